@@ -1,0 +1,34 @@
+"""The sky background: a mesh of levels and noises, interpolated by bicubic splines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BackgroundMap:
+    """Background level and rms on a mesh, after the median filter.
+
+    Attributes
+    ----------
+    level, rms : (n_mesh_y, n_mesh_x) float32
+        Mode and standard deviation of the sky in each mesh, image units.
+    mesh_width, mesh_height : int
+        Size of a mesh in pixels; the last meshes may be cut by the image border.
+    shape : (int, int)
+        Shape [y, x] of the image in pixels.
+    mean, sigma : float
+        Representative level and noise of the frame (medians over the meshes), as
+        SExtractor prints them; relative thresholds refer to `sigma`.
+    """
+
+    level: NDArray[np.float32]
+    rms: NDArray[np.float32]
+    mesh_width: int
+    mesh_height: int
+    shape: tuple[int, int]
+    mean: float
+    sigma: float

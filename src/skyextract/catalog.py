@@ -1,0 +1,56 @@
+"""A catalogue: named columns of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Catalog(Mapping[str, Array]):
+    """Columns by name, in order; a vector column is an array [row, element].
+
+    Frozen: `with_columns`, `select` and `take` give new catalogues that share arrays.
+    Positions in *_IMAGE columns are FITS pixels (first pixel centre = 1, 1).
+    """
+
+    columns: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of unequal length: {lengths}")
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        """Number of columns, as for any mapping; rows are `n_rows`."""
+        return len(self.columns)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def with_columns(self, **columns: Array) -> Catalog:
+        """Return a catalogue with these columns added or replaced."""
+        return Catalog({**self.columns, **columns})
+
+    def select(self, names: list[str]) -> Catalog:
+        """Return the named columns, in this order; KeyError for an unknown one."""
+        return Catalog({name: self.columns[name] for name in names})
+
+    def take(self, rows: Array) -> Catalog:
+        """Return the given rows (a boolean mask or indices)."""
+        rows = np.asarray(rows)
+        return Catalog({name: values[rows] for name, values in self.columns.items()})

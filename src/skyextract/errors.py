@@ -1,0 +1,48 @@
+"""Errors that a user can meet, and the exit status each one means.
+
+Every error carries one clear line.  Anything else that escapes is a bug and may
+show its traceback.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """Exit status of the command line program."""
+
+    OK = 0
+    IMAGE_FAILED = 1
+    """An image or an extension could not be processed."""
+    USAGE = 2
+    """Usage or configuration error; no work was started."""
+    STEP_FAILED = 3
+    """Done, but a step that was asked for FAILED, or --strict met a fallback."""
+    INTERRUPTED = 130
+
+
+class SkyextractError(Exception):
+    """Base of all errors with a message for the user."""
+
+    exit_status = ExitStatus.IMAGE_FAILED
+
+
+class ConfigError(SkyextractError):
+    """A keyword, a value, an option or a combination of them is wrong."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class ImageError(SkyextractError):
+    """An image, or one of its extensions, cannot be read or processed."""
+
+
+class ReferenceCatalogError(SkyextractError):
+    """A reference catalogue cannot be read or lacks what is needed."""
+
+
+class StepError(SkyextractError):
+    """A step is impossible or its result is not believable: the step is FAILED."""
+
+    exit_status = ExitStatus.STEP_FAILED

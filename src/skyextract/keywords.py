@@ -1,0 +1,337 @@
+"""Every configuration keyword, declared once.
+
+A group is a frozen dataclass; a keyword is one of its fields, and the keyword's name is
+the field's name in capitals.  The declaration gives the parser, the checks, the dumps
+(`-d`, `-dd`), the documentation page and the types that the stages see.
+
+Names, units and meanings are those of SExtractor, PSFEx and SCAMP where they have the
+keyword; see their manuals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SAME = object()
+"""The SExtractor base layer has the same default as ours."""
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """What is known about one keyword, apart from its value."""
+
+    help: str
+    sextractor: Any = SAME
+    """Default in the SExtractor base layer; SAME if it does not differ."""
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    size: tuple[int, int] | None = None
+    """Fewest and most values of a list keyword; None for a single value."""
+    support: str = "yes"
+    """'yes', 'ignored' (no meaning here: one warning) or 'later' (an error if changed)."""
+    new: bool = False
+    """Not a keyword of SExtractor: a file that contains one is a skyextract file."""
+    basic: bool = True
+    """Shown by `-d`; `-dd` shows all."""
+    opens: bool = False
+    """Names a file to read."""
+
+
+def key(default: Any, help: str, **declaration: Any) -> Any:
+    """Declare one keyword: a dataclass field that carries its `Keyword`."""
+    return field(default=default, metadata={"keyword": Keyword(help, **declaration)})
+
+
+ANY = 1_000_000_000
+"""As many values as wanted."""
+
+FLAG_TYPES = ("OR", "AND", "MIN", "MAX", "MOST")
+CATALOG_TYPES = (
+    "NONE", "ASCII", "ASCII_HEAD", "ASCII_SKYCAT", "ASCII_VOTABLE",
+    "FITS_1.0", "FITS_LDAC", "ECSV", "CSV", "PARQUET",
+)  # fmt: skip
+CHECKIMAGE_TYPES = (
+    "NONE", "BACKGROUND", "BACKGROUND_RMS", "MINIBACKGROUND", "MINIBACK_RMS", "-BACKGROUND",
+    "FILTERED", "OBJECTS", "-OBJECTS", "SEGMENTATION", "APERTURES",
+    "MASK", "VARIANCE", "PSF", "RESIDUALS",
+)  # fmt: skip
+WEIGHT_TYPES = ("NONE", "BACKGROUND", "MAP_RMS", "MAP_VAR", "MAP_WEIGHT")
+ASSOC_TYPES = ("FIRST", "NEAREST", "MEAN", "MAG_MEAN", "SUM", "MAG_SUM", "MIN", "MAX")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Pipeline"""
+
+    steps: tuple[str, ...] = key(
+        ("AUTO",), "steps to run: AUTO, CALIBRATE, or a list of",
+        sextractor=("AUTO",), size=(1, 5), new=True,
+        choices=("AUTO", "CALIBRATE", "ISR", "CHARACTERIZE", "MEASURE", "ASTROMETRY", "PHOTOMETRY"),
+    )  # fmt: skip
+    base_defaults: str = key(
+        "AUTO", "defaults of the keywords that are not set", new=True,
+        choices=("AUTO", "SKYEXTRACT", "SEXTRACTOR"),
+    )  # fmt: skip
+    nthreads: int = key(0, "threads per process (0 = all cores)", sextractor=1, low=0, high=1024)
+    verbose_type: str = key(
+        "NORMAL", "messages on stderr", choices=("QUIET", "NORMAL", "FULL", "EXTRA_WARNING")
+    )
+
+
+@dataclass(frozen=True)
+class Output:
+    """Products"""
+
+    catalog_name: str = key("{stem}.cat", "catalogue, or STDOUT", sextractor="test.cat")
+    catalog_type: str = key(
+        "FITS_LDAC", "catalogue format", sextractor="ASCII_HEAD", choices=CATALOG_TYPES
+    )
+    parameters_name: str = key(
+        "", "file with the columns wanted (empty = built-in list)",
+        sextractor="default.param", opens=True,
+    )  # fmt: skip
+    summary_name: str = key("{stem}.json", "JSON summary (empty = none)", new=True)
+    exposure_name: str = key("", "exposure file with image, mask, variance, PSF ...", new=True)
+    head_name: str = key("", "fitted WCS as a SCAMP-style .head file", new=True)
+    psfmodel_name: str = key("", "PSF model in PSFEx format", new=True)
+    match_name: str = key("", "table of the matches with the reference catalogues", new=True)
+    regions_name: str = key("", "DS9 regions of the sources", new=True)
+    report_name: str = key("", "HTML report", new=True)
+    checkimage_type: tuple[str, ...] = key(
+        ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
+    )
+    checkimage_name: tuple[str, ...] = key(("check.fits",), "their file names", size=(0, ANY))
+    write_xml: bool = key(False, "write an XML summary?", basic=False)
+    xml_name: str = key("{stem}.xml", "its name", sextractor="sex.xml", basic=False)
+    xsl_url: str = key("", "style sheet of the XML summary", support="ignored", basic=False)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Detector and header"""
+
+    gain: float = key(0.0, "gain (0 = unknown: background noise only)", low=0.0, unit="e-/ADU")
+    gain_key: tuple[str, ...] = key(("GAIN",), "its header keyword(s), NONE = do not look", size=(0, ANY))
+    rdnoise: float = key(0.0, "read noise (0 = unknown)", low=0.0, unit="e-", new=True)
+    rdnoise_key: tuple[str, ...] = key(
+        ("RDNOISE", "READNOIS"), "its header keyword(s)", size=(0, ANY), new=True
+    )
+    satur_level: float = key(50000.0, "level at which pixels saturate", unit="ADU")
+    satur_key: tuple[str, ...] = key(("SATURATE",), "its header keyword(s)", size=(0, ANY))
+    expotime_key: tuple[str, ...] = key(
+        ("EXPTIME", "EXPOSURE"), "header keyword(s) of the exposure time in s", size=(0, ANY),
+        new=True,
+    )  # fmt: skip
+    pixel_scale: float = key(0.0, "pixel size (0 = from the WCS)", sextractor=1.0, low=0.0, unit="arcsec")
+    seeing_fwhm: float = key(1.2, "FWHM of stars, for CLASS_STAR", low=0.0, unit="arcsec")
+    header_suffix: str = key(".head", "suffix of additional header files", basic=False)
+    fits_unsigned: bool = key(False, "treat integers as unsigned?", basic=False)
+    dgeo_type: str = key("NONE", "differential geometry map", choices=("NONE", "PIXEL"), support="later", basic=False)
+    dgeo_image: tuple[str, ...] = key((), "its file", sextractor=("dgeo.fits",), size=(0, 2), opens=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Isr:
+    """Instrument signature removal"""
+
+    camera: str = key("", "camera preset: a built-in name or a file", new=True)
+    isr_unit: str = key("ELECTRON", "unit of the corrected image", choices=("ADU", "ELECTRON"), new=True)
+    isr_overscan: str = key(
+        "ROW_MEDIAN", "overscan estimate",
+        choices=("NONE", "MEDIAN", "MEAN", "ROW_MEDIAN", "POLY"), new=True,
+    )  # fmt: skip
+    isr_biassec: str = key("AUTO", "overscan section, AUTO = from the header, or NONE", new=True)
+    isr_trimsec: str = key("AUTO", "data section, AUTO = from the header, or NONE", new=True)
+    isr_bias: tuple[str, ...] = key((), "master bias, or raw frames: files, glob or @list", size=(0, ANY), new=True, opens=True)
+    isr_dark: tuple[str, ...] = key((), "master dark, or raw frames", size=(0, ANY), new=True, opens=True)
+    isr_flat: tuple[str, ...] = key((), "master flat, or raw frames", size=(0, ANY), new=True, opens=True)
+    isr_fringe: tuple[str, ...] = key((), "master fringe frame, or raw frames", size=(0, ANY), new=True, opens=True)
+    isr_bias_state: str = key("AUTO", "what ISR_BIAS is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
+    isr_dark_state: str = key("AUTO", "what ISR_DARK is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
+    isr_flat_state: str = key("AUTO", "what ISR_FLAT is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
+    isr_fringe_state: str = key("AUTO", "what ISR_FRINGE is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
+    isr_defects: tuple[str, ...] = key((), "defects: FITS mask, DS9/IRAF box list or CSV", size=(0, ANY), new=True, opens=True)
+    isr_linearity: tuple[str, ...] = key((), "non-linearity: polynomial or table", size=(0, ANY), new=True, opens=True)
+    isr_crosstalk: tuple[str, ...] = key((), "crosstalk matrix", size=(0, ANY), new=True, opens=True)
+    isr_mismatch: str = key("ERROR", "calibration frame does not fit the image", choices=("ERROR", "WARN"), new=True)
+
+
+@dataclass(frozen=True)
+class Background:
+    """Background"""
+
+    back_type: tuple[str, ...] = key(("AUTO",), "measured or constant", choices=("AUTO", "MANUAL"), size=(1, 2))
+    back_value: tuple[float, ...] = key((0.0,), "the constant", unit="ADU", size=(1, 2))
+    back_size: tuple[int, ...] = key((64,), "mesh: size or width,height", low=1, unit="pixels", size=(1, 2))
+    back_filtersize: tuple[int, ...] = key((3,), "median filter over meshes: size or width,height", low=1, high=11, unit="meshes", size=(1, 2))
+    back_filtthresh: float = key(0.0, "filter only meshes that differ by more than this", unit="ADU", low=0.0, basic=False)
+    back_pearson: float = key(2.5, "Pearson factor of the mode estimator", low=0.0, high=10.0, basic=False)
+
+
+@dataclass(frozen=True)
+class Characterize:
+    """Image characterization"""
+
+    char_niter: int = key(5, "passes of background, cosmic rays, stars and PSF, at most", low=1, high=100, new=True)
+    default_fwhm: float = key(3.5, "FWHM of the Gaussian that stands in when no PSF is known", low=0.5, high=100.0, unit="pixels", new=True)
+    psf_name: str = key("", "PSF model to use instead of measuring one", sextractor="default.psf", opens=True)
+    basis_type: str = key("PIXEL_AUTO", "PSF basis", choices=("PIXEL", "PIXEL_AUTO"), new=True, basic=False)
+    psf_sampling: float = key(0.0, "sampling step of the PSF model (0 = automatic)", low=0.0, high=2.0, unit="pixels", new=True, basic=False)
+    psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
+    psfvar_degrees: int = key(2, "degree of the PSF's polynomial in x, y, at most", low=0, high=5, new=True)
+    sample_autoselect: bool = key(True, "find the stellar locus?", new=True, basic=False)
+    sample_fwhmrange: tuple[float, ...] = key((1.0, 30.0), "FWHM that a star can have", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
+    sample_variability: float = key(0.2, "variation of the FWHM over the frame", low=0.0, new=True, basic=False)
+    sample_minsn: float = key(20.0, "S/N of a PSF star, at least", low=0.0, new=True)
+    sample_maxellip: float = key(0.3, "(A-B)/(A+B) of a PSF star, at most", low=0.0, high=1.0, new=True)
+    apercor_diameter: float = key(6.0, "reference aperture of the PSF fluxes", low=1.0, high=50.0, unit="FWHM", new=True)
+    apercor_degree: int = key(1, "degree of the aperture corrections over the field, at most", low=0, high=5, new=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Cosmics:
+    """Cosmic rays"""
+
+    cr_repair: bool = key(True, "find and repair cosmic rays?", sextractor=False, new=True)
+    cr_minsigma: float = key(5.0, "contrast of a cosmic-ray pixel with its neighbours, at least", low=0.0, unit="sigma", new=True)
+    cr_niter: int = key(4, "iterations, at most", low=1, high=50, new=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Detection"""
+
+    detect_type: str = key("CCD", "CCD (linear) or PHOTO (densities, gamma-corrected)", choices=("CCD", "PHOTO"), basic=False)
+    detect_minarea: int = key(1, "pixels above threshold, at least", sextractor=5, low=1, high=1_000_000, unit="pixels")
+    detect_maxarea: int = key(0, "pixels above threshold, at most (0 = any)", low=0, unit="pixels", basic=False)
+    thresh_type: str = key("RELATIVE", "thresholds in sigma or in ADU", choices=("RELATIVE", "ABSOLUTE"))
+    detect_thresh: tuple[float, ...] = key((5.0,), "sigma, or threshold,zero point in mag/arcsec2", sextractor=(1.5,), size=(1, 2))
+    analysis_thresh: tuple[float, ...] = key((1.5,), "the same, for the isophotal analysis", size=(1, 2))
+    detect_niter: int = key(2, "passes of detection and background", sextractor=1, low=1, high=20, new=True)
+    filter: bool = key(True, "filter the image for detection?")
+    filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)
+    filter_thresh: tuple[float, ...] = key((), "range of a retina filter's output", size=(0, 2), basic=False)
+    deblend_nthresh: int = key(32, "deblending sub-thresholds", low=1, high=64)
+    deblend_mincont: float = key(0.005, "contrast of a deblended source, at least", low=0.0, high=1.0)
+    clean: bool = key(True, "remove detections in the wings of others?")
+    clean_param: float = key(1.0, "cleaning efficiency", low=0.1, high=10.0)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Measurement"""
+
+    mask_type: str = key("CORRECT", "neighbours' pixels in apertures", choices=("NONE", "BLANK", "CORRECT"))
+    phot_apertures: tuple[float, ...] = key((5.0,), "diameters of the apertures", low=0.0, unit="pixels", size=(1, ANY))
+    phot_autoparams: tuple[float, ...] = key((2.5, 3.5), "AUTO: Kron factor, minimum radius", low=0.0, size=(2, 2))
+    phot_petroparams: tuple[float, ...] = key((2.0, 3.5), "PETRO: Petrosian factor, minimum radius", low=0.0, size=(2, 2))
+    phot_autoapers: tuple[float, ...] = key((0.0, 0.0), "AUTO and PETRO: minimum apertures", low=0.0, unit="pixels", size=(2, 2), basic=False)
+    phot_fluxfrac: tuple[float, ...] = key((0.5,), "fractions of light for FLUX_RADIUS", low=0.0, high=1.0, size=(1, ANY))
+    backphoto_type: str = key("GLOBAL", "background of the photometry", choices=("GLOBAL", "LOCAL"))
+    backphoto_thick: float = key(24.0, "width of the local annulus", low=1.0, unit="pixels")
+    starnnw_name: str = key("", "neural network of CLASS_STAR", sextractor="default.nnw", opens=True)
+    mag_gamma: float = key(4.0, "gamma of the emulsion", basic=False)
+    psf_nmax: int = key(1, "PSFs fitted at once", low=1, high=10, support="ignored", basic=False)
+    pattern_type: str = key(
+        "RINGS-HARMONIC", "pattern decomposition", support="ignored", basic=False,
+    )  # fmt: skip
+    som_name: str = key("default.som", "self-organizing map", support="ignored", basic=False)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights and flags"""
+
+    weight_type: tuple[str, ...] = key(("NONE",), "for detection[,measurement]", choices=WEIGHT_TYPES, size=(1, 2))
+    weight_image: tuple[str, ...] = key((), "weight map[s]", sextractor=("weight.fits",), size=(0, 2), opens=True)
+    weight_gain: bool = key(True, "modulate the gain with the weights?", basic=False)
+    weight_thresh: tuple[float, ...] = key((), "weight of a bad pixel, at most", size=(0, 2))
+    rescale_weights: bool = key(True, "scale weights to the background noise?")
+    flag_image: tuple[str, ...] = key((), "flag map(s)", sextractor=("flag.fits",), size=(0, 4), opens=True)
+    flag_type: tuple[str, ...] = key(("OR",), "combination of flags", choices=FLAG_TYPES, size=(1, 4))
+    interp_maxxlag: tuple[int, ...] = key((16,), "interpolation over zero weight along x", low=1, unit="pixels", size=(1, 2), basic=False)
+    interp_maxylag: tuple[int, ...] = key((16,), "the same along y", low=1, unit="pixels", size=(1, 2), basic=False)
+    interp_type: tuple[str, ...] = key(("ALL",), "what is interpolated", choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
+
+
+@dataclass(frozen=True)
+class Assoc:
+    """Association"""
+
+    assoc_name: str = key("", "ASCII list to associate", sextractor="sky.list", opens=True)
+    assoc_data: tuple[int, ...] = key((2, 3, 4), "columns to copy (0 = all)", low=0, size=(1, ANY))
+    assoc_params: tuple[int, ...] = key((2, 3, 4), "columns of x, y[, magnitude]", low=1, size=(2, 3))
+    assoccoord_type: str = key("PIXEL", "its coordinates", choices=("PIXEL", "WORLD"))
+    assoc_radius: float = key(2.0, "search radius", low=0.0, unit="pixels")
+    assoc_type: str = key("NEAREST", "which associates", choices=ASSOC_TYPES)
+    assocselec_type: str = key("MATCHED", "which sources are kept", choices=("ALL", "MATCHED", "-MATCHED"))
+
+
+@dataclass(frozen=True)
+class Astrometry:
+    """Astrometry"""
+
+    astref_catalog: str = key("FILE", "NONE, or FILE: ASTREFCAT_NAME (no servers: we work offline)", new=True)
+    astrefcat_name: tuple[str, ...] = key((), "reference catalogue(s), or a directory of HEALPix chunks", size=(0, ANY), new=True, opens=True)
+    astrefcent_keys: tuple[str, ...] = key((), "its columns of RA, Dec (empty = by common names)", size=(0, 2), new=True)
+    astreferr_keys: tuple[str, ...] = key((), "its position error columns", size=(0, 3), new=True, basic=False)
+    astrefprop_keys: tuple[str, ...] = key((), "its proper motion columns", size=(0, 2), new=True, basic=False)
+    astrefmag_key: str = key("", "its magnitude column", new=True)
+    astrefmag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes used", unit="mag", size=(2, 2), new=True)
+    crossid_radius: float = key(2.0, "radius of a match", low=0.0, unit="arcsec", new=True)
+    position_maxerr: float | None = key(None, "pointing error, at most", low=0.0, unit="arcmin", new=True)
+    posangle_maxerr: float | None = key(None, "rotation error, at most", low=0.0, high=180.0, unit="deg", new=True)
+    pixscale_maxerr: float | None = key(None, "factor of the pixel scale error, at most", low=1.0, new=True)
+    match_flipped: bool | None = key(None, "allow mirrored frames?", new=True)
+    projection_type: str = key("SAME", "projection of the fitted WCS", choices=("SAME", "TAN", "TAN-SIP", "TPV"), new=True)
+    distort_degrees: int = key(3, "degree of the distortion polynomial, at most", low=1, high=7, new=True)
+    astrclip_nsigma: float = key(3.0, "clipping of the fit", low=1.0, high=20.0, unit="sigma", new=True, basic=False)
+    sn_thresholds: tuple[float, ...] = key((10.0, 100.0), "S/N of the sources used, and of the high-S/N sample", low=0.0, size=(1, 2), new=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """Photometry"""
+
+    mag_zeropoint: float = key(0.0, "magnitude zero point (0 = not set)", unit="mag")
+    magzp_key: str = key("", "header keyword of the zero point", new=True)
+    photrefcat_name: tuple[str, ...] = key((), "reference catalogue(s) (empty = the astrometric one, if it has the band)", size=(0, ANY), new=True, opens=True)
+    photref_mag_key: str = key("", "its magnitude column (empty = by the frame's filter)", new=True)
+    photref_magerr_key: str = key("", "its magnitude error column", new=True)
+    photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes used", unit="mag", size=(2, 2), new=True)
+    photref_color_keys: tuple[str, ...] = key((), "its two columns whose difference is the colour", size=(0, 2), new=True)
+    color_term: str = key("0", "colour coefficient: a number or FIT", new=True)
+    phot_flux_key: str = key("AUTO", "flux to calibrate: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True)
+    phot_degrees: int = key(0, "degree of the zero point over the field", low=0, high=5, new=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """No meaning here"""
+
+    memory_objstack: int = key(3000, "memory grows by itself", support="ignored", basic=False)
+    memory_pixstack: int = key(300000, "memory grows by itself", support="ignored", basic=False)
+    memory_bufsize: int = key(1024, "memory grows by itself", support="ignored", basic=False)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one run; one attribute per group."""
+
+    pipeline: Pipeline = Pipeline()
+    output: Output = Output()
+    detector: Detector = Detector()
+    isr: Isr = Isr()
+    background: Background = Background()
+    characterize: Characterize = Characterize()
+    cosmics: Cosmics = Cosmics()
+    extraction: Extraction = Extraction()
+    measurement: Measurement = Measurement()
+    weights: Weights = Weights()
+    assoc: Assoc = Assoc()
+    astrometry: Astrometry = Astrometry()
+    photometry: Photometry = Photometry()
+    memory: Memory = Memory()

@@ -1,0 +1,79 @@
+"""What a running pipeline carries along: messages, step times, threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+log = logging.getLogger("skyextract")
+
+
+@dataclass
+class Run:
+    """Messages, warnings, step times and worker threads of one image.
+
+    Attributes
+    ----------
+    n_threads : int
+        Threads for kernels; results never depend on it.
+    warnings : list of str
+        All warnings so far, for the JSON summary.
+    seconds : dict
+        Wall time per step.
+    """
+
+    n_threads: int = 1
+    label: str = ""
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def info(self, message: str) -> None:
+        """Tell the user, on stderr (-v)."""
+        log.info("%s%s", self.label, message)
+
+    def warn(self, message: str) -> None:
+        """Warn the user on stderr, once per text, and keep it for the summary."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            log.warning("%s%s", self.label, message)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the wall time of the block to `seconds[step]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[step] = self.seconds.get(step, 0.0) + elapsed
+            log.debug("%s%s: %.3f s", self.label, step, elapsed)
+
+    def map(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+        """Apply `function` to the items in threads; results in the order of the items.
+
+        The kernels release the GIL, so threads run them truly in parallel.
+        """
+        if self.n_threads == 1 or len(items) <= 1:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(min(self.n_threads, len(items))) as pool:
+            return list(pool.map(function, items))
+
+    def bands(self, n_rows: int, least: int = 64) -> list[tuple[int, int]]:
+        """Split rows into (first, past-last) bands, one per thread."""
+        n = max(1, min(self.n_threads, n_rows // least))
+        edges = [n_rows * i // n for i in range(n + 1)]
+        return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def resolve_threads(nthreads: int) -> int:
+    """Return the number of threads for NTHREADS (0: all cores this process may use)."""
+    return nthreads or len(os.sched_getaffinity(0))
