@@ -1,0 +1,188 @@
+"""The command line: arguments to settings, errors to one line and an exit status."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from skyextract import __version__
+from skyextract.conffile import declarations, dump, suggest
+from skyextract.config import Settings, command_line_settings, read_file, resolve
+from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.steps import check_steps
+
+VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir")
+FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
+
+EPILOG = """
+Every configuration keyword can be given as -KEYWORD VALUE, as in SExtractor, and wins over
+the file: skyextract m31.fits -DETECT_THRESH 3 -CATALOG_NAME STDOUT. `skyextract -dd` lists the
+keywords, `skyextract -dp` the catalogue columns.
+
+Exit status: 0 done; 1 an image or extension could not be processed; 2 usage or configuration
+error; 3 done, but a step that was asked for failed; 130 interrupted.
+"""
+
+
+def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Take SExtractor's `-KEYWORD VALUE` pairs out of the arguments.
+
+    Returns
+    -------
+    rest : list of str
+        The arguments that are left, for click.
+    pairs : list of (str, str)
+        Keyword (upper case) and value.
+
+    Raises
+    ------
+    ConfigError
+        If a keyword is unknown or has no value.
+    """
+    known = declarations()
+    rest: list[str] = []
+    pairs: list[tuple[str, str]] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in VALUE_OPTIONS:
+            rest.append(word)
+            rest += [value for value in [next(words, None)] if value is not None]
+        elif re.fullmatch(r"-[A-Za-z][A-Za-z0-9_]+", word) and word not in FLAG_OPTIONS:
+            name = word[1:].upper()
+            if name in known:
+                value = next(words, None)
+                if value is None:
+                    raise ConfigError(f"command line: {name}: value missing")
+                pairs.append((name, value))
+            elif len(name) >= 4:
+                raise ConfigError(f"command line: unknown keyword {name}{suggest(name, known)}")
+            else:
+                rest.append(word)
+        else:
+            rest.append(word)
+    return rest, pairs
+
+
+def settings_from(
+    config_file: str | None, steps: str | None, pairs: Sequence[tuple[str, str]]
+) -> Settings:
+    """Resolve the settings of the command line."""
+    if steps is not None:
+        pairs = [*pairs, ("STEPS", steps)]
+    file_settings = None if config_file is None else read_file(config_file)
+    settings = resolve(file_settings, command_line_settings(pairs))
+    if config_file is None and Path("default.sex").is_file():
+        settings.notes.append("default.sex in this directory is not read; use -c default.sex")
+    check_steps(settings)
+    return settings
+
+
+def set_up_logging(level: str) -> None:
+    """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    log = logging.getLogger("skyextract")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    levels = {"QUIET": logging.ERROR, "FULL": logging.INFO, "DEBUG": logging.DEBUG}
+    log.setLevel(levels.get(level, logging.WARNING))
+
+
+class _Formatter(logging.Formatter):
+    """`skyextract: message`, with the level where it is a warning or an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return f"skyextract: {level}{record.getMessage()}"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE ...]")
+@click.option("-c", "--config", "config_file", metavar="FILE", help="Configuration file.")
+@click.option(
+    "--steps",
+    metavar="LIST",
+    help="Steps to run: isr, characterize, measure, astrometry, photometry; calibrate; or auto.",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Images in parallel."
+)
+@click.option("--strict", is_flag=True, help="A default PSF or a fallback makes the status 3.")
+@click.option("-o", "--output-dir", metavar="DIR", help="Write the products there.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell what is being done.")
+@click.option("--debug", is_flag=True, help="Tell everything, with times and tracebacks.")
+@click.option("-d", "dump_short", is_flag=True, help="Print the default configuration.")
+@click.option("-dd", "dump_full", is_flag=True, help="Print it with all keywords.")
+@click.option("-dp", "dump_columns", is_flag=True, help="Print all catalogue columns.")
+@click.version_option(__version__, prog_name="skyextract")
+@click.pass_obj
+def command(
+    pairs: list[tuple[str, str]],
+    images: tuple[str, ...],
+    config_file: str | None,
+    steps: str | None,
+    jobs: int,
+    strict: bool,
+    output_dir: str | None,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+    dump_short: bool,
+    dump_full: bool,
+    dump_columns: bool,
+) -> int:
+    """Turn FITS images into calibrated catalogues.
+
+    IMAGE is a file, an extension of it (image.fits[2], image.fits[SCI]), or a pair
+    det.fits,meas.fits: detect on the first, measure on the second.
+    """
+    if dump_short or dump_full:
+        click.echo(dump(full=dump_full))
+        return ExitStatus.OK
+    if dump_columns:
+        from skyextract.columns import dump_parameters
+
+        click.echo(dump_parameters())
+        return ExitStatus.OK
+    settings = settings_from(config_file, steps, pairs or [])
+    level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
+    level = level or settings.config.pipeline.verbose_type
+    set_up_logging(level)
+    if not images:
+        raise ConfigError("no image given; see skyextract --help")
+    from skyextract.batch import run_batch
+
+    return run_batch(images, settings, jobs, strict, Path(output_dir or "."), level)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status; the console script exits with it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    set_up_logging("NORMAL")
+    log = logging.getLogger("skyextract")
+    try:
+        rest, pairs = lift_keywords(arguments)
+        return int(command.main(rest, prog_name="skyextract", obj=pairs, standalone_mode=False))
+    except click.exceptions.Abort:
+        return ExitStatus.INTERRUPTED
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return ExitStatus.INTERRUPTED
+    except click.ClickException as error:
+        log.error("%s", error.format_message())
+        return ExitStatus.USAGE
+    except SkyextractError as error:
+        log.error("%s", error)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our standard output has gone, as in `skyextract ... | head`.
+        sys.stdout = None  # type: ignore[assignment]
+        return ExitStatus.OK
