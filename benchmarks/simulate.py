@@ -1,0 +1,54 @@
+"""Simulated frames of any size for the benchmarks: Moffat stars and exponential galaxies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+FWHM = 3.6  # pixels
+SKY, GAIN = 500.0, 2.0
+
+
+def moffat(radius_squared: np.ndarray, fwhm: float = FWHM, beta: float = 3.0) -> np.ndarray:
+    """Return a Moffat profile of unit total flux at squared radii (pixels)."""
+    alpha = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    return (beta - 1) / (np.pi * alpha**2) * (1 + radius_squared / alpha**2) ** -beta
+
+
+def frame(size: int, n_sources: int, seed: int = 1) -> np.ndarray:
+    """Return a uint16 frame; a third of the sources are galaxies."""
+    rng = np.random.default_rng(seed)
+    half = 32
+    image = np.full((size + 2 * half, size + 2 * half), SKY, dtype=np.float32)
+    grid = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
+    flux = 10 ** rng.uniform(2.9, 5.6, n_sources) * rng.random(n_sources)
+    for number, (x, y) in enumerate(rng.uniform(0, size, (n_sources, 2))):
+        i, j = int(y), int(x)
+        dy, dx = grid[0] - (y - i), grid[1] - (x - j)
+        if number % 3:
+            profile = moffat(dx**2 + dy**2)
+        else:
+            scale, q, angle = rng.uniform(1.5, 4), rng.uniform(0.3, 1), rng.uniform(0, np.pi)
+            u = dx * np.cos(angle) + dy * np.sin(angle)
+            v = (dy * np.cos(angle) - dx * np.sin(angle)) / q
+            profile = np.exp(-np.sqrt(u**2 + v**2 + 1) / scale)
+            profile /= profile.sum()
+        image[i : i + 2 * half + 1, j : j + 2 * half + 1] += flux[number] * profile
+    image = image[half:-half, half:-half]
+    noisy = rng.normal(image, np.sqrt(image / GAIN + 9))
+    return np.clip(np.round(noisy), 0, 60000).astype(np.uint16)
+
+
+def write_frame(path: Path, size: int, n_sources: int, seed: int = 1) -> Path:
+    """Write a frame with a TAN WCS, GAIN and SATURATE; keep one that exists."""
+    if not path.exists():
+        header = fits.Header()
+        header["GAIN"], header["SATURATE"], header["EXPTIME"] = GAIN, 60000.0, 100.0
+        header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+        header["CRVAL1"], header["CRVAL2"] = 150.0, 2.0
+        header["CRPIX1"] = header["CRPIX2"] = size / 2
+        header["CD1_1"], header["CD2_2"] = -0.3 / 3600, 0.3 / 3600
+        fits.PrimaryHDU(frame(size, n_sources, seed), header).writeto(path)
+    return path

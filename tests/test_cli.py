@@ -1,0 +1,89 @@
+"""The command line: arguments, messages, exit status, start-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from skyextract.cli import lift_keywords, main
+from skyextract.conffile import dump
+from skyextract.errors import ConfigError
+
+
+def test_keywords_are_lifted_in_any_case_and_place():
+    rest, pairs = lift_keywords(
+        ["-c", "a.conf", "x.fits", "-detect_thresh", "-1.5", "-CHECKIMAGE_TYPE", "-BACKGROUND", "-v"]
+    )
+    assert rest == ["-c", "a.conf", "x.fits", "-v"]
+    assert pairs == [("DETECT_THRESH", "-1.5"), ("CHECKIMAGE_TYPE", "-BACKGROUND")]
+
+
+def test_what_looks_like_a_keyword_and_is_none_is_an_error():
+    with pytest.raises(ConfigError, match="DETECT_TRESH: did you mean DETECT_THRESH"):
+        lift_keywords(["x.fits", "-DETECT_TRESH", "3"])
+    with pytest.raises(ConfigError, match="GAIN: value missing"):
+        lift_keywords(["x.fits", "-GAIN"])
+
+
+def test_option_values_are_not_keywords():
+    rest, pairs = lift_keywords(["-o", "-GAIN", "--steps", "measure", "--", "-GAIN"])
+    assert rest == ["-o", "-GAIN", "--steps", "measure", "--", "-GAIN"]
+    assert pairs == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no image given"),
+        (["x.fits", "--no-such"], "No such option"),
+        (["x.fits", "-c", "missing.conf"], "missing.conf: No such file"),
+        (["x.fits", "--steps", "measur"], "did you mean MEASURE"),
+        (["x.fits", "--steps", "measure,astrometry"], "set ASTREFCAT_NAME"),
+        (["x.fits", "--steps", "measure,auto"], "stand alone"),
+        (["a/x.fits", "b/x.fits"], "two images, one CATALOG_NAME"),
+        (["x.fits", "y.fits", "-CATALOG_NAME", "test.cat"], "det.fits,meas.fits"),
+        (["x.fits", "-CATALOG_NAME", "x.fits"], "is an input"),
+        (["x.fits", "-CATALOG_NAME", "a", "-SUMMARY_NAME", "a"], "both CATALOG_NAME"),
+        (["x.fits", "-CHECKIMAGE_TYPE", "OBJECTS,BACKGROUND"], "2 names are needed"),
+        (["a,b,c"], "detection.fits,measurement.fits"),
+    ],
+)
+def test_usage_errors_are_one_line_and_status_2(arguments, message, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dumps(capfd):
+    assert main(["-d"]) == 0
+    assert capfd.readouterr().out == dump(full=False) + "\n"
+    assert main(["-dd"]) == 0
+    assert capfd.readouterr().out == dump(full=True) + "\n"
+    assert main(["-dp"]) == 0
+    assert "MAG_AUTO" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["-dd"], ["x.fits", "-GAINN", "1"]])
+def test_help_and_usage_errors_import_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom skyextract.cli import main\n"
+        f"main({arguments!r})\n"
+        "heavy = {'numpy', 'astropy', 'numba', 'sep'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_default_sex_is_mentioned_but_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default.sex").write_text("NO_SUCH_KEYWORD 1\n")
+    from skyextract.cli import settings_from
+
+    assert any("default.sex" in note for note in settings_from(None, None, []).notes)
