@@ -1,47 +1,295 @@
-"""Sky coordinates of pixels: a thin immutable shell around `astropy.wcs.WCS`."""
+"""Sky coordinates of pixels: TAN, SIP and TPV directly, everything else through wcslib."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.errors import ImageError
+from skyextract.frames import SkyFrame, j2000_to_b1950, to_j2000
+from skyextract.tangent import Tangent, has_scamp_pv
+
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
 Floats = NDArray[np.float64]
 
+_CELESTIAL = {
+    "RA": "", "DEC": "", "GLON": "GALACTIC", "GLAT": "GALACTIC", "ELON": "ECLIPTIC",
+    "ELAT": "ECLIPTIC", "SLON": "SUPERGALACTIC", "SLAT": "SUPERGALACTIC",
+}  # fmt: skip
+_LATITUDES = ("DEC", "GLAT", "ELAT", "SLAT")
+
+
+class Projection(Protocol):
+    """What maps 0-based pixels to native longitude and latitude in deg, and back."""
+
+    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]: ...  # noqa: D102
+    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]: ...  # noqa: D102
+
 
 class SkyWcs:
-    """The celestial WCS of an image; positions in pixels are 0-based.
+    """The celestial WCS of an image; positions in pixels are 0-based.  Immutable.
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
-        Two celestial axes.
+    projection : Projection
+        The mapping.
+    cards : mapping
+        The FITS cards that describe it, as `to_header` returns them.
+    shape : (int, int), optional
+        Shape [y, x] of the image, of which `centre` is the middle.
     """
 
-    def __init__(self, wcs: WCS) -> None:
-        self.wcs = wcs
+    def __init__(
+        self,
+        projection: Projection,
+        cards: Mapping[str, Any],
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        self._projection = projection
+        self._cards = dict(cards)
+        self._shape = shape
+        self.frame = frame_of(self._cards)
 
     @classmethod
-    def from_header(cls, header: Header) -> SkyWcs | None:
+    def from_astropy(cls, wcs: WCS) -> SkyWcs:
+        """Wrap an astropy WCS with two celestial axes."""
+        return cls(_Wcslib(wcs), dict(wcs.to_header(relax=True)), wcs.array_shape)
+
+    @classmethod
+    def from_header(cls, header: Any) -> SkyWcs | None:
         """Read the WCS of a header; None if it has no celestial one.
 
-        TAN, SIP, TPV, ZPN ... : whatever wcslib reads.
+        Parameters
+        ----------
+        header : Header or mapping
+            Ours, astropy's, or a plain dictionary of cards.
+
+        Raises
+        ------
+        ImageError
+            Celestial axes, but a WCS that is incomplete, contradictory or singular.
         """
-        raise NotImplementedError
+        axes = [str(header.get(f"CTYPE{i}") or "").strip().upper() for i in range(1, 10)]
+        if not any(axis[:4].rstrip("-") in _LATITUDES and axis[4:5] == "-" for axis in axes):
+            return None
+        shape = None
+        if isinstance(header.get("NAXIS1"), int) and isinstance(header.get("NAXIS2"), int):
+            shape = (header["NAXIS2"], header["NAXIS1"])
+        cards = wcs_cards(header)
+        _check_complete(cards)
+        plain_tan = all(axis[4:] == "-TAN" for axis in axes[:2])
+        if plain_tan and "A_ORDER" not in cards and has_scamp_pv(cards):
+            for i in (1, 2):
+                cards[f"CTYPE{i}"] = axes[i - 1][:4] + "-TPV"
+        tangent = Tangent.from_header(cards)
+        if tangent is not None:
+            return cls(tangent, cards, shape)
+        return cls(_Wcslib(_astropy_wcs(cards)), cards, shape)
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Shape [y, x] of the image in pixels, None if the header did not tell."""
+        return self._shape
+
+    @property
+    def wcs(self) -> WCS:
+        """The same mapping as an astropy WCS."""
+        return _astropy_wcs(self._cards)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The 0-based middle of the image, or the reference pixel if its size is unknown."""
+        if self._shape is not None:
+            return (self._shape[1] - 1) / 2.0, (self._shape[0] - 1) / 2.0
+        return float(self._cards["CRPIX1"]) - 1.0, float(self._cards["CRPIX2"]) - 1.0
 
     def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Return longitude and latitude (deg, native frame) of 0-based pixels."""
-        raise NotImplementedError
+        """Return longitude and latitude (deg, native frame) of 0-based pixels.
+
+        Arrays of any one shape, or numbers; NaN where the projection has no answer.
+        """
+        return self._apply(self._projection.to_sky, x, y)
 
     def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-        """Return 0-based pixels of native longitude and latitude (deg)."""
-        raise NotImplementedError
+        """Return 0-based pixels of native longitude and latitude (deg); NaN for failures."""
+        return self._apply(self._projection.to_pixel, lon, lat)
+
+    @staticmethod
+    def _apply(function: Any, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+        flat_a, flat_b = np.array(a).ravel(), np.array(b).ravel()
+        with np.errstate(all="ignore"):
+            first, second = function(flat_a, flat_b)
+        lost = ~(np.isfinite(first) & np.isfinite(second))
+        first[lost] = second[lost] = np.nan
+        return first.reshape(a.shape), second.reshape(a.shape)
+
+    def to_j2000(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return right ascension and declination, equinox J2000 (deg), of 0-based pixels."""
+        return to_j2000(self.frame, *self.to_sky(x, y))
+
+    def to_b1950(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return FK4 B1950 right ascension and declination (deg) of 0-based pixels."""
+        return j2000_to_b1950(*self.to_j2000(x, y))
+
+    def jacobian(self, x: Floats, y: Floats) -> Floats:
+        """Return the local derivative of the sky by the pixels.
+
+        Returns
+        -------
+        (..., 2, 2) float64
+            Degrees on the sky per pixel: [0] eastwards (longitude times cos latitude),
+            [1] northwards; last axis x, y.  Central differences over one pixel of unit
+            vectors, so that it holds at the poles and at longitude 0.
+        """
+        x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+        lon, lat = (np.radians(c) for c in self.to_sky(x, y))
+        zero = np.zeros_like(lon)
+        east = np.stack([-np.sin(lon), np.cos(lon), zero], axis=-1)
+        north = np.stack(
+            [-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=-1
+        )
+        columns = []
+        for dx, dy in ((0.5, 0.0), (0.0, 0.5)):
+            step = _unit(*self.to_sky(x + dx, y + dy)) - _unit(*self.to_sky(x - dx, y - dy))
+            columns.append(
+                np.stack([np.sum(step * east, axis=-1), np.sum(step * north, axis=-1)], axis=-1)
+            )
+        derivative: Floats = np.degrees(np.stack(columns, axis=-1))
+        return derivative
+
+    def pixel_scale(self, x: float | None = None, y: float | None = None) -> float:
+        """Return the side (arcsec) of a square of the area of a pixel, by default of the centre."""
+        cx, cy = self.centre
+        j = self.jacobian(np.array(cx if x is None else x), np.array(cy if y is None else y))
+        return math.sqrt(abs(float(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))) * 3600.0
+
+    def _central_jacobian(self) -> Floats:
+        x, y = self.centre
+        return self.jacobian(np.array(x), np.array(y))
+
+    @property
+    def parity(self) -> int:
+        """Handedness: -1 as the sky is seen (north up, east left), +1 mirrored."""
+        j = self._central_jacobian()
+        return 1 if j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0] > 0 else -1
+
+    @property
+    def rotation(self) -> float:
+        """Position angle (deg, north through east, -180..180) of the +y axis at the centre."""
+        j = self._central_jacobian()
+        return math.degrees(math.atan2(j[0, 1], j[1, 1]))
 
     def to_header(self) -> dict[str, Any]:
         """Return the FITS cards of the WCS."""
-        raise NotImplementedError
+        return dict(self._cards)
+
+
+class _Wcslib:
+    """wcslib's projections through astropy."""
+
+    def __init__(self, wcs: WCS) -> None:
+        self._wcs = wcs
+        self._lon = int(wcs.wcs.lng)
+
+    def _order(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        return (a, b) if self._lon == 0 else (b, a)
+
+    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        world = self._wcs.all_pix2world(x, y, 0)
+        lon, lat = self._order(*(np.array(c, np.float64) for c in world))
+        return lon % 360.0, lat
+
+    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+        world = self._order(lon, lat)
+        pixel = self._wcs.all_world2pix(*world, 0, quiet=True, tolerance=1e-9)
+        x, y = (np.array(c, np.float64) for c in pixel)
+        # an inverse that did not converge comes back as any pixel
+        error = np.linalg.norm(_unit(*self.to_sky(x, y)) - _unit(lon, lat), axis=-1)
+        x[~(error < 1e-8)] = np.nan
+        return x, y
+
+
+def _unit(lon: Floats, lat: Floats) -> Floats:
+    lon, lat = np.radians(lon), np.radians(lat)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+_WCS_KEY = re.compile(
+    r"(WCSAXES|CTYPE\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CUNIT\d|CD\d_\d|PC\d_\d|PC00\d00\d"
+    r"|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH"
+    r"|[AB]P?_(ORDER|\d+_\d+)|[AB]_DMAX|CPDIS\d|CQDIS\d|D2IMDIS\d)$"
+)
+
+
+def is_wcs_keyword(keyword: str) -> bool:
+    """Whether a card belongs to the primary celestial WCS of an image."""
+    return _WCS_KEY.match(keyword) is not None
+
+
+def wcs_cards(header: Any) -> dict[str, Any]:
+    """Return the cards of the primary WCS that have a value."""
+    found: dict[str, Any] = {}
+    for keyword in header:
+        if is_wcs_keyword(keyword) and keyword not in found and header[keyword] is not None:
+            found[keyword] = header[keyword]
+    return found
+
+
+def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
+    """Return the celestial frame that WCS cards name (FITS Standard 4.0, section 8.3)."""
+    for i in range(1, 10):
+        name = _CELESTIAL.get(str(cards.get(f"CTYPE{i}") or "")[:4].rstrip("-").strip().upper())
+        if name:
+            return SkyFrame(name)
+    system = str(cards.get("RADESYS") or cards.get("RADECSYS") or "").strip().upper()
+    year = re.search(r"\d+\.?\d*", str(cards.get("EQUINOX") or cards.get("EPOCH") or ""))
+    equinox = float(year[0]) if year else math.nan
+    if system.startswith("FK4") or (not system and equinox < 1984.0):
+        return SkyFrame("FK4", 1950.0 if math.isnan(equinox) else equinox)
+    if system == "FK5" or (not system and not math.isnan(equinox)):
+        return SkyFrame("FK5", 2000.0 if math.isnan(equinox) else equinox)
+    return SkyFrame()
+
+
+def _check_complete(cards: Mapping[str, Any]) -> None:
+    missing = [key for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2") if key not in cards]
+    if missing:
+        raise ImageError(f"WCS without {' '.join(missing)}")
+    if not any(key.startswith(("CD", "PC")) for key in cards):
+        raise ImageError("WCS without CD matrix or CDELT: the pixel scale is unknown")
+    if any(key.startswith(("CPDIS", "CQDIS", "D2IMDIS")) for key in cards):
+        raise ImageError("WCS with a distortion table (CPDIS, D2IMDIS), which is not supported")
+
+
+def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:
+    """Build an astropy WCS without its chatter; ImageError if wcslib refuses."""
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS
+
+    logger = logging.getLogger("astropy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = WCS(Header(dict(cards)))
+            wcs = wcs.celestial if wcs.naxis > 2 else wcs
+            wcs.wcs.set()
+    except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"WCS is not usable ({reason[:120]})") from None
+    finally:
+        logger.setLevel(level)
+    if wcs.naxis != 2 or wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
+        raise ImageError("WCS without a pair of celestial axes")
+    return wcs
