@@ -135,6 +135,7 @@ def _position(suffix: str, text: str, dtype: str = "f8", stage: str = MEASURE) -
                      wcs=True)  # fmt: skip
 
 
+_B1950_NOTE = "rotated from native to B1950 north; SExtractor rotates the other way"
 _CXX_NOTE = "inverse of the moment matrix; SExtractor divides by a floored determinant"
 
 
@@ -181,7 +182,8 @@ def _ellipse(prefix: str, suffix: str, text: str, stage: str = MEASURE) -> Itera
                      f"{text}: angle east of north ({label})", "deg", "f4",
                      "%6.2f" if error else "%+6.2f",
                      f"pos.posAng{shape}{main if system == 'J2000' else ''}", stage=DERIVE,
-                     needs=(*moments, *pixel), wcs=True)  # fmt: skip
+                     needs=(*moments, *pixel), wcs=True,
+                     note=_B1950_NOTE if system == "B1950" else "")  # fmt: skip
 
 
 def _columns() -> Iterator[Column]:
@@ -210,14 +212,16 @@ def _columns() -> Iterator[Column]:
     yield Column("BACKGROUND", "Background at the barycentre", "count", ucd="instr.skyLevel")
     yield Column("THRESHOLD", "Detection threshold above background", "count",
                  ucd="instr.sensitivity;phot.flux.sb")  # fmt: skip
+    yield Column("THRESHOLD_ANALYSIS", "Analysis threshold above (local) background", "count",
+                 ucd="instr.sensitivity;phot.flux.sb", own=True)  # fmt: skip
     yield Column("THRESHOLDMAX", "Highest threshold at which it is detected", "count",
                  ucd="phot.flux.sb;stat.max")  # fmt: skip
     yield Column("FLUX_MAX", "Peak flux above background", "count", ucd="phot.flux.sb;stat.max")
     mu: dict[str, Any] = {"unit": "mag * arcsec**(-2)", "format": "%8.4f", "stage": DERIVE}
     yield Column(
         "MU_THRESHOLD",
-        "Threshold above background",
-        needs=("THRESHOLD", *_XY),
+        "Analysis threshold above background",
+        needs=("THRESHOLD_ANALYSIS", *_XY),
         ucd="instr.sensitivity;phot.mag.sb",
         **mu,
     )
