@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
-from skyextract.io.header import BLOCK, CARD, Header
+from skyextract.header import BLOCK, CARD, Header
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _END = b"END".ljust(CARD)

@@ -12,8 +12,8 @@ import numpy as np
 
 from skyextract.errors import ImageError
 from skyextract.exposure import Detector, Exposure, Mask
+from skyextract.header import BLOCK, CARD, Header, is_structural
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
-from skyextract.io.header import BLOCK, CARD, Header
 from skyextract.io.names import ImageSpec
 from skyextract.io.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.keywords import Config
@@ -22,10 +22,6 @@ from skyextract.run import Run
 from skyextract.wcs import SkyWcs, is_wcs_keyword
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
-_STRUCTURE = re.compile(
-    r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|BSCALE|BZERO|BLANK|BLOCKED"
-    r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|END)$"
-)
 _COMPRESSION = re.compile(
     r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
     r"|ZEXTEND|ZTENSION|ZPCOUNT|ZGCOUNT|ZBLOCKED|ZHECKSUM|ZDATASUM|ZMASKCMP|ZBLANK|ZSCALE|ZZERO"
@@ -130,7 +126,7 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
                   for k in header)  # fmt: skip
     header.extend_missing(
         primary,
-        frozenset(k for k in primary if _STRUCTURE.match(k) or (own_wcs and is_wcs_keyword(k))),
+        frozenset(k for k in primary if is_structural(k) or (own_wcs and is_wcs_keyword(k))),
     )
     return header
 
@@ -275,7 +271,7 @@ def apply_head(header: Header, head: Header) -> None:
 
     A WCS in it replaces the whole WCS of the image; the structure of the image stays.
     """
-    cards = [c for c in head.cards if c.keyword and not _STRUCTURE.match(c.keyword)]
+    cards = [c for c in head.cards if c.keyword and not is_structural(c.keyword)]
     cards = [c for c in cards if c.keyword not in ("COMMENT", "HISTORY") and c.value is not None]
     if any(c.keyword == "CTYPE1" for c in cards):
         for keyword in {k for k in header if is_wcs_keyword(k)}:

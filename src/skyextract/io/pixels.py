@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
 from skyextract.exposure import Mask
+from skyextract.header import Header
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
-from skyextract.io.header import Header
 from skyextract.run import Run
 
 _BLOCK_PIXELS = 65536

@@ -24,8 +24,17 @@ BLOCK = 2880
 _COMMENTARY = ("COMMENT", "HISTORY", "")
 _STRING = re.compile(r"\s*'((?:[^']|'')*)'\s*(?:/(.*))?$", re.DOTALL)
 _PLAIN = re.compile(r"([^/]*)(?:/(.*))?$", re.DOTALL)
+_STRUCTURE = re.compile(
+    r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|BLOCKED|BSCALE|BZERO|BLANK"
+    r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|TFIELDS|END)$"
+)
 _INTEGER = re.compile(r"[+-]?\d+$")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EDed][+-]?\d+)?$")
+
+
+def is_structural(keyword: str) -> bool:
+    """Whether a card describes the storage of its own header unit, not the observation."""
+    return _STRUCTURE.match(keyword) is not None
 
 
 class Card(NamedTuple):
