@@ -1,0 +1,638 @@
+"""Build a PSF model from stars: pixel basis, polynomial in x and y, outliers rejected.
+
+The approach is PSFEx's (Bertin 2011, ASP Conf. Ser. 442, 435) with two differences: the
+pixel basis is solved at its final sampling for all stars at once by conjugate gradients,
+and it is regularised towards the stars' own mean profile (PSFEx: towards a smooth guess),
+which keeps the noise out of the wings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.errors import StepError
+from skyextract.kernels import psf as psf_kernels
+from skyextract.kernels import psfbuild as kernels
+from skyextract.psf import Psf, PsfSource
+from skyextract.run import Run
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SAMPLES_PER_FWHM = 4.5
+"""Sampling of the model where a pixel is coarser than that."""
+
+RADIUS_FWHM = 3.3
+"""The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
+
+STARS_PER_TERM = 6
+"""The degree is lowered until there are this many stars per polynomial term."""
+
+N_CHUNKS = 8
+"""Stars are summed in this many chunks: fixed, so that sums do not depend on threads."""
+
+MIN_STARS = 3
+ACCURACY = 0.003
+"""Relative error of model values that is allowed for when stars are weighted."""
+
+
+@dataclass(frozen=True)
+class StarSample:
+    """Stars to build a PSF from, and what shines beside them.
+
+    Attributes
+    ----------
+    x, y, flux : (n,) float64
+        0-based pixels; rough total fluxes.
+    fwhm : float
+        Their typical FWHM in pixels.
+    shape : (float, float, float)
+        Quadratic form (xx, yy, xy) of their elliptical radius, unit determinant.
+    height : (n,) float64
+        Their heights in the smoothed image.
+    peaks : (4, m) float64
+        All peaks of the smoothed image, sorted by y: x, y, height, and how far (pixels)
+        their light is to be masked.
+    """
+
+    x: F8
+    y: F8
+    flux: F8
+    fwhm: float
+    height: F8
+    peaks: F8
+    shape: tuple[float, float, float] = (1.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class PsfFit:
+    """A PSF model and how the stars fit to it.
+
+    Attributes
+    ----------
+    psf : Psf
+    used : (n,) bool
+        Stars of the sample that the model was built from.
+    x, y, flux, flux_error, chi2 : (n,) float64
+        Fitted 0-based positions and fluxes, and reduced chi2 within 2 FWHM.
+    """
+
+    psf: Psf
+    used: Bools
+    x: F8
+    y: F8
+    flux: F8
+    flux_error: F8
+    chi2: F8
+
+
+def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
+    """Terms of the polynomial at normalised positions, in PSFEx's order.
+
+    Returns
+    -------
+    (n, n_terms) float64
+        ``u**i * v**j`` for j in 0..degree, for i in 0..degree-j.
+    """
+    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
+    return np.ascontiguousarray(np.stack(terms, axis=1))
+
+
+def affordable_degree(n_stars: int, wanted: int) -> int:
+    """Lower the polynomial degree until every term has `STARS_PER_TERM` stars."""
+    degree = wanted
+    while degree > 0 and n_stars < STARS_PER_TERM * (degree + 1) * (degree + 2) // 2:
+        degree -= 1
+    return degree
+
+
+def _interpolate(image: F8, x: F8, y: F8) -> F8:
+    """Cubic B-spline through the samples of `image`, at sample coordinates x, y."""
+    pad = psf_kernels.PAD
+    coefficients = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
+    psf_kernels.spline_coefficients(
+        np.ascontiguousarray(image[None], dtype=np.float32), coefficients
+    )
+    plane = coefficients[0]
+    total = np.zeros(x.shape)
+    i = np.floor(x).astype(np.int64)
+    j = np.floor(y).astype(np.int64)
+    for weights_y, b in zip(_spline_weights(y - j), range(-1, 3), strict=True):
+        for weights_x, a in zip(_spline_weights(x - i), range(-1, 3), strict=True):
+            row = np.clip(j + b + pad, 0, plane.shape[0] - 1)
+            column = np.clip(i + a + pad, 0, plane.shape[1] - 1)
+            total += weights_x * weights_y * plane[row, column]
+    return total
+
+
+def _spline_weights(f: F8) -> tuple[F8, F8, F8, F8]:
+    g = 1.0 - f
+    return (
+        g**3 / 6.0,
+        (4.0 - 6.0 * f**2 + 3.0 * f**3) / 6.0,
+        (4.0 - 6.0 * g**2 + 3.0 * g**3) / 6.0,
+        f**3 / 6.0,
+    )
+
+
+def core_shape(image: F8) -> tuple[float, float, float, float, float]:
+    """Centroid and covariance of a PSF image under a matched elliptical Gaussian.
+
+    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583, section 3.1).
+
+    Parameters
+    ----------
+    image : (n, n) float64
+        Samples of the PSF, peaked near the middle.
+
+    Returns
+    -------
+    x, y, xx, yy, xy : float
+        Centroid relative to the middle sample and covariance, in samples.
+
+    Raises
+    ------
+    StepError
+        The image is no PSF: the moments do not converge.
+    """
+    n_y, n_x = image.shape
+    gy, gx = np.mgrid[0:n_y, 0:n_x].astype(float)
+    gx -= (n_x - 1) / 2
+    gy -= (n_y - 1) / 2
+    x = y = 0.0
+    size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
+    covariance = np.eye(2) * size**2
+    for _ in range(100):
+        inverse = np.linalg.inv(covariance)
+        dx, dy = gx - x, gy - y
+        chi = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2 * inverse[0, 1] * dx * dy
+        weighted = image * np.exp(-0.5 * chi)
+        total = weighted.sum()
+        if not total > 0:
+            break
+        mx, my = (weighted * dx).sum() / total, (weighted * dy).sum() / total
+        second = (
+            np.array(
+                [
+                    [(weighted * dx * dx).sum(), (weighted * dx * dy).sum()],
+                    [(weighted * dx * dy).sum(), (weighted * dy * dy).sum()],
+                ]
+            )
+            / total
+        )
+        fresh = 2.0 * (second - np.outer([mx, my], [mx, my]))
+        x, y = x + 2.0 * mx, y + 2.0 * my
+        if not (np.linalg.det(fresh) > 0 and fresh[0, 0] > 0) or abs(x) + abs(y) > n_x / 4:
+            break
+        change = float(np.abs(fresh - covariance).max() / covariance[0, 0])
+        covariance = fresh
+        if change < 1e-7:
+            return x, y, covariance[0, 0], covariance[1, 1], covariance[0, 1]
+    raise StepError("the PSF model has no measurable core")
+
+
+def effective_fwhm(image: F8, sampling: float) -> float:
+    """Full width at half maximum, in pixels, of the azimuthal mean of a PSF image.
+
+    Parameters
+    ----------
+    image : (n, n) float64
+        Samples of the pixel-integrated PSF.
+    sampling : float
+        Size of a sample in pixels.
+
+    Raises
+    ------
+    StepError
+        The profile does not fall to half its maximum within the image.
+    """
+    x, y, *_ = core_shape(image)
+    middle = (image.shape[0] - 1) / 2
+    radius = np.arange(0.0, middle - 1.0, 0.1)
+    angle = np.arange(64) * (2.0 * math.pi / 64)
+    profile = _interpolate(
+        image,
+        middle + x + radius[:, None] * np.cos(angle),
+        middle + y + radius[:, None] * np.sin(angle),
+    ).mean(axis=1)
+    half = 0.5 * profile.max()
+    peak = int(profile.argmax())
+    below = np.flatnonzero(profile[peak:] < half)
+    if below.size == 0 or half <= 0:
+        raise StepError("the PSF model does not fall to half its maximum")
+    k = peak + int(below[0])
+    inner = radius[k - 1] + 0.1 * (profile[k - 1] - half) / (profile[k - 1] - profile[k])
+    return float(2.0 * inner * sampling)
+
+
+def core_ellipticity(image: F8) -> float:
+    """1 - b/a of the core of a PSF image."""
+    _, _, xx, yy, xy = core_shape(image)
+    split = math.hypot(0.5 * (xx - yy), xy)
+    mean = 0.5 * (xx + yy)
+    return 1.0 - math.sqrt(max(mean - split, 0.0) / (mean + split))
+
+
+@dataclass(frozen=True)
+class SmoothProfile:
+    """A Moffat profile times a smooth correction.
+
+    Moffat (1969, A&A 3, 455): ``(1 + (r / alpha)^2)^-beta``.  The correction is a running
+    mean of measured over Moffat, as smooth as the PSF itself.
+    """
+
+    alpha: float
+    beta: float
+    amplitude: float
+    knots: F8
+    correction: F8
+    width: float
+    core: float
+
+    @classmethod
+    def fit(cls, r: F8, value: F8, error: F8, fwhm: float) -> SmoothProfile:
+        """Fit to binned values with errors; `fwhm` is a rough FWHM in the unit of `r`."""
+        weight = 1.0 / (error**2 + (0.02 * np.abs(value)) ** 2)
+        best = (math.inf, fwhm, 3.0, 0.0)
+        fwhms = fwhm * np.exp(np.linspace(-0.5, 0.5, 21))
+        span = 0.05
+        for _ in range(3):
+            for width in fwhms:
+                for beta in (1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0):
+                    alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
+                    shape = (1.0 + (r / alpha) ** 2) ** -beta
+                    amplitude = float((weight * shape * value).sum() / (weight * shape**2).sum())
+                    misfit = float((weight * (value - amplitude * shape) ** 2).sum())
+                    if misfit < best[0]:
+                        best = (misfit, float(width), beta, amplitude)
+            fwhms = best[1] * np.exp(np.linspace(-span, span, 11))
+            span /= 5.0
+        _, width, beta, amplitude = best
+        alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
+        moffat = amplitude * (1.0 + (r / alpha) ** 2) ** -beta
+        # Where the Moffat function is fainter than the noise the ratio says nothing.
+        scatter = np.hypot(error / np.maximum(moffat, 1e-30), 0.01)
+        knots = np.linspace(0.0, math.log1p(r.max() / width), 60)
+        place = np.log1p(r / width)
+        near = np.exp(-0.5 * ((knots[:, None] - place) / 0.12) ** 2) / scatter**2
+        ratio = np.clip(value / np.maximum(moffat, 1e-30), -10.0, 10.0)
+        # A pull to 1 with 30 % error where nothing is known.
+        correction = ((near * ratio).sum(axis=1) + 10.0) / (near.sum(axis=1) + 10.0)
+        return cls(alpha, beta, amplitude, knots, np.maximum(correction, 0.0), width, width)
+
+    def __call__(self, r: F8) -> F8:
+        """Value at radius `r`."""
+        moffat = self.amplitude * (1.0 + (r / self.alpha) ** 2) ** -self.beta
+        out: F8 = moffat * np.interp(np.log1p(r / self.width), self.knots, self.correction)
+        return out
+
+
+class _Solver:
+    """The linear problem of one sample of stars: their stamps, terms and current weights."""
+
+    def __init__(
+        self,
+        data: F4,
+        variance: F4,
+        sample: StarSample,
+        gain: float,
+        degree: int,
+        step: float,
+        half: int,
+        run: Run,
+    ) -> None:
+        n = sample.x.size
+        size = 2 * half + 1
+        self.run = run
+        self.fwhm = sample.fwhm
+        self.step = step
+        self.inverse_gain = 1.0 / gain if gain > 0 else 0.0
+        self.stamps = np.empty((n, size, size), dtype=np.float32)
+        self.noise = np.empty((n, size, size), dtype=np.float32)
+        kernels.cut_stamps(
+            data, variance, sample.x, sample.y, sample.height, *sample.peaks, sample.fwhm,
+            self.stamps, self.noise,
+        )  # fmt: skip
+        self.origin_x = np.floor(sample.x + 0.5) - half
+        self.origin_y = np.floor(sample.y + 0.5) - half
+        self.cx = sample.x - self.origin_x
+        self.cy = sample.y - self.origin_y
+        self.flux = sample.flux.copy()
+        ny, nx = data.shape
+        self.zero = ((nx - 1) / 2, (ny - 1) / 2)
+        self.scale = (float(nx), float(ny))
+        u = (sample.x - self.zero[0]) / self.scale[0]
+        v = (sample.y - self.zero[1]) / self.scale[1]
+        self.terms = polynomial_terms(degree, u, v)
+        self.weight = np.zeros_like(self.stamps)
+        self.target = np.zeros_like(self.stamps)
+        self.fit_numbers = np.zeros((n, 4))
+        self.used = np.ones(n, dtype=bool)
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Fixed chunks of stars."""
+        n = self.flux.size
+        edges = [n * i // N_CHUNKS for i in range(N_CHUNKS + 1)]
+        return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+
+    def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
+        """Fit fluxes and centres of all stars, and weight their pixels."""
+
+        def work(chunk: tuple[int, int]) -> None:
+            kernels.fit_stars(
+                coefficients, self.terms[:, : coefficients.shape[0]].copy(), self.step,
+                self.stamps, self.noise, self.inverse_gain, ACCURACY,
+                1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations, chunk[0], chunk[1],
+                self.cx, self.cy, self.flux, self.weight, self.target, self.fit_numbers,
+            )  # fmt: skip
+
+        self.run.map(work, self.chunks())
+        unusable = ~self.used | (self.flux <= 0) | ~np.isfinite(self.flux)
+        self.used &= ~unusable
+        self.weight[unusable] = 0.0
+        self.target[unusable] = 0.0
+
+    def mean_profile(self, n: int, shape: tuple[float, float, float], peak: float) -> F8:
+        """Mean radial profile of the stars as an image of n x n samples, unit sum.
+
+        The profile is measured over sub-pixel phases of all stars and therefore as sharp
+        as the stars, whatever the pixel size.
+        """
+        radius = [0.0]
+        while radius[-1] < 1.5 * self.step * n / 2:
+            radius.append(radius[-1] + max(0.08 * self.fwhm, 0.12 * radius[-1]))
+        edges = np.array(radius) ** 2
+        sums = np.zeros((len(radius) - 1, 3))
+        kernels.radial_sums(
+            self.stamps, self.noise, self.inverse_gain, ACCURACY, self.cx, self.cy,
+            np.where(self.used, self.flux, 0.0), peak, np.array(shape), edges, sums,
+        )  # fmt: skip
+        filled = sums[:, 0] > 0
+        if filled.sum() < 4:
+            raise StepError("the stars have no usable pixels")
+        value = sums[filled, 1] / sums[filled, 0]
+        r = sums[filled, 2] / sums[filled, 0]
+        error = 1.0 / np.sqrt(sums[filled, 0])
+        profile = SmoothProfile.fit(r, value, error, self.fwhm)
+        axis = (np.arange(n) - (n - 1) / 2) * self.step
+        r2 = (
+            shape[0] * axis[None, :] ** 2
+            + shape[1] * axis[:, None] ** 2
+            + 2.0 * shape[2] * axis[None, :] * axis[:, None]
+        )
+        image = profile(np.sqrt(r2))
+        return image / (image.sum() * self.step**2)
+
+    def solve(self, prior: F8, start: F8, n_iterations: int = 40) -> tuple[F8, F8]:
+        """Least squares for the coefficients, drawn to `prior`, by conjugate gradients."""
+        n_terms, n, _ = start.shape
+        terms = np.ascontiguousarray(self.terms[:, :n_terms])
+        chunks = self.chunks()
+
+        def data_part(chunk: tuple[int, int]) -> tuple[F8, F8]:
+            right = np.zeros((n_terms, n, n))
+            blocks = np.zeros((n, n, n_terms, n_terms))
+            kernels.right_side(
+                terms, self.step, self.cx, self.cy, self.target, chunk[0], chunk[1], right
+            )
+            kernels.diagonal(
+                terms, self.step, self.cx, self.cy, self.weight, chunk[0], chunk[1], blocks
+            )
+            return right, blocks
+
+        parts = self.run.map(data_part, chunks)
+        right = sum((p[0] for p in parts), np.zeros((n_terms, n, n)))
+        blocks = sum((p[1] for p in parts), np.zeros((n, n, n_terms, n_terms)))
+        sigma = self.prior_sigma(prior)
+        smooth = _smoothing_matrix(n, CORRELATION * self.fwhm / self.step)
+        for k in range(n_terms):
+            for m in range(k):
+                blocks[:, :, m, k] = blocks[:, :, k, m]
+        blocks *= np.einsum("kyx,myx->yxkm", sigma, sigma)
+        for k in range(n_terms):
+            blocks[:, :, k, k] += 1.0
+        inverse = np.linalg.inv(blocks)
+
+        def spread(v: F8) -> F8:
+            out: F8 = np.ascontiguousarray(sigma * (smooth @ v @ smooth))
+            return out
+
+        def gather(v: F8) -> F8:
+            out: F8 = smooth @ (sigma * v) @ smooth
+            return out
+
+        def data_matrix(v: F8) -> F8:
+            def work(chunk: tuple[int, int]) -> F8:
+                out = np.zeros_like(v)
+                kernels.apply_normal(
+                    v, terms, self.step, self.cx, self.cy, self.weight, chunk[0], chunk[1], out
+                )
+                return out
+
+            total: F8 = sum(self.run.map(work, chunks), np.zeros_like(v))
+            return total
+
+        def precondition(v: F8) -> F8:
+            out: F8 = np.einsum("yxkm,myx->kyx", inverse, v)
+            return out
+
+        solution = start.copy()
+        residual = gather(right - data_matrix(prior + spread(solution))) - solution
+        direction = precondition(residual)
+        power = first = float((residual * direction).sum())
+        for _ in range(n_iterations):
+            if power <= 1e-6 * first or power <= 0:
+                break
+            image = gather(data_matrix(spread(direction))) + direction
+            length = power / float((direction * image).sum())
+            solution += length * direction
+            residual -= length * image
+            step = precondition(residual)
+            fresh = float((residual * step).sum())
+            direction = step + (fresh / power) * direction
+            power = fresh
+        return solution, prior + spread(solution)
+
+    def prior_sigma(self, prior: F8) -> F8:
+        """How far a coefficient may stray from the prior."""
+        size = np.maximum(prior[0], 0.0)
+        peak = float(size.max())
+        sigma = np.empty_like(prior)
+        sigma[0] = SIG0 * size + FLOOR * peak
+        sigma[1:] = SIG1 * size + FLOOR * peak
+        return sigma
+
+
+SIG0, SIG1, FLOOR = 0.2, 0.4, 3e-4
+CORRELATION = 0.4
+def _smoothing_matrix(n: int, length: float) -> F8:
+    """Correlate white noise over `length` samples (Gaussian), keeping unit variance."""
+    offset = np.arange(n)[:, None] - np.arange(n)[None, :]
+    matrix = np.exp(-0.5 * (offset / length) ** 2)
+    return matrix/ math.sqrt(float((matrix[n//2] ** 2).sum()))
+
+
+def _coefficients(image: F8) -> F8:
+    """B-spline coefficients of an image of samples, same shape."""
+    pad = psf_kernels.PAD
+    out = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
+    psf_kernels.spline_coefficients(np.ascontiguousarray(image[None], dtype=np.float32), out)
+    return np.ascontiguousarray(out[:, pad:-pad, pad:-pad])
+
+
+def _normalise(coefficients: F8, step: float) -> F8:
+    """Constant term of unit sum, the others of zero sum: fluxes mean the same everywhere."""
+    sums = coefficients.sum(axis=(1, 2)) * step**2
+    out = coefficients / sums[0]
+    for k in range(1, out.shape[0]):
+        out[k] -= (sums[k] / sums[0]) * out[0]
+    return out
+
+
+def build_psf(
+    data: F4,
+    variance: F4,
+    sample: StarSample,
+    *,
+    gain: float,
+    degree: int,
+    run: Run,
+    sampling: float = 0.0,
+    size: int = 0,
+) -> PsfFit:
+    """Build a PSF model from a sample of stars.
+
+    Parameters
+    ----------
+    data, variance : (ny, nx) float32
+        Background-subtracted image and background variance (1e30: no data).
+    sample : StarSample
+    gain : float
+        e- per image unit; 0: photon noise unknown.
+    degree : int
+        Largest degree of the polynomial in x, y (PSFVAR_DEGREES).
+    sampling : float
+        Size of a sample in pixels (PSF_SAMPLING); 0 chooses it from the FWHM.
+    size : int
+        Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
+
+    Raises
+    ------
+    StepError
+        Fewer than 3 stars agree with each other, or what they give is no PSF.
+    """
+    if sample.x.size < MIN_STARS:
+        raise StepError(f"{sample.x.size} stars: too few for a PSF")
+    fwhm = sample.fwhm
+    step = sampling or min(1.0, fwhm / SAMPLES_PER_FWHM)
+    half = math.ceil(RADIUS_FWHM * fwhm) + 1
+    reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
+    n = 2 * reach + 1
+    degree = affordable_degree(sample.x.size, degree)
+    solver = _Solver(data, variance, sample, gain, degree, step, half, run)
+    peak = 1.0 / (1.13 * fwhm**2)
+
+    profile = solver.mean_profile(n, sample.shape, peak)
+    prior = np.zeros((solver.terms.shape[1], n, n))
+    prior[0] = _coefficients(profile)[0]
+    solver.fit(prior[:1], clip=1e9)
+    solver.fit_numbers[:] = 0
+    prior[0] = _coefficients(solver.mean_profile(n, sample.shape, float(profile.max())))[0]
+    solution = prior.copy()
+    stray = np.zeros_like(prior)
+    for turn in range(4):
+        solver.fit(solution)
+        if turn and not _reject(solver) and turn > 1:
+            break
+        if solver.used.sum() < MIN_STARS:
+            raise StepError("fewer than 3 stars agree on a PSF")
+        lower = affordable_degree(int(solver.used.sum()), degree)
+        n_terms = (lower + 1) * (lower + 2) // 2
+        if n_terms < solution.shape[0]:
+            # Fewer stars are left: the terms change meaning with the degree.
+            degree = lower
+            solver.terms = polynomial_terms(
+                degree,
+                (sample.x - solver.zero[0]) / solver.scale[0],
+                (sample.y - solver.zero[1]) / solver.scale[1],
+            )
+            prior = prior[:n_terms]
+            solution = prior.copy()
+            stray = np.zeros_like(prior)
+            solver.fit(solution)
+        stray, solution = solver.solve(prior, stray)
+        solution = _normalise(solution, step)
+        # The centroid of the model is its middle.
+        x, y, *_ = core_shape(_samples(solution)[0])
+        solver.cx += x * step
+        solver.cy += y * step
+        if abs(x) + abs(y) > 2e-3 / step:
+            stray, solution = solver.solve(prior, stray)
+            solution = _normalise(solution, step)
+    solver.fit(solution)
+
+    basis = _samples(solution)
+    chi2 = solver.fit_numbers[:, 0] / np.maximum(solver.fit_numbers[:, 1], 1)
+    psf = Psf(
+        basis=np.ascontiguousarray(basis, dtype=np.float32),
+        sampling=step,
+        degree=degree,
+        x_zero=solver.zero[0],
+        x_scale=solver.scale[0],
+        y_zero=solver.zero[1],
+        y_scale=solver.scale[1],
+        fwhm=effective_fwhm(basis[0], step),
+        ellipticity=core_ellipticity(basis[0]),
+        source=PsfSource.MEASURED,
+        n_stars=int(solver.used.sum()),
+        chi2=float(np.median(chi2[solver.used])),
+    )
+    return PsfFit(
+        psf=psf,
+        used=solver.used,
+        x=solver.cx + solver.origin_x,
+        y=solver.cy + solver.origin_y,
+        flux=solver.flux,
+        flux_error=np.sqrt(solver.fit_numbers[:, 2]),
+        chi2=chi2,
+    )
+
+
+def _samples(coefficients: F8) -> F8:
+    """Values of the model at its samples, all terms."""
+    out = np.empty_like(coefficients)
+    for k in range(coefficients.shape[0]):
+        psf_kernels.spline_samples(coefficients[k], out[k])
+    return out
+
+
+def _reject(solver: _Solver) -> bool:
+    """Reject stars whose chi2 stands out from that of stars of like S/N; True if any."""
+    used = np.flatnonzero(solver.used)
+    if used.size <= MIN_STARS:
+        return False
+    numbers = solver.fit_numbers[used]
+    chi2 = numbers[:, 0] / np.maximum(numbers[:, 1], 1)
+    order = np.argsort(solver.flux[used], kind="stable")
+    limit = np.empty(used.size)
+    # Model errors and unknown gains make chi2 grow with S/N: compare with the like.
+    width = max(5, min(25, used.size // 3))
+    for rank, i in enumerate(order):
+        low = max(0, min(rank - width // 2, used.size - width))
+        limit[i] = np.median(chi2[order[low : low + width]])
+    spread = math.sqrt(2.0 / max(float(np.median(numbers[:, 1])), 1.0))
+    drifted = np.hypot(
+        solver.cx[used] - solver.stamps.shape[2] // 2,
+        solver.cy[used] - solver.stamps.shape[1] // 2,
+    ) > max(1.5, 0.6 * solver.fwhm)
+    empty = numbers[:, 1] < 0.7 * np.median(numbers[:, 1])
+    bad = (chi2 > limit * (1.6 + 4.0 * spread)) | drifted | empty
+    solver.used[used[bad]] = False
+    solver.weight[~solver.used] = 0.0
+    solver.target[~solver.used] = 0.0
+    return bool(bad.any())
