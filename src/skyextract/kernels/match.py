@@ -1,0 +1,460 @@
+"""Matching of point patterns: neighbours on a grid, votes for similarities, scores.
+
+The pattern of a star's neighbours, in log distance and position angle, is shifted by a
+change of scale and rotation and otherwise unchanged.  `vote` compares the pattern of
+each anchor with that of each candidate and lets every pair of neighbours vote for the
+shift it implies; a true pair of stars collects the votes of all common neighbours in one
+place, whatever fraction is missing.  The local, spoke-like comparison follows Tabur
+(2007, PASA 24, 189) and the pessimistic pattern matcher of Morrison (DMTN-031); the vote in
+(log scale, rotation) is a generalized Hough transform (Ballard 1981, Pattern
+Recognition 13, 111).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.jit import kernel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@kernel
+def cell_of(value: float, origin: float, size: float, n: int) -> int:
+    """Return the cell of a coordinate, clamped to the grid."""
+    cell = (value - origin) / size
+    if cell < 0.0:
+        return 0
+    if cell >= n:
+        return n - 1
+    return int(cell)
+
+
+@kernel
+def fill_grid(
+    x: Floats, y: Floats, frame: Floats, nx: int, ny: int, start: Ints, order: Ints
+) -> None:
+    """Sort points into cells: the points of cell c are order[start[c]:start[c + 1]].
+
+    Parameters
+    ----------
+    x, y : float64 (n,)
+    frame : float64 (3,)
+        x and y of the grid's corner, and the cell size.
+    start : int64 (nx * ny + 1,)
+    order : int64 (n,)
+    """
+    n = x.shape[0]
+    for c in range(start.shape[0]):
+        start[c] = 0
+    for i in range(n):
+        c = cell_of(y[i], frame[1], frame[2], ny) * nx + cell_of(x[i], frame[0], frame[2], nx)
+        start[c + 1] += 1
+    for c in range(nx * ny):
+        start[c + 1] += start[c]
+    for i in range(n - 1, -1, -1):
+        c = cell_of(y[i], frame[1], frame[2], ny) * nx + cell_of(x[i], frame[0], frame[2], nx)
+        start[c + 1] -= 1
+        order[start[c + 1]] = i
+    for c in range(nx * ny):
+        start[c] = start[c + 1]
+    start[nx * ny] = n
+
+
+@kernel
+def nearest_of(
+    px: float, py: float, limit: float, x: Floats, y: Floats, frame: Floats,
+    nx: int, ny: int, start: Ints, order: Ints,
+) -> tuple[int, float]:  # fmt: skip
+    """Return the nearest point within `limit` and its squared distance; -1 if none."""
+    best = limit * limit
+    index = -1
+    i0 = cell_of(px - limit, frame[0], frame[2], nx)
+    i1 = cell_of(px + limit, frame[0], frame[2], nx)
+    j0 = cell_of(py - limit, frame[1], frame[2], ny)
+    j1 = cell_of(py + limit, frame[1], frame[2], ny)
+    for j in range(j0, j1 + 1):
+        for k in range(start[j * nx + i0], start[j * nx + i1 + 1]):
+            m = order[k]
+            d2 = (x[m] - px) * (x[m] - px) + (y[m] - py) * (y[m] - py)
+            if d2 <= best and (d2 < best or index < 0 or m < index):
+                best = d2
+                index = m
+    return index, best
+
+
+@kernel
+def nearest(
+    px: Floats, py: Floats, limit: Floats, x: Floats, y: Floats, frame: Floats,
+    nx: int, ny: int, start: Ints, order: Ints, index: Ints, distance2: Floats,
+) -> None:  # fmt: skip
+    """For each (px, py) find the nearest grid point within `limit`.
+
+    `index` is -1 where there is none; NaN coordinates have none.
+    """
+    for i in range(px.shape[0]):
+        index[i] = -1
+        distance2[i] = np.inf
+        if px[i] == px[i] and py[i] == py[i]:
+            m, d2 = nearest_of(px[i], py[i], limit[i], x, y, frame, nx, ny, start, order)
+            index[i] = m
+            if m >= 0:
+                distance2[i] = d2
+
+
+@kernel
+def neighbour_patterns(
+    at: Ints, least: float, x: Floats, y: Floats, frame: Floats, nx: int, ny: int,
+    start: Ints, order: Ints, size: Ints, log_r: Floats, angle: Floats,
+) -> None:  # fmt: skip
+    """Log distance and direction of the nearest neighbours of the points `at`.
+
+    Parameters
+    ----------
+    at : int64 (m,)
+        Points whose pattern is wanted.
+    least : float
+        Neighbours closer than this do not count: their direction is noise.
+    size : int64 (m,)
+        Number of neighbours found, at most k.
+    log_r, angle : float64 (m, k)
+        In order of distance; valid up to `size`.
+    """
+    k = log_r.shape[1]
+    d2 = np.empty(k)
+    who = np.empty(k, np.int64)
+    for a in range(at.shape[0]):
+        p = at[a]
+        ci = cell_of(x[p], frame[0], frame[2], nx)
+        cj = cell_of(y[p], frame[1], frame[2], ny)
+        n = 0
+        ring = 0
+        while ring <= nx or ring <= ny:
+            # Everything nearer than (ring - 1) cells has been seen.
+            reach = (ring - 1) * frame[2]
+            if n == k and ring > 0 and reach > 0.0 and d2[k - 1] <= reach * reach:
+                break
+            for j in range(cj - ring, cj + ring + 1):
+                if j < 0 or j >= ny:
+                    continue
+                step = 1 if (j == cj - ring or j == cj + ring or ring == 0) else 2 * ring
+                for i in range(ci - ring, ci + ring + 1, step):
+                    if i < 0 or i >= nx:
+                        continue
+                    for q in range(start[j * nx + i], start[j * nx + i + 1]):
+                        m = order[q]
+                        dx = x[m] - x[p]
+                        dy = y[m] - y[p]
+                        r2 = dx * dx + dy * dy
+                        if m == p or r2 < least * least:
+                            continue
+                        if n == k and r2 >= d2[k - 1]:
+                            continue
+                        pos = n if n < k else k - 1
+                        while pos > 0 and d2[pos - 1] > r2:
+                            d2[pos] = d2[pos - 1]
+                            who[pos] = who[pos - 1]
+                            pos -= 1
+                        d2[pos] = r2
+                        who[pos] = m
+                        if n < k:
+                            n += 1
+            ring += 1
+        size[a] = n
+        for i in range(n):
+            log_r[a, i] = 0.5 * math.log(d2[i])
+            angle[a, i] = math.atan2(y[who[i]] - y[p], x[who[i]] - x[p])
+
+
+@kernel
+def vote(
+    ax: Floats, ay: Floats, reach: float, a_size: Ints, a_log_r: Floats, a_angle: Floats,
+    rx: Floats, ry: Floats, r_size: Ints, r_log_r: Floats, r_angle: Floats,
+    limits: Floats, flip: int, width: float, least: int, n_best: int,
+    count: Ints, anchor: Ints, star: Ints, log_scale: Floats, rotation: Floats,
+) -> int:  # fmt: skip
+    """Find the pairs (anchor, reference star) whose neighbourhoods look alike.
+
+    Parameters
+    ----------
+    ax, ay : float64 (na,)
+        Predicted positions of the anchors; stars within `reach` are candidates.
+    a_size, a_log_r, a_angle : (na,), (na, k), (na, k)
+        Patterns of the anchors, see `neighbour_patterns`.
+    rx, ry, r_size, r_log_r, r_angle
+        Positions and patterns of the reference stars.
+    limits : float64 (3,)
+        Least and largest log scale; half range of the rotation (pi: any).
+    flip : int
+        1: the anchors' plane is mirrored (x -> -x) first.
+    width : float
+        Width of a bin in log scale and in rotation.
+    least : int
+        Fewest votes of a pair to be listed.
+    n_best : int
+        Number of pairs already listed (from another parity).
+    count, anchor, star, log_scale, rotation : (n,)
+        The best pairs, by falling number of votes.
+
+    Returns
+    -------
+    int
+        Number of pairs listed.
+    """
+    na = ax.shape[0]
+    ka = a_log_r.shape[1]
+    kr = r_log_r.shape[1]
+    n_list = count.shape[0]
+    n_scale = int(math.ceil((limits[1] - limits[0]) / width)) + 2
+    full = limits[2] >= math.pi - width
+    n_rot = int(math.floor(2.0 * math.pi / width))
+    rot_width = 2.0 * math.pi / n_rot
+    if not full:
+        rot_width = width
+        n_rot = int(math.ceil(2.0 * limits[2] / width)) + 2
+    rot0 = -math.pi if full else -limits[2]
+    bins = np.zeros(n_scale * n_rot, np.int64)
+    touched = np.empty(ka * kr, np.int64)
+    scales = np.empty(ka * kr)
+    turns = np.empty(ka * kr)
+    turned = np.empty(ka)
+    n = n_best
+    for a in range(na):
+        for i in range(a_size[a]):
+            turned[i] = math.pi - a_angle[a, i] if flip == 1 else a_angle[a, i]
+        for r in range(rx.shape[0]):
+            if abs(rx[r] - ax[a]) > reach or abs(ry[r] - ay[a]) > reach:
+                continue
+            votes = 0
+            most = 0
+            low = 0
+            for i in range(a_size[a]):
+                own = a_log_r[a, i]
+                # Distances rise: skip the neighbours that are too near for any scale.
+                while low < r_size[r] and r_log_r[r, low] < own + limits[0]:
+                    low += 1
+                for j in range(low, r_size[r]):
+                    s = r_log_r[r, j] - own
+                    if s > limits[1]:
+                        break
+                    t = r_angle[r, j] - turned[i]
+                    t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
+                    if not full and abs(t) > limits[2]:
+                        continue
+                    b = int((t - rot0) / rot_width)
+                    if b >= n_rot:
+                        b = n_rot - 1
+                    c = int((s - limits[0]) / width) * n_rot + b
+                    bins[c] += 1
+                    if bins[c] > most:
+                        most = bins[c]
+                    touched[votes] = c
+                    scales[votes] = s
+                    turns[votes] = t
+                    votes += 1
+            best = 0
+            where = -1
+            if most >= 2 or least <= 1:
+                for v in range(votes):
+                    b = touched[v] % n_rot
+                    row = touched[v] - b
+                    for db in range(-1, 1):
+                        left = b + db
+                        if left < 0:
+                            if not full:
+                                continue
+                            left = n_rot - 1
+                        right = left + 1
+                        if right >= n_rot:
+                            right = 0 if full else left
+                        for dr in range(-1, 1):
+                            base = row + dr * n_rot
+                            if base < 0:
+                                continue
+                            total = bins[base + left] + bins[base + n_rot + left]
+                            if right != left:
+                                total += bins[base + right] + bins[base + n_rot + right]
+                            if total > best:
+                                best = total
+                                where = base + left
+            if best >= least and (n < n_list or best > count[n_list - 1]):
+                # Mean of the votes in the winning block of 2 x 2 bins.
+                left = where % n_rot
+                base = where - left
+                right = left + 1
+                if right >= n_rot:
+                    right = 0 if full else left
+                first = 0.0
+                sum_s = 0.0
+                sum_t = 0.0
+                m = 0
+                for v in range(votes):
+                    b = touched[v] % n_rot
+                    row = touched[v] - b
+                    if (row == base or row == base + n_rot) and (b == left or b == right):
+                        if m == 0:
+                            first = turns[v]
+                        t = turns[v] - first
+                        t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
+                        sum_t += t
+                        sum_s += scales[v]
+                        m += 1
+                pos = n if n < n_list else n_list - 1
+                while pos > 0 and count[pos - 1] < best:
+                    count[pos] = count[pos - 1]
+                    anchor[pos] = anchor[pos - 1]
+                    star[pos] = star[pos - 1]
+                    log_scale[pos] = log_scale[pos - 1]
+                    rotation[pos] = rotation[pos - 1]
+                    pos -= 1
+                count[pos] = best
+                anchor[pos] = a if flip == 0 else -1 - a
+                star[pos] = r
+                log_scale[pos] = sum_s / m
+                rotation[pos] = first + sum_t / m
+                if n < n_list:
+                    n += 1
+            for v in range(votes):
+                bins[touched[v]] = 0
+    return n
+
+
+@kernel
+def score_similarities(
+    px: Floats, py: Floats, hypotheses: Floats, tolerance: Floats, density: float, share: float,
+    x: Floats, y: Floats, frame: Floats, nx: int, ny: int, start: Ints, order: Ints,
+    score: Floats, matched: Ints,
+) -> None:  # fmt: skip
+    """Log likelihood ratio of each similarity against chance.
+
+    A point whose image has a reference star within its tolerance t counts
+    ln(1 - share + share / (density pi t^2)), any other ln(1 - share): `share` of the points
+    are expected in the reference, and the others meet it by chance.
+
+    Parameters
+    ----------
+    hypotheses : float64 (h, 7)
+        Origin (x, y) in the plane of the points, its image (x, y), scale times cosine and
+        sine of the rotation, and 1 if mirrored (x -> -x first).
+    tolerance : float64 (2,)
+        Constant part, and part proportional to the distance from the origin; both in units
+        of the image plane.
+    density : float
+        Reference stars per unit area.
+    score, matched : (h,)
+    """
+    for h in range(hypotheses.shape[0]):
+        cosine = hypotheses[h, 4]
+        sine = hypotheses[h, 5]
+        total = 0.0
+        n = 0
+        for i in range(px.shape[0]):
+            dx = px[i] - hypotheses[h, 0]
+            dy = py[i] - hypotheses[h, 1]
+            if hypotheses[h, 6] > 0.5:
+                dx = -dx
+            u = cosine * dx - sine * dy
+            v = sine * dx + cosine * dy
+            t = tolerance[0] + tolerance[1] * math.sqrt(u * u + v * v)
+            chance = density * math.pi * t * t
+            if chance > 0.5:
+                continue
+            m, _ = nearest_of(
+                hypotheses[h, 2] + u, hypotheses[h, 3] + v, t, x, y, frame, nx, ny, start, order
+            )
+            if m >= 0:
+                total += math.log(1.0 - share + share / chance)
+                n += 1
+            else:
+                total += math.log(1.0 - share)
+        score[h] = total
+        matched[h] = n
+
+
+class Grid:
+    """Points sorted into square cells, for searches by position.
+
+    Parameters
+    ----------
+    x, y : float64 (n,)
+        Finite coordinates.
+    per_cell : float
+        Points per cell, on average.
+    """
+
+    def __init__(self, x: Floats, y: Floats, per_cell: float = 2.0) -> None:
+        self.x = np.ascontiguousarray(x, np.float64)
+        self.y = np.ascontiguousarray(y, np.float64)
+        n = max(len(self.x), 1)
+        left, right = (float(x.min()), float(x.max())) if len(x) else (0.0, 1.0)
+        low, high = (float(y.min()), float(y.max())) if len(x) else (0.0, 1.0)
+        width, height = right - left, high - low
+        size = math.sqrt(width * height * per_cell / n)
+        # A degenerate distribution (one column of points) still gets at most n cells.
+        size = max(size, (width + height) / n, 1e-12)
+        self.nx = int(width / size) + 1
+        self.ny = int(height / size) + 1
+        self.frame = np.array([left, low, size])
+        self.start = np.zeros(self.nx * self.ny + 1, np.int64)
+        self.order = np.zeros(len(self.x), np.int64)
+        fill_grid(self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments from `x` to `order` of the kernels."""
+        return self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order
+
+    def nearest(self, px: Floats, py: Floats, limit: Floats | float) -> tuple[Ints, Floats]:
+        """Return the index of the nearest point within `limit` (or -1) and the distance."""
+        n = len(px)
+        index, distance2 = np.empty(n, np.int64), np.empty(n)
+        nearest(
+            np.ascontiguousarray(px, np.float64), np.ascontiguousarray(py, np.float64),
+            np.array(np.broadcast_to(np.asarray(limit, np.float64), n)),
+            *self.arguments, index, distance2,
+        )  # fmt: skip
+        return index, np.sqrt(distance2)
+
+    def patterns(self, at: Ints, least: float, k: int) -> tuple[Ints, Floats, Floats]:
+        """Return number, log distance and direction of the k nearest neighbours of points."""
+        size = np.empty(len(at), np.int64)
+        log_r, angle = np.zeros((len(at), k)), np.zeros((len(at), k))
+        neighbour_patterns(np.asarray(at, np.int64), least, *self.arguments, size, log_r, angle)
+        return size, log_r, angle
+
+
+def mutual_nearest(
+    px: Floats, py: Floats, x: Floats, y: Floats, limit: Floats | float
+) -> tuple[Ints, Ints, Floats]:
+    """One-to-one pairs: each the nearest of the other, within `limit`.
+
+    Parameters
+    ----------
+    px, py : float64 (m,)
+    x, y : float64 (n,)
+        Finite.
+    limit : float or float64 (m,)
+
+    Returns
+    -------
+    first, second : int64
+        Indices into (px, py) and (x, y), in order of `first`.
+    distance : float64
+    """
+    empty = np.zeros(0, np.int64)
+    if len(px) == 0 or len(x) == 0:
+        return empty, empty, np.zeros(0)
+    index, distance = Grid(x, y).nearest(px, py, limit)
+    first = np.flatnonzero(index >= 0)
+    # Of the points that chose the same star the nearest keeps it; ties go to the first.
+    by_distance = first[np.lexsort((first, distance[first], index[first]))]
+    chosen = index[by_distance]
+    keep = np.ones(len(chosen), bool)
+    keep[1:] = chosen[1:] != chosen[:-1]
+    first = np.sort(by_distance[keep])
+    return first, index[first], distance[first]
