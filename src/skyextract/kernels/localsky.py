@@ -1,0 +1,151 @@
+"""Local background in a rectangular annulus around each source (BACKPHOTO_TYPE LOCAL).
+
+The estimator is the clipped mode of the background meshes (SExtractor manual, chapter
+"Modeling the background"): histogram, 3-sigma clipping around the median until sigma
+converges, then 2.5 median - 1.5 mean, or the median in crowded fields.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from skyextract.kernels.jit import kernel
+
+_LEVELS = 4096
+_RANGE = 5.0
+_STEP = math.sqrt(2.0 / math.pi) * _RANGE / 4.0
+"""Histogram: +- 5 sigma, at most 4096 levels, on average 4 counts in the central ones."""
+
+
+@kernel
+def _mode(values: Any, n: int, counts: Any) -> float:
+    """Return the clipped mode of the first `n` values; NaN if they have no spread at all."""
+    mean = 0.0
+    sigma = 0.0
+    for k in range(n):
+        mean += values[k]
+        sigma += values[k] * values[k]
+    mean /= n
+    sigma = math.sqrt(max(sigma / n - mean * mean, 0.0))
+    low, high = mean - 2.0 * sigma, mean + 2.0 * sigma
+    used = 0
+    mean = 0.0
+    sigma = 0.0
+    for k in range(n):
+        if low <= values[k] <= high:
+            mean += values[k]
+            sigma += values[k] * values[k]
+            used += 1
+    if used == 0:
+        return math.nan
+    mean /= used
+    sigma = math.sqrt(max(sigma / used - mean * mean, 0.0))
+    n_levels = min(int(_STEP * used + 1.0), _LEVELS)
+    scale = 2.0 * _RANGE * sigma / n_levels if sigma > 0.0 else 1.0
+    zero = mean - _RANGE * sigma
+    counts[:n_levels] = 0
+    for k in range(n):
+        j = math.floor((values[k] - zero) / scale + 0.499999)
+        if 0 <= j < n_levels:
+            counts[j] += 1
+
+    bottom, top = 0, n_levels - 1
+    spread = 10.0 * (n_levels - 1)
+    before = 1.0
+    average = middle = 0.0
+    for _ in range(100):
+        if spread < 0.1 or abs(spread / before - 1.0) <= 1e-4:
+            break
+        before = spread
+        total = moment = square = 0.0
+        below = above = 0.0
+        i, j = bottom, top
+        for k in range(bottom, top + 1):
+            if below < above:
+                below += counts[i]
+                i += 1
+            else:
+                above += counts[j]
+                j -= 1
+            total += counts[k]
+            moment += counts[k] * float(k)
+            square += counts[k] * float(k) * float(k)
+        middle = 0.0
+        if j >= 0 and i < n_levels:
+            largest = max(counts[i], counts[j])
+            middle = j + 0.5
+            if largest > 0:
+                middle += (above - below) / (2.0 * largest)
+        if total > 0.0:
+            average = moment / total
+            spread = math.sqrt(max(square / total - average * average, 0.0))
+        else:
+            average = moment
+            spread = 0.0
+        bottom = max(int(middle - 3.0 * spread + 0.5), 0)
+        top = min(int(middle + 3.0 * spread + 0.5), n_levels - 1)
+    if spread > 0.0 and abs((average - middle) / spread) < 0.3:
+        level = 2.5 * middle - 1.5 * average
+    elif spread > 0.0:
+        level = middle
+    else:
+        level = average
+    return zero + level * scale
+
+
+@kernel
+def local_backgrounds(
+    pixels: Any, labels: Any, mask: int, xmin: Any, xmax: Any, ymin: Any, ymax: Any,
+    thickness: int, first: int, last: int, out: Any,
+) -> None:  # fmt: skip
+    """Estimate the local background of the sources ``first <= i < last``.
+
+    Parameters
+    ----------
+    pixels : (ny, nx) float32
+        Background-subtracted image, NaN where bad.
+    labels : (ny, nx) int32
+    mask : int
+        Not 0: pixels of all sources are left out.
+    xmin, xmax, ymin, ymax : (n,) int32
+        Bounding boxes, inclusive; grown by a quarter they are the hole of the annulus.
+    thickness : int
+        Width of the annulus, pixels.
+    out : (n,) float64
+        Output; 0 where the annulus does not fit into the frame or holds no pixel.
+    """
+    height, width = pixels.shape
+    counts = np.zeros(_LEVELS, dtype=np.int64)
+    values = np.empty(0)
+    for i in range(first, last):
+        out[i] = 0.0
+        size_x, size_y = xmax[i] - xmin[i] + 1, ymax[i] - ymin[i] + 1
+        grow_x = size_x // 4 if size_x < width // 2 else (width - size_x) // 4
+        grow_y = size_y // 4 if size_y < height // 2 else (height - size_y) // 4
+        hole_left, hole_right = xmin[i] - grow_x, xmax[i] + 1 + grow_x
+        hole_bottom, hole_top = ymin[i] - grow_y, ymax[i] + 1 + grow_y
+        left, right = hole_left - thickness, hole_right + thickness
+        bottom, top = hole_bottom - thickness, hole_top + thickness
+        if left < 0 or right >= width or bottom < 0 or top >= height:
+            continue
+        size = (right - left) * (top - bottom)
+        if values.size < size:
+            values = np.empty(size)
+        n = 0
+        for py in range(bottom, top):
+            inside_y = hole_bottom <= py < hole_top
+            for px in range(left, right):
+                if inside_y and hole_left <= px < hole_right:
+                    continue
+                value = np.float64(pixels[py, px])
+                if value != value or (mask > 0 and labels[py, px] > 0):
+                    continue
+                values[n] = value
+                n += 1
+        if n > 0:
+            level = _mode(values, n, counts)
+            if level == level:
+                out[i] = level
