@@ -1,0 +1,257 @@
+"""Writing source catalogues in all their formats, and reading them back."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from skyextract.catalog import Array, Catalog
+from skyextract.columns import COLUMNS
+from skyextract.errors import ConfigError, ImageError
+from skyextract.header import Header
+from skyextract.io.atomic import atomic_output
+from skyextract.io.fitsfile import FitsFile
+from skyextract.io.fitstable import (
+    Cards,
+    add_cards,
+    column_of,
+    read_ldac_header,
+    read_table,
+    stored,
+    write_catalog_table,
+    write_ldac_header,
+)
+from skyextract.io.fitswriter import write_primary
+from skyextract.io.textcatalog import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
+from skyextract.io.votable import votable
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+STDOUT = "STDOUT"
+FITS_KINDS = ("FITS_1.0", "FITS_LDAC")
+
+
+class Extension(NamedTuple):
+    """The sources of one image extension.
+
+    Attributes
+    ----------
+    catalog : Catalog
+        Finished columns, in order.
+    header : Header
+        Header of the image, for LDAC_IMHEAD.
+    cards : mapping
+        Cards of the run (SKYVERS, SKYMEAS, FWHMPIX ...), values or (value, comment).
+    """
+
+    catalog: Catalog
+    header: Header
+    cards: Cards
+
+
+def check_catalog(name: str, kind: str) -> None:
+    """Check that a catalogue can be written at all, before any work is done.
+
+    Raises
+    ------
+    ConfigError
+        A binary format to STDOUT, or PARQUET without pyarrow.
+    """
+    if name.upper() == STDOUT and kind in (*FITS_KINDS, "PARQUET"):
+        raise ConfigError(f"CATALOG_NAME STDOUT: CATALOG_TYPE {kind} is binary and needs a file")
+    if kind == "PARQUET" and find_spec("pyarrow") is None:
+        raise ConfigError("CATALOG_TYPE PARQUET: needs pyarrow (pip install 'skyextract[parquet]')")
+
+
+def write_catalog(
+    path: str,
+    kind: str,
+    extensions: Sequence[tuple[Catalog, Header, Cards]],
+    inputs: Iterable[str | Path] = (),
+) -> None:
+    """Write one catalogue file.
+
+    Parameters
+    ----------
+    path : str
+        File, or STDOUT for the text formats; nothing is written if `kind` is NONE.
+    kind : str
+        CATALOG_TYPE.
+    extensions : sequence of (catalog, image header, cards)
+        One per image extension.  FITS and VOTable catalogues have a table for each, the
+        others their rows one after the other (EXT_NUMBER tells them apart).
+    inputs : iterable of path
+        Files that must not be overwritten.
+
+    Raises
+    ------
+    ConfigError
+        See `check_catalog`; or the file is one of the inputs.
+    SkyextractError
+        The file cannot be written.
+    """
+    if kind == "NONE":
+        return
+    check_catalog(path, kind)
+    tables = [Extension(*extension) for extension in extensions]
+    if path.upper() == STDOUT:
+        for text in _text(kind, tables):
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    with atomic_output(path, inputs) as stream:
+        if kind in FITS_KINDS:
+            _write_fits(stream, tables, ldac=kind == "FITS_LDAC")
+        elif kind == "PARQUET":
+            _write_parquet(stream, tables)
+        else:
+            stream.writelines(text.encode("utf-8", "replace") for text in _text(kind, tables))
+
+
+def _write_fits(stream: BinaryIO, tables: Sequence[Extension], *, ldac: bool) -> None:
+    write_primary(stream, add_cards(Header(), tables[0].cards if tables else {}))
+    for catalog, header, cards in tables:
+        if ldac:
+            write_ldac_header(stream, header, cards)
+        write_catalog_table(stream, catalog, "LDAC_OBJECTS" if ldac else "OBJECTS", cards)
+
+
+def joined(tables: Sequence[Extension]) -> Catalog:
+    """Return the rows of all extensions in one catalogue."""
+    if len(tables) == 1:
+        return tables[0].catalog
+    names = list(tables[0].catalog) if tables else []
+    return Catalog({n: np.concatenate([table.catalog[n] for table in tables]) for n in names})
+
+
+def _text(kind: str, tables: Sequence[Extension]) -> Iterator[str]:
+    if kind == "ASCII_VOTABLE":
+        yield from votable([(table.catalog, table.cards) for table in tables])
+        return
+    catalog = joined(tables)
+    if kind == "ASCII_HEAD":
+        yield from ascii_head(catalog)
+    if kind in ("ASCII", "ASCII_HEAD"):
+        yield from ascii_rows(catalog)
+    elif kind == "ASCII_SKYCAT":
+        yield from skycat(catalog)
+    elif kind == "CSV":
+        yield from csv(catalog)
+    else:
+        yield from ecsv(catalog, [table.cards for table in tables])
+
+
+def _write_parquet(stream: BinaryIO, tables: Sequence[Extension]) -> None:
+    import json
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    arrays, fields = [], []
+    for name, given in joined(tables).items():
+        column = column_of(name, np.asarray(given))
+        values = stored(column, given)
+        array = pa.array(values.reshape(-1))
+        for length in reversed(values.shape[1:]):
+            array = pa.FixedSizeListArray.from_arrays(array, length)
+        arrays.append(array)
+        description = {"unit": column.unit, "description": column.description}
+        fields.append(pa.field(name, array.type, metadata=description))
+    cards = [plain_cards(table.cards) for table in tables]
+    schema = pa.schema(fields, metadata={"skyextract": json.dumps(cards)})
+    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
+
+
+def sextractor_cards(
+    *,
+    background: float,
+    background_rms: float,
+    threshold: float,
+    analysis_threshold: float,
+    n_sources: int,
+    gain: float,
+    pixel_scale: float,
+    saturation: float,
+    zero_point: float,
+) -> dict[str, tuple[Any, str]]:
+    """Return the cards of SExtractor's LDAC header that its clients read.
+
+    PSFEx takes the noise from SEXBKDEV and the gain from SEXGAIN.  Levels in image units.
+    """
+    return {
+        "SEXBKGND": (background, "median background level"),
+        "SEXBKDEV": (background_rms, "median background RMS"),
+        "SEXTHLD": (threshold, "extraction threshold"),
+        "SEXATHLD": (analysis_threshold, "analysis threshold"),
+        "SEXNFIN": (n_sources, "number of sources"),
+        "SEXPXSCL": (pixel_scale, "pixel scale (arcsec)"),
+        "SEXGAIN": (gain, "gain (e-/ADU), 0 if unknown"),
+        "SEXSATLV": (saturation, "saturation level"),
+        "SEXMGZPT": (zero_point, "magnitude zero point"),
+    }
+
+
+def read_catalog(path: str) -> list[Extension]:
+    """Read a catalogue written here or by SExtractor: FITS_LDAC, FITS_1.0 or ASCII_HEAD.
+
+    Returns
+    -------
+    list of Extension
+        One per table of sources.  `header` is the image header (empty if the format has
+        none), `cards` those of the table.  ASCII magnitudes of 99 become NaN.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, damaged or no catalogue.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(1) == b"#":
+                file.seek(0)
+                text = file.read().decode("utf-8", "replace")
+                return [Extension(_parse_ascii_head(path, text), Header(), {})]
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+    found = []
+    header = Header()
+    with FitsFile(path) as fits:
+        for unit in fits.units:
+            if unit.name == "LDAC_IMHEAD":
+                header = read_ldac_header(fits, unit)
+            elif unit.kind == "BINTABLE":
+                cards = {card.keyword: card.value for card in unit.header.cards}
+                found.append(Extension(read_table(fits, unit), header, cards))
+                header = Header()
+    if not found:
+        raise ImageError(f"{path}: no table of sources in it")
+    return found
+
+
+def _parse_ascii_head(path: str, text: str) -> Catalog:
+    lines = text.splitlines()
+    places = re.findall(r"^#\s*(\d+)\s+(\S+)", text, flags=re.MULTILINE)
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    n = len(rows[0]) if rows else sum(1 for _ in places)
+    if not places or any(len(row) != n for row in rows):
+        raise ImageError(f"{path}: no ASCII_HEAD catalogue, or a damaged one")
+    starts = [int(number) - 1 for number, _ in places]
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), n)
+    columns: dict[str, Array] = {}
+    for (_, name), first, past in zip(places, starts, [*starts[1:], n], strict=True):
+        values = table[:, first:past]
+        column = COLUMNS.get(name)
+        if column is not None and column.unit.startswith("mag"):
+            values = np.where(values == 99.0, np.nan, values)
+        if column is not None and column.dtype.startswith("i"):
+            values = values.astype(column.dtype)
+        vector = past - first > 1 or (column is not None and column.ndim > 0)
+        columns[name] = values if vector else values[:, 0]
+    return Catalog(columns)
