@@ -77,8 +77,8 @@ def cut_stamps(
     for j in range(px.shape[0]):
         largest = max(largest, pradius[j])
     for i in range(x.shape[0]):
-        ix = int(math.floor(x[i] + 0.5))
-        iy = int(math.floor(y[i] + 0.5))
+        ix = math.floor(x[i] + 0.5)
+        iy = math.floor(y[i] + 0.5)
         for a in range(size):
             row = iy + a - half
             for b in range(size):
@@ -127,7 +127,7 @@ def _axis(centre: float, step: float, n: int, index: I8, weight: F8, slope: F8) 
     """First coefficient, B-spline weights and their derivatives of each pixel of an axis."""
     for k in range(index.shape[0]):
         t = (k - centre) / step + 0.5 * (n - 1)
-        i = int(math.floor(t))
+        i = math.floor(t)
         if i < 1 or i + 2 >= n:
             index[k] = 0
             weight[k, :] = 0.0
@@ -373,8 +373,10 @@ def radial_sums(
                     else:
                         high = middle
                 # One weight per star and bin, whatever the pixel's value: no bias.
-                w = flux[s] * flux[s] / (
-                    noise[s, a, b] + peak * flux[s] * inverse_gain + (accuracy * flux[s]) ** 2
+                w = (
+                    flux[s]
+                    * flux[s]
+                    / (noise[s, a, b] + peak * flux[s] * inverse_gain + (accuracy * flux[s]) ** 2)
                 )
                 out[low, 0] += w
                 out[low, 1] += w * stamps[s, a, b] / flux[s]
@@ -465,9 +467,7 @@ def fit_stars(
                         continue
                     p = m0[a, b]
                     light = f * max(p, 0.0)
-                    w = 1.0 / (
-                        noise[s, a, b] + light * inverse_gain + (accuracy * light) ** 2
-                    )
+                    w = 1.0 / (noise[s, a, b] + light * inverse_gain + (accuracy * light) ** 2)
                     px = -mx[a, b] / step
                     py = -my[a, b] / step
                     d = float(stamps[s, a, b])
@@ -523,9 +523,7 @@ def fit_stars(
                 # 3 % of the light: the model is not perfect yet when this is first asked.
                 v += (accuracy * light) ** 2
                 weight[s, a, b] = np.float32(f * f / v)
-                if r2 > 0.25 * core2 and difference > clip * math.sqrt(
-                    v + (0.03 * light) ** 2
-                ):
+                if r2 > 0.25 * core2 and difference > clip * math.sqrt(v + (0.03 * light) ** 2):
                     weight[s, a, b] = np.float32(-1.0)
                     clipped += 1
         for a in range(size):

@@ -168,11 +168,11 @@ def adaptive_moments(
         flux = 0.0
         flux_variance = 0.0
         for _ in range(MAX_ITERATIONS):
-            radius = int(math.ceil(3.5 * sigma)) + 1
-            x0 = max(0, int(math.floor(cx + 0.5)) - radius)
-            x1 = min(width - 1, int(math.floor(cx + 0.5)) + radius)
-            y0 = max(0, int(math.floor(cy + 0.5)) - radius)
-            y1 = min(height - 1, int(math.floor(cy + 0.5)) + radius)
+            radius = math.ceil(3.5 * sigma) + 1
+            x0 = max(0, math.floor(cx + 0.5) - radius)
+            x1 = min(width - 1, math.floor(cx + 0.5) + radius)
+            y0 = max(0, math.floor(cy + 0.5) - radius)
+            y1 = min(height - 1, math.floor(cy + 0.5) + radius)
             scale = 0.5 / (sigma * sigma)
             for col in range(x0, x1 + 1):
                 wx[col - x0] = math.exp(-scale * (col - cx) * (col - cx))
@@ -248,17 +248,12 @@ def adaptive_moments(
         peak = 0.0
         broad = 0.0
         sigma = min(max(sigma, 0.3), 30.0)
-        radius = int(math.ceil(5.0 * sigma)) + 1
+        radius = math.ceil(5.0 * sigma) + 1
         core = 2.5 * sigma
-        column = int(math.floor(cx + 0.5))
-        line = int(math.floor(cy + 0.5))
-        margin = int(math.ceil(core))
-        if (
-            column < margin
-            or line < margin
-            or column >= width - margin
-            or line >= height - margin
-        ):
+        column = math.floor(cx + 0.5)
+        line = math.floor(cy + 0.5)
+        margin = math.ceil(core)
+        if column < margin or line < margin or column >= width - margin or line >= height - margin:
             flag |= AT_EDGE
         scale = 0.125 / (sigma * sigma)
         for row in range(max(0, line - radius), min(height, line + radius + 1)):
@@ -286,9 +281,7 @@ def adaptive_moments(
 
 
 @kernel
-def crowding(
-    x: F8, y: F8, height: F8, px: F8, py: F8, pheight: F8, fwhm: float, out: F8
-) -> None:
+def crowding(x: F8, y: F8, height: F8, px: F8, py: F8, pheight: F8, fwhm: float, out: F8) -> None:
     """Rate how much each star suffers from its neighbours.
 
     The largest ratio of a neighbouring peak's height to the star's own among the peaks

@@ -97,8 +97,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if given is None:
         for iterations in range(1, config.characterize.char_niter + 1):  # noqa: B007
             pixels = _reduce(source, pixels, psf, config, run)
-            factors = RETRIES if fit is None else (1.0,)
-            outcome = _measure_psf(source, pixels, psf, factors, config, run)
+            starts = [psf.fwhm * factor for factor in (RETRIES if fit is None else RETRIES[:1])]
+            outcome = _measure_psf(source, pixels, starts, config, run)
             if isinstance(outcome, str):
                 reason = outcome
                 break
@@ -158,7 +158,11 @@ def _with_saturation(exposure: Exposure) -> Exposure:
 
 
 def _reduce(
-    exposure: Exposure, before: _Pixels | None, psf: Psf, config: Config, run: Run
+    exposure: Exposure,
+    before: _Pixels | None,
+    psf: Psf,
+    config: Config,
+    run: Run,
 ) -> _Pixels:
     """Background, background variance and cosmic-ray repair with the current PSF."""
     # Cosmic rays already found do not belong to the sky; they are looked for anew below.
@@ -176,18 +180,12 @@ def _reduce(
 
 
 def _measure_psf(
-    exposure: Exposure,
-    pixels: _Pixels,
-    psf: Psf,
-    factors: tuple[float, ...],
-    config: Config,
-    run: Run,
+    exposure: Exposure, pixels: _Pixels, starts: list[float], config: Config, run: Run
 ) -> tuple[PsfFit, Candidates] | str:
     """Select stars and build a PSF from them; the reason if that is not possible."""
     settings = config.characterize
     reason = "no star found"
-    for factor in factors:
-        start = psf.fwhm * factor
+    for start in starts:
         candidates = find_candidates(
             pixels.data, pixels.repaired.variance, exposure.mask,
             fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
@@ -229,7 +227,7 @@ def _measure_psf(
 
 
 def _take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
-    """The candidates of the given rows, with all peaks."""
+    """Return the candidates of the given rows, with all peaks."""
     per_star = {
         name: getattr(candidates, name)[rows]
         for name in (
@@ -240,7 +238,7 @@ def _take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
 
 
 def _star_catalog(fit: PsfFit, stars: Candidates) -> Catalog:
-    """The stars that the PSF was built from, sorted by position."""
+    """Return the stars that the PSF was built from, sorted by position."""
     used = np.flatnonzero(fit.used)
     used = used[np.lexsort((fit.x[used], fit.y[used]))]
     return Catalog(
@@ -258,7 +256,7 @@ def _star_catalog(fit: PsfFit, stars: Candidates) -> Catalog:
 
 
 def _honest_variance(exposure: Exposure, repaired: Repaired) -> F4 | None:
-    """The total variance plane with inf where pixels were filled; None stays None."""
+    """Return the total variance plane with inf where pixels were filled; None stays None."""
     if exposure.variance is None:
         return None
     filled = (repaired.mask & np.uint16(Mask.INTRP)) != 0

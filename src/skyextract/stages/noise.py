@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skyextract.background import BackgroundMap
 from skyextract.exposure import Exposure, Mask
 from skyextract.run import Run
-from skyextract.stages.background import rms_image
+from skyextract.stages.background import BAD_WEIGHT, rms_image
 
 F4 = NDArray[np.float32]
 
@@ -48,10 +48,11 @@ def background_variance(
     elif exposure.weight is not None:
         variance = exposure.weight * np.float32(weight_scale**2)
     else:
-        variance = rms_image(background, run) ** 2
-    useless = ~(variance > 0) | ~(variance < BAD_VARIANCE)
-    useless |= (exposure.mask & np.uint16(UNUSABLE)) != 0
+        variance = rms_image(background, run)
+        np.square(variance, out=variance)
+    variance[~((variance > 0) & (variance < BAD_VARIANCE))] = BAD_VARIANCE
     if exposure.weight is not None:
-        useless |= ~(exposure.weight < BAD_VARIANCE * np.float32(0.1))
-    variance[useless] = BAD_VARIANCE
-    return np.ascontiguousarray(variance, dtype=np.float32)
+        variance[~(exposure.weight < BAD_WEIGHT)] = BAD_VARIANCE
+    if exposure.mask.any():
+        variance[(exposure.mask & np.uint16(UNUSABLE)) != 0] = BAD_VARIANCE
+    return variance

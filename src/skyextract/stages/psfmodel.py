@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from skyextract.errors import StepError
 from skyextract.kernels import psf as psf_kernels
 from skyextract.kernels import psfbuild as kernels
 from skyextract.psf import Psf, PsfSource
+from skyextract.psfshape import core_ellipticity, core_shape, effective_fwhm
 from skyextract.run import Run
+from skyextract.stages.psfprofile import SmoothProfile
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -37,6 +40,16 @@ N_CHUNKS = 8
 """Stars are summed in this many chunks: fixed, so that sums do not depend on threads."""
 
 MIN_STARS = 3
+
+CORRELATION = 0.4
+"""Smoothness of the departures from the mean profile: correlation length in FWHM."""
+
+STRAY_CONSTANT, STRAY_VARYING, STRAY_FLOOR = 0.2, 0.4, 3e-4
+"""Prior rms of the departures: of the local value (constant and varying terms), of the peak."""
+
+CG_TOLERANCE = 1e-6
+"""Squared residual, relative to the first one, at which conjugate gradients stop."""
+
 ACCURACY = 0.003
 """Relative error of model values that is allowed for when stars are weighted."""
 
@@ -111,187 +124,6 @@ def affordable_degree(n_stars: int, wanted: int) -> int:
     return degree
 
 
-def _interpolate(image: F8, x: F8, y: F8) -> F8:
-    """Cubic B-spline through the samples of `image`, at sample coordinates x, y."""
-    pad = psf_kernels.PAD
-    coefficients = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
-    psf_kernels.spline_coefficients(
-        np.ascontiguousarray(image[None], dtype=np.float32), coefficients
-    )
-    plane = coefficients[0]
-    total = np.zeros(x.shape)
-    i = np.floor(x).astype(np.int64)
-    j = np.floor(y).astype(np.int64)
-    for weights_y, b in zip(_spline_weights(y - j), range(-1, 3), strict=True):
-        for weights_x, a in zip(_spline_weights(x - i), range(-1, 3), strict=True):
-            row = np.clip(j + b + pad, 0, plane.shape[0] - 1)
-            column = np.clip(i + a + pad, 0, plane.shape[1] - 1)
-            total += weights_x * weights_y * plane[row, column]
-    return total
-
-
-def _spline_weights(f: F8) -> tuple[F8, F8, F8, F8]:
-    g = 1.0 - f
-    return (
-        g**3 / 6.0,
-        (4.0 - 6.0 * f**2 + 3.0 * f**3) / 6.0,
-        (4.0 - 6.0 * g**2 + 3.0 * g**3) / 6.0,
-        f**3 / 6.0,
-    )
-
-
-def core_shape(image: F8) -> tuple[float, float, float, float, float]:
-    """Centroid and covariance of a PSF image under a matched elliptical Gaussian.
-
-    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583, section 3.1).
-
-    Parameters
-    ----------
-    image : (n, n) float64
-        Samples of the PSF, peaked near the middle.
-
-    Returns
-    -------
-    x, y, xx, yy, xy : float
-        Centroid relative to the middle sample and covariance, in samples.
-
-    Raises
-    ------
-    StepError
-        The image is no PSF: the moments do not converge.
-    """
-    n_y, n_x = image.shape
-    gy, gx = np.mgrid[0:n_y, 0:n_x].astype(float)
-    gx -= (n_x - 1) / 2
-    gy -= (n_y - 1) / 2
-    x = y = 0.0
-    size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
-    covariance = np.eye(2) * size**2
-    for _ in range(100):
-        inverse = np.linalg.inv(covariance)
-        dx, dy = gx - x, gy - y
-        chi = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2 * inverse[0, 1] * dx * dy
-        weighted = image * np.exp(-0.5 * chi)
-        total = weighted.sum()
-        if not total > 0:
-            break
-        mx, my = (weighted * dx).sum() / total, (weighted * dy).sum() / total
-        second = (
-            np.array(
-                [
-                    [(weighted * dx * dx).sum(), (weighted * dx * dy).sum()],
-                    [(weighted * dx * dy).sum(), (weighted * dy * dy).sum()],
-                ]
-            )
-            / total
-        )
-        fresh = 2.0 * (second - np.outer([mx, my], [mx, my]))
-        x, y = x + 2.0 * mx, y + 2.0 * my
-        if not (np.linalg.det(fresh) > 0 and fresh[0, 0] > 0) or abs(x) + abs(y) > n_x / 4:
-            break
-        change = float(np.abs(fresh - covariance).max() / covariance[0, 0])
-        covariance = fresh
-        if change < 1e-7:
-            return x, y, covariance[0, 0], covariance[1, 1], covariance[0, 1]
-    raise StepError("the PSF model has no measurable core")
-
-
-def effective_fwhm(image: F8, sampling: float) -> float:
-    """Full width at half maximum, in pixels, of the azimuthal mean of a PSF image.
-
-    Parameters
-    ----------
-    image : (n, n) float64
-        Samples of the pixel-integrated PSF.
-    sampling : float
-        Size of a sample in pixels.
-
-    Raises
-    ------
-    StepError
-        The profile does not fall to half its maximum within the image.
-    """
-    x, y, *_ = core_shape(image)
-    middle = (image.shape[0] - 1) / 2
-    radius = np.arange(0.0, middle - 1.0, 0.1)
-    angle = np.arange(64) * (2.0 * math.pi / 64)
-    profile = _interpolate(
-        image,
-        middle + x + radius[:, None] * np.cos(angle),
-        middle + y + radius[:, None] * np.sin(angle),
-    ).mean(axis=1)
-    half = 0.5 * profile.max()
-    peak = int(profile.argmax())
-    below = np.flatnonzero(profile[peak:] < half)
-    if below.size == 0 or half <= 0:
-        raise StepError("the PSF model does not fall to half its maximum")
-    k = peak + int(below[0])
-    inner = radius[k - 1] + 0.1 * (profile[k - 1] - half) / (profile[k - 1] - profile[k])
-    return float(2.0 * inner * sampling)
-
-
-def core_ellipticity(image: F8) -> float:
-    """1 - b/a of the core of a PSF image."""
-    _, _, xx, yy, xy = core_shape(image)
-    split = math.hypot(0.5 * (xx - yy), xy)
-    mean = 0.5 * (xx + yy)
-    return 1.0 - math.sqrt(max(mean - split, 0.0) / (mean + split))
-
-
-@dataclass(frozen=True)
-class SmoothProfile:
-    """A Moffat profile times a smooth correction.
-
-    Moffat (1969, A&A 3, 455): ``(1 + (r / alpha)^2)^-beta``.  The correction is a running
-    mean of measured over Moffat, as smooth as the PSF itself.
-    """
-
-    alpha: float
-    beta: float
-    amplitude: float
-    knots: F8
-    correction: F8
-    width: float
-    core: float
-
-    @classmethod
-    def fit(cls, r: F8, value: F8, error: F8, fwhm: float) -> SmoothProfile:
-        """Fit to binned values with errors; `fwhm` is a rough FWHM in the unit of `r`."""
-        weight = 1.0 / (error**2 + (0.02 * np.abs(value)) ** 2)
-        best = (math.inf, fwhm, 3.0, 0.0)
-        fwhms = fwhm * np.exp(np.linspace(-0.5, 0.5, 21))
-        span = 0.05
-        for _ in range(3):
-            for width in fwhms:
-                for beta in (1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0):
-                    alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
-                    shape = (1.0 + (r / alpha) ** 2) ** -beta
-                    amplitude = float((weight * shape * value).sum() / (weight * shape**2).sum())
-                    misfit = float((weight * (value - amplitude * shape) ** 2).sum())
-                    if misfit < best[0]:
-                        best = (misfit, float(width), beta, amplitude)
-            fwhms = best[1] * np.exp(np.linspace(-span, span, 11))
-            span /= 5.0
-        _, width, beta, amplitude = best
-        alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
-        moffat = amplitude * (1.0 + (r / alpha) ** 2) ** -beta
-        # Where the Moffat function is fainter than the noise the ratio says nothing.
-        scatter = np.hypot(error / np.maximum(moffat, 1e-30), 0.01)
-        knots = np.linspace(0.0, math.log1p(r.max() / width), 60)
-        place = np.log1p(r / width)
-        near = np.exp(-0.5 * ((knots[:, None] - place) / 0.12) ** 2) / scatter**2
-        ratio = np.clip(value / np.maximum(moffat, 1e-30), -10.0, 10.0)
-        # A pull to 1 with 30 % error where nothing is known.
-        correction = ((near * ratio).sum(axis=1) + 10.0) / (near.sum(axis=1) + 10.0)
-        return cls(alpha, beta, amplitude, knots, np.maximum(correction, 0.0), width, width)
-
-    def __call__(self, r: F8) -> F8:
-        """Value at radius `r`."""
-        moffat = self.amplitude * (1.0 + (r / self.alpha) ** 2) ** -self.beta
-        out: F8 = moffat * np.interp(np.log1p(r / self.width), self.knots, self.correction)
-        return out
-
-
 class _Solver:
     """The linear problem of one sample of stars: their stamps, terms and current weights."""
 
@@ -300,11 +132,12 @@ class _Solver:
         data: F4,
         variance: F4,
         sample: StarSample,
+        run: Run,
+        *,
         gain: float,
         degree: int,
         step: float,
         half: int,
-        run: Run,
     ) -> None:
         n = sample.x.size
         size = 2 * half + 1
@@ -333,12 +166,13 @@ class _Solver:
         self.target = np.zeros_like(self.stamps)
         self.fit_numbers = np.zeros((n, 4))
         self.used = np.ones(n, dtype=bool)
+        self.first_power = 0.0
 
     def chunks(self) -> list[tuple[int, int]]:
-        """Fixed chunks of stars."""
+        """Return fixed chunks of stars."""
         n = self.flux.size
         edges = [n * i // N_CHUNKS for i in range(N_CHUNKS + 1)]
-        return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        return [(a, b) for a, b in pairwise(edges) if b > a]
 
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
@@ -386,10 +220,21 @@ class _Solver:
             + 2.0 * shape[2] * axis[None, :] * axis[:, None]
         )
         image = profile(np.sqrt(r2))
-        return image / (image.sum() * self.step**2)
+        image /= image.sum() * self.step**2
+        return image
 
     def solve(self, prior: F8, start: F8, n_iterations: int = 40) -> tuple[F8, F8]:
-        """Least squares for the coefficients, drawn to `prior`, by conjugate gradients."""
+        """Least squares for the coefficients, drawn to `prior`, by conjugate gradients.
+
+        The unknowns are white noise of unit variance that `spread` turns into smooth
+        departures from the prior: a Gaussian process whose smoothness damps what the
+        stars cannot determine.
+
+        Returns
+        -------
+        unknowns, coefficients : (n_terms, n, n) float64
+            The unknowns are the start of the next call.
+        """
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
         chunks = self.chunks()
@@ -444,9 +289,11 @@ class _Solver:
         solution = start.copy()
         residual = gather(right - data_matrix(prior + spread(solution))) - solution
         direction = precondition(residual)
-        power = first = float((residual * direction).sum())
+        power = float((residual * direction).sum())
+        if not start.any():
+            self.first_power = power
         for _ in range(n_iterations):
-            if power <= 1e-6 * first or power <= 0:
+            if power <= CG_TOLERANCE * self.first_power or power <= 0:
                 break
             image = gather(data_matrix(spread(direction))) + direction
             length = power / float((direction * image).sum())
@@ -463,18 +310,17 @@ class _Solver:
         size = np.maximum(prior[0], 0.0)
         peak = float(size.max())
         sigma = np.empty_like(prior)
-        sigma[0] = SIG0 * size + FLOOR * peak
-        sigma[1:] = SIG1 * size + FLOOR * peak
+        sigma[0] = STRAY_CONSTANT * size + STRAY_FLOOR * peak
+        sigma[1:] = STRAY_VARYING * size + STRAY_FLOOR * peak
         return sigma
 
 
-SIG0, SIG1, FLOOR = 0.2, 0.4, 3e-4
-CORRELATION = 0.4
 def _smoothing_matrix(n: int, length: float) -> F8:
-    """Correlate white noise over `length` samples (Gaussian), keeping unit variance."""
+    """Correlate white noise over `length` samples (Gaussian), keeping its variance."""
     offset = np.arange(n)[:, None] - np.arange(n)[None, :]
     matrix = np.exp(-0.5 * (offset / length) ** 2)
-    return matrix/ math.sqrt(float((matrix[n//2] ** 2).sum()))
+    out: F8 = matrix / math.sqrt(float((matrix[n // 2] ** 2).sum()))
+    return out
 
 
 def _coefficients(image: F8) -> F8:
@@ -534,7 +380,7 @@ def build_psf(
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
     n = 2 * reach + 1
     degree = affordable_degree(sample.x.size, degree)
-    solver = _Solver(data, variance, sample, gain, degree, step, half, run)
+    solver = _Solver(data, variance, sample, run, gain=gain, degree=degree, step=step, half=half)
     peak = 1.0 / (1.13 * fwhm**2)
 
     profile = solver.mean_profile(n, sample.shape, peak)

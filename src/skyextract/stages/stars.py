@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +106,8 @@ def find_candidates(
     reach = max(1, min(round(0.5 * fwhm), 8))
     threshold = PEAK_THRESHOLD
     while True:
-        factor = threshold**2 * gather
-        found = run.map(lambda b: _peaks(smooth, variance, factor, reach, b), bands)
+        find = partial(_peaks, smooth, variance, threshold**2 * gather, reach)
+        found = run.map(find, bands)
         if sum(n for _, _, n in found) <= MAX_PEAKS:
             break
         threshold *= 2.0
@@ -222,7 +223,7 @@ def select_stars(
     rows = rows[isolated]
     if rows.size == 0:
         return nothing
-    rows = rows[_on_locus(c, rows, centre, width, config.sample_variability, shape)]
+    rows = rows[_on_locus(c, rows, (centre, width), config.sample_variability, shape)]
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
@@ -243,17 +244,11 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
         if subset.size < 2:
             continue
         for width in (0.012, 0.025, 0.05):
-            inside = _between(subset, subset - width, subset + width)
-            centre = np.array(
-                [
-                    np.median(subset[i : j + 1])
-                    for i, j in zip(
-                        np.searchsorted(subset, subset - width),
-                        np.searchsorted(subset, subset + width),
-                        strict=True,
-                    )
-                ]
-            )
+            # Each source's window, moved to the mean of its members.
+            first = np.searchsorted(subset, subset - width)
+            last = np.searchsorted(subset, subset + width, side="right")
+            total = np.concatenate([[0.0], np.cumsum(subset)])
+            centre = (total[last] - total[first]) / (last - first)
             inside = _between(subset, centre - width, centre + width)
             smaller = _between(subset, centre - 3 * width, centre - width)
             larger = _between(subset, centre + width, centre + 3 * width)
@@ -269,21 +264,19 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
 
 
 def _between(sorted_values: F8, low: F8, high: F8) -> NDArray[np.float64]:
-    count = np.searchsorted(sorted_values, high, side="right") - np.searchsorted(
-        sorted_values, low
-    )
+    count = np.searchsorted(sorted_values, high, side="right") - np.searchsorted(sorted_values, low)
     return count.astype(np.float64)
 
 
 def _on_locus(
     c: Candidates,
     rows: I8,
-    centre: float,
-    width: float,
+    ridge: tuple[float, float],
     variability: float,
     shape: tuple[int, int],
 ) -> Bools:
     """Clip candidates about a smooth surface of log size over the field."""
+    centre, width = ridge
     size = np.log10(c.fwhm[rows])
     u = c.x[rows] / shape[1] - 0.5
     v = c.y[rows] / shape[0] - 0.5
