@@ -36,12 +36,17 @@ RUNAWAY = 4
 UNSETTLED = 8
 """Status bit: the last iteration still made a step."""
 
+MOVING = 16
+"""Status bit: the last visit still changed the source by a good part of its error."""
+
 N_ITERATIONS = 20
 LARGEST_VARIANCE = 1e29
 LEAST_LIGHT = 0.3
 """Grow the fit region while less than this part of the model's light falls on good pixels."""
 LEAST_CHANGE = 0.02
 """A neighbour is fitted again after a change above this fraction of the background noise."""
+SETTLED = 0.2
+"""A source whose last change was below this many of its errors has come to rest."""
 SUBTRACTED_TO = 0.05
 """Models are subtracted out to this fraction of the background noise per pixel."""
 
@@ -427,6 +432,14 @@ def fit_tiles(
             parameters[n] = position
             reach[n] = math.ceil(radius[n])
             bright = abs(position[0])
+            change_x = abs(position[1] - x)
+            change_y = abs(position[2] - y)
+            if (
+                (position[0] - flux) ** 2 * matrix[0, 0] > SETTLED**2
+                or (bright * change_x) ** 2 * matrix[1, 1] > SETTLED**2
+                or (bright * change_y) ** 2 * matrix[2, 2] > SETTLED**2
+            ):
+                status[n] |= MOVING
             while (
                 reach[n] < largest_radius
                 and bright * envelope[reach[n] + 1] > SUBTRACTED_TO * noise
@@ -437,9 +450,7 @@ def fit_tiles(
                 index, weight, row, stamp,
             )  # fmt: skip
             # the derivative of a PSF is about its value over its width
-            change = abs(position[0] - flux) + bright * (
-                abs(position[1] - x) + abs(position[2] - y)
-            ) * (2.0 / fit_radius)
+            change = abs(position[0] - flux) + bright * (change_x + change_y) * 2.0 / fit_radius
             _mark_neighbours(
                 n, tile, change, tile_start, members, tile_columns, tile_rows, start_x, start_y,
                 envelope, noise, reach[n], radius, fit_radius, stale,

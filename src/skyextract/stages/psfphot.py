@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from skyextract.exposure import Mask
 from skyextract.kernels.psf import PAD, spline_coefficients
 from skyextract.kernels.psfphot import (
+    MOVING,
     NO_PIXELS,
     RUNAWAY,
     UNSETTLED,
@@ -216,7 +217,9 @@ def psf_photometry(
     no_fit = (status & NO_PIXELS) != 0
     parameters[no_fit] = np.nan
     converged = (status & (NO_PIXELS | RUNAWAY | UNSETTLED)) == 0
-    converged &= np.isfinite(covariance[:, 1, 1]) & (stale == 0)
+    # a source that was never visited again has come to rest at its first visit
+    converged &= ((status & MOVING) == 0) | (stale == 0)
+    converged &= np.isfinite(covariance[:, 1, 1])
     run.info(f"PSF photometry: {n} sources, {sweeps} sweeps, {np.sum(~converged)} not converged")
     return PsfPhotometry(
         flux=parameters[:, 0].copy(),

@@ -1,0 +1,105 @@
+"""Curves of growth: the light of fitted point sources within circular apertures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.jit import kernel
+
+U2 = NDArray[np.uint16]
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+
+SUBPIXELS = 16
+LARGEST_VARIANCE = 1e29
+
+
+@kernel
+def _overlap(dx: float, dy: float, radius: float) -> float:
+    """Part of a pixel, (dx, dy) from the centre of a circle, that lies within the circle."""
+    distance = math.hypot(dx, dy)
+    if distance < radius - 0.71:
+        return 1.0
+    if distance > radius + 0.71:
+        return 0.0
+    inside = 0
+    for j in range(SUBPIXELS):
+        v = dy + (j + 0.5) / SUBPIXELS - 0.5
+        for i in range(SUBPIXELS):
+            u = dx + (i + 0.5) / SUBPIXELS - 0.5
+            if u * u + v * v <= radius * radius:
+                inside += 1
+    return inside / (SUBPIXELS * SUBPIXELS)
+
+
+@kernel
+def growth_curves(
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gain: float,
+    x: F8, y: F8, flux: F8, stamps: F4, radii: F8, light: F8, error: F8, lost: F8,
+) -> None:  # fmt: skip
+    """Sum the light of stars within apertures, as a fraction of their fitted flux.
+
+    The light is that of the fitted model and what is left of it in the residual image, so
+    that neighbours are subtracted and bad pixels hold what the model says.
+
+    Parameters
+    ----------
+    image, residual, variance : (ny, nx) float32
+        Background-subtracted image, the same minus all models, background variance.
+    mask, bad : (ny, nx) uint16, int
+        Pixels with one of the bits `bad` hold no data.
+    inverse_gain : float
+        Photon noise of a flux f is ``f * inverse_gain``.
+    x, y, flux : (n,) float64
+        Fitted positions (0-based) and fluxes.
+    stamps : (n, k, k) float32
+        Fitted models of unit sum, the middle pixel nearest to (x, y).
+    radii : (m,) float64
+        Radii of the apertures in pixels.
+    light, error : (n, m) float64
+        Result: light within each aperture / flux, and its error.
+    lost : (n, m) float64
+        Result: the part of the aperture without data.
+    """
+    n_y, n_x = image.shape
+    half = stamps.shape[1] // 2
+    for n in range(x.size):
+        x_middle = math.floor(x[n] + 0.5)
+        y_middle = math.floor(y[n] + 0.5)
+        for m in range(radii.size):
+            reach = math.ceil(radii[m]) + 1
+            total = 0.0
+            square = 0.0
+            area = 0.0
+            missing = 0.0
+            for j in range(y_middle - reach, y_middle + reach + 1):
+                for i in range(x_middle - reach, x_middle + reach + 1):
+                    part = _overlap(i - x[n], j - y[n], radii[m])
+                    if part == 0.0:
+                        continue
+                    area += part
+                    a = j - y_middle + half
+                    b = i - x_middle + half
+                    if 0 <= a < stamps.shape[1] and 0 <= b < stamps.shape[1]:
+                        total += part * stamps[n, a, b]
+                    if i < 0 or i >= n_x or j < 0 or j >= n_y:
+                        missing += part
+                        continue
+                    v = float(variance[j, i])
+                    d = float(residual[j, i])
+                    if (
+                        (mask[j, i] & bad) != 0
+                        or not (0.0 < v < LARGEST_VARIANCE)
+                        or not math.isfinite(d)
+                    ):
+                        missing += part
+                        continue
+                    total += part * d / flux[n]
+                    v += max(0.0, float(image[j, i]) - d) * inverse_gain
+                    square += part * part * v
+            light[n, m] = total
+            error[n, m] = math.sqrt(square) / flux[n]
+            lost[n, m] = missing / area
