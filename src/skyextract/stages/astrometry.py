@@ -193,11 +193,11 @@ def _sources(catalog: Catalog) -> _Sources:
     mag = _column(catalog, *(f"MAG_{name}" for name in names), "MAG")
     if flux is None:
         flux = np.zeros(n) if mag is None else 10.0 ** (-0.4 * np.where(mag < 90.0, mag, np.nan))
-    snr = _column(catalog, "SNR_WIN")
-    if snr is None:
-        snr = np.full(n, np.inf)
-        if error is not None:
-            snr = np.where(error > 0.0, flux / np.where(error > 0.0, error, 1.0), np.inf)
+    snr = np.full(n, np.inf)
+    if error is not None:
+        snr = np.where(error > 0.0, flux / np.where(error > 0.0, error, 1.0), np.inf)
+    elif (given := _column(catalog, "SNR_WIN")) is not None:
+        snr = given
     flags = catalog["FLAGS"].astype(np.int64) if "FLAGS" in catalog else np.zeros(n, np.int64)
     flux = np.where(np.isfinite(flux), flux, -np.inf)
     row = np.argsort(-flux, kind="stable")
@@ -278,7 +278,6 @@ def _finish(
     widest = max(config.crossid_radius, LEAST_RADIUS * scale)
     radius = max(min(rough.radius * scale, 3.0 * widest), widest)
     kind = config.projection_type
-    fit = None
     for _ in range(5):
         rx, ry = gnomonic(region.ra, region.dec, ra0, dec0)
         near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
