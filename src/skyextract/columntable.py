@@ -295,10 +295,10 @@ def _columns() -> Iterator[Column]:
                          else moments)  # fmt: skip
     yield Column("CLASS_STAR", "Star/galaxy classification (1 = star)", "", "f4", "%6.3f",
                  "src.class.starGalaxy")  # fmt: skip
-    yield Column("VIGNET", "Pixels around the source", "count", ucd="obs.image", ndim=2)
+    yield Column("VIGNET", "Pixels around the source", "count", ucd="phot.count;obs.image", ndim=2)
     yield Column("VIGNET_SHIFT", "Pixels around the source, centred by resampling", "count",
-                 ucd="obs.image", ndim=2)  # fmt: skip
-    yield Column("VECTOR_ASSOC", "Associated data", "", "f8", ucd="src", ndim=1)
+                 ucd="phot.count;obs.image", ndim=2)  # fmt: skip
+    yield Column("VECTOR_ASSOC", "Associated data", "", "f8", ucd="meta.id.assoc", ndim=1)
     yield Column("NUMBER_ASSOC", "Number of associates", "", "i4", "%10d", "meta.number;src")
     yield Column("FLUX_GROWTH", "Growth curve", "count", ucd="phot.count", ndim=1)
     yield Column("FLUX_GROWTHSTEP", "Step of the growth curve", "pixel", "f4", "%10.3f",
