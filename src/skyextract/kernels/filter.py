@@ -1,0 +1,183 @@
+"""Detection filter: convolution with a small kernel, and thresholding into runs of pixels.
+
+Each row is filtered into a buffer that stays in the cache and is thresholded at once, so the
+filtered image is never written; what lies above the threshold is kept as runs (row, first
+and last column) with the values of their pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.jit import kernel
+
+F4 = NDArray[np.float32]
+I4 = NDArray[np.int32]
+
+
+@kernel
+def _convolve_row(image: F4, taps: F4, y: int, out: F4) -> None:
+    """Convolve one row; beyond the image border everything is 0, as in SExtractor."""
+    ny, nx = image.shape
+    height, width = taps.shape
+    out[:] = np.float32(0.0)
+    top = y - height // 2
+    for v in range(height):
+        source = top + v
+        if source < 0 or source >= ny:
+            continue
+        for u in range(width):
+            tap = taps[height - 1 - v, width - 1 - u]
+            shift = u - width // 2
+            first = max(0, -shift)
+            past = min(nx, nx - shift)
+            for x in range(first, past):
+                out[x] += tap * image[source, x + shift]
+
+
+@kernel
+def _good_share(bad: NDArray[np.uint8], taps: F4, y: int, share: F4) -> None:
+    """Share of the kernel's squared weights that falls on good pixels, for one row."""
+    ny, nx = bad.shape
+    height, width = taps.shape
+    total = np.float32(0.0)
+    share[:] = np.float32(0.0)
+    top = y - height // 2
+    for v in range(height):
+        source = top + v
+        inside = 0 <= source < ny
+        for u in range(width):
+            tap = taps[height - 1 - v, width - 1 - u]
+            square = tap * tap
+            total += square
+            shift = u - width // 2
+            for x in range(nx):
+                # the border counts as good: there SExtractor's values are kept
+                beyond = not inside or x + shift < 0 or x + shift >= nx
+                if beyond or bad[source, x + shift] == 0:
+                    share[x] += square
+    for x in range(nx):
+        share[x] /= total
+
+
+@kernel
+def filter_rows(
+    image: F4,
+    taps: F4,
+    bad: NDArray[np.uint8],
+    has_bad: bool,
+    first_row: int,
+    past_row: int,
+    out: F4,
+) -> None:
+    """Convolve the rows [first_row, past_row) into `out`; see `threshold_rows`."""
+    nx = image.shape[1]
+    share = np.empty(nx, np.float32)
+    for y in range(first_row, past_row):
+        _convolve_row(image, taps, y, out[y])
+        if has_bad:
+            _restore_noise(bad, taps, y, out[y], share)
+
+
+@kernel
+def _restore_noise(bad: NDArray[np.uint8], taps: F4, y: int, row: F4, share: F4) -> None:
+    """Scale up filtered values that miss bad pixels, so that their noise is that of others."""
+    ny, nx = bad.shape
+    height = taps.shape[0]
+    touched = False
+    for v in range(max(0, y - height // 2), min(ny, y - height // 2 + height)):
+        for x in range(nx):
+            if bad[v, x] != 0:
+                touched = True
+                break
+    if touched:
+        _good_share(bad, taps, y, share)
+        for x in range(nx):
+            if share[x] > np.float32(0.0):
+                row[x] /= np.float32(math.sqrt(share[x]))
+
+
+@kernel
+def threshold_rows(
+    image: F4,
+    taps: F4,
+    has_filter: bool,
+    bad: NDArray[np.uint8],
+    has_bad: bool,
+    variance: F4,
+    has_variance: bool,
+    threshold: np.float32,
+    first_row: int,
+    past_row: int,
+    run_y: I4,
+    run_first: I4,
+    run_last: I4,
+    filtered: F4,
+    value: F4,
+    limit: F4,
+) -> tuple[int, int]:
+    """Filter the rows [first_row, past_row) and keep the pixels above the threshold.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+        Background-subtracted image, 0 at bad pixels.
+    taps : (height, width)
+        Convolution kernel.
+    bad : (ny, nx), or (1, 1) without `has_bad`
+        Pixels without data (not 0).  Filtered values near them are divided by the root of
+        the share of squared weights on good pixels: the noise stays the same, so bad
+        pixels make neither holes in sources nor false ones.
+    variance : (ny, nx), or (1, 1) without `has_variance`
+        Background variance; it is convolved with the kernel too, as SExtractor does, and
+        `threshold` is in units of its square root.
+    run_y, run_first, run_last : (n,), output
+        Rows and inclusive columns of the runs, in raster order.
+    filtered, value, limit : (n,), output
+        Filtered value, image value and threshold (the latter only with `has_variance`) of
+        the pixels of the runs.
+
+    Returns
+    -------
+    n_runs, n_pixels : int
+    """
+    nx = image.shape[1]
+    row = np.empty(nx, np.float32)
+    limits = np.empty(nx if has_variance else 1, np.float32)
+    share = np.empty(nx if has_bad else 1, np.float32)
+    n_runs = 0
+    n = 0
+    for y in range(first_row, past_row):
+        if has_filter:
+            _convolve_row(image, taps, y, row)
+            if has_bad:
+                _restore_noise(bad, taps, y, row, share)
+            if has_variance:
+                _convolve_row(variance, taps, y, limits)
+        else:
+            row[:] = image[y]
+            if has_variance:
+                limits[:] = variance[y]
+        if has_variance:
+            for x in range(nx):
+                limits[x] = threshold * np.float32(math.sqrt(np.float64(limits[x])))
+        x = 0
+        while x < nx:
+            if not row[x] > (limits[x] if has_variance else threshold):
+                x += 1
+                continue
+            run_y[n_runs] = y
+            run_first[n_runs] = x
+            while x < nx and row[x] > (limits[x] if has_variance else threshold):
+                filtered[n] = row[x]
+                value[n] = image[y, x]
+                if has_variance:
+                    limit[n] = limits[x]
+                n += 1
+                x += 1
+            run_last[n_runs] = x - 1
+            n_runs += 1
+    return n_runs, n
