@@ -33,7 +33,7 @@ SAMPLES_PER_FWHM = 4.5
 RADIUS_FWHM = 3.3
 """The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
 
-STARS_PER_TERM = 6
+STARS_PER_TERM = 8
 """The degree is lowered until there are this many stars per polynomial term."""
 
 N_CHUNKS = 8
@@ -41,13 +41,13 @@ N_CHUNKS = 8
 
 MIN_STARS = 3
 
-CORRELATION = 0.4
+CORRELATION = 0.35
 """Smoothness of the departures from the mean profile: correlation length in FWHM."""
 
-STRAY_CONSTANT, STRAY_VARYING, STRAY_FLOOR = 0.2, 0.4, 3e-4
+STRAY_CONSTANT, STRAY_VARYING, STRAY_FLOOR = 0.2, 0.2, 1e-4
 """Prior rms of the departures: of the local value (constant and varying terms), of the peak."""
 
-CG_TOLERANCE = 1e-6
+CG_TOLERANCE = 1e-9
 """Squared residual, relative to the first one, at which conjugate gradients stop."""
 
 ACCURACY = 0.003
@@ -223,7 +223,7 @@ class _Solver:
         image /= image.sum() * self.step**2
         return image
 
-    def solve(self, prior: F8, start: F8, n_iterations: int = 40) -> tuple[F8, F8]:
+    def solve(self, prior: F8, start: F8, n_iterations: int = 80) -> tuple[F8, F8]:
         """Least squares for the coefficients, drawn to `prior`, by conjugate gradients.
 
         The unknowns are white noise of unit variance that `spread` turns into smooth
