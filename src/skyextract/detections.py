@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,9 @@ class Detections:
         Correction of a * b for the isophotal truncation, for isophotal corrections.
     flags : (n,) int16
         SExtractor's FLAGS bits that arise in detection: 2 deblended, 8 touches the border.
+    unclaimed : (m,) int64
+        Index ``y * nx + x`` of the pixels above the threshold that belong to no source (too
+        few of them together, or too many): SExtractor blanks them in everybody's apertures.
     threshold : float
         Detection threshold of the image, in the units of the filtered image (with a
         weight map: in sigma).
@@ -103,6 +106,7 @@ class Detections:
     abcor: NDArray[np.float64]
     flags: NDArray[np.int16]
     threshold: float
+    unclaimed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def n(self) -> int:

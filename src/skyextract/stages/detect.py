@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -142,7 +142,9 @@ def detect(
     pixels = _above_threshold(
         image, taps, bad=bad, variance=variance if local else None, threshold=threshold, run=run
     )
-    return _extract(pixels, image.shape, config, run, threshold=threshold, local=local)
+    found = _extract(pixels, image.shape, config, run, threshold=threshold, local=local)
+    index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
+    return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
 
 
 def filter_image(image: F4, taps: F4, mask: U2 | None, run: Run) -> F4:
