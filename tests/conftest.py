@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,3 +19,36 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no ../shared/data beside the project")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sextractor_catalogs(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Run SExtractor on the real r-band frame; returns a function (type, names, *options)."""
+    program = shutil.which("source-extractor") or shutil.which("sex")
+    if program is None:
+        pytest.skip("source-extractor is not installed")
+    folder = tmp_path_factory.mktemp("sextractor")
+    for name in ("default.sex", "default.conv", "default.nnw"):
+        shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, folder)
+    frame = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
+    (folder / "image.fits").write_bytes(gzip.decompress(frame.read_bytes()))
+    psf = shared_data / "sdss_stripe82/reference_outputs/psfex_004192-r4-0300.psf"
+
+    def run(kind: str, names: Sequence[str], *options: str) -> Path:
+        catalog = folder / f"{len(list(folder.iterdir()))}.{kind}"
+        (folder / "list.param").write_text("\n".join(names) + "\n")
+        arguments = [
+            *("-PARAMETERS_NAME", "list.param", "-CATALOG_NAME", catalog.name),
+            *("-CATALOG_TYPE", kind, "-PSF_NAME", str(psf), "-PIXEL_SCALE", "0"),
+            *("-PHOT_APERTURES", "5,10,20", "-PHOT_FLUXFRAC", "0.2,0.5,0.8", "-GAIN", "4.7"),
+            *("-MAG_ZEROPOINT", "28", "-DETECT_THRESH", "3", "-VERBOSE_TYPE", "QUIET"),
+        ]
+        subprocess.run(
+            [program, "image.fits", "-c", "default.sex", *arguments, *options],
+            cwd=folder, check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        return catalog
+
+    return run

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from skyextract.columndoc import columns_markdown
 from skyextract.columntable import COLUMNS, DERIVE, NOT_SUPPORTED, PSF, Column
 from skyextract.errors import ConfigError
 
@@ -20,6 +21,7 @@ __all__ = [
     "base_columns",
     "check_name",
     "check_sizes",
+    "columns_markdown",
     "default_columns",
     "dump_parameters",
     "needs_psf",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 _MAX_SIZE = 10_000
-_LINE = re.compile(r"(?P<name>[^\s(#]+)\s*(?P<size>\([\s\d,]*\))?(?P<rest>\S*)")
+_LINE = re.compile(r"(?P<name>[^\s(#]+)(?:\s*(?P<size>\([\s\d,]*\)))?(?P<rest>\S*)")
 
 
 class Requested(NamedTuple):
