@@ -95,7 +95,7 @@ class Psf:
         if not (math.isfinite(fwhm) and fwhm > 0):
             raise ValueError(f"FWHM of a PSF must be positive, not {fwhm}")
         sigma = _gaussian_sigma(fwhm)
-        sampling = min(1.0, max(fwhm, 1.0) / 4)
+        sampling = min(1.0, max(fwhm, 1.0) / 5)
         half = math.ceil((2.2 * fwhm + 1.0) / sampling)
         edges = (np.arange(-half, half + 1) * sampling)[:, None] + np.array([-0.5, 0.5])
         cumulative = np.array([math.erf(e / (sigma * math.sqrt(2))) for e in edges.ravel()])

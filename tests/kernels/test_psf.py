@@ -62,8 +62,8 @@ def test_no_centroid_shift():
 
 
 def test_polynomial_terms_are_ordered_as_in_psfex():
-    base = Psf.gaussian(4.0)
-    wide = Psf.gaussian(5.0).basis[0]
+    base = Psf.gaussian(5.0)
+    wide = Psf.gaussian(6.0).basis[0]
     side = wide.shape[0]
     margin = (side - base.basis.shape[1]) // 2
     narrow = np.pad(base.basis[0], margin)
@@ -72,7 +72,7 @@ def test_polynomial_terms_are_ordered_as_in_psfex():
     weights[0] = 0.5
     basis = np.array([narrow * (k == 0) + w * (wide - narrow) for k, w in enumerate(weights)])
     psf = Psf(
-        basis=basis.astype(np.float32), sampling=1.0, degree=2, **PLANE, fwhm=4.5,
+        basis=basis.astype(np.float32), sampling=1.0, degree=2, **PLANE, fwhm=5.5,
         ellipticity=0.0, source=PsfSource.MEASURED,
     )  # fmt: skip
     x, y = 170.0, 10.0
