@@ -672,24 +672,38 @@ def _clean_limit(
     end: int,
     min_area: int,
 ) -> float:
-    """Return the excess over the threshold that `min_area` pixels of the source have.
+    """Return the excess over the threshold that about `min_area` pixels of the source have.
 
-    The value that a neighbour's wing must exceed to make the whole source spurious.  As in
-    SExtractor, one pixel is not looked at, and with just `min_area` of them the first counts.
+    The value that a neighbour's wing must exceed to make the whole source spurious.  The
+    rule is SExtractor's, which decides borderline cases: it keeps the `min_area` highest
+    pixels in a heap, but skips one pixel before it starts to exchange them, and restores the
+    order of the heap along one branch of two levels only.
     """
     n = end - begin
     if n < min_area:
         return 0.0
-    excess = np.empty(n, np.float32)
+    heap = np.empty(min_area, np.float32)
     for k in range(n):
         p = members[begin + k]
-        base = limit[p] if has_limit else np.float32(threshold)
-        excess[k] = filtered[p] - base
-    if n == min_area:
-        return np.float64(excess[0])
-    excess[min_area] = np.float32(-1e30)
-    excess.sort()
-    return np.float64(excess[n - min_area])
+        excess = filtered[p] - (limit[p] if has_limit else np.float32(threshold))
+        if k < min_area:
+            heap[k] = excess
+        elif k == min_area:
+            heap.sort()
+        elif excess > heap[0]:
+            heap[0] = excess
+            i = 0
+            right = 2
+            while right <= min_area:
+                child = right - 1
+                if right != min_area and heap[child] > heap[right]:
+                    child = right
+                if heap[i] <= heap[child]:
+                    break
+                heap[i], heap[child] = heap[child], heap[i]
+                i = child + 1
+                right = 2 * (i + 1)
+    return np.float64(heap[0])
 
 
 @kernel
