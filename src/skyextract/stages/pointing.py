@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.angles import is_sexagesimal, parse_angle
 from skyextract.keywords import Astrometry as AstrometryConfig
 from skyextract.plate import stereographic
 from skyextract.wcs import SkyWcs
@@ -32,11 +33,6 @@ SCALE_KEYS = ("PIXSCALE", "SECPIX", "SECPIX1", "PIXSCAL1", "PIXSCAL", "PIXELSCL"
 
 SCALE_RANGE = (0.1, 60.0)
 """Arcsec per pixel searched when nothing is known."""
-
-_SEXAGESIMAL = re.compile(
-    r"\s*([+-]?)\s*(\d+(?:\.\d*)?)\s*[:hHdD°\s]\s*(\d+(?:\.\d*)?)"
-    r"(?:\s*[:mM'\s]\s*(\d+(?:\.\d*)?)?\s*[sS\"]?)?\s*$"
-)
 
 
 @dataclass(frozen=True)
@@ -96,29 +92,6 @@ class Start:
         return east / unit, north / unit
 
 
-def parse_angle(value: Any, *, hours: bool) -> float:
-    """Return an angle in degrees of a number or text; NaN if it cannot be read.
-
-    Numbers are degrees; sexagesimal text is hours if `hours`, else degrees.  Separators may
-    be colons, blanks or letters.
-    """
-    if isinstance(value, bool) or value is None:
-        return math.nan
-    if isinstance(value, int | float):
-        return float(value)
-    text = str(value).strip()
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    match = _SEXAGESIMAL.match(text)
-    if match is None:
-        return math.nan
-    sign, first, minutes, seconds = match.groups()
-    number = float(first) + float(minutes) / 60.0 + float(seconds or 0.0) / 3600.0
-    return (-number if sign == "-" else number) * (15.0 if hours else 1.0)
-
-
 def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
     """Find where the telescope pointed.
 
@@ -132,15 +105,11 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
         hours = not ra_key.startswith("CRVAL")
         ra = parse_angle(header.get(ra_key), hours=hours)
         dec = parse_angle(header.get(dec_key), hours=False)
-        if "hour" in _comment(header, ra_key).lower() and not _is_sexagesimal(header.get(ra_key)):
+        if "hour" in _comment(header, ra_key).lower() and not is_sexagesimal(header.get(ra_key)):
             ra *= 15.0
         if math.isfinite(ra) and -180.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0:
             return *_to_j2000(ra % 360.0, dec, header), ra_key
     return None
-
-
-def _is_sexagesimal(value: Any) -> bool:
-    return isinstance(value, str) and _SEXAGESIMAL.match(value) is not None
 
 
 def _comment(header: Mapping[str, Any], key: str) -> str:
