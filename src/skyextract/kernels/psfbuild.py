@@ -208,11 +208,9 @@ def apply_normal(
     cx: F8,
     cy: F8,
     weight: F4,
-    first: int,
-    last: int,
     out: F8,
 ) -> None:
-    """Multiply with the normal matrix of stars first..last-1 (data part); add to `out`.
+    """Multiply with the normal matrix (data part); add to `out`.
 
     Parameters
     ----------
@@ -237,7 +235,7 @@ def apply_normal(
     wx = np.empty((size, 4), dtype=np.float64)
     wy = np.empty((size, 4), dtype=np.float64)
     slope = np.empty((size, 4), dtype=np.float64)
-    for s in range(first, last):
+    for s in range(terms.shape[0]):
         _combine(coefficients, terms[s], model)
         _axis(cx[s], step, n, ix, wx, slope)
         _axis(cy[s], step, n, iy, wy, slope)
@@ -255,10 +253,8 @@ def apply_normal(
 
 
 @kernel
-def right_side(
-    terms: F8, step: float, cx: F8, cy: F8, target: F4, first: int, last: int, out: F8
-) -> None:
-    """Right side of the normal equations of stars first..last-1; added to `out`.
+def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> None:
+    """Right side of the normal equations of all stars; added to `out`.
 
     Parameters
     ----------
@@ -276,7 +272,7 @@ def right_side(
     wx = np.empty((size, 4), dtype=np.float64)
     wy = np.empty((size, 4), dtype=np.float64)
     slope = np.empty((size, 4), dtype=np.float64)
-    for s in range(first, last):
+    for s in range(terms.shape[0]):
         _axis(cx[s], step, n, ix, wx, slope)
         _axis(cy[s], step, n, iy, wy, slope)
         for a in range(size):
@@ -292,10 +288,8 @@ def right_side(
 
 
 @kernel
-def diagonal(
-    terms: F8, step: float, cx: F8, cy: F8, weight: F4, first: int, last: int, out: F8
-) -> None:
-    """Approximate diagonal blocks of the normal matrix of stars first..last-1; added to `out`.
+def diagonal(terms: F8, step: float, cx: F8, cy: F8, weight: F4, out: F8) -> None:
+    """Approximate diagonal blocks of the normal matrix of all stars; added to `out`.
 
     The weight of the pixel nearest to a coefficient, times the pixels per coefficient.
 
@@ -307,13 +301,13 @@ def diagonal(
     n_terms = out.shape[2]
     size = weight.shape[1]
     share = step * step
-    for s in range(first, last):
+    for s in range(terms.shape[0]):
         for j in range(n):
-            a = int(math.floor((j - 0.5 * (n - 1)) * step + cy[s] + 0.5))
+            a = math.floor((j - 0.5 * (n - 1)) * step + cy[s] + 0.5)
             if a < 0 or a >= size:
                 continue
             for i in range(n):
-                b = int(math.floor((i - 0.5 * (n - 1)) * step + cx[s] + 0.5))
+                b = math.floor((i - 0.5 * (n - 1)) * step + cx[s] + 0.5)
                 if b < 0 or b >= size:
                     continue
                 w = weight[s, a, b] * share
@@ -396,8 +390,6 @@ def fit_stars(
     chi_radius: float,
     clip: float,
     n_iterations: int,
-    first: int,
-    last: int,
     cx: F8,
     cy: F8,
     flux: F8,
@@ -405,7 +397,7 @@ def fit_stars(
     target: F4,
     out: F8,
 ) -> None:
-    """Fit flux and centre of stars first..last-1 to the model, then weight their pixels.
+    """Fit flux and centre of all stars to the model, then weight their pixels.
 
     Parameters
     ----------
@@ -438,7 +430,7 @@ def fit_stars(
     gx = np.empty((size, 4), dtype=np.float64)
     gy = np.empty((size, 4), dtype=np.float64)
     core2 = core * core
-    for s in range(first, last):
+    for s in range(terms.shape[0]):
         _combine(coefficients, terms[s], model)
         variance_f = 0.0
         for iteration in range(n_iterations + 1):

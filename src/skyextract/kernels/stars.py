@@ -43,25 +43,35 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
     Pixels without data (`variance` above `BAD_VARIANCE`) and outside the image count as 0.
     """
     height, width = data.shape
-    half = taps.shape[0] // 2
-    column = np.zeros(width, dtype=np.float32)
-    for y in range(first, last):
+    n_taps = taps.shape[0]
+    half = n_taps // 2
+    ring = np.zeros((n_taps, width), dtype=np.float32)
+    column = np.zeros(width + 2 * half, dtype=np.float32)
+    for row in range(first - half, last + half):
+        newest = ring[(row + n_taps) % n_taps]
+        if 0 <= row < height:
+            for x in range(width):
+                newest[x] = data[row, x] if variance[row, x] < BAD_VARIANCE else np.float32(0.0)
+        else:
+            newest[:] = np.float32(0.0)
+        y = row - half
+        if y < first:
+            continue
+        middle = column[half : half + width]
         for x in range(width):
-            column[x] = np.float32(0.0)
-        for t in range(taps.shape[0]):
-            row = y + t - half
-            if 0 <= row < height:
-                tap = taps[t]
-                for x in range(width):
-                    if variance[row, x] < BAD_VARIANCE:
-                        column[x] += tap * data[row, x]
+            middle[x] = np.float32(0.0)
+        for t in range(n_taps):
+            line = ring[(y + t - half + n_taps) % n_taps]
+            tap = taps[t]
+            for x in range(width):
+                middle[x] += tap * line[x]
         for x in range(width):
             out[y, x] = np.float32(0.0)
-        for t in range(taps.shape[0]):
-            shift = t - half
+        for t in range(n_taps):
             tap = taps[t]
-            for x in range(max(0, -shift), min(width, width - shift)):
-                out[y, x] += tap * column[x + shift]
+            line = column[t : t + width]
+            for x in range(width):
+                out[y, x] += tap * line[x]
 
 
 @kernel

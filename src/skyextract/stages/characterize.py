@@ -12,12 +12,13 @@ from skyextract.background import BackgroundMap
 from skyextract.catalog import Catalog
 from skyextract.errors import StepError
 from skyextract.exposure import Exposure, Mask
+from skyextract.keywords import Characterize as CharacterizeConfig
 from skyextract.keywords import Config
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, estimate_weighted_background
 from skyextract.stages.noise import BAD_VARIANCE, background_variance
-from skyextract.stages.psfmodel import PsfFit, StarSample, build_psf
+from skyextract.stages.psfmodel import RADIUS_FWHM, PsfFit, StarSample, build_psf
 from skyextract.stages.repair import Repaired, repair
 from skyextract.stages.stars import Candidates, find_candidates, select_stars
 
@@ -26,9 +27,15 @@ F4 = NDArray[np.float32]
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
 
-MOST_STARS = 300
-MOST_STAR_PIXELS = 500_000
+MOST_STARS = 240
+MOST_STAR_PIXELS = 400_000
 """Stars are taken up to this number, and up to this many pixels in their stamps."""
+
+FIRST_STEPS, LAST_STEPS = 30, 80
+"""Steps of the PSF solver in the first pass and in the others."""
+
+FIRST_STARS = 60
+"""The first pass of several needs no better PSF than these many stars give, degree 1."""
 
 RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
@@ -59,12 +66,12 @@ class Characterized:
 
 
 @dataclass(frozen=True)
-class _Pixels:
-    """One pass over the pixels: background, noise and repaired image."""
+class _Sky:
+    """Background and noise of one pass."""
 
     background: BackgroundMap
-    repaired: Repaired
-    data: F4
+    level: F4
+    variance: F4
 
 
 def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
@@ -87,43 +94,44 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     """
     source = _with_saturation(exposure)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
-    reason = ""
+    psf = given or Psf.gaussian(config.characterize.default_fwhm)
     fit: PsfFit | None = None
     candidates: Candidates | None = None
-    pixels: _Pixels | None = None
     iterations = 0
     converged = given is not None
-    psf = given or Psf.gaussian(config.characterize.default_fwhm)
-    if given is None:
-        for iterations in range(1, config.characterize.char_niter + 1):  # noqa: B007
-            pixels = _reduce(source, pixels, psf, config, run)
-            starts = [psf.fwhm * factor for factor in (RETRIES if fit is None else RETRIES[:1])]
-            outcome = _measure_psf(source, pixels, starts, config, run)
-            if isinstance(outcome, str):
-                reason = outcome
-                break
-            previous = psf.fwhm
-            fit, candidates = outcome
-            psf = fit.psf
-            if abs(psf.fwhm / previous - 1.0) < CONVERGED:
-                converged = True
-                break
-        if fit is None:
-            run.warn(
-                f"no PSF could be measured ({reason}): a Gaussian with a FWHM of "
-                f"{psf.fwhm:g} pixels (DEFAULT_FWHM) stands in"
-            )
-        elif not converged:
+
+    sky = _measure_sky(source, source.image, config, run)
+    repaired = _repair(source, sky, psf, config, run)
+    while given is None and iterations < config.characterize.char_niter and not converged:
+        if iterations:
+            # Without the cosmic rays of the last pass; they are looked for anew below.
+            sky = _measure_sky(source, repaired.image, config, run)
+            repaired = _repair(source, sky, psf, config, run)
+        iterations += 1
+        preliminary = iterations == 1 and config.characterize.char_niter > 1
+        outcome = _measure_psf(
+            source, sky.level, repaired, psf if fit else None,
+            preliminary=preliminary, settings=config.characterize, run=run,
+        )  # fmt: skip
+        if isinstance(outcome, str):
+            _warn_of_failure(outcome, psf, iterations, fit is not None, run)
+            break
+        fit, candidates = outcome
+        converged = not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
+        psf = fit.psf
+    else:
+        if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
-    pixels = _reduce(source, pixels, psf, config, run)
+    if fit is not None:
+        repaired = _repair(source, sky, psf, config, run)
 
     stars = _star_catalog(fit, candidates) if fit and candidates else Catalog()
     result = replace(
         exposure,
-        image=pixels.repaired.image,
-        mask=pixels.repaired.mask,
-        variance=_honest_variance(exposure, pixels.repaired),
-        background=pixels.background,
+        image=repaired.image,
+        mask=repaired.mask,
+        variance=_honest_variance(exposure, repaired),
+        background=sky.background,
         psf=psf,
         psf_stars=stars if fit else exposure.psf_stars,
     )
@@ -138,9 +146,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             "fwhm_arcsec": _arcsec(psf.fwhm, exposure, config) if complete else None,
             "ellipticity": psf.ellipticity if complete else None,
             "n_psf_stars": psf.n_stars if complete else 0,
-            "n_cosmic_rays": pixels.repaired.n_cosmic_rays,
-            "background": pixels.background.mean,
-            "background_rms": pixels.background.sigma,
+            "n_cosmic_rays": repaired.n_cosmic_rays,
+            "background": sky.background.mean,
+            "background_rms": sky.background.sigma,
             "iterations": iterations,
             "converged": converged,
         },
@@ -157,45 +165,63 @@ def _with_saturation(exposure: Exposure) -> Exposure:
     return replace(exposure, mask=mask)
 
 
-def _reduce(
-    exposure: Exposure,
-    before: _Pixels | None,
-    psf: Psf,
-    config: Config,
-    run: Run,
-) -> _Pixels:
-    """Background, background variance and cosmic-ray repair with the current PSF."""
-    # Cosmic rays already found do not belong to the sky; they are looked for anew below.
-    image = exposure.image if before is None else before.repaired.image
+def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sky:
+    """Measure background and background variance."""
     background, scale = estimate_weighted_background(
         image, exposure.mask, exposure.weight, config.background, run
     )
     level = background_image(background, run)
-    variance = background_variance(exposure, background, level, scale, run)
-    repaired = repair(
-        exposure.image, exposure.mask, level, variance, exposure.detector.gain, psf,
+    return _Sky(background, level, background_variance(exposure, background, level, scale, run))
+
+
+def _repair(exposure: Exposure, sky: _Sky, psf: Psf, config: Config, run: Run) -> Repaired:
+    """Repair the pixels as they came, with the current PSF."""
+    return repair(
+        exposure.image, exposure.mask, sky.level, sky.variance, exposure.detector.gain, psf,
         config.cosmics, run,
     )  # fmt: skip
-    return _Pixels(background, repaired, repaired.image - level)
+
+
+def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:
+    """Say what became of the PSF when a pass found none."""
+    if known:
+        run.warn(f"pass {iterations} gave no PSF ({reason}): that of the pass before is kept")
+    else:
+        run.warn(
+            f"no PSF could be measured ({reason}): a Gaussian with a FWHM of "
+            f"{psf.fwhm:g} pixels (DEFAULT_FWHM) stands in"
+        )
 
 
 def _measure_psf(
-    exposure: Exposure, pixels: _Pixels, starts: list[float], config: Config, run: Run
+    exposure: Exposure,
+    level: F4,
+    repaired: Repaired,
+    psf: Psf | None,
+    *,
+    preliminary: bool,
+    settings: CharacterizeConfig,
+    run: Run,
 ) -> tuple[PsfFit, Candidates] | str:
-    """Select stars and build a PSF from them; the reason if that is not possible."""
-    settings = config.characterize
+    """Select stars and build a PSF from them; the reason if that is not possible.
+
+    Without a PSF so far (None) the search starts from DEFAULT_FWHM and, where that fails,
+    from widths far from it.
+    """
+    data = repaired.image - level
+    starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
     for start in starts:
         candidates = find_candidates(
-            pixels.data, pixels.repaired.variance, exposure.mask,
+            data, repaired.variance, exposure.mask,
             fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
         )  # fmt: skip
-        side = 2 * math.ceil(3.3 * start) + 3
-        n_most = max(40, min(MOST_STARS, MOST_STAR_PIXELS // side**2))
-        selection = select_stars(candidates, settings, exposure.shape, n_most)
-        if selection.stars.size == 0:
-            continue
+        most = MOST_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
+        most = max(40, min(FIRST_STARS if preliminary else MOST_STARS, most))
+        selection = select_stars(candidates, settings, exposure.shape, most)
         rows = selection.stars
+        if rows.size == 0:
+            continue
         sample = StarSample(
             x=candidates.x[rows],
             y=candidates.y[rows],
@@ -206,14 +232,14 @@ def _measure_psf(
         )
         try:
             fit = build_psf(
-                pixels.data,
-                pixels.repaired.variance,
+                data,
+                repaired.variance,
                 sample,
                 gain=exposure.detector.gain,
-                degree=settings.psfvar_degrees,
+                degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
-                run=run,
+                n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
             )
         except StepError as error:
             reason = str(error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from skyextract.kernels import psf as psf_kernels
 from skyextract.kernels import psfbuild as kernels
 from skyextract.psf import Psf, PsfSource
 from skyextract.psfshape import core_ellipticity, core_shape, effective_fwhm
-from skyextract.run import Run
 from skyextract.stages.psfprofile import SmoothProfile
 
 F4 = NDArray[np.float32]
@@ -35,9 +33,6 @@ RADIUS_FWHM = 3.3
 
 STARS_PER_TERM = 8
 """The degree is lowered until there are this many stars per polynomial term."""
-
-N_CHUNKS = 8
-"""Stars are summed in this many chunks: fixed, so that sums do not depend on threads."""
 
 MIN_STARS = 3
 
@@ -132,7 +127,6 @@ class _Solver:
         data: F4,
         variance: F4,
         sample: StarSample,
-        run: Run,
         *,
         gain: float,
         degree: int,
@@ -141,15 +135,15 @@ class _Solver:
     ) -> None:
         n = sample.x.size
         size = 2 * half + 1
-        self.run = run
         self.fwhm = sample.fwhm
         self.step = step
         self.inverse_gain = 1.0 / gain if gain > 0 else 0.0
         self.stamps = np.empty((n, size, size), dtype=np.float32)
         self.noise = np.empty((n, size, size), dtype=np.float32)
+        px, py, height, radius = sample.peaks
         kernels.cut_stamps(
-            data, variance, sample.x, sample.y, sample.height, *sample.peaks, sample.fwhm,
-            self.stamps, self.noise,
+            data, variance, sample.x, sample.y, sample.height, px, py, height, radius,
+            sample.fwhm, self.stamps, self.noise,
         )  # fmt: skip
         self.origin_x = np.floor(sample.x + 0.5) - half
         self.origin_y = np.floor(sample.y + 0.5) - half
@@ -168,24 +162,14 @@ class _Solver:
         self.used = np.ones(n, dtype=bool)
         self.first_power = 0.0
 
-    def chunks(self) -> list[tuple[int, int]]:
-        """Return fixed chunks of stars."""
-        n = self.flux.size
-        edges = [n * i // N_CHUNKS for i in range(N_CHUNKS + 1)]
-        return [(a, b) for a, b in pairwise(edges) if b > a]
-
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
-
-        def work(chunk: tuple[int, int]) -> None:
-            kernels.fit_stars(
-                coefficients, self.terms[:, : coefficients.shape[0]].copy(), self.step,
-                self.stamps, self.noise, self.inverse_gain, ACCURACY,
-                1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations, chunk[0], chunk[1],
-                self.cx, self.cy, self.flux, self.weight, self.target, self.fit_numbers,
-            )  # fmt: skip
-
-        self.run.map(work, self.chunks())
+        kernels.fit_stars(
+            coefficients, np.ascontiguousarray(self.terms[:, : coefficients.shape[0]]), self.step,
+            self.stamps, self.noise, self.inverse_gain, ACCURACY,
+            1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations,
+            self.cx, self.cy, self.flux, self.weight, self.target, self.fit_numbers,
+        )  # fmt: skip
         unusable = ~self.used | (self.flux <= 0) | ~np.isfinite(self.flux)
         self.used &= ~unusable
         self.weight[unusable] = 0.0
@@ -223,12 +207,12 @@ class _Solver:
         image /= image.sum() * self.step**2
         return image
 
-    def solve(self, prior: F8, start: F8, n_iterations: int = 80) -> tuple[F8, F8]:
-        """Least squares for the coefficients, drawn to `prior`, by conjugate gradients.
+    def solve(self, prior: F8, start: F8, n_iterations: int) -> tuple[F8, F8]:
+        """Solve for the coefficients by least squares, drawn to `prior`.
 
-        The unknowns are white noise of unit variance that `spread` turns into smooth
-        departures from the prior: a Gaussian process whose smoothness damps what the
-        stars cannot determine.
+        By conjugate gradients.  The unknowns are white noise of unit variance that
+        `spread` turns into smooth departures from the prior: a Gaussian process whose
+        smoothness damps what the stars cannot determine.
 
         Returns
         -------
@@ -237,22 +221,10 @@ class _Solver:
         """
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
-        chunks = self.chunks()
-
-        def data_part(chunk: tuple[int, int]) -> tuple[F8, F8]:
-            right = np.zeros((n_terms, n, n))
-            blocks = np.zeros((n, n, n_terms, n_terms))
-            kernels.right_side(
-                terms, self.step, self.cx, self.cy, self.target, chunk[0], chunk[1], right
-            )
-            kernels.diagonal(
-                terms, self.step, self.cx, self.cy, self.weight, chunk[0], chunk[1], blocks
-            )
-            return right, blocks
-
-        parts = self.run.map(data_part, chunks)
-        right = sum((p[0] for p in parts), np.zeros((n_terms, n, n)))
-        blocks = sum((p[1] for p in parts), np.zeros((n, n, n_terms, n_terms)))
+        right = np.zeros((n_terms, n, n))
+        kernels.right_side(terms, self.step, self.cx, self.cy, self.target, right)
+        blocks = np.zeros((n, n, n_terms, n_terms))
+        kernels.diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
         sigma = self.prior_sigma(prior)
         smooth = _smoothing_matrix(n, CORRELATION * self.fwhm / self.step)
         for k in range(n_terms):
@@ -261,7 +233,7 @@ class _Solver:
         blocks *= np.einsum("kyx,myx->yxkm", sigma, sigma)
         for k in range(n_terms):
             blocks[:, :, k, k] += 1.0
-        inverse = np.linalg.inv(blocks)
+        inverse = np.ascontiguousarray(np.linalg.inv(blocks).transpose(2, 3, 0, 1))
 
         def spread(v: F8) -> F8:
             out: F8 = np.ascontiguousarray(sigma * (smooth @ v @ smooth))
@@ -272,18 +244,12 @@ class _Solver:
             return out
 
         def data_matrix(v: F8) -> F8:
-            def work(chunk: tuple[int, int]) -> F8:
-                out = np.zeros_like(v)
-                kernels.apply_normal(
-                    v, terms, self.step, self.cx, self.cy, self.weight, chunk[0], chunk[1], out
-                )
-                return out
-
-            total: F8 = sum(self.run.map(work, chunks), np.zeros_like(v))
-            return total
+            out = np.zeros_like(v)
+            kernels.apply_normal(v, terms, self.step, self.cx, self.cy, self.weight, out)
+            return out
 
         def precondition(v: F8) -> F8:
-            out: F8 = np.einsum("yxkm,myx->kyx", inverse, v)
+            out: F8 = (inverse * v).sum(axis=1)
             return out
 
         solution = start.copy()
@@ -334,10 +300,11 @@ def _coefficients(image: F8) -> F8:
 def _normalise(coefficients: F8, step: float) -> F8:
     """Constant term of unit sum, the others of zero sum: fluxes mean the same everywhere."""
     sums = coefficients.sum(axis=(1, 2)) * step**2
+    if not sums[0] > 0:
+        raise StepError("the stars give no positive PSF")
     out = coefficients / sums[0]
-    for k in range(1, out.shape[0]):
-        out[k] -= (sums[k] / sums[0]) * out[0]
-    return out
+    out[1:] -= (sums[1:] / sums[0])[:, None, None] * out[0]
+    return np.ascontiguousarray(out)
 
 
 def build_psf(
@@ -347,9 +314,9 @@ def build_psf(
     *,
     gain: float,
     degree: int,
-    run: Run,
     sampling: float = 0.0,
     size: int = 0,
+    n_iterations: int = 80,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
 
@@ -366,6 +333,8 @@ def build_psf(
         Size of a sample in pixels (PSF_SAMPLING); 0 chooses it from the FWHM.
     size : int
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
+    n_iterations : int
+        Conjugate-gradient steps, at most, between two fits of fluxes and centres.
 
     Raises
     ------
@@ -380,7 +349,7 @@ def build_psf(
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
     n = 2 * reach + 1
     degree = affordable_degree(sample.x.size, degree)
-    solver = _Solver(data, variance, sample, run, gain=gain, degree=degree, step=step, half=half)
+    solver = _Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half)
     peak = 1.0 / (1.13 * fwhm**2)
 
     profile = solver.mean_profile(n, sample.shape, peak)
@@ -411,14 +380,14 @@ def build_psf(
             solution = prior.copy()
             stray = np.zeros_like(prior)
             solver.fit(solution)
-        stray, solution = solver.solve(prior, stray)
+        stray, solution = solver.solve(prior, stray, n_iterations)
         solution = _normalise(solution, step)
         # The centroid of the model is its middle.
         x, y, *_ = core_shape(_samples(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solver.solve(prior, stray)
+            stray, solution = solver.solve(prior, stray, n_iterations)
             solution = _normalise(solution, step)
     solver.fit(solution)
 
