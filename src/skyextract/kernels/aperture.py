@@ -6,7 +6,8 @@ and PETRO on whole pixels, MASK_TYPE CORRECT replacing a pixel of a neighbour by
 opposite to it with respect to the source's barycentre.
 
 All kernels work on the sources ``first <= i < last`` and write to row i of the outputs.
-A NaN in `pixels` is a bad pixel.  `labels` holds k + 1 in the pixels of source k.
+A NaN in `pixels` is a bad pixel, -inf
+a detected pixel that belongs to no source.  `labels` holds k + 1 in the pixels of source k.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ CROWD_FRACTION = 0.1
 SEARCH_RADIUS = 6.0
 """Kron and Petrosian radii are searched out to this many times the isophotal ellipse."""
 
+_UNCLAIMED = -math.inf
 _SUBPIXELS = 5
 
 
@@ -42,8 +44,8 @@ def _pixel(
     """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
     value = np.float64(pixels[y, x])
     state = 0
-    if value != value:
-        state = 2
+    if not value > _UNCLAIMED:
+        state = 2 if value != value else 1
     elif mask > 0:
         label = labels[y, x]
         if label > 0 and label != source:
@@ -59,7 +61,7 @@ def _pixel(
         if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
             value = np.float64(pixels[y, x])
             label = labels[y, x]
-            if value == value and (label <= 0 or label == source):
+            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
                 if mapped:
                     var = np.float64(variance[y, x])
                 return value, var, state
@@ -218,7 +220,7 @@ def kron_radii(
                     continue
                 value = np.float64(pixels[py, px])
                 label = labels[py, px]
-                if value != value or (mask > 0 and label > 0 and label != i + 1):
+                if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
                     left_out += 1
                 else:
                     used += 1
@@ -285,7 +287,7 @@ def petrosian_radii(
                         continue
                     value = np.float64(pixels[py, px])
                     label = labels[py, px]
-                    if value != value or (mask > 0 and label > 0 and label != i + 1):
+                    if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
                         left_out += 1
                         continue
                     used += 1

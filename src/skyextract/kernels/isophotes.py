@@ -116,7 +116,9 @@ def isophotal(
             peak = level = lowest = math.nan
         peak -= sky[i]
         lowest -= sky[i]
-        norm = 1.0 / (weight_sum * weight_sum)
+        norm = math.nan
+        if weight_sum != 0.0:
+            norm = 1.0 / (weight_sum * weight_sum)
         ex2 *= norm
         ey2 *= norm
         exy *= norm

@@ -141,7 +141,7 @@ def local_backgrounds(
                 if inside_y and hole_left <= px < hole_right:
                     continue
                 value = np.float64(pixels[py, px])
-                if value != value or (mask > 0 and labels[py, px] > 0):
+                if not value > -math.inf or (mask > 0 and labels[py, px] > 0):
                     continue
                 values[n] = value
                 n += 1

@@ -48,7 +48,7 @@ def vignettes(
                     label = labels[py, px]
                     if not (mask > 0 and label > 0 and label != i + 1):
                         pixel = pixels[py, px]
-                        if pixel == pixel:
+                        if pixel > NO_DATA:
                             value = pixel
                 out[i, v, u] = value
 
@@ -100,7 +100,7 @@ def shifted_vignettes(
                             continue
                         label = labels[py, px]
                         pixel = np.float64(pixels[py, px])
-                        if pixel != pixel or (mask > 0 and label > 0 and label != i + 1):
+                        if not pixel > NO_DATA or (mask > 0 and label > 0 and label != i + 1):
                             complete = False
                         else:
                             total += wx[k] * wy[l] * pixel

@@ -22,6 +22,7 @@ N_BINS = 64
 APERTURE_PROBLEM = 16
 TOUCHES_BAD = 4096
 
+_UNCLAIMED = -math.inf
 _SUBPIXELS = 5
 _REACH = 6.0
 _LEAST_HALF_LIGHT = 0.5
@@ -42,8 +43,8 @@ def _pixel(
     """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
     value = np.float64(pixels[y, x])
     state = 0
-    if value != value:
-        state = 2
+    if not value > _UNCLAIMED:
+        state = 2 if value != value else 1
     elif mask > 0:
         label = labels[y, x]
         if label > 0 and label != source:
@@ -59,7 +60,7 @@ def _pixel(
         if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
             value = np.float64(pixels[y, x])
             label = labels[y, x]
-            if value == value and (label <= 0 or label == source):
+            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
                 if mapped:
                     var = np.float64(variance[y, x])
                 return value, var, state
@@ -235,8 +236,8 @@ def _coverage(dx: float, dy: float, radius2: float) -> float:
 @kernel
 def windowed(
     pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, gain: float,
-    weight_gain: bool, mask: int, x: Any, y: Any, half_light: Any, singular: Any, first: int,
-    last: int, out: Any, iterations: Any, window_flags: Any, flags: Any,
+    weight_gain: bool, mask: int, x: Any, y: Any, cxx: Any, cyy: Any, cxy: Any, half_light: Any,
+    singular: Any, first: int, last: int, out: Any, iterations: Any, window_flags: Any, flags: Any,
 ) -> None:  # fmt: skip
     """Iterate Gaussian-windowed centroids; moments, flux and errors at the last one.
 
@@ -244,16 +245,20 @@ def windowed(
     ----------
     x, y : (n,) float64
         0-based start positions.
+    cxx, cyy, cxy : (n,) float64
+        Isophotal ellipse, which the centroid must not leave.
     half_light : (n,) float64
         Half-light radii in pixels.
     singular : (n,) uint8
         The isophotal moments were degenerate (less than a pixel wide).
     out : (n, 10) float64
         Output: x, y (0-based); X2, Y2, XY; flux; variance of the flux; error X2, Y2, XY.
-        Moments and errors are NaN where `window_flags` is not 0.
+        The position is the start, moments and errors are NaN where `window_flags` is not 0.
     iterations : (n,) int32
+        Iterations until the centroid stood still; 17: it did not.
     window_flags : (n,) int32
-        1: singular moments, 2: negative moments, 4: no flux.
+        1: singular moments, 2: negative moments, 4: no flux, 8: the centroid moved by more
+        than a pixel in x and in y, and out of the isophotal ellipse.
     """
     height, width = pixels.shape
     column = np.empty(0)
@@ -327,28 +332,39 @@ def windowed(
             my += sy * _WINDOW_FACTOR
             if sx * sx + sy * sy < _WINDOW_STEP * _WINDOW_STEP:
                 break
-        x2 = x2 / total - sx * sx
-        y2 = y2 / total - sy * sy
-        xy = xy / total - sx * sy
+            if not max(abs(mx - x[i]), abs(my - y[i])) < max(width, height):
+                break
+        else:
+            step = _WINDOW_ITERATIONS + 1
         status = 0
         if not total > 0.0:
             status |= 4
-        if x2 < 0.0 or y2 < 0.0:
-            status |= 2
-        if x2 * y2 - xy * xy < 0.0:
-            status |= 1
-        norm = _WINDOW_FACTOR * _WINDOW_FACTOR / (total * total)
-        floor = noise * _PIXEL_VARIANCE * norm
-        ex2 *= norm
-        ey2 *= norm
-        exy *= norm
-        if singular[i] and ex2 * ey2 - exy * exy < floor * floor:
-            ex2 += floor
-            ey2 += floor
-        if x2 * y2 - xy * xy < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
-            x2 += _PIXEL_VARIANCE
-            y2 += _PIXEL_VARIANCE
+        else:
+            x2 = x2 / total - sx * sx
+            y2 = y2 / total - sy * sy
+            xy = xy / total - sx * sy
+            if x2 < 0.0 or y2 < 0.0:
+                status |= 2
+            if x2 * y2 - xy * xy < 0.0:
+                status |= 1
+            norm = _WINDOW_FACTOR * _WINDOW_FACTOR / (total * total)
+            floor = noise * _PIXEL_VARIANCE * norm
+            ex2 *= norm
+            ey2 *= norm
+            exy *= norm
+            if singular[i] and ex2 * ey2 - exy * exy < floor * floor:
+                ex2 += floor
+                ey2 += floor
+            if x2 * y2 - xy * xy < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
+                x2 += _PIXEL_VARIANCE
+                y2 += _PIXEL_VARIANCE
+        dx = mx - x[i]
+        dy = my - y[i]
+        distance2 = cxx[i] * dx * dx + cyy[i] * dy * dy + cxy[i] * dx * dy
+        if dx * dx > 1.0 and dy * dy > 1.0 and distance2 > 1.0:
+            status |= 8
         if status:
+            mx, my = x[i], y[i]
             x2 = y2 = xy = ex2 = ey2 = exy = math.nan
         out[i, 0] = mx
         out[i, 1] = my
@@ -360,5 +376,5 @@ def windowed(
         out[i, 7] = ex2
         out[i, 8] = ey2
         out[i, 9] = exy
-        iterations[i] = min(step, _WINDOW_ITERATIONS)
+        iterations[i] = step
         window_flags[i] = status

@@ -61,7 +61,7 @@ class Growth:
 class Windowed:
     """Windowed parameters, (n,) each; positions 0-based.
 
-    Moments and their errors are the isophotal ones where `flags` is not 0.
+    Positions, moments and their errors are the isophotal ones where `flags` is not 0.
     """
 
     x: F8
@@ -212,8 +212,8 @@ def measure_windowed(
         d.n,
         lambda first, last: windowed(
             frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
-            frame.weight_gain, frame.mask, d.x, d.y, half_light, singular, first, last, out,
-            iterations, status, flags,
+            frame.weight_gain, frame.mask, d.x, d.y, d.cxx, d.cyy, d.cxy, half_light, singular,
+            first, last, out, iterations, status, flags,
         ),
     )  # fmt: skip
     failed = status != 0

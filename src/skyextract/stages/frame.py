@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from skyextract.kernels import aperture
 
 if TYPE_CHECKING:
-    from skyextract.background import BackgroundMap
+    from skyextract.exposure import Exposure
     from skyextract.keywords import Config
     from skyextract.run import Run
+    from skyextract.stages.planes import Plane
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
-
-NO_WEIGHT = 1e29
-"""A background variance from here on means a bad pixel (1e30 by convention)."""
 
 _NO_MAP: F4 = np.zeros((1, 1), dtype=np.float32)
 _CHUNK = 256
@@ -35,7 +33,8 @@ class MeasureFrame:
     Attributes
     ----------
     pixels : (ny, nx) float32
-        Background-subtracted image, NaN where bad.  In PHOTO mode in intensities.
+        Background-subtracted image, NaN where bad, -inf in detected pixels of no source; in
+        PHOTO mode in intensities.
     densities : (ny, nx) float32
         The same before the conversion to intensities; `pixels` itself in CCD mode.
     image : (ny, nx) float32
@@ -72,93 +71,64 @@ class MeasureFrame:
     gamma: float = 0.0
 
 
-def analysis_threshold(
-    config: Config, sigma: float, pixel_scale: float, values: tuple[float, ...] | None = None
-) -> float:
-    """Return ANALYSIS_THRESH (or `values`) in image units.
-
-    Parameters
-    ----------
-    sigma : float
-        Representative noise of the background.
-    pixel_scale : float
-        Arcsec, for a threshold given as surface brightness and zero point.
-    """
-    thresholds = config.extraction.analysis_thresh if values is None else values
-    if len(thresholds) > 1:
-        return float(pixel_scale**2 * 10.0 ** (-0.4 * (thresholds[0] - thresholds[1])))
-    if config.extraction.thresh_type == "ABSOLUTE":
-        return float(thresholds[0])
-    return float(thresholds[0]) * sigma
-
-
 def prepare_frame(
-    image: F4,
-    background: F4,
-    bad: NDArray[np.bool_],
-    variance: F4 | None,
-    background_map: BackgroundMap,
+    exposure: Exposure,
+    plane: Plane,
     config: Config,
     *,
-    gain: float,
-    saturation: float,
-    pixel_scale: float = 1.0,
-    relative_gain: bool = False,
+    threshold: float,
+    unclaimed: NDArray[np.int64] | None = None,
 ) -> MeasureFrame:
     """Prepare the measurement of an image.
 
     Parameters
     ----------
-    image, background : (ny, nx) float32
-        Image and interpolated background, image units.
-    bad : (ny, nx) bool
-        Pixels that must not be used.
-    variance : (ny, nx) float32 or None
-        Background variance; None: the representative noise holds everywhere.
-    relative_gain : bool
-        The variance comes from a weight map that follows the exposure: WEIGHT_GAIN applies.
+    plane : Plane
+        The image without background, and its noise.
+    threshold : float
+        Analysis threshold, image units.
+    unclaimed : (m,) int64 or None
+        Pixels ``y * nx + x`` to blank although they belong to no source.
     """
-    pixels = image - background
-    pixels[bad | ~np.isfinite(pixels)] = np.nan
-    mapped = variance is not None
-    if variance is None:
-        variance = _NO_MAP
-    else:
-        pixels[~(variance < NO_WEIGHT)] = np.nan
-        variance = np.ascontiguousarray(variance, dtype=np.float32)
-    noise = float(background_map.sigma)
-    if not (math.isfinite(noise) and noise > 0.0):
-        noise = 1.0
-    densities = pixels
-    gamma = 0.0
+    densities = masked_pixels(plane, unclaimed)
+    variance, noise2 = plane.variance, plane.background.sigma**2
+    pixels, gain, gamma = densities, exposure.detector.gain, 0.0
     if config.extraction.detect_type == "PHOTO":
-        # Sums of intensities minus 1, times gamma, are fluxes in units of density; SExtractor
-        # knows no photon noise here.
+        # Sums of gamma * (intensity - 1) are fluxes in units of density; SExtractor knows no
+        # photon noise here.
         gamma = config.measurement.mag_gamma / math.log(10.0)
-        if not mapped:
-            variance = np.full(image.shape, noise * noise, dtype=np.float32)
-            mapped = True
-        with np.errstate(over="ignore"):
-            intensities = np.exp(densities.astype(np.float64) / gamma)
-            variance = (variance * intensities**2 / gamma**2).astype(np.float32)
-            pixels = (gamma * (intensities - 1.0)).astype(np.float32)
         gain = 0.0
+        if variance is None:
+            variance = np.full(plane.subtracted.shape, noise2, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            intensity = np.exp(densities / np.float32(gamma))
+            variance = variance * intensity**2 / np.float32(gamma**2)
+            pixels = np.where(densities > -np.inf, np.float32(gamma) * (intensity - 1), densities)
     return MeasureFrame(
         pixels=pixels,
         densities=densities,
-        image=np.ascontiguousarray(image, dtype=np.float32),
-        variance=variance,
-        mapped=mapped,
-        noise2=noise * noise,
+        image=exposure.image,
+        variance=_NO_MAP if variance is None else variance,
+        mapped=variance is not None,
+        noise2=noise2,
         gain=float(gain) if math.isfinite(gain) else 0.0,
-        weight_gain=bool(relative_gain and config.weights.weight_gain),
+        weight_gain=plane.relative and config.weights.weight_gain,
         mask={"NONE": 0, "BLANK": aperture.BLANK, "CORRECT": aperture.CORRECT}[
             config.measurement.mask_type
         ],
-        threshold=analysis_threshold(config, noise, pixel_scale),
-        saturation=float(saturation),
+        threshold=threshold,
+        saturation=exposure.detector.saturation,
         gamma=gamma,
     )
+
+
+def masked_pixels(plane: Plane, unclaimed: NDArray[np.int64] | None) -> F4:
+    """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed."""
+    pixels = np.where(plane.bad, np.float32(np.nan), plane.subtracted)
+    if unclaimed is not None and unclaimed.size:
+        flat = pixels.reshape(-1)
+        flat[unclaimed[np.isfinite(flat[unclaimed])]] = -np.inf
+    return pixels
 
 
 def in_chunks(run: Run, n: int, task: Callable[[int, int], Any]) -> None:

@@ -1,0 +1,280 @@
+"""Measure: background and detection, iterated, then everything that is wanted of the sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.catalog import Catalog
+from skyextract.errors import ConfigError
+from skyextract.exposure import Exposure, FlagsSky, Mask
+from skyextract.psf import Psf, PsfSource
+from skyextract.stages.detect import (
+    analysis_threshold,
+    detect,
+    filter_image,
+)
+from skyextract.stages.filters import builtin_filter, parse_filter
+from skyextract.stages.frame import masked_pixels, prepare_frame
+from skyextract.stages.planes import prepare_plane, with_detected
+from skyextract.stages.pointsources import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
+from skyextract.stages.sources import (
+    SATURATED,
+    DetectionImage,
+    MeasureInputs,
+    measure_sources,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skyextract.background import BackgroundMap
+    from skyextract.detections import Detections
+    from skyextract.keywords import Config
+    from skyextract.run import Run
+    from skyextract.stages.planes import Plane
+
+    F4 = NDArray[np.float32]
+
+__all__ = ["MeasureInputs", "Measured", "measure"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Sources of an image, and what they were measured with.
+
+    Attributes
+    ----------
+    exposure : Exposure
+        With the plane DETECTED, the background, the PSF that was used and the aperture
+        corrections.
+    sources : Catalog
+        NUMBER, FLAGS, FLAGS_SKY and the columns that were wanted.
+    detections : Detections
+        All detections, also those that ASSOCSELEC_TYPE leaves out of `sources`.
+    rows : (n,) int64
+        Row in `detections` of each source.
+    plane, search : Plane
+        Measurement and detection image; the same in single-image mode.
+    threshold, analysis_threshold : float
+        Image units.
+    taps : (h, w) float32 or None
+        Detection filter.
+    residual : (ny, nx) float32 or None
+        Image less background and all fitted point sources.
+    metrics : dict
+        n_sources, iterations.
+    """
+
+    exposure: Exposure
+    sources: Catalog
+    detections: Detections
+    rows: NDArray[np.int64]
+    plane: Plane
+    search: Plane
+    threshold: float
+    analysis_threshold: float
+    taps: F4 | None
+    residual: F4 | None
+    metrics: dict[str, int]
+    run: Run
+
+    @property
+    def background(self) -> BackgroundMap:
+        """Background of the measurement image."""
+        return self.plane.background
+
+    @property
+    def variance(self) -> F4:
+        """Background variance of every pixel of the measurement image."""
+        return self.plane.variance_plane(self.run)
+
+    @property
+    def shapes(self) -> Catalog:
+        """Positions, ellipses, Kron radii and flags of the sources, for drawings."""
+        d, rows = self.detections, self.rows
+        columns = {
+            "X_IMAGE": d.x[rows] + 1.0, "Y_IMAGE": d.y[rows] + 1.0, "A_IMAGE": d.a[rows],
+            "B_IMAGE": d.b[rows], "THETA_IMAGE": d.theta[rows], "FLAGS": self.sources["FLAGS"],
+        }  # fmt: skip
+        if "KRON_RADIUS" in self.sources:
+            columns["KRON_RADIUS"] = self.sources["KRON_RADIUS"]
+        return Catalog(columns)
+
+    def filtered(self) -> F4:
+        """Return the detection image as the filter made it (check image FILTERED)."""
+        if self.taps is None:
+            return self.search.subtracted
+        mask = np.where(self.search.bad, np.uint16(Mask.NO_DATA), np.uint16(0))
+        return filter_image(self.search.subtracted, self.taps, mask, self.run)
+
+
+def measure(
+    exposure: Exposure,
+    config: Config,
+    wanted: frozenset[str],
+    inputs: MeasureInputs,
+    run: Run,
+    *,
+    detection: Exposure | None = None,
+) -> Measured:
+    """Detect sources and measure the wanted columns.
+
+    DETECT_NITER passes of background and detection: from the second on, the background is
+    estimated without the pixels of the sources.  Measuring does not change the background.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The image to measure.  Where a PSF is needed and it has none, a Gaussian of
+        DEFAULT_FWHM stands in.
+    wanted : frozenset of str
+        Base columns (`columns.base_columns`); names of other stages are ignored.
+    inputs : MeasureInputs
+        What was read from side files.
+    detection : Exposure, optional
+        The image to detect on: dual-image mode, or another weight map.
+
+    Raises
+    ------
+    ConfigError
+        A threshold, a filter or a list does not make sense.
+    """
+    extraction = config.extraction
+    by_psf = extraction.filter and extraction.filter_name.upper() == "PSF"
+    uses_psf = bool(wanted & PSF_COLUMNS)
+    if exposure.psf is None and (by_psf or uses_psf):
+        exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
+    taps = _filter(config, exposure.psf, inputs)
+
+    found: Detections | None = None
+    for _ in range(extraction.detect_niter):
+        claimed = None if found is None else (found.segmentation != 0).view(np.uint8)
+        plane = prepare_plane(
+            exposure, config, run, index=0 if detection is None else 1, sources=claimed
+        )
+        search = plane
+        if detection is not None:
+            search = prepare_plane(detection, config, run, sources=claimed)
+        found = detect(
+            search.subtracted,
+            extraction,
+            run,
+            sigma=search.background.sigma,
+            taps=taps,
+            variance=search.variance,
+            mask=np.where(search.bad, np.uint16(Mask.NO_DATA), np.uint16(0)),
+            pixel_scale=inputs.pixel_scale,
+        )
+    assert found is not None  # DETECT_NITER is at least 1
+
+    threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
+    unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
+    frame = prepare_frame(exposure, plane, config, threshold=threshold, unclaimed=unclaimed)
+    image = DetectionImage(
+        pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
+        noise=search.background.sigma,
+        filtered_flux=not by_psf,
+        low_weight=search.bad if search.relative else None,
+    )
+    needed = wanted | {"FLUX_APER"} if wanted & APERCOR_COLUMNS else wanted
+    sources = measure_sources(
+        frame, found, plane.background, image, config, needed,
+        _with_seeing(inputs, exposure, config), run,
+        low_weight=plane.bad if plane.relative else None,
+    )  # fmt: skip
+    flags, ours = _mask_flags(exposure, found)
+    flags |= sources["FLAGS"]
+    ours |= sources["FLAGS_SKY"]
+    if plane.variance is not None or exposure.detector.gain > 0.0:
+        ours &= ~int(FlagsSky.NO_VARIANCE)
+    residual = None
+    if uses_psf:
+        points = measure_point_sources(
+            exposure, plane.subtracted, plane.variance_plane(run), found.x, found.y,
+            (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
+            config, wanted, run,
+        )  # fmt: skip
+        sources = sources.with_columns(**points.columns)
+        ours |= points.flags
+        residual = points.residual
+        exposure = replace(exposure, aperture_corrections=points.corrections)
+    if (by_psf or uses_psf) and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
+        ours |= int(FlagsSky.DEFAULT_PSF)
+    sources = sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
+    rows = _selected(sources, config)
+    if rows.size < found.n:
+        sources = sources.take(rows)
+        sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
+    return Measured(
+        exposure=replace(
+            exposure,
+            background=plane.background,
+            mask=with_detected(exposure, found.segmentation),
+        ),
+        sources=sources,
+        detections=found,
+        rows=rows,
+        plane=plane,
+        search=search,
+        threshold=found.threshold,
+        analysis_threshold=threshold,
+        taps=taps,
+        residual=residual,
+        metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
+        run=run,
+    )
+
+
+def _filter(config: Config, psf: Psf | None, inputs: MeasureInputs) -> F4 | None:
+    """Return the convolution kernel of FILTER and FILTER_NAME."""
+    extraction = config.extraction
+    if not extraction.filter:
+        return None
+    if inputs.filter is not None:
+        return parse_filter(inputs.filter, extraction.filter_name)
+    if extraction.filter_name.upper() == "PSF":
+        assert psf is not None
+        stamp = psf.stamp(psf.x_zero, psf.y_zero)
+        # Noise of the image in, the same noise out: the threshold is that of a point source.
+        taps: F4 = np.ascontiguousarray(stamp / np.sqrt((stamp**2).sum()), dtype=np.float32)
+        return taps
+    builtin = builtin_filter(extraction.filter_name)
+    if builtin is None:
+        raise ConfigError(f"FILTER_NAME = {extraction.filter_name}: no file, no built-in filter")
+    return builtin
+
+
+def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> MeasureInputs:
+    """Take the seeing from the PSF where SEEING_FWHM is 0 and the PSF is not a default."""
+    if config.detector.seeing_fwhm > 0.0 or inputs.seeing > 0.0 or exposure.psf is None:
+        return inputs
+    if exposure.psf.source is PsfSource.DEFAULT:
+        return inputs
+    return replace(inputs, seeing=exposure.psf.fwhm * inputs.pixel_scale)
+
+
+def _mask_flags(
+    exposure: Exposure, found: Detections
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the bits of FLAGS and FLAGS_SKY that the mask planes in the footprints mean."""
+    planes = np.zeros(found.n, dtype=np.uint16)
+    if found.n and exposure.mask.any():
+        planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
+    cosmic = (planes & np.uint16(Mask.CR)) != 0
+    bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
+    flags = np.where(planes & np.uint16(Mask.SAT), SATURATED, 0)
+    ours = np.where(cosmic, int(FlagsSky.COSMIC_RAY), 0) | np.where(bad, int(FlagsSky.BAD_PIXEL), 0)
+    return flags.astype(np.int32), ours.astype(np.int32)
+
+
+def _selected(sources: Catalog, config: Config) -> NDArray[np.int64]:
+    """Return the rows that ASSOCSELEC_TYPE keeps; all without an association."""
+    if "NUMBER_ASSOC" in sources and config.assoc.assocselec_type != "ALL":
+        matched = sources["NUMBER_ASSOC"] > 0
+        if config.assoc.assocselec_type == "-MATCHED":
+            matched = ~matched
+        return np.flatnonzero(matched)
+    return np.arange(sources.n_rows)
