@@ -1,0 +1,225 @@
+"""The pipeline: five steps in order, from the pixels of an image to a calibrated catalogue.
+
+    isr -> characterize -> measure -> astrometry -> photometry
+
+`process_exposure` is the algorithm.  Around it, `process_image` reads the extensions of one
+image, hands the results to the products, and turns every expected error into one line and
+an exit status.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skyextract.batch import Job
+from skyextract.catalog import Catalog
+from skyextract.columns import Requested, base_columns
+from skyextract.config import Settings
+from skyextract.derive import derive
+from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.exposure import Exposure, FlagsSky
+from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
+from skyextract.io.images import header_number, pixel_scale
+from skyextract.keywords import Detector as DetectorConfig
+from skyextract.photocal import PhotoCal, PhotSource
+from skyextract.products import Products
+from skyextract.psf import Psf, PsfSource
+from skyextract.run import Run, resolve_threads
+from skyextract.stages.characterize import characterize
+from skyextract.stages.measure import Measured, measure
+from skyextract.stages.sources import MeasureInputs
+from skyextract.steps import Plan, Status, Step, plan_steps
+from skyextract.summary import Report
+
+log = logging.getLogger("skyextract")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One processed image extension.
+
+    Attributes
+    ----------
+    exposure : Exposure
+        As the last step left it.
+    report : Report
+    measured : Measured or None
+        None if measure did not run.
+    catalog : Catalog
+        The requested columns; empty if measure did not run.
+    """
+
+    exposure: Exposure
+    report: Report
+    measured: Measured | None
+    catalog: Catalog
+    matches: Catalog
+
+
+def process_exposure(
+    frame: Frame, settings: Settings, plan: Plan, inputs: Inputs, run: Run
+) -> Result:
+    """Run the planned steps on one image extension.
+
+    Raises
+    ------
+    SkyextractError
+        The extension cannot be processed; a step that fails otherwise is in the report.
+    """
+    config = settings.config
+    report = Report(plan)
+    exposure = frame.exposure
+    requested = inputs.requested(settings, psf=Step.CHARACTERIZE in plan or _has_psf(exposure))
+    wanted = base_columns(requested)
+
+    if Step.CHARACTERIZE in plan:
+        with run.timed("characterize"):
+            characterized = characterize(exposure, config, run)
+        exposure = characterized.exposure
+        report.record(Step.CHARACTERIZE, Status(characterized.status), characterized.metrics)
+    elif _has_psf(exposure):
+        if exposure.psf and exposure.psf.source is PsfSource.MEASURED:
+            report.recall(Step.CHARACTERIZE, known_psf(exposure, config.detector))
+    elif inputs.needs_psf(settings):
+        exposure = install_default_psf(exposure, settings, run)
+    report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
+
+    if Step.MEASURE not in plan:
+        return Result(exposure, report, None, Catalog(), Catalog())
+    with run.timed("measure"):
+        measured = measure(
+            exposure, config, wanted, measure_inputs(frame, settings, inputs, requested), run,
+            detection=frame.detection,
+        )  # fmt: skip
+    exposure = measured.exposure
+    report.record(Step.MEASURE, Status.COMPLETE, measured.metrics)
+
+    report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
+    exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
+    report.sources["PHOTSRC"] = str(exposure.photocal.source)
+
+    catalog = derive(
+        measured.sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale
+    )
+    return Result(exposure, report, measured, catalog, Catalog())
+
+
+def _has_psf(exposure: Exposure) -> bool:
+    return exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT
+
+
+def install_default_psf(exposure: Exposure, settings: Settings, run: Run) -> Exposure:
+    """Let a Gaussian of DEFAULT_FWHM stand in for a PSF, and say so."""
+    fwhm = settings.config.characterize.default_fwhm
+    run.warn(
+        f"NO MEASURED PSF: a Gaussian with a FWHM of {fwhm:g} pixels (DEFAULT_FWHM) stands in; "
+        "detection and PSF columns depend on that guess"
+    )
+    return replace(exposure, psf=Psf.gaussian(fwhm, PsfSource.DEFAULT))
+
+
+def known_psf(exposure: Exposure, detector: DetectorConfig) -> dict[str, float | int | None]:
+    """Return the numbers of a PSF that an earlier run measured."""
+    psf, background = exposure.psf, exposure.background
+    assert psf is not None
+    return {
+        "fwhm_pix": psf.fwhm,
+        "fwhm_arcsec": psf.fwhm * pixel_scale(exposure, detector),
+        "ellipticity": psf.ellipticity,
+        "n_psf_stars": psf.n_stars,
+        "background": background.mean if background else None,
+        "background_rms": background.sigma if background else None,
+    }
+
+
+def configured_zero_point(exposure: Exposure, settings: Settings, run: Run) -> PhotoCal:
+    """Return the zero point of the header (MAGZP_KEY) or of MAG_ZEROPOINT, if one is set."""
+    photometry = settings.config.photometry
+    value = None
+    if photometry.magzp_key and exposure.header is not None:
+        value = header_number(exposure.header.get(photometry.magzp_key))
+        if value is None:
+            run.warn(f"no number in the header card MAGZP_KEY {photometry.magzp_key}")
+    if value is None and photometry.mag_zeropoint != 0.0:
+        value = photometry.mag_zeropoint
+    if value is not None:
+        return PhotoCal(float(value), source=PhotSource.CONFIG)
+    return exposure.photocal
+
+
+def measure_inputs(
+    frame: Frame, settings: Settings, inputs: Inputs, requested: list[Requested]
+) -> MeasureInputs:
+    """Collect what measurement needs besides the exposure."""
+    exposure = frame.exposure
+    scale = pixel_scale(exposure, settings.config.detector)
+    associates = inputs.associates
+    if associates is not None and settings.config.assoc.assoccoord_type == "WORLD":
+        associates = _associates_in_pixels(associates, exposure, settings)
+    return MeasureInputs(
+        pixel_scale=scale,
+        sizes={name: shape for name, shape in requested if shape},
+        flag_maps=tuple(frame.flag_maps),
+        network=inputs.network,
+        filter=inputs.filter,
+        associates=associates,
+    )
+
+
+def _associates_in_pixels(
+    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], exposure: Exposure, settings: Settings
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Replace sky positions of the ASSOC list by FITS pixels."""
+    if exposure.wcs is None:
+        raise settings.error("ASSOCCOORD_TYPE", "the image has no celestial WCS")
+    x, y = (column - 1 for column in settings.config.assoc.assoc_params[:2])
+    table = table.copy()
+    px, py = exposure.wcs.to_pixel(table[:, x], table[:, y])
+    table[:, x], table[:, y] = px + 1.0, py + 1.0
+    return table
+
+
+def process_image(job: Job, settings: Settings, strict: bool) -> ExitStatus:
+    """Process all extensions of one image and write its products.
+
+    Returns
+    -------
+    ExitStatus
+        OK, IMAGE_FAILED or STEP_FAILED; USAGE if a file that the settings name is wrong.
+    """
+    run = Run(resolve_threads(settings.config.pipeline.nthreads), label=f"{job.measurement}: ")
+    try:
+        inputs = read_inputs(settings, run)
+        with Products(job, settings, run) as products:
+            for frame in read_frames(job, settings, inputs, run):
+                if isinstance(frame, tuple):
+                    extension, error = frame
+                    products.add_failure(extension, str(error))
+                    continue
+                plan = _plan(frame.exposure, settings, inputs)
+                try:
+                    products.add(process_exposure(frame, settings, plan, inputs, run))
+                except ConfigError:
+                    raise
+                except SkyextractError as error:
+                    products.add_failure(frame.exposure.extension, str(error))
+            return products.finish(strict)
+    except SkyextractError as error:
+        log.error("%s", error)
+        return error.exit_status
+
+
+def _plan(exposure: Exposure, settings: Settings, inputs: Inputs) -> Plan:
+    header = exposure.header if exposure.header is not None else {}
+    return plan_steps(
+        settings,
+        isr_done=header.get("SKYISR") == "COMPLETE",
+        char_done=header.get("SKYCHAR") == "COMPLETE",
+        psf_wanted=inputs.needs_psf(settings),
+    )
+
+
+__all__ = ["FlagsSky", "process_exposure", "process_image"]

@@ -1,0 +1,160 @@
+"""What a run reports: step statuses, header cards and the JSON summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skyextract import __version__
+from skyextract.steps import Plan, Status, Step
+
+CARD_METRICS = {
+    "FWHMPIX": (Step.CHARACTERIZE, "fwhm_pix", "[pix] FWHM of the PSF"),
+    "SEEING": (Step.CHARACTERIZE, "fwhm_arcsec", "[arcsec] FWHM of the PSF"),
+    "ASTRRMS": (Step.ASTROMETRY, "rms_arcsec", "[arcsec] rms of the astrometric fit per axis"),
+    "MAGZP": (Step.PHOTOMETRY, "zero_point", "[mag] MAG = MAGZP - 2.5 log10(flux)"),
+    "MAGZPERR": (Step.PHOTOMETRY, "zero_point_error", "[mag] standard error of MAGZP"),
+    "MAGLIM": (Step.PHOTOMETRY, "limiting_mag_5sigma", "[mag] 5 sigma limit of a point source"),
+    "MAGSCAT": (Step.PHOTOMETRY, "scatter_mag", "[mag] scatter about the zero point"),
+    "SKYBRITE": (Step.PHOTOMETRY, "sky_brightness", "[mag/arcsec2] sky brightness"),
+    "PHOTFLUX": (Step.PHOTOMETRY, "flux_key", "flux that MAGZP was fitted to"),
+    "PHOTCAT": (Step.PHOTOMETRY, "catalog", "photometric reference catalogue"),
+    "PHOTBAND": (Step.PHOTOMETRY, "band", "its magnitude column"),
+}
+"""Cards of every product that repeat a number of the summary."""
+
+
+@dataclass
+class Report:
+    """Statuses and numbers of the steps of one image extension.
+
+    Attributes
+    ----------
+    plan : Plan
+    statuses : dict
+        Status per step; all five from the start.
+    metrics : dict
+        Numbers per step, in the order of the JSON summary.
+    sources : dict
+        PSFSRC, ASTRSRC and PHOTSRC.
+    failure : str
+        Why the extension as a whole could not be processed; empty if it was.
+    """
+
+    plan: Plan
+    statuses: dict[Step, Status] = field(
+        default_factory=lambda: dict.fromkeys(Step, Status.SKIPPED)
+    )
+    metrics: dict[Step, dict[str, Any]] = field(default_factory=lambda: {s: {} for s in Step})
+    sources: dict[str, str] = field(
+        default_factory=lambda: {"PSFSRC": "NONE", "ASTRSRC": "NONE", "PHOTSRC": "NONE"}
+    )
+    failure: str = ""
+
+    def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
+        """Note the outcome of a step."""
+        self.statuses[step] = status
+        self.metrics[step] = dict(metrics)
+
+    def recall(self, step: Step, metrics: Mapping[str, Any]) -> None:
+        """Note a step that an earlier run completed."""
+        self.record(step, Status.COMPLETE, metrics)
+
+    @property
+    def step_failed(self) -> bool:
+        """A step that was asked for FAILED."""
+        return any(self.statuses[step] == Status.FAILED for step in self.plan.steps)
+
+    @property
+    def fell_back(self) -> bool:
+        """A step fell back, or the default PSF stands in for a measured one."""
+        return Status.FALLBACK in self.statuses.values() or self.sources["PSFSRC"] == "DEFAULT"
+
+    @property
+    def status(self) -> str:
+        """complete, partial or failed, for the summary."""
+        if self.failure:
+            return "failed"
+        fallback = Status.FALLBACK in self.statuses.values()
+        return "partial" if self.step_failed or fallback else "complete"
+
+    def cards(self) -> dict[str, tuple[Any, str]]:
+        """Return the header cards of every product: value and comment; None is undefined."""
+        cards: dict[str, tuple[Any, str]] = {"SKYVERS": (__version__, "version of skyextract")}
+        for step in Step:
+            cards[step.card] = (str(self.statuses[step]), f"status of {step.value}")
+        cards["PSFSRC"] = (self.sources["PSFSRC"], "where the PSF comes from")
+        cards["ASTRSRC"] = (self.sources["ASTRSRC"], "where the WCS comes from")
+        cards["PHOTSRC"] = (self.sources["PHOTSRC"], "where the zero point comes from")
+        for name, (step, key, comment) in CARD_METRICS.items():
+            cards[name] = (plain(self.metrics[step].get(key)), comment)
+        return cards
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numpy scalars unpacked, NaN and inf as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+STEP_FIELDS = {
+    Step.ISR: (),
+    Step.CHARACTERIZE: (
+        "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_cosmic_rays",
+        "background", "background_rms", "iterations", "converged",
+    ),
+    Step.MEASURE: ("n_sources", "iterations"),
+    Step.ASTROMETRY: (
+        "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
+        "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",
+    ),
+    Step.PHOTOMETRY: (
+        "source", "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag",
+        "n_stars", "n_rejected", "color_term", "limiting_mag_5sigma", "sky_brightness",
+    ),
+}  # fmt: skip
+"""Numbers of each step that the summary always has: null when unknown."""
+
+
+def summary(
+    report: Report,
+    *,
+    image: str,
+    extension: int,
+    exit_status: int,
+    seconds: Mapping[str, float],
+    warnings: list[str],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the summary object of one image extension."""
+    steps: dict[str, dict[str, Any]] = {}
+    for step in Step:
+        numbers = dict.fromkeys(STEP_FIELDS[step]) | report.metrics[step]
+        steps[step.value] = {
+            "status": report.statuses[step].lower(),
+            "seconds": round(seconds[step], 4) if step in seconds else None,
+            **plain(numbers),
+        }
+    named = {Step.CHARACTERIZE: "PSFSRC", Step.ASTROMETRY: "ASTRSRC", Step.PHOTOMETRY: "PHOTSRC"}
+    for step, card in named.items():
+        key = "psf_source" if step is Step.CHARACTERIZE else "source"
+        steps[step.value][key] = report.sources[card]
+    return {
+        "image": image,
+        "extension": extension,
+        "status": report.status,
+        "exit_status": int(exit_status),
+        **({"error": report.failure} if report.failure else {}),
+        "steps": steps,
+        "warnings": warnings,
+        "provenance": {"version": __version__, **provenance},
+    }

@@ -1,0 +1,127 @@
+"""Bad input gives one clear line and the right status, or a valid result; never a traceback."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+LEFT_OUT = "left"
+
+
+def image(shape=(64, 64), seed=0):
+    return np.random.default_rng(seed).normal(100, 5, shape).astype(np.float32)
+
+
+def write(path, data, **cards):
+    fits.PrimaryHDU(data, fits.Header(cards)).writeto(path)
+    return path
+
+
+def products(folder, inputs):
+    return sorted(p.name for p in folder.iterdir() if p.name not in inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.fits", "No such file"),
+        ("folder", "directory"),
+        ("text.fits", "not a FITS file"),
+        ("empty.fits", "empty"),
+        ("truncated.fits", "truncated"),
+        ("truncated.fits.gz", "truncated"),
+        ("vector.fits", "1-D"),
+        ("cube.fits", "3-D|cube"),
+        ("no_image.fits", "no image"),
+    ],
+)
+def test_what_cannot_be_processed(skyextract, tmp_path, name, message):
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    elif name == "text.fits":
+        path.write_text("This is not a FITS file.\n" * 200)
+    elif name == "empty.fits":
+        path.touch()
+    elif name.startswith("truncated"):
+        write(tmp_path / "whole.fits", image((256, 256)))
+        content = (tmp_path / "whole.fits").read_bytes()[:100_000]
+        (tmp_path / "whole.fits").unlink()
+        if name.endswith(".gz"):
+            content = gzip.compress(content)
+        path.write_bytes(content)
+    elif name == "vector.fits":
+        write(path, np.zeros(50, dtype=np.float32))
+    elif name == "cube.fits":
+        write(path, image((3, 32, 32)))
+    elif name == "no_image.fits":
+        fits.PrimaryHDU().writeto(path)
+    done = skyextract(name)
+    assert done.status == 1
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(errors) == 1, done.stderr
+    import re
+
+    assert re.search(message, errors[0]), errors[0]
+    assert not [p for p in products(tmp_path, [name]) if not p.endswith(".json")]
+
+
+@pytest.mark.parametrize(
+    "case", ["all_nan", "constant", "zero", "tiny", "one_pixel", "row", "huge_values", "negative"]
+)
+@pytest.mark.parametrize("base", ["SKYEXTRACT", "SEXTRACTOR"])
+def test_what_gives_an_empty_or_flagged_catalogue(skyextract, tmp_path, case, base):
+    data = {
+        "all_nan": np.full((50, 60), np.nan, dtype=np.float32),
+        "constant": np.full((50, 60), 7.0, dtype=np.float32),
+        "zero": np.zeros((50, 60), dtype=np.int16),
+        "tiny": image((5, 5)),
+        "one_pixel": image((1, 1)),
+        "row": image((1, 200)),
+        "huge_values": image() * 1e30,
+        "negative": -image(),
+    }[case]
+    write(tmp_path / "x.fits", data)
+    done = skyextract(
+        "x.fits", "-BASE_DEFAULTS", base, "-CATALOG_NAME", "x.cat", "-SUMMARY_NAME", "x.json",
+        "-CATALOG_TYPE", "FITS_LDAC",
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    rows = fits.getdata(tmp_path / "x.cat", "LDAC_OBJECTS")
+    assert len(rows) <= 2
+    summary = done.summary("x.json")[0]
+    assert summary["steps"]["measure"]["status"] == "complete"
+    assert summary["steps"]["measure"]["n_sources"] == len(rows)
+
+
+def test_one_bad_image_does_not_cost_the_batch(skyextract, tmp_path):
+    write(tmp_path / "good.fits", image())
+    (tmp_path / "bad.fits").write_text("no")
+    done = skyextract("bad.fits", "good.fits", "--steps", "measure")
+    assert done.status == 1
+    assert (tmp_path / "good.cat").exists()
+    assert not (tmp_path / "bad.cat").exists()
+
+
+def test_one_bad_extension_does_not_cost_the_file(skyextract, tmp_path):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image()), fits.ImageHDU(image((2, 9, 9)))]
+    fits.HDUList([*hdus, fits.ImageHDU(image(seed=2))]).writeto(tmp_path / "mef.fits")
+    done = skyextract("mef.fits", "--steps", "measure")
+    assert done.status == 1
+    statuses = [s["status"] for s in done.summary("mef.json")]
+    assert statuses == ["complete", "failed", "complete"]
+    with fits.open(tmp_path / "mef.cat") as hdul:
+        names = [h.name for h in hdul[1:]]
+    assert names == ["LDAC_IMHEAD", "LDAC_OBJECTS"] * 2
+
+
+def test_odd_files_give_a_result_or_one_line(skyextract, shared_data, tmp_path):
+    for path in sorted((shared_data / "fits_oddities").iterdir()):
+        done = skyextract(path, "--steps", "measure", "-CATALOG_NAME", "o.cat")
+        assert done.status in (0, 1), (path.name, done.stderr)
+        assert (tmp_path / "o.cat").exists() or "error" in done.stderr, path.name
+        (tmp_path / "o.cat").unlink(missing_ok=True)
