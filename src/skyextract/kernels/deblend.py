@@ -314,8 +314,8 @@ def split_components(
     min_area : int
         Fewest pixels of an isophote of the tree.
     significance, photon_noise : float
-        For a filtered image in units of its noise: a branch must rise above its junction,
-        at level s, by ``significance * sqrt(1 + photon_noise * s)``.  0: no condition.
+        A branch must rise above its junction, at level s, by ``significance * sqrt(1 +
+        photon_noise * s)``: so much noise can do.  0: no condition.
     branch : (n_pixels,), output
         For each element of `order`: number of its branch, -1: in none.
     branch_level : (n_pixels,), output
@@ -823,6 +823,35 @@ def gather_components(
             integer[s, FLAGS] = flags
             integer[s, PARENT] = c + 1
             start_of_source[s] = start[b]
+
+
+@kernel
+def measure_sources(
+    px: I4,
+    py: I4,
+    filtered: F4,
+    value: F4,
+    threshold: float,
+    start: I8,
+    length: I4,
+    recentre: NDArray[np.bool_],
+    x: F8,
+    y: F8,
+    real: F8,
+    integer: I4,
+) -> None:
+    """Measure sources whose pixels are ``start[i]`` to ``start[i] + length[i] - 1``.
+
+    Second moments are about the barycentre with `recentre`, else about (x, y).
+    """
+    members = np.empty(len(px), np.int32)
+    for k in range(len(px)):
+        members[k] = k
+    for i in range(len(length)):
+        _shape(
+            px, py, filtered, value, np.zeros(1, np.float32), False, members, start[i],
+            start[i] + length[i], threshold, recentre[i], x[i], y[i], real[i], integer[i],
+        )  # fmt: skip
 
 
 @kernel

@@ -102,6 +102,7 @@ def _restore_noise(bad: NDArray[np.uint8], taps: F4, y: int, row: F4, share: F4)
 
 @kernel
 def threshold_rows(
+    source: F4,
     image: F4,
     taps: F4,
     has_filter: bool,
@@ -123,8 +124,10 @@ def threshold_rows(
 
     Parameters
     ----------
+    source : (ny, nx)
+        Image to filter and threshold, 0 at bad pixels.
     image : (ny, nx)
-        Background-subtracted image, 0 at bad pixels.
+        Image that `value` comes from.
     taps : (height, width)
         Convolution kernel.
     bad : (ny, nx), or (1, 1) without `has_bad`
@@ -152,13 +155,13 @@ def threshold_rows(
     n = 0
     for y in range(first_row, past_row):
         if has_filter:
-            _convolve_row(image, taps, y, row)
+            _convolve_row(source, taps, y, row)
             if has_bad:
                 _restore_noise(bad, taps, y, row, share)
             if has_variance:
                 _convolve_row(variance, taps, y, limits)
         else:
-            row[:] = image[y]
+            row[:] = source[y]
             if has_variance:
                 limits[:] = variance[y]
         if has_variance:

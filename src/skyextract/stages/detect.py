@@ -16,8 +16,10 @@ from skyextract.exposure import Mask
 from skyextract.kernels import deblend, label
 from skyextract.kernels import filter as filters
 from skyextract.kernels.clean import clean_sources
+from skyextract.kernels.matched import grow
 from skyextract.keywords import Extraction
 from skyextract.run import Run
+from skyextract.stages.matched import MatchedFilter, filter_matched
 
 F4 = NDArray[np.float32]
 U2 = NDArray[np.uint16]
@@ -105,8 +107,10 @@ def detect(
     *,
     sigma: float,
     taps: F4 | None = None,
+    psf: MatchedFilter | None = None,
     variance: F4 | None = None,
     mask: U2 | None = None,
+    gain: float = 0.0,
     pixel_scale: float = 0.0,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
@@ -121,12 +125,20 @@ def detect(
         Background noise of the frame (`BackgroundMap.sigma`): the unit of the threshold
         without a variance map.
     taps : (height, width) float32 or None
-        Convolution kernel; None: no filter.
+        Convolution kernel; None: no filter, or the PSF.
+    psf : MatchedFilter or None
+        PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
+        of a point source; filtered values are in image units, see `filter_matched`.
+        Footprints are the detections grown by the core of the PSF.
     variance : (ny, nx) float32 or None
-        Background variance in image units squared, from a weight map; a relative threshold
-        then is in units of the noise of each pixel.
+        Background variance in image units squared.  With `taps`: from a weight map; a
+        relative threshold then is in units of the noise of each pixel.  With `psf`: the
+        noise to weight by, None for `sigma` everywhere.
     mask : (ny, nx) uint16 or None
         Mask planes, for pixels without signal.
+    gain : float
+        e-/ADU, 0 if unknown.  With `psf`: a deblended source must rise above its neighbour
+        by more than the photon noise.
     pixel_scale : float
         Arcseconds, for a threshold in mag/arcsec2.
 
@@ -135,14 +147,39 @@ def detect(
     ConfigError
         If the threshold is not positive.
     """
-    relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
-    local = variance is not None and relative
-    threshold = detection_threshold(config, 1.0 if local else sigma, pixel_scale)
     bad = bad_pixels(mask)
-    pixels = _above_threshold(
-        image, taps, bad=bad, variance=variance if local else None, threshold=threshold, run=run
-    )
-    found = _extract(pixels, image.shape, config, run, threshold=threshold, local=local)
+    if psf is not None:
+        unit = psf.unit(sigma)
+        threshold = detection_threshold(config, unit, pixel_scale)
+        plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, bad=bad)
+        pixels = _above_threshold(
+            plane, image, None, bad=None, variance=None, threshold=threshold, run=run
+        )
+        found = _extract(
+            pixels,
+            image.shape,
+            config,
+            run,
+            threshold=threshold,
+            local=False,
+            significance=threshold,
+            photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
+        )
+        found = _grown(found, plane, image, max(1, round(psf.core_radius)))
+    else:
+        relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
+        local = variance is not None and relative
+        threshold = detection_threshold(config, 1.0 if local else sigma, pixel_scale)
+        pixels = _above_threshold(
+            image,
+            image,
+            taps,
+            bad=bad,
+            variance=variance if local else None,
+            threshold=threshold,
+            run=run,
+        )
+        found = _extract(pixels, image.shape, config, run, threshold=threshold, local=local)
     index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
 
@@ -162,6 +199,7 @@ def filter_image(image: F4, taps: F4, mask: U2 | None, run: Run) -> F4:
 
 
 def _above_threshold(
+    source: F4,
     image: F4,
     taps: F4 | None,
     *,
@@ -179,6 +217,7 @@ def _above_threshold(
         runs = np.empty((3, (band[1] - band[0]) * ((nx + 1) // 2)), np.int32)
         values = np.empty((3, most), np.float32)
         n_runs, n = filters.threshold_rows(
+            source,
             image,
             _NO_TAPS if taps is None else taps,
             taps is not None,
@@ -450,6 +489,89 @@ def _cleaned(
         abcor=column(deblend.ABCOR),
         flags=count(deblend.FLAGS).astype(np.int16),
         threshold=threshold,
+    )
+
+
+def _grown(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
+    """Grow the sources' footprints and measure them anew.
+
+    Only pixels of positive filtered value are taken in, each by the source that comes to it
+    first.  Pixels merged into a source do not grow.
+    """
+    if found.n == 0:
+        return found
+    nx = image.shape[1]
+    segmentation = found.segmentation.copy()
+    length = np.diff(found.first)
+    source = np.repeat(np.arange(found.n), length)
+    own = np.arange(len(source)) - found.first[source] < found.n_own[source]
+    added = np.empty(segmentation.size, np.int64)
+    n_added = grow(segmentation, filtered, np.float32(0.0), found.pixel[own], n_rounds, added)
+    added = added[:n_added].copy()
+
+    # own pixels, grown pixels, merged pixels, by source
+    pixel = np.concatenate([found.pixel[own], added, found.pixel[~own]])
+    owner = np.concatenate([source[own], segmentation.ravel()[added] - 1, source[~own]])
+    sequence = np.argsort(owner, kind="stable")
+    pixel = pixel[sequence]
+    owner = owner[sequence]
+    first = np.searchsorted(owner, np.arange(found.n + 1)).astype(np.int64)
+    n_merged = (length - found.n_own).astype(np.int32)
+    n_own = (np.diff(first) - n_merged).astype(np.int32)
+    values = filtered.ravel()[pixel]
+    real = np.empty((found.n, deblend.N_REAL), np.float64)
+    integer = np.empty((found.n, deblend.N_INTEGER), np.int32)
+    deblend.measure_sources(
+        (pixel % nx).astype(np.int32),
+        (pixel // nx).astype(np.int32),
+        values,
+        image.ravel()[pixel],
+        found.threshold,
+        first,
+        n_own,
+        (found.flags & deblend.MERGED) == 0,
+        found.x,
+        found.y,
+        real,
+        integer,
+    )
+    merged = np.arange(len(pixel)) - first[owner] >= n_own[owner]
+    column = _column(real)
+    count = _column(integer)
+
+    def add(own: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
+        return own + np.bincount(owner[merged], extra[merged], found.n)
+
+    unfiltered = image.ravel()[pixel]
+    return replace(
+        found,
+        segmentation=segmentation,
+        first=first,
+        n_own=n_own,
+        pixel=pixel,
+        filtered=values,
+        xmin=np.minimum(found.xmin, count(deblend.XMIN)),
+        xmax=np.maximum(found.xmax, count(deblend.XMAX)),
+        ymin=np.minimum(found.ymin, count(deblend.YMIN)),
+        ymax=np.maximum(found.ymax, count(deblend.YMAX)),
+        x=column(deblend.X),
+        y=column(deblend.Y),
+        x2=column(deblend.X2),
+        y2=column(deblend.Y2),
+        xy=column(deblend.XY),
+        singular=count(deblend.SINGULAR) != 0,
+        a=column(deblend.A),
+        b=column(deblend.B),
+        theta=column(deblend.THETA),
+        cxx=column(deblend.CXX),
+        cyy=column(deblend.CYY),
+        cxy=column(deblend.CXY),
+        fdnpix=(count(deblend.FDNPIX) + n_merged).astype(np.int32),
+        dnpix=add(count(deblend.DNPIX), unfiltered > found.threshold).astype(np.int32),
+        fdflux=add(column(deblend.FDFLUX), values),
+        dflux=add(column(deblend.DFLUX), unfiltered),
+        dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
+        abcor=column(deblend.ABCOR),
     )
 
 

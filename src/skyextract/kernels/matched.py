@@ -1,0 +1,199 @@
+"""Matched filtering with the PSF, and growing of detections.
+
+For independent noise of variance v and a source of shape P the statistic
+
+    S = sum(P * d / v) / sqrt(sum(P**2 / v))
+
+is the significance in sigma of a point source (Zackay & Ofek 2017, ApJ 836, 187).  Pixels of
+weight 1/v = 0 take no part: the result near bad pixels and the border is a significance too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.jit import kernel
+
+F4 = NDArray[np.float32]
+I4 = NDArray[np.int32]
+I8 = NDArray[np.int64]
+
+
+@kernel
+def _separable(
+    rows: F4, top: int, column: F4, line: F4, first: int, past: int, work: F4, out: F4
+) -> None:
+    """Correlate a ring buffer of rows with ``sum_r outer(column[r], line[r])``, add to `out`.
+
+    `rows` holds the image row y at ``y % len(rows)``, padded by half the kernel on both
+    sides; `top` is the row under the kernel's first.
+    """
+    n_terms, size = column.shape
+    n_rows = rows.shape[0]
+    for r in range(n_terms):
+        work[first : past + size - 1] = np.float32(0.0)
+        for v in range(size):
+            factor = column[r, v]
+            row = (top + v) % n_rows
+            for x in range(first, past + size - 1):
+                work[x] += factor * rows[row, x]
+        for u in range(size):
+            factor = line[r, u]
+            for x in range(first, past):
+                out[x] += factor * work[x + u]
+
+
+@kernel
+def matched_rows(
+    image: F4,
+    variance: F4,
+    has_variance: bool,
+    constant: np.float32,
+    worst: np.float32,
+    bad: NDArray[np.uint8],
+    has_bad: bool,
+    column: F4,
+    line: F4,
+    column2: F4,
+    line2: F4,
+    cell_x: I8,
+    cell_y: I8,
+    unit: np.float32,
+    least_share: np.float32,
+    first_row: int,
+    past_row: int,
+    out: F4,
+) -> None:
+    """Compute the significance of a point source at each pixel of the rows given.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+        Background-subtracted image.
+    variance : (ny, nx), or (1, 1) without `has_variance` (then `constant` is the variance)
+        Background variance; pixels at or above `worst` have no weight.
+    bad : (ny, nx), or (1, 1) without `has_bad`
+        Further pixels without weight (not 0).
+    column, line : (n_cell_y, n_cell_x, n_terms, size)
+        The PSF in each cell of the image as a sum of outer products.
+    column2, line2 : (n_cell_y, n_cell_x, n_terms, size)
+        The square of the PSF likewise.
+    cell_x, cell_y : (n_cell_x + 1,), (n_cell_y + 1,)
+        Edges of the cells in pixels.
+    unit : float32
+        Factor of the result.
+    least_share : float32
+        Where less than this share of the sum of P**2 falls on good pixels, the result is 0.
+    out : (ny, nx), output
+    """
+    ny, nx = image.shape
+    size = column.shape[3]
+    half = size // 2
+    weights = np.zeros((size, nx + size - 1), np.float32)
+    signal = np.zeros((size, nx + size - 1), np.float32)
+    work = np.empty(nx + size - 1, np.float32)
+    numerator = np.empty(nx, np.float32)
+    denominator = np.empty(nx, np.float32)
+    inverse = np.float32(1.0) / constant
+    typical = np.zeros(size, np.float32)
+    squares = np.zeros((len(cell_y) - 1, len(cell_x) - 1), np.float32)
+    for i in range(squares.shape[0]):
+        for j in range(squares.shape[1]):
+            for r in range(column2.shape[2]):
+                squares[i, j] += column2[i, j, r].sum() * line2[i, j, r].sum()
+    loaded = first_row - half
+    for y in range(first_row, past_row):
+        while loaded <= y + half:
+            slot = loaded % size
+            if loaded < 0 or loaded >= ny:
+                typical[slot] = np.float32(0.0)
+                weights[slot] = np.float32(0.0)
+                signal[slot] = np.float32(0.0)
+            else:
+                for x in range(nx):
+                    w = inverse
+                    if has_variance:
+                        v = variance[loaded, x]
+                        good = (v > np.float32(0.0)) & (v < worst)
+                        w = np.float32(1.0) / v if good else np.float32(0.0)
+                    weights[slot, x + half] = w
+                if has_bad:
+                    for x in range(nx):
+                        if bad[loaded, x] != 0:
+                            weights[slot, x + half] = np.float32(0.0)
+                total = 0.0
+                n_good = 0
+                for x in range(half, half + nx):
+                    total += np.float64(weights[slot, x])
+                    n_good += int(weights[slot, x] > np.float32(0.0))
+                typical[slot] = np.float32(total / n_good) if n_good > 0 else np.float32(0.0)
+                for x in range(nx):
+                    signal[slot, x + half] = weights[slot, x + half] * image[loaded, x]
+            loaded += 1
+        cy = 0
+        while cell_y[cy + 1] <= y:
+            cy += 1
+        numerator[:] = np.float32(0.0)
+        denominator[:] = np.float32(0.0)
+        for cx in range(len(cell_x) - 1):
+            a = cell_x[cx]
+            b = cell_x[cx + 1]
+            _separable(signal, y - half, column[cy, cx], line[cy, cx], a, b, work, numerator)
+            _separable(weights, y - half, column2[cy, cx], line2[cy, cx], a, b, work, denominator)
+            least = least_share * typical.max() * squares[cy, cx]
+            for x in range(a, b):
+                enough = denominator[x] > least
+                root = np.float32(math.sqrt(denominator[x]))
+                out[y, x] = unit * numerator[x] / root if enough else np.float32(0.0)
+
+
+@kernel
+def grow(
+    segmentation: I4, filtered: F4, floor: np.float32, pixel: I8, n_rounds: int, added: I8
+) -> int:
+    """Grow sources in `segmentation` by up to `n_rounds` pixels, all at the same pace.
+
+    Rounds take in the 4 and the 8 neighbours in turn, which makes octagons.
+
+    Parameters
+    ----------
+    segmentation : (ny, nx), changed in place
+        Only pixels that are 0 and whose filtered value exceeds `floor` are taken in.
+    pixel : (n,)
+        Index ``y * nx + x`` of the pixels to start from, in the order of precedence.
+    added : (ny * nx,), output
+        Pixels taken in, in order.
+
+    Returns
+    -------
+    int
+        Number of pixels taken in.
+    """
+    ny, nx = segmentation.shape
+    n_added = 0
+    begin = 0
+    for turn in range(n_rounds):
+        end = n_added
+        diagonal = turn % 2 == 1
+        n_sources = len(pixel) if turn == 0 else end - begin
+        for k in range(n_sources):
+            p = pixel[k] if turn == 0 else added[begin + k]
+            y = p // nx
+            x = p - y * nx
+            for v in range(-1, 2):
+                for u in range(-1, 2):
+                    if (u != 0 and v != 0 and not diagonal) or (u == 0 and v == 0):
+                        continue
+                    yy = y + v
+                    xx = x + u
+                    if yy < 0 or yy >= ny or xx < 0 or xx >= nx:
+                        continue
+                    if segmentation[yy, xx] == 0 and filtered[yy, xx] > floor:
+                        segmentation[yy, xx] = segmentation[y, x]
+                        added[n_added] = yy * nx + xx
+                        n_added += 1
+        begin = end
+    return n_added

@@ -1,0 +1,177 @@
+"""Matched filter: the PSF on a grid of image cells, and the filtered image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels import matched
+from skyextract.run import Run
+from skyextract.stages.background import BAD_WEIGHT
+
+if TYPE_CHECKING:
+    from skyextract.psf import Psf
+
+F4 = NDArray[np.float32]
+
+_NO_BAD = np.zeros((1, 1), np.uint8)
+_NO_PLANE = np.zeros((1, 1), np.float32)
+
+_KEPT_WEIGHT = 0.999
+"""The stamp is cut where it holds this share of the sum of P**2."""
+_KEPT_TERMS = 1e-4
+"""Share of the sum of squares that outer products may leave out of a stamp."""
+_MOST_CELLS = 8
+_LEAST_SHARE = 0.1
+"""Least share of the stamp's P**2 on good pixels for a significance."""
+_CORE = 0.1
+"""The core of a PSF: its pixels above this share of the peak."""
+
+
+@dataclass(frozen=True)
+class MatchedFilter:
+    """A PSF prepared for matched filtering: stamps as sums of outer products, per cell.
+
+    Attributes
+    ----------
+    column, line : (n_cell_y, n_cell_x, n_terms, size) float32
+        The PSF, sum 1 over the uncut stamp.
+    column2, line2 : (n_cell_y, n_cell_x, n_terms, size) float32
+        The square of the PSF.
+    cell_x, cell_y : int64
+        Edges of the cells in pixels.
+    square : float
+        Sum of P**2, mean over the cells: 1 / square is the PSF's noise-equivalent area.
+    core_radius : float
+        Radius, in pixels, of a circle with the area of the PSF above a tenth of its peak.
+    """
+
+    column: F4
+    line: F4
+    column2: F4
+    line2: F4
+    cell_x: NDArray[np.int64]
+    cell_y: NDArray[np.int64]
+    square: float
+    core_radius: float
+
+    def unit(self, sigma: float) -> float:
+        """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
+        return float(sigma * np.sqrt(self.square))
+
+
+def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
+    """Evaluate a PSF in the cells of an image of this shape [y, x].
+
+    A constant PSF needs one cell; else there are up to 8 x 8 of them.
+    """
+    n = _MOST_CELLS if psf.degree > 0 else 1
+    edges = [np.linspace(0, size, min(n, size) + 1).round().astype(np.int64) for size in shape]
+    centres = [0.5 * (e[:-1] + e[1:] - 1) for e in edges]
+    stamps = np.array([[psf.stamp(x, y) for x in centres[1]] for y in centres[0]], np.float64)
+    return stamps_filter(stamps, edges[1], edges[0])
+
+
+def stamps_filter(
+    stamps: NDArray[Any], cell_x: NDArray[np.int64], cell_y: NDArray[np.int64]
+) -> MatchedFilter:
+    """Prepare a grid of stamps [cell_y, cell_x, k, k], k odd, each of sum 1."""
+    stamps = np.asarray(stamps, np.float64)
+    size = stamps.shape[-1]
+    y, x = np.indices((size, size)) - size // 2
+    ring = np.maximum(np.abs(y), np.abs(x))
+    squares = stamps**2
+    total = squares.sum((-2, -1))
+    half = 0
+    while half < size // 2:
+        inside = np.where(ring <= half, squares, 0.0).sum((-2, -1))
+        if (inside >= _KEPT_WEIGHT * total).all():
+            break
+        half += 1
+    cut = slice(size // 2 - half, size // 2 + half + 1)
+    stamps = stamps[..., cut, cut]
+    squares = squares[..., cut, cut]
+    column, line = _outer_products(stamps)
+    column2, line2 = _outer_products(squares)
+    core = (stamps >= _CORE * stamps.max((-2, -1), keepdims=True)).sum((-2, -1))
+    return MatchedFilter(
+        column,
+        line,
+        column2,
+        line2,
+        np.asarray(cell_x, np.int64),
+        np.asarray(cell_y, np.int64),
+        float(squares.sum((-2, -1)).mean()),
+        float(np.sqrt(core.mean() / np.pi)),
+    )
+
+
+def _outer_products(stamps: NDArray[np.float64]) -> tuple[F4, F4]:
+    """Write stamps as sums of outer products, by singular values, with few terms."""
+    u, values, v = np.linalg.svd(stamps)
+    left = np.cumsum(values[..., ::-1] ** 2, axis=-1)[..., ::-1]
+    needed = (left > _KEPT_TERMS * left[..., :1]).sum(-1).max()
+    root = np.sqrt(values[..., :needed])
+    column = np.swapaxes(u[..., :needed] * root[..., None, :], -1, -2)
+    line = v[..., :needed, :] * root[..., None]
+    return np.ascontiguousarray(column, np.float32), np.ascontiguousarray(line, np.float32)
+
+
+def filter_matched(
+    image: F4,
+    psf: MatchedFilter,
+    run: Run,
+    *,
+    sigma: float,
+    variance: F4 | None = None,
+    bad: NDArray[np.uint8] | None = None,
+) -> F4:
+    """Filter an image with the PSF, weighted by the inverse variance.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted image.
+    sigma : float
+        Background noise of the frame, image units.
+    variance : (ny, nx) float32 or None
+        Background variance (1e30: bad); None: `sigma` squared everywhere.
+    bad : (ny, nx) uint8 or None
+        Pixels of no weight (not 0).
+
+    Returns
+    -------
+    (ny, nx) float32
+        Significance of a point source in sigma times `MatchedFilter.unit`: the image
+        convolved with the PSF, where the noise is that of the frame; 0 where there is no
+        information.
+    """
+    out = np.empty(image.shape, np.float32)
+
+    def rows(band: tuple[int, int]) -> None:
+        matched.matched_rows(
+            image,
+            _NO_PLANE if variance is None else variance,
+            variance is not None,
+            np.float32(sigma**2),
+            np.float32(BAD_WEIGHT),
+            _NO_BAD if bad is None else bad,
+            bad is not None,
+            psf.column,
+            psf.line,
+            psf.column2,
+            psf.line2,
+            psf.cell_x,
+            psf.cell_y,
+            np.float32(psf.unit(sigma)),
+            np.float32(_LEAST_SHARE),
+            band[0],
+            band[1],
+            out,
+        )
+
+    run.map(rows, run.bands(image.shape[0]))
+    return out
