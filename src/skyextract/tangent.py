@@ -184,6 +184,8 @@ def _linear(header: Any, number: Any) -> Floats | None:
     if has_cd:
         return np.array([number(f"CD{i}_{j}", 0.0) for i, j in indices]).reshape(2, 2)
     step = np.array([number("CDELT1", 1.0), number("CDELT2", 1.0)])
+    if not step.all():
+        return None
     if has_pc:
         pc = np.array([number(f"PC{i}_{j}", float(i == j)) for i, j in indices]).reshape(2, 2)
         linear: Floats = step[:, None] * pc
@@ -211,6 +213,7 @@ def _sip_terms(header: Any, letter: str, number: Any) -> Polynomial2:
 
 
 def _tpv_terms(axis: int, number: Any) -> Polynomial2:
+    """Read one axis of TPV; PVi_1 is 1 unless given (wcslib has 0 there, against the registry)."""
     terms = []
     for k, (own, other, radius) in enumerate(_TPV_POWERS):
         c = number(f"PV{axis}_{k}", float(k == 1))

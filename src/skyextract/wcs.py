@@ -84,7 +84,7 @@ class SkyWcs:
         shape = None
         if isinstance(header.get("NAXIS1"), int) and isinstance(header.get("NAXIS2"), int):
             shape = (header["NAXIS2"], header["NAXIS1"])
-        cards = wcs_cards(header)
+        cards = _numbers(wcs_cards(header))
         _check_complete(cards)
         plain_tan = all(axis[4:] == "-TAN" for axis in axes[:2])
         if plain_tan and "A_ORDER" not in cards and has_scamp_pv(cards):
@@ -129,7 +129,7 @@ class SkyWcs:
         flat_a, flat_b = np.array(a).ravel(), np.array(b).ravel()
         with np.errstate(all="ignore"):
             first, second = function(flat_a, flat_b)
-        lost = ~(np.isfinite(first) & np.isfinite(second))
+        lost = ~np.isfinite(first + second + flat_a + flat_b)
         first[lost] = second[lost] = np.nan
         return first.reshape(a.shape), second.reshape(a.shape)
 
@@ -230,6 +230,8 @@ _WCS_KEY = re.compile(
     r"|[AB]P?_(ORDER|\d+_\d+)|[AB]_DMAX|CPDIS\d|CQDIS\d|D2IMDIS\d)$"
 )
 
+_NUMERIC_KEY = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA|CD\d_|PC\d|PV\d_|LONPOLE|LATPOLE|[AB]P?_)")
+
 
 def is_wcs_keyword(keyword: str) -> bool:
     """Whether a card belongs to the primary celestial WCS of an image."""
@@ -243,6 +245,23 @@ def wcs_cards(header: Any) -> dict[str, Any]:
         if is_wcs_keyword(keyword) and keyword not in found and header[keyword] is not None:
             found[keyword] = header[keyword]
     return found
+
+
+def _numbers(cards: dict[str, Any]) -> dict[str, Any]:
+    """Return the cards with numbers that were written as text read as numbers."""
+    checked = dict(cards)
+    for keyword, value in cards.items():
+        if not _NUMERIC_KEY.match(keyword):
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ImageError(f"WCS card {keyword} = {value} is no number")
+        if isinstance(value, str):
+            checked[keyword] = number
+    return checked
 
 
 def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
@@ -267,6 +286,10 @@ def _check_complete(cards: Mapping[str, Any]) -> None:
         raise ImageError(f"WCS without {' '.join(missing)}")
     if not any(key.startswith(("CD", "PC")) for key in cards):
         raise ImageError("WCS without CD matrix or CDELT: the pixel scale is unknown")
+    keys = [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
+    cd = [cards.get(key, 0.0) for key in keys]
+    if any(key in cards for key in keys) and cd[0] * cd[3] == cd[1] * cd[2]:
+        raise ImageError("WCS with a singular CD matrix")
     if any(key.startswith(("CPDIS", "CQDIS", "D2IMDIS")) for key in cards):
         raise ImageError("WCS with a distortion table (CPDIS, D2IMDIS), which is not supported")
 

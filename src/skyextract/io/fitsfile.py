@@ -127,7 +127,9 @@ class FitsFile:
         except (zlib.error, gzip.BadGzipFile, ValueError) as error:
             raise ImageError(f"{path}: broken compressed file ({error})") from None
         except OSError as error:
-            raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+            if error.errno is None:  # from bz2
+                raise ImageError(f"{path}: broken compressed file ({error})") from None
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
     def close(self) -> None:
         """Let the memory go, as soon as no array of `raw` needs it."""

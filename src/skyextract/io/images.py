@@ -13,6 +13,7 @@ import numpy as np
 from skyextract.errors import ImageError
 from skyextract.exposure import Detector, Exposure, Mask
 from skyextract.header import BLOCK, CARD, Header, is_structural
+from skyextract.io.exposures import is_product, read_product
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
 from skyextract.io.names import ImageSpec
 from skyextract.io.pixels import Scaling, plane_axes, stored_numbers, to_float
@@ -56,6 +57,11 @@ def read_exposures(
         heads = read_head_file(spec.path, config.detector.header_suffix, run)
         for unit, number in select_units(file, spec):
             try:
+                if is_product(file, unit):
+                    name = f"{spec.path}[{unit.index}]"
+                    detector = read_detector(unit.header, config.detector, run, name)
+                    yield read_product(file, unit, detector, run)
+                    continue
                 head = heads[number] if number < len(heads) else None
                 if heads and head is None:
                     run.warn(f"{spec.path}[{unit.index}]: the additional header has no part for it")
@@ -83,7 +89,8 @@ def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]
     images = real or images  # an empty primary before extensions is no image
     numbers = {unit.index: k for k, unit in enumerate(images)}
     if spec.extension is None:
-        chosen = images
+        products = [unit for unit in images if is_product(file, unit)]
+        chosen = products or images
         if not chosen:
             why = f" ({file.broken})" if file.broken else ""
             raise ImageError(f"{spec.path}: no image in the file{why}")
@@ -260,7 +267,7 @@ def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
         elif line.strip():
             blocks[-1].append(line[:CARD].ljust(CARD))
     heads = [Header.fromstring("".join(block)) for block in blocks if block]
-    if not heads or not any(card.value is not None for card in heads[0].cards):
+    if not heads or not any(line[8:9] == "=" for line in blocks[0]):
         raise ImageError(f"{found}: additional header without cards")
     run.info(f"{path}: header cards of {found} replace its own")
     return heads

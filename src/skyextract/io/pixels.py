@@ -95,6 +95,7 @@ def decompress(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
     import zlib
 
     from astropy.io import fits
+    from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
     table = Header()
     table.extend_missing(unit.header, frozenset(k for k in unit.header if not _describes(k)))
@@ -109,7 +110,7 @@ def decompress(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
             with fits.open(stream, do_not_scale_image_data=True) as units:
                 return np.asarray(units[1].data)
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, zlib.error,
-            AttributeError, fits.VerifyError) as error:  # fmt: skip
+            AttributeError, fits.VerifyError, CfitsioException) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"compressed image cannot be read ({reason[:100]})") from None
 
