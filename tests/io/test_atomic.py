@@ -32,9 +32,14 @@ def test_new_file_has_usual_permissions(tmp_path):
 def test_failure_leaves_the_old(tmp_path, error):
     target = tmp_path / "out.txt"
     target.write_bytes(b"old")
-    with pytest.raises(error), atomic_output(target) as stream:
-        stream.write(b"half")
-        raise error
+
+    def fail():
+        with atomic_output(target) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

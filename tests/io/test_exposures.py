@@ -249,9 +249,14 @@ def test_mask_bits_of_another_program(tmp_path):
 def test_failure_leaves_nothing(tmp_path):
     target = tmp_path / "a.fits"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="stop"), ExposureWriter(target) as writer:
-        writer.add(exposure(), CARDS)
-        raise RuntimeError("stop")
+
+    def fail():
+        with ExposureWriter(target) as writer:
+            writer.add(exposure(), CARDS)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.fits"]
     with pytest.raises(ConfigError), ExposureWriter(target, inputs=[target]):
