@@ -128,7 +128,7 @@ def test_errors(tmp_path):
     with pytest.raises(ImageError, match="cube"):
         weights(tmp_path, np.ones((2, 40, 30), np.float32))
     missing = Weights(weight_type=("MAP_RMS",), weight_image=("none.fits",))
-    with pytest.raises(ConfigError, match="WEIGHT_IMAGE none.fits: no such file"):
+    with pytest.raises(ConfigError, match=r"WEIGHT_IMAGE none\.fits: no such file"):
         read_weights(missing, exposure(), 0, Run())
     with pytest.raises(ConfigError, match="needs a WEIGHT_IMAGE"):
         read_weights(Weights(weight_type=("MAP_RMS",)), exposure(), 0, Run())
