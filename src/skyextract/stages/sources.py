@@ -217,7 +217,8 @@ def _add_detection(columns: dict[str, Array], d: Detections, iso: Isophotal, lev
         X_IMAGE=d.x + 1.0, Y_IMAGE=d.y + 1.0, X2_IMAGE=d.x2, Y2_IMAGE=d.y2, XY_IMAGE=d.xy,
         XMIN_IMAGE=d.xmin + 1, XMAX_IMAGE=d.xmax + 1, YMIN_IMAGE=d.ymin + 1,
         YMAX_IMAGE=d.ymax + 1, XPEAK_IMAGE=d.xpeak + 1, YPEAK_IMAGE=d.ypeak + 1,
-        ISOAREAF_IMAGE=d.fdnpix, FWHM_IMAGE=iso.fwhm, THRESHOLDMAX=d.dthresh,
+        ISOAREAF_IMAGE=d.fdnpix, FWHM_IMAGE=iso.fwhm, THRESHOLD=d.dthresh,
+        THRESHOLDMAX=d.dthresh,
     )  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def _add_isophotal(
 ) -> None:
     columns.update(
         FLUX_ISO=iso.flux, FLUXERR_ISO=np.sqrt(iso.variance), FLUX_MAX=iso.peak,
-        THRESHOLD=iso.threshold, ISOAREA_IMAGE=iso.area,
+        THRESHOLD_ANALYSIS=iso.threshold, ISOAREA_IMAGE=iso.area,
         ERRX2_IMAGE=iso.errors[:, 0], ERRY2_IMAGE=iso.errors[:, 1], ERRXY_IMAGE=iso.errors[:, 2],
     )  # fmt: skip
     columns.update({f"ISO{i}": iso.areas[:, i] for i in range(iso.areas.shape[1])})
