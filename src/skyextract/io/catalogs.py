@@ -239,10 +239,10 @@ def _parse_ascii_head(path: str, text: str) -> Catalog:
     lines = text.splitlines()
     places = re.findall(r"^#\s*(\d+)\s+(\S+)", text, flags=re.MULTILINE)
     rows = [line.split() for line in lines if line and not line.startswith("#")]
-    n = len(rows[0]) if rows else sum(1 for _ in places)
-    if not places or any(len(row) != n for row in rows):
-        raise ImageError(f"{path}: no ASCII_HEAD catalogue, or a damaged one")
     starts = [int(number) - 1 for number, _ in places]
+    n = len(rows[0]) if rows else (starts or [0])[-1] + 1
+    if starts != sorted({0, *starts}) or n <= starts[-1] or any(len(row) != n for row in rows):
+        raise ImageError(f"{path}: no ASCII_HEAD catalogue, or a damaged one")
     table = np.array(rows, dtype=np.float64).reshape(len(rows), n)
     columns: dict[str, Array] = {}
     for (_, name), first, past in zip(places, starts, [*starts[1:], n], strict=True):
