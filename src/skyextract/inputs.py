@@ -149,11 +149,14 @@ class Frame:
         The image to detect on, if it is another one or has another weight map.
     flag_maps : list of (ny, nx) int32
         FLAG_IMAGE.
+    number : int
+        EXT_NUMBER: its place among the images of the file, from 1.
     """
 
     exposure: Exposure
     detection: Exposure | None
     flag_maps: list[NDArray[Any]]
+    number: int
 
 
 def read_frames(
@@ -200,7 +203,7 @@ def read_frames(
             if inputs.psfs:
                 psf = psf_for_extension(inputs.psfs, number, config.characterize.psf_name)
                 exposure = replace(exposure, psf=psf)  # noqa: PLW2901
-            yield Frame(exposure, detection, flags)
+            yield Frame(exposure, detection, flags, number + 1)
         except ImageError as error:
             yield exposure.extension, error
 

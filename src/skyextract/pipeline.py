@@ -101,8 +101,11 @@ def process_exposure(
     exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
     report.sources["PHOTSRC"] = str(exposure.photocal.source)
 
+    sources = measured.sources.with_columns(
+        EXT_NUMBER=np.full(measured.sources.n_rows, frame.number, dtype=np.int16)
+    )
     catalog = derive(
-        measured.sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale
+        sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale
     )
     return Result(exposure, report, measured, catalog, Catalog())
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import numpy as np
 import pytest
 from astropy.io import fits
-
-LEFT_OUT = "left"
 
 
 def image(shape=(64, 64), seed=0):
@@ -33,9 +32,10 @@ def products(folder, inputs):
         ("empty.fits", "empty"),
         ("truncated.fits", "truncated"),
         ("truncated.fits.gz", "truncated"),
-        ("vector.fits", "1-D"),
+        ("vector.fits", "1-D|1 axis|one axis|NAXIS"),
         ("cube.fits", "3-D|cube"),
         ("no_image.fits", "no image"),
+        ("nan.fits", "no pixel has a value"),
     ],
 )
 def test_what_cannot_be_processed(skyextract, tmp_path, name, message):
@@ -57,6 +57,8 @@ def test_what_cannot_be_processed(skyextract, tmp_path, name, message):
         write(path, np.zeros(50, dtype=np.float32))
     elif name == "cube.fits":
         write(path, image((3, 32, 32)))
+    elif name == "nan.fits":
+        write(path, np.full((50, 60), np.nan, dtype=np.float32))
     elif name == "no_image.fits":
         fits.PrimaryHDU().writeto(path)
     done = skyextract(name)
@@ -64,19 +66,16 @@ def test_what_cannot_be_processed(skyextract, tmp_path, name, message):
     assert done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if "error" in line]
     assert len(errors) == 1, done.stderr
-    import re
-
-    assert re.search(message, errors[0]), errors[0]
+    assert re.search(message, errors[0], re.IGNORECASE), errors[0]
     assert not [p for p in products(tmp_path, [name]) if not p.endswith(".json")]
 
 
 @pytest.mark.parametrize(
-    "case", ["all_nan", "constant", "zero", "tiny", "one_pixel", "row", "huge_values", "negative"]
+    "case", ["constant", "zero", "tiny", "one_pixel", "row", "huge_values", "negative"]
 )
 @pytest.mark.parametrize("base", ["SKYEXTRACT", "SEXTRACTOR"])
 def test_what_gives_an_empty_or_flagged_catalogue(skyextract, tmp_path, case, base):
     data = {
-        "all_nan": np.full((50, 60), np.nan, dtype=np.float32),
         "constant": np.full((50, 60), 7.0, dtype=np.float32),
         "zero": np.zeros((50, 60), dtype=np.int16),
         "tiny": image((5, 5)),
