@@ -29,7 +29,7 @@ _PIXEL_VARIANCE = 0.08333
 def isophotal(
     pixels: Any, image: Any, variance: Any, mapped: bool, noise2: float, gain: float,
     weight_gain: bool, threshold: float, starts: Any, n_own: Any, index: Any, filtered: Any,
-    position_noise2: float, use_filtered: bool, x: Any, y: Any, a: Any, b: Any, singular: Any,
+    position_noise2: float, x: Any, y: Any, a: Any, b: Any, singular: Any,
     sky: Any, ceiling: Any, photographic: bool, first: int, last: int, out: Any,
 ) -> None:  # fmt: skip
     """Sum over the pixel lists of sources ``first <= i < last``.
@@ -52,8 +52,6 @@ def isophotal(
         Pixel lists as in `Detections`.
     position_noise2 : float
         Background variance of the detection image.
-    use_filtered : bool
-        The filtered values are in image units; they weight the barycentre.
     x, y, a, b, singular, sky : (n,)
         Barycentre, semi-axes, singular flag, local background.
     ceiling : (n,) float64
@@ -98,7 +96,7 @@ def isophotal(
                 continue
             if value > limit:
                 area += 1.0
-            light = np.float64(filtered[k]) if use_filtered else value
+            light = np.float64(filtered[k])
             error = position_noise2
             if gain > 0.0 and light > 0.0:
                 error += light / gain

@@ -64,7 +64,6 @@ def measure_isophotes(
     run: Run,
     *,
     detection_noise: float,
-    use_filtered: bool = True,
 ) -> Isophotal:
     """Sum over the isophotal footprints in the measurement image.
 
@@ -74,9 +73,6 @@ def measure_isophotes(
         Local background to subtract from the pixels; total background at the sources.
     detection_noise : float
         Representative noise of the detection image.
-    use_filtered : bool
-        The filtered detection image is in image units, so that its values weight the
-        barycentre and its error.  False with the PSF as filter.
     """
     d = detections
     out = np.zeros((d.n, isophotes.N_COLUMNS))
@@ -88,7 +84,7 @@ def measure_isophotes(
         lambda first, last: isophotal(
             frame.densities, frame.image, frame.variance, frame.mapped, frame.noise2,
             frame.gain, frame.weight_gain, frame.threshold, d.first, d.n_own, d.pixel,
-            d.filtered, float(detection_noise) ** 2, use_filtered, d.x, d.y, d.a, d.b, singular,
+            d.filtered, float(detection_noise) ** 2, d.x, d.y, d.a, d.b, singular,
             sky, ceiling, frame.gamma > 0.0, first, last, out,
         ),
     )  # fmt: skip

@@ -18,6 +18,7 @@ from skyextract.stages.detect import (
 )
 from skyextract.stages.filters import builtin_filter, parse_filter
 from skyextract.stages.frame import masked_pixels, prepare_frame
+from skyextract.stages.matched import filter_matched, matched_filter
 from skyextract.stages.planes import prepare_plane, with_detected
 from skyextract.stages.pointsources import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
 from skyextract.stages.sources import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from skyextract.detections import Detections
     from skyextract.keywords import Config
     from skyextract.run import Run
+    from skyextract.stages.matched import MatchedFilter
     from skyextract.stages.planes import Plane
 
     F4 = NDArray[np.float32]
@@ -61,7 +63,9 @@ class Measured:
     threshold, analysis_threshold : float
         Image units.
     taps : (h, w) float32 or None
-        Detection filter.
+        Detection filter, if it is a convolution kernel.
+    matched : MatchedFilter or None
+        Detection filter, if it is the PSF.
     residual : (ny, nx) float32 or None
         Image less background and all fitted point sources.
     metrics : dict
@@ -77,6 +81,7 @@ class Measured:
     threshold: float
     analysis_threshold: float
     taps: F4 | None
+    matched: MatchedFilter | None
     residual: F4 | None
     metrics: dict[str, int]
     run: Run
@@ -105,10 +110,16 @@ class Measured:
 
     def filtered(self) -> F4:
         """Return the detection image as the filter made it (check image FILTERED)."""
+        plane = self.search
+        if self.matched is not None:
+            return filter_matched(
+                plane.subtracted, self.matched, self.run,
+                sigma=plane.background.sigma, variance=plane.variance, bad=plane.bad.view(np.uint8),
+            )  # fmt: skip
         if self.taps is None:
-            return self.search.subtracted
-        mask = np.where(self.search.bad, np.uint16(Mask.NO_DATA), np.uint16(0))
-        return filter_image(self.search.subtracted, self.taps, mask, self.run)
+            return plane.subtracted
+        mask = np.where(plane.bad, np.uint16(Mask.NO_DATA), np.uint16(0))
+        return filter_image(plane.subtracted, self.taps, mask, self.run)
 
 
 def measure(
@@ -147,7 +158,10 @@ def measure(
     uses_psf = bool(wanted & PSF_COLUMNS)
     if exposure.psf is None and (by_psf or uses_psf):
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
-    taps = _filter(config, exposure.psf, inputs)
+    taps = None if by_psf else _filter(config, inputs)
+    matched = None
+    if by_psf and exposure.psf is not None:
+        matched = matched_filter(exposure.psf, exposure.shape)
 
     found: Detections | None = None
     for _ in range(extraction.detect_niter):
@@ -164,8 +178,10 @@ def measure(
             run,
             sigma=search.background.sigma,
             taps=taps,
+            psf=matched,
             variance=search.variance,
             mask=np.where(search.bad, np.uint16(Mask.NO_DATA), np.uint16(0)),
+            gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
         )
     assert found is not None  # DETECT_NITER is at least 1
@@ -176,7 +192,6 @@ def measure(
     image = DetectionImage(
         pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
         noise=search.background.sigma,
-        filtered_flux=not by_psf,
         low_weight=search.bad if search.relative else None,
     )
     needed = wanted | {"FLUX_APER"} if wanted & APERCOR_COLUMNS else wanted
@@ -222,25 +237,20 @@ def measure(
         threshold=found.threshold,
         analysis_threshold=threshold,
         taps=taps,
+        matched=matched,
         residual=residual,
         metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
         run=run,
     )
 
 
-def _filter(config: Config, psf: Psf | None, inputs: MeasureInputs) -> F4 | None:
-    """Return the convolution kernel of FILTER and FILTER_NAME."""
+def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:
+    """Return the convolution kernel of FILTER and FILTER_NAME, which is not PSF."""
     extraction = config.extraction
     if not extraction.filter:
         return None
     if inputs.filter is not None:
         return parse_filter(inputs.filter, extraction.filter_name)
-    if extraction.filter_name.upper() == "PSF":
-        assert psf is not None
-        stamp = psf.stamp(psf.x_zero, psf.y_zero)
-        # Noise of the image in, the same noise out: the threshold is that of a point source.
-        taps: F4 = np.ascontiguousarray(stamp / np.sqrt((stamp**2).sum()), dtype=np.float32)
-        return taps
     builtin = builtin_filter(extraction.filter_name)
     if builtin is None:
         raise ConfigError(f"FILTER_NAME = {extraction.filter_name}: no file, no built-in filter")

@@ -106,15 +106,12 @@ class DetectionImage:
         Background-subtracted, NaN where bad; Kron and Petrosian radii are found on it.
     noise : float
         Representative noise of its background.
-    filtered_flux : bool
-        `Detections.filtered` is in image units (not so with the PSF as filter).
     low_weight : (ny, nx) bool or None
         Pixels of no weight in it.
     """
 
     pixels: F4
     noise: float
-    filtered_flux: bool = True
     low_weight: NDArray[np.bool_] | None = None
 
 
@@ -159,14 +156,11 @@ def measure_sources(
     level = sky + background_at(
         background, (d.x + 0.5).astype(np.int64), (d.y + 0.5).astype(np.int64)
     )
-    iso = measure_isophotes(
-        frame, d, sky, level, run,
-        detection_noise=search.noise, use_filtered=search.filtered_flux,
-    )  # fmt: skip
+    iso = measure_isophotes(frame, d, sky, level, run, detection_noise=search.noise)
     flags[iso.level >= frame.saturation] |= SATURATED
 
     _add_detection(columns, d, iso, level)
-    _add_isophotal(columns, d, iso, wanted, search)
+    _add_isophotal(columns, d, iso, wanted)
     if wanted & _APER:
         fluxes = measure_apertures(frame, d, sky, c.phot_apertures, flags, run)
         columns.update(FLUX_APER=fluxes.flux, FLUXERR_APER=fluxes.error)
@@ -223,11 +217,7 @@ def _add_detection(columns: dict[str, Array], d: Detections, iso: Isophotal, lev
 
 
 def _add_isophotal(
-    columns: dict[str, Array],
-    d: Detections,
-    iso: Isophotal,
-    wanted: frozenset[str],
-    search: DetectionImage,
+    columns: dict[str, Array], d: Detections, iso: Isophotal, wanted: frozenset[str]
 ) -> None:
     columns.update(
         FLUX_ISO=iso.flux, FLUXERR_ISO=np.sqrt(iso.variance), FLUX_MAX=iso.peak,
@@ -236,9 +226,7 @@ def _add_isophotal(
     )  # fmt: skip
     columns.update({f"ISO{i}": iso.areas[:, i] for i in range(iso.areas.shape[1])})
     if wanted & _ISOCOR:
-        # A threshold in units of significance says nothing about the isophote's level.
-        threshold = d.dthresh if search.filtered_flux else iso.threshold
-        flux, error = isophotal_corrected(iso, d.fdnpix, threshold.astype(np.float64))
+        flux, error = isophotal_corrected(iso, d.fdnpix, d.dthresh.astype(np.float64))
         columns.update(FLUX_ISOCOR=flux, FLUXERR_ISOCOR=error)
 
 
