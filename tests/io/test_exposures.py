@@ -214,6 +214,14 @@ def test_default_psf_is_never_saved(tmp_path):
     assert back.psf is None
 
 
+def test_constant_psf(tmp_path):
+    written = exposure()
+    psf = replace(written.psf, basis=written.psf.basis[:1], degree=0, chi2=math.nan)
+    write(tmp_path / "a.fits", [replace(written, psf=psf)])
+    (back,) = read(tmp_path / "a.fits")
+    assert_same(back.psf, psf)
+
+
 def test_new_wcs_replaces_the_old(tmp_path):
     wcs = SkyWcs.from_header({**WCS_CARDS, "CRVAL1": 99.0})
     written = exposure()

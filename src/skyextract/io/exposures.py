@@ -37,7 +37,6 @@ from skyextract.io.fitsfile import FitsFile, HeaderUnit
 from skyextract.io.fitstable import read_table
 from skyextract.io.fitswriter import write_image, write_table
 from skyextract.io.pixels import Scaling, stored_numbers, to_float
-from skyextract.io.psfdata import psf_from_table, psf_table
 from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.psf import PsfSource
 from skyextract.run import Run
@@ -149,6 +148,8 @@ class ExposureWriter:
             PsfSource.MEASURED,
             PsfSource.FILE,
         ):
+            from skyextract.io.psfdata import psf_table  # brings numba along
+
             columns, described = psf_table(exposure.psf)
             write_table(stream, columns, described, name="PSF_DATA", version=version)
         if exposure.psf_stars is not None and exposure.psf_stars.columns:
@@ -272,6 +273,8 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
     tables = {n: read_table(file, units[n]) for n in ("PSF_STARS", "APCORR") if n in units}
     psf = None
     if "PSF_DATA" in units:
+        from skyextract.io.psfdata import psf_from_table  # brings numba along
+
         psf = psf_from_table(read_table(file, units["PSF_DATA"]), units["PSF_DATA"].header)
     facts = _read_provenance(file, units)
     header, name = _original_header(unit.header)

@@ -153,7 +153,7 @@ def _read_exposure(
     if config.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
     image, mask = to_float(numbers, scaling, detector.saturation, run)
-    if bool(np.all(mask & Mask.NO_DATA)):
+    if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
         raise ImageError("no pixel has a value (all NaN or BLANK)")
     return Exposure(
         image=image,
