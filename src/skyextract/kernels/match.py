@@ -13,7 +13,6 @@ Recognition 13, 111).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,13 +209,13 @@ def vote(
     ka = a_log_r.shape[1]
     kr = r_log_r.shape[1]
     n_list = count.shape[0]
-    n_scale = int(math.ceil((limits[1] - limits[0]) / width)) + 2
+    n_scale = int((limits[1] - limits[0]) / width) + 3
     full = limits[2] >= math.pi - width
-    n_rot = int(math.floor(2.0 * math.pi / width))
+    n_rot = int(2.0 * math.pi / width)
     rot_width = 2.0 * math.pi / n_rot
     if not full:
         rot_width = width
-        n_rot = int(math.ceil(2.0 * limits[2] / width)) + 2
+        n_rot = int(2.0 * limits[2] / width) + 3
     rot0 = -math.pi if full else -limits[2]
     bins = np.zeros(n_scale * n_rot, np.int64)
     touched = np.empty(ka * kr, np.int64)
@@ -257,10 +256,14 @@ def vote(
                     scales[votes] = s
                     turns[votes] = t
                     votes += 1
-            best = 0
+            best = most
             where = -1
-            if most >= 2 or least <= 1:
+            bar = max(least, count[n_list - 1] + 1 if n == n_list else 0)
+            if 4 * most >= bar:
                 for v in range(votes):
+                    # A block of four bins with the votes asked for has one with a quarter.
+                    if 4 * bins[touched[v]] < bar:
+                        continue
                     b = touched[v] % n_rot
                     row = touched[v] - b
                     for db in range(-1, 1):
@@ -279,10 +282,10 @@ def vote(
                             total = bins[base + left] + bins[base + n_rot + left]
                             if right != left:
                                 total += bins[base + right] + bins[base + n_rot + right]
-                            if total > best:
+                            if total > best or (where < 0 and total == best):
                                 best = total
                                 where = base + left
-            if best >= least and (n < n_list or best > count[n_list - 1]):
+            if where >= 0 and best >= bar:
                 # Mean of the votes in the winning block of 2 x 2 bins.
                 left = where % n_rot
                 base = where - left
@@ -405,7 +408,7 @@ class Grid:
         fill_grid(self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order)
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Floats, Floats, Floats, int, int, Ints, Ints]:
         """The arguments from `x` to `order` of the kernels."""
         return self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order
 

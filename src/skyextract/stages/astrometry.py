@@ -16,7 +16,7 @@ from skyextract.keywords import Astrometry as AstrometryConfig
 from skyextract.plate import Plate, gnomonic, plate_of
 from skyextract.refcatalog import RefCatalog
 from skyextract.run import Run
-from skyextract.stages.matching import Rough, make_field, search
+from skyextract.stages.matching import N_DEPTHS, Field, Rough, make_fields, search
 from skyextract.stages.platefit import PlateFit, fit_plate, models
 from skyextract.stages.pointing import Start, frame_year, read_start
 from skyextract.stages.verify import MAX_FALSE_PROBABILITY, Offset, Proof, prove
@@ -127,7 +127,7 @@ def solve_astrometry(
     inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
     reference = reference.take(inside).at_epoch(frame_year(header))
     start = read_start(header, shape, wcs, config, pixel_scale)
-    metrics = _no_metrics(sources, wcs)
+    metrics = _no_metrics(wcs)
     if start is None:
         reason = "no WCS and no pointing in the header"
     elif len(sources.x) < 3:
@@ -146,7 +146,7 @@ def solve_astrometry(
     )  # fmt: skip
 
 
-def _no_metrics(sources: _Sources, wcs: SkyWcs | None) -> dict[str, Any]:
+def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:
     keys = (
         "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec", "pixel_scale",
         "rotation_deg", "parity", "shift_arcsec", "false_match_probability",
@@ -214,23 +214,21 @@ def _solve(
     """
     best: _Solution | None = None
     outside = ""
-    in_reach = 0
-    for scale in start.scales:
-        field = make_field(start, sources.x, sources.y, reference, scale)
-        in_reach = max(in_reach, field.reference.n_stars)
-        if len(field.x) < len(sources.x):
-            continue
-        for rough in search(start, field, scale):
-            solution = _finish(start, sources, field.reference, rough, config)
-            if solution is None:
-                continue
-            if solution.proof.probability <= MAX_FALSE_PROBABILITY:
-                wrong = _beyond(solution, start)
-                if not wrong:
-                    return solution, "", in_reach
-                outside = outside or wrong
-            if best is None or solution.proof.probability < best.proof.probability:
-                best = solution
+    fields = make_fields(start, sources.x, sources.y, reference)
+    in_reach = max(field.reference.n_stars for field in fields)
+    for depth in range(N_DEPTHS):
+        for scale, field in zip(start.scales, fields, strict=True):
+            for rough in search(start, field, scale, depth):
+                solution = _finish(start, sources, field, rough, config)
+                if solution is None:
+                    continue
+                if solution.proof.probability <= MAX_FALSE_PROBABILITY:
+                    wrong = _beyond(solution, start)
+                    if not wrong:
+                        return solution, "", in_reach
+                    outside = outside or wrong
+                if best is None or solution.proof.probability < best.proof.probability:
+                    best = solution
     if in_reach == 0:
         return None, "no reference star where the frame can be", in_reach
     if outside:
@@ -268,13 +266,15 @@ def _prior(start: Start, rough: Rough) -> Plate:
 
 
 def _finish(
-    start: Start, sources: _Sources, region: RefCatalog, rough: Rough, config: AstrometryConfig
+    start: Start, sources: _Sources, field: Field, rough: Rough, config: AstrometryConfig
 ) -> _Solution | None:
     """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
     prior = _prior(start, rough)
     ra0, dec0 = rough.ra0, rough.dec0
     xi, eta = rough.xi, rough.eta
     scale = rough.unit * ARCSEC
+    half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
+    region = field.reference.take(field.around(start, ra0, dec0, half))
     widest = max(config.crossid_radius, LEAST_RADIUS * scale)
     radius = max(min(rough.radius * scale, 3.0 * widest), widest)
     kind = config.projection_type
@@ -290,13 +290,14 @@ def _finish(
             return None
         own, other = first[in_fit], second[in_fit]
         variance = sources.variance[own] * scale**2 + _reference_variance(region, other)
-        fit = fit_plate(
+        found = fit_plate(
             sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
             models(prior, config.distort_degrees, len(own), linear=kind == "TAN"),
             config.astrclip_nsigma,
         )  # fmt: skip
-        if fit is None:
+        if found is None:
             return None
+        fit = found
         before, ra0, dec0 = radius, fit.plate.ra0, fit.plate.dec0
         xi, eta = fit.plate.to_plane(sources.x, sources.y)
         scale = fit.plate.pixel_scale
@@ -304,7 +305,6 @@ def _finish(
         radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))
         if abs(radius - before) < 0.05 * before:
             break
-    rx, ry = gnomonic(region.ra, region.dec, ra0, dec0)
     offset = _offset(fit.plate, start)
     proof = prove(
         fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,

@@ -36,6 +36,9 @@ LEAST_SCORE = 6.0
 DEPTHS = ((50, 50), (50, 120), (120, 50), (120, 120), (300, 150), (150, 300), (400, 400))
 """Numbers of detections and of reference stars per frame area, tried in this order."""
 
+N_DEPTHS = 1 + len(DEPTHS)
+"""The header's place first, without patterns."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -60,6 +63,12 @@ class Field:
     reference: RefCatalog
     sx: Floats
     sy: Floats
+
+    def around(self, start: Start, ra: float, dec: float, radius: float) -> Ints:
+        """Return the reference stars within a radius (deg), and some a little farther."""
+        x, y = stereographic(np.array([ra]), np.array([dec]), start.ra, start.dec)
+        stretch = 1.1 * (1.0 + np.deg2rad(abs(x[0]) + abs(y[0]) + 2.0 * radius) ** 2)
+        return np.flatnonzero(np.hypot(self.sx - x[0], self.sy - y[0]) < radius * stretch)
 
 
 @dataclass(frozen=True)
@@ -92,47 +101,60 @@ class Rough:
     second: Ints
 
 
-def make_field(start: Start, x: Floats, y: Floats, reference: RefCatalog, scale: float) -> Field:
-    """Select the reference stars that can be on the frame at a nominal scale (arcsec).
+def make_fields(start: Start, x: Floats, y: Floats, reference: RefCatalog) -> list[Field]:
+    """Select the reference stars that can be on the frame, for each nominal scale.
 
     `x`, `y` must be finite and in order of brightness.
     """
     wx, wy = start.expected(x, y)
     known = np.isfinite(wx) & np.isfinite(wy)
     x, y, wx, wy = x[known], y[known], wx[known], wy[known]
-    half = 0.5 * math.hypot(*start.shape) * scale / 3600.0 * math.exp(start.log_range)
-    reach = min(1.1 * half + start.position * math.sqrt(2.0), 170.0)
+    mag = reference.mag
+    order = np.argsort(np.where(np.isfinite(mag), mag, np.inf), kind="stable")
+    reference = reference.take(order)
     sx, sy = stereographic(reference.ra, reference.dec, start.ra, start.dec)
-    limit = 2.0 * math.degrees(math.tan(math.radians(reach / 2.0)))
-    near = np.flatnonzero(np.hypot(sx, sy) <= limit)
-    mag = np.where(np.isfinite(reference.mag[near]), reference.mag[near], np.inf)
-    near = near[np.argsort(mag, kind="stable")]
-    return Field(x, y, wx, wy, reference.take(near), sx[near], sy[near])
+    distance = np.hypot(sx, sy)
+    fields = []
+    for scale in start.scales:
+        half = 0.5 * math.hypot(*start.shape) * scale / 3600.0 * math.exp(start.log_range)
+        reach = min(1.1 * half + start.position * math.sqrt(2.0), 170.0)
+        near = distance <= 2.0 * math.degrees(math.tan(math.radians(reach / 2.0)))
+        fields.append(Field(x, y, wx, wy, reference.take(near), sx[near], sy[near]))
+    return fields
 
 
-def search(start: Start, field: Field, scale: float) -> Iterator[Rough]:
-    """Yield rough solutions at a nominal scale (arcsec), the likeliest of each depth first."""
+def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rough]:
+    """Yield rough solutions at a nominal scale (arcsec), the likeliest first.
+
+    `depth` counts from 0 to `N_DEPTHS` - 1: how many of the stars are used, in which ratio.
+    """
     if len(field.x) < 3 or len(field.sx) < 3:
         return
     unit = scale / 3600.0
     rx, ry = field.sx / unit, field.sy / unit
-    if start.wcs is not None:
-        yield from _ranked(start, field, unit, rx, ry, len(rx), 200, _shifts(start, field, rx, ry))
+    if depth == 0:
+        if start.wcs is not None:
+            shifts = _shifts(start, field, rx, ry)
+            yield from _ranked(start, field, unit, rx, ry, len(rx), 200, shifts)
+        return
     # Stars per frame area, where there are stars at all.
     width, height = np.ptp(rx), np.ptp(ry)
     per_frame = len(rx) * start.shape[0] * start.shape[1] / max(width * height, 1.0)
-    done = set()
-    for n_detections, n_per_frame in DEPTHS:
-        nd = min(n_detections, len(field.x))
-        share = min(1.0, n_per_frame / per_frame)
-        nr = max(math.ceil(share * len(rx)), min(len(rx), 4))
-        if not np.any(np.isfinite(field.reference.mag)):
-            nr = len(rx)
-        if (nd, nr) in done:
-            continue
-        done.add((nd, nr))
-        seeds = _seeds(start, field, unit, rx[:nr], ry[:nr], nd)
-        yield from _ranked(start, field, unit, rx, ry, nr, nd, seeds)
+    sizes = [_sizes(field, per_frame, *pair) for pair in DEPTHS[:depth]]
+    if sizes[-1] in sizes[:-1] or per_frame < 2.0:
+        return
+    nd, nr = sizes[-1]
+    seeds = _seeds(start, field, unit, rx[:nr], ry[:nr], nd)
+    yield from _ranked(start, field, unit, rx, ry, nr, nd, seeds)
+
+
+def _sizes(field: Field, per_frame: float, detections: int, per_area: int) -> tuple[int, int]:
+    """Return how many detections and reference stars a depth means; all without magnitudes."""
+    n = len(field.sx)
+    if not np.any(np.isfinite(field.reference.mag)):
+        return min(detections, len(field.x)), n
+    stars = math.ceil(min(1.0, per_area / per_frame) * n)
+    return min(detections, len(field.x)), max(stars, min(n, 4))
 
 
 def _shifts(start: Start, field: Field, rx: Floats, ry: Floats) -> Floats:
@@ -181,10 +203,9 @@ def _seeds(
     stretch = math.exp(start.log_range)
     n = 0
     for flip in start.flips:
-        if flip:
-            turn = 1.0 + stretch
-        else:
-            turn = stretch - 1.0 + 2.0 * stretch * math.sin(0.5 * limits[2])
+        # How far an anchor at unit distance can move by rotation, scale and mirroring.
+        turned = stretch - 1.0 + 2.0 * stretch * math.sin(0.5 * limits[2])
+        turn = 1.0 + stretch if flip else turned
         reach = start.position / unit + turn * float(np.hypot(wx[at], wy[at]).max())
         n = vote(
             wx[at], wy[at], reach, *a_pattern, rx, ry, *r_pattern, limits, flip, BIN,
@@ -267,13 +288,15 @@ def _refine(
     sky = stereographic_inverse(zx * unit, zy * unit, start.ra, start.dec)
     px, py = (v / unit for v in gnomonic(*sky, ra0, dec0))
     half = 0.55 * math.hypot(*start.shape) * math.hypot(hypothesis[4], hypothesis[5])
-    tx, ty = (v / unit for v in gnomonic(field.reference.ra, field.reference.dec, ra0, dec0))
-    bright = np.zeros(len(tx), bool)
-    bright[:nr] = True
-    near = np.flatnonzero(bright & (np.hypot(tx, ty) < 1.2 * half))
+    near = field.around(start, ra0, dec0, 1.2 * half * unit)
+    near = near[near < nr]
+    tx, ty = (
+        v / unit for v in gnomonic(field.reference.ra[near], field.reference.dec[near], ra0, dec0)
+    )
+    on_frame = np.hypot(tx, ty) < 1.2 * half
+    near, tx, ty = near[on_frame], tx[on_frame], ty[on_frame]
     if len(near) < 3 or not np.all(np.isfinite(px)):
         return None
-    tx, ty = tx[near], ty[near]
     density = len(near) / (math.pi * (1.2 * half) ** 2)
     bx, by = px[:nd], py[:nd]
     anchor = int(np.argmin(np.hypot(
