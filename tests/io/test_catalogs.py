@@ -30,8 +30,8 @@ from skyextract.io.catalogs import (
     read_catalog,
     sextractor_cards,
     write_catalog,
+    write_xml_summary,
 )
-from skyextract.io.votable import xml_summary
 
 NAMES = [
     "NUMBER", "EXT_NUMBER", "X_IMAGE", "Y_IMAGE", "ERRA_IMAGE", "ERRB_IMAGE", "XWIN_IMAGE",
@@ -183,6 +183,20 @@ def test_no_sources(kind: str, tmp_path: Path) -> None:
     assert path.stat().st_size > 0 or kind == "ASCII"
 
 
+def test_more_rows_than_are_formatted_at_a_time(tmp_path: Path) -> None:
+    n = 2500
+    many = Catalog({"NUMBER": np.arange(n), "FLUX_APER": np.arange(2.0 * n).reshape(n, 2)})
+    path = tmp_path / "a"
+    write_catalog(str(path), "ASCII_HEAD", [(many, Header(), {})])
+    (back,) = read_catalog(str(path))
+    np.testing.assert_array_equal(back.catalog["FLUX_APER"], many["FLUX_APER"])
+    write_catalog(str(path), "ECSV", [(many, Header(), {})])
+    assert Table.read(path, format="ascii.ecsv")["NUMBER"].tolist() == list(range(n))
+    write_catalog(str(path), "ASCII_VOTABLE", [(many, Header(), {})])
+    table = parse(path).get_first_table().to_table()
+    np.testing.assert_array_equal(table["FLUX_APER"], many["FLUX_APER"])
+
+
 def test_one_table_per_extension(tmp_path: Path) -> None:
     headers = [Header({"EXTNAME": name, "GAIN": gain}) for name, gain in (("A", 1.5), ("B", 2.5))]
     parts = [
@@ -201,6 +215,15 @@ def test_one_table_per_extension(tmp_path: Path) -> None:
     assert joined.catalog["EXT_NUMBER"].tolist() == [1, 1, 2, 2]
     write_catalog(str(path), "ASCII_VOTABLE", parts)
     assert [t.nrows for t in parse(path).iter_tables()] == [2, 2]
+
+
+def test_extensions_with_different_columns(tmp_path: Path) -> None:
+    psf = small().with_columns(MAG_PSF=np.array([17.0, 18.0]), NITER_PSF=np.array([3, 4]))
+    path = tmp_path / "a"
+    write_catalog(str(path), "ASCII_HEAD", [(c, Header(), {}) for c in (small(), psf)])
+    (back,) = read_catalog(str(path))
+    np.testing.assert_array_equal(back.catalog["MAG_PSF"], [np.nan, np.nan, 17.0, 18.0])
+    assert back.catalog["NITER_PSF"].tolist() == [0, 0, 3, 4]
 
 
 def test_a_missing_magnitude_is_99_in_ascii_only(tmp_path: Path) -> None:
@@ -359,16 +382,14 @@ def test_xml_summary_is_valid(tmp_path: Path) -> None:
         {"Extension": 1, "Mean": 100.5, "Seeing": None, "Image_Ident": "a<b"},
         {"Extension": 2, "Mean": None, "Seeing": None, "Image_Ident": None},
     ]
-    text = "".join(
-        xml_summary(
-            {"Software": "skyextract", "Duration": 1.5, "N": 3, "Done": True},
-            extensions,
-            ['a "warning" & more\x07'],
-            {"DETECT_THRESH": "1.5", "FILTER_NAME": "a&b.conv"},
-        )
-    )
     path = tmp_path / "a.xml"
-    path.write_text(text)
+    write_xml_summary(
+        path,
+        {"Software": "skyextract", "Duration": 1.5, "N": 3, "Done": True},
+        extensions,
+        ['a "warning" & more\x07'],
+        {"DETECT_THRESH": "1.5", "FILTER_NAME": "a&b.conv"},
+    )
     report = io.StringIO()
     validate(str(path), output=report)
     assert not re.findall(r"[WE]\d\d:.*", report.getvalue())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ from skyextract.io.fitstable import (
 )
 from skyextract.io.fitswriter import write_primary
 from skyextract.io.textcatalog import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
-from skyextract.io.votable import votable
+from skyextract.io.votable import votable, xml_summary
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -124,11 +124,23 @@ def _write_fits(stream: BinaryIO, tables: Sequence[Extension], *, ldac: bool) ->
 
 
 def joined(tables: Sequence[Extension]) -> Catalog:
-    """Return the rows of all extensions in one catalogue."""
+    """Return the rows of all extensions in one catalogue.
+
+    A column that an extension does not have (it has no PSF, for example) is NaN there, or 0
+    if it is an integer.
+    """
     if len(tables) == 1:
         return tables[0].catalog
-    names = list(tables[0].catalog) if tables else []
-    return Catalog({n: np.concatenate([table.catalog[n] for table in tables]) for n in names})
+    examples: dict[str, Array] = {}
+    for table in tables:
+        examples.update({n: v for n, v in table.catalog.items() if n not in examples})
+    columns: dict[str, list[Array]] = {name: [] for name in examples}
+    for table in tables:
+        for name, example in examples.items():
+            missing = np.nan if example.dtype.kind == "f" else np.zeros((), example.dtype)
+            shape = (table.catalog.n_rows, *example.shape[1:])
+            columns[name].append(table.catalog.get(name, np.full(shape, missing)))
+    return Catalog({name: np.concatenate(parts) for name, parts in columns.items()})
 
 
 def _text(kind: str, tables: Sequence[Extension]) -> Iterator[str]:
@@ -167,6 +179,19 @@ def _write_parquet(stream: BinaryIO, tables: Sequence[Extension]) -> None:
     cards = [plain_cards(table.cards) for table in tables]
     schema = pa.schema(fields, metadata={"skyextract": json.dumps(cards)})
     parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), stream)
+
+
+def write_xml_summary(
+    path: str | Path,
+    software: Mapping[str, Any],
+    extensions: Sequence[Cards],
+    warnings: Sequence[str],
+    config: Mapping[str, Any],
+) -> None:
+    """Write the XML summary of a run (WRITE_XML); see `votable.xml_summary`."""
+    with atomic_output(path) as stream:
+        lines = xml_summary(software, extensions, warnings, config)
+        stream.writelines(line.encode("utf-8", "replace") for line in lines)
 
 
 def sextractor_cards(

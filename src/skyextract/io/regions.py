@@ -72,7 +72,7 @@ def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
 
 
 def write_regions(
-    path: str, catalogs: Sequence[Catalog], inputs: Iterable[str | Path] = ()
+    path: str | Path, catalogs: Sequence[Catalog], inputs: Iterable[str | Path] = ()
 ) -> None:
     """Write the region file of the sources of all extensions; see `regions`.
 

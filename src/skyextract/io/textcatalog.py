@@ -19,6 +19,9 @@ from skyextract.io.fitstable import Cards, column_of, stored
 NO_MAGNITUDE = 99.0
 """What SExtractor's ASCII catalogues show where there is no magnitude."""
 
+_CHUNK = 1000
+"""Rows that are formatted at a time."""
+
 _ECSV_TYPES = {
     "f4": "float32", "f8": "float64", "i2": "int16", "i4": "int32", "i8": "int64", "b1": "bool",
 }  # fmt: skip
@@ -45,8 +48,19 @@ def _scalars(values: Array) -> list[list[Any]]:
     return elements
 
 
+def row_chunks(catalog: Catalog) -> Iterator[Catalog]:
+    """Yield the catalogue in pieces, so that few rows at a time are Python objects."""
+    for first in range(0, catalog.n_rows, _CHUNK):
+        yield Catalog({n: values[first : first + _CHUNK] for n, values in catalog.items()})
+
+
 def ascii_rows(catalog: Catalog, separator: str = " ") -> Iterator[str]:
     """Yield rows in SExtractor's print formats, with 99 for a magnitude that is missing."""
+    for chunk in row_chunks(catalog):
+        yield from _ascii_chunk(chunk, separator)
+
+
+def _ascii_chunk(catalog: Catalog, separator: str) -> Iterator[str]:
     formats: list[str] = []
     elements: list[list[Any]] = []
     for column, given in described(catalog):
@@ -105,6 +119,11 @@ def skycat(catalog: Catalog) -> Iterator[str]:
 
 def _exact_rows(catalog: Catalog, separator: str, missing: str) -> Iterator[str]:
     """Yield rows with all digits of the stored values."""
+    for chunk in row_chunks(catalog):
+        yield from _exact_chunk(chunk, separator, missing)
+
+
+def _exact_chunk(catalog: Catalog, separator: str, missing: str) -> Iterator[str]:
     elements: list[list[str]] = []
     for _, values in described(catalog):
         if values.dtype.kind == "f":

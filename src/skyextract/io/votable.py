@@ -10,7 +10,7 @@ import numpy as np
 
 from skyextract.catalog import Array, Catalog
 from skyextract.io.fitstable import Cards
-from skyextract.io.textcatalog import described, plain_cards
+from skyextract.io.textcatalog import described, plain_cards, row_chunks
 
 _TYPES = {
     "i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8": "double", "u1": "unsignedByte",
@@ -63,7 +63,6 @@ def _table(catalog: Catalog, name: str, cards: Cards) -> Iterator[str]:
     yield f"<TABLE name={quoteattr(name)}>\n"
     for keyword, value in plain_cards(cards).items():
         yield _param(keyword, value)
-    cells = []
     for column, values in described(catalog):
         attributes = f'name="{column.name}" datatype="{_TYPES.get(values.dtype.str[1:], "char")}"'
         shape = values.shape[1:]
@@ -77,10 +76,11 @@ def _table(catalog: Catalog, name: str, cards: Cards) -> Iterator[str]:
             attributes += f' unit="{_UNITS.get(column.unit, column.unit)}"'
         yield f"<FIELD {attributes}>"
         yield f"<DESCRIPTION>{_text(column.description)}</DESCRIPTION></FIELD>\n"
-        cells.append(_cells(values))
     yield "<DATA><TABLEDATA>\n"
-    for row in zip(*cells, strict=True):
-        yield f"<TR>{''.join(row)}</TR>\n"
+    for chunk in row_chunks(catalog):
+        cells = [_cells(values) for _, values in described(chunk)]
+        for row in zip(*cells, strict=True):
+            yield f"<TR>{''.join(row)}</TR>\n"
     yield "</TABLEDATA></DATA>\n</TABLE>\n"
 
 
