@@ -233,7 +233,7 @@ def kron_radii(
         if moment > 0.0 and total > 0.0:
             radius = max(factor * moment / total, least)
         radii[i] = radius
-        if left_out > CROWD_FRACTION * (used + left_out):
+        if left_out >= CROWD_FRACTION * (used + left_out):
             flags[i] |= CROWDED
 
 
@@ -310,7 +310,7 @@ def petrosian_radii(
         if n_ring > 0 and n_core > 0 and ring != 0.0 and core != 0.0:
             radius = max(factor * middle, least)
         radii[i] = radius
-        if left_out > CROWD_FRACTION * (used + left_out):
+        if left_out >= CROWD_FRACTION * (used + left_out):
             flags[i] |= CROWDED
 
 

@@ -336,17 +336,11 @@ def windowed(
                 break
         else:
             step = _WINDOW_ITERATIONS + 1
-        status = 0
-        if not total > 0.0:
-            status |= 4
-        else:
+        status = 0 if total > 0.0 else 4
+        if total != 0.0:
             x2 = x2 / total - sx * sx
             y2 = y2 / total - sy * sy
             xy = xy / total - sx * sy
-            if x2 < 0.0 or y2 < 0.0:
-                status |= 2
-            if x2 * y2 - xy * xy < 0.0:
-                status |= 1
             norm = _WINDOW_FACTOR * _WINDOW_FACTOR / (total * total)
             floor = noise * _PIXEL_VARIANCE * norm
             ex2 *= norm
@@ -355,7 +349,12 @@ def windowed(
             if singular[i] and ex2 * ey2 - exy * exy < floor * floor:
                 ex2 += floor
                 ey2 += floor
-            if x2 * y2 - xy * xy < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
+            determinant = x2 * y2 - xy * xy
+            if x2 < 0.0 or y2 < 0.0:
+                status |= 2
+            if determinant < 0.0:
+                status |= 1
+            if determinant < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
                 x2 += _PIXEL_VARIANCE
                 y2 += _PIXEL_VARIANCE
         dx = mx - x[i]
