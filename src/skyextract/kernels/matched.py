@@ -197,3 +197,42 @@ def grow(
                         n_added += 1
         begin = end
     return n_added
+
+
+@kernel
+def grow_discs(
+    segmentation: I4, pixel: I8, first: I8, reach: NDArray[np.float64], mask: NDArray[np.uint8]
+) -> None:
+    """Set the mask to 1 within ``reach[i]`` pixels of every pixel of source i.
+
+    Parameters
+    ----------
+    segmentation : (ny, nx)
+        Tells the pixels at the edge of a source, the only ones that need a disc.
+    pixel, first
+        Pixels of each source, see `Detections`.
+    mask : (ny, nx), changed in place
+    """
+    ny, nx = segmentation.shape
+    for i in range(len(reach)):
+        radius = int(reach[i])
+        width = np.empty(radius + 1, np.int64)
+        for v in range(radius + 1):
+            width[v] = int(math.sqrt(max(reach[i] * reach[i] - v * v, 0.0)))
+        for k in range(first[i], first[i + 1]):
+            y = pixel[k] // nx
+            x = pixel[k] - y * nx
+            own = segmentation[y, x]
+            inner = (
+                0 < x < nx - 1
+                and 0 < y < ny - 1
+                and segmentation[y, x - 1] == own
+                and segmentation[y, x + 1] == own
+                and segmentation[y - 1, x] == own
+                and segmentation[y + 1, x] == own
+            )
+            if inner:
+                continue
+            for v in range(max(y - radius, 0), min(y + radius, ny - 1) + 1):
+                w = width[abs(v - y)]
+                mask[v, max(x - w, 0) : min(x + w, nx - 1) + 1] = np.uint8(1)

@@ -31,6 +31,9 @@ _NO_TAPS = np.ones((1, 1), np.float32)
 SMALLEST_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
 
+_LEAST_RISE = 2.0
+"""With the PSF as filter, a deblended source rises so many sigma above its junction."""
+
 
 @dataclass(frozen=True)
 class _Pixels:
@@ -162,7 +165,7 @@ def detect(
             run,
             threshold=threshold,
             local=False,
-            significance=threshold,
+            rise=_LEAST_RISE * unit,
             photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
         )
         found = _grown(found, plane, image, max(1, round(psf.core_radius)))
@@ -266,10 +269,14 @@ def _extract(
     *,
     threshold: float,
     local: bool,
-    significance: float = 0.0,
+    rise: float = 0.0,
     photon_noise: float = 0.0,
 ) -> Detections:
-    """Connect, deblend and clean."""
+    """Connect, deblend and clean.
+
+    Deblended sources must rise above their junction by `rise`, and more where a level s
+    adds the share ``photon_noise * s`` to the variance.
+    """
     ny, nx = shape
     n_pixels = len(pixels.x)
     order = np.empty(n_pixels, np.int32)
@@ -308,7 +315,7 @@ def _extract(
             config.deblend_mincont,
             config.detect_type == "PHOTO",
             min(config.detect_minarea, SMALLEST_BRANCH),
-            significance,
+            rise,
             photon_noise,
             branch,
             branch_level,
