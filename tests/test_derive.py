@@ -117,6 +117,48 @@ def test_position_angles_in_b1950_are_those_of_displaced_points(
     assert np.abs(difference).max() < 1e-4
 
 
+def rotated(scale: float, angle: float, parity: int) -> SkyWcs:
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    wcs = SkyWcs.from_header(
+        {
+            "NAXIS1": 100, "NAXIS2": 100, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN",
+            "CRPIX1": 50.0, "CRPIX2": 50.0, "CRVAL1": 359.99999, "CRVAL2": 75.0,
+            "CD1_1": parity * c, "CD1_2": -parity * s, "CD2_1": s, "CD2_2": c,
+        }
+    )  # fmt: skip
+    assert wcs is not None
+    return wcs
+
+
+@pytest.mark.parametrize("parity", [-1, 1])
+@pytest.mark.parametrize("angle", [0.0, 0.5, 2.5])
+def test_world_ellipses_in_rotated_frames(angle: float, parity: int) -> None:
+    """Where SExtractor is wrong: a rotation keeps axes and turns angles by itself."""
+    rng = np.random.default_rng(3)
+    x2, y2 = rng.uniform(1.0, 4.0, (2, 50))
+    base = Catalog({"X_IMAGE": rng.uniform(40, 60, 50), "Y_IMAGE": rng.uniform(40, 60, 50),
+                    "X2_IMAGE": x2, "Y2_IMAGE": y2,
+                    "XY_IMAGE": rng.uniform(-0.9, 0.9, 50) * np.sqrt(x2 * y2)})  # fmt: skip
+    scale = 1e-4
+    wcs = rotated(scale, angle, parity)
+    names = ["A_IMAGE", "B_IMAGE", "THETA_IMAGE", "A_WORLD", "B_WORLD", "THETA_WORLD",
+             "THETA_J2000", "X_FOCAL", "POLAR_IMAGE", "POLAR_WORLD"]  # fmt: skip
+    result = derive(base, requested(names), wcs, PhotoCal())
+    np.testing.assert_allclose(result["A_WORLD"], scale * result["A_IMAGE"], rtol=1e-5)
+    np.testing.assert_allclose(result["B_WORLD"], scale * result["B_IMAGE"], rtol=1e-5)
+    np.testing.assert_allclose(result["POLAR_WORLD"], result["POLAR_IMAGE"], atol=1e-5)
+    theta = np.radians(result["THETA_IMAGE"])
+    step = 1e-2
+    x, y = base["X_IMAGE"] - 1.0, base["Y_IMAGE"] - 1.0
+    lon, lat = wcs.to_sky(x, y)
+    lon2, lat2 = wcs.to_sky(x + step * np.cos(theta), y + step * np.sin(theta))
+    east = ((lon2 - lon + 180.0) % 360.0 - 180.0) * np.cos(np.radians(lat))
+    direction = np.degrees(np.arctan2(east, lat2 - lat))
+    difference = (direction - result["THETA_J2000"] + 90.0) % 180.0 - 90.0
+    assert np.abs(difference).max() < 0.02
+    np.testing.assert_allclose((result["THETA_WORLD"] + result["THETA_J2000"]) % 180.0, 90.0)
+
+
 def test_no_wcs_gives_nan_on_the_sky() -> None:
     base = Catalog({"X_IMAGE": np.ones(3), "Y_IMAGE": np.ones(3), "X2_IMAGE": np.ones(3),
                     "Y2_IMAGE": np.full(3, 0.5), "XY_IMAGE": np.zeros(3), "FLUX_MAX": np.ones(3),

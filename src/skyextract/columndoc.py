@@ -107,7 +107,11 @@ def columns_markdown() -> str:
         "- `_SKY` is the frame of the header, `_J2000` the same without an ICRS shift if that "
         "frame is ICRS or FK5, `_B1950` is FK4 for an observation at epoch J2000.\n"
         "- World moments and ellipses are in degrees on the sky: x to the east (times "
-        "cos(declination)), y to the north.\n"
+        "cos(declination)), y to the north.  They are the full linear transformation of the "
+        "pixel moments: in a frame that is rotated without distortion A_WORLD / A_IMAGE is the "
+        "pixel scale for every source.  SExtractor 2.25 takes the term of XY_IMAGE in X2_WORLD "
+        "and Y2_WORLD once instead of twice, so that its world axes and angles agree with ours "
+        "only where the pixel axes are parallel to the sky's.\n"
         "- FLAGS_SKY, THRESHOLD_ANALYSIS and the `_APERCOR` fluxes are not SExtractor's.\n"
     ]
     for title, _ in _GROUPS:

@@ -135,8 +135,9 @@ def _position(suffix: str, text: str, dtype: str = "f8", stage: str = MEASURE) -
                      wcs=True)  # fmt: skip
 
 
-_B1950_NOTE = "rotated from native to B1950 north; SExtractor rotates the other way"
-_CXX_NOTE = "inverse of the moment matrix; SExtractor divides by a floored determinant"
+_WORLD_NOTE = "in rotated frames, where SExtractor takes half of the xy term"
+_B1950_NOTE = f"{_WORLD_NOTE}, and turns from J2000 to B1950 the other way"
+_CXX_NOTE = "inverse of the moment matrix; SExtractor divides by 1e-12 where that is larger"
 
 
 def _ellipse(prefix: str, suffix: str, text: str, stage: str = MEASURE) -> Iterator[Column]:
@@ -157,7 +158,8 @@ def _ellipse(prefix: str, suffix: str, text: str, stage: str = MEASURE) -> Itera
                 ucd = f"src.impactParam{det}"
             yield Column(f"{prefix}{m}{suffix}_{frame}", f"{text}: {label}{' (world)' * world}",
                          f"{unit}**2", "f8", "%18.10e", ucd, stage=DERIVE if world else stage,
-                         needs=needs if world else (), wcs=world)  # fmt: skip
+                         needs=needs if world else (), wcs=world,
+                         note=_WORLD_NOTE if world and m != "XY" else "")  # fmt: skip
         for c in ("CXX", "CYY", "CXY"):
             yield Column(f"{prefix}{c}{suffix}_{frame}",
                          f"{text}: ellipse parameter {c.lower()}{' (world)' * world}",
@@ -172,18 +174,20 @@ def _ellipse(prefix: str, suffix: str, text: str, stage: str = MEASURE) -> Itera
             form = "%12.7g" if world else "%9.5f" if error else "%9.3f"
             yield Column(f"{prefix}{axis}{suffix}_{frame}",
                          f"{text}: RMS along {label} axis{' (world)' * world}", unit, "f4", form,
-                         ucd, stage=DERIVE, needs=needs, wcs=world)  # fmt: skip
+                         ucd, stage=DERIVE, needs=needs, wcs=world,
+                         note=_WORLD_NOTE if world else "")  # fmt: skip
         angle = "CCW from world x" if world else "CCW from x"
         yield Column(f"{prefix}THETA{suffix}_{frame}", f"{text}: angle ({angle})", "deg",
                      "f4", "%6.2f", f"pos.posAng{shape}{det}{main if not world else ''}",
-                     stage=DERIVE, needs=needs, wcs=world)  # fmt: skip
+                     stage=DERIVE, needs=needs, wcs=world,
+                     note=_WORLD_NOTE if world else "")  # fmt: skip
     for system, label in _SYSTEMS:
         yield Column(f"{prefix}THETA{suffix}_{system}",
                      f"{text}: angle east of north ({label})", "deg", "f4",
                      "%6.2f" if error else "%+6.2f",
                      f"pos.posAng{shape}{main if system == 'J2000' else ''}", stage=DERIVE,
                      needs=(*moments, *pixel), wcs=True,
-                     note=_B1950_NOTE if system == "B1950" else "")  # fmt: skip
+                     note=_B1950_NOTE if system == "B1950" else _WORLD_NOTE)  # fmt: skip
 
 
 def _columns() -> Iterator[Column]:
@@ -290,7 +294,7 @@ def _columns() -> Iterator[Column]:
             world = frame == "WORLD"
             yield Column(f"POLAR{suffix}_{frame}", f"(A^2 - B^2)/(A^2 + B^2) of A{suffix}_{frame}",
                          "", "f4", "%7.5f", "src.ellipticity" + ";instr.det" * (not world),
-                         stage=DERIVE, wcs=world,
+                         stage=DERIVE, wcs=world, note=_WORLD_NOTE if world else "",
                          needs=(*moments, f"X{suffix}_IMAGE", f"Y{suffix}_IMAGE") if world
                          else moments)  # fmt: skip
     yield Column("CLASS_STAR", "Star/galaxy classification (1 = star)", "", "f4", "%6.3f",
