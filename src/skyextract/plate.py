@@ -7,6 +7,7 @@ https://fits.gsfc.nasa.gov/registry/tpvwcs.html).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,7 @@ class Plate:
     @property
     def degree(self) -> int:
         """Total degree of the polynomials."""
-        return int(round((np.sqrt(8 * self.coefficients.shape[1] + 1) - 3) / 2))
+        return (math.isqrt(8 * self.coefficients.shape[1] + 1) - 3) // 2
 
     @property
     def matrix(self) -> Floats:

@@ -56,6 +56,8 @@ class Astrometry:
         Sources that the fit uses.
     floor : float
         Scatter of the fit per axis that the known errors do not explain, arcsec.
+    plate : Plate or None
+        The fitted polynomials; None after a failure.
     """
 
     status: str
@@ -66,6 +68,24 @@ class Astrometry:
     matches: Catalog
     used: Bools
     floor: float
+    plate: Plate | None
+
+    def head_cards(self) -> dict[str, Any]:
+        """Return the cards of a `.head` file: TAN or TPV, and the rms of the fit (deg).
+
+        Raises
+        ------
+        ValueError
+            The astrometry failed: there is nothing to write.
+        """
+        if self.plate is None:
+            raise ValueError(f"no fitted WCS: {self.reason}")
+        kind = "TAN" if self.plate.degree == 1 else "TPV"
+        used = self.matches["USED"]
+        return self.plate.cards(kind, (0, 0)) | {
+            "ASTRRMS1": math.sqrt(float(np.mean(self.matches["DXI"][used] ** 2))) / ARCSEC,
+            "ASTRRMS2": math.sqrt(float(np.mean(self.matches["DETA"][used] ** 2))) / ARCSEC,
+        }
 
 
 @dataclass(frozen=True)
@@ -142,7 +162,7 @@ def solve_astrometry(
     run.warn(f"astrometry failed: {reason}")
     return Astrometry(
         "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics, Catalog(),
-        np.zeros(catalog.n_rows, bool), math.nan,
+        np.zeros(catalog.n_rows, bool), math.nan, None,
     )  # fmt: skip
 
 
@@ -426,7 +446,7 @@ def _complete(
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.proof.probability,
     }
-    return Astrometry("COMPLETE", "", "FITTED", wcs, metrics, matches, used, fit.floor)
+    return Astrometry("COMPLETE", "", "FITTED", wcs, metrics, matches, used, fit.floor, plate)
 
 
 def _shift(plate: Plate, start: Start) -> float:

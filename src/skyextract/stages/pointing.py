@@ -237,5 +237,20 @@ def read_start(
     )  # fmt: skip
 
 
+def search_region(
+    header: Mapping[str, Any], shape: tuple[int, int], wcs: SkyWcs | None,
+    config: AstrometryConfig, pixel_scale: float = 0.0,
+) -> tuple[float, float, float] | None:  # fmt: skip
+    """Return RA, Dec and radius (deg) of the sky where the frame can be; None if unknown.
+
+    What `skyextract.io.reference.read_reference` needs to read only a part of a catalogue.
+    """
+    start = read_start(header, shape, wcs, config, pixel_scale)
+    if start is None:
+        return None
+    half = 0.5 * math.hypot(*shape) * start.hard_scales[1] / 3600.0
+    return start.ra, start.dec, min(1.1 * half + math.sqrt(2.0) * start.position, 180.0)
+
+
 def _default(value: float | None, default: float) -> float:
     return default if value is None else value

@@ -1,4 +1,4 @@
-"""Is a match of detections and reference stars more than chance?
+"""Tell a true match of detections and reference stars from chance.
 
 The number m of N reference stars on the frame that have a detection within a radius r is
 compared with what the same detections would give at a wrong place.  A solution is the best
