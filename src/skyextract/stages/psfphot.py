@@ -52,7 +52,7 @@ SPREAD_RADIUS = 2.0
 DISK_SCALE = 1 / 16
 """Scale length of SPREAD_MODEL's exponential disk in FWHM (Desai et al. 2012)."""
 
-MAX_SWEEPS = 20
+MAX_SWEEPS = 30
 SMALLEST_TILE = 64
 
 
