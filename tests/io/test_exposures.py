@@ -292,3 +292,28 @@ def test_damaged_product(tmp_path):
         ((_, error),) = read(tmp_path / name)
         assert isinstance(error, ImageError)
         assert text in str(error)
+
+
+def test_damaged_bytes(tmp_path):
+    """Random damage, mostly in headers: a result or one clear line, never another exception."""
+    write(tmp_path / "a.fits", [exposure(1), exposure(2, full=False)])
+    original = (tmp_path / "a.fits").read_bytes()
+    rng = np.random.default_rng(11)
+    for _ in range(150):
+        data = bytearray(original)
+        for _ in range(rng.integers(1, 20)):
+            place = rng.integers(0, rng.choice([2880 * 3, 2880 * 6, len(data)]))
+            kind = rng.integers(0, 3)
+            if kind == 0:
+                data[place] = rng.integers(32, 127)
+            elif kind == 1:
+                data[place] = ord(rng.choice(list("0123456789-. '")))
+            else:
+                del data[place : place + rng.choice([1, 80])]
+        (tmp_path / "b.fits").write_bytes(data)
+        try:
+            results = list(read_exposures(ImageSpec(str(tmp_path / "b.fits")), CONFIG, Run()))
+        except ImageError as error:
+            results = [(0, error)]
+        for result in results:
+            assert isinstance(result, Exposure) or "\n" not in str(result[1])

@@ -277,6 +277,12 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
 
         psf = psf_from_table(read_table(file, units["PSF_DATA"]), units["PSF_DATA"].header)
     facts = _read_provenance(file, units)
+    known = facts.get("exposure", {})
+    try:
+        detector = _known(known.get("detector", {}), detector)
+        photocal = _photocal(known.get("photocal", {}))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ImageError(f"PROVENANCE is damaged ({error})") from None
     header, name = _original_header(unit.header)
     extension = unit.header.get("SKYEXT")
     try:
@@ -289,10 +295,10 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
         mask=mask,
         variance=_read_plane(file, units, "VARIANCE", image.shape),
         weight=_read_plane(file, units, "WEIGHT", image.shape),
-        detector=_known(facts.get("exposure", {}).get("detector", {}), detector),
+        detector=detector,
         psf=psf,
         wcs=wcs,
-        photocal=_photocal(facts.get("exposure", {}).get("photocal", {})),
+        photocal=photocal,
         background=_read_background(file, units["BACKGROUND"]) if "BACKGROUND" in units else None,
         psf_stars=tables.get("PSF_STARS"),
         aperture_corrections=tables.get("APCORR"),
@@ -356,7 +362,9 @@ def _read_background(file: FitsFile, unit: HeaderUnit) -> BackgroundMap:
 def _read_provenance(file: FitsFile, units: Mapping[str, HeaderUnit]) -> dict[str, Any]:
     if "PROVENANCE" not in units:
         return {}
-    lines = read_table(file, units["PROVENANCE"])["JSON"]
+    lines = read_table(file, units["PROVENANCE"]).columns.get("JSON")
+    if lines is None:
+        raise ImageError("PROVENANCE without its column JSON")
     try:
         facts = json.loads("\n".join(str(line) for line in lines))
     except ValueError as error:
@@ -391,12 +399,13 @@ def _known(stored: Mapping[str, Any], fallback: Detector) -> Detector:
 
 
 def _photocal(stored: Mapping[str, Any]) -> PhotoCal:
+    if not stored:
+        return PhotoCal()
+
     def number(key: str) -> float:
         value = stored.get(key)
         return math.nan if value is None else float(value)
 
-    if not stored:
-        return PhotoCal()
     return PhotoCal(
         zero_point=number("zero_point"),
         zero_point_error=number("zero_point_error"),

@@ -58,7 +58,8 @@ class HeaderUnit:
         return str(self.header.get("EXTNAME") or "").strip().upper()
 
 
-def _integer(header: Header, keyword: str, default: int | None = None) -> int:
+def card_integer(header: Header, keyword: str, default: int | None = None) -> int:
+    """Return a card that must be an integer; ImageError if it is none."""
     value = header.get(keyword, default)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -68,10 +69,10 @@ def _integer(header: Header, keyword: str, default: int | None = None) -> int:
 
 
 def _axes(header: Header, prefix: str = "") -> tuple[int, ...]:
-    n = _integer(header, f"{prefix}NAXIS")
+    n = card_integer(header, f"{prefix}NAXIS")
     if not 0 <= n <= 999:
         raise ImageError(f"{prefix}NAXIS = {n}")
-    axes = tuple(_integer(header, f"{prefix}NAXIS{k + 1}") for k in range(n))
+    axes = tuple(card_integer(header, f"{prefix}NAXIS{k + 1}") for k in range(n))
     if any(axis < 0 for axis in axes):
         raise ImageError(f"negative axis in {prefix}NAXISn = {axes}")
     return axes
@@ -184,14 +185,14 @@ class FitsFile:
         if index:
             kind = str(header.get("XTENSION") or "").strip().upper()
             kind = "IMAGE" if kind == "IUEIMAGE" else kind
-        bitpix = _integer(header, "BITPIX")
+        bitpix = card_integer(header, "BITPIX")
         if bitpix not in DTYPES:
             raise ImageError(f"BITPIX = {bitpix} is no FITS data type")
         n = int(np.prod(axes, dtype=object)) if axes else 0
         if header.get("GROUPS") is True and axes and axes[0] == 0:
             kind, n = "GROUPS", int(np.prod(axes[1:], dtype=object))
         if index or kind == "GROUPS":
-            n = (n + _integer(header, "PCOUNT", 0)) * _integer(header, "GCOUNT", 1)
+            n = (n + card_integer(header, "PCOUNT", 0)) * card_integer(header, "GCOUNT", 1)
         size = n * abs(bitpix) // 8
         if kind == "BINTABLE" and header.get("ZIMAGE") is True:
             kind, axes = "COMPRESSED", _axes(header, "Z")
@@ -206,7 +207,7 @@ class FitsFile:
             The data are truncated.
         """
         self.check_complete(unit)
-        dtype = np.dtype(DTYPES[_integer(unit.header, "BITPIX")])
+        dtype = np.dtype(DTYPES[card_integer(unit.header, "BITPIX")])
         return np.frombuffer(self._buffer, dtype, unit.size // dtype.itemsize, unit.offset)
 
     def table_bytes(self, unit: HeaderUnit) -> bytes:

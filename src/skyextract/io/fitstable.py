@@ -17,7 +17,7 @@ from skyextract.catalog import Array, Catalog
 from skyextract.columns import COLUMNS, Column
 from skyextract.errors import ImageError
 from skyextract.header import CARD, Header
-from skyextract.io.fitsfile import FitsFile, HeaderUnit
+from skyextract.io.fitsfile import FitsFile, HeaderUnit, card_integer
 from skyextract.io.fitswriter import write_table
 
 Cards = Mapping[str, Any]
@@ -99,7 +99,7 @@ def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
     shapes: dict[str, tuple[int, ...]] = {}
     logical = set()
     offset = 0
-    for number in range(1, int(header.get("TFIELDS") or 0) + 1):
+    for number in range(1, card_integer(header, "TFIELDS", 0) + 1):
         match = re.match(r"\s*(\d*)([A-Z])", str(header.get(f"TFORM{number}") or ""))
         if match is None:
             raise ImageError(f"TFORM{number} is missing or no FITS format")

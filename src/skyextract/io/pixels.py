@@ -82,7 +82,10 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
     width, height = plane_axes(unit.shape)
     if unit.kind == "COMPRESSED":
         return decompress(file, unit).reshape(height, width)
-    return file.raw(unit).reshape(height, width)
+    numbers = file.raw(unit)
+    if numbers.size != width * height:
+        raise ImageError(f"{numbers.size} numbers for {width} x {height} pixels (PCOUNT, GCOUNT)")
+    return numbers.reshape(height, width)
 
 
 def decompress(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
@@ -110,7 +113,7 @@ def decompress(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
             with fits.open(stream, do_not_scale_image_data=True) as units:
                 return np.asarray(units[1].data)
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, zlib.error,
-            AttributeError, fits.VerifyError, CfitsioException) as error:  # fmt: skip
+            AttributeError, MemoryError, fits.VerifyError, CfitsioException) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"compressed image cannot be read ({reason[:100]})") from None
 

@@ -63,10 +63,13 @@ def psf_from_table(columns: Catalog, header: Header) -> Psf:
         raise ImageError("PSF_DATA: PSF_MASK does not have the size that the cards say")
     if shape[0] != (degree + 1) * (degree + 2) // 2:
         raise ImageError(f"PSF_DATA: {shape[0]} terms are no polynomial of degree {degree}")
+    source = str(header.get("PSFSRC") or "FILE")
+    if source not in PsfSource.__members__:
+        raise ImageError(f"PSF_DATA: PSFSRC = {source} is none of {', '.join(PsfSource)}")
     return Psf(
         basis=np.ascontiguousarray(basis.reshape(shape), np.float32),
         degree=degree,
-        source=PsfSource(str(header.get("PSFSRC") or "FILE")),
+        source=PsfSource(source),
         n_stars=int(number("SKYPSFN")),
         **{name: number(keyword) for keyword, name in _EXACT.items()},
     )
