@@ -23,7 +23,6 @@ PRODUCTS = (
     "PSFMODEL_NAME",
     "MATCH_NAME",
     "REGIONS_NAME",
-    "REPORT_NAME",
     "XML_NAME",
 )
 

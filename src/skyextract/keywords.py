@@ -99,7 +99,7 @@ class Output:
     psfmodel_name: str = key("", "PSF model in PSFEx format", new=True)
     match_name: str = key("", "table of the matches with the reference catalogues", new=True)
     regions_name: str = key("", "DS9 regions of the sources", new=True)
-    report_name: str = key("", "HTML report", new=True)
+    report_name: str = key("", "HTML report", new=True, support="later", basic=False)
     checkimage_type: tuple[str, ...] = key(
         ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
     )
@@ -310,7 +310,7 @@ class Photometry:
 
 @dataclass(frozen=True)
 class Memory:
-    """No meaning here"""
+    """Memory"""
 
     memory_objstack: int = key(3000, "memory grows by itself", support="ignored", basic=False)
     memory_pixstack: int = key(300000, "memory grows by itself", support="ignored", basic=False)

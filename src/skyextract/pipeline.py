@@ -19,7 +19,7 @@ from skyextract.catalog import Catalog
 from skyextract.columns import Requested, base_columns
 from skyextract.config import Settings
 from skyextract.derive import derive
-from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.errors import ConfigError, ExitStatus, ReferenceCatalogError, SkyextractError
 from skyextract.exposure import Exposure, FlagsSky
 from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
 from skyextract.io.images import header_number, pixel_scale
@@ -27,7 +27,9 @@ from skyextract.keywords import Detector as DetectorConfig
 from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.products import Products
 from skyextract.psf import Psf, PsfSource
+from skyextract.references import astrometric_reference, check_references
 from skyextract.run import Run, resolve_threads
+from skyextract.stages.astrometry import Astrometry, solve_astrometry
 from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import Measured, measure
 from skyextract.stages.sources import MeasureInputs
@@ -35,6 +37,11 @@ from skyextract.steps import Plan, Status, Step, plan_steps
 from skyextract.summary import Report
 
 log = logging.getLogger("skyextract")
+
+ASTROMETRY_COLUMNS = frozenset(
+    {"XWIN_IMAGE", "YWIN_IMAGE", "ERRX2WIN_IMAGE", "ERRY2WIN_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO"}
+)
+"""What astrometry measures with, whatever columns are requested."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Result:
         None if measure did not run.
     catalog : Catalog
         The requested columns; empty if measure did not run.
+    matches : Catalog
+        Pairs with the astrometric reference catalogue.
     """
 
     exposure: Exposure
@@ -74,6 +83,8 @@ def process_exposure(
     exposure = frame.exposure
     requested = inputs.requested(settings, psf=Step.CHARACTERIZE in plan or _has_psf(exposure))
     wanted = base_columns(requested)
+    if Step.ASTROMETRY in plan:
+        wanted |= ASTROMETRY_COLUMNS
 
     if Step.CHARACTERIZE in plan:
         with run.timed("characterize"):
@@ -97,17 +108,51 @@ def process_exposure(
     exposure = measured.exposure
     report.record(Step.MEASURE, Status.COMPLETE, measured.metrics)
 
+    used = np.zeros(measured.sources.n_rows, dtype=np.int16)
+    matches = Catalog()
     report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
+    if Step.ASTROMETRY in plan:
+        with run.timed("astrometry"):
+            solution = calibrate_astrometry(exposure, measured, settings, run)
+        if solution is None:
+            report.record(Step.ASTROMETRY, Status.FAILED, {})
+        else:
+            report.record(Step.ASTROMETRY, Status(solution.status), solution.metrics)
+            report.sources["ASTRSRC"] = solution.source
+            exposure = replace(exposure, wcs=solution.wcs)
+            report.update_seeing(pixel_scale(exposure, config.detector))
+            matches = solution.matches
+            used[solution.used] |= FlagsSky.ASTROMETRY
+
     exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
     report.sources["PHOTSRC"] = str(exposure.photocal.source)
 
     sources = measured.sources.with_columns(
-        EXT_NUMBER=np.full(measured.sources.n_rows, frame.number, dtype=np.int16)
+        EXT_NUMBER=np.full(measured.sources.n_rows, frame.number, dtype=np.int16),
+        FLAGS_SKY=measured.sources["FLAGS_SKY"] | used,
     )
     catalog = derive(
         sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale
     )
-    return Result(exposure, report, measured, catalog, Catalog())
+    return Result(exposure, report, measured, catalog, matches)
+
+
+def calibrate_astrometry(
+    exposure: Exposure, measured: Measured, settings: Settings, run: Run
+) -> Astrometry | None:
+    """Solve the astrometry; None, with a warning, if the reference catalogue is no use."""
+    config = settings.config
+    try:
+        reference = astrometric_reference(exposure, settings)
+    except ReferenceCatalogError as error:
+        run.warn(f"astrometry failed: {error}")
+        return None
+    header = exposure.header if exposure.header is not None else {}
+    scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
+    return solve_astrometry(
+        measured.sources, header, exposure.shape, exposure.wcs, reference, config.astrometry,
+        run, scale,
+    )  # fmt: skip
 
 
 def _has_psf(exposure: Exposure) -> bool:
@@ -195,6 +240,7 @@ def process_image(job: Job, settings: Settings, strict: bool) -> ExitStatus:
     """
     run = Run(resolve_threads(settings.config.pipeline.nthreads), label=f"{job.measurement}: ")
     try:
+        check_references(settings)
         inputs = read_inputs(settings, run)
         with Products(job, settings, run) as products:
             for frame in read_frames(job, settings, inputs, run):
@@ -223,6 +269,3 @@ def _plan(exposure: Exposure, settings: Settings, inputs: Inputs) -> Plan:
         char_done=header.get("SKYCHAR") == "COMPLETE",
         psf_wanted=inputs.needs_psf(settings),
     )
-
-
-__all__ = ["FlagsSky", "process_exposure", "process_image"]

@@ -15,7 +15,7 @@ import numpy as np
 from skyextract.batch import Job
 from skyextract.catalog import Array, Catalog
 from skyextract.config import Settings
-from skyextract.errors import ConfigError, ExitStatus
+from skyextract.errors import ExitStatus
 from skyextract.header import Header
 from skyextract.io.atomic import atomic_output
 from skyextract.io.catalogs import check_catalog, sextractor_cards, write_catalog
@@ -26,7 +26,7 @@ from skyextract.io.regions import write_regions
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, rms_image
-from skyextract.steps import Plan, Step
+from skyextract.steps import Plan
 from skyextract.summary import Report, summary
 
 if TYPE_CHECKING:
@@ -254,6 +254,3 @@ def psf_plane(psf: Psf | None) -> Array:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-__all__ = ["ConfigError", "Products", "Step", "check_planes"]

@@ -62,6 +62,12 @@ class Report:
         """Note a step that an earlier run completed."""
         self.record(step, Status.COMPLETE, metrics)
 
+    def update_seeing(self, pixel_scale: float) -> None:
+        """Convert the FWHM with the pixel scale (arcsec) of the final WCS."""
+        character = self.metrics[Step.CHARACTERIZE]
+        if character.get("fwhm_pix") is not None:
+            character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
+
     @property
     def step_failed(self) -> bool:
         """A step that was asked for FAILED."""
