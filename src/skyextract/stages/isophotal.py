@@ -189,26 +189,34 @@ def combine_flags(
 
 
 def count_low_weights(
-    detections: Detections, low: NDArray[np.bool_], *, neighbours: bool
+    detections: Detections, low: NDArray[np.bool_], reach: tuple[int, int] = (0, 0)
 ) -> NDArray[np.int32]:
-    """Count the footprint pixels of low weight, or with a neighbour of low weight."""
-    if neighbours:
-        padded = np.pad(low, 1)
-        low = np.zeros_like(low)
-        ny, nx = low.shape
-        for dy in range(3):
-            for dx in range(3):
-                low |= padded[dy : dy + ny, dx : dx + nx]
+    """Count the footprint pixels that have low weight, or a pixel of low weight in reach.
+
+    Parameters
+    ----------
+    low : (ny, nx) bool
+    reach : (int, int)
+        Pixels along y and x.
+    """
+    if low.any():
+        for axis, steps in enumerate(reach):
+            grown = low.copy()
+            for step in range(1, steps + 1):
+                near, far = np.moveaxis(grown, axis, 0), np.moveaxis(low, axis, 0)
+                near[step:] |= far[:-step]
+                near[:-step] |= far[step:]
+            low = grown
     return sums(low.ravel()[detections.pixel], detections.first).astype(np.int32)
 
 
 def stack_flags(
     flag_maps: Sequence[Array], kinds: Sequence[str], detections: Detections
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Combine several flag maps: (n, k) flags and counts; the last type serves the rest."""
+    """Combine several flag maps: (n, k) flags and counts; a missing type is OR."""
     flags = np.zeros((detections.n, len(flag_maps)), dtype=np.int64)
     counts = np.zeros((detections.n, len(flag_maps)), dtype=np.int32)
     for k, flag_map in enumerate(flag_maps):
-        kind = kinds[min(k, len(kinds) - 1)]
+        kind = kinds[k] if k < len(kinds) else "OR"
         flags[:, k], counts[:, k] = combine_flags(flag_map, kind, detections)
     return flags, counts

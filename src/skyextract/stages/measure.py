@@ -193,6 +193,7 @@ def measure(
         pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
         noise=search.background.sigma,
         low_weight=search.bad if search.relative else None,
+        reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
     )
     needed = wanted | {"FLUX_APER"} if wanted & APERCOR_COLUMNS else wanted
     sources = measure_sources(

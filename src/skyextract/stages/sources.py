@@ -108,11 +108,15 @@ class DetectionImage:
         Representative noise of its background.
     low_weight : (ny, nx) bool or None
         Pixels of no weight in it.
+    reach : (int, int)
+        A detection pixel counts in NLOWDWEIGHT_ISO if such a pixel is this near in y and x:
+        half the filter and one pixel.
     """
 
     pixels: F4
     noise: float
     low_weight: NDArray[np.bool_] | None = None
+    reach: tuple[int, int] = (1, 1)
 
 
 def measure_sources(
@@ -184,7 +188,7 @@ def measure_sources(
             _add_windowed(columns, frame, d, growth, iso, flags, run)
     if "CLASS_STAR" in wanted:
         columns["CLASS_STAR"] = _stellarity(iso, frame, config, inputs, run)
-    _add_flag_maps(columns, d, wanted, config, inputs, low_weight, search.low_weight)
+    _add_flag_maps(columns, d, wanted, config, inputs, low_weight, search)
     _add_vignettes(columns, frame, d, wanted, inputs, run)
     if wanted & {"VECTOR_ASSOC", "NUMBER_ASSOC"}:
         _add_associates(columns, d, config, inputs)
@@ -273,7 +277,7 @@ def _add_flag_maps(
     config: Config,
     inputs: MeasureInputs,
     low: NDArray[np.bool_] | None,
-    detection_low: NDArray[np.bool_] | None,
+    search: DetectionImage,
 ) -> None:
     if wanted & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"}:
         values, counts = stack_flags(inputs.flag_maps, config.weights.flag_type, d)
@@ -281,9 +285,9 @@ def _add_flag_maps(
     if wanted & {"FLAGS_WEIGHT", "NLOWWEIGHT_ISO", "NLOWDWEIGHT_ISO"}:
         n_low = n_detection_low = np.zeros(d.n, dtype=np.int32)
         if low is not None:
-            n_low = count_low_weights(d, low, neighbours=False)
-        if detection_low is not None:
-            n_detection_low = count_low_weights(d, detection_low, neighbours=True)
+            n_low = count_low_weights(d, low)
+        if search.low_weight is not None:
+            n_detection_low = count_low_weights(d, search.low_weight, search.reach)
         columns.update(
             NLOWWEIGHT_ISO=n_low, NLOWDWEIGHT_ISO=n_detection_low,
             FLAGS_WEIGHT=((n_low > 0) + 2 * (n_detection_low > 0)).astype(np.int16),

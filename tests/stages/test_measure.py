@@ -1,0 +1,320 @@
+"""Measurement of whole frames: truth, noise, bad pixels, threads, SExtractor."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyextract.errors import ConfigError
+from skyextract.exposure import Detector, Exposure, FlagsSky, Mask
+from skyextract.keywords import Config, Measurement, Weights
+from skyextract.run import Run
+from skyextract.stages.isophotal import combine_flags
+from skyextract.stages.measure import Measured, MeasureInputs, measure
+
+SIGMA, GAIN, SKY = 5.0, 2.0, 200.0
+POSITIONS = frozenset({"X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE"})
+FLUXES = POSITIONS | {
+    "FLUX_ISO", "FLUX_AUTO", "FLUXERR_AUTO", "FLUX_APER", "FLUXERR_APER", "FLUX_RADIUS",
+    "ERRX2WIN_IMAGE", "ERRY2WIN_IMAGE", "KRON_RADIUS", "FLUX_PETRO", "BACKGROUND",
+}  # fmt: skip
+BASIC = replace(
+    Config(),
+    extraction=replace(
+        Config().extraction, filter_name="default", detect_thresh=(2.0,), detect_minarea=5,
+        detect_niter=1,
+    ),
+    measurement=replace(Measurement(), phot_apertures=(8.0, 14.0)),
+)  # fmt: skip
+
+
+def frame(
+    size: int = 400, spacing: float = 40.0, flux: float = 4000.0, seed: int = 1
+) -> tuple[Exposure, np.ndarray, np.ndarray]:
+    """A grid of isolated Gaussian stars (sigma 1.8) with Poisson and sky noise."""
+    rng = np.random.default_rng(seed)
+    nodes = np.arange(spacing / 2, size - spacing / 4, spacing)
+    px, py = (c.ravel() + rng.uniform(-3, 3, c.size) for c in np.meshgrid(nodes, nodes))
+    y, x = np.mgrid[:size, :size].astype(float)
+    signal = np.zeros((size, size))
+    for a, b in zip(px, py, strict=True):
+        u, v = slice(max(int(b) - 15, 0), int(b) + 16), slice(max(int(a) - 15, 0), int(a) + 16)
+        r2 = (x[u, v] - a) ** 2 + (y[u, v] - b) ** 2
+        signal[u, v] += flux / (2 * np.pi * 1.8**2) * np.exp(-r2 / (2 * 1.8**2))
+    image = SKY + rng.normal(0, SIGMA, signal.shape) + rng.poisson(signal * GAIN) / GAIN
+    exposure = Exposure(
+        image.astype(np.float32),
+        np.zeros(image.shape, dtype=np.uint16),
+        detector=Detector(gain=GAIN, saturation=50000.0),
+    )
+    return exposure, px, py
+
+
+def run_measure(
+    exposure: Exposure, wanted: frozenset[str] = FLUXES, config: Config = BASIC,
+    inputs: MeasureInputs | None = None, threads: int = 1, detection: Exposure | None = None,
+) -> Measured:  # fmt: skip
+    run = Run(n_threads=threads)
+    return measure(exposure, config, wanted, inputs or MeasureInputs(), run, detection=detection)
+
+
+def nearest(measured: Measured, px: np.ndarray, py: np.ndarray) -> np.ndarray:
+    """Row of the source nearest to each position, within a pixel."""
+    x, y = measured.sources["X_IMAGE"] - 1.0, measured.sources["Y_IMAGE"] - 1.0
+    distance2 = (px[:, None] - x) ** 2 + (py[:, None] - y) ** 2
+    assert (distance2.min(axis=1) < 1.0).all()
+    return distance2.argmin(axis=1)
+
+
+def width(pulls: np.ndarray) -> float:
+    low, high = np.percentile(pulls, (15.87, 84.13))
+    return float(high - low) / 2.0
+
+
+def test_pulls_of_isolated_stars_have_unit_width() -> None:
+    apertures, positions = [], []
+    for seed in range(6):
+        exposure, px, py = frame(seed=seed)
+        measured = run_measure(exposure)
+        s = measured.sources.take(nearest(measured, px, py))
+        inside = 1.0 - np.exp(-(4.0**2) / (2 * 1.8**2))
+        apertures.append((s["FLUX_APER"][:, 0] - 4000.0 * inside) / s["FLUXERR_APER"][:, 0])
+        for axis, truth in (("X", px), ("Y", py)):
+            error = np.sqrt(s[f"ERR{axis}2WIN_IMAGE"])
+            positions.append((s[f"{axis}WIN_IMAGE"] - 1.0 - truth) / error)
+    assert 0.9 < width(np.concatenate(apertures)) < 1.1
+    assert 0.9 < width(np.concatenate(positions)) < 1.1
+
+
+@pytest.mark.parametrize("kind", ["row", "block"])
+def test_bad_pixels_change_no_source_that_does_not_touch_them(kind: str) -> None:
+    exposure, px, py = frame(flux=20000.0)
+    before = run_measure(exposure)
+    image, mask = exposure.image.copy(), exposure.mask.copy()
+    bad = np.zeros(image.shape, dtype=bool)
+    if kind == "row":
+        bad[203] = True
+    else:
+        bad[150:215, 90:170] = True
+    image[bad] = 0.0
+    mask[bad] = int(Mask.NO_DATA)
+    after = run_measure(replace(exposure, image=image, mask=mask))
+    by, bx = np.nonzero(bad)
+    distance = np.array([np.hypot(bx - a, by - b).min() for a, b in zip(px, py, strict=True)])
+    far = distance > 18.0
+    assert far.sum() > 50
+    rows = nearest(before, px[far], py[far]), nearest(after, px[far], py[far])
+    for name in ("FLUX_APER", "FLUX_AUTO"):
+        old, new = before.sources[name][rows[0]], after.sources[name][rows[1]]
+        assert np.abs(new / old - 1.0).max() < 1e-3, name
+    for name in ("XWIN_IMAGE", "YWIN_IMAGE"):
+        old, new = before.sources[name][rows[0]], after.sources[name][rows[1]]
+        assert np.abs(new - old).max() < 1e-3, name
+    # No phantom: every source is near a star.
+    x, y = after.sources["X_IMAGE"] - 1, after.sources["Y_IMAGE"] - 1
+    near = np.hypot(x[:, None] - px, y[:, None] - py).min(axis=1)
+    assert (near < 4.0).all()
+
+
+def test_a_bad_row_through_a_star_costs_it_little_and_is_flagged() -> None:
+    exposure, px, py = frame()
+    clean = run_measure(exposure)
+    i = 44
+    row = int(np.rint(py[i])) + 2
+    image, mask = exposure.image.copy(), exposure.mask.copy()
+    image[row], mask[row] = 0.0, int(Mask.NO_DATA)
+    measured = run_measure(replace(exposure, image=image, mask=mask))
+    old = clean.sources.take(nearest(clean, px[i : i + 1], py[i : i + 1]))
+    new = measured.sources.take(nearest(measured, px[i : i + 1], py[i : i + 1]))
+    assert new["FLUX_APER"][0, 0] == pytest.approx(old["FLUX_APER"][0, 0], rel=0.05)
+    assert new["FLUX_AUTO"][0] == pytest.approx(old["FLUX_AUTO"][0], rel=0.05)
+    assert new["FLAGS_SKY"][0] & FlagsSky.BAD_PIXEL
+    assert not old["FLAGS_SKY"][0] & FlagsSky.BAD_PIXEL
+
+
+def test_flags_of_saturated_cosmic_and_unknown_noise() -> None:
+    exposure, px, py = frame()
+    peak = float(exposure.image.max())
+    saturated = replace(exposure, detector=Detector(gain=GAIN, saturation=peak - 1e-3))
+    sources = run_measure(saturated).sources
+    assert (sources["FLAGS"] & 4 > 0).sum() == 1
+    mask = exposure.mask.copy()
+    y, x = int(py[5]), int(px[5])
+    mask[y, x] = int(Mask.CR | Mask.INTRP)
+    mask[int(py[6]), int(px[6])] = int(Mask.SAT)
+    measured = run_measure(replace(exposure, mask=mask))
+    rows = nearest(measured, px[5:7], py[5:7])
+    ours = measured.sources["FLAGS_SKY"][rows]
+    assert ours[0] & FlagsSky.COSMIC_RAY
+    assert ours[0] & FlagsSky.BAD_PIXEL
+    assert ours[1] == 0
+    assert measured.sources["FLAGS"][rows[1]] & 4
+    unknown = run_measure(replace(exposure, detector=Detector()))
+    assert (unknown.sources["FLAGS_SKY"] & FlagsSky.NO_VARIANCE > 0).all()
+
+
+def test_threads_do_not_matter_and_inputs_are_left_alone() -> None:
+    exposure, _, _ = frame(size=300)
+    image, mask = exposure.image.copy(), exposure.mask.copy()
+    one, three = run_measure(exposure), run_measure(exposure, threads=3)
+    for name in one.sources:
+        np.testing.assert_array_equal(one.sources[name], three.sources[name])
+    np.testing.assert_array_equal(exposure.image, image)
+    np.testing.assert_array_equal(exposure.mask, mask)
+
+
+def test_only_what_is_wanted_is_there() -> None:
+    exposure, _, _ = frame(size=120)
+    sources = run_measure(exposure, frozenset({"FLUX_AUTO", "MAG_AUTO"})).sources
+    assert set(sources) == {"NUMBER", "FLAGS", "FLAGS_SKY", "FLUX_AUTO"}
+
+
+def test_dual_mode_measures_at_the_detections() -> None:
+    exposure, px, py = frame()
+    other, _, _ = frame(flux=300.0)
+    single, dual = run_measure(exposure), run_measure(other, detection=exposure)
+    assert dual.detections.n == single.detections.n
+    np.testing.assert_array_equal(dual.sources["X_IMAGE"], single.sources["X_IMAGE"])
+    np.testing.assert_array_equal(dual.sources["KRON_RADIUS"], single.sources["KRON_RADIUS"])
+    flux = dual.sources["FLUX_APER"][nearest(dual, px, py), 0]
+    assert np.median(flux) == pytest.approx(300.0 * 0.915, rel=0.1)
+
+
+def test_total_variance_plane_gives_the_errors_of_the_noise_model() -> None:
+    exposure, px, py = frame()
+    plain = run_measure(exposure)
+    signal = np.maximum(exposure.image - SKY, 0.0)
+    variance = (SIGMA**2 + signal / GAIN).astype(np.float32)
+    known = run_measure(replace(exposure, variance=variance))
+    rows = nearest(plain, px, py), nearest(known, px, py)
+    ratio = known.sources["FLUXERR_APER"][rows[1]] / plain.sources["FLUXERR_APER"][rows[0]]
+    assert np.abs(ratio - 1.0).max() < 0.05
+
+
+def test_association_selects_and_renumbers() -> None:
+    exposure, px, py = frame()
+    table = np.column_stack([np.arange(20), px[:20] + 1.2, py[:20] + 1.1, np.arange(20) + 15.0])
+    config = replace(BASIC, assoc=replace(BASIC.assoc, assoc_data=(1, 4)))
+    wanted = POSITIONS | {"VECTOR_ASSOC", "NUMBER_ASSOC"}
+    inputs = MeasureInputs(associates=table)
+    measured = run_measure(exposure, wanted, config, inputs)
+    sources = measured.sources
+    assert sources["NUMBER"].tolist() == list(range(1, 21))
+    assert sorted(sources["VECTOR_ASSOC"][:, 0].astype(int)) == list(range(20))
+    np.testing.assert_allclose(sources["VECTOR_ASSOC"][:, 1], sources["VECTOR_ASSOC"][:, 0] + 15)
+    np.testing.assert_array_equal(measured.detections.x[measured.rows] + 1.0, sources["X_IMAGE"])
+    with pytest.raises(ConfigError, match="ASSOC"):
+        run_measure(exposure, wanted, config, MeasureInputs(associates=table[:, :2]))
+
+
+def test_flag_maps() -> None:
+    exposure, _, _ = frame(size=120)
+    d = run_measure(exposure).detections
+    rng = np.random.default_rng(0)
+    flag_map = rng.integers(0, 9, exposure.shape) * (rng.random(exposure.shape) < 0.5)
+    for kind, combine in (
+        ("OR", np.bitwise_or.reduce), ("AND", np.bitwise_and.reduce), ("MIN", np.min),
+        ("MAX", np.max), ("MOST", lambda v: np.bincount(v).argmax()),
+    ):  # fmt: skip
+        flags, counts = combine_flags(flag_map, kind, d)
+        for i in range(d.n):
+            values = flag_map.ravel()[d.pixel[d.first[i] : d.first[i + 1]]]
+            values = values[values > 0]
+            if kind == "MOST":
+                assert (values == flags[i]).sum() == np.bincount(values).max()
+            else:
+                assert flags[i] == combine(values)
+            expected = values.size if kind in ("OR", "AND") else (values == flags[i]).sum()
+            assert counts[i] == expected
+
+
+def test_weight_counts() -> None:
+    exposure, px, py = frame(size=200)
+    weight = np.full(exposure.shape, 25.0, dtype=np.float32)
+    x, y = int(np.rint(px[3])), int(np.rint(py[3]))
+    weight[y, x + 1] = 1e30
+    mask = np.where(weight > 1e29, np.uint16(Mask.BAD), np.uint16(0))
+    config = replace(BASIC, weights=replace(Weights(), weight_type=("MAP_VAR",)))
+    wanted = POSITIONS | {"NLOWWEIGHT_ISO", "NLOWDWEIGHT_ISO", "FLAGS_WEIGHT"}
+    measured = run_measure(replace(exposure, weight=weight, mask=mask), wanted, config)
+    row = nearest(measured, px[3:4], py[3:4])[0]
+    assert measured.sources["NLOWDWEIGHT_ISO"][row] >= 3
+    assert measured.sources["FLAGS_WEIGHT"][row] & 2
+    assert (measured.sources["FLAGS_WEIGHT"] > 0).sum() == 1
+
+
+@pytest.mark.parametrize("what", ["empty", "constant", "masked", "tiny"])
+def test_frames_without_sources(what: str) -> None:
+    shape = (5, 5) if what == "tiny" else (100, 90)
+    image = np.random.default_rng(5).normal(0, 1, shape).astype(np.float32)
+    mask = np.zeros(shape, dtype=np.uint16)
+    if what == "constant":
+        image[:] = 3.0
+    if what == "masked":
+        image[:], mask[:] = 0.0, int(Mask.NO_DATA)
+    config = replace(BASIC, extraction=replace(BASIC.extraction, detect_thresh=(20.0,)))
+    wanted = FLUXES | {"VIGNET", "FLUX_GROWTH", "CLASS_STAR", "IMAFLAGS_ISO", "FLAGS_WEIGHT"}
+    measured = run_measure(Exposure(image, mask), wanted, config)
+    assert measured.sources.n_rows == 0
+    assert measured.metrics["n_sources"] == 0
+
+
+def test_photographic_fluxes_are_sums_of_intensities() -> None:
+    exposure, px, py = frame(size=160)
+    density = replace(exposure, image=(exposure.image - SKY) / 100.0 + 1.0)
+    config = replace(BASIC, extraction=replace(BASIC.extraction, detect_type="PHOTO"))
+    measured = run_measure(density, config=config)
+    rows = nearest(measured, px, py)
+    gamma = 4.0 / np.log(10.0)
+    pixels = measured.plane.subtracted.astype(float)
+    y, x = np.mgrid[:160, :160]
+    expected = [
+        (gamma * np.expm1(pixels / gamma))[np.hypot(x - a, y - b) < 7.0].sum()
+        for a, b in zip(px, py, strict=True)
+    ]
+    np.testing.assert_allclose(measured.sources["FLUX_APER"][rows, 1], expected, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-GAIN", "4.7"],
+        ["-WEIGHT_TYPE", "BACKGROUND", "-GAIN", "4.7", "-MASK_TYPE", "BLANK"],
+        ["-ANALYSIS_THRESH", "4", "-PHOT_AUTOAPERS", "20,25", "-FILTER", "N", "-CLEAN", "N"],
+    ],
+)
+def test_sextractor_finds_and_measures_the_same(
+    tmp_path: Path, shared_data: Path, options: list[str]
+) -> None:
+    if shutil.which("source-extractor") is None:
+        pytest.skip("source-extractor is not installed")
+    from astropy.io import fits
+
+    configs = shared_data / "sextractor_configs/source-extractor"
+    for name in ("default.sex", "default.conv", "default.nnw"):
+        shutil.copy(configs / name, tmp_path)
+    with fits.open(shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz") as hdus:
+        fits.writeto(tmp_path / "image.fits", hdus[0].data[:700, :900], hdus[0].header)
+    parity = Path(__file__).resolve().parents[2] / "benchmarks/parity.py"
+    names = tmp_path / "parity.param"
+    names.write_text(
+        "NUMBER X_IMAGE Y_IMAGE X2_IMAGE ERRX2_IMAGE FLUX_ISO MAG_ISO MAG_ISOCOR MAG_AUTO "
+        "MAG_PETRO MAG_BEST MAG_APER(3) FLUXERR_APER(3) FLUXERR_AUTO FLUX_RADIUS(2) XWIN_IMAGE "
+        "YWIN_IMAGE X2WIN_IMAGE ERRX2WIN_IMAGE FWHM_IMAGE CLASS_STAR FLAGS".replace(" ", "\n")
+    )
+    done = subprocess.run(
+        [
+            sys.executable, str(parity), "image.fits", "--config", "default.sex", "--limits",
+            "--columns", str(names), "-DETECT_MINAREA", "5", "-PHOT_APERTURES", "5,10,20",
+            "-PHOT_FLUXFRAC", "0.3,0.7", *options,
+        ],
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all limits reached" in done.stdout
