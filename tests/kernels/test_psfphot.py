@@ -77,7 +77,7 @@ def test_one_source_is_the_weighted_least_squares_solution():
     p, p_x, p_y = render(psf, fit.x[0], fit.y[0], n)
     yy, xx = np.indices((n, n))
     # the region is around the given position, where the first visit starts
-    region = (xx - 20) ** 2 + (yy - 20) ** 2 <= (1.25 * 3.5) ** 2
+    region = (xx - 20) ** 2 + (yy - 20) ** 2 <= (1.5 * 3.5) ** 2
     weight = 1 / (noise**2 + fit.flux[0] * p[region] / gain)
     design = np.stack([p[region], fit.flux[0] * p_x[region], fit.flux[0] * p_y[region]], axis=1)
     residual = image[region] - fit.flux[0] * p[region]

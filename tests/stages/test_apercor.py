@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import numba
 import numpy as np
 import pytest
 
@@ -80,6 +81,7 @@ def test_psf_and_apertures_are_brought_to_the_reference_aperture(field):
     assert (corrections.errors < 0.002).all()
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="30 frames need compiled kernels")
 def test_the_stated_error_is_true(field):
     _, clean, x, y, _ = field
     variance, mask = planes(clean)
