@@ -1,0 +1,229 @@
+"""Which magnitude of a reference catalogue belongs to the filter of a frame.
+
+Names of columns as in the archives and VizieR tables of SDSS, PS1, Gaia, 2MASS, APASS and
+Tycho-2; names of filters as cameras write them into headers.  A band is a passband of one
+photometric system: Sloan-like u g r i z y (AB), Johnson-Cousins U B V R I, J H Ks,
+Gaia G BP RP and Tycho BT VT (Vega).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from skyextract.errors import StepError
+
+AB_BANDS = frozenset("ugrizy")
+
+COLORS: dict[str, tuple[str, str]] = {
+    "u": ("u", "g"), "g": ("g", "r"), "r": ("g", "r"), "i": ("r", "i"), "z": ("i", "z"),
+    "y": ("z", "y"), "G": ("BP", "RP"), "BP": ("BP", "RP"), "RP": ("BP", "RP"),
+    "U": ("U", "B"), "B": ("B", "V"), "V": ("B", "V"), "R": ("V", "R"), "I": ("V", "I"),
+    "J": ("J", "Ks"), "H": ("J", "Ks"), "Ks": ("J", "Ks"), "BT": ("BT", "VT"), "VT": ("BT", "VT"),
+}  # fmt: skip
+"""The colour that goes with a band when COLOR_TERM is FIT and no columns are named."""
+
+FILTER_KEYS = (
+    "FILTER", "FILTNAM", "FILTNAME", "FILTERID", "FILTER1", "FILTER2", "FILTER3", "FILTER01",
+    "INSFLNAM", "ESO INS FILT1 NAME", "FILTERS", "BAND", "FILT",
+)  # fmt: skip
+
+_OPEN = re.compile(
+    r"(?i)(|air|blank|clear?|empty|lum(inance)?|l|no(ne)?|open\d*|unknown|no filter|.*-clear)$"
+)
+_COLUMNS: tuple[tuple[str, str, int], ...] = (
+    # pattern of the name, band ({} = the group), rank: the lower is taken
+    (r"psf_?mag_?([ugriz])", "{}", 0),
+    (r"([ugrizy])psfmag", "{}", 0),
+    (r"([grizy])meanpsfmag", "{}", 0),
+    (r"([ugrizy])_?(?:psf)?", "{}", 1),
+    (r"([ugrizy])'?_?mag", "{}", 1),
+    (r"mag_?([ugrizy])", "{}", 1),
+    (r"(?:sdss|ps1?|panstarrs|sloan|apass|decam|lsst)_?([ugrizy])(?:_?mag)?", "{}", 1),
+    (r"model_?mag_?([ugriz])", "{}", 2),
+    (r"([grizy])meankronmag", "{}", 3),
+    (r"([grizy])meanapmag", "{}", 4),
+    (r"phot_g_mean_mag", "G", 0),
+    (r"phot_bp_mean_mag", "BP", 0),
+    (r"phot_rp_mean_mag", "RP", 0),
+    (r"bp_?mag|g_?bp|bp", "BP", 1),
+    (r"rp_?mag|g_?rp|rp", "RP", 1),
+    (r"bt_?mag|bt", "BT", 0),
+    (r"vt_?mag|vt", "VT", 0),
+    (r"([jh])_?m(?:ag)?", "{upper}", 0),
+    (r"k_?s?_?m(?:ag)?|ks", "Ks", 0),
+)
+_CASED: tuple[tuple[str, str, int], ...] = (
+    # These depend on upper and lower case.
+    (r"G_?[Mm]ag|G_?MAG|G", "G", 1),
+    (r"([UBVRI])_?[Mm]ag|([UBVRI])_?MAG|([UBVRI])", "{}", 1),
+    (r"[Mm]ag_?([UBVRI])|MAG_([UBVRI])", "{}", 1),
+    (r"[Johnsn]+_([UBV])(?:_?\w*)", "{}", 1),
+    (r"([JH])", "{}", 1),
+    (r"K", "Ks", 1),
+)
+_FILTERS: tuple[tuple[str, str], ...] = (
+    (r"(?:sdss|sloan|ps1?|des|decam|hsc|lsst|lcogt?|sdt)[-_ .]*([ugrizy])'?(?:p|2)?", "{lower}"),
+    (r"([ugrizy])['_ .-]*(?:sdss|sloan|ps1?|des|decam|hsc|lsst)", "{lower}"),
+    (r"(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)[-_ .]*([ubvri])c?", "{upper}"),
+    (r"([ubvri])[-_ .]*(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)", "{upper}"),
+    (r"(?:2mass|mko)[-_ .]*([jh])", "{upper}"),
+    (r"(?:2mass|mko)[-_ .]*ks?", "Ks"),
+    (r"gaia[-_ .]*g", "G"),
+    (r"gaia[-_ .]*(bp|rp)", "{upper}"),
+)
+_CASED_FILTERS: tuple[tuple[str, str], ...] = (
+    (r"([ugrizy])(?:'|p|2|_?prime|\.?00000|[._]MP\d+|_G\d+|\d)?", "{}"),
+    (r"([UBVRI])[cjkJKC]?", "{}"),
+    (r"([JH])", "{}"),
+    (r"K[s']?|Kshort", "Ks"),
+    (r"(BP|RP|BT|VT)", "{}"),
+)
+
+
+class Cards(Protocol):
+    """A header, or a mapping."""
+
+    def get(self, keyword: str, /) -> object: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Band:
+    """A magnitude column and its passband.
+
+    Attributes
+    ----------
+    key : str
+        Name of the column in the reference catalogue.
+    name : str
+        The band; empty if the column's name does not tell.
+    system : str
+        "AB", "Vega", or empty if unknown.
+    """
+
+    key: str
+    name: str
+    system: str
+
+
+def frame_filter(header: Cards | None) -> str:
+    """Return the name of the filter in a header, empty if there is none in the beam."""
+    for key in FILTER_KEYS:
+        value = header.get(key) if header is not None else None
+        if isinstance(value, str) and not _OPEN.fullmatch(value.strip()):
+            return value.strip()
+    return ""
+
+
+def filter_band(name: str) -> str:
+    """Return the band of a filter's name; empty if it is none of those known.
+
+    A bare G is neither Sloan's g nor Gaia's G for certain, so that it is not known.
+    """
+    text = name.strip()
+    # DECam writes "r DECam SDSS c0002 6415.0 1480.0": letter, camera, and more.
+    words = text.split()
+    for candidate in dict.fromkeys((text, " ".join(words[:2]), *words[:1])):
+        for pattern, band in _FILTERS:
+            if match := re.fullmatch(pattern, candidate, re.IGNORECASE):
+                return _fill(band, match)
+        for pattern, band in _CASED_FILTERS:
+            if match := re.fullmatch(pattern, candidate):
+                return _fill(band, match)
+    return ""
+
+
+def column_bands(names: Iterable[str]) -> dict[str, str]:
+    """Return the band of each magnitude column whose name tells it, by column.
+
+    Upper-case U G R I Z beside each other are Sloan's where nothing of Gaia or Johnson
+    (BP, RP, B, V) stands with them.
+    """
+    names = list(names)
+    bands = {name: _ranked(name)[0] for name in names}
+    upper = {band for band in bands.values() if band in {"G", "U", "R", "I", "B", "V", "BP", "RP"}}
+    shouted = "G" in upper and not upper & {"B", "V", "BP", "RP"} and upper & {"U", "R", "I"}
+    return {
+        name: band.lower() if shouted and band in {"U", "G", "R", "I"} else band
+        for name, band in bands.items()
+        if band
+    }
+
+
+def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
+    """Choose the magnitude column for a frame.
+
+    Parameters
+    ----------
+    filter_name : str
+        The frame's filter, see `frame_filter`.
+    names : iterable of str
+        Magnitude columns of the reference catalogue.
+    key : str
+        PHOTREF_MAG_KEY: the column, whatever the filter; empty to choose by the filter.
+
+    Raises
+    ------
+    StepError
+        The column does not exist, or the filter has none or more than one; lists the choices.
+    """
+    names = list(names)
+    bands = column_bands(names)
+    choices = f"the reference catalogue has: {' '.join(names) or 'no magnitudes'}"
+    if key:
+        found = [name for name in names if name == key] or [
+            name for name in names if name.lower() == key.lower()
+        ]
+        if len(found) != 1:
+            raise StepError(f"no magnitude column {key} (PHOTREF_MAG_KEY); {choices}")
+        return _band(found[0], bands)
+    hint = f"set PHOTREF_MAG_KEY; {choices}"
+    if not filter_name:
+        raise StepError(f"the frame's filter is not known; {hint}")
+    wanted = filter_band(filter_name)
+    if not wanted:
+        raise StepError(f"filter '{filter_name}' is not a known band; {hint}")
+    matching = [name for name in names if bands.get(name) == wanted]
+    if not matching:
+        raise StepError(f"no magnitude for filter '{filter_name}' (band {wanted}); {hint}")
+    best = min(_ranked(name)[1] for name in matching)
+    matching = [name for name in matching if _ranked(name)[1] == best]
+    if len(matching) > 1:
+        raise StepError(f"filter '{filter_name}' could be {' or '.join(matching)}; {hint}")
+    return _band(matching[0], bands)
+
+
+def color_columns(band: str, names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the two columns of the usual colour of a band; None if one is missing."""
+    bands = column_bands(names)
+    pair = []
+    for wanted in COLORS.get(band, ()):
+        found = sorted((_ranked(name)[1], name) for name, b in bands.items() if b == wanted)
+        if not found:
+            return None
+        pair.append(found[0][1])
+    return (pair[0], pair[1]) if pair else None
+
+
+def _band(name: str, bands: Mapping[str, str]) -> Band:
+    band = bands.get(name, "")
+    return Band(name, band, "" if not band else "AB" if band in AB_BANDS else "Vega")
+
+
+def _fill(band: str, match: re.Match[str]) -> str:
+    group = next((g for g in match.groups() if g), "")
+    return band.format(group, upper=group.upper(), lower=group.lower())
+
+
+def _ranked(name: str) -> tuple[str, int]:
+    """Return band and rank of a column's name; empty and 9 if it tells nothing."""
+    for pattern, band, rank in _CASED:
+        if match := re.fullmatch(pattern, name):
+            return _fill(band, match), rank
+    for pattern, band, rank in _COLUMNS:
+        if match := re.fullmatch(pattern, name, re.IGNORECASE):
+            text = _fill(band, match)
+            return (text.lower() if band == "{}" else text), rank
+    return "", 9
