@@ -253,6 +253,36 @@ def apply_normal(
 
 
 @kernel
+def smooth_terms(images: F8, taps: F8, out: F8) -> None:
+    """Convolve each image with the symmetric separable kernel `taps`; zeros beyond the edges.
+
+    Parameters
+    ----------
+    images, out : (n_terms, n, n) float64
+    taps : (2 half + 1,) float64
+    """
+    n_terms, n, _ = images.shape
+    half = taps.shape[0] // 2
+    row = np.empty(n + 2 * half, dtype=np.float64)
+    row[:] = 0.0
+    for k in range(n_terms):
+        for a in range(n):
+            middle = row[half : half + n]
+            middle[:] = 0.0
+            for t in range(max(0, half - a), min(2 * half + 1, n + half - a)):
+                tap = taps[t]
+                line = images[k, a + t - half]
+                for b in range(n):
+                    middle[b] += tap * line[b]
+            out[k, a, :] = 0.0
+            for t in range(2 * half + 1):
+                tap = taps[t]
+                line = row[t : t + n]
+                for b in range(n):
+                    out[k, a, b] += tap * line[b]
+
+
+@kernel
 def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> None:
     """Right side of the normal equations of all stars; added to `out`.
 

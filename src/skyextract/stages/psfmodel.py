@@ -226,7 +226,7 @@ class _Solver:
         blocks = np.zeros((n, n, n_terms, n_terms))
         kernels.diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
         sigma = self.prior_sigma(prior)
-        smooth = _smoothing_matrix(n, CORRELATION * self.fwhm / self.step)
+        taps = _smoothing_taps(CORRELATION * self.fwhm / self.step)
         for k in range(n_terms):
             for m in range(k):
                 blocks[:, :, m, k] = blocks[:, :, k, m]
@@ -236,11 +236,14 @@ class _Solver:
         inverse = np.ascontiguousarray(np.linalg.inv(blocks).transpose(2, 3, 0, 1))
 
         def spread(v: F8) -> F8:
-            out: F8 = np.ascontiguousarray(sigma * (smooth @ v @ smooth))
+            out = np.empty_like(v)
+            kernels.smooth_terms(v, taps, out)
+            out *= sigma
             return out
 
         def gather(v: F8) -> F8:
-            out: F8 = smooth @ (sigma * v) @ smooth
+            out = np.empty_like(v)
+            kernels.smooth_terms(sigma * v, taps, out)
             return out
 
         def data_matrix(v: F8) -> F8:
@@ -281,11 +284,11 @@ class _Solver:
         return sigma
 
 
-def _smoothing_matrix(n: int, length: float) -> F8:
-    """Correlate white noise over `length` samples (Gaussian), keeping its variance."""
-    offset = np.arange(n)[:, None] - np.arange(n)[None, :]
-    matrix = np.exp(-0.5 * (offset / length) ** 2)
-    out: F8 = matrix / math.sqrt(float((matrix[n // 2] ** 2).sum()))
+def _smoothing_taps(length: float) -> F8:
+    """Return a Gaussian kernel that correlates white noise and keeps its variance."""
+    half = max(1, math.ceil(3.0 * length))
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
+    out: F8 = taps / math.sqrt(float((taps**2).sum()))
     return out
 
 
@@ -391,7 +394,7 @@ def build_psf(
             solution = _normalise(solution, step)
     solver.fit(solution)
 
-    basis = _samples(solution)
+    basis = _normalise(_samples(solution), step)
     chi2 = solver.fit_numbers[:, 0] / np.maximum(solver.fit_numbers[:, 1], 1)
     psf = Psf(
         basis=np.ascontiguousarray(basis, dtype=np.float32),

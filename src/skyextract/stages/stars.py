@@ -26,6 +26,10 @@ MAX_PEAKS = 60_000
 MAX_CANDIDATES = 1500
 CHUNK = 64
 
+WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
+"""Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
+much of the expected number comes from the sizes below the window (the rest from above)."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -243,7 +247,7 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
         subset = np.sort(size[snr >= floor])
         if subset.size < 2:
             continue
-        for width in (0.012, 0.025, 0.05):
+        for width, below in WIDTHS:
             # Each source's window, moved to the mean of its members.
             first = np.searchsorted(subset, subset - width)
             last = np.searchsorted(subset, subset + width, side="right")
@@ -252,9 +256,11 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
             inside = _between(subset, centre - width, centre + width)
             smaller = _between(subset, centre - 3 * width, centre - width)
             larger = _between(subset, centre + width, centre + 3 * width)
-            expected = 0.5 * (smaller + larger)
-            # A broad hump of galaxies is curved, too: 30 % of what surrounds is no signal.
-            contrast = (inside - expected) / np.sqrt(expected + 1.0 + (0.3 * expected) ** 2)
+            # Galaxies are larger than stars: what is smaller counts more in a narrow window.
+            # In a wide one that would take the lower edge of their hump for a ridge.
+            expected = below * smaller + (1.0 - below) * larger
+            # The hump is curved, too: a part of what surrounds is no signal.
+            contrast = (inside - expected) / np.sqrt(expected + 1.0 + (0.4 * expected) ** 2)
             top = int(contrast.argmax())
             if contrast[top] > best[0]:
                 best = (float(contrast[top]), float(centre[top]), width)
