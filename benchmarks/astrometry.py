@@ -52,7 +52,9 @@ def detect(image: Floats, threshold: float = 3.0) -> Catalog:
     image = image - background
     found = sep.extract(image, threshold, err=background.globalrms, minarea=5)
     x, y = found["x"], found["y"]
-    radius, _ = sep.flux_radius(image, x, y, 6.0 * found["a"], 0.5, normflux=found["flux"], subpix=5)
+    radius, _ = sep.flux_radius(
+        image, x, y, 6.0 * found["a"], 0.5, normflux=found["flux"], subpix=5
+    )
     xw, yw, _ = sep.winpos(image, x, y, 2.0 / 2.35 * np.maximum(radius, 0.5))
     flux, error, _ = sep.sum_circle(image, x, y, 5.0, err=background.globalrms)
     return Catalog({
@@ -129,7 +131,9 @@ def table_sdss(data: Path, seed: int) -> None:
             reference = read_reference([str(folder / "refcat/sdss_stars_field.ldac")])
             sources = detect(image)
             if have_scamp:
-                sources = sextracted(path, data / "sextractor_configs/source-extractor", Path(name), band)
+                sources = sextracted(
+                    path, data / "sextractor_configs/source-extractor", Path(name), band
+                )
             solve(sources, header, image.shape, reference)
             result, seconds = solve(sources, header, image.shape, reference)
             solved[band] = result
@@ -210,7 +214,11 @@ def simulated(rng: np.random.Generator) -> tuple[Catalog, dict[str, Any], RefCat
     ra0, dec0 = rng.uniform(0.0, 360.0), math.degrees(math.asin(rng.uniform(-1.0, 1.0)))
     half, middle = 0.5 * n_pixels, 0.5 * (n_pixels - 1)
     turn = rng.uniform(0.0, 2.0 * np.pi)
-    cd = scale / 3600.0 * np.array([[-math.cos(turn), math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    cd = (
+        scale
+        / 3600.0
+        * np.array([[-math.cos(turn), math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    )
     order = [p + q for p, q in exponents(3)]
     bend = np.where(np.array(order) >= 2, rng.normal(0.0, 1.0, (2, len(order))), 0.0)
     # A radial term as a lens has it, and random second and third orders.
@@ -219,7 +227,10 @@ def simulated(rng: np.random.Generator) -> tuple[Catalog, dict[str, Any], RefCat
     bend[1, 7] += 2.0
     bend[1, 9] += 2.0
     unit = Plate(0.0, 0.0, middle, middle, half, bend)
-    corner = np.array([0.0, n_pixels - 1.0, 0.0, n_pixels - 1.0]), np.array([0.0, 0.0, n_pixels - 1.0, n_pixels - 1.0])
+    corner = (
+        np.array([0.0, n_pixels - 1.0, 0.0, n_pixels - 1.0]),
+        np.array([0.0, 0.0, n_pixels - 1.0, n_pixels - 1.0]),
+    )
     bend *= 20.0 / np.hypot(*unit.to_plane(*corner)).max()
     bend[:, 1:3] = half * np.eye(2)
     truth = Plate(ra0, dec0, middle, middle, half, cd @ bend)
@@ -232,7 +243,9 @@ def simulated(rng: np.random.Generator) -> tuple[Catalog, dict[str, Any], RefCat
     wide = 1.4
     n_false = int(keep.sum())
     fx, fy = rng.uniform(middle - wide * half, middle + wide * half, (2, int(n_false * wide**2)))
-    linear = dataclasses.replace(truth, coefficients=np.where(np.array(order) <= 1, truth.coefficients, 0.0))
+    linear = dataclasses.replace(
+        truth, coefficients=np.where(np.array(order) <= 1, truth.coefficients, 0.0)
+    )
     false_ra, false_dec = linear.to_sky(fx, fy)
     false_mag = 20.0 + 2.0 * np.log10(rng.uniform(1e-3, 1.0, len(fx)))
     reference = RefCatalog.from_arrays(
@@ -307,10 +320,14 @@ def table_false_positives(data: Path, seed: int, n_trials: int = 1000) -> None:
         frames.append((f"sdss {band}", detect(image), header, image.shape, reference, {}))
     image, header = read_image(data / "no_wcs/sdss_r4192_nowcs.fits.gz")
     reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key="r")
-    frames.append(("no wcs", detect(image), header, image.shape, reference, {"position_maxerr": 15.0}))
+    frames.append(
+        ("no wcs", detect(image), header, image.shape, reference, {"position_maxerr": 15.0})
+    )
     image, header = read_image(data / "panoptes/unsolved.fits")
     reference = read_reference([str(data / "panoptes/tycho2_panoptes.fits")])
-    frames.append(("panoptes", detect(image), header, image.shape, reference, {"position_maxerr": 120.0}))
+    frames.append(
+        ("panoptes", detect(image), header, image.shape, reference, {"position_maxerr": 120.0})
+    )
     gaia = read_reference([str(data / "decam_tpv/gaia/chunk-05483.fits")])
     kinds = ("shuffled", "other field", "random", "same density", "shifted")
     accepted: dict[str, int] = dict.fromkeys(kinds, 0)
@@ -321,7 +338,11 @@ def table_false_positives(data: Path, seed: int, n_trials: int = 1000) -> None:
         label, sources, header, shape, true, settings = frames[
             rng.choice(len(frames), p=[0.25, 0.25, 0.25, 0.125, 0.125])
         ]
-        kind = kinds[trial % 10 // 2] if trial % 10 < 6 else ("same density" if trial % 10 < 8 else "shifted")
+        kind = (
+            kinds[trial % 10 // 2]
+            if trial % 10 < 6
+            else ("same density" if trial % 10 < 8 else "shifted")
+        )
         reference = wrong(kind, true, gaia, header, label, settings, rng)
         result, took = solve(sources, header, shape, reference, **settings)
         seconds += took
@@ -349,7 +370,10 @@ def wrong(
         ra = rng.uniform(true.ra.min(), true.ra.max(), m)
         return RefCatalog.from_arrays(ra, rng.uniform(true.dec.min(), true.dec.max(), m))
     if kind == "same density":
-        ra, dec = rng.uniform(true.ra.min(), true.ra.max(), n), rng.uniform(true.dec.min(), true.dec.max(), n)
+        ra, dec = (
+            rng.uniform(true.ra.min(), true.ra.max(), n),
+            rng.uniform(true.dec.min(), true.dec.max(), n),
+        )
         return RefCatalog.from_arrays(ra, dec, true.mag)
     if kind == "other field":
         # Gaia stars of another place, moved here, turned and stretched to cover the field.
@@ -368,7 +392,9 @@ def wrong(
         # The pointing itself is off by 1.17, 1.57 deg: shift further in the same direction.
         east, north = ((2, 0), (0, 2), (2, 2), (2, 0))[way]
     dec = true.dec + north * limit
-    return RefCatalog.from_arrays(true.ra + east * limit / np.cos(np.deg2rad(true.dec)), dec, true.mag)
+    return RefCatalog.from_arrays(
+        true.ra + east * limit / np.cos(np.deg2rad(true.dec)), dec, true.mag
+    )
 
 
 # --- Proper motion, speed -----------------------------------------------------------------------
@@ -414,7 +440,9 @@ def table_scale(data: Path, seed: int) -> None:
     n_pixels, scale = 4096, 0.5
     middle, half = 0.5 * (n_pixels - 1), 0.5 * n_pixels
     step = half * scale / 3600.0
-    truth = Plate(200.0, -45.0, middle, middle, half, step * np.array([[0.0, -0.8, 0.6], [0.0, 0.6, 0.8]]))
+    truth = Plate(
+        200.0, -45.0, middle, middle, half, step * np.array([[0.0, -0.8, 0.6], [0.0, 0.6, 0.8]])
+    )
     wide = half * math.sqrt(10.0)
     x, y = rng.uniform(middle - wide, middle + wide, (2, 50_000))
     ra, dec = truth.to_sky(x, y)

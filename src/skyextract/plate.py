@@ -177,6 +177,7 @@ class Plate:
             "CRPIX1": self.x0 + 1.0, "CRPIX2": self.y0 + 1.0,
             "CD1_1": float(self.matrix[0, 0]), "CD1_2": float(self.matrix[0, 1]),
             "CD2_1": float(self.matrix[1, 0]), "CD2_2": float(self.matrix[1, 1]),
+            "LONPOLE": 180.0,  # the default is another one at a pole
             "RADESYS": "ICRS", "EQUINOX": 2000.0,
         }  # fmt: skip
         if kind == "TAN-SIP":

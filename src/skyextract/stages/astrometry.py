@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skyextract.catalog import Catalog
 from skyextract.kernels.match import mutual_nearest
 from skyextract.keywords import Astrometry as AstrometryConfig
-from skyextract.plate import Plate, gnomonic, plate_of
+from skyextract.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.refcatalog import RefCatalog
 from skyextract.run import Run
 from skyextract.stages.matching import N_DEPTHS, Field, Rough, make_fields, search
@@ -369,14 +369,22 @@ def _turn(plate: Plate, start: Start) -> float:
     """Angle in radians between the plate and the expected one; pi if none is expected."""
     if start.angle >= math.pi and start.wcs is None:
         return math.pi
+    # Both in one tangent plane: near a pole, north means nothing.
+    x0, y0 = start.centre
+    step = 0.25 * min(start.shape)
+    x, y = np.array([x0, x0 + step, x0]), np.array([y0, y0, y0 + step])
     if start.wcs is None:
-        expected = np.array([[-1.0, 0.0], [0.0, 1.0]])
+        unit = start.scales[0] / ARCSEC
+        wx, wy = (v * unit for v in start.expected(x, y))
+        sky = stereographic_inverse(wx, wy, start.ra, start.dec)
     else:
-        expected = plate_of(start.wcs.to_j2000, start.shape, 3)[0].matrix
-    matrix = plate.matrix
-    if np.linalg.det(matrix) * np.linalg.det(expected) < 0.0:
+        sky = start.wcs.to_j2000(x, y)
+    xi, eta = gnomonic(*sky, plate.ra0, plate.dec0)
+    expected = np.array([[xi[1] - xi[0], xi[2] - xi[0]], [eta[1] - eta[0], eta[2] - eta[0]]])
+    fitted = plate.matrix
+    if np.linalg.det(fitted) * np.linalg.det(expected) < 0.0:
         expected = expected * np.array([[-1.0], [1.0]])
-    turn = matrix @ np.linalg.inv(expected)
+    turn = fitted @ np.linalg.inv(expected)
     return abs(math.atan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1]))
 
 
