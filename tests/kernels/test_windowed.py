@@ -7,6 +7,7 @@ import pytest
 import sep
 
 from skyextract.kernels import windowed as k
+from skyextract.kernels.fluxradius import N_BINS, growth_curves
 
 N = 64
 PLANE = np.zeros((1, 1), dtype=np.float32)
@@ -26,11 +27,11 @@ def stars() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def growth(image, px, py, a, total, fractions, *, whole=False):
     n = px.size
     out = (
-        np.zeros((n, len(fractions))), np.zeros(n), np.zeros((n if whole else 0, k.N_BINS)),
+        np.zeros((n, len(fractions))), np.zeros(n), np.zeros((n if whole else 0, N_BINS)),
         np.zeros(n), np.zeros(n, dtype=np.int32),
     )  # fmt: skip
     labels = np.zeros(image.shape, dtype=np.int32)
-    k.growth_curves(image, labels, 0, px, py, a, 0.0, total, np.array(fractions), whole, 0, n, *out)
+    growth_curves(image, labels, 0, px, py, a, 0.0, total, np.array(fractions), whole, 0, n, *out)
     return out
 
 

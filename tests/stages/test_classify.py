@@ -38,5 +38,5 @@ def test_evaluation_equals_a_plain_loop() -> None:
 
 @pytest.mark.parametrize("text", ["", "hello", "NNW\n", "NNW\n3 10 10 1\n1 2 3", "NNW\n2 x y"])
 def test_other_files_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="default.nnw"):
+    with pytest.raises(ConfigError, match=r"default\.nnw"):
         parse_network(text, "default.nnw")

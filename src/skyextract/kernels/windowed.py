@@ -1,10 +1,8 @@
-"""Growth curves, and Gaussian-windowed positions, moments and fluxes.
+"""Gaussian-windowed positions, moments and fluxes.
 
-Definitions as in the SExtractor manual, chapters "Photometry" (FLUX_RADIUS) and "Windowed
-parameters": the window is a Gaussian whose FWHM is the diameter of the circle that holds
-half of FLUX_AUTO, cut at 4 sigma.
-
-Conventions as in `skyextract.kernels.aperture`.
+Definitions as in the SExtractor manual, chapter "Windowed parameters": the window is a
+Gaussian whose FWHM is the diameter of the circle that holds half of FLUX_AUTO, cut at
+4 sigma.  Conventions as in `skyextract.kernels.aperture`.
 """
 
 from __future__ import annotations
@@ -16,22 +14,16 @@ import numpy as np
 
 from skyextract.kernels.jit import kernel
 
-N_BINS = 64
-"""Samples of a growth curve."""
-
 APERTURE_PROBLEM = 16
 TOUCHES_BAD = 4096
 
 _UNCLAIMED = -math.inf
-_SUBPIXELS = 5
-_REACH = 6.0
-_LEAST_HALF_LIGHT = 0.5
-
 _WINDOW_ITERATIONS = 16
 _WINDOW_RADIUS = 4.0
 _WINDOW_SUBPIXELS = 11
 _WINDOW_STEP = 1e-4
 _WINDOW_FACTOR = 2.0
+_LARGE_WINDOW = 6.0
 _PIXEL_VARIANCE = 1.0 / 12.0
 
 
@@ -70,152 +62,6 @@ def _pixel(
 
 
 @kernel
-def _add_ring(
-    pixels: Any, labels: Any, variance: Any, mask: int, source: int, mx: float, my: float,
-    inner: float, outer: float, density: float, margin: float, curve: Any,
-) -> Any:  # fmt: skip
-    """Add the pixels with centres at radii [inner, outer) to the bins of `curve`."""
-    height, width = pixels.shape
-    sub = 1.0 / _SUBPIXELS
-    start = 0.5 * (sub - 1.0)
-    step = 1.0 / density
-    n_bins = curve.size
-    touched = 0
-    inner2 = inner * inner
-    outer2 = outer * outer
-    for py in range(max(int(my - outer + 0.499999), 0), min(int(my + outer + 1.499999), height)):
-        dy = py - my
-        room = outer2 - dy * dy
-        if room <= 0.0:
-            continue
-        half = math.sqrt(room)
-        for px in range(max(math.ceil(mx - half), 0), min(math.floor(mx + half) + 1, width)):
-            dx = px - mx
-            r2 = dx * dx + dy * dy
-            if r2 < inner2 or r2 >= outer2:
-                continue
-            value, _, state = _pixel(
-                pixels, labels, variance, False, 0.0, mask, source, px, py, mx, my
-            )
-            if state == 2:
-                touched = 1
-            if value == 0.0:
-                continue
-            radius = math.sqrt(r2)
-            offset = radius - step * math.floor(radius * density)
-            if margin <= offset <= step - margin:
-                j = int(radius * density)
-                if j < n_bins:
-                    curve[j] += value
-                continue
-            value *= sub * sub
-            for sy in range(_SUBPIXELS):
-                dys = dy + start + sy * sub
-                for sx in range(_SUBPIXELS):
-                    dxs = dx + start + sx * sub
-                    j = int(math.sqrt(dxs * dxs + dys * dys) * density)
-                    if j < n_bins:
-                        curve[j] += value
-    return touched
-
-
-@kernel
-def _crossing(curve: Any, n: int, target: float) -> float:
-    """Return the radius, in bins, where the cumulative curve reaches `target`; -1: not in n."""
-    last = curve.size - 2
-    i = 0
-    while i < n and i <= last and curve[i] < target:
-        i += 1
-    if i >= n and n <= last:
-        return -1.0
-    if i == 0:
-        return target / curve[0] if curve[0] != 0.0 else 0.0
-    k = min(i, last)
-    rise = curve[k] - curve[k - 1]
-    return i + (target - curve[k - 1]) / rise if rise != 0.0 else float(i)
-
-
-@kernel
-def growth_curves(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, a: Any, aperture: float, total: Any,
-    fractions: Any, whole: bool, first: int, last: int, radii: Any, half_light: Any,
-    curves: Any, reach: Any, flags: Any,
-) -> None:  # fmt: skip
-    """Build growth curves and find the radii that hold fractions of the flux.
-
-    A curve has 64 samples out to 6 times `a` (or the radius `aperture`, if larger), every
-    pixel split into 5 x 5.  Only as much of it as the radii need is computed, unless
-    `whole`.
-
-    Parameters
-    ----------
-    a : (n,) float64
-        Semi-major axes in pixels.
-    total : (n,) float64
-        FLUX_AUTO.
-    fractions : (k,) float64
-    radii : (n, k) float64
-        Output, FLUX_RADIUS in pixels.
-    half_light : (n,) float64
-        Output: the half-light radius for the window, at least 0.5 pixel.
-    curves : (n, 64) float64, or (0, 64)
-        Output: cumulative flux, if `whole`.
-    reach : (n,) float64
-        Output: radius of the last sample in pixels.
-    """
-    height, width = pixels.shape
-    curve = np.zeros(N_BINS)
-    sums = np.zeros(N_BINS)
-    stages = np.array([0.35, 0.65, 1.0])
-    dummy = np.zeros((1, 1), dtype=np.float32)
-    for i in range(first, last):
-        mx, my = x[i], y[i]
-        limit = max(_REACH * a[i], aperture)
-        density = N_BINS / limit
-        reach[i] = limit
-        outside = limit + 1.5
-        if (
-            int(mx - outside + 0.499999) < 0
-            or int(mx + outside + 1.499999) > width
-            or int(my - outside + 0.499999) < 0
-            or int(my + outside + 1.499999) > height
-        ):
-            flags[i] |= APERTURE_PROBLEM
-        curve[:] = 0.0
-        inner = 0.0
-        half = -1.0
-        for stage in range(stages.size):
-            if whole and stage < stages.size - 1:
-                continue
-            outer = outside if stage == stages.size - 1 else stages[stage] * limit
-            if _add_ring(
-                pixels, labels, dummy, mask, i + 1, mx, my, inner, outer, density, 0.75, curve
-            ):
-                flags[i] |= TOUCHES_BAD
-            inner = outer
-            # A bin is complete when no pixel farther out can reach into it.
-            n = N_BINS
-            if stage < stages.size - 1:
-                n = max(int((outer - 0.75) * density), 0)
-            running = 0.0
-            for j in range(n):
-                running += curve[j]
-                sums[j] = running
-            found = True
-            for k in range(fractions.size):
-                radius = _crossing(sums, n, fractions[k] * total[i])
-                if radius == -1.0:
-                    found = False
-                radii[i, k] = min(radius / density, limit)
-            half = _crossing(sums, n, 0.5 * total[i])
-            if found and half != -1.0:
-                break
-        half_light[i] = max(min(abs(half) / density, limit), _LEAST_HALF_LIGHT)
-        if whole:
-            curves[i, :] = sums
-
-
-@kernel
 def _coverage(dx: float, dy: float, radius2: float) -> float:
     """Return the fraction of the pixel's subpixels whose centres lie in the circle."""
     step = 1.0 / _WINDOW_SUBPIXELS
@@ -231,6 +77,60 @@ def _coverage(dx: float, dy: float, radius2: float) -> float:
             if high >= low:
                 count += high - low + 1
     return count * step * step
+
+
+@kernel
+def _offset(
+    pixels: Any, labels: Any, mask: int, source: int, mx: float, my: float, radius: float,
+    sharp: float, column: Any,
+) -> Any:  # fmt: skip
+    """Return the windowed flux and its mean offsets in x and y from (mx, my).
+
+    The window's edge is sharp to 11 subpixels where it matters, for small windows; in large
+    ones a pixel there weighs a thousandth of a central one, and a linear ramp will do.
+    """
+    height, width = pixels.shape
+    radius2 = radius * radius
+    inner2 = max(radius - 0.75, 0.0) ** 2
+    outer2 = (radius + 0.75) ** 2
+    xmin = max(int(mx - radius + 0.499999), 0)
+    xmax = min(int(mx + radius + 1.499999), width)
+    ymin = max(int(my - radius + 0.499999), 0)
+    ymax = min(int(my + radius + 1.499999), height)
+    for px in range(xmin, xmax):
+        column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
+    total = sx = sy = 0.0
+    for py in range(ymin, ymax):
+        dy = py - my
+        room = outer2 - dy * dy
+        if room <= 0.0:
+            continue
+        half = math.sqrt(room)
+        row = row_x = 0.0
+        for px in range(max(xmin, math.ceil(mx - half)), min(xmax, math.floor(mx + half) + 1)):
+            dx = px - mx
+            value = np.float64(pixels[py, px])
+            label = labels[py, px]
+            if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != source):
+                value, _, _ = _pixel(
+                    pixels, labels, pixels, False, 0.0, mask, source, px, py, mx, my
+                )
+            weight = column[px - xmin]
+            r2 = dx * dx + dy * dy
+            if r2 > inner2:
+                if radius < _LARGE_WINDOW:
+                    weight *= _coverage(dx, dy, radius2)
+                else:
+                    weight *= min(max(0.5 + radius - math.sqrt(r2), 0.0), 1.0)
+            row += weight * value
+            row_x += weight * value * dx
+        light = math.exp(-sharp * dy * dy)
+        total += light * row
+        sx += light * row_x
+        sy += light * row * dy
+    if total > 0.0:
+        return total, sx / total, sy / total
+    return total, 0.0, 0.0
 
 
 @kernel
@@ -271,63 +171,24 @@ def windowed(
         inner2 = inner * inner
         outer2 = (radius + 0.75) * (radius + 0.75)
         mx, my = x[i], y[i]
-        total = sx = sy = x2 = y2 = xy = 0.0
-        noise = ex2 = ey2 = exy = 0.0
-        step = 0
         n_columns = int(2.0 * radius) + 4
         if column.size < n_columns:
             column = np.empty(n_columns)
+        step = 0
         while step < _WINDOW_ITERATIONS:
             step += 1
-            xmin = int(mx - radius + 0.499999)
-            xmax = int(mx + radius + 1.499999)
-            ymin = int(my - radius + 0.499999)
-            ymax = int(my + radius + 1.499999)
-            if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
+            # The sums below are those around the last position but one, as in SExtractor.
+            last_x, last_y = mx, my
+            if (
+                int(mx - radius + 0.499999) < 0
+                or int(mx + radius + 1.499999) > width
+                or int(my - radius + 0.499999) < 0
+                or int(my + radius + 1.499999) > height
+            ):
                 flags[i] |= APERTURE_PROBLEM
-                xmin, xmax = max(xmin, 0), min(xmax, width)
-                ymin, ymax = max(ymin, 0), min(ymax, height)
-            for px in range(xmin, xmax):
-                column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
-            total = sx = sy = x2 = y2 = xy = 0.0
-            noise = ex2 = ey2 = exy = 0.0
-            for py in range(ymin, ymax):
-                dy = py - my
-                row = math.exp(-sharp * dy * dy)
-                for px in range(xmin, xmax):
-                    dx = px - mx
-                    r2 = dx * dx + dy * dy
-                    if r2 >= outer2:
-                        continue
-                    weight = row * column[px - xmin]
-                    if r2 > inner2:
-                        weight *= _coverage(dx, dy, radius2)
-                    value, var, state = _pixel(
-                        pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
-                    )
-                    if state == 2 and weight > 0.0:
-                        flags[i] |= TOUCHES_BAD
-                    light = weight * value
-                    total += light
-                    sx += light * dx
-                    sy += light * dy
-                    x2 += light * dx * dx
-                    y2 += light * dy * dy
-                    xy += light * dx * dy
-                    if gain > 0.0 and value > 0.0:
-                        if weight_gain:
-                            var += value / gain * var / noise2
-                        else:
-                            var += value / gain
-                    error = weight * weight * var
-                    noise += error
-                    ex2 += error * (dx * dx + _PIXEL_VARIANCE)
-                    ey2 += error * (dy * dy + _PIXEL_VARIANCE)
-                    exy += error * dx * dy
+            total, sx, sy = _offset(pixels, labels, mask, i + 1, mx, my, radius, sharp, column)
             if not total > 0.0:
                 break
-            sx /= total
-            sy /= total
             mx += sx * _WINDOW_FACTOR
             my += sy * _WINDOW_FACTOR
             if sx * sx + sy * sy < _WINDOW_STEP * _WINDOW_STEP:
@@ -336,6 +197,50 @@ def windowed(
                 break
         else:
             step = _WINDOW_ITERATIONS + 1
+        xmin = max(int(last_x - radius + 0.499999), 0)
+        xmax = min(int(last_x + radius + 1.499999), width)
+        ymin = max(int(last_y - radius + 0.499999), 0)
+        ymax = min(int(last_y + radius + 1.499999), height)
+        for px in range(xmin, xmax):
+            column[px - xmin] = math.exp(-sharp * (px - last_x) * (px - last_x))
+        total = sx = sy = x2 = y2 = xy = 0.0
+        noise = ex2 = ey2 = exy = 0.0
+        for py in range(ymin, ymax):
+            dy = py - last_y
+            row = math.exp(-sharp * dy * dy)
+            for px in range(xmin, xmax):
+                dx = px - last_x
+                r2 = dx * dx + dy * dy
+                if r2 >= outer2:
+                    continue
+                weight = row * column[px - xmin]
+                if r2 > inner2:
+                    weight *= _coverage(dx, dy, radius2)
+                value, var, state = _pixel(
+                    pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, last_x, last_y
+                )
+                if state == 2 and weight > 0.0:
+                    flags[i] |= TOUCHES_BAD
+                light = weight * value
+                total += light
+                sx += light * dx
+                sy += light * dy
+                x2 += light * dx * dx
+                y2 += light * dy * dy
+                xy += light * dx * dy
+                if gain > 0.0 and value > 0.0:
+                    if weight_gain:
+                        var += value / gain * var / noise2
+                    else:
+                        var += value / gain
+                error = weight * weight * var
+                noise += error
+                ex2 += error * (dx * dx + _PIXEL_VARIANCE)
+                ey2 += error * (dy * dy + _PIXEL_VARIANCE)
+                exy += error * dx * dy
+        if total > 0.0:
+            sx /= total
+            sy /= total
         status = 0 if total > 0.0 else 4
         if total != 0.0:
             x2 = x2 / total - sx * sx

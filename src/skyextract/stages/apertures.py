@@ -14,7 +14,8 @@ from skyextract.kernels.aperture import (
     kron_radii,
     petrosian_radii,
 )
-from skyextract.kernels.windowed import N_BINS, growth_curves, windowed
+from skyextract.kernels.fluxradius import N_BINS, growth_curves
+from skyextract.kernels.windowed import windowed
 from skyextract.stages.frame import in_chunks
 
 if TYPE_CHECKING:

@@ -1,0 +1,205 @@
+"""Growth curves and the radii that hold given fractions of the flux.
+
+As in the SExtractor manual, chapter "Photometry" (FLUX_RADIUS).  Conventions as in
+`skyextract.kernels.aperture`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from skyextract.kernels.jit import kernel
+
+N_BINS = 64
+"""Samples of a growth curve."""
+
+APERTURE_PROBLEM = 16
+TOUCHES_BAD = 4096
+
+_UNCLAIMED = -math.inf
+_SUBPIXELS = 5
+_REACH = 6.0
+_LEAST_HALF_LIGHT = 0.5
+
+
+@kernel
+def _pixel(
+    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, mask: int,
+    source: int, x: int, y: int, mx: float, my: float,
+) -> Any:  # fmt: skip
+    """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
+    value = np.float64(pixels[y, x])
+    state = 0
+    if not value > _UNCLAIMED:
+        state = 2 if value != value else 1
+    elif mask > 0:
+        label = labels[y, x]
+        if label > 0 and label != source:
+            state = 1
+    var = noise2
+    if state == 0:
+        if mapped:
+            var = np.float64(variance[y, x])
+        return value, var, state
+    if mask == 2:
+        x = int(2.0 * mx + 0.49999 - x)
+        y = int(2.0 * my + 0.49999 - y)
+        if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
+            value = np.float64(pixels[y, x])
+            label = labels[y, x]
+            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
+                if mapped:
+                    var = np.float64(variance[y, x])
+                return value, var, state
+    if mapped:
+        var = 0.0
+    return 0.0, var, state
+
+
+@kernel
+def _add_ring(
+    pixels: Any, labels: Any, variance: Any, mask: int, source: int, mx: float, my: float,
+    inner: float, outer: float, density: float, margin: float, curve: Any,
+) -> Any:  # fmt: skip
+    """Add the pixels with centres at radii [inner, outer) to the bins of `curve`."""
+    height, width = pixels.shape
+    sub = 1.0 / _SUBPIXELS
+    start = 0.5 * (sub - 1.0)
+    step = 1.0 / density
+    n_bins = curve.size
+    touched = 0
+    inner2 = inner * inner
+    outer2 = outer * outer
+    for py in range(max(int(my - outer + 0.499999), 0), min(int(my + outer + 1.499999), height)):
+        dy = py - my
+        room = outer2 - dy * dy
+        if room <= 0.0:
+            continue
+        half = math.sqrt(room)
+        for px in range(max(math.ceil(mx - half), 0), min(math.floor(mx + half) + 1, width)):
+            dx = px - mx
+            r2 = dx * dx + dy * dy
+            if r2 < inner2 or r2 >= outer2:
+                continue
+            value, _, state = _pixel(
+                pixels, labels, variance, False, 0.0, mask, source, px, py, mx, my
+            )
+            if state == 2:
+                touched = 1
+            if value == 0.0:
+                continue
+            radius = math.sqrt(r2)
+            offset = radius - step * math.floor(radius * density)
+            if margin <= offset <= step - margin:
+                j = int(radius * density)
+                if j < n_bins:
+                    curve[j] += value
+                continue
+            value *= sub * sub
+            for sy in range(_SUBPIXELS):
+                dys = dy + start + sy * sub
+                for sx in range(_SUBPIXELS):
+                    dxs = dx + start + sx * sub
+                    j = int(math.sqrt(dxs * dxs + dys * dys) * density)
+                    if j < n_bins:
+                        curve[j] += value
+    return touched
+
+
+@kernel
+def _crossing(curve: Any, n: int, target: float) -> float:
+    """Return the radius, in bins, where the cumulative curve reaches `target`; -1: not in n."""
+    last = curve.size - 2
+    i = 0
+    while i < n and i <= last and curve[i] < target:
+        i += 1
+    if i >= n and n <= last:
+        return -1.0
+    if i == 0:
+        return target / curve[0] if curve[0] != 0.0 else 0.0
+    k = min(i, last)
+    rise = curve[k] - curve[k - 1]
+    return i + (target - curve[k - 1]) / rise if rise != 0.0 else float(i)
+
+
+@kernel
+def growth_curves(
+    pixels: Any, labels: Any, mask: int, x: Any, y: Any, a: Any, aperture: float, total: Any,
+    fractions: Any, whole: bool, first: int, last: int, radii: Any, half_light: Any,
+    curves: Any, reach: Any, flags: Any,
+) -> None:  # fmt: skip
+    """Build growth curves and find the radii that hold fractions of the flux.
+
+    A curve has 64 samples out to 6 times `a` (or the radius `aperture`, if larger), every
+    pixel split into 5 x 5.  Only as much of it as the radii need is computed, unless
+    `whole`.
+
+    Parameters
+    ----------
+    a : (n,) float64
+        Semi-major axes in pixels.
+    total : (n,) float64
+        FLUX_AUTO.
+    fractions : (k,) float64
+    radii : (n, k) float64
+        Output, FLUX_RADIUS in pixels.
+    half_light : (n,) float64
+        Output: the half-light radius for the window, at least 0.5 pixel.
+    curves : (n, 64) float64, or (0, 64)
+        Output: cumulative flux, if `whole`.
+    reach : (n,) float64
+        Output: radius of the last sample in pixels.
+    """
+    height, width = pixels.shape
+    curve = np.zeros(N_BINS)
+    sums = np.zeros(N_BINS)
+    stages = np.array([0.35, 0.65, 1.0])
+    dummy = np.zeros((1, 1), dtype=np.float32)
+    for i in range(first, last):
+        mx, my = x[i], y[i]
+        limit = max(_REACH * a[i], aperture)
+        density = N_BINS / limit
+        reach[i] = limit
+        outside = limit + 1.5
+        if (
+            int(mx - outside + 0.499999) < 0
+            or int(mx + outside + 1.499999) > width
+            or int(my - outside + 0.499999) < 0
+            or int(my + outside + 1.499999) > height
+        ):
+            flags[i] |= APERTURE_PROBLEM
+        curve[:] = 0.0
+        inner = 0.0
+        half = -1.0
+        for stage in range(stages.size):
+            if whole and stage < stages.size - 1:
+                continue
+            outer = outside if stage == stages.size - 1 else stages[stage] * limit
+            if _add_ring(
+                pixels, labels, dummy, mask, i + 1, mx, my, inner, outer, density, 0.75, curve
+            ):
+                flags[i] |= TOUCHES_BAD
+            inner = outer
+            # A bin is complete when no pixel farther out can reach into it.
+            n = N_BINS
+            if stage < stages.size - 1:
+                n = max(int((outer - 0.75) * density), 0)
+            running = 0.0
+            for j in range(n):
+                running += curve[j]
+                sums[j] = running
+            found = True
+            for k in range(fractions.size):
+                radius = _crossing(sums, n, fractions[k] * total[i])
+                if radius == -1.0:
+                    found = False
+                radii[i, k] = min(radius / density, limit)
+            half = _crossing(sums, n, 0.5 * total[i])
+            if found and half != -1.0:
+                break
+        half_light[i] = max(min(abs(half) / density, limit), _LEAST_HALF_LIGHT)
+        if whole:
+            curves[i, :] = sums
