@@ -39,7 +39,10 @@ _6 = np.float32(6.0)
 
 @kernel
 def _moments(values: F4, n: int, low: float, high: float) -> tuple[int, float, float]:
-    """Return number, mean and standard deviation of the values in [low, high]."""
+    """Return number, mean and standard deviation of the values in [low, high].
+
+    With NaN or inf among the values only the number is right.
+    """
     count = 0
     s = 0.0
     ss = 0.0
@@ -258,6 +261,7 @@ def mesh_statistics(
                 n = good_n
                 if n == 0 or n < (y1 - y0) * (x1 - x0) * _MIN_GOOD_FRACTION:
                     continue
+                count, mean, sigma = _moments(values, n, -huge, huge)
             low = np.float32(mean - _CUT_SIGMA * sigma)
             high = np.float32(mean + _CUT_SIGMA * sigma)
             count, mean, sigma = _moments(values, n, np.float64(low), np.float64(high))

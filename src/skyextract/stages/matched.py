@@ -22,8 +22,9 @@ _NO_PLANE = np.zeros((1, 1), np.float32)
 
 _KEPT_WEIGHT = 0.999
 """The stamp is cut where it holds this share of the sum of P**2."""
-_KEPT_TERMS = 1e-4
-"""Share of the sum of squares that outer products may leave out of a stamp."""
+_LEFT_OUT = 1e-4
+_LEFT_OUT_OF_SQUARE = 1e-6
+"""Share of the sum of squares that outer products may leave out, of P and of P**2."""
 _MOST_CELLS = 8
 _LEAST_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
@@ -94,8 +95,8 @@ def stamps_filter(
     cut = slice(size // 2 - half, size // 2 + half + 1)
     stamps = stamps[..., cut, cut]
     squares = squares[..., cut, cut]
-    column, line = _outer_products(stamps)
-    column2, line2 = _outer_products(squares)
+    column, line = _outer_products(stamps, _LEFT_OUT)
+    column2, line2 = _outer_products(squares, _LEFT_OUT_OF_SQUARE)
     core = (stamps >= _CORE * stamps.max((-2, -1), keepdims=True)).sum((-2, -1))
     return MatchedFilter(
         column,
@@ -109,11 +110,11 @@ def stamps_filter(
     )
 
 
-def _outer_products(stamps: NDArray[np.float64]) -> tuple[F4, F4]:
+def _outer_products(stamps: NDArray[np.float64], left_out: float) -> tuple[F4, F4]:
     """Write stamps as sums of outer products, by singular values, with few terms."""
     u, values, v = np.linalg.svd(stamps)
     left = np.cumsum(values[..., ::-1] ** 2, axis=-1)[..., ::-1]
-    needed = (left > _KEPT_TERMS * left[..., :1]).sum(-1).max()
+    needed = (left > left_out * left[..., :1]).sum(-1).max()
     root = np.sqrt(values[..., :needed])
     column = np.swapaxes(u[..., :needed] * root[..., None, :], -1, -2)
     line = v[..., :needed, :] * root[..., None]
