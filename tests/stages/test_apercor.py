@@ -47,14 +47,14 @@ def planes(image):
     return np.full(image.shape, NOISE**2, dtype=np.float32), np.zeros(image.shape, dtype=np.uint16)
 
 
-def corrections_of(image, x, y, stars, degree=1, mask=None, psf=None):
+def corrections_of(image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES):
     variance, good = planes(image)
     psf = psf or Psf.gaussian(4.0)
     mask = good if mask is None else mask
     fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
     settings = Characterize(apercor_degree=degree)
     return fit, aperture_corrections(
-        image, variance, GAIN, mask, psf, fit, stars, APERTURES, settings, Run()
+        image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run()
     )
 
 
@@ -176,3 +176,15 @@ def test_catalogue_and_back(field):
     assert not back.covers([5.0])
     assert np.array_equal(back.growth(x, y), corrections.growth(x, y))
     assert np.array_equal(back.growth(x[:1], y[:1]), corrections.growth(x, y)[:1])
+
+
+def test_impossible_apertures_cost_nothing_but_themselves(field):
+    image, _, x, y, _ = field
+    _, usual = corrections_of(image, x, y, np.arange(100))
+    _, corrections = corrections_of(
+        image, x, y, np.arange(100), apertures=[0.0, *APERTURES, 5000.0]
+    )
+    factors = corrections.aperture_factors(x, y)
+    assert np.isnan(factors[:, [0, 3]]).all()
+    assert np.array_equal(factors[:, 1:3], usual.aperture_factors(x, y))
+    assert np.array_equal(corrections.psf_factor(x, y), usual.psf_factor(x, y))

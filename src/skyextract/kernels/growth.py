@@ -104,4 +104,4 @@ def growth_curves(
                     square += part * part * v
             light[n, m] = total
             error[n, m] = math.sqrt(square) / flux[n]
-            lost[n, m] = missing / area
+            lost[n, m] = missing / area if area > 0.0 else 0.0

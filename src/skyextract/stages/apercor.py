@@ -92,10 +92,13 @@ class ApertureCorrections:
         return factor
 
     def aperture_factors(self, x: F8, y: F8) -> F8:
-        """Return what brings each aperture's flux at (x, y) to the reference, (n, k)."""
+        """Return what brings each aperture's flux at (x, y) to the reference, (n, k).
+
+        NaN for an aperture without light, or one that no star has whole.
+        """
         growth = self.growth(x, y)
-        factors: F8 = growth[:, :1] / growth[:, 1:]
-        return factors
+        light = np.where(growth[:, 1:] > 0, growth[:, 1:], np.nan)
+        return np.asarray(growth[:, :1] / light, dtype=np.float64)
 
     def to_catalog(self) -> Catalog:
         """Return a catalogue that holds everything, one row per aperture."""
@@ -175,8 +178,8 @@ def aperture_corrections(
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
     )
-    whole = lost.max(axis=1, initial=0.0) <= LARGEST_LOSS
-    stars, light, error = stars[whole], light[whole], error[whole]
+    whole = lost[:, 0] <= LARGEST_LOSS
+    stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
         run.warn("no usable star for aperture corrections: those of the PSF model are used")
         coefficients = _model_growth(psf, *centre, diameters / 2)[:, None]
@@ -192,7 +195,10 @@ def aperture_corrections(
     # the reference aperture decides on stars and degree: the factors share its noise
     good = _clip(light[:, 0], sigma[:, 0])
     degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
-    fits = [_fit(u, v, light[:, m], sigma[:, m], degree) for m in range(len(diameters))]
+    fits = []
+    for m in range(len(diameters)):
+        use = lost[:, m] <= LARGEST_LOSS
+        fits.append(_fit(u[use], v[use], light[use, m], sigma[use, m], degree))
     corrections = ApertureCorrections(
         diameters=diameters,
         coefficients=np.array([fit[0] for fit in fits]),
@@ -298,6 +304,8 @@ def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
 def _fit(u: F8, v: F8, values: F8, sigma: F8, degree: int) -> tuple[F8, float, float, int]:
     """Clipped polynomial fit: coefficients, error of the mean, scatter, number of stars."""
     terms = _terms(u, v, degree)
+    if len(values) < terms.shape[1]:
+        return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
     good = _clip(values, sigma)
     for _ in range(10):
         coefficients = _solve(terms[good], values[good], sigma[good])

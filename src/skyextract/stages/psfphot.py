@@ -125,6 +125,9 @@ def psf_photometry(
 ) -> PsfPhotometry:
     """Fit the PSF to all sources of an image.
 
+    A position fitted to noise finds its peaks: fluxes are too large by about 1 / (S/N)^2 of
+    themselves, 0.003 mag at S/N 20, as in any such fit.
+
     Parameters
     ----------
     image : (ny, nx) float32
