@@ -75,20 +75,22 @@ def growth_curves(
             reach = math.ceil(radii[m]) + 1
             total = 0.0
             square = 0.0
-            area = 0.0
-            missing = 0.0
-            for j in range(y_middle - reach, y_middle + reach + 1):
-                for i in range(x_middle - reach, x_middle + reach + 1):
+            measured = 0.0
+            # no farther than the image and the model
+            j_first = max(y_middle - reach, min(0, y_middle - half))
+            j_last = min(y_middle + reach, max(n_y - 1, y_middle + half))
+            i_first = max(x_middle - reach, min(0, x_middle - half))
+            i_last = min(x_middle + reach, max(n_x - 1, x_middle + half))
+            for j in range(j_first, j_last + 1):
+                for i in range(i_first, i_last + 1):
                     part = _overlap(i - x[n], j - y[n], radii[m])
                     if part == 0.0:
                         continue
-                    area += part
                     a = j - y_middle + half
                     b = i - x_middle + half
                     if 0 <= a < stamps.shape[1] and 0 <= b < stamps.shape[1]:
                         total += part * stamps[n, a, b]
                     if i < 0 or i >= n_x or j < 0 or j >= n_y:
-                        missing += part
                         continue
                     v = float(variance[j, i])
                     d = float(residual[j, i])
@@ -97,11 +99,12 @@ def growth_curves(
                         or not (0.0 < v < LARGEST_VARIANCE)
                         or not math.isfinite(d)
                     ):
-                        missing += part
                         continue
+                    measured += part
                     total += part * d / flux[n]
                     v += max(0.0, float(image[j, i]) - d) * inverse_gain
                     square += part * part * v
+            area = math.pi * radii[m] * radii[m]
             light[n, m] = total
             error[n, m] = math.sqrt(square) / flux[n]
-            lost[n, m] = missing / area if area > 0.0 else 0.0
+            lost[n, m] = max(0.0, 1.0 - measured / area) if area > 0.0 else 0.0
