@@ -42,6 +42,7 @@ def derive(
     wcs: SkyWcs | None,
     photocal: PhotoCal,
     pixel_scale: float = 0.0,
+    shape: tuple[int, int] = (1, 1),
 ) -> Catalog:
     """Compute the requested columns from the measured ones.
 
@@ -59,13 +60,15 @@ def derive(
         A NaN zero point gives NaN magnitudes.
     pixel_scale : float
         Arcsec per pixel for surface brightness; 0: from the WCS at each source.
+    shape : (int, int)
+        Shape [y, x] of the image, for a zero point that varies over the field.
 
     Returns
     -------
     Catalog
         Exactly the requested columns.  A magnitude of a flux that is not positive is NaN.
     """
-    sources = _Sources(base, wcs, photocal, pixel_scale)
+    sources = _Sources(base, wcs, photocal, pixel_scale, shape)
     columns = {}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         for name, shape in requested:
@@ -104,11 +107,17 @@ class _Sources:
     """The measured columns with what several derived columns share, computed once."""
 
     def __init__(
-        self, base: Catalog, wcs: SkyWcs | None, photocal: PhotoCal, pixel_scale: float
+        self,
+        base: Catalog,
+        wcs: SkyWcs | None,
+        photocal: PhotoCal,
+        pixel_scale: float,
+        shape: tuple[int, int],
     ) -> None:
         self.base = base
         self.wcs = wcs
         self.photocal = photocal
+        self.shape = shape
         self.pixel_scale = pixel_scale
         self._sky: dict[tuple[str, str], tuple[Floats, Floats]] = {}
         self._jacobian: dict[str, Floats] = {}
@@ -140,9 +149,9 @@ class _Sources:
         return {"ELONGATION": a / b, "ELLIPTICITY": 1.0 - b / a}[name]
 
     def _magnitude(self, name: str) -> Array:
-        zero_point = self.photocal.zero_point
         if name == "MAG_GROWTHSTEP":
             return self.base["FLUX_GROWTHSTEP"]
+        zero_point = self.photocal.zero_point
         if name.startswith("MAGERR_"):
             kind = name.removeprefix("MAGERR_")
             flux, error = self.column(f"FLUX_{kind}"), self.column(f"FLUXERR_{kind}")
@@ -153,7 +162,11 @@ class _Sources:
             flux = self.column(f"FLUX_{name.removeprefix('MAG_')}")
         else:
             flux = flux / self._pixel_area_arcsec
-        return zero_point - 2.5 * np.log10(np.where(flux > 0.0, flux, np.nan))
+        magnitude = zero_point - 2.5 * np.log10(np.where(flux > 0.0, flux, np.nan))
+        if self.photocal.polynomial:
+            offset = self.photocal.offset(*self._pixels(""), self.shape)
+            magnitude = (magnitude.T + offset).T
+        return magnitude
 
     def _scaled(self, name: str) -> Array:
         """Sizes and areas: the value in pixels times the local pixel size."""

@@ -14,12 +14,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skyextract.bands import frame_filter, resolve_band
 from skyextract.batch import Job
 from skyextract.catalog import Catalog
 from skyextract.columns import Requested, base_columns
 from skyextract.config import Settings
 from skyextract.derive import derive
-from skyextract.errors import ConfigError, ExitStatus, ReferenceCatalogError, SkyextractError
+from skyextract.errors import (
+    ConfigError,
+    ExitStatus,
+    ReferenceCatalogError,
+    SkyextractError,
+    StepError,
+)
 from skyextract.exposure import Exposure, FlagsSky
 from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
 from skyextract.io.images import header_number, pixel_scale
@@ -27,21 +34,26 @@ from skyextract.keywords import Detector as DetectorConfig
 from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.products import Products
 from skyextract.psf import Psf, PsfSource
-from skyextract.references import astrometric_reference, check_references
+from skyextract.references import astrometric_reference, check_references, photometric_reference
 from skyextract.run import Run, resolve_threads
 from skyextract.stages.astrometry import Astrometry, solve_astrometry
 from skyextract.stages.characterize import characterize
+from skyextract.stages.depth import sky_of
 from skyextract.stages.measure import Measured, measure
+from skyextract.stages.photometry import Photometry, calibrate_photometry, failed_photometry
 from skyextract.stages.sources import MeasureInputs
 from skyextract.steps import Plan, Status, Step, plan_steps
 from skyextract.summary import Report
 
 log = logging.getLogger("skyextract")
 
-ASTROMETRY_COLUMNS = frozenset(
-    {"XWIN_IMAGE", "YWIN_IMAGE", "ERRX2WIN_IMAGE", "ERRY2WIN_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO"}
-)
-"""What astrometry measures with, whatever columns are requested."""
+POSITION_COLUMNS = frozenset(
+    {
+        "X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE", "ERRX2WIN_IMAGE", "ERRY2WIN_IMAGE",
+        "FLUX_AUTO", "FLUXERR_AUTO",
+    }
+)  # fmt: skip
+"""What matching with a reference catalogue needs, whatever columns are requested."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +69,16 @@ class Result:
         None if measure did not run.
     catalog : Catalog
         The requested columns; empty if measure did not run.
-    matches : Catalog
-        Pairs with the astrometric reference catalogue.
+    astrometric_matches, photometric_matches : Catalog
+        Pairs with the reference catalogues.
     """
 
     exposure: Exposure
     report: Report
     measured: Measured | None
     catalog: Catalog
-    matches: Catalog
+    astrometric_matches: Catalog = Catalog()
+    photometric_matches: Catalog = Catalog()
 
 
 def process_exposure(
@@ -84,7 +97,11 @@ def process_exposure(
     requested = inputs.requested(settings, psf=Step.CHARACTERIZE in plan or _has_psf(exposure))
     wanted = base_columns(requested)
     if Step.ASTROMETRY in plan:
-        wanted |= ASTROMETRY_COLUMNS
+        wanted |= POSITION_COLUMNS
+    if Step.PHOTOMETRY in plan:
+        flux_key = config.photometry.phot_flux_key
+        psf = Step.CHARACTERIZE in plan or _has_psf(exposure)
+        wanted |= POSITION_COLUMNS | photometry_columns(psf, flux_key)
 
     if Step.CHARACTERIZE in plan:
         with run.timed("characterize"):
@@ -99,7 +116,7 @@ def process_exposure(
     report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
 
     if Step.MEASURE not in plan:
-        return Result(exposure, report, None, Catalog(), Catalog())
+        return Result(exposure, report, None, Catalog())
     with run.timed("measure"):
         measured = measure(
             exposure, config, wanted, measure_inputs(frame, settings, inputs, requested), run,
@@ -109,7 +126,7 @@ def process_exposure(
     report.record(Step.MEASURE, Status.COMPLETE, measured.metrics)
 
     used = np.zeros(measured.sources.n_rows, dtype=np.int16)
-    matches = Catalog()
+    astrometric_matches = photometric_matches = Catalog()
     report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
     if Step.ASTROMETRY in plan:
         with run.timed("astrometry"):
@@ -121,20 +138,33 @@ def process_exposure(
             report.sources["ASTRSRC"] = solution.source
             exposure = replace(exposure, wcs=solution.wcs)
             report.update_seeing(pixel_scale(exposure, config.detector))
-            matches = solution.matches
+            astrometric_matches = solution.matches
             used[solution.used] |= FlagsSky.ASTROMETRY
 
     exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
+    if Step.PHOTOMETRY in plan:
+        with run.timed("photometry"):
+            calibration = calibrate(exposure, measured, plan, settings, run)
+        if calibration is not None:
+            origin = {"catalog": calibration.photocal.catalog, "band": calibration.photocal.band}
+            metrics = calibration.metrics | origin | {"checks": calibration.report}
+            report.record(Step.PHOTOMETRY, Status(calibration.status), metrics)
+            exposure = replace(exposure, photocal=calibration.photocal)
+            photometric_matches = calibration.matches
+            used[calibration.used] |= FlagsSky.ZERO_POINT
     report.sources["PHOTSRC"] = str(exposure.photocal.source)
+    if exposure.photocal == PhotoCal():
+        run.warn("magnitudes are instrumental: no zero point is known")
 
     sources = measured.sources.with_columns(
         EXT_NUMBER=np.full(measured.sources.n_rows, frame.number, dtype=np.int16),
         FLAGS_SKY=measured.sources["FLAGS_SKY"] | used,
     )
     catalog = derive(
-        sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale
-    )
-    return Result(exposure, report, measured, catalog, matches)
+        sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale,
+        exposure.shape,
+    )  # fmt: skip
+    return Result(exposure, report, measured, catalog, astrometric_matches, photometric_matches)
 
 
 def calibrate_astrometry(
@@ -153,6 +183,37 @@ def calibrate_astrometry(
         measured.sources, header, exposure.shape, exposure.wcs, reference, config.astrometry,
         run, scale,
     )  # fmt: skip
+
+
+def calibrate(
+    exposure: Exposure, measured: Measured, plan: Plan, settings: Settings, run: Run
+) -> Photometry | None:
+    """Fit the zero point; None, with a warning, if it was not asked for and has no band."""
+    config = settings.config
+    try:
+        reference = photometric_reference(exposure, settings)
+        if plan.opportunistic_photometry:
+            key = config.photometry.photref_mag_key
+            resolve_band(frame_filter(exposure.header), reference.magnitudes, key)
+    except (ReferenceCatalogError, StepError) as error:
+        if plan.opportunistic_photometry:
+            run.warn(f"no photometry: {error}")
+            return None
+        run.warn(f"photometry failed: {error}")
+        return failed_photometry(exposure, measured.sources.n_rows, str(error))
+    return calibrate_photometry(
+        measured.sources, exposure, reference, config.photometry, run,
+        radius=config.astrometry.crossid_radius,
+        sky=sky_of(measured, config.measurement.phot_apertures, run),
+    )  # fmt: skip
+
+
+def photometry_columns(psf: bool, flux_key: str) -> frozenset[str]:
+    """Return what photometry measures with, whatever columns are requested."""
+    kinds = ["PSF", "AUTO"] if psf else ["AUTO"]
+    if flux_key.upper() != "AUTO":
+        kinds = [flux_key.upper().removeprefix("FLUX_").partition("(")[0]]
+    return frozenset(f"{name}_{kind}" for name in ("FLUX", "FLUXERR") for kind in kinds)
 
 
 def _has_psf(exposure: Exposure) -> bool:

@@ -107,7 +107,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
+    if value == "" or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
 

@@ -114,17 +114,8 @@ def calibrate_photometry(
     try:
         result = _calibrate(catalog, exposure, reference, config, radius, sky, run, account)
     except StepError as error:
-        reason = str(error)
-        run.warn(f"photometry failed: {reason}")
-        configured = exposure.photocal.source is PhotSource.CONFIG
-        account.metrics["source"] = str(PhotSource.CONFIG if configured else PhotSource.NONE)
-        photocal = exposure.photocal if configured else PhotoCal(math.nan)
-        if configured:
-            account.metrics["zero_point"] = exposure.photocal.zero_point
-        return Photometry(
-            "FAILED", reason, photocal, account.metrics, account.report, Catalog(),
-            np.zeros(catalog.n_rows, dtype=np.bool_),
-        )  # fmt: skip
+        run.warn(f"photometry failed: {error}")
+        return failed_photometry(exposure, catalog.n_rows, str(error), account)
     metrics = result.metrics
     run.info(
         f"zero point {metrics['zero_point']:.4f} +- {metrics['zero_point_error']:.4f} mag "
@@ -132,6 +123,22 @@ def calibrate_photometry(
         f"{metrics['scatter_mag']:.4f}), {result.photocal.catalog} {result.photocal.band}"
     )
     return result
+
+
+def failed_photometry(
+    exposure: Exposure, n_sources: int, reason: str, account: _Account | None = None
+) -> Photometry:
+    """Return a failure: the calibration of the configuration if there is one, else NaN."""
+    account = account or _Account()
+    configured = exposure.photocal.source is PhotSource.CONFIG
+    account.metrics["source"] = str(PhotSource.CONFIG if configured else PhotSource.NONE)
+    photocal = exposure.photocal if configured else PhotoCal(math.nan)
+    if configured:
+        account.metrics["zero_point"] = exposure.photocal.zero_point
+    return Photometry(
+        "FAILED", reason, photocal, account.metrics, account.report, Catalog(),
+        np.zeros(n_sources, dtype=np.bool_),
+    )  # fmt: skip
 
 
 def _calibrate(
