@@ -56,6 +56,8 @@ ABSOLUTE = (
     "ISO7", "NLOW", "ELLIPTICITY", "POLAR", "ID_PARENT",
 )  # fmt: skip
 NOT_ABSOLUTE = ("MAGERR",)
+SKY = ("_WORLD", "_SKY", "_J2000", "_B1950")
+"""Without a celestial WCS these are NaN here, linear pixel numbers in SExtractor."""
 
 
 def main() -> int:
@@ -236,6 +238,8 @@ def report(
             if equal < 0.99:
                 missed.append(name)
                 verdict += " MISSED"
+        elif limit is not None and not known.size and name.endswith(SKY):
+            verdict = "no WCS"
         elif limit is not None:
             verdict = f"{limit:g}"
             if not high <= limit:

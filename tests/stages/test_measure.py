@@ -241,6 +241,7 @@ def test_weight_counts() -> None:
     weight[y, x + 1] = 1e30
     mask = np.where(weight > 1e29, np.uint16(Mask.BAD), np.uint16(0))
     config = replace(BASIC, weights=replace(Weights(), weight_type=("MAP_VAR",)))
+    config = replace(config, weights=replace(config.weights, interp_type=("NONE",)))
     wanted = POSITIONS | {"NLOWWEIGHT_ISO", "NLOWDWEIGHT_ISO", "FLAGS_WEIGHT"}
     measured = run_measure(replace(exposure, weight=weight, mask=mask), wanted, config)
     row = nearest(measured, px[3:4], py[3:4])[0]

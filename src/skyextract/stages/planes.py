@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.exposure import Mask
+from skyextract.kernels.weightfill import fill_from_neighbours
 from skyextract.stages.background import (
     BAD_WEIGHT,
     background_image,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from skyextract.background import BackgroundMap
     from skyextract.exposure import Exposure
-    from skyextract.keywords import Config
+    from skyextract.keywords import Config, Weights
     from skyextract.run import Run
 
     F4 = NDArray[np.float32]
@@ -93,9 +94,13 @@ def prepare_plane(
     )  # fmt: skip
     level = background_image(background, run)
     subtracted = exposure.image - level
-    signalless = bad_pixels(exposure.mask)
+    # A pixel that is bad only for want of weight may be filled below.
+    mask = exposure.mask
+    if weight is not None:
+        mask = np.where(weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
+    signalless = bad_pixels(mask)
     bad = np.zeros(exposure.shape, np.bool_) if signalless is None else signalless.view(np.bool_)
-    bad = bad | ~np.isfinite(subtracted)
+    bad |= ~np.isfinite(subtracted)
     variance: F4 | None = None
     relative = False
     if exposure.variance is not None:
@@ -105,7 +110,7 @@ def prepare_plane(
             variance = weight * np.float32(scale**2)
         else:
             variance = weight.copy()
-        bad |= ~(weight < BAD_WEIGHT)
+        bad |= _without_weight(exposure, subtracted, variance, config.weights, index)
         relative = True
     elif kind == "BACKGROUND":
         variance = rms_image(background, run)
@@ -115,6 +120,24 @@ def prepare_plane(
         variance[bad] = BAD_VARIANCE
     subtracted[bad] = 0.0
     return Plane(background, subtracted, variance, bad, relative)
+
+
+def _without_weight(
+    exposure: Exposure, image: F4, variance: F4, config: Weights, index: int
+) -> NDArray[np.bool_]:
+    """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
+    assert exposure.weight is not None
+    lost = ~(exposure.weight < BAD_WEIGHT)
+    kind = config.interp_type[min(index, len(config.interp_type) - 1)]
+    if kind == "NONE" or not lost.any():
+        return lost
+    reach_x = config.interp_maxxlag[min(index, len(config.interp_maxxlag) - 1)]
+    reach_y = config.interp_maxylag[min(index, len(config.interp_maxylag) - 1)]
+    state = lost.astype(np.uint8)
+    state[(exposure.mask & np.uint16(Mask.NO_DATA)) != 0] = 2
+    fill_from_neighbours(image, variance, state, reach_x, reach_y, kind == "ALL")
+    lost &= state != 3
+    return lost
 
 
 def _background_variance(
