@@ -41,6 +41,8 @@ class MeasureFrame:
         Background not subtracted.
     variance : (ny, nx) float32
         Background variance if `mapped`; else a dummy, and `noise2` holds everywhere.
+    weights : (ny, nx) float32
+        Background variance of `densities`, or a dummy; `variance` itself in CCD mode.
     noise2 : float
         Square of the representative noise of the background.
     gain : float
@@ -62,6 +64,7 @@ class MeasureFrame:
     image: F4
     variance: F4
     mapped: bool
+    weights: F4
     noise2: float
     gain: float
     weight_gain: bool
@@ -110,6 +113,7 @@ def prepare_frame(
         image=exposure.image,
         variance=_NO_MAP if variance is None else variance,
         mapped=variance is not None,
+        weights=_NO_MAP if plane.variance is None else plane.variance,
         noise2=noise2,
         gain=float(gain) if math.isfinite(gain) else 0.0,
         weight_gain=plane.relative and config.weights.weight_gain,

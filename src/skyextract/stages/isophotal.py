@@ -82,7 +82,7 @@ def measure_isophotes(
         run,
         d.n,
         lambda first, last: isophotal(
-            frame.densities, frame.image, frame.variance, frame.mapped, frame.noise2,
+            frame.densities, frame.image, frame.weights, frame.weights.size > 1, frame.noise2,
             frame.gain, frame.weight_gain, frame.threshold, d.first, d.n_own, d.pixel,
             d.filtered, float(detection_noise) ** 2, d.x, d.y, d.a, d.b, singular,
             sky, ceiling, frame.gamma > 0.0, first, last, out,
