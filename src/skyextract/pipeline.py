@@ -10,7 +10,9 @@ an exit status.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +73,17 @@ class Result:
         The requested columns; empty if measure did not run.
     astrometric_matches, photometric_matches : Catalog
         Pairs with the reference catalogues.
+    head_cards : mapping
+        Cards of the fitted WCS for a .head file: TAN or TPV.
     """
 
     exposure: Exposure
     report: Report
     measured: Measured | None
     catalog: Catalog
-    astrometric_matches: Catalog = Catalog()
-    photometric_matches: Catalog = Catalog()
+    astrometric_matches: Catalog = field(default_factory=Catalog)
+    photometric_matches: Catalog = field(default_factory=Catalog)
+    head_cards: Mapping[str, Any] = field(default_factory=dict)
 
 
 def process_exposure(
@@ -127,6 +132,7 @@ def process_exposure(
 
     used = np.zeros(measured.sources.n_rows, dtype=np.int16)
     astrometric_matches = photometric_matches = Catalog()
+    head_cards: dict[str, Any] = {}
     report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
     if Step.ASTROMETRY in plan:
         with run.timed("astrometry"):
@@ -139,6 +145,7 @@ def process_exposure(
             exposure = replace(exposure, wcs=solution.wcs)
             report.update_seeing(pixel_scale(exposure, config.detector))
             astrometric_matches = solution.matches
+            head_cards = solution.head_cards() if solution.source == "FITTED" else {}
             used[solution.used] |= FlagsSky.ASTROMETRY
 
     exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
@@ -164,7 +171,9 @@ def process_exposure(
         sources, requested, exposure.wcs, exposure.photocal, config.detector.pixel_scale,
         exposure.shape,
     )  # fmt: skip
-    return Result(exposure, report, measured, catalog, astrometric_matches, photometric_matches)
+    return Result(
+        exposure, report, measured, catalog, astrometric_matches, photometric_matches, head_cards
+    )
 
 
 def calibrate_astrometry(

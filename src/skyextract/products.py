@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.catalogs import check_catalog, sextractor_cards, write_catalog
 from skyextract.io.checkimages import CheckImageWriter, aperture_plane, object_planes
 from skyextract.io.exposures import ExposureWriter, current_header
+from skyextract.io.headfile import write_head
+from skyextract.io.matches import write_matches
 from skyextract.io.psfex import write_psf
 from skyextract.io.regions import write_regions
 from skyextract.psf import Psf, PsfSource
@@ -62,6 +65,8 @@ class Products:
         self._results: list[Result] = []
         self._catalogs: list[tuple[Catalog, Header, dict[str, tuple[Any, str]]]] = []
         self._psfs: list[Psf] = []
+        self._heads: list[Mapping[str, Any]] = []
+        self._matches: list[tuple[Catalog, Catalog]] = []
         self._summaries: list[tuple[int, Report, dict[str, float], list[str]]] = []
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
@@ -114,6 +119,9 @@ class Products:
             self._catalogs.append((result.catalog, header, {**cards, **numbers}))
         if exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT:
             self._psfs.append(exposure.psf)
+        if result.head_cards:
+            self._heads.append(result.head_cards)
+        self._matches.append((result.astrometric_matches, result.photometric_matches))
         if "EXPOSURE_NAME" in self.job.products:
             if self._exposures is None:
                 writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
@@ -179,7 +187,12 @@ class Products:
         if self._psfs and "PSFMODEL_NAME" in products:
             write_psf(str(products["PSFMODEL_NAME"]), self._psfs)
         if self._catalogs and "REGIONS_NAME" in products:
-            write_regions(products["REGIONS_NAME"], [catalog for catalog, _, _ in self._catalogs])
+            catalogs = [catalog for catalog, _, _ in self._catalogs]
+            write_regions(products["REGIONS_NAME"], catalogs, self._inputs)
+        if self._heads and "HEAD_NAME" in products:
+            write_head(products["HEAD_NAME"], self._heads, self._inputs)
+        if self._matches and "MATCH_NAME" in products:
+            write_matches(products["MATCH_NAME"], self._matches, self._inputs)
         if reports and "SUMMARY_NAME" in products:
             self._write_summary(products["SUMMARY_NAME"], status)
         return status
