@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -16,9 +15,10 @@ from skyextract.exposure import Mask
 from skyextract.kernels import deblend, label
 from skyextract.kernels import filter as filters
 from skyextract.kernels.clean import clean_sources
-from skyextract.kernels.matched import grow
+from skyextract.kernels.tree import split_components
 from skyextract.keywords import Extraction
 from skyextract.run import Run
+from skyextract.stages.footprints import grow_footprints, table_column
 from skyextract.stages.matched import MatchedFilter, filter_matched
 
 F4 = NDArray[np.float32]
@@ -168,7 +168,7 @@ def detect(
             rise=_LEAST_RISE * unit,
             photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
         )
-        found = _grown(found, plane, image, max(1, round(psf.core_radius)))
+        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     else:
         relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
         local = variance is not None and relative
@@ -300,7 +300,7 @@ def _extract(
     chunks = _chunks(first, n, run)
 
     def split(chunk: tuple[int, int]) -> None:
-        deblend.split_components(
+        split_components(
             pixels.x,
             pixels.y,
             pixels.filtered,
@@ -410,7 +410,7 @@ def _cleaned(
         candidate = integer[:, deblend.FDNPIX] <= config.detect_maxarea
     into = np.full(n, -1, np.int32)
     if config.clean:
-        column = _column(real)
+        column = table_column(real)
         clean_sources(
             column(deblend.X),
             column(deblend.Y),
@@ -459,8 +459,8 @@ def _cleaned(
     segmentation.ravel()[pixel] = (number * sign)[sequence][source]
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
     first_pixel = np.concatenate([[0], ends])[first].astype(np.int64)
-    column = _column(real[kept])
-    count = _column(integer[kept])
+    column = table_column(real[kept])
+    count = table_column(integer[kept])
     return Detections(
         segmentation=segmentation,
         id_parent=count(deblend.PARENT),
@@ -497,93 +497,6 @@ def _cleaned(
         flags=count(deblend.FLAGS).astype(np.int16),
         threshold=threshold,
     )
-
-
-def _grown(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
-    """Grow the sources' footprints and measure them anew.
-
-    Only pixels of positive filtered value are taken in, each by the source that comes to it
-    first.  Pixels merged into a source do not grow.
-    """
-    if found.n == 0:
-        return found
-    nx = image.shape[1]
-    segmentation = found.segmentation.copy()
-    length = np.diff(found.first)
-    source = np.repeat(np.arange(found.n), length)
-    own = np.arange(len(source)) - found.first[source] < found.n_own[source]
-    added = np.empty(segmentation.size, np.int64)
-    n_added = grow(segmentation, filtered, np.float32(0.0), found.pixel[own], n_rounds, added)
-    added = added[:n_added].copy()
-
-    # own pixels, grown pixels, merged pixels, by source
-    pixel = np.concatenate([found.pixel[own], added, found.pixel[~own]])
-    owner = np.concatenate([source[own], segmentation.ravel()[added] - 1, source[~own]])
-    sequence = np.argsort(owner, kind="stable")
-    pixel = pixel[sequence]
-    owner = owner[sequence]
-    first = np.searchsorted(owner, np.arange(found.n + 1)).astype(np.int64)
-    n_merged = (length - found.n_own).astype(np.int32)
-    n_own = (np.diff(first) - n_merged).astype(np.int32)
-    values = filtered.ravel()[pixel]
-    real = np.empty((found.n, deblend.N_REAL), np.float64)
-    integer = np.empty((found.n, deblend.N_INTEGER), np.int32)
-    deblend.measure_sources(
-        (pixel % nx).astype(np.int32),
-        (pixel // nx).astype(np.int32),
-        values,
-        image.ravel()[pixel],
-        found.threshold,
-        first,
-        n_own,
-        (found.flags & deblend.MERGED) == 0,
-        found.x,
-        found.y,
-        real,
-        integer,
-    )
-    merged = np.arange(len(pixel)) - first[owner] >= n_own[owner]
-    column = _column(real)
-    count = _column(integer)
-
-    def add(own: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
-        return own + np.bincount(owner[merged], extra[merged], found.n)
-
-    unfiltered = image.ravel()[pixel]
-    return replace(
-        found,
-        segmentation=segmentation,
-        first=first,
-        n_own=n_own,
-        pixel=pixel,
-        filtered=values,
-        xmin=np.minimum(found.xmin, count(deblend.XMIN)),
-        xmax=np.maximum(found.xmax, count(deblend.XMAX)),
-        ymin=np.minimum(found.ymin, count(deblend.YMIN)),
-        ymax=np.maximum(found.ymax, count(deblend.YMAX)),
-        x=column(deblend.X),
-        y=column(deblend.Y),
-        x2=column(deblend.X2),
-        y2=column(deblend.Y2),
-        xy=column(deblend.XY),
-        singular=count(deblend.SINGULAR) != 0,
-        a=column(deblend.A),
-        b=column(deblend.B),
-        theta=column(deblend.THETA),
-        cxx=column(deblend.CXX),
-        cyy=column(deblend.CYY),
-        cxy=column(deblend.CXY),
-        fdnpix=(count(deblend.FDNPIX) + n_merged).astype(np.int32),
-        dnpix=add(count(deblend.DNPIX), unfiltered > found.threshold).astype(np.int32),
-        fdflux=add(column(deblend.FDFLUX), values),
-        dflux=add(column(deblend.DFLUX), unfiltered),
-        dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
-        abcor=column(deblend.ABCOR),
-    )
-
-
-def _column(table: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
-    return lambda k: np.ascontiguousarray(table[:, k])
 
 
 def _merge(real: NDArray[np.float64], integer: NDArray[np.int32], source: int, into: int) -> None:

@@ -1,0 +1,104 @@
+"""Footprints grown by the PSF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.detections import Detections
+from skyextract.kernels import deblend
+from skyextract.kernels.matched import grow
+
+F4 = NDArray[np.float32]
+
+
+def table_column(table: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
+    """Return a function that gives column k of a table as a contiguous array."""
+    return lambda k: np.ascontiguousarray(table[:, k])
+
+
+def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
+    """Grow the sources' footprints and measure them anew.
+
+    Only pixels of positive filtered value are taken in, each by the source that comes to it
+    first.  Pixels merged into a source do not grow.
+    """
+    if found.n == 0:
+        return found
+    nx = image.shape[1]
+    segmentation = found.segmentation.copy()
+    length = np.diff(found.first)
+    source = np.repeat(np.arange(found.n), length)
+    own = np.arange(len(source)) - found.first[source] < found.n_own[source]
+    added = np.empty(segmentation.size, np.int64)
+    n_added = grow(segmentation, filtered, np.float32(0.0), found.pixel[own], n_rounds, added)
+    added = added[:n_added].copy()
+
+    # own pixels, grown pixels, merged pixels, by source
+    pixel = np.concatenate([found.pixel[own], added, found.pixel[~own]])
+    owner = np.concatenate([source[own], segmentation.ravel()[added] - 1, source[~own]])
+    sequence = np.argsort(owner, kind="stable")
+    pixel = pixel[sequence]
+    owner = owner[sequence]
+    first = np.searchsorted(owner, np.arange(found.n + 1)).astype(np.int64)
+    n_merged = (length - found.n_own).astype(np.int32)
+    n_own = (np.diff(first) - n_merged).astype(np.int32)
+    values = filtered.ravel()[pixel]
+    real = np.empty((found.n, deblend.N_REAL), np.float64)
+    integer = np.empty((found.n, deblend.N_INTEGER), np.int32)
+    deblend.measure_sources(
+        (pixel % nx).astype(np.int32),
+        (pixel // nx).astype(np.int32),
+        values,
+        image.ravel()[pixel],
+        found.threshold,
+        first,
+        n_own,
+        (found.flags & deblend.MERGED) == 0,
+        found.x,
+        found.y,
+        real,
+        integer,
+    )
+    merged = np.arange(len(pixel)) - first[owner] >= n_own[owner]
+    column = table_column(real)
+    count = table_column(integer)
+
+    def add(own: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
+        return own + np.bincount(owner[merged], extra[merged], found.n)
+
+    unfiltered = image.ravel()[pixel]
+    return replace(
+        found,
+        segmentation=segmentation,
+        first=first,
+        n_own=n_own,
+        pixel=pixel,
+        filtered=values,
+        xmin=np.minimum(found.xmin, count(deblend.XMIN)),
+        xmax=np.maximum(found.xmax, count(deblend.XMAX)),
+        ymin=np.minimum(found.ymin, count(deblend.YMIN)),
+        ymax=np.maximum(found.ymax, count(deblend.YMAX)),
+        x=column(deblend.X),
+        y=column(deblend.Y),
+        x2=column(deblend.X2),
+        y2=column(deblend.Y2),
+        xy=column(deblend.XY),
+        singular=count(deblend.SINGULAR) != 0,
+        a=column(deblend.A),
+        b=column(deblend.B),
+        theta=column(deblend.THETA),
+        cxx=column(deblend.CXX),
+        cyy=column(deblend.CYY),
+        cxy=column(deblend.CXY),
+        fdnpix=(count(deblend.FDNPIX) + n_merged).astype(np.int32),
+        dnpix=add(count(deblend.DNPIX), unfiltered > found.threshold).astype(np.int32),
+        fdflux=add(column(deblend.FDFLUX), values),
+        dflux=add(column(deblend.DFLUX), unfiltered),
+        dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
+        abcor=column(deblend.ABCOR),
+    )
