@@ -1,10 +1,11 @@
 """PSF photometry beside SExtractor + PSFEx, in the same run.
 
-    python benchmarks/psfphot.py [--data FOLDER] [--threads N] [--only field|pairs]
+    python benchmarks/psfphot.py [--data FOLDER] [--threads N] [--only field|pairs|frames]
 
 field: the stars of skymaker/field_a: scatter of magnitudes and positions against the truth list,
 trend with S/N, agreement of MAG_PSF, MAG_APERCOR and the reference aperture, SPREAD_MODEL as a
 classifier, times.  pairs: a simulated crowded frame with blends of 1.5 FWHM separation.
+frames: simulated Moffat stars of several FWHM, fluxes known: bias and pulls against S/N.
 SExtractor (`source-extractor` or `sex`) and `psfex` are left out where they are not installed.
 """
 
@@ -19,6 +20,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import galsim
 import numpy as np
 import sep
 from astropy.io import fits
@@ -37,7 +39,10 @@ F8 = NDArray[np.float64]
 SATURATION = 60000.0
 APERTURES = (5.0, 10.0)
 BINS = ((17.0, 20.0), (20.0, 22.0), (22.0, 23.0), (23.0, 24.0))
-PSF_COLUMNS = "X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE XPSF_IMAGE YPSF_IMAGE FLUX_PSF FLUXERR_PSF"
+PSF_COLUMNS = (
+    "X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE "
+    "XPSF_IMAGE YPSF_IMAGE ERRX2PSF_IMAGE FLUX_PSF FLUXERR_PSF"
+)
 SPREADS = "SPREAD_MODEL SPREADERR_MODEL"
 
 
@@ -341,17 +346,73 @@ def report_separated(
     print(f"{text} ({both[:n_pairs].sum()} undisturbed)")
 
 
+def moffat_frame(fwhm: float, vary: float, size: int, noise: float) -> tuple[F8, F8, F8, F8]:
+    """Return the noiseless image and x, y, flux of 600 stars; FWHM grows by `vary` along x."""
+    rng = np.random.default_rng(0)
+    row, column = np.divmod(np.arange(600), 25)
+    step = (size - 80) / 25
+    x = 40 + step * (column + 0.5) + rng.uniform(-3, 3, 600)
+    y = 40 + step * (row + 0.5) + rng.uniform(-3, 3, 600)
+    unit = noise * np.sqrt(4 * np.pi) * fwhm / 2.355 * 1.3
+    flux = unit * 10 ** rng.uniform(np.log10(8), 3, 600)
+    image = galsim.ImageD(size, size)
+    reach = 2 * int(max(15, 4 * fwhm))
+    width_of = np.sqrt(max(fwhm**2 - 0.85, 0.6)) * (1 + vary * (x / size - 0.5))
+    for a, b, total, width_here in zip(x, y, flux, width_of, strict=True):
+        star = galsim.Moffat(3.0, fwhm=width_here, flux=total).shear(e1=0.05)
+        i, j = int(a) + 1, int(b) + 1
+        bounds = galsim.BoundsI(i - reach, i + reach, j - reach, j + reach) & image.bounds
+        star.drawImage(image[bounds], add_to_image=True, center=(a + 1, b + 1), scale=1.0)
+    return image.array, x, y, flux
+
+
+def report_frames(threads: int) -> None:
+    """Compare FLUX_PSF with the true flux within the reference aperture, at several FWHM."""
+    noise, gain = 20.0, 2.0
+    print("\nsimulated Moffat stars, whole chain (S/N range: median magnitude error, pull widths)")
+    for fwhm, vary, size in (
+        (1.6, 0.0, 1500),
+        (2.5, 0.0, 1500),
+        (4.0, 0.2, 1500),
+        (8.0, 0.0, 2400),
+    ):
+        light, x, y, _ = moffat_frame(fwhm, vary, size, noise)
+        rng = np.random.default_rng(1)
+        noisy = light + 1000 + rng.normal(size=light.shape) * np.sqrt(noise**2 + light / gain)
+        ours = run_ours(noisy.astype(np.float32), gain, threads)
+        rows, gap = nearest(x + 1, y + 1, ours.columns)
+        rows, x, y = rows[gap < 1.5], x[gap < 1.5], y[gap < 1.5]
+        truth = sep.sum_circle(light, x, y, 3 * ours.fwhm, subpix=0)[0]
+        get = {key: values[rows] for key, values in ours.columns.items()}
+        snr = truth / get["FLUXERR_PSF"]
+        error = -2.5 * np.log10(get["FLUX_PSF"] / truth)
+        pull = (get["FLUX_PSF"] - truth) / get["FLUXERR_PSF"]
+        x_pull = (get["XPSF_IMAGE"] - 1 - x) / np.sqrt(get["ERRX2PSF_IMAGE"])
+        print(f"  FWHM {fwhm}, varying by {vary:.0%}; measured {ours.fwhm:.3f}; {len(x)} stars")
+        for low, high in ((10, 20), (20, 50), (50, 100), (100, 300), (300, 3000)):
+            q = (snr > low) & (snr <= high)
+            if q.sum() > 5:
+                print(
+                    f"    {low:4d}-{high:<4d} {q.sum():4d}: {np.median(error[q]):+.4f}  "
+                    f"flux {width(pull[q]):.2f}  x {width(x_pull[q]):.2f}"
+                )
+        good = (snr > 20) & (np.abs(pull) < 6)
+        print(f"    S/N > 20: standard deviation of the flux pulls {np.std(pull[good]):.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=("field", "pairs"))
+    parser.add_argument("--only", choices=("field", "pairs", "frames"))
     arguments = parser.parse_args()
-    if arguments.only != "pairs":
+    if arguments.only in (None, "field"):
         report_field(arguments.data, arguments.threads)
-    if arguments.only != "field":
+    if arguments.only in (None, "pairs"):
         report_pairs(arguments.data, arguments.threads)
+    if arguments.only in (None, "frames"):
+        report_frames(arguments.threads)
 
 
 if __name__ == "__main__":
