@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.errors import ConfigError
+from skyextract.errors import ConfigError, ImageError
 from skyextract.exposure import Detector, Exposure, FlagsSky, Mask
 from skyextract.keywords import Config, Measurement, Weights
 from skyextract.run import Run
@@ -280,6 +280,13 @@ def test_photographic_fluxes_are_sums_of_intensities() -> None:
         for a, b in zip(px, py, strict=True)
     ]
     np.testing.assert_allclose(measured.sources["FLUX_APER"][rows, 1], expected, rtol=0.05)
+
+
+def test_photographic_mode_refuses_linear_images() -> None:
+    exposure, _, _ = frame(size=120)
+    config = replace(BASIC, extraction=replace(BASIC.extraction, detect_type="PHOTO"))
+    with pytest.raises(ImageError, match="PHOTO"):
+        run_measure(exposure, config=config)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.errors import ImageError
 from skyextract.kernels import aperture
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ def prepare_frame(
         Analysis threshold, image units.
     unclaimed : (m,) int64 or None
         Pixels ``y * nx + x`` to blank although they belong to no source.
+
+    Raises
+    ------
+    ImageError
+        PHOTO mode, and the image holds no densities.
     """
     densities = masked_pixels(plane, unclaimed)
     variance, noise2 = plane.variance, plane.background.sigma**2
@@ -101,6 +107,8 @@ def prepare_frame(
         # photon noise here.
         gamma = config.measurement.mag_gamma / math.log(10.0)
         gain = 0.0
+        if plane.background.mean + 3.0 * plane.background.sigma > 50.0 * gamma:
+            raise ImageError("the densities of this image are too large for DETECT_TYPE PHOTO")
         if variance is None:
             variance = np.full(plane.subtracted.shape, noise2, dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
