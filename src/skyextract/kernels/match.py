@@ -217,6 +217,7 @@ def vote(
         rot_width = width
         n_rot = int(2.0 * limits[2] / width) + 3
     rot0 = -math.pi if full else -limits[2]
+    per_width, per_rot = 1.0 / width, 1.0 / rot_width
     bins = np.zeros(n_scale * n_rot, np.int64)
     touched = np.empty(ka * kr, np.int64)
     scales = np.empty(ka * kr)
@@ -242,13 +243,15 @@ def vote(
                     if s > limits[1]:
                         break
                     t = r_angle[r, j] - turned[i]
-                    t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
+                    # The difference of the two angles is within -3 pi and 2 pi.
+                    if t >= math.pi:
+                        t -= 2.0 * math.pi
+                    elif t < -math.pi:
+                        t += 2.0 * math.pi
                     if not full and abs(t) > limits[2]:
                         continue
-                    b = int((t - rot0) / rot_width)
-                    if b >= n_rot:
-                        b = n_rot - 1
-                    c = int((s - limits[0]) / width) * n_rot + b
+                    b = min(int((t - rot0) * per_rot), n_rot - 1)
+                    c = int((s - limits[0]) * per_width) * n_rot + b
                     bins[c] += 1
                     if bins[c] > most:
                         most = bins[c]

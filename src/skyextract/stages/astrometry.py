@@ -16,6 +16,7 @@ from skyextract.keywords import Astrometry as AstrometryConfig
 from skyextract.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.refcatalog import RefCatalog
 from skyextract.run import Run
+from skyextract.stages.astrosources import Sources, read_sources
 from skyextract.stages.matching import N_DEPTHS, Field, Rough, make_fields, search
 from skyextract.stages.platefit import PlateFit, fit_plate, models
 from skyextract.stages.pointing import Start, frame_year, read_start
@@ -89,18 +90,6 @@ class Astrometry:
 
 
 @dataclass(frozen=True)
-class _Sources:
-    """Finite detections, the brightest first; `row` is the place in the catalogue."""
-
-    x: Floats
-    y: Floats
-    variance: Floats
-    snr: Floats
-    flags: NDArray[np.int64]
-    row: Ints
-
-
-@dataclass(frozen=True)
 class _Solution:
     fit: PlateFit
     proof: Proof
@@ -141,7 +130,7 @@ def solve_astrometry(
     Astrometry
         FAILED, with the reason, when no solution within the limits could be proved.
     """
-    sources = _sources(catalog)
+    sources = read_sources(catalog)
     low, high = config.astrefmag_limits
     mag = reference.mag
     inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
@@ -174,59 +163,8 @@ def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:
     return {"source": "NONE" if wcs is None else "HEADER"} | dict.fromkeys(keys)
 
 
-def _column(catalog: Catalog, *names: str) -> Floats | None:
-    """Return the first of the columns that exists; of a vector column its first element."""
-    for name in names:
-        if name in catalog:
-            values = np.asarray(catalog[name], np.float64)
-            return values[:, 0] if values.ndim == 2 else values
-    return None
-
-
-def _sources(catalog: Catalog) -> _Sources:
-    """Take positions, errors, brightness and flags from the catalogue's columns."""
-    x, y = _column(catalog, "XWIN_IMAGE"), _column(catalog, "YWIN_IMAGE")
-    x_iso, y_iso = _column(catalog, "X_IMAGE"), _column(catalog, "Y_IMAGE")
-    window = x is not None and y is not None
-    if x is None or y is None:
-        x, y = x_iso, y_iso
-    if x is None or y is None:
-        raise KeyError("the catalogue has neither XWIN_IMAGE, YWIN_IMAGE nor X_IMAGE, Y_IMAGE")
-    if window and x_iso is not None and y_iso is not None:
-        bad = ~(np.isfinite(x) & np.isfinite(y))
-        x, y = np.where(bad, x_iso, x), np.where(bad, y_iso, y)
-    n = len(x)
-    kind = "WIN" if window else ""
-    xx, yy = _column(catalog, f"ERRX2{kind}_IMAGE"), _column(catalog, f"ERRY2{kind}_IMAGE")
-    a, b = _column(catalog, f"ERRA{kind}_IMAGE"), _column(catalog, f"ERRB{kind}_IMAGE")
-    variance = np.zeros(n)
-    if xx is not None and yy is not None:
-        variance = 0.5 * (xx + yy)
-    elif a is not None and b is not None:
-        variance = 0.5 * (a * a + b * b)
-    variance = np.where(np.isfinite(variance) & (variance > 0.0), variance, np.nan)
-    typical = np.nanmedian(variance) if np.any(np.isfinite(variance)) else 0.0
-    variance = np.where(np.isfinite(variance), variance, typical)
-    names = ("AUTO", "PSF", "APER", "ISO", "WIN")
-    flux = _column(catalog, *(f"FLUX_{name}" for name in names), "FLUX")
-    error = _column(catalog, *(f"FLUXERR_{name}" for name in names), "FLUXERR")
-    mag = _column(catalog, *(f"MAG_{name}" for name in names), "MAG")
-    if flux is None:
-        flux = np.zeros(n) if mag is None else 10.0 ** (-0.4 * np.where(mag < 90.0, mag, np.nan))
-    snr = np.full(n, np.inf)
-    if error is not None:
-        snr = np.where(error > 0.0, flux / np.where(error > 0.0, error, 1.0), np.inf)
-    elif (given := _column(catalog, "SNR_WIN")) is not None:
-        snr = given
-    flags = catalog["FLAGS"].astype(np.int64) if "FLAGS" in catalog else np.zeros(n, np.int64)
-    flux = np.where(np.isfinite(flux), flux, -np.inf)
-    row = np.argsort(-flux, kind="stable")
-    row = row[(np.isfinite(x) & np.isfinite(y))[row]]
-    return _Sources(x[row] - 1.0, y[row] - 1.0, variance[row], snr[row], flags[row], row)
-
-
 def _solve(
-    start: Start, sources: _Sources, reference: RefCatalog, config: AstrometryConfig
+    start: Start, sources: Sources, reference: RefCatalog, config: AstrometryConfig
 ) -> tuple[_Solution | None, str, int | None]:
     """Try rough solutions until one is proved.
 
@@ -234,7 +172,7 @@ def _solve(
     """
     best: _Solution | None = None
     outside = ""
-    fields = make_fields(start, sources.x, sources.y, reference)
+    fields = make_fields(start, sources.x, sources.y, reference, ordered=sources.ordered)
     in_reach = max(field.reference.n_stars for field in fields)
     for depth in range(N_DEPTHS):
         for scale, field in zip(start.scales, fields, strict=True):
@@ -286,7 +224,7 @@ def _prior(start: Start, rough: Rough) -> Plate:
 
 
 def _finish(
-    start: Start, sources: _Sources, field: Field, rough: Rough, config: AstrometryConfig
+    start: Start, sources: Sources, field: Field, rough: Rough, config: AstrometryConfig
 ) -> _Solution | None:
     """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
     prior = _prior(start, rough)
@@ -333,7 +271,7 @@ def _finish(
     return _Solution(fit, proof, offset, first, second, in_fit, region, widest)
 
 
-def _usable(sources: _Sources, first: Ints, config: AstrometryConfig) -> Ints:
+def _usable(sources: Sources, first: Ints, config: AstrometryConfig) -> Ints:
     """Return the pairs whose sources are good enough for the fit.
 
     Saturated or cut sources serve where the others are fewer than ten and than half.
@@ -429,7 +367,7 @@ def _projection(config: AstrometryConfig, start: Start, plate: Plate) -> str:
 
 
 def _complete(
-    solution: _Solution, start: Start, sources: _Sources, catalog: Catalog,
+    solution: _Solution, start: Start, sources: Sources, catalog: Catalog,
     config: AstrometryConfig,
 ) -> Astrometry:  # fmt: skip
     """Assemble the result of a proved solution."""
@@ -463,7 +401,7 @@ def _shift(plate: Plate, start: Start) -> float:
     return ARCSEC * math.hypot(float(x[0]), float(y[0]))
 
 
-def _match_table(solution: _Solution, sources: _Sources, catalog: Catalog, used: Bools) -> Catalog:
+def _match_table(solution: _Solution, sources: Sources, catalog: Catalog, used: Bools) -> Catalog:
     """Return the one-to-one pairs within the matching radius of the final WCS.
 
     Columns: NUMBER and pixel position of the source; row, position and magnitude of the

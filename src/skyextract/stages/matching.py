@@ -36,6 +36,9 @@ LEAST_SCORE = 6.0
 DEPTHS = ((50, 50), (50, 120), (120, 50), (120, 120), (300, 150), (150, 300), (400, 400))
 """Numbers of detections and of reference stars per frame area, tried in this order."""
 
+RATIOS = (1.0, 2.0, 0.5, 4.0, 0.25, 8.0, 0.125)
+"""Detections per reference star, where the brightness of either is not known."""
+
 N_DEPTHS = 1 + len(DEPTHS)
 """The header's place first, without patterns."""
 
@@ -54,6 +57,8 @@ class Field:
         In the region where the frame can be.
     sx, sy : float64 (m,)
         Its stereographic coordinates about the expected centre, deg.
+    ordered : bool
+        Whether the brightness of both is known; else the order means nothing.
     """
 
     x: Floats
@@ -63,6 +68,7 @@ class Field:
     reference: RefCatalog
     sx: Floats
     sy: Floats
+    ordered: bool
 
     def around(self, start: Start, ra: float, dec: float, radius: float) -> Ints:
         """Return the reference stars within a radius (deg), and some a little farther."""
@@ -101,15 +107,18 @@ class Rough:
     second: Ints
 
 
-def make_fields(start: Start, x: Floats, y: Floats, reference: RefCatalog) -> list[Field]:
+def make_fields(
+    start: Start, x: Floats, y: Floats, reference: RefCatalog, *, ordered: bool
+) -> list[Field]:
     """Select the reference stars that can be on the frame, for each nominal scale.
 
-    `x`, `y` must be finite and in order of brightness.
+    `x`, `y` must be finite and, if `ordered`, in order of brightness.
     """
     wx, wy = start.expected(x, y)
     known = np.isfinite(wx) & np.isfinite(wy)
     x, y, wx, wy = x[known], y[known], wx[known], wy[known]
     mag = reference.mag
+    ordered = ordered and bool(np.any(np.isfinite(mag)))
     order = np.argsort(np.where(np.isfinite(mag), mag, np.inf), kind="stable")
     reference = reference.take(order)
     sx, sy = stereographic(reference.ra, reference.dec, start.ra, start.dec)
@@ -119,7 +128,7 @@ def make_fields(start: Start, x: Floats, y: Floats, reference: RefCatalog) -> li
         half = 0.5 * math.hypot(*start.shape) * scale / 3600.0 * math.exp(start.log_range)
         reach = min(1.1 * half + start.position * math.sqrt(2.0), 170.0)
         near = distance <= 2.0 * math.degrees(math.tan(math.radians(reach / 2.0)))
-        fields.append(Field(x, y, wx, wy, reference.take(near), sx[near], sy[near]))
+        fields.append(Field(x, y, wx, wy, reference.take(near), sx[near], sy[near], ordered))
     return fields
 
 
@@ -140,7 +149,7 @@ def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rou
     # Stars per frame area, where there are stars at all.
     width, height = np.ptp(rx), np.ptp(ry)
     per_frame = len(rx) * start.shape[0] * start.shape[1] / max(width * height, 1.0)
-    sizes = [_sizes(field, per_frame, *pair) for pair in DEPTHS[:depth]]
+    sizes = [_sizes(field, per_frame, i) for i in range(depth)]
     if sizes[-1] in sizes[:-1] or per_frame < 2.0:
         return
     nd, nr = sizes[-1]
@@ -148,11 +157,12 @@ def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rou
     yield from _ranked(start, field, unit, rx, ry, nr, nd, seeds)
 
 
-def _sizes(field: Field, per_frame: float, detections: int, per_area: int) -> tuple[int, int]:
-    """Return how many detections and reference stars a depth means; all without magnitudes."""
+def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
+    """Return how many detections and reference stars a depth means."""
     n = len(field.sx)
-    if not np.any(np.isfinite(field.reference.mag)):
-        return min(detections, len(field.x)), n
+    if not field.ordered:
+        return min(len(field.x), max(int(per_frame * RATIOS[depth]), 10)), n
+    detections, per_area = DEPTHS[depth]
     stars = math.ceil(min(1.0, per_area / per_frame) * n)
     return min(detections, len(field.x)), max(stars, min(n, 4))
 
@@ -194,7 +204,7 @@ def _seeds(
     r_pattern = stars.patterns(np.arange(len(rx)), 0.5 * least, N_NEIGHBOURS)
     # Stars away from the edge see their neighbours on all sides.
     central = np.argsort(np.hypot(wx, wy), kind="stable")[: max(16, (2 * len(wx)) // 3)]
-    at = np.sort(central)[:16]
+    at = np.sort(central)[: int(np.clip(400_000 // len(rx), 6, 16))]
     a_pattern = detections.patterns(at, least, N_NEIGHBOURS)
     count = np.zeros(N_HYPOTHESES, np.int64)
     anchor, star = np.zeros(N_HYPOTHESES, np.int64), np.zeros(N_HYPOTHESES, np.int64)
@@ -233,9 +243,10 @@ def _ranked(
     size = max(start.shape)
     tolerance = np.array([max(2.0, 0.002 * size), 0.012])
     score, matched = np.zeros(len(hypotheses)), np.zeros(len(hypotheses), np.int64)
+    some = slice(0, nd, max(1, nd // 300))
     score_similarities(
-        field.wx[:nd], field.wy[:nd], hypotheses, tolerance, density, SHARE,
-        *grid.arguments, score, matched,
+        np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
+        hypotheses, tolerance, density, SHARE, *grid.arguments, score, matched,
     )  # fmt: skip
     tried: list[Floats] = []
     for h in np.argsort(-score, kind="stable"):
