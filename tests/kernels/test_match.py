@@ -28,8 +28,8 @@ def test_nearest_against_all_distances(n):
 
 
 def test_grid_of_degenerate_points():
-    for x, y in (([], []), ([5.0], [5.0]), ([1.0] * 9, [2.0] * 9), ([1.0] * 9, range(9))):
-        x, y = np.array(x, float), np.array(y, float)
+    for xs, ys in (([], []), ([5.0], [5.0]), ([1.0] * 9, [2.0] * 9), ([1.0] * 9, range(9))):
+        x, y = np.array(xs, float), np.array(ys, float)
         index, _ = Grid(x, y).nearest(np.array([1.0]), np.array([2.0]), 1e-6)
         expected = np.flatnonzero((x == 1.0) & (y == 2.0))
         assert index[0] == (expected[0] if len(expected) else -1)
