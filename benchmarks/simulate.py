@@ -1,7 +1,11 @@
-"""Simulated frames of any size for the benchmarks: Moffat stars and exponential galaxies."""
+"""Simulated frames of any size for the benchmarks: Moffat stars and exponential galaxies.
+
+    python benchmarks/simulate.py FILE SIZE N_SOURCES
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +56,7 @@ def write_frame(path: Path, size: int, n_sources: int, seed: int = 1) -> Path:
         header["CD1_1"], header["CD2_2"] = -0.3 / 3600, 0.3 / 3600
         fits.PrimaryHDU(frame(size, n_sources, seed), header).writeto(path)
     return path
+
+
+if __name__ == "__main__":
+    write_frame(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,7 +1,19 @@
-"""`python -m skyextract`."""
+"""The console script, and `python -m skyextract`."""
+
+from __future__ import annotations
 
 import sys
 
 from skyextract.cli import main
 
-sys.exit(main())
+
+def run() -> int:
+    """Run the program in a process of its own."""
+    # Where scipy is installed numba imports it at the first kernel call, 0.3 s for nothing:
+    # no kernel uses numpy.linalg, and nothing else here needs it.
+    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())
