@@ -41,6 +41,13 @@ def test_errors_of_ten_stars(fraction, kind):
     assert 0.8 <= np.sqrt(np.mean(pulls**2)) <= 1.3
 
 
+@pytest.mark.parametrize("n", [10, 30])
+def test_errors_are_on_the_safe_side_without_intrinsic_scatter(n):
+    pulls = bench.pulls(n, 0.2, "both sides", 200, seed=4, intrinsic=0.0)
+    assert 0.65 <= np.sqrt(np.mean(pulls**2)) <= 1.1
+    assert np.abs(pulls).max() < 5
+
+
 def test_outliers_are_told():
     rng = np.random.default_rng(1)
     y, errors = bench.simulate(100, 0.0, "near", rng)
@@ -76,3 +83,15 @@ def test_the_majority_wins_over_one_sided_outliers():
     values = np.concatenate([np.linspace(-0.01, 0.01, 60), np.linspace(0.5, 3, 40)])
     assert abs(shortest_half(values)[0]) < 0.01
     assert robust_sigma(np.array([])) != robust_sigma(np.array([]))
+
+
+def test_odd_input_gives_numbers():
+    rng = np.random.default_rng(3)
+    wild = fit_zero_point(rng.uniform(0, 1e4, 20), np.full(20, 0.01))
+    assert wild.good.sum() < 5
+    y = rng.normal(25, 0.01, 30)
+    constant = fit_zero_point(y, np.full(30, 0.01), np.zeros((30, 1)))
+    assert constant.slopes[0] == pytest.approx(0.0, abs=1e-6)
+    assert constant.zero_point == pytest.approx(25.0, abs=0.01)
+    exact = fit_zero_point(rng.normal(25, 1e-6, 20), np.full(20, 1e-9))
+    assert 0 < exact.error < 1e-3

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.exposure import Mask
 from skyextract.stages.apercor import ApertureCorrections
+from skyextract.stages.psfphot import FIT_RADIUS, SMALLEST_FIT_RADIUS
 from skyextract.stages.zeropoint import robust_sigma
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from skyextract.catalog import Catalog
     from skyextract.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.stages.measure import Measured
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +49,15 @@ class Sky:
     variance: NDArray[np.float32]
     occupied: NDArray[np.bool_]
     apertures: Sequence[float] = ()
+
+
+def sky_of(measured: Measured, apertures: Sequence[float], run: Run) -> Sky:
+    """Return the sky of a measured image; `apertures` is PHOT_APERTURES."""
+    plane = measured.plane
+    lost = Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA
+    occupied = (measured.detections.segmentation != 0) | plane.bad
+    occupied |= (measured.exposure.mask & int(lost)) != 0
+    return Sky(plane.subtracted, plane.variance_plane(run), occupied, apertures)
 
 
 def empty_positions(
@@ -110,12 +123,14 @@ def psf_flux(exposure: Exposure, sky: Sky, x: Floats, y: Floats) -> Floats:
     """
     psf = exposure.psf
     assert psf is not None
-    half = min(psf.radius, max(3, math.ceil(1.5 * psf.fwhm)))
+    radius = max(FIT_RADIUS * psf.fwhm, SMALLEST_FIT_RADIUS)
+    half = min(psf.radius, math.ceil(radius))
     i, j = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     stamps = psf.stamps(x, y, x - i, y - j).astype(np.float64)
     middle = stamps.shape[1] // 2
     stamps = stamps[:, middle - half : middle + half + 1, middle - half : middle + half + 1]
     side = np.arange(-half, half + 1)
+    stamps = stamps * (side[:, None] ** 2 + side**2 <= radius**2)
     rows = np.clip(j[:, None, None] + side[None, :, None], 0, sky.subtracted.shape[0] - 1)
     columns = np.clip(i[:, None, None] + side[None, None, :], 0, sky.subtracted.shape[1] - 1)
     weight = stamps / sky.variance[rows, columns]
@@ -135,7 +150,8 @@ def flux_noise(
     ----------
     flux_key : str
         Column FLUX_...; PSF and apertures are measured as they are, any other one in a circle
-        of the median size that it has for the stars.
+        of the median size of the stars' Kron ellipses, or of the 1.5 FWHM that a star's
+        ellipse has.
     stars : (n,) bool
         Rows of `catalog` that are stars.
 
@@ -148,7 +164,7 @@ def flux_noise(
     name, index = split_key(flux_key)
     factor = 1.0
     if name == "FLUX_PSF" and exposure.psf is not None:
-        x, y = empty_positions(sky.occupied, 1.5 * exposure.psf.fwhm)
+        x, y = empty_positions(sky.occupied, FIT_RADIUS * exposure.psf.fwhm)
         if len(x) < LEAST_POSITIONS:
             return math.nan
         return robust_sigma(psf_flux(exposure, sky, x, y))
@@ -157,17 +173,31 @@ def flux_noise(
         if name == "FLUX_APERCOR" and "FLUX_APER" in catalog:
             ratio = column(catalog, flux_key) / column(catalog, f"FLUX_APER({index + 1})")
             factor = float(np.median(ratio[stars]))
-    elif {"KRON_RADIUS", "A_IMAGE", "B_IMAGE"} <= set(catalog):
-        sizes = catalog["KRON_RADIUS"] * np.sqrt(catalog["A_IMAGE"] * catalog["B_IMAGE"])
-        radius = float(np.median(sizes[stars]))
     else:
-        return math.nan
+        radius = _star_radius(exposure, catalog, stars)
     if not radius > 0.0:
         return math.nan
     x, y = empty_positions(sky.occupied, radius)
     if len(x) < LEAST_POSITIONS:
         return math.nan
     return factor * robust_sigma(aperture_flux(sky.subtracted, x, y, radius))
+
+
+def _star_radius(exposure: Exposure, catalog: Catalog, stars: NDArray[np.bool_]) -> float:
+    """Return the radius of a star's Kron ellipse in pixels; NaN if nothing tells it."""
+    if "KRON_RADIUS" in catalog:
+        if {"A_IMAGE", "B_IMAGE"} <= set(catalog):
+            area = catalog["A_IMAGE"] * catalog["B_IMAGE"]
+        elif {"X2_IMAGE", "Y2_IMAGE", "XY_IMAGE"} <= set(catalog):
+            area = catalog["X2_IMAGE"] * catalog["Y2_IMAGE"] - catalog["XY_IMAGE"] ** 2
+            area = np.sqrt(np.maximum(area, 0.0))
+        else:
+            area = np.full(catalog.n_rows, np.nan)
+        sizes = catalog["KRON_RADIUS"] * np.sqrt(area)
+        known = stars & np.isfinite(sizes) & (sizes > 0.0)
+        if known.any():
+            return float(np.median(sizes[known]))
+    return math.nan if exposure.psf is None else 1.5 * exposure.psf.fwhm
 
 
 def split_key(flux_key: str) -> tuple[str, int]:

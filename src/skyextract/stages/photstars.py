@@ -35,6 +35,8 @@ MOST_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
 SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
+LEAST_RADIUS = 1.5
+"""Radius of a match in pixels, at least: a wide field's pixel can exceed CROSSID_RADIUS."""
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
@@ -114,6 +116,7 @@ def match_stars(
     if reference.n_stars == 0:
         raise StepError(f"the reference catalogue {reference.name} is empty")
     ny, nx = exposure.shape
+    radius = max(radius, LEAST_RADIUS * wcs.pixel_scale())
     ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
     header = exposure.header
     dates = {key: header.get(key) if header else None for key in ("MJD-OBS", "DATE-OBS", "JD")}
