@@ -17,6 +17,7 @@ from skyextract.stages.detect import (
     filter_image,
 )
 from skyextract.stages.filters import builtin_filter, parse_filter
+from skyextract.stages.findloop import source_mask
 from skyextract.stages.frame import masked_pixels, prepare_frame
 from skyextract.stages.matched import filter_matched, matched_filter
 from skyextract.stages.planes import prepare_plane, with_detected
@@ -114,12 +115,12 @@ class Measured:
         if self.matched is not None:
             return filter_matched(
                 plane.subtracted, self.matched, self.run,
-                sigma=plane.background.sigma, variance=plane.variance, bad=plane.bad.view(np.uint8),
+                sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
+                bad=plane.bad.view(np.uint8),
             )  # fmt: skip
         if self.taps is None:
             return plane.subtracted
-        mask = np.where(plane.bad, np.uint16(Mask.NO_DATA), np.uint16(0))
-        return filter_image(plane.subtracted, self.taps, mask, self.run)
+        return filter_image(plane.subtracted, self.taps, _no_data(plane.bad), self.run)
 
 
 def measure(
@@ -134,7 +135,7 @@ def measure(
     """Detect sources and measure the wanted columns.
 
     DETECT_NITER passes of background and detection: from the second on, the background is
-    estimated without the pixels of the sources.  Measuring does not change the background.
+    estimated without the sources and their faint wings.  Measuring does not change the background.
 
     Parameters
     ----------
@@ -164,8 +165,8 @@ def measure(
         matched = matched_filter(exposure.psf, exposure.shape)
 
     found: Detections | None = None
-    for _ in range(extraction.detect_niter):
-        claimed = None if found is None else (found.segmentation != 0).view(np.uint8)
+    claimed: NDArray[np.uint8] | None = None
+    for n_left in reversed(range(extraction.detect_niter)):
         plane = prepare_plane(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed
         )
@@ -179,11 +180,12 @@ def measure(
             sigma=search.background.sigma,
             taps=taps,
             psf=matched,
-            variance=search.variance,
-            mask=np.where(search.bad, np.uint16(Mask.NO_DATA), np.uint16(0)),
+            variance=search.variance if matched is None else search.variance_plane(run),
+            mask=_no_data(search.bad),
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
         )
+        claimed = source_mask(found, search.background.sigma) if n_left else None
     assert found is not None  # DETECT_NITER is at least 1
 
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
@@ -204,7 +206,7 @@ def measure(
     flags, ours = _mask_flags(exposure, found)
     flags |= sources["FLAGS"]
     ours |= sources["FLAGS_SKY"]
-    if plane.variance is not None or exposure.detector.gain > 0.0:
+    if exposure.variance is not None:
         ours &= ~int(FlagsSky.NO_VARIANCE)
     residual = None
     if uses_psf:
@@ -243,6 +245,11 @@ def measure(
         metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
         run=run,
     )
+
+
+def _no_data(bad: NDArray[np.bool_]) -> NDArray[np.uint16] | None:
+    """Return a mask with NO_DATA in the bad pixels; None if there are none."""
+    return np.where(bad, np.uint16(Mask.NO_DATA), np.uint16(0)) if bad.any() else None
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

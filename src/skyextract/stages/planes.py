@@ -15,7 +15,6 @@ from skyextract.stages.background import (
     estimate_weighted_background,
     rms_image,
 )
-from skyextract.stages.detect import bad_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,12 +93,7 @@ def prepare_plane(
     )  # fmt: skip
     level = background_image(background, run)
     subtracted = exposure.image - level
-    # A pixel that is bad only for want of weight may be filled below.
-    mask = exposure.mask
-    if weight is not None:
-        mask = np.where(weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
-    signalless = bad_pixels(mask)
-    bad = np.zeros(exposure.shape, np.bool_) if signalless is None else signalless.view(np.bool_)
+    bad = _without_signal(exposure)
     bad |= ~np.isfinite(subtracted)
     variance: F4 | None = None
     relative = False
@@ -120,6 +114,22 @@ def prepare_plane(
         variance[bad] = BAD_VARIANCE
     subtracted[bad] = 0.0
     return Plane(background, subtracted, variance, bad, relative)
+
+
+def _without_signal(exposure: Exposure) -> NDArray[np.bool_]:
+    """Return pixels without data, and defects and cosmic rays that nobody filled.
+
+    Not those that are BAD only for want of weight: INTERP_TYPE may fill them.
+    """
+    mask = exposure.mask
+    if not mask.any():
+        return np.zeros(mask.shape, np.bool_)
+    if exposure.weight is not None:
+        mask = np.where(exposure.weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
+    bad: NDArray[np.bool_] = (mask & np.uint16(Mask.BAD | Mask.CR)) != 0
+    bad &= (mask & np.uint16(Mask.INTRP)) == 0
+    bad |= (mask & np.uint16(Mask.NO_DATA)) != 0
+    return bad
 
 
 def _without_weight(
