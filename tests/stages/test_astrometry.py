@@ -151,6 +151,20 @@ def test_projection_types():
     np.testing.assert_allclose(sip.to_sky(x.ravel(), y.ravel()), (ra, dec), atol=1e-10)
 
 
+def test_plain_tan_of_a_distorted_header_is_linear():
+    field = make_field(n=400, bend=3.0, seed=2)
+    header = field.truth.cards("TAN-SIP", SHAPE) | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}
+    result = field.solve(header, projection_type="TAN")
+    assert result.plate.degree == 1
+    assert result.wcs.to_header()["CTYPE1"] == "RA---TAN"
+    assert field.error(result.wcs) < 15.0
+    # What the WCS says is what the residuals were measured with.
+    table = result.matches
+    _, dec = result.wcs.to_sky(table["X_IMAGE"] - 1.0, table["Y_IMAGE"] - 1.0)
+    north = (dec - table["DELTA_REFERENCE"]) * 3600.0
+    np.testing.assert_allclose(north, table["DETA"], atol=5e-3)
+
+
 @pytest.mark.parametrize("parity", [1.0, -1.0])
 @pytest.mark.parametrize("turn", [0.0, 1.6, 3.1, -2.2])
 def test_pointing_and_scale_only(parity, turn):
@@ -383,6 +397,10 @@ def test_proper_motions_are_applied_at_the_date_of_the_frame():
     field = dataclasses.replace(field, reference=old)
     dated = field.solve(field.header | {"DATE-OBS": "2036-01-01T12:00:00"})
     undated = field.solve()
+    run = Run()
+    wcs = SkyWcs.from_header(field.header)
+    solve_astrometry(field.sources, field.header, SHAPE, wcs, old, Config(), run)
+    assert run.warnings == ["no date in the header: proper motions are not applied"]
     assert dated.metrics["rms_arcsec"] == pytest.approx(NOISE * SCALE, rel=0.15)
     assert undated.metrics["rms_arcsec"] > 4.0 * dated.metrics["rms_arcsec"]
 

@@ -146,3 +146,16 @@ def test_expected_positions_are_east_and_north():
     east, north = start.expected(np.array([999.5, 899.5]), np.array([499.5, 599.5]))
     np.testing.assert_allclose(east, [0.0, 100.0], atol=1e-3)
     np.testing.assert_allclose(north, [0.0, 100.0], atol=1e-3)
+
+
+def test_a_wcs_without_a_sensible_scale_is_not_used():
+    class Degenerate:
+        def to_j2000(self, x, y):
+            return x * 0.0, y * 0.0
+
+        def pixel_scale(self, x, y):
+            return 0.0
+
+    start = read_start(Header({"RA": 50.0, "DEC": 20.0}), SHAPE, Degenerate(), Astrometry())
+    assert start.wcs is None
+    assert start.ra == 50.0

@@ -134,7 +134,9 @@ def solve_astrometry(
     low, high = config.astrefmag_limits
     mag = reference.mag
     inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
-    reference = reference.take(inside).at_epoch(frame_year(header))
+    year = frame_year(header)
+    reference = reference.take(inside).at_epoch(year)
+    _tell_motions(reference, year, run)
     start = read_start(header, shape, wcs, config, pixel_scale)
     metrics = _no_metrics(wcs)
     if start is None:
@@ -153,6 +155,16 @@ def solve_astrometry(
         "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics, Catalog(),
         np.zeros(catalog.n_rows, bool), math.nan, None,
     )  # fmt: skip
+
+
+def _tell_motions(reference: RefCatalog, year: float, run: Run) -> None:
+    """Warn if there are proper motions that could not be applied."""
+    if not np.any(np.isfinite(reference.pmra)):
+        return
+    if not math.isfinite(year):
+        run.warn("no date in the header: proper motions are not applied")
+    elif not np.any(np.isfinite(reference.epoch)):
+        run.warn(f"{reference.name}: no epoch: proper motions are not applied")
 
 
 def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:
@@ -202,17 +214,17 @@ def _solve(
     )
 
 
-def _prior(start: Start, rough: Rough) -> Plate:
+def _prior(start: Start, rough: Rough, *, linear: bool) -> Plate:
     """Return the expected plate about the rough centre, mirrored if the match is."""
     x0, y0 = start.centre
     unit = 0.5 * max(start.shape)
     prior = None
     if start.wcs is not None:
-        for degree in (1, 2, 3, 5, 7):
+        for degree in (1,) if linear else (1, 2, 3, 5, 7):
             prior, error = plate_of(start.wcs.to_j2000, start.shape, degree)
             if not error > 1e-4:
                 break
-        if not error <= 0.05:
+        if not (error <= 0.05 or (linear and math.isfinite(error))):
             prior = None
     if prior is None:
         step = rough.unit * unit
@@ -227,7 +239,7 @@ def _finish(
     start: Start, sources: Sources, field: Field, rough: Rough, config: AstrometryConfig
 ) -> _Solution | None:
     """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
-    prior = _prior(start, rough)
+    prior = _prior(start, rough, linear=config.projection_type == "TAN")
     ra0, dec0 = rough.ra0, rough.dec0
     xi, eta = rough.xi, rough.eta
     scale = rough.unit * ARCSEC

@@ -209,8 +209,8 @@ def read_start(
     factor = config.pixscale_maxerr or 1.2
     if wcs is not None:
         lon, lat = wcs.to_j2000(np.array([centre[0]]), np.array([centre[1]]))
-        if math.isfinite(float(lon[0])):
-            scale = wcs.pixel_scale(*centre)
+        scale = wcs.pixel_scale(*centre)
+        if math.isfinite(float(lon[0])) and math.isfinite(scale) and scale > 0.0:
             return Start(
                 float(lon[0]), float(lat[0]), wcs, (scale,), math.log(factor),
                 (scale / factor, scale * factor),
