@@ -16,7 +16,8 @@ from typing import Any
 from skyextract.errors import ConfigError
 from skyextract.keywords import SAME, Config, Keyword
 
-_TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|([^\s,]+)')
+_TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
+"""Quoted, or a section [x1:x2,y1:y2], or what stands between blanks and commas."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 

@@ -1,4 +1,4 @@
-"""Resolve the settings of a run: built-in layer < configuration file < command line."""
+"""Resolve the settings: built-in layer < camera preset < configuration file < command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skyextract.cameras import camera_settings
 from skyextract.conffile import (
     Declaration,
     Setting,
@@ -30,7 +31,7 @@ class Settings:
     ----------
     config : Config
     origins : dict
-        `built-in (skyextract)`, `default.conf:12` or `command line`, by keyword.
+        `built-in (skyextract)`, `camera sinistro:3`, `default.conf:12` or `command line`.
     sextractor : bool
         The built-in layer is SExtractor's.
     notes : list of str
@@ -120,6 +121,9 @@ def resolve(
     """
     table = declarations()
     given = [*(file_settings or ()), *command_settings]
+    cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
+    if cameras:
+        given = [*camera_settings(cameras[-1].values[0], cameras[-1].origin), *given]
     for setting in given:
         if setting.name not in table:
             raise ConfigError(

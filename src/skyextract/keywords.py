@@ -137,15 +137,19 @@ class Detector:
 class Isr:
     """Instrument signature removal"""
 
-    camera: str = key("", "camera preset: a built-in name or a file", new=True)
+    camera: str = key("", "camera preset: a name or a file (docs/cameras.md)", new=True)
     isr_unit: str = key("ELECTRON", "unit of the corrected image", choices=("ADU", "ELECTRON"), new=True)
     isr_overscan: str = key(
         "ROW_MEDIAN", "overscan estimate",
         choices=("NONE", "MEDIAN", "MEAN", "ROW_MEDIAN", "POLY"), new=True,
     )  # fmt: skip
-    isr_biassec: str = key("AUTO", "overscan section, AUTO = from the header, or NONE", new=True)
-    isr_trimsec: str = key("AUTO", "data section, AUTO = from the header, or NONE", new=True)
-    isr_bias: tuple[str, ...] = key((), "master bias, or raw frames: files, glob or @list", size=(0, ANY), new=True, opens=True)
+    isr_overscan_degree: int = key(3, "degree of POLY along the overscan", low=0, high=20, new=True, basic=False)
+    isr_biassec: tuple[str, ...] = key(("AUTO",), "overscan: AUTO (from the header), NONE, or per amplifier [x1:x2,y1:y2] or a header keyword", size=(1, ANY), new=True)
+    isr_trimsec: tuple[str, ...] = key(("AUTO",), "pixels to keep, likewise", size=(1, ANY), new=True)
+    isr_detsec: tuple[str, ...] = key(("AUTO",), "their place on the detector, likewise (NONE = do not assemble amplifiers)", size=(1, ANY), new=True)
+    isr_gain: tuple[str, ...] = key(("AUTO",), "gain: AUTO (GAIN_KEY, GAIN), or per amplifier a number or a header keyword", unit="e-/ADU", size=(1, ANY), new=True)
+    isr_rdnoise: tuple[str, ...] = key(("AUTO",), "read noise, likewise; where unknown, from the overscan", unit="e-", size=(1, ANY), new=True)
+    isr_bias: tuple[str, ...] = key((), "master bias, or raw frames: files, quoted glob or @list", size=(0, ANY), new=True, opens=True)
     isr_dark: tuple[str, ...] = key((), "master dark, or raw frames", size=(0, ANY), new=True, opens=True)
     isr_flat: tuple[str, ...] = key((), "master flat, or raw frames", size=(0, ANY), new=True, opens=True)
     isr_fringe: tuple[str, ...] = key((), "master fringe frame, or raw frames", size=(0, ANY), new=True, opens=True)
@@ -153,9 +157,13 @@ class Isr:
     isr_dark_state: str = key("AUTO", "what ISR_DARK is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
     isr_flat_state: str = key("AUTO", "what ISR_FLAT is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
     isr_fringe_state: str = key("AUTO", "what ISR_FRINGE is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
+    isr_combine: str = key("CLIPPED", "combination of raw frames: sigma-clipped mean, or median", choices=("CLIPPED", "MEDIAN"), new=True, basic=False)
+    isr_clip_sigma: float = key(4.0, "its clipping", low=1.0, high=100.0, unit="sigma", new=True, basic=False)
+    isr_master_name: str = key("master_{kind}.fits", "where masters made of raw frames are kept for reuse (empty = nowhere)", new=True)
     isr_defects: tuple[str, ...] = key((), "defects: FITS mask, DS9/IRAF box list or CSV", size=(0, ANY), new=True, opens=True)
-    isr_linearity: tuple[str, ...] = key((), "non-linearity: polynomial or table", size=(0, ANY), new=True, opens=True)
+    isr_linearity: tuple[str, ...] = key((), "non-linearity: coefficients of x^2, x^3 ..., or a table", size=(0, ANY), new=True, opens=True)
     isr_crosstalk: tuple[str, ...] = key((), "crosstalk matrix", size=(0, ANY), new=True, opens=True)
+    isr_interpolate: bool = key(True, "interpolate over narrow defects?", new=True, basic=False)
     isr_mismatch: str = key("ERROR", "calibration frame does not fit the image", choices=("ERROR", "WARN"), new=True)
 
 
