@@ -43,8 +43,10 @@ def run(command: Sequence[str], cwd: Path) -> Cost:
         command[0],
         list(command),
         {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        + [(os.POSIX_SPAWN_OPEN, 2, str(cwd / "stderr.txt"), os.O_WRONLY | os.O_CREAT, 0o644)],
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, str(cwd / "stderr.txt"), os.O_WRONLY | os.O_CREAT, 0o644),
+        ],
     )
     _, status, usage = os.wait4(pid, 0)
     wall = time.perf_counter() - start
@@ -66,7 +68,7 @@ def compare(name: str, ours: Sequence[str], peer: Sequence[str], cwd: Path, repe
         return statistics.median(getattr(cost, field) for cost in costs[label])
 
     cells = [
-        f"{median('ours', f):8.2f} {median('peer', f):8.2f} {median('ours', f) / median('peer', f):6.2f}"
+        f"{(a := median('ours', f)):8.2f} {(b := median('peer', f)):8.2f} {a / b:6.2f}"
         for f in ("wall", "cpu", "memory")
     ]
     print(f"{name:<28}" + " |".join(cells), flush=True)

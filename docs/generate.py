@@ -2,16 +2,41 @@
 
 from pathlib import Path
 
-from skyextract.columns import columns_markdown
-from skyextract.conffile import dump
+from skyextract.columns import NOT_SUPPORTED, columns_markdown
+from skyextract.conffile import declarations, dump
 from skyextract.config import config_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
+STATES = {
+    "yes": "as SExtractor",
+    "ignored": "accepted, no meaning here",
+    "later": "not supported: an error if it is not the default",
+}
+
+
+def sextractor_markdown() -> str:
+    """Return the page for SExtractor users: the text and the tables of what is supported."""
+    lines = ["## Keywords", "", "| keyword | state |", "| --- | --- |"]
+    shared = [item for item in declarations().values() if not item.keyword.new]
+    lines += [f"| {item.name} | {STATES[item.keyword.support]} |" for item in shared]
+    lines += ["", "## Parameters that are not supported", ""]
+    lines += [
+        "All others are; docs/columns.md lists them. Asking for one of these is an error.",
+        "",
+    ]
+    lines += ["| parameters (pattern) | reason |", "| --- | --- |"]
+    for pattern, reason in NOT_SUPPORTED:
+        escaped = pattern.replace("|", "\\|")
+        lines.append(f"| `{escaped}` | {reason} |")
+    text = (ROOT / "docs/sextractor.in.md").read_text()
+    return text + "\n".join(lines) + "\n"
+
 
 GENERATED = {
     "default.conf": lambda: dump(full=False) + "\n",
     "docs/config.md": lambda: config_markdown() + "\n",
     "docs/columns.md": columns_markdown,
+    "docs/sextractor.md": sextractor_markdown,
 }
 
 if __name__ == "__main__":

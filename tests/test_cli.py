@@ -14,7 +14,16 @@ from skyextract.errors import ConfigError
 
 def test_keywords_are_lifted_in_any_case_and_place():
     rest, pairs = lift_keywords(
-        ["-c", "a.conf", "x.fits", "-detect_thresh", "-1.5", "-CHECKIMAGE_TYPE", "-BACKGROUND", "-v"]
+        [
+            "-c",
+            "a.conf",
+            "x.fits",
+            "-detect_thresh",
+            "-1.5",
+            "-CHECKIMAGE_TYPE",
+            "-BACKGROUND",
+            "-v",
+        ]
     )
     assert rest == ["-c", "a.conf", "x.fits", "-v"]
     assert pairs == [("DETECT_THRESH", "-1.5"), ("CHECKIMAGE_TYPE", "-BACKGROUND")]
@@ -69,7 +78,9 @@ def test_dumps(capfd):
     assert "MAG_AUTO" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["-dd"], ["x.fits", "-GAINN", "1"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["-dd"], ["x.fits", "-GAINN", "1"]]
+)
 def test_help_and_usage_errors_import_nothing_heavy(arguments):
     code = (
         "import sys\nfrom skyextract.cli import main\n"

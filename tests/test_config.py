@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from skyextract.conffile import declarations, dump, parse
-from skyextract.config import Settings, command_line_settings, config_markdown, read_file, resolve
+from skyextract.config import Settings, command_line_settings, read_file, resolve
 from skyextract.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def from_text(text: str, *pairs: tuple[str, str]) -> Settings:
@@ -73,11 +70,6 @@ def test_dump_reads_back_as_the_defaults():
 def test_every_keyword_is_in_the_full_dump():
     names = re.findall(r"^([A-Z_]+)", dump(full=True), re.M)
     assert names == list(declarations())
-
-
-def test_generated_files_are_up_to_date():
-    assert (ROOT / "default.conf").read_text() == dump(full=False) + "\n"
-    assert (ROOT / "docs/config.md").read_text() == config_markdown() + "\n"
 
 
 def test_layers_and_origins():

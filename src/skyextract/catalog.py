@@ -34,7 +34,7 @@ class Catalog(Mapping[str, Array]):
         return iter(self.columns)
 
     def __len__(self) -> int:
-        """Number of columns, as for any mapping; rows are `n_rows`."""
+        """Return the number of columns, as for any mapping; rows are `n_rows`."""
         return len(self.columns)
 
     @property

@@ -7,6 +7,7 @@ blanks; quotes keep both; ``$NAME`` and ``${NAME}`` stand for environment variab
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -151,7 +152,8 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
     if keyword.choices:
         if word.upper() not in keyword.choices:
             raise ConfigError(
-                f"{label}: must be one of {', '.join(keyword.choices)}{suggest(word, keyword.choices)}"
+                f"{label}: must be one of {', '.join(keyword.choices)}"
+                f"{suggest(word, keyword.choices)}"
             )
         return word.upper()
     if kind == "bool":
@@ -164,7 +166,7 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
         value = float(word)
     except ValueError:
         raise ConfigError(f"{label}: {word!r} is not a number") from None
-    if value != value or abs(value) == float("inf"):
+    if not math.isfinite(value):
         raise ConfigError(f"{label}: must be finite")
     if kind == "int":
         if value != int(value):

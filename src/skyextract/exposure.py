@@ -99,7 +99,7 @@ class Exposure:
     detector: Detector = Detector()
     psf: Psf | None = None
     wcs: SkyWcs | None = None
-    photocal: PhotoCal = PhotoCal()
+    photocal: PhotoCal = field(default_factory=PhotoCal)
     background: BackgroundMap | None = None
     psf_stars: Catalog | None = None
     aperture_corrections: Catalog | None = None

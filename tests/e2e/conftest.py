@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 
-
 @dataclass
 class Outcome:
     """Exit status, streams and folder of one run."""

@@ -11,7 +11,6 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FIELD = EXAMPLES / "field.fits.fz"
 REFCAT = EXAMPLES / "field_refcat.fits"
