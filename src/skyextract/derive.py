@@ -71,8 +71,8 @@ def derive(
     sources = _Sources(base, wcs, photocal, pixel_scale, shape)
     columns = {}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        for name, shape in requested:
-            columns[name] = _to_shape(sources.column(name), shape)
+        for name, size in requested:
+            columns[name] = _to_shape(sources.column(name), size)
     return Catalog(columns)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -71,7 +72,7 @@ class Run:
         """Split rows into (first, past-last) bands, one per thread."""
         n = max(1, min(self.n_threads, n_rows // least))
         edges = [n_rows * i // n for i in range(n + 1)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
 
 def resolve_threads(nthreads: int) -> int:
