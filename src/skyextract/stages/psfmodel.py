@@ -383,14 +383,16 @@ def build_psf(
             solution = prior.copy()
             stray = np.zeros_like(prior)
             solver.fit(solution)
-        stray, solution = solver.solve(prior, stray, n_iterations)
+        # The first solution serves to find outliers and centres.
+        steps = n_iterations if turn else n_iterations // 2
+        stray, solution = solver.solve(prior, stray, steps)
         solution = _normalise(solution, step)
         # The centroid of the model is its middle.
         x, y, *_ = core_shape(_samples(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solver.solve(prior, stray, n_iterations)
+            stray, solution = solver.solve(prior, stray, steps)
             solution = _normalise(solution, step)
     solver.fit(solution)
 
