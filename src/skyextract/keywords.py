@@ -262,7 +262,7 @@ class Weights:
     flag_type: tuple[str, ...] = key(("OR",), "combination of flags", choices=FLAG_TYPES, size=(1, 4))
     interp_maxxlag: tuple[int, ...] = key((16,), "interpolation over zero weight along x", low=1, unit="pixels", size=(1, 2), basic=False)
     interp_maxylag: tuple[int, ...] = key((16,), "the same along y", low=1, unit="pixels", size=(1, 2), basic=False)
-    interp_type: tuple[str, ...] = key(("ALL",), "what is interpolated", choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
+    interp_type: tuple[str, ...] = key(("NONE",), "what is interpolated over zero weight", sextractor=("ALL",), choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
 
 
 @dataclass(frozen=True)

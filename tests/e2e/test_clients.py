@@ -1,0 +1,77 @@
+"""SCAMP and PSFEx on our catalogue and on SExtractor's of the same frame."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+COLUMNS = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ERRAWIN_IMAGE ERRBWIN_IMAGE
+ERRTHETAWIN_IMAGE FLUX_AUTO FLUXERR_AUTO MAG_AUTO MAGERR_AUTO FLUX_APER FLUXERR_APER FLUX_RADIUS
+ELONGATION SNR_WIN FLAGS VIGNET(35,35)"""
+
+
+@pytest.fixture(scope="module")
+def catalogues(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The catalogues of the SDSS r frame by both programs, with the same file and options."""
+    peer = shutil.which("source-extractor") or shutil.which("sex")
+    if peer is None:
+        pytest.skip("source-extractor is not installed")
+    folder = tmp_path_factory.mktemp("clients")
+    for name in ("default.sex", "default.conv", "default.nnw"):
+        shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, folder)
+    frame = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
+    (folder / "image.fits").write_bytes(gzip.decompress(frame.read_bytes()))
+    (folder / "run.param").write_text("\n".join(COLUMNS.split()) + "\n")
+    options = [
+        "image.fits", "-c", "default.sex", "-PARAMETERS_NAME", "run.param",
+        "-CATALOG_TYPE", "FITS_LDAC", "-PIXEL_SCALE", "0", "-GAIN", "4.7",
+        "-PHOT_APERTURES", "15", "-DETECT_THRESH", "3", "-SATUR_LEVEL", "40000",
+    ]  # fmt: skip
+    programs = {"ours": [sys.executable, "-m", "skyextract"], "peer": [peer]}
+    for name, program in programs.items():
+        subprocess.run(
+            [*program, *options, "-CATALOG_NAME", f"{name}.cat"],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+    return {name: folder / f"{name}.cat" for name in programs}
+
+
+def run(program: str, catalogue: Path, *options: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    subprocess.run(
+        [program, catalogue.name, "-CHECKPLOT_DEV", "NULL", "-WRITE_XML", "N",
+         "-VERBOSE_TYPE", "QUIET", *options],
+        cwd=catalogue.parent, check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_psfex_finds_the_same_psf(catalogues: dict[str, Path]) -> None:
+    fwhm = {}
+    for name, catalogue in catalogues.items():
+        run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
+        header = fits.getheader(catalogue.with_suffix(".psf"), 1)
+        assert header["ACCEPTED"] > 50
+        fwhm[name] = header["PSF_FWHM"]
+    assert fwhm["ours"] == pytest.approx(fwhm["peer"], rel=0.01)
+
+
+def test_scamp_finds_the_same_solution(catalogues: dict[str, Path], shared_data: Path) -> None:
+    reference = shared_data / "sdss_stripe82/refcat/sdss_stars_field.ldac"
+    rms = {}
+    for name, catalogue in catalogues.items():
+        run(
+            "scamp", catalogue, "-ASTREF_CATALOG", "FILE", "-ASTREFCAT_NAME", str(reference),
+            "-SOLVE_PHOTOM", "N",
+        )  # fmt: skip
+        text = catalogue.with_suffix(".head").read_text()
+        rms[name] = [float(re.search(rf"ASTRRMS{i}= *(\S+)", text)[1]) for i in (1, 2)]
+    assert rms["ours"] == pytest.approx(rms["peer"], rel=0.1)
+    assert max(rms["ours"]) < 0.05 / 3600
