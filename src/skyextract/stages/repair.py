@@ -38,9 +38,9 @@ _SHARPEST_FWHM = 1.5
 """FWHM (pixels) taken for the limits when the PSF is a mere default."""
 _EXCESS = 3.0
 """How surely a seed must violate the PSF's limit, sigma."""
-_GROW_CONTRAST = 0.5
-_GROW_EXCESS = 1.0
-_GROW_LIMIT = 0.75
+_GROW_CONTRAST = 0.55
+_GROW_EXCESS = 2.0
+_GROW_LIMIT = 0.6
 """Beside a cosmic-ray pixel: fraction of CR_MINSIGMA, sigma against the limit, and the limit,
 where it is lower than a wide PSF's: no noise peak of a star then continues a track."""
 _UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
