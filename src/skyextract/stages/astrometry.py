@@ -246,9 +246,11 @@ def _finish(
     half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
     region = field.reference.take(field.around(start, ra0, dec0, half))
     widest = max(config.crossid_radius, LEAST_RADIUS * scale)
-    radius = max(min(rough.radius * scale, 3.0 * widest), widest)
+    # First the pairs that the rough solution is sure of, then all within reach of the first
+    # fit, then those within its scatter.
+    radius = min(rough.radius * scale, 3.0 * widest)
     kind = config.projection_type
-    for _ in range(5):
+    for step in range(4):
         rx, ry = gnomonic(region.ra, region.dec, ra0, dec0)
         near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
         first, second, _ = mutual_nearest(
@@ -272,9 +274,11 @@ def _finish(
         xi, eta = fit.plate.to_plane(sources.x, sources.y)
         scale = fit.plate.pixel_scale
         widest = max(config.crossid_radius, LEAST_RADIUS * scale)
-        radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))
-        if abs(radius - before) < 0.05 * before:
-            break
+        radius = widest
+        if step > 0:
+            radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))
+            if abs(radius - before) < 0.05 * before:
+                break
     offset = _offset(fit.plate, start)
     proof = prove(
         fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,

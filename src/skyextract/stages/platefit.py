@@ -143,19 +143,19 @@ def _weights(variance: Floats, floor: float) -> Floats:
 def _floor(squares: Floats, variance: Floats, n_free: float) -> float:
     """Return the extra scatter for which chi2 equals the degrees of freedom.
 
-    `squares` are the summed squared residuals of both axes.
+    `squares` are the summed squared residuals of both axes.  Newton's method in the square of
+    the floor; chi2 is convex in it, so that it is approached from below.
     """
-
-    def excess(floor: float) -> float:
-        return float(np.sum(squares * _weights(variance, floor))) - n_free
-
-    if n_free <= 0 or excess(0.0) <= 0.0:
-        return 0.0
-    low, high = 0.0, float(np.sqrt(np.sum(squares) / n_free)) * 2.0 + 1e-9
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
-    return 0.5 * (low + high)
+    extra = 0.0
+    for _ in range(20):
+        weight = 1.0 / np.maximum(variance + extra, 1e-12)
+        chi2 = float(squares @ weight)
+        slope = float(squares @ (weight * weight))
+        step = (chi2 - n_free) / slope if slope > 0.0 else 0.0
+        if step <= 1e-4 * extra:
+            break
+        extra += step
+    return float(np.sqrt(extra))
 
 
 def fit_plate(
@@ -185,71 +185,109 @@ def fit_plate(
     PlateFit or None
         None if there are fewer stars than the simplest model needs.
     """
-    used = np.ones(len(x), bool)
+    everyone = np.ones(len(x), bool)
+    if 2 * len(x) <= candidates[0].parameters:
+        return None
     ra0, dec0 = prior.ra0, prior.dec0
-    floor = 0.0
-    model = candidates[0]
-    for iteration in range(12):
-        if 2 * int(used.sum()) < model.parameters + 1:
-            return None
-        xi, eta = gnomonic(ra, dec, ra0, dec0)
-        model = _choose(candidates, prior, x, y, xi, eta, variance, floor, used)
-        weight = _weights(variance, floor)
-        inside = (x[used], y[used], xi[used], eta[used], weight[used])
-        coefficients, leverage = _solve(model, prior, *inside)
-        plate = replace(prior, ra0=ra0, dec0=dec0, coefficients=coefficients)
-        px, py = plate.to_plane(x, y)
-        dx, dy = (px - xi) * ARCSEC, (py - eta) * ARCSEC
-        n_free = 2.0 * used.sum() - model.parameters
-        floor = _floor((dx**2 + dy**2)[used], variance[used], n_free)
-        before = used
-        used = _clip(dx, dy, n_sigma, used, model)
-        # The tangent point follows the centre, so that the constant term vanishes.
-        centre = gnomonic_inverse(coefficients[0, 0], coefficients[1, 0], ra0, dec0)
-        ra0, dec0 = float(centre[0]), float(centre[1])
-        settled = np.hypot(*coefficients[:, 0]) * ARCSEC < 1e-7
-        if iteration >= 2 and settled and np.array_equal(before, used):
+    # The tangent point follows the centre, so that the constant term vanishes.
+    for _ in range(3):
+        stars = _Stars(x, y, *gnomonic(ra, dec, ra0, dec0), variance)
+        fits = [_clipped(model, prior, stars, everyone, n_sigma) for model in candidates]
+        chosen = fits[_choice(fits, variance, n_sigma)]
+        ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
+    # The stars used are settled; what remains converges by a factor of a million each time.
+    for _ in range(4):
+        stars = _Stars(x, y, *gnomonic(ra, dec, ra0, dec0), variance)
+        chosen = _once(chosen.model, prior, stars, chosen.used, chosen.floor)
+        if np.hypot(*chosen.coefficients[:, 0]) * ARCSEC < 1e-7:
             break
-    used = before
-    coefficients = coefficients.copy()
+        ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
+    coefficients = chosen.coefficients.copy()
     coefficients[:, 0] = 0.0
-    held = np.ones(len(x))
-    held[used] = 1.0 / np.maximum(1.0 - leverage, 1e-3)
     return PlateFit(
-        replace(plate, coefficients=coefficients), model, dx, dy, dx * held, dy * held, used, floor
+        replace(prior, ra0=ra0, dec0=dec0, coefficients=coefficients), chosen.model,
+        chosen.dx, chosen.dy, chosen.dx * chosen.held, chosen.dy * chosen.held,
+        chosen.used, chosen.floor,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Stars:
+    """Matched stars with their reference positions (deg) in one tangent plane."""
+
+    x: Floats
+    y: Floats
+    xi: Floats
+    eta: Floats
+    variance: Floats
+
+
+@dataclass(frozen=True)
+class _Clipped:
+    """A fit of one model in one tangent plane; `held` turns residuals into held-out ones."""
+
+    model: Model
+    coefficients: Floats
+    dx: Floats
+    dy: Floats
+    held: Floats
+    used: Bools
+    floor: float
+    sigma: float
+
+
+def _centre(coefficients: Floats, ra0: float, dec0: float) -> tuple[float, float]:
+    """Return the sky position of the reference pixel."""
+    ra, dec = gnomonic_inverse(coefficients[0, :1], coefficients[1, :1], ra0, dec0)
+    return float(ra[0]), float(dec[0])
+
+
+def _once(model: Model, prior: Plate, stars: _Stars, used: Bools, floor: float) -> _Clipped:
+    """Fit a model to the stars used."""
+    weight = _weights(stars.variance[used], floor)
+    coefficients, leverage = _solve(
+        model, prior, stars.x[used], stars.y[used], stars.xi[used], stars.eta[used], weight
     )
+    px, py = replace(prior, coefficients=coefficients).to_plane(stars.x, stars.y)
+    dx, dy = (px - stars.xi) * ARCSEC, (py - stars.eta) * ARCSEC
+    held = np.ones(len(dx))
+    held[used] = 1.0 / np.maximum(1.0 - leverage, 1e-3)
+    squares = dx * dx + dy * dy
+    n_free = max(2.0 * used.sum() - model.parameters, 1.0)
+    # The median distance is 1.1774 sigma of one axis.
+    sigma = float(np.median(np.sqrt(squares[used]))) / 1.1774
+    sigma *= float(np.sqrt(2.0 * used.sum() / n_free))
+    floor = _floor(squares[used], stars.variance[used], n_free)
+    return _Clipped(model, coefficients, dx, dy, held, used, floor, sigma)
 
 
-def _choose(
-    candidates: list[Model], prior: Plate, x: Floats, y: Floats, xi: Floats, eta: Floats,
-    variance: Floats, floor: float, used: Bools,
-) -> Model:  # fmt: skip
-    """Return the simplest model whose held-out mean square is within 2 % of the best."""
-    weight = _weights(variance, floor)[used]
-    inside = (x[used], y[used], xi[used], eta[used], weight)
-    possible = [model for model in candidates if 2 * len(weight) > model.parameters]
-    held = []
-    for model in possible:
-        coefficients, leverage = _solve(model, prior, *inside)
-        px, py = replace(prior, coefficients=coefficients).to_plane(x[used], y[used])
-        distance2 = (px - xi[used]) ** 2 + (py - eta[used]) ** 2
-        held.append(np.mean(weight * distance2 / np.maximum(1.0 - leverage, 1e-3) ** 2))
-    return possible[int(np.argmax(np.array(held) <= 1.02 * min(held)))]
+def _clipped(model: Model, prior: Plate, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
+    """Fit a model, clip, and fit again until the stars used do not change.
 
-
-def _clip(
-    dx: Floats, dy: Floats, n_sigma: float, used: Bools, model: Model
-) -> Bools:  # fmt: skip
-    """Return the stars whose distance is within `n_sigma` times the scatter of one axis.
-
-    The scatter is the same for all stars, 1.4826 MAD enlarged for the parameters fitted:
-    SCAMP clips like that, and a faint star that is lost had little weight.
+    Stars farther off than `n_sigma` times the scatter of one axis go; the scatter is the same
+    for all stars, from the median distance, enlarged for the parameters fitted.  SCAMP clips
+    like that, and a faint star that is lost had little weight.
     """
-    both = np.concatenate([dx[used], dy[used]])
-    n = len(both)
-    sigma = 1.4826 * float(np.median(np.abs(both)))
-    sigma *= np.sqrt(n / max(n - model.parameters, 1.0))
-    limit = n_sigma * max(sigma, 1e-6)
-    keep = np.hypot(dx, dy) <= limit
-    # Never clip down to fewer stars than determine the model.
-    return keep if 2 * int(keep.sum()) > model.parameters + 1 else used
+    fit = _once(model, prior, stars, used, 0.0)
+    for _ in range(12):
+        keep = np.hypot(fit.dx, fit.dy) <= n_sigma * max(fit.sigma, 1e-6)
+        # Never clip down to fewer stars than determine the model.
+        if np.array_equal(keep, fit.used) or 2 * int(keep.sum()) <= model.parameters + 1:
+            break
+        fit = _once(model, prior, stars, keep, fit.floor)
+    return fit
+
+
+def _choice(fits: list[_Clipped], variance: Floats, n_sigma: float) -> int:
+    """Return the simplest model whose held-out mean square is within 2 % of the best.
+
+    All stars count, a clipped one with the square of the clipping limit: a model that gives
+    up the corners of the frame must not win by the rest.
+    """
+    scatter = max(min(fit.sigma for fit in fits), 1e-6)
+    unit = np.maximum(variance, scatter**2)
+    losses = [
+        np.mean(np.minimum((fit.dx**2 + fit.dy**2) * fit.held**2 / unit, n_sigma**2))
+        for fit in fits
+    ]
+    return int(np.argmax(np.array(losses) <= 1.02 * min(losses)))
