@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 import sep
+from astropy.io import fits
 
 from astrometry_fields import simulated, wrong
 from skyextract.catalog import Catalog
-from skyextract.io.fitstable import read_table
-from skyextract.io.images import FitsFile
 from skyextract.io.reference import read_reference
 from skyextract.keywords import Astrometry as Config
 from skyextract.plate import Plate, gnomonic
@@ -40,11 +39,8 @@ Floats = Any
 
 def read_image(path: Path) -> tuple[Any, Any]:
     """Return the pixels as float32 and the header of the first image of a file."""
-    with FitsFile(str(path)) as file:
-        unit = next(u for u in file.units if u.kind == "IMAGE" and len(u.shape) == 2)
-        zero = float(unit.header.get("BZERO") or 0.0)
-        image = file.raw(unit).astype(np.float32).reshape(unit.shape[::-1]) + np.float32(zero)
-        return np.ascontiguousarray(image), unit.header
+    with fits.open(path) as units:
+        return np.ascontiguousarray(units[0].data, np.float32), units[0].header.copy()
 
 
 def detect(image: Floats, threshold: float = 3.0) -> Catalog:
@@ -100,8 +96,9 @@ def sextracted(image: Path, configs: Path, folder: Path, band: str) -> Catalog:
          "-CATALOG_NAME", str(folder / f"{band}.ldac"), "-SATUR_LEVEL", "60000", "-GAIN", "4.7"],
         check=True, capture_output=True,
     )  # fmt: skip
-    with FitsFile(str(folder / f"{band}.ldac")) as file:
-        return read_table(file, file.units[2])
+    table = fits.getdata(folder / f"{band}.ldac", 2)
+    native = {name: np.asarray(table[name]) for name in table.names}
+    return Catalog({k: v.astype(v.dtype.newbyteorder("=")) for k, v in native.items()})
 
 
 def scamp(folder: Path, band: str, reference: Path) -> list[float]:

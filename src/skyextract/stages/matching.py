@@ -369,12 +369,12 @@ def _robust(
     for _ in range(6):
         if degree == 0:
             both = np.concatenate([keep, keep])
-            a, b, c, d = np.linalg.lstsq(design[both], target.T.ravel()[both], rcond=None)[0]
+            a, b, c, d = _solved(design[both], target.T.ravel()[both])
             coefficients = np.array([[c, a, -b], [d, b, a]])
             distance = np.hypot(*(coefficients @ monomials(u, v, 1).T - target.T))
             free = max(2.0 * keep.sum() - 4.0, 1.0)
         else:
-            coefficients = np.linalg.lstsq(design[keep], target[keep], rcond=None)[0].T
+            coefficients = _solved(design[keep], target[keep]).T
             distance = np.hypot(*(coefficients @ design.T - target.T))
             free = max(2.0 * (keep.sum() - design.shape[1]), 1.0)
         # The median of a Rayleigh distribution is 1.1774 sigma per axis.
@@ -385,6 +385,11 @@ def _robust(
             break
         keep = again
     return max(degree, 1), coefficients, keep, sigma
+
+
+def _solved(design: Floats, target: Floats) -> Floats:
+    """Least squares by normal equations: few and well-scaled columns, called many times."""
+    return np.asarray(np.linalg.pinv(design.T @ design, hermitian=True) @ (design.T @ target))
 
 
 def _evaluate(u: Floats, v: Floats, degree: int, coefficients: Floats) -> tuple[Floats, Floats]:

@@ -190,7 +190,7 @@ def fit_plate(
         return None
     ra0, dec0 = prior.ra0, prior.dec0
     # The tangent point follows the centre, so that the constant term vanishes.
-    for _ in range(3):
+    for _ in range(2):
         stars = _Stars(x, y, *gnomonic(ra, dec, ra0, dec0), variance)
         fits = [_clipped(model, prior, stars, everyone, n_sigma) for model in candidates]
         chosen = fits[_choice(fits, variance, n_sigma)]
