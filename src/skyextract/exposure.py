@@ -14,8 +14,9 @@ from skyextract.photocal import PhotoCal
 from skyextract.psf import Psf
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
     from skyextract.catalog import Catalog
-    from skyextract.header import Header
     from skyextract.wcs import SkyWcs
 
 

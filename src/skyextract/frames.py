@@ -2,8 +2,7 @@
 
 `_J2000` columns are in the frame of the header without a shift between ICRS and FK5 (below
 0.03 arcsec), and `_B1950` columns are FK4 at equinox B1950, observed at epoch J2000, as
-SExtractor gives them.  Matrices and E-terms: Murray 1989, A&A 218, 325; Seidelmann 1992,
-Explanatory Supplement, 3.53 and 3.59.
+SExtractor gives them.  `astropy.coordinates` transforms; it is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -14,27 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-_B1950_TO_J2000 = np.array(
-    [
-        [0.9999256794956877, -0.0111814832204662, -0.0048590038153592],
-        [0.0111814832391717, 0.9999374848933135, -0.0000271625947142],
-        [0.0048590037723143, -0.0000271702937440, 0.9999881946023742],
-    ]
-)
-_FK4_ROTATION = 1e-6 * np.array(
-    [
-        [-0.0026455262, -1.1539918689, 2.1111346190],
-        [1.1540628161, -0.0129042997, 0.0236021478],
-        [-2.1112979048, -0.0056024448, 0.0102587734],
-    ]
-)
-"""Rotation of the FK4 against the FK5 per Julian century since 1950."""
-
-_EPOCH = (2000.0 - 1950.0) / 100.0
-_FK5_TO_FK4 = (_B1950_TO_J2000 + _FK4_ROTATION * _EPOCH).T
-_E_TERMS = 1e-6 * np.array([-1.62557, -0.31919, -0.13843])
-"""Elliptic part of the aberration at B1950, a vector in radians."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +37,13 @@ def unit_vectors(lon: Floats, lat: Floats) -> Floats:
     return np.stack((np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)), axis=-1)
 
 
-def angles(vectors: Floats) -> tuple[Floats, Floats]:
-    """Return longitude in [0, 360) and latitude in degrees of vectors (n, 3) of any length."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
-
-
 def j2000_to_b1950(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
     """Return FK4 B1950 coordinates (deg) of FK5 J2000 ones, for epoch of observation J2000."""
-    vectors = unit_vectors(lon, lat) @ _FK5_TO_FK4.T
-    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    catalogue = vectors + _E_TERMS - (vectors @ _E_TERMS)[..., None] * vectors
-    return angles(catalogue)
+    from astropy.coordinates import FK4, FK5, SkyCoord
 
-
-def b1950_to_j2000(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-    """Return FK5 J2000 coordinates (deg) of FK4 B1950 ones, the inverse of the above."""
-    catalogue = unit_vectors(lon, lat)
-    vectors = catalogue
-    for _ in range(3):  # the E-terms are 2e-6: each round gains six digits
-        vectors = catalogue - _E_TERMS + (vectors @ _E_TERMS)[..., None] * vectors
-        vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return angles(vectors @ np.linalg.inv(_FK5_TO_FK4).T)
+    j2000 = SkyCoord(lon, lat, unit="deg", frame=FK5(equinox="J2000"))
+    b1950 = j2000.transform_to(FK4(equinox="B1950", obstime="J2000"))
+    return np.asarray(b1950.ra.deg), np.asarray(b1950.dec.deg)
 
 
 def tangent_axes(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
@@ -102,22 +65,20 @@ def north_angle(lon: Floats, lat: Floats, north_lon: Floats, north_lat: Floats) 
     north_lon, north_lat : (n,) float64
         In this frame, points a little to the north of them in the other frame (deg).
     """
-    east, north = tangent_axes(lon, lat)
-    step = unit_vectors(north_lon, north_lat)
-    result: Floats = np.degrees(np.arctan2((step * east).sum(-1), (step * north).sum(-1)))
+    from astropy.coordinates import position_angle
+
+    angle = position_angle(*(np.radians(c) for c in (lon, lat, north_lon, north_lat)))
+    result: Floats = (np.degrees(np.asarray(angle)) + 180.0) % 360.0 - 180.0
     return result
 
 
 def to_j2000(frame: SkyFrame, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
     """Return J2000 right ascension and declination (deg) of coordinates in `frame`.
 
-    ICRS and FK5 of equinox 2000 are taken as they are, FK4 of equinox 1950 goes by
-    `b1950_to_j2000`, any other frame through `astropy.coordinates`.
+    ICRS and FK5 of equinox 2000 are taken as they are, any other frame is transformed.
     """
     if frame.name in ("ICRS", "FK5") and frame.equinox == 2000.0:
         return lon, lat
-    if frame.name == "FK4" and frame.equinox == 1950.0:
-        return b1950_to_j2000(lon, lat)
     from astropy import coordinates
 
     system = {

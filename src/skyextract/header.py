@@ -1,35 +1,32 @@
-"""FITS headers: the 80-character cards, kept as they are in the file.
+"""What FITS headers need beyond `astropy.io.fits.Header`: which cards belong together.
 
-A small stand-in for `astropy.io.fits.Header`, with the same habits of use.  Two reasons:
-importing astropy.io.fits costs as much time as reading and extracting a 2k x 2k frame, and
-headers of the wild (illegal CONTINUE, unparsable values) must neither stop the program nor
-be changed by it: a card that nobody touches is written back byte by byte.
-
-The grammar is that of the FITS Standard 4.0, sections 4.1-4.2, with the CONTINUE
-convention for long strings and the HIERARCH convention of ESO.
+astropy is imported by the functions that make headers, not here: see `skyextract.preload`.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-Value = bool | int | float | str | None
-"""None is a card without a value."""
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 CARD = 80
 BLOCK = 2880
+
+Cards = Mapping[str, Any]
+"""Header cards: values, or (value, comment); None and NaN are cards without a value."""
+
+_WIDTH = 20  # of a number in the fixed format
 _COMMENTARY = ("COMMENT", "HISTORY", "")
-_STRING = re.compile(r"\s*'((?:[^']|'')*)'\s*(?:/(.*))?$", re.DOTALL)
-_PLAIN = re.compile(r"([^/]*)(?:/(.*))?$", re.DOTALL)
+_CONTINUED = re.compile(r"&'\s*(/.*)?$")
 _STRUCTURE = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|BLOCKED|BSCALE|BZERO|BLANK"
-    r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|TFIELDS|END)$"
+    r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|TFIELDS|END|CONTINUE)$"
 )
-_INTEGER = re.compile(r"[+-]?\d+$")
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([EDed][+-]?\d+)?$")
 
 
 def is_structural(keyword: str) -> bool:
@@ -37,257 +34,114 @@ def is_structural(keyword: str) -> bool:
     return _STRUCTURE.match(keyword) is not None
 
 
-class Card(NamedTuple):
-    """One card: for COMMENT and HISTORY the value is the text."""
+def repaired(text: str) -> Header:
+    """Return a header from the records of a file, in which every card can be read.
 
-    keyword: str
-    value: Value
-    comment: str
+    The value of an unparsable card becomes text, a CONTINUE with nothing to continue becomes a
+    COMMENT; all other cards keep their bytes.
 
+    Parameters
+    ----------
+    text : str
+        80-character records, up to END or to the end.
+    """
+    from astropy.io import fits
 
-def _keyword(record: str) -> str:
-    if record.startswith("HIERARCH ") and "=" in record:
-        return record[9:].split("=", 1)[0].strip().upper()
-    return record[:8].rstrip().upper()
-
-
-def _normal(keyword: str) -> str:
-    keyword = keyword.strip().upper()
-    return keyword[9:].strip() if keyword.startswith("HIERARCH ") else keyword
-
-
-def _parse_value(text: str) -> tuple[Value, str]:
-    """Return value and comment of what follows the '='; an odd value comes as its text."""
-    match = _STRING.match(text)
-    if match is not None:
-        return match[1].replace("''", "'").rstrip(), (match[2] or "").strip()
-    plain = _PLAIN.match(text)
-    token = (plain[1] if plain else text).strip()
-    comment = ((plain[2] if plain else "") or "").strip()
-    if not token:
-        return None, comment
-    if token in ("T", "F"):
-        return token == "T", comment
-    if _INTEGER.match(token):
-        return int(token), comment
-    if _FLOAT.match(token):
-        return float(token.upper().replace("D", "E")), comment
-    return token.strip("'").strip(), comment
+    records: list[str] = []
+    for start in range(0, len(text), CARD):
+        record = text[start : start + CARD].ljust(CARD)
+        if record.rstrip() == "END":
+            break
+        if record.startswith("CONTINUE") and not (records and _CONTINUED.search(records[-1])):
+            record = "COMMENT " + record[8:]
+        records.append(_ascii(record))
+    while records and not records[-1].strip():
+        records.pop()
+    result = fits.Header()
+    for card in fits.Header.fromstring("".join(records)).cards:
+        try:
+            readable = (card.keyword, card.value, card.comment)
+        except (fits.VerifyError, ValueError):
+            readable = None
+        result.append(_as_text(card.image) if readable is None else card, end=True)
+    return result
 
 
-def _format_value(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return f"{'T' if value else 'F':>20}"
-    if isinstance(value, int):
-        return f"{value:>20}"
-    if isinstance(value, float) or hasattr(value, "__float__"):
-        number = value.item() if hasattr(value, "item") else value
-        if isinstance(number, bool | int):
-            return _format_value(number)
-        number = float(number)
-        if not math.isfinite(number):
-            raise ValueError(f"a FITS header cannot hold {number}")
-        text = repr(number).upper()
-        if "." not in text:
-            text = text.replace("E", ".0E") if "E" in text else text + ".0"
-        return f"{text:>20}"
-    return "'" + str(value).replace("'", "''").ljust(8) + "'"
+def _as_text(record: str) -> tuple[str, str, str]:
+    """Return keyword, value as text and comment of a card that cannot be parsed."""
+    keyword, _, rest = record[:CARD].partition("=")
+    value, _, comment = rest.partition(" /")
+    return keyword[:8].strip().upper(), value.strip().strip("'").strip(), comment.strip()
 
 
 def _ascii(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
-def _format_card(keyword: str, value: object, comment: str) -> list[str]:
-    """Return the 80-character records of one card; long strings use CONTINUE."""
-    keyword = _normal(keyword)
-    comment = _ascii(comment)
-    if keyword in _COMMENTARY:
-        text = _ascii(str(value))
-        lines = [text[k : k + 72] for k in range(0, max(len(text), 1), 72)]
-        return [f"{keyword:<8}{line:<72}" for line in lines]
-    standard = len(keyword) <= 8 and re.fullmatch(r"[A-Z0-9_-]+", keyword) is not None
-    head = f"{keyword:<8}= " if standard else f"HIERARCH {keyword} = "
-    body = _format_value(_ascii(value) if isinstance(value, str) else value)
-    if len(head) + len(body) <= CARD:
-        record = head + body
-        if comment and len(record) + 4 <= CARD:
-            record = f"{record:<30} / {comment}" if standard else f"{record} / {comment}"
-        return [record[:CARD].ljust(CARD)]
-    if not isinstance(value, str) or not standard:
-        raise ValueError(f"header card too long: {keyword} = {value!r}")
-    text = _ascii(value)
-    records: list[str] = []
-    while True:
-        prefix = head if not records else "CONTINUE  "
-        n = min(len(text), 67)
-        while len(text[:n].replace("'", "''")) > 67:
-            n -= 1
-        piece, text = text[:n].replace("'", "''"), text[n:]
-        records.append(f"{prefix}'{piece}{'&' if text else ''}'".ljust(CARD))
-        if not text:
-            return records
+def set_cards(header: Header, cards: Cards) -> Header:
+    """Put cards into a header and return it; numbers that FITS cannot hold become undefined."""
+    for keyword, item in cards.items():
+        value, comment = item if isinstance(item, tuple) else (item, None)
+        if hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        if isinstance(value, str):
+            value = _ascii(value)
+        name = keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"
+        header.set(name, value, comment)
+        if isinstance(value, float) and len(repr(value)) > _WIDTH and len(keyword) <= 8:
+            _set_all_digits(header, keyword, value)
+    return header
 
 
-class Header:
-    """An ordered list of FITS cards with look-up by keyword (any case).
+def _set_all_digits(header: Header, keyword: str, value: float) -> None:
+    """Replace the number of a card, which astropy cuts to 20 characters, by one that is exact."""
+    from astropy.io import fits
 
-    Reading follows `astropy.io.fits.Header`: ``header["GAIN"]``, ``header.get("GAIN", 1.0)``,
-    ``"GAIN" in header``, ``header["GAIN"] = 2.0`` or ``= (2.0, "comment")``, `copy`, `cards`.
-    Where a keyword occurs twice, the first card counts.
+    place, comment = header.index(keyword), header.comments[keyword]
+    record = f"{keyword:<8}= {value!r}".upper() + (f" / {comment}" if comment else "")
+    del header[place]
+    header.insert(place, fits.Card.fromstring(record[:CARD]))
+
+
+def extend_missing(
+    header: Header, other: Header, skip: Callable[[str], bool] = lambda _: False
+) -> Header:
+    """Append copies of the cards of `other` whose keywords are missing in `header`; return it.
+
+    HISTORY, COMMENT and blank cards are appended always, cards for which `skip` holds never.
     """
+    known = set(header)
+    for card in other.cards:
+        if not skip(card.keyword) and (card.keyword in _COMMENTARY or card.keyword not in known):
+            header.append(copy.copy(card), end=True)
+    return header
 
-    def __init__(self, cards: Mapping[str, object] | None = None) -> None:
-        self._cards: list[list[str]] = []  # the records of each card
-        self._index: dict[str, int] | None = None
-        for keyword, value in (cards or {}).items():
-            self[keyword] = value
 
-    @classmethod
-    def fromstring(cls, text: str | bytes) -> Header:
-        """Read cards from 80-character records, up to END if there is one."""
-        if isinstance(text, bytes):
-            text = text.decode("latin-1")
-        header = cls()
-        for start in range(0, len(text), CARD):
-            record = text[start : start + CARD].ljust(CARD)
-            if record.rstrip() == "END":
-                break
-            if record.startswith("CONTINUE") and header._cards and header._continues():
-                header._cards[-1].append(record)
-            else:
-                header._cards.append([record])
-        while header._cards and not header._cards[-1][0].strip():
-            header._cards.pop()
-        return header
+def remove(header: Header, keywords: Iterable[str]) -> None:
+    """Delete all cards of some keywords, as far as there are any."""
+    for keyword in set(keywords):
+        header.remove(keyword, ignore_missing=True, remove_all=True)
 
-    def _continues(self) -> bool:
-        """Whether the last card is a string that a CONTINUE record may extend."""
-        text = self._cards[-1][-1][8:].rstrip()
-        return "'" in text and "&" in text
 
-    def _find(self, keyword: str) -> int | None:
-        if self._index is None:
-            self._index = {}
-            for k, records in enumerate(self._cards):
-                self._index.setdefault(_keyword(records[0]), k)
-        return self._index.get(_normal(keyword))
+def observation(header: Header | None) -> Header:
+    """Return the cards of a header that do not describe the storage of its own unit."""
+    from astropy.io import fits
 
-    @staticmethod
-    def _card(records: list[str]) -> Card:
-        record = records[0]
-        keyword = _keyword(record)
-        hierarch = record.startswith("HIERARCH ") and "=" in record
-        if keyword in _COMMENTARY or not (hierarch or record[8:9] == "="):
-            return Card(keyword, record[8:].rstrip(), "")
-        value, comment = _parse_value(record.split("=", 1)[1])
-        for extra in records[1:]:
-            more, comment = _parse_value(extra[8:])
-            if isinstance(value, str) and isinstance(more, str):
-                value = value.removesuffix("&") + more
-        return Card(keyword, value, comment)
+    result = fits.Header()
+    return result if header is None else extend_missing(result, header, is_structural)
 
-    @property
-    def cards(self) -> list[Card]:
-        """All cards, parsed, in order."""
-        return [self._card(records) for records in self._cards]
 
-    def __contains__(self, keyword: object) -> bool:
-        return isinstance(keyword, str) and self._find(keyword) is not None
+def card_lines(header: Header) -> list[str]:
+    """Return the 80-character records of a header, END included."""
+    text = header.tostring(padding=False, endcard=True)
+    return [text[k : k + CARD].ljust(CARD) for k in range(0, len(text), CARD)]
 
-    def __iter__(self) -> Iterator[str]:
-        return (_keyword(records[0]) for records in self._cards)
 
-    def __len__(self) -> int:
-        return len(self._cards)
+def __getattr__(name: str) -> Any:
+    if name == "Header":
+        from astropy.io.fits import Header
 
-    def keys(self) -> list[str]:
-        """Keywords in order; a keyword that occurs twice comes twice."""
-        return list(self)
-
-    def get_card(self, keyword: str) -> Card | None:
-        """Return the card of a keyword, or None."""
-        k = self._find(keyword)
-        return None if k is None else self._card(self._cards[k])
-
-    def __getitem__(self, keyword: str) -> Value:
-        card = self.get_card(keyword)
-        if card is None:
-            raise KeyError(f"Keyword {keyword!r} not found.")
-        return card.value
-
-    def get(self, keyword: str, default: Value = None) -> Value:
-        """Return the value of a card, or `default`."""
-        card = self.get_card(keyword)
-        return default if card is None else card.value
-
-    def __setitem__(self, keyword: str, value: object) -> None:
-        comment: str | None = None
-        if isinstance(value, tuple):
-            value, comment = value
-        self.set(keyword, value, comment)
-
-    def set(self, keyword: str, value: object, comment: str | None = None) -> None:
-        """Change a card in place (keeping its comment if none is given) or add one at the end.
-
-        Raises
-        ------
-        ValueError
-            Infinite or NaN value, or a card that cannot be made to fit.
-        """
-        k = self._find(keyword) if _normal(keyword) not in _COMMENTARY else None
-        if k is None:
-            records = _format_card(keyword, value, comment or "")
-            cards = [[r] for r in records] if _normal(keyword) in _COMMENTARY else [records]
-            self._cards += cards
-            if self._index is not None:
-                self._index.setdefault(_normal(keyword), len(self._cards) - len(cards))
-        else:
-            if comment is None:
-                comment = self._card(self._cards[k]).comment
-            self._cards[k] = _format_card(keyword, value, comment)
-
-    def add_history(self, text: str) -> None:
-        """Append HISTORY cards."""
-        self.set("HISTORY", text)
-
-    def remove(self, keyword: str, ignore_missing: bool = False) -> None:
-        """Delete all cards of a keyword; KeyError if there is none and it must be there."""
-        name = _normal(keyword)
-        kept = [records for records in self._cards if _keyword(records[0]) != name]
-        if len(kept) == len(self._cards) and not ignore_missing:
-            raise KeyError(f"Keyword {keyword!r} not found.")
-        self._cards, self._index = kept, None
-
-    def __delitem__(self, keyword: str) -> None:
-        self.remove(keyword)
-
-    def copy(self) -> Header:
-        """Return an independent copy."""
-        header = Header()
-        header._cards = [list(records) for records in self._cards]
-        return header
-
-    def extend_missing(self, other: Header, skip: frozenset[str] = frozenset()) -> None:
-        """Append the cards of `other` whose keywords are missing here and not in `skip`.
-
-        HISTORY, COMMENT and blank cards are appended always.
-        """
-        own = set(self)
-        for records in other._cards:
-            keyword = _keyword(records[0])
-            if keyword not in skip and (keyword in _COMMENTARY or keyword not in own):
-                self._cards.append(list(records))
-        self._index = None
-
-    def tostring(self, padding: bool = True) -> str:
-        """Return the records with END, filled up to whole blocks of 2880 characters."""
-        text = "".join(record for records in self._cards for record in records)
-        text += "END".ljust(CARD)
-        return text.ljust(-(-len(text) // BLOCK) * BLOCK) if padding else text
-
-    def tobytes(self) -> bytes:
-        """Return `tostring` as it goes into the file."""
-        return self.tostring().encode("latin-1")
+        return Header
+    raise AttributeError(name)

@@ -1,20 +1,20 @@
-"""Sky coordinates of pixels: TAN, SIP and TPV directly, everything else through wcslib."""
+"""Sky coordinates of pixels, by wcslib through `astropy.wcs`, which is imported at first use."""
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
-from skyextract.frames import SkyFrame, j2000_to_b1950, to_j2000
-from skyextract.tangent import Tangent, has_scamp_pv
+from skyextract.frames import SkyFrame, j2000_to_b1950, tangent_axes, to_j2000, unit_vectors
+from skyextract.header import set_cards
+from skyextract.quiet import quiet
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -25,14 +25,11 @@ _CELESTIAL = {
     "RA": "", "DEC": "", "GLON": "GALACTIC", "GLAT": "GALACTIC", "ELON": "ECLIPTIC",
     "ELAT": "ECLIPTIC", "SLON": "SUPERGALACTIC", "SLAT": "SUPERGALACTIC",
 }  # fmt: skip
-_LATITUDES = ("DEC", "GLAT", "ELAT", "SLAT")
-
-
-class Projection(Protocol):
-    """What maps 0-based pixels to native longitude and latitude in deg, and back."""
-
-    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]: ...  # noqa: D102
-    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]: ...  # noqa: D102
+_PARTNER = {"DEC": "RA", "GLAT": "GLON", "ELAT": "ELON", "SLAT": "SLON"}
+_PROJECTIONS = (
+    "AZP SZP TAN TPV TPD TNX ZPX DSS STG SIN ARC ZPN ZEA AIR CYP CEA CAR MER COP COE COD COO SFL"
+    " PAR MOL AIT BON PCO TSC CSC QSC HPX XPH"
+)
 
 
 class SkyWcs:
@@ -40,21 +37,13 @@ class SkyWcs:
 
     Parameters
     ----------
-    projection : Projection
-        The mapping.
     cards : mapping
         The FITS cards that describe it, as `to_header` returns them.
     shape : (int, int), optional
         Shape [y, x] of the image, of which `centre` is the middle.
     """
 
-    def __init__(
-        self,
-        projection: Projection,
-        cards: Mapping[str, Any],
-        shape: tuple[int, int] | None = None,
-    ) -> None:
-        self._projection = projection
+    def __init__(self, cards: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
         self._cards = dict(cards)
         self._shape = shape
         self.frame = frame_of(self._cards)
@@ -62,16 +51,18 @@ class SkyWcs:
     @classmethod
     def from_astropy(cls, wcs: WCS) -> SkyWcs:
         """Wrap an astropy WCS with two celestial axes."""
-        return cls(_Wcslib(wcs), dict(wcs.to_header(relax=True)), wcs.array_shape)
+        return cls(dict(wcs.to_header(relax=True)), wcs.array_shape)
 
     @classmethod
     def from_header(cls, header: Any) -> SkyWcs | None:
         """Read the WCS of a header; None if it has no celestial one.
 
+        TAN with SCAMP's PV coefficients becomes TPV.
+
         Parameters
         ----------
         header : Header or mapping
-            Ours, astropy's, or a plain dictionary of cards.
+            An astropy header, or a plain dictionary of cards.
 
         Raises
         ------
@@ -79,30 +70,27 @@ class SkyWcs:
             Celestial axes, but a WCS that is incomplete, contradictory or singular.
         """
         axes = [str(header.get(f"CTYPE{i}") or "").strip().upper() for i in range(1, 10)]
-        if not any(axis[:4].rstrip("-") in _LATITUDES and axis[4:5] == "-" for axis in axes):
+        if not any(axis[:4].rstrip("-") in _PARTNER and axis[4:5] == "-" for axis in axes):
             return None
         shape = None
         if isinstance(header.get("NAXIS1"), int) and isinstance(header.get("NAXIS2"), int):
             shape = (header["NAXIS2"], header["NAXIS1"])
         cards = _numbers(wcs_cards(header))
-        _check_complete(cards)
+        _check_complete(cards, axes)
         plain_tan = all(axis[4:] == "-TAN" for axis in axes[:2])
-        if plain_tan and "A_ORDER" not in cards and has_scamp_pv(cards):
+        if plain_tan and "A_ORDER" not in cards and _has_scamp_pv(cards):
             for i in (1, 2):
                 cards[f"CTYPE{i}"] = axes[i - 1][:4] + "-TPV"
-        tangent = Tangent.from_header(cards)
-        if tangent is not None:
-            return cls(tangent, cards, shape)
-        return cls(_Wcslib(_astropy_wcs(cards)), cards, shape)
+        return cls(cards, shape)
 
     @property
     def shape(self) -> tuple[int, int] | None:
         """Shape [y, x] of the image in pixels, None if the header did not tell."""
         return self._shape
 
-    @property
+    @cached_property
     def wcs(self) -> WCS:
-        """The same mapping as an astropy WCS."""
+        """The mapping as an astropy WCS; ImageError if wcslib refuses the cards."""
         return _astropy_wcs(self._cards)
 
     @property
@@ -117,21 +105,26 @@ class SkyWcs:
 
         Arrays of any one shape, or numbers; NaN where the projection has no answer.
         """
-        return self._apply(self._projection.to_sky, x, y)
+        return _apply(self._to_sky, x, y)
 
     def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
         """Return 0-based pixels of native longitude and latitude (deg); NaN for failures."""
-        return self._apply(self._projection.to_pixel, lon, lat)
+        return _apply(self._to_pixel, lon, lat)
 
-    @staticmethod
-    def _apply(function: Any, a: Floats, b: Floats) -> tuple[Floats, Floats]:
-        a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
-        flat_a, flat_b = np.array(a).ravel(), np.array(b).ravel()
-        with np.errstate(all="ignore"):
-            first, second = function(flat_a, flat_b)
-        lost = ~np.isfinite(first + second + flat_a + flat_b)
-        first[lost] = second[lost] = np.nan
-        return first.reshape(a.shape), second.reshape(a.shape)
+    def _order(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        return (a, b) if self.wcs.wcs.lng == 0 else (b, a)
+
+    def _to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        lon, lat = self._order(*self.wcs.all_pix2world(x, y, 0))
+        return lon % 360.0, lat
+
+    def _to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+        pixel = self.wcs.all_world2pix(*self._order(lon, lat), 0, quiet=True, tolerance=1e-9)
+        x, y = (np.array(c, np.float64) for c in pixel)
+        # an inverse that did not converge comes back as any pixel
+        error = np.linalg.norm(unit_vectors(*self._to_sky(x, y)) - unit_vectors(lon, lat), axis=-1)
+        x[~(error < 1e-8)] = np.nan
+        return x, y
 
     def to_j2000(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return right ascension and declination, equinox J2000 (deg), of 0-based pixels."""
@@ -152,15 +145,11 @@ class SkyWcs:
             vectors, so that it holds at the poles and at longitude 0.
         """
         x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        lon, lat = (np.radians(c) for c in self.to_sky(x, y))
-        zero = np.zeros_like(lon)
-        east = np.stack([-np.sin(lon), np.cos(lon), zero], axis=-1)
-        north = np.stack(
-            [-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=-1
-        )
+        east, north = tangent_axes(*self.to_sky(x, y))
         columns = []
         for dx, dy in ((0.5, 0.0), (0.0, 0.5)):
-            step = _unit(*self.to_sky(x + dx, y + dy)) - _unit(*self.to_sky(x - dx, y - dy))
+            step = unit_vectors(*self.to_sky(x + dx, y + dy))
+            step -= unit_vectors(*self.to_sky(x - dx, y - dy))
             columns.append(
                 np.stack([np.sum(step * east, axis=-1), np.sum(step * north, axis=-1)], axis=-1)
             )
@@ -194,34 +183,17 @@ class SkyWcs:
         return dict(self._cards)
 
 
-class _Wcslib:
-    """wcslib's projections through astropy."""
-
-    def __init__(self, wcs: WCS) -> None:
-        self._wcs = wcs
-        self._lon = int(wcs.wcs.lng)
-
-    def _order(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
-        return (a, b) if self._lon == 0 else (b, a)
-
-    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        world = self._wcs.all_pix2world(x, y, 0)
-        lon, lat = self._order(*(np.array(c, np.float64) for c in world))
-        return lon % 360.0, lat
-
-    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-        world = self._order(lon, lat)
-        pixel = self._wcs.all_world2pix(*world, 0, quiet=True, tolerance=1e-9)
-        x, y = (np.array(c, np.float64) for c in pixel)
-        # an inverse that did not converge comes back as any pixel
-        error = np.linalg.norm(_unit(*self.to_sky(x, y)) - _unit(lon, lat), axis=-1)
-        x[~(error < 1e-8)] = np.nan
-        return x, y
-
-
-def _unit(lon: Floats, lat: Floats) -> Floats:
-    lon, lat = np.radians(lon), np.radians(lat)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+def _apply(function: Any, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Apply a function of two flat arrays to arrays of any shape; NaN where it fails."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    flat_a, flat_b = np.array(a).ravel(), np.array(b).ravel()
+    lost = ~np.isfinite(flat_a + flat_b)
+    flat_a[lost] = flat_b[lost] = 0.0
+    with np.errstate(all="ignore"):
+        first, second = (np.array(c, np.float64) for c in function(flat_a, flat_b))
+    lost |= ~np.isfinite(first + second)
+    first[lost] = second[lost] = np.nan
+    return first.reshape(a.shape), second.reshape(a.shape)
 
 
 _WCS_KEY = re.compile(
@@ -280,7 +252,22 @@ def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
     return SkyFrame()
 
 
-def _check_complete(cards: Mapping[str, Any]) -> None:
+def _has_scamp_pv(cards: Mapping[str, Any]) -> bool:
+    """Whether PV cards of a TAN header are SCAMP's old way to say TPV.
+
+    A real TAN projection has no parameters on its latitude axis; on the longitude axis it may
+    have PV1_0..PV1_4 (native reference point and pole), which SCAMP always writes with PV2.
+    """
+    return any(key.startswith("PV2_") for key in cards)
+
+
+def _check_complete(cards: Mapping[str, Any], axes: Sequence[str]) -> None:
+    kinds = {axis[:4].rstrip("-"): axis[5:8] for axis in axes if axis[4:5] == "-"}
+    latitude = next(kind for kind in kinds if kind in _PARTNER)
+    if kinds.get(_PARTNER[latitude]) != kinds[latitude]:
+        raise ImageError(f"WCS without a pair of celestial axes ({' '.join(filter(None, axes))})")
+    if kinds[latitude] not in _PROJECTIONS:
+        raise ImageError(f"WCS with the unknown projection {kinds[latitude]}")
     missing = [key for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2") if key not in cards]
     if missing:
         raise ImageError(f"WCS without {' '.join(missing)}")
@@ -290,6 +277,8 @@ def _check_complete(cards: Mapping[str, Any]) -> None:
     cd = [cards.get(key, 0.0) for key in keys]
     if any(key in cards for key in keys) and cd[0] * cd[3] == cd[1] * cd[2]:
         raise ImageError("WCS with a singular CD matrix")
+    if 0.0 in (cards.get("CDELT1"), cards.get("CDELT2")) and not set(keys) & set(cards):
+        raise ImageError("WCS with CDELT = 0")
     if any(key.startswith(("CPDIS", "CQDIS", "D2IMDIS")) for key in cards):
         raise ImageError("WCS with a distortion table (CPDIS, D2IMDIS), which is not supported")
 
@@ -299,20 +288,17 @@ def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:
     from astropy.io.fits import Header
     from astropy.wcs import WCS
 
-    logger = logging.getLogger("astropy")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wcs = WCS(Header(dict(cards)))
+        with quiet():
+            if str(cards["CTYPE1"]).strip().endswith("-TPV"):
+                # the registry's default, of which wcslib does not know
+                cards = {"PV1_1": 1.0, "PV2_1": 1.0, **cards}
+            wcs = WCS(set_cards(Header(), cards))
             wcs = wcs.celestial if wcs.naxis > 2 else wcs
             wcs.wcs.set()
     except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"WCS is not usable ({reason[:120]})") from None
-    finally:
-        logger.setLevel(level)
     if wcs.naxis != 2 or wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
         raise ImageError("WCS without a pair of celestial axes")
     return wcs

@@ -9,7 +9,6 @@ from astropy.io import fits
 from skyextract.catalog import Catalog
 from skyextract.errors import ConfigError
 from skyextract.exposure import Exposure
-from skyextract.header import Header
 from skyextract.io.checkimages import (
     CheckImageWriter,
     aperture_plane,
@@ -26,7 +25,7 @@ CARDS = {
 def exposure(extension=0, name=""):
     image = np.arange(20.0, dtype=np.float32).reshape(4, 5)
     return Exposure(
-        image, np.zeros((4, 5), np.uint16), header=Header(CARDS), extension=extension,
+        image, np.zeros((4, 5), np.uint16), header=fits.Header(CARDS), extension=extension,
         extension_name=name,
     )  # fmt: skip
 

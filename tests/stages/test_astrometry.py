@@ -10,7 +10,6 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from skyextract.catalog import Catalog
-from skyextract.header import Header
 from skyextract.io.headfile import head_text, write_head
 from skyextract.io.images import read_head_file
 from skyextract.io.reference import read_reference
@@ -518,7 +517,7 @@ def test_decam_with_eight_stars(shared_data):
     header = fits.getheader(path, 1)
     shape = header["NAXIS2"], header["NAXIS1"]
     wcs = SkyWcs.from_header(header)
-    region = search_region(Header(), shape, wcs, Config())
+    region = search_region(fits.Header(), shape, wcs, Config())
     reference = read_reference([str(folder / "gaia")], region=region)
     result, _ = solve_file(path, reference, extension=1)
     # The header is known to be good to a fraction of a pixel: so is what is accepted.

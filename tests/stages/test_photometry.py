@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from skyextract.background import BackgroundMap
 from skyextract.catalog import Catalog
 from skyextract.exposure import Detector, Exposure
-from skyextract.header import Header
 from skyextract.keywords import Photometry as Config
 from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.psf import Psf, PsfSource
@@ -33,7 +33,7 @@ def make_exposure(filter_name="r", **changes):
         "CD2_2": SCALE / 3600, "NAXIS": 2, "NAXIS1": SIZE, "NAXIS2": SIZE,
         "FILTER": filter_name, "EXPTIME": 100.0,
     }  # fmt: skip
-    header = Header(cards)
+    header = fits.Header(cards)
     one = np.full((1, 1), 400.0, np.float32)
     exposure = Exposure(
         image=np.zeros((SIZE, SIZE), np.float32),
@@ -250,7 +250,6 @@ def test_empty_places_are_empty():
 
 
 def test_sdss_frame_with_the_catalogue_of_sextractor(shared_data):
-    fits = pytest.importorskip("astropy.io.fits")
     folder = shared_data / "sdss_stripe82"
     with fits.open(folder / "reference_outputs" / "sex225_004192-r4-0300.ldac") as hdus:
         table = hdus["LDAC_OBJECTS"].data
@@ -260,7 +259,7 @@ def test_sdss_frame_with_the_catalogue_of_sextractor(shared_data):
         }
         columns["FLAGS"] = np.asarray(table["FLAGS"]).astype(np.int16)
     with fits.open(folder / "fpC-004192-r4-0300.fit.gz") as hdus:
-        header = Header(
+        header = fits.Header(
             {
                 card.keyword: card.value
                 for card in hdus[0].header.cards

@@ -9,7 +9,6 @@ from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
 from astropy.time import Time
 
-from skyextract.header import Header
 from skyextract.keywords import Astrometry
 from skyextract.stages.pointing import (
     frame_year,
@@ -41,7 +40,7 @@ CARDS = {
     ],
 )
 def test_pointing(cards, ra, dec):
-    found = pointing(Header(cards))
+    found = pointing(fits.Header(cards))
     assert found is not None
     assert found[:2] == pytest.approx((ra, dec), abs=1e-5)
 
@@ -50,13 +49,13 @@ def test_pointing(cards, ra, dec):
     "cards", [{}, {"RA": 10.0}, {"RA": 10.0, "DEC": 100.0}, {"RA": "x", "DEC": "y"}]
 )
 def test_no_pointing(cards):
-    assert pointing(Header(cards)) is None
-    assert read_start(Header(cards), SHAPE, None, Astrometry()) is None
-    assert search_region(Header(cards), SHAPE, None, Astrometry()) is None
+    assert pointing(fits.Header(cards)) is None
+    assert read_start(fits.Header(cards), SHAPE, None, Astrometry()) is None
+    assert search_region(fits.Header(cards), SHAPE, None, Astrometry()) is None
 
 
 def test_decimal_hours_by_the_comment():
-    for header in (Header(), fits.Header()):
+    for header in (fits.Header(), fits.Header()):
         header["RA"] = (10.5, "[hours] telescope")
         header["DEC"] = (20.0, "[deg]")
         assert pointing(header)[0] == pytest.approx(157.5)
@@ -64,7 +63,7 @@ def test_decimal_hours_by_the_comment():
 
 @pytest.mark.parametrize("equinox", [1950.0, 2026.9])
 def test_equinox_against_astropy(equinox):
-    found = pointing(Header({"RA": 150.0, "DEC": 40.0, "EQUINOX": equinox}))
+    found = pointing(fits.Header({"RA": 150.0, "DEC": 40.0, "EQUINOX": equinox}))
     frame = FK5(equinox=Time(equinox, format="jyear"))
     true = SkyCoord(150.0 * u.deg, 40.0 * u.deg, frame=frame).transform_to(FK5(equinox="J2000"))
     own = SkyCoord(found[0] * u.deg, found[1] * u.deg, frame=FK5(equinox="J2000"))
@@ -85,7 +84,7 @@ def test_equinox_against_astropy(equinox):
     ],
 )
 def test_scale(cards, scale):
-    assert header_scale(Header(cards)) == pytest.approx(scale, nan_ok=True)
+    assert header_scale(fits.Header(cards)) == pytest.approx(scale, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -102,23 +101,23 @@ def test_scale(cards, scale):
     ],
 )
 def test_year(cards, year):
-    assert frame_year(Header(cards)) == pytest.approx(year, abs=1e-3, nan_ok=True)
+    assert frame_year(fits.Header(cards)) == pytest.approx(year, abs=1e-3, nan_ok=True)
 
 
 def test_limits_by_default():
-    with_wcs = read_start(Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), Astrometry())
+    with_wcs = read_start(fits.Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), Astrometry())
     assert with_wcs.position == pytest.approx(1.0 / 60.0)
     assert with_wcs.angle == pytest.approx(math.radians(5.0))
     assert with_wcs.flips == (0,)
     assert with_wcs.hard_scales == pytest.approx((0.3, 0.432))
     assert (with_wcs.ra, with_wcs.dec) == pytest.approx((50.0, 20.0))
     bare = read_start(
-        Header({"RA": 50.0, "DEC": 20.0, "PIXSCALE": 0.36}), SHAPE, None, Astrometry()
+        fits.Header({"RA": 50.0, "DEC": 20.0, "PIXSCALE": 0.36}), SHAPE, None, Astrometry()
     )
     assert bare.position == pytest.approx(1.0)
     assert bare.angle == pytest.approx(math.pi)
     assert bare.flips == (0, 1)
-    blind = read_start(Header({"RA": 50.0, "DEC": 20.0}), SHAPE, None, Astrometry())
+    blind = read_start(fits.Header({"RA": 50.0, "DEC": 20.0}), SHAPE, None, Astrometry())
     assert blind.hard_scales == (0.1, 60.0)
     # The ranges around the nominal scales cover everything.
     edges = np.array(blind.scales)
@@ -131,18 +130,18 @@ def test_limits_as_set():
     config = Astrometry(
         position_maxerr=2.0, posangle_maxerr=10.0, pixscale_maxerr=1.5, match_flipped=True
     )
-    start = read_start(Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), config)
+    start = read_start(fits.Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), config)
     assert start.position == pytest.approx(2.0 / 60.0)
     assert start.angle == pytest.approx(math.radians(10.0))
     assert start.hard_scales == pytest.approx((0.24, 0.54))
     assert start.flips == (0, 1)
-    ra, dec, radius = search_region(Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), config)
+    ra, dec, radius = search_region(fits.Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), config)
     assert (ra, dec) == pytest.approx((50.0, 20.0))
     assert radius > 0.5 * math.hypot(*SHAPE) * 0.54 / 3600.0 + 2.0 / 60.0
 
 
 def test_expected_positions_are_east_and_north():
-    start = read_start(Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), Astrometry())
+    start = read_start(fits.Header(CARDS), SHAPE, SkyWcs.from_header(CARDS), Astrometry())
     east, north = start.expected(np.array([999.5, 899.5]), np.array([499.5, 599.5]))
     np.testing.assert_allclose(east, [0.0, 100.0], atol=1e-3)
     np.testing.assert_allclose(north, [0.0, 100.0], atol=1e-3)
@@ -156,6 +155,6 @@ def test_a_wcs_without_a_sensible_scale_is_not_used():
         def pixel_scale(self, x, y):
             return 0.0
 
-    start = read_start(Header({"RA": 50.0, "DEC": 20.0}), SHAPE, Degenerate(), Astrometry())
+    start = read_start(fits.Header({"RA": 50.0, "DEC": 20.0}), SHAPE, Degenerate(), Astrometry())
     assert start.wcs is None
     assert start.ra == 50.0

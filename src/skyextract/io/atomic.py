@@ -63,9 +63,10 @@ def atomic_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> Iterat
         )
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as stream:
+        with temporary.open("w+b") as stream:  # by its name: others may append to it
             yield stream
         temporary.chmod(_permissions(target))
         temporary.replace(target)

@@ -14,25 +14,25 @@ import numpy as np
 from skyextract.catalog import Array, Catalog
 from skyextract.columns import COLUMNS
 from skyextract.errors import ConfigError, ImageError
-from skyextract.header import Header
+from skyextract.header import Cards, set_cards
 from skyextract.io.atomic import atomic_output
 from skyextract.io.fitsfile import FitsFile
 from skyextract.io.fitstable import (
-    Cards,
-    add_cards,
+    catalog_unit,
     column_of,
+    ldac_header_unit,
     read_ldac_header,
     read_table,
     stored,
-    write_catalog_table,
-    write_ldac_header,
 )
-from skyextract.io.fitswriter import write_primary
+from skyextract.io.fitswriter import primary_unit, write_units
 from skyextract.io.textcatalog import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
 from skyextract.io.votable import votable, xml_summary
 
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from astropy.io.fits import Header
 
 STDOUT = "STDOUT"
 FITS_KINDS = ("FITS_1.0", "FITS_LDAC")
@@ -116,11 +116,14 @@ def write_catalog(
 
 
 def _write_fits(stream: BinaryIO, tables: Sequence[Extension], *, ldac: bool) -> None:
-    write_primary(stream, add_cards(Header(), tables[0].cards if tables else {}))
+    primary = primary_unit()
+    set_cards(primary.header, tables[0].cards if tables else {})
+    units = [primary]
     for catalog, header, cards in tables:
         if ldac:
-            write_ldac_header(stream, header, cards)
-        write_catalog_table(stream, catalog, "LDAC_OBJECTS" if ldac else "OBJECTS", cards)
+            units.append(ldac_header_unit(header, cards))
+        units.append(catalog_unit(catalog, "LDAC_OBJECTS" if ldac else "OBJECTS", cards))
+    write_units(stream, units)
 
 
 def joined(tables: Sequence[Extension]) -> Catalog:
@@ -237,24 +240,25 @@ def read_catalog(path: str) -> list[Extension]:
     ImageError
         The file is missing, damaged or no catalogue.
     """
+    from astropy.io import fits
+
     try:
-        with Path(path).open("rb") as file:
-            if file.read(1) == b"#":
-                file.seek(0)
-                text = file.read().decode("utf-8", "replace")
-                return [Extension(_parse_ascii_head(path, text), Header(), {})]
+        with Path(path).open("rb") as stream:
+            if stream.read(1) == b"#":
+                stream.seek(0)
+                text = stream.read().decode("utf-8", "replace")
+                return [Extension(_parse_ascii_head(path, text), fits.Header(), {})]
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
     found = []
-    header = Header()
-    with FitsFile(path) as fits:
-        for unit in fits.units:
+    header = fits.Header()
+    with FitsFile(path) as file:
+        for unit in file.units:
             if unit.name == "LDAC_IMHEAD":
-                header = read_ldac_header(fits, unit)
+                header = read_ldac_header(file, unit)
             elif unit.kind == "BINTABLE":
-                cards = {card.keyword: card.value for card in unit.header.cards}
-                found.append(Extension(read_table(fits, unit), header, cards))
-                header = Header()
+                found.append(Extension(read_table(file, unit), header, dict(unit.header)))
+                header = fits.Header()
     if not found:
         raise ImageError(f"{path}: no table of sources in it")
     return found

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from skyextract.catalog import Catalog
 from skyextract.errors import ConfigError
 from skyextract.exposure import Exposure
+from skyextract.header import Cards, extend_missing, remove, set_cards
 from skyextract.io.atomic import atomic_output
-from skyextract.io.exposures import Cards, current_header, mask_cards, set_cards
-from skyextract.io.fitswriter import write_image, write_primary
+from skyextract.io.exposures import current_header, mask_cards
+from skyextract.io.fitswriter import append_unit, image_unit, primary_unit, write_units
 from skyextract.io.names import expand_name
+from skyextract.quiet import quiet
 from skyextract.wcs import is_wcs_keyword
 
 Array = NDArray[Any]
@@ -106,7 +108,7 @@ class CheckImageWriter:
                 self._streams[kind] = stack.enter_context(atomic_output(path, self._inputs))
             if self._extensions:
                 for stream in self._streams.values():
-                    write_primary(stream)
+                    write_units(stream, [primary_unit()])
             self._stack = stack.pop_all()
         return self
 
@@ -132,24 +134,21 @@ class CheckImageWriter:
         cards : mapping, optional
             Status cards to add.
         """
-        base = current_header(exposure)
-        set_cards(base, cards or {})
+        with quiet():
+            base = set_cards(current_header(exposure), cards or {})
         for kind, stream in self._streams.items():
             plane = np.asarray(planes[kind])
             plane = np.ascontiguousarray(plane, _DTYPES.get(kind, _FLOAT))
-            header = base.copy()
-            if plane.shape != exposure.shape:
-                for keyword in {k for k in header if is_wcs_keyword(k)}:
-                    header.remove(keyword)
-            if kind == "MASK":
-                header.extend_missing(mask_cards())
-            write_image(
-                stream,
-                plane,
-                header,
-                primary=not self._extensions,
-                name=exposure.extension_name if self._extensions else "",
-            )
+            with quiet():
+                header = base.copy()
+                if plane.shape != exposure.shape:
+                    remove(header, [k for k in header if is_wcs_keyword(k)])
+                if kind == "MASK":
+                    extend_missing(header, mask_cards())
+            if self._extensions:
+                append_unit(stream, image_unit(plane, header, name=exposure.extension_name))
+            else:
+                write_units(stream, [image_unit(plane, header, primary=True)])
 
 
 def object_planes(subtracted: Array, segmentation: Array) -> tuple[Array, Array]:

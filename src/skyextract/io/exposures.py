@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +31,20 @@ from numpy.typing import NDArray
 from skyextract.background import BackgroundMap
 from skyextract.errors import ImageError
 from skyextract.exposure import Detector, Exposure, Mask
-from skyextract.header import BLOCK, CARD, Header
+from skyextract.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
 from skyextract.io.atomic import atomic_output
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
-from skyextract.io.fitstable import read_table
-from skyextract.io.fitswriter import write_image, write_table
+from skyextract.io.fitstable import read_table, table_unit
+from skyextract.io.fitswriter import append_unit, image_unit, primary_unit
 from skyextract.io.pixels import Scaling, stored_numbers, to_float
 from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.psf import PsfSource
+from skyextract.quiet import quiet
 from skyextract.run import Run
 from skyextract.wcs import SkyWcs, is_wcs_keyword, wcs_cards
 
-Cards = Mapping[str, Any]
-"""Header cards: values or (value, comment)."""
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 _PRIMARY_BLOCKS = 2
 _OWN = ("SKYEXT", "SKYEXTN", "SKYEXTV", "SKYPROD")
@@ -100,10 +101,10 @@ class ExposureWriter:
 
     def _primary(self) -> bytes:
         """Return the primary header: the cards that all images share, in the space reserved."""
-        header = Header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True})
+        header = primary_unit().header
         header["SKYPROD"] = ("EXPOSURE", "kind of this file")
         set_cards(header, self._common)
-        text = header.tostring(padding=False).removesuffix("END".ljust(CARD))
+        text = str(header.tostring(padding=False, endcard=False))
         room = _PRIMARY_BLOCKS * BLOCK - CARD
         if len(text) > room:
             raise ValueError("more status cards than the primary header has room for")
@@ -132,18 +133,26 @@ class ExposureWriter:
             else {k: v for k, v in self._common.items() if k in cards and cards[k] == v}
         )
         version = self._n
-        header = _image_header(exposure)
-        set_cards(header, cards)
         planes = mask_cards()
-        header.extend_missing(planes)
-        write_image(stream, exposure.image, header, name="IMAGE", version=version)
-        write_image(stream, exposure.mask, planes, name="MASK", version=version)
+        with quiet():
+            header = extend_missing(set_cards(_image_header(exposure), cards), planes)
+
+        def image(array: NDArray[Any], name: str, header: Header | None = None) -> None:
+            append_unit(stream, image_unit(array, header, name=name, version=version))
+
+        def table(columns: Mapping[str, Any], name: str, header: Header | None = None) -> None:
+            append_unit(stream, table_unit(columns, header, name=name, version=version))
+
+        image(exposure.image, "IMAGE", header)
+        image(exposure.mask, "MASK", planes)
         if exposure.variance is not None:
-            write_image(stream, exposure.variance, name="VARIANCE", version=version)
+            image(exposure.variance, "VARIANCE")
         if exposure.weight is not None:
-            write_image(stream, exposure.weight, name="WEIGHT", version=version)
+            image(exposure.weight, "WEIGHT")
         if exposure.background is not None:
-            _write_background(stream, exposure.background, version)
+            background = exposure.background
+            cube = np.stack([background.level, background.rms])
+            image(cube, "BACKGROUND", _background_header(background))
         if exposure.psf is not None and exposure.psf.source in (
             PsfSource.MEASURED,
             PsfSource.FILE,
@@ -151,13 +160,11 @@ class ExposureWriter:
             from skyextract.io.psfdata import psf_table  # brings numba along
 
             columns, described = psf_table(exposure.psf)
-            write_table(stream, columns, described, name="PSF_DATA", version=version)
+            table(columns, "PSF_DATA", described)
         if exposure.psf_stars is not None and exposure.psf_stars.columns:
-            write_table(stream, exposure.psf_stars.columns, name="PSF_STARS", version=version)
+            table(exposure.psf_stars.columns, "PSF_STARS")
         if exposure.aperture_corrections is not None and exposure.aperture_corrections.columns:
-            write_table(
-                stream, exposure.aperture_corrections.columns, name="APCORR", version=version
-            )
+            table(exposure.aperture_corrections.columns, "APCORR")
         facts = {
             "exposure": {
                 "detector": asdict(exposure.detector),
@@ -167,7 +174,7 @@ class ExposureWriter:
             "history": dict(exposure.history if provenance is None else provenance),
         }
         lines = json.dumps(_plain(facts), indent=1).splitlines()
-        write_table(stream, {"JSON": np.array(lines)}, name="PROVENANCE", version=version)
+        table({"JSON": np.array(lines)}, "PROVENANCE")
 
 
 def _plain(value: Any) -> Any:
@@ -185,30 +192,24 @@ def _plain(value: Any) -> Any:
 
 def mask_cards() -> Header:
     """Return the MP_ cards: the bit number of each mask plane."""
-    header = Header()
-    for plane in Mask:
-        header[f"MP_{plane.name}"] = (plane.value.bit_length() - 1, _MASK_HELP[plane])
-    return header
+    from astropy.io import fits
 
-
-def set_cards(header: Header, cards: Cards) -> None:
-    """Put cards into a header; numbers that FITS cannot hold become undefined."""
-    for keyword, item in cards.items():
-        value, comment = item if isinstance(item, tuple) else (item, None)
-        if isinstance(value, float) and not math.isfinite(value):
-            value = None
-        header.set(keyword, value, comment)
+    bits = {f"MP_{p.name}": (p.value.bit_length() - 1, _MASK_HELP[p]) for p in Mask}
+    with quiet():
+        return set_cards(fits.Header(), bits)
 
 
 def current_header(exposure: Exposure) -> Header:
     """Return a copy of the header of an exposure with its present WCS."""
-    header = Header() if exposure.header is None else exposure.header.copy()
-    if exposure.wcs is not None:
-        cards = exposure.wcs.to_header()
-        if wcs_cards(header) != cards:
-            for keyword in {k for k in header if is_wcs_keyword(k)}:
-                header.remove(keyword)
-            set_cards(header, cards)
+    from astropy.io import fits
+
+    with quiet():
+        header = fits.Header() if exposure.header is None else exposure.header.copy()
+        if exposure.wcs is not None:
+            cards = exposure.wcs.to_header()
+            if wcs_cards(header) != cards:
+                remove(header, [k for k in header if is_wcs_keyword(k)])
+                set_cards(header, cards)
     return header
 
 
@@ -224,8 +225,10 @@ def _image_header(exposure: Exposure) -> Header:
     return header
 
 
-def _write_background(stream: BinaryIO, background: BackgroundMap, version: int) -> None:
-    header = Header()
+def _background_header(background: BackgroundMap) -> Header:
+    from astropy.io import fits
+
+    header = fits.Header()
     header["BKGMESHW"] = (background.mesh_width, "width of a mesh in pixels")
     header["BKGMESHH"] = (background.mesh_height, "height of a mesh in pixels")
     header["BKGNX"] = (background.shape[1], "width of the image in pixels")
@@ -234,10 +237,9 @@ def _write_background(stream: BinaryIO, background: BackgroundMap, version: int)
         ("BKGMEAN", background.mean, "representative level"),
         ("BKGSIGMA", background.sigma, "representative noise"),
     ):
-        header[keyword] = (float(value) if math.isfinite(value) else None, comment)
+        set_cards(header, {keyword: (float(value), comment)})
     header["PLANE1"], header["PLANE2"] = "LEVEL", "RMS"
-    cube = np.stack([background.level, background.rms])
-    write_image(stream, cube, header, name="BACKGROUND", version=version)
+    return header
 
 
 def is_product(file: FitsFile, unit: HeaderUnit) -> bool:
@@ -350,7 +352,7 @@ def _read_background(file: FitsFile, unit: HeaderUnit) -> BackgroundMap:
     numbers = [header.get(k) for k in ("BKGMESHW", "BKGMESHH", "BKGNX", "BKGNY")]
     if not all(isinstance(n, int) for n in numbers):
         raise ImageError("BACKGROUND without its BKG cards")
-    cube = _native(file.raw(unit)).reshape(2, unit.shape[1], unit.shape[0])
+    cube = _native(file.numbers(unit)).reshape(2, unit.shape[1], unit.shape[0])
     mean, sigma = (
         math.nan if (value := header.get(k)) is None else float(value)
         for k in ("BKGMEAN", "BKGSIGMA")
@@ -374,13 +376,11 @@ def _read_provenance(file: FitsFile, units: Mapping[str, HeaderUnit]) -> dict[st
 
 def _original_header(header: Header) -> tuple[Header, str]:
     """Return the header as the image had it before it became IMAGE, and its EXTNAME."""
-    original = header.copy()
+    with quiet():
+        original = header.copy()
     name = str(header.get("SKYEXTN") or "")
     version = header.get("SKYEXTV")
-    for plane in Mask:
-        original.remove(f"MP_{plane.name}", ignore_missing=True)
-    for keyword in (*_OWN, "EXTNAME", "EXTVER"):
-        original.remove(keyword, ignore_missing=True)
+    remove(original, [*(f"MP_{plane.name}" for plane in Mask), *_OWN, "EXTNAME", "EXTVER"])
     if name:
         original["EXTNAME"] = name
     if version is not None:

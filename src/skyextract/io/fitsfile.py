@@ -1,34 +1,56 @@
-"""The structure of a FITS file: header units, where their data are, and nothing read twice.
+"""FITS files as `astropy.io.fits` reads them, with what damaged files need around it.
 
 Plain files are memory-mapped; .gz and .bz2 files are decompressed into memory once.  The
 format is recognised by its first bytes, not by the name.  A data unit shorter than its
-header says is never filled up: it is an error of that unit.
+header says is never filled up: it is an error of that unit.  Whatever astropy raises for a
+file becomes an `ImageError`, and its warnings stay away from the user.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import mmap
+import io
+import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
-from skyextract.header import BLOCK, CARD, Header
+from skyextract.header import repaired
+from skyextract.quiet import quiet
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-_END = b"END".ljust(CARD)
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Turn what astropy raises for damaged files into an `ImageError` with one line."""
+    from astropy.io.fits import VerifyError
+
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError,
+            AssertionError, ArithmeticError, MemoryError, EOFError, struct.error, zlib.error,
+            VerifyError) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{what} ({reason[:100]})") from None
 
 
 @dataclass(frozen=True)
 class HeaderUnit:
-    """One header unit of a file: its own cards and where its data are.
+    """One header unit of a file.
 
     Attributes
     ----------
@@ -36,21 +58,22 @@ class HeaderUnit:
         0 is the primary.
     kind : str
         IMAGE, COMPRESSED (an image in a binary table), BINTABLE, TABLE ...
+    header : astropy.io.fits.Header
+        Its own cards, all readable; of a compressed image those of the table.
     shape : tuple of int
         Axes in FITS order (NAXIS1 first), of the decompressed image if COMPRESSED.
-    offset, size : int
-        Place and length of the data in bytes, without the filling.
-    truncated : bool
-        The file ends before the data do.
+    hdu : astropy HDU
+        A COMPRESSED one as table.
+    missing : int
+        Number of data bytes after the end of the file.
     """
 
     index: int
     kind: str
     header: Header
     shape: tuple[int, ...]
-    offset: int
-    size: int
-    truncated: bool
+    hdu: Any
+    missing: int
 
     @property
     def name(self) -> str:
@@ -100,41 +123,43 @@ class FitsFile:
     """
 
     def __init__(self, path: str) -> None:
+        from astropy.io import fits
+
         self.path = path
-        self.compressed = False
-        self._buffer = self._read(path)
         self.units: list[HeaderUnit] = []
         self.broken = ""
-        self._scan()
-
-    def _read(self, path: str) -> memoryview:
-        if Path(path).is_dir():
-            raise ImageError(f"{path}: is a directory, not an image")
+        self._stream = _open(path)
+        self._size = self._stream.seek(0, 2)
+        if not self._starts(0, b"SIMPLE"):
+            why = "not a FITS file" if self._size else "empty file"
+            self._stream.close()
+            raise ImageError(f"{path}: {why}")
         try:
-            with Path(path).open("rb") as file:
-                magic = file.read(3)
-                if magic[:2] == b"\x1f\x8b" or magic == b"BZh":
-                    self.compressed = True
-                    packed = magic + file.read()
-                    data = gzip.decompress(packed) if magic[0] == 0x1F else bz2.decompress(packed)
-                    return memoryview(data)
-                if not magic:
-                    raise ImageError(f"{path}: empty file")
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except FileNotFoundError:
-            raise ImageError(f"{path}: no such file") from None
-        except EOFError:
-            raise ImageError(f"{path}: truncated compressed file") from None
-        except (zlib.error, gzip.BadGzipFile, ValueError) as error:
-            raise ImageError(f"{path}: broken compressed file ({error})") from None
-        except OSError as error:
-            if error.errno is None:  # from bz2
-                raise ImageError(f"{path}: broken compressed file ({error})") from None
-            raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+            self._stream.seek(0)
+            with guarded("header without END or damaged"):
+                self._hdus = fits.open(
+                    self._stream,
+                    memmap=not isinstance(self._stream, io.BytesIO),
+                    do_not_scale_image_data=True,
+                    disable_image_compression=True,
+                )
+            self._scan()
+        except ImageError as error:
+            self._stream.close()
+            raise ImageError(f"{path}: {error}") from None
+
+    def _starts(self, offset: int, magic: bytes) -> bool:
+        self._stream.seek(offset)
+        return self._stream.read(len(magic)) == magic
+
+    def _text(self, start: int, end: int) -> str:
+        self._stream.seek(start)
+        return self._stream.read(end - start).decode("latin-1")
 
     def close(self) -> None:
-        """Let the memory go, as soon as no array of `raw` needs it."""
-        self._buffer = memoryview(b"")
+        """Close the file; arrays that were read stay valid."""
+        self._hdus.close()
+        self._stream.close()
 
     def __enter__(self) -> FitsFile:
         return self
@@ -149,74 +174,115 @@ class FitsFile:
 
     def _scan(self) -> None:
         offset = 0
-        while offset < len(self._buffer):
-            start = bytes(self._buffer[offset : offset + CARD])
-            if offset == 0 and not start.startswith(b"SIMPLE"):
-                raise ImageError(f"{self.path}: not a FITS file")
-            if offset and not start.startswith(b"XTENSION"):
-                if start.strip(b"\0 \n"):
-                    self.broken = f"unknown data after header unit {len(self.units) - 1}"
+        while offset < self._size:
+            index = len(self.units)
+            if index and not self._starts(offset, b"XTENSION"):
+                self._stream.seek(offset)
+                if self._stream.read(80).strip(b"\0 \n"):
+                    self.broken = f"unknown data after header unit {index - 1}"
                 return
             try:
-                unit = self._unit(len(self.units), offset)
+                with guarded("header without END or damaged"):
+                    hdu = self._hdus[index]
+                    place = hdu.fileinfo()
+                    header = repaired(self._text(place["hdrLoc"], place["datLoc"]))
+                unit = self._unit(index, hdu, header)
             except ImageError as error:
-                if offset == 0:
-                    raise ImageError(f"{self.path}: {error}") from None
-                self.broken = f"header unit {len(self.units)}: {error}"
+                if index == 0:
+                    raise
+                self.broken = f"header unit {index}: {error}"
                 return
             self.units.append(unit)
-            offset = unit.offset + -(-unit.size // BLOCK) * BLOCK
+            offset = place["datLoc"] + place["datSpan"]
 
-    def _unit(self, index: int, offset: int) -> HeaderUnit:
-        end = offset
-        while True:
-            block = bytes(self._buffer[end : end + BLOCK])
-            place = block.find(_END)
-            while place > 0 and place % CARD:
-                place = block.find(_END, place + 1)
-            end += BLOCK
-            if place >= 0:
-                break
-            if len(block) < BLOCK:
-                raise ImageError("header without END: the file is truncated or damaged")
-        header = Header.fromstring(bytes(self._buffer[offset:end]))
+    def _unit(self, index: int, hdu: Any, header: Header) -> HeaderUnit:
         axes = _axes(header)
         kind = "IMAGE"
         if index:
             kind = str(header.get("XTENSION") or "").strip().upper()
             kind = "IMAGE" if kind == "IUEIMAGE" else kind
+        elif header.get("GROUPS") is True and axes and axes[0] == 0:
+            kind = "GROUPS"
         bitpix = card_integer(header, "BITPIX")
         if bitpix not in DTYPES:
             raise ImageError(f"BITPIX = {bitpix} is no FITS data type")
-        n = int(np.prod(axes, dtype=object)) if axes else 0
-        if header.get("GROUPS") is True and axes and axes[0] == 0:
-            kind, n = "GROUPS", int(np.prod(axes[1:], dtype=object))
-        if index or kind == "GROUPS":
-            n = (n + card_integer(header, "PCOUNT", 0)) * card_integer(header, "GCOUNT", 1)
-        size = n * abs(bitpix) // 8
+        if index:
+            card_integer(header, "PCOUNT", 0)
+            card_integer(header, "GCOUNT", 1)
         if kind == "BINTABLE" and header.get("ZIMAGE") is True:
             kind, axes = "COMPRESSED", _axes(header, "Z")
-        return HeaderUnit(index, kind, header, axes, end, size, end + size > len(self._buffer))
+        missing = max(0, hdu.fileinfo()["datLoc"] + hdu.size - self._size)
+        return HeaderUnit(index, kind, header, axes, hdu, missing)
 
-    def raw(self, unit: HeaderUnit) -> NDArray[Any]:
-        """Return the data of an IMAGE unit as in the file: big-endian, 1-D, not copied.
+    def numbers(self, unit: HeaderUnit) -> NDArray[Any]:
+        """Return the numbers of an image as stored, before BSCALE and BZERO.
+
+        Big-endian and memory-mapped, or native where they had to be decompressed; axes as in
+        numpy.
 
         Raises
         ------
         ImageError
-            The data are truncated.
+            Truncated, or broken compression.
         """
         self.check_complete(unit)
-        dtype = np.dtype(DTYPES[card_integer(unit.header, "BITPIX")])
-        return np.frombuffer(self._buffer, dtype, unit.size // dtype.itemsize, unit.offset)
+        if unit.kind == "COMPRESSED":
+            return self._decompress(unit)
+        with guarded("image cannot be read"):
+            data = unit.hdu.data
+        if data is None:
+            raise ImageError("the image has no pixels")
+        return np.asarray(data)
 
-    def table_bytes(self, unit: HeaderUnit) -> bytes:
-        """Return the data bytes of any unit; ImageError if they are truncated."""
+    def _decompress(self, unit: HeaderUnit) -> NDArray[Any]:
+        """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
+        from astropy.io import fits
+        from astropy.io.fits.hdu.compressed._compression import CfitsioException
+
+        self._stream.seek(0)
+        try:
+            with guarded("compressed image cannot be read"):
+                stream = io.BytesIO(self._stream.read())
+                with fits.open(stream, do_not_scale_image_data=True) as hdus:
+                    return np.asarray(hdus[unit.index].data)
+        except CfitsioException as error:
+            raise ImageError(f"compressed image cannot be read ({error})") from None
+
+    def rows(self, unit: HeaderUnit) -> Any:
+        """Return the rows of a binary table as astropy's FITS_rec; ImageError if truncated."""
         self.check_complete(unit)
-        return bytes(self._buffer[unit.offset : unit.offset + unit.size])
+        with guarded("table cannot be read"):
+            return unit.hdu.data
 
     def check_complete(self, unit: HeaderUnit) -> None:
         """Raise an ImageError if the file ends before the data of the unit do."""
-        if unit.truncated:
-            have = max(0, len(self._buffer) - unit.offset)
-            raise ImageError(f"truncated: {have} of {unit.size} data bytes are there")
+        if unit.missing:
+            size = unit.hdu.size
+            have = max(0, size - unit.missing)
+            raise ImageError(f"truncated: {have} of {size} data bytes are there")
+
+
+def _open(path: str) -> BinaryIO:
+    """Open a file, decompressed if need be."""
+    if Path(path).is_dir():
+        raise ImageError(f"{path}: is a directory, not an image")
+    try:
+        stream = Path(path).open("rb")  # noqa: SIM115 (closed by FitsFile)
+        magic = stream.read(3)
+        stream.seek(0)
+        if magic[:2] != b"\x1f\x8b" and magic != b"BZh":
+            return stream
+        with stream:
+            packed = stream.read()
+        unpack = gzip.decompress if magic[0] == 0x1F else bz2.decompress
+        return io.BytesIO(unpack(packed))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except EOFError:
+        raise ImageError(f"{path}: truncated compressed file") from None
+    except (zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise ImageError(f"{path}: broken compressed file ({error})") from None
+    except OSError as error:
+        if error.errno is None:  # from bz2
+            raise ImageError(f"{path}: broken compressed file ({error})") from None
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None

@@ -6,27 +6,31 @@ the image before the table LDAC_OBJECTS with the sources.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.catalog import Array, Catalog
 from skyextract.columns import COLUMNS, Column
-from skyextract.errors import ImageError
-from skyextract.header import CARD, Header
-from skyextract.io.fitsfile import FitsFile, HeaderUnit, card_integer
-from skyextract.io.fitswriter import write_table
+from skyextract.header import (
+    CARD,
+    Cards,
+    card_lines,
+    extend_missing,
+    is_structural,
+    repaired,
+    set_cards,
+)
+from skyextract.io.fitsfile import FitsFile, HeaderUnit, guarded
+from skyextract.quiet import quiet
 
-Cards = Mapping[str, Any]
-"""Header cards: values, or (value, comment); None and NaN are cards without a value."""
+if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU, Header
 
 _FORMATS = {"f4": "%15.8g", "f8": "%24.16g"}
-_DTYPES = {
-    "L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "A": "S",
-}  # fmt: skip
+_TFORM = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_WIDER = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
 
 
 def column_of(name: str, values: Array) -> Column:
@@ -49,41 +53,112 @@ def stored(column: Column, values: Array) -> Array:
         return np.ascontiguousarray(values, dtype=column.dtype)
 
 
-def add_cards(header: Header, cards: Cards) -> Header:
-    """Add or replace cards in `header`; returns it."""
-    for keyword, item in cards.items():
-        value, comment = item if isinstance(item, tuple) else (item, None)
-        if isinstance(value, float | np.floating) and not math.isfinite(value):
-            value = None
-        header.set(keyword, value, comment)
-    return header
+def table_unit(
+    columns: Mapping[str, Array],
+    header: Header | None = None,
+    *,
+    name: str = "",
+    version: int = 0,
+    described: Mapping[str, Column] | None = None,
+) -> BinTableHDU:
+    """Return a binary table as a header unit.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        Rows along the first axis; booleans, integers up to int64, float32, float64 and text.
+        Vector columns have further axes.
+    header : Header, optional
+        Further cards.
+    name, version : str, int
+        EXTNAME and EXTVER, if given.
+    described : mapping of str to Column, optional
+        Unit, print format and description of columns.
+
+    Raises
+    ------
+    TypeError
+        A column of a type that a binary table cannot hold.
+    """
+    from astropy.io import fits
+
+    described = described or {}
+    with quiet():
+        fields = [
+            _field(key, np.asarray(values), described.get(key)) for key, values in columns.items()
+        ]
+        # given to the constructor, the rows would make astropy import its table module
+        unit = fits.BinTableHDU(name=name or None, ver=version or None)
+        if fields:
+            unit.data = fits.FITS_rec.from_columns(fits.ColDefs(fields))
+        for number, key in enumerate(columns, start=1):
+            if key in described:
+                set_cards(unit.header, {f"TCOMM{number}": described[key].description})
+        if header is not None:
+            extend_missing(unit.header, header, is_structural)
+    return unit
 
 
-def write_catalog_table(stream: BinaryIO, catalog: Catalog, name: str, cards: Cards) -> None:
-    """Write a binary table; columns of the column table in its types, units and formats."""
-    columns, units, described = {}, {}, {}
-    for number, (label, values) in enumerate(catalog.items(), start=1):
+def _field(name: str, values: Array, described: Column | None) -> Any:
+    from astropy.io import fits
+
+    if values.dtype.kind == "U":
+        values = np.char.encode(values, "ascii", "replace")
+    if values.dtype.kind == "S":
+        form, width = "A", values.dtype.itemsize
+    else:
+        kind = values.dtype.str[1:]
+        kind = _WIDER.get(kind, kind)
+        if kind not in _TFORM:
+            raise TypeError(f"column {name}: a FITS table cannot hold {values.dtype}")
+        values, form, width = values.astype(kind), _TFORM[kind], 1
+    shape = values.shape[1:]
+    count = int(np.prod(shape, dtype=int)) * width
+    axes = [*([width] if form == "A" else []), *reversed(shape)]
+    return fits.Column(
+        name=name,
+        format=f"{'' if count == 1 and form != 'A' else count}{form}",
+        dim="(" + ", ".join(map(str, axes)) + ")" if len(axes) > 1 else None,
+        unit=(described.unit or None) if described else None,
+        disp=(described.tdisp or None) if described else None,
+        array=values,
+    )
+
+
+def catalog_unit(catalog: Catalog, name: str, cards: Cards) -> BinTableHDU:
+    """Return sources as a binary table in the types, units and formats of the column table."""
+    from astropy.io import fits
+
+    columns, described = {}, {}
+    for label, values in catalog.items():
         column = column_of(label, np.asarray(values))
         columns[label] = stored(column, values)
-        units[label] = column.unit
         if label in COLUMNS:
-            described[f"TDISP{number}"] = column.tdisp
-            described[f"TCOMM{number}"] = column.description
-    header = add_cards(Header(described), cards)
-    write_table(stream, columns, header, name=name, units=units)
+            described[label] = column
+    header = set_cards(fits.Header(), cards)
+    return table_unit(columns, header, name=name, described=described)
 
 
-def write_ldac_header(stream: BinaryIO, header: Header, cards: Cards) -> None:
-    """Write LDAC_IMHEAD: the header of the image as one row of 80-character records."""
-    text = add_cards(header.copy(), cards).tostring(padding=False)
-    records = np.array([text[k : k + CARD] for k in range(0, len(text), CARD)], dtype=f"U{CARD}")
-    shape = Header({"TDIM1": f"({CARD}, {records.size})"})
-    write_table(stream, {"Field Header Card": records[None, :]}, shape, name="LDAC_IMHEAD")
+def ldac_header_unit(header: Header, cards: Cards) -> BinTableHDU:
+    """Return LDAC_IMHEAD: the header of the image as one row of 80-character records."""
+    from astropy.io import fits
+
+    with quiet():
+        lines = card_lines(set_cards(header.copy(), cards))
+    # astropy replaces the blanks at the end of text by zeros, and SCAMP and PSFEx do not
+    # survive a header with zeros in it: bytes that are called text keep their blanks
+    text = np.frombuffer("".join(lines).encode("ascii", "replace"), np.uint8)
+    unit = table_unit({"Field Header Card": text[np.newaxis]}, name="LDAC_IMHEAD")
+    unit.columns[0].format = fits.Column("text", f"{text.size}A").format
+    unit.header.set("TDIM1", f"({CARD}, {len(lines)})", after="TFORM1")
+    return unit
 
 
 def read_ldac_header(file: FitsFile, unit: HeaderUnit) -> Header:
     """Return the image header that an LDAC_IMHEAD unit holds."""
-    return Header.fromstring(file.table_bytes(unit))
+    rows = file.rows(unit)
+    with guarded("LDAC_IMHEAD cannot be read"):
+        return repaired("".join(str(line).ljust(CARD) for line in np.ravel(rows.field(0))))
 
 
 def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
@@ -94,47 +169,15 @@ def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
     ImageError
         Truncated, or a header that does not describe its rows.
     """
-    header = unit.header
-    names, formats, offsets = [], [], []
-    shapes: dict[str, tuple[int, ...]] = {}
-    logical = set()
-    offset = 0
-    for number in range(1, card_integer(header, "TFIELDS", 0) + 1):
-        match = re.match(r"\s*(\d*)([A-Z])", str(header.get(f"TFORM{number}") or ""))
-        if match is None:
-            raise ImageError(f"TFORM{number} is missing or no FITS format")
-        count, code = int(match[1] or 1), match[2]
-        if code not in _DTYPES:
-            sizes = {"X": -(-count // 8), "P": 8 * count, "Q": 16 * count, "C": 8 * count}
-            offset += sizes.get(code, 16 * count)
-            continue
-        name = str(header.get(f"TTYPE{number}") or f"col{number}").strip()
-        base = np.dtype(f"S{count}" if code == "A" else _DTYPES[code])
-        dims = re.findall(r"\d+", str(header.get(f"TDIM{number}") or ""))
-        if code != "A" and dims and math.prod(map(int, dims)) == count:
-            shapes[name] = tuple(map(int, reversed(dims)))
-        elif code != "A" and count != 1:
-            shapes[name] = (count,)
-        whole = base if code == "A" else np.dtype((base, (count,)))
-        if code == "L":
-            logical.add(name)
-        if count and name not in names:
-            names.append(name)
-            formats.append(whole)
-            offsets.append(offset)
-        offset += whole.itemsize
-    row, n_rows = unit.shape
-    if offset > row:
-        raise ImageError(f"table rows of {row} bytes are described as {offset} bytes")
-    dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": row})
-    rows = np.frombuffer(file.table_bytes(unit), dtype=dtype, count=n_rows)
+    rows = file.rows(unit)
     columns: dict[str, Array] = {}
-    for name in names:
-        values = rows[name]
-        if values.dtype.kind == "S":
-            text = np.char.decode(values, "latin-1")
-            columns[name] = text[:, 0] == "T" if name in logical else np.char.rstrip(text)
-        else:
-            native = values.astype(values.dtype.newbyteorder("="))
-            columns[name] = native.reshape((n_rows, *shapes.get(name, ())))
+    with guarded("table cannot be read"):
+        for column in rows.columns:
+            if any(code in str(column.format) for code in "PQXCM"):
+                continue
+            values = np.asarray(rows[column.name])
+            if values.dtype.kind in "US":
+                columns[column.name] = np.char.rstrip(values.astype(str))
+            else:
+                columns[column.name] = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     return Catalog(columns)

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from skyextract import __version__
-from skyextract.header import CARD, Header
+from skyextract.header import CARD, card_lines, set_cards
 from skyextract.io.atomic import atomic_output
 
 
 def head_text(cards: Mapping[str, Any]) -> str:
     """Return the lines of one image: a HISTORY line, the cards, and END."""
-    header = Header({"HISTORY": f"Astrometric solution by skyextract {__version__}"})
-    for keyword, value in cards.items():
-        header.set(keyword, value)
-    records = header.tostring(padding=False)
-    lines = [records[k : k + CARD].rstrip() for k in range(0, len(records), CARD)]
-    return "".join(f"{line:<{CARD}}\n" for line in lines)
+    from astropy.io import fits
+
+    header = fits.Header()
+    header["HISTORY"] = f"Astrometric solution by skyextract {__version__}"
+    return "".join(f"{line:<{CARD}}\n" for line in card_lines(set_cards(header, cards)))
 
 
 def write_head(

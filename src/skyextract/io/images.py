@@ -6,21 +6,33 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.errors import ImageError
 from skyextract.exposure import Detector, Exposure, Mask
-from skyextract.header import BLOCK, CARD, Header, is_structural
+from skyextract.header import (
+    BLOCK,
+    CARD,
+    extend_missing,
+    is_structural,
+    remove,
+    repaired,
+    set_cards,
+)
 from skyextract.io.exposures import is_product, read_product
-from skyextract.io.fitsfile import FitsFile, HeaderUnit
+from skyextract.io.fitsfile import FitsFile, HeaderUnit, guarded
 from skyextract.io.names import ImageSpec
 from skyextract.io.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.keywords import Config
 from skyextract.keywords import Detector as DetectorConfig
+from skyextract.quiet import quiet
 from skyextract.run import Run
 from skyextract.wcs import SkyWcs, is_wcs_keyword
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
 _COMPRESSION = re.compile(
@@ -113,29 +125,25 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
     Cards of the compression are taken out.  Missing cards come from the primary header
     (unless INHERIT is F), the WCS only as a whole: never a mixture of two.
     """
-    header = Header()
-    if unit.kind == "COMPRESSED":
-        own = unit.header
-        header.extend_missing(own, frozenset(k for k in own if _COMPRESSION.match(k)))
-        if str(header.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
-            header.remove("EXTNAME")
-        width, height = plane_axes(unit.shape)
-        for keyword, value in (
-            ("BITPIX", own.get("ZBITPIX", -32)), ("NAXIS", 2), ("NAXIS1", width), ("NAXIS2", height)
-        ):  # fmt: skip
-            header.set(keyword, value)
-    else:
-        header = unit.header.copy()
+    own = unit.header
+    with quiet():
+        header = own.copy()
+        if unit.kind == "COMPRESSED":
+            remove(header, [k for k in own if _COMPRESSION.match(k)])
+            if str(own.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
+                remove(header, ["EXTNAME"])
+            width, height = plane_axes(unit.shape)
+            bits = own.get("ZBITPIX", -32)
+            set_cards(header, {"BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height})
     if unit.index == 0 or unit.header.get("INHERIT") is False:
         return header
     primary = file.units[0].header
     own_wcs = any(is_wcs_keyword(k) and not k.startswith(("EQUINOX", "EPOCH", "RAD"))
                   for k in header)  # fmt: skip
-    header.extend_missing(
-        primary,
-        frozenset(k for k in primary if is_structural(k) or (own_wcs and is_wcs_keyword(k))),
-    )
-    return header
+    with quiet():
+        return extend_missing(
+            header, primary, lambda k: is_structural(k) or (own_wcs and is_wcs_keyword(k))
+        )
 
 
 def _read_exposure(
@@ -266,9 +274,10 @@ def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
             blocks.append([])
         elif line.strip():
             blocks[-1].append(line[:CARD].ljust(CARD))
-    heads = [Header.fromstring("".join(block)) for block in blocks if block]
-    if not heads or not any(line[8:9] == "=" for line in blocks[0]):
+    if not any(line[8:9] == "=" for line in blocks[0]):
         raise ImageError(f"{found}: additional header without cards")
+    with guarded(f"{found}: additional header cannot be read"):
+        heads = [repaired("".join(block)) for block in blocks if block]
     run.info(f"{path}: header cards of {found} replace its own")
     return heads
 
@@ -278,13 +287,13 @@ def apply_head(header: Header, head: Header) -> None:
 
     A WCS in it replaces the whole WCS of the image; the structure of the image stays.
     """
-    cards = [c for c in head.cards if c.keyword and not is_structural(c.keyword)]
-    cards = [c for c in cards if c.keyword not in ("COMMENT", "HISTORY") and c.value is not None]
-    if any(c.keyword == "CTYPE1" for c in cards):
-        for keyword in {k for k in header if is_wcs_keyword(k)}:
-            header.remove(keyword)
-    for card in cards:
-        header.set(card.keyword, card.value, card.comment)
+    commentary = ("COMMENT", "HISTORY", "")
+    keywords = [k for k in head if not is_structural(k) and k not in commentary]
+    cards = {k: (head[k], head.comments[k]) for k in keywords if head[k] is not None}
+    if "CTYPE1" in cards:
+        remove(header, [k for k in header if is_wcs_keyword(k)])
+    with quiet():
+        set_cards(header, cards)
 
 
 def pixel_scale(exposure: Exposure, config: DetectorConfig) -> float:

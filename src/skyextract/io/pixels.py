@@ -8,18 +8,19 @@ so threads share the rows.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
 from skyextract.exposure import Mask
-from skyextract.header import Header
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
 from skyextract.run import Run
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 _BLOCK_PIXELS = 65536
 
@@ -80,47 +81,10 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
         Not a 2-D image, or truncated, or broken compression.
     """
     width, height = plane_axes(unit.shape)
-    if unit.kind == "COMPRESSED":
-        return decompress(file, unit).reshape(height, width)
-    numbers = file.raw(unit)
+    numbers = file.numbers(unit)
     if numbers.size != width * height:
         raise ImageError(f"{numbers.size} numbers for {width} x {height} pixels (PCOUNT, GCOUNT)")
     return numbers.reshape(height, width)
-
-
-def decompress(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
-    """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO).
-
-    Only the cards that describe the compression are handed to astropy, so that an odd
-    header of the image itself cannot disturb it.
-    """
-    import io
-    import zlib
-
-    from astropy.io import fits
-    from astropy.io.fits.hdu.compressed._compression import CfitsioException
-
-    table = Header()
-    table.extend_missing(unit.header, frozenset(k for k in unit.header if not _describes(k)))
-    data = file.table_bytes(unit)
-    stream = io.BytesIO(Header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0}).tobytes())
-    stream.seek(0, 2)
-    stream.write(table.tobytes() + data + b"\0" * (-len(data) % 2880))
-    stream.seek(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with fits.open(stream, do_not_scale_image_data=True) as units:
-                return np.asarray(units[1].data)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, zlib.error,
-            AttributeError, MemoryError, fits.VerifyError, CfitsioException) as error:  # fmt: skip
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"compressed image cannot be read ({reason[:100]})") from None
-
-
-def _describes(keyword: str) -> bool:
-    structural = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
-    return keyword in structural or keyword.startswith(("TTYPE", "TFORM", "TDIM", "Z"))
 
 
 def to_float(

@@ -7,15 +7,19 @@ numbers stand beside them (SKYPSF*), so that a model comes back bit by bit.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.catalog import Catalog
 from skyextract.errors import ImageError
-from skyextract.header import Header
+from skyextract.header import set_cards
 from skyextract.io.psfex import psf_header
 from skyextract.psf import Psf, PsfSource
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 _EXACT = {
     "SKYPSFX0": "x_zero",
@@ -34,8 +38,7 @@ def psf_table(psf: Psf) -> tuple[dict[str, NDArray[np.float32]], Header]:
     """Return columns and cards of the PSF_DATA table of a model."""
     header = psf_header(psf)
     for keyword, name in _EXACT.items():
-        value = float(getattr(psf, name))
-        header[keyword] = (value if math.isfinite(value) else None, f"exact {name}, 0-based")
+        set_cards(header, {keyword: (float(getattr(psf, name)), f"exact {name}, 0-based")})
     header["SKYPSFDG"] = (psf.degree, "degree")
     header["SKYPSFN"] = (psf.n_stars, "number of stars")
     return {"PSF_MASK": psf.basis[np.newaxis]}, header

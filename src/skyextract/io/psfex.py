@@ -11,19 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.catalog import Catalog
 from skyextract.errors import ImageError, StepError
-from skyextract.header import Header
+from skyextract.header import extend_missing, set_cards
 from skyextract.io.atomic import atomic_output
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
-from skyextract.io.fitstable import read_table
-from skyextract.io.fitswriter import write_primary, write_table
+from skyextract.io.fitstable import read_table, table_unit
+from skyextract.io.fitswriter import primary_unit, write_units
 from skyextract.psf import Psf, PsfSource
 from skyextract.psfshape import core_ellipticity, effective_fwhm
+
+if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU, Header
 
 _CONTEXTS = (
     {"X_IMAGE", "XWIN_IMAGE", "XPSF_IMAGE"},
@@ -60,17 +63,16 @@ def psf_header(psf: Psf) -> Header:
         "PSF_ELLI": (float(psf.ellipticity), "1 - B/A of the core"),
         "PSFSRC": (psf.source.value, "MEASURED, FILE or DEFAULT"),
     }
-    return Header(cards)
+    from astropy.io import fits
+
+    return set_cards(fits.Header(), cards)
 
 
-def write_psf_unit(
-    stream: BinaryIO, psf: Psf, cards: Header | None = None, *, version: int = 0
-) -> None:
-    """Write a PSF as a header unit PSF_DATA.
+def psf_unit(psf: Psf, cards: Header | None = None, *, version: int = 0) -> BinTableHDU:
+    """Return a PSF as a header unit PSF_DATA.
 
     Parameters
     ----------
-    stream : binary file
     psf : Psf
     cards : Header, optional
         Further cards.
@@ -79,9 +81,9 @@ def write_psf_unit(
     """
     header = psf_header(psf)
     if cards is not None:
-        header.extend_missing(cards)
+        extend_missing(header, cards)
     samples = np.asarray(psf.basis, dtype=np.float32)[None]
-    write_table(stream, {"PSF_MASK": samples}, header, name="PSF_DATA", version=version)
+    return table_unit({"PSF_MASK": samples}, header, name="PSF_DATA", version=version)
 
 
 def write_psf(path: str, psfs: Sequence[Psf], cards: Header | None = None) -> None:
@@ -93,9 +95,7 @@ def write_psf(path: str, psfs: Sequence[Psf], cards: Header | None = None) -> No
         The file cannot be written.
     """
     with atomic_output(path) as stream:
-        write_primary(stream, cards)
-        for psf in psfs:
-            write_psf_unit(stream, psf)
+        write_units(stream, [primary_unit(cards), *map(psf_unit, psfs)])
 
 
 def psf_from_unit(file: FitsFile, unit: HeaderUnit) -> list[Psf]:
@@ -118,7 +118,7 @@ def psf_from_unit(file: FitsFile, unit: HeaderUnit) -> list[Psf]:
     psfs = []
     for row in range(table.n_rows):
         cards: Mapping[str, Any] = (
-            _row_cards(table, row) if "PSF_SAMP" in names else dict(_cards(unit.header))
+            _row_cards(table, row) if "PSF_SAMP" in names else dict(unit.header)
         )
         try:
             psfs.append(_psf(np.asarray(table[names["PSF_MASK"]][row]), cards))
@@ -170,10 +170,6 @@ def _has_psf(header: Header) -> bool:
         str(header.get(f"TTYPE{k}") or "").strip().upper() == "PSF_MASK"
         for k in range(1, int(header.get("TFIELDS") or 0) + 1)
     )
-
-
-def _cards(header: Header) -> list[tuple[str, Any]]:
-    return [(card.keyword, card.value) for card in header.cards]
 
 
 def _row_cards(table: Catalog, row: int) -> dict[str, Any]:

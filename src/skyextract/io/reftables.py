@@ -1,7 +1,7 @@
 """Tables of reference stars as files: FITS, FITS-LDAC, VOTable, CSV, ECSV and Parquet.
 
-The format is recognised by the first bytes, not by the name.  FITS and text tables are read
-without astropy, whose table module takes longer to import than they take to read.
+The format is recognised by the first bytes, not by the name.  Text tables are read without
+astropy, whose table module takes longer to import than they take to read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError, ReferenceCatalogError
-from skyextract.header import Header
 from skyextract.io.fitsfile import FitsFile
 from skyextract.io.fitstable import read_table as read_fits_table
 
@@ -74,7 +73,7 @@ def _read_fits(path: str) -> list[Table]:
             for unit in file.units:
                 if unit.kind == "BINTABLE" and unit.name != "LDAC_IMHEAD":
                     columns = dict(read_fits_table(file, unit))
-                    tables.append(_scaled(columns, unit.header))
+                    tables.append(_with_units(columns, file.rows(unit)))
     except ImageError as error:
         raise ReferenceCatalogError(str(error)) from None
     if not tables:
@@ -82,26 +81,17 @@ def _read_fits(path: str) -> list[Table]:
     return tables
 
 
-def _scaled(columns: dict[str, Array], header: Header) -> Table:
-    """Apply TNULL, TSCAL and TZERO, and collect the units."""
+def _with_units(columns: dict[str, Array], rows: Any) -> Table:
+    """Collect the units of a FITS table, and make NaN of what is TNULL."""
     units = {}
-    for number in range(1, int(header.get("TFIELDS") or 0) + 1):
-        name = str(header.get(f"TTYPE{number}") or f"col{number}").strip()
-        if name not in columns:
+    for column in rows.columns:
+        if column.name not in columns:
             continue
-        units[name] = str(header.get(f"TUNIT{number}") or "").strip()
-        values = columns[name]
-        null = header.get(f"TNULL{number}")
-        scale, zero = header.get(f"TSCAL{number}", 1), header.get(f"TZERO{number}", 0)
-        plain = scale in {1, None} and zero in {0, None}
-        if values.dtype.kind in "iu" and not (plain and null is None):
-            number_of = values.astype(np.float64)
-            if isinstance(null, int):
-                number_of[values == null] = np.nan
-            values = number_of
-        if values.dtype.kind == "f" and not plain:
-            values = values * float(scale or 1) + float(zero or 0)
-        columns[name] = values
+        units[column.name] = str(column.unit or "").strip()
+        if isinstance(column.null, int) and columns[column.name].dtype.kind in "iuf":
+            numbers_stored = rows.view(np.ndarray)[column.name]
+            values = columns[column.name].astype(np.float64)
+            columns[column.name] = np.where(numbers_stored == column.null, np.nan, values)
     return Table(columns, units)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from skyextract.catalog import Array, Catalog
 from skyextract.columns import Column
-from skyextract.io.fitstable import Cards, column_of, stored
+from skyextract.header import Cards
+from skyextract.io.fitstable import column_of, stored
 
 NO_MAGNITUDE = 99.0
 """What SExtractor's ASCII catalogues show where there is no magnitude."""

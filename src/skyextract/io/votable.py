@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from skyextract.catalog import Array, Catalog
-from skyextract.io.fitstable import Cards
+from skyextract.header import Cards
 from skyextract.io.textcatalog import described, plain_cards, row_chunks
 
 _TYPES = {

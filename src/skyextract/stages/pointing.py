@@ -113,12 +113,9 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
 
 
 def _comment(header: Mapping[str, Any], key: str) -> str:
-    """Return the comment of a card, of our own headers and of astropy's."""
-    if key not in header:
-        return ""
-    if hasattr(header, "get_card"):
-        return str(header.get_card(key).comment)
-    return str(header.comments[key]) if hasattr(header, "comments") else ""
+    """Return the comment of a card; a plain mapping has none."""
+    known = key in header and hasattr(header, "comments")
+    return str(header.comments[key]) if known else ""
 
 
 def _to_j2000(ra: float, dec: float, header: Mapping[str, Any]) -> tuple[float, float]:
