@@ -12,6 +12,7 @@ from pathlib import Path
 from skyextract.config import Settings
 from skyextract.errors import ConfigError, ExitStatus
 from skyextract.io.names import ImageSpec, expand_name, parse_image_argument
+from skyextract.messages import set_up_logging
 
 log = logging.getLogger("skyextract")
 
@@ -41,12 +42,15 @@ class Job:
         Path per product keyword; products that are not wanted are absent.
     check_images : tuple of (str, Path)
         Check-image types and their files.
+    folder : Path
+        Of the products.
     """
 
     measurement: ImageSpec
     detection: ImageSpec | None
     products: dict[str, Path]
     check_images: tuple[tuple[str, Path], ...]
+    folder: Path = Path()
 
     @property
     def to_stdout(self) -> bool:
@@ -83,7 +87,7 @@ def run_batch(
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
-            min(n_jobs, len(jobs)), context, initializer=_start_worker, initargs=(level,)
+            min(n_jobs, len(jobs)), context, initializer=set_up_logging, initargs=(level,)
         ) as pool:
             statuses = list(
                 pool.map(run_job, jobs, [settings] * len(jobs), [strict] * len(jobs))
@@ -92,13 +96,6 @@ def run_batch(
         if worst in statuses:
             return worst
     return ExitStatus.OK
-
-
-def _start_worker(level: str) -> None:
-    """Set up a worker process like its parent."""
-    from skyextract.cli import set_up_logging
-
-    set_up_logging(level)
 
 
 def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:
@@ -134,7 +131,7 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
     check_images = tuple(
         (kind, place(pattern)) for kind, pattern in zip(kinds, output.checkimage_name, strict=False)
     )
-    return Job(measurement, detection, products, check_images)
+    return Job(measurement, detection, products, check_images, output_dir)
 
 
 def check_names(jobs: Sequence[Job]) -> None:

@@ -14,6 +14,7 @@ from skyextract import __version__
 from skyextract.conffile import declarations, dump, suggest
 from skyextract.config import Settings, command_line_settings, read_file, resolve
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.messages import set_up_logging
 from skyextract.steps import check_steps
 
 VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir")
@@ -82,25 +83,6 @@ def settings_from(
         settings.notes.append("default.sex in this directory is not read; use -c default.sex")
     check_steps(settings)
     return settings
-
-
-def set_up_logging(level: str) -> None:
-    """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    log = logging.getLogger("skyextract")
-    log.handlers[:] = [handler]
-    log.propagate = False
-    levels = {"QUIET": logging.ERROR, "FULL": logging.INFO, "DEBUG": logging.DEBUG}
-    log.setLevel(levels.get(level, logging.WARNING))
-
-
-class _Formatter(logging.Formatter):
-    """`skyextract: message`, with the level where it is a warning or an error."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return f"skyextract: {level}{record.getMessage()}"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)

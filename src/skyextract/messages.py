@@ -1,0 +1,25 @@
+"""Messages on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def set_up_logging(level: str) -> None:
+    """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    log = logging.getLogger("skyextract")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    levels = {"QUIET": logging.ERROR, "FULL": logging.INFO, "DEBUG": logging.DEBUG}
+    log.setLevel(levels.get(level, logging.WARNING))
+
+
+class _Formatter(logging.Formatter):
+    """`skyextract: message`, with the level where it is a warning or an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return f"skyextract: {level}{record.getMessage()}"
