@@ -114,8 +114,8 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
 
 def _comment(header: Mapping[str, Any], key: str) -> str:
     """Return the comment of a card; a plain mapping has none."""
-    known = key in header and hasattr(header, "comments")
-    return str(header.comments[key]) if known else ""
+    comments = getattr(header, "comments", None)
+    return "" if comments is None or key not in header else str(comments[key])
 
 
 def _to_j2000(ra: float, dec: float, header: Mapping[str, Any]) -> tuple[float, float]:
