@@ -211,3 +211,21 @@ def test_ellipses_that_are_no_ellipses() -> None:
     base = Catalog({"X2_IMAGE": x2, "Y2_IMAGE": y2, "XY_IMAGE": xy})
     cxx = derive(base, [Requested("CXX_IMAGE")], None, PhotoCal())["CXX_IMAGE"]
     np.testing.assert_allclose(cxx, [1.0, np.nan, np.nan, np.nan, 0.25])
+
+
+def test_pixel_scale_is_the_size_of_a_pixel_as_in_sextractor(
+    sextractor_catalogs: Callable[..., Path],
+) -> None:
+    names = ["FWHM_WORLD", "ISOAREA_WORLD", "ISOAREAF_WORLD", "MU_MAX", "A_WORLD"]
+    base_names = base_columns(requested(names))
+    options = ("-DETECT_THRESH", "20", "-PIXEL_SCALE", "2.5")
+    path = sextractor_catalogs("FITS_LDAC", [*names, *base_names], *options)
+    (theirs,) = read_catalog(str(path))
+    base = theirs.catalog.select(sorted(base_names))
+    wcs = SkyWcs.from_header(theirs.header)
+    for known in (wcs, None):
+        mine = derive(base, requested(names), known, PhotoCal(28.0), 2.5)
+        for name in names[:-1]:
+            np.testing.assert_allclose(mine[name], theirs.catalog[name], rtol=1e-5)
+    mine = derive(base, requested(names), wcs, PhotoCal(28.0), 2.5)
+    np.testing.assert_allclose(np.median(mine["A_WORLD"] / theirs.catalog["A_WORLD"]), 1, rtol=1e-3)

@@ -128,6 +128,9 @@ def columns_markdown() -> str:
         "pixel scale for every source.  SExtractor 2.25 takes the term of XY_IMAGE in X2_WORLD "
         "and Y2_WORLD once instead of twice, so that its world axes and angles agree with ours "
         "only where the pixel axes are parallel to the sky's.\n"
+        "- FWHM_WORLD, ISOAREA_WORLD, ISOAREAF_WORLD and MU_ magnitudes take the pixel size from "
+        "PIXEL_SCALE where it is not 0, as SExtractor does (its default.sex says 1.0), else from "
+        "the WCS at the place of the source; all other `_WORLD` columns always from the WCS.\n"
         "- FLAGS_SKY, THRESHOLD_ANALYSIS and the `_APERCOR` fluxes are not SExtractor's.\n"
     ]
     for title, _ in _GROUPS:

@@ -59,7 +59,8 @@ def derive(
     photocal : PhotoCal
         A NaN zero point gives NaN magnitudes.
     pixel_scale : float
-        Arcsec per pixel for surface brightness; 0: from the WCS at each source.
+        Arcsec per pixel for surface brightness, FWHM_WORLD and ISOAREA(F)_WORLD; 0: from the
+        WCS at each source.
     shape : (int, int)
         Shape [y, x] of the image, for a zero point that varies over the field.
 
@@ -169,8 +170,8 @@ class _Sources:
         return magnitude
 
     def _scaled(self, name: str) -> Array:
-        """Sizes and areas: the value in pixels times the local pixel size."""
-        area = self._pixel_area
+        """Sizes and areas: the value in pixels times the pixel size, PIXEL_SCALE's if set."""
+        area = self._pixel_area_arcsec / 3600.0**2
         values = self._values(name.replace("_WORLD", "_IMAGE"))
         return values * (area if name.startswith("ISOAREA") else np.sqrt(area))
 
