@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skyextract.errors import ImageError
 
 if TYPE_CHECKING:
-    from skyextract.header import Header
+    from astropy.io.fits import Header
 
 F4 = NDArray[np.float32]
 

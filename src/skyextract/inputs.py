@@ -11,13 +11,14 @@ from skyextract.columns import Requested, check_sizes, default_columns, needs_ps
 from skyextract.config import Settings
 from skyextract.errors import ConfigError, ImageError
 from skyextract.exposure import Exposure
-from skyextract.io.images import read_exposures
 from skyextract.io.psfex import psf_for_extension, read_psfs
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.io.weights import read_flag_maps, read_weights, with_weight
 from skyextract.psf import Psf
+from skyextract.rawinputs import Image, read_images
 from skyextract.run import Run
 from skyextract.stages.filters import builtin_filter
+from skyextract.stages.isr import Signature
 from skyextract.steps import psf_is_given
 
 if TYPE_CHECKING:
@@ -151,18 +152,23 @@ class Frame:
         FLAG_IMAGE.
     number : int
         EXT_NUMBER: its place among the images of the file, from 1.
+    isr_metrics : dict or None
+        Numbers of isr, if it has just run on the image.
     """
 
     exposure: Exposure
     detection: Exposure | None
     flag_maps: list[NDArray[Any]]
     number: int
+    isr_metrics: dict[str, Any] | None = None
 
 
 def read_frames(
     job: Job, settings: Settings, inputs: Inputs, run: Run
 ) -> Iterator[Frame | tuple[int, ImageError]]:
     """Read the image extensions of a job, one at a time, with weights, flags and PSF.
+
+    Raw frames are corrected here (isr): weights, flags and PSF belong to the corrected frame.
 
     Yields
     ------
@@ -174,12 +180,13 @@ def read_frames(
         A file as a whole cannot be read.
     """
     config = settings.config
-    detections = read_exposures(job.detection, config, run) if job.detection else None
-    for number, exposure in enumerate(read_exposures(job.measurement, config, run)):
-        detection = next(detections, None) if detections else None
-        if isinstance(exposure, tuple):
-            yield exposure
+    detections = read_images(job.detection, settings, job.folder, run) if job.detection else None
+    for number, image in enumerate(read_images(job.measurement, settings, job.folder, run)):
+        detection = _pixels(next(detections, None)) if detections else None
+        if isinstance(image, tuple):
+            yield image
             continue
+        exposure = image.exposure if isinstance(image, Signature) else image
         try:
             if isinstance(detection, tuple):
                 raise detection[1]
@@ -199,13 +206,18 @@ def read_frames(
             )
             if detection is not None or maps.detection is not maps.measurement:
                 detection = with_weight(detection or exposure, maps.detection)
-            exposure = with_weight(exposure, maps.measurement)  # noqa: PLW2901
+            exposure = with_weight(exposure, maps.measurement)
             if inputs.psfs:
                 psf = psf_for_extension(inputs.psfs, number, config.characterize.psf_name)
-                exposure = replace(exposure, psf=psf)  # noqa: PLW2901
-            yield Frame(exposure, detection, flags, number + 1)
+                exposure = replace(exposure, psf=psf)
+            metrics = image.metrics if isinstance(image, Signature) else None
+            yield Frame(exposure, detection, flags, number + 1, metrics)
         except ImageError as error:
             yield exposure.extension, error
+
+
+def _pixels(image: Image | None) -> Exposure | tuple[int, ImageError] | None:
+    return image.exposure if isinstance(image, Signature) else image
 
 
 def _size(exposure: Exposure) -> str:

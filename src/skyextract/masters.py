@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from skyextract.header import Header
+    from astropy.io.fits import Header
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]

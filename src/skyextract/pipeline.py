@@ -108,6 +108,11 @@ def process_exposure(
         psf = Step.CHARACTERIZE in plan or _has_psf(exposure)
         wanted |= POSITION_COLUMNS | photometry_columns(psf, flux_key)
 
+    if frame.isr_metrics is not None:  # isr ran when the raw frame was read
+        report.record(Step.ISR, Status.COMPLETE, frame.isr_metrics)
+    elif _is_done(exposure, Step.ISR):
+        report.recall(Step.ISR, {})
+
     if Step.CHARACTERIZE in plan:
         with run.timed("characterize"):
             characterized = characterize(exposure, config, run)
@@ -116,7 +121,7 @@ def process_exposure(
     elif _has_psf(exposure):
         if exposure.psf and exposure.psf.source is PsfSource.MEASURED:
             report.recall(Step.CHARACTERIZE, known_psf(exposure, config.detector))
-    elif inputs.needs_psf(settings):
+    elif Step.MEASURE in plan and inputs.needs_psf(settings):
         exposure = install_default_psf(exposure, settings, run)
     report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
 
@@ -332,10 +337,15 @@ def process_image(job: Job, settings: Settings, strict: bool) -> ExitStatus:
 
 
 def _plan(exposure: Exposure, settings: Settings, inputs: Inputs) -> Plan:
-    header = exposure.header if exposure.header is not None else {}
     return plan_steps(
         settings,
-        isr_done=header.get("SKYISR") == "COMPLETE",
-        char_done=header.get("SKYCHAR") == "COMPLETE",
+        isr_done=_is_done(exposure, Step.ISR),
+        char_done=_is_done(exposure, Step.CHARACTERIZE),
         psf_wanted=inputs.needs_psf(settings),
     )
+
+
+def _is_done(exposure: Exposure, step: Step) -> bool:
+    """Tell whether the header says that an earlier run completed a step."""
+    header = exposure.header
+    return header is not None and header.get(step.card) == Status.COMPLETE

@@ -109,10 +109,7 @@ def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wante
     if words != ("AUTO",):
         return Plan(explicit_steps(words), explicit=True)
     steps = {Step.MEASURE}
-    isr = config.isr
-    frames = (isr.isr_bias, isr.isr_dark, isr.isr_flat, isr.isr_fringe, isr.isr_defects)
-    asked_isr = any(frames) or bool(isr.isr_linearity or isr.isr_crosstalk or isr.camera)
-    if asked_isr and not isr_done:
+    if isr_is_asked(settings) and not isr_done:
         steps.add(Step.ISR)
     if not char_done and not psf_is_given(settings) and (psf_wanted or not settings.sextractor):
         steps.add(Step.CHARACTERIZE)
@@ -127,3 +124,13 @@ def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wante
 def psf_is_given(settings: Settings) -> bool:
     """Tell whether PSF_NAME names a model: the mere default name of SExtractor does not."""
     return bool(settings.config.characterize.psf_name) and settings.is_set("PSF_NAME")
+
+
+def isr_is_asked(settings: Settings) -> bool:
+    """Tell whether isr is to run on raw frames: listed, or AUTO and there is what it needs."""
+    words = settings.config.pipeline.steps
+    if words != ("AUTO",):
+        return Step.ISR in explicit_steps(words)
+    isr = settings.config.isr
+    frames = (isr.isr_bias, isr.isr_dark, isr.isr_flat, isr.isr_fringe, isr.isr_defects)
+    return any(frames) or bool(isr.isr_linearity or isr.isr_crosstalk or isr.camera)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from skyextract.amplifiers import (
     whole,
 )
 from skyextract.errors import ConfigError, ImageError
-from skyextract.header import Header
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
 from skyextract.io.images import header_number, image_header, read_detector, select_units
 from skyextract.io.names import ImageSpec
 from skyextract.io.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.keywords import Config, Isr
 from skyextract.run import Run
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
 
 SECTION_CARDS = ("TRIMSEC", "DATASEC", "BIASSEC", "CCDSEC", "DETSEC")
 

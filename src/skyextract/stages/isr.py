@@ -76,7 +76,7 @@ def remove_signature(
     """
     isr = config.isr
     check_sizes(raw, calibrations)
-    unit = unit_of(raw.amplifiers, isr, raw.name, run)
+    unit = unit_of(raw.amplifiers, isr, run)
     corrected = correct_pixels(raw, calibrations, isr, unit, run)
     image, variance, mask = corrected.image, corrected.variance, corrected.mask
     _check_values(mask, raw)
@@ -152,14 +152,12 @@ def check_sizes(raw: RawFrame, calibrations: Calibrations) -> None:
             raise ImageError(f"ISR_LINEARITY is for {m} amplifiers, {raw.name} has {n}")
 
 
-def unit_of(amplifiers: tuple[Amplifier, ...], isr: Isr, name: str, run: Run) -> str:
+def unit_of(amplifiers: tuple[Amplifier, ...], isr: Isr, run: Run) -> str:
     """Return the unit of the corrected image: ISR_UNIT, or ADU where a gain is unknown."""
     if all(a.gain > 0.0 for a in amplifiers):
         return isr.isr_unit
     if isr.isr_unit == "ELECTRON":
-        run.warn(
-            f"{name}: the gain is unknown (ISR_GAIN): the image stays in ADU, without variance"
-        )
+        run.warn("the gain is unknown (ISR_GAIN): the image stays in ADU, without variance")
     return "ADU"
 
 
@@ -183,14 +181,23 @@ class Corrected:
 
 
 def correct_pixels(
-    raw: RawFrame, calibrations: Calibrations, isr: Isr, unit: str, run: Run
+    raw: RawFrame,
+    calibrations: Calibrations,
+    isr: Isr,
+    unit: str,
+    run: Run,
+    *,
+    variance: bool = True,
 ) -> Corrected:
     """Measure the overscan and run the kernel over the rows.
 
     Parameters
     ----------
     unit : str
-        ADU or ELECTRON.  In ADU, amplifiers of different gain are brought to the mean gain.
+        ELECTRON; ADU, in which amplifiers of different gain are brought to the mean gain; or
+        RAW, ADU as they were read out.
+    variance : bool
+        Whether it is wanted; without a known gain there is none.
     """
     overscans = tuple(measure_overscan(raw.planes[a.plane], a, isr) for a in raw.amplifiers)
     amplifiers = tuple(
@@ -199,7 +206,7 @@ def correct_pixels(
     gains = np.array([a.gain for a in amplifiers])
     known = bool((gains > 0.0).all())
     scales = np.ones(len(gains))
-    if known:
+    if known and unit != "RAW":
         scales = gains / (1.0 if unit == "ELECTRON" else gains.mean())
     numbers = np.zeros((len(amplifiers), 4))
     for row, amplifier, overscan, scale in zip(numbers, amplifiers, overscans, scales, strict=True):
@@ -208,7 +215,8 @@ def correct_pixels(
     dark_scale = _dark_scale(raw, calibrations.dark)
     polynomial, table = _response(calibrations, len(amplifiers))
     image = np.zeros(raw.shape, dtype=np.float32)
-    variance = np.full(raw.shape if known else (0, 0), np.inf, dtype=np.float32)
+    wanted = known and variance
+    noise2 = np.full(raw.shape if wanted else (0, 0), np.inf, dtype=np.float32)
     mask = np.full(raw.shape, int(Mask.NO_DATA), dtype=np.uint16)
     arguments = (
         _flattened(raw),
@@ -216,22 +224,22 @@ def correct_pixels(
         numbers,
         _levels([o.rows for o in overscans]),
         _levels([o.columns for o in overscans]),
-        *_planes(calibrations.bias, known),
+        *_planes(calibrations.bias, wanted),
         np.zeros((0, 0)) if calibrations.crosstalk is None else calibrations.crosstalk,
         polynomial,
         table,
-        *_planes(calibrations.dark, known),
+        *_planes(calibrations.dark, wanted),
         1.0 if dark_scale is None else dark_scale,
-        *_planes(calibrations.flat, known),
+        *_planes(calibrations.flat, wanted),
         np.zeros((0, 0), np.uint8) if calibrations.defects is None else calibrations.defects,
     )
 
     def correct(band: tuple[int, int]) -> None:
-        kernels.correct_rows(*arguments, band[0], band[1], image, variance, mask)
+        kernels.correct_rows(*arguments, band[0], band[1], image, noise2, mask)
 
     run.map(correct, run.bands(raw.shape[0]))
     saturation = _saturation_level(numbers, overscans, calibrations, polynomial, table)
-    return Corrected(image, variance, mask, amplifiers, overscans, scales, saturation, dark_scale)
+    return Corrected(image, noise2, mask, amplifiers, overscans, scales, saturation, dark_scale)
 
 
 def _with_read_noise(amplifier: Amplifier, overscan: Overscan) -> Amplifier:
@@ -437,5 +445,9 @@ def _strips(a: Amplifier, b: Amplifier) -> tuple[_Index, _Index] | None:
 
 
 def _level(image: F4, mask: NDArray[np.uint16]) -> float:
-    good = image[(mask & np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)) == 0]
-    return float(np.median(good)) if good.size else math.nan
+    """Return the sky level of a strip: mean of what lies within 3 sigma of the median."""
+    good = image[(mask & np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)) == 0].astype(np.float64)
+    if not good.size:
+        return math.nan
+    distance = np.abs(good - np.median(good))
+    return float(good[distance <= 3.0 * 1.4826 * np.median(distance)].mean())

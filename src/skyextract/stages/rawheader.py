@@ -10,8 +10,9 @@ from skyextract.amplifiers import Amplifier, RawFrame, move_wcs
 from skyextract.wcs import is_wcs_keyword, wcs_cards
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
     from skyextract.exposure import Detector
-    from skyextract.header import Header
 
 _REMOVED = ("BIASSEC", "TRIMSEC", "CCDSEC", "AMPSEC", "BSCALE", "BZERO", "BLANK")
 _STORAGE = ("BSCALE", "BZERO", "BLANK")
@@ -52,12 +53,12 @@ def corrected_header(
     for keyword in _REMOVED:
         if keyword in header:
             if keyword not in _STORAGE:
-                header["HISTORY"] = f"isr: {keyword} was {header[keyword]}"
-            header.remove(keyword)
+                header.add_history(f"isr: {keyword} was {header[keyword]}")
+            del header[keyword]
     for keyword, (value, comment) in new.items():
         old = header.get(keyword)
         if old is not None and old != value:
-            header["HISTORY"] = f"isr: {keyword} was {old}"
+            header.add_history(f"isr: {keyword} was {old}")
         header[keyword] = (value, comment)
     if len(amplifiers) > 1:
         for k, amplifier in enumerate(amplifiers, start=1):
@@ -70,8 +71,8 @@ def corrected_header(
 def _turn_detector_section(header: Header) -> None:
     """Take out the detector section of the first amplifier, which is not that of the frame."""
     if "DETSEC" in header:
-        header["HISTORY"] = f"isr: DETSEC of the first amplifier was {header['DETSEC']}"
-        header.remove("DETSEC")
+        header.add_history(f"isr: DETSEC of the first amplifier was {header['DETSEC']}")
+        del header["DETSEC"]
 
 
 def _move_wcs(header: Header, raw: RawFrame) -> None:

@@ -1,0 +1,84 @@
+"""Images as the pipeline takes them: corrected by isr where that is wanted, else as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from skyextract.amplifiers import RawFrame, whole
+from skyextract.calibrations import load_calibrations
+from skyextract.config import Settings
+from skyextract.errors import ImageError, StepError
+from skyextract.exposure import Exposure
+from skyextract.io.images import read_exposures
+from skyextract.io.names import ImageSpec
+from skyextract.io.rawframes import read_raw_frames
+from skyextract.masters import Calibrations
+from skyextract.run import Run
+from skyextract.stages.isr import Signature, remove_signature
+from skyextract.steps import Step, explicit_steps, isr_is_asked
+
+Image = Exposure | Signature | tuple[int, ImageError]
+
+
+def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> Iterator[Image]:
+    """Read the images of a file, one at a time, and correct them if isr is to run.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the products, for the masters that are made.
+
+    Yields
+    ------
+    Exposure, or Signature of a corrected one, or (number of the header unit, ImageError).
+
+    Raises
+    ------
+    ImageError
+        The file as a whole cannot be read.
+    ConfigError
+        A calibration file does not exist or cannot be understood.
+    """
+    if not isr_is_asked(settings):
+        yield from read_exposures(spec, settings.config, run)
+        return
+    for frame in read_raw_frames(spec, settings.config, run):
+        if isinstance(frame, tuple):
+            yield frame
+            continue
+        if frame.header.get("SKYISR") == "COMPLETE" and not _is_forced(settings):
+            if Step.ISR in explicit_steps(settings.config.pipeline.steps):
+                yield (
+                    frame.extension,
+                    ImageError(
+                        f"{frame.name}: isr has already run on it (SKYISR COMPLETE); --steps isr "
+                        "on the command line forces it"
+                    ),
+                )
+                continue
+            yield from read_exposures(spec, settings.config, run)
+            return
+        try:
+            yield _correct(frame, settings, folder, run)
+        except (ImageError, StepError) as error:
+            yield frame.extension, ImageError(str(error))
+
+
+def _is_forced(settings: Settings) -> bool:
+    """Tell whether isr stands in STEPS on the command line itself."""
+    asked = Step.ISR in explicit_steps(settings.config.pipeline.steps)
+    return asked and settings.origins["STEPS"] == "command line"
+
+
+def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Signature:
+    with run.timed("isr"):
+        calibrations = load_calibrations(frame, settings, folder, run)
+        first = frame.amplifiers[0]
+        plain = len(frame.amplifiers) == 1 and first.data == whole(frame.planes[0].shape)
+        if calibrations == Calibrations() and plain and not first.bias and not first.gain > 0.0:
+            raise ImageError(
+                f"{frame.name}: isr has nothing to correct with: no calibration frame (ISR_BIAS "
+                "...), no overscan, no gain"
+            )
+        return remove_signature(frame, calibrations, settings.config, run)
