@@ -13,26 +13,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyextract import __version__
 from skyextract.batch import Job
+from skyextract.calibrations import calibration_files
 from skyextract.catalog import Array, Catalog
 from skyextract.config import Settings
 from skyextract.errors import ExitStatus
-from skyextract.header import Header
 from skyextract.io.atomic import atomic_output
-from skyextract.io.catalogs import check_catalog, sextractor_cards, write_catalog
+from skyextract.io.catalogs import (
+    check_catalog,
+    sextractor_cards,
+    write_catalog,
+    write_xml_summary,
+)
 from skyextract.io.checkimages import CheckImageWriter, aperture_plane, object_planes
 from skyextract.io.exposures import ExposureWriter, current_header
 from skyextract.io.headfile import write_head
+from skyextract.io.images import pixel_scale
 from skyextract.io.matches import write_matches
 from skyextract.io.psfex import write_psf
 from skyextract.io.regions import write_regions
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, rms_image
-from skyextract.steps import Plan
+from skyextract.steps import Plan, isr_is_asked
 from skyextract.summary import Report, summary
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
     from skyextract.pipeline import Result
 
 log = logging.getLogger("skyextract")
@@ -112,7 +121,7 @@ class Products:
                 analysis_threshold=result.measured.analysis_threshold,
                 n_sources=result.catalog.n_rows,
                 gain=exposure.detector.gain,
-                pixel_scale=self.settings.config.detector.pixel_scale,
+                pixel_scale=pixel_scale(exposure, self.settings.config.detector),
                 saturation=exposure.detector.saturation,
                 zero_point=exposure.photocal.zero_point,
             )
@@ -167,6 +176,7 @@ class Products:
             config.measurement.starnnw_name,
             config.characterize.psf_name,
             config.assoc.assoc_name,
+            *(calibration_files(self.settings) if isr_is_asked(self.settings) else ()),
         ]
         return [path for path in dict.fromkeys(map(Path, filter(None, names))) if path.is_file()]
 
@@ -195,7 +205,20 @@ class Products:
             write_matches(products["MATCH_NAME"], self._matches, self._inputs)
         if reports and "SUMMARY_NAME" in products:
             self._write_summary(products["SUMMARY_NAME"], status)
+        if self._catalogs and "XML_NAME" in products:
+            self._write_xml(products["XML_NAME"])
         return status
+
+    def _write_xml(self, path: Path) -> None:
+        software = {
+            "Software": "skyextract",
+            "Version": __version__,
+            "Image_Name": str(self.job.measurement.path),
+        }
+        config = {key: item["value"] for key, item in self.settings.provenance().items()}
+        cards = [cards for _, _, cards in self._catalogs]
+        warnings = [text for _, _, _, texts in self._summaries for text in texts]
+        write_xml_summary(path, software, cards, warnings, config)
 
     def _write_summary(self, path: Path, status: ExitStatus) -> None:
         provenance = self._provenance()
