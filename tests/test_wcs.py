@@ -293,3 +293,9 @@ def test_from_astropy():
 
 def astropy_direct(wcs):
     return wcs.wcs.all_pix2world(*positions(), 0)
+
+
+def test_what_only_wcslib_can_refuse():
+    wcs = SkyWcs.from_header({**TAN, "CUNIT1": "furlong", "CUNIT2": "furlong"})
+    with pytest.raises(ImageError, match="WCS is not usable"):
+        wcs.check()

@@ -10,7 +10,7 @@ an exit status.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from skyextract.derive import derive
 from skyextract.errors import (
     ConfigError,
     ExitStatus,
+    ImageError,
     ReferenceCatalogError,
     SkyextractError,
     StepError,
@@ -56,6 +57,9 @@ POSITION_COLUMNS = frozenset(
     }
 )  # fmt: skip
 """What matching with a reference catalogue needs, whatever columns are requested."""
+
+SKY_COLUMNS = ("_WORLD", "_FOCAL", "_SKY", "_J2000", "_B1950")
+"""Endings of the columns that need a WCS."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ def process_exposure(
         flux_key = config.photometry.phot_flux_key
         psf = Step.CHARACTERIZE in plan or _has_psf(exposure)
         wanted |= POSITION_COLUMNS | photometry_columns(psf, flux_key)
+    if needs_sky(requested, settings, plan):
+        exposure = with_usable_wcs(exposure, run)
+        frame = replace(frame, exposure=exposure)
 
     if frame.isr_metrics is not None:  # isr ran when the raw frame was read
         report.record(Step.ISR, Status.COMPLETE, frame.isr_metrics)
@@ -232,6 +239,29 @@ def photometry_columns(psf: bool, flux_key: str) -> frozenset[str]:
 
 def _has_psf(exposure: Exposure) -> bool:
     return exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT
+
+
+def needs_sky(requested: Iterable[Requested], settings: Settings, plan: Plan) -> bool:
+    """Whether sky positions or the pixel scale of the WCS are needed: they take astropy.wcs."""
+    return (
+        settings.config.detector.pixel_scale == 0.0
+        or settings.config.assoc.assoccoord_type == "WORLD"
+        or Step.ASTROMETRY in plan
+        or Step.PHOTOMETRY in plan
+        or any(name.endswith(SKY_COLUMNS) for name, _ in requested)
+    )
+
+
+def with_usable_wcs(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure; without its WCS, and with a warning, if wcslib refuses that."""
+    if exposure.wcs is None:
+        return exposure
+    try:
+        exposure.wcs.check()
+    except ImageError as error:
+        run.warn(f"extension {exposure.extension}: {error}: no sky coordinates")
+        return replace(exposure, wcs=None)
+    return exposure
 
 
 def install_default_psf(exposure: Exposure, settings: Settings, run: Run) -> Exposure:

@@ -93,6 +93,10 @@ class SkyWcs:
         """The mapping as an astropy WCS; ImageError if wcslib refuses the cards."""
         return _astropy_wcs(self._cards)
 
+    def check(self) -> None:
+        """Raise an ImageError if wcslib refuses the cards."""
+        _ = self.wcs
+
     @property
     def centre(self) -> tuple[float, float]:
         """The 0-based middle of the image, or the reference pixel if its size is unknown."""
