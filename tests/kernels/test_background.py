@@ -147,7 +147,7 @@ def test_spline_follows_a_plane_and_passes_the_nodes(shape):
     y, x = np.indices(shape)
     nodes = (100 + 3.0 * x + 2.0 * y).astype(np.float32)
     out = np.empty((ny, nx), np.float32)
-    kernels.spline_rows(nodes, size, size, 0, ny, False, NO_PLANE, NO_MASK, 0, out)
+    kernels.spline_rows(nodes, size, size, 0, ny, False, False, NO_PLANE, NO_MASK, 0, out)
     v, u = np.indices((ny, nx))
     plane = 100.0 + (3.0 * (u - size // 2) / size if shape[1] > 1 else 0)
     plane = plane + (2.0 * (v / size - 0.5) if shape[0] > 1 else 0)
@@ -160,7 +160,7 @@ def test_spline_subtracts_and_blanks():
     mask[3, 4] = 32
     out = np.empty_like(image)
     nodes = np.full((3, 3), 5, np.float32)
-    kernels.spline_rows(nodes, 16, 16, 0, 40, True, image, mask, 32, out)
+    kernels.spline_rows(nodes, 16, 16, 0, 40, True, False, image, mask, 32, out)
     assert out[3, 4] == 0
     mask[:] = 0
     np.testing.assert_allclose(np.delete(out.ravel(), 3 * 40 + 4), 2, atol=1e-5)

@@ -62,15 +62,16 @@ def test_seeds_equal_the_plain_loop():
     scene = 300 * np.exp(-((xx - 30) ** 2 + (yy - 20) ** 2) / 4)
     hits = rng.random(scene.shape) < 0.02
     image = (50 + noise + scene + hits * rng.uniform(3, 40, scene.shape)).astype(np.float32)
-    background = np.full(image.shape, 50, np.float32)
+    data = image - np.float32(50)
     variance = np.ones(image.shape, np.float32)
     state = (rng.random(image.shape) < 0.01).astype(np.uint8)
-    found = np.empty(image.shape, np.uint8)
+    found = np.zeros(image.shape, np.uint8)
     for first, last in ((0, 25), (25, 60)):
-        find_seeds(
-            image, background, variance, state, 0.5, LIMITS, DIRECTIONS, 4.0, 3.0, first, last,
-            found,
+        pixel = np.empty(image.size, np.int64)
+        n = find_seeds(
+            data, variance, state, 0.5, LIMITS, DIRECTIONS, 4.0, 3.0, first, last, pixel
         )  # fmt: skip
+        found.ravel()[pixel[:n]] = 1
     flux = image.astype(float) - 50
     expected = reference(flux, 1.0, 1 + 0.5 * np.maximum(flux, 0), state == 0, 4.0, 3.0)
     np.testing.assert_array_equal(found != 0, expected)

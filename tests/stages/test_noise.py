@@ -10,7 +10,6 @@ from skyextract.exposure import Detector, Exposure, Mask
 from skyextract.run import Run
 from skyextract.stages.noise import background_variance
 
-LEVEL = np.full((40, 50), 100.0, dtype=np.float32)
 SKY = BackgroundMap(
     level=np.full((1, 1), 100.0, dtype=np.float32),
     rms=np.full((1, 1), 3.0, dtype=np.float32),
@@ -26,12 +25,16 @@ def exposure(**planes):
     return Exposure(image, mask, detector=Detector(gain=2.0), **planes)
 
 
+def noise_of(given, weight_scale):
+    return background_variance(given, SKY, given.image - np.float32(100), weight_scale, Run())
+
+
 def plane(value):
     return np.full((40, 50), value, dtype=np.float32)
 
 
 def test_from_the_mesh():
-    variance = background_variance(exposure(), SKY, LEVEL, 1.0, Run())
+    variance = noise_of(exposure(), 1.0)
     assert variance.dtype == np.float32
     np.testing.assert_allclose(variance[1:], 9.0, rtol=1e-6)
     assert (variance[0, :3] >= 1e30).all()
@@ -41,7 +44,7 @@ def test_from_the_mesh():
 def test_from_the_weight_map_with_its_scale():
     weight = plane(0.5)
     weight[5, 5] = 1e30
-    variance = background_variance(exposure(weight=weight), SKY, LEVEL, 4.0, Run())
+    variance = noise_of(exposure(weight=weight), 4.0)
     assert variance[20, 20] == pytest.approx(8.0)
     assert variance[5, 5] >= 1e30
 
@@ -51,7 +54,7 @@ def test_photons_of_the_sources_are_taken_off_a_total_variance():
     total[10, 10] += 250.0
     total[7, 7] = np.inf
     given = exposure(variance=total)
-    variance = background_variance(given, SKY, LEVEL, 1.0, Run())
+    variance = noise_of(given, 1.0)
     assert variance[10, 10] == pytest.approx(59.0)
     assert variance[20, 20] == pytest.approx(59.0)
     assert variance[7, 7] >= 1e30
@@ -59,5 +62,5 @@ def test_photons_of_the_sources_are_taken_off_a_total_variance():
 
 
 def test_a_variance_that_the_photons_exceed_stays_positive():
-    variance = background_variance(exposure(variance=plane(10.0)), SKY, LEVEL, 1.0, Run())
+    variance = noise_of(exposure(variance=plane(10.0)), 1.0)
     assert 0 < variance[10, 10] < 1.0

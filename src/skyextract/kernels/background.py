@@ -424,6 +424,7 @@ def spline_rows(
     first_row: int,
     past_row: int,
     subtract: bool,
+    square: bool,
     image: F4,
     mask: NDArray[np.uint16],
     planes: int,
@@ -437,6 +438,8 @@ def spline_rows(
         Values at the mesh centres.
     subtract : bool
         Make `out` the image minus the interpolated value, not the value itself.
+    square : bool
+        Make `out` the square of the value.
     image : (ny, nx), or (1, 1) without `subtract`
     mask : (ny, nx), or (1, 1) with `planes` 0
         Pixels with any of the bits `planes` become 0 in the difference.
@@ -535,3 +538,23 @@ def spline_rows(
             for u in range(nx):
                 if (mask[y, u] & planes) != 0:
                     out[y, u] = np.float32(0.0)
+        if square:
+            for u in range(nx):
+                out[y, u] *= out[y, u]
+
+
+@kernel
+def exclude(
+    variance: F4,
+    mask: NDArray[np.uint16],
+    planes: int,
+    bad: np.float32,
+    first_row: int,
+    past_row: int,
+) -> None:
+    """Make the variance `bad` where it is not between 0 and that, or the mask has `planes`."""
+    for y in range(first_row, past_row):
+        for x in range(variance.shape[1]):
+            v = variance[y, x]
+            good = (v > np.float32(0.0)) & (v < bad) & ((mask[y, x] & planes) == 0)
+            variance[y, x] = v if good else bad

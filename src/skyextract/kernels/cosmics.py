@@ -27,22 +27,20 @@ DIRECTIONS = np.array([[1, 0], [0, 1], [1, 1], [1, -1], [2, 0], [0, 2]], dtype=n
 
 @kernel
 def _value(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     inverse_gain: float,
     y: int,
     x: int,
 ) -> tuple[float, float]:
     """Return flux above the background and its variance, photon noise included."""
-    flux = float(image[y, x]) - float(background[y, x])
+    flux = float(data[y, x])
     return flux, float(variance[y, x]) + max(flux, 0.0) * inverse_gain
 
 
 @kernel
 def _pair(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     inverse_gain: float,
@@ -52,21 +50,20 @@ def _pair(
     dx: int,
 ) -> tuple[float, float]:
     """Return the mean of two opposite neighbours and its variance, -1 if one is unusable."""
-    ny, nx = image.shape
+    ny, nx = data.shape
     y1, x1, y2, x2 = y + dy, x + dx, y - dy, x - dx
     if min(y1, y2, x1, x2) < 0 or max(y1, y2) >= ny or max(x1, x2) >= nx:
         return 0.0, -1.0
     if (state[y1, x1] | state[y2, x2]) & UNUSABLE:
         return 0.0, -1.0
-    a, va = _value(image, background, variance, inverse_gain, y1, x1)
-    b, vb = _value(image, background, variance, inverse_gain, y2, x2)
+    a, va = _value(data, variance, inverse_gain, y1, x1)
+    b, vb = _value(data, variance, inverse_gain, y2, x2)
     return 0.5 * (a + b), 0.25 * (va + vb)
 
 
 @kernel
 def _stands_out(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     inverse_gain: float,
@@ -83,12 +80,12 @@ def _stands_out(
     the mean by `excess` sigma: along that direction alone, summed with the two pixels beside
     it across the direction (a track), or summed over the directions (a single pixel).
     """
-    ny, nx = image.shape
-    flux, noise2 = _value(image, background, variance, inverse_gain, y, x)
+    ny, nx = data.shape
+    flux, noise2 = _value(data, variance, inverse_gain, y, x)
     around, around2, limit_sum, n_around, high = 0.0, 0.0, 0.0, 0, False
     for k in range(6):
         dx, dy = directions[k, 0], directions[k, 1]
-        mean, mean2 = _pair(image, background, variance, state, inverse_gain, y, x, dy, dx)
+        mean, mean2 = _pair(data, variance, state, inverse_gain, y, x, dy, dx)
         if mean2 < 0.0:
             continue
         limit = limits[k]
@@ -116,10 +113,10 @@ def _stands_out(
             ys, xs = y + side * across[1], x + side * across[0]
             if ys < 0 or xs < 0 or ys >= ny or xs >= nx or state[ys, xs] & UNUSABLE:
                 continue
-            mean, mean2 = _pair(image, background, variance, state, inverse_gain, ys, xs, dy, dx)
+            mean, mean2 = _pair(data, variance, state, inverse_gain, ys, xs, dy, dx)
             if mean2 < 0.0:
                 continue
-            f, f2 = _value(image, background, variance, inverse_gain, ys, xs)
+            f, f2 = _value(data, variance, inverse_gain, ys, xs)
             total += limit * f - mean
             total2 += limit * limit * f2 + mean2
         if total > 0.0 and total * total > excess * excess * total2:
@@ -134,8 +131,7 @@ def _stands_out(
 
 @kernel
 def _can_stand_out(
-    image: NDArray[np.float32],
-    sky: float,
+    data: NDArray[np.float32],
     limits: NDArray[np.float64],
     directions: NDArray[np.int64],
     y: int,
@@ -146,13 +142,13 @@ def _can_stand_out(
     Nearly all bright pixels belong to stars and stop here.  A NaN beside the pixel, or the
     border, leaves the answer to the complete test.
     """
-    ny, nx = image.shape
+    ny, nx = data.shape
     if y < 2 or x < 2 or y >= ny - 2 or x >= nx - 2:
         return True
-    flux = image[y, x] - sky
+    flux = data[y, x]
     for k in range(6):
         dx, dy = directions[k, 0], directions[k, 1]
-        mean = 0.5 * (float(image[y + dy, x + dx]) + float(image[y - dy, x - dx])) - sky
+        mean = 0.5 * (float(data[y + dy, x + dx]) + float(data[y - dy, x - dx]))
         if not limits[k] * flux <= mean:
             return True
     return False
@@ -160,8 +156,7 @@ def _can_stand_out(
 
 @kernel
 def find_seeds(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     inverse_gain: float,
@@ -171,14 +166,14 @@ def find_seeds(
     excess: float,
     first: int,
     last: int,
-    found: NDArray[np.uint8],
-) -> None:
-    """Mark in `found` the pixels of rows first..last-1 that stand out; one pass over memory.
+    found: NDArray[np.int64],
+) -> int:
+    """List the pixels of rows first..last-1 that stand out; one pass over memory.
 
     Parameters
     ----------
-    image, background, variance : (ny, nx) float32
-        Pixels, sky level and variance of the sky (the photon noise of sources is added).
+    data, variance : (ny, nx) float32
+        Pixels without sky, and variance of the sky (the photon noise of sources is added).
     state : (ny, nx) uint8
         UNUSABLE pixels are neither tested nor compared with.
     inverse_gain : float
@@ -189,33 +184,67 @@ def find_seeds(
         `DIRECTIONS`.
     contrast, excess : float
         Thresholds in sigma, see `_stands_out`.
-    found : (ny, nx) uint8
-        Output.
+    found : ((last - first) * nx,) int64
+        Output: index ``y * nx + x`` of the pixels.
+
+    Returns
+    -------
+    int
+        Number of pixels found.
     """
-    nx = image.shape[1]
+    nx = data.shape[1]
     cut = np.float32(contrast * contrast)
+    high = np.empty(nx, dtype=np.bool_)
+    n = 0
     for y in range(first, last):
         # Apart, so that the compiler vectorises the loop that sees every pixel.
         for x in range(nx):
-            flux = max(image[y, x] - background[y, x], np.float32(0.0))
-            found[y, x] = flux * flux > cut * variance[y, x]
+            flux = max(data[y, x], np.float32(0.0))
+            high[x] = flux * flux > cut * variance[y, x]
         for x in range(nx):
-            if found[y, x] != 0:
-                found[y, x] = (
-                    not state[y, x] & UNUSABLE
-                    and _can_stand_out(image, background[y, x], limits, directions, y, x)
-                    and _stands_out(
-                        image, background, variance, state, inverse_gain, limits, directions,
-                        contrast, excess, y, x,
-                    )
-                )  # fmt: skip
+            if (
+                high[x]
+                and not state[y, x] & UNUSABLE
+                and _can_stand_out(data, limits, directions, y, x)
+                and _stands_out(
+                    data, variance, state, inverse_gain, limits, directions, contrast, excess, y, x
+                )
+            ):
+                found[n] = y * nx + x
+                n += 1
+    return n
+
+
+@kernel
+def mark_unusable(
+    data: NDArray[np.float32],
+    mask: NDArray[np.uint16],
+    planes: int,
+    variance: NDArray[np.float32],
+    worst: np.float32,
+    first: int,
+    last: int,
+    state: NDArray[np.uint8],
+) -> None:
+    """Set the state of the rows first..last-1 to UNUSABLE or 0.
+
+    Unusable are pixels with one of the mask's `planes`, with a variance of `worst` or more,
+    and those that are no number.
+    """
+    for y in range(first, last):
+        for x in range(data.shape[1]):
+            good = (
+                ((mask[y, x] & planes) == 0)
+                & (variance[y, x] < worst)
+                & (abs(data[y, x]) < np.float32(np.inf))
+            )
+            state[y, x] = 0 if good else UNUSABLE
 
 
 @kernel
 def grow(
-    raw: NDArray[np.float32],
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    charge: NDArray[np.float64],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     inverse_gain: float,
@@ -235,16 +264,18 @@ def grow(
 
     Parameters
     ----------
-    raw, image : (ny, nx) float32
-        Pixels as observed, and with those found before replaced.
+    charge : (n,) float64
+        The pixels found before as observed, without sky.
+    data : (ny, nx) float32
+        Pixels without sky, those found before replaced.
     ys, xs : (n,) int64
         Pixels found before.
     new : (n, 8) uint8
         Output: whether the neighbour (row by row around the pixel) is one, too.
     """
-    ny, nx = image.shape
+    ny, nx = data.shape
     for i in range(len(ys)):
-        parent = float(raw[ys[i], xs[i]]) - float(background[ys[i], xs[i]])
+        parent = charge[i]
         k = 0
         for dy in range(-1, 2):
             for dx in range(-1, 2):
@@ -253,12 +284,12 @@ def grow(
                 y, x = ys[i] + dy, xs[i] + dx
                 hit = 0
                 if 0 <= y < ny and 0 <= x < nx and state[y, x] == 0:
-                    flux, noise2 = _value(image, background, variance, inverse_gain, y, x)
+                    flux, noise2 = _value(data, variance, inverse_gain, y, x)
                     if (
                         0.0 < flux <= parent
                         and flux * flux > contrast * contrast * noise2
                         and _stands_out(
-                            image, background, variance, state, inverse_gain, limits, directions,
+                            data, variance, state, inverse_gain, limits, directions,
                             contrast, excess, y, x,
                         )
                     ):  # fmt: skip
@@ -269,8 +300,7 @@ def grow(
 
 @kernel
 def cap_by_pairs(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     directions: NDArray[np.int64],
@@ -284,10 +314,10 @@ def cap_by_pairs(
 
     Parameters
     ----------
-    image : (ny, nx) float32
-        Pixels with predictions at (`ys`, `xs`); changed there.
+    data : (ny, nx) float32
+        Pixels without sky, with predictions at (`ys`, `xs`); changed there.
     """
-    ny, nx = image.shape
+    ny, nx = data.shape
     for i in range(len(ys)):
         y, x = ys[i], xs[i]
         highest = -np.inf
@@ -297,11 +327,10 @@ def cap_by_pairs(
                 continue
             if state[y + dy, x + dx] != 0 or state[y - dy, x - dx] != 0:
                 continue
-            mean, _ = _pair(image, background, variance, state, 0.0, y, x, dy, dx)
+            mean, _ = _pair(data, variance, state, 0.0, y, x, dy, dx)
             highest = max(highest, mean)
         if highest > -np.inf:
-            cap = background[y, x] + np.float32(highest)
-            image[y, x] = min(image[y, x], cap)
+            data[y, x] = min(data[y, x], np.float32(highest))
 
 
 @kernel

@@ -20,8 +20,7 @@ N_NEIGHBOURS = 12
 
 @kernel
 def predict(
-    image: NDArray[np.float32],
-    background: NDArray[np.float32],
+    data: NDArray[np.float32],
     variance: NDArray[np.float32],
     state: NDArray[np.uint8],
     offsets: NDArray[np.int64],
@@ -34,8 +33,8 @@ def predict(
 
     Parameters
     ----------
-    image, background, variance : (ny, nx) float32
-        Pixels, sky level, variance of the sky.
+    data, variance : (ny, nx) float32
+        Pixels without sky, variance of the sky.
     state : (ny, nx) uint8
         0 for a pixel that can be used.
     offsets : (m, 2) int64
@@ -45,9 +44,9 @@ def predict(
     ys, xs : (n,) int64
         Pixels to predict.
     values : (n,) float32
-        Output: image values (sky included); the sky level where no neighbour is usable.
+        Output: pixels without sky; 0 where no neighbour is usable.
     """
-    ny, nx = image.shape
+    ny, nx = data.shape
     near_x = np.empty(N_NEIGHBOURS, dtype=np.int64)
     near_y = np.empty(N_NEIGHBOURS, dtype=np.int64)
     flux = np.empty(N_NEIGHBOURS, dtype=np.float64)
@@ -62,13 +61,13 @@ def predict(
             if yk < 0 or xk < 0 or yk >= ny or xk >= nx or state[yk, xk] != 0:
                 continue
             near_x[n], near_y[n] = offsets[k, 0], offsets[k, 1]
-            flux[n] = float(image[yk, xk]) - float(background[yk, xk])
+            flux[n] = float(data[yk, xk])
             noise2[n] = float(variance[yk, xk])
             power += flux[n] * flux[n] - noise2[n]
             n += 1
             if n == N_NEIGHBOURS:
                 break
-        values[i] = background[y, x]
+        values[i] = np.float32(0.0)
         if n == 0 or power <= 0.0:
             continue
         power /= n
@@ -106,13 +105,13 @@ def predict(
         total = 0.0
         for j in range(n):
             total += flux[j] * correlation[near_x[j] ** 2 + near_y[j] ** 2]
-        values[i] = np.float32(float(background[y, x]) + total)
+        values[i] = np.float32(total)
 
 
 @kernel
 def narrow_defects(
     bad: NDArray[np.uint8],
-    trail: NDArray[np.uint8],
+    trail: NDArray[np.bool_],
     width: int,
     trail_length: int,
     ys: NDArray[np.int64],
@@ -129,8 +128,8 @@ def narrow_defects(
     ----------
     bad : (ny, nx) uint8
         Not 0: lost.
-    trail : (ny, nx) uint8
-        Not 0: saturated.
+    trail : (n,) bool
+        Which of the lost pixels are saturated.
     width, trail_length : int
         Longest run interpolated over; shortest run across it of a trail, pixels.
     ys, xs : (n,) int64
@@ -154,7 +153,7 @@ def narrow_defects(
         along = high - low + 1
         thin_x = across <= width and left > 0 and right < nx - 1
         thin_y = along <= width and low > 0 and high < ny - 1
-        if trail[y, x] != 0:
+        if trail[i]:
             thin_x = thin_x and along >= trail_length
             thin_y = thin_y and across >= trail_length
         narrow[i] = 1 if thin_x or thin_y else 0

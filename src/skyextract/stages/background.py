@@ -164,6 +164,11 @@ def rms_image(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.rms, run)
 
 
+def mesh_variance(background: BackgroundMap, run: Run) -> F4:
+    """Return the square of the background rms over the image, (ny, nx) float32."""
+    return _interpolate(background, background.rms, run, square=True)
+
+
 def subtract_background(
     image: F4, mask: NDArray[np.uint16] | None, background: BackgroundMap, run: Run
 ) -> F4:
@@ -233,6 +238,8 @@ def _interpolate(
     run: Run,
     image: F4 | None = None,
     mask: NDArray[np.uint16] | None = None,
+    *,
+    square: bool = False,
 ) -> F4:
     out = np.empty(background.shape, np.float32)
 
@@ -244,6 +251,7 @@ def _interpolate(
             band[0],
             band[1],
             image is not None,
+            square,
             _NO_PLANE if image is None else image,
             _NO_MASK if mask is None else mask,
             0 if mask is None else int(Mask.NO_DATA),

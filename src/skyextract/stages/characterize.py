@@ -16,10 +16,14 @@ from skyextract.keywords import Characterize as CharacterizeConfig
 from skyextract.keywords import Config
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
-from skyextract.stages.background import background_image, estimate_weighted_background
-from skyextract.stages.noise import BAD_VARIANCE, background_variance
+from skyextract.stages.background import (
+    background_image,
+    estimate_weighted_background,
+    subtract_background,
+)
+from skyextract.stages.noise import background_variance
 from skyextract.stages.psfmodel import RADIUS_FWHM, PsfFit, StarSample, build_psf
-from skyextract.stages.repair import Repaired, repair
+from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
 from skyextract.stages.stars import Candidates, find_candidates, select_stars
 
 F4 = NDArray[np.float32]
@@ -36,6 +40,10 @@ FIRST_STEPS, LAST_STEPS = 30, 80
 
 FIRST_STARS = 60
 """The first pass of several needs no better PSF than these many stars give, degree 1."""
+
+MANY_REPAIRS = 1e-3
+"""The background is measured anew without the cosmic rays if they hit this share of the pixels:
+clipping and mode leave fewer no influence that shows above the noise of a mesh."""
 
 RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
@@ -67,11 +75,10 @@ class Characterized:
 
 @dataclass(frozen=True)
 class _Sky:
-    """Background and noise of one pass."""
+    """Background of one pass, and the planes that the repair works on."""
 
     background: BackgroundMap
-    level: F4
-    variance: F4
+    scene: Scene
 
 
 def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
@@ -101,16 +108,19 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     converged = given is not None
 
     sky = _measure_sky(source, source.image, config, run)
-    repaired = _repair(source, sky, psf, config, run)
+    repairs = repair_scene(sky.scene, psf, config.cosmics, run)
     while given is None and iterations < config.characterize.char_niter and not converged:
         if iterations:
-            # Without the cosmic rays of the last pass; they are looked for anew below.
-            sky = _measure_sky(source, repaired.image, config, run)
-            repaired = _repair(source, sky, psf, config, run)
+            if repairs.pixel.size > MANY_REPAIRS * source.image.size:
+                # Without the cosmic rays of the last pass; they are looked for anew below.
+                sky = _measure_sky(source, _repaired_image(source, sky, repairs, run), config, run)
+            else:
+                repairs.undo(sky.scene)
+            repairs = repair_scene(sky.scene, psf, config.cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and config.characterize.char_niter > 1
         outcome = _measure_psf(
-            source, sky.level, repaired, psf if fit else None,
+            source, sky.scene, psf if fit else None,
             preliminary=preliminary, settings=config.characterize, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
@@ -123,14 +133,15 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
     if fit is not None:
-        repaired = _repair(source, sky, psf, config, run)
+        repairs.undo(sky.scene)
+        repairs = repair_scene(sky.scene, psf, config.cosmics, run)
 
     stars = _star_catalog(fit, candidates) if fit and candidates else Catalog()
     result = replace(
         exposure,
-        image=repaired.image,
-        mask=repaired.mask,
-        variance=_honest_variance(exposure, repaired),
+        image=_repaired_image(source, sky, repairs, run),
+        mask=repairs.mask(source.mask) if repairs.pixel.size else source.mask,
+        variance=_honest_variance(exposure, repairs),
         background=sky.background,
         psf=psf,
         psf_stars=stars if fit else exposure.psf_stars,
@@ -146,7 +157,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             "fwhm_arcsec": _arcsec(psf.fwhm, exposure, config) if complete else None,
             "ellipticity": psf.ellipticity if complete else None,
             "n_psf_stars": psf.n_stars if complete else 0,
-            "n_cosmic_rays": repaired.n_cosmic_rays,
+            "n_cosmic_rays": repairs.n_cosmic_rays,
             "background": sky.background.mean,
             "background_rms": sky.background.sigma,
             "iterations": iterations,
@@ -157,29 +168,34 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
 
 def _with_saturation(exposure: Exposure) -> Exposure:
     """Mark pixels at or above the saturation level; shares the mask if there are none."""
-    saturated = exposure.image >= np.float32(exposure.detector.saturation)
-    if not saturated.any():
+    saturation = np.float32(exposure.detector.saturation)
+    if not exposure.image.size or np.fmax.reduce(exposure.image, axis=None) < saturation:
         return exposure
     mask = exposure.mask.copy()
-    mask[saturated] |= np.uint16(Mask.SAT)
+    mask[exposure.image >= saturation] |= np.uint16(Mask.SAT)
     return replace(exposure, mask=mask)
 
 
 def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sky:
-    """Measure background and background variance."""
+    """Measure background and background variance of `image`; the scene is of the exposure."""
     background, scale = estimate_weighted_background(
         image, exposure.mask, exposure.weight, config.background, run
     )
-    level = background_image(background, run)
-    return _Sky(background, level, background_variance(exposure, background, level, scale, run))
+    data = subtract_background(exposure.image, None, background, run)
+    variance = background_variance(exposure, background, data, scale, run)
+    gain = exposure.detector.gain
+    if gain > 0.0:
+        inverse_gain = 1.0 / gain
+    else:
+        inverse_gain = least_inverse_gain(background_image(background, run), variance)
+    return _Sky(background, Scene.of(data, variance, exposure.mask, inverse_gain, run))
 
 
-def _repair(exposure: Exposure, sky: _Sky, psf: Psf, config: Config, run: Run) -> Repaired:
-    """Repair the pixels as they came, with the current PSF."""
-    return repair(
-        exposure.image, exposure.mask, sky.level, sky.variance, exposure.detector.gain, psf,
-        config.cosmics, run,
-    )  # fmt: skip
+def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -> F4:
+    """Return the image with the repaired pixels of the scene; itself if there are none."""
+    if not repairs.pixel.size:
+        return exposure.image
+    return repairs.image(exposure.image, background_image(sky.background, run), sky.scene)
 
 
 def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:
@@ -195,8 +211,7 @@ def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: R
 
 def _measure_psf(
     exposure: Exposure,
-    level: F4,
-    repaired: Repaired,
+    scene: Scene,
     psf: Psf | None,
     *,
     preliminary: bool,
@@ -208,12 +223,11 @@ def _measure_psf(
     Without a PSF so far (None) the search starts from DEFAULT_FWHM and, where that fails,
     from widths far from it.
     """
-    data = repaired.image - level
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
     for start in starts:
         candidates = find_candidates(
-            data, repaired.variance, exposure.mask,
+            scene.data, scene.variance, exposure.mask,
             fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
         )  # fmt: skip
         most = MOST_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
@@ -232,8 +246,8 @@ def _measure_psf(
         )
         try:
             fit = build_psf(
-                data,
-                repaired.variance,
+                scene.data,
+                scene.variance,
                 sample,
                 gain=exposure.detector.gain,
                 degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
@@ -281,14 +295,12 @@ def _star_catalog(fit: PsfFit, stars: Candidates) -> Catalog:
     )
 
 
-def _honest_variance(exposure: Exposure, repaired: Repaired) -> F4 | None:
+def _honest_variance(exposure: Exposure, repairs: Repairs) -> F4 | None:
     """Return the total variance plane with inf where pixels were filled; None stays None."""
-    if exposure.variance is None:
-        return None
-    filled = (repaired.mask & np.uint16(Mask.INTRP)) != 0
-    filled &= repaired.variance >= BAD_VARIANCE
+    if exposure.variance is None or not repairs.pixel.size:
+        return exposure.variance
     variance = exposure.variance.copy()
-    variance[filled] = np.inf
+    variance.ravel()[repairs.pixel] = np.inf
     return variance
 
 

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from skyextract.background import BackgroundMap
 from skyextract.exposure import Exposure, Mask
+from skyextract.kernels.background import exclude
 from skyextract.run import Run
-from skyextract.stages.background import BAD_WEIGHT, rms_image
+from skyextract.stages.background import BAD_WEIGHT, mesh_variance
 
 F4 = NDArray[np.float32]
 
@@ -19,7 +20,7 @@ UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
 
 
 def background_variance(
-    exposure: Exposure, background: BackgroundMap, level: F4, weight_scale: float, run: Run
+    exposure: Exposure, background: BackgroundMap, subtracted: F4, weight_scale: float, run: Run
 ) -> F4:
     """Return the background variance of every pixel.
 
@@ -28,8 +29,8 @@ def background_variance(
 
     Parameters
     ----------
-    level : (ny, nx) float32
-        Interpolated background.
+    subtracted : (ny, nx) float32
+        Image without its background.
     weight_scale : float
         sqrt(background variance / weight map), from the background estimate.
 
@@ -41,18 +42,18 @@ def background_variance(
     if exposure.variance is not None:
         variance = exposure.variance.copy()
         if exposure.detector.gain > 0:
-            above = np.maximum(exposure.image - level, np.float32(0.0))
+            above = np.maximum(subtracted, np.float32(0.0))
             above *= np.float32(1.0 / exposure.detector.gain)
             # Rounding must not make a bright pixel noise-free.
             np.maximum(variance - above, np.float32(1e-3) * variance, out=variance)
     elif exposure.weight is not None:
         variance = exposure.weight * np.float32(weight_scale**2)
-    else:
-        variance = rms_image(background, run)
-        np.square(variance, out=variance)
-    variance[~((variance > 0) & (variance < BAD_VARIANCE))] = BAD_VARIANCE
-    if exposure.weight is not None:
         variance[~(exposure.weight < BAD_WEIGHT)] = BAD_VARIANCE
-    if exposure.mask.any():
-        variance[(exposure.mask & np.uint16(UNUSABLE)) != 0] = BAD_VARIANCE
+    else:
+        variance = mesh_variance(background, run)
+
+    def rows(band: tuple[int, int]) -> None:
+        exclude(variance, exposure.mask, int(UNUSABLE), BAD_VARIANCE, band[0], band[1])
+
+    run.map(rows, run.bands(variance.shape[0]))
     return variance

@@ -78,6 +78,104 @@ class Repaired:
     n_interpolated: int
 
 
+@dataclass(frozen=True)
+class Scene:
+    """Work planes of the repair: changed in place by `repair_scene`, put back by `undo`.
+
+    Attributes
+    ----------
+    data : (ny, nx) float32
+        Image without its background.
+    variance : (ny, nx) float32
+        Background variance, 1e30 in bad pixels.
+    mask : (ny, nx) uint16
+        Never changed.
+    state : (ny, nx) uint8
+        What `kernels.cosmics` knows of each pixel.
+    inverse_gain : float
+        ADU/e-.
+    """
+
+    data: Image
+    variance: Image
+    mask: NDArray[np.uint16]
+    state: NDArray[np.uint8]
+    inverse_gain: float
+
+    @classmethod
+    def of(
+        cls,
+        data: Image,
+        variance: Image,
+        mask: NDArray[np.uint16],
+        inverse_gain: float,
+        run: Run,
+    ) -> Scene:
+        """Return a scene that owns `data` and `variance`."""
+        state = np.empty(data.shape, dtype=np.uint8)
+
+        def rows(band: tuple[int, int]) -> None:
+            kernels.mark_unusable(
+                data, mask, int(_UNUSABLE), variance, NO_INFORMATION, band[0], band[1], state
+            )
+
+        run.map(rows, run.bands(data.shape[0]))
+        return cls(data, variance, mask, state, inverse_gain)
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What a repair changed in a scene.
+
+    Attributes
+    ----------
+    pixel : (n,) int64
+        Index ``y * nx + x`` of the pixels, those of cosmic rays first.
+    data, variance : (n,) float32
+        What the planes of the scene held there before.
+    n_cosmic_rays : int
+        Number of tracks: 8-connected groups of pixels.
+    n_pixels : int
+        Number of cosmic-ray pixels.
+    """
+
+    pixel: NDArray[np.int64]
+    data: Image
+    variance: Image
+    n_cosmic_rays: int
+    n_pixels: int
+
+    @property
+    def cosmic(self) -> NDArray[np.int64]:
+        """The pixels of cosmic rays."""
+        return self.pixel[: self.n_pixels]
+
+    @property
+    def defects(self) -> NDArray[np.int64]:
+        """The pixels of narrow defects."""
+        return self.pixel[self.n_pixels :]
+
+    def undo(self, scene: Scene) -> None:
+        """Put the scene back."""
+        scene.data.ravel()[self.pixel] = self.data
+        scene.variance.ravel()[self.pixel] = self.variance
+        scene.state.ravel()[self.cosmic] = 0
+
+    def image(self, image: Image, background: Image, scene: Scene) -> Image:
+        """Return a copy of the image, sky included, with the repaired pixels of the scene."""
+        repaired = image.copy()
+        pixel = self.pixel
+        repaired.ravel()[pixel] = background.ravel()[pixel] + scene.data.ravel()[pixel]
+        return repaired
+
+    def mask(self, mask: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return a copy of the mask with CR and INTRP added."""
+        marked = mask.copy()
+        marked.ravel()[self.cosmic] |= np.uint16(Mask.CR | Mask.INTRP)
+        marked.ravel()[self.defects] |= np.uint16(Mask.INTRP)
+        return marked
+
+
 def repair(
     image: Image,
     mask: NDArray[np.uint16],
@@ -100,6 +198,25 @@ def repair(
         Sky level, and variance of the sky without the sources' photons (1e30: bad pixel).
     gain : float
         e-/ADU; 0, unknown, takes the lowest that sky level and noise allow.
+    psf, cosmics, run
+        See `repair_scene`.
+    """
+    inverse_gain = 1.0 / gain if gain > 0.0 else least_inverse_gain(background, variance)
+    scene = Scene.of(image - background, variance.copy(), mask, inverse_gain, run)
+    repairs = repair_scene(scene, psf, cosmics, run)
+    return Repaired(
+        repairs.image(image, background, scene), repairs.mask(mask), scene.variance,
+        repairs.n_cosmic_rays, repairs.n_pixels, len(repairs.defects),
+    )  # fmt: skip
+
+
+def repair_scene(scene: Scene, psf: Psf, cosmics: Cosmics, run: Run) -> Repairs:
+    """Find cosmic rays and fill them and narrow defects, in the planes of the scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        Unrepaired; its repaired pixels get new values, and the variance 1e30.
     psf : Psf
         A default PSF serves for the interpolation only: what counts as too sharp is then
         judged by a FWHM of 1.5 pixels, so that stars survive whatever the seeing is.
@@ -115,28 +232,20 @@ def repair(
     lower thresholds in the repaired image, at most CR_NITER times, until nothing new is
     found.
     """
-    bad = ((mask & int(_UNUSABLE)) != 0) | ~(variance < NO_INFORMATION) | ~np.isfinite(image)
-    state = bad.astype(np.uint8) * np.uint8(kernels.UNUSABLE)
     filler = _Filler.for_psf(psf.fwhm)
-    repaired = image.copy()
-    ys = xs = np.zeros(0, dtype=np.int64)
+    defects = _narrow_defects(scene, psf.fwhm)
+    cosmic = np.zeros(0, dtype=np.int64)
+    charge = np.zeros(0, dtype=np.float32)
     n_tracks = 0
     if cosmics.cr_repair:
-        inverse_gain = _inverse_gain(gain, background, variance)
-        limits = contrast_limits(psf, (image.shape[0], image.shape[1]))
-        ys, xs = _find(
-            image, repaired, background, variance, state, inverse_gain, limits, filler, cosmics, run
-        )
-        n_tracks = kernels.count_tracks(state, ys, xs)
-    new_mask = mask.copy()
-    new_mask[ys, xs] |= np.uint16(Mask.CR | Mask.INTRP)
-    y_defect, x_defect = _narrow_defects(mask, bad, psf.fwhm)
-    filler.fill(repaired, background, variance, state, y_defect, x_defect, run)
-    new_mask[y_defect, x_defect] |= np.uint16(Mask.INTRP)
-    new_variance = variance.copy()
-    new_variance[ys, xs] = NO_INFORMATION
-    new_variance[y_defect, x_defect] = NO_INFORMATION
-    return Repaired(repaired, new_mask, new_variance, n_tracks, len(ys), len(y_defect))
+        cosmic, charge = _find(scene, psf, filler, cosmics, run)
+        n_tracks = kernels.count_tracks(scene.state, *_rows_and_columns(cosmic, scene))
+    before = np.concatenate([charge, scene.data.ravel()[defects]])
+    filler.fill(scene, defects, run)
+    pixel = np.concatenate([cosmic, defects])
+    variance = scene.variance.ravel()[pixel]
+    scene.variance.ravel()[pixel] = NO_INFORMATION
+    return Repairs(pixel, before, variance, n_tracks, len(cosmic))
 
 
 def contrast_limits(psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -175,10 +284,8 @@ def contrast_limits(psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(limits, 0.0), dtype=np.float64)
 
 
-def _inverse_gain(gain: float, background: Image, variance: Image) -> float:
-    """Return 1/gain; for an unknown one the highest that the noise of the sky allows."""
-    if gain > 0.0:
-        return 1.0 / gain
+def least_inverse_gain(background: Image, variance: Image) -> float:
+    """Return the highest 1/gain that level and noise of the sky, sampled, allow."""
     step = max(1, background.shape[0] // 64), max(1, background.shape[1] // 64)
     level = background[:: step[0], :: step[1]]
     noise2 = variance[:: step[0], :: step[1]]
@@ -186,79 +293,81 @@ def _inverse_gain(gain: float, background: Image, variance: Image) -> float:
     return float(np.median(noise2[good] / level[good])) if good.any() else 0.0
 
 
-def _find(
-    raw: Image,
-    image: Image,
-    background: Image,
-    variance: Image,
-    state: NDArray[np.uint8],
-    inverse_gain: float,
-    limits: NDArray[np.float64],
-    filler: _Filler,
-    cosmics: Cosmics,
-    run: Run,
+def _rows_and_columns(
+    pixel: NDArray[np.int64], scene: Scene
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find cosmic-ray pixels, repairing `image` and marking `state` on the way."""
-    nx = image.shape[1]
-    found = np.empty(image.shape, dtype=np.uint8)
-    noise = (image, background, variance, state, inverse_gain)
+    y, x = np.divmod(pixel, scene.data.shape[1])
+    return y, x
+
+
+def _find(
+    scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run
+) -> tuple[NDArray[np.int64], Image]:
+    """Find cosmic-ray pixels and fill them in the scene; their indices and former values."""
+    ny, nx = scene.data.shape
+    data, state = scene.data.ravel(), scene.state.ravel()
+    limits = contrast_limits(psf, (ny, nx))
+    noise = (scene.data, scene.variance, scene.state, scene.inverse_gain)
     sharper = limits**_SHARPER**2
     seeding = (*noise, sharper, kernels.DIRECTIONS, cosmics.cr_minsigma, _EXCESS)
     contrast = _GROW_CONTRAST * cosmics.cr_minsigma
     looser = np.minimum(limits, _GROW_LIMIT)
-    growth = (raw, *noise, looser, kernels.DIRECTIONS, contrast, _GROW_EXCESS)
+    growth = (*noise, looser, kernels.DIRECTIONS, contrast, _GROW_EXCESS)
 
-    def seeds(band: tuple[int, int]) -> None:
-        kernels.find_seeds(*seeding, band[0], band[1], found)
+    def seeds(band: tuple[int, int]) -> NDArray[np.int64]:
+        # room for the worst case: memory that is not written to is never taken
+        found = np.empty((band[1] - band[0]) * nx, dtype=np.int64)
+        n = kernels.find_seeds(*seeding, band[0], band[1], found)
+        return found[:n].copy()
 
-    run.map(seeds, run.bands(image.shape[0]))
-    cosmic = fresh = np.flatnonzero(found.view(np.bool_)).astype(np.int64)
+    cosmic = fresh = np.concatenate(run.map(seeds, run.bands(ny)))
+    charge = data[cosmic]
     around = np.array([j * nx + i for j in (-1, 0, 1) for i in (-1, 0, 1) if (i, j) != (0, 0)])
-    state.ravel()[fresh] |= np.uint8(kernels.COSMIC)
+    state[fresh] |= np.uint8(kernels.COSMIC)
     for _ in range(cosmics.cr_niter):
         # What was filled before is filled anew where a neighbour turned out to be lost, too.
-        fill = _within(fresh, cosmic, image.shape)
-        y, x = fill // nx, fill % nx
-        filler.fill(image, background, variance, state, y, x, run)
-        kernels.cap_by_pairs(image, background, variance, state, kernels.DIRECTIONS, y, x)
+        rows = _within(fresh, cosmic, (ny, nx))
+        fill = cosmic[rows]
+        filler.fill(scene, fill, run)
+        y, x = _rows_and_columns(fill, scene)
+        kernels.cap_by_pairs(scene.data, scene.variance, scene.state, kernels.DIRECTIONS, y, x)
         new = np.empty((len(fill), len(around)), dtype=np.uint8)
-        kernels.grow(*growth, y, x, new)
+        kernels.grow(charge[rows].astype(np.float64), *growth, y, x, new)
         fresh = np.unique((fill[:, None] + around)[new.view(np.bool_)])
-        state.ravel()[fresh] |= np.uint8(kernels.COSMIC)
-        cosmic = np.union1d(cosmic, fresh)
         if not len(fresh):
             break
-    filler.fill(image, background, variance, state, cosmic // nx, cosmic % nx, run)
-    return cosmic // nx, cosmic % nx
+        state[fresh] |= np.uint8(kernels.COSMIC)
+        order = np.argsort(np.concatenate([cosmic, fresh]))
+        charge = np.concatenate([charge, data[fresh]])[order]
+        cosmic = np.concatenate([cosmic, fresh])[order]
+    filler.fill(scene, cosmic, run)
+    return cosmic, charge
 
 
 def _within(
-    fresh: NDArray[np.int64], cosmic: NDArray[np.int64], shape: tuple[int, ...]
+    fresh: NDArray[np.int64], cosmic: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Return the cosmic-ray pixels whose prediction can depend on the fresh ones."""
+    """Return the rows of the cosmic-ray pixels whose prediction can depend on fresh ones."""
     if len(fresh) == len(cosmic):
-        return cosmic
+        return np.arange(len(cosmic))
     near = np.zeros(shape, dtype=np.bool_)
-    y, x = fresh // shape[1], fresh % shape[1]
+    y, x = np.divmod(fresh, shape[1])
     for dy in range(-3, 4):
         for dx in range(-3, 4):
             near[np.clip(y + dy, 0, shape[0] - 1), np.clip(x + dx, 0, shape[1] - 1)] = True
-    return cosmic[near.ravel()[cosmic]]
+    return np.flatnonzero(near.ravel()[cosmic])
 
 
-def _narrow_defects(
-    mask: NDArray[np.uint16], bad: NDArray[np.bool_], fwhm: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns of the lost pixels that are narrow enough to fill."""
-    index = np.flatnonzero(bad)
-    ys, xs = index // bad.shape[1], index % bad.shape[1]
-    narrow = np.zeros(len(ys), dtype=np.uint8)
-    if len(ys):
-        saturated = ((mask & int(Mask.SAT)) != 0).view(np.uint8)
+def _narrow_defects(scene: Scene, fwhm: float) -> NDArray[np.int64]:
+    """Return the lost pixels that are narrow enough to fill."""
+    lost = np.flatnonzero(scene.state)
+    narrow = np.zeros(len(lost), dtype=np.uint8)
+    if len(lost):
+        saturated = (scene.mask.ravel()[lost] & np.uint16(Mask.SAT)) != 0
         length = max(4 * NARROW, math.ceil(4.0 * fwhm))
-        interpolate.narrow_defects(bad.view(np.uint8), saturated, NARROW, length, ys, xs, narrow)
-    chosen = narrow.view(np.bool_)
-    return ys[chosen], xs[chosen]
+        y, x = _rows_and_columns(lost, scene)
+        interpolate.narrow_defects(scene.state, saturated, NARROW, length, y, x, narrow)
+    return lost[narrow.view(np.bool_)]
 
 
 @dataclass(frozen=True)
@@ -281,27 +390,19 @@ class _Filler:
             np.exp(-0.25 * squares / sigma2),
         )
 
-    def fill(
-        self,
-        image: Image,
-        background: Image,
-        variance: Image,
-        state: NDArray[np.uint8],
-        ys: NDArray[np.int64],
-        xs: NDArray[np.int64],
-        run: Run,
-    ) -> None:
-        """Replace pixels of `image` by their prediction from those whose state is 0."""
-        if not len(ys):
+    def fill(self, scene: Scene, pixel: NDArray[np.int64], run: Run) -> None:
+        """Replace pixels of the scene by their prediction from those whose state is 0."""
+        if not len(pixel):
             return
-        values = np.empty(len(ys), dtype=np.float32)
+        ys, xs = _rows_and_columns(pixel, scene)
+        values = np.empty(len(pixel), dtype=np.float32)
 
         def chunk(part: tuple[int, int]) -> None:
             rows = slice(*part)
             interpolate.predict(
-                image, background, variance, state, self.offsets, self.correlation,
+                scene.data, scene.variance, scene.state, self.offsets, self.correlation,
                 ys[rows], xs[rows], values[rows],
             )  # fmt: skip
 
         run.map(chunk, run.bands(len(ys), least=256))
-        image[ys, xs] = values
+        scene.data[ys, xs] = values
