@@ -1,6 +1,6 @@
 """What FITS headers need beyond `astropy.io.fits.Header`: which cards belong together.
 
-astropy is imported by the functions that make headers, not here: see `skyextract.preload`.
+astropy is imported by the functions that make headers, not here.
 """
 
 from __future__ import annotations
@@ -137,11 +137,3 @@ def card_lines(header: Header) -> list[str]:
     """Return the 80-character records of a header, END included."""
     text = header.tostring(padding=False, endcard=True)
     return [text[k : k + CARD].ljust(CARD) for k in range(0, len(text), CARD)]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Header":
-        from astropy.io.fits import Header
-
-        return Header
-    raise AttributeError(name)

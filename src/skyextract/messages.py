@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 
 def set_up_logging(level: str) -> None:
-    """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`."""
+    """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`.
+
+    astropy's warnings are not for users: what matters about a file is said in our words.
+    """
+    warnings.filterwarnings("ignore", module="astropy")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     log = logging.getLogger("skyextract")
