@@ -239,12 +239,14 @@ class FitsFile:
         from astropy.io import fits
         from astropy.io.fits.hdu.compressed._compression import CfitsioException
 
-        self._stream.seek(0)
+        stream = self._stream
+        source = io.BytesIO(stream.getvalue()) if isinstance(stream, io.BytesIO) else self.path
         try:
-            with guarded("compressed image cannot be read"):
-                stream = io.BytesIO(self._stream.read())
-                with fits.open(stream, do_not_scale_image_data=True) as hdus:
-                    return np.asarray(hdus[unit.index].data)
+            with (
+                guarded("compressed image cannot be read"),
+                fits.open(source, do_not_scale_image_data=True) as hdus,
+            ):
+                return np.asarray(hdus[unit.index].data)
         except CfitsioException as error:
             raise ImageError(f"compressed image cannot be read ({error})") from None
 
