@@ -79,9 +79,11 @@ def test_multi_extension(tmp_path):
     files = {"OBJECTS": tmp_path / "o.fits"}
     with CheckImageWriter(files, extensions=True) as writer:
         for k, name in enumerate(("CHIP1", "CHIP2"), start=1):
-            writer.add(exposure(k, name), {"OBJECTS": np.full((4, 5), float(k))})
+            planes = {"OBJECTS": np.full((4, 5), float(k))}
+            writer.add(exposure(k, name), planes, {"SKYVERS": "0.1"})
     with fits.open(files["OBJECTS"]) as units:
         assert [u.name for u in units] == ["PRIMARY", "CHIP1", "CHIP2"]
+        assert units[0].header["SKYVERS"] == units[1].header["SKYVERS"] == "0.1"
         assert units[2].data[0, 0] == 2.0
         assert units[1].header["CRVAL1"] == 1.0
 

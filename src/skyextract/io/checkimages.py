@@ -106,9 +106,6 @@ class CheckImageWriter:
         with ExitStack() as stack:
             for kind, path in self._files.items():
                 self._streams[kind] = stack.enter_context(atomic_output(path, self._inputs))
-            if self._extensions:
-                for stream in self._streams.values():
-                    write_units(stream, [primary_unit()])
             self._stack = stack.pop_all()
         return self
 
@@ -146,6 +143,10 @@ class CheckImageWriter:
                 if kind == "MASK":
                     extend_missing(header, mask_cards())
             if self._extensions:
+                if stream.tell() == 0:
+                    primary = primary_unit()
+                    set_cards(primary.header, cards or {})
+                    write_units(stream, [primary])
                 append_unit(stream, image_unit(plane, header, name=exposure.extension_name))
             else:
                 write_units(stream, [image_unit(plane, header, primary=True)])
