@@ -28,7 +28,8 @@ class Master:
         `exposure_time`; flat and fringe relative to the median level, freed of the gains.
         NaN where there is no value.
     variance : (ny, nx) float32 or None
-        Of `image`; None if unknown.
+        Of the mean of the frames combined; None if unknown.  The noise of the bias (dark) that
+        was taken off all of them is not in it.
     exposure_time : float
         Seconds; NaN if unknown.
     header : Header

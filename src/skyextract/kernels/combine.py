@@ -1,4 +1,9 @@
-"""Combination of frames pixel by pixel: sigma-clipped mean or median, with variance."""
+"""Combination of frames pixel by pixel: sigma-clipped mean or median, with variance.
+
+The values of all pixels of a row are sorted at the same time by Batcher's network (Knuth, The
+Art of Computer Programming 3, 5.2.2, algorithm M): its comparisons do not depend on the
+values, so that they are vector instructions.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from numpy.typing import NDArray
 from skyextract.kernels.jit import kernel
 
 _MAD_TO_SIGMA = 1.482602
+_BLOCK = 128
+"""Columns that are sorted together: their values stay in the cache."""
 
 
 @kernel
@@ -41,30 +48,34 @@ def combine_rows(
         kept; NaN without a value, variance NaN with fewer than two.
     """
     n, _, nx = stack.shape
+    block = np.empty((n, _BLOCK), dtype=np.float32)
     values = np.empty((nx, n), dtype=np.float32)
     count = np.empty(nx, dtype=np.int64)
     sigma = np.empty(nx, dtype=np.float64)
-    deviation = np.empty(n, dtype=np.float32)
+    known = np.empty(nx, dtype=np.float64)
     for y in range(first, last):
         n_known = 0
-        for x in range(nx):
-            m = 0
+        for start in range(0, nx, _BLOCK):
+            width = min(_BLOCK, nx - start)
             for k in range(n):
-                value = stack[k, y, x]
-                if np.isfinite(value):
-                    values[x, m] = value
-                    m += 1
-            count[x] = m
-            _sort(values[x], m)
-            if m < 3:
-                continue
-            centre = _median(values[x], m)
-            for k in range(m):
-                deviation[k] = abs(values[x, k] - centre)
-            _sort(deviation, m)
-            sigma[n_known] = _MAD_TO_SIGMA * _median(deviation, m)
-            n_known += 1
-        typical = float(np.median(sigma[:n_known])) if n_known else 0.0
+                row, sorted_row = stack[k, y, start : start + width], block[k]
+                for x in range(width):
+                    finite = abs(row[x]) < np.inf
+                    sorted_row[x] = row[x] if finite else np.float32(np.inf)
+            _sort_columns(block, width)
+            for x in range(width):
+                m = n
+                while m > 0 and block[m - 1, x] == np.inf:
+                    m -= 1
+                for k in range(m):
+                    values[start + x, k] = block[k, x]
+                count[start + x] = m
+        for x in range(nx):
+            if count[x] >= 3:
+                sigma[x] = _MAD_TO_SIGMA * _median_deviation(values[x], count[x])
+                known[n_known] = sigma[x]
+                n_known += 1
+        typical = float(np.median(known[:n_known])) if n_known else 0.0
         for x in range(nx):
             m = count[x]
             if m == 0:
@@ -72,42 +83,44 @@ def combine_rows(
                 variance[y, x] = np.nan
                 continue
             centre = _median(values[x], m)
-            limit = math.inf
-            if m >= 3:
-                for k in range(m):
-                    deviation[k] = abs(values[x, k] - centre)
-                _sort(deviation, m)
-                limit = clip * max(_MAD_TO_SIGMA * _median(deviation, m), typical)
-            kept = 0
+            limit = clip * max(sigma[x], typical) if m >= 3 else math.inf
+            low, high = 0, m
+            while low < high - 1 and centre - float(values[x, low]) > limit:
+                low += 1
+            while high > low + 1 and float(values[x, high - 1]) - centre > limit:
+                high -= 1
+            kept = high - low
             total = 0.0
-            for k in range(m):
-                if abs(values[x, k] - centre) <= limit:
-                    total += float(values[x, k])
-                    kept += 1
-            mean = total / kept
+            for k in range(low, high):
+                total += float(values[x, k]) - centre
+            shift = total / kept
             squares = 0.0
-            for k in range(m):
-                if abs(values[x, k] - centre) <= limit:
-                    squares += (float(values[x, k]) - mean) ** 2
-            level[y, x] = centre if use_median else mean
+            for k in range(low, high):
+                squares += (float(values[x, k]) - centre - shift) ** 2
+            level[y, x] = centre if use_median else centre + shift
             # The median of many values has pi/2 times the variance of their mean.
             factor = 0.5 * math.pi if use_median and m > 2 else 1.0
             variance[y, x] = factor * squares / (kept - 1) / kept if kept > 1 else np.nan
 
 
 @kernel
-def _sort(values: NDArray[np.float32], n: int) -> None:
-    """Sort the first n values in place: by insertion, which is fastest for few of them."""
-    if n > 64:
-        values[:n].sort()
-        return
-    for k in range(1, n):
-        value = values[k]
-        m = k - 1
-        while m >= 0 and values[m] > value:
-            values[m + 1] = values[m]
-            m -= 1
-        values[m + 1] = value
+def _sort_columns(block: NDArray[np.float32], width: int) -> None:
+    """Sort each of the first `width` columns in place, rising with the row."""
+    n = len(block)
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(min(k, n - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        lower, upper = block[i + j], block[i + j + k]
+                        for x in range(width):
+                            a, b = lower[x], upper[x]
+                            lower[x] = min(a, b)
+                            upper[x] = max(a, b)
+            k //= 2
+        p *= 2
 
 
 @kernel
@@ -117,3 +130,25 @@ def _median(values: NDArray[np.float32], n: int) -> float:
     if n % 2:
         return float(values[half])
     return 0.5 * (float(values[half - 1]) + float(values[half]))
+
+
+@kernel
+def _median_deviation(values: NDArray[np.float32], n: int) -> float:
+    """Return the median distance of n sorted values from their median.
+
+    The distances are met in rising order by going outwards from the middle.
+    """
+    centre = _median(values, n)
+    low, high = (n - 1) // 2, (n - 1) // 2 + 1
+    previous = distance = 0.0
+    for _ in range(n // 2 + 1):
+        previous = distance
+        below = centre - float(values[low]) if low >= 0 else math.inf
+        above = float(values[high]) - centre if high < n else math.inf
+        if below <= above:
+            distance = below
+            low -= 1
+        else:
+            distance = above
+            high += 1
+    return distance if n % 2 else 0.5 * (previous + distance)

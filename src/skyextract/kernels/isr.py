@@ -83,21 +83,31 @@ def correct_rows(
         y0, x0 = amplifiers[a, PLACE_Y], amplifiers[a, PLACE_X]
         height, width = amplifiers[a, HEIGHT], amplifiers[a, WIDTH]
         step = amplifiers[a, STEP_X]
-        gain, read_variance = numbers[a, GAIN], numbers[a, READ_VARIANCE]
+        inverse_gain, read_variance = 1.0 / numbers[a, GAIN], numbers[a, READ_VARIANCE]
         saturation, scale = numbers[a, SATURATION], numbers[a, SCALE]
+        columns = column_level[a]
         value = np.empty(width, dtype=np.float64)
-        noise2 = np.empty(width, dtype=np.float64)
+        noise2 = np.zeros(width, dtype=np.float64)
         stolen = np.zeros(width, dtype=np.float64)
         for y in range(max(first, y0), min(last, y0 + height)):
             j = y - y0
             start = amplifiers[a, START] + j * amplifiers[a, STEP_Y]
-            for i in range(width):
-                pixel = raw[start + i * step]
-                value[i] = float(pixel) - row_level[a, j] - column_level[a, i]
-                mask[y, x0 + i] = SAT if float(pixel) >= saturation else 0
-            if bias.size:
+            level = row_level[a, j]
+            flags = mask[y, x0 : x0 + width]
+            if step == 1:  # apart from the other case: this loop is vectorised
+                row = raw[start : start + width]
                 for i in range(width):
-                    value[i] -= float(bias[y, x0 + i])
+                    value[i] = float(row[i]) - level - columns[i]
+                    flags[i] = SAT if float(row[i]) >= saturation else 0
+            else:
+                for i in range(width):
+                    pixel = float(raw[start - i])
+                    value[i] = pixel - level - columns[i]
+                    flags[i] = SAT if pixel >= saturation else 0
+            if bias.size:
+                bias_row = bias[y, x0 : x0 + width]
+                for i in range(width):
+                    value[i] -= float(bias_row[i])
             if crosstalk.size:
                 _crosstalk(a, j, raw, amplifiers, row_level, column_level, bias, crosstalk, stolen)
                 for i in range(width):
@@ -114,46 +124,54 @@ def correct_rows(
                     value[i] = _interpolate(table[a, 0], table[a, 1], value[i])
             if variance.size:
                 for i in range(width):
-                    noise2[i] = max(value[i], 0.0) / gain + read_variance
+                    noise2[i] = max(value[i], 0.0) * inverse_gain + read_variance
                 if bias_variance.size:
+                    bias_noise = bias_variance[y, x0 : x0 + width]
                     for i in range(width):
-                        noise2[i] += float(bias_variance[y, x0 + i])
+                        noise2[i] += float(bias_noise[i])
                 if crosstalk.size:
                     for i in range(width):
                         if stolen[i] * stolen[i] > noise2[i]:
-                            mask[y, x0 + i] |= CROSSTALK
+                            flags[i] |= CROSSTALK
             if dark.size:
+                dark_row = dark[y, x0 : x0 + width]
                 for i in range(width):
-                    value[i] -= dark_scale * float(dark[y, x0 + i])
+                    value[i] -= dark_scale * float(dark_row[i])
             if dark_variance.size:
+                dark_noise = dark_variance[y, x0 : x0 + width]
                 for i in range(width):
-                    noise2[i] += dark_scale * dark_scale * float(dark_variance[y, x0 + i])
-            for i in range(width):
-                value[i] *= scale
-                noise2[i] *= scale * scale
+                    noise2[i] += dark_scale * dark_scale * float(dark_noise[i])
             if flat.size:
+                flat_row = flat[y, x0 : x0 + width]
                 for i in range(width):
-                    response = float(flat[y, x0 + i])
-                    if response > 0.0:
-                        value[i] /= response
-                        noise2[i] /= response * response
-                        if flat_variance.size:
-                            relative = value[i] / response
-                            noise2[i] += relative * relative * float(flat_variance[y, x0 + i])
-                    else:  # NaN, too
-                        value[i] = np.nan
+                    # A response that is zero, negative or NaN gives no value.
+                    response = float(flat_row[i])
+                    inverse = scale / (response if response > 0.0 else np.nan)
+                    value[i] *= inverse
+                    noise2[i] *= inverse * inverse
+                if flat_variance.size:
+                    flat_noise = flat_variance[y, x0 : x0 + width]
+                    for i in range(width):
+                        relative = value[i] / float(flat_row[i])
+                        noise2[i] += relative * relative * float(flat_noise[i])
+            else:
+                for i in range(width):
+                    value[i] *= scale
+                    noise2[i] *= scale * scale
+            if defects.size:
+                defect_row = defects[y, x0 : x0 + width]
+                for i in range(width):
+                    flags[i] |= BAD if defect_row[i] != 0 else 0
+            pixels = image[y, x0 : x0 + width]
             for i in range(width):
-                if defects.size and defects[y, x0 + i] != 0:
-                    mask[y, x0 + i] |= BAD
-                if np.isfinite(value[i]):
-                    image[y, x0 + i] = value[i]
-                else:
-                    image[y, x0 + i] = 0.0
-                    noise2[i] = np.inf
-                    mask[y, x0 + i] |= NO_DATA
+                lost = not abs(value[i]) < np.inf
+                pixels[i] = 0.0 if lost else value[i]
+                noise2[i] = np.inf if lost else noise2[i]
+                flags[i] |= NO_DATA if lost else 0
             if variance.size:
+                noise = variance[y, x0 : x0 + width]
                 for i in range(width):
-                    variance[y, x0 + i] = noise2[i]
+                    noise[i] = noise2[i]
 
 
 @kernel

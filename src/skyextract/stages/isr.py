@@ -97,13 +97,13 @@ def remove_signature(
         extension_name=raw.extension_name,
     )
     n_interpolated = 0
-    if isr.isr_interpolate and (mask & np.uint16(Mask.BAD)).any():
+    if isr.isr_interpolate and _count(mask, Mask.BAD):
         exposure, n_interpolated = _interpolate(exposure, config, run)
     metrics = {
         "unit": unit,
         "overscan": isr.isr_overscan if any(a.bias for a in raw.amplifiers) else "NONE",
-        "n_saturated": int(np.count_nonzero(mask & np.uint16(Mask.SAT))),
-        "n_bad": int(np.count_nonzero(mask & np.uint16(Mask.BAD))),
+        "n_saturated": _count(mask, Mask.SAT),
+        "n_bad": _count(mask, Mask.BAD),
         "n_interpolated": n_interpolated,
         "dark_scale": corrected.dark_scale,
         "fringe_scale": fringe_scale,
@@ -214,10 +214,11 @@ def correct_pixels(
         row[:] = amplifier.gain, noise**2 + overscan.variance, amplifier.saturation, scale
     dark_scale = _dark_scale(raw, calibrations.dark)
     polynomial, table = _response(calibrations, len(amplifiers))
-    image = np.zeros(raw.shape, dtype=np.float32)
     wanted = known and variance
-    noise2 = np.full(raw.shape if wanted else (0, 0), np.inf, dtype=np.float32)
-    mask = np.full(raw.shape, int(Mask.NO_DATA), dtype=np.uint16)
+    # The amplifiers tile the frame: every pixel is written.
+    image = np.empty(raw.shape, dtype=np.float32)
+    noise2 = np.empty(raw.shape if wanted else (0, 0), dtype=np.float32)
+    mask = np.empty(raw.shape, dtype=np.uint16)
     arguments = (
         _flattened(raw),
         _table(raw),
@@ -333,6 +334,8 @@ def _saturation_level(
 
 
 def _check_values(mask: NDArray[np.uint16], raw: RawFrame) -> None:
+    if mask[0, 0] == 0:
+        return
     if (mask & np.uint16(Mask.NO_DATA)).all():
         raise ImageError(f"{raw.name}: no pixel has a value after the corrections")
     if (mask & np.uint16(Mask.SAT | Mask.NO_DATA)).all():
@@ -383,8 +386,11 @@ def _interpolate(exposure: Exposure, config: Config, run: Run) -> tuple[Exposure
     return corrected, filled.n_interpolated
 
 
+def _count(mask: NDArray[np.uint16], plane: Mask) -> int:
+    return int(np.count_nonzero(mask & np.uint16(plane)))
+
+
 def _facts(amplifier: Amplifier, overscan: Overscan, mask: NDArray[np.uint16]) -> dict[str, Any]:
-    saturated = mask[amplifier.place.slices] & np.uint16(Mask.SAT)
     return {
         "name": amplifier.name,
         "section": str(amplifier.data),
@@ -393,7 +399,7 @@ def _facts(amplifier: Amplifier, overscan: Overscan, mask: NDArray[np.uint16]) -
         "read_noise": amplifier.read_noise or None,
         "overscan_level": overscan.level,
         "overscan_noise": overscan.noise,
-        "n_saturated": int(np.count_nonzero(saturated)),
+        "n_saturated": _count(mask[amplifier.place.slices], Mask.SAT),
     }
 
 

@@ -65,20 +65,19 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     rows, columns = np.zeros(data.height), np.zeros(data.width)
     if bias is None or isr.isr_overscan == "NONE":
         return Overscan(rows, columns)
-    pixels = plane[bias.slices].astype(np.float64)
-    if not np.isfinite(pixels).any():
-        raise ImageError(f"amplifier {amplifier.name}: no overscan pixel of {bias} has a value")
-    level = float(np.nanmedian(pixels))
-    noise = _noise(pixels)
-    if isr.isr_overscan in ("MEDIAN", "MEAN"):
-        median = isr.isr_overscan == "MEDIAN"
-        rows += level if median else float(np.nanmean(pixels))
-        return Overscan(
-            rows, columns, level, noise, _median_factor(median) * noise**2 / pixels.size
-        )
     beside = bias.x1 <= data.x0 or bias.x0 >= data.x1
+    pixels = plane[bias.slices].astype(np.float64)
     if not beside:
         pixels = pixels.T
+    if not np.isfinite(pixels).any():
+        raise ImageError(f"amplifier {amplifier.name}: no overscan pixel of {bias} has a value")
+    lines = _line_medians(pixels)
+    level, noise = float(np.median(lines)), _noise(pixels, lines)
+    if isr.isr_overscan in ("MEDIAN", "MEAN"):
+        median = isr.isr_overscan == "MEDIAN"
+        rows += float(np.nanmedian(pixels) if median else np.nanmean(pixels))
+        variance = _median_factor(median) * noise**2 / pixels.size
+        return Overscan(rows, columns, level, noise, variance)
     first, last = (data.y0, data.y1) if beside else (data.x0, data.x1)
     start, end = (bias.y0, bias.y1) if beside else (bias.x0, bias.x1)
     if start > first or end < last:
@@ -86,7 +85,7 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
             f"amplifier {amplifier.name}: BIASSEC {bias} does not cover the "
             f"{'rows' if beside else 'columns'} of TRIMSEC {data}; use ISR_OVERSCAN MEDIAN"
         )
-    lines = _line_medians(pixels)[first - start : last - start]
+    lines = lines[first - start : last - start]
     variance = _median_factor(pixels.shape[1] > 2) * noise**2 / pixels.shape[1]
     if isr.isr_overscan == "POLY":
         lines = _smooth(lines, isr.isr_overscan_degree)
@@ -104,16 +103,15 @@ def _median_factor(median: bool) -> float:
     return math.pi / 2.0 if median else 1.0
 
 
-def _noise(pixels: F8) -> float:
-    """Return the robust scatter about the level of each row; quantisation is in it."""
-    centred = pixels - np.nanmedian(pixels, axis=1, keepdims=True)
+def _noise(pixels: F8, lines: F8) -> float:
+    """Return the robust scatter about the level of each line; quantisation is in it."""
     width = pixels.shape[1]
-    if width < 4:  # two or three pixels are too close to their own median
-        centred = pixels - np.nanmedian(pixels)
+    narrow = width < 4  # two or three pixels are too close to their own median
+    centred = pixels - (np.median(lines) if narrow else lines[:, None])
     good = centred[np.isfinite(centred)]
     mad = _MAD_TO_SIGMA * float(np.median(np.abs(good)))
     kept = good[np.abs(good) <= max(5.0 * mad, 1.0)]
-    return float(kept.std()) * math.sqrt(width / (width - 1.0) if width >= 4 else 1.0)
+    return float(kept.std()) * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
 
 
 def _line_medians(pixels: F8) -> F8:
