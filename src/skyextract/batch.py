@@ -53,9 +53,10 @@ class Job:
     folder: Path = Path()
 
     @property
-    def to_stdout(self) -> bool:
-        """The catalogue goes to standard output."""
-        return self.products.get("CATALOG_NAME") == Path("STDOUT")
+    def label(self) -> str:
+        """The image in messages: its name without folders."""
+        extension = str(self.measurement).removeprefix(str(self.measurement.path))
+        return Path(self.measurement.path).name + extension
 
 
 def run_batch(
@@ -89,9 +90,7 @@ def run_batch(
         with ProcessPoolExecutor(
             min(n_jobs, len(jobs)), context, initializer=set_up_logging, initargs=(level,)
         ) as pool:
-            statuses = list(
-                pool.map(run_job, jobs, [settings] * len(jobs), [strict] * len(jobs))
-            )
+            statuses = list(pool.map(run_job, jobs, [settings] * len(jobs), [strict] * len(jobs)))
     for worst in (ExitStatus.USAGE, ExitStatus.IMAGE_FAILED, ExitStatus.STEP_FAILED):
         if worst in statuses:
             return worst
@@ -102,7 +101,11 @@ def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:
     """Process one image; every expected error becomes one line and a status."""
     from skyextract.pipeline import process_image
 
-    return process_image(job, settings, strict)
+    try:
+        return process_image(job, settings, strict)
+    except MemoryError:
+        log.error("%s: not enough memory", job.label)
+        return ExitStatus.IMAGE_FAILED
 
 
 def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
@@ -140,7 +143,8 @@ def check_names(jobs: Sequence[Job]) -> None:
     inputs = {Path(spec.path).resolve() for spec in images}
     written: dict[Path, tuple[int, str]] = {}
     for number, job in enumerate(jobs):
-        named = [*job.products.items(), *[(f"CHECKIMAGE_NAME ({k})", p) for k, p in job.check_images]]
+        checks = [(f"CHECKIMAGE_NAME ({kind})", path) for kind, path in job.check_images]
+        named = [*job.products.items(), *checks]
         for keyword, path in named:
             if path == Path("STDOUT"):
                 continue

@@ -166,5 +166,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except BrokenPipeError:
         # The reader of our standard output has gone, as in `skyextract ... | head`.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return ExitStatus.OK

@@ -151,7 +151,7 @@ def resolve(
     groups = {}
     for group in dataclasses.fields(Config):
         members = {n.lower(): v for n, v in values.items() if table[n].group == group.name}
-        groups[group.name] = type(group.default)(**members)
+        groups[group.name] = type(getattr(Config(), group.name))(**members)
     return Settings(Config(**groups), origins, sextractor, notes)
 
 

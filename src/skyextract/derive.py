@@ -43,6 +43,7 @@ def derive(
     photocal: PhotoCal,
     pixel_scale: float = 0.0,
     shape: tuple[int, int] = (1, 1),
+    floor: float = 0.0,
 ) -> Catalog:
     """Compute the requested columns from the measured ones.
 
@@ -63,13 +64,16 @@ def derive(
         WCS at each source.
     shape : (int, int)
         Shape [y, x] of the image, for a zero point that varies over the field.
+    floor : float
+        Scatter of the astrometric fit per axis that the errors of the sources do not explain,
+        arcsec: part of the position errors on the sky.
 
     Returns
     -------
     Catalog
         Exactly the requested columns.  A magnitude of a flux that is not positive is NaN.
     """
-    sources = _Sources(base, wcs, photocal, pixel_scale, shape)
+    sources = _Sources(base, wcs, photocal, pixel_scale, shape, floor)
     columns = {}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         for name, size in requested:
@@ -114,11 +118,13 @@ class _Sources:
         photocal: PhotoCal,
         pixel_scale: float,
         shape: tuple[int, int],
+        floor: float,
     ) -> None:
         self.base = base
         self.wcs = wcs
         self.photocal = photocal
         self.shape = shape
+        self.floor = floor / 3600.0
         self.pixel_scale = pixel_scale
         self._sky: dict[tuple[str, str], tuple[Floats, Floats]] = {}
         self._jacobian: dict[str, Floats] = {}
@@ -253,9 +259,10 @@ class _Sources:
             return x2, y2, xy
         j = self._world_jacobian(suffix)
         (ax, ay), (bx, by) = (j[:, 0, 0], j[:, 0, 1]), (j[:, 1, 0], j[:, 1, 1])
+        floor = self.floor**2 if prefix == "ERR" else 0.0
         return (
-            ax * ax * x2 + ay * ay * y2 + 2.0 * ax * ay * xy,
-            bx * bx * x2 + by * by * y2 + 2.0 * bx * by * xy,
+            ax * ax * x2 + ay * ay * y2 + 2.0 * ax * ay * xy + floor,
+            bx * bx * x2 + by * by * y2 + 2.0 * bx * by * xy + floor,
             ax * bx * x2 + ay * by * y2 + (ax * by + ay * bx) * xy,
         )
 

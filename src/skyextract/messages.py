@@ -6,6 +6,9 @@ import logging
 import sys
 import warnings
 
+RESULT = 25
+"""Level of the one line per image that says what came out; between info and warning."""
+
 
 def set_up_logging(level: str) -> None:
     """Send messages to stderr: `QUIET`, `NORMAL`, `FULL` or `DEBUG`.
@@ -19,7 +22,7 @@ def set_up_logging(level: str) -> None:
     log.handlers[:] = [handler]
     log.propagate = False
     levels = {"QUIET": logging.ERROR, "FULL": logging.INFO, "DEBUG": logging.DEBUG}
-    log.setLevel(levels.get(level, logging.WARNING))
+    log.setLevel(levels.get(level, RESULT))
 
 
 class _Formatter(logging.Formatter):

@@ -33,6 +33,7 @@ from skyextract.io.images import pixel_scale
 from skyextract.io.matches import write_matches
 from skyextract.io.psfex import write_psf
 from skyextract.io.regions import write_regions
+from skyextract.messages import RESULT
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, rms_image
@@ -128,15 +129,22 @@ class Products:
             self._catalogs.append((result.catalog, header, {**cards, **numbers}))
         if exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT:
             self._psfs.append(exposure.psf)
-        if result.head_cards:
-            self._heads.append(result.head_cards)
-        self._matches.append((result.astrometric_matches, result.photometric_matches))
+        if result.astrometry is not None and result.astrometry.source == "FITTED":
+            self._heads.append(result.astrometry.head_cards())
+        self._matches.append(
+            (
+                result.astrometry.matches if result.astrometry else Catalog(),
+                result.photometry.matches if result.photometry else Catalog(),
+            )
+        )
         if "EXPOSURE_NAME" in self.job.products:
             if self._exposures is None:
                 writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
                 self._exposures = self._stack.enter_context(writer)
             self._exposures.add(exposure, cards, self._provenance())
         self._add_check_images(result)
+        if result.measured is not None:
+            log.log(RESULT, "%s%s", self.run.label, report.headline())
         self._note(exposure.extension, report)
 
     def _add_check_images(self, result: Result) -> None:
@@ -145,9 +153,7 @@ class Products:
         if self._checks is None:
             several = result.exposure.extension > 0
             files = dict(self.job.check_images)
-            self._checks = self._stack.enter_context(
-                CheckImageWriter(files, several, self._inputs)
-            )
+            self._checks = self._stack.enter_context(CheckImageWriter(files, several, self._inputs))
         planes = check_planes(result, self._checks.types, self.settings, self.run)
         self._checks.add(result.exposure, planes, result.report.cards())
 

@@ -35,6 +35,14 @@ class PsfSource(StrEnum):
     NONE = "NONE"
 
 
+def default_psf_warning(fwhm: float, reason: str) -> str:
+    """Return the announcement of a default PSF: loud, so that it passes for no measurement."""
+    return (
+        f"NO MEASURED PSF ({reason}): a Gaussian with a FWHM of {fwhm:g} pixels (DEFAULT_FWHM) "
+        "stands in; all that depends on the PSF depends on that guess"
+    )
+
+
 @dataclass(frozen=True)
 class Psf:
     """A PSF model as PSFEx writes it.

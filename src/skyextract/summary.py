@@ -86,6 +86,25 @@ class Report:
         fallback = Status.FALLBACK in self.statuses.values()
         return "partial" if self.step_failed or fallback else "complete"
 
+    def headline(self) -> str:
+        """Return the gist in one line: sources, seeing, astrometry, zero point."""
+        character, astrometry, photometry = (
+            self.metrics[step] for step in (Step.CHARACTERIZE, Step.ASTROMETRY, Step.PHOTOMETRY)
+        )
+        parts = [f"{self.metrics[Step.MEASURE]['n_sources']} sources"]
+        if character.get("fwhm_pix") is not None:
+            seeing = plain(character.get("fwhm_arcsec"))
+            arcsec = "" if seeing is None else f' ({seeing:.2f}")'
+            parts.append(f"FWHM {character['fwhm_pix']:.2f} px{arcsec}")
+        if self.statuses[Step.ASTROMETRY] is Status.COMPLETE:
+            pairs, rms = astrometry["n_matched"], astrometry["rms_arcsec"]
+            parts.append(f'astrometry {pairs} stars, rms {rms:.3f}"')
+        if self.statuses[Step.PHOTOMETRY] is Status.COMPLETE:
+            zero_point, error = photometry["zero_point"], photometry["zero_point_error"]
+            parts.append(f"zero point {zero_point:.3f} +- {error:.3f}")
+        parts += [f"{step} FAILED" for step in Step if self.statuses[step] is Status.FAILED]
+        return ", ".join(parts)
+
     def cards(self) -> dict[str, tuple[Any, str]]:
         """Return the header cards of every product: value and comment; None is undefined."""
         cards: dict[str, tuple[Any, str]] = {"SKYVERS": (__version__, "version of skyextract")}

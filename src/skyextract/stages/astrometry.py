@@ -151,9 +151,16 @@ def solve_astrometry(
             run.info(_told(solution))
             return _complete(solution, start, sources, catalog, config)
     run.warn(f"astrometry failed: {reason}")
+    return failed_astrometry(wcs, catalog.n_rows, reason, metrics)
+
+
+def failed_astrometry(
+    wcs: SkyWcs | None, n_sources: int, reason: str, metrics: dict[str, Any] | None = None
+) -> Astrometry:
+    """Return a failure, which leaves the header's WCS as it is."""
     return Astrometry(
-        "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics, Catalog(),
-        np.zeros(catalog.n_rows, bool), math.nan, None,
+        "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics or _no_metrics(wcs),
+        Catalog(), np.zeros(n_sources, bool), 0.0, None,
     )  # fmt: skip
 
 
