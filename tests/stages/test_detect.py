@@ -191,7 +191,8 @@ def test_bad_row_makes_no_phantom_and_leaves_others_alone():
         config = CONFIG if "taps" in options else Extraction()
         if "psf" in options:
             clean = detect(data, config, Run(1), sigma=sigma, **options)
-        d = detect(holes, config, Run(1), sigma=sigma, mask=mask, **options)
+        bad = (mask != 0).view(np.uint8)
+        d = detect(holes, config, Run(1), sigma=sigma, bad=bad, **options)
         distance = np.hypot(d.x[:, None] - clean.x, d.y[:, None] - clean.y)
         assert (distance.min(1) < 4).all()
         away = (np.abs(clean.y - row) > 25) & (

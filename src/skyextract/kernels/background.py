@@ -558,3 +558,45 @@ def exclude(
             v = variance[y, x]
             good = (v > np.float32(0.0)) & (v < bad) & ((mask[y, x] & planes) == 0)
             variance[y, x] = v if good else bad
+
+
+@kernel
+def mark_bad(
+    subtracted: F4,
+    mask: NDArray[np.uint16],
+    lost: int,
+    cured: int,
+    never: int,
+    first_row: int,
+    past_row: int,
+    bad: NDArray[np.bool_],
+) -> int:
+    """Mark pixels without signal: a plane `lost` but not `cured`, a plane `never`, no number.
+
+    Parameters
+    ----------
+    bad : (ny, nx), output
+        False on entry; rows without bad pixels are not written to.
+
+    Returns
+    -------
+    int
+        Number of bad pixels in the rows.
+    """
+    nx = subtracted.shape[1]
+    row = np.empty(nx, np.bool_)
+    total = 0
+    for y in range(first_row, past_row):
+        n = 0
+        for x in range(nx):
+            m = mask[y, x]
+            row[x] = (
+                ((m & never) != 0)
+                | (((m & lost) != 0) & ((m & cured) == 0))
+                | (not abs(subtracted[y, x]) < np.float32(np.inf))
+            )
+            n += int(row[x])
+        if n > 0:
+            bad[y] = row
+            total += n
+    return total

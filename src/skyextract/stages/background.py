@@ -154,6 +154,16 @@ def estimate_weighted_background(
     return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma), weight_scale
 
 
+def same_mesh(background: BackgroundMap, shape: tuple[int, ...], config: Background) -> bool:
+    """Tell whether a background was estimated as BACK_SIZE and BACK_TYPE say, for this shape."""
+    size = (min(config.back_size[0], shape[1]), min(config.back_size[-1], shape[0]))
+    return (
+        background.shape == shape
+        and (background.mesh_width, background.mesh_height) == size
+        and "MANUAL" not in config.back_type
+    )
+
+
 def background_image(background: BackgroundMap, run: Run) -> F4:
     """Return the background level over the image (bicubic spline), (ny, nx) float32."""
     return _interpolate(background, background.level, run)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from skyextract.detections import Detections
 from skyextract.errors import ConfigError
-from skyextract.exposure import Mask
 from skyextract.kernels import deblend, label
 from skyextract.kernels import filter as filters
 from skyextract.kernels.clean import clean_sources
@@ -22,7 +21,6 @@ from skyextract.stages.footprints import grow_footprints, table_column
 from skyextract.stages.matched import MatchedFilter, filter_matched
 
 F4 = NDArray[np.float32]
-U2 = NDArray[np.uint16]
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
@@ -48,18 +46,6 @@ class _Pixels:
     filtered: F4
     value: F4
     limit: F4
-
-
-def bad_pixels(mask: U2 | None) -> NDArray[np.uint8] | None:
-    """Return which pixels carry no signal (1), None if all do.
-
-    These are pixels without data, and defects and cosmic rays that were not interpolated.
-    """
-    if mask is None:
-        return None
-    bad = (mask & Mask.NO_DATA) != 0
-    bad |= ((mask & (Mask.BAD | Mask.CR)) != 0) & ((mask & Mask.INTRP) == 0)
-    return bad.view(np.uint8) if bad.any() else None
 
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
@@ -112,7 +98,7 @@ def detect(
     taps: F4 | None = None,
     psf: MatchedFilter | None = None,
     variance: F4 | None = None,
-    mask: U2 | None = None,
+    bad: NDArray[np.uint8] | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
 ) -> Detections:
@@ -137,8 +123,8 @@ def detect(
         Background variance in image units squared.  With `taps`: from a weight map; a
         relative threshold then is in units of the noise of each pixel.  With `psf`: the
         noise to weight by, None for `sigma` everywhere.
-    mask : (ny, nx) uint16 or None
-        Mask planes, for pixels without signal.
+    bad : (ny, nx) uint8 or None
+        Pixels without signal (not 0).
     gain : float
         e-/ADU, 0 if unknown.  With `psf`: a deblended source must rise above its neighbour
         by more than the photon noise.
@@ -150,7 +136,6 @@ def detect(
     ConfigError
         If the threshold is not positive.
     """
-    bad = bad_pixels(mask)
     if psf is not None:
         unit = psf.unit(sigma)
         threshold = detection_threshold(config, unit, pixel_scale)
@@ -187,10 +172,9 @@ def detect(
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
 
 
-def filter_image(image: F4, taps: F4, mask: U2 | None, run: Run) -> F4:
+def filter_image(image: F4, taps: F4, bad: NDArray[np.uint8] | None, run: Run) -> F4:
     """Return the image as the detection filter makes it (check image FILTERED)."""
     out = np.empty(image.shape, np.float32)
-    bad = bad_pixels(mask)
 
     def rows(band: tuple[int, int]) -> None:
         filters.filter_rows(

@@ -1,4 +1,4 @@
-"""Footprints grown by the PSF."""
+"""Footprints: grown by the PSF, and masked with their wings between passes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from skyextract.detections import Detections
 from skyextract.kernels import deblend
-from skyextract.kernels.matched import grow
+from skyextract.kernels.matched import grow, grow_discs
 
 F4 = NDArray[np.float32]
+
+_LEAST_GROWTH = 2.0
+"""Every isophote is masked with so many pixels more, at least."""
+_MOST_MASKED = 0.5
+_MOST_GROWTH = 100.0
+_FAINT = 0.1
+"""Wings are masked out to where they fall below this share of the background noise."""
 
 
 def table_column(table: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
@@ -25,12 +32,12 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     """Grow the sources' footprints and measure them anew.
 
     Only pixels of positive filtered value are taken in, each by the source that comes to it
-    first.  Pixels merged into a source do not grow.
+    first.  Pixels merged into a source do not grow.  The segmentation is changed in place.
     """
     if found.n == 0:
         return found
     nx = image.shape[1]
-    segmentation = found.segmentation.copy()
+    segmentation = found.segmentation
     length = np.diff(found.first)
     source = np.repeat(np.arange(found.n), length)
     own = np.arange(len(source)) - found.first[source] < found.n_own[source]
@@ -102,3 +109,45 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
         dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
         abcor=column(deblend.ABCOR),
     )
+
+
+def source_mask(detections: Detections, sigma: float) -> NDArray[np.uint8]:
+    """Return a mask (1) of the sources' footprints and the faint wings around them.
+
+    A source's wings are taken to fall with the inverse cube of the radius (as those of a
+    Moffat profile with beta 1.5; most are steeper) from the detection threshold at its
+    isophotal radius, and are masked out to a tenth of the noise.  In crowded fields they are
+    masked less far, so that half of the image is left, if the footprints alone permit it.
+
+    Parameters
+    ----------
+    detections : Detections
+    sigma : float
+        Background noise, image units.
+    """
+    footprints = np.zeros(detections.segmentation.shape, np.uint8)
+    footprints.ravel()[detections.pixel] = 1
+    footprints.ravel()[detections.unclaimed] = 1
+    if detections.n == 0:
+        return footprints
+    source = np.repeat(np.arange(detections.n), np.diff(detections.first))
+    above = detections.filtered > detections.dthresh[source]
+    radius = np.sqrt(np.bincount(source[above], minlength=detections.n) / np.pi)
+    edge = detections.dthresh / (_FAINT * sigma)
+    # a source barely above the threshold has no wings to speak of
+    peak = detections.fdpeak / detections.dthresh
+    factor = np.maximum(np.minimum(edge, peak), 1.0) ** (1.0 / 3.0)
+    wings = np.maximum(radius * factor, radius + _LEAST_GROWTH)
+    for share in (1.0, 0.5, 0.25):
+        reach = radius + share * (wings - radius) - np.sqrt(detections.fdnpix / np.pi)
+        mask = footprints.copy()
+        grow_discs(
+            detections.segmentation,
+            detections.pixel,
+            detections.first,
+            np.clip(reach, 0.0, _MOST_GROWTH).astype(np.float64),
+            mask,
+        )
+        if np.count_nonzero(mask) <= _MOST_MASKED * mask.size:
+            return mask
+    return footprints

@@ -135,8 +135,15 @@ def prepare_frame(
 
 
 def masked_pixels(plane: Plane, unclaimed: NDArray[np.int64] | None) -> F4:
-    """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed."""
-    pixels = np.where(plane.bad, np.float32(np.nan), plane.subtracted)
+    """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed.
+
+    The plane's own pixels, not a copy, where there are neither.
+    """
+    if not plane.n_bad and (unclaimed is None or not unclaimed.size):
+        return plane.subtracted
+    pixels = plane.subtracted.copy()
+    if plane.n_bad:
+        pixels[plane.bad] = np.float32(np.nan)
     if unclaimed is not None and unclaimed.size:
         flat = pixels.reshape(-1)
         flat[unclaimed[np.isfinite(flat[unclaimed])]] = -np.inf

@@ -17,7 +17,7 @@ from skyextract.stages.detect import (
     filter_image,
 )
 from skyextract.stages.filters import builtin_filter, parse_filter
-from skyextract.stages.findloop import source_mask
+from skyextract.stages.footprints import source_mask
 from skyextract.stages.frame import masked_pixels, prepare_frame
 from skyextract.stages.matched import filter_matched, matched_filter
 from skyextract.stages.planes import prepare_plane, with_detected
@@ -116,11 +116,11 @@ class Measured:
             return filter_matched(
                 plane.subtracted, self.matched, self.run,
                 sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
-                bad=plane.bad.view(np.uint8),
+                bad=plane.holes,
             )  # fmt: skip
         if self.taps is None:
             return plane.subtracted
-        return filter_image(plane.subtracted, self.taps, _no_data(plane.bad), self.run)
+        return filter_image(plane.subtracted, self.taps, plane.holes, self.run)
 
 
 def measure(
@@ -164,12 +164,13 @@ def measure(
     if by_psf and exposure.psf is not None:
         matched = matched_filter(exposure.psf, exposure.shape)
 
-    found: Detections | None = None
-    claimed: NDArray[np.uint8] | None = None
-    for n_left in reversed(range(extraction.detect_niter)):
+    def find(claimed: NDArray[np.uint8] | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
-            exposure, config, run, index=0 if detection is None else 1, sources=claimed
-        )
+            exposure, config, run, index=0 if detection is None else 1, sources=claimed,
+            known=None if last else exposure.background,
+        )  # fmt: skip
+        if (uses_psf and last) or (matched is not None and detection is None):
+            plane = plane.with_noise(run)
         search = plane
         if detection is not None:
             search = prepare_plane(detection, config, run, sources=claimed)
@@ -181,12 +182,20 @@ def measure(
             taps=taps,
             psf=matched,
             variance=search.variance if matched is None else search.variance_plane(run),
-            mask=_no_data(search.bad),
+            bad=search.holes,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
         )
-        claimed = source_mask(found, search.background.sigma) if n_left else None
-    assert found is not None  # DETECT_NITER is at least 1
+        return plane, search, found
+
+    def claim(claimed: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        _, search, found = find(claimed, last=False)
+        return source_mask(found, search.background.sigma)
+
+    claimed = None
+    for _ in range(extraction.detect_niter - 1):
+        claimed = claim(claimed)
+    plane, search, found = find(claimed, last=True)
 
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
@@ -197,7 +206,7 @@ def measure(
         low_weight=search.bad if search.relative else None,
         reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
     )
-    needed = wanted | {"FLUX_APER"} if wanted & APERCOR_COLUMNS else wanted
+    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
     sources = measure_sources(
         frame, found, plane.background, image, config, needed,
         _with_seeing(inputs, exposure, config), run,
@@ -230,7 +239,7 @@ def measure(
         exposure=replace(
             exposure,
             background=plane.background,
-            mask=with_detected(exposure, found.segmentation),
+            mask=with_detected(exposure, found),
         ),
         sources=sources,
         detections=found,
@@ -245,11 +254,6 @@ def measure(
         metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
         run=run,
     )
-
-
-def _no_data(bad: NDArray[np.bool_]) -> NDArray[np.uint16] | None:
-    """Return a mask with NO_DATA in the bad pixels; None if there are none."""
-    return np.where(bad, np.uint16(Mask.NO_DATA), np.uint16(0)) if bad.any() else None
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.exposure import Mask
+from skyextract.kernels.background import mark_bad
 from skyextract.kernels.weightfill import fill_from_neighbours
 from skyextract.stages.background import (
     BAD_WEIGHT,
-    background_image,
     estimate_weighted_background,
-    rms_image,
+    mesh_variance,
+    same_mesh,
+    subtract_background,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from skyextract.background import BackgroundMap
+    from skyextract.detections import Detections
     from skyextract.exposure import Exposure
     from skyextract.keywords import Config, Weights
     from skyextract.run import Run
@@ -43,24 +46,41 @@ class Plane:
         representative noise of `background` holds everywhere (SExtractor without weights).
     bad : (ny, nx) bool
         Pixels without signal or weight.
+    n_bad : int
+        Their number.
     relative : bool
         The variance follows a weight map, hence the exposure: WEIGHT_GAIN applies.
+    noise : (ny, nx) float32 or None
+        Where `variance` is None: that of the mesh, if `with_noise` made it.
     """
 
     background: BackgroundMap
     subtracted: F4
     variance: F4 | None
     bad: NDArray[np.bool_]
+    n_bad: int
     relative: bool
+    noise: F4 | None = None
+
+    @property
+    def holes(self) -> NDArray[np.uint8] | None:
+        """The bad pixels (1) for kernels; None if there are none."""
+        return self.bad.view(np.uint8) if self.n_bad else None
 
     def variance_plane(self, run: Run) -> F4:
         """Return the background variance of every pixel; that of the mesh without a map."""
         if self.variance is not None:
             return self.variance
-        plane = rms_image(self.background, run)
-        np.square(plane, out=plane)
-        plane[self.bad] = BAD_VARIANCE
-        return plane
+        if self.noise is not None:
+            return self.noise
+        noise = mesh_variance(self.background, run)
+        if self.n_bad:
+            noise[self.bad] = BAD_VARIANCE
+        return noise
+
+    def with_noise(self, run: Run) -> Plane:
+        """Return a plane that keeps its `variance_plane`."""
+        return self if self.variance is not None else replace(self, noise=self.variance_plane(run))
 
 
 def prepare_plane(
@@ -70,6 +90,7 @@ def prepare_plane(
     *,
     index: int = 0,
     sources: NDArray[np.uint8] | None = None,
+    known: BackgroundMap | None = None,
 ) -> Plane:
     """Estimate and subtract the background of an image, and find its noise.
 
@@ -83,18 +104,21 @@ def prepare_plane(
         Which of two values of BACK_TYPE, WEIGHT_TYPE ... applies: 0 detection, 1 measurement.
     sources : (ny, nx) uint8 or None
         Footprints to leave out of the background.
+    known : BackgroundMap or None
+        An earlier estimate that will do, if it has the same mesh and no weight map is given.
     """
     kinds = config.weights.weight_type
     kind = kinds[min(index, len(kinds) - 1)]
     weight = exposure.weight
-    background, scale = estimate_weighted_background(
-        exposure.image, exposure.mask, weight, config.background, run,
-        index=index, sources=sources,
-    )  # fmt: skip
-    level = background_image(background, run)
-    subtracted = exposure.image - level
-    bad = _without_signal(exposure)
-    bad |= ~np.isfinite(subtracted)
+    if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
+        background, scale = known, 1.0
+    else:
+        background, scale = estimate_weighted_background(
+            exposure.image, exposure.mask, weight, config.background, run,
+            index=index, sources=sources,
+        )  # fmt: skip
+    subtracted = subtract_background(exposure.image, None, background, run)
+    bad, n_bad = _without_signal(exposure, subtracted, run)
     variance: F4 | None = None
     relative = False
     if exposure.variance is not None:
@@ -105,31 +129,35 @@ def prepare_plane(
         else:
             variance = weight.copy()
         bad |= _without_weight(exposure, subtracted, variance, config.weights, index)
+        n_bad = np.count_nonzero(bad)
         relative = True
     elif kind == "BACKGROUND":
-        variance = rms_image(background, run)
-        np.square(variance, out=variance)
+        variance = mesh_variance(background, run)
         relative = True
-    if variance is not None:
-        variance[bad] = BAD_VARIANCE
-    subtracted[bad] = 0.0
-    return Plane(background, subtracted, variance, bad, relative)
+    if n_bad:
+        if variance is not None:
+            variance[bad] = BAD_VARIANCE
+        subtracted[bad] = 0.0
+    return Plane(background, subtracted, variance, bad, n_bad, relative)
 
 
-def _without_signal(exposure: Exposure) -> NDArray[np.bool_]:
-    """Return pixels without data, and defects and cosmic rays that nobody filled.
+def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[NDArray[np.bool_], int]:
+    """Return pixels without data, and defects and cosmic rays that nobody filled; their number.
 
     Not those that are BAD only for want of weight: INTERP_TYPE may fill them.
     """
     mask = exposure.mask
-    if not mask.any():
-        return np.zeros(mask.shape, np.bool_)
     if exposure.weight is not None:
         mask = np.where(exposure.weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
-    bad: NDArray[np.bool_] = (mask & np.uint16(Mask.BAD | Mask.CR)) != 0
-    bad &= (mask & np.uint16(Mask.INTRP)) == 0
-    bad |= (mask & np.uint16(Mask.NO_DATA)) != 0
-    return bad
+    bad = np.zeros(mask.shape, np.bool_)
+    lost = int(Mask.BAD | Mask.CR)
+
+    def rows(band: tuple[int, int]) -> int:
+        return mark_bad(
+            subtracted, mask, lost, int(Mask.INTRP), int(Mask.NO_DATA), band[0], band[1], bad
+        )
+
+    return bad, sum(run.map(rows, run.bands(mask.shape[0])))
 
 
 def _without_weight(
@@ -166,12 +194,12 @@ def _background_variance(
         np.maximum(variance - photons, np.float32(1e-3) * variance, out=variance)
     unknown = ~(np.isfinite(variance) & (variance > 0.0) & (variance < BAD_WEIGHT))
     if unknown.any():
-        variance[unknown] = rms_image(background, run)[unknown] ** 2
+        variance[unknown] = mesh_variance(background, run)[unknown]
     return variance
 
 
-def with_detected(exposure: Exposure, segmentation: NDArray[np.int32]) -> NDArray[np.uint16]:
+def with_detected(exposure: Exposure, found: Detections) -> NDArray[np.uint16]:
     """Return the mask with the plane DETECTED set in the sources' pixels."""
     mask = exposure.mask & np.uint16(0xFFFF ^ int(Mask.DETECTED))
-    mask[segmentation != 0] |= np.uint16(Mask.DETECTED)
+    mask.ravel()[found.pixel] |= np.uint16(Mask.DETECTED)
     return mask
