@@ -531,7 +531,7 @@ def random_numbers(n: int) -> F4:
     for i in range(31, 34):
         state[i] = state[i - 31]
     for i in range(34, n + 344):
-        state[i] = np.uint32(state[i - 31] + state[i - 3])
+        state[i] = np.uint32((np.int64(state[i - 31]) + np.int64(state[i - 3])) & 0xFFFFFFFF)
     out = np.empty(n, np.float32)
     for i in range(n):
         out[i] = np.float32(state[i + 344] >> np.uint32(1))
