@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.kernels.cosmics import COSMIC, DIRECTIONS, count_tracks, find_seeds
+from skyextract.kernels.cosmics import (
+    COSMIC,
+    DIRECTIONS,
+    UNUSABLE,
+    cap_by_pairs,
+    count_tracks,
+    find_seeds,
+    mark_unusable,
+)
 
 LIMITS = np.array([0.4, 0.4, 0.2, 0.2, 0.05, 0.05])
 
@@ -85,3 +93,35 @@ def test_tracks_are_counted_by_eight_neighbours():
     ys, xs = np.nonzero(state)
     assert count_tracks(state.copy(), ys, xs) == 4
     assert count_tracks(np.zeros((3, 3), np.uint8), ys[:0], xs[:0]) == 0
+
+
+def test_unusable_pixels():
+    rng = np.random.default_rng(4)
+    shape = (9, 13)
+    data = np.where(rng.random(shape) < 0.1, np.nan, 1).astype(np.float32)
+    data[0, 0] = np.inf
+    mask = rng.integers(0, 8, shape).astype(np.uint16)
+    variance = np.where(rng.random(shape) < 0.1, 1e30, 1).astype(np.float32)
+    state = np.full(shape, 7, np.uint8)
+    for first, last in ((0, 4), (4, 9)):
+        mark_unusable(data, mask, 5, variance, np.float32(1e30), first, last, state)
+    good = np.isfinite(data) & (mask & 5 == 0) & (variance < 1e30)
+    np.testing.assert_array_equal(state, np.where(good, 0, UNUSABLE))
+
+
+def test_caps_are_the_highest_means_of_opposite_neighbours():
+    rng = np.random.default_rng(5)
+    data = rng.normal(0, 3, (12, 15)).astype(np.float32)
+    state = np.where(rng.random(data.shape) < 0.3, COSMIC, 0).astype(np.uint8)
+    ys, xs = np.nonzero(state)
+    expected = data.copy()
+    for y, x in zip(ys, xs, strict=True):
+        if not (0 < y < 11 and 0 < x < 14):
+            continue
+        box, free = data[y - 1 : y + 2, x - 1 : x + 2].ravel(), state[y - 1 : y + 2, x - 1 : x + 2]
+        free = free.ravel() == 0
+        means = [(box[k] + box[8 - k]) / 2 for k in range(4) if free[k] and free[8 - k]]
+        if means:
+            expected[y, x] = min(data[y, x], max(means))
+    cap_by_pairs(data, np.ones_like(data), state, DIRECTIONS, ys, xs)
+    np.testing.assert_allclose(data, expected, rtol=1e-6)
