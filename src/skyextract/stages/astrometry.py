@@ -402,9 +402,13 @@ def _complete(
     own = solution.first[solution.in_fit]
     used[sources.row[own[fit.used]]] = True
     matches = _match_table(solution, sources, catalog, used)
+    # A star may be just outside the frame and its image, by their errors, inside.
+    x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
+    ny, nx = start.shape
+    inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     metrics = {
         "source": "FITTED",
-        "n_reference": solution.proof.n_reference,
+        "n_reference": solution.proof.n_reference + int(np.sum(~inside)),
         "n_matched": matches.n_rows,
         "n_used": int(used.sum()),
         "rms_arcsec": fit.rms(),
