@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from skyextract.config import Settings
 from skyextract.errors import ConfigError, ExitStatus
 from skyextract.io.names import ImageSpec, expand_name, parse_image_argument
-from skyextract.messages import set_up_logging
+from skyextract.messages import RESULT, set_up_logging
 
 log = logging.getLogger("skyextract")
 
@@ -83,6 +84,8 @@ def run_batch(
         raise ConfigError(f"{output_dir}: {error.strerror}") from None
     for note in settings.notes:
         log.warning(note)
+    if not kernels_are_compiled():
+        log.log(RESULT, "first run: compiling the numerical kernels; this takes a minute, once")
     if n_jobs == 1 or len(jobs) == 1:
         statuses = [run_job(job, settings, strict) for job in jobs]
     else:
@@ -95,6 +98,13 @@ def run_batch(
         if worst in statuses:
             return worst
     return ExitStatus.OK
+
+
+def kernels_are_compiled() -> bool:
+    """Tell whether an earlier run left compiled kernels in numba's cache."""
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi"))
+    return any(Path(__file__).with_name("kernels").glob("__pycache__/*.nbi"))
 
 
 def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:
