@@ -8,11 +8,11 @@ from pathlib import Path
 from skyextract.amplifiers import RawFrame, whole
 from skyextract.calibrations import load_calibrations
 from skyextract.config import Settings
-from skyextract.errors import ImageError, StepError
+from skyextract.errors import ImageError
 from skyextract.exposure import Exposure
 from skyextract.io.images import read_exposures
 from skyextract.io.names import ImageSpec
-from skyextract.io.rawframes import read_raw_frames
+from skyextract.io.rawframes import AlreadyCorrectedError, read_raw_frames
 from skyextract.masters import Calibrations
 from skyextract.run import Run
 from skyextract.stages.isr import Signature, remove_signature
@@ -43,26 +43,14 @@ def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> 
     if not isr_is_asked(settings):
         yield from read_exposures(spec, settings.config, run)
         return
-    for frame in read_raw_frames(spec, settings.config, run):
-        if isinstance(frame, tuple):
-            yield frame
-            continue
-        if frame.header.get("SKYISR") == "COMPLETE" and not _is_forced(settings):
-            if Step.ISR in explicit_steps(settings.config.pipeline.steps):
-                yield (
-                    frame.extension,
-                    ImageError(
-                        f"{frame.name}: isr has already run on it (SKYISR COMPLETE); --steps isr "
-                        "on the command line forces it"
-                    ),
-                )
-                continue
-            yield from read_exposures(spec, settings.config, run)
-            return
-        try:
-            yield _correct(frame, settings, folder, run)
-        except (ImageError, StepError) as error:
-            yield frame.extension, ImageError(str(error))
+    frames = read_raw_frames(spec, settings.config, run, corrected_too=_is_forced(settings))
+    try:
+        for frame in frames:
+            yield frame if isinstance(frame, tuple) else _correct(frame, settings, folder, run)
+    except AlreadyCorrectedError:
+        if Step.ISR in explicit_steps(settings.config.pipeline.steps):
+            raise
+        yield from read_exposures(spec, settings.config, run)
 
 
 def _is_forced(settings: Settings) -> bool:
@@ -71,14 +59,21 @@ def _is_forced(settings: Settings) -> bool:
     return asked and settings.origins["STEPS"] == "command line"
 
 
-def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Signature:
-    with run.timed("isr"):
-        calibrations = load_calibrations(frame, settings, folder, run)
-        first = frame.amplifiers[0]
-        plain = len(frame.amplifiers) == 1 and first.data == whole(frame.planes[0].shape)
-        if calibrations == Calibrations() and plain and not first.bias and not first.gain > 0.0:
-            raise ImageError(
-                f"{frame.name}: isr has nothing to correct with: no calibration frame (ISR_BIAS "
-                "...), no overscan, no gain"
-            )
-        return remove_signature(frame, calibrations, settings.config, run)
+def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Image:
+    try:
+        with run.timed("isr"):
+            calibrations = load_calibrations(frame, settings, folder, run)
+            _check_purpose(frame, calibrations)
+            return remove_signature(frame, calibrations, settings.config, run)
+    except ImageError as error:
+        return frame.extension, error
+
+
+def _check_purpose(frame: RawFrame, calibrations: Calibrations) -> None:
+    first = frame.amplifiers[0]
+    plain = len(frame.amplifiers) == 1 and first.data == whole(frame.planes[0].shape)
+    if calibrations == Calibrations() and plain and not first.bias and not first.gain > 0.0:
+        raise ImageError(
+            f"{frame.name}: isr has nothing to correct with: no calibration frame (ISR_BIAS ...), "
+            "no overscan, no gain"
+        )

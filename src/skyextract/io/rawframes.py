@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 SECTION_CARDS = ("TRIMSEC", "DATASEC", "BIASSEC", "CCDSEC", "DETSEC")
 
 
+class AlreadyCorrectedError(ImageError):
+    """The frame says that isr has run on it."""
+
+
 @dataclass(frozen=True)
 class _Unit:
     """An image unit: its own header, the one with what it inherits, and its size."""
@@ -50,7 +54,7 @@ class _Unit:
 
 
 def read_raw_frames(
-    spec: ImageSpec, config: Config, run: Run
+    spec: ImageSpec, config: Config, run: Run, *, corrected_too: bool = False
 ) -> Iterator[RawFrame | tuple[int, ImageError]]:
     """Read the raw frames of a file, one detector at a time.
 
@@ -63,6 +67,8 @@ def read_raw_frames(
         File and, maybe, the extension wanted.
     config : Config
         The `detector` and `isr` groups are used.
+    corrected_too : bool
+        Whether frames are read on which isr has run.
 
     Yields
     ------
@@ -72,6 +78,8 @@ def read_raw_frames(
     ------
     ImageError
         The file as a whole cannot be read or holds no image.
+    AlreadyCorrectedError
+        A frame says SKYISR COMPLETE.
     """
     with FitsFile(spec.path) as file:
         selected = [unit for unit, _ in select_units(file, spec)]
@@ -84,6 +92,11 @@ def read_raw_frames(
                 units.append(_Unit(unit, own, header, (axes[1], axes[0])))
             except ImageError as error:
                 failures.append((unit.index, ImageError(f"{spec.path}[{unit.index}]: {error}")))
+        if not corrected_too and any(u.header.get("SKYISR") == "COMPLETE" for u in units):
+            raise AlreadyCorrectedError(
+                f"{spec}: isr has already run on it (SKYISR COMPLETE); --steps isr on the command "
+                "line forces it"
+            )
         number = 0
         for detector in _detectors(units, config, run, spec.path):
             if isinstance(detector, ImageError):
