@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from skyextract.cli import main
+
 
 @dataclass
 class Outcome:
@@ -27,18 +29,31 @@ class Outcome:
 
 
 @pytest.fixture
-def skyextract(tmp_path: Path) -> Callable[..., Outcome]:
-    """Run the command line program in an empty folder."""
+def skyextract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run the command line in an empty folder, in this process: that saves its start."""
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object, cwd: Path = tmp_path) -> Outcome:
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Outcome(status, out, err, tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Outcome]:
+    """Run the command line in an empty folder, as a process of its own."""
+
+    def run(*arguments: object) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "skyextract", *map(str, arguments)],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
-        return Outcome(done.returncode, done.stdout, done.stderr, cwd)
+        return Outcome(done.returncode, done.stdout, done.stderr, tmp_path)
 
     return run

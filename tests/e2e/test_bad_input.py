@@ -97,10 +97,10 @@ def test_what_gives_an_empty_or_flagged_catalogue(skyextract, tmp_path, case, ba
     assert summary["steps"]["measure"]["n_sources"] == len(rows)
 
 
-def test_one_bad_image_does_not_cost_the_batch(skyextract, tmp_path):
+def test_one_bad_image_does_not_cost_the_batch(program, tmp_path):
     write(tmp_path / "good.fits", image())
     (tmp_path / "bad.fits").write_text("no")
-    done = skyextract("bad.fits", "good.fits", "--steps", "measure")
+    done = program("bad.fits", "good.fits", "--steps", "measure")
     assert done.status == 1
     assert (tmp_path / "good.cat").exists()
     assert not (tmp_path / "bad.cat").exists()
