@@ -132,3 +132,18 @@ def test_missing_directory_and_binary_files(tmp_path):
     binary.write_bytes(b"SIMPLE\0\xff\xfe")
     with pytest.raises(ConfigError, match="not a text file"):
         read_file(binary)
+
+
+def test_a_file_of_defaults_does_not_undo_the_camera(tmp_path):
+    (tmp_path / "cam.conf").write_text("GAIN 2.5\nSATUR_LEVEL 60000\nRDNOISE 7\n")
+    camera = ("CAMERA", str(tmp_path / "cam.conf"))
+    settings = resolve(parse(dump(full=False), "default.conf"), command_line_settings([camera]))
+    assert settings.config.detector.gain == 2.5
+    assert settings.origins["GAIN"].startswith("camera")
+    pairs = [camera, ("GAIN", "0"), ("RDNOISE", "3")]
+    settings = resolve(
+        parse("STEPS AUTO\nSATUR_LEVEL 100", "my.conf"), command_line_settings(pairs)
+    )
+    assert settings.config.detector.gain == 0.0
+    assert settings.config.detector.rdnoise == 3.0
+    assert settings.config.detector.satur_level == 100.0

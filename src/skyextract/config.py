@@ -122,8 +122,10 @@ def resolve(
     table = declarations()
     given = [*(file_settings or ()), *command_settings]
     cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
+    preset: list[Setting] = []
     if cameras:
-        given = [*camera_settings(cameras[-1].values[0], cameras[-1].origin), *given]
+        preset = camera_settings(cameras[-1].values[0], cameras[-1].origin)
+        given = [*preset, *given]
     for setting in given:
         if setting.name not in table:
             raise ConfigError(
@@ -144,6 +146,10 @@ def resolve(
         value = convert(setting, item)
         if item.keyword.support == "later" and value not in (item.default, item.base(True)):
             raise ConfigError(f"{setting.origin}: {setting.name} is not supported")
+        unchanged = value == item.base(sextractor) and setting not in command_settings
+        if unchanged and any(setting.name == camera.name for camera in preset):
+            # A configuration file that lists all defaults does not undo the camera's.
+            continue
         values[setting.name] = value
         origins[setting.name] = setting.origin
     if ignored:
