@@ -12,6 +12,7 @@ from skyextract.run import Run
 from skyextract.stages.background import (
     background_at,
     background_image,
+    background_rows,
     estimate_background,
     estimate_weighted_background,
     rms_image,
@@ -47,6 +48,15 @@ def test_threads_change_nothing():
     three = estimate_background(image, None, None, Background(), Run(3))
     np.testing.assert_array_equal(one.level, three.level)
     np.testing.assert_array_equal(background_image(one, Run(1)), background_image(three, Run(3)))
+
+
+def test_chosen_rows_are_those_of_the_whole():
+    image = np.random.default_rng(2).normal(10, 3, (300, 200)).astype(np.float32)
+    background = estimate_background(image, None, None, Background(), Run(1))
+    rows = np.array([0, 1, 2, 150, 299])
+    some = background_rows(background, rows, Run(2))
+    np.testing.assert_array_equal(some[rows], background_image(background, Run(1))[rows])
+    background_rows(background, rows[:0], Run(1))
 
 
 def test_manual():

@@ -29,25 +29,52 @@ def _separable(
     """Correlate a ring buffer of rows with ``sum_r outer(column[r], line[r])``, add to `out`.
 
     `rows` holds the image row y at ``y % len(rows)``, padded by half the kernel on both
-    sides; `top` is the row under the kernel's first.
+    sides; `top` is the row under the kernel's first.  The kernel's size is odd.
     """
     n_terms, size = column.shape
     n_rows = rows.shape[0]
+    end = past + size - 1
+    # slices, so that the compiler sees indices from 0 on and uses vector instructions; several
+    # taps at a time, as memory is what it waits for
+    span = work[first:end]
+    into = out[first:past]
     for r in range(n_terms):
-        # slices, so that the compiler sees indices from 0 on and uses vector instructions
-        span = work[first : past + size - 1]
-        span[:] = np.float32(0.0)
-        for v in range(size):
-            factor = column[r, v]
-            row = rows[(top + v) % n_rows, first : past + size - 1]
+        factor = column[r, 0]
+        row = rows[top % n_rows, first:end]
+        for x in range(len(span)):
+            span[x] = factor * row[x]
+        fours = 1 + (size - 1) // 4 * 4
+        for v in range(1, fours, 4):
+            f1, f2, f3, f4 = column[r, v], column[r, v + 1], column[r, v + 2], column[r, v + 3]
+            row1 = rows[(top + v) % n_rows, first:end]
+            row2 = rows[(top + v + 1) % n_rows, first:end]
+            row3 = rows[(top + v + 2) % n_rows, first:end]
+            row4 = rows[(top + v + 3) % n_rows, first:end]
             for x in range(len(span)):
-                span[x] += factor * row[x]
-        into = out[first:past]
-        for u in range(size):
-            factor = line[r, u]
-            shifted = span[u : u + past - first]
+                span[x] += (f1 * row1[x] + f2 * row2[x]) + (f3 * row3[x] + f4 * row4[x])
+        for v in range(fours, size, 2):
+            f1, f2 = column[r, v], column[r, v + 1]
+            row1 = rows[(top + v) % n_rows, first:end]
+            row2 = rows[(top + v + 1) % n_rows, first:end]
+            for x in range(len(span)):
+                span[x] += f1 * row1[x] + f2 * row2[x]
+        factor = line[r, 0]
+        for x in range(len(into)):
+            into[x] += factor * span[x]
+        for u in range(1, fours, 4):
+            f1, f2, f3, f4 = line[r, u], line[r, u + 1], line[r, u + 2], line[r, u + 3]
+            shift1 = span[u : u + past - first]
+            shift2 = span[u + 1 : u + 1 + past - first]
+            shift3 = span[u + 2 : u + 2 + past - first]
+            shift4 = span[u + 3 : u + 3 + past - first]
             for x in range(len(into)):
-                into[x] += factor * shifted[x]
+                into[x] += (f1 * shift1[x] + f2 * shift2[x]) + (f3 * shift3[x] + f4 * shift4[x])
+        for u in range(fours, size, 2):
+            f1, f2 = line[r, u], line[r, u + 1]
+            shift1 = span[u : u + past - first]
+            shift2 = span[u + 1 : u + 1 + past - first]
+            for x in range(len(into)):
+                into[x] += f1 * shift1[x] + f2 * shift2[x]
 
 
 @kernel
@@ -55,6 +82,7 @@ def matched_rows(
     image: F4,
     variance: F4,
     has_variance: bool,
+    smooth: bool,
     constant: np.float32,
     worst: np.float32,
     bad: NDArray[np.uint8],
@@ -79,6 +107,9 @@ def matched_rows(
         Background-subtracted image.
     variance : (ny, nx), or (1, 1) without `has_variance` (then `constant` is the variance)
         Background variance; pixels at or above `worst` have no weight.
+    smooth : bool
+        The variance of good pixels hardly changes within the PSF: where all pixels around are
+        good, that of the pixel itself stands for them.
     bad : (ny, nx), or (1, 1) without `has_bad`
         Further pixels without weight (not 0).
     column, line : (n_cell_y, n_cell_x, n_terms, size)
@@ -103,6 +134,7 @@ def matched_rows(
     denominator = np.empty(nx, np.float32)
     inverse = np.float32(1.0) / constant
     typical = np.zeros(size, np.float32)
+    complete = np.zeros(size, np.bool_)
     squares = np.zeros((len(cell_y) - 1, len(cell_x) - 1), np.float32)
     for i in range(squares.shape[0]):
         for j in range(squares.shape[1]):
@@ -116,6 +148,7 @@ def matched_rows(
                 typical[slot] = np.float32(0.0)
                 weights[slot] = np.float32(0.0)
                 signal[slot] = np.float32(0.0)
+                complete[slot] = False
             else:
                 weight = weights[slot, half : half + nx]
                 if has_variance:
@@ -135,6 +168,10 @@ def matched_rows(
                     total += np.float64(weight[x])
                     n_good += int(weight[x] > np.float32(0.0))
                 typical[slot] = np.float32(total / n_good) if n_good > 0 else np.float32(0.0)
+                n_good = 0
+                for x in range(nx):
+                    n_good += int(weight[x] > np.float32(0.0))
+                complete[slot] = n_good == nx
                 weighted = signal[slot, half : half + nx]
                 for x in range(nx):
                     weighted[x] = weight[x] * image[loaded, x]
@@ -144,11 +181,22 @@ def matched_rows(
             cy += 1
         numerator[:] = np.float32(0.0)
         denominator[:] = np.float32(0.0)
+        uniform = smooth and complete.all()
+        middle = weights[y % size, half : half + nx]
         for cx in range(len(cell_x) - 1):
             a = cell_x[cx]
             b = cell_x[cx + 1]
             _separable(signal, y - half, column[cy, cx], line[cy, cx], a, b, work, numerator)
-            _separable(weights, y - half, column2[cy, cx], line2[cy, cx], a, b, work, denominator)
+            # [c, d): away from the border, with one weight for all of the PSF
+            c = max(a, half) if uniform else b
+            d = max(min(b, nx - half), c) if uniform else b
+            first, second = column2[cy, cx], line2[cy, cx]
+            if a < c:
+                _separable(weights, y - half, first, second, a, min(c, b), work, denominator)
+            if d < b:
+                _separable(weights, y - half, first, second, d, b, work, denominator)
+            for x in range(c, d):
+                denominator[x] = middle[x] * squares[cy, cx]
             least = least_share * typical.max() * squares[cy, cx]
             into = out[y, a:b]
             above = numerator[a:b]

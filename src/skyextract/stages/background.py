@@ -169,6 +169,13 @@ def background_image(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.level, run)
 
 
+def background_rows(background: BackgroundMap, rows: NDArray[np.int64], run: Run) -> F4:
+    """Return the `background_image` where only the given rows (sorted, unique) are set."""
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
+    bands = [(int(group[0]), int(group[-1]) + 1) for group in groups]
+    return _interpolate(background, background.level, run, bands=bands)
+
+
 def rms_image(background: BackgroundMap, run: Run) -> F4:
     """Return the background rms over the image (bicubic spline), (ny, nx) float32."""
     return _interpolate(background, background.rms, run)
@@ -250,6 +257,7 @@ def _interpolate(
     mask: NDArray[np.uint16] | None = None,
     *,
     square: bool = False,
+    bands: list[tuple[int, int]] | None = None,
 ) -> F4:
     out = np.empty(background.shape, np.float32)
 
@@ -268,5 +276,5 @@ def _interpolate(
             out,
         )
 
-    run.map(rows, run.bands(background.shape[0]))
+    run.map(rows, run.bands(background.shape[0]) if bands is None else bands)
     return out

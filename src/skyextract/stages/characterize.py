@@ -14,10 +14,11 @@ from skyextract.errors import StepError
 from skyextract.exposure import Exposure, Mask
 from skyextract.keywords import Characterize as CharacterizeConfig
 from skyextract.keywords import Config
-from skyextract.psf import Psf, PsfSource
+from skyextract.psf import Psf, PsfSource, default_psf_warning
 from skyextract.run import Run
 from skyextract.stages.background import (
     background_image,
+    background_rows,
     estimate_weighted_background,
     subtract_background,
 )
@@ -195,7 +196,8 @@ def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -
     """Return the image with the repaired pixels of the scene; itself if there are none."""
     if not repairs.pixel.size:
         return exposure.image
-    return repairs.image(exposure.image, background_image(sky.background, run), sky.scene)
+    rows = np.unique(repairs.pixel // exposure.shape[1])
+    return repairs.image(exposure.image, background_rows(sky.background, rows, run), sky.scene)
 
 
 def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:
@@ -203,10 +205,7 @@ def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: R
     if known:
         run.warn(f"pass {iterations} gave no PSF ({reason}): that of the pass before is kept")
     else:
-        run.warn(
-            f"no PSF could be measured ({reason}): a Gaussian with a FWHM of "
-            f"{psf.fwhm:g} pixels (DEFAULT_FWHM) stands in"
-        )
+        run.warn(default_psf_warning(psf.fwhm, reason))
 
 
 def _measure_psf(

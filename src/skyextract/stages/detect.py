@@ -98,6 +98,7 @@ def detect(
     taps: F4 | None = None,
     psf: MatchedFilter | None = None,
     variance: F4 | None = None,
+    smooth: bool = False,
     bad: NDArray[np.uint8] | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
@@ -123,6 +124,8 @@ def detect(
         Background variance in image units squared.  With `taps`: from a weight map; a
         relative threshold then is in units of the noise of each pixel.  With `psf`: the
         noise to weight by, None for `sigma` everywhere.
+    smooth : bool
+        The variance is that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels without signal (not 0).
     gain : float
@@ -139,7 +142,9 @@ def detect(
     if psf is not None:
         unit = psf.unit(sigma)
         threshold = detection_threshold(config, unit, pixel_scale)
-        plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, bad=bad)
+        plane = filter_matched(
+            image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad
+        )
         pixels = _above_threshold(
             plane, image, None, bad=None, variance=None, threshold=threshold, run=run
         )

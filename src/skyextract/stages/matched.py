@@ -128,6 +128,7 @@ def filter_matched(
     *,
     sigma: float,
     variance: F4 | None = None,
+    smooth: bool = False,
     bad: NDArray[np.uint8] | None = None,
 ) -> F4:
     """Filter an image with the PSF, weighted by the inverse variance.
@@ -140,6 +141,8 @@ def filter_matched(
         Background noise of the frame, image units.
     variance : (ny, nx) float32 or None
         Background variance (1e30: bad); None: `sigma` squared everywhere.
+    smooth : bool
+        It is smooth, as that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels of no weight (not 0).
 
@@ -157,6 +160,7 @@ def filter_matched(
             image,
             _NO_PLANE if variance is None else variance,
             variance is not None,
+            smooth or variance is None,
             np.float32(sigma**2),
             np.float32(BAD_WEIGHT),
             _NO_BAD if bad is None else bad,

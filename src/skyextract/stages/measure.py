@@ -116,7 +116,7 @@ class Measured:
             return filter_matched(
                 plane.subtracted, self.matched, self.run,
                 sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
-                bad=plane.holes,
+                smooth=plane.variance is None, bad=plane.holes,
             )  # fmt: skip
         if self.taps is None:
             return plane.subtracted
@@ -182,6 +182,7 @@ def measure(
             taps=taps,
             psf=matched,
             variance=search.variance if matched is None else search.variance_plane(run),
+            smooth=search.variance is None,
             bad=search.holes,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
@@ -196,6 +197,7 @@ def measure(
     for _ in range(extraction.detect_niter - 1):
         claimed = claim(claimed)
     plane, search, found = find(claimed, last=True)
+    del claimed
 
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
