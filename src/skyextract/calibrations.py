@@ -24,7 +24,6 @@ from skyextract.errors import ConfigError, ImageError
 from skyextract.exposure import Detector, Mask
 from skyextract.io.calibration import (
     expand_names,
-    file_facts,
     flat_level,
     folder_lock,
     is_master,
@@ -34,9 +33,9 @@ from skyextract.io.calibration import (
     read_frame_header,
     read_linearity,
     read_master,
-    sha256,
     write_masters,
 )
+from skyextract.io.checksums import file_facts, sha256
 from skyextract.io.framestack import FrameStack
 from skyextract.io.images import read_detector
 from skyextract.io.names import parse_image_spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from skyextract.io.catalogs import (
     write_xml_summary,
 )
 from skyextract.io.checkimages import CheckImageWriter, aperture_plane, object_planes
+from skyextract.io.checksums import sha256
 from skyextract.io.exposures import ExposureWriter, current_header
 from skyextract.io.headfile import write_head
 from skyextract.io.images import pixel_scale
@@ -163,7 +163,7 @@ class Products:
             self._known_provenance = {
                 "config": self.settings.provenance(),
                 "inputs": [
-                    {"path": str(path), "sha256": _sha256(path)} for path in self._files_read()
+                    {"path": str(path), "sha256": sha256(path)} for path in self._files_read()
                 ],
             }
         return self._known_provenance
@@ -291,8 +291,3 @@ def psf_plane(psf: Psf | None) -> Array:
     if psf is None:
         return np.zeros((1, 1), dtype=np.float32)
     return psf.stamp(psf.x_zero, psf.y_zero)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from skyextract.amplifiers import RawFrame
 from skyextract.errors import ConfigError, ImageError
 from skyextract.exposure import Detector, Exposure, Mask
 from skyextract.header import observation
+from skyextract.io.checksums import file_facts
 from skyextract.io.exposures import ExposureWriter, is_product, read_product
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
 from skyextract.io.images import header_number, image_header, select_units
@@ -78,6 +79,11 @@ def _lines(path: str, keyword: str) -> list[str]:
 
 def read_frame_header(name: str) -> Header:
     """Return the header of the first image of a file, with what it inherits."""
+    return _read_frame_header(name, file_facts(name)["mtime_ns"])
+
+
+@lru_cache(maxsize=4096)
+def _read_frame_header(name: str, mtime_ns: int) -> Header:  # noqa: ARG001 (it makes the key)
     spec = parse_image_spec(name)
     with FitsFile(spec.path) as file:
         unit, _ = select_units(file, spec)[0]
@@ -227,19 +233,6 @@ def read_facts(path: Path) -> list[dict[str, Any]]:
             return found
     except (ImageError, KeyError, ValueError):
         return []
-
-
-def file_facts(name: str) -> dict[str, Any]:
-    """Return name, size and time of change of a file: what tells that it is still the same."""
-    path = Path(parse_image_spec(name).path)
-    stat = path.stat()
-    return {"path": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
-def sha256(name: str) -> str:
-    """Return the checksum of a file."""
-    with Path(parse_image_spec(name).path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""Checksums of input files, computed once per process."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from skyextract.io.names import parse_image_spec
+
+
+def file_facts(name: str) -> dict[str, Any]:
+    """Return name, size and time of change of a file: what tells that it is still the same."""
+    stat = Path(parse_image_spec(name).path).stat()
+    return {"path": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def sha256(name: str | Path) -> str:
+    """Return the checksum of a file."""
+    facts = file_facts(str(name))
+    return _sha256(parse_image_spec(str(name)).path, facts["size"], facts["mtime_ns"])
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 (they make the key)
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
