@@ -5,16 +5,19 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test lint bench docs clean
 
+NIGHT = examples/night
+
 demo: $(VENV)/.installed
 	@mkdir -p demo
-	$(BIN)/skyextract examples/field.fits.fz -c default.conf -o demo -CATALOG_TYPE ASCII_HEAD \
-	    -ASTREFCAT_NAME examples/field_refcat.fits
+	$(BIN)/skyextract $(NIGHT)/science.fits.fz -c default.conf -o demo -CAMERA $(NIGHT)/camera.conf \
+	    -ISR_BIAS '$(NIGHT)/bias*.fz' -ISR_DARK '$(NIGHT)/dark*.fz' -ISR_FLAT '$(NIGHT)/flat*.fz' \
+	    -ASTREFCAT_NAME $(NIGHT)/refcat.fits -CATALOG_TYPE ASCII_HEAD
 	@echo
-	@echo "demo/field.json:"
-	@$(BIN)/python examples/show_summary.py demo/field.json
+	@echo "demo/science.json:"
+	@$(BIN)/python examples/show_summary.py demo/science.json
 	@echo
-	@echo "demo/field.cat, the first sources:"
-	@grep -v '^#' demo/field.cat | head -n 5 | cut -c1-132
+	@echo "demo/science.cat, the first sources (number, x, y, RA, Dec, magnitude, error, flags):"
+	@grep -v '^#' demo/science.cat | head -n 5 | awk '{print $$1, $$5, $$6, $$12, $$13, $$24, $$25, $$(NF-1)}'
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -27,6 +30,8 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/chain.py
+	$(BIN)/python benchmarks/isr.py
 
 docs: $(VENV)/.dev  ## regenerate default.conf and the generated pages
 	$(BIN)/python docs/generate.py

@@ -4,8 +4,17 @@ import json
 import sys
 from pathlib import Path
 
+
+def short(value: object) -> str:
+    """Return a value with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 for extension in json.loads(Path(sys.argv[1]).read_text()):
-    print(f"  status: {extension['status']}")
     for step, report in extension["steps"].items():
-        facts = [f"{name} {value}" for name, value in report.items() if name not in ("status",)]
-        print(f"  {step:<13}{report['status']:<10}{', '.join(facts)}"[:160])
+        facts = [
+            f"{name} {short(value)}"
+            for name, value in report.items()
+            if name not in ("status", "seconds") and isinstance(value, int | float | str)
+        ]
+        print(f"  {step:<13}{report['status']:<9} {', '.join(facts[:7])}")
