@@ -90,3 +90,26 @@ def test_one_source_is_the_weighted_least_squares_solution():
     assert fit.variance_x[0] == pytest.approx(np.linalg.inv(normal)[1, 1], rel=0.05)
     near = np.s_[15:26, 15:26]
     assert fit.residual[near] == pytest.approx((image - fit.flux[0] * p)[near], abs=1e-3)
+
+
+def test_neighbours_are_eliminated_as_by_one_solution_for_both():
+    """Two sources, weights that are not inverse variances: the sandwich of the 6 x 6 system."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, 40, 3))
+    weight, noise = rng.uniform(0.5, 2.0, (2, 40))
+    design = np.concatenate([a, b], axis=1)
+    inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
+    passes = design.T @ ((weight**2 * noise)[:, None] * design)
+    expected = (inverse @ passes @ inverse)[:3, :3]
+    cross, cross_noise = (
+        np.ascontiguousarray((a * w[:, None]).T @ b) for w in (weight, weight**2 * noise)
+    )
+    matrix, passed = ((a * w[:, None]).T @ a for w in (weight, weight**2 * noise))
+    matrix, passed = np.ascontiguousarray(matrix), np.ascontiguousarray(passed)
+    fitting._eliminate(
+        cross, cross_noise, np.linalg.inv((b * weight[:, None]).T @ b),
+        np.ascontiguousarray((b * (weight**2 * noise)[:, None]).T @ b), np.empty((3, 3)),
+        matrix, passed,
+    )  # fmt: skip
+    left = np.linalg.inv(matrix)
+    assert left @ passed @ left == pytest.approx(expected)

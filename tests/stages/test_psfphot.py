@@ -303,16 +303,52 @@ def test_identical_positions_do_not_run_away():
     assert np.abs(fit.x - 30).max() <= 3.6
 
 
-def test_gain_zero_is_background_noise_only():
+@statistical
+def test_errors_are_true_where_the_gain_is_unknown():
+    """The weights guess a gain; errors are those of the background, which is all the noise."""
+    size, n = 1000, 400
     psf = Psf.gaussian(3.5)
-    image = np.zeros((60, 60))
-    at = np.array([30.0])
-    add_stars(image, psf, at, at, [1e6])
+    x, y = grid(n, size)
+    flux = flux_at(1.0, 3.5) * 10 ** np.random.default_rng(3).uniform(1.3, 4.0, n)
+    image = np.zeros((size, size))
+    add_stars(image, psf, x, y, flux)
+    image += np.random.default_rng(4).normal(0, NOISE, image.shape)
     variance = np.full(image.shape, NOISE**2, dtype=np.float32)
     mask = np.zeros(image.shape, dtype=np.uint16)
-    fit = psf_photometry(image.astype(np.float32), variance, 0.0, mask, psf, at, at, Run())
-    assert fit.flux[0] == pytest.approx(1e6, rel=1e-3)
-    assert fit.flux_error[0] == pytest.approx(flux_at(1.0, 3.5), rel=0.05)
+    fit = psf_photometry(image.astype(np.float32), variance, 0.0, mask, psf, x, y, Run())
+    for pull in (
+        (fit.flux - flux) / fit.flux_error,
+        (fit.x - x) / np.sqrt(fit.variance_x),
+        (fit.y - y) / np.sqrt(fit.variance_y),
+    ):
+        assert 0.9 < np.std(pull) < 1.1
+    # faint stars have the best possible error, the background's
+    faint = fit.flux < 100 * flux_at(1.0, 3.5)
+    assert np.median(fit.flux_error[faint]) < 1.35 * flux_at(1.0, 3.5)
+
+
+@statistical
+def test_a_wrong_psf_scatters_bright_stars_no_more_without_a_gain():
+    """The stars' widths scatter by 1.5 %, and so would fluxes with weights of background noise alone."""
+    size, n = 1000, 400
+    rng = np.random.default_rng(6)
+    x, y = grid(n, size)
+    image = np.zeros((size, size))
+    flux = 3e5 * rng.uniform(0.5, 2.0, n)
+    width = 3.5 * (1 + rng.normal(0, 0.015, n))
+    for k in range(n):
+        add_stars(image, Psf.gaussian(width[k]), x[[k]], y[[k]], flux[[k]])
+    noisy = with_noise(image)
+    variance = np.full(image.shape, NOISE**2, dtype=np.float32)
+    mask = np.zeros(image.shape, dtype=np.uint16)
+    scatter = [
+        np.std(
+            psf_photometry(noisy, variance, gain, mask, Psf.gaussian(3.5), x, y, Run()).flux / flux
+        )
+        for gain in (0.0, GAIN, 1e9)
+    ]
+    assert scatter[0] < 1.3 * scatter[1]
+    assert scatter[0] < 0.3 * scatter[2]
 
 
 def test_spread_can_be_left_out():

@@ -213,25 +213,26 @@ def _invert(matrix: F8, inverse: F8) -> bool:
 
 @kernel
 def _weight(
-    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gain: float, y: int,
-    x: int, own: float,
-) -> float:  # fmt: skip
-    """Weight of a pixel, 0 for a bad one: 1 / (background variance + photon noise of models).
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8, y: int, x: int,
+    own: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Weight and noise variance of a pixel, weight 0 for a bad one.
 
-    The models are all those subtracted in `residual`, and `own`.  Not the data: their
-    noise would bias the fluxes.
+    The noise is that of the background and the photons of the models: all those subtracted in
+    `residual`, and `own`.  Not of the data: their noise would bias the fluxes.  The weight is
+    1 / noise with a gain of its own, see `fit_tiles`.
     """
     v = float(variance[y, x])
     d = float(residual[y, x])
     if (mask[y, x] & bad) != 0 or not (0.0 < v < LARGEST_VARIANCE) or not math.isfinite(d):
-        return 0.0
-    photons = max(0.0, float(image[y, x]) - d + own) * inverse_gain
-    return 1.0 / (v + photons)
+        return 0.0, 0.0
+    light = max(0.0, float(image[y, x]) - d + own)
+    return 1.0 / (v + light * inverse_gains[1]), v + light * inverse_gains[0]
 
 
 @kernel
 def _normal_equations(
-    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gain: float,
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8,
     x_centre: float, y_centre: float, radius: float, x_low: int, y_low: int, n_x: int, n_y: int,
     flux: float, stamp: F8, matrix: F8, vector: F8,
 ) -> tuple[int, float]:  # fmt: skip
@@ -253,7 +254,10 @@ def _normal_equations(
             if dx * dx + dy * dy > radius * radius:
                 continue
             p = stamp[0, j, i]
-            w = _weight(image, residual, variance, mask, bad, inverse_gain, yy, xx, flux * p)
+            w, _ = _weight(
+                image, residual, variance, mask, bad, inverse_gains, yy, xx,
+                flux * p,
+            )  # fmt: skip
             if w == 0.0:
                 continue
             r = residual[yy, xx] - flux * p
@@ -275,7 +279,7 @@ def _normal_equations(
 
 @kernel
 def _fit(
-    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gain: float, model: F8,
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8, model: F8,
     sampling: float, start_x: float, start_y: float, fit_radius: float, largest_radius: int,
     largest_shift: float, position: F8, index: I8, weight: F8, row: F8, stamp: F8, matrix: F8,
     inverse: F8, vector: F8,
@@ -301,8 +305,8 @@ def _fit(
             return NO_PIXELS, iterations, radius
         _render(model, sampling, x, y, x_low, y_low, n_x, n_y, True, index, weight, row, stamp)
         n, light = _normal_equations(
-            image, residual, variance, mask, bad, inverse_gain, x_centre, y_centre, radius,
-            x_low, y_low, n_x, n_y, flux, stamp, matrix, vector,
+            image, residual, variance, mask, bad, inverse_gains, x_centre, y_centre,
+            radius, x_low, y_low, n_x, n_y, flux, stamp, matrix, vector,
         )  # fmt: skip
         if iterations == 0 and light < LEAST_LIGHT and radius < largest_radius:
             radius = min(float(largest_radius), 1.4 * radius)
@@ -352,7 +356,7 @@ def _fit(
 @kernel
 def fit_tiles(
     tiles: I8, tile_start: I8, members: I8, tile_columns: int, image: F4, residual: F4,
-    variance: F4, mask: U2, bad: int, inverse_gain: float, coefficients: F8, degree: int,
+    variance: F4, mask: U2, bad: int, inverse_gains: F8, coefficients: F8, degree: int,
     sampling: float, u: F8, v: F8, start_x: F8, start_y: F8, envelope: F8, noise: float,
     fit_radius: float, largest_shift: float, parameters: F8, reach: I8, radius: F8, stale: U1,
     status: I4, iterations: I4,
@@ -371,8 +375,9 @@ def fit_tiles(
         Background-subtracted image, the same minus all models (changed), background variance.
     mask, bad : (ny, nx) uint16, int
         Pixels with one of the bits `bad` are left out.
-    inverse_gain : float
-        Photon noise of a flux f is ``f * inverse_gain``; 0 for none.
+    inverse_gains : (2,) float64
+        Photon noise of a flux f is ``f * inverse_gains[0]``, 0 for none; weights take it to be
+        ``f * inverse_gains[1]``.
     coefficients, degree, sampling, u, v
         The PSF model and the sources' positions in it.
     start_x, start_y : (n,) float64
@@ -420,7 +425,7 @@ def fit_tiles(
                 _add(residual, model, sampling, x, y, flux, reach[n], index, weight, row, stamp)
             position[:] = parameters[n]
             status[n], steps, radius[n] = _fit(
-                image, residual, variance, mask, bad, inverse_gain, model, sampling,
+                image, residual, variance, mask, bad, inverse_gains, model, sampling,
                 start_x[n], start_y[n], fit_radius, largest_radius, largest_shift,
                 position, index, weight, row, stamp, matrix, inverse, vector,
             )  # fmt: skip
@@ -484,11 +489,11 @@ def _mark_neighbours(
 @kernel
 def describe_fits(
     first: int, last: int, image: F4, residual: F4, variance: F4, mask: U2, bad: int,
-    inverse_gain: float, coefficients: F8, disk: F8, degree: int, sampling: float, u: F8, v: F8,
-    largest_radius: int, spread_radius: int, parameters: F8, radius: F8, fisher: F8, chi2: F8,
-    spread: F8, spread_error: F8,
+    inverse_gains: F8, coefficients: F8, disk: F8, degree: int,
+    sampling: float, u: F8, v: F8, largest_radius: int, spread_radius: int, parameters: F8,
+    radius: F8, normal: F8, noise: F8, chi2: F8, spread: F8, spread_error: F8,
 ) -> None:  # fmt: skip
-    """Fisher matrix, reduced chi2 and SPREAD_MODEL of the sources first..last.
+    """Get normal matrix, its noise, reduced chi2 and SPREAD_MODEL of the sources first..last.
 
     SPREAD_MODEL compares the fitted PSF p with G, the same convolved with an exponential
     disk, on the pixels d of the source (neighbours subtracted), W the inverse variance:
@@ -501,8 +506,10 @@ def describe_fits(
         Coefficients of the convolved PSF.
     spread_radius : int
         Pixels within this radius are compared; 0: SPREAD_MODEL is not wanted.
-    fisher : (n, 3, 3) float64
-        Inverse covariance of (flux, flux dx, flux dy) without neighbours (changed).
+    normal, noise : (n, 3, 3) float64
+        Normal matrix of (flux, flux dx, flux dy) without neighbours, and the covariance of the
+        right side of the normal equations: the same where weights are inverse variances
+        (changed).
     chi2, spread, spread_error : (n,) float64
         Results, NaN where there is none (changed).
 
@@ -516,8 +523,11 @@ def describe_fits(
     weight = np.empty((2, size, 8), dtype=np.float64)
     stamp = np.empty((3, size, size), dtype=np.float64)
     wide = np.empty((1, size, size), dtype=np.float64)
+    exact = np.empty(2, dtype=np.float64)
+    exact[:] = inverse_gains[0]
     for n in range(first, last):
-        fisher[n] = 0.0
+        normal[n] = 0.0
+        noise[n] = 0.0
         chi2[n] = spread[n] = spread_error[n] = np.nan
         flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
         if math.isnan(flux):
@@ -535,17 +545,22 @@ def describe_fits(
                 xx = x_low + i
                 if (xx - x) ** 2 + (yy - y) ** 2 > radius[n] * radius[n]:
                     continue
-                w = _weight(image, residual, variance, mask, bad, inverse_gain, yy, xx, 0.0)
+                w, pixel_noise = _weight(
+                    image, residual, variance, mask, bad, inverse_gains, yy, xx, 0.0
+                )
                 if w == 0.0:
                     continue
                 for a in range(3):
                     for b in range(a, 3):
-                        fisher[n, a, b] += w * stamp[a, j, i] * stamp[b, j, i]
-                total += w * float(residual[yy, xx]) ** 2
+                        square = w * stamp[a, j, i] * stamp[b, j, i]
+                        normal[n, a, b] += square
+                        noise[n, a, b] += square * w * pixel_noise
+                total += float(residual[yy, xx]) ** 2 / pixel_noise
                 count += 1
         for a in range(1, 3):
             for b in range(a):
-                fisher[n, a, b] = fisher[n, b, a]
+                normal[n, a, b] = normal[n, b, a]
+                noise[n, a, b] = noise[n, b, a]
         if count > 3:
             chi2[n] = total / (count - 3)
         if spread_radius == 0:
@@ -564,7 +579,7 @@ def describe_fits(
                 xx = x_low + i
                 if (xx - x) ** 2 + (yy - y) ** 2 > spread_radius * spread_radius:
                     continue
-                w = _weight(image, residual, variance, mask, bad, inverse_gain, yy, xx, 0.0)
+                w, _ = _weight(image, residual, variance, mask, bad, exact, yy, xx, 0.0)
                 if w == 0.0:
                     continue
                 p = stamp[0, j, i]
@@ -582,22 +597,49 @@ def describe_fits(
 
 
 @kernel
+def _eliminate(
+    cross: F8, cross_noise: F8, inverse: F8, noise: F8, share: F8, matrix: F8, passed: F8
+) -> None:
+    """Take a neighbour's parameters out of a source's normal matrix and of its noise.
+
+    `cross` (N_ab) and `cross_noise` (S_ab) are between source and neighbour, `inverse`
+    (N_bb^-1) and `noise` (S_bb) of the neighbour; `share` is scratch.
+    """
+    for a in range(3):
+        for b in range(3):
+            share[a, b] = 0.0
+            for c in range(3):
+                share[a, b] += cross[a, c] * inverse[c, b]
+    for a in range(3):
+        for b in range(3):
+            for c in range(3):
+                matrix[a, b] -= share[a, c] * cross[b, c]
+                passed[a, b] -= share[a, c] * cross_noise[b, c] + cross_noise[a, c] * share[b, c]
+                for e in range(3):
+                    passed[a, b] += share[a, c] * noise[c, e] * share[b, e]
+
+
+@kernel
 def joint_errors(
     first: int, last: int, tile_of: I8, tile_start: I8, members: I8, tile_columns: int,
-    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gain: float,
-    coefficients: F8, degree: int, sampling: float, u: F8, v: F8, largest_radius: int,
-    parameters: F8, radius: F8, status: I4, fisher: F8, covariance: F8,
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8,
+    coefficients: F8, degree: int, sampling: float, u: F8, v: F8,
+    largest_radius: int, parameters: F8, radius: F8, status: I4, normal: F8, noise: F8,
+    covariance: F8,
 ) -> None:  # fmt: skip
     """Covariance of (flux, x, y) of the sources first..last with their neighbours fitted too.
 
-    The neighbours' parameters are eliminated: the information left for the source is
-    ``F_aa - sum_b F_ab F_bb^-1 F_ba`` over the neighbours b whose fit regions overlap.
+    The neighbours' parameters are eliminated: what is left of the normal matrix is
+    ``M = N_aa - sum_b N_ab N_bb^-1 N_ba`` over the neighbours b whose fit regions overlap.
+    With S the covariance of the right sides, less what the neighbours take of them, the
+    parameters' covariance is ``M^-1 S M^-1``: the noise as it passes the weights, which need
+    not be inverse variances.
 
     Parameters
     ----------
     tile_of : (n,) int64
         Tile of each source.
-    fisher : (n, 3, 3) float64
+    normal, noise : (n, 3, 3) float64
         From `describe_fits`.
     covariance : (n, 3, 3) float64
         Result; NaN where there is none (changed).
@@ -614,14 +656,18 @@ def joint_errors(
     stamp = np.empty((3, size, size), dtype=np.float64)
     other = np.empty((3, size, size), dtype=np.float64)
     matrix = np.empty((3, 3), dtype=np.float64)
+    passed = np.empty((3, 3), dtype=np.float64)
     cross = np.empty((3, 3), dtype=np.float64)
+    cross_noise = np.empty((3, 3), dtype=np.float64)
+    share = np.empty((3, 3), dtype=np.float64)
     inverse = np.empty((3, 3), dtype=np.float64)
     for n in range(first, last):
         covariance[n] = np.nan
         flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
         if math.isnan(flux):
             continue
-        matrix[:] = fisher[n]
+        matrix[:] = normal[n]
+        passed[:] = noise[n]
         drawn = False
         half = math.ceil(radius[n])
         x_low, width = _range(x, half, image.shape[1])
@@ -651,35 +697,38 @@ def joint_errors(
                         index, weight, row, other,
                     )  # fmt: skip
                     cross[:] = 0.0
+                    cross_noise[:] = 0.0
                     for j in range(height):
                         yy = y_low + j
                         for i in range(width):
                             xx = x_low + i
                             if (xx - x) ** 2 + (yy - y) ** 2 > radius[n] * radius[n]:
                                 continue
-                            w = _weight(
-                                image, residual, variance, mask, bad, inverse_gain, yy, xx, 0.0
-                            )
+                            w, pixel_noise = _weight(
+                                image, residual, variance, mask, bad, inverse_gains,
+                                yy, xx, 0.0,
+                            )  # fmt: skip
                             if w == 0.0:
                                 continue
                             for a in range(3):
                                 for b in range(3):
-                                    cross[a, b] += w * stamp[a, j, i] * other[b, j, i]
-                    if status[m] & FROZEN or not _invert(fisher[m], inverse):
+                                    product = w * stamp[a, j, i] * other[b, j, i]
+                                    cross[a, b] += product
+                                    cross_noise[a, b] += product * w * pixel_noise
+                    if status[m] & FROZEN or not _invert(normal[m], inverse):
                         inverse[:] = 0.0
-                        if fisher[m, 0, 0] > 0.0:
-                            inverse[0, 0] = 1.0 / fisher[m, 0, 0]
-                    for a in range(3):
-                        for b in range(3):
-                            for c in range(3):
-                                for e in range(3):
-                                    matrix[a, b] -= cross[a, c] * inverse[c, e] * cross[b, e]
+                        if normal[m, 0, 0] > 0.0:
+                            inverse[0, 0] = 1.0 / normal[m, 0, 0]
+                    _eliminate(cross, cross_noise, inverse, noise[m], share, matrix, passed)
         if status[n] & FROZEN:
             if matrix[0, 0] > 0.0:
-                covariance[n, 0, 0] = 1.0 / matrix[0, 0]
+                covariance[n, 0, 0] = passed[0, 0] / matrix[0, 0] ** 2
             continue
         if _invert(matrix, inverse):
-            covariance[n] = inverse
+            covariance[n] = 0.0
             for a in range(3):
                 for b in range(3):
+                    for c in range(3):
+                        for e in range(3):
+                            covariance[n, a, b] += inverse[a, c] * passed[c, e] * inverse[e, b]
                     covariance[n, a, b] /= (1.0 if a == 0 else flux) * (1.0 if b == 0 else flux)

@@ -48,6 +48,10 @@ CG_TOLERANCE = 1e-9
 ACCURACY = 0.003
 """Relative error of model values that is allowed for when stars are weighted."""
 
+WORKING_NOISE = 30.0
+"""Background noise in electrons that is assumed where the gain is unknown: with no photon noise
+at all the peaks of the brightest stars would make the model."""
+
 
 @dataclass(frozen=True)
 class StarSample:
@@ -137,7 +141,7 @@ class _Solver:
         size = 2 * half + 1
         self.fwhm = sample.fwhm
         self.step = step
-        self.inverse_gain = 1.0 / gain if gain > 0 else 0.0
+        self.inverse_gain = 1.0 / gain if gain > 0 else _working_inverse_gain(variance)
         self.stamps = np.empty((n, size, size), dtype=np.float32)
         self.noise = np.empty((n, size, size), dtype=np.float32)
         px, py, height, radius = sample.peaks
@@ -284,6 +288,14 @@ class _Solver:
         return sigma
 
 
+def _working_inverse_gain(variance: F4) -> float:
+    """1 / gain as weights take it where the gain is unknown."""
+    step = max(1, math.isqrt(variance.size // 10000))
+    sample = variance[::step, ::step]
+    good = sample[(sample > 0) & (sample < 1e29)]
+    return math.sqrt(float(np.median(good))) / WORKING_NOISE if good.size else 0.0
+
+
 def _smoothing_taps(length: float) -> F8:
     """Return a Gaussian kernel that correlates white noise and keeps its variance."""
     half = max(1, math.ceil(3.0 * length))
@@ -329,7 +341,7 @@ def build_psf(
         Background-subtracted image and background variance (1e30: no data).
     sample : StarSample
     gain : float
-        e- per image unit; 0: photon noise unknown.
+        e- per image unit; 0: unknown, and guessed (`WORKING_NOISE`).
     degree : int
         Largest degree of the polynomial in x, y (PSFVAR_DEGREES).
     sampling : float

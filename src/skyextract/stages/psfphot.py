@@ -53,6 +53,11 @@ SPREAD_RADIUS = 2.0
 DISK_SCALE = 1 / 16
 """Scale length of SPREAD_MODEL's exponential disk in FWHM (Desai et al. 2012)."""
 
+WORKING_NOISE = 30.0
+"""Background noise in electrons that weights assume where the gain is unknown: with no photon
+noise at all the few brightest pixels, where the PSF model is wrong by more than the noise, make
+the flux.  Errors do not assume anything: they are those of the background."""
+
 MAX_SWEEPS = 30
 SMALLEST_TILE = 64
 
@@ -135,7 +140,8 @@ def psf_photometry(
     background_variance : (ny, nx) float32
         Variance without the sources' photons; not finite, <= 0 or >= 1e29: a bad pixel.
     gain : float
-        Electrons per image unit; 0: background noise only.
+        Electrons per image unit; 0: unknown.  Errors are then those of the background, and
+        weights guess a gain (`WORKING_NOISE`).
     mask : (ny, nx) uint16
         `Mask` planes.
     psf : Psf
@@ -164,11 +170,13 @@ def psf_photometry(
 
     u, v = psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
     model: tuple[Any, ...] = (psf.coefficients, psf.degree, float(psf.sampling), u, v)
+    typical_noise = _typical_noise(background_variance)
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
+    working = inverse_gain if gain > 0 else typical_noise / WORKING_NOISE
+    inverse_gains = np.array([inverse_gain, working])
     residual = image.copy()
-    planes: tuple[Any, ...] = (image, residual, background_variance, mask, UNUSABLE, inverse_gain)
+    planes: tuple[Any, ...] = (image, residual, background_variance, mask, UNUSABLE, inverse_gains)
     envelope = _envelope(psf, image.shape, largest_radius)
-    noise = _typical_noise(background_variance)
     parameters = np.column_stack([np.zeros(n), x, y])
     parameters[~usable, 0] = np.nan
     reach = np.full(n, -1, dtype=np.int64)
@@ -180,7 +188,7 @@ def psf_photometry(
     sources = (parameters, reach, radius, stale, status, iterations)
     fitting: tuple[Any, ...] = (
         *(tiles.start, tiles.members, tiles.columns), *planes, *model,
-        *(x, y, envelope, noise, fit_radius, largest_shift), *sources,
+        *(x, y, envelope, typical_noise, fit_radius, largest_shift), *sources,
     )  # fmt: skip
 
     def fit(chunk: I8) -> None:
@@ -195,8 +203,7 @@ def psf_photometry(
             todo = todo[tiles.colour[todo] == colour]
             run.map(fit, [chunk for chunk in np.array_split(todo, 4 * run.n_threads) if chunk.size])
 
-    fisher = np.empty((n, 3, 3))
-    covariance = np.empty((n, 3, 3))
+    normal, noise_matrix, covariance = np.empty((3, n, 3, 3))
     chi2, spreads, spread_errors = np.empty((3, n))
     disk = _disk_coefficients(psf) if spread else psf.coefficients
     spread_radius = min(math.ceil(SPREAD_RADIUS * psf.fwhm), largest_radius) if spread else 0
@@ -205,11 +212,11 @@ def psf_photometry(
 
     describing: tuple[Any, ...] = (
         *planes, model[0], disk, *model[1:], largest_radius, spread_radius,
-        *(parameters, radius, fisher, chi2, spreads, spread_errors),
+        *(parameters, radius, normal, noise_matrix, chi2, spreads, spread_errors),
     )  # fmt: skip
     covering: tuple[Any, ...] = (
         *(tiles.of, tiles.start, tiles.members, tiles.columns), *planes, *model,
-        *(largest_radius, parameters, radius, status, fisher, covariance),
+        *(largest_radius, parameters, radius, status, normal, noise_matrix, covariance),
     )  # fmt: skip
 
     def describe(chunk: tuple[int, int]) -> None:
