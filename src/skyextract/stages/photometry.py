@@ -210,7 +210,7 @@ def _calibrate(
         )
     return Photometry(
         "COMPLETE", "", photocal, account.metrics, account.report,
-        _match_table(stars, fit, reference), used,
+        _match_table(stars, fit, reference, catalog), used,
     )  # fmt: skip
 
 
@@ -324,17 +324,25 @@ def _polynomial(fit: ZeroPointFit, fit_color: bool, degree: int) -> tuple[float,
     return (-float(slopes @ means), *(float(s) for s in slopes))
 
 
-def _match_table(stars: Stars, fit: ZeroPointFit, reference: RefCatalog) -> Catalog:
-    """Return one row per star of the fit."""
+def _match_table(
+    stars: Stars, fit: ZeroPointFit, reference: RefCatalog, catalog: Catalog
+) -> Catalog:
+    """Return one row per star of the fit.
+
+    Columns: NUMBER and pixel position of the source; row, position and magnitude of the
+    reference star; instrumental magnitude, error of the difference of both, colour and
+    residual; the probability that the star is no outlier, and whether the fit used it.
+    """
+    number = np.asarray(catalog["NUMBER"]) if "NUMBER" in catalog else np.arange(catalog.n_rows) + 1
     return Catalog(
         {
-            "ROW": stars.row,
+            "NUMBER": number[stars.row].astype(np.int32),
             "REFERENCE_ROW": reference.row[stars.star],
             "X_IMAGE": stars.x + 1.0,
             "Y_IMAGE": stars.y + 1.0,
-            "RA_REF": reference.ra[stars.star],
-            "DEC_REF": reference.dec[stars.star],
-            "MAG_REF": stars.mag,
+            "ALPHA_REFERENCE": reference.ra[stars.star],
+            "DELTA_REFERENCE": reference.dec[stars.star],
+            "MAG_REFERENCE": stars.mag,
             "MAG_INSTRUMENTAL": stars.instrumental,
             "MAGERR": stars.errors,
             "COLOR": stars.color,

@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEAST_ERROR = 1e-4
+LEAST_ERROR = 1e-3
 """No single magnitude is better known than this."""
+NO_SCATTER = 0.35
+"""Probability, before the stars are seen, that their errors tell all of their scatter."""
+LIKELY_SCATTER = 3.0
+"""Else half of the probability is below so many times the stars' typical error."""
 _SCATTERS = np.concatenate([[0.0], np.geomspace(5e-4, 1.0, 60)])
 _STEPS = 200
 _SIDE = 30
@@ -38,9 +42,9 @@ class ZeroPointFit:
     Attributes
     ----------
     zero_point, error : float
-        Magnitudes; the standard deviation of its distribution.  With few stars it allows for
-        an intrinsic scatter that they cannot exclude, and so is up to a fifth (30 stars) or a
-        third (10) too large where there is none.
+        Magnitudes; the standard deviation of its distribution.  Ten stars cannot tell whether
+        there is an intrinsic scatter: the error then is up to a quarter too large where there
+        is none, and as much too small where it is large.
     slopes, slope_errors : (p,) float64
         Coefficients of the columns of `design`, each taken from its mean over the good stars.
     means : (p,) float64
@@ -206,12 +210,16 @@ def _marginal(
 ) -> tuple[float, float]:
     """Return mean and standard deviation of the zero point about its most likely value."""
     n = len(residuals)
-    typical = math.sqrt(float(np.median(e2)))
+    # A common error that tells as much as all of them.
+    typical = 1.0 / math.sqrt(float(np.mean(1.0 / e2)))
     scale = math.hypot(intrinsic, typical)
-    scatters = np.concatenate([[0.0], np.geomspace(0.1 * scale, 5.0 * scale, 20)])
-    # Prior density of the scatter: falls from where it exceeds the stars' own errors.  With few
-    # stars it matters; tuned so that errors are true without any scatter as well as with it.
-    prior = np.gradient(scatters) / (scatters + 1.5 * typical) ** 2
+    scatters = np.concatenate([[0.0], np.geomspace(0.05 * typical, 8.0 * scale, 28)])
+    # Prior of the scatter: perhaps none, else of the order of the errors with a long tail.
+    # Its two numbers matter for few stars only, and are set so that errors come out true
+    # without any scatter as well as with it.
+    unit = LIKELY_SCATTER * typical
+    prior = (1.0 - NO_SCATTER) * np.gradient(scatters) * unit / (scatters + unit) ** 2
+    prior[0] = NO_SCATTER
     broad = outliers.density(residuals + centre)
     odds = outliers.fraction / (1.0 - outliers.fraction) * _ODDS
     fractions = odds / (1.0 + odds)
