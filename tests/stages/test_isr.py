@@ -195,6 +195,15 @@ def test_wcs_moves_with_the_pixels(tmp_path, order):
     np.testing.assert_allclose(exposure.wcs.to_sky(x, y), expected, atol=1e-9)
 
 
+def test_an_additional_header_describes_the_corrected_frame(tmp_path):
+    sky = write_amplifiers(tmp_path / "a.fits")
+    cards = sky.to_header()
+    (tmp_path / "a.head").write_text("\n".join(str(card) for card in cards.cards) + "\nEND\n")
+    exposure = corrected(tmp_path / "a.fits", tmp_path).exposure
+    x, y = np.array([0.0, 39.0]), np.array([3.0, 29.0])
+    np.testing.assert_allclose(exposure.wcs.to_sky(x, y), sky.all_pix2world(x, y, 0), atol=1e-9)
+
+
 def test_sip_of_a_mirrored_frame_turns_with_it():
     from skyextract.amplifiers import move_wcs
 

@@ -21,7 +21,14 @@ from skyextract.amplifiers import (
 )
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fitsfile import FitsFile, HeaderUnit
-from skyextract.io.images import header_number, image_header, read_detector, select_units
+from skyextract.io.images import (
+    apply_head,
+    header_number,
+    image_header,
+    read_detector,
+    read_head_file,
+    select_units,
+)
 from skyextract.io.names import ImageSpec
 from skyextract.io.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.keywords import Config, Isr
@@ -97,6 +104,7 @@ def read_raw_frames(
                 f"{spec}: isr has already run on it (SKYISR COMPLETE); --steps isr on the command "
                 "line forces it"
             )
+        heads = read_head_file(spec.path, config.detector.header_suffix, run)
         number = 0
         for detector in _detectors(units, config, run, spec.path):
             if isinstance(detector, ImageError):
@@ -104,14 +112,18 @@ def read_raw_frames(
                 continue
             amplifiers, shape, members = detector
             first = members[0]
+            wcs_amplifier = 0 if len(members) == 1 or "CTYPE1" in first.own else None
+            if number < len(heads):  # it describes the corrected frame
+                apply_head(first.header, heads[number])
+                wcs_amplifier = None if "CTYPE1" in heads[number] else wcs_amplifier
             try:
-                planes = tuple(_plane(file, member, run) for member in members)
+                planes = tuple(_plane(file, member, config, run) for member in members)
                 yield RawFrame(
                     planes=planes,
                     amplifiers=amplifiers,
                     shape=shape,
                     header=first.header,
-                    wcs_amplifier=0 if len(members) == 1 or "CTYPE1" in first.own else None,
+                    wcs_amplifier=wcs_amplifier,
                     exposure_time=exposure_time(first.header, config, run, spec.path),
                     path=spec.path,
                     extension=first.unit.index,
@@ -132,10 +144,13 @@ def exposure_time(header: Header, config: Config, run: Run, name: str) -> float:
     return read_detector(header, config.detector, run, name).exposure_time
 
 
-def _plane(file: FitsFile, member: _Unit, run: Run) -> F4:
+def _plane(file: FitsFile, member: _Unit, config: Config, run: Run) -> F4:
     """Return a raw plane, NaN where there is no value."""
     scaling = Scaling.from_header(member.header)
-    plane, mask = to_float(stored_numbers(file, member.unit), scaling, math.inf, run)
+    numbers = stored_numbers(file, member.unit)
+    if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
+        numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
+    plane, mask = to_float(numbers, scaling, math.inf, run)
     if mask.any():
         plane[mask != 0] = np.nan
     return plane

@@ -22,7 +22,7 @@ START, STEP_Y, STEP_X, PLACE_Y, PLACE_X, HEIGHT, WIDTH, FLIP_Y, FLIP_X = range(9
 the amplifier's place, steps of the index, the place, and whether it is turned round."""
 
 GAIN, READ_VARIANCE, SATURATION, SCALE = range(4)
-"""Columns of the table of numbers: e-/ADU (0: unknown), variance in ADU^2 that does not depend
+"""Columns of the table of numbers: e-/ADU (inf: unknown), variance in ADU^2 that does not depend
 on the signal, saturation in raw ADU, and the factor to the unit of the output."""
 
 

@@ -211,7 +211,8 @@ def correct_pixels(
     numbers = np.zeros((len(amplifiers), 4))
     for row, amplifier, overscan, scale in zip(numbers, amplifiers, overscans, scales, strict=True):
         noise = amplifier.read_noise / amplifier.gain if known else 0.0
-        row[:] = amplifier.gain, noise**2 + overscan.variance, amplifier.saturation, scale
+        gain = amplifier.gain if known else math.inf
+        row[:] = gain, noise**2 + overscan.variance, amplifier.saturation, scale
     dark_scale = _dark_scale(raw, calibrations.dark)
     polynomial, table = _response(calibrations, len(amplifiers))
     wanted = known and variance
