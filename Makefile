@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test check lint bench docs clean
 
 NIGHT = examples/night
 
@@ -21,6 +21,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+check: lint  ## kernels as plain Python, then kernels and stages with indices checked
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/kernels tests/stages
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

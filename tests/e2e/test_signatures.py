@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from numba.core.dispatcher import Dispatcher
+from numba.core.types import unliteral
 import skyextract.kernels
 from skyextract.cli import main
 from skyextract.columns import COLUMNS
@@ -44,8 +45,10 @@ for info in pkgutil.iter_modules(skyextract.kernels.__path__):
     for name, item in vars(module).items():
         if isinstance(item, Dispatcher) and item.py_func.__module__ == module.__name__:
             seen += len(item.signatures) > 0
-            if len(item.signatures) > 1:
-                wrong[f"{info.name}.{name}"] = [str(s) for s in item.signatures]
+            # a helper that is given a constant is compiled for that constant first
+            signatures = {tuple(map(unliteral, s)) for s in item.signatures}
+            if len(signatures) > 1:
+                wrong[f"{info.name}.{name}"] = [str(s) for s in signatures]
 for name, signatures in wrong.items():
     print(name, *signatures, sep="\\n   ", file=sys.stderr)
 print(seen)

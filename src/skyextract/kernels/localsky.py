@@ -21,8 +21,9 @@ _STEP = math.sqrt(2.0 / math.pi) * _RANGE / 4.0
 
 
 @kernel
-def _mode(values: Any, n: int, counts: Any) -> float:
-    """Return the clipped mode of the first `n` values; NaN if they have no spread at all."""
+def _mode(values: Any, counts: Any) -> float:
+    """Return the clipped mode of the values; NaN if they have no spread at all."""
+    n = values.size
     mean = 0.0
     sigma = 0.0
     for k in range(n):
@@ -146,6 +147,6 @@ def local_backgrounds(
                 values[n] = value
                 n += 1
         if n > 0:
-            level = _mode(values, n, counts)
+            level = _mode(values[:n], counts)
             if level == level:
                 out[i] = level
