@@ -28,7 +28,6 @@ from skyextract.io.calibration import (
     folder_lock,
     is_master,
     read_crosstalk,
-    read_defects,
     read_facts,
     read_frame_header,
     read_linearity,
@@ -36,6 +35,7 @@ from skyextract.io.calibration import (
     write_masters,
 )
 from skyextract.io.checksums import file_facts, sha256
+from skyextract.io.defects import read_defects
 from skyextract.io.framestack import FrameStack
 from skyextract.io.images import read_detector
 from skyextract.io.names import parse_image_spec
@@ -256,7 +256,10 @@ def _raw_masters(
     if path is None:
         _made[key] = _combine(kind, files, facts, settings, folder, run)
         return _made[key]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"ISR_MASTER_NAME: {path.parent}: {error.strerror}") from None
     with folder_lock(path.parent):
         kept = read_facts(path)
         if not kept or any(k.get("fingerprint") != facts["fingerprint"] for k in kept):

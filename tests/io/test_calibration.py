@@ -12,9 +12,9 @@ from skyextract.io.calibration import (
     expand_names,
     is_master,
     read_crosstalk,
-    read_defects,
     read_linearity,
 )
+from skyextract.io.defects import read_defects
 from skyextract.io.framestack import FrameStack
 from skyextract.io.names import parse_image_spec
 from skyextract.io.rawframes import read_raw_frames

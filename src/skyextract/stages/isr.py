@@ -27,14 +27,13 @@ from skyextract.stages.fringe import subtract_fringe
 from skyextract.stages.overscan import Overscan, measure_overscan
 from skyextract.stages.rawheader import corrected_header
 from skyextract.stages.repair import repair
+from skyextract.stages.skysteps import sky_steps
 from skyextract.wcs import SkyWcs
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 
 _NONE = np.zeros((0, 0), dtype=np.float32)
-_BORDER = 32
-"""Width (pixels) of the strips whose medians tell the sky step between amplifiers."""
 
 
 @dataclass(frozen=True)
@@ -320,7 +319,9 @@ def _saturation_level(
     """Return the lowest level at which the corrected image saturates."""
     bias = 0.0
     if calibrations.bias is not None:
-        bias = float(np.nanmedian(calibrations.bias.image[::8, ::8]))
+        values = calibrations.bias.image[::8, ::8]
+        known = values[np.isfinite(values)]
+        bias = float(np.median(known)) if known.size else 0.0
     levels = []
     for k, overscan in enumerate(overscans):
         level = numbers[k, kernels.SATURATION] - bias
@@ -402,59 +403,3 @@ def _facts(amplifier: Amplifier, overscan: Overscan, mask: NDArray[np.uint16]) -
         "overscan_noise": overscan.noise,
         "n_saturated": _count(mask[amplifier.place.slices], Mask.SAT),
     }
-
-
-def sky_steps(
-    image: F4, mask: NDArray[np.uint16], amplifiers: tuple[Amplifier, ...], scales: F8
-) -> list[dict[str, Any]]:
-    """Return the steps of the sky across the borders of neighbouring amplifiers.
-
-    Returns
-    -------
-    list of dict
-        `amplifiers`, and the steps `before` and `after` the gains as fractions of the level.
-    """
-    steps = []
-    for k, a in enumerate(amplifiers):
-        for m in range(k + 1, len(amplifiers)):
-            strips = _strips(a, amplifiers[m])
-            if strips is None:
-                continue
-            levels = [_level(image[s], mask[s]) for s in strips]
-            raw = [levels[0] / scales[k], levels[1] / scales[m]]
-            steps.append(
-                {
-                    "amplifiers": [a.name, amplifiers[m].name],
-                    "before": 2.0 * (raw[1] - raw[0]) / (raw[1] + raw[0]),
-                    "after": 2.0 * (levels[1] - levels[0]) / (levels[1] + levels[0]),
-                }
-            )
-    return steps
-
-
-_Index = tuple[slice, slice]
-
-
-def _strips(a: Amplifier, b: Amplifier) -> tuple[_Index, _Index] | None:
-    """Return the strips on both sides of the border of two amplifiers, or None."""
-    p, q = a.place, b.place
-    y = slice(max(p.y0, q.y0), min(p.y1, q.y1))
-    x = slice(max(p.x0, q.x0), min(p.x1, q.x1))
-    if y.stop > y.start and p.x1 == q.x0:
-        return (y, slice(p.x1 - _BORDER, p.x1)), (y, slice(q.x0, q.x0 + _BORDER))
-    if y.stop > y.start and q.x1 == p.x0:
-        return (y, slice(p.x0, p.x0 + _BORDER)), (y, slice(q.x1 - _BORDER, q.x1))
-    if x.stop > x.start and p.y1 == q.y0:
-        return (slice(p.y1 - _BORDER, p.y1), x), (slice(q.y0, q.y0 + _BORDER), x)
-    if x.stop > x.start and q.y1 == p.y0:
-        return (slice(p.y0, p.y0 + _BORDER), x), (slice(q.y1 - _BORDER, q.y1), x)
-    return None
-
-
-def _level(image: F4, mask: NDArray[np.uint16]) -> float:
-    """Return the sky level of a strip: mean of what lies within 3 sigma of the median."""
-    good = image[(mask & np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)) == 0].astype(np.float64)
-    if not good.size:
-        return math.nan
-    distance = np.abs(good - np.median(good))
-    return float(good[distance <= 3.0 * 1.4826 * np.median(distance)].mean())
