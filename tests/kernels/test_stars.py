@@ -16,7 +16,7 @@ def smooth(data, variance, taps, bands=1):
     out = np.full_like(data, np.nan)
     edges = np.linspace(0, data.shape[0], bands + 1).astype(int)
     for first, last in pairwise(edges):
-        stars.smooth_band(data, variance, taps, int(first), int(last), out)
+        stars.smooth_band(data, variance, taps, int(first), int(last), out[first:last])
     return out
 
 
@@ -41,7 +41,7 @@ def peaks(image, factor=1.0, reach=1, variance=None, room=100):
     variance = np.ones_like(image) if variance is None else variance
     xy = np.empty((room, 2), dtype=np.int64)
     value = np.empty(room, dtype=np.float32)
-    n = stars.find_peaks_band(image, variance, factor, reach, 0, image.shape[0], xy, value)
+    n = stars.find_peaks_band(image, 0, variance, factor, reach, 0, image.shape[0], xy, value)
     return n, xy[: min(n, room)], value[: min(n, room)]
 
 

@@ -41,6 +41,7 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
     """Convolve rows first..last-1 of `data` with the symmetric separable kernel `taps`.
 
     Pixels without data (`variance` above `BAD_VARIANCE`) and outside the image count as 0.
+    `out` holds these rows only, (last - first, nx).
     """
     height, width = data.shape
     n_taps = taps.shape[0]
@@ -65,23 +66,32 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
             tap = taps[t]
             for x in range(width):
                 middle[x] += tap * line[x]
-        for x in range(width):
-            out[y, x] = np.float32(0.0)
+        smooth = out[y - first]
+        smooth[:] = np.float32(0.0)
         for t in range(n_taps):
             tap = taps[t]
             line = column[t : t + width]
             for x in range(width):
-                out[y, x] += tap * line[x]
+                smooth[x] += tap * line[x]
 
 
 @kernel
 def find_peaks_band(
-    smooth: F4, variance: F4, factor: float, reach: int, first: int, last: int, xy: I8, value: F4
+    smooth: F4,
+    top: int,
+    variance: F4,
+    factor: float,
+    reach: int,
+    first: int,
+    last: int,
+    xy: I8,
+    value: F4,
 ) -> int:
     """List the local maxima of rows first..last-1 above the threshold.
 
     A peak is the highest pixel within `reach` pixels whose square exceeds
-    ``factor * variance``; of equal pixels the first one counts.
+    ``factor * variance``; of equal pixels the first one counts.  `smooth` holds the rows of
+    the image from `top` on, `reach` more than are searched on either side.
 
     Returns
     -------
@@ -89,11 +99,11 @@ def find_peaks_band(
         Number of peaks, which may exceed the capacity of `xy` [n, 2] and `value` [n];
         those beyond it are not stored.
     """
-    height, width = smooth.shape
+    height, width = variance.shape
     count = 0
     for y in range(first, last):
         for x in range(width):
-            here = smooth[y, x]
+            here = smooth[y - top, x]
             if here <= 0.0:
                 continue
             noise = float(variance[y, x])
@@ -108,7 +118,7 @@ def find_peaks_band(
                     col = x + dx
                     if col < 0 or col >= width:
                         continue
-                    other = smooth[row, col]
+                    other = smooth[row - top, col]
                     if other > here or (other == here and (dy < 0 or (dy == 0 and dx < 0))):
                         highest = False
                         break

@@ -25,6 +25,8 @@ PEAK_THRESHOLD = 5.0
 MAX_PEAKS = 60_000
 MAX_CANDIDATES = 1500
 CHUNK = 64
+ROWS = 128
+"""The image is smoothed so many rows at a time, which stay in the cache."""
 
 WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
 """Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
@@ -102,16 +104,15 @@ def find_candidates(
     half = math.ceil(2.5 * sigma)
     taps = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
     taps = (taps / taps.sum()).astype(np.float32)
-    smooth = np.empty_like(data)
-    bands = run.bands(data.shape[0])
-    run.map(lambda b: kernels.smooth_band(data, variance, taps, b[0], b[1], smooth), bands)
+    ny = data.shape[0]
+    chunks = [(a, min(a + ROWS, ny)) for a in range(0, ny, ROWS)]
 
     gather = float((taps.astype(np.float64) ** 2).sum()) ** 2
     reach = max(1, min(round(0.5 * fwhm), 8))
     threshold = PEAK_THRESHOLD
     while True:
-        find = partial(_peaks, smooth, variance, threshold**2 * gather, reach)
-        found = run.map(find, bands)
+        find = partial(_peaks, data, variance, taps, threshold**2 * gather, reach)
+        found = run.map(find, chunks)
         if sum(n for _, _, n in found) <= MAX_PEAKS:
             break
         threshold *= 2.0
@@ -155,12 +156,17 @@ def find_candidates(
 
 
 def _peaks(
-    smooth: F4, variance: F4, factor: float, reach: int, band: tuple[int, int]
+    data: F4, variance: F4, taps: F4, factor: float, reach: int, rows: tuple[int, int]
 ) -> tuple[I8, F4, int]:
-    """Peaks of one band of rows: positions, heights, number."""
+    """Peaks of some rows of the smoothed image: positions, heights, number."""
+    top, end = max(0, rows[0] - reach), min(data.shape[0], rows[1] + reach)
+    smooth = np.empty((end - top, data.shape[1]), dtype=np.float32)
+    kernels.smooth_band(data, variance, taps, top, end, smooth)
     xy = np.empty((MAX_PEAKS, 2), dtype=np.int64)
     value = np.empty(MAX_PEAKS, dtype=np.float32)
-    n = kernels.find_peaks_band(smooth, variance, factor, reach, band[0], band[1], xy, value)
+    n = kernels.find_peaks_band(
+        smooth, top, variance, factor, reach, rows[0], rows[1], xy, value
+    )  # fmt: skip
     kept = min(n, MAX_PEAKS)
     return xy[:kept].copy(), value[:kept].copy(), n
 
