@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 F4 = NDArray[np.float32]
 
-_SECTION = re.compile(r"\[?\s*([^,\[\]]+?)\s*(?:,\s*([^,\[\]]+?)\s*)?\]?$")
+_SECTION = re.compile(r"\[\s*([^,\[\]]+?)\s*(?:,\s*([^,\[\]]+?)\s*)?\]$")
 _RANGE = re.compile(r"(\d+)\s*:\s*(\d+)$")
 
 

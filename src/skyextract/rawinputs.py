@@ -66,7 +66,8 @@ def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Ima
             _check_purpose(frame, calibrations)
             return remove_signature(frame, calibrations, settings.config, run)
     except ImageError as error:
-        return frame.extension, error
+        named = frame.path in str(error)
+        return frame.extension, error if named else ImageError(f"{frame.name}: {error}")
 
 
 def _check_purpose(frame: RawFrame, calibrations: Calibrations) -> None:

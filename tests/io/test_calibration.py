@@ -41,7 +41,9 @@ def test_no_section(text):
     assert parse_section(text, (5, 5)) is None
 
 
-@pytest.mark.parametrize("text", ["[a:b]", "[1:2,3:4,5:6]", "[0:5,1:2]", "[-3:5,1:2]", "1,2,3"])
+@pytest.mark.parametrize(
+    "text", ["[a:b]", "[1:2,3:4,5:6]", "[0:5,1:2]", "[-3:5,1:2]", "1,2,3", "[5"]
+)
 def test_wrong_sections(text):
     with pytest.raises(ImageError, match="no section"):
         parse_section(text, (50, 60))
