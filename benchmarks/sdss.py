@@ -48,11 +48,17 @@ def run_program(
     subprocess.run(
         [program, data / f"fpC-004192-{band}4-0300.fit.gz", "-PARAMETERS_NAME", "sdss.param",
          "-ASTREFCAT_NAME", data / "refcat" / "sdss_stars_field.fits", "-PHOT_APERTURES", "10",
-         "-CATALOG_NAME", "sdss.cat", "-SUMMARY_NAME", "sdss.json", *options],
+         "-CATALOG_NAME", "sdss.cat", "-SUMMARY_NAME", "sdss.json",
+         "-MATCH_NAME", "sdss.match.fits", *options],
         cwd=folder, check=True, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     summary = json.loads((folder / "sdss.json").read_text())[0]
-    return fits.getdata(folder / "sdss.cat", "LDAC_OBJECTS"), summary["steps"]["photometry"]
+    result = summary["steps"]["photometry"]
+    used = fits.getdata(folder / "sdss.match.fits", "PHOTOMETRY")
+    used = used[used["USED"]]
+    # the colour for which the zero point holds is the mean of the stars of the fit
+    result["pivot"] = np.average(used["COLOR"], weights=used["MAGERR"] ** -2.0)
+    return fits.getdata(folder / "sdss.cat", "LDAC_OBJECTS"), result
 
 
 def width(values: F8) -> float:
@@ -89,7 +95,7 @@ def report(label: str, band: str, table: NDArray[Any], result: dict[str, Any], s
     corrected = y["PSF"]
     if term is not None:
         first, second = (np.asarray(stars[c])[star] for c in COLORS[band])
-        corrected = corrected - term * (first - second - result["checks"]["color_pivot"])
+        corrected = corrected - term * (first - second - result["pivot"])
     offset = result["zero_point"] - np.median(corrected)
     auto = result["zero_point"] - np.median(y["AUTO"])
     colour = f"{term:+.4f} {width(corrected):.4f}" if term is not None else f"{'':14}"

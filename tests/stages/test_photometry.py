@@ -114,6 +114,9 @@ def test_a_clean_calibration():
     assert result.photocal.nanojansky == pytest.approx(3631e9 * 10 ** (-0.4 * ZERO_POINT), rel=0.02)
     assert result.used.sum() == metrics["n_stars"]
     assert result.matches.n_rows == metrics["n_stars"] + metrics["n_rejected"]
+    rows = result.matches["NUMBER"] - 1
+    assert result.used[rows[result.matches["USED"]]].all()
+    assert result.matches["X_IMAGE"] == pytest.approx(catalog["X_IMAGE"][rows])
 
 
 def test_outliers_are_rejected():
