@@ -39,9 +39,7 @@ def field_wcs() -> WCS:
     wcs.wcs.crpix = [SIZE / 2 + 0.5, SIZE / 2 + 0.5]
     angle = np.deg2rad(1.3)
     scale = PIXEL_SCALE / 3600
-    wcs.wcs.cd = scale * np.array(
-        [[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    )
+    wcs.wcs.cd = scale * np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     wcs.wcs.radesys = "ICRS"
     return wcs
 
@@ -82,9 +80,7 @@ def render(objects: Table, rng: np.random.Generator) -> np.ndarray:
             galaxy = galaxy.shear(e=float(row["ellipticity"]), beta=row["theta"] * galsim.degrees)
             profile = galsim.Convolve(psf, galaxy).withFlux(flux)
         centre = galsim.PositionD(row["x"], row["y"])
-        stamp = profile.drawImage(
-            center=centre, scale=PIXEL_SCALE, method="auto", dtype=np.float32
-        )
+        stamp = profile.drawImage(center=centre, scale=PIXEL_SCALE, method="auto", dtype=np.float32)
         overlap = stamp.bounds & image.bounds
         if overlap.isDefined():
             image[overlap] += stamp[overlap]

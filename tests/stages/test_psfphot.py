@@ -329,7 +329,7 @@ def test_errors_are_true_where_the_gain_is_unknown():
 
 @statistical
 def test_a_wrong_psf_scatters_bright_stars_no_more_without_a_gain():
-    """The stars' widths scatter by 1.5 %, and so would fluxes with weights of background noise alone."""
+    """Widths of stars scatter by 1.5 %, and so would fluxes weighted by background noise alone."""
     size, n = 1000, 400
     rng = np.random.default_rng(6)
     x, y = grid(n, size)

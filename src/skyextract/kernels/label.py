@@ -26,7 +26,9 @@ def _find(parent: I4, i: int) -> int:
 
 
 @kernel
-def _append(head: I4, tail: I4, following: I4, group: int, first: int, last: int) -> None:
+def _append(
+    head: I4, tail: I4, following: I4, group: int, first: int | np.int64, last: int | np.int64
+) -> None:
     """Append the linked pixels first..last to the list of a group."""
     if head[group] < 0:
         head[group] = first
@@ -113,7 +115,8 @@ def label_runs(
                     # meets it; at a later one the run's own group joins the component
                     into, from_ = (g, other) if leading[k] else (other, g)
                     if head[from_] >= 0:
-                        _append(head, tail, following, into, head[from_], tail[from_])
+                        begin, finish = np.int64(head[from_]), np.int64(tail[from_])
+                        _append(head, tail, following, into, begin, finish)
                     parent[from_] = into
                     g = into
                 k += 1
