@@ -115,8 +115,8 @@ def label_runs(
                     # meets it; at a later one the run's own group joins the component
                     into, from_ = (g, other) if leading[k] else (other, g)
                     if head[from_] >= 0:
-                        begin, finish = np.int64(head[from_]), np.int64(tail[from_])
-                        _append(head, tail, following, into, begin, finish)
+                        front, back = np.int64(head[from_]), np.int64(tail[from_])
+                        _append(head, tail, following, into, front, back)
                     parent[from_] = into
                     g = into
                 k += 1
