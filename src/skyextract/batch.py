@@ -115,7 +115,11 @@ def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:
         return process_image(job, settings, strict)
     except MemoryError:
         log.error("%s: not enough memory", job.label)
-        return ExitStatus.IMAGE_FAILED
+    except Exception as error:
+        # A mistake of ours in one image must not cost the rest of the batch.
+        log.error("%s: internal error: %s: %s", job.label, type(error).__name__, error)
+        log.debug("", exc_info=True)
+    return ExitStatus.IMAGE_FAILED
 
 
 def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:

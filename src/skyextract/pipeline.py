@@ -100,14 +100,19 @@ def process_exposure(
     report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
     report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
 
-    if Step.MEASURE not in plan:
+    if not {Step.CHARACTERIZE, Step.MEASURE} & plan.steps:
         return Result(exposure, report)
-    with run.timed("measure"):
+    # Aperture corrections belong to the PSF; they take a measurement, of the PSF's flux alone.
+    wanted = request.wanted if Step.MEASURE in plan else frozenset({"FLUX_PSF"})
+    with run.timed("measure" if Step.MEASURE in plan else "characterize"):
         measured = measure(
-            exposure, config, request.wanted,
+            exposure, config, wanted,
             measure_inputs(replace(frame, exposure=exposure), settings, inputs, request.columns),
             run, detection=frame.detection,
         )  # fmt: skip
+    if Step.MEASURE not in plan:
+        corrections = measured.exposure.aperture_corrections if _has_psf(exposure) else None
+        return Result(replace(exposure, aperture_corrections=corrections), report, measured)
     exposure = measured.exposure
     report.record(Step.MEASURE, Status.COMPLETE, measured.metrics)
     used = np.zeros(measured.sources.n_rows, dtype=np.int16)
@@ -128,7 +133,7 @@ def process_exposure(
         with run.timed("photometry"):
             calibration = calibrate_zero_point(exposure, measured, plan, settings, run)
     if calibration is not None:
-        report.record(Step.PHOTOMETRY, Status(calibration.status), calibration.metrics)
+        report.record(Step.PHOTOMETRY, Status(calibration.status), calibration.summary)
         exposure = replace(exposure, photocal=calibration.photocal)
         used[calibration.used] |= FlagsSky.ZERO_POINT
     report.sources["PHOTSRC"] = str(exposure.photocal.source)

@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skyextract import __version__
 from skyextract.batch import Job
@@ -37,7 +39,7 @@ from skyextract.messages import RESULT
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, rms_image
-from skyextract.steps import Plan, isr_is_asked
+from skyextract.steps import Plan, Step, isr_is_asked
 from skyextract.summary import Report, summary
 
 if TYPE_CHECKING:
@@ -114,12 +116,13 @@ class Products:
         exposure, report = result.exposure, result.report
         cards = report.cards()
         header = current_header(exposure)
-        if result.measured is not None:
+        measured = result.measured if Step.MEASURE in report.plan else None
+        if measured is not None:
             numbers = sextractor_cards(
-                background=result.measured.background.mean,
-                background_rms=result.measured.background.sigma,
-                threshold=result.measured.threshold,
-                analysis_threshold=result.measured.analysis_threshold,
+                background=measured.background.mean,
+                background_rms=measured.background.sigma,
+                threshold=measured.threshold,
+                analysis_threshold=measured.analysis_threshold,
                 n_sources=result.catalog.n_rows,
                 gain=exposure.detector.gain,
                 pixel_scale=pixel_scale(exposure, self.settings.config.detector),
@@ -141,14 +144,14 @@ class Products:
             if self._exposures is None:
                 writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
                 self._exposures = self._stack.enter_context(writer)
-            self._exposures.add(exposure, cards, self._provenance())
+            self._exposures.add(exposure, cards, self._provenance, total_variance(result, self.run))
         self._add_check_images(result)
-        if result.measured is not None:
+        if measured is not None:
             log.log(RESULT, "%s%s", self.run.label, report.headline())
         self._note(exposure.extension, report)
 
     def _add_check_images(self, result: Result) -> None:
-        if not self.job.check_images or result.measured is None:
+        if not self.job.check_images or Step.MEASURE not in result.report.plan:
             return
         if self._checks is None:
             several = result.exposure.extension > 0
@@ -157,16 +160,13 @@ class Products:
         planes = check_planes(result, self._checks.types, self.settings, self.run)
         self._checks.add(result.exposure, planes, result.report.cards())
 
+    @cached_property
     def _provenance(self) -> dict[str, Any]:
-        """Return how the products were made: settings with origins, checksums of the inputs."""
-        if not hasattr(self, "_known_provenance"):
-            self._known_provenance = {
-                "config": self.settings.provenance(),
-                "inputs": [
-                    {"path": str(path), "sha256": sha256(path)} for path in self._files_read()
-                ],
-            }
-        return self._known_provenance
+        """How the products were made: settings with origins, checksums of the inputs."""
+        return {
+            "config": self.settings.provenance(),
+            "inputs": [{"path": str(path), "sha256": sha256(path)} for path in self._files_read()],
+        }
 
     def _files_read(self) -> list[Path]:
         """Return the files that this run has read."""
@@ -227,7 +227,7 @@ class Products:
         write_xml_summary(path, software, cards, warnings, config)
 
     def _write_summary(self, path: Path, status: ExitStatus) -> None:
-        provenance = self._provenance()
+        provenance = self._provenance
         objects = [
             summary(
                 report,
@@ -242,6 +242,18 @@ class Products:
         ]
         with atomic_output(path, self._inputs) as stream:
             stream.write((json.dumps(objects, indent=1) + "\n").encode())
+
+
+def total_variance(result: Result, run: Run) -> NDArray[np.float32] | None:
+    """Return the variance of an image without a plane of its own: the sky's and the photons'."""
+    exposure, measured = result.exposure, result.measured
+    if exposure.variance is not None or measured is None:
+        return None
+    variance = measured.variance.copy()
+    if exposure.detector.gain > 0.0:
+        above = exposure.image - background_image(measured.background, run)
+        variance += np.maximum(above, np.float32(0.0)) / np.float32(exposure.detector.gain)
+    return variance
 
 
 def check_planes(

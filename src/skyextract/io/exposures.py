@@ -4,7 +4,8 @@ A multi-extension FITS file with one set of extensions per image, told apart by 
 
 IMAGE       float32, background not subtracted; the header of the original image
 MASK        uint16, bits named by the MP_ cards
-VARIANCE    float32, if known
+VARIANCE    float32, total variance; with the card VARTYPE = 'DERIVED' it follows from
+            BACKGROUND and WEIGHT, and is not read back
 WEIGHT      float32, the background variance of a weight map, if there was one
 BACKGROUND  float32 cube of two planes, level and rms of the mesh
 PSF_DATA    binary table as PSFEx writes it; never a default PSF
@@ -61,6 +62,10 @@ _MASK_HELP = {
 }
 
 
+DERIVED = ("VARTYPE", "DERIVED", "from BACKGROUND, WEIGHT and gain")
+"""Card of a variance plane that says nothing that the other extensions do not."""
+
+
 class ExposureWriter:
     """Writes an exposure file image by image; a context manager.
 
@@ -111,7 +116,11 @@ class ExposureWriter:
         return (text.ljust(room) + "END".ljust(CARD)).encode("latin-1")
 
     def add(
-        self, exposure: Exposure, cards: Cards, provenance: Mapping[str, Any] | None = None
+        self,
+        exposure: Exposure,
+        cards: Cards,
+        provenance: Mapping[str, Any] | None = None,
+        derived_variance: NDArray[np.float32] | None = None,
     ) -> None:
         """Append the extensions of one image.
 
@@ -123,6 +132,8 @@ class ExposureWriter:
             Status cards (SKYVERS, SKYISR ...) for the headers.
         provenance : mapping, optional
             JSON-ready facts for PROVENANCE; default: `exposure.history`.
+        derived_variance : (ny, nx) float32, optional
+            Total variance of an exposure that has no variance plane of its own.
         """
         assert self._stream is not None, "use as a context manager"
         stream = self._stream
@@ -147,6 +158,8 @@ class ExposureWriter:
         image(exposure.mask, "MASK", planes)
         if exposure.variance is not None:
             image(exposure.variance, "VARIANCE")
+        elif derived_variance is not None:
+            image(derived_variance, "VARIANCE", _own_cards({DERIVED[0]: DERIVED[1:]}))
         if exposure.weight is not None:
             image(exposure.weight, "WEIGHT")
         if exposure.background is not None:
@@ -192,11 +205,14 @@ def _plain(value: Any) -> Any:
 
 def mask_cards() -> Header:
     """Return the MP_ cards: the bit number of each mask plane."""
+    return _own_cards({f"MP_{p.name}": (p.value.bit_length() - 1, _MASK_HELP[p]) for p in Mask})
+
+
+def _own_cards(cards: Cards) -> Header:
     from astropy.io import fits
 
-    bits = {f"MP_{p.name}": (p.value.bit_length() - 1, _MASK_HELP[p]) for p in Mask}
     with quiet():
-        return set_cards(fits.Header(), bits)
+        return set_cards(fits.Header(), cards)
 
 
 def current_header(exposure: Exposure) -> Header:
@@ -292,10 +308,11 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
     except ImageError as error:
         run.warn(f"{file.path}[{unit.index}]: {error}: no sky coordinates")
         wcs = None
+    derived = "VARIANCE" in units and units["VARIANCE"].header.get(DERIVED[0]) == DERIVED[1]
     return Exposure(
         image=image,
         mask=mask,
-        variance=_read_plane(file, units, "VARIANCE", image.shape),
+        variance=None if derived else _read_plane(file, units, "VARIANCE", image.shape),
         weight=_read_plane(file, units, "WEIGHT", image.shape),
         detector=detector,
         psf=psf,
@@ -411,4 +428,8 @@ def _photocal(stored: Mapping[str, Any]) -> PhotoCal:
         zero_point_error=number("zero_point_error"),
         source=PhotSource(stored.get("source", "NONE")),
         polynomial=tuple(float(c) for c in stored.get("polynomial", ())),
+        band=str(stored.get("band", "")),
+        catalog=str(stored.get("catalog", "")),
+        system=str(stored.get("system", "")),
+        scatter=number("scatter"),
     )

@@ -70,6 +70,12 @@ class Photometry:
     matches: Catalog
     used: Bools
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The metrics, with the reference's name and band and the numbers of the checks."""
+        origin = {"catalog": self.photocal.catalog, "band": self.photocal.band}
+        return self.metrics | origin | {"reason": self.reason, "checks": self.report}
+
 
 @dataclass
 class _Account:
