@@ -129,7 +129,7 @@ def prepare_plane(
         else:
             variance = weight.copy()
         bad |= _without_weight(exposure, subtracted, variance, config.weights, index)
-        n_bad = np.count_nonzero(bad)
+        n_bad = int(np.count_nonzero(bad))
         relative = True
     elif kind == "BACKGROUND":
         variance = mesh_variance(background, run)
