@@ -264,3 +264,63 @@ def test_nan_row_and_block_change_no_other_source(skyextract, tmp_path):
     # With a measured background the sky around the holes is another estimate of the same sky.
     for change in compare("-DETECT_THRESH", "2"):
         assert np.median(change) < 1e-3
+
+
+def test_photometry_that_is_asked_for_and_impossible(skyextract, tmp_path):
+    from astropy.table import Table
+
+    table = Table.read(REFCAT)
+    table["K_mag"] = table["r"]
+    table["K_err"] = table["r_err"]
+    table.remove_columns(["g", "g_err", "r", "r_err"])
+    table.write(tmp_path / "infrared.fits")
+    done = skyextract(FIELD, "-PHOTREFCAT_NAME", "infrared.fits")
+    assert done.status == 3
+    assert "photometry failed" in done.stderr
+    assert "K_mag" in done.stderr
+    rows = fits.getdata(tmp_path / "field.cat", "LDAC_OBJECTS")
+    assert np.all(np.isnan(rows["MAG_AUTO"]))
+    assert np.mean(np.isfinite(rows["FLUX_AUTO"])) == 1.0
+    header = fits.getheader(tmp_path / "field.cat")
+    assert (header["SKYPHOT"], header["PHOTSRC"], header["MAGZP"]) == ("FAILED", "NONE", None)
+
+    configured = skyextract(
+        FIELD, "-PHOTREFCAT_NAME", "infrared.fits", "-MAG_ZEROPOINT", "30.2",
+        "-CATALOG_TYPE", "ASCII_HEAD", "-CATALOG_NAME", "STDOUT", "-q",
+    )  # fmt: skip
+    assert configured.status == 3
+    assert configured.summary("field.json")[0]["steps"]["photometry"]["source"] == "CONFIG"
+    assert " 99.0000 " not in configured.stdout.splitlines()[-1]
+
+
+def test_astrometry_alone_takes_the_zero_point_along_where_it_can(skyextract, tmp_path):
+    from astropy.table import Table
+
+    positions = Table.read(REFCAT)["RA", "DEC"]
+    positions.write(tmp_path / "positions.fits")
+    done = skyextract(FIELD, "-ASTREFCAT_NAME", "positions.fits")
+    assert done.status == 0, done.stderr
+    assert "no photometry" in done.stderr
+    steps = done.summary("field.json")[0]["steps"]
+    assert steps["astrometry"]["status"] == "complete"
+    assert steps["photometry"]["status"] == "skipped"
+    assert skyextract(FIELD, "-ASTREFCAT_NAME", REFCAT).status == 0
+    steps = json.loads((tmp_path / "field.json").read_text())[0]["steps"]
+    assert steps["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
+    assert fits.getheader(tmp_path / "field.cat")["PHOTBAND"] == "r"
+
+
+def test_separate_catalogues_for_astrometry_and_photometry(skyextract, tmp_path):
+    from astropy.table import Table
+
+    table = Table.read(REFCAT)
+    table["RA", "DEC"].write(tmp_path / "positions.fits")
+    table.rename_columns(["RA", "DEC"], ["ra", "dec"])
+    table.write(tmp_path / "magnitudes.csv")
+    done = skyextract(
+        FIELD, "-ASTREFCAT_NAME", "positions.fits", "-PHOTREFCAT_NAME", "magnitudes.csv"
+    )
+    assert done.status == 0, done.stderr
+    steps = done.summary("field.json")[0]["steps"]
+    assert steps["astrometry"]["n_matched"] > 100
+    assert steps["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
