@@ -193,6 +193,7 @@ def test_one_pass_that_does_not_converge_says_so(starfield):
     assert result.metrics["fwhm_pix"] == pytest.approx(true_shape(field, 2.5)[0], rel=0.01)
 
 
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
 @pytest.mark.parametrize("band", ["g", "r", "i"])
 def test_real_frames_give_stars_and_a_psf_that_fits(shared_data, band):
     fits = pytest.importorskip("astropy.io.fits")
