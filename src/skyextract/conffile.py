@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from skyextract.errors import ConfigError
@@ -49,6 +50,7 @@ class Declaration:
         return self.default
 
 
+@cache
 def declarations() -> dict[str, Declaration]:
     """Return all keywords by name, in the order of their declaration."""
     found = {}

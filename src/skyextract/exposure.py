@@ -115,3 +115,11 @@ class Exposure:
     def shape(self) -> tuple[int, int]:
         """Shape [y, x] in pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An exposure as it was read, with the numbers of isr if that has just corrected it."""
+
+    exposure: Exposure
+    isr_metrics: dict[str, Any] | None = None

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 from skyextract.columns import Requested, check_sizes, default_columns, needs_psf, parse_parameters
 from skyextract.config import Settings
 from skyextract.errors import ConfigError, ImageError
-from skyextract.exposure import Exposure
+from skyextract.exposure import Exposure, ReadImage
+from skyextract.io.images import read_exposures
 from skyextract.io.psfex import psf_for_extension, read_psfs
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.io.weights import read_flag_maps, read_weights, with_weight
 from skyextract.psf import Psf
-from skyextract.rawinputs import Image, read_images
 from skyextract.run import Run
 from skyextract.stages.filters import builtin_filter
-from skyextract.stages.isr import Signature
-from skyextract.steps import psf_is_given
+from skyextract.steps import isr_is_asked, psf_is_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from skyextract.batch import Job
+    from skyextract.io.names import ImageSpec
+    from skyextract.rawinputs import Image
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,17 @@ class Frame:
     isr_metrics: dict[str, Any] | None = None
 
 
+def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> Iterator[Image]:
+    """Read the images of a file, corrected by isr where that is wanted, else as they are."""
+    if isr_is_asked(settings):
+        from skyextract.rawinputs import read_corrected
+
+        yield from read_corrected(spec, settings, folder, run)
+        return
+    for exposure in read_exposures(spec, settings.config, run):
+        yield exposure if isinstance(exposure, tuple) else ReadImage(exposure)
+
+
 def read_frames(
     job: Job, settings: Settings, inputs: Inputs, run: Run
 ) -> Iterator[Frame | tuple[int, ImageError]]:
@@ -182,16 +194,17 @@ def read_frames(
     config = settings.config
     detections = read_images(job.detection, settings, job.folder, run) if job.detection else None
     for number, image in enumerate(read_images(job.measurement, settings, job.folder, run)):
-        detection = _pixels(next(detections, None)) if detections else None
+        other = next(detections, None) if detections else None
         if isinstance(image, tuple):
             yield image
             continue
-        exposure = image.exposure if isinstance(image, Signature) else image
+        exposure = image.exposure
         try:
-            if isinstance(detection, tuple):
-                raise detection[1]
-            if job.detection and detection is None:
+            if isinstance(other, tuple):
+                raise other[1]
+            if job.detection and other is None:
                 raise ImageError(f"{job.detection}: no extension for {job.measurement}")
+            detection = other.exposure if other else None
             if detection is not None and detection.shape != exposure.shape:
                 raise ImageError(
                     f"{job.detection} is {_size(detection)}, {job.measurement} is "
@@ -210,14 +223,9 @@ def read_frames(
             if inputs.psfs:
                 psf = psf_for_extension(inputs.psfs, number, config.characterize.psf_name)
                 exposure = replace(exposure, psf=psf)
-            metrics = image.metrics if isinstance(image, Signature) else None
-            yield Frame(exposure, detection, flags, number + 1, metrics)
+            yield Frame(exposure, detection, flags, number + 1, image.isr_metrics)
         except ImageError as error:
             yield exposure.extension, error
-
-
-def _pixels(image: Image | None) -> Exposure | tuple[int, ImageError] | None:
-    return image.exposure if isinstance(image, Signature) else image
 
 
 def _size(exposure: Exposure) -> str:

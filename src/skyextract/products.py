@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from skyextract import __version__
 from skyextract.batch import Job
-from skyextract.calibrations import calibration_files
 from skyextract.catalog import Array, Catalog
 from skyextract.config import Settings
 from skyextract.errors import ExitStatus
@@ -171,7 +170,7 @@ class Products:
     def _files_read(self) -> list[Path]:
         """Return the files that this run has read."""
         config = self.settings.config
-        names = [
+        names: list[str | Path] = [
             *self._inputs,
             *config.weights.weight_image,
             *config.weights.flag_image,
@@ -182,9 +181,17 @@ class Products:
             config.measurement.starnnw_name,
             config.characterize.psf_name,
             config.assoc.assoc_name,
-            *(calibration_files(self.settings) if isr_is_asked(self.settings) else ()),
+            *self._calibration_files(),
         ]
-        return [path for path in dict.fromkeys(map(Path, filter(None, names))) if path.is_file()]
+        paths = dict.fromkeys(Path(name) for name in names if name)
+        return [path for path in paths if path.is_file()]
+
+    def _calibration_files(self) -> list[str]:
+        if not isr_is_asked(self.settings):
+            return []
+        from skyextract.calibrations import calibration_files
+
+        return calibration_files(self.settings)
 
     def finish(self, strict: bool) -> ExitStatus:
         """Move the products into place, write the small ones, and return the exit status."""

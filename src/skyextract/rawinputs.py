@@ -1,4 +1,4 @@
-"""Images as the pipeline takes them: corrected by isr where that is wanted, else as they are."""
+"""Raw frames as the pipeline takes them: corrected by isr, with the calibration frames it needs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from skyextract.amplifiers import RawFrame, whole
 from skyextract.calibrations import load_calibrations
 from skyextract.config import Settings
 from skyextract.errors import ImageError
-from skyextract.exposure import Exposure
+from skyextract.exposure import ReadImage
 from skyextract.io.images import read_exposures
 from skyextract.io.names import ImageSpec
 from skyextract.io.rawframes import AlreadyCorrectedError, read_raw_frames
 from skyextract.masters import Calibrations
 from skyextract.run import Run
-from skyextract.stages.isr import Signature, remove_signature
-from skyextract.steps import Step, explicit_steps, isr_is_asked
+from skyextract.stages.isr import remove_signature
+from skyextract.steps import Step, explicit_steps
 
-Image = Exposure | Signature | tuple[int, ImageError]
+Image = ReadImage | tuple[int, ImageError]
 
 
-def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> Iterator[Image]:
-    """Read the images of a file, one at a time, and correct them if isr is to run.
+def read_corrected(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> Iterator[Image]:
+    """Read the raw frames of a file, one at a time, and correct them.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> 
 
     Yields
     ------
-    Exposure, or Signature of a corrected one, or (number of the header unit, ImageError).
+    ReadImage, or (number of the header unit, ImageError) for one that cannot be used.
 
     Raises
     ------
@@ -40,9 +40,6 @@ def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> 
     ConfigError
         A calibration file does not exist or cannot be understood.
     """
-    if not isr_is_asked(settings):
-        yield from read_exposures(spec, settings.config, run)
-        return
     frames = read_raw_frames(spec, settings.config, run, corrected_too=_is_forced(settings))
     try:
         for frame in frames:
@@ -50,7 +47,8 @@ def read_images(spec: ImageSpec, settings: Settings, folder: Path, run: Run) -> 
     except AlreadyCorrectedError:
         if Step.ISR in explicit_steps(settings.config.pipeline.steps):
             raise
-        yield from read_exposures(spec, settings.config, run)
+        for exposure in read_exposures(spec, settings.config, run):
+            yield exposure if isinstance(exposure, tuple) else ReadImage(exposure)
 
 
 def _is_forced(settings: Settings) -> bool:
@@ -64,7 +62,8 @@ def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Ima
         with run.timed("isr"):
             calibrations = load_calibrations(frame, settings, folder, run)
             _check_purpose(frame, calibrations)
-            return remove_signature(frame, calibrations, settings.config, run)
+            signature = remove_signature(frame, calibrations, settings.config, run)
+            return ReadImage(signature.exposure, signature.metrics)
     except ImageError as error:
         named = frame.path in str(error)
         return frame.extension, error if named else ImageError(f"{frame.name}: {error}")
