@@ -146,7 +146,7 @@ def resolve(
         value = convert(setting, item)
         if item.keyword.support == "later" and value not in (item.default, item.base(True)):
             raise ConfigError(f"{setting.origin}: {setting.name} is not supported")
-        unchanged = value == item.base(sextractor) and setting not in command_settings
+        unchanged = value == item.base(sextractor) and setting in (file_settings or ())
         if unchanged and any(setting.name == camera.name for camera in preset):
             # A configuration file that lists all defaults does not undo the camera's.
             continue
