@@ -21,7 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-COLUMNS = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ALPHA_J2000 DELTA_J2000 FLUX_ISO
+from skyextract.columns import COLUMNS
+
+USUAL = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ALPHA_J2000 DELTA_J2000 FLUX_ISO
 FLUXERR_ISO FLUX_AUTO FLUXERR_AUTO MAG_AUTO MAGERR_AUTO FLUX_APER FLUXERR_APER KRON_RADIUS
 FLUX_RADIUS A_IMAGE B_IMAGE THETA_IMAGE ERRA_IMAGE FWHM_IMAGE BACKGROUND FLUX_MAX FLAGS""".split()
 FILTER = "CONV NORM\n1 2 1\n2 4 2\n1 2 1\n"
@@ -34,6 +36,16 @@ class Cost:
     wall: float
     cpu: float
     memory: float
+
+
+def all_columns() -> list[str]:
+    """Return every column that needs no association list, flag map, PSF or network."""
+    other = ("ASSOC", "IMAFLAGS", "PSF", "SPREAD", "APERCOR", "FOCAL", "VIGNET", "CLASS_STAR")
+    return [
+        name
+        for name, column in COLUMNS.items()
+        if not column.own and not any(part in name for part in other)
+    ]
 
 
 def run(command: Sequence[str], cwd: Path) -> Cost:
@@ -87,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
-        (folder / "run.param").write_text("\n".join(COLUMNS) + "\n")
+        (folder / "run.param").write_text("\n".join(USUAL) + "\n")
         (folder / "default.conv").write_text(FILTER)
         (folder / "run.sex").write_text(
             "PARAMETERS_NAME run.param\nCATALOG_TYPE FITS_LDAC\nFILTER_NAME default.conv\n"
@@ -109,6 +121,14 @@ def main() -> None:
                 folder,
                 options.repeat,
             )
+        (folder / "all.param").write_text("\n".join(all_columns()) + "\n")
+        compare(
+            f"{size}^2, {len(all_columns())} columns",
+            [ours, *arguments, "ours.cat", "-PARAMETERS_NAME", "all.param"],
+            [peer, *arguments, "peer.cat", "-PARAMETERS_NAME", "all.param"],
+            folder,
+            options.repeat,
+        )
         compare("--help", [ours, "--help"], [peer, "--version"], folder, options.repeat)
 
 
