@@ -11,7 +11,9 @@ of a file, and weights, flags and PSF belong to that (`rawinputs`).
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 import numpy as np
 
@@ -24,7 +26,6 @@ from skyextract.errors import ConfigError, ExitStatus, ImageError, SkyextractErr
 from skyextract.exposure import Exposure, FlagsSky
 from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
 from skyextract.io.images import pixel_scale
-from skyextract.keywords import Detector as DetectorConfig
 from skyextract.photocal import PhotoCal
 from skyextract.products import Products
 from skyextract.psf import Psf, PsfSource, default_psf_warning
@@ -80,8 +81,9 @@ def process_exposure(
     exposure = frame.exposure
     has_psf = Step.CHARACTERIZE in plan or _has_psf(exposure)
     request = make_request(settings, plan, inputs, has_psf=has_psf)
-    if request.needs_sky:
-        exposure = with_usable_wcs(exposure, run)
+    if request.needs_sky and exposure.wcs is not None:
+        # It takes a third of a second, which passes while the kernels run.
+        threading.Thread(target=import_module, args=("astropy.wcs",)).start()
 
     if frame.isr_metrics is not None:
         report.record(Step.ISR, Status.COMPLETE, frame.isr_metrics)
@@ -94,9 +96,12 @@ def process_exposure(
         exposure = characterized.exposure
         report.record(Step.CHARACTERIZE, Status(characterized.status), characterized.metrics)
     elif _is_done(exposure, Step.CHARACTERIZE) and _has_psf(exposure):
-        report.record(Step.CHARACTERIZE, Status.COMPLETE, known_psf(exposure, config.detector))
+        report.record(Step.CHARACTERIZE, Status.COMPLETE, known_psf(exposure))
     elif Step.MEASURE in plan and inputs.needs_psf(settings) and not _has_psf(exposure):
         exposure = install_default_psf(exposure, settings, run)
+    if request.needs_sky:
+        exposure = with_usable_wcs(exposure, run)
+        report.update_seeing(pixel_scale(exposure, config.detector))
     report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
     report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
 
@@ -174,13 +179,12 @@ def install_default_psf(exposure: Exposure, settings: Settings, run: Run) -> Exp
     return replace(exposure, psf=Psf.gaussian(fwhm, PsfSource.DEFAULT))
 
 
-def known_psf(exposure: Exposure, detector: DetectorConfig) -> dict[str, float | int | None]:
+def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
     """Return the numbers of a PSF that an earlier run measured."""
     psf, background = exposure.psf, exposure.background
     assert psf is not None
     return {
         "fwhm_pix": psf.fwhm,
-        "fwhm_arcsec": psf.fwhm * pixel_scale(exposure, detector),
         "ellipticity": psf.ellipticity,
         "n_psf_stars": psf.n_stars,
         "background": background.mean if background else None,

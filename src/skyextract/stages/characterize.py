@@ -64,7 +64,7 @@ class Characterized:
     status : str
         COMPLETE or FALLBACK, the value of the SKYCHAR card.
     metrics : dict
-        psf_source, fwhm_pix, fwhm_arcsec, ellipticity, n_psf_stars, n_cosmic_rays,
+        psf_source, fwhm_pix, ellipticity, n_psf_stars, n_cosmic_rays,
         background, background_rms, iterations, converged; None for an unknown number.
     """
 
@@ -155,7 +155,6 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         metrics={
             "psf_source": psf.source.value,
             "fwhm_pix": psf.fwhm if complete else None,
-            "fwhm_arcsec": _arcsec(psf.fwhm, exposure, config) if complete else None,
             "ellipticity": psf.ellipticity if complete else None,
             "n_psf_stars": psf.n_stars if complete else 0,
             "n_cosmic_rays": repairs.n_cosmic_rays,
@@ -301,13 +300,3 @@ def _honest_variance(exposure: Exposure, repairs: Repairs) -> F4 | None:
     variance = exposure.variance.copy()
     variance.ravel()[repairs.pixel] = np.inf
     return variance
-
-
-def _arcsec(fwhm: float, exposure: Exposure, config: Config) -> float | None:
-    """FWHM in arcsec by PIXEL_SCALE or the WCS; None if neither says."""
-    if config.detector.pixel_scale > 0:
-        return fwhm * config.detector.pixel_scale
-    if exposure.wcs is None:
-        return None
-    ny, nx = exposure.shape
-    return fwhm * exposure.wcs.pixel_scale((nx - 1) / 2, (ny - 1) / 2)
