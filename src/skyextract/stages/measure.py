@@ -176,7 +176,8 @@ def measure(
             search = prepare_plane(detection, config, run, sources=claimed)
         found = detect(
             search.subtracted,
-            extraction,
+            # What the background is estimated without are pixels, whosever they are.
+            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
             run,
             sigma=search.background.sigma,
             taps=taps,
