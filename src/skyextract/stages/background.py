@@ -24,6 +24,14 @@ _NO_SOURCES = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 
 
+CLIPPED_SIGMA = np.float32(0.9849)
+"""Standard deviation of a normal distribution that is clipped at 3 of these.
+
+Without a mask the faint sources among the pixels make up for it, as in SExtractor; where
+the sources are left out nothing does.
+"""
+
+
 def estimate_background(
     image: F4,
     mask: NDArray[np.uint16] | None,
@@ -59,6 +67,7 @@ def estimate_background(
 
     Notes
     -----
+    With `sources` left out the noise is corrected for the clipping, `CLIPPED_SIGMA`.
     A mesh with less than half of its pixels good takes the value of its nearest neighbours.
     Where no mesh is good, or all pixels are equal, the noise is set to 1 and a warning given.
     """
@@ -126,6 +135,8 @@ def estimate_weighted_background(
 
     run.map(rows, run.bands(shape[0], least=1))
     n_good = kernels.fill_bad_meshes(level, rms)
+    if sources is not None and n_good:
+        rms /= CLIPPED_SIGMA
     if n_good == 0:
         run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
     level, rms = _filtered(level, rms, config)
