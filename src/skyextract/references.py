@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,12 +9,9 @@ from skyextract.config import Settings
 from skyextract.exposure import Exposure
 from skyextract.io.reference import read_reference
 from skyextract.refcatalog import RefCatalog
-from skyextract.stages.pointing import read_start
+from skyextract.stages.pointing import search_region
 
 Region = tuple[float, float, float]
-
-MARGIN = 1.2
-"""The region that is read is larger than the frame and its position error by this factor."""
 
 
 def check_references(settings: Settings) -> None:
@@ -80,11 +76,7 @@ def _region(exposure: Exposure, settings: Settings, names: tuple[str, ...]) -> R
     config = settings.config
     scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
     header = exposure.header if exposure.header is not None else {}
-    start = read_start(header, exposure.shape, exposure.wcs, config.astrometry, scale)
-    if start is None:
-        return None
-    half = 0.5 * math.hypot(*exposure.shape) * start.hard_scales[1] / 3600.0
-    return start.ra, start.dec, MARGIN * (half + math.sqrt(2.0) * start.position)
+    return search_region(header, exposure.shape, exposure.wcs, config.astrometry, scale)
 
 
 @lru_cache(maxsize=4)

@@ -58,10 +58,6 @@ class Report:
         self.statuses[step] = status
         self.metrics[step] = dict(metrics)
 
-    def recall(self, step: Step, metrics: Mapping[str, Any]) -> None:
-        """Note a step that an earlier run completed."""
-        self.record(step, Status.COMPLETE, metrics)
-
     def update_seeing(self, pixel_scale: float) -> None:
         """Convert the FWHM with the pixel scale (arcsec) of the final WCS."""
         character = self.metrics[Step.CHARACTERIZE]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.errors import ImageError
-from skyextract.frames import SkyFrame, j2000_to_b1950, tangent_axes, to_j2000, unit_vectors
+from skyextract.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
 from skyextract.header import set_cards
 from skyextract.quiet import quiet
 
@@ -133,10 +133,6 @@ class SkyWcs:
     def to_j2000(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return right ascension and declination, equinox J2000 (deg), of 0-based pixels."""
         return to_j2000(self.frame, *self.to_sky(x, y))
-
-    def to_b1950(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Return FK4 B1950 right ascension and declination (deg) of 0-based pixels."""
-        return j2000_to_b1950(*self.to_j2000(x, y))
 
     def jacobian(self, x: Floats, y: Floats) -> Floats:
         """Return the local derivative of the sky by the pixels.
