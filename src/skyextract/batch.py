@@ -142,13 +142,30 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
         suffix = ".char" if "CHARACTERIZE" in settings.config.pipeline.steps else ".isr"
         products.setdefault("EXPOSURE_NAME", place(f"{{stem}}{suffix}.fits"))
         products.pop("CATALOG_NAME", None)
-    kinds = [kind for kind in output.checkimage_type if kind != "NONE"]
-    if len(kinds) > len(output.checkimage_name):
-        raise settings.error("CHECKIMAGE_NAME", f"{len(kinds)} names are needed")
-    check_images = tuple(
-        (kind, place(pattern)) for kind, pattern in zip(kinds, output.checkimage_name, strict=False)
-    )
+    check_images = tuple((kind, place(name)) for kind, name in check_image_names(settings))
     return Job(measurement, detection, products, check_images, output_dir)
+
+
+def check_image_names(settings: Settings) -> list[tuple[str, str]]:
+    """Return type and name of each check image wanted: pair by pair, as in SExtractor.
+
+    Raises
+    ------
+    ConfigError
+        Fewer names than types, or one type twice.
+    """
+    types = settings.config.output.checkimage_type
+    names = settings.config.output.checkimage_name
+    if all(kind == "NONE" for kind in types):
+        return []
+    if len(names) < len(types):
+        message = f"CHECKIMAGE_TYPE has {len(types)}: {len(types)} names are needed"
+        raise settings.error("CHECKIMAGE_NAME", message)
+    wanted = [pair for pair in zip(types, names, strict=False) if pair[0] != "NONE"]
+    for kind, _ in wanted:
+        if types.count(kind) > 1:
+            raise settings.error("CHECKIMAGE_TYPE", f"{kind} is asked for twice")
+    return wanted
 
 
 def check_names(jobs: Sequence[Job]) -> None:

@@ -9,12 +9,7 @@ from astropy.io import fits
 from skyextract.catalog import Catalog
 from skyextract.errors import ConfigError
 from skyextract.exposure import Exposure
-from skyextract.io.checkimages import (
-    CheckImageWriter,
-    aperture_plane,
-    check_image_names,
-    object_planes,
-)
+from skyextract.io.checkimages import CheckImageWriter, aperture_plane, object_planes
 
 CARDS = {
     "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 10.0, "CRPIX2": 10.0, "CRVAL1": 1.0,
@@ -28,22 +23,6 @@ def exposure(extension=0, name=""):
         image, np.zeros((4, 5), np.uint16), header=fits.Header(CARDS), extension=extension,
         extension_name=name,
     )  # fmt: skip
-
-
-def test_names(tmp_path):
-    names = check_image_names(
-        ("BACKGROUND", "NONE", "-OBJECTS"), ("{stem}.bg.fits", "x", "o.fits"), "in.fits.gz",
-        tmp_path,
-    )  # fmt: skip
-    assert names == {"BACKGROUND": tmp_path / "in.bg.fits", "-OBJECTS": tmp_path / "o.fits"}
-    assert check_image_names(("NONE",), (), "in.fits") == {}
-    for types, files, text in (
-        (("BACKGROUND", "OBJECTS"), ("check.fits",), "1 names for 2"),
-        (("OBJECTS", "OBJECTS"), ("a", "b"), "twice"),
-        (("OBJECTS", "BACKGROUND"), ("a", "a"), "two check images"),
-    ):
-        with pytest.raises(ConfigError, match=text):
-            check_image_names(types, files, "in.fits")
 
 
 def test_single_image(tmp_path):

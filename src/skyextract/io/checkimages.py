@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.catalog import Catalog
-from skyextract.errors import ConfigError
 from skyextract.exposure import Exposure
 from skyextract.header import Cards, extend_missing, remove, set_cards
 from skyextract.io.atomic import atomic_output
 from skyextract.io.exposures import current_header, mask_cards
 from skyextract.io.fitswriter import append_unit, image_unit, primary_unit, write_units
-from skyextract.io.names import expand_name
 from skyextract.quiet import quiet
 from skyextract.wcs import is_wcs_keyword
 
@@ -33,45 +31,6 @@ _CROWDED = 1  # FLAGS: neighbours bias the AUTO photometry
 _OVERLAY = 30.0  # brightness of drawn apertures in sigma of the sky, SExtractor's
 
 
-def check_image_names(
-    types: Sequence[str],
-    names: Sequence[str],
-    image: str | Path,
-    output_dir: str | Path | None = None,
-) -> dict[str, Path]:
-    """Return the file of each check image wanted.
-
-    Parameters
-    ----------
-    types, names : sequences of str
-        CHECKIMAGE_TYPE and CHECKIMAGE_NAME, pair by pair; NONE is skipped with its name.
-    image : str or Path
-        Input image, for ``{stem}``.
-
-    Raises
-    ------
-    ConfigError
-        Fewer names than types, one type twice, or one file for two types.
-    """
-    wanted: dict[str, Path] = {}
-    if all(kind == "NONE" for kind in types):
-        return wanted
-    if len(names) < len(types):
-        raise ConfigError(
-            f"CHECKIMAGE_NAME has {len(names)} names for {len(types)} of CHECKIMAGE_TYPE"
-        )
-    for kind, name in zip(types, names, strict=False):
-        if kind == "NONE":
-            continue
-        path = expand_name(name, image, output_dir)
-        if kind in wanted:
-            raise ConfigError(f"CHECKIMAGE_TYPE {kind} is asked for twice")
-        if path in wanted.values():
-            raise ConfigError(f"CHECKIMAGE_NAME {name} is used for two check images")
-        wanted[kind] = path
-    return wanted
-
-
 class CheckImageWriter:
     """Writes check images, image by image; a context manager.
 
@@ -80,7 +39,7 @@ class CheckImageWriter:
     Parameters
     ----------
     files : mapping of type to path
-        From `check_image_names`.
+        The check images wanted.
     extensions : bool
         The input has several images: each becomes an extension.  Else the check image is in
         the primary header unit.
