@@ -1,15 +1,12 @@
 """Reference catalogues in all formats, units and spellings."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from skyextract.errors import ConfigError, ReferenceCatalogError
-from skyextract.io.reference import read_astrometric_reference, read_reference
-from skyextract.keywords import Astrometry
+from skyextract.errors import ReferenceCatalogError
+from skyextract.io.reference import read_reference
 
 N = 5
 RA = np.array([359.99, 0.01, 10.0, 83.5, 200.25])
@@ -144,16 +141,14 @@ def test_named_columns_win(tmp_path):
     table = gaia(RA * 0.0)
     table["alpha_true"], table["delta_true"], table["W1"] = RA, DEC, MAG
     table.write(path)
-    config = Astrometry(
-        astrefcat_name=(path,), astrefcent_keys=("alpha_true", "DELTA_TRUE"), astrefmag_key="w1"
-    )
-    catalog = read_astrometric_reference(config)
+    named = {"centre_keys": ("alpha_true", "DELTA_TRUE"), "mag_key": "w1"}
+    catalog = read_reference([path], **named)
     check(catalog)
     assert catalog.mag_key == "W1"
-    for wrong in ({"astrefcent_keys": ("a", "b")}, {"astrefmag_key": "K"},
-                  {"astreferr_keys": ("ea", "eb")}, {"astrefprop_keys": ("pa", "pb")}):  # fmt: skip
+    for wrong in ({"centre_keys": ("a", "b")}, {"mag_key": "K"},
+                  {"error_keys": ("ea", "eb")}, {"motion_keys": ("pa", "pb")}):  # fmt: skip
         with pytest.raises(ReferenceCatalogError):
-            read_astrometric_reference(dataclasses.replace(config, **wrong))
+            read_reference([path], **{**named, **wrong})
 
 
 def test_several_files_are_joined(tmp_path):
@@ -190,13 +185,9 @@ def test_unreadable_files_are_clear_errors(tmp_path, content):
         read_reference([str(path)])
 
 
-def test_missing_file_server_and_name(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(ReferenceCatalogError, match="No such file"):
         read_reference([str(tmp_path / "none.fits")])
-    with pytest.raises(ConfigError, match="ASTREFCAT_NAME"):
-        read_astrometric_reference(Astrometry(astref_catalog="GAIA-EDR3"))
-    with pytest.raises(ConfigError, match="ASTREFCAT_NAME"):
-        read_astrometric_reference(Astrometry())
 
 
 def test_only_the_chunks_needed_are_read(tmp_path, shared_data):

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.angles import parse_angle
-from skyextract.errors import ConfigError, ReferenceCatalogError
+from skyextract.errors import ReferenceCatalogError
 from skyextract.healpix import disc_pixels
 from skyextract.io.reftables import Table, numbers, read_tables
-from skyextract.keywords import Astrometry as AstrometryConfig
 from skyextract.refcatalog import RefCatalog
 
 Floats = NDArray[np.float64]
@@ -102,33 +101,6 @@ def read_reference(
     if region is not None:
         catalog = catalog.take(_near(catalog, region))
     return catalog
-
-
-def read_astrometric_reference(
-    config: AstrometryConfig, region: tuple[float, float, float] | None = None
-) -> RefCatalog:
-    """Read the catalogue that ASTREFCAT_NAME and the ASTREF_* keywords describe.
-
-    Raises
-    ------
-    ConfigError
-        ASTREF_CATALOG names a server, or ASTREFCAT_NAME is not set.
-    ReferenceCatalogError
-        See `read_reference`.
-    """
-    kind = config.astref_catalog.upper()
-    if kind not in {"FILE", "NONE"}:
-        raise ConfigError(
-            f"ASTREF_CATALOG {config.astref_catalog}: no server is asked here; download the field "
-            "once and give ASTREF_CATALOG FILE and ASTREFCAT_NAME file.fits"
-        )
-    if not config.astrefcat_name:
-        raise ConfigError("ASTREFCAT_NAME is not set: give a reference catalogue")
-    return read_reference(
-        config.astrefcat_name, centre_keys=config.astrefcent_keys,
-        error_keys=config.astreferr_keys, motion_keys=config.astrefprop_keys,
-        mag_key=config.astrefmag_key, region=region,
-    )  # fmt: skip
 
 
 def _files(path: str, region: tuple[float, float, float] | None) -> Iterable[str]:
