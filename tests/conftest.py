@@ -8,7 +8,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
+
+from skyextract.catalog import Catalog
+from skyextract.io.catalogs import Extension
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -52,3 +57,24 @@ def sextractor_catalogs(
         return catalog
 
     return run
+
+
+@pytest.fixture(scope="session")
+def read_catalog() -> Callable[[Path], list[Extension]]:
+    """Return a function that reads FITS catalogues, LDAC or not, by astropy alone."""
+
+    def read(path: Path) -> list[Extension]:
+        found = []
+        header = fits.Header()
+        with fits.open(path) as hdus:
+            for hdu in hdus[1:]:
+                if hdu.name == "LDAC_IMHEAD":
+                    lines = np.ravel(hdu.data.field(0))
+                    header = fits.Header.fromstring("".join(line.ljust(80) for line in lines))
+                    continue
+                columns = {name: np.array(hdu.data[name]) for name in hdu.columns.names}
+                native = {k: v.astype(v.dtype.newbyteorder("=")) for k, v in columns.items()}
+                found.append(Extension(Catalog(native), header, hdu.header))
+        return found
+
+    return read

@@ -13,7 +13,7 @@ from skyextract.catalog import Catalog
 from skyextract.columns import COLUMNS, Requested, base_columns
 from skyextract.columntable import DERIVE
 from skyextract.derive import derive, ellipse_axes
-from skyextract.io.catalogs import Extension, read_catalog
+from skyextract.io.catalogs import Extension
 from skyextract.photocal import PhotoCal
 from skyextract.wcs import SkyWcs
 
@@ -32,10 +32,12 @@ def requested(names: list[str]) -> list[Requested]:
 
 
 @pytest.fixture(scope="module")
-def sextractor(sextractor_catalogs: Callable[..., Path]) -> Extension:
+def sextractor(
+    sextractor_catalogs: Callable[..., Path], read_catalog: Callable[[Path], list[Extension]]
+) -> Extension:
     names = [*DERIVED, *base_columns(requested(DERIVED)), "THRESHOLD", "MU_THRESHOLD"]
     sized = [f"{name}({SIZES[name]})" if name in SIZES else name for name in dict.fromkeys(names)]
-    (extension,) = read_catalog(str(sextractor_catalogs("FITS_LDAC", sized)))
+    (extension,) = read_catalog(sextractor_catalogs("FITS_LDAC", sized))
     assert extension.catalog.n_rows > 300
     # X_IMAGE is stored in single precision, its twin is not
     double = {f"{axis}_IMAGE": extension.catalog[f"{axis}_IMAGE_DBL"] for axis in "XY"}
@@ -214,13 +216,13 @@ def test_ellipses_that_are_no_ellipses() -> None:
 
 
 def test_pixel_scale_is_the_size_of_a_pixel_as_in_sextractor(
-    sextractor_catalogs: Callable[..., Path],
+    sextractor_catalogs: Callable[..., Path], read_catalog: Callable[[Path], list[Extension]]
 ) -> None:
     names = ["FWHM_WORLD", "ISOAREA_WORLD", "ISOAREAF_WORLD", "MU_MAX", "A_WORLD"]
     base_names = base_columns(requested(names))
     options = ("-DETECT_THRESH", "20", "-PIXEL_SCALE", "2.5")
     path = sextractor_catalogs("FITS_LDAC", [*names, *base_names], *options)
-    (theirs,) = read_catalog(str(path))
+    (theirs,) = read_catalog(path)
     base = theirs.catalog.select(sorted(base_names))
     wcs = SkyWcs.from_header(theirs.header)
     for known in (wcs, None):

@@ -1,8 +1,7 @@
-"""Writing source catalogues in all their formats, and reading them back."""
+"""Writing source catalogues in all their formats."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -12,19 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from skyextract.catalog import Array, Catalog
-from skyextract.columns import COLUMNS
-from skyextract.errors import ConfigError, ImageError
+from skyextract.errors import ConfigError
 from skyextract.header import Cards, set_cards
 from skyextract.io.atomic import atomic_output
-from skyextract.io.fitsfile import FitsFile
-from skyextract.io.fitstable import (
-    catalog_unit,
-    column_of,
-    ldac_header_unit,
-    read_ldac_header,
-    read_table,
-    stored,
-)
+from skyextract.io.fitstable import catalog_unit, column_of, ldac_header_unit, stored
 from skyextract.io.fitswriter import primary_unit, write_units
 from skyextract.io.textcatalog import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
 from skyextract.io.votable import votable, xml_summary
@@ -224,63 +214,3 @@ def sextractor_cards(
         "SEXSATLV": (saturation, "saturation level"),
         "SEXMGZPT": (zero_point, "magnitude zero point"),
     }
-
-
-def read_catalog(path: str) -> list[Extension]:
-    """Read a catalogue written here or by SExtractor: FITS_LDAC, FITS_1.0 or ASCII_HEAD.
-
-    Returns
-    -------
-    list of Extension
-        One per table of sources.  `header` is the image header (empty if the format has
-        none), `cards` those of the table.  ASCII magnitudes of 99 become NaN.
-
-    Raises
-    ------
-    ImageError
-        The file is missing, damaged or no catalogue.
-    """
-    from astropy.io import fits
-
-    try:
-        with Path(path).open("rb") as stream:
-            if stream.read(1) == b"#":
-                stream.seek(0)
-                text = stream.read().decode("utf-8", "replace")
-                return [Extension(_parse_ascii_head(path, text), fits.Header(), {})]
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
-    found = []
-    header = fits.Header()
-    with FitsFile(path) as file:
-        for unit in file.units:
-            if unit.name == "LDAC_IMHEAD":
-                header = read_ldac_header(file, unit)
-            elif unit.kind == "BINTABLE":
-                found.append(Extension(read_table(file, unit), header, dict(unit.header)))
-                header = fits.Header()
-    if not found:
-        raise ImageError(f"{path}: no table of sources in it")
-    return found
-
-
-def _parse_ascii_head(path: str, text: str) -> Catalog:
-    lines = text.splitlines()
-    places = re.findall(r"^#\s*(\d+)\s+(\S+)", text, flags=re.MULTILINE)
-    rows = [line.split() for line in lines if line and not line.startswith("#")]
-    starts = [int(number) - 1 for number, _ in places]
-    n = len(rows[0]) if rows else (starts or [0])[-1] + 1
-    if starts != sorted({0, *starts}) or n <= starts[-1] or any(len(row) != n for row in rows):
-        raise ImageError(f"{path}: no ASCII_HEAD catalogue, or a damaged one")
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), n)
-    columns: dict[str, Array] = {}
-    for (_, name), first, past in zip(places, starts, [*starts[1:], n], strict=True):
-        values = table[:, first:past]
-        column = COLUMNS.get(name)
-        if column is not None and column.unit.startswith("mag"):
-            values = np.where(values == 99.0, np.nan, values)
-        if column is not None and column.dtype.startswith("i"):
-            values = values.astype(column.dtype)
-        vector = past - first > 1 or (column is not None and column.ndim > 0)
-        columns[name] = values if vector else values[:, 0]
-    return Catalog(columns)

@@ -13,15 +13,7 @@ import numpy as np
 
 from skyextract.catalog import Array, Catalog
 from skyextract.columns import COLUMNS, Column
-from skyextract.header import (
-    CARD,
-    Cards,
-    card_lines,
-    extend_missing,
-    is_structural,
-    repaired,
-    set_cards,
-)
+from skyextract.header import CARD, Cards, card_lines, extend_missing, is_structural, set_cards
 from skyextract.io.fitsfile import FitsFile, HeaderUnit, guarded
 from skyextract.quiet import quiet
 
@@ -152,13 +144,6 @@ def ldac_header_unit(header: Header, cards: Cards) -> BinTableHDU:
     unit.columns[0].format = fits.Column("text", f"{text.size}A").format
     unit.header.set("TDIM1", f"({CARD}, {len(lines)})", after="TFORM1")
     return unit
-
-
-def read_ldac_header(file: FitsFile, unit: HeaderUnit) -> Header:
-    """Return the image header that an LDAC_IMHEAD unit holds."""
-    rows = file.rows(unit)
-    with guarded("LDAC_IMHEAD cannot be read"):
-        return repaired("".join(str(line).ljust(CARD) for line in np.ravel(rows.field(0))))
 
 
 def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
