@@ -23,7 +23,7 @@ from skyextract.stages.background import (
 )
 from skyextract.stages.detect import detect, detection_threshold
 from skyextract.stages.filters import builtin_filter
-from skyextract.stages.matched import matched_filter
+from skyextract.stages.matched import filter_matched, matched_filter, point_significance
 
 CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1)
 TAPS = builtin_filter("default")
@@ -176,6 +176,51 @@ def test_psf_filter_finds_stars_down_to_five_sigma():
     assert (distance.min(1)[isolated & (significance > 8)] < 0.7).all()
     assert (distance.min(0) < 3).all()  # nothing spurious
     assert d.fdnpix.min() > 9  # more than the peak pixel
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_psf_filter_leaves_out_sources_centred_off_the_frame(turn):
+    psf = Psf.gaussian(3.5)
+    rng = np.random.default_rng(8)
+    # every 20 pixels a star, pixels beyond the border: two outside, one inside by as much
+    beyond = np.array([3.0, 1.5, -1.5] * 5)
+    x = 20.0 * np.arange(1, 16)
+    significance = 10.0 * 5.0 ** rng.random(15)
+    padded = np.zeros((60, 320))
+    for column, row, s in zip(x, 20 - beyond, significance, strict=True):
+        stamp = psf.stamp(column, row, 0.0, row - np.round(row))
+        half = len(stamp) // 2
+        top = round(row) - half
+        share = np.zeros_like(padded)
+        share[max(top, 0) : top + 2 * half + 1, round(column) - half : round(column) + half + 1] = (
+            stamp[max(-top, 0) :]
+        )
+        padded += share * s / np.sqrt((share[20:] ** 2).sum())
+    image = padded[20:] + rng.normal(size=(40, 320))
+    image = np.ascontiguousarray(np.rot90(image, turn), np.float32)
+    filtering = matched_filter(psf, image.shape)
+    kept = detect(image, Extraction(), Run(1), sigma=1.0, psf=filtering)
+    every = detect(image, replace(Extraction(), clean=False), Run(1), sigma=1.0, psf=filtering)
+    assert (kept.n, every.n) == (5, 15)
+    along = kept.x if turn % 2 == 0 else kept.y
+    along = along if turn in (0, 3) else 319 - along
+    np.testing.assert_allclose(np.sort(along), x[2::3], atol=1.5)
+    # what is left out is masked from the others' photometry
+    assert kept.unclaimed.size > 10 * 9
+
+
+def test_significance_across_the_border_is_that_of_the_filtered_image():
+    image, *_ = field(n=40, seed=7)
+    data, sigma = subtracted(image)
+    bad = (np.random.default_rng(3).random(data.shape) < 0.02).view(np.uint8)
+    variance = np.random.default_rng(1).uniform(0.8, 1.2, data.shape).astype(np.float32) * 25
+    psf = matched_filter(Psf.gaussian(3.5), data.shape)
+    plane = filter_matched(data, psf, Run(1), sigma=sigma, variance=variance, bad=bad)
+    for y, x in ((0, 0), (0, 37), (100, data.shape[1] - 1), (data.shape[0] - 1, 5), (80, 90)):
+        expected = plane[y, x] / psf.unit(sigma)
+        assert point_significance(y, x, data, psf, sigma, variance, bad) == pytest.approx(
+            expected, rel=0.02, abs=0.02
+        )
 
 
 def test_bad_row_makes_no_phantom_and_leaves_others_alone():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,13 +20,15 @@ from skyextract.kernels.tree import split_components
 from skyextract.keywords import Extraction
 from skyextract.run import Run
 from skyextract.stages.footprints import grow_footprints, table_column
-from skyextract.stages.matched import MatchedFilter, filter_matched
+from skyextract.stages.matched import MatchedFilter, centred_off_frame, filter_matched
 
 F4 = NDArray[np.float32]
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 _NO_TAPS = np.ones((1, 1), np.float32)
+
+OffFrame = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.bool_]]
 
 SMALLEST_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
@@ -105,6 +109,8 @@ def detect(
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
 
+    With the PSF as filter, cleaning also removes the wings of sources centred off the frame.
+
     Parameters
     ----------
     image : (ny, nx) float32
@@ -157,6 +163,9 @@ def detect(
             local=False,
             rise=_LEAST_RISE * unit,
             photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
+            off_frame=partial(
+                centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
+            ),
         )
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     else:
@@ -260,11 +269,13 @@ def _extract(
     local: bool,
     rise: float = 0.0,
     photon_noise: float = 0.0,
+    off_frame: OffFrame | None = None,
 ) -> Detections:
     """Connect, deblend and clean.
 
     Deblended sources must rise above their junction by `rise`, and more where a level s
-    adds the share ``photon_noise * s`` to the variance.
+    adds the share ``photon_noise * s`` to the variance.  Cleaning removes those whose peak
+    `off_frame` tells to belong to a source outside.
     """
     ny, nx = shape
     n_pixels = len(pixels.x)
@@ -378,6 +389,7 @@ def _extract(
         shape=(ny, nx),
         config=config,
         threshold=threshold,
+        off_frame=off_frame,
     )
 
 
@@ -391,6 +403,7 @@ def _cleaned(
     shape: tuple[int, int],
     config: Extraction,
     threshold: float,
+    off_frame: OffFrame | None,
 ) -> Detections:
     """Clean, number the sources, and draw the segmentation."""
     n = len(real)
@@ -398,6 +411,8 @@ def _cleaned(
     if config.detect_maxarea:
         candidate = integer[:, deblend.FDNPIX] <= config.detect_maxarea
     into = np.full(n, -1, np.int32)
+    if config.clean and off_frame is not None:
+        candidate &= ~off_frame(integer[:, deblend.XPEAK], integer[:, deblend.YPEAK])
     if config.clean:
         column = table_column(real)
         clean_sources(

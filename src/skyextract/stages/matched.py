@@ -180,3 +180,76 @@ def filter_matched(
 
     run.map(rows, run.bands(image.shape[0]))
     return out
+
+
+def centred_off_frame(
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    image: F4,
+    psf: MatchedFilter,
+    *,
+    sigma: float,
+    variance: F4 | None = None,
+    bad: NDArray[np.uint8] | None = None,
+) -> NDArray[np.bool_]:
+    """Tell which peaks of the filtered image are the wings of sources beyond its border.
+
+    That is so for a peak on the border if a point source is likelier outside than inside,
+    along the line through the peak across the border; its likelihood is exp(S**2 / 2), with
+    the flux at its best.
+
+    Parameters
+    ----------
+    x, y : (n,) int32
+        0-based pixels of the peaks.
+    image, sigma, variance, bad
+        As in `filter_matched`.
+
+    Returns
+    -------
+    (n,) bool
+    """
+    ny, nx = image.shape
+    off = np.zeros(len(x), np.bool_)
+    half = psf.column.shape[-1] // 2
+
+    def significance(places: list[tuple[int, int]]) -> NDArray[np.float64]:
+        return np.array(
+            [point_significance(j, i, image, psf, sigma, variance, bad) for j, i in places]
+        )
+
+    for k in np.flatnonzero((x == 0) | (x == nx - 1) | (y == 0) | (y == ny - 1)):
+        along_y = [(j, x[k]) for j in range(y[k] - half, y[k] + half + 1)]
+        along_x = [(y[k], i) for i in range(x[k] - half, x[k] + half + 1)]
+        for across, line in ((y[k] in (0, ny - 1), along_y), (x[k] in (0, nx - 1), along_x)):
+            if across:
+                s = significance(line)
+                likelihood = np.exp(0.5 * (np.maximum(s, 0.0) ** 2 - s.max() ** 2))
+                inside = np.array([0 <= j < ny and 0 <= i < nx for j, i in line])
+                off[k] |= likelihood[~inside].sum() > likelihood[inside].sum()
+    return off
+
+
+def point_significance(
+    y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | None,
+    bad: NDArray[np.uint8] | None,
+) -> float:  # fmt: skip
+    """Return the significance of a point source at pixel (x, y), which may lie outside the image.
+
+    Arguments as in `centred_off_frame`.
+    """
+    ny, nx = image.shape
+    half = psf.column.shape[-1] // 2
+    rows = slice(max(y - half, 0), min(y + half + 1, ny))
+    columns = slice(max(x - half, 0), min(x + half + 1, nx))
+    cell_y = np.clip(np.searchsorted(psf.cell_y, y, "right") - 1, 0, len(psf.column) - 1)
+    cell_x = np.clip(np.searchsorted(psf.cell_x, x, "right") - 1, 0, psf.column.shape[1] - 1)
+    stamp = psf.column[cell_y, cell_x].T @ psf.line[cell_y, cell_x]
+    stamp = stamp[rows.start - y + half : rows.stop - y + half]
+    stamp = stamp[:, columns.start - x + half : columns.stop - x + half]
+    noise = np.float32(sigma**2) if variance is None else variance[rows, columns]
+    weight = np.ones(stamp.shape) / noise
+    if bad is not None:
+        weight = np.where(bad[rows, columns] == 0, weight, 0.0)
+    norm = float((stamp**2 * weight).sum())
+    return float((stamp * image[rows, columns] * weight).sum()) / np.sqrt(norm) if norm else 0.0
