@@ -32,6 +32,12 @@ _PROJECTIONS = (
 )
 
 
+_NO_SIZE = 1e-10
+"""Side of a pixel (deg) that is rounding noise."""
+_SINGULAR = 1e-6
+"""Area of a pixel on the sky, over the square of its size, that counts as none."""
+
+
 class SkyWcs:
     """The celestial WCS of an image; positions in pixels are 0-based.  Immutable.
 
@@ -49,15 +55,11 @@ class SkyWcs:
         self.frame = frame_of(self._cards)
 
     @classmethod
-    def from_astropy(cls, wcs: WCS) -> SkyWcs:
-        """Wrap an astropy WCS with two celestial axes."""
-        return cls(dict(wcs.to_header(relax=True)), wcs.array_shape)
-
-    @classmethod
     def from_header(cls, header: Any) -> SkyWcs | None:
         """Read the WCS of a header; None if it has no celestial one.
 
-        TAN with SCAMP's PV coefficients becomes TPV.
+        TAN with SCAMP's PV coefficients becomes TPV, and TPV without any becomes TAN, as in
+        SCAMP.  Missing ones among others are 0 for wcslib and for SCAMP, PVi_1 too.
 
         Parameters
         ----------
@@ -77,10 +79,14 @@ class SkyWcs:
             shape = (header["NAXIS2"], header["NAXIS1"])
         cards = _numbers(wcs_cards(header))
         _check_complete(cards, axes)
-        plain_tan = all(axis[4:] == "-TAN" for axis in axes[:2])
-        if plain_tan and "A_ORDER" not in cards and _has_scamp_pv(cards):
-            for i in (1, 2):
-                cards[f"CTYPE{i}"] = axes[i - 1][:4] + "-TPV"
+        kinds = {axis[4:] for axis in axes[:2]}
+        projection = ""
+        if kinds == {"-TAN"} and "A_ORDER" not in cards and _has_scamp_pv(cards):
+            projection = "-TPV"
+        elif kinds == {"-TPV"} and not any(key.startswith("PV") for key in cards):
+            projection = "-TAN"
+        if projection:
+            cards.update({f"CTYPE{i}": axes[i - 1][:4] + projection for i in (1, 2)})
         return cls(cards, shape)
 
     @property
@@ -94,8 +100,10 @@ class SkyWcs:
         return _astropy_wcs(self._cards)
 
     def check(self) -> None:
-        """Raise an ImageError if wcslib refuses the cards."""
-        _ = self.wcs
+        """Raise an ImageError if wcslib refuses the cards, or they map a pixel to a line."""
+        j = self._central_jacobian()
+        if abs(_determinant(j)) <= _SINGULAR * (float(np.sum(j * j)) + _NO_SIZE**2):
+            raise ImageError("WCS is not usable (singular at the centre of the image)")
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -160,7 +168,7 @@ class SkyWcs:
         """Return the side (arcsec) of a square of the area of a pixel, by default of the centre."""
         cx, cy = self.centre
         j = self.jacobian(np.array(cx if x is None else x), np.array(cy if y is None else y))
-        return math.sqrt(abs(float(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0]))) * 3600.0
+        return math.sqrt(abs(_determinant(j))) * 3600.0
 
     def _central_jacobian(self) -> Floats:
         x, y = self.centre
@@ -169,8 +177,7 @@ class SkyWcs:
     @property
     def parity(self) -> int:
         """Handedness: -1 as the sky is seen (north up, east left), +1 mirrored."""
-        j = self._central_jacobian()
-        return 1 if j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0] > 0 else -1
+        return 1 if _determinant(self._central_jacobian()) > 0 else -1
 
     @property
     def rotation(self) -> float:
@@ -181,6 +188,10 @@ class SkyWcs:
     def to_header(self) -> dict[str, Any]:
         """Return the FITS cards of the WCS."""
         return dict(self._cards)
+
+
+def _determinant(j: Floats) -> float:
+    return float(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0])
 
 
 def _apply(function: Any, a: Floats, b: Floats) -> tuple[Floats, Floats]:
@@ -290,9 +301,6 @@ def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:
 
     try:
         with quiet():
-            if str(cards["CTYPE1"]).strip().endswith("-TPV"):
-                # the registry's default, of which wcslib does not know
-                cards = {"PV1_1": 1.0, "PV2_1": 1.0, **cards}
             wcs = WCS(set_cards(Header(), cards))
             wcs = wcs.celestial if wcs.naxis > 2 else wcs
             wcs.wcs.set()

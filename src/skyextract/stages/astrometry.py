@@ -384,7 +384,7 @@ def _projection(config: AstrometryConfig, start: Start, plate: Plate) -> str:
     if config.projection_type != "SAME":
         return config.projection_type
     kind = "" if start.wcs is None else str(start.wcs.to_header().get("CTYPE1", ""))
-    if kind.endswith("TPV") or (kind.endswith("TAN") and "PV1_1" in start.wcs.to_header()):  # type: ignore[union-attr]
+    if kind.endswith("TPV"):
         return "TPV"
     return "TAN-SIP" if plate.degree > 1 else "TAN"
 
