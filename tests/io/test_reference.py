@@ -1,9 +1,15 @@
 """Reference catalogues in all formats, units and spellings."""
 
+import gzip
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 from skyextract.errors import ReferenceCatalogError
 from skyextract.io.reference import read_reference
@@ -79,6 +85,17 @@ def test_units_of_the_table(tmp_path):
     np.testing.assert_allclose(catalog.magnitude_errors["Vmag"], 0.02, rtol=1e-6)
 
 
+def test_fits_tables_are_read_without_the_table_module(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    gaia().write(path)
+    code = (
+        "import sys\nfrom skyextract.io.reference import read_reference\n"
+        f"read_reference([{path!r}])\nprint('astropy.table' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
 def test_radians(tmp_path):
     path = str(tmp_path / "ref.fits")
     columns = [fits.Column("coord_ra", "D", unit="rad", array=np.deg2rad(RA)),
@@ -113,6 +130,47 @@ def test_vizier_text_with_units_and_ruler(tmp_path):
     catalog = read_reference([str(path)])
     check(catalog)
     np.testing.assert_allclose(catalog.epoch, 2016.0)
+
+
+def test_values_that_are_missing(tmp_path):
+    path = tmp_path / "ref.tsv"
+    path.write_text("\ufeffra\tdec\tepoch\tr \n1\t2\t2015\t12.5\n 3\t 4 \t\t\n5\t6\t2016\t  \n")
+    masked = Table({"ra": [1.0, 3.0, 5.0], "dec": [2.0, 4.0, 6.0]}, masked=True)
+    masked["epoch"] = np.ma.array([2015, 0, 2016], mask=[False, True, False])
+    masked["r"] = np.ma.array([12.5, 0.0, 1.0], mask=[False, True, True])
+    masked["name"] = np.ma.array(["a", "b", "c"], mask=[False, True, False])
+    masked.write(tmp_path / "ref.xml", format="votable")
+    masked.write(tmp_path / "ref.ecsv")
+    for suffix in ("tsv", "xml", "ecsv"):
+        catalog = read_reference([str(tmp_path / f"ref.{suffix}")])
+        np.testing.assert_array_equal(catalog.ra, [1.0, 3.0, 5.0])
+        np.testing.assert_array_equal(catalog.dec, [2.0, 4.0, 6.0])
+        np.testing.assert_array_equal(catalog.epoch, [2015.0, np.nan, 2016.0])
+        np.testing.assert_array_equal(catalog.magnitudes["r"], [12.5, np.nan, np.nan])
+
+
+def test_units_and_positions_of_an_ecsv_table(tmp_path):
+    path = str(tmp_path / "ref.ecsv")
+    table = QTable({
+        "ra": RA / 15.0 * u.hourangle, "dec": DEC * u.deg, "rmag": MAG * u.ABmag,
+        "pmra": np.full(N, 0.005) * u.arcsec / u.yr, "pmdec": np.full(N, -3.0) * u.mas / u.yr,
+        "sky": SkyCoord(RA, DEC, unit="deg"),
+    })  # fmt: skip
+    table.write(path)
+    catalog = read_reference([path])
+    check(catalog)
+    np.testing.assert_allclose(catalog.pmra, 5.0)
+    np.testing.assert_allclose(catalog.pmdec, -3.0)
+    check(read_reference([path], centre_keys=("sky.ra", "sky.dec")))
+
+
+@pytest.mark.parametrize("delimiter", [" ", "   ", ",", ";", "|", "\t"])
+def test_delimiters_and_compression(tmp_path, delimiter):
+    rows = [("RAdeg", "DEdeg", "Vmag"), *zip(RA, DEC, MAG, strict=True)]
+    text = "\n".join(delimiter.join(map(str, row)) for row in rows)
+    path = tmp_path / "ref.txt.gz"
+    path.write_bytes(gzip.compress(f"# a comment\n\n{text}\n\n".encode()))
+    check(read_reference([str(path)]))
 
 
 def test_null_and_scaled_integers(tmp_path):
@@ -175,14 +233,20 @@ def test_empty_table(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0\1\2" * 100, b"SIMPLE  = nonsense", b"a,b\n1,2\n", b"ra,dec\n1\n",
+    [b"", b"# only\n\n", b"\0\1\2" * 100, b"SIMPLE  = nonsense", b"a,b\n1,2\n", b"ra,dec\n1\n",
+     b"ra,dec\n1,2\n1,2,3\n", b'ra,dec\n1,2\n"3,4\n5,6\n',
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra\nra\n1\n",
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\nra dec\n1 2\n",
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\nra\nx\n",
      b"<?xml version='1.0'?>", b"PAR1 nothing", b"\x1f\x8b broken"],
 )  # fmt: skip
-def test_unreadable_files_are_clear_errors(tmp_path, content):
+def test_unreadable_files_are_clear_errors(tmp_path, content, capfd):
     path = tmp_path / "ref.dat"
     path.write_bytes(content)
-    with pytest.raises(ReferenceCatalogError, match=r"ref\.dat"):
+    with pytest.raises(ReferenceCatalogError, match=r"ref\.dat") as caught:
         read_reference([str(path)])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_missing_file(tmp_path):

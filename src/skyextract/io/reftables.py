@@ -1,17 +1,15 @@
 """Tables of reference stars as files: FITS, FITS-LDAC, VOTable, CSV, ECSV and Parquet.
 
-The format is recognised by the first bytes, not by the name.  Text tables are read without
-astropy, whose table module takes longer to import than they take to read.
+The format is recognised by the first bytes, not by the name.  FITS tables are read without
+astropy's table module, which takes longer to import than they take to read.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fitsfile import FitsFile
 from skyextract.io.fitstable import read_table as read_fits_table
+from skyextract.quiet import quiet
 
 Array = NDArray[Any]
 
@@ -120,81 +119,74 @@ def _read_votable(path: str) -> Table:
     from astropy.io.votable import parse_single_table
 
     try:
-        table = parse_single_table(path)
+        with quiet():
+            table = parse_single_table(path).to_table(use_names_over_ids=True)
     except (ValueError, IndexError, OSError, TypeError) as error:
-        raise ReferenceCatalogError(f"{path}: not a readable VOTable ({error})") from None
-    columns, units = {}, {}
-    for field in table.fields:
-        values = table.array[field.ID]
-        if values.dtype.kind == "f":
-            values = values.filled(np.nan)
-        elif values.dtype.kind in "iu" and np.any(np.ma.getmaskarray(values)):
-            values = values.astype(np.float64).filled(np.nan)
-        elif values.dtype.kind in "iub":
-            values = values.data
-        else:
-            values = np.array([str(value) for value in values.filled("")], dtype=object)
-        columns[field.name] = np.asarray(values)
-        units[field.name] = "" if field.unit is None else str(field.unit)
-    return Table(columns, units)
+        raise ReferenceCatalogError(f"{path}: not a readable VOTable ({_brief(error)})") from None
+    return _plain(table)
 
 
 def _read_text(path: str) -> Table:
-    """Read CSV, ECSV, or VizieR's and other text tables with one line of column names."""
+    """Read ECSV, or CSV, VizieR's and other text tables with one line of column names."""
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
         raw = gzip.decompress(raw)
     if b"\0" in raw[:4096]:
         raise ReferenceCatalogError(f"{path}: no table format that is known here")
     lines = raw.decode("utf-8-sig", "replace").splitlines()
-    comments = [line for line in lines if line.startswith("#")]
-    body = [line for line in lines if line.strip() and not line.startswith("#")]
-    if not body:
+    head = list(islice((s for s in lines if s.strip() and not s.startswith("#")), 3))
+    if not head:
         raise ReferenceCatalogError(f"{path}: empty table")
-    units: dict[str, str] = {}
-    if comments and comments[0].startswith("# %ECSV"):
-        units, delimiter = _ecsv_header("\n".join(line[1:].lstrip() for line in comments))
-    else:
-        delimiter = max(",;\t|", key=body[0].count)
-        delimiter = delimiter if delimiter in body[0] else " "
-    if delimiter == " ":
-        # Columns aligned with several blanks.
-        body = [" ".join(line.split()) for line in body]
-    rows = list(csv.reader(io.StringIO("\n".join(body)), delimiter=delimiter))
-    names = [name.strip().strip('"') for name in rows[0]]
-    rows = rows[1:]
-    ruler = next(
-        (i for i, row in enumerate(rows[:2]) if re.fullmatch(r"[-\s]+", "".join(row))), None
-    )
-    if ruler is not None:
-        # VizieR: a line of units, and a line of dashes.
-        if ruler == 1:
-            units = {n: u.strip() for n, u in zip(names, rows[0], strict=False)}
-        rows = rows[ruler + 1 :]
-    bad = next((i for i, row in enumerate(rows) if len(row) != len(names)), None)
-    if bad is not None:
-        raise ReferenceCatalogError(
-            f"{path}: row {bad + 1} has {len(rows[bad])} columns, the header has {len(names)}"
-        )
-    table = [np.array(column, dtype=object) for column in zip(*rows, strict=True)]
-    if not table:
-        table = [np.zeros(0, dtype=object) for _ in names]
-    return Table(dict(zip(names, table, strict=True)), units)
+    if lines[0].startswith("# %ECSV"):
+        return _parsed(path, lines, format="ecsv")
+    delimiter = max(",;\t|", key=head[0].count)
+    delimiter = delimiter if delimiter in head[0] else " "
+    rulers = [i for i, line in enumerate(head) if i and set("-") <= set(line) <= {*"- ", delimiter}]
+    ruler = rulers[0] if rulers else 0
+    # In the form "tab" a value may be missing at the end of a line.
+    form = "tab" if delimiter == "\t" else "basic"
+    table = _parsed(path, lines, format=form, delimiter=delimiter, data_start=ruler + 1)
+    if ruler < 2:
+        return table
+    # VizieR: a line of units, and a line of dashes.
+    units = head[1].split(None if delimiter == " " else delimiter)
+    named = zip(table.columns, (unit.strip() for unit in units), strict=False)
+    return Table(table.columns, dict(named))
 
 
-def _ecsv_header(text: str) -> tuple[dict[str, str], str]:
-    """Return units by column, and the delimiter, of an ECSV header without its hashes."""
-    units = {}
-    text = re.sub(r"\s+", " ", text)
-    for entry in re.findall(r"\{\s*name:(.*?)\}", text):
-        name = re.match(r"\s*('[^']*'|\"[^\"]*\"|[^,]+)", entry)
-        unit = re.search(r"\bunit:\s*('[^']*'|\"[^\"]*\"|[^,]+)", entry)
-        if name is not None:
-            key = name[1].strip().strip("'\"")
-            units[key] = unit[1].strip().strip("'\"") if unit else ""
-    delimiter = re.search(r"delimiter:\s*'(.)'|delimiter:\s*\"(.)\"|delimiter:\s*(\S)", text)
-    found = next((group for group in delimiter.groups() if group), " ") if delimiter else " "
-    return units, found
+def _parsed(path: str, lines: list[str], **options: Any) -> Table:
+    from astropy.io import ascii as text_tables
+
+    try:
+        with quiet():
+            # The fast reader ends at an open quote without a word.
+            return _plain(text_tables.read(lines, guess=False, fast_reader=False, **options))
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise ReferenceCatalogError(f"{path}: not a readable table ({_brief(error)})") from None
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error says in one short line."""
+    return " ".join(str(error).split())[:120]
+
+
+_MISSING = {"f": np.nan, "U": "", "S": b"", "O": ""}
+
+
+def _plain(table: Any) -> Table:
+    """Return an astropy table as arrays: missing numbers are NaN, missing text is empty."""
+    from astropy.table.serialize import represent_mixins_as_columns
+
+    columns, units = {}, {}
+    for column in represent_mixins_as_columns(table).itercols():
+        values = column
+        if isinstance(values, np.ma.MaskedArray):
+            if values.dtype.kind in "iu" and np.any(values.mask):
+                values = values.astype(np.float64)
+            values = values.filled(_MISSING.get(values.dtype.kind))
+        columns[column.name] = np.asarray(values)
+        units[column.name] = str(column.unit or "")
+    return Table(columns, units)
 
 
 def numbers(values: Array) -> NDArray[np.float64]:
