@@ -27,18 +27,37 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sextractor_catalogs(
-    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
-    """Run SExtractor on the real r-band frame; returns a function (type, names, *options)."""
+def source_extractor() -> str:
+    """SExtractor's program; tests that need it skip without it."""
     program = shutil.which("source-extractor") or shutil.which("sex")
     if program is None:
         pytest.skip("source-extractor is not installed")
-    folder = tmp_path_factory.mktemp("sextractor")
-    for name in ("default.sex", "default.conv", "default.nnw"):
-        shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, folder)
-    frame = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
-    (folder / "image.fits").write_bytes(gzip.decompress(frame.read_bytes()))
+    return program
+
+
+@pytest.fixture(scope="session")
+def real_frame_folder(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """Return a function that makes a folder of SExtractor's files and a real frame, image.fits."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("sextractor")
+        for name in ("default.sex", "default.conv", "default.nnw"):
+            shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, folder)
+        frame = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
+        (folder / "image.fits").write_bytes(gzip.decompress(frame.read_bytes()))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sextractor_catalogs(
+    shared_data: Path, real_frame_folder: Callable[[], Path], source_extractor: str
+) -> Callable[..., Path]:
+    """Run SExtractor on the real r-band frame; returns a function (type, names, *options)."""
+    folder = real_frame_folder()
     psf = shared_data / "sdss_stripe82/reference_outputs/psfex_004192-r4-0300.psf"
 
     def run(kind: str, names: Sequence[str], *options: str) -> Path:
@@ -51,7 +70,7 @@ def sextractor_catalogs(
             *("-MAG_ZEROPOINT", "28", "-DETECT_THRESH", "3", "-VERBOSE_TYPE", "QUIET"),
         ]
         subprocess.run(
-            [program, "image.fits", "-c", "default.sex", *arguments, *options],
+            [source_extractor, "image.fits", "-c", "default.sex", *arguments, *options],
             cwd=folder, check=True, capture_output=True, timeout=120,
         )  # fmt: skip
         return catalog

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import subprocess
 import sys
 import warnings
@@ -137,11 +136,8 @@ def test_tpv_without_a_linear_term(given, sextractor_position, capfd):
 
 
 @pytest.fixture
-def sextractor_position(tmp_path):
+def sextractor_position(tmp_path, source_extractor):
     """Return a function from cards to the 0-based pixel of a star and its place on the sky."""
-    program = shutil.which("source-extractor") or shutil.which("sex")
-    if program is None:
-        pytest.skip("source-extractor is not installed")
 
     def measure(cards):
         y, x = np.mgrid[:100, :100]
@@ -151,7 +147,7 @@ def sextractor_position(tmp_path):
         names = ["X_IMAGE", "Y_IMAGE", "X_WORLD", "Y_WORLD"]
         (tmp_path / "list.param").write_text("\n".join(names))
         subprocess.run(
-            [program, "image.fits", "-PARAMETERS_NAME", "list.param", "-FILTER", "N",
+            [source_extractor, "image.fits", "-PARAMETERS_NAME", "list.param", "-FILTER", "N",
              "-CATALOG_TYPE", "ASCII", "-DETECT_THRESH", "50"],
             cwd=tmp_path, check=True, capture_output=True, timeout=60,
         )  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,23 +18,16 @@ ELONGATION SNR_WIN FLAGS VIGNET(35,35)"""
 
 
 @pytest.fixture(scope="module")
-def catalogues(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def catalogues(real_frame_folder: Callable[[], Path], source_extractor: str) -> dict[str, Path]:
     """The catalogues of the SDSS r frame by both programs, with the same file and options."""
-    peer = shutil.which("source-extractor") or shutil.which("sex")
-    if peer is None:
-        pytest.skip("source-extractor is not installed")
-    folder = tmp_path_factory.mktemp("clients")
-    for name in ("default.sex", "default.conv", "default.nnw"):
-        shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, folder)
-    frame = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
-    (folder / "image.fits").write_bytes(gzip.decompress(frame.read_bytes()))
+    folder = real_frame_folder()
     (folder / "run.param").write_text("\n".join(COLUMNS.split()) + "\n")
     options = [
         "image.fits", "-c", "default.sex", "-PARAMETERS_NAME", "run.param",
         "-CATALOG_TYPE", "FITS_LDAC", "-PIXEL_SCALE", "0", "-GAIN", "4.7",
         "-PHOT_APERTURES", "15", "-DETECT_THRESH", "3", "-SATUR_LEVEL", "40000",
     ]  # fmt: skip
-    programs = {"ours": [sys.executable, "-m", "skyextract"], "peer": [peer]}
+    programs = {"ours": [sys.executable, "-m", "skyextract"], "peer": [source_extractor]}
     for name, program in programs.items():
         subprocess.run(
             [*program, *options, "-CATALOG_NAME", f"{name}.cat"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -156,30 +154,24 @@ def test_files_that_are_no_models(tmp_path):
         read_psfs(str(cut))
 
 
-def test_sextractor_measures_the_same_with_our_model_as_with_psfex(shared_data, tmp_path):
-    program = shutil.which("source-extractor") or shutil.which("sex")
-    if program is None:
-        pytest.skip("source-extractor is not installed")
-    frame = tmp_path / "image.fits"
-    frame.write_bytes(
-        gzip.decompress((shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz").read_bytes())
-    )
-    image = np.ascontiguousarray(fits.getdata(frame), dtype=np.float32)
+def test_sextractor_measures_the_same_with_our_model_as_with_psfex(
+    shared_data, real_frame_folder, source_extractor
+):
+    folder = real_frame_folder()
+    image = np.ascontiguousarray(fits.getdata(folder / "image.fits"), dtype=np.float32)
     exposure = Exposure(image, np.zeros(image.shape, np.uint16), detector=Detector(gain=4.7))
     psf = characterize(exposure, Config(), Run()).exposure.psf
-    write_psf(str(tmp_path / "ours.psf"), [psf])
-    for name in ("default.sex", "default.conv", "default.nnw"):
-        shutil.copy(shared_data / "sextractor_configs/source-extractor" / name, tmp_path)
-    (tmp_path / "p.param").write_text("MAG_PSF\nSNR_WIN\nFLAGS\n")
+    write_psf(str(folder / "ours.psf"), [psf])
+    (folder / "p.param").write_text("MAG_PSF\nSNR_WIN\nFLAGS\n")
     catalogs = []
-    for model in (tmp_path / "ours.psf", shared_data / SDSS):
+    for model in (folder / "ours.psf", shared_data / SDSS):
         subprocess.run(
-            [program, "image.fits", "-c", "default.sex", "-PARAMETERS_NAME", "p.param",
+            [source_extractor, "image.fits", "-c", "default.sex", "-PARAMETERS_NAME", "p.param",
              "-PSF_NAME", str(model), "-CATALOG_NAME", "out.cat", "-DETECT_THRESH", "20",
              "-CATALOG_TYPE", "ASCII", "-VERBOSE_TYPE", "QUIET", "-GAIN", "4.7"],
-            check=True, cwd=tmp_path,
+            check=True, cwd=folder,
         )  # fmt: skip
-        catalogs.append(np.loadtxt(tmp_path / "out.cat"))
+        catalogs.append(np.loadtxt(folder / "out.cat"))
     ours, theirs = catalogs
     good = (ours[:, 0] < 90) & (theirs[:, 0] < 90) & (ours[:, 1] > 30) & (ours[:, 2] == 0)
     assert good.sum() > 50

@@ -23,7 +23,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -91,14 +90,9 @@ class ExposureWriter:
         self._stream.write(b" " * (_PRIMARY_BLOCKS * BLOCK))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None or self._stream is None:
-            self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None or self._stream is None:
+            self._stack.__exit__(*error)
             return
         with self._stack:
             self._stream.seek(0)

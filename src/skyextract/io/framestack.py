@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -32,12 +31,7 @@ class FrameStack:
     def __enter__(self) -> FrameStack:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add(self, frame: F4) -> None:
