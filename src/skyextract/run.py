@@ -36,6 +36,7 @@ class Run:
     label: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
@@ -61,12 +62,14 @@ class Run:
     def map(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         """Apply `function` to the items in threads; results in the order of the items.
 
-        The kernels release the GIL, so threads run them truly in parallel.
+        The kernels release the GIL, so threads run them truly in parallel.  The threads stay
+        for the next call.  `function` must not call `map` of the same run.
         """
         if self.n_threads == 1 or len(items) <= 1:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(min(self.n_threads, len(items))) as pool:
-            return list(pool.map(function, items))
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.n_threads)
+        return list(self._pool.map(function, items))
 
     def bands(self, n_rows: int, least: int = 64) -> list[tuple[int, int]]:
         """Split rows into (first, past-last) bands, one per thread."""

@@ -9,6 +9,7 @@ import pytest
 
 from skyextract.errors import StepError
 from skyextract.psfshape import core_ellipticity, effective_fwhm
+from skyextract.run import Run
 from skyextract.stages.psfmodel import (
     StarSample,
     affordable_degree,
@@ -38,7 +39,7 @@ def build(field, rows, fwhm, image=None, **options):
     image = field.image if image is None else image
     data = (image - 1000.0).astype(np.float32)
     variance = np.full(data.shape, field.sky_sigma**2, dtype=np.float32)
-    options = {"gain": field.gain, "degree": 2, **options}
+    options = {"gain": field.gain, "degree": 2, "run": Run(1), **options}
     return build_psf(data, variance, sample_of(field, rows, fwhm), **options)
 
 
@@ -136,6 +137,13 @@ def test_undetected_neighbours_and_bad_pixels_do_not_leave_a_trace(starfield):
     dirty = build(field, np.arange(60), 3.0, image).psf
     assert dirty.fwhm == pytest.approx(clean.fwhm, rel=2e-3)
     assert abs(dirty.basis[0] - clean.basis[0]).max() < 3e-3 * clean.basis[0].max()
+
+
+def test_threads_do_not_change_the_model(starfield):
+    field = starfield.simulate(400, 40, 2.5, separation=20)
+    one, three = (build(field, np.arange(40), 2.5, run=Run(n)) for n in (1, 3))
+    np.testing.assert_array_equal(one.psf.basis, three.psf.basis)
+    np.testing.assert_array_equal(one.flux, three.flux)
 
 
 def test_settings_of_sampling_and_size(starfield):

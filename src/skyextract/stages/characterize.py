@@ -252,6 +252,7 @@ def _measure_psf(
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
                 n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
+                run=run,
             )
         except StepError as error:
             reason = str(error)

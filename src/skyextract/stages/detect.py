@@ -106,6 +106,7 @@ def detect(
     bad: NDArray[np.uint8] | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
+    grow: bool = True,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
 
@@ -125,7 +126,7 @@ def detect(
     psf : MatchedFilter or None
         PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
         of a point source; filtered values are in image units, see `filter_matched`.
-        Footprints are the detections grown by the core of the PSF.
+        Footprints are the detections grown by the core of the PSF, if `grow`.
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
         relative threshold then is in units of the noise of each pixel.  With `psf`: the
@@ -167,7 +168,8 @@ def detect(
                 centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
             ),
         )
-        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
+        if grow:
+            found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     else:
         relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
         local = variance is not None and relative

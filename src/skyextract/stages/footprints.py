@@ -15,8 +15,8 @@ from skyextract.kernels.matched import grow, grow_discs
 
 F4 = NDArray[np.float32]
 
-_LEAST_GROWTH = 2.0
-"""Every isophote is masked with so many pixels more, at least."""
+LEAST_GROWTH = 2.0
+"""Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
 _MOST_MASKED = 0.5
 _MOST_GROWTH = 100.0
 _FAINT = 0.1
@@ -111,7 +111,9 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     )
 
 
-def source_mask(detections: Detections, sigma: float) -> NDArray[np.uint8]:
+def source_mask(
+    detections: Detections, sigma: float, least_growth: float = LEAST_GROWTH
+) -> NDArray[np.uint8]:
     """Return a mask (1) of the sources' footprints and the faint wings around them.
 
     A source's wings are taken to fall with the inverse cube of the radius (as those of a
@@ -122,8 +124,11 @@ def source_mask(detections: Detections, sigma: float) -> NDArray[np.uint8]:
     Parameters
     ----------
     detections : Detections
+        Not grown by the PSF: that would mask positive noise before negative.
     sigma : float
         Background noise, image units.
+    least_growth : float
+        Pixels, at least, that every isophote is masked with more.
     """
     footprints = np.zeros(detections.segmentation.shape, np.uint8)
     footprints.ravel()[detections.pixel] = 1
@@ -137,7 +142,7 @@ def source_mask(detections: Detections, sigma: float) -> NDArray[np.uint8]:
     # a source barely above the threshold has no wings to speak of
     peak = detections.fdpeak / detections.dthresh
     factor = np.maximum(np.minimum(edge, peak), 1.0) ** (1.0 / 3.0)
-    wings = np.maximum(radius * factor, radius + _LEAST_GROWTH)
+    wings = np.maximum(radius * factor, radius + least_growth)
     for share in (1.0, 0.5, 0.25):
         reach = radius + share * (wings - radius) - np.sqrt(detections.fdnpix / np.pi)
         mask = footprints.copy()

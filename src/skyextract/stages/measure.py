@@ -17,7 +17,7 @@ from skyextract.stages.detect import (
     filter_image,
 )
 from skyextract.stages.filters import builtin_filter, parse_filter
-from skyextract.stages.footprints import source_mask
+from skyextract.stages.footprints import LEAST_GROWTH, source_mask
 from skyextract.stages.frame import masked_pixels, prepare_frame
 from skyextract.stages.matched import filter_matched, matched_filter
 from skyextract.stages.planes import prepare_plane, with_detected
@@ -187,12 +187,14 @@ def measure(
             bad=search.holes,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
+            grow=last,
         )
         return plane, search, found
 
     def claim(claimed: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         _, search, found = find(claimed, last=False)
-        return source_mask(found, search.background.sigma)
+        growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
+        return source_mask(found, search.background.sigma, growth)
 
     claimed = None
     for _ in range(extraction.detect_niter - 1):

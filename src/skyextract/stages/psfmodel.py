@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from skyextract.kernels import psf as psf_kernels
 from skyextract.kernels import psfbuild as kernels
 from skyextract.psf import Psf, PsfSource
 from skyextract.psfshape import core_ellipticity, core_shape, effective_fwhm
+from skyextract.run import Run
 from skyextract.stages.psfprofile import SmoothProfile
 
 F4 = NDArray[np.float32]
@@ -35,6 +37,9 @@ STARS_PER_TERM = 8
 """The degree is lowered until there are this many stars per polynomial term."""
 
 MIN_STARS = 3
+
+PARTS = 4
+"""The stars are worked on in so many parts, in threads."""
 
 CORRELATION = 0.35
 """Smoothness of the departures from the mean profile: correlation length in FWHM."""
@@ -124,7 +129,11 @@ def affordable_degree(n_stars: int, wanted: int) -> int:
 
 
 class _Solver:
-    """The linear problem of one sample of stars: their stamps, terms and current weights."""
+    """The linear problem of one sample of stars: their stamps, terms and current weights.
+
+    The stars are worked on in parts, whose sums are added in order: the same numbers come out
+    of any number of threads.
+    """
 
     def __init__(
         self,
@@ -136,8 +145,12 @@ class _Solver:
         degree: int,
         step: float,
         half: int,
+        run: Run,
     ) -> None:
         n = sample.x.size
+        self.run = run
+        edges = np.linspace(0, n, min(n, PARTS) + 1).round().astype(int)
+        self.parts = [slice(*span) for span in pairwise(edges.tolist())]
         size = 2 * half + 1
         self.fwhm = sample.fwhm
         self.step = step
@@ -168,12 +181,18 @@ class _Solver:
 
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
-        kernels.fit_stars(
-            coefficients, np.ascontiguousarray(self.terms[:, : coefficients.shape[0]]), self.step,
-            self.stamps, self.noise, self.inverse_gain, ACCURACY,
-            1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations,
-            self.cx, self.cy, self.flux, self.weight, self.target, self.fit_numbers,
-        )  # fmt: skip
+        terms = np.ascontiguousarray(self.terms[:, : coefficients.shape[0]])
+
+        def fit_part(part: slice) -> None:
+            kernels.fit_stars(
+                coefficients, terms[part], self.step,
+                self.stamps[part], self.noise[part], self.inverse_gain, ACCURACY,
+                1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations, self.cx[part],
+                self.cy[part], self.flux[part], self.weight[part], self.target[part],
+                self.fit_numbers[part],
+            )  # fmt: skip
+
+        self.run.map(fit_part, self.parts)
         unusable = ~self.used | (self.flux <= 0) | ~np.isfinite(self.flux)
         self.used &= ~unusable
         self.weight[unusable] = 0.0
@@ -251,9 +270,17 @@ class _Solver:
             return out
 
         def data_matrix(v: F8) -> F8:
-            out = np.zeros_like(v)
-            kernels.apply_normal(v, terms, self.step, self.cx, self.cy, self.weight, out)
-            return out
+            def of_part(part: slice) -> F8:
+                out = np.zeros_like(v)
+                kernels.apply_normal(
+                    v, terms[part], self.step, self.cx[part], self.cy[part], self.weight[part], out
+                )
+                return out
+
+            first, *others = self.run.map(of_part, self.parts)
+            for other in others:
+                first += other
+            return first
 
         def precondition(v: F8) -> F8:
             out: F8 = (inverse * v).sum(axis=1)
@@ -332,6 +359,7 @@ def build_psf(
     sampling: float = 0.0,
     size: int = 0,
     n_iterations: int = 80,
+    run: Run,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
 
@@ -350,6 +378,8 @@ def build_psf(
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
     n_iterations : int
         Conjugate-gradient steps, at most, between two fits of fluxes and centres.
+    run : Run
+        Threads.
 
     Raises
     ------
@@ -364,7 +394,9 @@ def build_psf(
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
     n = 2 * reach + 1
     degree = affordable_degree(sample.x.size, degree)
-    solver = _Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half)
+    solver = _Solver(
+        data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run
+    )
     peak = 1.0 / (1.13 * fwhm**2)
 
     profile = solver.mean_profile(n, sample.shape, peak)
