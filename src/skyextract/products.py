@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from skyextract.messages import RESULT
 from skyextract.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background import background_image, rms_image
+from skyextract.stages.planes import with_detected
 from skyextract.steps import Plan, Step, isr_is_asked
 from skyextract.summary import Report, summary
 
@@ -72,7 +74,6 @@ class Products:
         self.job = job
         self.settings = settings
         self.run = run
-        self._results: list[Result] = []
         self._catalogs: list[tuple[Catalog, Header, dict[str, tuple[Any, str]]]] = []
         self._psfs: list[Psf] = []
         self._heads: list[Mapping[str, Any]] = []
@@ -106,10 +107,14 @@ class Products:
 
     def add(self, result: Result) -> None:
         """Take the result of one extension and write its image-sized products."""
-        exposure, report = result.exposure, result.report
+        report = result.report
+        measured = result.measured if Step.MEASURE in report.plan else None
+        if measured and ("EXPOSURE_NAME" in self.job.products or self.job.check_images):
+            marked = with_detected(result.exposure, measured.detections)
+            result = replace(result, exposure=marked)
+        exposure = result.exposure
         cards = report.cards()
         header = current_header(exposure)
-        measured = result.measured if Step.MEASURE in report.plan else None
         if measured is not None:
             numbers = sextractor_cards(
                 background=measured.background.mean,

@@ -20,7 +20,7 @@ from skyextract.stages.filters import builtin_filter, parse_filter
 from skyextract.stages.footprints import LEAST_GROWTH, source_mask
 from skyextract.stages.frame import masked_pixels, prepare_frame
 from skyextract.stages.matched import filter_matched, matched_filter
-from skyextract.stages.planes import prepare_plane, with_detected
+from skyextract.stages.planes import prepare_plane
 from skyextract.stages.pointsources import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
 from skyextract.stages.sources import (
     SATURATED,
@@ -51,8 +51,7 @@ class Measured:
     Attributes
     ----------
     exposure : Exposure
-        With the plane DETECTED, the background, the PSF that was used and the aperture
-        corrections.
+        With the background, the PSF that was used and the aperture corrections.
     sources : Catalog
         NUMBER, FLAGS, FLAGS_SKY and the columns that were wanted.
     detections : Detections
@@ -203,20 +202,10 @@ def measure(
     del claimed
 
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
-    unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
-    frame = prepare_frame(exposure, plane, config, threshold=threshold, unclaimed=unclaimed)
-    image = DetectionImage(
-        pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
-        noise=search.background.sigma,
-        low_weight=search.bad if search.relative else None,
-        reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
+    reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
+    sources = _measure_pixels(
+        exposure, plane, search, found, threshold, reach, config, wanted, inputs, run
     )
-    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
-    sources = measure_sources(
-        frame, found, plane.background, image, config, needed,
-        _with_seeing(inputs, exposure, config), run,
-        low_weight=plane.bad if plane.relative else None,
-    )  # fmt: skip
     flags, ours = _mask_flags(exposure, found)
     flags |= sources["FLAGS"]
     ours |= sources["FLAGS_SKY"]
@@ -241,11 +230,7 @@ def measure(
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
     return Measured(
-        exposure=replace(
-            exposure,
-            background=plane.background,
-            mask=with_detected(exposure, found),
-        ),
+        exposure=replace(exposure, background=plane.background),
         sources=sources,
         detections=found,
         rows=rows,
@@ -259,6 +244,35 @@ def measure(
         metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
         run=run,
     )
+
+
+def _measure_pixels(
+    exposure: Exposure,
+    plane: Plane,
+    search: Plane,
+    found: Detections,
+    threshold: float,
+    reach: tuple[int, int],
+    config: Config,
+    wanted: frozenset[str],
+    inputs: MeasureInputs,
+    run: Run,
+) -> Catalog:
+    """Measure the columns that need no PSF; what it prepares for that is not kept."""
+    unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
+    frame = prepare_frame(exposure, plane, config, threshold=threshold, unclaimed=unclaimed)
+    image = DetectionImage(
+        pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
+        noise=search.background.sigma,
+        low_weight=search.bad if search.relative else None,
+        reach=reach,
+    )
+    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
+    return measure_sources(
+        frame, found, plane.background, image, config, needed,
+        _with_seeing(inputs, exposure, config), run,
+        low_weight=plane.bad if plane.relative else None,
+    )  # fmt: skip
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

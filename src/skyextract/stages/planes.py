@@ -198,8 +198,8 @@ def _background_variance(
     return variance
 
 
-def with_detected(exposure: Exposure, found: Detections) -> NDArray[np.uint16]:
-    """Return the mask with the plane DETECTED set in the sources' pixels."""
+def with_detected(exposure: Exposure, found: Detections) -> Exposure:
+    """Return the exposure with the plane DETECTED set in the sources' pixels."""
     mask = exposure.mask & np.uint16(0xFFFF ^ int(Mask.DETECTED))
     mask.ravel()[found.pixel] |= np.uint16(Mask.DETECTED)
-    return mask
+    return replace(exposure, mask=mask)
