@@ -1,11 +1,9 @@
 """Kernels of the matcher against plain numpy."""
 
-import math
-
 import numpy as np
 import pytest
 
-from skyextract.kernels.match import Grid, mutual_nearest, score_similarities, vote
+from skyextract.kernels.match import Grid, mutual_nearest, score_similarities
 
 
 def points(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -77,37 +75,6 @@ def test_mutual_nearest_of_duplicates_and_nothing():
     assert second.tolist() == [0]
     for a, b in ((np.zeros(0), x), (x, np.zeros(0))):
         assert len(mutual_nearest(a, a, b, b, 1.0)[0]) == 0
-
-
-@pytest.mark.parametrize("flip", [0, 1])
-@pytest.mark.parametrize(("turn", "half_range"), [(0.05, 0.1), (3.1, math.pi), (-1.0, math.pi)])
-def test_vote_finds_the_similarity(flip, turn, half_range):
-    x, y = points(120)
-    rng = np.random.default_rng(6)
-    keep = rng.random(120) < 0.6
-    px, py = x[keep] - 500.0, y[keep] - 500.0
-    # The reference is turned and 5 % larger; the points are mirrored first if flip.
-    c, s = 1.05 * math.cos(turn), 1.05 * math.sin(turn)
-    mx = -(x - 500.0) if flip else x - 500.0
-    rx, ry = c * mx - s * (y - 500.0), s * mx + c * (y - 500.0)
-    at = np.arange(10)
-    patterns = Grid(px, py).patterns(at, 10.0, 20), Grid(rx, ry).patterns(np.arange(120), 5.0, 20)
-    count, anchor, star = (np.zeros(16, np.int64) for _ in range(3))
-    log_scale, rotation = np.zeros(16), np.zeros(16)
-    n = vote(
-        px[at], py[at], 2500.0, *patterns[0], rx, ry, *patterns[1],
-        np.array([-0.18, 0.18, half_range]), flip, 0.02, 3, 0,
-        count, anchor, star, log_scale, rotation,
-    )  # fmt: skip
-    assert n >= 5
-    assert np.all(np.diff(count[:n]) <= 0)
-    true = np.flatnonzero(keep)
-    own = np.where(anchor[:5] < 0, -1 - anchor[:5], anchor[:5])
-    assert np.all((anchor[:5] < 0) == bool(flip))
-    np.testing.assert_array_equal(true[own], star[:5])
-    assert np.abs(log_scale[:5] - math.log(1.05)).max() < 0.01
-    off = (rotation[:5] - turn + math.pi) % (2.0 * math.pi) - math.pi
-    assert np.abs(off).max() < 0.01
 
 
 def test_score_against_numpy():

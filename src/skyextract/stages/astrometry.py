@@ -17,7 +17,7 @@ from skyextract.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.refcatalog import RefCatalog
 from skyextract.run import Run
 from skyextract.stages.astrosources import Sources, read_sources
-from skyextract.stages.matching import N_DEPTHS, Field, Rough, make_fields, search
+from skyextract.stages.matching import Field, Rough, attempts, make_fields, search
 from skyextract.stages.platefit import PlateFit, fit_plate, models
 from skyextract.stages.pointing import Start, frame_year, read_start
 from skyextract.stages.verify import MAX_FALSE_PROBABILITY, Offset, Proof, prove
@@ -193,19 +193,18 @@ def _solve(
     outside = ""
     fields = make_fields(start, sources.x, sources.y, reference, ordered=sources.ordered)
     in_reach = max(field.reference.n_stars for field in fields)
-    for depth in range(N_DEPTHS):
-        for scale, field in zip(start.scales, fields, strict=True):
-            for rough in search(start, field, scale, depth):
-                solution = _finish(start, sources, field, rough, config)
-                if solution is None:
-                    continue
-                if solution.proof.probability <= MAX_FALSE_PROBABILITY:
-                    wrong = _beyond(solution, start)
-                    if not wrong:
-                        return solution, "", in_reach
-                    outside = outside or wrong
-                if best is None or solution.proof.probability < best.proof.probability:
-                    best = solution
+    for scale, field, depth in attempts(start, fields):
+        for rough in search(start, field, scale, depth):
+            solution = _finish(start, sources, field, rough, config)
+            if solution is None:
+                continue
+            if solution.proof.probability <= MAX_FALSE_PROBABILITY:
+                wrong = _beyond(solution, start)
+                if not wrong:
+                    return solution, "", in_reach
+                outside = outside or wrong
+            if best is None or solution.proof.probability < best.proof.probability:
+                best = solution
     if in_reach == 0:
         return None, "no reference star where the frame can be", in_reach
     if outside:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.kernels.match import Grid, mutual_nearest, score_similarities, vote
+from skyextract.kernels.match import Grid, mutual_nearest, score_similarities
+from skyextract.kernels.similarity import common_triangles, vote
 from skyextract.plate import gnomonic, monomials, stereographic, stereographic_inverse
 from skyextract.refcatalog import RefCatalog
 from skyextract.stages.pointing import Start
@@ -25,6 +26,9 @@ Ints = NDArray[np.int64]
 N_NEIGHBOURS = 20
 BIN = 0.02
 """Width of a vote's bin in log scale and in rotation (rad)."""
+
+N_CANDIDATES = 400
+"""Stars that an anchor is compared with, at most."""
 
 N_HYPOTHESES = 64
 SHARE = 0.3
@@ -132,6 +136,31 @@ def make_fields(
     return fields
 
 
+def attempts(start: Start, fields: list[Field]) -> list[tuple[float, Field, int]]:
+    """Return all nominal scales, their fields, and depths for `search`, the likeliest first.
+
+    At the true scale the two lists are about equally dense.  A step in depth counts as a
+    factor e in density.
+    """
+
+    def unlikeness(attempt: tuple[float, Field, int]) -> float:
+        scale, field, depth = attempt
+        ratio = max(len(field.x), 1) / max(_per_frame(start, field, scale), 0.1)
+        return abs(math.log(ratio)) + depth
+
+    scaled = list(zip(start.scales, fields, strict=True))
+    return sorted(((*pair, depth) for depth in range(N_DEPTHS) for pair in scaled), key=unlikeness)
+
+
+def _per_frame(start: Start, field: Field, scale: float) -> float:
+    """Return the number of reference stars per frame area, where there are stars at all."""
+    if len(field.sx) == 0:
+        return 0.0
+    unit = scale / 3600.0
+    width, height = np.ptp(field.sx) / unit, np.ptp(field.sy) / unit
+    return float(len(field.sx) * start.shape[0] * start.shape[1] / max(width * height, 1.0))
+
+
 def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rough]:
     """Yield rough solutions at a nominal scale (arcsec), the likeliest first.
 
@@ -146,9 +175,7 @@ def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rou
             shifts = _shifts(start, field, rx, ry)
             yield from _ranked(start, field, unit, rx, ry, len(rx), 200, shifts)
         return
-    # Stars per frame area, where there are stars at all.
-    width, height = np.ptp(rx), np.ptp(ry)
-    per_frame = len(rx) * start.shape[0] * start.shape[1] / max(width * height, 1.0)
+    per_frame = _per_frame(start, field, scale)
     sizes = [_sizes(field, per_frame, i) for i in range(depth)]
     if sizes[-1] in sizes[:-1] or per_frame < 2.0:
         return
@@ -205,29 +232,46 @@ def _seeds(
     # Stars away from the edge see their neighbours on all sides.
     central = np.argsort(np.hypot(wx, wy), kind="stable")[: max(16, (2 * len(wx)) // 3)]
     at = np.sort(central)[: int(np.clip(400_000 // len(rx), 6, 16))]
-    a_pattern = detections.patterns(at, least, N_NEIGHBOURS)
+    size, log_r, angle = detections.patterns(at, least, N_NEIGHBOURS)
+    own, mirrored = np.tile(at, len(start.flips)), np.repeat(start.flips, len(at)) == 1
+    a_pattern = (
+        np.tile(size, len(start.flips)),
+        np.tile(log_r, (len(start.flips), 1)),
+        np.concatenate([math.pi - angle if flip else angle for flip in start.flips]),
+    )
+    limits = np.array([-start.log_range, start.log_range, min(start.angle, math.pi)])
+    # How far an anchor at unit distance can move by rotation, scale and mirroring.
+    stretch = math.exp(start.log_range)
+    turned = stretch - 1.0 + 2.0 * stretch * math.sin(0.5 * limits[2])
+    turn = np.where(mirrored, 1.0 + stretch, turned)
+    reach = start.position / unit + turn * float(np.hypot(wx[at], wy[at]).max())
+    near = [
+        np.flatnonzero((np.abs(rx - wx[k]) <= far) & (np.abs(ry - wy[k]) <= far))
+        for k, far in zip(own, reach, strict=True)
+    ]
+    if max(len(candidates) for candidates in near) > N_CANDIDATES:
+        hits = np.empty((len(rx), len(own)), np.int16)
+        common_triangles(*a_pattern, *r_pattern, limits, BIN, hits)
+        near = [_most(candidates, hits[candidates, k]) for k, candidates in enumerate(near)]
+    first = np.cumsum([0, *(len(candidates) for candidates in near)])
     count = np.zeros(N_HYPOTHESES, np.int64)
     anchor, star = np.zeros(N_HYPOTHESES, np.int64), np.zeros(N_HYPOTHESES, np.int64)
     log_scale, rotation = np.zeros(N_HYPOTHESES), np.zeros(N_HYPOTHESES)
-    limits = np.array([-start.log_range, start.log_range, min(start.angle, math.pi)])
-    stretch = math.exp(start.log_range)
-    n = 0
-    for flip in start.flips:
-        # How far an anchor at unit distance can move by rotation, scale and mirroring.
-        turned = stretch - 1.0 + 2.0 * stretch * math.sin(0.5 * limits[2])
-        turn = 1.0 + stretch if flip else turned
-        reach = start.position / unit + turn * float(np.hypot(wx[at], wy[at]).max())
-        n = vote(
-            wx[at], wy[at], reach, *a_pattern, rx, ry, *r_pattern, limits, flip, BIN,
-            min(3, len(wx) - 1), n, count, anchor, star, log_scale, rotation,
-        )  # fmt: skip
-    mirrored = anchor[:n] < 0
-    own = at[np.where(mirrored, -1 - anchor[:n], anchor[:n])]
-    factor = np.exp(log_scale[:n])
+    n = vote(
+        *a_pattern, first, np.concatenate(near), *r_pattern, limits, BIN, min(3, len(wx) - 1),
+        count, anchor, star, log_scale, rotation,
+    )  # fmt: skip
+    factor, at = np.exp(log_scale[:n]), own[anchor[:n]]
     return np.stack([
-        wx[own], wy[own], rx[star[:n]], ry[star[:n]],
-        factor * np.cos(rotation[:n]), factor * np.sin(rotation[:n]), mirrored.astype(float),
+        wx[at], wy[at], rx[star[:n]], ry[star[:n]],
+        factor * np.cos(rotation[:n]), factor * np.sin(rotation[:n]),
+        mirrored[anchor[:n]].astype(float),
     ], axis=1)  # fmt: skip
+
+
+def _most(candidates: Ints, hits: NDArray[np.int16]) -> Ints:
+    """Return the candidates that have most triangles in common with an anchor."""
+    return np.sort(candidates[np.argsort(-hits, kind="stable")[:N_CANDIDATES]])
 
 
 def _ranked(

@@ -1,0 +1,262 @@
+"""Find pairs of points whose neighbourhoods look alike, whatever the scale and the rotation.
+
+The pattern of a star's neighbours, in log distance and position angle, is shifted by a
+change of scale and rotation and otherwise unchanged.  `vote` compares the pattern of
+each anchor with that of each candidate and lets every pair of neighbours vote for the
+shift it implies; a true pair of stars collects the votes of all common neighbours in one
+place, whatever fraction is missing.  The local, spoke-like comparison follows Tabur
+(2007, PASA 24, 189) and the pessimistic pattern matcher of Morrison (DMTN-031); the vote in
+(log scale, rotation) is a generalized Hough transform (Ballard 1981, Pattern
+Recognition 13, 111).
+
+`common_triangles` picks the candidates out of many stars.  A triangle of a star and two of its
+neighbours has a shape that neither scale nor rotation changes, so that the triangles of all
+anchors stand in one table, in which those of each star are looked up (Groth 1986, AJ 91, 1244;
+the table is geometric hashing: Lamdan & Wolfson 1988, ICCV, 238).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.jit import kernel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+I2 = NDArray[np.int16]
+I4 = NDArray[np.int32]
+
+LARGEST_LOG_RATIO = 2.0
+"""Triangles with sides of a larger ratio are not looked at."""
+
+
+@kernel
+def _fill_table(
+    size: Ints, log_r: Floats, angle: Floats, width: float, n_ratio: int, n_angle: int,
+    start: I4, owner: I4, nearer: I4,
+) -> None:  # fmt: skip
+    """Sort the triangles of the anchors into bins of their shape, four bins each.
+
+    The triangles of bin c are ``owner[start[c]:start[c + 1]]``; `nearer` is the nearer of the
+    two neighbours.
+    """
+    per_width = 1.0 / width
+    per_angle = n_angle / (2.0 * math.pi)
+    n_bins = n_ratio * n_angle
+    start[:] = 0
+    for fill in range(2):
+        for a in range(size.shape[0]):
+            for i in range(size[a]):
+                for j in range(i + 1, size[a]):
+                    low = math.floor((log_r[a, j] - log_r[a, i]) * per_width - 0.5)
+                    left = math.floor((angle[a, j] - angle[a, i]) * per_angle - 0.5)
+                    for row in range(max(low, 0), min(low + 2, n_ratio)):
+                        for column in range(left, left + 2):
+                            c = row * n_angle + (column + 2 * n_angle) % n_angle
+                            if fill == 0:
+                                start[c + 1] += 1
+                            else:
+                                start[c + 1] -= 1
+                                owner[start[c + 1]] = a
+                                nearer[start[c + 1]] = i
+        if fill == 0:
+            for c in range(n_bins):
+                start[c + 1] += start[c]
+            total = start[n_bins]
+    for c in range(n_bins):
+        start[c] = start[c + 1]
+    start[n_bins] = total
+
+
+@kernel
+def common_triangles(
+    a_size: Ints, a_log_r: Floats, a_angle: Floats, r_size: Ints, r_log_r: Floats,
+    r_angle: Floats, limits: Floats, width: float, hits: I2,
+) -> None:  # fmt: skip
+    """Count the triangles that stars have in common with anchors.
+
+    Parameters
+    ----------
+    a_size, a_log_r, a_angle : (na,), (na, k), (na, k)
+        Patterns of the anchors, see `neighbour_patterns`.
+    r_size, r_log_r, r_angle : (nr,), (nr, k), (nr, k)
+        Patterns of the stars.
+    limits : float64 (3,)
+        Least and largest log scale; half range of the rotation (pi: any).
+    width : float
+        Tolerance of the log ratio of two sides, and of the angle between them.
+    hits : (nr, na) int16
+        Result (changed).
+    """
+    n_ratio = int(LARGEST_LOG_RATIO / width)
+    n_angle = int(2.0 * math.pi / width)
+    per_width = 1.0 / width
+    per_angle = n_angle / (2.0 * math.pi)
+    full = limits[2] >= math.pi - width
+    start = np.empty(n_ratio * n_angle + 1, np.int32)
+    # k (k - 1) / 2 triangles in four bins
+    owner = np.empty(2 * a_log_r.size * a_log_r.shape[1], np.int32)
+    nearer = np.empty(2 * a_log_r.size * a_log_r.shape[1], np.int32)
+    _fill_table(a_size, a_log_r, a_angle, width, n_ratio, n_angle, start, owner, nearer)
+    hits[:] = 0
+    for r in range(r_size.shape[0]):
+        for i in range(r_size[r]):
+            for j in range(i + 1, r_size[r]):
+                row = int((r_log_r[r, j] - r_log_r[r, i]) * per_width)
+                if row >= n_ratio:
+                    break
+                turn = r_angle[r, j] - r_angle[r, i]
+                if turn < 0.0:
+                    turn += 2.0 * math.pi
+                c = row * n_angle + min(int(turn * per_angle), n_angle - 1)
+                for k in range(start[c], start[c + 1]):
+                    a = owner[k]
+                    s = r_log_r[r, i] - a_log_r[a, nearer[k]]
+                    if s < limits[0] or s > limits[1]:
+                        continue
+                    if not full:
+                        t = r_angle[r, i] - a_angle[a, nearer[k]]
+                        t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
+                        if abs(t) > limits[2]:
+                            continue
+                    hits[r, a] += 1
+
+
+@kernel
+def vote(
+    a_size: Ints, a_log_r: Floats, a_angle: Floats, first: Ints, candidates: Ints,
+    r_size: Ints, r_log_r: Floats, r_angle: Floats, limits: Floats, width: float, least: int,
+    count: Ints, anchor: Ints, star: Ints, log_scale: Floats, rotation: Floats,
+) -> int:  # fmt: skip
+    """Find the pairs (anchor, reference star) whose neighbourhoods look alike.
+
+    Parameters
+    ----------
+    a_size, a_log_r, a_angle : (na,), (na, k), (na, k)
+        Patterns of the anchors, see `neighbour_patterns`; of a mirrored anchor with
+        angles from -pi to 2 pi.
+    first, candidates : int64 (na + 1,), (n,)
+        The stars to compare anchor a with are ``candidates[first[a]:first[a + 1]]``.
+    r_size, r_log_r, r_angle
+        Patterns of the reference stars.
+    limits : float64 (3,)
+        Least and largest log scale; half range of the rotation (pi: any).
+    width : float
+        Width of a bin in log scale and in rotation.
+    least : int
+        Fewest votes of a pair to be listed.
+    count, anchor, star, log_scale, rotation : (n,)
+        The best pairs, by falling number of votes; `count` is 0 before (changed).
+
+    Returns
+    -------
+    int
+        Number of pairs listed.
+    """
+    na, ka = a_log_r.shape
+    kr = r_log_r.shape[1]
+    n_list = count.shape[0]
+    n_scale = int((limits[1] - limits[0]) / width) + 2
+    full = limits[2] >= math.pi - width
+    n_rot = int(2.0 * math.pi / width)
+    rot_width = 2.0 * math.pi / n_rot
+    if not full:
+        rot_width = width
+        n_rot = int(2.0 * limits[2] / width) + 2
+    rot0 = -math.pi if full else -limits[2]
+    per_width, per_rot = 1.0 / width, 1.0 / rot_width
+    # A vote counts in the four blocks of 2 x 2 bins that its bin is part of: block (i, j) has
+    # the bins i - 1 and i in scale, j - 1 and j in rotation (block 0 is block n_rot of a
+    # full circle).  Counts start at `base`, which rises from pair to pair: nothing is cleared.
+    columns = n_rot + 1
+    blocks = np.zeros((n_scale + 1) * columns, np.int32)
+    base = 0
+    row = np.empty(ka * kr, np.int32)
+    column = np.empty(ka * kr, np.int32)
+    scales = np.empty(ka * kr)
+    turns = np.empty(ka * kr)
+    n = 0
+    for a in range(na):
+        for k in range(first[a], first[a + 1]):
+            r = candidates[k]
+            base += ka * kr
+            if base > 2_000_000_000:
+                blocks[:] = 0
+                base = 0
+            votes = 0
+            best = base
+            where = 0
+            low = 0
+            for i in range(a_size[a]):
+                own = a_log_r[a, i]
+                # Distances rise: skip the neighbours that are too near for any scale.
+                while low < r_size[r] and r_log_r[r, low] < own + limits[0]:
+                    low += 1
+                for j in range(low, r_size[r]):
+                    s = r_log_r[r, j] - own
+                    if s > limits[1]:
+                        break
+                    t = r_angle[r, j] - a_angle[a, i]
+                    # The difference of the two angles is within -3 pi and 2 pi.
+                    if t >= math.pi:
+                        t -= 2.0 * math.pi
+                    elif t < -math.pi:
+                        t += 2.0 * math.pi
+                    if not full and abs(t) > limits[2]:
+                        continue
+                    b = min(int((t - rot0) * per_rot), n_rot - 1)
+                    c = int((s - limits[0]) * per_width)
+                    left = b if b > 0 or not full else n_rot
+                    for block in (
+                        c * columns + left, c * columns + b + 1,
+                        (c + 1) * columns + left, (c + 1) * columns + b + 1,
+                    ):  # fmt: skip
+                        total = max(blocks[block], base) + 1
+                        blocks[block] = total
+                        if total > best:
+                            best = total
+                            where = block
+                    row[votes] = c
+                    column[votes] = b
+                    scales[votes] = s
+                    turns[votes] = t
+                    votes += 1
+            best -= base
+            if best >= max(least, count[n_list - 1] + 1 if n == n_list else 0):
+                # Mean of the votes in the winning block.
+                high = where // columns
+                right = where - high * columns
+                begin = 0.0
+                sum_s = 0.0
+                sum_t = 0.0
+                m = 0
+                for v in range(votes):
+                    b = column[v]
+                    in_block = b == right or b == right - 1 or (b == 0 and right == n_rot and full)
+                    if in_block and (row[v] == high or row[v] == high - 1):
+                        if m == 0:
+                            begin = turns[v]
+                        t = turns[v] - begin
+                        t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
+                        sum_t += t
+                        sum_s += scales[v]
+                        m += 1
+                pos = n if n < n_list else n_list - 1
+                while pos > 0 and count[pos - 1] < best:
+                    count[pos] = count[pos - 1]
+                    anchor[pos] = anchor[pos - 1]
+                    star[pos] = star[pos - 1]
+                    log_scale[pos] = log_scale[pos - 1]
+                    rotation[pos] = rotation[pos - 1]
+                    pos -= 1
+                count[pos] = best
+                anchor[pos] = a
+                star[pos] = r
+                log_scale[pos] = sum_s / m
+                rotation[pos] = begin + sum_t / m
+                if n < n_list:
+                    n += 1
+    return n
