@@ -1,11 +1,17 @@
-"""The zero point of matched stars: a likelihood with outliers and intrinsic scatter.
+"""The zero point of matched stars: a likelihood with outliers, an error from the scatter seen.
 
 Each star gives y = reference magnitude + 2.5 log10(flux).  Good stars scatter about the zero
 point by their own errors and an intrinsic scatter common to all; the rest (variable, blended,
-falsely matched) come from a broad distribution of its own.  Maximum likelihood by the EM
-algorithm, then the zero point's distribution after the intrinsic scatter and the fraction of
-outliers are integrated out: D. W. Hogg, J. Bovy & D. Lang 2010, arXiv:1008.4686, sect. 3;
-W. H. Press 1997, in Unsolved Problems in Astrophysics (astro-ph/9604126).
+falsely matched) come from a broad distribution of their own (D. W. Hogg, J. Bovy & D. Lang 2010,
+arXiv:1008.4686, sect. 3; W. H. Press 1997, astro-ph/9604126).  For each of some trial scatters
+the EM algorithm finds the zero point, and the fits are averaged with their evidence (J. A.
+Hoeting et al. 1999, Statist. Sci. 14, 382).
+
+Few stars cannot tell whether there is an intrinsic scatter, and a few with small errors would
+rule where it is taken for none.  So the error of each fit comes from the residuals, not from the
+errors that are quoted (the sandwich of P. J. Huber 1967; corrected for the stars' own pull on
+the fit as HC2 of J. G. MacKinnon & H. White 1985, J. Econometrics 29, 305), and no star counts
+much more than a typical one.
 """
 
 from __future__ import annotations
@@ -20,19 +26,22 @@ Floats = NDArray[np.float64]
 
 LEAST_ERROR = 1e-3
 """No single magnitude is better known than this."""
-NO_SCATTER = 0.35
-"""Probability, before the stars are seen, that their errors tell all of their scatter."""
-LIKELY_SCATTER = 3.0
-"""Else half of the probability is below so many times the stars' typical error."""
-_SCATTERS = np.concatenate([[0.0], np.geomspace(5e-4, 1.0, 60)])
+MOST_WEIGHT = 3.0
+"""No star counts more than so many with the median error."""
+MOST_SCATTER = 1.0
+"""Largest intrinsic scatter that is tried, mag."""
+_TRIALS = 12
 _STEPS = 200
-_SIDE = 30
-"""Steps of the zero point's distribution on either side."""
-_ODDS = np.array([0.5, 0.75, 1.0, 1.33, 2.0])
+_CLOSE = 1e-3
+"""Iterations end where they change the zero point by less than this part of its error."""
 _BROAD = 4.0
 """Outliers are spread at least this much wider than good stars..."""
 _BROAD_MAG = 0.1
 """... and at least by this, mag."""
+_PRIOR_BAD, _PRIOR_GOOD = 0.2, 0.8
+"""Stars that the fraction of outliers rests on before any is seen."""
+_LEAST_KEPT = 0.2
+"""Least part of the weight that doubtful stars leave."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,7 @@ class ZeroPointFit:
     Attributes
     ----------
     zero_point, error : float
-        Magnitudes; the standard deviation of its distribution.  Ten stars cannot tell whether
-        there is an intrinsic scatter: the error then is up to a quarter too large where there
-        is none, and as much too small where it is large.
+        Magnitudes; for stars with the mean of each column of `design`.
     slopes, slope_errors : (p,) float64
         Coefficients of the columns of `design`, each taken from its mean over the good stars.
     means : (p,) float64
@@ -117,143 +124,151 @@ def fit_zero_point(y: Floats, errors: Floats, design: Floats | None = None) -> Z
         raise ValueError(f"{n} stars are too few for {1 + p} coefficients")
     e2 = np.maximum(errors, LEAST_ERROR) ** 2
     centre, length = shortest_half(y)
-    intrinsic = max(length / 1.35, math.sqrt(float(np.median(e2))))
-    slopes: Floats = np.zeros(p)
-    means: Floats = np.zeros(p)
-    covariance: Floats = np.zeros((p, p))
-    normal: Floats
-    outliers = _Outliers(centre, max(float(np.std(y)), 0.5), 0.2)
-    good = np.ones(n)
-    model = np.full(n, centre)
-    for _ in range(_STEPS):
-        before = centre
-        good = outliers.probability_good(y, model, e2 + intrinsic**2)
-        weight = good / (e2 + intrinsic**2)
-        total = float(weight.sum())
-        if good.sum() < 1.0:
-            break  # no two stars agree: the caller sees it in `good`
-        means = np.asarray(weight @ design / total, dtype=np.float64)
-        centred = design - means
-        centre = float(weight @ (y - centred @ slopes) / total)
-        if p:
-            normal = (centred * weight[:, None]).T @ centred
-            normal += np.eye(p) * (1e-9 * max(float(np.trace(normal)), 1e-6 * total))
-            covariance = np.asarray(np.linalg.inv(normal), dtype=np.float64)
-            slopes = covariance @ (centred.T @ (weight * (y - centre)))
-        model = centre + centred @ slopes
-        intrinsic = _intrinsic(y - model, e2, good, p)
-        outliers = outliers.refit(y, good, e2 + intrinsic**2)
-        if abs(centre - before) < 1e-7:
-            break
-    residuals = y - model
-    mean, error = _marginal(residuals, e2, intrinsic, outliers, centre, p)
-    kept = good > 0.5
+    middle = design.mean(axis=0)
+    columns = np.column_stack([np.ones(n), design - middle])
+    seen = max(length / 1.35, math.sqrt(float(np.median(e2))))
+    scatters = _trial_scatters(e2, seen)
+    trials = _iterate(y - centre, e2, columns, scatters)
+
+    # Any scatter up to twice the one seen is as likely as another before the fit.
+    share = np.gradient(scatters) * np.exp(trials.evidence - trials.evidence.max())
+    share /= share.sum()
+    coefficients = share @ trials.coefficients
+    off = trials.coefficients - coefficients
+    covariance = np.tensordot(share, trials.covariance + off[:, :, None] * off[:, None, :], 1)
+    good = share @ trials.good
+    weight = share @ trials.weight
+    means = np.asarray(weight @ design / max(float(weight.sum()), 1e-300), dtype=np.float64)
+    at_means = np.concatenate([[1.0], means - middle])
+    residuals = y - centre - columns @ coefficients
     return ZeroPointFit(
-        zero_point=centre + mean,
-        error=error,
-        slopes=slopes,
-        slope_errors=np.sqrt(np.diag(covariance)),
+        zero_point=centre + float(at_means @ coefficients),
+        error=math.sqrt(float(at_means @ covariance @ at_means)),
+        slopes=coefficients[1:],
+        slope_errors=np.sqrt(np.diag(covariance)[1:]),
         means=means,
-        intrinsic=intrinsic,
-        scatter=robust_sigma(residuals[kept] - mean),
+        intrinsic=_intrinsic(residuals, e2, good, scatters, p),
+        scatter=robust_sigma(residuals[good > 0.5]),
         outlier_fraction=float(1.0 - good.mean()),
         good=good,
-        residuals=residuals - mean,
+        residuals=residuals,
     )
 
 
-def _normal(r: Floats, variance: Floats | float) -> Floats:
-    density: Floats = np.exp(-0.5 * r**2 / variance) / np.sqrt(2.0 * np.pi * variance)
-    return density
+def _trial_scatters(e2: Floats, seen: float) -> Floats:
+    """Return none and a geometric series up to twice the scatter seen."""
+    least = 0.2 / math.sqrt(float(np.mean(1.0 / e2)))
+    most = min(2.0 * seen, MOST_SCATTER)
+    return np.concatenate([[0.0], np.geomspace(min(least, 0.5 * most), most, _TRIALS - 1)])
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Fits of q coefficients to n stars, with t trial scatters."""
+
+    coefficients: Floats
+    covariance: Floats
+    good: Floats
+    weight: Floats
+    evidence: Floats
+    """Logarithm of the probability of the data, (t,)."""
 
 
 @dataclass(frozen=True)
 class _Outliers:
-    """The broad distribution and the fraction of stars that belong to it."""
+    """Per trial, as columns: the broad distribution, and the part of the stars it holds."""
 
-    centre: float
-    width: float
-    fraction: float
+    mean: Floats
+    width: Floats
+    fraction: Floats
 
     def density(self, y: Floats) -> Floats:
-        return _normal(y - self.centre, self.width**2) + 1e-12
-
-    def probability_good(self, y: Floats, model: Floats, variance: Floats) -> Floats:
-        inside = (1.0 - self.fraction) * _normal(y - model, variance)
-        probability: Floats = inside / (inside + self.fraction * self.density(y))
-        return probability
+        return self.fraction * (_normal((y - self.mean) ** 2, self.width**2) + 1e-12)
 
     def refit(self, y: Floats, good: Floats, variance: Floats) -> _Outliers:
         """Return the distribution of the stars that are not good (a weak prior keeps it broad)."""
         bad = 1.0 - good
-        total = float(bad.sum())
-        fraction = (total + 0.2) / (len(y) + 1.0)
-        if total < 1.0:
-            return _Outliers(self.centre, self.width, fraction)
-        centre = float(bad @ y / total)
-        width = math.sqrt(float(bad @ (y - centre) ** 2 + 0.25) / (total + 1.0))
-        least = max(_BROAD * math.sqrt(float(np.median(variance))), _BROAD_MAG)
-        return _Outliers(centre, max(width, least), fraction)
+        total = bad.sum(axis=1, keepdims=True)
+        fraction = (total + _PRIOR_BAD) / (len(y) + _PRIOR_BAD + _PRIOR_GOOD)
+        mean = (bad @ y)[:, None] / np.maximum(total, 1.0)
+        squares = (bad * (y - mean) ** 2).sum(axis=1, keepdims=True)
+        width = np.sqrt((squares + 0.25) / (total + 1.0))
+        least = np.maximum(_BROAD * np.sqrt(np.median(variance, axis=1)), _BROAD_MAG)[:, None]
+        some = total >= 1.0
+        return _Outliers(
+            np.where(some, mean, self.mean),
+            np.where(some, np.maximum(width, least), self.width),
+            fraction,
+        )
 
 
-def _intrinsic(residuals: Floats, e2: Floats, good: Floats, p: int) -> float:
-    """Return the intrinsic scatter of highest likelihood, for 1 + p fitted coefficients."""
-    variance = e2[None] + _SCATTERS[:, None] ** 2
-    total = max(float(good.sum()), 1.0)
-    lost = min((1.0 + p) / total, 0.9)
-    log_likelihood = -0.5 * (residuals**2 / variance + (1.0 - lost) * np.log(variance)) @ good
-    return float(_SCATTERS[int(np.argmax(log_likelihood))])
-
-
-def _marginal(
-    residuals: Floats, e2: Floats, intrinsic: float, outliers: _Outliers, centre: float, p: int
-) -> tuple[float, float]:
-    """Return mean and standard deviation of the zero point about its most likely value."""
-    n = len(residuals)
-    # A common error that tells as much as all of them.
-    typical = 1.0 / math.sqrt(float(np.mean(1.0 / e2)))
-    scale = math.hypot(intrinsic, typical)
-    scatters = np.concatenate([[0.0], np.geomspace(0.05 * typical, 8.0 * scale, 28)])
-    # Prior of the scatter: perhaps none, else of the order of the errors with a long tail.
-    # Its two numbers matter for few stars only, and are set so that errors come out true
-    # without any scatter as well as with it.
-    unit = LIKELY_SCATTER * typical
-    prior = (1.0 - NO_SCATTER) * np.gradient(scatters) * unit / (scatters + unit) ** 2
-    prior[0] = NO_SCATTER
-    broad = outliers.density(residuals + centre)
-    odds = outliers.fraction / (1.0 - outliers.fraction) * _ODDS
-    fractions = odds / (1.0 + odds)
-    shifts: Floats
-    step = 8.0 * scale / math.sqrt(max((1.0 - outliers.fraction) * n, 1.0)) / _SIDE
-    for _ in range(6):
-        shifts = np.arange(-_SIDE, _SIDE + 1, dtype=np.float64) * step
-        density = _density(residuals, e2, shifts, scatters, prior, broad, fractions)
-        if p:
-            density **= (n - p) / n
-        density /= density.sum()
-        mean = float(density @ shifts)
-        error = math.sqrt(float(density @ (shifts - mean) ** 2))
-        if density[0] + density[-1] > 1e-4:
-            step *= 2.0
-        elif error < 2.0 * step:
-            step *= 0.5
-        else:
-            break
-    return mean, error
-
-
-def _density(
-    residuals: Floats, e2: Floats, shifts: Floats, scatters: Floats, prior: Floats,
-    broad: Floats, fractions: Floats,
-) -> Floats:  # fmt: skip
-    """Return the zero point's distribution at the shifts, up to a factor."""
-    variance = e2[None, :] + scatters[:, None] ** 2
-    norm = 1.0 / np.sqrt(2.0 * np.pi * variance)
-    logs = np.empty((len(shifts), len(scatters), len(fractions)))
-    for k, shift in enumerate(shifts):
-        inside = norm * np.exp(-0.5 * (residuals - shift) ** 2 / variance)
-        for f, fraction in enumerate(fractions):
-            logs[k, :, f] = np.log((1.0 - fraction) * inside + fraction * broad).sum(axis=1)
-    logs += np.log(prior)[None, :, None]
-    density: Floats = np.exp(logs - logs.max()).sum(axis=(1, 2))
+def _normal(squares: Floats, variance: Floats) -> Floats:
+    density: Floats = np.exp(-0.5 * squares / variance) / np.sqrt(2.0 * np.pi * variance)
     return density
+
+
+def _iterate(y: Floats, e2: Floats, columns: Floats, scatters: Floats) -> _Trials:
+    """Fit with each of the scatters."""
+    t, q = len(scatters), columns.shape[1]
+    variance = e2 + scatters[:, None] ** 2
+    single = 1.0 / (variance + float(np.median(e2)) / (MOST_WEIGHT - 1.0))
+    # A prior of 1 mag keeps every coefficient defined.
+    unit = np.eye(q)
+    coefficients: Floats = np.zeros((t, q))
+    wide = max(float(np.std(y)), 0.5)
+    outliers = _Outliers(np.zeros((t, 1)), np.full((t, 1), wide), np.full((t, 1), 0.2))
+    squares: Floats = np.broadcast_to(y**2, (t, len(y)))
+    normal: Floats
+    for _ in range(_STEPS):
+        inside = (1.0 - outliers.fraction) * _normal(squares, variance)
+        both = inside + outliers.density(y)
+        good = inside / both
+        weight = good * single
+        normal = columns.T @ (weight[:, :, None] * columns) + unit
+        before = coefficients
+        solved = np.linalg.solve(normal, ((weight * y) @ columns)[:, :, None])
+        coefficients = np.asarray(solved[:, :, 0], dtype=np.float64)
+        squares = (y - coefficients @ columns.T) ** 2
+        part = outliers.fraction[:, 0]
+        outliers = outliers.refit(y, good, variance)
+        change = normal[:, 0, 0] * (coefficients - before)[:, 0] ** 2
+        if change.max() < _CLOSE**2:
+            break
+    volume = columns.T @ ((good / variance)[:, :, None] * columns) + unit
+    evidence = (
+        np.log(both).sum(axis=1)
+        - 0.5 * np.linalg.slogdet(volume)[1]
+        + _PRIOR_BAD * np.log(part)
+        + _PRIOR_GOOD * np.log(1.0 - part)
+    )
+    covariance = _covariance(squares, variance, good, single, columns, normal)
+    return _Trials(coefficients, covariance, good, weight, evidence)
+
+
+def _covariance(
+    squares: Floats, variance: Floats, good: Floats, single: Floats, columns: Floats,
+    normal: Floats,
+) -> Floats:  # fmt: skip
+    """Return the coefficients' covariance from the residuals, (t, q, q)."""
+    q = columns.shape[1]
+    weight = good * single
+    inverse = np.linalg.inv(normal)
+    pull = np.minimum(weight * ((columns @ inverse) * columns).sum(axis=2), 0.9)
+    # The less a star tells the more it may be an outlier: the rest of the second derivative.
+    doubt = (weight * (1.0 - good) * squares / variance).sum(axis=1)
+    kept = 1.0 - doubt / np.maximum(weight.sum(axis=1), 1.0)
+    kept = np.maximum(kept, _LEAST_KEPT)[:, None]
+    # Few residuals can be small by accident, hence one star more with what is expected of it.
+    free = np.maximum(good.sum(axis=1, keepdims=True) - q, 1.0)
+    expected = good * single**2 * variance / kept
+    found = weight**2 * squares / (1.0 - pull) / kept**2
+    each = found + expected / free
+    meat = columns.T @ (each[:, :, None] * columns) + np.eye(q)
+    result: Floats = inverse @ meat @ inverse
+    return result
+
+
+def _intrinsic(residuals: Floats, e2: Floats, good: Floats, scatters: Floats, p: int) -> float:
+    """Return the scatter for which the good stars' chi square is their degrees of freedom."""
+    chi2 = (residuals**2 / (e2 + scatters[:, None] ** 2)) @ good
+    return float(np.interp(good.sum() - 1.0 - p, chi2[::-1], scatters[::-1]))
