@@ -52,7 +52,8 @@ def reference(folder: Path, image: Path) -> None:
         bright["XWIN_IMAGE"], bright["YWIN_IMAGE"], 1
     )
     error = np.full(len(bright), 0.02 / 3600, dtype=np.float32)
-    magnitude = (25 - 2.5 * np.log10(bright["FLUX_AUTO"])).astype(np.float32)
+    flux = np.asarray(bright["FLUX_AUTO"], dtype=np.float32)
+    magnitude = 25 - 2.5 * np.log10(flux)
     Table({"RA": ra, "DEC": dec, "r": magnitude, "r_err": 0.02 + 0 * magnitude}).write(
         folder / "reference.fits"
     )

@@ -263,7 +263,7 @@ def draw(image: F8, psf: Psf, x: F8, y: F8, flux: F8) -> None:
 def report_pairs(data: Path, threads: int, seed: int = 1) -> None:
     """Blends of 1.5 FWHM separation and flux ratio 1:3 in a crowded frame."""
     rng = np.random.default_rng(seed)
-    fwhm, size, n_pairs, n_single, noise, gain = 3.5, 1024, 300, 700, 20.0, 4.0
+    fwhm, size, n_pairs, n_single, noise, gain = 3.5, 1024, 300, 2200, 20.0, 4.0
     psf = Psf.gaussian(fwhm)
     unit = noise * np.sqrt(4 * np.pi) * fwhm / 2.355
     x, y = rng.uniform(20, size - 20, (2, n_pairs))

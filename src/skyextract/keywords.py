@@ -222,7 +222,7 @@ class Extraction:
     filter: bool = key(True, "filter the image for detection?")
     filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)
     filter_thresh: tuple[float, ...] = key((), "range of a retina filter's output", size=(0, 2), basic=False)
-    deblend_nthresh: int = key(32, "deblending sub-thresholds", low=1, high=64)
+    deblend_nthresh: int = key(128, "deblending sub-thresholds", sextractor=32, low=1, high=1024)
     deblend_mincont: float = key(0.005, "contrast of a deblended source, at least", low=0.0, high=1.0)
     clean: bool = key(True, "remove detections in the wings of others?")
     clean_param: float = key(1.0, "cleaning efficiency", low=0.1, high=10.0)

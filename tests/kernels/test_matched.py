@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.matched import grow, grow_discs
+from skyextract.kernels.matched import grow, grow_discs, smooth_at
 from skyextract.run import Run
 from skyextract.stages.matched import filter_matched, stamps_filter
 
@@ -147,3 +147,29 @@ def test_discs():
     dy = np.maximum(np.abs(y - 11) - 1, 0)
     dx = np.maximum(np.abs(x - 11) - 1, 0)
     np.testing.assert_array_equal(mask == 1, dy**2 + dx**2 <= 4.5**2)
+
+
+@pytest.mark.parametrize("has_bad", [False, True])
+def test_smooth_at_is_a_convolution_over_the_good_pixels(has_bad):
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(20, 25)).astype(np.float32)
+    bad = (rng.random(image.shape) < 0.2).view(np.uint8) if has_bad else np.zeros((1, 1), np.uint8)
+    taps = np.array([0.1, 0.25, 0.3, 0.25, 0.1], np.float32)
+    y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
+    out = np.empty(image.size, np.float32)
+    smooth_at(image, bad, has_bad, taps, x, y, out)
+    good = np.pad(bad == 0 if has_bad else np.ones(image.shape), 2).astype(float)
+    padded = np.pad(image, 2) * good
+    weight = np.outer(taps, taps)
+    windows = np.lib.stride_tricks.sliding_window_view
+    expected = (windows(padded, (5, 5)) * weight).sum((2, 3))
+    expected /= (windows(good, (5, 5)) * weight).sum((2, 3))
+    np.testing.assert_allclose(out, expected.ravel(), rtol=1e-5, atol=1e-6)
+
+
+def test_smooth_at_without_any_good_pixel_is_zero():
+    out = np.ones(1, np.float32)
+    one = np.array([4], np.int32)
+    bad = np.ones((9, 9), np.uint8)
+    smooth_at(np.ones((9, 9), np.float32), bad, True, np.full(3, 1 / 3, np.float32), one, one, out)
+    assert out[0] == 0

@@ -24,7 +24,9 @@ def scene(seed, shape=(34, 45)):
     return image.astype(np.float32)
 
 
-def split(image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0)):
+def split(
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+):
     """Return (threshold, pixels) of the branches, of one component that fills the image."""
     y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
     order = np.random.default_rng(0).permutation(image.size).astype(np.int32)
@@ -32,13 +34,15 @@ def split(image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise
     count = np.empty(1, np.int32)
     split_components(
         x, y, image.ravel(), np.zeros(1, np.float32), False, THRESHOLD, order,
-        np.array([0, image.size]), 0, 1, n_levels, contrast, linear, min_area, *noise,
+        np.array([0, image.size]), 0, 1, n_levels, contrast, linear, min_area, *noise, beam,
         branch, level, count,
     )  # fmt: skip
     return [(level[b], frozenset(order[branch == b].tolist())) for b in range(count[0])]
 
 
-def reference(image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0)):
+def reference(
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+):
     flat = image.ravel().astype(float)
     step, top = np.arange(n_levels) / n_levels, flat.max()
     ratio = THRESHOLD * (top / THRESHOLD) ** step
@@ -56,7 +60,7 @@ def reference(image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, n
             strong = []
             for p, w in children:
                 values, rise = flat[list(p)], float(levels[k + 1])
-                flux = (values - rise).sum()
+                flux = max((values - rise).sum(), (values.max() - rise) * beam)
                 least = noise[0] * np.sqrt(1 + noise[1] * rise)
                 if flux > contrast * flat.sum() and (values.max() - rise > least or not noise[0]):
                     strong.append((p, w))
@@ -77,6 +81,7 @@ def reference(image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, n
         {"contrast": 0.05, "min_area": 1},
         {"n_levels": 7, "linear": True, "contrast": 1e-3},
         {"contrast": 0.0, "min_area": 1, "noise": (3.0, 0.5)},
+        {"contrast": 0.02, "min_area": 1, "noise": (3.0, 0.5), "beam": 12.0},
     ],
     ids=str,
 )

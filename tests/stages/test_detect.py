@@ -25,7 +25,7 @@ from skyextract.stages.detect import detect, detection_threshold
 from skyextract.stages.filters import builtin_filter
 from skyextract.stages.matched import filter_matched, matched_filter, point_significance
 
-CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1)
+CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1, deblend_nthresh=32)
 TAPS = builtin_filter("default")
 
 
@@ -176,6 +176,53 @@ def test_psf_filter_finds_stars_down_to_five_sigma():
     assert (distance.min(1)[isolated & (significance > 8)] < 0.7).all()
     assert (distance.min(0) < 3).all()  # nothing spurious
     assert d.fdnpix.min() > 9  # more than the peak pixel
+
+
+def draw(psf, shape, x, y, flux):
+    """Return an image of point sources."""
+    image = np.zeros(shape)
+    half = psf.radius + 1
+    padded = np.pad(image, half)
+    for column, row, f in zip(x, y, flux, strict=True):
+        i, j = round(column), round(row)
+        stamp = psf.stamp(column, row, column - i, row - j, size=2 * half + 1)
+        padded[j : j + 2 * half + 1, i : i + 2 * half + 1] += f * stamp
+    return padded[half:-half, half:-half]
+
+
+@pytest.mark.parametrize(("fwhm", "share"), [(2.2, 0.5), (3.5, 0.8), (6.0, 0.9)])
+def test_psf_filter_takes_close_pairs_apart(fwhm, share):
+    """Two stars 1.5 FWHM apart, 1:3, the fainter of S/N 100: the matched filter makes them one."""
+    psf = Psf.gaussian(fwhm)
+    rng = np.random.default_rng(5)
+    step = 12 * fwhm
+    v, u = (v.ravel() for v in np.indices((8, 8)))
+    x = step * (u + 0.5) + rng.uniform(-0.5, 0.5, 64)
+    y = step * (v + 0.5) + rng.uniform(-0.5, 0.5, 64)
+    angle = rng.uniform(0, 2 * np.pi, 64)
+    fainter = x + 1.5 * fwhm * np.cos(angle), y + 1.5 * fwhm * np.sin(angle)
+    filtering = matched_filter(psf, (round(8 * step), round(8 * step)))
+    flux = 100.0 / np.sqrt(filtering.square)
+    x, y = np.concatenate([x, fainter[0]]), np.concatenate([y, fainter[1]])
+    image = draw(psf, (round(8 * step),) * 2, x, y, np.repeat([3 * flux, flux], 64))
+    image = (image + rng.normal(size=image.shape)).astype(np.float32)
+    found = detect(image, Extraction(), Run(2), sigma=1.0, psf=filtering)
+    distance = np.hypot(found.x - x[:, None], found.y - y[:, None])
+    near = distance.min(1) < 0.3 * fwhm
+    assert (near[:64] & near[64:]).mean() > share
+    assert (distance.min(0) < 0.5 * fwhm).all()
+    check_consistency(found)
+
+
+def test_psf_filter_does_not_take_the_broken_core_of_a_saturated_star_apart():
+    v, u = np.indices((120, 120))
+    image = 1e6 * (1 + ((u - 60.3) ** 2 + (v - 59.8) ** 2) / 2.5**2) ** -2.5
+    image = np.minimum(image, 2e4)
+    # as surveys interpolate them: every other row is too faint
+    image[::2][image[::2] > 2e3] *= 0.4
+    image = (image + np.random.default_rng(2).normal(0, 3, image.shape)).astype(np.float32)
+    psf = matched_filter(Psf.gaussian(2.8), image.shape)
+    assert detect(image, Extraction(), Run(1), sigma=3.0, psf=psf).n == 1
 
 
 @pytest.mark.parametrize("turn", range(4))

@@ -207,6 +207,39 @@ def matched_rows(
 
 
 @kernel
+def smooth_at(
+    image: F4, bad: NDArray[np.uint8], has_bad: bool, taps: F4, px: I4, py: I4, out: F4
+) -> None:
+    """Smooth an image at some pixels only, over the good pixels around each.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+    bad : (ny, nx), or (1, 1) without `has_bad`
+        Pixels that take no part (not 0).
+    taps : (k,)
+        Kernel along either axis, sum 1; k odd.
+    px, py : (n,)
+        Columns and rows.
+    out : (n,), output
+        0 where no good pixel is near.
+    """
+    ny, nx = image.shape
+    half = len(taps) // 2
+    for k in range(len(px)):
+        total = np.float32(0.0)
+        weight = np.float32(0.0)
+        for y in range(max(py[k] - half, 0), min(py[k] + half, ny - 1) + 1):
+            for x in range(max(px[k] - half, 0), min(px[k] + half, nx - 1) + 1):
+                if has_bad and bad[y, x] != 0:
+                    continue
+                tap = taps[y - py[k] + half] * taps[x - px[k] + half]
+                total += tap * image[y, x]
+                weight += tap
+        out[k] = total / weight if weight > np.float32(0.0) else np.float32(0.0)
+
+
+@kernel
 def grow(
     segmentation: I4, filtered: F4, floor: np.float32, pixel: I8, n_rounds: int, added: I8
 ) -> int:

@@ -136,6 +136,7 @@ def split_components(
     min_area: int,
     significance: float,
     photon_noise: float,
+    beam: float,
     branch: I4,
     branch_level: F4,
     n_branches: I4,
@@ -161,6 +162,9 @@ def split_components(
     significance, photon_noise : float
         A branch must rise above its junction, at level s, by ``significance * sqrt(1 +
         photon_noise * s)``: so much noise can do.  0: no condition.
+    beam : float
+        Flux over peak of a point source: a branch has at least the flux of a point source
+        that rises as high above the junction.  0: only what is in the isophote counts.
     branch : (n_pixels,), output
         For each element of `order`: number of its branch, -1: in none.
     branch_level : (n_pixels,), output
@@ -278,10 +282,10 @@ def split_components(
                 child_tail[n_children] = tail[i]
                 child_last[n_children] = last[i]
                 child_state[n_children] = good[i]
-                if flux[i] - rise * area[i] > least_flux and (
+                height = np.float64(peak[i]) - rise
+                if max(flux[i] - rise * area[i], height * beam) > least_flux and (
                     significance == 0.0
-                    or np.float64(peak[i]) - rise
-                    > significance * math.sqrt(1.0 + photon_noise * rise)
+                    or height > significance * math.sqrt(1.0 + photon_noise * rise)
                 ):
                     child_state[n_children] += 2
                 n_children += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ _LEFT_OUT_OF_SQUARE = 1e-6
 _MOST_CELLS = 8
 _LEAST_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
+_SHARP = 0.5
+"""Width of the kernel that blends are taken apart with, in widths of the PSF."""
 _CORE = 0.1
 """The core of a PSF: its pixels above this share of the peak."""
 
@@ -179,6 +182,59 @@ def filter_matched(
         )
 
     run.map(rows, run.bands(image.shape[0]))
+    return out
+
+
+def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
+    """Return a Gaussian kernel, half as wide as the PSF, in whose image blends show up.
+
+    The matched filter makes stars wider by the square root of 2: two of them 1.5 FWHM apart
+    become one.  This kernel widens them by a tenth and still takes most of the noise out.
+
+    Returns
+    -------
+    taps : (k,) float32
+        Along either axis; sum 1.
+    beam : float
+        Flux over peak of a point source smoothed with it, pixels.
+    """
+    sigma2 = 1.0 / (4.0 * math.pi * psf.square)  # of a Gaussian as sharp as the PSF
+    half = max(1, math.ceil(2.5 * _SHARP * math.sqrt(sigma2)))
+    taps = np.exp(-0.5 * np.arange(-half, half + 1) ** 2 / (_SHARP**2 * sigma2))
+    return (taps / taps.sum()).astype(np.float32), 2.0 * math.pi * sigma2 * (1.0 + _SHARP**2)
+
+
+def smooth_pixels(
+    image: F4,
+    taps: F4,
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    run: Run,
+    bad: NDArray[np.uint8] | None = None,
+) -> F4:
+    """Smooth an image at some pixels only, with the separable kernel `taps`.
+
+    Parameters
+    ----------
+    x, y : (n,) int32
+        0-based pixels.
+    bad : (ny, nx) uint8 or None
+        Pixels that take no part (not 0).
+
+    Returns
+    -------
+    (n,) float32
+    """
+    out = np.empty(len(x), np.float32)
+
+    def part(band: tuple[int, int]) -> None:
+        rows = slice(*band)
+        matched.smooth_at(
+            image, _NO_BAD if bad is None else bad, bad is not None, taps, x[rows], y[rows],
+            out[rows],
+        )  # fmt: skip
+
+    run.map(part, run.bands(len(x), least=4096))
     return out
 
 
