@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,6 +58,12 @@ class PhotoCal:
         if self.system != "AB":
             return float("nan")
         return float(10.0 ** (-0.4 * (self.zero_point - AB_NANOJANSKY)))
+
+    def zero_point_1s(self, exposure_time: float) -> float:
+        """Return the zero point for fluxes per second (s); NaN for an unknown time."""
+        if not exposure_time > 0.0:
+            return float("nan")
+        return self.zero_point - 2.5 * math.log10(exposure_time)
 
     def offset(self, x: Floats, y: Floats, shape: tuple[int, int]) -> Floats:
         """Return what to add to magnitudes at 0-based pixels of a frame of `shape` [y, x]."""

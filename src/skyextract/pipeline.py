@@ -141,7 +141,7 @@ def process_exposure(
         report.record(Step.PHOTOMETRY, Status(calibration.status), calibration.summary)
         exposure = replace(exposure, photocal=calibration.photocal)
         used[calibration.used] |= FlagsSky.ZERO_POINT
-    report.sources["PHOTSRC"] = str(exposure.photocal.source)
+    report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
     if exposure.photocal == PhotoCal():
         run.warn("magnitudes are instrumental: no zero point is known")
 

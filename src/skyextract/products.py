@@ -97,7 +97,7 @@ class Products:
     def add_failure(self, extension: int, message: str) -> None:
         """Note an extension that could not be processed."""
         log.error("%s", message)
-        report = Report(Plan(frozenset(), explicit=False), failure=message)
+        report = Report(Plan(frozenset()), failure=message)
         self._note(extension, report)
 
     def _note(self, extension: int, report: Report) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyextract.columns import Requested, base_columns
+from skyextract.columns import Requested, base_columns, needs_wcs
 from skyextract.config import Settings
 from skyextract.exposure import Exposure
 from skyextract.inputs import Frame, Inputs
@@ -22,9 +22,6 @@ POSITION_COLUMNS = frozenset(
     }
 )  # fmt: skip
 """What matching with a reference catalogue needs, whatever columns are requested."""
-
-SKY_COLUMNS = ("_WORLD", "_FOCAL", "_SKY", "_J2000", "_B1950")
-"""Endings of the columns that need a WCS."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def needs_sky(requested: Iterable[Requested], settings: Settings, plan: Plan) ->
         or settings.config.assoc.assoccoord_type == "WORLD"
         or Step.ASTROMETRY in plan
         or Step.PHOTOMETRY in plan
-        or any(name.endswith(SKY_COLUMNS) for name, _ in requested)
+        or needs_wcs(requested)
     )
 
 

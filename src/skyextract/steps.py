@@ -49,14 +49,11 @@ class Plan:
     ----------
     steps : frozenset of Step
         The steps to run.
-    explicit : bool
-        The user listed them (STEPS is not AUTO).
     opportunistic_photometry : bool
         Photometry was not asked for; run it only if a band can be identified.
     """
 
     steps: frozenset[Step]
-    explicit: bool
     opportunistic_photometry: bool = False
 
     def __contains__(self, step: Step) -> bool:
@@ -107,7 +104,7 @@ def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wante
     config = settings.config
     words = config.pipeline.steps
     if words != ("AUTO",):
-        return Plan(explicit_steps(words), explicit=True)
+        return Plan(explicit_steps(words))
     steps = {Step.MEASURE}
     if isr_is_asked(settings) and not isr_done:
         steps.add(Step.ISR)
@@ -118,7 +115,7 @@ def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wante
     opportunistic = not config.photometry.photrefcat_name
     if config.photometry.photrefcat_name or Step.ASTROMETRY in steps:
         steps.add(Step.PHOTOMETRY)
-    return Plan(frozenset(steps), False, opportunistic and Step.PHOTOMETRY in steps)
+    return Plan(frozenset(steps), opportunistic and Step.PHOTOMETRY in steps)
 
 
 def psf_is_given(settings: Settings) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skyextract import __version__
+from skyextract.photocal import PhotoCal, PhotSource
 from skyextract.steps import Plan, Status, Step
 
 CARD_METRICS = {
@@ -16,6 +17,7 @@ CARD_METRICS = {
     "ASTRRMS": (Step.ASTROMETRY, "rms_arcsec", "[arcsec] rms of the astrometric fit per axis"),
     "MAGZP": (Step.PHOTOMETRY, "zero_point", "[mag] MAG = MAGZP - 2.5 log10(flux)"),
     "MAGZPERR": (Step.PHOTOMETRY, "zero_point_error", "[mag] standard error of MAGZP"),
+    "NJYUNIT": (Step.PHOTOMETRY, "nanojansky", "[nJy] flux of one image unit (AB)"),
     "MAGLIM": (Step.PHOTOMETRY, "limiting_mag_5sigma", "[mag] 5 sigma limit of a point source"),
     "MAGSCAT": (Step.PHOTOMETRY, "scatter_mag", "[mag] scatter about the zero point"),
     "SKYBRITE": (Step.PHOTOMETRY, "sky_brightness", "[mag/arcsec2] sky brightness"),
@@ -63,6 +65,17 @@ class Report:
         character = self.metrics[Step.CHARACTERIZE]
         if character.get("fwhm_pix") is not None:
             character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
+
+    def note_zero_point(self, photocal: PhotoCal, exposure_time: float) -> None:
+        """Give the numbers of the zero point that the magnitudes have, fitted or not."""
+        self.sources["PHOTSRC"] = str(photocal.source)
+        if photocal.source is not PhotSource.NONE:
+            self.metrics[Step.PHOTOMETRY] |= {
+                "zero_point": photocal.zero_point,
+                "zero_point_error": photocal.zero_point_error,
+                "zero_point_1s": photocal.zero_point_1s(exposure_time),
+                "nanojansky": photocal.nanojansky,
+            }
 
     @property
     def step_failed(self) -> bool:

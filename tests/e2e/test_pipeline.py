@@ -289,7 +289,9 @@ def test_photometry_that_is_asked_for_and_impossible(skyextract, tmp_path):
         "-CATALOG_TYPE", "ASCII_HEAD", "-CATALOG_NAME", "STDOUT", "-q",
     )  # fmt: skip
     assert configured.status == 3
-    assert configured.summary("field.json")[0]["steps"]["photometry"]["source"] == "CONFIG"
+    photometry = configured.summary("field.json")[0]["steps"]["photometry"]
+    assert (photometry["status"], photometry["source"]) == ("failed", "CONFIG")
+    assert (photometry["zero_point"], photometry["zero_point_error"]) == (30.2, None)
     assert " 99.0000 " not in configured.stdout.splitlines()[-1]
 
 
@@ -307,7 +309,19 @@ def test_astrometry_alone_takes_the_zero_point_along_where_it_can(skyextract, tm
     assert skyextract(FIELD, "-ASTREFCAT_NAME", REFCAT).status == 0
     steps = json.loads((tmp_path / "field.json").read_text())[0]["steps"]
     assert steps["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
-    assert fits.getheader(tmp_path / "field.cat")["PHOTBAND"] == "r"
+    header = fits.getheader(tmp_path / "field.cat")
+    assert header["PHOTBAND"] == "r"
+    assert header["NJYUNIT"] == pytest.approx(10 ** (0.4 * (31.4 - header["MAGZP"])))
+
+
+def test_a_configured_zero_point_is_in_header_and_summary(skyextract, tmp_path):
+    done = skyextract(FIELD, "-MAG_ZEROPOINT", "30.2")
+    assert done.status == 0, done.stderr
+    photometry = done.summary("field.json")[0]["steps"]["photometry"]
+    assert (photometry["status"], photometry["source"]) == ("skipped", "CONFIG")
+    assert photometry["zero_point"] == 30.2
+    header = fits.getheader(tmp_path / "field.cat", "LDAC_OBJECTS")
+    assert (header["PHOTSRC"], header["MAGZP"], header["MAGZPERR"]) == ("CONFIG", 30.2, None)
 
 
 def test_separate_catalogues_for_astrometry_and_photometry(skyextract, tmp_path):

@@ -37,8 +37,6 @@ from skyextract.run import Run
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-SECTION_CARDS = ("TRIMSEC", "DATASEC", "BIASSEC", "CCDSEC", "DETSEC")
-
 
 class AlreadyCorrectedError(ImageError):
     """The frame says that isr has run on it."""

@@ -190,7 +190,6 @@ def _calibrate(
             limit = fit.zero_point - 2.5 * math.log10(5.0 * noise)
         else:
             run.warn("no limiting magnitude: fewer than 500 places without sources")
-    time = exposure.detector.exposure_time
     background = exposure.background
     brightness = math.nan
     if background is not None and exposure.wcs is not None:
@@ -200,7 +199,7 @@ def _calibrate(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
         zero_point_error=fit.error,
-        zero_point_1s=_known(fit.zero_point - 2.5 * math.log10(time) if time > 0.0 else math.nan),
+        zero_point_1s=_known(photocal.zero_point_1s(exposure.detector.exposure_time)),
         scatter_mag=fit.scatter,
         n_stars=int(kept.sum()),
         n_rejected=int((~kept).sum()),
