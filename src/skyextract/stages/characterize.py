@@ -36,8 +36,8 @@ MOST_STARS = 240
 MOST_STAR_PIXELS = 400_000
 """Stars are taken up to this number, and up to this many pixels in their stamps."""
 
-FIRST_STEPS, LAST_STEPS = 30, 80
-"""Steps of the PSF solver in the first pass and in the others."""
+FIRST_STEPS, LAST_STEPS = 30, 50
+"""Steps of the PSF solver in the first pass and in the others, see `build_psf`."""
 
 FIRST_STARS = 60
 """The first pass of several needs no better PSF than these many stars give, degree 1."""

@@ -358,7 +358,7 @@ def build_psf(
     degree: int,
     sampling: float = 0.0,
     size: int = 0,
-    n_iterations: int = 80,
+    n_iterations: int = 50,
     run: Run,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
@@ -377,7 +377,8 @@ def build_psf(
     size : int
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
     n_iterations : int
-        Conjugate-gradient steps, at most, between two fits of fluxes and centres.
+        Conjugate-gradient steps, at most, between two fits of fluxes and centres, for a sampling
+        of one pixel; more in proportion for a finer one.
     run : Run
         Threads.
 
@@ -428,7 +429,7 @@ def build_psf(
             stray = np.zeros_like(prior)
             solver.fit(solution)
         # The first solution serves to find outliers and centres.
-        steps = n_iterations if turn else n_iterations // 2
+        steps = math.ceil((1.0 if turn else 0.5) * n_iterations / step)
         stray, solution = solver.solve(prior, stray, steps)
         solution = _normalise(solution, step)
         # The centroid of the model is its middle.
