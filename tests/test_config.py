@@ -53,6 +53,8 @@ def test_environment_variables(monkeypatch):
         ("DETCT_THRESH 1", "my.conf:1: unknown keyword DETCT_THRESH: did you mean DETECT_THRESH"),
         ("CATALOG_TYPE FITS_LADC", "did you mean FITS_LDAC"),
         ("FILTER maybe", "must be Y or N"),
+        ("COLOR_TERM much", "COLOR_TERM = much: .*a number or FIT"),
+        ("PHOT_FLUX_KEY XYZ", "PHOT_FLUX_KEY = XYZ: .*PSF, APERCOR"),
         ("!? 3", "expected KEYWORD value"),
     ],
 )

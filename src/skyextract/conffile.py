@@ -151,6 +151,8 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
     kind = kind.removesuffix("| None").strip()
     if optional and word.upper() == "AUTO":
         return None
+    if keyword.pattern and not re.fullmatch(keyword.pattern, word, re.IGNORECASE):
+        raise ConfigError(f"{label}: not a value of it ({keyword.help})")
     if keyword.choices:
         if word.upper() not in keyword.choices:
             raise ConfigError(

@@ -25,6 +25,8 @@ class Keyword:
     sextractor: Any = SAME
     """Default in the SExtractor base layer; SAME if it does not differ."""
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    """Regular expression of a value, in any case; the help says it in words."""
     low: float | None = None
     high: float | None = None
     unit: str = ""
@@ -222,7 +224,7 @@ class Extraction:
     filter: bool = key(True, "filter the image for detection?")
     filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)
     filter_thresh: tuple[float, ...] = key((), "range of a retina filter's output", size=(0, 2), basic=False)
-    deblend_nthresh: int = key(128, "deblending sub-thresholds", sextractor=32, low=1, high=1024)
+    deblend_nthresh: int = key(512, "deblending sub-thresholds", sextractor=32, low=1, high=1024)
     deblend_mincont: float = key(0.005, "contrast of a deblended source, at least", low=0.0, high=1.0)
     clean: bool = key(True, "remove detections in the wings of others?")
     clean_param: float = key(1.0, "cleaning efficiency", low=0.1, high=10.0)
@@ -311,8 +313,8 @@ class Photometry:
     photref_magerr_key: str = key("", "its magnitude error column", new=True)
     photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes used", unit="mag", size=(2, 2), new=True)
     photref_color_keys: tuple[str, ...] = key((), "its two columns whose difference is the colour", size=(0, 2), new=True)
-    color_term: str = key("0", "colour coefficient: a number or FIT", new=True)
-    phot_flux_key: str = key("AUTO", "flux to calibrate: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True)
+    color_term: str = key("0", "colour coefficient: a number or FIT", new=True, pattern=r"FIT|[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?")
+    phot_flux_key: str = key("AUTO", "flux to calibrate: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True, pattern=r"(FLUX_)?(PSF|APERCOR|AUTO|APER|BEST|ISO|ISOCOR|PETRO|WIN)(\(\d+\))?")
     phot_degrees: int = key(0, "degree of the zero point over the field", low=0, high=5, new=True, basic=False)
 
 

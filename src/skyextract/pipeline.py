@@ -26,7 +26,7 @@ from skyextract.errors import ConfigError, ExitStatus, ImageError, SkyextractErr
 from skyextract.exposure import Exposure, FlagsSky
 from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
 from skyextract.io.images import pixel_scale
-from skyextract.photocal import PhotoCal
+from skyextract.photocal import PhotSource
 from skyextract.products import Products
 from skyextract.psf import Psf, PsfSource, default_psf_warning
 from skyextract.references import check_references
@@ -95,9 +95,10 @@ def process_exposure(
             characterized = characterize(exposure, config, run)
         exposure = characterized.exposure
         report.record(Step.CHARACTERIZE, Status(characterized.status), characterized.metrics)
-    elif _is_done(exposure, Step.CHARACTERIZE) and _has_psf(exposure):
-        report.record(Step.CHARACTERIZE, Status.COMPLETE, known_psf(exposure))
-    elif Step.MEASURE in plan and inputs.needs_psf(settings) and not _has_psf(exposure):
+    elif _has_psf(exposure):
+        done = Status.COMPLETE if _is_done(exposure, Step.CHARACTERIZE) else Status.SKIPPED
+        report.record(Step.CHARACTERIZE, done, known_psf(exposure))
+    elif Step.MEASURE in plan and inputs.needs_psf(settings):
         exposure = install_default_psf(exposure, settings, run)
     if request.needs_sky:
         exposure = with_usable_wcs(exposure, run)
@@ -142,7 +143,7 @@ def process_exposure(
         exposure = replace(exposure, photocal=calibration.photocal)
         used[calibration.used] |= FlagsSky.ZERO_POINT
     report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
-    if exposure.photocal == PhotoCal():
+    if exposure.photocal.source is PhotSource.NONE and exposure.photocal.zero_point == 0.0:
         run.warn("magnitudes are instrumental: no zero point is known")
 
     sources = measured.sources.with_columns(

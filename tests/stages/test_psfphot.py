@@ -247,6 +247,21 @@ def test_bad_sources_are_nan_and_never_cost_the_others():
         assert np.isnan(fit.variance_x[6])
 
 
+def test_sources_on_top_of_each_other_are_flagged_where_they_have_no_error():
+    size = 120
+    psf = Psf.gaussian(3.0)
+    x = np.array([60.0, 60.0, 60.0 + 1e-9, 20.0])
+    y = np.array([60.0, 60.0, 60.0, 20.0])
+    image = np.zeros((size, size))
+    add_stars(image, psf, x, y, [2e4, 1e4, 1e4, 1e4])
+    fit = measure(with_noise(image), psf, x, y)
+    lost = ~np.isfinite(fit.flux_error)
+    assert not fit.converged[lost].any()
+    assert fit.converged[3]
+    assert not lost[3]
+    assert (fit.flux_error[~lost] > 0).all()
+
+
 @statistical
 def test_faint_sources_are_fitted_where_they_are_given():
     """Forced fluxes of nothing: no bias, true errors."""

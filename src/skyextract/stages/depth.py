@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.errors import StepError
 from skyextract.exposure import Mask
 from skyextract.stages.apercor import ApertureCorrections
 from skyextract.stages.psfphot import FIT_RADIUS, SMALLEST_FIT_RADIUS
@@ -149,55 +150,38 @@ def flux_noise(
     Parameters
     ----------
     flux_key : str
-        Column FLUX_...; PSF and apertures are measured as they are, any other one in a circle
-        of the median size of the stars' Kron ellipses, or of the 1.5 FWHM that a star's
-        ellipse has.
+        FLUX_PSF, or FLUX_APER or FLUX_APERCOR with the number of the aperture: others have an
+        aperture of their own for each source, and no noise where there is none.
     stars : (n,) bool
         Rows of `catalog` that are stars.
 
     Returns
     -------
     float
-        1.48 MAD over up to 1000 places; NaN with fewer than 500, or where the column's
-        aperture is not known.
+        1.48 MAD over up to 1000 places.
+
+    Raises
+    ------
+    StepError
+        Another column, or fewer than 500 places without sources.
     """
     name, index = split_key(flux_key)
     factor = 1.0
     if name == "FLUX_PSF" and exposure.psf is not None:
-        x, y = empty_positions(sky.occupied, FIT_RADIUS * exposure.psf.fwhm)
-        if len(x) < LEAST_POSITIONS:
-            return math.nan
-        return robust_sigma(psf_flux(exposure, sky, x, y))
-    if name in {"FLUX_APER", "FLUX_APERCOR"} and index < len(sky.apertures):
+        radius = FIT_RADIUS * exposure.psf.fwhm
+    elif name in {"FLUX_APER", "FLUX_APERCOR"} and index < len(sky.apertures):
         radius = 0.5 * sky.apertures[index]
-        if name == "FLUX_APERCOR" and "FLUX_APER" in catalog:
-            ratio = column(catalog, flux_key) / column(catalog, f"FLUX_APER({index + 1})")
-            factor = float(np.median(ratio[stars]))
     else:
-        radius = _star_radius(exposure, catalog, stars)
-    if not radius > 0.0:
-        return math.nan
+        raise StepError(f"the aperture of {name} is another one for each source")
     x, y = empty_positions(sky.occupied, radius)
     if len(x) < LEAST_POSITIONS:
-        return math.nan
+        raise StepError(f"fewer than {LEAST_POSITIONS} places without sources")
+    if name == "FLUX_PSF":
+        return robust_sigma(psf_flux(exposure, sky, x, y))
+    if name == "FLUX_APERCOR" and "FLUX_APER" in catalog:
+        ratio = column(catalog, flux_key) / column(catalog, f"FLUX_APER({index + 1})")
+        factor = float(np.median(ratio[stars]))
     return factor * robust_sigma(aperture_flux(sky.subtracted, x, y, radius))
-
-
-def _star_radius(exposure: Exposure, catalog: Catalog, stars: NDArray[np.bool_]) -> float:
-    """Return the radius of a star's Kron ellipse in pixels; NaN if nothing tells it."""
-    if "KRON_RADIUS" in catalog:
-        if {"A_IMAGE", "B_IMAGE"} <= set(catalog):
-            area = catalog["A_IMAGE"] * catalog["B_IMAGE"]
-        elif {"X2_IMAGE", "Y2_IMAGE", "XY_IMAGE"} <= set(catalog):
-            area = catalog["X2_IMAGE"] * catalog["Y2_IMAGE"] - catalog["XY_IMAGE"] ** 2
-            area = np.sqrt(np.maximum(area, 0.0))
-        else:
-            area = np.full(catalog.n_rows, np.nan)
-        sizes = catalog["KRON_RADIUS"] * np.sqrt(area)
-        known = stars & np.isfinite(sizes) & (sizes > 0.0)
-        if known.any():
-            return float(np.median(sizes[known]))
-    return math.nan if exposure.psf is None else 1.5 * exposure.psf.fwhm
 
 
 def split_key(flux_key: str) -> tuple[str, int]:

@@ -31,8 +31,12 @@ _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 _NO_TAPS = np.ones((1, 1), np.float32)
 
-_LEAST_RISE = 2.0
-"""With the PSF as filter, a deblended source rises so many sigma above its junction."""
+_LEAST_EXCESS = 0.75
+"""Less of the expected noise than this, or more than its inverse, is worth a warning."""
+_SAMPLE, _LEAST_SAMPLE = 40_000, 2_000
+_LEAST_RISE, _LEAST_SHARP_RISE = 2.0, 3.0
+"""With the PSF as filter, a deblended source rises so many sigma above its junction: in the
+filtered and in the sharper image."""
 
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
@@ -143,7 +147,7 @@ def detect(
             sharp=smooth_pixels(image, taps, pixels.x, pixels.y, run, bad),
             core_area=math.pi * psf.core_radius**2,
             rise=_LEAST_RISE * unit,
-            sharp_rise=_LEAST_RISE * sigma * float((taps**2).sum()),
+            sharp_rise=_LEAST_SHARP_RISE * sigma * float((taps**2).sum()),
             photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
             beam=beam,
             off_frame=partial(
@@ -160,6 +164,12 @@ def detect(
             deblending=deblending,
         )
         if grow:
+            excess = noise_excess(plane, unit)
+            if not _LEAST_EXCESS < excess < 1.0 / _LEAST_EXCESS:
+                run.warn(
+                    f"the noise of the filtered image is {excess:.2f} times that of independent "
+                    f"pixels with the variance known: DETECT_THRESH is not in sigma"
+                )
             found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     else:
         relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
@@ -177,6 +187,28 @@ def detect(
         found = extract(pixels, image.shape, config, run, threshold=threshold, local=local)
     index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
+
+
+def noise_excess(filtered: F4, unit: float) -> float:
+    """Return the noise of a filtered image over what it is for independent pixels.
+
+    From the lower tail, which the sources hardly touch: the 2.3 % and 15.9 % quantiles of a
+    normal distribution are one sigma apart.  1 if there are too few pixels to tell.
+
+    Parameters
+    ----------
+    filtered : (ny, nx) float32
+        See `filter_matched`; 0 where there is no information.
+    unit : float
+        Its noise if the variance is right and the pixels are independent.
+    """
+    step = max(1, math.isqrt(filtered.size // _SAMPLE))
+    sample = filtered[::step, ::step]
+    sample = sample[sample != 0.0]
+    if sample.size < _LEAST_SAMPLE:
+        return 1.0
+    low, high = np.percentile(sample, (2.275, 15.866))
+    return float((high - low) / unit)
 
 
 def filter_image(image: F4, taps: F4, bad: NDArray[np.uint8] | None, run: Run) -> F4:

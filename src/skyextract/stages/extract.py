@@ -165,10 +165,12 @@ def extract(
     else:
         split(by_psf.sharp, by_psf.sharp_rise, by_psf.beam, chunks)
         bounds = first[: n + 1]
-        wide = _too_wide(by_psf.sharp, order, bounds, n_branches, by_psf.core_area)
-        split(values, by_psf.rise, 0.0, [(int(c), int(c) + 1) for c in np.flatnonzero(wide)])
+        wide = _too_wide(by_psf.sharp, order, bounds, n_branches, branch_level, by_psf.core_area)
+        points = n_branches > 1
+        points[wide] = False
+        split(values, by_psf.rise, 0.0, [(c, c + 1) for c in wide.tolist()])
         # a blend of point sources is measured in the image that shows it
-        blended = order[: first[n]][np.repeat((n_branches > 1) & ~wide, np.diff(bounds))]
+        blended = order[: first[n]][np.repeat(points, np.diff(bounds))]
         values = values.copy()
         values[blended] = by_psf.sharp[blended]
 
@@ -250,13 +252,28 @@ def _too_wide(
     order: NDArray[np.int32],
     first: NDArray[np.int64],
     n_branches: NDArray[np.int32],
+    branch_level: F4,
     core_area: float,
-) -> NDArray[np.bool_]:
-    """Tell which components are wider than point sources at their peaks would be."""
+) -> NDArray[np.int64]:
+    """Return the blended components that are wider than point sources at their peaks would be.
+
+    Of a Gaussian whose peak is the share s of the highest, the area above `CORE_LEVEL` of that
+    is ``1 + log10(s)`` times its core; a branch's junction tells the least s.
+    """
+    blends = np.flatnonzero(n_branches > 1)
+    if not blends.size:
+        return blends
     values = sharp[order[: first[-1]]]
-    top = np.repeat(np.maximum.reduceat(values, first[:-1]), np.diff(first))
-    area = np.add.reduceat(values > CORE_LEVEL * top, first[:-1], dtype=np.int64)
-    return np.asarray((n_branches > 1) & (area > WIDER * n_branches * core_area))
+    length = np.diff(first)
+    top = np.maximum.reduceat(values, first[:-1])
+    area = np.add.reduceat(values > CORE_LEVEL * np.repeat(top, length), first[:-1], dtype=np.int64)
+    n = n_branches[blends]
+    begin = np.cumsum(n) - n
+    branch = np.arange(int(n.sum())) - np.repeat(begin - first[blends], n)
+    share = branch_level[branch] / np.repeat(top[blends], n)
+    cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
+    expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
+    return blends[area[blends] > WIDER * core_area * expected]
 
 
 def _cleaned(

@@ -29,7 +29,7 @@ _LEFT_OUT_OF_SQUARE = 1e-6
 _MOST_CELLS = 8
 _LEAST_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
-_SHARP = 0.5
+_SHARP = 0.35
 """Width of the kernel that blends are taken apart with, in widths of the PSF."""
 _CORE = 0.1
 """The core of a PSF: its pixels above this share of the peak."""
@@ -186,10 +186,10 @@ def filter_matched(
 
 
 def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
-    """Return a Gaussian kernel, half as wide as the PSF, in whose image blends show up.
+    """Return a Gaussian kernel, a third as wide as the PSF, in whose image blends show up.
 
     The matched filter makes stars wider by the square root of 2: two of them 1.5 FWHM apart
-    become one.  This kernel widens them by a tenth and still takes most of the noise out.
+    become one.  This kernel hardly widens them and still takes half of the noise out.
 
     Returns
     -------

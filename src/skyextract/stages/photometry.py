@@ -185,11 +185,11 @@ def _calibrate(
     used[stars.row[kept]] = True
     limit = math.nan
     if sky is not None:
-        noise = flux_noise(flux_key, exposure, sky, catalog, used)
-        if noise > 0.0:
-            limit = fit.zero_point - 2.5 * math.log10(5.0 * noise)
-        else:
-            run.warn("no limiting magnitude: fewer than 500 places without sources")
+        try:
+            noise = flux_noise(flux_key, exposure, sky, catalog, used)
+            limit = fit.zero_point - 2.5 * math.log10(5.0 * noise) if noise > 0.0 else math.nan
+        except StepError as error:
+            run.warn(f"no limiting magnitude: {error}")
     background = exposure.background
     brightness = math.nan
     if background is not None and exposure.wcs is not None:
@@ -224,10 +224,7 @@ def _color_term(
 ) -> tuple[tuple[str, str] | None, float | None]:
     """Return the colour's columns and its coefficient, None where that is to be fitted."""
     text = config.color_term.strip().upper()
-    try:
-        coefficient = None if text == "FIT" else float(text)
-    except ValueError:
-        raise StepError(f"COLOR_TERM {config.color_term}: not a number and not FIT") from None
+    coefficient = None if text == "FIT" else float(text)
     if coefficient == 0.0:
         return None, 0.0
     keys: tuple[str, str] | None

@@ -232,7 +232,9 @@ def psf_photometry(
     converged = (status & (NO_PIXELS | RUNAWAY | UNSETTLED)) == 0
     # a source that was never visited again has come to rest at its first visit
     converged &= ((status & MOVING) == 0) | (stale == 0)
-    converged &= np.isfinite(covariance[:, 1, 1])
+    # of sources on top of each other rounding may leave no variance
+    covariance[(np.diagonal(covariance, axis1=1, axis2=2) <= 0.0).any(axis=1)] = np.nan
+    converged &= np.isfinite(covariance[:, 0, 0]) & np.isfinite(covariance[:, 1, 1])
     run.info(f"PSF photometry: {n} sources, {sweeps} sweeps, {np.sum(~converged)} not converged")
     return PsfPhotometry(
         flux=parameters[:, 0].copy(),
