@@ -174,6 +174,7 @@ def aperture_corrections(
     n_y, n_x = image.shape
     centre = ((n_x - 1) / 2, (n_y - 1) / 2)
     scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
+    why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
     stars = _usable(photometry, np.asarray(stars, dtype=np.int64))
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
@@ -181,7 +182,7 @@ def aperture_corrections(
     whole = lost[:, 0] <= LARGEST_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
-        run.warn("no usable star for aperture corrections: those of the PSF model are used")
+        run.warn(f"{why}: the aperture corrections are those of the PSF model")
         coefficients = _model_growth(psf, *centre, diameters / 2)[:, None]
         nothing = np.full(len(diameters), np.nan)
         none = np.zeros(len(diameters), dtype=np.int32)

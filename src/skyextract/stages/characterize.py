@@ -233,6 +233,8 @@ def _measure_psf(
         selection = select_stars(candidates, settings, exposure.shape, most)
         rows = selection.stars
         if rows.size == 0:
+            n = candidates.x.size
+            reason = f"no isolated stars of one size among {n} bright sources" if n else reason
             continue
         sample = StarSample(
             x=candidates.x[rows],
