@@ -272,6 +272,8 @@ def split_components(
         n_found = 0
         added = 0
         for k in range(n_levels - 1, -1, -1):
+            if k > 0 and past[k] == added and n_found == 0:
+                continue  # no pixel at this level: nothing can join
             n_children = 0
             for r in range(n_roots):
                 i = roots[r]
