@@ -144,7 +144,9 @@ def detect(
         )
         taps, beam = sharp_taps(psf)
         deblending = PsfDeblending(
-            sharp=smooth_pixels(image, taps, pixels.x, pixels.y, run, bad),
+            sharp=smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
+            if config.deblend_nthresh > 1
+            else None,
             core_area=math.pi * psf.core_radius**2,
             rise=_LEAST_RISE * unit,
             sharp_rise=_LEAST_SHARP_RISE * sigma * float((taps**2).sum()),

@@ -18,7 +18,7 @@ from skyextract.kernels.clean import clean_sources
 from skyextract.kernels.tree import split_components
 from skyextract.keywords import Extraction
 from skyextract.run import Run
-from skyextract.stages.footprints import table_column
+from skyextract.stages.footprints import shape_fields, table_column
 
 F4 = NDArray[np.float32]
 OffFrame = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.bool_]]
@@ -174,24 +174,13 @@ def extract(
         values = values.copy()
         values[blended] = by_psf.sharp[blended]
 
+    measured = (
+        pixels.x, pixels.y, values, pixels.value, pixels.limit, local, level, order, first,
+    )  # fmt: skip
+
     def count(chunk: tuple[int, int]) -> None:
         deblend.count_draws(
-            pixels.x,
-            pixels.y,
-            values,
-            pixels.value,
-            pixels.limit,
-            local,
-            level,
-            order,
-            first,
-            chunk[0],
-            chunk[1],
-            branch,
-            branch_level,
-            n_branches,
-            members,
-            n_draws,
+            *measured, chunk[0], chunk[1], branch, branch_level, n_branches, members, n_draws
         )
 
     run.map(count, chunks)
@@ -205,15 +194,7 @@ def extract(
 
     def gather(chunk: tuple[int, int]) -> None:
         deblend.gather_components(
-            pixels.x,
-            pixels.y,
-            values,
-            pixels.value,
-            pixels.limit,
-            local,
-            level,
-            order,
-            first,
+            *measured,
             chunk[0],
             chunk[1],
             branch,
@@ -359,18 +340,7 @@ def _cleaned(
         xmax=count(deblend.XMAX),
         ymin=count(deblend.YMIN),
         ymax=count(deblend.YMAX),
-        x=column(deblend.X),
-        y=column(deblend.Y),
-        x2=column(deblend.X2),
-        y2=column(deblend.Y2),
-        xy=column(deblend.XY),
-        singular=count(deblend.SINGULAR) != 0,
-        a=column(deblend.A),
-        b=column(deblend.B),
-        theta=column(deblend.THETA),
-        cxx=column(deblend.CXX),
-        cyy=column(deblend.CYY),
-        cxy=column(deblend.CXY),
+        **shape_fields(column, count),
         fdnpix=count(deblend.FDNPIX),
         dnpix=count(deblend.DNPIX),
         fdflux=column(deblend.FDFLUX),
@@ -380,7 +350,6 @@ def _cleaned(
         xpeak=count(deblend.XPEAK),
         ypeak=count(deblend.YPEAK),
         dthresh=column(deblend.DTHRESH).astype(np.float32),
-        abcor=column(deblend.ABCOR),
         flags=count(deblend.FLAGS).astype(np.int16),
         threshold=threshold,
     )

@@ -28,6 +28,25 @@ def table_column(table: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
     return lambda k: np.ascontiguousarray(table[:, k])
 
 
+def shape_fields(
+    column: Callable[[int], NDArray[Any]], count: Callable[[int], NDArray[Any]]
+) -> dict[str, Any]:
+    """Return the fields of `Detections` for position and shape.
+
+    Parameters
+    ----------
+    column, count : callable
+        `table_column` of the real and of the integer measurements of `kernels.deblend`.
+    """
+    return {
+        "x": column(deblend.X), "y": column(deblend.Y), "x2": column(deblend.X2),
+        "y2": column(deblend.Y2), "xy": column(deblend.XY),
+        "singular": count(deblend.SINGULAR) != 0, "a": column(deblend.A),
+        "b": column(deblend.B), "theta": column(deblend.THETA), "cxx": column(deblend.CXX),
+        "cyy": column(deblend.CYY), "cxy": column(deblend.CXY), "abcor": column(deblend.ABCOR),
+    }  # fmt: skip
+
+
 def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
     """Grow the sources' footprints and measure them anew.
 
@@ -90,24 +109,12 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
         xmax=np.maximum(found.xmax, count(deblend.XMAX)),
         ymin=np.minimum(found.ymin, count(deblend.YMIN)),
         ymax=np.maximum(found.ymax, count(deblend.YMAX)),
-        x=column(deblend.X),
-        y=column(deblend.Y),
-        x2=column(deblend.X2),
-        y2=column(deblend.Y2),
-        xy=column(deblend.XY),
-        singular=count(deblend.SINGULAR) != 0,
-        a=column(deblend.A),
-        b=column(deblend.B),
-        theta=column(deblend.THETA),
-        cxx=column(deblend.CXX),
-        cyy=column(deblend.CYY),
-        cxy=column(deblend.CXY),
+        **shape_fields(column, count),
         fdnpix=(count(deblend.FDNPIX) + n_merged).astype(np.int32),
         dnpix=add(count(deblend.DNPIX), unfiltered > found.threshold).astype(np.int32),
         fdflux=add(column(deblend.FDFLUX), values),
         dflux=add(column(deblend.DFLUX), unfiltered),
         dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
-        abcor=column(deblend.ABCOR),
     )
 
 
