@@ -25,14 +25,14 @@ import sep
 from astropy.io import fits
 
 from astrometry_fields import simulated, wrong
-from skyextract.catalog import Catalog
-from skyextract.io.reference import read_reference
-from skyextract.keywords import Astrometry as Config
-from skyextract.plate import Plate, gnomonic
-from skyextract.refcatalog import RefCatalog
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
-from skyextract.stages.astrometry import Astrometry, solve_astrometry
-from skyextract.wcs import SkyWcs
+from skyextract.settings.keywords import Astrometry as Config
+from skyextract.sky.plate import Plate, gnomonic
+from skyextract.stages.astrometry.solve import Astrometry, solve_astrometry
 
 Floats = Any
 

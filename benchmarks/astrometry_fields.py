@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from skyextract.catalog import Catalog
-from skyextract.plate import Plate, exponents
-from skyextract.refcatalog import RefCatalog
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.sky.plate import Plate, exponents
 
 
 def simulated(rng: np.random.Generator) -> tuple[Catalog, dict[str, Any], RefCatalog, float, Plate]:

@@ -17,10 +17,10 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.exposure import Mask
-from skyextract.keywords import Cosmics
-from skyextract.psf import Psf, PsfSource
+from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
+from skyextract.settings.keywords import Cosmics
 from skyextract.stages.repair import Repaired, repair
 
 SKY = 200.0

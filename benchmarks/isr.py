@@ -41,11 +41,11 @@ def make(size: int, seed: int = 1) -> dict[str, np.ndarray]:
 def ours(frames: dict[str, np.ndarray], threads: int) -> np.ndarray:
     from astropy.io.fits import Header
 
-    from skyextract.amplifiers import Amplifier, RawFrame, Section
-    from skyextract.config import command_line_settings, resolve
-    from skyextract.masters import Calibrations, Master
+    from skyextract.datamodel.calibrations import Calibrations, Master
+    from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
     from skyextract.run import Run
-    from skyextract.stages.isr import remove_signature
+    from skyextract.settings.resolve import command_line_settings, resolve
+    from skyextract.stages.isr.signature import remove_signature
 
     size = frames["bias"].shape[0]
     place = Section(0, size, 0, size)
@@ -118,11 +118,11 @@ def combine_worker(size: int, n_frames: int, threads: int) -> None:
     """Combine raw biases read from files; prints seconds and peak memory of the process."""
     from astropy.io import fits
 
-    from skyextract.calibrations import load_calibrations
-    from skyextract.config import command_line_settings, resolve
+    from skyextract.inputs.calibrations import load_calibrations
     from skyextract.io.names import parse_image_spec
-    from skyextract.io.rawframes import read_raw_frames
+    from skyextract.io.raw.frames import read_raw_frames
     from skyextract.run import Run
+    from skyextract.settings.resolve import command_line_settings, resolve
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from skyextract.exposure import Detector, Exposure
-from skyextract.io.psfex import read_psfs
-from skyextract.keywords import Config
-from skyextract.psf import Psf
-from skyextract.psfshape import core_ellipticity, effective_fwhm
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
+from skyextract.io.psf.psfex import read_psfs
 from skyextract.run import Run
+from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
 from starfield import StarField, simulate
 

@@ -26,14 +26,14 @@ import sep
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from skyextract.exposure import Detector, Exposure
-from skyextract.keywords import Config, Extraction, Measurement
-from skyextract.psf import Psf
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
+from skyextract.settings.keywords import Config, Extraction, Measurement
 from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import measure
-from skyextract.stages.psfphot import psf_photometry
-from skyextract.stages.sources import MeasureInputs
+from skyextract.stages.measurement.sources import MeasureInputs
+from skyextract.stages.psf.fit import psf_photometry
 
 F8 = NDArray[np.float64]
 SATURATION = 60000.0

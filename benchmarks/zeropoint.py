@@ -24,14 +24,14 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from skyextract.catalog import Catalog
-from skyextract.exposure import Detector, Exposure
-from skyextract.keywords import Photometry as Config
-from skyextract.refcatalog import RefCatalog
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
-from skyextract.stages.photometry import calibrate_photometry
-from skyextract.stages.zeropoint import fit_zero_point
-from skyextract.wcs import SkyWcs
+from skyextract.settings.keywords import Photometry as Config
+from skyextract.stages.photometry.calibrate import calibrate_photometry
+from skyextract.stages.photometry.zeropoint import fit_zero_point
 
 F8 = NDArray[np.float64]
 TRUTH = 27.3

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from skyextract.columns import NOT_SUPPORTED, columns_markdown
-from skyextract.conffile import declarations, dump
-from skyextract.config import config_markdown
+from skyextract.columns.request import NOT_SUPPORTED, columns_markdown
+from skyextract.settings.grammar import declarations, dump
+from skyextract.settings.page import config_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 STATES = {

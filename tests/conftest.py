@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.catalog import Catalog
-from skyextract.io.catalogs import Extension
+from skyextract.datamodel.catalog import Catalog
+from skyextract.io.catalogs.formats import Extension
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

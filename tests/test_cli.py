@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from skyextract.cli import lift_keywords, main
-from skyextract.conffile import dump
 from skyextract.errors import ConfigError
+from skyextract.settings.grammar import dump
 
 
 def test_keywords_are_lifted_in_any_case_and_place():

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from skyextract.bands import frame_filter, resolve_band
-from skyextract.config import Settings
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.errors import ReferenceCatalogError, StepError
-from skyextract.exposure import Exposure
-from skyextract.io.images import header_number
-from skyextract.photocal import PhotoCal, PhotSource
-from skyextract.references import astrometric_reference, photometric_reference
+from skyextract.inputs.references import astrometric_reference, photometric_reference
+from skyextract.io.images.images import header_number
 from skyextract.run import Run
-from skyextract.stages.astrometry import Astrometry, failed_astrometry, solve_astrometry
-from skyextract.stages.depth import sky_of
+from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import Plan
+from skyextract.sky.bands import frame_filter, resolve_band
+from skyextract.stages.astrometry.solve import Astrometry, failed_astrometry, solve_astrometry
 from skyextract.stages.measure import Measured
-from skyextract.stages.photometry import Photometry, calibrate_photometry, failed_photometry
-from skyextract.steps import Plan
+from skyextract.stages.photometry.calibrate import (
+    Photometry,
+    calibrate_photometry,
+    failed_photometry,
+)
+from skyextract.stages.photometry.depth import sky_of
 
 
 def calibrate_astrometry(

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 
 from skyextract import __version__
-from skyextract.conffile import declarations, dump, suggest
-from skyextract.config import Settings, command_line_settings, read_file, resolve
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
 from skyextract.messages import set_up_logging
-from skyextract.steps import check_steps
+from skyextract.settings.grammar import declarations, dump, suggest
+from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
+from skyextract.settings.steps import check_steps
 
 VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir")
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
@@ -130,7 +130,7 @@ def command(
         click.echo(dump(full=dump_full))
         return ExitStatus.OK
     if dump_columns:
-        from skyextract.columns import dump_parameters
+        from skyextract.columns.request import dump_parameters
 
         click.echo(dump_parameters())
         return ExitStatus.OK

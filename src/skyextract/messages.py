@@ -1,10 +1,12 @@
-"""Messages on stderr."""
+"""Messages on stderr; the chatter of libraries is kept from the user."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 RESULT = 25
 """Level of the one line per image that says what came out; between info and warning."""
@@ -23,6 +25,20 @@ def set_up_logging(level: str) -> None:
     log.propagate = False
     levels = {"QUIET": logging.ERROR, "FULL": logging.INFO, "DEBUG": logging.DEBUG}
     log.setLevel(levels.get(level, RESULT))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep astropy's warnings and log messages from the user."""
+    logger = logging.getLogger("astropy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Formatter(logging.Formatter):

@@ -12,58 +12,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
 
-from skyextract.batch import Job
 from skyextract.calibrate import calibrate_astrometry, calibrate_zero_point, configured_zero_point
-from skyextract.catalog import Catalog
-from skyextract.config import Settings
-from skyextract.derive import derive
-from skyextract.errors import ConfigError, ExitStatus, ImageError, SkyextractError
-from skyextract.exposure import Exposure, FlagsSky
-from skyextract.inputs import Frame, Inputs, read_frames, read_inputs
-from skyextract.io.images import pixel_scale
-from skyextract.photocal import PhotSource
-from skyextract.products import Products
-from skyextract.psf import Psf, PsfSource, default_psf_warning
-from skyextract.references import check_references
-from skyextract.request import make_request, measure_inputs
-from skyextract.run import Run, resolve_threads
-from skyextract.stages.astrometry import Astrometry
+from skyextract.columns.derive import derive
+from skyextract.datamodel.exposure import Exposure, FlagsSky
+from skyextract.datamodel.photocal import PhotSource
+from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
+from skyextract.errors import ImageError
+from skyextract.inputs.request import make_request, measure_inputs
+from skyextract.inputs.sidefiles import Frame, Inputs
+from skyextract.io.images.images import pixel_scale
+from skyextract.outputs.report import Report
+from skyextract.outputs.result import Result
+from skyextract.run import Run
+from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import Plan, Status, Step
 from skyextract.stages.characterize import characterize
-from skyextract.stages.measure import Measured, measure
-from skyextract.stages.photometry import Photometry
-from skyextract.steps import Plan, Status, Step, plan_steps
-from skyextract.summary import Report
+from skyextract.stages.measure import measure
 
 log = logging.getLogger("skyextract")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One processed image extension; None for what did not run.
-
-    Attributes
-    ----------
-    exposure : Exposure
-        As the last step left it.
-    report : Report
-    measured : Measured or None
-    catalog : Catalog
-        The requested columns; empty if measure did not run.
-    astrometry : Astrometry or None
-    photometry : Photometry or None
-    """
-
-    exposure: Exposure
-    report: Report
-    measured: Measured | None = None
-    catalog: Catalog = field(default_factory=Catalog)
-    astrometry: Astrometry | None = None
-    photometry: Photometry | None = None
 
 
 def process_exposure(
@@ -191,46 +162,6 @@ def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
         "background": background.mean if background else None,
         "background_rms": background.sigma if background else None,
     }
-
-
-def process_image(job: Job, settings: Settings, strict: bool) -> ExitStatus:
-    """Process all extensions of one image and write its products.
-
-    Returns
-    -------
-    ExitStatus
-        OK, IMAGE_FAILED or STEP_FAILED; USAGE if a file that the settings name is wrong.
-    """
-    run = Run(resolve_threads(settings.config.pipeline.nthreads), label=f"{job.label}: ")
-    try:
-        check_references(settings)
-        inputs = read_inputs(settings, run)
-        with Products(job, settings, run) as products:
-            for frame in read_frames(job, settings, inputs, run):
-                if isinstance(frame, tuple):
-                    extension, error = frame
-                    products.add_failure(extension, str(error))
-                    continue
-                plan = _plan(frame.exposure, settings, inputs)
-                try:
-                    products.add(process_exposure(frame, settings, plan, inputs, run))
-                except ConfigError:
-                    raise
-                except SkyextractError as error:
-                    products.add_failure(frame.exposure.extension, str(error))
-            return products.finish(strict)
-    except SkyextractError as error:
-        log.error("%s", error)
-        return error.exit_status
-
-
-def _plan(exposure: Exposure, settings: Settings, inputs: Inputs) -> Plan:
-    return plan_steps(
-        settings,
-        isr_done=_is_done(exposure, Step.ISR),
-        char_done=_is_done(exposure, Step.CHARACTERIZE),
-        psf_wanted=inputs.needs_psf(settings),
-    )
 
 
 def _is_done(exposure: Exposure, step: Step) -> bool:

@@ -30,12 +30,15 @@ class Run:
         All warnings so far, for the JSON summary.
     seconds : dict
         Wall time per step.
+    files : list of str
+        Calibration files that were used, for the provenance.
     """
 
     n_threads: int = 1
     label: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
     def info(self, message: str) -> None:

@@ -20,7 +20,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.types import unliteral
 import skyextract.kernels
 from skyextract.cli import main
-from skyextract.columns import COLUMNS
+from skyextract.columns.table import COLUMNS
 
 names = [n for n in COLUMNS if "ASSOC" not in n and "IMAFLAGS" not in n]
 Path("all.param").write_text("\\n".join(names).replace("VIGNET\\n", "VIGNET(9,9)\\n"))

@@ -6,13 +6,7 @@ import sys
 import pytest
 
 from skyextract.errors import ConfigError
-from skyextract.io.names import (
-    ImageSpec,
-    expand_name,
-    parse_image_argument,
-    parse_image_spec,
-    stem,
-)
+from skyextract.io.names import ImageSpec, expand_name, parse_image_argument, parse_image_spec, stem
 
 
 @pytest.mark.parametrize(

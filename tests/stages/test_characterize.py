@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skyextract.exposure import Detector, Exposure, Mask
-from skyextract.io.psfex import read_psfs
-from skyextract.keywords import Config
-from skyextract.psf import Psf, PsfSource
-from skyextract.psfshape import core_ellipticity, effective_fwhm
+from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
+from skyextract.io.psf.psfex import read_psfs
 from skyextract.run import Run
+from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skyextract.datamodel.exposure import Detector, Exposure, FlagsSky, Mask
 from skyextract.errors import ConfigError, ImageError
-from skyextract.exposure import Detector, Exposure, FlagsSky, Mask
-from skyextract.keywords import Config, Measurement, Weights
 from skyextract.run import Run
-from skyextract.stages.isophotal import combine_flags
+from skyextract.settings.keywords import Config, Measurement, Weights
 from skyextract.stages.measure import Measured, MeasureInputs, measure
+from skyextract.stages.measurement.isophotal import combine_flags
 
 SIGMA, GAIN, SKY = 5.0, 2.0, 200.0
 POSITIONS = frozenset({"X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE"})

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.exposure import Mask
-from skyextract.keywords import Cosmics
-from skyextract.psf import Psf, PsfSource
+from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
+from skyextract.settings.keywords import Cosmics
 from skyextract.stages.repair import NO_INFORMATION, contrast_limits, repair
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "cosmics.py"

@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.background import BackgroundMap
-from skyextract.catalog import Catalog
+from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.errors import StepError
-from skyextract.exposure import Exposure, Mask
-from skyextract.keywords import Characterize as CharacterizeConfig
-from skyextract.keywords import Config
-from skyextract.psf import Psf, PsfSource, default_psf_warning
 from skyextract.run import Run
-from skyextract.stages.background import (
+from skyextract.settings.keywords import Characterize as CharacterizeConfig
+from skyextract.settings.keywords import Config
+from skyextract.stages.background.estimate import (
     background_image,
     background_rows,
     estimate_weighted_background,
     subtract_background,
 )
-from skyextract.stages.noise import background_variance
-from skyextract.stages.psfmodel import RADIUS_FWHM, PsfFit, StarSample, build_psf
+from skyextract.stages.background.noise import background_variance
+from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, StarSample, build_psf
+from skyextract.stages.psf.stars import Candidates, find_candidates, select_stars
 from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
-from skyextract.stages.stars import Candidates, find_candidates, select_stars
 
 F4 = NDArray[np.float32]
 

@@ -7,37 +7,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.catalog import Catalog
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Exposure, FlagsSky, Mask
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ConfigError
-from skyextract.exposure import Exposure, FlagsSky, Mask
-from skyextract.psf import Psf, PsfSource
-from skyextract.stages.detect import (
-    analysis_threshold,
-    detect,
-    filter_image,
-)
-from skyextract.stages.filters import builtin_filter, parse_filter
-from skyextract.stages.footprints import LEAST_GROWTH, source_mask
-from skyextract.stages.frame import masked_pixels, prepare_frame
-from skyextract.stages.matched import filter_matched, matched_filter
-from skyextract.stages.planes import prepare_plane
-from skyextract.stages.pointsources import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
-from skyextract.stages.sources import (
+from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.detection.detect import analysis_threshold, detect, filter_image
+from skyextract.stages.detection.filters import builtin_filter, parse_filter
+from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
+from skyextract.stages.detection.matched import filter_matched, matched_filter
+from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
+from skyextract.stages.measurement.sources import (
     SATURATED,
     DetectionImage,
     MeasureInputs,
     measure_sources,
 )
+from skyextract.stages.psf.columns import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from skyextract.background import BackgroundMap
-    from skyextract.detections import Detections
-    from skyextract.keywords import Config
+    from skyextract.datamodel.background import BackgroundMap
+    from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
-    from skyextract.stages.matched import MatchedFilter
-    from skyextract.stages.planes import Plane
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.detection.matched import MatchedFilter
 
     F4 = NDArray[np.float32]
 

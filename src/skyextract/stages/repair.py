@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.exposure import Mask
-from skyextract.kernels import cosmics as kernels
-from skyextract.kernels import interpolate
-from skyextract.psf import PsfSource
+from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.psf import PsfSource
+from skyextract.kernels.repair import cosmics as kernels
+from skyextract.kernels.repair import interpolate
 
 if TYPE_CHECKING:
-    from skyextract.keywords import Cosmics
-    from skyextract.psf import Psf
+    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
+    from skyextract.settings.keywords import Cosmics
 
 Image = NDArray[np.float32]
 

@@ -1,0 +1,1 @@
+"""The catalogue columns: the table, requests, and what derives from base columns."""

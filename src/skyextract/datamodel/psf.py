@@ -1,0 +1,201 @@
+"""The point spread function: pixel basis times a polynomial in image position."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _gaussian_sigma(fwhm: float) -> float:
+    """Sigma of the Gaussian whose integral over pixels has this FWHM (along an axis)."""
+
+    def excess(sigma: float) -> float:
+        edges = (fwhm / 2 + 0.5, fwhm / 2 - 0.5, 0.5)
+        outer, inner, peak = (math.erf(e / (sigma * math.sqrt(2))) for e in edges)
+        return outer - inner - peak
+
+    low, high = 0.2, max(fwhm, 0.2)
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return low
+
+
+class PsfSource(StrEnum):
+    """Where a PSF comes from: the value of the PSFSRC card."""
+
+    MEASURED = "MEASURED"
+    FILE = "FILE"
+    DEFAULT = "DEFAULT"
+    NONE = "NONE"
+
+
+def default_psf_warning(fwhm: float, reason: str) -> str:
+    """Return the announcement of a default PSF: loud, so that it passes for no measurement."""
+    return (
+        f"NO MEASURED PSF ({reason}): a Gaussian with a FWHM of {fwhm:g} pixels (DEFAULT_FWHM) "
+        "stands in; all that depends on the PSF depends on that guess"
+    )
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A PSF model as PSFEx writes it.
+
+    The PSF at 0-based pixel position (x, y) is the sum over polynomial terms k of
+    ``basis[k] * u**i * v**j`` with ``u = (x - x_zero) / x_scale``, v likewise, and
+    the terms ordered as in PSFEx (for j in 0..degree, for i in 0..degree-j).  Between
+    samples it is a cubic B-spline through them, see `skyextract.kernels.psf`.
+
+    Attributes
+    ----------
+    basis : (n_terms, n_y, n_x) float32
+        Images with odd sides, centred on the middle sample; the constant term sums to 1
+        over pixels (that is, samples x sampling**2 of surface brightness per pixel).
+    sampling : float
+        Size of a sample in pixels; 1 is the pixel grid, below 1 oversampled.
+    degree : int
+        Degree of the polynomial; 0 is a constant PSF.
+    x_zero, x_scale, y_zero, y_scale : float
+        Normalisation of positions, 0-based pixels.
+    fwhm : float
+        Full width at half maximum in pixels of the effective (pixel-integrated) PSF.
+    ellipticity : float
+        1 - b/a of the core at the centre of the field.
+    source : PsfSource
+    """
+
+    basis: NDArray[np.float32]
+    sampling: float
+    degree: int
+    x_zero: float
+    x_scale: float
+    y_zero: float
+    y_scale: float
+    fwhm: float
+    ellipticity: float
+    source: PsfSource
+    n_stars: int = 0
+    chi2: float = float("nan")
+
+    @classmethod
+    def gaussian(cls, fwhm: float, source: PsfSource = PsfSource.DEFAULT) -> Psf:
+        """Return a round Gaussian, integrated over pixels, the same everywhere.
+
+        Parameters
+        ----------
+        fwhm : float
+            Full width at half maximum of the pixel-integrated PSF, in pixels.  Below about
+            1 pixel, where no light source can be, it is that of a very narrow Gaussian.
+        source : PsfSource
+            What it stands for.
+
+        Raises
+        ------
+        ValueError
+            If `fwhm` is not a positive finite number.
+        """
+        if not (math.isfinite(fwhm) and fwhm > 0):
+            raise ValueError(f"FWHM of a PSF must be positive, not {fwhm}")
+        sigma = _gaussian_sigma(fwhm)
+        sampling = min(1.0, max(fwhm, 1.0) / 5)
+        half = math.ceil((2.2 * fwhm + 1.0) / sampling)
+        edges = (np.arange(-half, half + 1) * sampling)[:, None] + np.array([-0.5, 0.5])
+        cumulative = np.array([math.erf(e / (sigma * math.sqrt(2))) for e in edges.ravel()])
+        profile = np.diff(cumulative.reshape(-1, 2), axis=1).ravel()
+        image = np.outer(profile, profile)
+        image /= image.sum() * sampling**2
+        return cls(
+            basis=image[None].astype(np.float32),
+            sampling=sampling,
+            degree=0,
+            x_zero=0.0,
+            x_scale=1.0,
+            y_zero=0.0,
+            y_scale=1.0,
+            fwhm=float(fwhm),
+            ellipticity=0.0,
+            source=source,
+        )
+
+    @cached_property
+    def coefficients(self) -> NDArray[np.float64]:
+        """B-spline coefficients of the basis, (n_terms, n_y + 16, n_x + 16) float64."""
+        from skyextract.kernels.psf.spline import PAD, spline_coefficients
+
+        n_terms, n_y, n_x = self.basis.shape
+        out = np.empty((n_terms, n_y + 2 * PAD, n_x + 2 * PAD))
+        spline_coefficients(np.ascontiguousarray(self.basis, dtype=np.float32), out)
+        return out
+
+    @property
+    def radius(self) -> int:
+        """Half the side, in whole pixels, of the square that the model covers."""
+        return int((min(self.basis.shape[1:]) - 1) / 2 * self.sampling)
+
+    def normalised(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (u, v), the variables of the polynomial at 0-based pixel positions."""
+        return (x - self.x_zero) / self.x_scale, (y - self.y_zero) / self.y_scale
+
+    def stamps(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        dx: NDArray[np.float64],
+        dy: NDArray[np.float64],
+        size: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the PSF at many positions on the pixel grid.
+
+        Parameters
+        ----------
+        x, y : (n,) float64
+            0-based positions in the image.
+        dx, dy : (n,) float64
+            Centre of the PSF relative to the middle pixel of its stamp.
+        size : int, optional
+            Odd side of the stamps in pixels; by default the whole model.
+
+        Returns
+        -------
+        (n, k, k) float32
+            Each of unit sum.
+        """
+        from skyextract.kernels.psf.spline import psf_stamps
+
+        size = 2 * self.radius + 1 if size is None else size
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"size of a PSF stamp must be odd and positive, not {size}")
+        u, v = self.normalised(np.asarray(x, float), np.asarray(y, float))
+        out = np.empty((u.size, size, size), dtype=np.float32)
+        psf_stamps(
+            self.coefficients,
+            self.degree,
+            float(self.sampling),
+            np.ascontiguousarray(u),
+            np.ascontiguousarray(v),
+            np.ascontiguousarray(dx, dtype=float),
+            np.ascontiguousarray(dy, dtype=float),
+            out,
+        )
+        out /= out.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
+        return out
+
+    def stamp(
+        self, x: float, y: float, dx: float = 0.0, dy: float = 0.0, size: int | None = None
+    ) -> NDArray[np.float32]:
+        """Return the PSF at 0-based position (x, y) on the pixel grid.
+
+        The stamp is (k, k) float32 with k odd (`size`, or the whole model), of unit sum,
+        its centre (dx, dy) pixels from the middle pixel.
+        """
+        stamps = self.stamps(np.array([x]), np.array([y]), np.array([dx]), np.array([dy]), size)
+        stamp: NDArray[np.float32] = stamps[0]
+        return stamp

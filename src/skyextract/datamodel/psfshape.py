@@ -1,0 +1,138 @@
+"""Width and ellipticity of an image of a PSF."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.errors import StepError
+from skyextract.kernels.psf.spline import PAD, spline_coefficients
+
+F8 = NDArray[np.float64]
+
+
+def _interpolate(image: F8, x: F8, y: F8) -> F8:
+    """Cubic B-spline through the samples of `image`, at sample coordinates x, y."""
+    pad = PAD
+    coefficients = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
+    spline_coefficients(np.ascontiguousarray(image[None], dtype=np.float32), coefficients)
+    plane = coefficients[0]
+    total = np.zeros(x.shape)
+    i = np.floor(x).astype(np.int64)
+    j = np.floor(y).astype(np.int64)
+    for weights_y, b in zip(_spline_weights(y - j), range(-1, 3), strict=True):
+        for weights_x, a in zip(_spline_weights(x - i), range(-1, 3), strict=True):
+            row = np.clip(j + b + pad, 0, plane.shape[0] - 1)
+            column = np.clip(i + a + pad, 0, plane.shape[1] - 1)
+            total += weights_x * weights_y * plane[row, column]
+    return total
+
+
+def _spline_weights(f: F8) -> tuple[F8, F8, F8, F8]:
+    g = 1.0 - f
+    return (
+        g**3 / 6.0,
+        (4.0 - 6.0 * f**2 + 3.0 * f**3) / 6.0,
+        (4.0 - 6.0 * g**2 + 3.0 * g**3) / 6.0,
+        f**3 / 6.0,
+    )
+
+
+def core_shape(image: F8) -> tuple[float, float, float, float, float]:
+    """Centroid and covariance of a PSF image under a matched elliptical Gaussian.
+
+    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583, section 3.1).
+
+    Parameters
+    ----------
+    image : (n, n) float64
+        Samples of the PSF, peaked near the middle.
+
+    Returns
+    -------
+    x, y, xx, yy, xy : float
+        Centroid relative to the middle sample and covariance, in samples.
+
+    Raises
+    ------
+    StepError
+        The image is no PSF: the moments do not converge.
+    """
+    n_y, n_x = image.shape
+    gy, gx = np.mgrid[0:n_y, 0:n_x].astype(float)
+    gx -= (n_x - 1) / 2
+    gy -= (n_y - 1) / 2
+    x = y = 0.0
+    size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
+    covariance = np.eye(2) * size**2
+    for _ in range(100):
+        inverse = np.linalg.inv(covariance)
+        dx, dy = gx - x, gy - y
+        chi = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2 * inverse[0, 1] * dx * dy
+        weighted = image * np.exp(-0.5 * chi)
+        total = weighted.sum()
+        if not total > 0:
+            break
+        mx, my = (weighted * dx).sum() / total, (weighted * dy).sum() / total
+        second = (
+            np.array(
+                [
+                    [(weighted * dx * dx).sum(), (weighted * dx * dy).sum()],
+                    [(weighted * dx * dy).sum(), (weighted * dy * dy).sum()],
+                ]
+            )
+            / total
+        )
+        fresh = 2.0 * (second - np.outer([mx, my], [mx, my]))
+        x, y = x + 2.0 * mx, y + 2.0 * my
+        if not (np.linalg.det(fresh) > 0 and fresh[0, 0] > 0) or abs(x) + abs(y) > n_x / 4:
+            break
+        change = float(np.abs(fresh - covariance).max() / covariance[0, 0])
+        covariance = fresh
+        if change < 1e-7:
+            return x, y, covariance[0, 0], covariance[1, 1], covariance[0, 1]
+    raise StepError("the PSF model has no measurable core")
+
+
+def effective_fwhm(image: F8, sampling: float) -> float:
+    """Full width at half maximum, in pixels, of the azimuthal mean of a PSF image.
+
+    Parameters
+    ----------
+    image : (n, n) float64
+        Samples of the pixel-integrated PSF.
+    sampling : float
+        Size of a sample in pixels.
+
+    Raises
+    ------
+    StepError
+        The profile does not fall to half its maximum within the image.
+    """
+    x, y, *_ = core_shape(image)
+    middle = (image.shape[0] - 1) / 2
+    radius = np.arange(0.0, middle - 1.0, 0.1)
+    angle = np.arange(64) * (2.0 * math.pi / 64)
+    profile = _interpolate(
+        image,
+        middle + x + radius[:, None] * np.cos(angle),
+        middle + y + radius[:, None] * np.sin(angle),
+    ).mean(axis=1)
+    half = 0.5 * profile.max()
+    peak = int(profile.argmax())
+    below = np.flatnonzero(profile[peak:] < half)
+    if below.size == 0 or half <= 0:
+        raise StepError("the PSF model does not fall to half its maximum")
+    k = peak + int(below[0])
+    inner = radius[k - 1] + 0.1 * (profile[k - 1] - half) / (profile[k - 1] - profile[k])
+    return float(2.0 * inner * sampling)
+
+
+def core_ellipticity(image: F8) -> float:
+    """1 - b/a of the core of a PSF image."""
+    _, _, xx, yy, xy = core_shape(image)
+    split = math.hypot(0.5 * (xx - yy), xy)
+    mean = 0.5 * (xx + yy)
+    return 1.0 - math.sqrt(max(mean - split, 0.0) / (mean + split))

@@ -1,0 +1,1 @@
+"""What a run reads besides the image: side files, calibrations, reference catalogues."""

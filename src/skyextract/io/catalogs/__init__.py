@@ -1,0 +1,1 @@
+"""Catalogues in all formats, match tables and regions."""

@@ -1,0 +1,87 @@
+"""DS9 region files of the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import FlagsSky
+from skyextract.io.atomic import atomic_output
+
+_PSF_STAR, _CLEAN, _FLAGGED = "cyan", "green", "red"
+_SIGMAS = 3.0
+"""Size of an ellipse in units of A and B where the Kron radius is not known."""
+_RADIUS = 5.0
+"""Radius (pixels) of a source of unknown shape."""
+
+
+def _column(catalog: Catalog, name: str, missing: float = np.nan) -> NDArray[np.float64]:
+    if name in catalog:
+        return np.asarray(catalog[name], dtype=np.float64)
+    return np.full(catalog.n_rows, missing)
+
+
+def _first_finite(*choices: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = choices[0]
+    for other in choices[1:]:
+        result = np.where(np.isfinite(result), result, other)
+    return result
+
+
+def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
+    """Yield the lines of a region file, one ellipse or circle per source, in pixels.
+
+    The Kron ellipse (A and B times KRON_RADIUS) at the windowed position where these columns
+    are there, else 3 A by 3 B, else a circle of 5 pixels.  Cyan are PSF stars, red sources
+    with FLAGS of 4 and more (saturated, cut off, incomplete), green all others.
+
+    Parameters
+    ----------
+    catalogs : sequence of Catalog
+        One per image extension; of several, each goes to its DS9 tile.
+    """
+    yield "# Region file format: DS9\n"
+    yield "global color=green width=1 select=1 edit=1 move=1 delete=1\n"
+    for tile, catalog in enumerate(catalogs, start=1):
+        yield "image\n" if len(catalogs) == 1 else f"tile {tile}\nimage\n"
+        x = _first_finite(_column(catalog, "XWIN_IMAGE"), _column(catalog, "X_IMAGE"))
+        y = _first_finite(_column(catalog, "YWIN_IMAGE"), _column(catalog, "Y_IMAGE"))
+        scale = _column(catalog, "KRON_RADIUS")
+        scale = np.where(scale > 0.0, scale, _SIGMAS)
+        a, b = scale * _column(catalog, "A_IMAGE"), scale * _column(catalog, "B_IMAGE")
+        theta = _column(catalog, "THETA_IMAGE")
+        number = _column(catalog, "NUMBER", 0.0).astype(int).tolist()
+        star = _column(catalog, "FLAGS_SKY", 0.0).astype(int) & FlagsSky.PSF_STAR
+        bad = _column(catalog, "FLAGS", 0.0).astype(int) >= 4
+        colour = np.where(star, _PSF_STAR, np.where(bad, _FLAGGED, _CLEAN)).tolist()
+        elliptic = (np.isfinite(a) & np.isfinite(b) & np.isfinite(theta)).tolist()
+        for k, place in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+            if not np.isfinite(place).all():
+                continue
+            shape = f"circle({place[0]:.3f},{place[1]:.3f},{_RADIUS:g})"
+            if elliptic[k]:
+                shape = (
+                    f"ellipse({place[0]:.3f},{place[1]:.3f},{a[k]:.2f},{b[k]:.2f},{theta[k]:.2f})"
+                )
+            label = f" text={{{number[k]}}}" if number[k] else ""
+            yield f"{shape} # color={colour[k]}{label}\n"
+
+
+def write_regions(
+    path: str | Path, catalogs: Sequence[Catalog], inputs: Iterable[str | Path] = ()
+) -> None:
+    """Write the region file of the sources of all extensions; see `regions`.
+
+    Raises
+    ------
+    ConfigError
+        The file is one of the inputs.
+    SkyextractError
+        It cannot be written.
+    """
+    with atomic_output(path, inputs) as stream:
+        stream.writelines(line.encode("ascii") for line in regions(catalogs))

@@ -1,0 +1,1 @@
+"""FITS files: opening, pixels, tables, headers, writing."""

@@ -1,0 +1,284 @@
+"""FITS files as `astropy.io.fits` reads them, with what damaged files need around it.
+
+Plain files are memory-mapped; .gz and .bz2 files are decompressed into memory once.  The
+format is recognised by its first bytes, not by the name.  A data unit shorter than its
+header says is never filled up: it is an error of that unit.  Whatever astropy raises for a
+file becomes an `ImageError`, and its warnings stay away from the user.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.header import repaired
+from skyextract.errors import ImageError
+from skyextract.messages import quiet
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Turn what astropy raises for damaged files into an `ImageError` with one line."""
+    from astropy.io.fits import VerifyError
+
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError,
+            AssertionError, ArithmeticError, MemoryError, EOFError, struct.error, zlib.error,
+            VerifyError) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{what} ({reason[:100]})") from None
+
+
+@dataclass(frozen=True)
+class HeaderUnit:
+    """One header unit of a file.
+
+    Attributes
+    ----------
+    index : int
+        0 is the primary.
+    kind : str
+        IMAGE, COMPRESSED (an image in a binary table), BINTABLE, TABLE ...
+    header : astropy.io.fits.Header
+        Its own cards, all readable; of a compressed image those of the table.
+    shape : tuple of int
+        Axes in FITS order (NAXIS1 first), of the decompressed image if COMPRESSED.
+    hdu : astropy HDU
+        A COMPRESSED one as table.
+    missing : int
+        Number of data bytes after the end of the file.
+    """
+
+    index: int
+    kind: str
+    header: Header
+    shape: tuple[int, ...]
+    hdu: Any
+    missing: int
+
+    @property
+    def name(self) -> str:
+        """EXTNAME in capitals, or an empty string."""
+        return str(self.header.get("EXTNAME") or "").strip().upper()
+
+
+def card_integer(header: Header, keyword: str, default: int | None = None) -> int:
+    """Return a card that must be an integer; ImageError if it is none."""
+    value = header.get(keyword, default)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ImageError(f"header card {keyword} is missing or no integer")
+    return value
+
+
+def _axes(header: Header, prefix: str = "") -> tuple[int, ...]:
+    n = card_integer(header, f"{prefix}NAXIS")
+    if not 0 <= n <= 999:
+        raise ImageError(f"{prefix}NAXIS = {n}")
+    axes = tuple(card_integer(header, f"{prefix}NAXIS{k + 1}") for k in range(n))
+    if any(axis < 0 for axis in axes):
+        raise ImageError(f"negative axis in {prefix}NAXISn = {axes}")
+    return axes
+
+
+class FitsFile:
+    """A FITS file open for reading; a context manager.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Attributes
+    ----------
+    units : list of HeaderUnit
+        All header units that could be read.
+    broken : str
+        Why reading stopped before the end of the file; empty if it did not.
+
+    Raises
+    ------
+    ImageError
+        Missing, a directory, unreadable, not FITS, broken compression, broken primary header.
+    """
+
+    def __init__(self, path: str) -> None:
+        from astropy.io import fits
+
+        self.path = path
+        self.units: list[HeaderUnit] = []
+        self.broken = ""
+        self._stream = _open(path)
+        self._size = self._stream.seek(0, 2)
+        if not self._starts(0, b"SIMPLE"):
+            why = "not a FITS file" if self._size else "empty file"
+            self._stream.close()
+            raise ImageError(f"{path}: {why}")
+        try:
+            self._stream.seek(0)
+            with guarded("header without END or damaged"):
+                self._hdus = fits.open(
+                    self._stream,
+                    memmap=not isinstance(self._stream, io.BytesIO),
+                    do_not_scale_image_data=True,
+                    disable_image_compression=True,
+                )
+            self._scan()
+        except ImageError as error:
+            self._stream.close()
+            raise ImageError(f"{path}: {error}") from None
+
+    def _starts(self, offset: int, magic: bytes) -> bool:
+        self._stream.seek(offset)
+        return self._stream.read(len(magic)) == magic
+
+    def _text(self, start: int, end: int) -> str:
+        self._stream.seek(start)
+        return self._stream.read(end - start).decode("latin-1")
+
+    def close(self) -> None:
+        """Close the file; arrays that were read stay valid."""
+        self._hdus.close()
+        self._stream.close()
+
+    def __enter__(self) -> FitsFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _scan(self) -> None:
+        offset = 0
+        while offset < self._size:
+            index = len(self.units)
+            if index and not self._starts(offset, b"XTENSION"):
+                self._stream.seek(offset)
+                if self._stream.read(80).strip(b"\0 \n"):
+                    self.broken = f"unknown data after header unit {index - 1}"
+                return
+            try:
+                with guarded("header without END or damaged"):
+                    hdu = self._hdus[index]
+                    place = hdu.fileinfo()
+                    header = repaired(self._text(place["hdrLoc"], place["datLoc"]))
+                unit = self._unit(index, hdu, header)
+            except ImageError as error:
+                if index == 0:
+                    raise
+                self.broken = f"header unit {index}: {error}"
+                return
+            self.units.append(unit)
+            offset = place["datLoc"] + place["datSpan"]
+
+    def _unit(self, index: int, hdu: Any, header: Header) -> HeaderUnit:
+        axes = _axes(header)
+        kind = "IMAGE"
+        if index:
+            kind = str(header.get("XTENSION") or "").strip().upper()
+            kind = "IMAGE" if kind == "IUEIMAGE" else kind
+        elif header.get("GROUPS") is True and axes and axes[0] == 0:
+            kind = "GROUPS"
+        bitpix = card_integer(header, "BITPIX")
+        if bitpix not in DTYPES:
+            raise ImageError(f"BITPIX = {bitpix} is no FITS data type")
+        if index:
+            card_integer(header, "PCOUNT", 0)
+            card_integer(header, "GCOUNT", 1)
+        if kind == "BINTABLE" and header.get("ZIMAGE") is True:
+            kind, axes = "COMPRESSED", _axes(header, "Z")
+        missing = max(0, hdu.fileinfo()["datLoc"] + hdu.size - self._size)
+        return HeaderUnit(index, kind, header, axes, hdu, missing)
+
+    def numbers(self, unit: HeaderUnit) -> NDArray[Any]:
+        """Return the numbers of an image as stored, before BSCALE and BZERO.
+
+        Big-endian and memory-mapped, or native where they had to be decompressed; axes as in
+        numpy.
+
+        Raises
+        ------
+        ImageError
+            Truncated, or broken compression.
+        """
+        self.check_complete(unit)
+        if unit.kind == "COMPRESSED":
+            return self._decompress(unit)
+        with guarded("image cannot be read"):
+            data = unit.hdu.data
+        if data is None:
+            raise ImageError("the image has no pixels")
+        return np.asarray(data)
+
+    def _decompress(self, unit: HeaderUnit) -> NDArray[Any]:
+        """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
+        from astropy.io import fits
+        from astropy.io.fits.hdu.compressed._compression import CfitsioException
+
+        stream = self._stream
+        source = io.BytesIO(stream.getvalue()) if isinstance(stream, io.BytesIO) else self.path
+        try:
+            with (
+                guarded("compressed image cannot be read"),
+                fits.open(source, do_not_scale_image_data=True) as hdus,
+            ):
+                return np.asarray(hdus[unit.index].data)
+        except CfitsioException as error:
+            raise ImageError(f"compressed image cannot be read ({error})") from None
+
+    def rows(self, unit: HeaderUnit) -> Any:
+        """Return the rows of a binary table as astropy's FITS_rec; ImageError if truncated."""
+        self.check_complete(unit)
+        with guarded("table cannot be read"):
+            return unit.hdu.data
+
+    def check_complete(self, unit: HeaderUnit) -> None:
+        """Raise an ImageError if the file ends before the data of the unit do."""
+        if unit.missing:
+            size = unit.hdu.size
+            have = max(0, size - unit.missing)
+            raise ImageError(f"truncated: {have} of {size} data bytes are there")
+
+
+def _open(path: str) -> BinaryIO:
+    """Open a file, decompressed if need be."""
+    if Path(path).is_dir():
+        raise ImageError(f"{path}: is a directory, not an image")
+    try:
+        stream = Path(path).open("rb")  # noqa: SIM115 (closed by FitsFile)
+        magic = stream.read(3)
+        stream.seek(0)
+        if magic[:2] != b"\x1f\x8b" and magic != b"BZh":
+            return stream
+        with stream:
+            packed = stream.read()
+        unpack = gzip.decompress if magic[0] == 0x1F else bz2.decompress
+        return io.BytesIO(unpack(packed))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except EOFError:
+        raise ImageError(f"{path}: truncated compressed file") from None
+    except (zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise ImageError(f"{path}: broken compressed file ({error})") from None
+    except OSError as error:
+        if error.errno is None:  # from bz2
+            raise ImageError(f"{path}: broken compressed file ({error})") from None
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None

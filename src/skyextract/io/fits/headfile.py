@@ -1,0 +1,37 @@
+"""Write a WCS as a SCAMP-style additional header (`image.head`): 80-character lines of cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skyextract import __version__
+from skyextract.datamodel.header import CARD, card_lines, set_cards
+from skyextract.io.atomic import atomic_output
+
+
+def head_text(cards: Mapping[str, Any]) -> str:
+    """Return the lines of one image: a HISTORY line, the cards, and END."""
+    from astropy.io import fits
+
+    header = fits.Header()
+    header["HISTORY"] = f"Astrometric solution by skyextract {__version__}"
+    return "".join(f"{line:<{CARD}}\n" for line in card_lines(set_cards(header, cards)))
+
+
+def write_head(
+    path: str | Path, images: Sequence[Mapping[str, Any]], inputs: Iterable[str | Path] = ()
+) -> None:
+    """Write the cards of one or more image extensions, each ended by END.
+
+    Parameters
+    ----------
+    path : str or Path
+    images : sequence of mappings
+        `Astrometry.head_cards` of each extension, in their order.
+    inputs : iterable of paths, optional
+        Input files, which must not be overwritten.
+    """
+    with atomic_output(path, inputs) as stream:
+        stream.write("".join(head_text(cards) for cards in images).encode("ascii"))

@@ -1,0 +1,150 @@
+"""Pixels of an image unit: from the bytes of the file to native float32 in one pass.
+
+The conversion (byte order, BSCALE/BZERO, BLANK, NaN, saturation) runs over blocks of rows
+that fit the cache, so the frame goes through memory once; numpy's casts release the GIL,
+so threads share the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.exposure import Mask
+from skyextract.errors import ImageError
+from skyextract.io.fits.file import FitsFile, HeaderUnit
+from skyextract.run import Run
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+_BLOCK_PIXELS = 65536
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How stored numbers become pixel values: zero + scale * number."""
+
+    scale: float = 1.0
+    zero: float = 0.0
+    blank: int | None = None
+
+    @classmethod
+    def from_header(cls, header: Header) -> Scaling:
+        """Read BSCALE, BZERO, BLANK; ImageError for values that are no finite numbers."""
+        scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
+        if scale == 0.0:
+            raise ImageError("BSCALE = 0: all pixels would be the same")
+        blank = header.get("BLANK")
+        return cls(scale, zero, blank if isinstance(blank, int) else None)
+
+
+def _number(header: Header, keyword: str, default: float) -> float:
+    value = header.get(keyword)
+    if value is None:
+        return default
+    if isinstance(value, str | bool) or not math.isfinite(value):
+        raise ImageError(f"{keyword} = {value} is no number")
+    return float(value)
+
+
+def plane_axes(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return (width, height) of an image from its FITS axes.
+
+    Raises
+    ------
+    ImageError
+        1-D, a cube of more than one plane, or an axis of length zero.
+    """
+    text = " x ".join(str(n) for n in shape)
+    if 0 in shape:
+        raise ImageError(f"the image has no pixels ({text})")
+    if len(shape) < 2:
+        raise ImageError(f"the image has {len(shape)} axes ({text}), not 2")
+    if any(n != 1 for n in shape[2:]):
+        raise ImageError(f"a cube ({text}), not a 2-D image")
+    return shape[0], shape[1]
+
+
+def stored_numbers(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
+    """Return the (ny, nx) numbers of an image unit as stored, before BSCALE and BZERO.
+
+    Big-endian and not copied, or native where they had to be decompressed.
+
+    Raises
+    ------
+    ImageError
+        Not a 2-D image, or truncated, or broken compression.
+    """
+    width, height = plane_axes(unit.shape)
+    numbers = file.numbers(unit)
+    if numbers.size != width * height:
+        raise ImageError(f"{numbers.size} numbers for {width} x {height} pixels (PCOUNT, GCOUNT)")
+    return numbers.reshape(height, width)
+
+
+def to_float(
+    numbers: NDArray[Any],
+    scaling: Scaling,
+    saturation: float,
+    run: Run,
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Convert stored numbers to an image and its mask.
+
+    Parameters
+    ----------
+    numbers : (ny, nx)
+        As stored, any type and byte order.
+    saturation : float
+        Pixels at or above it are SAT; inf: none.
+
+    Returns
+    -------
+    image : (ny, nx) float32
+        0 where there is no value (BLANK, NaN, inf, beyond float32).
+    mask : (ny, nx) uint16
+        NO_DATA and SAT.
+    """
+    image = np.empty(numbers.shape, np.float32)
+    mask = np.empty(numbers.shape, np.uint16)
+    step = max(1, _BLOCK_PIXELS // numbers.shape[1])
+
+    def convert(band: tuple[int, int]) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(*band, step):
+                rows = slice(first, min(first + step, band[1]))
+                _convert(numbers[rows], scaling, saturation, image[rows], mask[rows])
+
+    run.map(convert, run.bands(numbers.shape[0]))
+    return image, mask
+
+
+def _convert(
+    numbers: NDArray[Any],
+    scaling: Scaling,
+    saturation: float,
+    image: NDArray[np.float32],
+    mask: NDArray[np.uint16],
+) -> None:
+    """Convert one block of rows, from the arrays into the arrays."""
+    integer = numbers.dtype.kind in "iu"
+    if scaling.scale == 1.0 and (scaling.zero == 0.0 or (integer and numbers.dtype.itemsize <= 2)):
+        image[...] = numbers
+        if scaling.zero:
+            image += np.float32(scaling.zero)
+    else:
+        image[...] = numbers.astype(np.float64) * scaling.scale + scaling.zero
+    np.multiply(image >= saturation, np.uint16(Mask.SAT), out=mask)
+    bad = None
+    if integer and scaling.blank is not None:
+        bad = numbers == scaling.blank
+    if not integer or scaling.scale != 1.0:
+        infinite = ~np.isfinite(image)
+        bad = infinite if bad is None else bad | infinite
+    if bad is not None and bad.any():
+        image[bad] = 0.0
+        mask[bad] = Mask.NO_DATA

@@ -1,0 +1,1 @@
+"""Images, weight maps, check images and exposure files."""

@@ -1,0 +1,303 @@
+"""Reading images: one `Exposure` per image extension, or a clear error for it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.header import (
+    BLOCK,
+    CARD,
+    extend_missing,
+    is_structural,
+    remove,
+    repaired,
+    set_cards,
+)
+from skyextract.datamodel.wcs import SkyWcs, is_wcs_keyword
+from skyextract.errors import ImageError
+from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
+from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
+from skyextract.io.images.exposures import is_product, read_product
+from skyextract.io.names import ImageSpec
+from skyextract.messages import quiet
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.settings.keywords import Detector as DetectorConfig
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
+_COMPRESSION = re.compile(
+    r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
+    r"|ZEXTEND|ZTENSION|ZPCOUNT|ZGCOUNT|ZBLOCKED|ZHECKSUM|ZDATASUM|ZMASKCMP|ZBLANK|ZSCALE|ZZERO"
+    r"|TFIELDS|TTYPE\d+|TFORM\d+|TDIM\d+|THEAP|CHECKSUM|DATASUM)$"
+)
+
+
+def read_exposures(
+    spec: ImageSpec, config: Config, run: Run
+) -> Iterator[Exposure | tuple[int, ImageError]]:
+    """Read the images of a file, one at a time.
+
+    Parameters
+    ----------
+    spec : ImageSpec
+        File and, maybe, the extension wanted.
+    config : Config
+        The `detector` group is used.
+    run : Run
+        Takes warnings; its threads convert the pixels.
+
+    Yields
+    ------
+    Exposure, or (number of the header unit, ImageError) for one that cannot be used.
+
+    Raises
+    ------
+    ImageError
+        The file as a whole cannot be read or holds no image.
+    """
+    with FitsFile(spec.path) as file:
+        heads = read_head_file(spec.path, config.detector.header_suffix, run)
+        for unit, number in select_units(file, spec):
+            try:
+                if is_product(file, unit):
+                    name = f"{spec.path}[{unit.index}]"
+                    detector = read_detector(unit.header, config.detector, run, name)
+                    yield read_product(file, unit, detector, run)
+                    continue
+                head = heads[number] if number < len(heads) else None
+                if heads and head is None:
+                    run.warn(f"{spec.path}[{unit.index}]: the additional header has no part for it")
+                yield _read_exposure(file, unit, head, config.detector, run)
+            except ImageError as error:
+                yield unit.index, ImageError(f"{spec.path}[{unit.index}]: {error}")
+        if file.broken and spec.extension is None:
+            yield len(file.units), ImageError(f"{spec.path}: {file.broken}")
+
+
+def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]]:
+    """Return the image units that a specification means.
+
+    Returns
+    -------
+    list of (unit, number of the image among the images of the file, from 0)
+
+    Raises
+    ------
+    ImageError
+        No image in the file, no such extension, or one that is no image.
+    """
+    images = [u for u in file.units if u.kind in ("IMAGE", "COMPRESSED") and u.shape]
+    real = [u for u in images if 0 not in u.shape]
+    images = real or images  # an empty primary before extensions is no image
+    numbers = {unit.index: k for k, unit in enumerate(images)}
+    if spec.extension is None:
+        products = [unit for unit in images if is_product(file, unit)]
+        chosen = products or images
+        if not chosen:
+            why = f" ({file.broken})" if file.broken else ""
+            raise ImageError(f"{spec.path}: no image in the file{why}")
+    elif isinstance(spec.extension, int):
+        chosen = [u for u in file.units if u.index == spec.extension]
+    else:
+        chosen = [u for u in file.units if u.name == spec.extension]
+    if not chosen:
+        known = ", ".join(f"{u.index} {u.name}".strip() for u in images[:10])
+        raise ImageError(f"{spec}: no such extension; images are: {known or 'none'}")
+    for unit in chosen:
+        if unit.kind not in ("IMAGE", "COMPRESSED") or not unit.shape:
+            raise ImageError(f"{spec}: header unit {unit.index} is no image")
+    return [(unit, numbers.get(unit.index, 0)) for unit in chosen]
+
+
+def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
+    """Return the header of an image with what it inherits from the primary.
+
+    Cards of the compression are taken out.  Missing cards come from the primary header
+    (unless INHERIT is F), the WCS only as a whole: never a mixture of two.
+    """
+    own = unit.header
+    with quiet():
+        header = own.copy()
+        if unit.kind == "COMPRESSED":
+            remove(header, [k for k in own if _COMPRESSION.match(k)])
+            if str(own.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
+                remove(header, ["EXTNAME"])
+            width, height = plane_axes(unit.shape)
+            bits = own.get("ZBITPIX", -32)
+            set_cards(header, {"BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height})
+    if unit.index == 0 or unit.header.get("INHERIT") is False:
+        return header
+    primary = file.units[0].header
+    own_wcs = any(is_wcs_keyword(k) and not k.startswith(("EQUINOX", "EPOCH", "RAD"))
+                  for k in header)  # fmt: skip
+    with quiet():
+        return extend_missing(
+            header, primary, lambda k: is_structural(k) or (own_wcs and is_wcs_keyword(k))
+        )
+
+
+def _read_exposure(
+    file: FitsFile, unit: HeaderUnit, head: Header | None, config: DetectorConfig, run: Run
+) -> Exposure:
+    name = f"{file.path}[{unit.index}]"
+    header = image_header(file, unit)
+    history: dict[str, Any] = {}
+    if head is not None:
+        apply_head(header, head)
+        history["additional_header"] = head_path(file.path, config.header_suffix)
+    detector = read_detector(header, config, run, name)
+    numbers = stored_numbers(file, unit)
+    scaling = Scaling.from_header(header)
+    if config.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
+        numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
+    image, mask = to_float(numbers, scaling, detector.saturation, run)
+    if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
+        raise ImageError("no pixel has a value (all NaN or BLANK)")
+    return Exposure(
+        image=image,
+        mask=mask,
+        detector=detector,
+        wcs=read_wcs(header, run, name),
+        header=header,
+        path=file.path,
+        extension=unit.index,
+        extension_name=unit.name if unit.name != "COMPRESSED_IMAGE" else "",
+        history=history,
+    )
+
+
+def read_wcs(header: Header, run: Run, name: str) -> SkyWcs | None:
+    """Return the WCS of a header; one that is not usable is None and a warning."""
+    try:
+        return SkyWcs.from_header(header)
+    except ImageError as error:
+        run.warn(f"{name}: {error}: no sky coordinates")
+        return None
+
+
+def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -> Detector:
+    """Return gain, read noise, saturation and exposure time: header cards before values.
+
+    A card counts if it holds a number (strings like '2.1 e-/ADU' included); gain, read noise
+    and saturation must be positive.
+    """
+    unit_text = f"{name}: "
+    gain = _from_cards(header, config.gain_key, run, unit_text, positive=True)
+    noise = _from_cards(header, config.rdnoise_key, run, unit_text, positive=True)
+    level = _from_cards(header, config.satur_key, run, unit_text, positive=True)
+    time = _from_cards(header, config.expotime_key, run, unit_text, positive=False)
+    if level is None:
+        level = config.satur_level if config.satur_level > 0.0 else math.inf
+    return Detector(
+        gain=config.gain if gain is None else gain,
+        read_noise=config.rdnoise if noise is None else noise,
+        saturation=level,
+        exposure_time=math.nan if time is None else time,
+    )
+
+
+def _from_cards(
+    header: Header, keywords: Sequence[str], run: Run, name: str, positive: bool
+) -> float | None:
+    """Return the number on the first of the cards that has one; NONE ends the search."""
+    for keyword in keywords:
+        if keyword.upper() == "NONE":
+            return None
+        value = header.get(keyword)
+        number = header_number(value)
+        if value is not None and number is None:
+            run.warn(f"{name}header card {keyword} = {value!r} is no number")
+        elif number is not None and (number > 0.0 or (not positive and number == 0.0)):
+            return number
+    return None
+
+
+def header_number(value: object) -> float | None:
+    """Return the number of a header value, also as text with a unit; None if there is none."""
+    if isinstance(value, str):
+        match = _NUMBER.match(value)
+        value = float(match[1].upper().replace("D", "E")) if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def head_path(path: str, suffix: str) -> str | None:
+    """Return the additional header beside an image, ``image.head``, or None.
+
+    ``image.fits.gz`` has ``image.head``, or as SExtractor has it ``image.fits.head``.
+    """
+    if not suffix:
+        return None
+    name = Path(path).name
+    bare = re.sub(r"(?i)\.(gz|bz2|fz)$", "", name)
+    candidates = [re.sub(r"(?i)\.(fits|fit|fts)$", "", bare), name.rpartition(".")[0] or name]
+    for candidate in candidates:
+        head = Path(path).with_name(candidate + suffix)
+        if head.name != name and head.is_file():
+            return str(head)
+    return None
+
+
+def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
+    """Read the additional header of an image: one block of cards per image, each up to END.
+
+    Returns
+    -------
+    list of Header
+        Empty if there is no such file.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read as cards.
+    """
+    found = head_path(path, suffix)
+    if found is None:
+        return []
+    lines = Path(found).read_text("latin-1").splitlines()
+    if len(lines) == 1 and len(lines[0]) >= BLOCK:  # a FITS header without line ends
+        lines = [lines[0][k : k + CARD] for k in range(0, len(lines[0]), CARD)]
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        if line.rstrip() == "END":
+            blocks.append([])
+        elif line.strip():
+            blocks[-1].append(line[:CARD].ljust(CARD))
+    if not any(line[8:9] == "=" for line in blocks[0]):
+        raise ImageError(f"{found}: additional header without cards")
+    with guarded(f"{found}: additional header cannot be read"):
+        heads = [repaired("".join(block)) for block in blocks if block]
+    run.info(f"{path}: header cards of {found} replace its own")
+    return heads
+
+
+def apply_head(header: Header, head: Header) -> None:
+    """Put the cards of an additional header in place of those of an image.
+
+    A WCS in it replaces the whole WCS of the image; the structure of the image stays.
+    """
+    commentary = ("COMMENT", "HISTORY", "")
+    keywords = [k for k in head if not is_structural(k) and k not in commentary]
+    cards = {k: (head[k], head.comments[k]) for k in keywords if head[k] is not None}
+    if "CTYPE1" in cards:
+        remove(header, [k for k in header if is_wcs_keyword(k)])
+    with quiet():
+        set_cards(header, cards)
+
+
+def pixel_scale(exposure: Exposure, config: DetectorConfig) -> float:
+    """Return the pixel size in arcsec: PIXEL_SCALE, or that of the WCS; NaN if unknown."""
+    if config.pixel_scale > 0.0:
+        return config.pixel_scale
+    return math.nan if exposure.wcs is None else exposure.wcs.pixel_scale()

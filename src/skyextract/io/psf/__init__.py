@@ -1,0 +1,1 @@
+"""PSF models in PSFEx files and in exposure files."""

@@ -1,0 +1,78 @@
+"""A PSF model in an exposure file: PSFEx's table PSF_DATA, without loss.
+
+PSFEx's cards hold positions in FITS pixels and no polynomial for a constant PSF; the exact
+numbers stand beside them (SKYPSF*), so that a model comes back bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.errors import ImageError
+from skyextract.io.psf.psfex import psf_header
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+_EXACT = {
+    "SKYPSFX0": "x_zero",
+    "SKYPSFXS": "x_scale",
+    "SKYPSFY0": "y_zero",
+    "SKYPSFYS": "y_scale",
+    "SKYPSFSA": "sampling",
+    "SKYPSFFW": "fwhm",
+    "SKYPSFEL": "ellipticity",
+    "SKYPSFC2": "chi2",
+}
+"""Card of each number of a model; a card without a value is NaN."""
+
+
+def psf_table(psf: Psf) -> tuple[dict[str, NDArray[np.float32]], Header]:
+    """Return columns and cards of the PSF_DATA table of a model."""
+    header = psf_header(psf)
+    for keyword, name in _EXACT.items():
+        set_cards(header, {keyword: (float(getattr(psf, name)), f"exact {name}, 0-based")})
+    header["SKYPSFDG"] = (psf.degree, "degree")
+    header["SKYPSFN"] = (psf.n_stars, "number of stars")
+    return {"PSF_MASK": psf.basis[np.newaxis]}, header
+
+
+def psf_from_table(columns: Catalog, header: Header) -> Psf:
+    """Return the model of a PSF_DATA table that `psf_table` made.
+
+    Raises
+    ------
+    ImageError
+        A card or the column is missing or contradicts the others.
+    """
+
+    def number(keyword: str) -> float:
+        value = header.get(keyword)
+        if keyword not in header or isinstance(value, str | bool):
+            raise ImageError(f"PSF_DATA: card {keyword} is missing or no number")
+        return math.nan if value is None else float(value)
+
+    degree = int(number("SKYPSFDG"))
+    shape = tuple(int(number(f"PSFAXIS{k}")) for k in (3, 2, 1))
+    basis = columns.columns.get("PSF_MASK")
+    if basis is None or basis.size != math.prod(shape):
+        raise ImageError("PSF_DATA: PSF_MASK does not have the size that the cards say")
+    if shape[0] != (degree + 1) * (degree + 2) // 2:
+        raise ImageError(f"PSF_DATA: {shape[0]} terms are no polynomial of degree {degree}")
+    source = str(header.get("PSFSRC") or "FILE")
+    if source not in PsfSource.__members__:
+        raise ImageError(f"PSF_DATA: PSFSRC = {source} is none of {', '.join(PsfSource)}")
+    return Psf(
+        basis=np.ascontiguousarray(basis.reshape(shape), np.float32),
+        degree=degree,
+        source=PsfSource(source),
+        n_stars=int(number("SKYPSFN")),
+        **{name: number(keyword) for keyword, name in _EXACT.items()},
+    )

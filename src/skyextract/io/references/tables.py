@@ -1,0 +1,212 @@
+"""Tables of reference stars as files: FITS, FITS-LDAC, VOTable, CSV, ECSV and Parquet.
+
+The format is recognised by the first bytes, not by the name.  FITS tables are read without
+astropy's table module, which takes longer to import than they take to read.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.errors import ImageError, ReferenceCatalogError
+from skyextract.io.fits.file import FitsFile
+from skyextract.io.fits.table import read_table as read_fits_table
+from skyextract.messages import quiet
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a table with their units, as far as the file tells them."""
+
+    columns: Mapping[str, Array]
+    units: Mapping[str, str]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+
+def read_tables(path: str) -> list[Table]:
+    """Read the tables of a file, one for most formats.
+
+    Raises
+    ------
+    ReferenceCatalogError
+        The file cannot be read as a table.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise ReferenceCatalogError(f"{path}: {error.strerror or error}") from None
+    if start[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as packed:
+                start = packed.read(512)
+        except (OSError, EOFError):
+            raise ReferenceCatalogError(f"{path}: broken compressed file") from None
+    if start.startswith((b"SIMPLE", b"BZh")):
+        return _read_fits(path)
+    if start.startswith(b"PAR1"):
+        return [_read_parquet(path)]
+    if b"<VOTABLE" in start or start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml"):
+        return [_read_votable(path)]
+    return [_read_text(path)]
+
+
+def _read_fits(path: str) -> list[Table]:
+    try:
+        with FitsFile(path) as file:
+            tables = []
+            for unit in file.units:
+                if unit.kind == "BINTABLE" and unit.name != "LDAC_IMHEAD":
+                    columns = dict(read_fits_table(file, unit))
+                    tables.append(_with_units(columns, file.rows(unit)))
+    except ImageError as error:
+        raise ReferenceCatalogError(str(error)) from None
+    if not tables:
+        raise ReferenceCatalogError(f"{path}: FITS file without a binary table")
+    return tables
+
+
+def _with_units(columns: dict[str, Array], rows: Any) -> Table:
+    """Collect the units of a FITS table, and make NaN of what is TNULL."""
+    units = {}
+    for column in rows.columns:
+        if column.name not in columns:
+            continue
+        units[column.name] = str(column.unit or "").strip()
+        if isinstance(column.null, int) and columns[column.name].dtype.kind in "iuf":
+            numbers_stored = rows.view(np.ndarray)[column.name]
+            values = columns[column.name].astype(np.float64)
+            columns[column.name] = np.where(numbers_stored == column.null, np.nan, values)
+    return Table(columns, units)
+
+
+def _read_parquet(path: str) -> Table:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ReferenceCatalogError(
+            f"{path}: Parquet needs the extra skyextract[parquet]"
+        ) from None
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ReferenceCatalogError(f"{path}: {error}") from None
+    columns, units = {}, {}
+    for field, values in zip(table.schema, table.columns, strict=True):
+        if pyarrow.types.is_nested(field.type):
+            continue
+        columns[field.name] = values.to_numpy()
+        units[field.name] = (field.metadata or {}).get(b"unit", b"").decode()
+    return Table(columns, units)
+
+
+def _read_votable(path: str) -> Table:
+    from astropy.io.votable import parse_single_table
+
+    try:
+        with quiet():
+            table = parse_single_table(path).to_table(use_names_over_ids=True)
+    except (ValueError, IndexError, OSError, TypeError) as error:
+        raise ReferenceCatalogError(f"{path}: not a readable VOTable ({_brief(error)})") from None
+    return _plain(table)
+
+
+def _read_text(path: str) -> Table:
+    """Read ECSV, or CSV, VizieR's and other text tables with one line of column names."""
+    raw = Path(path).read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        raw = gzip.decompress(raw)
+    if b"\0" in raw[:4096]:
+        raise ReferenceCatalogError(f"{path}: no table format that is known here")
+    lines = raw.decode("utf-8-sig", "replace").splitlines()
+    head = list(islice((s for s in lines if s.strip() and not s.startswith("#")), 3))
+    if not head:
+        raise ReferenceCatalogError(f"{path}: empty table")
+    if lines[0].startswith("# %ECSV"):
+        return _parsed(path, lines, format="ecsv")
+    delimiter = max(",;\t|", key=head[0].count)
+    delimiter = delimiter if delimiter in head[0] else " "
+    rulers = [i for i, line in enumerate(head) if i and set("-") <= set(line) <= {*"- ", delimiter}]
+    ruler = rulers[0] if rulers else 0
+    # In the form "tab" a value may be missing at the end of a line.
+    form = "tab" if delimiter == "\t" else "basic"
+    table = _parsed(path, lines, format=form, delimiter=delimiter, data_start=ruler + 1)
+    if ruler < 2:
+        return table
+    # VizieR: a line of units, and a line of dashes.
+    units = head[1].split(None if delimiter == " " else delimiter)
+    named = zip(table.columns, (unit.strip() for unit in units), strict=False)
+    return Table(table.columns, dict(named))
+
+
+def _parsed(path: str, lines: list[str], **options: Any) -> Table:
+    from astropy.io import ascii as text_tables
+
+    try:
+        with quiet():
+            # The fast reader ends at an open quote without a word.
+            return _plain(text_tables.read(lines, guess=False, fast_reader=False, **options))
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise ReferenceCatalogError(f"{path}: not a readable table ({_brief(error)})") from None
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error says in one short line."""
+    return " ".join(str(error).split())[:120]
+
+
+_MISSING = {"f": np.nan, "U": "", "S": b"", "O": ""}
+
+
+def _plain(table: Any) -> Table:
+    """Return an astropy table as arrays: missing numbers are NaN, missing text is empty."""
+    from astropy.table.serialize import represent_mixins_as_columns
+
+    columns, units = {}, {}
+    for column in represent_mixins_as_columns(table).itercols():
+        values = column
+        if isinstance(values, np.ma.MaskedArray):
+            if values.dtype.kind in "iu" and np.any(values.mask):
+                values = values.astype(np.float64)
+            values = values.filled(_MISSING.get(values.dtype.kind))
+        columns[column.name] = np.asarray(values)
+        units[column.name] = str(column.unit or "")
+    return Table(columns, units)
+
+
+def numbers(values: Array) -> NDArray[np.float64]:
+    """Return a column as float64; text that is no number, and missing values, are NaN.
+
+    Of a vector column the first element counts.
+    """
+    values = np.asarray(values)
+    if values.ndim > 1:
+        values = values.reshape(len(values), -1)[:, 0]
+    if values.dtype.kind in "fiub":
+        return values.astype(np.float64)
+    try:
+        return np.array([v if v not in {"", None} else "nan" for v in values]).astype(np.float64)
+    except (ValueError, TypeError):
+        return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return float("nan")

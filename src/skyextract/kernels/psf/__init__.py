@@ -1,0 +1,1 @@
+"""Kernels of the PSF: spline, stars, model, fit."""

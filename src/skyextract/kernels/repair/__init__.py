@@ -1,0 +1,1 @@
+"""Kernels of the repair of cosmic rays and bad pixels."""

@@ -1,0 +1,240 @@
+"""The products of one image: written extension by extension, moved into place at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skyextract import __version__
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.errors import ExitStatus
+from skyextract.io.atomic import atomic_output
+from skyextract.io.catalogs.formats import (
+    check_catalog,
+    sextractor_cards,
+    write_catalog,
+    write_xml_summary,
+)
+from skyextract.io.catalogs.matches import write_matches
+from skyextract.io.catalogs.regions import write_regions
+from skyextract.io.checksums import sha256
+from skyextract.io.fits.headfile import write_head
+from skyextract.io.images.checkimages import CheckImageWriter
+from skyextract.io.images.exposures import ExposureWriter, current_header
+from skyextract.io.images.images import pixel_scale
+from skyextract.io.psf.psfex import write_psf
+from skyextract.jobs import Job
+from skyextract.messages import RESULT
+from skyextract.outputs.planes import check_planes, total_variance
+from skyextract.outputs.report import Report, summary
+from skyextract.run import Run
+from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import Plan, Step
+from skyextract.stages.background.planes import with_detected
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+    from skyextract.outputs.result import Result
+
+log = logging.getLogger("skyextract")
+
+
+class Products:
+    """Collects the results of the extensions of one image; a context manager.
+
+    Image-sized products are written at once, into temporary files; nothing appears under
+    its name before `finish`, and nothing at all after an error.
+
+    Parameters
+    ----------
+    job : Job
+        Names of the files.
+    settings : Settings
+    run : Run
+        Warnings and step times of the image.
+
+    Raises
+    ------
+    ConfigError
+        A format that is not possible for its file.
+    """
+
+    def __init__(self, job: Job, settings: Settings, run: Run) -> None:
+        self.job = job
+        self.settings = settings
+        self.run = run
+        self._catalogs: list[tuple[Catalog, Header, dict[str, tuple[Any, str]]]] = []
+        self._psfs: list[Psf] = []
+        self._heads: list[Mapping[str, Any]] = []
+        self._matches: list[tuple[Catalog, Catalog]] = []
+        self._summaries: list[tuple[int, Report, dict[str, float], list[str]]] = []
+        self._stack = ExitStack()
+        self._exposures: ExposureWriter | None = None
+        self._checks: CheckImageWriter | None = None
+        specs = [spec for spec in (job.measurement, job.detection) if spec]
+        self._inputs = [Path(spec.path) for spec in specs]
+        output = settings.config.output
+        if "CATALOG_NAME" in job.products:
+            check_catalog(str(job.products["CATALOG_NAME"]), output.catalog_type)
+
+    def __enter__(self) -> Products:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add_failure(self, extension: int, message: str) -> None:
+        """Note an extension that could not be processed."""
+        log.error("%s", message)
+        report = Report(Plan(frozenset()), failure=message)
+        self._note(extension, report)
+
+    def _note(self, extension: int, report: Report) -> None:
+        """Keep report, times and warnings of an extension, and start those of the next."""
+        self._summaries.append((extension, report, self.run.seconds, self.run.warnings))
+        self.run.seconds, self.run.warnings = {}, []
+
+    def add(self, result: Result) -> None:
+        """Take the result of one extension and write its image-sized products."""
+        report = result.report
+        measured = result.measured if Step.MEASURE in report.plan else None
+        if measured and ("EXPOSURE_NAME" in self.job.products or self.job.check_images):
+            marked = with_detected(result.exposure, measured.detections)
+            result = replace(result, exposure=marked)
+        exposure = result.exposure
+        cards = report.cards()
+        header = current_header(exposure)
+        if measured is not None:
+            numbers = sextractor_cards(
+                background=measured.background.mean,
+                background_rms=measured.background.sigma,
+                threshold=measured.threshold,
+                analysis_threshold=measured.analysis_threshold,
+                n_sources=result.catalog.n_rows,
+                gain=exposure.detector.gain,
+                pixel_scale=pixel_scale(exposure, self.settings.config.detector),
+                saturation=exposure.detector.saturation,
+                zero_point=exposure.photocal.zero_point,
+            )
+            self._catalogs.append((result.catalog, header, {**cards, **numbers}))
+        if exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT:
+            self._psfs.append(exposure.psf)
+        if result.astrometry is not None and result.astrometry.source == "FITTED":
+            self._heads.append(result.astrometry.head_cards())
+        self._matches.append(
+            (
+                result.astrometry.matches if result.astrometry else Catalog(),
+                result.photometry.matches if result.photometry else Catalog(),
+            )
+        )
+        if "EXPOSURE_NAME" in self.job.products:
+            if self._exposures is None:
+                writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
+                self._exposures = self._stack.enter_context(writer)
+            self._exposures.add(exposure, cards, self._provenance, total_variance(result, self.run))
+        self._add_check_images(result)
+        if measured is not None:
+            log.log(RESULT, "%s%s", self.run.label, report.headline())
+        self._note(exposure.extension, report)
+
+    def _add_check_images(self, result: Result) -> None:
+        if not self.job.check_images or Step.MEASURE not in result.report.plan:
+            return
+        if self._checks is None:
+            several = result.exposure.extension > 0
+            files = dict(self.job.check_images)
+            self._checks = self._stack.enter_context(CheckImageWriter(files, several, self._inputs))
+        planes = check_planes(result, self._checks.types, self.settings, self.run)
+        self._checks.add(result.exposure, planes, result.report.cards())
+
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        """How the products were made: settings with origins, checksums of the inputs."""
+        return {
+            "config": self.settings.provenance(),
+            "inputs": [{"path": str(path), "sha256": sha256(path)} for path in self._files_read()],
+        }
+
+    def _files_read(self) -> list[Path]:
+        """Return the files that this run has read."""
+        config = self.settings.config
+        names: list[str | Path] = [
+            *self._inputs,
+            *config.weights.weight_image,
+            *config.weights.flag_image,
+            *config.astrometry.astrefcat_name,
+            *config.photometry.photrefcat_name,
+            config.output.parameters_name,
+            config.extraction.filter_name,
+            config.measurement.starnnw_name,
+            config.characterize.psf_name,
+            config.assoc.assoc_name,
+            *self.run.files,
+        ]
+        paths = dict.fromkeys(Path(name) for name in names if name)
+        return [path for path in paths if path.is_file()]
+
+    def finish(self, strict: bool) -> ExitStatus:
+        """Move the products into place, write the small ones, and return the exit status."""
+        reports = [report for _, report, _, _ in self._summaries]
+        status = ExitStatus.OK
+        if any(report.step_failed or (strict and report.fell_back) for report in reports):
+            status = ExitStatus.STEP_FAILED
+        if not reports or any(report.failure for report in reports):
+            status = ExitStatus.IMAGE_FAILED
+        products = self.job.products
+        self._stack.close()
+        output = self.settings.config.output
+        if self._catalogs and "CATALOG_NAME" in products:
+            name = str(products["CATALOG_NAME"])
+            write_catalog(name, output.catalog_type, self._catalogs, self._inputs)
+        if self._psfs and "PSFMODEL_NAME" in products:
+            write_psf(str(products["PSFMODEL_NAME"]), self._psfs)
+        if self._catalogs and "REGIONS_NAME" in products:
+            catalogs = [catalog for catalog, _, _ in self._catalogs]
+            write_regions(products["REGIONS_NAME"], catalogs, self._inputs)
+        if self._heads and "HEAD_NAME" in products:
+            write_head(products["HEAD_NAME"], self._heads, self._inputs)
+        if self._matches and "MATCH_NAME" in products:
+            write_matches(products["MATCH_NAME"], self._matches, self._inputs)
+        if reports and "SUMMARY_NAME" in products:
+            self._write_summary(products["SUMMARY_NAME"], status)
+        if self._catalogs and "XML_NAME" in products:
+            self._write_xml(products["XML_NAME"])
+        return status
+
+    def _write_xml(self, path: Path) -> None:
+        software = {
+            "Software": "skyextract",
+            "Version": __version__,
+            "Image_Name": str(self.job.measurement.path),
+        }
+        config = {key: item["value"] for key, item in self.settings.provenance().items()}
+        cards = [cards for _, _, cards in self._catalogs]
+        warnings = [text for _, _, _, texts in self._summaries for text in texts]
+        write_xml_summary(path, software, cards, warnings, config)
+
+    def _write_summary(self, path: Path, status: ExitStatus) -> None:
+        provenance = self._provenance
+        objects = [
+            summary(
+                report,
+                image=str(self.job.measurement.path),
+                extension=extension,
+                exit_status=status,
+                seconds=seconds,
+                warnings=warnings,
+                provenance=provenance,
+            )
+            for extension, report, seconds, warnings in self._summaries
+        ]
+        with atomic_output(path, self._inputs) as stream:
+            stream.write((json.dumps(objects, indent=1) + "\n").encode())

@@ -1,0 +1,194 @@
+"""What a run reports: step statuses, header cards and the JSON summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skyextract import __version__
+from skyextract.datamodel.photocal import PhotoCal, PhotSource
+from skyextract.settings.steps import Plan, Status, Step
+
+CARD_METRICS = {
+    "FWHMPIX": (Step.CHARACTERIZE, "fwhm_pix", "[pix] FWHM of the PSF"),
+    "SEEING": (Step.CHARACTERIZE, "fwhm_arcsec", "[arcsec] FWHM of the PSF"),
+    "ASTRRMS": (Step.ASTROMETRY, "rms_arcsec", "[arcsec] rms of the astrometric fit per axis"),
+    "MAGZP": (Step.PHOTOMETRY, "zero_point", "[mag] MAG = MAGZP - 2.5 log10(flux)"),
+    "MAGZPERR": (Step.PHOTOMETRY, "zero_point_error", "[mag] standard error of MAGZP"),
+    "NJYUNIT": (Step.PHOTOMETRY, "nanojansky", "[nJy] flux of one image unit (AB)"),
+    "MAGLIM": (Step.PHOTOMETRY, "limiting_mag_5sigma", "[mag] 5 sigma limit of a point source"),
+    "MAGSCAT": (Step.PHOTOMETRY, "scatter_mag", "[mag] scatter about the zero point"),
+    "SKYBRITE": (Step.PHOTOMETRY, "sky_brightness", "[mag/arcsec2] sky brightness"),
+    "PHOTFLUX": (Step.PHOTOMETRY, "flux_key", "flux that MAGZP was fitted to"),
+    "PHOTCAT": (Step.PHOTOMETRY, "catalog", "photometric reference catalogue"),
+    "PHOTBAND": (Step.PHOTOMETRY, "band", "its magnitude column"),
+}
+"""Cards of every product that repeat a number of the summary."""
+
+
+@dataclass
+class Report:
+    """Statuses and numbers of the steps of one image extension.
+
+    Attributes
+    ----------
+    plan : Plan
+    statuses : dict
+        Status per step; all five from the start.
+    metrics : dict
+        Numbers per step, in the order of the JSON summary.
+    sources : dict
+        PSFSRC, ASTRSRC and PHOTSRC.
+    failure : str
+        Why the extension as a whole could not be processed; empty if it was.
+    """
+
+    plan: Plan
+    statuses: dict[Step, Status] = field(
+        default_factory=lambda: dict.fromkeys(Step, Status.SKIPPED)
+    )
+    metrics: dict[Step, dict[str, Any]] = field(default_factory=lambda: {s: {} for s in Step})
+    sources: dict[str, str] = field(
+        default_factory=lambda: {"PSFSRC": "NONE", "ASTRSRC": "NONE", "PHOTSRC": "NONE"}
+    )
+    failure: str = ""
+
+    def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
+        """Note the outcome of a step."""
+        self.statuses[step] = status
+        self.metrics[step] = dict(metrics)
+
+    def update_seeing(self, pixel_scale: float) -> None:
+        """Convert the FWHM with the pixel scale (arcsec) of the final WCS."""
+        character = self.metrics[Step.CHARACTERIZE]
+        if character.get("fwhm_pix") is not None:
+            character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
+
+    def note_zero_point(self, photocal: PhotoCal, exposure_time: float) -> None:
+        """Give the numbers of the zero point that the magnitudes have, fitted or not."""
+        self.sources["PHOTSRC"] = str(photocal.source)
+        if photocal.source is not PhotSource.NONE:
+            self.metrics[Step.PHOTOMETRY] |= {
+                "zero_point": photocal.zero_point,
+                "zero_point_error": photocal.zero_point_error,
+                "zero_point_1s": photocal.zero_point_1s(exposure_time),
+                "nanojansky": photocal.nanojansky,
+            }
+
+    @property
+    def step_failed(self) -> bool:
+        """A step that was asked for FAILED."""
+        return any(self.statuses[step] == Status.FAILED for step in self.plan.steps)
+
+    @property
+    def fell_back(self) -> bool:
+        """A step fell back, or the default PSF stands in for a measured one."""
+        return Status.FALLBACK in self.statuses.values() or self.sources["PSFSRC"] == "DEFAULT"
+
+    @property
+    def status(self) -> str:
+        """complete, partial or failed, for the summary."""
+        if self.failure:
+            return "failed"
+        fallback = Status.FALLBACK in self.statuses.values()
+        return "partial" if self.step_failed or fallback else "complete"
+
+    def headline(self) -> str:
+        """Return the gist in one line: sources, seeing, astrometry, zero point."""
+        character, astrometry, photometry = (
+            self.metrics[step] for step in (Step.CHARACTERIZE, Step.ASTROMETRY, Step.PHOTOMETRY)
+        )
+        parts = [f"{self.metrics[Step.MEASURE]['n_sources']} sources"]
+        if character.get("fwhm_pix") is not None:
+            seeing = plain(character.get("fwhm_arcsec"))
+            arcsec = "" if seeing is None else f' ({seeing:.2f}")'
+            parts.append(f"FWHM {character['fwhm_pix']:.2f} px{arcsec}")
+        if self.statuses[Step.ASTROMETRY] is Status.COMPLETE:
+            pairs, rms = astrometry["n_matched"], astrometry["rms_arcsec"]
+            parts.append(f'astrometry {pairs} stars, rms {rms:.3f}"')
+        if self.statuses[Step.PHOTOMETRY] is Status.COMPLETE:
+            zero_point, error = photometry["zero_point"], photometry["zero_point_error"]
+            parts.append(f"zero point {zero_point:.3f} +- {error:.3f}")
+        parts += [f"{step} FAILED" for step in Step if self.statuses[step] is Status.FAILED]
+        return ", ".join(parts)
+
+    def cards(self) -> dict[str, tuple[Any, str]]:
+        """Return the header cards of every product: value and comment; None is undefined."""
+        cards: dict[str, tuple[Any, str]] = {"SKYVERS": (__version__, "version of skyextract")}
+        for step in Step:
+            cards[step.card] = (str(self.statuses[step]), f"status of {step.value}")
+        cards["PSFSRC"] = (self.sources["PSFSRC"], "where the PSF comes from")
+        cards["ASTRSRC"] = (self.sources["ASTRSRC"], "where the WCS comes from")
+        cards["PHOTSRC"] = (self.sources["PHOTSRC"], "where the zero point comes from")
+        for name, (step, key, comment) in CARD_METRICS.items():
+            cards[name] = (plain(self.metrics[step].get(key)), comment)
+        return cards
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numpy scalars unpacked, NaN and inf as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if value == "" or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+STEP_FIELDS = {
+    Step.ISR: (),
+    Step.CHARACTERIZE: (
+        "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_cosmic_rays",
+        "background", "background_rms", "iterations", "converged",
+    ),
+    Step.MEASURE: ("n_sources", "iterations"),
+    Step.ASTROMETRY: (
+        "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
+        "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",
+    ),
+    Step.PHOTOMETRY: (
+        "source", "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag",
+        "n_stars", "n_rejected", "color_term", "limiting_mag_5sigma", "sky_brightness",
+    ),
+}  # fmt: skip
+"""Numbers of each step that the summary always has: null when unknown."""
+
+
+def summary(
+    report: Report,
+    *,
+    image: str,
+    extension: int,
+    exit_status: int,
+    seconds: Mapping[str, float],
+    warnings: list[str],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the summary object of one image extension."""
+    steps: dict[str, dict[str, Any]] = {}
+    for step in Step:
+        numbers = dict.fromkeys(STEP_FIELDS[step]) | report.metrics[step]
+        steps[step.value] = {
+            "status": report.statuses[step].lower(),
+            "seconds": round(seconds[step], 4) if step in seconds else None,
+            **plain(numbers),
+        }
+    named = {Step.CHARACTERIZE: "PSFSRC", Step.ASTROMETRY: "ASTRSRC", Step.PHOTOMETRY: "PHOTSRC"}
+    for step, card in named.items():
+        key = "psf_source" if step is Step.CHARACTERIZE else "source"
+        steps[step.value][key] = report.sources[card]
+    return {
+        "image": image,
+        "extension": extension,
+        "status": report.status,
+        "exit_status": int(exit_status),
+        **({"error": report.failure} if report.failure else {}),
+        "steps": steps,
+        "warnings": warnings,
+        "provenance": {"version": __version__, **provenance},
+    }

@@ -1,0 +1,36 @@
+"""What the pipeline makes of one image extension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Exposure
+from skyextract.outputs.report import Report
+from skyextract.stages.astrometry.solve import Astrometry
+from skyextract.stages.measure import Measured
+from skyextract.stages.photometry.calibrate import Photometry
+
+
+@dataclass(frozen=True)
+class Result:
+    """One processed image extension; None for what did not run.
+
+    Attributes
+    ----------
+    exposure : Exposure
+        As the last step left it.
+    report : Report
+    measured : Measured or None
+    catalog : Catalog
+        The requested columns; empty if measure did not run.
+    astrometry : Astrometry or None
+    photometry : Photometry or None
+    """
+
+    exposure: Exposure
+    report: Report
+    measured: Measured | None = None
+    catalog: Catalog = field(default_factory=Catalog)
+    astrometry: Astrometry | None = None
+    photometry: Photometry | None = None

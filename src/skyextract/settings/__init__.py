@@ -1,0 +1,1 @@
+"""Keywords and their values: text only, no numpy, no astropy."""

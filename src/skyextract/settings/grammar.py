@@ -1,0 +1,247 @@
+"""SExtractor's configuration format: ``KEYWORD value[,value...]  # comment``.
+
+The same grammar serves the file and the command line.  Values are separated by commas or
+blanks; quotes keep both; ``$NAME`` and ``${NAME}`` stand for environment variables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from skyextract.errors import ConfigError
+from skyextract.settings.keywords import SAME, Config, Keyword
+
+_TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
+"""Quoted, or a section [x1:x2,y1:y2], or what stands between blanks and commas."""
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One keyword as the user wrote it."""
+
+    name: str
+    values: tuple[str, ...]
+    origin: str
+    """`default.conf:12` or `command line`."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Where a keyword is declared: its group, field, type and `Keyword`."""
+
+    group: str
+    name: str
+    type: str
+    default: Any
+    keyword: Keyword
+
+    def base(self, sextractor: bool) -> Any:
+        """Return the default in the base layer of SExtractor, or in ours."""
+        if sextractor and self.keyword.sextractor is not SAME:
+            return self.keyword.sextractor
+        return self.default
+
+
+@cache
+def declarations() -> dict[str, Declaration]:
+    """Return all keywords by name, in the order of their declaration."""
+    found = {}
+    for group in dataclasses.fields(Config):
+        for item in dataclasses.fields(group.default):  # type: ignore[arg-type]
+            name = item.name.upper()
+            found[name] = Declaration(
+                group.name, name, str(item.type), item.default, item.metadata["keyword"]
+            )
+    return found
+
+
+def split_values(text: str, origin: str) -> tuple[str, ...]:
+    """Split the value part of a setting and fill in environment variables."""
+
+    def variable(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ConfigError(f"{origin}: environment variable {name} is not set")
+        return os.environ[name]
+
+    values = []
+    for double, single, plain in _TOKEN.findall(text):
+        values.append(single or _VARIABLE.sub(variable, double or plain))
+    return tuple(values)
+
+
+def parse(text: str, filename: str) -> list[Setting]:
+    """Parse the text of a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        If a line does not begin with a keyword, or a variable is not set.
+    """
+    settings = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = _without_comment(raw).strip()
+        if not line:
+            continue
+        origin = f"{filename}:{number}"
+        name, _, rest = line.replace("=", " ", 1).replace("\t", " ").partition(" ")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise ConfigError(f"{origin}: expected KEYWORD value, got {line[:40]!r}")
+        settings.append(Setting(name.upper(), split_values(rest, origin), origin))
+    return settings
+
+
+def _without_comment(line: str) -> str:
+    """Cut a line at the first # that stands outside quotes."""
+    quote = ""
+    for position, char in enumerate(line):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char == "#":
+            return line[:position]
+    return line
+
+
+def convert(setting: Setting, declaration: Declaration) -> Any:
+    """Convert the words of a setting to the keyword's type and check them.
+
+    Raises
+    ------
+    ConfigError
+        If the number of values, a value's type, range or choice is wrong.
+    """
+    keyword = declaration.keyword
+    label = f"{setting.origin}: {setting.name} = {','.join(setting.values)}"
+    kind = declaration.type
+    if keyword.size is None:
+        if len(setting.values) > 1 and kind == "str" and not keyword.choices:
+            raise ConfigError(f"{label}: one value expected; quote a name with blanks or commas")
+        if len(setting.values) > 1:
+            raise ConfigError(f"{label}: one value expected")
+        if not setting.values:
+            if kind == "str" and not keyword.choices:
+                return ""
+            raise ConfigError(f"{label}: value missing")
+        return _convert_one(setting.values[0], kind, keyword, label)
+    least, most = keyword.size
+    values = setting.values
+    # The word NONE empties a list of header keywords or files, as in SExtractor.
+    if least == 0 and tuple(v.upper() for v in values) == ("NONE",) and "str" in kind:
+        return ()
+    if not least <= len(values) <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        wanted = f"at least {least}" if most > 1000 else wanted
+        raise ConfigError(f"{label}: {len(values)} values, {wanted} expected")
+    element = kind.removeprefix("tuple[").removesuffix(", ...]")
+    return tuple(_convert_one(value, element, keyword, label) for value in values)
+
+
+def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
+    optional = kind.endswith("| None")
+    kind = kind.removesuffix("| None").strip()
+    if optional and word.upper() == "AUTO":
+        return None
+    if keyword.pattern and not re.fullmatch(keyword.pattern, word, re.IGNORECASE):
+        raise ConfigError(f"{label}: not a value of it ({keyword.help})")
+    if keyword.choices:
+        if word.upper() not in keyword.choices:
+            raise ConfigError(
+                f"{label}: must be one of {', '.join(keyword.choices)}"
+                f"{suggest(word, keyword.choices)}"
+            )
+        return word.upper()
+    if kind == "bool":
+        if word.upper() not in ("Y", "N", "YES", "NO"):
+            raise ConfigError(f"{label}: must be Y or N")
+        return word.upper().startswith("Y")
+    if kind == "str":
+        return word
+    try:
+        value = float(word)
+    except ValueError:
+        raise ConfigError(f"{label}: {word!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ConfigError(f"{label}: must be finite")
+    if kind == "int":
+        if value != int(value):
+            raise ConfigError(f"{label}: must be an integer")
+        value = int(value)
+    low = -float("inf") if keyword.low is None else keyword.low
+    high = float("inf") if keyword.high is None else keyword.high
+    if not low <= value <= high:
+        unit = f" {keyword.unit}" if keyword.unit else ""
+        range_text = (
+            f"in [{low:.10g}, {high:.10g}]" if high < float("inf") else f"at least {low:.10g}"
+        )
+        raise ConfigError(f"{label}: must be {range_text}{unit}")
+    return value
+
+
+def suggest(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """Return `: did you mean X?` for the nearest known word, or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(word.upper(), list(known), n=1, cutoff=0.6)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def format_value(value: Any) -> str:
+    """Write a value in the format's own grammar; `parse` reads it back."""
+    if value is None:
+        return "AUTO"
+    if isinstance(value, bool):
+        return "Y" if value else "N"
+    if isinstance(value, tuple):
+        return ",".join(format_value(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.10g}" if value != int(value) else f"{value:.1f}"
+    text = str(value)
+    return f'"{text}"' if re.search(r"[\s,#]", text) else text
+
+
+def dump(full: bool) -> str:
+    """Return the default configuration, short (`-d`) or full (`-dd`)."""
+    lines = ["# Default configuration of skyextract", ""]
+    table = declarations()
+    for group in dataclasses.fields(Config):
+        members = [d for d in table.values() if d.group == group.name]
+        members = [
+            d for d in members if full or (d.keyword.basic and d.keyword.support != "ignored")
+        ]
+        if not members:
+            continue
+        lines += [f"# {(group.default.__doc__ or '').strip():-^76}".replace("# -", "#-", 1), ""]
+        for item in members:
+            lines += _dump_keyword(item)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _dump_keyword(item: Declaration) -> Iterator[str]:
+    """Yield the keyword's line and the continuation lines of its comment."""
+    keyword = item.keyword
+    comment = keyword.help
+    if keyword.unit:
+        comment += f" [{keyword.unit}]"
+    if keyword.choices and keyword.choices != ("Y", "N"):
+        comment += ": " + ", ".join(keyword.choices)
+    words = comment.split()
+    head = f"{item.name:<19} {format_value(item.default):<16}"
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) > 44:
+            yield f"{head} # {line}"
+            head, line = " " * 36, word
+        else:
+            line = f"{line} {word}".strip()
+    yield f"{head} # {line}"

@@ -1,0 +1,183 @@
+"""Resolve the settings: built-in layer < camera preset < configuration file < command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from skyextract.errors import ConfigError
+from skyextract.settings.cameras import camera_settings
+from skyextract.settings.grammar import (
+    Declaration,
+    Setting,
+    convert,
+    declarations,
+    format_value,
+    parse,
+    split_values,
+    suggest,
+)
+from skyextract.settings.keywords import Config
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration of a run and where every value comes from.
+
+    Attributes
+    ----------
+    config : Config
+    origins : dict
+        `built-in (skyextract)`, `camera sinistro:3`, `default.conf:12` or `command line`.
+    sextractor : bool
+        The built-in layer is SExtractor's.
+    notes : list of str
+        What the user should be told, one line each.
+    """
+
+    config: Config
+    origins: dict[str, str]
+    sextractor: bool
+    notes: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> Any:
+        """Return the value of a keyword by its name."""
+        declaration = declarations()[name]
+        return getattr(getattr(self.config, declaration.group), name.lower())
+
+    def is_set(self, name: str) -> bool:
+        """Tell whether a keyword differs from the default of its base layer."""
+        return bool(self.value(name) != declarations()[name].base(self.sextractor))
+
+    def error(self, name: str, message: str) -> ConfigError:
+        """Return a ConfigError that names the keyword, its value and its origin."""
+        return ConfigError(
+            f"{self.origins[name]}: {name} = {format_value(self.value(name))}: {message}"
+        )
+
+    def provenance(self) -> dict[str, dict[str, str]]:
+        """Return value and origin of every keyword, for the products."""
+        return {
+            name: {"value": format_value(self.value(name)), "origin": self.origins[name]}
+            for name in declarations()
+        }
+
+
+def read_file(path: str | Path) -> list[Setting]:
+    """Read the settings of a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, unreadable, not text, or not in the format.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        try:
+            text = Path(path).read_text(encoding="latin-1")
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        if "\0" in text:
+            raise ConfigError(f"{path}: not a text file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    if "\0" in text:
+        raise ConfigError(f"{path}: not a text file")
+    return parse(text, str(path))
+
+
+def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
+    """Return the settings of `-KEYWORD VALUE` pairs."""
+    origin = "command line"
+    settings = []
+    for name, value in pairs:
+        declaration = declarations()[name]
+        single_text = declaration.keyword.size is None and declaration.type == "str"
+        words = (value,) if single_text and "$" not in value else split_values(value, origin)
+        settings.append(Setting(name, words if value else (), origin))
+    return settings
+
+
+def resolve(
+    file_settings: Sequence[Setting] | None, command_settings: Sequence[Setting] = ()
+) -> Settings:
+    """Merge the layers into the configuration of a run.
+
+    Parameters
+    ----------
+    file_settings : sequence of Setting or None
+        What the `-c` file says; None without `-c`.
+    command_settings : sequence of Setting
+        What the command line says; it wins.
+
+    Raises
+    ------
+    ConfigError
+        If a keyword is unknown or not supported, or a value is wrong.
+    """
+    table = declarations()
+    given = [*(file_settings or ()), *command_settings]
+    cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
+    preset: list[Setting] = []
+    if cameras:
+        preset = camera_settings(cameras[-1].values[0], cameras[-1].origin)
+        given = [*preset, *given]
+    for setting in given:
+        if setting.name not in table:
+            raise ConfigError(
+                f"{setting.origin}: unknown keyword {setting.name}{suggest(setting.name, table)}"
+            )
+    notes: list[str] = []
+    sextractor = _base_is_sextractor(file_settings, given, table, notes)
+    base_name = "built-in (SExtractor)" if sextractor else "built-in (skyextract)"
+    values = {name: item.base(sextractor) for name, item in table.items()}
+    origins = dict.fromkeys(table, base_name)
+    ignored = []
+    for setting in given:
+        item = table[setting.name]
+        if item.keyword.support == "ignored":
+            ignored.append(setting.name)
+            origins[setting.name] = setting.origin
+            continue
+        value = convert(setting, item)
+        if item.keyword.support == "later" and value not in (item.default, item.base(True)):
+            raise ConfigError(f"{setting.origin}: {setting.name} is not supported")
+        unchanged = value == item.base(sextractor) and setting in (file_settings or ())
+        if unchanged and any(setting.name == camera.name for camera in preset):
+            # A configuration file that lists all defaults does not undo the camera's.
+            continue
+        values[setting.name] = value
+        origins[setting.name] = setting.origin
+    if ignored:
+        notes.append(f"no meaning here, ignored: {', '.join(dict.fromkeys(ignored))}")
+    groups = {}
+    for group in dataclasses.fields(Config):
+        members = {n.lower(): v for n, v in values.items() if table[n].group == group.name}
+        groups[group.name] = type(getattr(Config(), group.name))(**members)
+    return Settings(Config(**groups), origins, sextractor, notes)
+
+
+def _base_is_sextractor(
+    file_settings: Sequence[Setting] | None,
+    given: Sequence[Setting],
+    table: dict[str, Declaration],
+    notes: list[str],
+) -> bool:
+    """Decide the built-in layer: a file without any keyword of ours is SExtractor's."""
+    chosen = "AUTO"
+    for setting in given:
+        if setting.name == "BASE_DEFAULTS":
+            chosen = convert(setting, table["BASE_DEFAULTS"])
+    if chosen != "AUTO":
+        return chosen == "SEXTRACTOR"
+    if file_settings is None or any(table[s.name].keyword.new for s in file_settings):
+        return False
+    notes.append(
+        "the configuration file has none of skyextract's own keywords: "
+        "using SExtractor's defaults (BASE_DEFAULTS SEXTRACTOR)"
+    )
+    return True

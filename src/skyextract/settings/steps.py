@@ -1,0 +1,133 @@
+"""The five steps, their status words, and the rules for which of them run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from skyextract.settings.resolve import Settings
+
+
+class Step(StrEnum):
+    """A step of the pipeline, in order; the value is its name in the JSON summary."""
+
+    ISR = "isr"
+    CHARACTERIZE = "characterize"
+    MEASURE = "measure"
+    ASTROMETRY = "astrometry"
+    PHOTOMETRY = "photometry"
+
+    @property
+    def card(self) -> str:
+        """Header card that holds the status of the step."""
+        return {
+            Step.ISR: "SKYISR",
+            Step.CHARACTERIZE: "SKYCHAR",
+            Step.MEASURE: "SKYMEAS",
+            Step.ASTROMETRY: "SKYASTR",
+            Step.PHOTOMETRY: "SKYPHOT",
+        }[self]
+
+
+class Status(StrEnum):
+    """What became of a step; upper case in headers, lower case in the summary."""
+
+    COMPLETE = "COMPLETE"
+    FALLBACK = "FALLBACK"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+CALIBRATE = frozenset({Step.MEASURE, Step.ASTROMETRY, Step.PHOTOMETRY})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of one image extension.
+
+    Attributes
+    ----------
+    steps : frozenset of Step
+        The steps to run.
+    opportunistic_photometry : bool
+        Photometry was not asked for; run it only if a band can be identified.
+    """
+
+    steps: frozenset[Step]
+    opportunistic_photometry: bool = False
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self.steps
+
+
+def check_steps(settings: Settings) -> None:
+    """Check that the steps that were asked for have their inputs.
+
+    Raises
+    ------
+    ConfigError
+        If STEPS asks for astrometry or photometry without a reference catalogue.
+    """
+    words = settings.config.pipeline.steps
+    astrometry, photometry = settings.config.astrometry, settings.config.photometry
+    if len(words) > 1 and {"AUTO", "CALIBRATE"} & set(words):
+        raise settings.error("STEPS", "AUTO and CALIBRATE stand alone")
+    asked = explicit_steps(words)
+    if Step.ASTROMETRY in asked and not astrometry.astrefcat_name:
+        raise settings.error("STEPS", "astrometry needs a reference catalogue: set ASTREFCAT_NAME")
+    if Step.PHOTOMETRY in asked and not (photometry.photrefcat_name or astrometry.astrefcat_name):
+        raise settings.error("STEPS", "photometry needs a reference catalogue: set PHOTREFCAT_NAME")
+    if (Step.ASTROMETRY in asked or Step.PHOTOMETRY in asked) and Step.MEASURE not in asked:
+        raise settings.error("STEPS", "astrometry and photometry need measure in the same run")
+
+
+def explicit_steps(words: tuple[str, ...]) -> frozenset[Step]:
+    """Return the steps that STEPS lists; none for AUTO."""
+    if words == ("AUTO",):
+        return frozenset()
+    if words == ("CALIBRATE",):
+        return CALIBRATE
+    return frozenset(Step(word.lower()) for word in words)
+
+
+def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wanted: bool) -> Plan:
+    """Decide which steps run on one image extension.
+
+    Parameters
+    ----------
+    isr_done, char_done : bool
+        The header says SKYISR, SKYCHAR COMPLETE.
+    psf_wanted : bool
+        A filter or a column that was asked for needs a PSF (in the SExtractor base layer
+        this switches characterize on).
+    """
+    config = settings.config
+    words = config.pipeline.steps
+    if words != ("AUTO",):
+        return Plan(explicit_steps(words))
+    steps = {Step.MEASURE}
+    if isr_is_asked(settings) and not isr_done:
+        steps.add(Step.ISR)
+    if not char_done and not psf_is_given(settings) and (psf_wanted or not settings.sextractor):
+        steps.add(Step.CHARACTERIZE)
+    if config.astrometry.astrefcat_name and config.astrometry.astref_catalog != "NONE":
+        steps.add(Step.ASTROMETRY)
+    opportunistic = not config.photometry.photrefcat_name
+    if config.photometry.photrefcat_name or Step.ASTROMETRY in steps:
+        steps.add(Step.PHOTOMETRY)
+    return Plan(frozenset(steps), opportunistic and Step.PHOTOMETRY in steps)
+
+
+def psf_is_given(settings: Settings) -> bool:
+    """Tell whether PSF_NAME names a model: the mere default name of SExtractor does not."""
+    return bool(settings.config.characterize.psf_name) and settings.is_set("PSF_NAME")
+
+
+def isr_is_asked(settings: Settings) -> bool:
+    """Tell whether isr is to run on raw frames: listed, or AUTO and there is what it needs."""
+    words = settings.config.pipeline.steps
+    if words != ("AUTO",):
+        return Step.ISR in explicit_steps(words)
+    isr = settings.config.isr
+    frames = (isr.isr_bias, isr.isr_dark, isr.isr_flat, isr.isr_fringe, isr.isr_defects)
+    return any(frames) or bool(isr.isr_linearity or isr.isr_crosstalk or isr.camera)

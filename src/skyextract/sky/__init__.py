@@ -1,0 +1,1 @@
+"""Geometry of the sky and passbands: numbers in, numbers out, no files."""

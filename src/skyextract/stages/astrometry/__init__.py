@@ -1,0 +1,1 @@
+"""From detected sources and a reference catalogue to a verified WCS."""

@@ -1,0 +1,218 @@
+"""Find the rough place of a frame on the sky from the pattern of its stars.
+
+Three steps: hypotheses (similarities from votes of local patterns), their scores on the
+bright stars, and refinement of the best ones (`refine`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.astrometry.match import Grid, score_similarities
+from skyextract.kernels.astrometry.similarity import common_triangles, vote
+from skyextract.stages.astrometry.fields import Field
+from skyextract.stages.astrometry.pointing import Start
+from skyextract.stages.astrometry.refine import Rough, refine, transformed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+N_NEIGHBOURS = 20
+BIN = 0.02
+"""Width of a vote's bin in log scale and in rotation (rad)."""
+
+N_CANDIDATES = 400
+"""Stars that an anchor is compared with, at most."""
+
+N_HYPOTHESES = 64
+SHARE = 0.3
+"""Share of the bright detections that must be in the reference, about, to be recognized."""
+
+LEAST_SCORE = 6.0
+"""Log likelihood ratio below which a hypothesis is not pursued; the proof comes later."""
+
+DEPTHS = ((50, 50), (50, 120), (120, 50), (120, 120), (300, 150), (150, 300), (400, 400))
+"""Numbers of detections and of reference stars per frame area, tried in this order."""
+
+RATIOS = (1.0, 2.0, 0.5, 4.0, 0.25, 8.0, 0.125)
+"""Detections per reference star, where the brightness of either is not known."""
+
+N_DEPTHS = 1 + len(DEPTHS)
+"""The header's place first, without patterns."""
+
+
+def attempts(start: Start, fields: list[Field]) -> list[tuple[float, Field, int]]:
+    """Return all nominal scales, their fields, and depths for `search`, the likeliest first.
+
+    At the true scale the two lists are about equally dense.  A step in depth counts as a
+    factor e in density.
+    """
+    ranked = []
+    for scale, field in zip(start.scales, fields, strict=True):
+        ratio = max(len(field.x), 1) / max(field.per_frame(start, scale), 0.1)
+        ranked += [(abs(math.log(ratio)) + k, (scale, field, k)) for k in range(N_DEPTHS)]
+    return [attempt for _, attempt in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rough]:
+    """Yield rough solutions at a nominal scale (arcsec), the likeliest first.
+
+    `depth` counts from 0 to `N_DEPTHS` - 1: how many of the stars are used, in which ratio.
+    """
+    if len(field.x) < 3 or len(field.sx) < 3:
+        return
+    unit = scale / 3600.0
+    rx, ry = field.sx / unit, field.sy / unit
+    if depth == 0:
+        if start.wcs is not None:
+            shifts = _shifts(start, field, rx, ry)
+            yield from _ranked(start, field, unit, rx, ry, len(rx), 200, shifts)
+        return
+    per_frame = field.per_frame(start, scale)
+    sizes = [_sizes(field, per_frame, i) for i in range(depth)]
+    if sizes[-1] in sizes[:-1] or per_frame < 2.0:
+        return
+    nd, nr = sizes[-1]
+    seeds = _seeds(start, field, unit, rx[:nr], ry[:nr], nd)
+    yield from _ranked(start, field, unit, rx, ry, nr, nd, seeds)
+
+
+def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
+    """Return how many detections and reference stars a depth means."""
+    n = len(field.sx)
+    if not field.ordered:
+        return min(len(field.x), max(int(per_frame * RATIOS[depth]), 10)), n
+    detections, per_area = DEPTHS[depth]
+    stars = math.ceil(min(1.0, per_area / per_frame) * n)
+    return min(detections, len(field.x)), max(stars, min(n, 4))
+
+
+def _shifts(start: Start, field: Field, rx: Floats, ry: Floats) -> Floats:
+    """Return the likeliest pure shifts of the header's WCS, as hypotheses."""
+    n = min(len(field.x), 100)
+    unit = start.scales[0] / 3600.0
+    reach = start.position / unit
+    size = max(2.0, reach / 500.0)
+    inside = (np.abs(rx) < np.abs(field.wx).max() + reach) & (
+        np.abs(ry) < np.abs(field.wy).max() + reach
+    )
+    bright = np.flatnonzero(inside)[: max(400, 2 * n)]
+    dx = rx[bright][None, :] - field.wx[:n, None]
+    dy = ry[bright][None, :] - field.wy[:n, None]
+    near = (np.abs(dx) <= reach) & (np.abs(dy) <= reach)
+    if not np.any(near):
+        return np.zeros((0, 7))
+    bins = int(2.0 * reach / size) + 2
+    i, j = ((dx[near] + reach) / size).astype(int), ((dy[near] + reach) / size).astype(int)
+    votes = np.bincount(i * bins + j, minlength=bins * bins).reshape(bins, bins)
+    blocks = votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:]
+    best = np.argsort(blocks, axis=None, kind="stable")[::-1][:8]
+    hypotheses = np.zeros((len(best), 7))
+    hypotheses[:, 2] = (best // (bins - 1) + 1) * size - reach
+    hypotheses[:, 3] = (best % (bins - 1) + 1) * size - reach
+    hypotheses[:, 4] = 1.0
+    return hypotheses
+
+
+def _seeds(
+    start: Start, field: Field, unit: float, rx: Floats, ry: Floats, n_detections: int
+) -> Floats:
+    """Return the hypotheses that the patterns of bright stars suggest, (h, 7)."""
+    wx, wy = field.wx[:n_detections], field.wy[:n_detections]
+    stars, detections = Grid(rx, ry), Grid(wx, wy)
+    least = 0.005 * max(start.shape)
+    r_pattern = stars.patterns(np.arange(len(rx)), 0.5 * least, N_NEIGHBOURS)
+    # Stars away from the edge see their neighbours on all sides.
+    central = np.argsort(np.hypot(wx, wy), kind="stable")[: max(16, (2 * len(wx)) // 3)]
+    at = np.sort(central)[: int(np.clip(400_000 // len(rx), 6, 16))]
+    size, log_r, angle = detections.patterns(at, least, N_NEIGHBOURS)
+    own, mirrored = np.tile(at, len(start.flips)), np.repeat(start.flips, len(at)) == 1
+    a_pattern = (
+        np.tile(size, len(start.flips)),
+        np.tile(log_r, (len(start.flips), 1)),
+        np.concatenate([math.pi - angle if flip else angle for flip in start.flips]),
+    )
+    limits = np.array([-start.log_range, start.log_range, min(start.angle, math.pi)])
+    # How far an anchor at unit distance can move by rotation, scale and mirroring.
+    stretch = math.exp(start.log_range)
+    turned = stretch - 1.0 + 2.0 * stretch * math.sin(0.5 * limits[2])
+    turn = np.where(mirrored, 1.0 + stretch, turned)
+    reach = start.position / unit + turn * float(np.hypot(wx[at], wy[at]).max())
+    near = [
+        np.flatnonzero((np.abs(rx - wx[k]) <= far) & (np.abs(ry - wy[k]) <= far))
+        for k, far in zip(own, reach, strict=True)
+    ]
+    if max(len(candidates) for candidates in near) > N_CANDIDATES:
+        hits = np.empty((len(rx), len(own)), np.int16)
+        common_triangles(*a_pattern, *r_pattern, limits, BIN, hits)
+        near = [_most(candidates, hits[candidates, k]) for k, candidates in enumerate(near)]
+    first = np.cumsum([0, *(len(candidates) for candidates in near)])
+    count = np.zeros(N_HYPOTHESES, np.int64)
+    anchor, star = np.zeros(N_HYPOTHESES, np.int64), np.zeros(N_HYPOTHESES, np.int64)
+    log_scale, rotation = np.zeros(N_HYPOTHESES), np.zeros(N_HYPOTHESES)
+    n = vote(
+        *a_pattern, first, np.concatenate(near), *r_pattern, limits, BIN, min(3, len(wx) - 1),
+        count, anchor, star, log_scale, rotation,
+    )  # fmt: skip
+    factor, at = np.exp(log_scale[:n]), own[anchor[:n]]
+    return np.stack([
+        wx[at], wy[at], rx[star[:n]], ry[star[:n]],
+        factor * np.cos(rotation[:n]), factor * np.sin(rotation[:n]),
+        mirrored[anchor[:n]].astype(float),
+    ], axis=1)  # fmt: skip
+
+
+def _most(candidates: Ints, hits: NDArray[np.int16]) -> Ints:
+    """Return the candidates that have most triangles in common with an anchor."""
+    return np.sort(candidates[np.argsort(-hits, kind="stable")[:N_CANDIDATES]])
+
+
+def _ranked(
+    start: Start, field: Field, unit: float, rx: Floats, ry: Floats, nr: int, nd: int,
+    hypotheses: Floats,
+) -> Iterator[Rough]:  # fmt: skip
+    """Score hypotheses on the brightest stars and refine the best, one of each kind."""
+    if len(hypotheses) == 0:
+        return
+    grid = Grid(rx[:nr], ry[:nr])
+    area = max(float(np.ptp(grid.x) * np.ptp(grid.y)), 1.0)
+    density = nr / area
+    size = max(start.shape)
+    tolerance = np.array([max(2.0, 0.002 * size), 0.012])
+    score, matched = np.zeros(len(hypotheses)), np.zeros(len(hypotheses), np.int64)
+    some = slice(0, nd, max(1, nd // 300))
+    score_similarities(
+        np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
+        hypotheses, tolerance, density, SHARE, *grid.arguments, score, matched,
+    )  # fmt: skip
+    tried: list[Floats] = []
+    for h in np.argsort(-score, kind="stable"):
+        if score[h] < LEAST_SCORE or matched[h] < 3 or len(tried) >= 6:
+            return
+        hypothesis = hypotheses[h]
+        corners = _corners(start, hypothesis)
+        if any(np.abs(corners - other).max() < 0.02 * size for other in tried):
+            continue
+        tried.append(corners)
+        if _outside(start, hypothesis, unit):
+            continue
+        rough = refine(start, field, unit, hypothesis, nr, nd)
+        if rough is not None:
+            yield rough
+
+
+def _corners(start: Start, hypothesis: Floats) -> Floats:
+    half_x, half_y = 0.5 * start.shape[1], 0.5 * start.shape[0]
+    x, y = np.array([-half_x, half_x, -half_x]), np.array([-half_y, -half_y, half_y])
+    return np.concatenate(transformed(hypothesis, x, y))
+
+
+def _outside(start: Start, hypothesis: Floats, unit: float) -> bool:
+    """Whether the centre is clearly outside the limits; the final check is exact."""
+    x, y = transformed(hypothesis, np.zeros(1), np.zeros(1))
+    slack = 1.1 * start.position + 0.02 * max(start.shape) * unit
+    return bool(max(abs(x[0]), abs(y[0])) * unit > slack)

@@ -1,0 +1,156 @@
+"""Grow a similarity from the few stars that suggested it to the whole frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.sky.plate import gnomonic, monomials, stereographic_inverse
+from skyextract.stages.astrometry.fields import Field
+from skyextract.stages.astrometry.pointing import Start
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rough:
+    """A rough solution.
+
+    Attributes
+    ----------
+    ra0, dec0 : float
+        Tangent point, deg: about the centre of the frame.
+    unit : float
+        Degrees of one nominal pixel.
+    flip : bool
+    xi, eta : float64 (n,)
+        Tangent-plane coordinates (deg) of all detections of the field.
+    radius : float
+        Pixels within which a true match is to be expected.
+    """
+
+    ra0: float
+    dec0: float
+    unit: float
+    flip: bool
+    xi: Floats
+    eta: Floats
+    radius: float
+
+
+def transformed(hypothesis: Floats, wx: Floats, wy: Floats) -> tuple[Floats, Floats]:
+    """Return where a hypothesis (see `score_similarities`) puts points."""
+    dx, dy = wx - hypothesis[0], wy - hypothesis[1]
+    if hypothesis[6] > 0.5:
+        dx = -dx
+    c, s = hypothesis[4], hypothesis[5]
+    return hypothesis[2] + c * dx - s * dy, hypothesis[3] + s * dx + c * dy
+
+
+def refine(
+    start: Start, field: Field, unit: float, hypothesis: Floats, nr: int, nd: int
+) -> Rough | None:
+    """Grow a hypothesis from its neighbourhood to the whole frame.
+
+    The model of the distortion gets more terms as more pairs are found.
+    """
+    zx, zy = transformed(hypothesis, field.wx, field.wy)
+    centre = transformed(hypothesis, np.zeros(1), np.zeros(1))
+    ra0, dec0 = (float(v[0]) for v in stereographic_inverse(
+        centre[0] * unit, centre[1] * unit, start.ra, start.dec))  # fmt: skip
+    sky = stereographic_inverse(zx * unit, zy * unit, start.ra, start.dec)
+    px, py = (v / unit for v in gnomonic(*sky, ra0, dec0))
+    half = 0.55 * math.hypot(*start.shape) * math.hypot(hypothesis[4], hypothesis[5])
+    near = field.around(start, ra0, dec0, 1.2 * half * unit)
+    near = near[near < nr]
+    tx, ty = (
+        v / unit for v in gnomonic(field.reference.ra[near], field.reference.dec[near], ra0, dec0)
+    )
+    on_frame = np.hypot(tx, ty) < 1.2 * half
+    near, tx, ty = near[on_frame], tx[on_frame], ty[on_frame]
+    if len(near) < 3 or not np.all(np.isfinite(px)):
+        return None
+    density = len(near) / (math.pi * (1.2 * half) ** 2)
+    bx, by = px[:nd], py[:nd]
+    anchor = int(np.argmin(np.hypot(
+        field.wx[:nd] - hypothesis[0], field.wy[:nd] - hypothesis[1])))  # fmt: skip
+    distance = np.hypot(bx - bx[anchor], by - by[anchor])
+    whole = float(distance.max())
+    # Chance pairs stay below 15 % at the widest tolerance.
+    widest = min(math.sqrt(0.15 / (math.pi * density)), max(5.0, 0.012 * max(start.shape)))
+    reach = min(whole, max(0.25 * whole, float(np.sort(distance)[min(12, len(distance) - 1)])))
+    qx, qy = bx, by
+    tolerance = widest
+    degree, coefficients = 0, np.zeros((2, 1))
+    settled = 0
+    sigma = widest
+    for _ in range(25):
+        inside = np.flatnonzero(distance <= reach)
+        first, second, _ = mutual_nearest(qx[inside], qy[inside], tx, ty, tolerance)
+        first = inside[first]
+        n = len(first)
+        if n < 3:
+            return None
+        highest = 0 if n < 6 else 1 if n < 20 else 2 if n < 40 else 3
+        degree, coefficients, sigma = _robust(
+            bx[first] / half, by[first] / half, tx[second], ty[second], highest
+        )
+        qx, qy = _evaluate(bx / half, by / half, degree, coefficients)
+        if reach >= whole:
+            settled += 1
+            tolerance = min(widest, max(4.0 * sigma, 1.0))
+            if settled >= 4:
+                break
+        else:
+            reach = min(whole, 1.4 * reach)
+            tolerance = min(widest, max(6.0 * sigma, 0.5 * widest))
+    qx, qy = _evaluate(px / half, py / half, degree, coefficients)
+    return Rough(ra0, dec0, unit, hypothesis[6] > 0.5, qx * unit, qy * unit, max(4.0 * sigma, 1.0))
+
+
+def _robust(u: Floats, v: Floats, tx: Floats, ty: Floats, degree: int) -> tuple[int, Floats, float]:
+    """Fit polynomials (degree 0: a similarity) with clipping; return also sigma."""
+    keep = np.ones(len(u), bool)
+    if degree == 0:
+        # A similarity close to the identity, written as polynomials of degree 1.
+        design = np.concatenate([
+            np.stack([u, -v, np.ones_like(u), np.zeros_like(u)], axis=1),
+            np.stack([v, u, np.zeros_like(u), np.ones_like(u)], axis=1),
+        ])  # fmt: skip
+    else:
+        design = monomials(u, v, degree)
+    target = np.stack([tx, ty], axis=1)
+    sigma = 0.0
+    for _ in range(6):
+        if degree == 0:
+            both = np.concatenate([keep, keep])
+            a, b, c, d = _solved(design[both], target.T.ravel()[both])
+            coefficients = np.array([[c, a, -b], [d, b, a]])
+            distance = np.hypot(*(coefficients @ monomials(u, v, 1).T - target.T))
+            free = max(2.0 * keep.sum() - 4.0, 1.0)
+        else:
+            coefficients = _solved(design[keep], target[keep]).T
+            distance = np.hypot(*(coefficients @ design.T - target.T))
+            free = max(2.0 * (keep.sum() - design.shape[1]), 1.0)
+        # The median of a Rayleigh distribution is 1.1774 sigma per axis.
+        sigma = float(np.median(distance[keep])) / 1.1774 * math.sqrt(2.0 * keep.sum() / free)
+        again = distance <= max(3.5 * sigma, 0.05)
+        least = 3 if degree == 0 else design.shape[1] + 2
+        if np.array_equal(again, keep) or again.sum() < least:
+            break
+        keep = again
+    return max(degree, 1), coefficients, sigma
+
+
+def _solved(design: Floats, target: Floats) -> Floats:
+    """Least squares by normal equations: few and well-scaled columns, called many times."""
+    return np.asarray(np.linalg.pinv(design.T @ design, hermitian=True) @ (design.T @ target))
+
+
+def _evaluate(u: Floats, v: Floats, degree: int, coefficients: Floats) -> tuple[Floats, Floats]:
+    x, y = coefficients @ monomials(u, v, degree).T
+    return x, y

@@ -1,0 +1,209 @@
+"""From a rough solution to a fitted plate with the evidence for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.plate import Plate, gnomonic, plate_of, stereographic_inverse
+from skyextract.stages.astrometry.fields import Field
+from skyextract.stages.astrometry.platefit import PlateFit, fit_plate, models
+from skyextract.stages.astrometry.pointing import Start
+from skyextract.stages.astrometry.proof import Offset, Proof, prove
+from skyextract.stages.astrometry.refine import Rough
+from skyextract.stages.astrometry.sources import Sources
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ARCSEC = 3600.0
+SATURATED_OR_CUT = 4 | 8 | 16 | 64 | 128
+"""FLAGS of sources whose position is not used for the fit while there are others."""
+
+LEAST_RADIUS = 1.5
+"""Matching radius in pixels, at least: CROSSID_RADIUS can be smaller than a wide field's pixel."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A fit to the pairs that a rough solution suggests, and what speaks for it.
+
+    Attributes
+    ----------
+    fit : PlateFit
+    proof : Proof
+    offset : Offset
+        From what was expected of the frame.
+    first, second : int64 (k,)
+        Pairs, indices into the sources and into `region`.
+    in_fit : int64
+        Pairs given to the fit, indices into `first`.
+    region : RefCatalog
+        Reference stars around the frame.
+    radius : float
+        Matching radius, arcsec.
+    """
+
+    fit: PlateFit
+    proof: Proof
+    offset: Offset
+    first: Ints
+    second: Ints
+    in_fit: Ints
+    region: RefCatalog
+    radius: float
+
+
+def _prior(start: Start, rough: Rough, *, linear: bool) -> Plate:
+    """Return the expected plate about the rough centre, mirrored if the match is."""
+    x0, y0 = start.centre
+    unit = 0.5 * max(start.shape)
+    prior = None
+    if start.wcs is not None:
+        for degree in (1,) if linear else (1, 2, 3, 5, 7):
+            prior, error = plate_of(start.wcs.to_j2000, start.shape, degree)
+            if not error > 1e-4:
+                break
+        if not (error <= 0.05 or (linear and math.isfinite(error))):
+            prior = None
+    if prior is None:
+        step = rough.unit * unit
+        coefficients = np.array([[0.0, -step, 0.0], [0.0, 0.0, step]])
+        prior = Plate(rough.ra0, rough.dec0, x0, y0, unit, coefficients)
+    if rough.flip:
+        prior = replace(prior, coefficients=prior.coefficients * np.array([[-1.0], [1.0]]))
+    return replace(prior, ra0=rough.ra0, dec0=rough.dec0)
+
+
+def finish(
+    start: Start, sources: Sources, field: Field, rough: Rough, config: AstrometryConfig
+) -> Solution | None:
+    """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
+    prior = _prior(start, rough, linear=config.projection_type == "TAN")
+    ra0, dec0 = rough.ra0, rough.dec0
+    xi, eta = rough.xi, rough.eta
+    scale = rough.unit * ARCSEC
+    half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
+    region = field.reference.take(field.around(start, ra0, dec0, half))
+    widest = max(config.crossid_radius, LEAST_RADIUS * scale)
+    # First the pairs that the rough solution is sure of, then all within reach of the first
+    # fit, then those within its scatter.
+    radius = min(rough.radius * scale, 3.0 * widest)
+    kind = config.projection_type
+    for step in range(4):
+        rx, ry = gnomonic(region.ra, region.dec, ra0, dec0)
+        near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
+        first, second, _ = mutual_nearest(
+            ARCSEC * xi, ARCSEC * eta, ARCSEC * rx[near], ARCSEC * ry[near], radius
+        )
+        second = near[second]
+        in_fit = _usable(sources, first, config)
+        if len(in_fit) < 3:
+            return None
+        own, other = first[in_fit], second[in_fit]
+        variance = sources.variance[own] * scale**2 + _reference_variance(region, other)
+        found = fit_plate(
+            sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
+            models(prior, config.distort_degrees, len(own), linear=kind == "TAN"),
+            config.astrclip_nsigma,
+        )  # fmt: skip
+        if found is None:
+            return None
+        fit = found
+        before, ra0, dec0 = radius, fit.plate.ra0, fit.plate.dec0
+        xi, eta = fit.plate.to_plane(sources.x, sources.y)
+        scale = fit.plate.pixel_scale
+        widest = max(config.crossid_radius, LEAST_RADIUS * scale)
+        radius = widest
+        if step > 0:
+            radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))
+            if abs(radius - before) < 0.05 * before:
+                break
+    offset = _offset(fit.plate, start)
+    proof = prove(
+        fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,
+        fit.model.parameters,
+    )  # fmt: skip
+    return Solution(fit, proof, offset, first, second, in_fit, region, widest)
+
+
+def _usable(sources: Sources, first: Ints, config: AstrometryConfig) -> Ints:
+    """Return the pairs whose sources are good enough for the fit.
+
+    Saturated or cut sources serve where the others are fewer than ten and than half.
+    """
+    bright = sources.snr[first] >= config.sn_thresholds[0]
+    clean = (sources.flags[first] & SATURATED_OR_CUT) == 0
+    good = np.flatnonzero(bright & clean)
+    if len(good) >= max(10, len(first) // 2):
+        return good
+    some = np.flatnonzero(bright)
+    return some if len(some) >= 3 else np.arange(len(first))
+
+
+def _reference_variance(region: RefCatalog, rows: Ints) -> Floats:
+    """Variance of one axis of the reference positions, arcsec2; 0 where unknown."""
+    ra, dec = region.ra_error[rows], region.dec_error[rows]
+    return np.nan_to_num(0.5 * (ra * ra + dec * dec))
+
+
+def _offset(plate: Plate, start: Start) -> Offset:
+    """How far a plate is from what was expected of the frame."""
+    x, y = gnomonic(np.array([plate.ra0]), np.array([plate.dec0]), start.ra, start.dec)
+    shift = ARCSEC * float(max(abs(x[0]), abs(y[0])))
+    scale = plate.pixel_scale
+    if len(start.scales) == 1:
+        log_scale = abs(math.log(scale / start.scales[0]))
+    else:
+        log_scale = 0.5 * math.log(start.hard_scales[1] / start.hard_scales[0])
+    return Offset(shift, _turn(plate, start), log_scale, len(start.flips))
+
+
+def _turn(plate: Plate, start: Start) -> float:
+    """Angle in radians between the plate and the expected one; pi if none is expected."""
+    if start.angle >= math.pi and start.wcs is None:
+        return math.pi
+    # Both in one tangent plane: near a pole, north means nothing.
+    x0, y0 = start.centre
+    step = 0.25 * min(start.shape)
+    x, y = np.array([x0, x0 + step, x0]), np.array([y0, y0, y0 + step])
+    if start.wcs is None:
+        unit = start.scales[0] / ARCSEC
+        wx, wy = (v * unit for v in start.expected(x, y))
+        sky = stereographic_inverse(wx, wy, start.ra, start.dec)
+    else:
+        sky = start.wcs.to_j2000(x, y)
+    xi, eta = gnomonic(*sky, plate.ra0, plate.dec0)
+    expected = np.array([[xi[1] - xi[0], xi[2] - xi[0]], [eta[1] - eta[0], eta[2] - eta[0]]])
+    fitted = plate.matrix
+    if np.linalg.det(fitted) * np.linalg.det(expected) < 0.0:
+        expected = expected * np.array([[-1.0], [1.0]])
+    turn = fitted @ np.linalg.inv(expected)
+    return abs(math.atan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1]))
+
+
+def beyond(solution: Solution, start: Start) -> str:
+    """Say which limit a solution breaks; empty if none."""
+    offset, scale = solution.offset, solution.fit.plate.pixel_scale
+    if not offset.position <= start.position * ARCSEC:
+        return (
+            f"shifted by {offset.position / 60.0:.2f} arcmin, "
+            f"POSITION_MAXERR is {start.position * 60.0:g}"
+        )
+    if offset.angle > start.angle:
+        return (
+            f"rotated by {math.degrees(offset.angle):.2f} deg, "
+            f"POSANGLE_MAXERR is {math.degrees(start.angle):g}"
+        )
+    if not start.hard_scales[0] <= scale <= start.hard_scales[1]:
+        return (
+            f"{scale:.4g} arcsec/pixel, not between "
+            f"{start.hard_scales[0]:.4g} and {start.hard_scales[1]:.4g}"
+        )
+    return ""

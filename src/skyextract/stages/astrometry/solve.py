@@ -1,0 +1,292 @@
+"""Astrometric calibration: match a reference catalogue, fit and prove a WCS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.run import Run
+from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.plate import Plate, gnomonic
+from skyextract.stages.astrometry.fields import make_fields
+from skyextract.stages.astrometry.patterns import attempts, search
+from skyextract.stages.astrometry.pointing import Start, frame_year, read_start
+from skyextract.stages.astrometry.proof import MAX_FALSE_PROBABILITY
+from skyextract.stages.astrometry.solution import Solution, beyond, finish
+from skyextract.stages.astrometry.sources import Sources, read_sources
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ARCSEC = 3600.0
+
+
+@dataclass(frozen=True)
+class Astrometry:
+    """The result of `solve_astrometry`.
+
+    Attributes
+    ----------
+    status : str
+        "COMPLETE" or "FAILED".
+    reason : str
+        Why it failed; empty otherwise.
+    source : str
+        "FITTED", "HEADER" (failed, and the header has a WCS) or "NONE": the ASTRSRC card.
+    wcs : SkyWcs or None
+        The fitted WCS, the header's, or none, as `source` says.
+    metrics : dict
+        Of the JSON summary; None for an unknown number.
+    matches : Catalog
+        One row per pair, see `_match_table`; empty after a failure.
+    used : bool (n,)
+        Sources that the fit uses.
+    floor : float
+        Scatter of the fit per axis that the known errors do not explain, arcsec.
+    plate : Plate or None
+        The fitted polynomials; None after a failure.
+    """
+
+    status: str
+    reason: str
+    source: str
+    wcs: SkyWcs | None
+    metrics: dict[str, Any]
+    matches: Catalog
+    used: Bools
+    floor: float
+    plate: Plate | None
+
+    def head_cards(self) -> dict[str, Any]:
+        """Return the cards of a `.head` file: TAN or TPV, and the rms of the fit (deg).
+
+        Raises
+        ------
+        ValueError
+            The astrometry failed: there is nothing to write.
+        """
+        if self.plate is None:
+            raise ValueError(f"no fitted WCS: {self.reason}")
+        kind = "TAN" if self.plate.degree == 1 else "TPV"
+        used = self.matches["USED"]
+        return self.plate.cards(kind, (0, 0)) | {
+            "ASTRRMS1": math.sqrt(float(np.mean(self.matches["DXI"][used] ** 2))) / ARCSEC,
+            "ASTRRMS2": math.sqrt(float(np.mean(self.matches["DETA"][used] ** 2))) / ARCSEC,
+        }
+
+
+def solve_astrometry(
+    catalog: Catalog, header: Mapping[str, Any], shape: tuple[int, int], wcs: SkyWcs | None,
+    reference: RefCatalog, config: AstrometryConfig, run: Run, pixel_scale: float = 0.0,
+) -> Astrometry:  # fmt: skip
+    """Match the sources with a reference catalogue, fit a WCS and prove it.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        XWIN_IMAGE, YWIN_IMAGE or X_IMAGE, Y_IMAGE; if present also their errors, a flux with
+        its error, and FLAGS.
+    header : mapping
+        For the pointing and the date, when there is no WCS.
+    shape : tuple of int
+        Frame [y, x].
+    wcs : SkyWcs or None
+        The header's WCS.
+    reference : RefCatalog
+    config : skyextract.keywords.Astrometry
+    run : Run
+    pixel_scale : float
+        PIXEL_SCALE, arcsec; 0: from the header.
+
+    Returns
+    -------
+    Astrometry
+        FAILED, with the reason, when no solution within the limits could be proved.
+    """
+    sources = read_sources(catalog)
+    low, high = config.astrefmag_limits
+    mag = reference.mag
+    inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
+    year = frame_year(header)
+    reference = reference.take(inside).at_epoch(year)
+    _tell_motions(reference, year, run)
+    start = read_start(header, shape, wcs, config, pixel_scale)
+    metrics = _no_metrics(wcs)
+    if start is None:
+        reason = "no WCS and no pointing in the header"
+    elif len(sources.x) < 3:
+        reason = f"{len(sources.x)} sources with a position: too few"
+    elif reference.n_stars == 0:
+        reason = "no reference star within ASTREFMAG_LIMITS"
+    else:
+        solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
+        if solution is not None:
+            run.info(_told(solution))
+            return _complete(solution, start, sources, catalog, config)
+    run.warn(f"astrometry failed: {reason}")
+    return failed_astrometry(wcs, catalog.n_rows, reason, metrics)
+
+
+def failed_astrometry(
+    wcs: SkyWcs | None, n_sources: int, reason: str, metrics: dict[str, Any] | None = None
+) -> Astrometry:
+    """Return a failure, which leaves the header's WCS as it is."""
+    return Astrometry(
+        "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics or _no_metrics(wcs),
+        Catalog(), np.zeros(n_sources, bool), 0.0, None,
+    )  # fmt: skip
+
+
+def _tell_motions(reference: RefCatalog, year: float, run: Run) -> None:
+    """Warn if there are proper motions that could not be applied."""
+    if not np.any(np.isfinite(reference.pmra)):
+        return
+    if not math.isfinite(year):
+        run.warn("no date in the header: proper motions are not applied")
+    elif not np.any(np.isfinite(reference.epoch)):
+        run.warn(f"{reference.name}: no epoch: proper motions are not applied")
+
+
+def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:
+    keys = (
+        "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec", "pixel_scale",
+        "rotation_deg", "parity", "shift_arcsec", "false_match_probability",
+    )  # fmt: skip
+    return {"source": "NONE" if wcs is None else "HEADER"} | dict.fromkeys(keys)
+
+
+def _solve(
+    start: Start, sources: Sources, reference: RefCatalog, config: AstrometryConfig
+) -> tuple[Solution | None, str, int | None]:
+    """Try rough solutions until one is proved.
+
+    Returns the solution, the reason of a failure and the number of reference stars in reach.
+    """
+    best: Solution | None = None
+    outside = ""
+    fields = make_fields(start, sources.x, sources.y, reference, ordered=sources.ordered)
+    in_reach = max(field.reference.n_stars for field in fields)
+    for scale, field, depth in attempts(start, fields):
+        for rough in search(start, field, scale, depth):
+            solution = finish(start, sources, field, rough, config)
+            if solution is None:
+                continue
+            if solution.proof.probability <= MAX_FALSE_PROBABILITY:
+                wrong = beyond(solution, start)
+                if not wrong:
+                    return solution, "", in_reach
+                outside = outside or wrong
+            if best is None or solution.proof.probability < best.proof.probability:
+                best = solution
+    if in_reach == 0:
+        return None, "no reference star where the frame can be", in_reach
+    if outside:
+        return None, f"a solution was found outside the limits: {outside}", in_reach
+    if best is None:
+        return None, f"no match with {in_reach} reference stars in reach", in_reach
+    proof = best.proof
+    return (
+        None,
+        f"the best match ({proof.n_matched} pairs, {proof.expected:.1f} by chance) is false with "
+        f"probability {proof.probability:.1e}",
+        in_reach,
+    )
+
+
+def _told(solution: Solution) -> str:
+    fit, proof = solution.fit, solution.proof
+    return (
+        f"astrometry: {proof.n_matched} of {proof.n_reference} reference stars matched "
+        f"({proof.expected:.1f} by chance), rms {fit.rms():.4f} arcsec per axis "
+        f"({fit.rms(held=True):.4f} held out), {fit.model.kind} of degree {fit.plate.degree}"
+    )
+
+
+def _projection(config: AstrometryConfig, start: Start, plate: Plate) -> str:
+    """Return the projection of the fitted WCS."""
+    if config.projection_type != "SAME":
+        return config.projection_type
+    kind = "" if start.wcs is None else str(start.wcs.to_header().get("CTYPE1", ""))
+    if kind.endswith("TPV"):
+        return "TPV"
+    return "TAN-SIP" if plate.degree > 1 else "TAN"
+
+
+def _complete(
+    solution: Solution, start: Start, sources: Sources, catalog: Catalog,
+    config: AstrometryConfig,
+) -> Astrometry:  # fmt: skip
+    """Assemble the result of a proved solution."""
+    fit, plate = solution.fit, solution.fit.plate
+    cards = plate.cards(_projection(config, start, plate), start.shape)
+    wcs = SkyWcs.from_header({"NAXIS1": start.shape[1], "NAXIS2": start.shape[0]} | cards)
+    assert wcs is not None
+    used = np.zeros(catalog.n_rows, bool)
+    own = solution.first[solution.in_fit]
+    used[sources.row[own[fit.used]]] = True
+    matches = _match_table(solution, sources, catalog, used)
+    # A star may be just outside the frame and its image, by their errors, inside.
+    x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
+    ny, nx = start.shape
+    inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+    metrics = {
+        "source": "FITTED",
+        "n_reference": solution.proof.n_reference + int(np.sum(~inside)),
+        "n_matched": matches.n_rows,
+        "n_used": int(used.sum()),
+        "rms_arcsec": fit.rms(),
+        "rms_holdout_arcsec": fit.rms(held=True),
+        "pixel_scale": plate.pixel_scale,
+        "rotation_deg": wcs.rotation,
+        "parity": wcs.parity,
+        "shift_arcsec": _shift(plate, start),
+        "false_match_probability": solution.proof.probability,
+    }
+    return Astrometry("COMPLETE", "", "FITTED", wcs, metrics, matches, used, fit.floor, plate)
+
+
+def _shift(plate: Plate, start: Start) -> float:
+    """Distance of the frame's centre from where it was expected, arcsec."""
+    x, y = gnomonic(np.array([plate.ra0]), np.array([plate.dec0]), start.ra, start.dec)
+    return ARCSEC * math.hypot(float(x[0]), float(y[0]))
+
+
+def _match_table(solution: Solution, sources: Sources, catalog: Catalog, used: Bools) -> Catalog:
+    """Return the one-to-one pairs within the matching radius of the final WCS.
+
+    Columns: NUMBER and pixel position of the source; row, position and magnitude of the
+    reference star; detection minus reference in the tangent plane; whether the fit used it.
+    """
+    plate, region = solution.fit.plate, solution.region
+    xi, eta = (ARCSEC * v for v in plate.to_plane(sources.x, sources.y))
+    rx, ry = (ARCSEC * v for v in gnomonic(region.ra, region.dec, plate.ra0, plate.dec0))
+    near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
+    first, second, distance = mutual_nearest(xi, eta, rx[near], ry[near], solution.radius)
+    second = near[second]
+    rows = sources.row[first]
+    order = np.argsort(rows, kind="stable")
+    first, second, distance, rows = first[order], second[order], distance[order], rows[order]
+    number = np.asarray(catalog["NUMBER"]) if "NUMBER" in catalog else np.arange(catalog.n_rows) + 1
+    return Catalog({
+        "NUMBER": number[rows].astype(np.int32),
+        "REFERENCE_ROW": region.row[second],
+        "X_IMAGE": sources.x[first] + 1.0,
+        "Y_IMAGE": sources.y[first] + 1.0,
+        "ALPHA_REFERENCE": region.ra[second],
+        "DELTA_REFERENCE": region.dec[second],
+        "MAG_REFERENCE": region.mag[second],
+        "DXI": xi[first] - rx[second],
+        "DETA": eta[first] - ry[second],
+        "DISTANCE": distance,
+        "USED": used[rows],
+    })  # fmt: skip

@@ -1,0 +1,1 @@
+"""Sky level and noise from the background mesh, and the planes of both."""

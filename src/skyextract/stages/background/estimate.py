@@ -1,0 +1,291 @@
+"""Background: estimate the mesh, and interpolate it over the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.exposure import Mask
+from skyextract.kernels.background import mesh as kernels
+from skyextract.run import Run
+from skyextract.settings.keywords import Background
+
+F4 = NDArray[np.float32]
+
+BAD_WEIGHT = 1e29
+"""Variances from here on mean a bad pixel (SExtractor's 1e30, less a safety factor)."""
+
+EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
+"""Mask planes whose pixels say nothing about the background."""
+
+_NO_MASK = np.zeros((1, 1), np.uint16)
+_NO_SOURCES = np.zeros((1, 1), np.uint8)
+_NO_PLANE = np.zeros((1, 1), np.float32)
+
+
+CLIPPED_SIGMA = np.float32(0.9849)
+"""Standard deviation of a normal distribution that is clipped at 3 of these.
+
+Without a mask the faint sources among the pixels make up for it, as in SExtractor; where
+the sources are left out nothing does.
+"""
+
+
+def estimate_background(
+    image: F4,
+    mask: NDArray[np.uint16] | None,
+    weight: F4 | None,
+    config: Background,
+    run: Run,
+    *,
+    index: int = 0,
+    sources: NDArray[np.uint8] | None = None,
+    weight_threshold: float = BAD_WEIGHT,
+) -> BackgroundMap:
+    """Estimate the background level and noise on a mesh, as SExtractor does.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Image with its background, image units.
+    mask : (ny, nx) uint16 or None
+        Mask planes; pixels with one of `EXCLUDED` are left out.
+    weight : (ny, nx) float32 or None
+        Variance map, in any unit; pixels at or above `weight_threshold` are left out.
+    config : Background
+        BACK_* keywords.
+    index : {0, 1}
+        0 for the detection, 1 for the measurement image (BACK_TYPE and BACK_VALUE can differ).
+    sources : (ny, nx) uint8 or None
+        Further pixels to leave out (not 0): the footprints of detected sources.
+
+    Returns
+    -------
+    BackgroundMap
+        With BACK_TYPE MANUAL the level is BACK_VALUE everywhere, the noise is measured.
+
+    Notes
+    -----
+    With `sources` left out the noise is corrected for the clipping, `CLIPPED_SIGMA`.
+    A mesh with less than half of its pixels good takes the value of its nearest neighbours.
+    Where no mesh is good, or all pixels are equal, the noise is set to 1 and a warning given.
+    """
+    background, _ = estimate_weighted_background(
+        image,
+        mask,
+        weight,
+        config,
+        run,
+        index=index,
+        sources=sources,
+        weight_threshold=weight_threshold,
+    )
+    return background
+
+
+def estimate_weighted_background(
+    image: F4,
+    mask: NDArray[np.uint16] | None,
+    weight: F4 | None,
+    config: Background,
+    run: Run,
+    *,
+    index: int = 0,
+    sources: NDArray[np.uint8] | None = None,
+    weight_threshold: float = BAD_WEIGHT,
+) -> tuple[BackgroundMap, float]:
+    """Estimate the background as `estimate_background`, and the scale of the weight map.
+
+    Returns
+    -------
+    background : BackgroundMap
+    weight_scale : float
+        Median over the meshes of background rms / sqrt(variance map): ``weight_scale**2 *
+        weight`` is the background variance in image units squared (RESCALE_WEIGHTS).
+        1 without a weight map.
+    """
+    ny, nx = image.shape
+    width = min(config.back_size[0], nx)
+    height = min(config.back_size[-1], ny)
+    shape = (-(-ny // height), -(-nx // width))
+    level = np.empty(shape, np.float32)
+    rms = np.empty(shape, np.float32)
+    weight_level = np.empty(shape, np.float32)
+
+    def rows(band: tuple[int, int]) -> None:
+        kernels.mesh_statistics(
+            image,
+            _NO_MASK if mask is None else mask,
+            0 if mask is None else int(EXCLUDED),
+            _NO_SOURCES if sources is None else sources,
+            sources is not None,
+            _NO_PLANE if weight is None else weight,
+            weight is not None,
+            np.float32(weight_threshold),
+            width,
+            height,
+            band[0],
+            band[1],
+            config.back_pearson,
+            level,
+            rms,
+            weight_level,
+        )
+
+    run.map(rows, run.bands(shape[0], least=1))
+    n_good = kernels.fill_bad_meshes(level, rms)
+    if sources is not None and n_good:
+        rms /= CLIPPED_SIGMA
+    if n_good == 0:
+        run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
+    level, rms = _filtered(level, rms, config)
+    mean = float(np.median(level))
+    sigma = float(np.median(rms))
+    if not sigma > 0.0:
+        positive = rms[rms > 0.0]
+        sigma = float(np.median(positive)) if positive.size else 1.0
+        if not positive.size:
+            run.warn("the image is constant: its background noise is set to 1")
+
+    weight_scale = 1.0
+    if weight is not None:
+        spread = np.ones_like(weight_level)
+        kernels.fill_bad_meshes(weight_level, spread)
+        weight_level, _ = _filtered(weight_level, spread, config)
+        usable = (weight_level > 0.0) & (rms > 0.0)
+        if usable.any():
+            weight_scale = float(np.median(rms[usable] / np.sqrt(weight_level[usable])))
+        else:
+            run.warn("the weight map cannot be scaled to the background noise: used as it is")
+
+    if _manual(config, index):
+        mean = config.back_value[min(index, len(config.back_value) - 1)]
+        level = np.full(shape, mean, np.float32)
+    return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma), weight_scale
+
+
+def same_mesh(background: BackgroundMap, shape: tuple[int, ...], config: Background) -> bool:
+    """Tell whether a background was estimated as BACK_SIZE and BACK_TYPE say, for this shape."""
+    size = (min(config.back_size[0], shape[1]), min(config.back_size[-1], shape[0]))
+    return (
+        background.shape == shape
+        and (background.mesh_width, background.mesh_height) == size
+        and "MANUAL" not in config.back_type
+    )
+
+
+def background_image(background: BackgroundMap, run: Run) -> F4:
+    """Return the background level over the image (bicubic spline), (ny, nx) float32."""
+    return _interpolate(background, background.level, run)
+
+
+def background_rows(background: BackgroundMap, rows: NDArray[np.int64], run: Run) -> F4:
+    """Return the `background_image` where only the given rows (sorted, unique) are set."""
+    groups = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
+    bands = [(int(group[0]), int(group[-1]) + 1) for group in groups]
+    return _interpolate(background, background.level, run, bands=bands)
+
+
+def rms_image(background: BackgroundMap, run: Run) -> F4:
+    """Return the background rms over the image (bicubic spline), (ny, nx) float32."""
+    return _interpolate(background, background.rms, run)
+
+
+def mesh_variance(background: BackgroundMap, run: Run) -> F4:
+    """Return the square of the background rms over the image, (ny, nx) float32."""
+    return _interpolate(background, background.rms, run, square=True)
+
+
+def subtract_background(
+    image: F4, mask: NDArray[np.uint16] | None, background: BackgroundMap, run: Run
+) -> F4:
+    """Return the image minus its background, 0 at pixels without data.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    mask : (ny, nx) uint16 or None
+        Pixels with the NO_DATA plane set become 0.
+    """
+    return _interpolate(background, background.level, run, image, mask)
+
+
+def background_at(
+    background: BackgroundMap, x: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the level at whole pixels, by bilinear interpolation between mesh centres.
+
+    This is SExtractor's BACKGROUND column, which differs slightly from the spline.
+
+    Parameters
+    ----------
+    x, y : (n,) int64
+        0-based pixels.
+    """
+    ny, nx = background.level.shape
+
+    def position(
+        pixel: NDArray[np.int64], size: int, n: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        t = pixel / size - 0.5
+        low = np.clip(t.astype(np.int64), 0, max(n - 2, 0))
+        return low, np.minimum(low + 1, n - 1), t - low
+
+    x0, x1, dx = position(np.asarray(x), background.mesh_width, nx)
+    y0, y1, dy = position(np.asarray(y), background.mesh_height, ny)
+    level = background.level.astype(np.float64)
+    lower = (1.0 - dx) * level[y0, x0] + dx * level[y0, x1]
+    upper = (1.0 - dx) * level[y1, x0] + dx * level[y1, x1]
+    values: NDArray[np.float32] = ((1.0 - dy) * lower + dy * upper).astype(np.float32)
+    return values
+
+
+def _manual(config: Background, index: int) -> bool:
+    return config.back_type[min(index, len(config.back_type) - 1)] == "MANUAL"
+
+
+def _filtered(level: F4, rms: F4, config: Background) -> tuple[F4, F4]:
+    level_out = np.empty_like(level)
+    rms_out = np.empty_like(rms)
+    kernels.median_filter(
+        level,
+        rms,
+        config.back_filtersize[0] // 2,
+        config.back_filtersize[-1] // 2,
+        config.back_filtthresh,
+        level_out,
+        rms_out,
+    )
+    return level_out, rms_out
+
+
+def _interpolate(
+    background: BackgroundMap,
+    nodes: F4,
+    run: Run,
+    image: F4 | None = None,
+    mask: NDArray[np.uint16] | None = None,
+    *,
+    square: bool = False,
+    bands: list[tuple[int, int]] | None = None,
+) -> F4:
+    out = np.empty(background.shape, np.float32)
+
+    def rows(band: tuple[int, int]) -> None:
+        kernels.spline_rows(
+            nodes,
+            background.mesh_width,
+            background.mesh_height,
+            band[0],
+            band[1],
+            image is not None,
+            square,
+            _NO_PLANE if image is None else image,
+            _NO_MASK if mask is None else mask,
+            0 if mask is None else int(Mask.NO_DATA),
+            out,
+        )
+
+    run.map(rows, run.bands(background.shape[0]) if bands is None else bands)
+    return out

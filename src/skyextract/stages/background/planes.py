@@ -1,0 +1,205 @@
+"""Background-subtracted planes and their noise, for detection and for measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.exposure import Mask
+from skyextract.kernels.background.mesh import mark_bad
+from skyextract.kernels.background.weightfill import fill_from_neighbours
+from skyextract.stages.background.estimate import (
+    BAD_WEIGHT,
+    estimate_weighted_background,
+    mesh_variance,
+    same_mesh,
+    subtract_background,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skyextract.datamodel.background import BackgroundMap
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config, Weights
+
+    F4 = NDArray[np.float32]
+
+BAD_VARIANCE = np.float32(1e30)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An image without its background, and its noise.
+
+    Attributes
+    ----------
+    background : BackgroundMap
+    subtracted : (ny, nx) float32
+        0 where bad.
+    variance : (ny, nx) float32 or None
+        Background variance in image units squared, 1e30 in bad pixels; None: the
+        representative noise of `background` holds everywhere (SExtractor without weights).
+    bad : (ny, nx) bool
+        Pixels without signal or weight.
+    n_bad : int
+        Their number.
+    relative : bool
+        The variance follows a weight map, hence the exposure: WEIGHT_GAIN applies.
+    noise : (ny, nx) float32 or None
+        Where `variance` is None: that of the mesh, if `with_noise` made it.
+    """
+
+    background: BackgroundMap
+    subtracted: F4
+    variance: F4 | None
+    bad: NDArray[np.bool_]
+    n_bad: int
+    relative: bool
+    noise: F4 | None = None
+
+    @property
+    def holes(self) -> NDArray[np.uint8] | None:
+        """The bad pixels (1) for kernels; None if there are none."""
+        return self.bad.view(np.uint8) if self.n_bad else None
+
+    def variance_plane(self, run: Run) -> F4:
+        """Return the background variance of every pixel; that of the mesh without a map."""
+        if self.variance is not None:
+            return self.variance
+        if self.noise is not None:
+            return self.noise
+        noise = mesh_variance(self.background, run)
+        if self.n_bad:
+            noise[self.bad] = BAD_VARIANCE
+        return noise
+
+    def with_noise(self, run: Run) -> Plane:
+        """Return a plane that keeps its `variance_plane`."""
+        return self if self.variance is not None else replace(self, noise=self.variance_plane(run))
+
+
+def prepare_plane(
+    exposure: Exposure,
+    config: Config,
+    run: Run,
+    *,
+    index: int = 0,
+    sources: NDArray[np.uint8] | None = None,
+    known: BackgroundMap | None = None,
+) -> Plane:
+    """Estimate and subtract the background of an image, and find its noise.
+
+    The background variance comes from the total variance plane less the photon noise of
+    what lies above the sky, or else from the weight map, or else, with WEIGHT_TYPE
+    BACKGROUND, from the mesh.
+
+    Parameters
+    ----------
+    index : {0, 1}
+        Which of two values of BACK_TYPE, WEIGHT_TYPE ... applies: 0 detection, 1 measurement.
+    sources : (ny, nx) uint8 or None
+        Footprints to leave out of the background.
+    known : BackgroundMap or None
+        An earlier estimate that will do, if it has the same mesh and no weight map is given.
+    """
+    kinds = config.weights.weight_type
+    kind = kinds[min(index, len(kinds) - 1)]
+    weight = exposure.weight
+    if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
+        background, scale = known, 1.0
+    else:
+        background, scale = estimate_weighted_background(
+            exposure.image, exposure.mask, weight, config.background, run,
+            index=index, sources=sources,
+        )  # fmt: skip
+    subtracted = subtract_background(exposure.image, None, background, run)
+    bad, n_bad = _without_signal(exposure, subtracted, run)
+    variance: F4 | None = None
+    relative = False
+    if exposure.variance is not None:
+        variance = _background_variance(exposure, subtracted, background, run)
+    elif weight is not None:
+        if config.weights.rescale_weights and kind != "MAP_RMS":
+            variance = weight * np.float32(scale**2)
+        else:
+            variance = weight.copy()
+        bad |= _without_weight(exposure, subtracted, variance, config.weights, index)
+        n_bad = int(np.count_nonzero(bad))
+        relative = True
+    elif kind == "BACKGROUND":
+        variance = mesh_variance(background, run)
+        relative = True
+    if n_bad:
+        if variance is not None:
+            variance[bad] = BAD_VARIANCE
+        subtracted[bad] = 0.0
+    return Plane(background, subtracted, variance, bad, n_bad, relative)
+
+
+def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[NDArray[np.bool_], int]:
+    """Return pixels without data, and defects and cosmic rays that nobody filled; their number.
+
+    Not those that are BAD only for want of weight: INTERP_TYPE may fill them.
+    """
+    mask = exposure.mask
+    if exposure.weight is not None:
+        mask = np.where(exposure.weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
+    bad = np.zeros(mask.shape, np.bool_)
+    lost = int(Mask.BAD | Mask.CR)
+
+    def rows(band: tuple[int, int]) -> int:
+        return mark_bad(
+            subtracted, mask, lost, int(Mask.INTRP), int(Mask.NO_DATA), band[0], band[1], bad
+        )
+
+    return bad, sum(run.map(rows, run.bands(mask.shape[0])))
+
+
+def _without_weight(
+    exposure: Exposure, image: F4, variance: F4, config: Weights, index: int
+) -> NDArray[np.bool_]:
+    """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
+    assert exposure.weight is not None
+    lost = ~(exposure.weight < BAD_WEIGHT)
+    kind = config.interp_type[min(index, len(config.interp_type) - 1)]
+    if kind == "NONE" or not lost.any():
+        return lost
+    reach_x = config.interp_maxxlag[min(index, len(config.interp_maxxlag) - 1)]
+    reach_y = config.interp_maxylag[min(index, len(config.interp_maxylag) - 1)]
+    state = lost.astype(np.uint8)
+    state[(exposure.mask & np.uint16(Mask.NO_DATA)) != 0] = 2
+    fill_from_neighbours(image, variance, state, reach_x, reach_y, kind == "ALL")
+    lost &= state != 3
+    return lost
+
+
+def _background_variance(
+    exposure: Exposure, subtracted: F4, background: BackgroundMap, run: Run
+) -> F4:
+    """Take the photon noise of the sources out of the total variance plane.
+
+    Interpolated pixels carry no information of their own (infinite variance) but may be
+    summed in apertures: their variance is that of the mesh.
+    """
+    assert exposure.variance is not None
+    variance = exposure.variance.copy()
+    if exposure.detector.gain > 0.0:
+        photons = np.maximum(subtracted, np.float32(0.0)) * np.float32(1.0 / exposure.detector.gain)
+        # Rounding must not make a bright pixel noise-free.
+        np.maximum(variance - photons, np.float32(1e-3) * variance, out=variance)
+    unknown = ~(np.isfinite(variance) & (variance > 0.0) & (variance < BAD_WEIGHT))
+    if unknown.any():
+        variance[unknown] = mesh_variance(background, run)[unknown]
+    return variance
+
+
+def with_detected(exposure: Exposure, found: Detections) -> Exposure:
+    """Return the exposure with the plane DETECTED set in the sources' pixels."""
+    mask = exposure.mask & np.uint16(0xFFFF ^ int(Mask.DETECTED))
+    mask.ravel()[found.pixel] |= np.uint16(Mask.DETECTED)
+    return replace(exposure, mask=mask)

@@ -1,0 +1,1 @@
+"""Filtering, thresholding, labelling and deblending."""

@@ -1,0 +1,278 @@
+"""Detection: filter, threshold, connect, deblend, clean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.detections import Detections
+from skyextract.errors import ConfigError
+from skyextract.kernels.detection import filter as filters
+from skyextract.run import Run
+from skyextract.settings.keywords import Extraction
+from skyextract.stages.detection.extract import Pixels, PsfDeblending, extract
+from skyextract.stages.detection.footprints import grow_footprints
+from skyextract.stages.detection.matched import (
+    MatchedFilter,
+    centred_off_frame,
+    filter_matched,
+    sharp_taps,
+    smooth_pixels,
+)
+
+F4 = NDArray[np.float32]
+
+_NO_BAD = np.zeros((1, 1), np.uint8)
+_NO_PLANE = np.zeros((1, 1), np.float32)
+_NO_TAPS = np.ones((1, 1), np.float32)
+
+_LEAST_EXCESS = 0.75
+"""Less of the expected noise than this, or more than its inverse, is worth a warning."""
+_SAMPLE, _LEAST_SAMPLE = 40_000, 2_000
+_LEAST_RISE, _LEAST_SHARP_RISE = 2.0, 3.0
+"""With the PSF as filter, a deblended source rises so many sigma above its junction: in the
+filtered and in the sharper image."""
+
+
+def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
+    """Return DETECT_THRESH in image units; the background noise `sigma` is one such unit.
+
+    Parameters
+    ----------
+    sigma : float
+        Background noise, image units.
+    pixel_scale : float
+        Arcseconds, for a threshold given as surface brightness and zero point.
+
+    Raises
+    ------
+    ConfigError
+        If the threshold is not positive.
+    """
+    return _threshold(config.detect_thresh, config.thresh_type, sigma, pixel_scale, "DETECT_THRESH")
+
+
+def analysis_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
+    """Return ANALYSIS_THRESH in image units, as `detection_threshold`."""
+    return _threshold(
+        config.analysis_thresh, config.thresh_type, sigma, pixel_scale, "ANALYSIS_THRESH"
+    )
+
+
+def _threshold(
+    values: tuple[float, ...], kind: str, sigma: float, pixel_scale: float, name: str
+) -> float:
+    if len(values) > 1:
+        difference = values[0] - values[1]
+        if abs(difference) > 70.0:
+            raise ConfigError(f"{name} = {values[0]},{values[1]}: too far apart")
+        if pixel_scale <= 0.0:
+            raise ConfigError(f"{name} in mag/arcsec2 needs a pixel scale (PIXEL_SCALE or a WCS)")
+        return float(pixel_scale**2 * 10.0 ** (-0.4 * difference))
+    threshold = values[0] * (1.0 if kind == "ABSOLUTE" else sigma)
+    if not threshold > 0.0:
+        raise ConfigError(f"{name} = {values[0]}: must be positive")
+    return threshold
+
+
+def detect(
+    image: F4,
+    config: Extraction,
+    run: Run,
+    *,
+    sigma: float,
+    taps: F4 | None = None,
+    psf: MatchedFilter | None = None,
+    variance: F4 | None = None,
+    smooth: bool = False,
+    bad: NDArray[np.uint8] | None = None,
+    gain: float = 0.0,
+    pixel_scale: float = 0.0,
+    grow: bool = True,
+) -> Detections:
+    """Detect, deblend and clean sources as SExtractor does.
+
+    With the PSF as filter, cleaning also removes the wings of sources centred off the frame.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted detection image, 0 at bad pixels.
+    config : Extraction
+        DETECT_*, THRESH_*, DEBLEND_*, CLEAN* keywords.
+    sigma : float
+        Background noise of the frame (`BackgroundMap.sigma`): the unit of the threshold
+        without a variance map.
+    taps : (height, width) float32 or None
+        Convolution kernel; None: no filter, or the PSF.
+    psf : MatchedFilter or None
+        PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
+        of a point source; filtered values are in image units, see `filter_matched`.
+        Footprints are the detections grown by the core of the PSF, if `grow`.
+    variance : (ny, nx) float32 or None
+        Background variance in image units squared.  With `taps`: from a weight map; a
+        relative threshold then is in units of the noise of each pixel.  With `psf`: the
+        noise to weight by, None for `sigma` everywhere.
+    smooth : bool
+        The variance is that of the background mesh.
+    bad : (ny, nx) uint8 or None
+        Pixels without signal (not 0).
+    gain : float
+        e-/ADU, 0 if unknown.  With `psf`: a deblended source must rise above its neighbour
+        by more than the photon noise.
+    pixel_scale : float
+        Arcseconds, for a threshold in mag/arcsec2.
+
+    Raises
+    ------
+    ConfigError
+        If the threshold is not positive.
+    """
+    if psf is not None:
+        unit = psf.unit(sigma)
+        threshold = detection_threshold(config, unit, pixel_scale)
+        plane = filter_matched(
+            image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad
+        )
+        pixels = _above_threshold(
+            plane, image, None, bad=None, variance=None, threshold=threshold, run=run
+        )
+        taps, beam = sharp_taps(psf)
+        deblending = PsfDeblending(
+            sharp=smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
+            if config.deblend_nthresh > 1
+            else None,
+            core_area=math.pi * psf.core_radius**2,
+            rise=_LEAST_RISE * unit,
+            sharp_rise=_LEAST_SHARP_RISE * sigma * float((taps**2).sum()),
+            photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
+            beam=beam,
+            off_frame=partial(
+                centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
+            ),
+        )
+        found = extract(
+            pixels,
+            image.shape,
+            config,
+            run,
+            threshold=threshold,
+            local=False,
+            deblending=deblending,
+        )
+        if grow:
+            excess = noise_excess(plane, unit)
+            if not _LEAST_EXCESS < excess < 1.0 / _LEAST_EXCESS:
+                run.warn(
+                    f"the noise of the filtered image is {excess:.2f} times that of independent "
+                    f"pixels with the variance known: DETECT_THRESH is not in sigma"
+                )
+            found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
+    else:
+        relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
+        local = variance is not None and relative
+        threshold = detection_threshold(config, 1.0 if local else sigma, pixel_scale)
+        pixels = _above_threshold(
+            image,
+            image,
+            taps,
+            bad=bad,
+            variance=variance if local else None,
+            threshold=threshold,
+            run=run,
+        )
+        found = extract(pixels, image.shape, config, run, threshold=threshold, local=local)
+    index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
+    return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
+
+
+def noise_excess(filtered: F4, unit: float) -> float:
+    """Return the noise of a filtered image over what it is for independent pixels.
+
+    From the lower tail, which the sources hardly touch: the 2.3 % and 15.9 % quantiles of a
+    normal distribution are one sigma apart.  1 if there are too few pixels to tell.
+
+    Parameters
+    ----------
+    filtered : (ny, nx) float32
+        See `filter_matched`; 0 where there is no information.
+    unit : float
+        Its noise if the variance is right and the pixels are independent.
+    """
+    step = max(1, math.isqrt(filtered.size // _SAMPLE))
+    sample = filtered[::step, ::step]
+    sample = sample[sample != 0.0]
+    if sample.size < _LEAST_SAMPLE:
+        return 1.0
+    low, high = np.percentile(sample, (2.275, 15.866))
+    return float((high - low) / unit)
+
+
+def filter_image(image: F4, taps: F4, bad: NDArray[np.uint8] | None, run: Run) -> F4:
+    """Return the image as the detection filter makes it (check image FILTERED)."""
+    out = np.empty(image.shape, np.float32)
+
+    def rows(band: tuple[int, int]) -> None:
+        filters.filter_rows(
+            image, taps, _NO_BAD if bad is None else bad, bad is not None, band[0], band[1], out
+        )
+
+    run.map(rows, run.bands(image.shape[0]))
+    return out
+
+
+def _above_threshold(
+    source: F4,
+    image: F4,
+    taps: F4 | None,
+    *,
+    bad: NDArray[np.uint8] | None,
+    variance: F4 | None,
+    threshold: float,
+    run: Run,
+) -> Pixels:
+    """Filter and threshold in bands of rows."""
+    ny, nx = image.shape
+
+    def rows(band: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+        # room for the worst case: memory that is not written to is never taken
+        most = (band[1] - band[0]) * nx
+        runs = np.empty((3, (band[1] - band[0]) * ((nx + 1) // 2)), np.int32)
+        values = np.empty((3, most), np.float32)
+        n_runs, n = filters.threshold_rows(
+            source,
+            image,
+            _NO_TAPS if taps is None else taps,
+            taps is not None,
+            _NO_BAD if bad is None else bad,
+            bad is not None,
+            _NO_PLANE if variance is None else variance,
+            variance is not None,
+            np.float32(threshold),
+            band[0],
+            band[1],
+            runs[0],
+            runs[1],
+            runs[2],
+            values[0],
+            values[1],
+            values[2],
+        )
+        return runs[:, :n_runs].copy(), values[: 2 if variance is None else 3, :n].copy()
+
+    found = run.map(rows, run.bands(ny))
+    runs = np.concatenate([part[0] for part in found], axis=1)
+    values = np.concatenate([part[1] for part in found], axis=1)
+    run_y, run_first, run_last = (np.ascontiguousarray(row) for row in runs)
+    length = (run_last - run_first + 1).astype(np.int64)
+    run_pixel = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
+    n = int(run_pixel[-1])
+    x = (np.arange(n) - np.repeat(run_pixel[:-1] - run_first, length)).astype(np.int32)
+    y = np.repeat(run_y, length)
+    limit = values[2] if variance is not None else np.zeros(1, np.float32)
+    return Pixels(run_y, run_first, run_last, run_pixel, x, y, values[0], values[1], limit)

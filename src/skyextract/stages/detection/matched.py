@@ -1,0 +1,311 @@
+"""Matched filter: the PSF on a grid of image cells, and the filtered image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.detection import matched
+from skyextract.run import Run
+from skyextract.stages.background.estimate import BAD_WEIGHT
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.psf import Psf
+
+F4 = NDArray[np.float32]
+
+_NO_BAD = np.zeros((1, 1), np.uint8)
+_NO_PLANE = np.zeros((1, 1), np.float32)
+
+_KEPT_WEIGHT = 0.999
+"""The stamp is cut where it holds this share of the sum of P**2."""
+_LEFT_OUT = 1e-4
+_LEFT_OUT_OF_SQUARE = 1e-6
+"""Share of the sum of squares that outer products may leave out, of P and of P**2."""
+_MOST_CELLS = 8
+_LEAST_SHARE = 0.1
+"""Least share of the stamp's P**2 on good pixels for a significance."""
+_SHARP = 0.35
+"""Width of the kernel that blends are taken apart with, in widths of the PSF."""
+_CORE = 0.1
+"""The core of a PSF: its pixels above this share of the peak."""
+
+
+@dataclass(frozen=True)
+class MatchedFilter:
+    """A PSF prepared for matched filtering: stamps as sums of outer products, per cell.
+
+    Attributes
+    ----------
+    column, line : (n_cell_y, n_cell_x, n_terms, size) float32
+        The PSF, sum 1 over the uncut stamp.
+    column2, line2 : (n_cell_y, n_cell_x, n_terms, size) float32
+        The square of the PSF.
+    cell_x, cell_y : int64
+        Edges of the cells in pixels.
+    square : float
+        Sum of P**2, mean over the cells: 1 / square is the PSF's noise-equivalent area.
+    core_radius : float
+        Radius, in pixels, of a circle with the area of the PSF above a tenth of its peak.
+    """
+
+    column: F4
+    line: F4
+    column2: F4
+    line2: F4
+    cell_x: NDArray[np.int64]
+    cell_y: NDArray[np.int64]
+    square: float
+    core_radius: float
+
+    def unit(self, sigma: float) -> float:
+        """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
+        return float(sigma * np.sqrt(self.square))
+
+
+def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
+    """Evaluate a PSF in the cells of an image of this shape [y, x].
+
+    A constant PSF needs one cell; else there are up to 8 x 8 of them.
+    """
+    n = _MOST_CELLS if psf.degree > 0 else 1
+    edges = [np.linspace(0, size, min(n, size) + 1).round().astype(np.int64) for size in shape]
+    centres = [0.5 * (e[:-1] + e[1:] - 1) for e in edges]
+    stamps = np.array([[psf.stamp(x, y) for x in centres[1]] for y in centres[0]], np.float64)
+    return stamps_filter(stamps, edges[1], edges[0])
+
+
+def stamps_filter(
+    stamps: NDArray[Any], cell_x: NDArray[np.int64], cell_y: NDArray[np.int64]
+) -> MatchedFilter:
+    """Prepare a grid of stamps [cell_y, cell_x, k, k], k odd, each of sum 1."""
+    stamps = np.asarray(stamps, np.float64)
+    size = stamps.shape[-1]
+    y, x = np.indices((size, size)) - size // 2
+    ring = np.maximum(np.abs(y), np.abs(x))
+    squares = stamps**2
+    total = squares.sum((-2, -1))
+    half = 0
+    while half < size // 2:
+        inside = np.where(ring <= half, squares, 0.0).sum((-2, -1))
+        if (inside >= _KEPT_WEIGHT * total).all():
+            break
+        half += 1
+    cut = slice(size // 2 - half, size // 2 + half + 1)
+    stamps = stamps[..., cut, cut]
+    squares = squares[..., cut, cut]
+    column, line = _outer_products(stamps, _LEFT_OUT)
+    column2, line2 = _outer_products(squares, _LEFT_OUT_OF_SQUARE)
+    core = (stamps >= _CORE * stamps.max((-2, -1), keepdims=True)).sum((-2, -1))
+    return MatchedFilter(
+        column,
+        line,
+        column2,
+        line2,
+        np.asarray(cell_x, np.int64),
+        np.asarray(cell_y, np.int64),
+        float(squares.sum((-2, -1)).mean()),
+        float(np.sqrt(core.mean() / np.pi)),
+    )
+
+
+def _outer_products(stamps: NDArray[np.float64], left_out: float) -> tuple[F4, F4]:
+    """Write stamps as sums of outer products, by singular values, with few terms."""
+    u, values, v = np.linalg.svd(stamps)
+    left = np.cumsum(values[..., ::-1] ** 2, axis=-1)[..., ::-1]
+    needed = (left > left_out * left[..., :1]).sum(-1).max()
+    root = np.sqrt(values[..., :needed])
+    column = np.swapaxes(u[..., :needed] * root[..., None, :], -1, -2)
+    line = v[..., :needed, :] * root[..., None]
+    return np.ascontiguousarray(column, np.float32), np.ascontiguousarray(line, np.float32)
+
+
+def filter_matched(
+    image: F4,
+    psf: MatchedFilter,
+    run: Run,
+    *,
+    sigma: float,
+    variance: F4 | None = None,
+    smooth: bool = False,
+    bad: NDArray[np.uint8] | None = None,
+) -> F4:
+    """Filter an image with the PSF, weighted by the inverse variance.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted image.
+    sigma : float
+        Background noise of the frame, image units.
+    variance : (ny, nx) float32 or None
+        Background variance (1e30: bad); None: `sigma` squared everywhere.
+    smooth : bool
+        It is smooth, as that of the background mesh.
+    bad : (ny, nx) uint8 or None
+        Pixels of no weight (not 0).
+
+    Returns
+    -------
+    (ny, nx) float32
+        Significance of a point source in sigma times `MatchedFilter.unit`: the image
+        convolved with the PSF, where the noise is that of the frame; 0 where there is no
+        information.
+    """
+    out = np.empty(image.shape, np.float32)
+
+    def rows(band: tuple[int, int]) -> None:
+        matched.matched_rows(
+            image,
+            _NO_PLANE if variance is None else variance,
+            variance is not None,
+            smooth or variance is None,
+            np.float32(sigma**2),
+            np.float32(BAD_WEIGHT),
+            _NO_BAD if bad is None else bad,
+            bad is not None,
+            psf.column,
+            psf.line,
+            psf.column2,
+            psf.line2,
+            psf.cell_x,
+            psf.cell_y,
+            np.float32(psf.unit(sigma)),
+            np.float32(_LEAST_SHARE),
+            band[0],
+            band[1],
+            out,
+        )
+
+    run.map(rows, run.bands(image.shape[0]))
+    return out
+
+
+def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
+    """Return a Gaussian kernel, a third as wide as the PSF, in whose image blends show up.
+
+    The matched filter makes stars wider by the square root of 2: two of them 1.5 FWHM apart
+    become one.  This kernel hardly widens them and still takes half of the noise out.
+
+    Returns
+    -------
+    taps : (k,) float32
+        Along either axis; sum 1.
+    beam : float
+        Flux over peak of a point source smoothed with it, pixels.
+    """
+    sigma2 = 1.0 / (4.0 * math.pi * psf.square)  # of a Gaussian as sharp as the PSF
+    half = max(1, math.ceil(2.5 * _SHARP * math.sqrt(sigma2)))
+    taps = np.exp(-0.5 * np.arange(-half, half + 1) ** 2 / (_SHARP**2 * sigma2))
+    return (taps / taps.sum()).astype(np.float32), 2.0 * math.pi * sigma2 * (1.0 + _SHARP**2)
+
+
+def smooth_pixels(
+    image: F4,
+    taps: F4,
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    run: Run,
+    bad: NDArray[np.uint8] | None = None,
+) -> F4:
+    """Smooth an image at some pixels only, with the separable kernel `taps`.
+
+    Parameters
+    ----------
+    x, y : (n,) int32
+        0-based pixels.
+    bad : (ny, nx) uint8 or None
+        Pixels that take no part (not 0).
+
+    Returns
+    -------
+    (n,) float32
+    """
+    out = np.empty(len(x), np.float32)
+
+    def part(band: tuple[int, int]) -> None:
+        rows = slice(*band)
+        matched.smooth_at(
+            image, _NO_BAD if bad is None else bad, bad is not None, taps, x[rows], y[rows],
+            out[rows],
+        )  # fmt: skip
+
+    run.map(part, run.bands(len(x), least=4096))
+    return out
+
+
+def centred_off_frame(
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    image: F4,
+    psf: MatchedFilter,
+    *,
+    sigma: float,
+    variance: F4 | None = None,
+    bad: NDArray[np.uint8] | None = None,
+) -> NDArray[np.bool_]:
+    """Tell which peaks of the filtered image are the wings of sources beyond its border.
+
+    That is so for a peak on the border if a point source is likelier outside than inside,
+    along the line through the peak across the border; its likelihood is exp(S**2 / 2), with
+    the flux at its best.
+
+    Parameters
+    ----------
+    x, y : (n,) int32
+        0-based pixels of the peaks.
+    image, sigma, variance, bad
+        As in `filter_matched`.
+
+    Returns
+    -------
+    (n,) bool
+    """
+    ny, nx = image.shape
+    off = np.zeros(len(x), np.bool_)
+    half = psf.column.shape[-1] // 2
+
+    def significance(places: list[tuple[int, int]]) -> NDArray[np.float64]:
+        return np.array(
+            [point_significance(j, i, image, psf, sigma, variance, bad) for j, i in places]
+        )
+
+    for k in np.flatnonzero((x == 0) | (x == nx - 1) | (y == 0) | (y == ny - 1)):
+        along_y = [(j, x[k]) for j in range(y[k] - half, y[k] + half + 1)]
+        along_x = [(y[k], i) for i in range(x[k] - half, x[k] + half + 1)]
+        for across, line in ((y[k] in (0, ny - 1), along_y), (x[k] in (0, nx - 1), along_x)):
+            if across:
+                s = significance(line)
+                likelihood = np.exp(0.5 * (np.maximum(s, 0.0) ** 2 - s.max() ** 2))
+                inside = np.array([0 <= j < ny and 0 <= i < nx for j, i in line])
+                off[k] |= likelihood[~inside].sum() > likelihood[inside].sum()
+    return off
+
+
+def point_significance(
+    y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | None,
+    bad: NDArray[np.uint8] | None,
+) -> float:  # fmt: skip
+    """Return the significance of a point source at pixel (x, y), which may lie outside the image.
+
+    Arguments as in `centred_off_frame`.
+    """
+    ny, nx = image.shape
+    half = psf.column.shape[-1] // 2
+    rows = slice(max(y - half, 0), min(y + half + 1, ny))
+    columns = slice(max(x - half, 0), min(x + half + 1, nx))
+    cell_y = np.clip(np.searchsorted(psf.cell_y, y, "right") - 1, 0, len(psf.column) - 1)
+    cell_x = np.clip(np.searchsorted(psf.cell_x, x, "right") - 1, 0, psf.column.shape[1] - 1)
+    stamp = psf.column[cell_y, cell_x].T @ psf.line[cell_y, cell_x]
+    stamp = stamp[rows.start - y + half : rows.stop - y + half]
+    stamp = stamp[:, columns.start - x + half : columns.stop - x + half]
+    noise = np.float32(sigma**2) if variance is None else variance[rows, columns]
+    weight = np.ones(stamp.shape) / noise
+    if bad is not None:
+        weight = np.where(bad[rows, columns] == 0, weight, 0.0)
+    norm = float((stamp**2 * weight).sum())
+    return float((stamp * image[rows, columns] * weight).sum()) / np.sqrt(norm) if norm else 0.0

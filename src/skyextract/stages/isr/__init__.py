@@ -1,0 +1,1 @@
+"""Instrument signature removal: from raw amplifiers to image, variance and mask."""

@@ -1,0 +1,75 @@
+"""Fringes: the pattern of a master, scaled to the frame and subtracted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.exposure import Mask
+from skyextract.errors import ImageError
+from skyextract.stages.background.estimate import background_image, estimate_background
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.calibrations import Master
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+
+F4 = NDArray[np.float32]
+
+_N_ITERATIONS = 8
+_CLIP = 3.0
+
+
+def subtract_fringe(
+    image: F4, mask: NDArray[np.uint16], fringe: Master, config: Config, run: Run
+) -> tuple[F4, float]:
+    """Subtract the fringe pattern with the amplitude that the sky of the frame shows.
+
+    The amplitude is the least-squares factor of the pattern in the sky pixels, both freed of
+    their large-scale background; stars are left out by clipping at 3 sigma.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Flat-fielded.
+    fringe : Master
+        Pattern of flat-fielded frames.
+
+    Returns
+    -------
+    image : (ny, nx) float32
+    amplitude : float
+
+    Raises
+    ------
+    ImageError
+        The pattern is constant, or no sky pixel is left.
+    """
+    unusable = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)
+    pattern = np.nan_to_num(fringe.image)
+    usable = ((mask & unusable) == 0) & np.isfinite(fringe.image)
+    level = background_image(estimate_background(image, mask, None, config.background, run), run)
+    pattern_mask = np.where(usable, 0, int(Mask.NO_DATA)).astype(np.uint16)
+    pattern_level = background_image(
+        estimate_background(pattern, pattern_mask, None, config.background, run), run
+    )
+    sky = (image - level)[usable].astype(np.float64)
+    wave = (pattern - pattern_level)[usable].astype(np.float64)
+    if sky.size == 0 or not wave.var() > 0.0:
+        raise ImageError(f"{fringe.name}: no fringe pattern on the usable pixels")
+    amplitude, keep = 0.0, np.ones(sky.size, dtype=np.bool_)
+    for _ in range(_N_ITERATIONS):
+        residual = sky - amplitude * wave
+        centre = float(np.median(residual[keep]))
+        sigma = 1.4826 * float(np.median(np.abs(residual[keep] - centre)))
+        keep = np.abs(residual - centre) <= _CLIP * sigma
+        mean_wave, mean_sky = wave[keep].mean(), sky[keep].mean()
+        shape = wave[keep] - mean_wave
+        previous = amplitude
+        amplitude = float(shape @ (sky[keep] - mean_sky) / (shape @ shape))
+        if abs(amplitude - previous) <= 1e-5 * abs(amplitude):
+            break
+    corrected = image - np.float32(amplitude) * pattern
+    return np.where(np.isfinite(fringe.image), corrected, image).astype(np.float32), amplitude

@@ -1,0 +1,141 @@
+"""The overscan level of an amplifier, by row (or column), and its noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.rawframe import F4, Amplifier
+from skyextract.errors import ImageError
+from skyextract.settings.keywords import Isr
+
+F8 = NDArray[np.float64]
+
+_MAD_TO_SIGMA = 1.482602
+_CLIP = 3.0
+"""Lines that lie this far off (sigma) do not count in the polynomial."""
+
+
+@dataclass(frozen=True)
+class Overscan:
+    """Overscan of one amplifier, in the order of its place in the assembled frame.
+
+    Attributes
+    ----------
+    rows, columns : (height,), (width,) float64
+        Levels in ADU, to be added.
+    level : float
+        Median of the overscan; NaN without one.
+    noise : float
+        Standard deviation of its pixels (robust, ADU); NaN without one.
+    variance : float
+        Variance of the level that is subtracted, ADU^2.
+    """
+
+    rows: F8
+    columns: F8
+    level: float = math.nan
+    noise: float = math.nan
+    variance: float = 0.0
+
+
+def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
+    """Measure the overscan of an amplifier.
+
+    ROW_MEDIAN takes the median of each row of an overscan beside the data (of each column of
+    one above or below); POLY fits a Legendre polynomial to these medians; MEDIAN and MEAN take
+    one number.
+
+    Parameters
+    ----------
+    plane : (ny, nx) float32
+        Raw plane of the amplifier.
+    isr : Isr
+        ISR_OVERSCAN, ISR_OVERSCAN_DEGREE.
+
+    Raises
+    ------
+    ImageError
+        The overscan has no value, or does not cover the rows of the data.
+    """
+    data, bias = amplifier.data, amplifier.bias
+    rows, columns = np.zeros(data.height), np.zeros(data.width)
+    if bias is None or isr.isr_overscan == "NONE":
+        return Overscan(rows, columns)
+    beside = bias.x1 <= data.x0 or bias.x0 >= data.x1
+    pixels = plane[bias.slices].astype(np.float64)
+    if not beside:
+        pixels = pixels.T
+    if not np.isfinite(pixels).any():
+        raise ImageError(f"amplifier {amplifier.name}: no overscan pixel of {bias} has a value")
+    lines = _line_medians(pixels)
+    level, noise = float(np.median(lines)), _noise(pixels, lines)
+    if isr.isr_overscan in ("MEDIAN", "MEAN"):
+        median = isr.isr_overscan == "MEDIAN"
+        rows += float(np.nanmedian(pixels) if median else np.nanmean(pixels))
+        variance = _median_factor(median) * noise**2 / pixels.size
+        return Overscan(rows, columns, level, noise, variance)
+    first, last = (data.y0, data.y1) if beside else (data.x0, data.x1)
+    start, end = (bias.y0, bias.y1) if beside else (bias.x0, bias.x1)
+    if start > first or end < last:
+        raise ImageError(
+            f"amplifier {amplifier.name}: BIASSEC {bias} does not cover the "
+            f"{'rows' if beside else 'columns'} of TRIMSEC {data}; use ISR_OVERSCAN MEDIAN"
+        )
+    lines = lines[first - start : last - start]
+    variance = _median_factor(pixels.shape[1] > 2) * noise**2 / pixels.shape[1]
+    if isr.isr_overscan == "POLY":
+        lines = _smooth(lines, isr.isr_overscan_degree)
+        variance *= (isr.isr_overscan_degree + 1) / len(lines)
+    step_y, step_x = amplifier.step
+    if beside:
+        rows += lines[::step_y]
+    else:
+        columns += lines[::step_x]
+    return Overscan(rows, columns, level, noise, variance)
+
+
+def _median_factor(median: bool) -> float:
+    """Return the variance of a median against that of a mean."""
+    return math.pi / 2.0 if median else 1.0
+
+
+def _noise(pixels: F8, lines: F8) -> float:
+    """Return the robust scatter about the level of each line; quantisation is in it."""
+    width = pixels.shape[1]
+    narrow = width < 4  # two or three pixels are too close to their own median
+    centred = pixels - (np.median(lines) if narrow else lines[:, None])
+    good = centred[np.isfinite(centred)]
+    mad = _MAD_TO_SIGMA * float(np.median(np.abs(good)))
+    kept = good[np.abs(good) <= max(5.0 * mad, 1.0)]
+    return float(kept.std()) * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
+
+
+def _line_medians(pixels: F8) -> F8:
+    """Return the median of each line; lines without a value take the median of all."""
+    if np.isfinite(pixels).all():
+        return np.asarray(np.median(pixels, axis=1))
+    known = np.isfinite(pixels).any(axis=1)
+    lines = np.full(len(pixels), float(np.nanmedian(pixels)))
+    lines[known] = np.nanmedian(pixels[known], axis=1)
+    return lines
+
+
+def _smooth(lines: F8, degree: int) -> F8:
+    """Fit a Legendre polynomial along the lines, leaving out what lies far off."""
+    x = np.linspace(-1.0, 1.0, len(lines))
+    degree = min(degree, len(lines) - 1)
+    good = np.ones(len(lines), dtype=np.bool_)
+    fit = lines
+    for _ in range(5):
+        fit = np.polynomial.Legendre.fit(x[good], lines[good], degree, domain=(-1, 1))(x)
+        residual = lines - fit
+        sigma = _MAD_TO_SIGMA * float(np.median(np.abs(residual[good])))
+        kept = np.abs(residual) <= _CLIP * sigma if sigma > 0.0 else good
+        if (kept == good).all() or kept.sum() <= degree + 1:
+            break
+        good = kept
+    return np.asarray(fit)

@@ -1,0 +1,1 @@
+"""Isophotal, aperture, Kron and windowed measurements of the sources."""

@@ -1,0 +1,238 @@
+"""Aperture columns: APER, AUTO, PETRO, growth curves and windowed parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.kernels.measurement.aperture import (
+    aperture_fluxes,
+    elliptical_fluxes,
+    kron_radii,
+    petrosian_radii,
+)
+from skyextract.kernels.measurement.fluxradius import N_BINS, growth_curves
+from skyextract.kernels.measurement.windowed import windowed
+from skyextract.stages.measurement.frame import in_chunks
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Measurement
+    from skyextract.stages.measurement.frame import F4, F8, MeasureFrame
+
+    Flags = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Fluxes:
+    """Fluxes and errors, (n,) or (n, k), and radii in units of (a, b) where it applies."""
+
+    flux: F8
+    error: F8
+    radius: F8
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Growth curves.
+
+    Attributes
+    ----------
+    radii : (n, k) float64
+        FLUX_RADIUS, pixels.
+    half_light : (n,) float64
+        Half-light radius that defines the window, at least 0.5 pixel.
+    curves : (n, 64) or (0, 64) float64
+        Cumulative flux.
+    reach : (n,) float64
+        Radius of its last sample, pixels.
+    """
+
+    radii: F8
+    half_light: F8
+    curves: F8
+    reach: F8
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Windowed parameters, (n,) each; positions 0-based.
+
+    Positions, moments and their errors are the isophotal ones where `flags` is not 0.
+    """
+
+    x: F8
+    y: F8
+    x2: F8
+    y2: F8
+    xy: F8
+    flux: F8
+    error: F8
+    errx2: F8
+    erry2: F8
+    errxy: F8
+    iterations: NDArray[np.int32]
+    flags: NDArray[np.int32]
+
+
+def measure_apertures(
+    frame: MeasureFrame,
+    d: Detections,
+    sky: F8,
+    diameters: tuple[float, ...],
+    flags: Flags,
+    run: Run,
+) -> Fluxes:
+    """Measure circular apertures of the given diameters; bits are added to `flags`."""
+    radii = 0.5 * np.asarray(diameters, dtype=np.float64)
+    flux = np.zeros((d.n, radii.size))
+    error = np.zeros((d.n, radii.size))
+    zero = _zero_level(frame, sky)
+    in_chunks(
+        run,
+        d.n,
+        lambda first, last: aperture_fluxes(
+            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
+            frame.weight_gain, frame.mask, d.x, d.y, zero, radii, first, last, flux, error, flags,
+        ),
+    )  # fmt: skip
+    return Fluxes(flux, error, radii)
+
+
+def measure_ellipses(
+    frame: MeasureFrame,
+    search: F4,
+    d: Detections,
+    sky: F8,
+    config: Measurement,
+    flags: Flags,
+    run: Run,
+    *,
+    petrosian: bool = False,
+) -> Fluxes:
+    """Measure AUTO or PETRO fluxes; bits are added to `flags`.
+
+    Parameters
+    ----------
+    search : (ny, nx) float32
+        Background-subtracted detection image, NaN where bad, on which the radii are found.
+    """
+    find = petrosian_radii if petrosian else kron_radii
+    factor, least = config.phot_petroparams if petrosian else config.phot_autoparams
+    estimate, aperture = config.phot_autoapers
+    flux, error, radius = np.zeros(d.n), np.zeros(d.n), np.zeros(d.n)
+    zero = _zero_level(frame, sky)
+
+    def task(first: int, last: int) -> None:
+        find(
+            search, d.segmentation, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy,
+            float(factor), float(least), float(estimate), first, last, radius, flags,
+        )  # fmt: skip
+        elliptical_fluxes(
+            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
+            frame.weight_gain, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy, zero,
+            float(aperture), first, last, radius, flux, error, flags,
+        )  # fmt: skip
+
+    in_chunks(run, d.n, task)
+    return Fluxes(flux, error, radius)
+
+
+def measure_growth(
+    frame: MeasureFrame,
+    d: Detections,
+    total: F8,
+    config: Measurement,
+    flags: Flags,
+    run: Run,
+    *,
+    whole: bool = False,
+) -> Growth:
+    """Measure FLUX_RADIUS, the half-light radius and, if `whole`, growth curves.
+
+    Parameters
+    ----------
+    total : (n,) float64
+        FLUX_AUTO.
+    """
+    fractions = np.asarray(config.phot_fluxfrac, dtype=np.float64)
+    radii = np.zeros((d.n, fractions.size))
+    half_light, reach = np.zeros(d.n), np.zeros(d.n)
+    curves = np.zeros((d.n if whole else 0, N_BINS))
+    in_chunks(
+        run,
+        d.n,
+        lambda first, last: growth_curves(
+            frame.pixels, d.segmentation, frame.mask, d.x, d.y, d.a,
+            float(config.phot_autoapers[0]), total, fractions, whole, first, last, radii,
+            half_light, curves, reach, flags,
+        ),
+    )  # fmt: skip
+    return Growth(radii, half_light, curves, reach)
+
+
+def resample_growth(growth: Growth, n: int) -> F8:
+    """Resample growth curves to n equal steps, (n_sources, n); SExtractor's interpolation."""
+    position = N_BINS / n * np.arange(1, n + 1) - 0.99999
+    low = np.clip(np.trunc(position).astype(np.int64), 0, N_BINS - 1)
+    high = np.minimum(low + 1, N_BINS - 1)
+    curve = growth.curves
+    inside = curve[:, low] + (curve[:, high] - curve[:, low]) * (position - low)
+    core = curve[:, :1] * (0.99999 + position)
+    result: F8 = np.where(position < 0.0, core, inside)
+    return result
+
+
+def measure_windowed(
+    frame: MeasureFrame,
+    d: Detections,
+    half_light: F8,
+    isophotal_errors: F8,
+    flags: Flags,
+    run: Run,
+) -> Windowed:
+    """Measure windowed positions, moments, fluxes and their errors.
+
+    Parameters
+    ----------
+    half_light : (n,) float64
+        Half-light radii, pixels.
+    isophotal_errors : (n, 3) float64
+        Variances X2, Y2, XY of the barycentre: the fallback.
+    """
+    out = np.zeros((d.n, 10))
+    iterations = np.zeros(d.n, dtype=np.int32)
+    status = np.zeros(d.n, dtype=np.int32)
+    singular = d.singular.astype(np.uint8)
+    in_chunks(
+        run,
+        d.n,
+        lambda first, last: windowed(
+            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
+            frame.weight_gain, frame.mask, d.x, d.y, d.cxx, d.cyy, d.cxy, half_light, singular,
+            first, last, out, iterations, status, flags,
+        ),
+    )  # fmt: skip
+    failed = status != 0
+    for column, fallback in zip(
+        (2, 3, 4, 7, 8, 9), (d.x2, d.y2, d.xy, *isophotal_errors.T), strict=True
+    ):
+        out[failed, column] = fallback[failed]
+    return Windowed(
+        x=out[:, 0], y=out[:, 1], x2=out[:, 2], y2=out[:, 3], xy=out[:, 4],
+        flux=out[:, 5], error=np.sqrt(out[:, 6]),
+        errx2=out[:, 7], erry2=out[:, 8], errxy=out[:, 9],
+        iterations=iterations, flags=status,
+    )  # fmt: skip
+
+
+def _zero_level(frame: MeasureFrame, sky: F8) -> F8:
+    """Return the local background in the units of `frame.pixels`."""
+    if frame.gamma > 0.0:
+        level: F8 = frame.gamma * np.expm1(sky / frame.gamma)
+        return level
+    return sky

@@ -1,0 +1,156 @@
+"""The measurement frame: what the measurement kernels read, prepared once per image."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.errors import ImageError
+from skyextract.kernels.measurement import aperture
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+
+_NO_MAP: F4 = np.zeros((1, 1), dtype=np.float32)
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class MeasureFrame:
+    """Pixels and noise of the measurement image, as the kernels want them.
+
+    Attributes
+    ----------
+    pixels : (ny, nx) float32
+        Background-subtracted image, NaN where bad, -inf in detected pixels of no source; in
+        PHOTO mode in intensities.
+    densities : (ny, nx) float32
+        The same before the conversion to intensities; `pixels` itself in CCD mode.
+    image : (ny, nx) float32
+        Background not subtracted.
+    variance : (ny, nx) float32
+        Background variance if `mapped`; else a dummy, and `noise2` holds everywhere.
+    weights : (ny, nx) float32
+        Background variance of `densities`, or a dummy; `variance` itself in CCD mode.
+    noise2 : float
+        Square of the representative noise of the background.
+    gain : float
+        e-/ADU; 0: no photon noise.
+    weight_gain : bool
+        The gain of a pixel is ``gain * noise2 / variance``.
+    mask : int
+        What becomes of neighbours' pixels: 0, BLANK or CORRECT.
+    threshold : float
+        Analysis threshold where the variance is `noise2`.
+    saturation : float
+        Level of `image` at which a pixel is saturated.
+    gamma : float
+        0 in CCD mode; in PHOTO mode intensity = exp(density / gamma).
+    """
+
+    pixels: F4
+    densities: F4
+    image: F4
+    variance: F4
+    mapped: bool
+    weights: F4
+    noise2: float
+    gain: float
+    weight_gain: bool
+    mask: int
+    threshold: float
+    saturation: float
+    gamma: float = 0.0
+
+
+def prepare_frame(
+    exposure: Exposure,
+    plane: Plane,
+    config: Config,
+    *,
+    threshold: float,
+    unclaimed: NDArray[np.int64] | None = None,
+) -> MeasureFrame:
+    """Prepare the measurement of an image.
+
+    Parameters
+    ----------
+    plane : Plane
+        The image without background, and its noise.
+    threshold : float
+        Analysis threshold, image units.
+    unclaimed : (m,) int64 or None
+        Pixels ``y * nx + x`` to blank although they belong to no source.
+
+    Raises
+    ------
+    ImageError
+        PHOTO mode, and the image holds no densities.
+    """
+    densities = masked_pixels(plane, unclaimed)
+    variance, noise2 = plane.variance, plane.background.sigma**2
+    pixels, gain, gamma = densities, exposure.detector.gain, 0.0
+    if config.extraction.detect_type == "PHOTO":
+        # Sums of gamma * (intensity - 1) are fluxes in units of density; SExtractor knows no
+        # photon noise here.
+        gamma = config.measurement.mag_gamma / math.log(10.0)
+        gain = 0.0
+        if plane.background.mean + 3.0 * plane.background.sigma > 50.0 * gamma:
+            raise ImageError("the densities of this image are too large for DETECT_TYPE PHOTO")
+        if variance is None:
+            variance = np.full(plane.subtracted.shape, noise2, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            intensity = np.exp(densities / np.float32(gamma))
+            variance = variance * intensity**2 / np.float32(gamma**2)
+            pixels = np.where(densities > -np.inf, np.float32(gamma) * (intensity - 1), densities)
+    return MeasureFrame(
+        pixels=pixels,
+        densities=densities,
+        image=exposure.image,
+        variance=_NO_MAP if variance is None else variance,
+        mapped=variance is not None,
+        weights=_NO_MAP if plane.variance is None else plane.variance,
+        noise2=noise2,
+        gain=float(gain) if math.isfinite(gain) else 0.0,
+        weight_gain=plane.relative and config.weights.weight_gain,
+        mask={"NONE": 0, "BLANK": aperture.BLANK, "CORRECT": aperture.CORRECT}[
+            config.measurement.mask_type
+        ],
+        threshold=threshold,
+        saturation=exposure.detector.saturation,
+        gamma=gamma,
+    )
+
+
+def masked_pixels(plane: Plane, unclaimed: NDArray[np.int64] | None) -> F4:
+    """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed.
+
+    The plane's own pixels, not a copy, where there are neither.
+    """
+    if not plane.n_bad and (unclaimed is None or not unclaimed.size):
+        return plane.subtracted
+    pixels = plane.subtracted.copy()
+    if plane.n_bad:
+        pixels[plane.bad] = np.float32(np.nan)
+    if unclaimed is not None and unclaimed.size:
+        flat = pixels.reshape(-1)
+        flat[unclaimed[np.isfinite(flat[unclaimed])]] = -np.inf
+    return pixels
+
+
+def in_chunks(run: Run, n: int, task: Callable[[int, int], Any]) -> None:
+    """Call `task(first, last)` on chunks of n sources, in threads."""
+    edges = [*range(0, n, _CHUNK), n]
+    run.map(lambda span: task(*span), list(itertools.pairwise(edges)))

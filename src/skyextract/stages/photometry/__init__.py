@@ -1,0 +1,1 @@
+"""From measured fluxes and a reference catalogue to a verified zero point."""

@@ -1,0 +1,359 @@
+"""Photometric calibration: a zero point from reference stars, its error, and its proof.
+
+MAG = zero point - 2.5 log10(flux in image units) is the reference catalogue's magnitude.
+The flux is that of one column (PHOT_FLUX_KEY), whose aperture thereby defines the zero point:
+light outside it is made up for, as far as stars go.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
+from skyextract.errors import StepError
+from skyextract.sky.bands import Band, color_columns, column_bands, frame_filter, resolve_band
+from skyextract.stages.photometry.checks import LEAST_STARS, Verdict, verify
+from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
+from skyextract.stages.photometry.stars import Stars, choose_flux, match_stars, select_stars
+from skyextract.stages.photometry.zeropoint import ZeroPointFit, fit_zero_point
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.refcatalog import RefCatalog
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Photometry as PhotometryConfig
+
+Bools = NDArray[np.bool_]
+
+METRICS = (
+    "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag", "n_stars",
+    "n_rejected", "color_term", "limiting_mag_5sigma", "sky_brightness",
+)  # fmt: skip
+_SIGNIFICANT = 4.0
+_BRIGHT_OFFSET = 0.03
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """The result of `calibrate_photometry`.
+
+    Attributes
+    ----------
+    status : str
+        "COMPLETE" or "FAILED".
+    reason : str
+        Why it failed; empty otherwise.
+    photocal : PhotoCal
+        The fitted calibration.  After a failure that of the configuration, if the exposure has
+        one, else with a zero point of NaN.
+    metrics : dict
+        Of the JSON summary; None for an unknown number.
+    report : dict
+        Numbers of the verification and counts of the selection.
+    matches : Catalog
+        One row per star of the fit; empty after a failure before the fit.
+    used : (n,) bool
+        Sources that the zero point rests on: FLAGS_SKY 64.
+    """
+
+    status: str
+    reason: str
+    photocal: PhotoCal
+    metrics: dict[str, Any]
+    report: dict[str, Any]
+    matches: Catalog
+    used: Bools
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The metrics, with the reference's name and band and the numbers of the checks."""
+        origin = {"catalog": self.photocal.catalog, "band": self.photocal.band}
+        return self.metrics | origin | {"reason": self.reason, "checks": self.report}
+
+
+@dataclass
+class _Account:
+    """What became known on the way, for the report of a success or a failure."""
+
+    metrics: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(METRICS))
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def calibrate_photometry(
+    catalog: Catalog,
+    exposure: Exposure,
+    reference: RefCatalog,
+    config: PhotometryConfig,
+    run: Run,
+    *,
+    radius: float = 2.0,
+    sky: Sky | None = None,
+) -> Photometry:
+    """Fit and verify the zero point of an exposure.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        XWIN_IMAGE, YWIN_IMAGE or X_IMAGE, Y_IMAGE; the flux column and its error; if present
+        FLAGS, FLAGS_SKY.
+    exposure : Exposure
+        Its header (filter, date), WCS, PSF source, exposure time and background are used.
+    reference : RefCatalog
+    config : skyextract.keywords.Photometry
+    radius : float
+        CROSSID_RADIUS, arcsec.
+    sky : Sky, optional
+        For the limiting magnitude; unknown without.
+
+    Returns
+    -------
+    Photometry
+        FAILED, with the reason, where a zero point is impossible or not believable.
+    """
+    account = _Account()
+    try:
+        result = _calibrate(catalog, exposure, reference, config, radius, sky, run, account)
+    except StepError as error:
+        run.warn(f"photometry failed: {error}")
+        return failed_photometry(exposure, catalog.n_rows, str(error), account)
+    metrics = result.metrics
+    run.info(
+        f"zero point {metrics['zero_point']:.4f} +- {metrics['zero_point_error']:.4f} mag "
+        f"({metrics['flux_key']}, {metrics['n_stars']} stars, scatter "
+        f"{metrics['scatter_mag']:.4f}), {result.photocal.catalog} {result.photocal.band}"
+    )
+    return result
+
+
+def failed_photometry(
+    exposure: Exposure, n_sources: int, reason: str, account: _Account | None = None
+) -> Photometry:
+    """Return a failure: the calibration of the configuration if there is one, else NaN."""
+    account = account or _Account()
+    configured = exposure.photocal.source is PhotSource.CONFIG
+    account.metrics["source"] = str(PhotSource.CONFIG if configured else PhotSource.NONE)
+    photocal = exposure.photocal if configured else PhotoCal(math.nan)
+    if configured:
+        account.metrics["zero_point"] = exposure.photocal.zero_point
+    return Photometry(
+        "FAILED", reason, photocal, account.metrics, account.report, Catalog(),
+        np.zeros(n_sources, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def _calibrate(
+    catalog: Catalog, exposure: Exposure, reference: RefCatalog, config: PhotometryConfig,
+    radius: float, sky: Sky | None, run: Run, account: _Account,
+) -> Photometry:  # fmt: skip
+    band = resolve_band(frame_filter(exposure.header), reference.magnitudes, config.photref_mag_key)
+    flux_key = choose_flux(catalog, exposure, config.phot_flux_key)
+    account.metrics["flux_key"] = flux_key
+    account.report.update(band=band.name, column=band.key, system=band.system)
+    color_keys, coefficient = _color_term(config, band, reference)
+    matched, chance = match_stars(catalog, exposure, reference, radius, account.report)
+    stars = select_stars(
+        matched, catalog, reference, band, flux_key, color_keys, config, account.report
+    )
+    fixed = 0.0 if coefficient is None else coefficient
+    fit_color = coefficient is None
+    fit, stars, fixed_color = _fit(stars, exposure.shape, fixed, fit_color, config, account)
+    verdict = _verify(fit, stars, exposure, reference, band, chance)
+    account.report.update(verdict.numbers)
+    if verdict.reason:
+        raise StepError(verdict.reason)
+    for remark in verdict.remarks:
+        run.warn(f"photometry: {remark}")
+
+    photocal = PhotoCal(
+        zero_point=fit.zero_point,
+        zero_point_error=fit.error,
+        source=PhotSource.FITTED,
+        polynomial=_polynomial(fit, fit_color, config.phot_degrees),
+        band=band.name or band.key,
+        catalog=reference.name,
+        system=band.system,
+        scatter=fit.scatter,
+    )
+    kept = fit.good > 0.5
+    used = np.zeros(catalog.n_rows, dtype=np.bool_)
+    used[stars.row[kept]] = True
+    limit = math.nan
+    if sky is not None:
+        try:
+            noise = flux_noise(flux_key, exposure, sky, catalog, used)
+            limit = fit.zero_point - 2.5 * math.log10(5.0 * noise) if noise > 0.0 else math.nan
+        except StepError as error:
+            run.warn(f"no limiting magnitude: {error}")
+    background = exposure.background
+    brightness = math.nan
+    if background is not None and exposure.wcs is not None:
+        brightness = sky_brightness(fit.zero_point, background.mean, exposure.wcs.pixel_scale())
+    color_term = float(fit.slopes[0]) if fit_color else (fixed if color_keys else None)
+    account.metrics.update(
+        source=str(PhotSource.FITTED),
+        zero_point=fit.zero_point,
+        zero_point_error=fit.error,
+        zero_point_1s=_known(photocal.zero_point_1s(exposure.detector.exposure_time)),
+        scatter_mag=fit.scatter,
+        n_stars=int(kept.sum()),
+        n_rejected=int((~kept).sum()),
+        color_term=color_term,
+        limiting_mag_5sigma=_known(limit),
+        sky_brightness=_known(brightness),
+    )
+    if color_keys:
+        account.report.update(
+            color=" - ".join(color_keys),
+            color_pivot=fixed_color,
+            color_term_error=float(fit.slope_errors[0]) if fit_color else None,
+        )
+    return Photometry(
+        "COMPLETE", "", photocal, account.metrics, account.report,
+        _match_table(stars, fit, reference, catalog), used,
+    )  # fmt: skip
+
+
+def _color_term(
+    config: PhotometryConfig, band: Band, reference: RefCatalog
+) -> tuple[tuple[str, str] | None, float | None]:
+    """Return the colour's columns and its coefficient, None where that is to be fitted."""
+    text = config.color_term.strip().upper()
+    coefficient = None if text == "FIT" else float(text)
+    if coefficient == 0.0:
+        return None, 0.0
+    keys: tuple[str, str] | None
+    if config.photref_color_keys:
+        names = {name.lower(): name for name in reference.magnitudes}
+        missing = [key for key in config.photref_color_keys if key.lower() not in names]
+        if missing or len(config.photref_color_keys) != 2:
+            raise StepError(
+                f"PHOTREF_COLOR_KEYS: no column {' '.join(missing)}; the reference catalogue "
+                f"has: {' '.join(reference.magnitudes)}"
+            )
+        first, second = (names[key.lower()] for key in config.photref_color_keys)
+        keys = (first, second)
+    else:
+        keys = color_columns(band.name, reference.magnitudes)
+    if keys is None:
+        raise StepError(
+            f"COLOR_TERM {config.color_term} needs PHOTREF_COLOR_KEYS; the reference catalogue "
+            f"has: {' '.join(reference.magnitudes)}"
+        )
+    return keys, coefficient
+
+
+def _fit(
+    stars: Stars, shape: tuple[int, int], fixed: float, fit_color: bool,
+    config: PhotometryConfig, account: _Account,
+) -> tuple[ZeroPointFit, Stars, float]:  # fmt: skip
+    """Fit, leave out the bright end where it is not linear, and fit again.
+
+    Returns also the pivot: magnitudes are right for sources of that colour.
+    """
+    degree = config.phot_degrees
+    while degree and (degree + 1) * (degree + 2) // 2 * 8 > len(stars.row):
+        degree -= 1
+    if degree < config.phot_degrees:
+        account.report["degree"] = degree
+    n_dropped = 0
+    while True:
+        pivot = float(np.median(stars.color))
+        y = stars.mag - stars.instrumental - fixed * (stars.color - pivot)
+        design = field_terms(stars.x, stars.y, shape, degree)
+        if fit_color:
+            design = np.column_stack([stars.color, design])
+        if len(y) < LEAST_STARS + design.shape[1]:
+            raise StepError(f"{len(y)} stars for {1 + design.shape[1]} coefficients: too few")
+        fit = fit_zero_point(y, stars.errors, design)
+        drop = _bright_offset(fit, stars)
+        if not drop.any() or n_dropped + drop.sum() > (n_dropped + len(y)) // 2:
+            break
+        n_dropped += int(drop.sum())
+        stars = stars.take(~drop)
+    account.report["n_bright_left_out"] = n_dropped
+    if fit_color:
+        pivot = float(fit.means[0])
+        account.report["scatter_without_color"] = fit_zero_point(
+            y, stars.errors, design[:, 1:]
+        ).scatter
+    return fit, stars, pivot
+
+
+def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
+    """Return the brightest stars if they are too faint together: saturated without a flag."""
+    size = max(4, len(stars.mag) // 12)
+    drop = np.zeros(len(stars.mag), dtype=np.bool_)
+    if len(stars.mag) < 4 * size:
+        return drop
+    # By the reference: the instrumental magnitude of a saturated star is not its brightness.
+    brightest = np.argsort(stars.mag, kind="stable")[:size]
+    offset = float(np.median(fit.residuals[brightest]))
+    noise = np.hypot(np.median(stars.errors[brightest]), fit.intrinsic)
+    error = 1.25 * max(float(noise), fit.scatter) / math.sqrt(size)
+    drop[brightest] = offset < -max(_BRIGHT_OFFSET, _SIGNIFICANT * error)
+    return drop
+
+
+def _verify(
+    fit: ZeroPointFit, stars: Stars, exposure: Exposure, reference: RefCatalog, band: Band,
+    chance: float,
+) -> Verdict:  # fmt: skip
+    bands = column_bands(reference.magnitudes)
+    others = {
+        name: reference.magnitudes[name][stars.star] - stars.instrumental
+        for name, other in bands.items()
+        if other != bands.get(band.key)
+    }
+    # Only where a colour term does not explain the scatter already.
+    corrected = fit.residuals if len(fit.slopes) else stars.mag - stars.instrumental
+    return verify(
+        fit, stars.errors, stars.mag, stars.x, stars.y, exposure.shape, chance, others,
+        (band.key, corrected),
+    )  # fmt: skip
+
+
+def _polynomial(fit: ZeroPointFit, fit_color: bool, degree: int) -> tuple[float, ...]:
+    """Return the field polynomial, whose mean over the stars is zero; empty if constant."""
+    slopes, means = fit.slopes[int(fit_color) :], fit.means[int(fit_color) :]
+    if not degree or not len(slopes):
+        return ()
+    return (-float(slopes @ means), *(float(s) for s in slopes))
+
+
+def _match_table(
+    stars: Stars, fit: ZeroPointFit, reference: RefCatalog, catalog: Catalog
+) -> Catalog:
+    """Return one row per star of the fit.
+
+    Columns: NUMBER and pixel position of the source; row, position and magnitude of the
+    reference star; instrumental magnitude, error of the difference of both, colour and
+    residual; the probability that the star is no outlier, and whether the fit used it.
+    """
+    number = np.asarray(catalog["NUMBER"]) if "NUMBER" in catalog else np.arange(catalog.n_rows) + 1
+    return Catalog(
+        {
+            "NUMBER": number[stars.row].astype(np.int32),
+            "REFERENCE_ROW": reference.row[stars.star],
+            "X_IMAGE": stars.x + 1.0,
+            "Y_IMAGE": stars.y + 1.0,
+            "ALPHA_REFERENCE": reference.ra[stars.star],
+            "DELTA_REFERENCE": reference.dec[stars.star],
+            "MAG_REFERENCE": stars.mag,
+            "MAG_INSTRUMENTAL": stars.instrumental,
+            "MAGERR": stars.errors,
+            "COLOR": stars.color,
+            "RESIDUAL": fit.residuals,
+            "PROBABILITY": fit.good,
+            "USED": fit.good > 0.5,
+        }
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

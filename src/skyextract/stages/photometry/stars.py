@@ -1,0 +1,223 @@
+"""The stars of a zero point: matched with the reference catalogue, and fit for the task."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.exposure import FlagsSky
+from skyextract.datamodel.psf import PsfSource
+from skyextract.errors import StepError
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.sky.plate import gnomonic
+from skyextract.stages.astrometry.pointing import frame_year
+from skyextract.stages.photometry.checks import LEAST_STARS
+from skyextract.stages.photometry.depth import column, split_key
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.catalog import Catalog
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.refcatalog import RefCatalog
+    from skyextract.settings.keywords import Photometry as PhotometryConfig
+    from skyextract.sky.bands import Band
+    from skyextract.stages.photometry.zeropoint import Floats
+
+Ints = NDArray[np.int64]
+
+SATURATED, BLENDED, DAMAGED = 4, 1 | 2, 8 | 16 | 32 | 64 | 128
+"""SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
+_DAMAGED_SKY = FlagsSky.COSMIC_RAY | FlagsSky.BAD_PIXEL
+MOST_REF_ERROR = 0.2
+ENOUGH = 30
+"""Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
+SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
+LEAST_RADIUS = 1.5
+"""Radius of a match in pixels, at least: a wide field's pixel can exceed CROSSID_RADIUS."""
+_MAG_PER_RATIO = 2.5 / math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Stars:
+    """Stars of the fit; `row` in the catalogue, `star` in the reference."""
+
+    row: Ints
+    star: Ints
+    x: Floats
+    y: Floats
+    mag: Floats
+    instrumental: Floats
+    errors: Floats
+    color: Floats
+
+    def take(self, rows: NDArray[Any]) -> Stars:
+        """Return the given stars (a boolean mask or indices)."""
+        return Stars(*(values[rows] for values in vars(self).values()))
+
+
+def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
+    """Return the flux column to calibrate, FLUX_PSF or FLUX_APER(2) say.
+
+    AUTO: PSF where there is a measured or given PSF, else APERCOR, else AUTO.
+
+    Raises
+    ------
+    StepError
+        The column, or its error, is not in the catalogue.
+    """
+    if key.upper() != "AUTO":
+        wanted = "FLUX_" + key.upper().removeprefix("FLUX_")
+        name, _ = split_key(wanted)
+        missing = [n for n in (name, name.replace("FLUX", "FLUXERR", 1)) if n not in catalog]
+        if missing:
+            raise StepError(f"no column {' '.join(missing)} (PHOT_FLUX_KEY {key})")
+        if catalog[name].ndim == 2:
+            wanted = wanted if "(" in wanted else f"{wanted}(1)"
+            if not 0 <= split_key(wanted)[1] < catalog[name].shape[1]:
+                raise StepError(f"{name} has {catalog[name].shape[1]} elements, not {wanted}")
+        return wanted
+    source = exposure.psf.source if exposure.psf is not None else PsfSource.NONE
+    real = source in {PsfSource.MEASURED, PsfSource.FILE}
+    for name in ("FLUX_PSF", "FLUX_APERCOR", "FLUX_AUTO"):
+        if (real or name == "FLUX_AUTO") and {name, name.replace("FLUX", "FLUXERR")} <= set(
+            catalog
+        ):
+            return f"{name}(1)" if catalog[name].ndim == 2 else name
+    raise StepError("no flux column to calibrate: FLUX_PSF, FLUX_APERCOR or FLUX_AUTO")
+
+
+def _positions(catalog: Catalog) -> tuple[Floats, Floats]:
+    """Return 0-based positions, windowed where there are such."""
+    for suffix in ("WIN", ""):
+        if f"X{suffix}_IMAGE" in catalog:
+            x, y = (np.asarray(catalog[f"{a}{suffix}_IMAGE"], np.float64) - 1.0 for a in "XY")
+            if suffix and "X_IMAGE" in catalog:
+                bad = ~(np.isfinite(x) & np.isfinite(y))
+                x = np.where(bad, catalog["X_IMAGE"] - 1.0, x)
+                y = np.where(bad, catalog["Y_IMAGE"] - 1.0, y)
+            return x, y
+    raise StepError("the catalogue has no positions")
+
+
+def match_stars(
+    catalog: Catalog,
+    exposure: Exposure,
+    reference: RefCatalog,
+    radius: float,
+    report: dict[str, Any],
+) -> tuple[Stars, float]:
+    """Pair sources with reference stars; also the share of pairs that chance would give."""
+    wcs = exposure.wcs
+    if wcs is None:
+        raise StepError("no WCS to match the reference catalogue with")
+    if reference.n_stars == 0:
+        raise StepError(f"the reference catalogue {reference.name} is empty")
+    ny, nx = exposure.shape
+    radius = max(radius, LEAST_RADIUS * wcs.pixel_scale())
+    ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
+    header = exposure.header
+    dates = {key: header.get(key) if header else None for key in ("MJD-OBS", "DATE-OBS", "JD")}
+    stars = reference.at_epoch(frame_year(dates))
+    corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
+    edge = np.hypot(*gnomonic(*corners, ra0, dec0))
+    xi, eta = gnomonic(stars.ra, stars.dec, ra0, dec0)
+    reach = float(np.nanmax(edge)) + radius / 3600.0
+    near = np.flatnonzero(np.hypot(xi, eta) <= reach)
+    report["n_reference"] = len(near)
+    if len(near) == 0:
+        raise StepError(f"no star of {reference.name} within the frame: no overlap")
+    x, y = _positions(catalog)
+    ok = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    px, py = (3600.0 * c for c in gnomonic(*wcs.to_j2000(x[ok], y[ok]), ra0, dec0))
+    sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
+    first, second, _ = mutual_nearest(px, py, sx, sy, radius)
+    report["n_matched"] = len(first)
+    area = float(np.ptp(px) * np.ptp(py)) if len(px) > 1 else 0.0
+    share = math.pi * radius**2 * len(px) / area if area > 0.0 else 0.0
+    inside = (
+        (sx > px.min()) & (sx < px.max()) & (sy > py.min()) & (sy < py.max())
+        if len(px)
+        else np.zeros(0, np.bool_)
+    )
+    # Of the stars without a true counterpart, this part meets a source by chance.
+    alone = max(int(inside.sum()) - len(first) * (1.0 - min(share, 1.0)), 0.0)
+    chance = -math.expm1(-share) * alone / len(first) if len(first) else 1.0
+    if len(first) < 2:
+        raise StepError(
+            f"{len(first)} of {len(near)} stars of {reference.name} within {radius:g} arcsec of "
+            "a source: wrong WCS or no overlap"
+        )
+    row, star = ok[first], near[second]
+    nothing = np.full(len(row), math.nan)
+    return Stars(row, star, x[row], y[row], *[nothing] * 4), min(chance, 1.0)
+
+
+def select_stars(
+    pairs: Stars, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
+    color_keys: tuple[str, str] | None, config: PhotometryConfig, report: dict[str, Any],
+) -> Stars:  # fmt: skip
+    """Keep the stars that can tell a zero point; StepError with the reason if none is left."""
+    mag = reference.magnitudes[band.key][pairs.star]
+    wanted = config.photref_magerr_key
+    if wanted and wanted not in reference.magnitudes and band.key not in reference.magnitude_errors:
+        raise StepError(f"no column {wanted} (PHOTREF_MAGERR_KEY) in {reference.name}")
+    unknown = np.full(reference.n_stars, math.nan)
+    mag_error = reference.magnitudes.get(wanted, reference.magnitude_errors.get(band.key, unknown))[
+        pairs.star
+    ]
+    flux = column(catalog, flux_key)[pairs.row]
+    flux_error = column(catalog, flux_key.replace("FLUX", "FLUXERR", 1))[pairs.row]
+    color = np.zeros(len(mag))
+    if color_keys:
+        color = (reference.magnitudes[color_keys[0]] - reference.magnitudes[color_keys[1]])[
+            pairs.star
+        ]
+    low, high = config.photref_mag_limits
+    flags = (
+        np.asarray(catalog["FLAGS"])[pairs.row] if "FLAGS" in catalog else np.zeros_like(pairs.row)
+    )
+    flags_sky = (
+        np.asarray(catalog["FLAGS_SKY"])[pairs.row]
+        if "FLAGS_SKY" in catalog
+        else np.zeros_like(pairs.row)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        snr = flux / flux_error
+    keep = np.ones(len(mag), dtype=np.bool_)
+    for what, good in (
+        (f"have a magnitude {band.key}", np.isfinite(mag)),
+        ("have a colour", np.isfinite(color)),
+        ("are within PHOTREF_MAG_LIMITS", (mag >= low) & (mag <= high)),
+        (f"have a reference error below {MOST_REF_ERROR}", ~(mag_error > MOST_REF_ERROR)),
+        (f"have a positive {flux_key}", np.isfinite(snr) & (flux > 0.0) & (flux_error > 0.0)),
+        ("are not saturated", (flags & SATURATED) == 0),
+        ("are complete", (flags & DAMAGED) == 0),
+        ("are free of bad pixels", (flags_sky & int(_DAMAGED_SKY)) == 0),
+        ("have S/N above 5", snr >= SNR_STEPS[-1]),
+    ):
+        before = int(keep.sum())
+        keep &= good
+        if int(keep.sum()) < LEAST_STARS:
+            raise StepError(
+                f"{int(keep.sum())} of {before} stars {what}: too few for a zero point "
+                f"({LEAST_STARS} needed; {len(mag)} matched)"
+            )
+    # Stricter where there are stars enough.
+    for threshold in SNR_STEPS:
+        bright = keep & (snr >= threshold)
+        if bright.sum() >= ENOUGH:
+            keep = bright
+            report["least_snr"] = threshold
+            break
+    alone = keep & ((flags & BLENDED) == 0)
+    if alone.sum() >= ENOUGH:
+        keep = alone
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = np.hypot(_MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
+        instrumental = -2.5 * np.log10(flux)
+    report["n_selected"] = int(keep.sum())
+    stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
+    return stars.take(keep)

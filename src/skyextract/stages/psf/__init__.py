@@ -1,0 +1,1 @@
+"""PSF stars, the PSF model, PSF photometry and aperture corrections."""

@@ -1,0 +1,321 @@
+"""Aperture corrections: bring PSF and aperture fluxes to one reference aperture.
+
+"Total flux" means the flux in an aperture of APERCOR_DIAMETER FWHM.  The curve of growth of
+the PSF stars, neighbours subtracted, gives the factors: P. B. Stetson 1990, PASP 102, 932.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.psf import Psf
+from skyextract.kernels.measurement.growth import growth_curves
+from skyextract.run import Run
+from skyextract.settings.keywords import Characterize
+from skyextract.stages.psf.fit import UNUSABLE, PsfPhotometry
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+
+MIN_SNR = 30.0
+"""S/N of a star that is used, at least, unless that leaves fewer than `FEW_STARS`."""
+
+FEW_STARS = 10
+STARS_PER_TERM = 8
+"""The polynomial's degree is lowered until there are this many stars per term."""
+
+LARGEST_LOSS = 0.2
+"""Part of the aperture that may lack data, at most."""
+
+MODEL_ERROR = 0.003
+"""Differences between stars that are not noise; keeps the brightest one from ruling."""
+
+
+@dataclass(frozen=True)
+class ApertureCorrections:
+    """Light within the reference aperture and the others, in units of the fitted PSF flux.
+
+    Row 0 is the reference aperture, the others are those of PHOT_APERTURES.
+
+    Attributes
+    ----------
+    diameters : (1 + k,) float64
+        Pixels.
+    coefficients : (1 + k, n_terms) float64
+        Polynomial in u = (x - x_zero) / x_scale and v, terms as in `Psf`.
+    errors : (1 + k,) float64
+        Error of the mean over the field; NaN without stars.
+    scatter : (1 + k,) float64
+        Scatter of the stars (1.48 MAD); NaN without stars.
+    n_stars : (1 + k,) int32
+        Stars used; 0: the sum of the PSF model within the aperture stands in.
+    degree : int
+    x_zero, x_scale, y_zero, y_scale : float
+        0-based pixels.
+    """
+
+    diameters: F8
+    coefficients: F8
+    errors: F8
+    scatter: F8
+    n_stars: NDArray[np.int32]
+    degree: int
+    x_zero: float
+    x_scale: float
+    y_zero: float
+    y_scale: float
+
+    def covers(self, apertures: Sequence[float]) -> bool:
+        """Tell whether these are the corrections of these apertures (diameters, pixels)."""
+        return list(self.diameters[1:]) == [float(d) for d in apertures]
+
+    def growth(self, x: F8, y: F8) -> F8:
+        """Return the light within each aperture at 0-based positions, (n, 1 + k)."""
+        u = (np.asarray(x, dtype=np.float64) - self.x_zero) / self.x_scale
+        v = (np.asarray(y, dtype=np.float64) - self.y_zero) / self.y_scale
+        # element by element: the same bits whatever the number of sources
+        terms = _terms(u, v, self.degree)
+        columns = [
+            sum(c * t for c, t in zip(row, terms.T, strict=True)) for row in self.coefficients
+        ]
+        return np.stack(columns, axis=1)
+
+    def psf_factor(self, x: F8, y: F8) -> F8:
+        """Return what brings a PSF flux at (x, y) to the reference aperture, (n,)."""
+        factor: F8 = self.growth(x, y)[:, 0]
+        return factor
+
+    def aperture_factors(self, x: F8, y: F8) -> F8:
+        """Return what brings each aperture's flux at (x, y) to the reference, (n, k).
+
+        NaN for an aperture without light, or one that no star has whole.
+        """
+        growth = self.growth(x, y)
+        light = np.where(growth[:, 1:] > 0, growth[:, 1:], np.nan)
+        return np.asarray(growth[:, :1] / light, dtype=np.float64)
+
+    def to_catalog(self) -> Catalog:
+        """Return a catalogue that holds everything, one row per aperture."""
+        n = len(self.diameters)
+        return Catalog(
+            {
+                "DIAMETER": self.diameters,
+                "COEFFICIENTS": self.coefficients,
+                "ERROR": self.errors,
+                "SCATTER": self.scatter,
+                "N_STARS": self.n_stars,
+                "DEGREE": np.full(n, self.degree, dtype=np.int32),
+                "X_ZERO": np.full(n, self.x_zero),
+                "X_SCALE": np.full(n, self.x_scale),
+                "Y_ZERO": np.full(n, self.y_zero),
+                "Y_SCALE": np.full(n, self.y_scale),
+            }
+        )
+
+    @classmethod
+    def from_catalog(cls, catalog: Catalog) -> ApertureCorrections:
+        """Restore what `to_catalog` gave; KeyError if a column is missing."""
+        diameters = np.asarray(catalog["DIAMETER"], dtype=np.float64)
+        coefficients = np.asarray(catalog["COEFFICIENTS"], dtype=np.float64)
+        return cls(
+            diameters=diameters,
+            coefficients=coefficients.reshape(len(diameters), -1),
+            errors=np.asarray(catalog["ERROR"], dtype=np.float64),
+            scatter=np.asarray(catalog["SCATTER"], dtype=np.float64),
+            n_stars=np.asarray(catalog["N_STARS"], dtype=np.int32),
+            degree=int(catalog["DEGREE"][0]),
+            x_zero=float(catalog["X_ZERO"][0]),
+            x_scale=float(catalog["X_SCALE"][0]),
+            y_zero=float(catalog["Y_ZERO"][0]),
+            y_scale=float(catalog["Y_SCALE"][0]),
+        )
+
+
+def aperture_corrections(
+    image: F4,
+    background_variance: F4,
+    gain: float,
+    mask: NDArray[np.uint16],
+    psf: Psf,
+    photometry: PsfPhotometry,
+    stars: NDArray[np.int64],
+    apertures: Sequence[float],
+    settings: Characterize,
+    run: Run,
+) -> ApertureCorrections:
+    """Measure the curve of growth on PSF stars.
+
+    Parameters
+    ----------
+    image, background_variance, gain, mask, psf
+        As in `psf_photometry`.
+    photometry : PsfPhotometry
+        Of all sources of the image: neighbours of the stars are subtracted.
+    stars : (n,) int64
+        Rows of `photometry` that are PSF stars.
+    apertures : sequence of float
+        Diameters of PHOT_APERTURES in pixels.
+    settings : Characterize
+        APERCOR_DIAMETER and APERCOR_DEGREE.
+    run : Run
+
+    Returns
+    -------
+    ApertureCorrections
+        From the PSF model alone, with a warning, if there is no usable star.
+    """
+    diameters = np.array([settings.apercor_diameter * psf.fwhm, *apertures], dtype=np.float64)
+    n_y, n_x = image.shape
+    centre = ((n_x - 1) / 2, (n_y - 1) / 2)
+    scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
+    why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
+    stars = _usable(photometry, np.asarray(stars, dtype=np.int64))
+    light, error, lost = _growth(
+        image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
+    )
+    whole = lost[:, 0] <= LARGEST_LOSS
+    stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
+    if len(stars) == 0:
+        run.warn(f"{why}: the aperture corrections are those of the PSF model")
+        coefficients = _model_growth(psf, *centre, diameters / 2)[:, None]
+        nothing = np.full(len(diameters), np.nan)
+        none = np.zeros(len(diameters), dtype=np.int32)
+        return ApertureCorrections(
+            diameters, coefficients, nothing, nothing, none, 0,
+            *(centre[0], scale[0], centre[1], scale[1]),
+        )  # fmt: skip
+    u = (photometry.x[stars] - centre[0]) / scale[0]
+    v = (photometry.y[stars] - centre[1]) / scale[1]
+    sigma = np.hypot(error, MODEL_ERROR)
+    # the reference aperture decides on stars and degree: the factors share its noise
+    good = _clip(light[:, 0], sigma[:, 0])
+    degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
+    fits = []
+    for m in range(len(diameters)):
+        use = lost[:, m] <= LARGEST_LOSS
+        fits.append(_fit(u[use], v[use], light[use, m], sigma[use, m], degree))
+    corrections = ApertureCorrections(
+        diameters=diameters,
+        coefficients=np.array([fit[0] for fit in fits]),
+        errors=np.array([fit[1] for fit in fits]),
+        scatter=np.array([fit[2] for fit in fits]),
+        n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
+        degree=degree,
+        x_zero=centre[0],
+        x_scale=scale[0],
+        y_zero=centre[1],
+        y_scale=scale[1],
+    )
+    run.info(
+        f"aperture corrections: {corrections.n_stars[0]} stars, PSF to {diameters[0]:.1f} pixels "
+        f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, degree {degree}"
+    )
+    return corrections
+
+
+def _usable(photometry: PsfPhotometry, stars: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Stars with a good fit, bright if there are enough of them."""
+    snr = photometry.flux[stars] / photometry.flux_error[stars]
+    good = photometry.converged[stars] & np.isfinite(snr) & (snr > 5)
+    bright = good & (snr >= MIN_SNR)
+    return stars[bright if bright.sum() >= FEW_STARS else good]
+
+
+def _growth(
+    image: F4,
+    background_variance: F4,
+    gain: float,
+    mask: NDArray[np.uint16],
+    psf: Psf,
+    photometry: PsfPhotometry,
+    stars: NDArray[np.int64],
+    radii: F8,
+) -> tuple[F8, F8, F8]:
+    """Light / flux within each radius, its error and the part without data, (n, m) each."""
+    x, y = photometry.x[stars], photometry.y[stars]
+    stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
+    light, error, lost = np.empty((3, len(stars), len(radii)))
+    growth_curves(
+        image, photometry.residual, background_variance, mask, UNUSABLE,
+        1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
+        x, y, photometry.flux[stars], stamps, radii, light, error, lost,
+    )  # fmt: skip
+    return light, error, lost
+
+
+def _model_growth(psf: Psf, x: float, y: float, radii: F8) -> F8:
+    """Sum of the PSF model at (x, y) within each radius."""
+    stamp = psf.stamps(*np.array([[x], [y], [0.0], [0.0]]))
+    size = stamp.shape[1]
+    blank = np.zeros((size, size), dtype=np.float32)
+    light, error, lost = np.empty((3, 1, len(radii)))
+    centre = np.array([size // 2], dtype=np.float64)
+    growth_curves(
+        blank, blank, blank + np.float32(1), blank.astype(np.uint16), UNUSABLE, 0.0,
+        centre, centre, np.ones(1), stamp, radii, light, error, lost,
+    )  # fmt: skip
+    return np.asarray(light[0], dtype=np.float64)
+
+
+def _terms(u: F8, v: F8, degree: int) -> F8:
+    """Terms of the polynomial, (n, n_terms)."""
+    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
+    return np.stack(terms, axis=1)
+
+
+def _solve(terms: F8, values: F8, sigma: F8) -> F8:
+    """Weighted least squares."""
+    solution = np.linalg.lstsq(terms / sigma[:, None], values / sigma, rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
+
+
+def _clip(residuals: F8, sigma: F8) -> NDArray[np.bool_]:
+    """Values within 3 sigma of the median; sigma at least what the scatter says."""
+    good = np.ones(len(residuals), dtype=bool)
+    for _ in range(10):
+        middle = np.median(residuals[good])
+        normalised = (residuals - middle) / sigma
+        width = 1.4826 * np.median(np.abs(normalised[good]))
+        before, good = good, np.abs(normalised) <= 3 * max(width, 1.0)
+        if np.array_equal(before, good):
+            break
+    return good
+
+
+def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
+    """Degree of the polynomial that the stars support: the lowest BIC (Schwarz 1978)."""
+    best, lowest = 0, math.inf
+    for degree in range(largest + 1):
+        terms = _terms(u, v, degree)
+        if degree > 0 and len(u) < STARS_PER_TERM * terms.shape[1]:
+            break
+        residuals = (values - terms @ _solve(terms, values, sigma)) / sigma
+        criterion = float(np.sum(residuals**2)) + terms.shape[1] * math.log(len(u))
+        if criterion < lowest:
+            best, lowest = degree, criterion
+    return best
+
+
+def _fit(u: F8, v: F8, values: F8, sigma: F8, degree: int) -> tuple[F8, float, float, int]:
+    """Clipped polynomial fit: coefficients, error of the mean, scatter, number of stars."""
+    terms = _terms(u, v, degree)
+    if len(values) < terms.shape[1]:
+        return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
+    good = _clip(values, sigma)
+    for _ in range(10):
+        coefficients = _solve(terms[good], values[good], sigma[good])
+        residuals = values - terms @ coefficients
+        before, good = good, _clip(residuals, sigma)
+        if np.array_equal(before, good) or good.sum() <= terms.shape[1]:
+            break
+    weights = 1.0 / sigma[good] ** 2
+    spread = float(np.sqrt(np.sum((weights * residuals[good]) ** 2)) / weights.sum())
+    expected = float(1.0 / math.sqrt(weights.sum()))
+    scatter = float(1.4826 * np.median(np.abs(residuals[good])))
+    return coefficients, max(spread, expected), scatter, int(good.sum())

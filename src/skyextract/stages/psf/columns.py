@@ -1,0 +1,137 @@
+"""Columns of PSF photometry and of aperture-corrected fluxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.exposure import FlagsSky
+from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
+from skyextract.stages.psf.fit import psf_photometry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skyextract.datamodel.catalog import Array, Catalog
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+
+    F4 = NDArray[np.float32]
+    F8 = NDArray[np.float64]
+
+_SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
+APERCOR_COLUMNS = frozenset({"FLUX_APERCOR", "FLUXERR_APERCOR"})
+_FIT = frozenset(
+    [
+        "FLUX_PSF",
+        "FLUXERR_PSF",
+        "XPSF_IMAGE",
+        "YPSF_IMAGE",
+        "ERRX2PSF_IMAGE",
+        "ERRY2PSF_IMAGE",
+        "ERRXYPSF_IMAGE",
+        "FWHMPSF_IMAGE",
+        "NITER_PSF",
+        "CHI2_PSF",
+    ]
+)
+PSF_COLUMNS = _FIT | _SPREAD | APERCOR_COLUMNS
+"""Columns that need a PSF."""
+
+
+@dataclass(frozen=True)
+class PointSources:
+    """Columns, FLAGS_SKY bits, residual image and aperture corrections."""
+
+    columns: dict[str, Array]
+    flags: NDArray[np.int32]
+    residual: F4
+    corrections: Catalog
+
+
+def measure_point_sources(
+    exposure: Exposure,
+    subtracted: F4,
+    variance: F4,
+    x: F8,
+    y: F8,
+    aperture_fluxes: tuple[F8, F8] | None,
+    config: Config,
+    wanted: frozenset[str],
+    run: Run,
+) -> PointSources:
+    """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its PSF.
+    subtracted, variance : (ny, nx) float32
+        Background-subtracted image; background variance, 1e30 in bad pixels.
+    x, y : (n,) float64
+        0-based pixels.
+    aperture_fluxes : (n, k) float64 twice, or None
+        FLUX_APER and FLUXERR_APER, where FLUX_APERCOR is wanted.
+    """
+    psf = exposure.psf
+    assert psf is not None
+    gain = exposure.detector.gain
+    fits = psf_photometry(
+        subtracted, variance, gain, exposure.mask, psf, x, y, run, spread=bool(wanted & _SPREAD)
+    )
+    apertures = config.measurement.phot_apertures
+    corrections: ApertureCorrections | None = None
+    if exposure.aperture_corrections is not None:
+        corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
+    if corrections is None or not corrections.covers(apertures):
+        stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
+        corrections = aperture_corrections(
+            subtracted, variance, gain, exposure.mask, psf, fits, stars, apertures,
+            config.characterize, run,
+        )  # fmt: skip
+    at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
+    factor = corrections.psf_factor(at_x, at_y)
+    columns: dict[str, Array] = {
+        "FLUX_PSF": fits.flux * factor,
+        "FLUXERR_PSF": fits.flux_error * factor,
+        "XPSF_IMAGE": fits.x + 1.0,
+        "YPSF_IMAGE": fits.y + 1.0,
+        "ERRX2PSF_IMAGE": fits.variance_x,
+        "ERRY2PSF_IMAGE": fits.variance_y,
+        "ERRXYPSF_IMAGE": fits.covariance_xy,
+        "FWHMPSF_IMAGE": np.full(x.size, psf.fwhm),
+        "NITER_PSF": fits.iterations.astype(np.int16),
+        "CHI2_PSF": fits.chi2,
+    }
+    if fits.spread is not None and fits.spread_error is not None:
+        columns.update(SPREAD_MODEL=fits.spread, SPREADERR_MODEL=fits.spread_error)
+    if aperture_fluxes is not None:
+        factors = corrections.aperture_factors(x, y)
+        columns.update(
+            FLUX_APERCOR=aperture_fluxes[0] * factors, FLUXERR_APERCOR=aperture_fluxes[1] * factors
+        )
+    flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
+    if exposure.psf_stars is not None:
+        flags[_star_rows(exposure.psf_stars, x, y, psf.fwhm)] |= int(FlagsSky.PSF_STAR)
+    return PointSources(
+        columns={name: columns[name] for name in columns if name in wanted},
+        flags=flags,
+        residual=fits.residual,
+        corrections=corrections.to_catalog(),
+    )
+
+
+def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> NDArray[np.int64]:
+    """Return the rows of the sources nearest to the PSF stars, within half a FWHM."""
+    if stars is None or stars.n_rows == 0 or x.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    rows = []
+    for sx, sy in zip(stars["X_IMAGE"] - 1.0, stars["Y_IMAGE"] - 1.0, strict=True):
+        distance2 = (x - sx) ** 2 + (y - sy) ** 2
+        nearest = int(np.argmin(distance2))
+        if distance2[nearest] <= (0.5 * fwhm) ** 2:
+            rows.append(nearest)
+    return np.unique(np.array(rows, dtype=np.int64))

@@ -1,0 +1,335 @@
+"""Find bright candidates and select the stars among them for the PSF."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyextract.datamodel.exposure import Mask
+from skyextract.kernels.psf import stars as kernels
+from skyextract.run import Run
+from skyextract.settings.keywords import Characterize
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+I8 = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+PEAK_THRESHOLD = 5.0
+"""Peaks of the smoothed image above this many sigma count as neighbours."""
+
+MAX_PEAKS = 60_000
+MAX_CANDIDATES = 1500
+CHUNK = 64
+ROWS = 128
+"""The image is smoothed so many rows at a time, which stay in the cache."""
+
+WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
+"""Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
+much of the expected number comes from the sizes below the window (the rest from above)."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Bright peaks, measured, and all peaks.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+        0-based centroids.
+    fwhm : (n,) float64
+        2.355 times the width of the matched Gaussian, pixels.
+    ellipticity : (n,) float64
+        (A - B) / (A + B).
+    flux, snr, broadening : (n,) float64
+        Of the matched Gaussian, see `kernels.stars.adaptive_moments`.
+    height : (n,) float64
+        Height in the smoothed image.
+    flags : (n,) int64
+        Reasons of `kernels.stars` not to use it; 0 is good.
+    peaks : (4, m) float64
+        All peaks, sorted by y: x, y, height in the smoothed image, radius of their light.
+    """
+
+    x: F8
+    y: F8
+    fwhm: F8
+    ellipticity: F8
+    flux: F8
+    snr: F8
+    broadening: F8
+    height: F8
+    flags: I8
+    peaks: F8
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The stars among the candidates: their indices, best first, and their FWHM in pixels."""
+
+    stars: I8
+    fwhm: float
+
+
+def find_candidates(
+    data: F4,
+    variance: F4,
+    mask: NDArray[np.uint16],
+    *,
+    fwhm: float,
+    gain: float,
+    min_snr: float,
+    run: Run,
+) -> Candidates:
+    """Find the peaks of the image smoothed to the PSF and measure the bright ones.
+
+    Parameters
+    ----------
+    data, variance : (ny, nx) float32
+        Background-subtracted image and its background variance (1e30: no data).
+    mask : (ny, nx) uint16
+        SAT pixels reject a candidate.
+    fwhm : float
+        FWHM of the PSF in pixels, as far as it is known.
+    gain : float
+        e- per image unit, 0 if unknown.
+    min_snr : float
+        S/N of a candidate, at least.
+    """
+    sigma = max(fwhm, 1.0) / 2.3548
+    half = math.ceil(2.5 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+    taps = (taps / taps.sum()).astype(np.float32)
+    ny = data.shape[0]
+    chunks = [(a, min(a + ROWS, ny)) for a in range(0, ny, ROWS)]
+
+    gather = float((taps.astype(np.float64) ** 2).sum()) ** 2
+    reach = max(1, min(round(0.5 * fwhm), 8))
+    threshold = PEAK_THRESHOLD
+    while True:
+        find = partial(_peaks, data, variance, taps, threshold**2 * gather, reach)
+        found = run.map(find, chunks)
+        if sum(n for _, _, n in found) <= MAX_PEAKS:
+            break
+        threshold *= 2.0
+    xy = np.concatenate([f[0] for f in found])
+    height = np.concatenate([f[1] for f in found]).astype(np.float64)
+    order = np.argsort(xy[:, 1], kind="stable")
+    xy, height = xy[order], height[order]
+    noise = np.sqrt(gather * variance[xy[:, 1], xy[:, 0]].astype(np.float64))
+    significance = height / noise
+    # Where the light of a Gaussian falls below the noise, with some margin for wings.
+    radius = fwhm * (0.3 + 0.7 * np.sqrt(np.log2(np.maximum(significance, 2.0))))
+    peaks = np.ascontiguousarray(np.stack([xy[:, 0], xy[:, 1], height, radius]), dtype=float)
+
+    bright = np.flatnonzero(significance > 0.5 * min_snr)
+    bright = bright[np.argsort(-height[bright], kind="stable")][:MAX_CANDIDATES]
+    bright.sort()
+    n = bright.size
+    x, y = peaks[0, bright].copy(), peaks[1, bright].copy()
+    out = np.zeros((n, kernels.N_COLUMNS))
+    flags = np.zeros(n, dtype=np.int64)
+
+    def work(chunk: tuple[int, int]) -> None:
+        kernels.adaptive_moments(
+            data, variance, mask, int(Mask.SAT), 1.0 / gain if gain > 0 else 0.0, sigma,
+            x, y, chunk[0], chunk[1], out, flags,
+        )  # fmt: skip
+
+    run.map(work, [(a, min(a + CHUNK, n)) for a in range(0, n, CHUNK)])
+    return Candidates(
+        x=out[:, kernels.X].copy(),
+        y=out[:, kernels.Y].copy(),
+        fwhm=2.3548 * out[:, kernels.SIGMA],
+        ellipticity=out[:, kernels.ELLIPTICITY],
+        flux=out[:, kernels.FLUX],
+        snr=out[:, kernels.SNR],
+        broadening=out[:, kernels.BROADENING],
+        height=height[bright],
+        flags=flags,
+        peaks=peaks,
+    )
+
+
+def _peaks(
+    data: F4, variance: F4, taps: F4, factor: float, reach: int, rows: tuple[int, int]
+) -> tuple[I8, F4, int]:
+    """Peaks of some rows of the smoothed image: positions, heights, number."""
+    top, end = max(0, rows[0] - reach), min(data.shape[0], rows[1] + reach)
+    smooth = np.empty((end - top, data.shape[1]), dtype=np.float32)
+    kernels.smooth_band(data, variance, taps, top, end, smooth)
+    xy = np.empty((MAX_PEAKS, 2), dtype=np.int64)
+    value = np.empty(MAX_PEAKS, dtype=np.float32)
+    n = kernels.find_peaks_band(
+        smooth, top, variance, factor, reach, rows[0], rows[1], xy, value
+    )  # fmt: skip
+    kept = min(n, MAX_PEAKS)
+    return xy[:kept].copy(), value[:kept].copy(), n
+
+
+def select_stars(
+    candidates: Candidates, config: Characterize, shape: tuple[int, int], n_most: int
+) -> Selection:
+    """Select stars: the ridge of constant size in the diagram of size against S/N.
+
+    Galaxies, blends and trails are larger and spread widely, cosmic rays and hot pixels are
+    smaller; only stars crowd at one size.  The ridge is where sources within a narrow
+    window of log size outnumber those on either side the most, over several limits of S/N
+    and widths (PSFEx's SAMPLE_AUTOSELECT looks for the same ridge among FWHMs).  The sizes
+    of its members then are fitted with a polynomial over the field, and clipped.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Shape [y, x] of the image.
+    n_most : int
+        Number of stars wanted, at most; those of high S/N are taken evenly over the field.
+
+    Returns
+    -------
+    Selection
+        No stars if there is no such ridge.
+    """
+    c = candidates
+    low, high = config.sample_fwhmrange
+    good = (
+        (c.flags == 0)
+        & (c.snr >= config.sample_minsn)
+        & (c.ellipticity <= config.sample_maxellip)
+        & (c.fwhm >= low)
+        & (c.fwhm <= high)
+        & (c.flux > 0)
+    )
+    good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
+    rows = np.flatnonzero(good)
+    nothing = Selection(np.zeros(0, dtype=np.int64), float("nan"))
+    if rows.size < 2:
+        return nothing
+    size = np.log10(c.fwhm)
+    if config.sample_autoselect:
+        ridge = find_ridge(size[rows], c.snr[rows])
+        if ridge is None:
+            return nothing
+        centre, width = ridge
+    else:
+        centre, width = float(np.median(size[rows])), 10.0
+    fwhm = 10.0**centre
+
+    crowd = np.zeros(rows.size)
+    kernels.crowding(
+        c.x[rows], c.y[rows], c.height[rows], c.peaks[0].copy(), c.peaks[1].copy(),
+        c.peaks[2].copy(), fwhm, crowd,
+    )  # fmt: skip
+    member = np.abs(size[rows] - centre) < width
+    isolated = crowd < 0.02
+    for limit in (0.05, 0.1, 0.2, 0.4):
+        if (isolated & member).sum() >= 40:
+            break
+        isolated = crowd < limit
+    rows = rows[isolated]
+    if rows.size == 0:
+        return nothing
+    rows = rows[_on_locus(c, rows, (centre, width), config.sample_variability, shape)]
+    if rows.size == 0:
+        return nothing
+    rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
+    return Selection(rows, float(10.0 ** np.median(size[rows])))
+
+
+def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
+    """Find the stellar ridge among log10 sizes.
+
+    Returns
+    -------
+    (float, float) or None
+        Centre and half-width in log10 size; None if nothing stands out.
+    """
+    best = (2.0, 0.0, 0.0)
+    for floor in (200.0, 100.0, 50.0, 0.0):
+        subset = np.sort(size[snr >= floor])
+        if subset.size < 2:
+            continue
+        for width, below in WIDTHS:
+            # Each source's window, moved to the mean of its members.
+            first = np.searchsorted(subset, subset - width)
+            last = np.searchsorted(subset, subset + width, side="right")
+            total = np.concatenate([[0.0], np.cumsum(subset)])
+            centre = (total[last] - total[first]) / (last - first)
+            inside = _between(subset, centre - width, centre + width)
+            smaller = _between(subset, centre - 3 * width, centre - width)
+            larger = _between(subset, centre + width, centre + 3 * width)
+            # Galaxies are larger than stars: what is smaller counts more in a narrow window.
+            # In a wide one that would take the lower edge of their hump for a ridge.
+            expected = below * smaller + (1.0 - below) * larger
+            # The hump is curved, too: a part of what surrounds is no signal.
+            contrast = (inside - expected) / np.sqrt(expected + 1.0 + (0.4 * expected) ** 2)
+            top = int(contrast.argmax())
+            if contrast[top] > best[0]:
+                best = (float(contrast[top]), float(centre[top]), width)
+    if best[2] == 0.0:
+        return None
+    return best[1], best[2]
+
+
+def _between(sorted_values: F8, low: F8, high: F8) -> NDArray[np.float64]:
+    count = np.searchsorted(sorted_values, high, side="right") - np.searchsorted(sorted_values, low)
+    return count.astype(np.float64)
+
+
+def _on_locus(
+    c: Candidates,
+    rows: I8,
+    ridge: tuple[float, float],
+    variability: float,
+    shape: tuple[int, int],
+) -> Bools:
+    """Clip candidates about a smooth surface of log size over the field."""
+    centre, width = ridge
+    size = np.log10(c.fwhm[rows])
+    u = c.x[rows] / shape[1] - 0.5
+    v = c.y[rows] / shape[0] - 0.5
+    error = 0.4343 / c.snr[rows]
+    span = math.log10(1.0 + variability)
+    keep: Bools = np.abs(size - centre) < width + 2.0 * error
+    for turn in range(6):
+        n = int(keep.sum())
+        if n < 2:
+            break
+        columns = [np.ones_like(u)]
+        if n >= 12 and turn:
+            columns += [u, v]
+        if n >= 40 and turn > 1:
+            columns += [u * u, u * v, v * v]
+        matrix = np.stack(columns, axis=1)
+        weight = 1.0 / np.hypot(error, 0.01)
+        solution, *_ = np.linalg.lstsq(
+            matrix[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
+        )
+        residual = size - matrix @ solution
+        scatter = 1.4826 * float(np.median(np.abs(residual[keep] - np.median(residual[keep]))))
+        limit = 2.5 * np.hypot(np.clip(scatter, 0.003, 0.03), error)
+        fresh: Bools = (np.abs(residual) < limit) & (np.abs(size - centre) < max(span, width))
+        for quantity in (c.broadening[rows], c.ellipticity[rows]):
+            middle = np.median(quantity[keep])
+            spread = 1.4826 * np.median(np.abs(quantity[keep] - middle))
+            fresh &= quantity - middle < 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
+        if (fresh == keep).all():
+            break
+        keep = fresh
+    return keep
+
+
+def _evenly(x: F8, y: F8, snr: F8, shape: tuple[int, int]) -> I8:
+    """Order by S/N so that every part of the field gets its share of the first ones."""
+    cell = np.minimum((4 * y / shape[0]).astype(int), 3) * 4
+    cell += np.minimum((4 * x / shape[1]).astype(int), 3)
+    order = np.lexsort((-snr, cell))
+    ordered = cell[order]
+    starts = np.searchsorted(ordered, ordered)
+    rank = np.empty(x.size, dtype=np.int64)
+    rank[order] = np.arange(x.size) - starts
+    return np.lexsort((-snr, rank))

@@ -1,0 +1,97 @@
+"""Cards of FITS headers: damaged ones, missing ones, numbers that FITS cannot hold."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from skyextract.datamodel.header import (
+    card_lines,
+    extend_missing,
+    is_structural,
+    observation,
+    remove,
+    repaired,
+    set_cards,
+)
+from skyextract.messages import quiet
+
+
+def test_damaged_cards_become_readable_and_others_keep_their_bytes():
+    records = [
+        "RA      = 12:34:56.7  / unquoted",
+        "EXPTIME =              1.50D+01",
+        "lower   =                    1",
+        "FLOAT   = 1.e-3 / free format",
+        "QUOTE   = 'unclosed string",
+        "HIERARCH ESO DET OUT1 GAIN = 2.1 / e-/ADU",
+        "CONTINUE 'nothing to continue'",
+        "HISTORY once",
+        "HISTORY twice",
+    ]
+    with quiet():
+        header = repaired("".join(record.ljust(80) for record in records))
+        lines = card_lines(header)
+    assert header["RA"] == "12:34:56.7"
+    assert header["EXPTIME"] == 15.0
+    assert header["LOWER"] == 1
+    assert header["FLOAT"] == 1e-3
+    assert header["QUOTE"] == "unclosed string"
+    assert header["ESO DET OUT1 GAIN"] == 2.1
+    assert list(header["HISTORY"]) == ["once", "twice"]
+    assert header["COMMENT"][0].strip() == "'nothing to continue'"
+    for k in (1, 7, 8):
+        assert lines[k].rstrip() == records[k]
+    assert lines[-1] == "END".ljust(80)
+
+
+def test_set_cards():
+    header = fits.Header()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_cards(
+            header,
+            {
+                "A": (np.float64(1.5), "comment"), "B": math.nan, "C": np.int16(3), "D": None,
+                "E": "Ångström", "A LONG NAME": 1.0,
+            },
+        )  # fmt: skip
+    assert header["A"] == 1.5
+    assert header.comments["A"] == "comment"
+    assert header["B"] is header["D"] is None
+    assert header["C"] == 3
+    assert header["E"] == "?ngstr?m"
+    assert header["A LONG NAME"] == 1.0
+    for value in (-1 / 3e5, 1 / 3e300):  # all digits, which take more than 20 characters
+        set_cards(header, {"B": (value, "all digits"), "C": value})
+        again = fits.Header.fromstring(header.tostring())
+        assert again["B"] == again["C"] == value
+        assert again.comments["B"] == "all digits"
+        assert list(again)[:4] == ["A", "B", "C", "D"]
+    set_cards(header, {"A": 2.5})
+    assert header.comments["A"] == "comment"
+
+
+def test_missing_cards_from_another():
+    ours, other = fits.Header({"A": 1}), fits.Header({"A": 2, "B": 3, "C": 4})
+    other["HISTORY"] = "was there"
+    extend_missing(ours, other, lambda keyword: keyword == "C")
+    assert list(ours) == ["A", "B", "HISTORY"]
+    assert ours["A"] == 1
+    ours["B"] = 7
+    assert other["B"] == 3
+
+
+def test_remove_takes_all_cards_of_a_keyword():
+    header = fits.Header([("A", 1), ("B", 2), ("A", 3)])
+    remove(header, ["A", "X"])
+    assert list(header) == ["B"]
+
+
+@pytest.mark.parametrize("keyword", ["NAXIS2", "BZERO", "EXTNAME", "CHECKSUM"])
+def test_storage_is_no_observation(keyword):
+    assert is_structural(keyword)
+    assert list(observation(fits.Header({keyword: 1, "OBJECT": "m31"}))) == ["OBJECT"]
+    assert list(observation(None)) == []

@@ -1,0 +1,63 @@
+"""The reference catalogues that the settings name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Exposure
+from skyextract.errors import ConfigError, ReferenceCatalogError
+from skyextract.inputs.references import (
+    astrometric_reference,
+    check_references,
+    photometric_reference,
+)
+from skyextract.settings.resolve import Settings, command_line_settings, resolve
+
+EXPOSURE = Exposure(np.zeros((4, 5), np.float32), np.zeros((4, 5), np.uint16))
+
+
+def settings(**keywords: str) -> Settings:
+    return resolve(None, command_line_settings(list(keywords.items())))
+
+
+def test_servers_and_missing_files(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.touch()
+    check_references(settings(ASTREFCAT_NAME=str(path), ASTREF_CATALOG="FILE"))
+    with pytest.raises(ConfigError, match=r"ASTREF_CATALOG = GAIA-EDR3: .* ASTREFCAT_NAME"):
+        check_references(settings(ASTREF_CATALOG="GAIA-EDR3"))
+    for keyword in ("ASTREFCAT_NAME", "PHOTREFCAT_NAME"):
+        with pytest.raises(ConfigError, match=f"{keyword} .* no such file"):
+            check_references(settings(**{keyword: f"{path},{tmp_path / 'none.fits'}"}))
+
+
+def test_columns_that_the_keywords_name(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,r,a,d,ea,ed,pa,pd,K\n1,2,15,3,4,0.1,0.2,5,6,12\n")
+    name = {"ASTREFCAT_NAME": str(path)}
+    found = astrometric_reference(EXPOSURE, settings(**name))
+    assert (found.ra[0], found.dec[0], found.mag_key) == (1.0, 2.0, "r")
+    found = astrometric_reference(
+        EXPOSURE,
+        settings(
+            **name, ASTREFCENT_KEYS="a,d", ASTREFERR_KEYS="ea,ed", ASTREFPROP_KEYS="pa,pd",
+            ASTREFMAG_KEY="K",
+        ),
+    )  # fmt: skip
+    assert (found.ra[0], found.dec[0], found.mag[0]) == (3.0, 4.0, 12.0)
+    assert (found.ra_error[0], found.dec_error[0]) == pytest.approx((360.0, 720.0))
+    assert (found.pmra[0], found.pmdec[0]) == (5.0, 6.0)
+    with pytest.raises(ReferenceCatalogError, match="no magnitude J"):
+        astrometric_reference(EXPOSURE, settings(**name, ASTREFMAG_KEY="J"))
+
+
+def test_photometry_may_have_a_catalogue_of_its_own(tmp_path):
+    paths = [tmp_path / "astrometry.csv", tmp_path / "photometry.csv"]
+    for ra, path in enumerate(paths):
+        path.write_text(f"ra,dec,r\n{ra},2,15\n")
+    one = settings(ASTREFCAT_NAME=str(paths[0]))
+    assert photometric_reference(EXPOSURE, one) is astrometric_reference(EXPOSURE, one)
+    two = settings(ASTREFCAT_NAME=str(paths[0]), PHOTREFCAT_NAME=str(paths[1]))
+    assert astrometric_reference(EXPOSURE, two).ra[0] == 0.0
+    assert photometric_reference(EXPOSURE, two).ra[0] == 1.0

@@ -1,0 +1,435 @@
+"""Reading images: every storage type against astropy, and everything that can be wrong."""
+
+import bz2
+import gzip
+import logging
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.errors import ImageError
+from skyextract.io.images.images import header_number, pixel_scale, read_exposures
+from skyextract.io.names import parse_image_spec
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+
+CONFIG = Config()
+
+
+def read(path, config=CONFIG, run=None):
+    return list(read_exposures(parse_image_spec(str(path)), config, run or Run(n_threads=2)))
+
+
+def read_one(path, config=CONFIG, run=None):
+    (exposure,) = read(path, config, run)
+    assert isinstance(exposure, Exposure), exposure
+    assert exposure.image.dtype == np.float32
+    assert exposure.image.dtype.isnative
+    assert exposure.image.flags.c_contiguous
+    assert exposure.mask.dtype == np.uint16
+    return exposure
+
+
+def with_detector(**values):
+    return replace(CONFIG, detector=replace(CONFIG.detector, **values))
+
+
+def pattern(dtype, shape=(70, 33)):
+    rng = np.random.default_rng(5)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(1000.0, 300.0, shape).astype(dtype)
+    info = np.iinfo(dtype)
+    image = rng.integers(max(info.min, -30000), min(info.max, 30000), shape, endpoint=True)
+    image.flat[:2] = info.min, info.max
+    return image.astype(dtype)
+
+
+TYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_storage_types(tmp_path, dtype):
+    image = pattern(dtype)
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits", with_detector(satur_level=0.0))
+    np.testing.assert_array_equal(exposure.image, image.astype(np.float32))
+    assert not exposure.mask.any()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_scale_and_zero(tmp_path, dtype):
+    hdu = fits.PrimaryHDU(pattern(dtype))
+    hdu.header["BSCALE"], hdu.header["BZERO"] = 2.92273835509, 3713.66692596
+    hdu.writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits", do_not_scale_image_data=True) as units:
+        stored = units[0].data.astype(float)
+    units_value = stored * 2.92273835509 + 3713.66692596
+    exposure = read_one(tmp_path / "a.fits", with_detector(satur_level=0.0))
+    np.testing.assert_array_equal(exposure.image, units_value.astype(np.float32))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2"])
+def test_compressed_files(tmp_path, suffix):
+    image = pattern("i2")
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    pack = gzip.compress if suffix == "gz" else bz2.compress
+    (tmp_path / f"a.fits.{suffix}").write_bytes(pack(data))
+    exposure = read_one(tmp_path / f"a.fits.{suffix}")
+    np.testing.assert_array_equal(exposure.image, image)
+
+
+@pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4"])
+def test_tile_compression(tmp_path, compression, dtype):
+    if compression == "PLIO_1" and dtype != "u1":
+        pytest.skip("PLIO holds small positive integers")
+    image = np.abs(pattern(dtype) // 2)
+    if dtype == "f4":
+        image[3, 4] = np.nan
+    header = fits.Header({"GAIN": 2.5, "EXTNAME": "SCI", "CRVAL1": 1.0})
+    hdu = fits.CompImageHDU(image, header, compression_type=compression)
+    hdu.writeto(tmp_path / "a.fits.fz")
+    with fits.open(tmp_path / "a.fits.fz") as units:
+        expected = units[1].data.astype(np.float32)
+    exposure = read_one(tmp_path / "a.fits.fz", with_detector(satur_level=0.0))
+    np.testing.assert_array_equal(exposure.image, np.nan_to_num(expected))
+    np.testing.assert_array_equal(exposure.mask == Mask.NO_DATA, np.isnan(expected))
+    assert exposure.detector.gain == 2.5
+    assert exposure.extension_name == "SCI"
+    assert exposure.header["NAXIS1"] == 33
+    assert not any(k.startswith(("Z", "TFORM", "TTYPE")) for k in exposure.header)
+
+
+def test_no_data(tmp_path):
+    image = pattern("f4")
+    image[5] = np.nan
+    image[6, :3] = np.inf, -np.inf, 60000.0
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits")
+    assert (exposure.mask[5] == Mask.NO_DATA).all()
+    assert exposure.mask[6, :3].tolist() == [Mask.NO_DATA, Mask.NO_DATA, Mask.SAT]
+    assert (exposure.image[5] == 0).all()
+    assert (exposure.image[6, :2] == 0).all()
+    assert (np.delete(exposure.mask, [5, 6], axis=0) == 0).all()
+
+
+def test_blank(tmp_path):
+    hdu = fits.PrimaryHDU(pattern("i2"))
+    hdu.data[2, 3] = -32768
+    hdu.header["BLANK"] = -32768
+    hdu.writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits")
+    assert exposure.mask[2, 3] == Mask.NO_DATA
+    assert exposure.image[2, 3] == 0
+    # with BZERO, BLANK is still the stored number
+    hdu = fits.PrimaryHDU(pattern("u2"))
+    hdu.data[2, 3] = 0
+    hdu.header["BLANK"] = -32768
+    hdu.writeto(tmp_path / "b.fits")
+    assert read_one(tmp_path / "b.fits").mask[2, 3] & Mask.NO_DATA
+
+
+def test_unsigned_keyword(tmp_path):
+    image = pattern("u2")
+    fits.PrimaryHDU(image.view("i2")).writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits", with_detector(fits_unsigned=True))
+    np.testing.assert_array_equal(exposure.image, image)
+
+
+def test_threads_do_not_matter(tmp_path):
+    image = pattern("f4", (500, 301))
+    image[100:200, 5] = np.nan
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    one = read_one(tmp_path / "a.fits", run=Run(n_threads=1))
+    many = read_one(tmp_path / "a.fits", run=Run(n_threads=5))
+    np.testing.assert_array_equal(one.image, many.image)
+    np.testing.assert_array_equal(one.mask, many.mask)
+
+
+def test_multi_extension_and_inheritance(tmp_path):
+    primary = fits.PrimaryHDU()
+    primary.header.update(
+        {"EXPTIME": "53.907", "FILTER": "r", "GAIN": 1.0, "CTYPE1": "RA---TAN", "CD1_1": 9.0}
+    )
+    primary.header["HISTORY"] = "made by hand"
+    own = fits.Header({"GAIN": "2.1 e-/ADU", "EXTNAME": "SCI", "EXTVER": 1})
+    closed = fits.Header({"INHERIT": False, "EXTNAME": "DQ"})
+    with_wcs = fits.Header({"CRPIX1": 5.0, "EXTNAME": "SCI", "EXTVER": 2})
+    image = np.ones((4, 5), np.float32)
+    table = fits.BinTableHDU.from_columns([fits.Column("A", "E", array=[1.0])])
+    units = [primary]
+    units += [fits.ImageHDU(image * k, h) for k, h in enumerate((own, closed, with_wcs))]
+    fits.HDUList([*units, table]).writeto(tmp_path / "m.fits")
+    first, second, third = read(tmp_path / "m.fits")
+    assert [e.extension for e in (first, second, third)] == [1, 2, 3]
+    assert first.detector.gain == 2.1
+    assert first.detector.exposure_time == 53.907
+    assert first.header["FILTER"] == "r"
+    assert first.header["CD1_1"] == 9.0
+    assert "HISTORY" in first.header
+    assert "FILTER" not in second.header
+    assert math.isnan(second.detector.exposure_time)
+    assert third.header["FILTER"] == "r"
+    assert "CD1_1" not in third.header  # a WCS is inherited whole or not at all
+    assert read_one(f"{tmp_path}/m.fits[3]").extension == 3
+    assert read_one(f"{tmp_path}/m.fits[dq]").extension == 2
+    assert [e.extension for e in read(f"{tmp_path}/m.fits[SCI]")] == [1, 3]
+    for wrong in ("4", "5", "0", "NONE"):
+        with pytest.raises(ImageError, match=r"no image|no such extension"):
+            read(f"{tmp_path}/m.fits[{wrong}]")
+
+
+def test_dimensions(tmp_path):
+    plane = np.ones((1, 4, 5), np.float32)
+    fits.HDUList(
+        [
+            fits.PrimaryHDU(plane),
+            fits.ImageHDU(np.ones((2, 4, 5), np.float32)),
+            fits.ImageHDU(np.ones(7, np.float32)),
+            fits.ImageHDU(np.ones((5, 5), np.float32) * np.nan),
+            fits.ImageHDU(np.ones((1, 1), np.int16)),
+        ]
+    ).writeto(tmp_path / "d.fits")
+    good, cube, line, blank, pixel = read(tmp_path / "d.fits")
+    assert good.shape == (4, 5)
+    assert pixel.shape == (1, 1)
+    for (number, error), text in zip(
+        (cube, line, blank), ("a cube (5 x 4 x 2)", "1 axes", "no pixel has a value"), strict=True
+    ):
+        assert text in str(error)
+        assert f"d.fits[{number}]" in str(error)
+        assert "\n" not in str(error)
+
+
+def test_zero_size(tmp_path):
+    empty = b"".join(
+        card.ljust(80)
+        for card in (b"SIMPLE  = T", b"BITPIX  = 16", b"NAXIS   = 2", b"NAXIS1  = 0",
+                     b"NAXIS2  = 7", b"END")
+    ).ljust(2880)  # fmt: skip
+    (tmp_path / "z.fits").write_bytes(empty)
+    ((number, error),) = read(tmp_path / "z.fits")
+    assert number == 0
+    assert "no pixels" in str(error)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "f8"])
+@pytest.mark.parametrize("keep", [0, 1, 2880, 4000])
+def test_truncated_data(tmp_path, dtype, keep):
+    fits.PrimaryHDU(pattern(dtype)).writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    cut = 2880 + keep if keep >= 0 else len(data) + keep
+    (tmp_path / "t.fits").write_bytes(data[:cut])
+    ((_, error),) = read(tmp_path / "t.fits")
+    assert "truncated" in str(error)
+
+
+def test_missing_filling_is_no_truncation(tmp_path):
+    image = pattern("i2")
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "t.fits").write_bytes(data[: 2880 + image.nbytes])
+    np.testing.assert_array_equal(read_one(tmp_path / "t.fits").image, image)
+
+
+def test_truncated_extension_leaves_the_others(tmp_path):
+    image = pattern("i2")
+    units = [fits.PrimaryHDU(), fits.ImageHDU(image), fits.ImageHDU(image)]
+    fits.HDUList(units).writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "t.fits").write_bytes(data[:-3000])
+    good, (number, error) = read(tmp_path / "t.fits")
+    assert good.extension == 1
+    assert number == 2
+    assert "truncated" in str(error)
+    # in the middle of the second header
+    size = -(-image.nbytes // 2880) * 2880
+    (tmp_path / "h.fits").write_bytes(data[: 2880 * 2 + size + 160])
+    good, (number, error) = read(tmp_path / "h.fits")
+    assert good.extension == 1
+    assert number == 2
+    assert "END" in str(error)
+
+
+def test_truncated_compressed(tmp_path):
+    rng = np.random.default_rng(1)
+    noise = rng.normal(100, 10, (200, 200)).astype(np.int16)
+    fits.PrimaryHDU(noise).writeto(tmp_path / "a.fits")
+    packed = gzip.compress((tmp_path / "a.fits").read_bytes())
+    (tmp_path / "a.fits.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(ImageError, match="truncated"):
+        read(tmp_path / "a.fits.gz")
+    fits.CompImageHDU(noise).writeto(tmp_path / "b.fits")
+    data = (tmp_path / "b.fits").read_bytes()
+    (tmp_path / "c.fits").write_bytes(data[:-12000])
+    ((_, error),) = read(tmp_path / "c.fits")
+    assert "truncated" in str(error)
+    damaged = bytearray(data)
+    damaged[-9000:-3000] = b"\xff" * 6000
+    (tmp_path / "d.fits").write_bytes(damaged)
+    results = read(tmp_path / "d.fits")  # noise in the bit stream: an error or other pixels
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"just a text\n" * 100, "not a FITS file"),
+        (b"\x1f\x8bnot gzip at all", "compressed"),
+        (b"BZhnot bzip2", "compressed"),
+        (b"SIMPLE  =                    T".ljust(80), "END"),
+        (b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), "NAXIS"),
+    ],
+)
+def test_not_fits(tmp_path, content, message):
+    path = tmp_path / "x.fits"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_directory_unreadable(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read(tmp_path / "none.fits")
+    with pytest.raises(ImageError, match="directory"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (2, 2.0), ("53.907", 53.907), ("2.1 e-/ADU", 2.1), (" 1.5D+02", 150.0), ("-3", -3.0),
+        ("abc", None), ("", None), (None, None), (True, None), (math.nan, None),
+    ],
+)  # fmt: skip
+def test_header_number(value, number):
+    assert header_number(value) == number
+
+
+def test_detector_keywords(tmp_path):
+    header = fits.Header(
+        {"GAIN": 0.0, "EGAIN": "1.7 e/adu", "SATURATE": 900.0, "RDNOISE": "?", "READNOIS": 6.0}
+    )
+    fits.PrimaryHDU(pattern("f4"), header).writeto(tmp_path / "a.fits")
+    run = Run()
+    config = with_detector(gain=9.0, gain_key=("GAIN", "EGAIN"))
+    exposure = read_one(tmp_path / "a.fits", config, run)
+    assert exposure.detector.gain == 1.7
+    assert exposure.detector.read_noise == 6.0
+    assert exposure.detector.saturation == 900.0
+    assert math.isnan(exposure.detector.exposure_time)
+    np.testing.assert_array_equal(exposure.mask & Mask.SAT > 0, exposure.image >= 900.0)
+    assert [w for w in run.warnings if "RDNOISE" in w]
+    off = with_detector(gain=9.0, gain_key=("NONE",), satur_key=("NONE",), satur_level=1e9)
+    exposure = read_one(tmp_path / "a.fits", off)
+    assert exposure.detector.gain == 9.0
+    assert exposure.detector.saturation == 1e9
+    assert not exposure.mask.any()
+
+
+WCS_CARDS = {
+    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 10.0, "CRPIX2": 10.0, "CRVAL1": 10.0,
+    "CRVAL2": 20.0, "CD1_1": -1e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-4,
+}  # fmt: skip
+
+
+def test_additional_header(tmp_path, caplog):
+    primary = fits.PrimaryHDU()
+    units = [fits.ImageHDU(pattern("i2"), fits.Header({**WCS_CARDS, "A_ORDER": 2})) for _ in "ab"]
+    fits.HDUList([primary, *units]).writeto(tmp_path / "a.fits")
+    blocks = []
+    for value in (111.0, 222.0):
+        cards = fits.Header({**WCS_CARDS, "CRVAL1": value, "NAXIS1": 3, "GAIN": 4.0})
+        cards["HISTORY"] = "solved"
+        blocks.append("\n".join(str(card).rstrip() for card in cards.cards) + "\nEND     \n")
+    (tmp_path / "a.head").write_text("".join(blocks))
+    with caplog.at_level(logging.INFO, "skyextract"):
+        first, second = read(tmp_path / "a.fits")
+    assert first.wcs.to_header()["CRVAL1"] == first.header["CRVAL1"] == 111.0
+    assert second.wcs.to_header()["CRVAL1"] == 222.0
+    assert "A_ORDER" not in first.header
+    assert first.header["NAXIS1"] == 33
+    assert first.detector.gain == 4.0
+    assert first.history["additional_header"] == str(tmp_path / "a.head")
+    assert sum("a.head" in message for message in caplog.messages) == 1
+    assert read_one(f"{tmp_path}/a.fits[2]").header["CRVAL1"] == 222.0
+    none = with_detector(header_suffix="")
+    assert read(tmp_path / "a.fits", none)[0].header["CRVAL1"] == 10.0
+    (tmp_path / "a.head").write_text("nothing useful\n")
+    with pytest.raises(ImageError, match=r"a\.head"):
+        read(tmp_path / "a.fits")
+
+
+def test_pixel_scale(tmp_path):
+    fits.PrimaryHDU(pattern("i2"), fits.Header(WCS_CARDS)).writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits")
+    assert pixel_scale(exposure, CONFIG.detector) == pytest.approx(0.36)
+    assert pixel_scale(exposure, with_detector(pixel_scale=2.0).detector) == 2.0
+    assert math.isnan(pixel_scale(replace(exposure, wcs=None), CONFIG.detector))
+
+
+def test_unusable_wcs_is_a_warning(tmp_path):
+    cards = {**WCS_CARDS, "CD1_1": 0.0, "CD2_2": 0.0}
+    fits.PrimaryHDU(pattern("i2"), fits.Header(cards)).writeto(tmp_path / "a.fits")
+    run = Run()
+    assert read_one(tmp_path / "a.fits", run=run).wcs is None
+    assert len(run.warnings) == 1
+    assert "\n" not in run.warnings[0]
+
+
+def expected_planes(path):
+    """Return astropy's view of the images of a file, by number of the header unit."""
+    planes = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            units = fits.open(path)
+        except OSError:
+            return planes
+        with units:
+            for k, unit in enumerate(units):
+                if unit.is_image and unit.header.get("NAXIS", 0) == 2 and unit.data is not None:
+                    planes[k] = np.asarray(unit.data)
+    return planes
+
+
+def test_all_shared_images(shared_data, capfd):
+    """Every file of the shared data: astropy's pixels, or a clear error; and no noise."""
+    paths = [p for p in sorted(shared_data.rglob("*")) if p.is_file()]
+    assert paths
+    n_images = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path in paths:
+            is_fits = any(s in path.name.lower() for s in (".fit", ".mt", ".psf", ".ldac"))
+            theirs = expected_planes(path) if is_fits else {}
+            if not theirs:
+                with pytest.raises(ImageError) as caught:
+                    read(path)
+                assert "\n" not in str(caught.value)
+                continue
+            results = read(path, with_detector(satur_level=0.0))
+            for result in results:
+                if isinstance(result, Exposure):
+                    expected = theirs[result.extension]
+                    good = np.isfinite(expected)
+                    np.testing.assert_allclose(
+                        result.image[good], expected[good].astype(np.float32), rtol=1e-6
+                    )
+                    assert ((result.mask == Mask.NO_DATA) == ~good).all()
+                    n_images += 1
+                else:
+                    assert "\n" not in str(result[1])
+                    assert result[0] not in theirs
+    assert n_images > 50
+    out, err = capfd.readouterr()
+    assert out == err == ""

@@ -1,0 +1,284 @@
+"""Reference catalogues in all formats, units and spellings."""
+
+import gzip
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import QTable, Table
+
+from skyextract.errors import ReferenceCatalogError
+from skyextract.io.references.reference import read_reference
+
+N = 5
+RA = np.array([359.99, 0.01, 10.0, 83.5, 200.25])
+DEC = np.array([-0.5, 0.5, 89.9, -45.25, 12.0])
+MAG = np.array([10.0, 12.0, np.nan, 15.5, 18.0])
+
+
+def gaia(ra=RA) -> Table:
+    return Table({
+        "source_id": np.arange(N), "ra": ra, "dec": DEC, "ra_error": np.full(N, 0.1),
+        "dec_error": np.full(N, 0.2), "pmra": np.full(N, 5.0), "pmdec": np.full(N, -3.0),
+        "ref_epoch": np.full(N, 2016.0), "phot_g_mean_mag": MAG,
+        "phot_g_mean_flux_over_error": np.full(N, 100.0), "name": ["a", "b", "c", "d", "e"],
+    })  # fmt: skip
+
+
+def check(catalog, tolerance=1e-9):
+    np.testing.assert_allclose(catalog.ra, RA, atol=tolerance)
+    np.testing.assert_allclose(catalog.dec, DEC, atol=tolerance)
+    np.testing.assert_allclose(catalog.mag, MAG, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [("fits", "fits"), ("csv", "ascii.csv"), ("ecsv", "ascii.ecsv"), ("xml", "votable"),
+     ("tsv", "ascii.tab"), ("parquet", "parquet"), ("fits.gz", "fits"), ("dat", "ascii.basic")],
+)  # fmt: skip
+def test_formats(tmp_path, suffix, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    path = str(tmp_path / f"ref.{suffix}")
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        table = gaia()
+        pa.parquet.write_table(pa.table({c: np.asarray(table[c]) for c in table.colnames}), path)
+    else:
+        gaia().write(path, format=form)
+    catalog = read_reference([path])
+    check(catalog)
+    assert catalog.mag_key == "phot_g_mean_mag"
+    np.testing.assert_allclose(catalog.ra_error, 1e-4, rtol=1e-6)
+    np.testing.assert_allclose(catalog.dec_error, 2e-4, rtol=1e-6)
+    np.testing.assert_allclose(catalog.pmra, 5.0)
+    np.testing.assert_allclose(catalog.pmdec, -3.0)
+    np.testing.assert_allclose(catalog.epoch, 2016.0)
+    np.testing.assert_allclose(catalog.magnitude_errors["phot_g_mean_mag"], 0.010857, rtol=1e-3)
+    np.testing.assert_array_equal(catalog.row, np.arange(N))
+
+
+def test_units_of_the_table(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    fits.BinTableHDU.from_columns([
+        fits.Column("RAJ2000", "D", unit="hourangle", array=RA / 15.0),
+        fits.Column("DEJ2000", "D", unit="deg", array=DEC),
+        fits.Column("e_RAJ2000", "E", unit="arcsec", array=np.full(N, 0.1)),
+        fits.Column("e_DEJ2000", "E", unit="arcsec", array=np.full(N, 0.2)),
+        fits.Column("pmRA", "E", unit="arcsec/yr", array=np.full(N, 0.005)),
+        fits.Column("pmDE", "E", unit="arcsec/yr", array=np.full(N, -0.003)),
+        fits.Column("Vmag", "E", unit="mag", array=MAG),
+        fits.Column("e_Vmag", "E", unit="mag", array=np.full(N, 0.02)),
+    ]).writeto(path)  # fmt: skip
+    catalog = read_reference([path])
+    check(catalog)
+    np.testing.assert_allclose(catalog.ra_error, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(catalog.pmra, 5.0, rtol=1e-6)
+    np.testing.assert_allclose(catalog.epoch, 2000.0)
+    assert list(catalog.magnitudes) == ["Vmag"]
+    np.testing.assert_allclose(catalog.magnitude_errors["Vmag"], 0.02, rtol=1e-6)
+
+
+def test_fits_tables_are_read_without_the_table_module(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    gaia().write(path)
+    code = (
+        "import sys\nfrom skyextract.io.references.reference import read_reference\n"
+        f"read_reference([{path!r}])\nprint('astropy.table' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_radians(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    columns = [fits.Column("coord_ra", "D", unit="rad", array=np.deg2rad(RA)),
+               fits.Column("coord_dec", "D", unit="rad", array=np.deg2rad(DEC)),
+               fits.Column("mag", "D", array=MAG)]  # fmt: skip
+    fits.BinTableHDU.from_columns(columns).writeto(path)
+    check(read_reference([path]))
+
+
+def test_negative_right_ascension(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    gaia((RA + 180.0) % 360.0 - 180.0).write(path)
+    check(read_reference([path]))
+
+
+def test_sexagesimal_text(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text(
+        "RAJ2000,DEJ2000,Vmag\n"
+        "23:59:57.6,-00:30:00,10\n00 00 02.4,+00 30 00,12\n0h40m0s,+89d54m00s,\n"
+        "05:34:00,-45:15:00,15.5\n13:21:00,12:00:00,18\n"
+    )
+    check(read_reference([str(path)]), 1e-8)
+
+
+def test_vizier_text_with_units_and_ruler(tmp_path):
+    path = tmp_path / "ref.tsv"
+    rows = "\n".join(f"{a}\t{d}\t{m}" for a, d, m in zip(RA, DEC, MAG, strict=True))
+    path.write_text(
+        f"#\n#  VizieR\n\nRA_ICRS\tDE_ICRS\tGmag\ndeg\tdeg\tmag\n-----\t-----\t----\n{rows}\n"
+    )
+    catalog = read_reference([str(path)])
+    check(catalog)
+    np.testing.assert_allclose(catalog.epoch, 2016.0)
+
+
+def test_values_that_are_missing(tmp_path):
+    path = tmp_path / "ref.tsv"
+    path.write_text("\ufeffra\tdec\tepoch\tr \n1\t2\t2015\t12.5\n 3\t 4 \t\t\n5\t6\t2016\t  \n")
+    masked = Table({"ra": [1.0, 3.0, 5.0], "dec": [2.0, 4.0, 6.0]}, masked=True)
+    masked["epoch"] = np.ma.array([2015, 0, 2016], mask=[False, True, False])
+    masked["r"] = np.ma.array([12.5, 0.0, 1.0], mask=[False, True, True])
+    masked["name"] = np.ma.array(["a", "b", "c"], mask=[False, True, False])
+    masked.write(tmp_path / "ref.xml", format="votable")
+    masked.write(tmp_path / "ref.ecsv")
+    for suffix in ("tsv", "xml", "ecsv"):
+        catalog = read_reference([str(tmp_path / f"ref.{suffix}")])
+        np.testing.assert_array_equal(catalog.ra, [1.0, 3.0, 5.0])
+        np.testing.assert_array_equal(catalog.dec, [2.0, 4.0, 6.0])
+        np.testing.assert_array_equal(catalog.epoch, [2015.0, np.nan, 2016.0])
+        np.testing.assert_array_equal(catalog.magnitudes["r"], [12.5, np.nan, np.nan])
+
+
+def test_units_and_positions_of_an_ecsv_table(tmp_path):
+    path = str(tmp_path / "ref.ecsv")
+    table = QTable({
+        "ra": RA / 15.0 * u.hourangle, "dec": DEC * u.deg, "rmag": MAG * u.ABmag,
+        "pmra": np.full(N, 0.005) * u.arcsec / u.yr, "pmdec": np.full(N, -3.0) * u.mas / u.yr,
+        "sky": SkyCoord(RA, DEC, unit="deg"),
+    })  # fmt: skip
+    table.write(path)
+    catalog = read_reference([path])
+    check(catalog)
+    np.testing.assert_allclose(catalog.pmra, 5.0)
+    np.testing.assert_allclose(catalog.pmdec, -3.0)
+    check(read_reference([path], centre_keys=("sky.ra", "sky.dec")))
+
+
+@pytest.mark.parametrize("delimiter", [" ", "   ", ",", ";", "|", "\t"])
+def test_delimiters_and_compression(tmp_path, delimiter):
+    rows = [("RAdeg", "DEdeg", "Vmag"), *zip(RA, DEC, MAG, strict=True)]
+    text = "\n".join(delimiter.join(map(str, row)) for row in rows)
+    path = tmp_path / "ref.txt.gz"
+    path.write_bytes(gzip.compress(f"# a comment\n\n{text}\n\n".encode()))
+    check(read_reference([str(path)]))
+
+
+def test_null_and_scaled_integers(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    raw = np.round(np.where(np.isfinite(MAG), MAG, -9.999) * 1000.0).astype(np.int32)
+    table = fits.BinTableHDU.from_columns([
+        fits.Column("RA", "D", array=RA), fits.Column("DEC", "D", array=DEC),
+        fits.Column("rmag", "J", null=-9999, array=raw),
+    ])  # fmt: skip
+    table.header["TSCAL3"] = 0.001
+    table.writeto(path)
+    check(read_reference([path]))
+
+
+def test_bad_rows_are_left_out(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,r\n10,20,15\n,20,15\n11,95,15\nx,y,15\n12,-20,-999\n")
+    catalog = read_reference([str(path)])
+    np.testing.assert_array_equal(catalog.ra, [10.0, 12.0])
+    np.testing.assert_array_equal(catalog.row, [0, 4])
+    assert np.isnan(catalog.mag[1])
+
+
+def test_named_columns_win(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    table = gaia(RA * 0.0)
+    table["alpha_true"], table["delta_true"], table["W1"] = RA, DEC, MAG
+    table.write(path)
+    named = {"centre_keys": ("alpha_true", "DELTA_TRUE"), "mag_key": "w1"}
+    catalog = read_reference([path], **named)
+    check(catalog)
+    assert catalog.mag_key == "W1"
+    for wrong in ({"centre_keys": ("a", "b")}, {"mag_key": "K"},
+                  {"error_keys": ("ea", "eb")}, {"motion_keys": ("pa", "pb")}):  # fmt: skip
+        with pytest.raises(ReferenceCatalogError):
+            read_reference([path], **{**named, **wrong})
+
+
+def test_several_files_are_joined(tmp_path):
+    paths = [str(tmp_path / name) for name in ("a.fits", "b.csv")]
+    gaia().write(paths[0])
+    Table({"ra": (RA + 1.0) % 360.0, "dec": DEC, "r": MAG}).write(paths[1])
+    catalog = read_reference(paths)
+    assert catalog.n_stars == 2 * N
+    assert set(catalog.magnitudes) == {"phot_g_mean_mag", "r"}
+    assert np.isnan(catalog.magnitudes["r"][:N]).all()
+    assert len(set(catalog.row.tolist())) == 2 * N
+    near = read_reference(paths, region=(0.0, 0.0, 1.2))
+    assert sorted(near.ra.tolist()) == pytest.approx([0.01, 0.99, 1.01, 359.99])
+
+
+def test_empty_table(tmp_path):
+    path = str(tmp_path / "ref.fits")
+    gaia()[:0].write(path)
+    assert read_reference([path]).n_stars == 0
+    text = tmp_path / "ref.csv"
+    text.write_text("ra,dec,r\n")
+    assert read_reference([str(text)]).n_stars == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"# only\n\n", b"\0\1\2" * 100, b"SIMPLE  = nonsense", b"a,b\n1,2\n", b"ra,dec\n1\n",
+     b"ra,dec\n1,2\n1,2,3\n", b'ra,dec\n1,2\n"3,4\n5,6\n',
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra\nra\n1\n",
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\nra dec\n1 2\n",
+     b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: ra, datatype: float64}\nra\nx\n",
+     b"<?xml version='1.0'?>", b"PAR1 nothing", b"\x1f\x8b broken"],
+)  # fmt: skip
+def test_unreadable_files_are_clear_errors(tmp_path, content, capfd):
+    path = tmp_path / "ref.dat"
+    path.write_bytes(content)
+    with pytest.raises(ReferenceCatalogError, match=r"ref\.dat") as caught:
+        read_reference([str(path)])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ReferenceCatalogError, match="No such file"):
+        read_reference([str(tmp_path / "none.fits")])
+
+
+def test_only_the_chunks_needed_are_read(tmp_path, shared_data):
+    for path in (shared_data / "decam_tpv/gaia").glob("*.fits"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    # A chunk far away that would be an error if it were opened.
+    (tmp_path / "chunk-00001.fits").write_bytes(b"broken")
+    whole = read_reference([str(shared_data / "decam_tpv/gaia/chunk-05483.fits")])
+    region = (float(whole.ra.mean()), float(whole.dec.mean()), 0.1)
+    catalog = read_reference([str(tmp_path)], region=region)
+    assert 0 < catalog.n_stars < whole.n_stars
+    assert catalog.mag_key == "phot_g_mean_mag"
+    with pytest.raises(ReferenceCatalogError, match="no chunk"):
+        read_reference([str(tmp_path)], region=(300.0, -60.0, 0.1))
+    with pytest.raises(ReferenceCatalogError, match="pointing"):
+        read_reference([str(tmp_path)])
+
+
+def test_real_catalogues(shared_data):
+    folder = shared_data / "sdss_stripe82/refcat"
+    table, text, ldac = (
+        read_reference([str(folder / f"sdss_stars_field.{s}")]) for s in ("fits", "csv", "ldac")
+    )
+    assert table.n_stars == text.n_stars == ldac.n_stars == 1025
+    assert list(table.magnitudes) == list("ugriz") == list(table.magnitude_errors)
+    for other in (text, ldac):
+        np.testing.assert_allclose(other.ra, table.ra, atol=1e-9)
+        np.testing.assert_allclose(other.mag, table.mag, atol=1e-5)
+    np.testing.assert_allclose(ldac.ra_error, 0.05, rtol=1e-5)
+    assert read_reference([str(shared_data / "panoptes/tycho2_panoptes.csv")]).mag_key == "VTmag"

@@ -1,0 +1,175 @@
+"""Matched filter and growing of footprints against plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.kernels.detection.matched import grow, grow_discs, smooth_at
+from skyextract.run import Run
+from skyextract.stages.detection.matched import filter_matched, stamps_filter
+
+
+def gaussian(fwhm, size=21, stretch=1.0):
+    y, x = np.indices((size, size)) - size // 2
+    sigma = fwhm / 2.35482
+    stamp = np.exp(
+        -0.5 * ((x / sigma) ** 2 + (y / (stretch * sigma)) ** 2 + 0.3 * x * y / sigma**2)
+    )
+    return stamp / stamp.sum()
+
+
+def one_cell(stamp, shape):
+    ny, nx = shape
+    return stamps_filter(stamp[None, None], np.array([0, nx]), np.array([0, ny]))
+
+
+def kept(psf, j=0, i=0):
+    """Stamp and squared stamp as the outer products hold them."""
+    return tuple(
+        np.einsum("rv,ru->vu", column[j, i].astype(float), line[j, i].astype(float))
+        for column, line in ((psf.column, psf.line), (psf.column2, psf.line2))
+    )
+
+
+def reference(image, weight, stamp, square):
+    half = stamp.shape[0] // 2
+    d = np.pad(image * weight, half).astype(float)
+    w = np.pad(weight, half).astype(float)
+    windows = np.lib.stride_tricks.sliding_window_view
+    numerator = (windows(d, stamp.shape) * stamp).sum((-2, -1))
+    return numerator / np.sqrt((windows(w, stamp.shape) * square).sum((-2, -1)))
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.3])
+@pytest.mark.parametrize("fwhm", [1.5, 3.5, 6.0])
+def test_what_is_left_out_of_a_stamp_costs_no_significance(fwhm, stretch):
+    stamp = gaussian(fwhm, 41, stretch)
+    psf = one_cell(stamp, (50, 50))
+    used, square = kept(psf)
+    half = used.shape[0] // 2
+    true = stamp[20 - half : 21 + half, 20 - half : 21 + half]
+    share = (used * true).sum() / np.sqrt((used**2).sum() * (stamp**2).sum())
+    assert share > 0.999
+    assert square.sum() == pytest.approx((used**2).sum(), rel=2e-3)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.3])
+def test_significance(stretch):
+    rng = np.random.default_rng(1)
+    shape = (50, 60)
+    variance = rng.uniform(1, 3, shape).astype(np.float32)
+    image = (rng.normal(size=shape) * np.sqrt(variance)).astype(np.float32)
+    bad = np.zeros(shape, np.uint8)
+    bad[20, :] = bad[:, 33] = 1
+    image[bad == 1] = 1e4  # must not matter
+    variance[5, 5] = 1e30
+    stamp = gaussian(3.5, stretch=stretch)
+    psf = one_cell(stamp, shape)
+    out = filter_matched(image, psf, Run(1), sigma=1.0, variance=variance, bad=bad)
+    weight = np.where((bad == 1) | (variance > 1e29), 0, 1 / variance.astype(float))
+    want = reference(np.where(bad == 1, 0, image), weight, *kept(psf))
+    np.testing.assert_allclose(out / psf.unit(1.0), want, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(80, 90), (9, 70), (70, 9)])
+def test_smooth_variance_gives_the_same(shape):
+    rng = np.random.default_rng(5)
+    y, x = np.indices(shape)
+    variance = (4 + 0.01 * x + 0.01 * y).astype(np.float32)
+    image = rng.normal(0, 2, shape).astype(np.float32)
+    bad = np.zeros(shape, np.uint8)
+    bad[shape[0] // 2, shape[1] // 3] = 1
+    psf = one_cell(gaussian(3.5), shape)
+    options = {"sigma": 2.0, "variance": variance, "bad": bad}
+    exact = filter_matched(image, psf, Run(1), **options)
+    quick = filter_matched(image, psf, Run(1), smooth=True, **options)
+    np.testing.assert_allclose(quick, exact, rtol=1e-3, atol=1e-3)
+
+
+def test_noise_and_signal_have_the_units_promised():
+    stamp = gaussian(4.0)
+    image = np.zeros((71, 71), np.float32)
+    psf = one_cell(stamp, image.shape)
+    image[35, 35] = 1000
+    response = filter_matched(image, psf, Run(1), sigma=3.0) / 1000
+    # what the filter makes of independent noise of 3
+    noise = 3 * np.sqrt((response.astype(float) ** 2).sum())
+    assert noise == pytest.approx(psf.unit(3.0), rel=3e-3)
+    image[25:46, 25:46] = 1000 * stamp
+    peak = filter_matched(image, psf, Run(1), sigma=3.0)[35, 35]
+    assert peak / psf.unit(3.0) == pytest.approx(1000 * np.sqrt((stamp**2).sum()) / 3, rel=2e-3)
+
+
+def test_varying_psf_and_threads():
+    rng = np.random.default_rng(3)
+    image = rng.normal(size=(200, 90)).astype(np.float32)
+    stamps = np.array([[gaussian(3), gaussian(4)], [gaussian(5), gaussian(3.5)]])
+    psf = stamps_filter(stamps, np.array([0, 40, 90]), np.array([0, 70, 200]))
+    out = filter_matched(image, psf, Run(1), sigma=1.0)
+    np.testing.assert_array_equal(out, filter_matched(image, psf, Run(3), sigma=1.0))
+    scale = psf.unit(1.0)
+    for j, rows in enumerate([slice(0, 70), slice(70, 200)]):
+        for i, columns in enumerate([slice(0, 40), slice(40, 90)]):
+            want = reference(image, np.ones(image.shape), *kept(psf, j, i))
+            np.testing.assert_allclose(out[rows, columns] / scale, want[rows, columns], atol=1e-4)
+
+
+def test_nothing_to_say_where_all_is_bad():
+    image = np.ones((30, 30), np.float32)
+    bad = np.ones(image.shape, np.uint8)
+    psf = one_cell(gaussian(3.0), image.shape)
+    assert (filter_matched(image, psf, Run(1), sigma=1.0, bad=bad) == 0).all()
+
+
+def test_grow_shares_the_ground():
+    segmentation = np.zeros((11, 15), np.int32)
+    segmentation[5, 4], segmentation[5, 10] = 1, 2
+    values = np.ones(segmentation.shape, np.float32)
+    values[:, 2] = 0
+    added = np.empty(segmentation.size, np.int64)
+    n = grow(segmentation, values, np.float32(0), np.array([5 * 15 + 4, 5 * 15 + 10]), 3, added)
+    assert n == np.count_nonzero(segmentation) - 2
+    assert segmentation[5, 7] == 1  # the first in order, where both arrive at once
+    assert segmentation[5, 3] == 1
+    assert segmentation[5, 2] == 0
+    assert segmentation[5, 13] == 2
+    assert segmentation[5, 14] == 0
+
+
+def test_discs():
+    segmentation = np.zeros((30, 30), np.int32)
+    segmentation[10:13, 10:13] = 1
+    pixel = np.flatnonzero(segmentation)
+    mask = np.zeros((30, 30), np.uint8)
+    grow_discs(segmentation, pixel, np.array([0, len(pixel)]), np.array([4.5]), mask)
+    y, x = np.indices((30, 30))
+    dy = np.maximum(np.abs(y - 11) - 1, 0)
+    dx = np.maximum(np.abs(x - 11) - 1, 0)
+    np.testing.assert_array_equal(mask == 1, dy**2 + dx**2 <= 4.5**2)
+
+
+@pytest.mark.parametrize("has_bad", [False, True])
+def test_smooth_at_is_a_convolution_over_the_good_pixels(has_bad):
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(20, 25)).astype(np.float32)
+    bad = (rng.random(image.shape) < 0.2).view(np.uint8) if has_bad else np.zeros((1, 1), np.uint8)
+    taps = np.array([0.1, 0.25, 0.3, 0.25, 0.1], np.float32)
+    y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
+    out = np.empty(image.size, np.float32)
+    smooth_at(image, bad, has_bad, taps, x, y, out)
+    good = np.pad(bad == 0 if has_bad else np.ones(image.shape), 2).astype(float)
+    padded = np.pad(image, 2) * good
+    weight = np.outer(taps, taps)
+    windows = np.lib.stride_tricks.sliding_window_view
+    expected = (windows(padded, (5, 5)) * weight).sum((2, 3))
+    expected /= (windows(good, (5, 5)) * weight).sum((2, 3))
+    np.testing.assert_allclose(out, expected.ravel(), rtol=1e-5, atol=1e-6)
+
+
+def test_smooth_at_without_any_good_pixel_is_zero():
+    out = np.ones(1, np.float32)
+    one = np.array([4], np.int32)
+    bad = np.ones((9, 9), np.uint8)
+    smooth_at(np.ones((9, 9), np.float32), bad, True, np.full(3, 1 / 3, np.float32), one, one, out)
+    assert out[0] == 0

@@ -1,0 +1,109 @@
+"""The tree of isophotes against one that is made by labelling every level anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from skyextract.kernels.detection.tree import split_components
+
+THRESHOLD = 1.0
+EIGHT = np.ones((3, 3))
+
+
+def scene(seed, shape=(34, 45)):
+    """Return Gaussians on a plateau above the threshold, and some noise."""
+    rng = np.random.default_rng(seed)
+    v, u = np.indices(shape)
+    image = 2.0 + rng.exponential(0.5, shape)
+    for _ in range(12):
+        x, y = rng.uniform(3, shape[1] - 3), rng.uniform(3, shape[0] - 3)
+        peak, sigma = 10 ** rng.uniform(0.3, 2.5), rng.uniform(0.8, 2.5)
+        image += peak * np.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / sigma**2)
+    return image.astype(np.float32)
+
+
+def split(
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+):
+    """Return (threshold, pixels) of the branches, of one component that fills the image."""
+    y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
+    order = np.random.default_rng(0).permutation(image.size).astype(np.int32)
+    branch, level = np.empty(image.size, np.int32), np.empty(image.size, np.float32)
+    count = np.empty(1, np.int32)
+    split_components(
+        x, y, image.ravel(), np.zeros(1, np.float32), False, THRESHOLD, order,
+        np.array([0, image.size]), 0, 1, n_levels, contrast, linear, min_area, *noise, beam,
+        branch, level, count,
+    )  # fmt: skip
+    return [(level[b], frozenset(order[branch == b].tolist())) for b in range(count[0])]
+
+
+def reference(
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+):
+    flat = image.ravel().astype(float)
+    step, top = np.arange(n_levels) / n_levels, flat.max()
+    ratio = THRESHOLD * (top / THRESHOLD) ** step
+    levels = (THRESHOLD + (top - THRESHOLD) * step if linear else ratio).astype(np.float32)
+    found = []
+    above: list[tuple[frozenset, bool]] = []
+    for k in range(n_levels - 1, -1, -1):
+        marks, n = label(image > levels[k], EIGHT) if k else (np.ones(image.shape, int), 1)
+        isophotes = []
+        for pixels in (frozenset(np.flatnonzero(marks == i + 1).tolist()) for i in range(n)):
+            if len(pixels) < min_area:
+                continue
+            children = [(p, whole) for p, whole in above if p <= pixels]
+            whole = all(w for _, w in children)
+            strong = []
+            for p, w in children:
+                values, rise = flat[list(p)], float(levels[k + 1])
+                flux = max((values - rise).sum(), (values.max() - rise) * beam)
+                least = noise[0] * np.sqrt(1 + noise[1] * rise)
+                if flux > contrast * flat.sum() and (values.max() - rise > least or not noise[0]):
+                    strong.append((p, w))
+            if len(strong) > 1:
+                whole = False
+                found += [(levels[k + 1], p) for p, w in strong if w]
+            isophotes.append((pixels, whole))
+        above = isophotes
+    return found or [(None, frozenset(range(flat.size)))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"contrast": 0.0},
+        {"contrast": 0.05, "min_area": 1},
+        {"n_levels": 7, "linear": True, "contrast": 1e-3},
+        {"contrast": 0.0, "min_area": 1, "noise": (3.0, 0.5)},
+        {"contrast": 0.02, "min_area": 1, "noise": (3.0, 0.5), "beam": 12.0},
+    ],
+    ids=str,
+)
+def test_same_branches_as_level_by_level(seed, options):
+    image = scene(seed)
+    found, expected = split(image, **options), reference(image, **options)
+    if len(expected) == 1:
+        assert found[0][1] == expected[0][1]
+    assert sorted(len(p) for _, p in found) == sorted(len(p) for _, p in expected)
+    assert set(found if len(found) > 1 else []) == set(expected if len(expected) > 1 else [])
+    levels = [level for level, _ in found]
+    assert len(found) == 1 or levels == sorted(levels, reverse=True)
+
+
+def test_the_scenes_do_branch():
+    assert all(len(split(scene(seed))) > 3 for seed in range(4))
+
+
+def test_too_small_or_flat_to_branch():
+    image = np.full((5, 5), 3, np.float32)
+    assert [p for _, p in split(image)] == [frozenset(range(25))]
+    image[2, 1] = image[2, 3] = 9
+    assert len(split(image, min_area=1, contrast=0.0)) == 2
+    assert len(split(image, min_area=13, contrast=0.0)) == 1
+    assert len(split(image, min_area=1, contrast=0.0, n_levels=1)) == 1

@@ -1,0 +1,128 @@
+"""Growth curves and windowed parameters against sep and plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sep
+
+from skyextract.kernels.measurement import windowed as k
+from skyextract.kernels.measurement.fluxradius import N_BINS, growth_curves
+
+N = 64
+PLANE = np.zeros((1, 1), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def stars() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(9)
+    y, x = np.mgrid[:N, :N].astype(float)
+    px, py = np.array([15.3, 44.7, 30.2]), np.array([17.6, 20.1, 46.5])
+    image = rng.normal(0.0, 1.0, (N, N))
+    for cx, cy, flux in zip(px, py, (3000.0, 1500.0, 6000.0), strict=True):
+        image += flux / (2 * np.pi * 3.0) * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 6.0)
+    return image.astype(np.float32), px, py
+
+
+def growth(image, px, py, a, total, fractions, *, whole=False):
+    n = px.size
+    out = (
+        np.zeros((n, len(fractions))), np.zeros(n), np.zeros((n if whole else 0, N_BINS)),
+        np.zeros(n), np.zeros(n, dtype=np.int32),
+    )  # fmt: skip
+    labels = np.zeros(image.shape, dtype=np.int32)
+    growth_curves(image, labels, 0, px, py, a, 0.0, total, np.array(fractions), whole, 0, n, *out)
+    return out
+
+
+def test_flux_radii_equal_sep(stars) -> None:
+    image, px, py = stars
+    a = np.array([1.8, 1.7, 1.9])
+    total, _, _ = sep.sum_circle(image, px, py, 8.0)
+    radii, half, _, reach, flags = growth(image, px, py, a, total, [0.2, 0.5, 0.9])
+    expected, _ = sep.flux_radius(image, px, py, 6.0 * a, [0.2, 0.5, 0.9], normflux=total, subpix=5)
+    np.testing.assert_allclose(radii, expected, rtol=2e-3)
+    np.testing.assert_allclose(half, radii[:, 1], rtol=1e-12)
+    np.testing.assert_allclose(reach, 6.0 * a)
+    assert not flags.any()
+
+
+def test_partial_curve_gives_the_radii_of_the_whole_one(stars) -> None:
+    image, px, py = stars
+    a, total = np.array([1.8, 2.5, 3.9]), np.array([2900.0, 1400.0, -50.0])
+    fractions = [0.1, 0.5, 0.95]
+    part = growth(image, px, py, a, total, fractions)
+    full = growth(image, px, py, a, total, fractions, whole=True)
+    np.testing.assert_allclose(part[0], full[0], rtol=1e-9)
+    np.testing.assert_allclose(part[1], full[1], rtol=1e-9)
+    y, x = np.mgrid[:N, :N]
+    inside = np.hypot(x - px[0], y - py[0]) < 6.0 * 1.8
+    assert full[2][0, -1] == pytest.approx(image[inside].astype(float).sum(), rel=0.01)
+
+
+def windowed(image, px, py, half, *, variance=None, noise2=1.0, gain=0.0, labels=None, mask=0):
+    n = px.size
+    out = np.zeros((n, 10))
+    iterations, status, flags = (np.zeros(n, dtype=np.int32) for _ in range(3))
+    if labels is None:
+        labels = np.zeros(image.shape, dtype=np.int32)
+    small = np.full(n, 0.05)
+    k.windowed(
+        image, labels, PLANE if variance is None else variance, variance is not None, noise2,
+        gain, False, mask, px, py, small, small, np.zeros(n), half, np.zeros(n, dtype=np.uint8),
+        0, n, out, iterations, status, flags,
+    )  # fmt: skip
+    return out, iterations, status, flags
+
+
+def test_positions_equal_sep(stars) -> None:
+    image, px, py = stars
+    half = np.array([2.0, 2.1, 2.0])
+    out, iterations, status, _ = windowed(image, px + 0.3, py - 0.4, half)
+    x, y, _ = sep.winpos(image, px + 0.3, py - 0.4, 2.0 * half / 2.35, subpix=11)
+    np.testing.assert_allclose(out[:, 0], x, atol=2e-4)
+    np.testing.assert_allclose(out[:, 1], y, atol=2e-4)
+    assert (status == 0).all()
+    assert (iterations < 17).all()
+
+
+def test_moments_flux_and_errors_of_the_window_equal_their_definitions(stars) -> None:
+    image, px, py = stars
+    half = np.full(3, 2.0)
+    out, _, _, _ = windowed(image, px, py, half, gain=2.0)
+    y, x = np.mgrid[:N, :N].astype(float)
+    sigma = 4.0 / 2.35
+    for row in out:
+        # The sums are those around the last position but one; that is within 1e-4 of it.
+        dx, dy = x - row[0], y - row[1]
+        weight = np.exp(-(dx**2 + dy**2) / (2 * sigma**2)) * (np.hypot(dx, dy) < 4 * sigma)
+        light = weight * image
+        noise = weight**2 * (1.0 + np.maximum(image, 0.0) / 2.0)
+        assert row[5] == pytest.approx(light.sum(), rel=1e-3)
+        assert row[2] == pytest.approx((light * dx**2).sum() / light.sum(), rel=5e-3)
+        assert row[4] == pytest.approx((light * dx * dy).sum() / light.sum(), abs=5e-3)
+        assert row[6] == pytest.approx(noise.sum(), rel=1e-3)
+        expected = 4.0 * (noise * (dx**2 + 1 / 12)).sum() / light.sum() ** 2
+        assert row[7] == pytest.approx(expected, rel=2e-3)
+
+
+def test_failures_keep_the_start_and_say_so(stars) -> None:
+    image, px, py = stars
+    out, _, status, flags = windowed(-image, px, py, np.full(3, 2.0))
+    assert (status & 4).all()
+    np.testing.assert_array_equal(out[:, 0], px)
+    assert np.isnan(out[:, 2]).all()
+    empty = np.full_like(image, np.nan)
+    out, _, status, flags = windowed(empty, px, py, np.full(3, 2.0))
+    assert (status & 4).all()
+    assert (flags & k.TOUCHES_BAD).all()
+
+
+def test_nan_pixel_is_replaced_by_the_opposite_one(stars) -> None:
+    image, px, py = stars
+    clean, _, _, _ = windowed(image, px, py, np.full(3, 2.0))
+    image = image.copy()
+    image[19, 16] = np.nan
+    out, _, _, flags = windowed(image, px, py, np.full(3, 2.0), mask=2)
+    assert abs(out[0, 0] - clean[0, 0]) < 0.05
+    assert flags.tolist() == [k.TOUCHES_BAD, 0, 0]

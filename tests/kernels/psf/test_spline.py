@@ -1,0 +1,104 @@
+"""PSF evaluation: spline coefficients, stamps, against numpy and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import spline_filter
+
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.kernels.psf.spline import PAD, spline_coefficients, spline_samples
+
+PLANE = {"x_zero": 100.0, "x_scale": 100.0, "y_zero": 50.0, "y_scale": 50.0}
+
+
+def test_coefficients_agree_with_scipy_and_reproduce_the_samples():
+    rng = np.random.default_rng(1)
+    basis = np.zeros((2, 25, 31), dtype=np.float32)
+    basis[:, 6:-6, 6:-6] = rng.normal(size=(2, 13, 19))
+    out = np.empty((2, 25 + 2 * PAD, 31 + 2 * PAD))
+    spline_coefficients(basis, out)
+    padded = np.pad(basis, ((0, 0), (PAD, PAD), (PAD, PAD))).astype(float)
+    for k in range(2):
+        assert out[k] == pytest.approx(spline_filter(padded[k], mode="mirror"), abs=1e-6)
+        samples = np.empty_like(out[k])
+        spline_samples(out[k], samples)
+        assert samples == pytest.approx(padded[k], abs=1e-6)
+
+
+@pytest.mark.parametrize("fwhm", [1.3, 1.6, 2.5, 3.5, 8.0])
+def test_gaussian_is_the_integral_over_pixels(fwhm):
+    galsim = pytest.importorskip("galsim")
+    psf = Psf.gaussian(fwhm, PsfSource.MEASURED)
+    assert psf.source is PsfSource.MEASURED
+    assert psf.basis[0].sum() * psf.sampling**2 == pytest.approx(1, abs=1e-6)
+    centre = psf.basis.shape[1] // 2
+    half = np.interp(
+        -psf.basis[0, centre, centre] / 2,
+        -psf.basis[0, centre, centre:],
+        np.arange(centre + 1) * psf.sampling,
+    )
+    assert 2 * half == pytest.approx(fwhm, rel=0.01)  # linear interpolation between samples
+
+    from skyextract.datamodel.psf import _gaussian_sigma
+
+    size = 2 * psf.radius + 1
+    for dx, dy in [(0.0, 0.0), (0.3, -0.45), (0.5, 0.5), (-0.17, 0.21)]:
+        truth = galsim.Gaussian(sigma=_gaussian_sigma(fwhm)).drawImage(
+            nx=size, ny=size, scale=1.0, offset=(dx, dy)
+        )
+        stamp = psf.stamp(10.0, 20.0, dx, dy)
+        assert stamp.dtype == np.float32
+        assert stamp.sum() == pytest.approx(1, abs=1e-6)
+        assert stamp == pytest.approx(truth.array, abs=0.003 * float(truth.array.max()))
+
+
+def test_no_centroid_shift():
+    psf = Psf.gaussian(4.0)
+    stamp = psf.stamp(0, 0, 0.4, -0.3).astype(float)
+    y, x = np.indices(stamp.shape) - stamp.shape[0] // 2
+    assert (stamp * x).sum() == pytest.approx(0.4, abs=1e-3)
+    assert (stamp * y).sum() == pytest.approx(-0.3, abs=1e-3)
+
+
+def test_polynomial_terms_are_ordered_as_in_psfex():
+    base = Psf.gaussian(5.0)
+    wide = Psf.gaussian(6.0).basis[0]
+    side = wide.shape[0]
+    margin = (side - base.basis.shape[1]) // 2
+    narrow = np.pad(base.basis[0], margin)
+    rng = np.random.default_rng(2)
+    weights = rng.uniform(-0.1, 0.1, 6)
+    weights[0] = 0.5
+    basis = np.array([narrow * (k == 0) + w * (wide - narrow) for k, w in enumerate(weights)])
+    psf = Psf(
+        basis=basis.astype(np.float32), sampling=1.0, degree=2, **PLANE, fwhm=5.5,
+        ellipticity=0.0, source=PsfSource.MEASURED,
+    )  # fmt: skip
+    x, y = 170.0, 10.0
+    u, v = 0.7, -0.8
+    a = weights @ [1, u, u * u, v, u * v, v * v]
+    assert psf.stamp(x, y) == pytest.approx((1 - a) * narrow + a * wide, abs=1e-6)
+
+
+def test_stamp_sizes():
+    psf = Psf.gaussian(3.0)
+    whole = psf.stamp(0, 0)
+    assert psf.stamp(0, 0, size=5).shape == (5, 5)
+    assert psf.stamp(0, 0, size=5).sum() == pytest.approx(1)
+    big = psf.stamp(0, 0, size=whole.shape[0] + 30)
+    assert big[15:-15, 15:-15] == pytest.approx(whole, abs=1e-5)
+    assert big[0, 0] == 0
+    with pytest.raises(ValueError, match="odd"):
+        psf.stamp(0, 0, size=4)
+
+
+@pytest.mark.parametrize("fwhm", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_gaussian(fwhm):
+    with pytest.raises(ValueError, match="FWHM"):
+        Psf.gaussian(fwhm)
+
+
+def test_narrowest_gaussian_has_all_its_light():
+    stamp = Psf.gaussian(0.5).stamp(0, 0)
+    assert stamp[stamp.shape[0] // 2, stamp.shape[0] // 2] > 0.9

@@ -1,0 +1,151 @@
+"""Configuration: grammar, layers, checks, messages and dumps."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from skyextract.errors import ConfigError
+from skyextract.settings.grammar import declarations, dump, parse
+from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
+
+
+def from_text(text: str, *pairs: tuple[str, str]) -> Settings:
+    return resolve(parse(text, "my.conf"), command_line_settings(pairs))
+
+
+def test_values_comments_quotes_and_case():
+    config = from_text(
+        "steps measure # ours\n"
+        "Detect_Thresh 2.5,24 # sigma\n"
+        "PHOT_APERTURES 5, 10 15\t20\n"
+        'CATALOG_NAME "my cat.fits"  # with a # sign\n'
+        "FILTER n\nGAIN_KEY=GAIN,EGAIN\nPOSITION_MAXERR auto\n"
+    ).config
+    assert config.pipeline.steps == ("MEASURE",)
+    assert config.extraction.detect_thresh == (2.5, 24.0)
+    assert config.measurement.phot_apertures == (5.0, 10.0, 15.0, 20.0)
+    assert config.output.catalog_name == "my cat.fits"
+    assert config.extraction.filter is False
+    assert config.detector.gain_key == ("GAIN", "EGAIN")
+    assert config.astrometry.position_maxerr is None
+
+
+def test_environment_variables(monkeypatch):
+    monkeypatch.setenv("REFCATS", "/data/refcats")
+    config = from_text("ASTREFCAT_NAME ${REFCATS}/gaia.fits,$REFCATS/b.fits").config
+    assert config.astrometry.astrefcat_name == ("/data/refcats/gaia.fits", "/data/refcats/b.fits")
+    with pytest.raises(ConfigError, match=r"my.conf:1: environment variable NO_SUCH is not set"):
+        from_text("ASTREFCAT_NAME $NO_SUCH/gaia.fits")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("DETECT_MINAREA 0", r"my.conf:1: DETECT_MINAREA = 0: must be in \[1, 1000000\] pixels"),
+        ("DETECT_MINAREA 2.5", "must be an integer"),
+        ("DETECT_MINAREA five", "'five' is not a number"),
+        ("DETECT_MINAREA", "value missing"),
+        ("DETECT_MINAREA 3 4", "one value expected"),
+        ("DETECT_THRESH 1,2,3", "3 values, 1 to 2 expected"),
+        ("BACK_SIZE nan", "must be finite"),
+        ("DETCT_THRESH 1", "my.conf:1: unknown keyword DETCT_THRESH: did you mean DETECT_THRESH"),
+        ("CATALOG_TYPE FITS_LADC", "did you mean FITS_LDAC"),
+        ("FILTER maybe", "must be Y or N"),
+        ("COLOR_TERM much", "COLOR_TERM = much: .*a number or FIT"),
+        ("PHOT_FLUX_KEY XYZ", "PHOT_FLUX_KEY = XYZ: .*PSF, APERCOR"),
+        ("!? 3", "expected KEYWORD value"),
+    ],
+)
+def test_bad_lines_name_file_line_keyword_and_value(line, message):
+    with pytest.raises(ConfigError, match=message):
+        from_text(line)
+
+
+def test_dump_reads_back_as_the_defaults():
+    built_in = resolve(None).config
+    assert resolve(parse(dump(full=True), "x")).config == built_in
+    assert resolve(parse(dump(full=False), "x")).config == built_in
+
+
+def test_every_keyword_is_in_the_full_dump():
+    names = re.findall(r"^([A-Z_]+)", dump(full=True), re.M)
+    assert names == list(declarations())
+
+
+def test_layers_and_origins():
+    settings = from_text("STEPS auto\nGAIN 2\nRDNOISE 5", ("GAIN", "3"))
+    assert settings.config.detector.gain == 3.0
+    assert settings.origins["GAIN"] == "command line"
+    assert settings.origins["RDNOISE"] == "my.conf:3"
+    assert settings.origins["DETECT_THRESH"] == "built-in (skyextract)"
+    assert settings.is_set("GAIN")
+    assert not settings.is_set("DETECT_THRESH")
+
+
+def test_value_that_begins_with_a_dash():
+    settings = from_text("STEPS auto", ("CHECKIMAGE_TYPE", "-BACKGROUND"), ("BACK_VALUE", "-1.5"))
+    assert settings.config.output.checkimage_type == ("-BACKGROUND",)
+    assert settings.config.background.back_value == (-1.5,)
+
+
+@pytest.mark.parametrize("name", ["sextractor_dd_full.sex", "source-extractor/default.sex"])
+def test_sextractor_files_choose_the_sextractor_base(shared_data, name):
+    settings = resolve(read_file(shared_data / "sextractor_configs" / name))
+    assert settings.sextractor
+    assert settings.config.extraction.detect_thresh == (1.5,)
+    assert settings.config.extraction.filter_name == "default.conv"
+    assert settings.config.output.catalog_type == "ASCII_HEAD"
+    assert settings.config.extraction.detect_niter == 1
+    assert not settings.config.cosmics.cr_repair
+    assert settings.config.detector.pixel_scale == 1.0
+    assert any("SExtractor's defaults" in note for note in settings.notes)
+    assert any("MEMORY_PIXSTACK" in note for note in settings.notes)
+
+
+def test_all_sextractor_keywords_are_known(shared_data):
+    text = (shared_data / "sextractor_configs/sextractor_dd_full.sex").read_text()
+    names = set(re.findall(r"^([A-Z_]+)", text, re.M))
+    assert len(names) > 60
+    assert names <= set(declarations())
+    values = {s.name: s.values for s in parse(text, "dd")}
+    settings = resolve(parse(text, "dd"))
+    for name in values:
+        assert not settings.is_set(name), name
+
+
+def test_base_defaults_can_be_forced():
+    assert resolve(None, command_line_settings([("BASE_DEFAULTS", "sextractor")])).sextractor
+    assert not from_text("DETECT_THRESH 2", ("BASE_DEFAULTS", "SKYEXTRACT")).sextractor
+
+
+def test_unsupported_keyword_is_an_error_only_when_changed():
+    assert from_text("DGEO_TYPE NONE").sextractor
+    with pytest.raises(ConfigError, match="DGEO_TYPE is not supported"):
+        from_text("DGEO_TYPE PIXEL")
+
+
+def test_missing_directory_and_binary_files(tmp_path):
+    for path, message in [(tmp_path / "no.conf", "No such file"), (tmp_path, "directory")]:
+        with pytest.raises(ConfigError, match=message):
+            read_file(path)
+    binary = tmp_path / "image.conf"
+    binary.write_bytes(b"SIMPLE\0\xff\xfe")
+    with pytest.raises(ConfigError, match="not a text file"):
+        read_file(binary)
+
+
+def test_a_file_of_defaults_does_not_undo_the_camera(tmp_path):
+    (tmp_path / "cam.conf").write_text("GAIN 2.5\nSATUR_LEVEL 60000\nRDNOISE 7\n")
+    camera = ("CAMERA", str(tmp_path / "cam.conf"))
+    settings = resolve(parse(dump(full=False), "default.conf"), command_line_settings([camera]))
+    assert settings.config.detector.gain == 2.5
+    assert settings.origins["GAIN"].startswith("camera")
+    pairs = [camera, ("GAIN", "0"), ("RDNOISE", "3")]
+    settings = resolve(
+        parse("STEPS AUTO\nSATUR_LEVEL 100", "my.conf"), command_line_settings(pairs)
+    )
+    assert settings.config.detector.gain == 0.0
+    assert settings.config.detector.rdnoise == 3.0
+    assert settings.config.detector.satur_level == 100.0

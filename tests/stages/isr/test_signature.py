@@ -1,0 +1,415 @@
+"""Instrument signature removal on small frames: geometry, real frames, ccdproc, bad input."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from skyextract.datamodel.calibrations import Calibrations, Linearity, Master
+from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
+from skyextract.errors import ConfigError, ImageError
+from skyextract.inputs.calibrations import load_calibrations
+from skyextract.io.names import parse_image_spec
+from skyextract.io.raw.frames import read_raw_frames
+from skyextract.run import Run
+from skyextract.settings.resolve import Settings, command_line_settings, resolve
+from skyextract.stages.isr.overscan import measure_overscan
+from skyextract.stages.isr.signature import Signature, remove_signature
+
+
+def settings_of(**values: str) -> Settings:
+    return resolve(None, command_line_settings([(k, str(v)) for k, v in values.items()]))
+
+
+def corrected(path: Path, folder: Path, run: Run | None = None, **values: str) -> Signature:
+    settings = settings_of(**values)
+    run = run or Run(2)
+    (raw,) = read_raw_frames(parse_image_spec(str(path)), settings.config, run)
+    if isinstance(raw, tuple):
+        raise raw[1]
+    calibrations = load_calibrations(raw, settings, folder, run)
+    return remove_signature(raw, calibrations, settings.config, run)
+
+
+def raw_frame(pixels: np.ndarray, *amplifiers: Amplifier, **facts: object) -> RawFrame:
+    shape = max(a.place.y1 for a in amplifiers), max(a.place.x1 for a in amplifiers)
+    planes = (np.ascontiguousarray(pixels, np.float32),)
+    return RawFrame(planes, amplifiers, shape, fits.Header(), path="raw.fits", **facts)
+
+
+def plain(n: int = 40, **facts: float) -> Amplifier:
+    place = Section(0, n, 0, n)
+    return Amplifier("1", 0, place, None, place, **{"gain": 2.0, "read_noise": 4.0} | facts)
+
+
+def master(kind: str, image: np.ndarray, time: float = 10.0) -> Master:
+    return Master(kind, image.astype(np.float32), None, time, fits.Header(), f"{kind}.fits")
+
+
+def run_isr(raw: RawFrame, calibrations: Calibrations = Calibrations(), **v: str) -> Exposure:  # noqa: B008
+    return remove_signature(raw, calibrations, settings_of(**v).config, Run(1)).exposure
+
+
+# ------------------------------------------------------------------ against plain formulas
+
+
+def test_order_of_the_corrections():
+    rng = np.random.default_rng(1)
+    n = 40
+    pixels = rng.normal(3000.0, 50.0, (n, n + 8)).astype(np.float32)
+    pixels[:, n:] = rng.normal(500.0, 2.0, (n, 8))
+    amplifier = Amplifier(
+        "1", 0, Section(0, n, 0, n), Section(n, n + 8, 0, n), Section(0, n, 0, n), 1.5, 6.0, 3100.0
+    )
+    bias, dark = rng.normal(10, 2, (n, n)), rng.gamma(2, 3, (n, n))
+    flat = rng.normal(1.0, 0.05, (n, n))
+    calibrations = Calibrations(
+        master("bias", bias), master("dark", dark, 20.0), master("flat", flat),
+        linearity=Linearity(np.array([[2e-6, -3e-11]]), np.zeros((1, 2, 0))),
+    )  # fmt: skip
+    raw = raw_frame(pixels, amplifier, exposure_time=50.0)
+    exposure = run_isr(raw, calibrations)
+    x = pixels[:, :n] - np.median(pixels[:, n:], axis=1)[:, None] - bias.astype(np.float32)
+    x = x + 2e-6 * x**2 - 3e-11 * x**3
+    noise = measure_overscan(pixels, amplifier, settings_of().config.isr).noise
+    variance = x / 1.5 + (6.0 / 1.5) ** 2 + 0.5 * np.pi * noise**2 / 8
+    x = (x - 2.5 * dark.astype(np.float32)) / flat.astype(np.float32) * 1.5
+    np.testing.assert_allclose(exposure.image, x, rtol=2e-7, atol=1e-3)
+    np.testing.assert_allclose(exposure.variance, variance * (1.5 / flat) ** 2, rtol=1e-5)
+    assert ((exposure.mask & Mask.SAT) != 0).sum() == (pixels[:, :n] >= 3100.0).sum()
+    assert exposure.header["BUNIT"] == "electron"
+    assert exposure.header["GAIN"] == 1.0
+    assert exposure.header["RDNOISE"] == 6.0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_matter(threads):
+    rng = np.random.default_rng(2)
+    raw = raw_frame(rng.normal(1000, 30, (300, 300)), plain(300))
+    images = [
+        remove_signature(raw, Calibrations(), settings_of().config, Run(t)).exposure.image
+        for t in (1, threads)
+    ]
+    assert images[0].tobytes() == images[1].tobytes()
+
+
+@pytest.mark.parametrize("mode", ["MEDIAN", "MEAN", "ROW_MEDIAN", "POLY"])
+@pytest.mark.parametrize("above", [False, True])
+def test_overscan_modes(mode, above):
+    rng = np.random.default_rng(3)
+    n = 200
+    t = np.linspace(-1.0, 1.0, n)
+    drift = 700.0 + 5.0 * t - 3.0 * t**2 + t**3
+    frame = rng.normal(0.0, 2.0, (n, n + 20)) + drift[:, None]
+    data, bias = Section(0, n, 0, n), Section(n, n + 20, 0, n)
+    if above:
+        frame, bias = frame.T, Section(0, n, n, n + 20)
+    amplifier = Amplifier("1", 0, data, bias, data, 1.0, 0.0)
+    isr = settings_of(ISR_OVERSCAN=mode).config.isr
+    overscan = measure_overscan(frame.astype(np.float32), amplifier, isr)
+    total = overscan.columns + overscan.rows
+    expected = drift if mode in ("ROW_MEDIAN", "POLY") else np.full(n, drift.mean())
+    width = {"POLY": 0.15, "ROW_MEDIAN": 0.7}.get(mode, 0.5)
+    assert np.std(total - expected) < width
+    assert overscan.noise == pytest.approx(2.0, rel=0.05)
+
+
+# ------------------------------------------------------------------ geometry
+
+
+def test_amplifiers_come_to_their_place():
+    """Each amplifier is cut out of a known picture, turned as DETSEC says, and put back."""
+    picture = np.arange(20 * 24, dtype=np.float32).reshape(20, 24) + 100.0
+    planes, amplifiers = [], []
+    for k, (right, top) in enumerate(itertools.product((False, True), repeat=2)):
+        place = Section(12 * right, 12 * right + 12, 10 * top, 10 * top + 10, right, top)
+        part = picture[place.slices]
+        part = part[:, ::-1] if right else part
+        part = part[::-1] if top else part
+        plane = np.full((14, 20), 7.0 + k, np.float32)
+        plane[2:12, 4:16] = part + 7.0 + k
+        planes.append(plane)
+        data, bias = Section(4, 16, 2, 12), Section(17, 20, 0, 14)
+        amplifiers.append(Amplifier(str(k), k, data, bias, place, 1.0, 1.0))
+    raw = RawFrame(tuple(planes), tuple(amplifiers), (20, 24), fits.Header())
+    np.testing.assert_array_equal(run_isr(raw).image, picture)
+
+
+def test_crosstalk_comes_from_the_pixel_read_at_the_same_time():
+    n = 8
+    pixels = np.full((n, 2 * n), 100.0, np.float32)
+    pixels[5, 2] = 50000.0  # third pixel of the left amplifier, which is read from the left
+    left = Amplifier("L", 0, Section(0, n, 0, n), None, Section(0, n, 0, n), 1.0, 3.0)
+    # the right one is read from the right: it is written, and stands, the other way round
+    right_data = Section(n, 2 * n, 0, n, flip_x=True)
+    right = Amplifier("R", 0, right_data, None, right_data, 1.0, 3.0)
+    matrix = np.array([[0.0, 0.0], [1e-3, 0.0]])
+    exposure = run_isr(raw_frame(pixels, left, right), Calibrations(crosstalk=matrix))
+    assert exposure.image[5, 2 * n - 3] == pytest.approx(100.0 - 50.0)
+    assert exposure.mask[5, 2 * n - 3] == Mask.CROSSTALK
+    assert exposure.image[5, 2] == pytest.approx(50000.0)
+    assert exposure.image[2, 2 * n - 3] == pytest.approx(100.0 - 0.1)
+
+
+def write_amplifiers(path: Path, wcs: bool = False) -> WCS:
+    """Write a 2 x 1 MEF with a mirrored second amplifier, of a picture with a known WCS."""
+    rng = np.random.default_rng(4)
+    picture = rng.normal(1000.0, 5.0, (30, 40))
+    sky = WCS(naxis=2)
+    sky.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    sky.wcs.crval, sky.wcs.crpix = [150.0, 20.0], [17.0, 11.0]
+    sky.wcs.cd = [[-1e-4, 2e-6], [3e-6, 1.1e-4]]
+    units = [fits.PrimaryHDU()]
+    for k in (0, 1):
+        part = picture[:, 20 * k : 20 * k + 20]
+        header = fits.Header({"BIASSEC": "[23:26,1:30]", "DATASEC": "[3:22,1:30]", "GAIN": 2.0})
+        header["DETSEC"] = "[1:40,1:60]" if k == 0 else "[80:41,1:60]"
+        plane = np.zeros((30, 26), np.float32)
+        plane[:, 2:22] = part[:, ::-1] if k else part
+        if wcs:
+            cards = sky.to_header()
+            cards["CRPIX1"] = 17.0 + 2 if k == 0 else 43.0 - (17.0)
+            for axis in (1, 2):
+                cards[f"PC{axis}_1"] = cards[f"PC{axis}_1"] * (1 if k == 0 else -1)
+            header.update(cards)
+        units.append(fits.ImageHDU(plane, header))
+    fits.HDUList(units).writeto(path)
+    return sky
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_wcs_moves_with_the_pixels(tmp_path, order):
+    sky = write_amplifiers(tmp_path / "a.fits", wcs=True)
+    with fits.open(tmp_path / "a.fits") as units:
+        fits.HDUList([units[0], units[order[0]], units[order[1]]]).writeto(tmp_path / "b.fits")
+    exposure = corrected(tmp_path / "b.fits", tmp_path).exposure
+    assert exposure.shape == (30, 40)
+    x, y = np.array([0.0, 25.0, 39.0]), np.array([3.0, 20.0, 29.0])
+    expected = sky.all_pix2world(x, y, 0)
+    np.testing.assert_allclose(exposure.wcs.to_sky(x, y), expected, atol=1e-9)
+
+
+def test_an_additional_header_describes_the_corrected_frame(tmp_path):
+    sky = write_amplifiers(tmp_path / "a.fits")
+    cards = sky.to_header()
+    (tmp_path / "a.head").write_text("\n".join(str(card) for card in cards.cards) + "\nEND\n")
+    exposure = corrected(tmp_path / "a.fits", tmp_path).exposure
+    x, y = np.array([0.0, 39.0]), np.array([3.0, 29.0])
+    np.testing.assert_allclose(exposure.wcs.to_sky(x, y), sky.all_pix2world(x, y, 0), atol=1e-9)
+
+
+def test_sip_of_a_mirrored_frame_turns_with_it():
+    from skyextract.datamodel.rawframe import move_wcs
+
+    rng = np.random.default_rng(5)
+    header = {
+        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 10.0, "CRVAL2": 5.0,
+        "CRPIX1": 40.0, "CRPIX2": 70.0, "CD1_1": -1e-4, "CD1_2": 1e-6, "CD2_1": 2e-6,
+        "CD2_2": 1e-4, "A_ORDER": 3, "B_ORDER": 3,
+    }  # fmt: skip
+    for name, (p, q) in itertools.product("AB", ((2, 0), (1, 1), (0, 2), (3, 0), (1, 2))):
+        header[f"{name}_{p}_{q}"] = rng.normal(0.0, 1e-6)
+    data = Section(8, 108, 4, 204)
+    place = Section(0, 100, 0, 200, flip_x=True, flip_y=True)
+    moved = move_wcs(header, Amplifier("1", 0, data, None, place))
+    x, y = np.array([10.0, 60.0]), np.array([20.0, 150.0])
+    before = WCS(fits.Header(header)).all_pix2world(x, y, 0)
+    after = WCS(fits.Header(moved)).all_pix2world(99 - (x - 8), 199 - (y - 4), 0)
+    np.testing.assert_allclose(after, before, atol=1e-11)
+
+
+def test_extensions_that_are_no_amplifiers_stay_apart(tmp_path):
+    write_amplifiers(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits", mode="update") as units:
+        units[2].header["DETSEC"] = "[180:141,1:60]"  # a gap: another CCD
+    frames = list(
+        read_raw_frames(parse_image_spec(str(tmp_path / "a.fits")), settings_of().config, Run(1))
+    )
+    assert [frame.shape for frame in frames] == [(30, 20), (30, 20)]
+    assert [frame.number for frame in frames] == [0, 1]
+
+
+# ------------------------------------------------------------------ real frames
+
+
+def test_sinistro(shared_data, tmp_path):
+    """Four amplifiers, binned, two mirrored: stars run on across the borders."""
+    path = shared_data / "raw_overscan/lco_sinistro_raw_mef_4amp.fits"
+    signature = corrected(path, tmp_path, CAMERA="sinistro")
+    exposure = signature.exposure
+    assert exposure.shape == (1024, 1024)
+    assert [a["gain"] for a in signature.metrics["amplifiers"]] == [6.42, 6.23, 6.27, 6.26]
+    assert exposure.header["CRPIX1"] == 512
+    assert len(signature.metrics["sky_steps"]) == 4
+    for step in signature.metrics["sky_steps"]:
+        assert abs(step["before"]) < 0.03
+        assert abs(step["after"]) < 0.03
+    image = exposure.image.astype(np.float64)
+    for quarter in itertools.product((slice(0, 512), slice(512, 1024)), repeat=2):
+        image[quarter] -= np.median(image[quarter])
+    for lines in (image, image.T):
+        here = roughness(lines[509:515])
+        assert here < 0.2
+        assert here < 0.8 * roughness(lines[[509, 510, 511, 513, 514, 515]])  # a line is missing
+    bright = np.log(np.maximum(image[(image[:, 510:514] > 300.0).any(axis=1), 511:513], 50.0))
+    assert np.corrcoef(bright.T)[0, 1] > 0.75
+
+
+def roughness(profiles: np.ndarray) -> float:
+    """Return how far the logarithms of bright star profiles across a border are from parabolas."""
+    x = np.arange(len(profiles))
+    rms = []
+    for profile in profiles[:, (profiles[1:5] > 1000.0).any(axis=0)].T:
+        values = np.maximum(profile, 60.0)
+        fit = np.polyval(np.polyfit(x, np.log(values), 2, w=np.sqrt(values)), x)
+        rms.append(np.sqrt(np.average((np.log(values) - fit) ** 2, weights=values)))
+    return float(np.median(rms))
+
+
+def test_saao(shared_data, tmp_path):
+    path = shared_data / "raw_overscan/saao_1m_ste3_raw_a8280271.fits"
+    signature = corrected(path, tmp_path)
+    (facts,) = signature.metrics["amplifiers"]
+    assert signature.exposure.shape == (520, 512)
+    assert facts["gain"] == 1.9
+    assert facts["read_noise"] == 5.0
+    assert facts["overscan_level"] == pytest.approx(214.0, abs=2.0)
+
+
+KELT = {"ISR_TRIMSEC": "NONE", "ISR_BIASSEC": "NONE"}
+
+
+def kelt(shared_data: Path) -> tuple[Path, dict[str, str]]:
+    folder = shared_data / "isr_kelt16b"
+    names = {
+        "ISR_BIAS": folder / "combined_bias.fit.gz",
+        "ISR_DARK": folder / "combined_dark_90.000.fit.gz",
+        "ISR_FLAT": folder / "combined_flat_filter_r.fit.gz",
+    }
+    return folder / "kelt-16-b-S001-R001-C084-r.fit.gz", {k: str(v) for k, v in names.items()}
+
+
+def test_kelt_equals_ccdproc(shared_data, tmp_path):
+    ccdproc = pytest.importorskip("ccdproc")
+    path, frames = kelt(shared_data)
+    exposure = corrected(path, tmp_path, **KELT, **frames, ISR_GAIN="1.4", ISR_UNIT="ADU").exposure
+
+    def read(name: str) -> object:
+        return ccdproc.CCDData(fits.getdata(name).astype(np.float64), unit="adu")
+
+    from astropy import units as u
+
+    other = ccdproc.subtract_bias(read(str(path)), read(frames["ISR_BIAS"]))
+    other = ccdproc.subtract_dark(
+        other, read(frames["ISR_DARK"]), dark_exposure=90 * u.s, data_exposure=90 * u.s, scale=True
+    )
+    flat = read(frames["ISR_FLAT"])
+    level = np.median(flat.data[flat.data > 0])
+    other = ccdproc.flat_correct(other, flat, norm_value=level)
+    good = (exposure.mask & Mask.INTRP) == 0
+    difference = np.abs(exposure.image - other.data)[good]
+    # The flat is kept in float32, relative to its median.
+    assert (difference <= 2.0 * np.spacing(np.abs(other.data[good]).astype(np.float32))).all()
+    assert exposure.wcs is not None
+
+
+def test_saao_overscan_equals_ccdproc(shared_data, tmp_path):
+    ccdproc = pytest.importorskip("ccdproc")
+    path = shared_data / "raw_overscan/saao_1m_ste3_raw_a8280271.fits"
+    exposure = corrected(path, tmp_path, ISR_UNIT="ADU").exposure
+    frame = ccdproc.CCDData(fits.getdata(path).astype(np.float64), unit="adu")
+    frame = ccdproc.subtract_overscan(frame, fits_section="[4:13, 1:520]", median=True)
+    frame = ccdproc.trim_image(frame, fits_section="[17:528, 1:520]")
+    np.testing.assert_array_equal(exposure.image, frame.data.astype(np.float32))
+
+
+def test_kelt_sections_describe_the_uncropped_frame(shared_data, tmp_path):
+    path, frames = kelt(shared_data)
+    with pytest.raises(ImageError, match=r"TRIMSEC \[1:4096,1:200\].*frame \[1:200,1:200\]"):
+        corrected(path, tmp_path, **frames)
+
+
+def test_unknown_gain_stays_in_adu(shared_data, tmp_path):
+    path, frames = kelt(shared_data)
+    run = Run(1)
+    exposure = corrected(path, tmp_path, run, **KELT, **frames).exposure
+    assert exposure.header["BUNIT"] == "adu"
+    assert exposure.variance is None
+    assert exposure.detector.gain == 0.0
+    assert any("gain is unknown" in warning for warning in run.warnings)
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def test_all_saturated():
+    raw = raw_frame(np.full((40, 40), 60000.0), plain(saturation=50000.0))
+    with pytest.raises(ImageError, match="all pixels are saturated"):
+        run_isr(raw)
+
+
+def test_no_values():
+    with pytest.raises(ImageError, match="no pixel has a value"):
+        run_isr(raw_frame(np.full((40, 40), np.nan), plain()))
+
+
+def test_zero_flat_pixels_are_flagged():
+    flat = np.ones((40, 40))
+    flat[3, 4], flat[5, 6], flat[7, 8] = 0.0, -1.0, np.nan
+    exposure = run_isr(
+        raw_frame(np.full((40, 40), 1000.0), plain()), Calibrations(flat=master("flat", flat))
+    )
+    for y, x in ((3, 4), (5, 6), (7, 8)):
+        assert exposure.mask[y, x] & Mask.NO_DATA
+        assert exposure.image[y, x] == 0.0
+        assert np.isinf(exposure.variance[y, x])
+    assert (exposure.mask != 0).sum() == 3
+
+
+def test_wrong_size():
+    with pytest.raises(ImageError, match=r"bias.fits has 30 x 30 pixels.*40 x 40"):
+        run_isr(
+            raw_frame(np.ones((40, 40)), plain()),
+            Calibrations(bias=master("bias", np.zeros((30, 30)))),
+        )
+
+
+@pytest.mark.parametrize(("mine", "dark"), [(np.nan, 10.0), (10.0, 0.0), (10.0, np.nan)])
+def test_missing_exposure_time(mine, dark):
+    raw = raw_frame(np.ones((40, 40)), plain(), exposure_time=mine)
+    with pytest.raises(ImageError, match="exposure time"):
+        run_isr(raw, Calibrations(dark=master("dark", np.zeros((40, 40)), dark)))
+
+
+def test_overscan_must_cover_the_rows():
+    data, bias = Section(0, 20, 0, 40), Section(20, 30, 0, 30)
+    raw = raw_frame(np.ones((40, 30)), Amplifier("1", 0, data, bias, data, 1.0))
+    with pytest.raises(ImageError, match="does not cover the rows"):
+        run_isr(raw)
+    assert run_isr(raw, ISR_OVERSCAN="MEDIAN").shape == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"ISR_TRIMSEC": "[1:900,1:30]"}, ImageError, "TRIMSEC"),
+        ({"ISR_TRIMSEC": "[a:b]"}, ConfigError, "no section"),
+        ({"ISR_TRIMSEC": "NOCARD"}, ImageError, "no section in the header card NOCARD"),
+        ({"ISR_GAIN": "NOCARD"}, ImageError, "NOCARD is neither a number"),
+        ({"ISR_TRIMSEC": "[1:5,1:5],[6:10,1:5],[11:15,1:5]"}, ImageError, "3 sections"),
+        ({"ISR_BIAS_STATE": "MASTER"}, ConfigError, "no frame is given"),
+        ({"ISR_BIAS": "nothing*.fits"}, ConfigError, "no file matches"),
+        ({"ISR_BIAS": "nothing.fits"}, ConfigError, "no such file"),
+        ({"CAMERA": "nocamera"}, ConfigError, "generic, sinistro"),
+    ],
+)
+def test_wrong_settings(tmp_path, options, error, message):
+    write_amplifiers(tmp_path / "a.fits")
+    with pytest.raises(error, match=message):
+        corrected(tmp_path / "a.fits", tmp_path, **options)

@@ -1,0 +1,292 @@
+"""The photometric calibration on simulated catalogues and a real one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.photocal import PhotoCal, PhotSource
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.run import Run
+from skyextract.settings.keywords import Photometry as Config
+from skyextract.stages.photometry.calibrate import METRICS, calibrate_photometry
+from skyextract.stages.photometry.depth import Sky, aperture_flux, empty_positions
+
+SIZE = 1000
+ZERO_POINT = 27.0
+SCALE = 0.5
+
+
+def make_exposure(filter_name="r", **changes):
+    cards = {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+        "CRPIX1": 500.0, "CRPIX2": 500.0, "CD1_1": -SCALE / 3600, "CD1_2": 0.0, "CD2_1": 0.0,
+        "CD2_2": SCALE / 3600, "NAXIS": 2, "NAXIS1": SIZE, "NAXIS2": SIZE,
+        "FILTER": filter_name, "EXPTIME": 100.0,
+    }  # fmt: skip
+    header = fits.Header(cards)
+    one = np.full((1, 1), 400.0, np.float32)
+    exposure = Exposure(
+        image=np.zeros((SIZE, SIZE), np.float32),
+        mask=np.zeros((SIZE, SIZE), np.uint16),
+        detector=Detector(exposure_time=100.0),
+        psf=Psf.gaussian(3.0, PsfSource.MEASURED),
+        wcs=SkyWcs.from_header(header),
+        background=BackgroundMap(one, one, SIZE, SIZE, (SIZE, SIZE), 400.0, 20.0),
+        header=header,
+    )
+    return replace(exposure, **changes)
+
+
+def make_pair(n=80, seed=1, exposure=None, color_term=0.0, outliers=0):
+    """Return a catalogue of sources and a reference catalogue of the same stars."""
+    rng = np.random.default_rng(seed)
+    exposure = exposure or make_exposure()
+    x, y = rng.uniform(20, SIZE - 20, (2, n))
+    mag = rng.uniform(15, 20, n)
+    color = rng.uniform(0.2, 1.5, n)
+    flux = 10 ** (-0.4 * (mag - ZERO_POINT + color_term * (0.7 - color)))
+    error = np.hypot(0.005 * flux, 40.0)
+    flux = flux + rng.normal(0, error)
+    reference_error = np.full(n, 0.01)
+    reference_mag = mag + rng.normal(0, 0.01, n)
+    reference_mag[:outliers] += rng.normal(0, 1.0, outliers)
+    ra, dec = exposure.wcs.to_j2000(x, y)
+    catalog = Catalog(
+        {
+            "X_IMAGE": x + 1, "Y_IMAGE": y + 1, "FLUX_AUTO": flux, "FLUXERR_AUTO": error,
+            "FLUX_PSF": flux, "FLUXERR_PSF": error, "FLAGS": np.zeros(n, np.int16),
+            "FLAGS_SKY": np.zeros(n, np.int16),
+        }
+    )  # fmt: skip
+    reference = replace(
+        RefCatalog.from_arrays(ra, dec, reference_mag, mag_key="r", name="stars.csv"),
+        magnitudes={
+            "g": reference_mag + color, "r": reference_mag,
+            "i": reference_mag - 0.4 * color + rng.normal(0, 0.1, n),
+        },
+        magnitude_errors={"r": reference_error},
+    )  # fmt: skip
+    return catalog, reference
+
+
+def calibrate(catalog, reference, exposure=None, config=None, **more):
+    return calibrate_photometry(
+        catalog, exposure or make_exposure(), reference, config or Config(), Run(), **more
+    )
+
+
+def assert_failed(result, *words):
+    assert result.status == "FAILED"
+    for word in words:
+        assert word in result.reason
+    assert "\n" not in result.reason
+    assert math.isnan(result.photocal.zero_point)
+    assert result.photocal.source is PhotSource.NONE
+    assert not result.used.any()
+    assert set(METRICS) <= set(result.metrics)
+    assert result.metrics["zero_point"] is None
+
+
+def test_a_clean_calibration():
+    catalog, reference = make_pair()
+    result = calibrate(catalog, reference)
+    metrics = result.metrics
+    assert result.status == "COMPLETE"
+    assert metrics["zero_point"] == pytest.approx(ZERO_POINT, abs=5 * metrics["zero_point_error"])
+    assert 0.0005 < metrics["zero_point_error"] < 0.005
+    assert metrics["zero_point_1s"] == pytest.approx(metrics["zero_point"] - 5.0)
+    assert metrics["flux_key"] == "FLUX_PSF"
+    assert metrics["sky_brightness"] == pytest.approx(
+        metrics["zero_point"] - 2.5 * math.log10(400 / SCALE**2), abs=1e-3
+    )
+    assert result.photocal.band == "r"
+    assert result.photocal.system == "AB"
+    assert result.photocal.nanojansky == pytest.approx(3631e9 * 10 ** (-0.4 * ZERO_POINT), rel=0.02)
+    assert result.used.sum() == metrics["n_stars"]
+    assert result.matches.n_rows == metrics["n_stars"] + metrics["n_rejected"]
+    rows = result.matches["NUMBER"] - 1
+    assert result.used[rows[result.matches["USED"]]].all()
+    assert result.matches["X_IMAGE"] == pytest.approx(catalog["X_IMAGE"][rows])
+
+
+def test_outliers_are_rejected():
+    catalog, reference = make_pair(100, outliers=30)
+    result = calibrate(catalog, reference)
+    assert result.status == "COMPLETE"
+    assert abs(result.metrics["zero_point"] - ZERO_POINT) < 5 * result.metrics["zero_point_error"]
+    assert result.metrics["n_rejected"] > 5
+
+
+def test_saturated_stars_without_a_flag_are_left_out():
+    catalog, reference = make_pair(150)
+    flux = np.minimum(catalog["FLUX_PSF"], 10 ** (-0.4 * (16.2 - ZERO_POINT)))
+    result = calibrate(catalog.with_columns(FLUX_PSF=flux), reference)
+    assert result.status == "COMPLETE"
+    assert abs(result.metrics["zero_point"] - ZERO_POINT) < 0.005
+
+
+def test_colour_term_and_field_polynomial():
+    catalog, reference = make_pair(200, color_term=0.08)
+    plain = calibrate(catalog, reference)
+    fitted = calibrate(catalog, reference, config=Config(color_term="FIT"))
+    assert fitted.metrics["color_term"] == pytest.approx(0.08, abs=0.01)
+    assert fitted.metrics["scatter_mag"] < 0.7 * plain.metrics["scatter_mag"]
+    assert fitted.report["scatter_without_color"] > fitted.metrics["scatter_mag"]
+    given = calibrate(catalog, reference, config=Config(color_term="0.08"))
+    assert given.metrics["color_term"] == 0.08
+    assert given.metrics["scatter_mag"] < 0.7 * plain.metrics["scatter_mag"]
+
+    catalog, reference = make_pair(200)
+    u = (catalog["X_IMAGE"] - 500) / 500
+    tilted = catalog.with_columns(FLUX_PSF=catalog["FLUX_PSF"] * 10 ** (0.4 * 0.04 * u))
+    result = calibrate(tilted, reference, config=Config(phot_degrees=1))
+    offset = result.photocal.offset(np.array([0.0, 999.0]), np.array([500.0, 500.0]), (1000, 1000))
+    assert offset[1] - offset[0] == pytest.approx(0.08, abs=0.01)
+    assert len(result.photocal.polynomial) == 3
+
+
+def test_flux_column():
+    catalog, reference = make_pair()
+    default = make_exposure(psf=Psf.gaussian(3.5))
+    assert calibrate(catalog, reference, default).metrics["flux_key"] == "FLUX_AUTO"
+    apertures = catalog.with_columns(
+        FLUX_APER=np.stack([0.5 * catalog["FLUX_AUTO"], catalog["FLUX_AUTO"]], axis=1),
+        FLUXERR_APER=np.stack([catalog["FLUXERR_AUTO"]] * 2, axis=1),
+    )
+    one = calibrate(apertures, reference, config=Config(phot_flux_key="APER"))
+    two = calibrate(apertures, reference, config=Config(phot_flux_key="FLUX_APER(2)"))
+    assert two.metrics["zero_point"] - one.metrics["zero_point"] == pytest.approx(0.7526, abs=2e-3)
+    assert_failed(calibrate(catalog, reference, config=Config(phot_flux_key="PETRO")), "FLUX_PETRO")
+    assert_failed(
+        calibrate(apertures, reference, config=Config(phot_flux_key="APER(3)")), "2 elements"
+    )
+
+
+def test_failures_are_clear():
+    catalog, reference = make_pair()
+    mags = reference.magnitudes
+    nan = np.full(80, np.nan)
+    assert_failed(calibrate(catalog, reference, make_exposure("Halpha")), "Halpha", "g r i")
+    assert_failed(calibrate(catalog, reference, make_exposure("g")), "r", "wrong filter")
+    elsewhere = replace(reference, dec=reference.dec + 5.0)
+    assert_failed(calibrate(catalog, elsewhere), "no overlap")
+    shifted = replace(reference, dec=reference.dec + 0.01)
+    assert calibrate(catalog, shifted).status == "FAILED"
+    saturated = catalog.with_columns(FLAGS=np.full(80, 4, np.int16))
+    assert_failed(calibrate(saturated, reference), "0 of 80 stars are not saturated")
+    assert_failed(calibrate(catalog, reference.take(np.arange(2))), "2 of 2", "too few")
+    assert_failed(calibrate(catalog, reference.take(np.arange(0))), "empty")
+    assert_failed(calibrate(catalog, replace(reference, magnitudes={**mags, "r": nan})), "0 of 80")
+    assert_failed(calibrate(catalog.take(np.arange(0)), reference), "no overlap")
+    assert_failed(
+        calibrate(catalog, reference, config=Config(photref_mag_limits=(5.0, 10.0))), "LIMITS"
+    )
+    assert_failed(calibrate(catalog, reference, make_exposure(wcs=None)), "no WCS")
+
+
+def test_another_system_is_noticed():
+    catalog, reference = make_pair()
+    flux_like = replace(
+        reference, magnitudes={"r": 10 ** (-0.4 * (reference.magnitudes["r"] - 20))}
+    )
+    assert calibrate(catalog, flux_like).status == "FAILED"
+    halved = replace(reference, magnitudes={"r": 0.9 * reference.magnitudes["r"]})
+    assert_failed(calibrate(catalog, halved), "with magnitude")
+
+
+def test_a_configured_zero_point_survives_a_failure():
+    catalog, reference = make_pair()
+    configured = PhotoCal(25.0, source=PhotSource.CONFIG)
+    result = calibrate(catalog, reference, make_exposure("Halpha", photocal=configured))
+    assert result.status == "FAILED"
+    assert result.photocal is configured
+    assert result.metrics["source"] == "CONFIG"
+
+
+def test_limiting_magnitude_is_that_of_injected_sources():
+    rng = np.random.default_rng(5)
+    noise = 20.0
+    image = rng.normal(0, noise, (SIZE, SIZE)).astype(np.float32)
+    catalog, reference = make_pair()
+    exposure = make_exposure()
+    occupied = np.zeros(image.shape, np.bool_)
+    occupied[:, :200] = True
+    sky = Sky(image, np.full(image.shape, noise**2, np.float32), occupied, (10.0,))
+    result = calibrate(catalog, reference, exposure, sky=sky)
+    flux = 10 ** (-0.4 * (result.metrics["limiting_mag_5sigma"] - result.metrics["zero_point"]))
+    stamp = exposure.psf.stamp(500.0, 500.0, size=15).astype(float)
+    expected = 5 * noise / math.sqrt((stamp**2).sum())
+    assert flux == pytest.approx(expected, rel=0.1)
+    aper = catalog.with_columns(
+        FLUX_APER=catalog["FLUX_AUTO"][:, None], FLUXERR_APER=catalog["FLUXERR_AUTO"][:, None]
+    )
+    result = calibrate(aper, reference, exposure, Config(phot_flux_key="APER"), sky=sky)
+    flux = 10 ** (-0.4 * (result.metrics["limiting_mag_5sigma"] - result.metrics["zero_point"]))
+    assert flux == pytest.approx(5 * noise * math.sqrt(math.pi * 25), rel=0.1)
+    auto = calibrate(catalog, reference, exposure, Config(phot_flux_key="FLUX_AUTO"), sky=sky)
+    # its aperture follows the source
+    assert auto.metrics["flux_key"] == "FLUX_AUTO"
+    assert auto.metrics["limiting_mag_5sigma"] is None
+    full = replace(sky, occupied=np.ones(image.shape, np.bool_))
+    assert calibrate(catalog, reference, sky=full).metrics["limiting_mag_5sigma"] is None
+
+
+def test_empty_places_are_empty():
+    occupied = np.random.default_rng(1).random((300, 400)) < 0.002
+    x, y = empty_positions(occupied, 6.0)
+    assert len(x) == 1000
+    yy, xx = np.nonzero(occupied)
+    assert min(np.hypot(xx - a, yy - b).min() for a, b in zip(x, y, strict=True)) > 5.5
+    assert x.min() > 6
+    assert y.max() < 293
+    assert len(empty_positions(np.ones((50, 50), bool), 3.0)[0]) == 0
+    assert len(empty_positions(np.zeros((5, 5), bool), 3.0)[0]) == 0
+    flat = aperture_flux(np.ones((50, 50), np.float32), np.array([20.3]), np.array([25.1]), 5.0)
+    assert flat[0] == pytest.approx(math.pi * 25, rel=0.01)
+
+
+def test_sdss_frame_with_the_catalogue_of_sextractor(shared_data):
+    folder = shared_data / "sdss_stripe82"
+    with fits.open(folder / "reference_outputs" / "sex225_004192-r4-0300.ldac") as hdus:
+        table = hdus["LDAC_OBJECTS"].data
+        columns = {
+            name: np.ascontiguousarray(table[name]).astype(float)
+            for name in ("X_IMAGE", "Y_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO")
+        }
+        columns["FLAGS"] = np.asarray(table["FLAGS"]).astype(np.int16)
+    with fits.open(folder / "fpC-004192-r4-0300.fit.gz") as hdus:
+        header = fits.Header(
+            {
+                card.keyword: card.value
+                for card in hdus[0].header.cards
+                if card.keyword not in {"", "COMMENT", "HISTORY"}
+            }
+        )
+    stars = np.genfromtxt(
+        folder / "refcat" / "sdss_stars_field.csv", delimiter=",", names=True, encoding=None
+    )
+    reference = replace(
+        RefCatalog.from_arrays(stars["ra"], stars["dec"], name="sdss"),
+        magnitudes={band: stars[band].astype(float) for band in "ugriz"},
+        magnitude_errors={band: stars[f"{band}_err"].astype(float) for band in "ugriz"},
+    )
+    exposure = replace(
+        make_exposure(), header=header, wcs=SkyWcs.from_header(header), psf=None,
+        image=np.zeros((1489, 2048), np.float32), detector=Detector(exposure_time=53.907456),
+    )  # fmt: skip
+    result = calibrate(Catalog(columns), reference, exposure)
+    assert result.status == "COMPLETE", result.reason
+    assert result.metrics["zero_point"] == pytest.approx(28.216, abs=0.02)
+    assert result.metrics["zero_point_error"] < 0.01
+    wrong = calibrate(Catalog(columns), reference, exposure, Config(photref_mag_key="g"))
+    assert_failed(wrong, "wrong filter")

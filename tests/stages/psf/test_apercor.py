@@ -1,0 +1,189 @@
+"""Aperture corrections of simulated stars with wings that the PSF model lacks."""
+
+from __future__ import annotations
+
+import logging
+
+import numba
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.psf import Psf
+from skyextract.run import Run
+from skyextract.settings.keywords import Characterize
+from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
+from skyextract.stages.psf.fit import psf_photometry
+
+NOISE = 5.0
+GAIN = 4.0
+SIZE = 800
+APERTURES = [5.0, 9.0]
+
+
+@pytest.fixture(scope="module")
+def field():
+    """Stars of a Gaussian plus a 5 % halo that grows to the right by another 4 %."""
+    galsim = pytest.importorskip("galsim")
+    rng = np.random.default_rng(1)
+    row, column = np.divmod(np.arange(100), 10)
+    x = 45.0 + 78 * column + rng.uniform(-0.5, 0.5, 100)
+    y = 45.0 + 78 * row + rng.uniform(-0.5, 0.5, 100)
+    flux = 10 ** rng.uniform(4.5, 5.7, 100)
+    image = galsim.Image(SIZE, SIZE)
+    for a, b, value in zip(x, y, flux, strict=True):
+        part = 0.05 + 0.04 * a / SIZE
+        star = galsim.Gaussian(fwhm=3.9) * (1 - part) + galsim.Moffat(2.5, fwhm=9.0) * part
+        bounds = galsim.BoundsI(int(a) - 38, int(a) + 40, int(b) - 38, int(b) + 40)
+        star.withFlux(value).drawImage(
+            image[bounds & image.bounds], add_to_image=True, center=(a + 1, b + 1), scale=1.0
+        )
+    clean = image.array.astype(float)
+    noisy = clean + rng.normal(size=clean.shape) * np.sqrt(NOISE**2 + clean / GAIN)
+    return noisy.astype(np.float32), clean, x, y, flux
+
+
+def planes(image):
+    return np.full(image.shape, NOISE**2, dtype=np.float32), np.zeros(image.shape, dtype=np.uint16)
+
+
+def corrections_of(image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES):
+    variance, good = planes(image)
+    psf = psf or Psf.gaussian(4.0)
+    mask = good if mask is None else mask
+    fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
+    settings = Characterize(apercor_degree=degree)
+    return fit, aperture_corrections(
+        image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run()
+    )
+
+
+def exact_apertures(clean, x, y, diameter):
+    sep = pytest.importorskip("sep")
+    return sep.sum_circle(clean, x, y, diameter / 2, subpix=0)[0]
+
+
+def test_psf_and_apertures_are_brought_to_the_reference_aperture(field):
+    image, clean, x, y, _ = field
+    fit, corrections = corrections_of(image, x, y, np.arange(100))
+    assert corrections.degree == 1
+    reference = exact_apertures(clean, x, y, 24.0)
+    psf = fit.flux * corrections.psf_factor(fit.x, fit.y)
+    bright = reference > 1e5
+    assert np.mean(psf[bright] / reference[bright]) == pytest.approx(1, abs=0.002)
+    assert np.std(psf[bright] / reference[bright]) < 0.005
+    factors = corrections.aperture_factors(x, y)
+    for k, diameter in enumerate(APERTURES):
+        flux = exact_apertures(clean, x, y, diameter) * factors[:, k]
+        assert np.mean(flux / reference) == pytest.approx(1, abs=0.002)
+        assert np.std(flux / reference) < 0.005
+    assert (corrections.n_stars > 80).all()
+    assert (corrections.errors < 0.002).all()
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="30 frames need compiled kernels")
+def test_the_stated_error_is_true(field):
+    _, clean, x, y, _ = field
+    variance, mask = planes(clean)
+    psf = Psf.gaussian(4.0)
+    pulls = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        use = rng.choice(100, 40, replace=False)
+        sigma = np.sqrt(NOISE**2 + clean / GAIN)
+        image = (clean + rng.normal(size=clean.shape) * sigma).astype(np.float32)
+        fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run(), spread=False)
+        settings = Characterize(apercor_degree=0)
+        found = aperture_corrections(
+            image, variance, GAIN, mask, psf, fit, use, APERTURES, settings, Run()
+        )
+        reference = exact_apertures(clean, x, y, 24.0)
+        truth = psf_photometry(
+            clean.astype(np.float32), variance, GAIN, mask, psf, x, y, Run(), spread=False
+        ).flux
+        expected = np.mean(reference / truth)
+        pulls.append((found.coefficients[0, 0] - expected) / found.errors[0])
+    assert 0.5 < np.std(pulls) < 1.5
+    assert abs(np.mean(pulls)) < 0.8
+
+
+def test_outliers_and_bad_pixels_do_not_matter(field):
+    image, _, x, y, _ = field
+    _, before = corrections_of(image, x, y, np.arange(100))
+    spoiled = image.copy()
+    mask = planes(image)[1]
+    for k in range(0, 60, 10):  # undetected light beside some stars
+        spoiled[int(y[k]) - 3 : int(y[k]) + 4, int(x[k]) + 8] += 2000
+    for k in range(5, 60, 10):
+        spoiled[int(y[k]) + 5, int(x[k])] = 6e4
+        mask[int(y[k]) + 5, int(x[k])] = Mask.BAD
+    _, after = corrections_of(spoiled, x, y, np.arange(100), mask=mask)
+    assert after.coefficients[:, 0] == pytest.approx(before.coefficients[:, 0], abs=0.0015)
+    assert after.n_stars[0] < before.n_stars[0]
+
+
+def test_neighbours_are_subtracted(field):
+    image, _, x, y, flux = field
+    _, before = corrections_of(image, x, y, np.arange(100))
+    crowded = image.astype(float)
+    psf = Psf.gaussian(4.0)
+    stamp = psf.stamp(0, 0).astype(float)
+    half = stamp.shape[0] // 2
+    new_x, new_y = np.floor(x) + 9.0, np.floor(y)
+    for a, b, value in zip(new_x.astype(int), new_y.astype(int), flux, strict=True):
+        if a + half < SIZE and b + half < SIZE:
+            crowded[b - half : b + half + 1, a - half : a + half + 1] += 0.3 * value * stamp
+    _, after = corrections_of(
+        crowded.astype(np.float32), np.append(x, new_x), np.append(y, new_y), np.arange(100)
+    )
+    # 30 % of the light was added; the neighbours' fits take up 0.5 % of the stars' halos
+    assert after.coefficients[:, 0] == pytest.approx(before.coefficients[:, 0], abs=0.008)
+
+
+def test_few_stars_lower_the_degree(field):
+    image, _, x, y, _ = field
+    _, corrections = corrections_of(image, x, y, np.arange(0, 100, 12), degree=3)
+    assert corrections.degree == 0
+    assert np.isfinite(corrections.errors).all()
+    _, corrections = corrections_of(image, x, y, np.array([17]))
+    assert corrections.n_stars.tolist() == [1, 1, 1]
+    assert np.isfinite(corrections.coefficients).all()
+
+
+def test_without_stars_the_model_stands_in(field, caplog):
+    image, _, x, y, _ = field
+    with caplog.at_level(logging.WARNING):
+        _, corrections = corrections_of(image, x, y, np.empty(0, dtype=np.int64))
+    assert "aperture corrections" in caplog.text
+    assert corrections.n_stars.tolist() == [0, 0, 0]
+    assert np.isnan(corrections.errors).all()
+    assert corrections.coefficients[0, 0] == pytest.approx(1, abs=1e-3)
+    assert corrections.coefficients[1, 0] == pytest.approx(1 - 2 ** -((5 / 4.0) ** 2), abs=0.01)
+
+
+def test_stars_that_failed_are_not_used(field):
+    image, _, x, y, _ = field
+    mask = np.full(image.shape, int(Mask.BAD), dtype=np.uint16)
+    _, corrections = corrections_of(image, x, y, np.arange(100), mask=mask)
+    assert corrections.n_stars[0] == 0
+
+
+def test_catalogue_and_back(field):
+    image, _, x, y, _ = field
+    _, corrections = corrections_of(image, x, y, np.arange(100))
+    back = ApertureCorrections.from_catalog(corrections.to_catalog())
+    assert back.covers(APERTURES)
+    assert not back.covers([5.0])
+    assert np.array_equal(back.growth(x, y), corrections.growth(x, y))
+    assert np.array_equal(back.growth(x[:1], y[:1]), corrections.growth(x, y)[:1])
+
+
+def test_impossible_apertures_cost_nothing_but_themselves(field):
+    image, _, x, y, _ = field
+    stars = np.array([44, 45, 54])
+    _, usual = corrections_of(image, x, y, stars)
+    _, corrections = corrections_of(image, x, y, stars, apertures=[0.0, *APERTURES, 5000.0])
+    factors = corrections.aperture_factors(x, y)
+    assert np.isnan(factors[:, [0, 3]]).all()
+    assert np.array_equal(factors[:, 1:3], usual.aperture_factors(x, y))
+    assert np.array_equal(corrections.psf_factor(x, y), usual.psf_factor(x, y))

@@ -1,0 +1,172 @@
+"""The PSF solver against true PSFs, and held-out stars."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
+from skyextract.errors import StepError
+from skyextract.run import Run
+from skyextract.stages.psf.model import StarSample, affordable_degree, build_psf, polynomial_terms
+
+
+def sample_of(field, rows, fwhm, jitter=0.1):
+    random = np.random.default_rng(0)
+    shift = random.normal(0, jitter, (2, len(rows)))
+    order = np.argsort(field.y[rows])
+    peaks = np.stack([field.x[rows], field.y[rows], field.flux[rows], np.zeros(len(rows))])[
+        :, order
+    ]
+    return StarSample(
+        x=field.x[rows] + shift[0],
+        y=field.y[rows] + shift[1],
+        flux=field.flux[rows] * 1.1,
+        fwhm=math.hypot(fwhm, 0.8),
+        height=field.flux[rows] / (1.13 * fwhm**2 + 1),
+        peaks=np.ascontiguousarray(peaks),
+    )
+
+
+def build(field, rows, fwhm, image=None, **options):
+    image = field.image if image is None else image
+    data = (image - 1000.0).astype(np.float32)
+    variance = np.full(data.shape, field.sky_sigma**2, dtype=np.float32)
+    options = {"gain": field.gain, "degree": 2, "run": Run(1), **options}
+    return build_psf(data, variance, sample_of(field, rows, fwhm), **options)
+
+
+def held_out_chi2(field, fit, rows, fwhm):
+    """Reduced chi2 within 2 FWHM of stars at their true places, flux and centre fitted."""
+    out = np.empty(len(rows))
+    half = math.ceil(2 * fwhm) + 2
+    for n, k in enumerate(rows):
+        i, j = round(field.x[k]), round(field.y[k])
+        stamp = field.image[j - half : j + half + 1, i - half : i + half + 1] - 1000.0
+        dx, dy = field.x[k] - i, field.y[k] - j
+        for _ in range(3):
+            at = np.array([dx, dx + 0.01, dx - 0.01, dx, dx])
+            up = np.array([dy, dy, dy, dy + 0.01, dy - 0.01])
+            models = fit.psf.stamps(
+                np.full(5, field.x[k]), np.full(5, field.y[k]), at, up, 2 * fit.psf.radius + 1
+            )
+            trim = fit.psf.radius - half
+            models = models[:, trim : trim + 2 * half + 1, trim : trim + 2 * half + 1]
+            model = models[0].astype(float)
+            slope_x = (models[1].astype(float) - models[2]) / 0.02
+            slope_y = (models[3].astype(float) - models[4]) / 0.02
+            variance = field.sky_sigma**2 + field.flux[k] * np.maximum(model, 0) / field.gain
+            gy, gx = np.mgrid[-half : half + 1, -half : half + 1]
+            inside = np.hypot(gx - dx, gy - dy) < 2 * fwhm
+            matrix = np.stack([m[inside] for m in (model, slope_x, slope_y)], axis=1)
+            sigma = np.sqrt(variance[inside])
+            solution, *_ = np.linalg.lstsq(
+                matrix / sigma[:, None], stamp[inside] / sigma, rcond=None
+            )
+            dx += solution[1] / solution[0]
+            dy += solution[2] / solution[0]
+        residual = (stamp[inside] - matrix @ solution) / sigma
+        out[n] = (residual**2).sum() / (inside.sum() - 3)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("fwhm", "n", "options"),
+    [
+        (1.6, 500, {}),
+        (1.6, 600, {"beta": 2.5, "ellipticity": 0.1}),
+        (2.5, 800, {"beta": 3.5, "variation": 0.2}),
+        (4.0, 900, {"beta": 3.0, "ellipticity": 0.2}),
+    ],
+)
+def test_shape_and_held_out_stars(starfield, fwhm, n, options):
+    field = starfield.simulate(n, 240, fwhm, separation=6 * fwhm, snr=(80, 1200), **options)
+    rows = np.arange(field.x.size)
+    assert rows.size > 220
+    fit = build(field, rows[100:], fwhm)
+    psf = fit.psf
+    centre = (n - 1) / 2
+    truth = field.psf_samples(centre, centre, psf.sampling, psf.basis.shape[1])
+    width = effective_fwhm(truth, psf.sampling)
+    assert psf.fwhm == pytest.approx(width, rel=0.01)
+    assert psf.ellipticity == pytest.approx(core_ellipticity(truth), abs=0.005)
+    assert psf.basis[0].sum() * psf.sampling**2 == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(psf.basis[1:].sum(axis=(1, 2)), 0, atol=1e-4)
+    assert fit.used.mean() > 0.9
+
+    chi2 = held_out_chi2(field, fit, rows[:100], width)
+    snr = field.snr[:100]
+    assert 0.9 < np.median(chi2[(snr > 100) & (snr < 500)]) < 1.1
+    assert np.median(chi2[snr > 700]) < 1.3
+
+
+def test_wings_reach_the_reference_aperture(starfield):
+    field = starfield.simulate(800, 100, 3.0, beta=2.5, separation=20)
+    psf = build(field, np.arange(100), 3.0).psf
+    size = psf.basis.shape[1]
+    assert psf.radius >= 3 * psf.fwhm
+    middle = size // 2
+    radius = np.hypot(*(np.mgrid[0:size, 0:size] - middle)) * psf.sampling
+    truth = field.psf_samples(400, 400, psf.sampling, size)
+    light, expected = psf.basis[0], truth / truth.sum() / psf.sampling**2
+    for inner, outer in ((1.0, 2.0), (2.0, 3.0)):
+        ring = (radius > inner * psf.fwhm) & (radius < outer * psf.fwhm)
+        assert light[ring].sum() == pytest.approx(expected[ring].sum(), rel=0.03)
+
+
+def test_contaminants_are_rejected(starfield):
+    field = starfield.simulate(700, 60, 3.0, beta=3.5, n_galaxies=6, separation=20, snr=(100, 800))
+    fit = build(field, np.arange(66), 3.0)
+    assert fit.used[: field.n_stars].mean() > 0.93
+    assert fit.used[field.n_stars :].sum() <= 1
+
+
+def test_undetected_neighbours_and_bad_pixels_do_not_leave_a_trace(starfield):
+    field = starfield.simulate(500, 60, 3.0, beta=3.5, separation=20, snr=(200, 800))
+    clean = build(field, np.arange(60), 3.0).psf
+    image = field.image.copy()
+    for k in range(0, 60, 3):
+        image[round(field.y[k]) + 5, round(field.x[k]) + 4] += 2000.0
+    dirty = build(field, np.arange(60), 3.0, image).psf
+    assert dirty.fwhm == pytest.approx(clean.fwhm, rel=2e-3)
+    assert abs(dirty.basis[0] - clean.basis[0]).max() < 3e-3 * clean.basis[0].max()
+
+
+def test_threads_do_not_change_the_model(starfield):
+    field = starfield.simulate(400, 40, 2.5, separation=20)
+    one, three = (build(field, np.arange(40), 2.5, run=Run(n)) for n in (1, 3))
+    np.testing.assert_array_equal(one.psf.basis, three.psf.basis)
+    np.testing.assert_array_equal(one.flux, three.flux)
+
+
+def test_settings_of_sampling_and_size(starfield):
+    field = starfield.simulate(400, 40, 3.0, separation=20)
+    psf = build(field, np.arange(40), 3.0, sampling=0.5, size=40).psf
+    assert psf.sampling == 0.5
+    assert psf.basis.shape[1:] == (41, 41)
+    assert psf.degree == 1
+
+
+def test_too_few_stars_are_an_error(starfield):
+    field = starfield.simulate(300, 10, 3.0, separation=20)
+    with pytest.raises(StepError, match="too few"):
+        build(field, np.arange(2), 3.0)
+
+
+def test_noise_gives_an_error_not_a_psf(starfield):
+    field = starfield.simulate(300, 10, 3.0, separation=20)
+    noise = np.random.default_rng(1).normal(1000.0, 5.0, field.image.shape)
+    with pytest.raises(StepError):
+        build(field, np.arange(10), 3.0, noise)
+
+
+def test_polynomial_terms_are_ordered_as_in_psfex():
+    terms = polynomial_terms(2, np.array([2.0]), np.array([3.0]))
+    np.testing.assert_array_equal(terms[0], [1, 2, 4, 3, 6, 9])
+
+
+@pytest.mark.parametrize(("n", "degree"), [(3, 0), (23, 0), (24, 1), (47, 1), (48, 2), (500, 2)])
+def test_degree_follows_the_number_of_stars(n, degree):
+    assert affordable_degree(n, 2) == degree
