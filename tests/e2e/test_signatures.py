@@ -40,8 +40,8 @@ for arguments in runs:
     assert main(arguments) == 0, arguments
 seen = 0
 wrong = {}
-for info in pkgutil.iter_modules(skyextract.kernels.__path__):
-    module = importlib.import_module(f"skyextract.kernels.{info.name}")
+for info in pkgutil.walk_packages(skyextract.kernels.__path__, "skyextract.kernels."):
+    module = importlib.import_module(info.name)
     for name, item in vars(module).items():
         if isinstance(item, Dispatcher) and item.py_func.__module__ == module.__name__:
             seen += len(item.signatures) > 0

@@ -401,7 +401,7 @@ def test_writing_imports_no_astropy_table(tmp_path: Path) -> None:
 import sys
 import numpy as np
 from astropy.io import fits
-from skyextract.catalog import Catalog
+from skyextract.datamodel.catalog import Catalog
 from skyextract.io.catalogs import write_catalog
 catalog = Catalog({{"NUMBER": np.arange(3), "MAG_AUTO": np.ones(3)}})
 write_catalog({str(tmp_path / "a")!r}, "FITS_LDAC", [(catalog, fits.Header(), {{}})])
