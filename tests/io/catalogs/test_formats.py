@@ -402,7 +402,7 @@ import sys
 import numpy as np
 from astropy.io import fits
 from skyextract.datamodel.catalog import Catalog
-from skyextract.io.catalogs import write_catalog
+from skyextract.io.catalogs.formats import write_catalog
 catalog = Catalog({{"NUMBER": np.arange(3), "MAG_AUTO": np.ones(3)}})
 write_catalog({str(tmp_path / "a")!r}, "FITS_LDAC", [(catalog, fits.Header(), {{}})])
 assert "astropy.table" not in sys.modules
