@@ -11,15 +11,13 @@ from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.columns.request import COLUMNS, Requested
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import F8, AnyArray
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.sky.frames import j2000_to_b1950, north_angle, tangent_axes, to_j2000, unit_vectors
-
-Floats = NDArray[np.float64]
 
 _MAGERR = 2.5 / np.log(10.0)
 _POSITION = re.compile(r"(X|Y|ALPHA|DELTA)(WIN|PEAK|PSF|)_(WORLD|FOCAL|SKY|J2000|B1950)")
@@ -75,7 +73,7 @@ def derive(
     return Catalog(columns)
 
 
-def _to_shape(values: Array, shape: tuple[int, ...]) -> Array:
+def _to_shape(values: AnyArray, shape: tuple[int, ...]) -> AnyArray:
     """Cut or fill the elements of a vector column."""
     if len(shape) != 1 or values.shape[1:] == shape:
         return values
@@ -87,7 +85,7 @@ def _to_shape(values: Array, shape: tuple[int, ...]) -> Array:
     return result
 
 
-def ellipse_axes(x2: Floats, y2: Floats, xy: Floats) -> tuple[Floats, Floats, Floats]:
+def ellipse_axes(x2: F8, y2: F8, xy: F8) -> tuple[F8, F8, F8]:
     """Return A, B and THETA (deg, from x towards y, in (-90, 90]) of second moments."""
     mean = 0.5 * (x2 + y2)
     half = 0.5 * np.hypot(x2 - y2, 2.0 * xy)
@@ -97,7 +95,7 @@ def ellipse_axes(x2: Floats, y2: Floats, xy: Floats) -> tuple[Floats, Floats, Fl
     return a, b, np.where(x2 == y2, np.where(np.isfinite(xy), 45.0, np.nan), theta)
 
 
-def _fold(angle: Floats) -> Floats:
+def _fold(angle: F8) -> F8:
     """Bring position angles (deg) into (-90, 90]."""
     return 90.0 - (90.0 - angle) % 180.0
 
@@ -120,13 +118,13 @@ class _Sources:
         self.shape = shape
         self.floor = floor / 3600.0
         self.pixel_scale = pixel_scale
-        self._sky: dict[tuple[str, str], tuple[Floats, Floats]] = {}
-        self._jacobian: dict[str, Floats] = {}
+        self._sky: dict[tuple[str, str], tuple[F8, F8]] = {}
+        self._jacobian: dict[str, F8] = {}
 
-    def _values(self, name: str) -> Floats:
+    def _values(self, name: str) -> F8:
         return np.asarray(self.base[name], dtype=np.float64)
 
-    def column(self, name: str) -> Array:
+    def column(self, name: str) -> AnyArray:
         """Return one column."""
         if name in self.base:
             return self.base[name]
@@ -149,7 +147,7 @@ class _Sources:
         a, b = (self._axes("", "", "IMAGE")[i] for i in (0, 1))
         return {"ELONGATION": a / b, "ELLIPTICITY": 1.0 - b / a}[name]
 
-    def _magnitude(self, name: str) -> Array:
+    def _magnitude(self, name: str) -> AnyArray:
         if name == "MAG_GROWTHSTEP":
             return self.base["FLUX_GROWTHSTEP"]
         zero_point = self.photocal.zero_point
@@ -169,35 +167,35 @@ class _Sources:
             magnitude = (magnitude.T + offset).T
         return magnitude
 
-    def _scaled(self, name: str) -> Array:
+    def _scaled(self, name: str) -> AnyArray:
         """Sizes and areas: the value in pixels times the pixel size, PIXEL_SCALE's if set."""
         area = self._pixel_area_arcsec / 3600.0**2
         values = self._values(name.replace("_WORLD", "_IMAGE"))
         return values * (area if name.startswith("ISOAREA") else np.sqrt(area))
 
     @cached_property
-    def _pixel_area(self) -> Floats:
+    def _pixel_area(self) -> F8:
         """Pixel area at each source in deg**2."""
         j = self._world_jacobian("")
         return np.abs(j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0])
 
     @property
-    def _pixel_area_arcsec(self) -> Floats:
+    def _pixel_area_arcsec(self) -> F8:
         if self.pixel_scale > 0.0:
             return np.full(self.base.n_rows, self.pixel_scale**2)
         return self._pixel_area * 3600.0**2
 
-    def _pixels(self, suffix: str) -> tuple[Floats, Floats]:
+    def _pixels(self, suffix: str) -> tuple[F8, F8]:
         """0-based pixel positions."""
         return (
             self._values(f"X{suffix}_IMAGE") - 1.0,
             self._values(f"Y{suffix}_IMAGE") - 1.0,
         )
 
-    def _nothing(self) -> Floats:
+    def _nothing(self) -> F8:
         return np.full(self.base.n_rows, np.nan)
 
-    def sky(self, suffix: str, system: str) -> tuple[Floats, Floats]:
+    def sky(self, suffix: str, system: str) -> tuple[F8, F8]:
         """Longitude and latitude (deg) of one kind of position in one system."""
         key = (suffix, system)
         if key not in self._sky:
@@ -209,19 +207,19 @@ class _Sources:
                 self._sky[key] = self._to_system(system, *self.sky(suffix, "WORLD"))
         return self._sky[key]
 
-    def _to_system(self, system: str, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    def _to_system(self, system: str, lon: F8, lat: F8) -> tuple[F8, F8]:
         if system in ("WORLD", "SKY") or self.wcs is None:
             return lon, lat
         lon, lat = to_j2000(self.wcs.frame, lon, lat)
         return (lon, lat) if system == "J2000" else j2000_to_b1950(lon, lat)
 
-    def _position(self, axis: str, suffix: str, system: str) -> Floats:
+    def _position(self, axis: str, suffix: str, system: str) -> F8:
         first = axis in ("X", "ALPHA")
         if system == "FOCAL":
             return self._focal(suffix)[0 if first else 1]
         return self.sky(suffix, system)[0 if first else 1]
 
-    def _focal(self, suffix: str) -> tuple[Floats, Floats]:
+    def _focal(self, suffix: str) -> tuple[F8, F8]:
         """Tangent-plane coordinates (deg) about the reference point of the projection."""
         if self.wcs is None:
             return self._nothing(), self._nothing()
@@ -238,7 +236,7 @@ class _Sources:
             np.degrees((vectors * north).sum(-1) / depth),
         )
 
-    def _world_jacobian(self, suffix: str) -> Floats:
+    def _world_jacobian(self, suffix: str) -> F8:
         """d(east, north)/d(x, y) in degrees per pixel, (n, 2, 2), at each source."""
         if suffix not in self._jacobian:
             if self.wcs is None:
@@ -247,7 +245,7 @@ class _Sources:
                 self._jacobian[suffix] = self.wcs.jacobian(*self._pixels(suffix))
         return self._jacobian[suffix]
 
-    def _moments(self, prefix: str, suffix: str, frame: str) -> tuple[Floats, Floats, Floats]:
+    def _moments(self, prefix: str, suffix: str, frame: str) -> tuple[F8, F8, F8]:
         x2, y2, xy = (self._values(f"{prefix}{m}{suffix}_IMAGE") for m in ("X2", "Y2", "XY"))
         if frame == "IMAGE":
             return x2, y2, xy
@@ -260,10 +258,10 @@ class _Sources:
             ax * bx * x2 + ay * by * y2 + (ax * by + ay * bx) * xy,
         )
 
-    def _axes(self, prefix: str, suffix: str, frame: str) -> tuple[Floats, Floats, Floats]:
+    def _axes(self, prefix: str, suffix: str, frame: str) -> tuple[F8, F8, F8]:
         return ellipse_axes(*self._moments(prefix, suffix, frame))
 
-    def _ellipse(self, prefix: str, quantity: str, suffix: str, frame: str) -> Floats:
+    def _ellipse(self, prefix: str, quantity: str, suffix: str, frame: str) -> F8:
         if quantity == "THETA" and frame not in ("IMAGE", "WORLD"):
             return _fold(
                 90.0 - self._axes(prefix, suffix, "WORLD")[2] + self._rotation(suffix, frame)
@@ -277,7 +275,7 @@ class _Sources:
         top = {"CXX": y2, "CYY": x2, "CXY": -2.0 * xy}[quantity]
         return np.where(determinant > 0.0, top / determinant, np.nan)
 
-    def _rotation(self, suffix: str, system: str) -> Floats | float:
+    def _rotation(self, suffix: str, system: str) -> F8 | float:
         """Angle (deg) that takes native position angles to those of another system."""
         if system == "SKY" or self.wcs is None:
             return 0.0

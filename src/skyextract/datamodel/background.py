@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from skyextract.datamodel.arrays import F4
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class BackgroundMap:
         SExtractor prints them; relative thresholds refer to `sigma`.
     """
 
-    level: NDArray[np.float32]
-    rms: NDArray[np.float32]
+    level: F4
+    rms: F4
     mesh_width: int
     mesh_height: int
     shape: tuple[int, int]

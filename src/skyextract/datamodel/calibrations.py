@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from skyextract.datamodel.arrays import F4, F8, U1
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,6 +81,6 @@ class Calibrations:
     dark: Master | None = None
     flat: Master | None = None
     fringe: Master | None = None
-    defects: NDArray[np.uint8] | None = None
+    defects: U1 | None = None
     linearity: Linearity | None = None
     crosstalk: F8 | None = None

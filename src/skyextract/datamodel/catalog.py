@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from skyextract.datamodel.arrays import AnyArray
 
 
 @dataclass(frozen=True)
-class Catalog(Mapping[str, Array]):
+class Catalog(Mapping[str, AnyArray]):
     """Columns by name, in order; a vector column is an array [row, element].
 
     Frozen: `with_columns`, `select` and `take` give new catalogues that share arrays.
     Positions in *_IMAGE columns are FITS pixels (first pixel centre = 1, 1).
     """
 
-    columns: dict[str, Array] = field(default_factory=dict)
+    columns: dict[str, AnyArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of unequal length: {lengths}")
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> AnyArray:
         return self.columns[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -42,7 +40,7 @@ class Catalog(Mapping[str, Array]):
         """Number of rows."""
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
-    def with_columns(self, **columns: Array) -> Catalog:
+    def with_columns(self, **columns: AnyArray) -> Catalog:
         """Return a catalogue with these columns added or replaced."""
         return Catalog({**self.columns, **columns})
 
@@ -50,7 +48,7 @@ class Catalog(Mapping[str, Array]):
         """Return the named columns, in this order; KeyError for an unknown one."""
         return Catalog({name: self.columns[name] for name in names})
 
-    def take(self, rows: Array) -> Catalog:
+    def take(self, rows: AnyArray) -> Catalog:
         """Return the given rows (a boolean mask or indices)."""
         rows = np.asarray(rows)
         return Catalog({name: values[rows] for name, values in self.columns.items()})

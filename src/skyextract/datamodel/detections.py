@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
 
 
 @dataclass(frozen=True)
@@ -72,41 +73,41 @@ class Detections:
         weight map: in sigma).
     """
 
-    segmentation: NDArray[np.int32]
-    id_parent: NDArray[np.int32]
-    first: NDArray[np.int64]
-    n_own: NDArray[np.int32]
-    pixel: NDArray[np.int64]
-    filtered: NDArray[np.float32]
-    xmin: NDArray[np.int32]
-    xmax: NDArray[np.int32]
-    ymin: NDArray[np.int32]
-    ymax: NDArray[np.int32]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    x2: NDArray[np.float64]
-    y2: NDArray[np.float64]
-    xy: NDArray[np.float64]
-    singular: NDArray[np.bool_]
-    a: NDArray[np.float64]
-    b: NDArray[np.float64]
-    theta: NDArray[np.float64]
-    cxx: NDArray[np.float64]
-    cyy: NDArray[np.float64]
-    cxy: NDArray[np.float64]
-    fdnpix: NDArray[np.int32]
-    dnpix: NDArray[np.int32]
-    fdflux: NDArray[np.float64]
-    dflux: NDArray[np.float64]
-    fdpeak: NDArray[np.float32]
-    dpeak: NDArray[np.float32]
-    xpeak: NDArray[np.int32]
-    ypeak: NDArray[np.int32]
-    dthresh: NDArray[np.float32]
-    abcor: NDArray[np.float64]
-    flags: NDArray[np.int16]
+    segmentation: I4
+    id_parent: I4
+    first: I8
+    n_own: I4
+    pixel: I8
+    filtered: F4
+    xmin: I4
+    xmax: I4
+    ymin: I4
+    ymax: I4
+    x: F8
+    y: F8
+    x2: F8
+    y2: F8
+    xy: F8
+    singular: Bools
+    a: F8
+    b: F8
+    theta: F8
+    cxx: F8
+    cyy: F8
+    cxy: F8
+    fdnpix: I4
+    dnpix: I4
+    fdflux: F8
+    dflux: F8
+    fdpeak: F4
+    dpeak: F4
+    xpeak: I4
+    ypeak: I4
+    dthresh: F4
+    abcor: F8
+    flags: I2
     threshold: float
-    unclaimed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    unclaimed: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def n(self) -> int:

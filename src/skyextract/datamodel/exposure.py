@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf
@@ -93,10 +91,10 @@ class Exposure:
         configuration), 1e30 for a bad pixel, SExtractor's convention; None without a map.
     """
 
-    image: NDArray[np.float32]
-    mask: NDArray[np.uint16]
-    variance: NDArray[np.float32] | None = None
-    weight: NDArray[np.float32] | None = None
+    image: F4
+    mask: U2
+    variance: F4 | None = None
+    weight: F4 | None = None
     detector: Detector = Detector()
     psf: Psf | None = None
     wcs: SkyWcs | None = None

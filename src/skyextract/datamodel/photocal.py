@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from skyextract.datamodel.arrays import F8
 
 AB_NANOJANSKY = 31.4
 """AB magnitude of one nanojansky (3631 Jy is magnitude 0)."""
@@ -65,7 +64,7 @@ class PhotoCal:
             return float("nan")
         return self.zero_point - 2.5 * math.log10(exposure_time)
 
-    def offset(self, x: Floats, y: Floats, shape: tuple[int, int]) -> Floats:
+    def offset(self, x: F8, y: F8, shape: tuple[int, int]) -> F8:
         """Return what to add to magnitudes at 0-based pixels of a frame of `shape` [y, x]."""
         if not self.polynomial:
             return np.zeros(np.shape(x))
@@ -76,7 +75,7 @@ class PhotoCal:
         return np.asarray(self.polynomial[0] + terms @ np.array(self.polynomial[1:]))
 
 
-def field_terms(x: Floats, y: Floats, shape: tuple[int, int], degree: int) -> Floats:
+def field_terms(x: F8, y: F8, shape: tuple[int, int], degree: int) -> F8:
     """Return the polynomial's terms but the constant, (n, k).
 
     ``u**i * v**j`` for j in 0..degree, for i in 0..degree-j, with u and v from -1 to 1 over

@@ -8,7 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+
+from skyextract.datamodel.arrays import F4, F8
 
 
 def _gaussian_sigma(fwhm: float) -> float:
@@ -70,7 +71,7 @@ class Psf:
     source : PsfSource
     """
 
-    basis: NDArray[np.float32]
+    basis: F4
     sampling: float
     degree: int
     x_zero: float
@@ -124,7 +125,7 @@ class Psf:
         )
 
     @cached_property
-    def coefficients(self) -> NDArray[np.float64]:
+    def coefficients(self) -> F8:
         """B-spline coefficients of the basis, (n_terms, n_y + 16, n_x + 16) float64."""
         from skyextract.kernels.psf.spline import PAD, spline_coefficients
 
@@ -138,20 +139,18 @@ class Psf:
         """Half the side, in whole pixels, of the square that the model covers."""
         return int((min(self.basis.shape[1:]) - 1) / 2 * self.sampling)
 
-    def normalised(
-        self, x: NDArray[np.float64], y: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return (u, v), the variables of the polynomial at 0-based pixel positions."""
         return (x - self.x_zero) / self.x_scale, (y - self.y_zero) / self.y_scale
 
     def stamps(
         self,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        dx: NDArray[np.float64],
-        dy: NDArray[np.float64],
+        x: F8,
+        y: F8,
+        dx: F8,
+        dy: F8,
         size: int | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> F4:
         """Return the PSF at many positions on the pixel grid.
 
         Parameters
@@ -190,12 +189,12 @@ class Psf:
 
     def stamp(
         self, x: float, y: float, dx: float = 0.0, dy: float = 0.0, size: int | None = None
-    ) -> NDArray[np.float32]:
+    ) -> F4:
         """Return the PSF at 0-based position (x, y) on the pixel grid.
 
         The stamp is (k, k) float32 with k odd (`size`, or the whole model), of unit sum,
         its centre (dx, dy) pixels from the middle pixel.
         """
         stamps = self.stamps(np.array([x]), np.array([y]), np.array([dx]), np.array([dy]), size)
-        stamp: NDArray[np.float32] = stamps[0]
+        stamp: F4 = stamps[0]
         return stamp

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.errors import StepError
 from skyextract.kernels.psf.spline import PAD, spline_coefficients
-
-F8 = NDArray[np.float64]
 
 
 def _interpolate(image: F8, x: F8, y: F8) -> F8:

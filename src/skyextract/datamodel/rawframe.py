@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4
 from skyextract.errors import ImageError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-F4 = NDArray[np.float32]
 
 _SECTION = re.compile(r"\[\s*([^,\[\]]+?)\s*(?:,\s*([^,\[\]]+?)\s*)?\]$")
 _RANGE = re.compile(r"(\d+)\s*:\s*(\d+)$")

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from skyextract.datamodel.arrays import F8, I8, AnyArray
 
 MAS = np.pi / (180.0 * 3600.0 * 1000.0)
 """One milliarcsecond in radians."""
@@ -39,17 +38,17 @@ class RefCatalog:
         Where the stars come from, for messages.
     """
 
-    ra: Floats
-    dec: Floats
-    ra_error: Floats
-    dec_error: Floats
-    pmra: Floats
-    pmdec: Floats
-    epoch: Floats
-    magnitudes: dict[str, Floats] = field(default_factory=dict)
-    magnitude_errors: dict[str, Floats] = field(default_factory=dict)
+    ra: F8
+    dec: F8
+    ra_error: F8
+    dec_error: F8
+    pmra: F8
+    pmdec: F8
+    epoch: F8
+    magnitudes: dict[str, F8] = field(default_factory=dict)
+    magnitude_errors: dict[str, F8] = field(default_factory=dict)
     mag_key: str = ""
-    row: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    row: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     name: str = ""
 
     @property
@@ -58,7 +57,7 @@ class RefCatalog:
         return len(self.ra)
 
     @property
-    def mag(self) -> Floats:
+    def mag(self) -> F8:
         """The magnitude `mag_key`, NaN without one."""
         if self.mag_key:
             return self.magnitudes[self.mag_key]
@@ -78,7 +77,7 @@ class RefCatalog:
             row=np.arange(len(right), dtype=np.int64), name=name,
         )  # fmt: skip
 
-    def take(self, rows: NDArray[Any]) -> RefCatalog:
+    def take(self, rows: AnyArray) -> RefCatalog:
         """Return the given stars (a boolean mask or indices)."""
         arrays = ("ra", "dec", "ra_error", "dec_error", "pmra", "pmdec", "epoch", "row")
         return replace(

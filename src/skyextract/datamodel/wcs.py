@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.header import set_cards
 from skyextract.errors import ImageError
 from skyextract.messages import quiet
@@ -19,7 +19,6 @@ from skyextract.sky.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-Floats = NDArray[np.float64]
 
 _CELESTIAL = {
     "RA": "", "DEC": "", "GLON": "GALACTIC", "GLAT": "GALACTIC", "ELON": "ECLIPTIC",
@@ -112,25 +111,25 @@ class SkyWcs:
             return (self._shape[1] - 1) / 2.0, (self._shape[0] - 1) / 2.0
         return float(self._cards["CRPIX1"]) - 1.0, float(self._cards["CRPIX2"]) - 1.0
 
-    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def to_sky(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return longitude and latitude (deg, native frame) of 0-based pixels.
 
         Arrays of any one shape, or numbers; NaN where the projection has no answer.
         """
         return _apply(self._to_sky, x, y)
 
-    def to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    def to_pixel(self, lon: F8, lat: F8) -> tuple[F8, F8]:
         """Return 0-based pixels of native longitude and latitude (deg); NaN for failures."""
         return _apply(self._to_pixel, lon, lat)
 
-    def _order(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    def _order(self, a: F8, b: F8) -> tuple[F8, F8]:
         return (a, b) if self.wcs.wcs.lng == 0 else (b, a)
 
-    def _to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def _to_sky(self, x: F8, y: F8) -> tuple[F8, F8]:
         lon, lat = self._order(*self.wcs.all_pix2world(x, y, 0))
         return lon % 360.0, lat
 
-    def _to_pixel(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    def _to_pixel(self, lon: F8, lat: F8) -> tuple[F8, F8]:
         pixel = self.wcs.all_world2pix(*self._order(lon, lat), 0, quiet=True, tolerance=1e-9)
         x, y = (np.array(c, np.float64) for c in pixel)
         # an inverse that did not converge comes back as any pixel
@@ -138,11 +137,11 @@ class SkyWcs:
         x[~(error < 1e-8)] = np.nan
         return x, y
 
-    def to_j2000(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def to_j2000(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return right ascension and declination, equinox J2000 (deg), of 0-based pixels."""
         return to_j2000(self.frame, *self.to_sky(x, y))
 
-    def jacobian(self, x: Floats, y: Floats) -> Floats:
+    def jacobian(self, x: F8, y: F8) -> F8:
         """Return the local derivative of the sky by the pixels.
 
         Returns
@@ -161,7 +160,7 @@ class SkyWcs:
             columns.append(
                 np.stack([np.sum(step * east, axis=-1), np.sum(step * north, axis=-1)], axis=-1)
             )
-        derivative: Floats = np.degrees(np.stack(columns, axis=-1))
+        derivative: F8 = np.degrees(np.stack(columns, axis=-1))
         return derivative
 
     def pixel_scale(self, x: float | None = None, y: float | None = None) -> float:
@@ -170,7 +169,7 @@ class SkyWcs:
         j = self.jacobian(np.array(cx if x is None else x), np.array(cy if y is None else y))
         return math.sqrt(abs(_determinant(j))) * 3600.0
 
-    def _central_jacobian(self) -> Floats:
+    def _central_jacobian(self) -> F8:
         x, y = self.centre
         return self.jacobian(np.array(x), np.array(y))
 
@@ -190,11 +189,11 @@ class SkyWcs:
         return dict(self._cards)
 
 
-def _determinant(j: Floats) -> float:
+def _determinant(j: F8) -> float:
     return float(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0])
 
 
-def _apply(function: Any, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+def _apply(function: Any, a: F8, b: F8) -> tuple[F8, F8]:
     """Apply a function of two flat arrays to arrays of any shape; NaN where it fails."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     flat_a, flat_b = np.array(a).ravel(), np.array(b).ravel()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract import __version__
+from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.calibrations import Calibrations, Master
 from skyextract.datamodel.exposure import Detector, Mask
 from skyextract.datamodel.rawframe import RawFrame
@@ -48,7 +48,6 @@ from skyextract.stages.isr.signature import check_sizes, correct_pixels
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-F4 = NDArray[np.float32]
 
 KINDS: tuple[str, ...] = ("bias", "dark", "flat", "fringe")
 NEEDS: dict[str, tuple[str, ...]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from skyextract.columns.request import Requested, base_columns, needs_wcs
+from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.exposure import Exposure
 from skyextract.inputs.sidefiles import Frame, Inputs
 from skyextract.io.images.images import pixel_scale
@@ -92,9 +91,7 @@ def measure_inputs(
     )
 
 
-def _associates_in_pixels(
-    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], exposure: Exposure, settings: Settings
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _associates_in_pixels(table: F8, exposure: Exposure, settings: Settings) -> F8:
     """Replace sky positions of the ASSOC list by FITS pixels."""
     if exposure.wcs is None:
         raise settings.error("ASSOCCOORD_TYPE", "the image has no celestial WCS")

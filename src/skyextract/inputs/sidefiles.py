@@ -14,6 +14,7 @@ from skyextract.columns.request import (
     needs_psf,
     parse_parameters,
 )
+from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.exposure import Exposure, ReadImage
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError, ImageError
@@ -27,8 +28,6 @@ from skyextract.settings.steps import isr_is_asked, psf_is_given
 from skyextract.stages.detection.filters import builtin_filter
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from skyextract.inputs.rawimages import Image
     from skyextract.io.names import ImageSpec
     from skyextract.jobs import Job
@@ -55,7 +54,7 @@ class Inputs:
     columns: list[Requested] | None
     filter: str | None
     network: str | None
-    associates: NDArray[Any] | None
+    associates: AnyArray | None
     psfs: list[Psf]
 
     def requested(self, settings: Settings, *, psf: bool) -> list[Requested]:
@@ -165,7 +164,7 @@ class Frame:
 
     exposure: Exposure
     detection: Exposure | None
-    flag_maps: list[NDArray[Any]]
+    flag_maps: list[AnyArray]
     number: int
     isr_metrics: dict[str, Any] | None = None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def read_text(path: str | Path, keyword: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-def read_number_list(path: str | Path, keyword: str) -> NDArray[np.float64]:
+def read_number_list(path: str | Path, keyword: str) -> F8:
     """Read a table of numbers in columns, such as an ASSOC_NAME list.
 
     Lines that are empty or start with ``#`` are skipped; what follows a ``#`` is a comment;

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.datamodel.catalog import Array
+from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.psf import Psf
 from skyextract.io.images.checkimages import aperture_plane, object_planes
 from skyextract.outputs.result import Result
@@ -14,7 +13,7 @@ from skyextract.settings.resolve import Settings
 from skyextract.stages.background.estimate import background_image, rms_image
 
 
-def total_variance(result: Result, run: Run) -> NDArray[np.float32] | None:
+def total_variance(result: Result, run: Run) -> F4 | None:
     """Return the variance of an image without a plane of its own: the sky's and the photons'."""
     exposure, measured = result.exposure, result.measured
     if exposure.variance is not None or measured is None:
@@ -28,14 +27,14 @@ def total_variance(result: Result, run: Run) -> NDArray[np.float32] | None:
 
 def check_planes(
     result: Result, kinds: frozenset[str], settings: Settings, run: Run
-) -> dict[str, Array]:
+) -> dict[str, AnyArray]:
     """Compute the check images of the given types."""
     exposure, measured = result.exposure, result.measured
     assert measured is not None
     level = background_image(measured.background, run)
     subtracted = exposure.image - level
     segmentation = measured.detections.segmentation
-    planes: dict[str, Array] = {}
+    planes: dict[str, AnyArray] = {}
     for kind in kinds:
         if kind == "BACKGROUND":
             planes[kind] = level
@@ -68,7 +67,7 @@ def check_planes(
     return planes
 
 
-def psf_plane(psf: Psf | None) -> Array:
+def psf_plane(psf: Psf | None) -> AnyArray:
     """Return the PSF at the middle of the field; a blank pixel if there is none."""
     if psf is None:
         return np.zeros((1, 1), dtype=np.float32)

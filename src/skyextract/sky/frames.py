@@ -8,11 +8,12 @@ SExtractor gives them.  `astropy.coordinates` transforms; it is imported where i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class SkyFrame:
     equinox: float = 2000.0
 
 
-def unit_vectors(lon: Floats, lat: Floats) -> Floats:
+def unit_vectors(lon: F8, lat: F8) -> F8:
     """Return unit vectors (n, 3) of longitudes and latitudes in degrees."""
     lon, lat = np.radians(lon), np.radians(lat)
     return np.stack((np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)), axis=-1)
 
 
-def j2000_to_b1950(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+def j2000_to_b1950(lon: F8, lat: F8) -> tuple[F8, F8]:
     """Return FK4 B1950 coordinates (deg) of FK5 J2000 ones, for epoch of observation J2000."""
     from astropy.coordinates import FK4, FK5, SkyCoord
 
@@ -46,7 +47,7 @@ def j2000_to_b1950(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
     return np.asarray(b1950.ra.deg), np.asarray(b1950.dec.deg)
 
 
-def tangent_axes(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+def tangent_axes(lon: F8, lat: F8) -> tuple[F8, F8]:
     """Return unit vectors (n, 3) to the east and to the north at points in degrees."""
     lon, lat = np.radians(lon), np.radians(lat)
     zero = np.zeros_like(lon)
@@ -55,7 +56,7 @@ def tangent_axes(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
     return east, north
 
 
-def north_angle(lon: Floats, lat: Floats, north_lon: Floats, north_lat: Floats) -> Floats:
+def north_angle(lon: F8, lat: F8, north_lon: F8, north_lat: F8) -> F8:
     """Return the position angle (deg) of another frame's north.
 
     Parameters
@@ -68,11 +69,11 @@ def north_angle(lon: Floats, lat: Floats, north_lon: Floats, north_lat: Floats) 
     from astropy.coordinates import position_angle
 
     angle = position_angle(*(np.radians(c) for c in (lon, lat, north_lon, north_lat)))
-    result: Floats = (np.degrees(np.asarray(angle)) + 180.0) % 360.0 - 180.0
+    result: F8 = (np.degrees(np.asarray(angle)) + 180.0) % 360.0 - 180.0
     return result
 
 
-def to_j2000(frame: SkyFrame, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+def to_j2000(frame: SkyFrame, lon: F8, lat: F8) -> tuple[F8, F8]:
     """Return J2000 right ascension and declination (deg) of coordinates in `frame`.
 
     ICRS and FK5 of equinox 2000 are taken as they are, any other frame is transformed.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.sky.plate import stereographic_inverse
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
 
 
-def ang2pix_ring(nside: int, lon: Floats, lat: Floats) -> Ints:
+def ang2pix_ring(nside: int, lon: F8, lat: F8) -> I8:
     """Return the RING pixel of each longitude and latitude (deg)."""
     z = np.sin(np.deg2rad(np.asarray(lat, np.float64)))
     quarter = (np.asarray(lon, np.float64) % 360.0) / 90.0
@@ -36,7 +37,7 @@ def ang2pix_ring(nside: int, lon: Floats, lat: Floats) -> Ints:
     return np.asarray(np.where(np.abs(z) <= 2.0 / 3.0, belt, np.where(z > 0.0, north, south)))
 
 
-def disc_pixels(nside: int, lon: float, lat: float, radius: float) -> Ints:
+def disc_pixels(nside: int, lon: float, lat: float, radius: float) -> I8:
     """Return, sorted, the RING pixels that a disc (deg) touches, and perhaps a few more.
 
     All pixels for a radius beyond 30 deg.

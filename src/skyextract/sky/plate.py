@@ -10,19 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-ToSky = Callable[[Floats, Floats], tuple[Floats, Floats]]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
+
+ToSky = Callable[[F8, F8], tuple[F8, F8]]
 
 TPV_FIRST = (0, 1, 4, 7, 12, 17, 24, 31)
 """Number of the first PV coefficient of each order; r, r^3 ... stand at 3, 11, 23, 39."""
 
 
-def gnomonic(ra: Floats, dec: Floats, ra0: float, dec0: float) -> tuple[Floats, Floats]:
+def gnomonic(ra: F8, dec: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     """Project onto the tangent plane at (ra0, dec0); all in degrees.
 
     Points 90 degrees or more from the tangent point are NaN.
@@ -33,7 +34,7 @@ def gnomonic(ra: Floats, dec: Floats, ra0: float, dec0: float) -> tuple[Floats, 
     return x * factor, y * factor
 
 
-def gnomonic_inverse(xi: Floats, eta: Floats, ra0: float, dec0: float) -> tuple[Floats, Floats]:
+def gnomonic_inverse(xi: F8, eta: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     """Return the sky position (deg) of tangent-plane coordinates (deg)."""
     xi, eta = np.deg2rad(xi), np.deg2rad(eta)
     sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
@@ -43,7 +44,7 @@ def gnomonic_inverse(xi: Floats, eta: Floats, ra0: float, dec0: float) -> tuple[
     return ra, dec
 
 
-def stereographic(ra: Floats, dec: Floats, ra0: float, dec0: float) -> tuple[Floats, Floats]:
+def stereographic(ra: F8, dec: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     """Project stereographically about (ra0, dec0); all in degrees.
 
     The projection is conformal: the shape of a small pattern is right at any distance.
@@ -54,7 +55,7 @@ def stereographic(ra: Floats, dec: Floats, ra0: float, dec0: float) -> tuple[Flo
     return x * factor, y * factor
 
 
-def stereographic_inverse(x: Floats, y: Floats, ra0: float, dec0: float) -> tuple[Floats, Floats]:
+def stereographic_inverse(x: F8, y: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     """Return the sky position (deg) of stereographic coordinates (deg)."""
     x, y = np.deg2rad(x), np.deg2rad(y)
     s = 0.25 * (x * x + y * y)
@@ -66,7 +67,7 @@ def stereographic_inverse(x: Floats, y: Floats, ra0: float, dec0: float) -> tupl
     return ra, np.rad2deg(np.arctan2(c * sin0 + b * cos0, np.hypot(a, across)))
 
 
-def _rotated(ra: Floats, dec: Floats, ra0: float, dec0: float) -> tuple[Floats, Floats, Floats]:
+def _rotated(ra: F8, dec: F8, ra0: float, dec0: float) -> tuple[F8, F8, F8]:
     """Return unit vectors: east, north and towards (ra0, dec0)."""
     da, d = np.deg2rad(np.asarray(ra) - ra0), np.deg2rad(np.asarray(dec))
     sin0, cos0 = np.sin(np.deg2rad(dec0)), np.cos(np.deg2rad(dec0))
@@ -81,7 +82,7 @@ def exponents(degree: int) -> list[tuple[int, int]]:
     return [(n - q, q) for n in range(degree + 1) for q in range(n + 1)]
 
 
-def monomials(u: Floats, v: Floats, degree: int) -> Floats:
+def monomials(u: F8, v: F8, degree: int) -> F8:
     """Return the design matrix (n, terms) of u^p v^q."""
     powers_u, powers_v = [np.ones_like(u)], [np.ones_like(v)]
     for _ in range(degree):
@@ -111,7 +112,7 @@ class Plate:
     x0: float
     y0: float
     unit: float
-    coefficients: Floats
+    coefficients: F8
 
     @property
     def degree(self) -> int:
@@ -119,7 +120,7 @@ class Plate:
         return (math.isqrt(8 * self.coefficients.shape[1] + 1) - 3) // 2
 
     @property
-    def matrix(self) -> Floats:
+    def matrix(self) -> F8:
         """Linear part: the CD matrix (deg/pixel)."""
         return self.coefficients[:, 1:3] / self.unit
 
@@ -129,18 +130,18 @@ class Plate:
         (a, b), (c, d) = self.matrix
         return 3600.0 * float(np.sqrt(abs(a * d - b * c)))
 
-    def to_plane(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def to_plane(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return xi, eta (deg) of 0-based pixels."""
         u = (np.asarray(x, np.float64) - self.x0) / self.unit
         v = (np.asarray(y, np.float64) - self.y0) / self.unit
         plane = self.coefficients @ monomials(np.ravel(u), np.ravel(v), self.degree).T
         return plane[0].reshape(u.shape), plane[1].reshape(u.shape)
 
-    def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def to_sky(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return RA, Dec (deg) of 0-based pixels."""
         return gnomonic_inverse(*self.to_plane(x, y), self.ra0, self.dec0)
 
-    def to_pixel(self, xi: Floats, eta: Floats) -> tuple[Floats, Floats]:
+    def to_pixel(self, xi: F8, eta: F8) -> tuple[F8, F8]:
         """Return 0-based pixels of tangent-plane coordinates (deg); NaN far off the frame.
 
         Fixed-point iteration with the linear part, within 2 units of the reference pixel.
@@ -204,7 +205,7 @@ class Plate:
                     cards[f"{axis}P_{p}_{q}"] = float(c / unit ** (p + q))
         return cards
 
-    def _inverse_sip(self, shape: tuple[int, int]) -> tuple[int, Floats, float]:
+    def _inverse_sip(self, shape: tuple[int, int]) -> tuple[int, F8, float]:
         """Fit the polynomials from undistorted to true pixel offsets over the frame.
 
         The degree rises until they are good to 1e-4 pixel.
@@ -247,7 +248,7 @@ class Plate:
         return cards
 
 
-def _product(first: Floats, second: Floats) -> Floats:
+def _product(first: F8, second: F8) -> F8:
     """Product of two polynomials [p, q]; terms beyond the table vanish."""
     n = len(first)
     result = np.zeros((n, n))

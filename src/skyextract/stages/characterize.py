@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, I8
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure, Mask
@@ -26,8 +26,6 @@ from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, StarSample, build_psf
 from skyextract.stages.psf.stars import Candidates, find_candidates, select_stars
 from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
-
-F4 = NDArray[np.float32]
 
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
@@ -267,7 +265,7 @@ def _measure_psf(
     return reason
 
 
-def _take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
+def _take(candidates: Candidates, rows: I8) -> Candidates:
     """Return the candidates of the given rows, with all peaks."""
     per_star = {
         name: getattr(candidates, name)[rows]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F4, I4, I8, U1
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -26,16 +27,12 @@ from skyextract.stages.measurement.sources import (
 from skyextract.stages.psf.columns import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
-
-    F4 = NDArray[np.float32]
 
 __all__ = ["MeasureInputs", "Measured", "measure"]
 
@@ -71,7 +68,7 @@ class Measured:
     exposure: Exposure
     sources: Catalog
     detections: Detections
-    rows: NDArray[np.int64]
+    rows: I8
     plane: Plane
     search: Plane
     threshold: float
@@ -159,7 +156,7 @@ def measure(
     if by_psf and exposure.psf is not None:
         matched = matched_filter(exposure.psf, exposure.shape)
 
-    def find(claimed: NDArray[np.uint8] | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
+    def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed,
             known=None if last else exposure.background,
@@ -186,7 +183,7 @@ def measure(
         )
         return plane, search, found
 
-    def claim(claimed: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    def claim(claimed: U1 | None) -> U1:
         _, search, found = find(claimed, last=False)
         growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
         return source_mask(found, search.background.sigma, growth)
@@ -293,9 +290,7 @@ def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> M
     return replace(inputs, seeing=exposure.psf.fwhm * inputs.pixel_scale)
 
 
-def _mask_flags(
-    exposure: Exposure, found: Detections
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _mask_flags(exposure: Exposure, found: Detections) -> tuple[I4, I4]:
     """Return the bits of FLAGS and FLAGS_SKY that the mask planes in the footprints mean."""
     planes = np.zeros(found.n, dtype=np.uint16)
     if found.n and exposure.mask.any():
@@ -307,7 +302,7 @@ def _mask_flags(
     return flags.astype(np.int32), ours.astype(np.int32)
 
 
-def _selected(sources: Catalog, config: Config) -> NDArray[np.int64]:
+def _selected(sources: Catalog, config: Config) -> I8:
     """Return the rows that ASSOCSELEC_TYPE keeps; all without an association."""
     if "NUMBER_ASSOC" in sources and config.assoc.assocselec_type != "ALL":
         matched = sources["NUMBER_ASSOC"] > 0

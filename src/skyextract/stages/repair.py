@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 from skyextract.datamodel.exposure import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Cosmics
 
-Image = NDArray[np.float32]
 
 NO_INFORMATION = np.float32(1e30)
 """Variance of a pixel that must have no weight (SExtractor's BIG)."""
@@ -70,9 +69,9 @@ class Repaired:
         Number of pixels of narrow defects that were filled.
     """
 
-    image: Image
-    mask: NDArray[np.uint16]
-    variance: Image
+    image: F4
+    mask: U2
+    variance: F4
     n_cosmic_rays: int
     n_pixels: int
     n_interpolated: int
@@ -96,18 +95,18 @@ class Scene:
         ADU/e-.
     """
 
-    data: Image
-    variance: Image
-    mask: NDArray[np.uint16]
-    state: NDArray[np.uint8]
+    data: F4
+    variance: F4
+    mask: U2
+    state: U1
     inverse_gain: float
 
     @classmethod
     def of(
         cls,
-        data: Image,
-        variance: Image,
-        mask: NDArray[np.uint16],
+        data: F4,
+        variance: F4,
+        mask: U2,
         inverse_gain: float,
         run: Run,
     ) -> Scene:
@@ -139,19 +138,19 @@ class Repairs:
         Number of cosmic-ray pixels.
     """
 
-    pixel: NDArray[np.int64]
-    data: Image
-    variance: Image
+    pixel: I8
+    data: F4
+    variance: F4
     n_cosmic_rays: int
     n_pixels: int
 
     @property
-    def cosmic(self) -> NDArray[np.int64]:
+    def cosmic(self) -> I8:
         """The pixels of cosmic rays."""
         return self.pixel[: self.n_pixels]
 
     @property
-    def defects(self) -> NDArray[np.int64]:
+    def defects(self) -> I8:
         """The pixels of narrow defects."""
         return self.pixel[self.n_pixels :]
 
@@ -161,14 +160,14 @@ class Repairs:
         scene.variance.ravel()[self.pixel] = self.variance
         scene.state.ravel()[self.cosmic] = 0
 
-    def image(self, image: Image, background: Image, scene: Scene) -> Image:
+    def image(self, image: F4, background: F4, scene: Scene) -> F4:
         """Return a copy of the image, sky included, with the repaired pixels of the scene."""
         repaired = image.copy()
         pixel = self.pixel
         repaired.ravel()[pixel] = background.ravel()[pixel] + scene.data.ravel()[pixel]
         return repaired
 
-    def mask(self, mask: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def mask(self, mask: U2) -> U2:
         """Return a copy of the mask with CR and INTRP added."""
         marked = mask.copy()
         marked.ravel()[self.cosmic] |= np.uint16(Mask.CR | Mask.INTRP)
@@ -177,10 +176,10 @@ class Repairs:
 
 
 def repair(
-    image: Image,
-    mask: NDArray[np.uint16],
-    background: Image,
-    variance: Image,
+    image: F4,
+    mask: U2,
+    background: F4,
+    variance: F4,
     gain: float,
     psf: Psf,
     cosmics: Cosmics,
@@ -248,7 +247,7 @@ def repair_scene(scene: Scene, psf: Psf, cosmics: Cosmics, run: Run) -> Repairs:
     return Repairs(pixel, before, variance, n_tracks, len(cosmic))
 
 
-def contrast_limits(psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
+def contrast_limits(psf: Psf, shape: tuple[int, int]) -> F8:
     """Return the least ratio of the mean of opposite neighbours to a pixel, per direction.
 
     The least over the pixels of the PSF's core, sub-pixel positions and nine places in the
@@ -284,7 +283,7 @@ def contrast_limits(psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(limits, 0.0), dtype=np.float64)
 
 
-def least_inverse_gain(background: Image, variance: Image) -> float:
+def least_inverse_gain(background: F4, variance: F4) -> float:
     """Return the highest 1/gain that level and noise of the sky, sampled, allow."""
     step = max(1, background.shape[0] // 64), max(1, background.shape[1] // 64)
     level = background[:: step[0], :: step[1]]
@@ -293,16 +292,12 @@ def least_inverse_gain(background: Image, variance: Image) -> float:
     return float(np.median(noise2[good] / level[good])) if good.any() else 0.0
 
 
-def _rows_and_columns(
-    pixel: NDArray[np.int64], scene: Scene
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _rows_and_columns(pixel: I8, scene: Scene) -> tuple[I8, I8]:
     y, x = np.divmod(pixel, scene.data.shape[1])
     return y, x
 
 
-def _find(
-    scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run
-) -> tuple[NDArray[np.int64], Image]:
+def _find(scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run) -> tuple[I8, F4]:
     """Find cosmic-ray pixels and fill them in the scene; their indices and former values."""
     ny, nx = scene.data.shape
     data, state = scene.data.ravel(), scene.state.ravel()
@@ -314,7 +309,7 @@ def _find(
     looser = np.minimum(limits, _GROW_LIMIT)
     growth = (*noise, looser, kernels.DIRECTIONS, contrast, _GROW_EXCESS)
 
-    def seeds(band: tuple[int, int]) -> NDArray[np.int64]:
+    def seeds(band: tuple[int, int]) -> I8:
         # room for the worst case: memory that is not written to is never taken
         found = np.empty((band[1] - band[0]) * nx, dtype=np.int64)
         n = kernels.find_seeds(*seeding, band[0], band[1], found)
@@ -344,9 +339,7 @@ def _find(
     return cosmic, charge
 
 
-def _within(
-    fresh: NDArray[np.int64], cosmic: NDArray[np.int64], shape: tuple[int, int]
-) -> NDArray[np.int64]:
+def _within(fresh: I8, cosmic: I8, shape: tuple[int, int]) -> I8:
     """Return the rows of the cosmic-ray pixels whose prediction can depend on fresh ones."""
     if len(fresh) == len(cosmic):
         return np.arange(len(cosmic))
@@ -358,7 +351,7 @@ def _within(
     return np.flatnonzero(near.ravel()[cosmic])
 
 
-def _narrow_defects(scene: Scene, fwhm: float) -> NDArray[np.int64]:
+def _narrow_defects(scene: Scene, fwhm: float) -> I8:
     """Return the lost pixels that are narrow enough to fill."""
     lost = np.flatnonzero(scene.state)
     narrow = np.zeros(len(lost), dtype=np.uint8)
@@ -374,8 +367,8 @@ def _narrow_defects(scene: Scene, fwhm: float) -> NDArray[np.int64]:
 class _Filler:
     """Linear prediction with the correlation of one PSF width."""
 
-    offsets: NDArray[np.int64]
-    correlation: NDArray[np.float64]
+    offsets: I8
+    correlation: F8
 
     @classmethod
     def for_psf(cls, fwhm: float) -> _Filler:
@@ -390,7 +383,7 @@ class _Filler:
             np.exp(-0.25 * squares / sigma2),
         )
 
-    def fill(self, scene: Scene, pixel: NDArray[np.int64], run: Run) -> None:
+    def fill(self, scene: Scene, pixel: I8, run: Run) -> None:
         """Replace pixels of the scene by their prediction from those whose state is 0."""
         if not len(pixel):
             return

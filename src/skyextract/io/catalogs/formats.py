@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards, set_cards
 from skyextract.errors import ConfigError
 from skyextract.io.atomic import atomic_output
@@ -124,10 +125,10 @@ def joined(tables: Sequence[Extension]) -> Catalog:
     """
     if len(tables) == 1:
         return tables[0].catalog
-    examples: dict[str, Array] = {}
+    examples: dict[str, AnyArray] = {}
     for table in tables:
         examples.update({n: v for n, v in table.catalog.items() if n not in examples})
-    columns: dict[str, list[Array]] = {name: [] for name in examples}
+    columns: dict[str, list[AnyArray]] = {name: [] for name in examples}
     for table in tables:
         for name, example in examples.items():
             missing = np.nan if example.dtype.kind == "f" else np.zeros((), example.dtype)

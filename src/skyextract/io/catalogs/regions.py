@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import FlagsSky
 from skyextract.io.atomic import atomic_output
@@ -19,13 +19,13 @@ _RADIUS = 5.0
 """Radius (pixels) of a source of unknown shape."""
 
 
-def _column(catalog: Catalog, name: str, missing: float = np.nan) -> NDArray[np.float64]:
+def _column(catalog: Catalog, name: str, missing: float = np.nan) -> F8:
     if name in catalog:
         return np.asarray(catalog[name], dtype=np.float64)
     return np.full(catalog.n_rows, missing)
 
 
-def _first_finite(*choices: NDArray[np.float64]) -> NDArray[np.float64]:
+def _first_finite(*choices: F8) -> F8:
     result = choices[0]
     for other in choices[1:]:
         result = np.where(np.isfinite(result), result, other)

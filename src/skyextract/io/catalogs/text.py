@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from skyextract.columns.request import Column
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards
 from skyextract.io.fits.table import column_of, stored
 
@@ -32,7 +33,7 @@ _UNITS = {
 }  # fmt: skip
 
 
-def described(catalog: Catalog) -> Iterator[tuple[Column, Array]]:
+def described(catalog: Catalog) -> Iterator[tuple[Column, AnyArray]]:
     """Yield the columns' entries in the column table and their values as stored."""
     for name, given in catalog.items():
         values = np.asarray(given)
@@ -40,7 +41,7 @@ def described(catalog: Catalog) -> Iterator[tuple[Column, Array]]:
         yield column, stored(column, values)
 
 
-def _scalars(values: Array) -> list[list[Any]]:
+def _scalars(values: AnyArray) -> list[list[Any]]:
     """Return the elements of a column, each as a list over the rows."""
     if values.ndim == 1:
         return [values.tolist()]

@@ -8,7 +8,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards
 from skyextract.io.catalogs.text import described, plain_cards, row_chunks
 
@@ -46,7 +47,7 @@ def _clean(text: str) -> str:
     return "".join(c for c in text if c >= " " or c in "\t\n\r")
 
 
-def _cells(values: Array) -> list[str]:
+def _cells(values: AnyArray) -> list[str]:
     """Return the TD element of each row."""
     if values.dtype.kind in "US":
         return [f"<TD>{quoteattr(_clean(str(v)))[1:-1]}</TD>" for v in values.tolist()]

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import repaired
 from skyextract.errors import ImageError
 from skyextract.messages import quiet
@@ -208,7 +208,7 @@ class FitsFile:
         missing = max(0, hdu.fileinfo()["datLoc"] + hdu.size - self._size)
         return HeaderUnit(index, kind, header, axes, hdu, missing)
 
-    def numbers(self, unit: HeaderUnit) -> NDArray[Any]:
+    def numbers(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of an image as stored, before BSCALE and BZERO.
 
         Big-endian and memory-mapped, or native where they had to be decompressed; axes as in
@@ -228,7 +228,7 @@ class FitsFile:
             raise ImageError("the image has no pixels")
         return np.asarray(data)
 
-    def _decompress(self, unit: HeaderUnit) -> NDArray[Any]:
+    def _decompress(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
         from astropy.io import fits
         from astropy.io.fits.hdu.compressed._compression import CfitsioException

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.exposure import Mask
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
@@ -70,7 +70,7 @@ def plane_axes(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def stored_numbers(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
+def stored_numbers(file: FitsFile, unit: HeaderUnit) -> AnyArray:
     """Return the (ny, nx) numbers of an image unit as stored, before BSCALE and BZERO.
 
     Big-endian and not copied, or native where they had to be decompressed.
@@ -88,11 +88,11 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit) -> NDArray[Any]:
 
 
 def to_float(
-    numbers: NDArray[Any],
+    numbers: AnyArray,
     scaling: Scaling,
     saturation: float,
     run: Run,
-) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+) -> tuple[F4, U2]:
     """Convert stored numbers to an image and its mask.
 
     Parameters
@@ -124,11 +124,11 @@ def to_float(
 
 
 def _convert(
-    numbers: NDArray[Any],
+    numbers: AnyArray,
     scaling: Scaling,
     saturation: float,
-    image: NDArray[np.float32],
-    mask: NDArray[np.uint16],
+    image: F4,
+    mask: U2,
 ) -> None:
     """Convert one block of rows, from the arrays into the arrays."""
     integer = numbers.dtype.kind in "iu"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.columns.request import COLUMNS, Column
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import (
     CARD,
     Cards,
@@ -32,7 +33,7 @@ _TFORM = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8"
 _WIDER = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
 
 
-def column_of(name: str, values: Array) -> Column:
+def column_of(name: str, values: AnyArray) -> Column:
     """Return the column table's entry of a name, or one made up from the array."""
     if name in COLUMNS:
         return COLUMNS[name]
@@ -41,7 +42,7 @@ def column_of(name: str, values: Array) -> Column:
     return Column(name, "", dtype=kind, format=form)
 
 
-def stored(column: Column, values: Array) -> Array:
+def stored(column: Column, values: AnyArray) -> AnyArray:
     """Return the values in the type that the column is stored in."""
     values = np.asarray(values)
     if values.dtype.kind in "USb":
@@ -53,7 +54,7 @@ def stored(column: Column, values: Array) -> Array:
 
 
 def table_unit(
-    columns: Mapping[str, Array],
+    columns: Mapping[str, AnyArray],
     header: Header | None = None,
     *,
     name: str = "",
@@ -98,7 +99,7 @@ def table_unit(
     return unit
 
 
-def _field(name: str, values: Array, described: Column | None) -> Any:
+def _field(name: str, values: AnyArray, described: Column | None) -> Any:
     from astropy.io import fits
 
     if values.dtype.kind == "U":
@@ -162,7 +163,7 @@ def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
         Truncated, or a header that does not describe its rows.
     """
     rows = file.rows(unit)
-    columns: dict[str, Array] = {}
+    columns: dict[str, AnyArray] = {}
     with guarded("table cannot be read"):
         for column in rows.columns:
             if any(code in str(column.format) for code in "PQXCM"):

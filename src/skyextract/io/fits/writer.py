@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from numpy.typing import NDArray
-
+from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import extend_missing, is_structural
 from skyextract.messages import quiet
 
@@ -46,7 +45,7 @@ def append_unit(stream: BinaryIO, unit: Any) -> None:
 
 
 def image_unit(
-    array: NDArray[Any],
+    array: AnyArray,
     header: Header | None = None,
     *,
     primary: bool = False,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.header import Cards, extend_missing, remove, set_cards
@@ -18,8 +18,6 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.fits.writer import append_unit, image_unit, primary_unit, write_units
 from skyextract.io.images.exposures import current_header, mask_cards
 from skyextract.messages import quiet
-
-Array = NDArray[Any]
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "SEGMENTATION": np.dtype(np.int32),
@@ -71,7 +69,7 @@ class CheckImageWriter:
         self._stack.__exit__(*error)
 
     def add(
-        self, exposure: Exposure, planes: Mapping[str, Array], cards: Cards | None = None
+        self, exposure: Exposure, planes: Mapping[str, AnyArray], cards: Cards | None = None
     ) -> None:
         """Write the check images of one image.
 
@@ -105,7 +103,7 @@ class CheckImageWriter:
                 write_units(stream, [image_unit(plane, header, primary=True)])
 
 
-def object_planes(subtracted: Array, segmentation: Array) -> tuple[Array, Array]:
+def object_planes(subtracted: AnyArray, segmentation: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Return OBJECTS and -OBJECTS: the background-subtracted image in, and outside sources."""
     inside = segmentation != 0
     zero = subtracted.dtype.type(0)
@@ -113,8 +111,8 @@ def object_planes(subtracted: Array, segmentation: Array) -> tuple[Array, Array]
 
 
 def aperture_plane(
-    subtracted: Array, sources: Catalog, diameters: Sequence[float], sigma: float
-) -> NDArray[np.float32]:
+    subtracted: AnyArray, sources: Catalog, diameters: Sequence[float], sigma: float
+) -> F4:
     """Return APERTURES: the background-subtracted image with the apertures drawn over it.
 
     As SExtractor: each outline adds 30 sigma of the sky; AUTO ellipses (A_IMAGE, B_IMAGE times
@@ -149,13 +147,13 @@ def aperture_plane(
 
 
 def _draw(
-    plane: NDArray[np.float32],
-    centres: tuple[Array, Array],
-    axes: tuple[Array, Array],
-    theta: Array,
+    plane: F4,
+    centres: tuple[AnyArray, AnyArray],
+    axes: tuple[AnyArray, AnyArray],
+    theta: AnyArray,
     *,
     value: np.float32,
-    dotted: Array | None = None,
+    dotted: AnyArray | None = None,
 ) -> None:
     """Add `value` to the pixels on the outlines of ellipses, each pixel once per ellipse."""
     ny, nx = plane.shape

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Detector, Exposure, Mask
 from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
@@ -114,7 +114,7 @@ class ExposureWriter:
         exposure: Exposure,
         cards: Cards,
         provenance: Mapping[str, Any] | None = None,
-        derived_variance: NDArray[np.float32] | None = None,
+        derived_variance: F4 | None = None,
     ) -> None:
         """Append the extensions of one image.
 
@@ -142,7 +142,7 @@ class ExposureWriter:
         with quiet():
             header = extend_missing(set_cards(_image_header(exposure), cards), planes)
 
-        def image(array: NDArray[Any], name: str, header: Header | None = None) -> None:
+        def image(array: AnyArray, name: str, header: Header | None = None) -> None:
             append_unit(stream, image_unit(array, header, name=name, version=version))
 
         def table(columns: Mapping[str, Any], name: str, header: Header | None = None) -> None:
@@ -323,11 +323,11 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
     )
 
 
-def _native(numbers: NDArray[Any]) -> NDArray[Any]:
+def _native(numbers: AnyArray) -> AnyArray:
     return np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("="))
 
 
-def _read_mask(file: FitsFile, unit: HeaderUnit, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def _read_mask(file: FitsFile, unit: HeaderUnit, shape: tuple[int, ...]) -> U2:
     """Read a mask, whatever bits its MP_ cards give to the planes."""
     stored = _native(stored_numbers(file, unit))
     if stored.shape != shape or stored.dtype != np.int16:
@@ -347,7 +347,7 @@ def _read_mask(file: FitsFile, unit: HeaderUnit, shape: tuple[int, ...]) -> NDAr
 
 def _read_plane(
     file: FitsFile, units: Mapping[str, HeaderUnit], name: str, shape: tuple[int, ...]
-) -> NDArray[np.float32] | None:
+) -> F4 | None:
     if name not in units:
         return None
     plane = _native(stored_numbers(file, units[name]))

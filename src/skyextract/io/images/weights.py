@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, I4, U2, AnyArray
 from skyextract.datamodel.exposure import Exposure, Mask
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
@@ -41,8 +41,8 @@ class WeightMaps:
         (WEIGHT_TYPE NONE or BACKGROUND).  The same array where the same map serves both.
     """
 
-    detection: NDArray[np.float32] | None = None
-    measurement: NDArray[np.float32] | None = None
+    detection: F4 | None = None
+    measurement: F4 | None = None
 
 
 def _pick(values: tuple[_T, ...], k: int) -> _T:
@@ -70,8 +70,8 @@ def read_weights(config: Weights, exposure: Exposure, number: int, run: Run) -> 
     ImageError
         A map cannot be read or does not fit the image.
     """
-    maps: list[NDArray[np.float32] | None] = []
-    done: dict[tuple[str, str, float | None], NDArray[np.float32]] = {}
+    maps: list[F4 | None] = []
+    done: dict[tuple[str, str, float | None], F4] = {}
     for k in range(2):
         kind = _pick(config.weight_type, k)
         if kind in ("NONE", "BACKGROUND"):
@@ -98,7 +98,7 @@ def read_weight_map(
     exposure: Exposure,
     number: int,
     run: Run,
-) -> NDArray[np.float32]:
+) -> F4:
     """Read one map as background variance; see `read_weights`.
 
     Parameters
@@ -129,9 +129,7 @@ def read_weight_map(
     return plane
 
 
-def _to_variance(
-    plane: NDArray[np.float32], bad: NDArray[np.uint16], kind: str, threshold: float | None
-) -> None:
+def _to_variance(plane: F4, bad: U2, kind: str, threshold: float | None) -> None:
     """Turn weights (variances, rms) into variances, in place."""
     if kind == "MAP_WEIGHT":
         good = plane > np.float32(0.0 if threshold is None else max(threshold, 0.0))
@@ -149,7 +147,7 @@ def _to_variance(
     plane[~good | (plane > BAD_VARIANCE)] = BAD_VARIANCE
 
 
-def with_weight(exposure: Exposure, variance: NDArray[np.float32] | None) -> Exposure:
+def with_weight(exposure: Exposure, variance: F4 | None) -> Exposure:
     """Return the exposure with a weight map; its pixels without weight are BAD in the mask."""
     if variance is None:
         return exposure
@@ -157,7 +155,7 @@ def with_weight(exposure: Exposure, variance: NDArray[np.float32] | None) -> Exp
     return replace(exposure, weight=variance, mask=mask)
 
 
-def read_flag_maps(config: Weights, exposure: Exposure, number: int) -> list[NDArray[np.int32]]:
+def read_flag_maps(config: Weights, exposure: Exposure, number: int) -> list[I4]:
     """Read the FLAG_IMAGEs.
 
     Returns
@@ -175,7 +173,7 @@ def read_flag_maps(config: Weights, exposure: Exposure, number: int) -> list[NDA
     return [read_flag_map(name, exposure, number) for name in config.flag_image]
 
 
-def read_flag_map(name: str, exposure: Exposure, number: int) -> NDArray[np.int32]:
+def read_flag_map(name: str, exposure: Exposure, number: int) -> I4:
     """Read one flag map; see `read_flag_maps`."""
     spec = _existing(name, "FLAG_IMAGE")
     with FitsFile(spec.path) as file:
@@ -187,7 +185,7 @@ def read_flag_map(name: str, exposure: Exposure, number: int) -> NDArray[np.int3
             raise ImageError(f"{spec}: {error}") from None
 
 
-def _integers(numbers: NDArray[Any], scaling: Scaling) -> NDArray[np.int32]:
+def _integers(numbers: AnyArray, scaling: Scaling) -> I4:
     plain = scaling.scale == 1.0 and scaling.zero == 0.0
     if plain and numbers.dtype.kind in "iu" and numbers.dtype.itemsize <= 4:
         return np.ascontiguousarray(numbers, np.int32)

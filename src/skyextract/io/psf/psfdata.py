@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -34,7 +34,7 @@ _EXACT = {
 """Card of each number of a model; a card without a value is NaN."""
 
 
-def psf_table(psf: Psf) -> tuple[dict[str, NDArray[np.float32]], Header]:
+def psf_table(psf: Psf) -> tuple[dict[str, F4], Header]:
     """Return columns and cards of the PSF_DATA table of a model."""
     header = psf_header(psf)
     for keyword, name in _EXACT.items():

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.datamodel.calibrations import F8, Linearity, Master
+from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.calibrations import Linearity, Master
 from skyextract.datamodel.exposure import Detector, Exposure, Mask
 from skyextract.datamodel.header import observation
 from skyextract.errors import ConfigError, ImageError
@@ -32,7 +32,6 @@ from skyextract.run import Run
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-U1 = NDArray[np.uint8]
 
 MASTER_CARDS = (
     "SUBBIAS", "SUBTRACT_BIAS", "SUBDARK", "SUBTRACT_DARK", "FLATCOR", "ZEROCOR", "DARKCOR",
@@ -163,7 +162,7 @@ def read_master(
     )  # fmt: skip
 
 
-def flat_level(image: NDArray[np.float32], name: str) -> float:
+def flat_level(image: F4, name: str) -> float:
     """Return the median of the pixels of a flat that have a positive value.
 
     Raises

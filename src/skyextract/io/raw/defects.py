@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import U1
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile
@@ -18,8 +18,6 @@ from skyextract.io.images.images import select_units
 from skyextract.io.names import parse_image_spec
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.run import Run
-
-U1 = NDArray[np.uint8]
 
 
 def read_defects(names: Sequence[str], raw: RawFrame, run: Run) -> U1:

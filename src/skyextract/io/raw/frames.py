@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.rawframe import (
-    F4,
     Amplifier,
     RawFrame,
     Section,

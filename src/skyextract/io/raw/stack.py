@@ -6,12 +6,10 @@ import tempfile
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4
 from skyextract.errors import ImageError
 from skyextract.io.atomic import OutputError
-
-F4 = NDArray[np.float32]
 
 
 class FrameStack:

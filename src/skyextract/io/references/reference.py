@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.tables import Table, numbers, read_tables
 from skyextract.sky.angles import parse_angle
 from skyextract.sky.healpix import disc_pixels
-
-Floats = NDArray[np.float64]
 
 NSIDE = 32
 """HEALPix resolution of a directory of chunks."""
@@ -120,7 +118,7 @@ def _files(path: str, region: tuple[float, float, float] | None) -> Iterable[str
     return found
 
 
-def _near(catalog: RefCatalog, region: tuple[float, float, float]) -> NDArray[np.bool_]:
+def _near(catalog: RefCatalog, region: tuple[float, float, float]) -> Bools:
     ra, dec, radius = region
     half_ra = 0.5 * np.deg2rad(catalog.ra - ra)
     half_dec = 0.5 * np.deg2rad(catalog.dec - dec)
@@ -138,7 +136,7 @@ def _joined(parts: list[RefCatalog], name: str) -> RefCatalog:
     keys = list(dict.fromkeys(key for part in filled for key in part.magnitudes))
     errors = list(dict.fromkeys(key for part in filled for key in part.magnitude_errors))
 
-    def column(tables: list[dict[str, Floats]], key: str) -> Floats:
+    def column(tables: list[dict[str, F8]], key: str) -> F8:
         return np.concatenate([
             table.get(key, np.full(part.n_stars, np.nan))
             for table, part in zip(tables, filled, strict=True)
@@ -208,7 +206,7 @@ def _catalog(
     ).take(good)  # fmt: skip
 
 
-def _angle(table: Table, name: str, *, hours: bool) -> Floats:
+def _angle(table: Table, name: str, *, hours: bool) -> F8:
     """Return a coordinate in degrees; numbers in hours and sexagesimal text are converted."""
     values, unit = table.columns[name], table.units.get(name, "").lower().strip()
     in_hours = unit in {"h", "hr", "hour", "hours", "hourangle"} or '"h:m:s"' in unit
@@ -225,7 +223,7 @@ def _angle(table: Table, name: str, *, hours: bool) -> Floats:
     return np.rad2deg(degrees) if unit.startswith("rad") else degrees
 
 
-def _errors(path: str, table: Table, keys: Sequence[str]) -> tuple[Floats, Floats] | None:
+def _errors(path: str, table: Table, keys: Sequence[str]) -> tuple[F8, F8] | None:
     """Return the position errors in arcsec; None if the table has none."""
     candidates = [(*keys[:2], "deg")] if len(keys) >= 2 else list(ERROR_KEYS)
     for first, second, default in candidates:
@@ -244,9 +242,7 @@ def _errors(path: str, table: Table, keys: Sequence[str]) -> tuple[Floats, Float
     return None
 
 
-def _motions(
-    path: str, table: Table, ra_name: str, keys: Sequence[str]
-) -> tuple[Floats, Floats, Floats]:
+def _motions(path: str, table: Table, ra_name: str, keys: Sequence[str]) -> tuple[F8, F8, F8]:
     """Return proper motions (mas/yr) and epochs; NaN where there are none."""
     unknown = np.full(table.n_rows, np.nan)
     pairs = [tuple(keys)] if keys else list(MOTION_KEYS)
@@ -262,7 +258,7 @@ def _motions(
     return motions[0], motions[1], _epoch(table, ra_name)
 
 
-def _epoch(table: Table, ra_name: str) -> Floats:
+def _epoch(table: Table, ra_name: str) -> F8:
     """Return the epoch of the positions, Julian years.
 
     VizieR's J2000 columns are at epoch 2000; Gaia's without an epoch column are taken as
@@ -288,10 +284,10 @@ _MAG = re.compile(
 _NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig)")
 
 
-def _magnitudes(table: Table, mag_key: str) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def _magnitudes(table: Table, mag_key: str) -> tuple[dict[str, F8], dict[str, F8]]:
     """Collect columns that are magnitudes by unit or name, and their errors."""
-    magnitudes: dict[str, Floats] = {}
-    errors: dict[str, Floats] = {}
+    magnitudes: dict[str, F8] = {}
+    errors: dict[str, F8] = {}
     for name, values in table.columns.items():
         unit = table.units.get(name, "").lower().strip()
         named = _MAG.match(name) is not None and unit in {"", "mag", "abmag", "mag(ab)"}
@@ -308,7 +304,7 @@ def _magnitudes(table: Table, mag_key: str) -> tuple[dict[str, Floats], dict[str
     return magnitudes, errors
 
 
-def _mag_error(table: Table, name: str) -> Floats | None:
+def _mag_error(table: Table, name: str) -> F8 | None:
     """Return the error of a magnitude; Gaia gives flux over error instead."""
     spellings = (
         f"{name}_err", f"{name}_error", f"{name}err", f"{name}error", f"e_{name}", f"e{name}",
@@ -327,7 +323,7 @@ def _mag_error(table: Table, name: str) -> Floats | None:
     return None
 
 
-def _chosen_magnitude(path: str, magnitudes: dict[str, Floats], mag_key: str) -> str:
+def _chosen_magnitude(path: str, magnitudes: dict[str, F8], mag_key: str) -> str:
     """Return the name of the magnitude that orders the stars; empty if there is none."""
     spelled = {name.lower(): name for name in reversed(list(magnitudes))}
     if mag_key:

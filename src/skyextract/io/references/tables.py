@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fits.file import FitsFile
 from skyextract.io.fits.table import read_table as read_fits_table
 from skyextract.messages import quiet
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Table:
     """Columns of a table with their units, as far as the file tells them."""
 
-    columns: Mapping[str, Array]
+    columns: Mapping[str, AnyArray]
     units: Mapping[str, str]
 
     @property
@@ -80,7 +78,7 @@ def _read_fits(path: str) -> list[Table]:
     return tables
 
 
-def _with_units(columns: dict[str, Array], rows: Any) -> Table:
+def _with_units(columns: dict[str, AnyArray], rows: Any) -> Table:
     """Collect the units of a FITS table, and make NaN of what is TNULL."""
     units = {}
     for column in rows.columns:
@@ -189,7 +187,7 @@ def _plain(table: Any) -> Table:
     return Table(columns, units)
 
 
-def numbers(values: Array) -> NDArray[np.float64]:
+def numbers(values: AnyArray) -> F8:
     """Return a column as float64; text that is no number, and missing values, are NaN.
 
     Of a vector column the first element counts.

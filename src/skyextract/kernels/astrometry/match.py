@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
 
 
 @kernel
@@ -25,9 +25,7 @@ def cell_of(value: float, origin: float, size: float, n: int) -> int:
 
 
 @kernel
-def fill_grid(
-    x: Floats, y: Floats, frame: Floats, nx: int, ny: int, start: Ints, order: Ints
-) -> None:
+def fill_grid(x: F8, y: F8, frame: F8, nx: int, ny: int, start: I8, order: I8) -> None:
     """Sort points into cells: the points of cell c are order[start[c]:start[c + 1]].
 
     Parameters
@@ -57,8 +55,8 @@ def fill_grid(
 
 @kernel
 def nearest_of(
-    px: float, py: float, limit: float, x: Floats, y: Floats, frame: Floats,
-    nx: int, ny: int, start: Ints, order: Ints,
+    px: float, py: float, limit: float, x: F8, y: F8, frame: F8,
+    nx: int, ny: int, start: I8, order: I8,
 ) -> tuple[int, float]:  # fmt: skip
     """Return the nearest point within `limit` and its squared distance; -1 if none."""
     best = limit * limit
@@ -79,8 +77,8 @@ def nearest_of(
 
 @kernel
 def nearest(
-    px: Floats, py: Floats, limit: Floats, x: Floats, y: Floats, frame: Floats,
-    nx: int, ny: int, start: Ints, order: Ints, index: Ints, distance2: Floats,
+    px: F8, py: F8, limit: F8, x: F8, y: F8, frame: F8,
+    nx: int, ny: int, start: I8, order: I8, index: I8, distance2: F8,
 ) -> None:  # fmt: skip
     """For each (px, py) find the nearest grid point within `limit`.
 
@@ -98,8 +96,8 @@ def nearest(
 
 @kernel
 def neighbour_patterns(
-    at: Ints, least: float, x: Floats, y: Floats, frame: Floats, nx: int, ny: int,
-    start: Ints, order: Ints, size: Ints, log_r: Floats, angle: Floats,
+    at: I8, least: float, x: F8, y: F8, frame: F8, nx: int, ny: int,
+    start: I8, order: I8, size: I8, log_r: F8, angle: F8,
 ) -> None:  # fmt: skip
     """Log distance and direction of the nearest neighbours of the points `at`.
 
@@ -162,9 +160,9 @@ def neighbour_patterns(
 
 @kernel
 def score_similarities(
-    px: Floats, py: Floats, hypotheses: Floats, tolerance: Floats, density: float, share: float,
-    x: Floats, y: Floats, frame: Floats, nx: int, ny: int, start: Ints, order: Ints,
-    score: Floats, matched: Ints,
+    px: F8, py: F8, hypotheses: F8, tolerance: F8, density: float, share: float,
+    x: F8, y: F8, frame: F8, nx: int, ny: int, start: I8, order: I8,
+    score: F8, matched: I8,
 ) -> None:  # fmt: skip
     """Log likelihood ratio of each similarity against chance.
 
@@ -223,7 +221,7 @@ class Grid:
         Points per cell, on average.
     """
 
-    def __init__(self, x: Floats, y: Floats, per_cell: float = 2.0) -> None:
+    def __init__(self, x: F8, y: F8, per_cell: float = 2.0) -> None:
         self.x = np.ascontiguousarray(x, np.float64)
         self.y = np.ascontiguousarray(y, np.float64)
         n = max(len(self.x), 1)
@@ -241,11 +239,11 @@ class Grid:
         fill_grid(self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order)
 
     @property
-    def arguments(self) -> tuple[Floats, Floats, Floats, int, int, Ints, Ints]:
+    def arguments(self) -> tuple[F8, F8, F8, int, int, I8, I8]:
         """The arguments from `x` to `order` of the kernels."""
         return self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order
 
-    def nearest(self, px: Floats, py: Floats, limit: Floats | float) -> tuple[Ints, Floats]:
+    def nearest(self, px: F8, py: F8, limit: F8 | float) -> tuple[I8, F8]:
         """Return the index of the nearest point within `limit` (or -1) and the distance."""
         n = len(px)
         index, distance2 = np.empty(n, np.int64), np.empty(n)
@@ -256,7 +254,7 @@ class Grid:
         )  # fmt: skip
         return index, np.sqrt(distance2)
 
-    def patterns(self, at: Ints, least: float, k: int) -> tuple[Ints, Floats, Floats]:
+    def patterns(self, at: I8, least: float, k: int) -> tuple[I8, F8, F8]:
         """Return number, log distance and direction of the k nearest neighbours of points."""
         size = np.empty(len(at), np.int64)
         log_r, angle = np.zeros((len(at), k)), np.zeros((len(at), k))
@@ -264,9 +262,7 @@ class Grid:
         return size, log_r, angle
 
 
-def mutual_nearest(
-    px: Floats, py: Floats, x: Floats, y: Floats, limit: Floats | float
-) -> tuple[Ints, Ints, Floats]:
+def mutual_nearest(px: F8, py: F8, x: F8, y: F8, limit: F8 | float) -> tuple[I8, I8, F8]:
     """One-to-one pairs: each the nearest of the other, within `limit`.
 
     Parameters

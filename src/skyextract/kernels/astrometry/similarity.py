@@ -18,16 +18,15 @@ the table is geometric hashing: Lamdan & Wolfson 1988, ICCV, 238).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-I2 = NDArray[np.int16]
-I4 = NDArray[np.int32]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I2, I4, I8
+
 
 LARGEST_LOG_RATIO = 2.0
 """Triangles with sides of a larger ratio are not looked at."""
@@ -35,7 +34,7 @@ LARGEST_LOG_RATIO = 2.0
 
 @kernel
 def _fill_table(
-    size: Ints, log_r: Floats, angle: Floats, width: float, n_ratio: int, n_angle: int,
+    size: I8, log_r: F8, angle: F8, width: float, n_ratio: int, n_angle: int,
     start: I4, owner: I4, nearer: I4,
 ) -> None:  # fmt: skip
     """Sort the triangles of the anchors into bins of their shape, four bins each.
@@ -73,8 +72,8 @@ def _fill_table(
 
 @kernel
 def common_triangles(
-    a_size: Ints, a_log_r: Floats, a_angle: Floats, r_size: Ints, r_log_r: Floats,
-    r_angle: Floats, limits: Floats, width: float, hits: I2,
+    a_size: I8, a_log_r: F8, a_angle: F8, r_size: I8, r_log_r: F8,
+    r_angle: F8, limits: F8, width: float, hits: I2,
 ) -> None:  # fmt: skip
     """Count the triangles that stars have in common with anchors.
 
@@ -127,9 +126,9 @@ def common_triangles(
 
 @kernel
 def vote(
-    a_size: Ints, a_log_r: Floats, a_angle: Floats, first: Ints, candidates: Ints,
-    r_size: Ints, r_log_r: Floats, r_angle: Floats, limits: Floats, width: float, least: int,
-    count: Ints, anchor: Ints, star: Ints, log_scale: Floats, rotation: Floats,
+    a_size: I8, a_log_r: F8, a_angle: F8, first: I8, candidates: I8,
+    r_size: I8, r_log_r: F8, r_angle: F8, limits: F8, width: float, least: int,
+    count: I8, anchor: I8, star: I8, log_scale: F8, rotation: F8,
 ) -> int:  # fmt: skip
     """Find the pairs (anchor, reference star) whose neighbourhoods look alike.
 

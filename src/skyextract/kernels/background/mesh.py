@@ -11,13 +11,15 @@ for the splines), so that both programs agree to rounding.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, I4, I8, U1, U2, Bools
+
 
 BAD = np.float32(-1e30)
 """Level and rms of a mesh with too few good pixels."""
@@ -98,12 +100,12 @@ def _quantise(count: int, mean: float, sigma: float) -> tuple[int, np.float32, n
 
 @kernel
 def _mode(
-    histogram: NDArray[np.int32],
+    histogram: I4,
     n_levels: int,
     width: np.float32,
     zero: np.float32,
     pearson: float,
-    sums: NDArray[np.int64],
+    sums: I8,
 ) -> tuple[np.float32, np.float32]:
     """Mode and standard deviation of a histogram, clipped around its median.
 
@@ -181,9 +183,9 @@ def _mode(
 @kernel
 def mesh_statistics(
     image: F4,
-    mask: NDArray[np.uint16],
+    mask: U2,
     planes: int,
-    sources: NDArray[np.uint8],
+    sources: U1,
     has_sources: bool,
     weight: F4,
     has_weight: bool,
@@ -426,7 +428,7 @@ def spline_rows(
     subtract: bool,
     square: bool,
     image: F4,
-    mask: NDArray[np.uint16],
+    mask: U2,
     planes: int,
     out: F4,
 ) -> None:
@@ -546,7 +548,7 @@ def spline_rows(
 @kernel
 def exclude(
     variance: F4,
-    mask: NDArray[np.uint16],
+    mask: U2,
     planes: int,
     bad: np.float32,
     first_row: int,
@@ -563,13 +565,13 @@ def exclude(
 @kernel
 def mark_bad(
     subtracted: F4,
-    mask: NDArray[np.uint16],
+    mask: U2,
     lost: int,
     cured: int,
     never: int,
     first_row: int,
     past_row: int,
-    bad: NDArray[np.bool_],
+    bad: Bools,
 ) -> int:
     """Mark pixels without signal: a plane `lost` but not `cured`, a plane `never`, no number.
 

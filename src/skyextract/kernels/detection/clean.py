@@ -9,14 +9,15 @@ the profile's contribution at its place.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F8 = NDArray[np.float64]
-I4 = NDArray[np.int32]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I4, Bools
+
 
 ZONE = 10.0
 """Neighbours within this many times the sum of their major axes are looked at."""
@@ -57,7 +58,7 @@ def clean_sources(
     flux: F8,
     threshold: F8,
     limit: F8,
-    candidate: NDArray[np.bool_],
+    candidate: Bools,
     beta: float,
     into: I4,
 ) -> None:

@@ -8,16 +8,15 @@ random, with probabilities from Gaussian fits to the branches (Bertin & Arnouts 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I4 = NDArray[np.int32]
-I8 = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
+
 
 # columns of the table of real numbers
 X, Y, X2, Y2, XY, A, B, THETA, CXX, CYY, CXY, ABCOR = range(12)
@@ -494,7 +493,7 @@ def measure_sources(
     threshold: float,
     start: I8,
     length: I4,
-    recentre: NDArray[np.bool_],
+    recentre: Bools,
     x: F8,
     y: F8,
     real: F8,

@@ -8,14 +8,14 @@ and last column) with the values of their pixels.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-I4 = NDArray[np.int32]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, I4, U1
 
 
 @kernel
@@ -42,7 +42,7 @@ def _convolve_row(image: F4, taps: F4, y: int, out: F4) -> None:
 
 
 @kernel
-def _good_share(bad: NDArray[np.uint8], taps: F4, y: int, share: F4) -> None:
+def _good_share(bad: U1, taps: F4, y: int, share: F4) -> None:
     """Share of the kernel's squared weights that falls on good pixels, for one row."""
     ny, nx = bad.shape
     height, width = taps.shape
@@ -70,7 +70,7 @@ def _good_share(bad: NDArray[np.uint8], taps: F4, y: int, share: F4) -> None:
 def filter_rows(
     image: F4,
     taps: F4,
-    bad: NDArray[np.uint8],
+    bad: U1,
     has_bad: bool,
     first_row: int,
     past_row: int,
@@ -86,7 +86,7 @@ def filter_rows(
 
 
 @kernel
-def _restore_noise(bad: NDArray[np.uint8], taps: F4, y: int, row: F4, share: F4) -> None:
+def _restore_noise(bad: U1, taps: F4, y: int, row: F4, share: F4) -> None:
     """Scale up filtered values that miss bad pixels, so that their noise is that of others."""
     ny, nx = bad.shape
     height = taps.shape[0]
@@ -109,7 +109,7 @@ def threshold_rows(
     image: F4,
     taps: F4,
     has_filter: bool,
-    bad: NDArray[np.uint8],
+    bad: U1,
     has_bad: bool,
     variance: F4,
     has_variance: bool,

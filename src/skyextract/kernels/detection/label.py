@@ -7,13 +7,14 @@ order matters where later steps draw random numbers per pixel.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-I4 = NDArray[np.int32]
-I8 = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import I4, I8
 
 
 @kernel

@@ -11,15 +11,14 @@ weight 1/v = 0 take no part: the result near bad pixels and the border is a sign
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-I4 = NDArray[np.int32]
-I8 = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
 
 
 @kernel
@@ -85,7 +84,7 @@ def matched_rows(
     smooth: bool,
     constant: np.float32,
     worst: np.float32,
-    bad: NDArray[np.uint8],
+    bad: U1,
     has_bad: bool,
     column: F4,
     line: F4,
@@ -207,9 +206,7 @@ def matched_rows(
 
 
 @kernel
-def smooth_at(
-    image: F4, bad: NDArray[np.uint8], has_bad: bool, taps: F4, px: I4, py: I4, out: F4
-) -> None:
+def smooth_at(image: F4, bad: U1, has_bad: bool, taps: F4, px: I4, py: I4, out: F4) -> None:
     """Smooth an image at some pixels only, over the good pixels around each.
 
     Parameters
@@ -289,9 +286,7 @@ def grow(
 
 
 @kernel
-def grow_discs(
-    segmentation: I4, pixel: I8, first: I8, reach: NDArray[np.float64], mask: NDArray[np.uint8]
-) -> None:
+def grow_discs(segmentation: I4, pixel: I8, first: I8, reach: F8, mask: U1) -> None:
     """Set the mask to 1 within ``reach[i]`` pixels of every pixel of source i.
 
     Parameters

@@ -13,16 +13,14 @@ number of branches.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I4 = NDArray[np.int32]
-I8 = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8
 
 
 @kernel

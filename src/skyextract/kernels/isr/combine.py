@@ -8,11 +8,14 @@ values, so that they are vector instructions.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4
 
 _MAD_TO_SIGMA = 1.482602
 _BLOCK = 128
@@ -21,13 +24,13 @@ _BLOCK = 128
 
 @kernel
 def combine_rows(
-    stack: NDArray[np.float32],
+    stack: F4,
     clip: float,
     use_median: bool,
     first: int,
     last: int,
-    level: NDArray[np.float32],
-    variance: NDArray[np.float32],
+    level: F4,
+    variance: F4,
 ) -> None:
     """Combine rows `first` .. `last` - 1 of a stack.
 
@@ -104,7 +107,7 @@ def combine_rows(
 
 
 @kernel
-def _sort_columns(block: NDArray[np.float32], width: int) -> None:
+def _sort_columns(block: F4, width: int) -> None:
     """Sort each of the first `width` columns in place, rising with the row."""
     n = len(block)
     p = 1
@@ -124,7 +127,7 @@ def _sort_columns(block: NDArray[np.float32], width: int) -> None:
 
 
 @kernel
-def _median(values: NDArray[np.float32], n: int) -> float:
+def _median(values: F4, n: int) -> float:
     """Return the median of n sorted values."""
     half = n // 2
     if n % 2:
@@ -133,7 +136,7 @@ def _median(values: NDArray[np.float32], n: int) -> float:
 
 
 @kernel
-def _median_deviation(values: NDArray[np.float32], n: int) -> float:
+def _median_deviation(values: F4, n: int) -> float:
     """Return the median distance of n sorted values from their median.
 
     The distances are met in rising order by going outwards from the middle.

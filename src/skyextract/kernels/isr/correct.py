@@ -6,10 +6,14 @@ flat in a small buffer, in double precision, before it is rounded to float32 onc
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 
 BAD = 1
 SAT = 2
@@ -28,27 +32,27 @@ on the signal, saturation in raw ADU, and the factor to the unit of the output."
 
 @kernel
 def correct_rows(
-    raw: NDArray[np.float32],
-    amplifiers: NDArray[np.int64],
-    numbers: NDArray[np.float64],
-    row_level: NDArray[np.float64],
-    column_level: NDArray[np.float64],
-    bias: NDArray[np.float32],
-    bias_variance: NDArray[np.float32],
-    crosstalk: NDArray[np.float64],
-    polynomial: NDArray[np.float64],
-    table: NDArray[np.float64],
-    dark: NDArray[np.float32],
-    dark_variance: NDArray[np.float32],
+    raw: F4,
+    amplifiers: I8,
+    numbers: F8,
+    row_level: F8,
+    column_level: F8,
+    bias: F4,
+    bias_variance: F4,
+    crosstalk: F8,
+    polynomial: F8,
+    table: F8,
+    dark: F4,
+    dark_variance: F4,
     dark_scale: float,
-    flat: NDArray[np.float32],
-    flat_variance: NDArray[np.float32],
-    defects: NDArray[np.uint8],
+    flat: F4,
+    flat_variance: F4,
+    defects: U1,
     first: int,
     last: int,
-    image: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    mask: NDArray[np.uint16],
+    image: F4,
+    variance: F4,
+    mask: U2,
 ) -> None:
     """Correct rows `first` .. `last` - 1 of the assembled frame.
 
@@ -178,13 +182,13 @@ def correct_rows(
 def _crosstalk(
     a: int,
     j: int,
-    raw: NDArray[np.float32],
-    amplifiers: NDArray[np.int64],
-    row_level: NDArray[np.float64],
-    column_level: NDArray[np.float64],
-    bias: NDArray[np.float32],
-    crosstalk: NDArray[np.float64],
-    stolen: NDArray[np.float64],
+    raw: F4,
+    amplifiers: I8,
+    row_level: F8,
+    column_level: F8,
+    bias: F4,
+    crosstalk: F8,
+    stolen: F8,
 ) -> None:
     """Sum what the other amplifiers induced in row j of amplifier a while it was read out."""
     height, width = amplifiers[a, HEIGHT], amplifiers[a, WIDTH]
@@ -209,7 +213,7 @@ def _crosstalk(
 
 
 @kernel
-def _interpolate(xs: NDArray[np.float64], ys: NDArray[np.float64], x: float) -> float:
+def _interpolate(xs: F8, ys: F8, x: float) -> float:
     """Interpolate linearly in a table; beyond its ends, along the last segments."""
     low, high = 0, len(xs) - 1
     while high - low > 1:

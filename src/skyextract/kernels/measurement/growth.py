@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from skyextract.kernels.jit import kernel
 
-U2 = NDArray[np.uint16]
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, U2
+
 
 STRIPS = 32
 """A pixel at the edge of a circle is cut into this many strips."""

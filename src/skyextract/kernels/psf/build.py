@@ -11,15 +11,15 @@ them, star by star, for a conjugate-gradient solver.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8
+
 
 BAD_VARIANCE = 1e29
 NO_DATA = np.float32(1e30)

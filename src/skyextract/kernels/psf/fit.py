@@ -14,18 +14,15 @@ interpolation: helpers must stand in the file of their callers.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-U1 = NDArray[np.uint8]
-U2 = NDArray[np.uint16]
-I4 = NDArray[np.int32]
-I8 = NDArray[np.int64]
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
+
 
 NO_PIXELS = 1
 """Status bit: too few good pixels, nothing fitted."""

@@ -18,18 +18,17 @@ turn them into samples with `spline_samples` ((1, 4, 1) / 6 along both axes).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8
+
 PAD = 8
 """Coefficients kept on each side beyond the samples, where they decay as 0.268**n."""
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
 
 
 @kernel

@@ -9,16 +9,15 @@ S/N, which is what makes the stellar locus a straight line.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
 
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
-U2 = NDArray[np.uint16]
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, U2
+
 
 BAD_VARIANCE = 1e29
 """A pixel whose background variance is above this carries no data."""

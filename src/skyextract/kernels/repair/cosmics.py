@@ -12,10 +12,14 @@ Constants of the pixel state plane (uint8): 0 usable, UNUSABLE, COSMIC, SEEN.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 
 UNUSABLE = 1
 COSMIC = 2
@@ -27,8 +31,8 @@ DIRECTIONS = np.array([[1, 0], [0, 1], [1, 1], [1, -1], [2, 0], [0, 2]], dtype=n
 
 @kernel
 def _value(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
+    data: F4,
+    variance: F4,
     inverse_gain: float,
     y: int,
     x: int,
@@ -40,9 +44,9 @@ def _value(
 
 @kernel
 def _pair(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
+    data: F4,
+    variance: F4,
+    state: U1,
     inverse_gain: float,
     y: int,
     x: int,
@@ -63,12 +67,12 @@ def _pair(
 
 @kernel
 def _stands_out(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
+    data: F4,
+    variance: F4,
+    state: U1,
     inverse_gain: float,
-    limits: NDArray[np.float64],
-    directions: NDArray[np.int64],
+    limits: F8,
+    directions: I8,
     contrast: float,
     excess: float,
     y: int,
@@ -131,9 +135,9 @@ def _stands_out(
 
 @kernel
 def _can_stand_out(
-    data: NDArray[np.float32],
-    limits: NDArray[np.float64],
-    directions: NDArray[np.int64],
+    data: F4,
+    limits: F8,
+    directions: I8,
     y: int,
     x: int,
 ) -> bool:
@@ -156,17 +160,17 @@ def _can_stand_out(
 
 @kernel
 def find_seeds(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
+    data: F4,
+    variance: F4,
+    state: U1,
     inverse_gain: float,
-    limits: NDArray[np.float64],
-    directions: NDArray[np.int64],
+    limits: F8,
+    directions: I8,
     contrast: float,
     excess: float,
     first: int,
     last: int,
-    found: NDArray[np.int64],
+    found: I8,
 ) -> int:
     """List the pixels of rows first..last-1 that stand out; one pass over memory.
 
@@ -217,14 +221,14 @@ def find_seeds(
 
 @kernel
 def mark_unusable(
-    data: NDArray[np.float32],
-    mask: NDArray[np.uint16],
+    data: F4,
+    mask: U2,
     planes: int,
-    variance: NDArray[np.float32],
+    variance: F4,
     worst: np.float32,
     first: int,
     last: int,
-    state: NDArray[np.uint8],
+    state: U1,
 ) -> None:
     """Set the state of the rows first..last-1 to UNUSABLE or 0.
 
@@ -243,18 +247,18 @@ def mark_unusable(
 
 @kernel
 def grow(
-    charge: NDArray[np.float64],
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
+    charge: F8,
+    data: F4,
+    variance: F4,
+    state: U1,
     inverse_gain: float,
-    limits: NDArray[np.float64],
-    directions: NDArray[np.int64],
+    limits: F8,
+    directions: I8,
     contrast: float,
     excess: float,
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
-    new: NDArray[np.uint8],
+    ys: I8,
+    xs: I8,
+    new: U1,
 ) -> None:
     """Test the eight neighbours of the given cosmic-ray pixels, in an image repaired so far.
 
@@ -300,12 +304,12 @@ def grow(
 
 @kernel
 def cap_by_pairs(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
-    directions: NDArray[np.int64],
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
+    data: F4,
+    variance: F4,
+    state: U1,
+    directions: I8,
+    ys: I8,
+    xs: I8,
 ) -> None:
     """Lower repaired pixels to the highest mean of a pair of opposite neighbours.
 
@@ -334,7 +338,7 @@ def cap_by_pairs(
 
 
 @kernel
-def count_tracks(state: NDArray[np.uint8], ys: NDArray[np.int64], xs: NDArray[np.int64]) -> int:
+def count_tracks(state: U1, ys: I8, xs: I8) -> int:
     """Return the number of 8-connected groups of COSMIC pixels; marks them SEEN.
 
     `ys`, `xs` list every COSMIC pixel once; `state` is the caller's own copy.

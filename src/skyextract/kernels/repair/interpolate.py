@@ -9,25 +9,28 @@ filled with sky and the missing pixel of a star with what the star must have the
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 
 N_NEIGHBOURS = 12
 
 
 @kernel
 def predict(
-    data: NDArray[np.float32],
-    variance: NDArray[np.float32],
-    state: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    correlation: NDArray[np.float64],
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
-    values: NDArray[np.float32],
+    data: F4,
+    variance: F4,
+    state: U1,
+    offsets: I8,
+    correlation: F8,
+    ys: I8,
+    xs: I8,
+    values: F4,
 ) -> None:
     """Predict pixels from the nearest usable ones.
 
@@ -110,13 +113,13 @@ def predict(
 
 @kernel
 def narrow_defects(
-    bad: NDArray[np.uint8],
-    trail: NDArray[np.bool_],
+    bad: U1,
+    trail: Bools,
     width: int,
     trail_length: int,
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
-    narrow: NDArray[np.uint8],
+    ys: I8,
+    xs: I8,
+    narrow: U1,
 ) -> None:
     """Tell which lost pixels are narrow enough to interpolate over.
 

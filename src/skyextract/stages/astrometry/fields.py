@@ -6,14 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.sky.plate import stereographic
 from skyextract.stages.astrometry.pointing import Start
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,16 @@ class Field:
         Whether the brightness of both is known; else the order means nothing.
     """
 
-    x: Floats
-    y: Floats
-    wx: Floats
-    wy: Floats
+    x: F8
+    y: F8
+    wx: F8
+    wy: F8
     reference: RefCatalog
-    sx: Floats
-    sy: Floats
+    sx: F8
+    sy: F8
     ordered: bool
 
-    def around(self, start: Start, ra: float, dec: float, radius: float) -> Ints:
+    def around(self, start: Start, ra: float, dec: float, radius: float) -> I8:
         """Return the reference stars within a radius (deg), and some a little farther."""
         x, y = stereographic(np.array([ra]), np.array([dec]), start.ra, start.dec)
         stretch = 1.1 * (1.0 + np.deg2rad(abs(x[0]) + abs(y[0]) + 2.0 * radius) ** 2)
@@ -58,9 +55,7 @@ class Field:
         return float(len(self.sx) * start.shape[0] * start.shape[1] / max(width * height, 1.0))
 
 
-def make_fields(
-    start: Start, x: Floats, y: Floats, reference: RefCatalog, *, ordered: bool
-) -> list[Field]:
+def make_fields(start: Start, x: F8, y: F8, reference: RefCatalog, *, ordered: bool) -> list[Field]:
     """Select the reference stars that can be on the frame, for each nominal scale.
 
     `x`, `y` must be finite and, if `ordered`, in order of brightness.

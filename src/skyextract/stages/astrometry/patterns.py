@@ -10,16 +10,13 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, I2, I8
 from skyextract.kernels.astrometry.match import Grid, score_similarities
 from skyextract.kernels.astrometry.similarity import common_triangles, vote
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.refine import Rough, refine, transformed
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 N_NEIGHBOURS = 20
 BIN = 0.02
@@ -91,7 +88,7 @@ def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
     return min(detections, len(field.x)), max(stars, min(n, 4))
 
 
-def _shifts(start: Start, field: Field, rx: Floats, ry: Floats) -> Floats:
+def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> F8:
     """Return the likeliest pure shifts of the header's WCS, as hypotheses."""
     n = min(len(field.x), 100)
     unit = start.scales[0] / 3600.0
@@ -118,9 +115,7 @@ def _shifts(start: Start, field: Field, rx: Floats, ry: Floats) -> Floats:
     return hypotheses
 
 
-def _seeds(
-    start: Start, field: Field, unit: float, rx: Floats, ry: Floats, n_detections: int
-) -> Floats:
+def _seeds(start: Start, field: Field, unit: float, rx: F8, ry: F8, n_detections: int) -> F8:
     """Return the hypotheses that the patterns of bright stars suggest, (h, 7)."""
     wx, wy = field.wx[:n_detections], field.wy[:n_detections]
     stars, detections = Grid(rx, ry), Grid(wx, wy)
@@ -166,14 +161,14 @@ def _seeds(
     ], axis=1)  # fmt: skip
 
 
-def _most(candidates: Ints, hits: NDArray[np.int16]) -> Ints:
+def _most(candidates: I8, hits: I2) -> I8:
     """Return the candidates that have most triangles in common with an anchor."""
     return np.sort(candidates[np.argsort(-hits, kind="stable")[:N_CANDIDATES]])
 
 
 def _ranked(
-    start: Start, field: Field, unit: float, rx: Floats, ry: Floats, nr: int, nd: int,
-    hypotheses: Floats,
+    start: Start, field: Field, unit: float, rx: F8, ry: F8, nr: int, nd: int,
+    hypotheses: F8,
 ) -> Iterator[Rough]:  # fmt: skip
     """Score hypotheses on the brightest stars and refine the best, one of each kind."""
     if len(hypotheses) == 0:
@@ -189,7 +184,7 @@ def _ranked(
         np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
         hypotheses, tolerance, density, SHARE, *grid.arguments, score, matched,
     )  # fmt: skip
-    tried: list[Floats] = []
+    tried: list[F8] = []
     for h in np.argsort(-score, kind="stable"):
         if score[h] < LEAST_SCORE or matched[h] < 3 or len(tried) >= 6:
             return
@@ -205,13 +200,13 @@ def _ranked(
             yield rough
 
 
-def _corners(start: Start, hypothesis: Floats) -> Floats:
+def _corners(start: Start, hypothesis: F8) -> F8:
     half_x, half_y = 0.5 * start.shape[1], 0.5 * start.shape[0]
     x, y = np.array([-half_x, half_x, -half_x]), np.array([-half_y, -half_y, half_y])
     return np.concatenate(transformed(hypothesis, x, y))
 
 
-def _outside(start: Start, hypothesis: Floats, unit: float) -> bool:
+def _outside(start: Start, hypothesis: F8, unit: float) -> bool:
     """Whether the centre is clearly outside the limits; the final check is exact."""
     x, y = transformed(hypothesis, np.zeros(1), np.zeros(1))
     slack = 1.1 * start.position + 0.02 * max(start.shape) * unit

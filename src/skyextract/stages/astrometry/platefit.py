@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 ARCSEC = 3600.0
 
@@ -62,10 +59,10 @@ class PlateFit:
 
     plate: Plate
     model: Model
-    dx: Floats
-    dy: Floats
-    held_dx: Floats
-    held_dy: Floats
+    dx: F8
+    dy: F8
+    held_dx: F8
+    held_dy: F8
     used: Bools
     floor: float
 
@@ -92,9 +89,7 @@ def models(prior: Plate, highest: int, n_stars: int, *, linear: bool) -> list[Mo
     return listed + [Model("polynomial", degree) for degree in enough]
 
 
-def _solve(
-    model: Model, prior: Plate, x: Floats, y: Floats, xi: Floats, eta: Floats, weight: Floats
-) -> tuple[Floats, Floats]:
+def _solve(model: Model, prior: Plate, x: F8, y: F8, xi: F8, eta: F8, weight: F8) -> tuple[F8, F8]:
     """Fit one model; return the pixel coefficients (2, terms) and the leverages (n,)."""
     if model.kind == "similarity":
         p, q = prior.to_plane(x, y)
@@ -121,7 +116,7 @@ def _solve(
     return solved.T, leverage
 
 
-def _least_squares(design: Floats, target: Floats, weight: Floats) -> tuple[Floats, Floats]:
+def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
     """Solve by normal equations, columns scaled; return the solution and the leverages.
 
     The columns are monomials of variables within [-1, 1] up to degree 7, so squaring the
@@ -135,12 +130,12 @@ def _least_squares(design: Floats, target: Floats, weight: Floats) -> tuple[Floa
     return (solution.T / np.where(size > 0.0, size, 1.0)).T, leverage
 
 
-def _weights(variance: Floats, floor: float) -> Floats:
+def _weights(variance: F8, floor: float) -> F8:
     total = variance + floor * floor
     return np.asarray(1.0 / np.maximum(total, 1e-12))
 
 
-def _floor(squares: Floats, variance: Floats, n_free: float) -> float:
+def _floor(squares: F8, variance: F8, n_free: float) -> float:
     """Return the extra scatter for which chi2 equals the degrees of freedom.
 
     `squares` are the summed squared residuals of both axes.  Newton's method in the square of
@@ -159,7 +154,7 @@ def _floor(squares: Floats, variance: Floats, n_free: float) -> float:
 
 
 def fit_plate(
-    x: Floats, y: Floats, ra: Floats, dec: Floats, variance: Floats, prior: Plate,
+    x: F8, y: F8, ra: F8, dec: F8, variance: F8, prior: Plate,
     candidates: list[Model], n_sigma: float,
 ) -> PlateFit | None:  # fmt: skip
     """Fit a plate to matched stars, clipped and weighted; choose the model by hold-out.
@@ -215,11 +210,11 @@ def fit_plate(
 class _Stars:
     """Matched stars with their reference positions (deg) in one tangent plane."""
 
-    x: Floats
-    y: Floats
-    xi: Floats
-    eta: Floats
-    variance: Floats
+    x: F8
+    y: F8
+    xi: F8
+    eta: F8
+    variance: F8
 
 
 @dataclass(frozen=True)
@@ -227,16 +222,16 @@ class _Clipped:
     """A fit of one model in one tangent plane; `held` turns residuals into held-out ones."""
 
     model: Model
-    coefficients: Floats
-    dx: Floats
-    dy: Floats
-    held: Floats
+    coefficients: F8
+    dx: F8
+    dy: F8
+    held: F8
     used: Bools
     floor: float
     sigma: float
 
 
-def _centre(coefficients: Floats, ra0: float, dec0: float) -> tuple[float, float]:
+def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
     """Return the sky position of the reference pixel."""
     ra, dec = gnomonic_inverse(coefficients[0, :1], coefficients[1, :1], ra0, dec0)
     return float(ra[0]), float(dec[0])
@@ -278,7 +273,7 @@ def _clipped(model: Model, prior: Plate, stars: _Stars, used: Bools, n_sigma: fl
     return fit
 
 
-def _choice(fits: list[_Clipped], variance: Floats, n_sigma: float) -> int:
+def _choice(fits: list[_Clipped], variance: F8, n_sigma: float) -> int:
     """Return the simplest model whose held-out mean square is within 2 % of the best.
 
     All stars count, a clipped one with the square of the clipping limit: a model that gives

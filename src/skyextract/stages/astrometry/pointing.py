@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.angles import is_sexagesimal, parse_angle
 from skyextract.sky.plate import stereographic
-
-Floats = NDArray[np.float64]
 
 POINTING_KEYS = (
     ("RA", "DEC"), ("OBJCTRA", "OBJCTDEC"), ("RA-MNT", "DEC-MNT"), ("TELRA", "TELDEC"),
@@ -77,7 +75,7 @@ class Start:
         """The middle of the frame, 0-based x, y."""
         return 0.5 * (self.shape[1] - 1.0), 0.5 * (self.shape[0] - 1.0)
 
-    def expected(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def expected(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return the expected stereographic coordinates of pixels, about (ra, dec).
 
         In units of a nominal pixel (`scales[0]`): positive to the east and north.  Without a WCS

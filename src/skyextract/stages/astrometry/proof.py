@@ -11,12 +11,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.sky.plate import Plate, gnomonic
-
-Floats = NDArray[np.float64]
 
 MAX_FALSE_PROBABILITY = 1e-6
 """A solution that is likelier to be false than this is not believed."""
@@ -99,7 +97,7 @@ def log_trials(offset: Offset, half: float, radius: float) -> float:
 
 
 def prove(
-    plate: Plate, shape: tuple[int, int], x: Floats, y: Floats, ra: Floats, dec: Floats,
+    plate: Plate, shape: tuple[int, int], x: F8, y: F8, ra: F8, dec: F8,
     radius: float, offset: Offset, parameters: int,
 ) -> Proof:  # fmt: skip
     """Weigh a solution against chance.
@@ -157,9 +155,7 @@ def prove(
     return Proof(n, len(distance), float(expected), math.exp(max(best, -700.0)))
 
 
-def _on_frame(
-    plate: Plate, shape: tuple[int, int], xi: Floats, eta: Floats
-) -> tuple[Floats, Floats]:
+def _on_frame(plate: Plate, shape: tuple[int, int], xi: F8, eta: F8) -> tuple[F8, F8]:
     """Return the tangent-plane positions (arcsec) of the points on the frame."""
     x, y = plate.to_pixel(xi, eta)
     inside = (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)

@@ -6,14 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.sky.plate import gnomonic, monomials, stereographic_inverse
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,12 @@ class Rough:
     dec0: float
     unit: float
     flip: bool
-    xi: Floats
-    eta: Floats
+    xi: F8
+    eta: F8
     radius: float
 
 
-def transformed(hypothesis: Floats, wx: Floats, wy: Floats) -> tuple[Floats, Floats]:
+def transformed(hypothesis: F8, wx: F8, wy: F8) -> tuple[F8, F8]:
     """Return where a hypothesis (see `score_similarities`) puts points."""
     dx, dy = wx - hypothesis[0], wy - hypothesis[1]
     if hypothesis[6] > 0.5:
@@ -52,7 +50,7 @@ def transformed(hypothesis: Floats, wx: Floats, wy: Floats) -> tuple[Floats, Flo
 
 
 def refine(
-    start: Start, field: Field, unit: float, hypothesis: Floats, nr: int, nd: int
+    start: Start, field: Field, unit: float, hypothesis: F8, nr: int, nd: int
 ) -> Rough | None:
     """Grow a hypothesis from its neighbourhood to the whole frame.
 
@@ -112,7 +110,7 @@ def refine(
     return Rough(ra0, dec0, unit, hypothesis[6] > 0.5, qx * unit, qy * unit, max(4.0 * sigma, 1.0))
 
 
-def _robust(u: Floats, v: Floats, tx: Floats, ty: Floats, degree: int) -> tuple[int, Floats, float]:
+def _robust(u: F8, v: F8, tx: F8, ty: F8, degree: int) -> tuple[int, F8, float]:
     """Fit polynomials (degree 0: a similarity) with clipping; return also sigma."""
     keep = np.ones(len(u), bool)
     if degree == 0:
@@ -146,11 +144,11 @@ def _robust(u: Floats, v: Floats, tx: Floats, ty: Floats, degree: int) -> tuple[
     return max(degree, 1), coefficients, sigma
 
 
-def _solved(design: Floats, target: Floats) -> Floats:
+def _solved(design: F8, target: F8) -> F8:
     """Least squares by normal equations: few and well-scaled columns, called many times."""
     return np.asarray(np.linalg.pinv(design.T @ design, hermitian=True) @ (design.T @ target))
 
 
-def _evaluate(u: Floats, v: Floats, degree: int, coefficients: Floats) -> tuple[Floats, Floats]:
+def _evaluate(u: F8, v: F8, degree: int, coefficients: F8) -> tuple[F8, F8]:
     x, y = coefficients @ monomials(u, v, degree).T
     return x, y

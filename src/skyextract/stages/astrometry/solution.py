@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
@@ -18,9 +18,6 @@ from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.proof import Offset, Proof, prove
 from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 ARCSEC = 3600.0
 SATURATED_OR_CUT = 4 | 8 | 16 | 64 | 128
@@ -53,9 +50,9 @@ class Solution:
     fit: PlateFit
     proof: Proof
     offset: Offset
-    first: Ints
-    second: Ints
-    in_fit: Ints
+    first: I8
+    second: I8
+    in_fit: I8
     region: RefCatalog
     radius: float
 
@@ -133,7 +130,7 @@ def finish(
     return Solution(fit, proof, offset, first, second, in_fit, region, widest)
 
 
-def _usable(sources: Sources, first: Ints, config: AstrometryConfig) -> Ints:
+def _usable(sources: Sources, first: I8, config: AstrometryConfig) -> I8:
     """Return the pairs whose sources are good enough for the fit.
 
     Saturated or cut sources serve where the others are fewer than ten and than half.
@@ -147,7 +144,7 @@ def _usable(sources: Sources, first: Ints, config: AstrometryConfig) -> Ints:
     return some if len(some) >= 3 else np.arange(len(first))
 
 
-def _reference_variance(region: RefCatalog, rows: Ints) -> Floats:
+def _reference_variance(region: RefCatalog, rows: I8) -> F8:
     """Variance of one axis of the reference positions, arcsec2; 0 where unknown."""
     ra, dec = region.ra_error[rows], region.dec_error[rows]
     return np.nan_to_num(0.5 * (ra * ra + dec * dec))

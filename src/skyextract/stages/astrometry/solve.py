@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
@@ -23,10 +23,6 @@ from skyextract.stages.astrometry.pointing import Start, frame_year, read_start
 from skyextract.stages.astrometry.proof import MAX_FALSE_PROBABILITY
 from skyextract.stages.astrometry.solution import Solution, beyond, finish
 from skyextract.stages.astrometry.sources import Sources, read_sources
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 ARCSEC = 3600.0
 

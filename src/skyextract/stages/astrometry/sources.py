@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.catalog import Catalog
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 FLUX_NAMES = ("AUTO", "PSF", "APER", "ISO", "WIN")
 """Fluxes that order the sources, the first that there is."""
@@ -36,16 +33,16 @@ class Sources:
         Whether the brightness is known.
     """
 
-    x: Floats
-    y: Floats
-    variance: Floats
-    snr: Floats
-    flags: Ints
-    row: Ints
+    x: F8
+    y: F8
+    variance: F8
+    snr: F8
+    flags: I8
+    row: I8
     ordered: bool
 
 
-def _column(catalog: Catalog, *names: str) -> Floats | None:
+def _column(catalog: Catalog, *names: str) -> F8 | None:
     """Return the first of the columns that exists; of a vector column its first element."""
     for name in names:
         if name in catalog:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Mask
 from skyextract.kernels.background import mesh as kernels
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-
-F4 = NDArray[np.float32]
 
 BAD_WEIGHT = 1e29
 """Variances from here on mean a bad pixel (SExtractor's 1e30, less a safety factor)."""
@@ -34,13 +32,13 @@ the sources are left out nothing does.
 
 def estimate_background(
     image: F4,
-    mask: NDArray[np.uint16] | None,
+    mask: U2 | None,
     weight: F4 | None,
     config: Background,
     run: Run,
     *,
     index: int = 0,
-    sources: NDArray[np.uint8] | None = None,
+    sources: U1 | None = None,
     weight_threshold: float = BAD_WEIGHT,
 ) -> BackgroundMap:
     """Estimate the background level and noise on a mesh, as SExtractor does.
@@ -86,13 +84,13 @@ def estimate_background(
 
 def estimate_weighted_background(
     image: F4,
-    mask: NDArray[np.uint16] | None,
+    mask: U2 | None,
     weight: F4 | None,
     config: Background,
     run: Run,
     *,
     index: int = 0,
-    sources: NDArray[np.uint8] | None = None,
+    sources: U1 | None = None,
     weight_threshold: float = BAD_WEIGHT,
 ) -> tuple[BackgroundMap, float]:
     """Estimate the background as `estimate_background`, and the scale of the weight map.
@@ -180,7 +178,7 @@ def background_image(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.level, run)
 
 
-def background_rows(background: BackgroundMap, rows: NDArray[np.int64], run: Run) -> F4:
+def background_rows(background: BackgroundMap, rows: I8, run: Run) -> F4:
     """Return the `background_image` where only the given rows (sorted, unique) are set."""
     groups = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else []
     bands = [(int(group[0]), int(group[-1]) + 1) for group in groups]
@@ -197,9 +195,7 @@ def mesh_variance(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.rms, run, square=True)
 
 
-def subtract_background(
-    image: F4, mask: NDArray[np.uint16] | None, background: BackgroundMap, run: Run
-) -> F4:
+def subtract_background(image: F4, mask: U2 | None, background: BackgroundMap, run: Run) -> F4:
     """Return the image minus its background, 0 at pixels without data.
 
     Parameters
@@ -211,9 +207,7 @@ def subtract_background(
     return _interpolate(background, background.level, run, image, mask)
 
 
-def background_at(
-    background: BackgroundMap, x: NDArray[np.int64], y: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def background_at(background: BackgroundMap, x: I8, y: I8) -> F4:
     """Return the level at whole pixels, by bilinear interpolation between mesh centres.
 
     This is SExtractor's BACKGROUND column, which differs slightly from the spline.
@@ -225,9 +219,7 @@ def background_at(
     """
     ny, nx = background.level.shape
 
-    def position(
-        pixel: NDArray[np.int64], size: int, n: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    def position(pixel: I8, size: int, n: int) -> tuple[I8, I8, F8]:
         t = pixel / size - 0.5
         low = np.clip(t.astype(np.int64), 0, max(n - 2, 0))
         return low, np.minimum(low + 1, n - 1), t - low
@@ -237,7 +229,7 @@ def background_at(
     level = background.level.astype(np.float64)
     lower = (1.0 - dx) * level[y0, x0] + dx * level[y0, x1]
     upper = (1.0 - dx) * level[y1, x0] + dx * level[y1, x1]
-    values: NDArray[np.float32] = ((1.0 - dy) * lower + dy * upper).astype(np.float32)
+    values: F4 = ((1.0 - dy) * lower + dy * upper).astype(np.float32)
     return values
 
 
@@ -265,7 +257,7 @@ def _interpolate(
     nodes: F4,
     run: Run,
     image: F4 | None = None,
-    mask: NDArray[np.uint16] | None = None,
+    mask: U2 | None = None,
     *,
     square: bool = False,
     bands: list[tuple[int, int]] | None = None,

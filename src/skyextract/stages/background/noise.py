@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure, Mask
 from skyextract.kernels.background.mesh import exclude
 from skyextract.run import Run
 from skyextract.stages.background.estimate import BAD_WEIGHT, mesh_variance
-
-F4 = NDArray[np.float32]
 
 BAD_VARIANCE = np.float32(1e30)
 """Variance of a pixel that carries no information."""

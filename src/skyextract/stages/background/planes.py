@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F4, U1, Bools
 from skyextract.datamodel.exposure import Mask
 from skyextract.kernels.background.mesh import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
@@ -19,15 +20,11 @@ from skyextract.stages.background.estimate import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.settings.keywords import Config, Weights
-
-    F4 = NDArray[np.float32]
 
 BAD_VARIANCE = np.float32(1e30)
 
@@ -57,13 +54,13 @@ class Plane:
     background: BackgroundMap
     subtracted: F4
     variance: F4 | None
-    bad: NDArray[np.bool_]
+    bad: Bools
     n_bad: int
     relative: bool
     noise: F4 | None = None
 
     @property
-    def holes(self) -> NDArray[np.uint8] | None:
+    def holes(self) -> U1 | None:
         """The bad pixels (1) for kernels; None if there are none."""
         return self.bad.view(np.uint8) if self.n_bad else None
 
@@ -89,7 +86,7 @@ def prepare_plane(
     run: Run,
     *,
     index: int = 0,
-    sources: NDArray[np.uint8] | None = None,
+    sources: U1 | None = None,
     known: BackgroundMap | None = None,
 ) -> Plane:
     """Estimate and subtract the background of an image, and find its noise.
@@ -141,7 +138,7 @@ def prepare_plane(
     return Plane(background, subtracted, variance, bad, n_bad, relative)
 
 
-def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[NDArray[np.bool_], int]:
+def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools, int]:
     """Return pixels without data, and defects and cosmic rays that nobody filled; their number.
 
     Not those that are BAD only for want of weight: INTERP_TYPE may fill them.
@@ -162,7 +159,7 @@ def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[NDArr
 
 def _without_weight(
     exposure: Exposure, image: F4, variance: F4, config: Weights, index: int
-) -> NDArray[np.bool_]:
+) -> Bools:
     """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
     assert exposure.weight is not None
     lost = ~(exposure.weight < BAD_WEIGHT)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, U1, AnyArray
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
@@ -24,8 +23,6 @@ from skyextract.stages.detection.matched import (
     sharp_taps,
     smooth_pixels,
 )
-
-F4 = NDArray[np.float32]
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
@@ -90,7 +87,7 @@ def detect(
     psf: MatchedFilter | None = None,
     variance: F4 | None = None,
     smooth: bool = False,
-    bad: NDArray[np.uint8] | None = None,
+    bad: U1 | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
     grow: bool = True,
@@ -213,7 +210,7 @@ def noise_excess(filtered: F4, unit: float) -> float:
     return float((high - low) / unit)
 
 
-def filter_image(image: F4, taps: F4, bad: NDArray[np.uint8] | None, run: Run) -> F4:
+def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:
     """Return the image as the detection filter makes it (check image FILTERED)."""
     out = np.empty(image.shape, np.float32)
 
@@ -231,7 +228,7 @@ def _above_threshold(
     image: F4,
     taps: F4 | None,
     *,
-    bad: NDArray[np.uint8] | None,
+    bad: U1 | None,
     variance: F4 | None,
     threshold: float,
     run: Run,
@@ -239,7 +236,7 @@ def _above_threshold(
     """Filter and threshold in bands of rows."""
     ny, nx = image.shape
 
-    def rows(band: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+    def rows(band: tuple[int, int]) -> tuple[AnyArray, ...]:
         # room for the worst case: memory that is not written to is never taken
         most = (band[1] - band[0]) * nx
         runs = np.empty((3, (band[1] - band[0]) * ((nx + 1) // 2)), np.int32)

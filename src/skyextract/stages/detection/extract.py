@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import deblend, label
 from skyextract.kernels.detection.clean import clean_sources
@@ -20,8 +20,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.footprints import shape_fields, table_column
 
-F4 = NDArray[np.float32]
-OffFrame = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.bool_]]
+OffFrame = Callable[[I4, I4], Bools]
 
 CORE_LEVEL = 0.1
 """The core of a source are the pixels above this share of its peak."""
@@ -35,12 +34,12 @@ SMALLEST_BRANCH = 3
 class Pixels:
     """Pixels above the threshold, in raster order, and the runs that they form."""
 
-    run_y: NDArray[np.int32]
-    run_first: NDArray[np.int32]
-    run_last: NDArray[np.int32]
-    run_pixel: NDArray[np.int64]
-    x: NDArray[np.int32]
-    y: NDArray[np.int32]
+    run_y: I4
+    run_first: I4
+    run_last: I4
+    run_pixel: I8
+    x: I4
+    y: I4
     filtered: F4
     value: F4
     limit: F4
@@ -77,7 +76,7 @@ class PsfDeblending:
     off_frame: OffFrame | None = None
 
 
-def _chunks(first: NDArray[np.int64], n: int, run: Run) -> list[tuple[int, int]]:
+def _chunks(first: I8, n: int, run: Run) -> list[tuple[int, int]]:
     """Split components into chunks with about the same number of pixels."""
     n_chunks = min(4 * run.n_threads, max(n, 1))
     goals = first[n] * np.arange(1, n_chunks) // n_chunks
@@ -230,12 +229,12 @@ def extract(
 
 def _too_wide(
     sharp: F4,
-    order: NDArray[np.int32],
-    first: NDArray[np.int64],
-    n_branches: NDArray[np.int32],
+    order: I4,
+    first: I8,
+    n_branches: I4,
     branch_level: F4,
     core_area: float,
-) -> NDArray[np.int64]:
+) -> I8:
     """Return the blended components that are wider than point sources at their peaks would be.
 
     Of a Gaussian whose peak is the share s of the highest, the area above `CORE_LEVEL` of that
@@ -258,10 +257,10 @@ def _too_wide(
 
 
 def _cleaned(
-    real: NDArray[np.float64],
-    integer: NDArray[np.int32],
-    start: NDArray[np.int64],
-    pixel: NDArray[np.int64],
+    real: F8,
+    integer: I4,
+    start: I8,
+    pixel: I8,
     filtered: F4,
     *,
     shape: tuple[int, int],
@@ -355,7 +354,7 @@ def _cleaned(
     )
 
 
-def _merge(real: NDArray[np.float64], integer: NDArray[np.int32], source: int, into: int) -> None:
+def _merge(real: F8, integer: I4, source: int, into: int) -> None:
     """Add one detection's areas, fluxes, peaks and bounds to another's."""
     for k in (deblend.FDFLUX, deblend.DFLUX):
         real[into, k] += real[source, k]

@@ -6,12 +6,9 @@ import re
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.errors import ConfigError
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 _PATTERN = re.compile(
     r"(?P<kind>gauss|mexhat|tophat|block)(?:_(?P<size>\d+(?:\.\d+)?))?_(?P<n>\d+)x(?P=n)"

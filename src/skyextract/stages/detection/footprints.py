@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import deblend
 from skyextract.kernels.detection.matched import grow, grow_discs
-
-F4 = NDArray[np.float32]
 
 LEAST_GROWTH = 2.0
 """Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
@@ -23,13 +21,13 @@ _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""
 
 
-def table_column(table: NDArray[Any]) -> Callable[[int], NDArray[Any]]:
+def table_column(table: AnyArray) -> Callable[[int], AnyArray]:
     """Return a function that gives column k of a table as a contiguous array."""
     return lambda k: np.ascontiguousarray(table[:, k])
 
 
 def shape_fields(
-    column: Callable[[int], NDArray[Any]], count: Callable[[int], NDArray[Any]]
+    column: Callable[[int], AnyArray], count: Callable[[int], AnyArray]
 ) -> dict[str, Any]:
     """Return the fields of `Detections` for position and shape.
 
@@ -94,7 +92,7 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     column = table_column(real)
     count = table_column(integer)
 
-    def add(own: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
+    def add(own: AnyArray, extra: AnyArray) -> F8:
         return own + np.bincount(owner[merged], extra[merged], found.n)
 
     unfiltered = image.ravel()[pixel]
@@ -118,9 +116,7 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     )
 
 
-def source_mask(
-    detections: Detections, sigma: float, least_growth: float = LEAST_GROWTH
-) -> NDArray[np.uint8]:
+def source_mask(detections: Detections, sigma: float, least_growth: float = LEAST_GROWTH) -> U1:
     """Return a mask (1) of the sources' footprints and the faint wings around them.
 
     A source's wings are taken to fall with the inverse cube of the radius (as those of a

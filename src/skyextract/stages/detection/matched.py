@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools
 from skyextract.kernels.detection import matched
 from skyextract.run import Run
 from skyextract.stages.background.estimate import BAD_WEIGHT
@@ -16,7 +16,6 @@ from skyextract.stages.background.estimate import BAD_WEIGHT
 if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
 
-F4 = NDArray[np.float32]
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
@@ -57,8 +56,8 @@ class MatchedFilter:
     line: F4
     column2: F4
     line2: F4
-    cell_x: NDArray[np.int64]
-    cell_y: NDArray[np.int64]
+    cell_x: I8
+    cell_y: I8
     square: float
     core_radius: float
 
@@ -79,9 +78,7 @@ def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
     return stamps_filter(stamps, edges[1], edges[0])
 
 
-def stamps_filter(
-    stamps: NDArray[Any], cell_x: NDArray[np.int64], cell_y: NDArray[np.int64]
-) -> MatchedFilter:
+def stamps_filter(stamps: AnyArray, cell_x: I8, cell_y: I8) -> MatchedFilter:
     """Prepare a grid of stamps [cell_y, cell_x, k, k], k odd, each of sum 1."""
     stamps = np.asarray(stamps, np.float64)
     size = stamps.shape[-1]
@@ -113,7 +110,7 @@ def stamps_filter(
     )
 
 
-def _outer_products(stamps: NDArray[np.float64], left_out: float) -> tuple[F4, F4]:
+def _outer_products(stamps: F8, left_out: float) -> tuple[F4, F4]:
     """Write stamps as sums of outer products, by singular values, with few terms."""
     u, values, v = np.linalg.svd(stamps)
     left = np.cumsum(values[..., ::-1] ** 2, axis=-1)[..., ::-1]
@@ -132,7 +129,7 @@ def filter_matched(
     sigma: float,
     variance: F4 | None = None,
     smooth: bool = False,
-    bad: NDArray[np.uint8] | None = None,
+    bad: U1 | None = None,
 ) -> F4:
     """Filter an image with the PSF, weighted by the inverse variance.
 
@@ -207,10 +204,10 @@ def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
 def smooth_pixels(
     image: F4,
     taps: F4,
-    x: NDArray[np.int32],
-    y: NDArray[np.int32],
+    x: I4,
+    y: I4,
     run: Run,
-    bad: NDArray[np.uint8] | None = None,
+    bad: U1 | None = None,
 ) -> F4:
     """Smooth an image at some pixels only, with the separable kernel `taps`.
 
@@ -239,15 +236,15 @@ def smooth_pixels(
 
 
 def centred_off_frame(
-    x: NDArray[np.int32],
-    y: NDArray[np.int32],
+    x: I4,
+    y: I4,
     image: F4,
     psf: MatchedFilter,
     *,
     sigma: float,
     variance: F4 | None = None,
-    bad: NDArray[np.uint8] | None = None,
-) -> NDArray[np.bool_]:
+    bad: U1 | None = None,
+) -> Bools:
     """Tell which peaks of the filtered image are the wings of sources beyond its border.
 
     That is so for a peak on the border if a point source is likelier outside than inside,
@@ -269,7 +266,7 @@ def centred_off_frame(
     off = np.zeros(len(x), np.bool_)
     half = psf.column.shape[-1] // 2
 
-    def significance(places: list[tuple[int, int]]) -> NDArray[np.float64]:
+    def significance(places: list[tuple[int, int]]) -> F8:
         return np.array(
             [point_significance(j, i, image, psf, sigma, variance, bad) for j, i in places]
         )
@@ -288,7 +285,7 @@ def centred_off_frame(
 
 def point_significance(
     y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | None,
-    bad: NDArray[np.uint8] | None,
+    bad: U1 | None,
 ) -> float:  # fmt: skip
     """Return the significance of a point source at pixel (x, y), which may lie outside the image.
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4
 from skyextract.kernels.isr import combine as kernels
 from skyextract.run import Run
 from skyextract.settings.keywords import Isr
-
-F4 = NDArray[np.float32]
 
 _BAND_BYTES = 1 << 27
 """Memory of one band of the stack."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.exposure import Mask
 from skyextract.errors import ImageError
 from skyextract.stages.background.estimate import background_image, estimate_background
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
 
-F4 = NDArray[np.float32]
 
 _N_ITERATIONS = 8
 _CLIP = 3.0
 
 
 def subtract_fringe(
-    image: F4, mask: NDArray[np.uint16], fringe: Master, config: Config, run: Run
+    image: F4, mask: U2, fringe: Master, config: Config, run: Run
 ) -> tuple[F4, float]:
     """Subtract the fringe pattern with the amplitude that the sky of the frame shows.
 

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.datamodel.rawframe import F4, Amplifier
+from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.rawframe import Amplifier
 from skyextract.errors import ImageError
 from skyextract.settings.keywords import Isr
-
-F8 = NDArray[np.float64]
 
 _MAD_TO_SIGMA = 1.482602
 _CLIP = 3.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.calibrations import Calibrations, Master
 from skyextract.datamodel.exposure import Detector, Exposure, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -29,9 +29,6 @@ from skyextract.stages.isr.header import corrected_header
 from skyextract.stages.isr.overscan import Overscan, measure_overscan
 from skyextract.stages.isr.skysteps import sky_steps
 from skyextract.stages.repair import repair
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 _NONE = np.zeros((0, 0), dtype=np.float32)
 
@@ -166,7 +163,7 @@ class Corrected:
 
     image: F4
     variance: F4
-    mask: NDArray[np.uint16]
+    mask: U2
     amplifiers: tuple[Amplifier, ...]
     overscans: tuple[Overscan, ...]
     scales: F8
@@ -281,7 +278,7 @@ def _flattened(raw: RawFrame) -> F4:
     return np.concatenate([plane.reshape(-1) for plane in raw.planes])
 
 
-def _table(raw: RawFrame) -> NDArray[np.int64]:
+def _table(raw: RawFrame) -> I8:
     """Return the table of amplifiers that the kernel reads."""
     offsets = np.cumsum([0, *(plane.size for plane in raw.planes)])
     table = np.zeros((len(raw.amplifiers), 9), dtype=np.int64)
@@ -335,7 +332,7 @@ def _saturation_level(
     return lowest if lowest > 0.0 else math.inf
 
 
-def _check_values(mask: NDArray[np.uint16], raw: RawFrame) -> None:
+def _check_values(mask: U2, raw: RawFrame) -> None:
     if mask[0, 0] == 0:
         return
     if (mask & np.uint16(Mask.NO_DATA)).all():
@@ -388,11 +385,11 @@ def _interpolate(exposure: Exposure, config: Config, run: Run) -> tuple[Exposure
     return corrected, filled.n_interpolated
 
 
-def _count(mask: NDArray[np.uint16], plane: Mask) -> int:
+def _count(mask: U2, plane: Mask) -> int:
     return int(np.count_nonzero(mask & np.uint16(plane)))
 
 
-def _facts(amplifier: Amplifier, overscan: Overscan, mask: NDArray[np.uint16]) -> dict[str, Any]:
+def _facts(amplifier: Amplifier, overscan: Overscan, mask: U2) -> dict[str, Any]:
     return {
         "name": amplifier.name,
         "section": str(amplifier.data),

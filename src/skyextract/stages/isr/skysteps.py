@@ -6,19 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, U2
 from skyextract.datamodel.exposure import Mask
-from skyextract.datamodel.rawframe import F4, Amplifier
-
-F8 = NDArray[np.float64]
+from skyextract.datamodel.rawframe import Amplifier
 
 _BORDER = 32
 """Width (pixels) of the strips on both sides of a border that are compared."""
 
 
 def sky_steps(
-    image: F4, mask: NDArray[np.uint16], amplifiers: tuple[Amplifier, ...], scales: F8
+    image: F4, mask: U2, amplifiers: tuple[Amplifier, ...], scales: F8
 ) -> list[dict[str, Any]]:
     """Return the steps of the sky across the borders of neighbouring amplifiers.
 
@@ -68,7 +66,7 @@ def _strips(a: Amplifier, b: Amplifier) -> tuple[_Index, _Index] | None:
     return None
 
 
-def _level(image: F4, mask: NDArray[np.uint16]) -> float:
+def _level(image: F4, mask: U2) -> float:
     """Return the sky level of a strip: mean of what lies within 3 sigma of the median."""
     good = image[(mask & np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)) == 0].astype(np.float64)
     if not good.size:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I4
 from skyextract.kernels.measurement.aperture import (
     aperture_fluxes,
     elliptical_fluxes,
@@ -19,12 +19,13 @@ from skyextract.kernels.measurement.windowed import windowed
 from skyextract.stages.measurement.frame import in_chunks
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.settings.keywords import Measurement
-    from skyextract.stages.measurement.frame import F4, F8, MeasureFrame
+    from skyextract.stages.measurement.frame import MeasureFrame
 
-    Flags = NDArray[np.int32]
+    Flags = I4
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Windowed:
     errx2: F8
     erry2: F8
     errxy: F8
-    iterations: NDArray[np.int32]
-    flags: NDArray[np.int32]
+    iterations: I4
+    flags: I4
 
 
 def measure_apertures(

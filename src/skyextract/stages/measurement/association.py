@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from skyextract.datamodel.arrays import F8, I4
 
-    from skyextract.stages.measurement.frame import F8
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
 
 _NEEDS_WEIGHT = ("MEAN", "MAG_MEAN", "MIN", "MAX")
 
 
 def associate(
     x: F8, y: F8, positions: F8, weights: F8 | None, data: F8, radius: float, kind: str
-) -> tuple[F8, NDArray[np.int32]]:
+) -> tuple[F8, I4]:
     """Combine the data of the list's entries around each source.
 
     Parameters

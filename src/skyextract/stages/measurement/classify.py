@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F8, I4
 from skyextract.errors import ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from skyextract.stages.measurement.frame import F8
+    from skyextract.datamodel.arrays import F8
 
 N_INPUTS = 10
 """Eight isophotal areas, the peak, the seeing."""
@@ -93,7 +92,7 @@ def parse_network(text: str, name: str = "STARNNW_NAME") -> NeuralNetwork:
 
 def class_star(
     network: NeuralNetwork,
-    areas: NDArray[np.int32],
+    areas: I4,
     peak: F8,
     threshold: float,
     seeing: float,

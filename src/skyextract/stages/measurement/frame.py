@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, I8
 from skyextract.errors import ImageError
 from skyextract.kernels.measurement import aperture
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
 
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 _NO_MAP: F4 = np.zeros((1, 1), dtype=np.float32)
 _CHUNK = 256
@@ -81,7 +79,7 @@ def prepare_frame(
     config: Config,
     *,
     threshold: float,
-    unclaimed: NDArray[np.int64] | None = None,
+    unclaimed: I8 | None = None,
 ) -> MeasureFrame:
     """Prepare the measurement of an image.
 
@@ -134,7 +132,7 @@ def prepare_frame(
     )
 
 
-def masked_pixels(plane: Plane, unclaimed: NDArray[np.int64] | None) -> F4:
+def masked_pixels(plane: Plane, unclaimed: I8 | None) -> F4:
     """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed.
 
     The plane's own pixels, not a copy, where there are neither.

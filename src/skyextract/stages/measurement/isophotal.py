@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F8, I4, I8, Bools
 from skyextract.kernels.measurement import isophotes
 from skyextract.kernels.measurement.isophotes import isophotal
 from skyextract.stages.measurement.frame import in_chunks
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.catalog import Array
+    from skyextract.datamodel.arrays import F8, AnyArray
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
-    from skyextract.stages.measurement.frame import F8, MeasureFrame
+    from skyextract.stages.measurement.frame import MeasureFrame
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Isophotal:
 
     flux: F8
     variance: F8
-    area: NDArray[np.int32]
+    area: I4
     peak: F8
     threshold: F8
     errors: F8
     fwhm: F8
     level: F8
-    n_bad: NDArray[np.int32]
-    areas: NDArray[np.int32]
+    n_bad: I4
+    areas: I4
 
 
 def measure_isophotes(
@@ -114,14 +114,14 @@ def _photographic_flux(frame: MeasureFrame, detections: Detections, sky: F8) -> 
     return flux, sums(variances, detections.first)
 
 
-def sums(values: Array, first: NDArray[np.int64]) -> F8:
+def sums(values: AnyArray, first: I8) -> F8:
     """Sum `values` between consecutive elements of `first`."""
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     result: F8 = total[first[1:]] - total[first[:-1]]
     return result
 
 
-def isophotal_corrected(iso: Isophotal, area: NDArray[np.int32], threshold: F8) -> tuple[F8, F8]:
+def isophotal_corrected(iso: Isophotal, area: I4, threshold: F8) -> tuple[F8, F8]:
     """Correct isophotal fluxes for the light below the isophote: flux and its error.
 
     Maddox et al. (1990, MNRAS 246, 433), Gaussian profiles; SExtractor manual, ISOCOR.
@@ -138,10 +138,10 @@ def isophotal_corrected(iso: Isophotal, area: NDArray[np.int32], threshold: F8) 
 
 
 def combine_flags(
-    flag_map: Array,
+    flag_map: AnyArray,
     kind: str,
     detections: Detections,
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+) -> tuple[I8, I4]:
     """Combine the flags of a flag map over the footprints.
 
     Parameters
@@ -188,9 +188,7 @@ def combine_flags(
     return flags, counts
 
 
-def count_low_weights(
-    detections: Detections, low: NDArray[np.bool_], reach: tuple[int, int] = (0, 0)
-) -> NDArray[np.int32]:
+def count_low_weights(detections: Detections, low: Bools, reach: tuple[int, int] = (0, 0)) -> I4:
     """Count the footprint pixels that have low weight, or a pixel of low weight in reach.
 
     Parameters
@@ -211,8 +209,8 @@ def count_low_weights(
 
 
 def stack_flags(
-    flag_maps: Sequence[Array], kinds: Sequence[str], detections: Detections
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    flag_maps: Sequence[AnyArray], kinds: Sequence[str], detections: Detections
+) -> tuple[I8, I4]:
     """Combine several flag maps: (n, k) flags and counts; a missing type is OR."""
     flags = np.zeros((detections.n, len(flag_maps)), dtype=np.int64)
     counts = np.zeros((detections.n, len(flag_maps)), dtype=np.int32)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.datamodel.catalog import Array, Catalog
+from skyextract.datamodel.arrays import F4, F8, I4, AnyArray, Bools
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import FlagsSky
 from skyextract.errors import ConfigError
 from skyextract.kernels.measurement.aperture import TOUCHES_BAD
@@ -41,12 +41,13 @@ from skyextract.stages.measurement.isophotal import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from skyextract.datamodel.arrays import F4, F8
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.measurement.apertures import Growth
-    from skyextract.stages.measurement.frame import F4, F8, MeasureFrame
+    from skyextract.stages.measurement.frame import MeasureFrame
     from skyextract.stages.measurement.isophotal import Isophotal
 
 SATURATED = 4
@@ -90,7 +91,7 @@ class MeasureInputs:
     pixel_scale: float = 1.0
     seeing: float = 0.0
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    flag_maps: tuple[Array, ...] = ()
+    flag_maps: tuple[AnyArray, ...] = ()
     network: str | None = None
     filter: str | None = None
     associates: F8 | None = None
@@ -115,7 +116,7 @@ class DetectionImage:
 
     pixels: F4
     noise: float
-    low_weight: NDArray[np.bool_] | None = None
+    low_weight: Bools | None = None
     reach: tuple[int, int] = (1, 1)
 
 
@@ -129,7 +130,7 @@ def measure_sources(
     inputs: MeasureInputs,
     run: Run,
     *,
-    low_weight: NDArray[np.bool_] | None = None,
+    low_weight: Bools | None = None,
 ) -> Catalog:
     """Measure the wanted columns of all detections.
 
@@ -145,7 +146,7 @@ def measure_sources(
         that are measured here.
     """
     d, c = detections, config.measurement
-    columns: dict[str, Array] = {"NUMBER": np.arange(1, d.n + 1, dtype=np.int32)}
+    columns: dict[str, AnyArray] = {"NUMBER": np.arange(1, d.n + 1, dtype=np.int32)}
     flags = d.flags.astype(np.int32)
     sky = np.zeros(d.n)
     if c.backphoto_type == "LOCAL":
@@ -208,7 +209,7 @@ def measure_sources(
     return Catalog({name: columns[name] for name in dict.fromkeys(kept) if name in columns})
 
 
-def _add_detection(columns: dict[str, Array], d: Detections, iso: Isophotal, level: F8) -> None:
+def _add_detection(columns: dict[str, AnyArray], d: Detections, iso: Isophotal, level: F8) -> None:
     """Add what detection knows; views of its arrays, or nearly, so that all is added."""
     columns.update(
         ID_PARENT=d.id_parent, BACKGROUND=level,
@@ -221,7 +222,7 @@ def _add_detection(columns: dict[str, Array], d: Detections, iso: Isophotal, lev
 
 
 def _add_isophotal(
-    columns: dict[str, Array], d: Detections, iso: Isophotal, wanted: frozenset[str]
+    columns: dict[str, AnyArray], d: Detections, iso: Isophotal, wanted: frozenset[str]
 ) -> None:
     columns.update(
         FLUX_ISO=iso.flux, FLUXERR_ISO=np.sqrt(iso.variance), FLUX_MAX=iso.peak,
@@ -235,12 +236,12 @@ def _add_isophotal(
 
 
 def _add_windowed(
-    columns: dict[str, Array],
+    columns: dict[str, AnyArray],
     frame: MeasureFrame,
     d: Detections,
     growth: Growth,
     iso: Isophotal,
-    flags: NDArray[np.int32],
+    flags: I4,
     run: Run,
 ) -> None:
     win = measure_windowed(frame, d, growth.half_light, iso.errors, flags, run)
@@ -271,12 +272,12 @@ def _stellarity(
 
 
 def _add_flag_maps(
-    columns: dict[str, Array],
+    columns: dict[str, AnyArray],
     d: Detections,
     wanted: frozenset[str],
     config: Config,
     inputs: MeasureInputs,
-    low: NDArray[np.bool_] | None,
+    low: Bools | None,
     search: DetectionImage,
 ) -> None:
     if wanted & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"}:
@@ -295,7 +296,7 @@ def _add_flag_maps(
 
 
 def _add_vignettes(
-    columns: dict[str, Array],
+    columns: dict[str, AnyArray],
     frame: MeasureFrame,
     d: Detections,
     wanted: frozenset[str],
@@ -314,7 +315,7 @@ def _add_vignettes(
 
 
 def _add_associates(
-    columns: dict[str, Array], d: Detections, config: Config, inputs: MeasureInputs
+    columns: dict[str, AnyArray], d: Detections, config: Config, inputs: MeasureInputs
 ) -> None:
     table = inputs.associates
     if table is None:

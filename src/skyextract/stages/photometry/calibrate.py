@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
 from skyextract.errors import StepError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Photometry as PhotometryConfig
 
-Bools = NDArray[np.bool_]
 
 METRICS = (
     "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag", "n_stars",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skyextract.stages.photometry.zeropoint import Floats, ZeroPointFit, shortest_half
+from skyextract.datamodel.arrays import F8, Bools
+from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
 
 LEAST_STARS = 5
 MOST_OUTLIERS = 0.55
@@ -48,14 +48,14 @@ class Verdict:
 
 def verify(
     fit: ZeroPointFit,
-    errors: Floats,
-    mag: Floats,
-    x: Floats,
-    y: Floats,
+    errors: F8,
+    mag: F8,
+    x: F8,
+    y: F8,
     shape: tuple[int, int],
     chance_fraction: float,
-    others: Mapping[str, Floats],
-    own: tuple[str, Floats],
+    others: Mapping[str, F8],
+    own: tuple[str, F8],
 ) -> Verdict:
     """Test a zero-point fit.
 
@@ -117,7 +117,7 @@ def verify(
     return Verdict(numbers, reason, remarks)
 
 
-def _slope(values: Floats, residuals: Floats, weight: Floats) -> tuple[float, float]:
+def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
     """Return the slope of a weighted straight line and its error."""
     total = float(weight.sum())
     if total <= 0.0:
@@ -129,11 +129,11 @@ def _slope(values: Floats, residuals: Floats, weight: Floats) -> tuple[float, fl
     return float(weight @ (centred * residuals)) / power, 1.0 / math.sqrt(power)
 
 
-def _better_band(own: tuple[str, Floats], others: Mapping[str, Floats]) -> str:
+def _better_band(own: tuple[str, F8], others: Mapping[str, F8]) -> str:
     """Tell whether the frame agrees far better with another band than with its own."""
     key, y = own
     for other, values in others.items():
-        both: NDArray[np.bool_] = np.isfinite(values) & np.isfinite(y)
+        both: Bools = np.isfinite(values) & np.isfinite(y)
         if both.sum() < max(2 * LEAST_STARS, 0.5 * len(y)):
             continue
         mine, its = shortest_half(y[both])[1], shortest_half(values[both])[1]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.exposure import Mask
 from skyextract.errors import StepError
 from skyextract.stages.photometry.zeropoint import robust_sigma
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.measure import Measured
 
-Floats = NDArray[np.float64]
 
 N_POSITIONS = 1000
 LEAST_POSITIONS = 500
@@ -46,9 +45,9 @@ class Sky:
         PHOT_APERTURES, diameters in pixels.
     """
 
-    subtracted: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    occupied: NDArray[np.bool_]
+    subtracted: F4
+    variance: F4
+    occupied: Bools
     apertures: Sequence[float] = ()
 
 
@@ -61,9 +60,7 @@ def sky_of(measured: Measured, apertures: Sequence[float], run: Run) -> Sky:
     return Sky(plane.subtracted, plane.variance_plane(run), occupied, apertures)
 
 
-def empty_positions(
-    occupied: NDArray[np.bool_], radius: float, number: int = N_POSITIONS
-) -> tuple[Floats, Floats]:
+def empty_positions(occupied: Bools, radius: float, number: int = N_POSITIONS) -> tuple[F8, F8]:
     """Draw places at least `radius` pixels from every occupied pixel and the border.
 
     The square about each place is tested, so that distances are on the safe side; the draw is
@@ -91,7 +88,7 @@ def empty_positions(
     return x[free], y[free]
 
 
-def aperture_flux(image: NDArray[np.float32], x: Floats, y: Floats, radius: float) -> Floats:
+def aperture_flux(image: F4, x: F8, y: F8, radius: float) -> F8:
     """Sum circular apertures that lie within the image, pixels divided into 5 x 5.
 
     Parameters
@@ -116,7 +113,7 @@ def aperture_flux(image: NDArray[np.float32], x: Floats, y: Floats, radius: floa
     return flux
 
 
-def psf_flux(exposure: Exposure, sky: Sky, x: Floats, y: Floats) -> Floats:
+def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8) -> F8:
     """Fit the PSF's flux at fixed places, normalised to the reference aperture.
 
     The weighted sum of the pixels, sum(P d / v) / sum(P**2 / v), as the PSF photometry gives
@@ -143,7 +140,7 @@ def psf_flux(exposure: Exposure, sky: Sky, x: Floats, y: Floats) -> Floats:
 
 
 def flux_noise(
-    flux_key: str, exposure: Exposure, sky: Sky, catalog: Catalog, stars: NDArray[np.bool_]
+    flux_key: str, exposure: Exposure, sky: Sky, catalog: Catalog, stars: Bools
 ) -> float:
     """Return the noise of a flux column at places without sources, image units.
 
@@ -190,7 +187,7 @@ def split_key(flux_key: str) -> tuple[str, int]:
     return name, int(rest.rstrip(")")) - 1 if rest else 0
 
 
-def column(catalog: Catalog, key: str) -> Floats:
+def column(catalog: Catalog, key: str) -> F8:
     """Return a column, or one element of a vector column, as float64."""
     name, index = split_key(key)
     values = np.asarray(catalog[name], dtype=np.float64)

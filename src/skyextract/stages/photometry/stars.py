@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.exposure import FlagsSky
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
@@ -19,14 +19,13 @@ from skyextract.stages.photometry.checks import LEAST_STARS
 from skyextract.stages.photometry.depth import column, split_key
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.refcatalog import RefCatalog
     from skyextract.settings.keywords import Photometry as PhotometryConfig
     from skyextract.sky.bands import Band
-    from skyextract.stages.photometry.zeropoint import Floats
 
-Ints = NDArray[np.int64]
 
 SATURATED, BLENDED, DAMAGED = 4, 1 | 2, 8 | 16 | 32 | 64 | 128
 """SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
@@ -44,16 +43,16 @@ _MAG_PER_RATIO = 2.5 / math.log(10.0)
 class Stars:
     """Stars of the fit; `row` in the catalogue, `star` in the reference."""
 
-    row: Ints
-    star: Ints
-    x: Floats
-    y: Floats
-    mag: Floats
-    instrumental: Floats
-    errors: Floats
-    color: Floats
+    row: I8
+    star: I8
+    x: F8
+    y: F8
+    mag: F8
+    instrumental: F8
+    errors: F8
+    color: F8
 
-    def take(self, rows: NDArray[Any]) -> Stars:
+    def take(self, rows: AnyArray) -> Stars:
         """Return the given stars (a boolean mask or indices)."""
         return Stars(*(values[rows] for values in vars(self).values()))
 
@@ -89,7 +88,7 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
     raise StepError("no flux column to calibrate: FLUX_PSF, FLUX_APERCOR or FLUX_AUTO")
 
 
-def _positions(catalog: Catalog) -> tuple[Floats, Floats]:
+def _positions(catalog: Catalog) -> tuple[F8, F8]:
     """Return 0-based positions, windowed where there are such."""
     for suffix in ("WIN", ""):
         if f"X{suffix}_IMAGE" in catalog:

@@ -20,9 +20,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from skyextract.datamodel.arrays import F8
 
 LEAST_ERROR = 1e-3
 """No single magnitude is better known than this."""
@@ -72,24 +71,24 @@ class ZeroPointFit:
 
     zero_point: float
     error: float
-    slopes: Floats
-    slope_errors: Floats
-    means: Floats
+    slopes: F8
+    slope_errors: F8
+    means: F8
     intrinsic: float
     scatter: float
     outlier_fraction: float
-    good: Floats
-    residuals: Floats
+    good: F8
+    residuals: F8
 
 
-def robust_sigma(values: Floats) -> float:
+def robust_sigma(values: F8) -> float:
     """Return 1.48 times the median absolute deviation; NaN of nothing."""
     if not len(values):
         return math.nan
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
-def shortest_half(values: Floats) -> tuple[float, float]:
+def shortest_half(values: F8) -> tuple[float, float]:
     """Return centre and length of the shortest interval that holds half of the values.
 
     It stays with the majority even where the others all lie on one side
@@ -102,7 +101,7 @@ def shortest_half(values: Floats) -> tuple[float, float]:
     return float(np.median(ordered[first : first + half])), float(lengths[first])
 
 
-def fit_zero_point(y: Floats, errors: Floats, design: Floats | None = None) -> ZeroPointFit:
+def fit_zero_point(y: F8, errors: F8, design: F8 | None = None) -> ZeroPointFit:
     """Fit a zero point, and slopes on further columns, to stars with outliers among them.
 
     Parameters
@@ -157,7 +156,7 @@ def fit_zero_point(y: Floats, errors: Floats, design: Floats | None = None) -> Z
     )
 
 
-def _trial_scatters(e2: Floats, seen: float) -> Floats:
+def _trial_scatters(e2: F8, seen: float) -> F8:
     """Return none and a geometric series up to twice the scatter seen."""
     least = 0.2 / math.sqrt(float(np.mean(1.0 / e2)))
     most = min(2.0 * seen, MOST_SCATTER)
@@ -168,11 +167,11 @@ def _trial_scatters(e2: Floats, seen: float) -> Floats:
 class _Trials:
     """Fits of q coefficients to n stars, with t trial scatters."""
 
-    coefficients: Floats
-    covariance: Floats
-    good: Floats
-    weight: Floats
-    evidence: Floats
+    coefficients: F8
+    covariance: F8
+    good: F8
+    weight: F8
+    evidence: F8
     """Logarithm of the probability of the data, (t,)."""
 
 
@@ -180,14 +179,14 @@ class _Trials:
 class _Outliers:
     """Per trial, as columns: the broad distribution, and the part of the stars it holds."""
 
-    mean: Floats
-    width: Floats
-    fraction: Floats
+    mean: F8
+    width: F8
+    fraction: F8
 
-    def density(self, y: Floats) -> Floats:
+    def density(self, y: F8) -> F8:
         return self.fraction * (_normal((y - self.mean) ** 2, self.width**2) + 1e-12)
 
-    def refit(self, y: Floats, good: Floats, variance: Floats) -> _Outliers:
+    def refit(self, y: F8, good: F8, variance: F8) -> _Outliers:
         """Return the distribution of the stars that are not good (a weak prior keeps it broad)."""
         bad = 1.0 - good
         total = bad.sum(axis=1, keepdims=True)
@@ -204,23 +203,23 @@ class _Outliers:
         )
 
 
-def _normal(squares: Floats, variance: Floats) -> Floats:
-    density: Floats = np.exp(-0.5 * squares / variance) / np.sqrt(2.0 * np.pi * variance)
+def _normal(squares: F8, variance: F8) -> F8:
+    density: F8 = np.exp(-0.5 * squares / variance) / np.sqrt(2.0 * np.pi * variance)
     return density
 
 
-def _iterate(y: Floats, e2: Floats, columns: Floats, scatters: Floats) -> _Trials:
+def _iterate(y: F8, e2: F8, columns: F8, scatters: F8) -> _Trials:
     """Fit with each of the scatters."""
     t, q = len(scatters), columns.shape[1]
     variance = e2 + scatters[:, None] ** 2
     single = 1.0 / (variance + float(np.median(e2)) / (MOST_WEIGHT - 1.0))
     # A prior of 1 mag keeps every coefficient defined.
     unit = np.eye(q)
-    coefficients: Floats = np.zeros((t, q))
+    coefficients: F8 = np.zeros((t, q))
     wide = max(float(np.std(y)), 0.5)
     outliers = _Outliers(np.zeros((t, 1)), np.full((t, 1), wide), np.full((t, 1), 0.2))
-    squares: Floats = np.broadcast_to(y**2, (t, len(y)))
-    normal: Floats
+    squares: F8 = np.broadcast_to(y**2, (t, len(y)))
+    normal: F8
     for _ in range(_STEPS):
         inside = (1.0 - outliers.fraction) * _normal(squares, variance)
         both = inside + outliers.density(y)
@@ -248,9 +247,9 @@ def _iterate(y: Floats, e2: Floats, columns: Floats, scatters: Floats) -> _Trial
 
 
 def _covariance(
-    squares: Floats, variance: Floats, good: Floats, single: Floats, columns: Floats,
-    normal: Floats,
-) -> Floats:  # fmt: skip
+    squares: F8, variance: F8, good: F8, single: F8, columns: F8,
+    normal: F8,
+) -> F8:  # fmt: skip
     """Return the coefficients' covariance from the residuals, (t, q, q)."""
     q = columns.shape[1]
     weight = good * single
@@ -266,11 +265,11 @@ def _covariance(
     found = weight**2 * squares / (1.0 - pull) / kept**2
     each = found + expected / free
     meat = columns.T @ (each[:, :, None] * columns) + np.eye(q)
-    result: Floats = inverse @ meat @ inverse
+    result: F8 = inverse @ meat @ inverse
     return result
 
 
-def _intrinsic(residuals: Floats, e2: Floats, good: Floats, scatters: Floats, p: int) -> float:
+def _intrinsic(residuals: F8, e2: F8, good: F8, scatters: F8, p: int) -> float:
     """Return the scatter for which the good stars' chi square is their degrees of freedom."""
     chi2 = (residuals**2 / (e2 + scatters[:, None] ** 2)) @ good
     return float(np.interp(good.sum() - 1.0 - p, chi2[::-1], scatters[::-1]))

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.fit import UNUSABLE, PsfPhotometry
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `FEW_STARS`."""
@@ -64,7 +61,7 @@ class ApertureCorrections:
     coefficients: F8
     errors: F8
     scatter: F8
-    n_stars: NDArray[np.int32]
+    n_stars: I4
     degree: int
     x_zero: float
     x_scale: float
@@ -141,10 +138,10 @@ def aperture_corrections(
     image: F4,
     background_variance: F4,
     gain: float,
-    mask: NDArray[np.uint16],
+    mask: U2,
     psf: Psf,
     photometry: PsfPhotometry,
-    stars: NDArray[np.int64],
+    stars: I8,
     apertures: Sequence[float],
     settings: Characterize,
     run: Run,
@@ -219,7 +216,7 @@ def aperture_corrections(
     return corrections
 
 
-def _usable(photometry: PsfPhotometry, stars: NDArray[np.int64]) -> NDArray[np.int64]:
+def _usable(photometry: PsfPhotometry, stars: I8) -> I8:
     """Stars with a good fit, bright if there are enough of them."""
     snr = photometry.flux[stars] / photometry.flux_error[stars]
     good = photometry.converged[stars] & np.isfinite(snr) & (snr > 5)
@@ -231,10 +228,10 @@ def _growth(
     image: F4,
     background_variance: F4,
     gain: float,
-    mask: NDArray[np.uint16],
+    mask: U2,
     psf: Psf,
     photometry: PsfPhotometry,
-    stars: NDArray[np.int64],
+    stars: I8,
     radii: F8,
 ) -> tuple[F8, F8, F8]:
     """Light / flux within each radius, its error and the part without data, (n, m) each."""
@@ -275,7 +272,7 @@ def _solve(terms: F8, values: F8, sigma: F8) -> F8:
     return np.asarray(solution, dtype=np.float64)
 
 
-def _clip(residuals: F8, sigma: F8) -> NDArray[np.bool_]:
+def _clip(residuals: F8, sigma: F8) -> Bools:
     """Values within 3 sigma of the median; sigma at least what the scatter says."""
     good = np.ones(len(residuals), dtype=bool)
     for _ in range(10):

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.exposure import FlagsSky
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
 from skyextract.stages.psf.fit import psf_photometry
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from skyextract.datamodel.catalog import Array, Catalog
+    from skyextract.datamodel.arrays import AnyArray
+    from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
-
-    F4 = NDArray[np.float32]
-    F8 = NDArray[np.float64]
 
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
 APERCOR_COLUMNS = frozenset({"FLUX_APERCOR", "FLUXERR_APERCOR"})
@@ -46,8 +43,8 @@ PSF_COLUMNS = _FIT | _SPREAD | APERCOR_COLUMNS
 class PointSources:
     """Columns, FLAGS_SKY bits, residual image and aperture corrections."""
 
-    columns: dict[str, Array]
-    flags: NDArray[np.int32]
+    columns: dict[str, AnyArray]
+    flags: I4
     residual: F4
     corrections: Catalog
 
@@ -94,7 +91,7 @@ def measure_point_sources(
         )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
-    columns: dict[str, Array] = {
+    columns: dict[str, AnyArray] = {
         "FLUX_PSF": fits.flux * factor,
         "FLUXERR_PSF": fits.flux_error * factor,
         "XPSF_IMAGE": fits.x + 1.0,
@@ -124,7 +121,7 @@ def measure_point_sources(
     )
 
 
-def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> NDArray[np.int64]:
+def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> I8:
     """Return the rows of the sources nearest to the PSF stars, within half a FWHM."""
     if stars is None or stars.n_rows == 0 or x.size == 0:
         return np.zeros(0, dtype=np.int64)

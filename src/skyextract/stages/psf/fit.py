@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
 from skyextract.datamodel.exposure import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import (
@@ -29,10 +29,6 @@ from skyextract.kernels.psf.fit import (
 )
 from skyextract.kernels.psf.spline import PAD, spline_coefficients
 from skyextract.run import Run
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
 """Pixels that are not fitted: without data, or with data that were made up."""
@@ -97,8 +93,8 @@ class PsfPhotometry:
     variance_y: F8
     covariance_xy: F8
     chi2: F8
-    iterations: NDArray[np.int32]
-    converged: NDArray[np.bool_]
+    iterations: I4
+    converged: Bools
     spread: F8 | None
     spread_error: F8 | None
     residual: F4
@@ -120,7 +116,7 @@ def psf_photometry(
     image: F4,
     background_variance: F4,
     gain: float,
-    mask: NDArray[np.uint16],
+    mask: U2,
     psf: Psf,
     x: F8,
     y: F8,
@@ -254,7 +250,7 @@ def psf_photometry(
     )
 
 
-def _tiles(x: F8, y: F8, usable: NDArray[np.bool_], image: F4, size: int) -> _Tiles:
+def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> _Tiles:
     """Sort the usable sources into tiles, and by brightness (the pixel there) within each."""
     n_y, n_x = image.shape
     rows, columns = -(-n_y // size), -(-n_x // size)

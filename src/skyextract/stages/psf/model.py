@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
 from skyextract.errors import StepError
@@ -22,10 +22,6 @@ from skyextract.kernels.psf import build as kernels
 from skyextract.kernels.psf import spline as psf_kernels
 from skyextract.run import Run
 from skyextract.stages.psf.profile import SmoothProfile
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 SAMPLES_PER_FWHM = 4.5
 """Sampling of the model where a pixel is coarser than that."""

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.exposure import Mask
 from skyextract.kernels.psf import stars as kernels
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-
-F4 = NDArray[np.float32]
-F8 = NDArray[np.float64]
-I8 = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 PEAK_THRESHOLD = 5.0
 """Peaks of the smoothed image above this many sigma count as neighbours."""
@@ -78,7 +73,7 @@ class Selection:
 def find_candidates(
     data: F4,
     variance: F4,
-    mask: NDArray[np.uint16],
+    mask: U2,
     *,
     fwhm: float,
     gain: float,
@@ -275,7 +270,7 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
     return best[1], best[2]
 
 
-def _between(sorted_values: F8, low: F8, high: F8) -> NDArray[np.float64]:
+def _between(sorted_values: F8, low: F8, high: F8) -> F8:
     count = np.searchsorted(sorted_values, high, side="right") - np.searchsorted(sorted_values, low)
     return count.astype(np.float64)
 
