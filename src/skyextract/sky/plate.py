@@ -17,7 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
 
-ToSky = Callable[[F8, F8], tuple[F8, F8]]
+    ToSky = Callable[[F8, F8], tuple[F8, F8]]
+
 
 TPV_FIRST = (0, 1, 4, 7, 12, 17, 24, 31)
 """Number of the first PV coefficient of each order; r, r^3 ... stand at 3, 11, 23, 39."""
