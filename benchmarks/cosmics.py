@@ -17,7 +17,7 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Cosmics

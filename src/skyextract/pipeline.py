@@ -19,7 +19,8 @@ import numpy as np
 
 from skyextract.calibrate import calibrate_astrometry, calibrate_zero_point, configured_zero_point
 from skyextract.columns.derive import derive
-from skyextract.datamodel.exposure import Exposure, FlagsSky
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.errors import ImageError

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.exposure import Detector, Exposure, FlagsSky, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.errors import ConfigError, ImageError
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Measurement, Weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from skyextract.columns.table import COLUMNS, DERIVE, NOT_SUPPORTED, PIPELINE, PSF, Column
+from skyextract.datamodel.flags import Flags, FlagsSky, flag_table
 
 
 class Pull(NamedTuple):
@@ -56,32 +57,14 @@ _GROUPS = (
     ("Shapes and sizes", ("",)),
 )
 
-_FLAGS = """
+_FLAGS = f"""
 ### FLAGS
 
-| bit | meaning |
-| --- | --- |
-| 1 | neighbours or bad pixels bias the aperture photometry |
-| 2 | deblended from another source |
-| 4 | a pixel is saturated |
-| 8 | cut by the edge of the image |
-| 16 | aperture data incomplete |
-| 32 | isophotal data incomplete |
-| 64 | memory overflow in deblending (cannot happen here) |
-| 128 | memory overflow in extraction (cannot happen here) |
+{flag_table(Flags)}
 
 ### FLAGS_SKY
 
-| bit | meaning |
-| --- | --- |
-| 1 | the default PSF was used |
-| 2 | a cosmic ray was repaired in the footprint |
-| 4 | interpolated or bad pixel in the footprint |
-| 8 | the PSF fit did not converge |
-| 16 | used as PSF star |
-| 32 | used for astrometry |
-| 64 | used for the zero point |
-| 128 | no variance information |
+{flag_table(FlagsSky)}
 """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 from skyextract.datamodel.arrays import F4, U2
@@ -16,33 +15,6 @@ if TYPE_CHECKING:
 
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.wcs import SkyWcs
-
-
-class Mask(IntFlag):
-    """Mask planes (uint16), named as in LSST; the `MP_` cards give the bit numbers."""
-
-    BAD = 1
-    SAT = 2
-    INTRP = 4
-    CR = 8
-    EDGE = 16
-    NO_DATA = 32
-    DETECTED = 64
-    SUSPECT = 128
-    CROSSTALK = 256
-
-
-class FlagsSky(IntFlag):
-    """Our own source flags, column FLAGS_SKY (int16)."""
-
-    DEFAULT_PSF = 1
-    COSMIC_RAY = 2
-    BAD_PIXEL = 4
-    PSF_NOT_CONVERGED = 8
-    PSF_STAR = 16
-    ASTROMETRY = 32
-    ZERO_POINT = 64
-    NO_VARIANCE = 128
 
 
 @dataclass(frozen=True)

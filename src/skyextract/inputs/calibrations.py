@@ -16,7 +16,8 @@ import numpy as np
 from skyextract import __version__
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.calibrations import Calibrations, Master
-from skyextract.datamodel.exposure import Detector, Mask
+from skyextract.datamodel.exposure import Detector
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.fitness import check_match, fitting_frames

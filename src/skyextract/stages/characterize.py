@@ -10,7 +10,8 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I8
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.errors import StepError
 from skyextract.run import Run

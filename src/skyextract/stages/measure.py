@@ -9,7 +9,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, I4, I8, U1
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import Exposure, FlagsSky, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ConfigError
 from skyextract.stages.background.planes import prepare_plane
@@ -19,7 +20,6 @@ from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import (
-    SATURATED,
     DetectionImage,
     MeasureInputs,
     measure_sources,
@@ -297,7 +297,7 @@ def _mask_flags(exposure: Exposure, found: Detections) -> tuple[I4, I4]:
         planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
     cosmic = (planes & np.uint16(Mask.CR)) != 0
     bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
-    flags = np.where(planes & np.uint16(Mask.SAT), SATURATED, 0)
+    flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0)
     ours = np.where(cosmic, int(FlagsSky.COSMIC_RAY), 0) | np.where(bad, int(FlagsSky.BAD_PIXEL), 0)
     return flags.astype(np.int32), ours.astype(np.int32)
 

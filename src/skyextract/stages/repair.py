@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
 from skyextract.kernels.repair import interpolate
+from skyextract.kernels.values import NO_INFORMATION
 
 if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Cosmics
 
 
-NO_INFORMATION = np.float32(1e30)
-"""Variance of a pixel that must have no weight (SExtractor's BIG)."""
 NARROW = 4
 """Widest defect that is interpolated over, pixels."""
 _SHARPER = 1.15

@@ -10,7 +10,8 @@ from astropy.io import fits
 
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.errors import ImageError
 from skyextract.io.images.images import header_number, pixel_scale, read_exposures
 from skyextract.io.names import parse_image_spec

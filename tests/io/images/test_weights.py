@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.images.images import read_exposures
 from skyextract.io.images.weights import read_flag_maps, read_weights, with_weight

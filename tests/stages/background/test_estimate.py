@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
 from skyextract.stages.background.estimate import (

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.stages.background.noise import background_variance
 

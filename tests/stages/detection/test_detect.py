@@ -11,7 +11,7 @@ import pytest
 import sep
 from astropy.io import fits
 
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError
 from skyextract.run import Run

@@ -11,7 +11,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from skyextract.datamodel.calibrations import Calibrations, Linearity, Master
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.calibrations import load_calibrations

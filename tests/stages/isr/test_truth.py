@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.inputs.calibrations import load_calibrations
 from skyextract.io.names import parse_image_spec
 from skyextract.io.raw.frames import read_raw_frames

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize

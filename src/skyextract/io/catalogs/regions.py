@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import FlagsSky
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.io.atomic import atomic_output
 
 _PSF_STAR, _CLEAN, _FLAGGED = "cyan", "green", "red"

@@ -29,7 +29,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import PsfSource
@@ -48,17 +49,6 @@ if TYPE_CHECKING:
 
 _PRIMARY_BLOCKS = 2
 _OWN = ("SKYEXT", "SKYEXTN", "SKYEXTV", "SKYPROD")
-_MASK_HELP = {
-    Mask.BAD: "bad pixel of the detector or of the weight map",
-    Mask.SAT: "saturated",
-    Mask.INTRP: "interpolated over",
-    Mask.CR: "cosmic ray",
-    Mask.EDGE: "edge of the detector",
-    Mask.NO_DATA: "no value",
-    Mask.DETECTED: "part of a source",
-    Mask.SUSPECT: "not to be trusted",
-    Mask.CROSSTALK: "crosstalk of a bright source",
-}
 
 
 DERIVED = ("VARTYPE", "DERIVED", "from BACKGROUND, WEIGHT and gain")
@@ -199,7 +189,7 @@ def _plain(value: Any) -> Any:
 
 def mask_cards() -> Header:
     """Return the MP_ cards: the bit number of each mask plane."""
-    return _own_cards({f"MP_{p.name}": (p.value.bit_length() - 1, _MASK_HELP[p]) for p in Mask})
+    return _own_cards({f"MP_{p.name}": (p.value.bit_length() - 1, p.text) for p in Mask})
 
 
 def _own_cards(cards: Cards) -> Header:

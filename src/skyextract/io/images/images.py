@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
     CARD,

@@ -15,19 +15,18 @@ from typing import TypeVar
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, I4, U2, AnyArray
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.io.images.images import image_header, select_units
 from skyextract.io.names import ImageSpec, parse_image_spec
+from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights
 
 _T = TypeVar("_T")
-
-BAD_VARIANCE = np.float32(1e30)
-"""Variance of a pixel without weight."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +143,14 @@ def _to_variance(plane: F4, bad: U2, kind: str, threshold: float | None) -> None
             np.multiply(plane, plane, out=plane)
         elif kind != "MAP_VAR":
             raise ConfigError(f"WEIGHT_TYPE {kind} is no map")
-    plane[~good | (plane > BAD_VARIANCE)] = BAD_VARIANCE
+    plane[~good | (plane > NO_INFORMATION)] = NO_INFORMATION
 
 
 def with_weight(exposure: Exposure, variance: F4 | None) -> Exposure:
     """Return the exposure with a weight map; its pixels without weight are BAD in the mask."""
     if variance is None:
         return exposure
-    mask = exposure.mask | np.where(variance >= BAD_VARIANCE, np.uint16(Mask.BAD), np.uint16(0))
+    mask = exposure.mask | np.where(variance >= NO_INFORMATION, np.uint16(Mask.BAD), np.uint16(0))
     return replace(exposure, weight=variance, mask=mask)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.calibrations import Linearity, Master
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import observation
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.checksums import file_facts

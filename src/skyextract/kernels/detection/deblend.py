@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import BLENDED, TRUNCATED
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
@@ -28,8 +29,6 @@ N_INTEGER = 11
 
 RANDOM_MAX = 2147483647
 
-MERGED = 2
-TRUNCATED = 8
 
 _SINGULAR_DETERMINANT = 0.00694
 _PIXEL_VARIANCE = 0.0833333
@@ -453,7 +452,7 @@ def gather_components(
         )  # fmt: skip
         for b in range(n):
             core_truncated = _truncated(px, py, members, start[b], start[b + 1], nx, ny)
-            integer[s0 + b, FLAGS] = MERGED + (TRUNCATED if core_truncated else 0)
+            integer[s0 + b, FLAGS] = BLENDED + (TRUNCATED if core_truncated else 0)
         draw = first_draw[c]
         for k in range(begin, end):
             if branch[k] != -1:

@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import BAD, CROSSTALK, NO_DATA, SAT
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 
-BAD = 1
-SAT = 2
-NO_DATA = 32
-CROSSTALK = 256
-"""Mask planes, as in `exposure.Mask`."""
 
 START, STEP_Y, STEP_X, PLACE_Y, PLACE_X, HEIGHT, WIDTH, FLIP_Y, FLIP_X = range(9)
 """Columns of the table of amplifiers: index of the raw pixel that comes to the lowest pixel of

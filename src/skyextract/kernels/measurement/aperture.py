@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 BLANK = 1
 CORRECT = 2
 """Values of `mask`; 0 leaves the neighbours' pixels alone."""
 
 CROWDED = 1
-APERTURE_PROBLEM = 16
-TOUCHES_BAD = 4096
-"""Bits set in `flags`: SExtractor's 1 and 16, and one for a bad pixel in an aperture."""
 
 CROWD_FRACTION = 0.1
 SEARCH_RADIUS = 6.0
@@ -147,7 +145,7 @@ def aperture_fluxes(
             ymin = int(my - radius + 0.499999)
             ymax = int(my + radius + 1.499999)
             if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-                flags[i] |= APERTURE_PROBLEM
+                flags[i] |= APERTURE_INCOMPLETE
             total = 0.0
             noise = 0.0
             area = 0.0
@@ -206,7 +204,7 @@ def kron_radii(
         xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
         ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
         if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-            flags[i] |= APERTURE_PROBLEM
+            flags[i] |= APERTURE_INCOMPLETE
         moment = 0.0
         total = 0.0
         used = 0
@@ -263,7 +261,7 @@ def petrosian_radii(
         xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
         ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
         if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-            flags[i] |= APERTURE_PROBLEM
+            flags[i] |= APERTURE_INCOMPLETE
         step = limit / 20.0
         inside = step
         middle = 0.0
@@ -346,7 +344,7 @@ def elliptical_fluxes(
             xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
             ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
             if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-                flags[i] |= APERTURE_PROBLEM
+                flags[i] |= APERTURE_INCOMPLETE
             area = 0
             replaced = 0
             for py in range(max(ymin, 0), min(ymax, height)):

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 N_BINS = 64
 """Samples of a growth curve."""
 
-APERTURE_PROBLEM = 16
-TOUCHES_BAD = 4096
 
 _UNCLAIMED = -math.inf
 _SUBPIXELS = 5
@@ -170,7 +169,7 @@ def growth_curves(
             or int(my - outside + 0.499999) < 0
             or int(my + outside + 1.499999) > height
         ):
-            flags[i] |= APERTURE_PROBLEM
+            flags[i] |= APERTURE_INCOMPLETE
         curve[:] = 0.0
         inner = 0.0
         half = -1.0

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, U2
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 STRIPS = 32
 """A pixel at the edge of a circle is cut into this many strips."""
-
-LARGEST_VARIANCE = 1e29
 
 
 @kernel
@@ -94,7 +93,7 @@ def growth_curves(
                     d = float(residual[j, i])
                     if (
                         (mask[j, i] & bad) != 0
-                        or not (0.0 < v < LARGEST_VARIANCE)
+                        or not (0.0 < v < MAX_VARIANCE)
                         or not math.isfinite(d)
                     ):
                         continue

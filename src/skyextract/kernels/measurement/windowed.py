@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
-
-APERTURE_PROBLEM = 16
-TOUCHES_BAD = 4096
+from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 _UNCLAIMED = -math.inf
 _WINDOW_ITERATIONS = 16
@@ -185,7 +183,7 @@ def windowed(
                 or int(my - radius + 0.499999) < 0
                 or int(my + radius + 1.499999) > height
             ):
-                flags[i] |= APERTURE_PROBLEM
+                flags[i] |= APERTURE_INCOMPLETE
             total, sx, sy = _offset(pixels, labels, mask, i + 1, mx, my, radius, sharp, column)
             if not total > 0.0:
                 break

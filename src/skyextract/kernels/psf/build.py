@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8
 
-
-BAD_VARIANCE = 1e29
-NO_DATA = np.float32(1e30)
 
 # Columns of the output of `fit_stars`.
 CHI2, N_PIXELS, FLUX_VARIANCE, N_CLIPPED = range(4)
@@ -84,12 +82,12 @@ def cut_stamps(
             for b in range(size):
                 col = ix + b - half
                 stamps[i, a, b] = np.float32(0.0)
-                noise[i, a, b] = NO_DATA
+                noise[i, a, b] = NO_INFORMATION
                 if row < 0 or row >= n_rows or col < 0 or col >= n_columns:
                     continue
                 if (a - half) * (a - half) + (b - half) * (b - half) > limit:
                     continue
-                if variance[row, col] < BAD_VARIANCE:
+                if variance[row, col] < MAX_VARIANCE:
                     stamps[i, a, b] = data[row, col]
                     noise[i, a, b] = variance[row, col]
         reach = half + largest + 1.0
@@ -119,7 +117,7 @@ def cut_stamps(
                     if dx * dx + dy * dy < r2 and (
                         math.hypot(ix + b - half - x[i], iy + a - half - y[i]) > fwhm
                     ):
-                        noise[i, a, b] = NO_DATA
+                        noise[i, a, b] = NO_INFORMATION
 
 
 @kernel
@@ -382,7 +380,7 @@ def radial_sums(
         for a in range(stamps.shape[1]):
             dy = a - cy[s]
             for b in range(stamps.shape[2]):
-                if noise[s, a, b] > BAD_VARIANCE:
+                if noise[s, a, b] > MAX_VARIANCE:
                     continue
                 dx = b - cx[s]
                 r2 = shape[0] * dx * dx + shape[1] * dy * dy + 2.0 * shape[2] * dx * dy
@@ -485,7 +483,7 @@ def fit_stars(
                 dy = a - cy[s]
                 for b in range(size):
                     dx = b - cx[s]
-                    if dx * dx + dy * dy > core2 or noise[s, a, b] > BAD_VARIANCE:
+                    if dx * dx + dy * dy > core2 or noise[s, a, b] > MAX_VARIANCE:
                         continue
                     p = m0[a, b]
                     light = f * max(p, 0.0)
@@ -531,7 +529,7 @@ def fit_stars(
             for b in range(size):
                 weight[s, a, b] = np.float32(0.0)
                 target[s, a, b] = np.float32(0.0)
-                if noise[s, a, b] > BAD_VARIANCE or f <= 0.0:
+                if noise[s, a, b] > MAX_VARIANCE or f <= 0.0:
                     continue
                 dx = b - cx[s]
                 dy = a - cy[s]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
@@ -37,7 +38,6 @@ MOVING = 16
 """Status bit: the last visit still changed the source by a good part of its error."""
 
 N_ITERATIONS = 20
-LARGEST_VARIANCE = 1e29
 LEAST_LIGHT = 0.3
 """Grow the fit region while less than this part of the model's light falls on good pixels."""
 LEAST_CHANGE = 0.02
@@ -221,7 +221,7 @@ def _weight(
     """
     v = float(variance[y, x])
     d = float(residual[y, x])
-    if (mask[y, x] & bad) != 0 or not (0.0 < v < LARGEST_VARIANCE) or not math.isfinite(d):
+    if (mask[y, x] & bad) != 0 or not (0.0 < v < MAX_VARIANCE) or not math.isfinite(d):
         return 0.0, 0.0
     light = max(0.0, float(image[y, x]) - d + own)
     return 1.0 / (v + light * inverse_gains[1]), v + light * inverse_gains[0]

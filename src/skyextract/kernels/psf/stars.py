@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8, U2
 
 
-BAD_VARIANCE = 1e29
-"""A pixel whose background variance is above this carries no data."""
-
 MAX_ITERATIONS = 40
 
 # Why a candidate could not be measured, or must not be used.
 NOT_CONVERGED = 1
-SATURATED = 2
+ABOVE_SATURATION = 2
 MASKED = 4
 AT_EDGE = 8
 
@@ -39,7 +37,7 @@ N_COLUMNS = 8
 def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4) -> None:
     """Convolve rows first..last-1 of `data` with the symmetric separable kernel `taps`.
 
-    Pixels without data (`variance` above `BAD_VARIANCE`) and outside the image count as 0.
+    Pixels without data (`variance` above `MAX_VARIANCE`) and outside the image count as 0.
     `out` holds these rows only, (last - first, nx).
     """
     height, width = data.shape
@@ -51,7 +49,7 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
         newest = ring[(row + n_taps) % n_taps]
         if 0 <= row < height:
             for x in range(width):
-                newest[x] = data[row, x] if variance[row, x] < BAD_VARIANCE else np.float32(0.0)
+                newest[x] = data[row, x] if variance[row, x] < MAX_VARIANCE else np.float32(0.0)
         else:
             newest[:] = np.float32(0.0)
         y = row - half
@@ -106,7 +104,7 @@ def find_peaks_band(
             if here <= 0.0:
                 continue
             noise = float(variance[y, x])
-            if noise > BAD_VARIANCE or float(here) * float(here) <= factor * noise:
+            if noise > MAX_VARIANCE or float(here) * float(here) <= factor * noise:
                 continue
             highest = True
             for dy in range(-reach, reach + 1):
@@ -154,7 +152,7 @@ def adaptive_moments(
     data : (ny, nx) float32
         Background-subtracted image.
     variance : (ny, nx) float32
-        Background variance; above `BAD_VARIANCE`: no data.
+        Background variance; above `MAX_VARIANCE`: no data.
     saturated, saturated_bits : (ny, nx) uint16, int
         Mask, and its bits that mean a saturated pixel.
     inverse_gain : float
@@ -169,7 +167,7 @@ def adaptive_moments(
         broadening (flux under twice the weight's width over the flux under the weight),
         highest pixel.
     flags : (n,) int64
-        NOT_CONVERGED, SATURATED, MASKED, AT_EDGE.
+        NOT_CONVERGED, ABOVE_SATURATION, MASKED, AT_EDGE.
 
     Notes
     -----
@@ -210,7 +208,7 @@ def adaptive_moments(
                 wy = math.exp(-scale * dy * dy)
                 for col in range(x0, x1 + 1):
                     noise = float(variance[row, col])
-                    if noise > BAD_VARIANCE:
+                    if noise > MAX_VARIANCE:
                         continue
                     value = float(data[row, col])
                     w = wy * wx[col - x0]
@@ -288,7 +286,7 @@ def adaptive_moments(
         for row in range(max(0, line - radius), min(height, line + radius + 1)):
             for col in range(max(0, column - radius), min(width, column + radius + 1)):
                 r2 = (row - cy) * (row - cy) + (col - cx) * (col - cx)
-                if variance[row, col] > BAD_VARIANCE:
+                if variance[row, col] > MAX_VARIANCE:
                     if r2 < core * core:
                         flag |= MASKED
                     continue
@@ -297,7 +295,7 @@ def adaptive_moments(
                 if r2 < core * core:
                     peak = max(peak, value)
                     if (saturated[row, col] & saturated_bits) != 0:
-                        flag |= SATURATED
+                        flag |= ABOVE_SATURATION
         out[i, 0] = cx
         out[i, 1] = cy
         out[i, 2] = sigma

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
+from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
@@ -20,7 +21,13 @@ from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources
 
 ARCSEC = 3600.0
-SATURATED_OR_CUT = 4 | 8 | 16 | 64 | 128
+SATURATED_OR_CUT = int(
+    Flags.SATURATED
+    | Flags.TRUNCATED
+    | Flags.APERTURE_INCOMPLETE
+    | Flags.DEBLEND_OVERFLOW
+    | Flags.EXTRACT_OVERFLOW
+)
 """FLAGS of sources whose position is not used for the fit while there are others."""
 
 LEAST_RADIUS = 1.5

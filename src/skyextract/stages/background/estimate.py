@@ -6,13 +6,11 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background import mesh as kernels
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-
-BAD_WEIGHT = 1e29
-"""Variances from here on mean a bad pixel (SExtractor's 1e30, less a safety factor)."""
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
@@ -39,7 +37,7 @@ def estimate_background(
     *,
     index: int = 0,
     sources: U1 | None = None,
-    weight_threshold: float = BAD_WEIGHT,
+    weight_threshold: float = MAX_VARIANCE,
 ) -> BackgroundMap:
     """Estimate the background level and noise on a mesh, as SExtractor does.
 
@@ -91,7 +89,7 @@ def estimate_weighted_background(
     *,
     index: int = 0,
     sources: U1 | None = None,
-    weight_threshold: float = BAD_WEIGHT,
+    weight_threshold: float = MAX_VARIANCE,
 ) -> tuple[BackgroundMap, float]:
     """Estimate the background as `estimate_background`, and the scale of the weight map.
 

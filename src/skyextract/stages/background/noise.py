@@ -6,13 +6,12 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
-from skyextract.datamodel.exposure import Exposure, Mask
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background.mesh import exclude
+from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
-from skyextract.stages.background.estimate import BAD_WEIGHT, mesh_variance
-
-BAD_VARIANCE = np.float32(1e30)
-"""Variance of a pixel that carries no information."""
+from skyextract.stages.background.estimate import mesh_variance
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
 
@@ -46,12 +45,12 @@ def background_variance(
             np.maximum(variance - above, np.float32(1e-3) * variance, out=variance)
     elif exposure.weight is not None:
         variance = exposure.weight * np.float32(weight_scale**2)
-        variance[~(exposure.weight < BAD_WEIGHT)] = BAD_VARIANCE
+        variance[~(exposure.weight < MAX_VARIANCE)] = NO_INFORMATION
     else:
         variance = mesh_variance(background, run)
 
     def rows(band: tuple[int, int]) -> None:
-        exclude(variance, exposure.mask, int(UNUSABLE), BAD_VARIANCE, band[0], band[1])
+        exclude(variance, exposure.mask, int(UNUSABLE), NO_INFORMATION, band[0], band[1])
 
     run.map(rows, run.bands(variance.shape[0]))
     return variance

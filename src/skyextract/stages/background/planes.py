@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U1, Bools
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background.mesh import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
+from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.stages.background.estimate import (
-    BAD_WEIGHT,
     estimate_weighted_background,
     mesh_variance,
     same_mesh,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.settings.keywords import Config, Weights
-
-BAD_VARIANCE = np.float32(1e30)
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Plane:
             return self.noise
         noise = mesh_variance(self.background, run)
         if self.n_bad:
-            noise[self.bad] = BAD_VARIANCE
+            noise[self.bad] = NO_INFORMATION
         return noise
 
     def with_noise(self, run: Run) -> Plane:
@@ -133,7 +131,7 @@ def prepare_plane(
         relative = True
     if n_bad:
         if variance is not None:
-            variance[bad] = BAD_VARIANCE
+            variance[bad] = NO_INFORMATION
         subtracted[bad] = 0.0
     return Plane(background, subtracted, variance, bad, n_bad, relative)
 
@@ -145,7 +143,7 @@ def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools
     """
     mask = exposure.mask
     if exposure.weight is not None:
-        mask = np.where(exposure.weight < BAD_WEIGHT, mask, mask & ~np.uint16(Mask.BAD))
+        mask = np.where(exposure.weight < MAX_VARIANCE, mask, mask & ~np.uint16(Mask.BAD))
     bad = np.zeros(mask.shape, np.bool_)
     lost = int(Mask.BAD | Mask.CR)
 
@@ -162,7 +160,7 @@ def _without_weight(
 ) -> Bools:
     """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
     assert exposure.weight is not None
-    lost = ~(exposure.weight < BAD_WEIGHT)
+    lost = ~(exposure.weight < MAX_VARIANCE)
     kind = config.interp_type[min(index, len(config.interp_type) - 1)]
     if kind == "NONE" or not lost.any():
         return lost
@@ -189,7 +187,7 @@ def _background_variance(
         photons = np.maximum(subtracted, np.float32(0.0)) * np.float32(1.0 / exposure.detector.gain)
         # Rounding must not make a bright pixel noise-free.
         np.maximum(variance - photons, np.float32(1e-3) * variance, out=variance)
-    unknown = ~(np.isfinite(variance) & (variance > 0.0) & (variance < BAD_WEIGHT))
+    unknown = ~(np.isfinite(variance) & (variance > 0.0) & (variance < MAX_VARIANCE))
     if unknown.any():
         variance[unknown] = mesh_variance(background, run)[unknown]
     return variance

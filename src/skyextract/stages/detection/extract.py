@@ -16,6 +16,7 @@ from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import deblend, label
 from skyextract.kernels.detection.clean import clean_sources
 from skyextract.kernels.detection.tree import split_components
+from skyextract.kernels.values import BLENDED
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.footprints import shape_fields, table_column
@@ -369,4 +370,4 @@ def _merge(real: F8, integer: I4, source: int, into: int) -> None:
         integer[into, k] = min(integer[into, k], integer[source, k])
     for k in (deblend.XMAX, deblend.YMAX):
         integer[into, k] = max(integer[into, k], integer[source, k])
-    integer[into, deblend.FLAGS] |= integer[source, deblend.FLAGS] & ~deblend.MERGED
+    integer[into, deblend.FLAGS] |= integer[source, deblend.FLAGS] & ~BLENDED

@@ -12,6 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import deblend
 from skyextract.kernels.detection.matched import grow, grow_discs
+from skyextract.kernels.values import BLENDED
 
 LEAST_GROWTH = 2.0
 """Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
@@ -82,7 +83,7 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
         found.threshold,
         first,
         n_own,
-        (found.flags & deblend.MERGED) == 0,
+        (found.flags & BLENDED) == 0,
         found.x,
         found.y,
         real,

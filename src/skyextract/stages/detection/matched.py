@@ -10,8 +10,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools
 from skyextract.kernels.detection import matched
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
-from skyextract.stages.background.estimate import BAD_WEIGHT
 
 if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
@@ -162,7 +162,7 @@ def filter_matched(
             variance is not None,
             smooth or variance is None,
             np.float32(sigma**2),
-            np.float32(BAD_WEIGHT),
+            np.float32(MAX_VARIANCE),
             _NO_BAD if bad is None else bad,
             bad is not None,
             psf.column,

@@ -15,12 +15,14 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.calibrations import Calibrations, Master
-from skyextract.datamodel.exposure import Detector, Exposure, Mask
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.rawframe import Amplifier, RawFrame
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import ImageError
 from skyextract.kernels.isr import correct as kernels
+from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
 from skyextract.stages.background.estimate import background_image, estimate_background
@@ -371,7 +373,7 @@ def _interpolate(exposure: Exposure, config: Config, run: Run) -> tuple[Exposure
     if exposure.variance is None:
         noise = np.full(exposure.shape, np.float32(background.sigma**2), dtype=np.float32)
     else:
-        noise = np.minimum(exposure.variance, np.float32(1e30))
+        noise = np.minimum(exposure.variance, NO_INFORMATION)
     filled = repair(
         exposure.image, exposure.mask, level, noise, exposure.detector.gain,
         Psf.gaussian(config.characterize.default_fwhm, PsfSource.DEFAULT),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.rawframe import Amplifier
 
 _BORDER = 32

@@ -15,11 +15,11 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, AnyArray, Bools
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import FlagsSky
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.errors import ConfigError
-from skyextract.kernels.measurement.aperture import TOUCHES_BAD
 from skyextract.kernels.measurement.localsky import local_backgrounds
 from skyextract.kernels.measurement.vignettes import shifted_vignettes, vignettes
+from skyextract.kernels.values import SATURATED, TOUCHES_BAD
 from skyextract.stages.background.estimate import background_at
 from skyextract.stages.measurement.apertures import (
     measure_apertures,
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from skyextract.stages.measurement.frame import MeasureFrame
     from skyextract.stages.measurement.isophotal import Isophotal
 
-SATURATED = 4
-"""FLAGS bit: a pixel of the source is saturated."""
 
 _WIN = frozenset(
     f"{name}_IMAGE"

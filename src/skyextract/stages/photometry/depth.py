@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.errors import StepError
 from skyextract.stages.photometry.zeropoint import robust_sigma
 from skyextract.stages.psf.apercor import ApertureCorrections

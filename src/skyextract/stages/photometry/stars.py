@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
-from skyextract.datamodel.exposure import FlagsSky
+from skyextract.datamodel.flags import Flags, FlagsSky
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from skyextract.sky.bands import Band
 
 
-SATURATED, BLENDED, DAMAGED = 4, 1 | 2, 8 | 16 | 32 | 64 | 128
+DAMAGED = (
+    Flags.TRUNCATED
+    | Flags.APERTURE_INCOMPLETE
+    | Flags.ISOPHOTE_INCOMPLETE
+    | Flags.DEBLEND_OVERFLOW
+    | Flags.EXTRACT_OVERFLOW
+)
 """SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
 _DAMAGED_SKY = FlagsSky.COSMIC_RAY | FlagsSky.BAD_PIXEL
 MOST_REF_ERROR = 0.2
@@ -192,7 +198,7 @@ def select_stars(
         ("are within PHOTREF_MAG_LIMITS", (mag >= low) & (mag <= high)),
         (f"have a reference error below {MOST_REF_ERROR}", ~(mag_error > MOST_REF_ERROR)),
         (f"have a positive {flux_key}", np.isfinite(snr) & (flux > 0.0) & (flux_error > 0.0)),
-        ("are not saturated", (flags & SATURATED) == 0),
+        ("are not saturated", (flags & Flags.SATURATED) == 0),
         ("are complete", (flags & DAMAGED) == 0),
         ("are free of bad pixels", (flags_sky & int(_DAMAGED_SKY)) == 0),
         ("have S/N above 5", snr >= SNR_STEPS[-1]),
@@ -211,7 +217,7 @@ def select_stars(
             keep = bright
             report["least_snr"] = threshold
             break
-    alone = keep & ((flags & BLENDED) == 0)
+    alone = keep & ((flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0)
     if alone.sum() >= ENOUGH:
         keep = alone
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8
-from skyextract.datamodel.exposure import FlagsSky
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
 from skyextract.stages.psf.fit import psf_photometry
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import (
     MOVING,
@@ -28,6 +28,7 @@ from skyextract.kernels.psf.fit import (
     joint_errors,
 )
 from skyextract.kernels.psf.spline import PAD, spline_coefficients
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
@@ -279,7 +280,7 @@ def _typical_noise(background_variance: F4) -> float:
     """Background noise of the median pixel of a sparse grid; 1 if there is no good pixel."""
     step = max(1, int(math.sqrt(background_variance.size / 10000)))
     sample = background_variance[::step, ::step]
-    good = np.isfinite(sample) & (sample > 0) & (sample < 1e29)
+    good = np.isfinite(sample) & (sample > 0) & (sample < MAX_VARIANCE)
     return math.sqrt(float(np.median(sample[good]))) if good.any() else 1.0
 
 

@@ -20,6 +20,7 @@ from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effectiv
 from skyextract.errors import StepError
 from skyextract.kernels.psf import build as kernels
 from skyextract.kernels.psf import spline as psf_kernels
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.stages.psf.profile import SmoothProfile
 
@@ -315,7 +316,7 @@ def _working_inverse_gain(variance: F4) -> float:
     """1 / gain as weights take it where the gain is unknown."""
     step = max(1, math.isqrt(variance.size // 10000))
     sample = variance[::step, ::step]
-    good = sample[(sample > 0) & (sample < 1e29)]
+    good = sample[(sample > 0) & (sample < MAX_VARIANCE)]
     return math.sqrt(float(np.median(good))) / WORKING_NOISE if good.size else 0.0
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
-from skyextract.datamodel.exposure import Mask
+from skyextract.datamodel.flags import Mask
 from skyextract.kernels.psf import stars as kernels
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
