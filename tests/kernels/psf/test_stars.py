@@ -136,7 +136,7 @@ def test_flags():
     assert moments(data, 1, 30, 2.0)[1][0] & stars.AT_EDGE
     assert moments(np.zeros((60, 60)), 30, 30, 2.0)[1][0] & stars.NOT_CONVERGED
     mask[31, 30] = 2
-    assert moments(data, 30, 30, 2.0, mask=mask)[1][0] == stars.SATURATED
+    assert moments(data, 30, 30, 2.0, mask=mask)[1][0] == stars.ABOVE_SATURATION
     variance[28, 30] = 1e30
     assert moments(data, 30, 30, 2.0, variance)[1][0] & stars.MASKED
 
