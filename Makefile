@@ -32,10 +32,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/chain.py
-	$(BIN)/python benchmarks/isr.py
+bench: $(VENV)/.dev  ## all benchmarks, or `make bench BENCH="speed truth.psf"`; see benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(VENV)/.dev  ## regenerate default.conf and the generated pages
 	$(BIN)/python docs/generate.py

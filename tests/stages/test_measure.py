@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config, Measurement, Weights
 from skyextract.stages.measure import Measured, MeasureInputs, measure
 from skyextract.stages.measurement.isophotal import combine_flags
+from tests.compare import parity
 
 SIGMA, GAIN, SKY = 5.0, 2.0, 200.0
 POSITIONS = frozenset({"X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE"})
@@ -299,10 +298,12 @@ def test_photographic_mode_refuses_linear_images() -> None:
     ],
 )
 def test_sextractor_finds_and_measures_the_same(
-    tmp_path: Path, shared_data: Path, options: list[str]
+    tmp_path: Path,
+    shared_data: Path,
+    source_extractor: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
 ) -> None:
-    if shutil.which("source-extractor") is None:
-        pytest.skip("source-extractor is not installed")
     from astropy.io import fits
 
     configs = shared_data / "sextractor_configs/source-extractor"
@@ -310,20 +311,14 @@ def test_sextractor_finds_and_measures_the_same(
         shutil.copy(configs / name, tmp_path)
     with fits.open(shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz") as hdus:
         fits.writeto(tmp_path / "image.fits", hdus[0].data[:700, :900], hdus[0].header)
-    parity = Path(__file__).resolve().parents[2] / "benchmarks/parity.py"
-    names = tmp_path / "parity.param"
-    names.write_text(
+    columns = (
         "NUMBER X_IMAGE Y_IMAGE X2_IMAGE ERRX2_IMAGE FLUX_ISO MAG_ISO MAG_ISOCOR MAG_AUTO "
         "MAG_PETRO MAG_BEST MAG_APER(3) FLUXERR_APER(3) FLUXERR_AUTO FLUX_RADIUS(2) XWIN_IMAGE "
-        "YWIN_IMAGE X2WIN_IMAGE ERRX2WIN_IMAGE FWHM_IMAGE CLASS_STAR FLAGS".replace(" ", "\n")
+        "YWIN_IMAGE X2WIN_IMAGE ERRX2WIN_IMAGE FWHM_IMAGE CLASS_STAR FLAGS"
+    ).split()
+    common = ["-DETECT_MINAREA", "5", "-PHOT_APERTURES", "5,10,20", "-PHOT_FLUXFRAC", "0.3,0.7"]
+    monkeypatch.chdir(tmp_path)
+    tables = parity.run_both(
+        "image.fits", [*common, *options], tmp_path, Path("default.sex"), columns
     )
-    done = subprocess.run(
-        [
-            sys.executable, str(parity), "image.fits", "--config", "default.sex", "--limits",
-            "--columns", str(names), "-DETECT_MINAREA", "5", "-PHOT_APERTURES", "5,10,20",
-            "-PHOT_FLUXFRAC", "0.3,0.7", *options,
-        ],
-        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all limits reached" in done.stdout
+    assert parity.report(*tables, radius=0.5, strict=True) == 0

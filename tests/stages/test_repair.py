@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,20 +12,9 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Cosmics
 from skyextract.stages.repair import NO_INFORMATION, contrast_limits, repair
+from tests.simulate import cosmics as simulated
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "cosmics.py"
 SKY, NOISE = 200.0, 10.0
-
-
-def load_benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_cosmics", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load_benchmark()
 
 
 def cosmic(repaired):
@@ -54,9 +40,9 @@ def run_repair(image, mask=None, psf=None, cosmics=None, gain=1.0, threads=1, sk
 
 @pytest.mark.parametrize(("fwhm", "beta", "seed"), [(1.9, 0.0, 11), (1.9, 3.5, 12), (4.0, 3.5, 13)])
 def test_simulated_tracks_are_found_and_stars_survive(fwhm, beta, seed):
-    frame = bench.simulate(fwhm, beta=beta, seed=seed)
-    complete, false, _, cores = bench.scores(
-        frame, cosmic(bench.repair_simulation(frame, Run(n_threads=2)))
+    frame = simulated.simulate(fwhm, beta=beta, seed=seed)
+    complete, false, _, cores = simulated.scores(
+        frame, cosmic(simulated.repair_simulation(frame, Run(n_threads=2)))
     )
     assert complete >= 0.95
     assert false <= 2e-5
@@ -65,29 +51,29 @@ def test_simulated_tracks_are_found_and_stars_survive(fwhm, beta, seed):
 
 @pytest.mark.parametrize("fwhm", [1.5, 1.9, 8.0])
 def test_a_default_psf_eats_no_star(fwhm):
-    frame = bench.simulate(fwhm, seed=5, size=900, n_stars=300, n_tracks=0)
-    repaired = bench.repair_simulation(frame, Run(), Psf.gaussian(3.5))
+    frame = simulated.simulate(fwhm, seed=5, size=900, n_stars=300, n_tracks=0)
+    repaired = simulated.repair_simulation(frame, Run(), Psf.gaussian(3.5))
     assert repaired.n_pixels <= 2e-5 * frame.image.size
 
 
 def test_a_model_sharper_or_wider_by_a_tenth_eats_no_star():
-    frame = bench.simulate(1.9, seed=6, size=900, n_stars=300, n_tracks=0)
+    frame = simulated.simulate(1.9, seed=6, size=900, n_stars=300, n_tracks=0)
     for fwhm in (1.7, 2.1):
         psf = Psf.gaussian(fwhm, PsfSource.MEASURED)
-        repaired = bench.repair_simulation(frame, Run(), psf)
+        repaired = simulated.repair_simulation(frame, Run(), psf)
         assert repaired.n_pixels <= 2e-5 * frame.image.size
 
 
 def test_known_tracks_of_real_frames(shared_data):
     folder = shared_data / "cosmic_rays"
-    gmos = bench.gmos_frame(folder)
-    found = cosmic(bench.repair_real(gmos, Run()))
+    gmos = simulated.gmos_frame(folder)
+    found = cosmic(simulated.repair_real(gmos, Run()))
     for truth in gmos.truths.values():
         assert found[truth].mean() >= 0.95
     every = np.logical_or.reduce(list(gmos.truths.values()))
     assert (found & ~every).sum() < 20
-    decam = bench.decam_frame(folder)
-    found = cosmic(bench.repair_real(decam, Run()))
+    decam = simulated.decam_frame(folder)
+    found = cosmic(simulated.repair_real(decam, Run()))
     marked = decam.truths["DQ plane"]
     assert not (found & ~marked).any()
     sigma = np.sqrt(decam.variance[0, 0])
@@ -96,8 +82,8 @@ def test_known_tracks_of_real_frames(shared_data):
 
 
 def test_threads_do_not_change_the_result():
-    frame = bench.simulate(2.5, seed=7, size=500, n_stars=60, n_tracks=60)
-    one, two, three = (bench.repair_simulation(frame, Run(n_threads=n)) for n in (1, 2, 3))
+    frame = simulated.simulate(2.5, seed=7, size=500, n_stars=60, n_tracks=60)
+    one, two, three = (simulated.repair_simulation(frame, Run(n_threads=n)) for n in (1, 2, 3))
     for other in (two, three):
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_array_equal(one.mask, other.mask)
@@ -181,9 +167,9 @@ def test_bleed_trails_are_filled_outside_the_core():
 
 
 def test_unknown_gain_takes_photon_noise_from_the_sky():
-    frame = bench.simulate(1.9, seed=8, size=900, n_stars=300, n_tracks=0)
-    flat = np.full(frame.image.shape, bench.SKY, np.float32)
-    variance = np.full(flat.shape, bench.SKY + bench.READ_NOISE**2, np.float32)
+    frame = simulated.simulate(1.9, seed=8, size=900, n_stars=300, n_tracks=0)
+    flat = np.full(frame.image.shape, simulated.SKY, np.float32)
+    variance = np.full(flat.shape, simulated.SKY + simulated.READ_NOISE**2, np.float32)
     mask = np.zeros(flat.shape, np.uint16)
     result = repair(frame.image, mask, flat, variance, 0.0, frame.psf, Cosmics(), Run())
     assert result.n_pixels <= 2e-5 * frame.image.size

@@ -28,7 +28,7 @@ class Pull(NamedTuple):
     how: str
 
 
-_STARS = "`benchmarks/pulls.py`: 1557 isolated Gaussian stars, S/N 60-300"
+_STARS = "`benchmarks.truth.pulls`: 1557 isolated Gaussian stars, S/N 60-300"
 
 PULLS: tuple[Pull, ...] = (
     Pull("X_IMAGE", "ERRX2_IMAGE", -0.03, 0.79, _STARS),
@@ -45,7 +45,7 @@ PULLS: tuple[Pull, ...] = (
     Pull("FLUX_PSF", "FLUXERR_PSF", 0.45, 1.02, _STARS),
     Pull("FLUX_APERCOR", "FLUXERR_APERCOR", 0.44, 1.00, _STARS),
 )
-"""Median and width of measured pulls, as `benchmarks/pulls.py` prints them."""
+"""Median and width of measured pulls, as `benchmarks.truth.pulls` prints them."""
 
 _TYPES = {"f4": "float", "f8": "double", "i2": "int16", "i4": "int32"}
 _VECTOR = ("", "(n)", "(w,h)")

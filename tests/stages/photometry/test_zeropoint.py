@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from skyextract.stages.photometry.zeropoint import fit_zero_point, robust_sigma, shortest_half
-
-BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "zeropoint.py"
-
-
-def load_benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_zeropoint", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load_benchmark()
+from tests.simulate.zeropoint import KINDS, TRUTH, pulls, simulate
 
 
 def pulls_of_all_kinds(n, fractions, number, **more):
     """Return pulls of calibrations with each kind and fraction of outliers."""
-    cases = [(f, kind) for f in fractions for kind in (bench.KINDS if f else bench.KINDS[:1])]
-    return np.concatenate([bench.pulls(n, f, kind, number, 4, **more) for f, kind in cases])
+    cases = [(f, kind) for f in fractions for kind in (KINDS if f else KINDS[:1])]
+    return np.concatenate([pulls(n, f, kind, number, 4, **more) for f, kind in cases])
 
 
 @pytest.mark.parametrize(
@@ -49,9 +33,9 @@ def test_errors_are_true_where_the_quoted_ones_are_not(factor):
     rng = np.random.default_rng(6)
     fits = [
         fit_zero_point(y, factor * errors)
-        for y, errors in (bench.simulate(30, 0.2, "uniform", rng, 0.0) for _ in range(300))
+        for y, errors in (simulate(30, 0.2, "uniform", rng, 0.0) for _ in range(300))
     ]
-    pulls = np.array([(fit.zero_point - bench.TRUTH) / fit.error for fit in fits])
+    pulls = np.array([(fit.zero_point - TRUTH) / fit.error for fit in fits])
     assert 0.88 <= np.sqrt(np.mean(pulls**2)) <= 1.12
 
 
@@ -59,11 +43,11 @@ def test_errors_of_slopes_are_true():
     rng = np.random.default_rng(7)
     pulls = []
     for _ in range(200):
-        y, errors = bench.simulate(40, 0.2, "one side", rng)
+        y, errors = simulate(40, 0.2, "one side", rng)
         design = np.column_stack([rng.normal(0.8, 0.4, 40), rng.uniform(-1, 1, (40, 2))])
         slopes = rng.normal(0, 0.1, 3)
         fit = fit_zero_point(y + design @ slopes, errors, design)
-        expected = bench.TRUTH + fit.means @ slopes
+        expected = TRUTH + fit.means @ slopes
         pulls.append(
             [(fit.zero_point - expected) / fit.error, *((fit.slopes - slopes) / fit.slope_errors)]
         )
@@ -76,15 +60,15 @@ def test_errors_of_slopes_are_true():
     ("n", "fraction", "low", "high"), [(10, 0.2, 0.8, 1.3), (30, 0.4, 0.9, 1.1)]
 )
 def test_errors_are_true_after_selection_and_verification(n, fraction, low, high):
-    pulls = bench.pulls(n, fraction, "both sides", 200, 4, stage=True)
-    done = np.isfinite(pulls)
+    found = pulls(n, fraction, "both sides", 200, 4, stage=True)
+    done = np.isfinite(found)
     assert done.mean() > 0.95
-    assert low <= np.sqrt(np.mean(pulls[done] ** 2)) <= high
+    assert low <= np.sqrt(np.mean(found[done] ** 2)) <= high
 
 
 def test_outliers_are_told():
     rng = np.random.default_rng(1)
-    y, errors = bench.simulate(100, 0.0, "near", rng)
+    y, errors = simulate(100, 0.0, "near", rng)
     y[:30] += 1.5
     fit = fit_zero_point(y, errors)
     assert (fit.good[:30] < 0.01).all()
@@ -95,13 +79,13 @@ def test_outliers_are_told():
 
 def test_slopes_are_fitted_beside_outliers():
     rng = np.random.default_rng(2)
-    y, errors = bench.simulate(200, 0.2, "both sides", rng)
+    y, errors = simulate(200, 0.2, "both sides", rng)
     color, u = rng.normal(0.8, 0.4, 200), rng.uniform(-1, 1, 200)
     y += 0.05 * (color - 0.8) - 0.02 * u
     fit = fit_zero_point(y, errors, np.column_stack([color, u]))
     assert np.abs((fit.slopes - [0.05, -0.02]) / fit.slope_errors).max() < 4
     assert fit.means == pytest.approx([0.8, 0.0], abs=0.15)
-    assert abs(fit.zero_point - bench.TRUTH) < 0.01
+    assert abs(fit.zero_point - TRUTH) < 0.01
 
 
 def test_identical_values_and_too_few():

@@ -1,6 +1,6 @@
 """Time one skyextract run against the chain that gives the same catalogue.
 
-    python benchmarks/chain.py [--size 4096]
+    python -m benchmarks.speed.chain [--size 4096]
 
 The chain: SExtractor (with VIGNETs), PSFEx, SExtractor with MAG_PSF and SPREAD_MODEL, SCAMP.
 skyextract does all of it, cosmic rays included, in one process with the default settings.
@@ -22,6 +22,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+
+from benchmarks import ROOT
 
 FIRST = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ERRAWIN_IMAGE ERRBWIN_IMAGE
 ERRTHETAWIN_IMAGE FLUX_AUTO FLUXERR_AUTO MAG_AUTO MAGERR_AUTO FLUX_APER FLUXERR_APER FLUX_RADIUS
@@ -85,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         image = folder / "frame.fits"
-        maker = [sys.executable, Path(__file__).with_name("simulate.py"), image, options.size]
+        maker = [sys.executable, ROOT / "benchmarks/simulate/frame.py", image, options.size]
         subprocess.run([*map(str, maker), str(options.size**2 // 5200)], check=True)
         (folder / "first.param").write_text("\n".join([*FIRST.split(), "VIGNET(35,35)"]) + "\n")
         (folder / "psf.param").write_text("\n".join((FIRST + PSF).split()) + "\n")

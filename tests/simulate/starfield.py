@@ -81,7 +81,7 @@ def simulate(
     """
     random = np.random.default_rng(seed)
 
-    def psf(x: float, y: float) -> Any:  # noqa: ARG001
+    def psf(x: float, y: float) -> Any:
         width = fwhm * (1.0 + variation * (x / n - 0.5))
         optics = galsim.Moffat(beta=beta, fwhm=width) if beta else galsim.Gaussian(fwhm=width)
         if ellipticity:

@@ -1,6 +1,6 @@
 """Simulated frames of any size for the benchmarks: Moffat stars and exponential galaxies.
 
-python benchmarks/simulate.py FILE SIZE N_SOURCES
+python -m benchmarks.simulate.frame FILE SIZE N_SOURCES
 """
 
 from __future__ import annotations

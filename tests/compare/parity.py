@@ -1,6 +1,4 @@
-"""Compare skyextract with SExtractor, column by column, on one image.
-
-    python benchmarks/parity.py IMAGE [--config FILE] [--limits] [-KEYWORD VALUE ...]
+"""Comparison with SExtractor, column by column, on one image.
 
 Runs `source-extractor` and `skyextract` with the same configuration, the same columns and
 the same options on the same file, matches the catalogues, and prints per column: number of
@@ -12,14 +10,10 @@ CLASS_STAR.  Cross moments are relative to the geometric mean of the diagonal on
 
 from __future__ import annotations
 
-import argparse
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,37 +54,35 @@ SKY = ("_WORLD", "_SKY", "_J2000", "_B1950")
 """Without a celestial WCS these are NaN here, linear pixel numbers in SExtractor."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("image", help="FITS file, or det.fits,meas.fits")
-    parser.add_argument("--config", help="SExtractor configuration file (default: -dd)")
-    parser.add_argument("--columns", help="file with the columns (default: all pixel columns)")
-    parser.add_argument("--radius", type=float, default=0.5, help="match radius in pixels")
-    parser.add_argument("--limits", action="store_true", help="exit status 1 if a limit is missed")
-    parser.add_argument("--keep", help="directory for the two catalogues")
-    arguments, options = parser.parse_known_args()
-    if shutil.which("source-extractor") is None:
-        print("source-extractor is not installed", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(arguments.keep or scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        theirs, ours, seconds = run_both(arguments, options, folder)
-    return report(theirs, ours, seconds, arguments.radius, arguments.limits)
-
-
 def run_both(
-    arguments: argparse.Namespace, options: list[str], folder: Path
+    image: str,
+    options: Sequence[str],
+    folder: Path,
+    config: Path | None = None,
+    columns: Sequence[str] = (),
 ) -> tuple[Array, Array, dict[str, float]]:
-    """Run both programs; return their tables, and their wall times in seconds."""
-    config = Path(arguments.config) if arguments.config else folder / "parity.sex"
-    if not arguments.config:
+    """Run both programs; return their tables, and their wall times in seconds.
+
+    Parameters
+    ----------
+    image : str
+        A FITS file, or det.fits,meas.fits.
+    options : sequence of str
+        -KEYWORD VALUE for both.
+    folder : Path
+        For the two catalogues.
+    config : Path, optional
+        SExtractor configuration; without one, what `source-extractor -dd` prints.
+    columns : sequence of str
+        Output parameters; without any, all that can be compared.
+    """
+    if config is None:
+        config = folder / "parity.sex"
         config.write_text(_output("source-extractor", "-dd"))
-    columns = Path(arguments.columns) if arguments.columns else folder / "parity.param"
-    if not arguments.columns:
-        columns.write_text("\n".join(all_columns(options)) + "\n")
+    names = folder / "parity.param"
+    names.write_text("\n".join(columns or all_columns(options)) + "\n")
     common = [
-        *arguments.image.split(" "), "-c", str(config), "-PARAMETERS_NAME", str(columns),
+        image, "-c", str(config), "-PARAMETERS_NAME", str(names),
         "-CATALOG_TYPE", "FITS_LDAC", *options,
     ]  # fmt: skip
     programs = {
@@ -116,7 +108,7 @@ def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def all_columns(options: list[str]) -> Iterator[str]:
+def all_columns(options: Sequence[str]) -> Iterator[str]:
     """Yield the output parameters to compare, with sizes."""
     keywords = {k.lstrip("-"): v for k, v in zip(options[::2], options[1::2], strict=False)}
     n_apertures = len(keywords.get("PHOT_APERTURES", "5").split(","))
@@ -258,8 +250,3 @@ def _list_unmatched(text: str, table: Array, rows: Iterable[int]) -> None:
     if left.size:
         shown = ", ".join(f"({r['X_IMAGE']:.1f}, {r['Y_IMAGE']:.1f})" for r in table[left[:8]])
         print(f"{text}: {left.size}: {shown}{' ...' if left.size > 8 else ''}")
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    sys.exit(main())

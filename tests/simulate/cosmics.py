@@ -1,20 +1,13 @@
-"""Cosmic rays: how many are found, how many stars are hurt, and in what time.
-
-    python benchmarks/cosmics.py [--seed N] [--data FOLDER] [--size PIXELS]
-
-Simulated frames (stars up to just below saturation, tracks of all lengths) at several FWHM,
-then the real frames of FOLDER/cosmic_rays; astroscrappy beside ours wherever it is installed.
-"""
+"""Frames with cosmic rays: simulated ones with their truth, and real ones that others marked."""
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import galsim
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from skyextract.datamodel.flags import Mask
@@ -26,7 +19,6 @@ from skyextract.stages.repair import Repaired, repair
 SKY = 200.0
 READ_NOISE = 5.0
 SATURATION = 60000.0
-SIGMA_TO_FWHM = 2.3548
 
 
 @dataclass(frozen=True)
@@ -159,58 +151,6 @@ def scores(frame: Simulation, found: NDArray[np.bool_]) -> tuple[float, float, f
     )
 
 
-def astroscrappy_mask(
-    image: NDArray[np.float32], fwhm: float, gain: float, read_noise: float, saturation: float,
-    **settings: object,
-) -> tuple[NDArray[np.bool_], float]:  # fmt: skip
-    """Return astroscrappy's mask and time."""
-    import astroscrappy
-
-    start = time.perf_counter()
-    found, _ = astroscrappy.detect_cosmics(
-        image, gain=gain, readnoise=read_noise, satlevel=saturation, psffwhm=fwhm, **settings
-    )
-    return found, time.perf_counter() - start
-
-
-def simulated_table(seed: int, size: int, fast: bool) -> None:
-    print(
-        f"{'FWHM':>5} {'profile':9} {'program':28} {'found':>7} {'false':>8} {'<1 sig':>8} "
-        f"{'cores':>5} {'seconds':>8}"
-    )
-    for fwhm, beta in ((1.6, 0.0), (1.9, 0.0), (1.9, 3.5), (2.5, 3.5), (4.0, 3.5), (8.0, 3.5)):
-        frame = simulate(fwhm, beta=beta, seed=seed, size=size)
-        run = Run(n_threads=2)
-        default = Psf.gaussian(3.5)
-        gaussian = Psf.gaussian(fwhm, PsfSource.MEASURED)
-        repair_simulation(frame, run)
-        rows = []
-        for name, psf in (("true PSF", None), ("Gaussian", gaussian), ("default PSF", default)):
-            start = time.perf_counter()
-            found = (repair_simulation(frame, run, psf).mask & int(Mask.CR)) != 0
-            rows.append((f"skyextract, {name}", found, time.perf_counter() - start))
-        for name, settings in (
-            ()
-            if fast
-            else (
-                ("astroscrappy", {}),
-                ("astroscrappy objlim 10", {"objlim": 10.0}),
-                ("astroscrappy psf", {"fsmode": "convolve", "psfmodel": "gauss"}),
-            )
-        ):
-            found, seconds = astroscrappy_mask(
-                frame.image, fwhm, 1.0, READ_NOISE, SATURATION, **settings
-            )
-            rows.append((name, found, seconds))
-        profile = f"Moffat {beta}" if beta else "Gaussian"
-        for name, found, seconds in rows:
-            complete, false, false_faint, cores = scores(frame, found)
-            print(
-                f"{fwhm:5.1f} {profile:9} {name:28} {100 * complete:6.2f}% {false:8.1e} "
-                f"{false_faint:8.1e} {cores:5d} {seconds:8.3f}"
-            )
-
-
 @dataclass(frozen=True)
 class RealFrame:
     """A real frame, what is known about it, and the cosmic rays somebody else marked."""
@@ -236,7 +176,6 @@ def gmos_frame(folder: Path) -> RealFrame:
     The slit edges run along columns; the pixels of a track are the brightest of its box
     above the median of their column.
     """
-    from astropy.io import fits
 
     with fits.open(folder / "gmos_s_two_known_crs.fits") as hdus:
         image, variance = (native(hdus[name].data) for name in ("SCI", "VAR"))
@@ -257,7 +196,6 @@ def gmos_frame(folder: Path) -> RealFrame:
 def decam_frame(folder: Path) -> RealFrame:
     """Read the DECam cutout; truth is its DQ plane (5: cosmic ray)."""
     import sep
-    from astropy.io import fits
 
     stem = "c4d_170316_062107_{}_z_ls9.N2.fits"
     with fits.open(folder / stem.format("ooi")) as hdus:
@@ -279,48 +217,3 @@ def repair_real(frame: RealFrame, run: Run) -> Repaired:
     return repair(
         frame.image, mask, frame.background, frame.variance, frame.gain, psf, Cosmics(), run
     )
-
-
-def real_table(folder: Path) -> None:
-    print(f"\n{'frame':8} {'program':24} {'flagged':>7} {'seconds':>8}  found of each truth")
-    run = Run(n_threads=2)
-    for frame in (gmos_frame(folder), decam_frame(folder)):
-        start = time.perf_counter()
-        found = (repair_real(frame, run).mask & int(Mask.CR)) != 0
-        rows = [("skyextract", found, time.perf_counter() - start)]
-        for name, settings in (("astroscrappy", {}), ("astroscrappy objlim 10", {"objlim": 10.0})):
-            rows.append(
-                (
-                    name,
-                    *astroscrappy_mask(
-                        frame.image, frame.fwhm, frame.gain, frame.read_noise, frame.saturation,
-                        **settings,
-                    ),
-                )
-            )  # fmt: skip
-        for name, found, seconds in rows:
-            parts = [
-                f"{truth_name}: {found[truth].sum()}/{truth.sum()}"
-                for truth_name, truth in frame.truths.items()
-            ]
-            print(f"{frame.name:8} {name:24} {found.sum():7d} {seconds:8.4f}  {'; '.join(parts)}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--size", type=int, default=1500, help="side of the simulated frames")
-    parser.add_argument(
-        "--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data"
-    )
-    parser.add_argument("--fast", action="store_true", help="without astroscrappy")
-    options = parser.parse_args()
-    simulated_table(options.seed, options.size, options.fast)
-    if (options.data / "cosmic_rays").is_dir():
-        real_table(options.data / "cosmic_rays")
-    else:
-        print(f"no {options.data / 'cosmic_rays'}: real frames skipped")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Instrument signature removal beside ccdproc: same pixels, time and memory.
 
-    python benchmarks/isr.py [SIZE] [N_FRAMES]
+    python -m benchmarks.speed.isr [SIZE] [N_FRAMES]
 
 Both correct the same raw frame (overscan, bias, dark, flat) from the same arrays, each in a
 process of its own that has run once before on a small frame; then we combine N_FRAMES of

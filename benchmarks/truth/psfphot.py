@@ -1,6 +1,6 @@
 """PSF photometry beside SExtractor + PSFEx, in the same run.
 
-    python benchmarks/psfphot.py [--data FOLDER] [--threads N] [--only field|pairs|frames]
+    python -m benchmarks.truth.psfphot [--data FOLDER] [--threads N] [--only field|pairs|frames]
 
 field: the stars of skymaker/field_a: scatter of magnitudes and positions against the truth list,
 trend with S/N, agreement of MAG_PSF, MAG_APERCOR and the reference aperture, SPREAD_MODEL as a
@@ -26,6 +26,7 @@ import sep
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from benchmarks import DATA
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
@@ -402,8 +403,7 @@ def report_frames(threads: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=default)
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=("field", "pairs", "frames"))
     arguments = parser.parse_args()

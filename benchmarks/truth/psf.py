@@ -3,7 +3,7 @@
 For each frame: FWHM, ellipticity, and the median reduced chi2 (within 2 FWHM) of stars that
 no model was built from, by S/N; and the FWHM from starts wrong by a factor of 3.
 
-    python benchmarks/psf.py [--quick]
+    python -m benchmarks.truth.psf [--quick]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from skyextract.io.psf.psfex import read_psfs
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
-from starfield import StarField, simulate
+from tests.simulate.starfield import StarField, simulate
 
 FRAMES: list[tuple[str, float, dict[str, Any]]] = [
     ("Gaussian", 1.6, {}),

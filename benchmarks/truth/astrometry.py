@@ -1,6 +1,6 @@
 """Astrometry against truth, SCAMP and chance; prints tables.
 
-    python benchmarks/astrometry.py [--seed N] [--data DIR] [TABLE ...]
+    python -m benchmarks.truth.astrometry [--seed N] [--data DIR] [TABLE ...]
 
 Tables: sdss panoptes distorted motion false-positives scale.  Default: all.
 """
@@ -24,7 +24,8 @@ import numpy as np
 import sep
 from astropy.io import fits
 
-from astrometry_fields import simulated, wrong
+from benchmarks import DATA
+from benchmarks.simulate.astrometry import simulated, wrong
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
@@ -383,9 +384,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], metavar="TABLE")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data"
-    )
+    parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     logging.getLogger("skyextract").setLevel(logging.ERROR)
     for name in options.tables or TABLES:

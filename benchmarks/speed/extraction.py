@@ -1,6 +1,6 @@
 """Time skyextract against source-extractor: cold processes in turn, ratios of medians.
 
-    python benchmarks/speed.py [--repeat 7] [--sizes 2048 4096]
+    python -m benchmarks.speed.extraction [--repeat 7] [--sizes 2048 4096]
 
 Both run on the same simulated frame with SExtractor's default settings and the same columns.
 Wall time, CPU time and peak memory are those of the process and its children.  Byte code is
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import ROOT
 from skyextract.columns.request import COLUMNS
 
 USUAL = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE YWIN_IMAGE ALPHA_J2000 DELTA_J2000 FLUX_ISO
@@ -111,7 +112,7 @@ def main() -> None:
         for size in options.sizes:
             image = folder / f"frame{size}.fits"
             # In a process of its own: the memory of this one would count as the children's.
-            maker = [sys.executable, str(Path(__file__).with_name("simulate.py"))]
+            maker = [sys.executable, str(ROOT / "benchmarks/simulate/frame.py")]
             subprocess.run([*maker, image, str(size), str(size * size // 5200)], check=True)
             arguments = [str(image), "-c", "run.sex", "-CATALOG_NAME"]
             compare(

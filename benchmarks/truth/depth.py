@@ -1,6 +1,6 @@
 """How deep detection goes, and how clean it is, beside SExtractor in the same run.
 
-    python benchmarks/depth.py [--data FOLDER] [-KEYWORD VALUE ...]
+    python -m benchmarks.truth.depth [--data FOLDER] [-KEYWORD VALUE ...]
 
 On skymaker/field_a: the magnitude of 50 % completeness for stars, and the detections farther
 than 4 pixels from any object of the truth list.  Further settings go to skyextract.
@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
+
+from benchmarks import DATA
 
 F8 = NDArray[np.float64]
 NEAR = 2.0
@@ -71,8 +73,7 @@ def report(name: str, path: Path, truth: NDArray[np.void], size: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=default)
+    parser.add_argument("--data", type=Path, default=DATA)
     options, settings = parser.parse_known_args()
     folder = options.data / "skymaker"
     truth = np.genfromtxt(

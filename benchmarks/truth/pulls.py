@@ -1,6 +1,6 @@
 """Pulls (measured - true) / error of the error columns, on isolated simulated stars.
 
-    python benchmarks/pulls.py [--seed 1] [--frames 3]
+    python -m benchmarks.truth.pulls [--seed 1] [--frames 3]
 
 Gaussian stars (FWHM 4 pixels, S/N 15 to 300) on a jittered grid with known sky, gain and
 noise.  True aperture fluxes are sums over the noise-free image.

@@ -1,6 +1,6 @@
 """Magnitudes of SDSS frames against the SDSS catalogue, by the command-line program.
 
-    python benchmarks/sdss.py [--data FOLDER] [--bands gri] [--keep FOLDER]
+    python -m benchmarks.truth.sdss [--data FOLDER] [--bands gri] [--keep FOLDER]
 
 Runs the program with its default settings and the catalogue of SDSS stars, without a gain (the
 frames' headers have none), with the true 4.7 e-/ADU, and with a fitted colour term.  Prints per
@@ -24,6 +24,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
+
+from benchmarks import DATA
 
 F8 = NDArray[np.float64]
 LIMITS = {"g": 0.008, "r": 0.015, "i": 0.016}
@@ -110,8 +112,7 @@ def report(label: str, band: str, table: NDArray[Any], result: dict[str, Any], s
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sdss_stripe82"
-    parser.add_argument("--data", type=Path, default=default)
+    parser.add_argument("--data", type=Path, default=DATA / "sdss_stripe82")
     parser.add_argument("--bands", default="gri")
     parser.add_argument("--keep", type=Path, help="folder for the last run's files")
     options = parser.parse_args()

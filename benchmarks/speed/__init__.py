@@ -1,0 +1,1 @@
+"""Time and memory beside the programs that do the same."""

@@ -1,0 +1,1 @@
+"""Numbers against truth: simulated frames, other catalogues, other programs."""

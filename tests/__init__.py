@@ -1,0 +1,1 @@
+"""Tests: mirror src, plus e2e; simulate and compare are shared with the benchmarks."""

@@ -1,0 +1,1 @@
+"""Comparisons with other programs, for tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Simulated data and its truth, for tests and benchmarks."""
