@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from skyextract.datamodel.arrays import F4, F8, U1
@@ -84,3 +84,8 @@ class Calibrations:
     defects: U1 | None = None
     linearity: Linearity | None = None
     crosstalk: F8 | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to correct with."""
+        return all(getattr(self, item.name) is None for item in fields(self))

@@ -73,7 +73,7 @@ def _correct(frame: RawFrame, settings: Settings, folder: Path, run: Run) -> Ima
 def _check_purpose(frame: RawFrame, calibrations: Calibrations) -> None:
     first = frame.amplifiers[0]
     plain = len(frame.amplifiers) == 1 and first.data == whole(frame.planes[0].shape)
-    if calibrations == Calibrations() and plain and not first.bias and not first.gain > 0.0:
+    if calibrations.is_empty and plain and not first.bias and not first.gain > 0.0:
         raise ImageError(
             f"{frame.name}: isr has nothing to correct with: no calibration frame (ISR_BIAS ...), "
             "no overscan, no gain"

@@ -48,6 +48,7 @@ def astrometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
         config.astreferr_keys,
         config.astrefprop_keys,
         config.astrefmag_key,
+        _also(settings),
         _region(exposure, settings, config.astrefcat_name),
     )
 
@@ -63,7 +64,13 @@ def photometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
     names = settings.config.photometry.photrefcat_name
     if not names:
         return astrometric_reference(exposure, settings)
-    return _read(names, (), (), (), "", _region(exposure, settings, names))
+    return _read(names, (), (), (), "", _also(settings), _region(exposure, settings, names))
+
+
+def _also(settings: Settings) -> tuple[str, ...]:
+    """Return the columns that photometry names."""
+    config = settings.config.photometry
+    return (*config.photref_color_keys, config.photref_mag_key, config.photref_magerr_key)
 
 
 def _region(exposure: Exposure, settings: Settings, names: tuple[str, ...]) -> Region | None:
@@ -86,6 +93,7 @@ def _read(
     error_keys: tuple[str, ...],
     motion_keys: tuple[str, ...],
     mag_key: str,
+    also: tuple[str, ...],
     region: Region | None,
 ) -> RefCatalog:
     return read_reference(
@@ -94,5 +102,6 @@ def _read(
         error_keys=error_keys,
         motion_keys=motion_keys,
         mag_key=mag_key,
+        also=also,
         region=region,
     )

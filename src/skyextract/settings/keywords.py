@@ -10,8 +10,11 @@ keyword; see their manuals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SAME = object()
 """The SExtractor base layer has the same default as ours."""
@@ -45,6 +48,14 @@ class Keyword:
 def key(default: Any, help: str, **declaration: Any) -> Any:
     """Declare one keyword: a dataclass field that carries its `Keyword`."""
     return field(default=default, metadata={"keyword": Keyword(help, **declaration)})
+
+
+def of_image(values: Sequence[T], index: int) -> T:
+    """Return what a list keyword says of one image: 0 detection, 1 measurement.
+
+    A single value holds for both.
+    """
+    return values[min(index, len(values) - 1)]
 
 
 ANY = 1_000_000_000
@@ -105,9 +116,9 @@ class Output:
     checkimage_type: tuple[str, ...] = key(
         ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
     )
-    checkimage_name: tuple[str, ...] = key(("check.fits",), "their file names", size=(0, ANY))
+    checkimage_name: tuple[str, ...] = key(("check.fits",), "files of the check images", size=(0, ANY))
     write_xml: bool = key(False, "write an XML summary?", basic=False)
-    xml_name: str = key("{stem}.xml", "its name", sextractor="sex.xml", basic=False)
+    xml_name: str = key("{stem}.xml", "name of the XML summary", sextractor="sex.xml", basic=False)
     xsl_url: str = key("", "style sheet of the XML summary", support="ignored", basic=False)
 
 
@@ -116,13 +127,13 @@ class Detector:
     """Detector and header"""
 
     gain: float = key(0.0, "gain (0 = unknown: background noise only)", low=0.0, unit="e-/ADU")
-    gain_key: tuple[str, ...] = key(("GAIN",), "its header keyword(s), NONE = do not look", size=(0, ANY))
+    gain_key: tuple[str, ...] = key(("GAIN",), "header keyword(s) of the gain, NONE = do not look", size=(0, ANY))
     rdnoise: float = key(0.0, "read noise (0 = unknown)", low=0.0, unit="e-", new=True)
     rdnoise_key: tuple[str, ...] = key(
-        ("RDNOISE", "READNOIS"), "its header keyword(s)", size=(0, ANY), new=True
+        ("RDNOISE", "READNOIS"), "header keyword(s) of the read noise", size=(0, ANY), new=True
     )
     satur_level: float = key(50000.0, "level at which pixels saturate", unit="ADU")
-    satur_key: tuple[str, ...] = key(("SATURATE",), "its header keyword(s)", size=(0, ANY))
+    satur_key: tuple[str, ...] = key(("SATURATE",), "header keyword(s) of the saturation level", size=(0, ANY))
     expotime_key: tuple[str, ...] = key(
         ("EXPTIME", "EXPOSURE"), "header keyword(s) of the exposure time in s", size=(0, ANY),
         new=True,
@@ -132,7 +143,7 @@ class Detector:
     header_suffix: str = key(".head", "suffix of additional header files", basic=False)
     fits_unsigned: bool = key(False, "treat integers as unsigned?", basic=False)
     dgeo_type: str = key("NONE", "differential geometry map", choices=("NONE", "PIXEL"), support="later", basic=False)
-    dgeo_image: tuple[str, ...] = key((), "its file", sextractor=("dgeo.fits",), size=(0, 2), opens=True, basic=False)
+    dgeo_image: tuple[str, ...] = key((), "differential geometry map(s)", sextractor=("dgeo.fits",), size=(0, 2), support="ignored", basic=False)
 
 
 @dataclass(frozen=True)
@@ -147,10 +158,10 @@ class Isr:
     )  # fmt: skip
     isr_overscan_degree: int = key(3, "degree of POLY along the overscan", low=0, high=20, new=True, basic=False)
     isr_biassec: tuple[str, ...] = key(("AUTO",), "overscan: AUTO (from the header), NONE, or per amplifier [x1:x2,y1:y2] or a header keyword", size=(1, ANY), new=True)
-    isr_trimsec: tuple[str, ...] = key(("AUTO",), "pixels to keep, likewise", size=(1, ANY), new=True)
-    isr_detsec: tuple[str, ...] = key(("AUTO",), "their place on the detector, likewise (NONE = do not assemble amplifiers)", size=(1, ANY), new=True)
+    isr_trimsec: tuple[str, ...] = key(("AUTO",), "pixels to keep: AUTO, or per amplifier [x1:x2,y1:y2] or a header keyword", size=(1, ANY), new=True)
+    isr_detsec: tuple[str, ...] = key(("AUTO",), "place of each amplifier on the detector: AUTO, [x1:x2,y1:y2] or a header keyword (NONE = do not assemble)", size=(1, ANY), new=True)
     isr_gain: tuple[str, ...] = key(("AUTO",), "gain: AUTO (GAIN_KEY, GAIN), or per amplifier a number or a header keyword", unit="e-/ADU", size=(1, ANY), new=True)
-    isr_rdnoise: tuple[str, ...] = key(("AUTO",), "read noise, likewise; where unknown, from the overscan", unit="e-", size=(1, ANY), new=True)
+    isr_rdnoise: tuple[str, ...] = key(("AUTO",), "read noise: AUTO (RDNOISE_KEY, RDNOISE, else the overscan), or per amplifier a number or a header keyword", unit="e-", size=(1, ANY), new=True)
     isr_bias: tuple[str, ...] = key((), "master bias, or raw frames: files, quoted glob or @list", size=(0, ANY), new=True, opens=True)
     isr_dark: tuple[str, ...] = key((), "master dark, or raw frames", size=(0, ANY), new=True, opens=True)
     isr_flat: tuple[str, ...] = key((), "master flat, or raw frames", size=(0, ANY), new=True, opens=True)
@@ -160,7 +171,7 @@ class Isr:
     isr_flat_state: str = key("AUTO", "what ISR_FLAT is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
     isr_fringe_state: str = key("AUTO", "what ISR_FRINGE is", choices=("AUTO", "MASTER", "RAW"), new=True, basic=False)
     isr_combine: str = key("CLIPPED", "combination of raw frames: sigma-clipped mean, or median", choices=("CLIPPED", "MEDIAN"), new=True, basic=False)
-    isr_clip_sigma: float = key(4.0, "its clipping", low=1.0, high=100.0, unit="sigma", new=True, basic=False)
+    isr_clip_sigma: float = key(4.0, "clipping of the CLIPPED combination", low=1.0, high=100.0, unit="sigma", new=True, basic=False)
     isr_master_name: str = key("master_{kind}.fits", "where masters made of raw frames are kept for reuse (empty = nowhere)", new=True)
     isr_defects: tuple[str, ...] = key((), "defects: FITS mask, DS9/IRAF box list or CSV", size=(0, ANY), new=True, opens=True)
     isr_linearity: tuple[str, ...] = key((), "non-linearity: coefficients of x^2, x^3 ..., or a table", size=(0, ANY), new=True, opens=True)
@@ -173,8 +184,8 @@ class Isr:
 class Background:
     """Background"""
 
-    back_type: tuple[str, ...] = key(("AUTO",), "measured or constant", choices=("AUTO", "MANUAL"), size=(1, 2))
-    back_value: tuple[float, ...] = key((0.0,), "the constant", unit="ADU", size=(1, 2))
+    back_type: tuple[str, ...] = key(("AUTO",), "background measured or constant", choices=("AUTO", "MANUAL"), size=(1, 2))
+    back_value: tuple[float, ...] = key((0.0,), "constant background of BACK_TYPE MANUAL", unit="ADU", size=(1, 2))
     back_size: tuple[int, ...] = key((64,), "mesh: size or width,height", low=1, unit="pixels", size=(1, 2))
     back_filtersize: tuple[int, ...] = key((3,), "median filter over meshes: size or width,height", low=1, high=11, unit="meshes", size=(1, 2))
     back_filtthresh: float = key(0.0, "filter only meshes that differ by more than this", unit="ADU", low=0.0, basic=False)
@@ -188,7 +199,7 @@ class Characterize:
     char_niter: int = key(5, "passes of background, cosmic rays, stars and PSF, at most", low=1, high=100, new=True)
     default_fwhm: float = key(3.5, "FWHM of the Gaussian that stands in when no PSF is known", low=0.5, high=100.0, unit="pixels", new=True)
     psf_name: str = key("", "PSF model to use instead of measuring one", sextractor="default.psf", opens=True)
-    basis_type: str = key("PIXEL_AUTO", "PSF basis", choices=("PIXEL", "PIXEL_AUTO"), new=True, basic=False)
+    basis_type: str = key("PIXEL_AUTO", "PSF basis: always pixels", new=True, support="ignored", basic=False)
     psf_sampling: float = key(0.0, "sampling step of the PSF model (0 = automatic)", low=0.0, high=2.0, unit="pixels", new=True, basic=False)
     psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
     psfvar_degrees: int = key(2, "degree of the PSF's polynomial in x, y, at most", low=0, high=5, new=True)
@@ -217,13 +228,13 @@ class Extraction:
     detect_type: str = key("CCD", "CCD (linear) or PHOTO (densities, gamma-corrected)", choices=("CCD", "PHOTO"), basic=False)
     detect_minarea: int = key(1, "pixels above threshold, at least", sextractor=5, low=1, high=1_000_000, unit="pixels")
     detect_maxarea: int = key(0, "pixels above threshold, at most (0 = any)", low=0, unit="pixels", basic=False)
-    thresh_type: str = key("RELATIVE", "thresholds in sigma or in ADU", choices=("RELATIVE", "ABSOLUTE"))
-    detect_thresh: tuple[float, ...] = key((5.0,), "sigma, or threshold,zero point in mag/arcsec2", sextractor=(1.5,), size=(1, 2))
-    analysis_thresh: tuple[float, ...] = key((1.5,), "the same, for the isophotal analysis", size=(1, 2))
+    thresh_type: tuple[str, ...] = key(("RELATIVE",), "thresholds in sigma or in ADU: for detection[,analysis]", choices=("RELATIVE", "ABSOLUTE"), size=(1, 2))
+    detect_thresh: tuple[float, ...] = key((5.0,), "threshold of detection: sigma, or threshold,zero point in mag/arcsec2", sextractor=(1.5,), size=(1, 2))
+    analysis_thresh: tuple[float, ...] = key((1.5,), "threshold of the isophotal analysis: sigma, or threshold,zero point in mag/arcsec2", size=(1, 2))
     detect_niter: int = key(2, "passes of detection and background", sextractor=1, low=1, high=20, new=True)
     filter: bool = key(True, "filter the image for detection?")
     filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)
-    filter_thresh: tuple[float, ...] = key((), "range of a retina filter's output", size=(0, 2), basic=False)
+    filter_thresh: tuple[float, ...] = key((), "pixel range of retina filters, which are not supported", size=(0, 2), support="ignored", basic=False)
     deblend_nthresh: int = key(512, "deblending sub-thresholds", sextractor=32, low=1, high=1024)
     deblend_mincont: float = key(0.005, "contrast of a deblended source, at least", low=0.0, high=1.0)
     clean: bool = key(True, "remove detections in the wings of others?")
@@ -257,13 +268,13 @@ class Weights:
 
     weight_type: tuple[str, ...] = key(("NONE",), "for detection[,measurement]", choices=WEIGHT_TYPES, size=(1, 2))
     weight_image: tuple[str, ...] = key((), "weight map[s]", sextractor=("weight.fits",), size=(0, 2), opens=True)
-    weight_gain: bool = key(True, "modulate the gain with the weights?", basic=False)
+    weight_gain: tuple[bool, ...] = key((True,), "modulate the gain with the weights? for detection[,measurement]", size=(1, 2), basic=False)
     weight_thresh: tuple[float, ...] = key((), "weight of a bad pixel, at most", size=(0, 2))
-    rescale_weights: bool = key(True, "scale weights to the background noise?")
+    rescale_weights: tuple[bool, ...] = key((True,), "scale weights to the background noise? for detection[,measurement]", size=(1, 2))
     flag_image: tuple[str, ...] = key((), "flag map(s)", sextractor=("flag.fits",), size=(0, 4), opens=True)
     flag_type: tuple[str, ...] = key(("OR",), "combination of flags", choices=FLAG_TYPES, size=(1, 4))
     interp_maxxlag: tuple[int, ...] = key((16,), "interpolation over zero weight along x", low=1, unit="pixels", size=(1, 2), basic=False)
-    interp_maxylag: tuple[int, ...] = key((16,), "the same along y", low=1, unit="pixels", size=(1, 2), basic=False)
+    interp_maxylag: tuple[int, ...] = key((16,), "interpolation over zero weight along y", low=1, unit="pixels", size=(1, 2), basic=False)
     interp_type: tuple[str, ...] = key(("NONE",), "what is interpolated over zero weight", sextractor=("ALL",), choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
 
 
@@ -272,9 +283,9 @@ class Assoc:
     """Association"""
 
     assoc_name: str = key("", "ASCII list to associate", sextractor="sky.list", opens=True)
-    assoc_data: tuple[int, ...] = key((2, 3, 4), "columns to copy (0 = all)", low=0, size=(1, ANY))
-    assoc_params: tuple[int, ...] = key((2, 3, 4), "columns of x, y[, magnitude]", low=1, size=(2, 3))
-    assoccoord_type: str = key("PIXEL", "its coordinates", choices=("PIXEL", "WORLD"))
+    assoc_data: tuple[int, ...] = key((2, 3, 4), "columns of ASSOC_NAME to copy (0 = all)", low=0, size=(1, ANY))
+    assoc_params: tuple[int, ...] = key((2, 3, 4), "columns of x, y[, magnitude] in ASSOC_NAME", low=1, size=(2, 3))
+    assoccoord_type: str = key("PIXEL", "coordinates of ASSOC_NAME", choices=("PIXEL", "WORLD"))
     assoc_radius: float = key(2.0, "search radius", low=0.0, unit="pixels")
     assoc_type: str = key("NEAREST", "which associates", choices=ASSOC_TYPES)
     assocselec_type: str = key("MATCHED", "which sources are kept", choices=("ALL", "MATCHED", "-MATCHED"))
@@ -286,11 +297,11 @@ class Astrometry:
 
     astref_catalog: str = key("FILE", "NONE, or FILE: ASTREFCAT_NAME (no servers: we work offline)", new=True)
     astrefcat_name: tuple[str, ...] = key((), "reference catalogue(s), or a directory of HEALPix chunks", size=(0, ANY), new=True, opens=True)
-    astrefcent_keys: tuple[str, ...] = key((), "its columns of RA, Dec (empty = by common names)", size=(0, 2), new=True)
-    astreferr_keys: tuple[str, ...] = key((), "its position error columns", size=(0, 3), new=True, basic=False)
-    astrefprop_keys: tuple[str, ...] = key((), "its proper motion columns", size=(0, 2), new=True, basic=False)
-    astrefmag_key: str = key("", "its magnitude column", new=True)
-    astrefmag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes used", unit="mag", size=(2, 2), new=True)
+    astrefcent_keys: tuple[str, ...] = key((), "columns of RA, Dec in ASTREFCAT_NAME (empty = by common names)", size=(0, 2), new=True)
+    astreferr_keys: tuple[str, ...] = key((), "position error columns of ASTREFCAT_NAME", size=(0, 3), new=True, basic=False)
+    astrefprop_keys: tuple[str, ...] = key((), "proper motion columns of ASTREFCAT_NAME", size=(0, 2), new=True, basic=False)
+    astrefmag_key: str = key("", "magnitude column of ASTREFCAT_NAME", new=True)
+    astrefmag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the stars used", unit="mag", size=(2, 2), new=True)
     crossid_radius: float = key(2.0, "radius of a match", low=0.0, unit="arcsec", new=True)
     position_maxerr: float | None = key(None, "pointing error, at most", low=0.0, unit="arcmin", new=True)
     posangle_maxerr: float | None = key(None, "rotation error, at most", low=0.0, high=180.0, unit="deg", new=True)
@@ -309,10 +320,10 @@ class Photometry:
     mag_zeropoint: float = key(0.0, "magnitude zero point (0 = not set)", unit="mag")
     magzp_key: str = key("", "header keyword of the zero point", new=True)
     photrefcat_name: tuple[str, ...] = key((), "reference catalogue(s) (empty = the astrometric one, if it has the band)", size=(0, ANY), new=True, opens=True)
-    photref_mag_key: str = key("", "its magnitude column (empty = by the frame's filter)", new=True)
-    photref_magerr_key: str = key("", "its magnitude error column", new=True)
-    photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes used", unit="mag", size=(2, 2), new=True)
-    photref_color_keys: tuple[str, ...] = key((), "its two columns whose difference is the colour", size=(0, 2), new=True)
+    photref_mag_key: str = key("", "magnitude column of PHOTREFCAT_NAME (empty = by the frame's filter)", new=True)
+    photref_magerr_key: str = key("", "magnitude error column of PHOTREFCAT_NAME (empty = the one of PHOTREF_MAG_KEY)", new=True)
+    photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the stars used", unit="mag", size=(2, 2), new=True)
+    photref_color_keys: tuple[str, ...] = key((), "two columns of PHOTREFCAT_NAME whose difference is the colour", size=(0, 2), new=True)
     color_term: str = key("0", "colour coefficient: a number or FIT", new=True, pattern=r"FIT|[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?")
     phot_flux_key: str = key("AUTO", "flux to calibrate: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True, pattern=r"(FLUX_)?(PSF|APERCOR|AUTO|APER|BEST|ISO|ISOCOR|PETRO|WIN)(\(\d+\))?")
     phot_degrees: int = key(0, "degree of the zero point over the field", low=0, high=5, new=True, basic=False)

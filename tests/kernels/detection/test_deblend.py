@@ -15,7 +15,7 @@ from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.detect import detect
 
 CONFIG = Extraction(
-    detect_thresh=(1.0,), thresh_type="ABSOLUTE", detect_minarea=5, clean=False, filter=False
+    detect_thresh=(1.0,), thresh_type=("ABSOLUTE",), detect_minarea=5, clean=False, filter=False
 )
 
 

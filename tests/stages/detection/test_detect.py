@@ -356,7 +356,7 @@ def test_cleaning_merges_what_a_wing_explains():
 def test_thresholds():
     config = replace(CONFIG, detect_thresh=(3.0,))
     assert detection_threshold(config, 2.0) == 6.0
-    assert detection_threshold(replace(config, thresh_type="ABSOLUTE"), 2.0) == 3.0
+    assert detection_threshold(replace(config, thresh_type=("ABSOLUTE",)), 2.0) == 3.0
     surface = replace(config, detect_thresh=(22.5, 25.0))
     assert detection_threshold(surface, 2.0, 0.5) == pytest.approx(0.25 * 10.0)
     with pytest.raises(ConfigError, match="pixel scale"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,9 +23,7 @@ from skyextract.io.images.images import image_header, select_units
 from skyextract.io.names import ImageSpec, parse_image_spec
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
-from skyextract.settings.keywords import Weights
-
-_T = TypeVar("_T")
+from skyextract.settings.keywords import Weights, of_image
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,6 @@ class WeightMaps:
 
     detection: F4 | None = None
     measurement: F4 | None = None
-
-
-def _pick(values: tuple[_T, ...], k: int) -> _T:
-    """Return the k-th of a list in which one value stands for all."""
-    return values[min(k, len(values) - 1)]
 
 
 def read_weights(config: Weights, exposure: Exposure, number: int, run: Run) -> WeightMaps:
@@ -72,14 +64,14 @@ def read_weights(config: Weights, exposure: Exposure, number: int, run: Run) -> 
     maps: list[F4 | None] = []
     done: dict[tuple[str, str, float | None], F4] = {}
     for k in range(2):
-        kind = _pick(config.weight_type, k)
+        kind = of_image(config.weight_type, k)
         if kind in ("NONE", "BACKGROUND"):
             maps.append(None)
             continue
         if not config.weight_image:
             raise ConfigError(f"WEIGHT_TYPE {kind} needs a WEIGHT_IMAGE")
-        name = _pick(config.weight_image, k)
-        threshold = _pick(config.weight_thresh, k) if config.weight_thresh else None
+        name = of_image(config.weight_image, k)
+        threshold = of_image(config.weight_thresh, k) if config.weight_thresh else None
         asked = (name, kind, threshold)
         if asked not in done:
             done[asked] = read_weight_map(

@@ -59,7 +59,7 @@ _ARCSEC = {
 
 def read_reference(
     paths: Sequence[str], *, centre_keys: Sequence[str] = (), error_keys: Sequence[str] = (),
-    motion_keys: Sequence[str] = (), mag_key: str = "",
+    motion_keys: Sequence[str] = (), mag_key: str = "", also: Sequence[str] = (),
     region: tuple[float, float, float] | None = None,
 ) -> RefCatalog:  # fmt: skip
     """Read one or more reference catalogues as one.
@@ -73,6 +73,9 @@ def read_reference(
         by common names.
     mag_key : str
         The magnitude that orders the stars; empty: the first of `MAG_PREFERENCE`.
+    also : sequence of str
+        Columns that are wanted beside the magnitudes and their errors: they are kept under
+        their names in `magnitudes`.
     region : tuple of float, optional
         Centre and radius (deg) outside which stars are left out; needed for chunks, of which
         only those in the region are read.
@@ -90,7 +93,7 @@ def read_reference(
     rows = 0
     for path in paths:
         for file in _files(path, region):
-            part = _read_file(file, centre_keys, error_keys, motion_keys, mag_key)
+            part = _read_file(file, centre_keys, error_keys, motion_keys, mag_key, also)
             parts.append(replace(part, row=part.row + rows))
             rows += int(part.row.max(initial=-1)) + 1
     if not parts:
@@ -156,7 +159,7 @@ def _joined(parts: list[RefCatalog], name: str) -> RefCatalog:
 
 def _read_file(
     path: str, centre_keys: Sequence[str], error_keys: Sequence[str],
-    motion_keys: Sequence[str], mag_key: str,
+    motion_keys: Sequence[str], mag_key: str, also: Sequence[str],
 ) -> RefCatalog:  # fmt: skip
     """Make a catalogue of the first table of a file that has positions."""
     wanted = [tuple(centre_keys)] if centre_keys else list(POSITION_KEYS)
@@ -167,7 +170,7 @@ def _read_file(
         for keys in wanted:
             names = _find_all(table, keys)
             if names is not None:
-                return _catalog(path, table, names, error_keys, motion_keys, mag_key)
+                return _catalog(path, table, names, error_keys, motion_keys, mag_key, also)
     if centre_keys:
         raise ReferenceCatalogError(f"{path}: no columns {' and '.join(centre_keys)}")
     known = " ".join(list(tables[0].columns)[:20])
@@ -188,7 +191,7 @@ def _find_all(table: Table, keys: Sequence[str]) -> tuple[str, ...] | None:
 
 def _catalog(
     path: str, table: Table, names: tuple[str, ...], error_keys: Sequence[str],
-    motion_keys: Sequence[str], mag_key: str,
+    motion_keys: Sequence[str], mag_key: str, also: Sequence[str],
 ) -> RefCatalog:  # fmt: skip
     ra = _angle(table, names[0], hours=True)
     dec = _angle(table, names[1], hours=False)
@@ -198,7 +201,7 @@ def _catalog(
     unknown = np.full(table.n_rows, np.nan)
     ra_error, dec_error = _errors(path, table, error_keys) or (unknown, unknown)
     pmra, pmdec, epoch = _motions(path, table, names[0], motion_keys)
-    magnitudes, mag_errors = _magnitudes(table, mag_key)
+    magnitudes, mag_errors = _magnitudes(table, {mag_key.lower(), *(key.lower() for key in also)})
     chosen = _chosen_magnitude(path, magnitudes, mag_key)
     return RefCatalog(
         ra % 360.0, dec, ra_error, dec_error, pmra, pmdec, epoch, magnitudes, mag_errors, chosen,
@@ -284,17 +287,18 @@ _MAG = re.compile(
 _NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig)")
 
 
-def _magnitudes(table: Table, mag_key: str) -> tuple[dict[str, F8], dict[str, F8]]:
-    """Collect columns that are magnitudes by unit or name, and their errors."""
+def _magnitudes(table: Table, wanted: set[str]) -> tuple[dict[str, F8], dict[str, F8]]:
+    """Collect columns that are wanted, or magnitudes by unit or name, and their errors."""
     magnitudes: dict[str, F8] = {}
     errors: dict[str, F8] = {}
     for name, values in table.columns.items():
         unit = table.units.get(name, "").lower().strip()
         named = _MAG.match(name) is not None and unit in {"", "mag", "abmag", "mag(ab)"}
         is_mag = (named or unit == "mag") and not _NOT_A_MAG.match(name)
-        if name.lower() != mag_key.lower() and not is_mag:
+        named = name.lower() in wanted
+        if not named and not is_mag:
             continue
-        if unit == "mag" and re.search(r"(?i)(err(or)?|sigma|rms|std)", name):
+        if not named and unit == "mag" and re.search(r"(?i)(err(or)?|sigma|rms|std)", name):
             continue
         mag = numbers(values)
         magnitudes[name] = np.where((mag > -30.0) & (mag < 50.0), mag, np.nan)

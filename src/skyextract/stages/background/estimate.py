@@ -10,7 +10,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background import mesh as kernels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
-from skyextract.settings.keywords import Background
+from skyextract.settings.keywords import Background, of_image
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
@@ -156,7 +156,7 @@ def estimate_weighted_background(
             run.warn("the weight map cannot be scaled to the background noise: used as it is")
 
     if _manual(config, index):
-        mean = config.back_value[min(index, len(config.back_value) - 1)]
+        mean = of_image(config.back_value, index)
         level = np.full(shape, mean, np.float32)
     return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma), weight_scale
 
@@ -232,7 +232,7 @@ def background_at(background: BackgroundMap, x: I8, y: I8) -> F4:
 
 
 def _manual(config: Background, index: int) -> bool:
-    return config.back_type[min(index, len(config.back_type) - 1)] == "MANUAL"
+    return of_image(config.back_type, index) == "MANUAL"
 
 
 def _filtered(level: F4, rms: F4, config: Background) -> tuple[F4, F4]:

@@ -12,6 +12,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background.mesh import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
+from skyextract.settings.keywords import of_image
 from skyextract.stages.background.estimate import (
     estimate_weighted_background,
     mesh_variance,
@@ -44,7 +45,9 @@ class Plane:
     n_bad : int
         Their number.
     relative : bool
-        The variance follows a weight map, hence the exposure: WEIGHT_GAIN applies.
+        The variance follows a weight map, hence the exposure.
+    weight_gain : bool
+        The gain of a pixel follows its weight (WEIGHT_GAIN of this image).
     noise : (ny, nx) float32 or None
         Where `variance` is None: that of the mesh, if `with_noise` made it.
     """
@@ -55,6 +58,7 @@ class Plane:
     bad: Bools
     n_bad: int
     relative: bool
+    weight_gain: bool
     noise: F4 | None = None
 
     @property
@@ -102,8 +106,7 @@ def prepare_plane(
     known : BackgroundMap or None
         An earlier estimate that will do, if it has the same mesh and no weight map is given.
     """
-    kinds = config.weights.weight_type
-    kind = kinds[min(index, len(kinds) - 1)]
+    kind = of_image(config.weights.weight_type, index)
     weight = exposure.weight
     if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
         background, scale = known, 1.0
@@ -119,7 +122,7 @@ def prepare_plane(
     if exposure.variance is not None:
         variance = _background_variance(exposure, subtracted, background, run)
     elif weight is not None:
-        if config.weights.rescale_weights and kind != "MAP_RMS":
+        if of_image(config.weights.rescale_weights, index) and kind != "MAP_RMS":
             variance = weight * np.float32(scale**2)
         else:
             variance = weight.copy()
@@ -133,7 +136,8 @@ def prepare_plane(
         if variance is not None:
             variance[bad] = NO_INFORMATION
         subtracted[bad] = 0.0
-    return Plane(background, subtracted, variance, bad, n_bad, relative)
+    weight_gain = relative and of_image(config.weights.weight_gain, index)
+    return Plane(background, subtracted, variance, bad, n_bad, relative, weight_gain)
 
 
 def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools, int]:
@@ -161,11 +165,11 @@ def _without_weight(
     """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
     assert exposure.weight is not None
     lost = ~(exposure.weight < MAX_VARIANCE)
-    kind = config.interp_type[min(index, len(config.interp_type) - 1)]
+    kind = of_image(config.interp_type, index)
     if kind == "NONE" or not lost.any():
         return lost
-    reach_x = config.interp_maxxlag[min(index, len(config.interp_maxxlag) - 1)]
-    reach_y = config.interp_maxylag[min(index, len(config.interp_maxylag) - 1)]
+    reach_x = of_image(config.interp_maxxlag, index)
+    reach_y = of_image(config.interp_maxylag, index)
     state = lost.astype(np.uint8)
     state[(exposure.mask & np.uint16(Mask.NO_DATA)) != 0] = 2
     fill_from_neighbours(image, variance, state, reach_x, reach_y, kind == "ALL")

@@ -13,7 +13,7 @@ from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.run import Run
-from skyextract.settings.keywords import Extraction
+from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.detection.extract import Pixels, PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
 from skyextract.stages.detection.matched import (
@@ -51,14 +51,14 @@ def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0
     ConfigError
         If the threshold is not positive.
     """
-    return _threshold(config.detect_thresh, config.thresh_type, sigma, pixel_scale, "DETECT_THRESH")
+    kind = of_image(config.thresh_type, 0)
+    return _threshold(config.detect_thresh, kind, sigma, pixel_scale, "DETECT_THRESH")
 
 
 def analysis_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
     """Return ANALYSIS_THRESH in image units, as `detection_threshold`."""
-    return _threshold(
-        config.analysis_thresh, config.thresh_type, sigma, pixel_scale, "ANALYSIS_THRESH"
-    )
+    kind = of_image(config.thresh_type, 1)
+    return _threshold(config.analysis_thresh, kind, sigma, pixel_scale, "ANALYSIS_THRESH")
 
 
 def _threshold(
@@ -171,7 +171,7 @@ def detect(
                 )
             found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     else:
-        relative = len(config.detect_thresh) == 1 and config.thresh_type != "ABSOLUTE"
+        relative = len(config.detect_thresh) == 1 and of_image(config.thresh_type, 0) != "ABSOLUTE"
         local = variance is not None and relative
         threshold = detection_threshold(config, 1.0 if local else sigma, pixel_scale)
         pixels = _above_threshold(

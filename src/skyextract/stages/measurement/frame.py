@@ -122,7 +122,7 @@ def prepare_frame(
         weights=_NO_MAP if plane.variance is None else plane.variance,
         noise2=noise2,
         gain=float(gain) if math.isfinite(gain) else 0.0,
-        weight_gain=plane.relative and config.weights.weight_gain,
+        weight_gain=plane.weight_gain,
         mask={"NONE": 0, "BLANK": aperture.BLANK, "CORRECT": aperture.CORRECT}[
             config.measurement.mask_type
         ],

@@ -140,7 +140,7 @@ def measure_sources(
     Returns
     -------
     Catalog
-        One row per detection: NUMBER, FLAGS, FLAGS_SKY and the wanted columns among those
+        One row per detection: NUMBER, FLAGS, FLAGS_SKY, with associates their number, and the wanted columns among those
         that are measured here.
     """
     d, c = detections, config.measurement
@@ -203,7 +203,7 @@ def measure_sources(
             columns[f"{name}_BEST"] = np.where(
                 crowded, columns[f"{name}_ISOCOR"], columns[f"{name}_AUTO"]
             )
-    kept: Iterable[str] = ("NUMBER", "FLAGS", "FLAGS_SKY", *sorted(wanted))
+    kept: Iterable[str] = ("NUMBER", "NUMBER_ASSOC", "FLAGS", "FLAGS_SKY", *sorted(wanted))
     return Catalog({name: columns[name] for name in dict.fromkeys(kept) if name in columns})
 
 

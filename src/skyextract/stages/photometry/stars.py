@@ -167,7 +167,7 @@ def select_stars(
     """Keep the stars that can tell a zero point; StepError with the reason if none is left."""
     mag = reference.magnitudes[band.key][pairs.star]
     wanted = config.photref_magerr_key
-    if wanted and wanted not in reference.magnitudes and band.key not in reference.magnitude_errors:
+    if wanted and wanted not in reference.magnitudes:
         raise StepError(f"no column {wanted} (PHOTREF_MAGERR_KEY) in {reference.name}")
     unknown = np.full(reference.n_stars, math.nan)
     mag_error = reference.magnitudes.get(wanted, reference.magnitude_errors.get(band.key, unknown))[

@@ -1,0 +1,431 @@
+"""No keyword is without effect: each one set to another value changes a product or a message."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from skyextract.cli import main
+from skyextract.settings.grammar import declarations
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 400
+NETWORK = ROOT.parent / "shared/data/sextractor_configs/source-extractor/default.nnw"
+SUPPORTED = [name for name, item in declarations().items() if item.keyword.support == "yes"]
+COLUMNS = """NUMBER X_IMAGE Y_IMAGE XWIN_IMAGE FLUX_AUTO FLUXERR_AUTO FLUX_APER(1) FLUXERR_APER(1)
+FLUX_PETRO FLUX_ISO FLUX_ISOCOR FLUX_RADIUS(1) KRON_RADIUS A_IMAGE BACKGROUND THRESHOLD FLAGS
+CLASS_STAR MAG_AUTO MU_THRESHOLD FLAGS_SKY""".split()
+
+# Scenes: the image and the settings that both runs share.
+PLAIN = "field.fits -PARAMETERS_NAME scene.param -CATALOG_TYPE ASCII_HEAD"
+SEX = f"{PLAIN} -BASE_DEFAULTS SEXTRACTOR -CATALOG_NAME x.cat -FILTER_NAME default"
+PSF = "field.fits -CATALOG_TYPE ASCII_HEAD"
+PSFMODEL = f"{PSF} --steps characterize -PSFMODEL_NAME out.psf"
+WEIGHT = f"{SEX} -WEIGHT_TYPE MAP_WEIGHT -WEIGHT_IMAGE weight.fits"
+FLAG = f"{SEX} -PARAMETERS_NAME flag.param -FLAG_IMAGE flags.fits"
+ASSOC = f"{SEX} -PARAMETERS_NAME assoc.param -ASSOC_NAME list.txt -ASSOC_RADIUS 5"
+REF = f"{PLAIN} -ASTREFCAT_NAME ref.fits -MATCH_NAME match.fits"
+BENT = f"{REF.replace('field', 'whole')} -ASTREFCAT_NAME bent.fits"
+RAW = "raw.fits -ISR_TRIMSEC [1:90,1:80] -ISR_BIASSEC [91:100,1:80] --steps isr"
+TWO = (
+    "raw.fits -ISR_TRIMSEC [1:45,1:80],[46:90,1:80] "
+    "-ISR_BIASSEC [91:95,1:80],[96:100,1:80] --steps isr"
+)
+CALIBRATED = f"{RAW} -ISR_BIASSEC NONE -ISR_GAIN 2 -ISR_FLAT flat.fits -ISR_FLAT_STATE MASTER"
+BIAS = f"{RAW} -ISR_BIAS bias1.fits,bias2.fits,bias3.fits"
+XML = f"{PLAIN} -WRITE_XML Y"
+
+CASES: dict[str, tuple[str, str]] = {
+    "STEPS": (PLAIN, "CHARACTERIZE,MEASURE,ASTROMETRY -ASTREFCAT_NAME ref.fits"),
+    "BASE_DEFAULTS": (PLAIN, "SEXTRACTOR"),
+    "VERBOSE_TYPE": (PLAIN, "QUIET"),
+    "CATALOG_NAME": (PLAIN, "other.cat"),
+    "CATALOG_TYPE": (PLAIN, "ASCII"),
+    "PARAMETERS_NAME": (PSF, "scene.param"),
+    "SUMMARY_NAME": (PLAIN, "other.json"),
+    "EXPOSURE_NAME": (PLAIN, "exposure.fits"),
+    "HEAD_NAME": (REF, "out.head"),
+    "PSFMODEL_NAME": (PLAIN, "out.psf"),
+    "MATCH_NAME": (PLAIN, "match.fits"),
+    "REGIONS_NAME": (PLAIN, "out.reg"),
+    "CHECKIMAGE_TYPE": (PLAIN, "MASK"),
+    "CHECKIMAGE_NAME": (f"{PLAIN} -CHECKIMAGE_TYPE MASK", "other.fits"),
+    "WRITE_XML": (PLAIN, "Y"),
+    "XML_NAME": (XML, "other.xml"),
+    "GAIN": (f"{SEX} -GAIN_KEY NONE", "4"),
+    "GAIN_KEY": (SEX, "NONE"),
+    "RDNOISE": (f"{RAW} -ISR_RDNOISE AUTO -RDNOISE_KEY NONE", "9"),
+    "RDNOISE_KEY": (RAW, "RON"),
+    "SATUR_LEVEL": (f"{SEX} -SATUR_KEY NONE", "3000"),
+    "SATUR_KEY": (SEX, "LOWSAT"),
+    "EXPOTIME_KEY": (REF, "SHUTTIME"),
+    "PIXEL_SCALE": (PLAIN, "0.9"),
+    "SEEING_FWHM": (f"{SEX} -STARNNW_NAME default.nnw", "3"),
+    "HEADER_SUFFIX": (PLAIN, ".other"),
+    "FITS_UNSIGNED": (f"{SEX.replace('field', 'int')}", "Y"),
+    "CAMERA": (RAW, "camera.conf"),
+    "ISR_UNIT": (RAW, "ADU"),
+    "ISR_OVERSCAN": (RAW, "MEAN"),
+    "ISR_OVERSCAN_DEGREE": (f"{RAW} -ISR_OVERSCAN POLY", "0"),
+    "ISR_BIASSEC": (RAW, "[93:100,1:80]"),
+    "ISR_TRIMSEC": (RAW, "[1:80,1:80]"),
+    "ISR_DETSEC": (f"{TWO} -ISR_DETSEC [1:45,1:80],[46:90,1:80]", "[46:90,1:80],[1:45,1:80]"),
+    "ISR_GAIN": (RAW, "3"),
+    "ISR_RDNOISE": (RAW, "11"),
+    "ISR_BIAS": (RAW, "master.fits"),
+    "ISR_DARK": (CALIBRATED, "dark.fits"),
+    "ISR_FLAT": (f"{RAW} -ISR_BIASSEC NONE -ISR_GAIN 2", "flat.fits"),
+    "ISR_FRINGE": (CALIBRATED, "fringe.fits"),
+    "ISR_BIAS_STATE": (f"{RAW} -ISR_BIAS bias1.fits", "MASTER -ISR_MISMATCH WARN"),
+    "ISR_DARK_STATE": (f"{CALIBRATED} -ISR_DARK dark.fits", "RAW"),
+    "ISR_FLAT_STATE": (CALIBRATED, "RAW"),
+    "ISR_FRINGE_STATE": (f"{CALIBRATED} -ISR_FRINGE fringe.fits", "RAW"),
+    "ISR_COMBINE": (BIAS, "MEDIAN"),
+    "ISR_CLIP_SIGMA": (BIAS, "1"),
+    "ISR_MASTER_NAME": (BIAS, "mine_{kind}.fits"),
+    "ISR_DEFECTS": (RAW, "defects.csv"),
+    "ISR_LINEARITY": (RAW, "1e-6"),
+    "ISR_CROSSTALK": (f"{TWO} -ISR_DETSEC [1:45,1:80],[46:90,1:80]", "crosstalk.txt"),
+    "ISR_INTERPOLATE": (f"{RAW} -ISR_DEFECTS defects.csv", "N"),
+    "ISR_MISMATCH": (f"{CALIBRATED} -ISR_FLAT flat_g.fits -ISR_MISMATCH WARN", "ERROR"),
+    "BACK_TYPE": (SEX, "MANUAL"),
+    "BACK_VALUE": (f"{SEX} -BACK_TYPE MANUAL", "200"),
+    "BACK_SIZE": (SEX, "40"),
+    "BACK_FILTERSIZE": (SEX, "1"),
+    "BACK_FILTTHRESH": (SEX, "1000"),
+    "BACK_PEARSON": (SEX, "1.5"),
+    "CHAR_NITER": (PSF, "1"),
+    "DEFAULT_FWHM": (f"{PSF} --steps measure", "2"),
+    "PSF_NAME": (PSF, "given.psf"),
+    "PSF_SAMPLING": (PSFMODEL, "0.8"),
+    "PSF_SIZE": (PSFMODEL, "31"),
+    "PSFVAR_DEGREES": (PSFMODEL, "0"),
+    "SAMPLE_AUTOSELECT": (f"{PSFMODEL} -SAMPLE_MINSN 10", "N"),
+    "SAMPLE_FWHMRANGE": (PSFMODEL, "8,20"),
+    "SAMPLE_VARIABILITY": (f"{PSFMODEL} -SAMPLE_MINSN 5", "5"),
+    "SAMPLE_MINSN": (PSFMODEL, "100"),
+    "SAMPLE_MAXELLIP": (PSFMODEL, "0.01"),
+    "APERCOR_DIAMETER": (f"{PSF} -PARAMETERS_NAME apercor.param", "4"),
+    "CR_REPAIR": (PSF, "N"),
+    "CR_MINSIGMA": (PSF, "50"),
+    "CR_NITER": (PSF, "1"),
+    "DETECT_TYPE": (SEX.replace("field", "photo"), "PHOTO"),
+    "DETECT_MINAREA": (SEX, "20"),
+    "DETECT_MAXAREA": (SEX, "30"),
+    "THRESH_TYPE": (SEX, "ABSOLUTE"),
+    "DETECT_THRESH": (SEX, "4"),
+    "ANALYSIS_THRESH": (SEX, "4"),
+    "DETECT_NITER": (f"{PLAIN} -BACK_SIZE 24", "1"),
+    "FILTER": (SEX, "N"),
+    "FILTER_NAME": (SEX, "gauss_3.0_7x7"),
+    "DEBLEND_NTHRESH": (SEX, "1"),
+    "DEBLEND_MINCONT": (SEX, "1"),
+    "CLEAN": (f"{SEX} -DETECT_THRESH 1", "N"),
+    "CLEAN_PARAM": (f"{SEX} -DETECT_THRESH 1", "0.1"),
+    "MASK_TYPE": (SEX, "NONE"),
+    "PHOT_APERTURES": (SEX, "9"),
+    "PHOT_AUTOPARAMS": (SEX, "2,3.5"),
+    "PHOT_PETROPARAMS": (SEX, "1.5,3.5"),
+    "PHOT_AUTOAPERS": (SEX, "30,30"),
+    "PHOT_FLUXFRAC": (SEX, "0.7"),
+    "BACKPHOTO_TYPE": (SEX, "LOCAL"),
+    "BACKPHOTO_THICK": (f"{SEX} -BACKPHOTO_TYPE LOCAL", "40"),
+    "STARNNW_NAME": (f"{SEX} -STARNNW_NAME none.nnw", "default.nnw"),
+    "MAG_GAMMA": (f"{SEX.replace('field', 'photo')} -DETECT_TYPE PHOTO", "2"),
+    "WEIGHT_TYPE": (WEIGHT, "MAP_RMS"),
+    "WEIGHT_IMAGE": (WEIGHT, "rms.fits"),
+    "WEIGHT_GAIN": (WEIGHT, "N"),
+    "WEIGHT_THRESH": (WEIGHT, "0.9"),
+    "RESCALE_WEIGHTS": (WEIGHT, "N"),
+    "FLAG_IMAGE": (FLAG, "flags2.fits"),
+    "FLAG_TYPE": (FLAG, "MAX"),
+    "INTERP_MAXXLAG": (f"{WEIGHT} -INTERP_TYPE ALL", "1 -INTERP_MAXYLAG 1"),
+    "INTERP_MAXYLAG": (f"{WEIGHT} -INTERP_TYPE ALL -INTERP_MAXXLAG 1", "1"),
+    "INTERP_TYPE": (f"{WEIGHT} -INTERP_TYPE NONE", "ALL"),
+    "ASSOC_NAME": (ASSOC, "list2.txt"),
+    "ASSOC_DATA": (ASSOC, "3,2,1"),
+    "ASSOC_PARAMS": (ASSOC, "3,2"),
+    "ASSOCCOORD_TYPE": (f"{ASSOC} -ASSOC_NAME world.txt", "WORLD"),
+    "ASSOC_RADIUS": (ASSOC, "0.1"),
+    "ASSOC_TYPE": (ASSOC, "SUM"),
+    "ASSOCSELEC_TYPE": (ASSOC, "ALL"),
+    "ASTREF_CATALOG": (REF, "NONE"),
+    "ASTREFCAT_NAME": (REF, "ref2.fits"),
+    "ASTREFCENT_KEYS": (REF, "RA2,DEC2"),
+    "ASTREFERR_KEYS": (REF, "e_RA,e_DEC"),
+    "ASTREFPROP_KEYS": (f"{REF} -ASTREFCAT_NAME moving.fits", "east,north"),
+    "ASTREFMAG_KEY": (f"{REF} -ASTREFMAG_LIMITS 0,19", "g"),
+    "ASTREFMAG_LIMITS": (REF, "0,17.5"),
+    "CROSSID_RADIUS": (REF, "0.05"),
+    "POSITION_MAXERR": (f"{REF} -HEADER_SUFFIX .far", "0.05"),
+    "POSANGLE_MAXERR": (f"{REF} -HEADER_SUFFIX .turned", "1"),
+    "PIXSCALE_MAXERR": (f"{REF} -HEADER_SUFFIX .scaled", "1.02"),
+    "MATCH_FLIPPED": (f"{REF} -HEADER_SUFFIX .flipped -MATCH_FLIPPED Y -POSITION_MAXERR 10", "N"),
+    "PROJECTION_TYPE": (f"{BENT} -HEAD_NAME out.head", "TAN"),
+    "DISTORT_DEGREES": (BENT, "1"),
+    "ASTRCLIP_NSIGMA": (REF, "1"),
+    "SN_THRESHOLDS": (REF, "60,100"),
+    "MAG_ZEROPOINT": (PLAIN, "25"),
+    "MAGZP_KEY": (PLAIN, "MYZERO"),
+    "PHOTREFCAT_NAME": (REF, "ref2.fits"),
+    "PHOTREF_MAG_KEY": (REF, "g"),
+    "PHOTREF_MAGERR_KEY": (f"{REF} -PHOTREFCAT_NAME ref.fits -PHOTREF_MAG_KEY r", "big_err"),
+    "PHOTREF_MAG_LIMITS": (REF, "0,19.5"),
+    "PHOTREF_COLOR_KEYS": (f"{REF} -COLOR_TERM FIT", "r,i"),
+    "COLOR_TERM": (REF, "0.1"),
+    "PHOT_FLUX_KEY": (REF, "AUTO -PHOT_APERTURES 9"),
+    "PHOT_DEGREES": (REF, "1"),
+}  # fmt: skip
+"""Keyword: the scene, and another value (with what else the run takes)."""
+
+REFUSED = {
+    **dict.fromkeys(
+        ("ISR_BIAS_STATE", "ISR_DARK_STATE", "ISR_FLAT_STATE", "ISR_FRINGE_STATE"), "1"
+    ),
+    "ISR_MISMATCH": "1",
+    **dict.fromkeys(
+        ("POSITION_MAXERR", "POSANGLE_MAXERR", "PIXSCALE_MAXERR", "MATCH_FLIPPED"), "3"
+    ),
+    **dict.fromkeys(("CROSSID_RADIUS", "PHOTREF_MAG_KEY", "ASTREFMAG_LIMITS"), "3"),
+}
+"""Exit status where the other value refuses what the scene allows."""
+
+ELSEWHERE = {
+    "NTHREADS": "tests/e2e/test_pipeline.py: results never depend on it",
+    "APERCOR_DEGREE": "tests/stages/psf/test_apercor.py: it takes a strong variation",
+}
+
+
+def write_scene(folder: Path) -> None:
+    """A corner of the bundled field with everything that the keywords name."""
+    rng = np.random.default_rng(4)
+    with fits.open(ROOT / "examples/field.fits.fz") as units:
+        header = units[1].header.copy()
+        whole = units[1].data.astype(np.float32)
+        image = whole[:SIZE, :SIZE].copy()
+    image[rng.integers(0, SIZE, 40), rng.integers(0, SIZE, 40)] += 4000.0  # cosmic rays
+    for row, column in rng.integers(20, SIZE - 20, (15, 2)):
+        image[row : row + 3, column : column + 9] += 3000.0
+    for name in ("BSCALE", "BZERO"):
+        header.remove(name, ignore_missing=True)
+    header.update({"LOWSAT": 3000.0, "SHUTTIME": 60.0, "MYZERO": 27.0, "RON": 9.0})
+    cd = {
+        f"CD{i}_{j}": header.get(f"PC{i}_{j}", float(i == j)) * header[f"CDELT{i}"]
+        for i in (1, 2)
+        for j in (1, 2)
+    }
+    for name in [*header["PC*"], *header["CDELT*"]]:
+        del header[name]
+    header.update(cd)
+    fits.PrimaryHDU(image, header).writeto(folder / "field.fits")
+    fits.PrimaryHDU(whole, header).writeto(folder / "whole.fits")
+    fits.PrimaryHDU(image / np.float32(2e4), header).writeto(folder / "photo.fits")
+    signed = np.clip(image * 8.0, 0, 65535).astype(np.uint16).view(np.int16)
+    fits.PrimaryHDU(signed, header).writeto(folder / "int.fits")
+    write_heads(folder, header, cd)
+    for name, columns in (
+        ("scene.param", COLUMNS),
+        ("flag.param", [*COLUMNS, "IMAFLAGS_ISO(1)"]),
+        ("assoc.param", [*COLUMNS, "VECTOR_ASSOC(3)"]),
+        ("apercor.param", [*COLUMNS, "FLUX_APERCOR", "FLUX_PSF"]),
+    ):
+        (folder / name).write_text("\n".join(columns) + "\n")
+    if NETWORK.exists():
+        shutil.copy(NETWORK, folder)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    weight = (0.5 + x / SIZE).astype(np.float32)
+    weight[:, 200:203] = 0.0
+    weight[50:56, 60:160] = 0.0
+    fits.PrimaryHDU(weight).writeto(folder / "weight.fits")
+    fits.PrimaryHDU((2.0 + y / SIZE).astype(np.float32)).writeto(folder / "rms.fits")
+    flags = rng.integers(0, 8, (SIZE, SIZE)).astype(np.int32)
+    fits.PrimaryHDU(flags).writeto(folder / "flags.fits")
+    fits.PrimaryHDU(flags << 3).writeto(folder / "flags2.fits")
+    write_references(folder)
+    write_raw(folder, rng)
+
+
+def write_heads(folder: Path, header: fits.Header, cd: dict[str, float]) -> None:
+    """Additional headers, field.head and others: wrong pointings, scales and orientations."""
+
+    def head(name: str, matrix: dict[str, float], shift: float = 0.0) -> None:
+        cards = {"CRVAL1": header["CRVAL1"] + shift, **matrix}
+        lines = [f"{key:<8}= {value:20.12g}" for key, value in cards.items()]
+        (folder / name).write_text("\n".join([*lines, "END", ""]))
+
+    head("field.other", cd, 1.0)
+    head("field.far", cd, 20.0 / 3600)
+    head("field.scaled", {key: 1.06 * value for key, value in cd.items()})
+    cos, sin = np.cos(np.deg2rad(4.0)), np.sin(np.deg2rad(4.0))
+    m = np.array([[cd["CD1_1"], cd["CD1_2"]], [cd["CD2_1"], cd["CD2_2"]]])
+    t = m @ np.array([[cos, -sin], [sin, cos]])
+    head("field.turned", {f"CD{i + 1}_{j + 1}": t[i, j] for i in (0, 1) for j in (0, 1)})
+    f = m @ np.array([[-1.0, 0.0], [0.0, 1.0]])
+    head("field.flipped", {f"CD{i + 1}_{j + 1}": f[i, j] for i in (0, 1) for j in (0, 1)})
+
+
+def write_references(folder: Path) -> None:
+    """Reference catalogues with more columns than the bundled one, and lists to associate."""
+    table = Table.read(ROOT / "examples/field_refcat.fits")
+    rng = np.random.default_rng(5)
+    n = len(table)
+    table["RA2"] = table["RA"] + 0.2 / 3600
+    table["DEC2"] = table["DEC"]
+    table["e_RA"] = rng.uniform(0.01, 1.0, n)
+    table["e_DEC"] = rng.uniform(0.01, 1.0, n)
+    table["east"] = np.full(n, 30.0)
+    table["north"] = np.full(n, -20.0)
+    table["i"] = table["r"] - 0.3 + rng.normal(0, 0.2, n)
+    table["big_err"] = rng.uniform(0.01, 0.5, n)
+    table.write(folder / "ref.fits")
+    bent = table.copy()
+    x = (table["RA"] - 150.1) / 0.06
+    bent["DEC"] += 2.0 / 3600 * x**2
+    bent.write(folder / "bent.fits")
+    table["epoch"] = np.full(n, 2016.0)
+    table.write(folder / "moving.fits")
+    table[: n // 2].write(folder / "ref2.fits")
+    x, y = rng.uniform(5, SIZE - 5, (2, 900))
+    rows = np.column_stack([np.arange(900), x, y, rng.uniform(15, 20, 900)])
+    np.savetxt(folder / "list.txt", rows, fmt="%.3f")
+    np.savetxt(folder / "list2.txt", rows[::2], fmt="%.3f")
+    sky = np.column_stack([np.arange(n), table["RA"], table["DEC"], table["r"]])
+    np.savetxt(folder / "world.txt", sky, fmt="%.7f")
+
+
+def write_raw(folder: Path, rng: np.random.Generator) -> None:
+    """A raw frame of 90 x 80 pixels with ten columns of overscan, and its calibration frames."""
+
+    def frame(name: str, kind: str, light: np.ndarray | float, seconds: float) -> None:
+        data = 1000.0 + rng.normal(0, 5, (80, 100)) + np.arange(80)[:, None] * 0.5
+        data[:, :90] += light
+        data[3, 40] += 300.0 * ("bias2" in name)
+        header = fits.Header({"IMAGETYP": kind, "EXPTIME": seconds, "GAIN": 2.0, "RON": 9.0,
+                              "FILTER": "r"})  # fmt: skip
+        fits.PrimaryHDU(np.rint(data).astype(np.uint16), header).writeto(folder / name)
+
+    def master(name: str, kind: str, pixels: np.ndarray, seconds: float = 10.0) -> None:
+        header = fits.Header(
+            {"IMAGETYP": kind, "EXPTIME": seconds, "FILTER": "r", "ZEROCOR": "done"}
+        )
+        fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(folder / name)
+
+    y, x = np.mgrid[:80, :90]
+    fringes = 30.0 * np.sin(x / 4.0)
+    frame("raw.fits", "OBJECT", 400.0 + fringes + rng.normal(0, 20, (80, 90)), 30.0)
+    for number in (1, 2, 3):
+        frame(f"bias{number}.fits", "BIAS", 2.0 * np.sin(y / 9.0), 0.0)
+    master("master.fits", "MASTER BIAS", 2.0 * np.sin(y / 9.0), 0.0)
+    master("dark.fits", "MASTER DARK", np.full((80, 90), 3.0))
+    master("flat.fits", "MASTER FLAT", 1.0 + 0.1 * x / 90)
+    with fits.open(folder / "flat.fits") as units:
+        units[0].header["FILTER"] = "g"
+        units.writeto(folder / "flat_g.fits")
+    master("fringe.fits", "MASTER FRINGE", fringes)
+    (folder / "camera.conf").write_text("GAIN 5\nISR_GAIN 5\n")
+    (folder / "defects.csv").write_text("x,y,width,height\n20,20,3,60\n")
+    (folder / "crosstalk.txt").write_text("0 1e-3\n2e-3 0\n")
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scene")
+    write_scene(folder)
+    previous = Path.cwd()
+    os.chdir(folder)
+    main("field.fits --steps characterize -PSFMODEL_NAME given.psf -SAMPLE_MINSN 60".split())
+    os.chdir(previous)
+    (folder / "field.char.fits").unlink()
+    (folder / "field.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> dict[str, dict[str, str]]:
+    """Outcomes of the scenes, each run once."""
+    return {}
+
+
+@pytest.fixture
+def run(
+    scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], dict[str, str]]:
+    """Run the program; returns what a user can see: products, streams, status."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+
+    def call(arguments: str) -> dict[str, str]:
+        folder = tmp_path / hashlib.sha256(arguments.encode()).hexdigest()[:8]
+        shutil.copytree(scene, folder)
+        monkeypatch.chdir(folder)
+        status = main(arguments.split())
+        out, err = capfd.readouterr()
+        seen = {"status": str(status), "stdout": out, "stderr": err}
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not (scene / path.relative_to(folder)).exists():
+                seen[path.name] = digest(path)
+        return seen
+
+    return call
+
+
+def digest(path: Path) -> str:
+    """Content of a product, less what repeats the configuration or the clock."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        objects = json.loads(content)
+        for item in objects:
+            item.pop("provenance")
+            for step in item["steps"].values():
+                step.pop("seconds")
+        content = json.dumps(objects).encode()
+    elif path.suffix == ".xml":
+        content = b""
+    elif content.startswith(b"SIMPLE"):
+        with fits.open(path) as units:
+            kept = [u for u in units if u.name != "PROVENANCE"]
+            content = b"".join(
+                bytes(str(u.header), "latin-1") + (b"" if u.data is None else u.data.tobytes())
+                for u in kept
+            )
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_every_supported_keyword_has_its_case():
+    assert set(SUPPORTED) == set(CASES) | set(ELSEWHERE)
+
+
+@pytest.mark.parametrize("keyword", CASES)
+def test_another_value_changes_what_a_user_sees(keyword, run, outcomes):
+    base, value = CASES[keyword]
+    if "default.nnw" in base + value and not NETWORK.exists():
+        pytest.skip("no ../shared/data with a neural network")
+    if base not in outcomes:
+        outcomes[base] = run(base)
+    before = outcomes[base]
+    after = run(f"{base} -{keyword} {value}")
+    assert "internal error" not in before["stderr"] + after["stderr"]
+    assert before["status"] == "0", before["stderr"]
+    assert after["status"] in ("0", REFUSED.get(keyword, "0")), after["stderr"]
+    assert before != after
+
+
+@pytest.mark.parametrize("keyword", ["RESCALE_WEIGHTS", "WEIGHT_GAIN"])
+def test_lists_for_the_two_images(keyword, run):
+    """The first value is that of the detection image, the second of the measurement image."""
+    two = f"field.fits,{WEIGHT} -WEIGHT_TYPE MAP_WEIGHT,MAP_WEIGHT"
+    both = run(f"{two} -{keyword} N,N")
+    detection, measurement = run(f"{two} -{keyword} N,Y"), run(f"{two} -{keyword} Y,N")
+    assert {both["status"], detection["status"], measurement["status"]} == {"0"}
+    assert both == run(f"{two} -{keyword} N")
+    assert both["x.cat"] != detection["x.cat"]
+    if keyword == "RESCALE_WEIGHTS":
+        assert both["x.cat"] != measurement["x.cat"]
