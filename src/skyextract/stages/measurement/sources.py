@@ -140,8 +140,8 @@ def measure_sources(
     Returns
     -------
     Catalog
-        One row per detection: NUMBER, FLAGS, FLAGS_SKY, with associates their number, and the wanted columns among those
-        that are measured here.
+        One row per detection: NUMBER, FLAGS, FLAGS_SKY, with associates NUMBER_ASSOC, and
+        the wanted columns among those that are measured here.
     """
     d, c = detections, config.measurement
     columns: dict[str, AnyArray] = {"NUMBER": np.arange(1, d.n + 1, dtype=np.int32)}
