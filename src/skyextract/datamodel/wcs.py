@@ -12,6 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.wcscards import read_cards
 from skyextract.errors import ImageError
 from skyextract.messages import quiet
 from skyextract.sky.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
@@ -19,17 +20,13 @@ from skyextract.sky.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+    from skyextract.run import Run
+
 
 _CELESTIAL = {
     "RA": "", "DEC": "", "GLON": "GALACTIC", "GLAT": "GALACTIC", "ELON": "ECLIPTIC",
     "ELAT": "ECLIPTIC", "SLON": "SUPERGALACTIC", "SLAT": "SUPERGALACTIC",
 }  # fmt: skip
-_PARTNER = {"DEC": "RA", "GLAT": "GLON", "ELAT": "ELON", "SLAT": "SLON"}
-_PROJECTIONS = (
-    "AZP SZP TAN TPV TPD TNX ZPX DSS STG SIN ARC ZPN ZEA AIR CYP CEA CAR MER COP COE COD COO SFL"
-    " PAR MOL AIT BON PCO TSC CSC QSC HPX XPH"
-)
-
 
 _NO_SIZE = 1e-10
 """Side of a pixel (deg) that is rounding noise."""
@@ -46,19 +43,26 @@ class SkyWcs:
         The FITS cards that describe it, as `to_header` returns them.
     shape : (int, int), optional
         Shape [y, x] of the image, of which `centre` is the middle.
+    notes : sequence of str
+        What was taken for what in a header that contradicts itself, for the user.
     """
 
-    def __init__(self, cards: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        cards: Mapping[str, Any],
+        shape: tuple[int, int] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self._cards = dict(cards)
         self._shape = shape
+        self.notes = tuple(notes)
         self.frame = frame_of(self._cards)
 
     @classmethod
     def from_header(cls, header: Any) -> SkyWcs | None:
         """Read the WCS of a header; None if it has no celestial one.
 
-        TAN with SCAMP's PV coefficients becomes TPV, and TPV without any becomes TAN, as in
-        SCAMP.  Missing ones among others are 0 for wcslib and for SCAMP, PVi_1 too.
+        `wcscards.read_cards` makes standard cards of the dialects of headers.
 
         Parameters
         ----------
@@ -70,23 +74,14 @@ class SkyWcs:
         ImageError
             Celestial axes, but a WCS that is incomplete, contradictory or singular.
         """
-        axes = [str(header.get(f"CTYPE{i}") or "").strip().upper() for i in range(1, 10)]
-        if not any(axis[:4].rstrip("-") in _PARTNER and axis[4:5] == "-" for axis in axes):
+        read = read_cards(header)
+        if read is None:
             return None
+        cards, notes = read
         shape = None
         if isinstance(header.get("NAXIS1"), int) and isinstance(header.get("NAXIS2"), int):
             shape = (header["NAXIS2"], header["NAXIS1"])
-        cards = _numbers(wcs_cards(header))
-        _check_complete(cards, axes)
-        kinds = {axis[4:] for axis in axes[:2]}
-        projection = ""
-        if kinds == {"-TAN"} and "A_ORDER" not in cards and _has_scamp_pv(cards):
-            projection = "-TPV"
-        elif kinds == {"-TPV"} and not any(key.startswith("PV") for key in cards):
-            projection = "-TAN"
-        if projection:
-            cards.update({f"CTYPE{i}": axes[i - 1][:4] + projection for i in (1, 2)})
-        return cls(cards, shape)
+        return cls(cards, shape, notes)
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -189,6 +184,18 @@ class SkyWcs:
         return dict(self._cards)
 
 
+def read_wcs(header: Any, run: Run, name: str) -> SkyWcs | None:
+    """Return the WCS of a header; one that is not usable is None and a warning."""
+    try:
+        wcs = SkyWcs.from_header(header)
+    except ImageError as error:
+        run.warn(f"{name}: {error}: no sky coordinates")
+        return None
+    for note in wcs.notes if wcs is not None else ():
+        run.warn(f"{name}: {note}")
+    return wcs
+
+
 def _determinant(j: F8) -> float:
     return float(j[0, 0] * j[1, 1] - j[0, 1] * j[1, 0])
 
@@ -206,46 +213,6 @@ def _apply(function: Any, a: F8, b: F8) -> tuple[F8, F8]:
     return first.reshape(a.shape), second.reshape(a.shape)
 
 
-_WCS_KEY = re.compile(
-    r"(WCSAXES|CTYPE\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CUNIT\d|CD\d_\d|PC\d_\d|PC00\d00\d"
-    r"|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH"
-    r"|[AB]P?_(ORDER|\d+_\d+)|[AB]_DMAX|CPDIS\d|CQDIS\d|D2IMDIS\d)$"
-)
-
-_NUMERIC_KEY = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA|CD\d_|PC\d|PV\d_|LONPOLE|LATPOLE|[AB]P?_)")
-
-
-def is_wcs_keyword(keyword: str) -> bool:
-    """Whether a card belongs to the primary celestial WCS of an image."""
-    return _WCS_KEY.match(keyword) is not None
-
-
-def wcs_cards(header: Any) -> dict[str, Any]:
-    """Return the cards of the primary WCS that have a value."""
-    found: dict[str, Any] = {}
-    for keyword in header:
-        if is_wcs_keyword(keyword) and keyword not in found and header[keyword] is not None:
-            found[keyword] = header[keyword]
-    return found
-
-
-def _numbers(cards: dict[str, Any]) -> dict[str, Any]:
-    """Return the cards with numbers that were written as text read as numbers."""
-    checked = dict(cards)
-    for keyword, value in cards.items():
-        if not _NUMERIC_KEY.match(keyword):
-            continue
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise ImageError(f"WCS card {keyword} = {value} is no number")
-        if isinstance(value, str):
-            checked[keyword] = number
-    return checked
-
-
 def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
     """Return the celestial frame that WCS cards name (FITS Standard 4.0, section 8.3)."""
     for i in range(1, 10):
@@ -260,37 +227,6 @@ def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
     if system == "FK5" or (not system and not math.isnan(equinox)):
         return SkyFrame("FK5", 2000.0 if math.isnan(equinox) else equinox)
     return SkyFrame()
-
-
-def _has_scamp_pv(cards: Mapping[str, Any]) -> bool:
-    """Whether PV cards of a TAN header are SCAMP's old way to say TPV.
-
-    A real TAN projection has no parameters on its latitude axis; on the longitude axis it may
-    have PV1_0..PV1_4 (native reference point and pole), which SCAMP always writes with PV2.
-    """
-    return any(key.startswith("PV2_") for key in cards)
-
-
-def _check_complete(cards: Mapping[str, Any], axes: Sequence[str]) -> None:
-    kinds = {axis[:4].rstrip("-"): axis[5:8] for axis in axes if axis[4:5] == "-"}
-    latitude = next(kind for kind in kinds if kind in _PARTNER)
-    if kinds.get(_PARTNER[latitude]) != kinds[latitude]:
-        raise ImageError(f"WCS without a pair of celestial axes ({' '.join(filter(None, axes))})")
-    if kinds[latitude] not in _PROJECTIONS:
-        raise ImageError(f"WCS with the unknown projection {kinds[latitude]}")
-    missing = [key for key in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2") if key not in cards]
-    if missing:
-        raise ImageError(f"WCS without {' '.join(missing)}")
-    if not any(key.startswith(("CD", "PC")) for key in cards):
-        raise ImageError("WCS without CD matrix or CDELT: the pixel scale is unknown")
-    keys = [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
-    cd = [cards.get(key, 0.0) for key in keys]
-    if any(key in cards for key in keys) and cd[0] * cd[3] == cd[1] * cd[2]:
-        raise ImageError("WCS with a singular CD matrix")
-    if 0.0 in (cards.get("CDELT1"), cards.get("CDELT2")) and not set(keys) & set(cards):
-        raise ImageError("WCS with CDELT = 0")
-    if any(key.startswith(("CPDIS", "CQDIS", "D2IMDIS")) for key in cards):
-        raise ImageError("WCS with a distortion table (CPDIS, D2IMDIS), which is not supported")
 
 
 def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:

@@ -13,7 +13,7 @@ from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.header import Cards, extend_missing, remove, set_cards
-from skyextract.datamodel.wcs import is_wcs_keyword
+from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.io.atomic import atomic_output
 from skyextract.io.fits.writer import append_unit, image_unit, primary_unit, write_units
 from skyextract.io.images.exposures import current_header, mask_cards

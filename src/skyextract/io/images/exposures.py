@@ -34,7 +34,8 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import PsfSource
-from skyextract.datamodel.wcs import SkyWcs, is_wcs_keyword, wcs_cards
+from skyextract.datamodel.wcs import read_wcs
+from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
 from skyextract.errors import ImageError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.fits.file import FitsFile, HeaderUnit
@@ -287,11 +288,7 @@ def read_product(file: FitsFile, unit: HeaderUnit, detector: Detector, run: Run)
         raise ImageError(f"PROVENANCE is damaged ({error})") from None
     header, name = _original_header(unit.header)
     extension = unit.header.get("SKYEXT")
-    try:
-        wcs = SkyWcs.from_header(header)
-    except ImageError as error:
-        run.warn(f"{file.path}[{unit.index}]: {error}: no sky coordinates")
-        wcs = None
+    wcs = read_wcs(header, run, f"{file.path}[{unit.index}]")
     derived = "VARIANCE" in units and units["VARIANCE"].header.get(DERIVED[0]) == DERIVED[1]
     return Exposure(
         image=image,

@@ -21,7 +21,8 @@ from skyextract.datamodel.header import (
     repaired,
     set_cards,
 )
-from skyextract.datamodel.wcs import SkyWcs, is_wcs_keyword
+from skyextract.datamodel.wcs import read_wcs
+from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
 from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
@@ -175,15 +176,6 @@ def _read_exposure(
         extension_name=unit.name if unit.name != "COMPRESSED_IMAGE" else "",
         history=history,
     )
-
-
-def read_wcs(header: Header, run: Run, name: str) -> SkyWcs | None:
-    """Return the WCS of a header; one that is not usable is None and a warning."""
-    try:
-        return SkyWcs.from_header(header)
-    except ImageError as error:
-        run.warn(f"{name}: {error}: no sky coordinates")
-        return None
 
 
 def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -> Detector:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, move_wcs
-from skyextract.datamodel.wcs import is_wcs_keyword, wcs_cards
+from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

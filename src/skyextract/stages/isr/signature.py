@@ -19,7 +19,7 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.rawframe import Amplifier, RawFrame
-from skyextract.datamodel.wcs import SkyWcs
+from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError
 from skyextract.kernels.isr import correct as kernels
 from skyextract.kernels.values import NO_INFORMATION
@@ -88,7 +88,7 @@ def remove_signature(
         mask=mask,
         variance=variance if variance.size else None,
         detector=detector,
-        wcs=_wcs(header, raw, run),
+        wcs=read_wcs(header, run, raw.name),
         header=header,
         path=raw.path,
         extension=raw.extension,
@@ -356,14 +356,6 @@ def _detector(raw: RawFrame, corrected: Corrected, unit: str) -> Detector:
         saturation=float(corrected.saturation),
         exposure_time=raw.exposure_time,
     )
-
-
-def _wcs(header: Any, raw: RawFrame, run: Run) -> SkyWcs | None:
-    try:
-        return SkyWcs.from_header(header)
-    except ImageError as error:
-        run.warn(f"{raw.name}: {error}: no sky coordinates")
-        return None
 
 
 def _interpolate(exposure: Exposure, config: Config, run: Run) -> tuple[Exposure, int]:
