@@ -236,3 +236,21 @@ def test_simulated_sky_survey_frame(shared_data):
     assert (truth["type"][distance.argmin(axis=1)] == "star").mean() > 0.97
     assert distance.min(axis=1).max() < 1.0
     assert 0.8 < result.exposure.psf.chi2 < 1.2
+
+
+def test_rescale_weights_holds_here_as_it_does_in_measure(starfield):
+    """A variance map 25 times too large: scaled to the frame by default, believed with N."""
+    field = starfield.simulate(300, 40, 3.0)
+    weight = np.full(field.image.shape, 25.0 * np.median(field.image) / 2.0, dtype=np.float32)
+
+    def errors(**weights):
+        config = config_with(char_niter=2)
+        config = replace(config, weights=replace(config.weights, **weights))
+        stars = characterize(exposure_of(field.image, weight=weight), config, Run()).psf_stars
+        return stars["FLUXERR_PSF"] / np.sqrt(stars["FLUX_PSF"])
+
+    scaled = errors(weight_type=("MAP_VAR",))
+    believed = errors(weight_type=("MAP_VAR",), rescale_weights=(False,))
+    rms = errors(weight_type=("MAP_RMS",))
+    assert believed.min() > 1.5 * scaled.min()
+    np.testing.assert_array_equal(believed, rms)

@@ -14,6 +14,8 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.errors import StepError
+from skyextract.kernels.background.mesh import exclude
+from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize as CharacterizeConfig
 from skyextract.settings.keywords import Config
@@ -21,12 +23,16 @@ from skyextract.stages.background.estimate import (
     background_image,
     background_rows,
     estimate_weighted_background,
+    mesh_variance,
     subtract_background,
 )
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, StarSample, build_psf
 from skyextract.stages.psf.stars import Candidates, find_candidates, select_stars
 from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
+
+UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
+"""Mask planes whose pixels say nothing about stars and cosmic rays."""
 
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
@@ -181,13 +187,25 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
         image, exposure.mask, exposure.weight, config.background, run
     )
     data = subtract_background(exposure.image, None, background, run)
-    variance = background_variance(exposure, background, data, scale, run)
+    variance = background_variance(exposure, background, data, scale, config.weights, run, index=1)
+    if variance is None:
+        variance = mesh_variance(background, run)
+    _mark_unusable(variance, exposure, run)
     gain = exposure.detector.gain
     if gain > 0.0:
         inverse_gain = 1.0 / gain
     else:
         inverse_gain = least_inverse_gain(background_image(background, run), variance)
     return _Sky(background, Scene.of(data, variance, exposure.mask, inverse_gain, run))
+
+
+def _mark_unusable(variance: F4, exposure: Exposure, run: Run) -> None:
+    """Take the information out of pixels that no PSF is measured on, in place."""
+
+    def rows(band: tuple[int, int]) -> None:
+        exclude(variance, exposure.mask, int(UNUSABLE), NO_INFORMATION, band[0], band[1])
+
+    run.map(rows, run.bands(variance.shape[0]))
 
 
 def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -> F4:

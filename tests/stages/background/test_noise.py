@@ -9,6 +9,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
+from skyextract.settings.keywords import Weights
 from skyextract.stages.background.noise import background_variance
 
 SKY = BackgroundMap(
@@ -26,8 +27,10 @@ def exposure(**planes):
     return Exposure(image, mask, detector=Detector(gain=2.0), **planes)
 
 
-def noise_of(given, weight_scale):
-    return background_variance(given, SKY, given.image - np.float32(100), weight_scale, Run())
+def noise_of(given, weight_scale, **weights):
+    return background_variance(
+        given, SKY, given.image - np.float32(100), weight_scale, Weights(**weights), Run(), index=1
+    )
 
 
 def plane(value):
@@ -35,11 +38,20 @@ def plane(value):
 
 
 def test_from_the_mesh():
-    variance = noise_of(exposure(), 1.0)
+    assert noise_of(exposure(), 1.0) is None
+    variance = noise_of(exposure(), 1.0, weight_type=("NONE", "BACKGROUND"))
     assert variance.dtype == np.float32
-    np.testing.assert_allclose(variance[1:], 9.0, rtol=1e-6)
-    assert (variance[0, :3] >= 1e30).all()
-    assert variance[0, 3] == pytest.approx(9.0)
+    np.testing.assert_allclose(variance, 9.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rescale", "expected"),
+    [("MAP_VAR", True, 8.0), ("MAP_VAR", False, 0.5), ("MAP_RMS", True, 0.5)],
+)
+def test_rescale_weights_holds_for_all_maps_but_rms(kind, rescale, expected):
+    given = exposure(weight=plane(0.5))
+    variance = noise_of(given, 4.0, weight_type=(kind,), rescale_weights=(rescale,))
+    assert variance[20, 20] == pytest.approx(expected)
 
 
 def test_from_the_weight_map_with_its_scale():

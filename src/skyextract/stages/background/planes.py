@@ -19,6 +19,7 @@ from skyextract.stages.background.estimate import (
     same_mesh,
     subtract_background,
 )
+from skyextract.stages.background.noise import background_variance
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
@@ -106,7 +107,6 @@ def prepare_plane(
     known : BackgroundMap or None
         An earlier estimate that will do, if it has the same mesh and no weight map is given.
     """
-    kind = of_image(config.weights.weight_type, index)
     weight = exposure.weight
     if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
         background, scale = known, 1.0
@@ -117,21 +117,15 @@ def prepare_plane(
         )  # fmt: skip
     subtracted = subtract_background(exposure.image, None, background, run)
     bad, n_bad = _without_signal(exposure, subtracted, run)
-    variance: F4 | None = None
-    relative = False
-    if exposure.variance is not None:
-        variance = _background_variance(exposure, subtracted, background, run)
-    elif weight is not None:
-        if of_image(config.weights.rescale_weights, index) and kind != "MAP_RMS":
-            variance = weight * np.float32(scale**2)
-        else:
-            variance = weight.copy()
+    variance = background_variance(
+        exposure, background, subtracted, scale, config.weights, run, index=index
+    )
+    relative = variance is not None and exposure.variance is None
+    if variance is not None and exposure.variance is not None:
+        _fill_unknown(variance, background, run)
+    elif variance is not None and weight is not None:
         bad |= _without_weight(exposure, subtracted, variance, config.weights, index)
         n_bad = int(np.count_nonzero(bad))
-        relative = True
-    elif kind == "BACKGROUND":
-        variance = mesh_variance(background, run)
-        relative = True
     if n_bad:
         if variance is not None:
             variance[bad] = NO_INFORMATION
@@ -177,24 +171,14 @@ def _without_weight(
     return lost
 
 
-def _background_variance(
-    exposure: Exposure, subtracted: F4, background: BackgroundMap, run: Run
-) -> F4:
-    """Take the photon noise of the sources out of the total variance plane.
+def _fill_unknown(variance: F4, background: BackgroundMap, run: Run) -> None:
+    """Give pixels of unknown variance that of the mesh, in place.
 
-    Interpolated pixels carry no information of their own (infinite variance) but may be
-    summed in apertures: their variance is that of the mesh.
+    Interpolated pixels carry no information of their own but may be summed in apertures.
     """
-    assert exposure.variance is not None
-    variance = exposure.variance.copy()
-    if exposure.detector.gain > 0.0:
-        photons = np.maximum(subtracted, np.float32(0.0)) * np.float32(1.0 / exposure.detector.gain)
-        # Rounding must not make a bright pixel noise-free.
-        np.maximum(variance - photons, np.float32(1e-3) * variance, out=variance)
-    unknown = ~(np.isfinite(variance) & (variance > 0.0) & (variance < MAX_VARIANCE))
+    unknown = variance >= NO_INFORMATION
     if unknown.any():
         variance[unknown] = mesh_variance(background, run)[unknown]
-    return variance
 
 
 def with_detected(exposure: Exposure, found: Detections) -> Exposure:
