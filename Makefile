@@ -2,8 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = -m pip install --quiet --disable-pip-version-check
+# As many tests at once as there are cores; PYTEST="-k name" for some of them.
+PYTEST ?=
+# The tests that run with the oldest dependencies; empty is all of them.
+OLDEST ?=
+OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
+WORKERS ?= auto
 
-.PHONY: demo test check lint bench docs clean
+.PHONY: demo test check boundscheck lint coverage test-oldest wheel bench docs clean
 
 NIGHT = examples/night
 
@@ -20,34 +27,61 @@ demo: $(VENV)/.installed
 	@grep -v '^#' demo/science.cat | head -n 5 | awk '{print $$1, $$5, $$6, $$12, $$13, $$24, $$25, $$(NF-1)}'
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-check: lint  ## kernels as plain Python, then kernels and stages with indices checked
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/kernels tests/stages
+check: lint boundscheck  ## lint, then kernels as plain Python and with indices checked
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/kernels
+
+boundscheck: $(VENV)/.dev
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q -n $(WORKERS) \
+	    tests/kernels tests/stages
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-bench: $(VENV)/.dev  ## all benchmarks, or `make bench BENCH="speed truth.psf"`; see benchmarks/RESULTS.md
+# Compiled kernels leave no trace, so their tests run interpreted first; the rest of the
+# suite, compiled, is added to that.
+coverage: $(VENV)/.dev  ## the suite with the share of src that it runs
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report= tests/kernels
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-append --cov-report=term $(PYTEST)
+
+test-oldest: $(VENV)-oldest/.installed  ## with the oldest dependencies that pyproject.toml claims
+	$(VENV)-oldest/bin/python -m pytest -q -n $(WORKERS) $(OLDEST)
+
+wheel: $(VENV)/.dev  ## built, installed without any tool, and run on the example
+	rm -rf dist build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --outdir dist . >build/wheel/log.txt || { cat build/wheel/log.txt; exit 1; }
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python $(PIP) dist/*.whl
+	cd build/wheel && ../../.ci/smoke venv/bin/python ../../examples
+
+bench: $(VENV)/.dev  ## all benchmarks, or BENCH="speed truth.psf"; see benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(BENCH)
 
-docs: $(VENV)/.dev  ## regenerate default.conf and the generated pages
+docs: $(VENV)/.dev  ## default.conf and the generated pages, then the site in build/site
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/site
+	@echo "build/site/index.html"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python $(PIP) --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python $(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 
+$(VENV)-oldest/.installed: pyproject.toml constraints/oldest.txt
+	$(OLDEST_PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python $(PIP) --editable ".[test]" --constraint constraints/oldest.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-oldest demo build dist src/*.egg-info

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dataflow import draw
 from skyextract.columns.request import NOT_SUPPORTED, columns_markdown
 from skyextract.settings.grammar import declarations, dump
 from skyextract.settings.page import config_markdown
@@ -37,6 +38,7 @@ GENERATED = {
     "docs/config.md": lambda: config_markdown() + "\n",
     "docs/columns.md": columns_markdown,
     "docs/sextractor.md": sextractor_markdown,
+    "docs/_static/dataflow.svg": draw,
 }
 
 if __name__ == "__main__":

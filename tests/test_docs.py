@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+import generate
+
 ROOT = Path(__file__).resolve().parents[1]
-SPEC = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-generate = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(generate)
 
 
 @pytest.mark.parametrize("name", generate.GENERATED)
