@@ -1,4 +1,4 @@
-"""Generated files equal what the code generates."""
+"""Generated files equal what the code generates; the pages name every message."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import generate
+import messages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("name", generate.GENERATED)
 def test_generated_file_is_up_to_date(name):
     assert (ROOT / name).read_text() == generate.GENERATED[name](), "run `make docs`"
+
+
+def test_every_message_of_the_program_is_explained():
+    missing, old = messages.differences((ROOT / "docs/messages.md").read_text())
+    assert missing == [], "rows wanted in docs/messages.md"
+    assert old == [], "rows of docs/messages.md to remove or to change"
