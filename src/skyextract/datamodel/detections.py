@@ -68,6 +68,9 @@ class Detections:
     unclaimed : (m,) int64
         Index ``y * nx + x`` of the pixels above the threshold that belong to no source (too
         few of them together, or too many): SExtractor blanks them in everybody's apertures.
+    noise_scale : (n_y, n_x) float32
+        Noise of the filtered image over that of independent pixels, by which it was divided,
+        in equal cells of the frame; (1, 1) where it is the same everywhere.
     threshold : float
         Detection threshold of the image, in the units of the filtered image (with a
         weight map: in sigma).
@@ -108,6 +111,7 @@ class Detections:
     flags: I2
     threshold: float
     unclaimed: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
 
     @property
     def n(self) -> int:

@@ -14,6 +14,7 @@ from skyextract.settings.steps import Plan, Status, Step
 CARD_METRICS = {
     "FWHMPIX": (Step.CHARACTERIZE, "fwhm_pix", "[pix] FWHM of the PSF"),
     "SEEING": (Step.CHARACTERIZE, "fwhm_arcsec", "[arcsec] FWHM of the PSF"),
+    "NOISESCL": (Step.MEASURE, "noise_scale", "noise of the filtered image over independent"),
     "ASTRRMS": (Step.ASTROMETRY, "rms_arcsec", "[arcsec] rms of the astrometric fit per axis"),
     "MAGZP": (Step.PHOTOMETRY, "zero_point", "[mag] MAG = MAGZP - 2.5 log10(flux)"),
     "MAGZPERR": (Step.PHOTOMETRY, "zero_point_error", "[mag] standard error of MAGZP"),
@@ -146,7 +147,7 @@ STEP_FIELDS = {
         "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_cosmic_rays",
         "background", "background_rms", "iterations", "converged",
     ),
-    Step.MEASURE: ("n_sources", "iterations"),
+    Step.MEASURE: ("n_sources", "iterations", "noise_scale"),
     Step.ASTROMETRY: (
         "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
         "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",

@@ -231,6 +231,10 @@ class Extraction:
     thresh_type: tuple[str, ...] = key(("RELATIVE",), "thresholds in sigma or in ADU: for detection[,analysis]", choices=("RELATIVE", "ABSOLUTE"), size=(1, 2))
     detect_thresh: tuple[float, ...] = key((5.0,), "threshold of detection: sigma, or threshold,zero point in mag/arcsec2", sextractor=(1.5,), size=(1, 2))
     analysis_thresh: tuple[float, ...] = key((1.5,), "threshold of the isophotal analysis: sigma, or threshold,zero point in mag/arcsec2", size=(1, 2))
+    noise_type: str = key(
+        "MEASURED", "noise of filtered image and fluxes: measured where no sources are, or of independent pixels",
+        sextractor="INDEPENDENT", choices=("MEASURED", "INDEPENDENT"), new=True,
+    )  # fmt: skip
     detect_niter: int = key(2, "passes of detection and background", sextractor=1, low=1, high=20, new=True)
     filter: bool = key(True, "filter the image for detection?")
     filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)

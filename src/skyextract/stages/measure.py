@@ -18,6 +18,7 @@ from skyextract.stages.detection.detect import analysis_threshold, detect, filte
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
 from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
 from skyextract.stages.detection.matched import filter_matched, matched_filter
+from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import (
     DetectionImage,
@@ -62,7 +63,7 @@ class Measured:
     residual : (ny, nx) float32 or None
         Image less background and all fitted point sources.
     metrics : dict
-        n_sources, iterations.
+        n_sources, iterations, noise_scale (of the filtered image, over that of independent pixels).
     """
 
     exposure: Exposure
@@ -76,7 +77,7 @@ class Measured:
     taps: F4 | None
     matched: MatchedFilter | None
     residual: F4 | None
-    metrics: dict[str, int]
+    metrics: dict[str, float]
     run: Run
 
     @property
@@ -105,11 +106,13 @@ class Measured:
         """Return the detection image as the filter made it (check image FILTERED)."""
         plane = self.search
         if self.matched is not None:
-            return filter_matched(
+            filtered = filter_matched(
                 plane.subtracted, self.matched, self.run,
                 sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
                 smooth=plane.variance is None, bad=plane.holes,
             )  # fmt: skip
+            in_sigma(filtered, self.detections.noise_scale, self.run)
+            return filtered
         if self.taps is None:
             return plane.subtracted
         return filter_image(plane.subtracted, self.taps, plane.holes, self.run)
@@ -177,6 +180,7 @@ def measure(
             variance=search.variance if matched is None else search.variance_plane(run),
             smooth=search.variance is None,
             bad=search.holes,
+            claimed=claimed,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
             grow=last,
@@ -234,7 +238,11 @@ def measure(
         taps=taps,
         matched=matched,
         residual=residual,
-        metrics={"n_sources": int(rows.size), "iterations": extraction.detect_niter},
+        metrics={
+            "n_sources": int(rows.size),
+            "iterations": extraction.detect_niter,
+            "noise_scale": float(np.median(found.noise_scale)),
+        },
         run=run,
     )
 

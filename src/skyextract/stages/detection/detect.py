@@ -23,17 +23,20 @@ from skyextract.stages.detection.matched import (
     sharp_taps,
     smooth_pixels,
 )
+from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 _NO_TAPS = np.ones((1, 1), np.float32)
 
-_LEAST_EXCESS = 0.75
-"""Less of the expected noise than this, or more than its inverse, is worth a warning."""
-_SAMPLE, _LEAST_SAMPLE = 40_000, 2_000
-_LEAST_RISE, _LEAST_SHARP_RISE = 2.0, 3.0
+MIN_RISE, MIN_SHARP_RISE = 2.0, 3.0
 """With the PSF as filter, a deblended source rises so many sigma above its junction: in the
 filtered and in the sharper image."""
+
+UNMEASURED = (
+    "too few pixels are free of sources: the noise of the filtered image is not measured, "
+    "DETECT_THRESH is in units of the noise that independent pixels have"
+)
 
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
@@ -88,6 +91,7 @@ def detect(
     variance: F4 | None = None,
     smooth: bool = False,
     bad: U1 | None = None,
+    claimed: U1 | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
     grow: bool = True,
@@ -101,7 +105,7 @@ def detect(
     image : (ny, nx) float32
         Background-subtracted detection image, 0 at bad pixels.
     config : Extraction
-        DETECT_*, THRESH_*, DEBLEND_*, CLEAN* keywords.
+        DETECT_*, THRESH_*, DEBLEND_*, CLEAN*, NOISE_TYPE keywords.
     sigma : float
         Background noise of the frame (`BackgroundMap.sigma`): the unit of the threshold
         without a variance map.
@@ -109,7 +113,8 @@ def detect(
         Convolution kernel; None: no filter, or the PSF.
     psf : MatchedFilter or None
         PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
-        of a point source; filtered values are in image units, see `filter_matched`.
+        of a point source, with NOISE_TYPE MEASURED by the noise that the filtered image has
+        where no sources are; filtered values are that significance times `MatchedFilter.unit`.
         Footprints are the detections grown by the core of the PSF, if `grow`.
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
@@ -119,6 +124,8 @@ def detect(
         The variance is that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels without signal (not 0).
+    claimed : (ny, nx) uint8 or None
+        Pixels of known sources (not 0), where the noise is not measured.
     gain : float
         e-/ADU, 0 if unknown.  With `psf`: a deblended source must rise above its neighbour
         by more than the photon noise.
@@ -136,19 +143,30 @@ def detect(
         plane = filter_matched(
             image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad
         )
+        scale = np.ones((1, 1), np.float32)
+        if config.noise_type == "MEASURED":
+            scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run)
+            if not np.isfinite(scale).all():
+                run.warn(UNMEASURED)
+                scale = np.ones((1, 1), np.float32)
+        in_sigma(plane, scale, run)
         pixels = _above_threshold(
             plane, image, None, bad=None, variance=None, threshold=threshold, run=run
         )
-        taps, beam = sharp_taps(psf)
+        mean_scale = float(np.median(scale))
+        taps, sharp_area = sharp_taps(psf)
+        sharp = None
+        if config.deblend_nthresh > 1:
+            sharp = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
+            if scale.size > 1 or mean_scale != 1.0:
+                sharp /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
         deblending = PsfDeblending(
-            sharp=smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
-            if config.deblend_nthresh > 1
-            else None,
+            sharp=sharp,
             core_area=math.pi * psf.core_radius**2,
-            rise=_LEAST_RISE * unit,
-            sharp_rise=_LEAST_SHARP_RISE * sigma * float((taps**2).sum()),
-            photon_noise=1.0 / (gain * sigma**2) if gain > 0.0 else 0.0,
-            beam=beam,
+            min_rise=MIN_RISE * unit,
+            min_sharp_rise=MIN_SHARP_RISE * sigma * float((taps**2).sum()),
+            photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
+            sharp_area=sharp_area,
             off_frame=partial(
                 centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
             ),
@@ -163,13 +181,8 @@ def detect(
             deblending=deblending,
         )
         if grow:
-            excess = noise_excess(plane, unit)
-            if not _LEAST_EXCESS < excess < 1.0 / _LEAST_EXCESS:
-                run.warn(
-                    f"the noise of the filtered image is {excess:.2f} times that of independent "
-                    f"pixels with the variance known: DETECT_THRESH is not in sigma"
-                )
             found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
+        found = replace(found, noise_scale=scale)
     else:
         relative = len(config.detect_thresh) == 1 and of_image(config.thresh_type, 0) != "ABSOLUTE"
         local = variance is not None and relative
@@ -186,28 +199,6 @@ def detect(
         found = extract(pixels, image.shape, config, run, threshold=threshold, local=local)
     index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
-
-
-def noise_excess(filtered: F4, unit: float) -> float:
-    """Return the noise of a filtered image over what it is for independent pixels.
-
-    From the lower tail, which the sources hardly touch: the 2.3 % and 15.9 % quantiles of a
-    normal distribution are one sigma apart.  1 if there are too few pixels to tell.
-
-    Parameters
-    ----------
-    filtered : (ny, nx) float32
-        See `filter_matched`; 0 where there is no information.
-    unit : float
-        Its noise if the variance is right and the pixels are independent.
-    """
-    step = max(1, math.isqrt(filtered.size // _SAMPLE))
-    sample = filtered[::step, ::step]
-    sample = sample[sample != 0.0]
-    if sample.size < _LEAST_SAMPLE:
-        return 1.0
-    low, high = np.percentile(sample, (2.275, 15.866))
-    return float((high - low) / unit)
 
 
 def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:

@@ -25,9 +25,9 @@ OffFrame = Callable[[I4, I4], Bools]
 
 CORE_LEVEL = 0.1
 """The core of a source are the pixels above this share of its peak."""
-WIDER = 1.5
+MAX_WIDTH = 1.5
 """A blend of point sources has at most so many times the area of their cores."""
-SMALLEST_BRANCH = 3
+MIN_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
 
 
@@ -57,12 +57,12 @@ class PsfDeblending:
     core_area : float
         Pixels of a PSF above a tenth of its peak.  What is wider than its peaks would be as
         point sources, a galaxy or a saturated star, is taken apart by the filtered values.
-    rise, sharp_rise : float
+    min_rise, min_sharp_rise : float
         A deblended source rises so far above its junction in the filtered and in the sharp
         values...
     photon_noise : float
         ... and ``sqrt(1 + photon_noise * s)`` times as far above a junction at level s.
-    beam : float
+    sharp_area : float
         Flux over peak of a point source in `sharp`, pixels; see `split_components`.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
@@ -70,10 +70,10 @@ class PsfDeblending:
 
     sharp: F4 | None = None
     core_area: float = 0.0
-    rise: float = 0.0
-    sharp_rise: float = 0.0
+    min_rise: float = 0.0
+    min_sharp_rise: float = 0.0
     photon_noise: float = 0.0
-    beam: float = 0.0
+    sharp_area: float = 0.0
     off_frame: OffFrame | None = None
 
 
@@ -132,7 +132,7 @@ def extract(
     chunks = _chunks(first, n, run)
     by_psf = deblending or PsfDeblending()
 
-    def split(values: F4, rise: float, beam: float, chunks: list[tuple[int, int]]) -> None:
+    def split(values: F4, min_rise: float, area: float, chunks: list[tuple[int, int]]) -> None:
         def task(chunk: tuple[int, int]) -> None:
             split_components(
                 pixels.x,
@@ -148,10 +148,10 @@ def extract(
                 config.deblend_nthresh,
                 config.deblend_mincont,
                 config.detect_type == "PHOTO",
-                min(config.detect_minarea, SMALLEST_BRANCH),
-                rise,
+                min(config.detect_minarea, MIN_BRANCH),
+                min_rise,
                 by_psf.photon_noise,
-                beam,
+                area,
                 branch,
                 branch_level,
                 n_branches,
@@ -161,14 +161,14 @@ def extract(
 
     values = pixels.filtered
     if by_psf.sharp is None or n == 0:
-        split(values, by_psf.rise, 0.0, chunks)
+        split(values, by_psf.min_rise, 0.0, chunks)
     else:
-        split(by_psf.sharp, by_psf.sharp_rise, by_psf.beam, chunks)
+        split(by_psf.sharp, by_psf.min_sharp_rise, by_psf.sharp_area, chunks)
         bounds = first[: n + 1]
         wide = _too_wide(by_psf.sharp, order, bounds, n_branches, branch_level, by_psf.core_area)
         points = n_branches > 1
         points[wide] = False
-        split(values, by_psf.rise, 0.0, [(c, c + 1) for c in wide.tolist()])
+        split(values, by_psf.min_rise, 0.0, [(c, c + 1) for c in wide.tolist()])
         # a blend of point sources is measured in the image that shows it
         blended = order[: first[n]][np.repeat(points, np.diff(bounds))]
         values = values.copy()
@@ -254,7 +254,7 @@ def _too_wide(
     share = branch_level[branch] / np.repeat(top[blends], n)
     cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
     expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
-    return blends[area[blends] > WIDER * core_area * expected]
+    return blends[area[blends] > MAX_WIDTH * core_area * expected]
 
 
 def _cleaned(
