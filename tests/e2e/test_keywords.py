@@ -124,6 +124,7 @@ CASES: dict[str, tuple[str, str]] = {
     "THRESH_TYPE": (SEX, "ABSOLUTE"),
     "DETECT_THRESH": (SEX, "4"),
     "ANALYSIS_THRESH": (SEX, "4"),
+    "NOISE_TYPE": (PLAIN.replace("field", "smooth"), "INDEPENDENT"),
     "DETECT_NITER": (f"{PLAIN} -BACK_SIZE 24", "1"),
     "FILTER": (SEX, "N"),
     "FILTER_NAME": (SEX, "gauss_3.0_7x7"),
@@ -229,6 +230,8 @@ def write_scene(folder: Path) -> None:
     fits.PrimaryHDU(image, header).writeto(folder / "field.fits")
     fits.PrimaryHDU(whole, header).writeto(folder / "whole.fits")
     fits.PrimaryHDU(image / np.float32(2e4), header).writeto(folder / "photo.fits")
+    shared = sum(np.roll(image, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / np.float32(4)
+    fits.PrimaryHDU(shared, header).writeto(folder / "smooth.fits")
     signed = np.clip(image * 8.0, 0, 65535).astype(np.uint16).view(np.int16)
     fits.PrimaryHDU(signed, header).writeto(folder / "int.fits")
     write_heads(folder, header, cd)

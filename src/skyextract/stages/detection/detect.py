@@ -33,11 +33,6 @@ MIN_RISE, MIN_SHARP_RISE = 2.0, 3.0
 """With the PSF as filter, a deblended source rises so many sigma above its junction: in the
 filtered and in the sharper image."""
 
-UNMEASURED = (
-    "too few pixels are free of sources: the noise of the filtered image is not measured, "
-    "DETECT_THRESH is in units of the noise that independent pixels have"
-)
-
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
     """Return DETECT_THRESH in image units; the background noise `sigma` is one such unit.
@@ -147,7 +142,10 @@ def detect(
         if config.noise_type == "MEASURED":
             scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run)
             if not np.isfinite(scale).all():
-                run.warn(UNMEASURED)
+                run.warn(
+                    "too few pixels are free of sources to measure the noise of the filtered "
+                    "image: DETECT_THRESH is in sigma of independent pixels"
+                )
                 scale = np.ones((1, 1), np.float32)
         in_sigma(plane, scale, run)
         pixels = _above_threshold(
