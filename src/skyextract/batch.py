@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from skyextract.errors import ConfigError, ExitStatus
 from skyextract.jobs import Job, check_names, plan_job
 from skyextract.messages import RESULT, set_up_logging
 from skyextract.settings.resolve import Settings
+from skyextract.warm import compile_kernels, missing_kernels
 
 log = logging.getLogger("skyextract")
 
@@ -41,8 +41,9 @@ def run_batch(
         raise ConfigError(f"{output_dir}: {error.strerror}") from None
     for note in settings.notes:
         log.warning(note)
-    if not kernels_are_compiled():
-        log.log(RESULT, "first run: compiling the numerical kernels; this takes a minute, once")
+    if missing_kernels():
+        log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
+        compile_kernels(quiet=not log.isEnabledFor(RESULT))
     if n_jobs == 1 or len(jobs) == 1:
         statuses = [run_job(job, settings, strict) for job in jobs]
     else:
@@ -55,13 +56,6 @@ def run_batch(
         if worst in statuses:
             return worst
     return ExitStatus.OK
-
-
-def kernels_are_compiled() -> bool:
-    """Tell whether an earlier run left compiled kernels in numba's cache."""
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi"))
-    return any(Path(__file__).with_name("kernels").rglob("__pycache__/*.nbi"))
 
 
 def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:

@@ -104,6 +104,7 @@ def settings_from(
 @click.option("-d", "dump_short", is_flag=True, help="Print the default configuration.")
 @click.option("-dd", "dump_full", is_flag=True, help="Print it with all keywords.")
 @click.option("-dp", "dump_columns", is_flag=True, help="Print all catalogue columns.")
+@click.option("--warm", is_flag=True, help="Compile all numerical kernels ahead, in parallel.")
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
 def command(
@@ -120,6 +121,7 @@ def command(
     dump_short: bool,
     dump_full: bool,
     dump_columns: bool,
+    warm: bool,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
 
@@ -138,6 +140,10 @@ def command(
     level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
     level = level or settings.config.pipeline.verbose_type
     set_up_logging(level)
+    if warm:
+        from skyextract.warm import compile_kernels
+
+        return ExitStatus.OK if compile_kernels(quiet) else ExitStatus.IMAGE_FAILED
     if not images:
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch import run_batch

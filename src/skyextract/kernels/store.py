@@ -1,0 +1,284 @@
+"""Where compiled kernels are kept: folders, stamps of the sources, files with a checksum.
+
+A compiled kernel is one file, `<root>/<module>-<stamp>/<function>-<environment>-<key>.nbc`:
+
+- root: NUMBA_CACHE_DIR, the `__pycache__` beside this file, the user's cache folder, a private
+  temporary folder.  All are read in this order, so that what the administrator compiled is used
+  though nobody may write there; new files go to the first that can be written.  NUMBA_CACHE_DIR
+  stands alone if it can be written;
+- stamp: a hash of the text of the module, of all kernel modules that it imports and of
+  `jit`, because the code of a helper is part of the code of its callers;
+- environment: a hash of Python, numba, LLVM, processor and NUMBA_* settings.
+
+Only the standard library is imported, so that the command line can ask `missing_kernels`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import re
+import stat
+import sys
+import time
+import zlib
+from contextlib import suppress
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGE = "skyextract.kernels"
+SIGNATURES = HERE / "signatures.txt"
+
+_DECORATORS = "jit"
+_MAGIC = b"skyextract kernel 1\n"
+"""Another number for another content of the files."""
+_IMPORT = re.compile(
+    r"^(?:from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)"
+    r"|import skyextract\.kernels([\w.]*))",
+    re.MULTILINE,
+)
+_SETTINGS = (
+    "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUGINFO", "DISABLE_INTEL_SVML", "ENABLE_AVX",
+    "FULL_TRACEBACKS", "LLVM_REFPRUNE_FLAGS", "LLVM_REFPRUNE_PASS", "LOOP_VECTORIZE", "OPT",
+    "SLP_VECTORIZE",
+)  # fmt: skip
+
+log = logging.getLogger("skyextract")
+
+
+def _source(module: str) -> Path:
+    return HERE / (module.replace(".", "/") + ".py")
+
+
+def size(module: str) -> int:
+    """Return the length of a source, a measure of the time that it takes to compile."""
+    return _source(module).stat().st_size
+
+
+def imported_modules(text: str) -> set[str]:
+    """Return the kernel modules that a source imports, as `measurement.aperture`."""
+    found = set()
+    for base, names, plain in _IMPORT.findall(text):
+        module = (base or plain).removeprefix(".")
+        inside = [f"{module}.{name}".strip(".") for name in re.findall(r"\w+", names)]
+        found |= {name for name in [module, *inside] if name and _source(name).is_file()}
+    return found
+
+
+@cache
+def _read(module: str) -> tuple[bytes, frozenset[str]]:
+    """Return the text of a module and the kernel modules that it imports."""
+    try:
+        text = _source(module).read_bytes()
+    except OSError:
+        return b"", frozenset()
+    # `jit` is part of all code; what it loads that with is not.
+    return text, frozenset() if module == _DECORATORS else frozenset(
+        imported_modules(text.decode())
+    )
+
+
+@cache
+def stamp(module: str) -> str:
+    """Return the hash of all sources whose change makes a module be compiled again."""
+    texts: dict[str, bytes] = {}
+    todo = {module, _DECORATORS}
+    while todo:
+        name = todo.pop()
+        texts[name], imported = _read(name)
+        todo |= imported - texts.keys()
+    digest = hashlib.sha256()
+    for name in sorted(texts):
+        digest.update(f"{name} {len(texts[name])}\n".encode() + texts[name])
+    return digest.hexdigest()[:16]
+
+
+@cache
+def environment() -> str:
+    """Return the hash of everything else that compiled code depends on."""
+    digest = hashlib.sha256(_MAGIC)
+    digest.update(repr((sys.implementation.cache_tag, os.uname().machine)).encode())
+    for package in ("numba", "llvmlite"):
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            version = Path(spec.origin).with_name("_version.py")
+            digest.update(version.read_bytes() if version.is_file() else spec.origin.encode())
+    for name in _SETTINGS:
+        digest.update(repr(os.environ.get(f"NUMBA_{name}")).encode())
+    try:
+        with open("/proc/cpuinfo", "rb") as file:  # noqa: PTH123
+            # A home folder is shared by machines with different processors.
+            lines = file.read(8192).split(b"\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith((b"model name", b"flags", b"CPU part", b"Features")):
+            digest.update(line)
+    return digest.hexdigest()[:12]
+
+
+def _can_write(folder: Path) -> bool:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _private_folder() -> Path:
+    """Return a folder under the temporary one which is this user's alone."""
+    import tempfile
+
+    folder = Path(tempfile.gettempdir(), f"skyextract-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="skyextract-"))
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    if not mine or stat.S_IMODE(found.st_mode) & 0o077:
+        # Somebody else's folder under our name: its files must not be run.
+        return Path(tempfile.mkdtemp(prefix="skyextract-"))
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _roots(given: str) -> tuple[list[Path], Path]:
+    if given and _can_write(Path(given)):
+        return [Path(given, "skyextract")], Path(given, "skyextract")
+    candidates = [Path(given, "skyextract")] if given else []
+    candidates.append(HERE / "__pycache__")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    if Path(home).is_absolute():
+        candidates.append(Path(home, "skyextract"))
+    for folder in candidates:
+        if _can_write(folder):
+            return candidates, folder
+    temporary = _temporary_root()
+    return [*candidates, temporary], temporary
+
+
+@cache
+def _temporary_root() -> Path:
+    folder = _private_folder()
+    log.warning(
+        "no folder for compiled kernels can be written (see NUMBA_CACHE_DIR): they are kept in %s",
+        folder,
+    )
+    return folder
+
+
+def roots() -> tuple[list[Path], Path]:
+    """Return the folders to look into, in order, and the one to write to."""
+    return _roots(os.environ.get("NUMBA_CACHE_DIR", ""))
+
+
+def declared() -> dict[str, list[str]]:
+    """Return the kernels that are called from Python: function names by module."""
+    found: dict[str, list[str]] = {}
+    for line in SIGNATURES.read_text().splitlines():
+        module, _, function = line.partition("(")[0].rpartition(".")
+        found.setdefault(module, []).append(function)
+    return found
+
+
+def missing_kernels() -> dict[str, list[str]]:
+    """Return the kernels that are not compiled yet: function names by module."""
+    missing: dict[str, list[str]] = {}
+    for module, functions in declared().items():
+        folders = [root / _folder(module) for root in roots()[0]]
+        files = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        names = {name.rpartition("-")[0] for name in files}
+        absent = [name for name in functions if f"{name}-{environment()}" not in names]
+        if absent:
+            missing[module] = absent
+    return missing
+
+
+def _folder(module: str) -> str:
+    return f"{module}-{stamp(module)}"
+
+
+class Entry:
+    """The file of one compiled kernel and one signature.
+
+    Parameters
+    ----------
+    module, function : str
+        Module below `skyextract.kernels`, and name of the kernel.
+    key : object
+        Whatever else tells it from others, by its `repr`.
+    """
+
+    def __init__(self, module: str, function: str, key: object) -> None:
+        self.module = module
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:12]
+        self.name = f"{function}-{environment()}-{digest}.nbc"
+
+    def exists(self) -> bool:
+        """Tell whether the file is there; `read` finds out whether it is good."""
+        return any((root / _folder(self.module) / self.name).is_file() for root in roots()[0])
+
+    def read(self) -> bytes | None:
+        """Return what was written; a damaged file is removed, and None without a good one."""
+        for root in roots()[0]:
+            path = root / _folder(self.module) / self.name
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            body = data[len(_MAGIC) + 4 :]
+            head = _MAGIC + zlib.crc32(body).to_bytes(4, "big")
+            if body and data.startswith(head):
+                return body
+            _remove(path)
+        return None
+
+    def write(self, body: bytes) -> None:
+        """Write the file, or warn once that it cannot be kept; old stamps of the module go."""
+        head = _MAGIC + zlib.crc32(body).to_bytes(4, "big")
+        try:
+            _write(roots()[1], self.module, self.name, head + body)
+        except OSError as error:
+            _warn_unkept(str(error))
+
+
+@lru_cache(maxsize=1)
+def _warn_unkept(reason: str) -> None:
+    log.warning("compiled kernels cannot be kept: %s", reason)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _write(root: Path, module: str, name: str, data: bytes) -> None:
+    folder = root / _folder(module)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_old(folder, module)
+    part = folder / f".{name}.{os.getpid()}"
+    try:
+        part.write_bytes(data)
+        part.replace(folder / name)
+    except OSError:
+        _remove(part)
+        raise
+
+
+def _remove_old(new: Path, module: str) -> None:
+    """Remove the folders of earlier states of a module.
+
+    Several installations may share a root that is not beside the package; what they do not use
+    any more is older than a week.
+    """
+    import shutil
+
+    oldest = math.inf if new.parent == HERE / "__pycache__" else time.time() - 7 * 86400
+    for folder in new.parent.glob(f"{module}-*"):
+        with suppress(OSError):
+            if folder != new and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)

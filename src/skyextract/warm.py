@@ -1,0 +1,123 @@
+"""All kernels compiled ahead, in parallel processes.
+
+The command line imports this module for `missing_kernels` and `compile_kernels`, which start a
+process of their own; `python -m skyextract.warm` is that process.  It imports numba once and
+forks workers, which take one module of kernels after another, the longest first.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from skyextract.kernels import store
+from skyextract.kernels.store import missing_kernels
+
+__all__ = ["compile_kernels", "missing_kernels"]
+
+BAR_WIDTH = 40
+
+
+def compile_kernels(quiet: bool = False) -> bool:
+    """Compile what is missing, with its progress on stderr; tell whether nothing is missing now.
+
+    A process of its own does it, because this one may have threads, which a fork does not copy.
+    """
+    store.roots()  # says where they go if that is worth a warning
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
+    subprocess.run(
+        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else [])],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
+    )  # fmt: skip
+    return not missing_kernels()
+
+
+def _compile_all(quiet: bool) -> None:
+    """Compile the missing kernels in as many processes as there are cores."""
+    missing = missing_kernels()
+    modules = sorted(missing, key=lambda module: -store.size(module))
+    from skyextract.kernels import loading
+
+    loading.prepare()
+    tasks, give = os.pipe()
+    # One byte is one task: a read of one byte is never shared by two workers, and the end of
+    # the pipe is the end of the work, for the parent too, whatever becomes of a worker.
+    os.write(give, bytes(range(len(modules))))
+    os.close(give)
+    results, report = os.pipe()
+    n_workers = min(len(os.sched_getaffinity(0)), len(modules))
+    workers = []
+    for _ in range(n_workers):
+        worker = os.fork()
+        if worker == 0:
+            os.close(results)
+            _work(tasks, report, modules, missing)
+        workers.append(worker)
+    os.close(report)
+    progress = Progress(sum(map(len, missing.values())), quiet)
+    with open(results, "rb", buffering=0) as file:  # noqa: PTH123
+        while done := file.read(4096):
+            progress.advance(len(done))
+    progress.finish()
+    for worker in workers:
+        os.waitpid(worker, 0)
+
+
+def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[str]]) -> None:
+    """Compile modules until none is left, and end the process."""
+    from skyextract.kernels import loading
+
+    status = 1
+    try:
+        while task := os.read(tasks, 1):
+            name = modules[task[0]]
+            module = import_module(f"{store.PACKAGE}.{name}")
+            for function in missing[name]:
+                loading.compile_declared(getattr(module, function))
+                os.write(report, b".")
+        status = 0
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass
+    finally:
+        os._exit(status)
+
+
+class Progress:
+    """A bar on a terminal, else a line per quarter; nothing if `quiet`."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self.total = total
+        self.done = 0
+        self.quiet = quiet
+        self.bar = sys.stderr.isatty()
+
+    def advance(self, n: int) -> None:
+        """Count `n` more kernels."""
+        before = 4 * self.done // self.total
+        self.done += n
+        if self.quiet:
+            return
+        if self.bar:
+            full = BAR_WIDTH * self.done // self.total
+            bar = "#" * full + "." * (BAR_WIDTH - full)
+            sys.stderr.write(f"\rskyextract: compiling [{bar}] {self.done}/{self.total}")
+        elif 4 * self.done // self.total > before:
+            sys.stderr.write(f"skyextract: compiled {self.done} of {self.total} kernels\n")
+        sys.stderr.flush()
+
+    def finish(self) -> None:
+        """Leave the line of the bar."""
+        if self.bar and not self.quiet:
+            sys.stderr.write("\n")
+
+
+if __name__ == "__main__":
+    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]  # see __main__
+    try:
+        _compile_all("-q" in sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)

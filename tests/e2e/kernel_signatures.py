@@ -1,0 +1,104 @@
+"""Run the program over all columns and steps, and print the signatures of its kernels.
+
+    python tests/e2e/kernel_signatures.py > src/skyextract/kernels/signatures.txt
+
+writes the file anew; `skyextract --warm` compiles what stands there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from astropy.io import fits
+from numba.core.dispatcher import Dispatcher
+from numba.core.types import Array, Type, unliteral
+
+import skyextract.kernels
+from skyextract.cli import main
+from skyextract.columns.table import COLUMNS
+from skyextract.kernels.store import PACKAGE
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def process_everything() -> None:
+    """Run the program in the current folder, so that every kernel is called."""
+    names = [n for n in COLUMNS if "ASSOC" not in n and "IMAFLAGS" not in n]
+    Path("all.param").write_text("\n".join(names).replace("VIGNET\n", "VIGNET(9,9)\n"))
+    field, night = f"{EXAMPLES}/field.fits.fz", EXAMPLES / "night"
+    image, header = fits.getdata(field, 1), fits.getheader(field, 1)
+    fits.PrimaryHDU(image.astype(">f4"), header).writeto("f4.fits")
+    fits.PrimaryHDU(np.ones(image.shape, "f4")).writeto("weight.fits")
+    frames = [("BIAS", "bias"), ("DARK", "dark"), ("FLAT", "flat")]
+    master = [word for key, name in frames for word in (f"-ISR_{key}", f"{night}/{name}*.fz")]
+    runs = [
+        [field, "-PARAMETERS_NAME", "all.param",
+         "-ASTREFCAT_NAME", f"{EXAMPLES}/field_refcat.fits"],
+        ["f4.fits", "-PARAMETERS_NAME", "all.param", "-BASE_DEFAULTS", "SEXTRACTOR",
+         "-WEIGHT_TYPE", "MAP_WEIGHT", "-WEIGHT_IMAGE", "weight.fits", "-BACKPHOTO_TYPE", "LOCAL"],
+        [f"{field},f4.fits", "-FILTER", "N", "-GAIN_KEY", "NONE", "-CR_REPAIR", "N",
+         "-MASK_TYPE", "BLANK", "-CATALOG_NAME", "d.cat"],
+        [f"{night}/science.fits.fz", "-CAMERA", f"{night}/camera.conf", *master,
+         "-ASTREFCAT_NAME", f"{night}/refcat.fits"],
+    ]  # fmt: skip
+    for arguments in runs:
+        assert main(arguments) == 0, arguments
+
+
+def kernel_modules() -> Iterator[ModuleType]:
+    """Import all modules of kernels."""
+    for info in pkgutil.walk_packages(skyextract.kernels.__path__, f"{PACKAGE}."):
+        yield importlib.import_module(info.name)
+
+
+def signatures() -> dict[str, list[tuple[Type, ...]]]:
+    """Return the argument types that each kernel was called with so far."""
+    found: dict[str, list[tuple[Type, ...]]] = {}
+    for module in kernel_modules():
+        for name, item in vars(module).items():
+            if isinstance(item, Dispatcher) and item.py_func.__module__ == module.__name__:
+                full = f"{module.__name__}.{name}".removeprefix(f"{PACKAGE}.")
+                found[full] = list(dict.fromkeys(tuple(map(unliteral, s)) for s in item.signatures))
+    return found
+
+
+def is_entry(name: str) -> bool:
+    """Tell whether a kernel can be called from Python."""
+    module, _, function = name.rpartition(".")
+    kernel = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
+    return not kernel.targetoptions.get("no_cpython_wrapper")
+
+
+def text(item: Type) -> str:
+    """Write a type as numba reads it."""
+    if isinstance(item, Array) and item.layout == "C" and item.mutable and item.aligned:
+        return f"{item.dtype}[{':, ' * (item.ndim - 1)}::1]"
+    if isinstance(item, Array):
+        return f"Array({item.dtype}, {item.ndim}, {item.layout!r}, readonly={not item.mutable})"
+    return str(item)
+
+
+def declarations() -> list[str]:
+    """Return the lines of `signatures.txt` for the kernels that were called: one for each."""
+    return [
+        f"{name}({', '.join(map(text, types))},)"
+        for name, found in sorted(signatures().items())
+        for types in found
+        if is_entry(name)
+    ]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        process_everything()
+        os.chdir("/")
+    sys.stdout.write("\n".join(declarations()) + "\n")

@@ -1,0 +1,264 @@
+"""Compiled kernels on the disk: found, made again when they must be, and never in the way.
+
+The tests copy the package and put kernels of a few lines into it, which compile in a second.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import skyextract
+from skyextract.kernels import store
+
+SOURCE = Path(skyextract.__file__).parent
+NOBODY = 65534
+
+HELPER = """
+from skyextract.kernels.jit import helper
+
+@helper
+def scaled(x: float) -> float:
+    return 2.0 * x
+"""
+KERNEL = """
+from skyextract.kernels.jit import kernel
+from skyextract.kernels.toy.parts import scaled
+
+@kernel
+def scale(values, out):
+    for i in range(values.size):
+        out[i] = scaled(values[i])
+"""
+OTHER = """
+from skyextract.kernels.jit import kernel
+
+@kernel
+def count(values):
+    return values.size
+"""
+SIGNATURES = """toy.other.count(float64[::1],)
+toy.whole.scale(float64[::1], float64[::1],)
+"""
+CALL = """
+import sys
+sys.modules["scipy"] = None
+import numpy as np
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, happened):
+        compiled.append(happened.data["dispatcher"].py_func.__name__)
+    def on_end(self, happened):
+        pass
+event.register("numba:compile", Listener())
+from skyextract.kernels.toy.whole import scale
+out = np.empty(3)
+scale(np.arange(3.0), out)
+print(*out, *sorted(name for name in compiled if name in {"scale", "scaled"}))
+"""
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="nothing is compiled"
+)
+
+
+class Copy:
+    """A copy of the package with kernels of its own, and ways to use it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.package = folder / "lib/skyextract"
+        shutil.copytree(SOURCE, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        self.kernels = self.package / "kernels"
+        for name, text in [
+            ("__init__", ""), ("parts", HELPER), ("whole", KERNEL), ("other", OTHER)
+        ]:  # fmt: skip
+            self.write(name, text)
+        (self.kernels / "signatures.txt").write_text(SIGNATURES)
+        for name in ("home", "tmp"):
+            (folder / name).mkdir()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(folder / "lib"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+        }
+
+    def write(self, module: str, text: str) -> None:
+        path = self.kernels / f"toy/{module}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def command(self, *arguments: str, user: int | None = None) -> list[str]:
+        change = [] if user is None else ["setpriv", f"--reuid={user}", "--clear-groups"]
+        return [*change, sys.executable, *arguments]
+
+    def run(self, *arguments: str, user: int | None = None, **environment: str) -> tuple[str, str]:
+        """Run Python and return its two outputs."""
+        done = subprocess.run(
+            self.command(*(arguments or ("-c", CALL)), user=user), cwd="/", check=False,
+            env=self.environment | environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), done.stderr
+
+    def entries(self, root: Path | None = None) -> list[Path]:
+        return sorted((root or self.kernels / "__pycache__").rglob("*.nbc"))
+
+
+@pytest.fixture
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    # Not below pytest's folder, which other users cannot enter.
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        found = Copy(Path(folder))
+        (found.folder / "tmp").chmod(0o1777)
+        yield found
+
+
+def test_every_import_of_a_kernel_module_is_seen() -> None:
+    for path in store.HERE.rglob("*.py"):
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        inside = {m.removeprefix(f"{store.PACKAGE}.") for m in found if m.startswith(store.PACKAGE)}
+        modules = {m for m in inside if (store.HERE / f"{m.replace('.', '/')}.py").is_file()}
+        assert store.imported_modules(path.read_text()) == modules, path
+
+
+def test_every_declared_kernel_exists() -> None:
+    for module, functions in store.declared().items():
+        text = (store.HERE / f"{module.replace('.', '/')}.py").read_text()
+        for function in functions:
+            assert f"\ndef {function}(" in text, (
+                f"{module}.{function}: see e2e/kernel_signatures.py"
+            )
+
+
+def test_code_is_kept_and_an_edit_in_a_helper_makes_it_anew(copy: Copy) -> None:
+    assert copy.run()[0] == "0.0 2.0 4.0 scale scaled"
+    assert copy.run()[0] == "0.0 2.0 4.0"
+    copy.run("-m", "skyextract", "--warm")
+    before = copy.entries()
+    copy.write("parts", HELPER.replace("2.0", "3.0"))
+    assert copy.run()[0] == "0.0 3.0 6.0 scale scaled"
+    after = copy.entries()
+    assert [p.name for p in before] == [p.name for p in after]
+    kept = {p.parent.name.partition("-")[0] for p in before if p in after}
+    assert kept == {"toy.other"}, "what does not use the helper stays, the old code is gone"
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "garbage": lambda data: bytes(reversed(data)),
+    "truncated": lambda data: data[: len(data) // 2],
+    "head alone": lambda data: data[:24],
+    "one bit": lambda data: data[:-10] + bytes([data[-10] ^ 1]) + data[-9:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_removed(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    entry = store.Entry("psf.fit", "fit", "key")
+    assert entry.read() is None
+    entry.write(bytes(range(256)))
+    assert entry.read() == bytes(range(256))
+    (file,) = tmp_path.rglob("*.nbc")
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    assert entry.read() is None
+    assert not file.exists()
+
+
+def test_damaged_code_is_made_again(copy: Copy) -> None:
+    copy.run()
+    (file,) = [p for p in copy.entries() if p.name.startswith("scale-")]
+    file.write_bytes(file.read_bytes()[:5000])
+    assert copy.run() == ("0.0 2.0 4.0 scale", "")
+    assert copy.run()[0] == "0.0 2.0 4.0"
+
+
+def test_folders_in_their_order(copy: Copy) -> None:
+    given, config = copy.folder / "given", copy.folder / "config"
+    copy.run(NUMBA_CACHE_DIR=str(given))
+    assert len(copy.entries(given)) == 2
+    assert copy.entries() == []
+    shutil.rmtree(copy.kernels / "__pycache__", ignore_errors=True)
+    (copy.kernels / "__pycache__").write_text("not a folder")
+    copy.run(XDG_CACHE_HOME=str(config))
+    assert len(copy.entries(config)) == 2
+    copy.run()
+    assert len(copy.entries(copy.folder / "home/.cache/skyextract")) == 2
+
+
+def test_two_processes_on_a_cold_cache(copy: Copy) -> None:
+    both = [
+        subprocess.Popen(
+            copy.command("-c", CALL), env=copy.environment, cwd="/",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        output, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")
+        assert output.startswith("0.0 2.0 4.0")
+    files = [p for p in (copy.kernels / "__pycache__").rglob("*") if p.is_file()]
+    assert {p.suffix for p in files} == {".nbc"}
+    assert copy.run()[0] == "0.0 2.0 4.0"
+
+
+def test_warm_compiles_everything_and_says_how_far_it_is(copy: Copy) -> None:
+    assert "compiled 2 of 2 kernels" in copy.run("-m", "skyextract", "--warm")[1]
+    assert {p.name.partition("-")[0] for p in copy.entries()} == {"scale", "scaled", "count"}
+    assert copy.run("-m", "skyextract", "--warm")[1] == ""
+    assert copy.run()[0] == "0.0 2.0 4.0"
+
+
+def can_become_nobody() -> bool:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return False
+    command = [
+        "setpriv",
+        f"--reuid={NOBODY}",
+        "--clear-groups",
+        sys.executable,
+        "-c",
+        "import numba",
+    ]
+    return subprocess.run(command, cwd="/", check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_become_nobody(), reason="takes root, and a Python for everybody")
+def test_unprivileged_user_without_a_home(copy: Copy) -> None:
+    home = {"HOME": "/nonexistent"}
+    output, errors = copy.run(user=NOBODY, **home)
+    assert output == "0.0 2.0 4.0 scale scaled"
+    assert errors.count("can be written") == 1
+    private = copy.folder / f"tmp/skyextract-{NOBODY}"
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert copy.run(user=NOBODY, **home)[0] == "0.0 2.0 4.0"
+    shutil.rmtree(private)
+    # A folder of that name that somebody else made is not used.
+    private.mkdir(mode=0o777)
+    assert copy.run(user=NOBODY, **home)[0] == "0.0 2.0 4.0 scale scaled"
+    assert list(private.iterdir()) == []
+    # What the administrator compiled is used.
+    copy.run("-m", "skyextract", "--warm")
+    assert copy.run(user=NOBODY, **home)[0] == "0.0 2.0 4.0"
