@@ -58,3 +58,18 @@ def test_take_and_empty():
     assert none.at_epoch(2000.0).n_stars == 0
     assert RefCatalog.from_arrays([-10.0], [5.0]).ra[0] == 350.0
     assert np.isnan(RefCatalog.from_arrays([10.0], [5.0]).mag[0])
+
+
+def test_a_star_without_a_motion_has_the_error_that_its_absence_means():
+    rng = np.random.default_rng(3)
+    n = 4000
+    catalog = dataclasses.replace(
+        RefCatalog.from_arrays(rng.uniform(0.0, 10.0, n), np.zeros(n)),
+        pmra=rng.normal(0.0, 20.0, n), pmdec=rng.normal(0.0, 20.0, n), epoch=np.full(n, 2000.0),
+    )  # fmt: skip
+    pmra, epoch, error = catalog.pmra.copy(), catalog.epoch.copy(), catalog.ra_error.copy()
+    pmra[:3], epoch[1], error[2] = np.nan, np.nan, 0.3
+    then = dataclasses.replace(catalog, pmra=pmra, epoch=epoch, ra_error=error).at_epoch(2010.0)
+    np.testing.assert_allclose(then.ra_error[:3], [0.2, 0.2, np.hypot(0.2, 0.3)], rtol=0.06)
+    np.testing.assert_allclose(then.dec_error[:3], 0.2, rtol=0.06)
+    assert np.isnan(then.ra_error[3:]).all()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, AnyArray
+from skyextract.datamodel.arrays import F8, I8, AnyArray, Bools
 
 MAS = np.pi / (180.0 * 3600.0 * 1000.0)
 """One milliarcsecond in radians."""
@@ -94,6 +94,8 @@ class RefCatalog:
         radial velocity are taken as zero: p(t) ~ p + t (pmra e_ra + pmdec e_dec), the
         rigorous form of ESA SP-1200 (Hipparcos) vol. 1, sect. 1.5.5 in that case.  Stars
         without a proper motion or an epoch, and any at a NaN `year`, stay where they are.
+        Where others have a motion, the errors of those without grow by what they may have moved
+        since their epoch (the typical epoch, if theirs is unknown).
         """
         moving = np.isfinite(self.pmra) & np.isfinite(self.pmdec) & np.isfinite(self.epoch)
         if not np.isfinite(year) or not np.any(moving):
@@ -103,6 +105,7 @@ class RefCatalog:
         across = np.where(moving, self.pmdec, 0.0) * MAS * years
         ra, dec = np.deg2rad(self.ra), np.deg2rad(self.dec)
         sa, ca, sd, cd = np.sin(ra), np.cos(ra), np.sin(dec), np.cos(dec)
+        moved = self._unknown_path(moving, year)
         px = cd * ca - along * sa - across * sd * ca
         py = cd * sa + along * ca - across * sd * sa
         pz = sd + across * cd
@@ -110,5 +113,23 @@ class RefCatalog:
             self,
             ra=np.where(moving, np.rad2deg(np.arctan2(py, px)) % 360.0, self.ra),
             dec=np.where(moving, np.rad2deg(np.arctan2(pz, np.hypot(px, py))), self.dec),
+            ra_error=_enlarged(self.ra_error, moved),
+            dec_error=_enlarged(self.dec_error, moved),
             epoch=np.where(moving, year, self.epoch),
         )
+
+    def _unknown_path(self, moving: Bools, year: float) -> F8:
+        """Return how far stars without a motion may have moved, arcsec per axis.
+
+        The motions that are known tell: 68 % of them are smaller (in the axis with the larger).
+        """
+        epoch = np.where(np.isfinite(self.epoch), self.epoch, np.median(self.epoch[moving]))
+        typical = max(
+            float(np.percentile(np.abs(motion[moving]), 68.3)) for motion in (self.pmra, self.pmdec)
+        )
+        return np.where(moving, 0.0, 1e-3 * typical * np.abs(year - epoch))
+
+
+def _enlarged(error: F8, more: F8) -> F8:
+    """Return errors with more added; an unknown one without more stays unknown."""
+    return np.where(more > 0.0, np.hypot(np.nan_to_num(error), more), error)

@@ -33,37 +33,55 @@ FILTER_KEYS = (
 _OPEN = re.compile(
     r"(?i)(|air|blank|clear?|empty|lum(inance)?|l|no(ne)?|open\d*|unknown|no filter|.*-clear)$"
 )
+_SLOAN = r"(?:sdss|sloan|ps1?|pan-?starrs1?|apass|decam|des|lsst|ztf|hsc|sky_?mapper|refcat2?)"
+_JOHNSON = r"(?:johnson|bessell?|cousins|kron|landolt|stetson|jkc|jc)"
 _COLUMNS: tuple[tuple[str, str, int], ...] = (
-    # pattern of the name, band ({} = the group), rank: the lower is taken
-    (r"psf_?mag_?([ugriz])", "{}", 0),
-    (r"([ugrizy])psfmag", "{}", 0),
+    # pattern of the name (`_` stands for any of blank _ . and -), band ({}: the group), and
+    # rank: of several columns of a band the lowest is taken
+    (r"(?:wavg_)?(?:psf_?mag|mag_psf)_?([ugrizy])", "{}", 0),
+    (r"([ugrizy])_?psf_?mag", "{}", 0),
     (r"([grizy])meanpsfmag", "{}", 0),
-    (r"([ugrizy])_?(?:psf)?", "{}", 1),
-    (r"([ugrizy])'?_?mag", "{}", 1),
-    (r"mag_?([ugrizy])", "{}", 1),
-    (r"(?:sdss|ps1?|panstarrs|sloan|apass|decam|lsst)_?([ugrizy])(?:_?mag)?", "{}", 1),
-    (r"model_?mag_?([ugriz])", "{}", 2),
-    (r"([grizy])meankronmag", "{}", 3),
-    (r"([grizy])meanapmag", "{}", 4),
+    (r"([ugrizy])'?(?:_?psf)?", "{}", 1),
+    (r"([ugrizy])'?_?_?mag", "{}", 1),
+    (rf"mag_?(?:{_SLOAN}_?)?([ugrizy])'?", "{}", 1),
+    (rf"{_SLOAN}_?([ugrizy])'?(?:_?(?:psf_?)?mag)?", "{}", 1),
+    (rf"([ugrizy])'?_?{_SLOAN}(?:_?(?:psf_?)?mag)?", "{}", 1),
+    (r"c?model_?mag_?([ugriz])|([ugrizy])_?c?model_?mag", "{}", 2),
+    (r"mag_?auto_?([ugrizy])", "{}", 2),
+    (r"petro(?:sian)?_?mag_?([ugriz])|([ugriz])_?petro(?:mag)?", "{}", 3),
+    (r"([grizy])meankronmag|([grizy])_?k(?:ron)?_?mag", "{}", 3),
+    (
+        r"([grizy])meanapmag|([ugrizy])_?ap(?:er)?_?mag|(?:mag_?aper|fiber_?mag)_?([ugrizy])",
+        "{}",
+        4,
+    ),
     (r"phot_g_mean_mag", "G", 0),
     (r"phot_bp_mean_mag", "BP", 0),
     (r"phot_rp_mean_mag", "RP", 0),
-    (r"bp_?mag|g_?bp|bp", "BP", 1),
-    (r"rp_?mag|g_?rp|rp", "RP", 1),
-    (r"bt_?mag|bt", "BT", 0),
-    (r"vt_?mag|vt", "VT", 0),
-    (r"([jh])_?m(?:ag)?", "{upper}", 0),
-    (r"k_?s?_?m(?:ag)?|ks", "Ks", 0),
+    (r"gaia(?:_?g)?(?:_?mag)?|g_?gaia(?:_?mag)?", "G", 1),
+    (r"(?:gaia_?g?_?)?bp(?:_?mag)?|g_?bp(?:_?mag)?", "BP", 1),
+    (r"(?:gaia_?g?_?)?rp(?:_?mag)?|g_?rp(?:_?mag)?", "RP", 1),
+    (r"bt_?(?:mag)?", "BT", 0),
+    (r"vt_?(?:mag)?", "VT", 0),
+    (rf"{_JOHNSON}_?([ubvri])c?(?:_?mag)?", "{upper}", 1),
+    (rf"([ubvri])c?_?{_JOHNSON}(?:_?mag)?", "{upper}", 1),
+    (r"(?:2mass_?|tm_?)?([jh])_?m(?:ag)?|2mass_?([jh])|([jh])_?2mass", "{upper}", 0),
+    (r"(?:2mass_?|tm_?)?k_?s?_?m(?:ag)?|ks|2mass_?ks?|ks?_?2mass", "Ks", 0),
 )
 _CASED: tuple[tuple[str, str, int], ...] = (
     # These depend on upper and lower case.
     (r"G_?[Mm]ag|G_?MAG|G", "G", 1),
     (r"([UBVRI])_?[Mm]ag|([UBVRI])_?MAG|([UBVRI])", "{}", 1),
+    (r"([RI])_?[cC](?:_?[Mm]ag|_?MAG)?", "{}", 1),
     (r"[Mm]ag_?([UBVRI])|MAG_([UBVRI])", "{}", 1),
-    (r"[Johnsn]+_([UBV])(?:_?\w*)", "{}", 1),
+    (r"S([UGRIZ])", "{lower}", 1),  # AAVSO's comparison stars
+    (r"([ugriz])pmag", "{}", 2),  # VizieR's SDSS: PSF magnitudes; uPmag are Petrosian
+    (r"([ugriz])Pmag", "{}", 3),
     (r"([JH])", "{}", 1),
     (r"K", "Ks", 1),
 )
+_PRIMES = re.compile("[\u2018\u2019\u2032\u02b9\u00b4`]|_?prime(?=_|mag|$)", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[ ._-]+")
 _FILTERS: tuple[tuple[str, str], ...] = (
     (r"(?:sdss|sloan|ps1?|des|decam|hsc|lsst|lcogt?|sdt)[-_ .]*([ugrizy])'?(?:p|2)?", "{lower}"),
     (r"([ugrizy])['_ .-]*(?:sdss|sloan|ps1?|des|decam|hsc|lsst)", "{lower}"),
@@ -133,6 +151,15 @@ def filter_band(name: str) -> str:
             if match := re.fullmatch(pattern, candidate):
                 return _fill(band, match)
     return ""
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """Return a column's name without the unit that some tables write behind it, and the unit.
+
+    ``g'mag (mag)``, ``RA [deg]``, ``raerr(")``.
+    """
+    match = re.fullmatch(r"\s*(.*?\S)\s*[(\[]([^()\[\]]*)[)\]]\s*", name)
+    return (match[1], match[2].strip()) if match else (name.strip(), "")
 
 
 def column_bands(names: Iterable[str]) -> dict[str, str]:
@@ -219,6 +246,7 @@ def _fill(band: str, match: re.Match[str]) -> str:
 
 def _ranked(name: str) -> tuple[str, int]:
     """Return band and rank of a column's name; empty and 9 if it tells nothing."""
+    name = _PRIMES.sub("'", _SEPARATORS.sub("_", split_unit(name)[0]))
     for pattern, band, rank in _CASED:
         if match := re.fullmatch(pattern, name):
             return _fill(band, match), rank

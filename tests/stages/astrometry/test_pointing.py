@@ -12,7 +12,6 @@ from astropy.time import Time
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.settings.keywords import Astrometry
 from skyextract.stages.astrometry.pointing import (
-    frame_year,
     header_scale,
     pointing,
     read_start,
@@ -85,23 +84,6 @@ def test_equinox_against_astropy(equinox):
 )
 def test_scale(cards, scale):
     assert header_scale(fits.Header(cards)) == pytest.approx(scale, nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("cards", "year"),
-    [
-        ({"DATE-OBS": "2016-09-09T08:12:26"}, 2016.6892),
-        ({"DATE-OBS": "2003-10-19"}, 2003.7960),
-        ({"DATE-OBS": "19/10/97"}, 1997.7974),
-        ({"MJD-OBS": 58070.25254673}, 2017.8665),
-        ({"JD": 2451545.0}, 2000.0),
-        ({"DATE-OBS": "yesterday"}, math.nan),
-        ({"DATE-OBS": ""}, math.nan),
-        ({}, math.nan),
-    ],
-)
-def test_year(cards, year):
-    assert frame_year(fits.Header(cards)) == pytest.approx(year, abs=1e-3, nan_ok=True)
 
 
 def test_limits_by_default():

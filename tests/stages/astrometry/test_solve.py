@@ -404,6 +404,84 @@ def test_proper_motions_are_applied_at_the_date_of_the_frame():
     assert undated.metrics["rms_arcsec"] > 4.0 * dated.metrics["rms_arcsec"]
 
 
+@pytest.mark.parametrize("missing", [0.2, 0.5, 0.8, 0.9])
+def test_stars_without_a_proper_motion_do_not_carry_the_fit(missing):
+    # All stars move together, so that those that stay behind agree on a wrong place.
+    field = make_field(seed=20, missing=0.0, false=0.0)
+    rng = np.random.default_rng(2)
+    n = field.reference.n_stars
+    pmra, pmdec = rng.normal(100.0, 10.0, n), rng.normal(-50.0, 10.0, n)
+    old = dataclasses.replace(
+        field.reference, pmra=pmra, pmdec=pmdec, epoch=np.full(n, 2026.0)
+    ).at_epoch(2016.0)  # fmt: skip
+    unknown = rng.random(n) < missing
+    old = dataclasses.replace(
+        old, pmra=np.where(unknown, np.nan, pmra), pmdec=np.where(unknown, np.nan, pmdec)
+    )
+    field = dataclasses.replace(field, reference=old)
+    result = field.solve(field.header | {"DATE-OBS": "2026-01-01T12:00:00"}, distort_degrees=1)
+    assert result.status == "COMPLETE"
+    # The stars left behind are 2.2 pixels off.
+    assert field.error(result.wcs) < (0.5 if missing < 0.9 else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("date", "words"),
+    [
+        ("1858-11-17", "DATE-OBS = '1858-11-17' is no date"),
+        ("soon", "DATE-OBS = 'soon' is no date"),
+    ],
+)
+def test_a_date_that_is_none_is_quoted(date, words):
+    field = make_field(seed=19)
+    n = field.reference.n_stars
+    moving = dataclasses.replace(
+        field.reference, pmra=np.ones(n), pmdec=np.ones(n), epoch=np.full(n, 2016.0)
+    )
+    wcs, run = SkyWcs.from_header(field.header), Run()
+    for more, end in (({}, "not applied"), ({"JD": 2459000.5}, "applied to JD")):
+        header = field.header | {"DATE-OBS": date} | more
+        solve_astrometry(field.sources, header, SHAPE, wcs, moving, Config(), run)
+        assert words in run.warnings[-1]
+        assert run.warnings[-1].endswith(end)
+
+
+def plate(seed: int, n_reference: int = 20) -> Field:
+    """A photographic survey plate: 2000 stars, of which the reference has the 20 brightest.
+
+    They are saturated: their order by flux is loose, and their centres are off by a pixel.
+    """
+    field = make_field(seed=seed, n=2000, missing=0.0, false=0.0, off=(4.0, -3.0))
+    rng = np.random.default_rng(seed)
+    bright = np.argsort(field.reference.mag)[:n_reference]
+    columns = {name: field.sources[name].copy() for name in field.sources}
+    columns["FLAGS"][bright] = 4
+    columns["FLUX_AUTO"][bright] = columns["FLUX_AUTO"][bright].min() * rng.uniform(
+        1, 3, len(bright)
+    )
+    for axis in "XY":
+        columns[f"{axis}WIN_IMAGE"][bright] += rng.normal(0.0, 1.0, len(bright))
+    reference = field.reference.take(bright)
+    unknown = rng.random(len(bright)) < 0.2
+    epoch = np.full(len(bright), 2000.0)
+    pmra, pmdec = (np.where(unknown, np.nan, rng.normal(0, 15.0, len(bright))) for _ in range(2))
+    moving = dataclasses.replace(reference, pmra=pmra, pmdec=pmdec, epoch=np.full_like(epoch, 1954))
+    reference = dataclasses.replace(moving.at_epoch(2000.0), ra_error=reference.ra_error)
+    header = field.header | {"DATE-OBS": "12/04/54"}
+    return dataclasses.replace(
+        field, sources=Catalog(columns), reference=reference, header=header
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_plate_with_few_and_saturated_reference_stars_is_solved(seed):
+    field = plate(seed)
+    result = field.solve()
+    assert result.status == "COMPLETE", result.reason
+    assert result.metrics["n_matched"] >= 18
+    assert field.error(result.wcs) < 2.5
+
+
 # --- .head files --------------------------------------------------------------------------------
 
 

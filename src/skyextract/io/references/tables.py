@@ -7,11 +7,13 @@ astropy's table module, which takes longer to import than they take to read.
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError, ParserCreate
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fits.file import FitsFile
 from skyextract.io.fits.table import read_table as read_fits_table
 from skyextract.messages import quiet
+from skyextract.sky.bands import column_bands, split_unit
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,27 @@ def read_tables(path: str) -> list[Table]:
         except (OSError, EOFError):
             raise ReferenceCatalogError(f"{path}: broken compressed file") from None
     if start.startswith((b"SIMPLE", b"BZh")):
-        return _read_fits(path)
-    if start.startswith(b"PAR1"):
-        return [_read_parquet(path)]
-    if b"<VOTABLE" in start or start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml"):
-        return [_read_votable(path)]
-    return [_read_text(path)]
+        tables = _read_fits(path)
+    elif start.startswith(b"PAR1"):
+        tables = [_read_parquet(path)]
+    elif b"<VOTABLE" in start or start.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml"):
+        tables = [_read_votable(path)]
+    else:
+        tables = [_read_text(path)]
+    return [_units_apart(table) for table in tables]
+
+
+def _units_apart(table: Table) -> Table:
+    """Take the units out of the names, ``g'mag (mag)``, unless two columns differ by them."""
+    parted = {name: split_unit(name) for name in table.columns}
+    plain = [name for name, _ in parted.values()]
+    columns, units = {}, {}
+    for name, (short, unit) in parted.items():
+        new = short if plain.count(short) == 1 else name
+        columns[new] = table.columns[name]
+        # Johnson_V (V) repeats the band.
+        units[new] = table.units.get(name) or ("" if column_bands([unit]) else unit)
+    return Table(columns, units)
 
 
 def _read_fits(path: str) -> list[Table]:
@@ -114,14 +132,43 @@ def _read_parquet(path: str) -> Table:
 
 
 def _read_votable(path: str) -> Table:
+    """Read a VOTable that holds its data; none is fetched from where a STREAM points to.
+
+    astropy would open the URL or the file of `href`, which a table from elsewhere must not
+    decide.
+    """
     from astropy.io.votable import parse_single_table
 
+    raw = Path(path).read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        raw = gzip.decompress(raw)
     try:
+        where = _stream_reference(raw)
+        if where:
+            raise ReferenceCatalogError(
+                f"{path}: the data stand elsewhere (STREAM href {where[:60]}), which is not "
+                "followed; save the table with its data"
+            )
         with quiet():
-            table = parse_single_table(path).to_table(use_names_over_ids=True)
-    except (ValueError, IndexError, OSError, TypeError) as error:
+            table = parse_single_table(io.BytesIO(raw)).to_table(use_names_over_ids=True)
+    except (ExpatError, ValueError, IndexError, OSError, TypeError) as error:
         raise ReferenceCatalogError(f"{path}: not a readable VOTable ({_brief(error)})") from None
     return _plain(table)
+
+
+def _stream_reference(raw: bytes) -> str:
+    """Return where the first STREAM with a reference points to; empty if there is none."""
+    found: list[str] = []
+
+    def look(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2].upper() == "STREAM":
+            named = {key.rpartition(":")[2].lower(): value for key, value in attributes.items()}
+            found.extend(named[key] for key in ("href",) if key in named)
+
+    parser = ParserCreate()
+    parser.StartElementHandler = look
+    parser.Parse(raw, True)
+    return found[0] or "''" if found else ""
 
 
 def _read_text(path: str) -> Table:
@@ -205,6 +252,7 @@ def numbers(values: AnyArray) -> F8:
 
 def _number(value: Any) -> float:
     try:
-        return float(value)
+        # AAVSO writes a magnitude with its error: 12.034 (0.021).
+        return float(value.partition("(")[0] if isinstance(value, str) else value)
     except (ValueError, TypeError):
         return float("nan")

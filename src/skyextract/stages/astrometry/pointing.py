@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -158,31 +157,6 @@ def header_scale(header: Mapping[str, Any]) -> float:
         size = parse_angle(header.get("PIXSIZE1"), hours=False) * binning
     if focal > 0.0 and size > 0.0:
         return 206.264806 * size / focal
-    return math.nan
-
-
-def frame_year(header: Mapping[str, Any]) -> float:
-    """Return the Julian year of the observation, NaN if the header does not tell.
-
-    MJD-OBS, else DATE-OBS (ISO, or the old DD/MM/YY), else JD; time scales are ignored.
-    """
-    mjd = parse_angle(header.get("MJD-OBS"), hours=False)
-    if math.isfinite(mjd) and mjd > 0.0:
-        return 2000.0 + (mjd - 51544.5) / 365.25
-    text = str(header.get("DATE-OBS") or "").strip()
-    old = re.match(r"(\d\d)/(\d\d)/(\d\d)$", text)
-    if old:
-        text = f"19{old[3]}-{old[2]}-{old[1]}"
-    try:
-        moment = np.datetime64(text.rstrip("Z")) if text else np.datetime64("NaT")
-    except ValueError:
-        moment = np.datetime64("NaT")
-    if not np.isnat(moment):
-        days = (moment - np.datetime64("2000-01-01T12:00:00")) / np.timedelta64(1, "s") / 86400.0
-        return float(2000.0 + days / 365.25)
-    julian = parse_angle(header.get("JD"), hours=False)
-    if math.isfinite(julian) and julian > 2_000_000.0:
-        return 2000.0 + (julian - 2451545.0) / 365.25
     return math.nan
 
 

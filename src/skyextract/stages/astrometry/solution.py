@@ -30,6 +30,9 @@ SATURATED_OR_CUT = int(
 )
 """FLAGS of sources whose position is not used for the fit while there are others."""
 
+ENOUGH_MOTIONS = 20
+"""From this many stars with a proper motion on, those without serve no longer."""
+
 LEAST_RADIUS = 1.5
 """Matching radius in pixels, at least: CROSSID_RADIUS can be smaller than a wide field's pixel."""
 
@@ -107,7 +110,7 @@ def finish(
             ARCSEC * xi, ARCSEC * eta, ARCSEC * rx[near], ARCSEC * ry[near], radius
         )
         second = near[second]
-        in_fit = _usable(sources, first, config)
+        in_fit = _usable(sources, first, region, second, config)
         if len(in_fit) < 3:
             return None
         own, other = first[in_fit], second[in_fit]
@@ -137,18 +140,22 @@ def finish(
     return Solution(fit, proof, offset, first, second, in_fit, region, widest)
 
 
-def _usable(sources: Sources, first: I8, config: AstrometryConfig) -> I8:
-    """Return the pairs whose sources are good enough for the fit.
+def _usable(
+    sources: Sources, first: I8, region: RefCatalog, second: I8, config: AstrometryConfig
+) -> I8:
+    """Return the pairs that are good enough for the fit.
 
-    Saturated or cut sources serve where the others are fewer than ten and than half.
+    Saturated or cut sources serve where the others are fewer than ten and than half; stars
+    that may have moved, with their larger errors, where too few have a proper motion.
     """
     bright = sources.snr[first] >= config.sn_thresholds[0]
     clean = (sources.flags[first] & SATURATED_OR_CUT) == 0
     good = np.flatnonzero(bright & clean)
-    if len(good) >= max(10, len(first) // 2):
-        return good
-    some = np.flatnonzero(bright)
-    return some if len(some) >= 3 else np.arange(len(first))
+    if len(good) < max(10, len(first) // 2):
+        some = np.flatnonzero(bright)
+        good = some if len(some) >= 3 else np.arange(len(first))
+    moving = np.isfinite(region.pmra[second[good]]) & np.isfinite(region.pmdec[second[good]])
+    return good[moving] if np.sum(moving) >= ENOUGH_MOTIONS else good
 
 
 def _reference_variance(region: RefCatalog, rows: I8) -> F8:

@@ -16,10 +16,11 @@ from skyextract.datamodel.wcs import SkyWcs
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, search
-from skyextract.stages.astrometry.pointing import Start, frame_year, read_start
+from skyextract.stages.astrometry.pointing import Start, read_start
 from skyextract.stages.astrometry.proof import MAX_FALSE_PROBABILITY
 from skyextract.stages.astrometry.solution import Solution, beyond, finish
 from skyextract.stages.astrometry.sources import Sources, read_sources
@@ -113,9 +114,10 @@ def solve_astrometry(
     low, high = config.astrefmag_limits
     mag = reference.mag
     inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
-    year = frame_year(header)
-    reference = reference.take(inside).at_epoch(year)
-    _tell_motions(reference, year, run)
+    when = frame_date(header)
+    reference = reference.take(inside)
+    _tell_motions(reference, when, run)
+    reference = reference.at_epoch(when.year)
     start = read_start(header, shape, wcs, config, pixel_scale)
     metrics = _no_metrics(wcs)
     if start is None:
@@ -143,14 +145,17 @@ def failed_astrometry(
     )  # fmt: skip
 
 
-def _tell_motions(reference: RefCatalog, year: float, run: Run) -> None:
-    """Warn if there are proper motions that could not be applied."""
+def _tell_motions(reference: RefCatalog, when: FrameDate, run: Run) -> None:
+    """Warn if there are proper motions that could not be applied, or by another card."""
     if not np.any(np.isfinite(reference.pmra)):
         return
-    if not math.isfinite(year):
-        run.warn("no date in the header: proper motions are not applied")
+    refused = " and ".join(when.refused) + " is no date of an observation" if when.refused else ""
+    if not math.isfinite(when.mjd):
+        run.warn(f"{refused or 'no date in the header'}: proper motions are not applied")
     elif not np.any(np.isfinite(reference.epoch)):
         run.warn(f"{reference.name}: no epoch: proper motions are not applied")
+    elif refused:
+        run.warn(f"{refused}: proper motions are applied to {when.card}")
 
 
 def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:

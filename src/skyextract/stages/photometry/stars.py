@@ -13,8 +13,8 @@ from skyextract.datamodel.flags import Flags, FlagsSky
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import gnomonic
-from skyextract.stages.astrometry.pointing import frame_year
 from skyextract.stages.photometry.checks import LEAST_STARS
 from skyextract.stages.photometry.depth import column, split_key
 
@@ -123,9 +123,7 @@ def match_stars(
     ny, nx = exposure.shape
     radius = max(radius, LEAST_RADIUS * wcs.pixel_scale())
     ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
-    header = exposure.header
-    dates = {key: header.get(key) if header else None for key in ("MJD-OBS", "DATE-OBS", "JD")}
-    stars = reference.at_epoch(frame_year(dates))
+    stars = reference.at_epoch(frame_date(exposure.header or {}).year)
     corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
     edge = np.hypot(*gnomonic(*corners, ra0, dec0))
     xi, eta = gnomonic(stars.ra, stars.dec, ra0, dec0)

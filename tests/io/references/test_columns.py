@@ -1,0 +1,165 @@
+"""Columns as the archives name them: what is taken for what."""
+
+import gzip
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from skyextract.errors import ReferenceCatalogError
+from skyextract.io.references.reference import read_reference
+from skyextract.sky.bands import column_bands
+
+ARCHIVES = {
+    # archive: header line, bands, columns with an error
+    "APASS, VizieR": (
+        "recno,RAJ2000,DEJ2000,e_RAJ2000,e_DEJ2000,Field,nobs,B-V,Vmag,e_Vmag,Bmag,e_Bmag,"
+        "g'mag,e_g'mag,r'mag,e_r'mag,i'mag,e_i'mag", "VBgri", "VBgri"),
+    "APASS, escaped": ("RAJ2000,DEJ2000,Vmag,e_Vmag,g_mag,e_g_mag,r_mag,e_r_mag", "Vgr", "Vgr"),
+    "APASS, AAVSO": (
+        'radeg,raerr("),decdeg,decerr("),number_of_Obs,Johnson_V (V),Verr,Johnson_B (B),B_err,'
+        "Sloan_g (SG),gerr,Sloan_r (SR),rerr", "VBgr", "VBgr"),
+    "units in the names": ("RA (deg),Dec (deg),g'mag (mag),e_g'mag (mag),r mag [mag]", "gr", "g"),
+    "AAVSO comparison stars": ("AUID,RA,Dec,Label,B,V,Rc,Ic,SG,SR,SI,SZ", "BVRIgriz", ""),
+    "Gaia archive": (
+        "source_id,ra,ra_error,dec,dec_error,pmra,pmra_error,pmdec,pmdec_error,ref_epoch,"
+        "phot_g_mean_mag,phot_g_mean_flux_over_error,phot_bp_mean_mag,phot_rp_mean_mag,bp_rp",
+        ("G", "BP", "RP"), ("G",)),
+    "Gaia synthetic photometry": (
+        "ra,dec,u_sdss_mag,u_sdss_mag_error,r_sdss_mag,v_jkc_mag,r_jkc_mag", "urVR", "u"),
+    "SDSS CasJobs": (
+        "objID,ra,dec,type,psfMag_u,psfMag_r,psfMagErr_r,modelMag_r,modelMagErr_r,petroMag_r,"
+        "extinction_r", "urrr", "rr"),
+    "SDSS CasJobs, short": ("ra,dec,u,g,r,Err_u,Err_g,Err_r", "ugr", "ugr"),
+    "Pan-STARRS, MAST": (
+        "objID,raMean,decMean,raMeanErr,decMeanErr,epochMean,gMeanPSFMag,gMeanPSFMagErr,"
+        "rMeanPSFMag,rMeanPSFMagErr,rMeanKronMag,rMeanPSFMagStd", "grr", "gr"),
+    "Pan-STARRS, VizieR": (
+        "RAJ2000,DEJ2000,objID,e_RAJ2000,e_DEJ2000,gmag,e_gmag,gKmag,e_gKmag,rmag,e_rmag",
+        "ggr", "ggr"),
+    "SkyMapper": (
+        "object_id,raj2000,dej2000,e_raj2000,e_dej2000,mean_epoch,u_psf,e_u_psf,v_psf,e_v_psf,"
+        "g_psf,e_g_psf,g_petro,class_star", "ugg", "ug"),
+    "ATLAS-REFCAT2": (
+        "RA,Dec,plx,dplx,pmra,dpmra,pmdec,dpmdec,Gaia,dGaia,BP,dBP,RP,dRP,Teff,AGaia,dupvar,Ag,"
+        "rp1,r1,r10,g,dg,gchi,gcontrib,r,dr,J,dJ,K,dK",
+        ("G", "BP", "RP", "g", "r", "J", "Ks"), ("G", "BP", "RP", "g", "r", "J", "Ks")),
+    "2MASS, IRSA": (
+        "ra,dec,err_maj,err_min,j_m,j_cmsig,j_msigcom,h_m,h_msigcom,k_m,k_msigcom",
+        ("J", "H", "Ks"), ("J", "H", "Ks")),
+    "2MASS, VizieR": (
+        "RAJ2000,DEJ2000,_2MASS,Jmag,e_Jmag,Hmag,e_Hmag,Kmag,e_Kmag,Qflg",
+        ("J", "H", "Ks"), ("J", "H", "Ks")),
+    "DES": ("RA,DEC,MAG_AUTO_G,MAGERR_AUTO_G,WAVG_MAG_PSF_R,WAVG_MAGERR_PSF_R", "gr", "gr"),
+    "Sloan in words": ("ra,dec,V,r_sdss,Sloan_i,SDSS g'", "Vrig", ""),
+    "typographic primes": ("ra,dec,g\u2032,r\u2019mag", "gr", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_archives(tmp_path, archive):
+    line, bands, with_error = ARCHIVES[archive]
+    names = line.split(",")
+    # Each column has its own value, which is a position, a motion and a magnitude alike.
+    values = [f"{10 + k}.5" for k in range(len(names))]
+    path = tmp_path / "ref.csv"
+    path.write_text(f"{line}\n{','.join(values)}\n")
+    catalog = read_reference([str(path)])
+    found = column_bands(catalog.magnitudes)
+    assert list(found.values()) == list(bands)
+    assert [found[key] for key in catalog.magnitude_errors if key in found] == list(with_error)
+    for key, values_ in catalog.magnitude_errors.items():
+        if "flux" not in line:
+            # The error stands right behind its magnitude, or as far behind for all.
+            column = names[int(values_[0] - 10.5)].lower()
+            assert any(mark in column for mark in ("err", "e_", "sig", "d"))
+            assert found.get(key, "")[:1].lower() in column
+
+
+def test_the_errors_of_names_that_differ_by_case(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,gmag,Gmag,e_Gmag,e_gmag\n1,2,15,16,0.1,0.2\n3,4,15,16,0.1,0.2\n")
+    errors = read_reference([str(path)]).magnitude_errors
+    assert (errors["gmag"][0], errors["Gmag"][0]) == (0.2, 0.1)
+
+
+def test_a_key_with_its_unit_finds_its_column(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,g'mag (mag),other (mag)\n1,2,15,16\n")
+    for key in ("other (mag)", "other", "OTHER"):
+        assert read_reference([str(path)], mag_key=key).mag_key == "other"
+
+
+def test_epochs_as_years_mjd_and_jd(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,r,epoch\n1,2,15,2010.5\n1,2,15,51544.5\n1,2,15,2451545.0\n1,2,15,0\n")
+    np.testing.assert_array_equal(read_reference([str(path)]).epoch, [2010.5, 2000, 2000, np.nan])
+    path.write_text("ra,dec,r,epoch\n1,2,15,J2000.0\n")
+    assert read_reference([str(path)]).epoch[0] == 2000.0
+
+
+@pytest.mark.parametrize("mark", ["", "-9999", "nan", "0", "99.99", "1e20"])
+def test_marks_of_an_unknown_motion(tmp_path, mark):
+    rows = [f"{k},1,15,{mark},{mark}" for k in range(2)] + ["5,1,15,3.0,-4.0"] * 3
+    path = tmp_path / "ref.csv"
+    path.write_text("\n".join(["ra,dec,r,pmra,pmdec", *rows]) + "\n")
+    catalog = read_reference([str(path)])
+    np.testing.assert_array_equal(catalog.pmra, [np.nan, np.nan, 3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(catalog.pmdec, [np.nan, np.nan, -4.0, -4.0, -4.0])
+
+
+def test_motions_of_zero_where_most_stars_have_it(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,r,pmra,pmdec\n1,1,15,3,-4\n" + "2,1,15,0,0\n" * 4)
+    assert read_reference([str(path)]).pmra.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def _votable(stream: str) -> bytes:
+    return (
+        '<?xml version="1.0"?>\n<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">'
+        '<RESOURCE><TABLE><FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double"/>'
+        f"<DATA><BINARY>{stream}</BINARY></DATA></TABLE></RESOURCE></VOTABLE>"
+    ).encode()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("where", ["file:///etc/hostname", "http://127.0.0.1:9/x", "FILE", ""])
+def test_data_that_stand_elsewhere_are_not_fetched(tmp_path, monkeypatch, where, compressed):
+    def opened(*args, **kwargs):
+        raise AssertionError(args)
+
+    monkeypatch.setattr("urllib.request.urlopen", opened)
+    monkeypatch.setattr("astropy.utils.data.download_file", opened)
+    if where == "FILE":
+        data = tmp_path / "data.bin"
+        data.write_bytes(np.array([1.0, 2.0], ">f8").tobytes())
+        where = data.as_uri()
+    raw = _votable(f'<STREAM href="{where}" encoding="base64"/>')
+    path = tmp_path / "ref.xml"
+    if compressed:
+        raw = gzip.compress(raw)
+    path.write_bytes(raw)
+    with pytest.raises(ReferenceCatalogError, match=r"STREAM href .*not followed"):
+        read_reference([str(path)])
+
+
+@pytest.mark.parametrize("form", ["binary", "binary2", "tabledata"])
+def test_data_within_the_file_are_read(tmp_path, form):
+    from astropy.io.votable import from_table, writeto
+
+    path = tmp_path / "ref.xml"
+    table = Table({"ra": [1.0, 3.0], "dec": [2.0, 4.0], "r": [15.0, 16.0]})
+    writeto(from_table(table), str(path), tabledata_format=form)
+    catalog = read_reference([str(path)])
+    assert catalog.dec.tolist() == [2.0, 4.0]
+    assert catalog.mag.tolist() == [15.0, 16.0]
+
+
+def test_a_stream_that_an_entity_hides_is_seen(tmp_path):
+    text = _votable("&s;").decode().replace(
+        '<VOTABLE', '<!DOCTYPE x [<!ENTITY s \'<&#83;TREAM href="file:///etc/hostname"/>\'>]><VOTABLE'
+    )  # fmt: skip
+    path = tmp_path / "ref.xml"
+    path.write_bytes(text.encode())
+    with pytest.raises(ReferenceCatalogError, match="STREAM href"):
+        read_reference([str(path)])
