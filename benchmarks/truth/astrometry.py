@@ -125,7 +125,7 @@ def table_sdss(data: Path, _seed: int) -> None:
         for band in "gri":
             path = folder / f"fpC-004192-{band}4-0300.fit.gz"
             image, header = read_image(path)
-            reference = read_reference([str(folder / "refcat/sdss_stars_field.ldac")])
+            reference = read_reference([str(folder / "refcat/sdss_stars_field.ldac")], Run())
             sources = detect(image)
             if have_scamp:
                 sources = sextracted(
@@ -153,7 +153,7 @@ def table_sdss(data: Path, _seed: int) -> None:
                 )
     image, header = read_image(data / "no_wcs/sdss_r4192_nowcs.fits.gz")
     sources = detect(image)
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key="r")
+    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key="r")
     solve(sources, header, image.shape, reference)
     blind, seconds = solve(sources, header, image.shape, reference)
     _, with_wcs = read_image(folder / "fpC-004192-r4-0300.fit.gz")
@@ -188,7 +188,7 @@ def turned(sources: Catalog, shape: tuple[int, int], angle: float, flip: bool) -
 def table_panoptes(data: Path, _seed: int) -> None:
     folder = data / "panoptes"
     image, header = read_image(folder / "unsolved.fits")
-    reference = read_reference([str(folder / "tycho2_panoptes.fits")])
+    reference = read_reference([str(folder / "tycho2_panoptes.fits")], Run())
     sources = detect(image)
     print("PANOPTES, scale unknown, pointing 1.95 deg off, POSITION_MAXERR 150")
     print("case          status    pairs  used  rms/pix  held out/pix  arcsec/pix  parity  seconds")
@@ -257,19 +257,20 @@ def table_false_positives(data: Path, seed: int, n_trials: int = 1000) -> None:
     folder = data / "sdss_stripe82"
     for band in "gri":
         image, header = read_image(folder / f"fpC-004192-{band}4-0300.fit.gz")
-        reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key=band)
+        path = str(folder / "refcat/sdss_stars_field.fits")
+        reference = read_reference([path], Run(), mag_key=band)
         frames.append((f"sdss {band}", detect(image), header, image.shape, reference, {}))
     image, header = read_image(data / "no_wcs/sdss_r4192_nowcs.fits.gz")
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key="r")
+    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key="r")
     frames.append(
         ("no wcs", detect(image), header, image.shape, reference, {"position_maxerr": 15.0})
     )
     image, header = read_image(data / "panoptes/unsolved.fits")
-    reference = read_reference([str(data / "panoptes/tycho2_panoptes.fits")])
+    reference = read_reference([str(data / "panoptes/tycho2_panoptes.fits")], Run())
     frames.append(
         ("panoptes", detect(image), header, image.shape, reference, {"position_maxerr": 120.0})
     )
-    gaia = read_reference([str(data / "decam_tpv/gaia/chunk-05483.fits")])
+    gaia = read_reference([str(data / "decam_tpv/gaia/chunk-05483.fits")], Run())
     kinds = ("shuffled", "other field", "random", "same density", "shifted")
     accepted: dict[str, int] = dict.fromkeys(kinds, 0)
     tried = dict.fromkeys(kinds, 0)

@@ -130,7 +130,7 @@ def psfex_model(field: StarField) -> Psf | None:
         )  # fmt: skip
         if done.returncode or not (folder / "v.psf").exists():
             return None
-        return read_psfs(str(folder / "v.psf"))[0]
+        return read_psfs(str(folder / "v.psf"), Run())[0]
 
 
 def main() -> None:

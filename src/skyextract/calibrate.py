@@ -1,24 +1,75 @@
-"""Astrometry and photometry of a measured exposure: the reference catalogues and the stages."""
+"""The steps that take more than the exposure: raw frames, maps and reference catalogues.
+
+Each function finds what its stage needs, calls the stage, and returns what that returns.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
-from skyextract.errors import ReferenceCatalogError, StepError
+from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
+from skyextract.datamodel.rawframe import RawFrame
+from skyextract.errors import ImageError, ReferenceCatalogError, StepError
+from skyextract.inputs.calibrations import load_calibrations
+from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
+from skyextract.inputs.request import Request
 from skyextract.io.images.images import header_number
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan
+from skyextract.settings.steps import Plan, Step
 from skyextract.sky.bands import frame_filter, resolve_band
 from skyextract.stages.astrometry.solve import Astrometry, failed_astrometry, solve_astrometry
+from skyextract.stages.isr.signature import Signature, remove_signature
 from skyextract.stages.measure import Measured
 from skyextract.stages.photometry.calibrate import (
     Photometry,
     calibrate_photometry,
     failed_photometry,
+    skipped_photometry,
 )
 from skyextract.stages.photometry.depth import sky_of
+
+
+def correct_raw(raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Signature:
+    """Find the calibration frames of a raw frame and correct it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the products, for the masters that are made.
+    """
+    calibrations = load_calibrations(raw, settings, folder, run)
+    return remove_signature(raw, calibrations, settings.config, run)
+
+
+def with_corrected_detection(frame: Frame, settings: Settings, folder: Path, run: Run) -> Frame:
+    """Correct the detection image of a frame, if it is raw."""
+    if not isinstance(frame.detection, RawFrame):
+        return frame
+    with run.timed(Step.ISR):
+        corrected = correct_raw(frame.detection, settings, folder, run)
+    return replace(frame, detection=corrected.exposure)
+
+
+def ready_to_measure(
+    exposure: Exposure, request: Request, settings: Settings, run: Run
+) -> Exposure:
+    """Let a default PSF stand in where one is needed; drop a WCS that wcslib refuses."""
+    if exposure.psf is None and request.needs_psf:
+        fwhm = settings.config.characterize.default_fwhm
+        run.warn(default_psf_warning(fwhm, "the image was not characterized"))
+        exposure = replace(exposure, psf=Psf.gaussian(fwhm, PsfSource.DEFAULT))
+    if request.needs_sky and exposure.wcs is not None:
+        try:
+            exposure.wcs.check()
+        except ImageError as error:
+            run.warn(f"extension {exposure.extension}: {error}: no sky coordinates")
+            exposure = replace(exposure, wcs=None)
+    return exposure
 
 
 def calibrate_astrometry(
@@ -27,7 +78,7 @@ def calibrate_astrometry(
     """Solve the astrometry; FAILED, with a warning, if the reference catalogue is no use."""
     config = settings.config
     try:
-        reference = astrometric_reference(exposure, settings)
+        reference = astrometric_reference(exposure, settings, run)
     except ReferenceCatalogError as error:
         run.warn(f"astrometry failed: {error}")
         return failed_astrometry(exposure.wcs, measured.sources.n_rows, str(error))
@@ -40,18 +91,18 @@ def calibrate_astrometry(
 
 def calibrate_zero_point(
     exposure: Exposure, measured: Measured, plan: Plan, settings: Settings, run: Run
-) -> Photometry | None:
-    """Fit the zero point; None, with a warning, if it was not asked for and has no band."""
+) -> Photometry:
+    """Fit the zero point; SKIPPED, with a warning, if it was not asked for and has no band."""
     config = settings.config
     try:
-        reference = photometric_reference(exposure, settings)
+        reference = photometric_reference(exposure, settings, run)
         if plan.opportunistic_photometry:
             key = config.photometry.photref_mag_key
             resolve_band(frame_filter(exposure.header), reference.magnitudes, key)
     except (ReferenceCatalogError, StepError) as error:
         if plan.opportunistic_photometry:
             run.warn(f"no photometry: {error}")
-            return None
+            return skipped_photometry(exposure, measured.sources.n_rows, str(error))
         run.warn(f"photometry failed: {error}")
         return failed_photometry(exposure, measured.sources.n_rows, str(error))
     return calibrate_photometry(

@@ -78,7 +78,7 @@ def settings_from(
     if steps is not None:
         pairs = [*pairs, ("STEPS", steps)]
     file_settings = None if config_file is None else read_file(config_file)
-    settings = resolve(file_settings, command_line_settings(pairs))
+    settings = resolve(file_settings, command_line_settings(pairs), config_file=config_file)
     if config_file is None and Path("default.sex").is_file():
         settings.notes.append("default.sex in this directory is not read; use -c default.sex")
     check_steps(settings)

@@ -1,171 +1,126 @@
-"""The pipeline: five steps in order, from the pixels of an image to a calibrated catalogue.
+"""The pipeline: from the pixels of one image to a calibrated catalogue.
 
-    isr -> characterize -> measure -> astrometry -> photometry
+    isr -> characterize -> aperture corrections -> measure -> astrometry -> photometry -> derive
 
-`process_exposure` is the algorithm.  Around it, `process_image` reads the extensions of one
-image, hands the results to the products, and turns every expected error into one line and
-an exit status.  isr runs as the frames are read, because it makes one image of the amplifiers
-of a file, and weights, flags and PSF belong to that (`rawinputs`).
+`process_exposure` is the algorithm.  What surrounds it stands elsewhere: `process` reads the
+extensions of an image and writes the products, `settings.steps` says which steps run, `inputs`
+reads what goes with the pixels, `calibrate` finds reference catalogues.  Each step is a function
+in `stages` that returns a frozen object with `status` and `metrics`.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 
-from skyextract.calibrate import calibrate_astrometry, calibrate_zero_point, configured_zero_point
+from skyextract.calibrate import (
+    calibrate_astrometry,
+    calibrate_zero_point,
+    configured_zero_point,
+    correct_raw,
+    ready_to_measure,
+)
 from skyextract.columns.derive import derive
-from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.datamodel.photocal import PhotSource
-from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
-from skyextract.errors import ImageError
-from skyextract.inputs.request import make_request, measure_inputs
-from skyextract.inputs.sidefiles import Frame, Inputs
-from skyextract.io.images.images import pixel_scale
+from skyextract.datamodel.rawframe import RawFrame
+from skyextract.inputs.frames import Frame, with_maps
+from skyextract.inputs.request import Request, measure_inputs, sky_scale
+from skyextract.inputs.sidefiles import Inputs
 from skyextract.outputs.report import Report
 from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Status, Step
+from skyextract.settings.steps import Step
+from skyextract.stages.astrometry.solve import Astrometry
 from skyextract.stages.characterize import characterize
-from skyextract.stages.measure import measure
-
-log = logging.getLogger("skyextract")
+from skyextract.stages.measure import Measured, correct_apertures, measure
+from skyextract.stages.photometry.calibrate import Photometry
 
 
 def process_exposure(
-    frame: Frame, settings: Settings, plan: Plan, inputs: Inputs, run: Run
+    frame: Frame, request: Request, settings: Settings, inputs: Inputs, run: Run
 ) -> Result:
     """Run the planned steps on one image extension.
+
+    `done` takes down status and metrics of a step.  A step that fails is in the report, and the
+    exposure stays as it was before it.
 
     Raises
     ------
     SkyextractError
-        The extension cannot be processed; a step that fails otherwise is in the report.
+        The extension as a whole cannot be processed.
     """
-    config = settings.config
-    report = Report(plan)
-    exposure = frame.exposure
-    has_psf = Step.CHARACTERIZE in plan or _has_psf(exposure)
-    request = make_request(settings, plan, inputs, has_psf=has_psf)
-    if request.needs_sky and exposure.wcs is not None:
-        # It takes a third of a second, which passes while the kernels run.
-        threading.Thread(target=import_module, args=("astropy.wcs",)).start()
+    config, plan = settings.config, request.plan
+    report = Report(plan, run)
+    measured = astrometry = photometry = plane = None
 
-    if frame.isr_metrics is not None:
-        report.record(Step.ISR, Status.COMPLETE, frame.isr_metrics)
-    elif _is_done(exposure, Step.ISR):
-        report.record(Step.ISR, Status.COMPLETE, {})
+    # Raw pixels become an image in one unit, with variance and mask.
+    if isinstance(frame.image, RawFrame):
+        with report.step(Step.ISR) as done:
+            image = done(correct_raw(frame.image, settings, inputs.folder, run)).exposure
+            frame = replace(frame, image=image)
+    exposure, detection, flag_maps = with_maps(frame, settings, inputs, run)
+    report.note_earlier(exposure)
 
+    # Background, cosmic rays and PSF, each with the others' help.
     if Step.CHARACTERIZE in plan:
-        with run.timed("characterize"):
-            characterized = characterize(exposure, config, run)
-        exposure = characterized.exposure
-        report.record(Step.CHARACTERIZE, Status(characterized.status), characterized.metrics)
-    elif _has_psf(exposure):
-        done = Status.COMPLETE if _is_done(exposure, Step.CHARACTERIZE) else Status.SKIPPED
-        report.record(Step.CHARACTERIZE, done, known_psf(exposure))
-    elif Step.MEASURE in plan and inputs.needs_psf(settings):
-        exposure = install_default_psf(exposure, settings, run)
-    if request.needs_sky:
-        exposure = with_usable_wcs(exposure, run)
-        report.update_seeing(pixel_scale(exposure, config.detector))
-    report.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
-    report.sources["ASTRSRC"] = "HEADER" if exposure.wcs else "NONE"
+        with report.step(Step.CHARACTERIZE) as done:
+            exposure = done(characterize(exposure, config, run)).exposure
+    exposure = ready_to_measure(exposure, request, settings, run)
+    given = measure_inputs(exposure, flag_maps, request, settings, inputs)
 
-    if not {Step.CHARACTERIZE, Step.MEASURE} & plan.steps:
-        return Result(exposure, report)
-    # Aperture corrections belong to the PSF; they take a measurement, of the PSF's flux alone.
-    wanted = request.wanted if Step.MEASURE in plan else frozenset({"FLUX_PSF"})
-    with run.timed("measure" if Step.MEASURE in plan else "characterize"):
-        measured = measure(
-            exposure, config, wanted,
-            measure_inputs(replace(frame, exposure=exposure), settings, inputs, request.columns),
-            run, detection=frame.detection,
-        )  # fmt: skip
-    if Step.MEASURE not in plan:
-        corrections = measured.exposure.aperture_corrections if _has_psf(exposure) else None
-        return Result(replace(exposure, aperture_corrections=corrections), report, measured)
-    exposure = measured.exposure
-    report.record(Step.MEASURE, Status.COMPLETE, measured.metrics)
-    used = np.zeros(measured.sources.n_rows, dtype=np.int16)
+    # The light outside the PSF and the apertures; measure finds it in its own PSF fits.
+    if Step.CHARACTERIZE in plan and Step.MEASURE not in plan:
+        with report.step(Step.CHARACTERIZE):
+            corrected = correct_apertures(exposure, config, given, run, detection=detection)
+            exposure, plane = corrected.exposure, corrected.plane
 
-    solution = None
+    # Sources: detected, taken apart, and measured in pixels and in the unit of the image.
+    if Step.MEASURE in plan:
+        with report.step(Step.MEASURE) as done:
+            measured = done(
+                measure(exposure, config, request.wanted, given, run, detection=detection)
+            )
+            exposure = measured.exposure
+    if measured is None:
+        report.describe(exposure, sky_scale(exposure, request, settings))
+        return Result(exposure, report, plane=plane)
+
+    # Where on the sky: a fit to reference stars, proved on others.
     if Step.ASTROMETRY in plan:
-        with run.timed("astrometry"):
-            solution = calibrate_astrometry(exposure, measured, settings, run)
-        report.record(Step.ASTROMETRY, Status(solution.status), solution.metrics)
-        report.sources["ASTRSRC"] = solution.source
-        exposure = replace(exposure, wcs=solution.wcs)
-        report.update_seeing(pixel_scale(exposure, config.detector))
-        used[solution.used] |= FlagsSky.ASTROMETRY
+        with report.step(Step.ASTROMETRY) as done:
+            astrometry = done(calibrate_astrometry(exposure, measured, settings, run))
+            exposure = replace(exposure, wcs=astrometry.wcs)
 
-    calibration = None
+    # How bright: a zero point from reference stars, else that of the configuration.
     exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
     if Step.PHOTOMETRY in plan:
-        with run.timed("photometry"):
-            calibration = calibrate_zero_point(exposure, measured, plan, settings, run)
-    if calibration is not None:
-        report.record(Step.PHOTOMETRY, Status(calibration.status), calibration.summary)
-        exposure = replace(exposure, photocal=calibration.photocal)
-        used[calibration.used] |= FlagsSky.ZERO_POINT
-    report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
-    if exposure.photocal.source is PhotSource.NONE and exposure.photocal.zero_point == 0.0:
-        run.warn("magnitudes are instrumental: no zero point is known")
+        with report.step(Step.PHOTOMETRY) as done:
+            photometry = done(calibrate_zero_point(exposure, measured, plan, settings, run))
+            exposure = replace(exposure, photocal=photometry.photocal)
 
-    sources = measured.sources.with_columns(
-        EXT_NUMBER=np.full(measured.sources.n_rows, frame.number, dtype=np.int16),
-        FLAGS_SKY=measured.sources["FLAGS_SKY"] | used,
-    )
+    # The columns that were asked for, with the final WCS and zero point.
+    report.describe(exposure, sky_scale(exposure, request, settings))
+    report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
+    sources = with_uses(measured, frame.number, astrometry, photometry)
     catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, config.detector.pixel_scale,
-        exposure.shape, solution.floor if solution else 0.0,
+        exposure.shape, astrometry.floor if astrometry else 0.0,
     )  # fmt: skip
-    return Result(exposure, report, measured, catalog, solution, calibration)
+    return Result(exposure, report, measured, catalog, astrometry, photometry, measured.plane)
 
 
-def _has_psf(exposure: Exposure) -> bool:
-    return exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT
-
-
-def with_usable_wcs(exposure: Exposure, run: Run) -> Exposure:
-    """Return the exposure; without its WCS, and with a warning, if wcslib refuses that."""
-    if exposure.wcs is None:
-        return exposure
-    try:
-        exposure.wcs.check()
-    except ImageError as error:
-        run.warn(f"extension {exposure.extension}: {error}: no sky coordinates")
-        return replace(exposure, wcs=None)
-    return exposure
-
-
-def install_default_psf(exposure: Exposure, settings: Settings, run: Run) -> Exposure:
-    """Let a Gaussian of DEFAULT_FWHM stand in for a PSF, and say so."""
-    fwhm = settings.config.characterize.default_fwhm
-    run.warn(default_psf_warning(fwhm, "the image was not characterized"))
-    return replace(exposure, psf=Psf.gaussian(fwhm, PsfSource.DEFAULT))
-
-
-def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
-    """Return the numbers of a PSF that an earlier run measured."""
-    psf, background = exposure.psf, exposure.background
-    assert psf is not None
-    return {
-        "fwhm_pix": psf.fwhm,
-        "ellipticity": psf.ellipticity,
-        "n_psf_stars": psf.n_stars,
-        "background": background.mean if background else None,
-        "background_rms": background.sigma if background else None,
-    }
-
-
-def _is_done(exposure: Exposure, step: Step) -> bool:
-    """Tell whether the header says that an earlier run completed a step."""
-    header = exposure.header
-    return header is not None and header.get(step.card) == Status.COMPLETE
+def with_uses(
+    measured: Measured, number: int, astrometry: Astrometry | None, photometry: Photometry | None
+) -> Catalog:
+    """Return the sources with EXT_NUMBER, and the uses that were made of them in FLAGS_SKY."""
+    sources = measured.sources
+    flags = sources["FLAGS_SKY"].copy()
+    if astrometry is not None:
+        flags[astrometry.used] |= FlagsSky.ASTROMETRY
+    if photometry is not None:
+        flags[photometry.used] |= FlagsSky.ZERO_POINT
+    numbers = np.full(sources.n_rows, number, dtype=np.int16)
+    return sources.with_columns(EXT_NUMBER=numbers, FLAGS_SKY=flags)

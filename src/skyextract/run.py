@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -30,15 +31,16 @@ class Run:
         All warnings so far, for the JSON summary.
     seconds : dict
         Wall time per step.
-    files : list of str
-        Calibration files that were used, for the provenance.
+    opened : list of str
+        Files whose content was used, in the order of their first use: whoever reads a file, or
+        takes what was read of it from a cache, says so with `note_opened`.
     """
 
     n_threads: int = 1
     label: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
     def info(self, message: str) -> None:
@@ -50,6 +52,30 @@ class Run:
         if message not in self.warnings:
             self.warnings.append(message)
             log.warning("%s%s", self.label, message)
+
+    def note_opened(self, *paths: str | Path) -> None:
+        """Note files whose content is used, for the provenance."""
+        self.opened += [name for name in map(str, paths) if name not in self.opened]
+
+    @contextmanager
+    def noting_opened(self) -> Iterator[list[str]]:
+        """Give the files that are opened in the block, for a cache to note them again later."""
+        before, self.opened = self.opened, []
+        inside = self.opened
+        try:
+            yield inside
+        finally:
+            self.opened = before
+            self.note_opened(*inside)
+
+    @contextmanager
+    def about(self, label: str) -> Iterator[None]:
+        """Put another label before the messages of the block."""
+        before, self.label = self.label, label
+        try:
+            yield
+        finally:
+            self.label = before
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

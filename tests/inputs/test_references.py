@@ -12,6 +12,7 @@ from skyextract.inputs.references import (
     check_references,
     photometric_reference,
 )
+from skyextract.run import Run
 from skyextract.settings.resolve import Settings, command_line_settings, resolve
 
 EXPOSURE = Exposure(np.zeros((4, 5), np.float32), np.zeros((4, 5), np.uint16))
@@ -36,7 +37,7 @@ def test_columns_that_the_keywords_name(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,r,a,d,ea,ed,pa,pd,K\n1,2,15,3,4,0.1,0.2,5,6,12\n")
     name = {"ASTREFCAT_NAME": str(path)}
-    found = astrometric_reference(EXPOSURE, settings(**name))
+    found = astrometric_reference(EXPOSURE, settings(**name), Run())
     assert (found.ra[0], found.dec[0], found.mag_key) == (1.0, 2.0, "r")
     found = astrometric_reference(
         EXPOSURE,
@@ -44,12 +45,13 @@ def test_columns_that_the_keywords_name(tmp_path):
             **name, ASTREFCENT_KEYS="a,d", ASTREFERR_KEYS="ea,ed", ASTREFPROP_KEYS="pa,pd",
             ASTREFMAG_KEY="K",
         ),
+        Run(),
     )  # fmt: skip
     assert (found.ra[0], found.dec[0], found.mag[0]) == (3.0, 4.0, 12.0)
     assert (found.ra_error[0], found.dec_error[0]) == pytest.approx((360.0, 720.0))
     assert (found.pmra[0], found.pmdec[0]) == (5.0, 6.0)
     with pytest.raises(ReferenceCatalogError, match="no magnitude J"):
-        astrometric_reference(EXPOSURE, settings(**name, ASTREFMAG_KEY="J"))
+        astrometric_reference(EXPOSURE, settings(**name, ASTREFMAG_KEY="J"), Run())
 
 
 def test_photometry_may_have_a_catalogue_of_its_own(tmp_path):
@@ -57,7 +59,10 @@ def test_photometry_may_have_a_catalogue_of_its_own(tmp_path):
     for ra, path in enumerate(paths):
         path.write_text(f"ra,dec,r\n{ra},2,15\n")
     one = settings(ASTREFCAT_NAME=str(paths[0]))
-    assert photometric_reference(EXPOSURE, one) is astrometric_reference(EXPOSURE, one)
+    runs = Run(), Run()
+    first = photometric_reference(EXPOSURE, one, runs[0])
+    assert first is astrometric_reference(EXPOSURE, one, runs[1])
+    assert runs[0].opened == runs[1].opened == [str(paths[0])]
     two = settings(ASTREFCAT_NAME=str(paths[0]), PHOTREFCAT_NAME=str(paths[1]))
-    assert astrometric_reference(EXPOSURE, two).ra[0] == 0.0
-    assert photometric_reference(EXPOSURE, two).ra[0] == 1.0
+    assert astrometric_reference(EXPOSURE, two, Run()).ra[0] == 0.0
+    assert photometric_reference(EXPOSURE, two, Run()).ra[0] == 1.0

@@ -216,7 +216,7 @@ def test_real_frames_give_stars_and_a_psf_that_fits(shared_data, band):
     assert first == pytest.approx(second, rel=0.005)
     if band == "r":
         reference = shared_data / "sdss_stripe82/reference_outputs/psfex_004192-r4-0300.psf"
-        assert first == pytest.approx(read_psfs(str(reference))[0].fwhm, rel=0.05)
+        assert first == pytest.approx(read_psfs(str(reference), Run())[0].fwhm, rel=0.05)
 
 
 def test_simulated_sky_survey_frame(shared_data):

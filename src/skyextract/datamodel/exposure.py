@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.photocal import PhotoCal
-from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.errors import SkyextractError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -39,7 +40,7 @@ class Detector:
     exposure_time: float = float("nan")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exposure:
     """The pixels of one image extension and what is known about them.
 
@@ -78,6 +79,8 @@ class Exposure:
     path: str = ""
     extension: int = 0
     extension_name: str = ""
+    alone: bool = True
+    """It is the only image that is read of its file."""
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
 
@@ -86,10 +89,43 @@ class Exposure:
         """Shape [y, x] in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
+    @property
+    def name(self) -> str:
+        """File, and extension if the file has several images, for messages."""
+        return self.path if self.alone else f"{self.path}[{self.extension}]"
+
+    @property
+    def has_psf(self) -> bool:
+        """It has a PSF, measured or given: no default."""
+        return self.psf is not None and self.psf.source is not PsfSource.DEFAULT
+
+    def __repr__(self) -> str:
+        facts = [f"{self.shape[1]} x {self.shape[0]} pixels"]
+        if self.psf is not None:
+            facts.append(f"FWHM {self.psf.fwhm:.2f} px ({self.psf.source})")
+        facts += [] if self.wcs is None else ["WCS"]
+        return f"Exposure({', '.join([self.name] * bool(self.path) + facts)})"
+
 
 @dataclass(frozen=True)
-class ReadImage:
-    """An exposure as it was read, with the numbers of isr if that has just corrected it."""
+class FailedExtension:
+    """An image extension that cannot be read or processed.
 
-    exposure: Exposure
-    isr_metrics: dict[str, Any] | None = None
+    Attributes
+    ----------
+    extension : int
+        Number of the header unit.
+    name : str
+        File, and extension if the file has several images.
+    error : SkyextractError
+        Why.
+    """
+
+    extension: int
+    name: str
+    error: SkyextractError
+
+    def __str__(self) -> str:
+        """Return the reason in one line that names the extension."""
+        reason = str(self.error)
+        return reason if self.name in reason else f"{self.name}: {reason}"

@@ -200,6 +200,8 @@ class RawFrame:
         Seconds; NaN if unknown.
     path, extension, extension_name, number
         Where it comes from; `number` counts the detectors of a file from 0.
+    alone : bool
+        It is the only detector that is read of its file.
     """
 
     planes: tuple[F4, ...]
@@ -212,6 +214,7 @@ class RawFrame:
     extension: int = 0
     extension_name: str = ""
     number: int = 0
+    alone: bool = True
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,9 @@ import numpy as np
 from skyextract import __version__
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.calibrations import Calibrations, Master
-from skyextract.datamodel.exposure import Detector
+from skyextract.datamodel.exposure import Detector, FailedExtension
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.rawframe import RawFrame
+from skyextract.datamodel.rawframe import RawFrame, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.fitness import check_match, fitting_frames
 from skyextract.io.checksums import file_facts, sha256
@@ -59,8 +59,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What raw frames of a kind are corrected with before they are combined."""
 
-_made: dict[tuple[Any, ...], list[Master]] = {}
-"""The masters of this process, by what they were made of."""
+_made: dict[tuple[Any, ...], tuple[list[Master], tuple[str, ...]]] = {}
+"""The masters of this process and the files read for them, by what they were made of."""
 
 
 def load_calibrations(raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Calibrations:
@@ -81,21 +81,34 @@ def load_calibrations(raw: RawFrame, settings: Settings, folder: Path, run: Run)
         A calibration frame does not fit (ISR_MISMATCH ERROR), or cannot be used.
     """
     isr = settings.config.isr
-    linearity = read_linearity(isr.isr_linearity) if isr.isr_linearity else None
-    crosstalk = None
-    if isr.isr_crosstalk:
-        crosstalk = read_crosstalk(expand_names(isr.isr_crosstalk, "ISR_CROSSTALK")[0])
-    defects = None
+    calibrations = _with_response(_masters(KINDS, raw, settings, folder, run), settings, run)
     if isr.isr_defects:
-        defects = read_defects(expand_names(isr.isr_defects, "ISR_DEFECTS"), raw, run)
-    calibrations = replace(
-        _masters(KINDS, raw, settings, folder, run),
-        linearity=linearity,
-        crosstalk=crosstalk,
-        defects=defects,
-    )
+        names = expand_names(isr.isr_defects, "ISR_DEFECTS", run)
+        calibrations = replace(calibrations, defects=read_defects(names, raw, run))
     check_sizes(raw, calibrations)
+    _check_purpose(raw, calibrations)
     return calibrations
+
+
+def _with_response(calibrations: Calibrations, settings: Settings, run: Run) -> Calibrations:
+    """Return them with ISR_LINEARITY and ISR_CROSSTALK."""
+    isr = settings.config.isr
+    if isr.isr_linearity:
+        calibrations = replace(calibrations, linearity=read_linearity(isr.isr_linearity, run))
+    if isr.isr_crosstalk:
+        name = expand_names(isr.isr_crosstalk, "ISR_CROSSTALK", run)[0]
+        calibrations = replace(calibrations, crosstalk=read_crosstalk(name, run))
+    return calibrations
+
+
+def _check_purpose(raw: RawFrame, calibrations: Calibrations) -> None:
+    first = raw.amplifiers[0]
+    plain = len(raw.amplifiers) == 1 and first.data == whole(raw.planes[0].shape)
+    if calibrations.is_empty and plain and not first.bias and not first.gain > 0.0:
+        raise ImageError(
+            f"{raw.name}: isr has nothing to correct with: no calibration frame (ISR_BIAS ...), "
+            "no overscan, no gain"
+        )
 
 
 def _masters(
@@ -110,17 +123,6 @@ def _masters(
     )
 
 
-def calibration_files(settings: Settings) -> list[str]:
-    """Return all calibration files that the settings name, as far as they exist."""
-    names = []
-    for keyword in ("BIAS", "DARK", "FLAT", "FRINGE", "DEFECTS", "CROSSTALK", "LINEARITY"):
-        try:
-            names += expand_names(settings.value(f"ISR_{keyword}"), f"ISR_{keyword}")
-        except ConfigError:
-            continue
-    return [parse_image_spec(name).path for name in names]
-
-
 def _master(kind: str, raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Master | None:
     """Return the master of a kind for a frame, or None if the step is not wanted."""
     keyword = f"ISR_{kind.upper()}"
@@ -130,7 +132,7 @@ def _master(kind: str, raw: RawFrame, settings: Settings, folder: Path, run: Run
         if state != "AUTO":
             raise settings.error(f"{keyword}_STATE", f"no frame is given: set {keyword}")
         return None
-    files = expand_names(names, keyword)
+    files = expand_names(names, keyword, run)
     headers = {name: read_frame_header(name) for name in files}
     files = fitting_frames(kind, files, headers, raw, settings, run)
     masters = [name for name in files if state == "MASTER" or is_master(headers[name], kind)]
@@ -157,24 +159,48 @@ def _read(name: str, kind: str, number: int, settings: Settings, run: Run) -> Ma
     facts = file_facts(name)
     keys = settings.config.detector.expotime_key
     key = ("master", *facts.values(), kind, number, keys)
+    return _once(key, lambda: [read_master(name, kind, number, keys, run)], run)[0]
+
+
+def _once(key: tuple[Any, ...], make: Callable[[], list[Master]], run: Run) -> list[Master]:
+    """Return the masters that were made before in this process, or make them.
+
+    The files that they were read from are noted in either case.
+    """
     if key not in _made:
-        _made[key] = [read_master(name, kind, number, keys, run)]
-    return _made[key][0]
+        with run.noting_opened() as files:
+            masters = make()
+        _made[key] = masters, tuple(files)
+    masters, known = _made[key]
+    run.note_opened(*known)
+    return masters
 
 
 def _raw_masters(
     kind: str, files: Sequence[str], raw: RawFrame, settings: Settings, folder: Path, run: Run
 ) -> list[Master]:
     """Return the masters made of raw frames, one per detector: of before, or made now."""
-    facts = _facts(kind, files, settings)
+    # A master that was kept stands for its raw frames, which are still what they were.
+    run.note_opened(*(parse_image_spec(name).path for name in files))
+    facts = _facts(kind, files, settings, run)
     key = ("raw", facts["fingerprint"], str(folder))
-    if key in _made:
-        return _made[key]
+    return _once(key, lambda: _kept_masters(kind, files, facts, raw, settings, folder, run), run)
+
+
+def _kept_masters(
+    kind: str,
+    files: Sequence[str],
+    facts: dict[str, Any],
+    raw: RawFrame,
+    settings: Settings,
+    folder: Path,
+    run: Run,
+) -> list[Master]:
+    """Return the masters that ISR_MASTER_NAME keeps on disk; made now if they are not there."""
     _masters(NEEDS[kind], raw, settings, folder, run)  # before the lock, which is not reentrant
     path = _kept_name(kind, raw, settings, folder) if len(files) > 1 else None
     if path is None:
-        _made[key] = _combine(kind, files, facts, settings, folder, run)
-        return _made[key]
+        return _combine(kind, files, facts, settings, folder, run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -190,8 +216,7 @@ def _raw_masters(
             write_masters(path, masters, cards, files)
             kept = [master.facts for master in masters]
     keys = settings.config.detector.expotime_key
-    _made[key] = [read_master(str(path), kind, n, keys, run) for n in range(len(kept))]
-    return _made[key]
+    return [read_master(str(path), kind, n, keys, run) for n in range(len(kept))]
 
 
 def _kept_name(kind: str, raw: RawFrame, settings: Settings, folder: Path) -> Path | None:
@@ -203,18 +228,19 @@ def _kept_name(kind: str, raw: RawFrame, settings: Settings, folder: Path) -> Pa
     return folder / pattern.replace("{kind}", f"{kind}_{name}" if name else kind)
 
 
-def _facts(kind: str, files: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _facts(kind: str, files: Sequence[str], settings: Settings, run: Run) -> dict[str, Any]:
     """Return what a master is made of; the same fingerprint means the same master."""
     names = [n for n in settings.origins if n.startswith("ISR_") and _matters(n, kind)]
     names += ["GAIN", "GAIN_KEY", "RDNOISE", "RDNOISE_KEY", "SATUR_LEVEL", "SATUR_KEY"]
+    needed = {need: settings.value(f"ISR_{need.upper()}") for need in NEEDS[kind]}
     facts: dict[str, Any] = {
         "kind": kind,
         "version": __version__,
         "settings": {name: format_value(settings.value(name)) for name in sorted(names)},
         "inputs": [file_facts(name) for name in files],
         "corrected_with": {
-            need: [file_facts(n) for n in expand_names(settings.value(f"ISR_{need.upper()}"), need)]
-            for need in NEEDS[kind]
+            need: [file_facts(name) for name in expand_names(given, need, run)]
+            for need, given in needed.items()
         },
     }
     text = json.dumps(facts, sort_keys=True)
@@ -252,8 +278,8 @@ def _combine(
     with ExitStack() as opened:
         for name in files:
             for frame in read_raw_frames(parse_image_spec(name), settings.config, run):
-                if isinstance(frame, tuple):
-                    raise frame[1]
+                if isinstance(frame, FailedExtension):
+                    raise ImageError(str(frame))
                 image, variance = _prepare(
                     kind, frame, settings, folder, run, single=len(files) == 1
                 )
@@ -307,11 +333,7 @@ def _prepare(
             isr.isr_overscan != "NONE" and all(a.bias for a in frame.amplifiers)
         ):
             raise ImageError(f"{frame.name}: a raw {kind} needs ISR_BIAS, or an overscan")
-        support = replace(
-            support,
-            linearity=read_linearity(isr.isr_linearity) if isr.isr_linearity else None,
-            crosstalk=read_crosstalk(isr.isr_crosstalk[0]) if isr.isr_crosstalk else None,
-        )
+        support = _with_response(support, settings, run)
     check_sizes(frame, support)
     # Bias and dark stay as they were read out; flats are freed of the gains.
     unit = "ELECTRON" if kind in ("flat", "fringe") else "RAW"

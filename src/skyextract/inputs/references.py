@@ -8,6 +8,7 @@ from pathlib import Path
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.io.references.reference import read_reference
+from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.stages.astrometry.pointing import search_region
 
@@ -33,7 +34,7 @@ def check_references(settings: Settings) -> None:
                 raise settings.error(keyword, f"{name}: no such file or directory")
 
 
-def astrometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
+def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
     """Read the part of ASTREFCAT_NAME that the frame can reach.
 
     Raises
@@ -42,7 +43,7 @@ def astrometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
         A catalogue that cannot be read or lacks columns.
     """
     config = settings.config.astrometry
-    return _read(
+    catalog, files = _read(
         config.astrefcat_name,
         config.astrefcent_keys,
         config.astreferr_keys,
@@ -51,9 +52,11 @@ def astrometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
         _also(settings),
         _region(exposure, settings, config.astrefcat_name),
     )
+    run.note_opened(*files)
+    return catalog
 
 
-def photometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
+def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
     """Read the part of PHOTREFCAT_NAME, or else of ASTREFCAT_NAME, that the frame can reach.
 
     Raises
@@ -63,8 +66,11 @@ def photometric_reference(exposure: Exposure, settings: Settings) -> RefCatalog:
     """
     names = settings.config.photometry.photrefcat_name
     if not names:
-        return astrometric_reference(exposure, settings)
-    return _read(names, (), (), (), "", _also(settings), _region(exposure, settings, names))
+        return astrometric_reference(exposure, settings, run)
+    region = _region(exposure, settings, names)
+    catalog, files = _read(names, (), (), (), "", _also(settings), region)
+    run.note_opened(*files)
+    return catalog
 
 
 def _also(settings: Settings) -> tuple[str, ...]:
@@ -95,9 +101,12 @@ def _read(
     mag_key: str,
     also: tuple[str, ...],
     region: Region | None,
-) -> RefCatalog:
-    return read_reference(
+) -> tuple[RefCatalog, tuple[str, ...]]:
+    """Return a catalogue and the files that it was read from."""
+    reader = Run()
+    catalog = read_reference(
         names,
+        reader,
         centre_keys=centre_keys,
         error_keys=error_keys,
         motion_keys=motion_keys,
@@ -105,3 +114,4 @@ def _read(
         also=also,
         region=region,
     )
+    return catalog, tuple(reader.opened)

@@ -1,17 +1,22 @@
-"""What a run has to measure: the columns asked for, and what its steps need besides."""
+"""What is asked of an image: its steps, the columns, and what the steps need besides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from skyextract.columns.request import Requested, base_columns, needs_wcs
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.exposure import Exposure
-from skyextract.inputs.sidefiles import Frame, Inputs
+from skyextract.datamodel.rawframe import RawFrame
+from skyextract.inputs.frames import Image
+from skyextract.inputs.sidefiles import Inputs
 from skyextract.io.images.images import pixel_scale
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Step
+from skyextract.settings.steps import Plan, Step, is_done, plan_steps
 from skyextract.stages.measurement.sources import MeasureInputs
 
 POSITION_COLUMNS = frozenset(
@@ -25,32 +30,59 @@ POSITION_COLUMNS = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """The columns of a run.
+    """The steps and columns of one image extension.
 
     Attributes
     ----------
+    plan : Plan
+        The steps to run.
     columns : list of Requested
         Of the catalogue.
     wanted : frozenset of str
         Base columns to measure, for the catalogue and for the steps.
+    needs_psf : bool
+        The filter or a column needs a PSF: without one, a default stands in.
     needs_sky : bool
         Sky positions or the pixel scale of the WCS are needed.
     """
 
+    plan: Plan
     columns: list[Requested]
     wanted: frozenset[str]
+    needs_psf: bool
     needs_sky: bool
 
 
-def make_request(settings: Settings, plan: Plan, inputs: Inputs, *, has_psf: bool) -> Request:
-    """Return what is to be measured on an image that has a PSF, or gets one, or not."""
+def make_request(image: Image, settings: Settings, inputs: Inputs) -> Request:
+    """Return what is to be done with an image as it was read."""
+    plan = plan_steps(
+        settings,
+        isr_done=is_done(image.header, Step.ISR),
+        char_done=is_done(image.header, Step.CHARACTERIZE),
+        psf_wanted=inputs.needs_psf(settings),
+    )
+    known = isinstance(image, Exposure) and image.has_psf
+    return request_of(
+        plan, settings, inputs, has_psf=known or bool(inputs.psfs) or Step.CHARACTERIZE in plan
+    )
+
+
+def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool) -> Request:
+    """Return what the steps of a plan need of an image that has a PSF, or gets one, or not."""
     columns = inputs.requested(settings, psf=has_psf)
     wanted = base_columns(columns)
     if Step.ASTROMETRY in plan or Step.PHOTOMETRY in plan:
         wanted |= POSITION_COLUMNS
     if Step.PHOTOMETRY in plan:
         wanted |= photometry_columns(has_psf, settings.config.photometry.phot_flux_key)
-    return Request(columns, wanted, needs_sky(columns, settings, plan))
+    needs_psf = Step.MEASURE in plan and inputs.needs_psf(settings)
+    return Request(plan, columns, wanted, needs_psf, needs_sky(columns, settings, plan))
+
+
+def prepare_sky(request: Request, image: Image) -> None:
+    """Import what sky positions need in a thread: it takes 0.3 s, while the kernels run."""
+    if request.needs_sky and (isinstance(image, RawFrame) or image.wcs is not None):
+        threading.Thread(target=import_module, args=("astropy.wcs",)).start()
 
 
 def photometry_columns(psf: bool, flux_key: str) -> frozenset[str]:
@@ -72,19 +104,27 @@ def needs_sky(requested: Iterable[Requested], settings: Settings, plan: Plan) ->
     )
 
 
+def sky_scale(exposure: Exposure, request: Request, settings: Settings) -> float:
+    """Return the pixel size in arcsec; NaN if it is unknown, or nothing needs the sky."""
+    return pixel_scale(exposure, settings.config.detector) if request.needs_sky else math.nan
+
+
 def measure_inputs(
-    frame: Frame, settings: Settings, inputs: Inputs, requested: list[Requested]
+    exposure: Exposure,
+    flag_maps: Sequence[AnyArray],
+    request: Request,
+    settings: Settings,
+    inputs: Inputs,
 ) -> MeasureInputs:
     """Collect what measurement needs besides the exposure."""
-    exposure = frame.exposure
     scale = pixel_scale(exposure, settings.config.detector)
     associates = inputs.associates
     if associates is not None and settings.config.assoc.assoccoord_type == "WORLD":
         associates = _associates_in_pixels(associates, exposure, settings)
     return MeasureInputs(
         pixel_scale=scale,
-        sizes={name: shape for name, shape in requested if shape},
-        flag_maps=tuple(frame.flag_maps),
+        sizes={name: shape for name, shape in request.columns if shape},
+        flag_maps=tuple(flag_maps),
         network=inputs.network,
         filter=inputs.filter,
         associates=associates,

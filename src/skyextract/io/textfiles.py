@@ -8,9 +8,10 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.errors import ConfigError
+from skyextract.run import Run
 
 
-def read_text(path: str | Path, keyword: str) -> str:
+def read_text(path: str | Path, keyword: str, run: Run) -> str:
     """Return the text of a file that a keyword names.
 
     Raises
@@ -24,12 +25,13 @@ def read_text(path: str | Path, keyword: str) -> str:
         raise ConfigError(f"{keyword} {path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{keyword} {path}: cannot be read ({error.strerror})") from None
+    run.note_opened(path)
     if b"\0" in data:
         raise ConfigError(f"{keyword} {path}: is no text file")
     return data.decode("utf-8", "replace")
 
 
-def read_number_list(path: str | Path, keyword: str) -> F8:
+def read_number_list(path: str | Path, keyword: str, run: Run) -> F8:
     """Read a table of numbers in columns, such as an ASSOC_NAME list.
 
     Lines that are empty or start with ``#`` are skipped; what follows a ``#`` is a comment;
@@ -46,7 +48,7 @@ def read_number_list(path: str | Path, keyword: str) -> F8:
         As `read_text`, or rows of unequal length.
     """
     rows: list[list[float]] = []
-    for number, line in enumerate(read_text(path, keyword).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, keyword, run).splitlines(), start=1):
         words = line.split("#", 1)[0].replace(",", " ").split()
         if not words:
             continue

@@ -15,12 +15,12 @@ from skyextract.stages.background.estimate import background_image, rms_image
 
 def total_variance(result: Result, run: Run) -> F4 | None:
     """Return the variance of an image without a plane of its own: the sky's and the photons'."""
-    exposure, measured = result.exposure, result.measured
-    if exposure.variance is not None or measured is None:
+    exposure, plane = result.exposure, result.plane
+    if exposure.variance is not None or plane is None:
         return None
-    variance = measured.variance.copy()
+    variance = plane.variance_plane(run).copy()
     if exposure.detector.gain > 0.0:
-        above = exposure.image - background_image(measured.background, run)
+        above = exposure.image - background_image(plane.background, run)
         variance += np.maximum(above, np.float32(0.0)) / np.float32(exposure.detector.gain)
     return variance
 

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skyextract import __version__
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import FailedExtension
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
 from skyextract.io.atomic import atomic_output
@@ -36,7 +36,7 @@ from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Step
+from skyextract.settings.steps import Plan
 from skyextract.stages.background.planes import with_detected
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ class Products:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def add_failure(self, extension: int, message: str) -> None:
+    def add_failure(self, failed: FailedExtension) -> None:
         """Note an extension that could not be processed."""
-        log.error("%s", message)
-        report = Report(Plan(frozenset()), failure=message)
-        self._note(extension, report)
+        log.error("%s", failed)
+        report = Report(Plan(frozenset()), self.run, failure=str(failed))
+        self._note(failed.extension, report)
 
     def _note(self, extension: int, report: Report) -> None:
         """Keep report, times and warnings of an extension, and start those of the next."""
@@ -105,7 +105,7 @@ class Products:
     def add(self, result: Result) -> None:
         """Take the result of one extension and write its image-sized products."""
         report = result.report
-        measured = result.measured if Step.MEASURE in report.plan else None
+        measured = result.measured
         if measured and ("EXPOSURE_NAME" in self.job.products or self.job.check_images):
             marked = with_detected(result.exposure, measured.detections)
             result = replace(result, exposure=marked)
@@ -139,14 +139,15 @@ class Products:
             if self._exposures is None:
                 writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
                 self._exposures = self._stack.enter_context(writer)
-            self._exposures.add(exposure, cards, self._provenance, total_variance(result, self.run))
+            variance = total_variance(result, self.run)
+            self._exposures.add(exposure, cards, self._provenance(), variance)
         self._add_check_images(result)
         if measured is not None:
             log.log(RESULT, "%s%s", self.run.label, report.headline())
         self._note(exposure.extension, report)
 
     def _add_check_images(self, result: Result) -> None:
-        if not self.job.check_images or Step.MEASURE not in result.report.plan:
+        if not self.job.check_images or result.measured is None:
             return
         if self._checks is None:
             several = result.exposure.extension > 0
@@ -155,32 +156,12 @@ class Products:
         planes = check_planes(result, self._checks.types, self.settings, self.run)
         self._checks.add(result.exposure, planes, result.report.cards())
 
-    @cached_property
     def _provenance(self) -> dict[str, Any]:
-        """How the products were made: settings with origins, checksums of the inputs."""
+        """How the products were made: settings with origins, checksums of the files read."""
         return {
             "config": self.settings.provenance(),
-            "inputs": [{"path": str(path), "sha256": sha256(path)} for path in self._files_read()],
+            "inputs": [{"path": path, "sha256": sha256(path)} for path in self.run.opened],
         }
-
-    def _files_read(self) -> list[Path]:
-        """Return the files that this run has read."""
-        config = self.settings.config
-        names: list[str | Path] = [
-            *self._inputs,
-            *config.weights.weight_image,
-            *config.weights.flag_image,
-            *config.astrometry.astrefcat_name,
-            *config.photometry.photrefcat_name,
-            config.output.parameters_name,
-            config.extraction.filter_name,
-            config.measurement.starnnw_name,
-            config.characterize.psf_name,
-            config.assoc.assoc_name,
-            *self.run.files,
-        ]
-        paths = dict.fromkeys(Path(name) for name in names if name)
-        return [path for path in paths if path.is_file()]
 
     def finish(self, strict: bool) -> ExitStatus:
         """Move the products into place, write the small ones, and return the exit status."""
@@ -223,7 +204,7 @@ class Products:
         write_xml_summary(path, software, cards, warnings, config)
 
     def _write_summary(self, path: Path, status: ExitStatus) -> None:
-        provenance = self._provenance
+        provenance = self._provenance()
         objects = [
             summary(
                 report,

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from skyextract import __version__
+from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
-from skyextract.settings.steps import Plan, Status, Step
+from skyextract.datamodel.plain import plain
+from skyextract.datamodel.psf import PsfSource
+from skyextract.errors import StepError
+from skyextract.run import Run
+from skyextract.settings.steps import Plan, Status, Step, is_done
+
+
+class Outcome(Protocol):
+    """What every step returns, whatever else is in it."""
+
+    @property
+    def status(self) -> Status:
+        """COMPLETE, FALLBACK, FAILED or SKIPPED."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Numbers for the JSON summary; None for an unknown one."""
+
+
+_Outcome = TypeVar("_Outcome", bound=Outcome)
 
 CARD_METRICS = {
     "FWHMPIX": (Step.CHARACTERIZE, "fwhm_pix", "[pix] FWHM of the PSF"),
@@ -36,6 +56,8 @@ class Report:
     Attributes
     ----------
     plan : Plan
+    run : Run
+        Takes times and warnings.
     statuses : dict
         Status per step; all five from the start.
     metrics : dict
@@ -47,6 +69,7 @@ class Report:
     """
 
     plan: Plan
+    run: Run
     statuses: dict[Step, Status] = field(
         default_factory=lambda: dict.fromkeys(Step, Status.SKIPPED)
     )
@@ -56,13 +79,51 @@ class Report:
     )
     failure: str = ""
 
+    @contextmanager
+    def step(self, step: Step) -> Iterator[Callable[[_Outcome], _Outcome]]:
+        """Run the block as a step: its time is taken, a StepError makes it FAILED.
+
+        Gives the function that records what came out, and returns it.
+        """
+
+        def done(outcome: _Outcome) -> _Outcome:
+            self.record(step, outcome.status, outcome.metrics)
+            return outcome
+
+        with self.run.timed(step):
+            try:
+                yield done
+            except StepError as error:
+                self.run.warn(f"{step} failed: {error}")
+                self.record(step, Status.FAILED, {"reason": str(error)})
+
     def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
         """Note the outcome of a step."""
         self.statuses[step] = status
         self.metrics[step] = dict(metrics)
 
-    def update_seeing(self, pixel_scale: float) -> None:
-        """Convert the FWHM with the pixel scale (arcsec) of the final WCS."""
+    def note_earlier(self, exposure: Exposure) -> None:
+        """Note the steps that an earlier run has done, and a PSF that comes with the image."""
+        if is_done(exposure.header, Step.ISR) and not self.metrics[Step.ISR]:
+            self.record(Step.ISR, Status.COMPLETE, {})
+        if exposure.has_psf:
+            done = is_done(exposure.header, Step.CHARACTERIZE)
+            status = Status.COMPLETE if done else Status.SKIPPED
+            self.record(Step.CHARACTERIZE, status, known_psf(exposure))
+
+    def describe(self, exposure: Exposure, pixel_scale: float) -> None:
+        """Note where PSF and WCS come from, and convert the FWHM.
+
+        Parameters
+        ----------
+        pixel_scale : float
+            Arcsec; NaN if it is unknown.
+        """
+        self.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
+        if self.statuses[Step.ASTROMETRY] is Status.COMPLETE:
+            self.sources["ASTRSRC"] = "FITTED"
+        else:
+            self.sources["ASTRSRC"] = "NONE" if exposure.wcs is None else "HEADER"
         character = self.metrics[Step.CHARACTERIZE]
         if character.get("fwhm_pix") is not None:
             character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
@@ -77,6 +138,8 @@ class Report:
                 "zero_point_1s": photocal.zero_point_1s(exposure_time),
                 "nanojansky": photocal.nanojansky,
             }
+        elif photocal.zero_point == 0.0:
+            self.run.warn("magnitudes are instrumental: no zero point is known")
 
     @property
     def step_failed(self) -> bool:
@@ -128,17 +191,17 @@ class Report:
         return cards
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numpy scalars unpacked, NaN and inf as None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if value == "" or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value
+def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
+    """Return the numbers of a PSF that an earlier run measured."""
+    psf, background = exposure.psf, exposure.background
+    assert psf is not None
+    return {
+        "fwhm_pix": psf.fwhm,
+        "ellipticity": psf.ellipticity,
+        "n_psf_stars": psf.n_stars,
+        "background": background.mean if background else None,
+        "background_rms": background.sigma if background else None,
+    }
 
 
 STEP_FIELDS = {

@@ -8,6 +8,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.outputs.report import Report
 from skyextract.stages.astrometry.solve import Astrometry
+from skyextract.stages.background.planes import Plane
 from skyextract.stages.measure import Measured
 from skyextract.stages.photometry.calibrate import Photometry
 
@@ -22,6 +23,9 @@ class Result:
         As the last step left it.
     report : Report
     measured : Measured or None
+    plane : Plane or None
+        The image without its background, as it was measured or, for the aperture corrections
+        alone, searched.
     catalog : Catalog
         The requested columns; empty if measure did not run.
     astrometry : Astrometry or None
@@ -34,3 +38,4 @@ class Result:
     catalog: Catalog = field(default_factory=Catalog)
     astrometry: Astrometry | None = None
     photometry: Photometry | None = None
+    plane: Plane | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyextract.errors import ConfigError
-from skyextract.settings.cameras import camera_settings
+from skyextract.settings.cameras import camera_settings, find_camera
 from skyextract.settings.grammar import (
     Declaration,
     Setting,
@@ -36,12 +36,15 @@ class Settings:
         The built-in layer is SExtractor's.
     notes : list of str
         What the user should be told, one line each.
+    files : tuple of str
+        The configuration file and the camera preset that were read.
     """
 
     config: Config
     origins: dict[str, str]
     sextractor: bool
     notes: list[str] = field(default_factory=list)
+    files: tuple[str, ...] = ()
 
     def value(self, name: str) -> Any:
         """Return the value of a keyword by its name."""
@@ -103,7 +106,10 @@ def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
 
 
 def resolve(
-    file_settings: Sequence[Setting] | None, command_settings: Sequence[Setting] = ()
+    file_settings: Sequence[Setting] | None,
+    command_settings: Sequence[Setting] = (),
+    *,
+    config_file: str | None = None,
 ) -> Settings:
     """Merge the layers into the configuration of a run.
 
@@ -113,6 +119,8 @@ def resolve(
         What the `-c` file says; None without `-c`.
     command_settings : sequence of Setting
         What the command line says; it wins.
+    config_file : str, optional
+        Where `file_settings` come from, for the provenance.
 
     Raises
     ------
@@ -123,8 +131,10 @@ def resolve(
     given = [*(file_settings or ()), *command_settings]
     cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
     preset: list[Setting] = []
+    files = () if config_file is None else (config_file,)
     if cameras:
         preset = camera_settings(cameras[-1].values[0], cameras[-1].origin)
+        files = (*files, str(find_camera(cameras[-1].values[0])))
         given = [*preset, *given]
     for setting in given:
         if setting.name not in table:
@@ -158,7 +168,7 @@ def resolve(
     for group in dataclasses.fields(Config):
         members = {n.lower(): v for n, v in values.items() if table[n].group == group.name}
         groups[group.name] = type(getattr(Config(), group.name))(**members)
-    return Settings(Config(**groups), origins, sextractor, notes)
+    return Settings(Config(**groups), origins, sextractor, notes, files)
 
 
 def _base_is_sextractor(

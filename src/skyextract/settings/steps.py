@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from skyextract.settings.resolve import Settings
 
@@ -36,6 +38,11 @@ class Status(StrEnum):
     FALLBACK = "FALLBACK"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
+
+
+def is_done(header: Mapping[str, Any] | None, step: Step) -> bool:
+    """Tell whether the header of an image says that an earlier run completed a step."""
+    return header is not None and header.get(step.card) == Status.COMPLETE
 
 
 CALIBRATE = frozenset({Step.MEASURE, Step.ASTROMETRY, Step.PHOTOMETRY})

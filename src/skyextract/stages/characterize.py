@@ -19,6 +19,7 @@ from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize as CharacterizeConfig
 from skyextract.settings.keywords import Config
+from skyextract.settings.steps import Status
 from skyextract.stages.background.estimate import (
     background_image,
     background_rows,
@@ -66,7 +67,7 @@ class Characterized:
     psf_stars : Catalog
         X_IMAGE, Y_IMAGE (FITS pixels), FLUX_PSF, FLUXERR_PSF, CHI2_PSF, FWHM_IMAGE,
         ELLIPTICITY, SNR_PSF of the stars that the PSF was built from.
-    status : str
+    status : Status
         COMPLETE or FALLBACK, the value of the SKYCHAR card.
     metrics : dict
         psf_source, fwhm_pix, ellipticity, n_psf_stars, n_cosmic_rays,
@@ -75,7 +76,7 @@ class Characterized:
 
     exposure: Exposure
     psf_stars: Catalog
-    status: str
+    status: Status
     metrics: dict[str, str | float | int | bool | None]
 
 
@@ -156,7 +157,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     return Characterized(
         exposure=result,
         psf_stars=stars,
-        status="COMPLETE" if complete else "FALLBACK",
+        status=Status.COMPLETE if complete else Status.FALLBACK,
         metrics={
             "psf_source": psf.source.value,
             "fwhm_pix": psf.fwhm if complete else None,

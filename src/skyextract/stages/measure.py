@@ -13,6 +13,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ConfigError
+from skyextract.settings.steps import Status
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import analysis_threshold, detect, filter_image
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
@@ -35,7 +36,50 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
 
-__all__ = ["MeasureInputs", "Measured", "measure"]
+__all__ = [
+    "CorrectedApertures",
+    "MeasureInputs",
+    "Measured",
+    "correct_apertures",
+    "measure",
+]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections, and what they were found with.
+
+    Attributes
+    ----------
+    plane, search : Plane
+        Measurement and detection image; the same in single-image mode.
+    detections : Detections
+    taps : (h, w) float32 or None
+        Detection filter, if it is a convolution kernel.
+    matched : MatchedFilter or None
+        Detection filter, if it is the PSF.
+    """
+
+    plane: Plane
+    search: Plane
+    detections: Detections
+    taps: F4 | None
+    matched: MatchedFilter | None
+
+
+@dataclass(frozen=True)
+class CorrectedApertures:
+    """An exposure with its aperture corrections.
+
+    Attributes
+    ----------
+    exposure : Exposure
+    plane : Plane
+        The image as it was searched for the neighbours of the PSF stars.
+    """
+
+    exposure: Exposure
+    plane: Plane
 
 
 @dataclass(frozen=True)
@@ -64,6 +108,7 @@ class Measured:
         Image less background and all fitted point sources.
     metrics : dict
         n_sources, iterations, noise_scale (of the filtered image, over that of independent pixels).
+    status : Status
     """
 
     exposure: Exposure
@@ -79,6 +124,7 @@ class Measured:
     residual: F4 | None
     metrics: dict[str, float]
     run: Run
+    status: Status = Status.COMPLETE
 
     @property
     def background(self) -> BackgroundMap:
@@ -150,54 +196,13 @@ def measure(
         A threshold, a filter or a list does not make sense.
     """
     extraction = config.extraction
-    by_psf = extraction.filter and extraction.filter_name.upper() == "PSF"
+    by_psf = _filters_by_psf(config)
     uses_psf = bool(wanted & PSF_COLUMNS)
     if exposure.psf is None and (by_psf or uses_psf):
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
-    taps = None if by_psf else _filter(config, inputs)
-    matched = None
-    if by_psf and exposure.psf is not None:
-        matched = matched_filter(exposure.psf, exposure.shape)
-
-    def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
-        plane = prepare_plane(
-            exposure, config, run, index=0 if detection is None else 1, sources=claimed,
-            known=None if last else exposure.background,
-        )  # fmt: skip
-        if (uses_psf and last) or (matched is not None and detection is None):
-            plane = plane.with_noise(run)
-        search = plane
-        if detection is not None:
-            search = prepare_plane(detection, config, run, sources=claimed)
-        found = detect(
-            search.subtracted,
-            # What the background is estimated without are pixels, whosever they are.
-            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
-            run,
-            sigma=search.background.sigma,
-            taps=taps,
-            psf=matched,
-            variance=search.variance if matched is None else search.variance_plane(run),
-            smooth=search.variance is None,
-            bad=search.holes,
-            claimed=claimed,
-            gain=(detection or exposure).detector.gain,
-            pixel_scale=inputs.pixel_scale,
-            grow=last,
-        )
-        return plane, search, found
-
-    def claim(claimed: U1 | None) -> U1:
-        _, search, found = find(claimed, last=False)
-        growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
-        return source_mask(found, search.background.sigma, growth)
-
-    claimed = None
-    for _ in range(extraction.detect_niter - 1):
-        claimed = claim(claimed)
-    plane, search, found = find(claimed, last=True)
-    del claimed
-
+    detected = find_sources(exposure, config, inputs, run, fits_psf=uses_psf, detection=detection)
+    plane, search, found = detected.plane, detected.search, detected.detections
+    taps = detected.taps
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
     sources = _measure_pixels(
@@ -236,7 +241,7 @@ def measure(
         threshold=found.threshold,
         analysis_threshold=threshold,
         taps=taps,
-        matched=matched,
+        matched=detected.matched,
         residual=residual,
         metrics={
             "n_sources": int(rows.size),
@@ -245,6 +250,114 @@ def measure(
         },
         run=run,
     )
+
+
+def find_sources(
+    exposure: Exposure,
+    config: Config,
+    inputs: MeasureInputs,
+    run: Run,
+    *,
+    fits_psf: bool,
+    detection: Exposure | None = None,
+) -> Found:
+    """Detect sources: DETECT_NITER passes of background and detection.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The image to measure, with a PSF if that is the filter.
+    fits_psf : bool
+        The PSF will be fitted to the sources, which takes the noise of every pixel.
+    detection : Exposure, optional
+        The image to detect on, as in `measure`.
+
+    Raises
+    ------
+    ConfigError
+        A threshold or a filter does not make sense.
+    """
+    extraction = config.extraction
+    by_psf = _filters_by_psf(config)
+    taps = None if by_psf else _filter(config, inputs)
+    matched = None
+    if by_psf and exposure.psf is not None:
+        matched = matched_filter(exposure.psf, exposure.shape)
+
+    def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
+        plane = prepare_plane(
+            exposure, config, run, index=0 if detection is None else 1, sources=claimed,
+            known=None if last else exposure.background,
+        )  # fmt: skip
+        if (fits_psf and last) or (matched is not None and detection is None):
+            plane = plane.with_noise(run)
+        search = plane
+        if detection is not None:
+            search = prepare_plane(detection, config, run, sources=claimed)
+        found = detect(
+            search.subtracted,
+            # What the background is estimated without are pixels, whosever they are.
+            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
+            run,
+            sigma=search.background.sigma,
+            taps=taps,
+            psf=matched,
+            variance=search.variance if matched is None else search.variance_plane(run),
+            smooth=search.variance is None,
+            bad=search.holes,
+            claimed=claimed,
+            gain=(detection or exposure).detector.gain,
+            pixel_scale=inputs.pixel_scale,
+            grow=last,
+        )
+        return plane, search, found
+
+    def claim(claimed: U1 | None) -> U1:
+        _, search, found = find(claimed, last=False)
+        growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
+        return source_mask(found, search.background.sigma, growth)
+
+    claimed = None
+    for _ in range(extraction.detect_niter - 1):
+        claimed = claim(claimed)
+    plane, search, found = find(claimed, last=True)
+    return Found(plane, search, found, taps, matched)
+
+
+def correct_apertures(
+    exposure: Exposure,
+    config: Config,
+    inputs: MeasureInputs,
+    run: Run,
+    *,
+    detection: Exposure | None = None,
+) -> CorrectedApertures:
+    """Measure the aperture corrections that go with the PSF of an exposure.
+
+    The curve of growth of the PSF stars takes the other sources away: they are detected, and
+    the PSF is fitted to all.  `measure` does the same with its own fits where the exposure has
+    no corrections yet.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        Characterized.  A default PSF has no stars, and gets no corrections.
+    config, inputs, run, detection
+        As in `measure`.
+    """
+    search = find_sources(exposure, config, inputs, run, fits_psf=True, detection=detection)
+    corrections = None
+    if exposure.has_psf:
+        plane, found = search.plane, search.detections
+        corrections = measure_point_sources(
+            exposure, plane.subtracted, plane.variance_plane(run), found.x, found.y, None,
+            config, frozenset({"FLUX_PSF"}), run,
+        ).corrections  # fmt: skip
+    return CorrectedApertures(replace(exposure, aperture_corrections=corrections), search.plane)
+
+
+def _filters_by_psf(config: Config) -> bool:
+    return config.extraction.filter and config.extraction.filter_name.upper() == "PSF"
 
 
 def _measure_pixels(

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
@@ -295,7 +295,7 @@ def test_truncated_product(tmp_path, keep):
     size = -(-int(len(data) * keep) // 1)
     (tmp_path / "t.fits").write_bytes(data[:size])
     results = read(tmp_path / "t.fits")
-    assert any(isinstance(r, tuple) for r in results) or keep > 0.99
+    assert any(isinstance(r, FailedExtension) for r in results) or keep > 0.99
 
 
 def test_damaged_product(tmp_path):
@@ -305,9 +305,9 @@ def test_damaged_product(tmp_path):
         units["BACKGROUND"].header.remove("BKGNX")
         units.writeto(tmp_path / "c.fits")
     for name, text in (("b.fits", "MASK"), ("c.fits", "BKG")):
-        ((_, error),) = read(tmp_path / name)
-        assert isinstance(error, ImageError)
-        assert text in str(error)
+        (failed,) = read(tmp_path / name)
+        assert isinstance(failed.error, ImageError)
+        assert text in str(failed)
 
 
 def test_damaged_bytes(tmp_path):
@@ -330,6 +330,6 @@ def test_damaged_bytes(tmp_path):
         try:
             results = list(read_exposures(ImageSpec(str(tmp_path / "b.fits")), CONFIG, Run()))
         except ImageError as error:
-            results = [(0, error)]
+            results = [error]
         for result in results:
-            assert isinstance(result, Exposure) or "\n" not in str(result[1])
+            assert isinstance(result, Exposure) or "\n" not in str(result)

@@ -142,7 +142,7 @@ def test_flag_maps(tmp_path, dtype):
         image[0, 0] = 2**32 - 1
     fits.PrimaryHDU(image).writeto(tmp_path / "f.fits")
     config = Weights(flag_image=(str(tmp_path / "f.fits"),) * 2)
-    maps = read_flag_maps(config, exposure(), 0)
+    maps = read_flag_maps(config, exposure(), 0, Run())
     assert len(maps) == 2
     assert maps[0].dtype == np.int32
     np.testing.assert_array_equal(maps[0], image.astype(np.uint32).view(np.int32))
@@ -155,9 +155,9 @@ def test_bad_flag_maps(tmp_path, value, text):
     fits.PrimaryHDU(np.full(SHAPE, value)).writeto(tmp_path / "f.fits")
     config = Weights(flag_image=(str(tmp_path / "f.fits"),))
     with pytest.raises(ImageError, match=text):
-        read_flag_maps(config, exposure(), 0)
+        read_flag_maps(config, exposure(), 0, Run())
     with pytest.raises(ConfigError, match="FLAG_IMAGE"):
-        read_flag_maps(Weights(flag_image=("none.fits",)), exposure(), 0)
+        read_flag_maps(Weights(flag_image=("none.fits",)), exposure(), 0, Run())
 
 
 def test_real_triplet(shared_data):
@@ -171,5 +171,5 @@ def test_real_triplet(shared_data):
     variance = read_weights(config, sky, 0, Run()).measurement
     expected = fits.getdata(weight, 1)
     np.testing.assert_array_equal(variance == BAD, expected <= 0)
-    (flags,) = read_flag_maps(config, sky, 0)
+    (flags,) = read_flag_maps(config, sky, 0, Run())
     np.testing.assert_array_equal(flags, fits.getdata(quality, 1))

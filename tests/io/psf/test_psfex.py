@@ -46,7 +46,7 @@ def test_round_trip_of_several_extensions_is_exact(tmp_path):
     path = str(tmp_path / "a.psf")
     psfs = [varying(), replace(varying(), sampling=1.0)]
     write_psf(path, psfs, fits.Header({"SKYVERS": "x"}))
-    back = read_psfs(path)
+    back = read_psfs(path, Run())
     assert [psf.source for psf in back] == [PsfSource.FILE] * 2
     for one, two in zip(psfs, back, strict=True):
         same(one, two)
@@ -56,7 +56,7 @@ def test_a_constant_psf_has_no_position_cards(tmp_path):
     path = str(tmp_path / "a.psf")
     psf = Psf.gaussian(3.0, PsfSource.MEASURED)
     write_psf(path, [psf])
-    (back,) = read_psfs(path)
+    (back,) = read_psfs(path, Run())
     np.testing.assert_array_equal(back.basis, psf.basis)
     assert back.degree == 0
     with FitsFile(path) as file:
@@ -85,7 +85,7 @@ def test_astropy_reads_it(tmp_path):
 
 
 def test_psfex_models_are_read(shared_data):
-    (psf,) = read_psfs(str(shared_data / SDSS))
+    (psf,) = read_psfs(str(shared_data / SDSS), Run())
     assert psf.basis.shape == (3, 25, 25)
     assert psf.degree == 1
     assert psf.x_zero == pytest.approx(1022.6855)
@@ -95,7 +95,7 @@ def test_psfex_models_are_read(shared_data):
 
 
 def test_merged_models_with_cards_as_columns_are_read(shared_data):
-    (psf,) = read_psfs(str(shared_data / DECAM))
+    (psf,) = read_psfs(str(shared_data / DECAM), Run())
     assert psf.basis.shape == (6, 63, 63)
     assert psf.degree == 2
     assert psf.sampling == 1.0
@@ -103,7 +103,7 @@ def test_merged_models_with_cards_as_columns_are_read(shared_data):
 
 
 def test_a_model_without_positions_is_read(shared_data):
-    (psf,) = read_psfs(str(shared_data / "ntt_emmi/upstream_tests/default.psf"))
+    (psf,) = read_psfs(str(shared_data / "ntt_emmi/upstream_tests/default.psf"), Run())
     assert (psf.degree, psf.sampling) == (0, 0.5)
 
 
@@ -131,21 +131,21 @@ def test_damaged_models_are_one_line_errors(tmp_path, card, value, message):
     with fits.open(path, mode="update") as file:
         file[1].header[card] = value
     with pytest.raises(ImageError, match=message):
-        read_psfs(str(path))
+        read_psfs(str(path), Run())
 
 
 def test_files_that_are_no_models(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
-        read_psfs(str(tmp_path / "none.psf"))
+        read_psfs(str(tmp_path / "none.psf"), Run())
     text = tmp_path / "text.psf"
     text.write_text("not a PSF")
     with pytest.raises(ImageError, match="not a FITS file"):
-        read_psfs(str(text))
+        read_psfs(str(text), Run())
     cut = tmp_path / "cut.psf"
     write_psf(str(cut), [varying()])
     cut.write_bytes(cut.read_bytes()[:9000])
     with pytest.raises(ImageError):
-        read_psfs(str(cut))
+        read_psfs(str(cut), Run())
 
 
 def test_sextractor_measures_the_same_with_our_model_as_with_psfex(

@@ -50,11 +50,11 @@ def test_lists_and_globs(tmp_path, monkeypatch):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
     Path("sub/list.txt").write_text("# biases\nc.fits\n../b1.fits\n")
-    assert expand_names(["b*.fits"], "ISR_BIAS") == ["b1.fits", "b2.fits"]
-    assert expand_names(["b2.fits", "b*.fits"], "ISR_BIAS") == ["b2.fits", "b1.fits"]
-    assert expand_names(["@sub/list.txt"], "ISR_BIAS") == ["sub/c.fits", "sub/../b1.fits"]
+    assert expand_names(["b*.fits"], "ISR_BIAS", Run()) == ["b1.fits", "b2.fits"]
+    assert expand_names(["b2.fits", "b*.fits"], "ISR_BIAS", Run()) == ["b2.fits", "b1.fits"]
+    assert expand_names(["@sub/list.txt"], "ISR_BIAS", Run()) == ["sub/c.fits", "sub/../b1.fits"]
     with pytest.raises(ConfigError, match="no such file"):
-        expand_names(["x.fits"], "ISR_BIAS")
+        expand_names(["x.fits"], "ISR_BIAS", Run())
 
 
 def test_masters_are_known_by_their_cards():
@@ -123,26 +123,26 @@ def test_wrong_defect_lists(tmp_path, text, message):
 
 
 def test_linearity(tmp_path):
-    assert read_linearity(["1e-6", "-2e-12"]).polynomial.tolist() == [[1e-6, -2e-12]]
+    assert read_linearity(["1e-6", "-2e-12"], Run()).polynomial.tolist() == [[1e-6, -2e-12]]
     table = tmp_path / "table.txt"
     table.write_text("measured,true\n0,0\n1000,1010\n2000,2040\n")
-    found = read_linearity([str(table)])
+    found = read_linearity([str(table)], Run())
     np.testing.assert_array_equal(found.table[0], [[0, 1000, 2000], [0, 1010, 2040]])
     table.write_text("amp c2 c3\n2 2e-6 0\n1 1e-6 1e-12\n")
     np.testing.assert_array_equal(
-        read_linearity([str(table)]).polynomial, [[1e-6, 1e-12], [2e-6, 0]]
+        read_linearity([str(table)], Run()).polynomial, [[1e-6, 1e-12], [2e-6, 0]]
     )
     table.write_text("0 0\n5 5\n4 6\n")
     with pytest.raises(ConfigError, match="must rise"):
-        read_linearity([str(table)])
+        read_linearity([str(table)], Run())
 
 
 def test_crosstalk(tmp_path):
     (tmp_path / "x.txt").write_text("0 1e-3\n2e-3 0\n")
-    assert read_crosstalk(str(tmp_path / "x.txt"))[1, 0] == 2e-3
+    assert read_crosstalk(str(tmp_path / "x.txt"), Run())[1, 0] == 2e-3
     (tmp_path / "x.txt").write_text("0 1e-3\n")
     with pytest.raises(ConfigError, match="square"):
-        read_crosstalk(str(tmp_path / "x.txt"))
+        read_crosstalk(str(tmp_path / "x.txt"), Run())
 
 
 def test_frame_stack_gives_bands():

@@ -13,6 +13,7 @@ from astropy.table import QTable, Table
 
 from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.reference import read_reference
+from skyextract.run import Run
 
 N = 5
 RA = np.array([359.99, 0.01, 10.0, 83.5, 200.25])
@@ -52,7 +53,7 @@ def test_formats(tmp_path, suffix, form):
         pa.parquet.write_table(pa.table({c: np.asarray(table[c]) for c in table.colnames}), path)
     else:
         gaia().write(path, format=form)
-    catalog = read_reference([path])
+    catalog = read_reference([path], Run())
     check(catalog)
     assert catalog.mag_key == "phot_g_mean_mag"
     np.testing.assert_allclose(catalog.ra_error, 1e-4, rtol=1e-6)
@@ -76,7 +77,7 @@ def test_units_of_the_table(tmp_path):
         fits.Column("Vmag", "E", unit="mag", array=MAG),
         fits.Column("e_Vmag", "E", unit="mag", array=np.full(N, 0.02)),
     ]).writeto(path)  # fmt: skip
-    catalog = read_reference([path])
+    catalog = read_reference([path], Run())
     check(catalog)
     np.testing.assert_allclose(catalog.ra_error, 0.1, rtol=1e-6)
     np.testing.assert_allclose(catalog.pmra, 5.0, rtol=1e-6)
@@ -90,7 +91,8 @@ def test_fits_tables_are_read_without_the_table_module(tmp_path):
     gaia().write(path)
     code = (
         "import sys\nfrom skyextract.io.references.reference import read_reference\n"
-        f"read_reference([{path!r}])\nprint('astropy.table' in sys.modules)"
+        "from skyextract.run import Run\n"
+        f"read_reference([{path!r}], Run())\nprint('astropy.table' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
@@ -102,13 +104,13 @@ def test_radians(tmp_path):
                fits.Column("coord_dec", "D", unit="rad", array=np.deg2rad(DEC)),
                fits.Column("mag", "D", array=MAG)]  # fmt: skip
     fits.BinTableHDU.from_columns(columns).writeto(path)
-    check(read_reference([path]))
+    check(read_reference([path], Run()))
 
 
 def test_negative_right_ascension(tmp_path):
     path = str(tmp_path / "ref.fits")
     gaia((RA + 180.0) % 360.0 - 180.0).write(path)
-    check(read_reference([path]))
+    check(read_reference([path], Run()))
 
 
 def test_sexagesimal_text(tmp_path):
@@ -118,7 +120,7 @@ def test_sexagesimal_text(tmp_path):
         "23:59:57.6,-00:30:00,10\n00 00 02.4,+00 30 00,12\n0h40m0s,+89d54m00s,\n"
         "05:34:00,-45:15:00,15.5\n13:21:00,12:00:00,18\n"
     )
-    check(read_reference([str(path)]), 1e-8)
+    check(read_reference([str(path)], Run()), 1e-8)
 
 
 def test_vizier_text_with_units_and_ruler(tmp_path):
@@ -127,7 +129,7 @@ def test_vizier_text_with_units_and_ruler(tmp_path):
     path.write_text(
         f"#\n#  VizieR\n\nRA_ICRS\tDE_ICRS\tGmag\ndeg\tdeg\tmag\n-----\t-----\t----\n{rows}\n"
     )
-    catalog = read_reference([str(path)])
+    catalog = read_reference([str(path)], Run())
     check(catalog)
     np.testing.assert_allclose(catalog.epoch, 2016.0)
 
@@ -142,7 +144,7 @@ def test_values_that_are_missing(tmp_path):
     masked.write(tmp_path / "ref.xml", format="votable")
     masked.write(tmp_path / "ref.ecsv")
     for suffix in ("tsv", "xml", "ecsv"):
-        catalog = read_reference([str(tmp_path / f"ref.{suffix}")])
+        catalog = read_reference([str(tmp_path / f"ref.{suffix}")], Run())
         np.testing.assert_array_equal(catalog.ra, [1.0, 3.0, 5.0])
         np.testing.assert_array_equal(catalog.dec, [2.0, 4.0, 6.0])
         np.testing.assert_array_equal(catalog.epoch, [2015.0, np.nan, 2016.0])
@@ -157,11 +159,11 @@ def test_units_and_positions_of_an_ecsv_table(tmp_path):
         "sky": SkyCoord(RA, DEC, unit="deg"),
     })  # fmt: skip
     table.write(path)
-    catalog = read_reference([path])
+    catalog = read_reference([path], Run())
     check(catalog)
     np.testing.assert_allclose(catalog.pmra, 5.0)
     np.testing.assert_allclose(catalog.pmdec, -3.0)
-    check(read_reference([path], centre_keys=("sky.ra", "sky.dec")))
+    check(read_reference([path], Run(), centre_keys=("sky.ra", "sky.dec")))
 
 
 @pytest.mark.parametrize("delimiter", [" ", "   ", ",", ";", "|", "\t"])
@@ -170,7 +172,7 @@ def test_delimiters_and_compression(tmp_path, delimiter):
     text = "\n".join(delimiter.join(map(str, row)) for row in rows)
     path = tmp_path / "ref.txt.gz"
     path.write_bytes(gzip.compress(f"# a comment\n\n{text}\n\n".encode()))
-    check(read_reference([str(path)]))
+    check(read_reference([str(path)], Run()))
 
 
 def test_null_and_scaled_integers(tmp_path):
@@ -182,13 +184,13 @@ def test_null_and_scaled_integers(tmp_path):
     ])  # fmt: skip
     table.header["TSCAL3"] = 0.001
     table.writeto(path)
-    check(read_reference([path]))
+    check(read_reference([path], Run()))
 
 
 def test_bad_rows_are_left_out(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,r\n10,20,15\n,20,15\n11,95,15\nx,y,15\n12,-20,-999\n")
-    catalog = read_reference([str(path)])
+    catalog = read_reference([str(path)], Run())
     np.testing.assert_array_equal(catalog.ra, [10.0, 12.0])
     np.testing.assert_array_equal(catalog.row, [0, 4])
     assert np.isnan(catalog.mag[1])
@@ -200,35 +202,35 @@ def test_named_columns_win(tmp_path):
     table["alpha_true"], table["delta_true"], table["W1"] = RA, DEC, MAG
     table.write(path)
     named = {"centre_keys": ("alpha_true", "DELTA_TRUE"), "mag_key": "w1"}
-    catalog = read_reference([path], **named)
+    catalog = read_reference([path], Run(), **named)
     check(catalog)
     assert catalog.mag_key == "W1"
     for wrong in ({"centre_keys": ("a", "b")}, {"mag_key": "K"},
                   {"error_keys": ("ea", "eb")}, {"motion_keys": ("pa", "pb")}):  # fmt: skip
         with pytest.raises(ReferenceCatalogError):
-            read_reference([path], **{**named, **wrong})
+            read_reference([path], Run(), **{**named, **wrong})
 
 
 def test_several_files_are_joined(tmp_path):
     paths = [str(tmp_path / name) for name in ("a.fits", "b.csv")]
     gaia().write(paths[0])
     Table({"ra": (RA + 1.0) % 360.0, "dec": DEC, "r": MAG}).write(paths[1])
-    catalog = read_reference(paths)
+    catalog = read_reference(paths, Run())
     assert catalog.n_stars == 2 * N
     assert set(catalog.magnitudes) == {"phot_g_mean_mag", "r"}
     assert np.isnan(catalog.magnitudes["r"][:N]).all()
     assert len(set(catalog.row.tolist())) == 2 * N
-    near = read_reference(paths, region=(0.0, 0.0, 1.2))
+    near = read_reference(paths, Run(), region=(0.0, 0.0, 1.2))
     assert sorted(near.ra.tolist()) == pytest.approx([0.01, 0.99, 1.01, 359.99])
 
 
 def test_empty_table(tmp_path):
     path = str(tmp_path / "ref.fits")
     gaia()[:0].write(path)
-    assert read_reference([path]).n_stars == 0
+    assert read_reference([path], Run()).n_stars == 0
     text = tmp_path / "ref.csv"
     text.write_text("ra,dec,r\n")
-    assert read_reference([str(text)]).n_stars == 0
+    assert read_reference([str(text)], Run()).n_stars == 0
 
 
 @pytest.mark.parametrize(
@@ -244,14 +246,14 @@ def test_unreadable_files_are_clear_errors(tmp_path, content, capfd):
     path = tmp_path / "ref.dat"
     path.write_bytes(content)
     with pytest.raises(ReferenceCatalogError, match=r"ref\.dat") as caught:
-        read_reference([str(path)])
+        read_reference([str(path)], Run())
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(ReferenceCatalogError, match="No such file"):
-        read_reference([str(tmp_path / "none.fits")])
+        read_reference([str(tmp_path / "none.fits")], Run())
 
 
 def test_only_the_chunks_needed_are_read(tmp_path, shared_data):
@@ -259,21 +261,22 @@ def test_only_the_chunks_needed_are_read(tmp_path, shared_data):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     # A chunk far away that would be an error if it were opened.
     (tmp_path / "chunk-00001.fits").write_bytes(b"broken")
-    whole = read_reference([str(shared_data / "decam_tpv/gaia/chunk-05483.fits")])
+    whole = read_reference([str(shared_data / "decam_tpv/gaia/chunk-05483.fits")], Run())
     region = (float(whole.ra.mean()), float(whole.dec.mean()), 0.1)
-    catalog = read_reference([str(tmp_path)], region=region)
+    catalog = read_reference([str(tmp_path)], Run(), region=region)
     assert 0 < catalog.n_stars < whole.n_stars
     assert catalog.mag_key == "phot_g_mean_mag"
     with pytest.raises(ReferenceCatalogError, match="no chunk"):
-        read_reference([str(tmp_path)], region=(300.0, -60.0, 0.1))
+        read_reference([str(tmp_path)], Run(), region=(300.0, -60.0, 0.1))
     with pytest.raises(ReferenceCatalogError, match="pointing"):
-        read_reference([str(tmp_path)])
+        read_reference([str(tmp_path)], Run())
 
 
 def test_real_catalogues(shared_data):
     folder = shared_data / "sdss_stripe82/refcat"
     table, text, ldac = (
-        read_reference([str(folder / f"sdss_stars_field.{s}")]) for s in ("fits", "csv", "ldac")
+        read_reference([str(folder / f"sdss_stars_field.{s}")], Run())
+        for s in ("fits", "csv", "ldac")
     )
     assert table.n_stars == text.n_stars == ldac.n_stars == 1025
     assert list(table.magnitudes) == list("ugriz") == list(table.magnitude_errors)
@@ -281,4 +284,5 @@ def test_real_catalogues(shared_data):
         np.testing.assert_allclose(other.ra, table.ra, atol=1e-9)
         np.testing.assert_allclose(other.mag, table.mag, atol=1e-5)
     np.testing.assert_allclose(ldac.ra_error, 0.05, rtol=1e-5)
-    assert read_reference([str(shared_data / "panoptes/tycho2_panoptes.csv")]).mag_key == "VTmag"
+    tycho = read_reference([str(shared_data / "panoptes/tycho2_panoptes.csv")], Run())
+    assert tycho.mag_key == "VTmag"

@@ -548,7 +548,7 @@ def solve_file(path, reference, extension=0, turn=None, **settings):
 @pytest.mark.parametrize("band", ["g", "r", "i"])
 def test_sdss(shared_data, band):
     folder = shared_data / "sdss_stripe82"
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key=band)
+    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key=band)
     result, _ = solve_file(folder / f"fpC-004192-{band}4-0300.fit.gz", reference)
     assert result.status == "COMPLETE"
     assert 90 <= result.metrics["n_matched"] <= 104
@@ -558,7 +558,7 @@ def test_sdss(shared_data, band):
 
 def test_sdss_without_wcs(shared_data):
     folder = shared_data / "sdss_stripe82"
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], mag_key="r")
+    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key="r")
     blind, shape = solve_file(shared_data / "no_wcs/sdss_r4192_nowcs.fits.gz", reference)
     started, _ = solve_file(folder / "fpC-004192-r4-0300.fit.gz", reference)
     assert blind.status == "COMPLETE"
@@ -570,7 +570,7 @@ def test_sdss_without_wcs(shared_data):
 @pytest.mark.parametrize("angle", [0.0, 137.0])
 @pytest.mark.parametrize("flip", [False, True])
 def test_wide_field_with_a_large_pointing_error(shared_data, angle, flip):
-    reference = read_reference([str(shared_data / "panoptes/tycho2_panoptes.fits")])
+    reference = read_reference([str(shared_data / "panoptes/tycho2_panoptes.fits")], Run())
 
     def turn(sources):
         x, y = sources["XWIN_IMAGE"] - 350.5, sources["YWIN_IMAGE"] - 350.5
@@ -596,7 +596,7 @@ def test_decam_with_eight_stars(shared_data):
     shape = header["NAXIS2"], header["NAXIS1"]
     wcs = SkyWcs.from_header(header)
     region = search_region(fits.Header(), shape, wcs, Config())
-    reference = read_reference([str(folder / "gaia")], region=region)
+    reference = read_reference([str(folder / "gaia")], Run(), region=region)
     result, _ = solve_file(path, reference, extension=1)
     # The header is known to be good to a fraction of a pixel: so is what is accepted.
     assert result.status == "COMPLETE"

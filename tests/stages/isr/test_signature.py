@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from skyextract.datamodel.calibrations import Calibrations, Linearity, Master
-from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
 from skyextract.errors import ConfigError, ImageError
@@ -32,8 +32,8 @@ def corrected(path: Path, folder: Path, run: Run | None = None, **values: str) -
     settings = settings_of(**values)
     run = run or Run(2)
     (raw,) = read_raw_frames(parse_image_spec(str(path)), settings.config, run)
-    if isinstance(raw, tuple):
-        raise raw[1]
+    if isinstance(raw, FailedExtension):
+        raise raw.error
     calibrations = load_calibrations(raw, settings, folder, run)
     return remove_signature(raw, calibrations, settings.config, run)
 

@@ -141,7 +141,7 @@ def test_colour_term_and_field_polynomial():
     fitted = calibrate(catalog, reference, config=Config(color_term="FIT"))
     assert fitted.metrics["color_term"] == pytest.approx(0.08, abs=0.01)
     assert fitted.metrics["scatter_mag"] < 0.7 * plain.metrics["scatter_mag"]
-    assert fitted.report["scatter_without_color"] > fitted.metrics["scatter_mag"]
+    assert fitted.metrics["checks"]["scatter_without_color"] > fitted.metrics["scatter_mag"]
     given = calibrate(catalog, reference, config=Config(color_term="0.08"))
     assert given.metrics["color_term"] == 0.08
     assert given.metrics["scatter_mag"] < 0.7 * plain.metrics["scatter_mag"]

@@ -33,6 +33,7 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
+from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
@@ -171,21 +172,8 @@ class ExposureWriter:
             },
             "history": dict(exposure.history if provenance is None else provenance),
         }
-        lines = json.dumps(_plain(facts), indent=1).splitlines()
+        lines = json.dumps(plain(facts, infinite=True), indent=1).splitlines()
         table({"JSON": np.array(lines)}, "PROVENANCE")
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: NaN becomes null, inf a text."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
 
 
 def mask_cards() -> Header:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
@@ -46,7 +47,7 @@ _COMPRESSION = re.compile(
 
 def read_exposures(
     spec: ImageSpec, config: Config, run: Run
-) -> Iterator[Exposure | tuple[int, ImageError]]:
+) -> Iterator[Exposure | FailedExtension]:
     """Read the images of a file, one at a time.
 
     Parameters
@@ -60,7 +61,7 @@ def read_exposures(
 
     Yields
     ------
-    Exposure, or (number of the header unit, ImageError) for one that cannot be used.
+    Exposure, or FailedExtension for one that cannot be used.
 
     Raises
     ------
@@ -68,22 +69,26 @@ def read_exposures(
         The file as a whole cannot be read or holds no image.
     """
     with FitsFile(spec.path) as file:
+        run.note_opened(spec.path)
         heads = read_head_file(spec.path, config.detector.header_suffix, run)
-        for unit, number in select_units(file, spec):
+        selected = select_units(file, spec)
+        alone = len(selected) == 1 and not file.broken
+        for unit, number in selected:
+            name = f"{spec.path}[{unit.index}]"
             try:
                 if is_product(file, unit):
-                    name = f"{spec.path}[{unit.index}]"
                     detector = read_detector(unit.header, config.detector, run, name)
-                    yield read_product(file, unit, detector, run)
-                    continue
-                head = heads[number] if number < len(heads) else None
-                if heads and head is None:
-                    run.warn(f"{spec.path}[{unit.index}]: the additional header has no part for it")
-                yield _read_exposure(file, unit, head, config.detector, run)
+                    exposure = read_product(file, unit, detector, run)
+                else:
+                    head = heads[number] if number < len(heads) else None
+                    if heads and head is None:
+                        run.warn(f"{name}: the additional header has no part for it")
+                    exposure = _read_exposure(file, unit, head, config.detector, run)
+                yield replace(exposure, alone=alone)
             except ImageError as error:
-                yield unit.index, ImageError(f"{spec.path}[{unit.index}]: {error}")
+                yield FailedExtension(unit.index, name, error)
         if file.broken and spec.extension is None:
-            yield len(file.units), ImageError(f"{spec.path}: {file.broken}")
+            yield FailedExtension(len(file.units), spec.path, ImageError(file.broken))
 
 
 def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]]:
@@ -153,10 +158,8 @@ def _read_exposure(
 ) -> Exposure:
     name = f"{file.path}[{unit.index}]"
     header = image_header(file, unit)
-    history: dict[str, Any] = {}
     if head is not None:
         apply_head(header, head)
-        history["additional_header"] = head_path(file.path, config.header_suffix)
     detector = read_detector(header, config, run, name)
     numbers = stored_numbers(file, unit)
     scaling = Scaling.from_header(header)
@@ -174,7 +177,6 @@ def _read_exposure(
         path=file.path,
         extension=unit.index,
         extension_name=unit.name if unit.name != "COMPRESSED_IMAGE" else "",
-        history=history,
     )
 
 
@@ -258,6 +260,7 @@ def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
     found = head_path(path, suffix)
     if found is None:
         return []
+    run.note_opened(found)
     lines = Path(found).read_text("latin-1").splitlines()
     if len(lines) == 1 and len(lines[0]) >= BLOCK:  # a FITS header without line ends
         lines = [lines[0][k : k + CARD] for k in range(0, len(lines[0]), CARD)]

@@ -103,6 +103,7 @@ def read_weight_map(
     """
     spec = _existing(name, "WEIGHT_IMAGE")
     with FitsFile(spec.path) as file:
+        run.note_opened(spec.path)
         unit = matching_unit(file, spec, exposure, number)
         try:
             header = image_header(file, unit)
@@ -146,7 +147,7 @@ def with_weight(exposure: Exposure, variance: F4 | None) -> Exposure:
     return replace(exposure, weight=variance, mask=mask)
 
 
-def read_flag_maps(config: Weights, exposure: Exposure, number: int) -> list[I4]:
+def read_flag_maps(config: Weights, exposure: Exposure, number: int, run: Run) -> list[I4]:
     """Read the FLAG_IMAGEs.
 
     Returns
@@ -161,13 +162,14 @@ def read_flag_maps(config: Weights, exposure: Exposure, number: int) -> list[I4]
     ImageError
         A map cannot be read, does not fit the image, or does not hold 32-bit integers.
     """
-    return [read_flag_map(name, exposure, number) for name in config.flag_image]
+    return [read_flag_map(name, exposure, number, run) for name in config.flag_image]
 
 
-def read_flag_map(name: str, exposure: Exposure, number: int) -> I4:
+def read_flag_map(name: str, exposure: Exposure, number: int, run: Run) -> I4:
     """Read one flag map; see `read_flag_maps`."""
     spec = _existing(name, "FLAG_IMAGE")
     with FitsFile(spec.path) as file:
+        run.note_opened(spec.path)
         unit = matching_unit(file, spec, exposure, number)
         try:
             scaling = Scaling.from_header(image_header(file, unit))

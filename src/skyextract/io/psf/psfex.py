@@ -24,6 +24,7 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.table import read_table, table_unit
 from skyextract.io.fits.writer import primary_unit, write_units
+from skyextract.run import Run
 
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, Header
@@ -127,7 +128,7 @@ def psf_from_unit(file: FitsFile, unit: HeaderUnit) -> list[Psf]:
     return psfs
 
 
-def read_psfs(path: str) -> list[Psf]:
+def read_psfs(path: str, run: Run) -> list[Psf]:
     """Read all PSFs of a `.psf` file, in order, with source FILE.
 
     Raises
@@ -136,6 +137,7 @@ def read_psfs(path: str) -> list[Psf]:
         Missing or damaged file, or none that can be read as a PSFEx model.
     """
     with FitsFile(path) as file:
+        run.note_opened(path)
         psfs = [
             replace(psf, source=PsfSource.FILE)
             for unit in file.units

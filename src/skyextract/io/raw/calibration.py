@@ -43,7 +43,7 @@ MASTER_CARDS = (
 _UNUSABLE = int(Mask.BAD | Mask.NO_DATA)
 
 
-def expand_names(names: Sequence[str], keyword: str) -> list[str]:
+def expand_names(names: Sequence[str], keyword: str, run: Run) -> list[str]:
     """Return the files that a list of names, globs and @lists means, in order.
 
     An @list holds one name or glob per line; relative names in it are relative to the list.
@@ -57,8 +57,9 @@ def expand_names(names: Sequence[str], keyword: str) -> list[str]:
     for name in names:
         if name.startswith("@") and not Path(name).exists():
             folder = Path(name[1:]).parent
-            lines = [line.split("#", 1)[0].strip() for line in _lines(name[1:], keyword)]
-            files += expand_names([str(folder / line) for line in lines if line], keyword)
+            text = read_text(name[1:], keyword, run)
+            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
+            files += expand_names([str(folder / line) for line in lines if line], keyword, run)
         elif Path(parse_image_spec(name).path).is_file():
             files.append(name)
         elif any(c in name for c in "*?["):
@@ -69,10 +70,6 @@ def expand_names(names: Sequence[str], keyword: str) -> list[str]:
         else:
             raise ConfigError(f"{keyword} {name}: no such file")
     return list(dict.fromkeys(files))
-
-
-def _lines(path: str, keyword: str) -> list[str]:
-    return read_text(path, keyword).splitlines()
 
 
 def read_frame_header(name: str) -> Header:
@@ -128,6 +125,7 @@ def read_master(
     """
     spec = parse_image_spec(name)
     with FitsFile(spec.path) as file:
+        run.note_opened(spec.path)
         units = [
             unit
             for unit, _ in select_units(file, spec)
@@ -244,7 +242,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def read_linearity(words: Sequence[str]) -> Linearity:
+def read_linearity(words: Sequence[str], run: Run) -> Linearity:
     """Read ISR_LINEARITY: coefficients of x^2, x^3 ..., or one file.
 
     A file of two columns is a table of measured and true signal (ADU); one of three has the
@@ -262,7 +260,8 @@ def read_linearity(words: Sequence[str]) -> Linearity:
         return Linearity(np.array([coefficients]), np.zeros((1, 2, 0)))
     if len(words) != 1:
         raise ConfigError(f"ISR_LINEARITY {','.join(words)}: numbers, or one file")
-    lines = [line.split("#", 1)[0] for line in _lines(words[0], "ISR_LINEARITY")]
+    text = read_text(words[0], "ISR_LINEARITY", run)
+    lines = [line.split("#", 1)[0] for line in text.splitlines()]
     content = [line.replace(",", " ").split() for line in lines if line.strip()]
     named = bool(content) and re.match(r"[A-Za-z]", content[0][0]) is not None
     try:
@@ -295,7 +294,7 @@ def _response_tables(rows: F8, name: str) -> F8:
     return result
 
 
-def read_crosstalk(name: str) -> F8:
+def read_crosstalk(name: str, run: Run) -> F8:
     """Read a crosstalk matrix: row a, column b is the fraction of b that appears in a.
 
     Raises
@@ -303,7 +302,7 @@ def read_crosstalk(name: str) -> F8:
     ConfigError
         Not a square table of numbers.
     """
-    matrix = read_number_list(name, "ISR_CROSSTALK")
+    matrix = read_number_list(name, "ISR_CROSSTALK", run)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         raise ConfigError(f"ISR_CROSSTALK {name}: not a square matrix of numbers")
     return matrix

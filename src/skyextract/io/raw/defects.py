@@ -37,10 +37,11 @@ def read_defects(names: Sequence[str], raw: RawFrame, run: Run) -> U1:
         path = parse_image_spec(name).path
         with Path(path).open("rb") as stream:
             start = stream.read(2880)
+        run.note_opened(path)
         if start.startswith((b"SIMPLE", b"\x1f\x8b", b"BZh")):
             defects |= _read_defect_mask(name, raw, run)
             continue
-        for x1, x2, y1, y2 in _boxes(name):
+        for x1, x2, y1, y2 in _boxes(name, run):
             defects[max(y1 - 1, 0) : max(y2, 0), max(x1 - 1, 0) : max(x2, 0)] = 1
     return defects
 
@@ -67,9 +68,9 @@ def _read_defect_mask(name: str, raw: RawFrame, run: Run) -> U1:
     )
 
 
-def _boxes(name: str) -> list[tuple[int, int, int, int]]:
+def _boxes(name: str, run: Run) -> list[tuple[int, int, int, int]]:
     """Return the boxes (x1, x2, y1, y2) of a text file, 1-based and inclusive."""
-    lines = [line.strip() for line in read_text(name, "ISR_DEFECTS").splitlines()]
+    lines = [line.strip() for line in read_text(name, "ISR_DEFECTS", run).splitlines()]
     if any(
         line.lower().startswith(("box", "point", "image;", "global", "physical")) for line in lines
     ):
@@ -77,7 +78,7 @@ def _boxes(name: str) -> list[tuple[int, int, int, int]]:
     content = [line for line in lines if line and not line.startswith("#")]
     if content and re.match(r"[A-Za-z]", content[0]):
         return _csv_boxes(content, name)
-    table = read_number_list(name, "ISR_DEFECTS")
+    table = read_number_list(name, "ISR_DEFECTS", run)
     if table.size and (table.shape[1] < 4 or not np.isfinite(table[:, :4]).all()):
         raise ConfigError(f"ISR_DEFECTS {name}: lines of x1 x2 y1 y2 expected")
     return [_ordered(*(int(v) for v in row[:4])) for row in table]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.exposure import FailedExtension
 from skyextract.datamodel.rawframe import (
     Amplifier,
     RawFrame,
@@ -60,7 +61,7 @@ class _Unit:
 
 def read_raw_frames(
     spec: ImageSpec, config: Config, run: Run, *, corrected_too: bool = False
-) -> Iterator[RawFrame | tuple[int, ImageError]]:
+) -> Iterator[RawFrame | FailedExtension]:
     """Read the raw frames of a file, one detector at a time.
 
     The image extensions whose DETSEC (or CCDSEC) tile a rectangle are the amplifiers of one
@@ -77,7 +78,7 @@ def read_raw_frames(
 
     Yields
     ------
-    RawFrame, or (number of the header unit, ImageError) for one that cannot be used.
+    RawFrame, or FailedExtension for one that cannot be used.
 
     Raises
     ------
@@ -96,17 +97,19 @@ def read_raw_frames(
                 own = unit.header if len(selected) > 1 else header
                 units.append(_Unit(unit, own, header, (axes[1], axes[0])))
             except ImageError as error:
-                failures.append((unit.index, ImageError(f"{spec.path}[{unit.index}]: {error}")))
+                failures.append(FailedExtension(unit.index, f"{spec.path}[{unit.index}]", error))
         if not corrected_too and any(u.header.get("SKYISR") == "COMPLETE" for u in units):
             raise AlreadyCorrectedError(
                 f"{spec}: isr has already run on it (SKYISR COMPLETE); --steps isr on the command "
                 "line forces it"
             )
+        run.note_opened(spec.path)
         heads = read_head_file(spec.path, config.detector.header_suffix, run)
+        detectors = list(_detectors(units, config, run, spec.path))
         number = 0
-        for detector in _detectors(units, config, run, spec.path):
+        for detector in detectors:
             if isinstance(detector, ImageError):
-                yield units[0].unit.index, detector
+                yield FailedExtension(units[0].unit.index, spec.path, detector)
                 continue
             amplifiers, shape, members = detector
             first = members[0]
@@ -127,9 +130,11 @@ def read_raw_frames(
                     extension=first.unit.index,
                     extension_name="" if len(members) > 1 else first.unit.name,
                     number=number,
+                    alone=len(detectors) + len(failures) == 1,
                 )
             except ImageError as error:
-                yield first.unit.index, ImageError(f"{spec.path}[{first.unit.index}]: {error}")
+                name = f"{spec.path}[{first.unit.index}]"
+                yield FailedExtension(first.unit.index, name, error)
             number += 1
         yield from failures
 

@@ -21,6 +21,7 @@ from skyextract.io.references.columns import (
     position_errors,
 )
 from skyextract.io.references.tables import Table, read_tables
+from skyextract.run import Run
 from skyextract.sky.bands import split_unit
 from skyextract.sky.healpix import disc_pixels
 
@@ -29,7 +30,8 @@ NSIDE = 32
 
 
 def read_reference(
-    paths: Sequence[str], *, centre_keys: Sequence[str] = (), error_keys: Sequence[str] = (),
+    paths: Sequence[str], run: Run, *,
+    centre_keys: Sequence[str] = (), error_keys: Sequence[str] = (),
     motion_keys: Sequence[str] = (), mag_key: str = "", also: Sequence[str] = (),
     region: tuple[float, float, float] | None = None,
 ) -> RefCatalog:  # fmt: skip
@@ -39,6 +41,8 @@ def read_reference(
     ----------
     paths : sequence of str
         Files, or directories of HEALPix chunks `chunk-%05d.fits` (nside 32, RING order).
+    run : Run
+        Takes note of the files.
     centre_keys, error_keys, motion_keys : sequence of str
         Names of the columns of RA and Dec, their errors, and proper motions; empty: found
         by common names.
@@ -64,6 +68,7 @@ def read_reference(
     rows = 0
     for path in paths:
         for file in _files(path, region):
+            run.note_opened(file)
             part = _read_file(file, centre_keys, error_keys, motion_keys, mag_key, also)
             parts.append(replace(part, row=part.row + rows))
             rows += int(part.row.max(initial=-1)) + 1

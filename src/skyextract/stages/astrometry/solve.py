@@ -16,6 +16,7 @@ from skyextract.datamodel.wcs import SkyWcs
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.settings.steps import Status
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.fields import make_fields
@@ -34,8 +35,8 @@ class Astrometry:
 
     Attributes
     ----------
-    status : str
-        "COMPLETE" or "FAILED".
+    status : Status
+        COMPLETE or FAILED.
     reason : str
         Why it failed; empty otherwise.
     source : str
@@ -54,7 +55,7 @@ class Astrometry:
         The fitted polynomials; None after a failure.
     """
 
-    status: str
+    status: Status
     reason: str
     source: str
     wcs: SkyWcs | None
@@ -140,8 +141,8 @@ def failed_astrometry(
 ) -> Astrometry:
     """Return a failure, which leaves the header's WCS as it is."""
     return Astrometry(
-        "FAILED", reason, "NONE" if wcs is None else "HEADER", wcs, metrics or _no_metrics(wcs),
-        Catalog(), np.zeros(n_sources, bool), 0.0, None,
+        Status.FAILED, reason, "NONE" if wcs is None else "HEADER", wcs,
+        metrics or _no_metrics(wcs), Catalog(), np.zeros(n_sources, bool), 0.0, None,
     )  # fmt: skip
 
 
@@ -253,7 +254,7 @@ def _complete(
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.proof.probability,
     }
-    return Astrometry("COMPLETE", "", "FITTED", wcs, metrics, matches, used, fit.floor, plate)
+    return Astrometry(Status.COMPLETE, "", "FITTED", wcs, metrics, matches, used, fit.floor, plate)
 
 
 def _shift(plate: Plate, start: Start) -> float:

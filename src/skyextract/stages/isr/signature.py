@@ -25,6 +25,7 @@ from skyextract.kernels.isr import correct as kernels
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
+from skyextract.settings.steps import Status
 from skyextract.stages.background.estimate import background_image, estimate_background
 from skyextract.stages.isr.fringe import subtract_fringe
 from skyextract.stages.isr.header import corrected_header
@@ -46,10 +47,12 @@ class Signature:
         the new unit.  Its PSF is None.
     metrics : dict
         Numbers for the summary.
+    status : Status
     """
 
     exposure: Exposure
     metrics: dict[str, Any]
+    status: Status = Status.COMPLETE
 
 
 def remove_signature(
@@ -93,6 +96,7 @@ def remove_signature(
         path=raw.path,
         extension=raw.extension,
         extension_name=raw.extension_name,
+        alone=raw.alone,
     )
     n_interpolated = 0
     if isr.isr_interpolate and _count(mask, Mask.BAD):

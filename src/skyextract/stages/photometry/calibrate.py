@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
 from skyextract.errors import StepError
+from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, color_columns, column_bands, frame_filter, resolve_band
 from skyextract.stages.photometry.checks import LEAST_STARS, Verdict, verify
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
@@ -44,36 +45,28 @@ class Photometry:
 
     Attributes
     ----------
-    status : str
-        "COMPLETE" or "FAILED".
+    status : Status
+        COMPLETE, FAILED, or SKIPPED where it was not asked for and is not possible.
     reason : str
-        Why it failed; empty otherwise.
+        Why there is no zero point; empty otherwise.
     photocal : PhotoCal
         The fitted calibration.  After a failure that of the configuration, if the exposure has
         one, else with a zero point of NaN.
     metrics : dict
-        Of the JSON summary; None for an unknown number.
-    report : dict
-        Numbers of the verification and counts of the selection.
+        Of the JSON summary; None for an unknown number.  `checks` are the numbers of the
+        verification and the counts of the selection.
     matches : Catalog
         One row per star of the fit; empty after a failure before the fit.
     used : (n,) bool
         Sources that the zero point rests on: FLAGS_SKY 64.
     """
 
-    status: str
+    status: Status
     reason: str
     photocal: PhotoCal
     metrics: dict[str, Any]
-    report: dict[str, Any]
     matches: Catalog
     used: Bools
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The metrics, with the reference's name and band and the numbers of the checks."""
-        origin = {"catalog": self.photocal.catalog, "band": self.photocal.band}
-        return self.metrics | origin | {"reason": self.reason, "checks": self.report}
 
 
 @dataclass
@@ -82,6 +75,11 @@ class _Account:
 
     metrics: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(METRICS))
     report: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, photocal: PhotoCal, reason: str = "") -> dict[str, Any]:
+        """Return all numbers, with the reference's name and band."""
+        origin = {"catalog": photocal.catalog, "band": photocal.band}
+        return self.metrics | origin | {"reason": reason, "checks": self.report}
 
 
 def calibrate_photometry(
@@ -141,9 +139,15 @@ def failed_photometry(
     if configured:
         account.metrics["zero_point"] = exposure.photocal.zero_point
     return Photometry(
-        "FAILED", reason, photocal, account.metrics, account.report, Catalog(),
+        Status.FAILED, reason, photocal, account.of(photocal, reason), Catalog(),
         np.zeros(n_sources, dtype=np.bool_),
     )  # fmt: skip
+
+
+def skipped_photometry(exposure: Exposure, n_sources: int, reason: str) -> Photometry:
+    """Return that there is no calibration, which nobody asked for."""
+    unused = np.zeros(n_sources, dtype=np.bool_)
+    return Photometry(Status.SKIPPED, reason, exposure.photocal, {}, Catalog(), unused)
 
 
 def _calibrate(
@@ -213,7 +217,7 @@ def _calibrate(
             color_term_error=float(fit.slope_errors[0]) if fit_color else None,
         )
     return Photometry(
-        "COMPLETE", "", photocal, account.metrics, account.report,
+        Status.COMPLETE, "", photocal, account.of(photocal),
         _match_table(stars, fit, reference, catalog), used,
     )  # fmt: skip
 

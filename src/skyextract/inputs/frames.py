@@ -1,0 +1,152 @@
+"""The image extensions of a job, read one at a time, and the maps that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.rawframe import RawFrame
+from skyextract.errors import ImageError, SkyextractError
+from skyextract.inputs.sidefiles import Inputs
+from skyextract.io.images.images import read_exposures
+from skyextract.io.images.weights import read_flag_maps, read_weights, with_weight
+from skyextract.io.names import ImageSpec
+from skyextract.io.psf.psfex import psf_for_extension
+from skyextract.io.raw.frames import AlreadyCorrectedError, read_raw_frames
+from skyextract.jobs import Job
+from skyextract.run import Run
+from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
+
+Image = Exposure | RawFrame
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image extension as it was read.
+
+    Attributes
+    ----------
+    image : Exposure or RawFrame
+        The image to measure; raw before isr.
+    detection : Exposure, RawFrame or None
+        The image to detect on, if it is another one.
+    number : int
+        EXT_NUMBER: its place among the images of the file, from 1.
+    """
+
+    image: Image
+    detection: Image | None = None
+    number: int = 1
+
+
+def read_frames(job: Job, settings: Settings, run: Run) -> Iterator[Frame | FailedExtension]:
+    """Read the image extensions of a job, one at a time.
+
+    Yields
+    ------
+    Frame, or FailedExtension for one that cannot be used.
+
+    Raises
+    ------
+    ImageError
+        A file as a whole cannot be read.
+    """
+    others = read_images(job.detection, settings, run) if job.detection else None
+    for number, image in enumerate(read_images(job.measurement, settings, run), start=1):
+        other = next(others, None) if others else None
+        if isinstance(image, FailedExtension):
+            yield image
+            continue
+        try:
+            yield Frame(image, _paired(image, other, job), number)
+        except ImageError as error:
+            yield failed(image, error)
+
+
+def failed(image: Image, error: SkyextractError) -> FailedExtension:
+    """Return the failure of an image that could be read."""
+    name = image.path if image.alone else f"{image.path}[{image.extension}]"
+    return FailedExtension(image.extension, name, error)
+
+
+def _paired(image: Image, other: Image | FailedExtension | None, job: Job) -> Image | None:
+    """Return the detection image of an image; None without dual-image mode."""
+    if isinstance(other, FailedExtension):
+        raise ImageError(str(other))
+    if job.detection and other is None:
+        raise ImageError(f"{job.detection}: no extension for {job.measurement}")
+    if other is not None and other.shape != image.shape:
+        raise ImageError(
+            f"{job.detection} is {_size(other)}, {job.measurement} is {_size(image)}: "
+            "dual-image mode needs equal sizes"
+        )
+    return other
+
+
+def _size(image: Image) -> str:
+    return f"{image.shape[1]} x {image.shape[0]}"
+
+
+def read_images(
+    spec: ImageSpec, settings: Settings, run: Run
+) -> Iterator[Exposure | RawFrame | FailedExtension]:
+    """Read the images of a file, raw where isr is to correct them.
+
+    Raises
+    ------
+    ImageError
+        The file as a whole cannot be read, or isr is asked for and has run already.
+    """
+    if not isr_is_asked(settings):
+        yield from read_exposures(spec, settings.config, run)
+        return
+    asked = Step.ISR in explicit_steps(settings.config.pipeline.steps)
+    forced = asked and settings.origins["STEPS"] == "command line"
+    try:
+        yield from read_raw_frames(spec, settings.config, run, corrected_too=forced)
+    except AlreadyCorrectedError:
+        if asked:
+            raise
+        yield from read_exposures(spec, settings.config, run)
+
+
+def with_maps(
+    frame: Frame, settings: Settings, inputs: Inputs, run: Run
+) -> tuple[Exposure, Exposure | None, list[AnyArray]]:
+    """Return the images of a frame with weight maps and PSF, which belong to them after isr.
+
+    Returns
+    -------
+    exposure : Exposure
+        The image to measure.
+    detection : Exposure or None
+        The image to detect on, if it is another one or has another weight map.
+    flag_maps : list of (ny, nx) int32
+        FLAG_IMAGE, where a column needs it.
+
+    Raises
+    ------
+    ConfigError
+        A map is needed and not named, or does not exist.
+    ImageError
+        A map does not fit, or there is no PSF for this extension.
+    """
+    image, detection = frame.image, frame.detection
+    if isinstance(image, RawFrame) or isinstance(detection, RawFrame):
+        raise ImageError("the raw frame could not be corrected")
+    config, place = settings.config, frame.number - 1
+    maps = read_weights(config.weights, image, place, run)
+    names = {item.name for item in inputs.columns or ()}
+    flag_maps: list[AnyArray] = []
+    if names & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"}:
+        flag_maps += read_flag_maps(config.weights, image, place, run)
+    if detection is not None or maps.detection is not maps.measurement:
+        detection = with_weight(detection or image, maps.detection)
+    image = with_weight(image, maps.measurement)
+    if inputs.psfs:
+        psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)
+        image = replace(image, psf=psf)
+    return image, detection, flag_maps
