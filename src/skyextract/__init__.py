@@ -1,3 +1,33 @@
-"""skyextract: from a FITS image to a calibrated catalogue."""
+"""skyextract: from a FITS image to a calibrated catalogue.
+
+The functions of `skyextract.api` are found here; they are imported when one is first used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "SkyextractError",
+    "astrometry",
+    "characterize",
+    "exposure",
+    "measure",
+    "photometry",
+    "process",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("skyextract.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -60,7 +60,7 @@ def run_batch(
 
 def run_job(job: Job, settings: Settings, strict: bool) -> ExitStatus:
     """Process one image; every expected error becomes one line and a status."""
-    from skyextract.process import process_image
+    from skyextract.image import process_image
 
     try:
         return process_image(job, settings, strict)

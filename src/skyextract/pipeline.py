@@ -23,6 +23,7 @@ from skyextract.calibrate import (
 )
 from skyextract.columns.derive import derive
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Frame, with_maps
@@ -105,11 +106,25 @@ def process_exposure(
     report.describe(exposure, sky_scale(exposure, request, settings))
     report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
     sources = with_uses(measured, frame.number, astrometry, photometry)
-    catalog = derive(
-        sources, request.columns, exposure.wcs, exposure.photocal, config.detector.pixel_scale,
-        exposure.shape, astrometry.floor if astrometry else 0.0,
-    )  # fmt: skip
+    floor = 0.0 if astrometry is None else astrometry.floor
+    catalog = derive_columns(sources, exposure, request, settings, floor)
     return Result(exposure, report, measured, catalog, astrometry, photometry, measured.plane)
+
+
+def derive_columns(
+    sources: Catalog, exposure: Exposure, request: Request, settings: Settings, floor: float
+) -> Catalog:
+    """Make the columns that were asked for of those measured.
+
+    Parameters
+    ----------
+    floor : float
+        Arcsec: what the astrometric fit adds to the errors of positions on the sky.
+    """
+    scale = settings.config.detector.pixel_scale
+    return derive(
+        sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
+    )
 
 
 def with_uses(

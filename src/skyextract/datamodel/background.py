@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from skyextract.datamodel.arrays import F4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BackgroundMap:
     """Background level and rms on a mesh, after the median filter.
 
@@ -31,3 +31,7 @@ class BackgroundMap:
     shape: tuple[int, int]
     mean: float
     sigma: float
+
+    def __repr__(self) -> str:
+        ny, nx = self.level.shape
+        return f"BackgroundMap({nx} x {ny} meshes, level {self.mean:.6g}, noise {self.sigma:.4g})"

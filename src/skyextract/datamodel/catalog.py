@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import AnyArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Catalog(Mapping[str, AnyArray]):
     """Columns by name, in order; a vector column is an array [row, element].
 
@@ -30,6 +30,9 @@ class Catalog(Mapping[str, AnyArray]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.n_rows} rows, {len(self.columns)} columns)"
 
     def __len__(self) -> int:
         """Return the number of columns, as for any mapping; rows are `n_rows`."""

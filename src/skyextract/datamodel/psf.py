@@ -44,7 +44,7 @@ def default_psf_warning(fwhm: float, reason: str) -> str:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Psf:
     """A PSF model as PSFEx writes it.
 
@@ -123,6 +123,11 @@ class Psf:
             ellipticity=0.0,
             source=source,
         )
+
+    def __repr__(self) -> str:
+        stars = f", {self.n_stars} stars" if self.n_stars else ""
+        shape = f"FWHM {self.fwhm:.2f} px, ellipticity {self.ellipticity:.3f}"
+        return f"Psf({shape}{stars}, {self.source})"
 
     @cached_property
     def coefficients(self) -> F8:

@@ -180,7 +180,7 @@ def _raw_masters(
     kind: str, files: Sequence[str], raw: RawFrame, settings: Settings, folder: Path, run: Run
 ) -> list[Master]:
     """Return the masters made of raw frames, one per detector: of before, or made now."""
-    # A master that was kept stands for its raw frames, which are still what they were.
+    # Where a kept master stands for them, they are still what they were when it was made.
     run.note_opened(*(parse_image_spec(name).path for name in files))
     facts = _facts(kind, files, settings, run)
     key = ("raw", facts["fingerprint"], str(folder))
@@ -216,7 +216,10 @@ def _kept_masters(
             write_masters(path, masters, cards, files)
             kept = [master.facts for master in masters]
     keys = settings.config.detector.expotime_key
-    return [read_master(str(path), kind, n, keys, run) for n in range(len(kept))]
+    with run.noting_opened() as files:
+        masters = [read_master(str(path), kind, n, keys, run) for n in range(len(kept))]
+        files.clear()  # our own file: the inputs are the frames that it is made of
+    return masters
 
 
 def _kept_name(kind: str, raw: RawFrame, settings: Settings, folder: Path) -> Path | None:

@@ -16,9 +16,12 @@ def file_facts(name: str) -> dict[str, Any]:
     return {"path": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def sha256(name: str | Path) -> str:
-    """Return the checksum of a file."""
-    facts = file_facts(str(name))
+def sha256(name: str | Path) -> str | None:
+    """Return the checksum of a file; None if it is no longer there."""
+    try:
+        facts = file_facts(str(name))
+    except OSError:
+        return None
     return _sha256(parse_image_spec(str(name)).path, facts["size"], facts["mtime_ns"])
 
 

@@ -16,6 +16,7 @@ from skyextract.columns.request import Column
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards
+from skyextract.datamodel.plain import plain
 from skyextract.io.fits.table import column_of, stored
 
 NO_MAGNITUDE = 99.0
@@ -177,12 +178,5 @@ def ecsv(catalog: Catalog, cards: Sequence[Cards]) -> Iterator[str]:
 
 def plain_cards(cards: Cards) -> Mapping[str, Any]:
     """Return the values of header cards as JSON can hold them; an unknown number is None."""
-    plain: dict[str, Any] = {}
-    for keyword, item in cards.items():
-        value = item[0] if isinstance(item, tuple) else item
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, float) and not np.isfinite(value):
-            value = None
-        plain[keyword] = value
-    return plain
+    values = {name: item[0] if isinstance(item, tuple) else item for name, item in cards.items()}
+    return {name: plain(value) for name, value in values.items()}

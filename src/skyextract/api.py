@@ -1,0 +1,450 @@
+"""skyextract for Python: each step of the pipeline as a function.
+
+    import skyextract as sky
+
+    exposure = sky.characterize(sky.read("field.fits"))
+    sources = sky.measure(exposure, DETECT_THRESH=3)
+    sources = sky.astrometry(sources, ASTREFCAT_NAME="stars.fits")
+    sources = sky.photometry(sources, PHOTREFCAT_NAME="stars.fits")
+    sources.table, exposure.psf.stamp(100, 200)
+
+    sky.process("field.fits", ASTREFCAT_NAME="stars.fits").table     # all of it
+
+Keywords are those of the configuration file, in any case, with Python values; they hold for
+one call.  Sources remember theirs for the steps that follow.  Nothing is written, and no argument
+is changed.  Warnings go to the logger `skyextract`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.calibrate import (
+    calibrate_astrometry,
+    calibrate_zero_point,
+    configured_zero_point,
+    correct_raw,
+)
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.plain import plain
+from skyextract.datamodel.rawframe import RawFrame
+from skyextract.datamodel.wcs import read_wcs
+from skyextract.errors import ImageError, SkyextractError, StepError
+from skyextract.image import process_extensions
+from skyextract.inputs.frames import Frame, read_images
+from skyextract.inputs.references import check_references
+from skyextract.inputs.request import (
+    POSITION_COLUMNS,
+    Request,
+    make_request,
+    photometry_columns,
+    request_of,
+    sky_scale,
+)
+from skyextract.inputs.sidefiles import read_inputs
+from skyextract.io.catalogs.tables import as_table
+from skyextract.io.fits.pixels import Scaling, to_float
+from skyextract.io.images.images import read_detector
+from skyextract.io.names import parse_image_spec
+from skyextract.jobs import plan_job
+from skyextract.outputs.result import Result
+from skyextract.pipeline import derive_columns, process_exposure, with_uses
+from skyextract.run import Run, resolve_threads
+from skyextract.settings.grammar import Setting, declarations, split_values, suggest
+from skyextract.settings.resolve import Settings, resolve
+from skyextract.settings.steps import Plan, Status, Step, check_steps
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+    from astropy.table import Table
+
+    from skyextract.datamodel.psf import Psf
+    from skyextract.datamodel.wcs import SkyWcs
+
+__all__ = [
+    "SkyextractError",
+    "astrometry",
+    "characterize",
+    "exposure",
+    "measure",
+    "photometry",
+    "process",
+    "read",
+]
+
+
+@dataclass(frozen=True, repr=False)
+class Sources:
+    """Measured sources, and what they were measured on.
+
+    Attributes
+    ----------
+    table : astropy.table.Table
+        The catalogue; `meta` has the header cards of the products.
+    exposure : Exposure
+        As the last step left it: `image`, `mask`, `variance`, `psf`, `wcs`, `photocal` ...
+    status, metrics : dict
+        Per step: COMPLETE, FALLBACK, FAILED or SKIPPED, and the numbers of the JSON summary.
+    warnings : tuple of str
+    """
+
+    result: Result
+    request: Request
+    settings: Settings
+    keywords: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    @cached_property
+    def table(self) -> Table:
+        """The catalogue."""
+        return as_table(self.result.catalog, self.result.report.cards())
+
+    @property
+    def exposure(self) -> Exposure:
+        """The exposure, as the last step left it."""
+        return self.result.exposure
+
+    @property
+    def psf(self) -> Psf | None:
+        """The point spread function; `psf.stamp(x, y)` at a 0-based pixel."""
+        return self.result.exposure.psf
+
+    @property
+    def wcs(self) -> SkyWcs | None:
+        """The WCS, fitted or the header's."""
+        return self.result.exposure.wcs
+
+    @property
+    def status(self) -> dict[str, str]:
+        """Status per step."""
+        return {str(step): str(status) for step, status in self.result.report.statuses.items()}
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Numbers per step; None for an unknown one."""
+        return {str(step): plain(found) for step, found in self.result.report.metrics.items()}
+
+    def __len__(self) -> int:
+        """Return the number of sources."""
+        return self.result.catalog.n_rows
+
+    def __repr__(self) -> str:
+        measured = self.result.measured is not None
+        return f"Sources({self.result.report.headline() if measured else 'not measured'})"
+
+
+def read(path: str | Path, **keywords: Any) -> Exposure:
+    """Read one image; a raw one is corrected (isr) if a keyword asks for it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FITS file, maybe with an extension: `image.fits[2]`, `image.fits[SCI]`.
+
+    Raises
+    ------
+    TypeError
+        A keyword does not exist.
+    SkyextractError
+        A value is wrong; the image cannot be read, or is one of several in its file.
+    """
+    settings = _settings("read", keywords)
+    run = _run(settings)
+    images = list(_first_two(read_images(parse_image_spec(str(path)), settings, run)))
+    image: Exposure | RawFrame = _only(images, path)
+    if isinstance(image, RawFrame):
+        return correct_raw(image, settings, Path(), run).exposure
+    return image
+
+
+def exposure(
+    array: Any,
+    header: Header | Mapping[str, Any] | None = None,
+    mask: Any = None,
+    variance: Any = None,
+    gain: float | None = None,
+    **keywords: Any,
+) -> Exposure:
+    """Make an exposure of arrays; they are copied.
+
+    Parameters
+    ----------
+    array : (ny, nx) array_like
+        Pixel values, the sky not subtracted, any real type and byte order.  NaN, infinite and
+        masked pixels have no value.
+    header : astropy.io.fits.Header or mapping, optional
+        For WCS, filter, date, gain ...; BSCALE and BZERO are taken as applied.
+    mask : (ny, nx) array_like, optional
+        Pixels that are bad: not 0.
+    variance : (ny, nx) array_like, optional
+        Total variance, photons of the sources included; not positive or not finite: no
+        information.
+    gain : float, optional
+        e-/ADU; else the header's card or the keyword GAIN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a 2-D array of real numbers, or planes of unequal size.
+    """
+    settings = _settings("exposure", keywords)
+    run = _run(settings)
+    pixels = _plane(array, "array")
+    cards = _header(header)
+    detector = read_detector(cards, settings.config.detector, run, "header")
+    if gain is not None:
+        if not (gain >= 0.0 and math.isfinite(gain)):
+            raise ValueError(f"gain must be positive, or 0 if it is unknown, not {gain}")
+        detector = replace(detector, gain=float(gain))
+    image, planes = to_float(pixels, Scaling(), detector.saturation, run)
+    if mask is not None:
+        planes[_plane(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
+    noise = None
+    if variance is not None:
+        with np.errstate(over="ignore"):
+            noise = np.array(_plane(variance, "variance", pixels.shape), np.float32, order="C")
+        noise[~((noise > 0.0) & np.isfinite(noise))] = np.inf
+    return Exposure(
+        image=image,
+        mask=planes,
+        variance=noise,
+        detector=detector,
+        wcs=read_wcs(cards, run, "header"),
+        header=cards,
+    )
+
+
+def characterize(image: Exposure, **keywords: Any) -> Exposure:
+    """Measure background, cosmic rays, PSF and aperture corrections.
+
+    Returns
+    -------
+    Exposure
+        Repaired, with `background`, `psf` and `psf_stars`.  Where no PSF could be measured a
+        default stands in, with a warning: `psf.source` says which.
+    """
+    settings = _settings("characterize", keywords)
+    return _sources(image, settings, keywords, Step.CHARACTERIZE).exposure
+
+
+def measure(image: Exposure, **keywords: Any) -> Sources:
+    """Detect sources and measure the columns of PARAMETERS_NAME, or the default ones."""
+    return _sources(image, _settings("measure", keywords), keywords, Step.MEASURE)
+
+
+def astrometry(sources: Sources, **keywords: Any) -> Sources:
+    """Fit the WCS to a reference catalogue, ASTREFCAT_NAME.
+
+    Raises
+    ------
+    StepError
+        No solution could be proved.
+    """
+    return _calibrated("astrometry", Step.ASTROMETRY, sources, keywords)
+
+
+def photometry(sources: Sources, **keywords: Any) -> Sources:
+    """Fit the zero point to a reference catalogue, PHOTREFCAT_NAME or ASTREFCAT_NAME.
+
+    Raises
+    ------
+    StepError
+        A zero point is impossible or not believable.
+    """
+    return _calibrated("photometry", Step.PHOTOMETRY, sources, keywords)
+
+
+def process(image: Exposure | str | Path, **keywords: Any) -> Sources:
+    """Run all the steps that the keywords ask for, as the command line does.
+
+    Parameters
+    ----------
+    image : Exposure, str or Path
+        A path as for `read`, or a pair `det.fits,meas.fits`.
+
+    Returns
+    -------
+    Sources
+        A step that failed is in `status`, and its reason in `warnings`.
+    """
+    settings = _settings("process", keywords, steps=True)
+    check_steps(settings)
+    if isinstance(image, Exposure):
+        return _sources(image, settings, keywords)
+    run = _run(settings)
+    job = plan_job(str(image), settings, Path())
+    result = _only(list(_first_two(process_extensions(job, settings, run))), image)
+    request = make_request(result.exposure, settings, read_inputs(settings, Path(), Run()))
+    request = replace(request, plan=result.report.plan)
+    return Sources(result, request, settings, dict(keywords), tuple(run.warnings))
+
+
+def _sources(
+    image: Exposure, settings: Settings, keywords: Mapping[str, Any], step: Step | None = None
+) -> Sources:
+    """Run one step, or all that the settings plan, on an exposure."""
+    run = _run(settings)
+    check_references(settings)
+    inputs = read_inputs(settings, Path(), run)
+    request = make_request(image, settings, inputs)
+    if step is not None:
+        known = image.has_psf or bool(inputs.psfs) or step is Step.CHARACTERIZE
+        request = request_of(Plan(frozenset({step})), settings, inputs, has_psf=known)
+        # What the steps that may follow match and calibrate with.
+        flux = photometry_columns(known, settings.config.photometry.phot_flux_key)
+        request = replace(request, wanted=request.wanted | POSITION_COLUMNS | flux)
+    result = process_exposure(Frame(image), request, settings, inputs, run)
+    if step is not None:
+        _check(result, step)
+    return Sources(result, request, settings, dict(keywords), tuple(run.warnings))
+
+
+def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str, Any]) -> Sources:
+    """Continue with astrometry or photometry, as the pipeline does."""
+    given = {**sources.keywords, **{name.upper(): value for name, value in keywords.items()}}
+    settings = _settings(caller, given, steps=True)
+    config, before = settings.config, sources.result
+    if before.measured is None:
+        raise TypeError(f"{caller}() needs measured sources")
+    names = config.astrometry.astrefcat_name
+    if not (names or (step is Step.PHOTOMETRY and config.photometry.photrefcat_name)):
+        raise TypeError(f"{caller}() needs a reference catalogue: ASTREFCAT_NAME")
+    check_references(settings)
+    run = _run(settings)
+    plan = Plan(before.report.plan.steps | {step})
+    report = replace(
+        before.report,
+        plan=plan,
+        run=run,
+        statuses=dict(before.report.statuses),
+        metrics={name: dict(found) for name, found in before.report.metrics.items()},
+        sources=dict(before.report.sources),
+    )
+    image, solved, calibrated = before.exposure, before.astrometry, before.photometry
+    with report.step(step) as done:
+        if step is Step.ASTROMETRY:
+            solved = done(calibrate_astrometry(image, before.measured, settings, run))
+            image = replace(image, wcs=solved.wcs)
+        else:
+            start = configured_zero_point(before.measured.exposure, settings, run)
+            image = replace(image, photocal=start)
+            calibrated = done(calibrate_zero_point(image, before.measured, plan, settings, run))
+            image = replace(image, photocal=calibrated.photocal)
+    request = replace(sources.request, plan=plan, needs_sky=True)
+    report.describe(image, sky_scale(image, request, settings))
+    report.note_zero_point(image.photocal, image.detector.exposure_time)
+    measured = with_uses(before.measured, 1, solved, calibrated)
+    floor = 0.0 if solved is None else solved.floor
+    catalog = derive_columns(measured, image, request, settings, floor)
+    result = Result(
+        image, report, before.measured, catalog, solved, calibrated, before.measured.plane
+    )
+    _check(result, step)
+    return Sources(result, request, settings, given, (*sources.warnings, *run.warnings))
+
+
+def _check(result: Result, step: Step) -> None:
+    if result.report.statuses[step] is Status.FAILED:
+        reason = result.report.metrics[step].get("reason") or "; ".join(result.report.run.warnings)
+        raise StepError(reason)
+
+
+def _run(settings: Settings) -> Run:
+    return Run(resolve_threads(settings.config.pipeline.nthreads))
+
+
+def _first_two(items: Any) -> Any:
+    """Yield at most two items: one is wanted, and two are too many."""
+    for number, item in enumerate(items):
+        yield item
+        if number == 1:
+            return
+
+
+def _only(items: list[Any], path: str | Path) -> Any:
+    """Return the only image of a file."""
+    if len(items) > 1:
+        raise ImageError(f"{path}: several images in the file: name one, as in {path}[1]")
+    if isinstance(items[0], FailedExtension):
+        raise ImageError(str(items[0]))
+    return items[0]
+
+
+def _settings(caller: str, keywords: Mapping[str, Any], *, steps: bool = False) -> Settings:
+    """Resolve keyword arguments by the table of the configuration file.
+
+    Raises
+    ------
+    TypeError
+        An unknown keyword, or one that has no meaning here.
+    ConfigError
+        A value is wrong.
+    """
+    table = declarations()
+    given = []
+    for argument, value in keywords.items():
+        name = argument.upper()
+        if name not in table:
+            raise TypeError(
+                f"{caller}() got an unexpected keyword argument {argument!r}{suggest(name, table)}"
+            )
+        if table[name].group == "output" and name != "PARAMETERS_NAME":
+            raise TypeError(f"{caller}() writes no files: {argument} has no meaning")
+        if name == "STEPS" and not steps:
+            raise TypeError(f"{caller}() is one step: {argument} has no meaning")
+        origin = f"{caller}()"
+        single = table[name].keyword.size is None and table[name].type == "str"
+        given.append(Setting(name, _words(value, origin, single=single), origin))
+    return resolve(None, given)
+
+
+def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
+    """Return a Python value as the words of the configuration file."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        return (text,) if single and text else split_values(text, origin)
+    if isinstance(value, bool | np.bool_):
+        return ("Y" if value else "N",)
+    if value is None:
+        return ("NONE",)
+    if isinstance(value, int | float | np.number):
+        return (repr(value.item() if isinstance(value, np.number) else value),)
+    words: tuple[str, ...] = ()
+    for item in value:
+        words += _words(item, origin, single=True)
+    return words
+
+
+def _plane(array: Any, name: str, shape: tuple[int, ...] | None = None) -> AnyArray:
+    """Return a 2-D array of real numbers; masked elements are NaN."""
+    values: AnyArray = np.asarray(getattr(array, "value", array))
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, not {values.dtype}")
+    if values.dtype.kind == "b" or values.dtype.name in ("float16", "longdouble", "float128"):
+        values = values.astype(np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"{name} must be 2-D, not of shape {values.shape}")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, the array {shape}")
+    if isinstance(array, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(array)
+        values = np.where(hidden, np.nan, values) if hidden.any() else values
+    return values
+
+
+def _header(header: Header | Mapping[str, Any] | None) -> Header:
+    """Return a copy of a header, or a header with the cards of a mapping."""
+    from astropy.io import fits
+
+    if isinstance(header, fits.Header):
+        return header.copy()
+    return fits.Header(dict(header or {}))
