@@ -216,9 +216,9 @@ def _kept_masters(
             write_masters(path, masters, cards, files)
             kept = [master.facts for master in masters]
     keys = settings.config.detector.expotime_key
-    with run.noting_opened() as files:
+    with run.noting_opened() as kept_files:
         masters = [read_master(str(path), kind, n, keys, run) for n in range(len(kept))]
-        files.clear()  # our own file: the inputs are the frames that it is made of
+        kept_files.clear()  # our own file: the inputs are the frames that it is made of
     return masters
 
 

@@ -8,6 +8,7 @@ from astropy.table import Table
 
 from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.reference import read_reference
+from skyextract.run import Run
 from skyextract.sky.bands import column_bands
 
 ARCHIVES = {
@@ -64,7 +65,7 @@ def test_archives(tmp_path, archive):
     values = [f"{10 + k}.5" for k in range(len(names))]
     path = tmp_path / "ref.csv"
     path.write_text(f"{line}\n{','.join(values)}\n")
-    catalog = read_reference([str(path)])
+    catalog = read_reference([str(path)], Run())
     found = column_bands(catalog.magnitudes)
     assert list(found.values()) == list(bands)
     assert [found[key] for key in catalog.magnitude_errors if key in found] == list(with_error)
@@ -79,7 +80,7 @@ def test_archives(tmp_path, archive):
 def test_the_errors_of_names_that_differ_by_case(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,gmag,Gmag,e_Gmag,e_gmag\n1,2,15,16,0.1,0.2\n3,4,15,16,0.1,0.2\n")
-    errors = read_reference([str(path)]).magnitude_errors
+    errors = read_reference([str(path)], Run()).magnitude_errors
     assert (errors["gmag"][0], errors["Gmag"][0]) == (0.2, 0.1)
 
 
@@ -87,15 +88,17 @@ def test_a_key_with_its_unit_finds_its_column(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,g'mag (mag),other (mag)\n1,2,15,16\n")
     for key in ("other (mag)", "other", "OTHER"):
-        assert read_reference([str(path)], mag_key=key).mag_key == "other"
+        assert read_reference([str(path)], Run(), mag_key=key).mag_key == "other"
 
 
 def test_epochs_as_years_mjd_and_jd(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,r,epoch\n1,2,15,2010.5\n1,2,15,51544.5\n1,2,15,2451545.0\n1,2,15,0\n")
-    np.testing.assert_array_equal(read_reference([str(path)]).epoch, [2010.5, 2000, 2000, np.nan])
+    np.testing.assert_array_equal(
+        read_reference([str(path)], Run()).epoch, [2010.5, 2000, 2000, np.nan]
+    )
     path.write_text("ra,dec,r,epoch\n1,2,15,J2000.0\n")
-    assert read_reference([str(path)]).epoch[0] == 2000.0
+    assert read_reference([str(path)], Run()).epoch[0] == 2000.0
 
 
 @pytest.mark.parametrize("mark", ["", "-9999", "nan", "0", "99.99", "1e20"])
@@ -103,7 +106,7 @@ def test_marks_of_an_unknown_motion(tmp_path, mark):
     rows = [f"{k},1,15,{mark},{mark}" for k in range(2)] + ["5,1,15,3.0,-4.0"] * 3
     path = tmp_path / "ref.csv"
     path.write_text("\n".join(["ra,dec,r,pmra,pmdec", *rows]) + "\n")
-    catalog = read_reference([str(path)])
+    catalog = read_reference([str(path)], Run())
     np.testing.assert_array_equal(catalog.pmra, [np.nan, np.nan, 3.0, 3.0, 3.0])
     np.testing.assert_array_equal(catalog.pmdec, [np.nan, np.nan, -4.0, -4.0, -4.0])
 
@@ -111,7 +114,7 @@ def test_marks_of_an_unknown_motion(tmp_path, mark):
 def test_motions_of_zero_where_most_stars_have_it(tmp_path):
     path = tmp_path / "ref.csv"
     path.write_text("ra,dec,r,pmra,pmdec\n1,1,15,3,-4\n" + "2,1,15,0,0\n" * 4)
-    assert read_reference([str(path)]).pmra.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
+    assert read_reference([str(path)], Run()).pmra.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def _votable(stream: str) -> bytes:
@@ -140,7 +143,7 @@ def test_data_that_stand_elsewhere_are_not_fetched(tmp_path, monkeypatch, where,
         raw = gzip.compress(raw)
     path.write_bytes(raw)
     with pytest.raises(ReferenceCatalogError, match=r"STREAM href .*not followed"):
-        read_reference([str(path)])
+        read_reference([str(path)], Run())
 
 
 @pytest.mark.parametrize("form", ["binary", "binary2", "tabledata"])
@@ -150,7 +153,7 @@ def test_data_within_the_file_are_read(tmp_path, form):
     path = tmp_path / "ref.xml"
     table = Table({"ra": [1.0, 3.0], "dec": [2.0, 4.0], "r": [15.0, 16.0]})
     writeto(from_table(table), str(path), tabledata_format=form)
-    catalog = read_reference([str(path)])
+    catalog = read_reference([str(path)], Run())
     assert catalog.dec.tolist() == [2.0, 4.0]
     assert catalog.mag.tolist() == [15.0, 16.0]
 
@@ -162,4 +165,4 @@ def test_a_stream_that_an_entity_hides_is_seen(tmp_path):
     path = tmp_path / "ref.xml"
     path.write_bytes(text.encode())
     with pytest.raises(ReferenceCatalogError, match="STREAM href"):
-        read_reference([str(path)])
+        read_reference([str(path)], Run())
