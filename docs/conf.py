@@ -13,7 +13,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["*.in.md"]
@@ -32,5 +32,7 @@ napoleon_google_docstring = False
 copybutton_prompt_text = "$ "
 
 html_theme = "furo"
+html_show_copyright = False
+html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -13,7 +13,7 @@ def config_markdown() -> str:
     lines = [
         "# Configuration keywords",
         "",
-        "Generated from the declarations in `keywords.py`. A name without a mark is a keyword of",
+        "A name without a mark is a keyword of",
         "SExtractor; * marks those of PSFEx, SCAMP and skyextract. The third column is the default",
         "of the SExtractor base layer (`BASE_DEFAULTS`) where it differs.",
         "",
