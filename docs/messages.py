@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src/skyextract"
-ELSEWHERE = {"ValueError", "TypeError", "KeyError", "AssertionError", "RuntimeError", "OSError"}
+ELSEWHERE = {
+    "AssertionError", "AttributeError", "KeyError", "OSError", "RuntimeError", "TypeError",
+    "ValueError",
+}  # fmt: skip
 """Errors that tell of a wrong call by a programmer, not of something that a user did."""
 CALLS = {"warn", "warning", "error"}
 
