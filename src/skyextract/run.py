@@ -18,6 +18,9 @@ _R = TypeVar("_R")
 
 log = logging.getLogger("skyextract")
 
+_TOLD = 25
+"""Level of what is told once; that of the line with the result of an image."""
+
 
 @dataclass
 class Run:
@@ -41,11 +44,18 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set, init=False, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
         log.info("%s%s", self.label, message)
+
+    def tell(self, message: str) -> None:
+        """Tell the user what was taken for what, on stderr, once per text."""
+        if message not in self._told:
+            self._told.add(message)
+            log.log(_TOLD, "%s%s", self.label, message)
 
     def warn(self, message: str) -> None:
         """Warn the user on stderr, once per text, and keep it for the summary."""

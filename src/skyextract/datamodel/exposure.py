@@ -62,6 +62,8 @@ class Exposure:
     weight : (ny, nx) float32 or None
         Background variance from a weight map, relative or absolute (see the
         configuration), 1e30 for a bad pixel, SExtractor's convention; None without a map.
+    plane : int or None
+        Plane of a cube, from 1.
     """
 
     image: F4
@@ -81,6 +83,7 @@ class Exposure:
     extension_name: str = ""
     alone: bool = True
     """It is the only image that is read of its file."""
+    plane: int | None = None
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
 

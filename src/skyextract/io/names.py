@@ -24,19 +24,27 @@ class ImageSpec:
         The file.
     extension : int, str or None
         Header unit by number (0 is the primary) or by EXTNAME in capitals; None: all images.
+    version : int or None
+        EXTVER of a header unit that is given by its name; None: any.
+    plane : int or None
+        Plane of a cube, from 1; None: all.
     """
 
     path: str
     extension: int | str | None = None
+    version: int | None = None
+    plane: int | None = None
 
     def __str__(self) -> str:
-        return self.path if self.extension is None else f"{self.path}[{self.extension}]"
+        parts = [part for part in (self.extension, self.version, self.plane) if part is not None]
+        return f"{self.path}[{','.join(map(str, parts))}]" if parts else self.path
 
 
 def parse_image_spec(text: str) -> ImageSpec:
-    """Parse ``path``, ``path[2]`` or ``path[SCI]``.
+    """Parse ``path``, ``path[2]``, ``path[SCI]`` or ``path[SCI,1]`` (with EXTVER).
 
-    A file whose own name ends in brackets is taken literally if it exists.
+    ``path[1,2]`` is the second plane of the cube in header unit 1, as is ``path[SCI,1,2]``
+    with name and EXTVER.  A file whose own name ends in brackets is taken literally if it exists.
 
     Raises
     ------
@@ -49,12 +57,22 @@ def parse_image_spec(text: str) -> ImageSpec:
     match = _BRACKETS.match(text)
     if match is None or Path(text).exists():
         return ImageSpec(text)
-    extension = match["extension"].strip()
-    if re.fullmatch(r"\d+", extension):
-        return ImageSpec(match["path"], int(extension))
-    if not extension or re.fullmatch(r"-\d+", extension):
-        raise ConfigError(f"{text}: [{extension}] is neither an extension number nor a name")
-    return ImageSpec(match["path"], extension.upper())
+    extension, *rest = (part.strip() for part in match["extension"].split(","))
+    by_number = re.fullmatch(r"\d+", extension) is not None
+    if (
+        not extension
+        or re.fullmatch(r"-\d+", extension)
+        or len(rest) > (1 if by_number else 2)
+        or not all(re.fullmatch(r"[1-9]\d*", part) for part in rest)
+    ):
+        raise ConfigError(
+            f"{text}: [{match['extension']}] is neither an extension number nor a name"
+            + (", with the EXTVER of a name or the plane of a cube after a comma" if rest else "")
+        )
+    numbers = [int(part) for part in rest]
+    if by_number:
+        return ImageSpec(match["path"], int(extension), plane=numbers[0] if numbers else None)
+    return ImageSpec(match["path"], extension.upper(), *numbers)
 
 
 def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
@@ -69,9 +87,9 @@ def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
     ConfigError
         An empty part, or more than two images.
     """
-    if "," not in text or Path(text).exists():
+    parts = re.split(r",(?![^\[\]]*\])", text)
+    if len(parts) == 1 or Path(text).exists():
         return parse_image_spec(text), None
-    parts = text.split(",")
     if len(parts) != 2 or not all(part.strip() for part in parts):
         raise ConfigError(
             f"{text}: dual-image mode takes two images, detection.fits,measurement.fits"

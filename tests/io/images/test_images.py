@@ -160,7 +160,7 @@ def test_multi_extension_and_inheritance(tmp_path):
     )
     primary.header["HISTORY"] = "made by hand"
     own = fits.Header({"GAIN": "2.1 e-/ADU", "EXTNAME": "SCI", "EXTVER": 1})
-    closed = fits.Header({"INHERIT": False, "EXTNAME": "DQ"})
+    closed = fits.Header({"INHERIT": False, "EXTNAME": "CHIP2"})
     with_wcs = fits.Header({"CRPIX1": 5.0, "EXTNAME": "SCI", "EXTVER": 2})
     image = np.ones((4, 5), np.float32)
     table = fits.BinTableHDU.from_columns([fits.Column("A", "E", array=[1.0])])
@@ -179,7 +179,7 @@ def test_multi_extension_and_inheritance(tmp_path):
     assert third.header["FILTER"] == "r"
     assert "CD1_1" not in third.header  # a WCS is inherited whole or not at all
     assert read_one(f"{tmp_path}/m.fits[3]").extension == 3
-    assert read_one(f"{tmp_path}/m.fits[dq]").extension == 2
+    assert read_one(f"{tmp_path}/m.fits[chip2]").extension == 2
     assert [e.extension for e in read(f"{tmp_path}/m.fits[SCI]")] == [1, 3]
     for wrong in ("4", "5", "0", "NONE"):
         with pytest.raises(ImageError, match=r"no image|no such extension"):
@@ -197,14 +197,14 @@ def test_dimensions(tmp_path):
             fits.ImageHDU(np.ones((1, 1), np.int16)),
         ]
     ).writeto(tmp_path / "d.fits")
-    good, cube, line, blank, pixel = read(tmp_path / "d.fits")
+    good, first, second, blank, pixel = read(tmp_path / "d.fits")
     assert good.shape == (4, 5)
+    assert [plane.plane for plane in (first, second)] == [1, 2]
     assert pixel.shape == (1, 1)
-    texts = ("a cube (5 x 4 x 2)", "1 axes", "no pixel has a value")
-    for failed, text in zip((cube, line, blank), texts, strict=True):
-        assert text in str(failed.error)
-        assert f"d.fits[{failed.extension}]: " in str(failed)
-        assert "\n" not in str(failed)
+    assert "no pixel has a value" in str(blank.error)
+    assert f"d.fits[{blank.extension}]: " in str(blank)
+    (line,) = read(f"{tmp_path}/d.fits[2]")  # a spectrum is no image, but if it is asked for
+    assert "1 axes" in str(line.error)
 
 
 def test_zero_size(tmp_path):
@@ -396,7 +396,7 @@ def expected_planes(path):
             return planes
         with units:
             for k, unit in enumerate(units):
-                if unit.is_image and unit.header.get("NAXIS", 0) == 2 and unit.data is not None:
+                if unit.is_image and unit.header.get("NAXIS", 0) >= 2 and unit.data is not None:
                     planes[k] = np.asarray(unit.data)
     return planes
 
@@ -420,11 +420,15 @@ def test_all_shared_images(shared_data, capfd):
             for result in results:
                 if isinstance(result, Exposure):
                     expected = theirs[result.extension]
+                    if expected.ndim > 2:
+                        flat = expected.reshape(-1, *expected.shape[-2:])
+                        expected = flat[(result.plane or 1) - 1]
                     good = np.isfinite(expected)
                     np.testing.assert_allclose(
                         result.image[good], expected[good].astype(np.float32), rtol=1e-6
                     )
-                    assert ((result.mask == Mask.NO_DATA) == ~good).all()
+                    if "planes" not in result.history:
+                        assert ((result.mask == Mask.NO_DATA) == ~good).all()
                     n_images += 1
                 else:
                     assert "\n" not in str(result)

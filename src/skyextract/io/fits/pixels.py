@@ -52,8 +52,18 @@ def _number(header: Header, keyword: str, default: float) -> float:
     return float(value)
 
 
-def plane_axes(shape: tuple[int, ...]) -> tuple[int, int]:
+def n_planes(shape: tuple[int, ...]) -> int:
+    """Return the number of planes of an image, from its FITS axes; more than 1 of a cube."""
+    return math.prod(shape[2:])
+
+
+def plane_axes(shape: tuple[int, ...], *, of_cube: bool = False) -> tuple[int, int]:
     """Return (width, height) of an image from its FITS axes.
+
+    Parameters
+    ----------
+    of_cube : bool
+        Whether it may be a cube, of which one plane is meant.
 
     Raises
     ------
@@ -65,26 +75,33 @@ def plane_axes(shape: tuple[int, ...]) -> tuple[int, int]:
         raise ImageError(f"the image has no pixels ({text})")
     if len(shape) < 2:
         raise ImageError(f"the image has {len(shape)} axes ({text}), not 2")
-    if any(n != 1 for n in shape[2:]):
+    if n_planes(shape) != 1 and not of_cube:
         raise ImageError(f"a cube ({text}), not a 2-D image")
     return shape[0], shape[1]
 
 
-def stored_numbers(file: FitsFile, unit: HeaderUnit) -> AnyArray:
+def stored_numbers(file: FitsFile, unit: HeaderUnit, plane: int | None = None) -> AnyArray:
     """Return the (ny, nx) numbers of an image unit as stored, before BSCALE and BZERO.
 
     Big-endian and not copied, or native where they had to be decompressed.
+
+    Parameters
+    ----------
+    plane : int, optional
+        Which plane of a cube, from 0.
 
     Raises
     ------
     ImageError
         Not a 2-D image, or truncated, or broken compression.
     """
-    width, height = plane_axes(unit.shape)
+    width, height = plane_axes(unit.shape, of_cube=plane is not None)
     numbers = file.numbers(unit)
-    if numbers.size != width * height:
-        raise ImageError(f"{numbers.size} numbers for {width} x {height} pixels (PCOUNT, GCOUNT)")
-    return numbers.reshape(height, width)
+    size = width * height * n_planes(unit.shape)
+    if numbers.size != size:
+        raise ImageError(f"{numbers.size} numbers for {size} pixels (PCOUNT, GCOUNT)")
+    chosen: AnyArray = numbers.reshape(-1, height, width)[plane or 0]
+    return chosen
 
 
 def to_float(

@@ -26,8 +26,9 @@ from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
-from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
+from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
 from skyextract.io.images.exposures import is_product, read_product
+from skyextract.io.images.planes import Planes, group_planes, with_planes
 from skyextract.io.names import ImageSpec
 from skyextract.messages import quiet
 from skyextract.run import Run
@@ -78,13 +79,15 @@ def read_exposures(
             try:
                 if is_product(file, unit):
                     detector = read_detector(unit.header, config.detector, run, name)
-                    exposure = read_product(file, unit, detector, run)
-                else:
-                    head = heads[number] if number < len(heads) else None
-                    if heads and head is None:
-                        run.warn(f"{name}: the additional header has no part for it")
-                    exposure = _read_exposure(file, unit, head, config.detector, run)
-                yield replace(exposure, alone=alone)
+                    yield replace(read_product(file, unit, detector, run), alone=alone)
+                    continue
+                head = heads[number] if number < len(heads) else None
+                if heads and head is None:
+                    run.warn(f"{name}: the additional header has no part for it")
+                planes, cube = _planes_of(file, unit), _cube_planes(unit, spec)
+                for plane in cube:
+                    exposure = _read_exposure(file, planes, plane, head, config.detector, run)
+                    yield replace(exposure, alone=alone and len(cube) == 1)
             except ImageError as error:
                 yield FailedExtension(unit.index, name, error)
         if file.broken and spec.extension is None:
@@ -103,13 +106,12 @@ def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]
     ImageError
         No image in the file, no such extension, or one that is no image.
     """
-    images = [u for u in file.units if u.kind in ("IMAGE", "COMPRESSED") and u.shape]
-    real = [u for u in images if 0 not in u.shape]
-    images = real or images  # an empty primary before extensions is no image
+    images = _images(file)
     numbers = {unit.index: k for k, unit in enumerate(images)}
     if spec.extension is None:
         products = [unit for unit in images if is_product(file, unit)]
-        chosen = products or images
+        chosen = products or [planes.image for planes in group_planes(images)]
+        numbers = {unit.index: k for k, unit in enumerate(chosen)}
         if not chosen:
             why = f" ({file.broken})" if file.broken else ""
             raise ImageError(f"{spec.path}: no image in the file{why}")
@@ -117,6 +119,8 @@ def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]
         chosen = [u for u in file.units if u.index == spec.extension]
     else:
         chosen = [u for u in file.units if u.name == spec.extension]
+        if spec.version is not None:
+            chosen = [u for u in chosen if u.header.get("EXTVER", 1) == spec.version]
     if not chosen:
         known = ", ".join(f"{u.index} {u.name}".strip() for u in images[:10])
         raise ImageError(f"{spec}: no such extension; images are: {known or 'none'}")
@@ -124,6 +128,29 @@ def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]
         if unit.kind not in ("IMAGE", "COMPRESSED") or not unit.shape:
             raise ImageError(f"{spec}: header unit {unit.index} is no image")
     return [(unit, numbers.get(unit.index, 0)) for unit in chosen]
+
+
+def _images(file: FitsFile) -> list[HeaderUnit]:
+    """Return the images of a file; spectra and other 1-D data are none if there are others."""
+    images = [u for u in file.units if u.kind in ("IMAGE", "COMPRESSED") and u.shape]
+    # an empty primary before extensions is no image
+    images = [u for u in images if 0 not in u.shape] or images
+    return [u for u in images if len(u.shape) > 1] or images
+
+
+def _planes_of(file: FitsFile, unit: HeaderUnit) -> Planes:
+    groups = group_planes(_images(file))
+    return next((planes for planes in groups if planes.image is unit), Planes(unit, {}))
+
+
+def _cube_planes(unit: HeaderUnit, spec: ImageSpec) -> list[int | None]:
+    """Return the planes of an image to read, from 0; None is the image that is no cube."""
+    n = n_planes(unit.shape)
+    if spec.plane is not None:
+        if spec.plane > n:
+            raise ImageError(f"no plane {spec.plane}: the image has {n}")
+        return [spec.plane - 1]
+    return [None] if n == 1 else list(range(n))
 
 
 def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
@@ -139,7 +166,7 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
             remove(header, [k for k in own if _COMPRESSION.match(k)])
             if str(own.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
                 remove(header, ["EXTNAME"])
-            width, height = plane_axes(unit.shape)
+            width, height = plane_axes(unit.shape, of_cube=True)
             bits = own.get("ZBITPIX", -32)
             set_cards(header, {"BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height})
     if unit.index == 0 or unit.header.get("INHERIT") is False:
@@ -154,21 +181,25 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
 
 
 def _read_exposure(
-    file: FitsFile, unit: HeaderUnit, head: Header | None, config: DetectorConfig, run: Run
-) -> Exposure:
-    name = f"{file.path}[{unit.index}]"
+    file: FitsFile, planes: Planes, plane: int | None, head: Header | None,
+    config: DetectorConfig, run: Run,
+) -> Exposure:  # fmt: skip
+    unit = planes.image
+    name = (
+        f"{file.path}[{unit.index}]" if plane is None else f"{file.path}[{unit.index},{plane + 1}]"
+    )
     header = image_header(file, unit)
     if head is not None:
         apply_head(header, head)
     detector = read_detector(header, config, run, name)
-    numbers = stored_numbers(file, unit)
+    numbers = stored_numbers(file, unit, plane)
     scaling = Scaling.from_header(header)
     if config.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
     image, mask = to_float(numbers, scaling, detector.saturation, run)
     if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
         raise ImageError("no pixel has a value (all NaN or BLANK)")
-    return Exposure(
+    exposure = Exposure(
         image=image,
         mask=mask,
         detector=detector,
@@ -176,8 +207,10 @@ def _read_exposure(
         header=header,
         path=file.path,
         extension=unit.index,
+        plane=None if plane is None else plane + 1,
         extension_name=unit.name if unit.name != "COMPRESSED_IMAGE" else "",
     )
+    return with_planes(file, exposure, planes, run, plane)
 
 
 def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -> Detector:

@@ -1,0 +1,191 @@
+"""Files of several planes: which are images, and what the others are to them."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from skyextract.datamodel.flags import Mask
+from skyextract.errors import ImageError
+from skyextract.io.images.images import read_exposures
+from skyextract.io.names import parse_image_spec
+from skyextract.run import Run
+from skyextract.settings.resolve import resolve
+
+SHAPE = (40, 50)
+SCI = np.random.default_rng(1).normal(100.0, 3.0, SHAPE).astype(np.float32)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function from header units (name, EXTVER, array, cards) to exposures and run."""
+
+    def make(units, extension="", primary=None):
+        hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary or {}))])
+        for name, version, array, *cards in units:
+            header = fits.Header(cards[0] if cards else {})
+            if isinstance(array, Table):
+                hdus.append(fits.BinTableHDU(array, header))
+            else:
+                hdus.append(fits.ImageHDU(array, header))
+            if name:
+                hdus[-1].header["EXTNAME"] = name
+            if version:
+                hdus[-1].header["EXTVER"] = version
+        path = tmp_path / "image.fits"
+        hdus.writeto(path, overwrite=True)
+        run = Run()
+        spec = parse_image_spec(f"{path}{extension}")
+        return list(read_exposures(spec, resolve(None).config, run)), run
+
+    return make
+
+
+def plane(value, kind=np.float32):
+    return np.full(SHAPE, value, kind)
+
+
+def test_error_and_quality_of_two_chips(read):
+    """HST: SCI, ERR and DQ of each chip, by EXTVER, in any order."""
+    quality = plane(0, np.int16)
+    quality[3, 4] = 256
+    exposures, run = read(
+        [
+            ("SCI", 1, SCI), ("ERR", 1, plane(3.0)), ("DQ", 1, quality),
+            ("SCI", 2, SCI + 1), ("DQ", 2, plane(0, np.int16)), ("ERR", 2, plane(4.0)),
+            ("D2IMARR", 1, plane(0.0)[:2]), ("WCSCORR", 1, Table({"a": [1]})),
+        ],
+        primary={"TELESCOP": "HST", "INSTRUME": "ACS"},
+    )  # fmt: skip
+    first, second = [e for e in exposures if e.extension_name == "SCI"]
+    assert (first.variance == 9.0).all()
+    assert (second.variance == 16.0).all()
+    assert first.mask[3, 4] == int(Mask.SAT)
+    assert np.count_nonzero(first.mask) == 1
+    assert not second.mask.any()
+    assert first.history["planes"] == {"error": "ERR", "mask": "DQ (HST ACS)"}
+    assert run.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "variance", "weight"),
+    [
+        ("ERR", 3.0, 9.0, None), ("VAR", 3.0, 3.0, None), ("VARIANCE", 3.0, 3.0, None),
+        ("WHT", 4.0, None, 0.25), ("WGT", 4.0, None, 0.25), ("IVAR", 4.0, None, 0.25),
+    ],
+)  # fmt: skip
+def test_noise(read, name, value, variance, weight):
+    values = plane(value)
+    values[0, 0], values[1, 1] = 0.0, np.nan
+    (exposure,), _ = read([("SCI", 1, SCI), (name, 1, values)])
+    for found, expected in ((exposure.variance, variance), (exposure.weight, weight)):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            assert np.count_nonzero(found == np.float32(expected)) == SCI.size - 2
+    assert exposure.mask[0, 0] == exposure.mask[1, 1] == int(Mask.BAD)
+
+
+def test_others_are_not_processed(read):
+    """JWST: three variances besides ERR; BANZAI's catalogue; a spectrum."""
+    exposures, run = read(
+        [
+            ("SCI", 1, SCI), ("ERR", 1, plane(2.0)), ("DQ", 1, plane(0, np.uint32)),
+            ("AREA", 1, plane(1.0)), ("VAR_POISSON", 1, plane(1.0)), ("VAR_RNOISE", 1, plane(1.0)),
+            ("CAT", 1, Table({"x": [1.0]})), ("SPEC", 1, np.zeros(7, np.float32)),
+        ],
+        primary={"TELESCOP": "JWST"},
+    )  # fmt: skip
+    assert [e.extension_name for e in exposures] == ["SCI"]
+    assert run.warnings == []
+
+
+def test_lsst_without_names(read):
+    exposures, _ = read(
+        [
+            ("", 0, SCI, {"EXTTYPE": "IMAGE"}),
+            ("", 0, plane(2, np.int16), {"EXTTYPE": "MASK", "MP_SAT": 1}),
+            ("", 0, plane(5.0), {"EXTTYPE": "VARIANCE"}),
+        ]
+    )
+    assert len(exposures) == 1
+    assert (exposures[0].variance == 5.0).all()
+    assert (exposures[0].mask == int(Mask.SAT)).all()
+
+
+def test_euclid_names(read):
+    exposures, _ = read(
+        [(f"{chip}.{kind}", 0, array) for chip in ("3-4.E", "3-4.F")
+         for kind, array in (("SCI", SCI), ("RMS", plane(2.0)), ("FLG", plane(0, np.int32)))]
+    )  # fmt: skip
+    assert [e.extension_name for e in exposures] == ["3-4.E.SCI", "3-4.F.SCI"]
+    assert all((e.variance == 4.0).all() for e in exposures)
+
+
+def test_forced(read):
+    """A plane that is asked for by name is an image like any other."""
+    units = [("SCI", 1, SCI), ("ERR", 1, plane(2.0)), ("SCI", 2, SCI + 1)]
+    (exposure,), _ = read(units, "[ERR]")
+    assert (exposure.image == 2.0).all()
+    assert exposure.variance is None
+    (exposure,), _ = read(units, "[SCI,2]")
+    np.testing.assert_array_equal(exposure.image, SCI + 1)
+    assert exposure.variance is None
+    (exposure,), _ = read(units, "[1]")
+    assert (exposure.variance == 4.0).all()
+
+
+def test_planes_alone_and_of_another_size_are_images(read):
+    exposures, _ = read([("MASK", 1, SCI), ("ERR", 1, SCI)])
+    assert [e.extension_name for e in exposures] == ["MASK", "ERR"]
+    exposures, _ = read([("SCI", 1, SCI), ("ERR", 1, SCI[:20])])
+    assert [e.extension_name for e in exposures] == ["SCI", "ERR"]
+
+
+def test_planes_that_say_nothing_are_not_used(read):
+    (exposure,), run = read([("SCI", 1, SCI), ("ERR", 1, plane(0.0)), ("MASK", 1, plane(1, "i2"))])
+    assert exposure.variance is None
+    assert not exposure.mask.any()
+    assert ["not used" in warning for warning in run.warnings] == [True, True]
+
+
+def test_cube(read):
+    """Colour planes of an amateur's stack, or a spectral cube."""
+    cube = np.stack([SCI, SCI + 1, SCI + 2])
+    exposures, _ = read([("RGB", 1, cube)])
+    assert [e.plane for e in exposures] == [1, 2, 3]
+    for k, exposure in enumerate(exposures):
+        np.testing.assert_array_equal(exposure.image, SCI + k)
+    (exposure,), _ = read([("RGB", 1, cube)], "[1,2]")
+    np.testing.assert_array_equal(exposure.image, SCI + 1)
+    (failed,), _ = read([("RGB", 1, cube)], "[RGB,1,4]")
+    assert "no plane 4: the image has 3" in str(failed.error)
+    (exposure,), _ = read([("FLAT", 1, SCI[None, None])])
+    assert exposure.plane is None
+
+
+def test_only_tables_and_spectra(read):
+    with pytest.raises(ImageError):
+        read([("CAT", 1, Table({"x": [1.0]}))])
+    (failed,), _ = read([("SPEC", 1, np.zeros(9, np.float32))])
+    assert "1 axes" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("file", "planes", "n_masked"),
+    [
+        ("scierr/sci_err.fits.gz", {"error": "ERR"}, None),
+        ("scierr/sci_bpm_err.fits.gz", {"error": "ERR", "mask": "BPM (any number but 0 is bad)"},
+         None),
+        ("real/nicmos_cal.fits.gz", {"error": "ERR", "mask": "DQ (HST NICMOS)"}, 904),
+        ("real/lsst_mini.fits.gz", {"variance": "VARIANCE", "mask": "MASK (MP_ cards)"}, None),
+        ("real/des_r.fits.gz", {"weight": "WGT"}, 0),
+        ("real/sdss_frame.fits.bz2", None, 0),
+    ],
+)  # fmt: skip
+def test_public_frames(shared_data, file, planes, n_masked):
+    run = Run()
+    spec = parse_image_spec(str(shared_data / "world" / file))
+    (exposure,) = read_exposures(spec, resolve(None).config, run)
+    assert exposure.history.get("planes") == planes
+    if n_masked is not None:
+        assert np.count_nonzero(exposure.mask) == n_masked
