@@ -67,6 +67,7 @@ CASES: dict[str, tuple[str, str]] = {
     "RDNOISE_KEY": (RAW, "RON"),
     "SATUR_LEVEL": (f"{SEX} -SATUR_KEY NONE", "3000"),
     "SATUR_KEY": (SEX, "LOWSAT"),
+    "DATA_CHECK": (PLAIN.replace("field", "padded"), "N"),
     "EXPOTIME_KEY": (REF, "SHUTTIME"),
     "PIXEL_SCALE": (PLAIN, "0.9"),
     "SEEING_FWHM": (f"{SEX} -STARNNW_NAME default.nnw", "3"),
@@ -232,6 +233,9 @@ def write_scene(folder: Path) -> None:
     fits.PrimaryHDU(image / np.float32(2e4), header).writeto(folder / "photo.fits")
     shared = sum(np.roll(image, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / np.float32(4)
     fits.PrimaryHDU(shared, header).writeto(folder / "smooth.fits")
+    padded = image.copy()
+    padded[:, :40] = 0.0
+    fits.PrimaryHDU(padded, header).writeto(folder / "padded.fits")
     signed = np.clip(image * 8.0, 0, 65535).astype(np.uint16).view(np.int16)
     fits.PrimaryHDU(signed, header).writeto(folder / "int.fits")
     write_heads(folder, header, cd)

@@ -19,6 +19,7 @@ from skyextract.jobs import Job
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
+from skyextract.stages.background.nodata import check_data
 
 Image = Exposure | RawFrame
 
@@ -118,6 +119,8 @@ def with_maps(
 ) -> tuple[Exposure, Exposure | None, list[AnyArray]]:
     """Return the images of a frame with weight maps and PSF, which belong to them after isr.
 
+    What is no data though nothing says so is found here (`check_data`).
+
     Returns
     -------
     exposure : Exposure
@@ -145,7 +148,8 @@ def with_maps(
         flag_maps += read_flag_maps(config.weights, image, place, run)
     if detection is not None or maps.detection is not maps.measurement:
         detection = with_weight(detection or image, maps.detection)
-    image = with_weight(image, maps.measurement)
+        detection = check_data(detection, config.detector, run)
+    image = check_data(with_weight(image, maps.measurement), config.detector, run)
     if inputs.psfs:
         psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)
         image = replace(image, psf=psf)

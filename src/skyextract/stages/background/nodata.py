@@ -1,0 +1,222 @@
+"""Pixels that are no data though nothing says so: padding, and what the converter clipped.
+
+Coadds, mosaics and cut-outs are filled up with 0, the sky level, -32768 or any other number;
+a background mesh or a noise that takes them for sky is wrong.  Noise never gives an area of
+one exact value, except where it does not resolve the steps of an integer image: there the
+area is full of holes, and the values beside it are those next to its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
+from skyextract.kernels.background.constant import constant_runs, fill_equal
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.run import Run
+from skyextract.settings.keywords import Detector as DetectorConfig
+
+MIN_RUN = 32
+"""So many equal pixels in a row or column are looked at: noise that has two values of equal
+chance makes one such run in 1e9 pixels."""
+MIN_AREA = 64
+MAX_VALUES = 8
+"""Values per image that can be padding, those with the most runs."""
+MAX_SEEDS = 100_000
+MAX_EQUAL = 0.5
+"""Where fewer neighbours than this share are equal, the noise resolves the pixel values; an
+area whose value is amid them then is padding."""
+MIN_PAIRS = 50
+"""Neighbours outside an area that tell whether it does."""
+MAX_AROUND = 0.7
+"""Padding has a border: of the pixels around one beside it, less than this share is padding.
+An area that noise has left between its other values is all around them."""
+MIN_SIDE = 0.05
+"""A value amid those beside it has this share of them on either side."""
+MIN_STEPS = 3.0
+"""Else an area is padding if its value is so many steps from all values beside it."""
+MIN_PILE = 8
+"""Pixels of the highest value that are a pile-up..."""
+PILE_FACTOR = 3.0
+"""... if they are so many times those in the tenth of the range below."""
+MIN_CLIP = 10.0
+"""A clipping level is so many times the noise above the sky."""
+MIN_SHARE = 1e-3
+"""Share of the frame from which on NaN and pixels without weight are worth a line."""
+MAX_CLIPPED_SHARE = 0.02
+"""A highest value that covers more of the frame than this is padding, not saturation."""
+
+_SAMPLE = 100_000
+
+
+def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
+    """Mark areas of one exact value as NO_DATA, and find the level that clips the pixels.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        As it was read.  A clipping level is looked for if SATUR_LEVEL is not set and no card
+        gave the saturation.
+    config : Detector
+        DATA_CHECK, SATUR_LEVEL.
+
+    Returns
+    -------
+    Exposure
+        The same if nothing was found.
+    """
+    if not config.data_check:
+        return exposure
+    exposure = _clipped(exposure, config, run)
+    without = (exposure.mask & np.uint16(Mask.NO_DATA)) != 0
+    n_known = int(np.count_nonzero(without))
+    areas = _padding(exposure, without, run)
+    n_weightless = 0
+    if exposure.weight is not None:
+        n_weightless = int(np.count_nonzero((exposure.weight >= MAX_VARIANCE) & ~without))
+    parts = [f"{_percent(n, without)} are exactly {value:g}" for value, n in areas]
+    if n_known > MIN_SHARE * without.size:
+        parts.append(f"{_percent(n_known, without)} have no value")
+    if n_weightless > MIN_SHARE * without.size:
+        parts.append(f"{_percent(n_weightless, without)} have no weight")
+    if parts:
+        total = int(np.count_nonzero(without)) + n_weightless
+        run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
+    if not areas:
+        return exposure
+    image = exposure.image.copy()
+    image[without] = 0.0
+    mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
+    mask[without] &= ~np.uint16(Mask.SAT)
+    return replace(exposure, image=image, mask=mask)
+
+
+def _percent(n: int, frame: Bools) -> str:
+    return f"{100.0 * n / frame.size:.2g} %"
+
+
+def _padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[float, int]]:
+    """Add areas of one exact value to `without`; return values and numbers of pixels."""
+    image = exposure.image
+    found = run.map(
+        lambda band: _runs(exposure, band, MAX_SEEDS // max(run.n_threads, 1)),
+        run.bands(image.shape[0]),
+    )
+    seeds = np.concatenate(found)
+    if not seeds.size:
+        return []
+    values, counts = np.unique(image.ravel()[seeds], return_counts=True)
+    areas = []
+    stack = np.empty(image.size, np.int64)
+    for k in np.argsort(-counts, kind="stable")[:MAX_VALUES]:
+        area = np.zeros(image.shape, np.uint8)
+        n = fill_equal(image, values[k], seeds, stack, area)
+        if n >= MIN_AREA and _is_padding(exposure, area, float(values[k]), n):
+            without |= area.view(np.bool_)
+            areas.append((float(values[k]), n))
+    return areas
+
+
+def _runs(exposure: Exposure, band: tuple[int, int], most: int) -> I8:
+    seeds = np.empty(most, np.int64)
+    n = constant_runs(
+        exposure.image, exposure.mask, int(Mask.NO_DATA | Mask.SAT), MIN_RUN, *band, seeds
+    )
+    return seeds[:n]
+
+
+def _is_padding(exposure: Exposure, area: U1, value: float, n: int) -> bool:
+    """Tell whether an area of one value is padding, by the pixels beside it."""
+    image = exposure.image
+    inside = area.view(np.bool_)
+    usable = (exposure.mask & np.uint16(Mask.NO_DATA | Mask.SAT)) == 0
+    beside = _grown(inside, 4) & ~inside & usable
+    if not beside.any():
+        return False
+    if _share_around(inside, beside) > MAX_AROUND:
+        return False
+    if value > image[beside].max() and n < MAX_CLIPPED_SHARE * image.size:
+        return False  # the clipped core of a star
+    values = image[beside]
+    below = np.count_nonzero(values < value) / values.size
+    if MIN_SIDE < below < 1.0 - MIN_SIDE:
+        outside = usable & ~inside
+        pairs = outside[:, 1:] & outside[:, :-1]
+        n_pairs = int(np.count_nonzero(pairs))
+        equal = np.count_nonzero(image[:, 1:][pairs] == image[:, :-1][pairs])
+        if n_pairs >= MIN_PAIRS and equal < MAX_EQUAL * n_pairs:
+            return True
+    values = np.unique(values)
+    if values.size < 2:
+        return False
+    step = float(np.diff(values).min())
+    return float(np.abs(values - value).min()) >= MIN_STEPS * step
+
+
+def _share_around(area: Bools, beside: Bools) -> float:
+    """Return the share of the area among the 7 x 7 pixels around the typical one beside it."""
+    padded = np.pad(area, 3, mode="reflect") if min(area.shape) > 3 else np.pad(area, 3)
+    edge = beside & _grown(area, 1)
+    y, x = np.nonzero(edge)
+    step = max(1, y.size // _SAMPLE)
+    y, x = y[::step], x[::step]
+    inside = sum(padded[y + v, x + u].astype(np.int64) for v in range(7) for u in range(7))
+    return float(np.median(inside)) / 49.0
+
+
+def _grown(area: Bools, n: int) -> Bools:
+    """Return an area with the pixels within n along the axes."""
+    grown = area.copy()
+    for axis in (0, 1):
+        before = grown.copy()
+        for k in range(1, n + 1):
+            low = tuple(slice(k, None) if a == axis else slice(None) for a in (0, 1))
+            high = tuple(slice(None, -k) if a == axis else slice(None) for a in (0, 1))
+            grown[low] |= before[high]
+            grown[high] |= before[low]
+    return grown
+
+
+def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
+    """Take the level of a pile-up at the highest value as saturation, if none is known."""
+    known = exposure.detector.saturation != DetectorConfig().satur_level
+    if known or config.satur_level != DetectorConfig().satur_level:
+        return exposure
+    level = clipping_level(exposure.image, exposure.mask)
+    if level is None:
+        return exposure
+    clipped = exposure.image >= np.float32(level)
+    mask = exposure.mask & ~np.uint16(Mask.SAT)
+    mask |= np.where(clipped, np.uint16(Mask.SAT), np.uint16(0))
+    run.warn(
+        f"{np.count_nonzero(clipped)} pixels are clipped at {level:g}, the highest value: this is "
+        f"taken as saturation (no card gives it, and SATUR_LEVEL is not set)"
+    )
+    detector = replace(exposure.detector, saturation=level)
+    return replace(exposure, mask=mask, detector=detector)
+
+
+def clipping_level(image: F4, mask: U2) -> float | None:
+    """Return the level at which the pixels of an image are clipped; None if they are not.
+
+    Of stars that are cut off many more pixels have the highest value than one of the tenth
+    of the range below it; of stars that are not, one or two.
+    """
+    step = max(1, image.size // _SAMPLE)
+    good = (mask.ravel()[::step] & np.uint16(Mask.NO_DATA)) == 0
+    sample = image.ravel()[::step][good]
+    if not sample.size:
+        return None
+    level = float(image.max())
+    low, sky = np.percentile(sample, (15.866, 50.0))
+    if not level - sky > MIN_CLIP * (sky - low) or level <= sky:
+        return None
+    n_top = int(np.count_nonzero(image >= np.float32(level)))
+    if n_top < MIN_PILE or n_top > MAX_CLIPPED_SHARE * image.size:
+        return None
+    n_below = int(np.count_nonzero(image >= np.float32(level - 0.1 * (level - sky)))) - n_top
+    return level if n_top > PILE_FACTOR * n_below else None
