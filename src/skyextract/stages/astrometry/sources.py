@@ -8,6 +8,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.positions import positions
 
 FLUX_NAMES = ("AUTO", "PSF", "APER", "ISO", "WIN")
 """Fluxes that order the sources, the first that there is."""
@@ -61,16 +62,10 @@ def read_sources(catalog: Catalog) -> Sources:
     KeyError
         No positions at all.
     """
-    x, y = _column(catalog, "XWIN_IMAGE"), _column(catalog, "YWIN_IMAGE")
-    x_iso, y_iso = _column(catalog, "X_IMAGE"), _column(catalog, "Y_IMAGE")
-    window = x is not None and y is not None
-    if x is None or y is None:
-        x, y = x_iso, y_iso
-    if x is None or y is None:
+    found = positions(catalog)
+    if found is None:
         raise KeyError("the catalogue has neither XWIN_IMAGE, YWIN_IMAGE nor X_IMAGE, Y_IMAGE")
-    if window and x_iso is not None and y_iso is not None:
-        bad = ~(np.isfinite(x) & np.isfinite(y))
-        x, y = np.where(bad, x_iso, x), np.where(bad, y_iso, y)
+    x, y, window = found
     n = len(x)
     kind = "WIN" if window else ""
     xx, yy = _column(catalog, f"ERRX2{kind}_IMAGE"), _column(catalog, f"ERRY2{kind}_IMAGE")

@@ -10,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky
+from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
@@ -96,15 +97,10 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
 
 def _positions(catalog: Catalog) -> tuple[F8, F8]:
     """Return 0-based positions, windowed where there are such."""
-    for suffix in ("WIN", ""):
-        if f"X{suffix}_IMAGE" in catalog:
-            x, y = (np.asarray(catalog[f"{a}{suffix}_IMAGE"], np.float64) - 1.0 for a in "XY")
-            if suffix and "X_IMAGE" in catalog:
-                bad = ~(np.isfinite(x) & np.isfinite(y))
-                x = np.where(bad, catalog["X_IMAGE"] - 1.0, x)
-                y = np.where(bad, catalog["Y_IMAGE"] - 1.0, y)
-            return x, y
-    raise StepError("the catalogue has no positions")
+    found = positions(catalog)
+    if found is None:
+        raise StepError("the catalogue has no positions")
+    return found[0] - 1.0, found[1] - 1.0
 
 
 def match_stars(
