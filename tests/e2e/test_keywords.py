@@ -127,6 +127,7 @@ CASES: dict[str, tuple[str, str]] = {
     "ANALYSIS_THRESH": (SEX, "4"),
     "NOISE_TYPE": (PLAIN.replace("field", "smooth"), "INDEPENDENT"),
     "DETECT_NITER": (f"{PLAIN} -BACK_SIZE 24", "1"),
+    "CROWD_NITER": (PSF.replace("field", "crowd"), "0"),
     "FILTER": (SEX, "N"),
     "FILTER_NAME": (SEX, "gauss_3.0_7x7"),
     "DEBLEND_NTHRESH": (SEX, "1"),
@@ -236,6 +237,8 @@ def write_scene(folder: Path) -> None:
     padded = image.copy()
     padded[:, :40] = 0.0
     fits.PrimaryHDU(padded, header).writeto(folder / "padded.fits")
+    crowd = sum(np.roll(image - 420.0, (9 * k, 14 * k * k), (0, 1)) for k in range(8)) + 420.0
+    fits.PrimaryHDU(crowd.astype(np.float32), header).writeto(folder / "crowd.fits")
     signed = np.clip(image * 8.0, 0, 65535).astype(np.uint16).view(np.int16)
     fits.PrimaryHDU(signed, header).writeto(folder / "int.fits")
     write_heads(folder, header, cd)

@@ -55,3 +55,9 @@ class Catalog(Mapping[str, AnyArray]):
         """Return the given rows (a boolean mask or indices)."""
         rows = np.asarray(rows)
         return Catalog({name: values[rows] for name, values in self.columns.items()})
+
+    def append(self, other: Catalog) -> Catalog:
+        """Return the rows of both, in the columns of this one; KeyError if one is missing."""
+        return Catalog(
+            {name: np.concatenate([values, other[name]]) for name, values in self.columns.items()}
+        )

@@ -52,6 +52,7 @@ class FlagsSky(DescribedFlag):
     ASTROMETRY = 32, "used for astrometry"
     ZERO_POINT = 64, "used for the zero point"
     NO_VARIANCE = 128, "no variance information"
+    HIDDEN = 256, "found beneath other sources, when their fits were subtracted"
 
 
 class Mask(DescribedFlag):

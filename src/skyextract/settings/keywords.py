@@ -237,6 +237,7 @@ class Extraction:
         sextractor="INDEPENDENT", choices=("MEASURED", "INDEPENDENT"), new=True,
     )  # fmt: skip
     detect_niter: int = key(2, "passes of detection and background", sextractor=1, low=1, high=20, new=True)
+    crowd_niter: int = key(8, "passes of the search beneath the sources of a crowded field, at most (0 = none)", sextractor=0, low=0, high=50, new=True)
     filter: bool = key(True, "filter the image for detection?")
     filter_name: str = key("PSF", "PSF, a built-in name or a file", sextractor="default.conv", opens=True)
     filter_thresh: tuple[float, ...] = key((), "pixel range of retina filters, which are not supported", size=(0, 2), support="ignored", basic=False)

@@ -15,6 +15,7 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ConfigError
 from skyextract.settings.steps import Status
 from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.crowded import find_hidden, hidden_detections
 from skyextract.stages.detection.detect import analysis_threshold, detect, filter_image
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
 from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
@@ -203,11 +204,29 @@ def measure(
     detected = find_sources(exposure, config, inputs, run, fits_psf=uses_psf, detection=detection)
     plane, search, found = detected.plane, detected.search, detected.detections
     taps = detected.taps
+    matched = detected.matched
+    hidden = None
+    if matched is not None and uses_psf and detection is None and extraction.crowd_niter > 0:
+        hidden = find_hidden(exposure, plane, found, matched, config, run)
+    if hidden is not None:
+        plane = search = hidden.plane
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
     sources = _measure_pixels(
         exposure, plane, search, found, threshold, reach, config, wanted, inputs, run
     )
+    at_x, at_y = found.x, found.y
+    if hidden is not None and hidden.x.size > found.n and matched is not None:
+        found, beneath = hidden_detections(
+            hidden, found, matched, run,
+            lambda image, part: _measure_pixels(
+                exposure, *2 * (replace(hidden.plane, subtracted=image),), part, threshold,
+                reach, config, wanted, inputs, run,
+            ),
+        )  # fmt: skip
+        sources = sources.append(beneath)
+    if hidden is not None:
+        at_x, at_y = hidden.x, hidden.y
     flags, ours = _mask_flags(exposure, found)
     flags |= sources["FLAGS"]
     ours |= sources["FLAGS_SKY"]
@@ -216,7 +235,7 @@ def measure(
     residual = None
     if uses_psf:
         points = measure_point_sources(
-            exposure, plane.subtracted, plane.variance_plane(run), found.x, found.y,
+            exposure, plane.subtracted, plane.variance_plane(run), at_x, at_y,
             (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
             config, wanted, run,
         )  # fmt: skip
@@ -241,7 +260,7 @@ def measure(
         threshold=found.threshold,
         analysis_threshold=threshold,
         taps=taps,
-        matched=detected.matched,
+        matched=matched,
         residual=residual,
         metrics={
             "n_sources": int(rows.size),

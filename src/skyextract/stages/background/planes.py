@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background.mesh import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
@@ -77,6 +77,12 @@ class Plane:
         if self.n_bad:
             noise[self.bad] = NO_INFORMATION
         return noise
+
+    def variance_plane_at(self, pixel: I8) -> F8:
+        """Return the background variance at pixels ``y * nx + x`` of a plane `with_noise`."""
+        plane = self.noise if self.variance is None else self.variance
+        assert plane is not None
+        return plane.ravel()[pixel].astype(np.float64)
 
     def with_noise(self, run: Run) -> Plane:
         """Return a plane that keeps its `variance_plane`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
-from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import AnyArray
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
 
@@ -33,6 +35,7 @@ _FIT = frozenset(
         "FWHMPSF_IMAGE",
         "NITER_PSF",
         "CHI2_PSF",
+        "FRACFLUX_PSF",
     ]
 )
 PSF_COLUMNS = _FIT | _SPREAD | APERCOR_COLUMNS
@@ -103,6 +106,8 @@ def measure_point_sources(
         "NITER_PSF": fits.iterations.astype(np.int16),
         "CHI2_PSF": fits.chi2,
     }
+    if "FRACFLUX_PSF" in wanted:
+        columns["FRACFLUX_PSF"] = own_share(subtracted - fits.residual, psf, fits)
     if fits.spread is not None and fits.spread_error is not None:
         columns.update(SPREAD_MODEL=fits.spread, SPREADERR_MODEL=fits.spread_error)
     if aperture_fluxes is not None:
@@ -119,6 +124,37 @@ def measure_point_sources(
         residual=fits.residual,
         corrections=corrections.to_catalog(),
     )
+
+
+def own_share(models: F4, psf: Psf, fits: PsfPhotometry) -> F8:
+    """Return the share of the light in each source's PSF that is its own.
+
+    Of the models M of all sources, weighted with its PSF P: flux sum(P**2) / sum(P M), as the
+    fracflux of Schlafly et al. (2018, ApJS 234, 39).  1 for a source alone; NaN without a fit.
+
+    Parameters
+    ----------
+    models : (ny, nx) float32
+        All fitted point sources.
+    """
+    radius = min(psf.radius, math.ceil(2.0 * psf.fwhm))
+    side = 2 * radius + 1
+    share = np.full(fits.flux.size, np.nan)
+    padded = np.pad(models, radius)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
+    good = np.isfinite(fits.flux) & np.isfinite(fits.x) & np.isfinite(fits.y)
+    good &= (np.rint(fits.x) >= 0) & (np.rint(fits.x) < models.shape[1])
+    good &= (np.rint(fits.y) >= 0) & (np.rint(fits.y) < models.shape[0])
+    rows = np.flatnonzero(good)
+    for chunk in np.array_split(rows, max(1, rows.size // 4096)):
+        x, y = fits.x[chunk], fits.y[chunk]
+        column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+        stamps = psf.stamps(x, y, x - column, y - row, side)
+        light = np.einsum("kij,kij->k", stamps, windows[row, column], dtype=np.float64)
+        own = fits.flux[chunk] * np.einsum("kij,kij->k", stamps, stamps, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share[chunk] = np.where(light > 0.0, np.clip(own / light, 0.0, 1.0), np.nan)
+    return share
 
 
 def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> I8:

@@ -124,6 +124,7 @@ def psf_photometry(
     run: Run,
     *,
     spread: bool = True,
+    max_sweeps: int = MAX_SWEEPS,
 ) -> PsfPhotometry:
     """Fit the PSF to all sources of an image.
 
@@ -147,6 +148,8 @@ def psf_photometry(
     run : Run
     spread : bool
         Is SPREAD_MODEL wanted?
+    max_sweeps : int
+        Sweeps over the sources, at most.
 
     Returns
     -------
@@ -192,7 +195,7 @@ def psf_photometry(
         fit_tiles(chunk, *fitting)
 
     sweeps = 0
-    while sweeps < MAX_SWEEPS and stale.any():
+    while sweeps < max_sweeps and stale.any():
         sweeps += 1
         for colour in range(4):
             # tiles of one colour do not touch: their order and thread do not matter

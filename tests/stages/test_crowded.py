@@ -1,0 +1,137 @@
+"""Crowded fields with truth: what hides beneath others is found, and galaxies are left whole."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.measure import measure
+from skyextract.stages.measurement.sources import MeasureInputs
+
+SIZE, FWHM, SKY, NOISE, GAIN = 300, 3.5, 200.0, 10.0, 2.0
+WANTED = frozenset(
+    "X_IMAGE Y_IMAGE FLUX_PSF FLUXERR_PSF XPSF_IMAGE YPSF_IMAGE FLUX_AUTO FLUX_APER FRACFLUX_PSF"
+    " SPREAD_MODEL ID_PARENT A_IMAGE".split()
+)
+
+
+def simulate(density, seed=1, galaxies=0):
+    """Gaussian stars, `density` per 100 FWHM**2, of fluxes ~ f^-1.6; and exponential discs."""
+    rng = np.random.default_rng(seed)
+    n = int(density * SIZE**2 / 100 / FWHM**2)
+    x, y = rng.uniform(4, SIZE - 5, (2, n))
+    flux = 400.0 * rng.uniform(size=n) ** (-1 / 0.6)
+    flux = np.minimum(flux, 1e5)
+    image = np.full((SIZE, SIZE), SKY)
+    psf = Psf.gaussian(FWHM, PsfSource.FILE)
+    radius = psf.radius
+    padded = np.pad(image, radius)
+    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
+    stamps = psf.stamps(x, y, x - column, y - row)
+    for stamp, j, i, f in zip(stamps, row, column, flux, strict=True):
+        padded[j : j + 2 * radius + 1, i : i + 2 * radius + 1] += f * stamp
+    image = padded[radius:-radius, radius:-radius]
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    discs = rng.uniform(30, SIZE - 30, (galaxies, 2))
+    for gx, gy in discs:
+        image += 120.0 * np.exp(-np.hypot(xx - gx, 1.4 * (yy - gy)) / 6.0)
+    image = rng.poisson(image * GAIN) / GAIN + rng.normal(0, NOISE / 2, image.shape)
+    exposure = Exposure(
+        image=image.astype(np.float32), mask=np.zeros(image.shape, np.uint16),
+        detector=Detector(gain=GAIN), psf=psf,
+    )  # fmt: skip
+    return exposure, x, y, flux, discs
+
+
+def run_measure(exposure, niter=8, threads=2):
+    config = Config()
+    extraction = replace(config.extraction, crowd_niter=niter)
+    background = replace(config.background, back_size=(64,))
+    config = replace(config, extraction=extraction, background=background)
+    return measure(exposure, config, WANTED, MeasureInputs(pixel_scale=1.0), Run(threads))
+
+
+def recovered(sources, x, y, flux):
+    """Tell which stars have a source within 0.5 FWHM and 0.75 mag; and the share of true ones."""
+    sx, sy, sf = (np.asarray(sources[k]) for k in ("XPSF_IMAGE", "YPSF_IMAGE", "FLUX_PSF"))
+    distance = np.hypot(sx[:, None] - 1 - x, sy[:, None] - 1 - y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        close = (distance < 0.5 * FWHM) & (np.abs(2.5 * np.log10(sf[:, None] / flux)) < 0.75)
+    return close.any(axis=0), close.any(axis=1).mean()
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    exposure, x, y, flux, _ = simulate(12)
+    return run_measure(exposure, niter=0), run_measure(exposure), x, y, flux
+
+
+def test_hidden_stars_are_found(crowd):
+    before, after, x, y, flux = crowd
+    bright = flux > 1500.0
+    was, _ = recovered(before.sources, x, y, flux)
+    now, purity = recovered(after.sources, x, y, flux)
+    assert was[bright].mean() < 0.75
+    assert now[bright].mean() > 0.9
+    assert purity > 0.96
+
+
+def test_fluxes_are_unbiased(crowd):
+    _, after, x, y, flux = crowd
+    s = after.sources
+    d = np.hypot(s["XPSF_IMAGE"][:, None] - 1 - x, s["YPSF_IMAGE"][:, None] - 1 - y)
+    star = np.argmin(d, axis=1)
+    good = (d.min(axis=1) < 1.0) & (flux[star] > 3000.0) & (s["FRACFLUX_PSF"] > 0.7)
+    ratio = s["FLUX_PSF"][good] / flux[star][good]
+    assert good.sum() > 100
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
+
+
+def test_rows_of_hidden_sources(crowd):
+    """They carry a flag, the blend that they come from, and fluxes without their neighbours."""
+    before, after, *_ = crowd
+    s = after.sources
+    hidden = (s["FLAGS_SKY"] & FlagsSky.HIDDEN) != 0
+    assert s.n_rows == before.sources.n_rows + hidden.sum()
+    assert s["NUMBER"].tolist() == list(range(1, s.n_rows + 1))
+    assert after.detections.n == after.rows.size == s.n_rows
+    assert (s["ID_PARENT"][hidden] > 0).mean() > 0.8
+    strong = hidden & (s["FLUX_PSF"] > 3000.0)
+    assert strong.sum() > 20
+    ratio = s["FLUX_AUTO"][strong] / s["FLUX_PSF"][strong]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.08)
+    assert np.median(s["FRACFLUX_PSF"][hidden]) < 0.95
+
+
+def test_threads_do_not_matter(crowd):
+    exposure, *_ = simulate(12)
+    one = run_measure(exposure, threads=1)
+    for name in one.sources:
+        np.testing.assert_array_equal(one.sources[name], crowd[1].sources[name], err_msg=name)
+
+
+def test_an_uncrowded_field_is_not_touched():
+    exposure, *_ = simulate(0.8)
+    with_search, without = run_measure(exposure), run_measure(exposure, niter=0)
+    for name in without.sources:
+        np.testing.assert_array_equal(with_search.sources[name], without.sources[name])
+
+
+def test_galaxies_are_not_torn():
+    """Discs that no bright star covers get no point sources of their own."""
+    exposure, x, y, flux, discs = simulate(4, seed=3, galaxies=12)
+    beside = np.hypot(discs[:, :1] - x, discs[:, 1:] - y) < 15.0
+    discs = discs[~(beside & (flux > 4000.0)).any(axis=1)]
+    assert len(discs) >= 4
+    s = run_measure(exposure).sources
+    hidden = (s["FLAGS_SKY"] & FlagsSky.HIDDEN) != 0
+    assert hidden.sum() > 10
+    sx, sy = s["X_IMAGE"][hidden] - 1, s["Y_IMAGE"][hidden] - 1
+    near = np.hypot(sx[:, None] - discs[:, 0], sy[:, None] - discs[:, 1]) < 10
+    star = np.hypot(sx[:, None] - x, sy[:, None] - y).min(axis=1) < 0.6 * FWHM
+    assert (near & ~star[:, None]).any(axis=0).mean() < 0.3
