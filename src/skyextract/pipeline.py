@@ -25,6 +25,7 @@ from skyextract.columns.derive import derive
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Frame, with_maps
 from skyextract.inputs.request import Request, measure_inputs, sky_scale
@@ -122,9 +123,11 @@ def derive_columns(
         Arcsec: what the astrometric fit adds to the errors of positions on the sky.
     """
     scale = settings.config.detector.pixel_scale
-    return derive(
+    catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
     )
+    mosaic = MosaicPlane.from_header(exposure.header)
+    return catalog if mosaic is None else mosaic.on_full_frame(catalog)
 
 
 def with_uses(

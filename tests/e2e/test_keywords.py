@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, str]] = {
     "SATUR_KEY": (SEX, "LOWSAT"),
     "DATA_CHECK": (PLAIN.replace("field", "padded"), "N"),
     "EXPOTIME_KEY": (REF, "SHUTTIME"),
+    "BAYER": (PLAIN.replace("field", "mosaic"), "NONE"),
     "PIXEL_SCALE": (PLAIN, "0.9"),
     "SEEING_FWHM": (f"{SEX} -STARNNW_NAME default.nnw", "3"),
     "HEADER_SUFFIX": (PLAIN, ".other"),
@@ -230,6 +231,9 @@ def write_scene(folder: Path) -> None:
         del header[name]
     header.update(cd)
     fits.PrimaryHDU(image, header).writeto(folder / "field.fits")
+    mosaic = header.copy()
+    mosaic["BAYERPAT"] = "RGGB"
+    fits.PrimaryHDU(image, mosaic).writeto(folder / "mosaic.fits")
     fits.PrimaryHDU(whole, header).writeto(folder / "whole.fits")
     fits.PrimaryHDU(image / np.float32(2e4), header).writeto(folder / "photo.fits")
     shared = sum(np.roll(image, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / np.float32(4)

@@ -20,6 +20,7 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
+from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
 
@@ -149,7 +150,10 @@ def with_maps(
     if detection is not None or maps.detection is not maps.measurement:
         detection = with_weight(detection or image, maps.detection)
         detection = check_data(detection, config.detector, run)
+        detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
+    image = colour_plane(image, config.detector.bayer, run)
+    flag_maps = [colour_flags(flags, image) for flags in flag_maps]
     if inputs.psfs:
         psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)
         image = replace(image, psf=psf)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from skyextract import __version__
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import FailedExtension
+from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
 from skyextract.io.atomic import atomic_output
@@ -27,7 +28,7 @@ from skyextract.io.catalogs.regions import write_regions
 from skyextract.io.checksums import sha256
 from skyextract.io.fits.headfile import write_head
 from skyextract.io.images.checkimages import CheckImageWriter
-from skyextract.io.images.exposures import ExposureWriter, current_header
+from skyextract.io.images.exposures import ExposureWriter, catalog_header
 from skyextract.io.images.images import pixel_scale
 from skyextract.io.psf.psfex import write_psf
 from skyextract.jobs import Job
@@ -111,7 +112,7 @@ class Products:
             result = replace(result, exposure=marked)
         exposure = result.exposure
         cards = report.cards()
-        header = current_header(exposure)
+        header = catalog_header(exposure)
         if measured is not None:
             numbers = sextractor_cards(
                 background=measured.background.mean,
@@ -128,7 +129,7 @@ class Products:
         if exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT:
             self._psfs.append(exposure.psf)
         if result.astrometry is not None and result.astrometry.source == "FITTED":
-            self._heads.append(result.astrometry.head_cards())
+            self._heads.append(_of_full_frame(result.astrometry.head_cards(), exposure))
         self._matches.append(
             (
                 result.astrometry.matches if result.astrometry else Catalog(),
@@ -219,3 +220,9 @@ class Products:
         ]
         with atomic_output(path, self._inputs) as stream:
             stream.write((json.dumps(objects, indent=1) + "\n").encode())
+
+
+def _of_full_frame(cards: Mapping[str, Any], exposure: Exposure) -> Mapping[str, Any]:
+    """Return WCS cards for the file that was read, of which the exposure may be one colour."""
+    mosaic = MosaicPlane.from_header(exposure.header)
+    return cards if mosaic is None else mosaic.full_wcs(cards)

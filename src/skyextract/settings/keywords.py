@@ -139,6 +139,10 @@ class Detector:
         ("EXPTIME", "EXPOSURE"), "header keyword(s) of the exposure time in s", size=(0, ANY),
         new=True,
     )  # fmt: skip
+    bayer: str = key(
+        "GREEN", "what is measured of a colour mosaic: one colour, or the sum of 2 x 2 pixels",
+        choices=("GREEN", "R", "B", "SUPERPIXEL", "NONE"), new=True,
+    )  # fmt: skip
     pixel_scale: float = key(0.0, "pixel size (0 = from the WCS)", sextractor=1.0, low=0.0, unit="arcsec")
     seeing_fwhm: float = key(1.2, "FWHM of stars, for CLASS_STAR", low=0.0, unit="arcsec")
     header_suffix: str = key(".head", "suffix of additional header files", basic=False)

@@ -32,6 +32,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
+from skyextract.datamodel.mosaic import STEP, MosaicPlane
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
@@ -199,6 +200,21 @@ def current_header(exposure: Exposure) -> Header:
             if wcs_cards(header) != cards:
                 remove(header, [k for k in header if is_wcs_keyword(k)])
                 set_cards(header, cards)
+    return header
+
+
+def catalog_header(exposure: Exposure) -> Header:
+    """Return a copy of the header of the frame that the positions of a catalogue refer to.
+
+    That of the exposure; of the colour plane of a mosaic, that of the full frame.
+    """
+    header = current_header(exposure)
+    mosaic = MosaicPlane.from_header(header)
+    if mosaic is not None:
+        with quiet():
+            full: Cards = mosaic.full_wcs(wcs_cards(header))
+            set_cards(header, full)
+            header["NAXIS1"], header["NAXIS2"] = (n * STEP for n in exposure.shape[::-1])
     return header
 
 

@@ -1,0 +1,112 @@
+"""One colour of a Bayer mosaic as an image of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.messages import quiet
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, AnyArray
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+
+_N_PIXELS = STEP * STEP
+
+
+def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
+    """Return one colour of an exposure that is a mosaic; any other as it is.
+
+    A pixel of the plane is four times the mean of its colour's pixels in a cell of 2 x 2
+    (SUPERPIXEL: of all four): fluxes are those of the same frame with one filter before all
+    of its pixels, whatever the number of them.  Nothing is interpolated, so that noise stays
+    independent from pixel to pixel.
+
+    Parameters
+    ----------
+    colour : str
+        GREEN, R, B, SUPERPIXEL, or NONE: the mosaic as if it were monochrome.
+    """
+    header = exposure.header
+    pattern = "" if header is None or exposure.plane else mosaic_pattern(header, exposure.shape)
+    if not pattern or colour == "NONE" or min(exposure.shape) < STEP:
+        return exposure
+    cells = [(k // 2, k % 2) for k in range(4) if colour == "SUPERPIXEL" or pattern[k] == colour[0]]
+    plane = MosaicPlane(
+        colour,
+        float(np.mean([column for _, column in cells])),
+        float(np.mean([row for row, _ in cells])),
+    )
+    run.tell(
+        f"{exposure.path}: a colour mosaic ({pattern}): {colour} is measured (BAYER), positions "
+        "are those of the full frame"
+    )
+    scale = _N_PIXELS / len(cells)
+    detector = replace(
+        exposure.detector,
+        gain=exposure.detector.gain / scale,
+        read_noise=exposure.detector.read_noise * len(cells) ** 0.5,
+        saturation=exposure.detector.saturation * _N_PIXELS,
+    )
+    return replace(
+        exposure,
+        image=_total(exposure.image, cells, scale),
+        mask=_any(exposure.mask, cells),
+        variance=_total(exposure.variance, cells, scale**2),
+        weight=_total(exposure.weight, cells, scale**2),
+        detector=detector,
+        header=_plane_header(header, plane, exposure.shape, detector.gain),
+        wcs=_plane_wcs(exposure.wcs, plane, exposure.shape),
+    )
+
+
+def colour_flags(flags: AnyArray, exposure: Exposure) -> AnyArray:
+    """Return a flag map of the full frame for the plane that an exposure is."""
+    plane = MosaicPlane.from_header(exposure.header)
+    if plane is None or flags.shape == exposure.shape:
+        return flags
+    return _any(flags, [(row, column) for row in (0, 1) for column in (0, 1)])
+
+
+def _parts(array: AnyArray, cells: list[tuple[int, int]]) -> list[AnyArray]:
+    ny, nx = (n // STEP * STEP for n in array.shape)
+    return [array[row:ny:STEP, column:nx:STEP] for row, column in cells]
+
+
+def _total(array: F4 | None, cells: list[tuple[int, int]], scale: float) -> Any:
+    if array is None:
+        return None
+    total = np.zeros((array.shape[0] // STEP, array.shape[1] // STEP), np.float32)
+    for part in _parts(array, cells):
+        total += part
+    total *= np.float32(scale)
+    return total
+
+
+def _any(array: AnyArray, cells: list[tuple[int, int]]) -> AnyArray:
+    """Return the bits that are set in any pixel of a cell."""
+    return np.ascontiguousarray(np.bitwise_or.reduce(_parts(array, cells)))
+
+
+def _plane_header(header: Any, plane: MosaicPlane, shape: tuple[int, int], gain: float) -> Any:
+    with quiet():
+        new = header.copy()
+        for keyword in MOSAIC_CARDS:
+            new.remove(keyword, ignore_missing=True, remove_all=True)
+        set_cards(new, plane.cards())
+        if "GAIN" in new and gain > 0.0:
+            new["GAIN"] = gain
+        new["NAXIS1"], new["NAXIS2"] = shape[1] // STEP, shape[0] // STEP
+    return new
+
+
+def _plane_wcs(wcs: SkyWcs | None, plane: MosaicPlane, shape: tuple[int, int]) -> SkyWcs | None:
+    if wcs is None:
+        return None
+    return SkyWcs(plane.plane_wcs(wcs.to_header()), (shape[0] // STEP, shape[1] // STEP))

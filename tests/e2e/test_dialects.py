@@ -1,0 +1,79 @@
+"""Frames as cameras and pipelines write them, whole: what was silently wrong once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from skyextract.datamodel.wcs import SkyWcs
+
+
+def matched(folder, found, limit=1.5):
+    """Return the pairs of true stars and sources, nearest in the pixels of the frame."""
+    truth = Table.read(folder / "truth.csv")
+    distance = np.hypot(
+        np.subtract.outer(np.array(truth["x"]), np.array(found["XWIN_IMAGE"])),
+        np.subtract.outer(np.array(truth["y"]), np.array(found["YWIN_IMAGE"])),
+    )
+    nearest = distance.argmin(axis=1)
+    near = distance.min(axis=1) < limit
+    return truth[near], found[nearest[near]]
+
+
+def spread(pull):
+    values = np.asarray(pull)
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+@pytest.mark.parametrize(
+    ("colour", "zero_point"), [("GREEN", 30.0), ("SUPERPIXEL", 29.706), ("R", 29.133)]
+)
+def test_mosaic(skyextract, shared_data, colour, zero_point):
+    """Responses 0.45, 1.0 and 0.6 in a frame of zero point 30: 29.706 for their mean."""
+    folder = shared_data / "world/bayer"
+    done = skyextract(
+        folder / "bay.fits.gz", "-ASTREFCAT_NAME", folder / "ref.csv", "-BAYER", colour,
+        "-CATALOG_TYPE", "FITS_LDAC", "-HEAD_NAME", "bay.head",
+    )  # fmt: skip
+    assert f"{colour} is measured" in done.stderr
+    photometry = done.summary("bay.json")[0]["steps"]["photometry"]
+    assert photometry["zero_point"] == pytest.approx(zero_point, abs=0.005)
+    found = Table.read("bay.cat", hdu=2)
+    truth, own = matched(folder, found)
+    assert len(truth) >= 95
+    assert abs(np.median(own["XWIN_IMAGE"] - truth["x"])) < 0.05
+    assert abs(np.median(own["YWIN_IMAGE"] - truth["y"])) < 0.05
+    pull = (own["MAG_PSF"] - truth["mag"]) / own["MAGERR_PSF"]
+    assert 0.75 < spread(pull) < 1.3
+    lines = np.ravel(fits.getdata("bay.cat", 1).field(0))
+    for header in (
+        fits.Header.fromstring("".join(line.ljust(80) for line in lines)),
+        fits.Header.fromstring(Path("bay.head").read_text(), sep="\n"),
+    ):
+        ra, dec = SkyWcs.from_header(header).to_sky(truth["x"] - 1.0, truth["y"] - 1.0)
+        error = np.hypot((ra - truth["ra"]) * np.cos(np.radians(dec)), dec - truth["dec"]) * 3600
+        assert np.median(error) < 0.05
+
+
+@pytest.mark.parametrize("name", ["sci_err", "sci_bpm_err"])
+def test_errors_are_the_noise_of_their_image(skyextract, shared_data, name):
+    folder = shared_data / "world/scierr"
+    done = skyextract(folder / f"{name}.fits.gz", "-CATALOG_TYPE", "FITS_1.0")
+    assert done.status == 0
+    assert "ERR is its error" in done.stderr
+    assert len(done.summary(f"{name}.json")) == 1
+    truth, own = matched(folder, Table.read(f"{name}.cat", hdu=1))
+    assert len(truth) >= 75
+    pull = (own["FLUX_PSF"] - truth["flux"]) / own["FLUXERR_PSF"]
+    assert 0.75 < spread(pull) < 1.3
+    assert set(np.unique(own["FLAGS_SKY"] & 128)) == {0}
+
+
+def test_sdss_frame_with_its_sky_table(skyextract, shared_data):
+    done = skyextract(shared_data / "world/real/sdss_frame.fits.bz2")
+    assert done.status == 0
+    assert len(done.summary("sdss_frame.json")) == 1

@@ -1,0 +1,73 @@
+"""The planes of a mosaic: pixels, noise and places."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.mosaic import MosaicPlane
+from skyextract.run import Run
+from skyextract.stages.isr.mosaic import colour_plane
+
+GAIN, READ_NOISE = 2.5, 4.0
+
+
+def exposure_of(image, pattern="RGGB", **more):
+    header = fits.Header({"NAXIS1": image.shape[1], "GAIN": GAIN, "BAYERPAT": pattern})
+    detector = Detector(GAIN, READ_NOISE, 60000.0, 30.0)
+    return Exposure(
+        np.ascontiguousarray(image, np.float32), np.zeros(image.shape, np.uint16),
+        detector=detector, header=header, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected", "first"),
+    [
+        ("R", 4.0, (0.0, 0.0)), ("GREEN", 10.0, (0.5, 0.5)), ("B", 16.0, (1.0, 1.0)),
+        ("SUPERPIXEL", 10.0, (0.5, 0.5)),
+    ],
+)  # fmt: skip
+def test_pixels(colour, expected, first):
+    image = np.tile(np.array([[1.0, 2.0], [3.0, 4.0]]), (5, 4))
+    mosaic = exposure_of(np.pad(image, ((0, 1), (0, 1))))  # an odd row and column are left
+    mosaic.mask[0, 0], mosaic.mask[1, 0], mosaic.mask[3, 3] = Mask.SAT, Mask.BAD, Mask.CR
+    run = Run()
+    plane = colour_plane(mosaic, colour, run)
+    assert plane.shape == (5, 4)
+    assert (plane.image == expected).all()
+    assert plane.header["NAXIS1"] == 4
+    assert MosaicPlane.from_header(plane.header) == MosaicPlane(colour, *first)
+    assert "BAYERPAT" not in plane.header
+    marked = {"R": [(0, 0)], "GREEN": [(0, 0)], "B": [(1, 1)], "SUPERPIXEL": [(0, 0), (1, 1)]}
+    assert sorted(map(tuple, np.argwhere(plane.mask))) == marked[colour]
+    assert colour_plane(plane, colour, run) is plane
+
+
+@pytest.mark.parametrize(("colour", "n"), [("R", 1), ("GREEN", 2), ("SUPERPIXEL", 4)])
+def test_gain_and_noise(colour, n):
+    """The noise of the plane is what its gain and read noise say, and its variance plane."""
+    rng = np.random.default_rng(1)
+    level = 400.0
+    electrons = rng.poisson(level * GAIN, (800, 800)) + rng.normal(0.0, READ_NOISE, (800, 800))
+    image = electrons / GAIN
+    variance = np.full(image.shape, (level * GAIN + READ_NOISE**2) / GAIN**2, np.float32)
+    plane = colour_plane(exposure_of(image, variance=variance), colour, Run())
+    gain, noise = plane.detector.gain, plane.detector.read_noise
+    assert plane.image.mean() == pytest.approx(4.0 * level, rel=1e-3)
+    predicted = (plane.image.mean() * gain + noise**2) / gain**2
+    assert plane.image.var() == pytest.approx(predicted, rel=0.015)
+    assert plane.variance.mean() == pytest.approx(predicted, rel=1e-3)
+    assert gain == pytest.approx(GAIN * n / 4.0)
+    assert plane.detector.saturation == 240000.0
+
+
+@pytest.mark.parametrize("colour", ["NONE", "GREEN"])
+def test_what_is_no_mosaic_stays(colour):
+    mono = exposure_of(np.ones((6, 6)), pattern="")
+    assert colour_plane(mono, colour, Run()) is mono
+    debayered = exposure_of(np.ones((6, 6)), plane=2)
+    assert colour_plane(debayered, colour, Run()) is debayered
+    mosaic = exposure_of(np.ones((6, 6)))
+    assert (colour_plane(mosaic, colour, Run()) is mosaic) == (colour == "NONE")
