@@ -1,5 +1,7 @@
 """skyextract for Python: each step of the pipeline as a function.
 
+An example::
+
     import skyextract as sky
 
     exposure = sky.characterize(sky.read("field.fits"))
