@@ -6,16 +6,23 @@ import os
 import sys
 
 from skyextract.cli import main
+from skyextract.run import prepare_process
 
 
 def run() -> int:
     """Run the program in a process of its own."""
-    # Our matrices are small, and the threads that work on the image need the cores.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Where scipy is installed numba imports it at the first kernel call, 0.3 s for nothing:
-    # no kernel uses numpy.linalg, and nothing else here needs it.
-    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+    keep_standard_streams()
+    prepare_process()
     return main()
+
+
+def keep_standard_streams() -> None:
+    """Open /dev/null for standard streams that are closed: no product may get their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 if __name__ == "__main__":

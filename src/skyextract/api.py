@@ -41,7 +41,7 @@ from skyextract.datamodel.plain import plain
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError, SkyextractError, StepError
-from skyextract.image import process_extensions
+from skyextract.image import process_extensions, read_side_files
 from skyextract.inputs.frames import Frame, read_images
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import (
@@ -284,8 +284,9 @@ def process(image: Exposure | str | Path, **keywords: Any) -> Sources:
         return _sources(image, settings, keywords)
     run = _run(settings)
     job = plan_job(str(image), settings, Path())
-    result = _only(list(_first_two(process_extensions(job, settings, run))), image)
-    request = make_request(result.exposure, settings, read_inputs(settings, Path(), Run()))
+    inputs = read_side_files(job, settings, run)
+    result = _only(list(_first_two(process_extensions(job, settings, inputs, run))), image)
+    request = make_request(result.exposure, settings, inputs)
     request = replace(request, plan=result.report.plan)
     return Sources(result, request, settings, dict(keywords), tuple(run.warnings))
 

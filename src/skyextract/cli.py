@@ -26,7 +26,7 @@ the file: skyextract m31.fits -DETECT_THRESH 3 -CATALOG_NAME STDOUT. `skyextract
 keywords, `skyextract -dp` the catalogue columns.
 
 Exit status: 0 done; 1 an image or extension could not be processed; 2 usage or configuration
-error; 3 done, but a step that was asked for failed; 130 interrupted.
+error; 3 done, but a step that was asked for failed; 130 interrupted, 143 terminated.
 """
 
 
@@ -148,7 +148,7 @@ def command(
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch import run_batch
 
-    return run_batch(images, settings, jobs, strict, Path(output_dir or "."), level)
+    return run_batch(images, settings, jobs, strict, Path(output_dir or "."))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,3 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our standard output has gone, as in `skyextract ... | head`.
         sys.stdout = None
         return ExitStatus.OK
+    except OSError as error:  # only the dumps write there by themselves
+        sys.stdout = None
+        log.error("standard output: %s", error.strerror)
+        return ExitStatus.IMAGE_FAILED

@@ -20,6 +20,8 @@ class ExitStatus(IntEnum):
     STEP_FAILED = 3
     """Done, but a step that was asked for FAILED, or --strict met a fallback."""
     INTERRUPTED = 130
+    """By SIGINT; 128 + the number of the signal for others."""
+    TERMINATED = 143
 
 
 class SkyextractError(Exception):
@@ -36,6 +38,10 @@ class ConfigError(SkyextractError):
 
 class ImageError(SkyextractError):
     """An image, or one of its extensions, cannot be read or processed."""
+
+
+class OutputError(SkyextractError):
+    """A product cannot be written."""
 
 
 class ReferenceCatalogError(SkyextractError):

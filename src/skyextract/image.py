@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import FailedExtension
@@ -11,41 +13,94 @@ from skyextract.errors import ConfigError, ExitStatus, SkyextractError
 from skyextract.inputs.frames import failed, read_frames
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import make_request, prepare_sky
-from skyextract.inputs.sidefiles import read_inputs
+from skyextract.inputs.sidefiles import Inputs, read_inputs
+from skyextract.io.streams import Stream
 from skyextract.jobs import Job
+from skyextract.messages import LABELLED
+from skyextract.outputs.failure import write_failure
 from skyextract.outputs.products import Products
 from skyextract.outputs.result import Result
 from skyextract.pipeline import process_exposure
-from skyextract.run import Run, resolve_threads
+from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 
 log = logging.getLogger("skyextract")
 
 
-def process_image(job: Job, settings: Settings, strict: bool) -> ExitStatus:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image.
+
+    Attributes
+    ----------
+    status : ExitStatus
+    streams : tuple of Stream
+        Products that are complete and wait to be written through to pipes and devices.
+    refused : str
+        Why these settings are wrong for any image.
+    """
+
+    status: ExitStatus
+    streams: tuple[Stream, ...] = ()
+    refused: str = ""
+
+
+def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
     """Process all extensions of one image and write its products.
 
-    Returns
-    -------
-    ExitStatus
-        OK, IMAGE_FAILED or STEP_FAILED; USAGE if a file that the settings name is wrong.
+    Every error becomes one line and the summary of an image that failed; a mistake of ours in
+    one image must not cost the rest of a batch.
     """
-    run = Run(resolve_threads(settings.config.pipeline.nthreads), label=f"{job.label}: ")
+    run = Run(n_threads, label=f"{job.label}: ")
+    lines: list[str] = []
     try:
-        with Products(job, settings, run) as products:
-            for result in process_extensions(job, settings, run):
+        try:
+            inputs = read_side_files(job, settings, run)
+            products = Products(job, settings, run)
+        except ConfigError as error:
+            log.debug("why", exc_info=True)
+            return Outcome(ExitStatus.USAGE, refused=str(error))
+        with products:
+            for result in process_extensions(job, settings, inputs, run):
                 if isinstance(result, FailedExtension):
                     products.add_failure(result)
                 else:
                     products.add(result)
-            return products.finish(strict)
+            status = products.finish(strict)
+        return Outcome(status, products.streams)
     except SkyextractError as error:
-        log.error("%s", error)
-        return error.exit_status
+        status, message = error.exit_status, job.shown(str(error))
+        log.error(LABELLED, "", message)
+        log.debug("why", exc_info=True)
+    except MemoryError:
+        status, message = ExitStatus.IMAGE_FAILED, "not enough memory"
+        log.error(LABELLED, run.label, message)
+    except Exception as error:
+        status, lines = ExitStatus.IMAGE_FAILED, traceback.format_exc().splitlines()
+        message = f"internal error: {type(error).__name__}: {error}"
+        summary = job.products.get("SUMMARY_NAME")
+        where = f"{summary}, which holds the traceback" if summary else "the output of --debug"
+        text = f"{message}; a mistake in skyextract: please report it with {where}"
+        log.error(LABELLED, run.label, text)
+        log.debug("traceback", exc_info=True)
+    return Outcome(status, write_failure(job, settings, run, message, status, lines))
+
+
+def read_side_files(job: Job, settings: Settings, run: Run) -> Inputs:
+    """Check and read the files that the settings name, whatever the image is.
+
+    Raises
+    ------
+    ConfigError
+        One of them is missing or wrong.
+    """
+    check_references(settings)
+    run.note_opened(*settings.files)
+    return read_inputs(settings, job.folder, run)
 
 
 def process_extensions(
-    job: Job, settings: Settings, run: Run
+    job: Job, settings: Settings, inputs: Inputs, run: Run
 ) -> Iterator[Result | FailedExtension]:
     """Read the extensions of one image and process them, one at a time.
 
@@ -56,9 +111,6 @@ def process_extensions(
     ImageError
         The image as a whole cannot be read.
     """
-    check_references(settings)
-    run.note_opened(*settings.files)
-    inputs = read_inputs(settings, job.folder, run)
     for frame in read_frames(job, settings, run):
         if isinstance(frame, FailedExtension):
             yield frame

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skyextract.errors import ConfigError
-from skyextract.io.names import ImageSpec, expand_name, parse_image_argument
+from skyextract.io.names import (
+    ImageSpec,
+    expand_name,
+    expand_names,
+    head_path,
+    parse_image_argument,
+    parse_image_spec,
+)
+from skyextract.io.streams import is_stream
+from skyextract.run import Run
+from skyextract.settings.grammar import declarations
 from skyextract.settings.resolve import Settings
 
 
@@ -38,8 +49,25 @@ class Job:
     @property
     def label(self) -> str:
         """The image in messages: its name without folders."""
-        extension = str(self.measurement).removeprefix(str(self.measurement.path))
-        return Path(self.measurement.path).name + extension
+        extension = str(self.measurement).removeprefix(self.measurement.name)
+        return (Path(self.measurement.name).name or self.measurement.name) + extension
+
+    def shown(self, text: str) -> str:
+        """Return a text in which the copy of what came from a pipe has the name of the pipe."""
+        for spec in (self.measurement, self.detection):
+            if spec is not None and spec.source:
+                text = text.replace(spec.path, spec.source)
+        return text
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it writes."""
+        return (*self.products.values(), *(path for _, path in self.check_images))
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders of its files."""
+        return {Path(os.path.realpath(path)).parent for path in self.files if not is_stream(path)}
 
 
 PRODUCTS = (
@@ -59,7 +87,7 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
     measurement, detection = parse_image_argument(image)
 
     def place(pattern: str) -> Path:
-        return expand_name(pattern, measurement.path, output_dir)
+        return expand_name(pattern, measurement.name, output_dir)
 
     output = settings.config.output
     products = {}
@@ -69,7 +97,7 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
         if keyword == "CATALOG_NAME" and output.catalog_type == "NONE":
             wanted = False
         if wanted:
-            products[keyword] = Path("STDOUT") if pattern == "STDOUT" else place(pattern)
+            products[keyword] = place(pattern)
     if settings.config.pipeline.steps in (("ISR",), ("CHARACTERIZE",), ("ISR", "CHARACTERIZE")):
         suffix = ".char" if "CHARACTERIZE" in settings.config.pipeline.steps else ".isr"
         products.setdefault("EXPOSURE_NAME", place(f"{{stem}}{suffix}.fits"))
@@ -100,20 +128,51 @@ def check_image_names(settings: Settings) -> list[tuple[str, str]]:
     return wanted
 
 
-def check_names(jobs: Sequence[Job]) -> None:
-    """Check that no two products share a file and that none overwrites an input."""
-    images = [spec for job in jobs for spec in (job.measurement, job.detection) if spec]
-    inputs = {Path(spec.path).resolve() for spec in images}
-    written: dict[Path, tuple[int, str]] = {}
+def image_files(jobs: Sequence[Job]) -> list[str]:
+    """Return the files of all images."""
+    return [spec.path for job in jobs for spec in (job.measurement, job.detection) if spec]
+
+
+def input_files(settings: Settings, jobs: Sequence[Job]) -> list[str]:
+    """Return what is read besides the images, as far as it exists.
+
+    Files and folders that keywords name, and the additional headers beside the images.
+    """
+    suffix = settings.config.detector.header_suffix
+    heads = [head_path(path, suffix) for path in image_files(jobs)]
+    names = [*settings.files, *(head for head in heads if head is not None)]
+    run = Run()
+    for name, declaration in declarations().items():
+        if not declaration.keyword.opens:
+            continue
+        value = settings.value(name)
+        for item in (value,) if isinstance(value, str) else value:
+            try:
+                names += expand_names([item], name, run) if item else []
+            except ConfigError:
+                names.append(item)  # no file, or a folder of a catalogue
+    return [path for name in names if os.path.exists(path := parse_image_spec(name).path)]  # noqa: PTH110
+
+
+def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
+    """Check that no two products share a file and that none overwrites an input.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    inputs : sequence of str
+        Files and folders that are read besides the images.
+    """
+    read = _Inputs([*image_files(jobs), *inputs])
+    written: dict[str, tuple[int, str]] = {}
     for number, job in enumerate(jobs):
         checks = [(f"CHECKIMAGE_NAME ({kind})", path) for kind, path in job.check_images]
-        named = [*job.products.items(), *checks]
-        for keyword, path in named:
-            if path == Path("STDOUT"):
+        for keyword, path in (*job.products.items(), *checks):
+            if is_stream(path):
                 continue
-            place = path.resolve()
-            if place in inputs:
+            if read.contain(path):
                 raise ConfigError(f"{keyword}: {path} is an input; it is not overwritten")
+            place = os.path.realpath(path)
             if place in written and written[place][0] != number:
                 raise ConfigError(
                     f"{path}: two images, one {keyword}; put {{stem}} into the name"
@@ -122,3 +181,27 @@ def check_names(jobs: Sequence[Job]) -> None:
             if place in written:
                 raise ConfigError(f"{path}: both {written[place][1]} and {keyword}")
             written[place] = (number, keyword)
+
+
+class _Inputs:
+    """Files that are read, known by their places and, for other names of them, their numbers."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._places = {os.path.realpath(name) for name in names}
+        self._folders = [place for place in self._places if os.path.isdir(place)]  # noqa: PTH112
+        self._numbers = {number for place in self._places if (number := _file_number(place))}
+
+    def contain(self, path: Path) -> bool:
+        """Tell whether a file is one of them, or stands in a folder that is one."""
+        place, number = os.path.realpath(path), _file_number(path)
+        inside = any(place.startswith(folder + os.sep) for folder in self._folders)
+        return place in self._places or (number is not None and (inside or number in self._numbers))
+
+
+def _file_number(path: str | Path) -> tuple[int, int] | None:
+    """Return device and inode of a file; None if there is none."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino

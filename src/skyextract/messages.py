@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 RESULT = 25
 """Level of the one line per image that says what came out; between info and warning."""
 
-
 LIBRARIES = 24
 """Level from which on the warnings of libraries are told, too (EXTRA_WARNING)."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\n")
 
 
 def set_up_logging(level: str) -> None:
@@ -22,18 +26,22 @@ def set_up_logging(level: str) -> None:
     astropy's warnings are told from EXTRA_WARNING on: what matters about a file is said in
     our words.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    log = logging.getLogger("skyextract")
-    log.handlers[:] = [handler]
-    log.propagate = False
     levels = {
         "QUIET": logging.ERROR,
         "EXTRA_WARNING": LIBRARIES,
         "FULL": logging.INFO,
         "DEBUG": logging.DEBUG,
     }
-    log.setLevel(levels.get(level, RESULT))
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    _install(handler, levels.get(level, RESULT))
+
+
+def _install(handler: logging.Handler, level: int) -> None:
+    log = logging.getLogger("skyextract")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(level)
     if log.isEnabledFor(LIBRARIES):
         logging.captureWarnings(capture=True)
         logging.getLogger("py.warnings").handlers[:] = [handler]
@@ -59,12 +67,114 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def printable(text: str) -> str:
+    r"""Return a text with its control characters written out, ``\x1b`` for ESC.
+
+    Names of files and cards of headers may hold anything; a terminal obeys what it gets.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr; where that is full or closed there is nobody to tell."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
 class _Formatter(logging.Formatter):
     """`skyextract: message`, with the level where it is a warning or an error."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        text = record.getMessage()
-        if record.name == "py.warnings":  # file:line: Category: message, and a line of source
-            text = text.splitlines()[0].split(": ", 1)[-1]
-        return f"skyextract: {level}{text}"
+        lines = [f"skyextract: {level}{_text(record)}", *_traceback(record)]
+        return "\n".join(map(printable, lines))
+
+
+def _text(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if record.name == "py.warnings":  # file:line: Category: message, and a line of source
+        return text.splitlines()[0].split(": ", 1)[-1]
+    return text
+
+
+def _traceback(record: logging.LogRecord) -> list[str]:
+    error = record.exc_info[1] if record.exc_info else None
+    return [] if error is None else "".join(traceback.format_exception(error)).splitlines()
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of another process.
+
+    Attributes
+    ----------
+    level : int
+    label : str
+        The image, `name: `, where the message does not name it.
+    text : str
+    lines : tuple of str
+        A traceback.
+    """
+
+    level: int
+    label: str
+    text: str
+    lines: tuple[str, ...] = ()
+
+
+class _Sender(logging.Handler):
+    """Gives messages to a function."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        labelled = record.msg == LABELLED and isinstance(record.args, tuple)
+        label, text = record.args if labelled else ("", _text(record))  # type: ignore[misc]
+        self._send(Message(record.levelno, str(label), str(text), tuple(_traceback(record))))
+
+
+LABELLED = "%s%s"
+"""Format of messages about an image: its label, then what is the same for others, too."""
+
+
+def send_messages(send: Callable[[Message], None], level: int) -> None:
+    """Send the messages of this process elsewhere instead of to stderr."""
+    _install(_Sender(send), level)
+
+
+@dataclass
+class Collector:
+    """Prints the messages of many images; a warning that many have is one line at the end.
+
+    With FULL and DEBUG everything is printed as it comes.
+    """
+
+    _warnings: dict[str, list[str]] = field(default_factory=dict)
+    _log: logging.Logger = field(default_factory=lambda: logging.getLogger("skyextract"))
+
+    def add(self, message: Message, image: str, path: str) -> None:
+        """Take a message about an image (its name in messages, and its path)."""
+        if message.level != logging.WARNING or self._log.isEnabledFor(logging.INFO):
+            self._log.log(message.level, LABELLED, message.label, message.text)
+            for line in message.lines:
+                self._log.log(message.level, "%s", line)
+            return
+        text = message.text.replace(path, "").replace(image, "")
+        text = re.sub(r"^(\[[^\]]*\])?: ", "", text)
+        images = self._warnings.setdefault(text, [])
+        name = message.label.removesuffix(": ") or image
+        if name not in images:
+            images.append(name)
+
+    def finish(self) -> None:
+        """Print the warnings, each once."""
+        for text, images in self._warnings.items():
+            if len(images) == 1:
+                self._log.warning("%s: %s", images[0], text)
+            else:
+                some = ", ".join(images[:3]) + (" ..." if len(images) > 3 else "")
+                self._log.warning("%s (%d images: %s)", text, len(images), some)
+        self._warnings.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +15,31 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+from skyextract.messages import LABELLED, RESULT
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 log = logging.getLogger("skyextract")
 
-_TOLD = 25
-"""Level of what is told once; that of the line with the result of an image."""
+_PR_SET_PDEATHSIG = 1
+
+
+def prepare_process() -> None:
+    """Set what holds for a whole process, before numpy and numba are imported."""
+    # Our matrices are small, and the threads that work on the image need the cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Where scipy is installed numba imports it at the first kernel call, 0.3 s for nothing:
+    # no kernel uses numpy.linalg, and nothing else here needs it.
+    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when its parent has ended, however that was (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass
@@ -49,19 +69,19 @@ class Run:
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
-        log.info("%s%s", self.label, message)
+        log.info(LABELLED, self.label, message)
 
     def tell(self, message: str) -> None:
         """Tell the user what was taken for what, on stderr, once per text."""
         if message not in self._told:
             self._told.add(message)
-            log.log(_TOLD, "%s%s", self.label, message)
+            log.log(RESULT, LABELLED, self.label, message)
 
     def warn(self, message: str) -> None:
         """Warn the user on stderr, once per text, and keep it for the summary."""
         if message not in self.warnings:
             self.warnings.append(message)
-            log.warning("%s%s", self.label, message)
+            log.warning(LABELLED, self.label, message)
 
     def note_opened(self, *paths: str | Path) -> None:
         """Note files whose content is used, for the provenance."""
@@ -117,6 +137,6 @@ class Run:
         return list(pairwise(edges))
 
 
-def resolve_threads(nthreads: int) -> int:
-    """Return the number of threads for NTHREADS (0: all cores this process may use)."""
-    return nthreads or len(os.sched_getaffinity(0))
+def resolve_threads(nthreads: int, n_processes: int = 1) -> int:
+    """Return the number of threads for NTHREADS (0: the cores this process may use, shared)."""
+    return nthreads or max(1, len(os.sched_getaffinity(0)) // n_processes)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from skyextract.kernels import store
 from skyextract.kernels.store import missing_kernels
+from skyextract.run import end_with_parent
 
 __all__ = ["compile_kernels", "missing_kernels"]
 
@@ -38,6 +39,7 @@ def compile_kernels(quiet: bool = False) -> bool:
 
 def _compile_all(quiet: bool) -> None:
     """Compile the missing kernels in as many processes as there are cores."""
+    end_with_parent()
     missing = missing_kernels()
     modules = sorted(missing, key=lambda module: -store.size(module))
     from skyextract.kernels import loading
@@ -72,6 +74,7 @@ def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[s
     from skyextract.kernels import loading
 
     status = 1
+    end_with_parent()
     try:
         while task := os.read(tasks, 1):
             name = modules[task[0]]

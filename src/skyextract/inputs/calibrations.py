@@ -22,9 +22,8 @@ from skyextract.datamodel.rawframe import RawFrame, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.fitness import check_match, fitting_frames
 from skyextract.io.checksums import file_facts, sha256
-from skyextract.io.names import parse_image_spec
+from skyextract.io.names import expand_names, parse_image_spec
 from skyextract.io.raw.calibration import (
-    expand_names,
     flat_level,
     folder_lock,
     is_master,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skyextract.errors import ConfigError
+from skyextract.io.streams import STDIN, STDOUT
+from skyextract.io.textfiles import read_text
+from skyextract.run import Run
 
 _BRACKETS = re.compile(r"^(?P<path>.+?)\[(?P<extension>[^\[\]]*)\]$")
 _COMPRESSION = (".gz", ".bz2", ".fz")
@@ -28,16 +34,24 @@ class ImageSpec:
         EXTVER of a header unit that is given by its name; None: any.
     plane : int or None
         Plane of a cube, from 1; None: all.
+    source : str
+        The pipe that `path` is a copy of, if it is one.
     """
 
     path: str
     extension: int | str | None = None
     version: int | None = None
     plane: int | None = None
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file as the user named it."""
+        return self.source or self.path
 
     def __str__(self) -> str:
         parts = [part for part in (self.extension, self.version, self.plane) if part is not None]
-        return f"{self.path}[{','.join(map(str, parts))}]" if parts else self.path
+        return f"{self.name}[{','.join(map(str, parts))}]" if parts else self.name
 
 
 def parse_image_spec(text: str) -> ImageSpec:
@@ -51,11 +65,10 @@ def parse_image_spec(text: str) -> ImageSpec:
     ConfigError
         Empty name or brackets, negative number.
     """
-    text = text.strip()
-    if not text:
+    if not text.strip():
         raise ConfigError("empty image name")
     match = _BRACKETS.match(text)
-    if match is None or Path(text).exists():
+    if match is None or os.path.exists(text):  # noqa: PTH110 (names too long are no error here)
         return ImageSpec(text)
     extension, *rest = (part.strip() for part in match["extension"].split(","))
     by_number = re.fullmatch(r"\d+", extension) is not None
@@ -88,13 +101,13 @@ def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
         An empty part, or more than two images.
     """
     parts = re.split(r",(?![^\[\]]*\])", text)
-    if len(parts) == 1 or Path(text).exists():
+    if len(parts) == 1 or os.path.exists(text):  # noqa: PTH110
         return parse_image_spec(text), None
     if len(parts) != 2 or not all(part.strip() for part in parts):
         raise ConfigError(
             f"{text}: dual-image mode takes two images, detection.fits,measurement.fits"
         )
-    return parse_image_spec(parts[1]), parse_image_spec(parts[0])
+    return parse_image_spec(parts[1].strip()), parse_image_spec(parts[0].strip())
 
 
 def stem(path: str | Path) -> str:
@@ -102,6 +115,8 @@ def stem(path: str | Path) -> str:
 
     Drops .gz/.bz2/.fz, then .fits/.fit/.fts, then .isr/.char, in any case.
     """
+    if str(path) == STDIN:
+        return "stdin"
     name = Path(path).name
     for suffixes in (_COMPRESSION, _FITS, _PRODUCT):
         for suffix in suffixes:
@@ -123,4 +138,66 @@ def expand_name(pattern: str, path: str | Path, output_dir: str | Path | None = 
     output_dir : str or Path, optional
         Folder of relative names; default: the working directory.
     """
+    if pattern.upper() == STDOUT:
+        return Path(STDOUT)
     return Path(output_dir or ".") / pattern.replace("{stem}", stem(path))
+
+
+def expand_names(names: Sequence[str], keyword: str, run: Run) -> list[str]:
+    """Return the files that a list of names, globs and @lists means, in order.
+
+    An @list holds one name or glob per line; relative names in it are relative to the list.
+
+    Raises
+    ------
+    ConfigError
+        A file does not exist, nothing matches a glob, or a list names itself.
+    """
+    return list(dict.fromkeys(_expanded(names, keyword, run, ())))
+
+
+def _expanded(names: Sequence[str], keyword: str, run: Run, lists: tuple[str, ...]) -> list[str]:
+    files: list[str] = []
+    for name in names:
+        if name.startswith("@") and not os.path.exists(name):  # noqa: PTH110
+            path = os.path.realpath(name[1:])
+            if path in lists:
+                raise ConfigError(f"{keyword} {name}: the list names itself")
+            folder = Path(name[1:]).parent
+            text = read_text(name[1:], keyword, run)
+            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
+            inner = [_beside(folder, line) for line in lines if line]
+            files += _expanded(inner, keyword, run, (*lists, path))
+        elif os.path.isfile(parse_image_spec(name).path):  # noqa: PTH113
+            files.append(name)
+        elif any(c in name for c in "*?["):
+            found = sorted(glob.glob(name))  # noqa: PTH207 (absolute patterns, too)
+            if not found:
+                raise ConfigError(f"{keyword} {name}: no file matches")
+            files += found
+        else:
+            raise ConfigError(f"{keyword} {name}: no such file")
+    return files
+
+
+def _beside(folder: Path, line: str) -> str:
+    """Return a line of a list, a name or another @list, seen from the folder of the list."""
+    mark, name = ("@", line[1:]) if line.startswith("@") else ("", line)
+    return mark + str(folder / name)
+
+
+def head_path(path: str, suffix: str) -> str | None:
+    """Return the additional header beside an image, ``image.head``, or None.
+
+    ``image.fits.gz`` has ``image.head``, or as SExtractor has it ``image.fits.head``.
+    """
+    if not suffix:
+        return None
+    name = Path(path).name
+    bare = re.sub(r"(?i)\.(gz|bz2|fz)$", "", name)
+    candidates = [re.sub(r"(?i)\.(fits|fit|fts)$", "", bare), name.rpartition(".")[0] or name]
+    for candidate in candidates:
+        head = os.path.join(os.path.dirname(path), candidate + suffix)  # noqa: PTH118, PTH120
+        if candidate + suffix != name and os.path.isfile(head):  # noqa: PTH113
+            return head
+    return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from skyextract.datamodel.arrays import F8
 from skyextract.errors import ConfigError
 from skyextract.run import Run
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
 
 
 def read_text(path: str | Path, keyword: str, run: Run) -> str:
@@ -47,6 +48,8 @@ def read_number_list(path: str | Path, keyword: str, run: Run) -> F8:
     ConfigError
         As `read_text`, or rows of unequal length.
     """
+    import numpy as np
+
     rows: list[list[float]] = []
     for number, line in enumerate(read_text(path, keyword, run).splitlines(), start=1):
         words = line.split("#", 1)[0].replace(",", " ").split()

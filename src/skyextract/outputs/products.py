@@ -16,7 +16,7 @@ from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import Outputs
 from skyextract.io.catalogs.formats import (
     check_catalog,
     sextractor_cards,
@@ -25,14 +25,15 @@ from skyextract.io.catalogs.formats import (
 )
 from skyextract.io.catalogs.matches import write_matches
 from skyextract.io.catalogs.regions import write_regions
-from skyextract.io.checksums import sha256
 from skyextract.io.fits.headfile import write_head
 from skyextract.io.images.checkimages import CheckImageWriter
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
 from skyextract.io.images.images import pixel_scale
 from skyextract.io.psf.psfex import write_psf
+from skyextract.io.streams import Stream
 from skyextract.jobs import Job
-from skyextract.messages import RESULT
+from skyextract.messages import LABELLED, RESULT
+from skyextract.outputs.failure import provenance, remove_stale
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
@@ -51,8 +52,8 @@ log = logging.getLogger("skyextract")
 class Products:
     """Collects the results of the extensions of one image; a context manager.
 
-    Image-sized products are written at once, into temporary files; nothing appears under
-    its name before `finish`, and nothing at all after an error.
+    Image-sized products are written at once, into temporary files; all appear together at the
+    end of `finish`, and none after an error.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ class Products:
     """
 
     def __init__(self, job: Job, settings: Settings, run: Run) -> None:
+        self._outputs = Outputs()
         self.job = job
         self.settings = settings
         self.run = run
@@ -80,22 +82,29 @@ class Products:
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
         self._checks: CheckImageWriter | None = None
-        specs = [spec for spec in (job.measurement, job.detection) if spec]
-        self._inputs = [Path(spec.path) for spec in specs]
         output = settings.config.output
         if "CATALOG_NAME" in job.products:
             check_catalog(str(job.products["CATALOG_NAME"]), output.catalog_type)
 
     def __enter__(self) -> Products:
+        for path in self.job.files:
+            self._outputs.check(path)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+        with self._outputs:
+            self._stack.__exit__(*error)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """What is to be written through to pipes and devices, after `finish`."""
+        return tuple(self._outputs.streams)
 
     def add_failure(self, failed: FailedExtension) -> None:
         """Note an extension that could not be processed."""
-        log.error("%s", failed)
-        report = Report(Plan(frozenset()), self.run, failure=str(failed))
+        message = self.job.shown(str(failed))
+        log.error(LABELLED, "", message)
+        report = Report(Plan(frozenset()), self.run, failure=message)
         self._note(failed.extension, report)
 
     def _note(self, extension: int, report: Report) -> None:
@@ -138,13 +147,15 @@ class Products:
         )
         if "EXPOSURE_NAME" in self.job.products:
             if self._exposures is None:
-                writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._inputs)
+                writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._outputs.open)
                 self._exposures = self._stack.enter_context(writer)
             variance = total_variance(result, self.run)
-            self._exposures.add(exposure, cards, self._provenance(), variance)
+            self._exposures.add(
+                exposure, cards, provenance(self.job, self.settings, self.run), variance
+            )
         self._add_check_images(result)
         if measured is not None:
-            log.log(RESULT, "%s%s", self.run.label, report.headline())
+            log.log(RESULT, LABELLED, self.run.label, report.headline())
         self._note(exposure.extension, report)
 
     def _add_check_images(self, result: Result) -> None:
@@ -153,72 +164,68 @@ class Products:
         if self._checks is None:
             several = result.exposure.extension > 0
             files = dict(self.job.check_images)
-            self._checks = self._stack.enter_context(CheckImageWriter(files, several, self._inputs))
+            writer = CheckImageWriter(files, several, self._outputs.open)
+            self._checks = self._stack.enter_context(writer)
         planes = check_planes(result, self._checks.types, self.settings, self.run)
         self._checks.add(result.exposure, planes, result.report.cards())
 
-    def _provenance(self) -> dict[str, Any]:
-        """How the products were made: settings with origins, checksums of the files read."""
-        return {
-            "config": self.settings.provenance(),
-            "inputs": [{"path": path, "sha256": sha256(path)} for path in self.run.opened],
-        }
-
     def finish(self, strict: bool) -> ExitStatus:
-        """Move the products into place, write the small ones, and return the exit status."""
+        """Write the small products, move all into place, and return the exit status."""
         reports = [report for _, report, _, _ in self._summaries]
         status = ExitStatus.OK
         if any(report.step_failed or (strict and report.fell_back) for report in reports):
             status = ExitStatus.STEP_FAILED
         if not reports or any(report.failure for report in reports):
             status = ExitStatus.IMAGE_FAILED
-        products = self.job.products
+        products, open_output = self.job.products, self._outputs.open
         self._stack.close()
         output = self.settings.config.output
         if self._catalogs and "CATALOG_NAME" in products:
             name = str(products["CATALOG_NAME"])
-            write_catalog(name, output.catalog_type, self._catalogs, self._inputs)
+            write_catalog(name, output.catalog_type, self._catalogs, open_output)
         if self._psfs and "PSFMODEL_NAME" in products:
-            write_psf(str(products["PSFMODEL_NAME"]), self._psfs)
+            write_psf(str(products["PSFMODEL_NAME"]), self._psfs, open_output=open_output)
         if self._catalogs and "REGIONS_NAME" in products:
             catalogs = [catalog for catalog, _, _ in self._catalogs]
-            write_regions(products["REGIONS_NAME"], catalogs, self._inputs)
+            write_regions(products["REGIONS_NAME"], catalogs, open_output)
         if self._heads and "HEAD_NAME" in products:
-            write_head(products["HEAD_NAME"], self._heads, self._inputs)
+            write_head(products["HEAD_NAME"], self._heads, open_output)
         if self._matches and "MATCH_NAME" in products:
-            write_matches(products["MATCH_NAME"], self._matches, self._inputs)
+            write_matches(products["MATCH_NAME"], self._matches, open_output)
         if reports and "SUMMARY_NAME" in products:
             self._write_summary(products["SUMMARY_NAME"], status)
         if self._catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
+        remove_stale(self.job, self._outputs)
+        self._outputs.commit()
         return status
 
     def _write_xml(self, path: Path) -> None:
         software = {
             "Software": "skyextract",
             "Version": __version__,
-            "Image_Name": str(self.job.measurement.path),
+            "Image_Name": self.job.measurement.name,
         }
         config = {key: item["value"] for key, item in self.settings.provenance().items()}
         cards = [cards for _, _, cards in self._catalogs]
         warnings = [text for _, _, _, texts in self._summaries for text in texts]
-        write_xml_summary(path, software, cards, warnings, config)
+        write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
     def _write_summary(self, path: Path, status: ExitStatus) -> None:
-        provenance = self._provenance()
+        made = provenance(self.job, self.settings, self.run)
         objects = [
             summary(
                 report,
-                image=str(self.job.measurement.path),
+                image=self.job.measurement.name,
                 extension=extension,
                 exit_status=status,
                 seconds=seconds,
                 warnings=warnings,
-                provenance=provenance,
+                provenance=made,
             )
             for extension, report, seconds, warnings in self._summaries
         ]
-        with atomic_output(path, self._inputs) as stream:
+        with self._outputs.open(path) as stream:
             stream.write((json.dumps(objects, indent=1) + "\n").encode())
 
 

@@ -227,7 +227,7 @@ def summary(
     report: Report,
     *,
     image: str,
-    extension: int,
+    extension: int | None,
     exit_status: int,
     seconds: Mapping[str, float],
     warnings: list[str],

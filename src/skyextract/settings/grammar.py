@@ -7,10 +7,9 @@ blanks; quotes keep both; ``$NAME`` and ``${NAME}`` stand for environment variab
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +19,9 @@ from skyextract.settings.keywords import SAME, Config, Keyword
 
 _TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
 """Quoted, or a section [x1:x2,y1:y2], or what stands between blanks and commas."""
+_LONGEST_NAME = 255
+_LARGEST = 1e30
+"""Of numbers; their squares are still numbers."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -121,7 +123,7 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
         If the number of values, a value's type, range or choice is wrong.
     """
     keyword = declaration.keyword
-    label = f"{setting.origin}: {setting.name} = {','.join(setting.values)}"
+    label = f"{setting.origin}: {setting.name} = {_shortened(setting.values)}"
     kind = declaration.type
     if keyword.size is None:
         if len(setting.values) > 1 and kind == "str" and not keyword.choices:
@@ -140,7 +142,7 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
         return ()
     if not least <= len(values) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
-        wanted = f"at least {least}" if most > 1000 else wanted
+        wanted = f"at least {least}" if len(values) < least and most > 1000 else wanted
         raise ConfigError(f"{label}: {len(values)} values, {wanted} expected")
     element = kind.removeprefix("tuple[").removesuffix(", ...]")
     return tuple(_convert_one(value, element, keyword, label) for value in values)
@@ -165,13 +167,15 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
             raise ConfigError(f"{label}: must be Y or N")
         return word.upper().startswith("Y")
     if kind == "str":
+        if "\0" in word or any(len(os.fsencode(part)) > _LONGEST_NAME for part in word.split("/")):
+            raise ConfigError(f"{label}: no file can have such a name")
         return word
     try:
         value = float(word)
     except ValueError:
         raise ConfigError(f"{label}: {word!r} is not a number") from None
-    if not math.isfinite(value):
-        raise ConfigError(f"{label}: must be finite")
+    if not abs(value) <= _LARGEST:
+        raise ConfigError(f"{label}: must be finite, and at most {_LARGEST:g}")
     if kind == "int":
         if value != int(value):
             raise ConfigError(f"{label}: must be an integer")
@@ -185,6 +189,12 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
         )
         raise ConfigError(f"{label}: must be {range_text}{unit}")
     return value
+
+
+def _shortened(values: Sequence[str]) -> str:
+    """Return the words of a setting as far as a message needs them."""
+    text = ",".join(values[:20])
+    return text if len(text) <= 80 and len(values) <= 20 else f"{text[:80]}..."
 
 
 def suggest(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:

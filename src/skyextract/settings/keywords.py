@@ -58,8 +58,10 @@ def of_image(values: Sequence[T], index: int) -> T:
     return values[min(index, len(values) - 1)]
 
 
-ANY = 1_000_000_000
-"""As many values as wanted."""
+ANY = 10_000
+"""As many values as wanted; a longer list of files is an @list."""
+MOST_APERTURES = 1024
+"""SExtractor's limit."""
 
 FLAG_TYPES = ("OR", "AND", "MIN", "MAX", "MOST")
 CATALOG_TYPES = (
@@ -256,11 +258,11 @@ class Measurement:
     """Measurement"""
 
     mask_type: str = key("CORRECT", "neighbours' pixels in apertures", choices=("NONE", "BLANK", "CORRECT"))
-    phot_apertures: tuple[float, ...] = key((5.0,), "diameters of the apertures", low=0.0, unit="pixels", size=(1, ANY))
+    phot_apertures: tuple[float, ...] = key((5.0,), "diameters of the apertures", low=0.0, high=100000.0, unit="pixels", size=(1, MOST_APERTURES))
     phot_autoparams: tuple[float, ...] = key((2.5, 3.5), "AUTO: Kron factor, minimum radius", low=0.0, size=(2, 2))
     phot_petroparams: tuple[float, ...] = key((2.0, 3.5), "PETRO: Petrosian factor, minimum radius", low=0.0, size=(2, 2))
     phot_autoapers: tuple[float, ...] = key((0.0, 0.0), "AUTO and PETRO: minimum apertures", low=0.0, unit="pixels", size=(2, 2), basic=False)
-    phot_fluxfrac: tuple[float, ...] = key((0.5,), "fractions of light for FLUX_RADIUS", low=0.0, high=1.0, size=(1, ANY))
+    phot_fluxfrac: tuple[float, ...] = key((0.5,), "fractions of light for FLUX_RADIUS", low=0.0, high=1.0, size=(1, MOST_APERTURES))
     backphoto_type: str = key("GLOBAL", "background of the photometry", choices=("GLOBAL", "LOCAL"))
     backphoto_thick: float = key(24.0, "width of the local annulus", low=1.0, unit="pixels")
     starnnw_name: str = key("", "neural network of CLASS_STAR", sextractor="default.nnw", opens=True)

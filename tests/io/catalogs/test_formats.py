@@ -309,10 +309,10 @@ def test_ecsv_csv_parquet_keep_all_digits(tmp_path: Path, table: Extension) -> N
 
 
 @pytest.mark.parametrize("kind", TEXT_KINDS)
-def test_stdout(kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_stdout(kind: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     write_catalog("STDOUT", kind, [(small(), fits.Header(), CARDS)])
     write_catalog(str(tmp_path / "a"), kind, [(small(), fits.Header(), CARDS)])
-    assert capsys.readouterr().out == (tmp_path / "a").read_text()
+    assert capfd.readouterr().out == (tmp_path / "a").read_text()
 
 
 @pytest.mark.parametrize("kind", ["FITS_1.0", "FITS_LDAC", "PARQUET"])

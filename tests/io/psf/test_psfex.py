@@ -119,7 +119,7 @@ def test_one_model_serves_all_extensions_several_must_suffice():
     ("card", "value", "message"),
     [
         ("PSF_SAMP", "x", "PSF_SAMP"),
-        ("PSF_SAMP", 0.0, "no finite positive"),
+        ("PSF_SAMP", 0.0, "PSF_SAMP = 0"),
         ("POLDEG1", 3, "degree 3"),
         ("POLNAME1", "MAG_AUTO", "MAG_AUTO"),
         ("POLNGRP", 2, "one group"),

@@ -7,8 +7,8 @@ from astropy.io import fits
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section, parse_section, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.calibrations import load_calibrations
-from skyextract.io.names import parse_image_spec
-from skyextract.io.raw.calibration import expand_names, is_master, read_crosstalk, read_linearity
+from skyextract.io.names import expand_names, parse_image_spec
+from skyextract.io.raw.calibration import is_master, read_crosstalk, read_linearity
 from skyextract.io.raw.defects import read_defects
 from skyextract.io.raw.frames import read_raw_frames
 from skyextract.io.raw.stack import FrameStack

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,18 +13,18 @@ from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards, set_cards
 from skyextract.errors import ConfigError
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.catalogs.text import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
 from skyextract.io.catalogs.votable import votable, xml_summary
 from skyextract.io.fits.table import catalog_unit, column_of, ldac_header_unit, stored
 from skyextract.io.fits.writer import primary_unit, write_units
+from skyextract.io.streams import STDOUT
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from astropy.io.fits import Header
 
-STDOUT = "STDOUT"
 FITS_KINDS = ("FITS_1.0", "FITS_LDAC")
 
 
@@ -65,7 +64,7 @@ def write_catalog(
     path: str,
     kind: str,
     extensions: Sequence[tuple[Catalog, Header, Cards]],
-    inputs: Iterable[str | Path] = (),
+    open_output: OpenOutput = atomic_output,
 ) -> None:
     """Write one catalogue file.
 
@@ -78,13 +77,13 @@ def write_catalog(
     extensions : sequence of (catalog, image header, cards)
         One per image extension.  FITS and VOTable catalogues have a table for each, the
         others their rows one after the other (EXT_NUMBER tells them apart).
-    inputs : iterable of path
-        Files that must not be overwritten.
+    open_output : callable
+        What opens the file; default: by itself, see `atomic_output`.
 
     Raises
     ------
     ConfigError
-        See `check_catalog`; or the file is one of the inputs.
+        See `check_catalog`.
     SkyextractError
         The file cannot be written.
     """
@@ -92,12 +91,7 @@ def write_catalog(
         return
     check_catalog(path, kind)
     tables = [Extension(*extension) for extension in extensions]
-    if path.upper() == STDOUT:
-        for text in _text(kind, tables):
-            sys.stdout.write(text)
-        sys.stdout.flush()
-        return
-    with atomic_output(path, inputs) as stream:
+    with open_output(path) as stream:
         if kind in FITS_KINDS:
             _write_fits(stream, tables, ldac=kind == "FITS_LDAC")
         elif kind == "PARQUET":
@@ -181,9 +175,10 @@ def write_xml_summary(
     extensions: Sequence[Cards],
     warnings: Sequence[str],
     config: Mapping[str, Any],
+    open_output: OpenOutput = atomic_output,
 ) -> None:
     """Write the XML summary of a run (WRITE_XML); see `votable.xml_summary`."""
-    with atomic_output(path) as stream:
+    with open_output(path) as stream:
         lines = xml_summary(software, extensions, warnings, config)
         stream.writelines(line.encode("utf-8", "replace") for line in lines)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from skyextract.datamodel.catalog import Catalog
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 
 
 def write_matches(
     path: str | Path,
     pairs: Sequence[tuple[Catalog, Catalog]],
-    inputs: Iterable[str | Path] = (),
+    open_output: OpenOutput = atomic_output,
 ) -> None:
     """Write the pairs with the reference catalogues as FITS tables.
 
@@ -21,8 +21,8 @@ def write_matches(
     path : str or Path
     pairs : sequence of (astrometric, photometric) matches
         One per image extension, counted by EXTVER; a step that did not match has no table.
-    inputs : iterable of paths
-        Files that must not be overwritten.
+    open_output : callable
+        What opens the file; default: by itself, see `atomic_output`.
     """
     from astropy.io import fits
     from astropy.table import Table
@@ -33,5 +33,5 @@ def write_matches(
             if table.columns:
                 hdu = fits.BinTableHDU(Table(dict(table)), name=name, ver=version)
                 hdus.append(hdu)
-    with atomic_output(path, inputs) as stream:
+    with open_output(path) as stream:
         fits.HDUList(hdus).writeto(stream)

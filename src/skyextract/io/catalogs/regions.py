@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 
 _PSF_STAR, _CLEAN, _FLAGGED = "cyan", "green", "red"
 _SIGMAS = 3.0
@@ -72,16 +72,14 @@ def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
 
 
 def write_regions(
-    path: str | Path, catalogs: Sequence[Catalog], inputs: Iterable[str | Path] = ()
+    path: str | Path, catalogs: Sequence[Catalog], open_output: OpenOutput = atomic_output
 ) -> None:
     """Write the region file of the sources of all extensions; see `regions`.
 
     Raises
     ------
-    ConfigError
-        The file is one of the inputs.
     SkyextractError
         It cannot be written.
     """
-    with atomic_output(path, inputs) as stream:
+    with open_output(path) as stream:
         stream.writelines(line.encode("ascii") for line in regions(catalogs))

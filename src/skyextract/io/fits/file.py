@@ -24,6 +24,7 @@ import numpy as np
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import repaired
 from skyextract.errors import ImageError
+from skyextract.io.fits.blocks import announced, data_size, read_header
 from skyextract.messages import quiet
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class FitsFile:
             self._stream.close()
             raise ImageError(f"{path}: {why}")
         try:
+            self._stream.seek(0)
+            data_size(read_header(self._stream)[1])
             self._stream.seek(0)
             with guarded("header without END or damaged"):
                 self._hdus = fits.open(
@@ -268,17 +271,22 @@ def _open(path: str) -> BinaryIO:
         stream.seek(0)
         if magic[:2] != b"\x1f\x8b" and magic != b"BZh":
             return stream
-        with stream:
-            packed = stream.read()
-        unpack = gzip.decompress if magic[0] == 0x1F else bz2.decompress
-        return io.BytesIO(unpack(packed))
+        unpack: Any = gzip.open if magic[0] == 0x1F else bz2.open
+        content = io.BytesIO()
+        with stream, unpack(stream) as packed:
+            content.writelines(announced(packed))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except EOFError:
         raise ImageError(f"{path}: truncated compressed file") from None
+    except MemoryError:
+        raise ImageError(f"{path}: not enough memory to decompress it") from None
     except (zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise ImageError(f"{path}: broken compressed file ({error})") from None
     except OSError as error:
         if error.errno is None:  # from bz2
             raise ImageError(f"{path}: broken compressed file ({error})") from None
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
+    return content

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from skyextract import __version__
 from skyextract.datamodel.header import CARD, card_lines, set_cards
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 
 
 def head_text(cards: Mapping[str, Any]) -> str:
@@ -21,7 +21,9 @@ def head_text(cards: Mapping[str, Any]) -> str:
 
 
 def write_head(
-    path: str | Path, images: Sequence[Mapping[str, Any]], inputs: Iterable[str | Path] = ()
+    path: str | Path,
+    images: Sequence[Mapping[str, Any]],
+    open_output: OpenOutput = atomic_output,
 ) -> None:
     """Write the cards of one or more image extensions, each ended by END.
 
@@ -30,8 +32,8 @@ def write_head(
     path : str or Path
     images : sequence of mappings
         `Astrometry.head_cards` of each extension, in their order.
-    inputs : iterable of paths, optional
-        Input files, which must not be overwritten.
+    open_output : callable
+        What opens the file; default: by itself, see `atomic_output`.
     """
-    with atomic_output(path, inputs) as stream:
+    with open_output(path) as stream:
         stream.write("".join(head_text(cards) for cards in images).encode("ascii"))

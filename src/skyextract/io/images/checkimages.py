@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.header import Cards, extend_missing, remove, set_cards
 from skyextract.datamodel.wcscards import is_wcs_keyword
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.fits.writer import append_unit, image_unit, primary_unit, write_units
 from skyextract.io.images.exposures import current_header, mask_cards
 from skyextract.messages import quiet
@@ -40,16 +40,19 @@ class CheckImageWriter:
     extensions : bool
         The input has several images: each becomes an extension.  Else the check image is in
         the primary header unit.
-    inputs : iterable of paths
-        Files that must not be overwritten.
+    open_output : callable
+        What opens the file; default: by itself, see `atomic_output`.
     """
 
     def __init__(
-        self, files: Mapping[str, Path], extensions: bool, inputs: Iterable[str | Path] = ()
+        self,
+        files: Mapping[str, Path],
+        extensions: bool,
+        open_output: OpenOutput = atomic_output,
     ) -> None:
         self._files = dict(files)
         self._extensions = extensions
-        self._inputs = tuple(inputs)
+        self._open = open_output
         self._stack = ExitStack()
         self._streams: dict[str, BinaryIO] = {}
 
@@ -61,7 +64,7 @@ class CheckImageWriter:
     def __enter__(self) -> CheckImageWriter:
         with ExitStack() as stack:
             for kind, path in self._files.items():
-                self._streams[kind] = stack.enter_context(atomic_output(path, self._inputs))
+                self._streams[kind] = stack.enter_context(self._open(path))
             self._stack = stack.pop_all()
         return self
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,7 +39,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
 from skyextract.errors import ImageError
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
 from skyextract.io.fits.table import read_table, table_unit
@@ -67,13 +67,13 @@ class ExposureWriter:
     ----------
     path : str or Path
         The file; an existing one is replaced.
-    inputs : iterable of paths
-        Files that must not be overwritten.
+    open_output : callable
+        What opens the file; default: by itself, see `atomic_output`.
     """
 
-    def __init__(self, path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    def __init__(self, path: str | Path, open_output: OpenOutput = atomic_output) -> None:
         self._stack = ExitStack()
-        self._output = atomic_output(path, inputs)
+        self._output = open_output(path)
         self._stream: BinaryIO | None = None
         self._n = 0
         self._common: dict[str, Any] = {}

@@ -29,7 +29,7 @@ from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
 from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
 from skyextract.io.images.exposures import is_product, read_product
 from skyextract.io.images.planes import Planes, group_planes, with_planes
-from skyextract.io.names import ImageSpec
+from skyextract.io.names import ImageSpec, head_path
 from skyextract.messages import quiet
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
+_LONGEST = 1e8
+"""Exposure times above are a mistake (seconds; 3 years)."""
 _COMPRESSION = re.compile(
     r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
     r"|ZEXTEND|ZTENSION|ZPCOUNT|ZGCOUNT|ZBLOCKED|ZHECKSUM|ZDATASUM|ZMASKCMP|ZBLANK|ZSCALE|ZZERO"
@@ -217,20 +219,23 @@ def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -
     """Return gain, read noise, saturation and exposure time: header cards before values.
 
     A card counts if it holds a number (strings like '2.1 e-/ADU' included); gain, read noise
-    and saturation must be positive.
+    and saturation must be positive, an exposure time not negative and below 3 years.
     """
     unit_text = f"{name}: "
     gain = _from_cards(header, config.gain_key, run, unit_text, positive=True)
     noise = _from_cards(header, config.rdnoise_key, run, unit_text, positive=True)
     level = _from_cards(header, config.satur_key, run, unit_text, positive=True)
     time = _from_cards(header, config.expotime_key, run, unit_text, positive=False)
+    if time is not None and not 0.0 < time <= _LONGEST:
+        ignored = ": ignored" if time else ""
+        run.warn(f"{unit_text}an exposure time of {time:g} s is not plausible{ignored}")
     if level is None:
         level = config.satur_level if config.satur_level > 0.0 else math.inf
     return Detector(
         gain=config.gain if gain is None else gain,
         read_noise=config.rdnoise if noise is None else noise,
         saturation=level,
-        exposure_time=math.nan if time is None else time,
+        exposure_time=math.nan if time is None or time > _LONGEST else time,
     )
 
 
@@ -247,6 +252,8 @@ def _from_cards(
             run.warn(f"{name}header card {keyword} = {value!r} is no number")
         elif number is not None and (number > 0.0 or (not positive and number == 0.0)):
             return number
+        elif number is not None:
+            run.warn(f"{name}header card {keyword} = {number:g} is not positive: ignored")
     return None
 
 
@@ -258,23 +265,6 @@ def header_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def head_path(path: str, suffix: str) -> str | None:
-    """Return the additional header beside an image, ``image.head``, or None.
-
-    ``image.fits.gz`` has ``image.head``, or as SExtractor has it ``image.fits.head``.
-    """
-    if not suffix:
-        return None
-    name = Path(path).name
-    bare = re.sub(r"(?i)\.(gz|bz2|fz)$", "", name)
-    candidates = [re.sub(r"(?i)\.(fits|fit|fts)$", "", bare), name.rpartition(".")[0] or name]
-    for candidate in candidates:
-        head = Path(path).with_name(candidate + suffix)
-        if head.name != name and head.is_file():
-            return str(head)
-    return None
 
 
 def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:

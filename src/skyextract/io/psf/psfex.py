@@ -20,7 +20,7 @@ from skyextract.datamodel.header import extend_missing, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import ImageError, StepError
-from skyextract.io.atomic import atomic_output
+from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.table import read_table, table_unit
 from skyextract.io.fits.writer import primary_unit, write_units
@@ -29,6 +29,8 @@ from skyextract.run import Run
 if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, Header
 
+_HIGHEST_DEGREE = 12
+_SAMPLINGS = (0.01, 100.0)
 _CONTEXTS = (
     {"X_IMAGE", "XWIN_IMAGE", "XPSF_IMAGE"},
     {"Y_IMAGE", "YWIN_IMAGE", "YPSF_IMAGE"},
@@ -87,7 +89,12 @@ def psf_unit(psf: Psf, cards: Header | None = None, *, version: int = 0) -> BinT
     return table_unit({"PSF_MASK": samples}, header, name="PSF_DATA", version=version)
 
 
-def write_psf(path: str, psfs: Sequence[Psf], cards: Header | None = None) -> None:
+def write_psf(
+    path: str,
+    psfs: Sequence[Psf],
+    cards: Header | None = None,
+    open_output: OpenOutput = atomic_output,
+) -> None:
     """Write a `.psf` file: one header unit per image extension.
 
     Raises
@@ -95,7 +102,7 @@ def write_psf(path: str, psfs: Sequence[Psf], cards: Header | None = None) -> No
     OutputError
         The file cannot be written.
     """
-    with atomic_output(path) as stream:
+    with open_output(path) as stream:
         write_units(stream, [primary_unit(cards), *map(psf_unit, psfs)])
 
 
@@ -205,6 +212,10 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
                 raise ImageError(f"the PSF model depends on {name}; only X_IMAGE, Y_IMAGE can be")
             zero[k] = _number(cards, f"POLZERO{k + 1}") - 1.0
             scale[k] = _number(cards, f"POLSCAL{k + 1}")
+    if not 0 <= degree <= _HIGHEST_DEGREE:
+        raise ImageError(f"POLDEG1 = {degree} of the PSF model: must be 0 to {_HIGHEST_DEGREE}")
+    if not _SAMPLINGS[0] <= sampling <= _SAMPLINGS[1]:
+        raise ImageError(f"PSF_SAMP = {sampling:g} of the PSF model: must be 0.01 to 100 pixels")
     n_terms = (degree + 1) * (degree + 2) // 2
     if samples.ndim == 1:
         n_x, n_y = int(_number(cards, "PSFAXIS1")), int(_number(cards, "PSFAXIS2"))
@@ -225,6 +236,9 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
     if not own:
         basis /= total
     source = str(cards.get("PSFSRC", "FILE"))
+    fwhm = _number(cards, "PSF_FWHM") if own else effective_fwhm(basis[0], sampling)
+    if not 0.0 < fwhm <= sampling * max(basis.shape[1:]):
+        raise ImageError(f"a FWHM of {fwhm:g} pixels does not fit into the PSF model")
     return Psf(
         basis=np.ascontiguousarray(basis, dtype=np.float32),
         sampling=sampling,
@@ -234,7 +248,7 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
         y_zero=zero[1],
         y_scale=scale[1],
         # PSFEx's PSF_FWHM is that of the sources it selected, not of the model.
-        fwhm=_number(cards, "PSF_FWHM") if own else effective_fwhm(basis[0], sampling),
+        fwhm=fwhm,
         ellipticity=_number(cards, "PSF_ELLI") if own else core_ellipticity(basis[0]),
         source=PsfSource(source) if source in set(PsfSource) else PsfSource.FILE,
         n_stars=int(_number(cards, "ACCEPTED", 0)),

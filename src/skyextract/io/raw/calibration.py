@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import observation
 from skyextract.errors import ConfigError, ImageError
+from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
@@ -41,35 +41,6 @@ MASTER_CARDS = (
 """Cards that ccdproc, IRAF and pipelines leave in a frame from which the bias is gone."""
 
 _UNUSABLE = int(Mask.BAD | Mask.NO_DATA)
-
-
-def expand_names(names: Sequence[str], keyword: str, run: Run) -> list[str]:
-    """Return the files that a list of names, globs and @lists means, in order.
-
-    An @list holds one name or glob per line; relative names in it are relative to the list.
-
-    Raises
-    ------
-    ConfigError
-        A file does not exist, or nothing matches a glob.
-    """
-    files: list[str] = []
-    for name in names:
-        if name.startswith("@") and not Path(name).exists():
-            folder = Path(name[1:]).parent
-            text = read_text(name[1:], keyword, run)
-            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
-            files += expand_names([str(folder / line) for line in lines if line], keyword, run)
-        elif Path(parse_image_spec(name).path).is_file():
-            files.append(name)
-        elif any(c in name for c in "*?["):
-            found = sorted(glob.glob(name))  # noqa: PTH207 (absolute patterns, too)
-            if not found:
-                raise ConfigError(f"{keyword} {name}: no file matches")
-            files += found
-        else:
-            raise ConfigError(f"{keyword} {name}: no such file")
-    return list(dict.fromkeys(files))
 
 
 def read_frame_header(name: str) -> Header:
@@ -198,7 +169,7 @@ def write_masters(
     path: Path, masters: Sequence[Master], cards: Mapping[str, Any], inputs: Sequence[str]
 ) -> None:
     """Write the masters of all detectors of a camera into one exposure file."""
-    with ExposureWriter(path, inputs) as writer:
+    with ExposureWriter(path, partial(atomic_output, inputs=inputs)) as writer:
         for number, master in enumerate(masters):
             bad = ~np.isfinite(master.image)
             variance = master.variance

@@ -98,8 +98,11 @@ def _ds9_boxes(lines: Sequence[str], name: str) -> list[tuple[int, int, int, int
                 numbers = [float(word) for word in text.split(",")]
             except ValueError:
                 raise ConfigError(f"ISR_DEFECTS {name}: {line!r} is not understood") from None
-            width, height = (1.0, 1.0) if shape.lower() == "point" else numbers[2:4]
-            angle = numbers[4] % 180.0 if len(numbers) > 4 and shape.lower() == "box" else 0.0
+            is_point = shape.lower() == "point"
+            if len(numbers) < (2 if is_point else 4) or not np.isfinite(numbers).all():
+                raise ConfigError(f"ISR_DEFECTS {name}: {line!r} is not understood")
+            width, height = (1.0, 1.0) if is_point else numbers[2:4]
+            angle = numbers[4] % 180.0 if len(numbers) > 4 and not is_point else 0.0
             if angle == 90.0:
                 width, height = height, width
             elif angle:
@@ -127,7 +130,7 @@ def _csv_boxes(lines: Sequence[str], name: str) -> list[tuple[int, int, int, int
     for number, row in enumerate(rows, start=2):
         try:
             box = {str(k).strip().lower(): int(float(str(v))) for k, v in row.items() if k}
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ConfigError(f"ISR_DEFECTS {name}: line {number} is no box") from None
         if corners:
             boxes.append(_ordered(box["x1"], box["x2"], box["y1"], box["y2"]))

@@ -8,8 +8,7 @@ from typing import IO
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
-from skyextract.errors import ImageError
-from skyextract.io.atomic import OutputError
+from skyextract.errors import ImageError, OutputError
 
 
 class FrameStack:

@@ -6,8 +6,10 @@ astropy's table module, which takes longer to import than they take to read.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -55,7 +57,7 @@ def read_tables(path: str) -> list[Table]:
         try:
             with gzip.open(path) as packed:
                 start = packed.read(512)
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             raise ReferenceCatalogError(f"{path}: broken compressed file") from None
     if start.startswith((b"SIMPLE", b"BZh")):
         tables = _read_fits(path)
@@ -175,7 +177,10 @@ def _read_text(path: str) -> Table:
     """Read ECSV, or CSV, VizieR's and other text tables with one line of column names."""
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error):
+            raise ReferenceCatalogError(f"{path}: broken compressed file") from None
     if b"\0" in raw[:4096]:
         raise ReferenceCatalogError(f"{path}: no table format that is known here")
     lines = raw.decode("utf-8-sig", "replace").splitlines()
@@ -206,7 +211,7 @@ def _parsed(path: str, lines: list[str], **options: Any) -> Table:
         with quiet():
             # The fast reader ends at an open quote without a word.
             return _plain(text_tables.read(lines, guess=False, fast_reader=False, **options))
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, csv.Error) as error:
         raise ReferenceCatalogError(f"{path}: not a readable table ({_brief(error)})") from None
 
 

@@ -1,0 +1,70 @@
+"""Signals that end a run: one exception, a clean end, and an end in any case."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE = 1.5
+"""Seconds until a run that is deep in a kernel or in the compiler is ended from outside."""
+
+
+class Interrupted(BaseException):
+    """The run was asked to end; no error, so that nothing catches it on its way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@contextmanager
+def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the block.
+
+    Python raises it only between two of its instructions.  Where that takes too long, a thread
+    says the last words and ends the process.  A signal that the caller had ignored (nohup)
+    stays so.
+
+    Parameters
+    ----------
+    last_words : callable
+        What is still to be said and removed; runs in that thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can take signals
+        return
+    handled = [n for n in _SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    watcher, wake = socket.socketpair()
+    wake.setblocking(False)
+    unwound = threading.Event()
+
+    def watch() -> None:
+        number = watcher.recv(1)
+        if number and number[0] in handled and not unwound.wait(_PATIENCE):
+            last_words()
+            os._exit(128 + number[0])
+
+    def raise_it(number: int, _frame: object) -> None:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, raise_it) for number in handled}
+    before_wake = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        unwound.set()
+        signal.set_wakeup_fd(before_wake)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        wake.close()
+        thread.join()
+        watcher.close()

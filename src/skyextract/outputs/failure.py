@@ -1,0 +1,85 @@
+"""What an image leaves that could not be processed: its summary, and nothing of an earlier run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from skyextract.errors import ExitStatus, OutputError
+from skyextract.io.atomic import Outputs
+from skyextract.io.checksums import sha256
+from skyextract.io.streams import Stream
+from skyextract.jobs import Job
+from skyextract.messages import LABELLED
+from skyextract.outputs.report import Report, summary
+from skyextract.run import Run
+from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import Plan
+
+log = logging.getLogger("skyextract")
+
+
+def write_failure(
+    job: Job,
+    settings: Settings,
+    run: Run,
+    message: str,
+    status: int = ExitStatus.IMAGE_FAILED,
+    traceback: Sequence[str] = (),
+) -> tuple[Stream, ...]:
+    """Write the summary of an image that failed, and remove products of an earlier run.
+
+    Parameters
+    ----------
+    message : str
+        The error.
+    traceback : sequence of str
+        Of a mistake in the program.
+
+    Returns
+    -------
+    tuple of Stream
+        The summary, where it goes to a pipe.
+    """
+    extension = job.measurement.extension
+    report = summary(
+        Report(Plan(frozenset()), run, failure=message),
+        image=job.measurement.name,
+        extension=extension if isinstance(extension, int) else None,
+        exit_status=status,
+        seconds={},
+        warnings=run.warnings,
+        provenance=provenance(job, settings, run),
+    )
+    if traceback:
+        report["traceback"] = list(traceback)
+    try:
+        with Outputs() as outputs:
+            if "SUMMARY_NAME" in job.products:
+                with outputs.open(job.products["SUMMARY_NAME"]) as stream:
+                    stream.write((json.dumps([report], indent=1) + "\n").encode())
+            remove_stale(job, outputs)
+            outputs.commit()
+            return tuple(outputs.streams)
+    except OutputError as error:
+        if str(error) != message:
+            log.error(LABELLED, f"{job.label}: ", str(error))
+        return ()
+
+
+def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
+    """How products were made: settings with origins, checksums of the files read."""
+    return {
+        "config": settings.provenance(),
+        "inputs": [{"path": job.shown(path), "sha256": sha256(path)} for path in run.opened],
+    }
+
+
+def remove_stale(job: Job, outputs: Outputs) -> None:
+    """Take away what an earlier run left under names that this run does not write."""
+    stale = [path.name for path in job.files if outputs.remove(path)]
+    if stale:
+        text = f"removed, because an earlier run made it: {', '.join(stale)}"
+        log.warning(LABELLED, f"{job.label}: ", text)

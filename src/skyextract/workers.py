@@ -1,0 +1,215 @@
+"""Tasks in processes of their own: one that dies costs its task, not the others.
+
+`concurrent.futures` gives all tasks up when one process dies; here a task whose process died
+is tried once more, after all others, and then given back as lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from skyextract.messages import Message, send_messages
+from skyextract.run import end_with_parent, prepare_process
+
+_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task is done.
+
+    Attributes
+    ----------
+    number : int
+        Of the task.
+    result : object
+        What the function returned.
+    """
+
+    number: int
+    result: Any
+
+
+@dataclass(frozen=True)
+class Said:
+    """A task has something to say."""
+
+    number: int
+    message: Message
+
+
+@dataclass(frozen=True)
+class Died:
+    """The process of a task died.
+
+    Attributes
+    ----------
+    number : int
+        Of the task.
+    cause : str
+        `killed by SIGKILL`, or `exit status 1`.
+    process : int
+        Its number.
+    final : bool
+        The task is not tried again.
+    """
+
+    number: int
+    cause: str
+    process: int
+    final: bool
+
+
+Event = Done | Said | Died
+
+
+@dataclass
+class _Worker:
+    process: Any
+    connection: Connection
+    task: int | None = None
+
+
+@dataclass
+class Workers:
+    """A few processes that work on tasks; a context manager that leaves none alive.
+
+    Parameters
+    ----------
+    function : callable
+        Of one task; importable, its result can be pickled.
+    tasks : sequence
+    n_processes : int
+    """
+
+    function: Callable[[Any], Any]
+    tasks: Sequence[Any]
+    n_processes: int
+    _workers: list[_Worker] = field(default_factory=list)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers.clear()
+
+    def run(self) -> Iterator[Event]:
+        """Run all tasks; yields what happens, as it happens."""
+        waiting = deque(range(len(self.tasks)))
+        tries = [0] * len(self.tasks)
+        unfinished = len(self.tasks)
+        while unfinished:
+            self._employ(waiting, tries)
+            busy = {worker.connection: worker for worker in self._workers}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                task = worker.task
+                try:
+                    event = worker.connection.recv()
+                except (EOFError, OSError):
+                    self._workers.remove(worker)
+                    cause = _cause_of_death(worker)
+                    if task is None:
+                        continue
+                    final = tries[task] >= _TRIES
+                    if final:
+                        unfinished -= 1
+                    else:
+                        waiting.append(task)
+                    yield Died(task, cause, worker.process.pid, final)
+                    continue
+                assert task is not None
+                if isinstance(event, Message):
+                    yield Said(task, event)
+                    continue
+                worker.task = None
+                unfinished -= 1
+                yield Done(task, event)
+
+    def _employ(self, waiting: deque[int], tries: list[int]) -> None:
+        """Give every process that has none a task; start processes as long as there are tasks."""
+        while waiting:
+            idle = next((worker for worker in self._workers if worker.task is None), None)
+            if idle is None and len(self._workers) < self.n_processes:
+                idle = self._start()
+            if idle is None:
+                return
+            try:
+                idle.connection.send(self.tasks[waiting[0]])
+            except OSError:  # it died idle, which costs nothing
+                self._workers.remove(idle)
+                _cause_of_death(idle)
+                continue
+            idle.task = waiting.popleft()
+            tries[idle.task] += 1
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        level = logging.getLogger("skyextract").level
+        process = context.Process(
+            target=_serve, args=(theirs, self.function, level, os.getpid()), daemon=True
+        )
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the connection
+        self._workers.append(_Worker(process, ours))
+        return self._workers[-1]
+
+
+def _cause_of_death(worker: _Worker) -> str:
+    worker.connection.close()
+    worker.process.join()
+    code = worker.process.exitcode
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit status {code}"
+
+
+def _serve(connection: Connection, function: Callable[[Any], Any], level: int, parent: int) -> None:
+    """Work on tasks until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _watch_parent(parent)
+    prepare_process()
+    lock = threading.Lock()
+
+    def send(item: Any) -> None:
+        with lock:
+            connection.send(item)
+
+    send_messages(send, level)
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
+        send(function(task))
+
+
+def _watch_parent(parent: int) -> None:
+    """Make sure that this process does not outlive its parent, however that ends."""
+    end_with_parent()
+
+    def watch() -> None:
+        process = multiprocessing.parent_process()
+        if process is not None:
+            process.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if os.getppid() != parent:  # it ended before we could watch
+        os._exit(1)
