@@ -85,7 +85,8 @@ def parse_image_spec(text: str) -> ImageSpec:
     numbers = [int(part) for part in rest]
     if by_number:
         return ImageSpec(match["path"], int(extension), plane=numbers[0] if numbers else None)
-    return ImageSpec(match["path"], extension.upper(), *numbers)
+    version, plane = [*numbers, None, None][:2]
+    return ImageSpec(match["path"], extension.upper(), version, plane)
 
 
 def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
