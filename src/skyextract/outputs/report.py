@@ -120,7 +120,7 @@ class Report:
             Arcsec; NaN if it is unknown.
         """
         self.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
-        if self.statuses[Step.ASTROMETRY] is Status.COMPLETE:
+        if self.statuses[Step.ASTROMETRY].has_result:
             self.sources["ASTRSRC"] = "FITTED"
         else:
             self.sources["ASTRSRC"] = "NONE" if exposure.wcs is None else "HEADER"
@@ -169,13 +169,14 @@ class Report:
             seeing = plain(character.get("fwhm_arcsec"))
             arcsec = "" if seeing is None else f' ({seeing:.2f}")'
             parts.append(f"FWHM {character['fwhm_pix']:.2f} px{arcsec}")
-        if self.statuses[Step.ASTROMETRY] is Status.COMPLETE:
+        if self.statuses[Step.ASTROMETRY].has_result:
             pairs, rms = astrometry["n_matched"], astrometry["rms_arcsec"]
             parts.append(f'astrometry {pairs} stars, rms {rms:.3f}"')
-        if self.statuses[Step.PHOTOMETRY] is Status.COMPLETE:
+        if self.statuses[Step.PHOTOMETRY].has_result:
             zero_point, error = photometry["zero_point"], photometry["zero_point_error"]
             parts.append(f"zero point {zero_point:.3f} +- {error:.3f}")
-        parts += [f"{step} FAILED" for step in Step if self.statuses[step] is Status.FAILED]
+        named = (Status.FALLBACK, Status.FAILED)
+        parts += [f"{step} {self.statuses[step]}" for step in Step if self.statuses[step] in named]
         return ", ".join(parts)
 
     def cards(self) -> dict[str, tuple[Any, str]]:

@@ -39,6 +39,11 @@ class Status(StrEnum):
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
 
+    @property
+    def has_result(self) -> bool:
+        """The step gave a result, if perhaps one to be taken with care."""
+        return self in {Status.COMPLETE, Status.FALLBACK}
+
 
 def is_done(header: Mapping[str, Any] | None, step: Step) -> bool:
     """Tell whether the header of an image says that an earlier run completed a step."""

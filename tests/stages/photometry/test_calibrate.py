@@ -290,3 +290,63 @@ def test_sdss_frame_with_the_catalogue_of_sextractor(shared_data):
     assert result.metrics["zero_point_error"] < 0.01
     wrong = calibrate(Catalog(columns), reference, exposure, Config(photref_mag_key="g"))
     assert_failed(wrong, "wrong filter")
+
+
+def with_correction(error: float):
+    """Return an exposure with an aperture correction of this error."""
+    corrections = Catalog(
+        {
+            "DIAMETER": np.array([20.0]), "COEFFICIENTS": np.array([[1.0]]),
+            "ERROR": np.array([error]), "SCATTER": np.array([error]),
+            "N_STARS": np.array([5], np.int32), "DEGREE": np.array([0], np.int32),
+            "X_ZERO": np.array([500.0]), "X_SCALE": np.array([500.0]),
+            "Y_ZERO": np.array([500.0]), "Y_SCALE": np.array([500.0]),
+        }
+    )  # fmt: skip
+    return make_exposure(aperture_corrections=corrections)
+
+
+def test_the_error_has_that_of_the_aperture_correction():
+    catalog, reference = make_pair()
+    fit_error = calibrate(catalog, reference).metrics["zero_point_error"]
+    result = calibrate(catalog, reference, with_correction(0.03))
+    added = math.hypot(fit_error, 0.03 * 2.5 / math.log(10.0))
+    assert result.metrics["zero_point_error"] == pytest.approx(added)
+    assert result.photocal.zero_point_error == result.metrics["zero_point_error"]
+    unknown = calibrate(catalog, reference, with_correction(math.nan))
+    assert unknown.metrics["zero_point_error"] == pytest.approx(math.hypot(fit_error, 0.02))
+    # An aperture's own flux needs no correction.
+    aperture = calibrate(
+        catalog, reference, with_correction(0.03), Config(phot_flux_key="FLUX_AUTO")
+    )
+    assert aperture.metrics["zero_point_error"] == pytest.approx(fit_error)
+    assert_failed(calibrate(catalog, reference, with_correction(0.12)), "uncertain")
+
+
+def test_flux_that_stars_should_not_have_counts_as_error():
+    catalog, reference = make_pair()
+    for excess, error in ((0.04, 0.0), (0.14, 0.08)):
+        small = catalog.with_columns(FLUX_AUTO=catalog["FLUX_PSF"] * 10 ** (-0.4 * excess))
+        run = Run()
+        result = calibrate_photometry(small, make_exposure(), reference, Config(), run)
+        checks = result.metrics["checks"]
+        assert checks["error_of_flux_scale"] == pytest.approx(error, abs=1e-9)
+        assert result.metrics["zero_point_error"] >= error
+        assert any("Kron flux" in warning for warning in run.warnings) == (error > 0.0)
+
+
+def test_a_zero_point_of_few_of_the_stars_is_a_fallback():
+    catalog, reference = make_pair(n=400)
+    flags = np.full(400, 4, np.int16)
+    flags[:12] = 0
+    run = Run()
+    few = calibrate_photometry(
+        catalog.with_columns(FLAGS=flags), make_exposure(), reference, Config(), run
+    )
+    assert few.status == "FALLBACK"
+    assert few.photocal.source == PhotSource.FITTED
+    assert "of 400 stars" in few.metrics["reason"]
+    assert any("rests on" in warning for warning in run.warnings)
+    flags[:60] = 0
+    enough = calibrate(catalog.with_columns(FLAGS=flags), reference)
+    assert enough.status == "COMPLETE"

@@ -49,7 +49,7 @@ EPOCH_KEYS = (
 )  # fmt: skip
 """Epochs of positions: Julian years, MJD or JD, which their size tells."""
 
-MOST_MOTION = 11_000.0
+MAX_MOTION = 11_000.0
 """Larger proper motions (mas/yr) than Barnard's star has are marks for an unknown one."""
 
 MAG_PREFERENCE = (
@@ -141,7 +141,7 @@ def _known_motions(pmra: F8, pmdec: F8) -> tuple[F8, F8]:
     """
     with np.errstate(invalid="ignore"):
         fill = (pmra == pmdec) & np.isin(np.abs(pmra), (99.0, 99.99, 999.0, 999.99, 9999.0))
-        unknown = ~(np.hypot(pmra, pmdec) <= MOST_MOTION) | fill
+        unknown = ~(np.hypot(pmra, pmdec) <= MAX_MOTION) | fill
         still = (pmra == 0.0) & (pmdec == 0.0)
     if np.sum(still) <= 0.5 * np.sum(~unknown):
         unknown |= still

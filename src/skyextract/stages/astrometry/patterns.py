@@ -29,7 +29,7 @@ N_HYPOTHESES = 64
 SHARE = 0.3
 """Share of the bright detections that must be in the reference, about, to be recognized."""
 
-LEAST_SCORE = 6.0
+MIN_SCORE = 6.0
 """Log likelihood ratio below which a hypothesis is not pursued; the proof comes later."""
 
 DEPTHS = ((50, 50), (50, 120), (120, 50), (120, 120), (300, 150), (150, 300), (400, 400))
@@ -186,7 +186,7 @@ def _ranked(
     )  # fmt: skip
     tried: list[F8] = []
     for h in np.argsort(-score, kind="stable"):
-        if score[h] < LEAST_SCORE or matched[h] < 3 or len(tried) >= 6:
+        if score[h] < MIN_SCORE or matched[h] < 3 or len(tried) >= 6:
             return
         hypothesis = hypotheses[h]
         corners = _corners(start, hypothesis)

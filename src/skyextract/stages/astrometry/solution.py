@@ -33,7 +33,7 @@ SATURATED_OR_CUT = int(
 ENOUGH_MOTIONS = 20
 """From this many stars with a proper motion on, those without serve no longer."""
 
-LEAST_RADIUS = 1.5
+MIN_RADIUS = 1.5
 """Matching radius in pixels, at least: CROSSID_RADIUS can be smaller than a wide field's pixel."""
 
 
@@ -98,7 +98,7 @@ def finish(
     scale = rough.unit * ARCSEC
     half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
     region = field.reference.take(field.around(start, ra0, dec0, half))
-    widest = max(config.crossid_radius, LEAST_RADIUS * scale)
+    widest = max(config.crossid_radius, MIN_RADIUS * scale)
     # First the pairs that the rough solution is sure of, then all within reach of the first
     # fit, then those within its scatter.
     radius = min(rough.radius * scale, 3.0 * widest)
@@ -126,7 +126,7 @@ def finish(
         before, ra0, dec0 = radius, fit.plate.ra0, fit.plate.dec0
         xi, eta = fit.plate.to_plane(sources.x, sources.y)
         scale = fit.plate.pixel_scale
-        widest = max(config.crossid_radius, LEAST_RADIUS * scale)
+        widest = max(config.crossid_radius, MIN_RADIUS * scale)
         radius = widest
         if step > 0:
             radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))

@@ -19,9 +19,15 @@ from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
 from skyextract.errors import StepError
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, color_columns, column_bands, frame_filter, resolve_band
-from skyextract.stages.photometry.checks import LEAST_STARS, Verdict, verify
+from skyextract.stages.photometry.checks import MIN_STARS, FluxScale, Verdict, verify
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
-from skyextract.stages.photometry.stars import Stars, choose_flux, match_stars, select_stars
+from skyextract.stages.photometry.stars import (
+    Stars,
+    choose_flux,
+    flux_scale,
+    match_stars,
+    select_stars,
+)
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, fit_zero_point
 
 if TYPE_CHECKING:
@@ -46,7 +52,8 @@ class Photometry:
     Attributes
     ----------
     status : Status
-        COMPLETE, FAILED, or SKIPPED where it was not asked for and is not possible.
+        COMPLETE; FALLBACK if it rests on few of the stars; FAILED; SKIPPED where it was not
+        asked for and is not possible.
     reason : str
         Why there is no zero point; empty otherwise.
     photocal : PhotoCal
@@ -166,16 +173,18 @@ def _calibrate(
     fixed = 0.0 if coefficient is None else coefficient
     fit_color = coefficient is None
     fit, stars, fixed_color = _fit(stars, exposure.shape, fixed, fit_color, config, account)
-    verdict = _verify(fit, stars, exposure, reference, band, chance)
+    scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
+    n_bright = account.report.pop("n_bright")
+    verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright)
     account.report.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)
-    for remark in verdict.remarks:
+    for remark in (*verdict.remarks, *filter(None, [verdict.weak])):
         run.warn(f"photometry: {remark}")
 
     photocal = PhotoCal(
         zero_point=fit.zero_point,
-        zero_point_error=fit.error,
+        zero_point_error=verdict.error,
         source=PhotSource.FITTED,
         polynomial=_polynomial(fit, fit_color, config.phot_degrees),
         band=band.name or band.key,
@@ -201,7 +210,7 @@ def _calibrate(
     account.metrics.update(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
-        zero_point_error=fit.error,
+        zero_point_error=verdict.error,
         zero_point_1s=_known(photocal.zero_point_1s(exposure.detector.exposure_time)),
         scatter_mag=fit.scatter,
         n_stars=int(kept.sum()),
@@ -217,7 +226,8 @@ def _calibrate(
             color_term_error=float(fit.slope_errors[0]) if fit_color else None,
         )
     return Photometry(
-        Status.COMPLETE, "", photocal, account.of(photocal),
+        Status.FALLBACK if verdict.weak else Status.COMPLETE, "", photocal,
+        account.of(photocal, verdict.weak),
         _match_table(stars, fit, reference, catalog), used,
     )  # fmt: skip
 
@@ -271,7 +281,7 @@ def _fit(
         design = field_terms(stars.x, stars.y, shape, degree)
         if fit_color:
             design = np.column_stack([stars.color, design])
-        if len(y) < LEAST_STARS + design.shape[1]:
+        if len(y) < MIN_STARS + design.shape[1]:
             raise StepError(f"{len(y)} stars for {1 + design.shape[1]} coefficients: too few")
         fit = fit_zero_point(y, stars.errors, design)
         drop = _bright_offset(fit, stars)
@@ -305,7 +315,7 @@ def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
 
 def _verify(
     fit: ZeroPointFit, stars: Stars, exposure: Exposure, reference: RefCatalog, band: Band,
-    chance: float,
+    chance: float, scale: FluxScale, n_bright: int,
 ) -> Verdict:  # fmt: skip
     bands = column_bands(reference.magnitudes)
     others = {
@@ -317,7 +327,7 @@ def _verify(
     corrected = fit.residuals if len(fit.slopes) else stars.mag - stars.instrumental
     return verify(
         fit, stars.errors, stars.mag, stars.x, stars.y, exposure.shape, chance, others,
-        (band.key, corrected),
+        (band.key, corrected), scale, n_bright,
     )  # fmt: skip
 
 

@@ -11,15 +11,21 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
 
-LEAST_STARS = 5
-MOST_OUTLIERS = 0.55
-MOST_CHANCE = 0.5
+MIN_STARS = 5
+MAX_OUTLIERS = 0.55
+MAX_CHANCE = 0.5
 """Share of the matches that chance would give."""
-MOST_INTRINSIC = 0.25
-MOST_ERROR = 0.1
-MOST_TREND = 0.1
+MAX_INTRINSIC = 0.25
+MAX_ERROR = 0.1
+MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
 NOTED_TREND = 0.03
+MIN_SHARE = 0.05
+"""Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
+SHARE_FROM = 100
+"""The share counts from this many bright stars."""
+KRON_LOSS = 0.06
+"""The Kron aperture of stars misses no more light than this, mag."""
 SURE = 4.0
 """A trend counts from this many sigma."""
 _OTHER_BAND = 0.5
@@ -37,13 +43,43 @@ class Verdict:
         outlier_fraction, chance_fraction, intrinsic_scatter.
     reason : str
         Why the zero point is not believable; empty if it is.
+    weak : str
+        Why it is to be taken with care, a FALLBACK; empty if it is not.
+    error : float
+        Of the zero point, mag: of the fit, and what the checks add to it.
     remarks : list of str
         Worth a warning.
     """
 
     numbers: dict[str, float]
     reason: str
+    weak: str
+    error: float
     remarks: list[str]
+
+
+@dataclass(frozen=True)
+class FluxScale:
+    """How well the flux that is calibrated is known as the whole light of a star.
+
+    Attributes
+    ----------
+    correction_error : float
+        Error of the aperture correction, mag: all stars share it, and their scatter does not
+        show it.
+    beyond_kron : float
+        Magnitude of the Kron flux minus that of the calibrated flux, median of the stars; NaN
+        if there is none.  Both are of one aperture about the star: what the flux has beyond
+        `KRON_LOSS` is light of a wrong PSF or aperture correction.
+    """
+
+    correction_error: float = 0.0
+    beyond_kron: float = math.nan
+
+    @property
+    def excess(self) -> float:
+        """Light, in mag, that the flux should not have."""
+        return max(self.beyond_kron - KRON_LOSS, 0.0) if math.isfinite(self.beyond_kron) else 0.0
 
 
 def verify(
@@ -56,6 +92,8 @@ def verify(
     chance_fraction: float,
     others: Mapping[str, F8],
     own: tuple[str, F8],
+    scale: FluxScale,
+    n_bright: int,
 ) -> Verdict:
     """Test a zero-point fit.
 
@@ -72,6 +110,9 @@ def verify(
         y of the same stars with the other bands of the catalogue; NaN where unknown.
     own : (str, (n,) float64)
         Column and y that were fitted, before any colour term.
+    scale : FluxScale
+    n_bright : int
+        Stars bright enough for the fit, flagged or blended or not.
     """
     kept = fit.good > 0.5
     numbers = {
@@ -87,34 +128,53 @@ def verify(
         numbers[f"trend_{name}"] = slope * length
         numbers[f"trend_{name}_error"] = slope_error * length
     n_good = int(kept.sum())
+    trend, trend_error = abs(numbers["trend_mag"]), numbers["trend_mag_error"]
+    # Which of the stars has the right zero point cannot be told: one is as likely as another.
+    unsure = trend / math.sqrt(12.0) if trend > SURE * trend_error else 0.0
+    numbers |= {
+        "error_of_fit": fit.error,
+        "error_of_aperture_correction": scale.correction_error,
+        "error_of_trend": unsure,
+        "error_of_flux_scale": scale.excess,
+        "n_bright": n_bright,
+    }
+    error = math.hypot(fit.error, scale.correction_error, unsure, scale.excess)
     better = _better_band(own, others)
     reason = ""
-    if n_good < LEAST_STARS:
-        reason = f"{n_good} stars agree on a zero point: too few ({LEAST_STARS} needed)"
+    if n_good < MIN_STARS:
+        reason = f"{n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
     elif better:
         reason = better
-    elif fit.outlier_fraction > MOST_OUTLIERS:
+    elif fit.outlier_fraction > MAX_OUTLIERS:
         reason = f"{100 * fit.outlier_fraction:.0f} % of the stars do not fit any one zero point"
-    elif chance_fraction > MOST_CHANCE:
+    elif chance_fraction > MAX_CHANCE:
         reason = f"{100 * chance_fraction:.0f} % of the matches may be chance"
-    elif fit.intrinsic > MOST_INTRINSIC:
+    elif fit.intrinsic > MAX_INTRINSIC:
         reason = (
             f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors: another filter or "
             "magnitude system?"
         )
-    elif not fit.error <= MOST_ERROR:
-        reason = f"the zero point is uncertain by {fit.error:.2f} mag"
+    weak = ""
+    if n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
+        weak = f"the zero point rests on {n_good} of {n_bright} stars that are bright enough"
     remarks = []
+    if scale.excess > 0.5 * KRON_LOSS:
+        remarks.append(
+            f"the flux of the stars exceeds their Kron flux by {scale.beyond_kron:.2f} mag: PSF or "
+            "aperture correction are in doubt"
+        )
     for name, what in (("mag", "magnitude"), ("x", "x"), ("y", "y")):
-        trend, error = numbers[f"trend_{name}"], numbers[f"trend_{name}_error"]
-        if not abs(trend) > SURE * error:
+        trend, trend_error = numbers[f"trend_{name}"], numbers[f"trend_{name}_error"]
+        if not abs(trend) > SURE * trend_error:
             continue
-        text = f"residuals change by {trend:+.3f} mag with {what} ({error:.3f} error)"
-        if abs(trend) > MOST_TREND and not reason:
+        text = f"residuals change by {trend:+.3f} mag with {what} ({trend_error:.3f} error)"
+        if abs(trend) > MAX_TREND and not reason:
             reason = text
         elif abs(trend) > NOTED_TREND:
             remarks.append(text)
-    return Verdict(numbers, reason, remarks)
+    if not error <= MAX_ERROR and not reason:
+        reason = f"the zero point is uncertain by {error:.2f} mag"
+    return Verdict(numbers, reason, weak, error, remarks)
 
 
 def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
@@ -134,7 +194,7 @@ def _better_band(own: tuple[str, F8], others: Mapping[str, F8]) -> str:
     key, y = own
     for other, values in others.items():
         both: Bools = np.isfinite(values) & np.isfinite(y)
-        if both.sum() < max(2 * LEAST_STARS, 0.5 * len(y)):
+        if both.sum() < max(2 * MIN_STARS, 0.5 * len(y)):
             continue
         mine, its = shortest_half(y[both])[1], shortest_half(values[both])[1]
         if its < _OTHER_BAND * mine and mine > 1.35 * _OTHER_BAND_FROM:

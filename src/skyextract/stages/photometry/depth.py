@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 N_POSITIONS = 1000
-LEAST_POSITIONS = 500
+MIN_POSITIONS = 500
 """Fewer places without sources than this tell nothing."""
 _SEED = 20090
 _SUBSAMPLES = 5
@@ -171,8 +171,8 @@ def flux_noise(
     else:
         raise StepError(f"the aperture of {name} is another one for each source")
     x, y = empty_positions(sky.occupied, radius)
-    if len(x) < LEAST_POSITIONS:
-        raise StepError(f"fewer than {LEAST_POSITIONS} places without sources")
+    if len(x) < MIN_POSITIONS:
+        raise StepError(f"fewer than {MIN_POSITIONS} places without sources")
     if name == "FLUX_PSF":
         return robust_sigma(psf_flux(exposure, sky, x, y))
     if name == "FLUX_APERCOR" and "FLUX_APER" in catalog:

@@ -16,8 +16,9 @@ from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import gnomonic
-from skyextract.stages.photometry.checks import LEAST_STARS
+from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
+from skyextract.stages.psf.apercor import ApertureCorrections
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -37,12 +38,14 @@ DAMAGED = (
 )
 """SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
 _DAMAGED_SKY = FlagsSky.COSMIC_RAY | FlagsSky.BAD_PIXEL
-MOST_REF_ERROR = 0.2
+MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
 SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
-LEAST_RADIUS = 1.5
+MIN_RADIUS = 1.5
 """Radius of a match in pixels, at least: a wide field's pixel can exceed CROSSID_RADIUS."""
+MODEL_ERROR = 0.02
+"""Error in mag of an aperture correction that is that of the PSF model."""
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
@@ -95,6 +98,24 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
     raise StepError("no flux column to calibrate: FLUX_PSF, FLUX_APERCOR or FLUX_AUTO")
 
 
+def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> FluxScale:
+    """Return how well the flux of stars is known as their whole light."""
+    kind, _ = split_key(flux_key)
+    correction_error = 0.0
+    if kind in {"FLUX_PSF", "FLUX_APERCOR"} and exposure.aperture_corrections is not None:
+        corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
+        light = corrections.growth(stars.x, stars.y)[:, 0]
+        error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
+        # Without a star the PSF model stands in.
+        correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
+    beyond = math.nan
+    if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
+        ratio = column(catalog, flux_key)[stars.row] / column(catalog, "FLUX_AUTO")[stars.row]
+        known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
+        beyond = 2.5 * math.log10(float(np.median(known))) if len(known) else math.nan
+    return FluxScale(correction_error, beyond)
+
+
 def _positions(catalog: Catalog) -> tuple[F8, F8]:
     """Return 0-based positions, windowed where there are such."""
     found = positions(catalog)
@@ -117,7 +138,7 @@ def match_stars(
     if reference.n_stars == 0:
         raise StepError(f"the reference catalogue {reference.name} is empty")
     ny, nx = exposure.shape
-    radius = max(radius, LEAST_RADIUS * wcs.pixel_scale())
+    radius = max(radius, MIN_RADIUS * wcs.pixel_scale())
     ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
     stars = reference.at_epoch(frame_date(exposure.header or {}).year)
     corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
@@ -190,7 +211,7 @@ def select_stars(
         (f"have a magnitude {band.key}", np.isfinite(mag)),
         ("have a colour", np.isfinite(color)),
         ("are within PHOTREF_MAG_LIMITS", (mag >= low) & (mag <= high)),
-        (f"have a reference error below {MOST_REF_ERROR}", ~(mag_error > MOST_REF_ERROR)),
+        (f"have a reference error below {MAX_REF_ERROR}", ~(mag_error > MAX_REF_ERROR)),
         (f"have a positive {flux_key}", np.isfinite(snr) & (flux > 0.0) & (flux_error > 0.0)),
         ("are not saturated", (flags & Flags.SATURATED) == 0),
         ("are complete", (flags & DAMAGED) == 0),
@@ -199,18 +220,21 @@ def select_stars(
     ):
         before = int(keep.sum())
         keep &= good
-        if int(keep.sum()) < LEAST_STARS:
+        if int(keep.sum()) < MIN_STARS:
             raise StepError(
                 f"{int(keep.sum())} of {before} stars {what}: too few for a zero point "
-                f"({LEAST_STARS} needed; {len(mag)} matched)"
+                f"({MIN_STARS} needed; {len(mag)} matched)"
             )
     # Stricter where there are stars enough.
+    least = SNR_STEPS[-1]
     for threshold in SNR_STEPS:
         bright = keep & (snr >= threshold)
         if bright.sum() >= ENOUGH:
-            keep = bright
+            keep, least = bright, threshold
             report["least_snr"] = threshold
             break
+    within = np.isfinite(mag) & np.isfinite(color) & (mag >= low) & (mag <= high)
+    report["n_bright"] = int(np.sum(within & ~(mag_error > MAX_REF_ERROR) & (snr >= least)))
     alone = keep & ((flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0)
     if alone.sum() >= ENOUGH:
         keep = alone

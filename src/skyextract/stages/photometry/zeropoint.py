@@ -23,12 +23,12 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 
-LEAST_ERROR = 1e-3
+MIN_ERROR = 1e-3
 """No single magnitude is better known than this."""
-MOST_WEIGHT = 3.0
+MAX_WEIGHT = 3.0
 """No star counts more than so many with the median error: of the few that would, the error of
 the zero point could not be told."""
-MOST_SCATTER = 1.0
+MAX_SCATTER = 1.0
 """Largest intrinsic scatter that is tried, mag."""
 _TRIALS = 12
 """Eight give the same widths of (zero point - truth) / error."""
@@ -41,7 +41,7 @@ _BROAD_MAG = 0.1
 """... and at least by this, mag."""
 _PRIOR_BAD, _PRIOR_GOOD = 0.2, 0.8
 """Stars that the fraction of outliers rests on before any is seen."""
-_LEAST_KEPT = 0.2
+_MIN_KEPT = 0.2
 """Least part of the weight that doubtful stars leave."""
 
 
@@ -123,7 +123,7 @@ def fit_zero_point(y: F8, errors: F8, design: F8 | None = None) -> ZeroPointFit:
     p = design.shape[1]
     if n < 3 + p:
         raise ValueError(f"{n} stars are too few for {1 + p} coefficients")
-    e2 = np.maximum(errors, LEAST_ERROR) ** 2
+    e2 = np.maximum(errors, MIN_ERROR) ** 2
     centre, length = shortest_half(y)
     middle = design.mean(axis=0)
     columns = np.column_stack([np.ones(n), design - middle])
@@ -159,7 +159,7 @@ def fit_zero_point(y: F8, errors: F8, design: F8 | None = None) -> ZeroPointFit:
 def _trial_scatters(e2: F8, seen: float) -> F8:
     """Return none and a geometric series up to twice the scatter seen."""
     least = 0.2 / math.sqrt(float(np.mean(1.0 / e2)))
-    most = min(2.0 * seen, MOST_SCATTER)
+    most = min(2.0 * seen, MAX_SCATTER)
     return np.concatenate([[0.0], np.geomspace(min(least, 0.5 * most), most, _TRIALS - 1)])
 
 
@@ -212,7 +212,7 @@ def _iterate(y: F8, e2: F8, columns: F8, scatters: F8) -> _Trials:
     """Fit with each of the scatters."""
     t, q = len(scatters), columns.shape[1]
     variance = e2 + scatters[:, None] ** 2
-    single = 1.0 / (variance + float(np.median(e2)) / (MOST_WEIGHT - 1.0))
+    single = 1.0 / (variance + float(np.median(e2)) / (MAX_WEIGHT - 1.0))
     # A prior of 1 mag keeps every coefficient defined.
     unit = np.eye(q)
     coefficients: F8 = np.zeros((t, q))
@@ -258,7 +258,7 @@ def _covariance(
     # The less a star tells the more it may be an outlier: the rest of the second derivative.
     doubt = (weight * (1.0 - good) * squares / variance).sum(axis=1)
     kept = 1.0 - doubt / np.maximum(weight.sum(axis=1), 1.0)
-    kept = np.maximum(kept, _LEAST_KEPT)[:, None]
+    kept = np.maximum(kept, _MIN_KEPT)[:, None]
     # Few residuals can be small by accident, hence one star more with what is expected of it.
     free = np.maximum(good.sum(axis=1, keepdims=True) - q, 1.0)
     expected = good * single**2 * variance / kept
