@@ -211,7 +211,7 @@ STEP_FIELDS = {
         "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_cosmic_rays",
         "background", "background_rms", "iterations", "converged",
     ),
-    Step.MEASURE: ("n_sources", "iterations", "noise_scale"),
+    Step.MEASURE: ("n_sources", "iterations", "noise_scale", "sky_share"),
     Step.ASTROMETRY: (
         "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
         "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",

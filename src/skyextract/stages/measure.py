@@ -21,6 +21,7 @@ from skyextract.stages.detection.filters import builtin_filter, parse_filter
 from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.detection.noise import in_sigma
+from skyextract.stages.detection.support import support
 from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import (
     DetectionImage,
@@ -108,8 +109,10 @@ class Measured:
     residual : (ny, nx) float32 or None
         Image less background and all fitted point sources.
     metrics : dict
-        n_sources, iterations, noise_scale (of the filtered image, over that of independent pixels).
+        n_sources, iterations, noise_scale (of the filtered image, over that of independent
+        pixels), sky_share (of the pixels with data).
     status : Status
+        FALLBACK where there is no source, or hardly any sky beside them.
     """
 
     exposure: Exposure
@@ -250,6 +253,10 @@ def measure(
     if rows.size < found.n:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
+    level_given = config.background.back_type[-1] == "MANUAL"
+    rests_on = support(found, plane.bad, level_given=level_given)
+    if rests_on.doubt:
+        run.warn(rests_on.doubt)
     return Measured(
         exposure=replace(exposure, background=plane.background),
         sources=sources,
@@ -266,8 +273,10 @@ def measure(
             "n_sources": int(rows.size),
             "iterations": extraction.detect_niter,
             "noise_scale": float(np.median(found.noise_scale)),
+            "sky_share": rests_on.sky_share,
         },
         run=run,
+        status=Status.FALLBACK if rests_on.doubt else Status.COMPLETE,
     )
 
 

@@ -253,6 +253,26 @@ def test_saturated_stars_serve_if_there_are_no_others():
     assert result.used.sum() > 50
 
 
+def test_a_fit_to_few_of_the_matches_is_a_fallback():
+    field = make_field(seed=10, missing=0.0)
+    error = np.where(np.arange(200) < 12, 0.01, 1.0) * field.sources["FLUX_AUTO"]
+    sources = field.sources.with_columns(FLUXERR_AUTO=error, FLAGS=np.zeros(200, np.int16))
+    run = Run()
+    result = solve_astrometry(
+        sources,
+        field.header,
+        SHAPE,
+        SkyWcs.from_header(field.header),
+        field.reference,
+        Config(),
+        run,
+    )
+    assert result.status == "FALLBACK"
+    assert result.source == "FITTED"
+    assert "of 200 matched stars" in result.reason
+    assert run.warnings == [f"astrometry: {result.reason}"]
+
+
 def test_vertical_strip_and_small_frame():
     field = make_field(seed=11, n=400)
     x = field.sources["XWIN_IMAGE"]

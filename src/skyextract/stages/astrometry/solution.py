@@ -88,7 +88,7 @@ def _prior(start: Start, rough: Rough, *, linear: bool) -> Plate:
     return replace(prior, ra0=rough.ra0, dec0=rough.dec0)
 
 
-def finish(
+def fit_and_test(
     start: Start, sources: Sources, field: Field, rough: Rough, config: AstrometryConfig
 ) -> Solution | None:
     """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
@@ -199,7 +199,7 @@ def _turn(plate: Plate, start: Start) -> float:
     return abs(math.atan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1]))
 
 
-def beyond(solution: Solution, start: Start) -> str:
+def broken_limit(solution: Solution, start: Start) -> str:
     """Say which limit a solution breaks; empty if none."""
     offset, scale = solution.offset, solution.fit.plate.pixel_scale
     if not offset.position <= start.position * ARCSEC:

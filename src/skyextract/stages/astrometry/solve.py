@@ -23,10 +23,15 @@ from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, search
 from skyextract.stages.astrometry.pointing import Start, read_start
 from skyextract.stages.astrometry.proof import MAX_FALSE_PROBABILITY
-from skyextract.stages.astrometry.solution import Solution, beyond, finish
+from skyextract.stages.astrometry.solution import Solution, broken_limit, fit_and_test
 from skyextract.stages.astrometry.sources import Sources, read_sources
 
 ARCSEC = 3600.0
+
+MIN_SHARE = 0.1
+"""Share of the matched stars that the fit rests on; fewer make it a FALLBACK."""
+SHARE_FROM = 50
+"""The share counts from this many matched stars."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class Astrometry:
     Attributes
     ----------
     status : Status
-        COMPLETE or FAILED.
+        COMPLETE; FALLBACK if the fit rests on few of the matched stars; FAILED.
     reason : str
-        Why it failed; empty otherwise.
+        Why it is not COMPLETE; empty if it is.
     source : str
         "FITTED", "HEADER" (failed, and the header has a WCS) or "NONE": the ASTRSRC card.
     wcs : SkyWcs or None
@@ -130,8 +135,11 @@ def solve_astrometry(
     else:
         solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
         if solution is not None:
-            run.info(_told(solution))
-            return _complete(solution, start, sources, catalog, config)
+            run.info(_in_words(solution))
+            result = _assembled(solution, start, sources, catalog, config)
+            if result.reason:
+                run.warn(f"astrometry: {result.reason}")
+            return result
     run.warn(f"astrometry failed: {reason}")
     return failed_astrometry(wcs, catalog.n_rows, reason, metrics)
 
@@ -180,11 +188,11 @@ def _solve(
     in_reach = max(field.reference.n_stars for field in fields)
     for scale, field, depth in attempts(start, fields):
         for rough in search(start, field, scale, depth):
-            solution = finish(start, sources, field, rough, config)
+            solution = fit_and_test(start, sources, field, rough, config)
             if solution is None:
                 continue
             if solution.proof.probability <= MAX_FALSE_PROBABILITY:
-                wrong = beyond(solution, start)
+                wrong = broken_limit(solution, start)
                 if not wrong:
                     return solution, "", in_reach
                 outside = outside or wrong
@@ -205,7 +213,7 @@ def _solve(
     )
 
 
-def _told(solution: Solution) -> str:
+def _in_words(solution: Solution) -> str:
     fit, proof = solution.fit, solution.proof
     return (
         f"astrometry: {proof.n_matched} of {proof.n_reference} reference stars matched "
@@ -224,7 +232,7 @@ def _projection(config: AstrometryConfig, start: Start, plate: Plate) -> str:
     return "TAN-SIP" if plate.degree > 1 else "TAN"
 
 
-def _complete(
+def _assembled(
     solution: Solution, start: Start, sources: Sources, catalog: Catalog,
     config: AstrometryConfig,
 ) -> Astrometry:  # fmt: skip
@@ -254,7 +262,12 @@ def _complete(
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.proof.probability,
     }
-    return Astrometry(Status.COMPLETE, "", "FITTED", wcs, metrics, matches, used, fit.floor, plate)
+    n_used, n_matched = int(used.sum()), matches.n_rows
+    weak = ""
+    if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
+        weak = f"the fit rests on {n_used} of {n_matched} matched stars"
+    status = Status.FALLBACK if weak else Status.COMPLETE
+    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, fit.floor, plate)
 
 
 def _shift(plate: Plate, start: Start) -> float:

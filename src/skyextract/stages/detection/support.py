@@ -1,0 +1,56 @@
+"""Whether detections can be believed: is anything there, and is there sky beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import Bools
+from skyextract.datamodel.detections import Detections
+
+MIN_DATA = 10_000
+"""Pixels with data from which a frame should show a source."""
+
+MIN_SKY_SHARE = 0.15
+"""Share of the pixels with data that should be outside the sources: the background is theirs."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """What detections rest on.
+
+    Attributes
+    ----------
+    sky_share : float
+        Share of the pixels with data that no source holds; NaN without data.
+    doubt : str
+        Why the sources are to be taken with care; empty if they are not.
+    """
+
+    sky_share: float
+    doubt: str
+
+
+def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
+    """Count the pixels that detections leave to the background.
+
+    Parameters
+    ----------
+    bad : (ny, nx) bool
+        Pixels without data.
+    level_given : bool
+        BACK_TYPE MANUAL: the background rests on no pixel.
+    """
+    n_data = bad.size - int(np.count_nonzero(bad))
+    if n_data == 0:
+        return Support(float("nan"), "")
+    share = np.count_nonzero((found.segmentation == 0) & ~bad) / n_data
+    doubt = ""
+    if found.n == 0 and n_data >= MIN_DATA:
+        doubt = f"no source in {n_data} pixels with data"
+    elif share < MIN_SKY_SHARE and not level_given:
+        doubt = (
+            f"the background rests on {100.0 * share:.0f} % of the pixels: sources fill the rest"
+        )
+    return Support(share, doubt)

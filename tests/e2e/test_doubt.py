@@ -1,0 +1,52 @@
+"""Results that are to be taken with care say so: status, exit status, error."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.io import fits
+
+from skyextract.datamodel.wcs import SkyWcs
+from tests.simulate.starfield import simulate
+
+
+def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
+    rng = np.random.default_rng(1)
+    image = rng.normal(1000.0, 10.0, (200, 200)).astype(np.float32)
+    fits.writeto(tmp_path / "empty.fits", image)
+    done = skyextract("empty.fits", "--steps", "measure", "-DETECT_THRESH", "30")
+    assert done.status == 0
+    step = done.summary("empty.json")[0]["steps"]["measure"]
+    assert (step["status"], step["n_sources"], step["sky_share"]) == ("fallback", 0, 1.0)
+    assert "no source in 40000 pixels" in done.stderr
+    assert fits.getval("empty.cat", "SKYMEAS", 2) == "FALLBACK"
+    assert skyextract("empty.fits", "--strict", "-DETECT_THRESH", "30").status == 3
+
+
+def test_the_zero_point_of_a_crowded_field(skyextract, shared_data):
+    folder = shared_data / "world/crowded"
+    done = skyextract(folder / "crowd5.fits.gz", "-ASTREFCAT_NAME", folder / "crowd5_refcat.csv")
+    step = done.summary("crowd5.json")[0]["steps"]["photometry"]
+    assert step["status"] == "complete"
+    assert abs(step["zero_point"] - 27.0) < 4.0 * step["zero_point_error"] < 0.1
+
+
+def test_the_zero_point_of_a_handful_of_stars(skyextract, tmp_path):
+    zero_point, pulls = 25.0, []
+    for seed in range(4):
+        field = simulate(300, 9, 3.0, beta=3.0, snr=(60.0, 600.0), separation=45.0, seed=seed)
+        header = fits.Header({
+            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+            "CRPIX1": 150.0, "CRPIX2": 150.0, "CD1_1": -1e-4, "CD2_2": 1e-4, "GAIN": field.gain,
+            "FILTER": "r",
+        })  # fmt: skip
+        fits.writeto(tmp_path / f"f{seed}.fits", field.image, header)
+        ra, dec = SkyWcs.from_header(header).to_j2000(field.x, field.y)
+        mag = zero_point - 2.5 * np.log10(field.flux)
+        rows = "\n".join(f"{a},{d},{m}" for a, d, m in zip(ra, dec, mag, strict=True))
+        (tmp_path / f"r{seed}.csv").write_text(f"ra,dec,r\n{rows}\n")
+        done = skyextract(f"f{seed}.fits", "-ASTREFCAT_NAME", f"r{seed}.csv")
+        step = done.summary(f"f{seed}.json")[0]["steps"]["photometry"]
+        if step["status"] == "complete":
+            pulls.append((step["zero_point"] - zero_point) / step["zero_point_error"])
+    assert len(pulls) >= 2
+    assert np.abs(pulls).max() < 5.0
