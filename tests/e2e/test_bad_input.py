@@ -33,7 +33,6 @@ def products(folder, inputs):
         ("truncated.fits", "truncated"),
         ("truncated.fits.gz", "truncated"),
         ("vector.fits", "1 axes"),
-        ("cube.fits", "3-D|cube"),
         ("no_image.fits", "no image"),
         ("nan.fits", "no pixel has a value"),
     ],
@@ -55,8 +54,6 @@ def test_what_cannot_be_processed(skyextract, tmp_path, name, message):
         path.write_bytes(content)
     elif name == "vector.fits":
         write(path, np.zeros(50, dtype=np.float32))
-    elif name == "cube.fits":
-        write(path, image((3, 32, 32)))
     elif name == "nan.fits":
         write(path, np.full((50, 60), np.nan, dtype=np.float32))
     elif name == "no_image.fits":
@@ -109,12 +106,14 @@ def test_one_bad_image_does_not_cost_the_batch(program, tmp_path):
 
 
 def test_one_bad_extension_does_not_cost_the_file(skyextract, tmp_path):
-    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image()), fits.ImageHDU(image((2, 9, 9)))]
+    nothing = fits.ImageHDU(np.full((50, 60), np.nan, np.float32), fits.Header({"FILTER": "r"}))
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image()), nothing]
     fits.HDUList([*hdus, fits.ImageHDU(image(seed=2))]).writeto(tmp_path / "mef.fits")
     done = skyextract("mef.fits", "--steps", "measure")
     assert done.status == 1
     statuses = [s["status"] for s in done.summary("mef.json")]
     assert statuses == ["complete", "failed", "complete"]
+    assert done.summary("mef.json")[1]["frame"]["filter"] == "r"
     with fits.open(tmp_path / "mef.cat") as hdul:
         names = [h.name for h in hdul[1:]]
     assert names == ["LDAC_IMHEAD", "LDAC_OBJECTS"] * 2

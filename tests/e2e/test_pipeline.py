@@ -72,6 +72,11 @@ def test_summary_has_all_fields_and_no_nan(products):
     (summary,) = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
     assert summary["status"] == "complete"
     assert summary["exit_status"] == 0
+    assert list(summary)[:3] == ["image", "extension", "frame"]
+    frame = summary["frame"]
+    assert (frame["object"], frame["filter"]) == ("Simulated field", "r")
+    assert (frame["date_obs"], frame["exposure_time"]) == ("2026-02-14T03:21:09.000", 120.0)
+    assert (frame["airmass"], frame["camera"]) == (None, None)
     assert set(summary["steps"]) == {
         "isr", "characterize", "measure", "astrometry", "photometry",
     }  # fmt: skip

@@ -122,11 +122,14 @@ class FailedExtension:
         File, and extension if the file has several images.
     error : SkyextractError
         Why.
+    header : Header or None
+        As far as it could be read.
     """
 
     extension: int
     name: str
     error: SkyextractError
+    header: Header | None = None
 
     def __str__(self) -> str:
         """Return the reason in one line that names the extension."""

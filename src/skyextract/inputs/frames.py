@@ -71,7 +71,7 @@ def read_frames(job: Job, settings: Settings, run: Run) -> Iterator[Frame | Fail
 def failed(image: Image, error: SkyextractError) -> FailedExtension:
     """Return the failure of an image that could be read."""
     name = image.path if image.alone else f"{image.path}[{image.extension}]"
-    return FailedExtension(image.extension, name, error)
+    return FailedExtension(image.extension, name, error, image.header)
 
 
 def _paired(image: Image, other: Image | FailedExtension | None, job: Job) -> Image | None:

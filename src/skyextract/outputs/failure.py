@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from skyextract.io.checksums import sha256
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED
+from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -48,6 +50,7 @@ def write_failure(
         Report(Plan(frozenset()), run, failure=message),
         image=job.measurement.name,
         extension=extension if isinstance(extension, int) else None,
+        frame=frame_facts(None, math.nan, settings.config.isr.camera),
         exit_status=status,
         seconds={},
         warnings=run.warnings,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
 from skyextract.outputs.failure import provenance, remove_stale
+from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
@@ -47,6 +49,17 @@ if TYPE_CHECKING:
     from skyextract.outputs.result import Result
 
 log = logging.getLogger("skyextract")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the summary says of one extension."""
+
+    extension: int
+    frame: dict[str, Any]
+    report: Report
+    seconds: dict[str, float]
+    warnings: list[str]
 
 
 class Products:
@@ -78,7 +91,7 @@ class Products:
         self._psfs: list[Psf] = []
         self._heads: list[Mapping[str, Any]] = []
         self._matches: list[tuple[Catalog, Catalog]] = []
-        self._summaries: list[tuple[int, Report, dict[str, float], list[str]]] = []
+        self._entries: list[_Entry] = []
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
         self._checks: CheckImageWriter | None = None
@@ -105,11 +118,13 @@ class Products:
         message = self.job.shown(str(failed))
         log.error(LABELLED, "", message)
         report = Report(Plan(frozenset()), self.run, failure=message)
-        self._note(failed.extension, report)
+        camera = self.settings.config.isr.camera
+        self._note(failed.extension, frame_facts(failed.header, math.nan, camera), report)
 
-    def _note(self, extension: int, report: Report) -> None:
+    def _note(self, extension: int, frame: dict[str, Any], report: Report) -> None:
         """Keep report, times and warnings of an extension, and start those of the next."""
-        self._summaries.append((extension, report, self.run.seconds, self.run.warnings))
+        entry = _Entry(extension, frame, report, self.run.seconds, self.run.warnings)
+        self._entries.append(entry)
         self.run.seconds, self.run.warnings = {}, []
 
     def add(self, result: Result) -> None:
@@ -156,7 +171,8 @@ class Products:
         self._add_check_images(result)
         if measured is not None:
             log.log(RESULT, LABELLED, self.run.label, report.headline())
-        self._note(exposure.extension, report)
+        time, camera = exposure.detector.exposure_time, self.settings.config.isr.camera
+        self._note(exposure.extension, frame_facts(exposure.header, time, camera), report)
 
     def _add_check_images(self, result: Result) -> None:
         if not self.job.check_images or result.measured is None:
@@ -171,7 +187,7 @@ class Products:
 
     def finish(self, strict: bool) -> ExitStatus:
         """Write the small products, move all into place, and return the exit status."""
-        reports = [report for _, report, _, _ in self._summaries]
+        reports = [entry.report for entry in self._entries]
         status = ExitStatus.OK
         if any(report.step_failed or (strict and report.fell_back) for report in reports):
             status = ExitStatus.STEP_FAILED
@@ -208,22 +224,23 @@ class Products:
         }
         config = {key: item["value"] for key, item in self.settings.provenance().items()}
         cards = [cards for _, _, cards in self._catalogs]
-        warnings = [text for _, _, _, texts in self._summaries for text in texts]
+        warnings = [text for entry in self._entries for text in entry.warnings]
         write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
     def _write_summary(self, path: Path, status: ExitStatus) -> None:
         made = provenance(self.job, self.settings, self.run)
         objects = [
             summary(
-                report,
+                entry.report,
                 image=self.job.measurement.name,
-                extension=extension,
+                extension=entry.extension,
+                frame=entry.frame,
                 exit_status=status,
-                seconds=seconds,
-                warnings=warnings,
+                seconds=entry.seconds,
+                warnings=entry.warnings,
                 provenance=made,
             )
-            for extension, report, seconds, warnings in self._summaries
+            for entry in self._entries
         ]
         with self._outputs.open(path) as stream:
             stream.write((json.dumps(objects, indent=1) + "\n").encode())

@@ -229,6 +229,7 @@ def summary(
     *,
     image: str,
     extension: int | None,
+    frame: Mapping[str, Any],
     exit_status: int,
     seconds: Mapping[str, float],
     warnings: list[str],
@@ -250,6 +251,7 @@ def summary(
     return {
         "image": image,
         "extension": extension,
+        "frame": plain(dict(frame)),
         "status": report.status,
         "exit_status": int(exit_status),
         **({"error": report.failure} if report.failure else {}),

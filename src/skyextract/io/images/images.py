@@ -91,7 +91,7 @@ def read_exposures(
                     exposure = _read_exposure(file, planes, plane, head, config.detector, run)
                     yield replace(exposure, alone=alone and len(cube) == 1)
             except ImageError as error:
-                yield FailedExtension(unit.index, name, error)
+                yield FailedExtension(unit.index, name, error, unit.header)
         if file.broken and spec.extension is None:
             yield FailedExtension(len(file.units), spec.path, ImageError(file.broken))
 

@@ -134,7 +134,7 @@ def read_raw_frames(
                 )
             except ImageError as error:
                 name = f"{spec.path}[{first.unit.index}]"
-                yield FailedExtension(first.unit.index, name, error)
+                yield FailedExtension(first.unit.index, name, error, first.header)
             number += 1
         yield from failures
 

@@ -1,0 +1,117 @@
+"""What the header says of a frame: the `frame` object of the JSON summary."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from skyextract.io.images.images import header_number
+from skyextract.sky.bands import frame_filter
+from skyextract.sky.dates import frame_date
+
+FRAME_FIELDS = (
+    "object", "filter", "date_obs", "mjd", "exposure_time", "airmass", "telescope", "instrument",
+    "camera",
+)  # fmt: skip
+
+AIRMASS_KEYS = ("AIRMASS", "SECZ", "AIRMASS0", "ESO TEL AIRM START", "AMSTART", "AIRMSTRT")
+TIME_KEYS = ("TIME-OBS", "TIME_OBS", "UTSTART", "UT-START", "UTC-OBS", "UT-OBS", "UTC", "UT")
+"""Time of day where the card of the date has none."""
+
+_CLOCK = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?")
+_MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
+_MOST_AIRMASS = 40.0  # at the horizon
+
+
+def frame_facts(
+    header: Mapping[str, Any] | None, exposure_time: float, camera: str = ""
+) -> dict[str, Any]:
+    """Return what is known of a frame; None is unknown.
+
+    Parameters
+    ----------
+    header : Header or None
+    exposure_time : float
+        Seconds, as the configuration reads it; NaN if unknown.
+    camera : str
+        CAMERA: a preset or its file.
+
+    Returns
+    -------
+    dict
+        FRAME_FIELDS.  `date_obs` is ISO 8601, a day alone where the time of day is not known;
+        `mjd` then is None.
+    """
+    facts: dict[str, Any] = dict.fromkeys(FRAME_FIELDS) | {"camera": camera_name(camera)}
+    if math.isfinite(exposure_time):
+        facts["exposure_time"] = float(exposure_time)
+    if header is None:
+        return facts
+    facts["object"] = _text(header, "OBJECT", "OBJNAME", "TARGNAME", "TARGET")
+    facts["filter"] = frame_filter(header) or None
+    facts["telescope"] = _text(header, "TELESCOP", "TELESCOPE", "TELID", "OBSERVAT")
+    facts["instrument"] = _text(header, "INSTRUME", "INSTRUMENT", "DETECTOR", "CAMERA")
+    facts["airmass"] = _airmass(header)
+    return facts | _when(header)
+
+
+def camera_name(camera: str) -> str | None:
+    """Return the name of a preset, or of the file that CAMERA names."""
+    if camera.upper() in ("", "AUTO", "NONE"):
+        return None
+    return Path(camera).stem if "/" in camera or camera.endswith(".conf") else camera.lower()
+
+
+def _text(header: Mapping[str, Any], *keywords: str) -> str | None:
+    for keyword in keywords:
+        value = header.get(keyword)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return None
+
+
+def _airmass(header: Mapping[str, Any]) -> float | None:
+    """Return the airmass; None for a value that no frame can have."""
+    for keyword in AIRMASS_KEYS:
+        value = header_number(header.get(keyword))
+        if value is not None and 0.99 <= value <= _MOST_AIRMASS:
+            return value
+    return None
+
+
+def _when(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `date_obs` and `mjd`."""
+    found = frame_date(header)
+    mjd = found.mjd
+    if not math.isfinite(mjd):
+        return {}
+    if mjd == math.floor(mjd) and not _has_clock(header.get(found.card)):
+        clock = _clock(header)
+        if clock is None:
+            return {"date_obs": f"{_MJD_ZERO + timedelta(days=mjd):%Y-%m-%d}"}
+        mjd += clock
+    instant = _MJD_ZERO + timedelta(days=mjd)
+    thousandths = round(instant.timestamp() * 1000.0)
+    rounded = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=thousandths)
+    text = rounded.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return {"date_obs": text, "mjd": mjd}
+
+
+def _has_clock(value: Any) -> bool:
+    """Whether a card of midnight tells the time, as 2020-01-01T00:00:00 does."""
+    return isinstance(value, str) and ":" in value
+
+
+def _clock(header: Mapping[str, Any]) -> float | None:
+    """Return the time of day as part of a day; None if no card tells it."""
+    for keyword in TIME_KEYS:
+        match = _CLOCK.match(str(header.get(keyword, "")))
+        if match:
+            hours, minutes, seconds = (float(group or 0.0) for group in match.groups())
+            if hours < 24.0 and minutes < 60.0 and seconds < 61.0:
+                return (hours + minutes / 60.0 + seconds / 3600.0) / 24.0
+    return None

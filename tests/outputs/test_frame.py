@@ -1,0 +1,74 @@
+"""What a header says of a frame, for the summary and the night."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from astropy.io import fits
+from astropy.time import Time
+
+from skyextract.outputs.frame import FRAME_FIELDS, frame_facts
+
+
+def facts(camera: str = "", seconds: float = math.nan, **cards: object) -> dict[str, object]:
+    return frame_facts(fits.Header(cards), seconds, camera)
+
+
+def test_an_empty_header_tells_nothing():
+    assert frame_facts(None, math.nan) == dict.fromkeys(FRAME_FIELDS)
+    assert facts() == dict.fromkeys(FRAME_FIELDS)
+
+
+def test_values_of_the_header():
+    found = facts(
+        "sinistro", 30.0, OBJECT=" M31 ", FILTER="rp", AIRMASS="1.25", TELESCOP="1m0-05",
+        INSTRUME="fa15",
+    )  # fmt: skip
+    assert list(found) == list(FRAME_FIELDS)
+    assert found["object"] == "M31"
+    assert found["filter"] == "rp"
+    assert found["exposure_time"] == 30.0
+    assert found["airmass"] == 1.25
+    assert (found["telescope"], found["instrument"]) == ("1m0-05", "fa15")
+    assert found["camera"] == "sinistro"
+
+
+@pytest.mark.parametrize("value", [0.0, -1.2, 99.0, "unknown", math.inf])
+def test_an_airmass_that_cannot_be_is_unknown(value):
+    header = {"AIRMASS": value} if value != math.inf else {"AIRMASS": "inf"}
+    assert facts(**header)["airmass"] is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({"DATE-OBS": "2021-03-04T05:06:07.25"}, "2021-03-04T05:06:07.250"),
+        ({"DATE-OBS": "04/03/21", "TIME-OBS": "05:06:07.25"}, "2021-03-04T05:06:07.250"),
+        ({"DATE-OBS": "2021-03-04", "UT": "05:06:07.25"}, "2021-03-04T05:06:07.250"),
+        ({"DATE-OBS": "2021-03-04T00:00:00"}, "2021-03-04T00:00:00.000"),
+        ({"MJD-OBS": 59277.5}, "2021-03-04T12:00:00.000"),
+    ],
+)
+def test_dates_as_astropy_has_them(cards, expected):
+    found = frame_facts(fits.Header(cards), math.nan)
+    assert found["date_obs"] == expected
+    assert found["mjd"] == pytest.approx(Time(expected, scale="utc").mjd, abs=1e-8)
+
+
+def test_a_day_alone_is_no_instant():
+    found = frame_facts(fits.Header({"DATE-OBS": "1955-11-17"}), math.nan)
+    assert (found["date_obs"], found["mjd"]) == ("1955-11-17", None)
+
+
+def test_an_unset_clock_is_no_date():
+    found = frame_facts(fits.Header({"DATE-OBS": "1970-01-01T00:00:00"}), math.nan)
+    assert (found["date_obs"], found["mjd"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("camera", "name"),
+    [("AUTO", None), ("NONE", None), ("Sinistro", "sinistro"), ("night/my.conf", "my")],
+)
+def test_names_of_cameras(camera, name):
+    assert facts(camera)["camera"] == name
