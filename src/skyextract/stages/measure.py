@@ -13,7 +13,9 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ConfigError
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.settings.steps import Status
+from skyextract.stages.background.correlation import measure_correlation, with_correlated_errors
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded import find_hidden, hidden_detections
 from skyextract.stages.detection.detect import analysis_threshold, detect, filter_image
@@ -33,6 +35,7 @@ from skyextract.stages.psf.columns import APERCOR_COLUMNS, PSF_COLUMNS, measure_
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
@@ -60,6 +63,8 @@ class Found:
         Detection filter, if it is a convolution kernel.
     matched : MatchedFilter or None
         Detection filter, if it is the PSF.
+    correlation : NoiseCorrelation or None
+        Of the noise of the measurement image; None: its pixels count as independent.
     """
 
     plane: Plane
@@ -67,6 +72,7 @@ class Found:
     detections: Detections
     taps: F4 | None
     matched: MatchedFilter | None
+    correlation: NoiseCorrelation | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,12 @@ def measure(
         sources = sources.append(beneath)
     if hidden is not None:
         at_x, at_y = hidden.x, hidden.y
+    # Where the crowd was fitted and taken away, what was left of it is no noise.
+    correlation = detected.correlation if hidden is None else None
+    if correlation is not None:
+        sources = with_correlated_errors(
+            sources, correlation, plane.background.sigma**2, exposure.detector.gain
+        )
     flags, ours = _mask_flags(exposure, found)
     flags |= sources["FLAGS"]
     ours |= sources["FLAGS_SKY"]
@@ -238,7 +250,7 @@ def measure(
     residual = None
     if uses_psf:
         points = measure_point_sources(
-            exposure, plane.subtracted, plane.variance_plane(run), at_x, at_y,
+            exposure, plane.subtracted, point_source_variance(plane, correlation, run), at_x, at_y,
             (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
             config, wanted, run,
         )  # fmt: skip
@@ -349,7 +361,16 @@ def find_sources(
     for _ in range(extraction.detect_niter - 1):
         claimed = claim(claimed)
     plane, search, found = find(claimed, last=True)
-    return Found(plane, search, found, taps, matched)
+    correlation = None
+    scale = float(np.median(found.noise_scale))
+    if detection is None and scale != 1.0:
+        sources = (
+            found.segmentation != 0 if claimed is None else claimed | (found.segmentation != 0)
+        )
+        correlation = measure_correlation(
+            plane.subtracted, plane.variance_plane(run), sources, scale**2
+        )
+    return Found(plane, search, found, taps, matched, correlation)
 
 
 def correct_apertures(
@@ -378,10 +399,19 @@ def correct_apertures(
     if exposure.has_psf:
         plane, found = search.plane, search.detections
         corrections = measure_point_sources(
-            exposure, plane.subtracted, plane.variance_plane(run), found.x, found.y, None,
+            exposure, plane.subtracted, point_source_variance(plane, search.correlation, run), found.x, found.y, None,
             config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), search.plane)
+
+
+def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, run: Run) -> F4:
+    """Return the background variance that fits of the PSF weight by: what it means for them."""
+    variance = plane.variance_plane(run)
+    if correlation is None:
+        return variance
+    factor = np.float32(correlation.point_source)
+    return np.where(variance < MAX_VARIANCE, variance * factor, variance)
 
 
 def _filters_by_psf(config: Config) -> bool:

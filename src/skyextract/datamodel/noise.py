@@ -1,0 +1,51 @@
+"""How the noise of a pixel goes with that of its neighbours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+
+
+@dataclass(frozen=True)
+class NoiseCorrelation:
+    """Autocovariance of the background noise, in units of the background variance.
+
+    Attributes
+    ----------
+    lags : (2 k + 1, 2 k + 1) float64
+        Covariance of two pixels by their distance [dy, dx], -k to k; 1 at the centre and 0
+        elsewhere where the variance is right and the pixels are independent.
+    point_source : float
+        Variance of the flux of a matched filter, over that of independent pixels.
+    """
+
+    lags: F8
+    point_source: float = 1.0
+
+    def aperture(self, area: F8) -> F8:
+        """Return the variance of a sum over a circle, over that of independent pixels.
+
+        The sum over lags d of the covariance times the area that the circle has in common
+        with itself moved by d.
+
+        Parameters
+        ----------
+        area : (...) float64
+            Pixels; not more than 1 counts as a single pixel.
+        """
+        half = self.lags.shape[0] // 2
+        area = np.maximum(np.asarray(area, np.float64), 1.0)
+        radius = np.sqrt(area / math.pi)
+        factor = np.zeros_like(area)
+        for v in range(-half, half + 1):
+            for u in range(-half, half + 1):
+                t = np.minimum(math.hypot(u, v) / (2.0 * radius), 1.0)
+                common = (np.arccos(t) - t * np.sqrt(1.0 - t * t)) * 2.0 / math.pi
+                factor += self.lags[half + v, half + u] * common
+        # what anticorrelated noise leaves is never nothing
+        positive: F8 = np.maximum(factor, 0.1)
+        return positive

@@ -1,0 +1,129 @@
+"""Correlated noise: its measurement, and the errors of fluxes that it makes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, U1
+from skyextract.datamodel.noise import NoiseCorrelation
+from skyextract.kernels.values import MAX_VARIANCE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.catalog import Catalog
+
+MAX_LAG = 5
+"""Pixels; noise that is shared over more is a matter of the background."""
+BLOCK = 192
+BLOCKS = 4
+"""The covariance is measured in up to 4 x 4 blocks of this size, spread over the frame."""
+MIN_FREE = 2000
+"""Free pixels without which it is not measured."""
+MAX_SIGMA = 5.0
+
+
+def measure_correlation(
+    subtracted: F4, variance: F4, claimed: U1, point_source: float
+) -> NoiseCorrelation | None:
+    """Measure the autocovariance of the noise where no sources are.
+
+    Parameters
+    ----------
+    subtracted, variance : (ny, nx) float32
+        Background-subtracted image; its background variance, 1e30 in bad pixels.
+    claimed : (ny, nx) uint8
+        Pixels of sources (not 0).
+    point_source : float
+        Variance of the matched filter over that of independent pixels, already measured.
+
+    Returns
+    -------
+    NoiseCorrelation or None
+        None if there are too few free pixels.
+    """
+    k = MAX_LAG
+    total = np.zeros((k + 1, 2 * k + 1))
+    pairs = np.zeros((k + 1, 2 * k + 1))
+    for rows in _blocks(subtracted.shape[0]):
+        for columns in _blocks(subtracted.shape[1]):
+            noise, free = _free_noise(
+                subtracted[rows, columns], variance[rows, columns], claimed[rows, columns]
+            )
+            ny, nx = noise.shape
+            for v in range(min(k + 1, ny)):
+                for u in range(-k if v else 0, k + 1):
+                    if abs(u) >= nx:
+                        continue
+                    a = np.s_[: ny - v, max(-u, 0) : nx - max(u, 0)]
+                    b = np.s_[v:, max(u, 0) : nx - max(-u, 0)]
+                    total[v, u + k] += float((noise[a] * noise[b]).sum())
+                    pairs[v, u + k] += float((free[a] * free[b]).sum())
+    if pairs[0, k] < MIN_FREE:
+        return None
+    half = np.divide(total, pairs, out=np.zeros_like(total), where=pairs > 0)
+    lags = np.zeros((2 * k + 1, 2 * k + 1))
+    lags[k:] = half
+    lags[k, :k] = half[0, :k:-1]
+    lags[:k] = lags[:k:-1, ::-1]
+    return NoiseCorrelation(lags, point_source)
+
+
+def _blocks(size: int) -> list[slice]:
+    n = min(BLOCKS, max(1, size // BLOCK))
+    length = min(BLOCK, size)
+    first = np.linspace(0, size - length, n).astype(int) if n > 1 else [(size - length) // 2]
+    return [slice(int(i), int(i) + length) for i in first]
+
+
+def _free_noise(image: F4, variance: F4, claimed: U1) -> tuple[F8, F8]:
+    """Return noise in sigma, 0 where it is not free of sources, and 1 where it is."""
+    free = (claimed == 0) & (variance < MAX_VARIANCE) & (variance > 0.0)
+    noise = np.zeros(image.shape, np.float64)
+    np.divide(image, np.sqrt(variance, where=free, out=np.ones_like(variance)), out=noise,
+              where=free)  # fmt: skip
+    if free.any():
+        middle = np.median(noise[free])
+        spread = 1.4826 * np.median(np.abs(noise[free] - middle))
+        if spread > 0.0:
+            free &= np.abs(noise - middle) < MAX_SIGMA * spread
+        noise -= noise[free].mean() if free.any() else 0.0
+    noise[~free] = 0.0
+    return noise, free.astype(np.float64)
+
+
+def with_correlated_errors(
+    sources: Catalog, correlation: NoiseCorrelation, noise2: float, gain: float
+) -> Catalog:
+    """Return the sources with the errors of aperture fluxes that correlated noise makes.
+
+    SExtractor's formula adds the background variance of the pixels and the photons of the
+    source; the former is multiplied by what the covariance makes of it in a circle of the same
+    area, the latter are what they are, as resampling keeps their sum.
+
+    Parameters
+    ----------
+    sources : Catalog
+        Fluxes and errors by SExtractor's formula.
+    noise2 : float
+        Background variance of the frame.
+    gain : float
+        e-/ADU; 0: unknown.
+    """
+    changed = {}
+    for name in sources:
+        if not name.startswith("FLUXERR_") or name.endswith(("_PSF", "_APERCOR")):
+            continue
+        error = np.asarray(sources[name], np.float64)
+        flux_name = name.replace("FLUXERR", "FLUX")
+        flux = sources[flux_name] if flux_name in sources else np.zeros_like(error)
+        photons = np.zeros_like(error)
+        if gain > 0.0 and math.isfinite(gain):
+            photons = np.minimum(np.maximum(flux, 0.0) / gain, error**2)
+        background = error**2 - photons
+        factor = correlation.aperture(background / noise2)
+        changed[name] = np.sqrt(background * factor + photons)
+        if name == "FLUXERR_WIN" and "SNR_WIN" in sources:
+            changed["SNR_WIN"] = sources["SNR_WIN"] * error / changed[name]
+    return sources.with_columns(**changed)

@@ -1,0 +1,92 @@
+"""Correlated noise: covariances that are known, and errors that the scatter confirms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.noise import NoiseCorrelation
+from skyextract.stages.background.correlation import (
+    MAX_LAG,
+    measure_correlation,
+    with_correlated_errors,
+)
+
+SHAPE = (600, 500)
+
+
+def noise_of(kind, seed=0):
+    noise = np.random.default_rng(seed).normal(size=SHAPE)
+    if kind == "smoothed":
+        noise = sum(np.roll(noise, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / 2
+    return noise.astype(np.float32)
+
+
+def correlation_of(image, variance=1.0):
+    plane = np.full(SHAPE, variance, np.float32)
+    claimed = np.zeros(SHAPE, np.uint8)
+    return measure_correlation(image, plane, claimed, 1.0)
+
+
+def test_white_noise_has_none():
+    lags = correlation_of(noise_of("white")).lags
+    expected = np.zeros_like(lags)
+    expected[MAX_LAG, MAX_LAG] = 1.0
+    np.testing.assert_allclose(lags, expected, atol=0.012)
+
+
+def test_covariance_of_shared_pixels():
+    lags = correlation_of(noise_of("smoothed")).lags
+    middle = lags[MAX_LAG - 1 : MAX_LAG + 2, MAX_LAG - 1 : MAX_LAG + 2]
+    np.testing.assert_allclose(middle, np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]), atol=0.03)
+    np.testing.assert_array_equal(lags, lags[::-1, ::-1])
+    # a variance that is twice the true one is part of the answer
+    np.testing.assert_allclose(correlation_of(noise_of("smoothed"), 2.0).lags, lags / 2, rtol=1e-5)
+
+
+def test_sources_take_no_part():
+    image = noise_of("white")
+    claimed = np.zeros(SHAPE, np.uint8)
+    claimed[::7] = 1
+    image[::7] += 50
+    measured = measure_correlation(image, np.ones(SHAPE, np.float32), claimed, 1.0)
+    assert measured.lags[MAX_LAG, MAX_LAG] == pytest.approx(1.0, abs=0.02)
+    assert measure_correlation(image, np.ones(SHAPE, np.float32), claimed | 1, 1.0) is None
+
+
+@pytest.mark.parametrize("radius", [2.0, 4.0, 8.0])
+def test_variance_of_sums_over_circles(radius):
+    v, u = np.indices((21, 21)) - 10
+    circle = np.hypot(u, v) <= radius
+    factor = correlation_of(noise_of("smoothed")).aperture(np.array([math.pi * radius**2]))[0]
+    sums = []
+    for seed in range(4):
+        image = noise_of("smoothed", seed + 10)
+        sums += [
+            image[y : y + 21, x : x + 21][circle].sum()
+            for y in range(0, SHAPE[0] - 21, 21)
+            for x in range(0, SHAPE[1] - 21, 21)
+        ]
+    assert factor == pytest.approx(np.var(sums) / circle.sum(), rel=0.15)
+
+
+def test_only_the_background_part_of_an_error_grows():
+    lags = np.full((3, 3), 0.0)
+    lags[1, 1] = 4.0
+    sources = Catalog(
+        {
+            "FLUX_AUTO": np.array([0.0, 1000.0]),
+            "FLUXERR_AUTO": np.sqrt([100.0, 100.0 + 500.0]),
+            "FLUX_WIN": np.array([10.0, 10.0]),
+            "FLUXERR_WIN": np.array([5.0, 5.0]),
+            "SNR_WIN": np.array([2.0, 2.0]),
+            "FLUXERR_PSF": np.array([1.0, 1.0]),
+        }
+    )
+    result = with_correlated_errors(sources, NoiseCorrelation(lags), noise2=1.0, gain=2.0)
+    np.testing.assert_allclose(result["FLUXERR_AUTO"] ** 2, [400.0, 900.0], rtol=1e-6)
+    np.testing.assert_allclose(result["SNR_WIN"], 10.0 / result["FLUXERR_WIN"])
+    np.testing.assert_array_equal(result["FLUXERR_PSF"], sources["FLUXERR_PSF"])
