@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I4, I8, U1
+from skyextract.datamodel.arrays import F4, I4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.errors import ConfigError
-from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.settings.steps import Status
-from skyextract.stages.background.correlation import measure_correlation, with_correlated_errors
-from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.background.correlation import with_correlated_errors
 from skyextract.stages.crowded import find_hidden, hidden_detections
-from skyextract.stages.detection.detect import analysis_threshold, detect, filter_image
-from skyextract.stages.detection.filters import builtin_filter, parse_filter
-from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
-from skyextract.stages.detection.matched import filter_matched, matched_filter
+from skyextract.stages.detection.detect import analysis_threshold, filter_image
+from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.detection.support import support
+from skyextract.stages.find import filters_by_psf, find_sources, point_source_variance
 from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import (
     DetectionImage,
@@ -35,7 +31,6 @@ from skyextract.stages.psf.columns import APERCOR_COLUMNS, PSF_COLUMNS, measure_
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
-    from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
@@ -48,31 +43,6 @@ __all__ = [
     "correct_apertures",
     "measure",
 ]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Detections, and what they were found with.
-
-    Attributes
-    ----------
-    plane, search : Plane
-        Measurement and detection image; the same in single-image mode.
-    detections : Detections
-    taps : (h, w) float32 or None
-        Detection filter, if it is a convolution kernel.
-    matched : MatchedFilter or None
-        Detection filter, if it is the PSF.
-    correlation : NoiseCorrelation or None
-        Of the noise of the measurement image; None: its pixels count as independent.
-    """
-
-    plane: Plane
-    search: Plane
-    detections: Detections
-    taps: F4 | None
-    matched: MatchedFilter | None
-    correlation: NoiseCorrelation | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +176,7 @@ def measure(
         A threshold, a filter or a list does not make sense.
     """
     extraction = config.extraction
-    by_psf = _filters_by_psf(config)
+    by_psf = filters_by_psf(config)
     uses_psf = bool(wanted & PSF_COLUMNS)
     if exposure.psf is None and (by_psf or uses_psf):
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
@@ -292,87 +262,6 @@ def measure(
     )
 
 
-def find_sources(
-    exposure: Exposure,
-    config: Config,
-    inputs: MeasureInputs,
-    run: Run,
-    *,
-    fits_psf: bool,
-    detection: Exposure | None = None,
-) -> Found:
-    """Detect sources: DETECT_NITER passes of background and detection.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        The image to measure, with a PSF if that is the filter.
-    fits_psf : bool
-        The PSF will be fitted to the sources, which takes the noise of every pixel.
-    detection : Exposure, optional
-        The image to detect on, as in `measure`.
-
-    Raises
-    ------
-    ConfigError
-        A threshold or a filter does not make sense.
-    """
-    extraction = config.extraction
-    by_psf = _filters_by_psf(config)
-    taps = None if by_psf else _filter(config, inputs)
-    matched = None
-    if by_psf and exposure.psf is not None:
-        matched = matched_filter(exposure.psf, exposure.shape)
-
-    def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
-        plane = prepare_plane(
-            exposure, config, run, index=0 if detection is None else 1, sources=claimed,
-            known=None if last else exposure.background,
-        )  # fmt: skip
-        if (fits_psf and last) or (matched is not None and detection is None):
-            plane = plane.with_noise(run)
-        search = plane
-        if detection is not None:
-            search = prepare_plane(detection, config, run, sources=claimed)
-        found = detect(
-            search.subtracted,
-            # What the background is estimated without are pixels, whosever they are.
-            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
-            run,
-            sigma=search.background.sigma,
-            taps=taps,
-            psf=matched,
-            variance=search.variance if matched is None else search.variance_plane(run),
-            smooth=search.variance is None,
-            bad=search.holes,
-            claimed=claimed,
-            gain=(detection or exposure).detector.gain,
-            pixel_scale=inputs.pixel_scale,
-            grow=last,
-        )
-        return plane, search, found
-
-    def claim(claimed: U1 | None) -> U1:
-        _, search, found = find(claimed, last=False)
-        growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
-        return source_mask(found, search.background.sigma, growth)
-
-    claimed = None
-    for _ in range(extraction.detect_niter - 1):
-        claimed = claim(claimed)
-    plane, search, found = find(claimed, last=True)
-    correlation = None
-    scale = float(np.median(found.noise_scale))
-    if detection is None and scale != 1.0:
-        sources = (
-            found.segmentation != 0 if claimed is None else claimed | (found.segmentation != 0)
-        )
-        correlation = measure_correlation(
-            plane.subtracted, plane.variance_plane(run), sources, scale**2
-        )
-    return Found(plane, search, found, taps, matched, correlation)
-
-
 def correct_apertures(
     exposure: Exposure,
     config: Config,
@@ -399,23 +288,10 @@ def correct_apertures(
     if exposure.has_psf:
         plane, found = search.plane, search.detections
         corrections = measure_point_sources(
-            exposure, plane.subtracted, point_source_variance(plane, search.correlation, run), found.x, found.y, None,
-            config, frozenset({"FLUX_PSF"}), run,
+            exposure, plane.subtracted, point_source_variance(plane, search.correlation, run),
+            found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), search.plane)
-
-
-def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, run: Run) -> F4:
-    """Return the background variance that fits of the PSF weight by: what it means for them."""
-    variance = plane.variance_plane(run)
-    if correlation is None:
-        return variance
-    factor = np.float32(correlation.point_source)
-    return np.where(variance < MAX_VARIANCE, variance * factor, variance)
-
-
-def _filters_by_psf(config: Config) -> bool:
-    return config.extraction.filter and config.extraction.filter_name.upper() == "PSF"
 
 
 def _measure_pixels(
@@ -445,19 +321,6 @@ def _measure_pixels(
         _with_seeing(inputs, exposure, config), run,
         low_weight=plane.bad if plane.relative else None,
     )  # fmt: skip
-
-
-def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:
-    """Return the convolution kernel of FILTER and FILTER_NAME, which is not PSF."""
-    extraction = config.extraction
-    if not extraction.filter:
-        return None
-    if inputs.filter is not None:
-        return parse_filter(inputs.filter, extraction.filter_name)
-    builtin = builtin_filter(extraction.filter_name)
-    if builtin is None:
-        raise ConfigError(f"FILTER_NAME = {extraction.filter_name}: no file, no built-in filter")
-    return builtin
 
 
 def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> MeasureInputs:
