@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.header import header_number
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.datamodel.rawframe import RawFrame
@@ -17,7 +18,6 @@ from skyextract.inputs.calibrations import load_calibrations
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
 from skyextract.inputs.request import Request
-from skyextract.io.images.images import header_number
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Step

@@ -77,3 +77,23 @@ def test_sdss_frame_with_its_sky_table(skyextract, shared_data):
     done = skyextract(shared_data / "world/real/sdss_frame.fits.bz2")
     assert done.status == 0
     assert len(done.summary("sdss_frame.json")) == 1
+
+
+@pytest.mark.parametrize(("name", "magnitudes"), [("days", 7.885), ("ms", 4.445)])
+def test_zero_point_of_one_second(skyextract, shared_data, name, magnitudes):
+    """EXPOSURE in days, EXPTIME in milliseconds."""
+    folder = shared_data / "world/exptime"
+    done = skyextract(folder / f"{name}.fits.gz", "-PHOTREFCAT_NAME", folder / "ref.csv")
+    photometry = done.summary(f"{name}.json")[0]["steps"]["photometry"]
+    difference = photometry["zero_point"] - photometry["zero_point_1s"]
+    assert difference == pytest.approx(magnitudes, abs=0.001)
+
+
+def test_a_setting_of_the_camera_is_no_gain(skyextract, shared_data):
+    folder = shared_data / "world/gain"
+    done = skyextract(folder / "asi.fits.gz", "-CATALOG_TYPE", "FITS_1.0")
+    assert "the header is of ZWO ASI (GAIN 0.25)" in done.stderr
+    truth, own = matched(folder, Table.read("asi.cat", hdu=1))
+    pull = (own["FLUX_PSF"] - truth["flux"]) / own["FLUXERR_PSF"]
+    assert len(truth) >= 75
+    assert 0.75 < spread(pull) < 1.25

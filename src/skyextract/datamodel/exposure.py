@@ -32,12 +32,15 @@ class Detector:
         Level in image units at which pixels saturate; inf if unknown.
     exposure_time : float
         Seconds; NaN if unknown.
+    pedestal : float
+        A constant that was added to all pixels, in image units; it is no sky.
     """
 
     gain: float = 0.0
     read_noise: float = 0.0
     saturation: float = float("inf")
     exposure_time: float = float("nan")
+    pedestal: float = 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +67,8 @@ class Exposure:
         configuration), 1e30 for a bad pixel, SExtractor's convention; None without a map.
     plane : int or None
         Plane of a cube, from 1.
+    camera : str
+        Name of the instrument that was recognised from the header; empty if none was.
     """
 
     image: F4
@@ -84,6 +89,7 @@ class Exposure:
     alone: bool = True
     """It is the only image that is read of its file."""
     plane: int | None = None
+    camera: str = ""
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
 

@@ -29,6 +29,9 @@ _STRUCTURE = re.compile(
 )
 
 
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
+
+
 def is_structural(keyword: str) -> bool:
     """Whether a card describes the storage of its own header unit, not the observation."""
     return _STRUCTURE.match(keyword) is not None
@@ -137,3 +140,13 @@ def card_lines(header: Header) -> list[str]:
     """Return the 80-character records of a header, END included."""
     text = header.tostring(padding=False, endcard=True)
     return [text[k : k + CARD].ljust(CARD) for k in range(0, len(text), CARD)]
+
+
+def header_number(value: object) -> float | None:
+    """Return the number of a header value, also as text with a unit; None if there is none."""
+    if isinstance(value, str):
+        match = _NUMBER.match(value)
+        value = float(match[1].upper().replace("D", "E")) if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,6 +1,7 @@
 """Camera presets: configuration files that hold what is always the same for one camera.
 
-CAMERA names a file, or a preset NAME.conf of the user's folder or of those built in.
+CAMERA names a file, or a preset NAME.conf of the user's folder or of those built in.  AUTO (the
+header's cards are translated if its instrument is known) and NONE are no presets.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from skyextract.errors import ConfigError
 from skyextract.settings.grammar import Setting, parse
 
+NO_PRESET = ("", "AUTO", "NONE")
 BUILT_IN = Path(__file__).parent / "presets"
 
 

@@ -157,7 +157,7 @@ class Detector:
 class Isr:
     """Instrument signature removal"""
 
-    camera: str = key("", "camera preset: a name or a file (docs/cameras.md)", new=True)
+    camera: str = key("AUTO", "camera: AUTO (its header cards are known), NONE, or a preset for raw frames (docs/cameras.md)", sextractor="NONE", new=True)
     isr_unit: str = key("ELECTRON", "unit of the corrected image", choices=("ADU", "ELECTRON"), new=True)
     isr_overscan: str = key(
         "ROW_MEDIAN", "overscan estimate",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyextract.errors import ConfigError
-from skyextract.settings.cameras import camera_settings, find_camera
+from skyextract.settings.cameras import NO_PRESET, camera_settings, find_camera
 from skyextract.settings.grammar import (
     Declaration,
     Setting,
@@ -132,7 +132,7 @@ def resolve(
     cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
     preset: list[Setting] = []
     files = () if config_file is None else (config_file,)
-    if cameras:
+    if cameras and cameras[-1].values[0].upper() not in NO_PRESET:
         preset = camera_settings(cameras[-1].values[0], cameras[-1].origin)
         files = (*files, str(find_camera(cameras[-1].values[0])))
         given = [*preset, *given]

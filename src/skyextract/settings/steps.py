@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from skyextract.settings.cameras import NO_PRESET
 from skyextract.settings.resolve import Settings
 
 
@@ -142,4 +143,5 @@ def isr_is_asked(settings: Settings) -> bool:
         return Step.ISR in explicit_steps(words)
     isr = settings.config.isr
     frames = (isr.isr_bias, isr.isr_dark, isr.isr_flat, isr.isr_fringe, isr.isr_defects)
-    return any(frames) or bool(isr.isr_linearity or isr.isr_crosstalk or isr.camera)
+    preset = isr.camera.upper() not in NO_PRESET
+    return any(frames) or bool(isr.isr_linearity or isr.isr_crosstalk or preset)

@@ -13,8 +13,9 @@ from astropy.io import fits
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import header_number
 from skyextract.errors import ImageError
-from skyextract.io.images.images import header_number, pixel_scale, read_exposures
+from skyextract.io.images.images import pixel_scale, read_exposures
 from skyextract.io.names import parse_image_spec
 from skyextract.run import Run
 from skyextract.settings.keywords import Config

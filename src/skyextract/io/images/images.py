@@ -17,6 +17,7 @@ from skyextract.datamodel.header import (
     BLOCK,
     CARD,
     extend_missing,
+    header_number,
     is_structural,
     remove,
     repaired,
@@ -27,6 +28,14 @@ from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
 from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
+from skyextract.io.images.dialects import (
+    MAX_TIME,
+    is_camera_setting,
+    linear_pixels,
+    pedestal,
+    time_unit,
+    translate,
+)
 from skyextract.io.images.exposures import is_product, read_product
 from skyextract.io.images.planes import Planes, group_planes, with_planes
 from skyextract.io.names import ImageSpec, head_path
@@ -38,9 +47,6 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
-_LONGEST = 1e8
-"""Exposure times above are a mistake (seconds; 3 years)."""
 _COMPRESSION = re.compile(
     r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
     r"|ZEXTEND|ZTENSION|ZPCOUNT|ZGCOUNT|ZBLOCKED|ZHECKSUM|ZDATASUM|ZMASKCMP|ZBLANK|ZSCALE|ZZERO"
@@ -88,7 +94,7 @@ def read_exposures(
                     run.warn(f"{name}: the additional header has no part for it")
                 planes, cube = _planes_of(file, unit), _cube_planes(unit, spec)
                 for plane in cube:
-                    exposure = _read_exposure(file, planes, plane, head, config.detector, run)
+                    exposure = _read_exposure(file, planes, plane, head, config, run)
                     yield replace(exposure, alone=alone and len(cube) == 1)
             except ImageError as error:
                 yield FailedExtension(unit.index, name, error, unit.header)
@@ -184,7 +190,7 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
 
 def _read_exposure(
     file: FitsFile, planes: Planes, plane: int | None, head: Header | None,
-    config: DetectorConfig, run: Run,
+    config: Config, run: Run,
 ) -> Exposure:  # fmt: skip
     unit = planes.image
     name = (
@@ -193,12 +199,16 @@ def _read_exposure(
     header = image_header(file, unit)
     if head is not None:
         apply_head(header, head)
-    detector = read_detector(header, config, run, name)
+    camera = translate(header, config.isr.camera, run, file.path)
+    detector = read_detector(header, config.detector, run, name)
     numbers = stored_numbers(file, unit, plane)
     scaling = Scaling.from_header(header)
-    if config.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
+    if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
     image, mask = to_float(numbers, scaling, detector.saturation, run)
+    if linear_pixels(image, header, run, file.path):
+        saturated = np.where(image >= detector.saturation, np.uint16(Mask.SAT), np.uint16(0))
+        mask = (mask & np.uint16(Mask.NO_DATA)) | saturated
     if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
         raise ImageError("no pixel has a value (all NaN or BLANK)")
     exposure = Exposure(
@@ -207,6 +217,7 @@ def _read_exposure(
         detector=detector,
         wcs=read_wcs(header, run, name),
         header=header,
+        camera=camera,
         path=file.path,
         extension=unit.index,
         plane=None if plane is None else plane + 1,
@@ -219,52 +230,75 @@ def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -
     """Return gain, read noise, saturation and exposure time: header cards before values.
 
     A card counts if it holds a number (strings like '2.1 e-/ADU' included); gain, read noise
-    and saturation must be positive, an exposure time not negative and below 3 years.
+    and saturation must be positive, and a gain no setting of the camera.
     """
-    unit_text = f"{name}: "
-    gain = _from_cards(header, config.gain_key, run, unit_text, positive=True)
-    noise = _from_cards(header, config.rdnoise_key, run, unit_text, positive=True)
-    level = _from_cards(header, config.satur_key, run, unit_text, positive=True)
-    time = _from_cards(header, config.expotime_key, run, unit_text, positive=False)
-    if time is not None and not 0.0 < time <= _LONGEST:
-        ignored = ": ignored" if time else ""
-        run.warn(f"{unit_text}an exposure time of {time:g} s is not plausible{ignored}")
+    noise = _from_cards(header, config.rdnoise_key, run, name)
+    level = _from_cards(header, config.satur_key, run, name)
     if level is None:
         level = config.satur_level if config.satur_level > 0.0 else math.inf
+    gain = _gain(header, config.gain_key, run, name)
     return Detector(
         gain=config.gain if gain is None else gain,
         read_noise=config.rdnoise if noise is None else noise,
         saturation=level,
-        exposure_time=math.nan if time is None or time > _LONGEST else time,
+        exposure_time=_exposure_time(header, config.expotime_key, run, name),
+        pedestal=pedestal(header),
     )
 
 
-def _from_cards(
-    header: Header, keywords: Sequence[str], run: Run, name: str, positive: bool
-) -> float | None:
-    """Return the number on the first of the cards that has one; NONE ends the search."""
+def _numbers(
+    header: Header, keywords: Sequence[str], run: Run, name: str
+) -> Iterator[tuple[str, float]]:
+    """Give those of the cards that hold a number; NONE ends the search."""
     for keyword in keywords:
         if keyword.upper() == "NONE":
-            return None
+            return
         value = header.get(keyword)
         number = header_number(value)
-        if value is not None and number is None:
-            run.warn(f"{name}header card {keyword} = {value!r} is no number")
-        elif number is not None and (number > 0.0 or (not positive and number == 0.0)):
+        if number is not None:
+            yield keyword, number
+        elif value is not None:
+            run.warn(f"{name}: header card {keyword} = {value!r} is no number")
+
+
+def _from_cards(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
+    """Return the first positive number of the cards; of others, the user is told."""
+    for keyword, number in _numbers(header, keywords, run, name):
+        if number > 0.0:
             return number
-        elif number is not None:
-            run.warn(f"{name}header card {keyword} = {number:g} is not positive: ignored")
+        run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
     return None
 
 
-def header_number(value: object) -> float | None:
-    """Return the number of a header value, also as text with a unit; None if there is none."""
-    if isinstance(value, str):
-        match = _NUMBER.match(value)
-        value = float(match[1].upper().replace("D", "E")) if match else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
+    """Return the first gain that can be one; of those that cannot, the user is told."""
+    for keyword, number in _numbers(header, keywords, run, name):
+        if not number > 0.0:
+            run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
+        elif is_camera_setting(header, keyword, number):
+            other = header_number(header.get("EGAIN"))
+            known = other is not None and other > 0.0
+            run.warn(
+                f"{name}: header card {keyword} = {number:g} is a setting of the camera and no "
+                f"gain in e-/ADU: {f'EGAIN = {other:g} is used' if known else 'it is not used'}"
+            )
+            if known:
+                return other
+        else:
+            return number
+    return None
+
+
+def _exposure_time(header: Header, keywords: Sequence[str], run: Run, name: str) -> float:
+    """Return the exposure time in seconds, from the unit that its card has; NaN if unknown."""
+    for keyword, number in _numbers(header, keywords, run, name):
+        seconds = number * time_unit(header, keyword)
+        if not 0.0 < seconds <= MAX_TIME:
+            ignored = ": ignored" if seconds else ""
+            run.warn(f"{name}: an exposure time of {seconds:g} s is not plausible{ignored}")
+        if 0.0 <= seconds <= MAX_TIME:
+            return seconds
+    return math.nan
 
 
 def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:

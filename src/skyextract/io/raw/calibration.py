@@ -18,14 +18,14 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.calibrations import Linearity, Master
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import observation
+from skyextract.datamodel.header import header_number, observation
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
 from skyextract.io.images.exposures import ExposureWriter, is_product, read_product
-from skyextract.io.images.images import header_number, image_header, select_units
+from skyextract.io.images.images import image_header, select_units
 from skyextract.io.names import parse_image_spec
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.run import Run

@@ -11,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.exposure import FailedExtension
+from skyextract.datamodel.header import header_number
 from skyextract.datamodel.rawframe import (
     Amplifier,
     RawFrame,
@@ -23,9 +24,9 @@ from skyextract.datamodel.rawframe import (
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
+from skyextract.io.images.dialects import translate
 from skyextract.io.images.images import (
     apply_head,
-    header_number,
     image_header,
     read_detector,
     read_head_file,
@@ -94,6 +95,7 @@ def read_raw_frames(
             try:
                 axes = plane_axes(unit.shape)
                 header = image_header(file, unit)
+                translate(header, config.isr.camera, run, spec.path)
                 own = unit.header if len(selected) > 1 else header
                 units.append(_Unit(unit, own, header, (axes[1], axes[0])))
             except ImageError as error:

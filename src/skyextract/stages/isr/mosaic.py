@@ -53,6 +53,7 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
         gain=exposure.detector.gain / scale,
         read_noise=exposure.detector.read_noise * len(cells) ** 0.5,
         saturation=exposure.detector.saturation * _N_PIXELS,
+        pedestal=exposure.detector.pedestal * _N_PIXELS,
     )
     return replace(
         exposure,

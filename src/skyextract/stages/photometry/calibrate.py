@@ -205,7 +205,8 @@ def _calibrate(
     background = exposure.background
     brightness = math.nan
     if background is not None and exposure.wcs is not None:
-        brightness = sky_brightness(fit.zero_point, background.mean, exposure.wcs.pixel_scale())
+        level = background.mean - exposure.detector.pedestal
+        brightness = sky_brightness(fit.zero_point, level, exposure.wcs.pixel_scale())
     color_term = float(fit.slopes[0]) if fit_color else (fixed if color_keys else None)
     account.metrics.update(
         source=str(PhotSource.FITTED),

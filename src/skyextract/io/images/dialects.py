@@ -1,0 +1,118 @@
+"""Headers and pixels in the dialect of their instrument, made into the standard one (CAMERA)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.header import header_number, remove, set_cards
+from skyextract.datamodel.instruments import recognise
+from skyextract.messages import quiet
+from skyextract.run import Run
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+_UNITS = (
+    (r"ms|msec\w*|millisec\w*", 1e-3), (r"us|microsec\w*", 1e-6), (r"s|sec|secs|seconds?", 1.0),
+    (r"min|mins|minutes?", 60.0), (r"h|hr|hrs|hours?", 3600.0), (r"d|days?", 86400.0),
+)  # fmt: skip
+_UNIT_WORDS = re.compile(
+    r"\[\s*([a-z]+)\s*\]|\(\s*(?:in )?([a-z]+)\s*\)"
+    r"|\b(millisec\w*|msec\w*|microsec\w*|minutes?|hours?|days?)\b",
+    re.IGNORECASE,
+)
+MAX_TIME = 1e8
+"""Seconds; no exposure is longer."""
+MAX_SETTING = 20.0
+"""A whole number from here on in the card GAIN of an image of raw integers is a camera setting."""
+
+
+def translate(header: Header, camera: str, run: Run, path: str) -> str:
+    """Put standard cards into a header, in place, and return the name of its instrument.
+
+    Parameters
+    ----------
+    camera : str
+        CAMERA; anything but AUTO: nothing is done.
+    """
+    instrument = recognise(header) if camera.upper() == "AUTO" else None
+    if instrument is None:
+        return ""
+    changed = []
+    with quiet():
+        for keyword, value in instrument.translate(header).items():
+            old = header.get(keyword)
+            if old == value:
+                continue
+            if old is not None:
+                header.add_history(f"CAMERA {instrument.name}: {keyword} was {old}")
+            if value is None:
+                remove(header, [keyword])
+                changed.append(f"no {keyword}")
+            else:
+                text = f"{value:g}" if isinstance(value, float) else str(value)
+                set_cards(header, {keyword: (value, f"CAMERA {instrument.name}")})
+                changed.append(f"{keyword} {text}")
+    told = f" ({', '.join(changed)})" if changed else ""
+    run.tell(f"{path}: the header is of {instrument.name}{told}; CAMERA NONE takes it as it is")
+    return instrument.name
+
+
+def time_unit(header: Header, keyword: str) -> float:
+    """Return the seconds in the unit of an exposure time: of its comment, or of TIMEUNIT."""
+    comment = str(header.comments[keyword]) if keyword in header else ""
+    words = [next(filter(None, groups)) for groups in _UNIT_WORDS.findall(comment)]
+    if not words and keyword not in ("EXPTIME",):
+        words = [str(header.get("TIMEUNIT") or "")]
+    for word in words:
+        for pattern, seconds in _UNITS:
+            if re.fullmatch(pattern, word.strip(), re.IGNORECASE):
+                return seconds
+    return 1.0
+
+
+def is_camera_setting(header: Header, keyword: str, number: float) -> bool:
+    """Tell whether the number of a gain card cannot be e-/ADU but is a setting of the camera."""
+    if keyword != "GAIN" or header.get("BITPIX") not in (8, 16, 32) or "SOFTNAME" in header:
+        return False
+    comment = str(header.comments[keyword]).lower()
+    if re.search(r"e-?\s*/|electron|photon", comment):
+        return False
+    return number >= MAX_SETTING and number.is_integer()
+
+
+def linear_pixels(image: F4, header: Header, run: Run, path: str) -> bool:
+    """Undo the asinh scaling of Pan-STARRS' stacks, in place; tell whether there was one.
+
+    Its cards are taken out.  Pixels are a asinh((flux - BOFFSET) / (2 BSOFTEN)) with
+    a = 2.5 / ln 10 (Waters et al. 2020, ApJS 251, 4).
+    """
+    soft, offset = (header_number(header.get(key)) for key in ("BSOFTEN", "BOFFSET"))
+    if soft is None or offset is None or not soft > 0.0:
+        return False
+    a = 2.5 / math.log(10.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row in image:
+            row[...] = offset + 2.0 * soft * np.sinh(row.astype(np.float64) / a)
+    remove(header, ["BSOFTEN", "BOFFSET"])
+    run.tell(f"{path}: the asinh scaling of the pixels (BSOFTEN, BOFFSET) is undone")
+    return True
+
+
+def pedestal(header: Header) -> float:
+    """Return the constant that was added to the pixels: PEDESTAL (either sign), SOFTBIAS.
+
+    Images in units of flux have none any more, whatever their header says.
+    """
+    if "NMGY" in header or "nano" in str(header.get("BUNIT") or "").lower():
+        return 0.0
+    for keyword in ("PEDESTAL", "SOFTBIAS"):
+        number = header_number(header.get(keyword))
+        if number:
+            return abs(number)
+    return 0.0
