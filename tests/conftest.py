@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,6 +15,9 @@ from astropy.io import fits
 
 from skyextract.datamodel.catalog import Catalog
 from skyextract.io.catalogs.formats import Extension
+
+# The tests of the server start their own; no test is to use one that a developer has started.
+os.environ["SKYEXTRACT_SERVER"] = "off"
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

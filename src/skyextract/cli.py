@@ -13,11 +13,12 @@ import click
 from skyextract import __version__
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
 from skyextract.messages import set_up_logging
+from skyextract.server.client import control
 from skyextract.settings.grammar import declarations, dump, suggest
 from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
 from skyextract.settings.steps import check_steps
 
-VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir")
+VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir", "--server")
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 
 EPILOG = """
@@ -105,6 +106,11 @@ def settings_from(
 @click.option("-dd", "dump_full", is_flag=True, help="Print it with all keywords.")
 @click.option("-dp", "dump_columns", is_flag=True, help="Print all catalogue columns.")
 @click.option("--warm", is_flag=True, help="Compile all numerical kernels ahead, in parallel.")
+@click.option(
+    "--server",
+    type=click.Choice(["start", "stop", "status"]),
+    help="A process that keeps the program loaded; later calls start at once.",
+)
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
 def command(
@@ -122,6 +128,7 @@ def command(
     dump_full: bool,
     dump_columns: bool,
     warm: bool,
+    server: str | None,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
 
@@ -140,6 +147,8 @@ def command(
     level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
     level = level or settings.config.pipeline.verbose_type
     set_up_logging(level)
+    if server:
+        return control(server)
     if warm:
         from skyextract.warm import compile_kernels
 

@@ -1,0 +1,299 @@
+"""The caller's side of the warm server: hand over a call, pass signals on, take the status.
+
+Only light modules of the standard library are imported: a call has no other start-up to wait for.
+Whatever goes wrong before the server has taken the call means that the caller runs by itself.
+
+The wire: the caller sends a length (4 bytes) and a marshalled dictionary, with its standard
+streams and its folder as SCM_RIGHTS; the server answers with a process number when the call is
+set up, and with a wait status when it has ended, each 5 bytes: a letter and a number.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import marshal
+import os
+import signal
+import sys
+import zlib
+
+FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+STARTED, RETURNED, ENDED = b"P", b"S", b"E"
+MODE = "SKYEXTRACT_SERVER"
+SERVE = "--serve"
+OWN_RUN = {SERVE, "--server", "--warm"}
+PREFIXES = ("PYTHON", "NUMBA_", "LD_", "OPENBLAS_", "OMP_", "MKL_", "LC_", "ASTROPY", "MALLOC_")
+NAMES = ("LANG", "LANGUAGE", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GLIBC_TUNABLES")
+
+
+class NoServer(Exception):  # noqa: N818
+    """Nobody has taken the call."""
+
+
+def folder() -> str | None:
+    """Return the folder of the sockets, which is this user's alone, or None; made if missing."""
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = given if os.path.isabs(given) and os.path.isdir(given) else "/tmp"
+    path = f"{base}/skyextract-server-{os.getuid()}"
+    try:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        found = os.lstat(path)
+    except OSError:
+        return None
+    is_folder = found.st_mode & 0o170000 == 0o040000
+    if not is_folder or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return None
+    return path
+
+
+def socket_path() -> str | None:
+    """Return the socket of the server for this installation, interpreter and environment."""
+    path = folder()
+    if path is None:
+        return None
+    # OPENBLAS_NUM_THREADS is set to 1 unless it is given, see __main__.
+    chosen = {
+        name: value
+        for name, value in ({"OPENBLAS_NUM_THREADS": "1"} | dict(os.environ)).items()
+        if name in NAMES or name.startswith(PREFIXES)
+    }
+    who = (
+        os.path.dirname(__file__), sys.executable, sys.version, tuple(sys.flags),
+        sorted(sys._xoptions.items()), sys.path[1:], sorted(chosen.items()),
+    )  # fmt: skip
+    text = repr(who).encode(errors="surrogateescape")
+    return f"{path}/{zlib.crc32(text):08x}{zlib.adler32(text):08x}"
+
+
+def connect(path: str) -> _socket.socket:
+    """Return a connection to a server; a socket that nobody listens to is removed.
+
+    Raises
+    ------
+    NoServer
+        There is none.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        if error.errno == errno.ECONNREFUSED:
+            remove(path)
+        raise NoServer from None
+    return connection
+
+
+def remove(path: str) -> None:
+    """Remove a socket, if it is there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def open_streams() -> list[int]:
+    """Return the numbers of the standard streams that are open."""
+    found = []
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        found.append(number)
+    return found
+
+
+def describe_call(arguments: list[str], streams: list[int]) -> tuple[dict[str, object], list[int]]:
+    """Return everything that a process is given by its caller, and its open descriptors.
+
+    Raises
+    ------
+    NoServer
+        This process has something that a child of the server cannot get.
+    """
+    import resource
+
+    descriptors = list(streams)
+    try:
+        descriptors.append(os.open(".", os.O_PATH | os.O_DIRECTORY))
+    except OSError:
+        raise NoServer from None
+    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    mask = os.umask(0o077)
+    os.umask(mask)
+    ignored = [s for s in signal.valid_signals() if signal.getsignal(s) == signal.SIG_IGN]
+    call: dict[str, object] = {
+        "arguments": [os.fsencode(word) for word in arguments],
+        "path": os.fsencode(sys.path[0]),
+        "environment": dict(os.environb),
+        "streams": streams,
+        "umask": mask,
+        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
+        "ignored": [int(number) for number in ignored],
+        "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "cores": sorted(os.sched_getaffinity(0)),
+        "groups": (os.getegid(), sorted(os.getgroups())),
+    }
+    return call, descriptors
+
+
+def send(connection: _socket.socket, message: dict[str, object], descriptors: list[int]) -> None:
+    """Send a request with descriptors."""
+    body = marshal.dumps(message)
+    data = len(body).to_bytes(4, "big") + body
+    rights = b"".join(number.to_bytes(4, sys.byteorder) for number in descriptors)
+    extra = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
+    sent = connection.sendmsg([data], extra)
+    while sent < len(data):
+        sent += connection.send(data[sent:])
+
+
+def receive(connection: _socket.socket, size: int) -> bytes:
+    """Return the next `size` bytes, fewer at the end of the connection."""
+    data = b""
+    while len(data) < size:
+        try:
+            more = connection.recv(size - len(data))
+        except ConnectionError:
+            break
+        if not more:
+            break
+        data += more
+    return data
+
+
+def call(arguments: list[str]) -> int | None:
+    """Let the server run the program; return the exit status, or None if it did not.
+
+    If the program was ended by a signal, so is this process.
+    """
+    mode = os.environ.get(MODE, "")
+    own = mode == "off" or not OWN_RUN.isdisjoint(arguments)
+    if own or (sys.orig_argv[1:2] != ["-m"] and sys.orig_argv[1:2][0].startswith("-")):
+        return None  # with options of the interpreter, too
+    path = socket_path()
+    if path is None:
+        return None
+    streams = open_streams()  # before a socket takes the number of one that is closed
+    try:
+        connection = connect(path)
+    except NoServer:
+        if mode == "auto":
+            start(wait=False)
+        return None
+    try:
+        message, descriptors = describe_call(arguments, streams)
+        send(connection, message, descriptors)
+        os.close(descriptors[-1])
+        answer = receive(connection, 5)
+    except (NoServer, OSError):
+        connection.close()
+        return None
+    if answer[:1] != STARTED:
+        connection.close()
+        return None
+    return _wait(connection, int.from_bytes(answer[1:], "big"))
+
+
+def _wait(connection: _socket.socket, child: int) -> int | None:
+    """Pass signals on to the child until it has ended; return its exit status."""
+
+    def forward(number: int, _: object) -> None:
+        try:
+            os.kill(child, number)
+        except ProcessLookupError:
+            pass
+
+    def stop(*_: object) -> None:
+        # A child of the server has no terminal that could stop it.
+        forward(signal.SIGSTOP, None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        forward(signal.SIGCONT, None)
+
+    handlers = {getattr(signal, name): forward for name in FORWARDED} | {signal.SIGTSTP: stop}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    status: int | None = None
+    while answer := receive(connection, 5):
+        if len(answer) == 5:
+            status = int.from_bytes(answer[1:], "big")
+        if answer[:1] == ENDED:
+            break
+    if status is None:  # server and child were killed
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        return None
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    return os.waitstatus_to_exitcode(status)
+
+
+def start(wait: bool = True) -> bool:
+    """Start a server for calls like this one; tell whether it listens, if `wait`."""
+    import subprocess
+
+    path = socket_path()
+    if path is None or not hasattr(_socket, "SO_PEERCRED"):
+        return False
+    server = subprocess.Popen(
+        [sys.executable, "-m", "skyextract", SERVE, path],
+        cwd="/", start_new_session=True, close_fds=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    server.returncode = 0  # it is on its own; nobody waits for it
+    if wait:
+        import time
+
+        while os.waitpid(server.pid, os.WNOHANG) == (0, 0):
+            try:
+                connect(path).close()
+            except NoServer:
+                time.sleep(0.05)
+            else:
+                return True
+    return False
+
+
+def ask(action: str) -> dict[str, str]:
+    """Send `stop` or `status` to all servers of this user; return what each one answers."""
+    place = folder()
+    answers = {}
+    for name in sorted(os.listdir(place)) if place else []:
+        if "." in name:
+            continue
+        try:
+            connection = connect(f"{place}/{name}")
+            send(connection, {"action": action}, [])
+            answers[name] = receive(connection, 1000).partition(b"\n")[0].decode()
+            connection.close()
+        except (NoServer, OSError):
+            continue
+    return answers
+
+
+def control(action: str) -> int:
+    """Do what `skyextract --server start|stop|status` asks for; return the exit status."""
+    if action == "start":
+        path = socket_path()
+        name = "" if path is None else path.rpartition("/")[2]
+        is_there = name in ask("status") or start()
+        print("server ready" if is_there else "no server could be started")
+        return 0 if is_there else 1
+    answers = ask(action)
+    for answer in answers.values():
+        print(answer)
+    if not answers:
+        print("no server")
+    return 0 if answers or action == "stop" else 1
