@@ -10,7 +10,7 @@ OLDEST ?=
 OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 WORKERS ?= auto
 
-.PHONY: demo test check boundscheck lint coverage test-oldest wheel bench docs clean
+.PHONY: demo test check boundscheck lint coverage test-oldest wheel faults bench docs clean
 
 NIGHT = examples/night
 
@@ -58,6 +58,9 @@ wheel: $(VENV)/.dev  ## built, installed without any tool, and run on the exampl
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python $(PIP) dist/*.whl
 	cd build/wheel && ../../.ci/smoke venv/bin/python ../../examples
+
+faults: $(VENV)/.dev  ## kills, full disks, damaged files and absurd values in full; prints a table
+	$(BIN)/python -m tests.faults
 
 bench: $(VENV)/.dev  ## all benchmarks, or BENCH="speed truth.psf"; see benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -66,7 +66,13 @@ class Outputs:
         if is_stream(path):
             return
         target = _target(path)
-        if target.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(target.stat().st_mode)
+        except FileNotFoundError:
+            is_folder = False
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+        if is_folder:
             raise OutputError(f"{path}: cannot be written (is a directory)")
         folder = self._folder(target.parent, path)
         if target.exists() and not _may_replace(target, folder.parent):

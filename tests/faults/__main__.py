@@ -1,0 +1,102 @@
+"""All faults in full: `python -m tests.faults [tries] [fuzz cases]` prints the table."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.faults.fuzz import Desk, fault
+from tests.faults.harness import Night, Tally, table
+from tests.faults.scenarios import corrupt_frames, full_disk, poison, read_only
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Give a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        yield Path(name)
+
+
+def kills(n: int) -> dict[str, Tally]:
+    """Signals at random moments, to the program and to its workers."""
+    tallies: dict[str, Tally] = {}
+    with folder() as place:
+        night = Night(place, 6)
+        random.seed(1)
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            tally = tallies[f"{number.name} to the program"] = Tally()
+            for _ in range(n):
+                night.restore()
+                delay = random.uniform(0.05, 1.0) * night.seconds
+                ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, delay))
+                night.inspect(tally, ended, complete=False)
+        tally = tallies["SIGKILL to a worker"] = Tally()
+        for _ in range(n):
+            night.restore()
+            delay = random.uniform(0.05, 1.0) * night.seconds
+            ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_worker(delay))
+            night.inspect(tally, ended, complete=True)
+        assert not night.leftovers(), night.leftovers()
+    return tallies
+
+
+def fuzz(n: int) -> Tally:
+    """Absurd input, drawn by hypothesis."""
+    tally = Tally()
+    found: dict[str, list[str]] = {}
+    before = Path.cwd()
+    with folder() as place:
+        desk = Desk(place)
+
+        @settings(
+            max_examples=n, deadline=None, database=None, derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(st.data())
+        def try_case(data: st.DataObject) -> None:
+            arguments = desk.case(data.draw)
+            messages = io.StringIO()
+            with contextlib.redirect_stderr(messages):
+                status, seconds = desk.run(*arguments)
+            tally.tries += 1
+            wrong = fault(status, seconds, messages.getvalue())
+            tally.tracebacks += wrong == "internal error"
+            tally.hangs += wrong.endswith(" s")
+            tally.survived += not wrong
+            if wrong:
+                found.setdefault(messages.getvalue()[-300:], arguments)
+
+        try_case()
+        os.chdir(before)
+    for text, arguments in found.items():
+        sys.stderr.write(f"{arguments}\n{text}\n\n")
+    return tally
+
+
+def main() -> int:
+    """Print the table; the status is 1 if anything was lost, half, mixed or left behind."""
+    n, n_fuzz = [*map(int, sys.argv[1:3]), 20, 1000][:2] if len(sys.argv) > 2 else (20, 1000)
+    tallies = kills(n)
+    for name, scenario in (
+        ("every tenth frame kills its worker", poison), ("full disk", full_disk),
+        ("read-only folder", read_only), ("ten of forty frames corrupt", corrupt_frames),
+    ):  # fmt: skip
+        with folder() as place:
+            tallies[name] = scenario(place)
+    tallies["absurd input"] = fuzz(n_fuzz)
+    print(table(tallies))
+    return int(not all(tally.clean for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

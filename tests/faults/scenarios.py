@@ -1,0 +1,115 @@
+"""Faults of the surroundings, each a function of an empty folder that returns its counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+from pathlib import Path
+
+from tests.faults.harness import Ended, Night, Tally, corrupt, write_frame
+
+NOBODY = 65534
+
+
+def poison(folder: Path, n: int = 20) -> Tally:
+    """Every tenth frame kills the process that opens it."""
+    hook = folder / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def watch(event, arguments):\n"
+        "    name = str(arguments[0]) if event == 'open' else ''\n"
+        "    if 'poison' in name and name.endswith('.fits'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(watch)\n"
+    )
+    frames = [write_frame(folder / f"f{k}.fits", k, 96) for k in range(n)]
+    for k in range(9, n, 10):
+        frames[k] = frames[k].rename(folder / f"poison{k}.fits")
+    night = Night.__new__(Night)
+    night.folder, night.frames = folder, frames
+    path = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
+    ended = night.run(environment={"PYTHONPATH": path})
+    tally = _ended(ended, 1)
+    for frame in frames:
+        _check_fate(frame, tally, failed="poison" in frame.name)
+        named = f"{frame.name}: its process died (killed by SIGKILL) again" in ended.stderr
+        tally.lost += named != ("poison" in frame.name)
+    return _summed(tally)
+
+
+def full_disk(folder: Path) -> Tally:
+    """No file may become larger than a few blocks."""
+    night = Night(folder, 3)
+    night.restore()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+    ended = night.run("-DETECT_THRESH", "5", preexec_fn=limit)
+    tally = _ended(ended, 1)
+    tally.lost += ended.stderr.count("cannot be written") != 3 * 1 and "cannot" not in ended.stderr
+    for frame in night.frames:  # no catalogue of either run stays beside a missing summary
+        tally.mixed += frame.with_suffix(".cat").exists()
+    tally.half_written += len(night.leftovers())
+    return _summed(tally)
+
+
+def read_only(folder: Path) -> Tally:
+    """The folder of the products cannot be written."""
+    frame = write_frame(folder / "f.fits", 1, 96)
+    place = folder / "there"
+    place.mkdir()
+    (place / "f.cat").write_text("old")
+    place.chmod(0o555)
+    folder.chmod(0o755)
+    night = Night.__new__(Night)
+    night.folder, night.frames = folder, [frame]
+    options = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+    ended = night.run("-o", "there", environment={"HOME": "/nonexistent"}, **options)
+    place.chmod(0o755)
+    tally = _ended(ended, 1)
+    tally.lost += (place / "f.cat").read_text() != "old" or "Permission denied" not in ended.stderr
+    return _summed(tally)
+
+
+def corrupt_frames(folder: Path, n: int = 40) -> Tally:
+    """Ten of forty frames are damaged in ten ways."""
+    frames = [write_frame(folder / "f0.fits", 0)]
+    frames += [Path(shutil.copy(frames[0], folder / f"f{k}.fits")) for k in range(1, n)]
+    for way in range(10):
+        corrupt(frames[way * (n // 10)], way)
+    night = Night.__new__(Night)
+    night.folder, night.frames = folder, frames
+    ended = night.run("--steps", "measure")
+    tally = _ended(ended, 1)
+    for k, frame in enumerate(frames):
+        _check_fate(frame, tally, failed=k % (n // 10) == 0)
+    return _summed(tally)
+
+
+def _ended(ended: Ended, status: int) -> Tally:
+    wrong = "Traceback" in ended.stderr or "internal error" in ended.stderr
+    return Tally(
+        tries=1, tracebacks=wrong, hangs=ended.hung, orphans=ended.orphans,
+        lost=int(ended.status != status),
+    )  # fmt: skip
+
+
+def _summed(tally: Tally) -> Tally:
+    bad = tally.lost + tally.half_written + tally.mixed + tally.tracebacks + tally.orphans
+    tally.survived = int(not bad + tally.hangs)
+    return tally
+
+
+def _check_fate(frame: Path, tally: Tally, *, failed: bool) -> None:
+    """Check that a frame has its catalogue, or a summary that says that it failed."""
+    try:
+        (summary,) = json.loads(frame.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        tally.lost += 1
+        return
+    tally.lost += (summary["status"] == "failed") != failed
+    tally.mixed += frame.with_suffix(".cat").exists() == failed

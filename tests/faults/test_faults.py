@@ -1,0 +1,79 @@
+"""The short form of the faults; `make faults` runs them in full."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.faults.fuzz import Desk, fault
+from tests.faults.harness import Night, Tally, table
+from tests.faults.scenarios import corrupt_frames, full_disk, poison, read_only
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    return Night(tmp_path_factory.mktemp("night"), 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_program_leaves_old_or_new(night, number):
+    night.restore()
+    delay = random.Random(int(number)).uniform(0.3, 0.9) * night.seconds
+    ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, delay))
+    tally = Tally()
+    night.inspect(tally, ended, complete=False)
+    assert tally.clean, table({number.name: tally}) + ended.stderr
+    if ended.status != 0 and number != signal.SIGKILL:
+        assert ended.status == 128 + number
+        assert "of 3 images done" in ended.stderr
+
+
+def test_killed_worker_costs_nothing(night):
+    night.restore()
+    disturb = night.kill_worker(0.6 * night.seconds)
+    ended = night.run("-DETECT_THRESH", "5", disturb=disturb)
+    tally = Tally()
+    night.inspect(tally, ended, complete=True)
+    assert tally.clean, table({"worker": tally}) + ended.stderr
+    assert night.leftovers() == []
+
+
+@pytest.mark.parametrize("scenario", [full_disk, read_only])
+def test_surroundings(scenario, tmp_path):
+    tally = scenario(tmp_path)
+    assert tally.clean, table({scenario.__name__: tally})
+
+
+def test_every_tenth_frame_kills_its_worker(tmp_path):
+    tally = poison(tmp_path, 10)
+    assert tally.clean, table({"poison": tally})
+
+
+def test_ten_corrupt_frames(tmp_path):
+    tally = corrupt_frames(tmp_path, 20)
+    assert tally.clean, table({"corrupt": tally})
+
+
+def test_absurd_input(tmp_path_factory, capfd):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("desk")
+        patch.chdir(folder)
+        desk = Desk(folder)
+
+        @settings(
+            max_examples=60, deadline=None, database=None, derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(st.data())
+        def try_case(data):
+            arguments = desk.case(data.draw)
+            capfd.readouterr()
+            status, seconds = desk.run(*arguments)
+            messages = capfd.readouterr().err
+            assert not fault(status, seconds, messages), (arguments, messages)
+
+        try_case()
