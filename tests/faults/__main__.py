@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import random
 import signal
@@ -74,7 +75,15 @@ def fuzz(n: int) -> Tally:
             tally.hangs += wrong.endswith(" s")
             tally.survived += not wrong
             if wrong:
-                found.setdefault(messages.getvalue()[-300:], arguments)
+                summary = Path("f.json")
+                trace = (
+                    json.loads(summary.read_text())[0].get("traceback", [])
+                    if wrong == "internal error" and summary.exists()
+                    else []
+                )
+                found.setdefault(
+                    "\n".join([wrong, *trace]) or messages.getvalue()[-300:], arguments
+                )
 
         try_case()
         os.chdir(before)
