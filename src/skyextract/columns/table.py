@@ -322,7 +322,7 @@ def _columns() -> Iterator[Column]:
     yield Column("CHI2_PSF", "Reduced chi2 of the PSF fit", "", "f4", "%9.4g", "stat.fit.chi2",
                  stage=PSF)  # fmt: skip
     yield Column("FRACFLUX_PSF", "Share of the light in the PSF that is the source's own", "",
-                 "f4", "%8.4f", "arith.ratio", stage=PSF, own=True)  # fmt: skip
+                 "f4", "%8.4f", "phot.flux;arith.ratio", stage=PSF, own=True)  # fmt: skip
     yield Column("SPREAD_MODEL", "Spread: 0 for a point source, above 0 for extended ones", "",
                  "f4", "%11.5g", "src.morph.param", stage=PSF)  # fmt: skip
     yield Column("SPREADERR_MODEL", "RMS error of SPREAD_MODEL", "", "f4", "%11.5g",

@@ -14,7 +14,8 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards, set_cards
 from skyextract.errors import ConfigError
 from skyextract.io.atomic import OpenOutput, atomic_output
-from skyextract.io.catalogs.text import ascii_head, ascii_rows, csv, ecsv, plain_cards, skycat
+from skyextract.io.catalogs.tables import csv, ecsv
+from skyextract.io.catalogs.text import ascii_head, ascii_rows, plain_cards, skycat
 from skyextract.io.catalogs.votable import votable, xml_summary
 from skyextract.io.fits.table import catalog_unit, column_of, ldac_header_unit, stored
 from skyextract.io.fits.writer import primary_unit, write_units
@@ -133,7 +134,7 @@ def joined(tables: Sequence[Extension]) -> Catalog:
 
 def _text(kind: str, tables: Sequence[Extension]) -> Iterator[str]:
     if kind == "ASCII_VOTABLE":
-        yield from votable([(table.catalog, table.cards) for table in tables])
+        yield votable([(table.catalog, table.cards) for table in tables])
         return
     catalog = joined(tables)
     if kind == "ASCII_HEAD":
@@ -143,9 +144,9 @@ def _text(kind: str, tables: Sequence[Extension]) -> Iterator[str]:
     elif kind == "ASCII_SKYCAT":
         yield from skycat(catalog)
     elif kind == "CSV":
-        yield from csv(catalog)
+        yield csv(catalog)
     else:
-        yield from ecsv(catalog, [table.cards for table in tables])
+        yield ecsv(catalog, [table.cards for table in tables])
 
 
 def _write_parquet(stream: BinaryIO, tables: Sequence[Extension]) -> None:
@@ -179,8 +180,7 @@ def write_xml_summary(
 ) -> None:
     """Write the XML summary of a run (WRITE_XML); see `votable.xml_summary`."""
     with open_output(path) as stream:
-        lines = xml_summary(software, extensions, warnings, config)
-        stream.writelines(line.encode("utf-8", "replace") for line in lines)
+        stream.write(xml_summary(software, extensions, warnings, config).encode())
 
 
 def sextractor_cards(

@@ -1,12 +1,10 @@
-"""Catalogues as text: SExtractor's ASCII kinds, CSV and ECSV.
+"""Catalogues as text: SExtractor's ASCII kinds.
 
 Rows are formatted with one printf format per row, which is as fast as plain Python gets.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,14 +22,6 @@ NO_MAGNITUDE = 99.0
 
 _CHUNK = 1000
 """Rows that are formatted at a time."""
-
-_ECSV_TYPES = {
-    "f4": "float32", "f8": "float64", "i2": "int16", "i4": "int32", "i8": "int64", "b1": "bool",
-}  # fmt: skip
-_UNITS = {
-    "count": "ct", "pixel": "pix", "pixel**2": "pix2", "pixel**(-2)": "1 / pix2",
-    "deg**2": "deg2", "deg**(-2)": "1 / deg2", "mag * arcsec**(-2)": "mag / arcsec2",
-}  # fmt: skip
 
 
 def described(catalog: Catalog) -> Iterator[tuple[Column, AnyArray]]:
@@ -118,62 +108,6 @@ def skycat(catalog: Catalog) -> Iterator[str]:
     yield "\t".join(names) + "\n" + "\t".join("-" * len(name) for name in names) + "\n"
     yield from ascii_rows(ordered, "\t")
     yield "EOD\n"
-
-
-def _exact_rows(catalog: Catalog, separator: str, missing: str) -> Iterator[str]:
-    """Yield rows with all digits of the stored values."""
-    for chunk in row_chunks(catalog):
-        yield from _exact_chunk(chunk, separator, missing)
-
-
-def _exact_chunk(catalog: Catalog, separator: str, missing: str) -> Iterator[str]:
-    elements: list[list[str]] = []
-    for _, values in described(catalog):
-        if values.dtype.kind == "f":
-            form = "%.9g" if values.dtype.itemsize == 4 else "%.17g"
-            elements += [
-                [missing if math.isnan(v) else form % v for v in element]
-                for element in _scalars(values)
-            ]
-        elif values.dtype.kind in "US":
-            quoted = ['"' + str(v).replace('"', '""') + '"' for v in values.tolist()]
-            elements.append(quoted)
-        else:
-            elements += [list(map(str, element)) for element in _scalars(values)]
-    return (separator.join(row) + "\n" for row in zip(*elements, strict=True))
-
-
-def csv(catalog: Catalog) -> Iterator[str]:
-    """Yield a comma-separated table with names in its first line; a missing value is empty."""
-    names: list[str] = []
-    for name, values in catalog.items():
-        names += element_names(name, values.shape[1:])
-    yield ",".join(names) + "\n"
-    yield from _exact_rows(catalog, ",", "")
-
-
-def ecsv(catalog: Catalog, cards: Sequence[Cards]) -> Iterator[str]:
-    """Yield an ECSV 1.0 table (astropy APE 6): names, types, units, descriptions, cards.
-
-    Vector columns become one column per element, so that any reader of text tables copes.
-    """
-    yield "# %ECSV 1.0\n# ---\n# datatype:\n"
-    names: list[str] = []
-    for column, values in described(catalog):
-        kind = _ECSV_TYPES.get(values.dtype.str[1:], "string")
-        for name in element_names(column.name, values.shape[1:]):
-            names.append(name)
-            entry = {"name": name, "datatype": kind}
-            if column.unit:
-                entry["unit"] = _UNITS.get(column.unit, column.unit)
-            if column.description:
-                entry["description"] = column.description
-            yield f"# - {json.dumps(entry)}\n"
-    meta = [plain_cards(extension) for extension in cards]
-    if any(meta):
-        yield f"# meta: {json.dumps({'extensions': meta})}\n"
-    yield "# schema: astropy-2.0\n" + " ".join(names) + "\n"
-    yield from _exact_rows(catalog, " ", "nan")
 
 
 def plain_cards(cards: Cards) -> Mapping[str, Any]:
