@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 
 from skyextract.errors import ReferenceCatalogError
-from skyextract.io.references.reference import read_reference
+from skyextract.io.references.reference import NSIDE, _touched, read_reference
 from skyextract.run import Run
 
 N = 5
@@ -270,6 +270,24 @@ def test_only_the_chunks_needed_are_read(tmp_path, shared_data):
         read_reference([str(tmp_path)], Run(), region=(300.0, -60.0, 0.1))
     with pytest.raises(ReferenceCatalogError, match="pointing"):
         read_reference([str(tmp_path)], Run())
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.5, 5.0, 60.0, 180.0])
+def test_no_chunk_that_a_disc_touches_is_missed(radius):
+    healpix = pytest.importorskip("astropy_healpix").HEALPix(NSIDE, "ring")
+    rng = np.random.default_rng(5)
+    for place in ((0.0, 90.0), (1.0, -89.9), (0.001, 0.0), (123.4, 41.8)):
+        centre = SkyCoord(*place, unit="deg")
+        angle, distance = rng.uniform(0.0, 360.0, 2000), radius * np.sqrt(rng.random(2000))
+        inside = centre.directional_offset_by(angle * u.deg, distance * u.deg)
+        own = set(healpix.lonlat_to_healpix(inside.ra, inside.dec).tolist())
+        assert own <= set(_touched(*place, radius).tolist())
+
+
+def test_chunks_without_the_library_are_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hpgeom", None)
+    with pytest.raises(ReferenceCatalogError, match=r"skyextract\[healpix\]"):
+        read_reference([str(tmp_path)], Run(), region=(10.0, 20.0, 0.1))
 
 
 def test_real_catalogues(shared_data):

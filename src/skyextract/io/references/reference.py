@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.columns import (
@@ -23,7 +23,6 @@ from skyextract.io.references.columns import (
 from skyextract.io.references.tables import Table, read_tables
 from skyextract.run import Run
 from skyextract.sky.bands import split_unit
-from skyextract.sky.healpix import disc_pixels
 
 NSIDE = 32
 """HEALPix resolution of a directory of chunks."""
@@ -86,7 +85,7 @@ def _files(path: str, region: tuple[float, float, float] | None) -> Iterable[str
         return [path]
     if region is None:
         raise ReferenceCatalogError(f"{path}: a directory of chunks needs a known pointing")
-    pixels = disc_pixels(NSIDE, *region)
+    pixels = _touched(*region)
     found = [str(Path(path) / f"chunk-{pixel:05d}.fits") for pixel in pixels]
     found = [name for name in found if Path(name).is_file()]
     if not found:
@@ -95,6 +94,20 @@ def _files(path: str, region: tuple[float, float, float] | None) -> Iterable[str
             f"of {region[0]:.4f} {region[1]:+.4f}"
         )
     return found
+
+
+def _touched(ra: float, dec: float, radius: float) -> I8:
+    """Return the pixels, in RING order, that a disc (deg) touches, and perhaps a few more."""
+    try:
+        import hpgeom
+    except ImportError:
+        raise ReferenceCatalogError(
+            "a directory of HEALPix chunks needs the extra skyextract[healpix]"
+        ) from None
+    if radius >= 180.0:
+        return np.arange(12 * NSIDE**2)
+    pixels = hpgeom.query_circle(NSIDE, ra, dec, radius, inclusive=True, nest=False)
+    return np.asarray(pixels, np.int64)
 
 
 def _near(catalog: RefCatalog, region: tuple[float, float, float]) -> Bools:
