@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from skyextract.io.images.images import header_number
+from skyextract.datamodel.header import header_number
 from skyextract.sky.bands import frame_filter
 from skyextract.sky.dates import frame_date
 
