@@ -9,6 +9,7 @@ import pytest
 import sep
 
 from skyextract.kernels.measurement import aperture as k
+from skyextract.kernels.measurement import pixel
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 RNG = np.random.default_rng(4)
@@ -29,7 +30,11 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return image.astype(np.float32), labels, px, py
 
 
-def apertures(image, labels, px, py, radii, *, mask=k.CORRECT, gain=0.0, sky=0.0, variance=None):
+def apertures(
+    image, labels, px, py, radii, *, mask=pixel.CORRECT, gain=0.0, sky=0.0, variance=None
+):
+    image, labels, px, py, radii, *, mask=pixel.CORRECT, gain=0.0, sky=0.0, variance=None
+):
     n = px.size
     flux, error = np.zeros((n, len(radii))), np.zeros((n, len(radii)))
     flags = np.zeros(n, dtype=np.int32)
@@ -80,12 +85,12 @@ def test_neighbours_and_bad_pixels_are_replaced_by_opposite_ones(bad: bool) -> N
 
 def test_blank_leaves_neighbours_out_and_unclaimed_pixels_belong_to_nobody() -> None:
     image, labels, px, py = scene()
-    blank, _, _ = apertures(image, labels, px, py, [7.0], mask=k.BLANK)
+    blank, _, _ = apertures(image, labels, px, py, [7.0], mask=pixel.BLANK)
     only = np.where((labels > 0) & (labels != 1), 0.0, image).astype(np.float32)
     expected, _, _ = sep.sum_circle(only, px[:1], py[:1], 7.0, subpix=5)
     assert blank[0, 0] == pytest.approx(expected[0], rel=1e-5)
     image[28, 20] = -np.inf
-    flux, _, flags = apertures(image, labels, px, py, [7.0], mask=k.BLANK)
+    flux, _, flags = apertures(image, labels, px, py, [7.0], mask=pixel.BLANK)
     assert math.isfinite(flux[0, 0])
     assert flags[0] == 0
 
@@ -121,7 +126,7 @@ def test_kron_radii_and_elliptical_fluxes() -> None:
     flux, error = np.zeros(3), np.zeros(3)
     plane = np.zeros((1, 1), dtype=np.float32)
     k.elliptical_fluxes(
-        image, labels, plane, False, 1.0, 0.0, False, k.CORRECT, px, py, a, b, cxx, cyy, cxy,
+        image, labels, plane, False, 1.0, 0.0, False, pixel.CORRECT, px, py, a, b, cxx, cyy, cxy,
         np.zeros(3), 0.0, 0, 3, radii, flux, error, flags,
     )  # fmt: skip
     y, x = np.mgrid[:N, :N]
@@ -163,7 +168,7 @@ def test_petrosian_radius_of_an_exponential_disc() -> None:
     radii, flags = np.zeros(1), np.zeros(1, dtype=np.int32)
     width = one * 9.0
     k.petrosian_radii(
-        image, labels, k.CORRECT, one * 60.2, one * 59.9, width, width, one / 81.0, one / 81.0,
+        image, labels, pixel.CORRECT, one * 60.2, one * 59.9, width, width, one / 81.0, one / 81.0,
         one * 0.0, 2.0, 1.0, 0.0, 0, 1, radii, flags,
     )  # fmt: skip
     step = 1.1 * 0.3 * 9.0

@@ -18,11 +18,8 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.measurement.pixel import BAD, UNCLAIMED, circle_coverage, pixel_value
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
-
-BLANK = 1
-CORRECT = 2
-"""Values of `mask`; 0 leaves the neighbours' pixels alone."""
 
 CROWDED = 1
 
@@ -30,60 +27,7 @@ CROWD_FRACTION = 0.1
 SEARCH_RADIUS = 6.0
 """Kron and Petrosian radii are searched out to this many times the isophotal ellipse."""
 
-_UNCLAIMED = -math.inf
 _SUBPIXELS = 5
-
-
-@kernel
-def _pixel(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, mask: int,
-    source: int, x: int, y: int, mx: float, my: float,
-) -> Any:  # fmt: skip
-    """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
-    value = np.float64(pixels[y, x])
-    state = 0
-    if not value > _UNCLAIMED:
-        state = 2 if value != value else 1
-    elif mask > 0:
-        label = labels[y, x]
-        if label > 0 and label != source:
-            state = 1
-    var = noise2
-    if state == 0:
-        if mapped:
-            var = np.float64(variance[y, x])
-        return value, var, state
-    if mask == CORRECT:
-        x = int(2.0 * mx + 0.49999 - x)
-        y = int(2.0 * my + 0.49999 - y)
-        if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
-            value = np.float64(pixels[y, x])
-            label = labels[y, x]
-            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
-                if mapped:
-                    var = np.float64(variance[y, x])
-                return value, var, state
-    if mapped:
-        var = 0.0
-    return 0.0, var, state
-
-
-@kernel
-def _coverage(dx: float, dy: float, radius2: float) -> float:
-    """Return the fraction of the pixel's subpixels whose centres lie in the circle."""
-    step = 1.0 / _SUBPIXELS
-    start = 0.5 * (step - 1.0)
-    count = 0
-    for j in range(_SUBPIXELS):
-        sub = dy + start + j * step
-        room = radius2 - sub * sub
-        if room > 0.0:
-            half = math.sqrt(room)
-            low = max(math.ceil((-half - dx - start) * _SUBPIXELS), 0)
-            high = min(math.floor((half - dx - start) * _SUBPIXELS), _SUBPIXELS - 1)
-            if high >= low:
-                count += high - low + 1
-    return count * step * step
 
 
 @kernel
@@ -158,12 +102,12 @@ def aperture_fluxes(
                         continue
                     part = 1.0
                     if r2 > inner2:
-                        part = _coverage(dx, dy, radius2)
+                        part = circle_coverage(dx, dy, radius2, _SUBPIXELS)
                     area += part
-                    value, var, state = _pixel(
+                    value, var, state = pixel_value(
                         pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
                     )
-                    if state == 2 and part > 0.0:
+                    if state == BAD and part > 0.0:
                         flags[i] |= TOUCHES_BAD
                     total += part * value
                     noise += part * var
@@ -218,7 +162,7 @@ def kron_radii(
                     continue
                 value = np.float64(pixels[py, px])
                 label = labels[py, px]
-                if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
+                if not value > UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
                     left_out += 1
                 else:
                     used += 1
@@ -285,7 +229,7 @@ def petrosian_radii(
                         continue
                     value = np.float64(pixels[py, px])
                     label = labels[py, px]
-                    if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
+                    if not value > UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
                         left_out += 1
                         continue
                     used += 1
@@ -354,12 +298,12 @@ def elliptical_fluxes(
                     if dxx * dx * dx + dyy * dy * dy + dxy * dx * dy > limit2:
                         continue
                     area += 1
-                    value, var, state = _pixel(
+                    value, var, state = pixel_value(
                         pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
                     )
                     if state > 0:
                         replaced += 1
-                        if state == 2:
+                        if state == BAD:
                             flags[i] |= TOUCHES_BAD
                     total += value
                     noise += var

@@ -1,7 +1,7 @@
 """Growth curves and the radii that hold given fractions of the flux.
 
 As in the SExtractor manual, chapter "Photometry" (FLUX_RADIUS).  Conventions as in
-`skyextract.kernels.aperture`.
+`aperture`.
 """
 
 from __future__ import annotations
@@ -12,50 +12,16 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.measurement.pixel import BAD, pixel_value
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 N_BINS = 64
 """Samples of a growth curve."""
 
 
-_UNCLAIMED = -math.inf
 _SUBPIXELS = 5
 _REACH = 6.0
 _LEAST_HALF_LIGHT = 0.5
-
-
-@kernel
-def _pixel(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, mask: int,
-    source: int, x: int, y: int, mx: float, my: float,
-) -> Any:  # fmt: skip
-    """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
-    value = np.float64(pixels[y, x])
-    state = 0
-    if not value > _UNCLAIMED:
-        state = 2 if value != value else 1
-    elif mask > 0:
-        label = labels[y, x]
-        if label > 0 and label != source:
-            state = 1
-    var = noise2
-    if state == 0:
-        if mapped:
-            var = np.float64(variance[y, x])
-        return value, var, state
-    if mask == 2:
-        x = int(2.0 * mx + 0.49999 - x)
-        y = int(2.0 * my + 0.49999 - y)
-        if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
-            value = np.float64(pixels[y, x])
-            label = labels[y, x]
-            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
-                if mapped:
-                    var = np.float64(variance[y, x])
-                return value, var, state
-    if mapped:
-        var = 0.0
-    return 0.0, var, state
 
 
 @kernel
@@ -83,10 +49,10 @@ def _add_ring(
             r2 = dx * dx + dy * dy
             if r2 < inner2 or r2 >= outer2:
                 continue
-            value, _, state = _pixel(
+            value, _, state = pixel_value(
                 pixels, labels, variance, False, 0.0, mask, source, px, py, mx, my
             )
-            if state == 2:
+            if state == BAD:
                 touched = 1
             if value == 0.0:
                 continue

@@ -2,7 +2,7 @@
 
 Definitions as in the SExtractor manual, chapter "Windowed parameters": the window is a
 Gaussian whose FWHM is the diameter of the circle that holds half of FLUX_AUTO, cut at
-4 sigma.  Conventions as in `skyextract.kernels.aperture`.
+4 sigma.  Conventions as in `aperture`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.measurement.pixel import BAD, UNCLAIMED, circle_coverage, pixel_value
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
-_UNCLAIMED = -math.inf
 _WINDOW_ITERATIONS = 16
 _WINDOW_RADIUS = 4.0
 _WINDOW_SUBPIXELS = 11
@@ -23,58 +23,6 @@ _WINDOW_STEP = 1e-4
 _WINDOW_FACTOR = 2.0
 _LARGE_WINDOW = 6.0
 _PIXEL_VARIANCE = 1.0 / 12.0
-
-
-@kernel
-def _pixel(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, mask: int,
-    source: int, x: int, y: int, mx: float, my: float,
-) -> Any:  # fmt: skip
-    """Return value, background variance and state (0 good, 1 neighbour, 2 bad) of a pixel."""
-    value = np.float64(pixels[y, x])
-    state = 0
-    if not value > _UNCLAIMED:
-        state = 2 if value != value else 1
-    elif mask > 0:
-        label = labels[y, x]
-        if label > 0 and label != source:
-            state = 1
-    var = noise2
-    if state == 0:
-        if mapped:
-            var = np.float64(variance[y, x])
-        return value, var, state
-    if mask == 2:
-        x = int(2.0 * mx + 0.49999 - x)
-        y = int(2.0 * my + 0.49999 - y)
-        if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
-            value = np.float64(pixels[y, x])
-            label = labels[y, x]
-            if value > _UNCLAIMED and (mask == 0 or label <= 0 or label == source):
-                if mapped:
-                    var = np.float64(variance[y, x])
-                return value, var, state
-    if mapped:
-        var = 0.0
-    return 0.0, var, state
-
-
-@kernel
-def _coverage(dx: float, dy: float, radius2: float) -> float:
-    """Return the fraction of the pixel's subpixels whose centres lie in the circle."""
-    step = 1.0 / _WINDOW_SUBPIXELS
-    start = 0.5 * (step - 1.0)
-    count = 0
-    for j in range(_WINDOW_SUBPIXELS):
-        sub = dy + start + j * step
-        room = radius2 - sub * sub
-        if room > 0.0:
-            half = math.sqrt(room)
-            low = max(math.ceil((-half - dx - start) * _WINDOW_SUBPIXELS), 0)
-            high = min(math.floor((half - dx - start) * _WINDOW_SUBPIXELS), _WINDOW_SUBPIXELS - 1)
-            if high >= low:
-                count += high - low + 1
-    return count * step * step
 
 
 @kernel
@@ -109,15 +57,15 @@ def _offset(
             dx = px - mx
             value = np.float64(pixels[py, px])
             label = labels[py, px]
-            if not value > _UNCLAIMED or (mask > 0 and label > 0 and label != source):
-                value, _, _ = _pixel(
+            if not value > UNCLAIMED or (mask > 0 and label > 0 and label != source):
+                value, _, _ = pixel_value(
                     pixels, labels, pixels, False, 0.0, mask, source, px, py, mx, my
                 )
             weight = column[px - xmin]
             r2 = dx * dx + dy * dy
             if r2 > inner2:
                 if radius < _LARGE_WINDOW:
-                    weight *= _coverage(dx, dy, radius2)
+                    weight *= circle_coverage(dx, dy, radius2, _WINDOW_SUBPIXELS)
                 else:
                     weight *= min(max(0.5 + radius - math.sqrt(r2), 0.0), 1.0)
             row += weight * value
@@ -213,11 +161,11 @@ def windowed(
                     continue
                 weight = row * column[px - xmin]
                 if r2 > inner2:
-                    weight *= _coverage(dx, dy, radius2)
-                value, var, state = _pixel(
+                    weight *= circle_coverage(dx, dy, radius2, _WINDOW_SUBPIXELS)
+                value, var, state = pixel_value(
                     pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, last_x, last_y
                 )
-                if state == 2 and weight > 0.0:
+                if state == BAD and weight > 0.0:
                     flags[i] |= TOUCHES_BAD
                 light = weight * value
                 total += light

@@ -12,7 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, I8
 from skyextract.errors import ImageError
-from skyextract.kernels.measurement import aperture
+from skyextract.kernels.measurement import pixel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
@@ -123,7 +123,7 @@ def prepare_frame(
         noise2=noise2,
         gain=float(gain) if math.isfinite(gain) else 0.0,
         weight_gain=plane.weight_gain,
-        mask={"NONE": 0, "BLANK": aperture.BLANK, "CORRECT": aperture.CORRECT}[
+        mask={"NONE": 0, "BLANK": pixel.BLANK, "CORRECT": pixel.CORRECT}[
             config.measurement.mask_type
         ],
         threshold=threshold,
