@@ -36,8 +36,8 @@ from skyextract.io.images.dialects import (
     time_unit,
     translate,
 )
-from skyextract.io.images.exposures import is_product, read_product
 from skyextract.io.images.planes import Planes, group_planes, with_planes
+from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import ImageSpec, head_path
 from skyextract.messages import quiet
 from skyextract.run import Run

@@ -24,8 +24,9 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
-from skyextract.io.images.exposures import ExposureWriter, is_product, read_product
+from skyextract.io.images.exposures import ExposureWriter
 from skyextract.io.images.images import image_header, select_units
+from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import parse_image_spec
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.run import Run
