@@ -5,9 +5,9 @@ import pytest
 from skyextract.datamodel.instruments import recognise
 
 CASES = [
-    ("SBIG/MaxIm", {"SWCREATE": "MaxIm DL Version 6.08", "INSTRUME": "SBIG STF-8300",
+    ("MaxIm", {"SWCREATE": "MaxIm DL Version 6.08", "INSTRUME": "SBIG STF-8300",
                     "EGAIN": 0.37}, {"GAIN": 0.37}),
-    ("SBIG/MaxIm", {"SWCREATE": "CCDOPS Version 5.60"}, {}),
+    ("MaxIm", {"SWCREATE": "CCDOPS Version 5.60"}, {}),
     ("ZWO ASI", {"INSTRUME": "ZWO ASI1600MM Pro", "GAIN": 139, "EGAIN": 1.0}, {"GAIN": 1.0}),
     ("ZWO ASI", {"INSTRUME": "ASI294MC", "SWCREATE": "N.I.N.A. 3.0", "GAIN": 120}, {"GAIN": None}),
     ("QHY", {"INSTRUME": "QHY600M", "GAIN": 26, "EGAIN": 0.8}, {"GAIN": 0.8}),

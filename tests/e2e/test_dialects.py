@@ -93,6 +93,7 @@ def test_a_setting_of_the_camera_is_no_gain(skyextract, shared_data):
     folder = shared_data / "world/gain"
     done = skyextract(folder / "asi.fits.gz", "-CATALOG_TYPE", "FITS_1.0")
     assert "the header is of ZWO ASI (GAIN 0.25)" in done.stderr
+    assert done.summary("asi.json")[0]["frame"]["camera"] == "ZWO ASI"
     truth, own = matched(folder, Table.read("asi.cat", hdu=1))
     pull = (own["FLUX_PSF"] - truth["flux"]) / own["FLUXERR_PSF"]
     assert len(truth) >= 75

@@ -162,7 +162,7 @@ INSTRUMENTS = (
     Instrument("QHY", (("INSTRUME", "QHY"),), _setting),
     Instrument("DSLR", (("INSTRUME", "CANON|NIKON|SONY|PENTAX|FUJI|OLYMPUS|EOS|ILCE|DSLR"),),
                _setting),
-    Instrument("SBIG/MaxIm",
+    Instrument("MaxIm",
                (("SWCREATE", "MAXIM|CCDSOFT|CCDOPS|SBIG|THESKY"), ("INSTRUME", "SBIG")), _maxim),
 )  # fmt: skip
 """In the order in which they are tried: the camera before the program that drove it."""

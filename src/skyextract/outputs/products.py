@@ -172,7 +172,10 @@ class Products:
         if measured is not None:
             log.log(RESULT, LABELLED, self.run.label, report.headline())
         time, camera = exposure.detector.exposure_time, self.settings.config.isr.camera
-        self._note(exposure.extension, frame_facts(exposure.header, time, camera), report)
+        facts = frame_facts(exposure.header, time, camera)
+        self._note(
+            exposure.extension, facts | {"camera": exposure.camera or facts["camera"]}, report
+        )
 
     def _add_check_images(self, result: Result) -> None:
         if not self.job.check_images or result.measured is None:

@@ -141,7 +141,7 @@ def test_an_exposure_time_of_zero_is_told(read):
         ("real/nicmos_cal.fits.gz", "HST", 5.4 * 1407.892, 1407.892),
         ("real/twomass_m17.fits.gz", "2MASS", 0.0, 7.8),
         ("real/rcw49.fits.gz", "DSS", 0.0, 2400.0),
-        ("real/saethlin.fits.gz", "SBIG/MaxIm", 0.0, 300.0),
+        ("real/saethlin.fits.gz", "MaxIm", 0.0, 300.0),
         ("real/sdss_frame.fits.bz2", "SDSS", 0.0, 53.907456),
         ("real/des_r.fits.gz", "DES", 21.13913415192, 450.0),
     ],
