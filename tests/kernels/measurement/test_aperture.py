@@ -33,8 +33,6 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def apertures(
     image, labels, px, py, radii, *, mask=pixel.CORRECT, gain=0.0, sky=0.0, variance=None
 ):
-    image, labels, px, py, radii, *, mask=pixel.CORRECT, gain=0.0, sky=0.0, variance=None
-):
     n = px.size
     flux, error = np.zeros((n, len(radii))), np.zeros((n, len(radii)))
     flags = np.zeros(n, dtype=np.int32)
