@@ -69,19 +69,28 @@ class Run:
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
-        log.info(LABELLED, self.label, message)
+        log.info(LABELLED, *self._labelled(message))
 
     def tell(self, message: str) -> None:
         """Tell the user what was taken for what, on stderr, once per text."""
         if message not in self._told:
             self._told.add(message)
-            log.log(RESULT, LABELLED, self.label, message)
+            log.log(RESULT, LABELLED, *self._labelled(message))
 
     def warn(self, message: str) -> None:
         """Warn the user on stderr, once per text, and keep it for the summary."""
         if message not in self.warnings:
             self.warnings.append(message)
-            log.warning(LABELLED, self.label, message)
+            log.warning(LABELLED, *self._labelled(message))
+
+    def _labelled(self, message: str) -> tuple[str, str]:
+        """Return label and message; a message that names the image itself needs no other label."""
+        place, separator, rest = message.partition(": ")
+        name = place.rpartition("/")[2]
+        ours = self.label.removesuffix(": ").partition("[")[0]
+        if separator and ours and name.partition("[")[0] == ours:
+            return f"{name}: ", rest
+        return self.label, message
 
     def note_opened(self, *paths: str | Path) -> None:
         """Note files whose content is used, for the provenance."""

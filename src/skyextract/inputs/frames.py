@@ -20,6 +20,7 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
+from skyextract.stages.background.noise import with_gain_of_variance
 from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
@@ -153,6 +154,7 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
+    image = with_gain_of_variance(image, run)
     flag_maps = [colour_flags(flags, image) for flags in flag_maps]
     if inputs.psfs:
         psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights
-from skyextract.stages.background.noise import background_variance
+from skyextract.stages.background.noise import background_variance, with_gain_of_variance
 
 SKY = BackgroundMap(
     level=np.full((1, 1), 100.0, dtype=np.float32),
@@ -77,3 +79,20 @@ def test_photons_of_the_sources_are_taken_off_a_total_variance():
 def test_a_variance_that_the_photons_exceed_stays_positive():
     variance = noise_of(exposure(variance=plane(10.0)), 1.0)
     assert 0 < variance[10, 10] < 1.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_gain_of_a_variance_plane(scale):
+    """A plane with the photons of the sources tells the gain; one without them does not."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:200, :200]
+    light = 200.0 + 5000.0 * np.exp(-0.5 * ((x - 100) ** 2 + (y - 90) ** 2) / 9.0)
+    image = rng.poisson(light).astype(np.float32) * np.float32(scale)
+    variance = (light + 25.0).astype(np.float32) * np.float32(scale**2)
+    plain = Exposure(image, np.zeros(image.shape, np.uint16), variance=variance)
+    known = with_gain_of_variance(plain, Run())
+    assert known.detector.gain == pytest.approx(1.0 / scale, rel=0.05)
+    flat = replace(plain, variance=np.full_like(variance, 225.0 * scale**2))
+    assert with_gain_of_variance(flat, Run()).detector.gain == 0.0
+    given = replace(plain, detector=Detector(gain=3.0))
+    assert with_gain_of_variance(given, Run()) is given

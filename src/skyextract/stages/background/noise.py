@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
 from skyextract.stages.background.estimate import mesh_variance
+
+MIN_SIGNAL = 20.0
+"""Pixels tell the gain of a variance plane if they are above the sky by so many sigma..."""
+MIN_PIXELS = 30
+"""... if there are so many of them..."""
+MAX_SPREAD = 0.25
+"""... and their gains agree so well."""
+
+
+def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure with the gain that its variance plane has, where nothing gives one.
+
+    A variance with the photons of the sources in it rises with the signal above the sky by one
+    over the gain.  Without the gain these photons would be taken for noise of the sky.
+    """
+    if exposure.variance is None or exposure.detector.gain > 0.0:
+        return exposure
+    step = max(1, math.isqrt(exposure.image.size // 2_000_000))
+    part = np.s_[::step, ::step]
+    variance = exposure.variance[part]
+    unusable = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)
+    good = (exposure.mask[part] & unusable) == 0
+    good &= (variance > 0.0) & (variance < MAX_VARIANCE)
+    if not good.any():
+        return exposure
+    image, variance = exposure.image[part][good].astype(float), variance[good].astype(float)
+    noise = float(np.median(variance))
+    signal = image - float(np.median(image))
+    bright = signal > MIN_SIGNAL * math.sqrt(noise)
+    if np.count_nonzero(bright) < MIN_PIXELS:
+        return exposure
+    slopes = (variance[bright] - noise) / signal[bright]
+    slope = float(np.median(slopes))
+    spread = 1.4826 * float(np.median(np.abs(slopes - slope)))
+    if not (slope > 0.0 and spread < MAX_SPREAD * slope):
+        return exposure
+    run.tell(f"the gain is that of the variance: {1.0 / slope:.4g} electrons per unit")
+    return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
 
 
 def background_variance(
