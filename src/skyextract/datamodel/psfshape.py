@@ -95,7 +95,10 @@ def core_shape(image: F8) -> tuple[float, float, float, float, float]:
 
 
 def effective_fwhm(image: F8, sampling: float) -> float:
-    """Full width at half maximum, in pixels, of the azimuthal mean of a PSF image.
+    """Full width at half maximum, in pixels, of the mean profile of a PSF image.
+
+    The mean is taken along ellipses of the core's shape and unit area ratio: of an elongated
+    PSF it is the geometric mean of both axes.
 
     Parameters
     ----------
@@ -109,14 +112,19 @@ def effective_fwhm(image: F8, sampling: float) -> float:
     StepError
         The profile does not fall to half its maximum within the image.
     """
-    x, y, *_ = core_shape(image)
+    x, y, xx, yy, xy = core_shape(image)
     middle = (image.shape[0] - 1) / 2
-    radius = np.arange(0.0, middle - 1.0, 0.1)
     angle = np.arange(64) * (2.0 * math.pi / 64)
+    # Square root (Cholesky) of the covariance of unit determinant.
+    root = math.sqrt(math.sqrt(xx * yy - xy * xy))
+    a = math.sqrt(xx)
+    along, across, skew = a / root, root / a, xy / (a * root)
+    stretch = max(1.0, math.hypot(along, skew), across)
+    radius = np.arange(0.0, (middle - 1.0) / stretch, 0.1)
     profile = _interpolate(
         image,
-        middle + x + radius[:, None] * np.cos(angle),
-        middle + y + radius[:, None] * np.sin(angle),
+        middle + x + radius[:, None] * (along * np.cos(angle)),
+        middle + y + radius[:, None] * (skew * np.cos(angle) + across * np.sin(angle)),
     ).mean(axis=1)
     half = 0.5 * profile.max()
     peak = int(profile.argmax())

@@ -211,7 +211,7 @@ class Characterize:
     psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
     psfvar_degrees: int = key(2, "degree of the PSF's polynomial in x, y, at most", low=0, high=5, new=True)
     sample_autoselect: bool = key(True, "find the stellar locus?", new=True, basic=False)
-    sample_fwhmrange: tuple[float, ...] = key((1.0, 30.0), "FWHM that a star can have", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
+    sample_fwhmrange: tuple[float, ...] = key((0.8, 60.0), "FWHM that a star can have", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
     sample_variability: float = key(0.2, "variation of the FWHM over the frame", low=0.0, new=True, basic=False)
     sample_minsn: float = key(20.0, "S/N of a PSF star, at least", low=0.0, new=True)
     sample_maxellip: float = key(0.3, "(A-B)/(A+B) of a PSF star, at most", low=0.0, high=1.0, new=True)

@@ -18,7 +18,7 @@ from skyextract.kernels.background.mesh import exclude
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize as CharacterizeConfig
-from skyextract.settings.keywords import Config
+from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
 from skyextract.stages.background.estimate import (
     background_image,
@@ -29,7 +29,7 @@ from skyextract.stages.background.estimate import (
 )
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, StarSample, build_psf
-from skyextract.stages.psf.stars import Candidates, find_candidates, select_stars
+from skyextract.stages.psf.stars import Candidates, Selection, find_candidates, select_stars
 from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
@@ -52,6 +52,22 @@ MANY_REPAIRS = 1e-3
 """The background is measured anew without the cosmic rays if they hit this share of the pixels:
 clipping and mode leave fewer no influence that shows above the noise of a mesh."""
 
+UNDERSAMPLED = 1.5
+"""FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
+
+MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
+"""Share and number of PSF stars that a repair may touch, beyond what cosmic rays hit by chance."""
+
+MIN_SHARE, MIN_BRIGHT = 0.1, 20
+"""PSF stars that are a smaller share of at least so many bright sources may be none."""
+
+ELONGATED = 0.2
+"""(A-B)/(A+B) of stars above which the minor axis decides on the sampling of the PSF."""
+
+SCALE_CHANGE, MAX_SCALES = 1.7, 3
+"""Stars that turn out larger than the filter by more than this are looked for again with one of
+their size, so many times at most in all."""
+
 RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
 
@@ -70,8 +86,9 @@ class Characterized:
     status : Status
         COMPLETE or FALLBACK, the value of the SKYCHAR card.
     metrics : dict
-        psf_source, fwhm_pix, ellipticity, n_psf_stars, n_cosmic_rays,
-        background, background_rms, iterations, converged; None for an unknown number.
+        psf_source, fwhm_pix, ellipticity, n_psf_stars, n_bright_sources, psf_star_share,
+        n_cosmic_rays, background, background_rms, iterations, converged; None for an unknown
+        number.
     """
 
     exposure: Exposure
@@ -111,11 +128,13 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     psf = given or Psf.gaussian(config.characterize.default_fwhm)
     fit: PsfFit | None = None
     candidates: Candidates | None = None
+    selection: Selection | None = None
+    cosmics = _allowed(config.cosmics, given)
     iterations = 0
     converged = given is not None
 
     sky = _measure_sky(source, source.image, config, run)
-    repairs = repair_scene(sky.scene, psf, config.cosmics, run)
+    repairs = repair_scene(sky.scene, psf, cosmics, run)
     while given is None and iterations < config.characterize.char_niter and not converged:
         if iterations:
             if repairs.pixel.size > MANY_REPAIRS * source.image.size:
@@ -123,7 +142,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
                 sky = _measure_sky(source, _repaired_image(source, sky, repairs, run), config, run)
             else:
                 repairs.undo(sky.scene)
-            repairs = repair_scene(sky.scene, psf, config.cosmics, run)
+            repairs = repair_scene(sky.scene, psf, cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and config.characterize.char_niter > 1
         outcome = _measure_psf(
@@ -133,7 +152,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         if isinstance(outcome, str):
             _warn_of_failure(outcome, psf, iterations, fit is not None, run)
             break
-        fit, candidates = outcome
+        fit, candidates, selection = outcome
+        cosmics = _allowed(config.cosmics, fit.psf)
         converged = not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
         psf = fit.psf
     else:
@@ -141,7 +161,18 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
     if fit is not None:
         repairs.undo(sky.scene)
-        repairs = repair_scene(sky.scene, psf, config.cosmics, run)
+        repairs = repair_scene(sky.scene, psf, cosmics, run)
+        if _touches_stars(repairs, fit, source.shape):
+            run.warn("no cosmic ray is repaired: what looks like cosmic rays is part of the stars")
+            repairs.undo(sky.scene)
+            repairs = repair_scene(sky.scene, psf, replace(cosmics, cr_repair=False), run)
+    if cosmics is not config.cosmics:
+        run.warn(
+            f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
+        )
+    doubt = _doubt(selection)
+    if doubt:
+        run.warn(doubt)
 
     stars = _star_catalog(fit, candidates) if fit and candidates else Catalog()
     result = replace(
@@ -157,18 +188,59 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     return Characterized(
         exposure=result,
         psf_stars=stars,
-        status=Status.COMPLETE if complete else Status.FALLBACK,
+        status=Status.COMPLETE if complete and not doubt else Status.FALLBACK,
         metrics={
             "psf_source": psf.source.value,
             "fwhm_pix": psf.fwhm if complete else None,
             "ellipticity": psf.ellipticity if complete else None,
             "n_psf_stars": psf.n_stars if complete else 0,
+            "n_bright_sources": selection.n_bright if selection else None,
+            "psf_star_share": selection.share if selection else None,
             "n_cosmic_rays": repairs.n_cosmic_rays,
             "background": sky.background.mean,
             "background_rms": sky.background.sigma,
             "iterations": iterations,
             "converged": converged,
         },
+    )
+
+
+def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:
+    """Return the settings, without cosmic-ray repair where a star can be as sharp as one."""
+    if psf is None or psf.fwhm >= UNDERSAMPLED or not cosmics.cr_repair:
+        return cosmics
+    return replace(cosmics, cr_repair=False)
+
+
+def _touches_stars(repairs: Repairs, fit: PsfFit, shape: tuple[int, int]) -> bool:
+    """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
+    if not repairs.n_pixels or not fit.used.any():
+        return False
+    y, x = np.divmod(repairs.cosmic, shape[1])
+    radius = max(1.0, 0.5 * fit.psf.fwhm)
+    hit = np.zeros(shape, dtype=np.bool_)
+    hit[y, x] = True
+    touched = 0
+    reach = math.ceil(radius)
+    offset = np.arange(-reach, reach + 1)
+    inside = np.hypot(offset[:, None], offset) <= radius
+    for star_x, star_y in zip(fit.x, fit.y, strict=True):
+        rows = np.clip(round(star_y) + offset, 0, shape[0] - 1)
+        columns = np.clip(round(star_x) + offset, 0, shape[1] - 1)
+        touched += bool((hit[np.ix_(rows, columns)] & inside).any())
+    chance = repairs.n_pixels / hit.size * float(inside.sum())
+    n_stars = fit.x.size
+    limit = n_stars * (MAX_TOUCHED + chance) + 3.0 * math.sqrt(n_stars * chance)
+    return touched > max(limit, MIN_TOUCHED)
+
+
+def _doubt(selection: Selection | None) -> str:
+    """Return why the PSF may not be that of the stars, or nothing."""
+    if selection is None or selection.n_bright < MIN_BRIGHT or selection.share >= MIN_SHARE:
+        return ""
+    return (
+        f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the size "
+        "and shape of the PSF stars: the PSF may not be that of the stars"
     )
 
 
@@ -233,7 +305,7 @@ def _measure_psf(
     preliminary: bool,
     settings: CharacterizeConfig,
     run: Run,
-) -> tuple[PsfFit, Candidates] | str:
+) -> tuple[PsfFit, Candidates, Selection] | str:
     """Select stars and build a PSF from them; the reason if that is not possible.
 
     Without a PSF so far (None) the search starts from DEFAULT_FWHM and, where that fails,
@@ -241,15 +313,22 @@ def _measure_psf(
     """
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
-    for start in starts:
-        candidates = find_candidates(
-            scene.data, scene.variance, exposure.mask,
-            fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
-        )  # fmt: skip
-        most = MOST_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-        most = max(40, min(FIRST_STARS if preliminary else MOST_STARS, most))
-        selection = select_stars(candidates, settings, exposure.shape, most)
+    for first in starts:
+        start = first
+        for scale in range(MAX_SCALES):
+            candidates = find_candidates(
+                scene.data, scene.variance, exposure.mask,
+                fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
+            )  # fmt: skip
+            most = MOST_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
+            most = max(40, min(FIRST_STARS if preliminary else MOST_STARS, most))
+            selection = select_stars(candidates, settings, exposure.shape, most)
+            if psf or not selection.fwhm > SCALE_CHANGE * start or scale + 1 == MAX_SCALES:
+                break
+            # The peaks of a narrower filter are parts of such stars: look again.
+            start = selection.fwhm
         rows = selection.stars
+        ellipticity = float(np.median(candidates.ellipticity[rows])) if rows.size else 0.0
         if rows.size == 0:
             n = candidates.x.size
             reason = f"no isolated stars of one size among {n} bright sources" if n else reason
@@ -261,6 +340,11 @@ def _measure_psf(
             height=candidates.height[rows],
             fwhm=selection.fwhm,
             peaks=candidates.peaks,
+            narrow=(
+                selection.fwhm * math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
+                if ellipticity > ELONGATED
+                else 0.0
+            ),
         )
         try:
             fit = build_psf(
@@ -281,7 +365,7 @@ def _measure_psf(
         if not low <= fit.psf.fwhm <= high:
             reason = f"a FWHM of {fit.psf.fwhm:.2f} pixels is outside SAMPLE_FWHMRANGE"
             continue
-        return fit, _take(candidates, rows)
+        return fit, _take(candidates, rows), selection
     return reason
 
 

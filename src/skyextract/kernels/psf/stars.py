@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 MAX_ITERATIONS = 40
+MIN_WEIGHT = 0.6
+"""Narrowest weight, pixels: of stars that fall into one pixel the moments under a matched one do
+not converge."""
 
 # Why a candidate could not be measured, or must not be used.
 NOT_CONVERGED = 1
@@ -182,7 +185,8 @@ def adaptive_moments(
     for i in range(first, last):
         cx = x[i]
         cy = y[i]
-        sigma = sigma_start
+        sigma = max(sigma_start, MIN_WEIGHT)
+        measured = sigma
         flag = NOT_CONVERGED
         ellipticity = 1.0
         flux = 0.0
@@ -248,6 +252,7 @@ def adaptive_moments(
             if inverse <= 0.0 or ixx <= 0.0:
                 # Flatter than the weight: it is larger than it looks.
                 sigma *= 1.4
+                measured = sigma
                 if sigma > 30.0:
                     break
                 continue
@@ -260,10 +265,15 @@ def adaptive_moments(
             major = math.sqrt(mean + split)
             minor = math.sqrt(max(mean - split, 0.0))
             ellipticity = (major - minor) / (major + minor)
-            flux = 2.0 * s0
-            change = abs(fresh - sigma) / sigma
-            sigma = min(max(fresh, 0.5 * sigma), 2.0 * sigma)
-            if sigma < 0.3 or sigma > 30.0:
+            change = abs(fresh - measured) / measured
+            measured = min(max(fresh, 0.5 * measured), 2.0 * measured)
+            if measured < MIN_WEIGHT and sigma <= MIN_WEIGHT:
+                total = (cxx + 2.0 * half2) * (cyy + 2.0 * half2) - cxy * cxy
+                flux = s0 * math.sqrt(total) / (2.0 * half2)
+            else:
+                flux = 2.0 * s0
+            sigma = max(measured, MIN_WEIGHT)
+            if measured < 0.3 or measured > 30.0:
                 break
             if change < 1e-3 and abs(mx) < 1e-3 * sigma and abs(my) < 1e-3 * sigma:
                 flag = 0
@@ -274,7 +284,7 @@ def adaptive_moments(
 
         peak = 0.0
         broad = 0.0
-        sigma = min(max(sigma, 0.3), 30.0)
+        sigma = min(max(sigma, MIN_WEIGHT), 30.0)
         radius = math.ceil(5.0 * sigma) + 1
         core = 2.5 * sigma
         column = math.floor(cx + 0.5)
@@ -298,7 +308,7 @@ def adaptive_moments(
                         flag |= ABOVE_SATURATION
         out[i, 0] = cx
         out[i, 1] = cy
-        out[i, 2] = sigma
+        out[i, 2] = min(max(measured, 0.3), 30.0)
         out[i, 3] = ellipticity
         out[i, 4] = flux
         out[i, 5] = 0.5 * flux / math.sqrt(flux_variance) if flux_variance > 0.0 else 0.0

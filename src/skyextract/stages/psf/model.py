@@ -27,6 +27,9 @@ from skyextract.stages.psf.profile import SmoothProfile
 SAMPLES_PER_FWHM = 4.5
 """Sampling of the model where a pixel is coarser than that."""
 
+UNDERSAMPLED = 2.0
+"""FWHM in pixels below which the model's flux is held constant over the phases of a pixel."""
+
 RADIUS_FWHM = 3.3
 """The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
 
@@ -43,6 +46,20 @@ CORRELATION = 0.35
 
 STRAY_CONSTANT, STRAY_VARYING, STRAY_FLOOR = 0.2, 0.2, 1e-4
 """Prior rms of the departures: of the local value (constant and varying terms), of the peak."""
+
+FINE_CORRELATION, FINE_STRAY, FINE_FLOOR, OWN_FLOOR = 0.1, 1.0, 1e-2, 1e-3
+"""The same for a PSF that is no smooth round core: trailed, out of focus, comatic; the last
+number holds once its own image has replaced the round profile."""
+
+MAX_MISFIT = 4.0
+"""Mean squared residual of the core, in units of its noise, above which a PSF is of that kind."""
+
+MAX_SPREAD, MAX_LOOSENING = 3.0, 8.0
+"""A varying term whose departures are wider than the prior says (their variance, in units of the
+prior's, above the first number) gets a wider prior, at most by the second."""
+
+NOISE_SHARE = 0.23
+"""Sum of the squares of a cubic B-spline over that of its values, in two dimensions."""
 
 CG_TOLERANCE = 1e-9
 """Squared residual, relative to the first one, at which conjugate gradients stop."""
@@ -65,6 +82,8 @@ class StarSample:
         0-based pixels; rough total fluxes.
     fwhm : float
         Their typical FWHM in pixels.
+    narrow : float
+        FWHM along the minor axis where that is clearly shorter (0: it is not).
     shape : (float, float, float)
         Quadratic form (xx, yy, xy) of their elliptical radius, unit determinant.
     height : (n,) float64
@@ -80,6 +99,7 @@ class StarSample:
     fwhm: float
     height: F8
     peaks: F8
+    narrow: float = 0.0
     shape: tuple[float, float, float] = (1.0, 1.0, 0.0)
 
 
@@ -175,6 +195,10 @@ class _Solver:
         self.fit_numbers = np.zeros((n, 4))
         self.used = np.ones(n, dtype=bool)
         self.first_power = 0.0
+        self.fine = self.own = False
+        self.loosening = np.ones(self.terms.shape[1])
+        self.misfit = 0.0
+        self.spreads = np.zeros(self.terms.shape[1])
 
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
@@ -245,8 +269,11 @@ class _Solver:
         kernels.right_side(terms, self.step, self.cx, self.cy, self.target, right)
         blocks = np.zeros((n, n, n_terms, n_terms))
         kernels.diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
+        information = np.ascontiguousarray(np.einsum("yxkk->kyx", blocks))
         sigma = self.prior_sigma(prior)
-        taps = _smoothing_taps(CORRELATION * self.fwhm / self.step)
+        correlation = FINE_CORRELATION if self.fine else CORRELATION
+        correlated = correlation * self.fwhm / self.step
+        taps = _smoothing_taps(correlated)
         for k in range(n_terms):
             for m in range(k):
                 blocks[:, :, m, k] = blocks[:, :, k, m]
@@ -300,15 +327,53 @@ class _Solver:
             fresh = float((residual * step).sum())
             direction = step + (fresh / power) * direction
             power = fresh
-        return solution, prior + spread(solution)
+        coefficients = prior + spread(solution)
+        left = right[0] - data_matrix(coefficients)[0]
+        core = (prior[0] > 0.05 * prior[0].max()) & (information[0] > 0)
+        self.misfit = float((left[core] ** 2 / (NOISE_SHARE * information[0][core])).mean())
+        # What the stars determine of each term: MacKay (1992), Neural Computation 4, 415.
+        shared = max(1.0, 4.0 * math.pi * correlated**2)
+        signal = shared * sigma**2 * information
+        determined = (signal / (1.0 + signal)).sum(axis=(1, 2)) / shared
+        self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
+        return solution, coefficients
+
+    def adapt(self, prior: F8, solution: F8) -> F8 | None:
+        """Return another prior if the stars show that this one is too narrow.
+
+        Varying terms get a wider prior; a PSF that is no smooth round core gets itself,
+        smoothed, and leave to change on smaller scales.
+        """
+        if self.misfit <= MAX_MISFIT and (not self.fine or self.own):
+            n_terms = prior.shape[0]
+            wide = self.spreads > MAX_SPREAD
+            wide[0] = False
+            self.loosening[:n_terms][wide] = np.minimum(
+                self.loosening[:n_terms][wide] * np.sqrt(self.spreads[wide]), MAX_LOOSENING
+            )
+            return prior if wide.any() else None
+        if self.fine:
+            # Its own smooth version describes it better than a round profile.
+            prior = prior.copy()
+            taps = _smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
+            smooth = np.empty((1, *prior.shape[1:]))
+            kernels.smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
+            prior[0] = np.maximum(smooth[0], 0.0)
+            self.own = True
+        self.fine = True
+        return prior
 
     def prior_sigma(self, prior: F8) -> F8:
         """How far a coefficient may stray from the prior."""
         size = np.maximum(prior[0], 0.0)
         peak = float(size.max())
+        constant, floor = STRAY_CONSTANT, STRAY_FLOOR
+        if self.fine:
+            constant, floor = FINE_STRAY, OWN_FLOOR if self.own else FINE_FLOOR
         sigma = np.empty_like(prior)
-        sigma[0] = STRAY_CONSTANT * size + STRAY_FLOOR * peak
-        sigma[1:] = STRAY_VARYING * size + STRAY_FLOOR * peak
+        sigma[0] = constant * size + floor * peak
+        varying = STRAY_VARYING * self.loosening[1 : prior.shape[0], None, None]
+        sigma[1:] = varying * size + STRAY_FLOOR * peak
         return sigma
 
 
@@ -336,14 +401,49 @@ def _coefficients(image: F8) -> F8:
     return np.ascontiguousarray(out[:, pad:-pad, pad:-pad])
 
 
-def _normalise(coefficients: F8, step: float) -> F8:
+def _normalise(coefficients: F8, step: float, *, undersampled: bool = False) -> F8:
     """Constant term of unit sum, the others of zero sum: fluxes mean the same everywhere."""
+    if undersampled:
+        coefficients = _same_flux_at_all_phases(coefficients, step)
     sums = coefficients.sum(axis=(1, 2)) * step**2
     if not sums[0] > 0:
         raise StepError("the stars give no positive PSF")
     out = coefficients / sums[0]
     out[1:] -= (sums[1:] / sums[0])[:, None, None] * out[0]
     return np.ascontiguousarray(out)
+
+
+def _same_flux_at_all_phases(coefficients: F8, step: float) -> F8:
+    """Let the pixels of a star sum to the same wherever in its pixel it is.
+
+    Of an undersampled star the fit alone does not know: a model too bright at one phase and
+    stars too faint there fit as well.
+
+    Returns
+    -------
+    (n_terms, n, n) float64
+        Constant term of unit sum, the others of zero sum, at every phase.
+    """
+    n = coefficients.shape[1]
+    middle = (n - 1) / 2
+    at = np.zeros((n, n))
+    pixels = math.ceil(n * step)
+    for pixel in range(-pixels, pixels + 1):
+        t = np.arange(n) + pixel / step
+        distance = np.abs(t[:, None] - np.arange(n))
+        at += np.where(
+            distance < 1.0,
+            (4.0 - 6.0 * distance**2 + 3.0 * distance**3) / 6.0,
+            np.maximum(2.0 - distance, 0.0) ** 3 / 6.0,
+        )
+    sums = at @ coefficients @ at.T
+    inside = np.hypot(*np.mgrid[-middle : middle + 1, -middle : middle + 1]) < middle
+    if not (sums[0][inside] > 0).all():
+        raise StepError("the stars give no positive PSF")
+    safe = np.where(sums[0] > 0, sums[0], 1.0)
+    out = _samples(coefficients) / safe
+    out[1:] -= sums[1:] / safe * out[0]
+    return np.concatenate([_coefficients(image) for image in out])
 
 
 def build_psf(
@@ -387,7 +487,7 @@ def build_psf(
     if sample.x.size < MIN_STARS:
         raise StepError(f"{sample.x.size} stars: too few for a PSF")
     fwhm = sample.fwhm
-    step = sampling or min(1.0, fwhm / SAMPLES_PER_FWHM)
+    step = sampling or min(1.0, (sample.narrow or fwhm) / SAMPLES_PER_FWHM)
     half = math.ceil(RADIUS_FWHM * fwhm) + 1
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
     n = 2 * reach + 1
@@ -405,9 +505,10 @@ def build_psf(
     prior[0] = _coefficients(solver.mean_profile(n, sample.shape, float(profile.max())))[0]
     solution = prior.copy()
     stray = np.zeros_like(prior)
-    for turn in range(4):
+    adapted = False
+    for turn in range(6):
         solver.fit(solution)
-        if turn and not _reject(solver) and turn > 1:
+        if turn and not _reject(solver) and turn > 1 and not adapted:
             break
         if solver.used.sum() < MIN_STARS:
             raise StepError("fewer than 3 stars agree on a PSF")
@@ -428,14 +529,20 @@ def build_psf(
         # The first solution serves to find outliers and centres.
         steps = math.ceil((1.0 if turn else 0.5) * n_iterations / step)
         stray, solution = solver.solve(prior, stray, steps)
-        solution = _normalise(solution, step)
+        solution = _normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
         # The centroid of the model is its middle.
         x, y, *_ = core_shape(_samples(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
             stray, solution = solver.solve(prior, stray, steps)
-            solution = _normalise(solution, step)
+            solution = _normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
+        other = solver.adapt(prior, solution) if 1 <= turn < 4 else None
+        adapted = other is not None
+        if other is not None:
+            prior = other
+            stray, solution = solver.solve(prior, np.zeros_like(prior), steps)
+            solution = _normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
     solver.fit(solution)
 
     basis = _normalise(_samples(solution), step)

@@ -62,12 +62,39 @@ class Candidates:
     peaks: F8
 
 
+UNDERSAMPLED = 1.5
+"""FWHM in pixels below which size and shape of a star depend on where in its pixel it is."""
+
+PHASE_SIZE, PHASE_SHAPE = 0.12, 0.25
+"""By how much they do then: log10 of the size, and broadening and ellipticity."""
+
+MIN_SEPARATION = 0.3
+"""Peaks whose centroids are nearer than this many of their FWHM are one source."""
+
+ELLIPTICITY_SPAN = 0.12
+"""Elongated sources are stars of a trailed image if they differ by no more than this."""
+
+
 @dataclass(frozen=True)
 class Selection:
-    """The stars among the candidates: their indices, best first, and their FWHM in pixels."""
+    """The stars among the candidates.
+
+    Attributes
+    ----------
+    stars : (n,) int64
+        Indices of the candidates, best first.
+    fwhm : float
+        Their FWHM in pixels.
+    n_bright : int
+        Number of sources bright enough for a PSF star that could be measured.
+    share : float
+        Part of them that have the size and shape of the stars, isolated or not.
+    """
 
     stars: I8
     fwhm: float
+    n_bright: int = 0
+    share: float = 0.0
 
 
 def find_candidates(
@@ -194,25 +221,24 @@ def select_stars(
     good = (
         (c.flags == 0)
         & (c.snr >= config.sample_minsn)
-        & (c.ellipticity <= config.sample_maxellip)
         & (c.fwhm >= low)
         & (c.fwhm <= high)
         & (c.flux > 0)
     )
     good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
-    rows = np.flatnonzero(good)
-    nothing = Selection(np.zeros(0, dtype=np.int64), float("nan"))
-    if rows.size < 2:
+    bright = _distinct(c, np.flatnonzero(good))
+    nothing = Selection(np.zeros(0, dtype=np.int64), float("nan"), bright.size)
+    if bright.size < 2:
         return nothing
     size = np.log10(c.fwhm)
-    if config.sample_autoselect:
-        ridge = find_ridge(size[rows], c.snr[rows])
-        if ridge is None:
-            return nothing
-        centre, width = ridge
-    else:
-        centre, width = float(np.median(size[rows])), 10.0
+    rows, ridge, elongation = _ridge_of(c, bright, config)
+    if ridge is None:
+        return nothing
+    centre, width = ridge
     fwhm = 10.0**centre
+    phase = PHASE_SIZE if fwhm < UNDERSAMPLED else 0.0
+    alike = rows[np.abs(size[rows] - centre) < width + phase + 0.8686 / c.snr[rows]]
+    share = alike.size / bright.size
 
     crowd = np.zeros(rows.size)
     kernels.crowding(
@@ -226,13 +252,60 @@ def select_stars(
             break
         isolated = crowd < limit
     rows = rows[isolated]
-    if rows.size == 0:
-        return nothing
-    rows = rows[_on_locus(c, rows, (centre, width), config.sample_variability, shape)]
+    if rows.size:
+        rows = rows[
+            _on_locus(
+                c, rows, ridge, config.sample_variability, shape,
+                elongated=elongation > config.sample_maxellip,
+            )
+        ]  # fmt: skip
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
-    return Selection(rows, float(10.0 ** np.median(size[rows])))
+    return Selection(rows, float(10.0 ** np.median(size[rows])), bright.size, share)
+
+
+def _distinct(c: Candidates, rows: I8) -> I8:
+    """Return the rows without those that have converged to the place of a brighter one."""
+    order = rows[np.argsort(c.y[rows], kind="stable")]
+    twice = np.zeros(c.x.size, dtype=np.bool_)
+    for shift in range(1, order.size):
+        one, other = order[:-shift], order[shift:]
+        reach = MIN_SEPARATION * np.minimum(c.fwhm[one], c.fwhm[other])
+        near = c.y[other] - c.y[one] < reach
+        if not near.any():
+            break
+        near &= np.hypot(c.x[other] - c.x[one], c.y[other] - c.y[one]) < reach
+        fainter = np.where(c.height[one] < c.height[other], one, other)
+        twice[fainter[near]] = True
+    return rows[~twice[rows]]
+
+
+def _ridge_of(
+    c: Candidates, bright: I8, config: Characterize
+) -> tuple[I8, tuple[float, float] | None, float]:
+    """Return the rows that can be stars, the ridge of their sizes, and their ellipticity.
+
+    Stars are rounder than SAMPLE_MAXELLIP, unless far more sources of one size are elongated,
+    and all to the same degree: the image is trailed.
+    """
+    size = np.log10(c.fwhm)
+    rows = bright[c.ellipticity[bright] <= config.sample_maxellip]
+    if not config.sample_autoselect:
+        ridge = (float(np.median(size[rows])), 10.0) if rows.size else None
+        return rows, ridge, 0.0
+    ridge = find_ridge(size[rows], c.snr[rows]) if rows.size > 1 else None
+    n_round = int((np.abs(size[rows] - ridge[0]) < ridge[1]).sum()) if ridge else 0
+    if 2 * rows.size < bright.size:
+        long = bright[c.ellipticity[bright] > config.sample_maxellip]
+        middle = float(np.median(c.ellipticity[long]))
+        long = bright[np.abs(c.ellipticity[bright] - middle) < ELLIPTICITY_SPAN]
+        trailed = find_ridge(size[long], c.snr[long]) if long.size > 1 else None
+        if trailed:
+            n_long = int((np.abs(size[long] - trailed[0]) < trailed[1]).sum())
+            if n_long > max(2 * n_round, 4):
+                return long, trailed, middle
+    return rows, ridge, 0.0
 
 
 def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
@@ -281,6 +354,8 @@ def _on_locus(
     ridge: tuple[float, float],
     variability: float,
     shape: tuple[int, int],
+    *,
+    elongated: bool,
 ) -> Bools:
     """Clip candidates about a smooth surface of log size over the field."""
     centre, width = ridge
@@ -289,7 +364,9 @@ def _on_locus(
     v = c.y[rows] / shape[0] - 0.5
     error = 0.4343 / c.snr[rows]
     span = math.log10(1.0 + variability)
-    keep: Bools = np.abs(size - centre) < width + 2.0 * error
+    phase = PHASE_SIZE if 10.0**centre < UNDERSAMPLED else 0.0
+    shape_phase = PHASE_SHAPE if phase else 0.0
+    keep: Bools = np.abs(size - centre) < width + phase + 2.0 * error
     for turn in range(6):
         n = int(keep.sum())
         if n < 2:
@@ -306,12 +383,17 @@ def _on_locus(
         )
         residual = size - matrix @ solution
         scatter = 1.4826 * float(np.median(np.abs(residual[keep] - np.median(residual[keep]))))
-        limit = 2.5 * np.hypot(np.clip(scatter, 0.003, 0.03), error)
-        fresh: Bools = (np.abs(residual) < limit) & (np.abs(size - centre) < max(span, width))
-        for quantity in (c.broadening[rows], c.ellipticity[rows]):
+        limit = 2.5 * np.hypot(np.clip(scatter, 0.003, 0.03), error) + phase
+        fresh: Bools = np.abs(residual) < limit
+        fresh &= np.abs(size - centre) < max(span, width) + phase
+        for quantity, both_ways in (
+            (c.broadening[rows], False),
+            (c.ellipticity[rows], elongated),
+        ):
             middle = np.median(quantity[keep])
             spread = 1.4826 * np.median(np.abs(quantity[keep] - middle))
-            fresh &= quantity - middle < 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
+            above = np.abs(quantity - middle) if both_ways else quantity - middle
+            fresh &= above < shape_phase + 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
         if (fresh == keep).all():
             break
         keep = fresh

@@ -1,0 +1,100 @@
+"""Frames whose stars are not round, not smooth, or smaller than a pixel."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import Mask
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.settings.steps import Status
+from skyextract.stages.characterize import _doubt, characterize
+from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.stars import Selection
+from tests.simulate.shapes import GAIN, NOISE, SKY, simulate_scene
+
+simulated = cache(simulate_scene)
+
+
+def characterized(image):
+    run = Run()
+    exposure = Exposure(image, np.zeros(image.shape, np.uint16), detector=Detector(gain=GAIN))
+    return characterize(exposure, Config(), run), run
+
+
+def half_width(values):
+    return 0.5 * np.subtract(*np.percentile(values, [84.135, 15.865]))
+
+
+@pytest.mark.parametrize(
+    ("name", "fwhm", "most_scatter", "widest"),
+    [
+        # FWHM: of the Gaussian of equal area; scatter (mag) at S/N 300 and more.
+        ("fwhm 1.2", (1.0, 1.3), 0.004, 1.6),
+        ("trail 2", (4.2, 5.2), 0.004, 1.6),
+        ("trail 4", (7.0, 8.5), 0.004, 1.6),
+        ("donut 12", (11.5, 12.5), 0.004, 1.6),
+        ("varying", (4.2, 4.8), 0.004, 1.6),
+    ],
+)
+def test_the_psf_is_measured_as_it_is(name, fwhm, most_scatter, widest):
+    frame = simulated(name, 1)
+    result, run = characterized(frame.image)
+    metrics = result.metrics
+    assert Status(result.status) is Status.COMPLETE
+    assert fwhm[0] < metrics["fwhm_pix"] < fwhm[1]
+    assert metrics["n_cosmic_rays"] == 0
+    assert not (result.exposure.mask & np.uint16(Mask.CR)).any()
+    assert metrics["n_psf_stars"] > 0.3 * metrics["n_bright_sources"]
+    assert metrics["psf_star_share"] > 0.5
+    fits = psf_photometry(
+        frame.image - np.float32(SKY), np.full(frame.image.shape, NOISE**2, np.float32), GAIN,
+        np.zeros(frame.image.shape, np.uint16), result.exposure.psf, frame.x, frame.y, run,
+        spread=False,
+    )  # fmt: skip
+    ratio = fits.flux / frame.flux
+    error = ratio / np.median(ratio[frame.snr > 50]) - 1.0
+    pull = error * frame.flux / fits.flux_error
+    bright = frame.snr > 300
+    assert half_width(error[bright]) < most_scatter
+    assert half_width(pull[bright]) < widest
+
+
+def test_sharp_stars_are_no_cosmic_rays_and_that_is_told_once():
+    _, run = characterized(simulated("fwhm 1.2", 1).image)
+    assert sum("no cosmic ray is looked for" in warning for warning in run.warnings) == 1
+
+
+def test_a_pattern_of_pixels_in_all_stars_is_no_cosmic_ray():
+    frame = simulated("fwhm 3", 1)
+    image = (frame.image - SKY).astype(np.float32)
+    image[::2, ::2] *= 0.4
+    image[1::2, 1::2] *= 0.7
+    result, _ = characterized(image + np.float32(SKY))
+    stars = np.round([frame.y, frame.x]).astype(int)[:, frame.snr > 50]
+    assert not (result.exposure.mask[tuple(stars)] & np.uint16(Mask.CR)).any()
+
+
+@pytest.mark.parametrize(
+    ("n_bright", "share", "doubted"),
+    [(100, 0.05, True), (100, 0.3, False), (10, 0.05, False)],
+)
+def test_a_psf_from_few_of_the_bright_sources_is_doubted(n_bright, share, doubted):
+    selection = Selection(np.arange(5), 3.0, n_bright, share)
+    assert bool(_doubt(selection)) is doubted
+
+
+def test_real_cosmic_rays_between_stars_are_repaired():
+    frame = simulated("fwhm 3", 1)
+    image = frame.image.copy()
+    random = np.random.default_rng(1)
+    y, x = random.integers(5, image.shape[0] - 5, (2, 150))
+    image[y, x] += random.uniform(500, 5000, 150).astype(np.float32)
+    result, run = characterized(image)
+    found = (result.exposure.mask[y, x] & np.uint16(Mask.CR)) != 0
+    assert found.mean() > 0.9
+    assert not any("no cosmic ray" in warning for warning in run.warnings)
