@@ -208,8 +208,9 @@ def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
 STEP_FIELDS = {
     Step.ISR: (),
     Step.CHARACTERIZE: (
-        "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_cosmic_rays",
-        "background", "background_rms", "iterations", "converged",
+        "psf_source", "fwhm_pix", "fwhm_arcsec", "ellipticity", "n_psf_stars", "n_bright_sources",
+        "psf_star_share", "n_cosmic_rays", "background", "background_rms", "iterations",
+        "converged",
     ),
     Step.MEASURE: ("n_sources", "iterations", "noise_scale", "sky_share"),
     Step.ASTROMETRY: (

@@ -170,9 +170,12 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
-    doubt = _doubt(selection)
-    if doubt:
-        run.warn(doubt)
+    doubtful = _is_doubtful(selection)
+    if selection and doubtful:
+        run.warn(
+            f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
+            "size and shape of the PSF stars: the PSF may not be that of the stars"
+        )
 
     stars = _star_catalog(fit, candidates) if fit and candidates else Catalog()
     result = replace(
@@ -188,7 +191,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     return Characterized(
         exposure=result,
         psf_stars=stars,
-        status=Status.COMPLETE if complete and not doubt else Status.FALLBACK,
+        status=Status.COMPLETE if complete and not doubtful else Status.FALLBACK,
         metrics={
             "psf_source": psf.source.value,
             "fwhm_pix": psf.fwhm if complete else None,
@@ -234,14 +237,11 @@ def _touches_stars(repairs: Repairs, fit: PsfFit, shape: tuple[int, int]) -> boo
     return touched > max(limit, MIN_TOUCHED)
 
 
-def _doubt(selection: Selection | None) -> str:
-    """Return why the PSF may not be that of the stars, or nothing."""
-    if selection is None or selection.n_bright < MIN_BRIGHT or selection.share >= MIN_SHARE:
-        return ""
-    return (
-        f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the size "
-        "and shape of the PSF stars: the PSF may not be that of the stars"
-    )
+def _is_doubtful(selection: Selection | None) -> bool:
+    """Tell whether the PSF stars are so few of the bright sources that they may be no stars."""
+    if selection is None:
+        return False
+    return selection.n_bright >= MIN_BRIGHT and selection.share < MIN_SHARE
 
 
 def _with_saturation(exposure: Exposure) -> Exposure:
