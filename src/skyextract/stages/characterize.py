@@ -28,8 +28,11 @@ from skyextract.stages.background.estimate import (
     subtract_background,
 )
 from skyextract.stages.background.noise import background_variance
-from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, StarSample, build_psf
-from skyextract.stages.psf.stars import Candidates, Selection, find_candidates, select_stars
+from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.doubt import is_doubtful, touches_stars
+from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
+from skyextract.stages.psf.solver import StarSample
+from skyextract.stages.psf.stars import Selection, select_stars
 from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
@@ -38,8 +41,8 @@ UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
 
-MOST_STARS = 240
-MOST_STAR_PIXELS = 400_000
+MAX_STARS = 240
+MAX_STAR_PIXELS = 400_000
 """Stars are taken up to this number, and up to this many pixels in their stamps."""
 
 FIRST_STEPS, LAST_STEPS = 30, 50
@@ -54,12 +57,6 @@ clipping and mode leave fewer no influence that shows above the noise of a mesh.
 
 UNDERSAMPLED = 1.5
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
-
-MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
-"""Share and number of PSF stars that a repair may touch, beyond what cosmic rays hit by chance."""
-
-MIN_SHARE, MIN_BRIGHT = 0.1, 20
-"""PSF stars that are a smaller share of at least so many bright sources may be none."""
 
 ELONGATED = 0.2
 """(A-B)/(A+B) of stars above which the minor axis decides on the sampling of the PSF."""
@@ -162,7 +159,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if fit is not None:
         repairs.undo(sky.scene)
         repairs = repair_scene(sky.scene, psf, cosmics, run)
-        if _touches_stars(repairs, fit, source.shape):
+        if touches_stars(repairs.cosmic, fit, source.shape):
             run.warn("no cosmic ray is repaired: what looks like cosmic rays is part of the stars")
             repairs.undo(sky.scene)
             repairs = repair_scene(sky.scene, psf, replace(cosmics, cr_repair=False), run)
@@ -170,7 +167,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
-    doubtful = _is_doubtful(selection)
+    doubtful = is_doubtful(selection)
     if selection and doubtful:
         run.warn(
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
@@ -213,35 +210,6 @@ def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:
     if psf is None or psf.fwhm >= UNDERSAMPLED or not cosmics.cr_repair:
         return cosmics
     return replace(cosmics, cr_repair=False)
-
-
-def _touches_stars(repairs: Repairs, fit: PsfFit, shape: tuple[int, int]) -> bool:
-    """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
-    if not repairs.n_pixels or not fit.used.any():
-        return False
-    y, x = np.divmod(repairs.cosmic, shape[1])
-    radius = max(1.0, 0.5 * fit.psf.fwhm)
-    hit = np.zeros(shape, dtype=np.bool_)
-    hit[y, x] = True
-    touched = 0
-    reach = math.ceil(radius)
-    offset = np.arange(-reach, reach + 1)
-    inside = np.hypot(offset[:, None], offset) <= radius
-    for star_x, star_y in zip(fit.x, fit.y, strict=True):
-        rows = np.clip(round(star_y) + offset, 0, shape[0] - 1)
-        columns = np.clip(round(star_x) + offset, 0, shape[1] - 1)
-        touched += bool((hit[np.ix_(rows, columns)] & inside).any())
-    chance = repairs.n_pixels / hit.size * float(inside.sum())
-    n_stars = fit.x.size
-    limit = n_stars * (MAX_TOUCHED + chance) + 3.0 * math.sqrt(n_stars * chance)
-    return touched > max(limit, MIN_TOUCHED)
-
-
-def _is_doubtful(selection: Selection | None) -> bool:
-    """Tell whether the PSF stars are so few of the bright sources that they may be no stars."""
-    if selection is None:
-        return False
-    return selection.n_bright >= MIN_BRIGHT and selection.share < MIN_SHARE
 
 
 def _with_saturation(exposure: Exposure) -> Exposure:
@@ -320,8 +288,8 @@ def _measure_psf(
                 scene.data, scene.variance, exposure.mask,
                 fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
             )  # fmt: skip
-            most = MOST_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-            most = max(40, min(FIRST_STARS if preliminary else MOST_STARS, most))
+            most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
+            most = max(40, min(FIRST_STARS if preliminary else MAX_STARS, most))
             selection = select_stars(candidates, settings, exposure.shape, most)
             if psf or not selection.fwhm > SCALE_CHANGE * start or scale + 1 == MAX_SCALES:
                 break

@@ -9,7 +9,8 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.psf.stars import Candidates, find_candidates, find_ridge, select_stars
+from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.stars import find_ridge, select_stars
 
 SHAPE = (1000, 1000)
 

@@ -13,7 +13,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.errors import StepError
 from skyextract.stages.photometry.zeropoint import robust_sigma
 from skyextract.stages.psf.apercor import ApertureCorrections
-from skyextract.stages.psf.fit import FIT_RADIUS, SMALLEST_FIT_RADIUS
+from skyextract.stages.psf.fit import FIT_RADIUS, MIN_FIT_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8) -> F8:
     """
     psf = exposure.psf
     assert psf is not None
-    radius = max(FIT_RADIUS * psf.fwhm, SMALLEST_FIT_RADIUS)
+    radius = max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS)
     half = min(psf.radius, math.ceil(radius))
     i, j = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     stamps = psf.stamps(x, y, x - i, y - j).astype(np.float64)

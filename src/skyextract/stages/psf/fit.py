@@ -38,10 +38,10 @@ FIT_RADIUS = 1.5
 """Radius of the fit region in FWHM.  Smaller ones leave out the wings, and magnitudes of bright
 stars on real frames scatter more."""
 
-SMALLEST_FIT_RADIUS = 2.5
+MIN_FIT_RADIUS = 2.5
 """The same in pixels, for undersampled images: 21 pixels."""
 
-LARGEST_SHIFT = 1.0
+MAX_SHIFT = 1.0
 """Largest distance from the given position in FWHM; farther away it is another source."""
 
 SPREAD_RADIUS = 2.0
@@ -56,7 +56,7 @@ noise at all the few brightest pixels, where the PSF model is wrong by more than
 the flux.  Errors do not assume anything: they are those of the background."""
 
 MAX_SWEEPS = 30
-SMALLEST_TILE = 64
+MIN_TILE = 64
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ def psf_photometry(
     x = np.ascontiguousarray(x, dtype=np.float64)
     y = np.ascontiguousarray(y, dtype=np.float64)
     largest_radius = max(psf.radius, 3)
-    fit_radius = min(max(FIT_RADIUS * psf.fwhm, SMALLEST_FIT_RADIUS), float(largest_radius))
-    largest_shift = max(LARGEST_SHIFT * psf.fwhm, 1.0)
+    fit_radius = min(max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS), float(largest_radius))
+    largest_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
     with np.errstate(invalid="ignore"):
         usable = (np.abs(2 * x - image.shape[1]) < image.shape[1] + 2 * largest_radius) & (
             np.abs(2 * y - image.shape[0]) < image.shape[0] + 2 * largest_radius
         )
-    tile_size = max(SMALLEST_TILE, 2 * (largest_radius + math.ceil(largest_shift) + 2))
+    tile_size = max(MIN_TILE, 2 * (largest_radius + math.ceil(largest_shift) + 2))
     tiles = _tiles(x, y, usable, image, tile_size)
 
     u, v = psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))

@@ -1,0 +1,46 @@
+"""Whether the PSF is that of the stars, and whether cosmic rays are parts of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import I8
+from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.stars import Selection
+
+MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
+"""Share and number of PSF stars that a repair may touch, beyond what cosmic rays hit by chance."""
+
+MIN_SHARE, MIN_BRIGHT = 0.1, 20
+"""PSF stars that are a smaller share of at least so many bright sources may be none."""
+
+
+def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
+    """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
+    if not cosmic.size or not fit.used.any():
+        return False
+    y, x = np.divmod(cosmic, shape[1])
+    radius = max(1.0, 0.5 * fit.psf.fwhm)
+    hit = np.zeros(shape, dtype=np.bool_)
+    hit[y, x] = True
+    touched = 0
+    reach = math.ceil(radius)
+    offset = np.arange(-reach, reach + 1)
+    inside = np.hypot(offset[:, None], offset) <= radius
+    for star_x, star_y in zip(fit.x, fit.y, strict=True):
+        rows = np.clip(round(star_y) + offset, 0, shape[0] - 1)
+        columns = np.clip(round(star_x) + offset, 0, shape[1] - 1)
+        touched += bool((hit[np.ix_(rows, columns)] & inside).any())
+    chance = cosmic.size / hit.size * float(inside.sum())
+    n_stars = fit.x.size
+    limit = n_stars * (MAX_TOUCHED + chance) + 3.0 * math.sqrt(n_stars * chance)
+    return touched > max(limit, MIN_TOUCHED)
+
+
+def is_doubtful(selection: Selection | None) -> bool:
+    """Tell whether the PSF stars are so few of the bright sources that they may be no stars."""
+    if selection is None:
+        return False
+    return selection.n_bright >= MIN_BRIGHT and selection.share < MIN_SHARE

@@ -1,0 +1,340 @@
+"""The least-squares problem of a PSF: stars, polynomial terms, a prior that adapts to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8
+from skyextract.errors import StepError
+from skyextract.kernels.psf import build as kernels
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.run import Run
+from skyextract.stages.psf.profile import SmoothProfile
+
+PARTS = 4
+"""The stars are worked on in so many parts, in threads."""
+
+CORRELATION = 0.35
+"""Smoothness of the departures from the mean profile: correlation length in FWHM."""
+
+STRAY_CONSTANT, STRAY_VARYING, STRAY_FLOOR = 0.2, 0.2, 1e-4
+"""Prior rms of the departures: of the local value (constant and varying terms), of the peak."""
+
+FINE_CORRELATION, FINE_STRAY, FINE_FLOOR, OWN_FLOOR = 0.1, 1.0, 1e-2, 1e-3
+"""The same for a PSF that is no smooth round core: trailed, out of focus, comatic; the last
+number holds once its own image has replaced the round profile."""
+
+MAX_MISFIT = 4.0
+"""Mean squared residual of the core, in units of its noise, above which a PSF is of that kind."""
+
+MAX_SPREAD, MAX_LOOSENING = 3.0, 8.0
+"""A varying term whose departures are wider than the prior says (their variance, in units of the
+prior's, above the first number) gets a wider prior, at most by the second."""
+
+NOISE_SHARE = 0.23
+"""Sum of the squares of a cubic B-spline over that of its values, in two dimensions."""
+
+CG_TOLERANCE = 1e-9
+"""Squared residual, relative to the first one, at which conjugate gradients stop."""
+
+ACCURACY = 0.003
+"""Relative error of model values that is allowed for when stars are weighted."""
+
+WORKING_NOISE = 30.0
+"""Background noise in electrons that is assumed where the gain is unknown: with no photon noise
+at all the peaks of the brightest stars would make the model."""
+
+
+@dataclass(frozen=True)
+class StarSample:
+    """Stars to build a PSF from, and what shines beside them.
+
+    Attributes
+    ----------
+    x, y, flux : (n,) float64
+        0-based pixels; rough total fluxes.
+    fwhm : float
+        Their typical FWHM in pixels.
+    narrow : float
+        FWHM along the minor axis where that is clearly shorter (0: it is not).
+    shape : (float, float, float)
+        Quadratic form (xx, yy, xy) of their elliptical radius, unit determinant.
+    height : (n,) float64
+        Their heights in the smoothed image.
+    peaks : (4, m) float64
+        All peaks of the smoothed image, sorted by y: x, y, height, and how far (pixels)
+        their light is to be masked.
+    """
+
+    x: F8
+    y: F8
+    flux: F8
+    fwhm: float
+    height: F8
+    peaks: F8
+    narrow: float = 0.0
+    shape: tuple[float, float, float] = (1.0, 1.0, 0.0)
+
+
+def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
+    """Terms of the polynomial at normalised positions, in PSFEx's order.
+
+    Returns
+    -------
+    (n, n_terms) float64
+        ``u**i * v**j`` for j in 0..degree, for i in 0..degree-j.
+    """
+    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
+    return np.ascontiguousarray(np.stack(terms, axis=1))
+
+
+class Solver:
+    """The linear problem of one sample of stars: their stamps, terms and current weights.
+
+    The stars are worked on in parts, whose sums are added in order: the same numbers come out
+    of any number of threads.
+    """
+
+    def __init__(
+        self,
+        data: F4,
+        variance: F4,
+        sample: StarSample,
+        *,
+        gain: float,
+        degree: int,
+        step: float,
+        half: int,
+        run: Run,
+    ) -> None:
+        n = sample.x.size
+        self.run = run
+        edges = np.linspace(0, n, min(n, PARTS) + 1).round().astype(int)
+        self.parts = [slice(*span) for span in pairwise(edges.tolist())]
+        size = 2 * half + 1
+        self.fwhm = sample.fwhm
+        self.step = step
+        self.inverse_gain = 1.0 / gain if gain > 0 else _working_inverse_gain(variance)
+        self.stamps = np.empty((n, size, size), dtype=np.float32)
+        self.noise = np.empty((n, size, size), dtype=np.float32)
+        px, py, height, radius = sample.peaks
+        kernels.cut_stamps(
+            data, variance, sample.x, sample.y, sample.height, px, py, height, radius,
+            sample.fwhm, self.stamps, self.noise,
+        )  # fmt: skip
+        self.origin_x = np.floor(sample.x + 0.5) - half
+        self.origin_y = np.floor(sample.y + 0.5) - half
+        self.cx = sample.x - self.origin_x
+        self.cy = sample.y - self.origin_y
+        self.flux = sample.flux.copy()
+        ny, nx = data.shape
+        self.zero = ((nx - 1) / 2, (ny - 1) / 2)
+        self.scale = (float(nx), float(ny))
+        u = (sample.x - self.zero[0]) / self.scale[0]
+        v = (sample.y - self.zero[1]) / self.scale[1]
+        self.terms = polynomial_terms(degree, u, v)
+        self.weight = np.zeros_like(self.stamps)
+        self.target = np.zeros_like(self.stamps)
+        self.fit_numbers = np.zeros((n, 4))
+        self.used = np.ones(n, dtype=bool)
+        self.first_power = 0.0
+        self.fine = self.own = False
+        self.loosening = np.ones(self.terms.shape[1])
+        self.misfit = 0.0
+        self.spreads = np.zeros(self.terms.shape[1])
+
+    def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
+        """Fit fluxes and centres of all stars, and weight their pixels."""
+        terms = np.ascontiguousarray(self.terms[:, : coefficients.shape[0]])
+
+        def fit_part(part: slice) -> None:
+            kernels.fit_stars(
+                coefficients, terms[part], self.step,
+                self.stamps[part], self.noise[part], self.inverse_gain, ACCURACY,
+                1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations, self.cx[part],
+                self.cy[part], self.flux[part], self.weight[part], self.target[part],
+                self.fit_numbers[part],
+            )  # fmt: skip
+
+        self.run.map(fit_part, self.parts)
+        unusable = ~self.used | (self.flux <= 0) | ~np.isfinite(self.flux)
+        self.used &= ~unusable
+        self.weight[unusable] = 0.0
+        self.target[unusable] = 0.0
+
+    def mean_profile(self, n: int, shape: tuple[float, float, float], peak: float) -> F8:
+        """Mean radial profile of the stars as an image of n x n samples, unit sum.
+
+        The profile is measured over sub-pixel phases of all stars and therefore as sharp
+        as the stars, whatever the pixel size.
+        """
+        radius = [0.0]
+        while radius[-1] < 1.5 * self.step * n / 2:
+            radius.append(radius[-1] + max(0.08 * self.fwhm, 0.12 * radius[-1]))
+        edges = np.array(radius) ** 2
+        sums = np.zeros((len(radius) - 1, 3))
+        kernels.radial_sums(
+            self.stamps, self.noise, self.inverse_gain, ACCURACY, self.cx, self.cy,
+            np.where(self.used, self.flux, 0.0), peak, np.array(shape), edges, sums,
+        )  # fmt: skip
+        filled = sums[:, 0] > 0
+        if filled.sum() < 4:
+            raise StepError("the stars have no usable pixels")
+        value = sums[filled, 1] / sums[filled, 0]
+        r = sums[filled, 2] / sums[filled, 0]
+        error = 1.0 / np.sqrt(sums[filled, 0])
+        profile = SmoothProfile.fit(r, value, error, self.fwhm)
+        axis = (np.arange(n) - (n - 1) / 2) * self.step
+        r2 = (
+            shape[0] * axis[None, :] ** 2
+            + shape[1] * axis[:, None] ** 2
+            + 2.0 * shape[2] * axis[None, :] * axis[:, None]
+        )
+        image = profile(np.sqrt(r2))
+        image /= image.sum() * self.step**2
+        return image
+
+    def solve(self, prior: F8, start: F8, n_iterations: int) -> tuple[F8, F8]:
+        """Solve for the coefficients by least squares, drawn to `prior`.
+
+        By conjugate gradients.  The unknowns are white noise of unit variance that
+        `spread` turns into smooth departures from the prior: a Gaussian process whose
+        smoothness damps what the stars cannot determine.
+
+        Returns
+        -------
+        unknowns, coefficients : (n_terms, n, n) float64
+            The unknowns are the start of the next call.
+        """
+        n_terms, n, _ = start.shape
+        terms = np.ascontiguousarray(self.terms[:, :n_terms])
+        right = np.zeros((n_terms, n, n))
+        kernels.right_side(terms, self.step, self.cx, self.cy, self.target, right)
+        blocks = np.zeros((n, n, n_terms, n_terms))
+        kernels.diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
+        information = np.ascontiguousarray(np.einsum("yxkk->kyx", blocks))
+        sigma = self.prior_sigma(prior)
+        correlation = FINE_CORRELATION if self.fine else CORRELATION
+        correlated = correlation * self.fwhm / self.step
+        taps = _smoothing_taps(correlated)
+        for k in range(n_terms):
+            for m in range(k):
+                blocks[:, :, m, k] = blocks[:, :, k, m]
+        blocks *= np.einsum("kyx,myx->yxkm", sigma, sigma)
+        for k in range(n_terms):
+            blocks[:, :, k, k] += 1.0
+        inverse = np.ascontiguousarray(np.linalg.inv(blocks).transpose(2, 3, 0, 1))
+
+        def spread(v: F8) -> F8:
+            out = np.empty_like(v)
+            kernels.smooth_terms(v, taps, out)
+            out *= sigma
+            return out
+
+        def gather(v: F8) -> F8:
+            out = np.empty_like(v)
+            kernels.smooth_terms(sigma * v, taps, out)
+            return out
+
+        def data_matrix(v: F8) -> F8:
+            def of_part(part: slice) -> F8:
+                out = np.zeros_like(v)
+                kernels.apply_normal(
+                    v, terms[part], self.step, self.cx[part], self.cy[part], self.weight[part], out
+                )
+                return out
+
+            first, *others = self.run.map(of_part, self.parts)
+            for other in others:
+                first += other
+            return first
+
+        def precondition(v: F8) -> F8:
+            out: F8 = (inverse * v).sum(axis=1)
+            return out
+
+        solution = start.copy()
+        residual = gather(right - data_matrix(prior + spread(solution))) - solution
+        direction = precondition(residual)
+        power = float((residual * direction).sum())
+        if not start.any():
+            self.first_power = power
+        for _ in range(n_iterations):
+            if power <= CG_TOLERANCE * self.first_power or power <= 0:
+                break
+            image = gather(data_matrix(spread(direction))) + direction
+            length = power / float((direction * image).sum())
+            solution += length * direction
+            residual -= length * image
+            step = precondition(residual)
+            fresh = float((residual * step).sum())
+            direction = step + (fresh / power) * direction
+            power = fresh
+        coefficients = prior + spread(solution)
+        left = right[0] - data_matrix(coefficients)[0]
+        core = (prior[0] > 0.05 * prior[0].max()) & (information[0] > 0)
+        self.misfit = float((left[core] ** 2 / (NOISE_SHARE * information[0][core])).mean())
+        # What the stars determine of each term: MacKay (1992), Neural Computation 4, 415.
+        shared = max(1.0, 4.0 * math.pi * correlated**2)
+        signal = shared * sigma**2 * information
+        determined = (signal / (1.0 + signal)).sum(axis=(1, 2)) / shared
+        self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
+        return solution, coefficients
+
+    def adapt(self, prior: F8, solution: F8) -> F8 | None:
+        """Return another prior if the stars show that this one is too narrow.
+
+        Varying terms get a wider prior; a PSF that is no smooth round core gets itself,
+        smoothed, and leave to change on smaller scales.
+        """
+        if self.misfit <= MAX_MISFIT and (not self.fine or self.own):
+            n_terms = prior.shape[0]
+            wide = self.spreads > MAX_SPREAD
+            wide[0] = False
+            self.loosening[:n_terms][wide] = np.minimum(
+                self.loosening[:n_terms][wide] * np.sqrt(self.spreads[wide]), MAX_LOOSENING
+            )
+            return prior if wide.any() else None
+        if self.fine:
+            # Its own smooth version describes it better than a round profile.
+            prior = prior.copy()
+            taps = _smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
+            smooth = np.empty((1, *prior.shape[1:]))
+            kernels.smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
+            prior[0] = np.maximum(smooth[0], 0.0)
+            self.own = True
+        self.fine = True
+        return prior
+
+    def prior_sigma(self, prior: F8) -> F8:
+        """How far a coefficient may stray from the prior."""
+        size = np.maximum(prior[0], 0.0)
+        peak = float(size.max())
+        constant, floor = STRAY_CONSTANT, STRAY_FLOOR
+        if self.fine:
+            constant, floor = FINE_STRAY, OWN_FLOOR if self.own else FINE_FLOOR
+        sigma = np.empty_like(prior)
+        sigma[0] = constant * size + floor * peak
+        varying = STRAY_VARYING * self.loosening[1 : prior.shape[0], None, None]
+        sigma[1:] = varying * size + STRAY_FLOOR * peak
+        return sigma
+
+
+def _working_inverse_gain(variance: F4) -> float:
+    """1 / gain as weights take it where the gain is unknown."""
+    step = max(1, math.isqrt(variance.size // 10000))
+    sample = variance[::step, ::step]
+    good = sample[(sample > 0) & (sample < MAX_VARIANCE)]
+    return math.sqrt(float(np.median(good))) / WORKING_NOISE if good.size else 0.0
+
+
+def _smoothing_taps(length: float) -> F8:
+    """Return a Gaussian kernel that correlates white noise and keeps its variance."""
+    half = max(1, math.ceil(3.0 * length))
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
+    out: F8 = taps / math.sqrt(float((taps**2).sum()))
+    return out

@@ -1,0 +1,72 @@
+"""Spline models of a PSF: coefficients, samples, and what makes fluxes mean the same everywhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.errors import StepError
+from skyextract.kernels.psf import spline as kernels
+
+
+def coefficients_of(image: F8) -> F8:
+    """B-spline coefficients of an image of samples, same shape."""
+    pad = kernels.PAD
+    out = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
+    kernels.spline_coefficients(np.ascontiguousarray(image[None], dtype=np.float32), out)
+    return np.ascontiguousarray(out[:, pad:-pad, pad:-pad])
+
+
+def samples_of(coefficients: F8) -> F8:
+    """Values of the model at its samples, all terms."""
+    out = np.empty_like(coefficients)
+    for k in range(coefficients.shape[0]):
+        kernels.spline_samples(coefficients[k], out[k])
+    return out
+
+
+def normalise(coefficients: F8, step: float, *, undersampled: bool = False) -> F8:
+    """Constant term of unit sum, the others of zero sum: fluxes mean the same everywhere."""
+    if undersampled:
+        coefficients = same_flux_at_all_phases(coefficients, step)
+    sums = coefficients.sum(axis=(1, 2)) * step**2
+    if not sums[0] > 0:
+        raise StepError("the stars give no positive PSF")
+    out = coefficients / sums[0]
+    out[1:] -= (sums[1:] / sums[0])[:, None, None] * out[0]
+    return np.ascontiguousarray(out)
+
+
+def same_flux_at_all_phases(coefficients: F8, step: float) -> F8:
+    """Let the pixels of a star sum to the same wherever in its pixel it is.
+
+    Of an undersampled star the fit alone does not know: a model too bright at one phase and
+    stars too faint there fit as well.
+
+    Returns
+    -------
+    (n_terms, n, n) float64
+        Constant term of unit sum, the others of zero sum, at every phase.
+    """
+    n = coefficients.shape[1]
+    middle = (n - 1) / 2
+    at = np.zeros((n, n))
+    pixels = math.ceil(n * step)
+    for pixel in range(-pixels, pixels + 1):
+        t = np.arange(n) + pixel / step
+        distance = np.abs(t[:, None] - np.arange(n))
+        at += np.where(
+            distance < 1.0,
+            (4.0 - 6.0 * distance**2 + 3.0 * distance**3) / 6.0,
+            np.maximum(2.0 - distance, 0.0) ** 3 / 6.0,
+        )
+    sums = at @ coefficients @ at.T
+    inside = np.hypot(*np.mgrid[-middle : middle + 1, -middle : middle + 1]) < middle
+    if not (sums[0][inside] > 0).all():
+        raise StepError("the stars give no positive PSF")
+    safe = np.where(sums[0] > 0, sums[0], 1.0)
+    out = samples_of(coefficients) / safe
+    out[1:] -= sums[1:] / safe * out[0]
+    return np.concatenate([coefficients_of(image) for image in out])
