@@ -179,7 +179,9 @@ def test_shared_frames(shared_data):
             continue
         if path.parent.name in ("wcs", "tnx"):  # dialects, see tests/sky/test_iraf.py
             continue
-        for unit in FitsFile(str(path)).units:
+        with FitsFile(str(path)) as file:
+            units = list(file.units)
+        for unit in units:
             if unit.kind in ("IMAGE", "COMPRESSED") and len(unit.shape) == 2:
                 if SkyWcs.from_header(unit.header) is None:
                     continue
@@ -351,3 +353,20 @@ def test_dialects(name):
     x, y = positions(900, 1000)
     np.testing.assert_allclose(wcs.to_j2000(x, y), right.to_j2000(x, y), atol=1e-11)
     assert len(wcs.notes) == notes
+
+
+def test_plate_solution(shared_data):
+    """A scan of the Digitized Sky Survey whose only WCS is that of the plate: RCW 49."""
+    header = fits.getheader(shared_data / "world/real/rcw49.fits.gz")
+    expected = astropy_wcs(header)
+    for keyword in wcs_cards(header):
+        if keyword not in ("EQUINOX", "EPOCH"):
+            header.remove(keyword, remove_all=True)
+    wcs = SkyWcs.from_header(header)
+    wcs.check()
+    x, y = positions(1190.0, 1188.0)
+    assert np.max(arcsec(*wcs.to_sky(x, y), *expected.all_pix2world(x, y, 0))) < 1e-6
+    np.testing.assert_allclose(wcs.to_pixel(*wcs.to_sky(x, y)), (x, y), atol=1e-4)
+    assert wcs.frame == SkyFrame("FK5", 2000.0)
+    header.remove("AMDX1")
+    assert SkyWcs.from_header(header) is None

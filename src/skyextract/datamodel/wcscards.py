@@ -26,9 +26,25 @@ _WCS_KEY = re.compile(
 _NUMERIC_KEY = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA|CD\d_|PC\d|PV\d_|LONPOLE|LATPOLE|[AB]P?_)")
 
 
+_PLATE_KEY = re.compile(
+    r"(PLTRA[HMS]|PLTDECSN|PLTDEC[DMS]|PLTSCALE|CNPIX[12]|[XY]PIXELSZ|PPO[1-6]|AMD[XY]\d{1,2})$"
+)
+"""The plate solution of the Digitized Sky Survey, which wcslib knows."""
+
+
 def is_wcs_keyword(keyword: str) -> bool:
     """Whether a card belongs to the primary celestial WCS of an image."""
     return _WCS_KEY.match(keyword) is not None
+
+
+def _plate_cards(header: Any) -> dict[str, Any] | None:
+    """Return the plate solution of a scanned plate that has no other WCS; None if it has none."""
+    cards = {key: header[key] for key in header if _PLATE_KEY.match(key)}
+    needed = {"PLTRAH", "PLTDECD", "CNPIX1", "CNPIX2", "XPIXELSZ", "YPIXELSZ", "PPO3", "PPO6",
+              "AMDX1", "AMDX2", "AMDY1", "AMDY2"}  # fmt: skip
+    if not needed <= set(cards):
+        return None
+    return cards | {"EQUINOX": header.get("EQUINOX") or 2000.0}
 
 
 def wcs_cards(header: Any) -> dict[str, Any]:
@@ -68,6 +84,7 @@ def read_cards(header: Any) -> tuple[dict[str, Any], list[str]] | None:
       are 0 for wcslib and for SCAMP, PVi_1 too.
     - IRAF's TNX and ZPX become TPV and ZPN-SIP.
     - An EPOCH that is no equinox is a date.
+    - A scanned plate without CTYPE has the solution of the Digitized Sky Survey.
 
     Returns
     -------
@@ -81,7 +98,12 @@ def read_cards(header: Any) -> tuple[dict[str, Any], list[str]] | None:
     """
     axes = [_axis_type(header.get(f"CTYPE{i}")) for i in range(1, 10)]
     if not any(axis[:4].rstrip("-") in _PARTNER and axis[4:5] == "-" for axis in axes):
-        return None
+        plate = _plate_cards(header)
+        return (
+            None
+            if plate is None
+            else (plate, ["the WCS is the solution of the plate (AMDX, AMDY)"])
+        )
     cards = _numbers(wcs_cards(header))
     cards.update({f"CTYPE{i}": axis for i, axis in enumerate(axes, 1) if f"CTYPE{i}" in cards})
     notes: list[str] = []
