@@ -16,7 +16,7 @@ from skyextract.kernels.astrometry.match import Grid, score_similarities
 from skyextract.kernels.astrometry.similarity import common_triangles, vote
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
-from skyextract.stages.astrometry.refine import Rough, refine, transformed
+from skyextract.stages.astrometry.refine import Rough, Similarity, refine
 
 N_NEIGHBOURS = 20
 BIN = 0.02
@@ -88,8 +88,8 @@ def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
     return min(detections, len(field.x)), max(stars, min(n, 4))
 
 
-def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> F8:
-    """Return the likeliest pure shifts of the header's WCS, as hypotheses."""
+def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> Similarity:
+    """Return the likeliest pure shifts of the header's WCS."""
     n = min(len(field.x), 100)
     unit = start.scales[0] / 3600.0
     reach = start.position / unit
@@ -102,21 +102,22 @@ def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> F8:
     dy = ry[bright][None, :] - field.wy[:n, None]
     near = (np.abs(dx) <= reach) & (np.abs(dy) <= reach)
     if not np.any(near):
-        return np.zeros((0, 7))
+        return Similarity(*np.zeros((7, 0)))
     bins = int(2.0 * reach / size) + 2
     i, j = ((dx[near] + reach) / size).astype(int), ((dy[near] + reach) / size).astype(int)
     votes = np.bincount(i * bins + j, minlength=bins * bins).reshape(bins, bins)
     blocks = votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:]
     best = np.argsort(blocks, axis=None, kind="stable")[::-1][:8]
-    hypotheses = np.zeros((len(best), 7))
-    hypotheses[:, 2] = (best // (bins - 1) + 1) * size - reach
-    hypotheses[:, 3] = (best % (bins - 1) + 1) * size - reach
-    hypotheses[:, 4] = 1.0
-    return hypotheses
+    none, one = np.zeros(len(best)), np.ones(len(best))
+    to_x = (best // (bins - 1) + 1) * size - reach
+    to_y = (best % (bins - 1) + 1) * size - reach
+    return Similarity(none, none, to_x, to_y, one, none, none)
 
 
-def _seeds(start: Start, field: Field, unit: float, rx: F8, ry: F8, n_detections: int) -> F8:
-    """Return the hypotheses that the patterns of bright stars suggest, (h, 7)."""
+def _seeds(
+    start: Start, field: Field, unit: float, rx: F8, ry: F8, n_detections: int
+) -> Similarity:
+    """Return the hypotheses that the patterns of bright stars suggest."""
     wx, wy = field.wx[:n_detections], field.wy[:n_detections]
     stars, detections = Grid(rx, ry), Grid(wx, wy)
     least = 0.005 * max(start.shape)
@@ -154,11 +155,11 @@ def _seeds(start: Start, field: Field, unit: float, rx: F8, ry: F8, n_detections
         count, anchor, star, log_scale, rotation,
     )  # fmt: skip
     factor, at = np.exp(log_scale[:n]), own[anchor[:n]]
-    return np.stack([
+    return Similarity(
         wx[at], wy[at], rx[star[:n]], ry[star[:n]],
         factor * np.cos(rotation[:n]), factor * np.sin(rotation[:n]),
         mirrored[anchor[:n]].astype(float),
-    ], axis=1)  # fmt: skip
+    )  # fmt: skip
 
 
 def _most(candidates: I8, hits: I2) -> I8:
@@ -168,27 +169,29 @@ def _most(candidates: I8, hits: I2) -> I8:
 
 def _ranked(
     start: Start, field: Field, unit: float, rx: F8, ry: F8, nr: int, nd: int,
-    hypotheses: F8,
+    hypotheses: Similarity,
 ) -> Iterator[Rough]:  # fmt: skip
     """Score hypotheses on the brightest stars and refine the best, one of each kind."""
-    if len(hypotheses) == 0:
+    n = len(hypotheses.x)
+    if n == 0:
         return
     grid = Grid(rx[:nr], ry[:nr])
     area = max(float(np.ptp(grid.x) * np.ptp(grid.y)), 1.0)
     density = nr / area
     size = max(start.shape)
     tolerance = np.array([max(2.0, 0.002 * size), 0.012])
-    score, matched = np.zeros(len(hypotheses)), np.zeros(len(hypotheses), np.int64)
+    score, matched = np.zeros(n), np.zeros(n, np.int64)
     some = slice(0, nd, max(1, nd // 300))
     score_similarities(
         np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
-        hypotheses, tolerance, density, SHARE, *grid.arguments, score, matched,
+        np.ascontiguousarray(np.stack(hypotheses, axis=1)), tolerance, density, SHARE,
+        *grid.arguments, score, matched,
     )  # fmt: skip
     tried: list[F8] = []
     for h in np.argsort(-score, kind="stable"):
         if score[h] < MIN_SCORE or matched[h] < 3 or len(tried) >= 6:
             return
-        hypothesis = hypotheses[h]
+        hypothesis = Similarity(*(values[h] for values in hypotheses))
         corners = _corners(start, hypothesis)
         if any(np.abs(corners - other).max() < 0.02 * size for other in tried):
             continue
@@ -200,14 +203,14 @@ def _ranked(
             yield rough
 
 
-def _corners(start: Start, hypothesis: F8) -> F8:
+def _corners(start: Start, hypothesis: Similarity) -> F8:
     half_x, half_y = 0.5 * start.shape[1], 0.5 * start.shape[0]
     x, y = np.array([-half_x, half_x, -half_x]), np.array([-half_y, -half_y, half_y])
-    return np.concatenate(transformed(hypothesis, x, y))
+    return np.concatenate(hypothesis.transformed(x, y))
 
 
-def _outside(start: Start, hypothesis: F8, unit: float) -> bool:
+def _outside(start: Start, hypothesis: Similarity, unit: float) -> bool:
     """Whether the centre is clearly outside the limits; the final check is exact."""
-    x, y = transformed(hypothesis, np.zeros(1), np.zeros(1))
+    x, y = hypothesis.transformed(np.zeros(1), np.zeros(1))
     slack = 1.1 * start.position + 0.02 * max(start.shape) * unit
     return bool(max(abs(x[0]), abs(y[0])) * unit > slack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,29 +41,66 @@ class Rough:
     radius: float
 
 
-def transformed(hypothesis: F8, wx: F8, wy: F8) -> tuple[F8, F8]:
-    """Return where a hypothesis (see `score_similarities`) puts points."""
-    dx, dy = wx - hypothesis[0], wy - hypothesis[1]
-    if hypothesis[6] > 0.5:
-        dx = -dx
-    c, s = hypothesis[4], hypothesis[5]
-    return hypothesis[2] + c * dx - s * dy, hypothesis[3] + s * dx + c * dy
+class Similarity(NamedTuple):
+    """A hypothesis: shift, rotation and scale from the frame to the reference.
+
+    Numbers for one; arrays for many, which `score_similarities` takes as columns.
+
+    Attributes
+    ----------
+    x, y : float
+        Origin, in the plane of the detections.
+    to_x, to_y : float
+        Its image, in the plane of the reference.
+    cosine, sine : float
+        Of the rotation, times the scale.
+    mirrored : float
+        1 if x is mirrored at the origin first, else 0.
+    """
+
+    x: Any
+    y: Any
+    to_x: Any
+    to_y: Any
+    cosine: Any
+    sine: Any
+    mirrored: Any
+
+    @property
+    def scale(self) -> float:
+        """The change of scale."""
+        return math.hypot(self.cosine, self.sine)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the frame is mirrored against what was expected."""
+        return bool(self.mirrored > 0.5)
+
+    def transformed(self, x: F8, y: F8) -> tuple[F8, F8]:
+        """Return where this puts points."""
+        dx, dy = x - self.x, y - self.y
+        if self.is_mirrored:
+            dx = -dx
+        return (
+            self.to_x + self.cosine * dx - self.sine * dy,
+            self.to_y + self.sine * dx + self.cosine * dy,
+        )
 
 
 def refine(
-    start: Start, field: Field, unit: float, hypothesis: F8, nr: int, nd: int
+    start: Start, field: Field, unit: float, hypothesis: Similarity, nr: int, nd: int
 ) -> Rough | None:
     """Grow a hypothesis from its neighbourhood to the whole frame.
 
     The model of the distortion gets more terms as more pairs are found.
     """
-    zx, zy = transformed(hypothesis, field.wx, field.wy)
-    centre = transformed(hypothesis, np.zeros(1), np.zeros(1))
+    zx, zy = hypothesis.transformed(field.wx, field.wy)
+    centre = hypothesis.transformed(np.zeros(1), np.zeros(1))
     ra0, dec0 = (float(v[0]) for v in stereographic_inverse(
         centre[0] * unit, centre[1] * unit, start.ra, start.dec))  # fmt: skip
     sky = stereographic_inverse(zx * unit, zy * unit, start.ra, start.dec)
     px, py = (v / unit for v in gnomonic(*sky, ra0, dec0))
-    half = 0.55 * math.hypot(*start.shape) * math.hypot(hypothesis[4], hypothesis[5])
+    half = 0.55 * math.hypot(*start.shape) * hypothesis.scale
     near = field.around(start, ra0, dec0, 1.2 * half * unit)
     near = near[near < nr]
     tx, ty = (
@@ -75,7 +113,7 @@ def refine(
     density = len(near) / (math.pi * (1.2 * half) ** 2)
     bx, by = px[:nd], py[:nd]
     anchor = int(np.argmin(np.hypot(
-        field.wx[:nd] - hypothesis[0], field.wy[:nd] - hypothesis[1])))  # fmt: skip
+        field.wx[:nd] - hypothesis.x, field.wy[:nd] - hypothesis.y)))  # fmt: skip
     distance = np.hypot(bx - bx[anchor], by - by[anchor])
     whole = float(distance.max())
     # Chance pairs stay below 15 % at the widest tolerance.
@@ -107,7 +145,9 @@ def refine(
             reach = min(whole, 1.4 * reach)
             tolerance = min(widest, max(6.0 * sigma, 0.5 * widest))
     qx, qy = _evaluate(px / half, py / half, degree, coefficients)
-    return Rough(ra0, dec0, unit, hypothesis[6] > 0.5, qx * unit, qy * unit, max(4.0 * sigma, 1.0))
+    return Rough(
+        ra0, dec0, unit, hypothesis.is_mirrored, qx * unit, qy * unit, max(4.0 * sigma, 1.0)
+    )
 
 
 def _robust(u: F8, v: F8, tx: F8, ty: F8, degree: int) -> tuple[int, F8, float]:
