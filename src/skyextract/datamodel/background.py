@@ -22,6 +22,8 @@ class BackgroundMap:
     mean, sigma : float
         Representative level and noise of the frame (medians over the meshes), as
         SExtractor prints them; relative thresholds refer to `sigma`.
+    skewness : float or None
+        Of the noise, where it is that of few photons or steps; None where it is not.
     """
 
     level: F4
@@ -31,6 +33,7 @@ class BackgroundMap:
     shape: tuple[int, int]
     mean: float
     sigma: float
+    skewness: float | None = None
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

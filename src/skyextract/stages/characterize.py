@@ -225,7 +225,12 @@ def _with_saturation(exposure: Exposure) -> Exposure:
 def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sky:
     """Measure background and background variance of `image`; the scene is of the exposure."""
     background, scale = estimate_weighted_background(
-        image, exposure.mask, exposure.weight, config.background, run
+        image,
+        exposure.mask,
+        exposure.weight,
+        config.background,
+        run,
+        measured=config.extraction.noise_type == "MEASURED",
     )
     data = subtract_background(exposure.image, None, background, run)
     variance = background_variance(exposure, background, data, scale, config.weights, run, index=1)

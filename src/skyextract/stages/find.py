@@ -107,6 +107,7 @@ def find_sources(
             smooth=search.variance is None,
             bad=search.holes,
             claimed=claimed,
+            skewness=search.background.skewness,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
             grow=last,

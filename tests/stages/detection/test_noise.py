@@ -10,9 +10,10 @@ import pytest
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
+from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.matched import filter_matched, matched_filter
-from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at, skewed_quantile
+from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 
 SHAPE = (512, 512)
 PSF = Psf.gaussian(3.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background import mesh as kernels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
+from skyextract.stages.background.coarse import MAX_STEPS, coarse_meshes, value_step
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
@@ -38,6 +39,7 @@ def estimate_background(
     index: int = 0,
     sources: U1 | None = None,
     weight_threshold: float = MAX_VARIANCE,
+    measured: bool = False,
 ) -> BackgroundMap:
     """Estimate the background level and noise on a mesh, as SExtractor does.
 
@@ -55,6 +57,9 @@ def estimate_background(
         0 for the detection, 1 for the measurement image (BACK_TYPE and BACK_VALUE can differ).
     sources : (ny, nx) uint8 or None
         Further pixels to leave out (not 0): the footprints of detected sources.
+    measured : bool
+        Noise of few photons or steps is recognised and treated as such (NOISE_TYPE MEASURED);
+        SExtractor's estimate else.
 
     Returns
     -------
@@ -76,6 +81,7 @@ def estimate_background(
         index=index,
         sources=sources,
         weight_threshold=weight_threshold,
+        measured=measured,
     )
     return background
 
@@ -90,6 +96,7 @@ def estimate_weighted_background(
     index: int = 0,
     sources: U1 | None = None,
     weight_threshold: float = MAX_VARIANCE,
+    measured: bool = False,
 ) -> tuple[BackgroundMap, float]:
     """Estimate the background as `estimate_background`, and the scale of the weight map.
 
@@ -130,8 +137,19 @@ def estimate_weighted_background(
         )
 
     run.map(rows, run.bands(shape[0], least=1))
+    skewness, coarse = None, False
+    if measured:
+        good = _good_pixels(image, mask, weight, weight_threshold)
+        step = value_step(image, good)
+        known = rms[rms > kernels.BAD]
+        coarse = step > 0.0 and (not known.size or float(np.median(known)) < MAX_STEPS * step)
+        if coarse and sources is not None:
+            good &= sources == 0
+        if coarse:
+            level, rms, skewness = coarse_meshes(image, good, width, height, step)
+            level[np.isnan(level)] = rms[np.isnan(rms)] = kernels.BAD
     n_good = kernels.fill_bad_meshes(level, rms)
-    if sources is not None and n_good:
+    if sources is not None and n_good and not coarse:
         rms /= CLIPPED_SIGMA
     if n_good == 0:
         run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
@@ -158,7 +176,17 @@ def estimate_weighted_background(
     if _manual(config, index):
         mean = of_image(config.back_value, index)
         level = np.full(shape, mean, np.float32)
-    return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma), weight_scale
+    return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma, skewness), weight_scale
+
+
+def _good_pixels(image: F4, mask: U2 | None, weight: F4 | None, weight_threshold: float) -> Bools:
+    """Return the pixels that say something about the background."""
+    good = np.isfinite(image)
+    if mask is not None:
+        good &= (mask & np.uint16(EXCLUDED)) == 0
+    if weight is not None:
+        good &= weight < weight_threshold
+    return good
 
 
 def same_mesh(background: BackgroundMap, shape: tuple[int, ...], config: Background) -> bool:

@@ -119,7 +119,7 @@ def prepare_plane(
     else:
         background, scale = estimate_weighted_background(
             exposure.image, exposure.mask, weight, config.background, run,
-            index=index, sources=sources,
+            index=index, sources=sources, measured=config.extraction.noise_type == "MEASURED",
         )  # fmt: skip
     subtracted = subtract_background(exposure.image, None, background, run)
     bad, n_bad = _without_signal(exposure, subtracted, run)

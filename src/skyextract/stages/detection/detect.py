@@ -14,6 +14,7 @@ from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction, of_image
+from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.extract import Pixels, PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
 from skyextract.stages.detection.matched import (
@@ -87,6 +88,7 @@ def detect(
     smooth: bool = False,
     bad: U1 | None = None,
     claimed: U1 | None = None,
+    skewness: float | None = None,
     gain: float = 0.0,
     pixel_scale: float = 0.0,
     grow: bool = True,
@@ -121,6 +123,10 @@ def detect(
         Pixels without signal (not 0).
     claimed : (ny, nx) uint8 or None
         Pixels of known sources (not 0), where the noise is not measured.
+    skewness : float or None
+        Of the noise of the pixels (`BackgroundMap.skewness`).  With `psf`: a relative threshold
+        is raised to where it is passed as rarely as in normal noise.  Few photons leave
+        no lower tail to measure; their noise counts as no less than that of the variance.
     gain : float
         e-/ADU, 0 if unknown.  With `psf`: a deblended source must rise above its neighbour
         by more than the photon noise.
@@ -140,7 +146,13 @@ def detect(
         )
         scale = np.ones((1, 1), np.float32)
         if config.noise_type == "MEASURED":
-            scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run)
+            # what a Gaussian filter leaves of it
+            skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
+            sigmas = threshold / unit
+            threshold *= skewed_quantile(sigmas, skewed) / sigmas
+            scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run, skewness=skewed)
+            if skewness is not None:
+                scale = np.maximum(scale, np.float32(1.0))
             if not np.isfinite(scale).all():
                 run.warn(
                     "too few pixels are free of sources to measure the noise of the filtered "

@@ -15,6 +15,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.run import Run
+from skyextract.stages.background.coarse import skewed_quantile
 
 MIN_CELL = 128
 """Cells of the image in which the scale is measured have this size in pixels, or more..."""
@@ -164,20 +165,3 @@ def _smooth(scale: F8) -> F8:
     around[:, empty] = whole
     smooth: F8 = np.nanmedian(around, axis=0)
     return smooth
-
-
-def skewed_quantile(z: float, skewness: float) -> float:
-    """Return the value, in sigma, that a skewed distribution exceeds as often as a normal does z.
-
-    Of a Pearson type III distribution with mean 0 and variance 1, by the transformation of
-    Wilson & Hilferty (1931, PNAS 17, 684).
-
-    Parameters
-    ----------
-    skewness : float
-        Third standardised moment, >= 0.
-    """
-    if skewness < 1e-6:
-        return z
-    root = max(1.0 + skewness * z / 6.0 - skewness**2 / 36.0, 0.0)
-    return 2.0 / skewness * (root**3 - 1.0)

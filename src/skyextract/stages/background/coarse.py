@@ -1,0 +1,117 @@
+"""Sky of few photons, or of noise below the step of the pixel values.
+
+The mode of a histogram with a handful of values says little, and that of the skewed noise of
+few photons lies below its mean.  Here the mean is unbiased, and so is the standard deviation:
+pixels are left out only beyond what the noise itself reaches, on the side of the sources by
+the quantile of a distribution as skewed as that of the photons.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, Bools
+
+MAX_STEPS = 2.0
+"""Noise below so many steps of the pixel values is coarse."""
+MAX_VALUES = 200
+"""More different values than this in a sample are no steps."""
+CLIP = 4.0
+"""Pixels are clipped at this many sigma, or as rarely as a normal distribution is."""
+FIRST_SHARE = 98.0
+"""Percentage of the pixels that the first estimate is made of."""
+MAX_SKEWNESS = 4.0
+N_CLIPS = 30
+MIN_RMS = 0.15
+"""A noise below so many steps is not seen: it counts as that of rounding, 0.29 steps."""
+MIN_GOOD = 0.25
+"""Share of good pixels in a mesh that counts."""
+
+_SAMPLE = 40_000
+
+
+def value_step(image: F4, good: Bools) -> float:
+    """Return the step of the pixel values of an image; 0 if there is none to see."""
+    sample = image.ravel()[good.ravel()]
+    sample = sample[:: max(1, sample.size // _SAMPLE)]
+    if sample.size < 2:
+        return 0.0
+    core = sample[sample <= np.percentile(sample, FIRST_SHARE)]
+    values = np.unique(core)
+    if values.size > MAX_VALUES or values.size > 0.05 * core.size:
+        return 0.0
+    if values.size < 2:
+        values = np.unique(sample)
+    return float(np.diff(values).min()) if values.size > 1 else 0.0
+
+
+def clipped_moments(values: F8, step: float) -> tuple[float, float, float]:
+    """Return mean, standard deviation and skewness of the sky among pixel values.
+
+    Parameters
+    ----------
+    values : (n,) float64
+        At least one.
+    step : float
+        Of the values: what one photon or one unit of the converter makes.
+    """
+    part = values[values <= np.percentile(values, FIRST_SHARE)]
+    n_before = -1
+    mean = sigma = 0.0
+    for _ in range(N_CLIPS):
+        mean, sigma = float(part.mean()), max(float(part.std()), 0.05 * step)
+        if part.size == n_before:
+            break
+        n_before = part.size
+        skewness = min(step / sigma, MAX_SKEWNESS)
+        reach = max(skewed_quantile(CLIP, skewness) * sigma, step)
+        part = values[(values <= mean + reach) & (values >= mean - max(CLIP * sigma, step))]
+    sigma = float(part.std())
+    skewness = float(((part - mean) ** 3).mean() / sigma**3) if sigma > 0.0 else 0.0
+    return mean, sigma, skewness
+
+
+def coarse_meshes(
+    image: F4, good: Bools, width: int, height: int, step: float
+) -> tuple[F4, F4, float]:
+    """Return mean and standard deviation of the sky in meshes, and its skewness over all.
+
+    Returns
+    -------
+    level, rms : (n_mesh_y, n_mesh_x) float32
+        NaN where a mesh has too few good pixels.
+    skewness : float
+        Not negative.
+    """
+    ny, nx = image.shape
+    shape = (-(-ny // height), -(-nx // width))
+    level, rms, skewness = np.full((3, *shape), np.nan)
+    for j in range(shape[0]):
+        for i in range(shape[1]):
+            part = np.s_[j * height : (j + 1) * height, i * width : (i + 1) * width]
+            values = image[part][good[part]].astype(np.float64)
+            if values.size and values.size >= MIN_GOOD * good[part].size:
+                level[j, i], rms[j, i], skewness[j, i] = clipped_moments(values, step)
+    known = np.isfinite(skewness)
+    typical = float(np.median(skewness[known])) if known.any() else 0.0
+    rms[rms < MIN_RMS * step] = step / math.sqrt(12.0)
+    return level.astype(np.float32), rms.astype(np.float32), max(typical, 0.0)
+
+
+def skewed_quantile(z: float, skewness: float) -> float:
+    """Return the value, in sigma, that a skewed distribution exceeds as often as a normal does z.
+
+    Of a Pearson type III distribution with mean 0 and variance 1, by the transformation of
+    Wilson & Hilferty (1931, PNAS 17, 684).
+
+    Parameters
+    ----------
+    skewness : float
+        Third standardised moment, >= 0.
+    """
+    if not skewness > 1e-6 or not math.isfinite(skewness):
+        return z
+    root = max(1.0 + skewness * z / 6.0 - skewness**2 / 36.0, 0.0)
+    return 2.0 / skewness * (root**3 - 1.0)

@@ -1,0 +1,56 @@
+"""Few photons and coarse steps: level and noise are those that were put in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.run import Run
+from skyextract.settings.keywords import Background
+from skyextract.stages.background.estimate import estimate_background
+
+SHAPE = (256, 320)
+
+
+def with_stars(image, rng):
+    """Return the image with stars, and the pixels that they cover."""
+    v, u = np.indices(SHAPE)
+    covered = np.zeros(SHAPE, np.uint8)
+    for x, y in zip(rng.uniform(0, 320, 20), rng.uniform(0, 256, 20), strict=True):
+        covered |= (np.hypot(u - x, v - y) < 8).astype(np.uint8)
+        image = image + rng.poisson(100 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / 4.0))
+    return image.astype(np.float32), covered
+
+
+@pytest.mark.parametrize("photons", [0.1, 0.3, 1.0, 3.0])
+def test_level_and_noise_of_few_photons(photons):
+    rng = np.random.default_rng(3)
+    image, stars = with_stars(rng.poisson(photons, SHAPE).astype(float), rng)
+    found = estimate_background(
+        image, None, None, Background(), Run(1), sources=stars, measured=True
+    )
+    assert found.mean == pytest.approx(photons, abs=0.06 * np.sqrt(photons) + 0.01)
+    assert found.sigma == pytest.approx(np.sqrt(photons), rel=0.08)
+    assert found.skewness == pytest.approx(1 / np.sqrt(photons), rel=0.25)
+
+
+@pytest.mark.parametrize("rms", [0.34, 0.44, 1.0])
+def test_level_and_noise_of_coarse_steps(rms):
+    rng = np.random.default_rng(3)
+    noise = np.rint(rng.normal(100.3, rms, SHAPE))
+    image, stars = with_stars(noise, rng)
+    found = estimate_background(
+        image, None, None, Background(), Run(1), sources=stars, measured=True
+    )
+    assert found.mean == pytest.approx(noise.mean(), abs=0.05)
+    assert found.sigma == pytest.approx(noise.std(), rel=0.08)
+
+
+def test_fine_noise_is_as_in_sextractor():
+    image = np.random.default_rng(1).normal(100, 5, SHAPE).astype(np.float32)
+    for frame in (image, np.rint(image)):
+        ours = estimate_background(frame, None, None, Background(), Run(1), measured=True)
+        theirs = estimate_background(frame, None, None, Background(), Run(1))
+        np.testing.assert_array_equal(ours.level, theirs.level)
+        np.testing.assert_array_equal(ours.rms, theirs.rms)
+        assert ours.skewness is None
