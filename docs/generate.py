@@ -1,5 +1,7 @@
 """Write the files that are generated from the code: `python docs/generate.py`."""
 
+import json
+import re
 from pathlib import Path
 
 from dataflow import draw
@@ -33,11 +35,23 @@ def sextractor_markdown() -> str:
     return text + "\n".join(lines) + "\n"
 
 
+def remedies_json() -> str:
+    """Return what docs/messages.md says of each message, for the reports."""
+    page = (ROOT / "docs/messages.md").read_text()
+    rows = re.findall(r"^\| `(.+?)` \| (.+) \|$", page, re.MULTILINE)
+    told = re.findall(r"^`([^`]+)`: (.+?)\n\n", page, re.MULTILINE | re.DOTALL)
+    rows += [(name.replace("...", "…"), " ".join(text.split())) for name, text in told]
+    found = {message.replace("\\|", "|"): remedy.replace("\\|", "|") for message, remedy in rows}
+    linkless = {key: re.sub(r"\[(.+?)\]\(.+?\)", r"\1", text) for key, text in found.items()}
+    return json.dumps(linkless, indent=0, ensure_ascii=False) + "\n"
+
+
 GENERATED = {
     "default.conf": lambda: dump(full=False) + "\n",
     "docs/config.md": lambda: config_markdown() + "\n",
     "docs/columns.md": columns_markdown,
     "docs/sextractor.md": sextractor_markdown,
+    "src/skyextract/outputs/html/remedies.json": remedies_json,
     "docs/_static/dataflow.svg": draw,
 }
 

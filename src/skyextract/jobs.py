@@ -78,6 +78,7 @@ PRODUCTS = (
     "PSFMODEL_NAME",
     "MATCH_NAME",
     "REGIONS_NAME",
+    "REPORT_NAME",
     "XML_NAME",
 )
 

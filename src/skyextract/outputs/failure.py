@@ -15,6 +15,7 @@ from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED
 from skyextract.outputs.frame import frame_facts
+from skyextract.outputs.html.page import failed_section, render
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -63,6 +64,11 @@ def write_failure(
             if "SUMMARY_NAME" in job.products:
                 with outputs.open(job.products["SUMMARY_NAME"]) as stream:
                     stream.write((json.dumps([report], indent=1) + "\n").encode())
+            if "REPORT_NAME" in job.products:
+                page = failed_section(message, run.warnings, job.label)
+                with outputs.open(job.products["REPORT_NAME"]) as stream:
+                    made = provenance(job, settings, run)
+                    stream.write(render(job.label, [page], made).encode())
             remove_stale(job, outputs)
             outputs.commit()
             return tuple(outputs.streams)

@@ -36,6 +36,8 @@ from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
 from skyextract.outputs.failure import provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
+from skyextract.outputs.html.page import Section, failed_section, make_section, render
+from skyextract.outputs.html.plots import require_extra
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
 from skyextract.run import Run
@@ -95,6 +97,9 @@ class Products:
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
         self._checks: CheckImageWriter | None = None
+        self._sections: list[Section] = []
+        if "REPORT_NAME" in job.products:
+            require_extra("REPORT_NAME")
         output = settings.config.output
         if "CATALOG_NAME" in job.products:
             check_catalog(str(job.products["CATALOG_NAME"]), output.catalog_type)
@@ -120,6 +125,10 @@ class Products:
         report = Report(Plan(frozenset()), self.run, failure=message)
         camera = self.settings.config.isr.camera
         self._note(failed.extension, frame_facts(failed.header, math.nan, camera), report)
+        if "REPORT_NAME" in self.job.products:
+            warnings = self._entries[-1].warnings
+            title = f"extension {failed.extension}"
+            self._sections.append(failed_section(message, warnings, title))
 
     def _note(self, extension: int, frame: dict[str, Any], report: Report) -> None:
         """Keep report, times and warnings of an extension, and start those of the next."""
@@ -176,6 +185,10 @@ class Products:
         self._note(
             exposure.extension, facts | {"camera": exposure.camera or facts["camera"]}, report
         )
+        if "REPORT_NAME" in self.job.products:
+            entry = self._entries[-1]
+            title = f"extension {exposure.extension} {exposure.extension_name}".strip()
+            self._sections.append(make_section(result, entry.frame, entry.warnings, title))
 
     def _add_check_images(self, result: Result) -> None:
         if not self.job.check_images or result.measured is None:
@@ -213,6 +226,10 @@ class Products:
             write_matches(products["MATCH_NAME"], self._matches, open_output)
         if reports and "SUMMARY_NAME" in products:
             self._write_summary(products["SUMMARY_NAME"], status)
+        if self._sections and "REPORT_NAME" in products:
+            made = provenance(self.job, self.settings, self.run)
+            with open_output(products["REPORT_NAME"]) as stream:
+                stream.write(render(self.job.label, self._sections, made).encode())
         if self._catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
         remove_stale(self.job, self._outputs)

@@ -114,7 +114,7 @@ class Output:
     psfmodel_name: str = key("", "PSF model in PSFEx format", new=True)
     match_name: str = key("", "table of the matches with the reference catalogues", new=True)
     regions_name: str = key("", "DS9 regions of the sources", new=True)
-    report_name: str = key("", "HTML report", new=True, support="later", basic=False)
+    report_name: str = key("", "page with pictures, HTML", new=True)
     checkimage_type: tuple[str, ...] = key(
         ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
     )

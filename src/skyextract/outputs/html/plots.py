@@ -1,0 +1,123 @@
+"""Diagrams as SVG text that takes the colours of the page it stands in, light or dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from skyextract.errors import ConfigError
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
+)  # fmt: skip
+"""Of Okabe & Ito (2008), which the colour-blind tell apart; all stand out on black and white."""
+
+GREY = "#8a8f98"
+SEQUENTIAL = "viridis"
+DIVERGING = "PuOr"
+
+_INK = "#010203"  # becomes the colour of the page's text
+_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "skyextract", "font.size": 9.5,
+    "font.family": "sans-serif", "text.color": _INK, "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.facecolor": "none",
+    "figure.facecolor": "none", "legend.frameon": False, "legend.fontsize": 8.5,
+    "axes.formatter.limits": (-4, 6), "axes.formatter.useoffset": False,
+    "lines.markersize": 3.0, "axes.axisbelow": True, "path.simplify": True,
+}  # fmt: skip
+
+
+def require_extra(keyword: str) -> None:
+    """Raise a ConfigError if what draws the pages is not installed."""
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib as mpl  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            f"{keyword}: needs matplotlib and jinja2 (pip install 'skyextract[report]')"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A diagram of a page.
+
+    Attributes
+    ----------
+    title, note : str
+        What it shows, and how to read it.
+    svg : str
+        Empty if there is nothing to draw; the note says why.
+    """
+
+    title: str
+    note: str
+    svg: str = ""
+
+
+class Canvas:
+    """Axes to draw into, and the SVG that comes of it."""
+
+    def __init__(self, figure: Any, axes: Any) -> None:
+        self.figure, self.axes = figure, axes
+        self.svg = ""
+
+    def color_bar(self, mappable: Any, label: str) -> None:
+        """Put a scale of colours to the right of the axes."""
+        place = self.axes.get_position()
+        axes = self.figure.add_axes((0.84, place.y0, 0.025, place.height))
+        self.figure.colorbar(mappable, cax=axes, label=label)
+
+    def field(self, shape: tuple[int, int]) -> None:
+        """Make the axes those of the frame: FITS pixels, equal scales."""
+        self.axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+        self.axes.set_xlim(0.5, shape[1] + 0.5)
+        self.axes.set_ylim(0.5, shape[0] + 0.5)
+        self.axes.set_aspect("equal", anchor="W")
+        self.axes.locator_params(nbins=5)
+
+
+@contextmanager
+def canvas(
+    xlabel: str = "", ylabel: str = "", *, colors: bool = False, height: float = 3.4
+) -> Iterator[Canvas]:
+    """Give a canvas; its `svg` is made at the end of the block.
+
+    Parameters
+    ----------
+    colors : bool
+        Leave room for a scale of colours.
+    height : float
+        Inches; the width is 5.2.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as MplFigure
+
+    with mpl.rc_context(_STYLE):
+        figure = MplFigure(figsize=(5.2, height))
+        FigureCanvasSVG(figure)
+        bottom = 0.5 / height
+        width = 0.66 if colors else 0.83
+        axes = figure.add_axes((0.15, bottom, width, 1.0 - bottom - 0.12 / height))
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
+        made = Canvas(figure, axes)
+        yield made
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        made.svg = _for_page(text.getvalue())
+
+
+def _for_page(svg: str) -> str:
+    """Return the SVG element alone, with the page's colour for its ink and no unused names."""
+    svg = svg[svg.index("<svg ") :].replace(_INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[A-Za-z]+_\d+"', "", svg)
+    svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg)
+    svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg)
+    return re.sub(r"\n\s*", "\n", svg)
