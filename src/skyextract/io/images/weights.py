@@ -25,8 +25,6 @@ from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
 
-_LEAST_VARIANCE = np.float32(1e-28)
-
 
 @dataclass(frozen=True)
 class WeightMaps:
@@ -138,8 +136,7 @@ def _to_variance(plane: F4, bad: U2, kind: str, threshold: float | None) -> None
             np.multiply(plane, plane, out=plane)
         elif kind != "MAP_VAR":
             raise ConfigError(f"WEIGHT_TYPE {kind} is no map")
-    # A weight beyond all numbers would make its pixel a source by itself.
-    plane[~good | (plane > NO_INFORMATION) | (plane < _LEAST_VARIANCE)] = NO_INFORMATION
+    plane[~good | (plane > NO_INFORMATION)] = NO_INFORMATION
 
 
 def with_weight(exposure: Exposure, variance: F4 | None) -> Exposure:

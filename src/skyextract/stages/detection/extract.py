@@ -277,10 +277,11 @@ def _cleaned(
     into = np.full(n, -1, np.int32)
     if config.clean and off_frame is not None:
         candidate &= ~off_frame(integer[:, deblend.XPEAK], integer[:, deblend.YPEAK])
-    shape = [deblend.X, deblend.Y, deblend.A, deblend.B]
-    finite = np.isfinite(real[:, shape]).all(axis=1)
+    finite = np.ones(n, np.bool_)
+    for parameter in (deblend.X, deblend.Y, deblend.A, deblend.B):
+        finite &= np.isfinite(real[:, parameter])
     if not finite.all():  # of noise that is next to nothing
-        candidate &= finite
+        candidate = candidate & finite
         real = np.where(finite[:, None], real, 0.0)
     if config.clean:
         column = table_column(real)
