@@ -5,6 +5,7 @@ Each function finds what its stage needs, calls the stage, and returns what that
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,5 +124,6 @@ def configured_zero_point(exposure: Exposure, settings: Settings, run: Run) -> P
     if value is None and photometry.mag_zeropoint != 0.0:
         value = photometry.mag_zeropoint
     if value is not None:
+        value -= 2.5 * math.log10(exposure.unit)
         return PhotoCal(float(value), source=PhotSource.CONFIG)
     return exposure.photocal

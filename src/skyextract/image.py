@@ -20,6 +20,7 @@ from skyextract.messages import LABELLED
 from skyextract.outputs.failure import write_failure
 from skyextract.outputs.products import Products
 from skyextract.outputs.result import Result
+from skyextract.outputs.unit import in_image_unit
 from skyextract.pipeline import process_exposure
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -122,7 +123,7 @@ def process_extensions(
                 request = make_request(image, settings, inputs)
                 prepare_sky(request, image)
                 paired = with_corrected_detection(frame, settings, inputs.folder, run)
-                yield process_exposure(paired, request, settings, inputs, run)
+                yield in_image_unit(process_exposure(paired, request, settings, inputs, run))
             except ConfigError:
                 raise
             except SkyextractError as error:

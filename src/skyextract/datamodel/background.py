@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from skyextract.datamodel.arrays import F4
 
@@ -34,6 +36,13 @@ class BackgroundMap:
     mean: float
     sigma: float
     skewness: float | None = None
+
+    def scaled(self, factor: float) -> BackgroundMap:
+        """Return the map of an image that is multiplied by a factor."""
+        return replace(
+            self, level=self.level * np.float32(factor), rms=self.rms * np.float32(factor),
+            mean=self.mean * factor, sigma=self.sigma * factor,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

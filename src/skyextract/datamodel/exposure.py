@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import SkyextractError
+from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -69,6 +73,8 @@ class Exposure:
         Plane of a cube, from 1.
     camera : str
         Name of the instrument that was recognised from the header; empty if none was.
+    unit : float
+        Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
 
     image: F4
@@ -90,6 +96,7 @@ class Exposure:
     """It is the only image that is read of its file."""
     plane: int | None = None
     camera: str = ""
+    unit: float = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
 
@@ -107,6 +114,45 @@ class Exposure:
     def has_psf(self) -> bool:
         """It has a PSF, measured or given: no default."""
         return self.psf is not None and self.psf.source is not PsfSource.DEFAULT
+
+    def in_unit(self, unit: float) -> Exposure:
+        """Return the exposure with its pixels, and what refers to them, in another unit.
+
+        Parameters
+        ----------
+        unit : float
+            Size of the new unit in the present one, a power of two.
+        """
+        photocal, detector = self.photocal, self.detector
+        stars = self.psf_stars
+        if stars is not None:
+            fluxes = {name: stars[name] / unit for name in stars if name.startswith("FLUX_")}
+            radii = [name for name in fluxes if name.startswith("FLUX_RADIUS")]
+            stars = stars.with_columns(
+                **{name: values for name, values in fluxes.items() if name not in radii}
+            )
+        with np.errstate(under="ignore", over="ignore"):
+            scaled = [
+                None
+                if plane is None
+                else np.where(
+                    plane < MAX_VARIANCE, plane / np.float64(unit) ** 2, NO_INFORMATION
+                ).astype(np.float32)
+                for plane in (self.variance, self.weight)
+            ]
+        return replace(
+            self,
+            image=self.image / np.float32(unit),
+            variance=scaled[0],
+            weight=scaled[1],
+            detector=replace(
+                detector, gain=detector.gain * unit, saturation=detector.saturation / unit
+            ),
+            photocal=replace(photocal, zero_point=photocal.zero_point - 2.5 * math.log10(unit)),
+            background=None if self.background is None else self.background.scaled(1.0 / unit),
+            psf_stars=stars,
+            unit=self.unit * unit,
+        )
 
     def __repr__(self) -> str:
         facts = [f"{self.shape[1]} x {self.shape[0]} pixels"]

@@ -20,7 +20,7 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
-from skyextract.stages.background.noise import with_gain_of_variance
+from skyextract.stages.background.noise import with_gain_of_variance, working_unit
 from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
@@ -154,9 +154,19 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
-    image = with_gain_of_variance(image, run)
+    image = _in_working_unit(with_gain_of_variance(image, run), settings)
+    if detection is not None:
+        detection = _in_working_unit(detection, settings)
     flag_maps = [colour_flags(flags, image) for flags in flag_maps]
     if inputs.psfs:
         psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)
         image = replace(image, psf=psf)
     return image, detection, flag_maps
+
+
+def _in_working_unit(exposure: Exposure, settings: Settings) -> Exposure:
+    """Return an image of extreme numbers in a unit of its noise; thresholds in its own stay."""
+    config = settings.config
+    given = "ABSOLUTE" in config.extraction.thresh_type or len(config.extraction.detect_thresh) > 1
+    unit = 1.0 if given or "MANUAL" in config.background.back_type else working_unit(exposure)
+    return exposure if unit == 1.0 else exposure.in_unit(unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ class Report:
                 "zero_point_1s": photocal.zero_point_1s(exposure_time),
                 "nanojansky": photocal.nanojansky,
             }
-        elif photocal.zero_point == 0.0:
+        elif not math.isnan(photocal.zero_point):
             self.run.warn("magnitudes are instrumental: no zero point is known")
 
     @property

@@ -8,6 +8,7 @@ area is full of holes, and the values beside it are those next to its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +72,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     """
     if not config.data_check:
         return exposure
-    exposure = _clipped(exposure, config, run)
+    exposure = _clipped(_without_default_level(exposure, config, run), config, run)
     without = (exposure.mask & np.uint16(Mask.NO_DATA)) != 0
     n_known = int(np.count_nonzero(without))
     areas = _padding(exposure, without, run)
@@ -179,6 +180,24 @@ def _grown(area: Bools, n: int) -> Bools:
             grown[low] |= before[high]
             grown[high] |= before[low]
     return grown
+
+
+def _without_default_level(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
+    """Drop the default SATUR_LEVEL, of 16-bit cameras, where the sky itself is above it."""
+    level = exposure.detector.saturation
+    if level != DetectorConfig().satur_level or config.satur_level != level:
+        return exposure
+    step = max(1, math.isqrt(exposure.image.size // 1_000_000))
+    sample = exposure.image[::step, ::step][(exposure.mask[::step, ::step] & _LOST) == 0]
+    if not sample.size or not float(np.median(sample)) >= level:
+        return exposure
+    run.warn(f"the sky is above SATUR_LEVEL {level:g}: no saturation level is known")
+    detector = replace(exposure.detector, saturation=math.inf)
+    mask = exposure.mask & ~np.uint16(Mask.SAT)
+    return replace(exposure, detector=detector, mask=mask)
+
+
+_LOST = np.uint16(Mask.NO_DATA | Mask.BAD)
 
 
 def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:

@@ -55,6 +55,24 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
 
 
+MIN_NOISE, MAX_NOISE = 1e-12, 1e12
+"""Noise of the pixels between which single precision has room for variances and their inverses."""
+
+
+def working_unit(exposure: Exposure) -> float:
+    """Return the unit to work in: 1, or for extreme pixels a power of two about their noise."""
+    step = max(1, math.isqrt(exposure.image.size // 1_000_000))
+    sample = exposure.image[::step, ::step]
+    sample = sample[(exposure.mask[::step, ::step] == 0) & np.isfinite(sample)].astype(np.float64)
+    if not sample.size:
+        return 1.0
+    noise = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+    size = noise or float(np.max(np.abs(sample)))
+    if size == 0.0 or MIN_NOISE < size < MAX_NOISE:
+        return 1.0
+    return 2.0 ** round(math.log2(size))
+
+
 def background_variance(
     exposure: Exposure,
     background: BackgroundMap,
