@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,17 @@ from skyextract.settings.grammar import declarations, dump, suggest
 from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
 from skyextract.settings.steps import check_steps
 
-VALUE_OPTIONS = ("-c", "--config", "--steps", "-j", "--jobs", "-o", "--output-dir", "--server")
+VALUE_OPTIONS = (
+    "-c",
+    "--config",
+    "--steps",
+    "-j",
+    "--jobs",
+    "-o",
+    "--output-dir",
+    "--server",
+    "--night",
+)
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 
 EPILOG = """
@@ -111,6 +122,8 @@ def settings_from(
     type=click.Choice(["start", "stop", "status"]),
     help="A process that keeps the program loaded; later calls start at once.",
 )
+@click.option("--json", "json_lines", is_flag=True, help="Print the summaries, an object a line.")
+@click.option("--night", metavar="DIR", help="Make night.ecsv and night.html of its summaries.")
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
 def command(
@@ -129,6 +142,8 @@ def command(
     dump_columns: bool,
     warm: bool,
     server: str | None,
+    json_lines: bool,
+    night: str | None,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
 
@@ -153,6 +168,14 @@ def command(
         from skyextract.warm import compile_kernels
 
         return ExitStatus.OK if compile_kernels(quiet) else ExitStatus.IMAGE_FAILED
+    if night is not None:
+        from skyextract.outputs.night import make_night
+
+        return make_night(Path(night))
+    if json_lines:
+        if settings.config.output.catalog_name.upper() == "STDOUT":
+            raise ConfigError("--json: standard output is taken by CATALOG_NAME STDOUT")
+        settings = replace(settings, json_lines=True)
     if not images:
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch import run_batch

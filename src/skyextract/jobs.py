@@ -83,6 +83,10 @@ PRODUCTS = (
 )
 
 
+JSON_LINES = "--json"
+"""The product of that option: the summary on standard output, an object per line."""
+
+
 def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
     """Split an image argument and name its products."""
     measurement, detection = parse_image_argument(image)
@@ -99,6 +103,8 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
             wanted = False
         if wanted:
             products[keyword] = place(pattern)
+    if settings.json_lines:
+        products[JSON_LINES] = Path("STDOUT")
     if settings.config.pipeline.steps in (("ISR",), ("CHARACTERIZE",), ("ISR", "CHARACTERIZE")):
         suffix = ".char" if "CHARACTERIZE" in settings.config.pipeline.steps else ".isr"
         products.setdefault("EXPOSURE_NAME", place(f"{{stem}}{suffix}.fits"))

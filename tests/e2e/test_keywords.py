@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, str]] = {
     "PSFMODEL_NAME": (PLAIN, "out.psf"),
     "MATCH_NAME": (PLAIN, "match.fits"),
     "REGIONS_NAME": (PLAIN, "out.reg"),
+    "NIGHT_NAME": (PLAIN, "night.ecsv"),
     "REPORT_NAME": (PLAIN, "report.html"),
     "CHECKIMAGE_TYPE": (PLAIN, "MASK"),
     "CHECKIMAGE_NAME": (f"{PLAIN} -CHECKIMAGE_TYPE MASK", "other.fits"),

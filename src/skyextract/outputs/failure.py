@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from skyextract.messages import LABELLED
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import failed_section, render
 from skyextract.outputs.report import Report, summary
+from skyextract.outputs.summaries import note_night, write_summaries
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan
@@ -61,9 +61,7 @@ def write_failure(
         report["traceback"] = list(traceback)
     try:
         with Outputs() as outputs:
-            if "SUMMARY_NAME" in job.products:
-                with outputs.open(job.products["SUMMARY_NAME"]) as stream:
-                    stream.write((json.dumps([report], indent=1) + "\n").encode())
+            write_summaries(job, [report], outputs.open)
             if "REPORT_NAME" in job.products:
                 page = failed_section(message, run.warnings, job.label)
                 with outputs.open(job.products["REPORT_NAME"]) as stream:
@@ -71,6 +69,7 @@ def write_failure(
                     stream.write(render(job.label, [page], made).encode())
             remove_stale(job, outputs)
             outputs.commit()
+            note_night(job, settings, [report])
             return tuple(outputs.streams)
     except OutputError as error:
         if str(error) != message:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -40,6 +39,7 @@ from skyextract.outputs.html.page import Section, failed_section, make_section, 
 from skyextract.outputs.html.plots import require_extra
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
+from skyextract.outputs.summaries import note_night, write_summaries
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan
@@ -224,8 +224,8 @@ class Products:
             write_head(products["HEAD_NAME"], self._heads, open_output)
         if self._matches and "MATCH_NAME" in products:
             write_matches(products["MATCH_NAME"], self._matches, open_output)
-        if reports and "SUMMARY_NAME" in products:
-            self._write_summary(products["SUMMARY_NAME"], status)
+        objects = self._summaries(status)
+        write_summaries(self.job, objects, open_output)
         if self._sections and "REPORT_NAME" in products:
             made = provenance(self.job, self.settings, self.run)
             with open_output(products["REPORT_NAME"]) as stream:
@@ -234,6 +234,8 @@ class Products:
             self._write_xml(products["XML_NAME"])
         remove_stale(self.job, self._outputs)
         self._outputs.commit()
+        if not note_night(self.job, self.settings, objects):
+            status = ExitStatus.IMAGE_FAILED
         return status
 
     def _write_xml(self, path: Path) -> None:
@@ -247,9 +249,10 @@ class Products:
         warnings = [text for entry in self._entries for text in entry.warnings]
         write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
-    def _write_summary(self, path: Path, status: ExitStatus) -> None:
+    def _summaries(self, status: ExitStatus) -> list[dict[str, Any]]:
+        """Return the summary objects of the extensions."""
         made = provenance(self.job, self.settings, self.run)
-        objects = [
+        return [
             summary(
                 entry.report,
                 image=self.job.measurement.name,
@@ -262,8 +265,6 @@ class Products:
             )
             for entry in self._entries
         ]
-        with self._outputs.open(path) as stream:
-            stream.write((json.dumps(objects, indent=1) + "\n").encode())
 
 
 def _of_full_frame(cards: Mapping[str, Any], exposure: Exposure) -> Mapping[str, Any]:

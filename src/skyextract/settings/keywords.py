@@ -115,6 +115,7 @@ class Output:
     match_name: str = key("", "table of the matches with the reference catalogues", new=True)
     regions_name: str = key("", "DS9 regions of the sources", new=True)
     report_name: str = key("", "page with pictures, HTML", new=True)
+    night_name: str = key("", "table of the night, to which each frame is added (ECSV)", new=True)
     checkimage_type: tuple[str, ...] = key(
         ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
     )

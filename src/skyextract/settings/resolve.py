@@ -38,6 +38,8 @@ class Settings:
         What the user should be told, one line each.
     files : tuple of str
         The configuration file and the camera preset that were read.
+    json_lines : bool
+        The summaries go to standard output, one object per line.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class Settings:
     sextractor: bool
     notes: list[str] = field(default_factory=list)
     files: tuple[str, ...] = ()
+    json_lines: bool = False
 
     def value(self, name: str) -> Any:
         """Return the value of a keyword by its name."""

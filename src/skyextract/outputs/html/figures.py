@@ -256,7 +256,7 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         return [Figure(title, failed) for title in titles]
     used = np.asarray(matches["USED"], dtype=bool)
     dx, dy = (np.asarray(matches[name], np.float64) for name in ("DXI", "DETA"))
-    rows = _thin(np.flatnonzero(used), 800)
+    rows = _thin(np.flatnonzero(used if used.any() else ~used), 800)
     typical = float(np.median(np.hypot(dx[rows], dy[rows]))) if len(rows) else 0.0
     typical = typical or 1.0
     with canvas(height=4.0) as first:
@@ -271,7 +271,7 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
             labelpos="E", labelsep=0.05,
         )  # fmt: skip
     with canvas("source − reference (arcsec)", "stars") as second:
-        widest = max(float(np.percentile(np.abs(np.concatenate([dx, dy])), 98)), 1e-6)
+        widest = max(float(np.percentile(np.abs(np.concatenate([dx[rows], dy[rows]])), 99.5)), 1e-6)
         edges = np.linspace(-1.1 * widest, 1.1 * widest, 41)
         for values, color, label in ((dx, BLUE, "east"), (dy, ORANGE, "north")):
             rms = math.sqrt(float(np.mean(values[used] ** 2))) if used.any() else math.nan

@@ -26,6 +26,8 @@ from skyextract.settings.steps import Status, Step
 
 if TYPE_CHECKING:
     from skyextract.outputs.result import Result
+    from skyextract.stages.astrometry.solve import Astrometry
+    from skyextract.stages.photometry.calibrate import Photometry
 
 GOOD, DOUBTFUL, BAD, IDLE = "good", "doubtful", "bad", "idle"
 """Classes of the style sheet: green, orange, vermilion, grey."""
@@ -121,10 +123,14 @@ def make_section(
     """
     report = result.report
     word, kind = verdict(report, warnings)
+    reasons = {
+        Step.ASTROMETRY: _reason(result.astrometry),
+        Step.PHOTOMETRY: _reason(result.photometry),
+    }
     gist = report.headline() if result.measured is not None else ""
     return Section(
         title, word, kind, gist, frame_lines(frame), advice(warnings),
-        [_tile(report, step) for step in Step], *_drawings(result),
+        [_tile(report, step, reasons.get(step, "")) for step in Step], *_drawings(result),
     )  # fmt: skip
 
 
@@ -166,14 +172,14 @@ def frame_lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _tile(report: Report, step: Step) -> Tile:
+def _tile(report: Report, step: Step, reason: str) -> Tile:
     status, metrics = report.statuses[step], plain(report.metrics[step])
     numbers = [
         (label, form.format(metrics[key]))
         for key, label, form in _NUMBERS[step]
         if metrics.get(key) is not None
     ]
-    reason = "" if status is Status.COMPLETE else str(metrics.get("reason") or "")
+    reason = "" if status is Status.COMPLETE else reason or str(metrics.get("reason") or "")
     return Tile(step.value, str(status), _CLASSES[status], numbers, reason)
 
 
@@ -208,10 +214,11 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
         flagged = np.asarray(shapes["FLAGS"]) >= 4 if shapes.n_rows else np.zeros(0, np.bool_)
         drawn.append(figures.stellar_locus(mag, size, stars, flagged, (label, size_label)))
         drawn += figures.astrometry_figures(
-            matches, exposure.shape, _why_not(report, Step.ASTROMETRY)
+            matches, exposure.shape, _why_not(report, Step.ASTROMETRY, _reason(result.astrometry))
         )
         zero = result.photometry.matches if result.photometry is not None else Catalog()
-        drawn += figures.photometry_figures(zero, exposure.shape, _why_not(report, Step.PHOTOMETRY))
+        why = _why_not(report, Step.PHOTOMETRY, _reason(result.photometry))
+        drawn += figures.photometry_figures(zero, exposure.shape, why)
         limit = plain(report.metrics[Step.PHOTOMETRY].get("limiting_mag_5sigma"))
         drawn.append(figures.number_counts(mag, limit, label))
     hit = np.flatnonzero((exposure.mask & np.uint16(Mask.CR)).ravel())
@@ -221,12 +228,16 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
     return picture, drawn
 
 
-def _why_not(report: Report, step: Step) -> str:
+def _reason(outcome: Astrometry | Photometry | None) -> str:
+    return "" if outcome is None else outcome.reason
+
+
+def _why_not(report: Report, step: Step, reason: str) -> str:
     """Say why a step has nothing to show."""
     status = report.statuses[step]
     if status is Status.SKIPPED:
         return f"{step.value.capitalize()} did not run."
-    return f"{step.value.capitalize()} {status}: {report.metrics[step].get('reason') or 'no match'}"
+    return f"{step.value.capitalize()} {status}: {reason or 'the warnings tell why'}."
 
 
 def _magnitudes(result: Result, sources: Catalog) -> tuple[F8, str]:

@@ -103,7 +103,7 @@ def canvas(
         FigureCanvasSVG(figure)
         bottom = 0.5 / height
         width = 0.66 if colors else 0.83
-        axes = figure.add_axes((0.15, bottom, width, 1.0 - bottom - 0.12 / height))
+        axes = figure.add_axes((0.15, bottom, width, 1.0 - bottom - 0.22 / height))
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
         made = Canvas(figure, axes)

@@ -1,0 +1,119 @@
+"""The table of a night, an ECSV file that several processes may add to at once."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from skyextract.errors import OutputError
+from skyextract.io.atomic import atomic_output
+
+Row = dict[str, Any]
+
+COLUMNS: dict[str, tuple[str, str, str]] = {
+    "file": ("string", "", "image"),
+    "extension": ("int32", "", "number of the extension"),
+    "object": ("string", "", "of the header"),
+    "filter": ("string", "", "of the header"),
+    "date_obs": ("string", "", "of the header"),
+    "mjd": ("float64", "d", "of the header"),
+    "exposure_time": ("float64", "s", "of the header"),
+    "airmass": ("float64", "", "of the header"),
+    "seeing": ("float64", "arcsec", "FWHM of the PSF"),
+    "fwhm": ("float64", "pix", "FWHM of the PSF"),
+    "ellipticity": ("float64", "", "1 - b/a of the PSF"),
+    "sky_brightness": ("float64", "mag / arcsec2", "from the background"),
+    "zero_point": ("float64", "mag", "fitted"),
+    "zero_point_error": ("float64", "mag", "standard error"),
+    "zero_point_1s": ("float64", "mag", "for one second"),
+    "transparency": ("float64", "", "light relative to the best frame of the filter in this table"),
+    "limiting_mag": ("float64", "mag", "5 sigma of a point source"),
+    "pointing_offset": ("float64", "arcsec", "from the header to the solution"),
+    "n_sources": ("int32", "", "sources"),
+    "status": ("string", "", "complete, partial or failed"),
+    "warnings": ("string", "", "all, with ; between them"),
+    "report": ("string", "", "page of the frame"),
+}
+"""Column: type, unit and description."""
+
+_READ: dict[str, Callable[[str], Any]] = {"string": str, "int32": int, "float64": float}
+
+
+def read_night(path: Path) -> list[Row]:
+    """Return the rows of the table of a night; none if there is no file.
+
+    Raises
+    ------
+    OutputError
+        The file is another table: it is not overwritten.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):
+        raise OutputError(f"{path}: is no table of a night, and is not overwritten") from None
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("#")]
+    table = csv.DictReader(lines, delimiter=",")
+    if not text.startswith("# %ECSV") or set(table.fieldnames or ()) != set(COLUMNS):
+        raise OutputError(f"{path}: is no table of a night, and is not overwritten")
+    try:
+        return [
+            {name: _READ[COLUMNS[name][0]](value) if value else None for name, value in row.items()}
+            for row in table
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise OutputError(f"{path}: is no table of a night, and is not overwritten") from None
+
+
+def write_night(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table; what is None is masked."""
+    text = io.StringIO()
+    text.write("# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n")
+    for name, (kind, unit, description) in COLUMNS.items():
+        unit_item = f"unit: {unit}, " if unit else ""
+        text.write(
+            f"# - {{name: {name}, {unit_item}datatype: {kind}, description: '{description}'}}\n"
+        )
+    text.write("# schema: astropy-2.0\n")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows([_word(row.get(name)) for name in COLUMNS] for row in rows)
+    with atomic_output(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _word(value: Any) -> str:
+    """Return a value in one line; what is unknown is empty."""
+    if value is None:
+        return ""
+    return " ".join(value.split()) if isinstance(value, str) else repr(value)
+
+
+def update_night(path: Path, change: Callable[[list[Row]], list[Row]]) -> None:
+    """Read, change and write the table while no other process does.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, or is another table.
+    """
+    with _locked(path):
+        write_night(path, change(read_night(path)))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file; one beside it, because the file itself is replaced."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with lock.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None

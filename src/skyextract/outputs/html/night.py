@@ -1,0 +1,117 @@
+"""The page of a night: how seeing, sky and transparency went, each point linked to its frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from skyextract import __version__
+from skyextract.outputs.html.page import BAD, DOUBTFUL, GOOD, template
+from skyextract.outputs.html.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Figure,
+    canvas,
+)  # fmt: skip
+
+Row = Mapping[str, Any]
+
+_TRENDS = (
+    ("seeing", "Seeing", "FWHM (arcsec)"),
+    ("ellipticity", "Ellipticity", "1 − b/a"),
+    ("transparency", "Transparency", "light relative to the best of the filter"),
+    ("limiting_mag", "Depth", "5σ limit (mag)"),
+    ("sky_brightness", "Sky", "sky brightness (mag/arcsec²)"),
+    ("pointing_offset", "Pointing", "offset (arcsec)"),
+    ("n_sources", "Sources", "sources per frame"),
+    ("airmass", "Airmass", "airmass"),
+)
+_DOWN = {"limiting_mag", "sky_brightness", "airmass"}  # as astronomers draw them
+_INKS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
+_MARKERS = "osD^vPX"
+_KINDS = {"complete": GOOD, "partial": DOUBTFUL, "failed": BAD}
+
+
+def render_night(folder: Path, rows: Sequence[Row]) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        As in the table of the night, in the order of their times.
+    """
+    counts = {kind: sum(row["status"] == kind for row in rows) for kind in _KINDS}
+    worst = next((k for k in ("failed", "partial", "complete") if counts[k]), "failed")
+    lines = [
+        {
+            **row,
+            "kind": _KINDS.get(row["status"], BAD),
+            "link": _link(folder, row),
+            "anchor": f"f{number}",
+            "name": Path(row["file"]).name,
+        }
+        for number, row in enumerate(rows)
+    ]
+    for line in lines:
+        if line["status"] == "complete" and line["warnings"]:
+            line["kind"] = DOUBTFUL
+    page: str = template("night.html").render(
+        rows=lines, counts=counts, kind=_KINDS[worst], version=__version__,
+        folder=folder.resolve().name, figures=[_trend(lines, *trend) for trend in _TRENDS],
+        first=next((row["date_obs"] for row in rows if row["mjd"] is not None), None),
+    )  # fmt: skip
+    return page
+
+
+def _link(folder: Path, row: Row) -> str:
+    """Return the address of the frame's report; empty if there is none."""
+    name = row["report"]
+    return quote(name) if name and (folder / name).is_file() else ""
+
+
+def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> Figure:
+    """Draw one quantity against time; against the number of the frame if times are unknown."""
+    known = [row for row in rows if row[key] is not None]
+    if not known:
+        return Figure(title, "Not known of any frame.")
+    dated = all(row["mjd"] is not None for row in known)
+    start = math.floor(known[0]["mjd"]) if dated else 0
+    span = known[-1]["mjd"] - known[0]["mjd"] if dated else 0.0
+    in_days = dated and span > 2.0
+    if not dated:
+        axis = "number of the frame"
+    else:
+        axis = f"MJD − {start}" if in_days else f"hours since {known[0]['date_obs'][:10]} 0h (UT)"
+    filters = list(dict.fromkeys(row["filter"] for row in known))
+    with canvas(axis, label) as made:
+        for number, name in enumerate(filters):
+            mine = [row for row in known if row["filter"] == name]
+            if dated:
+                x = [(row["mjd"] - start) * (1.0 if in_days else 24.0) for row in mine]
+            else:
+                x = [float(rows.index(row) + 1) for row in mine]
+            drawn = made.axes.scatter(
+                x, [row[key] for row in mine], s=26, color=_INKS[number % len(_INKS)],
+                marker=_MARKERS[number % len(_MARKERS)], label=name or "no filter", lw=0,
+            )  # fmt: skip
+            drawn.set_urls([row["link"] or f"#{row['anchor']}" for row in mine])
+        made.axes.margins(0.06, 0.12)
+        low, high = made.axes.get_ylim()
+        middle = 0.5 * (low + high)
+        if high - low < 0.05 * abs(middle):  # nearly constant: no magnified noise of the last digit
+            made.axes.set_ylim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
+        if key in _DOWN:
+            made.axes.invert_yaxis()
+        if len(filters) > 1:
+            made.axes.legend(loc="best", ncols=min(4, len(filters)))
+    missing = len(rows) - len(known)
+    note = f"{missing} of {len(rows)} frames have none." if missing else ""
+    return Figure(title, note, made.svg)

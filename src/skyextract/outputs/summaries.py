@@ -1,0 +1,51 @@
+"""Where the summaries of an image go: a file, standard output, the table of the night."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from skyextract.errors import OutputError
+from skyextract.jobs import JSON_LINES, Job
+from skyextract.messages import LABELLED
+from skyextract.outputs.night import note_frames
+from skyextract.settings.resolve import Settings
+
+log = logging.getLogger("skyextract")
+
+
+def write_summaries(
+    job: Job,
+    objects: Sequence[dict[str, Any]],
+    open_output: Callable[[Path], AbstractContextManager[BinaryIO]],
+) -> None:
+    """Write the summary file, and the lines of --json, as far as they are wanted."""
+    if "SUMMARY_NAME" in job.products:
+        with open_output(job.products["SUMMARY_NAME"]) as stream:
+            stream.write((json.dumps(objects, indent=1) + "\n").encode())
+    if JSON_LINES in job.products:
+        with open_output(job.products[JSON_LINES]) as stream:
+            stream.write("".join(json.dumps(item) + "\n" for item in objects).encode())
+
+
+def note_night(job: Job, settings: Settings, objects: Sequence[dict[str, Any]]) -> bool:
+    """Add an image to the table of the night, if one is kept.
+
+    Returns
+    -------
+    bool
+        Whether that went well; an error is told.  The products of the image stay.
+    """
+    name = settings.config.output.night_name
+    if not name:
+        return True
+    try:
+        note_frames(job.folder / name, objects)
+    except OutputError as error:
+        log.error(LABELLED, f"{job.label}: ", str(error))
+        return False
+    return True

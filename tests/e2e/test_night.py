@@ -1,0 +1,109 @@
+"""The table and the page of a night, and summaries on standard output."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+HEADER = {"FILTER": "r", "EXPTIME": 30.0, "AIRMASS": 1.3, "DATE-OBS": "2026-02-14T03:00:00"}
+
+
+def write(path: Path, seed: int = 1) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(500.0, 5.0, (90, 80)).astype(np.float32)
+    for x, y in rng.integers(10, 70, (12, 2)):
+        image[y : y + 3, x : x + 3] += 300.0
+    fits.PrimaryHDU(image, fits.Header(HEADER)).writeto(path)
+
+
+@pytest.fixture
+def frames(tmp_path) -> list[str]:
+    for k in range(3):
+        write(tmp_path / f"f{k}.fits", k)
+    (tmp_path / "bad.fits").write_text("no image")
+    return ["f0.fits", "f1.fits", "f2.fits", "bad.fits"]
+
+
+def test_frames_in_parallel_are_rows_of_one_table(program, tmp_path, frames):
+    done = program(*frames, "-j", 2, "--steps", "measure", "-NIGHT_NAME", "n.ecsv")
+    assert done.status == 1
+    table = Table.read(tmp_path / "n.ecsv")
+    assert sorted(table["file"]) == sorted(frames)
+    rows = {row["file"]: row for row in table}
+    assert rows["f1.fits"]["airmass"] == 1.3
+    assert (
+        rows["f1.fits"]["n_sources"] == done.summary("f1.json")[0]["steps"]["measure"]["n_sources"]
+    )
+    assert rows["bad.fits"]["status"] == "failed"
+    assert "bad.fits" in rows["bad.fits"]["warnings"]
+    assert program("f1.fits", "--steps", "measure", "-NIGHT_NAME", "n.ecsv").status == 0
+    assert len(Table.read(tmp_path / "n.ecsv")) == 4
+
+
+def test_a_table_that_is_none_is_kept_and_so_are_the_products(skyextract, tmp_path, frames):
+    (tmp_path / "n.ecsv").write_text("my notes")
+    done = skyextract("f0.fits", "--steps", "measure", "-NIGHT_NAME", "n.ecsv")
+    assert done.status == 1
+    assert "is no table of a night" in done.stderr
+    assert (tmp_path / "n.ecsv").read_text() == "my notes"
+    assert (tmp_path / "f0.cat").exists()
+
+
+def test_the_night_of_summaries_alone(skyextract, tmp_path, frames):
+    assert skyextract(*frames[:3], "--steps", "measure", "-o", "night").status == 0
+    for name in frames:
+        (tmp_path / name).unlink()
+    (tmp_path / "night/other.json").write_text('{"a": 1}')
+    done = skyextract("--night", "night")
+    assert done.status == 0
+    assert "other.json: is no summary" in done.stderr
+    table = Table.read(tmp_path / "night/night.ecsv")
+    assert list(table["file"]) == frames[:3]
+    page = (tmp_path / "night/night.html").read_text()
+    assert "✓ 3 frames: 3 complete, 0 partial, 0 FAILED" in page
+    assert 'xlink:href="#f0"' in page
+
+
+def test_points_of_the_night_lead_to_the_reports(skyextract, tmp_path, frames):
+    done = skyextract("f0.fits", "--steps", "measure", "-REPORT_NAME", "{stem} report.html")
+    assert done.status == 0
+    assert skyextract("--night", ".").status == 0
+    page = (tmp_path / "night.html").read_text()
+    assert '<a href="f0%20report.html">f0.fits</a>' in page
+    assert 'xlink:href="f0%20report.html"' in page
+
+
+@pytest.mark.parametrize(("folder", "status"), [("none", 2), (".", 1)])
+def test_no_night_to_be_made(skyextract, folder, status):
+    done = skyextract("--night", folder)
+    assert done.status == status
+    assert done.stderr.count("\n") == 1
+
+
+def test_summaries_on_standard_output(skyextract, tmp_path, frames):
+    done = skyextract("f0.fits", "--steps", "measure", "--json")
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line) == done.summary("f0.json")[0]
+    done = skyextract("bad.fits", "--json", "-SUMMARY_NAME", "")
+    assert json.loads(done.stdout)["status"] == "failed"
+    assert not list(tmp_path.glob("bad.json"))
+
+
+def test_lines_of_a_batch_are_in_the_order_of_the_images(program, tmp_path, frames):
+    shutil.copy(tmp_path / "f0.fits", tmp_path / "f9.fits")
+    done = program("f2.fits", "bad.fits", "f9.fits", "-j", 2, "--steps", "measure", "--json")
+    images = [json.loads(line)["image"] for line in done.stdout.splitlines()]
+    assert images == ["f2.fits", "bad.fits", "f9.fits"]
+
+
+def test_standard_output_holds_one_thing(skyextract, tmp_path, frames):
+    done = skyextract("f0.fits", "--json", "-CATALOG_NAME", "STDOUT")
+    assert done.status == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
