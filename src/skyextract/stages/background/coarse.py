@@ -18,6 +18,8 @@ MAX_STEPS = 2.0
 """Noise below so many steps of the pixel values is coarse."""
 MAX_VALUES = 200
 """More different values than this in a sample are no steps."""
+MIN_VALUE_SHARE = 1e-3
+"""Values that make up less of the sample than this tell no step."""
 CLIP = 4.0
 """Pixels are clipped at this many sigma, or as rarely as a normal distribution is."""
 FIRST_SHARE = 98.0
@@ -39,11 +41,14 @@ def value_step(image: F4, good: Bools) -> float:
     if sample.size < 2:
         return 0.0
     core = sample[sample <= np.percentile(sample, FIRST_SHARE)]
-    values = np.unique(core)
+    values, counts = np.unique(core, return_counts=True)
+    # Pixels that were repaired have values between the steps, each of its own.
+    values = values[counts >= max(2, MIN_VALUE_SHARE * core.size)]
     if values.size > MAX_VALUES or values.size > 0.05 * core.size:
         return 0.0
     if values.size < 2:
-        values = np.unique(sample)
+        values, counts = np.unique(sample, return_counts=True)
+        values = values[counts > 1]
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
