@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.kernels.measurement.growth import _overlap, growth_curves
+from skyextract.kernels.measurement.growth import overlap, growth_curves
 
 
 @pytest.mark.parametrize("radius", [0.3, 1.0, 2.5, 7.3])
 def test_overlaps_add_up_to_the_area(radius):
     total = sum(
-        _overlap(i - 0.23, j + 0.41, radius) for i in range(-10, 11) for j in range(-10, 11)
+        overlap(i - 0.23, j + 0.41, radius) for i in range(-10, 11) for j in range(-10, 11)
     )
     assert total == pytest.approx(math.pi * radius**2, rel=0.005 if radius < 1 else 0.001)
 
@@ -36,7 +36,7 @@ def test_light_is_model_plus_residual_and_bad_pixels_hold_the_model():
     flat = np.full((41, 41), 0.5)
     radii = [4.0, 8.0]
     light, error, lost = growth(flat, flat, mask, stamp[5:-5, 5:-5], radii)
-    inside = [np.array([[_overlap(x, y, r) for x in xx[0]] for y in yy[:, 0]]) for r in radii]
+    inside = [np.array([[overlap(x, y, r) for x in xx[0]] for y in yy[:, 0]]) for r in radii]
     expected = [(part * (stamp + flat / 1000)).sum() for part in inside]
     assert light == pytest.approx(expected, rel=1e-6)
     assert error == pytest.approx([math.sqrt((part**2).sum() * 4.0) / 1000 for part in inside])
