@@ -289,11 +289,18 @@ def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float
     return None
 
 
+def _is_bias(header: Header) -> bool:
+    """Tell whether a frame says that it is a bias, which has no exposure."""
+    kinds = (header.get(card) for card in ("IMAGETYP", "OBSTYPE", "IMAGETYPE", "FRAME"))
+    return any(word in str(kind).lower() for kind in kinds for word in ("bias", "zero"))
+
+
 def _exposure_time(header: Header, keywords: Sequence[str], run: Run, name: str) -> float:
     """Return the exposure time in seconds, from the unit that its card has; NaN if unknown."""
     for keyword, number in _numbers(header, keywords, run, name):
         seconds = number * time_unit(header, keyword)
-        if not 0.0 < seconds <= MAX_TIME:
+        no_exposure = seconds == 0.0 and _is_bias(header)
+        if not 0.0 < seconds <= MAX_TIME and not no_exposure:
             ignored = ": ignored" if seconds else ""
             run.warn(f"{name}: an exposure time of {seconds:g} s is not plausible{ignored}")
         if 0.0 <= seconds <= MAX_TIME:

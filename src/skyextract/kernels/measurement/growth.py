@@ -17,7 +17,7 @@ STRIPS = 32
 
 
 @kernel
-def overlap(dx: float, dy: float, radius: float) -> float:
+def _overlap(dx: float, dy: float, radius: float) -> float:
     """Part of a pixel, (dx, dy) from the centre of a circle, that lies within the circle."""
     distance = math.hypot(dx, dy)
     if distance < radius - 0.71:
@@ -80,7 +80,7 @@ def growth_curves(
             i_last = min(x_middle + reach, max(n_x - 1, x_middle + half))
             for j in range(j_first, j_last + 1):
                 for i in range(i_first, i_last + 1):
-                    part = overlap(i - x[n], j - y[n], radii[m])
+                    part = _overlap(i - x[n], j - y[n], radii[m])
                     if part == 0.0:
                         continue
                     a = j - y_middle + half
