@@ -9,11 +9,12 @@ import pytest
 
 from skyextract.kernels.measurement.growth import _overlap, growth_curves
 
+overlap = getattr(_overlap, "py_func", _overlap)
+"""A helper of kernels has no entry for Python once it is compiled."""
+
 
 @pytest.mark.parametrize("radius", [0.3, 1.0, 2.5, 7.3])
 def test_overlaps_add_up_to_the_area(radius):
-    # A helper of kernels has no entry for Python once it is compiled.
-    overlap = getattr(_overlap, "py_func", _overlap)
     total = sum(overlap(i - 0.23, j + 0.41, radius) for i in range(-10, 11) for j in range(-10, 11))
     assert total == pytest.approx(math.pi * radius**2, rel=0.005 if radius < 1 else 0.001)
 
