@@ -346,8 +346,7 @@ def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str
     report.describe(image, sky_scale(image, request, settings))
     report.note_zero_point(image.photocal, image.detector.exposure_time)
     measured = with_uses(before.measured, 1, solved, calibrated)
-    floor = 0.0 if solved is None else solved.floor
-    catalog = derive_columns(measured, image, request, settings, floor)
+    catalog = derive_columns(measured, image, request, settings, solved)
     result = Result(
         image, report, before.measured, catalog, solved, calibrated, before.measured.plane
     )

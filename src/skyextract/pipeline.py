@@ -36,6 +36,7 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step
 from skyextract.stages.astrometry.solve import Astrometry
+from skyextract.stages.background.planes import Plane
 from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import Measured, correct_apertures, measure
 from skyextract.stages.photometry.calibrate import Photometry
@@ -44,15 +45,9 @@ from skyextract.stages.photometry.calibrate import Photometry
 def process_exposure(
     frame: Frame, request: Request, settings: Settings, inputs: Inputs, run: Run
 ) -> Result:
-    """Run the planned steps on one image extension.
+    """Run the planned steps on one image extension; SkyextractError if it cannot be processed.
 
-    `done` takes down status and metrics of a step.  A step that fails is in the report, and the
-    exposure stays as it was before it.
-
-    Raises
-    ------
-    SkyextractError
-        The extension as a whole cannot be processed.
+    `done` takes down status and metrics; after a step that fails the exposure is as before it.
     """
     config, plan = settings.config, request.plan
     report = Report(plan, run)
@@ -82,13 +77,11 @@ def process_exposure(
     # Sources: detected, taken apart, and measured in pixels and in the unit of the image.
     if Step.MEASURE in plan:
         with report.step(Step.MEASURE) as done:
-            measured = done(
-                measure(exposure, config, request.wanted, given, run, detection=detection)
-            )
+            found = measure(exposure, config, request.wanted, given, run, detection=detection)
+            measured = done(found)
             exposure = measured.exposure
     if measured is None:
-        report.describe(exposure, sky_scale(exposure, request, settings))
-        return Result(exposure, report, plane=plane)
+        return without_sources(exposure, report, plane, request, settings)
 
     # Where on the sky: a fit to reference stars, proved on others.
     if Step.ASTROMETRY in plan:
@@ -107,21 +100,30 @@ def process_exposure(
     report.describe(exposure, sky_scale(exposure, request, settings))
     report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
     sources = with_uses(measured, frame.number, astrometry, photometry)
-    floor = 0.0 if astrometry is None else astrometry.floor
-    catalog = derive_columns(sources, exposure, request, settings, floor)
+    catalog = derive_columns(sources, exposure, request, settings, astrometry)
     return Result(exposure, report, measured, catalog, astrometry, photometry, measured.plane)
 
 
+def without_sources(
+    exposure: Exposure, report: Report, plane: Plane | None, request: Request, settings: Settings
+) -> Result:
+    """Return the result of a run that ends before measure."""
+    report.describe(exposure, sky_scale(exposure, request, settings))
+    return Result(exposure, report, plane=plane)
+
+
 def derive_columns(
-    sources: Catalog, exposure: Exposure, request: Request, settings: Settings, floor: float
+    sources: Catalog,
+    exposure: Exposure,
+    request: Request,
+    settings: Settings,
+    astrometry: Astrometry | None,
 ) -> Catalog:
     """Make the columns that were asked for of those measured.
 
-    Parameters
-    ----------
-    floor : float
-        Arcsec: what the astrometric fit adds to the errors of positions on the sky.
+    The astrometric fit adds its own error, in arcsec, to those of positions on the sky.
     """
+    floor = 0.0 if astrometry is None else astrometry.floor
     scale = settings.config.detector.pixel_scale
     catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
