@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.measurement.growth import _overlap, growth_curves
+from tests.entry import entry
 
-overlap = getattr(_overlap, "py_func", _overlap)
-"""A helper of kernels has no entry for Python once it is compiled."""
+overlap = entry(_overlap)
 
 
 @pytest.mark.parametrize("radius", [0.3, 1.0, 2.5, 7.3])

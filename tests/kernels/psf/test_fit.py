@@ -10,12 +10,13 @@ from skyextract.kernels.psf import fit as fitting
 from skyextract.kernels.psf import spline as evaluation
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
+from tests.entry import entry
 
 
 def render(psf: Psf, x: float, y: float, n: int) -> np.ndarray:
     model = psf.coefficients[0].copy()
     out = np.empty((3, n, n))
-    fitting._render(
+    entry(fitting._render)(
         model, psf.sampling, x, y, 0, 0, n, n, True,
         np.empty((2, n), dtype=np.int64), np.empty((2, n, 8)), np.empty((2, model.shape[1])), out,
     )  # fmt: skip
@@ -42,8 +43,8 @@ def test_the_two_copies_of_the_polynomial_agree():
     rng = np.random.default_rng(0)
     coefficients = rng.normal(size=(6, 20, 22)) + 5
     one, two = np.empty((2, 20, 22))
-    evaluation._local(coefficients, 2, 0.7, 0.3, -0.9, one)
-    fitting._local(coefficients, 2, 0.7, 0.3, -0.9, two)
+    entry(evaluation._local)(coefficients, 2, 0.7, 0.3, -0.9, one)
+    entry(fitting._local)(coefficients, 2, 0.7, 0.3, -0.9, two)
     assert np.array_equal(one, two)
     terms = np.array([1, 0.3, 0.09, -0.9, -0.27, 0.81])
     expected = np.tensordot(terms, coefficients, axes=1)
@@ -55,11 +56,11 @@ def test_inverse_of_a_symmetric_matrix():
     root = rng.normal(size=(3, 3))
     matrix = root @ root.T
     inverse = np.empty((3, 3))
-    assert fitting._invert(matrix, inverse)
+    assert entry(fitting._invert)(matrix, inverse)
     assert inverse == pytest.approx(np.linalg.inv(matrix))
-    assert not fitting._invert(np.ones((3, 3)), inverse)
-    assert not fitting._invert(np.zeros((3, 3)), inverse)
-    assert not fitting._invert(np.full((3, 3), np.nan), inverse)
+    assert not entry(fitting._invert)(np.ones((3, 3)), inverse)
+    assert not entry(fitting._invert)(np.zeros((3, 3)), inverse)
+    assert not entry(fitting._invert)(np.full((3, 3), np.nan), inverse)
 
 
 def test_one_source_is_the_weighted_least_squares_solution():
@@ -106,7 +107,7 @@ def test_neighbours_are_eliminated_as_by_one_solution_for_both():
     )
     matrix, passed = ((a * w[:, None]).T @ a for w in (weight, weight**2 * noise))
     matrix, passed = np.ascontiguousarray(matrix), np.ascontiguousarray(passed)
-    fitting._eliminate(
+    entry(fitting._eliminate)(
         cross, cross_noise, np.linalg.inv((b * weight[:, None]).T @ b),
         np.ascontiguousarray((b * (weight**2 * noise)[:, None]).T @ b), np.empty((3, 3)),
         matrix, passed,
