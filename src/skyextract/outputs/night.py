@@ -115,11 +115,11 @@ def make_night(folder: Path) -> ExitStatus:
     """
     from skyextract.io.atomic import atomic_output
     from skyextract.outputs.html.night import render_night
-    from skyextract.outputs.html.plots import require_extra
+    from skyextract.outputs.html.plots import prepare_drawing
 
     if not folder.is_dir():
         raise ConfigError(f"--night {folder}: no such folder")
-    require_extra("--night")
+    prepare_drawing("--night")
     summaries = [item for path in sorted(folder.glob("*.json")) for item in _read(path)]
     if not summaries:
         raise ImageError(f"--night {folder}: no summary of skyextract in it")

@@ -36,7 +36,7 @@ from skyextract.messages import LABELLED, RESULT
 from skyextract.outputs.failure import provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import Section, failed_section, make_section, render
-from skyextract.outputs.html.plots import require_extra
+from skyextract.outputs.html.plots import prepare_drawing
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, summary
 from skyextract.outputs.summaries import note_night, write_summaries
@@ -99,7 +99,7 @@ class Products:
         self._checks: CheckImageWriter | None = None
         self._sections: list[Section] = []
         if "REPORT_NAME" in job.products:
-            require_extra("REPORT_NAME")
+            prepare_drawing("REPORT_NAME")
         output = settings.config.output
         if "CATALOG_NAME" in job.products:
             check_catalog(str(job.products["CATALOG_NAME"]), output.catalog_type)

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, AnyArray, Bools
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.psfshape import core_shape, effective_fwhm
+from skyextract.datamodel.psfshape import core_shape
 from skyextract.errors import StepError
 from skyextract.outputs.html.plots import (
     BLUE,
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.psf import Psf
 
-MOST_POINTS = 3000
+MOST_POINTS = 2000
 """Points of a diagram, at most; others are left out evenly."""
 
 
 def psf_field(
     psf: Psf | None, stars: Catalog | None, shape: tuple[int, int], scale: float
 ) -> list[Figure]:
-    """FWHM and ellipticity of the PSF across the frame.
+    """Draw FWHM and ellipticity of the PSF across the frame.
+
+    The FWHM is that at the centre, scaled by the size of the core.
 
     Parameters
     ----------
@@ -44,21 +46,14 @@ def psf_field(
     if psf is None or not psf.n_stars:
         return [Figure(title, "No PSF was measured.") for title in titles]
     ny, nx = shape
-    n = 7 if psf.degree else 1
+    n = 5 if psf.degree else 1
     xs, ys = (np.arange(n) + 0.5) * nx / n - 0.5, (np.arange(n) + 0.5) * ny / n - 0.5
     fwhm, whisker = np.full((n, n), np.nan), np.full((n, n, 2), np.nan)
+    middle_width = _core(psf, psf.x_zero, psf.y_zero)[0]
     for j, y in enumerate(ys):
         for i, x in enumerate(xs):
-            try:
-                image = _psf_image(psf, x, y)
-                fwhm[j, i] = effective_fwhm(image, psf.sampling)
-                _, _, xx, yy, xy = core_shape(image)
-            except StepError:
-                continue
-            split = math.hypot(0.5 * (xx - yy), xy)
-            mean = 0.5 * (xx + yy)
-            ellipticity = 1.0 - math.sqrt(max(mean - split, 0.0) / (mean + split))
-            angle = 0.5 * math.atan2(2.0 * xy, xx - yy)
+            width, ellipticity, angle = _core(psf, x, y)
+            fwhm[j, i] = psf.fwhm * width / middle_width
             whisker[j, i] = ellipticity * math.cos(angle), ellipticity * math.sin(angle)
     unit, factor = ("arcsec", scale) if math.isfinite(scale) else ("pixels", 1.0)
     with canvas(colors=True, height=4.0) as first:
@@ -107,6 +102,17 @@ def psf_field(
     ]
 
 
+def _core(psf: Psf, x: float, y: float) -> tuple[float, float, float]:
+    """Return size, ellipticity and position angle (rad) of the PSF's core; NaN without one."""
+    try:
+        _, _, xx, yy, xy = core_shape(_psf_image(psf, x, y))
+    except StepError:
+        return math.nan, math.nan, math.nan
+    split, mean = math.hypot(0.5 * (xx - yy), xy), 0.5 * (xx + yy)
+    least = math.sqrt(max(mean - split, 0.0) / (mean + split))
+    return math.sqrt(mean), 1.0 - least, 0.5 * math.atan2(2.0 * xy, xx - yy)
+
+
 def _psf_image(psf: Psf, x: float, y: float) -> F8:
     """Return the samples of the PSF at a 0-based place."""
     u, v = (float(w) for w in psf.normalised(np.float64(x), np.float64(y)))  # type: ignore[arg-type]
@@ -132,26 +138,30 @@ def psf_stamps(
         return Figure(title, "No PSF was measured.")
     half = max(5, math.ceil(2.5 * psf.fwhm))
     side = 2 * half + 1
-    stamps: list[tuple[AnyArray, str, float | None]] = [
-        (psf.stamp(psf.x_zero, psf.y_zero, size=side), "PSF", None)
-    ]
+    model = psf.stamp(psf.x_zero, psf.y_zero, size=side).astype(np.float64)
+    blank = np.full((side, side), np.nan)
+    above, below, names = [_stretched(model, float(model.max()))], [blank], ["PSF"]
     if stars is not None and data is not None and stars.n_rows:
-        stamps += _star_stamps(psf, stars, data, residual, half)
-    n_columns = 1 + (len(stamps) - 1) // 2
+        for star, left, name in _star_stamps(psf, stars, data, residual, half):
+            peak = float(star.max())
+            above.append(_stretched(star, peak))
+            below.append(left / peak)
+            names.append(name)
+    tiles = 5
+    border = np.full((side, 1), np.nan)
     with canvas(height=2.6) as made:
         made.axes.remove()
-        width = 0.9 / max(n_columns, 3)
-        for k, (stamp, name, peak) in enumerate(stamps):
-            column, row = ((k + 1) // 2, (k + 1) % 2) if k else (0, 0)
-            axes = made.figure.add_axes((0.03 + column * (width + 0.012), 0.53 - 0.49 * row,
-                                         width, 0.40))  # fmt: skip
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(name, fontsize=8.5, pad=2)
-            top = float(stamp.max()) if peak is None else peak
-            shown = np.arcsinh(stamp / (0.02 * top)) if row == 0 else stamp / top
-            limits = (-1.0, 4.6) if row == 0 else (-0.1, 0.1)
-            colors = SEQUENTIAL if row == 0 else DIVERGING
-            axes.imshow(shown, origin="lower", cmap=colors, vmin=limits[0], vmax=limits[1])
+        for row, stamps, colors, limits in (
+            (0, above, SEQUENTIAL, (-1.0, 4.6)), (1, below, DIVERGING, (-0.1, 0.1)),
+        ):  # fmt: skip
+            filled = stamps + [blank] * (tiles - len(stamps))
+            strip = np.hstack([part for stamp in filled for part in (stamp, border)])
+            axes = made.figure.add_axes((0.03, 0.5 - 0.48 * row, 0.94, 0.4))
+            axes.set_axis_off()
+            axes.imshow(strip, origin="lower", cmap=colors, vmin=limits[0], vmax=limits[1])
+            for k, name in enumerate(names):
+                text = name if row == 0 else "after" if k else ""
+                axes.text(k * (side + 1) + half, side, text, ha="center", fontsize=8.5)
     note = (
         f"{side} × {side} pixels. Above, asinh stretch: the PSF at the centre and bright stars of "
         "it. Below: after the fit, from −10 to +10 % of the star's peak (orange below, violet "
@@ -160,28 +170,33 @@ def psf_stamps(
     return Figure(title, note, made.svg)
 
 
+def _stretched(stamp: F8, peak: float) -> F8:
+    shown: F8 = np.arcsinh(stamp / (0.02 * peak))
+    return shown
+
+
 def _star_stamps(
     psf: Psf, stars: Catalog, data: F4, residual: F4 | None, half: int
-) -> list[tuple[AnyArray, str, float | None]]:
+) -> list[tuple[F8, F8, str]]:
+    """Return four bright stars, as they are and after the fit, and where they are."""
     ny, nx = data.shape
     x, y = np.asarray(stars["X_IMAGE"]) - 1.0, np.asarray(stars["Y_IMAGE"]) - 1.0
     i, j = np.rint(x).astype(int), np.rint(y).astype(int)
     inside = (i >= half) & (j >= half) & (i < nx - half) & (j < ny - half)
     rows = np.flatnonzero(inside)
     rows = rows[np.argsort(-np.asarray(stars["FLUX_PSF"])[rows], kind="stable")][:4]
-    found: list[tuple[AnyArray, str, float | None]] = []
+    found = []
     for row in rows:
         cut = np.s_[j[row] - half : j[row] + half + 1, i[row] - half : i[row] + half + 1]
         star = data[cut].astype(np.float64)
-        peak = float(star.max())
-        if not peak > 0.0:
+        if not star.max() > 0.0:
             continue
         if residual is not None:
             left = residual[cut].astype(np.float64)
         else:
             model = psf.stamp(x[row], y[row], x[row] - i[row], y[row] - j[row], 2 * half + 1)
             left = star - float(np.sum(star * model) / np.sum(model * model)) * model
-        found += [(star, f"({x[row] + 1:.0f}, {y[row] + 1:.0f})", peak), (left, "after", peak)]
+        found.append((star, left, f"({x[row] + 1:.0f}, {y[row] + 1:.0f})"))
     return found
 
 
@@ -351,16 +366,15 @@ def number_counts(mag: F8, limit: float | None, label: str) -> Figure:
     mag = mag[np.isfinite(mag)]
     if len(mag) < 3:
         return Figure(title, "Fewer than three sources have a magnitude.")
-    with canvas(label, "sources per 0.5 mag") as made:
+    with canvas(label, "log10 of the sources per 0.5 mag") as made:
         low, high = _range(mag, 0.0)
         edges = np.arange(math.floor(2 * low) / 2, math.ceil(2 * high) / 2 + 0.75, 0.5)
-        made.axes.hist(mag, edges, color=BLUE, alpha=0.75)
-        made.axes.set_yscale("log")
-        made.axes.set_ylim(0.7, None)
+        counts, _ = np.histogram(mag, edges)
+        bars, foot = np.log10(np.maximum(counts, 0.5)), math.log10(0.5)
+        made.axes.stairs(bars, edges, fill=True, color=BLUE, alpha=0.75, baseline=foot)
         if limit is not None:
-            made.axes.axvline(
-                limit, color=VERMILION, lw=1.6, ls="--", label=f"5σ limit {limit:.2f}"
-            )
+            text = f"5σ limit {limit:.2f}"
+            made.axes.axvline(limit, color=VERMILION, lw=1.6, ls="--", label=text)
             made.axes.legend(loc="upper left")
     note = (
         "No limiting magnitude is known. " if limit is None else "Line: 5 sigma of a point source. "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from io import StringIO
 from typing import Any
 
@@ -20,6 +23,7 @@ GREY = "#8a8f98"
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
 
+_MODULES = ("matplotlib.figure", "matplotlib.backends.backend_svg", "PIL.Image", "jinja2")
 _INK = "#010203"  # becomes the colour of the page's text
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "skyextract", "font.size": 9.5,
@@ -31,15 +35,26 @@ _STYLE = {
 }  # fmt: skip
 
 
-def require_extra(keyword: str) -> None:
-    """Raise a ConfigError if what draws the pages is not installed."""
-    try:
-        import jinja2  # noqa: F401
-        import matplotlib as mpl  # noqa: F401
-    except ImportError:
+def prepare_drawing(keyword: str) -> None:
+    """Import what draws the pages in a thread: it takes 0.7 s, while the kernels run.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    if not all(map(_is_installed, ("jinja2", "matplotlib"))):
         raise ConfigError(
             f"{keyword}: needs matplotlib and jinja2 (pip install 'skyextract[report]')"
-        ) from None
+        )
+    threading.Thread(target=lambda: list(map(import_module, _MODULES))).start()
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # it is switched off
+        return False
 
 
 @dataclass(frozen=True)
