@@ -289,10 +289,11 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         widest = max(float(np.percentile(np.abs(np.concatenate([dx[rows], dy[rows]])), 99.5)), 1e-6)
         edges = np.linspace(-1.1 * widest, 1.1 * widest, 41)
         for values, color, label in ((dx, BLUE, "east"), (dy, ORANGE, "north")):
-            rms = math.sqrt(float(np.mean(values[used] ** 2))) if used.any() else math.nan
+            rms = math.sqrt(float(np.mean(values[used] ** 2))) if used.any() else None
+            text = label if rms is None else f"{label}, rms {rms:.3g}″"
             second.axes.hist(
                 values[used], edges, histtype="step", color=color, lw=1.6,
-                label=f"{label}, rms {rms:.3g}″",
+                label=text,
             )  # fmt: skip
         second.axes.axvline(0.0, color=GREY, lw=0.8)
         second.axes.set_ylim(top=1.25 * second.axes.get_ylim()[1])
@@ -319,7 +320,8 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
     notes = {
         "magnitude": "A slope, or bright stars that lie low, is non-linearity or saturation.",
         "colour": "A slope is a colour term (COLOR_TERM).",
-        "position": "A pattern is a flat field, vignetting or clouds (PHOT_DEGREES).",
+        "position": "Dots: stars of the fit; squares: left out. A pattern is a flat field, "
+        "vignetting or clouds (PHOT_DEGREES).",
     }
     for name, values, label in (
         (
@@ -348,12 +350,14 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
             made.axes.legend(loc="upper left", ncols=2)
         figures.append(Figure(f"{title}: {name}", notes[name], made.svg))
     with canvas(colors=True, height=4.0) as made:
-        rows = _thin(np.flatnonzero(used))
         limit = max(3.0 * scatter, 0.01)
-        drawn = made.axes.scatter(
-            matches["X_IMAGE"][rows], matches["Y_IMAGE"][rows], c=residual[rows], cmap=DIVERGING,
-            vmin=-limit, vmax=limit, s=18, edgecolors=GREY, linewidths=0.4,
-        )  # fmt: skip
+        for kind, marker in ((~used, "s"), (used, "o")):
+            rows = _thin(np.flatnonzero(kind))
+            drawn = made.axes.scatter(
+                matches["X_IMAGE"][rows], matches["Y_IMAGE"][rows], c=residual[rows],
+                cmap=DIVERGING, vmin=-limit, vmax=limit, s=18, marker=marker, edgecolors=GREY,
+                linewidths=0.4,
+            )  # fmt: skip
         made.field(shape)
         made.color_bar(drawn, "residual (mag)")
     figures.append(Figure(f"{title}: position", notes["position"], made.svg))
@@ -412,9 +416,10 @@ def _thin(rows: AnyArray, most: int = MOST_POINTS) -> AnyArray:
 
 
 def _range(values: F8, margin: float) -> tuple[float, float]:
-    """Return the range of nearly all values."""
+    """Return the range of nearly all magnitudes, whatever a few without light have."""
     finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, (0.3, 99.7))
+    least, low, high, most = np.percentile(finite, (0.3, 3.0, 97.0, 99.7))
+    low, high = max(least, low - 3.0), min(most, high + 1.0)
     return float(low) - margin, float(high) + margin + (1e-3 if low == high else 0.0)
 
 

@@ -68,6 +68,7 @@ _NUMBERS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("zero_point", "zero point", "{:.3f} mag"),
         ("zero_point_error", "its error", "{:.3f} mag"),
         ("n_stars", "stars", "{}"),
+        ("n_rejected", "left out", "{}"),
         ("scatter_mag", "scatter", "{:.3f} mag"),
         ("limiting_mag_5sigma", "5σ limit", "{:.2f} mag"),
         ("sky_brightness", "sky", "{:.2f} mag/″²"),

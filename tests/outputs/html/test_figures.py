@@ -1,0 +1,78 @@
+"""Diagrams: units on the axes, all stars shown, odd inputs drawn or explained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.psf import Psf
+from skyextract.outputs.html import figures
+
+SHAPE = (80, 120)
+NONE = np.zeros(0)
+
+
+def stars(n: int, color: float = 0.0) -> Catalog:
+    rng = np.random.default_rng(1)
+    return Catalog({
+        "X_IMAGE": rng.uniform(1, 120, n), "Y_IMAGE": rng.uniform(1, 80, n),
+        "DXI": rng.normal(0, 0.1, n), "DETA": rng.normal(0, 0.1, n),
+        "MAG_REFERENCE": rng.uniform(14, 19, n), "MAGERR": np.full(n, 0.01),
+        "COLOR": color * rng.normal(size=n), "RESIDUAL": rng.normal(0, 0.02, n),
+        "USED": np.arange(n) % 4 != 0,
+    })  # fmt: skip
+
+
+def test_every_star_of_the_zero_point_is_on_the_map():
+    *_, chart = figures.photometry_figures(stars(40), SHAPE, "")
+    assert chart.svg.count("<use ") >= 40
+    assert "residual (mag)" in chart.svg
+
+
+@pytest.mark.parametrize("color", [0.0, 0.4])
+def test_colours_are_drawn_where_they_are_known(color):
+    _, chart, _ = figures.photometry_figures(stars(40, color), SHAPE, "")
+    assert bool(chart.svg) is (color > 0)
+    assert chart.svg or "COLOR_TERM" in chart.note
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_few_stars(n):
+    for chart in figures.astrometry_figures(stars(n), SHAPE, ""):
+        assert "nan" not in chart.svg
+    for chart in figures.photometry_figures(stars(n), SHAPE, ""):
+        assert "nan" not in chart.svg
+
+
+def test_a_reason_stands_where_nothing_is_to_be_drawn():
+    charts = figures.astrometry_figures(Catalog(), SHAPE, "why")
+    charts += figures.photometry_figures(Catalog(), SHAPE, "why")
+    assert {(chart.svg, chart.note) for chart in charts} == {("", "why")}
+    for chart in (
+        *figures.psf_field(None, None, SHAPE, np.nan),
+        figures.psf_stamps(None, None, None, None),
+        *figures.background_maps(None),
+        figures.number_counts(NONE, None, "mag"),
+        figures.cosmic_rays((NONE, NONE), None, SHAPE),
+    ):
+        assert chart.svg == ""
+        assert chart.note.endswith(".")
+
+
+def test_a_default_psf_is_not_drawn():
+    assert figures.psf_field(Psf.gaussian(3.5), None, SHAPE, 0.4)[0].svg == ""
+
+
+def test_a_constant_background():
+    flat = np.full((3, 4), 7.0, np.float32)
+    for chart in figures.background_maps(BackgroundMap(flat, flat, 32, 32, SHAPE, 7.0, 7.0)):
+        assert "(image units)" in chart.svg
+
+
+def test_sources_without_light_do_not_stretch_the_axis():
+    mag = np.append(np.random.default_rng(2).uniform(16, 22, 500), [38.0, 41.0])
+    low, high = figures._range(mag, 0.0)
+    assert 15.9 < low < 16.3
+    assert 21.8 < high < 23.0
