@@ -106,8 +106,9 @@ def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> 
         made.axes.margins(0.06, 0.12)
         low, high = made.axes.get_ylim()
         middle = 0.5 * (low + high)
-        if high - low < 0.05 * abs(middle):  # nearly constant: no magnified noise of the last digit
-            made.axes.set_ylim(middle - 0.05 * abs(middle), middle + 0.05 * abs(middle))
+        least = 0.1 if "mag" in label else 0.05 * abs(middle)
+        if abs(high - low) < least:  # nearly constant: no magnified noise of the last digit
+            made.axes.set_ylim(middle - least, middle + least)
         if key in _DOWN:
             made.axes.invert_yaxis()
         if len(filters) > 1:
