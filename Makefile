@@ -10,7 +10,7 @@ OLDEST ?=
 OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 WORKERS ?= auto
 
-.PHONY: demo test check boundscheck lint coverage test-oldest wheel faults bench docs clean
+.PHONY: demo test check interpreted boundscheck lint coverage test-oldest wheel faults bench docs clean
 
 NIGHT = examples/night
 
@@ -29,8 +29,10 @@ demo: $(VENV)/.installed
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-check: lint boundscheck  ## lint, then kernels as plain Python and with indices checked
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests/kernels
+check: lint interpreted boundscheck  ## lint, then kernels as plain Python and with indices checked
+
+interpreted: $(VENV)/.dev  ## the kernels as plain Python, with the share of their lines that is run
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov=skyextract.kernels tests/kernels
 
 boundscheck: $(VENV)/.dev
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q -n $(WORKERS) \

@@ -69,6 +69,11 @@ def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) ->
                     products.add(result)
             status = products.finish(strict)
         return Outcome(status, products.streams)
+    except ConfigError as error:
+        # Nothing was done, and what an earlier run made stays as it is.
+        log.error(LABELLED, "", job.shown(str(error)))
+        log.debug("why", exc_info=True)
+        return Outcome(ExitStatus.USAGE)
     except SkyextractError as error:
         status, message = error.exit_status, job.shown(str(error))
         log.error(LABELLED, "", message)

@@ -117,7 +117,7 @@ CASES: dict[str, tuple[str, str]] = {
     "SAMPLE_FWHMRANGE": (PSFMODEL, "8,20"),
     "SAMPLE_VARIABILITY": (f"{PSFMODEL} -SAMPLE_MINSN 5", "5"),
     "SAMPLE_MINSN": (PSFMODEL, "100"),
-    "SAMPLE_MAXELLIP": (PSFMODEL, "0.01"),
+    "SAMPLE_MAXELLIP": (PSFMODEL, "0.04"),
     "APERCOR_DIAMETER": (f"{PSF} -PARAMETERS_NAME apercor.param", "4"),
     "CR_REPAIR": (PSF, "N"),
     "CR_MINSIGMA": (PSF, "50"),

@@ -74,6 +74,7 @@ def write_failure(
     except OutputError as error:
         if str(error) != message:
             log.error(LABELLED, f"{job.label}: ", str(error))
+        _remove_all(job)
         return ()
 
 
@@ -83,6 +84,16 @@ def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
         "config": settings.provenance(),
         "inputs": [{"path": job.shown(path), "sha256": sha256(path)} for path in run.opened],
     }
+
+
+def _remove_all(job: Job) -> None:
+    """Take away an earlier run's products where not even a summary can be written."""
+    try:
+        with Outputs() as outputs:
+            remove_stale(job, outputs)
+            outputs.commit()
+    except OutputError as error:
+        log.error(LABELLED, f"{job.label}: ", str(error))
 
 
 def remove_stale(job: Job, outputs: Outputs) -> None:

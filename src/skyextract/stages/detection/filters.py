@@ -18,6 +18,10 @@ _SUBPIXELS = 10
 _LARGEST = 1e12
 
 
+MIN_SIZE = 0.3
+"""Filters narrower than this, in pixels, have no pixel in them."""
+
+
 def builtin_filter(name: str) -> F4 | None:
     """Return the convolution kernel of a built-in filter, None if there is no such filter.
 
@@ -46,7 +50,7 @@ def builtin_filter(name: str) -> F4 | None:
     if match["kind"] == "block":
         return _normalised(np.ones((n, n)))
     size = float(match["size"])
-    if size <= 0.0:
+    if size < MIN_SIZE:
         return None
     if match["kind"] == "tophat":
         return _normalised(_averaged(lambda r2: (r2 <= 0.25 * size * size).astype(np.float64), n))
