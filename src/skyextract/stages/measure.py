@@ -14,7 +14,8 @@ from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
-from skyextract.stages.crowded import find_hidden, hidden_detections
+from skyextract.stages.crowded.rows import hidden_detections
+from skyextract.stages.crowded.search import find_hidden
 from skyextract.stages.detection.detect import analysis_threshold, filter_image
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma

@@ -1,0 +1,1 @@
+"""Crowded fields: the search beneath detected sources, and the rows of what it finds."""

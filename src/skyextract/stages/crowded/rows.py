@@ -1,0 +1,167 @@
+"""Rows of the sources that were found beneath others: measured without their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.detections import Detections
+from skyextract.datamodel.flags import FlagsSky
+from skyextract.kernels.detection import deblend
+from skyextract.stages.crowded.search import Hidden, disc_offsets, filtered_plane, nearest_pixel
+from skyextract.stages.detection.footprints import shape_fields, table_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from skyextract.datamodel.psf import Psf
+    from skyextract.run import Run
+    from skyextract.stages.detection.matched import MatchedFilter
+
+GROUP_CELL = 6.0
+"""Sources farther apart than this, in FWHM, are measured on one image without their neighbours."""
+
+
+def hidden_detections(
+    hidden: Hidden, found: Detections, matched: MatchedFilter, run: Run,
+    measure: Callable[[F4, Detections], Catalog],
+) -> tuple[Detections, Catalog]:  # fmt: skip
+    """Measure the added sources on the image without all other fitted sources.
+
+    Sources that are far from each other share an image: the residual and their own models.
+
+    Parameters
+    ----------
+    measure : callable
+        Measures detections (as if they were all) on a background-subtracted image.
+
+    Returns
+    -------
+    detections : Detections
+        All sources; added ones have no pixels in the segmentation.
+    measured : Catalog
+        One row per added source.
+    """
+    x, y = hidden.x[found.n :], hidden.y[found.n :]
+    flux = np.where(np.isfinite(hidden.fits.flux[found.n :]), hidden.fits.flux[found.n :], 0.0)
+    rows, parts, catalogs = [], [], []
+    for group in _groups(x, y, GROUP_CELL * hidden.psf.fwhm):
+        image = hidden.fits.residual.copy()
+        _add_models(image, hidden.psf, x[group], y[group], flux[group])
+        filtered = filtered_plane(hidden.plane, image, matched, run)
+        part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found)
+        rows.append(group)
+        parts.append(part)
+        catalogs.append(measure(image, part))
+    sequence = np.argsort(np.concatenate(rows), kind="stable")
+    table = {name: np.concatenate([c[name] for c in catalogs])[sequence] for name in catalogs[0]}
+    number = np.arange(found.n + 1, found.n + 1 + x.size, dtype=np.int32)
+    table["NUMBER"] = number
+    table["FLAGS_SKY"] = table["FLAGS_SKY"] | np.int16(FlagsSky.HIDDEN)
+    return _joined(found, parts, sequence), Catalog(table)
+
+
+def _groups(x: F8, y: F8, cell: float) -> Iterator[I8]:
+    """Yield sets of sources that are at least a cell apart: one of every second cell."""
+    column, row = (x // cell).astype(np.int64), (y // cell).astype(np.int64)
+    index = row * (int(column.max(initial=0)) + 2) + column
+    order = np.argsort(index, kind="stable")
+    fresh = np.diff(index[order], prepend=-1) != 0
+    begin = np.maximum.accumulate(np.where(fresh, np.arange(x.size), 0))
+    rank = np.empty(x.size, np.int64)
+    rank[order] = np.arange(x.size) - begin
+    key = 4 * rank + 2 * (row % 2) + column % 2
+    for value in np.unique(key):
+        yield np.flatnonzero(key == value)
+
+
+def _add_models(image: F4, psf: Psf, x: F8, y: F8, flux: F8) -> None:
+    """Add the models of some sources to an image."""
+    ny, nx = image.shape
+    radius = psf.radius
+    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
+    stamps = psf.stamps(x, y, x - column, y - row)
+    for stamp, j, i, light in zip(stamps, row, column, flux, strict=True):
+        a, b = max(0, j - radius), min(ny, j + radius + 1)
+        c, d = max(0, i - radius), min(nx, i + radius + 1)
+        inside = stamp[a - j + radius : b - j + radius, c - i + radius : d - i + radius]
+        image[a:b, c:d] += np.float32(light) * inside
+
+
+def _at_positions(
+    x: F8, y: F8, filtered: F4, image: F4, radius: float, found: Detections
+) -> Detections:
+    """Return detections whose footprints are discs, of pixels with signal, about positions."""
+    ny, nx = image.shape
+    row, column = nearest_pixel(x, y, image.shape)
+    offsets = np.array(list(disc_offsets(max(1.0, radius))))
+    rows = row[:, None] + offsets[:, 0]
+    columns = column[:, None] + offsets[:, 1]
+    inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+    rows, columns = np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
+    core = np.hypot(offsets[:, 0], offsets[:, 1]) <= 1.0
+    inside &= (filtered[rows, columns] > 0.0) | core
+    source = np.nonzero(inside)[0]
+    pixel = (rows * nx + columns)[inside]
+    first = np.searchsorted(source, np.arange(x.size + 1)).astype(np.int64)
+    n_own = np.diff(first).astype(np.int32)
+    values = filtered.ravel()[pixel]
+    real = np.empty((x.size, deblend.N_REAL), np.float64)
+    integer = np.empty((x.size, deblend.N_INTEGER), np.int32)
+    deblend.measure_sources(
+        (pixel % nx).astype(np.int32), (pixel // nx).astype(np.int32), values,
+        image.ravel()[pixel], found.threshold, first, n_own, np.zeros(x.size, np.bool_), x, y,
+        real, integer,
+    )  # fmt: skip
+    segmentation = np.zeros(image.shape, np.int32)
+    segmentation.ravel()[pixel] = source + 1
+    column_of, count = table_column(real), table_column(integer)
+    beneath = np.abs(found.segmentation[row, column])
+    parent = np.where(beneath > 0, found.id_parent[np.maximum(beneath - 1, 0)], 0)
+    at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
+    return Detections(
+        segmentation=segmentation, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
+        pixel=pixel, filtered=values,
+        xmin=count(deblend.XMIN), xmax=count(deblend.XMAX),
+        ymin=count(deblend.YMIN), ymax=count(deblend.YMAX),
+        **{**shape_fields(column_of, count), "x": x, "y": y},
+        fdnpix=count(deblend.FDNPIX), dnpix=count(deblend.DNPIX),
+        fdflux=column_of(deblend.FDFLUX), dflux=column_of(deblend.DFLUX),
+        fdpeak=column_of(deblend.FDPEAK).astype(np.float32),
+        dpeak=column_of(deblend.DPEAK).astype(np.float32),
+        xpeak=count(deblend.XPEAK), ypeak=count(deblend.YPEAK),
+        dthresh=np.full(x.size, found.threshold, np.float32),
+        flags=np.where(at_border, 2 | 8, 2).astype(np.int16), threshold=found.threshold,
+        unclaimed=np.zeros(0, np.int64),
+    )  # fmt: skip
+
+
+def _joined(found: Detections, parts: list[Detections], sequence: I8) -> Detections:
+    """Append the added sources, in their own order, to the detections."""
+    per_source = (
+        "id_parent", "n_own", "xmin", "xmax", "ymin", "ymax", "x", "y", "x2", "y2", "xy",
+        "singular", "a", "b", "theta", "cxx", "cyy", "cxy", "fdnpix", "dnpix", "fdflux", "dflux",
+        "fdpeak", "dpeak", "xpeak", "ypeak", "dthresh", "abcor", "flags",
+    )  # fmt: skip
+    fields: dict[str, Any] = {
+        name: np.concatenate(
+            [getattr(found, name), np.concatenate([getattr(p, name) for p in parts])[sequence]]
+        )
+        for name in per_source
+    }
+    pixels = [p.pixel[a:b] for p in parts for a, b in zip(p.first[:-1], p.first[1:], strict=True)]
+    values = [
+        p.filtered[a:b] for p in parts for a, b in zip(p.first[:-1], p.first[1:], strict=True)
+    ]
+    length = np.array([len(p) for p in pixels], np.int64)[sequence]
+    return replace(
+        found,
+        first=np.concatenate([found.first, found.first[-1] + np.cumsum(length)]),
+        pixel=np.concatenate([found.pixel, *(pixels[k] for k in sequence)]),
+        filtered=np.concatenate([found.filtered, *(values[k] for k in sequence)]),
+        **fields,
+    )
