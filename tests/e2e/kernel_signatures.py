@@ -19,7 +19,7 @@ from types import ModuleType
 import numpy as np
 from astropy.io import fits
 from numba.core.dispatcher import Dispatcher
-from numba.core.types import Array, Type, unliteral
+from numba.core.types import Array, Type, boolean, unliteral
 
 import skyextract.kernels
 from skyextract.cli import main
@@ -83,9 +83,11 @@ def is_entry(name: str) -> bool:
 
 
 def text(item: Type) -> str:
-    """Write a type as numba reads it."""
+    """Write a type as numba reads it; of all versions, `boolean` alone is a type to all."""
+    if item is boolean:
+        return "boolean"
     if isinstance(item, Array) and item.layout == "C" and item.mutable and item.aligned:
-        return f"{item.dtype}[{':, ' * (item.ndim - 1)}::1]"
+        return f"{text(item.dtype)}[{':, ' * (item.ndim - 1)}::1]"
     if isinstance(item, Array):
         return f"Array({item.dtype}, {item.ndim}, {item.layout!r}, readonly={not item.mutable})"
     return str(item)
