@@ -63,23 +63,18 @@ class Hidden:
     ----------
     x, y : (n,) float64
         0-based pixels of all sources, those of the detections first.
-    n_detected : int
-        Number of these.
     plane : Plane
         With the background of the residual image.
     fits : PsfPhotometry
         Of all sources.
     psf : Psf
-    passes : int
     """
 
     x: F8
     y: F8
-    n_detected: int
     plane: Plane
     fits: PsfPhotometry
     psf: Psf
-    passes: int
 
 
 def is_crowded(found: Detections) -> bool:
@@ -125,9 +120,7 @@ def find_hidden(
 
     fits = fit(max_sweeps=MAX_SWEEPS)
     x, y, _ = _settled(fits, x, y)
-    passes = 0
-    while passes < config.extraction.crowd_niter:
-        passes += 1
+    for number in range(1, config.extraction.crowd_niter + 1):
         models = plane.subtracted - fits.residual
         plane = _without_sources(exposure, models, config, run)
         filtered = filtered_plane(plane, plane.subtracted - models, matched, run)
@@ -138,11 +131,11 @@ def find_hidden(
         threshold = detection_threshold(config.extraction, unit)
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(x, y, peak_x, peak_y, separation, filtered.shape)
-        closed = hopeless
+        free &= ~hopeless[peak_y, peak_x]
         if found.pixel.size < MAX_COVER * found.segmentation.size:
             extended = _extended(plane, fits, x[: found.n], y[: found.n], psf.fwhm)
-            closed = closed | np.isin(np.abs(found.segmentation), np.flatnonzero(extended) + 1)
-        free &= ~closed[peak_y, peak_x]
+            host = np.abs(found.segmentation[peak_y, peak_x])
+            free &= ~np.concatenate([[False], extended])[host]
         added = int(free.sum())
         x = np.concatenate([x, peak_x[free].astype(np.float64)])
         y = np.concatenate([y, peak_y[free].astype(np.float64)])
@@ -151,13 +144,13 @@ def find_hidden(
         least = KEPT_SIGNIFICANCE * threshold * float(np.median(scale)) / matched.square
         kept = _kept(x, y, flux, found.n, least, separation, filtered.shape)
         x, y = x[kept], y[kept]
-        run.info(f"crowded field, pass {passes}: {added} sources beneath others, "
+        run.info(f"crowded field, pass {number}: {added} sources beneath others, "
                  f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g}")  # fmt: skip
         if added < max(1.0, MIN_NEW * x.size):
             break
     kept = ~_torn(exposure, plane, found, fits, x, y)
     x, y = x[kept], y[kept]
-    return Hidden(x, y, found.n, plane, fit(max_sweeps=MAX_SWEEPS), psf, passes)
+    return Hidden(x, y, plane, fit(max_sweeps=MAX_SWEEPS), psf)
 
 
 def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -> Plane:
