@@ -178,7 +178,7 @@ def command(
         settings = replace(settings, json_lines=True)
     if not images:
         raise ConfigError("no image given; see skyextract --help")
-    from skyextract.batch import run_batch
+    from skyextract.batch.images import run_batch
 
     return run_batch(images, settings, jobs, strict, Path(output_dir or "."))
 

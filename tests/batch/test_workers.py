@@ -7,8 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from skyextract.batch.workers import Died, Done, Said, Workers
 from skyextract.messages import Collector, Message, printable
-from skyextract.workers import Died, Done, Said, Workers
 
 
 def work(task):

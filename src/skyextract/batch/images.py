@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skyextract.batch.interrupts import Interrupted, interruptible
+from skyextract.batch.workers import Died, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
-from skyextract.interrupts import Interrupted, interruptible
 from skyextract.io.atomic import abandon, recover, scratch_folder
 from skyextract.io.names import ImageSpec
 from skyextract.io.streams import is_pipe, is_stream, spool_input, write_through
@@ -21,7 +22,6 @@ from skyextract.messages import LABELLED, RESULT, Collector
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
-from skyextract.workers import Died, Said, Workers
 
 if TYPE_CHECKING:
     from skyextract.image import Outcome
