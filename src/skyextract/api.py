@@ -28,13 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.calibrate import (
-    calibrate_astrometry,
-    calibrate_zero_point,
-    configured_zero_point,
-    correct_raw,
-)
-from skyextract.datamodel.arrays import AnyArray
+from skyextract.calibrate import correct_raw
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.plain import plain
@@ -42,6 +36,7 @@ from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError, SkyextractError, StepError
 from skyextract.image import process_extensions, read_side_files
+from skyextract.inputs.arguments import header_of, plane_of, settings_of
 from skyextract.inputs.frames import Frame, read_images
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import (
@@ -50,7 +45,6 @@ from skyextract.inputs.request import (
     make_request,
     photometry_columns,
     request_of,
-    sky_scale,
 )
 from skyextract.inputs.sidefiles import read_inputs
 from skyextract.io.catalogs.tables import as_table
@@ -58,11 +52,10 @@ from skyextract.io.fits.pixels import Scaling, to_float
 from skyextract.io.images.images import read_detector
 from skyextract.io.names import parse_image_spec
 from skyextract.jobs import plan_job
-from skyextract.outputs.result import Result
-from skyextract.pipeline import derive_columns, process_exposure, with_uses
+from skyextract.outputs.result import Result, in_image_unit
+from skyextract.pipeline import calibrate_sources, process_exposure
 from skyextract.run import Run, resolve_threads
-from skyextract.settings.grammar import Setting, declarations, split_values, suggest
-from skyextract.settings.resolve import Settings, resolve
+from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Status, Step, check_steps
 
 if TYPE_CHECKING:
@@ -99,11 +92,17 @@ class Sources:
     warnings : tuple of str
     """
 
-    result: Result
+    working: Result
+    """In the unit that it was worked on, for the steps that follow."""
     request: Request
     settings: Settings
     keywords: Mapping[str, Any]
     warnings: tuple[str, ...]
+
+    @cached_property
+    def result(self) -> Result:
+        """All results, in the unit of the image."""
+        return in_image_unit(self.working)
 
     @cached_property
     def table(self) -> Table:
@@ -159,7 +158,7 @@ def read(path: str | Path, **keywords: Any) -> Exposure:
     SkyextractError
         A value is wrong; the image cannot be read, or is one of several in its file.
     """
-    settings = _settings("read", keywords)
+    settings = settings_of("read", keywords)
     run = _run(settings)
     images = list(_first_two(read_images(parse_image_spec(str(path)), settings, run)))
     image: Exposure | RawFrame = _only(images, path)
@@ -198,10 +197,10 @@ def exposure(
     TypeError, ValueError
         Not a 2-D array of real numbers, or planes of unequal size.
     """
-    settings = _settings("exposure", keywords)
+    settings = settings_of("exposure", keywords)
     run = _run(settings)
-    pixels = _plane(array, "array")
-    cards = _header(header)
+    pixels = plane_of(array, "array")
+    cards = header_of(header)
     detector = read_detector(cards, settings.config.detector, run, "header")
     if gain is not None:
         if not (gain >= 0.0 and math.isfinite(gain)):
@@ -209,11 +208,11 @@ def exposure(
         detector = replace(detector, gain=float(gain))
     image, planes = to_float(pixels, Scaling(), detector.saturation, run)
     if mask is not None:
-        planes[_plane(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
+        planes[plane_of(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
     noise = None
     if variance is not None:
         with np.errstate(over="ignore"):
-            noise = np.array(_plane(variance, "variance", pixels.shape), np.float32, order="C")
+            noise = np.array(plane_of(variance, "variance", pixels.shape), np.float32, order="C")
         noise[~((noise > 0.0) & np.isfinite(noise))] = np.inf
     return Exposure(
         image=image,
@@ -234,13 +233,13 @@ def characterize(image: Exposure, **keywords: Any) -> Exposure:
         Repaired, with `background`, `psf` and `psf_stars`.  Where no PSF could be measured a
         default stands in, with a warning: `psf.source` says which.
     """
-    settings = _settings("characterize", keywords)
+    settings = settings_of("characterize", keywords)
     return _sources(image, settings, keywords, Step.CHARACTERIZE).exposure
 
 
 def measure(image: Exposure, **keywords: Any) -> Sources:
     """Detect sources and measure the columns of PARAMETERS_NAME, or the default ones."""
-    return _sources(image, _settings("measure", keywords), keywords, Step.MEASURE)
+    return _sources(image, settings_of("measure", keywords), keywords, Step.MEASURE)
 
 
 def astrometry(sources: Sources, **keywords: Any) -> Sources:
@@ -278,7 +277,7 @@ def process(image: Exposure | str | Path, **keywords: Any) -> Sources:
     Sources
         A step that failed is in `status`, and its reason in `warnings`.
     """
-    settings = _settings("process", keywords, steps=True)
+    settings = settings_of("process", keywords, steps=True)
     check_steps(settings)
     if isinstance(image, Exposure):
         return _sources(image, settings, keywords)
@@ -314,8 +313,8 @@ def _sources(
 def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str, Any]) -> Sources:
     """Continue with astrometry or photometry, as the pipeline does."""
     given = {**sources.keywords, **{name.upper(): value for name, value in keywords.items()}}
-    settings = _settings(caller, given, steps=True)
-    config, before = settings.config, sources.result
+    settings = settings_of(caller, given, steps=True)
+    config, before = settings.config, sources.working
     if before.measured is None:
         raise TypeError(f"{caller}() needs measured sources")
     names = config.astrometry.astrefcat_name
@@ -323,33 +322,9 @@ def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str
         raise TypeError(f"{caller}() needs a reference catalogue: ASTREFCAT_NAME")
     check_references(settings)
     run = _run(settings)
-    plan = Plan(before.report.plan.steps | {step})
-    report = replace(
-        before.report,
-        plan=plan,
-        run=run,
-        statuses=dict(before.report.statuses),
-        metrics={name: dict(found) for name, found in before.report.metrics.items()},
-        sources=dict(before.report.sources),
-    )
-    image, solved, calibrated = before.exposure, before.astrometry, before.photometry
-    with report.step(step) as done:
-        if step is Step.ASTROMETRY:
-            solved = done(calibrate_astrometry(image, before.measured, settings, run))
-            image = replace(image, wcs=solved.wcs)
-        else:
-            start = configured_zero_point(before.measured.exposure, settings, run)
-            image = replace(image, photocal=start)
-            calibrated = done(calibrate_zero_point(image, before.measured, plan, settings, run))
-            image = replace(image, photocal=calibrated.photocal)
-    request = replace(sources.request, plan=plan, needs_sky=True)
-    report.describe(image, sky_scale(image, request, settings))
-    report.note_zero_point(image.photocal, image.detector.exposure_time)
-    measured = with_uses(before.measured, 1, solved, calibrated)
-    catalog = derive_columns(measured, image, request, settings, solved)
-    result = Result(
-        image, report, before.measured, catalog, solved, calibrated, before.measured.plane
-    )
+    report = before.report.continued(Plan(before.report.plan.steps | {step}), run)
+    request = replace(sources.request, plan=Plan(frozenset({step})), needs_sky=True)
+    result = calibrate_sources(replace(before, report=report), request, settings, run)
     _check(result, step)
     return Sources(result, request, settings, given, (*sources.warnings, *run.warnings))
 
@@ -379,74 +354,3 @@ def _only(items: list[Any], path: str | Path) -> Any:
     if isinstance(items[0], FailedExtension):
         raise ImageError(str(items[0]))
     return items[0]
-
-
-def _settings(caller: str, keywords: Mapping[str, Any], *, steps: bool = False) -> Settings:
-    """Resolve keyword arguments by the table of the configuration file.
-
-    Raises
-    ------
-    TypeError
-        An unknown keyword, or one that has no meaning here.
-    ConfigError
-        A value is wrong.
-    """
-    table = declarations()
-    given = []
-    for argument, value in keywords.items():
-        name = argument.upper()
-        if name not in table:
-            raise TypeError(
-                f"{caller}() got an unexpected keyword argument {argument!r}{suggest(name, table)}"
-            )
-        if table[name].group == "output" and name != "PARAMETERS_NAME":
-            raise TypeError(f"{caller}() writes no files: {argument} has no meaning")
-        if name == "STEPS" and not steps:
-            raise TypeError(f"{caller}() is one step: {argument} has no meaning")
-        origin = f"{caller}()"
-        single = table[name].keyword.size is None and table[name].type == "str"
-        given.append(Setting(name, _words(value, origin, single=single), origin))
-    return resolve(None, given)
-
-
-def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
-    """Return a Python value as the words of the configuration file."""
-    if isinstance(value, str | Path):
-        text = str(value)
-        return (text,) if single and text else split_values(text, origin)
-    if isinstance(value, bool | np.bool_):
-        return ("Y" if value else "N",)
-    if value is None:
-        return ("NONE",)
-    if isinstance(value, int | float | np.number):
-        return (repr(value.item() if isinstance(value, np.number) else value),)
-    words: tuple[str, ...] = ()
-    for item in value:
-        words += _words(item, origin, single=True)
-    return words
-
-
-def _plane(array: Any, name: str, shape: tuple[int, ...] | None = None) -> AnyArray:
-    """Return a 2-D array of real numbers; masked elements are NaN."""
-    values: AnyArray = np.asarray(getattr(array, "value", array))
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {values.dtype}")
-    if values.dtype.kind == "b" or values.dtype.name in ("float16", "longdouble", "float128"):
-        values = values.astype(np.float64)
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"{name} must be 2-D, not of shape {values.shape}")
-    if shape is not None and values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, the array {shape}")
-    if isinstance(array, np.ma.MaskedArray):
-        hidden = np.ma.getmaskarray(array)
-        values = np.where(hidden, np.nan, values) if hidden.any() else values
-    return values
-
-
-def _header(header: Header | Mapping[str, Any] | None) -> Header:
-    """Return a copy of a header, or a header with the cards of a mapping."""
-    from astropy.io import fits
-
-    if isinstance(header, fits.Header):
-        return header.copy()
-    return fits.Header(dict(header or {}))

@@ -19,8 +19,7 @@ from skyextract.jobs import Job
 from skyextract.messages import LABELLED
 from skyextract.outputs.failure import write_failure
 from skyextract.outputs.products import Products
-from skyextract.outputs.result import Result
-from skyextract.outputs.unit import in_image_unit
+from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import process_exposure
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -66,7 +65,7 @@ def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) ->
                 if isinstance(result, FailedExtension):
                     products.add_failure(result)
                 else:
-                    products.add(result)
+                    products.add(in_image_unit(result))
             status = products.finish(strict)
         return Outcome(status, products.streams)
     except ConfigError as error:
@@ -128,7 +127,7 @@ def process_extensions(
                 request = make_request(image, settings, inputs)
                 prepare_sky(request, image)
                 paired = with_corrected_detection(frame, settings, inputs.folder, run)
-                yield in_image_unit(process_exposure(paired, request, settings, inputs, run))
+                yield process_exposure(paired, request, settings, inputs, run)
             except ConfigError:
                 raise
             except SkyextractError as error:

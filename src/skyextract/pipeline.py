@@ -2,10 +2,12 @@
 
     isr -> characterize -> aperture corrections -> measure -> astrometry -> photometry -> derive
 
-`process_exposure` is the algorithm.  What surrounds it stands elsewhere: `process` reads the
-extensions of an image and writes the products, `settings.steps` says which steps run, `inputs`
-reads what goes with the pixels, `calibrate` finds reference catalogues.  Each step is a function
-in `stages` that returns a frozen object with `status` and `metrics`.
+`process_exposure` is the algorithm; its second half, from the sources on, is `calibrate_sources`,
+with which the Python API calibrates sources that were measured before.  What surrounds them stands
+elsewhere: `image` reads the extensions of an image and hands the results to the products,
+`settings.steps` says which steps run, `inputs` reads what goes with the pixels, `calibrate` finds
+calibration frames and reference catalogues.  Each step is a function in `stages` that returns a
+frozen object with `status` and `metrics`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step
 from skyextract.stages.astrometry.solve import Astrometry
-from skyextract.stages.background.planes import Plane
 from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import Measured, correct_apertures, measure
 from skyextract.stages.photometry.calibrate import Photometry
@@ -51,7 +52,7 @@ def process_exposure(
     """
     config, plan = settings.config, request.plan
     report = Report(plan, run)
-    measured = astrometry = photometry = plane = None
+    measured = plane = None
 
     # Raw pixels become an image in one unit, with variance and mask.
     if isinstance(frame.image, RawFrame):
@@ -81,7 +82,23 @@ def process_exposure(
             measured = done(found)
             exposure = measured.exposure
     if measured is None:
-        return without_sources(exposure, report, plane, request, settings)
+        report.describe(exposure, sky_scale(exposure, request, settings))
+        return Result(exposure, report, plane=plane)
+    result = Result(exposure, report, measured, plane=measured.plane, number=frame.number)
+    return calibrate_sources(result, request, settings, run)
+
+
+def calibrate_sources(result: Result, request: Request, settings: Settings, run: Run) -> Result:
+    """Run those of astrometry and photometry that the request plans, and make the catalogue.
+
+    Parameters
+    ----------
+    result : Result
+        Measured sources, maybe with a calibration from before; its report is continued.
+    """
+    plan, report, exposure, measured = request.plan, result.report, result.exposure, result.measured
+    astrometry, photometry = result.astrometry, result.photometry
+    assert measured is not None
 
     # Where on the sky: a fit to reference stars, proved on others.
     if Step.ASTROMETRY in plan:
@@ -90,7 +107,9 @@ def process_exposure(
             exposure = replace(exposure, wcs=astrometry.wcs)
 
     # How bright: a zero point from reference stars, else that of the configuration.
-    exposure = replace(exposure, photocal=configured_zero_point(exposure, settings, run))
+    if Step.PHOTOMETRY in plan or photometry is None:
+        given = configured_zero_point(measured.exposure, settings, run)
+        exposure = replace(exposure, photocal=given)
     if Step.PHOTOMETRY in plan:
         with report.step(Step.PHOTOMETRY) as done:
             photometry = done(calibrate_zero_point(exposure, measured, plan, settings, run))
@@ -99,17 +118,11 @@ def process_exposure(
     # The columns that were asked for, with the final WCS and zero point.
     report.describe(exposure, sky_scale(exposure, request, settings))
     report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
-    sources = with_uses(measured, frame.number, astrometry, photometry)
+    sources = with_uses(measured, result.number, astrometry, photometry)
     catalog = derive_columns(sources, exposure, request, settings, astrometry)
-    return Result(exposure, report, measured, catalog, astrometry, photometry, measured.plane)
-
-
-def without_sources(
-    exposure: Exposure, report: Report, plane: Plane | None, request: Request, settings: Settings
-) -> Result:
-    """Return the result of a run that ends before measure."""
-    report.describe(exposure, sky_scale(exposure, request, settings))
-    return Result(exposure, report, plane=plane)
+    return replace(
+        result, exposure=exposure, catalog=catalog, astrometry=astrometry, photometry=photometry
+    )
 
 
 def derive_columns(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Annotated
 
 from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.imageunit import FLUX
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,21 +28,14 @@ class BackgroundMap:
         Of the noise, where it is that of few photons or steps; None where it is not.
     """
 
-    level: F4
-    rms: F4
+    level: Annotated[F4, FLUX]
+    rms: Annotated[F4, FLUX]
     mesh_width: int
     mesh_height: int
     shape: tuple[int, int]
-    mean: float
-    sigma: float
+    mean: Annotated[float, FLUX]
+    sigma: Annotated[float, FLUX]
     skewness: float | None = None
-
-    def scaled(self, factor: float) -> BackgroundMap:
-        """Return the map of an image that is multiplied by a factor."""
-        return replace(
-            self, level=self.level * np.float32(factor), rms=self.rms * np.float32(factor),
-            mean=self.mean * factor, sigma=self.sigma * factor,
-        )  # fmt: skip
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

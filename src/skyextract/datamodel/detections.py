@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
+from skyextract.datamodel.imageunit import FLUX
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ class Detections:
     fdnpix: I4
     dnpix: I4
     fdflux: F8
-    dflux: F8
+    dflux: Annotated[F8, FLUX]
     fdpeak: F4
-    dpeak: F4
+    dpeak: Annotated[F4, FLUX]
     xpeak: I4
     ypeak: I4
     dthresh: F4

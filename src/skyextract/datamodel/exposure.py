@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import SkyextractError
-from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -40,11 +37,11 @@ class Detector:
         A constant that was added to all pixels, in image units; it is no sky.
     """
 
-    gain: float = 0.0
+    gain: Annotated[float, PER_FLUX] = 0.0
     read_noise: float = 0.0
-    saturation: float = float("inf")
+    saturation: Annotated[float, FLUX] = float("inf")
     exposure_time: float = float("nan")
-    pedestal: float = 0.0
+    pedestal: Annotated[float, FLUX] = 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,10 +74,10 @@ class Exposure:
         Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
 
-    image: F4
+    image: Annotated[F4, FLUX]
     mask: U2
-    variance: F4 | None = None
-    weight: F4 | None = None
+    variance: Annotated[F4 | None, VARIANCE] = None
+    weight: Annotated[F4 | None, VARIANCE] = None
     detector: Detector = Detector()
     psf: Psf | None = None
     wcs: SkyWcs | None = None
@@ -96,7 +93,7 @@ class Exposure:
     """It is the only image that is read of its file."""
     plane: int | None = None
     camera: str = ""
-    unit: float = 1.0
+    unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
 
@@ -114,45 +111,6 @@ class Exposure:
     def has_psf(self) -> bool:
         """It has a PSF, measured or given: no default."""
         return self.psf is not None and self.psf.source is not PsfSource.DEFAULT
-
-    def in_unit(self, unit: float) -> Exposure:
-        """Return the exposure with its pixels, and what refers to them, in another unit.
-
-        Parameters
-        ----------
-        unit : float
-            Size of the new unit in the present one, a power of two.
-        """
-        photocal, detector = self.photocal, self.detector
-        stars = self.psf_stars
-        if stars is not None:
-            fluxes = {name: stars[name] / unit for name in stars if name.startswith("FLUX_")}
-            radii = [name for name in fluxes if name.startswith("FLUX_RADIUS")]
-            stars = stars.with_columns(
-                **{name: values for name, values in fluxes.items() if name not in radii}
-            )
-        with np.errstate(under="ignore", over="ignore"):
-            scaled = [
-                None
-                if plane is None
-                else np.where(
-                    plane < MAX_VARIANCE, plane / np.float64(unit) ** 2, NO_INFORMATION
-                ).astype(np.float32)
-                for plane in (self.variance, self.weight)
-            ]
-        return replace(
-            self,
-            image=self.image / np.float32(unit),
-            variance=scaled[0],
-            weight=scaled[1],
-            detector=replace(
-                detector, gain=detector.gain * unit, saturation=detector.saturation / unit
-            ),
-            photocal=replace(photocal, zero_point=photocal.zero_point - 2.5 * math.log10(unit)),
-            background=None if self.background is None else self.background.scaled(1.0 / unit),
-            psf_stars=stars,
-            unit=self.unit * unit,
-        )
 
     def __repr__(self) -> str:
         facts = [f"{self.shape[1]} x {self.shape[0]} pixels"]

@@ -1,4 +1,4 @@
-"""How the noise of a pixel goes with that of its neighbours."""
+"""Noise: of a sample of the pixels, and how that of a pixel goes with its neighbours'."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F4, F8
+from skyextract.kernels.values import MAX_VARIANCE
+
+MAX_SAMPLE = 1_000_000
+"""About as many pixels tell what is typical of an image."""
+
+
+def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice]:
+    """Return the slices [y, x] of a grid of about `most` pixels, or of all if they are fewer."""
+    step = slice(None, None, max(1, math.isqrt(shape[0] * shape[1] // most)))
+    return step, step
+
+
+def typical_noise(variance: F4) -> float:
+    """Return the noise of the median pixel with information; 0 if there is none."""
+    sample = variance[sparse(variance.shape, 10_000)]
+    good = sample[(sample > 0.0) & (sample < MAX_VARIANCE)]
+    return math.sqrt(float(np.median(good))) if good.size else 0.0
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.imageunit import ZERO_POINT
 
 AB_NANOJANSKY = 31.4
 """AB magnitude of one nanojansky (3631 Jy is magnitude 0)."""
@@ -42,7 +44,7 @@ class PhotoCal:
         1.48 MAD of the stars about the fit, mag; NaN if unknown.
     """
 
-    zero_point: float = 0.0
+    zero_point: Annotated[float, ZERO_POINT] = 0.0
     zero_point_error: float = float("nan")
     source: PhotSource = PhotSource.NONE
     polynomial: tuple[float, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from skyextract.columns.unit import in_unit
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.rawframe import RawFrame
@@ -169,4 +170,4 @@ def _in_working_unit(exposure: Exposure, settings: Settings) -> Exposure:
     config = settings.config
     given = "ABSOLUTE" in config.extraction.thresh_type or len(config.extraction.detect_thresh) > 1
     unit = 1.0 if given or "MANUAL" in config.background.back_type else working_unit(exposure)
-    return exposure if unit == 1.0 else exposure.in_unit(unit)
+    return exposure if unit == 1.0 else in_unit(exposure, unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from skyextract import __version__
@@ -79,6 +79,17 @@ class Report:
         default_factory=lambda: {"PSFSRC": "NONE", "ASTRSRC": "NONE", "PHOTSRC": "NONE"}
     )
     failure: str = ""
+
+    def continued(self, plan: Plan, run: Run) -> Report:
+        """Return a report that starts from this one, for more steps on the same sources."""
+        return replace(
+            self,
+            plan=plan,
+            run=run,
+            statuses=dict(self.statuses),
+            metrics={step: dict(numbers) for step, numbers in self.metrics.items()},
+            sources=dict(self.sources),
+        )
 
     @contextmanager
     def step(self, step: Step) -> Iterator[Callable[[_Outcome], _Outcome]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from skyextract.columns.unit import in_unit
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.outputs.report import Report
@@ -30,6 +31,8 @@ class Result:
         The requested columns; empty if measure did not run.
     astrometry : Astrometry or None
     photometry : Photometry or None
+    number : int
+        EXT_NUMBER: its place among the images of the file, from 1.
     """
 
     exposure: Exposure
@@ -39,3 +42,13 @@ class Result:
     astrometry: Astrometry | None = None
     photometry: Photometry | None = None
     plane: Plane | None = None
+    number: int = 1
+
+
+def in_image_unit(result: Result) -> Result:
+    """Return a result whose numbers are in the unit of the image.
+
+    Only what the `detections` hold of the filtered image keeps the working unit.
+    """
+    unit = result.exposure.unit
+    return result if unit == 1.0 else in_unit(result, 1.0 / unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from skyextract.datamodel.arrays import F4, I4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
+from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
@@ -98,11 +99,11 @@ class Measured:
     rows: I8
     plane: Plane
     search: Plane
-    threshold: float
-    analysis_threshold: float
+    threshold: Annotated[float, FLUX]
+    analysis_threshold: Annotated[float, FLUX]
     taps: F4 | None
     matched: MatchedFilter | None
-    residual: F4 | None
+    residual: Annotated[F4 | None, FLUX]
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE

@@ -8,7 +8,8 @@ import pytest
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf
-from skyextract.outputs.html import figures
+from skyextract.outputs.html import figures, residuals
+from skyextract.outputs.html.plots import value_range
 
 SHAPE = (80, 120)
 NONE = np.zeros(0)
@@ -26,29 +27,29 @@ def stars(n: int, color: float = 0.0) -> Catalog:
 
 
 def test_every_star_of_the_zero_point_is_on_the_map():
-    *_, chart = figures.photometry_figures(stars(40), SHAPE, "")
+    *_, chart = residuals.photometry_figures(stars(40), SHAPE, "")
     assert chart.svg.count("<use ") >= 40
     assert "residual (mag)" in chart.svg
 
 
 @pytest.mark.parametrize("color", [0.0, 0.4])
 def test_colours_are_drawn_where_they_are_known(color):
-    _, chart, _ = figures.photometry_figures(stars(40, color), SHAPE, "")
+    _, chart, _ = residuals.photometry_figures(stars(40, color), SHAPE, "")
     assert bool(chart.svg) is (color > 0)
     assert chart.svg or "COLOR_TERM" in chart.note
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
 def test_few_stars(n):
-    for chart in figures.astrometry_figures(stars(n), SHAPE, ""):
+    for chart in residuals.astrometry_figures(stars(n), SHAPE, ""):
         assert "nan" not in chart.svg
-    for chart in figures.photometry_figures(stars(n), SHAPE, ""):
+    for chart in residuals.photometry_figures(stars(n), SHAPE, ""):
         assert "nan" not in chart.svg
 
 
 def test_a_reason_stands_where_nothing_is_to_be_drawn():
-    charts = figures.astrometry_figures(Catalog(), SHAPE, "why")
-    charts += figures.photometry_figures(Catalog(), SHAPE, "why")
+    charts = residuals.astrometry_figures(Catalog(), SHAPE, "why")
+    charts += residuals.photometry_figures(Catalog(), SHAPE, "why")
     assert {(chart.svg, chart.note) for chart in charts} == {("", "why")}
     for chart in (
         *figures.psf_field(None, None, SHAPE, np.nan),
@@ -73,6 +74,6 @@ def test_a_constant_background():
 
 def test_sources_without_light_do_not_stretch_the_axis():
     mag = np.append(np.random.default_rng(2).uniform(16, 22, 500), [38.0, 41.0])
-    low, high = figures._range(mag, 0.0)
+    low, high = value_range(mag, 0.0)
     assert 15.9 < low < 16.3
     assert 21.8 < high < 23.0

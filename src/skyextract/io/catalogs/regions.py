@@ -10,6 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.positions import positions
 from skyextract.io.atomic import OpenOutput, atomic_output
 
 _PSF_STAR, _CLEAN, _FLAGGED = "cyan", "green", "red"
@@ -23,13 +24,6 @@ def _column(catalog: Catalog, name: str, missing: float = np.nan) -> F8:
     if name in catalog:
         return np.asarray(catalog[name], dtype=np.float64)
     return np.full(catalog.n_rows, missing)
-
-
-def _first_finite(*choices: F8) -> F8:
-    result = choices[0]
-    for other in choices[1:]:
-        result = np.where(np.isfinite(result), result, other)
-    return result
 
 
 def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
@@ -48,8 +42,9 @@ def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
     yield "global color=green width=1 select=1 edit=1 move=1 delete=1\n"
     for tile, catalog in enumerate(catalogs, start=1):
         yield "image\n" if len(catalogs) == 1 else f"tile {tile}\nimage\n"
-        x = _first_finite(_column(catalog, "XWIN_IMAGE"), _column(catalog, "X_IMAGE"))
-        y = _first_finite(_column(catalog, "YWIN_IMAGE"), _column(catalog, "Y_IMAGE"))
+        places = positions(catalog)
+        if places is None:
+            continue
         scale = _column(catalog, "KRON_RADIUS")
         scale = np.where(scale > 0.0, scale, _SIGMAS)
         a, b = scale * _column(catalog, "A_IMAGE"), scale * _column(catalog, "B_IMAGE")
@@ -59,7 +54,7 @@ def regions(catalogs: Sequence[Catalog]) -> Iterator[str]:
         bad = _column(catalog, "FLAGS", 0.0).astype(int) >= 4
         colour = np.where(star, _PSF_STAR, np.where(bad, _FLAGGED, _CLEAN)).tolist()
         elliptic = (np.isfinite(a) & np.isfinite(b) & np.isfinite(theta)).tolist()
-        for k, place in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+        for k, place in enumerate(zip(*(axis.tolist() for axis in places[:2]), strict=True)):
             if not np.isfinite(place).all():
                 continue
             shape = f"circle({place[0]:.3f},{place[1]:.3f},{_RADIUS:g})"

@@ -17,7 +17,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.plain import plain
-from skyextract.outputs.html import figures
+from skyextract.outputs.html import figures, residuals
 from skyextract.outputs.html.picture import Picture, make_picture
 from skyextract.outputs.html.plots import Figure
 from skyextract.outputs.html.remedies import remedy
@@ -214,12 +214,12 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
         size, size_label = _sizes(sources, shapes)
         flagged = np.asarray(shapes["FLAGS"]) >= 4 if shapes.n_rows else np.zeros(0, np.bool_)
         drawn.append(figures.stellar_locus(mag, size, stars, flagged, (label, size_label)))
-        drawn += figures.astrometry_figures(
+        drawn += residuals.astrometry_figures(
             matches, exposure.shape, _why_not(report, Step.ASTROMETRY, _reason(result.astrometry))
         )
         zero = result.photometry.matches if result.photometry is not None else Catalog()
         why = _why_not(report, Step.PHOTOMETRY, _reason(result.photometry))
-        drawn += figures.photometry_figures(zero, exposure.shape, why)
+        drawn += residuals.photometry_figures(zero, exposure.shape, why)
         limit = plain(report.metrics[Step.PHOTOMETRY].get("limiting_mag_5sigma"))
         drawn.append(figures.number_counts(mag, limit, label))
     hit = np.flatnonzero((exposure.mask & np.uint16(Mask.CR)).ravel())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from importlib.util import find_spec
 from io import StringIO
 from typing import Any
 
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.errors import ConfigError
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
@@ -136,3 +140,20 @@ def _for_page(svg: str) -> str:
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg)
     svg = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg)
     return re.sub(r"\n\s*", "\n", svg)
+
+
+MAX_POINTS = 2000
+"""Points of a diagram, at most; others are left out evenly."""
+
+
+def thinned(rows: AnyArray, most: int = MAX_POINTS) -> AnyArray:
+    """Return at most so many of the rows, evenly."""
+    return rows if len(rows) <= most else rows[:: math.ceil(len(rows) / most)]
+
+
+def value_range(values: F8, margin: float) -> tuple[float, float]:
+    """Return the range of nearly all magnitudes, whatever a few without light have."""
+    finite = values[np.isfinite(values)]
+    least, low, high, most = np.percentile(finite, (0.3, 3.0, 97.0, 99.7))
+    low, high = max(least, low - 3.0), min(most, high + 1.0)
+    return float(low) - margin, float(high) + margin + (1e-3 if low == high else 0.0)

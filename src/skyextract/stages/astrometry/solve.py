@@ -11,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.kernels.astrometry.match import mutual_nearest
@@ -279,8 +280,8 @@ def _shift(plate: Plate, start: Start) -> float:
 def _match_table(solution: Solution, sources: Sources, catalog: Catalog, used: Bools) -> Catalog:
     """Return the one-to-one pairs within the matching radius of the final WCS.
 
-    Columns: NUMBER and pixel position of the source; row, position and magnitude of the
-    reference star; detection minus reference in the tangent plane; whether the fit used it.
+    Columns of its own: detection minus reference in the tangent plane (arcsec), their distance,
+    and whether the fit used it.
     """
     plate, region = solution.fit.plate, solution.region
     xi, eta = (ARCSEC * v for v in plate.to_plane(sources.x, sources.y))
@@ -291,17 +292,8 @@ def _match_table(solution: Solution, sources: Sources, catalog: Catalog, used: B
     rows = sources.row[first]
     order = np.argsort(rows, kind="stable")
     first, second, distance, rows = first[order], second[order], distance[order], rows[order]
-    number = np.asarray(catalog["NUMBER"]) if "NUMBER" in catalog else np.arange(catalog.n_rows) + 1
-    return Catalog({
-        "NUMBER": number[rows].astype(np.int32),
-        "REFERENCE_ROW": region.row[second],
-        "X_IMAGE": sources.x[first] + 1.0,
-        "Y_IMAGE": sources.y[first] + 1.0,
-        "ALPHA_REFERENCE": region.ra[second],
-        "DELTA_REFERENCE": region.dec[second],
-        "MAG_REFERENCE": region.mag[second],
-        "DXI": xi[first] - rx[second],
-        "DETA": eta[first] - ry[second],
-        "DISTANCE": distance,
-        "USED": used[rows],
-    })  # fmt: skip
+    return match_table(
+        catalog, rows, sources.x[first], sources.y[first], region, second, region.mag[second],
+        DXI=xi[first] - rx[second], DETA=eta[first] - ry[second], DISTANCE=distance,
+        USED=used[rows],
+    )  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import sparse
 from skyextract.kernels.background.constant import constant_runs, fill_equal
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
@@ -187,8 +188,8 @@ def _without_default_level(exposure: Exposure, config: DetectorConfig, run: Run)
     level = exposure.detector.saturation
     if level != DetectorConfig().satur_level or config.satur_level != level:
         return exposure
-    step = max(1, math.isqrt(exposure.image.size // 1_000_000))
-    sample = exposure.image[::step, ::step][(exposure.mask[::step, ::step] & _LOST) == 0]
+    part = sparse(exposure.shape)
+    sample = exposure.image[part][(exposure.mask[part] & _LOST) == 0]
     if not sample.size or not float(np.median(sample)) >= level:
         return exposure
     run.warn(f"the sky is above SATUR_LEVEL {level:g}: no saturation level is known")

@@ -11,6 +11,7 @@ from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import MAX_SAMPLE, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
@@ -32,8 +33,7 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     """
     if exposure.variance is None or exposure.detector.gain > 0.0:
         return exposure
-    step = max(1, math.isqrt(exposure.image.size // 2_000_000))
-    part = np.s_[::step, ::step]
+    part = sparse(exposure.shape, 2 * MAX_SAMPLE)
     variance = exposure.variance[part]
     unusable = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA)
     good = (exposure.mask[part] & unusable) == 0
@@ -61,9 +61,9 @@ MIN_NOISE, MAX_NOISE = 1e-12, 1e12
 
 def working_unit(exposure: Exposure) -> float:
     """Return the unit to work in: 1, or for extreme pixels a power of two about their noise."""
-    step = max(1, math.isqrt(exposure.image.size // 1_000_000))
-    sample = exposure.image[::step, ::step]
-    sample = sample[(exposure.mask[::step, ::step] == 0) & np.isfinite(sample)].astype(np.float64)
+    part = sparse(exposure.shape)
+    sample = exposure.image[part]
+    sample = sample[(exposure.mask[part] == 0) & np.isfinite(sample)].astype(np.float64)
     if not sample.size:
         return 1.0
     noise = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))

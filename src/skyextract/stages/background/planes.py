@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.imageunit import FLUX, VARIANCE
 from skyextract.kernels.background.mesh import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
@@ -54,13 +55,13 @@ class Plane:
     """
 
     background: BackgroundMap
-    subtracted: F4
-    variance: F4 | None
+    subtracted: Annotated[F4, FLUX]
+    variance: Annotated[F4 | None, VARIANCE]
     bad: Bools
     n_bad: int
     relative: bool
     weight_gain: bool
-    noise: F4 | None = None
+    noise: Annotated[F4 | None, VARIANCE] = None
 
     @property
     def holes(self) -> U1 | None:

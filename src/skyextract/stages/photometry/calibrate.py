@@ -15,6 +15,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
 from skyextract.errors import StepError
 from skyextract.settings.steps import Status
@@ -345,28 +346,14 @@ def _match_table(
 ) -> Catalog:
     """Return one row per star of the fit.
 
-    Columns: NUMBER and pixel position of the source; row, position and magnitude of the
-    reference star; instrumental magnitude, error of the difference of both, colour and
-    residual; the probability that the star is no outlier, and whether the fit used it.
+    Columns of its own: instrumental magnitude, error of its difference from the star's, colour
+    and residual; the probability that the star is no outlier, and whether the fit used it.
     """
-    number = np.asarray(catalog["NUMBER"]) if "NUMBER" in catalog else np.arange(catalog.n_rows) + 1
-    return Catalog(
-        {
-            "NUMBER": number[stars.row].astype(np.int32),
-            "REFERENCE_ROW": reference.row[stars.star],
-            "X_IMAGE": stars.x + 1.0,
-            "Y_IMAGE": stars.y + 1.0,
-            "ALPHA_REFERENCE": reference.ra[stars.star],
-            "DELTA_REFERENCE": reference.dec[stars.star],
-            "MAG_REFERENCE": stars.mag,
-            "MAG_INSTRUMENTAL": stars.instrumental,
-            "MAGERR": stars.errors,
-            "COLOR": stars.color,
-            "RESIDUAL": fit.residuals,
-            "PROBABILITY": fit.good,
-            "USED": fit.good > 0.5,
-        }
-    )
+    return match_table(
+        catalog, stars.row, stars.x, stars.y, reference, stars.star, stars.mag,
+        MAG_INSTRUMENTAL=stars.instrumental, MAGERR=stars.errors, COLOR=stars.color,
+        RESIDUAL=fit.residuals, PROBABILITY=fit.good, USED=fit.good > 0.5,
+    )  # fmt: skip
 
 
 def _known(value: float) -> float | None:

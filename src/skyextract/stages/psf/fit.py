@@ -17,6 +17,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import (
     MOVING,
@@ -28,7 +29,6 @@ from skyextract.kernels.psf.fit import (
     joint_errors,
 )
 from skyextract.kernels.psf.spline import PAD, spline_coefficients
-from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
@@ -170,9 +170,9 @@ def psf_photometry(
 
     u, v = psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
     model: tuple[Any, ...] = (psf.coefficients, psf.degree, float(psf.sampling), u, v)
-    typical_noise = _typical_noise(background_variance)
+    sky_noise = typical_noise(background_variance) or 1.0
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
-    working = inverse_gain if gain > 0 else typical_noise / WORKING_NOISE
+    working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
     inverse_gains = np.array([inverse_gain, working])
     residual = image.copy()
     planes: tuple[Any, ...] = (image, residual, background_variance, mask, UNUSABLE, inverse_gains)
@@ -188,7 +188,7 @@ def psf_photometry(
     sources = (parameters, reach, radius, stale, status, iterations)
     fitting: tuple[Any, ...] = (
         *(tiles.start, tiles.members, tiles.columns), *planes, *model,
-        *(x, y, envelope, typical_noise, fit_radius, largest_shift), *sources,
+        *(x, y, envelope, sky_noise, fit_radius, largest_shift), *sources,
     )  # fmt: skip
 
     def fit(chunk: I8) -> None:
@@ -277,14 +277,6 @@ def _envelope(psf: Psf, shape: tuple[int, ...], radius: int) -> F8:
     distance = np.maximum(offset[:, None], offset[None, :])
     largest = np.array([stamp[distance == r].max() for r in range(radius + 1)])
     return np.ascontiguousarray(np.maximum.accumulate(largest[::-1])[::-1])
-
-
-def _typical_noise(background_variance: F4) -> float:
-    """Background noise of the median pixel of a sparse grid; 1 if there is no good pixel."""
-    step = max(1, int(math.sqrt(background_variance.size / 10000)))
-    sample = background_variance[::step, ::step]
-    good = np.isfinite(sample) & (sample > 0) & (sample < MAX_VARIANCE)
-    return math.sqrt(float(np.median(sample[good]))) if good.any() else 1.0
 
 
 def _disk_coefficients(psf: Psf) -> F8:

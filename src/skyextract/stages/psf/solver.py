@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.noise import typical_noise
 from skyextract.errors import StepError
 from skyextract.kernels.psf import build as kernels
-from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.stages.psf.profile import SmoothProfile
 
@@ -326,10 +326,7 @@ class Solver:
 
 def _working_inverse_gain(variance: F4) -> float:
     """1 / gain as weights take it where the gain is unknown."""
-    step = max(1, math.isqrt(variance.size // 10000))
-    sample = variance[::step, ::step]
-    good = sample[(sample > 0) & (sample < MAX_VARIANCE)]
-    return math.sqrt(float(np.median(good))) / WORKING_NOISE if good.size else 0.0
+    return typical_noise(variance) / WORKING_NOISE
 
 
 def _smoothing_taps(length: float) -> F8:

@@ -1,0 +1,87 @@
+"""What Python callers give: keywords and arrays, checked and brought into form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import AnyArray
+from skyextract.settings.grammar import Setting, declarations, split_values, suggest
+from skyextract.settings.resolve import Settings, resolve
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+
+def settings_of(caller: str, keywords: Mapping[str, Any], *, steps: bool = False) -> Settings:
+    """Resolve keyword arguments by the table of the configuration file.
+
+    Raises
+    ------
+    TypeError
+        An unknown keyword, or one that has no meaning here.
+    ConfigError
+        A value is wrong.
+    """
+    table = declarations()
+    given = []
+    for argument, value in keywords.items():
+        name = argument.upper()
+        if name not in table:
+            raise TypeError(
+                f"{caller}() got an unexpected keyword argument {argument!r}{suggest(name, table)}"
+            )
+        if table[name].group == "output" and name != "PARAMETERS_NAME":
+            raise TypeError(f"{caller}() writes no files: {argument} has no meaning")
+        if name == "STEPS" and not steps:
+            raise TypeError(f"{caller}() is one step: {argument} has no meaning")
+        origin = f"{caller}()"
+        single = table[name].keyword.size is None and table[name].type == "str"
+        given.append(Setting(name, _words(value, origin, single=single), origin))
+    return resolve(None, given)
+
+
+def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
+    """Return a Python value as the words of the configuration file."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        return (text,) if single and text else split_values(text, origin)
+    if isinstance(value, bool | np.bool_):
+        return ("Y" if value else "N",)
+    if value is None:
+        return ("NONE",)
+    if isinstance(value, int | float | np.number):
+        return (repr(value.item() if isinstance(value, np.number) else value),)
+    words: tuple[str, ...] = ()
+    for item in value:
+        words += _words(item, origin, single=True)
+    return words
+
+
+def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> AnyArray:
+    """Return a 2-D array of real numbers; masked elements are NaN."""
+    values: AnyArray = np.asarray(getattr(array, "value", array))
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, not {values.dtype}")
+    if values.dtype.kind == "b" or values.dtype.name in ("float16", "longdouble", "float128"):
+        values = values.astype(np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"{name} must be 2-D, not of shape {values.shape}")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, the array {shape}")
+    if isinstance(array, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(array)
+        values = np.where(hidden, np.nan, values) if hidden.any() else values
+    return values
+
+
+def header_of(header: Header | Mapping[str, Any] | None) -> Header:
+    """Return a copy of a header, or a header with the cards of a mapping."""
+    from astropy.io import fits
+
+    if isinstance(header, fits.Header):
+        return header.copy()
+    return fits.Header(dict(header or {}))
