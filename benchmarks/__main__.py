@@ -48,6 +48,7 @@ class Outcome:
     wall: float
     cpu: float
     memory: float
+    load: float
 
 
 def names() -> list[str]:
@@ -67,7 +68,7 @@ def title(name: str) -> str:
 
 def run(name: str, arguments: list[str]) -> Outcome:
     """Run one benchmark in a process of its own; its output goes to the terminal, too."""
-    start = time.perf_counter()
+    start, load = time.perf_counter(), os.getloadavg()[0]
     lines = []
     process = subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.{name}", *arguments],
@@ -82,7 +83,7 @@ def run(name: str, arguments: list[str]) -> Outcome:
     process.returncode = os.waitstatus_to_exitcode(status)
     return Outcome(
         process.returncode, "\n".join(lines).strip("\n"), time.perf_counter() - start,
-        usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0,
+        usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0, load,
     )  # fmt: skip
 
 
@@ -138,7 +139,8 @@ def section(name: str, arguments: list[str], outcome: Outcome) -> str:
     return (
         f"## {name}\n\n{title(name)}\n\n"
         f"`{command}`, {now}: {outcome.wall:.0f} s, {outcome.cpu:.0f} s of CPU time, "
-        f"largest memory of a process {outcome.memory:.0f} MB.\n"
+        f"largest memory of a process {outcome.memory:.0f} MB, "
+        f"load average {outcome.load:.1f} at the start.\n"
         f"{machine()}. {versions()}.\n\n```text\n{outcome.text}\n```\n"
     )
 
