@@ -126,3 +126,13 @@ def test_odd_files_give_a_result_or_one_line(skyextract, shared_data, tmp_path):
         assert done.status in (0, 1), (path.name, done.stderr)
         assert (tmp_path / "o.cat").exists() or "error" in done.stderr, path.name
         (tmp_path / "o.cat").unlink(missing_ok=True)
+
+
+def test_a_name_of_300_characters_costs_itself_alone(program, tmp_path):
+    write(tmp_path / "good.fits", image())
+    run = program(f"{'x' * 300}.fits", "good.fits", "--steps", "measure")
+    assert run.status == 1
+    assert "File name too long" in run.stderr
+    assert "internal error" not in run.stderr
+    assert "died" not in run.stderr
+    assert (tmp_path / "good.cat").exists()

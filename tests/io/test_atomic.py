@@ -155,3 +155,11 @@ def test_long_names(tmp_path):
     with pytest.raises(OutputError), atomic_output(tmp_path / ("x" * 256)) as stream:
         stream.write(b"x")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_name_that_no_file_can_have_is_nothing_to_remove(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with Outputs() as outputs:
+        for path in (tmp_path / ("x" * 300), tmp_path / "loop", tmp_path / "no" / "such"):
+            assert not outputs.remove(path)
+        outputs.commit()

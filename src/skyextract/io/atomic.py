@@ -109,8 +109,13 @@ class Outputs:
 
     def remove(self, path: str | Path) -> bool:
         """Take a file of an earlier run away at `commit`; tell whether there is one."""
-        target = _target(path)
-        if is_stream(path) or target in self._moves or not target.is_file():
+        if is_stream(path):
+            return False
+        try:
+            target = _target(path)
+            if target in self._moves or not stat.S_ISREG(target.stat().st_mode):
+                return False
+        except (OSError, OutputError):  # no such file, and a name that no file can have
             return False
         self._folder(target.parent, path)
         self._removals.append(target)

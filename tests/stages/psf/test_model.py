@@ -150,6 +150,13 @@ def test_settings_of_sampling_and_size(starfield):
     assert psf.degree == 1
 
 
+@pytest.mark.parametrize("sampling", [1e-300, 1e-30, 0.01])
+def test_a_sampling_that_is_too_fine_is_an_error(starfield, sampling):
+    field = starfield.simulate(400, 40, 3.0, separation=20)
+    with pytest.raises(StepError, match="finer than 1/20 of the FWHM"):
+        build(field, np.arange(40), 3.0, sampling=sampling)
+
+
 def test_too_few_stars_are_an_error(starfield):
     field = starfield.simulate(300, 10, 3.0, separation=20)
     with pytest.raises(StepError, match="too few"):

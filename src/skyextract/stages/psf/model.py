@@ -27,6 +27,9 @@ SAMPLES_PER_FWHM = 4.5
 UNDERSAMPLED = 2.0
 """FWHM in pixels below which the model's flux is held constant over the phases of a pixel."""
 
+MOST_SAMPLES_PER_FWHM = 20
+"""A finer PSF_SAMPLING is refused: no star says anything about it, and it takes hours."""
+
 RADIUS_FWHM = 3.3
 """The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
 
@@ -102,11 +105,17 @@ def build_psf(
     Raises
     ------
     StepError
-        Fewer than 3 stars agree with each other, or what they give is no PSF.
+        Fewer than 3 stars agree with each other, what they give is no PSF, or `sampling` is too
+        fine for any number of stars.
     """
     if sample.x.size < MIN_STARS:
         raise StepError(f"{sample.x.size} stars: too few for a PSF")
     fwhm = sample.fwhm
+    if 0.0 < sampling < fwhm / MOST_SAMPLES_PER_FWHM:
+        raise StepError(
+            f"PSF_SAMPLING {sampling:g}: finer than 1/{MOST_SAMPLES_PER_FWHM} of the FWHM"
+            f" ({fwhm:.2f} pixels)"
+        )
     step = sampling or min(1.0, (sample.narrow or fwhm) / SAMPLES_PER_FWHM)
     half = math.ceil(RADIUS_FWHM * fwhm) + 1
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
