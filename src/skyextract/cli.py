@@ -123,6 +123,7 @@ def settings_from(
     help="A process that keeps the program loaded; later calls start at once.",
 )
 @click.option("--json", "json_lines", is_flag=True, help="Print the summaries, an object a line.")
+@click.option("--skip-done", is_flag=True, help="Leave out images that are done, unchanged.")
 @click.option("--night", metavar="DIR", help="Make night.ecsv and night.html of its summaries.")
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
@@ -143,6 +144,7 @@ def command(
     warm: bool,
     server: str | None,
     json_lines: bool,
+    skip_done: bool,
     night: str | None,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
@@ -180,7 +182,7 @@ def command(
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch.images import run_batch
 
-    return run_batch(images, settings, jobs, strict, Path(output_dir or "."))
+    return run_batch(images, settings, jobs, strict, Path(output_dir or "."), skip_done)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

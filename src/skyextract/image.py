@@ -38,11 +38,17 @@ class Outcome:
         Products that are complete and wait to be written through to pipes and devices.
     refused : str
         Why these settings are wrong for any image.
+    shortfalls : tuple of str
+        Steps that fell back or failed, and a default PSF in use.
+    seconds : float
+        Wall time.
     """
 
     status: ExitStatus
     streams: tuple[Stream, ...] = ()
     refused: str = ""
+    shortfalls: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
@@ -67,7 +73,7 @@ def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) ->
                 else:
                     products.add(in_image_unit(result))
             status = products.finish(strict)
-        return Outcome(status, products.streams)
+        return Outcome(status, products.streams, shortfalls=products.shortfalls)
     except ConfigError as error:
         # Nothing was done, and what an earlier run made stays as it is.
         log.error(LABELLED, "", job.shown(str(error)))

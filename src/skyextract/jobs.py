@@ -60,9 +60,19 @@ class Job:
         return text
 
     @property
+    def images(self) -> list[str]:
+        """The images as the user named them, the one to detect on first."""
+        return [str(spec) for spec in (self.detection, self.measurement) if spec]
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that it writes."""
-        return (*self.products.values(), *(path for _, path in self.check_images))
+        return tuple(self.named_files.values())
+
+    @property
+    def named_files(self) -> dict[str, Path]:
+        """All files that it writes, by their keyword."""
+        return self.products | {f"CHECKIMAGE_NAME ({kind})": p for kind, p in self.check_images}
 
     @property
     def folders(self) -> set[Path]:
@@ -173,8 +183,7 @@ def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
     read = _Inputs([*image_files(jobs), *inputs])
     written: dict[str, tuple[int, str]] = {}
     for number, job in enumerate(jobs):
-        checks = [(f"CHECKIMAGE_NAME ({kind})", path) for kind, path in job.check_images]
-        for keyword, path in (*job.products.items(), *checks):
+        for keyword, path in job.named_files.items():
             if is_stream(path):
                 continue
             if read.contain(path):

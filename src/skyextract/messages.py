@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 RESULT = 25
 """Level of the one line per image that says what came out; between info and warning."""
@@ -17,7 +18,23 @@ RESULT = 25
 LIBRARIES = 24
 """Level from which on the warnings of libraries are told, too (EXTRA_WARNING)."""
 
+STEP = 15
+"""Level of what is begun; on a logger of its own, for those who show how far a run is."""
+
+_STEPS = logging.getLogger("skyextract.steps")
+_STEPS.propagate = False
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\n")
+
+
+class Writes(Protocol):
+    """What messages can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
+
+    def flush(self) -> object:
+        """Let it be seen."""
 
 
 def set_up_logging(level: str) -> None:
@@ -48,6 +65,13 @@ def _install(handler: logging.Handler, level: int) -> None:
     else:
         logging.captureWarnings(capture=False)
         warnings.filterwarnings("ignore", module="astropy")
+
+
+def divert(stream: Writes | None) -> None:
+    """Let the messages go where others write at the same time; None: to stderr again."""
+    for handler in logging.getLogger("skyextract").handlers:
+        if isinstance(handler, _Handler):
+            handler.setStream(stream or sys.stderr)
 
 
 @contextmanager
@@ -140,9 +164,27 @@ LABELLED = "%s%s"
 """Format of messages about an image: its label, then what is the same for others, too."""
 
 
-def send_messages(send: Callable[[Message], None], level: int) -> None:
+def send_messages(send: Callable[[Message], None], level: int, with_steps: bool = False) -> None:
     """Send the messages of this process elsewhere instead of to stderr."""
     _install(_Sender(send), level)
+    if with_steps:
+        send_steps(send)
+
+
+def tell_step(label: str, step: str, done: int, total: int) -> None:
+    """Tell who shows how far a run is that a step begins, after `done` of `total`."""
+    _STEPS.log(STEP, LABELLED, label, f"{done} {total} {step}")
+
+
+def tells_steps() -> bool:
+    """Tell whether anybody wants to know."""
+    return bool(_STEPS.handlers)
+
+
+def send_steps(send: Callable[[Message], None] | None) -> None:
+    """Tell steps to a function from now on; None: to nobody."""
+    _STEPS.handlers[:] = [] if send is None else [_Sender(send)]
+    _STEPS.setLevel(STEP)
 
 
 @dataclass

@@ -5,20 +5,24 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skyextract.batch.done import done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
+from skyextract.batch.progress import Progress
+from skyextract.batch.tally import Fate, Tally
 from skyextract.batch.workers import Died, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover, scratch_folder
 from skyextract.io.names import ImageSpec
-from skyextract.io.streams import is_pipe, is_stream, spool_input, write_through
+from skyextract.io.streams import Stream, is_pipe, is_stream, spool_input, write_through
 from skyextract.jobs import Job, check_names, input_files, plan_job
-from skyextract.messages import LABELLED, RESULT, Collector
+from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
@@ -35,10 +39,16 @@ def run_batch(
     n_jobs: int,
     strict: bool,
     output_dir: Path,
+    skip_done: bool = False,
 ) -> int:
     """Process all images and return the worst status (1 before 3).
 
     Several images are processed in processes of their own, `n_jobs` at a time.
+
+    Parameters
+    ----------
+    skip_done : bool
+        Leave out what an earlier run has done (`done_before`).
 
     Raises
     ------
@@ -46,7 +56,9 @@ def run_batch(
         Before any work: two images would write the same file, a product would overwrite
         an input, a file that the settings name is wrong, or the output folder cannot be made.
     """
-    batch = _Batch(settings, strict, n_jobs, len(images))
+    if skip_done and not settings.config.output.summary_name:
+        raise ConfigError("--skip-done: the summaries (SUMMARY_NAME) tell what is done")
+    batch = _Batch(settings, strict, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
     check_names(jobs, input_files(settings, jobs))
     try:
@@ -66,14 +78,16 @@ def run_batch(
         _recover(jobs)
         batch.say_interrupted()
         return interrupt.status
-    return batch.worst()
+    return batch.tally.worst()
 
 
 def run_job(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
-    """Process one image, in whatever process."""
+    """Process one image, in whatever process, and take the time."""
     from skyextract.image import process_image
 
-    return process_image(job, settings, strict, n_threads)
+    start = time.perf_counter()
+    outcome = process_image(job, settings, strict, n_threads)
+    return replace(outcome, seconds=time.perf_counter() - start)
 
 
 def _recover(jobs: Sequence[Job]) -> None:
@@ -93,9 +107,12 @@ class _Batch:
     strict: bool
     n_jobs: int
     n_images: int
-    statuses: list[ExitStatus] = field(default_factory=list)
+    skip_done: bool
+    tally: Tally = field(default_factory=Tally)
     collector: Collector = field(default_factory=Collector)
-    _outcomes: dict[int, Outcome] = field(default_factory=dict)
+    _progress: Progress = field(init=False)
+    _said: dict[int, list[Message]] = field(default_factory=dict)
+    _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
     _n_written: int = 0
     _scratch: Path | None = None
 
@@ -108,70 +125,105 @@ class _Batch:
             except ConfigError as error:
                 if len(images) == 1:
                     raise
-                self.fail(str(error))
+                self.fail(image, str(error))
         return jobs
 
-    def fail(self, message: str, label: str = "") -> None:
+    def fail(self, name: str, message: str) -> None:
         """Note an image that failed outside its process."""
-        log.error(LABELLED, label, message)
-        self.statuses.append(ExitStatus.IMAGE_FAILED)
+        log.error(LABELLED, "", message)
+        self.tally.fates.append(Fate(Path(name).name, ExitStatus.IMAGE_FAILED))
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Process the images."""
         try:
             ready = self._spooled(jobs)
-            if self.n_images == 1:
-                for job in ready:
-                    self._finish(ready, 0, self._function(1)(job))
-            elif ready:
-                self._run_in_workers(ready)
+            numbers = self._not_done(ready) if self.skip_done else list(range(len(ready)))
+            with Progress(len(numbers)) as self._progress:
+                if self.n_images == 1:
+                    for number in numbers:
+                        self._finish(ready, number, self._function(1)(ready[number]))
+                elif numbers:
+                    self._run_in_workers(ready, numbers)
         finally:
             self.collector.finish()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
+        if self.n_images > 1 or self.skip_done:
+            self.tally.tell()
+
+    def _not_done(self, jobs: Sequence[Job]) -> list[int]:
+        """Return the numbers of images that no earlier run has done; take note of the others."""
+        waiting = []
+        for number, job in enumerate(jobs):
+            earlier = done_before(job, self.settings)
+            if earlier is None:
+                waiting.append(number)
+                continue
+            self.tally.fates.append(Fate(job.label, earlier.status, earlier=True))
+            self._write_streams(jobs, number, earlier.again())
+        return waiting
 
     def _function(self, n_processes: int) -> Callable[[Job], Outcome]:
         n_threads = resolve_threads(self.settings.config.pipeline.nthreads, n_processes)
         return partial(run_job, settings=self.settings, strict=self.strict, n_threads=n_threads)
 
-    def _run_in_workers(self, jobs: Sequence[Job]) -> None:
-        n_processes = min(self.n_jobs, len(jobs))
-        with Workers(self._function(n_processes), jobs, n_processes) as workers:
+    def _run_in_workers(self, jobs: Sequence[Job], numbers: Sequence[int]) -> None:
+        n_processes = min(self.n_jobs, len(numbers))
+        tasks = [jobs[number] for number in numbers]
+        with Workers(self._function(n_processes), tasks, n_processes) as workers:
             for event in workers.run():
-                job = jobs[event.number]
+                number, job = numbers[event.number], tasks[event.number]
                 if isinstance(event, Said):
-                    self.collector.add(event.message, job.label, job.measurement.path)
+                    self._hear(number, event.message, job)
                 elif isinstance(event, Died):
                     _recover([job])
                     text = f"its process died ({event.cause})"
                     if event.final:
-                        self._finish(jobs, event.number, self._lost(job, f"{text} again"))
+                        self._finish(jobs, number, self._lost(number, job, f"{text} again"))
                     else:
                         log.warning(LABELLED, f"{job.label}: ", f"{text}; it is tried once more")
                 else:
-                    self._finish(jobs, event.number, event.result)
+                    self._finish(jobs, number, event.result)
 
-    def _lost(self, job: Job, message: str) -> Outcome:
+    def _hear(self, number: int, message: Message, job: Job) -> None:
+        """Take a message: what came out waits for the end of its image."""
+        if message.level == STEP:
+            self._progress.step(message)
+        elif message.level == RESULT or message.level >= logging.ERROR:
+            self._said.setdefault(number, []).append(message)
+        else:
+            self.collector.add(message, job.label, job.measurement.path)
+
+    def _lost(self, number: int, job: Job, message: str) -> Outcome:
         from skyextract.image import Outcome
         from skyextract.outputs.failure import write_failure
 
-        log.error(LABELLED, f"{job.label}: ", message)
+        said = Message(logging.ERROR, f"{job.label}: ", message)
+        self._said.setdefault(number, []).append(said)
         streams = write_failure(job, self.settings, Run(), message)
         return Outcome(ExitStatus.IMAGE_FAILED, streams)
 
     def _finish(self, jobs: Sequence[Job], number: int, outcome: Outcome) -> None:
-        """Take an outcome; what goes to pipes and devices is written in the order of the images."""
+        """Take an outcome."""
         if outcome.refused:
             raise ConfigError(outcome.refused)
-        self.statuses.append(outcome.status)
-        self._outcomes[number] = outcome
-        while self._n_written in self._outcomes:
-            for stream in self._outcomes[self._n_written].streams:
+        job = jobs[number]
+        fate = Fate(job.label, outcome.status, outcome.seconds, outcome.shortfalls)
+        self.tally.fates.append(fate)
+        if self.n_images > 1:
+            self._progress.done(job.label, outcome.status, self._said.pop(number, ()))
+        self._write_streams(jobs, number, outcome.streams)
+
+    def _write_streams(self, jobs: Sequence[Job], number: int, streams: Sequence[Stream]) -> None:
+        """Write what goes to pipes and devices, in the order of the images."""
+        self._streams[number] = streams
+        while self._n_written in self._streams:
+            for stream in self._streams[self._n_written]:
                 try:
                     write_through(stream)
                 except OutputError as error:
                     log.error(LABELLED, f"{jobs[self._n_written].label}: ", str(error))
-                    self.statuses.append(ExitStatus.IMAGE_FAILED)
+                    self.tally.others.append(ExitStatus.IMAGE_FAILED)
             self._n_written += 1
 
     def _spooled(self, jobs: Sequence[Job]) -> list[Job]:
@@ -186,7 +238,7 @@ class _Batch:
                     )
                 )
             except ImageError as error:
-                self.fail(str(error))
+                self.fail(job.label, str(error))
         return ready
 
     def _spooled_spec(self, spec: ImageSpec) -> ImageSpec:
@@ -197,16 +249,9 @@ class _Batch:
             self._scratch = scratch_folder()
         return replace(spec, path=str(spool_input(spec.path, self._scratch)), source=spec.path)
 
-    def worst(self) -> ExitStatus:
-        """Return the status of the whole."""
-        for worst in (ExitStatus.USAGE, ExitStatus.IMAGE_FAILED, ExitStatus.STEP_FAILED):
-            if worst in self.statuses:
-                return worst
-        return ExitStatus.OK
-
     def say_interrupted(self) -> None:
         """Say how far the batch came."""
-        log.error("interrupted: %d of %d images done", len(self._outcomes), self.n_images)
+        log.error("interrupted: %d of %d images done", len(self.tally.fates), self.n_images)
 
     def last_words(self) -> None:
         """Clean up in place of a main thread that takes too long."""

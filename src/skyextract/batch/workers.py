@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from skyextract.messages import Message, send_messages
+from skyextract.messages import Message, send_messages, tells_steps
 from skyextract.run import end_with_parent, prepare_process
 
 _TRIES = 2
@@ -88,13 +88,25 @@ class Workers:
     function : callable
         Of one task; importable, its result can be pickled.
     tasks : sequence
+        More can be added later.
     n_processes : int
+    prepare : callable, optional
+        What a process does before its first task; importable.
     """
 
     function: Callable[[Any], Any]
     tasks: Sequence[Any]
     n_processes: int
-    _workers: list[_Worker] = field(default_factory=list)
+    prepare: Callable[[], None] | None = None
+    unfinished: int = field(default=0, init=False)
+    _workers: list[_Worker] = field(default_factory=list, init=False)
+    _tasks: list[Any] = field(default_factory=list, init=False)
+    _tries: list[int] = field(default_factory=list, init=False)
+    _waiting: deque[int] = field(default_factory=deque, init=False)
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            self.add(task)
 
     def __enter__(self) -> Workers:
         return self
@@ -107,62 +119,88 @@ class Workers:
             worker.connection.close()
         self._workers.clear()
 
+    def add(self, task: Any) -> int:
+        """Take another task, after those that wait; return its number."""
+        self._tasks.append(task)
+        self._tries.append(0)
+        self._waiting.append(len(self._tasks) - 1)
+        self.unfinished += 1
+        return len(self._tasks) - 1
+
+    def start(self) -> None:
+        """Start all processes now, to be ready when tasks come."""
+        while len(self._workers) < self.n_processes:
+            self._start()
+
     def run(self) -> Iterator[Event]:
         """Run all tasks; yields what happens, as it happens."""
-        waiting = deque(range(len(self.tasks)))
-        tries = [0] * len(self.tasks)
-        unfinished = len(self.tasks)
-        while unfinished:
-            self._employ(waiting, tries)
-            busy = {worker.connection: worker for worker in self._workers}
-            for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]
-                task = worker.task
-                try:
-                    event = worker.connection.recv()
-                except (EOFError, OSError):
-                    self._workers.remove(worker)
-                    cause = _cause_of_death(worker)
-                    if task is None:
-                        continue
-                    final = tries[task] >= _TRIES
-                    if final:
-                        unfinished -= 1
-                    else:
-                        waiting.append(task)
-                    yield Died(task, cause, worker.process.pid, final)
-                    continue
-                assert task is not None
-                if isinstance(event, Message):
-                    yield Said(task, event)
-                    continue
-                worker.task = None
-                unfinished -= 1
-                yield Done(task, event)
+        while self.unfinished:
+            yield from self.poll()
 
-    def _employ(self, waiting: deque[int], tries: list[int]) -> None:
+    def poll(self, timeout: float | None = None, others: Sequence[Any] = ()) -> Iterator[Event]:
+        """Wait until something happens, once; yields it.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; no limit by default.
+        others : sequence
+            Files whose news end the waiting, too.
+        """
+        self._employ()
+        busy = {worker.connection: worker for worker in self._workers}
+        for connection in wait([*busy, *others], timeout):
+            if connection not in busy:
+                continue
+            worker = busy[connection]
+            task = worker.task
+            try:
+                event = worker.connection.recv()
+            except (EOFError, OSError):
+                self._workers.remove(worker)
+                cause = _cause_of_death(worker)
+                if task is None:
+                    continue
+                final = self._tries[task] >= _TRIES
+                if final:
+                    self.unfinished -= 1
+                else:
+                    self._waiting.append(task)
+                yield Died(task, cause, worker.process.pid, final)
+                continue
+            assert task is not None
+            if isinstance(event, Message):
+                yield Said(task, event)
+                continue
+            worker.task = None
+            self.unfinished -= 1
+            yield Done(task, event)
+
+    def _employ(self) -> None:
         """Give every process that has none a task; start processes as long as there are tasks."""
-        while waiting:
+        while self._waiting:
             idle = next((worker for worker in self._workers if worker.task is None), None)
             if idle is None and len(self._workers) < self.n_processes:
                 idle = self._start()
             if idle is None:
                 return
             try:
-                idle.connection.send(self.tasks[waiting[0]])
+                idle.connection.send(self._tasks[self._waiting[0]])
             except OSError:  # it died idle, which costs nothing
                 self._workers.remove(idle)
                 _cause_of_death(idle)
                 continue
-            idle.task = waiting.popleft()
-            tries[idle.task] += 1
+            idle.task = self._waiting.popleft()
+            self._tries[idle.task] += 1
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         level = logging.getLogger("skyextract").level
         process = context.Process(
-            target=_serve, args=(theirs, self.function, level, os.getpid()), daemon=True
+            target=_serve,
+            args=(theirs, self.function, self.prepare, (level, tells_steps()), os.getpid()),
+            daemon=True,
         )
         process.start()
         theirs.close()  # so that the end of the process is the end of the connection
@@ -179,8 +217,14 @@ def _cause_of_death(worker: _Worker) -> str:
     return f"exit status {code}"
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any], level: int, parent: int) -> None:
-    """Work on tasks until the parent ends."""
+def _serve(
+    connection: Connection,
+    function: Callable[[Any], Any],
+    prepare: Callable[[], None] | None,
+    told: tuple[int, bool],
+    parent: int,
+) -> None:
+    """Work on tasks until the parent ends; `told`: the level of messages, and whether steps are."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _watch_parent(parent)
@@ -191,7 +235,9 @@ def _serve(connection: Connection, function: Callable[[Any], Any], level: int, p
         with lock:
             connection.send(item)
 
-    send_messages(send, level)
+    if prepare is not None:
+        prepare()
+    send_messages(send, *told)
     while True:
         try:
             task = connection.recv()

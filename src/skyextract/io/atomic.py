@@ -107,6 +107,10 @@ class Outputs:
         else:
             self._moves[_target(path)] = temporary
 
+    def has(self, path: str | Path) -> bool:
+        """Tell whether a file was written."""
+        return not is_stream(path) and _target(path) in self._moves
+
     def remove(self, path: str | Path) -> bool:
         """Take a file of an earlier run away at `commit`; tell whether there is one."""
         if is_stream(path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from skyextract.errors import ExitStatus, OutputError
 from skyextract.io.atomic import Outputs
 from skyextract.io.checksums import sha256
-from skyextract.io.streams import Stream
+from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED
 from skyextract.outputs.frame import frame_facts
@@ -55,6 +56,7 @@ def write_failure(
         exit_status=status,
         seconds={},
         warnings=run.warnings,
+        products=product_names(job, job.products.keys() & {"SUMMARY_NAME", "REPORT_NAME"}),
         provenance=provenance(job, settings, run),
     )
     if traceback:
@@ -81,8 +83,19 @@ def write_failure(
 def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
     """How products were made: settings with origins, checksums of the files read."""
     return {
+        "images": job.images,
         "config": settings.provenance(),
+        "config_sha256": settings.fingerprint(),
         "inputs": [{"path": job.shown(path), "sha256": sha256(path)} for path in run.opened],
+    }
+
+
+def product_names(job: Job, keywords: Iterable[str]) -> dict[str, str]:
+    """Return the files of some products, relative to the folder of the products."""
+    return {
+        keyword: os.path.relpath(path, job.folder)
+        for keyword, path in job.named_files.items()
+        if keyword in keywords and not is_stream(path)
     }
 
 

@@ -33,7 +33,7 @@ from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
-from skyextract.outputs.failure import provenance, remove_stale
+from skyextract.outputs.failure import product_names, provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import Section, failed_section, make_section, render
 from skyextract.outputs.html.plots import prepare_drawing
@@ -117,6 +117,16 @@ class Products:
     def streams(self) -> tuple[Stream, ...]:
         """What is to be written through to pipes and devices, after `finish`."""
         return tuple(self._outputs.streams)
+
+    @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """What fell back or failed, in words."""
+        found: dict[str, None] = {}
+        for entry in self._entries:
+            found |= dict.fromkeys(entry.report.shortfalls())
+            if entry.report.sources["PSFSRC"] == "DEFAULT":
+                found["default PSF"] = None
+        return tuple(found)
 
     def add_failure(self, failed: FailedExtension) -> None:
         """Note an extension that could not be processed."""
@@ -224,14 +234,14 @@ class Products:
             write_head(products["HEAD_NAME"], self._heads, open_output)
         if self._matches and "MATCH_NAME" in products:
             write_matches(products["MATCH_NAME"], self._matches, open_output)
-        objects = self._summaries(status)
-        write_summaries(self.job, objects, open_output)
         if self._sections and "REPORT_NAME" in products:
             made = provenance(self.job, self.settings, self.run)
             with open_output(products["REPORT_NAME"]) as stream:
                 stream.write(render(self.job.label, self._sections, made).encode())
         if self._catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
+        objects = self._summaries(status)
+        write_summaries(self.job, objects, open_output)
         remove_stale(self.job, self._outputs)
         self._outputs.commit()
         if not note_night(self.job, self.settings, objects):
@@ -252,6 +262,8 @@ class Products:
     def _summaries(self, status: ExitStatus) -> list[dict[str, Any]]:
         """Return the summary objects of the extensions."""
         made = provenance(self.job, self.settings, self.run)
+        written = {key for key, path in self.job.named_files.items() if self._outputs.has(path)}
+        names = product_names(self.job, written | {"SUMMARY_NAME"})
         return [
             summary(
                 entry.report,
@@ -261,6 +273,7 @@ class Products:
                 exit_status=status,
                 seconds=entry.seconds,
                 warnings=entry.warnings,
+                products=names,
                 provenance=made,
             )
             for entry in self._entries

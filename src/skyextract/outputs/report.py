@@ -14,6 +14,7 @@ from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
+from skyextract.messages import tell_step
 from skyextract.run import Run
 from skyextract.settings.steps import Plan, Status, Step, is_done
 
@@ -102,6 +103,9 @@ class Report:
             self.record(step, outcome.status, outcome.metrics)
             return outcome
 
+        planned = sorted(self.plan.steps, key=list(Step).index)
+        if step in planned:
+            tell_step(self.run.label, step.value, planned.index(step), len(planned))
         with self.run.timed(step):
             try:
                 yield done
@@ -187,9 +191,12 @@ class Report:
         if self.statuses[Step.PHOTOMETRY].has_result:
             zero_point, error = photometry["zero_point"], photometry["zero_point_error"]
             parts.append(f"zero point {zero_point:.3f} +- {error:.3f}")
+        return ", ".join([*parts, *self.shortfalls()])
+
+    def shortfalls(self) -> list[str]:
+        """Return the steps that fell back or failed, in words."""
         named = (Status.FALLBACK, Status.FAILED)
-        parts += [f"{step} {self.statuses[step]}" for step in Step if self.statuses[step] in named]
-        return ", ".join(parts)
+        return [f"{step} {self.statuses[step]}" for step in Step if self.statuses[step] in named]
 
     def cards(self) -> dict[str, tuple[Any, str]]:
         """Return the header cards of every product: value and comment; None is undefined."""
@@ -246,9 +253,16 @@ def summary(
     exit_status: int,
     seconds: Mapping[str, float],
     warnings: list[str],
+    products: Mapping[str, str],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the summary object of one image extension."""
+    """Return the summary object of one image extension.
+
+    Parameters
+    ----------
+    products : mapping
+        Files of the image by their keyword, relative to the folder of the products.
+    """
     steps: dict[str, dict[str, Any]] = {}
     for step in Step:
         numbers = dict.fromkeys(STEP_FIELDS[step]) | report.metrics[step]
@@ -270,5 +284,6 @@ def summary(
         **({"error": report.failure} if report.failure else {}),
         "steps": steps,
         "warnings": warnings,
+        "products": dict(products),
         "provenance": {"version": __version__, **provenance},
     }

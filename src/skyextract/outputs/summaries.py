@@ -6,10 +6,13 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from skyextract.errors import OutputError
+from skyextract.io.atomic import Outputs
+from skyextract.io.streams import Stream
 from skyextract.jobs import JSON_LINES, Job
 from skyextract.messages import LABELLED
 from skyextract.outputs.night import note_frames
@@ -30,6 +33,15 @@ def write_summaries(
     if JSON_LINES in job.products:
         with open_output(job.products[JSON_LINES]) as stream:
             stream.write("".join(json.dumps(item) + "\n" for item in objects).encode())
+
+
+def lines_again(job: Job, objects: Sequence[dict[str, Any]]) -> tuple[Stream, ...]:
+    """Return the lines of --json of an image that was done before; none if they are not wanted."""
+    with Outputs() as outputs:
+        known = {key: path for key, path in job.products.items() if key == JSON_LINES}
+        write_summaries(replace(job, products=known), objects, outputs.open)
+        outputs.commit()
+        return tuple(outputs.streams)
 
 
 def note_night(job: Job, settings: Settings, objects: Sequence[dict[str, Any]]) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skyextract import __version__
 from skyextract.errors import ConfigError
 from skyextract.settings.cameras import NO_PRESET, camera_settings, find_camera
 from skyextract.settings.grammar import (
@@ -70,6 +73,16 @@ class Settings:
             name: {"value": format_value(self.value(name)), "origin": self.origins[name]}
             for name in declarations()
         }
+
+    def fingerprint(self) -> str:
+        """Return the checksum of the version and of all values that products depend on."""
+        values = {
+            name: format_value(self.value(name))
+            for name in declarations()
+            if name not in ("NTHREADS", "VERBOSE_TYPE")
+        }
+        text = json.dumps([__version__, values], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_file(path: str | Path) -> list[Setting]:

@@ -1,0 +1,102 @@
+"""Batches: how far they are, the table at the end, and resuming."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+
+def write(path: Path, seed: int = 1) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(500.0, 5.0, (90, 80)).astype(np.float32)
+    for x, y in rng.integers(10, 70, (12, 2)):
+        image[y : y + 3, x : x + 3] += 300.0
+    fits.PrimaryHDU(image).writeto(path, overwrite=True)
+
+
+@pytest.fixture
+def frames(tmp_path) -> list[str]:
+    for k in range(2):
+        write(tmp_path / f"f{k}.fits", k)
+    (tmp_path / "bad.fits").write_text("no image")
+    return ["f0.fits", "f1.fits", "bad.fits"]
+
+
+def test_lines_that_count_and_a_table(program, frames):
+    done = program(*frames, "-j", 2, "--steps", "measure")
+    counted = [line for line in done.stderr.splitlines() if "/3] " in line]
+    assert [line.split("]")[0][-3:] for line in counted] == ["1/3", "2/3", "3/3"]
+    assert "skyextract: done     2 of 3 images" in done.stderr
+    assert "skyextract: failed   1: bad.fits" in done.stderr
+    assert "(default PSF)" in done.stderr
+
+
+def test_a_batch_is_resumed(program, tmp_path, frames):
+    arguments = (*frames, "--steps", "measure", "--skip-done", "--json")
+    first = program(*arguments)
+    assert "skipped" not in first.stderr
+    again = program(*arguments)
+    assert again.status == first.status == 1
+    assert "skipped  2, done before" in again.stderr
+    assert "[1/1] bad.fits" in again.stderr
+    ours = [json.loads(line)["image"] for line in again.stdout.splitlines()]
+    assert ours == frames
+
+    (tmp_path / "f0.cat").unlink()
+    assert "skipped  1, done before" in program(*arguments).stderr
+    later = (tmp_path / "f1.json").stat().st_mtime + 5.0
+    os.utime(tmp_path / "f1.fits", (later, later))
+    assert "skipped  1, done before" in program(*arguments).stderr
+
+
+def test_what_was_done_with_other_settings_or_pixels_is_done_again(program, tmp_path, frames):
+    arguments = ("f0.fits", "--steps", "measure", "--skip-done")
+    program(*arguments)
+    assert "skipped" in program(*arguments).stderr
+    assert "skipped" in program(*arguments, "-NTHREADS", 1).stderr
+    assert "skipped" not in program(*arguments, "-DETECT_THRESH", 6).stderr
+    assert "skipped" not in program(*arguments).stderr
+    write(tmp_path / "f0.fits", 7)  # an older file in its place, as `cp -p` makes it
+    os.utime(tmp_path / "f0.fits", (1.0, 1.0))
+    assert "skipped" not in program(*arguments).stderr
+
+
+def test_skip_done_needs_summaries(program, frames):
+    done = program("f0.fits", "--skip-done", "-SUMMARY_NAME", "")
+    assert done.status == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bar_on_a_terminal(tmp_path, frames):
+    pytest.importorskip("tqdm")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+    command = [sys.executable, "-m", "skyextract", *frames, "--steps", "measure"]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=theirs, stdin=subprocess.DEVNULL, env=environment
+    ) as done:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+            shown += piece
+    os.close(ours)
+    assert done.returncode == 1
+    text = shown.decode()
+    assert "3/3 |" in text
+    assert "one FAILED" in text
+    assert "[1/3]" not in text
