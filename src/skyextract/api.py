@@ -56,7 +56,14 @@ from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import calibrate_sources, process_exposure
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Status, Step, check_steps
+from skyextract.settings.steps import (
+    Plan,
+    Status,
+    Step,
+    check_steps,
+    has_astrometric_reference,
+    has_photometric_reference,
+)
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -314,11 +321,11 @@ def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str
     """Continue with astrometry or photometry, as the pipeline does."""
     given = {**sources.keywords, **{name.upper(): value for name, value in keywords.items()}}
     settings = settings_of(caller, given, steps=True)
-    config, before = settings.config, sources.working
+    before = sources.working
     if before.measured is None:
         raise TypeError(f"{caller}() needs measured sources")
-    names = config.astrometry.astrefcat_name
-    if not (names or (step is Step.PHOTOMETRY and config.photometry.photrefcat_name)):
+    known = has_astrometric_reference(settings)
+    if not (known or (step is Step.PHOTOMETRY and has_photometric_reference(settings))):
         raise TypeError(f"{caller}() needs a reference catalogue: ASTREFCAT_NAME")
     check_references(settings)
     run = _run(settings)

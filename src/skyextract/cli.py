@@ -29,6 +29,7 @@ VALUE_OPTIONS = (
     "--output-dir",
     "--server",
     "--night",
+    "--fetch-catalog",
 )
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 
@@ -125,6 +126,13 @@ def settings_from(
 @click.option("--json", "json_lines", is_flag=True, help="Print the summaries, an object a line.")
 @click.option("--skip-done", is_flag=True, help="Leave out images that are done, unchanged.")
 @click.option("--night", metavar="DIR", help="Make night.ecsv and night.html of its summaries.")
+@click.option("--catalogs", is_flag=True, help="List the store of reference catalogues.")
+@click.option(
+    "--fetch-catalog",
+    type=(str, str, str, float),
+    metavar="NAME RA DEC RADIUS",
+    help="Fill the store: GAIA-DR3 351.4 -0.17 0.5 (degrees).",
+)
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
 def command(
@@ -146,6 +154,8 @@ def command(
     json_lines: bool,
     skip_done: bool,
     night: str | None,
+    catalogs: bool,
+    fetch_catalog: tuple[str, str, str, float] | None,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
 
@@ -174,6 +184,15 @@ def command(
         from skyextract.outputs.night import make_night
 
         return make_night(Path(night))
+    if catalogs:
+        from skyextract.inputs.surveys import list_catalogs
+
+        click.echo(list_catalogs(settings))
+        return ExitStatus.OK
+    if fetch_catalog is not None:
+        from skyextract.inputs.surveys import fetch_catalog as fetch
+
+        return fetch(*fetch_catalog, settings)
     if json_lines:
         if settings.config.output.catalog_name.upper() == "STDOUT":
             raise ConfigError("--json: standard output is taken by CATALOG_NAME STDOUT")

@@ -1,37 +1,56 @@
-"""The reference catalogues of a run: found on disk, read once per process, cut to the field."""
+"""The reference catalogues of a run: files, or tiles of a survey; read once, cut to the field."""
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.errors import ConfigError
 from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import NO_SURVEY
 from skyextract.stages.astrometry.pointing import search_region
 
 Region = tuple[float, float, float]
+"""Centre and radius, deg."""
 
 
 def check_references(settings: Settings) -> None:
-    """Check that the reference catalogues exist, and that no server is asked for.
+    """Check that the reference catalogues exist, and that there is what fetches others.
 
     Raises
     ------
     ConfigError
     """
-    kind = settings.config.astrometry.astref_catalog.upper()
-    if kind not in ("FILE", "NONE"):
-        raise settings.error(
-            "ASTREF_CATALOG",
-            "no server is asked here; download the field once and give ASTREFCAT_NAME file.fits",
-        )
+    config = settings.config
+    files = bool(config.astrometry.astrefcat_name), bool(config.photometry.photrefcat_name)
+    chosen = config.astrometry.astref_catalog, config.photometry.photref_catalog
+    if any(name not in NO_SURVEY and not file for name, file in zip(chosen, files, strict=True)):
+        _check_healpix()
     for keyword in ("ASTREFCAT_NAME", "PHOTREFCAT_NAME"):
         for name in settings.value(keyword):
             if not Path(name).exists():
                 raise settings.error(keyword, f"{name}: no such file or directory")
+
+
+def _check_healpix() -> None:
+    """Raise a ConfigError if what finds the tiles of a store is not installed."""
+    if importlib.util.find_spec("hpgeom") is None:
+        raise ConfigError(
+            "reference catalogues by name need hpgeom: pip install 'skyextract[online]'"
+        )
+
+
+def frame_region(exposure: Exposure, settings: Settings) -> Region | None:
+    """Return centre and radius (deg) of what the frame can reach; None if nothing is known."""
+    config = settings.config
+    scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
+    header = exposure.header if exposure.header is not None else {}
+    return search_region(header, exposure.shape, exposure.wcs, config.astrometry, scale)
 
 
 def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
@@ -43,6 +62,12 @@ def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
         A catalogue that cannot be read or lacks columns.
     """
     config = settings.config.astrometry
+    if not config.astrefcat_name:
+        from skyextract.inputs.surveys import astrometric_survey_stars
+
+        return astrometric_survey_stars(frame_region(exposure, settings), settings, run)
+    if config.astref_catalog not in NO_SURVEY:
+        run.tell(f"ASTREFCAT_NAME is used; ASTREF_CATALOG {config.astref_catalog} is not")
     catalog, files = _read(
         config.astrefcat_name,
         config.astrefcent_keys,
@@ -57,7 +82,9 @@ def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
 
 
 def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
-    """Read the part of PHOTREFCAT_NAME, or else of ASTREFCAT_NAME, that the frame can reach.
+    """Read the part that the frame can reach of the first of these that is named.
+
+    PHOTREFCAT_NAME, PHOTREF_CATALOG, ASTREFCAT_NAME, ASTREF_CATALOG.
 
     Raises
     ------
@@ -65,8 +92,16 @@ def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
         A catalogue that cannot be read or lacks columns.
     """
     names = settings.config.photometry.photrefcat_name
+    survey = settings.config.photometry.photref_catalog
+    if not names and survey not in NO_SURVEY:
+        from skyextract.inputs.surveys import photometric_survey_stars
+
+        region = frame_region(exposure, settings)
+        return photometric_survey_stars(exposure, region, settings, run)
     if not names:
         return astrometric_reference(exposure, settings, run)
+    if survey not in NO_SURVEY:
+        run.tell(f"PHOTREFCAT_NAME is used; PHOTREF_CATALOG {survey} is not")
     region = _region(exposure, settings, names)
     catalog, files = _read(names, (), (), (), "", _also(settings), region)
     run.note_opened(*files)
@@ -86,10 +121,7 @@ def _region(exposure: Exposure, settings: Settings, names: tuple[str, ...]) -> R
     """
     if not any(Path(name).is_dir() for name in names):
         return None
-    config = settings.config
-    scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
-    header = exposure.header if exposure.header is not None else {}
-    return search_region(header, exposure.shape, exposure.wcs, config.astrometry, scale)
+    return frame_region(exposure, settings)
 
 
 @lru_cache(maxsize=4)

@@ -74,6 +74,10 @@ CHECKIMAGE_TYPES = (
     "MASK", "VARIANCE", "PSF", "RESIDUALS",
 )  # fmt: skip
 WEIGHT_TYPES = ("NONE", "BACKGROUND", "MAP_RMS", "MAP_VAR", "MAP_WEIGHT")
+SURVEY_NAMES = (
+    "GAIA-DR3", "PANSTARRS-1", "ATLAS-REFCAT2", "SDSS", "2MASS", "APASS", "TYCHO-2", "SKYMAPPER",
+)  # fmt: skip
+"""Reference catalogues that are kept in the local store and fetched from VizieR, by SCAMP's names."""
 ASSOC_TYPES = ("FIRST", "NEAREST", "MEAN", "MAG_MEAN", "SUM", "MAG_SUM", "MIN", "MAX")
 
 
@@ -308,7 +312,7 @@ class Assoc:
 class Astrometry:
     """Astrometry"""
 
-    astref_catalog: str = key("FILE", "NONE, or FILE: ASTREFCAT_NAME (no servers: we work offline)", new=True)
+    astref_catalog: str = key("NONE", "reference catalogue to fetch and keep, where ASTREFCAT_NAME names none; AUTO: by the field", choices=("NONE", "FILE", "AUTO", *SURVEY_NAMES), new=True)
     astrefcat_name: tuple[str, ...] = key((), "reference catalogue(s), or a directory of HEALPix chunks", size=(0, ANY), new=True, opens=True)
     astrefcent_keys: tuple[str, ...] = key((), "columns of RA, Dec in ASTREFCAT_NAME (empty = by common names)", size=(0, 2), new=True)
     astreferr_keys: tuple[str, ...] = key((), "position error columns of ASTREFCAT_NAME", size=(0, 3), new=True, basic=False)
@@ -333,6 +337,7 @@ class Photometry:
     mag_zeropoint: float = key(0.0, "magnitude zero point (0 = not set)", unit="mag")
     magzp_key: str = key("", "header keyword of the zero point", new=True)
     photrefcat_name: tuple[str, ...] = key((), "reference catalogue(s) (empty = the astrometric one, if it has the band)", size=(0, ANY), new=True, opens=True)
+    photref_catalog: str = key("NONE", "reference catalogue to fetch and keep, where PHOTREFCAT_NAME names none; AUTO: by filter and field", choices=("NONE", "FILE", "AUTO", *SURVEY_NAMES), new=True)
     photref_mag_key: str = key("", "magnitude column of PHOTREFCAT_NAME (empty = by the frame's filter)", new=True)
     photref_magerr_key: str = key("", "magnitude error column of PHOTREFCAT_NAME (empty = the one of PHOTREF_MAG_KEY)", new=True)
     photref_mag_limits: tuple[float, ...] = key((-99.0, 99.0), "magnitudes of the stars used", unit="mag", size=(2, 2), new=True)
@@ -340,6 +345,18 @@ class Photometry:
     color_term: str = key("0", "colour coefficient: a number or FIT", new=True, pattern=r"FIT|[-+]?(\d+\.?\d*|\.\d+)(E[-+]?\d+)?")
     phot_flux_key: str = key("AUTO", "flux to calibrate: PSF, APERCOR, AUTO, APER ... (AUTO = the best there is)", new=True, pattern=r"(FLUX_)?(PSF|APERCOR|AUTO|APER|BEST|ISO|ISOCOR|PETRO|WIN)(\(\d+\))?")
     phot_degrees: int = key(0, "degree of the zero point over the field", low=0, high=5, new=True, basic=False)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Store of reference catalogues"""
+
+    ref_server: tuple[str, ...] = key(
+        ("vizier.cds.unistra.fr", "vizier.cfa.harvard.edu", "vizier.nao.ac.jp", "vizier.china-vo.org", "vizier.iucaa.in"),
+        "VizieR servers, asked in this order: a host, or http://host:port", size=(1, 20), new=True,
+    )  # fmt: skip
+    ref_timeout: float = key(20.0, "silence of a server, at most (ten times of it for an answer)", low=0.1, high=3600.0, unit="s", new=True)
+    refout_catpath: str = key("", "folder where fetched catalogues are kept (empty = skyextract/catalogs in XDG_DATA_HOME)", new=True)
 
 
 @dataclass(frozen=True)
@@ -368,4 +385,5 @@ class Config:
     assoc: Assoc = Assoc()
     astrometry: Astrometry = Astrometry()
     photometry: Photometry = Photometry()
+    store: Store = Store()
     memory: Memory = Memory()

@@ -82,14 +82,21 @@ def check_steps(settings: Settings) -> None:
         If STEPS asks for astrometry or photometry without a reference catalogue.
     """
     words = settings.config.pipeline.steps
-    astrometry, photometry = settings.config.astrometry, settings.config.photometry
     if len(words) > 1 and {"AUTO", "CALIBRATE"} & set(words):
         raise settings.error("STEPS", "AUTO and CALIBRATE stand alone")
     asked = explicit_steps(words)
-    if Step.ASTROMETRY in asked and not astrometry.astrefcat_name:
-        raise settings.error("STEPS", "astrometry needs a reference catalogue: set ASTREFCAT_NAME")
-    if Step.PHOTOMETRY in asked and not (photometry.photrefcat_name or astrometry.astrefcat_name):
-        raise settings.error("STEPS", "photometry needs a reference catalogue: set PHOTREFCAT_NAME")
+    if Step.ASTROMETRY in asked and not has_astrometric_reference(settings):
+        raise settings.error(
+            "STEPS",
+            "astrometry needs a reference catalogue: set ASTREFCAT_NAME or ASTREF_CATALOG",
+        )
+    if Step.PHOTOMETRY in asked and not (
+        has_photometric_reference(settings) or has_astrometric_reference(settings)
+    ):
+        raise settings.error(
+            "STEPS",
+            "photometry needs a reference catalogue: set PHOTREFCAT_NAME or PHOTREF_CATALOG",
+        )
     if (Step.ASTROMETRY in asked or Step.PHOTOMETRY in asked) and Step.MEASURE not in asked:
         raise settings.error("STEPS", "astrometry and photometry need measure in the same run")
 
@@ -123,12 +130,28 @@ def plan_steps(settings: Settings, *, isr_done: bool, char_done: bool, psf_wante
         steps.add(Step.ISR)
     if not char_done and not psf_is_given(settings) and (psf_wanted or not settings.sextractor):
         steps.add(Step.CHARACTERIZE)
-    if config.astrometry.astrefcat_name and config.astrometry.astref_catalog != "NONE":
+    if has_astrometric_reference(settings):
         steps.add(Step.ASTROMETRY)
-    opportunistic = not config.photometry.photrefcat_name
-    if config.photometry.photrefcat_name or Step.ASTROMETRY in steps:
+    opportunistic = not has_photometric_reference(settings)
+    if not opportunistic or Step.ASTROMETRY in steps:
         steps.add(Step.PHOTOMETRY)
     return Plan(frozenset(steps), opportunistic and Step.PHOTOMETRY in steps)
+
+
+NO_SURVEY = ("NONE", "FILE")
+"""Values of ASTREF_CATALOG and PHOTREF_CATALOG with which no catalogue is fetched."""
+
+
+def has_astrometric_reference(settings: Settings) -> bool:
+    """Tell whether a reference catalogue for the astrometry is named."""
+    config = settings.config.astrometry
+    return bool(config.astrefcat_name) or config.astref_catalog not in NO_SURVEY
+
+
+def has_photometric_reference(settings: Settings) -> bool:
+    """Tell whether a reference catalogue for the photometry is named: it is asked for."""
+    config = settings.config.photometry
+    return bool(config.photrefcat_name) or config.photref_catalog not in NO_SURVEY
 
 
 def psf_is_given(settings: Settings) -> bool:

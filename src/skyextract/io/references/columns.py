@@ -103,19 +103,29 @@ def position_errors(path: str, table: Table, keys: Sequence[str]) -> tuple[F8, F
     """Return the position errors in arcsec; None if the table has none."""
     candidates = [(*keys[:2], "deg")] if len(keys) >= 2 else list(ERROR_KEYS)
     for first, second, default in candidates:
-        names = find_columns(table, (first, second))
-        if names is not None:
-            factors = [
-                _ARCSEC.get(table.units.get(name, "").lower() or default, 1.0) for name in names
-            ]
-            pair = [
-                numbers(table.columns[name]) * f for name, f in zip(names, factors, strict=True)
-            ]
-            pair = [np.where(values > 0.0, values, np.nan) for values in pair]
-            return pair[0], pair[1]
+        pair = error_columns(table, first, second, default)
+        if pair is not None:
+            return pair
     if keys:
         raise ReferenceCatalogError(f"{path}: no columns {', '.join(keys)} (ASTREFERR_KEYS)")
     return None
+
+
+def error_columns(table: Table, first: str, second: str, default: str) -> tuple[F8, F8] | None:
+    """Return a pair of position errors in arcsec; None if it is not in the table.
+
+    Parameters
+    ----------
+    default : str
+        The unit where the table tells none.
+    """
+    names = find_columns(table, (first, second))
+    if names is None:
+        return None
+    factors = [_ARCSEC.get(table.units.get(name, "").lower() or default, 1.0) for name in names]
+    pair = [numbers(table.columns[name]) * f for name, f in zip(names, factors, strict=True)]
+    pair = [np.where(values > 0.0, values, np.nan) for values in pair]
+    return pair[0], pair[1]
 
 
 def motions(path: str, table: Table, ra_name: str, keys: Sequence[str]) -> tuple[F8, F8, F8]:
@@ -127,11 +137,16 @@ def motions(path: str, table: Table, ra_name: str, keys: Sequence[str]) -> tuple
         if keys:
             raise ReferenceCatalogError(f"{path}: no columns {', '.join(keys)} (ASTREFPROP_KEYS)")
         return unknown, unknown, _epoch(table, ra_name)
+    return *_known_motions(*motion_columns(table, names)), _epoch(table, ra_name)
+
+
+def motion_columns(table: Table, names: Sequence[str]) -> tuple[F8, F8]:
+    """Return two columns of proper motions in mas/yr."""
     values = []
     for name in names:
         unit = re.split(r"[/ .]", table.units.get(name, "").strip().lower() or "mas")[0]
         values.append(numbers(table.columns[name]) * _ARCSEC.get(unit, 1e-3) * 1000.0)
-    return *_known_motions(values[0], values[1]), _epoch(table, ra_name)
+    return values[0], values[1]
 
 
 def _known_motions(pmra: F8, pmdec: F8) -> tuple[F8, F8]:
@@ -157,7 +172,7 @@ def _epoch(table: Table, ra_name: str) -> F8:
     for key in EPOCH_KEYS:
         names = find_columns(table, (key,))
         if names is not None:
-            return _years(table.columns[names[0]])
+            return epoch_years(table.columns[names[0]])
     names_lower = {name.lower() for name in table.columns}
     if "j2000" in ra_name.lower() or ra_name.lower() == "ramdeg":
         return np.full(table.n_rows, 2000.0)
@@ -166,7 +181,7 @@ def _epoch(table: Table, ra_name: str) -> F8:
     return np.full(table.n_rows, np.nan)
 
 
-def _years(column: AnyArray) -> F8:
+def epoch_years(column: AnyArray) -> F8:
     """Return epochs as Julian years: of years, J2000.0, MJD or JD; NaN for other numbers."""
     if column.dtype.kind in "OUS":
         column = np.array([str(text).strip().lstrip("Jj") for text in column])

@@ -32,7 +32,7 @@ def read_reference(
     paths: Sequence[str], run: Run, *,
     centre_keys: Sequence[str] = (), error_keys: Sequence[str] = (),
     motion_keys: Sequence[str] = (), mag_key: str = "", also: Sequence[str] = (),
-    region: tuple[float, float, float] | None = None,
+    region: tuple[float, float, float] | None = None, name: str = "",
 ) -> RefCatalog:  # fmt: skip
     """Read one or more reference catalogues as one.
 
@@ -53,6 +53,8 @@ def read_reference(
     region : tuple of float, optional
         Centre and radius (deg) outside which stars are left out; needed for chunks, of which
         only those in the region are read.
+    name : str
+        Of the catalogue; empty: the paths.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def read_reference(
             rows += int(part.row.max(initial=-1)) + 1
     if not parts:
         raise ReferenceCatalogError("no reference catalogue given")
-    catalog = _joined(parts, ", ".join(paths))
+    catalog = _joined(parts, name or ", ".join(paths))
     if region is not None:
         catalog = catalog.take(_near(catalog, region))
     return catalog

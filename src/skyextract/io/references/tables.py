@@ -134,16 +134,30 @@ def _read_parquet(path: str) -> Table:
 
 
 def _read_votable(path: str) -> Table:
+    raw = Path(path).read_bytes()
+    return parse_votable(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw, path)
+
+
+def parse_votable(raw: bytes, path: str) -> Table:
     """Read a VOTable that holds its data; none is fetched from where a STREAM points to.
 
     astropy would open the URL or the file of `href`, which a table from elsewhere must not
     decide.
+
+    Parameters
+    ----------
+    raw : bytes
+        The document.
+    path : str
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    ReferenceCatalogError
+        It is damaged, or its data stand elsewhere.
     """
     from astropy.io.votable import parse_single_table
 
-    raw = Path(path).read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
     try:
         where = _stream_reference(raw)
         if where:

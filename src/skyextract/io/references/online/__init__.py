@@ -1,0 +1,1 @@
+"""Reference catalogues from the network, and the local store that keeps them."""
