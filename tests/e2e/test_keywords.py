@@ -164,7 +164,7 @@ CASES: dict[str, tuple[str, str]] = {
     "ASSOC_RADIUS": (ASSOC, "0.1"),
     "ASSOC_TYPE": (ASSOC, "SUM"),
     "ASSOCSELEC_TYPE": (ASSOC, "ALL"),
-    "ASTREF_CATALOG": (REF, "NONE"),
+    "ASTREF_CATALOG": (f"{PLAIN} -REF_SERVER http://127.0.0.1:9", "SDSS"),
     "ASTREFCAT_NAME": (REF, "ref2.fits"),
     "ASTREFCENT_KEYS": (REF, "RA2,DEC2"),
     "ASTREFERR_KEYS": (REF, "e_RA,e_DEC"),
@@ -183,6 +183,7 @@ CASES: dict[str, tuple[str, str]] = {
     "MAG_ZEROPOINT": (PLAIN, "25"),
     "MAGZP_KEY": (PLAIN, "MYZERO"),
     "PHOTREFCAT_NAME": (REF, "ref2.fits"),
+    "PHOTREF_CATALOG": (f"{PLAIN} -REF_SERVER http://127.0.0.1:9", "SDSS"),
     "PHOTREF_MAG_KEY": (REF, "g"),
     "PHOTREF_MAGERR_KEY": (f"{REF} -PHOTREFCAT_NAME ref.fits -PHOTREF_MAG_KEY r", "big_err"),
     "PHOTREF_MAG_LIMITS": (REF, "0,19.5"),
@@ -198,6 +199,7 @@ REFUSED = {
         ("ISR_BIAS_STATE", "ISR_DARK_STATE", "ISR_FLAT_STATE", "ISR_FRINGE_STATE"), "1"
     ),
     "ISR_MISMATCH": "1",
+    **dict.fromkeys(("ASTREF_CATALOG", "PHOTREF_CATALOG"), "3"),
     **dict.fromkeys(
         ("POSITION_MAXERR", "POSANGLE_MAXERR", "PIXSCALE_MAXERR", "MATCH_FLIPPED"), "3"
     ),
@@ -206,6 +208,10 @@ REFUSED = {
 """Exit status where the other value refuses what the scene allows."""
 
 ELSEWHERE = {
+    **dict.fromkeys(
+        ("REF_SERVER", "REF_TIMEOUT", "REFOUT_CATPATH"),
+        "tests/e2e/test_online.py",
+    ),
     "NTHREADS": "tests/e2e/test_pipeline.py: results never depend on it",
     "APERCOR_DEGREE": "tests/stages/psf/test_apercor.py: it takes a strong variation",
 }

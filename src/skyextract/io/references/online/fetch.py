@@ -137,6 +137,7 @@ def _cells(missing: Sequence[Tile]) -> list[Tile]:
 def _fill(cell: Tile, asker: _Asker, store: Store, anew: set[Tile]) -> None:
     """Fetch a cell and write the tiles in it, but for those that are there."""
     stars = asker.stars(cell)
+    stars = _take(stars, np.lexsort((stars["dec"], stars["ra"])))  # whatever the parts were
     depth = asker.source.order - cell.order
     pixels = _pixels(asker.source.order, stars)
     cards = asker.cards()
@@ -219,16 +220,13 @@ class _Asker:
     def _is_whole(self, stars: Columns, cell: Tile) -> bool:
         """Tell whether there are no more stars than a server gave that does not count them.
 
-        Its emptiest quarter is asked about again: of a table that was cut, in whatever order,
-        more comes back.
+        Its quarters are asked about, too: together they must not have more.
         """
         if cell.order >= DEEPEST:
             return True
-        quarters = _pixels(cell.order + 1, stars) - 4 * cell.pixel
-        counts = np.bincount(quarters, minlength=4)
-        quarter = Tile(cell.order + 1, 4 * cell.pixel + int(np.argmin(counts)))
-        again = self._inside(self._ask(quarter).table, quarter)
-        return len(again["ra"]) <= int(counts.min())
+        quarters = [Tile(cell.order + 1, 4 * cell.pixel + i) for i in range(4)]
+        counts = [len(self._inside(self._ask(part).table, part)["ra"]) for part in quarters]
+        return sum(counts) <= len(stars["ra"])
 
     def _ask(self, cell: Tile) -> Answer:
         """Put a question to the servers in their order."""
@@ -280,7 +278,7 @@ class _Asker:
 
 
 def store_columns(table: Table, source: Source) -> Columns:
-    """Return a table of VizieR with the columns and units of the store, in order of position.
+    """Return a table of VizieR with the columns and units of the store.
 
     Parameters
     ----------
@@ -310,11 +308,10 @@ def store_columns(table: Table, source: Source) -> Columns:
         found = next((c for c in choices if np.any(np.isfinite(column(c)))), choices[0])
         stars[name], stars[f"e_{name}"] = column(found), column(f"e_{found}")
     good = np.isfinite(ra) & np.isfinite(dec) & _point_like(table, source, column)
-    stars = {
+    return {
         key: (values if key in {"ra", "dec", "epoch"} else values.astype(np.float32))[good]
         for key, values in stars.items()
     }
-    return _take(stars, np.lexsort((stars["dec"], stars["ra"])))
 
 
 def _point_like(table: Table, source: Source, column: Callable[[str], F8]) -> Bools:
