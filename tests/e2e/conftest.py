@@ -48,10 +48,10 @@ def skyextract(
 def program(tmp_path: Path) -> Callable[..., Outcome]:
     """Run the command line in an empty folder, as a process of its own."""
 
-    def run(*arguments: object) -> Outcome:
+    def run(*arguments: object, timeout: float | None = None) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "skyextract", *map(str, arguments)],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=timeout,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr, tmp_path)

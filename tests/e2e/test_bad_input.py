@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -136,3 +138,17 @@ def test_a_name_of_300_characters_costs_itself_alone(program, tmp_path):
     assert "internal error" not in run.stderr
     assert "died" not in run.stderr
     assert (tmp_path / "good.cat").exists()
+
+
+def test_a_configuration_from_a_fifo_is_read_once(program, tmp_path):
+    write(tmp_path / "a.fits", image())
+    fifo = tmp_path / "settings"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=["STEPS measure\n"], daemon=True)
+    writer.start()
+    run = program("a.fits", "-c", "settings", timeout=100)
+    assert run.status == 0
+    (summary,) = run.summary("a.json")
+    inputs = {item["path"]: item["sha256"] for item in summary["provenance"]["inputs"]}
+    assert inputs["settings"] is None
+    assert inputs["a.fits"]

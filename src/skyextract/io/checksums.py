@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skyextract.io.names import parse_image_spec
+from skyextract.io.streams import is_pipe
 
 
 def file_facts(name: str) -> dict[str, Any]:
@@ -17,7 +18,12 @@ def file_facts(name: str) -> dict[str, Any]:
 
 
 def sha256(name: str | Path) -> str | None:
-    """Return the checksum of a file; None if it is no longer there."""
+    """Return the checksum of a file; None if it is no longer there, or a pipe.
+
+    A pipe gives its content once: reading it again would wait for ever.
+    """
+    if is_pipe(parse_image_spec(str(name)).path):
+        return None
     try:
         facts = file_facts(str(name))
     except OSError:
