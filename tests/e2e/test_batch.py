@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_what_was_done_with_other_settings_or_pixels_is_done_again(program, tmp_
     write(tmp_path / "f0.fits", 7)  # an older file in its place, as `cp -p` makes it
     os.utime(tmp_path / "f0.fits", (1.0, 1.0))
     assert "skipped" not in program(*arguments).stderr
+
+
+def test_what_came_from_a_pipe_is_done_again(program, tmp_path, frames):
+    os.mkfifo(tmp_path / "columns")
+    arguments = ("f0.fits", "--steps", "measure", "--skip-done", "-PARAMETERS_NAME", "columns")
+    for text in ("NUMBER\n", "NUMBER\nX_IMAGE\n"):
+        give = threading.Thread(target=(tmp_path / "columns").write_text, args=[text], daemon=True)
+        give.start()
+        assert "skipped" not in program(*arguments, timeout=100).stderr
 
 
 def test_skip_done_needs_summaries(program, frames):

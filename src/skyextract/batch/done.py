@@ -69,8 +69,13 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
     return Earlier(job, objects)
 
 
-def _is_older(path: str, checksum: str, moment: int) -> bool:
-    """Tell whether a file is as it was: not changed since, nor replaced by an older one."""
+def _is_older(path: str, checksum: str | None, moment: int) -> bool:
+    """Tell whether a file is as it was: not changed since, nor replaced by an older one.
+
+    What came from a pipe has no checksum, and nobody knows what comes next.
+    """
+    if checksum is None:
+        return False
     facts = os.stat(parse_image_spec(path).path)  # noqa: PTH116
     if facts.st_mtime_ns > moment:
         return False
