@@ -12,7 +12,7 @@ from skyextract.messages import RESULT
 
 log = logging.getLogger("skyextract")
 
-_MOST_NAMES = 8
+_MAX_NAMES = 8
 _SLOWEST = 3
 
 
@@ -95,8 +95,8 @@ _FAILED = (ExitStatus.IMAGE_FAILED, ExitStatus.USAGE)
 def _some(number: int, names: Iterable[str]) -> str:
     """Return a number and the first of so many names."""
     shown: Sequence[str] = list(names)
-    more = ", ..." if number > _MOST_NAMES else ""
-    return f"{number}: {', '.join(shown[:_MOST_NAMES])}{more}"
+    more = ", ..." if number > _MAX_NAMES else ""
+    return f"{number}: {', '.join(shown[:_MAX_NAMES])}{more}"
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.errors import ConfigError, ExitStatus, ReferenceCatalogError
-from skyextract.io.references.online.fetch import MOST_TILES, fetch_tiles, touched_tiles
+from skyextract.io.references.online.fetch import MAX_TILES, fetch_tiles, touched_tiles
 from skyextract.io.references.online.sources import SOURCES
 from skyextract.io.references.online.store import Store
 from skyextract.io.references.online.vizier import check_library
@@ -83,7 +83,7 @@ def _stars(
 ) -> RefCatalog:
     """Return the stars of a survey in a region, from the store, which is filled first."""
     tiles = touched_tiles(SOURCES[name].order, *region)
-    if len(tiles) > MOST_TILES:
+    if len(tiles) > MAX_TILES:
         raise ReferenceCatalogError(
             f"{name}: the field could be anywhere within {region[2]:.0f} deg, too much to fetch; "
             "set PIXEL_SCALE, PIXSCALE_MAXERR or POSITION_MAXERR"
@@ -152,9 +152,8 @@ def list_catalogs(settings: Settings) -> str:
         if facts is None:
             damaged.append(str(path))
         else:
-            area = 129600.0 / math.pi / (12 * 4**tile.order)
             size = path.stat().st_size
-            rows.setdefault(name, []).append((area, facts.n_stars, size, facts.date))
+            rows.setdefault(name, []).append((tile.area, facts.n_stars, size, facts.date))
     lines = [
         f"# {store.folder}",
         "# catalogue     VizieR table            tiles   deg2      stars     MB  fetched",

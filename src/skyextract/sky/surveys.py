@@ -50,8 +50,7 @@ SURVEYS = {
 }
 
 _BY_BAND = {
-    **dict.fromkeys("gri", ("PANSTARRS-1", "ATLAS-REFCAT2")),
-    "z": ("PANSTARRS-1", "ATLAS-REFCAT2"),
+    **dict.fromkeys("griz", ("PANSTARRS-1", "ATLAS-REFCAT2")),
     "y": ("PANSTARRS-1",),
     **dict.fromkeys("BV", ("APASS",)),
     **dict.fromkeys(("J", "H", "Ks"), ("2MASS",)),

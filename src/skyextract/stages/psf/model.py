@@ -27,7 +27,7 @@ SAMPLES_PER_FWHM = 4.5
 UNDERSAMPLED = 2.0
 """FWHM in pixels below which the model's flux is held constant over the phases of a pixel."""
 
-MOST_SAMPLES_PER_FWHM = 20
+MAX_SAMPLES_PER_FWHM = 20
 """A finer PSF_SAMPLING is refused: no star says anything about it, and it takes hours."""
 
 RADIUS_FWHM = 3.3
@@ -111,9 +111,9 @@ def build_psf(
     if sample.x.size < MIN_STARS:
         raise StepError(f"{sample.x.size} stars: too few for a PSF")
     fwhm = sample.fwhm
-    if 0.0 < sampling < fwhm / MOST_SAMPLES_PER_FWHM:
+    if 0.0 < sampling < fwhm / MAX_SAMPLES_PER_FWHM:
         raise StepError(
-            f"PSF_SAMPLING {sampling:g}: finer than 1/{MOST_SAMPLES_PER_FWHM} of the FWHM"
+            f"PSF_SAMPLING {sampling:g}: finer than 1/{MAX_SAMPLES_PER_FWHM} of the FWHM"
             f" ({fwhm:.2f} pixels)"
         )
     step = sampling or min(1.0, (sample.narrow or fwhm) / SAMPLES_PER_FWHM)

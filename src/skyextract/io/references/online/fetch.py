@@ -40,7 +40,7 @@ COARSEST = 2
 ROUNDS = 2
 PAUSE = 1.0
 """Times that servers are asked, and seconds before the second time."""
-MOST_TILES = 1000
+MAX_TILES = 1000
 EXTENDED = 0.05
 
 SILENCE = 120.0
@@ -113,7 +113,7 @@ def _wanted(name: str, tiles: Sequence[Tile], store: Store, again: bool) -> list
 
 
 def _area(tiles: Sequence[Tile]) -> str:
-    area = sum(41252.96 / (12 * 4**tile.order) for tile in tiles)
+    area = sum(tile.area for tile in tiles)
     return f"{len(tiles)} tile{'s' if len(tiles) > 1 else ''} ({area:.2f} deg2)"
 
 

@@ -8,6 +8,7 @@ all; its header says what was asked of whom, when, and that all of the answer is
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import time
@@ -38,6 +39,11 @@ class Tile:
 
     order: int
     pixel: int
+
+    @property
+    def area(self) -> float:
+        """Square degrees."""
+        return 129600.0 / (12.0 * math.pi * 4.0**self.order)
 
 
 @dataclass(frozen=True)
