@@ -23,11 +23,23 @@ import skyextract
 SOURCE = Path(skyextract.__file__).parents[1]
 NOBODY = 65534
 WAIT = 120.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 SIMPLE = ("-BASE_DEFAULTS", "SEXTRACTOR", "-CATALOG_NAME", "STDOUT", "-CATALOG_TYPE", "ASCII_HEAD")
 
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "SO_PEERCRED"), reason="takes the peer's user from the socket"
 )
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Let programs heed signals that nohup, or a shell that starts jobs, lets them ignore."""
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Caller:
@@ -176,7 +188,7 @@ def waiting_call(caller: Caller, use: str = "") -> subprocess.Popen[bytes]:
     pytest.fail("the call does not read its configuration")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_signals_reach_the_child_and_its_end_the_caller(
     served: Caller, number: signal.Signals
 ) -> None:
