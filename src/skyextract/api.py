@@ -255,7 +255,7 @@ def astrometry(sources: Sources, **keywords: Any) -> Sources:
     Raises
     ------
     StepError
-        No solution could be proved.
+        No solution could be verified.
     """
     return _calibrated("astrometry", Step.ASTROMETRY, sources, keywords)
 

@@ -100,7 +100,7 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
     astrometry, photometry = result.astrometry, result.photometry
     assert measured is not None
 
-    # Where on the sky: a fit to reference stars, proved on others.
+    # Where on the sky: a fit to reference stars, verified on others.
     if Step.ASTROMETRY in plan:
         with report.step(Step.ASTROMETRY) as done:
             astrometry = done(calibrate_astrometry(exposure, measured, settings, run))

@@ -30,7 +30,7 @@ SHARE = 0.3
 """Share of the bright detections that must be in the reference, about, to be recognized."""
 
 MIN_SCORE = 6.0
-"""Log likelihood ratio below which a hypothesis is not pursued; the proof comes later."""
+"""Log likelihood ratio below which a hypothesis is not pursued; it is verified later."""
 
 DEPTHS = ((50, 50), (50, 120), (120, 50), (120, 120), (300, 150), (150, 300), (400, 400))
 """Numbers of detections and of reference stars per frame area, tried in this order."""
@@ -43,7 +43,7 @@ N_DEPTHS = 1 + len(DEPTHS)
 
 
 def attempts(start: Start, fields: list[Field]) -> list[tuple[float, Field, int]]:
-    """Return all nominal scales, their fields, and depths for `search`, the likeliest first.
+    """Return nominal scales, their fields, and depths for `match_patterns`, the likeliest first.
 
     At the true scale the two lists are about equally dense.  A step in depth counts as a
     factor e in density.
@@ -55,7 +55,7 @@ def attempts(start: Start, fields: list[Field]) -> list[tuple[float, Field, int]
     return [attempt for _, attempt in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def search(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rough]:
+def match_patterns(start: Start, field: Field, scale: float, depth: int) -> Iterator[Rough]:
     """Yield rough solutions at a nominal scale (arcsec), the likeliest first.
 
     `depth` counts from 0 to `N_DEPTHS` - 1: how many of the stars are used, in which ratio.

@@ -16,9 +16,9 @@ from skyextract.sky.plate import Plate, gnomonic, plate_of, stereographic_invers
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.platefit import PlateFit, fit_plate, models
 from skyextract.stages.astrometry.pointing import Start
-from skyextract.stages.astrometry.proof import Offset, Proof, prove
 from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources
+from skyextract.stages.astrometry.verification import Offset, Verification, verify
 
 ARCSEC = 3600.0
 SATURATED_OR_CUT = int(
@@ -44,7 +44,7 @@ class Solution:
     Attributes
     ----------
     fit : PlateFit
-    proof : Proof
+    verification : Verification
     offset : Offset
         From what was expected of the frame.
     first, second : int64 (k,)
@@ -58,7 +58,7 @@ class Solution:
     """
 
     fit: PlateFit
-    proof: Proof
+    verification: Verification
     offset: Offset
     first: I8
     second: I8
@@ -133,11 +133,11 @@ def fit_and_test(
             if abs(radius - before) < 0.05 * before:
                 break
     offset = _offset(fit.plate, start)
-    proof = prove(
+    verification = verify(
         fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,
         fit.model.parameters,
     )  # fmt: skip
-    return Solution(fit, proof, offset, first, second, in_fit, region, widest)
+    return Solution(fit, verification, offset, first, second, in_fit, region, widest)
 
 
 def _usable(

@@ -1,4 +1,4 @@
-"""Astrometric calibration: match a reference catalogue, fit and prove a WCS."""
+"""Astrometric calibration: match a reference catalogue, fit a WCS and verify it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from skyextract.settings.steps import Status
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.fields import make_fields
-from skyextract.stages.astrometry.patterns import attempts, search
+from skyextract.stages.astrometry.patterns import attempts, match_patterns
 from skyextract.stages.astrometry.pointing import Start, read_start
-from skyextract.stages.astrometry.proof import MAX_FALSE_PROBABILITY
 from skyextract.stages.astrometry.solution import Solution, broken_limit, fit_and_test
 from skyextract.stages.astrometry.sources import Sources, read_sources
+from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 
 ARCSEC = 3600.0
 
@@ -93,7 +93,7 @@ def solve_astrometry(
     catalog: Catalog, header: Mapping[str, Any], shape: tuple[int, int], wcs: SkyWcs | None,
     reference: RefCatalog, config: AstrometryConfig, run: Run, pixel_scale: float = 0.0,
 ) -> Astrometry:  # fmt: skip
-    """Match the sources with a reference catalogue, fit a WCS and prove it.
+    """Match the sources with a reference catalogue, fit a WCS and verify it.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def solve_astrometry(
     Returns
     -------
     Astrometry
-        FAILED, with the reason, when no solution within the limits could be proved.
+        FAILED, with the reason, when no solution within the limits could be verified.
     """
     sources = read_sources(catalog)
     low, high = config.astrefmag_limits
@@ -179,7 +179,7 @@ def _no_metrics(wcs: SkyWcs | None) -> dict[str, Any]:
 def _solve(
     start: Start, sources: Sources, reference: RefCatalog, config: AstrometryConfig
 ) -> tuple[Solution | None, str, int | None]:
-    """Try rough solutions until one is proved.
+    """Try rough solutions until one is verified.
 
     Returns the solution, the reason of a failure and the number of reference stars in reach.
     """
@@ -188,16 +188,16 @@ def _solve(
     fields = make_fields(start, sources.x, sources.y, reference, ordered=sources.ordered)
     in_reach = max(field.reference.n_stars for field in fields)
     for scale, field, depth in attempts(start, fields):
-        for rough in search(start, field, scale, depth):
+        for rough in match_patterns(start, field, scale, depth):
             solution = fit_and_test(start, sources, field, rough, config)
             if solution is None:
                 continue
-            if solution.proof.probability <= MAX_FALSE_PROBABILITY:
+            if solution.verification.probability <= MAX_FALSE_PROBABILITY:
                 wrong = broken_limit(solution, start)
                 if not wrong:
                     return solution, "", in_reach
                 outside = outside or wrong
-            if best is None or solution.proof.probability < best.proof.probability:
+            if best is None or solution.verification.probability < best.verification.probability:
                 best = solution
     if in_reach == 0:
         return None, "no reference star where the frame can be", in_reach
@@ -205,20 +205,20 @@ def _solve(
         return None, f"a solution was found outside the limits: {outside}", in_reach
     if best is None:
         return None, f"no match with {in_reach} reference stars in reach", in_reach
-    proof = best.proof
+    match = best.verification
     return (
         None,
-        f"the best match ({proof.n_matched} pairs, {proof.expected:.1f} by chance) is false with "
-        f"probability {proof.probability:.1e}",
+        f"the best match ({match.n_matched} pairs, {match.expected:.1f} by chance) is false with "
+        f"probability {match.probability:.1e}",
         in_reach,
     )
 
 
 def _in_words(solution: Solution) -> str:
-    fit, proof = solution.fit, solution.proof
+    fit, match = solution.fit, solution.verification
     return (
-        f"astrometry: {proof.n_matched} of {proof.n_reference} reference stars matched "
-        f"({proof.expected:.1f} by chance), rms {fit.rms():.4f} arcsec per axis "
+        f"astrometry: {match.n_matched} of {match.n_reference} reference stars matched "
+        f"({match.expected:.1f} by chance), rms {fit.rms():.4f} arcsec per axis "
         f"({fit.rms(held=True):.4f} held out), {fit.model.kind} of degree {fit.plate.degree}"
     )
 
@@ -237,7 +237,7 @@ def _assembled(
     solution: Solution, start: Start, sources: Sources, catalog: Catalog,
     config: AstrometryConfig,
 ) -> Astrometry:  # fmt: skip
-    """Assemble the result of a proved solution."""
+    """Assemble the result of a verified solution."""
     fit, plate = solution.fit, solution.fit.plate
     cards = plate.cards(_projection(config, start, plate), start.shape)
     wcs = SkyWcs.from_header({"NAXIS1": start.shape[1], "NAXIS2": start.shape[0]} | cards)
@@ -252,7 +252,7 @@ def _assembled(
     inside = (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
     metrics = {
         "source": "FITTED",
-        "n_reference": solution.proof.n_reference + int(np.sum(~inside)),
+        "n_reference": solution.verification.n_reference + int(np.sum(~inside)),
         "n_matched": matches.n_rows,
         "n_used": int(used.sum()),
         "rms_arcsec": fit.rms(),
@@ -261,7 +261,7 @@ def _assembled(
         "rotation_deg": wcs.rotation,
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
-        "false_match_probability": solution.proof.probability,
+        "false_match_probability": solution.verification.probability,
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""

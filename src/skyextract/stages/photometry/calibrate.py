@@ -1,4 +1,4 @@
-"""Photometric calibration: a zero point from reference stars, its error, and its proof.
+"""Photometric calibration: a zero point from reference stars, its error, and its verification.
 
 MAG = zero point - 2.5 log10(flux in image units) is the reference catalogue's magnitude.
 The flux is that of one column (PHOT_FLUX_KEY), whose aperture thereby defines the zero point:
@@ -78,16 +78,16 @@ class Photometry:
 
 
 @dataclass
-class _Account:
+class _Metrics:
     """What became known on the way, for the report of a success or a failure."""
 
-    metrics: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(METRICS))
-    report: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(METRICS))
+    checks: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, photocal: PhotoCal, reason: str = "") -> dict[str, Any]:
+    def summary(self, photocal: PhotoCal, reason: str = "") -> dict[str, Any]:
         """Return all numbers, with the reference's name and band."""
         origin = {"catalog": photocal.catalog, "band": photocal.band}
-        return self.metrics | origin | {"reason": reason, "checks": self.report}
+        return self.values | origin | {"reason": reason, "checks": self.checks}
 
 
 def calibrate_photometry(
@@ -121,33 +121,33 @@ def calibrate_photometry(
     Photometry
         FAILED, with the reason, where a zero point is impossible or not believable.
     """
-    account = _Account()
+    metrics = _Metrics()
     try:
-        result = _calibrate(catalog, exposure, reference, config, radius, sky, run, account)
+        result = _calibrate(catalog, exposure, reference, config, radius, sky, run, metrics)
     except StepError as error:
         run.warn(f"photometry failed: {error}")
-        return failed_photometry(exposure, catalog.n_rows, str(error), account)
-    metrics = result.metrics
+        return failed_photometry(exposure, catalog.n_rows, str(error), metrics)
+    values = result.metrics
     run.info(
-        f"zero point {metrics['zero_point']:.4f} +- {metrics['zero_point_error']:.4f} mag "
-        f"({metrics['flux_key']}, {metrics['n_stars']} stars, scatter "
-        f"{metrics['scatter_mag']:.4f}), {result.photocal.catalog} {result.photocal.band}"
+        f"zero point {values['zero_point']:.4f} +- {values['zero_point_error']:.4f} mag "
+        f"({values['flux_key']}, {values['n_stars']} stars, scatter "
+        f"{values['scatter_mag']:.4f}), {result.photocal.catalog} {result.photocal.band}"
     )
     return result
 
 
 def failed_photometry(
-    exposure: Exposure, n_sources: int, reason: str, account: _Account | None = None
+    exposure: Exposure, n_sources: int, reason: str, metrics: _Metrics | None = None
 ) -> Photometry:
     """Return a failure: the calibration of the configuration if there is one, else NaN."""
-    account = account or _Account()
+    metrics = metrics or _Metrics()
     configured = exposure.photocal.source is PhotSource.CONFIG
-    account.metrics["source"] = str(PhotSource.CONFIG if configured else PhotSource.NONE)
+    metrics.values["source"] = str(PhotSource.CONFIG if configured else PhotSource.NONE)
     photocal = exposure.photocal if configured else PhotoCal(math.nan)
     if configured:
-        account.metrics["zero_point"] = exposure.photocal.zero_point
+        metrics.values["zero_point"] = exposure.photocal.zero_point
     return Photometry(
-        Status.FAILED, reason, photocal, account.of(photocal, reason), Catalog(),
+        Status.FAILED, reason, photocal, metrics.summary(photocal, reason), Catalog(),
         np.zeros(n_sources, dtype=np.bool_),
     )  # fmt: skip
 
@@ -160,24 +160,24 @@ def skipped_photometry(exposure: Exposure, n_sources: int, reason: str) -> Photo
 
 def _calibrate(
     catalog: Catalog, exposure: Exposure, reference: RefCatalog, config: PhotometryConfig,
-    radius: float, sky: Sky | None, run: Run, account: _Account,
+    radius: float, sky: Sky | None, run: Run, metrics: _Metrics,
 ) -> Photometry:  # fmt: skip
     band = resolve_band(frame_filter(exposure.header), reference.magnitudes, config.photref_mag_key)
     flux_key = choose_flux(catalog, exposure, config.phot_flux_key)
-    account.metrics["flux_key"] = flux_key
-    account.report.update(band=band.name, column=band.key, system=band.system)
+    metrics.values["flux_key"] = flux_key
+    metrics.checks.update(band=band.name, column=band.key, system=band.system)
     color_keys, coefficient = _color_term(config, band, reference)
-    matched, chance = match_stars(catalog, exposure, reference, radius, account.report)
+    matched, chance = match_stars(catalog, exposure, reference, radius, metrics.checks)
     stars = select_stars(
-        matched, catalog, reference, band, flux_key, color_keys, config, account.report
+        matched, catalog, reference, band, flux_key, color_keys, config, metrics.checks
     )
     fixed = 0.0 if coefficient is None else coefficient
     fit_color = coefficient is None
-    fit, stars, fixed_color = _fit(stars, exposure.shape, fixed, fit_color, config, account)
+    fit, stars, fixed_color = _fit(stars, exposure.shape, fixed, fit_color, config, metrics)
     scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
-    n_bright = account.report.pop("n_bright")
+    n_bright = metrics.checks.pop("n_bright")
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright)
-    account.report.update(verdict.numbers)
+    metrics.checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)
     for remark in (*verdict.remarks, *filter(None, [verdict.weak])):
@@ -209,7 +209,7 @@ def _calibrate(
         level = background.mean - exposure.detector.pedestal
         brightness = sky_brightness(fit.zero_point, level, exposure.wcs.pixel_scale())
     color_term = float(fit.slopes[0]) if fit_color else (fixed if color_keys else None)
-    account.metrics.update(
+    metrics.values.update(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
         zero_point_error=verdict.error,
@@ -222,14 +222,14 @@ def _calibrate(
         sky_brightness=_known(brightness),
     )
     if color_keys:
-        account.report.update(
+        metrics.checks.update(
             color=" - ".join(color_keys),
             color_pivot=fixed_color,
             color_term_error=float(fit.slope_errors[0]) if fit_color else None,
         )
     return Photometry(
         Status.FALLBACK if verdict.weak else Status.COMPLETE, "", photocal,
-        account.of(photocal, verdict.weak),
+        metrics.summary(photocal, verdict.weak),
         _match_table(stars, fit, reference, catalog), used,
     )  # fmt: skip
 
@@ -265,7 +265,7 @@ def _color_term(
 
 def _fit(
     stars: Stars, shape: tuple[int, int], fixed: float, fit_color: bool,
-    config: PhotometryConfig, account: _Account,
+    config: PhotometryConfig, metrics: _Metrics,
 ) -> tuple[ZeroPointFit, Stars, float]:  # fmt: skip
     """Fit, leave out the bright end where it is not linear, and fit again.
 
@@ -275,7 +275,7 @@ def _fit(
     while degree and (degree + 1) * (degree + 2) // 2 * 8 > len(stars.row):
         degree -= 1
     if degree < config.phot_degrees:
-        account.report["degree"] = degree
+        metrics.checks["degree"] = degree
     n_dropped = 0
     while True:
         pivot = float(np.median(stars.color))
@@ -291,10 +291,10 @@ def _fit(
             break
         n_dropped += int(drop.sum())
         stars = stars.take(~drop)
-    account.report["n_bright_left_out"] = n_dropped
+    metrics.checks["n_bright_left_out"] = n_dropped
     if fit_color:
         pivot = float(fit.means[0])
-        account.report["scatter_without_color"] = fit_zero_point(
+        metrics.checks["scatter_without_color"] = fit_zero_point(
             y, stars.errors, design[:, 1:]
         ).scatter
     return fit, stars, pivot

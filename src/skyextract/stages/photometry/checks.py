@@ -67,19 +67,19 @@ class FluxScale:
     correction_error : float
         Error of the aperture correction, mag: all stars share it, and their scatter does not
         show it.
-    beyond_kron : float
+    above_kron : float
         Magnitude of the Kron flux minus that of the calibrated flux, median of the stars; NaN
         if there is none.  Both are of one aperture about the star: what the flux has beyond
         `KRON_LOSS` is light of a wrong PSF or aperture correction.
     """
 
     correction_error: float = 0.0
-    beyond_kron: float = math.nan
+    above_kron: float = math.nan
 
     @property
     def excess(self) -> float:
         """Light, in mag, that the flux should not have."""
-        return max(self.beyond_kron - KRON_LOSS, 0.0) if math.isfinite(self.beyond_kron) else 0.0
+        return max(self.above_kron - KRON_LOSS, 0.0) if math.isfinite(self.above_kron) else 0.0
 
 
 def verify(
@@ -160,7 +160,7 @@ def verify(
     remarks = []
     if scale.excess > 0.5 * KRON_LOSS:
         remarks.append(
-            f"the flux of the stars exceeds their Kron flux by {scale.beyond_kron:.2f} mag: PSF or "
+            f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "
             "aperture correction are in doubt"
         )
     for name, what in (("mag", "magnitude"), ("x", "x"), ("y", "y")):

@@ -108,12 +108,12 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
         # Without a star the PSF model stands in.
         correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
-    beyond = math.nan
+    above_kron = math.nan
     if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
         ratio = column(catalog, flux_key)[stars.row] / column(catalog, "FLUX_AUTO")[stars.row]
         known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
-        beyond = 2.5 * math.log10(float(np.median(known))) if len(known) else math.nan
-    return FluxScale(correction_error, beyond)
+        above_kron = 2.5 * math.log10(float(np.median(known))) if len(known) else math.nan
+    return FluxScale(correction_error, above_kron)
 
 
 def _positions(catalog: Catalog) -> tuple[F8, F8]:

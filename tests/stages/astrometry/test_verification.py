@@ -1,4 +1,4 @@
-"""The proof: chance is rejected, a true match is not."""
+"""Verification of a match: chance is rejected, a true match is not."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.sky.plate import Plate
-from skyextract.stages.astrometry.proof import Offset, log_chance, log_trials, prove
+from skyextract.stages.astrometry.verification import Offset, log_chance, log_trials, verify
 
 SHAPE = (1000, 1000)
 STEP = 500.0 * 0.5 / 3600.0
@@ -41,17 +41,17 @@ def field(n: int, share: float, seed: int):
     return x, y, *PLATE.to_sky(rx, ry)
 
 
-def test_a_true_match_is_proved():
+def test_a_true_match_is_verified():
     for n, share in ((10, 0.8), (100, 0.3), (1000, 0.3)):
-        proof = prove(PLATE, SHAPE, *field(n, share, 1), 1.0, NEAR, 4)
-        assert proof.probability < 1e-6
-        assert proof.n_matched >= 0.7 * share * n
-        assert proof.n_reference == n
+        match = verify(PLATE, SHAPE, *field(n, share, 1), 1.0, NEAR, 4)
+        assert match.probability < 1e-6
+        assert match.n_matched >= 0.7 * share * n
+        assert match.n_reference == n
 
 
 def test_chance_is_not():
     worst = min(
-        prove(PLATE, SHAPE, *field(n, 0.0, seed), 2.0, NEAR, 4).probability
+        verify(PLATE, SHAPE, *field(n, 0.0, seed), 2.0, NEAR, 4).probability
         for n in (5, 30, 200, 1000)
         for seed in range(20)
     )
@@ -60,10 +60,10 @@ def test_chance_is_not():
 
 def test_expected_number_of_chance_pairs():
     x, y, ra, dec = field(1000, 0.0, 3)
-    proof = prove(PLATE, SHAPE, x, y, ra, dec, 2.0, NEAR, 4)
+    match = verify(PLATE, SHAPE, x, y, ra, dec, 2.0, NEAR, 4)
     # 1000 detections of area pi 4^2 pixels on 10^6: 4.9 % of 1000 stars.
-    assert proof.expected == pytest.approx(49.0, rel=0.2)
-    assert abs(proof.n_matched - proof.expected) < 4.0 * math.sqrt(proof.expected)
+    assert match.expected == pytest.approx(49.0, rel=0.2)
+    assert abs(match.n_matched - match.expected) < 4.0 * math.sqrt(match.expected)
 
 
 def test_clustering_raises_the_expectation():
@@ -72,12 +72,12 @@ def test_clustering_raises_the_expectation():
     x, y = (np.repeat(c, 25) + rng.normal(0.0, 6.0, 500) for c in centres)
     # The reference has the same clusters, the shifted frame does not know.
     rx, ry = (np.repeat(c, 25) + rng.normal(0.0, 6.0, 500) for c in centres)
-    proof = prove(PLATE, SHAPE, x, y, *PLATE.to_sky(rx, ry), 1.0, NEAR, 4)
-    assert proof.expected > 0.0
+    match = verify(PLATE, SHAPE, x, y, *PLATE.to_sky(rx, ry), 1.0, NEAR, 4)
+    assert match.expected > 0.0
 
 
 def test_nothing_to_compare():
     none = np.zeros(0)
     x, y, ra, dec = field(10, 1.0, 5)
     for arguments in ((none, none, ra, dec), (x, y, none, none), (x, y, ra + 90.0, dec)):
-        assert prove(PLATE, SHAPE, *arguments, 1.0, NEAR, 4).probability == 1.0
+        assert verify(PLATE, SHAPE, *arguments, 1.0, NEAR, 4).probability == 1.0

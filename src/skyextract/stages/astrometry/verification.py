@@ -27,7 +27,7 @@ volume among nested ones costs this factor."""
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """What speaks for a solution.
 
     Attributes
@@ -96,10 +96,10 @@ def log_trials(offset: Offset, half: float, radius: float) -> float:
     return math.log(positions * angles * scales * offset.flips * LEVELS)
 
 
-def prove(
+def verify(
     plate: Plate, shape: tuple[int, int], x: F8, y: F8, ra: F8, dec: F8,
     radius: float, offset: Offset, parameters: int,
-) -> Proof:  # fmt: skip
+) -> Verification:  # fmt: skip
     """Weigh a solution against chance.
 
     Parameters
@@ -123,7 +123,7 @@ def prove(
     rx, ry = _on_frame(plate, shape, xi, eta)
     n = len(rx)
     if n == 0 or len(x) == 0:
-        return Proof(n, 0, 0.0, 1.0)
+        return Verification(n, 0, 0.0, 1.0)
     px, py = (3600.0 * v for v in plate.to_plane(x, y))
     area = nx * ny * plate.pixel_scale**2
     half = 0.5 * math.hypot(nx, ny) * plate.pixel_scale
@@ -152,7 +152,7 @@ def prove(
             value = log_chance(m - extra, n - extra, min(p, 1.0)) + log_trials(offset, half, r)
             best = min(best, value + math.log(len(depths) * len(RADIUS_FRACTIONS)))
     # The last depth is all detections.
-    return Proof(n, len(distance), float(expected), math.exp(max(best, -700.0)))
+    return Verification(n, len(distance), float(expected), math.exp(max(best, -700.0)))
 
 
 def _on_frame(plate: Plate, shape: tuple[int, int], xi: F8, eta: F8) -> tuple[F8, F8]:
