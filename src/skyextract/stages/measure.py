@@ -196,7 +196,7 @@ def measure(
     sources = _measure_pixels(
         exposure, plane, search, found, threshold, reach, config, wanted, inputs, run
     )
-    at_x, at_y = found.x, found.y
+    at_x, at_y, start = found.x, found.y, None
     if hidden is not None and hidden.x.size > found.n and matched is not None:
         found, beneath = hidden_detections(
             hidden, found, matched, run,
@@ -208,6 +208,7 @@ def measure(
         sources = sources.append(beneath)
     if hidden is not None:
         at_x, at_y = hidden.x, hidden.y
+        start = (hidden.sources.all_stale(), hidden.models)
     # Where the crowd was fitted and taken away, what was left of it is no noise.
     correlation = detected.correlation if hidden is None else None
     if correlation is not None:
@@ -224,7 +225,7 @@ def measure(
         points = measure_point_sources(
             exposure, plane.subtracted, point_source_variance(plane, correlation, run), at_x, at_y,
             (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
-            config, wanted, run,
+            config, wanted, run, start=start,
         )  # fmt: skip
         sources = sources.with_columns(**points.columns)
         ours |= points.flags

@@ -14,11 +14,11 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.kernels.detection import deblend
 from skyextract.stages.crowded.search import Hidden, disc_offsets, filtered_plane, nearest_pixel
 from skyextract.stages.detection.footprints import shape_fields, table_column
+from skyextract.stages.psf.sweeps import add_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.stages.detection.matched import MatchedFilter
 
@@ -46,12 +46,13 @@ def hidden_detections(
     measured : Catalog
         One row per added source.
     """
+    added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
-    flux = np.where(np.isfinite(hidden.fits.flux[found.n :]), hidden.fits.flux[found.n :], 0.0)
+    residual = hidden.residual
     rows, parts, catalogs = [], [], []
     for group in _groups(x, y, GROUP_CELL * hidden.psf.fwhm):
-        image = hidden.fits.residual.copy()
-        _add_models(image, hidden.psf, x[group], y[group], flux[group])
+        image = residual.copy()
+        add_models(image, hidden.psf, added.take(group), 1.0)
         filtered = filtered_plane(hidden.plane, image, matched, run)
         part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found)
         rows.append(group)
@@ -77,19 +78,6 @@ def _groups(x: F8, y: F8, cell: float) -> Iterator[I8]:
     key = 4 * rank + 2 * (row % 2) + column % 2
     for value in np.unique(key):
         yield np.flatnonzero(key == value)
-
-
-def _add_models(image: F4, psf: Psf, x: F8, y: F8, flux: F8) -> None:
-    """Add the models of some sources to an image."""
-    ny, nx = image.shape
-    radius = psf.radius
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    stamps = psf.stamps(x, y, x - column, y - row)
-    for stamp, j, i, light in zip(stamps, row, column, flux, strict=True):
-        a, b = max(0, j - radius), min(ny, j + radius + 1)
-        c, d = max(0, i - radius), min(nx, i + radius + 1)
-        inside = stamp[a - j + radius : b - j + radius, c - i + radius : d - i + radius]
-        image[a:b, c:d] += np.float32(light) * inside
 
 
 def _at_positions(

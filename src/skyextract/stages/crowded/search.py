@@ -9,7 +9,7 @@ Schlafly et al. (2018, ApJS 234, 39).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma, measure_scale
-from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
+from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,10 @@ RING = (0.7, 2.2)
 """Radii, in FWHM, of the ring about a source in which that light is looked for."""
 KEPT_SIGNIFICANCE = 0.8
 """Added sources keep at least this part of the detection threshold in the fit."""
-MAX_SWEEPS = 8
-"""Sweeps of a fit on the way; the last one goes on until nothing changes."""
+FIRST_SWEEPS = 4
+"""Sweeps of the first fit."""
+SWEEPS = 2
+"""Sweeps after sources were added; the last fit goes on until nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,39 @@ class Hidden:
 
     Attributes
     ----------
-    x, y : (n,) float64
-        0-based pixels of all sources, those of the detections first.
+    sources : FittedSources
+        All sources, those of the detections first.
+    models : (ny, nx) float32
+        Of all sources.
     plane : Plane
         With the background of the residual image.
-    fits : PsfPhotometry
-        Of all sources.
     psf : Psf
     """
 
-    x: F8
-    y: F8
+    sources: FittedSources
+    models: F4
     plane: Plane
-    fits: PsfPhotometry
     psf: Psf
+
+    @property
+    def x(self) -> F8:
+        """0-based pixels."""
+        return self.sources.parameters[:, 1]
+
+    @property
+    def y(self) -> F8:
+        """0-based pixels."""
+        return self.sources.parameters[:, 2]
+
+    @property
+    def flux(self) -> F8:
+        """Fluxes; 0 where there is no fit."""
+        return np.nan_to_num(self.sources.parameters[:, 0])
+
+    @property
+    def residual(self) -> F4:
+        """What the models leave of the image."""
+        return self.plane.subtracted - self.models
 
 
 def is_crowded(found: Detections) -> bool:
@@ -107,50 +128,54 @@ def find_hidden(
     psf = exposure.psf
     if psf is None or not is_crowded(found):
         return None
-    gain = exposure.detector.gain
-    x, y = found.x.copy(), found.y.copy()
     hopeless = _beside_saturated(exposure, found)
     separation = MIN_SEPARATION * psf.fwhm
 
-    def fit(**options: Any) -> PsfPhotometry:
-        return psf_photometry(
-            plane.subtracted, plane.variance_plane(run), gain, exposure.mask, psf, x, y, run,
-            spread=False, **options,
+    def fitted(plane: Plane, sources: FittedSources, models: F4 | None, sweeps: int) -> Hidden:
+        fit = point_fit(
+            plane.subtracted, plane.variance_plane(run), exposure.detector.gain, exposure.mask,
+            psf, sources, models,
         )  # fmt: skip
+        sources = fit.sweep(sources, sweeps, run)
+        return Hidden(sources, plane.subtracted - fit.residual, plane, psf)
 
-    fits = fit(max_sweeps=MAX_SWEEPS)
-    x, y, _ = _settled(fits, x, y)
+    hidden = fitted(plane, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
-        models = plane.subtracted - fits.residual
-        plane = _without_sources(exposure, models, config, run)
-        filtered = filtered_plane(plane, plane.subtracted - models, matched, run)
-        model = filtered_plane(plane, models, matched, run)
+        plane = _without_sources(exposure, hidden.models, config, run)
+        hidden = replace(hidden, plane=plane)
+        filtered = filtered_plane(plane, hidden.residual, matched, run)
+        model = filtered_plane(plane, hidden.models, matched, run)
         scale = _noise_scale(filtered, unit := matched.unit(plane.background.sigma), matched, run)
         in_sigma(filtered, scale, run)
         in_sigma(model, scale, run)
         threshold = detection_threshold(config.extraction, unit)
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
-        free = ~_near(x, y, peak_x, peak_y, separation, filtered.shape)
+        free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
         if found.pixel.size < MAX_COVER * found.segmentation.size:
-            extended = _extended(plane, fits, x[: found.n], y[: found.n], psf.fwhm)
+            extended = _extended(hidden, hidden.x[: found.n], hidden.y[: found.n], psf.fwhm)
             host = np.abs(found.segmentation[peak_y, peak_x])
             free &= ~np.concatenate([[False], extended])[host]
         added = int(free.sum())
-        x = np.concatenate([x, peak_x[free].astype(np.float64)])
-        y = np.concatenate([y, peak_y[free].astype(np.float64)])
-        fits = fit(max_sweeps=MAX_SWEEPS)
-        x, y, flux = _settled(fits, x, y)
+        new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
+        hidden = fitted(plane, hidden.sources.append(new), hidden.models, SWEEPS)
         least = KEPT_SIGNIFICANCE * threshold * float(np.median(scale)) / matched.square
-        kept = _kept(x, y, flux, found.n, least, separation, filtered.shape)
-        x, y = x[kept], y[kept]
+        kept = _kept(hidden, found.n, least, separation)
+        hidden = _only(hidden, kept)
         run.info(f"crowded field, pass {number}: {added} sources beneath others, "
                  f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g}")  # fmt: skip
-        if added < max(1.0, MIN_NEW * x.size):
+        if added < max(1.0, MIN_NEW * kept.size):
             break
-    kept = ~_torn(exposure, plane, found, fits, x, y)
-    x, y = x[kept], y[kept]
-    return Hidden(x, y, plane, fit(max_sweeps=MAX_SWEEPS), psf)
+    hidden = _only(hidden, ~_torn(exposure, hidden, found))
+    return fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
+
+
+def _only(hidden: Hidden, kept: Bools) -> Hidden:
+    """Return some of the sources; the others are put back into the image."""
+    gone = hidden.sources.take(~kept)
+    models = hidden.models.copy()
+    add_models(models, hidden.psf, gone, -1.0)
+    return replace(hidden, sources=hidden.sources.take(kept), models=models)
 
 
 def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -> Plane:
@@ -182,14 +207,6 @@ def _noise_scale(filtered: F4, unit: float, matched: MatchedFilter, run: Run) ->
         return scale
     low, high = np.percentile(filtered, (2.275, 15.866))
     return np.full((1, 1), max(1.0, float(high - low) / unit), np.float32)
-
-
-def _settled(fits: PsfPhotometry, x: F8, y: F8) -> tuple[F8, F8, F8]:
-    """Return fitted positions, or where there is none the given ones, and fluxes (0)."""
-    good = np.isfinite(fits.flux) & np.isfinite(fits.x) & np.isfinite(fits.y)
-    return (
-        np.where(good, fits.x, x), np.where(good, fits.y, y), np.where(good, fits.flux, 0.0),
-    )  # fmt: skip
 
 
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
@@ -233,14 +250,12 @@ def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int,
     return taken[peak_y, peak_x]
 
 
-def _kept(
-    x: F8, y: F8, flux: F8, n_detected: int, least_flux: float, radius: float,
-    shape: tuple[int, ...],
-) -> Bools:  # fmt: skip
+def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> Bools:
     """Tell which sources stay: the detected ones, and added ones that are significant and alone.
 
     An added source within `radius` of a brighter one has moved onto that.
     """
+    x, y, flux, shape = hidden.x, hidden.y, hidden.flux, hidden.models.shape
     brightest = np.full(shape, -np.inf)
     row, column = nearest_pixel(x, y, shape)
     for dy, dx in disc_offsets(radius):
@@ -253,35 +268,34 @@ def _kept(
     return kept
 
 
-def _torn(
-    exposure: Exposure, plane: Plane, found: Detections, fits: PsfPhotometry, x: F8, y: F8
-) -> Bools:
+def _torn(exposure: Exposure, hidden: Hidden, found: Detections) -> Bools:
     """Tell which added sources are pieces of something extended.
 
     Point sources explain the light of a blend of stars.  Where the fit leaves much more than
     the noise in the footprint of a detection, it is a galaxy, a nebula or a star that the PSF
     does not describe, and what was added there explains nothing.
     """
-    torn = np.zeros(x.size, np.bool_)
-    residual = fits.residual.ravel()[found.pixel].astype(np.float64)
-    light = plane.subtracted.ravel()[found.pixel] - residual
-    variance = plane.variance_plane_at(found.pixel)
+    torn = np.zeros(hidden.x.size, np.bool_)
+    residual = hidden.residual.ravel()[found.pixel].astype(np.float64)
+    light = hidden.models.ravel()[found.pixel]
+    variance = hidden.plane.variance_plane_at(found.pixel)
     gain = exposure.detector.gain
     if gain > 0.0:
         variance = variance + np.maximum(light, 0.0) / gain
     chi2 = np.add.reduceat(residual**2 / variance, found.first[:-1]) / np.diff(found.first)
-    row, column = nearest_pixel(x[found.n :], y[found.n :], found.segmentation.shape)
+    row, column = nearest_pixel(hidden.x[found.n :], hidden.y[found.n :], found.segmentation.shape)
     host = np.abs(found.segmentation[row, column])
     torn[found.n :] = (host > 0) & (chi2[np.maximum(host - 1, 0)] > MAX_CHI2)
     return torn
 
 
-def _extended(plane: Plane, fits: PsfPhotometry, x: F8, y: F8, fwhm: float) -> Bools:
+def _extended(hidden: Hidden, x: F8, y: F8, fwhm: float) -> Bools:
     """Tell which fitted sources are extended: what is left around them is point-symmetric.
 
     In eight sectors of a ring: the light of a galaxy stands in opposite ones alike, that of
     neighbours does not.
     """
+    residual, plane = hidden.residual, hidden.plane
     half = int(np.ceil(RING[1] * fwhm))
     dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
     radius = np.hypot(dx, dy)
@@ -289,15 +303,15 @@ def _extended(plane: Plane, fits: PsfPhotometry, x: F8, y: F8, fwhm: float) -> B
     sector = np.where(ring, ((np.arctan2(dy, dx) / (np.pi / 4)) % 8).astype(int) % 8, 8)
     masks = np.stack([sector == k for k in range(8)]).astype(np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(fits.residual, half), (2 * half + 1, 2 * half + 1)
+        np.pad(residual, half), (2 * half + 1, 2 * half + 1)
     )
-    row, column = nearest_pixel(x, y, fits.residual.shape)
+    row, column = nearest_pixel(x, y, residual.shape)
     light = np.empty((x.size, 8))
     for chunk in np.array_split(np.arange(x.size), max(1, x.size // 4096)):
         light[chunk] = np.tensordot(windows[row[chunk], column[chunk]], masks, ((1, 2), (1, 2)))
     pairs = 2.0 * np.clip(np.minimum(light[:, :4], light[:, 4:]), 0.0, None).sum(axis=1)
     total = np.clip(light, 0.0, None).sum(axis=1)
-    noise = np.sqrt(plane.variance_plane_at(row * fits.residual.shape[1] + column) * ring.sum())
+    noise = np.sqrt(plane.variance_plane_at(row * residual.shape[1] + column) * ring.sum())
     answer: Bools = (pairs > 4.0 * noise) & (pairs > SYMMETRIC * total)
     return answer
 

@@ -13,7 +13,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.errors import StepError
 from skyextract.stages.photometry.zeropoint import robust_sigma
 from skyextract.stages.psf.apercor import ApertureCorrections
-from skyextract.stages.psf.fit import FIT_RADIUS, MIN_FIT_RADIUS
+from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,8 @@ from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.psf.fit import UNUSABLE, PsfPhotometry
+from skyextract.stages.psf.fit import PsfPhotometry
+from skyextract.stages.psf.sweeps import UNUSABLE
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `FEW_STARS`."""

@@ -12,6 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
+from skyextract.stages.psf.sweeps import FittedSources
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import AnyArray
@@ -62,6 +63,8 @@ def measure_point_sources(
     config: Config,
     wanted: frozenset[str],
     run: Run,
+    *,
+    start: tuple[FittedSources, F4] | None = None,
 ) -> PointSources:
     """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
 
@@ -75,13 +78,16 @@ def measure_point_sources(
         0-based pixels.
     aperture_fluxes : (n, k) float64 twice, or None
         FLUX_APER and FLUXERR_APER, where FLUX_APERCOR is wanted.
+    start : FittedSources and (ny, nx) float32, optional
+        As in `psf_photometry`.
     """
     psf = exposure.psf
     assert psf is not None
     gain = exposure.detector.gain
     fits = psf_photometry(
-        subtracted, variance, gain, exposure.mask, psf, x, y, run, spread=bool(wanted & _SPREAD)
-    )
+        subtracted, variance, gain, exposure.mask, psf, x, y, run,
+        spread=bool(wanted & _SPREAD), start=start,
+    )  # fmt: skip
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:

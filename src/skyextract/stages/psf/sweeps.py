@@ -1,0 +1,255 @@
+"""Sweeps over the point sources of an image: all are fitted together and subtracted.
+
+Sweeps begin with sources at given positions, or go on from earlier ones: then only new
+sources, and those that feel them, are fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.psf import Psf
+from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
+from skyextract.run import Run
+
+UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
+"""Pixels that are not fitted: without data, or with data that were made up."""
+
+FIT_RADIUS = 1.5
+"""Radius of the fit region in FWHM.  Smaller ones leave out the wings, and magnitudes of bright
+stars on real frames scatter more."""
+
+MIN_FIT_RADIUS = 2.5
+"""The same in pixels, for undersampled images: 21 pixels."""
+
+MAX_SHIFT = 1.0
+"""Largest distance from the given position in FWHM; farther away it is another source."""
+
+WORKING_NOISE = 30.0
+"""Background noise in electrons that weights assume where the gain is unknown: with no photon
+noise at all the few brightest pixels, where the PSF model is wrong by more than the noise, make
+the flux.  Errors do not assume anything: they are those of the background."""
+
+MAX_SWEEPS = 30
+MIN_TILE = 64
+
+
+@dataclass(frozen=True)
+class FittedSources:
+    """Point sources as sweeps left them, from where others can go on.
+
+    Attributes
+    ----------
+    parameters : (n, 3) float64
+        Flux, x, y; the flux is 0 before the first visit and NaN where there is no fit.
+    reach : (n,) int64
+        Radius in pixels out to which each model was subtracted, -1 if it was not.
+    radius : (n,) float64
+        Of the fit region, pixels.
+    stale : (n,) uint8
+        1: not visited since a neighbour changed.
+    status, iterations : (n,) int32
+        Status bits of `skyextract.kernels.psf.fit`, Gauss-Newton steps.
+    sweeps : int
+        Sweeps that were made.
+    """
+
+    parameters: F8
+    reach: I8
+    radius: F8
+    stale: U1
+    status: I4
+    iterations: I4
+    sweeps: int = 0
+
+    @classmethod
+    def at(cls, x: F8, y: F8) -> FittedSources:
+        """Return sources that are still to be fitted, near 0-based positions."""
+        n = len(x)
+        return cls(
+            parameters=np.column_stack([np.zeros(n), x, y]), reach=np.full(n, -1, np.int64),
+            radius=np.zeros(n), stale=np.ones(n, np.uint8), status=np.zeros(n, np.int32),
+            iterations=np.zeros(n, np.int32),
+        )  # fmt: skip
+
+    def take(self, rows: Bools | I8) -> FittedSources:
+        """Return some of the sources: a mask or rows."""
+        return replace(self, **{name: v[rows] for name, v in self.columns().items()})
+
+    def append(self, other: FittedSources) -> FittedSources:
+        """Return these sources and others."""
+        theirs = other.columns()
+        both: dict[str, Any] = {
+            name: np.concatenate([v, theirs[name]]) for name, v in self.columns().items()
+        }
+        return replace(self, **both)
+
+    def all_stale(self) -> FittedSources:
+        """Return the sources, all of them to be visited."""
+        return replace(self, stale=np.ones_like(self.stale))
+
+    def columns(self) -> dict[str, Any]:
+        """Return all that there is one of per source, by name."""
+        names = ("parameters", "reach", "radius", "stale", "status", "iterations")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The sources by square tiles of the image, brightest first."""
+
+    columns: int
+    of: I8
+    start: I8
+    members: I8
+    colour: I8
+
+
+@dataclass(frozen=True)
+class PointFit:
+    """The fit of a PSF to sources of an image: what does not change in it.
+
+    `planes` and `model` are arguments of the kernels; the first image of `planes` is what was
+    given, the second the residual, which sweeps change.
+    """
+
+    psf: Psf
+    start_x: F8
+    start_y: F8
+    tiles: Tiles
+    planes: tuple[Any, ...]
+    model: tuple[Any, ...]
+    sky_noise: float
+    largest_radius: int
+
+    @property
+    def residual(self) -> F4:
+        """The image minus all models."""
+        residual: F4 = self.planes[1]
+        return residual
+
+    def sweep(self, sources: FittedSources, max_sweeps: int, run: Run) -> FittedSources:
+        """Visit the stale sources, and those that feel their changes, until nothing changes."""
+        fit_radius = min(
+            max(FIT_RADIUS * self.psf.fwhm, MIN_FIT_RADIUS), float(self.largest_radius)
+        )
+        parameters, reach, radius, stale, status, iterations = (
+            v.copy() for v in sources.columns().values()
+        )
+        radius[reach < 0] = fit_radius
+        lost = ~np.isin(np.arange(len(stale)), self.tiles.members)
+        parameters[lost, 0], stale[lost], status[lost] = np.nan, 0, NO_PIXELS
+        largest_shift = max(MAX_SHIFT * self.psf.fwhm, 1.0)
+        tiles = self.tiles
+        fitting: tuple[Any, ...] = (
+            *(tiles.start, tiles.members, tiles.columns), *self.planes, *self.model,
+            *(self.start_x, self.start_y, _envelope(self.psf, self.residual.shape,
+              self.largest_radius), self.sky_noise, fit_radius, largest_shift),
+            *(parameters, reach, radius, stale, status, iterations),
+        )  # fmt: skip
+
+        def fit(chunk: I8) -> None:
+            fit_tiles(chunk, *fitting)
+
+        sweeps = 0
+        while sweeps < max_sweeps and stale.any():
+            sweeps += 1
+            for colour in range(4):
+                # tiles of one colour do not touch: their order and thread do not matter
+                todo = np.unique(tiles.of[stale.astype(bool)])
+                todo = todo[tiles.colour[todo] == colour]
+                chunks = np.array_split(todo, 4 * run.n_threads)
+                run.map(fit, [chunk for chunk in chunks if chunk.size])
+        return FittedSources(
+            parameters, reach, radius, stale, status, iterations, sources.sweeps + sweeps
+        )
+
+
+def point_fit(
+    image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf, sources: FittedSources,
+    models: F4 | None = None,
+) -> PointFit:  # fmt: skip
+    """Prepare a fit.
+
+    Parameters
+    ----------
+    image, background_variance, gain, mask, psf
+        As in `psf_photometry`.
+    sources : FittedSources
+    models : (ny, nx) float32, optional
+        Of those of the sources that were fitted before.
+    """
+    largest_radius = max(psf.radius, 3)
+    x, y = (np.ascontiguousarray(v) for v in sources.parameters[:, 1:].T)
+    with np.errstate(invalid="ignore"):
+        usable = (np.abs(2 * x - image.shape[1]) < image.shape[1] + 2 * largest_radius) & (
+            np.abs(2 * y - image.shape[0]) < image.shape[0] + 2 * largest_radius
+        )
+    largest_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
+    tile_size = max(MIN_TILE, 2 * (largest_radius + math.ceil(largest_shift) + 2))
+    u, v = psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
+    sky_noise = typical_noise(background_variance) or 1.0
+    inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
+    working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
+    inverse_gains = np.array([inverse_gain, working])
+    residual = image.copy() if models is None else image - models
+    return PointFit(
+        psf=psf,
+        start_x=x,
+        start_y=y,
+        tiles=_tiles(x, y, usable, image, tile_size),
+        planes=(image, residual, background_variance, mask, UNUSABLE, inverse_gains),
+        model=(psf.coefficients, psf.degree, float(psf.sampling), u, v),
+        sky_noise=sky_noise,
+        largest_radius=largest_radius,
+    )
+
+
+def add_models(image: F4, psf: Psf, sources: FittedSources, factor: float) -> None:
+    """Add the models of fitted sources, times a factor, to an image."""
+    ny, nx = image.shape
+    radius = psf.radius
+    fitted = sources.reach >= 0
+    flux, x, y = sources.parameters[fitted].T
+    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
+    reach = np.minimum(sources.reach[fitted], radius)
+    for chunk in np.array_split(np.arange(x.size), max(1, x.size // 1024)):
+        stamps = psf.stamps(x[chunk], y[chunk], (x - column)[chunk], (y - row)[chunk])
+        for stamp, k in zip(stamps, chunk, strict=True):
+            j, i, r = row[k], column[k], reach[k]
+            a, b = max(0, j - r), max(0, min(ny, j + r + 1))
+            c, d = max(0, i - r), max(0, min(nx, i + r + 1))
+            inside = stamp[a - j + radius : b - j + radius, c - i + radius : d - i + radius]
+            image[a:b, c:d] += np.float32(factor * flux[k]) * inside
+
+
+def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> Tiles:
+    """Sort the usable sources into tiles, and by brightness (the pixel there) within each."""
+    n_y, n_x = image.shape
+    rows, columns = -(-n_y // size), -(-n_x // size)
+    column = np.clip(np.where(usable, x, 0), 0, n_x - 1).astype(np.int64)
+    row = np.clip(np.where(usable, y, 0), 0, n_y - 1).astype(np.int64)
+    brightness = np.nan_to_num(image[row, column], nan=-np.inf)
+    of = (row // size) * columns + column // size
+    members = np.lexsort((-brightness, of))
+    members = members[usable[members]]
+    start = np.searchsorted(of[members], np.arange(rows * columns + 1))
+    all_rows, all_columns = np.divmod(np.arange(rows * columns), columns)
+    colour = 2 * (all_rows % 2) + all_columns % 2
+    return Tiles(columns, of, start.astype(np.int64), members.astype(np.int64), colour)
+
+
+def _envelope(psf: Psf, shape: tuple[int, ...], radius: int) -> F8:
+    """Largest value of the central PSF at 0, 1 ... `radius` pixels or farther."""
+    stamp = np.abs(psf.stamp(shape[1] / 2, shape[0] / 2, size=2 * radius + 1)).astype(float)
+    offset = np.abs(np.arange(-radius, radius + 1))
+    distance = np.maximum(offset[:, None], offset[None, :])
+    largest = np.array([stamp[distance == r].max() for r in range(radius + 1)])
+    return np.ascontiguousarray(np.maximum.accumulate(largest[::-1])[::-1])

@@ -1,0 +1,69 @@
+"""Fits that go on: new sources join earlier ones, and some go."""
+
+import numpy as np
+
+from skyextract.datamodel.psf import Psf
+from skyextract.run import Run
+from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
+from tests.stages.psf.test_fit import GAIN, NOISE, add_stars, with_noise
+
+PSF = Psf.gaussian(3.5)
+
+
+def crowd(n=64, size=60):
+    """Stars in each other's wings, their noise and mask, and where they are."""
+    rng = np.random.default_rng(5)
+    row, column = np.divmod(np.arange(n), 8)
+    x, y = 10 + 5.5 * np.array([column, row]) + rng.uniform(-1, 1, (2, n))
+    image = np.zeros((size, size))
+    add_stars(image, PSF, x, y, rng.uniform(2e3, 3e4, n))
+    planes = np.full(image.shape, NOISE**2, np.float32), GAIN, np.zeros(image.shape, np.uint16)
+    return with_noise(image), planes, x, y
+
+
+def fitted(image, planes, sources, models=None, sweeps=30):
+    fit = point_fit(image, *planes, PSF, sources, models)
+    return fit.sweep(sources, sweeps, Run()), image - fit.residual
+
+
+def test_sources_that_join_later_end_where_all_at_once_do():
+    image, planes, x, y = crowd()
+    at_once = psf_photometry(image, *planes, PSF, x, y, Run(), spread=False)
+    first, models = fitted(image, planes, FittedSources.at(x[:40], y[:40]), sweeps=2)
+    both, models = fitted(image, planes, first.append(FittedSources.at(x[40:], y[40:])), models)
+    start = both.all_stale(), models
+    later = psf_photometry(image, *planes, PSF, x, y, Run(), spread=False, start=start)
+    assert at_once.converged.all()
+    assert later.converged.all()
+    offset = np.abs(later.flux - at_once.flux) / at_once.flux_error
+    assert offset.max() < 0.1
+    np.testing.assert_allclose(later.flux_error, at_once.flux_error, rtol=0.01)
+
+
+def test_a_fit_that_goes_on_with_nothing_new_stays():
+    image, planes, x, y = crowd()
+    sources, models = fitted(image, planes, FittedSources.at(x, y))
+    again, models_again = fitted(image, planes, sources, models)
+    np.testing.assert_array_equal(again.parameters, sources.parameters)
+    np.testing.assert_allclose(models_again, models, atol=0.01)
+    assert again.sweeps == sources.sweeps
+
+
+def test_sources_are_put_back():
+    """Models of some that are taken out leave those of the others."""
+    image, planes, x, y = crowd()
+    sources, models = fitted(image, planes, FittedSources.at(x, y))
+    kept = np.arange(x.size) % 3 > 0
+    left = models.copy()
+    add_models(left, PSF, sources.take(~kept), -1.0)
+    add_models(left, PSF, sources.take(np.flatnonzero(kept)), -1.0)
+    assert np.abs(left).max() < 0.02 * NOISE
+    assert models.max() > 20 * NOISE
+
+
+def test_positions_outside_have_no_fit():
+    image, planes, x, y = crowd()
+    sources, _ = fitted(image, planes, FittedSources.at(np.append(x, np.nan), np.append(y, 500.0)))
+    assert np.isnan(sources.parameters[-1, 0])
+    assert np.isfinite(sources.parameters[:-1]).all()
