@@ -19,7 +19,7 @@ from types import ModuleType
 import numpy as np
 from astropy.io import fits
 from numba.core.dispatcher import Dispatcher
-from numba.core.types import Array, Type, boolean, unliteral
+from numba.core.types import Array, NamedTuple, NamedUniTuple, Type, boolean, unliteral
 
 import skyextract.kernels
 from skyextract.cli import main
@@ -90,6 +90,8 @@ def text(item: Type) -> str:
         return f"{text(item.dtype)}[{':, ' * (item.ndim - 1)}::1]"
     if isinstance(item, Array):
         return f"Array({item.dtype}, {item.ndim}, {item.layout!r}, readonly={not item.mutable})"
+    if isinstance(item, NamedTuple | NamedUniTuple):
+        return f"{item.instance_class.__name__}({', '.join(map(text, item.types))})"
     return str(item)
 
 

@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import Any
 
 import llvmlite.binding
-from numba.core import sigutils
+from numba.core import sigutils, types
 from numba.core.caching import NullCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import compile_result
@@ -21,7 +21,7 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
-from numba.core.types import unliteral  # type: ignore[attr-defined]
+from numba.core.types import BaseTuple, unliteral  # type: ignore[attr-defined]
 
 from skyextract.kernels.store import PACKAGE, SIGNATURES, Entry
 
@@ -92,9 +92,24 @@ def prepare() -> None:
 
 
 def signature(dispatcher: Any) -> tuple[Any, ...] | None:
-    """Return the argument types that `signatures.txt` declares for a kernel."""
+    """Return the argument types that `signatures.txt` declares for a kernel.
+
+    Records stand there by the name that the kernel's module knows them by.
+    """
     text = _signatures().get(".".join(qualified_name(dispatcher)))
-    return None if text is None else tuple(sigutils.normalize_signature(text)[0])
+    if text is None:
+        return None
+    names = {
+        name: partial(_record, item)
+        for name, item in dispatcher.py_func.__globals__.items()
+        if isinstance(item, type) and issubclass(item, tuple)
+    }
+    return tuple(eval(text, names | vars(types)))
+
+
+def _record(record: type, *fields: Any) -> Any:
+    """Return numba's type of a NamedTuple whose fields have these types."""
+    return BaseTuple.from_types(fields, record)
 
 
 @cache

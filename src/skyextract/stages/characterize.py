@@ -14,7 +14,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.errors import StepError
-from skyextract.kernels.background.mesh import exclude
+from skyextract.kernels.background.planes import exclude
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize as CharacterizeConfig

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from skyextract.kernels.background.mode import MAX_LEVELS, clipped_mode
 from skyextract.kernels.jit import kernel
 
-_LEVELS = 4096
+_PEARSON = 2.5
 _RANGE = 5.0
 _STEP = math.sqrt(2.0 / math.pi) * _RANGE / 4.0
 """Histogram: +- 5 sigma, at most 4096 levels, on average 4 counts in the central ones."""
 
 
 @kernel
-def _mode(values: Any, counts: Any) -> float:
+def _mode(values: Any, counts: Any, sums: Any) -> float:
     """Return the clipped mode of the values; NaN if they have no spread at all."""
     n = values.size
     mean = 0.0
@@ -44,7 +45,7 @@ def _mode(values: Any, counts: Any) -> float:
         return math.nan
     mean /= used
     sigma = math.sqrt(max(sigma / used - mean * mean, 0.0))
-    n_levels = min(int(_STEP * used + 1.0), _LEVELS)
+    n_levels = min(int(_STEP * used + 1.0), MAX_LEVELS)
     scale = 2.0 * _RANGE * sigma / n_levels if sigma > 0.0 else 1.0
     zero = mean - _RANGE * sigma
     counts[:n_levels] = 0
@@ -52,48 +53,7 @@ def _mode(values: Any, counts: Any) -> float:
         j = math.floor((values[k] - zero) / scale + 0.499999)
         if 0 <= j < n_levels:
             counts[j] += 1
-
-    bottom, top = 0, n_levels - 1
-    spread = 10.0 * (n_levels - 1)
-    before = 1.0
-    average = middle = 0.0
-    for _ in range(100):
-        if spread < 0.1 or abs(spread / before - 1.0) <= 1e-4:
-            break
-        before = spread
-        total = moment = square = 0.0
-        below = above = 0.0
-        i, j = bottom, top
-        for k in range(bottom, top + 1):
-            if below < above:
-                below += counts[i]
-                i += 1
-            else:
-                above += counts[j]
-                j -= 1
-            total += counts[k]
-            moment += counts[k] * float(k)
-            square += counts[k] * float(k) * float(k)
-        middle = 0.0
-        if j >= 0 and i < n_levels:
-            largest = max(counts[i], counts[j])
-            middle = j + 0.5
-            if largest > 0:
-                middle += (above - below) / (2.0 * largest)
-        if total > 0.0:
-            average = moment / total
-            spread = math.sqrt(max(square / total - average * average, 0.0))
-        else:
-            average = moment
-            spread = 0.0
-        bottom = max(int(middle - 3.0 * spread + 0.5), 0)
-        top = min(int(middle + 3.0 * spread + 0.5), n_levels - 1)
-    if spread > 0.0 and abs((average - middle) / spread) < 0.3:
-        level = 2.5 * middle - 1.5 * average
-    elif spread > 0.0:
-        level = middle
-    else:
-        level = average
+    level, _ = clipped_mode(counts, n_levels, _PEARSON, sums)
     return zero + level * scale
 
 
@@ -119,7 +79,8 @@ def local_backgrounds(
         Output; 0 where the annulus does not fit into the frame or holds no pixel.
     """
     height, width = pixels.shape
-    counts = np.zeros(_LEVELS, dtype=np.int64)
+    counts = np.zeros(MAX_LEVELS, dtype=np.int32)
+    sums = np.empty((MAX_LEVELS + 1, 3), dtype=np.int64)
     values = np.empty(0)
     for i in range(first, last):
         out[i] = 0.0
@@ -147,6 +108,6 @@ def local_backgrounds(
                 values[n] = value
                 n += 1
         if n > 0:
-            level = _mode(values[:n], counts)
+            level = _mode(values[:n], counts, sums)
             if level == level:
                 out[i] = level

@@ -7,7 +7,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
-from skyextract.kernels.background import mesh as kernels
+from skyextract.kernels.background.grid import fill_bad_meshes, median_filter
+from skyextract.kernels.background.mesh import BAD, Meshes, SkyPixels, mesh_statistics
+from skyextract.kernels.background.spline import spline_rows
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
@@ -115,40 +117,34 @@ def estimate_weighted_background(
     level = np.empty(shape, np.float32)
     rms = np.empty(shape, np.float32)
     weight_level = np.empty(shape, np.float32)
+    pixels = SkyPixels(
+        image,
+        _NO_MASK if mask is None else mask,
+        0 if mask is None else int(EXCLUDED),
+        _NO_SOURCES if sources is None else sources,
+        sources is not None,
+        _NO_PLANE if weight is None else weight,
+        weight is not None,
+        np.float32(weight_threshold),
+    )
+    meshes = Meshes(width, height, level, rms, weight_level)
 
     def rows(band: tuple[int, int]) -> None:
-        kernels.mesh_statistics(
-            image,
-            _NO_MASK if mask is None else mask,
-            0 if mask is None else int(EXCLUDED),
-            _NO_SOURCES if sources is None else sources,
-            sources is not None,
-            _NO_PLANE if weight is None else weight,
-            weight is not None,
-            np.float32(weight_threshold),
-            width,
-            height,
-            band[0],
-            band[1],
-            config.back_pearson,
-            level,
-            rms,
-            weight_level,
-        )
+        mesh_statistics(pixels, meshes, band[0], band[1], config.back_pearson)
 
     run.map(rows, run.bands(shape[0], least=1))
     skewness, coarse = None, False
     if measured:
         good = _good_pixels(image, mask, weight, weight_threshold)
         step = value_step(image, good)
-        known = rms[rms > kernels.BAD]
+        known = rms[rms > BAD]
         coarse = step > 0.0 and (not known.size or float(np.median(known)) < MAX_STEPS * step)
         if coarse and sources is not None:
             good &= sources == 0
         if coarse:
             level, rms, skewness = coarse_meshes(image, good, width, height, step)
-            level[np.isnan(level)] = rms[np.isnan(rms)] = kernels.BAD
-    n_good = kernels.fill_bad_meshes(level, rms)
+            level[np.isnan(level)] = rms[np.isnan(rms)] = BAD
+    n_good = fill_bad_meshes(level, rms)
     if sources is not None and n_good and not coarse:
         rms /= CLIPPED_SIGMA
     if n_good == 0:
@@ -165,7 +161,7 @@ def estimate_weighted_background(
     weight_scale = 1.0
     if weight is not None:
         spread = np.ones_like(weight_level)
-        kernels.fill_bad_meshes(weight_level, spread)
+        fill_bad_meshes(weight_level, spread)
         weight_level, _ = _filtered(weight_level, spread, config)
         usable = (weight_level > 0.0) & (rms > 0.0)
         if usable.any():
@@ -266,7 +262,7 @@ def _manual(config: Background, index: int) -> bool:
 def _filtered(level: F4, rms: F4, config: Background) -> tuple[F4, F4]:
     level_out = np.empty_like(level)
     rms_out = np.empty_like(rms)
-    kernels.median_filter(
+    median_filter(
         level,
         rms,
         config.back_filtersize[0] // 2,
@@ -291,7 +287,7 @@ def _interpolate(
     out = np.empty(background.shape, np.float32)
 
     def rows(band: tuple[int, int]) -> None:
-        kernels.spline_rows(
+        spline_rows(
             nodes,
             background.mesh_width,
             background.mesh_height,

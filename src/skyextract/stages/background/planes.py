@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
-from skyextract.kernels.background.mesh import mark_bad
+from skyextract.kernels.background.planes import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.settings.keywords import of_image

@@ -1,0 +1,176 @@
+"""Bicubic splines through mesh values, in float32 like SExtractor's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, I8, U2
+
+
+_1 = np.float32(1.0)
+_2 = np.float32(2.0)
+_4 = np.float32(4.0)
+_6 = np.float32(6.0)
+
+
+@kernel
+def _second_derivatives(nodes: F4, out: F4, work: F4) -> None:
+    """Second derivatives / 6 of the natural cubic spline through equidistant nodes."""
+    n = nodes.shape[0]
+    out[0] = np.float32(0.0)
+    work[0] = np.float32(0.0)
+    for i in range(1, n - 1):
+        pivot = -_1 / (out[i - 1] + _4)
+        out[i] = pivot
+        bend = nodes[i + 1] + nodes[i - 1] - _2 * nodes[i]
+        work[i] = pivot * (work[i - 1] - _6 * bend)
+    following = np.float32(0.0)
+    for i in range(n - 2, 0, -1):
+        # SExtractor divides by 6 in each step, where an exact spline would divide at the end;
+        # the wiggles that it damps by that are part of its background
+        following = np.float32(np.float64(out[i] * following + work[i]) / 6.0)
+        out[i] = following
+    out[n - 1] = np.float32(0.0)
+
+
+@kernel
+def _column_bends(nodes: F4) -> F4:
+    """Return the second derivatives / 6 along y of the splines through each mesh column."""
+    n_y, n_x = nodes.shape
+    bend = np.zeros((n_y, n_x), np.float32)
+    if n_y > 1:
+        column = np.empty(n_y, np.float32)
+        derivative = np.empty(n_y, np.float32)
+        work = np.empty(n_y, np.float32)
+        for i in range(n_x):
+            for j in range(n_y):
+                column[j] = nodes[j, i]
+            _second_derivatives(column, derivative, work)
+            for j in range(n_y):
+                bend[j, i] = derivative[j]
+    return bend
+
+
+@kernel
+def _place_columns(mesh_width: int, n_x: int, left: I8, dx: F4) -> None:
+    """Find the mesh centre left of each image column, and the part of the way to the next."""
+    step = np.float32(1.0 / mesh_width)
+    position = (step - _1) / _2
+    restart = np.float32((mesh_width + 1) % 2) * step / _2
+    node = 0
+    for x in range(len(left)):
+        if (x - mesh_width // 2) % mesh_width == 0:
+            interval = (x - mesh_width // 2) // mesh_width
+            if 0 < interval < n_x - 1:
+                node = interval
+                position = restart
+        left[x] = node
+        dx[x] = position
+        position = position + step
+
+
+@kernel
+def _nodes_at(y: int, nodes: F4, bend: F4, mesh_height: int, row: F4) -> None:
+    """Interpolate the nodes of each mesh column at image row y, into `row`."""
+    n_y, n_x = nodes.shape
+    if n_y == 1:
+        row[:] = nodes[0]
+        return
+    dy = np.float32(np.float64(np.float32(y) / np.float32(mesh_height)) - 0.5)
+    j = int(dy)
+    dy = dy - np.float32(j)
+    if j >= n_y - 1:
+        j = n_y - 2
+        dy = dy + _1
+    cy = _1 - dy
+    dy3 = dy * dy * dy - dy
+    cy3 = cy * cy * cy - cy
+    for i in range(n_x):
+        row[i] = cy * nodes[j, i] + dy * nodes[j + 1, i] + cy3 * bend[j, i] + dy3 * bend[j + 1, i]
+
+
+@kernel
+def _interpolate(
+    row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, subtract: bool, pixels: F4, out: F4
+) -> None:
+    """Interpolate a row of nodes at all columns; `out` is `pixels` less that with `subtract`."""
+    n_x = len(row)
+    nx = len(out)
+    x = 0
+    while x < nx:
+        i = left[x]
+        end = nx if i == n_x - 2 else min(nx, (i + 1) * mesh_width + mesh_width // 2)
+        a = row[i]
+        b = row[i + 1]
+        a2 = bend[i]
+        b2 = bend[i + 1]
+        span = out[x:end]
+        at = dx[x:end]
+        if subtract:
+            known = pixels[x:end]
+            for u in range(len(span)):
+                t = at[u]
+                c = _1 - t
+                span[u] = known[u] - (c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2))
+        else:
+            for u in range(len(span)):
+                t = at[u]
+                c = _1 - t
+                span[u] = c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
+        x = end
+
+
+@kernel
+def spline_rows(
+    nodes: F4, mesh_width: int, mesh_height: int, first_row: int, past_row: int,
+    subtract: bool, square: bool, image: F4, mask: U2, planes: int, out: F4,
+) -> None:  # fmt: skip
+    """Interpolate mesh values over the image rows [first_row, past_row).
+
+    Parameters
+    ----------
+    nodes : (n_mesh_y, n_mesh_x)
+        Values at the mesh centres.
+    subtract : bool
+        Make `out` the image minus the interpolated value, not the value itself.
+    square : bool
+        Make `out` the square of the value.
+    image : (ny, nx), or (1, 1) without `subtract`
+    mask : (ny, nx), or (1, 1) with `planes` 0
+        Pixels with any of the bits `planes` become 0 in the difference.
+    out : (ny, nx), output
+    """
+    n_x = nodes.shape[1]
+    nx = out.shape[1]
+    bend = _column_bends(nodes)
+    left = np.zeros(nx, np.int64)
+    dx = np.zeros(nx, np.float32)
+    if n_x > 1:
+        _place_columns(mesh_width, n_x, left, dx)
+    row = np.empty(n_x, np.float32)
+    row_bend = np.zeros(n_x, np.float32)
+    work = np.empty(n_x, np.float32)
+    for y in range(first_row, past_row):
+        pixels = image[y] if subtract else image[0]
+        _nodes_at(y, nodes, bend, mesh_height, row)
+        if n_x > 1:
+            if nodes.shape[0] > 1:
+                _second_derivatives(row, row_bend, work)
+            _interpolate(row, row_bend, mesh_width, left, dx, subtract, pixels, out[y])
+        elif subtract:
+            for u in range(nx):
+                out[y, u] = pixels[u] - row[0]
+        else:
+            out[y] = row[0]
+        if subtract and planes != 0:
+            for u in range(nx):
+                if (mask[y, u] & planes) != 0:
+                    out[y, u] = np.float32(0.0)
+        if square:
+            for u in range(nx):
+                out[y, u] *= out[y, u]
