@@ -38,14 +38,14 @@ def kills(n: int) -> dict[str, Tally]:
             tally = tallies[f"{number.name} to the program"] = Tally()
             for _ in range(n):
                 night.restore()
-                delay = random.uniform(0.05, 1.0) * night.seconds
-                ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, delay))
+                share = random.uniform(0.05, 1.0)
+                ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, share))
                 night.inspect(tally, ended, complete=False)
         tally = tallies["SIGKILL to a worker"] = Tally()
         for _ in range(n):
             night.restore()
-            delay = random.uniform(0.05, 1.0) * night.seconds
-            ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_worker(delay))
+            share = random.uniform(0.05, 1.0)
+            ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_worker(share))
             night.inspect(tally, ended, complete=True)
         assert not night.leftovers(), night.leftovers()
     return tallies

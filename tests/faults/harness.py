@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
-HANG = 120.0
-"""Seconds after which a run that should have ended counts as a hang."""
+IDLE = 30.0
+"""Seconds in which a run neither computes nor waits for a processor or disk: it hangs."""
+BUSY = 20.0
+"""CPU time, in that of an undisturbed run, after which a run counts as one without end."""
+LONG = 600.0
+"""The same in seconds, where no undisturbed run is known."""
 
 
 @dataclass
 class Tally:
-    """Counts of one kind of fault: all but the first two must be 0."""
+    """Counts of one kind of fault: all but the first two and the time must be 0."""
 
     tries: int = 0
     survived: int = 0
@@ -33,11 +40,13 @@ class Tally:
     tracebacks: int = 0
     orphans: int = 0
     hangs: int = 0
+    slowest: float = 0.0
+    """Most seconds from a signal to the end, which other work on the machine makes longer."""
 
     @property
     def clean(self) -> bool:
         """Nothing went wrong."""
-        faults = [getattr(self, item.name) for item in fields(self)[2:]]
+        faults = [getattr(self, item.name) for item in fields(self)[2:-1]]
         return not any(faults) and self.survived == self.tries > 0
 
 
@@ -46,7 +55,9 @@ def table(tallies: dict[str, Tally]) -> str:
     names = [item.name for item in fields(Tally)]
     lines = [f"{'fault':<34}" + "".join(f"{name.replace('_', '-'):>13}" for name in names)]
     for fault, tally in tallies.items():
-        lines.append(f"{fault:<34}" + "".join(f"{getattr(tally, n):>13}" for n in names))
+        *counts, slowest = (getattr(tally, name) for name in names)
+        time_ = f"{slowest:.2f} s" if slowest else ""
+        lines.append(f"{fault:<34}" + "".join(f"{n:>13}" for n in counts) + f"{time_:>13}")
     return "\n".join(lines)
 
 
@@ -68,11 +79,21 @@ def write_frame(path: Path, seed: int, size: int = 200) -> Path:
 
 @dataclass
 class Ended:
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes
+    ----------
+    seconds, cpu : float
+        Wall time, and CPU time of all its processes.
+    ending : float
+        Wall time from the disturbance to the end.
+    """
 
     status: int
     stderr: str
     seconds: float
+    cpu: float
+    ending: float
     orphans: int
     hung: bool
 
@@ -90,74 +111,92 @@ class Night:
     def __init__(self, folder: Path, n: int) -> None:
         self.folder = folder
         self.frames = [write_frame(folder / f"n{k}.fits", k) for k in range(n)]
-        self.old = self._reference("6")
-        start = time.monotonic()
-        self.new = self._reference("5")
-        self.seconds = time.monotonic() - start
+        self.old, _ = self._reference("6")
+        self.new, self.usual = self._reference("5")
 
-    def _reference(self, threshold: str) -> dict[str, bytes]:
+    @classmethod
+    def of(cls, folder: Path, frames: list[Path]) -> Night:
+        """Return a folder of frames without an earlier run."""
+        night = cls.__new__(cls)
+        night.folder, night.frames = folder, frames
+        return night
+
+    def _reference(self, threshold: str) -> tuple[dict[str, bytes], Ended]:
         ended = self.run("-DETECT_THRESH", threshold)
-        assert ended.status == 0, ended.stderr
-        return {path.name: path.read_bytes() for path in self.folder.glob("*.cat")}
+        assert ended.status == 0, ended
+        files = [path for path in self.folder.iterdir() if path.suffix in (".cat", ".json")]
+        return {path.name: path.read_bytes() for path in files}, ended
 
     def restore(self) -> None:
         """Put the products of the earlier run in place."""
-        self.run("-DETECT_THRESH", "6")
+        for name, content in self.old.items():
+            (self.folder / name).write_bytes(content)
 
     def run(
         self,
         *arguments: str,
-        disturb: Callable[[subprocess.Popen[str]], None] | None = None,
+        disturb: Callable[[subprocess.Popen[bytes]], None] | None = None,
         frames: Sequence[Path] | None = None,
         environment: dict[str, str] | None = None,
         **options: Any,
     ) -> Ended:
-        """Run the program on the frames, with two processes, and disturb it."""
-        start = time.monotonic()
-        files = [path.name for path in (self.frames if frames is None else frames)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "skyextract", *files, "-j", "2", *arguments],
-            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **(environment or {})}, **options,
-        )  # fmt: skip
-        children: set[int] = set()
-        if disturb is not None:
-            disturb(process)
-            children = set(self._children)
-        try:
-            _, stderr = process.communicate(timeout=HANG)
-            hung = False
-        except subprocess.TimeoutExpired:
-            process.kill()
-            _, stderr = process.communicate()
-            hung = True
-        orphans = sum(not ends(child, 5.0) for child in children)
-        return Ended(process.returncode, stderr, time.monotonic() - start, orphans, hung)
+        """Run the program on the frames, with two processes, and disturb it.
 
+        The messages go to a file, so that a process that stays behind cannot hold up the end.
+        """
+        start, usage = time.monotonic(), children_cpu()
+        files = [path.name for path in (self.frames if frames is None else frames)]
+        with tempfile.TemporaryFile("w+") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "skyextract", *files, "-j", "2", *arguments],
+                cwd=self.folder, stdout=subprocess.DEVNULL, stderr=stderr,
+                env={**os.environ, **(environment or {})}, **options,
+            )  # fmt: skip
+            self._children = ()
+            if disturb is not None:
+                disturb(process)
+            disturbed = time.monotonic()
+            hung = hangs(process, BUSY * self.usual.cpu if self.usual else LONG)
+            ending = time.monotonic() - disturbed
+            orphans = sum(not ends(child) for child in self._children)
+            stderr.seek(0)
+            messages = stderr.read()
+        seconds, cpu = time.monotonic() - start, children_cpu() - usage
+        return Ended(process.returncode, messages, seconds, cpu, ending, orphans, hung)
+
+    usual: Ended | None = None
     _children: tuple[int, ...] = ()
 
-    def kill_parent(self, number: int, delay: float) -> Callable[[subprocess.Popen[str]], None]:
-        """Return a disturbance: a signal to the program after some seconds."""
+    def kill_parent(self, number: int, share: float) -> Callable[[subprocess.Popen[bytes]], None]:
+        """Return a disturbance: a signal to the program after a share of its usual CPU time."""
 
-        def disturb(process: subprocess.Popen[str]) -> None:
-            time.sleep(delay)
+        def disturb(process: subprocess.Popen[bytes]) -> None:
+            self._wait(process, share)
             self._children = tuple(descendants(process.pid))
             if process.poll() is None:
                 process.send_signal(number)
 
         return disturb
 
-    def kill_worker(self, delay: float) -> Callable[[subprocess.Popen[str]], None]:
-        """Return a disturbance: SIGKILL to one of the workers after some seconds."""
+    def kill_worker(self, share: float) -> Callable[[subprocess.Popen[bytes]], None]:
+        """Return a disturbance: SIGKILL to one of the workers, also after a share."""
 
-        def disturb(process: subprocess.Popen[str]) -> None:
-            time.sleep(delay)
+        def disturb(process: subprocess.Popen[bytes]) -> None:
+            self._wait(process, share)
             self._children = tuple(descendants(process.pid))
             workers = [pid for pid in self._children if b"spawn_main" in command_line(pid)]
             if workers:
                 os.kill(random.choice(workers), signal.SIGKILL)
 
         return disturb
+
+    def _wait(self, process: subprocess.Popen[bytes], share: float) -> None:
+        """Wait until a run has done a share of its work, whatever else the machine does."""
+        assert self.usual is not None
+        while process.poll() is None:
+            if Activity.of(process.pid).cpu >= share * self.usual.cpu:
+                return
+            time.sleep(0.003)
 
     def inspect(self, tally: Tally, ended: Ended, *, complete: bool) -> None:
         """Count what is wrong in the folder after a run.
@@ -167,7 +206,7 @@ class Night:
         complete : bool
             All products must be the new ones; else each image has the old set or the new one.
         """
-        before = Tally(**vars(tally))
+        before = replace(tally)
         for frame in self.frames:
             states = (self._catalog_state(frame), self._summary_state(frame))
             if "missing" in states:
@@ -181,8 +220,9 @@ class Night:
         tally.tracebacks += "Traceback" in ended.stderr or "internal error" in ended.stderr
         tally.orphans += ended.orphans
         tally.hangs += ended.hung
-        tally.survived += vars(before) == vars(tally)
+        tally.survived += before == tally
         tally.tries += 1
+        tally.slowest = max(tally.slowest, ended.ending)
 
     def _catalog_state(self, frame: Path) -> str:
         path = frame.with_suffix(".cat")
@@ -231,11 +271,64 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def ends(pid: int, seconds: float) -> bool:
-    """Tell whether a process has ended, or does so within some seconds."""
-    limit = time.monotonic() + seconds
-    while command_line(pid):  # empty for a zombie
-        if time.monotonic() > limit:
+@dataclass
+class Activity:
+    """What a process and its descendants did, and whether one of them would do more."""
+
+    cpu: float
+    ready: bool
+
+    @classmethod
+    def of(cls, pid: int) -> Activity:
+        words = [words for one in (pid, *descendants(pid)) if (words := _stat(one))]
+        ticks = sum(int(word) for item in words for word in item[11:15])
+        ready = any(item[0] in "RD" for item in words)
+        return cls(ticks / os.sysconf("SC_CLK_TCK"), ready)
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the words of /proc/PID/stat from the state on; none if the process is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
+
+
+def hangs(process: subprocess.Popen[bytes], most: float) -> bool:
+    """Wait for the end of a run; one that hangs is ended, with all that belongs to it.
+
+    A run hangs if for some time nothing of it computes though it could, or if it needs far more
+    CPU time than it should.  How long it takes depends on what else the machine does.
+    """
+    last, since = -1.0, time.monotonic()
+    while process.poll() is None:
+        now = Activity.of(process.pid)
+        if now.ready or now.cpu != last:
+            last, since = now.cpu, time.monotonic()
+        if now.cpu > most or time.monotonic() - since > IDLE:
+            for pid in (*descendants(process.pid), process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def children_cpu() -> float:
+    """Return the CPU seconds of all ended children and theirs, as far as they were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def ends(pid: int) -> bool:
+    """Tell whether a process that has no business any more ends."""
+    since, first = time.monotonic(), Activity.of(pid).cpu
+    while (words := _stat(pid)) and words[0] != "Z":
+        if words[0] in "RD":  # it would, if it had a processor
+            since = time.monotonic()
+        if time.monotonic() - since > 5.0 or Activity.of(pid).cpu - first > 10.0:
             return False
         time.sleep(0.05)
     return True

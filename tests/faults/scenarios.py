@@ -28,8 +28,7 @@ def poison(folder: Path, n: int = 20) -> Tally:
     frames = [write_frame(folder / f"f{k}.fits", k, 96) for k in range(n)]
     for k in range(9, n, 10):
         frames[k] = frames[k].rename(folder / f"poison{k}.fits")
-    night = Night.__new__(Night)
-    night.folder, night.frames = folder, frames
+    night = Night.of(folder, frames)
     path = os.pathsep.join([str(hook), os.environ.get("PYTHONPATH", "")])
     ended = night.run(environment={"PYTHONPATH": path})
     tally = _ended(ended, 1)
@@ -65,8 +64,7 @@ def read_only(folder: Path) -> Tally:
     (place / "f.cat").write_text("old")
     place.chmod(0o555)
     folder.chmod(0o755)
-    night = Night.__new__(Night)
-    night.folder, night.frames = folder, [frame]
+    night = Night.of(folder, [frame])
     options = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
     ended = night.run("-o", "there", environment={"HOME": "/nonexistent"}, **options)
     place.chmod(0o755)
@@ -81,8 +79,7 @@ def corrupt_frames(folder: Path, n: int = 40) -> Tally:
     frames += [Path(shutil.copy(frames[0], folder / f"f{k}.fits")) for k in range(1, n)]
     for way in range(10):
         corrupt(frames[way * (n // 10)], way)
-    night = Night.__new__(Night)
-    night.folder, night.frames = folder, frames
+    night = Night.of(folder, frames)
     ended = night.run("--steps", "measure")
     tally = _ended(ended, 1)
     for k, frame in enumerate(frames):

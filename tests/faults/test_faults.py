@@ -22,8 +22,8 @@ def night(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_program_leaves_old_or_new(night, number):
     night.restore()
-    delay = random.Random(int(number)).uniform(0.3, 0.9) * night.seconds
-    ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, delay))
+    share = random.Random(int(number)).uniform(0.3, 0.9)
+    ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, share))
     tally = Tally()
     night.inspect(tally, ended, complete=False)
     assert tally.clean, table({number.name: tally}) + ended.stderr
@@ -37,7 +37,7 @@ def test_killed_program_leaves_old_or_new(night, number):
 
 def test_killed_worker_costs_nothing(night):
     night.restore()
-    disturb = night.kill_worker(0.6 * night.seconds)
+    disturb = night.kill_worker(0.6)
     ended = night.run("-DETECT_THRESH", "5", disturb=disturb)
     tally = Tally()
     night.inspect(tally, ended, complete=True)
