@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzz import Desk, fault
 from tests.faults.harness import Night, Tally, table
-from tests.faults.scenarios import corrupt_frames, full_disk, poison, read_only
+from tests.faults.scenarios import corrupt_frames, every_step, full_disk, poison, read_only
 
 
 @contextlib.contextmanager
@@ -97,6 +97,7 @@ def main() -> int:
     n, n_fuzz = [*map(int, sys.argv[1:3]), 20, 1000][:2] if len(sys.argv) > 2 else (20, 1000)
     tallies = kills(n)
     for name, scenario in (
+        ("killed at each step of its end", every_step),
         ("every tenth frame kills its worker", poison), ("full disk", full_disk),
         ("read-only folder", read_only), ("ten of forty frames corrupt", corrupt_frames),
     ):  # fmt: skip

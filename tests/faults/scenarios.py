@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import shutil
+import signal
+from itertools import count
 from pathlib import Path
 
-from tests.faults.harness import Ended, Night, Tally, corrupt, write_frame
+from skyextract.cli import main
+from skyextract.io.atomic import recover
+from tests.faults.harness import Ended, Night, Tally, corrupt, die_at, settle, write_frame
 
 NOBODY = 65534
 
@@ -110,3 +115,50 @@ def _check_fate(frame: Path, tally: Tally, *, failed: bool) -> None:
         return
     tally.lost += (summary["status"] == "failed") != failed
     tally.mixed += frame.with_suffix(".cat").exists() == failed
+
+
+def every_step(folder: Path) -> Tally:
+    """The program is killed at each step of the file system that it makes with its products."""
+    frame = write_frame(folder / "f.fits", 1, 96)
+    night = Night.of(folder, [frame])
+    options = ("-NTHREADS", "1", "-PSFMODEL_NAME", "f.psf", "-REGIONS_NAME", "f.reg",
+               "-CHECKIMAGE_TYPE", "SEGMENTATION,BACKGROUND",
+               "-CHECKIMAGE_NAME", "s.fits,b.fits")  # fmt: skip
+
+    def files() -> dict[str, bytes]:
+        found = (path for path in folder.iterdir() if path.is_file() and path != frame)
+        return {path.name: path.read_bytes() for path in found}
+
+    def run(threshold: str, step: int | None = None) -> int:
+        if step is not None:
+            die_at(step, ".skyextract-")
+        with contextlib.chdir(folder):
+            return main([frame.name, "-q", "-DETECT_THRESH", threshold, *options])
+
+    run("6")  # in this process, which then has loaded what all need
+    night.old = files()
+    run("5")
+    night.new = files()
+    differ = [name for name in night.old if night.old[name] != night.new[name]]
+    tally = Tally()
+    for step in count():
+        for name, content in night.old.items():
+            (folder / name).write_bytes(content)
+        child = os.fork()
+        if child == 0:
+            os._exit(run("5", step))
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        settle(folder)
+        found = files()
+        states = {night.state(folder / name) for name in differ}
+        tally.lost += found.keys() != night.old.keys()
+        tally.half_written += "half" in states
+        tally.mixed += len(states) > 1
+        tally.tries += 1
+        recover(folder)
+        tally.orphans += any(path.name.startswith(".") for path in folder.iterdir())
+        if ended != -signal.SIGKILL:
+            break
+    tally.survived = tally.tries if not (tally.lost + tally.half_written + tally.mixed) else 0
+    tally.lost += tally.tries < 20  # there are more steps than that
+    return tally

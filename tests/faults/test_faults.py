@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzz import Desk, fault
 from tests.faults.harness import Night, Tally, table
-from tests.faults.scenarios import corrupt_frames, full_disk, poison, read_only
+from tests.faults.scenarios import corrupt_frames, every_step, full_disk, poison, read_only
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,11 @@ def test_surroundings(scenario, tmp_path):
 def test_every_tenth_frame_kills_its_worker(tmp_path):
     tally = poison(tmp_path, 10)
     assert tally.clean, table({"poison": tally})
+
+
+def test_killed_at_each_step_of_its_end(tmp_path):
+    tally = every_step(tmp_path)
+    assert tally.clean, table({"steps": tally})
 
 
 def test_ten_corrupt_frames(tmp_path):

@@ -1,6 +1,10 @@
 """Output files are complete or not there."""
 
+import itertools
 import os
+import signal
+import sys
+import time
 
 import pytest
 
@@ -76,18 +80,26 @@ def write(outputs, path, content):
         stream.write(content)
 
 
-def kill_during(monkeypatch, n_moves):
-    """Let the process 'die' after some renames: the exception is not handled by anything."""
-    moved = []
-    rename = os.rename
+def die_after(n_steps):
+    """Let this process die in the place of a step of the file system."""
+    count = itertools.count()
 
-    def die(source, target):
-        if len(moved) == n_moves:
-            os._exit(9)
-        moved.append(target)
-        rename(source, target)
+    def watch(event, arguments):
+        steps = ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.chmod")
+        if event in steps and next(count) == n_steps:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(os, "rename", die)
+    sys.addaudithook(watch)
+
+
+def settled(folders, seconds=20.0):
+    """Wait until no journal is left: whoever finishes the moves has begun already."""
+    limit = time.monotonic() + seconds
+    while any(next(folder.glob(".skyextract-*/journal"), None) for folder in folders):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def test_all_or_none(tmp_path):
@@ -102,27 +114,68 @@ def test_all_or_none(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
 
 
-@pytest.mark.parametrize(("n_moves", "found"), [(0, b"old"), (1, b"new"), (2, b"new"), (3, b"new")])
-def test_what_a_killed_run_left_is_finished(tmp_path, monkeypatch, n_moves, found):
-    """The first rename is that of the journal: without it nothing has happened."""
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in (tmp_path / "a", other / "b", tmp_path / "c"):
-        path.write_bytes(b"old")
-    if os.fork() == 0:
-        kill_during(monkeypatch, n_moves)
+def replace_three(folders, n_steps):
+    """Replace three files and remove one, in a process that dies at some step; return its end."""
+    place, other = folders
+    child = os.fork()
+    if child == 0:
         with Outputs() as outputs:
-            for path in (tmp_path / "a", other / "b", tmp_path / "c"):
+            for path in (place / "a", other / "b", place / "c"):
                 write(outputs, path, b"new")
+            outputs.remove(other / "stale")
+            die_after(n_steps)
             outputs.commit()
         os._exit(0)
-    os.wait()
-    recover(other)
-    recover(tmp_path)
-    for path in (tmp_path / "a", other / "b", tmp_path / "c"):
-        assert path.read_bytes() == found
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "c", "other"]
-    assert [p.name for p in other.iterdir()] == ["b"]
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def found_set(folders):
+    """Return which files are there, hidden ones apart, and check that they are of one run."""
+    names = {path.name: path for folder in folders for path in folder.glob("[!.]*")}
+    contents = {path.read_bytes() for path in names.values() if path.is_file()}
+    old = contents == {b"old"} and names.keys() == {"a", "b", "c", "stale", "other"}
+    new = contents == {b"new"} and names.keys() == {"a", "b", "c", "other"}
+    return "old" if old else "new" if new else "mixed"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders with the files of an earlier run."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in (tmp_path / "a", other / "b", tmp_path / "c", other / "stale"):
+        path.write_bytes(b"old")
+    return tmp_path, other
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_killed_at_every_step(folders, monkeypatch, guarded):
+    """The rename of the journal decides.
+
+    Without a guard, as where the machine stops, the next run finishes.
+    """
+    if not guarded:
+        monkeypatch.setattr("skyextract.io.guard._SHELL", "/none")
+    found = []
+    for n_steps in itertools.count():
+        for path in (folders[0] / "a", folders[1] / "b", folders[0] / "c", folders[1] / "stale"):
+            path.write_bytes(b"old")
+        ended = replace_three(folders, n_steps)
+        if guarded:
+            assert settled(folders)
+        else:
+            recover(folders[1])
+        found.append(found_set(folders))
+        recover(folders[0])
+        recover(folders[1])
+        assert found_set(folders) == found[-1]
+        assert [path.name for f in folders for path in f.glob(".skyextract-*")] == []
+        if ended == 0:
+            break
+    n_old = found.index("new")
+    assert n_old >= 4  # three changes of mode, and the journal
+    assert found == ["old"] * n_old + ["new"] * (len(found) - n_old)
+    assert len(found) - n_old > 4
 
 
 def test_what_died_before_the_end_is_removed_and_what_lives_is_not(tmp_path):

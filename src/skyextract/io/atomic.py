@@ -3,8 +3,10 @@
 The files of one image are written into hidden folders beside their places (`.skyextract-...`,
 named after host and process).  When all are complete, a journal of the moves is left there,
 and the files are renamed into place one right after the other.  A process that is killed before
-the journal has changed nothing; of one that is killed after it, the next run in that folder
-finishes the moves (`recover`).  So what is found is the old set or the new one, never a mixture.
+the journal has changed nothing.  What one that is killed after it has not moved yet is moved at
+once by a process that waits beside it (`guard`).  Only where that is killed as well in those
+microseconds, or the machine stops, it is left to the next run in that folder (`recover`).
+So what is found is the old set or the new one, not a mixture.
 
 Pipes, terminals and other devices are written through when the files are in place, see
 `streams`.
@@ -20,12 +22,13 @@ import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from skyextract.errors import ConfigError, OutputError
+from skyextract.io.guard import Guard
 from skyextract.io.streams import Stream, is_stream, write_through
 
 OpenOutput = Callable[[str | Path], AbstractContextManager[BinaryIO]]
@@ -135,26 +138,30 @@ class Outputs:
         """
         moves = [(str(temporary), str(target)) for target, temporary in self._moves.items()]
         removals = [str(path) for path in self._removals]
-        try:
-            for temporary, target in moves:
-                if Path(target).exists():
-                    Path(temporary).chmod(Path(target).stat().st_mode & 0o777)
-            if len(moves) + len(removals) > 1:
-                self._write_journals(moves, removals)
-            _complete(moves, removals)
-        except OSError as error:
-            # Rather none of them than some of this run and some of an earlier one.
-            for temporary, target in moves:
-                if not Path(temporary).exists():
-                    Path(target).unlink(missing_ok=True)
-            name = error.filename2 or error.filename or ""
-            raise OutputError(f"{name}: cannot be written ({error.strerror})") from None
-        except BaseException:
-            _complete(moves, removals, resumed=True)  # an interrupt leaves no half
-            raise
-        if self.streams:
-            self._spool = None  # it goes when the last of them is written through
-        self.discard()
+        with ExitStack() as stack:
+            try:
+                for temporary, target in moves:
+                    if Path(target).exists():
+                        Path(temporary).chmod(Path(target).stat().st_mode & 0o777)
+                if len(moves) + len(removals) > 1:
+                    primary, *others = self._used_folders(moves, removals)
+                    journal = primary / _JOURNAL
+                    stack.enter_context(Guard(journal, moves, removals, self._folders.values()))
+                    _write_journals(journal, others, moves, removals)
+                _complete(moves, removals)
+            except OSError as error:
+                # Rather none of them than some of this run and some of an earlier one.
+                for temporary, target in moves:
+                    if not Path(temporary).exists():
+                        Path(target).unlink(missing_ok=True)
+                name = error.filename2 or error.filename or ""
+                raise OutputError(f"{name}: cannot be written ({error.strerror})") from None
+            except BaseException:
+                _complete(moves, removals, resumed=True)  # an interrupt leaves no half
+                raise
+            if self.streams:
+                self._spool = None  # it goes when the last of them is written through
+            self.discard()
 
     def discard(self) -> None:
         """Remove everything that is not in place."""
@@ -171,15 +178,27 @@ class Outputs:
             self._folders[place] = _hidden_folder(place, path)
         return self._folders[place]
 
-    def _write_journals(self, moves: Sequence[tuple[str, str]], removals: Sequence[str]) -> None:
-        """Say what is to be done: in full in one folder, last, and where that is in the others."""
+    def _used_folders(
+        self, moves: Sequence[tuple[str, str]], removals: Sequence[str]
+    ) -> list[Path]:
+        """Return our hidden folders beside the files that are moved or removed."""
         used = {Path(name).parent for name in (*(target for _, target in moves), *removals)}
-        primary, *others = [folder for place, folder in self._folders.items() if place in used]
-        for folder in others:
-            (folder / _PRIMARY).write_text(str(primary), encoding="utf-8")
-        text = json.dumps({"moves": moves, "removals": removals})
-        (primary / "new").write_text(text, encoding="utf-8")
-        (primary / "new").rename(primary / _JOURNAL)
+        return [folder for place, folder in self._folders.items() if place in used]
+
+
+def _write_journals(
+    journal: Path,
+    others: Iterable[Path],
+    moves: Sequence[tuple[str, str]],
+    removals: Sequence[str],
+) -> None:
+    """Say what is to be done: in full in one folder, last, and where that is in the others."""
+    for folder in others:
+        (folder / _PRIMARY).write_text(str(journal.parent), encoding="utf-8")
+    text = json.dumps({"moves": moves, "removals": removals})
+    new = journal.with_name("new")
+    new.write_text(text, encoding="utf-8")
+    new.rename(journal)
 
 
 def _complete(
