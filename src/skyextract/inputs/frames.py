@@ -18,6 +18,7 @@ from skyextract.io.psf.psfex import psf_for_extension
 from skyextract.io.raw.frames import AlreadyCorrectedError, read_raw_frames
 from skyextract.jobs import Job
 from skyextract.run import Run
+from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
@@ -150,7 +151,8 @@ def with_maps(
     if names & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"}:
         flag_maps += read_flag_maps(config.weights, image, place, run)
     if detection is not None or maps.detection is not maps.measurement:
-        detection = with_weight(detection or image, maps.detection)
+        # Another weight map makes no other image: what characterize finds holds for both.
+        detection = with_weight(detection or replace(image, psf=None), maps.detection)
         detection = check_data(detection, config.detector, run)
         detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
@@ -160,8 +162,12 @@ def with_maps(
         detection = _in_working_unit(detection, settings)
     flag_maps = [colour_flags(flags, image) for flags in flag_maps]
     if inputs.psfs:
-        psf = psf_for_extension(inputs.psfs, place, config.characterize.psf_name)
+        models = config.characterize.psf_name
+        psf = psf_for_extension(of_image(inputs.psfs, 1), place, of_image(models, 1))
         image = replace(image, psf=psf)
+        if detection is not None:
+            psf = psf_for_extension(inputs.psfs[0], place, models[0])
+            detection = replace(detection, psf=psf)
     return image, detection, flag_maps
 
 

@@ -37,8 +37,8 @@ class Inputs:
         Text of STARNNW_NAME.
     associates : (n, k) float64 or None
         Rows of ASSOC_NAME.
-    psfs : list of Psf
-        Of PSF_NAME.
+    psfs : list of list of Psf
+        Of each file of PSF_NAME, one PSF per extension; empty where no model is given.
     folder : Path
         Of the products: masters that isr makes are kept there.
     """
@@ -47,7 +47,7 @@ class Inputs:
     filter: str | None
     network: str | None
     associates: AnyArray | None
-    psfs: list[Psf]
+    psfs: list[list[Psf]]
     folder: Path = Path()
 
     def requested(self, settings: Settings, *, psf: bool) -> list[Requested]:
@@ -94,11 +94,11 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
         raise settings.error("FLAG_IMAGE", "IMAFLAGS_ISO needs a flag map")
     inputs = Inputs(columns, _read_filter(settings, run), network, associates, [], folder)
     if psf_is_given(settings) and (not settings.sextractor or inputs.needs_psf(settings)):
-        name = config.characterize.psf_name
-        if not Path(name).is_file():
+        models = config.characterize.psf_name
+        if not all(Path(model).is_file() for model in models):
             raise settings.error("PSF_NAME", "no such file")
         try:
-            inputs = replace(inputs, psfs=read_psfs(name, run))
+            inputs = replace(inputs, psfs=[read_psfs(model, run) for model in models])
         except ImageError as error:
             raise ConfigError(f"PSF_NAME {error}") from None
     return inputs

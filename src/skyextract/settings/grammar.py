@@ -137,9 +137,13 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
         return _convert_one(setting.values[0], kind, keyword, label)
     least, most = keyword.size
     values = setting.values
-    # The word NONE empties a list of header keywords or files, as in SExtractor.
-    if least == 0 and tuple(v.upper() for v in values) == ("NONE",) and "str" in kind:
+    # The word NONE empties a list of header keywords or files, and an empty list of choices is
+    # the first of them, as in SExtractor.
+    none = tuple(v.upper() for v in values) == ("NONE",)
+    if least == 0 and none and not keyword.choices and "str" in kind:
         return ()
+    if least == 0 and keyword.choices and not values:
+        return keyword.choices[:1]
     if not least <= len(values) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
         wanted = f"at least {least}" if len(values) < least and most > 1000 else wanted

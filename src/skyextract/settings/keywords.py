@@ -121,7 +121,7 @@ class Output:
     report_name: str = key("", "page with pictures, HTML", new=True)
     night_name: str = key("", "table of the night, to which each frame is added (ECSV)", new=True)
     checkimage_type: tuple[str, ...] = key(
-        ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(1, ANY)
+        ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(0, ANY)
     )
     checkimage_name: tuple[str, ...] = key(("check.fits",), "files of the check images", size=(0, ANY))
     write_xml: bool = key(False, "write an XML summary?", basic=False)
@@ -210,7 +210,7 @@ class Characterize:
 
     char_niter: int = key(5, "passes of background, cosmic rays, stars and PSF, at most", low=1, high=100, new=True)
     default_fwhm: float = key(3.5, "FWHM of the Gaussian that stands in when no PSF is known", low=0.5, high=100.0, unit="pixels", new=True)
-    psf_name: str = key("", "PSF model to use instead of measuring one", sextractor="default.psf", opens=True)
+    psf_name: tuple[str, ...] = key((), "PSF model to use instead of measuring one: for both images, or for detection,measurement", sextractor=("default.psf",), size=(0, 2), opens=True)
     basis_type: str = key("PIXEL_AUTO", "PSF basis: always pixels", new=True, support="ignored", basic=False)
     psf_sampling: float = key(0.0, "sampling step of the PSF model (0 = automatic)", low=0.0, high=2.0, unit="pixels", new=True, basic=False)
     psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
@@ -283,16 +283,16 @@ class Measurement:
 class Weights:
     """Weights and flags"""
 
-    weight_type: tuple[str, ...] = key(("NONE",), "for detection[,measurement]", choices=WEIGHT_TYPES, size=(1, 2))
+    weight_type: tuple[str, ...] = key(("NONE",), "for detection[,measurement]", choices=WEIGHT_TYPES, size=(0, 2))
     weight_image: tuple[str, ...] = key((), "weight map[s]", sextractor=("weight.fits",), size=(0, 2), opens=True)
     weight_gain: tuple[bool, ...] = key((True,), "modulate the gain with the weights? for detection[,measurement]", size=(1, 2), basic=False)
     weight_thresh: tuple[float, ...] = key((), "weight of a bad pixel, at most", size=(0, 2))
     rescale_weights: tuple[bool, ...] = key((True,), "scale weights to the background noise? for detection[,measurement]", size=(1, 2))
     flag_image: tuple[str, ...] = key((), "flag map(s)", sextractor=("flag.fits",), size=(0, 4), opens=True)
-    flag_type: tuple[str, ...] = key(("OR",), "combination of flags", choices=FLAG_TYPES, size=(1, 4))
-    interp_maxxlag: tuple[int, ...] = key((16,), "interpolation over zero weight along x", low=1, unit="pixels", size=(1, 2), basic=False)
-    interp_maxylag: tuple[int, ...] = key((16,), "interpolation over zero weight along y", low=1, unit="pixels", size=(1, 2), basic=False)
-    interp_type: tuple[str, ...] = key(("NONE",), "what is interpolated over zero weight", sextractor=("ALL",), choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
+    flag_type: tuple[str, ...] = key(("OR",), "combination of flags", choices=FLAG_TYPES, size=(0, 4))
+    interp_maxxlag: tuple[int, ...] = key((16,), "interpolation over zero weight along x: for detection[,measurement]; one value is for detection alone", low=1, unit="pixels", size=(1, 2), basic=False)
+    interp_maxylag: tuple[int, ...] = key((16,), "interpolation over zero weight along y: for detection[,measurement]; one value is for detection alone", low=1, unit="pixels", size=(1, 2), basic=False)
+    interp_type: tuple[str, ...] = key(("NONE",), "what is interpolated over zero weight: for detection[,measurement]; one value is for detection alone", sextractor=("ALL",), choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
 
 
 @dataclass(frozen=True)

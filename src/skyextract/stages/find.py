@@ -71,7 +71,8 @@ def find_sources(
     fits_psf : bool
         The PSF will be fitted to the sources, which takes the noise of every pixel.
     detection : Exposure, optional
-        The image to detect on, as in `measure`.
+        The image to detect on, as in `measure`; without a PSF of its own it is filtered by
+        that of `exposure`.
 
     Raises
     ------
@@ -82,8 +83,9 @@ def find_sources(
     by_psf = filters_by_psf(config)
     taps = None if by_psf else _filter(config, inputs)
     matched = None
-    if by_psf and exposure.psf is not None:
-        matched = matched_filter(exposure.psf, exposure.shape)
+    psf = exposure.psf if detection is None or detection.psf is None else detection.psf
+    if by_psf and psf is not None:
+        matched = matched_filter(psf, exposure.shape)
 
     def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(

@@ -166,14 +166,16 @@ def _without_weight(
     """Return the pixels that have no weight, less those filled by INTERP_TYPE (in place)."""
     assert exposure.weight is not None
     lost = ~(exposure.weight < MAX_VARIANCE)
-    kind = of_image(config.interp_type, index)
-    if kind == "NONE" or not lost.any():
+    # One value is for the detection image alone, as in SExtractor.
+    kinds, reach_x, reach_y = config.interp_type, config.interp_maxxlag, config.interp_maxylag
+    given = min(len(kinds), len(reach_x), len(reach_y))
+    if index >= given or kinds[index] == "NONE" or not lost.any():
         return lost
-    reach_x = of_image(config.interp_maxxlag, index)
-    reach_y = of_image(config.interp_maxylag, index)
     state = lost.astype(np.uint8)
     state[(exposure.mask & np.uint16(Mask.NO_DATA)) != 0] = 2
-    fill_from_neighbours(image, variance, state, reach_x, reach_y, kind == "ALL")
+    fill_from_neighbours(
+        image, variance, state, reach_x[index], reach_y[index], kinds[index] == "ALL"
+    )
     lost &= state != 3
     return lost
 
