@@ -29,6 +29,7 @@ VALUE_OPTIONS = (
     "--output-dir",
     "--server",
     "--night",
+    "--watch",
     "--fetch-catalog",
 )
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
@@ -126,6 +127,7 @@ def settings_from(
 @click.option("--json", "json_lines", is_flag=True, help="Print the summaries, an object a line.")
 @click.option("--skip-done", is_flag=True, help="Leave out images that are done, unchanged.")
 @click.option("--night", metavar="DIR", help="Make night.ecsv and night.html of its summaries.")
+@click.option("--watch", metavar="DIR", help="Take frames as they arrive there, until Ctrl-C.")
 @click.option("--catalogs", is_flag=True, help="List the store of reference catalogues.")
 @click.option(
     "--fetch-catalog",
@@ -154,6 +156,7 @@ def command(
     json_lines: bool,
     skip_done: bool,
     night: str | None,
+    watch: str | None,
     catalogs: bool,
     fetch_catalog: tuple[str, str, str, float] | None,
 ) -> int:
@@ -197,11 +200,18 @@ def command(
         if settings.config.output.catalog_name.upper() == "STDOUT":
             raise ConfigError("--json: standard output is taken by CATALOG_NAME STDOUT")
         settings = replace(settings, json_lines=True)
+    folder = Path(output_dir or ".")
+    if watch is not None:
+        from skyextract.batch.watch import run_watch
+
+        if images:
+            raise ConfigError("--watch takes the images of a folder, and no others")
+        return run_watch(Path(watch), settings, jobs, strict, folder, skip_done)
     if not images:
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch.images import run_batch
 
-    return run_batch(images, settings, jobs, strict, Path(output_dir or "."), skip_done)
+    return run_batch(images, settings, jobs, strict, folder, skip_done)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

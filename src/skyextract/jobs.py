@@ -38,6 +38,8 @@ class Job:
         Check-image types and their files.
     folder : Path
         Of the products.
+    night : Path or None
+        Table of the night to which it is added.
     """
 
     measurement: ImageSpec
@@ -45,6 +47,7 @@ class Job:
     products: dict[str, Path]
     check_images: tuple[tuple[str, Path], ...]
     folder: Path = Path()
+    night: Path | None = None
 
     @property
     def label(self) -> str:
@@ -97,7 +100,13 @@ JSON_LINES = "--json"
 """The product of that option: the summary on standard output, an object per line."""
 
 
-def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
+NIGHT = "night.ecsv"
+"""NIGHT_NAME AUTO."""
+
+
+def plan_job(
+    image: str, settings: Settings, output_dir: Path, *, one_of_several: bool = False
+) -> Job:
     """Split an image argument and name its products."""
     measurement, detection = parse_image_argument(image)
 
@@ -120,7 +129,11 @@ def plan_job(image: str, settings: Settings, output_dir: Path) -> Job:
         products.setdefault("EXPOSURE_NAME", place(f"{{stem}}{suffix}.fits"))
         products.pop("CATALOG_NAME", None)
     check_images = tuple((kind, place(name)) for kind, name in check_image_names(settings))
-    return Job(measurement, detection, products, check_images, output_dir)
+    night = output.night_name
+    if night == "AUTO":
+        night = NIGHT if one_of_several else ""
+    table = output_dir / night if night else None
+    return Job(measurement, detection, products, check_images, output_dir, table)
 
 
 def check_image_names(settings: Settings) -> list[tuple[str, str]]:
@@ -182,21 +195,22 @@ def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
     """
     read = _Inputs([*image_files(jobs), *inputs])
     written: dict[str, tuple[int, str]] = {}
-    for number, job in enumerate(jobs):
-        for keyword, path in job.named_files.items():
-            if is_stream(path):
-                continue
-            if read.contain(path):
-                raise ConfigError(f"{keyword}: {path} is an input; it is not overwritten")
-            place = os.path.realpath(path)
-            if place in written and written[place][0] != number:
-                raise ConfigError(
-                    f"{path}: two images, one {keyword}; put {{stem}} into the name"
-                    " (for dual-image mode write det.fits,meas.fits)"
-                )
-            if place in written:
-                raise ConfigError(f"{path}: both {written[place][1]} and {keyword}")
-            written[place] = (number, keyword)
+    files = [(number, *item) for number, job in enumerate(jobs) for item in job.named_files.items()]
+    nights = {job.night for job in jobs if job.night}
+    for number, keyword, path in [*files, *((-1, "NIGHT_NAME", night) for night in nights)]:
+        if is_stream(path):
+            continue
+        if read.contain(path):
+            raise ConfigError(f"{keyword}: {path} is an input; it is not overwritten")
+        place = os.path.realpath(path)
+        if place in written and number not in (written[place][0], -1):
+            raise ConfigError(
+                f"{path}: two images, one {keyword}; put {{stem}} into the name"
+                " (for dual-image mode write det.fits,meas.fits)"
+            )
+        if place in written:
+            raise ConfigError(f"{path}: both {written[place][1]} and {keyword}")
+        written[place] = (number, keyword)
 
 
 class _Inputs:

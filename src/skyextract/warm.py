@@ -8,6 +8,7 @@ forks workers, which take one module of kernels after another, the longest first
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
 from importlib import import_module
@@ -17,7 +18,10 @@ from skyextract.kernels import store
 from skyextract.kernels.store import missing_kernels
 from skyextract.run import end_with_parent
 
-__all__ = ["compile_kernels", "missing_kernels"]
+__all__ = ["compile_kernels", "missing_kernels", "preload"]
+
+_LATE_IMPORTS = ("astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread")
+"""Imported by the program when they are needed."""
 
 BAR_WIDTH = 40
 
@@ -35,6 +39,22 @@ def compile_kernels(quiet: bool = False) -> bool:
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
     )  # fmt: skip
     return not missing_kernels()
+
+
+def preload() -> None:
+    """Import the program and load its kernels; compile what is missing."""
+    from skyextract.kernels import loading
+
+    for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
+        if not info.name.endswith("__main__"):
+            import_module(info.name)
+    for name in _LATE_IMPORTS:
+        import_module(name)
+    if missing_kernels():
+        compile_kernels(quiet=True)
+    for module, functions in store.declared().items():
+        for function in functions:
+            loading.load(getattr(import_module(f"{store.PACKAGE}.{module}"), function))
 
 
 def _compile_all(quiet: bool) -> None:

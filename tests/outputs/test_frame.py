@@ -72,3 +72,25 @@ def test_an_unset_clock_is_no_date():
 )
 def test_names_of_cameras(camera, name):
     assert facts(camera)["camera"] == name
+
+
+CTIO = {
+    "DATE-OBS": "2017-11-12T03:10:00",
+    "RA": "02:05:00",
+    "DEC": "-05:00:00",
+    "OBS-LAT": -30.16606,
+}
+
+
+@pytest.mark.parametrize("longitude", [-70.81489, 70.81489, 289.18511])
+def test_a_site_whose_longitude_counts_to_the_west(longitude):
+    found = facts(**CTIO, **{"OBS-LONG": longitude, "OBS-ELEV": 2215.0, "AIRMASS": 1.14})
+    assert found["site"]["longitude"] == pytest.approx(-70.81489)
+    assert found["site"]["height"] == 2215.0
+    assert found["ra"] == pytest.approx(31.25)
+    assert found["dec"] == -5.0
+
+
+def test_a_site_that_contradicts_the_airmass_is_none():
+    assert facts(**CTIO, **{"OBS-LONG": 20.0, "AIRMASS": 1.14})["site"] is None
+    assert facts(**CTIO)["site"] is None

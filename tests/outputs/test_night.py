@@ -24,22 +24,22 @@ def summary(image: str, extension: int | None = 0, **changes: Any) -> dict[str, 
     return {
         "image": image, "extension": extension, "status": "complete", "warnings": [],
         "frame": {"filter": "r", "mjd": 60000.0} | changes.pop("frame", {}),
-        "steps": steps, "provenance": {"config": {}}, **changes,
+        "steps": steps, "products": {}, **changes,
     }  # fmt: skip
 
 
 def rows(*summaries: dict[str, Any]) -> list[dict[str, Any]]:
-    return merged([], [night_row(item, Path()) for item in summaries])
+    return merged([], [night_row(item, Path("n.ecsv"), Path()) for item in summaries])
 
 
 def test_a_default_psf_is_no_seeing():
     guess = {"psf_source": "DEFAULT", "fwhm_arcsec": 2.0, "fwhm_pix": 3.5}
-    row = night_row(summary("a", steps={"characterize": guess}), Path())
+    row = night_row(summary("a", steps={"characterize": guess}), Path("n.ecsv"), Path())
     assert (row["seeing"], row["fwhm"]) == (None, None)
 
 
 def test_a_zero_point_of_the_configuration_is_no_measurement():
-    row = night_row(summary("a", photometry={"source": "CONFIG"}), Path())
+    row = night_row(summary("a", photometry={"source": "CONFIG"}), Path("n.ecsv"), Path())
     assert (row["zero_point"], row["zero_point_1s"]) == (None, None)
 
 
@@ -57,8 +57,8 @@ def test_transparency_is_that_of_the_filter():
 
 def test_a_frame_that_is_done_again_replaces_its_row():
     first = rows(summary("a"), summary("b", None, status="failed", error="truncated"))
-    again = [night_row(summary("a", status="partial"), Path())]
-    mended = [night_row(summary("b", extension, frame={"mjd": 60001.0}), Path())
+    again = [night_row(summary("a", status="partial"), Path("n.ecsv"), Path())]
+    mended = [night_row(summary("b", extension, frame={"mjd": 60001.0}), Path("n.ecsv"), Path())
               for extension in (1, 2)]  # fmt: skip
     found = merged(first, [*again, *mended])
     assert [(row["file"], row["extension"], row["status"]) for row in found] == [
@@ -77,6 +77,18 @@ def test_rows_in_the_order_of_time_unknown_times_last():
 
 
 def test_the_report_is_named_relative_to_the_table():
-    config = {"REPORT_NAME": {"value": "{stem}.html", "origin": "command line"}}
-    row = night_row(summary("raw/a.fits.gz", provenance={"config": config}), Path("out"))
-    assert row["report"] == "a.html"
+    products = {"REPORT_NAME": "pages/a.html"}
+    row = night_row(summary("raw/a.fits.gz", products=products), Path("out/n.ecsv"), Path("out"))
+    assert row["report"] == "pages/a.html"
+
+
+def test_the_moon_of_a_frame_with_pointing_and_time():
+    place = {"ra": 80.0, "dec": -20.0, "site": {"longitude": -70.7, "latitude": -29.3, "height": 9}}
+    known = night_row(summary("a", frame=place), Path("n.ecsv"), Path())
+    assert known["moon_separation"] == pytest.approx(120.0, abs=60.0)
+    assert -90.0 < known["moon_altitude"] < 90.0
+    somewhere = night_row(summary("a", frame=place | {"site": None}), Path("n.ecsv"), Path())
+    assert somewhere["moon_separation"] == pytest.approx(known["moon_separation"], abs=1.1)
+    assert somewhere["moon_altitude"] is None
+    unknown = night_row(summary("a", frame=place | {"mjd": None}), Path("n.ecsv"), Path())
+    assert unknown["moon_illumination"] is None

@@ -12,17 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyextract.batch.done import done_before
+from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.progress import Progress
 from skyextract.batch.tally import Fate, Tally
-from skyextract.batch.workers import Died, Said, Workers
+from skyextract.batch.workers import Died, Event, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover, scratch_folder
 from skyextract.io.names import ImageSpec
 from skyextract.io.streams import Stream, is_pipe, is_stream, spool_input, write_through
 from skyextract.jobs import Job, check_names, input_files, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
+from skyextract.outputs.night import draw_page
+from skyextract.outputs.summaries import note_night
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
@@ -56,29 +58,27 @@ def run_batch(
         Before any work: two images would write the same file, a product would overwrite
         an input, a file that the settings name is wrong, or the output folder cannot be made.
     """
-    if skip_done and not settings.config.output.summary_name:
-        raise ConfigError("--skip-done: the summaries (SUMMARY_NAME) tell what is done")
-    batch = _Batch(settings, strict, n_jobs, len(images), skip_done)
+    batch = Batch(settings, strict, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
     check_names(jobs, input_files(settings, jobs))
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{output_dir}: {error.strerror}") from None
-    for note in settings.notes:
-        log.warning(note)
+    batch.prepare(output_dir)
     try:
         with interruptible(batch.last_words):
-            if missing_kernels():
-                log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
-                compile_kernels(quiet=not log.isEnabledFor(RESULT))
-            _recover(jobs)
+            compile_missing()
+            recover_folders(jobs)
             batch.run(jobs)
     except Interrupted as interrupt:
-        _recover(jobs)
+        recover_folders(jobs)
         batch.say_interrupted()
         return interrupt.status
     return batch.tally.worst()
+
+
+def compile_missing() -> None:
+    """Compile the kernels that are not on disk, once for all processes."""
+    if missing_kernels():
+        log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
+        compile_kernels(quiet=not log.isEnabledFor(RESULT))
 
 
 def run_job(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
@@ -90,7 +90,7 @@ def run_job(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outco
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
-def _recover(jobs: Sequence[Job]) -> None:
+def recover_folders(jobs: Sequence[Job]) -> None:
     """Finish or remove what killed runs have left in the folders of these."""
     folders = {folder for job in jobs for folder in job.folders}
     if any(is_stream(path) for job in jobs for path in job.files):
@@ -99,34 +99,73 @@ def _recover(jobs: Sequence[Job]) -> None:
         recover(folder)
 
 
+def _draw_nights(jobs: Sequence[Job]) -> None:
+    """Draw the pages of the tables to which images were added."""
+    for table in {job.night for job in jobs if job.night is not None and job.night.is_file()}:
+        draw_page(table)
+
+
 @dataclass
-class _Batch:
+class Batch:
     """The images of one call of the program, and what became of them."""
 
     settings: Settings
     strict: bool
     n_jobs: int
-    n_images: int
+    n_images: int | None
+    """None: frames come one by one, as long as the program is let run."""
     skip_done: bool
     tally: Tally = field(default_factory=Tally)
     collector: Collector = field(default_factory=Collector)
-    _progress: Progress = field(init=False)
+    progress: Progress = field(init=False)
     _said: dict[int, list[Message]] = field(default_factory=dict)
     _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
     _n_written: int = 0
     _scratch: Path | None = None
+
+    @property
+    def has_several(self) -> bool:
+        """More than one image."""
+        return self.n_images != 1
+
+    def prepare(self, output_dir: Path) -> None:
+        """Make the folder of the products, and say what is to be said before any work.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be made; --skip-done without summaries.
+        """
+        if self.skip_done and not self.settings.config.output.summary_name:
+            raise ConfigError("--skip-done: the summaries (SUMMARY_NAME) tell what is done")
+        try:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{output_dir}: {error.strerror}") from None
+        for note in self.settings.notes:
+            log.warning(note)
 
     def plan(self, images: Sequence[str], output_dir: Path) -> list[Job]:
         """Name the products of all images; one that cannot be planned costs itself alone."""
         jobs = []
         for image in images:
             try:
-                jobs.append(plan_job(image, self.settings, output_dir))
+                jobs.append(self.plan_one(image, output_dir))
             except ConfigError as error:
                 if len(images) == 1:
                     raise
                 self.fail(image, str(error))
         return jobs
+
+    def plan_one(self, image: str, output_dir: Path) -> Job:
+        """Name the products of an image.
+
+        Raises
+        ------
+        ConfigError
+            It is none, or has no names.
+        """
+        return plan_job(image, self.settings, output_dir, one_of_several=self.has_several)
 
     def fail(self, name: str, message: str) -> None:
         """Note an image that failed outside its process."""
@@ -138,17 +177,19 @@ class _Batch:
         try:
             ready = self._spooled(jobs)
             numbers = self._not_done(ready) if self.skip_done else list(range(len(ready)))
-            with Progress(len(numbers)) as self._progress:
-                if self.n_images == 1:
+            with Progress(len(numbers)) as self.progress:
+                if not self.has_several:
                     for number in numbers:
-                        self._finish(ready, number, self._function(1)(ready[number]))
+                        self._finish(ready, number, self.function(1)(ready[number]))
                 elif numbers:
                     self._run_in_workers(ready, numbers)
         finally:
             self.collector.finish()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
-        if self.n_images > 1 or self.skip_done:
+        if self.has_several:
+            _draw_nights(jobs)
+        if self.has_several or self.skip_done:
             self.tally.tell()
 
     def _not_done(self, jobs: Sequence[Job]) -> list[int]:
@@ -159,42 +200,59 @@ class _Batch:
             if earlier is None:
                 waiting.append(number)
                 continue
-            self.tally.fates.append(Fate(job.label, earlier.status, earlier=True))
-            self._write_streams(jobs, number, earlier.again())
+            self.take_earlier(jobs, number, earlier)
         return waiting
 
-    def _function(self, n_processes: int) -> Callable[[Job], Outcome]:
+    def take_earlier(self, jobs: Sequence[Job], number: int, earlier: Earlier) -> None:
+        """Take note of an image that an earlier run has done."""
+        self.tally.fates.append(Fate(jobs[number].label, earlier.status, earlier=True))
+        note_night(jobs[number], earlier.summary)
+        self._write_streams(jobs, number, earlier.again())
+
+    def function(self, n_processes: int) -> Callable[[Job], Outcome]:
+        """Return what processes an image, in one of so many processes."""
         n_threads = resolve_threads(self.settings.config.pipeline.nthreads, n_processes)
         return partial(run_job, settings=self.settings, strict=self.strict, n_threads=n_threads)
 
     def _run_in_workers(self, jobs: Sequence[Job], numbers: Sequence[int]) -> None:
         n_processes = min(self.n_jobs, len(numbers))
         tasks = [jobs[number] for number in numbers]
-        with Workers(self._function(n_processes), tasks, n_processes) as workers:
+        with Workers(self.function(n_processes), tasks, n_processes) as workers:
             for event in workers.run():
-                number, job = numbers[event.number], tasks[event.number]
-                if isinstance(event, Said):
-                    self._hear(number, event.message, job)
-                elif isinstance(event, Died):
-                    _recover([job])
-                    text = f"its process died ({event.cause})"
-                    if event.final:
-                        self._finish(jobs, number, self._lost(number, job, f"{text} again"))
-                    else:
-                        log.warning(LABELLED, f"{job.label}: ", f"{text}; it is tried once more")
-                else:
-                    self._finish(jobs, number, event.result)
+                self.take(event, jobs, numbers[event.number])
+
+    def take(self, event: Event, jobs: Sequence[Job], number: int) -> None:
+        """Take what happened to an image in its process.
+
+        Raises
+        ------
+        ConfigError
+            The settings are wrong for any image.
+        """
+        job = jobs[number]
+        if isinstance(event, Said):
+            self._hear(number, event.message, job)
+        elif isinstance(event, Died):
+            recover_folders([job])
+            text = f"its process died ({event.cause})"
+            if event.final:
+                self._finish(jobs, number, self.lost(number, job, f"{text} again"))
+            else:
+                log.warning(LABELLED, f"{job.label}: ", f"{text}; it is tried once more")
+        else:
+            self._finish(jobs, number, event.result)
 
     def _hear(self, number: int, message: Message, job: Job) -> None:
         """Take a message: what came out waits for the end of its image."""
         if message.level == STEP:
-            self._progress.step(message)
+            self.progress.step(message)
         elif message.level == RESULT or message.level >= logging.ERROR:
             self._said.setdefault(number, []).append(message)
         else:
             self.collector.add(message, job.label, job.measurement.path)
 
-    def _lost(self, number: int, job: Job, message: str) -> Outcome:
+    def lost(self, number: int, job: Job, message: str) -> Outcome:
+        """Return the outcome of an image of which its process could not give any."""
         from skyextract.image import Outcome
         from skyextract.outputs.failure import write_failure
 
@@ -210,8 +268,8 @@ class _Batch:
         job = jobs[number]
         fate = Fate(job.label, outcome.status, outcome.seconds, outcome.shortfalls)
         self.tally.fates.append(fate)
-        if self.n_images > 1:
-            self._progress.done(job.label, outcome.status, self._said.pop(number, ()))
+        if self.has_several:
+            self.progress.done(job.label, outcome.status, self._said.pop(number, ()))
         self._write_streams(jobs, number, outcome.streams)
 
     def _write_streams(self, jobs: Sequence[Job], number: int, streams: Sequence[Stream]) -> None:
@@ -251,7 +309,8 @@ class _Batch:
 
     def say_interrupted(self) -> None:
         """Say how far the batch came."""
-        log.error("interrupted: %d of %d images done", len(self.tally.fates), self.n_images)
+        total = "" if self.n_images is None else f" of {self.n_images}"
+        log.error("interrupted: %d%s images done", len(self.tally.fates), total)
 
     def last_words(self) -> None:
         """Clean up in place of a main thread that takes too long."""

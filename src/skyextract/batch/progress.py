@@ -31,11 +31,11 @@ class Progress:
 
     Parameters
     ----------
-    n_images : int
-        Of a single one the steps are shown.
+    n_images : int or None
+        Of a single one the steps are shown; None: nobody knows how many will come.
     """
 
-    def __init__(self, n_images: int) -> None:
+    def __init__(self, n_images: int | None) -> None:
         self._n_images = n_images
         self._n_done = 0
         self._statuses: set[ExitStatus] = set()
@@ -45,7 +45,7 @@ class Progress:
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
-        if can_show_bar():
+        if self._n_images is not None and can_show_bar():
             self._bar = _make_bar(self._n_images)
             divert(_Above(self._bar))
             send_steps(self.step)
@@ -67,7 +67,7 @@ class Progress:
             return
         done, total, name = message.text.split(" ", 2)
         text = f"{message.label}{name}"
-        if self._n_images > 1:
+        if self._n_images != 1:
             self._bar.set_postfix_str(", ".join(filter(None, (self._worst(), text))))
             return
         self._step, self._step_began = text, time.monotonic()
@@ -76,7 +76,8 @@ class Progress:
     def done(self, label: str, status: ExitStatus, lines: Sequence[Message]) -> None:
         """Count an image, and print what its process said that came out."""
         self._n_done += 1
-        count = "" if self._bar else f"[{self._n_done}/{self._n_images}] "
+        total = "" if self._n_images is None else f"/{self._n_images}"
+        count = "" if self._bar else f"[{self._n_done}{total}] "
         for line in lines or (Message(RESULT, f"{label}: ", "done"),):
             log.log(line.level, LABELLED, f"{count}{line.label}", line.text)
             for more in line.lines:

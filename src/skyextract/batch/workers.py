@@ -127,10 +127,10 @@ class Workers:
         self.unfinished += 1
         return len(self._tasks) - 1
 
-    def start(self) -> None:
-        """Start all processes now, to be ready when tasks come."""
-        while len(self._workers) < self.n_processes:
-            self._start()
+    @property
+    def connections(self) -> list[Connection]:
+        """What has news when something happens in one of the processes."""
+        return [worker.connection for worker in self._workers]
 
     def run(self) -> Iterator[Event]:
         """Run all tasks; yields what happens, as it happens."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "mjd": ("float64", "d", "of the header"),
     "exposure_time": ("float64", "s", "of the header"),
     "airmass": ("float64", "", "of the header"),
+    "moon_separation": ("float64", "deg", "from the pointing"),
+    "moon_illumination": ("float64", "", "share of the disk that is lit"),
+    "moon_altitude": ("float64", "deg", "above the horizon of the site"),
     "seeing": ("float64", "arcsec", "FWHM of the PSF"),
     "fwhm": ("float64", "pix", "FWHM of the PSF"),
     "ellipticity": ("float64", "", "1 - b/a of the PSF"),
@@ -60,11 +64,16 @@ def read_night(path: Path) -> list[Row]:
         raise OutputError(f"{path}: is no table of a night, and is not overwritten") from None
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith("#")]
     table = csv.DictReader(lines, delimiter=",")
-    if not text.startswith("# %ECSV") or set(table.fieldnames or ()) != set(COLUMNS):
+    names = set(table.fieldnames or ())
+    if not text.startswith("# %ECSV") or not {"file", "extension"} <= names <= set(COLUMNS):
         raise OutputError(f"{path}: is no table of a night, and is not overwritten")
     try:
         return [
-            {name: _READ[COLUMNS[name][0]](value) if value else None for name, value in row.items()}
+            dict.fromkeys(COLUMNS)  # an older version had fewer
+            | {
+                name: _READ[COLUMNS[name][0]](value) if value else None
+                for name, value in row.items()
+            }
             for row in table
         ]
     except (KeyError, TypeError, ValueError):
@@ -109,11 +118,29 @@ def update_night(path: Path, change: Callable[[list[Row]], list[Row]]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file; one beside it, because the file itself is replaced."""
+    """Hold the lock of a file: one beside it, because the file itself is replaced.
+
+    The last to hold it takes it away; whoever waited for one that is gone makes it again.
+    """
     lock = path.with_name(f".{path.name}.lock")
     try:
-        with lock.open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+        while True:
+            with lock.open("a") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                if not _stands(lock, stream.fileno()):
+                    continue
+                try:
+                    yield
+                finally:
+                    lock.unlink()
+                return
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _stands(path: Path, number: int) -> bool:
+    """Tell whether an open file still has its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(number))
+    except FileNotFoundError:
+        return False

@@ -71,7 +71,7 @@ def write_failure(
                     stream.write(render(job.label, [page], made).encode())
             remove_stale(job, outputs)
             outputs.commit()
-            note_night(job, settings, [report])
+            note_night(job, [report])
             return tuple(outputs.streams)
     except OutputError as error:
         if str(error) != message:

@@ -5,26 +5,44 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from skyextract.datamodel.header import header_number
+from skyextract.sky.angles import parse_angle
 from skyextract.sky.bands import frame_filter
 from skyextract.sky.dates import frame_date
+from skyextract.sky.moon import Site, airmass_at
+from skyextract.stages.astrometry.pointing import pointing
 
 FRAME_FIELDS = (
-    "object", "filter", "date_obs", "mjd", "exposure_time", "airmass", "telescope", "instrument",
-    "camera",
+    "object", "filter", "date_obs", "mjd", "exposure_time", "airmass", "ra", "dec", "site",
+    "telescope", "instrument", "camera",
 )  # fmt: skip
 
 AIRMASS_KEYS = ("AIRMASS", "SECZ", "AIRMASS0", "ESO TEL AIRM START", "AMSTART", "AIRMSTRT")
 TIME_KEYS = ("TIME-OBS", "TIME_OBS", "UTSTART", "UT-START", "UTC-OBS", "UT-OBS", "UTC", "UT")
 """Time of day where the card of the date has none."""
+SITE_KEYS = (
+    ("OBSGEO-L", "OBSGEO-B", "OBSGEO-H"),
+    ("LONG-OBS", "LAT-OBS", "ALT-OBS"),
+    ("OBS-LONG", "OBS-LAT", "OBS-ELEV"),
+    ("SITELONG", "SITELAT", "SITEELEV"),
+    ("LONGITUD", "LATITUDE", "HEIGHT"),
+    ("GEOLON", "GEOLAT", "GEOELEV"),
+    ("ESO TEL GEOLON", "ESO TEL GEOLAT", "ESO TEL GEOELEV"),
+    ("ESO TEL LON", "ESO TEL LAT", "ESO TEL ELEV"),
+)
+"""Longitude, latitude and height of the telescope."""
 
 _CLOCK = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?")
 _MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 _MOST_AIRMASS = 40.0  # at the horizon
+_MOST_DIFFERENCE = 0.15
+"""Of two airmasses of one frame, as a share: the exposure takes its time."""
+_HIGHEST = 9000.0  # m
 
 
 def frame_facts(
@@ -44,7 +62,8 @@ def frame_facts(
     -------
     dict
         FRAME_FIELDS.  `date_obs` is ISO 8601, a day alone where the time of day is not known;
-        `mjd` then is None.
+        `mjd` then is None.  `ra` and `dec` (deg, J2000) are the pointing; `site` is longitude
+        (deg, east), latitude and height (m), and None if it contradicts airmass or horizon.
     """
     facts: dict[str, Any] = dict.fromkeys(FRAME_FIELDS) | {"camera": camera_name(camera)}
     if math.isfinite(exposure_time):
@@ -56,7 +75,12 @@ def frame_facts(
     facts["telescope"] = _text(header, "TELESCOP", "TELESCOPE", "TELID", "OBSERVAT")
     facts["instrument"] = _text(header, "INSTRUME", "INSTRUMENT", "DETECTOR", "CAMERA")
     facts["airmass"] = _airmass(header)
-    return facts | _when(header)
+    facts |= _when(header)
+    found = pointing(header)
+    if found is not None:
+        facts["ra"], facts["dec"], _ = found
+    facts["site"] = _site(header, facts)
+    return facts
 
 
 def camera_name(camera: str) -> str | None:
@@ -81,6 +105,35 @@ def _airmass(header: Mapping[str, Any]) -> float | None:
         if value is not None and 0.99 <= value <= _MOST_AIRMASS:
             return value
     return None
+
+
+def _site(header: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the place of the telescope; None if no card tells it, or it cannot be.
+
+    Some observatories count longitudes to the west: the sign is the one with which the frame has
+    the airmass of its header, or is above the horizon.
+    """
+    for keys in SITE_KEYS:
+        longitude, latitude = (parse_angle(header.get(key), hours=False) for key in keys[:2])
+        if abs(longitude) <= 360.0 and abs(latitude) <= 90.0 and (longitude or latitude):
+            height = header_number(header.get(keys[2])) or 0.0
+            height = height if abs(height) < _HIGHEST else 0.0
+            sites = (
+                Site((sign * longitude + 180.0) % 360.0 - 180.0, latitude, height)
+                for sign in (1, -1)
+            )
+            return next((asdict(site) for site in sites if _can_be(site, facts)), None)
+    return None
+
+
+def _can_be(site: Site, facts: Mapping[str, Any]) -> bool:
+    """Tell whether a frame can have been taken at a site."""
+    if facts["mjd"] is None or facts["ra"] is None:
+        return True
+    airmass = airmass_at(facts["mjd"], facts["ra"], facts["dec"], site)
+    if facts["airmass"] is None:
+        return airmass < _MOST_AIRMASS
+    return bool(abs(airmass / facts["airmass"] - 1.0) < _MOST_DIFFERENCE)
 
 
 def _when(header: Mapping[str, Any]) -> dict[str, Any]:

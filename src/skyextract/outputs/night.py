@@ -9,22 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skyextract.errors import ConfigError, ExitStatus, ImageError
-from skyextract.io.names import expand_name
-from skyextract.io.nights import Row, update_night, write_night
+from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
+from skyextract.io.atomic import atomic_output
+from skyextract.io.nights import Row, read_night, update_night, write_night
+from skyextract.jobs import NIGHT
+from skyextract.sky.moon import Site, moon_of
 
 log = logging.getLogger("skyextract")
 
-TABLE, PAGE = "night.ecsv", "night.html"
 
-
-def night_row(summary: Mapping[str, Any], folder: Path) -> Row:
+def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
     """Return the row of a summary object; what is unknown is None.
 
     Parameters
     ----------
+    table : Path
+        The report's name is relative to it.
     folder : Path
-        Where the table stands; the report's name is relative to it.
+        Of the products.
     """
     steps, frame = summary["steps"], summary.get("frame") or {}
     character, astrometry, photometry = (
@@ -32,11 +34,13 @@ def night_row(summary: Mapping[str, Any], folder: Path) -> Row:
     )
     measured = character.get("psf_source") in ("MEASURED", "FILE")
     fitted = photometry.get("source") == "FITTED"
+    report = summary["products"].get("REPORT_NAME")
     row: Row = {"file": summary["image"], "extension": summary["extension"]}
     row |= {
         name: frame.get(name)
         for name in ("object", "filter", "date_obs", "mjd", "exposure_time", "airmass")
     }
+    row |= _moon(frame)
     told = [summary["error"]] if "error" in summary else []
     told += [text for text in summary["warnings"] if text not in told]
     return row | {
@@ -53,16 +57,18 @@ def night_row(summary: Mapping[str, Any], folder: Path) -> Row:
         "n_sources": steps["measure"].get("n_sources"),
         "status": summary["status"],
         "warnings": "; ".join(told) or None,
-        "report": _report(summary, folder),
+        "report": None if report is None else os.path.relpath(folder / report, table.parent),
     }
 
 
-def _report(summary: Mapping[str, Any], folder: Path) -> str | None:
-    """Return the page of a frame, relative to the night's folder; None if there is none."""
-    pattern = summary["provenance"]["config"].get("REPORT_NAME", {}).get("value", "").strip('"')
-    if not pattern or pattern.upper() in ("NONE", "STDOUT"):
-        return None
-    return os.path.relpath(expand_name(pattern, summary["image"], folder), folder)
+def _moon(frame: Mapping[str, Any]) -> Row:
+    """Return what is known of the moon: without a pointing or a time of day nothing."""
+    names = ("moon_separation", "moon_illumination", "moon_altitude")
+    mjd, ra, dec, site = (frame.get(name) for name in ("mjd", "ra", "dec", "site"))
+    if mjd is None or ra is None or dec is None:
+        return dict.fromkeys(names)
+    moon = moon_of(mjd, ra, dec, Site(**site) if site else None)
+    return dict(zip(names, (moon.separation, moon.illumination, moon.altitude), strict=True))
 
 
 def merged(rows: Sequence[Row], new: Iterable[Row]) -> list[Row]:
@@ -91,16 +97,54 @@ def merged(rows: Sequence[Row], new: Iterable[Row]) -> list[Row]:
     return sorted(frames.values(), key=order)
 
 
-def note_frames(path: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
+def note_frames(table: Path, summaries: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Add the extensions of an image to the table of the night.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the products.
 
     Raises
     ------
     OutputError
         The table cannot be written.
     """
-    new = [night_row(summary, path.parent) for summary in summaries]
-    update_night(path, lambda rows: merged(rows, new))
+    new = [night_row(summary, table, folder) for summary in summaries]
+    update_night(table, lambda rows: merged(rows, new))
+
+
+def page_name(table: Path) -> Path:
+    """Return the page that belongs to a table of the night."""
+    return table.with_suffix(".html")
+
+
+def refresh_page(table: Path) -> None:
+    """Draw the page of a table of the night, beside it.
+
+    Raises
+    ------
+    OutputError
+        The page cannot be written.
+    """
+    from skyextract.outputs.html.night import render_night
+
+    rows = read_night(table)
+    with atomic_output(page_name(table)) as stream:
+        stream.write(render_night(table.parent, rows).encode())
+
+
+def draw_page(table: Path) -> None:
+    """Draw the page as far as that can be done: the table stands, whatever becomes of it."""
+    from skyextract.outputs.html.plots import can_draw
+
+    if not can_draw():
+        log.info("%s: no page of it without matplotlib and jinja2", table)
+        return
+    try:
+        refresh_page(table)
+    except OutputError as error:
+        log.error("%s", error)
 
 
 def make_night(folder: Path) -> ExitStatus:
@@ -113,30 +157,25 @@ def make_night(folder: Path) -> ExitStatus:
     ImageError
         It holds no summary.
     """
-    from skyextract.io.atomic import atomic_output
-    from skyextract.outputs.html.night import render_night
     from skyextract.outputs.html.plots import prepare_drawing
 
     if not folder.is_dir():
         raise ConfigError(f"--night {folder}: no such folder")
     prepare_drawing("--night")
-    summaries = [item for path in sorted(folder.glob("*.json")) for item in _read(path)]
-    if not summaries:
+    table = folder / NIGHT
+    rows = [row for path in sorted(folder.glob("*.json")) for row in _read(path, table)]
+    if not rows:
         raise ImageError(f"--night {folder}: no summary of skyextract in it")
-    rows = merged([], [night_row(summary, folder) for summary in summaries])
-    write_night(folder / TABLE, rows)
-    with atomic_output(folder / PAGE) as stream:
-        stream.write(render_night(folder, rows).encode())
+    write_night(table, merged([], rows))
+    refresh_page(table)
     return ExitStatus.OK
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Return the summary objects of a file; none, with a warning, if it is no summary."""
+def _read(path: Path, table: Path) -> list[Row]:
+    """Return the rows of a summary; none, with a warning, if the file is no summary."""
     try:
         objects = json.loads(path.read_text("utf-8"))
-        for item in objects:
-            night_row(item, path.parent)
+        return [night_row(item, table, path.parent) for item in objects]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         log.warning("%s: is no summary, left out", path)
         return []
-    return list(objects)

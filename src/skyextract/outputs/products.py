@@ -244,7 +244,7 @@ class Products:
         write_summaries(self.job, objects, open_output)
         remove_stale(self.job, self._outputs)
         self._outputs.commit()
-        if not note_night(self.job, self.settings, objects):
+        if not note_night(self.job, objects):
             status = ExitStatus.IMAGE_FAILED
         return status
 

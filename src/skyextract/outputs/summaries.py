@@ -16,7 +16,6 @@ from skyextract.io.streams import Stream
 from skyextract.jobs import JSON_LINES, Job
 from skyextract.messages import LABELLED
 from skyextract.outputs.night import note_frames
-from skyextract.settings.resolve import Settings
 
 log = logging.getLogger("skyextract")
 
@@ -44,7 +43,7 @@ def lines_again(job: Job, objects: Sequence[dict[str, Any]]) -> tuple[Stream, ..
         return tuple(outputs.streams)
 
 
-def note_night(job: Job, settings: Settings, objects: Sequence[dict[str, Any]]) -> bool:
+def note_night(job: Job, objects: Sequence[dict[str, Any]]) -> bool:
     """Add an image to the table of the night, if one is kept.
 
     Returns
@@ -52,11 +51,10 @@ def note_night(job: Job, settings: Settings, objects: Sequence[dict[str, Any]]) 
     bool
         Whether that went well; an error is told.  The products of the image stay.
     """
-    name = settings.config.output.night_name
-    if not name:
+    if job.night is None:
         return True
     try:
-        note_frames(job.folder / name, objects)
+        note_frames(job.night, objects, job.folder)
     except OutputError as error:
         log.error(LABELLED, f"{job.label}: ", str(error))
         return False

@@ -12,11 +12,9 @@ import _socket
 import contextlib
 import fcntl
 import gc
-import importlib
 import io
 import marshal
 import os
-import pkgutil
 import resource
 import select
 import signal
@@ -28,12 +26,11 @@ from typing import Any, TextIO
 
 import skyextract
 from skyextract.server.client import ENDED, RETURNED, STARTED, receive, remove
+from skyextract.warm import preload
 
 IDLE_SECONDS = 900.0
 REQUEST_SECONDS = 10.0
 PACKAGE = Path(skyextract.__file__).parent
-LATE_IMPORTS = ("astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread")
-"""Imported by the program when they are needed."""
 
 
 def source_state() -> tuple[tuple[str, int, int], ...]:
@@ -53,23 +50,6 @@ def source_state() -> tuple[tuple[str, int, int], ...]:
         with contextlib.suppress(OSError):
             found.append((path, os.stat(path).st_mtime_ns, 0))  # noqa: PTH116
     return tuple(sorted(found))
-
-
-def preload() -> None:
-    """Import the program and load its kernels; compile what is missing."""
-    from skyextract.kernels import loading, store
-    from skyextract.warm import compile_kernels, missing_kernels
-
-    for info in pkgutil.walk_packages(skyextract.__path__, "skyextract."):
-        if not info.name.endswith("__main__"):
-            importlib.import_module(info.name)
-    for name in LATE_IMPORTS:
-        importlib.import_module(name)
-    if missing_kernels():
-        compile_kernels(quiet=True)
-    for module, functions in store.declared().items():
-        for function in functions:
-            loading.load(getattr(importlib.import_module(f"{store.PACKAGE}.{module}"), function))
 
 
 class Server:

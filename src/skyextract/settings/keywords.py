@@ -119,7 +119,10 @@ class Output:
     match_name: str = key("", "table of the matches with the reference catalogues", new=True)
     regions_name: str = key("", "DS9 regions of the sources", new=True)
     report_name: str = key("", "page with pictures, HTML", new=True)
-    night_name: str = key("", "table of the night, to which each frame is added (ECSV)", new=True)
+    night_name: str = key(
+        "AUTO", "table of the night, a row per frame (ECSV); AUTO: night.ecsv of several images; empty: none",
+        sextractor="", new=True,
+    )  # fmt: skip
     checkimage_type: tuple[str, ...] = key(
         ("NONE",), "check images to write", choices=CHECKIMAGE_TYPES, size=(0, ANY)
     )

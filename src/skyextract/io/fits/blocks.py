@@ -60,6 +60,17 @@ def data_size(cards: dict[str, str]) -> int:
     Raises
     ------
     ImageError
+        As `data_bytes`.
+    """
+    return -(-data_bytes(cards) // BLOCK) * BLOCK
+
+
+def data_bytes(cards: dict[str, str]) -> int:
+    """Return the number of data bytes, without padding, that a header announces.
+
+    Raises
+    ------
+    ImageError
         BITPIX or an axis is missing or impossible.
     """
     bits = _integer(cards, "BITPIX")
@@ -79,8 +90,7 @@ def data_size(cards: dict[str, str]) -> int:
         size *= axis
     parameters = max(0, _integer(cards, "PCOUNT", 0)) if n else 0
     groups = max(1, _integer(cards, "GCOUNT", 1))
-    size = abs(bits) // 8 * groups * (parameters + size)
-    return -(-size // BLOCK) * BLOCK
+    return abs(bits) // 8 * groups * (parameters + size)
 
 
 def _integer(cards: dict[str, str], name: str, default: int | None = None) -> int:
@@ -116,7 +126,7 @@ def announced(stream: BinaryIO) -> Iterator[bytes]:
             yield start + stream.read(CARD - len(start))
             return
         try:
-            blocks, cards = read_header(_Joined(start, stream))
+            blocks, cards = read_header(Joined(start, stream))
             size = data_size(cards)
         except ImageError:
             if primary:
@@ -132,7 +142,7 @@ def announced(stream: BinaryIO) -> Iterator[bytes]:
         primary = False
 
 
-class _Joined:
+class Joined:
     """A stream of which the first bytes have been read."""
 
     def __init__(self, start: bytes, stream: BinaryIO) -> None:

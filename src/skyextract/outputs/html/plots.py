@@ -39,6 +39,11 @@ _STYLE = {
 }  # fmt: skip
 
 
+def can_draw() -> bool:
+    """Tell whether what draws the pages is installed."""
+    return all(map(_is_installed, ("jinja2", "matplotlib")))
+
+
 def prepare_drawing(keyword: str) -> None:
     """Import what draws the pages in a thread: it takes 0.7 s, while the kernels run.
 
@@ -47,7 +52,7 @@ def prepare_drawing(keyword: str) -> None:
     ConfigError
         It is not installed.
     """
-    if not all(map(_is_installed, ("jinja2", "matplotlib"))):
+    if not can_draw():
         raise ConfigError(
             f"{keyword}: needs matplotlib and jinja2 (pip install 'skyextract[report]')"
         )

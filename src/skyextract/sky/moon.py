@@ -1,0 +1,130 @@
+"""The moon as a frame saw it: how far away, how full, how high.
+
+The moon's place is astropy's built-in ephemeris (Meeus' truncated ELP 2000, good to 10"); the
+parallax of the site, up to a degree, is added here, because astropy would ask the network for
+the rotation of the Earth, which matters by 15" at most.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.sky.frames import unit_vectors
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
+
+_RADIUS, _FLATTENING = 6378.137, 1.0 / 298.257223563  # km, WGS 84
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place on the Earth: degrees, east positive, and metres."""
+
+    longitude: float
+    latitude: float
+    height: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moon:
+    """The moon of a frame.
+
+    Attributes
+    ----------
+    separation : float
+        From the middle of the frame, deg; without a site as seen from the middle of the Earth.
+    illumination : float
+        Share of the disk that is lit.
+    altitude : float or None
+        Above the horizon, deg; None without a site.
+    """
+
+    separation: float
+    illumination: float
+    altitude: float | None
+
+
+def moon_of(mjd: float, ra: float, dec: float, site: Site | None) -> Moon:
+    """Return the moon of a frame.
+
+    Parameters
+    ----------
+    mjd : float
+        UTC.
+    ra, dec : float
+        J2000, deg.
+    """
+    from astropy.coordinates import get_body
+    from astropy.time import Time
+
+    time = Time(mjd, format="mjd", scale="utc").tdb
+    moon, sun = (get_body(name, time).cartesian.xyz.to_value("km") for name in ("moon", "sun"))
+    to_sun = sun - moon
+    phase = _angle(to_sun, -moon)
+    altitude = None
+    if site is not None:
+        up, place = _observer(mjd, site)
+        moon = moon - place
+        altitude = 90.0 - _angle(moon, up)
+    target = unit_vectors(np.array([ra]), np.array([dec]))[0]
+    lit = (1.0 + math.cos(math.radians(phase))) / 2.0
+    return Moon(_angle(moon, target), lit, altitude)
+
+
+def airmass_at(mjd: float, ra: float, dec: float, site: Site) -> float:
+    """Return the airmass of a direction (J2000, deg), sec z; infinite at and below the horizon."""
+    up, _ = _observer(mjd, site)
+    target = unit_vectors(np.array([ra]), np.array([dec]))[0]
+    height = float(target @ up)
+    return 1.0 / height if height > 0.0 else math.inf
+
+
+def _observer(mjd: float, site: Site) -> tuple[F8, F8]:
+    """Return zenith and place (km) of a site in the frame of J2000.
+
+    Sidereal time of the IAU 1982 model (Aoki et al. 1982, A&A 105, 359); precession by its
+    linear rates, a few arcsec from the full one for decades; no nutation.
+    """
+    days = mjd - 51544.5
+    sidereal = math.radians((280.46061837 + 360.98564736629 * days + site.longitude) % 360.0)
+    latitude = math.radians(site.latitude)
+    up = np.array(
+        [
+            math.cos(latitude) * math.cos(sidereal),
+            math.cos(latitude) * math.sin(sidereal),
+            math.sin(latitude),
+        ]
+    )
+    eccentricity2 = _FLATTENING * (2.0 - _FLATTENING)
+    normal = _RADIUS / math.sqrt(1.0 - eccentricity2 * math.sin(latitude) ** 2)
+    height = site.height / 1000.0
+    place = (normal + height) * up
+    place[2] -= normal * eccentricity2 * math.sin(latitude)
+    to_j2000 = _precession(days / 36525.0).T
+    return to_j2000 @ up, to_j2000 @ place
+
+
+def _precession(centuries: float) -> F8:
+    """Return the matrix from J2000 to the equator of date (Lieske et al. 1977, linear terms)."""
+    zeta, z, theta = (
+        math.radians(rate * centuries / 3600.0) for rate in (2306.2181, 2306.2181, 2004.3109)
+    )
+
+    def about_z(angle: float) -> F8:
+        c, s = math.cos(angle), math.sin(angle)
+        return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+
+    c, s = math.cos(theta), math.sin(theta)
+    about_y = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
+    matrix: F8 = about_z(-z) @ about_y @ about_z(-zeta)
+    return matrix
+
+
+def _angle(a: F8, b: F8) -> float:
+    """Return the angle between two vectors, deg."""
+    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
