@@ -149,3 +149,20 @@ def test_a_file_of_defaults_does_not_undo_the_camera(tmp_path):
     assert settings.config.detector.gain == 0.0
     assert settings.config.detector.rdnoise == 3.0
     assert settings.config.detector.satur_level == 100.0
+
+
+def test_every_help_stands_alone():
+    """No help needs the line above, in `-dd` sorted by group as in the pages and in editors."""
+    leaning = re.compile(
+        r"(its|it|their|for|of|and|or|also|likewise|ditto|same|as|which|what|that|this|these|"
+        r"those|the other|above|another)\b",
+        re.IGNORECASE,
+    )
+    helps = {
+        name: item.keyword.help
+        for name, item in declarations().items()
+        if item.keyword.support == "yes"
+    }
+    assert [name for name, text in helps.items() if leaning.match(text)] == []
+    assert [name for name, text in helps.items() if len(text.split()) < 2] == []
+    assert len(set(helps.values())) == len(helps), "two keywords with one help"
