@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
 
 _GAIN_TOLERANCE = 0.05
-_LONGEST_BIAS = 1.0
+_MAX_BIAS_SECONDS = 1.0
 """Exposure time (s) that a bias can say it has."""
-_MOST_DARK_SCALING = 5.0
+_MAX_DARK_SCALING = 5.0
 """A dark that is scaled up by more than this brings more noise than it takes dark current."""
 
 
@@ -75,9 +75,9 @@ def check_match(
         if str(header.get("BUNIT") or "").strip().lower().startswith("e"):
             found.append("unit electron, not ADU")
     time = exposure_time(header, settings.config, run, name)
-    if kind == "bias" and time > _LONGEST_BIAS:
+    if kind == "bias" and time > _MAX_BIAS_SECONDS:
         found.append(f"an exposure time of {time:g} s")
-    if kind == "dark" and 0.0 < time * _MOST_DARK_SCALING < raw.exposure_time:
+    if kind == "dark" and 0.0 < time * _MAX_DARK_SCALING < raw.exposure_time:
         found.append(f"an exposure time of {time:g} s for {raw.exposure_time:g} s")
     if not found:
         return

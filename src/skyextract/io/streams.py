@@ -21,7 +21,7 @@ STDOUT = "STDOUT"
 STDIN = "-"
 _DESCRIPTOR = re.compile(r"/(?:dev/fd|proc/(?:self|\d+)/fd)/(\d+)$")
 _NAMED = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def is_stream(path: str | Path) -> bool:
     if str(path).upper() == STDOUT:
         return True
     name = os.path.abspath(path)  # noqa: PTH100 (links stay)
-    for _ in range(_MOST_LINKS):
+    for _ in range(_MAX_LINKS):
         if name.startswith(("/dev/", "/proc/")) and not name.startswith("/dev/shm/"):
             return True
         try:

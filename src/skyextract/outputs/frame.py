@@ -39,8 +39,8 @@ SITE_KEYS = (
 
 _CLOCK = re.compile(r"\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?")
 _MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
-_MOST_AIRMASS = 40.0  # at the horizon
-_MOST_DIFFERENCE = 0.15
+_MAX_AIRMASS = 40.0  # at the horizon
+_MAX_DIFFERENCE = 0.15
 """Of two airmasses of one frame, as a share: the exposure takes its time."""
 _HIGHEST = 9000.0  # m
 
@@ -102,7 +102,7 @@ def _airmass(header: Mapping[str, Any]) -> float | None:
     """Return the airmass; None for a value that no frame can have."""
     for keyword in AIRMASS_KEYS:
         value = header_number(header.get(keyword))
-        if value is not None and 0.99 <= value <= _MOST_AIRMASS:
+        if value is not None and 0.99 <= value <= _MAX_AIRMASS:
             return value
     return None
 
@@ -132,8 +132,8 @@ def _can_be(site: Site, facts: Mapping[str, Any]) -> bool:
         return True
     airmass = airmass_at(facts["mjd"], facts["ra"], facts["dec"], site)
     if facts["airmass"] is None:
-        return airmass < _MOST_AIRMASS
-    return bool(abs(airmass / facts["airmass"] - 1.0) < _MOST_DIFFERENCE)
+        return airmass < _MAX_AIRMASS
+    return bool(abs(airmass / facts["airmass"] - 1.0) < _MAX_DIFFERENCE)
 
 
 def _when(header: Mapping[str, Any]) -> dict[str, Any]:

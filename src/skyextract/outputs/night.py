@@ -41,8 +41,8 @@ def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
         for name in ("object", "filter", "date_obs", "mjd", "exposure_time", "airmass")
     }
     row |= _moon(frame)
-    told = [summary["error"]] if "error" in summary else []
-    told += [text for text in summary["warnings"] if text not in told]
+    warnings = [summary["error"]] if "error" in summary else []
+    warnings += [text for text in summary["warnings"] if text not in warnings]
     return row | {
         "seeing": character.get("fwhm_arcsec") if measured else None,
         "fwhm": character.get("fwhm_pix") if measured else None,
@@ -56,7 +56,7 @@ def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
         "pointing_offset": astrometry.get("shift_arcsec"),
         "n_sources": steps["measure"].get("n_sources"),
         "status": summary["status"],
-        "warnings": "; ".join(told) or None,
+        "warnings": "; ".join(warnings) or None,
         "report": None if report is None else os.path.relpath(folder / report, table.parent),
     }
 

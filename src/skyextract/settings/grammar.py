@@ -19,8 +19,8 @@ from skyextract.settings.keywords import SAME, Config, Keyword
 
 _TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
 """Quoted, or a section [x1:x2,y1:y2], or what stands between blanks and commas."""
-_LONGEST_NAME = 255
-_LARGEST = 1e30
+_MAX_NAME = 255
+_MAX_NUMBER = 1e30
 """Of numbers; their squares are still numbers."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -171,15 +171,15 @@ def _convert_one(word: str, kind: str, keyword: Keyword, label: str) -> Any:
             raise ConfigError(f"{label}: must be Y or N")
         return word.upper().startswith("Y")
     if kind == "str":
-        if "\0" in word or any(len(os.fsencode(part)) > _LONGEST_NAME for part in word.split("/")):
+        if "\0" in word or any(len(os.fsencode(part)) > _MAX_NAME for part in word.split("/")):
             raise ConfigError(f"{label}: no file can have such a name")
         return word
     try:
         value = float(word)
     except ValueError:
         raise ConfigError(f"{label}: {word!r} is not a number") from None
-    if not abs(value) <= _LARGEST:
-        raise ConfigError(f"{label}: must be finite, and at most {_LARGEST:g}")
+    if not abs(value) <= _MAX_NUMBER:
+        raise ConfigError(f"{label}: must be finite, and at most {_MAX_NUMBER:g}")
     if kind == "int":
         if value != int(value):
             raise ConfigError(f"{label}: must be an integer")

@@ -60,7 +60,7 @@ def of_image(values: Sequence[T], index: int) -> T:
 
 ANY = 10_000
 """As many values as wanted; a longer list of files is an @list."""
-MOST_APERTURES = 1024
+MAX_APERTURES = 1024
 """SExtractor's limit."""
 
 FLAG_TYPES = ("OR", "AND", "MIN", "MAX", "MOST")
@@ -266,11 +266,11 @@ class Measurement:
     """Measurement"""
 
     mask_type: str = key("CORRECT", "treatment of neighbours' pixels in apertures", choices=("NONE", "BLANK", "CORRECT"))
-    phot_apertures: tuple[float, ...] = key((5.0,), "diameters of the apertures of FLUX_APER", low=0.0, high=100000.0, unit="pixels", size=(1, MOST_APERTURES))
+    phot_apertures: tuple[float, ...] = key((5.0,), "diameters of the apertures of FLUX_APER", low=0.0, high=100000.0, unit="pixels", size=(1, MAX_APERTURES))
     phot_autoparams: tuple[float, ...] = key((2.5, 3.5), "parameters of FLUX_AUTO: Kron factor, minimum radius", low=0.0, size=(2, 2))
     phot_petroparams: tuple[float, ...] = key((2.0, 3.5), "parameters of FLUX_PETRO: Petrosian factor, minimum radius", low=0.0, size=(2, 2))
     phot_autoapers: tuple[float, ...] = key((0.0, 0.0), "minimum apertures of FLUX_AUTO and FLUX_PETRO: for the radius, for the flux", low=0.0, unit="pixels", size=(2, 2), basic=False)
-    phot_fluxfrac: tuple[float, ...] = key((0.5,), "fractions of light for FLUX_RADIUS", low=0.0, high=1.0, size=(1, MOST_APERTURES))
+    phot_fluxfrac: tuple[float, ...] = key((0.5,), "fractions of light for FLUX_RADIUS", low=0.0, high=1.0, size=(1, MAX_APERTURES))
     backphoto_type: str = key("GLOBAL", "background of the photometry: of the whole mesh map or of an annulus", choices=("GLOBAL", "LOCAL"))
     backphoto_thick: float = key(24.0, "width of the annulus of BACKPHOTO_TYPE LOCAL", low=1.0, unit="pixels")
     starnnw_name: str = key("", "file of the neural network of CLASS_STAR", sextractor="default.nnw", opens=True)

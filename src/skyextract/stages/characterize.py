@@ -33,7 +33,7 @@ from skyextract.stages.psf.doubt import is_doubtful, touches_stars
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
 from skyextract.stages.psf.solver import StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
-from skyextract.stages.repair import Repairs, Scene, least_inverse_gain, repair_scene
+from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
 """Mask planes whose pixels say nothing about stars and cosmic rays."""
@@ -99,7 +99,7 @@ class _Sky:
     """Background of one pass, and the planes that the repair works on."""
 
     background: BackgroundMap
-    scene: Scene
+    planes: RepairPlanes
 
 
 def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
@@ -131,19 +131,19 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     converged = given is not None
 
     sky = _measure_sky(source, source.image, config, run)
-    repairs = repair_scene(sky.scene, psf, cosmics, run)
+    repairs = repair_planes(sky.planes, psf, cosmics, run)
     while given is None and iterations < config.characterize.char_niter and not converged:
         if iterations:
             if repairs.pixel.size > MANY_REPAIRS * source.image.size:
                 # Without the cosmic rays of the last pass; they are looked for anew below.
                 sky = _measure_sky(source, _repaired_image(source, sky, repairs, run), config, run)
             else:
-                repairs.undo(sky.scene)
-            repairs = repair_scene(sky.scene, psf, cosmics, run)
+                repairs.undo(sky.planes)
+            repairs = repair_planes(sky.planes, psf, cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and config.characterize.char_niter > 1
         outcome = _measure_psf(
-            source, sky.scene, psf if fit else None,
+            source, sky.planes, psf if fit else None,
             preliminary=preliminary, settings=config.characterize, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
@@ -157,12 +157,12 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
     if fit is not None:
-        repairs.undo(sky.scene)
-        repairs = repair_scene(sky.scene, psf, cosmics, run)
+        repairs.undo(sky.planes)
+        repairs = repair_planes(sky.planes, psf, cosmics, run)
         if touches_stars(repairs.cosmic, fit, source.shape):
             run.warn("no cosmic ray is repaired: what looks like cosmic rays is part of the stars")
-            repairs.undo(sky.scene)
-            repairs = repair_scene(sky.scene, psf, replace(cosmics, cr_repair=False), run)
+            repairs.undo(sky.planes)
+            repairs = repair_planes(sky.planes, psf, replace(cosmics, cr_repair=False), run)
     if cosmics is not config.cosmics:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
@@ -223,7 +223,10 @@ def _with_saturation(exposure: Exposure) -> Exposure:
 
 
 def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sky:
-    """Measure background and background variance of `image`; the scene is of the exposure."""
+    """Measure background and background variance of `image`.
+
+    The work planes of the repair are of the exposure, unrepaired.
+    """
     background, scale = estimate_weighted_background(
         image,
         exposure.mask,
@@ -242,7 +245,7 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
         inverse_gain = 1.0 / gain
     else:
         inverse_gain = least_inverse_gain(background_image(background, run), variance)
-    return _Sky(background, Scene.of(data, variance, exposure.mask, inverse_gain, run))
+    return _Sky(background, RepairPlanes.of(data, variance, exposure.mask, inverse_gain, run))
 
 
 def _mark_unusable(variance: F4, exposure: Exposure, run: Run) -> None:
@@ -255,11 +258,11 @@ def _mark_unusable(variance: F4, exposure: Exposure, run: Run) -> None:
 
 
 def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -> F4:
-    """Return the image with the repaired pixels of the scene; itself if there are none."""
+    """Return the image with its repaired pixels; itself if there are none."""
     if not repairs.pixel.size:
         return exposure.image
     rows = np.unique(repairs.pixel // exposure.shape[1])
-    return repairs.image(exposure.image, background_rows(sky.background, rows, run), sky.scene)
+    return repairs.image(exposure.image, background_rows(sky.background, rows, run), sky.planes)
 
 
 def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:
@@ -272,7 +275,7 @@ def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: R
 
 def _measure_psf(
     exposure: Exposure,
-    scene: Scene,
+    planes: RepairPlanes,
     psf: Psf | None,
     *,
     preliminary: bool,
@@ -290,7 +293,7 @@ def _measure_psf(
         start = first
         for scale in range(MAX_SCALES):
             candidates = find_candidates(
-                scene.data, scene.variance, exposure.mask,
+                planes.data, planes.variance, exposure.mask,
                 fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
             )  # fmt: skip
             most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
@@ -321,8 +324,8 @@ def _measure_psf(
         )
         try:
             fit = build_psf(
-                scene.data,
-                scene.variance,
+                planes.data,
+                planes.variance,
                 sample,
                 gain=exposure.detector.gain,
                 degree=min(settings.psfvar_degrees, 1 if preliminary else 5),

@@ -15,7 +15,7 @@ from skyextract.stages.background.correlation import measure_correlation
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
-from skyextract.stages.detection.footprints import LEAST_GROWTH, source_mask
+from skyextract.stages.detection.footprints import MIN_GROWTH, source_mask
 from skyextract.stages.detection.matched import matched_filter
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Found:
 
     Attributes
     ----------
-    plane, search : Plane
+    plane, detection_plane : Plane
         Measurement and detection image; the same in single-image mode.
     detections : Detections
     taps : (h, w) float32 or None
@@ -46,7 +46,7 @@ class Found:
     """
 
     plane: Plane
-    search: Plane
+    detection_plane: Plane
     detections: Detections
     taps: F4 | None
     matched: MatchedFilter | None
@@ -94,37 +94,40 @@ def find_sources(
         )  # fmt: skip
         if (fits_psf and last) or (matched is not None and detection is None):
             plane = plane.with_noise(run)
-        search = plane
+        detection_plane = plane
         if detection is not None:
-            search = prepare_plane(detection, config, run, sources=claimed)
+            detection_plane = prepare_plane(detection, config, run, sources=claimed)
+        variance = detection_plane.variance
+        if matched is not None:
+            variance = detection_plane.variance_plane(run)
         found = detect(
-            search.subtracted,
+            detection_plane.subtracted,
             # What the background is estimated without are pixels, whosever they are.
             extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
             run,
-            sigma=search.background.sigma,
+            sigma=detection_plane.background.sigma,
             taps=taps,
             psf=matched,
-            variance=search.variance if matched is None else search.variance_plane(run),
-            smooth=search.variance is None,
-            bad=search.holes,
+            variance=variance,
+            smooth=detection_plane.variance is None,
+            bad=detection_plane.holes,
             claimed=claimed,
-            skewness=search.background.skewness,
+            skewness=detection_plane.background.skewness,
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
             grow=last,
         )
-        return plane, search, found
+        return plane, detection_plane, found
 
     def claim(claimed: U1 | None) -> U1:
-        _, search, found = find(claimed, last=False)
-        growth = max(LEAST_GROWTH, matched.core_radius if matched else 0.0)
-        return source_mask(found, search.background.sigma, growth)
+        _, detection_plane, found = find(claimed, last=False)
+        growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
+        return source_mask(found, detection_plane.background.sigma, growth)
 
     claimed = None
     for _ in range(extraction.detect_niter - 1):
         claimed = claim(claimed)
-    plane, search, found = find(claimed, last=True)
+    plane, detection_plane, found = find(claimed, last=True)
     correlation = None
     scale = float(np.median(found.noise_scale))
     if detection is None and scale != 1.0:
@@ -134,7 +137,7 @@ def find_sources(
         correlation = measure_correlation(
             plane.subtracted, plane.variance_plane(run), sources, scale**2
         )
-    return Found(plane, search, found, taps, matched, correlation)
+    return Found(plane, detection_plane, found, taps, matched, correlation)
 
 
 def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, run: Run) -> F4:

@@ -76,7 +76,7 @@ class Measured:
         All detections, also those that ASSOCSELEC_TYPE leaves out of `sources`.
     rows : (n,) int64
         Row in `detections` of each source.
-    plane, search : Plane
+    plane, detection_plane : Plane
         Measurement and detection image; the same in single-image mode.
     threshold, analysis_threshold : float
         Image units.
@@ -98,7 +98,7 @@ class Measured:
     detections: Detections
     rows: I8
     plane: Plane
-    search: Plane
+    detection_plane: Plane
     threshold: Annotated[float, FLUX]
     analysis_threshold: Annotated[float, FLUX]
     taps: F4 | None
@@ -132,7 +132,7 @@ class Measured:
 
     def filtered(self) -> F4:
         """Return the detection image as the filter made it (check image FILTERED)."""
-        plane = self.search
+        plane = self.detection_plane
         if self.matched is not None:
             filtered = filter_matched(
                 plane.subtracted, self.matched, self.run,
@@ -183,18 +183,18 @@ def measure(
     if exposure.psf is None and (by_psf or uses_psf):
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
     detected = find_sources(exposure, config, inputs, run, fits_psf=uses_psf, detection=detection)
-    plane, search, found = detected.plane, detected.search, detected.detections
+    plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
     taps = detected.taps
     matched = detected.matched
     hidden = None
     if matched is not None and uses_psf and detection is None and extraction.crowd_niter > 0:
         hidden = find_hidden(exposure, plane, found, matched, config, run)
     if hidden is not None:
-        plane = search = hidden.plane
+        plane = detection_plane = hidden.plane
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
     sources = _measure_pixels(
-        exposure, plane, search, found, threshold, reach, config, wanted, inputs, run
+        exposure, plane, detection_plane, found, threshold, reach, config, wanted, inputs, run
     )
     at_x, at_y, start = found.x, found.y, None
     if hidden is not None and hidden.x.size > found.n and matched is not None:
@@ -248,7 +248,7 @@ def measure(
         detections=found,
         rows=rows,
         plane=plane,
-        search=search,
+        detection_plane=detection_plane,
         threshold=found.threshold,
         analysis_threshold=threshold,
         taps=taps,
@@ -286,21 +286,21 @@ def correct_apertures(
     config, inputs, run, detection
         As in `measure`.
     """
-    search = find_sources(exposure, config, inputs, run, fits_psf=True, detection=detection)
+    detected = find_sources(exposure, config, inputs, run, fits_psf=True, detection=detection)
     corrections = None
     if exposure.has_psf:
-        plane, found = search.plane, search.detections
+        plane, found = detected.plane, detected.detections
         corrections = measure_point_sources(
-            exposure, plane.subtracted, point_source_variance(plane, search.correlation, run),
+            exposure, plane.subtracted, point_source_variance(plane, detected.correlation, run),
             found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
-    return CorrectedApertures(replace(exposure, aperture_corrections=corrections), search.plane)
+    return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)
 
 
 def _measure_pixels(
     exposure: Exposure,
     plane: Plane,
-    search: Plane,
+    detection_plane: Plane,
     found: Detections,
     threshold: float,
     reach: tuple[int, int],
@@ -313,9 +313,13 @@ def _measure_pixels(
     unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
     frame = prepare_frame(exposure, plane, config, threshold=threshold, unclaimed=unclaimed)
     image = DetectionImage(
-        pixels=frame.densities if search is plane else masked_pixels(search, unclaimed),
-        noise=search.background.sigma,
-        low_weight=search.bad if search.relative else None,
+        pixels=(
+            frame.densities
+            if detection_plane is plane
+            else masked_pixels(detection_plane, unclaimed)
+        ),
+        noise=detection_plane.background.sigma,
+        low_weight=detection_plane.bad if detection_plane.relative else None,
         reach=reach,
     )
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted

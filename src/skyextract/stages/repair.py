@@ -77,8 +77,8 @@ class Repaired:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Work planes of the repair: changed in place by `repair_scene`, put back by `undo`.
+class RepairPlanes:
+    """Work planes of the repair: changed in place by `repair_planes`, put back by `undo`.
 
     Attributes
     ----------
@@ -108,8 +108,8 @@ class Scene:
         mask: U2,
         inverse_gain: float,
         run: Run,
-    ) -> Scene:
-        """Return a scene that owns `data` and `variance`."""
+    ) -> RepairPlanes:
+        """Return work planes that own `data` and `variance`."""
         state = np.empty(data.shape, dtype=np.uint8)
 
         def rows(band: tuple[int, int]) -> None:
@@ -123,14 +123,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair changed in a scene.
+    """What a repair changed in its work planes.
 
     Attributes
     ----------
     pixel : (n,) int64
         Index ``y * nx + x`` of the pixels, those of cosmic rays first.
     data, variance : (n,) float32
-        What the planes of the scene held there before.
+        What the work planes held there before.
     n_cosmic_rays : int
         Number of tracks: 8-connected groups of pixels.
     n_pixels : int
@@ -153,17 +153,17 @@ class Repairs:
         """The pixels of narrow defects."""
         return self.pixel[self.n_pixels :]
 
-    def undo(self, scene: Scene) -> None:
-        """Put the scene back."""
-        scene.data.ravel()[self.pixel] = self.data
-        scene.variance.ravel()[self.pixel] = self.variance
-        scene.state.ravel()[self.cosmic] = 0
+    def undo(self, planes: RepairPlanes) -> None:
+        """Put the work planes back."""
+        planes.data.ravel()[self.pixel] = self.data
+        planes.variance.ravel()[self.pixel] = self.variance
+        planes.state.ravel()[self.cosmic] = 0
 
-    def image(self, image: F4, background: F4, scene: Scene) -> F4:
-        """Return a copy of the image, sky included, with the repaired pixels of the scene."""
+    def image(self, image: F4, background: F4, planes: RepairPlanes) -> F4:
+        """Return a copy of the image, sky included, with the repaired pixels of the work planes."""
         repaired = image.copy()
         pixel = self.pixel
-        repaired.ravel()[pixel] = background.ravel()[pixel] + scene.data.ravel()[pixel]
+        repaired.ravel()[pixel] = background.ravel()[pixel] + planes.data.ravel()[pixel]
         return repaired
 
     def mask(self, mask: U2) -> U2:
@@ -197,23 +197,23 @@ def repair(
     gain : float
         e-/ADU; 0, unknown, takes the lowest that sky level and noise allow.
     psf, cosmics, run
-        See `repair_scene`.
+        See `repair_planes`.
     """
     inverse_gain = 1.0 / gain if gain > 0.0 else least_inverse_gain(background, variance)
-    scene = Scene.of(image - background, variance.copy(), mask, inverse_gain, run)
-    repairs = repair_scene(scene, psf, cosmics, run)
+    planes = RepairPlanes.of(image - background, variance.copy(), mask, inverse_gain, run)
+    repairs = repair_planes(planes, psf, cosmics, run)
     return Repaired(
-        repairs.image(image, background, scene), repairs.mask(mask), scene.variance,
+        repairs.image(image, background, planes), repairs.mask(mask), planes.variance,
         repairs.n_cosmic_rays, repairs.n_pixels, len(repairs.defects),
     )  # fmt: skip
 
 
-def repair_scene(scene: Scene, psf: Psf, cosmics: Cosmics, run: Run) -> Repairs:
-    """Find cosmic rays and fill them and narrow defects, in the planes of the scene.
+def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) -> Repairs:
+    """Find cosmic rays and fill them and narrow defects, in the work planes.
 
     Parameters
     ----------
-    scene : Scene
+    planes : RepairPlanes
         Unrepaired; its repaired pixels get new values, and the variance 1e30.
     psf : Psf
         A default PSF serves for the interpolation only: what counts as too sharp is then
@@ -230,19 +230,19 @@ def repair_scene(scene: Scene, psf: Psf, cosmics: Cosmics, run: Run) -> Repairs:
     lower thresholds in the repaired image, at most CR_NITER times, until nothing new is
     found.
     """
-    filler = _Filler.for_psf(psf.fwhm)
-    defects = _narrow_defects(scene, psf.fwhm)
+    interpolator = _Interpolator.for_psf(psf.fwhm)
+    defects = _narrow_defects(planes, psf.fwhm)
     cosmic = np.zeros(0, dtype=np.int64)
     charge = np.zeros(0, dtype=np.float32)
     n_tracks = 0
     if cosmics.cr_repair:
-        cosmic, charge = _find(scene, psf, filler, cosmics, run)
-        n_tracks = kernels.count_tracks(scene.state, *_rows_and_columns(cosmic, scene))
-    before = np.concatenate([charge, scene.data.ravel()[defects]])
-    filler.fill(scene, defects, run)
+        cosmic, charge = _find(planes, psf, interpolator, cosmics, run)
+        n_tracks = kernels.count_tracks(planes.state, *_rows_and_columns(cosmic, planes))
+    before = np.concatenate([charge, planes.data.ravel()[defects]])
+    interpolator.fill(planes, defects, run)
     pixel = np.concatenate([cosmic, defects])
-    variance = scene.variance.ravel()[pixel]
-    scene.variance.ravel()[pixel] = NO_INFORMATION
+    variance = planes.variance.ravel()[pixel]
+    planes.variance.ravel()[pixel] = NO_INFORMATION
     return Repairs(pixel, before, variance, n_tracks, len(cosmic))
 
 
@@ -291,17 +291,19 @@ def least_inverse_gain(background: F4, variance: F4) -> float:
     return float(np.median(noise2[good] / level[good])) if good.any() else 0.0
 
 
-def _rows_and_columns(pixel: I8, scene: Scene) -> tuple[I8, I8]:
-    y, x = np.divmod(pixel, scene.data.shape[1])
+def _rows_and_columns(pixel: I8, planes: RepairPlanes) -> tuple[I8, I8]:
+    y, x = np.divmod(pixel, planes.data.shape[1])
     return y, x
 
 
-def _find(scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run) -> tuple[I8, F4]:
-    """Find cosmic-ray pixels and fill them in the scene; their indices and former values."""
-    ny, nx = scene.data.shape
-    data, state = scene.data.ravel(), scene.state.ravel()
+def _find(
+    planes: RepairPlanes, psf: Psf, interpolator: _Interpolator, cosmics: Cosmics, run: Run
+) -> tuple[I8, F4]:
+    """Find cosmic-ray pixels and fill them in the work planes; their indices and former values."""
+    ny, nx = planes.data.shape
+    data, state = planes.data.ravel(), planes.state.ravel()
     limits = contrast_limits(psf, (ny, nx))
-    noise = (scene.data, scene.variance, scene.state, scene.inverse_gain)
+    noise = (planes.data, planes.variance, planes.state, planes.inverse_gain)
     sharper = limits**_SHARPER**2
     seeding = (*noise, sharper, kernels.DIRECTIONS, cosmics.cr_minsigma, _EXCESS)
     contrast = _GROW_CONTRAST * cosmics.cr_minsigma
@@ -322,9 +324,9 @@ def _find(scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run) -
         # What was filled before is filled anew where a neighbour turned out to be lost, too.
         rows = _within(fresh, cosmic, (ny, nx))
         fill = cosmic[rows]
-        filler.fill(scene, fill, run)
-        y, x = _rows_and_columns(fill, scene)
-        kernels.cap_by_pairs(scene.data, scene.variance, scene.state, kernels.DIRECTIONS, y, x)
+        interpolator.fill(planes, fill, run)
+        y, x = _rows_and_columns(fill, planes)
+        kernels.cap_by_pairs(planes.data, planes.variance, planes.state, kernels.DIRECTIONS, y, x)
         new = np.empty((len(fill), len(around)), dtype=np.uint8)
         kernels.grow(charge[rows].astype(np.float64), *growth, y, x, new)
         fresh = np.unique((fill[:, None] + around)[new.view(np.bool_)])
@@ -334,7 +336,7 @@ def _find(scene: Scene, psf: Psf, filler: _Filler, cosmics: Cosmics, run: Run) -
         order = np.argsort(np.concatenate([cosmic, fresh]))
         charge = np.concatenate([charge, data[fresh]])[order]
         cosmic = np.concatenate([cosmic, fresh])[order]
-    filler.fill(scene, cosmic, run)
+    interpolator.fill(planes, cosmic, run)
     return cosmic, charge
 
 
@@ -350,27 +352,27 @@ def _within(fresh: I8, cosmic: I8, shape: tuple[int, int]) -> I8:
     return np.flatnonzero(near.ravel()[cosmic])
 
 
-def _narrow_defects(scene: Scene, fwhm: float) -> I8:
+def _narrow_defects(planes: RepairPlanes, fwhm: float) -> I8:
     """Return the lost pixels that are narrow enough to fill."""
-    lost = np.flatnonzero(scene.state)
+    lost = np.flatnonzero(planes.state)
     narrow = np.zeros(len(lost), dtype=np.uint8)
     if len(lost):
-        saturated = (scene.mask.ravel()[lost] & np.uint16(Mask.SAT)) != 0
+        saturated = (planes.mask.ravel()[lost] & np.uint16(Mask.SAT)) != 0
         length = max(4 * NARROW, math.ceil(4.0 * fwhm))
-        y, x = _rows_and_columns(lost, scene)
-        interpolate.narrow_defects(scene.state, saturated, NARROW, length, y, x, narrow)
+        y, x = _rows_and_columns(lost, planes)
+        interpolate.narrow_defects(planes.state, saturated, NARROW, length, y, x, narrow)
     return lost[narrow.view(np.bool_)]
 
 
 @dataclass(frozen=True)
-class _Filler:
+class _Interpolator:
     """Linear prediction with the correlation of one PSF width."""
 
     offsets: I8
     correlation: F8
 
     @classmethod
-    def for_psf(cls, fwhm: float) -> _Filler:
+    def for_psf(cls, fwhm: float) -> _Interpolator:
         """Tabulate neighbours by distance, and the autocorrelation of a Gaussian PSF."""
         side = np.arange(-_RADIUS, _RADIUS + 1)
         dy, dx = (grid.ravel() for grid in np.meshgrid(side, side, indexing="ij"))
@@ -382,19 +384,19 @@ class _Filler:
             np.exp(-0.25 * squares / sigma2),
         )
 
-    def fill(self, scene: Scene, pixel: I8, run: Run) -> None:
-        """Replace pixels of the scene by their prediction from those whose state is 0."""
+    def fill(self, planes: RepairPlanes, pixel: I8, run: Run) -> None:
+        """Replace pixels of the work planes by their prediction from those whose state is 0."""
         if not len(pixel):
             return
-        ys, xs = _rows_and_columns(pixel, scene)
+        ys, xs = _rows_and_columns(pixel, planes)
         values = np.empty(len(pixel), dtype=np.float32)
 
         def chunk(part: tuple[int, int]) -> None:
             rows = slice(*part)
             interpolate.predict(
-                scene.data, scene.variance, scene.state, self.offsets, self.correlation,
+                planes.data, planes.variance, planes.state, self.offsets, self.correlation,
                 ys[rows], xs[rows], values[rows],
             )  # fmt: skip
 
         run.map(chunk, run.bands(len(ys), least=256))
-        scene.data[ys, xs] = values
+        planes.data[ys, xs] = values

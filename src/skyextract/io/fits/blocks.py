@@ -10,7 +10,7 @@ from skyextract.datamodel.header import BLOCK, CARD
 from skyextract.errors import ImageError
 
 BITS = (8, 16, 32, 64, -32, -64)
-_MOST_BLOCKS = 4000
+_MAX_BLOCKS = 4000
 """Blocks of one header: 144,000 cards."""
 _STEP = 1 << 20
 _STRUCTURE = re.compile(r"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS) *= *([^/ ]+)")
@@ -39,7 +39,7 @@ def read_header(stream: Readable) -> tuple[bytes, dict[str, str]]:
     """
     blocks = b""
     cards: dict[str, str] = {}
-    for _ in range(_MOST_BLOCKS):
+    for _ in range(_MAX_BLOCKS):
         block = stream.read(BLOCK)
         blocks += block
         for start in range(0, len(block), CARD):

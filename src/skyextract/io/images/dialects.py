@@ -58,8 +58,8 @@ def translate(header: Header, camera: str, run: Run, path: str) -> str:
                 text = f"{value:g}" if isinstance(value, float) else str(value)
                 set_cards(header, {keyword: (value, f"CAMERA {instrument.name}")})
                 changed.append(f"{keyword} {text}")
-    told = f" ({', '.join(changed)})" if changed else ""
-    run.tell(f"{path}: the header is of {instrument.name}{told}; CAMERA NONE takes it as it is")
+    cards = f" ({', '.join(changed)})" if changed else ""
+    run.tell(f"{path}: the header is of {instrument.name}{cards}; CAMERA NONE takes it as it is")
     return instrument.name
 
 

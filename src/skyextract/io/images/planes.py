@@ -161,7 +161,7 @@ def with_planes(
     """
     if planes.is_plain:
         return exposure
-    told: list[str] = []
+    notes: list[str] = []
     taken: dict[str, str] = {}
     for role in (Role.ERROR, Role.VARIANCE, Role.WEIGHT):
         unit = planes.planes.get(role)
@@ -182,19 +182,19 @@ def with_planes(
         else:
             exposure = replace(exposure, variance=noise, mask=mask)
         taken[str(role)] = _label(unit)
-        told.append(f"{_label(unit)} is its {role}")
+        notes.append(f"{_label(unit)} is its {role}")
     if Role.MASK in planes.planes:
         unit = planes.planes[Role.MASK]
         found = _read_mask(file, unit, exposure, run, plane)
         if found is not None:
             exposure = replace(exposure, mask=exposure.mask | found[0])
             taken[str(Role.MASK)] = f"{_label(unit)} ({found[1]})"
-            told.append(f"{_label(unit)} is its mask ({found[1]})")
+            notes.append(f"{_label(unit)} is its mask ({found[1]})")
     unused = [*planes.others, *(u for r, u in planes.planes.items() if str(r) not in taken)]
     if unused:
-        told.append(f"{', '.join(map(_label, unused))} not used")
-    if told:
-        run.tell(f"{file.path}: {', '.join(told)}")
+        notes.append(f"{', '.join(map(_label, unused))} not used")
+    if notes:
+        run.tell(f"{file.path}: {', '.join(notes)}")
     return replace(exposure, history={**exposure.history, "planes": taken})
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from astropy.io.fits import BinTableHDU, Header
 
 _HIGHEST_DEGREE = 12
-_MOST_FIELDS = 999
+_MAX_FIELDS = 999
 _SAMPLINGS = (0.01, 100.0)
 _CONTEXTS = (
     {"X_IMAGE", "XWIN_IMAGE", "XPSF_IMAGE"},
@@ -180,7 +180,7 @@ def _has_psf(header: Header) -> bool:
     n_fields = given if isinstance(given, int) else 0
     return any(
         str(header.get(f"TTYPE{k}") or "").strip().upper() == "PSF_MASK"
-        for k in range(1, min(n_fields, _MOST_FIELDS) + 1)
+        for k in range(1, min(n_fields, _MAX_FIELDS) + 1)
     )
 
 

@@ -137,8 +137,8 @@ def make_section(
 
 def failed_section(failure: str, warnings: Sequence[str], title: str) -> Section:
     """Return the section of an extension, or an image, that could not be processed."""
-    told = [failure, *(text for text in warnings if text != failure)]
-    return Section(title, "FAILED", BAD, failure, [], advice(told))
+    lines = [failure, *(text for text in warnings if text != failure)]
+    return Section(title, "FAILED", BAD, failure, [], advice(lines))
 
 
 def verdict(report: Report, warnings: Sequence[str]) -> tuple[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDEST = 1000
 """Pixels of the picture's longer side, at most."""
-MOST_MARKS = 4000
+MAX_MARKS = 4000
 
 _PLANES = (
     (Mask.BAD | Mask.NO_DATA | Mask.EDGE, (86, 180, 233)),
@@ -148,7 +148,7 @@ def make_picture(
     shown = shown[np.isfinite(shown)]
     low, high = zscale(shown[:: max(1, shown.size // 4000)].astype(np.float64))
     grey = np.clip((np.nan_to_num(small) - low) / (high - low), 0.0, 1.0) * 255.0
-    order = np.argsort(np.nan_to_num(-flux), kind="stable")[:MOST_MARKS]
+    order = np.argsort(np.nan_to_num(-flux), kind="stable")[:MAX_MARKS]
     small_mark = 0.006 * max(ny, nx)
     radius = np.clip(np.nan_to_num(radius, nan=small_mark), small_mark, 0.05 * max(ny, nx))
     is_star = stars[order]
@@ -188,7 +188,7 @@ def crosses(x: F8, y: F8, size: float, height: int) -> str:
     return "".join(
         f"M{a - s:.1f} {b:.1f}h{arm:.1f}m{2 * gap:.1f} 0h{arm:.1f}"
         f"M{a:.1f} {b - s:.1f}v{arm:.1f}m0 {2 * gap:.1f}v{arm:.1f}"
-        for a, b in zip(x[:MOST_MARKS] - 0.5, height + 0.5 - y[:MOST_MARKS], strict=True)
+        for a, b in zip(x[:MAX_MARKS] - 0.5, height + 0.5 - y[:MAX_MARKS], strict=True)
         if math.isfinite(a + b)
     )
 

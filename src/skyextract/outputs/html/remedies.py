@@ -7,7 +7,7 @@ import re
 from functools import cache
 from importlib import resources
 
-_FEWEST = 8  # letters of its own that a template needs to be recognised by
+_MIN_LETTERS = 8  # letters of its own that a template needs to be recognised by
 
 
 @cache
@@ -17,7 +17,7 @@ def _templates() -> list[tuple[re.Pattern[str], int, str]]:
     for message, remedy in json.loads(text).items():
         parts = [re.escape(part) for part in message.split("…")]
         size = sum(map(len, message.split("…")))
-        if size >= _FEWEST:
+        if size >= _MIN_LETTERS:
             found.append((re.compile(".*?".join(parts), re.DOTALL), size, remedy))
     return sorted(found, key=lambda item: -item[1])
 

@@ -15,7 +15,7 @@ _PATTERN = re.compile(
 )
 _FWHM_PER_SIGMA = 2.35
 _SUBPIXELS = 10
-_LARGEST = 1e12
+_MAX_TAP = 1e12
 
 
 MIN_SIZE = 0.3
@@ -90,7 +90,7 @@ def parse_filter(text: str, name: str) -> F4:
         taps = np.array([[float(word) for word in row] for row in rows])
     except ValueError as error:
         raise ConfigError(f"FILTER_NAME = {name}: {error}") from None
-    if not (np.abs(taps) <= _LARGEST).all() or not np.abs(taps).max() >= 1.0 / _LARGEST:
+    if not (np.abs(taps) <= _MAX_TAP).all() or not np.abs(taps).max() >= 1.0 / _MAX_TAP:
         raise ConfigError(f"FILTER_NAME = {name}: its values must be finite and not all 0")
     if "NONORM" in lines[0]:
         return np.ascontiguousarray(taps, np.float32)

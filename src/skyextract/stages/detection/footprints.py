@@ -14,10 +14,10 @@ from skyextract.kernels.detection import deblend
 from skyextract.kernels.detection.matched import grow, grow_discs
 from skyextract.kernels.values import BLENDED
 
-LEAST_GROWTH = 2.0
+MIN_GROWTH = 2.0
 """Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
-_MOST_MASKED = 0.5
-_MOST_GROWTH = 100.0
+_MAX_MASKED = 0.5
+_MAX_GROWTH = 100.0
 _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""
 
@@ -117,7 +117,7 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     )
 
 
-def source_mask(detections: Detections, sigma: float, least_growth: float = LEAST_GROWTH) -> U1:
+def source_mask(detections: Detections, sigma: float, min_growth: float = MIN_GROWTH) -> U1:
     """Return a mask (1) of the sources' footprints and the faint wings around them.
 
     A source's wings are taken to fall with the inverse cube of the radius (as those of a
@@ -131,7 +131,7 @@ def source_mask(detections: Detections, sigma: float, least_growth: float = LEAS
         Not grown by the PSF: that would mask positive noise before negative.
     sigma : float
         Background noise, image units.
-    least_growth : float
+    min_growth : float
         Pixels, at least, that every isophote is masked with more.
     """
     footprints = np.zeros(detections.segmentation.shape, np.uint8)
@@ -146,7 +146,7 @@ def source_mask(detections: Detections, sigma: float, least_growth: float = LEAS
     # a source barely above the threshold has no wings to speak of
     peak = detections.fdpeak / detections.dthresh
     factor = np.maximum(np.minimum(edge, peak), 1.0) ** (1.0 / 3.0)
-    wings = np.maximum(radius * factor, radius + least_growth)
+    wings = np.maximum(radius * factor, radius + min_growth)
     for share in (1.0, 0.5, 0.25):
         reach = radius + share * (wings - radius) - np.sqrt(detections.fdnpix / np.pi)
         mask = footprints.copy()
@@ -154,9 +154,9 @@ def source_mask(detections: Detections, sigma: float, least_growth: float = LEAS
             detections.segmentation,
             detections.pixel,
             detections.first,
-            np.clip(reach, 0.0, _MOST_GROWTH).astype(np.float64),
+            np.clip(reach, 0.0, _MAX_GROWTH).astype(np.float64),
             mask,
         )
-        if np.count_nonzero(mask) <= _MOST_MASKED * mask.size:
+        if np.count_nonzero(mask) <= _MAX_MASKED * mask.size:
             return mask
     return footprints

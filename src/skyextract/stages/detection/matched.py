@@ -25,8 +25,8 @@ _KEPT_WEIGHT = 0.999
 _LEFT_OUT = 1e-4
 _LEFT_OUT_OF_SQUARE = 1e-6
 """Share of the sum of squares that outer products may leave out, of P and of P**2."""
-_MOST_CELLS = 8
-_LEAST_SHARE = 0.1
+_MAX_CELLS = 8
+_MIN_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
 _SHARP = 0.35
 """Width of the kernel that blends are taken apart with, in widths of the PSF."""
@@ -71,7 +71,7 @@ def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
 
     A constant PSF needs one cell; else there are up to 8 x 8 of them.
     """
-    n = _MOST_CELLS if psf.degree > 0 else 1
+    n = _MAX_CELLS if psf.degree > 0 else 1
     edges = [np.linspace(0, size, min(n, size) + 1).round().astype(np.int64) for size in shape]
     centres = [0.5 * (e[:-1] + e[1:] - 1) for e in edges]
     stamps = np.array([[psf.stamp(x, y) for x in centres[1]] for y in centres[0]], np.float64)
@@ -172,7 +172,7 @@ def filter_matched(
             psf.cell_x,
             psf.cell_y,
             np.float32(psf.unit(sigma)),
-            np.float32(_LEAST_SHARE),
+            np.float32(_MIN_SHARE),
             band[0],
             band[1],
             out,

@@ -106,7 +106,7 @@ def measure_apertures(
 
 def measure_ellipses(
     frame: MeasureFrame,
-    search: F4,
+    detection_pixels: F4,
     d: Detections,
     sky: F8,
     config: Measurement,
@@ -119,7 +119,7 @@ def measure_ellipses(
 
     Parameters
     ----------
-    search : (ny, nx) float32
+    detection_pixels : (ny, nx) float32
         Background-subtracted detection image, NaN where bad, on which the radii are found.
     """
     find = petrosian_radii if petrosian else kron_radii
@@ -130,7 +130,7 @@ def measure_ellipses(
 
     def task(first: int, last: int) -> None:
         find(
-            search, d.segmentation, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy,
+            detection_pixels, d.segmentation, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy,
             float(factor), float(least), float(estimate), first, last, radius, flags,
         )  # fmt: skip
         elliptical_fluxes(

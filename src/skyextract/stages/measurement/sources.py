@@ -122,7 +122,7 @@ def measure_sources(
     frame: MeasureFrame,
     detections: Detections,
     background: BackgroundMap,
-    search: DetectionImage,
+    detected: DetectionImage,
     config: Config,
     wanted: frozenset[str],
     inputs: MeasureInputs,
@@ -159,7 +159,7 @@ def measure_sources(
     level = sky + background_at(
         background, (d.x + 0.5).astype(np.int64), (d.y + 0.5).astype(np.int64)
     )
-    iso = measure_isophotes(frame, d, sky, level, run, detection_noise=search.noise)
+    iso = measure_isophotes(frame, d, sky, level, run, detection_noise=detected.noise)
     flags[iso.level >= frame.saturation] |= SATURATED
 
     _add_detection(columns, d, iso, level)
@@ -168,10 +168,10 @@ def measure_sources(
         fluxes = measure_apertures(frame, d, sky, c.phot_apertures, flags, run)
         columns.update(FLUX_APER=fluxes.flux, FLUXERR_APER=fluxes.error)
     if wanted & (_AUTO | _GROWTH | _WIN):
-        fluxes = measure_ellipses(frame, search.pixels, d, sky, c, flags, run)
+        fluxes = measure_ellipses(frame, detected.pixels, d, sky, c, flags, run)
         columns.update(FLUX_AUTO=fluxes.flux, FLUXERR_AUTO=fluxes.error, KRON_RADIUS=fluxes.radius)
     if wanted & _PETRO:
-        fluxes = measure_ellipses(frame, search.pixels, d, sky, c, flags, run, petrosian=True)
+        fluxes = measure_ellipses(frame, detected.pixels, d, sky, c, flags, run, petrosian=True)
         columns.update(
             FLUX_PETRO=fluxes.flux, FLUXERR_PETRO=fluxes.error, PETRO_RADIUS=fluxes.radius
         )
@@ -187,7 +187,7 @@ def measure_sources(
             _add_windowed(columns, frame, d, growth, iso, flags, run)
     if "CLASS_STAR" in wanted:
         columns["CLASS_STAR"] = _stellarity(iso, frame, config, inputs, run)
-    _add_flag_maps(columns, d, wanted, config, inputs, low_weight, search)
+    _add_flag_maps(columns, d, wanted, config, inputs, low_weight, detected)
     _add_vignettes(columns, frame, d, wanted, inputs, run)
     if wanted & {"VECTOR_ASSOC", "NUMBER_ASSOC"}:
         _add_associates(columns, d, config, inputs)
@@ -276,7 +276,7 @@ def _add_flag_maps(
     config: Config,
     inputs: MeasureInputs,
     low: Bools | None,
-    search: DetectionImage,
+    detected: DetectionImage,
 ) -> None:
     if wanted & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"}:
         values, counts = stack_flags(inputs.flag_maps, config.weights.flag_type, d)
@@ -285,8 +285,8 @@ def _add_flag_maps(
         n_low = n_detection_low = np.zeros(d.n, dtype=np.int32)
         if low is not None:
             n_low = count_low_weights(d, low)
-        if search.low_weight is not None:
-            n_detection_low = count_low_weights(d, search.low_weight, search.reach)
+        if detected.low_weight is not None:
+            n_detection_low = count_low_weights(d, detected.low_weight, detected.reach)
         columns.update(
             NLOWWEIGHT_ISO=n_low, NLOWDWEIGHT_ISO=n_detection_low,
             FLAGS_WEIGHT=((n_low > 0) + 2 * (n_detection_low > 0)).astype(np.int16),

@@ -22,13 +22,13 @@ from skyextract.stages.psf.fit import PsfPhotometry
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 MIN_SNR = 30.0
-"""S/N of a star that is used, at least, unless that leaves fewer than `FEW_STARS`."""
+"""S/N of a star that is used, at least, unless that leaves fewer than `MIN_BRIGHT_STARS`."""
 
-FEW_STARS = 10
+MIN_BRIGHT_STARS = 10
 STARS_PER_TERM = 8
 """The polynomial's degree is lowered until there are this many stars per term."""
 
-LARGEST_LOSS = 0.2
+MAX_LOSS = 0.2
 """Part of the aperture that may lack data, at most."""
 
 MODEL_ERROR = 0.003
@@ -177,7 +177,7 @@ def aperture_corrections(
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
     )
-    whole = lost[:, 0] <= LARGEST_LOSS
+    whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
         run.warn(f"{why}: the aperture corrections are those of the PSF model")
@@ -196,7 +196,7 @@ def aperture_corrections(
     degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
     fits = []
     for m in range(len(diameters)):
-        use = lost[:, m] <= LARGEST_LOSS
+        use = lost[:, m] <= MAX_LOSS
         fits.append(_fit(u[use], v[use], light[use, m], sigma[use, m], degree))
     corrections = ApertureCorrections(
         diameters=diameters,
@@ -222,7 +222,7 @@ def _usable(photometry: PsfPhotometry, stars: I8) -> I8:
     snr = photometry.flux[stars] / photometry.flux_error[stars]
     good = photometry.converged[stars] & np.isfinite(snr) & (snr > 5)
     bright = good & (snr >= MIN_SNR)
-    return stars[bright if bright.sum() >= FEW_STARS else good]
+    return stars[bright if bright.sum() >= MIN_BRIGHT_STARS else good]
 
 
 def _growth(

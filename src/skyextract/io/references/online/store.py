@@ -100,14 +100,14 @@ class Store:
         path = self.path(name, tile)
         head = primary_unit()
         n_stars = len(next(iter(columns.values())))
-        told = {
+        known = {
             "CATALOG": (name, "reference catalogue"),
             "TILE": (f"{tile.order} {tile.pixel}", "HEALPix order and pixel, NESTED"),
             "COMPLETE": (True, "all stars that the query has are here"),
             "NSTARS": (n_stars, "number of stars"),
             "DATE": (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()), "UTC of the fetch"),
         }
-        set_cards(head.header, told | dict(cards))
+        set_cards(head.header, known | dict(cards))
         described = {key: Column(key, "", unit=_UNITS.get(key, "mag")) for key in columns}
         table = table_unit(columns, name="STARS", described=described)
         try:
