@@ -65,7 +65,7 @@ def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) ->
             products = Products(job, settings, run)
         except ConfigError as error:
             log.debug("why", exc_info=True)
-            return Outcome(ExitStatus.USAGE, refused=str(error))
+            return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))
         with products:
             for result in process_extensions(job, settings, inputs, run):
                 if isinstance(result, FailedExtension):

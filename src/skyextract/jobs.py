@@ -16,9 +16,8 @@ from skyextract.io.names import (
     parse_image_argument,
     parse_image_spec,
 )
-from skyextract.io.streams import is_stream
+from skyextract.io.streams import is_pipe, is_stream
 from skyextract.run import Run
-from skyextract.settings.grammar import declarations
 from skyextract.settings.resolve import Settings
 
 
@@ -40,6 +39,8 @@ class Job:
         Of the products.
     night : Path or None
         Table of the night to which it is added.
+    copies : tuple of (str, str)
+        Copies of what came from pipes, and the names of these.
     """
 
     measurement: ImageSpec
@@ -48,6 +49,7 @@ class Job:
     check_images: tuple[tuple[str, Path], ...]
     folder: Path = Path()
     night: Path | None = None
+    copies: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -57,9 +59,8 @@ class Job:
 
     def shown(self, text: str) -> str:
         """Return a text in which the copy of what came from a pipe has the name of the pipe."""
-        for spec in (self.measurement, self.detection):
-            if spec is not None and spec.source:
-                text = text.replace(spec.path, spec.source)
+        for copy, name in self.copies:
+            text = text.replace(copy, name)
         return text
 
     @property
@@ -133,7 +134,8 @@ def plan_job(
     if night == "AUTO":
         night = NIGHT if one_of_several else ""
     table = output_dir / night if night else None
-    return Job(measurement, detection, products, check_images, output_dir, table)
+    places = (measurement, detection, products, check_images, output_dir, table)
+    return Job(*places, copies=settings.copies)
 
 
 def check_image_names(settings: Settings) -> list[tuple[str, str]]:
@@ -172,15 +174,13 @@ def input_files(settings: Settings, jobs: Sequence[Job]) -> list[str]:
     heads = [head_path(path, suffix) for path in image_files(jobs)]
     names = [*settings.files, *(head for head in heads if head is not None)]
     run = Run()
-    for name, declaration in declarations().items():
-        if not declaration.keyword.opens:
-            continue
-        value = settings.value(name)
-        for item in (value,) if isinstance(value, str) else value:
-            try:
-                names += expand_names([item], name, run) if item else []
-            except ConfigError:
-                names.append(item)  # no file, or a folder of a catalogue
+    for keyword, name in settings.named_files():
+        if is_pipe(name.removeprefix("@")):
+            continue  # no product is one
+        try:
+            names += expand_names([name], keyword, run)
+        except ConfigError:
+            names.append(name)  # no file, or a folder of a catalogue
     return [path for name in names if os.path.exists(path := parse_image_spec(name).path)]  # noqa: PTH110
 
 

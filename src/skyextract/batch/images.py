@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING
 from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.progress import Progress
+from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
 from skyextract.batch.workers import Died, Event, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
-from skyextract.io.atomic import abandon, recover, scratch_folder
-from skyextract.io.names import ImageSpec
-from skyextract.io.streams import Stream, is_pipe, is_stream, spool_input, write_through
+from skyextract.io.atomic import abandon, recover
+from skyextract.io.streams import Stream, is_stream, write_through
 from skyextract.jobs import Job, check_names, input_files, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
@@ -121,7 +120,6 @@ class Batch:
     _said: dict[int, list[Message]] = field(default_factory=dict)
     _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
     _n_written: int = 0
-    _scratch: Path | None = None
 
     @property
     def has_several(self) -> bool:
@@ -175,22 +173,24 @@ class Batch:
     def run(self, jobs: Sequence[Job]) -> None:
         """Process the images."""
         try:
-            ready = self._spooled(jobs)
-            numbers = self._not_done(ready) if self.skip_done else list(range(len(ready)))
-            with Progress(len(numbers)) as self.progress:
-                if not self.has_several:
-                    for number in numbers:
-                        self._finish(ready, number, self.function(1)(ready[number]))
-                elif numbers:
-                    self._run_in_workers(ready, numbers)
+            with Spool() as spool:
+                self.settings = spool.settings(self.settings)
+                self._run_spooled(self._spooled(jobs, spool))
         finally:
             self.collector.finish()
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
         if self.has_several:
             _draw_nights(jobs)
         if self.has_several or self.skip_done:
             self.tally.tell()
+
+    def _run_spooled(self, jobs: Sequence[Job]) -> None:
+        numbers = self._not_done(jobs) if self.skip_done else list(range(len(jobs)))
+        with Progress(len(numbers)) as self.progress:
+            if not self.has_several:
+                for number in numbers:
+                    self._finish(jobs, number, self.function(1)(jobs[number]))
+            elif numbers:
+                self._run_in_workers(jobs, numbers)
 
     def _not_done(self, jobs: Sequence[Job]) -> list[int]:
         """Return the numbers of images that no earlier run has done; take note of the others."""
@@ -284,28 +284,15 @@ class Batch:
                     self.tally.others.append(ExitStatus.IMAGE_FAILED)
             self._n_written += 1
 
-    def _spooled(self, jobs: Sequence[Job]) -> list[Job]:
-        """Copy images that come from pipes into files, which can be read more than once."""
+    def _spooled(self, jobs: Sequence[Job], spool: Spool) -> list[Job]:
+        """Copy images that come from pipes into files; one that fails costs itself alone."""
         ready = []
         for job in jobs:
             try:
-                detection = job.detection and self._spooled_spec(job.detection)
-                ready.append(
-                    replace(
-                        job, measurement=self._spooled_spec(job.measurement), detection=detection
-                    )
-                )
+                ready.append(spool.job(job))
             except ImageError as error:
                 self.fail(job.label, str(error))
         return ready
-
-    def _spooled_spec(self, spec: ImageSpec) -> ImageSpec:
-        if not is_pipe(spec.path):
-            return spec
-        if self._scratch is None:
-            recover(tempfile.gettempdir())
-            self._scratch = scratch_folder()
-        return replace(spec, path=str(spool_input(spec.path, self._scratch)), source=spec.path)
 
     def say_interrupted(self) -> None:
         """Say how far the batch came."""

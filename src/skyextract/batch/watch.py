@@ -18,6 +18,7 @@ from skyextract.batch.done import done_before
 from skyextract.batch.images import Batch, compile_missing, recover_folders
 from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.progress import Progress
+from skyextract.batch.spool import Spool
 from skyextract.batch.workers import Died, Done, Event, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus
 from skyextract.io.arrivals import Arrivals
@@ -69,13 +70,14 @@ def run_watch(
     """
     if not folder.is_dir():
         raise ConfigError(f"--watch {folder}: no such folder")
-    watch = _Watch(folder, settings, n_jobs, strict, output_dir, skip_done)
-    try:
-        with interruptible(watch.batch.last_words):
-            compile_missing()
-            watch.run()
-    except Interrupted:
-        watch.end()
+    with Spool() as spool:
+        watch = _Watch(folder, spool.settings(settings), n_jobs, strict, output_dir, skip_done)
+        try:
+            with interruptible(watch.batch.last_words):
+                compile_missing()
+                watch.run()
+        except Interrupted:
+            watch.end()
     return watch.batch.tally.worst()
 
 

@@ -166,9 +166,7 @@ def _expanded(names: Sequence[str], keyword: str, run: Run, lists: tuple[str, ..
                 raise ConfigError(f"{keyword} {name}: the list names itself")
             folder = Path(name[1:]).parent
             text = read_text(name[1:], keyword, run)
-            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
-            inner = [_beside(folder, line) for line in lines if line]
-            files += _expanded(inner, keyword, run, (*lists, path))
+            files += _expanded(list_lines(text, folder), keyword, run, (*lists, path))
         elif os.path.isfile(parse_image_spec(name).path):  # noqa: PTH113
             files.append(name)
         elif any(c in name for c in "*?["):
@@ -179,6 +177,12 @@ def _expanded(names: Sequence[str], keyword: str, run: Run, lists: tuple[str, ..
         else:
             raise ConfigError(f"{keyword} {name}: no such file")
     return files
+
+
+def list_lines(text: str, folder: Path) -> list[str]:
+    """Return the names of an @list whose relative ones are relative to a folder."""
+    lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
+    return [_beside(folder, line) for line in lines if line]
 
 
 def _beside(folder: Path, line: str) -> str:

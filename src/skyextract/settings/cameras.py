@@ -26,7 +26,7 @@ def user_folder() -> Path:
 def find_camera(name: str) -> Path | None:
     """Return the file of a preset: a path, or a name in the user's folder or built in."""
     if "/" in name or name.endswith(".conf"):
-        return Path(name) if Path(name).is_file() else None
+        return Path(name) if Path(name).exists() and not Path(name).is_dir() else None
     places = [folder / f"{name.lower()}.conf" for folder in (user_folder(), BUILT_IN)]
     return next((place for place in places if place.is_file()), None)
 

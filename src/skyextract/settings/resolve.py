@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Settings:
         The configuration file and the camera preset that were read.
     json_lines : bool
         The summaries go to standard output, one object per line.
+    copies : tuple of (str, str)
+        Copies of what came from pipes, which the values name, and what the user had named.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class Settings:
     notes: list[str] = field(default_factory=list)
     files: tuple[str, ...] = ()
     json_lines: bool = False
+    copies: tuple[tuple[str, str], ...] = ()
 
     def value(self, name: str) -> Any:
         """Return the value of a keyword by its name."""
@@ -61,23 +64,56 @@ class Settings:
         """Tell whether a keyword differs from the default of its base layer."""
         return bool(self.value(name) != declarations()[name].base(self.sextractor))
 
+    def named_files(self) -> Iterator[tuple[str, str]]:
+        """Yield the keywords that name files to read, with each name that is given."""
+        for name, declaration in declarations().items():
+            if declaration.keyword.opens:
+                value = self.value(name)
+                for item in (value,) if isinstance(value, str) else value:
+                    if item:
+                        yield name, item
+
+    def with_copies(self, copies: Mapping[str, str]) -> Settings:
+        """Return settings that name copies (new names by old ones) instead of some files."""
+        config = self.config
+        for name in {name for name, item in self.named_files() if item in copies}:
+            value, group = self.value(name), declarations()[name].group
+            items = [
+                copies.get(item, item) for item in ([value] if isinstance(value, str) else value)
+            ]
+            new = items[0] if isinstance(value, str) else tuple(items)
+            section = dataclasses.replace(getattr(config, group), **{name.lower(): new})
+            config = dataclasses.replace(config, **{group: section})
+        names = tuple((copy, name) for name, copy in copies.items())
+        return dataclasses.replace(self, config=config, copies=names)
+
+    def shown(self, text: str) -> str:
+        """Return a text in which copies have the names that the user gave."""
+        for copy, name in self.copies:
+            text = text.replace(copy, name)
+        return text
+
+    def value_text(self, name: str) -> str:
+        """Return the value of a keyword as a configuration file has it."""
+        return self.shown(format_value(self.value(name)))
+
     def error(self, name: str, message: str) -> ConfigError:
         """Return a ConfigError that names the keyword, its value and its origin."""
         return ConfigError(
-            f"{self.origins[name]}: {name} = {format_value(self.value(name))}: {message}"
+            self.shown(f"{self.origins[name]}: {name} = {self.value_text(name)}: {message}")
         )
 
     def provenance(self) -> dict[str, dict[str, str]]:
         """Return value and origin of every keyword, for the products."""
         return {
-            name: {"value": format_value(self.value(name)), "origin": self.origins[name]}
+            name: {"value": self.value_text(name), "origin": self.origins[name]}
             for name in declarations()
         }
 
     def fingerprint(self) -> str:
         """Return the checksum of the version and of all values that products depend on."""
         values = {
-            name: format_value(self.value(name))
+            name: self.value_text(name)
             for name in declarations()
             if name not in ("NTHREADS", "VERBOSE_TYPE")
         }

@@ -1,0 +1,83 @@
+"""Copies of what comes from pipes: a pipe can be read once, and by one process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from skyextract.errors import ConfigError, ImageError
+from skyextract.io.atomic import recover, scratch_folder
+from skyextract.io.names import ImageSpec, list_lines, parse_image_spec
+from skyextract.io.streams import is_pipe, spool_input
+from skyextract.jobs import Job
+from skyextract.settings.resolve import Settings
+
+
+@dataclass
+class Spool:
+    """The copies of one run, each made once; a context manager that removes them."""
+
+    _copies: dict[str, str] = field(default_factory=dict)
+    _folder: Path | None = None
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def settings(self, settings: Settings) -> Settings:
+        """Return settings that name copies where they named pipes.
+
+        Raises
+        ------
+        ConfigError
+            A pipe cannot be read.
+        """
+        copies = {}
+        for keyword, name in settings.named_files():
+            try:
+                copies[name] = self._copy_of_name(name)
+            except ImageError as error:
+                raise ConfigError(f"{keyword} {error}") from None
+        return settings.with_copies({name: copy for name, copy in copies.items() if copy != name})
+
+    def job(self, job: Job) -> Job:
+        """Return a job whose images are copies where they were pipes; it knows all copies.
+
+        Raises
+        ------
+        ImageError
+            A pipe cannot be read.
+        """
+        measurement = self._copy_of_image(job.measurement)
+        detection = job.detection and self._copy_of_image(job.detection)
+        copies = tuple((copy, name) for name, copy in self._copies.items())
+        return replace(job, measurement=measurement, detection=detection, copies=copies)
+
+    def _copy_of_image(self, spec: ImageSpec) -> ImageSpec:
+        if not is_pipe(spec.path):
+            return spec
+        return replace(spec, path=self._copy(spec.path), source=spec.path)
+
+    def _copy_of_name(self, name: str) -> str:
+        """Return the value of a keyword, which may have an extension or be an @list."""
+        if name.startswith("@") and is_pipe(name[1:]):
+            copy = Path(self._copy(name[1:]))
+            lines = list_lines(copy.read_text("utf-8", "replace"), Path.cwd())
+            copy.write_text("\n".join(lines), "utf-8")
+            return f"@{copy}"
+        path = parse_image_spec(name).path
+        return name.replace(path, self._copy(path), 1) if is_pipe(path) else name
+
+    def _copy(self, path: str) -> str:
+        if path not in self._copies:
+            if self._folder is None:
+                recover(tempfile.gettempdir())
+                self._folder = scratch_folder()
+            self._copies[path] = os.fspath(spool_input(path, self._folder))
+        return self._copies[path]
