@@ -26,7 +26,8 @@ def work(task):
     return value
 
 
-def test_fates(tmp_path):
+def test_fates(tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "skyextract")
     tasks = [("say", "x"), ("die", 1), ("ok", 2), ("once", str(tmp_path / "n")), ("ok", 4)]
     with Workers(work, tasks, 2) as workers:
         events = list(workers.run())
