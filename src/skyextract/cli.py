@@ -239,5 +239,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitStatus.OK
     except OSError as error:  # only the dumps write there by themselves
         sys.stdout = None
-        log.error("standard output: %s", error.strerror)
+        log.error("%s: %s", error.filename or "standard output", error.strerror)
         return ExitStatus.IMAGE_FAILED

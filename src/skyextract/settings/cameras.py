@@ -7,6 +7,7 @@ header's cards are translated if its instrument is known) and NONE are no preset
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from skyextract.errors import ConfigError
@@ -26,9 +27,18 @@ def user_folder() -> Path:
 def find_camera(name: str) -> Path | None:
     """Return the file of a preset: a path, or a name in the user's folder or built in."""
     if "/" in name or name.endswith(".conf"):
-        return Path(name) if Path(name).exists() and not Path(name).is_dir() else None
-    places = [folder / f"{name.lower()}.conf" for folder in (user_folder(), BUILT_IN)]
-    return next((place for place in places if place.is_file()), None)
+        places = [Path(name)]
+    else:
+        places = [folder / f"{name.lower()}.conf" for folder in (user_folder(), BUILT_IN)]
+    return next((place for place in places if _can_be_read(place)), None)
+
+
+def _can_be_read(path: Path) -> bool:
+    """Tell whether there is a file or a pipe; a name that no file can have is none."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def camera_names() -> list[str]:

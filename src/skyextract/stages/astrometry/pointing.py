@@ -145,19 +145,24 @@ def header_scale(header: Mapping[str, Any]) -> float:
     """
     for key in SCALE_KEYS:
         value = parse_angle(header.get(key), hours=False)
-        if math.isfinite(value) and 1e-4 < abs(value) < 3600.0:
+        if _is_scale(abs(value)):
             return abs(value)
-    step = parse_angle(header.get("CDELT1"), hours=False)
-    if math.isfinite(step) and 0.0 < abs(step) < 0.1 and step != 1.0:
-        return abs(step) * 3600.0
+    step = 3600.0 * abs(parse_angle(header.get("CDELT1"), hours=False))
+    if _is_scale(step) and step < 360.0:  # 1 degree is what says nothing
+        return step
     focal = parse_angle(header.get("FOCALLEN"), hours=False)
     size = parse_angle(header.get("XPIXSZ"), hours=False)
     if not math.isfinite(size):
         binning = parse_angle(header.get("XBINNING", 1), hours=False)
         size = parse_angle(header.get("PIXSIZE1"), hours=False) * binning
-    if focal > 0.0 and size > 0.0:
+    if focal > 0.0 and size > 0.0 and _is_scale(206.264806 * size / focal):
         return 206.264806 * size / focal
     return math.nan
+
+
+def _is_scale(scale: float) -> bool:
+    """Tell whether a number can be the size of a pixel on the sky (arcsec)."""
+    return 1e-4 < scale < 3600.0  # not true of NaN
 
 
 def read_start(
@@ -179,7 +184,7 @@ def read_start(
     if wcs is not None:
         lon, lat = wcs.to_j2000(np.array([centre[0]]), np.array([centre[1]]))
         scale = wcs.pixel_scale(*centre)
-        if math.isfinite(float(lon[0])) and math.isfinite(scale) and scale > 0.0:
+        if math.isfinite(float(lon[0])) and _is_scale(scale):
             return Start(
                 float(lon[0]), float(lat[0]), wcs, (scale,), math.log(factor),
                 (scale / factor, scale * factor),
