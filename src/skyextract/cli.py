@@ -30,6 +30,8 @@ VALUE_OPTIONS = (
     "--server",
     "--night",
     "--watch",
+    "--rerun",
+    "--explain",
     "--fetch-catalog",
 )
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
@@ -128,6 +130,8 @@ def settings_from(
 @click.option("--skip-done", is_flag=True, help="Leave out images that are done, unchanged.")
 @click.option("--night", metavar="DIR", help="Make night.ecsv and night.html of its summaries.")
 @click.option("--watch", metavar="DIR", help="Take frames as they arrive there, until Ctrl-C.")
+@click.option("--rerun", metavar="PRODUCT", help="Make it again, and tell what differs.")
+@click.option("--explain", metavar="PRODUCT", help="Tell in words how it was made.")
 @click.option("--catalogs", is_flag=True, help="List the store of reference catalogues.")
 @click.option(
     "--fetch-catalog",
@@ -157,6 +161,8 @@ def command(
     skip_done: bool,
     night: str | None,
     watch: str | None,
+    rerun: str | None,
+    explain: str | None,
     catalogs: bool,
     fetch_catalog: tuple[str, str, str, float] | None,
 ) -> int:
@@ -187,6 +193,18 @@ def command(
         from skyextract.outputs.night import make_night
 
         return make_night(Path(night))
+    if explain is not None:
+        from skyextract.outputs.explain import explanation
+
+        click.echo(explanation(Path(explain)))
+        return ExitStatus.OK
+    if rerun is not None:
+        from skyextract.batch import rerun as again
+
+        status, lines = again.rerun(Path(rerun))
+        for line in lines:
+            click.echo(line)
+        return status
     if catalogs:
         from skyextract.inputs.surveys import list_catalogs
 
@@ -196,6 +214,7 @@ def command(
         from skyextract.inputs.surveys import fetch_catalog as fetch
 
         return fetch(*fetch_catalog, settings)
+    settings = replace(settings, strict=strict)
     if json_lines:
         if settings.config.output.catalog_name.upper() == "STDOUT":
             raise ConfigError("--json: standard output is taken by CATALOG_NAME STDOUT")
@@ -206,12 +225,12 @@ def command(
 
         if images:
             raise ConfigError("--watch takes the images of a folder, and no others")
-        return run_watch(Path(watch), settings, jobs, strict, folder, skip_done)
+        return run_watch(Path(watch), settings, jobs, folder, skip_done)
     if not images:
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch.images import run_batch
 
-    return run_batch(images, settings, jobs, strict, folder, skip_done)
+    return run_batch(images, settings, jobs, folder, skip_done)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

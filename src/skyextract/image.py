@@ -51,7 +51,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
+def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
     """Process all extensions of one image and write its products.
 
     Every error becomes one line and the summary of an image that failed; a mistake of ours in
@@ -72,7 +72,7 @@ def process_image(job: Job, settings: Settings, strict: bool, n_threads: int) ->
                     products.add_failure(result)
                 else:
                     products.add(in_image_unit(result))
-            status = products.finish(strict)
+            status = products.finish()
         return Outcome(status, products.streams, shortfalls=products.shortfalls)
     except ConfigError as error:
         # Nothing was done, and what an earlier run made stays as it is.

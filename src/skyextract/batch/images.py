@@ -38,7 +38,6 @@ def run_batch(
     images: Sequence[str],
     settings: Settings,
     n_jobs: int,
-    strict: bool,
     output_dir: Path,
     skip_done: bool = False,
 ) -> int:
@@ -57,7 +56,7 @@ def run_batch(
         Before any work: two images would write the same file, a product would overwrite
         an input, a file that the settings name is wrong, or the output folder cannot be made.
     """
-    batch = Batch(settings, strict, n_jobs, len(images), skip_done)
+    batch = Batch(settings, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
     check_names(jobs, input_files(settings, jobs))
     batch.prepare(output_dir)
@@ -80,12 +79,12 @@ def compile_missing() -> None:
         compile_kernels(quiet=not log.isEnabledFor(RESULT))
 
 
-def run_job(job: Job, settings: Settings, strict: bool, n_threads: int) -> Outcome:
+def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:
     """Process one image, in whatever process, and take the time."""
     from skyextract.image import process_image
 
     start = time.perf_counter()
-    outcome = process_image(job, settings, strict, n_threads)
+    outcome = process_image(job, settings, n_threads)
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
@@ -109,7 +108,6 @@ class Batch:
     """The images of one call of the program, and what became of them."""
 
     settings: Settings
-    strict: bool
     n_jobs: int
     n_images: int | None
     """None: frames come one by one, as long as the program is let run."""
@@ -212,7 +210,7 @@ class Batch:
     def function(self, n_processes: int) -> Callable[[Job], Outcome]:
         """Return what processes an image, in one of so many processes."""
         n_threads = resolve_threads(self.settings.config.pipeline.nthreads, n_processes)
-        return partial(run_job, settings=self.settings, strict=self.strict, n_threads=n_threads)
+        return partial(run_job, settings=self.settings, n_threads=n_threads)
 
     def _run_in_workers(self, jobs: Sequence[Job], numbers: Sequence[int]) -> None:
         n_processes = min(self.n_jobs, len(numbers))

@@ -45,7 +45,6 @@ def run_watch(
     folder: Path,
     settings: Settings,
     n_jobs: int,
-    strict: bool,
     output_dir: Path,
     skip_done: bool = False,
 ) -> int:
@@ -71,7 +70,7 @@ def run_watch(
     if not folder.is_dir():
         raise ConfigError(f"--watch {folder}: no such folder")
     with Spool() as spool:
-        watch = _Watch(folder, spool.settings(settings), n_jobs, strict, output_dir, skip_done)
+        watch = _Watch(folder, spool.settings(settings), n_jobs, output_dir, skip_done)
         try:
             with interruptible(watch.batch.last_words):
                 compile_missing()
@@ -88,7 +87,6 @@ class _Watch:
     folder: Path
     settings: Settings
     n_jobs: int
-    strict: bool
     output_dir: Path
     skip_done: bool
     batch: Batch = field(init=False)
@@ -104,7 +102,7 @@ class _Watch:
     _is_stale: bool = False
 
     def __post_init__(self) -> None:
-        self.batch = Batch(self.settings, self.strict, self.n_jobs, None, self.skip_done)
+        self.batch = Batch(self.settings, self.n_jobs, None, self.skip_done)
         example = self.batch.plan_one("frame.fits", self.output_dir)
         self._table = example.night
         self._inputs = {os.path.realpath(path) for path in input_files(self.settings, [example])}

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from skyextract.errors import ExitStatus, OutputError
@@ -57,7 +58,7 @@ def write_failure(
         seconds={},
         warnings=run.warnings,
         products=product_names(job, job.products.keys() & {"SUMMARY_NAME", "REPORT_NAME"}),
-        provenance=provenance(job, settings, run),
+        provenance=provenance(job, settings, run) | call_facts(job, settings),
     )
     if traceback:
         report["traceback"] = list(traceback)
@@ -87,6 +88,16 @@ def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
         "config": settings.provenance(),
         "config_sha256": settings.fingerprint(),
         "inputs": [{"path": job.shown(path), "sha256": sha256(path)} for path in run.opened],
+    }
+
+
+def call_facts(job: Job, settings: Settings) -> dict[str, Any]:
+    """Return what else the same products need: folders, and options that are no keywords."""
+    return {
+        "working_directory": str(Path.cwd()),
+        "output_dir": str(job.folder),
+        "strict": settings.strict,
+        "config_files": list(settings.files),
     }
 
 

@@ -33,7 +33,7 @@ from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
-from skyextract.outputs.failure import product_names, provenance, remove_stale
+from skyextract.outputs.failure import call_facts, product_names, provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import Section, failed_section, make_section, render
 from skyextract.outputs.html.plots import prepare_drawing
@@ -211,10 +211,11 @@ class Products:
         planes = check_planes(result, self._checks.types, self.settings, self.run)
         self._checks.add(result.exposure, planes, result.report.cards())
 
-    def finish(self, strict: bool) -> ExitStatus:
+    def finish(self) -> ExitStatus:
         """Write the small products, move all into place, and return the exit status."""
         reports = [entry.report for entry in self._entries]
         status = ExitStatus.OK
+        strict = self.settings.strict
         if any(report.step_failed or (strict and report.fell_back) for report in reports):
             status = ExitStatus.STEP_FAILED
         if not reports or any(report.failure for report in reports):
@@ -261,7 +262,7 @@ class Products:
 
     def _summaries(self, status: ExitStatus) -> list[dict[str, Any]]:
         """Return the summary objects of the extensions."""
-        made = provenance(self.job, self.settings, self.run)
+        made = provenance(self.job, self.settings, self.run) | call_facts(self.job, self.settings)
         written = {key for key, path in self.job.named_files.items() if self._outputs.has(path)}
         names = product_names(self.job, written | {"SUMMARY_NAME"})
         return [

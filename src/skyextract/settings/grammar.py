@@ -218,9 +218,12 @@ def format_value(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(format_value(item) for item in value)
     if isinstance(value, float):
-        return f"{value:.10g}" if value != int(value) else f"{value:.1f}"
+        short = f"{value:.10g}" if value != int(value) else f"{value:.1f}"
+        return short if float(short) == value else repr(value)
     text = str(value)
-    return f'"{text}"' if re.search(r"[\s,#]", text) else text
+    if not re.search(r"""[\s,#$'"]""", text):
+        return text
+    return f"'{text}'" if '"' in text or "$" in text else f'"{text}"'
 
 
 def dump(full: bool) -> str:

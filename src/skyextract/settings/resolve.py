@@ -45,6 +45,8 @@ class Settings:
         The summaries go to standard output, one object per line.
     copies : tuple of (str, str)
         Copies of what came from pipes, which the values name, and what the user had named.
+    strict : bool
+        A default PSF in use, or a fallback, counts as a step that failed.
     """
 
     config: Config
@@ -54,6 +56,7 @@ class Settings:
     files: tuple[str, ...] = ()
     json_lines: bool = False
     copies: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
 
     def value(self, name: str) -> Any:
         """Return the value of a keyword by its name."""
@@ -216,11 +219,50 @@ def resolve(
         origins[setting.name] = setting.origin
     if ignored:
         notes.append(f"no meaning here, ignored: {', '.join(dict.fromkeys(ignored))}")
+    return Settings(_grouped(values), origins, sextractor, notes, files)
+
+
+def recorded_settings(
+    config: Mapping[str, Mapping[str, str]], files: Sequence[str] = (), *, strict: bool = False
+) -> Settings:
+    """Return the settings that a provenance holds, with their origins.
+
+    Parameters
+    ----------
+    config : mapping
+        As `Settings.provenance` gives it.
+    files : sequence of str
+        The configuration file and the camera preset that were read; they are not read again.
+
+    Raises
+    ------
+    ConfigError
+        A keyword that this version does not have, or a value that it does not take.
+    """
+    values, origins = {}, {}
+    for name, item in declarations().items():
+        if name not in config:
+            raise ConfigError(f"{name} is not in the provenance: another version wrote it")
+        origin = origins[name] = str(config[name]["origin"])
+        if item.keyword.support == "ignored":
+            values[name] = item.base("SExtractor" in origin)
+            continue
+        words = split_values(str(config[name]["value"]), origin)
+        values[name] = convert(Setting(name, words, origin), item)
+    unknown = sorted(config.keys() - values.keys())
+    if unknown:
+        raise ConfigError(f"unknown keyword {unknown[0]}{suggest(unknown[0], values)}")
+    sextractor = "built-in (SExtractor)" in origins.values()
+    return Settings(_grouped(values), origins, sextractor, files=tuple(files), strict=strict)
+
+
+def _grouped(values: Mapping[str, Any]) -> Config:
+    """Return the configuration of the values of all keywords."""
     groups = {}
     for group in dataclasses.fields(Config):
-        members = {n.lower(): v for n, v in values.items() if table[n].group == group.name}
+        members = {n.lower(): v for n, v in values.items() if declarations()[n].group == group.name}
         groups[group.name] = type(getattr(Config(), group.name))(**members)
-    return Settings(Config(**groups), origins, sextractor, notes, files)
+    return Config(**groups)
 
 
 def _base_is_sextractor(

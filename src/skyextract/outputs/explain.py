@@ -1,0 +1,240 @@
+"""How a product was made, in words: --explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from skyextract.outputs.html.remedies import remedy
+from skyextract.outputs.made import Made, find_made
+from skyextract.settings.grammar import declarations, format_value
+from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
+from skyextract.stages.detection.support import MIN_SKY_SHARE
+from skyextract.stages.photometry import checks
+from skyextract.stages.psf import doubt
+
+_WIDTH = 100
+
+Numbers = Mapping[str, Any]
+
+
+def explanation(product: Path) -> str:
+    """Return how a product was made, in plain words.
+
+    Raises
+    ------
+    ImageError
+        Nothing tells how.
+    """
+    made = find_made(product)
+    lines: list[str] = []
+    for item in made.objects:
+        lines += [*_extension(item), ""]
+    with made.where_it_was_made():
+        return "\n".join([*lines, *_settings(made), "", *_inputs(made)])
+
+
+def _extension(item: Numbers) -> Iterator[str]:
+    place = "" if item["extension"] is None else f", extension {item['extension']}"
+    version = item["provenance"]["version"]
+    yield f"{item['image']}{place}: {item['status'].upper()}, by skyextract {version}"
+    if item.get("error"):
+        yield _wrapped(f"  {item['error']}")
+        if what := remedy(item["error"]):
+            yield _wrapped(f"  What to do: {what}")
+        return
+    for name, numbers in item["steps"].items():
+        yield _wrapped(f"  {name:<13} {_step(name, numbers)}", 16)
+    tested = [line for line in map(_margin, _CHECKS, [item["steps"]] * len(_CHECKS)) if line]
+    if tested:
+        yield "  checks and their margins:"
+        yield from (f"    {line}" for line in tested)
+    for text in item["warnings"]:
+        yield _wrapped(f"  warning: {text}", 4)
+        if what := remedy(text):
+            yield _wrapped(f"    {what}", 4)
+
+
+def _step(name: str, numbers: Numbers) -> str:
+    """Return what a step did."""
+    status = numbers["status"]
+    if status == "skipped":
+        return "was not run: " + _NOT_RUN[name](numbers)
+    words = _SAYS[name](numbers) if status in {"complete", "fallback"} else ""
+    reason = numbers.get("reason")
+    because = f": {reason}" if reason else ""
+    what = {"complete": "", "fallback": "FALLBACK", "failed": "FAILED"}[status]
+    seconds = "" if numbers["seconds"] is None else f" ({numbers['seconds']:.1f} s)"
+    return f"{what}{because if what else ''}{'; ' if what and words else ''}{words}{seconds}"
+
+
+def _isr(n: Numbers) -> str:
+    made_with = ", ".join(n.get("calibrations") or {}) or "no calibration frames"
+    overscan = n.get("overscan")
+    parts = [f"pixels corrected with {made_with}"]
+    if overscan:
+        parts.append(f"overscan {overscan}")
+    parts += [
+        f"{n[key]} pixels {text}"
+        for key, text in (("n_saturated", "saturated"), ("n_bad", "bad"))
+        if n.get(key)
+    ]
+    return ", ".join(parts)
+
+
+def _characterize(n: Numbers) -> str:
+    if n["psf_source"] == "DEFAULT":
+        return "no PSF could be measured; a Gaussian of DEFAULT_FWHM pixels stands in"
+    rounds = f" in {n['iterations']} passes" if n.get("iterations") else ""
+    parts = [f"PSF {n['psf_source'].lower()} of {n['n_psf_stars']} stars{rounds}"]
+    parts.append(f"FWHM {_number(n['fwhm_pix'], 2)} px, {_number(n['fwhm_arcsec'], 2)} arcsec")
+    parts.append(f"ellipticity {_number(n['ellipticity'], 3)}")
+    if n.get("n_cosmic_rays") is not None:
+        parts.append(f"{n['n_cosmic_rays']} cosmic rays repaired")
+    return ", ".join(parts)
+
+
+def _measure(n: Numbers) -> str:
+    rounds = f" in {n['iterations']} passes" if n.get("iterations") else ""
+    return f"{n['n_sources']} sources found and measured{rounds}"
+
+
+def _astrometry(n: Numbers) -> str:
+    return (
+        f"WCS fitted to {n['n_used']} of {n['n_matched']} matched stars ({n['n_reference']} "
+        f"reference stars in the field), rms {_number(n['rms_arcsec'], 3)} arcsec per axis, "
+        f"{_number(n['rms_holdout_arcsec'], 3)} on stars held out; the pointing was off by "
+        f"{_number(n['shift_arcsec'], 1)} arcsec"
+    )
+
+
+def _photometry(n: Numbers) -> str:
+    return (
+        f"zero point {_number(n['zero_point'], 3)} +- {_number(n['zero_point_error'], 3)} mag from "
+        f"{n['n_stars']} stars ({n['n_rejected']} left out), {n.get('band') or 'band'} of "
+        f"{n.get('catalog') or 'the catalogue'}, for {n['flux_key']}; 5 sigma at "
+        f"{_number(n['limiting_mag_5sigma'], 2)} mag"
+    )
+
+
+def _zero_point_of(n: Numbers) -> str:
+    return {
+        "CONFIG": f"magnitudes have the zero point {n['zero_point']} that was given",
+        "NONE": "no reference catalogue with the frame's band; magnitudes are instrumental",
+    }.get(n["source"], "it was not asked for")
+
+
+_SAYS: dict[str, Callable[[Numbers], str]] = {
+    "isr": _isr, "characterize": _characterize, "measure": _measure, "astrometry": _astrometry,
+    "photometry": _photometry,
+}  # fmt: skip
+_NOT_RUN: dict[str, Callable[[Numbers], str]] = {
+    "isr": lambda _: "no calibration frames or camera were named, or the image is corrected",
+    "characterize": lambda n: {
+        "FILE": "the PSF was given (PSF_NAME)", "MEASURED": "the PSF came with the image",
+    }.get(n["psf_source"], "nothing needed a PSF"),
+    "measure": lambda _: "it was not asked for (STEPS)",
+    "astrometry": lambda n: "no reference catalogue was named; the WCS is "
+    + ("the header's" if n["source"] == "HEADER" else "unknown"),
+    "photometry": _zero_point_of,
+}  # fmt: skip
+
+
+_Check = tuple[str, tuple[str, ...], str, float, bool]
+
+_CHECKS: tuple[_Check, ...] = (
+    ("characterize: bright sources that look like the PSF stars",
+     ("characterize", "psf_star_share"), "share", doubt.MIN_SHARE, False),
+    ("measure: pixels that are sky", ("measure", "sky_share"), "share", MIN_SKY_SHARE, False),
+    ("astrometry: probability that the solution is false",
+     ("astrometry", "false_match_probability"), "", MAX_FALSE_PROBABILITY, True),
+    ("photometry: stars on one zero point",
+     ("photometry", "n_stars"), "", checks.MIN_STARS, False),
+    ("photometry: stars that do not fit",
+     ("photometry", "checks", "outlier_fraction"), "share", checks.MAX_OUTLIERS, True),
+    ("photometry: matches by chance",
+     ("photometry", "checks", "chance_fraction"), "share", checks.MAX_CHANCE, True),
+    ("photometry: scatter beyond the errors",
+     ("photometry", "checks", "intrinsic_scatter"), "mag", checks.MAX_INTRINSIC, True),
+    ("photometry: trend with magnitude",
+     ("photometry", "checks", "trend_mag"), "mag", checks.MAX_TREND, True),
+    ("photometry: trend with x",
+     ("photometry", "checks", "trend_x"), "mag", checks.MAX_TREND, True),
+    ("photometry: trend with y",
+     ("photometry", "checks", "trend_y"), "mag", checks.MAX_TREND, True),
+    ("photometry: error of the zero point",
+     ("photometry", "zero_point_error"), "mag", checks.MAX_ERROR, True),
+)  # fmt: skip
+"""Words, place in the summary, unit, limit, and whether it is an upper one (docs/checks.md)."""
+
+
+def _margin(check: _Check, steps: Numbers) -> str:
+    """Return value and limit of a check; empty if it was not made."""
+    words, place, unit, limit, is_upper = check
+    value: Any = steps
+    if steps[place[0]]["status"] == "skipped":
+        return ""
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        return ""
+    size = abs(value)
+    passed = size <= limit if is_upper else size >= limit
+    sign = "at most" if is_upper else "at least"
+    verdict = "" if passed else "  NOT PASSED"
+    return f"{words}: {_amount(size, unit)}, {sign} {_amount(limit, unit)}{verdict}"
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "share":
+        return f"{100.0 * value:.1f} %"
+    if unit == "mag":
+        return f"{value:.3f} mag"
+    return f"{value:.3g}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "unknown" if value is None else f"{value:.{digits}f}"
+
+
+def _settings(made: Made) -> Iterator[str]:
+    """Say which settings differ from the defaults, and where they come from."""
+    recorded = made.provenance["config"]
+    changed = []
+    for name, item in declarations().items():
+        if name not in recorded or item.keyword.support == "ignored":
+            continue
+        value, origin = recorded[name]["value"], recorded[name]["origin"]
+        default = format_value(item.base(sextractor=_is_sextractor(recorded)))
+        if value != default:
+            changed.append(
+                f"  {name} {value or '(empty)'}: {origin}; default {default or '(empty)'}"
+            )
+    base = "SExtractor's" if _is_sextractor(recorded) else "skyextract's"
+    if changed:
+        yield f"settings that differ from {base} defaults:"
+        yield from changed
+    else:
+        yield f"all settings are {base} defaults"
+    if made.provenance["strict"]:
+        yield "  --strict: a fallback counts as a failure"
+
+
+def _is_sextractor(recorded: Mapping[str, Mapping[str, str]]) -> bool:
+    return any(item["origin"] == "built-in (SExtractor)" for item in recorded.values())
+
+
+def _inputs(made: Made) -> Sequence[str]:
+    """Say what was read, and what has become of it."""
+    changes = {line.split(": ")[0]: line for line in made.changes()}
+    paths = [item["path"] for item in made.provenance["inputs"]]
+    lines = ["read:", *(f"  {changes.get(path, path)}" for path in paths)]
+    if not changes:
+        lines.append("  all as it was: --rerun makes the same again")
+    return lines
+
+
+def _wrapped(text: str, indent: int = 4) -> str:
+    return fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False)

@@ -1,0 +1,104 @@
+"""How a product was made: the summary that belongs to it, and what has become of its inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skyextract.errors import ImageError
+from skyextract.io.checksums import sha256
+from skyextract.io.names import parse_image_spec
+
+_UP = 2
+"""Folders above a product in which its summary is looked for."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The summary of an image.
+
+    Attributes
+    ----------
+    objects : list of dict
+        One per extension.
+    folder : Path
+        Of the products, absolute.
+    """
+
+    objects: list[dict[str, Any]]
+    folder: Path
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How all products of the image were made."""
+        return dict(self.objects[0]["provenance"])
+
+    @property
+    def products(self) -> dict[str, Path]:
+        """The files of the image by their keyword."""
+        return {key: self.folder / name for key, name in self.objects[0]["products"].items()}
+
+    @contextmanager
+    def where_it_was_made(self) -> Iterator[None]:
+        """Work in the folder from which names of inputs are seen, if it is still there."""
+        before = Path.cwd()
+        place = Path(self.provenance["working_directory"])
+        try:
+            if place.is_dir():
+                os.chdir(place)
+            yield
+        finally:
+            os.chdir(before)
+
+    def changes(self) -> list[str]:
+        """Return what became of the inputs, a line for each that is not as it was."""
+        found = []
+        for item in self.provenance["inputs"]:
+            path = parse_image_spec(item["path"]).path
+            if item["sha256"] is None:
+                found.append(f"{path}: came from a pipe, and is gone")
+            elif not Path(path).is_file():
+                found.append(f"{path}: is gone")
+            elif sha256(path) != item["sha256"]:
+                found.append(f"{path}: has changed since")
+        return found
+
+
+def find_made(product: Path) -> Made:
+    """Return the summary of a product, which may be the summary itself.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, or no summary that names it.
+    """
+    if not product.is_file():
+        raise ImageError(f"{product}: no such file")
+    place = Path(os.path.realpath(product))
+    for folder in [place.parent, *place.parents[1 : 1 + _UP]]:
+        for path in [product] if folder == place.parent and _read(product) else _summaries(folder):
+            made = _read(path)
+            if made and place in map(Path, map(os.path.realpath, made.products.values())):
+                return made
+    raise ImageError(f"{product}: no summary (SUMMARY_NAME) near it tells how it was made")
+
+
+def _summaries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json"))
+
+
+def _read(path: Path) -> Made | None:
+    """Return a summary; None if the file is another one."""
+    try:
+        objects = json.loads(path.read_text("utf-8"))
+        name = objects[0]["products"]["SUMMARY_NAME"]
+        objects[0]["provenance"]["working_directory"]
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return None
+    up = os.path.relpath(Path(), Path(name).parent)
+    return Made(objects, Path(os.path.realpath(path)).parent / up)
