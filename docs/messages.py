@@ -1,7 +1,7 @@
 """Find the messages of the program in its source, for the page docs/messages.md and its test.
 
 A message is the text of a warning, or of an error with a line for the user: a literal or an
-f-string that stands in the call.  What an f-string inserts is written as an ellipsis.
+f-string that stands in the call or is named `message`.  What an f-string inserts is written as an ellipsis.
 """
 
 from __future__ import annotations
@@ -40,17 +40,27 @@ def tidy(text: str) -> str:
     return re.sub(r"^(…: )+", "", text).strip(" :;")
 
 
+def parts(node: ast.AST) -> list[ast.expr]:
+    """Return what may be a message's text: arguments of its call, or a value named `message`."""
+    if isinstance(node, ast.Assign):
+        (target, *_), value = node.targets, node.value
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = list(zip(target.elts, value.elts, strict=True))
+        return [value for target, value in pairs if getattr(target, "id", "") == "message"]
+    if not isinstance(node, ast.Call):
+        return []
+    called = node.func
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    error = name.endswith("Error") and name not in ELSEWHERE
+    return node.args if error or name in CALLS else []
+
+
 def messages() -> Iterator[tuple[str, str]]:
     """Yield (place, text) of every message in the source."""
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func
-            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            if name not in CALLS and (not name.endswith("Error") or name in ELSEWHERE):
-                continue
-            text = max((tidy(template(argument)) for argument in node.args), key=len, default="")
+            text = max((tidy(template(part)) for part in parts(node)), key=len, default="")
             if " " in text and len(re.findall(r"[a-zA-Z]{2,}", text)) > 1:
                 yield f"{path.relative_to(SOURCE)}:{node.lineno}", text
 

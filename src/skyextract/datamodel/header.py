@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -96,6 +96,16 @@ def set_cards(header: Header, cards: Cards) -> Header:
         if isinstance(value, float) and len(repr(value)) > _WIDTH and len(keyword) <= 8:
             _set_all_digits(header, keyword, value)
     return header
+
+
+def common_cards(headers: Sequence[Cards]) -> Cards:
+    """Return the cards that all have, with one value: those of a file with several extensions."""
+    first, *others = headers or [{}]
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
 
 
 def _set_all_digits(header: Header, keyword: str, value: float) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skyextract import __version__
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.header import Cards, common_cards
 from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
@@ -93,6 +94,7 @@ class Products:
         self._psfs: list[Psf] = []
         self._heads: list[Mapping[str, Any]] = []
         self._matches: list[tuple[Catalog, Catalog]] = []
+        self._cards: list[Cards] = []
         self._entries: list[_Entry] = []
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
@@ -173,6 +175,7 @@ class Products:
             self._psfs.append(exposure.psf)
         if result.astrometry is not None and result.astrometry.source == "FITTED":
             self._heads.append(_of_full_frame(result.astrometry.head_cards(), exposure))
+        self._cards.append(cards)
         self._matches.append(
             (
                 result.astrometry.matches if result.astrometry else Catalog(),
@@ -227,14 +230,15 @@ class Products:
             name = str(products["CATALOG_NAME"])
             write_catalog(name, output.catalog_type, self._catalogs, open_output)
         if self._psfs and "PSFMODEL_NAME" in products:
-            write_psf(str(products["PSFMODEL_NAME"]), self._psfs, open_output=open_output)
+            name = str(products["PSFMODEL_NAME"])
+            write_psf(name, self._psfs, common_cards(self._cards), open_output)
         if self._catalogs and "REGIONS_NAME" in products:
             catalogs = [catalog for catalog, _, _ in self._catalogs]
             write_regions(products["REGIONS_NAME"], catalogs, open_output)
         if self._heads and "HEAD_NAME" in products:
             write_head(products["HEAD_NAME"], self._heads, open_output)
         if self._matches and "MATCH_NAME" in products:
-            write_matches(products["MATCH_NAME"], self._matches, open_output)
+            write_matches(products["MATCH_NAME"], self._matches, self._cards, open_output)
         if self._sections and "REPORT_NAME" in products:
             made = provenance(self.job, self.settings, self.run)
             with open_output(products["REPORT_NAME"]) as stream:

@@ -11,7 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.header import Cards, set_cards
+from skyextract.datamodel.header import Cards, common_cards, set_cards
 from skyextract.errors import ConfigError
 from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.catalogs.tables import csv, ecsv
@@ -103,7 +103,7 @@ def write_catalog(
 
 def _write_fits(stream: BinaryIO, tables: Sequence[Extension], *, ldac: bool) -> None:
     primary = primary_unit()
-    set_cards(primary.header, tables[0].cards if tables else {})
+    set_cards(primary.header, common_cards([table.cards for table in tables]))
     units = [primary]
     for catalog, header, cards in tables:
         if ldac:

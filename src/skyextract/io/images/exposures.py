@@ -30,7 +30,15 @@ from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import BLOCK, CARD, Cards, extend_missing, remove, set_cards
+from skyextract.datamodel.header import (
+    BLOCK,
+    CARD,
+    Cards,
+    common_cards,
+    extend_missing,
+    remove,
+    set_cards,
+)
 from skyextract.datamodel.mosaic import STEP, MosaicPlane
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
@@ -68,7 +76,7 @@ class ExposureWriter:
         self._output = open_output(path)
         self._stream: BinaryIO | None = None
         self._n = 0
-        self._common: dict[str, Any] = {}
+        self._common: Cards = {}
 
     def __enter__(self) -> ExposureWriter:
         self._stream = self._stack.enter_context(self._output)
@@ -117,11 +125,7 @@ class ExposureWriter:
         assert self._stream is not None, "use as a context manager"
         stream = self._stream
         self._n += 1
-        self._common = (
-            dict(cards)
-            if self._n == 1
-            else {k: v for k, v in self._common.items() if k in cards and cards[k] == v}
-        )
+        self._common = cards if self._n == 1 else common_cards([self._common, cards])
         version = self._n
         planes = mask_cards()
         with quiet():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.header import extend_missing, set_cards
+from skyextract.datamodel.header import Cards, extend_missing, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import ImageError, StepError
@@ -93,10 +93,10 @@ def psf_unit(psf: Psf, cards: Header | None = None, *, version: int = 0) -> BinT
 def write_psf(
     path: str,
     psfs: Sequence[Psf],
-    cards: Header | None = None,
+    cards: Cards | None = None,
     open_output: OpenOutput = atomic_output,
 ) -> None:
-    """Write a `.psf` file: one header unit per image extension.
+    """Write a `.psf` file: one header unit per image extension, `cards` in the primary one.
 
     Raises
     ------
@@ -104,7 +104,9 @@ def write_psf(
         The file cannot be written.
     """
     with open_output(path) as stream:
-        write_units(stream, [primary_unit(cards), *map(psf_unit, psfs)])
+        primary = primary_unit()
+        set_cards(primary.header, cards or {})
+        write_units(stream, [primary, *map(psf_unit, psfs)])
 
 
 def psf_from_unit(file: FitsFile, unit: HeaderUnit) -> list[Psf]:
