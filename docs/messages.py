@@ -1,7 +1,8 @@
 """Find the messages of the program in its source, for the page docs/messages.md and its test.
 
 A message is the text of a warning, or of an error with a line for the user: a literal or an
-f-string that stands in the call or is named `message`.  What an f-string inserts is written as an ellipsis.
+f-string that stands in the call or is named `message`.  What an f-string inserts is written as an
+ellipsis.
 """
 
 from __future__ import annotations
