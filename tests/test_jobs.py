@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from skyextract.errors import ConfigError
 from skyextract.jobs import check_names, plan_job
@@ -38,3 +42,60 @@ def test_check_images_that_cannot_be_named(types, names, message, tmp_path):
     wanted = settings(CHECKIMAGE_TYPE=types, CHECKIMAGE_NAME=names)
     with pytest.raises(ConfigError, match=message):
         check_names([plan_job("in.fits", wanted, tmp_path)])
+
+
+def write(path: Path, **cards: object) -> None:
+    fits.PrimaryHDU(np.zeros((4, 4), np.float32), fits.Header(cards)).writeto(path)
+
+
+NAME = "{object}_{filter}_{date}_{ext}_{stem}.cat"
+
+
+@pytest.mark.parametrize(
+    ("cards", "name"),
+    [
+        ({"OBJECT": "M 31 / core", "FILTER": "r", "DATE-OBS": "2026-02-14T23:59:59"},
+         "M_31_core_r_2026-02-14_all_a.cat"),
+        ({"OBJECT": "../../etc/passwd", "FILTER": "H-alpha 656"},
+         "etc_passwd_H-alpha_656_unknown_all_a.cat"),
+        ({"OBJECT": "x" * 68}, f"{'x' * 64}_unknown_unknown_all_a.cat"),
+        ({"OBJECT": "{stem}{date}"}, "stem_date_unknown_unknown_all_a.cat"),
+    ],
+)  # fmt: skip
+def test_words_of_the_header_in_names(tmp_path, cards, name):
+    write(tmp_path / "a.fits", **cards)
+    job = plan_job(str(tmp_path / "a.fits"), settings(CATALOG_NAME=NAME), tmp_path)
+    assert job.products["CATALOG_NAME"] == tmp_path / name
+
+
+def test_an_image_without_a_header_has_a_name(tmp_path):
+    (tmp_path / "a.fits").write_text("no image")
+    for image in ("a.fits", "none.fits"):
+        job = plan_job(str(tmp_path / image), settings(CATALOG_NAME="{object}.cat"), tmp_path)
+        assert job.products["CATALOG_NAME"] == tmp_path / "unknown.cat"
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [("m.fits[2]", "m-2.cat"), ("m.fits[sci,3]", "m-SCI-3.cat"), ("m.fits", "m-all.cat")],
+)
+def test_extensions_in_names(tmp_path, image, name):
+    job = plan_job(image, settings(CATALOG_NAME="{stem}-{ext}.cat"), tmp_path)
+    assert job.products["CATALOG_NAME"] == tmp_path / name
+
+
+def test_a_word_that_is_none(tmp_path):
+    message = r"command line: CATALOG_NAME = .*\{objct\} is none of \{stem\}"
+    with pytest.raises(ConfigError, match=message):
+        plan_job("a.fits", settings(CATALOG_NAME="{objct}.cat"), tmp_path)
+
+
+def test_a_table_of_the_night_is_no_product_of_an_image(tmp_path):
+    table = tmp_path / "a.cat"
+    job = plan_job("a.fits", settings(NIGHT_NAME="a.cat"), tmp_path)
+    assert job.night == table
+    with pytest.raises(ConfigError, match="both CATALOG_NAME and NIGHT_NAME"):
+        check_names([job])
+    assert plan_job("a.fits", settings(), tmp_path).night is None
+    several = plan_job("a.fits", settings(), tmp_path, one_of_several=True)
+    assert several.night == tmp_path / "night.ecsv"

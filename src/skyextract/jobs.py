@@ -9,12 +9,16 @@ from pathlib import Path
 
 from skyextract.errors import ConfigError
 from skyextract.io.names import (
+    WORDS,
+    WORDS_OF_HEADER,
     ImageSpec,
     expand_name,
     expand_names,
     head_path,
     parse_image_argument,
     parse_image_spec,
+    stem,
+    words_in,
 )
 from skyextract.io.streams import is_pipe, is_stream
 from skyextract.run import Run
@@ -111,8 +115,10 @@ def plan_job(
     """Split an image argument and name its products."""
     measurement, detection = parse_image_argument(image)
 
+    words = _words(measurement, settings)
+
     def place(pattern: str) -> Path:
-        return expand_name(pattern, measurement.name, output_dir)
+        return expand_name(pattern, words, output_dir)
 
     output = settings.config.output
     products = {}
@@ -136,6 +142,35 @@ def plan_job(
     table = output_dir / night if night else None
     places = (measurement, detection, products, check_images, output_dir, table)
     return Job(*places, copies=settings.copies)
+
+
+def _words(spec: ImageSpec, settings: Settings) -> dict[str, str]:
+    """Return what the words in braces of the products' names stand for.
+
+    Raises
+    ------
+    ConfigError
+        A word that is none, or one of the header where the image comes from a pipe.
+    """
+    wanted: set[str] = set()
+    for keyword in (*PRODUCTS, "CHECKIMAGE_NAME"):
+        value = settings.value(keyword)
+        for pattern in (value,) if isinstance(value, str) else value:
+            for word in words_in(pattern):
+                if word not in WORDS:
+                    known = ", ".join(f"{{{name}}}" for name in WORDS)
+                    raise settings.error(keyword, f"{{{word}}} is none of {known}")
+                wanted.add(word)
+    selected = [spec.extension, spec.version, spec.plane]
+    extension = "-".join(str(part) for part in selected if part is not None)
+    words = {"stem": stem(spec.name), "ext": extension or "all"}
+    if not wanted & set(WORDS_OF_HEADER):
+        return words
+    if is_pipe(spec.path):
+        raise ConfigError(f"{spec}: a pipe is not read before its products have names")
+    from skyextract.io.words import header_words
+
+    return words | header_words(spec)
 
 
 def check_image_names(settings: Settings) -> list[tuple[str, str]]:

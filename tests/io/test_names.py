@@ -64,8 +64,8 @@ def test_stem(name, expected):
 
 
 def test_expand_name(tmp_path):
-    assert expand_name("{stem}.cat", "x/a.fits", tmp_path) == tmp_path / "a.cat"
-    assert expand_name("/abs/b.cat", "x/a.fits", tmp_path).as_posix() == "/abs/b.cat"
+    assert expand_name("{stem}.cat", {"stem": "a"}, tmp_path) == tmp_path / "a.cat"
+    assert expand_name("/abs/b.cat", {}, tmp_path).as_posix() == "/abs/b.cat"
 
 
 def test_no_heavy_imports():

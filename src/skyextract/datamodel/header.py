@@ -160,3 +160,15 @@ def header_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+OBJECT_KEYS = ("OBJECT", "OBJNAME", "TARGNAME", "TARGET")
+
+
+def header_text(header: Mapping[str, Any], *keywords: str) -> str | None:
+    """Return the text of the first of some cards that has any."""
+    for keyword in keywords:
+        value = header.get(keyword)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return None

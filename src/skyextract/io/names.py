@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,21 +127,34 @@ def stem(path: str | Path) -> str:
     return name
 
 
-def expand_name(pattern: str, path: str | Path, output_dir: str | Path | None = None) -> Path:
+WORDS = ("stem", "object", "filter", "date", "ext")
+"""What stands in braces in the names of products."""
+WORDS_OF_HEADER = ("object", "filter", "date")
+
+
+def words_in(pattern: str) -> list[str]:
+    """Return the words in braces of a name pattern."""
+    return re.findall(r"\{(\w+)\}", pattern)
+
+
+def expand_name(
+    pattern: str, words: Mapping[str, str], output_dir: str | Path | None = None
+) -> Path:
     """Return the output file of a name pattern for one input.
 
     Parameters
     ----------
     pattern : str
-        A name, in which ``{stem}`` stands for `stem` of the input.
-    path : str or Path
-        The input image.
+        A name, in which ``{stem}`` and the like stand for `words`.
+    words : mapping
+        Text per word; `stem` is `stem` of the input.
     output_dir : str or Path, optional
         Folder of relative names; default: the working directory.
     """
     if pattern.upper() == STDOUT:
         return Path(STDOUT)
-    return Path(output_dir or ".") / pattern.replace("{stem}", stem(path))
+    name = re.sub(r"\{(\w+)\}", lambda match: words.get(match[1], match[0]), pattern)
+    return Path(output_dir or ".") / name
 
 
 def expand_names(names: Sequence[str], keyword: str, run: Run) -> list[str]:

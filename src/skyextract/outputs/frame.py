@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from skyextract.datamodel.header import header_number
+from skyextract.datamodel.header import OBJECT_KEYS, header_number, header_text
 from skyextract.sky.angles import parse_angle
 from skyextract.sky.bands import frame_filter
 from skyextract.sky.dates import frame_date
@@ -70,10 +70,10 @@ def frame_facts(
         facts["exposure_time"] = float(exposure_time)
     if header is None:
         return facts
-    facts["object"] = _text(header, "OBJECT", "OBJNAME", "TARGNAME", "TARGET")
+    facts["object"] = header_text(header, *OBJECT_KEYS)
     facts["filter"] = frame_filter(header) or None
-    facts["telescope"] = _text(header, "TELESCOP", "TELESCOPE", "TELID", "OBSERVAT")
-    facts["instrument"] = _text(header, "INSTRUME", "INSTRUMENT", "DETECTOR", "CAMERA")
+    facts["telescope"] = header_text(header, "TELESCOP", "TELESCOPE", "TELID", "OBSERVAT")
+    facts["instrument"] = header_text(header, "INSTRUME", "INSTRUMENT", "DETECTOR", "CAMERA")
     facts["airmass"] = _airmass(header)
     facts |= _when(header)
     found = pointing(header)
@@ -88,14 +88,6 @@ def camera_name(camera: str) -> str | None:
     if camera.upper() in ("", "AUTO", "NONE"):
         return None
     return Path(camera).stem if "/" in camera or camera.endswith(".conf") else camera.lower()
-
-
-def _text(header: Mapping[str, Any], *keywords: str) -> str | None:
-    for keyword in keywords:
-        value = header.get(keyword)
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-    return None
 
 
 def _airmass(header: Mapping[str, Any]) -> float | None:
