@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
-from skyextract.columns.derive import derive, ellipse_axes
+from skyextract.columns.derive import derive, ellipse_axes, ellipticities, moments_of
+from skyextract.columns.families import DERIVE, MODEL
 from skyextract.columns.request import COLUMNS, Requested, base_columns
-from skyextract.columns.table import DERIVE
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.wcs import SkyWcs
@@ -20,7 +21,10 @@ from skyextract.io.catalogs.formats import Extension
 DERIVED = [
     name
     for name, column in COLUMNS.items()
-    if column.stage == DERIVE and not column.own and name != "MU_THRESHOLD"
+    if column.stage == DERIVE
+    and not column.own
+    and name != "MU_THRESHOLD"
+    and not any(COLUMNS[base].stage == MODEL for base in column.needs)
 ]
 SIZES = {"MAG_APER": 3, "MAGERR_APER": 3, "MAG_GROWTH": 10, "FLUX_APER": 3, "FLUXERR_APER": 3,
          "FLUX_GROWTH": 10}  # fmt: skip
@@ -231,3 +235,76 @@ def test_pixel_scale_is_the_size_of_a_pixel_as_in_sextractor(
             np.testing.assert_allclose(mine[name], theirs.catalog[name], rtol=1e-5)
     mine = derive(base, requested(names), wcs, PhotoCal(28.0), 2.5)
     np.testing.assert_allclose(np.median(mine["A_WORLD"] / theirs.catalog["A_WORLD"]), 1, rtol=1e-3)
+
+
+def test_models_on_the_sky_are_ellipses_like_others() -> None:
+    header = fits.Header({
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 30.0, "CRVAL2": 40.0, "CRPIX1": 50,
+        "CRPIX2": 50, "CD1_1": -1e-4, "CD1_2": 4e-5, "CD2_1": 3e-5, "CD2_2": 1.2e-4,
+    })  # fmt: skip
+    wcs = SkyWcs.from_header(header)
+    a, q, theta = np.array([4.0, 3.0]), np.array([0.5, 0.9]), np.radians([25.0, -70.0])
+    x2 = a**2 * (np.cos(theta) ** 2 + q**2 * np.sin(theta) ** 2)
+    y2 = a**2 * (np.sin(theta) ** 2 + q**2 * np.cos(theta) ** 2)
+    xy = a**2 * (1 - q**2) * np.sin(theta) * np.cos(theta)
+    ellip = (1 - q) / (1 + q)
+    base = Catalog(
+        {
+            "XMODEL_IMAGE": np.array([20.0, 70.0]), "YMODEL_IMAGE": np.array([30.0, 60.0]),
+            "X2MODEL_IMAGE": x2, "Y2MODEL_IMAGE": y2, "XYMODEL_IMAGE": xy,
+            "SPHEROID_REFF_IMAGE": a, "SPHEROID_REFFERR_IMAGE": 0.1 * a,
+            "SPHEROID_ASPECT_IMAGE": q, "SPHEROID_ASPECTERR_IMAGE": 0.1 * q,
+            "SPHEROID_THETA_IMAGE": np.degrees(theta),
+            "SPHEROID_THETAERR_IMAGE": np.array([5.0, 9.0]),
+            "ELLIP1MODEL_IMAGE": ellip * np.cos(2 * theta),
+            "ELLIP2MODEL_IMAGE": ellip * np.sin(2 * theta),
+            "ELLIP1ERRMODEL_IMAGE": np.array([0.02, 0.03]),
+            "ELLIP2ERRMODEL_IMAGE": np.array([0.03, 0.01]),
+            "ELLIPCORRMODEL_IMAGE": np.array([0.3, -0.2]),
+        }
+    )  # fmt: skip
+    names = [
+        "AMODEL_WORLD", "BMODEL_WORLD", "THETAMODEL_WORLD", "THETAMODEL_J2000", "ELLIP1MODEL_WORLD",
+        "ELLIP2MODEL_WORLD", "ELLIP1ERRMODEL_WORLD", "ELLIP2ERRMODEL_WORLD",
+        "ELLIPCORRMODEL_WORLD", "SPHEROID_REFF_WORLD", "SPHEROID_REFFERR_WORLD",
+        "SPHEROID_ASPECT_WORLD", "SPHEROID_ASPECTERR_WORLD", "SPHEROID_THETA_WORLD",
+        "SPHEROID_THETAERR_WORLD", "SPHEROID_THETA_J2000",
+    ]  # fmt: skip
+    sky = derive(base, requested(names), wcs, PhotoCal(28.0))
+    major, minor = sky["AMODEL_WORLD"], sky["BMODEL_WORLD"]
+    np.testing.assert_allclose(sky["SPHEROID_REFF_WORLD"], major, rtol=1e-9)
+    np.testing.assert_allclose(sky["SPHEROID_ASPECT_WORLD"], minor / major, rtol=1e-9)
+    np.testing.assert_allclose(sky["SPHEROID_THETA_WORLD"], sky["THETAMODEL_WORLD"], atol=1e-6)
+    np.testing.assert_allclose(sky["SPHEROID_THETA_J2000"], sky["THETAMODEL_J2000"], atol=1e-6)
+    np.testing.assert_allclose(sky["SPHEROID_REFFERR_WORLD"], 0.1 * major)
+    np.testing.assert_allclose(sky["SPHEROID_ASPECTERR_WORLD"], 0.1 * minor / major)
+    size = np.hypot(sky["ELLIP1MODEL_WORLD"], sky["ELLIP2MODEL_WORLD"])
+    np.testing.assert_allclose(size, (major - minor) / (major + minor), rtol=1e-9)
+    # errors against many draws of the ellipticity
+    rng = np.random.default_rng(2)
+    for i in range(2):
+        s1, s2, r = (float(base[n][i]) for n in base if (n.startswith("ELLIP") and "ERR" in n)
+                     or "CORR" in n)  # fmt: skip
+        draws = rng.multivariate_normal(
+            [base["ELLIP1MODEL_IMAGE"][i], base["ELLIP2MODEL_IMAGE"][i]],
+            [[s1**2, r * s1 * s2], [r * s1 * s2, s2**2]], 4000,
+        )  # fmt: skip
+        there = Catalog(
+            {
+                **{f"{c}MODEL_IMAGE": np.full(4000, base[f"{c}MODEL_IMAGE"][i]) for c in "XY"},
+                **dict(zip(("X2MODEL_IMAGE", "Y2MODEL_IMAGE", "XYMODEL_IMAGE"),
+                           moments_of("ELLIP", *draws.T), strict=True)),
+            }
+        )  # fmt: skip
+        drawn = derive(there, requested(names[4:6]), wcs, PhotoCal(28.0))
+        spread = np.cov(drawn["ELLIP1MODEL_WORLD"], drawn["ELLIP2MODEL_WORLD"])
+        errors = [sky[f"ELLIP{k}ERRMODEL_WORLD"][i] for k in (1, 2)]
+        np.testing.assert_allclose(np.sqrt(np.diag(spread)), errors, rtol=0.06)
+        correlation = spread[0, 1] / np.sqrt(spread[0, 0] * spread[1, 1])
+        assert correlation == pytest.approx(sky["ELLIPCORRMODEL_WORLD"][i], abs=0.06)
+
+
+def test_components_of_ellipticity_and_moments_are_inverse() -> None:
+    for kind in ("ELLIP", "POLAR"):
+        first, second = ellipticities(kind, *moments_of(kind, np.array([0.3]), np.array([-0.2])))
+        assert (first[0], second[0]) == pytest.approx((0.3, -0.2))

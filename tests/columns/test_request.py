@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from skyextract.columns.families import DERIVE
 from skyextract.columns.request import (
     COLUMNS,
     Requested,
@@ -22,7 +23,7 @@ from skyextract.columns.request import (
     needs_wcs,
     parse_parameters,
 )
-from skyextract.columns.table import DERIVE, NOT_SUPPORTED
+from skyextract.columns.table import NOT_SUPPORTED
 from skyextract.errors import ConfigError
 
 WRONG_UNITS = {"ERRAPSF_WORLD": "pixel", "ERRBPSF_WORLD": "pixel"}
@@ -98,10 +99,10 @@ def test_sizes_comments_repeats_and_case() -> None:
     [
         ("MAG_APPER", r"MAG_APPER: unknown output parameter; did you mean MAG_APER"),
         ("QQQQQQ", r"unknown output parameter; `skyextract -dp`"),
-        ("FLUX_SPHEROID", r"not supported \(galaxy model"),
-        ("MAG_MODEL", r"not supported \(galaxy model"),
+        ("FLUX_BAR", r"not supported \(bars"),
+        ("VECTOR_MODEL", r"not supported \(SExtractor's own"),
         ("VECTOR_SOMFIT", r"not supported \(self-organizing"),
-        ("FLUX_GALFIT", r"not supported \(galaxy model"),
+        ("FLUX_GALFIT", r"not supported \(galaxies of"),
         ("X_IMAGE(2)", r"X_IMAGE\(2\): write X_IMAGE$"),
         ("VIGNET(35)", r"write VIGNET\(width,height\)"),
         ("MAG_APER(0)", r"must be in \[1, 10000\]"),

@@ -29,6 +29,7 @@ CLASS_STAR MAG_AUTO MU_THRESHOLD FLAGS_SKY""".split()
 PLAIN = "field.fits -PARAMETERS_NAME scene.param -CATALOG_TYPE ASCII_HEAD"
 SEX = f"{PLAIN} -BASE_DEFAULTS SEXTRACTOR -CATALOG_NAME x.cat -FILTER_NAME default"
 PSF = "field.fits -CATALOG_TYPE ASCII_HEAD"
+MODEL = f"{PSF} -PARAMETERS_NAME model.param"
 PSFMODEL = f"{PSF} --steps characterize -PSFMODEL_NAME out.psf"
 WEIGHT = f"{SEX} -WEIGHT_TYPE MAP_WEIGHT -WEIGHT_IMAGE weight.fits"
 FLAG = f"{SEX} -PARAMETERS_NAME flag.param -FLAG_IMAGE flags.fits"
@@ -137,6 +138,8 @@ CASES: dict[str, tuple[str, str]] = {
     "DEBLEND_MINCONT": (SEX, "1"),
     "CLEAN": (f"{SEX} -DETECT_THRESH 1", "N"),
     "CLEAN_PARAM": (f"{SEX} -DETECT_THRESH 1", "0.1"),
+    "MODEL_TYPE": (MODEL, "EXP"),
+    "MODEL_PRIORS": (MODEL, "N"),
     "MASK_TYPE": (SEX, "NONE"),
     "PHOT_APERTURES": (SEX, "9"),
     "PHOT_AUTOPARAMS": (SEX, "2,3.5"),
@@ -258,6 +261,7 @@ def write_scene(folder: Path) -> None:
         ("scene.param", COLUMNS),
         ("flag.param", [*COLUMNS, "IMAFLAGS_ISO(1)"]),
         ("assoc.param", [*COLUMNS, "VECTOR_ASSOC(3)"]),
+        ("model.param", [*COLUMNS, "FLUX_MODEL"]),
         ("apercor.param", [*COLUMNS, "FLUX_APERCOR", "FLUX_PSF"]),
     ):
         (folder / name).write_text("\n".join(columns) + "\n")

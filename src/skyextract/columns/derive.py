@@ -20,12 +20,15 @@ from skyextract.datamodel.wcs import SkyWcs
 from skyextract.sky.frames import j2000_to_b1950, north_angle, tangent_axes, to_j2000, unit_vectors
 
 _MAGERR = 2.5 / np.log(10.0)
-_POSITION = re.compile(r"(X|Y|ALPHA|DELTA)(WIN|PEAK|PSF|)_(WORLD|FOCAL|SKY|J2000|B1950)")
+_POSITION = re.compile(r"(X|Y|ALPHA|DELTA)(WIN|PEAK|PSF|MODEL|)_(WORLD|FOCAL|SKY|J2000|B1950)")
 _ELLIPSE = re.compile(
-    r"(ERR|)(X2|Y2|XY|CXX|CYY|CXY|A|B|THETA)(WIN|PSF|)_(IMAGE|WORLD|SKY|J2000|B1950)"
+    r"(ERR|)(X2|Y2|XY|CXX|CYY|CXY|A|B|THETA)(WIN|PSF|MODEL|)_(IMAGE|WORLD|SKY|J2000|B1950)"
 )
 _POLAR = re.compile(r"POLAR(WIN|)_(IMAGE|WORLD)")
+_ELLIPTICITY = re.compile(r"(ELLIP|POLAR)(1|2|CORR)(ERR|)MODEL_WORLD")
+_SHAPE = re.compile(r"(SPHEROID|DISK)_(REFF|SCALE|ASPECT|THETA)(ERR|)_(WORLD|SKY|J2000|B1950)")
 _NORTH_STEP = 1e-3
+_ELLIPTICITY_STEP = 1e-4
 
 
 def derive(
@@ -95,6 +98,24 @@ def ellipse_axes(x2: F8, y2: F8, xy: F8) -> tuple[F8, F8, F8]:
     return a, b, np.where(x2 == y2, np.where(np.isfinite(xy), 45.0, np.nan), theta)
 
 
+def ellipticities(kind: str, x2: F8, y2: F8, xy: F8) -> tuple[F8, F8]:
+    """Return both components of ELLIP, (A - B)/(A + B), or POLAR, (A^2 - B^2)/(A^2 + B^2)."""
+    total = x2 + y2
+    if kind == "ELLIP":
+        total = total + 2.0 * np.sqrt(np.maximum(x2 * y2 - xy**2, 0.0))
+    return (x2 - y2) / total, 2.0 * xy / total
+
+
+def moments_of(kind: str, first: F8, second: F8) -> tuple[F8, F8, F8]:
+    """Return second moments with A = 1 of the components of ELLIP or POLAR."""
+    size = np.minimum(np.hypot(first, second), 1.0)
+    ratio = (1.0 - size) / (1.0 + size)
+    b2 = ratio**2 if kind == "ELLIP" else ratio
+    twice = np.arctan2(second, first)
+    half, mean = 0.5 * (1.0 - b2), 0.5 * (1.0 + b2)
+    return mean + half * np.cos(twice), mean - half * np.cos(twice), half * np.sin(twice)
+
+
 def _fold(angle: F8) -> F8:
     """Bring position angles (deg) into (-90, 90]."""
     return 90.0 - (90.0 - angle) % 180.0
@@ -135,6 +156,10 @@ class _Sources:
         if match := _POLAR.fullmatch(name):
             a2, b2 = (self._axes("", match[1], match[2])[i] ** 2 for i in (0, 1))
             return (a2 - b2) / (a2 + b2)
+        if match := _ELLIPTICITY.fullmatch(name):
+            return self._ellipticity(*match.groups())
+        if match := _SHAPE.fullmatch(name):
+            return self._shape(*match.groups())
         if name.startswith(("MAG", "MU_")):
             return self._magnitude(name)
         if name.endswith("_WORLD"):
@@ -249,9 +274,12 @@ class _Sources:
         x2, y2, xy = (self._values(f"{prefix}{m}{suffix}_IMAGE") for m in ("X2", "Y2", "XY"))
         if frame == "IMAGE":
             return x2, y2, xy
+        return self._on_sky(x2, y2, xy, suffix, self.floor**2 if prefix == "ERR" else 0.0)
+
+    def _on_sky(self, x2: F8, y2: F8, xy: F8, suffix: str, floor: float = 0.0) -> tuple[F8, F8, F8]:
+        """Transform second moments in pixels to the sky, degrees squared."""
         j = self._world_jacobian(suffix)
         (ax, ay), (bx, by) = (j[:, 0, 0], j[:, 0, 1]), (j[:, 1, 0], j[:, 1, 1])
-        floor = self.floor**2 if prefix == "ERR" else 0.0
         return (
             ax * ax * x2 + ay * ay * y2 + 2.0 * ax * ay * xy + floor,
             bx * bx * x2 + by * by * y2 + 2.0 * bx * by * xy + floor,
@@ -274,6 +302,57 @@ class _Sources:
         determinant = x2 * y2 - xy * xy
         top = {"CXX": y2, "CYY": x2, "CXY": -2.0 * xy}[quantity]
         return np.where(determinant > 0.0, top / determinant, np.nan)
+
+    def _ellipticity(self, kind: str, component: str, error: str) -> F8:
+        """Ellipticities of models on the sky, their errors and the correlation of these."""
+        if component != "CORR" and not error:
+            x2, y2, xy = self._moments("", "MODEL", "WORLD")
+            return ellipticities(kind, x2, y2, xy)[int(component) - 1]
+        values = [self._values(f"{kind}{i}MODEL_IMAGE") for i in (1, 2)]
+        errors = [self._values(f"{kind}{i}ERRMODEL_IMAGE") for i in (1, 2)]
+        slopes = []
+        for axis in (0, 1):
+            ends = []
+            for sign in (1.0, -1.0):
+                moved = list(values)
+                moved[axis] = moved[axis] + sign * _ELLIPTICITY_STEP
+                there = self._on_sky(*moments_of(kind, *moved), "MODEL")
+                ends.append(np.array(ellipticities(kind, *there)))
+            slopes.append((ends[0] - ends[1]) / (2.0 * _ELLIPTICITY_STEP))
+        first, second = (slopes[axis] * errors[axis] for axis in (0, 1))
+        mixed = self._values(f"{kind}CORRMODEL_IMAGE")
+        spread = np.sqrt(first**2 + second**2 + 2.0 * mixed * first * second)
+        if error:
+            wanted: F8 = spread[int(component) - 1]
+            return wanted
+        both: F8 = first[0] * first[1] + second[0] * second[1]
+        both += mixed * (first[0] * second[1] + first[1] * second[0])
+        both /= spread[0] * spread[1]
+        return both
+
+    def _shape(self, kind: str, part: str, error: str, system: str) -> F8:
+        """Size, axis ratio and angle of a component of a model on the sky."""
+        size = "REFF" if kind == "SPHEROID" else "SCALE"
+        radius, aspect = (self._values(f"{kind}_{p}_IMAGE") for p in (size, "ASPECT"))
+        angle = np.radians(self._values(f"{kind}_THETA_IMAGE"))
+        cosine, sine = np.cos(angle), np.sin(angle)
+        a2, b2 = radius**2, (radius * aspect) ** 2
+        a, b, theta = ellipse_axes(
+            *self._on_sky(
+                a2 * cosine**2 + b2 * sine**2, a2 * sine**2 + b2 * cosine**2,
+                (a2 - b2) * cosine * sine, "MODEL",
+            )
+        )  # fmt: skip
+        if part == "THETA" and not error:
+            if system == "WORLD":
+                return theta
+            return _fold(90.0 - theta + self._rotation("MODEL", system))
+        own = self._values(f"{kind}_{part}{error}_IMAGE")
+        if part == "THETA":
+            return own
+        if part == "ASPECT":
+            return b / a if not error else own * (b / a) / aspect
+        return a if not error else own * a / radius
 
     def _rotation(self, suffix: str, system: str) -> F8 | float:
         """Angle (deg) that takes native position angles to those of another system."""

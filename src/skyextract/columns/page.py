@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from skyextract.columns.table import COLUMNS, DERIVE, NOT_SUPPORTED, PIPELINE, PSF, Column
+from skyextract.columns.families import DERIVE, MODEL, PIPELINE, PSF, Column
+from skyextract.columns.table import COLUMNS, NOT_SUPPORTED
 from skyextract.datamodel.flags import Flags, FlagsSky, flag_table
 
 
@@ -87,7 +88,7 @@ def _meaning(column: Column) -> str:
 def _source(column: Column) -> str:
     if column.stage == DERIVE:
         return "from " + ", ".join(column.needs)
-    return {PSF: "PSF fit", PIPELINE: "pipeline"}.get(column.stage, "pixels")
+    return {PSF: "PSF fit", MODEL: "model fit", PIPELINE: "pipeline"}.get(column.stage, "pixels")
 
 
 def _code(text: str) -> str:

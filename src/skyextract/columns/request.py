@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from skyextract.columns.families import DERIVE, MODEL, PSF, Column
 from skyextract.columns.page import columns_markdown
-from skyextract.columns.table import COLUMNS, DERIVE, NOT_SUPPORTED, PSF, Column
+from skyextract.columns.table import COLUMNS, NOT_SUPPORTED
 from skyextract.errors import ConfigError
 
 __all__ = [
@@ -167,8 +168,8 @@ def base_columns(requested: Iterable[Requested]) -> frozenset[str]:
 
 
 def needs_psf(requested: Iterable[Requested]) -> bool:
-    """Tell whether a requested column comes from PSF fitting."""
-    return any(COLUMNS[name].stage == PSF for name in base_columns(requested))
+    """Tell whether a requested column comes from fits with the PSF."""
+    return any(COLUMNS[name].stage in (PSF, MODEL) for name in base_columns(requested))
 
 
 def needs_wcs(requested: Iterable[Requested]) -> bool:

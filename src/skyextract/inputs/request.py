@@ -67,6 +67,12 @@ def make_request(image: Image, settings: Settings, inputs: Inputs) -> Request:
     )
 
 
+_OF_CHECK_IMAGES = {
+    "MODELS": "FLUX_MODEL", "SPHEROIDS": "FLUX_SPHEROID", "DISKS": "FLUX_DISK",
+}  # fmt: skip
+"""What is measured for a check image, whatever columns are requested."""
+
+
 def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool) -> Request:
     """Return what the steps of a plan need of an image that has a PSF, or gets one, or not."""
     columns = inputs.requested(settings, psf=has_psf)
@@ -75,7 +81,10 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
         wanted |= POSITION_COLUMNS
     if Step.PHOTOMETRY in plan:
         wanted |= photometry_columns(has_psf, settings.config.photometry.phot_flux_key)
-    needs_psf = Step.MEASURE in plan and inputs.needs_psf(settings)
+    shown = [kind.removeprefix("-") for kind in settings.config.output.checkimage_type]
+    models = frozenset(_OF_CHECK_IMAGES[kind] for kind in shown if kind in _OF_CHECK_IMAGES)
+    wanted |= models
+    needs_psf = Step.MEASURE in plan and (bool(models) or inputs.needs_psf(settings))
     return Request(plan, columns, wanted, needs_psf, needs_sky(columns, settings, plan))
 
 

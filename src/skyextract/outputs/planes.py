@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, AnyArray
@@ -11,6 +13,9 @@ from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.stages.background.estimate import background_image, rms_image
+
+if TYPE_CHECKING:
+    from skyextract.stages.galaxies.columns import ModelImages
 
 
 def total_variance(result: Result, run: Run) -> F4 | None:
@@ -63,8 +68,19 @@ def check_planes(
         elif kind == "PSF":
             planes[kind] = psf_plane(exposure.psf)
         elif kind == "RESIDUALS":
-            planes[kind] = measured.residual if measured.residual is not None else subtracted
+            left = measured.residual if measured.models is None else measured.models.residual
+            planes[kind] = subtracted if left is None else left
+        elif measured.models is not None:
+            planes[kind] = _model_plane(kind, measured.models, subtracted)
     return planes
+
+
+def _model_plane(kind: str, models: ModelImages, subtracted: F4) -> F4:
+    """Return the check image of models, or with a minus what they leave of the image."""
+    drawn = getattr(models, kind.removeprefix("-").lower())
+    assert drawn is not None
+    plane: F4 = subtracted - drawn if kind.startswith("-") else drawn
+    return plane
 
 
 def psf_plane(psf: Psf | None) -> AnyArray:

@@ -72,7 +72,9 @@ CHECKIMAGE_TYPES = (
     "NONE", "BACKGROUND", "BACKGROUND_RMS", "MINIBACKGROUND", "MINIBACK_RMS", "-BACKGROUND",
     "FILTERED", "OBJECTS", "-OBJECTS", "SEGMENTATION", "APERTURES",
     "MASK", "VARIANCE", "PSF", "RESIDUALS",
+    "MODELS", "-MODELS", "SPHEROIDS", "-SPHEROIDS", "DISKS", "-DISKS",
 )  # fmt: skip
+MODEL_TYPES = ("SERSIC", "EXP", "DEV", "EXP_DEV", "AUTO")
 WEIGHT_TYPES = ("NONE", "BACKGROUND", "MAP_RMS", "MAP_VAR", "MAP_WEIGHT")
 SURVEY_NAMES = (
     "GAIA-DR3", "PANSTARRS-1", "ATLAS-REFCAT2", "SDSS", "2MASS", "APASS", "TYCHO-2", "SKYMAPPER",
@@ -275,6 +277,11 @@ class Measurement:
     backphoto_thick: float = key(24.0, "width of the annulus of BACKPHOTO_TYPE LOCAL", low=1.0, unit="pixels")
     starnnw_name: str = key("", "file of the neural network of CLASS_STAR", sextractor="default.nnw", opens=True)
     mag_gamma: float = key(4.0, "gamma of the emulsion (DETECT_TYPE PHOTO)", basic=False)
+    model_type: str = key(
+        "SERSIC", "profile of galaxy models (AUTO = the components whose columns are asked for)",
+        sextractor="AUTO", choices=MODEL_TYPES, new=True,
+    )  # fmt: skip
+    model_priors: bool = key(True, "apply Gaussian priors to radii, shapes and indices of galaxy models?", new=True, basic=False)
     psf_nmax: int = key(1, "number of PSFs fitted at once", low=1, high=10, support="ignored", basic=False)
     pattern_type: str = key(
         "RINGS-HARMONIC", "type of the pattern decomposition", support="ignored", basic=False,

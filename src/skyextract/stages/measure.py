@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from skyextract.columns.families import MODEL
+from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.arrays import F4, I4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
+    from skyextract.stages.galaxies.columns import ModelImages
 
 __all__ = [
     "CorrectedApertures",
@@ -86,6 +89,8 @@ class Measured:
         Detection filter, if it is the PSF.
     residual : (ny, nx) float32 or None
         Image less background and all fitted point sources.
+    models : ModelImages or None
+        Images of fitted galaxies, and what they leave.
     metrics : dict
         n_sources, iterations, noise_scale (of the filtered image, over that of independent
         pixels), sky_share (of the pixels with data).
@@ -104,6 +109,7 @@ class Measured:
     taps: F4 | None
     matched: MatchedFilter | None
     residual: Annotated[F4 | None, FLUX]
+    models: ModelImages | None
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE
@@ -180,7 +186,8 @@ def measure(
     extraction = config.extraction
     by_psf = filters_by_psf(config)
     uses_psf = bool(wanted & PSF_COLUMNS)
-    if exposure.psf is None and (by_psf or uses_psf):
+    uses_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
+    if exposure.psf is None and (by_psf or uses_psf or uses_models):
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
     detected = find_sources(exposure, config, inputs, run, fits_psf=uses_psf, detection=detection)
     plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
@@ -231,7 +238,18 @@ def measure(
         ours |= points.flags
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
-    if (by_psf or uses_psf) and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
+    models = None
+    if uses_models:
+        # what it takes is imported when it is asked for
+        from skyextract.stages.galaxies.columns import Images, measure_galaxies
+
+        noise = point_source_variance(plane, correlation, run)
+        images = Images(exposure, plane.subtracted, noise, detection, detection_plane)
+        galaxies = measure_galaxies(images, found, config, wanted, run)
+        sources = sources.with_columns(**galaxies.columns)
+        models = galaxies.images
+    used = by_psf or uses_psf or uses_models
+    if used and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         ours |= int(FlagsSky.DEFAULT_PSF)
     sources = sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
     rows = _selected(sources, config)
@@ -254,6 +272,7 @@ def measure(
         taps=taps,
         matched=matched,
         residual=residual,
+        models=models,
         metrics={
             "n_sources": int(rows.size),
             "iterations": extraction.detect_niter,

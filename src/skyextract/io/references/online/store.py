@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyextract.columns.table import Column
+from skyextract.columns.families import Column
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import set_cards
 from skyextract.errors import OutputError, ReferenceCatalogError

@@ -1,0 +1,1 @@
+"""Models of galaxies: Sersic profiles convolved with the PSF, fitted to all sources."""

@@ -1,0 +1,120 @@
+"""Fitted models drawn into an image, and their brightness measured on another one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.kernels.galaxies.fit import (
+    LEFT_OUT,
+    STALE,
+    Pixels,
+    Places,
+    add_model,
+    gather,
+    grid_of,
+    largest_box,
+    local_psf,
+    noise_in,
+)
+from skyextract.kernels.galaxies.source import (
+    N_PARAMETERS,
+    SKY,
+    X,
+    Y,
+    draw_source,
+    work_space,
+)
+from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8, U1
+
+
+@kernel
+def add_models(
+    members: I8, places: Places, pixels: Pixels, parameters: F8, keep: F8, sign: float
+) -> None:
+    """Add `sign` times models to ``pixels.residual``, within their boxes.
+
+    Parameters
+    ----------
+    members : (m,) int64
+        Sources; no box of another call at the same time may overlap theirs.
+    parameters : (n, N_PARAMETERS) float64
+        Of all sources.
+    keep : (N_PARAMETERS,) float64
+        Factor of each parameter: 0 leaves out a flux.
+    """
+    work = work_space(largest_box(members, places), 1)
+    none = np.empty(0, np.int64)
+    own = np.empty(N_PARAMETERS)
+    for at in range(members.size):
+        i = members[at]
+        for p in range(N_PARAMETERS):
+            own[p] = parameters[i, p] * keep[p]
+        psf = local_psf(places, at, i, own[X], own[Y])
+        box = places.boxes[i]
+        grid = grid_of(box, 1)
+        draw_source(own, none, psf, grid, noise_in(pixels, box) * LEFT_OUT, work)
+        add_model(pixels, grid, sign, work.model, own[SKY])
+
+
+@kernel
+def visit_scales(
+    members: I8, places: Places, pixels: Pixels, parameters: F8, scales: F8, chi2: F8, changed: U1
+) -> None:
+    """Fit the brightness of models of given shape; all of them are out of the residual.
+
+    Parameters
+    ----------
+    members : (m,) int64
+        Sources whose boxes do not overlap.
+    parameters : (n, N_PARAMETERS) float64
+        Of the models; with fluxes times the scale they are out of the residual.
+    scales : (n, 2) float64
+        Factor of the fluxes, changed, and its error, written.
+    chi2 : (n,) float64
+        Reduced chi2, written.
+    changed : (n,) uint8
+        Set to 1 where a scale changed by more than a tenth of its error.
+    """
+    work = work_space(largest_box(members, places), 1)
+    none = np.empty(0, np.int64)
+    for at in range(members.size):
+        i = members[at]
+        own, box = parameters[i], places.boxes[i]
+        psf = local_psf(places, at, i, own[X], own[Y])
+        grid = grid_of(box, 1)
+        draw_source(own, none, psf, grid, noise_in(pixels, box) * LEFT_OUT, work)
+        n = grid.n_x * grid.n_y
+        before = scales[i, 0] if math.isfinite(scales[i, 0]) else 0.0
+        for k in range(n):
+            work.model[k] -= own[SKY]
+        add_model(pixels, grid, before, work.model, 0.0)
+        scale, error, good = before, math.nan, 0
+        # the second time with the photon noise of what was found the first time
+        for _ in range(2):
+            for k in range(n):
+                work.own[k] = scale * work.model[k]
+            good = gather(pixels, grid, work)
+            light, square = 0.0, 0.0
+            for k in range(n):
+                light += work.weight[k] * work.model[k] * work.data[k]
+                square += work.weight[k] * work.model[k] ** 2
+            if not square > 0.0:
+                break
+            scale, error = light / square, 1.0 / math.sqrt(square)
+        if not error > 0.0:
+            scales[i, 0], scales[i, 1], chi2[i] = math.nan, math.nan, math.nan
+            continue
+        total = 0.0
+        for k in range(n):
+            total += work.weight[k] * (work.data[k] - scale * work.model[k]) ** 2
+        scales[i, 0], scales[i, 1] = scale, error
+        chi2[i] = total / max(good - 1, 1)
+        add_model(pixels, grid, -scale, work.model, 0.0)
+        if abs(scale - before) > STALE * error:
+            changed[i] = 1

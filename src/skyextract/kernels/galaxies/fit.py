@@ -1,0 +1,370 @@
+"""Fits of models to the pixels of sources, one source after the other.
+
+A visit adds the source's own model back to the residual image, fits its parameters there, and
+subtracts the new model.  Sources whose neighbours have changed are visited again, so that
+they converge to the simultaneous solution (block Gauss-Seidel).  The weights are those of the
+sky, of the neighbours' light and of the model, not of the noisy pixels, which would bias the flux.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.solve import factor, fit_source, invert
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    N_PARAMETERS,
+    POINT,
+    SKY,
+    SPHEROID,
+    LocalPsf,
+    Work,
+    X,
+    Y,
+    draw_source,
+    psf_at,
+    work_space,
+)
+from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.values import MAX_VARIANCE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
+
+REBINNED = 2
+"""Bit of the fit's flags, as in SExtractor: the pixels were averaged in squares."""
+UNCONSTRAINED = 4
+"""As in SExtractor: the pixels do not determine the parameters."""
+AT_MINIMUM = 8
+"""As in SExtractor: a parameter lies at the lower end of its range."""
+AT_MAXIMUM = 16
+"""As in SExtractor: at the upper end."""
+UNSETTLED = 32
+"""The last iteration still made a step."""
+NO_PIXELS = 64
+"""Hardly any good pixels; nothing fitted."""
+
+STALE = 0.1
+"""Neighbours are visited again after a change of this many sigma of all pixels together."""
+MAX_BINS = 91
+"""Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+LEFT_OUT = 0.003
+"""Each Gaussian is drawn out to this fraction of the noise per pixel."""
+
+
+class Pixels(NamedTuple):
+    """The image that is fitted.
+
+    Attributes
+    ----------
+    image, residual, variance : (ny, nx) float32
+        Less background; less all models, changed; background variance.
+    mask : (ny, nx) uint16
+    unusable : int
+        Bits of pixels that must not be used.
+    inverse_gain : float
+        Image units per electron; 0: no photon noise.
+    """
+
+    image: F4
+    residual: F4
+    variance: F4
+    mask: U2
+    unusable: int
+    inverse_gain: float
+
+
+class Places(NamedTuple):
+    """Where the sources are, and the PSF there.
+
+    Attributes
+    ----------
+    boxes : (n, 4) int64
+        First pixel x, y, width and height, within the image.
+    gaussians : (p, j, 6) float64
+        Of PSFs, as in `add_profile`.
+    of_psf : (n,) int64
+        Which of them a source has.
+    stamps : (m, s, s) float32
+        The PSF itself at each of the sources that are visited.
+    corners : (m, 2) int64
+        First pixel x, y of each stamp.
+    """
+
+    boxes: I8
+    gaussians: F8
+    of_psf: I8
+    stamps: F4
+    corners: I8
+
+
+class Rules(NamedTuple):
+    """What is fitted.
+
+    Attributes
+    ----------
+    free : (k,) int64
+        Parameters.
+    prior : (2, N_PARAMETERS) float64
+        Mean and inverse variance (0: no prior) of each.
+    limits : (n, 2, N_PARAMETERS) float64
+        Lowest and highest values of each.
+    as_point : bool
+        Fit a point source too.
+    """
+
+    free: I8
+    prior: F8
+    limits: F8
+    as_point: bool
+
+
+class Fits(NamedTuple):
+    """What is found.
+
+    Attributes
+    ----------
+    parameters : (n, N_PARAMETERS) float64
+        Changed.
+    covariance : (n, N_PARAMETERS, N_PARAMETERS) float64
+        Of the free parameters.
+    numbers : (n, 4) float64
+        Reduced chi2; chi2 of a point source less that of the model; the logarithm of
+        the ratio of the evidences, point over model; noise-equivalent area in pixels.
+    flags, iterations : (n,) int32
+    changed : (n,) uint8
+        Set to 1 where a model changed by more than a tenth of its noise.
+    """
+
+    parameters: F8
+    covariance: F8
+    numbers: F8
+    flags: I4
+    iterations: I4
+    changed: U1
+
+
+@helper
+def grid_of(box: I8, step: int) -> Grid:
+    """Return the squares of side `step` that fit into a box of x, y, width, height."""
+    return Grid(box[0], box[1], step, box[2] // step, box[3] // step)
+
+
+@helper
+def add_model(pixels: Pixels, grid: Grid, sign: float, model: F8, sky: float) -> None:
+    """Add `sign` times a model less its sky to the residual image."""
+    for y in range(grid.n_y):
+        for x in range(grid.n_x):
+            light = model[y * grid.n_x + x] - sky
+            pixels.residual[grid.y + y, grid.x + x] += np.float32(sign * light)
+
+
+@helper
+def noise_in(pixels: Pixels, box: I8) -> float:
+    """Return the mean background noise of the good pixels of a box; 1 without any."""
+    total = 0.0
+    count = 0
+    for y in range(box[1], box[1] + box[3]):
+        for x in range(box[0], box[0] + box[2]):
+            v = float(pixels.variance[y, x])
+            if v > 0.0 and v < MAX_VARIANCE:
+                total += v
+                count += 1
+    return math.sqrt(total / count) if count > 0 else 1.0
+
+
+@helper
+def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
+    """Average the residual in squares into `work.data` and `weight`; count those with weight.
+
+    `work.own` is the model of the source, which is not in the residual: image less residual
+    is the light of the neighbours, whose photon noise counts.
+    """
+    good = 0
+    step = grid.step
+    for iy in range(grid.n_y):
+        for ix in range(grid.n_x):
+            total = 0.0
+            noise = 0.0
+            count = 0
+            for y in range(grid.y + iy * step, grid.y + (iy + 1) * step):
+                for x in range(grid.x + ix * step, grid.x + (ix + 1) * step):
+                    v = float(pixels.variance[y, x])
+                    value = float(pixels.residual[y, x])
+                    usable = v > 0.0 and v < MAX_VARIANCE and math.isfinite(value)
+                    if not usable or pixels.mask[y, x] & pixels.unusable:
+                        continue
+                    total += value
+                    light = float(pixels.image[y, x]) - value
+                    noise += v + pixels.inverse_gain * max(light, 0.0)
+                    count += 1
+            i = iy * grid.n_x + ix
+            work.data[i] = 0.0
+            work.weight[i] = 0.0
+            if 2 * count > step * step:
+                noise += pixels.inverse_gain * count * max(work.own[i], 0.0)
+                work.data[i] = total / count
+                work.weight[i] = count * count / noise
+                good += 1
+    return good
+
+
+@helper
+def _at_limits(parameters: F8, free: I8, limits: F8) -> int:
+    """Return the flags of free parameters that lie at an end of their range."""
+    flags = 0
+    for f in range(free.size):
+        p = free[f]
+        if parameters[p] <= limits[0, p]:
+            flags |= AT_MINIMUM
+        if parameters[p] >= limits[1, p]:
+            flags |= AT_MAXIMUM
+    return flags
+
+
+@helper
+def local_psf(places: Places, at: int, i: int, x: float, y: float) -> LocalPsf:
+    """Return the PSF of source i at x, y; its stamp is number `at`."""
+    gaussians = places.gaussians[places.of_psf[i]]
+    return psf_at(gaussians, places.stamps[at], x, y, places.corners[at, 0], places.corners[at, 1])
+
+
+@helper
+def largest_box(members: I8, places: Places) -> int:
+    """Return the longest side of the boxes of some sources."""
+    side = 1
+    for i in members:
+        side = max(side, places.boxes[i, 2], places.boxes[i, 3])
+    return side
+
+
+@kernel
+def visit_sources(
+    members: I8, places: Places, pixels: Pixels, rules: Rules, fits: Fits, first: bool
+) -> None:
+    """Fit some sources; the models that all sources have so far are out of the residual.
+
+    Parameters
+    ----------
+    members : (m,) int64
+        Sources whose boxes do not overlap.
+    first : bool
+        The first visit: once more after the photon noise of the model is known.
+    """
+    free, prior = rules.free, rules.prior
+    work = work_space(largest_box(members, places), max(free.size, 3))
+    nothing = free[:0]
+    before = np.empty(N_PARAMETERS)
+    for at in range(members.size):
+        i = members[at]
+        own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
+        before[:] = own
+        psf = local_psf(places, at, i, own[X], own[Y])
+        faintest = noise_in(pixels, box) * LEFT_OUT
+        fine = grid_of(box, 1)
+        grid = grid_of(box, -(-max(box[2], box[3]) // MAX_BINS))
+        draw_source(own, nothing, psf, fine, faintest, work)
+        add_model(pixels, fine, 1.0, work.model, own[SKY])
+        draw_source(own, nothing, psf, grid, faintest, work)
+        for k in range(grid.n_x * grid.n_y):
+            work.own[k] = work.model[k] - own[SKY]
+        good = gather(pixels, grid, work)
+        fits.flags[i] = REBINNED if grid.step > 1 else 0
+        fits.iterations[i] = 0
+        if good <= free.size:
+            fits.flags[i] |= NO_PIXELS
+            own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
+            continue
+        chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, work)
+        fits.iterations[i] += done
+        if first and pixels.inverse_gain > 0.0:
+            draw_source(own, nothing, psf, grid, faintest, work)
+            for k in range(grid.n_x * grid.n_y):
+                work.own[k] = work.model[k] - own[SKY]
+            gather(pixels, grid, work)
+            chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, work)
+            fits.iterations[i] += done
+        fits.flags[i] |= _at_limits(own, free, limits)
+        if not settled:
+            fits.flags[i] |= UNSETTLED
+        determinant = invert(work, own, free, limits, fits.covariance[i])
+        if not math.isfinite(determinant):
+            fits.flags[i] |= UNCONSTRAINED
+        draw_source(own, nothing, psf, grid, faintest, work)
+        plain = _describe(own, grid, work, good - free.size, fits.numbers[i])
+        if _change(before, own, psf, grid, faintest, work) > STALE * STALE:
+            fits.changed[i] = 1
+        draw_source(own, nothing, psf, fine, faintest, work)
+        add_model(pixels, fine, -1.0, work.model, own[SKY])
+        if rules.as_point:
+            point_chi2, log_odds = _as_point(
+                own, free, prior, limits, psf, grid, faintest, work, chi2, determinant
+            )
+            fits.numbers[i, 1] = point_chi2 - plain
+            fits.numbers[i, 2] = log_odds
+
+
+@helper
+def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8) -> float:
+    """Write reduced chi2 and noise-equivalent area of the model that is drawn; return chi2."""
+    total = 0.0
+    squares = 0.0
+    chi2 = 0.0
+    for k in range(grid.n_x * grid.n_y):
+        light = work.model[k] - parameters[SKY]
+        total += light
+        squares += light * light
+        chi2 += work.weight[k] * (work.data[k] - work.model[k]) ** 2
+    numbers[0] = chi2 / max(freedom, 1)
+    numbers[3] = grid.step * grid.step * total * total / squares if squares > 0.0 else math.nan
+    return chi2
+
+
+@helper
+def _change(before: F8, after: F8, psf: LocalPsf, grid: Grid, faintest: float, work: Work) -> float:
+    """Return the sum of squares of the change of a model, `after` is drawn, over the noise."""
+    n = grid.n_x * grid.n_y
+    drawn = work.own
+    for k in range(n):
+        drawn[k] = work.model[k] - after[SKY]
+    none = np.empty(0, np.int64)
+    draw_source(before, none, psf, grid, faintest, work)
+    total = 0.0
+    for k in range(n):
+        total += work.weight[k] * (work.model[k] - before[SKY] - drawn[k]) ** 2
+    return total
+
+
+@helper
+def _as_point(
+    parameters: F8, free: I8, prior: F8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float,
+    work: Work, model_chi2: float, determinant: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Fit the pixels as a point source.
+
+    `model_chi2` and `determinant` are chi2 with the priors, and the logarithm of the determinant of
+    the normal matrix, of the model.  Returns chi2 of the point, and the logarithm of the ratio of
+    the evidences, point over model, by Laplace's approximation and with even odds before.
+    """
+    point = np.zeros(N_PARAMETERS)
+    point[X], point[Y] = parameters[X], parameters[Y]
+    point[POINT] = parameters[SPHEROID] + parameters[DISK] + parameters[POINT]
+    point[SKY] = parameters[SKY]
+    none = np.zeros((2, N_PARAMETERS))
+    wide = limits.copy()
+    wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
+    chi2, _, _ = fit_source(point, np.array([X, Y, POINT]), none, wide, psf, grid, faintest, work)
+    occam = determinant
+    lower = work.lower
+    lower[:] = work.hessian[0]
+    if factor(lower, 3, 0.0):
+        for f in range(3):
+            occam -= 2.0 * math.log(lower[f, f])
+    for f in range(free.size):
+        if prior[1, free[f]] > 0.0:
+            occam -= math.log(prior[1, free[f]])
+    return chi2, 0.5 * (model_chi2 - chi2 + occam)

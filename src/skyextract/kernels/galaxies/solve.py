@@ -1,0 +1,242 @@
+"""Damped least squares with limits and Gaussian priors (Levenberg 1944; Marquardt 1963)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    E1,
+    E2,
+    N_PARAMETERS,
+    SPHEROID,
+    LocalPsf,
+    Work,
+    draw_source,
+)
+from skyextract.kernels.jit import helper
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
+
+MAX_ITERATIONS = 40
+SETTLED = 0.03
+"""A fit ends when no parameter changes by more than this part of its error."""
+SETTLED_CHI2 = 1e-3
+"""Or when chi2 falls by less than this."""
+MAX_SHEAR = 1.5
+"""Largest |e|: an axis ratio of 0.05."""
+MAX_DAMPING = 1e10
+
+
+@helper
+def fit_source(
+    parameters: F8, free: I8, prior: F8, limits: F8,
+    psf: LocalPsf, grid: Grid, faintest: float, work: Work,
+) -> tuple[float, int, bool]:  # fmt: skip
+    """Fit the free parameters to `work.data` in place.
+
+    Parameters
+    ----------
+    prior : (2, N_PARAMETERS) float64
+        Means and inverse variances; 0 is no prior.
+    limits : (2, N_PARAMETERS) float64
+        Lowest and highest values.
+
+    Returns
+    -------
+    chi2, with the priors; iterations; whether it settled.  The normal matrix at the parameters
+    is left in ``work.hessian[0]``.
+    """
+    n_free = free.size
+    gradient, step = work.gradient[0], work.gradient[1]
+    trial, kept = work.gradient[2], work.gradient[3]
+    hessian = work.hessian[0]
+    clip(parameters, limits)
+    draw_source(parameters, free, psf, grid, faintest, work)
+    chi2 = _normal_equations(parameters, free, prior, grid, work)
+    damping = 0.01
+    done = 0
+    while done < MAX_ITERATIONS and damping < MAX_DAMPING:
+        done += 1
+        work.lower[:] = hessian
+        for f in range(n_free):
+            kept[f] = gradient[f]
+            p = free[f]
+            outward = (parameters[p] <= limits[0, p] and gradient[f] < 0.0) or (
+                parameters[p] >= limits[1, p] and gradient[f] > 0.0
+            )
+            if outward or not hessian[f, f] > 0.0:
+                _hold(work.lower, n_free, f)
+                kept[f] = 0.0
+        if not factor(work.lower, n_free, damping):
+            damping = max(8.0 * damping, 1e-3)
+            continue
+        solve(work.lower, n_free, kept, step)
+        trial[:] = parameters
+        for f in range(n_free):
+            trial[free[f]] += step[f]
+        clip(trial, limits)
+        small = True
+        for f in range(n_free):
+            change = trial[free[f]] - parameters[free[f]]
+            small &= change * change * hessian[f, f] < SETTLED * SETTLED
+        work.hessian[1] = hessian
+        kept[:] = gradient
+        before = chi2
+        draw_source(trial, free, psf, grid, faintest, work)
+        chi2 = _normal_equations(trial, free, prior, grid, work)
+        if chi2 <= before:
+            parameters[:] = trial
+            if damping < 1.0 and (small or before - chi2 < SETTLED_CHI2):
+                return chi2, done, True
+            damping = max(0.2 * damping, 1e-6)
+        else:
+            chi2 = before
+            hessian[:] = work.hessian[1]
+            gradient[:] = kept
+            if small:
+                return chi2, done, True
+            damping = max(8.0 * damping, 0.01)
+    return chi2, done, False
+
+
+@helper
+def clip(parameters: F8, limits: F8) -> None:
+    """Bring parameters back into their ranges."""
+    for p in range(N_PARAMETERS):
+        parameters[p] = min(max(parameters[p], limits[0, p]), limits[1, p])
+    for component in range(2):
+        first = SPHEROID if component == 0 else DISK
+        e = math.hypot(parameters[first + E1], parameters[first + E2])
+        if e > MAX_SHEAR:
+            parameters[first + E1] *= MAX_SHEAR / e
+            parameters[first + E2] *= MAX_SHEAR / e
+
+
+@helper
+def _normal_equations(parameters: F8, free: I8, prior: F8, grid: Grid, work: Work) -> float:
+    """Write gradient and normal matrix of chi2 / 2 with priors; return chi2 with priors."""
+    n_free = free.size
+    gradient, hessian = work.gradient[0], work.hessian[0]
+    data, weight, model, jacobian = work.data, work.weight, work.model, work.jacobian
+    gradient[:] = 0.0
+    hessian[:] = 0.0
+    n = grid.n_x * grid.n_y
+    # the planes are done with
+    left_over, slope = work.planes[0], work.planes[1]
+    for i in range(n):
+        left_over[i] = data[i] - model[i]
+        slope[i] = weight[i] * left_over[i]
+    chi2 = _dot(left_over, slope, n)
+    for f in range(n_free):
+        for i in range(n):
+            slope[i] = weight[i] * jacobian[f, i]
+        gradient[f] = _dot(slope, left_over, n)
+        for g in range(f + 1):
+            hessian[f, g] = _dot(slope, jacobian[g], n)
+            hessian[g, f] = hessian[f, g]
+    for f in range(n_free):
+        p = free[f]
+        left = prior[0, p] - parameters[p]
+        chi2 += prior[1, p] * left * left
+        gradient[f] += prior[1, p] * left
+        hessian[f, f] += prior[1, p]
+    return chi2
+
+
+@helper
+def _dot(a: F8, b: F8, n: int) -> float:
+    """Return the sum of products; four sums at once, which the processor adds in parallel."""
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        s0 += a[i] * b[i]
+        s1 += a[i + 1] * b[i + 1]
+        s2 += a[i + 2] * b[i + 2]
+        s3 += a[i + 3] * b[i + 3]
+    for i in range(whole, n):
+        s0 += a[i] * b[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+@helper
+def _hold(matrix: F8, n: int, row: int) -> None:
+    """Take a parameter out of the equations."""
+    for i in range(n):
+        matrix[row, i] = 0.0
+        matrix[i, row] = 0.0
+    matrix[row, row] = 1.0
+
+
+@helper
+def factor(matrix: F8, n: int, damping: float) -> bool:
+    """Turn a symmetric matrix, its diagonal enlarged by 1 + damping, into its Cholesky factor.
+
+    In place, in the lower triangle; False if the matrix is not positive definite.
+    """
+    for i in range(n):
+        diagonal = matrix[i, i]
+        for j in range(i + 1):
+            total = diagonal * (1.0 + damping) if i == j else matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            if i == j:
+                if not total > 1e-12 * diagonal:
+                    return False
+                matrix[i, i] = math.sqrt(total)
+            else:
+                matrix[i, j] = total / matrix[j, j]
+    return True
+
+
+@helper
+def solve(lower: F8, n: int, right: F8, out: F8) -> None:
+    """Solve ``L L^T out = right``."""
+    for i in range(n):
+        total = right[i]
+        for k in range(i):
+            total -= lower[i, k] * out[k]
+        out[i] = total / lower[i, i]
+    for i in range(n - 1, -1, -1):
+        total = out[i]
+        for k in range(i + 1, n):
+            total -= lower[k, i] * out[k]
+        out[i] = total / lower[i, i]
+
+
+@helper
+def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> float:
+    """Write the inverse of ``work.hessian[0]`` for the free parameters; return its ln determinant.
+
+    A parameter at an end of its range counts as known: its variance is 0.  If the matrix is
+    singular, NaN, on the diagonal of the covariance too.
+    """
+    n = free.size
+    lower, unit, column = work.lower, work.gradient[1], work.gradient[2]
+    lower[:] = work.hessian[0]
+    covariance[:] = 0.0
+    held = work.gradient[3]
+    for f in range(n):
+        p = free[f]
+        held[f] = 1.0 if parameters[p] <= limits[0, p] or parameters[p] >= limits[1, p] else 0.0
+        if held[f] > 0.0:
+            _hold(lower, n, f)
+    if not factor(lower, n, 0.0):
+        for f in range(n):
+            covariance[free[f], free[f]] = math.nan
+        return math.nan
+    determinant = 0.0
+    for f in range(n):
+        determinant += 2.0 * math.log(lower[f, f])
+        if held[f] > 0.0:
+            determinant += math.log(max(work.hessian[0][f, f], 1e-300))
+            continue
+        unit[:] = 0.0
+        unit[f] = 1.0
+        solve(lower, n, unit, column)
+        for g in range(n):
+            covariance[free[g], free[f]] = column[g]
+    return determinant

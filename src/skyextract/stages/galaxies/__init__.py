@@ -1,0 +1,1 @@
+"""Models of galaxies fitted to the sources."""

@@ -1,0 +1,246 @@
+"""Columns of fitted models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from skyextract.columns.families import MODEL
+from skyextract.columns.table import COLUMNS
+from skyextract.datamodel.arrays import F4, F8, AnyArray
+from skyextract.datamodel.imageunit import FLUX
+from skyextract.kernels.galaxies.source import DISK, POINT, SPHEROID, X, Y
+from skyextract.stages.galaxies.fit import (
+    DE_VAUCOULEURS,
+    ModelFits,
+    Profile,
+    fit_models,
+    scale_models,
+)
+from skyextract.stages.galaxies.quantities import (
+    COMPONENTS,
+    error_name,
+    parameters_of,
+    second_moments,
+    slopes_of,
+    surface_brightness,
+    total_flux,
+    total_surface_brightness,
+)
+from skyextract.stages.galaxies.scene import Sky
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+
+MODEL_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == MODEL)
+_POINT = frozenset(name for name in MODEL_COLUMNS if name.endswith("_POINTSOURCE"))
+_DETECTION = frozenset(name for name in MODEL_COLUMNS if name.endswith("_DETMODEL"))
+
+
+@dataclass(frozen=True)
+class ModelImages:
+    """Images of the models that check images show.
+
+    Attributes
+    ----------
+    models, spheroids, disks : (ny, nx) float32 or None
+        Only where they are wanted.
+    residual : (ny, nx) float32
+        The image less background and all models.
+    """
+
+    models: Annotated[F4 | None, FLUX]
+    spheroids: Annotated[F4 | None, FLUX]
+    disks: Annotated[F4 | None, FLUX]
+    residual: Annotated[F4, FLUX]
+
+
+@dataclass(frozen=True)
+class Galaxies:
+    """Columns of models, and images of them."""
+
+    columns: dict[str, AnyArray]
+    images: ModelImages
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one measurement.
+
+    Attributes
+    ----------
+    exposure : Exposure
+        The image to measure, with its PSF.
+    subtracted, variance : (ny, nx) float32
+        Less background; of the background.
+    detection : Exposure or None
+        The image that sources were detected on, in dual-image mode.
+    detection_plane : Plane
+        That image less background.
+    """
+
+    exposure: Exposure
+    subtracted: F4
+    variance: F4
+    detection: Exposure | None
+    detection_plane: Plane
+
+    def sky(self) -> Sky:
+        """Return the image to measure."""
+        exposure = self.exposure
+        assert exposure.psf is not None
+        return Sky(
+            self.subtracted, self.variance, exposure.mask, exposure.detector.gain, exposure.psf
+        )
+
+    def detected(self, run: Run) -> Sky | None:
+        """Return the image that sources were detected on; None if it is the one to measure."""
+        detection, psf = self.detection, self.exposure.psf
+        if detection is None or detection.image is self.exposure.image:
+            return None
+        if detection.has_psf:
+            psf = detection.psf
+        else:
+            run.warn(
+                "DETMODEL columns: the detection image has no PSF of its own, that of the "
+                "measurement image stands in"
+            )
+        assert psf is not None
+        plane, gain = self.detection_plane, detection.detector.gain
+        return Sky(plane.subtracted, plane.variance_plane(run), detection.mask, gain, psf)
+
+
+def measure_galaxies(
+    images: Images, found: Detections, config: Config, wanted: frozenset[str], run: Run
+) -> Galaxies:
+    """Fit models of galaxies to all sources.
+
+    Parameters
+    ----------
+    images : Images
+    found : Detections
+    config : Config
+        MODEL_TYPE, MODEL_PRIORS, and the types of check images.
+    wanted : frozenset of str
+        Base columns; those of other stages are ignored.
+    """
+    wanted = wanted & MODEL_COLUMNS
+    model_type = config.measurement.model_type
+    profile = profile_of(model_type, wanted, priors=config.measurement.model_priors)
+    for kind, there in (("SPHEROID", profile.spheroid), ("DISK", profile.disk)):
+        if not there and any(kind in name for name in wanted):
+            run.warn(f"{kind} columns are empty: MODEL_TYPE {model_type} has none")
+    sky = images.sky()
+    fits = fit_models(sky, found, profile, run, as_point="PROB_POINTSOURCE" in wanted)
+    columns = columns_of(fits, wanted - _DETECTION)
+    if wanted & _DETECTION:
+        search = images.detected(run)
+        shapes = fits if search is None else fit_models(search, found, profile, run)
+        scaled = scale_models(sky, shapes, run)
+        light = total_flux(shapes.parameters)
+        columns.update(
+            CHI2_DETMODEL=scaled.chi2,
+            FLAGS_DETMODEL=shapes.flags.astype(np.int16),
+            NITER_DETMODEL=_as_short(shapes.iterations + scaled.iterations),
+            FLUX_DETMODEL=scaled.scale * light,
+            FLUXERR_DETMODEL=scaled.error * np.abs(light),
+        )
+    shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
+
+    def image(kind: str, *parts: int) -> F4 | None:
+        return fits.drawn(sky, *parts) if kind in shown else None
+
+    return Galaxies(
+        {name: columns[name] for name in columns if name in wanted},
+        ModelImages(
+            image("MODELS", SPHEROID, DISK, POINT),
+            image("SPHEROIDS", SPHEROID),
+            image("DISKS", DISK),
+            fits.residual,
+        ),
+    )
+
+
+def profile_of(model_type: str, wanted: frozenset[str], *, priors: bool) -> Profile:
+    """Return what is fitted.
+
+    Parameters
+    ----------
+    model_type : str
+        MODEL_TYPE.  AUTO is SExtractor's rule: the components whose columns are wanted, a Sersic
+        profile if there are none.
+    wanted : frozenset of str
+        Base columns; those of a point source and of a background offset add these.
+    """
+    disk = model_type in ("EXP", "EXP_DEV")
+    spheroid = model_type != "EXP"
+    if model_type == "AUTO":
+        disk = any("DISK" in name for name in wanted)
+        spheroid = not disk or any("SPHEROID" in name for name in wanted)
+    return Profile(
+        spheroid=spheroid,
+        disk=disk,
+        index=DE_VAUCOULEURS if model_type in ("DEV", "EXP_DEV") else None,
+        point=bool(wanted & (_POINT - {"PROB_POINTSOURCE"})),
+        sky=any(name.endswith("_BACKOFFSET") for name in wanted),
+        priors=priors,
+    )
+
+
+def columns_of(fits: ModelFits, wanted: frozenset[str]) -> dict[str, AnyArray]:
+    """Return the columns of the models; NaN where there is no fit, or no such component."""
+    p, profile = fits.parameters, fits.profile
+    with np.errstate(all="ignore"):
+        columns: dict[str, AnyArray] = dict(parameters_of(p))
+        columns.update(_errors(fits))
+        columns["X2MODEL_IMAGE"], columns["Y2MODEL_IMAGE"], columns["XYMODEL_IMAGE"] = (
+            second_moments(p)
+        )
+        for kind, there in (("SPHEROID", profile.spheroid), ("DISK", profile.disk)):
+            bright = surface_brightness(p, COMPONENTS[kind])
+            for name, values in zip(("MAX", "EFF", "MEAN"), bright, strict=True):
+                columns[f"FLUX_{name}_{kind}"] = values
+            if not there:
+                for name in MODEL_COLUMNS:
+                    if kind in name:
+                        columns[name] = np.full(len(p), np.nan)
+        if not {"FLUX_MAX_MODEL", "FLUX_EFF_MODEL", "FLUX_MEAN_MODEL"}.isdisjoint(wanted):
+            bright = total_surface_brightness(p)
+            for name, values in zip(("MAX", "EFF", "MEAN"), bright, strict=True):
+                columns[f"FLUX_{name}_MODEL"] = values
+        columns["PROB_POINTSOURCE"] = 1.0 / (1.0 + np.exp(-fits.log_odds))
+    columns["CHI2_MODEL"] = fits.chi2
+    columns["NOISEAREA_MODEL"] = fits.noise_area
+    columns["FLAGS_MODEL"] = fits.flags.astype(np.int16)
+    columns["NITER_MODEL"] = _as_short(fits.iterations)
+    return columns
+
+
+def _errors(fits: ModelFits) -> dict[str, F8]:
+    """Return the errors of all columns of parameters, by linear propagation."""
+    p, covariance, free = fits.parameters, fits.covariance, fits.profile.free
+    slopes = slopes_of(p, covariance, free)
+    inner = covariance[:, free[:, None], free[None, :]]
+    errors = {
+        error_name(name): np.sqrt(np.einsum("ni,nij,nj->n", slope, inner, slope))
+        for name, slope in slopes.items()
+    }
+    for kind in ("ELLIP", "POLAR"):
+        first, second = (slopes[f"{kind}{i}MODEL_IMAGE"] for i in (1, 2))
+        both = np.einsum("ni,nij,nj->n", first, inner, second)
+        spread = errors[f"{kind}1ERRMODEL_IMAGE"] * errors[f"{kind}2ERRMODEL_IMAGE"]
+        errors[f"{kind}CORRMODEL_IMAGE"] = both / spread
+    errors["ERRX2MODEL_IMAGE"] = covariance[:, X, X]
+    errors["ERRY2MODEL_IMAGE"] = covariance[:, Y, Y]
+    errors["ERRXYMODEL_IMAGE"] = covariance[:, X, Y]
+    return errors
+
+
+def _as_short(counts: AnyArray) -> AnyArray:
+    return np.minimum(counts, np.iinfo(np.int16).max).astype(np.int16)

@@ -1,0 +1,317 @@
+"""Models of galaxies fitted to all sources of an image.
+
+Profiles are those of Sersic (1968), the exponential and de Vaucouleurs' among them, as sums of
+Gaussians (Hogg & Lang 2013, PASP 125, 719) convolved with the PSF of the image.  Errors are those
+of the normal matrix: of the right profile, and of sources whose neighbours are known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.kernels.galaxies.draw import add_models, visit_scales
+from skyextract.kernels.galaxies.fit import (
+    NO_PIXELS,
+    UNSETTLED,
+    Fits,
+    Places,
+    Rules,
+    visit_sources,
+)
+from skyextract.kernels.galaxies.sersic import MAX_INDEX, MIN_INDEX
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    E1,
+    E2,
+    FLUX,
+    INDEX,
+    N_PARAMETERS,
+    POINT,
+    RADIUS,
+    SKY,
+    SPHEROID,
+    X,
+    Y,
+)
+from skyextract.stages.galaxies.mixture import MAX_MISFIT
+from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, start_fluxes
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.kernels.galaxies.fit import Pixels
+    from skyextract.run import Run
+    from skyextract.stages.galaxies.scene import Sky
+
+PSF_MISFIT = 128
+"""Bit of the flags: the Gaussians differ from the PSF by more than 1 per cent of its peak."""
+
+EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
+MIN_RADIUS = 0.02
+"""Smallest half-light radius, in FWHM of the PSF."""
+MAX_SHIFT = 0.7
+"""Largest distance from the detected position, in FWHM, beside a pixel."""
+_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+SHEAR_PRIOR = 0.3
+"""Width of the prior of e1 and e2: axis ratios are 0.55 where they are most frequent."""
+INDEX_PRIOR = (math.log(1.3), 0.7)
+"""Mean and width of the prior of ln n."""
+RADIUS_PRIOR = (math.log(0.7), 1.0)
+"""Of ln (half-light radius / FWHM)."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model consists of.
+
+    Attributes
+    ----------
+    spheroid, disk : bool
+        Components.
+    index : float or None
+        Sersic index of the spheroid; None: fitted.
+    point, sky : bool
+        A point source at the same place, and a level of the sky.
+    priors : bool
+        Gaussian priors of radii, shears and indices.
+    """
+
+    spheroid: bool
+    disk: bool
+    index: float | None = None
+    point: bool = False
+    sky: bool = False
+    priors: bool = True
+
+    @property
+    def free(self) -> I8:
+        """The parameters that are fitted."""
+        free = [X, Y]
+        if self.spheroid:
+            free += [SPHEROID + p for p in (FLUX, RADIUS, E1, E2)]
+            free += [SPHEROID + INDEX] if self.index is None else []
+        if self.disk:
+            free += [DISK + p for p in (FLUX, RADIUS, E1, E2)]
+        free += [POINT] if self.point else []
+        free += [SKY] if self.sky else []
+        return np.array(free, dtype=np.int64)
+
+    def prior(self, fwhm: float) -> F8:
+        """Return means and inverse variances, (2, N_PARAMETERS)."""
+        prior = np.zeros((2, N_PARAMETERS))
+        if not self.priors:
+            return prior
+        for first in (SPHEROID, DISK):
+            prior[:, first + RADIUS] = math.log(fwhm) + RADIUS_PRIOR[0], RADIUS_PRIOR[1] ** -2
+            prior[1, [first + E1, first + E2]] = SHEAR_PRIOR**-2
+        prior[:, SPHEROID + INDEX] = INDEX_PRIOR[0], INDEX_PRIOR[1] ** -2
+        return prior
+
+
+@dataclass(frozen=True)
+class ModelFits:
+    """Fitted models, a row per source.
+
+    Attributes
+    ----------
+    profile : Profile
+    parameters : (n, N_PARAMETERS) float64
+        As `skyextract.kernels.galaxies.source` orders them; NaN where nothing was fitted.
+    covariance : (n, N_PARAMETERS, N_PARAMETERS) float64
+        0 for parameters that are not fitted.
+    chi2 : (n,) float64
+        Reduced.
+    log_odds : (n,) float64
+        Logarithm of the odds that the source is a point, even odds before.
+    noise_area : (n,) float64
+        Equivalent noise area of the model in pixels.
+    flags, iterations : (n,) int32
+    scene : Scene
+    residual : (ny, nx) float32
+        The image less all models.
+    """
+
+    profile: Profile
+    parameters: F8
+    covariance: F8
+    chi2: F8
+    log_odds: F8
+    noise_area: F8
+    flags: I4
+    iterations: I4
+    scene: Scene
+    residual: F4
+
+    def drawn(self, sky: Sky, *components: int) -> F4:
+        """Return the models on an image of their own; `components` are SPHEROID, DISK, POINT."""
+        keep = np.ones(N_PARAMETERS)
+        keep[[p for p in (SPHEROID, DISK, POINT) if p not in components]] = 0.0
+        image = np.zeros_like(sky.image)
+        draw(self.scene, self.parameters, keep, 1.0, sky.pixels(image))
+        return image
+
+
+def draw(scene: Scene, parameters: F8, keep: F8, sign: float, pixels: Pixels) -> None:
+    """Add `sign` times the models, parameters times `keep`, to ``pixels.residual``."""
+    good = np.isfinite(parameters).all(axis=1) & (scene.boxes[:, 2] > 0)
+    safe = np.where(good[:, None], parameters, 0.0)
+
+    def visit(members: I8, places: Places) -> None:
+        add_models(members, places, pixels, safe, keep, sign)
+
+    for members in scene.by_colour:
+        scene.each(members[good[members]], visit)
+
+
+def fit_models(
+    sky: Sky, found: Detections, profile: Profile, run: Run, *, as_point: bool = False
+) -> ModelFits:
+    """Fit the model of a profile to all detections.
+
+    Parameters
+    ----------
+    sky : Sky
+    found : Detections
+        Where the sources are, and their rough sizes.
+    profile : Profile
+    as_point : bool
+        Fit point sources too, for `ModelFits.log_odds`.
+    """
+    n, fwhm = found.n, sky.psf.fwhm
+    boxes = boxes_of(found, fwhm, sky.image.shape)
+    flux = start_fluxes(sky.image, found)
+    scene = Scene(sky, boxes, found.x, found.y, flux, run)
+    parameters = _start(found, flux, fwhm, profile)
+    limits = _limits(parameters, boxes, fwhm, profile)
+    pixels = sky.pixels(sky.image.copy())
+    draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
+    covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
+    numbers = np.full((n, 4), np.nan)
+    flags, iterations = np.full((2, n), 0, dtype=np.int32)
+    flags[boxes[:, 2] <= 0] = NO_PIXELS
+    changed = np.zeros(n, dtype=np.uint8)
+    rules = Rules(profile.free, profile.prior(fwhm), limits, as_point)
+    fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
+
+    stale = np.asarray(boxes[:, 2] > 0)
+    sweeps = 0
+    while sweeps < MAX_SWEEPS and stale.any():
+
+        def visit(members: I8, places: Places, first: bool = sweeps == 0) -> None:
+            visit_sources(members, places, pixels, rules, fits, first)
+
+        scene.sweep(stale, changed, visit)
+        sweeps += 1
+        if sweeps == 1:
+            # from here on the PSF stands where the sources were found to be
+            scene.move(parameters[:, X], parameters[:, Y])
+            pixels.residual[:] = sky.image
+            draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
+    mixture = scene.mixture
+    flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
+    unsettled = int(np.count_nonzero(flags & UNSETTLED))
+    run.info(f"galaxy models: {n} sources, {sweeps} sweeps, {unsettled} not converged")
+    nothing = (flags & NO_PIXELS) != 0
+    parameters[nothing] = numbers[nothing] = np.nan
+    return ModelFits(
+        profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
+        log_odds=numbers[:, 2], noise_area=numbers[:, 3], flags=flags, iterations=iterations,
+        scene=scene, residual=pixels.residual,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Models of given shapes, their brightness measured on another image.
+
+    Attributes
+    ----------
+    scale, error : (n,) float64
+        Factor of the fluxes, and its error.
+    chi2 : (n,) float64
+        Reduced.
+    iterations : int
+        Sweeps over the sources.
+    """
+
+    scale: F8
+    error: F8
+    chi2: F8
+    iterations: int
+
+
+def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
+    """Measure the brightness of models that were fitted to another image of the same pixels.
+
+    Parameters
+    ----------
+    sky : Sky
+        The image to measure.
+    fits : ModelFits
+        Of the other image.
+    """
+    n = len(fits.parameters)
+    good = np.asarray(np.isfinite(fits.parameters).all(axis=1))
+    parameters = np.where(good[:, None], fits.parameters, 0.0)
+    parameters[:, SKY] = 0.0
+    boxes = np.where(good[:, None], fits.scene.boxes, 0)
+    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
+    scene = Scene(sky, boxes, parameters[:, X], parameters[:, Y], flux, run)
+    scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
+    scales[~good] = np.nan
+    changed = np.zeros(n, dtype=np.uint8)
+    pixels = sky.pixels(sky.image.copy())
+
+    def visit(members: I8, places: Places) -> None:
+        visit_scales(members, places, pixels, parameters, scales, chi2, changed)
+
+    stale = np.asarray(boxes[:, 2] > 0)
+    sweeps = 0
+    while sweeps < MAX_SWEEPS and stale.any():
+        scene.sweep(stale, changed, visit)
+        sweeps += 1
+    return Scaled(scales[:, 0], scales[:, 1], chi2, sweeps)
+
+
+def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
+    """Return parameters to start from: round, of the size that the moments show."""
+    parameters = np.zeros((found.n, N_PARAMETERS))
+    parameters[:, X], parameters[:, Y] = found.x, found.y
+    point = (fwhm / _FWHM) ** 2
+    area = np.maximum(found.a * found.b - 2.0 * point, 0.1 * point)
+    log_radius = 0.5 * np.log(area) + math.log(_FWHM / 2.0)
+    components = [first for first, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
+    for first in components:
+        parameters[:, first] = flux / len(components)
+        parameters[:, first + RADIUS] = log_radius
+        parameters[:, first + INDEX] = EXPONENTIAL
+    if profile.spheroid:
+        start = EXPONENTIAL if profile.index is None else profile.index
+        parameters[:, SPHEROID + INDEX] = start
+    if len(components) == 2:
+        parameters[:, SPHEROID + RADIUS] -= math.log(2.0)
+    return parameters
+
+
+def _limits(parameters: F8, boxes: I8, fwhm: float, profile: Profile) -> F8:
+    """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
+    limits = np.empty((len(parameters), 2, N_PARAMETERS))
+    limits[:, 0], limits[:, 1] = -np.inf, np.inf
+    reach = MAX_SHIFT * fwhm + 1.0
+    for p in (X, Y):
+        limits[:, 0, p], limits[:, 1, p] = parameters[:, p] - reach, parameters[:, p] + reach
+    side = boxes[:, 2:].max(axis=1, initial=1)
+    for first in (SPHEROID, DISK):
+        limits[:, 0, first + RADIUS] = math.log(MIN_RADIUS * fwhm)
+        limits[:, 1, first + RADIUS] = np.log(side + fwhm)
+    limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
+    limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
+    if profile.spheroid + profile.disk + profile.point > 1:
+        # one component must not make up for another with negative light
+        limits[:, 0, [SPHEROID, DISK, POINT]] = 0.0
+    return limits

@@ -1,0 +1,236 @@
+"""The PSF as a sum of Gaussians, with which models of galaxies are convolved in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.psf import Psf
+
+SCALES = np.array([0.45, 0.75, 1.25, 2.2, 4.5, 11.0])
+"""Covariances of concentric Gaussians over that of the core: enough for seeing."""
+N_FREE = 16
+"""Gaussians with shapes and places of their own, for trails, coma and pupils out of focus."""
+MAX_MISFIT = 0.01
+"""Largest difference to the PSF, over its peak, of a representation that is good enough."""
+_RIDGE = 1e-5
+_NODES = 12
+"""Positions along each axis at which a PSF that varies is taken apart."""
+_MAXIMIZATIONS = 20
+_STEPS = 60
+_GOOD = 0.004
+_SMALLEST = 0.15
+"""Variance of the narrowest Gaussian, in square pixels."""
+
+
+@dataclass(frozen=True)
+class PsfMixture:
+    """A PSF taken apart at the nodes of a grid.
+
+    Attributes
+    ----------
+    gaussians : (p, j, 6) float64
+        Weight, centre x, y relative to the PSF's, and covariance xx, xy, yy in pixels; the weights
+        sum to 1, some are negative.
+    misfit : (p,) float64
+        Largest difference to the PSF over its peak.
+    columns : int
+        Nodes along x, as many as along y.
+    shape : (int, int)
+        Shape [y, x] of the image.
+    """
+
+    gaussians: F8
+    misfit: F8
+    columns: int
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, psf: Psf, shape: tuple[int, int]) -> PsfMixture:
+        """Take a PSF apart; `shape` [y, x] is that of the image."""
+        columns = _NODES if psf.degree > 0 else 1
+        middles = [(np.arange(columns) + 0.5) * n / columns - 0.5 for n in shape]
+        images = [_oversampled(psf, x, y) for y in middles[0] for x in middles[1]]
+        u, v = _coordinates(images[0].shape, psf.sampling)
+        nodes = np.array([_concentric(image, u, v) for image in images])
+        misfit = np.array([_misfit(n, i, u, v) for n, i in zip(nodes, images, strict=True)])
+        if misfit.max() > MAX_MISFIT:
+            places = _free_shapes(images[len(images) // 2], u, v)
+            free = np.array([_with_weights(places, image, u, v) for image in images])
+            worst = np.array([_misfit(n, i, u, v) for n, i in zip(free, images, strict=True)])
+            if worst.max() < misfit.max():
+                nodes, misfit = free, worst
+        return cls(nodes, misfit, columns, shape)
+
+    def nearest(self, x: F8, y: F8) -> I8:
+        """Return the node of 0-based positions."""
+        column, row = (
+            np.clip((p + 0.5) / n * self.columns, 0, self.columns - 1).astype(np.int64)
+            for p, n in ((x, self.shape[1]), (y, self.shape[0]))
+        )
+        nearest: I8 = row * self.columns + column
+        return nearest
+
+
+def _oversampled(psf: Psf, x: float, y: float) -> F8:
+    """Return the PSF at a position, at its own sampling, as density per pixel of unit sum."""
+    u, v = (float(c[0]) for c in psf.normalised(np.array([x]), np.array([y])))
+    powers = [u**i * v**j for j in range(psf.degree + 1) for i in range(psf.degree + 1 - j)]
+    image = np.tensordot(np.array(powers), psf.basis.astype(np.float64), axes=1)
+    image /= image.sum() * psf.sampling**2
+    unit: F8 = image
+    return unit
+
+
+def _coordinates(shape: tuple[int, ...], sampling: float) -> tuple[F8, F8]:
+    """Return x and y of all samples, in pixels from the middle one."""
+    v, u = np.indices(shape, dtype=np.float64)
+    return (u - shape[1] // 2).ravel() * sampling, (v - shape[0] // 2).ravel() * sampling
+
+
+def _densities(places: F8, u: F8, v: F8) -> F8:
+    """Return Gaussians of unit sum, (samples, j); `places` are centres and covariances."""
+    x, y, xx, xy, yy = places.T
+    determinant = xx * yy - xy**2
+    dx, dy = u[:, None] - x, v[:, None] - y
+    q = (yy * dx**2 - 2.0 * xy * dx * dy + xx * dy**2) / determinant
+    density: F8 = np.exp(-0.5 * q) / (2.0 * np.pi * np.sqrt(determinant))
+    return density
+
+
+def _with_weights(places: F8, image: F8, u: F8, v: F8) -> F8:
+    """Put weights, which a ridge regression finds, before centres and covariances."""
+    design = _densities(places, u, v)
+    scale = 1.0 / design.max()
+    normal = design.T @ design * scale**2
+    right = design.T @ image.ravel() * scale**2
+    normal[np.diag_indices(len(normal))] += _RIDGE * np.trace(normal) / len(normal)
+    weights = np.linalg.solve(normal, right)
+    return np.column_stack([weights / weights.sum(), places])
+
+
+def _misfit(gaussians: F8, image: F8, u: F8, v: F8) -> float:
+    left = _densities(gaussians[:, 1:], u, v) @ gaussians[:, 0] - image.ravel()
+    return float(np.abs(left).max() / image.max())
+
+
+def _concentric(image: F8, u: F8, v: F8) -> F8:
+    """Take an image apart into Gaussians of one shape.
+
+    The shape is that of the Gaussian whose own weighted moments it reproduces (adaptive moments,
+    Bernstein & Jarvis 2002, AJ 123, 583).
+    """
+    cell = (u.max() - u.min()) * (v.max() - v.min()) / (image.size - 1)
+    flat = image.ravel()
+    xx = yy = float(np.sum(flat > 0.5 * flat.max()) * cell / (2 * np.pi * np.log(2)))
+    xy = 0.0
+    for _ in range(60):
+        determinant = xx * yy - xy**2
+        weight = flat * np.exp(-0.5 * (yy * u**2 - 2 * xy * u * v + xx * v**2) / determinant)
+        total = weight.sum()
+        new = [2.0 * float(np.sum(weight * m)) / total for m in (u * u, u * v, v * v)]
+        if not (new[0] > 0.05 and new[2] > 0.05 and new[0] * new[2] > 1.05 * new[1] ** 2):
+            break
+        moved = max(abs(new[0] - xx), abs(new[1] - xy), abs(new[2] - yy))
+        xx, xy, yy = new
+        if moved < 1e-4 * (xx + yy):
+            break
+    zero = np.zeros(SCALES.size)
+    return _with_weights(
+        np.column_stack([zero, zero, *(SCALES * m for m in (xx, xy, yy))]), image, u, v
+    )
+
+
+def _free_shapes(image: F8, u: F8, v: F8) -> F8:
+    """Return centres and covariances of Gaussians that make up an image.
+
+    Expectation-maximization from places all over the light, then damped least squares.
+    """
+    light = np.maximum(image.ravel(), 0.0)
+    light /= light.sum()
+    places = _start(light, u, v)
+    weights = np.full(len(places), 1.0 / len(places))
+    for _ in range(_MAXIMIZATIONS):
+        share = _densities(places, u, v) * weights
+        share *= (light / np.maximum(share.sum(axis=1), 1e-30))[:, None]
+        weights = share.sum(axis=0)
+        safe = np.maximum(weights, 1e-12)
+        x, y = (u @ share) / safe, (v @ share) / safe
+        dx, dy = u[:, None] - x, v[:, None] - y
+        xx, xy, yy = ((share * m).sum(axis=0) / safe for m in (dx * dx, dx * dy, dy * dy))
+        places = np.column_stack([x, y, np.maximum(xx, _SMALLEST), xy, np.maximum(yy, _SMALLEST)])
+    return _polished(places, weights, image, u, v)
+
+
+def _polished(places: F8, weights: F8, image: F8, u: F8, v: F8) -> F8:
+    """Improve centres and covariances by damped least squares.
+
+    The variables are weight, centre, and the Cholesky factor (exp a, 0; b, exp c) of the
+    covariance less its least value.
+    """
+    xx, xy, yy = places[:, 2] - 0.5 * _SMALLEST, places[:, 3], places[:, 4] - 0.5 * _SMALLEST
+    a = 0.5 * np.log(np.maximum(xx, 0.1 * _SMALLEST))
+    b = xy / np.exp(a)
+    c = 0.5 * np.log(np.maximum(yy - b**2, 0.1 * _SMALLEST))
+    variables = np.stack([weights, places[:, 0], places[:, 1], a, b, c])
+    flat = image.ravel()
+    damping = 1e-2
+    left, slopes = _linearized(variables, flat, u, v)
+    for _ in range(_STEPS):
+        normal = slopes.T @ slopes
+        diagonal = np.diagonal(normal) * damping + 1e-12 * np.trace(normal)
+        step = np.linalg.solve(normal + np.diag(diagonal), slopes.T @ left)
+        trial = variables + step.reshape(variables.shape)
+        new, new_slopes = _linearized(trial, flat, u, v)
+        if np.sum(new**2) < np.sum(left**2):
+            variables, left, slopes, damping = trial, new, new_slopes, 0.3 * damping
+            if np.abs(left).max() < _GOOD * flat.max():
+                break
+        else:
+            damping = min(10.0 * damping, 1e6)
+    return _places(variables)
+
+
+def _places(variables: F8) -> F8:
+    _, x, y, a, b, c = variables
+    a, c = np.exp(a), np.exp(c)
+    least = 0.5 * _SMALLEST
+    return np.column_stack([x, y, a * a + least, a * b, b * b + c * c + least])
+
+
+def _linearized(variables: F8, flat: F8, u: F8, v: F8) -> tuple[F8, F8]:
+    """Return image less Gaussians, and the derivatives of these, (samples, 6 j)."""
+    weight, x, y, a, b, c = variables
+    places = _places(variables)
+    xx, xy, yy = places.T[2:]
+    determinant = xx * yy - xy**2
+    density = _densities(places, u, v)
+    dx, dy = u[:, None] - x, v[:, None] - y
+    p, q = (yy * dx - xy * dy) / determinant, (xx * dy - xy * dx) / determinant
+    d_xx = 0.5 * (p * p - yy / determinant)
+    d_xy = p * q + xy / determinant
+    d_yy = 0.5 * (q * q - xx / determinant)
+    a, c = np.exp(a), np.exp(c)
+    light = density * weight
+    parts = (
+        density, light * p, light * q,
+        light * (2.0 * a * a * d_xx + a * b * d_xy), light * (a * d_xy + 2.0 * b * d_yy),
+        light * 2.0 * c * c * d_yy,
+    )  # fmt: skip
+    return flat - light.sum(axis=1), np.concatenate(parts, axis=1)
+
+
+def _start(light: F8, u: F8, v: F8) -> F8:
+    """Return places far from each other and bright, as k-means++ does but without chance."""
+    size = max(float(np.sum(light * (u**2 + v**2))), 0.5)
+    chosen = [int(np.argmax(light))]
+    nearest = (u - u[chosen[0]]) ** 2 + (v - v[chosen[0]]) ** 2
+    while len(chosen) < N_FREE:
+        chosen.append(int(np.argmax(light * nearest)))
+        nearest = np.minimum(nearest, (u - u[chosen[-1]]) ** 2 + (v - v[chosen[-1]]) ** 2)
+    spread = np.full(N_FREE, size / N_FREE + _SMALLEST)
+    return np.column_stack([u[chosen], v[chosen], spread, np.zeros(N_FREE), spread])

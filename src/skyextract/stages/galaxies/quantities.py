@@ -1,0 +1,190 @@
+"""What the columns say of fitted models: sizes, shapes, brightnesses, of the parameters.
+
+The formulas of Sersic profiles are those of Graham & Driver (2005, PASA 22, 118); all are of the
+model before the PSF.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.columns.derive import ellipticities
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    E1,
+    E2,
+    INDEX,
+    POINT,
+    RADIUS,
+    SKY,
+    SPHEROID,
+    X,
+    Y,
+)
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
+
+EXPONENTIAL_RADIUS = 1.6783469900
+"""Half-light radius of an exponential over its scale length."""
+COMPONENTS = {"SPHEROID": SPHEROID, "DISK": DISK}
+_STEP = 1e-3
+"""Of the derivatives, in errors of the parameters."""
+_BISECTIONS = 40
+
+
+def parameters_of(p: F8) -> dict[str, F8]:
+    """Return the columns that have an error, of parameters (n, N_PARAMETERS)."""
+    total = total_flux(p)
+    columns = {
+        "XMODEL_IMAGE": p[:, X] + 1.0,
+        "YMODEL_IMAGE": p[:, Y] + 1.0,
+        "FLUX_MODEL": total,
+        "FLUX_BACKOFFSET": p[:, SKY],
+        "FLUX_POINTSOURCE": p[:, POINT],
+        "FLUXRATIO_POINTSOURCE": p[:, POINT] / total,
+    }
+    for kind, first in COMPONENTS.items():
+        e = np.hypot(p[:, first + E1], p[:, first + E2])
+        radius = np.exp(p[:, first + RADIUS] + e)
+        columns[f"FLUX_{kind}"] = p[:, first]
+        columns[f"FLUXRATIO_{kind}"] = p[:, first] / total
+        columns[f"{kind}_ASPECT_IMAGE"] = np.exp(-2.0 * e)
+        columns[f"{kind}_THETA_IMAGE"] = np.degrees(
+            0.5 * np.arctan2(p[:, first + E2], p[:, first + E1])
+        )
+        if kind == "SPHEROID":
+            columns["SPHEROID_REFF_IMAGE"] = radius
+            columns["SPHEROID_SERSICN"] = np.exp(p[:, first + INDEX])
+        else:
+            columns["DISK_SCALE_IMAGE"] = radius / EXPONENTIAL_RADIUS
+            columns["DISK_INCLINATION"] = np.degrees(np.arccos(np.exp(-2.0 * e)))
+    for kind in ("ELLIP", "POLAR"):
+        both = ellipticities(kind, *second_moments(p))
+        columns[f"{kind}1MODEL_IMAGE"], columns[f"{kind}2MODEL_IMAGE"] = both
+    return columns
+
+
+def error_name(name: str) -> str:
+    """Return the column of the error of a column of `parameters_of`."""
+    for old, new in (
+        ("FLUXRATIO_", "FLUXRATIOERR_"), ("FLUX_", "FLUXERR_"), ("MODEL_IMAGE", "ERRMODEL_IMAGE"),
+        ("_IMAGE", "ERR_IMAGE"),
+    ):  # fmt: skip
+        if old in name:
+            return name.replace(old, new)
+    return f"{name}ERR"
+
+
+def slopes_of(p: F8, covariance: F8, free: I8) -> dict[str, F8]:
+    """Return the derivatives of the columns of `parameters_of` to the free parameters, (n, k)."""
+    names = parameters_of(p[:0])
+    slopes = {name: np.zeros((len(p), free.size)) for name in names}
+    for f, parameter in enumerate(free):
+        step = _STEP * np.sqrt(covariance[:, parameter, parameter])
+        step = np.where(np.isfinite(step) & (step > 0.0), step, 1e-6)
+        low, high = p.copy(), p.copy()
+        low[:, parameter] -= step
+        high[:, parameter] += step
+        below, above = parameters_of(low), parameters_of(high)
+        for name in names:
+            change = above[name] - below[name]
+            if "THETA" in name:
+                change = 90.0 - (90.0 - change) % 180.0
+            slopes[name][:, f] = change / (2.0 * step)
+    return slopes
+
+
+def total_flux(p: F8) -> F8:
+    """Return the flux of all components together."""
+    total: F8 = p[:, SPHEROID] + p[:, DISK] + p[:, POINT]
+    return total
+
+
+def second_moments(p: F8) -> tuple[F8, F8, F8]:
+    """Return the second moments about the centre, square pixels, of the whole model."""
+    total = total_flux(p)
+    moments = np.zeros((3, len(p)))
+    for first in COMPONENTS.values():
+        e1, e2 = p[:, first + E1], p[:, first + E2]
+        e = np.hypot(e1, e2)
+        ratio = np.where(e > 1e-6, np.sinh(2.0 * e) / np.maximum(e, 1e-6), 2.0)
+        size = 0.5 * _mean_square(np.exp(p[:, first + INDEX])) * np.exp(2.0 * p[:, first + RADIUS])
+        share = np.where(p[:, first] != 0.0, p[:, first] / total, 0.0)
+        shape = (np.cosh(2.0 * e) + ratio * e1, np.cosh(2.0 * e) - ratio * e1, ratio * e2)
+        moments += np.stack(shape) * size * share
+    return moments[0], moments[1], moments[2]
+
+
+def surface_brightness(p: F8, first: int) -> tuple[F8, F8, F8]:
+    """Return peak, effective and mean effective flux per pixel of a Sersic component."""
+    n, area = np.exp(p[:, first + INDEX]), np.exp(2.0 * p[:, first + RADIUS])
+    b = _b(n)
+    peak = p[:, first] * b ** (2.0 * n) / (2.0 * np.pi * n * _gamma(2.0 * n) * area)
+    return peak, peak * np.exp(-b), p[:, first] / (2.0 * np.pi * area)
+
+
+def total_surface_brightness(p: F8) -> tuple[F8, F8, F8]:
+    """Return the same of the whole model, its components taken as circles of equal area."""
+    bright = [surface_brightness(p, first) for first in COMPONENTS.values()]
+    used = [p[:, first] != 0.0 for first in COMPONENTS.values()]
+    peak = np.zeros(len(p))
+    for on, own in zip(used, bright, strict=True):
+        peak += np.where(on, own[0], 0.0)
+    half = 0.5 * total_flux(p)
+    low, high = np.full(len(p), -7.0), np.full(len(p), 10.0)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        inside = p[:, POINT] + sum(
+            np.where(on, _inside(p, first, middle), 0.0)
+            for on, first in zip(used, COMPONENTS.values(), strict=True)
+        )
+        low, high = np.where(inside < half, middle, low), np.where(inside < half, high, middle)
+    radius = np.exp(0.5 * (low + high))
+    effective = np.zeros(len(p))
+    for on, own, first in zip(used, bright, COMPONENTS.values(), strict=True):
+        n = np.exp(p[:, first + INDEX])
+        x = (radius / np.exp(p[:, first + RADIUS])) ** (1.0 / n)
+        effective += np.where(on, own[0] * np.exp(-_b(n) * x), 0.0)
+    return peak, effective, half / (np.pi * radius**2)
+
+
+def _inside(p: F8, first: int, log_radius: F8) -> F8:
+    """Return the flux of a component within a radius."""
+    n = np.exp(p[:, first + INDEX])
+    x = _b(n) * np.exp((log_radius - p[:, first + RADIUS]) / n)
+    inside: F8 = p[:, first] * _lower_gamma(2.0 * n, x)
+    return inside
+
+
+def _b(n: F8) -> F8:
+    """Return b of half the light within R = 1 (Ciotti & Bertin 1999, A&A 352, 447)."""
+    series = 4 / (405 * n) + 46 / (25515 * n**2) + 131 / (1148175 * n**3)
+    b: F8 = 2.0 * n - 1 / 3 + series - 2194697 / (30690717750 * n**4)
+    return b
+
+
+def _gamma(x: F8) -> F8:
+    gamma: F8 = np.array([math.gamma(v) if math.isfinite(v) else math.nan for v in x])
+    return gamma
+
+
+def _lower_gamma(a: F8, x: F8) -> F8:
+    """Return the regularized incomplete gamma function (Abramowitz & Stegun 6.5.29)."""
+    x = np.minimum(x, 60.0 + 3.0 * a)
+    term = 1.0 / a
+    total = term.copy()
+    for k in range(1, 200):
+        term = term * x / (a + k)
+        total += term
+    value: F8 = np.minimum(total * np.exp(a * np.log(x) - x) / _gamma(a), 1.0)
+    return value
+
+
+def _mean_square(n: F8) -> F8:
+    """Return the mean of R^2 for a half-light radius of 1."""
+    mean: F8 = _gamma(4.0 * n) / _gamma(2.0 * n) * _b(n) ** (-2.0 * n)
+    return mean

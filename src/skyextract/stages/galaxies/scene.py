@@ -1,0 +1,157 @@
+"""Sources with their boxes of pixels, visited until all models fit together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
+from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
+from skyextract.kernels.galaxies.fit import Pixels, Places
+from skyextract.stages.galaxies.mixture import PsfMixture
+from skyextract.stages.psf.sweeps import UNUSABLE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.psf import Psf
+    from skyextract.run import Run
+
+MAX_SWEEPS = 8
+CHUNK = 256
+"""Sources per call of a kernel, at most: the PSF is drawn for each."""
+ROOM = 2.5
+"""Least half side of a box, in FWHM."""
+GROWTH = 1.5
+"""Half side of a box over that of the detection."""
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What is fitted.
+
+    Attributes
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted.
+    variance : (ny, nx) float32
+        Of the background; >= 1e29 in bad pixels.
+    mask : (ny, nx) uint16
+    gain : float
+        Electrons per image unit; 0: unknown, no photon noise.
+    psf : Psf
+    """
+
+    image: F4
+    variance: F4
+    mask: U2
+    gain: float
+    psf: Psf
+
+    def pixels(self, residual: F4) -> Pixels:
+        """Return what kernels ask for; they change the residual."""
+        inverse = 1.0 / self.gain if self.gain > 0 and math.isfinite(self.gain) else 0.0
+        return Pixels(self.image, residual, self.variance, self.mask, UNUSABLE, inverse)
+
+
+def boxes_of(found: Detections, fwhm: float, shape: tuple[int, ...]) -> I8:
+    """Return first pixel x, y, width and height of the box of each source, within the image."""
+    ends = []
+    for middle, low, high, n in (
+        (found.x, found.xmin, found.xmax, shape[1]),
+        (found.y, found.ymin, found.ymax, shape[0]),
+    ):
+        extent = np.maximum(middle - low, high - middle)
+        half = np.ceil(np.maximum(GROWTH * extent + fwhm, ROOM * fwhm + 2.0))
+        first = np.clip(np.rint(middle) - half, 0, n)
+        last = np.clip(np.rint(middle) + half + 1, 0, n)
+        ends.append((first, last - first))
+    boxes: I8 = np.stack([ends[0][0], ends[1][0], ends[0][1], ends[1][1]], axis=1).astype(np.int64)
+    return np.ascontiguousarray(boxes)
+
+
+class Scene:
+    """Sources, their boxes, who overlaps whom, and the PSF at each.
+
+    Parameters
+    ----------
+    sky : Sky
+    boxes : (n, 4) int64
+        As from `boxes_of`.
+    x, y : (n,) float64
+        Where the PSF is drawn.
+    brightness : (n,) float64
+        The brightest of sources that overlap is visited first.
+
+    Attributes
+    ----------
+    mixture : PsfMixture
+        The PSF as Gaussians.
+    by_colour : list of (m,) int64
+        Sources in groups that do not overlap, brightest first.
+    """
+
+    def __init__(self, sky: Sky, boxes: I8, x: F8, y: F8, brightness: F8, run: Run) -> None:
+        self.psf = sky.psf
+        self.mixture = PsfMixture.of(sky.psf, sky.image.shape)
+        self.boxes = boxes
+        self.x, self.y = x.copy(), y.copy()
+        self.run = run
+        n = len(boxes)
+        self.first = np.zeros(n + 1, dtype=np.int64)
+        self.neighbours = overlapping_boxes(boxes, self.first)
+        order = np.argsort(-brightness, kind="stable")
+        colour = np.empty(n, dtype=np.int64)
+        count = colour_sources(order, self.neighbours, self.first, colour)
+        self.by_colour = [order[colour[order] == c] for c in range(count)]
+
+    def move(self, x: F8, y: F8) -> None:
+        """Draw the PSF at other places; what is drawn so far must be drawn anew."""
+        self.x, self.y = x.copy(), y.copy()
+
+    def each(self, members: I8, visit: Callable[[I8, Places], None]) -> None:
+        """Call `visit` with chunks of sources that do not overlap and their places, in threads."""
+        parts = max(self.run.n_threads, -(-members.size // CHUNK))
+        of_psf = self.mixture.nearest(self.x, self.y)
+
+        def one(chunk: I8) -> None:
+            x, y = self.x[chunk], self.y[chunk]
+            column, row = np.rint(x), np.rint(y)
+            stamps = self.psf.stamps(x, y, x - column, y - row)
+            half = stamps.shape[1] // 2
+            corners = np.stack([column - half, row - half], axis=1).astype(np.int64)
+            corners = np.ascontiguousarray(corners)
+            visit(chunk, Places(self.boxes, self.mixture.gaussians, of_psf, stamps, corners))
+
+        self.run.map(one, [c for c in np.array_split(members, parts) if c.size])
+
+    def sweep(self, stale: Bools, changed: U1, visit: Callable[[I8, Places], None]) -> None:
+        """Visit the stale sources; those with neighbours that change are stale afterwards.
+
+        Parameters
+        ----------
+        stale : (n,) bool
+            Changed.
+        changed : (n,) uint8
+            In which a visit says 1 of a source that it has changed.
+        """
+        for members in self.by_colour:
+            todo = members[stale[members]]
+            if not todo.size:
+                continue
+            stale[todo] = False
+            changed[todo] = 0
+            self.each(todo, visit)
+            for i in todo[changed[todo] == 1]:
+                stale[self.neighbours[self.first[i] : self.first[i + 1]]] = True
+
+
+def start_fluxes(image: F4, found: Detections) -> F8:
+    """Return the light in the footprints, at least a little."""
+    light = np.add.reduceat(image.ravel()[found.pixel].astype(np.float64), found.first[:-1])
+    floor = np.abs(light[light > 0]).min() if (light > 0).any() else 1.0
+    flux: F8 = np.where(np.isfinite(light) & (light > 0.0), light, floor)
+    return flux

@@ -1,0 +1,240 @@
+"""Fits of galaxies whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.psf import Psf
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    E1,
+    E2,
+    INDEX,
+    POINT,
+    RADIUS,
+    SKY,
+    SPHEROID,
+    X,
+    Y,
+)
+from skyextract.run import Run
+from skyextract.stages.galaxies.columns import columns_of, profile_of
+from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models, scale_models
+from skyextract.stages.galaxies.scene import Sky
+
+galsim = pytest.importorskip("galsim")
+
+NOISE, GAIN, FWHM, SIDE = 5.0, 2.0, 3.5, 60
+SIGMA = 1.46
+"""Of the Gaussian whose pixels have that FWHM, as `Psf.gaussian` makes it."""
+
+
+def psf_profile() -> Any:
+    return galsim.Gaussian(sigma=SIGMA)
+
+
+def frame(
+    galaxies: list[Any], positions: np.ndarray, shape: tuple[int, int], seed: int, half: int = 8
+) -> Any:
+    """Return image, variance and detections."""
+    rng = np.random.default_rng(seed)
+    image = galsim.ImageF(shape[1], shape[0])
+    for galaxy, (x, y) in zip(galaxies, positions, strict=True):
+        profile = galsim.Convolve(galaxy, psf_profile())
+        place = galsim.PositionD(x + 1, y + 1)
+        profile.drawImage(image, scale=1, center=place, add_to_image=True)
+    light = image.array
+    noise = np.sqrt(NOISE**2 + np.maximum(light, 0) / GAIN)
+    noisy = (light + noise * rng.normal(size=light.shape)).astype(np.float32)
+    x, y = positions.T
+    n = len(positions)
+    columns, rows = np.rint(x).astype(int), np.rint(y).astype(int)
+    pixel = [
+        (row + j) * shape[1] + column + i
+        for column, row in zip(columns, rows, strict=True)
+        for j in range(-half, half + 1)
+        for i in range(-half, half + 1)
+    ]
+    found = SimpleNamespace(
+        n=n, x=x + 0.3, y=y - 0.2, a=np.full(n, 3.0), b=np.full(n, 2.5),
+        xmin=columns - half, xmax=columns + half, ymin=rows - half, ymax=rows + half,
+        pixel=np.array(pixel), first=np.arange(n + 1) * (2 * half + 1) ** 2,
+    )  # fmt: skip
+    return noisy, np.full(shape, NOISE**2, np.float32), found
+
+
+def sky_of(image: np.ndarray, variance: np.ndarray, mask: np.ndarray | None = None) -> Sky:
+    mask = np.zeros(image.shape, np.uint16) if mask is None else mask
+    return Sky(image, variance, mask, GAIN, Psf.gaussian(FWHM))
+
+
+def sersic(flux: float, radius: float, index: float, q: float = 0.6, angle: float = 30.0) -> Any:
+    profile = galsim.Sersic(n=index, half_light_radius=radius, flux=flux)
+    return profile.shear(q=q, beta=angle * galsim.degrees)
+
+
+def grid_of(n: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
+    rng = np.random.default_rng(seed)
+    columns = math.ceil(math.sqrt(n))
+    place = np.stack(np.divmod(np.arange(n), columns)[::-1], axis=1)
+    positions = (place + 0.5) * SIDE + rng.uniform(-1, 1, (n, 2))
+    return positions, (-(-n // columns) * SIDE, columns * SIDE)
+
+
+def test_errors_are_those_of_repeated_fits() -> None:
+    n, flux, radius = 144, 2e4, 4.0
+    positions, shape = grid_of(n, 1)
+    image, variance, found = frame([sersic(flux, radius, 1.5)] * n, positions, shape, 2)
+    profile = Profile(spheroid=True, disk=False, priors=False)
+    fits = fit_models(sky_of(image, variance), found, profile, Run(n_threads=2))
+    p, c = fits.parameters, fits.covariance
+    e = -0.5 * math.log(0.6)
+    true = np.zeros((n, 7))
+    true[:, :2] = positions
+    true[:, 2:] = (
+        flux,
+        math.log(radius),
+        e * math.cos(math.pi / 3),
+        e * math.sin(math.pi / 3),
+        (math.log(1.5)),
+    )
+    free = [X, Y, SPHEROID, *(SPHEROID + k for k in (RADIUS, E1, E2, INDEX))]
+    assert fits.profile.free.tolist() == free
+    pulls = (p[:, free] - true) / np.sqrt(c[:, free, free])
+    assert np.all(np.abs(pulls.mean(axis=0)) < 0.35)
+    np.testing.assert_allclose(pulls.std(axis=0), 1.0, atol=0.25)
+    assert np.median(fits.chi2) == pytest.approx(1.0, abs=0.03)
+    assert (fits.flags == 0).mean() > 0.95
+    assert np.std(fits.residual) == pytest.approx(np.std(image[:20, :20]), rel=0.1)
+
+
+def test_columns_are_those_of_the_truth() -> None:
+    positions, shape = grid_of(1, 3)
+    image, variance, found = frame([sersic(2e6, 5.0, 2.0)], positions, shape, 4)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    columns = {k: float(v[0]) for k, v in columns_of(fits, frozenset({"FLUX_MAX_MODEL"})).items()}
+    near = pytest.approx
+    assert columns["XMODEL_IMAGE"] == near(positions[0, 0] + 1, abs=0.01)
+    assert columns["FLUX_MODEL"] == columns["FLUX_SPHEROID"] == near(2e6, rel=0.01)
+    assert columns["FLUXRATIO_SPHEROID"] == 1.0
+    assert columns["SPHEROID_REFF_IMAGE"] == near(5.0 / math.sqrt(0.6), rel=0.02)
+    assert columns["SPHEROID_ASPECT_IMAGE"] == near(0.6, abs=0.01)
+    assert columns["SPHEROID_THETA_IMAGE"] == near(30.0, abs=1.0)
+    assert columns["SPHEROID_SERSICN"] == near(2.0, rel=0.03)
+    # b = 3.672 for n = 2; the peak of the profile before the PSF
+    peak = 2e6 * 3.67206**4 / (2 * math.pi * 2.0 * math.gamma(4.0) * 25.0)
+    assert columns["FLUX_MAX_SPHEROID"] == near(peak, rel=0.1)
+    assert columns["FLUX_MAX_MODEL"] == near(columns["FLUX_MAX_SPHEROID"])
+    assert columns["FLUX_EFF_MODEL"] == near(columns["FLUX_EFF_SPHEROID"], rel=1e-3)
+    assert columns["FLUX_MEAN_MODEL"] == near(1e6 / (math.pi * 25.0), rel=0.03)
+    radius = np.exp(np.linspace(-8, 8, 4000))  # of R dR, the light is R * I
+    light = radius**2 * np.exp(-3.67206 * radius**0.5)
+    moments = 5.0 * math.sqrt(np.sum(light * radius**2) / np.sum(light) / 2.0)
+    size = (columns["X2MODEL_IMAGE"] * columns["Y2MODEL_IMAGE"]
+            - columns["XYMODEL_IMAGE"] ** 2) ** 0.25  # fmt: skip
+    assert size == near(moments, rel=0.05)
+    assert columns["ELLIP1MODEL_IMAGE"] == near(0.25 * math.cos(math.pi / 3), abs=0.01)
+    assert columns["POLAR2MODEL_IMAGE"] == near(0.64 / 1.36 * math.sin(math.pi / 3), abs=0.01)
+    assert 0.0 < columns["SPHEROID_REFFERR_IMAGE"] < 0.1
+    assert math.isnan(columns["FLUX_DISK"])
+
+
+def test_bulge_and_disk_come_apart() -> None:
+    bulge = galsim.DeVaucouleurs(half_light_radius=3.0, flux=4e5)
+    disk = galsim.Exponential(scale_radius=5.0, flux=6e5).shear(q=0.5, beta=80 * galsim.degrees)
+    positions, shape = np.array([[70.2, 69.7]]), (140, 140)
+    image, variance, found = frame([bulge + disk], positions, shape, 5, half=30)
+    profile = profile_of("EXP_DEV", frozenset(), priors=True)
+    fits = fit_models(sky_of(image, variance), found, profile, Run())
+    columns = columns_of(fits, frozenset())
+    assert columns["FLUX_MODEL"][0] == pytest.approx(1e6, rel=0.02)
+    assert columns["FLUXRATIO_DISK"][0] == pytest.approx(0.6, abs=0.06)
+    assert columns["DISK_SCALE_IMAGE"][0] == pytest.approx(5.0 / math.sqrt(0.5), rel=0.05)
+    assert columns["DISK_INCLINATION"][0] == pytest.approx(60.0, abs=4.0)
+    assert columns["SPHEROID_SERSICN"][0] == pytest.approx(4.0)
+    assert columns["SPHEROID_SERSICNERR"][0] == 0.0
+
+
+def test_neighbours_share_the_light() -> None:
+    pair = [sersic(5e4, 3.0, 1.0), galsim.DeltaFunction(flux=3e4)]
+    positions = np.array([[60.0, 60.0], [68.0, 62.0]])
+    image, variance, found = frame(pair, positions, (120, 120), 6)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run(), as_point=True)
+    pulls = (fits.parameters[:, SPHEROID] - [5e4, 3e4]) / np.sqrt(
+        fits.covariance[:, SPHEROID, SPHEROID]
+    )
+    assert np.abs(pulls).max() < 4.0
+    assert fits.log_odds[0] < -10.0 < 0.0 < fits.log_odds[1]
+
+
+def test_masked_pixels_do_not_count_and_sources_without_pixels_are_told() -> None:
+    positions, shape = grid_of(4, 7)
+    image, variance, found = frame([sersic(3e4, 4.0, 1.0)] * 4, positions, shape, 8)
+    mask = np.zeros(shape, np.uint16)
+    x, y = np.rint(positions[0]).astype(int)
+    image[y + 2 : y + 5, x - 3 : x + 9] = 1e6
+    mask[y + 2 : y + 5, x - 3 : x + 9] = 1
+    image[SIDE:, SIDE:] = np.nan
+    fits = fit_models(sky_of(image, variance, mask), found, Profile(True, False), Run())
+    assert fits.parameters[0, SPHEROID] == pytest.approx(3e4, rel=0.1)
+    assert fits.flags[3] & NO_PIXELS
+    assert np.isnan(columns_of(fits, frozenset())["FLUX_MODEL"][3])
+    assert np.isfinite(fits.parameters[:3]).all()
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    positions, shape = grid_of(9, 9)
+    positions[1] = positions[0] + 9.0
+    image, variance, found = frame([sersic(9e3, 3.0, 1.0)] * 9, positions, shape, 10)
+    one, two = (
+        fit_models(sky_of(image, variance), found, Profile(True, False), Run(n_threads=n))
+        for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one.parameters, two.parameters)
+    np.testing.assert_array_equal(one.residual, two.residual)
+
+
+def test_brightness_of_given_shapes() -> None:
+    positions, shape = grid_of(4, 11)
+    galaxies = [sersic(f, 4.0, 1.0) for f in (1e4, 2e4, 4e4, 8e4)]
+    deep, variance, found = frame(galaxies, positions, shape, 12)
+    other, _, _ = frame([g * 0.3 for g in galaxies], positions, shape, 13)
+    run = Run()
+    fits = fit_models(sky_of(deep, variance), found, Profile(True, False), run)
+    scaled = scale_models(sky_of(other, variance), fits, run)
+    assert np.all(np.abs(scaled.scale - 0.3) < 4.0 * np.hypot(scaled.error, 0.02))
+    assert np.all(scaled.error < 0.1)
+    np.testing.assert_allclose(scaled.chi2, 1.0, atol=0.15)
+
+
+def test_drawn_models_and_the_residual_are_the_image() -> None:
+    positions, shape = grid_of(2, 14)
+    image, variance, found = frame([sersic(3e4, 4.0, 1.0)] * 2, positions, shape, 15)
+    sky = sky_of(image, variance)
+    fits = fit_models(sky, found, Profile(True, False), Run())
+    drawn = fits.drawn(sky, SPHEROID, DISK, POINT)
+    np.testing.assert_allclose(drawn + fits.residual, image, atol=0.02 * NOISE)
+    assert drawn.sum() == pytest.approx(6e4, rel=0.1)
+    assert not fits.drawn(sky, DISK).any()
+
+
+def test_what_is_fitted_follows_from_type_and_columns() -> None:
+    def parts(kind: str, *wanted: str) -> tuple[bool, bool, bool, bool]:
+        profile = profile_of(kind, frozenset(wanted), priors=True)
+        return profile.spheroid, profile.disk, profile.point, profile.sky
+
+    assert parts("SERSIC", "FLUX_DISK") == (True, False, False, False)
+    assert parts("EXP") == (False, True, False, False)
+    assert parts("EXP_DEV", "FLUX_BACKOFFSET") == (True, True, False, True)
+    assert parts("AUTO") == (True, False, False, False)
+    assert parts("AUTO", "FLUX_DISK", "FLUX_POINTSOURCE") == (False, True, True, False)
+    assert parts("AUTO", "FLUX_DISK", "SPHEROID_SERSICN") == (True, True, False, False)
+    assert profile_of("DEV", frozenset(), priors=False).free.tolist() == [0, 1, 2, 3, 4, 5]
+    assert not profile_of("DEV", frozenset(), priors=False).prior(3.0).any()
+    assert parts("SERSIC", "PROB_POINTSOURCE")[2] is False
+    assert SKY in profile_of("AUTO", frozenset({"FLUX_BACKOFFSET"}), priors=True).free
