@@ -1,6 +1,6 @@
-"""Draw docs/_static/dataflow.svg: the five steps, what goes in and what comes out."""
+"""Draw the diagrams of docs/_static: the five steps, and the processes of a run."""
 
-from pathlib import Path
+from itertools import pairwise
 
 BLUE, GREY, INK = "#2f6690", "#6b7280", "#1f2933"
 STEPS = (
@@ -30,30 +30,38 @@ def arrow(x0: float, y0: float, x1: float, y1: float) -> str:
     )
 
 
-def draw() -> str:
-    """Return the drawing."""
-    total = len(STEPS) * (WIDTH + GAP) + 80
+def box(x: float, y: float, title: str, note: str = "", *, filled: bool = True) -> list[str]:
+    """Return a box with a title, and a smaller line below it."""
+    fill, color = (BLUE, "white") if filled else ("white", BLUE)
+    middle = x + WIDTH / 2
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} 250" '
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7" '
+        f'fill="{fill}" stroke="{BLUE}" stroke-width="1.5"/>',
+        text(middle, y + (24 if note else 32), title, 16, color, "bold"),
+    ]
+    return [*parts, text(middle, y + 42, note, 11, color)] if note else parts
+
+
+def picture(width: float, height: float, parts: list[str]) -> str:
+    """Return the SVG of a drawing on white."""
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="Helvetica, Arial, sans-serif">',
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         f'markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{GREY}"/></marker>'
         "</defs>",
-        f'<rect width="{total}" height="250" fill="white"/>',
-        text(36, TOP + 22, "FITS", 15, INK, "bold"),
-        text(36, TOP + 40, "image", 13, GREY),
+        f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
+    return "\n".join([*head, *parts, "</svg>"]) + "\n"
+
+
+def draw_steps() -> str:
+    """Return the drawing of the steps, what goes in and what comes out."""
+    parts = [text(36, TOP + 22, "FITS", 15, INK, "bold"), text(36, TOP + 40, "image", 13, GREY)]
     for number, (name, note, inputs, outputs) in enumerate(STEPS):
         x = 80 + number * (WIDTH + GAP)
         middle = x + WIDTH / 2
-        parts.append(
-            f'<rect x="{x}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" rx="7" '
-            f'fill="{"white" if name == "derive" else BLUE}" stroke="{BLUE}" stroke-width="1.5"/>'
-        )
-        color = BLUE if name == "derive" else "white"
-        parts.append(text(middle, TOP + (24 if note else 32), name, 16, color, "bold"))
-        if note:
-            parts.append(text(middle, TOP + 42, note, 11, color))
+        parts += box(x, TOP, name, note, filled=name != "derive")
         parts.append(arrow(x - GAP + 2, TOP + HEIGHT / 2, x - 2, TOP + HEIGHT / 2))
         for row, line in enumerate(inputs):
             parts.append(text(middle, 30 + 17 * row, line, 13, INK))
@@ -62,8 +70,28 @@ def draw() -> str:
         parts.append(arrow(middle, TOP + HEIGHT, middle, TOP + HEIGHT + 32))
         for row, line in enumerate(outputs):
             parts.append(text(middle, TOP + HEIGHT + 51 + 17 * row, line, 13, INK))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return picture(len(STEPS) * (WIDTH + GAP) + 80, 250, parts)
 
 
-if __name__ == "__main__":
-    (Path(__file__).parent / "_static/dataflow.svg").write_text(draw())
+def draw_processes() -> str:
+    """Return the drawing of the processes of a batch, and of how products appear."""
+    left = (20, 300, 580, 860)  # of the four columns
+    rows = (40, 120, 200)
+    middle = rows[1] + HEIGHT / 2
+    parts = box(left[0], rows[1], "batch", "jobs, names, fates")
+    for y, name in zip(rows, ("worker 1", "worker 2", "worker N"), strict=True):
+        parts += box(left[1], y, name, "image: pipeline, threads")
+        parts += box(left[2], y, "hidden folder", "products of an image", filled=False)
+        parts.append(arrow(left[0] + WIDTH + 4, middle, left[1] - 4, y + HEIGHT / 2))
+        parts.append(arrow(left[1] + WIDTH + 4, y + HEIGHT / 2, left[2] - 4, y + HEIGHT / 2))
+        parts.append(arrow(left[2] + WIDTH + 4, y + HEIGHT / 2, left[3] - 4, middle))
+    parts += box(left[3], rows[1], "in place", "all of an image, or none", filled=False)
+    between = [(a + WIDTH + b) / 2 for a, b in pairwise(left)]
+    parts += [
+        text(between[0], 22, "tasks over pipes", 13, INK),
+        text(between[0], 300, "messages and outcomes come back", 13, GREY),
+        text(between[1], 22, "written", 13, INK),
+        text(between[2], 22, "journal, then renamed", 13, INK),
+        text(between[2], 300, "killed meanwhile: the guard finishes", 13, GREY),
+    ]
+    return picture(1030, 320, parts)

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from dataflow import draw
+from dataflow import draw_processes, draw_steps
 from skyextract.columns.request import NOT_SUPPORTED, columns_markdown
 from skyextract.settings.grammar import declarations, dump
 from skyextract.settings.page import config_markdown
@@ -52,7 +52,8 @@ GENERATED = {
     "docs/columns.md": columns_markdown,
     "docs/sextractor.md": sextractor_markdown,
     "src/skyextract/outputs/html/remedies.json": remedies_json,
-    "docs/_static/dataflow.svg": draw,
+    "docs/_static/dataflow.svg": draw_steps,
+    "docs/_static/processes.svg": draw_processes,
 }
 
 if __name__ == "__main__":

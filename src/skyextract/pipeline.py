@@ -4,10 +4,10 @@
 
 `process_exposure` is the algorithm; its second half, from the sources on, is `calibrate_sources`,
 with which the Python API calibrates sources that were measured before.  What surrounds them stands
-elsewhere: `image` reads the extensions of an image and hands the results to the products,
-`settings.steps` says which steps run, `inputs` reads what goes with the pixels, `calibrate` finds
-calibration frames and reference catalogues.  Each step is a function in `stages` that returns a
-frozen object with `status` and `metrics`.
+elsewhere: `batch` runs many images, `image` reads the extensions of one and hands the results to
+the products (`outputs`), `settings.steps` says which steps run, `inputs` reads what goes with the
+pixels, `calibrate` finds calibration frames and reference catalogues for the steps.  Each step is
+a function in `stages` that returns a frozen object with `status` and `metrics`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,30 @@ from skyextract.stages.photometry.calibrate import Photometry
 def process_exposure(
     frame: Frame, request: Request, settings: Settings, inputs: Inputs, run: Run
 ) -> Result:
-    """Run the planned steps on one image extension; SkyextractError if it cannot be processed.
+    """Run the planned steps on one image extension.
 
-    `done` takes down status and metrics; after a step that fails the exposure is as before it.
+    Every step is a block `with report.step(...) as done`: it is timed, `done` takes down status
+    and metrics of what the step returns and gives it back, and a StepError makes the step FAILED
+    and leaves the exposure as it was before.
+
+    Parameters
+    ----------
+    frame : Frame
+        The image extension as it was read, raw or an `Exposure` (pixels, mask, variance and
+        what is known of them); in dual-image mode also the image to detect on.
+    request : Request
+        The plan (which steps) and the columns, of the catalogue and for the steps.
+    settings : Settings
+        The value of every keyword and where it comes from.
+    inputs : Inputs
+        What was read of the side files: column list, filter, PSF model ...
+    run : Run
+        Takes warnings, times and the names of files that are read; has the threads.
+
+    Raises
+    ------
+    SkyextractError
+        The extension cannot be processed at all.
     """
     config, plan = settings.config, request.plan
     report = Report(plan, run)
@@ -59,26 +80,27 @@ def process_exposure(
         with report.step(Step.ISR) as done:
             image = done(correct_raw(frame.image, settings, inputs.folder, run)).exposure
             frame = replace(frame, image=image)
+    # Weight maps, flag maps and a given PSF belong to the corrected image.
     exposure, detection, flag_maps = with_maps(frame, settings, inputs, run)
-    report.note_earlier(exposure)
+    report.note_earlier(exposure)  # steps of an earlier run, as its cards say
 
     # Background, cosmic rays and PSF, each with the others' help.
     if Step.CHARACTERIZE in plan:
         with report.step(Step.CHARACTERIZE) as done:
             exposure = done(characterize(exposure, config, run)).exposure
     exposure = ready_to_measure(exposure, request, settings, run)
-    given = measure_inputs(exposure, flag_maps, request, settings, inputs)
+    besides = measure_inputs(exposure, flag_maps, request, settings, inputs)
 
     # The light outside the PSF and the apertures; measure finds it in its own PSF fits.
     if Step.CHARACTERIZE in plan and Step.MEASURE not in plan:
         with report.step(Step.CHARACTERIZE):
-            corrected = correct_apertures(exposure, config, given, run, detection=detection)
+            corrected = correct_apertures(exposure, config, besides, run, detection=detection)
             exposure, plane = corrected.exposure, corrected.plane
 
     # Sources: detected, taken apart, and measured in pixels and in the unit of the image.
     if Step.MEASURE in plan:
         with report.step(Step.MEASURE) as done:
-            found = measure(exposure, config, request.wanted, given, run, detection=detection)
+            found = measure(exposure, config, request.wanted, besides, run, detection=detection)
             measured = done(found)
             exposure = measured.exposure
     if measured is None:
@@ -108,8 +130,8 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
 
     # How bright: a zero point from reference stars, else that of the configuration.
     if Step.PHOTOMETRY in plan or photometry is None:
-        given = configured_zero_point(measured.exposure, settings, run)
-        exposure = replace(exposure, photocal=given)
+        configured = configured_zero_point(measured.exposure, settings, run)
+        exposure = replace(exposure, photocal=configured)
     if Step.PHOTOMETRY in plan:
         with report.step(Step.PHOTOMETRY) as done:
             photometry = done(calibrate_zero_point(exposure, measured, plan, settings, run))
