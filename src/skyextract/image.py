@@ -42,6 +42,8 @@ class Outcome:
         Steps that fell back or failed, and a default PSF in use.
     seconds : float
         Wall time.
+    headline : str
+        The gist of several extensions.
     """
 
     status: ExitStatus
@@ -49,6 +51,7 @@ class Outcome:
     refused: str = ""
     shortfalls: tuple[str, ...] = ()
     seconds: float = 0.0
+    headline: str = ""
 
 
 def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
@@ -73,7 +76,9 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
                 else:
                     products.add(in_image_unit(result))
             status = products.finish()
-        return Outcome(status, products.streams, shortfalls=products.shortfalls)
+        return Outcome(
+            status, products.streams, shortfalls=products.shortfalls, headline=products.headline
+        )
     except ConfigError as error:
         # Nothing was done, and what an earlier run made stays as it is.
         log.error(LABELLED, "", job.shown(str(error)))

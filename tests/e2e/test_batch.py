@@ -42,6 +42,20 @@ def test_lines_that_count_and_a_table(program, frames):
     assert "(default PSF)" in done.stderr
 
 
+def test_a_file_of_several_extensions_is_one_line(program, tmp_path, frames):
+    units = [fits.PrimaryHDU(), *(fits.ImageHDU(fits.getdata(tmp_path / "f0.fits")) for _ in "ab")]
+    fits.HDUList(units).writeto(tmp_path / "m.fits")
+    units[2].data = np.full((50, 40), np.nan, np.float32)
+    fits.HDUList(units).writeto(tmp_path / "n.fits")
+    done = program("m.fits", "f0.fits", "n.fits", "--steps", "measure")
+    lines = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if ": [" in line]
+    n = done.summary("f0.json")[0]["steps"]["measure"]["n_sources"]
+    assert lines[0].startswith(f"[1/3] m.fits: 2 extensions, {2 * n} sources")
+    assert lines[1].startswith(f"[2/3] f0.fits: {n} sources")
+    assert lines[2].startswith(f"[3/3] n.fits: 2 extensions, {n} sources, 1 FAILED")
+    assert len(lines) == 3
+
+
 def test_a_batch_is_resumed(program, tmp_path, frames):
     arguments = (*frames, "--steps", "measure", "--skip-done", "--json")
     first = program(*arguments)

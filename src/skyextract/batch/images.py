@@ -267,7 +267,11 @@ class Batch:
         fate = Fate(job.label, outcome.status, outcome.seconds, outcome.shortfalls)
         self.tally.fates.append(fate)
         if self.has_several:
-            self.progress.done(job.label, outcome.status, self._said.pop(number, ()))
+            said = self._said.pop(number, [])
+            if outcome.headline:  # one line for the file, not one per extension
+                said = [message for message in said if message.level != RESULT]
+                said.append(Message(RESULT, f"{job.label}: ", outcome.headline))
+            self.progress.done(job.label, outcome.status, said)
         self._write_streams(jobs, number, outcome.streams)
 
     def _write_streams(self, jobs: Sequence[Job], number: int, streams: Sequence[Stream]) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -78,8 +79,9 @@ class Progress:
         self._n_done += 1
         total = "" if self._n_images is None else f"/{self._n_images}"
         count = "" if self._bar else f"[{self._n_done}{total}] "
-        for line in lines or (Message(RESULT, f"{label}: ", "done"),):
-            log.log(line.level, LABELLED, f"{count}{line.label}", line.text)
+        *first, last = lines or (Message(RESULT, f"{label}: ", "done"),)
+        for line in (*first, replace(last, label=f"{count}{last.label}")):
+            log.log(line.level, LABELLED, line.label, line.text)
             for more in line.lines:
                 log.log(line.level, "%s", more)
         if self._bar is not None:

@@ -145,7 +145,7 @@ def fetch_catalog(name: str, ra: str, dec: str, radius: float, settings: Setting
 def list_catalogs(settings: Settings) -> str:
     """Return what is in the local store, as lines of text."""
     store = Store(settings.config.store.refout_catpath)
-    rows: dict[str, list[tuple[float, int, int, str]]] = {name: [] for name in SURVEY_NAMES}
+    rows: dict[str, list[tuple[float, int, int, str]]] = {}
     damaged = []
     for name, tile, path in store.tiles():
         facts = store.facts(name, tile)
@@ -158,7 +158,9 @@ def list_catalogs(settings: Settings) -> str:
         f"# {store.folder}",
         "# catalogue     VizieR table            tiles   deg2      stars     MB  fetched",
     ]
-    for name, found in rows.items():
+    if not rows and not damaged:
+        return f"# {store.folder}: empty; skyextract --fetch-catalog NAME RA DEC RADIUS fills it"
+    for name, found in sorted(rows.items()):
         table = SOURCES[name].table if name in SOURCES else "?"
         dates = sorted(date[:10] for *_, date in found)
         when = " ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "-"

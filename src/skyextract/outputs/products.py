@@ -39,7 +39,7 @@ from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import Section, failed_section, make_section, render
 from skyextract.outputs.html.plots import prepare_drawing
 from skyextract.outputs.planes import check_planes, total_variance
-from skyextract.outputs.report import Report, summary
+from skyextract.outputs.report import Report, headline_of, summary
 from skyextract.outputs.summaries import note_night, write_summaries
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -129,6 +129,12 @@ class Products:
             if entry.report.sources["PSFSRC"] == "DEFAULT":
                 found["default PSF"] = None
         return tuple(found)
+
+    @property
+    def headline(self) -> str:
+        """The gist of all extensions in one line; empty where each of them has its own."""
+        reports = [entry.report for entry in self._entries]
+        return headline_of(reports) if len(reports) > 1 else ""
 
     def add_failure(self, failed: FailedExtension) -> None:
         """Note an extension that could not be processed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -110,8 +110,10 @@ class Report:
             try:
                 yield done
             except StepError as error:
-                self.run.warn(f"{step} failed: {error}")
-                self.record(step, Status.FAILED, {"reason": str(error)})
+                reason = str(error)
+                told = any(numbers.get("reason") == reason for numbers in self.metrics.values())
+                self.run.warn(f"{step} failed: {'the same' if told else reason}")
+                self.record(step, Status.FAILED, {"reason": reason})
 
     def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
         """Note the outcome of a step."""
@@ -209,6 +211,33 @@ class Report:
         for name, (step, key, comment) in CARD_METRICS.items():
             cards[name] = (plain(self.metrics[step].get(key)), comment)
         return cards
+
+
+def headline_of(reports: Sequence[Report]) -> str:
+    """Return the gist of the extensions of a file in one line; that of the only one as it is."""
+    done = [report for report in reports if "n_sources" in report.metrics[Step.MEASURE]]
+    if len(reports) == 1 and done:
+        return reports[0].headline()
+    parts = [f"{len(reports)} extensions"]
+    if done:
+        n_sources = sum(report.metrics[Step.MEASURE]["n_sources"] for report in done)
+        parts.append(f"{n_sources} sources")
+    sizes = [report.metrics[Step.CHARACTERIZE].get("fwhm_pix") for report in done]
+    known = sorted(size for size in sizes if size is not None)
+    if known:
+        parts.append(f"FWHM {known[0]:.2f} to {known[-1]:.2f} px")
+    for step, name in ((Step.ASTROMETRY, "astrometry"), (Step.PHOTOMETRY, "zero point")):
+        if any(step in report.plan for report in done):
+            n_good = sum(report.statuses[step].has_result for report in done)
+            parts.append(f"{name} of {n_good}")
+    n_failed = sum(bool(report.failure) for report in reports)
+    if n_failed:
+        parts.append(f"{n_failed} FAILED")
+    shortfalls: dict[str, int] = {}
+    for report in reports:
+        for text in report.shortfalls():
+            shortfalls[text] = shortfalls.get(text, 0) + 1
+    return ", ".join([*parts, *(f"{text} in {n}" for text, n in shortfalls.items())])
 
 
 def known_psf(exposure: Exposure) -> dict[str, float | int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -254,9 +254,7 @@ class _Asker:
             if empty is not None:
                 return empty
         reasons = {server: why for server, (why, _) in _silent.items()} | reasons
-        said = "; ".join(
-            f"{_host(server)}: {reasons[server]}" for server in self.servers if server in reasons
-        )
+        said = _in_short({_host(s): reasons[s] for s in self.servers if s in reasons})
         raise ReferenceCatalogError(f"{self.name}: no server has an answer ({said})")
 
     def _asked(self, reasons: dict[str, str], turn: int) -> Iterator[str]:
@@ -275,6 +273,17 @@ class _Asker:
         """Return the stars of a table that stand in a pixel, with the columns of the store."""
         stars = store_columns(table, self.source)
         return _take(stars, _pixels(cell.order, stars) == cell.pixel)
+
+
+def _in_short(reasons: Mapping[str, str]) -> str:
+    """Return why servers gave no answer, each reason once."""
+    hosts: dict[str, list[str]] = {}
+    for host, reason in reasons.items():
+        hosts.setdefault(reason, []).append(host)
+    return "; ".join(
+        f"{names[0]}: {reason}" if len(names) == 1 else f"{len(names)} servers: {reason}"
+        for reason, names in hosts.items()
+    )
 
 
 def store_columns(table: Table, source: Source) -> Columns:
