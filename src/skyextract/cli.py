@@ -256,7 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our standard output has gone, as in `skyextract ... | head`.
         sys.stdout = None
         return ExitStatus.OK
-    except OSError as error:  # only the dumps write there by themselves
-        sys.stdout = None
-        log.error("%s: %s", error.filename or "standard output", error.strerror)
+    except MemoryError:
+        log.error("not enough memory")
+        return ExitStatus.IMAGE_FAILED
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            log.error("%s", error)  # a library that cannot be loaded, for one
+        else:  # of what is written by name, others know better
+            sys.stdout = None
+            log.error("standard output: %s", error.strerror)
         return ExitStatus.IMAGE_FAILED

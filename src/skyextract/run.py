@@ -139,7 +139,12 @@ class Run:
             return [function(item) for item in items]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads)
-        return list(self._pool.map(function, items))
+        try:
+            return list(self._pool.map(function, items))
+        except RuntimeError as error:
+            if "new thread" in str(error):  # there is no memory for its stack
+                raise MemoryError from error
+            raise
 
     def bands(self, n_rows: int, least: int = 64) -> list[tuple[int, int]]:
         """Split rows into (first, past-last) bands, one per thread."""

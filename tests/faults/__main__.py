@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzz import Desk, fault
 from tests.faults.harness import Night, Tally, table
-from tests.faults.scenarios import corrupt_frames, every_step, full_disk, poison, read_only
+from tests.faults.scenarios import SCENARIOS
 
 
 @contextlib.contextmanager
@@ -41,6 +41,7 @@ def kills(n: int) -> dict[str, Tally]:
                 share = random.uniform(0.05, 1.0)
                 ended = night.run("-DETECT_THRESH", "5", disturb=night.kill_parent(number, share))
                 night.inspect(tally, ended, complete=False)
+            print(table(tallies), file=sys.stderr)
         tally = tallies["SIGKILL to a worker"] = Tally()
         for _ in range(n):
             night.restore()
@@ -96,13 +97,10 @@ def main() -> int:
     """Print the table; the status is 1 if anything was lost, half, mixed or left behind."""
     n, n_fuzz = [*map(int, sys.argv[1:3]), 20, 1000][:2] if len(sys.argv) > 2 else (20, 1000)
     tallies = kills(n)
-    for name, scenario in (
-        ("killed at each step of its end", every_step),
-        ("every tenth frame kills its worker", poison), ("full disk", full_disk),
-        ("read-only folder", read_only), ("ten of forty frames corrupt", corrupt_frames),
-    ):  # fmt: skip
+    for name, scenario in SCENARIOS.items():
         with folder() as place:
             tallies[name] = scenario(place)
+        print(table({name: tallies[name]}), file=sys.stderr)
     tallies["absurd input"] = fuzz(n_fuzz)
     print(table(tallies))
     return int(not all(tally.clean for tally in tallies.values()))

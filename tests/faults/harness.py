@@ -197,7 +197,7 @@ class Night:
         while process.poll() is None:
             if Activity.of(process.pid).cpu >= share * self.usual.cpu:
                 return
-            time.sleep(0.003)
+            time.sleep(0.01)
 
     def inspect(self, tally: Tally, ended: Ended, *, complete: bool) -> None:
         """Count what is wrong in the folder after a run.
@@ -310,7 +310,7 @@ def hangs(process: subprocess.Popen[bytes], most: float) -> bool:
                     os.kill(pid, signal.SIGKILL)
             process.wait()
             return True
-        time.sleep(0.02)
+        time.sleep(0.1)
     return False
 
 

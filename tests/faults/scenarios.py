@@ -11,11 +11,15 @@ import signal
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+from astropy.io import fits
+
 from skyextract.cli import main
 from skyextract.io.atomic import recover
 from tests.faults.harness import Ended, Night, Tally, corrupt, die_at, settle, write_frame
 
 NOBODY = 65534
+MEGABYTE = 1 << 20
 
 
 def poison(folder: Path, n: int = 20) -> Tally:
@@ -162,3 +166,69 @@ def every_step(folder: Path) -> Tally:
     tally.survived = tally.tries if not (tally.lost + tally.half_written + tally.mixed) else 0
     tally.lost += tally.tries < 20  # there are more steps than that
     return tally
+
+
+def little_memory(folder: Path) -> Tally:
+    """A run on one frame may take only some megabytes more; some of these are enough."""
+    frame = write_frame(folder / "f.fits", 1, 400)
+    said = folder / "said"
+
+    def run(n_bytes: int) -> int:
+        with (
+            contextlib.chdir(folder), said.open("w") as stderr, contextlib.redirect_stderr(stderr)
+        ):  # fmt: skip
+            most = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_AS, (most + n_bytes,) * 2)
+            return main([frame.name, "-NTHREADS", "2"])
+
+    with contextlib.chdir(folder):
+        main([frame.name, "-q", "-NTHREADS", "1"])  # loads what all need
+    tally = Tally()
+    statuses = []
+    for n_bytes in (MEGABYTE * 2**k // 4 for k in range(11)):
+        child = os.fork()
+        if child == 0:
+            os._exit(run(n_bytes))
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        text = said.read_text()
+        n_errors = text.count("error:")
+        tally.tries += 1
+        tally.tracebacks += "internal error" in text or "Traceback" in text
+        tally.lost += statuses[-1] not in (0, 1) or n_errors != statuses[-1]
+        tally.lost += n_errors == 1 and "memory" not in text
+        _check_fate(frame, tally, failed=statuses[-1] == 1)
+    tally.lost += {0, 1} != set(statuses)
+    tally.survived = tally.tries if not (tally.lost + tally.mixed + tally.tracebacks) else 0
+    return tally
+
+
+def large_frame(folder: Path) -> Tally:
+    """One frame of a batch is too large for the memory."""
+    frames = [write_frame(folder / f"f{k}.fits", k, 96) for k in range(4)]
+    header = fits.PrimaryHDU(np.zeros((1, 1), np.int16)).header
+    header["NAXIS1"] = header["NAXIS2"] = 16000
+    with frames[1].open("wb") as file:
+        file.write(header.tostring().encode())
+        file.truncate(file.tell() + -(-16000 * 16000 * 2 // 2880) * 2880)  # takes no room
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (1500 * MEGABYTE,) * 2)
+
+    night = Night.of(folder, frames)
+    ended = night.run(preexec_fn=limit)
+    tally = _ended(ended, 1)
+    for frame in frames:
+        _check_fate(frame, tally, failed=frame == frames[1])
+    tally.lost += ended.stderr.count("error:") != 1 or "memory" not in ended.stderr
+    return _summed(tally)
+
+
+SCENARIOS = {
+    "killed at each step of its end": every_step,
+    "every tenth frame kills its worker": poison,
+    "full disk": full_disk,
+    "read-only folder": read_only,
+    "ten of forty frames corrupt": corrupt_frames,
+    "little memory": little_memory,
+    "a frame too large for the memory": large_frame,
+}

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from tests.faults.fuzz import Desk, fault
 from tests.faults.harness import Night, Tally, table
-from tests.faults.scenarios import corrupt_frames, every_step, full_disk, poison, read_only
+from tests.faults.scenarios import (
+    corrupt_frames,
+    every_step,
+    full_disk,
+    large_frame,
+    little_memory,
+    poison,
+    read_only,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,7 @@ def test_killed_worker_costs_nothing(night):
     assert night.leftovers() == []
 
 
-@pytest.mark.parametrize("scenario", [full_disk, read_only])
+@pytest.mark.parametrize("scenario", [full_disk, read_only, little_memory, large_frame])
 def test_surroundings(scenario, tmp_path):
     try:
         tally = scenario(tmp_path)
