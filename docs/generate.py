@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 from dataflow import draw_processes, draw_steps
+from skyextract.cli import option_metavars, option_words
 from skyextract.columns.request import NOT_SUPPORTED, columns_markdown
 from skyextract.settings.grammar import declarations, dump
+from skyextract.settings.manual import manual_page
 from skyextract.settings.page import config_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +54,7 @@ GENERATED = {
     "docs/columns.md": columns_markdown,
     "docs/sextractor.md": sextractor_markdown,
     "src/skyextract/outputs/html/remedies.json": remedies_json,
+    "docs/skyextract.1": lambda: manual_page(option_words(), option_metavars()),
     "docs/_static/dataflow.svg": draw_steps,
     "docs/_static/processes.svg": draw_processes,
 }

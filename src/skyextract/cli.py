@@ -15,6 +15,15 @@ from skyextract import __version__
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
 from skyextract.messages import set_up_logging
 from skyextract.server.client import control
+from skyextract.settings.completion import (
+    FILE,
+    FOLDER,
+    OTHER,
+    SHELLS,
+    Word,
+    completion_script,
+    keyword_words,
+)
 from skyextract.settings.grammar import declarations, dump, suggest
 from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
 from skyextract.settings.steps import check_steps
@@ -30,6 +39,7 @@ VALUE_OPTIONS = (
     "--server",
     "--night",
     "--watch",
+    "--completion",
     "--rerun",
     "--explain",
     "--fetch-catalog",
@@ -139,6 +149,9 @@ def settings_from(
     metavar="NAME RA DEC RADIUS",
     help="Fill the store: GAIA-DR3 351.4 -0.17 0.5 (degrees).",
 )
+@click.option(
+    "--completion", type=click.Choice(SHELLS), help="Print what a shell sources to complete."
+)
 @click.version_option(__version__, prog_name="skyextract")
 @click.pass_obj
 def command(
@@ -165,6 +178,7 @@ def command(
     explain: str | None,
     catalogs: bool,
     fetch_catalog: tuple[str, str, str, float] | None,
+    completion: str | None,
 ) -> int:
     """Turn FITS images into calibrated catalogues.
 
@@ -178,6 +192,11 @@ def command(
         from skyextract.columns.request import dump_parameters
 
         click.echo(dump_parameters())
+        return ExitStatus.OK
+    if completion is not None:
+        from skyextract.columns.table import COLUMNS
+
+        click.echo(completion_script(completion, [*option_words(), *keyword_words(COLUMNS)]))
         return ExitStatus.OK
     settings = settings_from(config_file, steps, pairs or [])
     level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
@@ -231,6 +250,32 @@ def command(
     from skyextract.batch.images import run_batch
 
     return run_batch(images, settings, jobs, folder, skip_done)
+
+
+def option_words() -> list[Word]:
+    """Return the options as a shell sees them."""
+    return [_option_word(item) for item in command.params if isinstance(item, click.Option)]
+
+
+def option_metavars() -> list[str]:
+    """Return what stands behind each option."""
+    found = []
+    for item in command.params:
+        if isinstance(item, click.Option):
+            choices = item.type.choices if isinstance(item.type, click.Choice) else ()
+            found.append("|".join(choices) or item.metavar or "")
+    return found
+
+
+def _option_word(option: click.Option) -> Word:
+    takes_value = not (option.is_flag or option.count)
+    choices = tuple(option.type.choices) if isinstance(option.type, click.Choice) else ()
+    if option.name == "steps":
+        steps = next(item for name, item in declarations().items() if name == "STEPS")
+        choices = tuple(word.lower() for word in steps.keyword.choices)
+    kind = {"DIR": FOLDER, "FILE": FILE, "PRODUCT": FILE}.get(option.metavar or "", OTHER)
+    names = tuple(option.opts)
+    return Word(names, option.help or "", takes_value, choices, kind, option.name == "steps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
