@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import ZONE, clean_sources
+
+COLUMNS = {
+    "x": shape.X, "y": shape.Y, "a": shape.A, "b": shape.B, "cxx": shape.CXX, "cyy": shape.CYY,
+    "cxy": shape.CXY, "abcor": shape.ABCOR, "flux": shape.FDFLUX, "threshold": shape.DTHRESH,
+    "limit": shape.MTHRESH,
+}  # fmt: skip
 
 
 def reference(s, beta):
@@ -62,19 +69,28 @@ def sources(n, seed):
     }  # fmt: skip
 
 
+def clean(s, candidate, beta):
+    """Return `into` from the kernel, which takes tables."""
+    n = len(s["x"])
+    real, integer = np.zeros((n, shape.N_REAL)), np.zeros((n, shape.N_INTEGER), np.int32)
+    for name, k in COLUMNS.items():
+        real[:, k] = s[name]
+    integer[:, shape.FDNPIX] = s["area"]
+    into = np.empty(n, np.int32)
+    clean_sources(real, integer, candidate, beta, into)
+    return into
+
+
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
 def test_same_as_a_plain_search(beta):
     s = sources(300, 1)
-    into = np.empty(300, np.int32)
-    clean_sources(*s.values(), np.ones(300, np.bool_), beta, into)
+    into = clean(s, np.ones(300, np.bool_), beta)
     assert 10 < (into >= 0).sum() < 290
     np.testing.assert_array_equal(into, reference(s, beta))
 
 
 def test_left_out_and_none():
     s = sources(50, 2)
-    into = np.empty(50, np.int32)
-    clean_sources(*s.values(), np.zeros(50, np.bool_), 1.0, into)
-    assert (into == -1).all()
+    assert (clean(s, np.zeros(50, np.bool_), 1.0) == -1).all()
     empty = {name: values[:0] for name, values in s.items()}
-    clean_sources(*empty.values(), np.ones(0, np.bool_), 1.0, into[:0])
+    assert not clean(empty, np.ones(0, np.bool_), 1.0).size

@@ -8,8 +8,11 @@ import numba
 import numpy as np
 import pytest
 
-from skyextract.kernels.detection import deblend
-from skyextract.kernels.detection.deblend import random_numbers
+from skyextract.kernels.detection import shape
+from skyextract.kernels.detection.branches import Branches
+from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
+from skyextract.kernels.detection.draws import RANDOM_MAX, random_numbers
+from skyextract.kernels.detection.pixels import Components, Pixels
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.detect import detect
@@ -107,29 +110,29 @@ def test_faint_pixels_go_to_branches_with_the_chances_of_their_gaussians():
     n, levels = len(x), np.array([value[part].min() - 0.01 for part in near], np.float32)
     level = np.zeros(n, np.float32)
     level[:2] = levels
-    no_limit, first = np.zeros(1, np.float32), np.array([0, n])
-    pixels = (x, y, value, value, no_limit, False, 1.0, np.arange(n, dtype=np.int32), first, 0, 1)
+    pixels = Pixels(x, y, value, value, np.zeros(1, np.float32), False)
+    components = Components(np.arange(n, dtype=np.int32), np.array([0, n]))
     branch, count = core.copy(), np.array([2], np.int32)
     members, n_draws = np.empty(n, np.int32), np.zeros(1, np.int64)
-    deblend.count_draws(*pixels, branch, level, count, members, n_draws)
+    branches = Branches(branch, level, count)
+    count_draws(pixels, components, branches, 1.0, 0, 1, members, n_draws)
     each = chances(x.astype(float), y.astype(float), value.astype(float), core, levels)
     assert n_draws[0] == (core == -1).sum()
 
     draws, zero = random_numbers(n_draws[0]), np.zeros(1, np.int64)
-    start, real = np.empty(3, np.int64), np.empty((2, deblend.N_REAL))
-    integer = np.empty((2, deblend.N_INTEGER), np.int32)
-    deblend.gather_components(
-        *pixels, branch, level, count, draws, zero, zero, 34, 24, 5, members, start, real, integer
+    start, real = np.empty(3, np.int64), np.empty((2, shape.N_REAL))
+    integer = np.empty((2, shape.N_INTEGER), np.int32)
+    sources = Sources(zero, members, start, real, integer)
+    gather_components(
+        pixels, components, branches, Draws(draws, zero), sources, 1.0, 34, 24, 5, 0, 1
     )
     np.testing.assert_array_equal(branch[core >= 0], core[core >= 0])
     shared = core == -1
     share = (each[0] / each.sum(axis=0))[shared]
     assert 20 < ((share > 0.01) & (share < 0.99)).sum() < 0.5 * shared.sum()
-    first_one = draws / deblend.RANDOM_MAX <= share
+    first_one = draws / RANDOM_MAX <= share
     np.testing.assert_array_equal(branch[shared], np.where(first_one, -2, -3))
-    assert integer[:, deblend.FDNPIX].tolist() == [
-        np.isin(branch, (b, -b - 2)).sum() for b in (0, 1)
-    ]
+    assert integer[:, shape.FDNPIX].tolist() == [np.isin(branch, (b, -b - 2)).sum() for b in (0, 1)]
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="too many pixels for interpreted loops")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.detection.filter import filter_rows, threshold_rows
+from skyextract.kernels.detection.filter import RowFilter, filter_rows, threshold_rows
 
 NO_BAD = np.zeros((1, 1), np.uint8)
 NO_PLANE = np.zeros((1, 1), np.float32)
@@ -32,7 +32,7 @@ def test_convolution(size, shape):
     image = rng.normal(size=shape).astype(np.float32)
     taps = rng.random(size).astype(np.float32)
     out = np.empty_like(image)
-    filter_rows(image, taps, NO_BAD, False, 0, shape[0], out)
+    filter_rows(image, RowFilter(taps, True, NO_BAD, False), 0, shape[0], out)
     np.testing.assert_allclose(out, reference(image, taps), atol=1e-5)
 
 
@@ -44,7 +44,7 @@ def test_noise_is_the_same_beside_bad_pixels():
     image[bad == 1] = 0
     taps = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16
     out = np.empty_like(image)
-    filter_rows(image, taps, bad, True, 0, 600, out)
+    filter_rows(image, RowFilter(taps, True, bad, True), 0, 600, out)
     expected = np.sqrt((taps.astype(float) ** 2).sum())
     for row in range(6):  # on the bad row, beside it, away from it
         assert out[12 + row :: 6].std() == pytest.approx(expected, rel=0.03)
@@ -55,20 +55,10 @@ def threshold(image, taps, level, variance=None):
     runs = np.empty((3, ny * nx), np.int32)
     values = np.empty((3, ny * nx), np.float32)
     n_runs, n = threshold_rows(
-        image,
-        image,
-        taps,
-        True,
-        NO_BAD,
-        False,
-        NO_PLANE if variance is None else variance,
-        variance is not None,
-        np.float32(level),
-        0,
-        ny,
-        *runs,
-        *values,
-    )
+        image, image, RowFilter(taps, True, NO_BAD, False),
+        NO_PLANE if variance is None else variance, variance is not None, np.float32(level),
+        0, ny, runs, values,
+    )  # fmt: skip
     return runs[:, :n_runs], values[:, :n]
 
 
@@ -80,7 +70,7 @@ def test_runs_hold_what_is_above_the_threshold(weighted):
     taps = np.ones((3, 3), np.float32) / 9
     runs, values = threshold(image, taps, 0.4, variance)
     filtered = np.empty_like(image)
-    filter_rows(image, taps, NO_BAD, False, 0, 30, filtered)
+    filter_rows(image, RowFilter(taps, True, NO_BAD, False), 0, 30, filtered)
     limit = np.full(image.shape, 0.4)
     if weighted:
         limit = 0.4 * np.sqrt(reference(variance, taps))

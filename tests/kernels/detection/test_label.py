@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.detection.label import label_runs
+from skyextract.kernels.detection.pixels import Components, Runs
 
 
 def runs_of(mask):
@@ -25,7 +26,7 @@ def components(mask, min_area=1):
     pixel = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     order = np.full(pixel[-1], -1, np.int32)
     start = np.empty(len(y) + 1, np.int64)
-    n = label_runs(y, first, last, pixel, min_area, order, start)
+    n = label_runs(Runs(y, first, last, pixel), min_area, Components(order, start))
     coordinates = np.argwhere(mask)
     return [coordinates[order[start[i] : start[i + 1]]] for i in range(n)]
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from skyextract.kernels.detection.tree import split_components
+from skyextract.kernels.detection.branches import Branches
+from skyextract.kernels.detection.pixels import Components, Pixels
+from skyextract.kernels.detection.tree import TreeRules, split_components
 
 THRESHOLD = 1.0
 EIGHT = np.ones((3, 3))
@@ -32,10 +34,12 @@ def split(
     order = np.random.default_rng(0).permutation(image.size).astype(np.int32)
     branch, level = np.empty(image.size, np.int32), np.empty(image.size, np.float32)
     count = np.empty(1, np.int32)
+    flat = image.ravel()
     split_components(
-        x, y, image.ravel(), np.zeros(1, np.float32), False, THRESHOLD, order,
-        np.array([0, image.size]), 0, 1, n_levels, contrast, linear, min_area, *noise, beam,
-        branch, level, count,
+        Pixels(x, y, flat, flat, np.zeros(1, np.float32), False),
+        Components(order, np.array([0, image.size])),
+        TreeRules(n_levels, contrast, linear, min_area, *noise, beam),
+        THRESHOLD, 0, 1, Branches(branch, level, count),
     )  # fmt: skip
     return [(level[b], frozenset(order[branch == b].tolist())) for b in range(count[0])]
 

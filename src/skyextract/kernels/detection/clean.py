@@ -9,11 +9,26 @@ the profile's contribution at its place.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.detection.pixels import Pixels
+from skyextract.kernels.detection.shape import (
+    ABCOR,
+    CXX,
+    CXY,
+    CYY,
+    DTHRESH,
+    FDFLUX,
+    FDNPIX,
+    MTHRESH,
+    A,
+    B,
+    X,
+    Y,
+)
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I4, Bools
@@ -26,64 +41,102 @@ _CELL = 32.0
 _N_CLASSES = 16
 
 
-@kernel
-def _wing(
-    amplitude: float,
-    alpha: float,
-    beta: float,
-    cxx: float,
-    cyy: float,
-    cxy: float,
-    dx: float,
-    dy: float,
+@helper
+def cleaning_limit(
+    pixels: Pixels, members: I4, begin: int, end: int, threshold: float, min_area: int
 ) -> float:
-    """Value of a source's profile at an offset; 0 where it has none."""
-    base = 1.0 + alpha * (cxx * dx * dx + cyy * dy * dy + cxy * dx * dy)
-    if base > 1.0 and base < 1e10:
-        return amplitude * math.pow(base, -beta)
-    return 0.0
+    """Return the excess over the threshold that about `min_area` pixels of the source have.
+
+    The value that a neighbour's wing must exceed to make the whole source spurious.  The
+    rule is SExtractor's, which decides borderline cases: it keeps the `min_area` highest
+    pixels in a heap, but skips one pixel before it starts to exchange them, and restores the
+    order of the heap along one branch of two levels only.
+    """
+    filtered, limit, local = pixels.filtered, pixels.limit, pixels.local
+    n = end - begin
+    if n < min_area:
+        return 0.0
+    heap = np.empty(min_area, np.float32)
+    for k in range(n):
+        p = members[begin + k]
+        excess = filtered[p] - (limit[p] if local else np.float32(threshold))
+        if k < min_area:
+            heap[k] = excess
+        elif k == min_area:
+            heap.sort()
+        elif excess > heap[0]:
+            heap[0] = excess
+            i = 0
+            right = 2
+            while right <= min_area:
+                child = right - 1
+                if right != min_area and heap[child] > heap[right]:
+                    child = right
+                if heap[i] <= heap[child]:
+                    break
+                heap[i], heap[child] = heap[child], heap[i]
+                i = child + 1
+                right = 2 * (i + 1)
+    return np.float64(heap[0])
+
+
+class _Profiles(NamedTuple):
+    """Positions, shapes and thresholds of sources, (n,) each.
+
+    `area` and `flux` are those of a source with what it took in so far.
+    """
+
+    x: F8
+    y: F8
+    a: F8
+    b: F8
+    cxx: F8
+    cyy: F8
+    cxy: F8
+    abcor: F8
+    flux: F8
+    threshold: F8
+    limit: F8
+    area: I4
+
+
+class _Cells(NamedTuple):
+    """Sources by size class, each class in square cells.
+
+    A newcomer looks only at those cells that a source of the class could reach from.
+
+    Attributes
+    ----------
+    class_of : (n,)
+    extent : (_N_CLASSES,)
+        Largest semi-major axis.
+    used : (_N_CLASSES,)
+        A source of the class is in the cells.
+    head : (_N_CLASSES, n_y, n_x), following : (n,)
+        Linked lists of the sources in each cell; -1: no (other) source.
+    """
+
+    class_of: I4
+    extent: F8
+    used: Bools
+    head: I4
+    following: I4
+
+
+class _Kept(NamedTuple):
+    """The list that SExtractor keeps, where the last one takes the place of a lost one.
+
+    `position` of each source, -1 for one that is not in the list; source `at` each position.
+    """
+
+    position: I4
+    at: I4
 
 
 @kernel
-def clean_sources(
-    x: F8,
-    y: F8,
-    a: F8,
-    b: F8,
-    cxx: F8,
-    cyy: F8,
-    cxy: F8,
-    abcor: F8,
-    area: I4,
-    flux: F8,
-    threshold: F8,
-    limit: F8,
-    candidate: Bools,
-    beta: float,
-    into: I4,
-) -> None:
-    """Find which sources are spurious, in the order in which they were completed.
-
-    Parameters
-    ----------
-    x, y, a, b, cxx, cyy, cxy, abcor, threshold, limit : (n,)
-        Positions, shapes, detection and cleaning thresholds (`Detections`, `deblend`).
-    area, flux : (n,)
-        Filtered isophotal area and flux; a source that takes in another gets its share
-        before it meets the next.
-    candidate : (n,)
-        False: leave this one out altogether.
-    into : (n,), output
-        Source that a spurious one is merged into (possibly merged further itself); else -1.
-    """
+def _make_cells(x: F8, y: F8, a: F8) -> _Cells:
+    """Return cells for sources, none of which is in them."""
     n = len(x)
-    into[:] = -1
-    if n == 0:
-        return
-    area = area.copy()
-    flux = flux.copy()
-    # Sources by size class, each class in square cells: a newcomer then looks only at those
-    # cells that a source of the class could reach from.
     extent = np.zeros(_N_CLASSES)
     class_of = np.empty(n, np.int32)
     for i in range(n):
@@ -94,83 +147,142 @@ def clean_sources(
         extent[k] = max(extent[k], a[i])
     n_x = int(x.max() / _CELL) + 1
     n_y = int(y.max() / _CELL) + 1
-    heads = np.full((_N_CLASSES, n_y, n_x), -1, np.int32)
+    head = np.full((_N_CLASSES, n_y, n_x), -1, np.int32)
     used = np.zeros(_N_CLASSES, np.bool_)
-    next_ = np.full(n, -1, np.int32)
-    # position in the list that SExtractor keeps, where the last takes the place of a lost one
-    position = np.full(n, -1, np.int32)
-    at = np.empty(n, np.int32)
+    return _Cells(class_of, extent, used, head, np.full(n, -1, np.int32))
+
+
+@kernel
+def _profile(p: _Profiles, i: int, beta: float) -> tuple[float, float]:
+    """Return the amplitude of the profile of source i, and its alpha times the squared radius."""
+    unit = math.pi * p.a[i] * p.b[i]
+    amplitude = p.flux[i] / (2.0 * unit * p.abcor[i])
+    alpha = (math.pow(amplitude / p.threshold[i], 1.0 / beta) - 1.0) * unit / p.area[i]
+    return amplitude, alpha
+
+
+@kernel
+def _wing(
+    p: _Profiles, i: int, amplitude: float, alpha: float, beta: float, dx: float, dy: float
+) -> float:
+    """Value of the profile of source i at an offset; 0 where it has none."""
+    base = 1.0 + alpha * (p.cxx[i] * dx * dx + p.cyy[i] * dy * dy + p.cxy[i] * dx * dy)
+    if base > 1.0 and base < 1e10:
+        return amplitude * math.pow(base, -beta)
+    return 0.0
+
+
+@kernel
+def _meet(
+    p: _Profiles, cells: _Cells, position: I4, i: int, beta: float, victims: I4
+) -> tuple[int, int]:
+    """Return the source that takes in source i, or -1, and how many `victims` i takes in."""
+    x, y, a, flux, limit = p.x, p.y, p.a, p.flux, p.limit
+    n_y, n_x = cells.head.shape[1:]
+    own, own_alpha = _profile(p, i, beta)
+    eater = -1
+    n_victims = 0
+    for k in range(_N_CLASSES):
+        if not cells.used[k]:
+            continue
+        reach = ZONE * (a[i] + cells.extent[k])
+        cx0 = max(int((x[i] - reach) / _CELL), 0)
+        cx1 = min(int((x[i] + reach) / _CELL), n_x - 1)
+        cy0 = max(int((y[i] - reach) / _CELL), 0)
+        cy1 = min(int((y[i] + reach) / _CELL), n_y - 1)
+        for v in range(cy0, cy1 + 1):
+            for u in range(cx0, cx1 + 1):
+                j = cells.head[k, v, u]
+                while j >= 0:
+                    dx = x[i] - x[j]
+                    dy = y[i] - y[j]
+                    zone = ZONE * (a[i] + a[j])
+                    if position[j] >= 0 and dx * dx + dy * dy < zone * zone:
+                        if flux[j] < flux[i]:
+                            if _wing(p, i, own, own_alpha, beta, dx, dy) > limit[j]:
+                                victims[n_victims] = j
+                                n_victims += 1
+                        else:
+                            other, alpha = _profile(p, j, beta)
+                            wing = _wing(p, j, other, alpha, beta, dx, dy)
+                            if wing > limit[i] and (eater < 0 or position[j] < position[eater]):
+                                eater = j
+                    j = cells.following[j]
+    return eater, n_victims
+
+
+@kernel
+def _take_in(
+    p: _Profiles, i: int, victims: I4, n_victims: int, kept: _Kept, n_kept: int, into: I4
+) -> int:
+    """Let source i take in its victims, the last in the list first; return the list's length."""
+    position, at = kept
+    while n_victims > 0:
+        m = 0
+        for h in range(1, n_victims):
+            if position[victims[h]] > position[victims[m]]:
+                m = h
+        j = victims[m]
+        n_victims -= 1
+        victims[m] = victims[n_victims]
+        into[j] = i
+        p.flux[i] += p.flux[j]
+        p.area[i] += p.area[j]
+        n_kept -= 1
+        moved = at[n_kept]
+        at[position[j]] = moved
+        position[moved] = position[j]
+        position[j] = -1
+    return n_kept
+
+
+@kernel
+def clean_sources(real: F8, integer: I4, candidate: Bools, beta: float, into: I4) -> None:
+    """Find which sources are spurious, in the order in which they were completed.
+
+    Parameters
+    ----------
+    real : (n, N_REAL), integer : (n, N_INTEGER)
+        Tables of measurements, see `shape`.  A source that takes in another gets its area and
+        flux before it meets the next; the tables do not change.
+    candidate : (n,)
+        False: leave this one out altogether.
+    beta : float
+        CLEAN_PARAM.
+    into : (n,), output
+        Source that a spurious one is merged into (possibly merged further itself); else -1.
+    """
+    n = len(real)
+    into[:] = -1
+    if n == 0:
+        return
+    p = _Profiles(
+        real[:, X].copy(), real[:, Y].copy(), real[:, A].copy(), real[:, B].copy(),
+        real[:, CXX].copy(), real[:, CYY].copy(), real[:, CXY].copy(), real[:, ABCOR].copy(),
+        real[:, FDFLUX].copy(), real[:, DTHRESH].copy(), real[:, MTHRESH].copy(),
+        integer[:, FDNPIX].copy(),
+    )  # fmt: skip
+    cells = _make_cells(p.x, p.y, p.a)
+    n_y, n_x = cells.head.shape[1:]
+    kept = _Kept(np.full(n, -1, np.int32), np.empty(n, np.int32))
     n_kept = 0
     victims = np.empty(n, np.int32)
     for i in range(n):
         if not candidate[i]:
             continue
-        unit = math.pi * a[i] * b[i]
-        own = flux[i] / (2.0 * unit * abcor[i])
-        own_alpha = (math.pow(own / threshold[i], 1.0 / beta) - 1.0) * unit / area[i]
-        eater = -1
-        n_victims = 0
-        for k in range(_N_CLASSES):
-            if not used[k]:
-                continue
-            reach = ZONE * (a[i] + extent[k])
-            cx0 = max(int((x[i] - reach) / _CELL), 0)
-            cx1 = min(int((x[i] + reach) / _CELL), n_x - 1)
-            cy0 = max(int((y[i] - reach) / _CELL), 0)
-            cy1 = min(int((y[i] + reach) / _CELL), n_y - 1)
-            for v in range(cy0, cy1 + 1):
-                for u in range(cx0, cx1 + 1):
-                    j = heads[k, v, u]
-                    while j >= 0:
-                        dx = x[i] - x[j]
-                        dy = y[i] - y[j]
-                        zone = ZONE * (a[i] + a[j])
-                        if position[j] >= 0 and dx * dx + dy * dy < zone * zone:
-                            if flux[j] < flux[i]:
-                                wing = _wing(own, own_alpha, beta, cxx[i], cyy[i], cxy[i], dx, dy)
-                                if wing > limit[j]:
-                                    victims[n_victims] = j
-                                    n_victims += 1
-                            else:
-                                unit = math.pi * a[j] * b[j]
-                                other = flux[j] / (2.0 * unit * abcor[j])
-                                alpha = (
-                                    (math.pow(other / threshold[j], 1.0 / beta) - 1.0)
-                                    * unit
-                                    / area[j]
-                                )
-                                wing = _wing(other, alpha, beta, cxx[j], cyy[j], cxy[j], dx, dy)
-                                if wing > limit[i] and (eater < 0 or position[j] < position[eater]):
-                                    eater = j
-                        j = next_[j]
+        eater, n_victims = _meet(p, cells, kept.position, i, beta, victims)
         if eater >= 0:
             into[i] = eater
-            flux[eater] += flux[i]
-            area[eater] += area[i]
+            p.flux[eater] += p.flux[i]
+            p.area[eater] += p.area[i]
             continue
-        # the last in the list goes first
-        while n_victims > 0:
-            m = 0
-            for h in range(1, n_victims):
-                if position[victims[h]] > position[victims[m]]:
-                    m = h
-            j = victims[m]
-            n_victims -= 1
-            victims[m] = victims[n_victims]
-            into[j] = i
-            flux[i] += flux[j]
-            area[i] += area[j]
-            n_kept -= 1
-            moved = at[n_kept]
-            at[position[j]] = moved
-            position[moved] = position[j]
-            position[j] = -1
-        k = class_of[i]
-        used[k] = True
-        u = min(max(int(x[i] / _CELL), 0), n_x - 1)
-        v = min(max(int(y[i] / _CELL), 0), n_y - 1)
-        next_[i] = heads[k, v, u]
-        heads[k, v, u] = i
-        position[i] = n_kept
-        at[n_kept] = i
+        n_kept = _take_in(p, i, victims, n_victims, kept, n_kept, into)
+        k = cells.class_of[i]
+        cells.used[k] = True
+        u = min(max(int(p.x[i] / _CELL), 0), n_x - 1)
+        v = min(max(int(p.y[i] / _CELL), 0), n_y - 1)
+        cells.following[i] = cells.head[k, v, u]
+        cells.head[k, v, u] = i
+        kept.position[i] = n_kept
+        kept.at[n_kept] = i
         n_kept += 1

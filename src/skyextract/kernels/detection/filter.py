@@ -8,7 +8,7 @@ and last column) with the values of their pixels.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,27 @@ from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I4, U1
+
+
+class RowFilter(NamedTuple):
+    """A convolution, and what it finds no data in.
+
+    Attributes
+    ----------
+    taps : (height, width)
+        Convolution kernel.
+    used : bool
+        False: pixels are left as they are.
+    bad : (ny, nx), or (1, 1) without `has_bad`
+        Pixels without data (not 0).  Filtered values near them are divided by the root of
+        the share of squared weights on good pixels: the noise stays the same, so bad
+        pixels make neither holes in sources nor false ones.
+    """
+
+    taps: F4
+    used: bool
+    bad: U1
+    has_bad: bool
 
 
 @kernel
@@ -67,25 +88,6 @@ def _good_share(bad: U1, taps: F4, y: int, share: F4) -> None:
 
 
 @kernel
-def filter_rows(
-    image: F4,
-    taps: F4,
-    bad: U1,
-    has_bad: bool,
-    first_row: int,
-    past_row: int,
-    out: F4,
-) -> None:
-    """Convolve the rows [first_row, past_row) into `out`; see `threshold_rows`."""
-    nx = image.shape[1]
-    share = np.empty(nx, np.float32)
-    for y in range(first_row, past_row):
-        _convolve_row(image, taps, y, out[y])
-        if has_bad:
-            _restore_noise(bad, taps, y, out[y], share)
-
-
-@kernel
 def _restore_noise(bad: U1, taps: F4, y: int, row: F4, share: F4) -> None:
     """Scale up filtered values that miss bad pixels, so that their noise is that of others."""
     ny, nx = bad.shape
@@ -104,25 +106,29 @@ def _restore_noise(bad: U1, taps: F4, y: int, row: F4, share: F4) -> None:
 
 
 @kernel
+def _filter_row(image: F4, kernel: RowFilter, y: int, row: F4, share: F4) -> None:
+    """Filter row y of an image into `row`; `share` is work space of the same length."""
+    if not kernel.used:
+        row[:] = image[y]
+        return
+    _convolve_row(image, kernel.taps, y, row)
+    if kernel.has_bad:
+        _restore_noise(kernel.bad, kernel.taps, y, row, share)
+
+
+@kernel
+def filter_rows(image: F4, kernel: RowFilter, first_row: int, past_row: int, out: F4) -> None:
+    """Filter the rows [first_row, past_row) into `out`."""
+    share = np.empty(image.shape[1], np.float32)
+    for y in range(first_row, past_row):
+        _filter_row(image, kernel, y, out[y], share)
+
+
+@kernel
 def threshold_rows(
-    source: F4,
-    image: F4,
-    taps: F4,
-    has_filter: bool,
-    bad: U1,
-    has_bad: bool,
-    variance: F4,
-    has_variance: bool,
-    threshold: np.float32,
-    first_row: int,
-    past_row: int,
-    run_y: I4,
-    run_first: I4,
-    run_last: I4,
-    filtered: F4,
-    value: F4,
-    limit: F4,
-) -> tuple[int, int]:
+    source: F4, image: F4, kernel: RowFilter, variance: F4, has_variance: bool,
+    threshold: np.float32, first_row: int, past_row: int, runs: I4, values: F4,
+) -> tuple[int, int]:  # fmt: skip
     """Filter the rows [first_row, past_row) and keep the pixels above the threshold.
 
     Parameters
@@ -130,19 +136,13 @@ def threshold_rows(
     source : (ny, nx)
         Image to filter and threshold, 0 at bad pixels.
     image : (ny, nx)
-        Image that `value` comes from.
-    taps : (height, width)
-        Convolution kernel.
-    bad : (ny, nx), or (1, 1) without `has_bad`
-        Pixels without data (not 0).  Filtered values near them are divided by the root of
-        the share of squared weights on good pixels: the noise stays the same, so bad
-        pixels make neither holes in sources nor false ones.
+        Image that the unfiltered values come from.
     variance : (ny, nx), or (1, 1) without `has_variance`
         Background variance; it is convolved with the kernel too, as SExtractor does, and
         `threshold` is in units of its square root.
-    run_y, run_first, run_last : (n,), output
-        Rows and inclusive columns of the runs, in raster order.
-    filtered, value, limit : (n,), output
+    runs : (3, n), output
+        Rows, first and last columns of the runs, in raster order.
+    values : (3, n), output
         Filtered value, image value and threshold (the latter only with `has_variance`) of
         the pixels of the runs.
 
@@ -151,23 +151,20 @@ def threshold_rows(
     n_runs, n_pixels : int
     """
     nx = image.shape[1]
+    run_y, run_first, run_last = runs[0], runs[1], runs[2]
+    filtered, value, limit = values[0], values[1], values[2]
     row = np.empty(nx, np.float32)
     limits = np.empty(nx if has_variance else 1, np.float32)
-    share = np.empty(nx if has_bad else 1, np.float32)
+    share = np.empty(nx if kernel.has_bad else 1, np.float32)
     n_runs = 0
     n = 0
     for y in range(first_row, past_row):
-        if has_filter:
-            _convolve_row(source, taps, y, row)
-            if has_bad:
-                _restore_noise(bad, taps, y, row, share)
-            if has_variance:
-                _convolve_row(variance, taps, y, limits)
-        else:
-            row[:] = source[y]
-            if has_variance:
-                limits[:] = variance[y]
+        _filter_row(source, kernel, y, row, share)
         if has_variance:
+            if kernel.used:
+                _convolve_row(variance, kernel.taps, y, limits)
+            else:
+                limits[:] = variance[y]
             for x in range(nx):
                 limits[x] = threshold * np.float32(math.sqrt(np.float64(limits[x])))
         x = 0

@@ -13,142 +13,29 @@ number of branches.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.detection.branches import (
+    Branches,
+    Found,
+    more_rows,
+    number_branches,
+)
+from skyextract.kernels.detection.pixels import Components, Pixels, lowest_limit
+from skyextract.kernels.detection.sets import find_root
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I4, I8
+    from skyextract.datamodel.arrays import F4, F8, I4
 
 
-@kernel
-def _find(parent: I4, i: int) -> int:
-    """Return the root of set `i`, halving the path."""
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
+class TreeRules(NamedTuple):
+    """What a branch is.
 
-
-@kernel
-def _before(path: I4, level: I4, i: int, j: int) -> bool:
-    """Whether branch i precedes j: higher levels first, then in the order of the tree."""
-    if level[i] != level[j]:
-        return bool(level[i] > level[j])
-    for k in range(1, level[i] + 1):
-        if path[i, k] != path[j, k]:
-            return bool(path[i, k] < path[j, k])
-    return False
-
-
-@kernel
-def _sort_branches(path: I4, level: I4, n: int, rank: I4) -> None:
-    """Sort branches (Shell's method) into `rank`."""
-    for i in range(n):
-        rank[i] = i
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(gap, n):
-            item = rank[i]
-            j = i
-            while j >= gap and _before(path, level, item, rank[j - gap]):
-                rank[j] = rank[j - gap]
-                j -= gap
-            rank[j] = item
-        gap //= 3
-
-
-@kernel
-def _more_rows(array: I4) -> I4:
-    """Return a copy of a table with twice the rows."""
-    larger = np.empty((2 * array.shape[0], array.shape[1]), np.int32)
-    larger[: array.shape[0]] = array
-    return larger
-
-
-@kernel
-def _add_level(
-    added: int,
-    past: int,
-    by_level: I4,
-    cell_of: I4,
-    grid: I4,
-    width: int,
-    values: F4,
-    parent: I4,
-    following: I4,
-    tail: I4,
-    area: I4,
-    last: I4,
-    flux: F8,
-    peak: F4,
-) -> None:
-    """Add the pixels of one level to the components of the higher ones."""
-    for m in range(added, past):
-        i = by_level[m]
-        parent[i] = i
-        following[i] = -1
-        tail[i] = i
-        area[i] = 1
-        last[i] = cell_of[i]
-        flux[i] = np.float64(values[i])
-        peak[i] = values[i]
-        for v in range(-1, 2):
-            for u in range(-1, 2):
-                j = grid[cell_of[i] + v * width + u]
-                if j < 0 or parent[j] < 0:
-                    continue
-                into = _find(parent, j)
-                r = _find(parent, i)
-                if into == r:
-                    continue
-                # the root is the head of its list
-                parent[r] = into
-                following[tail[into]] = r
-                tail[into] = tail[r]
-                area[into] += area[r]
-                last[into] = max(last[into], last[r])
-                flux[into] += flux[r]
-                peak[into] = max(peak[into], peak[r])
-
-
-@kernel
-def split_components(
-    px: I4,
-    py: I4,
-    filtered: F4,
-    limit: F4,
-    has_limit: bool,
-    threshold: float,
-    order: I4,
-    first: I8,
-    first_component: int,
-    past_component: int,
-    n_levels: int,
-    contrast: float,
-    linear: bool,
-    min_area: int,
-    significance: float,
-    photon_noise: float,
-    beam: float,
-    branch: I4,
-    branch_level: F4,
-    n_branches: I4,
-) -> None:
-    """Find the branches of the components [first_component, past_component).
-
-    Parameters
+    Attributes
     ----------
-    px, py, filtered : (n_pixels,)
-        Column, row and filtered value of all detected pixels.
-    limit : (n_pixels,), or (1,) without `has_limit`
-        Threshold at each pixel; a component's threshold is the lowest of its pixels.
-    order, first
-        Pixels of each component, see `label_runs`.
     n_levels : int
         DEBLEND_NTHRESH.
     contrast : float
@@ -163,31 +50,307 @@ def split_components(
     beam : float
         Flux over peak of a point source: a branch has at least the flux of a point source
         that rises as high above the junction.  0: only what is in the isophote counts.
-    branch : (n_pixels,), output
-        For each element of `order`: number of its branch, -1: in none.
-    branch_level : (n_pixels,), output
-        ``branch_level[first[c] + b]``: threshold of branch b of component c.
-    n_branches : (n_components,), output
     """
-    level_of = np.empty(n_levels + 1, np.float32)
+
+    n_levels: int
+    contrast: float
+    linear: bool
+    min_area: int
+    significance: float
+    photon_noise: float
+    beam: float
+
+
+class _Grid(NamedTuple):
+    """The pixels of a component, by their place in its list, and where they are.
+
+    Attributes
+    ----------
+    values : (n,)
+        Filtered values.
+    level, by_level : (n,)
+        Highest level below each value; the pixels, highest level first.
+    past : (n_levels,)
+        Number of pixels at level k or higher.
+    cell : (n,)
+        Element of `image` of each pixel.
+    image : flat, with a margin of one pixel, (height * width,) at least
+        Pixel in each element, -1: none.
+    """
+
+    values: F4
+    level: I4
+    by_level: I4
+    past: I4
+    cell: I4
+    image: I4
+
+
+# rows of the table of isophotes: connected pixels above the level that was reached, described
+# at the root of their set, which is the head of their list
+FOLLOWING, TAIL = range(2)
+"""The pixels of an isophote as a list."""
+AREA, LAST = range(2, 4)
+"""Number of pixels, last element of the grid."""
+GOOD, STRONG = range(4, 6)
+"""Whether there is no branch within; number of branches that could be one."""
+N_NUMBERS = 6
+FLUX, PEAK = range(2)
+"""Sum and maximum of the values."""
+# rows of the table of children: isophotes as they were before the next lower level joined
+ROOT, CHILD_TAIL, CHILD_LAST, STATE, INTO = range(5)
+"""As above; STATE 1: good, 2: strong; INTO: root of what contains it one level lower."""
+N_CHILD = 5
+
+
+class _Isophotes(NamedTuple):
+    """The isophotes of a component, while its pixels join.
+
+    Attributes
+    ----------
+    parent : (n,)
+        Disjoint sets of pixels; -1 for a pixel below the level.
+    numbers, light : (N_NUMBERS, n), (2, n)
+        What is known about the set of a root.
+    roots : (n,)
+    children : (N_CHILD, n)
+    """
+
+    parent: I4
+    numbers: I4
+    light: F8
+    roots: I4
+    children: I4
+
+
+@kernel
+def _work_space(size: int, cells: int, n_levels: int) -> tuple[_Grid, _Isophotes]:
+    """Return work space for components of `size` pixels in `cells` elements of the grid."""
+    numbers = np.empty((5, size), np.int32)
+    values = np.empty(size, np.float32)
     past = np.empty(n_levels + 1, np.int32)
-    table = np.empty((15, 256), np.int32)
-    flux = np.empty(256, np.float64)
-    values = np.empty((2, 256), np.float32)
-    grid = np.full(1024, -1, np.int32)
-    path = np.empty((16, n_levels + 1), np.int32)
-    found = np.empty((16, 3), np.int32)
+    grid = _Grid(values, numbers[0], numbers[1], past, numbers[2], np.full(cells, -1, np.int32))
+    isophotes = _Isophotes(
+        numbers[3], np.empty((N_NUMBERS, size), np.int32), np.empty((2, size), np.float64),
+        numbers[4], np.empty((N_CHILD, size), np.int32),
+    )  # fmt: skip
+    return grid, isophotes
+
+
+@kernel
+def _set_levels(lowest: float, highest: float, rules: TreeRules, levels: F4) -> None:
+    """Set the thresholds 1 to n_levels - 1 between the lowest one and the peak."""
+    for k in range(1, rules.n_levels):
+        step = k / rules.n_levels
+        if rules.linear:
+            levels[k] = np.float32(lowest + (highest - lowest) * step)
+        else:
+            levels[k] = np.float32(lowest * math.pow(highest / lowest, step))
+
+
+@kernel
+def _sort_pixels(grid: _Grid, n: int, n_levels: int, levels: F4) -> None:
+    """Find the level of each of n pixels, and sort them by it, the highest first."""
+    values, level, by_level, past = grid.values, grid.level, grid.by_level, grid.past
+    past[:] = 0
+    for i in range(n):
+        low = 0
+        high = n_levels
+        while high - low > 1:
+            middle = (low + high) // 2
+            if values[i] > levels[middle]:
+                low = middle
+            else:
+                high = middle
+        level[i] = low
+        past[low] += 1
+    filled = 0
+    for k in range(n_levels - 1, -1, -1):
+        count = past[k]
+        past[k] = filled
+        filled += count
+    for i in range(n):
+        by_level[past[level[i]]] = i
+        past[level[i]] += 1
+
+
+@kernel
+def _add_level(
+    added: int, past: int, by_level: I4, values: F4, cell: I4, image: I4, width: int,
+    parent: I4, numbers: I4, light: F8,
+) -> None:  # fmt: skip
+    """Add the pixels of one level to the isophotes of the higher ones."""
+    for m in range(added, past):
+        i = by_level[m]
+        parent[i] = i
+        numbers[FOLLOWING, i] = -1
+        numbers[TAIL, i] = i
+        numbers[AREA, i] = 1
+        numbers[LAST, i] = cell[i]
+        light[FLUX, i] = light[PEAK, i] = np.float64(values[i])
+        for v in range(-1, 2):
+            for u in range(-1, 2):
+                j = image[cell[i] + v * width + u]
+                if j < 0 or parent[j] < 0:
+                    continue
+                into = find_root(parent, j)
+                r = find_root(parent, i)
+                if into == r:
+                    continue
+                parent[r] = into
+                numbers[FOLLOWING, numbers[TAIL, into]] = r
+                numbers[TAIL, into] = numbers[TAIL, r]
+                numbers[AREA, into] += numbers[AREA, r]
+                numbers[LAST, into] = max(numbers[LAST, into], numbers[LAST, r])
+                light[FLUX, into] += light[FLUX, r]
+                light[PEAK, into] = max(light[PEAK, into], light[PEAK, r])
+
+
+@kernel
+def _list_children(
+    roots: I4, n_roots: int, numbers: I4, light: F8, level: float, rules: TreeRules,
+    min_flux: float, children: I4,
+) -> int:  # fmt: skip
+    """List the isophotes that are large enough, with their strength above `level`."""
+    n = 0
+    for r in range(n_roots):
+        i = roots[r]
+        area = numbers[AREA, i]
+        if area < rules.min_area:
+            continue
+        children[ROOT, n] = i
+        children[CHILD_TAIL, n] = numbers[TAIL, i]
+        children[CHILD_LAST, n] = numbers[LAST, i]
+        children[STATE, n] = numbers[GOOD, i]
+        height = light[PEAK, i] - level
+        if max(light[FLUX, i] - level * area, height * rules.beam) > min_flux and (
+            rules.significance == 0.0
+            or height > rules.significance * math.sqrt(1.0 + rules.photon_noise * level)
+        ):
+            children[STATE, n] += 2
+        n += 1
+    return n
+
+
+@kernel
+def _update_roots(roots: I4, n_roots: int, by_level: I4, added: int, past: int, parent: I4) -> int:
+    """Drop the isophotes that were taken in, append the new ones; return their number."""
+    kept = 0
+    for r in range(n_roots):
+        if parent[roots[r]] == roots[r]:
+            roots[kept] = roots[r]
+            kept += 1
+    for m in range(added, past):
+        i = by_level[m]
+        if parent[i] == i:
+            roots[kept] = i
+            kept += 1
+    return kept
+
+
+@kernel
+def _keep_branches(
+    children: I4, n_children: int, numbers: I4, k: int, path: I4, branches: I4, n_found: int
+) -> int:
+    """Make branches of strong children, if there are at least two in an isophote of level k.
+
+    They are appended to the `n_found` in `path` and `branches`, see `Found`; return their
+    number.
+    """
+    for h in range(n_children):
+        r = children[INTO, h]
+        numbers[GOOD, r] = 1
+        numbers[STRONG, r] = 0
+    for h in range(n_children):
+        r = children[INTO, h]
+        numbers[GOOD, r] &= children[STATE, h] & 1
+        numbers[STRONG, r] += children[STATE, h] >> 1
+    for h in range(n_children):
+        r = children[INTO, h]
+        if numbers[STRONG, r] > 1:
+            numbers[GOOD, r] = 0
+            if children[STATE, h] == 3:
+                branches[n_found, 0] = children[ROOT, h]
+                branches[n_found, 1] = children[CHILD_TAIL, h]
+                branches[n_found, 2] = k + 1
+                path[n_found, k + 1] = children[CHILD_LAST, h]
+                n_found += 1
+    return n_found
+
+
+@kernel
+def _extend_paths(path: I4, branches: I4, n_found: int, k: int, parent: I4, numbers: I4) -> None:
+    """Note for each branch which isophote of level k it is in."""
+    for h in range(n_found):
+        path[h, k] = numbers[LAST, find_root(parent, branches[h, 0])]
+
+
+@kernel
+def _grow_tree(
+    grid: _Grid, width: int, levels: F4, rules: TreeRules, min_flux: float,
+    isophotes: _Isophotes, found: Found,
+) -> tuple[Found, int]:  # fmt: skip
+    """Let the pixels of one component join from the highest level to the lowest.
+
+    Returns
+    -------
+    found : Found
+        The argument, or a larger copy.
+    n_found : int
+        Number of branches.
+    """
+    values, _, by_level, past, cell, image = grid
+    parent, numbers, light, roots, children = isophotes
+    path, branches = found
+    n_roots = n_found = added = 0
+    for k in range(rules.n_levels - 1, -1, -1):
+        if k > 0 and past[k] == added:  # without new pixels nothing joins
+            if n_found > 0:
+                _extend_paths(path, branches, n_found, k, parent, numbers)
+            continue
+        n_children = 0
+        if n_roots > 0:
+            level = np.float64(levels[k + 1])
+            n_children = _list_children(
+                roots, n_roots, numbers, light, level, rules, min_flux, children
+            )
+        if k > 0:
+            _add_level(added, past[k], by_level, values, cell, image, width, parent, numbers, light)
+            n_roots = _update_roots(roots, n_roots, by_level, added, past[k], parent)
+            added = past[k]
+        if n_children > 0:
+            # at the lowest level all children have one parent, whatever pixel stands for it
+            for h in range(n_children):
+                children[INTO, h] = find_root(parent, children[ROOT, h]) if k > 0 else 0
+            while n_found + n_children > len(path):
+                path, branches = more_rows(path), more_rows(branches)
+            n_found = _keep_branches(children, n_children, numbers, k, path, branches, n_found)
+        if k > 0:
+            _extend_paths(path, branches, n_found, k, parent, numbers)
+    return Found(path, branches), n_found
+
+
+@kernel
+def split_components(
+    pixels: Pixels, components: Components, rules: TreeRules, threshold: float,
+    first_component: int, past_component: int, branches: Branches,
+) -> None:  # fmt: skip
+    """Find the branches, output, of the components [first_component, past_component)."""
+    px, py, filtered = pixels.x, pixels.y, pixels.filtered
+    order, first = components
+    n_levels = rules.n_levels
+    levels = np.empty(n_levels + 1, np.float32)
+    found = Found(np.empty((16, n_levels + 1), np.int32), np.empty((16, 3), np.int32))
+    size, room = 256, 1024
+    grid, isophotes = _work_space(size, room, n_levels)
     for c in range(first_component, past_component):
         begin = first[c]
         n = first[c + 1] - begin
-        n_branches[c] = 1
-        branch[begin : begin + n] = 0
-        if n < 2 * min_area or n_levels < 2:
+        branches.number[c] = 1
+        branches.of_pixel[begin : begin + n] = 0
+        if n < 2 * rules.min_area or n_levels < 2:
             continue
-
-        lowest = threshold
-        if has_limit:
-            lowest = np.float64(limit[order[begin]])
+        lowest = lowest_limit(pixels, order, begin, begin + n, threshold)
         top = filtered[order[begin]]
         total = 0.0
         x0 = x1 = px[order[begin]]
@@ -196,167 +359,34 @@ def split_components(
             p = order[k]
             top = max(top, filtered[p])
             total += np.float64(filtered[p])
-            if has_limit:
-                lowest = min(lowest, np.float64(limit[p]))
             x0 = min(x0, px[p])
             x1 = max(x1, px[p])
             y0 = min(y0, py[p])
             y1 = max(y1, py[p])
         if not np.float64(top) > lowest:
             continue
-        for k in range(1, n_levels):
-            step = k / n_levels
-            if linear:
-                level_of[k] = np.float32(lowest + (np.float64(top) - lowest) * step)
-            else:
-                level_of[k] = np.float32(lowest * math.pow(np.float64(top) / lowest, step))
-        least_flux = total * contrast
-
-        if n > table.shape[1]:
-            table = np.empty((15, 2 * n), np.int32)
-            flux = np.empty(2 * n, np.float64)
-            values = np.empty((2, 2 * n), np.float32)
-        level, by_level, cell_of, parent, following = (
-            table[0],
-            table[1],
-            table[2],
-            table[3],
-            table[4],
-        )
-        tail, area, last, good, strong = table[5], table[6], table[7], table[8], table[9]
-        roots, child, child_tail, child_last, child_state = (
-            table[10],
-            table[11],
-            table[12],
-            table[13],
-            table[14],
-        )
-        peak = values[1]
+        _set_levels(lowest, np.float64(top), rules, levels)
         width = x1 - x0 + 3
         cells = width * (y1 - y0 + 3)
-        if cells > len(grid):
-            grid = np.full(2 * cells, -1, np.int32)
-
-        past[:] = 0
+        if n > size or cells > room:
+            size, room = max(size, 2 * n), max(room, 2 * cells)
+            grid, isophotes = _work_space(size, room, n_levels)
+        values, cell, image = grid.values, grid.cell, grid.image
+        parent, numbers = isophotes.parent, isophotes.numbers
         for i in range(n):
             p = order[begin + i]
-            f = filtered[p]
-            low = 0
-            high = n_levels
-            while high - low > 1:
-                middle = (low + high) // 2
-                if f > level_of[middle]:
-                    low = middle
-                else:
-                    high = middle
-            level[i] = low
-            past[low] += 1
-            values[0, i] = f
+            values[i] = filtered[p]
+            cell[i] = (py[p] - y0 + 1) * width + px[p] - x0 + 1
+            image[cell[i]] = i
             parent[i] = -1
-            good[i] = 1
-            cell_of[i] = (py[p] - y0 + 1) * width + px[p] - x0 + 1
-            grid[cell_of[i]] = i
-        filled = 0
-        for k in range(n_levels - 1, -1, -1):
-            count = past[k]
-            past[k] = filled
-            filled += count
+            numbers[GOOD, i] = 1
+        _sort_pixels(grid, n, n_levels, levels)
+        found, n_found = _grow_tree(
+            grid, width, levels, rules, total * rules.contrast, isophotes, found
+        )
         for i in range(n):
-            by_level[past[level[i]]] = i
-            past[level[i]] += 1
-        # now past[k] is the number of pixels at level k or higher
-
-        n_roots = 0
-        n_found = 0
-        added = 0
-        for k in range(n_levels - 1, -1, -1):
-            if k > 0 and past[k] == added and n_found == 0:
-                continue  # no pixel at this level: nothing can join
-            n_children = 0
-            for r in range(n_roots):
-                i = roots[r]
-                if area[i] < min_area:
-                    continue
-                rise = np.float64(level_of[k + 1])
-                child[n_children] = i
-                child_tail[n_children] = tail[i]
-                child_last[n_children] = last[i]
-                child_state[n_children] = good[i]
-                height = np.float64(peak[i]) - rise
-                if max(flux[i] - rise * area[i], height * beam) > least_flux and (
-                    significance == 0.0
-                    or height > significance * math.sqrt(1.0 + photon_noise * rise)
-                ):
-                    child_state[n_children] += 2
-                n_children += 1
-            if k > 0:
-                _add_level(
-                    added,
-                    past[k],
-                    by_level,
-                    cell_of,
-                    grid,
-                    width,
-                    values[0],
-                    parent,
-                    following,
-                    tail,
-                    area,
-                    last,
-                    flux,
-                    peak,
-                )
-                kept = 0
-                for r in range(n_roots):
-                    if parent[roots[r]] == roots[r]:
-                        roots[kept] = roots[r]
-                        kept += 1
-                for m in range(added, past[k]):
-                    i = by_level[m]
-                    if parent[i] == i:
-                        roots[kept] = i
-                        kept += 1
-                n_roots = kept
-                added = past[k]
-            # at the lowest level all children have one parent, whatever pixel stands for it
-            for h in range(n_children):
-                r = _find(parent, child[h]) if k > 0 else 0
-                good[r] = 1
-                strong[r] = 0
-            for h in range(n_children):
-                r = _find(parent, child[h]) if k > 0 else 0
-                good[r] &= child_state[h] & 1
-                strong[r] += child_state[h] >> 1
-            for h in range(n_children):
-                r = _find(parent, child[h]) if k > 0 else 0
-                if strong[r] > 1:
-                    good[r] = 0
-                    if child_state[h] == 3:
-                        if n_found == path.shape[0]:
-                            path = _more_rows(path)
-                            found = _more_rows(found)
-                        found[n_found, 0] = child[h]
-                        found[n_found, 1] = child_tail[h]
-                        found[n_found, 2] = k + 1
-                        path[n_found, k + 1] = child_last[h]
-                        n_found += 1
-            if k > 0:
-                for h in range(n_found):
-                    path[h, k] = last[_find(parent, found[h, 0])]
-
-        for i in range(n):
-            grid[cell_of[i]] = -1
+            image[cell[i]] = -1
         if n_found > 0:
-            branch[begin : begin + n] = -1
-            n_branches[c] = n_found
-            rank = np.empty(n_found, np.int32)
-            _sort_branches(path, found[:, 2].copy(), n_found, rank)
-            for b in range(n_found):
-                branch_level[begin + b] = level_of[found[rank[b], 2]]
-                i = found[rank[b], 0]
-                end = found[rank[b], 1]
-                while True:
-                    branch[begin + i] = b
-                    if i == end:
-                        break
-                    i = following[i]
+            branches.of_pixel[begin : begin + n] = -1
+            branches.number[c] = n_found
+            number_branches(found, n_found, levels, numbers[FOLLOWING], begin, branches)

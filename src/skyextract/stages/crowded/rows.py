@@ -11,9 +11,8 @@ from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.kernels.detection import deblend
 from skyextract.stages.crowded.search import Hidden, disc_offsets, filtered_plane, nearest_pixel
-from skyextract.stages.detection.footprints import shape_fields, table_column
+from skyextract.stages.detection.measurements import measure_footprints
 from skyextract.stages.psf.sweeps import add_models
 
 if TYPE_CHECKING:
@@ -97,31 +96,19 @@ def _at_positions(
     pixel = (rows * nx + columns)[inside]
     first = np.searchsorted(source, np.arange(x.size + 1)).astype(np.int64)
     n_own = np.diff(first).astype(np.int32)
-    values = filtered.ravel()[pixel]
-    real = np.empty((x.size, deblend.N_REAL), np.float64)
-    integer = np.empty((x.size, deblend.N_INTEGER), np.int32)
-    deblend.measure_sources(
-        (pixel % nx).astype(np.int32), (pixel // nx).astype(np.int32), values,
-        image.ravel()[pixel], found.threshold, first, n_own, np.zeros(x.size, np.bool_), x, y,
-        real, integer,
+    measured = measure_footprints(
+        filtered, image, pixel, first, n_own, found.threshold,
+        recentre=np.zeros(x.size, np.bool_), x=x, y=y,
     )  # fmt: skip
     segmentation = np.zeros(image.shape, np.int32)
     segmentation.ravel()[pixel] = source + 1
-    column_of, count = table_column(real), table_column(integer)
     beneath = np.abs(found.segmentation[row, column])
     parent = np.where(beneath > 0, found.id_parent[np.maximum(beneath - 1, 0)], 0)
     at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
     return Detections(
         segmentation=segmentation, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
-        pixel=pixel, filtered=values,
-        xmin=count(deblend.XMIN), xmax=count(deblend.XMAX),
-        ymin=count(deblend.YMIN), ymax=count(deblend.YMAX),
-        **{**shape_fields(column_of, count), "x": x, "y": y},
-        fdnpix=count(deblend.FDNPIX), dnpix=count(deblend.DNPIX),
-        fdflux=column_of(deblend.FDFLUX), dflux=column_of(deblend.DFLUX),
-        fdpeak=column_of(deblend.FDPEAK).astype(np.float32),
-        dpeak=column_of(deblend.DPEAK).astype(np.float32),
-        xpeak=count(deblend.XPEAK), ypeak=count(deblend.YPEAK),
+        pixel=pixel, filtered=filtered.ravel()[pixel],
+        **(measured | {"x": x, "y": y}),
         dthresh=np.full(x.size, found.threshold, np.float32),
         flags=np.where(at_border, 2 | 8, 2).astype(np.int16), threshold=found.threshold,
         unclaimed=np.zeros(0, np.int64),

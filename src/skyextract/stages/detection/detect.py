@@ -12,10 +12,11 @@ from skyextract.datamodel.arrays import F4, U1, AnyArray
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
+from skyextract.kernels.detection.pixels import Pixels, Runs
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.background.coarse import skewed_quantile
-from skyextract.stages.detection.extract import Pixels, PsfDeblending, extract
+from skyextract.stages.detection.extract import PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
 from skyextract.stages.detection.matched import (
     MatchedFilter,
@@ -138,87 +139,77 @@ def detect(
     ConfigError
         If the threshold is not positive.
     """
-    if psf is not None:
-        unit = psf.unit(sigma)
-        threshold = detection_threshold(config, unit, pixel_scale)
-        plane = filter_matched(
-            image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad
-        )
-        scale = np.ones((1, 1), np.float32)
-        if config.noise_type == "MEASURED":
-            # what a Gaussian filter leaves of it
-            skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
-            sigmas = threshold / unit
-            threshold *= skewed_quantile(sigmas, skewed) / sigmas
-            scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run, skewness=skewed)
-            if skewness is not None:
-                scale = np.maximum(scale, np.float32(1.0))
-            if not np.isfinite(scale).all():
-                run.warn(
-                    "too few pixels are free of sources to measure the noise of the filtered "
-                    "image: DETECT_THRESH is in sigma of independent pixels"
-                )
-                scale = np.ones((1, 1), np.float32)
-        in_sigma(plane, scale, run)
-        pixels = _above_threshold(
-            plane, image, None, bad=None, variance=None, threshold=threshold, run=run
-        )
-        mean_scale = float(np.median(scale))
-        taps, sharp_area = sharp_taps(psf)
-        sharp = None
-        if config.deblend_nthresh > 1:
-            sharp = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
-            if scale.size > 1 or mean_scale != 1.0:
-                sharp /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
-        deblending = PsfDeblending(
-            sharp=sharp,
-            core_area=math.pi * psf.core_radius**2,
-            min_rise=MIN_RISE * unit,
-            min_sharp_rise=MIN_SHARP_RISE * sigma * float((taps**2).sum()),
-            photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
-            sharp_area=sharp_area,
-            off_frame=partial(
-                centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
-            ),
-        )
-        found = extract(
-            pixels,
-            image.shape,
-            config,
-            run,
-            threshold=threshold,
-            local=False,
-            deblending=deblending,
-        )
-        if grow:
-            found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
-        found = replace(found, noise_scale=scale)
-    else:
+    if psf is None:
         relative = len(config.detect_thresh) == 1 and of_image(config.thresh_type, 0) != "ABSOLUTE"
         local = variance is not None and relative
         threshold = detection_threshold(config, 1.0 if local else sigma, pixel_scale)
-        pixels = _above_threshold(
-            image,
-            image,
-            taps,
-            bad=bad,
-            variance=variance if local else None,
-            threshold=threshold,
-            run=run,
-        )
-        found = extract(pixels, image.shape, config, run, threshold=threshold, local=local)
-    index = pixels.y.astype(np.int64) * image.shape[1] + pixels.x
+        pixels, runs = _above_threshold(
+            image, image, _row_filter(taps, bad), run,
+            variance=variance if local else None, threshold=threshold,
+        )  # fmt: skip
+        found = extract(pixels, runs, image.shape, config, run, threshold=threshold)
+        return _with_unclaimed(found, pixels)
+    unit = psf.unit(sigma)
+    threshold = detection_threshold(config, unit, pixel_scale)
+    plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad)
+    scale = np.ones((1, 1), np.float32)
+    if config.noise_type == "MEASURED":
+        # what a Gaussian filter leaves of it
+        skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
+        sigmas = threshold / unit
+        threshold *= skewed_quantile(sigmas, skewed) / sigmas
+        scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run, skewness=skewed)
+        if skewness is not None:
+            scale = np.maximum(scale, np.float32(1.0))
+        if not np.isfinite(scale).all():
+            run.warn(
+                "too few pixels are free of sources to measure the noise of the filtered "
+                "image: DETECT_THRESH is in sigma of independent pixels"
+            )
+            scale = np.ones((1, 1), np.float32)
+    in_sigma(plane, scale, run)
+    pixels, runs = _above_threshold(
+        plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
+    )
+    mean_scale = float(np.median(scale))
+    taps, sharp_area = sharp_taps(psf)
+    sharp = None
+    if config.deblend_nthresh > 1:
+        sharp = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
+        if scale.size > 1 or mean_scale != 1.0:
+            sharp /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
+    deblending = PsfDeblending(
+        sharp=sharp,
+        core_area=math.pi * psf.core_radius**2,
+        min_rise=MIN_RISE * unit,
+        min_sharp_rise=MIN_SHARP_RISE * sigma * float((taps**2).sum()),
+        photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
+        sharp_area=sharp_area,
+        off_frame=partial(
+            centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
+        ),
+    )
+    found = extract(
+        pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
+    )
+    if grow:
+        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
+    return _with_unclaimed(replace(found, noise_scale=scale), pixels)
+
+
+def _with_unclaimed(found: Detections, pixels: Pixels) -> Detections:
+    """Add the pixels above the threshold that no source has."""
+    index = pixels.y.astype(np.int64) * found.segmentation.shape[1] + pixels.x
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
 
 
 def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:
     """Return the image as the detection filter makes it (check image FILTERED)."""
     out = np.empty(image.shape, np.float32)
+    kernel = _row_filter(taps, bad)
 
     def rows(band: tuple[int, int]) -> None:
-        filters.filter_rows(
-            image, taps, _NO_BAD if bad is None else bad, bad is not None, band[0], band[1], out
-        )
+        filters.filter_rows(image, kernel, *band, out)
 
     run.map(rows, run.bands(image.shape[0]))
     return out
@@ -227,50 +218,47 @@ def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:
 def _above_threshold(
     source: F4,
     image: F4,
-    taps: F4 | None,
+    kernel: filters.RowFilter,
+    run: Run,
     *,
-    bad: U1 | None,
     variance: F4 | None,
     threshold: float,
-    run: Run,
-) -> Pixels:
+) -> tuple[Pixels, Runs]:
     """Filter and threshold in bands of rows."""
     ny, nx = image.shape
+    local = variance is not None
 
     def rows(band: tuple[int, int]) -> tuple[AnyArray, ...]:
         # room for the worst case: memory that is not written to is never taken
-        most = (band[1] - band[0]) * nx
-        runs = np.empty((3, (band[1] - band[0]) * ((nx + 1) // 2)), np.int32)
-        values = np.empty((3, most), np.float32)
+        n_rows = band[1] - band[0]
+        runs = np.empty((3, n_rows * ((nx + 1) // 2)), np.int32)
+        values = np.empty((3, n_rows * nx), np.float32)
         n_runs, n = filters.threshold_rows(
-            source,
-            image,
-            _NO_TAPS if taps is None else taps,
-            taps is not None,
-            _NO_BAD if bad is None else bad,
-            bad is not None,
-            _NO_PLANE if variance is None else variance,
-            variance is not None,
-            np.float32(threshold),
-            band[0],
-            band[1],
-            runs[0],
-            runs[1],
-            runs[2],
-            values[0],
-            values[1],
-            values[2],
-        )
-        return runs[:, :n_runs].copy(), values[: 2 if variance is None else 3, :n].copy()
+            source, image, kernel, _NO_PLANE if variance is None else variance, local,
+            np.float32(threshold), *band, runs, values,
+        )  # fmt: skip
+        return runs[:, :n_runs].copy(), values[: 3 if local else 2, :n].copy()
 
     found = run.map(rows, run.bands(ny))
-    runs = np.concatenate([part[0] for part in found], axis=1)
+    run_y, run_first, run_last = np.concatenate([part[0] for part in found], axis=1)
     values = np.concatenate([part[1] for part in found], axis=1)
-    run_y, run_first, run_last = (np.ascontiguousarray(row) for row in runs)
     length = (run_last - run_first + 1).astype(np.int64)
     run_pixel = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
     n = int(run_pixel[-1])
     x = (np.arange(n) - np.repeat(run_pixel[:-1] - run_first, length)).astype(np.int32)
     y = np.repeat(run_y, length)
-    limit = values[2] if variance is not None else np.zeros(1, np.float32)
-    return Pixels(run_y, run_first, run_last, run_pixel, x, y, values[0], values[1], limit)
+    limit = values[2] if local else np.zeros(1, np.float32)
+    return (
+        Pixels(x, y, values[0], values[1], limit, local),
+        Runs(run_y, run_first, run_last, run_pixel),
+    )
+
+
+def _row_filter(taps: F4 | None, bad: U1 | None) -> filters.RowFilter:
+    """Return the convolution of a detection filter, for kernels."""
+    return filters.RowFilter(
+        _NO_TAPS if taps is None else taps,
+        taps is not None,
+        _NO_BAD if bad is None else bad,
+        bad is not None,
+    )

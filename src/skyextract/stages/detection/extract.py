@@ -5,23 +5,25 @@ Bertin & Arnouts (1996, A&AS 117, 393, sections 5 and 6), as SExtractor does it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
+from skyextract.datamodel.arrays import F4, I8
 from skyextract.datamodel.detections import Detections
-from skyextract.kernels.detection import deblend, label
-from skyextract.kernels.detection.clean import clean_sources
-from skyextract.kernels.detection.tree import split_components
-from skyextract.kernels.values import BLENDED
+from skyextract.kernels.detection.branches import Branches
+from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
+from skyextract.kernels.detection.draws import random_numbers
+from skyextract.kernels.detection.label import label_runs
+from skyextract.kernels.detection.pixels import Components, Pixels, Runs
+from skyextract.kernels.detection.shape import N_INTEGER, N_REAL
+from skyextract.kernels.detection.tree import TreeRules, split_components
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
-from skyextract.stages.detection.footprints import shape_fields, table_column
+from skyextract.stages.detection.clean import Candidates, OffFrame, clean
 
-OffFrame = Callable[[I4, I4], Bools]
+Chunks = list[tuple[int, int]]
 
 CORE_LEVEL = 0.1
 """The core of a source are the pixels above this share of its peak."""
@@ -29,21 +31,6 @@ MAX_WIDTH = 1.5
 """A blend of point sources has at most so many times the area of their cores."""
 MIN_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Pixels above the threshold, in raster order, and the runs that they form."""
-
-    run_y: I4
-    run_first: I4
-    run_last: I4
-    run_pixel: I8
-    x: I4
-    y: I4
-    filtered: F4
-    value: F4
-    limit: F4
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,7 @@ class PsfDeblending:
     photon_noise : float
         ... and ``sqrt(1 + photon_noise * s)`` times as far above a junction at level s.
     sharp_area : float
-        Flux over peak of a point source in `sharp`, pixels; see `split_components`.
+        Flux over peak of a point source in `sharp`, pixels; see `TreeRules.beam`.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
     """
@@ -77,303 +64,180 @@ class PsfDeblending:
     off_frame: OffFrame | None = None
 
 
-def _chunks(first: I8, n: int, run: Run) -> list[tuple[int, int]]:
-    """Split components into chunks with about the same number of pixels."""
-    n_chunks = min(4 * run.n_threads, max(n, 1))
-    goals = first[n] * np.arange(1, n_chunks) // n_chunks
-    edges = np.unique(np.concatenate([[0], np.searchsorted(first[: n + 1], goals), [n]]))
-    return [(int(i), int(j)) for i, j in pairwise(edges)]
-
-
 def extract(
     pixels: Pixels,
-    shape: tuple[int, ...],
+    runs: Runs,
+    shape: tuple[int, int],
     config: Extraction,
     run: Run,
     *,
     threshold: float,
-    local: bool,
     deblending: PsfDeblending | None = None,
 ) -> Detections:
     """Connect the pixels above the threshold, deblend and clean.
 
     Parameters
     ----------
-    pixels : Pixels
+    pixels, runs
+        What lies above the threshold.
     shape : (int, int)
         Of the image, [y, x].
     config : Extraction
         DETECT_MINAREA, DETECT_MAXAREA, DEBLEND_*, CLEAN*.
     threshold : float
-        Of the filtered values; with `local` in units of each pixel's limit.
+        Of the filtered values; with `Pixels.local` in units of each pixel's limit.
     deblending : PsfDeblending, optional
         Without it all is as in SExtractor.
     """
-    ny, nx = shape
-    n_pixels = len(pixels.x)
-    order = np.empty(n_pixels, np.int32)
-    first = np.empty(len(pixels.run_y) + 1, np.int64)
-    n = label.label_runs(
-        pixels.run_y,
-        pixels.run_first,
-        pixels.run_last,
-        pixels.run_pixel,
-        config.detect_minarea,
-        order,
-        first,
-    )
+    by_psf = deblending or PsfDeblending()
     # SExtractor's thresholds are float32
     level = float(np.float32(threshold))
-    branch = np.empty(n_pixels, np.int32)
-    branch_level = np.empty(n_pixels, np.float32)
-    n_branches = np.ones(n, np.int32)
-    members = np.empty(n_pixels, np.int32)
-    n_draws = np.zeros(n, np.int64)
-    chunks = _chunks(first, n, run)
-    by_psf = deblending or PsfDeblending()
+    components = _connect(runs, len(pixels.x), config.detect_minarea)
+    chunks = _chunks(components.first, run)
+    pixels, branches = _split(pixels, components, chunks, level, config, by_psf, run)
+    sources = _gather(pixels, components, branches, chunks, level, shape, config, run)
+    members = sources.members[: components.first[-1]]
+    candidates = Candidates(
+        sources.real,
+        sources.integer,
+        sources.start,
+        (pixels.y.astype(np.int64) * shape[1] + pixels.x)[members],
+        pixels.filtered[members],
+    )
+    return clean(candidates, shape, config, threshold=threshold, off_frame=by_psf.off_frame)
 
-    def split(values: F4, min_rise: float, area: float, chunks: list[tuple[int, int]]) -> None:
-        def task(chunk: tuple[int, int]) -> None:
-            split_components(
-                pixels.x,
-                pixels.y,
-                values,
-                pixels.limit,
-                local,
-                level,
-                order,
-                first,
-                chunk[0],
-                chunk[1],
-                config.deblend_nthresh,
-                config.deblend_mincont,
-                config.detect_type == "PHOTO",
-                min(config.detect_minarea, MIN_BRANCH),
-                min_rise,
-                by_psf.photon_noise,
-                area,
-                branch,
-                branch_level,
-                n_branches,
-            )
 
-        run.map(task, chunks)
+def _connect(runs: Runs, n_pixels: int, min_area: int) -> Components:
+    """Return the components that runs of pixels form."""
+    order = np.empty(n_pixels, np.int32)
+    first = np.empty(len(runs.y) + 1, np.int64)
+    n = label_runs(runs, min_area, Components(order, first))
+    return Components(order, first[: n + 1])
+
+
+def _chunks(first: I8, run: Run) -> Chunks:
+    """Split components into chunks with about the same number of pixels."""
+    n = len(first) - 1
+    n_chunks = min(4 * run.n_threads, max(n, 1))
+    goals = first[n] * np.arange(1, n_chunks) // n_chunks
+    edges = np.unique(np.concatenate([[0], np.searchsorted(first, goals), [n]]))
+    return [(int(i), int(j)) for i, j in pairwise(edges)]
+
+
+def _split(
+    pixels: Pixels,
+    components: Components,
+    chunks: Chunks,
+    threshold: float,
+    config: Extraction,
+    by_psf: PsfDeblending,
+    run: Run,
+) -> tuple[Pixels, Branches]:
+    """Find the branches of all components.
+
+    Returns
+    -------
+    pixels : Pixels
+        With the filtered values by which each component was split.
+    branches : Branches
+    """
+    n_pixels, first = len(pixels.x), components.first
+    n = len(first) - 1
+    branches = Branches(
+        np.empty(n_pixels, np.int32), np.empty(n_pixels, np.float32), np.ones(n, np.int32)
+    )
+
+    def split(values: F4, min_rise: float, beam: float, chunks: Chunks) -> None:
+        rules = TreeRules(
+            config.deblend_nthresh,
+            config.deblend_mincont,
+            config.detect_type == "PHOTO",
+            min(config.detect_minarea, MIN_BRANCH),
+            min_rise,
+            by_psf.photon_noise,
+            beam,
+        )
+        of_values = pixels._replace(filtered=values)
+        run.map(
+            lambda chunk: split_components(
+                of_values, components, rules, threshold, *chunk, branches
+            ),
+            chunks,
+        )
 
     values = pixels.filtered
     if by_psf.sharp is None or n == 0:
         split(values, by_psf.min_rise, 0.0, chunks)
-    else:
-        split(by_psf.sharp, by_psf.min_sharp_rise, by_psf.sharp_area, chunks)
-        bounds = first[: n + 1]
-        wide = _too_wide(by_psf.sharp, order, bounds, n_branches, branch_level, by_psf.core_area)
-        points = n_branches > 1
-        points[wide] = False
-        split(values, by_psf.min_rise, 0.0, [(c, c + 1) for c in wide.tolist()])
-        # a blend of point sources is measured in the image that shows it
-        blended = order[: first[n]][np.repeat(points, np.diff(bounds))]
-        values = values.copy()
-        values[blended] = by_psf.sharp[blended]
-
-    measured = (
-        pixels.x, pixels.y, values, pixels.value, pixels.limit, local, level, order, first,
-    )  # fmt: skip
-
-    def count(chunk: tuple[int, int]) -> None:
-        deblend.count_draws(
-            *measured, chunk[0], chunk[1], branch, branch_level, n_branches, members, n_draws
-        )
-
-    run.map(count, chunks)
-    draws = deblend.random_numbers(int(n_draws.sum()))
-    first_draw = np.cumsum(n_draws) - n_draws
-    first_source = (np.cumsum(n_branches) - n_branches).astype(np.int64)
-    n_sources = int(n_branches.sum())
-    start = np.full(n_sources + 1, first[n], np.int64)
-    real = np.empty((n_sources, deblend.N_REAL), np.float64)
-    integer = np.empty((n_sources, deblend.N_INTEGER), np.int32)
-
-    def gather(chunk: tuple[int, int]) -> None:
-        deblend.gather_components(
-            *measured,
-            chunk[0],
-            chunk[1],
-            branch,
-            branch_level,
-            n_branches,
-            draws,
-            first_draw,
-            first_source,
-            nx,
-            ny,
-            config.detect_minarea,
-            members,
-            start,
-            real,
-            integer,
-        )
-
-    run.map(gather, chunks)
-    members = members[: first[n]]
-    index = (pixels.y.astype(np.int64) * nx + pixels.x)[members]
-    return _cleaned(
-        real,
-        integer,
-        start,
-        index,
-        values[members],
-        shape=(ny, nx),
-        config=config,
-        threshold=threshold,
-        off_frame=by_psf.off_frame,
-    )
+        return pixels, branches
+    split(by_psf.sharp, by_psf.min_sharp_rise, by_psf.sharp_area, chunks)
+    wide = _too_wide(by_psf.sharp, components, branches, by_psf.core_area)
+    points = branches.number > 1
+    points[wide] = False
+    split(values, by_psf.min_rise, 0.0, [(c, c + 1) for c in wide.tolist()])
+    # a blend of point sources is measured in the image that shows it
+    blended = components.order[: first[n]][np.repeat(points, np.diff(first))]
+    values = values.copy()
+    values[blended] = by_psf.sharp[blended]
+    return pixels._replace(filtered=values), branches
 
 
-def _too_wide(
-    sharp: F4,
-    order: I4,
-    first: I8,
-    n_branches: I4,
-    branch_level: F4,
-    core_area: float,
-) -> I8:
+def _too_wide(sharp: F4, components: Components, branches: Branches, core_area: float) -> I8:
     """Return the blended components that are wider than point sources at their peaks would be.
 
     Of a Gaussian whose peak is the share s of the highest, the area above `CORE_LEVEL` of that
     is ``1 + log10(s)`` times its core; a branch's junction tells the least s.
     """
-    blends = np.flatnonzero(n_branches > 1)
+    order, first = components
+    blends = np.flatnonzero(branches.number > 1)
     if not blends.size:
         return blends
     values = sharp[order[: first[-1]]]
     length = np.diff(first)
     top = np.maximum.reduceat(values, first[:-1])
     area = np.add.reduceat(values > CORE_LEVEL * np.repeat(top, length), first[:-1], dtype=np.int64)
-    n = n_branches[blends]
+    n = branches.number[blends]
     begin = np.cumsum(n) - n
     branch = np.arange(int(n.sum())) - np.repeat(begin - first[blends], n)
-    share = branch_level[branch] / np.repeat(top[blends], n)
+    share = branches.level[branch] / np.repeat(top[blends], n)
     cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
     expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
     return blends[area[blends] > MAX_WIDTH * core_area * expected]
 
 
-def _cleaned(
-    real: F8,
-    integer: I4,
-    start: I8,
-    pixel: I8,
-    filtered: F4,
-    *,
+def _gather(
+    pixels: Pixels,
+    components: Components,
+    branches: Branches,
+    chunks: Chunks,
+    threshold: float,
     shape: tuple[int, int],
     config: Extraction,
-    threshold: float,
-    off_frame: OffFrame | None,
-) -> Detections:
-    """Clean, number the sources, and draw the segmentation."""
-    n = len(real)
-    candidate = np.ones(n, np.bool_)
-    if config.detect_maxarea:
-        candidate = integer[:, deblend.FDNPIX] <= config.detect_maxarea
-    into = np.full(n, -1, np.int32)
-    if config.clean and off_frame is not None:
-        candidate &= ~off_frame(integer[:, deblend.XPEAK], integer[:, deblend.YPEAK])
-    finite = np.ones(n, np.bool_)
-    for parameter in (deblend.X, deblend.Y, deblend.A, deblend.B):
-        finite &= np.isfinite(real[:, parameter])
-    if not finite.all():  # of noise that is next to nothing
-        candidate = candidate & finite
-        real = np.where(finite[:, None], real, 0.0)
-    if config.clean:
-        column = table_column(real)
-        clean_sources(
-            column(deblend.X),
-            column(deblend.Y),
-            column(deblend.A),
-            column(deblend.B),
-            column(deblend.CXX),
-            column(deblend.CYY),
-            column(deblend.CXY),
-            column(deblend.ABCOR),
-            np.ascontiguousarray(integer[:, deblend.FDNPIX]),
-            column(deblend.FDFLUX),
-            column(deblend.DTHRESH),
-            column(deblend.MTHRESH),
-            candidate,
-            config.clean_param,
-            into,
-        )
-    owner = np.arange(n)
-    merged = np.flatnonzero(into >= 0)
-    owner[merged] = into[merged]
-    while (into[owner] >= 0).any():
-        owner = np.where(into[owner] >= 0, into[owner], owner)
-
-    # numbers: by the raster position of the peak
-    kept = np.flatnonzero(candidate & (into < 0))
-    for i in merged:
-        _merge(real, integer, int(i), int(owner[i]))
-    peak = integer[kept, deblend.YPEAK].astype(np.int64) * shape[1] + integer[kept, deblend.XPEAK]
-    kept = kept[np.argsort(peak, kind="stable")]
-    number = np.zeros(n, np.int32)
-    number[kept] = np.arange(1, len(kept) + 1)
-    number[merged] = number[owner[merged]]
-
-    # each source's own pixels, then those merged into it
-    sign = np.ones(n, np.int32)
-    sign[merged] = -1
-    wanted = np.flatnonzero(candidate)
-    sequence = wanted[np.lexsort((wanted, -sign[wanted], number[wanted]))]
-    length = np.diff(start)
-    total = int(length[sequence].sum())
-    ends = np.cumsum(length[sequence])
-    source = np.repeat(np.arange(len(sequence)), length[sequence])
-    take = np.arange(total) - (ends - length[sequence])[source] + start[sequence][source]
-    pixel = pixel[take]
-    segmentation = np.zeros(shape, np.int32)
-    segmentation.ravel()[pixel] = (number * sign)[sequence][source]
-    first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
-    first_pixel = np.concatenate([[0], ends])[first].astype(np.int64)
-    column = table_column(real[kept])
-    count = table_column(integer[kept])
-    return Detections(
-        segmentation=segmentation,
-        id_parent=count(deblend.PARENT),
-        first=first_pixel,
-        n_own=length[kept].astype(np.int32),
-        pixel=pixel,
-        filtered=filtered[take],
-        xmin=count(deblend.XMIN),
-        xmax=count(deblend.XMAX),
-        ymin=count(deblend.YMIN),
-        ymax=count(deblend.YMAX),
-        **shape_fields(column, count),
-        fdnpix=count(deblend.FDNPIX),
-        dnpix=count(deblend.DNPIX),
-        fdflux=column(deblend.FDFLUX),
-        dflux=column(deblend.DFLUX),
-        fdpeak=column(deblend.FDPEAK).astype(np.float32),
-        dpeak=column(deblend.DPEAK).astype(np.float32),
-        xpeak=count(deblend.XPEAK),
-        ypeak=count(deblend.YPEAK),
-        dthresh=column(deblend.DTHRESH).astype(np.float32),
-        flags=count(deblend.FLAGS).astype(np.int16),
-        threshold=threshold,
+    run: Run,
+) -> Sources:
+    """Share out the pixels between the branches, and measure the sources that they make."""
+    ny, nx = shape
+    members = np.empty(len(pixels.x), np.int32)
+    n_draws = np.zeros(len(branches.number), np.int64)
+    run.map(
+        lambda chunk: count_draws(
+            pixels, components, branches, threshold, *chunk, members, n_draws
+        ),
+        chunks,
     )
-
-
-def _merge(real: F8, integer: I4, source: int, into: int) -> None:
-    """Add one detection's areas, fluxes, peaks and bounds to another's."""
-    for k in (deblend.FDFLUX, deblend.DFLUX):
-        real[into, k] += real[source, k]
-    for k in (deblend.FDNPIX, deblend.DNPIX):
-        integer[into, k] += integer[source, k]
-    if real[source, deblend.FDPEAK] > real[into, deblend.FDPEAK]:
-        real[into, deblend.FDPEAK] = real[source, deblend.FDPEAK]
-        integer[into, deblend.XPEAK] = integer[source, deblend.XPEAK]
-        integer[into, deblend.YPEAK] = integer[source, deblend.YPEAK]
-    real[into, deblend.DPEAK] = max(real[into, deblend.DPEAK], real[source, deblend.DPEAK])
-    for k in (deblend.XMIN, deblend.YMIN):
-        integer[into, k] = min(integer[into, k], integer[source, k])
-    for k in (deblend.XMAX, deblend.YMAX):
-        integer[into, k] = max(integer[into, k], integer[source, k])
-    integer[into, deblend.FLAGS] |= integer[source, deblend.FLAGS] & ~BLENDED
+    draws = Draws(random_numbers(int(n_draws.sum())), np.cumsum(n_draws) - n_draws)
+    n_sources = int(branches.number.sum())
+    sources = Sources(
+        (np.cumsum(branches.number) - branches.number).astype(np.int64),
+        members,
+        np.full(n_sources + 1, components.first[-1], np.int64),
+        np.empty((n_sources, N_REAL), np.float64),
+        np.empty((n_sources, N_INTEGER), np.int32),
+    )
+    run.map(
+        lambda chunk: gather_components(
+            pixels, components, branches, draws, sources, threshold, nx, ny,
+            config.detect_minarea, *chunk,
+        ),
+        chunks,
+    )  # fmt: skip
+    return sources

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
-from skyextract.kernels.detection import deblend
 from skyextract.kernels.detection.matched import grow, grow_discs
 from skyextract.kernels.values import BLENDED
+from skyextract.stages.detection.measurements import measure_footprints
 
 MIN_GROWTH = 2.0
 """Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
@@ -20,30 +18,6 @@ _MAX_MASKED = 0.5
 _MAX_GROWTH = 100.0
 _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""
-
-
-def table_column(table: AnyArray) -> Callable[[int], AnyArray]:
-    """Return a function that gives column k of a table as a contiguous array."""
-    return lambda k: np.ascontiguousarray(table[:, k])
-
-
-def shape_fields(
-    column: Callable[[int], AnyArray], count: Callable[[int], AnyArray]
-) -> dict[str, Any]:
-    """Return the fields of `Detections` for position and shape.
-
-    Parameters
-    ----------
-    column, count : callable
-        `table_column` of the real and of the integer measurements of `kernels.deblend`.
-    """
-    return {
-        "x": column(deblend.X), "y": column(deblend.Y), "x2": column(deblend.X2),
-        "y2": column(deblend.Y2), "xy": column(deblend.XY),
-        "singular": count(deblend.SINGULAR) != 0, "a": column(deblend.A),
-        "b": column(deblend.B), "theta": column(deblend.THETA), "cxx": column(deblend.CXX),
-        "cyy": column(deblend.CYY), "cxy": column(deblend.CXY), "abcor": column(deblend.ABCOR),
-    }  # fmt: skip
 
 
 def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
@@ -54,7 +28,6 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     """
     if found.n == 0:
         return found
-    nx = image.shape[1]
     segmentation = found.segmentation
     length = np.diff(found.first)
     source = np.repeat(np.arange(found.n), length)
@@ -72,49 +45,31 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     first = np.searchsorted(owner, np.arange(found.n + 1)).astype(np.int64)
     n_merged = (length - found.n_own).astype(np.int32)
     n_own = (np.diff(first) - n_merged).astype(np.int32)
-    values = filtered.ravel()[pixel]
-    real = np.empty((found.n, deblend.N_REAL), np.float64)
-    integer = np.empty((found.n, deblend.N_INTEGER), np.int32)
-    deblend.measure_sources(
-        (pixel % nx).astype(np.int32),
-        (pixel // nx).astype(np.int32),
-        values,
-        image.ravel()[pixel],
-        found.threshold,
-        first,
-        n_own,
-        (found.flags & BLENDED) == 0,
-        found.x,
-        found.y,
-        real,
-        integer,
-    )
+    measured = measure_footprints(
+        filtered, image, pixel, first, n_own, found.threshold,
+        recentre=(found.flags & BLENDED) == 0, x=found.x, y=found.y,
+    )  # fmt: skip
+    for name in ("fdpeak", "xpeak", "ypeak"):  # those of the pixels that were detected
+        measured.pop(name)
+    for name, extreme in (
+        ("xmin", np.minimum), ("xmax", np.maximum), ("ymin", np.minimum), ("ymax", np.maximum),
+        ("dpeak", np.maximum),
+    ):  # fmt: skip
+        measured[name] = extreme(getattr(found, name), measured[name])
     merged = np.arange(len(pixel)) - first[owner] >= n_own[owner]
-    column = table_column(real)
-    count = table_column(integer)
 
     def add(own: AnyArray, extra: AnyArray) -> F8:
         return own + np.bincount(owner[merged], extra[merged], found.n)
 
-    unfiltered = image.ravel()[pixel]
+    values, unfiltered = filtered.ravel()[pixel], image.ravel()[pixel]
+    measured["fdnpix"] = (measured["fdnpix"] + n_merged).astype(np.int32)
+    measured["dnpix"] = add(measured["dnpix"], unfiltered > found.threshold).astype(np.int32)
+    measured["fdflux"] = add(measured["fdflux"], values)
+    measured["dflux"] = add(measured["dflux"], unfiltered)
     return replace(
-        found,
-        segmentation=segmentation,
-        first=first,
-        n_own=n_own,
-        pixel=pixel,
-        filtered=values,
-        xmin=np.minimum(found.xmin, count(deblend.XMIN)),
-        xmax=np.maximum(found.xmax, count(deblend.XMAX)),
-        ymin=np.minimum(found.ymin, count(deblend.YMIN)),
-        ymax=np.maximum(found.ymax, count(deblend.YMAX)),
-        **shape_fields(column, count),
-        fdnpix=(count(deblend.FDNPIX) + n_merged).astype(np.int32),
-        dnpix=add(count(deblend.DNPIX), unfiltered > found.threshold).astype(np.int32),
-        fdflux=add(column(deblend.FDFLUX), values),
-        dflux=add(column(deblend.DFLUX), unfiltered),
-        dpeak=np.maximum(found.dpeak, column(deblend.DPEAK).astype(np.float32)),
-    )
+        found, segmentation=segmentation, first=first, n_own=n_own, pixel=pixel, filtered=values,
+        **measured,
+    )  # fmt: skip
 
 
 def source_mask(detections: Detections, sigma: float, min_growth: float = MIN_GROWTH) -> U1:

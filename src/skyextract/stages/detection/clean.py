@@ -1,0 +1,165 @@
+"""Clean: merge spurious detections into their neighbours, number the sources, draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
+from skyextract.datamodel.detections import Detections
+from skyextract.kernels.detection import shape
+from skyextract.kernels.detection.clean import clean_sources
+from skyextract.kernels.values import BLENDED
+from skyextract.settings.keywords import Extraction
+from skyextract.stages.detection.measurements import column, measured_fields
+
+OffFrame = Callable[[I4, I4], Bools]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Sources before cleaning.
+
+    Attributes
+    ----------
+    real, integer : (n, N_REAL), (n, N_INTEGER)
+        Measurements, see `kernels.detection.shape`.
+    start : (n + 1,) int64
+    pixel, filtered : (n_pixels,)
+        Pixels ``y * nx + x`` of source i, ``pixel[start[i]:start[i + 1]]``, and their values.
+    """
+
+    real: F8
+    integer: I4
+    start: I8
+    pixel: I8
+    filtered: F4
+
+
+def clean(
+    candidates: Candidates,
+    image_shape: tuple[int, int],
+    config: Extraction,
+    *,
+    threshold: float,
+    off_frame: OffFrame | None,
+) -> Detections:
+    """Clean, number the sources, and draw the segmentation.
+
+    Parameters
+    ----------
+    image_shape : (int, int)
+        [y, x].
+    config : Extraction
+        CLEAN, CLEAN_PARAM, DETECT_MAXAREA.
+    threshold : float
+        Of the detections, for the record.
+    off_frame : callable or None
+        Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
+    """
+    real, integer = candidates.real, candidates.integer
+    wanted, finite = _wanted(real, integer, config, off_frame)
+    if not finite.all():
+        real = np.where(finite[:, None], real, 0.0)
+    into = np.full(len(real), -1, np.int32)
+    if config.clean:
+        clean_sources(real, integer, wanted, config.clean_param, into)
+    owner = _owners(into)
+    merged = np.flatnonzero(into >= 0)
+    for i in merged:
+        _merge(real, integer, int(i), int(owner[i]))
+
+    # numbers: by the raster position of the peak
+    kept = np.flatnonzero(wanted & (into < 0))
+    row, peak_column = integer[kept, shape.YPEAK], integer[kept, shape.XPEAK]
+    peak = row.astype(np.int64) * image_shape[1] + peak_column
+    kept = kept[np.argsort(peak, kind="stable")]
+    number = np.zeros(len(real), np.int32)
+    number[kept] = np.arange(1, len(kept) + 1)
+    number[merged] = number[owner[merged]]
+
+    sequence, take, label = _footprints(candidates.start, wanted, number, into >= 0)
+    ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
+    first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
+    pixel = candidates.pixel[take]
+    segmentation = np.zeros(image_shape, np.int32)
+    segmentation.ravel()[pixel] = label
+    real, integer = real[kept], integer[kept]
+    return Detections(
+        segmentation=segmentation,
+        id_parent=column(integer, shape.PARENT),
+        first=ends[first].astype(np.int64),
+        n_own=np.diff(candidates.start)[kept].astype(np.int32),
+        pixel=pixel,
+        filtered=candidates.filtered[take],
+        **measured_fields(real, integer),
+        dthresh=column(real, shape.DTHRESH).astype(np.float32),
+        flags=column(integer, shape.FLAGS).astype(np.int16),
+        threshold=threshold,
+    )
+
+
+def _wanted(
+    real: F8, integer: I4, config: Extraction, off_frame: OffFrame | None
+) -> tuple[Bools, Bools]:
+    """Return which sources are to be kept or merged, and which were measured.
+
+    Noise that is next to nothing leads to sources that could not be.
+    """
+    finite: Bools = np.all(np.isfinite(real[:, [shape.X, shape.Y, shape.A, shape.B]]), axis=1)
+    wanted: Bools = finite.copy()
+    if config.detect_maxarea:
+        wanted &= integer[:, shape.FDNPIX] <= config.detect_maxarea
+    if config.clean and off_frame is not None:
+        wanted &= ~off_frame(integer[:, shape.XPEAK], integer[:, shape.YPEAK])
+    return wanted, finite
+
+
+def _owners(into: I4) -> I8:
+    """Return the source that each one ends in, which may be itself."""
+    owner = np.where(into >= 0, into, np.arange(len(into)))
+    while (into[owner] >= 0).any():
+        owner = np.where(into[owner] >= 0, into[owner], owner)
+    return owner
+
+
+def _footprints(start: I8, wanted: Bools, number: I4, merged: Bools) -> tuple[I8, I8, I4]:
+    """Put each source's own pixels together, then those merged into it.
+
+    Returns
+    -------
+    sequence : (m,) int64
+        Sources in the order of their pixels.
+    take : (k,) int64
+        The pixels in that order.
+    label : (k,) int32
+        Number of each pixel's source, negative for a merged one.
+    """
+    sign = np.where(merged, -1, 1).astype(np.int32)
+    sequence = np.flatnonzero(wanted)
+    sequence = sequence[np.lexsort((sequence, -sign[sequence], number[sequence]))]
+    length = np.diff(start)[sequence]
+    ends = np.cumsum(length)
+    source = np.repeat(np.arange(len(sequence)), length)
+    take = np.arange(int(length.sum())) - (ends - length)[source] + start[sequence][source]
+    return sequence, take, (number * sign)[sequence][source]
+
+
+def _merge(real: F8, integer: I4, source: int, into: int) -> None:
+    """Add one detection's areas, fluxes, peaks and bounds to another's."""
+    for k in (shape.FDFLUX, shape.DFLUX):
+        real[into, k] += real[source, k]
+    for k in (shape.FDNPIX, shape.DNPIX):
+        integer[into, k] += integer[source, k]
+    if real[source, shape.FDPEAK] > real[into, shape.FDPEAK]:
+        real[into, shape.FDPEAK] = real[source, shape.FDPEAK]
+        integer[into, shape.XPEAK] = integer[source, shape.XPEAK]
+        integer[into, shape.YPEAK] = integer[source, shape.YPEAK]
+    real[into, shape.DPEAK] = max(real[into, shape.DPEAK], real[source, shape.DPEAK])
+    for k in (shape.XMIN, shape.YMIN):
+        integer[into, k] = min(integer[into, k], integer[source, k])
+    for k in (shape.XMAX, shape.YMAX):
+        integer[into, k] = max(integer[into, k], integer[source, k])
+    integer[into, shape.FLAGS] |= integer[source, shape.FLAGS] & ~BLENDED
