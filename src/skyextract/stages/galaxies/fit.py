@@ -39,7 +39,7 @@ from skyextract.kernels.galaxies.source import (
     Y,
 )
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
-from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, start_fluxes
+from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, sky_level, start_fluxes
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from skyextract.stages.galaxies.scene import Sky
 
 PSF_MISFIT = 128
-"""Bit of the flags: the Gaussians differ from the PSF by more than 1 per cent of its peak."""
+"""Bit of the flags: the Gaussians differ from the PSF by more than 1 per cent (rms over rms)."""
 
 EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
 MIN_RADIUS = 0.02
@@ -61,7 +61,7 @@ SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2: axis ratios are 0.55 where they are most frequent."""
 INDEX_PRIOR = (math.log(1.3), 0.7)
 """Mean and width of the prior of ln n."""
-RADIUS_PRIOR = (math.log(0.7), 1.0)
+RADIUS_PRIOR = (math.log(0.4), 1.0)
 """Of ln (half-light radius / FWHM)."""
 
 
@@ -199,7 +199,7 @@ def fit_models(
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
     stale = np.asarray(boxes[:, 2] > 0)
-    sweeps = 0
+    sweeps, level = 0, 0.0
     while sweeps < MAX_SWEEPS and stale.any():
 
         def visit(members: I8, places: Places, first: bool = sweeps == 0) -> None:
@@ -212,6 +212,10 @@ def fit_models(
             scene.move(parameters[:, X], parameters[:, Y])
             pixels.residual[:] = sky.image
             draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
+            level = sky_level(sky, pixels.residual)
+            pixels.residual[:] -= np.float32(level)
+            stale[:] = boxes[:, 2] > 0
+    pixels.residual[:] += np.float32(level)
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
     unsettled = int(np.count_nonzero(flags & UNSETTLED))
@@ -275,6 +279,9 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     while sweeps < MAX_SWEEPS and stale.any():
         scene.sweep(stale, changed, visit)
         sweeps += 1
+        if sweeps == 1:
+            pixels.residual[:] -= np.float32(sky_level(sky, pixels.residual))
+            stale[:] = boxes[:, 2] > 0
     return Scaled(scales[:, 0], scales[:, 1], chi2, sweeps)
 
 

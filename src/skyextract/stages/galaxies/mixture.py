@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ SCALES = np.array([0.45, 0.75, 1.25, 2.2, 4.5, 11.0])
 N_FREE = 16
 """Gaussians with shapes and places of their own, for trails, coma and pupils out of focus."""
 MAX_MISFIT = 0.01
-"""Largest difference to the PSF, over its peak, of a representation that is good enough."""
+"""Difference to the PSF, root mean squares of both, of a representation that is good enough."""
 _RIDGE = 1e-5
 _NODES = 12
 """Positions along each axis at which a PSF that varies is taken apart."""
 _MAXIMIZATIONS = 20
 _STEPS = 60
 _GOOD = 0.004
+_WIDEST = 0.4
+"""Widest Gaussian of free shape, over half the side of the image."""
 _SMALLEST = 0.15
 """Variance of the narrowest Gaussian, in square pixels."""
 
@@ -37,7 +40,7 @@ class PsfMixture:
         Weight, centre x, y relative to the PSF's, and covariance xx, xy, yy in pixels; the weights
         sum to 1, some are negative.
     misfit : (p,) float64
-        Largest difference to the PSF over its peak.
+        Root mean square of the difference to the PSF over that of the PSF.
     columns : int
         Nodes along x, as many as along y.
     shape : (int, int)
@@ -58,11 +61,11 @@ class PsfMixture:
         u, v = _coordinates(images[0].shape, psf.sampling)
         nodes = np.array([_concentric(image, u, v) for image in images])
         misfit = np.array([_misfit(n, i, u, v) for n, i in zip(nodes, images, strict=True)])
-        if misfit.max() > MAX_MISFIT:
+        if np.median(misfit) > MAX_MISFIT:
             places = _free_shapes(images[len(images) // 2], u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
             worst = np.array([_misfit(n, i, u, v) for n, i in zip(free, images, strict=True)])
-            if worst.max() < misfit.max():
+            if np.median(worst) < np.median(misfit):
                 nodes, misfit = free, worst
         return cls(nodes, misfit, columns, shape)
 
@@ -115,7 +118,7 @@ def _with_weights(places: F8, image: F8, u: F8, v: F8) -> F8:
 
 def _misfit(gaussians: F8, image: F8, u: F8, v: F8) -> float:
     left = _densities(gaussians[:, 1:], u, v) @ gaussians[:, 0] - image.ravel()
-    return float(np.abs(left).max() / image.max())
+    return float(np.sqrt(np.sum(left**2) / np.sum(image**2)))
 
 
 def _concentric(image: F8, u: F8, v: F8) -> F8:
@@ -178,6 +181,8 @@ def _polished(places: F8, weights: F8, image: F8, u: F8, v: F8) -> F8:
     c = 0.5 * np.log(np.maximum(yy - b**2, 0.1 * _SMALLEST))
     variables = np.stack([weights, places[:, 0], places[:, 1], a, b, c])
     flat = image.ravel()
+    # a Gaussian that is wider than the image of the PSF is a level of the sky
+    widest = math.log(_WIDEST * max(u.max(), v.max()))
     damping = 1e-2
     left, slopes = _linearized(variables, flat, u, v)
     for _ in range(_STEPS):
@@ -185,6 +190,7 @@ def _polished(places: F8, weights: F8, image: F8, u: F8, v: F8) -> F8:
         diagonal = np.diagonal(normal) * damping + 1e-12 * np.trace(normal)
         step = np.linalg.solve(normal + np.diag(diagonal), slopes.T @ left)
         trial = variables + step.reshape(variables.shape)
+        trial[[3, 5]] = np.minimum(trial[[3, 5]], widest)
         new, new_slopes = _linearized(trial, flat, u, v)
         if np.sum(new**2) < np.sum(left**2):
             variables, left, slopes, damping = trial, new, new_slopes, 0.3 * damping

@@ -12,6 +12,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Pixels, Places
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.stages.galaxies.mixture import PsfMixture
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -25,6 +26,12 @@ CHUNK = 256
 """Sources per call of a kernel, at most: the PSF is drawn for each."""
 ROOM = 2.5
 """Least half side of a box, in FWHM."""
+DARK = 0.2
+"""Sky has less light of models than this, in sigma of the pixels."""
+CLIP = 4.0
+"""And no pixel beyond this."""
+MIN_SKY = 2000
+"""Pixels from which the level of the sky is taken, at least."""
 GROWTH = 1.5
 """Half side of a box over that of the detection."""
 
@@ -147,6 +154,21 @@ class Scene:
             self.each(todo, visit)
             for i in todo[changed[todo] == 1]:
                 stale[self.neighbours[self.first[i] : self.first[i + 1]]] = True
+
+
+def sky_level(sky: Sky, residual: F4) -> float:
+    """Return the mean of what models leave of an image, where they have hardly any light.
+
+    The background is the mode of the pixels; below sources lies the mean, that of the faint
+    ones that were not detected included.  0 where there is too little sky.
+    """
+    noise = np.sqrt(sky.variance)
+    usable = (sky.variance > 0.0) & (sky.variance < MAX_VARIANCE) & ((sky.mask & UNUSABLE) == 0)
+    with np.errstate(invalid="ignore"):
+        usable &= (sky.image - residual < DARK * noise) & (np.abs(residual) < CLIP * noise)
+    if np.count_nonzero(usable) < MIN_SKY:
+        return 0.0
+    return float(np.average(residual[usable], weights=1.0 / sky.variance[usable]))
 
 
 def start_fluxes(image: F4, found: Detections) -> F8:

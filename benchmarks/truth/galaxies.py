@@ -1,0 +1,189 @@
+"""Galaxies beside SExtractor's model fits with PSFEx's PSF, against the truth.
+
+    python -m benchmarks.truth.galaxies [--n 400] [--frames 1] [--fwhm 3.6] [--seed 1]
+        [--kind sersic "bulge+disk"] [--ours]
+
+Frames of galaxies and stars at random places (tests/simulate/galaxies.py), blends as they come.
+Both programs fit one Sersic profile to every source, with the same columns, on the same frame.
+For each range of the S/N of an ideal filter: galaxies found, bias and scatter of the total
+magnitude, of ln half-light radius, of the ellipticity (1 - q) / (1 + q) and of ln n, and the width
+of the pulls of flux and radius; the area under the ROC curve of star/galaxy separation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from tests.simulate.galaxies import GAIN, KINDS, Floats, GalaxyFrame, simulate_galaxies
+
+COLUMNS = """X_IMAGE Y_IMAGE FLUX_AUTO FLUX_MODEL FLUXERR_MODEL XMODEL_IMAGE YMODEL_IMAGE
+FLUX_SPHEROID FLUXERR_SPHEROID SPHEROID_REFF_IMAGE SPHEROID_REFFERR_IMAGE SPHEROID_ASPECT_IMAGE
+SPHEROID_THETA_IMAGE SPHEROID_SERSICN FLAGS_MODEL SPREAD_MODEL CLASS_STAR""".split()
+RANGES = ((8, 15), (15, 50), (50, 200), (200, 1e9))
+NETWORK = Path("/usr/share/source-extractor/default.nnw")
+
+
+def ours(_: GalaxyFrame, folder: Path) -> np.ndarray:
+    """Run skyextract as it comes."""
+    (folder / "p.param").write_text("\n".join([*COLUMNS, "PROB_POINTSOURCE"]) + "\n")
+    command = [sys.executable, "-m", "skyextract", "f.fits", "-PARAMETERS_NAME", "p.param",
+               "-PIXEL_SCALE", "0.25"]  # fmt: skip
+    if NETWORK.exists():
+        command += ["-STARNNW_NAME", str(NETWORK)]
+    subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    table: np.ndarray = fits.getdata(folder / "f.cat", "LDAC_OBJECTS")
+    return table
+
+
+def sextractor(_: GalaxyFrame, folder: Path) -> np.ndarray:
+    """Run SExtractor, PSFEx and SExtractor with models."""
+    stars = "X_IMAGE Y_IMAGE FLUX_RADIUS FLUX_APER(1) FLUXERR_APER(1) ELONGATION FLAGS SNR_WIN"
+    (folder / "s.param").write_text("\n".join([*stars.split(), "VIGNET(35,35)"]))
+    (folder / "m.param").write_text("\n".join(COLUMNS))
+    (folder / "d.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
+    common = [
+        "source-extractor", "f.fits", "-c", "none.sex", "-CATALOG_TYPE", "FITS_LDAC",
+        "-FILTER_NAME", "d.conv", "-PHOT_APERTURES", "10", "-GAIN", str(GAIN),
+        "-SATUR_LEVEL", "1e7", "-VERBOSE_TYPE", "QUIET", "-PIXEL_SCALE", "0.25",
+        "-SEEING_FWHM", "0.95", "-STARNNW_NAME", str(NETWORK),
+    ]  # fmt: skip
+    steps = [
+        [*common, "-PARAMETERS_NAME", "s.param", "-CATALOG_NAME", "s.ldac"],
+        ["psfex", "s.ldac", "-CHECKIMAGE_TYPE", "NONE", "-CHECKPLOT_DEV", "NULL",
+         "-CHECKPLOT_TYPE", "NONE", "-WRITE_XML", "N", "-VERBOSE_TYPE", "QUIET"],
+        [*common, "-PARAMETERS_NAME", "m.param", "-CATALOG_NAME", "m.ldac", "-PSF_NAME", "s.psf"],
+    ]  # fmt: skip
+    for step in steps:
+        subprocess.run(step, cwd=folder, check=True, capture_output=True, text=True)
+    table: np.ndarray = fits.getdata(folder / "m.ldac", 2)
+    return table
+
+
+def match(frame: GalaxyFrame, table: np.ndarray) -> np.ndarray:
+    """Return the row of each object, -1 if it was not found: the nearest, within 3 pixels.
+
+    Of objects that share a row the brightest has it.
+    """
+    rows = np.full(frame.x.size, -1)
+    taken: set[int] = set()
+    for i in np.argsort(-frame.flux):
+        distance = np.hypot(table["X_IMAGE"] - 1 - frame.x[i], table["Y_IMAGE"] - 1 - frame.y[i])
+        row = int(np.argmin(distance))
+        if distance[row] < 3.0 and row not in taken:
+            rows[i] = row
+            taken.add(row)
+    return rows
+
+
+def spread(values: Floats) -> tuple[float, float]:
+    """Return median and half the distance of the percentiles 16 and 84."""
+    values = values[np.isfinite(values)]
+    if values.size < 3:
+        return np.nan, np.nan
+    low, middle, high = np.percentile(values, (16, 50, 84))
+    return float(middle), float(0.5 * (high - low))
+
+
+def area(star: Floats, galaxy: Floats) -> float:
+    """Return the chance that a star has a larger value than a galaxy."""
+    star, galaxy = star[np.isfinite(star)], galaxy[np.isfinite(galaxy)]
+    if not star.size or not galaxy.size:
+        return np.nan
+    larger = (star[:, None] > galaxy[None, :]).mean()
+    return float(larger + 0.5 * (star[:, None] == galaxy[None, :]).mean())
+
+
+def residuals(frame: GalaxyFrame, table: np.ndarray) -> dict[str, Floats]:
+    """Return what the tables are made of, an element per object."""
+    rows = match(frame, table)
+    got = {name: np.where(rows >= 0, table[name][rows], np.nan) for name in table.dtype.names}
+    out = {"found": (rows >= 0).astype(float), "snr": frame.snr, "star": frame.star.astype(float)}
+    with np.errstate(all="ignore"):
+        q = got["SPHEROID_ASPECT_IMAGE"]
+        radius = got["SPHEROID_REFF_IMAGE"] * np.sqrt(q)
+        twice = 2 * np.radians(got["SPHEROID_THETA_IMAGE"])
+        size, true = (1 - q) / (1 + q), (1 - frame.axis_ratio) / (1 + frame.axis_ratio)
+        out |= {
+            "mag": -2.5 * np.log10(got["FLUX_MODEL"] / frame.flux),
+            "auto": -2.5 * np.log10(got["FLUX_AUTO"] / frame.flux),
+            "ln r": np.log(radius / frame.radius),
+            "e1": size * np.cos(twice) - true * np.cos(2 * frame.angle),
+            "ln n": np.log(got["SPHEROID_SERSICN"] / frame.index),
+            "flux pull": (got["FLUX_MODEL"] - frame.flux) / got["FLUXERR_MODEL"],
+            "r pull": (radius - frame.radius) / got["SPHEROID_REFFERR_IMAGE"] / np.sqrt(q),
+            "SPREAD_MODEL": -got["SPREAD_MODEL"],
+            "CLASS_STAR": got["CLASS_STAR"],
+        }
+    if "PROB_POINTSOURCE" in got:
+        out["PROB_POINTSOURCE"] = got["PROB_POINTSOURCE"]
+    return out
+
+
+def show(name: str, parts: list[dict[str, Floats]], seconds: tuple[float, float]) -> None:
+    """Print one program's tables."""
+    all_ = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    print(f"  {name}: {seconds[0]:.1f} s wall, {seconds[1]:.1f} s CPU")
+    galaxy, found = all_["star"] == 0, all_["found"] > 0
+    for low, high in RANGES:
+        there = (all_["snr"] >= low) & (all_["snr"] < high)
+        own = there & galaxy
+        if own.sum() < 5:
+            continue
+        shown = [f"{100 * found[own].mean():3.0f} % of {own.sum():4d}"]
+        shown += [
+            "{} {:+.3f}+-{:.3f}".format(key, *spread(all_[key][own]))
+            for key in ("mag", "auto", "ln r", "e1", "ln n", "flux pull", "r pull")
+        ]
+        print(f"    S/N {low:3.0f}-{high:<4.0f} {', '.join(shown)}")
+        roc = [
+            f"{key} {area(all_[key][there & ~galaxy], all_[key][own]):.3f}"
+            for key in ("PROB_POINTSOURCE", "SPREAD_MODEL", "CLASS_STAR")
+            if key in all_
+        ]
+        print(f"        ROC area: {', '.join(roc)}")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--fwhm", type=float, default=3.6)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--ours", action="store_true", help="skyextract alone")
+    options = parser.parse_args()
+    programs: dict[str, Callable[[GalaxyFrame, Path], np.ndarray]] = {"skyextract": ours}
+    if not options.ours:
+        programs["SExtractor + PSFEx"] = sextractor
+    size = int(70 * options.n**0.5)
+    for kind in options.kind:
+        print(f"{kind}: {options.frames} x {options.n} objects in {size}^2, FWHM {options.fwhm}")
+        frames = [
+            simulate_galaxies(options.n, size, options.seed + k, kind=kind, fwhm=options.fwhm)
+            for k in range(options.frames)
+        ]
+        for name, program in programs.items():
+            parts = []
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            for frame in frames:
+                with tempfile.TemporaryDirectory() as place:
+                    header = fits.Header({"GAIN": GAIN, "SATURATE": 1e7})
+                    fits.PrimaryHDU(frame.image, header).writeto(Path(place) / "f.fits")
+                    parts.append(residuals(frame, program(frame, Path(place))))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            show(name, parts, (time.perf_counter() - start, after.ru_utime - before.ru_utime))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Frames of galaxies and stars as on the sky (galsim), whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+
+SKY, GAIN, READ_NOISE, ZERO_POINT = 400.0, 2.0, 5.0, 31.0
+"""ADU per pixel, e-/ADU, e-, magnitude of 1 ADU."""
+BRIGHTEST, FAINTEST = 18.0, 24.5
+SLOPE = 0.3
+"""Of log counts per magnitude."""
+KINDS = ("sersic", "bulge+disk")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GalaxyFrame:
+    """A frame and its truth, one element per object.
+
+    Attributes
+    ----------
+    image : (n, n) float32
+        ADU, with sky.
+    x, y, flux : (n_objects,) float64
+        0-based positions, total fluxes in ADU.
+    snr : (n_objects,) float64
+        Of the filter that knows the profile and the PSF.
+    star : (n_objects,) bool
+    radius, axis_ratio, angle, index : (n_objects,) float64
+        Half-light radius of the circle of the same area in pixels, B/A, radians from x, Sersic
+        index (NaN for bulge and disk); 0, 1, 0, NaN for stars.
+    """
+
+    image: NDArray[np.float32]
+    x: Floats
+    y: Floats
+    flux: Floats
+    snr: Floats
+    star: NDArray[np.bool_]
+    radius: Floats
+    axis_ratio: Floats
+    angle: Floats
+    index: Floats
+
+
+def simulate_galaxies(
+    n: int, size: int, seed: int, *, kind: str = "sersic", fwhm: float = 3.6, stars: float = 0.25
+) -> GalaxyFrame:
+    """Simulate a square frame with objects at random places.
+
+    Sizes are log-normal and fall with magnitude, axis ratios uniform between 0.25 and 1, Sersic
+    indices uniform in their logarithm between 0.5 and 6, bulge shares those of Beta(1, 2).
+
+    Parameters
+    ----------
+    n : int
+        Objects.
+    kind : str
+        One of `KINDS`.
+    fwhm : float
+        Of the Moffat PSF (beta 3), before the pixel.
+    stars : float
+        Their share.
+    """
+    rng = np.random.default_rng(seed)
+    psf = galsim.Moffat(beta=3.0, fwhm=fwhm).shear(g1=0.03, g2=0.01)
+    image = galsim.ImageF(size, size)
+    noise = SKY / GAIN + (READ_NOISE / GAIN) ** 2
+    rows = []
+    for _ in range(n):
+        x, y = rng.uniform(0, size, 2)
+        low = 10 ** (SLOPE * (BRIGHTEST - FAINTEST))
+        magnitude = FAINTEST + math.log10(rng.uniform(low, 1.0)) / SLOPE
+        flux = 10 ** (-0.4 * (magnitude - ZERO_POINT))
+        star = rng.uniform() < stars
+        radius, q, angle, index = 0.0, 1.0, 0.0, math.nan
+        profile: Any = galsim.DeltaFunction()
+        if not star:
+            size_there = math.log(0.72 * fwhm) - 0.42 * (magnitude - 21.0)
+            radius = float(np.clip(math.exp(rng.normal(size_there, 0.45)), 0.15 * fwhm, 8 * fwhm))
+            q, angle = rng.uniform(0.25, 1.0), rng.uniform(0, math.pi)
+            if kind == "sersic":
+                index = math.exp(rng.uniform(math.log(0.5), math.log(6.0)))
+                profile = galsim.Sersic(n=index, half_light_radius=radius)
+            else:
+                profile, radius = _bulge_and_disk(rng.beta(1, 2), radius)
+            profile = profile.shear(q=q, beta=angle * galsim.radians)
+        drawn = galsim.Convolve(profile, psf).withFlux(flux)
+        reach = int(min(max(8 * fwhm, 8 * radius + 6 * fwhm), 250))
+        column, row = round(x), round(y)
+        stamp = galsim.ImageF(
+            galsim.BoundsI(column - reach, column + reach, row - reach, row + reach)
+        )
+        drawn.drawImage(stamp, scale=1, center=galsim.PositionD(x + 1, y + 1))
+        light = stamp.array.astype(np.float64)
+        snr = math.sqrt(np.sum(light**2 / (noise + np.maximum(light, 0) / GAIN)))
+        inside = stamp.bounds & image.bounds
+        image[inside] += stamp[inside]
+        rows.append((x, y, flux, snr, star, radius, q, angle, index))
+    light = image.array.astype(np.float64) + SKY
+    data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
+    columns = np.array(rows, dtype=np.float64).T
+    return GalaxyFrame(data.astype(np.float32), *columns[:4], columns[4] > 0, *columns[5:])
+
+
+def _bulge_and_disk(share: float, radius: float) -> tuple[Any, float]:
+    """Return a round bulge and disk, and the half-light radius of both together."""
+    parts = (
+        (share, galsim.DeVaucouleurs(half_light_radius=0.5 * radius), 7.66925, 4.0, 0.5 * radius),
+        (1 - share, galsim.Exponential(half_light_radius=radius), 1.67835, 1.0, radius),
+    )
+    r = radius * np.exp(np.linspace(-7.0, 4.0, 3000))
+    light = np.zeros(r.size)
+    for weight, _, b, n, size in parts:
+        ring = r**2 * np.exp(-b * (r / size) ** (1 / n))
+        light += weight * ring / ring.sum()
+    half = float(np.interp(0.5, np.cumsum(light), r))
+    return parts[0][1] * share + parts[1][1] * (1 - share), half
