@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -98,3 +99,14 @@ def test_default_sex_is_mentioned_but_not_read(tmp_path, monkeypatch):
     from skyextract.cli import settings_from
 
     assert any("default.sex" in note for note in settings_from(None, None, []).notes)
+
+
+@pytest.mark.parametrize("option", ["-h", "-d", "-dd", "-dp", "--version"])
+def test_a_reader_that_has_gone_is_no_error(option):
+    """As in `skyextract -dd | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "skyextract", option]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

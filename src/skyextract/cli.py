@@ -297,8 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SkyextractError as error:
         log.error("%s", error)
         return error.exit_status
-    except BrokenPipeError:
-        # The reader of our standard output has gone, as in `skyextract ... | head`.
+    except (BrokenPipeError, SystemExit):
+        # The reader of our standard output has gone, as in `skyextract ... | head`; for click
+        # that is a reason to exit.
         sys.stdout = None
         return ExitStatus.OK
     except MemoryError:

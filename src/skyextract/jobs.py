@@ -216,6 +216,7 @@ def input_files(settings: Settings, jobs: Sequence[Job]) -> list[str]:
             names += expand_names([name], keyword, run)
         except ConfigError:
             names.append(name)  # no file, or a folder of a catalogue
+    names += run.opened  # the lists themselves
     return [path for name in names if os.path.exists(path := parse_image_spec(name).path)]  # noqa: PTH110
 
 

@@ -244,7 +244,7 @@ class Night:
 
     def leftovers(self) -> list[str]:
         """Return what is in the folder besides frames and products."""
-        known = {".fits", ".cat", ".json"}
+        known = {".fits", ".cat", ".json", ".ecsv", ".html"}
         return [path.name for path in self.folder.iterdir() if path.suffix not in known]
 
 
