@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -191,4 +192,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # A reader that goes, as in `| head`, ends this program as it ends others.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

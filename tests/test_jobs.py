@@ -85,9 +85,9 @@ def test_extensions_in_names(tmp_path, image, name):
 
 
 def test_a_word_that_is_none(tmp_path):
-    message = r"command line: CATALOG_NAME = .*\{objct\} is none of \{stem\}"
+    message = r"command line: CATALOG_NAME = .*\{thing\} is none of \{stem\}"
     with pytest.raises(ConfigError, match=message):
-        plan_job("a.fits", settings(CATALOG_NAME="{objct}.cat"), tmp_path)
+        plan_job("a.fits", settings(CATALOG_NAME="{thing}.cat"), tmp_path)
 
 
 def test_a_table_of_the_night_is_no_product_of_an_image(tmp_path):

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 from skyextract.errors import ExitStatus
 from skyextract.messages import LABELLED, RESULT, Message, divert, send_steps
+from skyextract.settings.extras import is_installed
 
 log = logging.getLogger("skyextract")
 
@@ -113,7 +113,7 @@ def can_show_bar() -> bool:
         and sys.stderr.isatty()
         and os.environ.get("TERM", "") != "dumb"
         and log.isEnabledFor(RESULT)
-        and find_spec("tqdm") is not None
+        and is_installed("tqdm")
     )
 
 

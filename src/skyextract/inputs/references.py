@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
-from skyextract.errors import ConfigError
 from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
+from skyextract.settings.extras import require
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import NO_SURVEY
 from skyextract.stages.astrometry.pointing import search_region
@@ -30,19 +29,11 @@ def check_references(settings: Settings) -> None:
     files = bool(config.astrometry.astrefcat_name), bool(config.photometry.photrefcat_name)
     chosen = config.astrometry.astref_catalog, config.photometry.photref_catalog
     if any(name not in NO_SURVEY and not file for name, file in zip(chosen, files, strict=True)):
-        _check_healpix()
+        require("a reference catalogue by name", "online", "hpgeom")
     for keyword in ("ASTREFCAT_NAME", "PHOTREFCAT_NAME"):
         for name in settings.value(keyword):
             if not Path(name).exists():
                 raise settings.error(keyword, f"{name}: no such file or directory")
-
-
-def _check_healpix() -> None:
-    """Raise a ConfigError if what finds the tiles of a store is not installed."""
-    if importlib.util.find_spec("hpgeom") is None:
-        raise ConfigError(
-            "reference catalogues by name need hpgeom: pip install 'skyextract[online]'"
-        )
 
 
 def frame_region(exposure: Exposure, settings: Settings) -> Region | None:

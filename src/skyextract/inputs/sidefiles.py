@@ -85,7 +85,7 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
             network = read_text(config.measurement.starnnw_name, "STARNNW_NAME", run)
         else:
             run.warn(
-                f"CLASS_STAR is NaN: no file STARNNW_NAME {config.measurement.starnnw_name}".strip()
+                f"CLASS_STAR is NaN: STARNNW_NAME {config.measurement.starnnw_name!r} is no file"
             )
     associates = None
     if names & {"VECTOR_ASSOC", "NUMBER_ASSOC"}:

@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from skyextract.io.fits.complete import what_is_missing
+from skyextract.settings.extras import is_installed
 
 log = logging.getLogger("skyextract")
 
@@ -73,7 +73,7 @@ class Arrivals:
         self._no_frames = no_frames
         self._patience = patience
         if use_events is None:
-            use_events = find_spec("watchfiles") is not None and not is_on_network(folder)
+            use_events = is_installed("watchfiles") and not is_on_network(folder)
         self.uses_events = use_events
         self._taken: dict[Path, _Facts] = {}
         self._coming: dict[Path, _Coming] = {}

@@ -322,7 +322,7 @@ def test_binary_to_stdout_is_an_error(kind: str) -> None:
 
 
 def test_parquet_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skyextract.io.catalogs.formats.find_spec", lambda name: None)
+    monkeypatch.setattr("skyextract.settings.extras.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pyarrow"):
         check_catalog("a.parquet", "PARQUET")
 

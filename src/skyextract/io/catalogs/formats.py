@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from skyextract.io.catalogs.votable import votable, xml_summary
 from skyextract.io.fits.table import catalog_unit, column_of, ldac_header_unit, stored
 from skyextract.io.fits.writer import primary_unit, write_units
 from skyextract.io.streams import STDOUT
+from skyextract.settings.extras import require
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -57,8 +57,8 @@ def check_catalog(name: str, kind: str) -> None:
     """
     if name.upper() == STDOUT and kind in (*FITS_KINDS, "PARQUET"):
         raise ConfigError(f"CATALOG_NAME STDOUT: CATALOG_TYPE {kind} is binary and needs a file")
-    if kind == "PARQUET" and find_spec("pyarrow") is None:
-        raise ConfigError("CATALOG_TYPE PARQUET: needs pyarrow (pip install 'skyextract[parquet]')")
+    if kind == "PARQUET":
+        require("CATALOG_TYPE PARQUET", "parquet", "pyarrow")
 
 
 def write_catalog(

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from io import StringIO
 from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, AnyArray
-from skyextract.errors import ConfigError
+from skyextract.settings.extras import is_installed, require
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
@@ -27,6 +26,7 @@ GREY = "#8a8f98"
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
 
+_LIBRARIES = ("matplotlib", "jinja2")
 _MODULES = ("matplotlib.figure", "matplotlib.backends.backend_svg", "PIL.Image", "jinja2")
 _INK = "#010203"  # becomes the colour of the page's text
 _STYLE = {
@@ -41,7 +41,7 @@ _STYLE = {
 
 def can_draw() -> bool:
     """Tell whether what draws the pages is installed."""
-    return all(map(_is_installed, ("jinja2", "matplotlib")))
+    return all(map(is_installed, _LIBRARIES))
 
 
 def prepare_drawing(keyword: str) -> None:
@@ -52,18 +52,8 @@ def prepare_drawing(keyword: str) -> None:
     ConfigError
         It is not installed.
     """
-    if not can_draw():
-        raise ConfigError(
-            f"{keyword}: needs matplotlib and jinja2 (pip install 'skyextract[report]')"
-        )
+    require(keyword, "report", *_LIBRARIES)
     threading.Thread(target=lambda: list(map(import_module, _MODULES))).start()
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ValueError:  # it is switched off
-        return False
 
 
 @dataclass(frozen=True)

@@ -257,10 +257,9 @@ def _add_windowed(
 def _stellarity(
     iso: Isophotal, frame: MeasureFrame, config: Config, inputs: MeasureInputs, run: Run
 ) -> F8:
-    """Return CLASS_STAR; NaN and a warning without a network or a seeing."""
+    """Return CLASS_STAR; NaN without a network, and with a warning without a seeing."""
     seeing = inputs.seeing or config.detector.seeing_fwhm
     if inputs.network is None:
-        run.warn("CLASS_STAR: no neural network (STARNNW_NAME), it is NaN")
         return np.full(iso.flux.size, np.nan)
     if not (seeing > 0.0 and math.isfinite(inputs.pixel_scale) and inputs.pixel_scale > 0.0):
         run.warn("CLASS_STAR: SEEING_FWHM or the pixel scale is unknown, it is NaN")

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from skyextract.errors import ConfigError, ReferenceCatalogError
+from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.online.sources import Source
 from skyextract.io.references.tables import Table, parse_votable
 from skyextract.messages import quiet
+from skyextract.settings.extras import require
 
 PATIENCE = 10.0
 """Time for a whole answer, in units of the longest silence."""
@@ -58,14 +59,7 @@ class Answer:
 
 def check_library() -> None:
     """Raise a ConfigError if what asks servers is not installed."""
-    import importlib.util
-
-    for name in ("astroquery", "hpgeom"):
-        if importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f"reference catalogues from the network need {name}: pip install "
-                "'skyextract[online]'"
-            )
+    require("a reference catalogue from the network", "online", "astroquery", "hpgeom")
 
 
 def ask(server: str, source: Source, circle: Circle, limit: int, timeout: float) -> Answer:
