@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from skyextract.calibrate import with_corrected_detection
-from skyextract.datamodel.exposure import FailedExtension
+from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
 from skyextract.inputs.frames import failed, read_frames
 from skyextract.inputs.references import check_references
@@ -132,7 +132,9 @@ def process_extensions(
             yield frame
             continue
         image = frame.image
-        label = f"{job.label}: " if image.alone else f"{job.label}[{image.extension}]: "
+        plane = image.plane if isinstance(image, Exposure) else None
+        place = f"{image.extension}" if plane is None else f"{image.extension},{plane}"
+        label = f"{job.label}: " if image.alone else f"{job.label}[{place}]: "
         with run.about(label):
             try:
                 request = make_request(image, settings, inputs)

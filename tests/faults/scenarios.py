@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -18,7 +19,9 @@ from skyextract.cli import main
 from skyextract.io.atomic import recover
 from tests.faults.harness import Ended, Night, Tally, corrupt, die_at, settle, write_frame
 
-NOBODY = 65534
+PR_CAPBSET_DROP = 24
+CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
 MEGABYTE = 1 << 20
 
 
@@ -74,12 +77,18 @@ def read_only(folder: Path) -> Tally:
     place.chmod(0o555)
     folder.chmod(0o755)
     night = Night.of(folder, [frame])
-    options = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
-    ended = night.run("-o", "there", environment={"HOME": "/nonexistent"}, **options)
+    ended = night.run("-o", "there", environment={"HOME": "/nonexistent"}, preexec_fn=obey_modes)
     place.chmod(0o755)
     tally = _ended(ended, 1)
     tally.lost += (place / "f.cat").read_text() != "old" or "Permission denied" not in ended.stderr
     return _summed(tally)
+
+
+def obey_modes() -> None:
+    """Let root, in a process that is about to start a program, be bound by the modes of files."""
+    prctl = ctypes.CDLL(None).prctl
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        prctl(PR_CAPBSET_DROP, capability)
 
 
 def corrupt_frames(folder: Path, n: int = 40) -> Tally:

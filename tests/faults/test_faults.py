@@ -55,10 +55,7 @@ def test_killed_worker_costs_nothing(night):
 
 @pytest.mark.parametrize("scenario", [full_disk, read_only, little_memory, large_frame])
 def test_surroundings(scenario, tmp_path):
-    try:
-        tally = scenario(tmp_path)
-    except PermissionError as error:
-        pytest.skip(f"another user cannot run the interpreter: {error}")
+    tally = scenario(tmp_path)
     assert tally.clean, table({scenario.__name__: tally})
 
 

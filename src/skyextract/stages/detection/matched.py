@@ -161,7 +161,7 @@ def filter_matched(
             _NO_PLANE if variance is None else variance,
             variance is not None,
             smooth or variance is None,
-            np.float32(sigma**2),
+            np.float32(min(sigma**2, MAX_VARIANCE)),
             np.float32(MAX_VARIANCE),
             _NO_BAD if bad is None else bad,
             bad is not None,
