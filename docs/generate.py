@@ -1,5 +1,6 @@
 """Write the files that are generated from the code: `python docs/generate.py`."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -48,10 +49,24 @@ def remedies_json() -> str:
     return json.dumps(linkless, indent=0, ensure_ascii=False) + "\n"
 
 
+def checks_markdown() -> str:
+    """Return the page of what is checked, with the limits that stand in the code."""
+
+    def value(found: re.Match[str]) -> str:
+        module, _, name = found[1].rpartition(".")
+        limit = getattr(importlib.import_module(f"skyextract.stages.{module}"), name)
+        text = format(limit, found[2] or "").replace("%", " %").replace(",", " ")
+        return text.replace("e-0", "e-")
+
+    text = (ROOT / "docs/checks.in.md").read_text()
+    return re.sub(r"\{([\w.]+)(?::([^}]+))?\}", value, text)
+
+
 GENERATED = {
     "default.conf": lambda: dump(full=False) + "\n",
     "docs/config.md": lambda: config_markdown() + "\n",
     "docs/columns.md": columns_markdown,
+    "docs/checks.md": checks_markdown,
     "docs/sextractor.md": sextractor_markdown,
     "src/skyextract/outputs/html/remedies.json": remedies_json,
     "docs/skyextract.1": lambda: manual_page(option_words(), option_metavars()),

@@ -194,6 +194,8 @@ def test_the_result_does_not_depend_on_the_order():
     shuffled = np.random.default_rng(1).permutation(200)
     other = dataclasses.replace(field, sources=field.sources.take(shuffled))
     first, second = field.solve(), other.solve()
+    checks = [result.metrics.pop("checks") for result in (first, second)]
+    assert checks[0] == pytest.approx(checks[1])
     assert first.metrics == pytest.approx(second.metrics)
     np.testing.assert_array_equal(first.used[shuffled], second.used)
 
@@ -271,6 +273,32 @@ def test_a_fit_to_few_of_the_matches_is_a_fallback():
     assert result.source == "FITTED"
     assert "of 200 matched stars" in result.reason
     assert run.warnings == [f"astrometry: {result.reason}"]
+
+
+def displaced(field, where, by):
+    """Move the sources of a part of the frame by pixels in x."""
+    columns = {
+        name: field.sources[name] + np.where(where, by, 0.0)
+        for name in ("X_IMAGE", "XWIN_IMAGE")
+        if name in field.sources
+    }
+    return dataclasses.replace(field, sources=field.sources.with_columns(**columns))
+
+
+@pytest.mark.parametrize("by", [0.0, 0.6, 6.0])
+def test_a_part_of_the_frame_that_is_displaced(by):
+    field = make_field(seed=12, missing=0.0)
+    where = field.sources["XWIN_IMAGE"] > 0.6 * SHAPE[1]
+    result = displaced(field, where, by).solve()
+    if by > 1.0:
+        assert result.status in {"FALLBACK", "FAILED"}
+        assert result.reason
+        return
+    assert result.status == "COMPLETE"
+    # A polynomial takes some of it.
+    added = result.metrics["checks"]["error_of_field"]
+    assert added == 0.0 if by == 0.0 else 0.1 * by * SCALE < added < by * SCALE
+    assert result.floor >= added
 
 
 def test_vertical_strip_and_small_frame():

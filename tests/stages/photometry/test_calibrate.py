@@ -350,3 +350,45 @@ def test_a_zero_point_of_few_of_the_stars_is_a_fallback():
     flags[:60] = 0
     enough = calibrate(catalog.with_columns(FLAGS=flags), reference)
     assert enough.status == "COMPLETE"
+
+
+def in_a_corner(catalog, reference, offset):
+    """Change the reference magnitudes of the stars in a ninth of the frame."""
+    ny, nx = make_exposure().shape
+    corner = (catalog["X_IMAGE"] > 2 * nx / 3) & (catalog["Y_IMAGE"] > 2 * ny / 3)
+    magnitudes = {k: v + offset * corner for k, v in reference.magnitudes.items()}
+    return replace(reference, magnitudes=magnitudes)
+
+
+@pytest.mark.parametrize(
+    ("offset", "status"), [(0.0, "COMPLETE"), (0.06, "COMPLETE"), (0.4, "FAILED")]
+)
+def test_a_part_of_the_frame_that_is_off(offset, status):
+    catalog, reference = make_pair(n=200)
+    result = calibrate(catalog, in_a_corner(catalog, reference, offset))
+    assert result.status == status
+    if status == "FAILED":
+        assert "are off by" in result.reason or "agree with each other" in result.reason
+        return
+    error = result.metrics["checks"]["error_of_field"]
+    # A ninth of the frame by an offset: an rms of 0.31 of it.
+    assert error == 0.0 if offset == 0.0 else 0.2 * offset < error < 0.5 * offset
+    assert result.metrics["zero_point_error"] >= error
+
+
+def test_a_second_group_fails():
+    catalog, reference = make_pair(n=200)
+    second = np.arange(200) % 4 == 0
+    other = {k: v + 0.3 * second for k, v in reference.magnitudes.items()}
+    assert_failed(
+        calibrate(catalog, replace(reference, magnitudes=other)), "50 stars agree", "+0.30"
+    )
+
+
+def test_large_scatter_is_a_fallback():
+    catalog, reference = make_pair(n=60)
+    scatter = np.random.default_rng(2).normal(0.0, 0.12, 60)
+    other = {k: v + scatter for k, v in reference.magnitudes.items()}
+    result = calibrate(catalog, replace(reference, magnitudes=other))
+    assert result.status == "FALLBACK", result.reason
+    assert "scatter" in result.metrics["reason"]

@@ -110,11 +110,11 @@ def fit_and_test(
             ARCSEC * xi, ARCSEC * eta, ARCSEC * rx[near], ARCSEC * ry[near], radius
         )
         second = near[second]
-        in_fit = _usable(sources, first, region, second, config)
+        in_fit = usable(sources, first, region, second, config)
         if len(in_fit) < 3:
             return None
         own, other = first[in_fit], second[in_fit]
-        variance = sources.variance[own] * scale**2 + _reference_variance(region, other)
+        variance = sources.variance[own] * scale**2 + reference_variance(region, other)
         found = fit_plate(
             sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
             models(prior, config.distort_degrees, len(own), linear=kind == "TAN"),
@@ -140,7 +140,7 @@ def fit_and_test(
     return Solution(fit, verification, offset, first, second, in_fit, region, widest)
 
 
-def _usable(
+def usable(
     sources: Sources, first: I8, region: RefCatalog, second: I8, config: AstrometryConfig
 ) -> I8:
     """Return the pairs that are good enough for the fit.
@@ -158,7 +158,7 @@ def _usable(
     return good[moving] if np.sum(moving) >= ENOUGH_MOTIONS else good
 
 
-def _reference_variance(region: RefCatalog, rows: I8) -> F8:
+def reference_variance(region: RefCatalog, rows: I8) -> F8:
     """Variance of one axis of the reference positions, arcsec2; 0 where unknown."""
     ra, dec = region.ra_error[rows], region.dec_error[rows]
     return np.nan_to_num(0.5 * (ra * ra + dec * dec))

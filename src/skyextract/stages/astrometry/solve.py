@@ -14,12 +14,13 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
-from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.settings.steps import Status
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
+from skyextract.stages.astrometry.checks import compare_parts, pairs_within
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
 from skyextract.stages.astrometry.pointing import Start, read_start
@@ -56,7 +57,8 @@ class Astrometry:
     used : bool (n,)
         Sources that the fit uses.
     floor : float
-        Scatter of the fit per axis that the known errors do not explain, arcsec.
+        Scatter of the fit per axis that the known errors do not explain, and what parts of the
+        frame differ by, arcsec.
     plate : Plate or None
         The fitted polynomials; None after a failure.
     """
@@ -137,10 +139,14 @@ def solve_astrometry(
         solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
         if solution is not None:
             run.info(_in_words(solution))
-            result = _assembled(solution, start, sources, catalog, config)
-            if result.reason:
-                run.warn(f"astrometry: {result.reason}")
-            return result
+            try:
+                result = _assembled(solution, start, sources, catalog, config)
+            except StepError as error:
+                reason = str(error)
+            else:
+                if result.reason:
+                    run.warn(f"astrometry: {result.reason}")
+                return result
     run.warn(f"astrometry failed: {reason}")
     return failed_astrometry(wcs, catalog.n_rows, reason, metrics)
 
@@ -237,7 +243,7 @@ def _assembled(
     solution: Solution, start: Start, sources: Sources, catalog: Catalog,
     config: AstrometryConfig,
 ) -> Astrometry:  # fmt: skip
-    """Assemble the result of a verified solution."""
+    """Assemble the result of a verified solution; StepError if parts of the frame contradict it."""
     fit, plate = solution.fit, solution.fit.plate
     cards = plate.cards(_projection(config, start, plate), start.shape)
     wcs = SkyWcs.from_header({"NAXIS1": start.shape[1], "NAXIS2": start.shape[0]} | cards)
@@ -245,6 +251,9 @@ def _assembled(
     used = np.zeros(catalog.n_rows, bool)
     own = solution.first[solution.in_fit]
     used[sources.row[own[fit.used]]] = True
+    checks = compare_parts(solution, sources, start.shape, config)
+    if checks.contradiction:
+        raise StepError(checks.contradiction)
     matches = _match_table(solution, sources, catalog, used)
     # A star may be just outside the frame and its image, by their errors, inside.
     x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
@@ -262,13 +271,16 @@ def _assembled(
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.verification.probability,
+        "checks": checks.numbers(fit.floor),
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""
     if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
+    weak = weak or checks.weakness(plate.pixel_scale)
     status = Status.FALLBACK if weak else Status.COMPLETE
-    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, fit.floor, plate)
+    floor = math.hypot(fit.floor, checks.error)
+    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate)
 
 
 def _shift(plate: Plate, start: Start) -> float:
@@ -283,17 +295,12 @@ def _match_table(solution: Solution, sources: Sources, catalog: Catalog, used: B
     Columns of its own: detection minus reference in the tangent plane (arcsec), their distance,
     and whether the fit used it.
     """
-    plate, region = solution.fit.plate, solution.region
-    xi, eta = (ARCSEC * v for v in plate.to_plane(sources.x, sources.y))
-    rx, ry = (ARCSEC * v for v in gnomonic(region.ra, region.dec, plate.ra0, plate.dec0))
-    near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
-    first, second, distance = mutual_nearest(xi, eta, rx[near], ry[near], solution.radius)
-    second = near[second]
+    region = solution.region
+    first, second, dx, dy = pairs_within(solution, sources, solution.radius)
     rows = sources.row[first]
     order = np.argsort(rows, kind="stable")
-    first, second, distance, rows = first[order], second[order], distance[order], rows[order]
+    first, second, rows, dx, dy = first[order], second[order], rows[order], dx[order], dy[order]
     return match_table(
         catalog, rows, sources.x[first], sources.y[first], region, second, region.mag[second],
-        DXI=xi[first] - rx[second], DETA=eta[first] - ry[second], DISTANCE=distance,
-        USED=used[rows],
+        DXI=dx, DETA=dy, DISTANCE=np.hypot(dx, dy), USED=used[rows],
     )  # fmt: skip

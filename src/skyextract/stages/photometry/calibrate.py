@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import Bools
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
 from skyextract.errors import StepError
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, color_columns, column_bands, frame_filter, resolve_band
-from skyextract.stages.photometry.checks import MIN_STARS, FluxScale, Verdict, verify
+from skyextract.stages.photometry.checks import (
+    MIN_STARS,
+    FluxScale,
+    Parts,
+    Verdict,
+    compare_parts,
+    verify,
+)
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
 from skyextract.stages.photometry.stars import (
     Stars,
@@ -29,7 +36,7 @@ from skyextract.stages.photometry.stars import (
     match_stars,
     select_stars,
 )
-from skyextract.stages.photometry.zeropoint import ZeroPointFit, fit_zero_point
+from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit, fit_zero_point
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
@@ -168,15 +175,18 @@ def _calibrate(
     metrics.checks.update(band=band.name, column=band.key, system=band.system)
     color_keys, coefficient = _color_term(config, band, reference)
     matched, chance = match_stars(catalog, exposure, reference, radius, metrics.checks)
-    stars = select_stars(
+    stars, everyone = select_stars(
         matched, catalog, reference, band, flux_key, color_keys, config, metrics.checks
     )
     fixed = 0.0 if coefficient is None else coefficient
     fit_color = coefficient is None
-    fit, stars, fixed_color = _fit(stars, exposure.shape, fixed, fit_color, config, metrics)
+    degree = _degree(config, len(stars.row), metrics)
+    model = _Model(fixed, fit_color, degree, exposure.shape)
+    fit, stars, pivot = _fit(stars, model, metrics)
     scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
     n_bright = metrics.checks.pop("n_bright")
-    verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright)
+    parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
+    verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
     metrics.checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)
@@ -224,7 +234,7 @@ def _calibrate(
     if color_keys:
         metrics.checks.update(
             color=" - ".join(color_keys),
-            color_pivot=fixed_color,
+            color_pivot=pivot,
             color_term_error=float(fit.slope_errors[0]) if fit_color else None,
         )
     return Photometry(
@@ -263,26 +273,41 @@ def _color_term(
     return keys, coefficient
 
 
+@dataclass(frozen=True)
+class _Model:
+    """What is fitted to the stars beside the zero point."""
+
+    fixed_color_term: float
+    fit_color: bool
+    degree: int
+    shape: tuple[int, int]
+
+    def target(self, stars: Stars, pivot: float) -> F8:
+        """Return what each star says of the zero point, at the colour of the pivot."""
+        return stars.mag - stars.instrumental - self.fixed_color_term * (stars.color - pivot)
+
+    def design(self, stars: Stars) -> F8:
+        """Return the columns: the colour and powers of the position, as far as wanted."""
+        powers = field_terms(stars.x, stars.y, self.shape, self.degree)
+        return np.column_stack([stars.color, powers]) if self.fit_color else powers
+
+    def residuals(self, fit: ZeroPointFit, stars: Stars, pivot: float) -> F8:
+        """Return the residuals of stars that need not be in the fit."""
+        model = fit.zero_point + (self.design(stars) - fit.means) @ fit.slopes
+        return np.asarray(self.target(stars, pivot) - model)
+
+
 def _fit(
-    stars: Stars, shape: tuple[int, int], fixed: float, fit_color: bool,
-    config: PhotometryConfig, metrics: _Metrics,
+    stars: Stars, model: _Model, metrics: _Metrics
 ) -> tuple[ZeroPointFit, Stars, float]:  # fmt: skip
     """Fit, leave out the bright end where it is not linear, and fit again.
 
     Returns also the pivot: magnitudes are right for sources of that colour.
     """
-    degree = config.phot_degrees
-    while degree and (degree + 1) * (degree + 2) // 2 * 8 > len(stars.row):
-        degree -= 1
-    if degree < config.phot_degrees:
-        metrics.checks["degree"] = degree
     n_dropped = 0
     while True:
         pivot = float(np.median(stars.color))
-        y = stars.mag - stars.instrumental - fixed * (stars.color - pivot)
-        design = field_terms(stars.x, stars.y, shape, degree)
-        if fit_color:
-            design = np.column_stack([stars.color, design])
+        y, design = model.target(stars, pivot), model.design(stars)
         if len(y) < MIN_STARS + design.shape[1]:
             raise StepError(f"{len(y)} stars for {1 + design.shape[1]} coefficients: too few")
         fit = fit_zero_point(y, stars.errors, design)
@@ -292,12 +317,35 @@ def _fit(
         n_dropped += int(drop.sum())
         stars = stars.take(~drop)
     metrics.checks["n_bright_left_out"] = n_dropped
-    if fit_color:
+    if model.fit_color:
         pivot = float(fit.means[0])
         metrics.checks["scatter_without_color"] = fit_zero_point(
             y, stars.errors, design[:, 1:]
         ).scatter
     return fit, stars, pivot
+
+
+def _degree(config: PhotometryConfig, n_stars: int, metrics: _Metrics) -> int:
+    """Return the degree of the field polynomial that the stars can determine."""
+    degree = config.phot_degrees
+    while degree and (degree + 1) * (degree + 2) // 2 * 8 > n_stars:
+        degree -= 1
+    if degree < config.phot_degrees:
+        metrics.checks["degree"] = degree
+    return degree
+
+
+def _parts(
+    fit: ZeroPointFit, stars: Stars, residuals: F8, everyone: Stars, shape: tuple[int, int]
+) -> Parts:
+    """Compare parts of the stars; those too bright for the fit do not count."""
+    good = everyone.mag >= stars.mag.min()
+    everyone, residuals = everyone.take(good), residuals[good]
+    errors = (np.maximum(some.errors, MIN_ERROR) for some in (stars, everyone))
+    return compare_parts(
+        (fit.residuals, next(errors), stars.mag), (residuals, next(errors), everyone.x, everyone.y),
+        fit.intrinsic, shape,
+    )  # fmt: skip
 
 
 def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
@@ -317,7 +365,7 @@ def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
 
 def _verify(
     fit: ZeroPointFit, stars: Stars, exposure: Exposure, reference: RefCatalog, band: Band,
-    chance: float, scale: FluxScale, n_bright: int,
+    chance: float, scale: FluxScale, n_bright: int, parts: Parts,
 ) -> Verdict:  # fmt: skip
     bands = column_bands(reference.magnitudes)
     others = {
@@ -329,7 +377,7 @@ def _verify(
     corrected = fit.residuals if len(fit.slopes) else stars.mag - stars.instrumental
     return verify(
         fit, stars.errors, stars.mag, stars.x, stars.y, exposure.shape, chance, others,
-        (band.key, corrected), scale, n_bright,
+        (band.key, corrected), scale, n_bright, parts,
     )  # fmt: skip
 
 

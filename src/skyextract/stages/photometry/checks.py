@@ -9,6 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.stages.agreement import (
+    MIN_GROUP,
+    MIN_MEMBERS,
+    Spread,
+    bins,
+    cells,
+    second_group,
+    spread_of_medians,
+)
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
 
 MIN_STARS = 5
@@ -19,7 +28,13 @@ MAX_INTRINSIC = 0.25
 MAX_ERROR = 0.1
 MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
+MAX_PART = 0.15
+"""Median residual of a part of the frame or of a range of magnitudes, mag."""
 NOTED_TREND = 0.03
+WEAK_INTRINSIC = 0.1
+"""Scatter beyond the errors, mag, that makes the zero point a FALLBACK."""
+WEAK_SCALE = 0.05
+"""Magnitude of the calibrated flux off that of the Kron aperture, which makes it a FALLBACK."""
 MIN_SHARE = 0.05
 """Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
 SHARE_FROM = 100
@@ -28,8 +43,8 @@ KRON_LOSS = 0.06
 """The Kron aperture of stars misses no more light than this, mag."""
 SURE = 4.0
 """A trend counts from this many sigma."""
-_OTHER_BAND = 0.5
-_OTHER_BAND_FROM = 0.05
+OTHER_BAND = 0.5
+OTHER_BAND_FROM = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,82 @@ class FluxScale:
         """Light, in mag, that the flux should not have."""
         return max(self.above_kron - KRON_LOSS, 0.0) if math.isfinite(self.above_kron) else 0.0
 
+    @property
+    def lack(self) -> float:
+        """Light, in mag, that the Kron aperture has and the flux has not."""
+        return max(-self.above_kron, 0.0) if math.isfinite(self.above_kron) else 0.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What parts of the stars say about the zero point of all.
+
+    Attributes
+    ----------
+    field, brightness : Spread
+        Of the medians in cells of the frame, and in ranges of magnitude.
+    side : int
+        Cells per side of the frame.
+    group, group_share, group_offset : int, float, float
+        Outliers that agree on another zero point: their number, their share of the stars, and
+        how far off that is, mag.
+    """
+
+    field: Spread
+    brightness: Spread
+    side: int
+    group: int
+    group_share: float
+    group_offset: float
+
+    @property
+    def contradiction(self) -> str:
+        """Why one zero point cannot be right for all; empty if it may be."""
+        if self.group >= MIN_MEMBERS and self.group_share > MIN_GROUP:
+            return (
+                f"{self.group} stars agree with each other on a zero point that is "
+                f"{self.group_offset:+.2f} mag off: two magnitude systems, clouds?"
+            )
+        for spread, where in ((self.field, self.place), (self.brightness, "of one brightness")):
+            size = abs(spread.worst)
+            if spread.rms > 0.0 and size > max(MAX_PART, SURE * spread.worst_error):
+                return f"stars {where} are off by {spread.worst:+.2f} mag: clouds, flat field?"
+        return ""
+
+    @property
+    def place(self) -> str:
+        """The cell that differs most, in words."""
+        row, column = divmod(self.field.part, self.side)
+        return f"in cell {column + 1}, {row + 1} of {self.side} x {self.side}"
+
+
+def compare_parts(
+    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], intrinsic: float,
+    shape: tuple[int, int],
+) -> Parts:  # fmt: skip
+    """Compare parts of the stars.
+
+    Parameters
+    ----------
+    fitted : three of (n,) float64
+        Residuals, errors and magnitudes of the stars of the fit.
+    everyone : four of (m,) float64
+        Residuals, errors and 0-based pixels x, y of these and fainter ones.
+    intrinsic : float
+        Scatter beyond the errors; outliers are what it does not explain.
+    shape : (int, int)
+        Frame [y, x].
+    """
+    residuals, errors, mag = fitted
+    brightness = spread_of_medians(residuals, errors, bins(mag))
+    residuals, errors, x, y = everyone
+    part, side = cells(x, y, shape)
+    field = spread_of_medians(residuals, errors, part)
+    errors = np.hypot(errors, intrinsic)
+    apart = np.abs(residuals) > SURE * errors
+    group, offset, _ = second_group(residuals, np.zeros_like(residuals), errors, apart)
+    return Parts(field, brightness, side, group, group / max(len(residuals), 1), offset)
+
 
 def verify(
     fit: ZeroPointFit,
@@ -94,6 +185,7 @@ def verify(
     own: tuple[str, F8],
     scale: FluxScale,
     n_bright: int,
+    parts: Parts,
 ) -> Verdict:
     """Test a zero-point fit.
 
@@ -113,6 +205,7 @@ def verify(
     scale : FluxScale
     n_bright : int
         Stars bright enough for the fit, flagged or blended or not.
+    parts : Parts
     """
     kept = fit.good > 0.5
     numbers = {
@@ -128,17 +221,19 @@ def verify(
         numbers[f"trend_{name}"] = slope * length
         numbers[f"trend_{name}_error"] = slope_error * length
     n_good = int(kept.sum())
-    trend, trend_error = abs(numbers["trend_mag"]), numbers["trend_mag_error"]
     # Which of the stars has the right zero point cannot be told: one is as likely as another.
-    unsure = trend / math.sqrt(12.0) if trend > SURE * trend_error else 0.0
+    unsure = max(_unsure(numbers, "mag"), parts.brightness.rms)
+    uneven = max(math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y")), parts.field.rms)
     numbers |= {
         "error_of_fit": fit.error,
         "error_of_aperture_correction": scale.correction_error,
         "error_of_trend": unsure,
+        "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
         "n_bright": n_bright,
+        "n_second_group": parts.group,
     }
-    error = math.hypot(fit.error, scale.correction_error, unsure, scale.excess)
+    error = math.hypot(fit.error, scale.correction_error, unsure, uneven, scale.excess)
     better = _better_band(own, others)
     reason = ""
     if n_good < MIN_STARS:
@@ -155,10 +250,14 @@ def verify(
             "magnitude system?"
         )
     weak = ""
-    if n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
+    if fit.intrinsic > WEAK_INTRINSIC:
+        weak = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
+    elif max(scale.excess, scale.lack) > WEAK_SCALE:
+        weak = f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
+    elif n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
         weak = f"the zero point rests on {n_good} of {n_bright} stars that are bright enough"
     remarks = []
-    if scale.excess > 0.5 * KRON_LOSS:
+    if WEAK_SCALE >= scale.excess > 0.5 * KRON_LOSS:
         remarks.append(
             f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "
             "aperture correction are in doubt"
@@ -172,9 +271,16 @@ def verify(
             reason = text
         elif abs(trend) > NOTED_TREND:
             remarks.append(text)
+    reason = reason or parts.contradiction
     if not error <= MAX_ERROR and not reason:
         reason = f"the zero point is uncertain by {error:.2f} mag"
     return Verdict(numbers, reason, weak, error, remarks)
+
+
+def _unsure(numbers: Mapping[str, float], name: str) -> float:
+    """Return the rms that a straight trend is, mag; 0 where it may be none."""
+    trend, error = abs(numbers[f"trend_{name}"]), numbers[f"trend_{name}_error"]
+    return trend / math.sqrt(12.0) if trend > SURE * error else 0.0
 
 
 def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
@@ -197,7 +303,7 @@ def _better_band(own: tuple[str, F8], others: Mapping[str, F8]) -> str:
         if both.sum() < max(2 * MIN_STARS, 0.5 * len(y)):
             continue
         mine, its = shortest_half(y[both])[1], shortest_half(values[both])[1]
-        if its < _OTHER_BAND * mine and mine > 1.35 * _OTHER_BAND_FROM:
+        if its < OTHER_BAND * mine and mine > 1.35 * OTHER_BAND_FROM:
             return (
                 f"the stars agree with {other} to {its / 1.35:.3f} mag and with {key} only to "
                 f"{mine / 1.35:.3f}: wrong filter?"

@@ -42,6 +42,8 @@ MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
 SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
+CHECKED_SNR = 10.0
+"""Parts of the frame are compared with all stars above this: there are more than in the fit."""
 MIN_RADIUS = 1.5
 """Radius of a match in pixels, at least: a wide field's pixel can exceed CROSSID_RADIUS."""
 MODEL_ERROR = 0.02
@@ -178,8 +180,14 @@ def match_stars(
 def select_stars(
     pairs: Stars, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
     color_keys: tuple[str, str] | None, config: PhotometryConfig, report: dict[str, Any],
-) -> Stars:  # fmt: skip
-    """Keep the stars that can tell a zero point; StepError with the reason if none is left."""
+) -> tuple[Stars, Stars]:  # fmt: skip
+    """Keep the stars that can tell a zero point, and more, with which it can be checked.
+
+    Raises
+    ------
+    StepError
+        With the reason if there are too few.
+    """
     mag = reference.magnitudes[band.key][pairs.star]
     wanted = config.photref_magerr_key
     if wanted and wanted not in reference.magnitudes:
@@ -226,7 +234,7 @@ def select_stars(
                 f"({MIN_STARS} needed; {len(mag)} matched)"
             )
     # Stricter where there are stars enough.
-    least = SNR_STEPS[-1]
+    least, checked = SNR_STEPS[-1], keep & (snr >= CHECKED_SNR)
     for threshold in SNR_STEPS:
         bright = keep & (snr >= threshold)
         if bright.sum() >= ENOUGH:
@@ -235,12 +243,13 @@ def select_stars(
             break
     within = np.isfinite(mag) & np.isfinite(color) & (mag >= low) & (mag <= high)
     report["n_bright"] = int(np.sum(within & ~(mag_error > MAX_REF_ERROR) & (snr >= least)))
-    alone = keep & ((flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0)
-    if alone.sum() >= ENOUGH:
-        keep = alone
+    alone = (flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0
+    if (keep & alone).sum() >= ENOUGH:
+        keep &= alone
+        checked &= alone
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = np.hypot(_MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
         instrumental = -2.5 * np.log10(flux)
     report["n_selected"] = int(keep.sum())
     stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
-    return stars.take(keep)
+    return stars.take(keep), stars.take(keep | checked)

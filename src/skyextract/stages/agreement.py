@@ -1,0 +1,196 @@
+"""Do all parts of the stars tell the same?  Residuals of a calibration, part by part.
+
+A fit to all stars knows the scatter of single stars; what many of them share (a cloud, a wrong
+flat, a chip out of place, a detector that is not linear) makes its error too small.  So the
+stars are divided by place and by brightness: the medians of the parts may differ by what the
+errors of the stars allow, and the variance beyond that is an error of its own, the same one for
+whoever uses the calibration anywhere (R. DerSimonian & N. Laird 1986, Control. Clin. Trials 7,
+177, with equal weights).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, Bools
+
+PER_PART = 5
+"""Stars per part, on average; fewer stars are divided into fewer parts."""
+LEAST = 4
+"""A part with fewer stars has no median."""
+MOST_CELLS = 4
+"""Cells per side of the frame."""
+MOST_BINS = 6
+"""Parts by brightness."""
+SURE = 3.0
+"""The excess counts from this many sigma: of chi square, as a normal deviate."""
+MIN_GROUP = 0.15
+"""Share of the stars from which a second group makes it doubtful which of both is right."""
+MIN_MEMBERS = 5
+"""Stars in a second group, at least."""
+_MEDIAN = 1.2533
+"""Error of a median in units of that of a mean, sqrt(pi / 2)."""
+_ROUNDS = 3
+_HALVINGS = 12
+_AGREE = 2.5
+"""Stars of a part agree within so many errors of their difference."""
+_WINDOW = 2.0
+"""Half of the width in which outliers agree, in units of their errors."""
+_APART = 8.0
+"""A group is another one from so many of its errors on: the tail of the others ends before."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much the medians of the parts differ.
+
+    Attributes
+    ----------
+    rms : float
+        Of the medians about their mean, beyond what the errors allow; 0 where that is not
+        significant, or where the stars are too few to be divided.
+    worst : float
+        Median of the part that differs most, over the mean.
+    worst_error : float
+    part : int
+        That part; -1 if there is none.
+    """
+
+    rms: float = 0.0
+    worst: float = 0.0
+    worst_error: float = math.inf
+    part: int = -1
+
+
+def cells(x: F8, y: F8, shape: tuple[int, int]) -> tuple[I8, int]:
+    """Divide the frame into equal cells; returns each star's cell and the cells per side."""
+    side = int(np.clip(math.sqrt(len(x) / PER_PART), 1, MOST_CELLS))
+    column = np.clip((x + 0.5) * side // shape[1], 0, side - 1)
+    row = np.clip((y + 0.5) * side // shape[0], 0, side - 1)
+    return np.asarray(row * side + column, dtype=np.int64), side
+
+
+def bins(values: F8) -> I8:
+    """Divide stars by a value into parts with equal numbers; returns each star's part."""
+    parts = int(np.clip(len(values) // PER_PART, 1, MOST_BINS))
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return rank * parts // max(len(values), 1)
+
+
+def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
+    """Compare the medians of the parts, each of the most stars in it that agree.
+
+    Parameters
+    ----------
+    values, errors : (n,) float64
+        Residuals and their standard errors, to which is added what the scatter within the
+        parts has more.
+    part : (n,) int64
+    """
+    names = [int(name) for name in np.unique(part)]
+    parts = [np.flatnonzero(part == name) for name in names]
+    extra = 1.4826 * float(np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
+    for _ in range(_ROUNDS):
+        total = np.hypot(errors, extra)
+        agreed = [_agreeing(values, total, rows) for rows in parts]
+        found = [(rows, name) for rows, name in zip(agreed, names, strict=True) if len(rows)]
+        if len(found) < 2:
+            return Spread()
+        median, sigma, within = _medians(values, total, [rows for rows, _ in found])
+        extra = _extra_scatter(within, errors)
+    mean = float(np.average(median, weights=1.0 / sigma**2))
+    off = median - mean
+    worst = int(np.argmax(np.abs(off) - sigma))
+    rms = 0.0
+    if _deviate(float(np.sum((off / sigma) ** 2)), len(median) - 1) > SURE:
+        rms = math.sqrt(max(float(np.mean(off**2 - sigma**2)), 0.0))
+    return Spread(rms, float(off[worst]), float(sigma[worst]), found[worst][1])
+
+
+def _agreeing(values: F8, errors: F8, rows: I8) -> I8:
+    """Return those of the rows that agree, the most that do; none if fewer than `LEAST`.
+
+    Random outliers seldom agree, not even where they are more than half of a part.
+    """
+    value, error = values[rows], errors[rows]
+    near = np.abs(value[:, None] - value) < _AGREE * np.hypot(error[:, None], error)
+    number = near.sum(axis=1)
+    # Of several places with the same number that of the smallest residual.
+    centre = np.lexsort((np.abs(value), -number))[0]
+    members: I8 = rows[near[centre]]
+    return members if len(members) >= LEAST else members[:0]
+
+
+def _medians(values: F8, errors: F8, parts: list[I8]) -> tuple[F8, F8, F8]:
+    """Return the medians of the parts, their errors, and the residuals within the parts."""
+    medians, sigmas = np.empty(len(parts)), np.empty(len(parts))
+    within = np.full(len(values), math.nan)
+    for k, rows in enumerate(parts):
+        # With 1 / error as weights, not its square, the median has the least error.
+        medians[k] = weighted_median(values[rows], 1.0 / errors[rows])
+        sigmas[k] = _MEDIAN / math.sqrt(float(np.sum(errors[rows] ** -2.0)))
+        # The median lies among its own stars: each knows 1 / n less of the scatter.
+        within[rows] = (values[rows] - medians[k]) / math.sqrt(1.0 - 1.0 / len(rows))
+    return medians, sigmas, within
+
+
+def _extra_scatter(within: F8, errors: F8) -> float:
+    """Return what is to be added to the errors, for as much scatter as is seen in the parts."""
+    known = np.isfinite(within)
+    size, variance = np.abs(within[known]), errors[known] ** 2
+    low, high = 0.0, 1.4826 * float(np.median(size))
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        enough = 1.4826 * np.median(size / np.sqrt(variance + middle**2)) < 1.0
+        low, high = (low, middle) if enough else (middle, high)
+    return high if low > 0.0 else 0.0
+
+
+def weighted_median(values: F8, weight: F8) -> float:
+    """Return the value that halves the weight."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weight[order]) - 0.5 * weight[order]
+    return float(np.interp(0.5 * weight.sum(), share, values[order]))
+
+
+def _deviate(chi2: float, free: int) -> float:
+    """Return chi square as a normal deviate (Wilson & Hilferty 1931, PNAS 17, 684)."""
+    size = 2.0 / (9.0 * free)
+    return float(((chi2 / free) ** (1.0 / 3.0) - 1.0 + size) / math.sqrt(size))
+
+
+def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> tuple[int, float, float]:
+    """Find outliers that agree with each other: with them another fit is as good as this one.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        Residuals; y may be all zero.
+    errors : (n,) float64
+        Of one axis.
+    apart : (n,) bool
+        The outliers.
+
+    Returns
+    -------
+    int, float, float
+        Number of those that agree on one place and their mean in x and y; 0 where that is less
+        than half of the outliers, or the place no other than that of the rest of the stars.
+    """
+    rows = np.flatnonzero(apart)
+    if len(rows) < LEAST:
+        return 0, 0.0, 0.0
+    px, py = x[rows], y[rows]
+    width = _WINDOW * np.hypot(errors[rows, None], errors[rows])
+    near = np.hypot(px[:, None] - px, py[:, None] - py) < width
+    centre = int(np.argmax(near.sum(axis=1)))
+    members = near[centre]
+    dx, dy = float(px[members].mean()), float(py[members].mean())
+    elsewhere = math.hypot(dx, dy) > _APART * float(np.median(errors[rows[members]]))
+    if 2 * members.sum() < len(rows) or not elsewhere:
+        return 0, 0.0, 0.0
+    return int(members.sum()), dx, dy

@@ -1,0 +1,118 @@
+"""Whether a plate holds in all parts of the frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.plate import gnomonic
+from skyextract.stages.agreement import (
+    MIN_GROUP,
+    MIN_MEMBERS,
+    Spread,
+    cells,
+    second_group,
+    spread_of_medians,
+)
+from skyextract.stages.astrometry.solution import Solution, reference_variance, usable
+from skyextract.stages.astrometry.sources import Sources
+
+ARCSEC = 3600.0
+MAX_PART = 1.0
+"""Median offset of a part of the frame, pixels, that makes the solution a FALLBACK."""
+WIDER = 3.0
+"""Stars that are displaced together are looked for within so many matching radii."""
+MIN_ERROR = 1e-3
+"""No offset is better known than this, pixels."""
+SURE = 4.0
+"""A star is displaced, and a part is, from this many of its errors on."""
+
+
+@dataclass(frozen=True)
+class AstrometryParts:
+    """What parts of the stars say about the plate of all.
+
+    Attributes
+    ----------
+    axes : (Spread, Spread)
+        Of the median offsets in cells of the frame, in xi and eta, arcsec.
+    group, group_share, group_offset : int, float, float
+        Stars that are displaced alike: number, share, arcsec.
+    """
+
+    axes: tuple[Spread, Spread]
+    group: int
+    group_share: float
+    group_offset: float
+
+    @property
+    def error(self) -> float:
+        """Error per axis that the parts differ by, arcsec."""
+        return max(spread.rms for spread in self.axes)
+
+    @property
+    def contradiction(self) -> str:
+        """Why the solution cannot be right for the whole frame; empty if it may be."""
+        if self.group < MIN_MEMBERS or self.group_share <= MIN_GROUP:
+            return ""
+        return (
+            f"{self.group} stars are displaced alike, by {self.group_offset:.2f} arcsec: a mosaic "
+            "out of place, a trailed or doubled frame?"
+        )
+
+    def weakness(self, pixel_scale: float) -> str:
+        """Why the solution is to be taken with care; empty if it is not."""
+        for spread in self.axes:
+            off = abs(spread.worst)
+            if spread.rms > 0.0 and off > max(MAX_PART * pixel_scale, SURE * spread.worst_error):
+                return f"stars in a part of the frame are off by {off:.2f} arcsec: distortion?"
+        return ""
+
+    def numbers(self, floor: float) -> dict[str, float]:
+        """Return what the summary tells."""
+        return {
+            "error_of_fit": floor,
+            "error_of_field": self.error,
+            "n_second_group": self.group,
+        }
+
+
+def pairs_within(solution: Solution, sources: Sources, radius: float) -> tuple[I8, I8, F8, F8]:
+    """Pair all sources with reference stars.
+
+    Returns indices into the sources and into the region's stars, and the offsets, detection
+    minus reference in the tangent plane, arcsec.
+    """
+    plate, region = solution.fit.plate, solution.region
+    xi, eta = (ARCSEC * v for v in plate.to_plane(sources.x, sources.y))
+    rx, ry = (ARCSEC * v for v in gnomonic(region.ra, region.dec, plate.ra0, plate.dec0))
+    near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
+    first, second, _ = mutual_nearest(xi, eta, rx[near], ry[near], radius)
+    second = near[second]
+    return first, second, xi[first] - rx[second], eta[first] - ry[second]
+
+
+def compare_parts(
+    solution: Solution, sources: Sources, shape: tuple[int, int], config: AstrometryConfig
+) -> AstrometryParts:
+    """Compare the offsets of stars in parts of the frame, whether the fit used them or not."""
+    fit = solution.fit
+    first, second, dx, dy = pairs_within(solution, sources, WIDER * solution.radius)
+    rows = usable(sources, first, solution.region, second, config)
+    first, second, dx, dy = first[rows], second[rows], dx[rows], dy[rows]
+    own = sources.variance[first] * fit.plate.pixel_scale**2
+    errors = np.sqrt(own + reference_variance(solution.region, second) + fit.floor**2)
+    errors = np.maximum(errors, MIN_ERROR * fit.plate.pixel_scale)
+    distance = np.hypot(dx, dy)
+    group, off_x, off_y = second_group(dx, dy, errors, distance > SURE * errors)
+    # Beyond the radius most pairs are chance.
+    near = distance < solution.radius
+    part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
+    axes = [spread_of_medians(v[near], errors[near], part) for v in (dx, dy)]
+    share = group / max(len(first), 1)
+    return AstrometryParts((axes[0], axes[1]), group, share, math.hypot(off_x, off_y))
