@@ -31,7 +31,7 @@ def compile_kernels(quiet: bool = False) -> bool:
 
     A process of its own does it, because this one may have threads, which a fork does not copy.
     """
-    store.roots()  # says where they go if that is worth a warning
+    store.destination()  # says where they go if that is worth a warning
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     subprocess.run(

@@ -145,6 +145,8 @@ class Night:
 
         The messages go to a file, so that a process that stays behind cannot hold up the end.
         """
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         start, usage = time.monotonic(), children_cpu()
         files = [path.name for path in (self.frames if frames is None else frames)]
         with tempfile.TemporaryFile("w+") as stderr:

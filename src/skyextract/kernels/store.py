@@ -47,6 +47,10 @@ _SETTINGS = (
     "SLP_VECTORIZE",
 )  # fmt: skip
 
+_TEMPORARY = "SKYEXTRACT_TEMPORARY_KERNELS"
+"""Variable of the environment that hands the temporary folder down."""
+_INHERITED = os.environ.get(_TEMPORARY)
+
 log = logging.getLogger("skyextract")
 
 
@@ -162,17 +166,31 @@ def _roots(given: str) -> tuple[list[Path], Path]:
 
 @cache
 def _temporary_root() -> Path:
-    folder = _private_folder()
-    log.warning(
-        "no folder for compiled kernels can be written (see NUMBA_CACHE_DIR): they are kept in %s",
-        folder,
-    )
+    """Return the temporary folder, which processes that this one starts then know."""
+    folder = Path(_INHERITED) if _INHERITED else _private_folder()
+    os.environ[_TEMPORARY] = str(folder)
     return folder
 
 
 def roots() -> tuple[list[Path], Path]:
     """Return the folders to look into, in order, and the one to write to."""
     return _roots(os.environ.get("NUMBA_CACHE_DIR", ""))
+
+
+def destination() -> Path:
+    """Return the folder to write to; of a temporary one the first process of a run warns."""
+    folder = roots()[1]
+    if str(folder) == os.environ.get(_TEMPORARY) and not _INHERITED:
+        _warn_temporary(folder)
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _warn_temporary(folder: Path) -> None:
+    log.warning(
+        "no folder for compiled kernels can be written (see NUMBA_CACHE_DIR): they are kept in %s",
+        folder,
+    )
 
 
 def declared() -> dict[str, list[str]]:
@@ -244,7 +262,7 @@ class Entry:
         """Write the file, or warn once that it cannot be kept; old stamps of the module go."""
         head = _MAGIC + zlib.crc32(body).to_bytes(4, "big")
         try:
-            _write(roots()[1], self.module, self.name, head + body)
+            _write(destination(), self.module, self.name, head + body)
         except OSError as error:
             _warn_unkept(str(error))
 
