@@ -34,7 +34,8 @@ def test_as_astropy_sees_it_from_a_site(site, mjd):
     assert ours.separation == pytest.approx(moon.separation(there).deg, abs=0.02)
     horizon = AltAz(obstime=time, location=place)
     assert ours.altitude == pytest.approx(moon.transform_to(horizon).alt.deg, abs=0.03)
-    elongation = moon.separation(sun, origin_mismatch="ignore").rad
+    # Both geocentric, to some metres; astropy 6 does not know `origin_mismatch`.
+    elongation = SkyCoord(moon.ra, moon.dec).separation(SkyCoord(sun.ra, sun.dec)).rad
     phase = math.atan2(
         (sun.distance * np.sin(elongation)).to_value(u.km),
         (moon.distance - sun.distance * np.cos(elongation)).to_value(u.km),

@@ -13,7 +13,8 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.errors import ConfigError, ImageError
 from skyextract.run import Run
-from skyextract.settings.keywords import Config, Measurement, Weights
+from skyextract.settings.keywords import Background, Config, Measurement, Weights
+from skyextract.settings.steps import Status
 from skyextract.stages.measure import Measured, MeasureInputs, measure
 from skyextract.stages.measurement.isophotal import combine_flags
 from tests.compare import parity
@@ -62,6 +63,17 @@ def run_measure(
 ) -> Measured:  # fmt: skip
     run = Run(n_threads=threads)
     return measure(exposure, config, wanted, inputs or MeasureInputs(), run, detection=detection)
+
+
+def test_a_constant_background_is_that_of_the_image_that_is_measured() -> None:
+    """Of one image that is the first value; a level that is given needs no sky to rest on."""
+    exposure, _, _ = frame(size=200, spacing=20.0)
+    background = replace(
+        Background(), back_type=("MANUAL", "AUTO"), back_value=(SKY - 2.5 * SIGMA,)
+    )
+    measured = run_measure(exposure, config=replace(BASIC, background=background))
+    assert measured.metrics["sky_share"] < 0.15
+    assert measured.status is Status.COMPLETE
 
 
 def nearest(measured: Measured, px: np.ndarray, py: np.ndarray) -> np.ndarray:

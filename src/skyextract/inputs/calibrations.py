@@ -182,7 +182,7 @@ def _raw_masters(
     # Where a kept master stands for them, they are still what they were when it was made.
     run.note_opened(*(parse_image_spec(name).path for name in files))
     facts = _facts(kind, files, settings, run)
-    key = ("raw", facts["fingerprint"], str(folder))
+    key = ("raw", facts["fingerprint"], str(folder.resolve()))
     return _once(key, lambda: _kept_masters(kind, files, facts, raw, settings, folder, run), run)
 
 

@@ -15,6 +15,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
 from skyextract.stages.crowded.rows import hidden_detections
@@ -256,8 +257,8 @@ def measure(
     if rows.size < found.n:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
-    level_given = config.background.back_type[-1] == "MANUAL"
-    rests_on = support(found, plane.bad, level_given=level_given)
+    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
+    rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
     if rests_on.doubt:
         run.warn(rests_on.doubt)
     return Measured(

@@ -101,14 +101,7 @@ class RepairPlanes:
     inverse_gain: float
 
     @classmethod
-    def of(
-        cls,
-        data: F4,
-        variance: F4,
-        mask: U2,
-        inverse_gain: float,
-        run: Run,
-    ) -> RepairPlanes:
+    def of(cls, data: F4, variance: F4, mask: U2, inverse_gain: float, run: Run) -> RepairPlanes:
         """Return work planes that own `data` and `variance`."""
         state = np.empty(data.shape, dtype=np.uint8)
 
