@@ -94,12 +94,12 @@ def true_wcs() -> WCS:
     return wcs
 
 
-def draw_stars(rng: np.random.Generator, n: int) -> Stars:
+def draw_stars(rng: np.random.Generator, n: int, apart: float = 14.0) -> Stars:
     """Draw stars of r = 14.5 to 20.5, apart from each other."""
     places: list[F8] = []
     for _ in range(20_000):
         place = rng.uniform(12, SIZE - 13, 2)
-        if not places or np.hypot(*(np.array(places) - place).T).min() > 14.0:
+        if not places or np.hypot(*(np.array(places) - place).T).min() > apart:
             places.append(place)
         if len(places) == n:
             break
@@ -136,11 +136,11 @@ def draw_image(
 
 def good_frame(
     seed: int, n: int = 150, sky: Sky | None = None, fwhm: float = 3.2,
-    band: Callable[[Stars], F8] | None = None,
+    band: Callable[[Stars], F8] | None = None, apart: float = 14.0,
 ) -> BadFrame:  # fmt: skip
     """Return a frame whose reference catalogue is right; what is spoilt comes of `sky`."""
     rng = np.random.default_rng(seed)
-    stars = draw_stars(rng, n)
+    stars = draw_stars(rng, n, apart)
     sky = sky or Sky()
     image = draw_image(stars, sky, rng, fwhm, band(stars) if band else None)
     wcs = true_wcs()
@@ -247,6 +247,28 @@ def strange_light(seed: int) -> BadFrame:
     return good_frame(seed, sky=spot)
 
 
+def ring(seed: int) -> BadFrame:
+    """The flat field had scattered light: a ring of 8 per cent."""
+    return good_frame(
+        seed, sky=Sky(lambda x, y: 1.0 + 0.08 * np.exp(-(((np.hypot(x, y) - 0.6) / 0.2) ** 2)))
+    )
+
+
+def shutter(seed: int) -> BadFrame:
+    """A slow shutter: 5 per cent less at the edges than in the middle, along y."""
+    return good_frame(seed, sky=Sky(lambda x, y: 1.0 - 0.05 * np.abs(y)))
+
+
+def field_curvature(seed: int) -> BadFrame:
+    """The FWHM is a third larger at the corners."""
+    return good_frame(seed, sky=Sky(widening=lambda x, y: 1.0 + 0.167 * (x**2 + y**2)))
+
+
+def crowded(seed: int) -> BadFrame:
+    """Three stars per 100 FWHM^2, blended."""
+    return good_frame(seed, n=750, apart=2.5)
+
+
 # --- what is wrong with the reference catalogue ---------------------------------------------
 
 
@@ -268,6 +290,14 @@ def two_systems(seed: int) -> BadFrame:
     off = np.random.default_rng(seed + 98).random(frame.ra.size) < 0.4
     reference = frame.reference | {b: frame.reference[b] + 0.35 * off for b in "gri"}
     return replace(frame, reference=reference)
+
+
+def wrong_magnitudes(seed: int) -> BadFrame:
+    """One of five reference stars is off by up to 1 mag, each by its own."""
+    frame = good_frame(seed)
+    rng = np.random.default_rng(seed + 98)
+    off = rng.uniform(-1.0, 1.0, frame.ra.size) * (rng.random(frame.ra.size) < 0.2)
+    return replace(frame, reference=frame.reference | {b: frame.reference[b] + off for b in "gri"})
 
 
 def variables(seed: int) -> BadFrame:
@@ -377,6 +407,19 @@ def moved_stars(seed: int) -> BadFrame:
     return replace(frame, reference=reference)
 
 
+def fast_stars(seed: int) -> BadFrame:
+    """A quarter of the stars moved by 0.3 to 1.8 arcsec; the catalogue has no motions."""
+    frame = good_frame(seed)
+    rng = np.random.default_rng(seed + 98)
+    size = rng.uniform(0.3, 1.8, frame.ra.size) * (rng.random(frame.ra.size) < 0.25) / 3600
+    angle = rng.uniform(0.0, 2 * math.pi, frame.ra.size)
+    east, north = size * np.cos(angle), size * np.sin(angle)
+    reference = frame.reference | {
+        "ra": frame.reference["ra"] + east, "dec": frame.reference["dec"] + north
+    }  # fmt: skip
+    return replace(frame, reference=reference)
+
+
 KINDS: dict[str, Callable[[int], BadFrame]] = {
     "good": good_frame, "clouds": clouds, "thin clouds": thin_clouds,
     "veiled corner": veiled_corner, "vignetted": vignetted, "two amplifiers": two_amplifiers,
@@ -387,5 +430,6 @@ KINDS: dict[str, Callable[[int], BadFrame]] = {
     "handful": handful, "wrong scale": wrong_scale, "wrong field": wrong_field,
     "turned": turned, "mirrored": mirrored, "shifted": shifted, "distorted": distorted,
     "distorted handful": distorted_handful, "broken mosaic": broken_mosaic,
-    "moved stars": moved_stars,
+    "moved stars": moved_stars, "fast stars": fast_stars, "ring": ring, "shutter": shutter,
+    "field curvature": field_curvature, "crowded": crowded, "wrong magnitudes": wrong_magnitudes,
 }  # fmt: skip

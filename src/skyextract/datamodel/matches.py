@@ -8,6 +8,16 @@ from skyextract.datamodel.arrays import F8, I8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.refcatalog import RefCatalog
 
+MIN_RADIUS = 1.5
+"""Least radius in pixels: CROSSID_RADIUS can be smaller than a wide field's pixel ..."""
+MAX_RADIUS = 300.0
+"""... but no pixel makes it larger than this, arcsec: a header may say one degree per pixel."""
+
+
+def match_radius(crossid_radius: float, pixel_scale: float) -> float:
+    """Return the radius within which a source and a star are one, arcsec (pixel_scale, too)."""
+    return max(crossid_radius, min(MIN_RADIUS * pixel_scale, MAX_RADIUS))
+
 
 def match_table(
     catalog: Catalog, rows: I8, x: F8, y: F8, reference: RefCatalog, stars: I8, mag: F8,

@@ -96,3 +96,14 @@ def test_gain_of_a_variance_plane(scale):
     assert with_gain_of_variance(flat, Run()).detector.gain == 0.0
     given = replace(plain, detector=Detector(gain=3.0))
     assert with_gain_of_variance(given, Run()) is given
+
+
+def test_infinite_variance_is_no_information():
+    planes = plane(9.0)
+    planes[5, 5] = np.inf
+    given = exposure(variance=planes)
+    given.image[5, 5] = np.inf
+    with np.errstate(all="raise"):
+        variance = noise_of(given, 1.0)
+    assert variance[5, 5] == np.float32(1e30)
+    assert variance[20, 20] == pytest.approx(9.0)

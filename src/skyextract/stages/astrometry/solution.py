@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.flags import Flags
+from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
@@ -32,9 +33,6 @@ SATURATED_OR_CUT = int(
 
 ENOUGH_MOTIONS = 20
 """From this many stars with a proper motion on, those without serve no longer."""
-
-MIN_RADIUS = 1.5
-"""Matching radius in pixels, at least: CROSSID_RADIUS can be smaller than a wide field's pixel."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def fit_and_test(
     scale = rough.unit * ARCSEC
     half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
     region = field.reference.take(field.around(start, ra0, dec0, half))
-    widest = max(config.crossid_radius, MIN_RADIUS * scale)
+    widest = match_radius(config.crossid_radius, scale)
     # First the pairs that the rough solution is sure of, then all within reach of the first
     # fit, then those within its scatter.
     radius = min(rough.radius * scale, 3.0 * widest)
@@ -126,7 +124,7 @@ def fit_and_test(
         before, ra0, dec0 = radius, fit.plate.ra0, fit.plate.dec0
         xi, eta = fit.plate.to_plane(sources.x, sources.y)
         scale = fit.plate.pixel_scale
-        widest = max(config.crossid_radius, MIN_RADIUS * scale)
+        widest = match_radius(config.crossid_radius, scale)
         radius = widest
         if step > 0:
             radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))

@@ -113,7 +113,9 @@ def background_variance(
             photons = np.maximum(subtracted, np.float32(0.0))
             photons *= np.float32(1.0 / exposure.detector.gain)
             # Rounding must not make a bright pixel noise-free.
-            np.maximum(variance - photons, np.float32(1e-3) * variance, out=variance)
+            least = np.float32(1e-3) * variance
+            np.subtract(variance, photons, out=variance, where=np.isfinite(variance))
+            np.maximum(variance, least, out=variance)
         variance[~((variance > 0.0) & (variance < MAX_VARIANCE))] = NO_INFORMATION
         return variance
     if exposure.weight is not None:

@@ -205,7 +205,8 @@ def _noise_scale(filtered: F4, unit: float, matched: MatchedFilter, run: Run) ->
     scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
     if np.isfinite(scale).all():
         return scale
-    low, high = np.percentile(filtered, (2.275, 15.866))
+    known = filtered[np.isfinite(filtered)]
+    low, high = np.percentile(known, (2.275, 15.866)) if known.size else (0.0, 0.0)
     return np.full((1, 1), max(1.0, float(high - low) / unit), np.float32)
 
 

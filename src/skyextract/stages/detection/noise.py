@@ -84,7 +84,7 @@ def measure_scale(
         for i in range(n_x):
             part = np.s_[edge_y[j] : edge_y[j + 1] : step, edge_x[i] : edge_x[i + 1] : step]
             sample = filtered[part]
-            free = sample != 0.0
+            free = (sample != 0.0) & np.isfinite(sample)
             if claimed is not None:
                 free &= claimed[part] == 0
             n_free[j, i] = np.count_nonzero(free)

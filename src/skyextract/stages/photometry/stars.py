@@ -10,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky
+from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
@@ -44,8 +45,6 @@ ENOUGH = 30
 SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
 CHECKED_SNR = 10.0
 """Parts of the frame are compared with all stars above this: there are more than in the fit."""
-MIN_RADIUS = 1.5
-"""Radius of a match in pixels, at least: a wide field's pixel can exceed CROSSID_RADIUS."""
 MODEL_ERROR = 0.02
 """Error in mag of an aperture correction that is that of the PSF model."""
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
@@ -140,7 +139,7 @@ def match_stars(
     if reference.n_stars == 0:
         raise StepError(f"the reference catalogue {reference.name} is empty")
     ny, nx = exposure.shape
-    radius = max(radius, MIN_RADIUS * wcs.pixel_scale())
+    radius = match_radius(radius, wcs.pixel_scale())
     ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
     stars = reference.at_epoch(frame_date(exposure.header or {}).year)
     corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
