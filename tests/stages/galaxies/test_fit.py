@@ -89,7 +89,7 @@ def grid_of(n: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
 def test_errors_are_those_of_repeated_fits() -> None:
     n, flux, radius = 144, 2e4, 4.0
     positions, shape = grid_of(n, 1)
-    image, variance, found = frame([sersic(flux, radius, 1.5)] * n, positions, shape, 2)
+    image, variance, found = frame([sersic(flux, radius, 1.5)] * n, positions, shape, 2, half=14)
     profile = Profile(spheroid=True, disk=False, priors=False)
     fits = fit_models(sky_of(image, variance), found, profile, Run(n_threads=2))
     p, c = fits.parameters, fits.covariance
