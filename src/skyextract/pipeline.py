@@ -46,7 +46,7 @@ from skyextract.stages.photometry.calibrate import Photometry
 def process_exposure(
     frame: Frame, request: Request, settings: Settings, inputs: Inputs, run: Run
 ) -> Result:
-    """Run the planned steps on one image extension.
+    """Run the planned steps on one image extension; SkyextractError if it cannot be processed.
 
     Every step is a block `with report.step(...) as done`: it is timed, `done` takes down status
     and metrics of what the step returns and gives it back, and a StepError makes the step FAILED
@@ -58,18 +58,12 @@ def process_exposure(
         The image extension as it was read, raw or an `Exposure` (pixels, mask, variance and
         what is known of them); in dual-image mode also the image to detect on.
     request : Request
-        The plan (which steps) and the columns, of the catalogue and for the steps.
+        The plan (which steps), and columns for the catalogue and for the steps.
     settings : Settings
-        The value of every keyword and where it comes from.
     inputs : Inputs
         What was read of the side files: column list, filter, PSF model ...
     run : Run
         Takes warnings, times and the names of files that are read; has the threads.
-
-    Raises
-    ------
-    SkyextractError
-        The extension cannot be processed at all.
     """
     config, plan = settings.config, request.plan
     report = Report(plan, run)
