@@ -59,6 +59,10 @@ def test_what_is_no_exposure_time(value):
         ((("GAIN", 2.5),), 16, 2.5, False),
         ((("GAIN", 120, "Sensor gain"), ("EGAIN", 0.25)), 16, 0.25, True),
         ((("GAIN", 120),), 16, 0.0, True),
+        ((("GAIN", 15), ("EGAIN", 0.25)), 16, 0.25, True),
+        ((("GAIN", 2), ("EGAIN", 2.0)), 16, 2.0, False),
+        ((("GAIN", 8), ("OFFSET", 30)), 16, 0.0, True),
+        ((("GAIN", 8),), 16, 8.0, False),
         ((("GAIN", 120.0, "e-/ADU"),), 16, 120.0, False),
         ((("GAIN", 5000.0, "of a coadd"),), -32, 5000.0, False),
         ((("GAIN", 21.7),), 16, 21.7, False),
@@ -101,12 +105,12 @@ def read(tmp_path):
 
 @pytest.mark.parametrize("camera", ["AUTO", "NONE", "none"])
 def test_camera(read, camera):
-    cards = {"INSTRUME": "ZWO ASI533MM", "GAIN": 15, "EGAIN": 0.8}
+    cards = {"INSTRUME": "ZWO ASI533MM", "GAIN": 1.5, "EGAIN": 0.8}
     exposure, _ = read(np.ones((4, 4), np.uint16), cards, ("CAMERA", camera))
     known = camera == "AUTO"
     assert exposure.camera == ("ZWO ASI" if known else "")
-    assert exposure.detector.gain == (0.8 if known else 15.0)
-    assert exposure.header["GAIN"] == (0.8 if known else 15)
+    assert exposure.detector.gain == (0.8 if known else 1.5)
+    assert exposure.header["GAIN"] == (0.8 if known else 1.5)
     assert ("HISTORY" in exposure.header) == known
 
 

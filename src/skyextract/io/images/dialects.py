@@ -29,7 +29,9 @@ _UNIT_WORDS = re.compile(
 MAX_TIME = 1e8
 """Seconds; no exposure is longer."""
 MAX_SETTING = 20.0
-"""A whole number from here on in the card GAIN of an image of raw integers is a camera setting."""
+"""A whole number from here on in the card GAIN of an image of raw integers is a camera setting;"""
+MIN_SETTING = 3.0
+"""one from here on is, too, where a card OFFSET, the other setting of such cameras, is beside."""
 
 
 def translate(header: Header, camera: str, run: Run, path: str) -> str:
@@ -83,7 +85,12 @@ def is_camera_setting(header: Header, keyword: str, number: float) -> bool:
     comment = str(header.comments[keyword]).lower()
     if re.search(r"e-?\s*/|electron|photon", comment):
         return False
-    return number >= MAX_SETTING and number.is_integer()
+    if not number.is_integer():
+        return False
+    electrons = header.get("EGAIN")
+    if isinstance(electrons, int | float) and electrons > 0.0:
+        return float(electrons) != number
+    return number >= (MIN_SETTING if "OFFSET" in header else MAX_SETTING)
 
 
 def linear_pixels(image: F4, header: Header, run: Run, path: str) -> bool:
