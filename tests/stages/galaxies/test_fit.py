@@ -238,3 +238,14 @@ def test_what_is_fitted_follows_from_type_and_columns() -> None:
     assert not profile_of("DEV", frozenset(), priors=False).prior(3.0).any()
     assert parts("SERSIC", "PROB_POINTSOURCE")[2] is False
     assert SKY in profile_of("AUTO", frozenset({"FLUX_BACKOFFSET"}), priors=True).free
+
+
+def test_a_psf_that_is_not_quite_right_makes_no_galaxies_of_bright_stars() -> None:
+    positions, shape = grid_of(9, 16)
+    star = galsim.DeltaFunction(flux=3e6)
+    galaxy = sersic(3e6, 1.5, 1.0)
+    image, variance, found = frame([star] * 6 + [galaxy] * 3, positions, shape, 17)
+    sky = Sky(image, variance, np.zeros(shape, np.uint16), GAIN, Psf.gaussian(0.99 * FWHM))
+    fits = fit_models(sky, found, Profile(True, False), Run(), as_point=True)
+    assert (fits.log_odds[:6] > 0.0).all()
+    assert (fits.log_odds[6:] < -10.0).all()

@@ -38,6 +38,7 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
 )
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, sky_level, start_fluxes
 
@@ -51,6 +52,8 @@ PSF_MISFIT = 128
 """Bit of the flags: the Gaussians differ from the PSF by more than 1 per cent (rms over rms)."""
 
 EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
+PSF_ERROR = 0.02
+"""Of the PSF, relative, where odds of a point source are reckoned."""
 MIN_RADIUS = 0.02
 """Smallest half-light radius, in FWHM of the PSF."""
 MAX_SHIFT = 0.7
@@ -224,9 +227,26 @@ def fit_models(
     parameters[nothing] = numbers[nothing] = np.nan
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
-        log_odds=numbers[:, 2], noise_area=numbers[:, 3], flags=flags, iterations=iterations,
-        scene=scene, residual=pixels.residual,
+        log_odds=_odds(parameters, numbers, sky), noise_area=numbers[:, 3],
+        flags=flags, iterations=iterations, scene=scene, residual=pixels.residual,
     )  # fmt: skip
+
+
+def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
+    """Return the logarithm of the odds of a point source, with a PSF that is not quite right.
+
+    What a PSF that is wrong by `PSF_ERROR` adds to chi2 grows with the square of the S/N; the
+    difference of both fits counts less by as much.
+    """
+    point, log_odds, area = numbers[:, 1], numbers[:, 2], numbers[:, 3]
+    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
+    usable = (sky.variance > 0.0) & (sky.variance < MAX_VARIANCE)
+    noise2 = float(np.median(sky.variance[usable])) if usable.any() else 1.0
+    inverse_gain = sky.pixels(sky.image).inverse_gain
+    with np.errstate(invalid="ignore", divide="ignore"):
+        snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
+        softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
+    return softened
 
 
 @dataclass(frozen=True)
