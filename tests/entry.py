@@ -7,14 +7,17 @@ from typing import Any
 
 import numba
 
+from skyextract.kernels.jit import Kernel
+
 
 def entry(helper: Callable[..., Any]) -> Callable[..., Any]:
     """Return a helper of kernels, which has no entry for Python once it is compiled, with one."""
-    if not hasattr(helper, "py_func"):  # NUMBA_DISABLE_JIT
+    if not isinstance(helper, Kernel):  # NUMBA_DISABLE_JIT
         return helper
+    compiled = helper.dispatcher
 
     @numba.njit
     def call(*arguments):  # type: ignore[no-untyped-def]
-        return helper(*arguments)
+        return compiled(*arguments)
 
     return call

@@ -32,8 +32,10 @@ def prepare_process() -> None:
     # Where scipy is installed numba imports it at the first kernel call, 0.3 s for nothing:
     # no kernel uses numpy.linalg, and nothing else here needs it.
     sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
-    # It also imports coverage, where that is installed and not at work already.
+    # It also imports coverage, where that is installed and not at work already; and
+    # astropy.io.fits imports numcodecs, for others who want its codecs.
     sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("numcodecs", None)  # type: ignore[arg-type]
 
 
 def end_with_parent() -> None:

@@ -43,8 +43,6 @@ def compile_kernels(quiet: bool = False) -> bool:
 
 def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
-    from skyextract.kernels import loading
-
     for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
         if not info.name.endswith("__main__"):
             import_module(info.name)
@@ -54,7 +52,7 @@ def preload() -> None:
         compile_kernels(quiet=True)
     for module, functions in store.declared().items():
         for function in functions:
-            loading.load(getattr(import_module(f"{store.PACKAGE}.{module}"), function))
+            getattr(import_module(f"{store.PACKAGE}.{module}"), function).load()
 
 
 def _compile_all(quiet: bool) -> None:
@@ -100,7 +98,7 @@ def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[s
             name = modules[task[0]]
             module = import_module(f"{store.PACKAGE}.{name}")
             for function in missing[name]:
-                loading.compile_declared(getattr(module, function))
+                loading.compile_declared(getattr(module, function).dispatcher)
                 os.write(report, b".")
         status = 0
     except (KeyboardInterrupt, BrokenPipeError):

@@ -18,12 +18,13 @@ from types import ModuleType
 
 import numpy as np
 from astropy.io import fits
-from numba.core.dispatcher import Dispatcher
 from numba.core.types import Array, NamedTuple, NamedUniTuple, Type, boolean, unliteral
 
 import skyextract.kernels
 from skyextract.cli import main
 from skyextract.columns.table import COLUMNS
+from skyextract.kernels import native
+from skyextract.kernels.jit import Kernel
 from skyextract.kernels.store import PACKAGE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -69,9 +70,10 @@ def signatures() -> dict[str, list[tuple[Type, ...]]]:
     found: dict[str, list[tuple[Type, ...]]] = {}
     for module in kernel_modules():
         for name, item in vars(module).items():
-            if isinstance(item, Dispatcher) and item.py_func.__module__ == module.__name__:
+            if isinstance(item, Kernel) and item.py_func.__module__ == module.__name__:
                 full = f"{module.__name__}.{name}".removeprefix(f"{PACKAGE}.")
-                found[full] = list(dict.fromkeys(tuple(map(unliteral, s)) for s in item.signatures))
+                called = item.dispatcher.signatures
+                found[full] = list(dict.fromkeys(tuple(map(unliteral, s)) for s in called))
     return found
 
 
@@ -79,7 +81,7 @@ def is_entry(name: str) -> bool:
     """Tell whether a kernel can be called from Python."""
     module, _, function = name.rpartition(".")
     kernel = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
-    return not kernel.targetoptions.get("no_cpython_wrapper")
+    return not kernel.for_kernels
 
 
 def text(item: Type) -> str:
@@ -106,6 +108,8 @@ def declarations() -> list[str]:
 
 
 if __name__ == "__main__":
+    # numba types the arguments exactly; code without it takes an int32 for an int64.
+    native.load = lambda *_: []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         process_everything()

@@ -38,11 +38,14 @@ def scale(values, out):
         out[i] = scaled(values[i])
 """
 OTHER = """
+import numpy as np
 from skyextract.kernels.jit import kernel
 
 @kernel
 def count(values):
-    return values.size
+    if values.size == 0:
+        raise ValueError("nothing to count")
+    return np.full(values.size, 7.0)
 """
 SIGNATURES = """toy.other.count(float64[::1],)
 toy.whole.scale(float64[::1], float64[::1],)
@@ -193,7 +196,7 @@ def test_a_damaged_file_is_removed(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    entry = store.Entry("psf.fit", "fit", "key")
+    entry = store.Entry.of("psf.fit", "fit", "key")
     assert entry.read() is None
     entry.write(bytes(range(256)))
     assert entry.read() == bytes(range(256))
@@ -201,6 +204,58 @@ def test_a_damaged_file_is_removed(
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     assert entry.read() is None
     assert not file.exists()
+
+
+WITHOUT_NUMBA = """
+import sys
+import numpy as np
+from skyextract.kernels.toy.other import count
+from skyextract.kernels.toy.whole import scale
+out = np.empty(3)
+scale(np.arange(3.0), out)
+print(*out, *count(out))
+try:
+    count(out[:0])
+except ValueError as error:
+    print(error, sorted(m for m in ("numba", "scipy") if m in sys.modules))
+scale(np.arange(3, dtype="f4"), out)
+print(*out, "numba" in sys.modules)
+"""
+
+
+def test_what_was_compiled_runs_without_numba(copy: Copy) -> None:
+    copy.run("-m", "skyextract", "--warm")
+    lines = copy.run("-c", WITHOUT_NUMBA)[0].splitlines()
+    assert lines[:2] == ["0.0 2.0 4.0 7.0 7.0 7.0", "nothing to count []"]
+    assert lines[2] == "0.0 2.0 4.0 True", "other arguments take other code: numba compiles it"
+    assert copy.run("-c", WITHOUT_NUMBA)[0].splitlines()[2] == "0.0 2.0 4.0 False"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "native._EXTENSIONS = ('_nothing', '_dynfunc', 'core.runtime._nrt_python')",
+        "native.MachineCode.externals = ['no_such_function']",
+        "sys.modules['llvmlite.binding'] = None",
+    ],
+    ids=["another numba", "a symbol is missing", "no llvmlite"],
+)
+def test_what_cannot_run_without_numba_runs_with_it(copy: Copy, damage: str) -> None:
+    copy.run()
+    undo = "sys.modules.pop('llvmlite.binding', None)"
+    text = f"""
+import sys
+import numpy as np
+from skyextract.kernels import native
+{damage}
+native._linker()
+{undo}
+from skyextract.kernels.toy.whole import scale
+out = np.empty(3)
+scale(np.arange(3.0), out)
+print(*out, "numba" in sys.modules)
+"""
+    assert copy.run("-c", text)[0] == "0.0 2.0 4.0 True"
 
 
 def test_damaged_code_is_made_again(copy: Copy) -> None:

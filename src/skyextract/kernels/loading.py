@@ -1,15 +1,17 @@
-"""Compiled kernels come back from the disk, and go there.
+"""numba's view of the compiled kernels: how they go to the disk, and come back to be built in.
 
-numba's own cache notices no edit in another file, fails on a damaged entry or a folder that
-cannot be written, and prepares for compiling before it loads anything (0.3 s).  Here compiled
-kernels are kept by `store`, and loaded without that.
+numba's own cache notices no edit in another file, and fails on a damaged entry or a folder that
+cannot be written.  Here compiled kernels are kept by `store`.  Only who compiles imports this
+module: `native` runs what was compiled.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import llvmlite.binding
@@ -22,7 +24,9 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.core.types import BaseTuple, unliteral  # type: ignore[attr-defined]
+from numba.np.numpy_support import as_dtype
 
+from skyextract.kernels.native import SCALARS, Check, MachineCode, packed, unpacked
 from skyextract.kernels.store import PACKAGE, SIGNATURES, Entry
 
 
@@ -30,8 +34,6 @@ def keep_on_disk(dispatcher: Any, for_kernels: bool) -> None:
     """Let a kernel be loaded when it was compiled before, and kept when it is compiled."""
     dispatcher._cache = KernelCache(dispatcher, for_kernels)
     dispatcher.get_call_template = partial(_call_template, dispatcher)
-    if not for_kernels:
-        dispatcher._compile_for_args = FirstCall(dispatcher)
 
 
 def _call_template(dispatcher: Any, args: Any, kws: Any) -> Any:
@@ -45,34 +47,6 @@ def qualified_name(dispatcher: Any) -> tuple[str, str]:
     """Return the module of a kernel, below `skyextract.kernels`, and its name."""
     function = dispatcher.py_func
     return function.__module__.removeprefix(f"{PACKAGE}."), function.__qualname__
-
-
-class FirstCall:
-    """Return the code for arguments that a kernel was not called with before.
-
-    It is loaded if it was compiled by an earlier run, without what numba prepares for compiling.
-    """
-
-    def __init__(self, dispatcher: Any) -> None:
-        self.dispatcher = dispatcher
-
-    def __call__(self, *args: object) -> object:
-        """Load or compile the kernel for these arguments; numba asks under a name of its own."""
-        dispatcher = self.dispatcher
-        if load(dispatcher):
-            found = dispatcher.overloads.get(tuple(map(dispatcher.typeof_pyval, args)))
-            if found is not None:
-                return found.entry_point
-        return type(dispatcher)._compile_for_args(dispatcher, *args)
-
-
-def load(dispatcher: Any) -> bool:
-    """Load a kernel for its declared signature; tell whether that was compiled before."""
-    arguments = signature(dispatcher)
-    if arguments is None or not dispatcher._cache.entry(arguments, dispatcher.targetctx).exists():
-        return False
-    dispatcher.compile(arguments)
-    return True
 
 
 def compile_declared(dispatcher: Any) -> None:
@@ -141,14 +115,14 @@ class KernelCache(NullCache):  # type: ignore[misc]
     def entry(self, arguments: Any, context: Any) -> Entry:
         """Return the file of the code for these argument types on this processor."""
         key = (sigutils.normalize_signature(arguments)[0], context.codegen().magic_tuple())
-        return Entry(*self.name, key)
+        return Entry.of(*self.name, key)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compile result of an earlier run, or None."""
         body = self.entry(sig, target_context).read()
         if body is None:
             return None
-        code, description, environment, declared, environments = pickle.loads(body)
+        code, description, environment, declared, environments = pickle.loads(unpacked(body)[1])
         rtsys.initialize(target_context)
         codegen = target_context.codegen()
         name, _, (machine_code, bitcode) = code
@@ -183,4 +157,50 @@ class KernelCache(NullCache):  # type: ignore[misc]
             return
         code, description, environment, declared, *_, environments = data._reduce()
         body = dumps((code, description, environment, declared, environments))
-        self.entry(sig, data.target_context).write(body)
+        native = None if self.for_kernels else _machine_code(data, environments)
+        self.entry(sig, data.target_context).write(packed(native, body))
+
+
+def _machine_code(data: Any, environments: Iterable[Any]) -> MachineCode | None:
+    """Return a compile result as `native` runs it, or None for arguments it does not check."""
+    checks = _checks(data.signature.args)
+    if checks is None:
+        return None
+    module = data.library._final_module
+    own = data.environment
+    return MachineCode(
+        code=data.library._get_compiled_object(),
+        entry=data.fndesc.llvm_cpython_wrapper_name,
+        environments=[
+            (name, pickle.dumps(list(item.consts)))
+            for name, item in [
+                (data.target_context.get_env_name(data.fndesc), own),
+                *((item.env_name, item) for item in environments if item is not own),
+            ]
+        ],
+        externals=[
+            item.name
+            for item in chain(module.functions, module.global_variables)
+            if item.is_declaration and not item.name.startswith("llvm.")
+        ],
+        arguments=checks,
+    )
+
+
+def _checks(arguments: Iterable[Any]) -> list[Check] | None:
+    """Return what `native` has to check of arguments of these types, None if it cannot."""
+    checks = [_check(unliteral(argument)) for argument in arguments]
+    return None if None in checks else [check for check in checks if check is not None]
+
+
+def _check(argument: Any) -> Check | None:
+    if isinstance(argument, types.Array):
+        if argument.layout not in "AC":
+            return None
+        dtype = as_dtype(argument.dtype).str
+        return "array", dtype, argument.ndim, argument.layout, argument.mutable
+    if isinstance(argument, BaseTuple):
+        checks = _checks(argument)
+        return None if checks is None else ("tuple", argument.instance_class.__name__, checks)
+    kind = getattr(argument, "name", "").replace("boolean", "bool")
+    return (kind,) if kind in SCALARS else None

@@ -34,10 +34,10 @@ PACKAGE = "skyextract.kernels"
 SIGNATURES = HERE / "signatures.txt"
 
 _DECORATORS = "jit"
-_MAGIC = b"skyextract kernel 1\n"
+_MAGIC = b"skyextract kernel 2\n"
 """Another number for another content of the files."""
 _IMPORT = re.compile(
-    r"^(?:from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)"
+    r"^ *(?:from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)"
     r"|import skyextract\.kernels([\w.]*))",
     re.MULTILINE,
 )
@@ -210,9 +210,7 @@ def missing_kernels() -> dict[str, list[str]]:
     """Return the kernels that are not compiled yet: function names by module."""
     missing: dict[str, list[str]] = {}
     for module, functions in declared().items():
-        folders = [root / _folder(module) for root in roots()[0]]
-        files = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
-        names = {name.rpartition("-")[0] for name in files}
+        names = {name.rpartition("-")[0] for name in _stored_names(module)}
         absent = [name for name in functions if f"{name}-{environment()}" not in names]
         if absent:
             missing[module] = absent
@@ -228,20 +226,19 @@ class Entry:
 
     Parameters
     ----------
-    module, function : str
-        Module below `skyextract.kernels`, and name of the kernel.
-    key : object
-        Whatever else tells it from others, by its `repr`.
+    module, name : str
+        Module below `skyextract.kernels`, and name of the file.
     """
 
-    def __init__(self, module: str, function: str, key: object) -> None:
+    def __init__(self, module: str, name: str) -> None:
         self.module = module
-        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:12]
-        self.name = f"{function}-{environment()}-{digest}.nbc"
+        self.name = name
 
-    def exists(self) -> bool:
-        """Tell whether the file is there; `read` finds out whether it is good."""
-        return any((root / _folder(self.module) / self.name).is_file() for root in roots()[0])
+    @classmethod
+    def of(cls, module: str, function: str, key: object) -> Entry:
+        """Return the entry of a function; `key` tells it from others, by its `repr`."""
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:12]
+        return cls(module, f"{function}-{environment()}-{digest}.nbc")
 
     def read(self) -> bytes | None:
         """Return what was written; a damaged file is removed, and None without a good one."""
@@ -265,6 +262,22 @@ class Entry:
             _write(destination(), self.module, self.name, head + body)
         except OSError as error:
             _warn_unkept(str(error))
+
+
+def stored_entries(module: str, function: str) -> list[Entry]:
+    """Return the entries of a kernel that exist, for whatever arguments."""
+    start = f"{function}-{environment()}-"
+    names = {name for name in _stored_names(module) if name.startswith(start)}
+    return [Entry(module, name) for name in sorted(names)]
+
+
+def _stored_names(module: str) -> list[str]:
+    """Return the names of the files of a module, `.nbc` ones and others."""
+    names: list[str] = []
+    for root in roots()[0]:
+        with suppress(OSError):
+            names += os.listdir(root / _folder(module))  # noqa: PTH208
+    return names
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,238 @@
+"""Compiled kernels run without numba.
+
+What numba compiled is machine code with an entry that unpacks Python's arguments.  LLVM alone
+links it (`llvmlite`), and three small extension modules of numba, which need none of its Python
+modules, have the functions that it calls.  That spares the import of numba and its preparations,
+a large part of a short run.  Whatever is not as expected here leaves the kernel to numba.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import importlib
+import marshal
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from sysconfig import get_config_var
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.store import Entry, stored_entries
+
+_EXTENSIONS = ("_helperlib", "_dynfunc", "core.runtime._nrt_python")
+_LOCK = threading.RLock()
+
+Check = tuple[Any, ...]
+"""What an argument must be: ("array", dtype, ndim, layout, writable), ("tuple", name, checks) or
+a kind of scalar."""
+
+
+class MachineCode(NamedTuple):
+    """A compiled kernel as it is stored.
+
+    Attributes
+    ----------
+    code : bytes
+        Object file.
+    entry : str
+        Symbol of the function that is called with Python's arguments.
+    environments : list of (str, bytes)
+        Symbols that point to objects which the code needs, and these, pickled; the first is
+        the kernel's own.
+    externals : list of str
+        Symbols that the code takes from elsewhere.
+    arguments : list
+        The `Check` of each argument.
+    """
+
+    code: bytes
+    entry: str
+    environments: list[tuple[str, bytes]]
+    externals: list[str]
+    arguments: list[Check]
+
+
+def packed(native: MachineCode | None, for_numba: bytes) -> bytes:
+    """Return the content of a file: the code for use here, and the same for numba."""
+    return marshal.dumps((None if native is None else tuple(native), for_numba))
+
+
+def unpacked(body: bytes) -> tuple[MachineCode | None, bytes]:
+    """Return the two parts that `packed` put together."""
+    native, for_numba = marshal.loads(body)
+    return (None if native is None else MachineCode(*native)), for_numba
+
+
+class Linker:
+    """LLVM's linker in memory, with the functions of numba's runtime.
+
+    Raises
+    ------
+    ImportError, AttributeError, OSError, RuntimeError
+        If numba or llvmlite are not as they are known here.
+    """
+
+    def __init__(self) -> None:
+        import llvmlite.binding as llvm
+
+        helpers, functions, runtime = (_extension(name) for name in _EXTENSIONS)
+        for module in (helpers, functions):
+            for name, address in module.c_helpers.items():
+                llvm.add_symbol(f"numba_{name}", address)
+        for name, address in runtime.c_helpers.items():
+            llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+        llvm.add_symbol("numba_unpickle", ctypes.cast(_unpickle, ctypes.c_void_p).value)
+        llvm.add_symbol("_Py_NoneStruct", id(None))
+        for item in vars(builtins).values():
+            if isinstance(item, type) and issubclass(item, BaseException):
+                llvm.add_symbol(f"PyExc_{item.__name__}", id(item))
+        runtime.memsys_use_cpython_allocator()
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        triple = llvm.get_process_triple()
+        x86 = triple.startswith(("x86", "i386", "i686"))
+        machine = llvm.Target.from_triple(triple).create_target_machine(
+            reloc="static" if x86 else "default", codemodel="jitdefault", jit=True
+        )
+        module = llvm.parse_assembly(f'target triple = "{triple}"')
+        self.llvm = llvm
+        self.engine = llvm.create_mcjit_compiler(module, machine)
+        self.functions = functions
+
+    def link(self, kernel: MachineCode, function: Callable[..., object]) -> Any | None:
+        """Return a kernel as a function of Python, or None if symbols are missing.
+
+        LLVM would end the process for a symbol that it does not find.
+        """
+        if any(self.llvm.address_of_symbol(name) is None for name in kernel.externals):
+            return None
+        self.engine.add_object_file(self.llvm.ObjectFileRef.from_data(kernel.code))
+        self.engine.finalize_object()
+        kept = []
+        for symbol, constants in kernel.environments:
+            environment = self.functions.Environment(function.__globals__)
+            environment.consts.extend(pickle.loads(constants))
+            address = self.engine.get_global_value_address(symbol)
+            if address:
+                ctypes.c_void_p.from_address(address).value = id(environment)
+            kept.append(environment)
+        address = self.engine.get_function_address(kernel.entry)
+        if not address:
+            return None
+        return self.functions.make_function(
+            sys.modules[function.__module__], function.__name__, function.__doc__ or "", address,
+            kept[0], tuple(kept),
+        )  # fmt: skip
+
+
+@ctypes.PYFUNCTYPE(  # type: ignore[untyped-decorator]
+    ctypes.py_object, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+)
+def _unpickle(address: int, size: int, _digest: int) -> object:
+    """Return an object that the code of a kernel carries: an exception, the type of a result."""
+    if address not in _unpickled:
+        _unpickled[address] = pickle.loads(ctypes.string_at(address, size))
+    return _unpickled[address]
+
+
+_unpickled: dict[int, object] = {}
+
+
+def _extension(name: str) -> ModuleType:
+    """Return an extension module of numba, without its package."""
+    full = f"numba.{name}"
+    if full in sys.modules:
+        return sys.modules[full]
+    if "numba" in sys.modules:
+        return importlib.import_module(full)
+    package = find_spec("numba")
+    if package is None or package.origin is None:
+        raise ImportError("numba is not installed")
+    *folders, last = name.split(".")
+    path = Path(package.origin).parent.joinpath(*folders, last + get_config_var("EXT_SUFFIX"))
+    spec = spec_from_file_location(full, path, loader=ExtensionFileLoader(full, str(path)))
+    if spec is None or spec.loader is None:
+        raise ImportError(full)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[full] = module
+    return module
+
+
+@cache
+def _linker() -> Linker | None:
+    try:
+        return Linker()
+    except (ImportError, AttributeError, OSError, RuntimeError):
+        return None
+
+
+def load(function: Callable[..., object], module: str) -> list[tuple[list[Check], Any]]:
+    """Return what was compiled of a kernel: for each the checks of its arguments, and its code.
+
+    The list is empty if nothing was, or if it cannot be used without numba.
+    """
+    with _LOCK:
+        linker = _linker()
+        if linker is None:
+            return []
+        found = []
+        for entry in stored_entries(module, function.__name__):
+            native = _read(entry)
+            linked = None if native is None else linker.link(native, function)
+            if native is not None and linked is not None:
+                found.append((native.arguments, linked))
+        return found
+
+
+def _read(entry: Entry) -> MachineCode | None:
+    body = entry.read()
+    return None if body is None else unpacked(body)[0]
+
+
+def accepted(arguments: Sequence[object], checks: Sequence[Check]) -> bool:
+    """Tell whether code for arguments that pass `checks` can be called with these."""
+    return len(arguments) == len(checks) and all(map(_passes, arguments, checks))
+
+
+def _passes(argument: Any, check: Check) -> bool:
+    kind = check[0]
+    if kind == "array":
+        _, dtype, ndim, layout, writable = check
+        if not isinstance(argument, np.ndarray):
+            return False
+        flags = argument.flags
+        return (
+            argument.dtype.str == dtype
+            and argument.ndim == ndim
+            and (layout == "A" or flags.c_contiguous)
+            and flags.aligned
+            and (flags.writeable or not writable)
+        )
+    if kind == "tuple":
+        _, name, checks = check
+        return (
+            isinstance(argument, tuple)
+            and type(argument).__name__ == name
+            and accepted(argument, checks)
+        )
+    return isinstance(argument, SCALARS[kind])
+
+
+SCALARS: dict[str, Any] = {
+    # by the name of numba's type
+    "int64": (int, np.integer),
+    "float64": (float, np.float64),
+    "bool": (bool, np.bool_),
+    "float32": np.float32,
+    "none": type(None),
+}
