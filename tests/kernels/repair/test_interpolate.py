@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skyextract.kernels.repair.interpolate import N_NEIGHBOURS, narrow_defects, predict
-from skyextract.stages.repair import _Filler
+from skyextract.stages.repair import _Interpolator
 
 
 def reference(image, background, variance, state, y, x, sigma2):
@@ -41,7 +41,7 @@ def test_prediction_equals_numpy():
     state = (rng.random(image.shape) < 0.2).astype(np.uint8)
     ys, xs = np.nonzero(state)
     values = np.empty(len(ys), np.float32)
-    filler = _Filler.for_psf(4.0)
+    filler = _Interpolator.for_psf(4.0)
     data = image - background
     predict(data, variance, state, filler.offsets, filler.correlation, ys, xs, values)
     expected = [
@@ -55,7 +55,7 @@ def test_nothing_usable_gives_the_sky():
     data = np.full((20, 20), 2.0, np.float32)
     state = np.ones((20, 20), np.uint8)
     values = np.ones(1, np.float32)
-    filler = _Filler.for_psf(3.0)
+    filler = _Interpolator.for_psf(3.0)
     one = np.array([10])
     predict(data, data, state, filler.offsets, filler.correlation, one, one, values)
     assert values[0] == 0.0
