@@ -156,7 +156,7 @@ def _extension(name: str) -> ModuleType:
         return importlib.import_module(full)
     package = find_spec("numba")
     if package is None or package.origin is None:
-        raise ImportError("numba is not installed")
+        raise ImportError(full)
     *folders, last = name.split(".")
     path = Path(package.origin).parent.joinpath(*folders, last + get_config_var("EXT_SUFFIX"))
     spec = spec_from_file_location(full, path, loader=ExtensionFileLoader(full, str(path)))
