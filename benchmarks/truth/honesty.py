@@ -30,7 +30,7 @@ from tests.simulate.badframes import KINDS, SIZE, BadFrame
 LIMIT = 5.0
 COLUMNS = """NUMBER X_IMAGE Y_IMAGE ALPHAWIN_J2000 DELTAWIN_J2000 ERRAWIN_WORLD MAG_PSF MAGERR_PSF
 MAG_AUTO MAGERR_AUTO FLAGS FLAGS_SKY""".split()
-LEAST = 5
+MIN_STARS = 5
 """Stars in a part of the frame."""
 
 
@@ -103,7 +103,7 @@ def photometric_pull(
     where = parts(frame, star)
     for part in range(9):
         here = error[good & (where == part)]
-        if here.size < LEAST:
+        if here.size < MIN_STARS:
             continue
         middle = float(np.median(here))
         spread = 1.4826 * float(np.median(np.abs(here - middle)))
@@ -120,7 +120,7 @@ def astrometric_pull(frame: BadFrame, rows: np.ndarray, row: np.ndarray, star: n
     where, worst = parts(frame, star), 0.0
     for part in range(9):
         here = (where == part) & np.isfinite(east) & (sigma > 0)
-        if here.sum() < LEAST:
+        if here.sum() < MIN_STARS:
             continue
         for offset in (east, north):
             worst = max(worst, abs(float(np.median(offset[here] / sigma[here]))))

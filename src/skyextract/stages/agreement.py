@@ -19,11 +19,11 @@ from skyextract.datamodel.arrays import F8, I8, Bools
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""
-LEAST = 4
+MIN_AGREEING = 4
 """A part with fewer stars has no median."""
-MOST_CELLS = 4
+MAX_CELLS = 4
 """Cells per side of the frame."""
-MOST_BINS = 6
+MAX_BINS = 6
 """Parts by brightness."""
 SURE = 3.0
 """The excess counts from this many sigma: of chi square, as a normal deviate."""
@@ -67,7 +67,7 @@ class Spread:
 
 def cells(x: F8, y: F8, shape: tuple[int, int]) -> tuple[I8, int]:
     """Divide the frame into equal cells; returns each star's cell and the cells per side."""
-    side = int(np.clip(math.sqrt(len(x) / PER_PART), 1, MOST_CELLS))
+    side = int(np.clip(math.sqrt(len(x) / PER_PART), 1, MAX_CELLS))
     column = np.clip((x + 0.5) * side // shape[1], 0, side - 1)
     row = np.clip((y + 0.5) * side // shape[0], 0, side - 1)
     return np.asarray(row * side + column, dtype=np.int64), side
@@ -75,7 +75,7 @@ def cells(x: F8, y: F8, shape: tuple[int, int]) -> tuple[I8, int]:
 
 def bins(values: F8) -> I8:
     """Divide stars by a value into parts with equal numbers; returns each star's part."""
-    parts = int(np.clip(len(values) // PER_PART, 1, MOST_BINS))
+    parts = int(np.clip(len(values) // PER_PART, 1, MAX_BINS))
     rank = np.empty(len(values), dtype=np.int64)
     rank[np.argsort(values, kind="stable")] = np.arange(len(values))
     return rank * parts // max(len(values), 1)
@@ -112,7 +112,7 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
 
 
 def _agreeing(values: F8, errors: F8, rows: I8) -> I8:
-    """Return those of the rows that agree, the most that do; none if fewer than `LEAST`.
+    """Return those of the rows that agree, the most that do; none if fewer than `MIN_AGREEING`.
 
     Random outliers seldom agree, not even where they are more than half of a part.
     """
@@ -122,7 +122,7 @@ def _agreeing(values: F8, errors: F8, rows: I8) -> I8:
     # Of several places with the same number that of the smallest residual.
     centre = np.lexsort((np.abs(value), -number))[0]
     members: I8 = rows[near[centre]]
-    return members if len(members) >= LEAST else members[:0]
+    return members if len(members) >= MIN_AGREEING else members[:0]
 
 
 def _medians(values: F8, errors: F8, parts: list[I8]) -> tuple[F8, F8, F8]:
@@ -182,7 +182,7 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> tuple[int, float, fl
         than half of the outliers, or the place no other than that of the rest of the stars.
     """
     rows = np.flatnonzero(apart)
-    if len(rows) < LEAST:
+    if len(rows) < MIN_AGREEING:
         return 0, 0.0, 0.0
     px, py = x[rows], y[rows]
     width = _WINDOW * np.hypot(errors[rows, None], errors[rows])
