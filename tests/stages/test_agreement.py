@@ -47,12 +47,12 @@ def test_a_group_is_no_tail_and_no_random_outliers():
     values, errors, _, _ = residuals(200, 3, outliers=0.3)
     total = np.hypot(errors, 0.01)
     zero = np.zeros_like(values)
-    assert second_group(values, zero, total, np.abs(values) > 4.0 * total)[0] == 0
+    assert second_group(values, zero, total, np.abs(values) > 4.0 * total).number == 0
     shifted = np.arange(200) % 5 == 0
     values = np.where(shifted, 0.3 + 0.01 * np.sin(np.arange(200)), 0.1 * values)
-    count, where, _ = second_group(values, zero, total, np.abs(values) > 4.0 * total)
-    assert count == 40
-    assert where == pytest.approx(0.3, abs=0.01)
+    group = second_group(values, zero, total, np.abs(values) > 4.0 * total)
+    assert group.number == 40
+    assert group.x == pytest.approx(0.3, abs=0.01)
 
 
 def test_few_stars_are_not_divided():

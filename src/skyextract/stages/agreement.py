@@ -64,6 +64,25 @@ class Spread:
     worst_error: float = math.inf
     part: int = -1
 
+    def exceeds(self, limit: float, sure: float) -> bool:
+        """Tell whether the worst part is off by more than a limit, and `sure` of its errors."""
+        return self.rms > 0.0 and abs(self.worst) > max(limit, sure * self.worst_error)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Outliers that agree with each other on one place: their number, share of all, and mean."""
+
+    number: int = 0
+    share: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def contradicts(self) -> bool:
+        """There are enough of them that they, and not the others, may be right."""
+        return self.number >= MIN_MEMBERS and self.share > MIN_GROUP
+
 
 def cells(x: F8, y: F8, shape: tuple[int, int]) -> tuple[I8, int]:
     """Divide the frame into equal cells; returns each star's cell and the cells per side."""
@@ -163,7 +182,7 @@ def _deviate(chi2: float, free: int) -> float:
     return float(((chi2 / free) ** (1.0 / 3.0) - 1.0 + size) / math.sqrt(size))
 
 
-def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> tuple[int, float, float]:
+def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> Group:
     """Find outliers that agree with each other: with them another fit is as good as this one.
 
     Parameters
@@ -177,13 +196,13 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> tuple[int, float, fl
 
     Returns
     -------
-    int, float, float
-        Number of those that agree on one place and their mean in x and y; 0 where that is less
-        than half of the outliers, or the place no other than that of the rest of the stars.
+    Group
+        Empty where less than half of the outliers agree, or on no other place than the rest of
+        the stars.
     """
     rows = np.flatnonzero(apart)
     if len(rows) < MIN_AGREEING:
-        return 0, 0.0, 0.0
+        return Group()
     px, py = x[rows], y[rows]
     width = _WINDOW * np.hypot(errors[rows, None], errors[rows])
     near = np.hypot(px[:, None] - px, py[:, None] - py) < width
@@ -192,5 +211,5 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> tuple[int, float, fl
     dx, dy = float(px[members].mean()), float(py[members].mean())
     elsewhere = math.hypot(dx, dy) > _APART * float(np.median(errors[rows[members]]))
     if 2 * members.sum() < len(rows) or not elsewhere:
-        return 0, 0.0, 0.0
-    return int(members.sum()), dx, dy
+        return Group()
+    return Group(int(members.sum()), members.sum() / len(x), dx, dy)

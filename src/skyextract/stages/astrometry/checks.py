@@ -12,8 +12,7 @@ from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.agreement import (
-    MIN_GROUP,
-    MIN_MEMBERS,
+    Group,
     Spread,
     cells,
     second_group,
@@ -41,14 +40,12 @@ class AstrometryParts:
     ----------
     axes : (Spread, Spread)
         Of the median offsets in cells of the frame, in xi and eta, arcsec.
-    group, group_share, group_offset : int, float, float
-        Stars that are displaced alike: number, share, arcsec.
+    group : Group
+        Stars that are displaced alike, by x and y arcsec.
     """
 
     axes: tuple[Spread, Spread]
-    group: int
-    group_share: float
-    group_offset: float
+    group: Group
 
     @property
     def error(self) -> float:
@@ -58,18 +55,19 @@ class AstrometryParts:
     @property
     def contradiction(self) -> str:
         """Why the solution cannot be right for the whole frame; empty if it may be."""
-        if self.group < MIN_MEMBERS or self.group_share <= MIN_GROUP:
+        if not self.group.contradicts:
             return ""
+        offset = math.hypot(self.group.x, self.group.y)
         return (
-            f"{self.group} stars are displaced alike, by {self.group_offset:.2f} arcsec: a mosaic "
+            f"{self.group.number} stars are displaced alike, by {offset:.2f} arcsec: a mosaic "
             "out of place, a trailed or doubled frame?"
         )
 
     def weakness(self, pixel_scale: float) -> str:
         """Why the solution is to be taken with care; empty if it is not."""
         for spread in self.axes:
-            off = abs(spread.worst)
-            if spread.rms > 0.0 and off > max(MAX_PART * pixel_scale, SURE * spread.worst_error):
+            if spread.exceeds(MAX_PART * pixel_scale, SURE):
+                off = abs(spread.worst)
                 return f"stars in a part of the frame are off by {off:.2f} arcsec: distortion?"
         return ""
 
@@ -78,7 +76,7 @@ class AstrometryParts:
         return {
             "error_of_fit": floor,
             "error_of_field": self.error,
-            "n_second_group": self.group,
+            "n_second_group": self.group.number,
         }
 
 
@@ -109,10 +107,9 @@ def compare_parts(
     errors = np.sqrt(own + reference_variance(solution.region, second) + fit.floor**2)
     errors = np.maximum(errors, MIN_ERROR * fit.plate.pixel_scale)
     distance = np.hypot(dx, dy)
-    group, off_x, off_y = second_group(dx, dy, errors, distance > SURE * errors)
+    group = second_group(dx, dy, errors, distance > SURE * errors)
     # Beyond the radius most pairs are chance.
     near = distance < solution.radius
     part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
     axes = [spread_of_medians(v[near], errors[near], part) for v in (dx, dy)]
-    share = group / max(len(first), 1)
-    return AstrometryParts((axes[0], axes[1]), group, share, math.hypot(off_x, off_y))
+    return AstrometryParts((axes[0], axes[1]), group)

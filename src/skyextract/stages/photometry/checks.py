@@ -10,8 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.stages.agreement import (
-    MIN_GROUP,
-    MIN_MEMBERS,
+    Group,
     Spread,
     bins,
     cells,
@@ -112,29 +111,25 @@ class Parts:
         Of the medians in cells of the frame, and in ranges of magnitude.
     side : int
         Cells per side of the frame.
-    group, group_share, group_offset : int, float, float
-        Outliers that agree on another zero point: their number, their share of the stars, and
-        how far off that is, mag.
+    group : Group
+        Outliers that agree on another zero point; x is how far off that is, mag.
     """
 
     field: Spread
     brightness: Spread
     side: int
-    group: int
-    group_share: float
-    group_offset: float
+    group: Group
 
     @property
     def contradiction(self) -> str:
         """Why one zero point cannot be right for all; empty if it may be."""
-        if self.group >= MIN_MEMBERS and self.group_share > MIN_GROUP:
+        if self.group.contradicts:
             return (
-                f"{self.group} stars agree with each other on a zero point that is "
-                f"{self.group_offset:+.2f} mag off: two magnitude systems, clouds?"
+                f"{self.group.number} stars agree with each other on a zero point that is "
+                f"{self.group.x:+.2f} mag off: two magnitude systems, clouds?"
             )
         for spread, where in ((self.field, self.place), (self.brightness, "of one brightness")):
-            size = abs(spread.worst)
-            if spread.rms > 0.0 and size > max(MAX_PART, SURE * spread.worst_error):
+            if spread.exceeds(MAX_PART, SURE):
                 return f"stars {where} are off by {spread.worst:+.2f} mag: clouds, flat field?"
         return ""
 
@@ -169,8 +164,8 @@ def compare_parts(
     field = spread_of_medians(residuals, errors, part)
     errors = np.hypot(errors, intrinsic)
     apart = np.abs(residuals) > SURE * errors
-    group, offset, _ = second_group(residuals, np.zeros_like(residuals), errors, apart)
-    return Parts(field, brightness, side, group, group / max(len(residuals), 1), offset)
+    group = second_group(residuals, np.zeros_like(residuals), errors, apart)
+    return Parts(field, brightness, side, group)
 
 
 def verify(
@@ -231,7 +226,7 @@ def verify(
         "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
         "n_bright": n_bright,
-        "n_second_group": parts.group,
+        "n_second_group": parts.group.number,
     }
     error = math.hypot(fit.error, scale.correction_error, unsure, uneven, scale.excess)
     better = _better_band(own, others)
