@@ -20,6 +20,13 @@ def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice
     return step, step
 
 
+def robust_sigma(values: F8) -> float:
+    """Return 1.48 times the median absolute deviation; NaN of nothing."""
+    if not len(values):
+        return math.nan
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
 def typical_noise(variance: F4) -> float:
     """Return the noise of the median pixel with information; 0 if there is none."""
     sample = variance[sparse(variance.shape, 10_000)]

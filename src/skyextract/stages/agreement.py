@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import robust_sigma
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""
@@ -112,7 +113,7 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
     """
     names = [int(name) for name in np.unique(part)]
     parts = [np.flatnonzero(part == name) for name in names]
-    extra = 1.4826 * float(np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
+    extra = robust_sigma(values) if len(values) else 0.0
     for _ in range(_ROUNDS):
         total = np.hypot(errors, extra)
         agreed = [_agreeing(values, total, rows) for rows in parts]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.photometry.zeropoint import fit_zero_point, robust_sigma, shortest_half
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.stages.photometry.zeropoint import fit_zero_point, shortest_half
 from tests.simulate.zeropoint import KINDS, TRUTH, pulls, simulate
 
 

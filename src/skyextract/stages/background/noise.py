@@ -11,7 +11,7 @@ from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import MAX_SAMPLE, sparse
+from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
@@ -48,8 +48,7 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
         return exposure
     slopes = (variance[bright] - noise) / signal[bright]
     slope = float(np.median(slopes))
-    spread = 1.4826 * float(np.median(np.abs(slopes - slope)))
-    if not (slope > 0.0 and spread < MAX_SPREAD * slope):
+    if not (slope > 0.0 and robust_sigma(slopes) < MAX_SPREAD * slope):
         return exposure
     run.tell(f"the gain is that of the variance: {1.0 / slope:.4g} electrons per unit")
     return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
@@ -66,8 +65,7 @@ def working_unit(exposure: Exposure) -> float:
     sample = sample[(exposure.mask[part] == 0) & np.isfinite(sample)].astype(np.float64)
     if not sample.size:
         return 1.0
-    noise = 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-    size = noise or float(np.max(np.abs(sample)))
+    size = robust_sigma(sample) or float(np.max(np.abs(sample)))
     if size == 0.0 or MIN_NOISE < size < MAX_NOISE:
         return 1.0
     return 2.0 ** round(math.log2(size))

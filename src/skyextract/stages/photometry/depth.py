@@ -10,8 +10,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import robust_sigma
 from skyextract.errors import StepError
-from skyextract.stages.photometry.zeropoint import robust_sigma
 from skyextract.stages.psf.apercor import ApertureCorrections
 from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.noise import robust_sigma
 
 MIN_ERROR = 1e-3
 """No single magnitude is better known than this."""
@@ -79,13 +80,6 @@ class ZeroPointFit:
     outlier_fraction: float
     good: F8
     residuals: F8
-
-
-def robust_sigma(values: F8) -> float:
-    """Return 1.48 times the median absolute deviation; NaN of nothing."""
-    if not len(values):
-        return math.nan
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def shortest_half(values: F8) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import robust_sigma
 from skyextract.kernels.psf import stars as kernels
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
@@ -241,7 +242,7 @@ def _on_locus(
             matrix[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
         )
         residual = size - matrix @ solution
-        scatter = 1.4826 * float(np.median(np.abs(residual[keep] - np.median(residual[keep]))))
+        scatter = robust_sigma(residual[keep])
         limit = 2.5 * np.hypot(np.clip(scatter, 0.003, 0.03), error) + phase
         fresh: Bools = np.abs(residual) < limit
         fresh &= np.abs(size - centre) < max(span, width) + phase
