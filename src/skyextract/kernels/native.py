@@ -17,10 +17,9 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.machinery import ExtensionFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from sysconfig import get_config_var
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -158,7 +157,7 @@ def _extension(name: str) -> ModuleType:
     if package is None or package.origin is None:
         raise ImportError(full)
     *folders, last = name.split(".")
-    path = Path(package.origin).parent.joinpath(*folders, last + get_config_var("EXT_SUFFIX"))
+    path = Path(package.origin).parent.joinpath(*folders, last + EXTENSION_SUFFIXES[0])
     spec = spec_from_file_location(full, path, loader=ExtensionFileLoader(full, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(full)
