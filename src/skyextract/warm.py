@@ -22,6 +22,8 @@ __all__ = ["compile_kernels", "missing_kernels", "preload"]
 
 _LATE_IMPORTS = ("astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread")
 """Imported by the program when they are needed."""
+_NOT_NEEDED = {"skyextract.__main__", "skyextract.kernels.loading"}
+"""What runs at its import, and what imports numba, which compiled kernels do without."""
 
 BAR_WIDTH = 40
 
@@ -44,7 +46,7 @@ def compile_kernels(quiet: bool = False) -> bool:
 def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
     for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
-        if not info.name.endswith("__main__"):
+        if info.name not in _NOT_NEEDED:
             import_module(info.name)
     for name in _LATE_IMPORTS:
         import_module(name)
