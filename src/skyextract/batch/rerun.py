@@ -45,7 +45,7 @@ def rerun(product: Path) -> tuple[ExitStatus, list[str]]:
     with made.where_it_was_made():
         changes = made.changes()
         if changes:
-            return ExitStatus.IMAGE_FAILED, changes
+            return ExitStatus.IMAGE_FAILED, [f"{path}: {what}" for path, what in changes.items()]
         settings = _settings(made)
         scratch = scratch_folder()
         try:
@@ -53,13 +53,15 @@ def rerun(product: Path) -> tuple[ExitStatus, list[str]]:
                 compile_missing()
                 job = _plan(made, settings, scratch)
                 run_job(job, settings, resolve_threads(settings.config.pipeline.nthreads))
-            lines = [_compared(path, job.named_files[key]) for key, path in made.products.items()]
+            compared = [
+                _compared(path, job.named_files[key]) for key, path in made.products.items()
+            ]
         except Interrupted as interrupt:
             return ExitStatus(interrupt.status), []
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    same = all("the same" in line for line in lines)
-    return ExitStatus.OK if same else ExitStatus.IMAGE_FAILED, lines
+    same = all(is_same for is_same, _ in compared)
+    return ExitStatus.OK if same else ExitStatus.IMAGE_FAILED, [line for _, line in compared]
 
 
 def _settings(made: Made) -> Settings:
@@ -95,17 +97,17 @@ def _plan(made: Made, settings: Settings, scratch: Path) -> Job:
     return replace(job, products=products, check_images=checks, night=None)
 
 
-def _compared(before: Path, again: Path) -> str:
-    """Return in words whether two files are the same."""
+def _compared(before: Path, again: Path) -> tuple[bool, str]:
+    """Return whether two files are the same, and that in words."""
     if not before.is_file():
-        return f"{before.name}: is gone, and cannot be compared"
+        return False, f"{before.name}: is gone, and cannot be compared"
     if not again.is_file():
-        return f"{before.name}: DIFFERS: it is not made now"
+        return False, f"{before.name}: DIFFERS: it is not made now"
     if before.read_bytes() == again.read_bytes():
-        return f"{before.name}: the same {before.stat().st_size} bytes"
+        return True, f"{before.name}: the same {before.stat().st_size} bytes"
     if before.suffix == ".json" and _without_times(before) == _without_times(again):
-        return f"{before.name}: the same, but for the times of the steps"
-    return f"{before.name}: DIFFERS"
+        return True, f"{before.name}: the same, but for the times of the steps"
+    return False, f"{before.name}: DIFFERS"
 
 
 def _without_times(path: Path) -> Any:

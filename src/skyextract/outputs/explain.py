@@ -10,6 +10,7 @@ from typing import Any
 from skyextract.outputs.html.remedies import remedy
 from skyextract.outputs.made import Made, find_made
 from skyextract.settings.grammar import declarations, format_value
+from skyextract.settings.resolve import is_sextractor
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 from skyextract.stages.detection.support import MIN_SKY_SHARE
 from skyextract.stages.photometry import checks
@@ -202,17 +203,18 @@ def _number(value: float | None, digits: int) -> str:
 def _settings(made: Made) -> Iterator[str]:
     """Say which settings differ from the defaults, and where they come from."""
     recorded = made.provenance["config"]
+    sextractor = is_sextractor(item["origin"] for item in recorded.values())
     changed = []
     for name, item in declarations().items():
         if name not in recorded or item.keyword.support == "ignored":
             continue
         value, origin = recorded[name]["value"], recorded[name]["origin"]
-        default = format_value(item.base(sextractor=_is_sextractor(recorded)))
+        default = format_value(item.base(sextractor))
         if value != default:
             changed.append(
                 f"  {name} {value or '(empty)'}: {origin}; default {default or '(empty)'}"
             )
-    base = "SExtractor's" if _is_sextractor(recorded) else "skyextract's"
+    base = "SExtractor's" if sextractor else "skyextract's"
     if changed:
         yield f"settings that differ from {base} defaults:"
         yield from changed
@@ -222,15 +224,13 @@ def _settings(made: Made) -> Iterator[str]:
         yield "  --strict: a fallback counts as a failure"
 
 
-def _is_sextractor(recorded: Mapping[str, Mapping[str, str]]) -> bool:
-    return any(item["origin"] == "built-in (SExtractor)" for item in recorded.values())
-
-
 def _inputs(made: Made) -> Sequence[str]:
     """Say what was read, and what has become of it."""
-    changes = {line.split(": ")[0]: line for line in made.changes()}
-    paths = [item["path"] for item in made.provenance["inputs"]]
-    lines = ["read:", *(f"  {changes.get(path, path)}" for path in paths)]
+    changes = made.changes()
+    lines = ["read:"]
+    for item in made.provenance["inputs"]:
+        path = item["path"]
+        lines.append(f"  {path}: {changes[path]}" if path in changes else f"  {path}")
     if not changes:
         lines.append("  all as it was: --rerun makes the same again")
     return lines

@@ -55,17 +55,17 @@ class Made:
         finally:
             os.chdir(before)
 
-    def changes(self) -> list[str]:
-        """Return what became of the inputs, a line for each that is not as it was."""
-        found = []
+    def changes(self) -> dict[str, str]:
+        """Return what became of the inputs that are not as they were, by their names."""
+        found = {}
         for item in self.provenance["inputs"]:
             path = parse_image_spec(item["path"]).path
             if item["sha256"] is None:
-                found.append(f"{path}: came from a pipe, and is gone")
+                found[item["path"]] = "came from a pipe, and is gone"
             elif not Path(path).is_file():
-                found.append(f"{path}: is gone")
+                found[item["path"]] = "is gone"
             elif sha256(path) != item["sha256"]:
-                found.append(f"{path}: has changed since")
+                found[item["path"]] = "has changed since"
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from skyextract.settings.grammar import (
     suggest,
 )
 from skyextract.settings.keywords import Config
+
+_SEXTRACTOR_ORIGIN = "built-in (SExtractor)"
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def resolve(
             )
     notes: list[str] = []
     sextractor = _base_is_sextractor(file_settings, given, table, notes)
-    base_name = "built-in (SExtractor)" if sextractor else "built-in (skyextract)"
+    base_name = _SEXTRACTOR_ORIGIN if sextractor else "built-in (skyextract)"
     values = {name: item.base(sextractor) for name, item in table.items()}
     origins = dict.fromkeys(table, base_name)
     ignored = []
@@ -240,20 +242,25 @@ def recorded_settings(
         A keyword that this version does not have, or a value that it does not take.
     """
     values, origins = {}, {}
+    sextractor = is_sextractor(str(item["origin"]) for item in config.values())
     for name, item in declarations().items():
         if name not in config:
             raise ConfigError(f"{name} is not in the provenance: another version wrote it")
         origin = origins[name] = str(config[name]["origin"])
         if item.keyword.support == "ignored":
-            values[name] = item.base("SExtractor" in origin)
+            values[name] = item.base(sextractor)
             continue
         words = split_values(str(config[name]["value"]), origin)
         values[name] = convert(Setting(name, words, origin), item)
     unknown = sorted(config.keys() - values.keys())
     if unknown:
         raise ConfigError(f"unknown keyword {unknown[0]}{suggest(unknown[0], values)}")
-    sextractor = "built-in (SExtractor)" in origins.values()
     return Settings(_grouped(values), origins, sextractor, files=tuple(files), strict=strict)
+
+
+def is_sextractor(origins: Iterable[str]) -> bool:
+    """Tell from the origins of all keywords whether SExtractor's defaults are the base layer."""
+    return _SEXTRACTOR_ORIGIN in origins
 
 
 def _grouped(values: Mapping[str, Any]) -> Config:
