@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.sky.frames import unit_vectors
+from skyextract.sky.frames import SkyFrame, to_j2000, unit_vectors
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -87,8 +87,7 @@ def airmass_at(mjd: float, ra: float, dec: float, site: Site) -> float:
 def _observer(mjd: float, site: Site) -> tuple[F8, F8]:
     """Return zenith and place (km) of a site in the frame of J2000.
 
-    Sidereal time of the IAU 1982 model (Aoki et al. 1982, A&A 105, 359); precession by its
-    linear rates, a few arcsec from the full one for decades; no nutation.
+    Sidereal time of the IAU 1982 model (Aoki et al. 1982, A&A 105, 359); no nutation.
     """
     days = mjd - 51544.5
     sidereal = math.radians((280.46061837 + 360.98564736629 * days + site.longitude) % 360.0)
@@ -105,24 +104,10 @@ def _observer(mjd: float, site: Site) -> tuple[F8, F8]:
     height = site.height / 1000.0
     place = (normal + height) * up
     place[2] -= normal * eccentricity2 * math.sin(latitude)
-    to_j2000 = _precession(days / 36525.0).T
-    return to_j2000 @ up, to_j2000 @ place
-
-
-def _precession(centuries: float) -> F8:
-    """Return the matrix from J2000 to the equator of date (Lieske et al. 1977, linear terms)."""
-    zeta, z, theta = (
-        math.radians(rate * centuries / 3600.0) for rate in (2306.2181, 2306.2181, 2004.3109)
-    )
-
-    def about_z(angle: float) -> F8:
-        c, s = math.cos(angle), math.sin(angle)
-        return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-
-    c, s = math.cos(theta), math.sin(theta)
-    about_y = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
-    matrix: F8 = about_z(-z) @ about_y @ about_z(-zeta)
-    return matrix
+    of_date = SkyFrame("FK5", 2000.0 + days / 365.25)
+    axes = to_j2000(of_date, np.array([0.0, 90.0, 0.0]), np.array([0.0, 0.0, 90.0]))
+    precession = unit_vectors(*axes)  # a row for each axis
+    return up @ precession, place @ precession
 
 
 def _angle(a: F8, b: F8) -> float:
