@@ -16,12 +16,11 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
-from skyextract.datamodel.photocal import PhotoCal, PhotSource, field_terms
+from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.errors import StepError
 from skyextract.settings.steps import Status
-from skyextract.sky.bands import Band, color_columns, column_bands, frame_filter, resolve_band
+from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
 from skyextract.stages.photometry.checks import (
-    MIN_STARS,
     FluxScale,
     Parts,
     Verdict,
@@ -29,6 +28,12 @@ from skyextract.stages.photometry.checks import (
     verify,
 )
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
+from skyextract.stages.photometry.model import (
+    StarModel,
+    affordable_degree,
+    color_term,
+    fit_stars,
+)
 from skyextract.stages.photometry.stars import (
     Stars,
     choose_flux,
@@ -36,7 +41,7 @@ from skyextract.stages.photometry.stars import (
     match_stars,
     select_stars,
 )
-from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit, fit_zero_point
+from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
@@ -49,8 +54,6 @@ METRICS = (
     "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag", "n_stars",
     "n_rejected", "color_term", "limiting_mag_5sigma", "sky_brightness",
 )  # fmt: skip
-_SIGNIFICANT = 4.0
-_BRIGHT_OFFSET = 0.03
 
 
 @dataclass(frozen=True)
@@ -169,25 +172,26 @@ def _calibrate(
     catalog: Catalog, exposure: Exposure, reference: RefCatalog, config: PhotometryConfig,
     radius: float, sky: Sky | None, run: Run, metrics: _Metrics,
 ) -> Photometry:  # fmt: skip
+    checks = metrics.checks
     band = resolve_band(frame_filter(exposure.header), reference.magnitudes, config.photref_mag_key)
     flux_key = choose_flux(catalog, exposure, config.phot_flux_key)
     metrics.values["flux_key"] = flux_key
-    metrics.checks.update(band=band.name, column=band.key, system=band.system)
-    color_keys, coefficient = _color_term(config, band, reference)
-    matched, chance = match_stars(catalog, exposure, reference, radius, metrics.checks)
+    checks.update(band=band.name, column=band.key, system=band.system)
+    color = color_term(config, band, reference)
+    matched, chance = match_stars(catalog, exposure, reference, radius, checks)
     stars, everyone = select_stars(
-        matched, catalog, reference, band, flux_key, color_keys, config, metrics.checks
+        matched, catalog, reference, band, flux_key, color.keys, config, checks
     )
-    fixed = 0.0 if coefficient is None else coefficient
-    fit_color = coefficient is None
-    degree = _degree(config, len(stars.row), metrics)
-    model = _Model(fixed, fit_color, degree, exposure.shape)
-    fit, stars, pivot = _fit(stars, model, metrics)
+    degree = affordable_degree(config.phot_degrees, len(stars.row))
+    if degree < config.phot_degrees:
+        checks["degree"] = degree
+    model = StarModel(color, degree, exposure.shape)
+    fit, stars, pivot = fit_stars(stars, model, checks)
     scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
-    n_bright = metrics.checks.pop("n_bright")
+    n_bright = checks.pop("n_bright")
     parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
-    metrics.checks.update(verdict.numbers)
+    checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)
     for remark in (*verdict.remarks, *filter(None, [verdict.weak])):
@@ -197,7 +201,7 @@ def _calibrate(
         zero_point=fit.zero_point,
         zero_point_error=verdict.error,
         source=PhotSource.FITTED,
-        polynomial=_polynomial(fit, fit_color, config.phot_degrees),
+        polynomial=model.polynomial(fit),
         band=band.name or band.key,
         catalog=reference.name,
         system=band.system,
@@ -206,19 +210,6 @@ def _calibrate(
     kept = fit.good > 0.5
     used = np.zeros(catalog.n_rows, dtype=np.bool_)
     used[stars.row[kept]] = True
-    limit = math.nan
-    if sky is not None:
-        try:
-            noise = flux_noise(flux_key, exposure, sky, catalog, used)
-            limit = fit.zero_point - 2.5 * math.log10(5.0 * noise) if noise > 0.0 else math.nan
-        except StepError as error:
-            run.warn(f"no limiting magnitude: {error}")
-    background = exposure.background
-    brightness = math.nan
-    if background is not None and exposure.wcs is not None:
-        level = background.mean - exposure.detector.pedestal
-        brightness = sky_brightness(fit.zero_point, level, exposure.wcs.pixel_scale())
-    color_term = float(fit.slopes[0]) if fit_color else (fixed if color_keys else None)
     metrics.values.update(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
@@ -227,15 +218,17 @@ def _calibrate(
         scatter_mag=fit.scatter,
         n_stars=int(kept.sum()),
         n_rejected=int((~kept).sum()),
-        color_term=color_term,
-        limiting_mag_5sigma=_known(limit),
-        sky_brightness=_known(brightness),
+        color_term=float(fit.slopes[0]) if color.fitted else (color.coefficient or None),
+        limiting_mag_5sigma=_known(
+            _limiting_magnitude(fit.zero_point, flux_key, exposure, sky, catalog, used, run)
+        ),
+        sky_brightness=_known(_sky_brightness(fit.zero_point, exposure)),
     )
-    if color_keys:
-        metrics.checks.update(
-            color=" - ".join(color_keys),
+    if color.keys:
+        checks.update(
+            color=" - ".join(color.keys),
             color_pivot=pivot,
-            color_term_error=float(fit.slope_errors[0]) if fit_color else None,
+            color_term_error=float(fit.slope_errors[0]) if color.fitted else None,
         )
     return Photometry(
         Status.FALLBACK if verdict.weak else Status.COMPLETE, "", photocal,
@@ -244,95 +237,27 @@ def _calibrate(
     )  # fmt: skip
 
 
-def _color_term(
-    config: PhotometryConfig, band: Band, reference: RefCatalog
-) -> tuple[tuple[str, str] | None, float | None]:
-    """Return the colour's columns and its coefficient, None where that is to be fitted."""
-    text = config.color_term.strip().upper()
-    coefficient = None if text == "FIT" else float(text)
-    if coefficient == 0.0:
-        return None, 0.0
-    keys: tuple[str, str] | None
-    if config.photref_color_keys:
-        names = {name.lower(): name for name in reference.magnitudes}
-        missing = [key for key in config.photref_color_keys if key.lower() not in names]
-        if missing or len(config.photref_color_keys) != 2:
-            raise StepError(
-                f"PHOTREF_COLOR_KEYS: no column {' '.join(missing)}; the reference catalogue "
-                f"has: {' '.join(reference.magnitudes)}"
-            )
-        first, second = (names[key.lower()] for key in config.photref_color_keys)
-        keys = (first, second)
-    else:
-        keys = color_columns(band.name, reference.magnitudes)
-    if keys is None:
-        raise StepError(
-            f"COLOR_TERM {config.color_term} needs PHOTREF_COLOR_KEYS; the reference catalogue "
-            f"has: {' '.join(reference.magnitudes)}"
-        )
-    return keys, coefficient
+def _limiting_magnitude(
+    zero_point: float, flux_key: str, exposure: Exposure, sky: Sky | None, catalog: Catalog,
+    used: Bools, run: Run,
+) -> float:  # fmt: skip
+    """Return the magnitude of five times the noise; NaN if unknown."""
+    if sky is None:
+        return math.nan
+    try:
+        noise = flux_noise(flux_key, exposure, sky, catalog, used)
+    except StepError as error:
+        run.warn(f"no limiting magnitude: {error}")
+        return math.nan
+    return zero_point - 2.5 * math.log10(5.0 * noise) if noise > 0.0 else math.nan
 
 
-@dataclass(frozen=True)
-class _Model:
-    """What is fitted to the stars beside the zero point."""
-
-    fixed_color_term: float
-    fit_color: bool
-    degree: int
-    shape: tuple[int, int]
-
-    def target(self, stars: Stars, pivot: float) -> F8:
-        """Return what each star says of the zero point, at the colour of the pivot."""
-        return stars.mag - stars.instrumental - self.fixed_color_term * (stars.color - pivot)
-
-    def design(self, stars: Stars) -> F8:
-        """Return the columns: the colour and powers of the position, as far as wanted."""
-        powers = field_terms(stars.x, stars.y, self.shape, self.degree)
-        return np.column_stack([stars.color, powers]) if self.fit_color else powers
-
-    def residuals(self, fit: ZeroPointFit, stars: Stars, pivot: float) -> F8:
-        """Return the residuals of stars that need not be in the fit."""
-        model = fit.zero_point + (self.design(stars) - fit.means) @ fit.slopes
-        return np.asarray(self.target(stars, pivot) - model)
-
-
-def _fit(
-    stars: Stars, model: _Model, metrics: _Metrics
-) -> tuple[ZeroPointFit, Stars, float]:  # fmt: skip
-    """Fit, leave out the bright end where it is not linear, and fit again.
-
-    Returns also the pivot: magnitudes are right for sources of that colour.
-    """
-    n_dropped = 0
-    while True:
-        pivot = float(np.median(stars.color))
-        y, design = model.target(stars, pivot), model.design(stars)
-        if len(y) < MIN_STARS + design.shape[1]:
-            raise StepError(f"{len(y)} stars for {1 + design.shape[1]} coefficients: too few")
-        fit = fit_zero_point(y, stars.errors, design)
-        drop = _bright_offset(fit, stars)
-        if not drop.any() or n_dropped + drop.sum() > (n_dropped + len(y)) // 2:
-            break
-        n_dropped += int(drop.sum())
-        stars = stars.take(~drop)
-    metrics.checks["n_bright_left_out"] = n_dropped
-    if model.fit_color:
-        pivot = float(fit.means[0])
-        metrics.checks["scatter_without_color"] = fit_zero_point(
-            y, stars.errors, design[:, 1:]
-        ).scatter
-    return fit, stars, pivot
-
-
-def _degree(config: PhotometryConfig, n_stars: int, metrics: _Metrics) -> int:
-    """Return the degree of the field polynomial that the stars can determine."""
-    degree = config.phot_degrees
-    while degree and (degree + 1) * (degree + 2) // 2 * 8 > n_stars:
-        degree -= 1
-    if degree < config.phot_degrees:
-        metrics.checks["degree"] = degree
-    return degree
+def _sky_brightness(zero_point: float, exposure: Exposure) -> float:
+    """Return the surface brightness of the sky, mag/arcsec^2; NaN if unknown."""
+    if exposure.background is None or exposure.wcs is None:
+        return math.nan
+    level = exposure.background.mean - exposure.detector.pedestal
+    return sky_brightness(zero_point, level, exposure.wcs.pixel_scale())
 
 
 def _parts(
@@ -346,21 +271,6 @@ def _parts(
         (fit.residuals, next(errors), stars.mag), (residuals, next(errors), everyone.x, everyone.y),
         fit.intrinsic, shape,
     )  # fmt: skip
-
-
-def _bright_offset(fit: ZeroPointFit, stars: Stars) -> Bools:
-    """Return the brightest stars if they are too faint together: saturated without a flag."""
-    size = max(4, len(stars.mag) // 12)
-    drop = np.zeros(len(stars.mag), dtype=np.bool_)
-    if len(stars.mag) < 4 * size:
-        return drop
-    # By the reference: the instrumental magnitude of a saturated star is not its brightness.
-    brightest = np.argsort(stars.mag, kind="stable")[:size]
-    offset = float(np.median(fit.residuals[brightest]))
-    noise = np.hypot(np.median(stars.errors[brightest]), fit.intrinsic)
-    error = 1.25 * max(float(noise), fit.scatter) / math.sqrt(size)
-    drop[brightest] = offset < -max(_BRIGHT_OFFSET, _SIGNIFICANT * error)
-    return drop
 
 
 def _verify(
@@ -379,14 +289,6 @@ def _verify(
         fit, stars.errors, stars.mag, stars.x, stars.y, exposure.shape, chance, others,
         (band.key, corrected), scale, n_bright, parts,
     )  # fmt: skip
-
-
-def _polynomial(fit: ZeroPointFit, fit_color: bool, degree: int) -> tuple[float, ...]:
-    """Return the field polynomial, whose mean over the stars is zero; empty if constant."""
-    slopes, means = fit.slopes[int(fit_color) :], fit.means[int(fit_color) :]
-    if not degree or not len(slopes):
-        return ()
-    return (-float(slopes @ means), *(float(s) for s in slopes))
 
 
 def _match_table(
