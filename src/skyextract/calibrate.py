@@ -14,14 +14,16 @@ from skyextract.datamodel.header import header_number
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.datamodel.rawframe import RawFrame
+from skyextract.datamodel.statedzeropoint import StatedZeroPoint, stated_zero_point
 from skyextract.errors import ImageError, ReferenceCatalogError, StepError
 from skyextract.inputs.calibrations import load_calibrations
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
 from skyextract.inputs.request import Request
+from skyextract.io.images.images import pixel_scale
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Step
+from skyextract.settings.steps import Plan, Step, is_done
 from skyextract.sky.bands import frame_filter, resolve_band
 from skyextract.stages.astrometry.solve import Astrometry, failed_astrometry, solve_astrometry
 from skyextract.stages.isr.signature import Signature, remove_signature
@@ -33,6 +35,11 @@ from skyextract.stages.photometry.calibrate import (
     skipped_photometry,
 )
 from skyextract.stages.photometry.depth import sky_of
+
+MAX_OFF = 0.1
+"""Zero points of header and reference stars differ by no more, mag (apertures, colours), ..."""
+SURE = 5.0
+"""... nor by more errors of the fitted one."""
 
 
 def correct_raw(raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Signature:
@@ -113,17 +120,54 @@ def calibrate_zero_point(
     )  # fmt: skip
 
 
-def configured_zero_point(exposure: Exposure, settings: Settings, run: Run) -> PhotoCal:
-    """Return the zero point of the header (MAGZP_KEY) or of MAG_ZEROPOINT, if one is set."""
-    photometry = settings.config.photometry
-    value = None
-    if photometry.magzp_key and exposure.header is not None:
-        value = header_number(exposure.header.get(photometry.magzp_key))
+def configured_zero_point(exposure: Exposure, plan: Plan, settings: Settings, run: Run) -> PhotoCal:
+    """Return the zero point of MAGZP_KEY's card, of MAG_ZEROPOINT, or that the header states.
+
+    The last with MAGZP_KEY AUTO, unless isr has changed the unit of the pixels.
+    """
+    photometry, header = settings.config.photometry, exposure.header
+    key, value, system, origin = photometry.magzp_key, None, "", ""
+    if key.upper() not in ("", "AUTO", "NONE") and header is not None:
+        value, origin = header_number(header.get(key)), f"MAGZP_KEY {key}"
         if value is None:
-            run.warn(f"no number in the header card MAGZP_KEY {photometry.magzp_key}")
+            run.warn(f"no number in the header card MAGZP_KEY {key}")
     if value is None and photometry.mag_zeropoint != 0.0:
-        value = photometry.mag_zeropoint
-    if value is not None:
-        value -= 2.5 * math.log10(exposure.unit)
-        return PhotoCal(float(value), source=PhotSource.CONFIG)
-    return exposure.photocal
+        value, origin = photometry.mag_zeropoint, "MAG_ZEROPOINT"
+    if value is None and key.upper() == "AUTO" and exposure.photocal.source is PhotSource.NONE:
+        stated = None if Step.ISR in plan else _stated(exposure, settings)
+        if stated is not None:
+            value, system, origin = stated.value, stated.system, stated.origin
+            run.tell(
+                f"{exposure.name}: zero point {' '.join(filter(None, [f'{value:.3f}', system]))} "
+                f"of the header ({origin}); MAGZP_KEY NONE leaves it out"
+            )
+    if value is None:
+        return exposure.photocal
+    value -= 2.5 * math.log10(exposure.unit)
+    return PhotoCal(float(value), source=PhotSource.CONFIG, system=system, origin=origin)
+
+
+def _stated(exposure: Exposure, settings: Settings) -> StatedZeroPoint | None:
+    """Return the zero point that the header states for the pixels as they are."""
+    header = exposure.header
+    if header is None or is_done(header, Step.ISR):
+        return None
+    return stated_zero_point(
+        header,
+        exposure.detector.exposure_time,
+        lambda: pixel_scale(exposure, settings.config.detector),
+    )
+
+
+def note_other_zero_point(configured: PhotoCal, photometry: Photometry, run: Run) -> None:
+    """Warn if a fitted zero point is another one than header or configuration have."""
+    fitted = photometry.photocal
+    if configured.source is not PhotSource.CONFIG or fitted.source is not PhotSource.FITTED:
+        return
+    off = configured.zero_point - fitted.zero_point
+    systems = {configured.system, fitted.system} - {""}
+    if len(systems) < 2 and abs(off) > max(MAX_OFF, SURE * fitted.zero_point_error):
+        run.warn(
+            f"{configured.origin} gives a zero point that is {off:+.2f} mag off that of the "
+            "reference stars, which is used"
+        )

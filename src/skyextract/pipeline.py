@@ -21,6 +21,7 @@ from skyextract.calibrate import (
     calibrate_zero_point,
     configured_zero_point,
     correct_raw,
+    note_other_zero_point,
     ready_to_measure,
 )
 from skyextract.columns.derive import derive
@@ -124,11 +125,12 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
 
     # How bright: a zero point from reference stars, else that of the configuration.
     if Step.PHOTOMETRY in plan or photometry is None:
-        configured = configured_zero_point(measured.exposure, settings, run)
+        configured = configured_zero_point(measured.exposure, plan, settings, run)
         exposure = replace(exposure, photocal=configured)
     if Step.PHOTOMETRY in plan:
         with report.step(Step.PHOTOMETRY) as done:
             photometry = done(calibrate_zero_point(exposure, measured, plan, settings, run))
+            note_other_zero_point(exposure.photocal, photometry, run)
             exposure = replace(exposure, photocal=photometry.photocal)
 
     # The columns that were asked for, with the final WCS and zero point.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -327,6 +328,46 @@ def test_a_configured_zero_point_is_in_header_and_summary(skyextract, tmp_path):
     assert photometry["zero_point"] == 30.2
     header = fits.getheader(tmp_path / "field.cat", "LDAC_OBJECTS")
     assert (header["PHOTSRC"], header["MAGZP"], header["MAGZPERR"]) == ("CONFIG", 30.2, None)
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "zero_point", "origin"),
+    [
+        ("BUNIT   = 'nanomaggy'", (), 22.5, "BUNIT nanomaggy"),
+        ("MAGZERO =                 29.7", (), 29.7, "MAGZERO"),
+        ("MAGZERO =                 29.7", ("-MAG_ZEROPOINT", "30.2"), 30.2, "MAG_ZEROPOINT"),
+        ("MAGZERO =                 29.7", ("-MAGZP_KEY", "NONE"), None, None),
+        ("MAGZERO =                 29.7", ("-BASE_DEFAULTS", "SEXTRACTOR"), None, None),
+    ],
+)
+def test_a_zero_point_that_the_header_states(
+    skyextract, tmp_path, head, options, zero_point, origin
+):
+    (tmp_path / "field.head").write_text(f"{head}\nEND\n")
+    shutil.copy(FIELD, tmp_path / FIELD.name)
+    done = skyextract(FIELD.name, "-CATALOG_NAME", "field.cat", *options)
+    assert done.status == 0, done.stderr
+    photometry = done.summary("field.json")[0]["steps"]["photometry"]
+    assert photometry["zero_point"] == zero_point
+    assert photometry.get("origin") == origin
+    assert photometry["source"] == ("NONE" if zero_point is None else "CONFIG")
+    stated = "of the header" in done.stderr
+    assert stated == (zero_point is not None and not options)
+
+
+def test_reference_stars_win_over_the_header_and_tell_that_they_differ(skyextract, tmp_path):
+    shutil.copy(FIELD, tmp_path / FIELD.name)
+    warnings = []
+    for zero_point in (30.19, 29.7):
+        (tmp_path / "field.head").write_text(f"MAGZERO =                {zero_point}\nEND\n")
+        done = skyextract(FIELD.name, "-ASTREFCAT_NAME", REFCAT)
+        assert done.status == 0, done.stderr
+        summary = done.summary("field.json")[0]
+        assert summary["steps"]["photometry"]["source"] == "FITTED"
+        assert summary["steps"]["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
+        warnings.append([w for w in summary["warnings"] if "MAGZERO" in w])
+    assert warnings[0] == []
+    assert "-0.50 mag off" in warnings[1][0]
 
 
 def test_separate_catalogues_for_astrometry_and_photometry(skyextract, tmp_path):

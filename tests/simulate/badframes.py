@@ -180,6 +180,47 @@ def thin_clouds(seed: int) -> BadFrame:
     return good_frame(seed, sky=bands)
 
 
+def _along(x: F8, y: F8, rng: np.random.Generator) -> F8:
+    angle = rng.uniform(0, 2 * math.pi)
+    return np.asarray(x * math.cos(angle) + y * math.sin(angle) - rng.uniform(-0.4, 0.4))
+
+
+def _spot(x: F8, y: F8, rng: np.random.Generator) -> F8:
+    x0, y0, width2 = rng.uniform((-0.7, -0.7, 0.1), (0.7, 0.7, 0.6))
+    return np.asarray(np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / width2))
+
+
+CLOUD_SHAPES: dict[str, Callable[[F8, F8, np.random.Generator], F8]] = {
+    "slope": _along,
+    "edge": lambda x, y, rng: np.tanh(_along(x, y, rng) / rng.uniform(0.05, 0.3)),
+    "hole": lambda x, y, rng: -_spot(x, y, rng),
+    "patch": _spot,
+    "waves": lambda x, y, rng: np.sin(rng.uniform(3.0, 8.0) * _along(x, y, rng)),
+}
+"""Extinction by place, before it is scaled."""
+
+
+def cloudy(shape: str, depth: float, n: int, seed: int) -> BadFrame:
+    """Return a frame of n stars with clouds of a shape, `depth` mag where they are thickest."""
+
+    def extinction(x: F8, y: F8) -> F8:
+        return CLOUD_SHAPES[shape](x, y, np.random.default_rng(seed + 99))
+
+    y, x = np.mgrid[-1:1:65j, -1:1:65j]
+    field = extinction(x, y)
+    low, high = field.min(), field.max()
+    clouds = Sky(lambda x, y: 10 ** (-0.4 * depth * (extinction(x, y) - low) / (high - low)))
+    return good_frame(seed, n=n, sky=clouds)
+
+
+def uneven_clouds(seed: int) -> BadFrame:
+    """Clouds of one of five shapes, 0.02 to 1.5 mag thick, over 25 to 150 stars."""
+    rng = np.random.default_rng(seed + 199)
+    shape = list(CLOUD_SHAPES)[seed % len(CLOUD_SHAPES)]
+    depth = math.exp(rng.uniform(math.log(0.02), math.log(1.5)))
+    return cloudy(shape, depth, int(rng.choice([25, 40, 80, 150])), seed)
+
+
 def veiled_corner(seed: int) -> BadFrame:
     """A quarter of the frame has 0.25 mag less."""
     return good_frame(
@@ -422,6 +463,7 @@ def fast_stars(seed: int) -> BadFrame:
 
 KINDS: dict[str, Callable[[int], BadFrame]] = {
     "good": good_frame, "clouds": clouds, "thin clouds": thin_clouds,
+    "uneven clouds": uneven_clouds,
     "veiled corner": veiled_corner, "vignetted": vignetted, "two amplifiers": two_amplifiers,
     "not linear": not_linear, "clipped": clipped, "trailed": trailed,
     "short trails": short_trails, "jumped": jumped, "tilted focus": tilted_focus,

@@ -42,6 +42,8 @@ class PhotoCal:
         Band and reference catalogue of a fit; "AB", "Vega" or empty if unknown.
     scatter : float
         1.48 MAD of the stars about the fit, mag; NaN if unknown.
+    origin : str
+        Where a zero point that is not fitted comes from: keyword or header cards.
     """
 
     zero_point: Annotated[float, ZERO_POINT] = 0.0
@@ -52,6 +54,7 @@ class PhotoCal:
     catalog: str = ""
     system: str = ""
     scatter: float = float("nan")
+    origin: str = ""
 
     @property
     def nanojansky(self) -> float:

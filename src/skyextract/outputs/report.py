@@ -155,6 +155,7 @@ class Report:
                 "zero_point_error": photocal.zero_point_error,
                 "zero_point_1s": photocal.zero_point_1s(exposure_time),
                 "nanojansky": photocal.nanojansky,
+                "origin": photocal.origin or None,
             }
         elif not math.isnan(photocal.zero_point):
             self.run.warn("magnitudes are instrumental: no zero point is known")

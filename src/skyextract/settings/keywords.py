@@ -345,7 +345,7 @@ class Photometry:
     """Photometry"""
 
     mag_zeropoint: float = key(0.0, "magnitude zero point (0 = not set)", unit="mag")
-    magzp_key: str = key("", "header keyword of the zero point", new=True)
+    magzp_key: str = key("AUTO", "header keyword of the zero point, before MAG_ZEROPOINT; AUTO (the unit of the pixels, or cards that are known, after it) or NONE", sextractor="NONE", new=True)
     photrefcat_name: tuple[str, ...] = key((), "photometric reference catalogues (empty = the astrometric one, if it has the band)", size=(0, ANY), new=True, opens=True)
     photref_catalog: str = key("NONE", "reference catalogue to fetch and keep where PHOTREFCAT_NAME names none; AUTO: by filter and field", choices=("NONE", "FILE", "AUTO", *SURVEY_NAMES), new=True)
     photref_mag_key: str = key("", "magnitude column of PHOTREFCAT_NAME (empty = by the frame's filter)", new=True)

@@ -204,4 +204,5 @@ def _photocal(stored: Mapping[str, Any]) -> PhotoCal:
         catalog=str(stored.get("catalog", "")),
         system=str(stored.get("system", "")),
         scatter=number("scatter"),
+        origin=str(stored.get("origin", "")),
     )
