@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.isr.correct import BAD, CROSSTALK, NO_DATA, SAT, correct_rows
+from skyextract.kernels.isr.correct import (
+    BAD,
+    CROSSTALK,
+    NO_DATA,
+    SAT,
+    Amplifiers,
+    Masters,
+    Response,
+    correct_rows,
+)
 
 NY, NX, HALF = 24, 40, 20
 GAIN = np.array([2.0, 3.0])
@@ -47,11 +56,21 @@ def inputs():
     }
 
 
+def arguments(inputs):
+    """Return the records of the kernel."""
+
+    def record(kind, **renamed):
+        return kind(*(inputs[renamed.get(name, name)] for name in kind._fields))
+
+    amplifiers = record(Amplifiers, table="amplifiers")
+    return inputs["raw"], amplifiers, record(Response), record(Masters)
+
+
 def correct(inputs):
     image, variance = np.zeros((2, NY, NX), np.float32)
     mask = np.zeros((NY, NX), np.uint16)
     for first, last in ((0, 10), (10, NY)):
-        correct_rows(*inputs.values(), first, last, image, variance, mask)
+        correct_rows(*arguments(inputs), first, last, image, variance, mask)
     return image, variance, mask
 
 
@@ -141,5 +160,5 @@ def test_without_variance_the_image_is_the_same(inputs):
     image, _, _ = correct(inputs)
     again = np.zeros_like(image)
     mask = np.zeros((NY, NX), np.uint16)
-    correct_rows(*inputs.values(), 0, NY, again, NO_F4, mask)
+    correct_rows(*arguments(inputs), 0, NY, again, NO_F4, mask)
     np.testing.assert_array_equal(again, image)

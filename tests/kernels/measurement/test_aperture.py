@@ -10,6 +10,7 @@ import sep
 
 from skyextract.kernels.measurement import aperture as k
 from skyextract.kernels.measurement import pixel
+from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 RNG = np.random.default_rng(4)
@@ -30,6 +31,13 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return image.astype(np.float32), labels, px, py
 
 
+def shapes(px, py, *ellipse) -> Shapes:
+    """a, b, cxx, cyy, cxy of the ellipses, or circles of one pixel."""
+    one, n = np.ones(px.size), px.size
+    ellipse = ellipse or (one, one, one, one, np.zeros(n))
+    return Shapes(px, py, *ellipse, np.zeros(n, np.uint8))
+
+
 def apertures(
     image, labels, px, py, radii, *, mask=pixel.CORRECT, gain=0.0, sky=0.0, variance=None
 ):
@@ -39,8 +47,8 @@ def apertures(
     mapped = variance is not None
     plane = variance if mapped else np.zeros((1, 1), dtype=np.float32)
     k.aperture_fluxes(
-        image, labels, plane, mapped, 1.0, gain, False, mask, px, py, np.full(n, sky),
-        np.array(radii), 0, n, flux, error, flags,
+        SourcePixels(image, labels, mask), Noise(plane, mapped, 1.0, gain, False), shapes(px, py),
+        np.full(n, sky), np.array(radii), 0, n, flux, error, flags,
     )  # fmt: skip
     return flux, error, flags
 
@@ -118,13 +126,14 @@ def test_kron_radii_and_elliptical_fluxes() -> None:
     image, labels, px, py = scene()
     a, b, theta, cxx, cyy, cxy = ellipses(px)
     radii, flags = np.zeros(3), np.zeros(3, dtype=np.int32)
-    k.kron_radii(image, labels, 0, px, py, a, b, cxx, cyy, cxy, 2.5, 3.5, 0.0, 0, 3, radii, flags)
+    sources = shapes(px, py, a, b, cxx, cyy, cxy)
+    k.kron_radii(SourcePixels(image, labels, 0), sources, 2.5, 3.5, 0.0, 0, 3, radii, flags)
     expected, _ = sep.kron_radius(image, px, py, a, b, theta, 6.0)
     np.testing.assert_allclose(radii, np.maximum(2.5 * expected, 3.5), rtol=1e-4)
     flux, error = np.zeros(3), np.zeros(3)
     plane = np.zeros((1, 1), dtype=np.float32)
     k.elliptical_fluxes(
-        image, labels, plane, False, 1.0, 0.0, False, pixel.CORRECT, px, py, a, b, cxx, cyy, cxy,
+        SourcePixels(image, labels, pixel.CORRECT), Noise(plane, False, 1.0, 0.0, False), sources,
         np.zeros(3), 0.0, 0, 3, radii, flux, error, flags,
     )  # fmt: skip
     y, x = np.mgrid[:N, :N]
@@ -146,8 +155,8 @@ def test_least_aperture_takes_over_and_empty_ellipse_gives_zero() -> None:
     flux, error = np.ones(3), np.ones(3)
     plane = np.zeros((1, 1), dtype=np.float32)
     k.elliptical_fluxes(
-        image, labels, plane, False, 1.0, 0.0, False, 0, px, py, a, b, cxx, cyy, cxy,
-        np.zeros(3), 20.0, 0, 3, radii, flux, error, flags,
+        SourcePixels(image, labels, 0), Noise(plane, False, 1.0, 0.0, False),
+        shapes(px, py, a, b, cxx, cyy, cxy), np.zeros(3), 20.0, 0, 3, radii, flux, error, flags,
     )  # fmt: skip
     y, x = np.mgrid[:N, :N]
     inside = (x - px[0]) ** 2 + (y - py[0]) ** 2 <= 100.0
@@ -165,9 +174,8 @@ def test_petrosian_radius_of_an_exponential_disc() -> None:
     one = np.ones(1)
     radii, flags = np.zeros(1), np.zeros(1, dtype=np.int32)
     width = one * 9.0
-    k.petrosian_radii(
-        image, labels, pixel.CORRECT, one * 60.2, one * 59.9, width, width, one / 81.0, one / 81.0,
-        one * 0.0, 2.0, 1.0, 0.0, 0, 1, radii, flags,
-    )  # fmt: skip
+    disc = shapes(one * 60.2, one * 59.9, width, width, one / 81.0, one / 81.0, one * 0.0)
+    plane = SourcePixels(image, labels, pixel.CORRECT)
+    k.petrosian_radii(plane, disc, 2.0, 1.0, 0.0, 0, 1, radii, flags)
     step = 1.1 * 0.3 * 9.0
     assert 0.0 <= radii[0] * 9.0 - 2.0 * 3.63 * h <= 2.0 * step

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.measurement import isophotes as k
+from skyextract.kernels.measurement.records import Footprints, Noise, Shapes
 
 N = 40
 
@@ -25,12 +26,13 @@ def measure(star, *, variance=None, gain=0.0, weight_gain=False, ceiling=1e9, n_
     out = np.zeros((1, k.N_COLUMNS))
     one = np.ones(1)
     plane = np.zeros((1, 1), dtype=np.float32) if variance is None else variance
+    own = np.array([index.size if n_own is None else n_own], dtype=np.int32)
     k.isophotal(
-        image, image + np.float32(100.0), plane, variance is not None, 4.0, gain, weight_gain,
-        6.0, np.array([0, index.size]),
-        np.array([index.size if n_own is None else n_own], dtype=np.int32),
-        index, image.ravel()[index], 9.0, one * 19.4, one * 21.7, one * 2.5, one * 2.5,
-        np.zeros(1, dtype=np.uint8), np.zeros(1), one * ceiling, False, 0, 1, out,
+        image, image + np.float32(100.0),
+        Noise(plane, variance is not None, 4.0, gain, weight_gain), 6.0,
+        Footprints(np.array([0, index.size]), own, index, image.ravel()[index]), 9.0,
+        Shapes(one * 19.4, one * 21.7, *[one * 2.5] * 5, np.zeros(1, dtype=np.uint8)),
+        np.zeros(1), one * ceiling, False, 0, 1, out,
     )  # fmt: skip
     return out[0]
 

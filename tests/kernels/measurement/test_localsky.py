@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.measurement.localsky import local_backgrounds
+from skyextract.kernels.measurement.records import SourcePixels
 
 BOX = {"xmin": 28, "xmax": 35, "ymin": 22, "ymax": 25}
 THICK = 14
@@ -15,7 +16,7 @@ def measure(image, labels, *, mask=2, thick=THICK, **box):
     box = {**BOX, **box}
     limits = [np.array([box[k]], np.int32) for k in BOX]
     out = np.full(1, 9.0)
-    local_backgrounds(image, labels, mask, *limits, thick, 0, 1, out)
+    local_backgrounds(SourcePixels(image, labels, mask), *limits, thick, 0, 1, out)
     return out[0]
 
 

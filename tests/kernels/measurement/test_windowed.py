@@ -7,7 +7,8 @@ import pytest
 import sep
 
 from skyextract.kernels.measurement import windowed as k
-from skyextract.kernels.measurement.fluxradius import N_BINS, growth_curves
+from skyextract.kernels.measurement.fluxradius import N_BINS, flux_radii
+from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import TOUCHES_BAD
 
 N = 64
@@ -32,7 +33,9 @@ def growth(image, px, py, a, total, fractions, *, whole=False):
         np.zeros(n), np.zeros(n, dtype=np.int32),
     )  # fmt: skip
     labels = np.zeros(image.shape, dtype=np.int32)
-    growth_curves(image, labels, 0, px, py, a, 0.0, total, np.array(fractions), whole, 0, n, *out)
+    circles = Shapes(px, py, a, a, 1 / a**2, 1 / a**2, np.zeros(n), np.zeros(n, np.uint8))
+    plane = SourcePixels(image, labels, 0)
+    flux_radii(plane, circles, 0.0, total, np.array(fractions), whole, 0, n, *out)
     return out
 
 
@@ -69,9 +72,10 @@ def windowed(image, px, py, half, *, variance=None, noise2=1.0, gain=0.0, labels
         labels = np.zeros(image.shape, dtype=np.int32)
     small = np.full(n, 0.05)
     k.windowed(
-        image, labels, PLANE if variance is None else variance, variance is not None, noise2,
-        gain, False, mask, px, py, small, small, np.zeros(n), half, np.zeros(n, dtype=np.uint8),
-        0, n, out, iterations, status, flags,
+        SourcePixels(image, labels, mask),
+        Noise(PLANE if variance is None else variance, variance is not None, noise2, gain, False),
+        Shapes(px, py, small, small, small, small, np.zeros(n), np.zeros(n, dtype=np.uint8)),
+        half, 0, n, out, iterations, status, flags,
     )  # fmt: skip
     return out, iterations, status, flags
 

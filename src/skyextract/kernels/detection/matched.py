@@ -11,7 +11,7 @@ weight 1/v = 0 take no part: the result near bad pixels and the border is a sign
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -76,34 +76,11 @@ def _separable(
                 into[x] += f1 * shift1[x] + f2 * shift2[x]
 
 
-@kernel
-def matched_rows(
-    image: F4,
-    variance: F4,
-    has_variance: bool,
-    smooth: bool,
-    constant: np.float32,
-    worst: np.float32,
-    bad: U1,
-    has_bad: bool,
-    column: F4,
-    line: F4,
-    column2: F4,
-    line2: F4,
-    cell_x: I8,
-    cell_y: I8,
-    unit: np.float32,
-    least_share: np.float32,
-    first_row: int,
-    past_row: int,
-    out: F4,
-) -> None:
-    """Compute the significance of a point source at each pixel of the rows given.
+class Weighting(NamedTuple):
+    """What weights pixels in the filter.
 
-    Parameters
+    Attributes
     ----------
-    image : (ny, nx)
-        Background-subtracted image.
     variance : (ny, nx), or (1, 1) without `has_variance` (then `constant` is the variance)
         Background variance; pixels at or above `worst` have no weight.
     smooth : bool
@@ -111,18 +88,117 @@ def matched_rows(
         good, that of the pixel itself stands for them.
     bad : (ny, nx), or (1, 1) without `has_bad`
         Further pixels without weight (not 0).
+    """
+
+    variance: F4
+    has_variance: bool
+    smooth: bool
+    constant: np.float32
+    worst: np.float32
+    bad: U1
+    has_bad: bool
+
+
+class PsfCells(NamedTuple):
+    """The PSF and its square in cells of the image.
+
+    Attributes
+    ----------
     column, line : (n_cell_y, n_cell_x, n_terms, size)
         The PSF in each cell of the image as a sum of outer products.
     column2, line2 : (n_cell_y, n_cell_x, n_terms, size)
         The square of the PSF likewise.
     cell_x, cell_y : (n_cell_x + 1,), (n_cell_y + 1,)
         Edges of the cells in pixels.
+    """
+
+    column: F4
+    line: F4
+    column2: F4
+    line2: F4
+    cell_x: I8
+    cell_y: I8
+
+
+@kernel
+def _load_row(
+    image: F4, weighting: Weighting, y: int, weight: F4, weighted: F4
+) -> tuple[np.float32, bool]:
+    """Set the weights of row y, and the pixels times these.
+
+    Returns
+    -------
+    typical : float32
+        Weight of a good pixel, 0 if there is none.
+    complete : bool
+        All pixels are good.
+    """
+    variance, has_variance, _, constant, worst, bad, has_bad = weighting
+    nx = len(weight)
+    if has_variance:
+        for x in range(nx):
+            v = variance[y, x]
+            good = (v > np.float32(0.0)) & (v < worst)
+            weight[x] = np.float32(1.0) / v if good else np.float32(0.0)
+    else:
+        weight[:] = np.float32(1.0) / constant
+    if has_bad:
+        for x in range(nx):
+            if bad[y, x] != 0:
+                weight[x] = np.float32(0.0)
+    total = 0.0
+    n_good = 0
+    for x in range(0, nx, 16):  # a sample is enough
+        total += np.float64(weight[x])
+        n_good += int(weight[x] > np.float32(0.0))
+    typical = np.float32(total / n_good) if n_good > 0 else np.float32(0.0)
+    n_good = 0
+    for x in range(nx):
+        n_good += int(weight[x] > np.float32(0.0))
+    for x in range(nx):
+        weighted[x] = weight[x] * image[y, x]
+    return typical, n_good == nx
+
+
+@kernel
+def _sums_of_squares(psf: PsfCells) -> F4:
+    """Return the sum of the squared PSF in each cell."""
+    column, line = psf.column2, psf.line2
+    n_y, n_x, n_terms, _ = column.shape
+    squares = np.zeros((n_y, n_x), np.float32)
+    for i in range(n_y):
+        for j in range(n_x):
+            for r in range(n_terms):
+                squares[i, j] += column[i, j, r].sum() * line[i, j, r].sum()
+    return squares
+
+
+@kernel
+def _divide(above: F4, below: F4, least: np.float32, unit: np.float32, out: F4) -> None:
+    """Set `out` to the significance; 0 where `below` is not above `least`."""
+    for x in range(len(out)):
+        root = np.float32(math.sqrt(below[x]))
+        out[x] = unit * above[x] / root if below[x] > least else np.float32(0.0)
+
+
+@kernel
+def matched_rows(
+    image: F4, weighting: Weighting, psf: PsfCells, unit: np.float32, min_share: np.float32,
+    first_row: int, past_row: int, out: F4,
+) -> None:  # fmt: skip
+    """Compute the significance of a point source at each pixel of the rows given.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+        Background-subtracted image.
     unit : float32
         Factor of the result.
-    least_share : float32
+    min_share : float32
         Where less than this share of the sum of P**2 falls on good pixels, the result is 0.
     out : (ny, nx), output
     """
+    column, line, column2, line2, cell_x, cell_y = psf
     ny, nx = image.shape
     size = column.shape[3]
     half = size // 2
@@ -131,14 +207,9 @@ def matched_rows(
     work = np.empty(nx + size - 1, np.float32)
     numerator = np.empty(nx, np.float32)
     denominator = np.empty(nx, np.float32)
-    inverse = np.float32(1.0) / constant
     typical = np.zeros(size, np.float32)
     complete = np.zeros(size, np.bool_)
-    squares = np.zeros((len(cell_y) - 1, len(cell_x) - 1), np.float32)
-    for i in range(squares.shape[0]):
-        for j in range(squares.shape[1]):
-            for r in range(column2.shape[2]):
-                squares[i, j] += column2[i, j, r].sum() * line2[i, j, r].sum()
+    squares = _sums_of_squares(psf)
     loaded = first_row - half
     for y in range(first_row, past_row):
         while loaded <= y + half:
@@ -149,38 +220,17 @@ def matched_rows(
                 signal[slot] = np.float32(0.0)
                 complete[slot] = False
             else:
-                weight = weights[slot, half : half + nx]
-                if has_variance:
-                    for x in range(nx):
-                        v = variance[loaded, x]
-                        good = (v > np.float32(0.0)) & (v < worst)
-                        weight[x] = np.float32(1.0) / v if good else np.float32(0.0)
-                else:
-                    weight[:] = inverse
-                if has_bad:
-                    for x in range(nx):
-                        if bad[loaded, x] != 0:
-                            weight[x] = np.float32(0.0)
-                total = 0.0
-                n_good = 0
-                for x in range(0, nx, 16):  # a sample is enough
-                    total += np.float64(weight[x])
-                    n_good += int(weight[x] > np.float32(0.0))
-                typical[slot] = np.float32(total / n_good) if n_good > 0 else np.float32(0.0)
-                n_good = 0
-                for x in range(nx):
-                    n_good += int(weight[x] > np.float32(0.0))
-                complete[slot] = n_good == nx
-                weighted = signal[slot, half : half + nx]
-                for x in range(nx):
-                    weighted[x] = weight[x] * image[loaded, x]
+                typical[slot], complete[slot] = _load_row(
+                    image, weighting, loaded, weights[slot, half : half + nx],
+                    signal[slot, half : half + nx],
+                )  # fmt: skip
             loaded += 1
         cy = 0
         while cell_y[cy + 1] <= y:
             cy += 1
         numerator[:] = np.float32(0.0)
         denominator[:] = np.float32(0.0)
-        uniform = smooth and complete.all()
+        uniform = weighting.smooth and complete.all()
         middle = weights[y % size, half : half + nx]
         for cx in range(len(cell_x) - 1):
             a = cell_x[cx]
@@ -196,13 +246,8 @@ def matched_rows(
                 _separable(weights, y - half, first, second, d, b, work, denominator)
             for x in range(c, d):
                 denominator[x] = middle[x] * squares[cy, cx]
-            least = least_share * typical.max() * squares[cy, cx]
-            into = out[y, a:b]
-            above = numerator[a:b]
-            below = denominator[a:b]
-            for x in range(len(into)):
-                root = np.float32(math.sqrt(below[x]))
-                into[x] = unit * above[x] / root if below[x] > least else np.float32(0.0)
+            least = min_share * typical.max() * squares[cy, cx]
+            _divide(numerator[a:b], denominator[a:b], least, unit, out[y, a:b])
 
 
 @kernel

@@ -6,20 +6,28 @@ and PETRO on whole pixels, MASK_TYPE CORRECT replacing a pixel of a neighbour by
 opposite to it with respect to the source's barycentre.
 
 All kernels work on the sources ``first <= i < last`` and write to row i of the outputs.
-A NaN in `pixels` is a bad pixel, -inf
-a detected pixel that belongs to no source.  `labels` holds k + 1 in the pixels of source k.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.kernels.jit import kernel
-from skyextract.kernels.measurement.pixel import BAD, UNCLAIMED, circle_coverage, pixel_value
+from skyextract.kernels.measurement.pixel import (
+    BAD,
+    circle_box,
+    circle_coverage,
+    left_out,
+    pixel_value,
+)
+from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I4
 
 CROWDED = 1
 
@@ -44,30 +52,42 @@ def _extent(cxx: float, cyy: float, cxy: float, scale: float) -> float:
 
 
 @kernel
+def _ellipse(
+    a: float, b: float, cxx: float, cyy: float, cxy: float, scale: float, aperture: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return the ellipse `scale` times (a, b), or the circle of diameter `aperture` if larger.
+
+    Its parameters (cxx, cyy, cxy), the limit of its radius, and its half widths in x and y.
+    """
+    if scale * math.sqrt(a * b) > 0.5 * aperture:
+        return cxx, cyy, cxy, scale, _extent(cxx, cyy, cxy, scale), _extent(cyy, cxx, cxy, scale)
+    limit = 0.5 * aperture
+    return 1.0, 1.0, 0.0, limit, limit, limit
+
+
+@kernel
+def _box(
+    x: float, y: float, half_x: float, half_y: float, width: int, height: int
+) -> tuple[int, int, int, int, int]:
+    """Return the pixels of a box as `circle_box` does those around a circle."""
+    left, right = _round(x - half_x), _round(x + half_x) + 1
+    bottom, top = _round(y - half_y), _round(y + half_y) + 1
+    cut = left < 0 or right > width or bottom < 0 or top > height
+    flag = APERTURE_INCOMPLETE if cut else 0
+    return max(left, 0), min(right, width), max(bottom, 0), min(top, height), flag
+
+
+@kernel
 def aperture_fluxes(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, gain: float,
-    weight_gain: bool, mask: int, x: Any, y: Any, sky: Any, radii: Any, first: int, last: int,
-    flux: Any, error: Any, flags: Any,
+    image: SourcePixels, noise: Noise, shapes: Shapes, sky: F8, radii: F8, first: int, last: int,
+    flux: F8, error: F8, flags: I4,
 ) -> None:  # fmt: skip
     """Sum the light in circles.
 
     Parameters
     ----------
-    pixels : (ny, nx) float32
-        Background-subtracted image, NaN where bad.
-    labels : (ny, nx) int32
-    variance : (ny, nx) float32
-        Background variance; used if `mapped`, else `noise2` holds everywhere.
-    noise2 : float
-        Square of the representative background noise.
-    gain : float
-        e-/ADU; 0: no photon noise.
-    weight_gain : bool
-        The gain of a pixel is gain * noise2 / variance (WEIGHT_GAIN).
-    mask : int
-        0, BLANK or CORRECT.
-    x, y, sky : (n,) float64
-        0-based barycentres, and local background to subtract.
+    sky : (n,) float64
+        Local background to subtract.
     radii : (k,) float64
         Pixels.
     flux, error : (n, k) float64
@@ -75,6 +95,9 @@ def aperture_fluxes(
     flags : (n,) int32
         Output; bits are added.
     """
+    pixels, labels, mask = image
+    variance, mapped, noise2, gain, weight_gain = noise
+    x, y = shapes.x, shapes.y
     height, width = pixels.shape
     for i in range(first, last):
         mx, my = x[i], y[i]
@@ -84,18 +107,14 @@ def aperture_fluxes(
             inner = max(radius - 0.75, 0.0)
             inner2 = inner * inner
             outer2 = (radius + 0.75) * (radius + 0.75)
-            xmin = int(mx - radius + 0.499999)
-            xmax = int(mx + radius + 1.499999)
-            ymin = int(my - radius + 0.499999)
-            ymax = int(my + radius + 1.499999)
-            if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-                flags[i] |= APERTURE_INCOMPLETE
+            left, right, bottom, top, flag = circle_box(mx, my, radius, width, height)
+            flags[i] |= flag
             total = 0.0
-            noise = 0.0
+            total_variance = 0.0
             area = 0.0
-            for py in range(max(ymin, 0), min(ymax, height)):
+            for py in range(bottom, top):
                 dy = py - my
-                for px in range(max(xmin, 0), min(xmax, width)):
+                for px in range(left, right):
                     dx = px - mx
                     r2 = dx * dx + dy * dy
                     if r2 >= outer2:
@@ -110,22 +129,21 @@ def aperture_fluxes(
                     if state == BAD and part > 0.0:
                         flags[i] |= TOUCHES_BAD
                     total += part * value
-                    noise += part * var
+                    total_variance += part * var
                     if weight_gain and gain > 0.0 and value > 0.0:
                         # SExtractor counts boundary pixels fully in this term.
-                        noise += value / gain * var / noise2
+                        total_variance += value / gain * var / noise2
             total -= area * sky[i]
             if not weight_gain and gain > 0.0 and total > 0.0:
-                noise += total / gain
+                total_variance += total / gain
             flux[i, k] = total
-            error[i, k] = math.sqrt(noise)
+            error[i, k] = math.sqrt(total_variance)
 
 
 @kernel
 def kron_radii(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, a: Any, b: Any, cxx: Any, cyy: Any,
-    cxy: Any, factor: float, least: float, aperture: float, first: int, last: int, radii: Any,
-    flags: Any,
+    image: SourcePixels, shapes: Shapes, factor: float, least: float, aperture: float, first: int,
+    last: int, radii: F8, flags: I4,
 ) -> None:  # fmt: skip
     """Measure Kron radii in units of (a, b): `factor` times the first moment of the radius.
 
@@ -133,57 +151,49 @@ def kron_radii(
     circle of diameter `aperture`, if that is larger); at least `least`.  Neighbours' and
     bad pixels are left out.  NaN if no pixel is left at all.
     """
+    pixels, labels, mask = image
+    x, y, a, b, cxx, cyy, cxy, _ = shapes
     height, width = pixels.shape
     for i in range(first, last):
         mx, my = x[i], y[i]
-        dxx, dyy, dxy = cxx[i], cyy[i], cxy[i]
-        limit = SEARCH_RADIUS
-        if SEARCH_RADIUS * math.sqrt(a[i] * b[i]) > 0.5 * aperture:
-            half_x = _extent(dxx, dyy, dxy, SEARCH_RADIUS)
-            half_y = _extent(dyy, dxx, dxy, SEARCH_RADIUS)
-        else:
-            dxx, dyy, dxy = 1.0, 1.0, 0.0
-            limit = half_x = half_y = 0.5 * aperture
+        dxx, dyy, dxy, limit, half_x, half_y = _ellipse(
+            a[i], b[i], cxx[i], cyy[i], cxy[i], SEARCH_RADIUS, aperture
+        )
         limit2 = limit * limit
-        xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
-        ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
-        if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-            flags[i] |= APERTURE_INCOMPLETE
+        left, right, bottom, top, flag = _box(mx, my, half_x, half_y, width, height)
+        flags[i] |= flag
         moment = 0.0
         total = 0.0
         used = 0
-        left_out = 0
-        for py in range(max(ymin, 0), min(ymax, height)):
+        unused = 0
+        for py in range(bottom, top):
             dy = py - my
-            for px in range(max(xmin, 0), min(xmax, width)):
+            for px in range(left, right):
                 dx = px - mx
                 r2 = dxx * dx * dx + dyy * dy * dy + dxy * dx * dy
                 if r2 > limit2:
                     continue
                 value = np.float64(pixels[py, px])
-                label = labels[py, px]
-                if not value > UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
-                    left_out += 1
+                if left_out(value, labels[py, px], mask, i + 1):
+                    unused += 1
                 else:
                     used += 1
                     moment += math.sqrt(r2) * value
                     total += value
-        if used + left_out == 0:
+        if used + unused == 0:
             radii[i] = math.nan
             continue
-        radius = least
+        radii[i] = least
         if moment > 0.0 and total > 0.0:
-            radius = max(factor * moment / total, least)
-        radii[i] = radius
-        if left_out >= CROWD_FRACTION * (used + left_out):
+            radii[i] = max(factor * moment / total, least)
+        if unused >= CROWD_FRACTION * (used + unused):
             flags[i] |= CROWDED
 
 
 @kernel
 def petrosian_radii(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, a: Any, b: Any, cxx: Any, cyy: Any,
-    cxy: Any, factor: float, least: float, aperture: float, first: int, last: int, radii: Any,
-    flags: Any,
+    image: SourcePixels, shapes: Shapes, factor: float, least: float, aperture: float, first: int,
+    last: int, radii: F8, flags: I4,
 ) -> None:  # fmt: skip
     """Measure Petrosian radii in units of (a, b).
 
@@ -191,27 +201,22 @@ def petrosian_radii(
     a radius falls below 0.2 of the mean within 1.1 times that radius (Petrosian 1976,
     ApJ 209, L1; eta = 0.2); arguments as for `kron_radii`.
     """
+    pixels, labels, mask = image
+    x, y, a, b, cxx, cyy, cxy, _ = shapes
     height, width = pixels.shape
     for i in range(first, last):
         mx, my = x[i], y[i]
-        dxx, dyy, dxy = cxx[i], cyy[i], cxy[i]
-        limit = SEARCH_RADIUS
-        if SEARCH_RADIUS * math.sqrt(a[i] * b[i]) > 0.5 * aperture:
-            half_x = _extent(dxx, dyy, dxy, SEARCH_RADIUS)
-            half_y = _extent(dyy, dxx, dxy, SEARCH_RADIUS)
-        else:
-            dxx, dyy, dxy = 1.0, 1.0, 0.0
-            limit = half_x = half_y = 0.5 * aperture
-        xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
-        ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
-        if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-            flags[i] |= APERTURE_INCOMPLETE
+        dxx, dyy, dxy, limit, half_x, half_y = _ellipse(
+            a[i], b[i], cxx[i], cyy[i], cxy[i], SEARCH_RADIUS, aperture
+        )
+        left, right, bottom, top, flag = _box(mx, my, half_x, half_y, width, height)
+        flags[i] |= flag
         step = limit / 20.0
         inside = step
         middle = 0.0
         ring = 0.0
         core = 0.0
-        n_ring = n_core = used = left_out = 0
+        n_ring = n_core = used = unused = 0
         while 1.2 * inside < limit:
             middle = 1.1 * inside
             inside2 = inside * inside
@@ -219,18 +224,17 @@ def petrosian_radii(
             outside2 = 1.44 * inside2
             ring = 0.0
             core = 0.0
-            n_ring = n_core = used = left_out = 0
-            for py in range(max(ymin, 0), min(ymax, height)):
+            n_ring = n_core = used = unused = 0
+            for py in range(bottom, top):
                 dy = py - my
-                for px in range(max(xmin, 0), min(xmax, width)):
+                for px in range(left, right):
                     dx = px - mx
                     r2 = dxx * dx * dx + dyy * dy * dy + dxy * dx * dy
                     if r2 > outside2:
                         continue
                     value = np.float64(pixels[py, px])
-                    label = labels[py, px]
-                    if not value > UNCLAIMED or (mask > 0 and label > 0 and label != i + 1):
-                        left_out += 1
+                    if left_out(value, labels[py, px], mask, i + 1):
+                        unused += 1
                         continue
                     used += 1
                     if r2 >= inside2:
@@ -245,23 +249,20 @@ def petrosian_radii(
                 if ring < 0.2 * core:
                     break
             inside += step
-        if used + left_out == 0:
+        if used + unused == 0:
             radii[i] = math.nan
             continue
-        radius = least
+        radii[i] = least
         if n_ring > 0 and n_core > 0 and ring != 0.0 and core != 0.0:
-            radius = max(factor * middle, least)
-        radii[i] = radius
-        if left_out >= CROWD_FRACTION * (used + left_out):
+            radii[i] = max(factor * middle, least)
+        if unused >= CROWD_FRACTION * (used + unused):
             flags[i] |= CROWDED
 
 
 @kernel
 def elliptical_fluxes(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, gain: float,
-    weight_gain: bool, mask: int, x: Any, y: Any, a: Any, b: Any, cxx: Any, cyy: Any, cxy: Any,
-    sky: Any, aperture: float, first: int, last: int, radii: Any, flux: Any, error: Any,
-    flags: Any,
+    image: SourcePixels, noise: Noise, shapes: Shapes, sky: F8, aperture: float, first: int,
+    last: int, radii: F8, flux: F8, error: F8, flags: I4,
 ) -> None:  # fmt: skip
     """Sum the light in ellipses of `radii` times (a, b), on whole pixels.
 
@@ -269,31 +270,28 @@ def elliptical_fluxes(
     to 0, as it is for a flux that is not positive (SExtractor's habit).  A NaN radius means
     that there are no pixels: flux 0.  Other arguments as for `aperture_fluxes`.
     """
+    pixels, labels, mask = image
+    variance, mapped, noise2, gain, weight_gain = noise
+    x, y, a, b, cxx, cyy, cxy, _ = shapes
     height, width = pixels.shape
     for i in range(first, last):
         mx, my = x[i], y[i]
-        radius = radii[i]
         total = 0.0
-        noise = 0.0
-        if radius == radius:
-            dxx, dyy, dxy = cxx[i], cyy[i], cxy[i]
-            if radius * math.sqrt(a[i] * b[i]) > 0.5 * aperture:
-                half_x = _extent(dxx, dyy, dxy, radius)
-                half_y = _extent(dyy, dxx, dxy, radius)
-            else:
-                dxx, dyy, dxy = 1.0, 1.0, 0.0
-                radius = half_x = half_y = 0.5 * aperture
+        total_variance = 0.0
+        if radii[i] == radii[i]:
+            dxx, dyy, dxy, limit, half_x, half_y = _ellipse(
+                a[i], b[i], cxx[i], cyy[i], cxy[i], radii[i], aperture
+            )
+            if not radii[i] * math.sqrt(a[i] * b[i]) > 0.5 * aperture:
                 radii[i] = 0.0
-            limit2 = radius * radius
-            xmin, xmax = _round(mx - half_x), _round(mx + half_x) + 1
-            ymin, ymax = _round(my - half_y), _round(my + half_y) + 1
-            if xmin < 0 or xmax > width or ymin < 0 or ymax > height:
-                flags[i] |= APERTURE_INCOMPLETE
+            limit2 = limit * limit
+            left, right, bottom, top, flag = _box(mx, my, half_x, half_y, width, height)
+            flags[i] |= flag
             area = 0
             replaced = 0
-            for py in range(max(ymin, 0), min(ymax, height)):
+            for py in range(bottom, top):
                 dy = py - my
-                for px in range(max(xmin, 0), min(xmax, width)):
+                for px in range(left, right):
                     dx = px - mx
                     if dxx * dx * dx + dyy * dy * dy + dxy * dx * dy > limit2:
                         continue
@@ -306,15 +304,15 @@ def elliptical_fluxes(
                         if state == BAD:
                             flags[i] |= TOUCHES_BAD
                     total += value
-                    noise += var
+                    total_variance += var
                     if weight_gain and gain > 0.0 and value > 0.0:
-                        noise += value / gain * var / noise2
+                        total_variance += value / gain * var / noise2
             if replaced > CROWD_FRACTION * area:
                 flags[i] |= CROWDED
             total -= area * sky[i]
             if not weight_gain and gain > 0.0 and total > 0.0:
-                noise += total / gain
+                total_variance += total / gain
         flux[i] = total
-        error[i] = math.sqrt(noise)
+        error[i] = math.sqrt(total_variance)
         if not total > 0.0:
             radii[i] = 0.0

@@ -7,13 +7,17 @@ As in the SExtractor manual, chapter "Photometry" (FLUX_RADIUS).  Conventions as
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.kernels.jit import kernel
-from skyextract.kernels.measurement.pixel import BAD, pixel_value
-from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
+from skyextract.kernels.measurement.pixel import BAD, circle_box, pixel_value
+from skyextract.kernels.measurement.records import Shapes, SourcePixels
+from skyextract.kernels.values import TOUCHES_BAD
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I4
 
 N_BINS = 64
 """Samples of a growth curve."""
@@ -21,7 +25,7 @@ N_BINS = 64
 
 _SUBPIXELS = 5
 _REACH = 6.0
-_LEAST_HALF_LIGHT = 0.5
+_MIN_HALF_LIGHT = 0.5
 
 
 @kernel
@@ -38,7 +42,8 @@ def _add_ring(
     touched = 0
     inner2 = inner * inner
     outer2 = outer * outer
-    for py in range(max(int(my - outer + 0.499999), 0), min(int(my + outer + 1.499999), height)):
+    _, _, bottom, top, _ = circle_box(mx, my, outer, width, height)
+    for py in range(bottom, top):
         dy = py - my
         room = outer2 - dy * dy
         if room <= 0.0:
@@ -91,21 +96,18 @@ def _crossing(curve: Any, n: int, target: float) -> float:
 
 
 @kernel
-def growth_curves(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, a: Any, aperture: float, total: Any,
-    fractions: Any, whole: bool, first: int, last: int, radii: Any, half_light: Any,
-    curves: Any, reach: Any, flags: Any,
+def flux_radii(
+    image: SourcePixels, shapes: Shapes, aperture: float, total: F8, fractions: F8, whole: bool,
+    first: int, last: int, radii: F8, half_light: F8, curves: F8, reach: F8, flags: I4,
 ) -> None:  # fmt: skip
     """Build growth curves and find the radii that hold fractions of the flux.
 
-    A curve has 64 samples out to 6 times `a` (or the radius `aperture`, if larger), every
-    pixel split into 5 x 5.  Only as much of it as the radii need is computed, unless
-    `whole`.
+    A curve has 64 samples out to 6 times the semi-major axis (or the radius `aperture`, if
+    larger), every pixel split into 5 x 5.  Only as much of it as the radii need is computed,
+    unless `whole`.
 
     Parameters
     ----------
-    a : (n,) float64
-        Semi-major axes in pixels.
     total : (n,) float64
         FLUX_AUTO.
     fractions : (k,) float64
@@ -118,6 +120,8 @@ def growth_curves(
     reach : (n,) float64
         Output: radius of the last sample in pixels.
     """
+    pixels, labels, mask = image
+    x, y, a = shapes.x, shapes.y, shapes.a
     height, width = pixels.shape
     curve = np.zeros(N_BINS)
     sums = np.zeros(N_BINS)
@@ -129,13 +133,7 @@ def growth_curves(
         density = N_BINS / limit
         reach[i] = limit
         outside = limit + 1.5
-        if (
-            int(mx - outside + 0.499999) < 0
-            or int(mx + outside + 1.499999) > width
-            or int(my - outside + 0.499999) < 0
-            or int(my + outside + 1.499999) > height
-        ):
-            flags[i] |= APERTURE_INCOMPLETE
+        flags[i] |= circle_box(mx, my, outside, width, height)[4]
         curve[:] = 0.0
         inner = 0.0
         half = -1.0
@@ -165,6 +163,6 @@ def growth_curves(
             half = _crossing(sums, n, 0.5 * total[i])
             if found and half != -1.0:
                 break
-        half_light[i] = max(min(abs(half) / density, limit), _LEAST_HALF_LIGHT)
+        half_light[i] = max(min(abs(half) / density, limit), _MIN_HALF_LIGHT)
         if whole:
             curves[i, :] = sums

@@ -8,12 +8,16 @@ converges, then 2.5 median - 1.5 mean, or the median in crowded fields.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.kernels.background.mode import MAX_LEVELS, clipped_mode
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.measurement.records import SourcePixels
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I4, I8
 
 _PEARSON = 2.5
 _RANGE = 5.0
@@ -22,7 +26,7 @@ _STEP = math.sqrt(2.0 / math.pi) * _RANGE / 4.0
 
 
 @kernel
-def _mode(values: Any, counts: Any, sums: Any) -> float:
+def _mode(values: F8, counts: I4, sums: I8) -> float:
     """Return the clipped mode of the values; NaN if they have no spread at all."""
     n = values.size
     mean = 0.0
@@ -59,18 +63,15 @@ def _mode(values: Any, counts: Any, sums: Any) -> float:
 
 @kernel
 def local_backgrounds(
-    pixels: Any, labels: Any, mask: int, xmin: Any, xmax: Any, ymin: Any, ymax: Any,
-    thickness: int, first: int, last: int, out: Any,
+    image: SourcePixels, xmin: I4, xmax: I4, ymin: I4, ymax: I4, thickness: int, first: int,
+    last: int, out: F8,
 ) -> None:  # fmt: skip
     """Estimate the local background of the sources ``first <= i < last``.
 
     Parameters
     ----------
-    pixels : (ny, nx) float32
-        Background-subtracted image, NaN where bad.
-    labels : (ny, nx) int32
-    mask : int
-        Not 0: pixels of all sources are left out.
+    image : SourcePixels
+        With a `mask` that is not 0 pixels of all sources are left out.
     xmin, xmax, ymin, ymax : (n,) int32
         Bounding boxes, inclusive; grown by a quarter they are the hole of the annulus.
     thickness : int
@@ -78,6 +79,7 @@ def local_backgrounds(
     out : (n,) float64
         Output; 0 where the annulus does not fit into the frame or holds no pixel.
     """
+    pixels, labels, mask = image
     height, width = pixels.shape
     counts = np.zeros(MAX_LEVELS, dtype=np.int32)
     sums = np.empty((MAX_LEVELS + 1, 3), dtype=np.int64)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.kernels.jit import helper
+from skyextract.kernels.values import APERTURE_INCOMPLETE
 
 BLANK = 1
 CORRECT = 2
@@ -64,6 +65,27 @@ def pixel_value(
     if mapped:
         var = 0.0
     return 0.0, var, state
+
+
+@helper
+def left_out(value: float, label: int, mask: int, source: int) -> bool:
+    """Tell whether a pixel is bad, of no source, or of another one unless `mask` is 0."""
+    return not value > UNCLAIMED or (mask > 0 and label > 0 and label != source)
+
+
+@helper
+def circle_box(
+    x: float, y: float, radius: float, width: int, height: int
+) -> tuple[int, int, int, int, int]:
+    """Return the pixels around a circle, and APERTURE_INCOMPLETE if the frame cuts them, or 0.
+
+    Columns from the first up to the second number, rows from the third up to the fourth one.
+    """
+    left, right = int(x - radius + 0.499999), int(x + radius + 1.499999)
+    bottom, top = int(y - radius + 0.499999), int(y + radius + 1.499999)
+    cut = left < 0 or right > width or bottom < 0 or top > height
+    flag = APERTURE_INCOMPLETE if cut else 0
+    return max(left, 0), min(right, width), max(bottom, 0), min(top, height), flag
 
 
 @helper

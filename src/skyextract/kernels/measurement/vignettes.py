@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.measurement.records import SourcePixels
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8
 
 NO_DATA = -1e30
 """Value of pixels outside the frame, bad, or of a neighbour (SExtractor's -BIG)."""
@@ -17,24 +21,19 @@ _LANCZOS = 4.0
 
 
 @kernel
-def vignettes(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, first: int, last: int, out: Any
-) -> None:
+def vignettes(image: SourcePixels, x: F8, y: F8, first: int, last: int, out: F4) -> None:
     """Copy the pixels around the sources ``first <= i < last``.
 
     Parameters
     ----------
-    pixels : (ny, nx) float32
-        Background-subtracted image, NaN where bad.
-    labels : (ny, nx) int32
-        k + 1 in the pixels of source k.
-    mask : int
-        Not 0: pixels of other sources are NO_DATA.
+    image : SourcePixels
+        With a `mask` that is not 0 pixels of other sources are NO_DATA.
     x, y : (n,) float64
         0-based positions; the cut-out is centred on the nearest pixel.
     out : (n, h, w) float32
         Output.
     """
+    pixels, labels, mask = image
     height, width = pixels.shape
     for i in range(first, last):
         left = int(x[i] + 0.49999) - out.shape[2] // 2
@@ -65,14 +64,13 @@ def _lanczos(distance: float) -> float:
 
 
 @kernel
-def shifted_vignettes(
-    pixels: Any, labels: Any, mask: int, x: Any, y: Any, first: int, last: int, out: Any
-) -> None:
+def shifted_vignettes(image: SourcePixels, x: F8, y: F8, first: int, last: int, out: F4) -> None:
     """Copy the pixels around the sources, the barycentre shifted to the middle pixel.
 
     Lanczos-4 interpolation, weights normalised to 1; outside the frame is 0.  NO_DATA
     where a bad or a neighbour's pixel would contribute.  Arguments as for `vignettes`.
     """
+    pixels, labels, mask = image
     height, width = pixels.shape
     wx = np.empty(_TAPS)
     wy = np.empty(_TAPS)

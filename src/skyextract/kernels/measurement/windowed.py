@@ -8,13 +8,23 @@ Gaussian whose FWHM is the diameter of the circle that holds half of FLUX_AUTO, 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.kernels.jit import kernel
-from skyextract.kernels.measurement.pixel import BAD, UNCLAIMED, circle_coverage, pixel_value
-from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
+from skyextract.kernels.measurement.pixel import (
+    BAD,
+    circle_box,
+    circle_coverage,
+    left_out,
+    pixel_value,
+)
+from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
+from skyextract.kernels.values import TOUCHES_BAD
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I4
 
 _WINDOW_ITERATIONS = 16
 _WINDOW_RADIUS = 4.0
@@ -39,10 +49,7 @@ def _offset(
     radius2 = radius * radius
     inner2 = max(radius - 0.75, 0.0) ** 2
     outer2 = (radius + 0.75) ** 2
-    xmin = max(int(mx - radius + 0.499999), 0)
-    xmax = min(int(mx + radius + 1.499999), width)
-    ymin = max(int(my - radius + 0.499999), 0)
-    ymax = min(int(my + radius + 1.499999), height)
+    xmin, xmax, ymin, ymax, _ = circle_box(mx, my, radius, width, height)
     for px in range(xmin, xmax):
         column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
     total = sx = sy = 0.0
@@ -56,8 +63,7 @@ def _offset(
         for px in range(max(xmin, math.ceil(mx - half)), min(xmax, math.floor(mx + half) + 1)):
             dx = px - mx
             value = np.float64(pixels[py, px])
-            label = labels[py, px]
-            if not value > UNCLAIMED or (mask > 0 and label > 0 and label != source):
+            if left_out(value, labels[py, px], mask, source):
                 value, _, _ = pixel_value(
                     pixels, labels, pixels, False, 0.0, mask, source, px, py, mx, my
                 )
@@ -80,23 +86,150 @@ def _offset(
 
 
 @kernel
+def _find_centroid(
+    pixels: Any, labels: Any, mask: int, source: int, x: float, y: float, radius: float,
+    sharp: float, column: Any,
+) -> tuple[float, float, float, float, int, int]:  # fmt: skip
+    """Iterate the centroid from (x, y).
+
+    Returns
+    -------
+    x, y : float
+    last_x, last_y : float
+        The position before: SExtractor's sums are around that one.
+    iterations : int
+    flag : int
+        APERTURE_INCOMPLETE, or 0.
+    """
+    height, width = pixels.shape
+    mx, my = x, y
+    last_x, last_y = x, y
+    flags = 0
+    for step in range(1, _WINDOW_ITERATIONS + 1):
+        last_x, last_y = mx, my
+        _, _, _, _, flag = circle_box(mx, my, radius, width, height)
+        flags |= flag
+        total, sx, sy = _offset(pixels, labels, mask, source, mx, my, radius, sharp, column)
+        if not total > 0.0:
+            return mx, my, last_x, last_y, step, flags
+        mx += sx * _WINDOW_FACTOR
+        my += sy * _WINDOW_FACTOR
+        if sx * sx + sy * sy < _WINDOW_STEP * _WINDOW_STEP:
+            return mx, my, last_x, last_y, step, flags
+        if not max(abs(mx - x), abs(my - y)) < max(width, height):
+            return mx, my, last_x, last_y, step, flags
+    return mx, my, last_x, last_y, _WINDOW_ITERATIONS + 1, flags
+
+
+@kernel
+def _sum_window(
+    pixels: Any, labels: Any, mask: int, variance: Any, mapped: bool, noise2: float, gain: float,
+    weight_gain: bool, source: int, mx: float, my: float, radius: float, sharp: float,
+    column: Any, sums: Any,
+) -> bool:  # fmt: skip
+    """Sum light, moments, variance and its moments in the window about (mx, my), into `sums`.
+
+    Returns
+    -------
+    bool
+        Whether the window touches a bad pixel.
+    """
+    height, width = pixels.shape
+    radius2 = radius * radius
+    inner = max(radius - 0.75, 0.0)
+    inner2 = inner * inner
+    outer2 = (radius + 0.75) * (radius + 0.75)
+    xmin, xmax, ymin, ymax, _ = circle_box(mx, my, radius, width, height)
+    for px in range(xmin, xmax):
+        column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
+    total = sx = sy = x2 = y2 = xy = 0.0
+    noise = ex2 = ey2 = exy = 0.0
+    touched = False
+    for py in range(ymin, ymax):
+        dy = py - my
+        row = math.exp(-sharp * dy * dy)
+        for px in range(xmin, xmax):
+            dx = px - mx
+            r2 = dx * dx + dy * dy
+            if r2 >= outer2:
+                continue
+            weight = row * column[px - xmin]
+            if r2 > inner2:
+                weight *= circle_coverage(dx, dy, radius2, _WINDOW_SUBPIXELS)
+            value, var, state = pixel_value(
+                pixels, labels, variance, mapped, noise2, mask, source, px, py, mx, my
+            )
+            if state == BAD and weight > 0.0:
+                touched = True
+            light = weight * value
+            total += light
+            sx += light * dx
+            sy += light * dy
+            x2 += light * dx * dx
+            y2 += light * dy * dy
+            xy += light * dx * dy
+            if gain > 0.0 and value > 0.0:
+                if weight_gain:
+                    var += value / gain * var / noise2
+                else:
+                    var += value / gain
+            error = weight * weight * var
+            noise += error
+            ex2 += error * (dx * dx + _PIXEL_VARIANCE)
+            ey2 += error * (dy * dy + _PIXEL_VARIANCE)
+            exy += error * dx * dy
+    sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = total, sx, sy, x2, y2, xy
+    sums[6], sums[7], sums[8], sums[9] = noise, ex2, ey2, exy
+    return touched
+
+
+@kernel
+def _moments(sums: Any, singular: bool, row: Any) -> int:
+    """Set moments, flux, its variance and errors of the position in `row`; return the status."""
+    total, sx, sy, x2, y2, xy = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
+    noise, ex2, ey2, exy = sums[6], sums[7], sums[8], sums[9]
+    if total > 0.0:
+        sx /= total
+        sy /= total
+    status = 0 if total > 0.0 else 4
+    if total != 0.0:
+        x2 = x2 / total - sx * sx
+        y2 = y2 / total - sy * sy
+        xy = xy / total - sx * sy
+        norm = _WINDOW_FACTOR * _WINDOW_FACTOR / (total * total)
+        floor = noise * _PIXEL_VARIANCE * norm
+        ex2 *= norm
+        ey2 *= norm
+        exy *= norm
+        if singular and ex2 * ey2 - exy * exy < floor * floor:
+            ex2 += floor
+            ey2 += floor
+        determinant = x2 * y2 - xy * xy
+        if x2 < 0.0 or y2 < 0.0:
+            status |= 2
+        if determinant < 0.0:
+            status |= 1
+        if determinant < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
+            x2 += _PIXEL_VARIANCE
+            y2 += _PIXEL_VARIANCE
+    row[2], row[3], row[4], row[5], row[6] = x2, y2, xy, total, noise
+    row[7], row[8], row[9] = ex2, ey2, exy
+    return status
+
+
+@kernel
 def windowed(
-    pixels: Any, labels: Any, variance: Any, mapped: bool, noise2: float, gain: float,
-    weight_gain: bool, mask: int, x: Any, y: Any, cxx: Any, cyy: Any, cxy: Any, half_light: Any,
-    singular: Any, first: int, last: int, out: Any, iterations: Any, window_flags: Any, flags: Any,
+    image: SourcePixels, noise: Noise, shapes: Shapes, half_light: F8, first: int, last: int,
+    out: F8, iterations: I4, window_flags: I4, flags: I4,
 ) -> None:  # fmt: skip
     """Iterate Gaussian-windowed centroids; moments, flux and errors at the last one.
 
     Parameters
     ----------
-    x, y : (n,) float64
-        0-based start positions.
-    cxx, cyy, cxy : (n,) float64
-        Isophotal ellipse, which the centroid must not leave.
+    shapes : Shapes
+        Barycentres, where to start; the centroid must not leave the ellipses.
     half_light : (n,) float64
         Half-light radii in pixels.
-    singular : (n,) uint8
-        The isophotal moments were degenerate (less than a pixel wide).
     out : (n, 10) float64
         Output: x, y (0-based); X2, Y2, XY; flux; variance of the flux; error X2, Y2, XY.
         The position is the start, moments and errors are NaN where `window_flags` is not 0.
@@ -106,108 +239,28 @@ def windowed(
         1: singular moments, 2: negative moments, 4: no flux, 8: the centroid moved by more
         than a pixel in x and in y, and out of the isophotal ellipse.
     """
-    height, width = pixels.shape
+    pixels, labels, mask = image
+    variance, mapped, noise2, gain, weight_gain = noise
+    x, y, _, _, cxx, cyy, cxy, singular = shapes
     column = np.empty(0)
+    sums = np.empty(10)
     for i in range(first, last):
         sigma = half_light[i] * 2.0 / 2.35
         sharp = 1.0 / (2.0 * sigma * sigma)
         radius = _WINDOW_RADIUS * sigma
-        radius2 = radius * radius
-        inner = max(radius - 0.75, 0.0)
-        inner2 = inner * inner
-        outer2 = (radius + 0.75) * (radius + 0.75)
-        mx, my = x[i], y[i]
         n_columns = int(2.0 * radius) + 4
         if column.size < n_columns:
             column = np.empty(n_columns)
-        step = 0
-        while step < _WINDOW_ITERATIONS:
-            step += 1
-            # The sums below are those around the last position but one, as in SExtractor.
-            last_x, last_y = mx, my
-            if (
-                int(mx - radius + 0.499999) < 0
-                or int(mx + radius + 1.499999) > width
-                or int(my - radius + 0.499999) < 0
-                or int(my + radius + 1.499999) > height
-            ):
-                flags[i] |= APERTURE_INCOMPLETE
-            total, sx, sy = _offset(pixels, labels, mask, i + 1, mx, my, radius, sharp, column)
-            if not total > 0.0:
-                break
-            mx += sx * _WINDOW_FACTOR
-            my += sy * _WINDOW_FACTOR
-            if sx * sx + sy * sy < _WINDOW_STEP * _WINDOW_STEP:
-                break
-            if not max(abs(mx - x[i]), abs(my - y[i])) < max(width, height):
-                break
-        else:
-            step = _WINDOW_ITERATIONS + 1
-        xmin = max(int(last_x - radius + 0.499999), 0)
-        xmax = min(int(last_x + radius + 1.499999), width)
-        ymin = max(int(last_y - radius + 0.499999), 0)
-        ymax = min(int(last_y + radius + 1.499999), height)
-        for px in range(xmin, xmax):
-            column[px - xmin] = math.exp(-sharp * (px - last_x) * (px - last_x))
-        total = sx = sy = x2 = y2 = xy = 0.0
-        noise = ex2 = ey2 = exy = 0.0
-        for py in range(ymin, ymax):
-            dy = py - last_y
-            row = math.exp(-sharp * dy * dy)
-            for px in range(xmin, xmax):
-                dx = px - last_x
-                r2 = dx * dx + dy * dy
-                if r2 >= outer2:
-                    continue
-                weight = row * column[px - xmin]
-                if r2 > inner2:
-                    weight *= circle_coverage(dx, dy, radius2, _WINDOW_SUBPIXELS)
-                value, var, state = pixel_value(
-                    pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, last_x, last_y
-                )
-                if state == BAD and weight > 0.0:
-                    flags[i] |= TOUCHES_BAD
-                light = weight * value
-                total += light
-                sx += light * dx
-                sy += light * dy
-                x2 += light * dx * dx
-                y2 += light * dy * dy
-                xy += light * dx * dy
-                if gain > 0.0 and value > 0.0:
-                    if weight_gain:
-                        var += value / gain * var / noise2
-                    else:
-                        var += value / gain
-                error = weight * weight * var
-                noise += error
-                ex2 += error * (dx * dx + _PIXEL_VARIANCE)
-                ey2 += error * (dy * dy + _PIXEL_VARIANCE)
-                exy += error * dx * dy
-        if total > 0.0:
-            sx /= total
-            sy /= total
-        status = 0 if total > 0.0 else 4
-        if total != 0.0:
-            x2 = x2 / total - sx * sx
-            y2 = y2 / total - sy * sy
-            xy = xy / total - sx * sy
-            norm = _WINDOW_FACTOR * _WINDOW_FACTOR / (total * total)
-            floor = noise * _PIXEL_VARIANCE * norm
-            ex2 *= norm
-            ey2 *= norm
-            exy *= norm
-            if singular[i] and ex2 * ey2 - exy * exy < floor * floor:
-                ex2 += floor
-                ey2 += floor
-            determinant = x2 * y2 - xy * xy
-            if x2 < 0.0 or y2 < 0.0:
-                status |= 2
-            if determinant < 0.0:
-                status |= 1
-            if determinant < _PIXEL_VARIANCE * _PIXEL_VARIANCE:
-                x2 += _PIXEL_VARIANCE
-                y2 += _PIXEL_VARIANCE
+        mx, my, last_x, last_y, iterations[i], flag = _find_centroid(
+            pixels, labels, mask, i + 1, x[i], y[i], radius, sharp, column
+        )
+        flags[i] |= flag
+        if _sum_window(
+            pixels, labels, mask, variance, mapped, noise2, gain, weight_gain, i + 1, last_x,
+            last_y, radius, sharp, column, sums,
+        ):  # fmt: skip
+            flags[i] |= TOUCHES_BAD
+        status = _moments(sums, singular[i] != 0, out[i])
         dx = mx - x[i]
         dy = my - y[i]
         distance2 = cxx[i] * dx * dx + cyy[i] * dy * dy + cxy[i] * dx * dy
@@ -215,16 +268,8 @@ def windowed(
             status |= 8
         if status:
             mx, my = x[i], y[i]
-            x2 = y2 = xy = ex2 = ey2 = exy = math.nan
+            out[i, 2] = out[i, 3] = out[i, 4] = math.nan
+            out[i, 7] = out[i, 8] = out[i, 9] = math.nan
         out[i, 0] = mx
         out[i, 1] = my
-        out[i, 2] = x2
-        out[i, 3] = y2
-        out[i, 4] = xy
-        out[i, 5] = total
-        out[i, 6] = noise
-        out[i, 7] = ex2
-        out[i, 8] = ey2
-        out[i, 9] = exy
-        iterations[i] = step
         window_flags[i] = status

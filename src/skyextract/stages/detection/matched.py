@@ -155,27 +155,20 @@ def filter_matched(
     """
     out = np.empty(image.shape, np.float32)
 
+    weighting = matched.Weighting(
+        _NO_PLANE if variance is None else variance,
+        variance is not None,
+        smooth or variance is None,
+        np.float32(min(sigma**2, MAX_VARIANCE)),
+        np.float32(MAX_VARIANCE),
+        _NO_BAD if bad is None else bad,
+        bad is not None,
+    )
+    cells = matched.PsfCells(psf.column, psf.line, psf.column2, psf.line2, psf.cell_x, psf.cell_y)
+
     def rows(band: tuple[int, int]) -> None:
         matched.matched_rows(
-            image,
-            _NO_PLANE if variance is None else variance,
-            variance is not None,
-            smooth or variance is None,
-            np.float32(min(sigma**2, MAX_VARIANCE)),
-            np.float32(MAX_VARIANCE),
-            _NO_BAD if bad is None else bad,
-            bad is not None,
-            psf.column,
-            psf.line,
-            psf.column2,
-            psf.line2,
-            psf.cell_x,
-            psf.cell_y,
-            np.float32(psf.unit(sigma)),
-            np.float32(_MIN_SHARE),
-            band[0],
-            band[1],
-            out,
+            image, weighting, cells, np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE), *band, out
         )
 
     run.map(rows, run.bands(image.shape[0]))

@@ -222,16 +222,15 @@ def correct_pixels(
     image = np.empty(raw.shape, dtype=np.float32)
     noise2 = np.empty(raw.shape if wanted else (0, 0), dtype=np.float32)
     mask = np.empty(raw.shape, dtype=np.uint16)
-    arguments = (
-        _flattened(raw),
-        _table(raw),
-        numbers,
-        _levels([o.rows for o in overscans]),
-        _levels([o.columns for o in overscans]),
+    flat_raw = _flattened(raw)
+    rows, columns = _levels([o.rows for o in overscans]), _levels([o.columns for o in overscans])
+    places = kernels.Amplifiers(_table(raw), numbers, rows, columns)
+    crosstalk = calibrations.crosstalk
+    response = kernels.Response(
+        np.zeros((0, 0)) if crosstalk is None else crosstalk, polynomial, table
+    )
+    masters = kernels.Masters(
         *_planes(calibrations.bias, wanted),
-        np.zeros((0, 0)) if calibrations.crosstalk is None else calibrations.crosstalk,
-        polynomial,
-        table,
         *_planes(calibrations.dark, wanted),
         1.0 if dark_scale is None else dark_scale,
         *_planes(calibrations.flat, wanted),
@@ -239,7 +238,7 @@ def correct_pixels(
     )
 
     def correct(band: tuple[int, int]) -> None:
-        kernels.correct_rows(*arguments, band[0], band[1], image, noise2, mask)
+        kernels.correct_rows(flat_raw, places, response, masters, *band, image, noise2, mask)
 
     run.map(correct, run.bands(raw.shape[0]))
     saturation = _saturation_level(numbers, overscans, calibrations, polynomial, table)

@@ -14,9 +14,9 @@ from skyextract.kernels.measurement.aperture import (
     kron_radii,
     petrosian_radii,
 )
-from skyextract.kernels.measurement.fluxradius import N_BINS, growth_curves
+from skyextract.kernels.measurement.fluxradius import N_BINS, flux_radii
 from skyextract.kernels.measurement.windowed import windowed
-from skyextract.stages.measurement.frame import in_chunks
+from skyextract.stages.measurement.frame import in_chunks, shapes_of
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8
@@ -92,15 +92,14 @@ def measure_apertures(
     radii = 0.5 * np.asarray(diameters, dtype=np.float64)
     flux = np.zeros((d.n, radii.size))
     error = np.zeros((d.n, radii.size))
-    zero = _zero_level(frame, sky)
+    pixels, shapes, zero = frame.source_pixels(d), shapes_of(d), _zero_level(frame, sky)
     in_chunks(
         run,
         d.n,
         lambda first, last: aperture_fluxes(
-            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
-            frame.weight_gain, frame.mask, d.x, d.y, zero, radii, first, last, flux, error, flags,
+            pixels, frame.noise, shapes, zero, radii, first, last, flux, error, flags
         ),
-    )  # fmt: skip
+    )
     return Fluxes(flux, error, radii)
 
 
@@ -127,16 +126,17 @@ def measure_ellipses(
     estimate, aperture = config.phot_autoapers
     flux, error, radius = np.zeros(d.n), np.zeros(d.n), np.zeros(d.n)
     zero = _zero_level(frame, sky)
+    pixels, shapes = frame.source_pixels(d), shapes_of(d)
+    of_radii = pixels._replace(pixels=detection_pixels)
 
     def task(first: int, last: int) -> None:
         find(
-            detection_pixels, d.segmentation, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy,
-            float(factor), float(least), float(estimate), first, last, radius, flags,
+            of_radii, shapes, float(factor), float(least), float(estimate), first, last, radius,
+            flags,
         )  # fmt: skip
         elliptical_fluxes(
-            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
-            frame.weight_gain, frame.mask, d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy, zero,
-            float(aperture), first, last, radius, flux, error, flags,
+            pixels, frame.noise, shapes, zero, float(aperture), first, last, radius, flux, error,
+            flags,
         )  # fmt: skip
 
     in_chunks(run, d.n, task)
@@ -164,13 +164,13 @@ def measure_growth(
     radii = np.zeros((d.n, fractions.size))
     half_light, reach = np.zeros(d.n), np.zeros(d.n)
     curves = np.zeros((d.n if whole else 0, N_BINS))
+    pixels, shapes = frame.source_pixels(d), shapes_of(d)
     in_chunks(
         run,
         d.n,
-        lambda first, last: growth_curves(
-            frame.pixels, d.segmentation, frame.mask, d.x, d.y, d.a,
-            float(config.phot_autoapers[0]), total, fractions, whole, first, last, radii,
-            half_light, curves, reach, flags,
+        lambda first, last: flux_radii(
+            pixels, shapes, float(config.phot_autoapers[0]), total, fractions, whole, first, last,
+            radii, half_light, curves, reach, flags,
         ),
     )  # fmt: skip
     return Growth(radii, half_light, curves, reach)
@@ -208,16 +208,14 @@ def measure_windowed(
     out = np.zeros((d.n, 10))
     iterations = np.zeros(d.n, dtype=np.int32)
     status = np.zeros(d.n, dtype=np.int32)
-    singular = d.singular.astype(np.uint8)
+    pixels, shapes = frame.source_pixels(d), shapes_of(d)
     in_chunks(
         run,
         d.n,
         lambda first, last: windowed(
-            frame.pixels, d.segmentation, frame.variance, frame.mapped, frame.noise2, frame.gain,
-            frame.weight_gain, frame.mask, d.x, d.y, d.cxx, d.cyy, d.cxy, half_light, singular,
-            first, last, out, iterations, status, flags,
+            pixels, frame.noise, shapes, half_light, first, last, out, iterations, status, flags
         ),
-    )  # fmt: skip
+    )
     failed = status != 0
     for column, fallback in zip(
         (2, 3, 4, 7, 8, 9), (d.x2, d.y2, d.xy, *isophotal_errors.T), strict=True

@@ -13,8 +13,10 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I8
 from skyextract.errors import ImageError
 from skyextract.kernels.measurement import pixel
+from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
@@ -71,6 +73,25 @@ class MeasureFrame:
     threshold: float
     saturation: float
     gamma: float = 0.0
+
+    @property
+    def noise(self) -> Noise:
+        """Noise of `pixels`, for kernels."""
+        return Noise(self.variance, self.mapped, self.noise2, self.gain, self.weight_gain)
+
+    @property
+    def noise_of_densities(self) -> Noise:
+        """Noise of `densities`, for kernels."""
+        mapped = self.weights.size > 1
+        return Noise(self.weights, mapped, self.noise2, self.gain, self.weight_gain)
+
+    def source_pixels(self, d: Detections) -> SourcePixels:
+        """Return `pixels` with their sources, for kernels."""
+        return SourcePixels(self.pixels, d.segmentation, self.mask)
+
+    def source_densities(self, d: Detections) -> SourcePixels:
+        """Return `densities` with their sources, for kernels."""
+        return SourcePixels(self.densities, d.segmentation, self.mask)
 
 
 def prepare_frame(
@@ -146,6 +167,11 @@ def masked_pixels(plane: Plane, unclaimed: I8 | None) -> F4:
         flat = pixels.reshape(-1)
         flat[unclaimed[np.isfinite(flat[unclaimed])]] = -np.inf
     return pixels
+
+
+def shapes_of(d: Detections) -> Shapes:
+    """Return positions and ellipses of the sources, for kernels."""
+    return Shapes(d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy, d.singular.astype(np.uint8))
 
 
 def in_chunks(run: Run, n: int, task: Callable[[int, int], Any]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I4, I8, Bools
 from skyextract.kernels.measurement import isophotes
 from skyextract.kernels.measurement.isophotes import isophotal
-from skyextract.stages.measurement.frame import in_chunks
+from skyextract.kernels.measurement.records import Footprints
+from skyextract.stages.measurement.frame import in_chunks, shapes_of
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, AnyArray
@@ -77,15 +78,14 @@ def measure_isophotes(
     d = detections
     out = np.zeros((d.n, isophotes.N_COLUMNS))
     ceiling = frame.saturation - background
-    singular = d.singular.astype(np.uint8)
+    footprints = Footprints(d.first, d.n_own, d.pixel, d.filtered)
+    noise, shapes = frame.noise_of_densities, shapes_of(d)
     in_chunks(
         run,
         d.n,
         lambda first, last: isophotal(
-            frame.densities, frame.image, frame.weights, frame.weights.size > 1, frame.noise2,
-            frame.gain, frame.weight_gain, frame.threshold, d.first, d.n_own, d.pixel,
-            d.filtered, float(detection_noise) ** 2, d.x, d.y, d.a, d.b, singular,
-            sky, ceiling, frame.gamma > 0.0, first, last, out,
+            frame.densities, frame.image, noise, frame.threshold, footprints,
+            float(detection_noise) ** 2, shapes, sky, ceiling, frame.gamma > 0.0, first, last, out,
         ),
     )  # fmt: skip
     flux, variance = out[:, isophotes.FLUX], out[:, isophotes.VARIANCE]

@@ -148,14 +148,14 @@ def measure_sources(
     flags = d.flags.astype(np.int32)
     sky = np.zeros(d.n)
     if c.backphoto_type == "LOCAL":
+        pixels = frame.source_densities(d)
         in_chunks(
             run,
             d.n,
             lambda first, last: local_backgrounds(
-                frame.densities, d.segmentation, frame.mask, d.xmin, d.xmax, d.ymin, d.ymax,
-                int(c.backphoto_thick), first, last, sky,
+                pixels, d.xmin, d.xmax, d.ymin, d.ymax, int(c.backphoto_thick), first, last, sky
             ),
-        )  # fmt: skip
+        )
     level = sky + background_at(
         background, (d.x + 0.5).astype(np.int64), (d.y + 0.5).astype(np.int64)
     )
@@ -300,12 +300,13 @@ def _add_vignettes(
     inputs: MeasureInputs,
     run: Run,
 ) -> None:
+    pixels = frame.source_densities(d)
     for name, cut in (("VIGNET", vignettes), ("VIGNET_SHIFT", shifted_vignettes)):
         if name in wanted:
             out = np.zeros((d.n, *inputs.sizes.get(name, (1, 1))), dtype=np.float32)
 
             def task(first: int, last: int, cut: object = cut, out: F4 = out) -> None:
-                cut(frame.densities, d.segmentation, frame.mask, d.x, d.y, first, last, out)  # type: ignore[operator]
+                cut(pixels, d.x, d.y, first, last, out)  # type: ignore[operator]
 
             in_chunks(run, d.n, task)
             columns[name] = out
