@@ -87,9 +87,7 @@ def test_score_against_numpy():
     grid = Grid(x, y)
     score, matched = np.zeros(2), np.zeros(2, np.int64)
     tolerance, density, share = np.array([3.0, 0.01]), 2e-4, 0.3
-    score_similarities(
-        px, py, hypotheses, tolerance, density, share, *grid.arguments, score, matched
-    )
+    score_similarities(px, py, hypotheses, tolerance, density, share, grid.cells, score, matched)
     for row, found, n in zip(hypotheses, score, matched, strict=True):
         dx, dy = px - row[0], py - row[1]
         dx = -dx if row[6] else dx

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.astrometry.match import Grid
-from skyextract.kernels.astrometry.similarity import LARGEST_LOG_RATIO, common_triangles, vote
+from skyextract.kernels.astrometry.points import Pairs, Patterns
+from skyextract.kernels.astrometry.similarity import MAX_LOG_RATIO, common_triangles, vote
 
 
 def points(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -31,9 +32,9 @@ def test_vote_finds_the_similarity(flip, turn, half_range):
     count, anchor, star = (np.zeros(16, np.int64) for _ in range(3))
     log_scale, rotation = np.zeros(16), np.zeros(16)
     n = vote(
-        size, log_r, math.pi - angle if flip else angle, np.arange(11) * 120,
-        np.tile(np.arange(120), 10), *stars, np.array([-0.18, 0.18, half_range]), 0.02, 3,
-        count, anchor, star, log_scale, rotation,
+        Patterns(size, log_r, math.pi - angle if flip else angle), np.arange(11) * 120,
+        np.tile(np.arange(120), 10), stars, np.array([-0.18, 0.18, half_range]), 0.02, 3,
+        Pairs(count, anchor, star, log_scale, rotation),
     )  # fmt: skip
     assert n >= 5
     assert np.all(np.diff(count[:n]) <= 0)
@@ -57,7 +58,7 @@ def test_common_triangles_are_those_of_like_shape(half_range):
     size, log_r, angle = Grid(*points(25, seed=4)).patterns(np.arange(6), 5.0, 14)
     size[2], angle[3:] = 9, math.pi - angle[3:]
     hits = np.full((40, 6), 7, np.int16)
-    common_triangles(size, log_r, angle, *r_pattern, limits, width, hits)
+    common_triangles(Patterns(size, log_r, angle), r_pattern, limits, width, hits)
     sure, possible = np.zeros((2, 40, 6), int)
     for a in range(6):
         i, j = np.triu_indices(size[a], 1)
@@ -69,7 +70,7 @@ def test_common_triangles_are_those_of_like_shape(half_range):
             scale = np.subtract.outer(log_s[p], log_r[a, i])
             rotation = wrapped(np.subtract.outer(turn[p], angle[a, i]))
             allowed = (scale >= limits[0]) & (scale <= limits[1]) & (np.abs(rotation) <= half_range)
-            allowed &= (log_s[q] - log_s[p] < LARGEST_LOG_RATIO)[:, None]
+            allowed &= (log_s[q] - log_s[p] < MAX_LOG_RATIO)[:, None]
             apart = np.maximum(np.abs(ratio), np.abs(bend)) / width
             sure[r, a] = np.sum(allowed & (apart < 0.49))
             possible[r, a] = np.sum(allowed & (apart < 1.55))
@@ -86,5 +87,5 @@ def test_true_pairs_have_the_most_triangles_in_common():
     pattern = Grid(px, py).patterns(at, 2.0, 20)
     hits = np.empty((2000, 20), np.int16)
     stars = Grid(x, y).patterns(np.arange(2000), 2.0, 20)
-    common_triangles(*pattern, *stars, np.array([-0.4, 0.4, math.pi]), 0.02, hits)
+    common_triangles(pattern, stars, np.array([-0.4, 0.4, math.pi]), 0.02, hits)
     np.testing.assert_array_equal(hits.argmax(axis=0), np.flatnonzero(seen)[at])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.astrometry.points import Cells, Patterns
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @kernel
-def cell_of(value: float, origin: float, size: float, n: int) -> int:
+def _clamped(value: float, origin: float, size: float, n: int) -> int:
     """Return the cell of a coordinate, clamped to the grid."""
     cell = (value - origin) / size
     if cell < 0.0:
@@ -25,49 +26,54 @@ def cell_of(value: float, origin: float, size: float, n: int) -> int:
 
 
 @kernel
-def fill_grid(x: F8, y: F8, frame: F8, nx: int, ny: int, start: I8, order: I8) -> None:
-    """Sort points into cells: the points of cell c are order[start[c]:start[c + 1]].
+def _column(cells: Cells, x: float) -> int:
+    return _clamped(x, cells.left, cells.size, cells.nx)
 
-    Parameters
-    ----------
-    x, y : float64 (n,)
-    frame : float64 (3,)
-        x and y of the grid's corner, and the cell size.
-    start : int64 (nx * ny + 1,)
-    order : int64 (n,)
-    """
+
+@kernel
+def _row(cells: Cells, y: float) -> int:
+    return _clamped(y, cells.low, cells.size, cells.ny)
+
+
+@kernel
+def _cell(cells: Cells, x: float, y: float) -> int:
+    return _row(cells, y) * cells.nx + _column(cells, x)
+
+
+@kernel
+def fill_cells(cells: Cells) -> None:
+    """Sort points into cells: fill `start` and `order`."""
+    x, y, nx, start = cells.x, cells.y, cells.nx, cells.start
     n = x.shape[0]
     for c in range(start.shape[0]):
         start[c] = 0
     for i in range(n):
-        c = cell_of(y[i], frame[1], frame[2], ny) * nx + cell_of(x[i], frame[0], frame[2], nx)
+        c = _cell(cells, x[i], y[i])
         start[c + 1] += 1
-    for c in range(nx * ny):
+    for c in range(nx * cells.ny):
         start[c + 1] += start[c]
     for i in range(n - 1, -1, -1):
-        c = cell_of(y[i], frame[1], frame[2], ny) * nx + cell_of(x[i], frame[0], frame[2], nx)
+        c = _cell(cells, x[i], y[i])
         start[c + 1] -= 1
-        order[start[c + 1]] = i
-    for c in range(nx * ny):
+        cells.order[start[c + 1]] = i
+    for c in range(nx * cells.ny):
         start[c] = start[c + 1]
-    start[nx * ny] = n
+    start[nx * cells.ny] = n
 
 
 @kernel
-def nearest_of(
-    px: float, py: float, limit: float, x: F8, y: F8, frame: F8,
-    nx: int, ny: int, start: I8, order: I8,
-) -> tuple[int, float]:  # fmt: skip
+def nearest_of(px: float, py: float, limit: float, cells: Cells) -> tuple[int, float]:
     """Return the nearest point within `limit` and its squared distance; -1 if none."""
     best = limit * limit
     index = -1
-    i0 = cell_of(px - limit, frame[0], frame[2], nx)
-    i1 = cell_of(px + limit, frame[0], frame[2], nx)
-    j0 = cell_of(py - limit, frame[1], frame[2], ny)
-    j1 = cell_of(py + limit, frame[1], frame[2], ny)
+    x, y, nx = cells.x, cells.y, cells.nx
+    i0 = _column(cells, px - limit)
+    i1 = _column(cells, px + limit)
+    j0 = _row(cells, py - limit)
+    j1 = _row(cells, py + limit)
     for j in range(j0, j1 + 1):
-        for k in range(start[j * nx + i0], start[j * nx + i1 + 1]):
-            m = order[k]
+        for k in range(cells.start[j * nx + i0], cells.start[j * nx + i1 + 1]):
+            m = cells.order[k]
             d2 = (x[m] - px) * (x[m] - px) + (y[m] - py) * (y[m] - py)
             if d2 <= best and (d2 < best or index < 0 or m < index):
                 best = d2
@@ -76,10 +82,7 @@ def nearest_of(
 
 
 @kernel
-def nearest(
-    px: F8, py: F8, limit: F8, x: F8, y: F8, frame: F8,
-    nx: int, ny: int, start: I8, order: I8, index: I8, distance2: F8,
-) -> None:  # fmt: skip
+def nearest(px: F8, py: F8, limit: F8, cells: Cells, index: I8, distance2: F8) -> None:
     """For each (px, py) find the nearest grid point within `limit`.
 
     `index` is -1 where there is none; NaN coordinates have none.
@@ -88,18 +91,15 @@ def nearest(
         index[i] = -1
         distance2[i] = np.inf
         if px[i] == px[i] and py[i] == py[i]:
-            m, d2 = nearest_of(px[i], py[i], limit[i], x, y, frame, nx, ny, start, order)
+            m, d2 = nearest_of(px[i], py[i], limit[i], cells)
             index[i] = m
             if m >= 0:
                 distance2[i] = d2
 
 
 @kernel
-def neighbour_patterns(
-    at: I8, least: float, x: F8, y: F8, frame: F8, nx: int, ny: int,
-    start: I8, order: I8, size: I8, log_r: F8, angle: F8,
-) -> None:  # fmt: skip
-    """Log distance and direction of the nearest neighbours of the points `at`.
+def neighbour_patterns(at: I8, least: float, cells: Cells, patterns: Patterns) -> None:
+    """Find the nearest neighbours of the points `at`.
 
     Parameters
     ----------
@@ -107,23 +107,22 @@ def neighbour_patterns(
         Points whose pattern is wanted.
     least : float
         Neighbours closer than this do not count: their direction is noise.
-    size : int64 (m,)
-        Number of neighbours found, at most k.
-    log_r, angle : float64 (m, k)
-        In order of distance; valid up to `size`.
+    patterns : Patterns
+        Result (changed).
     """
-    k = log_r.shape[1]
+    x, y, nx, ny = cells.x, cells.y, cells.nx, cells.ny
+    k = patterns.log_r.shape[1]
     d2 = np.empty(k)
     who = np.empty(k, np.int64)
     for a in range(at.shape[0]):
         p = at[a]
-        ci = cell_of(x[p], frame[0], frame[2], nx)
-        cj = cell_of(y[p], frame[1], frame[2], ny)
+        ci = _column(cells, x[p])
+        cj = _row(cells, y[p])
         n = 0
         ring = 0
         while ring <= nx or ring <= ny:
             # Everything nearer than (ring - 1) cells has been seen.
-            reach = (ring - 1) * frame[2]
+            reach = (ring - 1) * cells.size
             if n == k and ring > 0 and reach > 0.0 and d2[k - 1] <= reach * reach:
                 break
             for j in range(cj - ring, cj + ring + 1):
@@ -133,8 +132,8 @@ def neighbour_patterns(
                 for i in range(ci - ring, ci + ring + 1, step):
                     if i < 0 or i >= nx:
                         continue
-                    for q in range(start[j * nx + i], start[j * nx + i + 1]):
-                        m = order[q]
+                    for q in range(cells.start[j * nx + i], cells.start[j * nx + i + 1]):
+                        m = cells.order[q]
                         dx = x[m] - x[p]
                         dy = y[m] - y[p]
                         r2 = dx * dx + dy * dy
@@ -152,16 +151,15 @@ def neighbour_patterns(
                         if n < k:
                             n += 1
             ring += 1
-        size[a] = n
+        patterns.size[a] = n
         for i in range(n):
-            log_r[a, i] = 0.5 * math.log(d2[i])
-            angle[a, i] = math.atan2(y[who[i]] - y[p], x[who[i]] - x[p])
+            patterns.log_r[a, i] = 0.5 * math.log(d2[i])
+            patterns.angle[a, i] = math.atan2(y[who[i]] - y[p], x[who[i]] - x[p])
 
 
 @kernel
 def score_similarities(
-    px: F8, py: F8, hypotheses: F8, tolerance: F8, density: float, share: float,
-    x: F8, y: F8, frame: F8, nx: int, ny: int, start: I8, order: I8,
+    px: F8, py: F8, hypotheses: F8, tolerance: F8, density: float, share: float, cells: Cells,
     score: F8, matched: I8,
 ) -> None:  # fmt: skip
     """Log likelihood ratio of each similarity against chance.
@@ -198,9 +196,7 @@ def score_similarities(
             chance = density * math.pi * t * t
             if chance > 0.5:
                 continue
-            m, _ = nearest_of(
-                hypotheses[h, 2] + u, hypotheses[h, 3] + v, t, x, y, frame, nx, ny, start, order
-            )
+            m, _ = nearest_of(hypotheses[h, 2] + u, hypotheses[h, 3] + v, t, cells)
             if m >= 0:
                 total += math.log(1.0 - share + share / chance)
                 n += 1
@@ -222,26 +218,18 @@ class Grid:
     """
 
     def __init__(self, x: F8, y: F8, per_cell: float = 2.0) -> None:
-        self.x = np.ascontiguousarray(x, np.float64)
-        self.y = np.ascontiguousarray(y, np.float64)
-        n = max(len(self.x), 1)
+        x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
+        n = max(len(x), 1)
         left, right = (float(x.min()), float(x.max())) if len(x) else (0.0, 1.0)
         low, high = (float(y.min()), float(y.max())) if len(x) else (0.0, 1.0)
         width, height = right - left, high - low
         size = math.sqrt(width * height * per_cell / n)
         # A degenerate distribution (one column of points) still gets at most n cells.
         size = max(size, (width + height) / n, 1e-12)
-        self.nx = int(width / size) + 1
-        self.ny = int(height / size) + 1
-        self.frame = np.array([left, low, size])
-        self.start = np.zeros(self.nx * self.ny + 1, np.int64)
-        self.order = np.zeros(len(self.x), np.int64)
-        fill_grid(self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order)
-
-    @property
-    def arguments(self) -> tuple[F8, F8, F8, int, int, I8, I8]:
-        """The arguments from `x` to `order` of the kernels."""
-        return self.x, self.y, self.frame, self.nx, self.ny, self.start, self.order
+        nx, ny = int(width / size) + 1, int(height / size) + 1
+        start, order = np.zeros(nx * ny + 1, np.int64), np.zeros(len(x), np.int64)
+        self.cells = Cells(x, y, left, low, size, nx, ny, start, order)
+        fill_cells(self.cells)
 
     def nearest(self, px: F8, py: F8, limit: F8 | float) -> tuple[I8, F8]:
         """Return the index of the nearest point within `limit` (or -1) and the distance."""
@@ -250,16 +238,16 @@ class Grid:
         nearest(
             np.ascontiguousarray(px, np.float64), np.ascontiguousarray(py, np.float64),
             np.array(np.broadcast_to(np.asarray(limit, np.float64), n)),
-            *self.arguments, index, distance2,
+            self.cells, index, distance2,
         )  # fmt: skip
         return index, np.sqrt(distance2)
 
-    def patterns(self, at: I8, least: float, k: int) -> tuple[I8, F8, F8]:
-        """Return number, log distance and direction of the k nearest neighbours of points."""
-        size = np.empty(len(at), np.int64)
-        log_r, angle = np.zeros((len(at), k)), np.zeros((len(at), k))
-        neighbour_patterns(np.asarray(at, np.int64), least, *self.arguments, size, log_r, angle)
-        return size, log_r, angle
+    def patterns(self, at: I8, least: float, k: int) -> Patterns:
+        """Return the k nearest neighbours of points, none closer than `least`."""
+        n = len(at)
+        patterns = Patterns(np.empty(n, np.int64), np.zeros((n, k)), np.zeros((n, k)))
+        neighbour_patterns(np.asarray(at, np.int64), least, self.cells, patterns)
+        return patterns
 
 
 def mutual_nearest(px: F8, py: F8, x: F8, y: F8, limit: F8 | float) -> tuple[I8, I8, F8]:

@@ -22,26 +22,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.astrometry.points import Pairs, Patterns
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I2, I4, I8
 
 
-LARGEST_LOG_RATIO = 2.0
+MAX_LOG_RATIO = 2.0
 """Triangles with sides of a larger ratio are not looked at."""
 
 
 @kernel
 def _fill_table(
-    size: I8, log_r: F8, angle: F8, width: float, n_ratio: int, n_angle: int,
-    start: I4, owner: I4, nearer: I4,
+    anchors: Patterns, width: float, n_ratio: int, n_angle: int, start: I4, owner: I4, nearer: I4,
 ) -> None:  # fmt: skip
     """Sort the triangles of the anchors into bins of their shape, four bins each.
 
     The triangles of bin c are ``owner[start[c]:start[c + 1]]``; `nearer` is the nearer of the
     two neighbours.
     """
+    size, log_r, angle = anchors.size, anchors.log_r, anchors.angle
     per_width = 1.0 / width
     per_angle = n_angle / (2.0 * math.pi)
     n_bins = n_ratio * n_angle
@@ -72,17 +73,14 @@ def _fill_table(
 
 @kernel
 def common_triangles(
-    a_size: I8, a_log_r: F8, a_angle: F8, r_size: I8, r_log_r: F8,
-    r_angle: F8, limits: F8, width: float, hits: I2,
-) -> None:  # fmt: skip
+    anchors: Patterns, stars: Patterns, limits: F8, width: float, hits: I2
+) -> None:
     """Count the triangles that stars have in common with anchors.
 
     Parameters
     ----------
-    a_size, a_log_r, a_angle : (na,), (na, k), (na, k)
-        Patterns of the anchors, see `neighbour_patterns`.
-    r_size, r_log_r, r_angle : (nr,), (nr, k), (nr, k)
-        Patterns of the stars.
+    anchors, stars : Patterns
+        Of na and of nr points.
     limits : float64 (3,)
         Least and largest log scale; half range of the rotation (pi: any).
     width : float
@@ -90,34 +88,35 @@ def common_triangles(
     hits : (nr, na) int16
         Result (changed).
     """
-    n_ratio = int(LARGEST_LOG_RATIO / width)
+    n_ratio = int(MAX_LOG_RATIO / width)
     n_angle = int(2.0 * math.pi / width)
     per_width = 1.0 / width
     per_angle = n_angle / (2.0 * math.pi)
     full = limits[2] >= math.pi - width
     start = np.empty(n_ratio * n_angle + 1, np.int32)
     # k (k - 1) / 2 triangles in four bins
-    owner = np.empty(2 * a_log_r.size * a_log_r.shape[1], np.int32)
-    nearer = np.empty(2 * a_log_r.size * a_log_r.shape[1], np.int32)
-    _fill_table(a_size, a_log_r, a_angle, width, n_ratio, n_angle, start, owner, nearer)
+    n_triangles = 2 * anchors.log_r.size * anchors.log_r.shape[1]
+    owner = np.empty(n_triangles, np.int32)
+    nearer = np.empty(n_triangles, np.int32)
+    _fill_table(anchors, width, n_ratio, n_angle, start, owner, nearer)
     hits[:] = 0
-    for r in range(r_size.shape[0]):
-        for i in range(r_size[r]):
-            for j in range(i + 1, r_size[r]):
-                row = int((r_log_r[r, j] - r_log_r[r, i]) * per_width)
+    for r in range(stars.size.shape[0]):
+        for i in range(stars.size[r]):
+            for j in range(i + 1, stars.size[r]):
+                row = int((stars.log_r[r, j] - stars.log_r[r, i]) * per_width)
                 if row >= n_ratio:
                     break
-                turn = r_angle[r, j] - r_angle[r, i]
+                turn = stars.angle[r, j] - stars.angle[r, i]
                 if turn < 0.0:
                     turn += 2.0 * math.pi
                 c = row * n_angle + min(int(turn * per_angle), n_angle - 1)
                 for k in range(start[c], start[c + 1]):
                     a = owner[k]
-                    s = r_log_r[r, i] - a_log_r[a, nearer[k]]
+                    s = stars.log_r[r, i] - anchors.log_r[a, nearer[k]]
                     if s < limits[0] or s > limits[1]:
                         continue
                     if not full:
-                        t = r_angle[r, i] - a_angle[a, nearer[k]]
+                        t = stars.angle[r, i] - anchors.angle[a, nearer[k]]
                         t -= 2.0 * math.pi * math.floor((t + math.pi) / (2.0 * math.pi))
                         if abs(t) > limits[2]:
                             continue
@@ -126,37 +125,36 @@ def common_triangles(
 
 @kernel
 def vote(
-    a_size: I8, a_log_r: F8, a_angle: F8, first: I8, candidates: I8,
-    r_size: I8, r_log_r: F8, r_angle: F8, limits: F8, width: float, least: int,
-    count: I8, anchor: I8, star: I8, log_scale: F8, rotation: F8,
+    anchors: Patterns, first: I8, candidates: I8, stars: Patterns, limits: F8, width: float,
+    least: int, pairs: Pairs,
 ) -> int:  # fmt: skip
     """Find the pairs (anchor, reference star) whose neighbourhoods look alike.
 
     Parameters
     ----------
-    a_size, a_log_r, a_angle : (na,), (na, k), (na, k)
-        Patterns of the anchors, see `neighbour_patterns`; of a mirrored anchor with
-        angles from -pi to 2 pi.
+    anchors : Patterns
+        Of na points.
     first, candidates : int64 (na + 1,), (n,)
         The stars to compare anchor a with are ``candidates[first[a]:first[a + 1]]``.
-    r_size, r_log_r, r_angle
-        Patterns of the reference stars.
+    stars : Patterns
+        Of the reference stars.
     limits : float64 (3,)
         Least and largest log scale; half range of the rotation (pi: any).
     width : float
         Width of a bin in log scale and in rotation.
     least : int
         Fewest votes of a pair to be listed.
-    count, anchor, star, log_scale, rotation : (n,)
-        The best pairs, by falling number of votes; `count` is 0 before (changed).
+    pairs : Pairs
+        The best pairs; `votes` is 0 before (changed).
 
     Returns
     -------
     int
         Number of pairs listed.
     """
-    na, ka = a_log_r.shape
-    kr = r_log_r.shape[1]
+    na, ka = anchors.log_r.shape
+    kr = stars.log_r.shape[1]
+    count = pairs.votes
     n_list = count.shape[0]
     n_scale = int((limits[1] - limits[0]) / width) + 2
     full = limits[2] >= math.pi - width
@@ -189,16 +187,16 @@ def vote(
             best = base
             where = 0
             low = 0
-            for i in range(a_size[a]):
-                own = a_log_r[a, i]
+            for i in range(anchors.size[a]):
+                own = anchors.log_r[a, i]
                 # Distances rise: skip the neighbours that are too near for any scale.
-                while low < r_size[r] and r_log_r[r, low] < own + limits[0]:
+                while low < stars.size[r] and stars.log_r[r, low] < own + limits[0]:
                     low += 1
-                for j in range(low, r_size[r]):
-                    s = r_log_r[r, j] - own
+                for j in range(low, stars.size[r]):
+                    s = stars.log_r[r, j] - own
                     if s > limits[1]:
                         break
-                    t = r_angle[r, j] - a_angle[a, i]
+                    t = stars.angle[r, j] - anchors.angle[a, i]
                     # The difference of the two angles is within -3 pi and 2 pi.
                     if t >= math.pi:
                         t -= 2.0 * math.pi
@@ -246,16 +244,16 @@ def vote(
                 pos = n if n < n_list else n_list - 1
                 while pos > 0 and count[pos - 1] < best:
                     count[pos] = count[pos - 1]
-                    anchor[pos] = anchor[pos - 1]
-                    star[pos] = star[pos - 1]
-                    log_scale[pos] = log_scale[pos - 1]
-                    rotation[pos] = rotation[pos - 1]
+                    pairs.anchor[pos] = pairs.anchor[pos - 1]
+                    pairs.star[pos] = pairs.star[pos - 1]
+                    pairs.log_scale[pos] = pairs.log_scale[pos - 1]
+                    pairs.rotation[pos] = pairs.rotation[pos - 1]
                     pos -= 1
                 count[pos] = best
-                anchor[pos] = a
-                star[pos] = r
-                log_scale[pos] = sum_s / m
-                rotation[pos] = begin + sum_t / m
+                pairs.anchor[pos] = a
+                pairs.star[pos] = r
+                pairs.log_scale[pos] = sum_s / m
+                pairs.rotation[pos] = begin + sum_t / m
                 if n < n_list:
                     n += 1
     return n

@@ -13,6 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I2, I8
 from skyextract.kernels.astrometry.match import Grid, score_similarities
+from skyextract.kernels.astrometry.points import Pairs, Patterns
 from skyextract.kernels.astrometry.similarity import common_triangles, vote
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
@@ -121,16 +122,16 @@ def _seeds(
     wx, wy = field.wx[:n_detections], field.wy[:n_detections]
     stars, detections = Grid(rx, ry), Grid(wx, wy)
     least = 0.005 * max(start.shape)
-    r_pattern = stars.patterns(np.arange(len(rx)), 0.5 * least, N_NEIGHBOURS)
+    star_patterns = stars.patterns(np.arange(len(rx)), 0.5 * least, N_NEIGHBOURS)
     # Stars away from the edge see their neighbours on all sides.
     central = np.argsort(np.hypot(wx, wy), kind="stable")[: max(16, (2 * len(wx)) // 3)]
     at = np.sort(central)[: int(np.clip(400_000 // len(rx), 6, 16))]
-    size, log_r, angle = detections.patterns(at, least, N_NEIGHBOURS)
+    seen = detections.patterns(at, least, N_NEIGHBOURS)
     own, mirrored = np.tile(at, len(start.flips)), np.repeat(start.flips, len(at)) == 1
-    a_pattern = (
-        np.tile(size, len(start.flips)),
-        np.tile(log_r, (len(start.flips), 1)),
-        np.concatenate([math.pi - angle if flip else angle for flip in start.flips]),
+    anchors = Patterns(
+        np.tile(seen.size, len(start.flips)),
+        np.tile(seen.log_r, (len(start.flips), 1)),
+        np.concatenate([math.pi - seen.angle if flip else seen.angle for flip in start.flips]),
     )
     limits = np.array([-start.log_range, start.log_range, min(start.angle, math.pi)])
     # How far an anchor at unit distance can move by rotation, scale and mirroring.
@@ -144,16 +145,15 @@ def _seeds(
     ]
     if max(len(candidates) for candidates in near) > N_CANDIDATES:
         hits = np.empty((len(rx), len(own)), np.int16)
-        common_triangles(*a_pattern, *r_pattern, limits, BIN, hits)
+        common_triangles(anchors, star_patterns, limits, BIN, hits)
         near = [_most(candidates, hits[candidates, k]) for k, candidates in enumerate(near)]
     first = np.cumsum([0, *(len(candidates) for candidates in near)])
-    count = np.zeros(N_HYPOTHESES, np.int64)
-    anchor, star = np.zeros(N_HYPOTHESES, np.int64), np.zeros(N_HYPOTHESES, np.int64)
+    votes, anchor, star = (np.zeros(N_HYPOTHESES, np.int64) for _ in range(3))
     log_scale, rotation = np.zeros(N_HYPOTHESES), np.zeros(N_HYPOTHESES)
+    pairs = Pairs(votes, anchor, star, log_scale, rotation)
     n = vote(
-        *a_pattern, first, np.concatenate(near), *r_pattern, limits, BIN, min(3, len(wx) - 1),
-        count, anchor, star, log_scale, rotation,
-    )  # fmt: skip
+        anchors, first, np.concatenate(near), star_patterns, limits, BIN, min(3, len(wx) - 1), pairs
+    )
     factor, at = np.exp(log_scale[:n]), own[anchor[:n]]
     return Similarity(
         wx[at], wy[at], rx[star[:n]], ry[star[:n]],
@@ -176,7 +176,7 @@ def _ranked(
     if n == 0:
         return
     grid = Grid(rx[:nr], ry[:nr])
-    area = max(float(np.ptp(grid.x) * np.ptp(grid.y)), 1.0)
+    area = max(float(np.ptp(grid.cells.x) * np.ptp(grid.cells.y)), 1.0)
     density = nr / area
     size = max(start.shape)
     tolerance = np.array([max(2.0, 0.002 * size), 0.012])
@@ -185,7 +185,7 @@ def _ranked(
     score_similarities(
         np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
         np.ascontiguousarray(np.stack(hypotheses, axis=1)), tolerance, density, SHARE,
-        *grid.arguments, score, matched,
+        grid.cells, score, matched,
     )  # fmt: skip
     tried: list[F8] = []
     for h in np.argsort(-score, kind="stable"):
