@@ -47,7 +47,8 @@ def test_environment_variables(monkeypatch):
         ("DETECT_MINAREA 2.5", "must be an integer"),
         ("DETECT_MINAREA five", "'five' is not a number"),
         ("DETECT_MINAREA", "value missing"),
-        ("DETECT_MINAREA 3 4", "one value expected"),
+        ("CROWD_NITER 3 4", "CROWD_NITER = 3,4: one value expected"),
+        ("CATALOG_NAME a.cat b.cat", "one value expected; quote a name with blanks"),
         ("DETECT_THRESH 1,2,3", "3 values, 1 to 2 expected"),
         ("BACK_SIZE nan", "must be finite"),
         ("DETCT_THRESH 1", "my.conf:1: unknown keyword DETCT_THRESH: did you mean DETECT_THRESH"),
@@ -61,6 +62,19 @@ def test_environment_variables(monkeypatch):
 def test_bad_lines_name_file_line_keyword_and_value(line, message):
     with pytest.raises(ConfigError, match=message):
         from_text(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"), [("GAIN 1.5,2", 1.5), ("DETECT_MINAREA 3 4", 3), ("CLEAN N,Y", False)]
+)
+def test_of_several_values_sextractors_keywords_take_the_first(line, value):
+    settings = from_text(line)
+    name, others = line.split()[0], line.split()[-1].split(",")[-1]
+    assert settings.value(name) == value
+    assert settings.origins[name] == "my.conf:1"
+    (note,) = (note for note in settings.notes if name in note)
+    assert note.startswith(f"my.conf:1: {name} takes one value: ")
+    assert note.endswith(f"{others} is not")
 
 
 def test_dump_reads_back_as_the_defaults():

@@ -51,6 +51,16 @@ class Declaration:
             return self.keyword.sextractor
         return self.default
 
+    @property
+    def takes_one(self) -> bool:
+        """Whether the keyword takes one value, no list."""
+        return self.keyword.size is None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a value is any text, a file's name say."""
+        return self.type == "str" and not self.keyword.choices
+
 
 @cache
 def declarations() -> dict[str, Declaration]:
@@ -126,12 +136,12 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
     label = f"{setting.origin}: {setting.name} = {_shortened(setting.values)}"
     kind = declaration.type
     if keyword.size is None:
-        if len(setting.values) > 1 and kind == "str" and not keyword.choices:
+        if len(setting.values) > 1 and declaration.is_text:
             raise ConfigError(f"{label}: one value expected; quote a name with blanks or commas")
         if len(setting.values) > 1:
             raise ConfigError(f"{label}: one value expected")
         if not setting.values:
-            if kind == "str" and not keyword.choices:
+            if declaration.is_text:
                 return ""
             raise ConfigError(f"{label}: value missing")
         return _convert_one(setting.values[0], kind, keyword, label)

@@ -156,8 +156,8 @@ def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
     settings = []
     for name, value in pairs:
         declaration = declarations()[name]
-        single_text = declaration.keyword.size is None and declaration.type == "str"
-        words = (value,) if single_text and "$" not in value else split_values(value, origin)
+        free_text = declaration.takes_one and declaration.is_text
+        words = (value,) if free_text and "$" not in value else split_values(value, origin)
         settings.append(Setting(name, words if value else (), origin))
     return settings
 
@@ -210,7 +210,7 @@ def resolve(
             ignored.append(setting.name)
             origins[setting.name] = setting.origin
             continue
-        value = convert(setting, item)
+        value = convert(_first_as_sextractor(setting, item, notes), item)
         if item.keyword.support == "later" and value not in (item.default, item.base(True)):
             raise ConfigError(f"{setting.origin}: {setting.name} is not supported")
         unchanged = value == item.base(sextractor) and setting in (file_settings or ())
@@ -222,6 +222,19 @@ def resolve(
     if ignored:
         notes.append(f"no meaning here, ignored: {', '.join(dict.fromkeys(ignored))}")
     return Settings(_grouped(values), origins, sextractor, notes, files)
+
+
+def _first_as_sextractor(setting: Setting, item: Declaration, notes: list[str]) -> Setting:
+    """Leave the first of several values, which is what SExtractor takes of its own keywords."""
+    if item.keyword.new or not item.takes_one or item.is_text or len(setting.values) < 2:
+        return setting
+    first, *others = setting.values
+    message = (
+        f"{setting.origin}: {setting.name} takes one value: {first} is used, "
+        f"{','.join(others)} is not"
+    )
+    notes.append(message)
+    return dataclasses.replace(setting, values=(first,))
 
 
 def recorded_settings(
