@@ -39,6 +39,7 @@ def skyextract(
         capfd.readouterr()
         status = main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
+        assert "RuntimeWarning" not in err, err
         return Outcome(status, out, err, tmp_path)
 
     return run
@@ -54,6 +55,7 @@ def program(tmp_path: Path) -> Callable[..., Outcome]:
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=timeout,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
+        assert "RuntimeWarning" not in done.stderr, done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr, tmp_path)
 
     return run

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from skyextract.stages.agreement import bins, cells, second_group, spread_of_medians
+from skyextract.datamodel.photocal import field_terms
+from skyextract.stages.agreement import (
+    bins,
+    cells,
+    second_group,
+    smooth_spread,
+    spread_of_medians,
+)
 
 
 def residuals(n, seed, outliers=0.2):
@@ -33,6 +40,31 @@ def test_the_spread_is_that_of_the_frame(amplitude):
         found.append(spread_of_medians(values + bend, errors, part).rms)
     # A straight line from -1 to 1, in four steps: an rms of 0.56.
     assert np.mean(found) == pytest.approx(0.56 * amplitude, rel=0.1)
+
+
+def of_surface(values, errors, x, y):
+    values = values - np.median(values)
+    good = np.abs(values) < 4.0 * np.hypot(errors, 0.02)
+    terms = field_terms(x[good], y[good], (1000, 1000), 2)
+    return smooth_spread(values[good], errors[good], terms)
+
+
+@pytest.mark.parametrize("n", [40, 100])
+def test_a_surface_is_seldom_seen_where_there_is_none(n):
+    false = [of_surface(*residuals(n, seed)) > 0.0 for seed in range(100)]
+    assert np.mean(false) < 0.06
+
+
+def test_a_surface_is_seen_before_the_parts_differ():
+    """A patch of 0.04 mag: its rms over the frame is 0.0099."""
+    surface, parts = [], []
+    for seed in range(40):
+        values, errors, x, y = residuals(150, seed)
+        values = values + 0.04 * np.exp(-((x - 400.0) ** 2 + (y - 550.0) ** 2) / 9e4)
+        surface.append(of_surface(values, errors, x, y))
+        parts.append(spread_of_medians(values, errors, cells(x, y, (1000, 1000))[0]).rms)
+    assert np.mean(np.array(surface) > 0) > 0.7 > np.mean(np.array(parts) > 0)
+    assert np.mean([s for s in surface if s > 0.0]) == pytest.approx(0.0099, rel=0.15)
 
 
 def test_bins_are_equal_and_ordered():

@@ -5,7 +5,8 @@ flat, a chip out of place, a detector that is not linear) makes its error too sm
 stars are divided by place and by brightness: the medians of the parts may differ by what the
 errors of the stars allow, and the variance beyond that is an error of its own, the same one for
 whoever uses the calibration anywhere (R. DerSimonian & N. Laird 1986, Control. Clin. Trials 7,
-177, with equal weights).
+177, with equal weights).  What is smooth over the frame shows sooner in a surface of second degree,
+which has fewer coefficients than there are parts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ MIN_GROUP = 0.15
 """Share of the stars from which a second group makes it doubtful which of both is right."""
 MIN_MEMBERS = 5
 """Stars in a second group, at least."""
+PER_TERM = 5
+"""Stars per coefficient of the surface, at least."""
+SURE_SURFACE = 2.5
+"""The surface counts from this many sigma: chance makes less than 1 % of those."""
 _MEDIAN = 1.2533
 """Error of a median in units of that of a mean, sqrt(pi / 2)."""
 _ROUNDS = 3
@@ -129,6 +134,41 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
     if _deviate(float(np.sum((off / sigma) ** 2)), len(median) - 1) > SURE:
         rms = math.sqrt(max(float(np.mean(off**2 - sigma**2)), 0.0))
     return Spread(rms, float(off[worst]), float(sigma[worst]), found[worst][1])
+
+
+def smooth_spread(values: F8, errors: F8, terms: F8) -> float:
+    """Return the rms of a smooth surface in the values, beyond its noise; 0 if not significant.
+
+    Parameters
+    ----------
+    values, errors : (n,) float64
+        Residuals without outliers, and their standard errors, to which is added what the scatter
+        about the surface has more.
+    terms : (n, k) float64
+        Of the surface, without the constant.
+    """
+    n, k = terms.shape
+    if n < PER_TERM * (k + 1):
+        return 0.0
+    design = np.column_stack([np.ones(n), terms])
+    extra = robust_sigma(values)
+    for _ in range(_ROUNDS):
+        total = np.hypot(errors, extra)
+        weighted = design / total[:, None]
+        coefficients = np.linalg.lstsq(weighted, values / total, rcond=None)[0]
+        off = values - design @ coefficients
+        extra = _extra_scatter(off * math.sqrt(n / (n - k - 1)), errors)
+    weight = total**-2.0
+    middle = float(np.average(values, weights=weight))
+    left = float(weight @ off**2)
+    gained = float(weight @ (values - middle) ** 2) - left
+    if not _deviate(gained / max(left / (n - k - 1), 1.0), k) > SURE_SURFACE:
+        return 0.0
+    surface = design @ coefficients
+    covariance = np.linalg.pinv(weighted.T @ weighted)
+    noise = ((design @ covariance) * design).sum(axis=1)
+    square = (surface - np.average(surface, weights=weight)) ** 2 - noise
+    return math.sqrt(max(float(np.average(square, weights=weight)), 0.0))
 
 
 def _agreeing(values: F8, errors: F8, rows: I8) -> I8:

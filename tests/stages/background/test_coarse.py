@@ -46,6 +46,26 @@ def test_level_and_noise_of_coarse_steps(rms):
     assert found.sigma == pytest.approx(noise.std(), rel=0.08)
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (lambda rng: np.rint(rng.normal(100.1, 0.2, SHAPE)), True),
+        (lambda rng: np.rint(rng.normal(100.5, 0.2, SHAPE)), True),
+        (lambda rng: np.rint(rng.normal(7.3, 0.1, SHAPE)), True),
+        (lambda rng: np.rint(rng.normal(100.1, 0.4, SHAPE)), False),
+        (lambda rng: np.rint(rng.normal(100.5, 0.4, SHAPE)), False),
+        (lambda rng: rng.poisson(0.03, SHAPE), False),
+        (lambda rng: rng.poisson(0.3, SHAPE) * 0.5, False),
+    ],
+)
+def test_noise_that_rounding_hides_is_told(values, told):
+    rng = np.random.default_rng(5)
+    image, stars = with_stars(values(rng).astype(float), rng)
+    run = Run(1)
+    estimate_background(image, None, None, Background(), run, sources=stars, measured=True)
+    assert any("rounding hides" in warning for warning in run.warnings) == told
+
+
 def test_fine_noise_is_as_in_sextractor():
     image = np.random.default_rng(1).normal(100, 5, SHAPE).astype(np.float32)
     for frame in (image, np.rint(image)):

@@ -1,8 +1,11 @@
 """Fits that go on: new sources join earlier ones, and some go."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skyextract.datamodel.psf import Psf
+from skyextract.kernels.psf.fit import NO_PIXELS
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
@@ -67,3 +70,28 @@ def test_positions_outside_have_no_fit():
     sources, _ = fitted(image, planes, FittedSources.at(np.append(x, np.nan), np.append(y, 500.0)))
     assert np.isnan(sources.parameters[-1, 0])
     assert np.isfinite(sources.parameters[:-1]).all()
+
+
+def test_sweeps_that_diverge_leave_sources_without_a_fit():
+    """A PSF that no image has: most of its light in a ring where its fits do not look."""
+    narrow = Psf.gaussian(1.8)
+    half = narrow.basis.shape[-1] // 2
+    radius = np.hypot(*np.mgrid[-half : half + 1, -half : half + 1]) * narrow.sampling
+    ring = ((radius > 2.9) & (radius < 5.0))[None]
+    wrong = replace(narrow, basis=(narrow.basis + 10.0 * ring).astype(np.float32))
+    image = np.random.default_rng(1).normal(100.0, 10.0, (60, 60)).astype(np.float32)
+    grid = np.arange(5.0, 55.0, 1.5)
+    x, y = (c.ravel() for c in np.meshgrid(grid, grid))
+    start = FittedSources.at(x, y)
+    variance, mask = np.full(image.shape, 100.0, np.float32), np.zeros(image.shape, np.uint16)
+    fit = point_fit(image, variance, 1.0, mask, wrong, start)
+    sources = fit.sweep(start, 30, Run())
+    flux = sources.parameters[:, 0]
+    assert np.abs(flux).max() <= fit.largest_flux < 1e6
+    lost = (sources.status & NO_PIXELS) != 0
+    assert lost.any()
+    assert (flux[lost] == 0.0).all()
+    models = np.zeros_like(image)
+    add_models(models, wrong, sources, 1.0)
+    largest = np.abs(models).max()
+    np.testing.assert_allclose(fit.residual, image - models, atol=1e-4 * largest)

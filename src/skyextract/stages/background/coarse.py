@@ -28,6 +28,9 @@ MAX_SKEWNESS = 4.0
 N_CLIPS = 30
 MIN_RMS = 0.15
 """A noise below so many steps is not seen: it counts as that of rounding, 0.29 steps."""
+ONE_VALUE, TWO_VALUES = 0.95, 0.998
+"""Shares of the sky that one value, or two neighbouring ones, hold if the noise is below a quarter
+of a step: the mean of the rounded pixels then is off by up to 0.1 steps and more."""
 MIN_GOOD = 0.25
 """Share of good pixels in a mesh that counts."""
 
@@ -50,6 +53,21 @@ def value_step(image: F4, good: Bools) -> float:
         values, counts = np.unique(sample, return_counts=True)
         values = values[counts > 1]
     return float(np.diff(values).min()) if values.size > 1 else 0.0
+
+
+def is_unresolved(sky: F4, step: float) -> bool:
+    """Tell whether rounding hides where between two steps the sky is.
+
+    Not of single photons, the variance of whose number is their mean.
+    """
+    sky = sky[:: max(1, sky.size // _SAMPLE)]
+    values, counts = np.unique(sky, return_counts=True)
+    share = counts / max(sky.size, 1)
+    two = np.where(np.diff(values) < 1.5 * step, share[1:] + share[:-1], 0.0)
+    if not share.size or (share.max() < ONE_VALUE and two.max(initial=0.0) < TWO_VALUES):
+        return False
+    core = sky[np.abs(sky - values[share.argmax()]) < 1.5 * step].astype(np.float64) / step
+    return bool(abs(core.mean() - core.var()) > 0.1)
 
 
 def clipped_moments(values: F8, step: float) -> tuple[float, float, float]:

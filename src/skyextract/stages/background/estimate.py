@@ -13,7 +13,7 @@ from skyextract.kernels.background.spline import spline_rows
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
-from skyextract.stages.background.coarse import MAX_STEPS, coarse_meshes, value_step
+from skyextract.stages.background.coarse import MAX_STEPS, coarse_meshes, is_unresolved, value_step
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
@@ -143,6 +143,12 @@ def estimate_weighted_background(
             good &= sources == 0
         if coarse:
             level, rms, skewness = coarse_meshes(image, good, width, height, step)
+            if is_unresolved(image[good], step):
+                run.warn(
+                    "the noise of the sky is below a quarter of the step of the pixel values, "
+                    f"{step:g}: rounding hides its level, and fluxes are off by up to 0.3 steps "
+                    "per pixel"
+                )
             level[np.isnan(level)] = rms[np.isnan(rms)] = BAD
     n_good = fill_bad_meshes(level, rms)
     if sources is not None and n_good and not coarse:

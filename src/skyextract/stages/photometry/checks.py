@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.photocal import field_terms
 from skyextract.stages.agreement import (
     Group,
     Spread,
     bins,
     cells,
     second_group,
+    smooth_spread,
     spread_of_medians,
 )
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
@@ -29,6 +31,7 @@ MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
 MAX_PART = 0.15
 """Median residual of a part of the frame or of a range of magnitudes, mag."""
+SURFACE_DEGREE = 2
 NOTED_TREND = 0.03
 WEAK_INTRINSIC = 0.1
 """Scatter beyond the errors, mag, that makes the zero point a FALLBACK."""
@@ -111,6 +114,8 @@ class Parts:
         Of the medians in cells of the frame, and in ranges of magnitude.
     side : int
         Cells per side of the frame.
+    surface : float
+        Rms of a smooth surface in the residuals, mag.
     group : Group
         Outliers that agree on another zero point; x is how far off that is, mag.
     """
@@ -118,6 +123,7 @@ class Parts:
     field: Spread
     brightness: Spread
     side: int
+    surface: float
     group: Group
 
     @property
@@ -162,10 +168,12 @@ def compare_parts(
     residuals, errors, x, y = everyone
     part, side = cells(x, y, shape)
     field = spread_of_medians(residuals, errors, part)
-    errors = np.hypot(errors, intrinsic)
-    apart = np.abs(residuals) > SURE * errors
-    group = second_group(residuals, np.zeros_like(residuals), errors, apart)
-    return Parts(field, brightness, side, group)
+    total = np.hypot(errors, intrinsic)
+    apart = np.abs(residuals) > SURE * total
+    group = second_group(residuals, np.zeros_like(residuals), total, apart)
+    terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
+    surface = smooth_spread(residuals[~apart], errors[~apart], terms)
+    return Parts(field, brightness, side, surface, group)
 
 
 def verify(
@@ -218,7 +226,8 @@ def verify(
     n_good = int(kept.sum())
     # Which of the stars has the right zero point cannot be told: one is as likely as another.
     unsure = max(_unsure(numbers, "mag"), parts.brightness.rms)
-    uneven = max(math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y")), parts.field.rms)
+    trends = math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y"))
+    uneven = max(trends, parts.field.rms, parts.surface)
     numbers |= {
         "error_of_fit": fit.error,
         "error_of_aperture_correction": scale.correction_error,

@@ -37,6 +37,10 @@ WORKING_NOISE = 30.0
 noise at all the few brightest pixels, where the PSF model is wrong by more than the noise, make
 the flux.  Errors do not assume anything: they are those of the background."""
 
+MAX_EXCESS = 1e3
+"""Sources brighter than so many times the brightest pixel over a FWHM squared are none: sweeps over
+close sources diverge where the PSF is none that the image has."""
+
 MAX_SWEEPS = 30
 MIN_TILE = 64
 
@@ -128,6 +132,8 @@ class PointFit:
     model: tuple[Any, ...]
     sky_noise: float
     largest_radius: int
+    largest_flux: float
+    """A fit beyond is dropped, as one without pixels."""
 
     @property
     def residual(self) -> F4:
@@ -167,9 +173,18 @@ class PointFit:
                 todo = todo[tiles.colour[todo] == colour]
                 chunks = np.array_split(todo, 4 * run.n_threads)
                 run.map(fit, [chunk for chunk in chunks if chunk.size])
+            wild = (reach >= 0) & ~(np.abs(parameters[:, 0]) <= self.largest_flux)
+            if wild.any():
+                parameters[wild, 0], stale[wild], status[wild], reach[wild] = 0.0, 0, NO_PIXELS, -1
+                self._restart(FittedSources(parameters, reach, radius, stale, status, iterations))
         return FittedSources(
             parameters, reach, radius, stale, status, iterations, sources.sweeps + sweeps
         )
+
+    def _restart(self, sources: FittedSources) -> None:
+        """Subtract the sources from the image anew."""
+        self.residual[...] = self.planes[0]
+        add_models(self.residual, self.psf, sources, -1.0)
 
 
 def point_fit(
@@ -209,6 +224,7 @@ def point_fit(
         model=(psf.coefficients, psf.degree, float(psf.sampling), u, v),
         sky_noise=sky_noise,
         largest_radius=largest_radius,
+        largest_flux=MAX_EXCESS * psf.fwhm**2 * float(np.nanmax(np.abs(image), initial=0.0)),
     )
 
 
