@@ -30,6 +30,7 @@ from skyextract.stages.galaxies.quantities import (
     total_surface_brightness,
 )
 from skyextract.stages.galaxies.scene import Sky
+from skyextract.stages.psf.apercor import ApertureCorrections
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -151,6 +152,7 @@ def measure_galaxies(
             FLUX_DETMODEL=scaled.scale * light,
             FLUXERR_DETMODEL=scaled.error * np.abs(light),
         )
+    _correct_fluxes(columns, images.exposure, fits, found)
     shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
 
     def image(kind: str, *parts: int) -> F4 | None:
@@ -165,6 +167,27 @@ def measure_galaxies(
             fits.residual,
         ),
     )
+
+
+def _correct_fluxes(
+    columns: dict[str, AnyArray], exposure: Exposure, fits: ModelFits, found: Detections
+) -> None:
+    """Bring fluxes to the reference aperture by the correction of FLUX_PSF, as there is one.
+
+    The models are convolved with the same PSF: what this has wrong beyond the core is as wrong in
+    galaxies that are small beside its image.
+    """
+    if exposure.aperture_corrections is None:
+        return
+    x, y = (
+        np.where(np.isfinite(fits.parameters[:, p]), fits.parameters[:, p], middle)
+        for p, middle in ((X, found.x), (Y, found.y))
+    )
+    corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
+    factor = corrections.psf_factor(x, y)
+    for name in columns:
+        if name.startswith(("FLUX_", "FLUXERR_")) and "BACKOFFSET" not in name:
+            columns[name] = columns[name] * factor
 
 
 def profile_of(model_type: str, wanted: frozenset[str], *, priors: bool) -> Profile:

@@ -1,0 +1,46 @@
+"""Fluxes of models on the scale of the stars, of a whole run on a simulated frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import skyextract
+from tests.simulate.galaxies import GAIN, simulate_galaxies
+
+COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID FLUX_MAX_SPHEROID"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Return the truth of the objects found, and their rows."""
+    frame = simulate_galaxies(260, 1000, seed=3)
+    parameters = tmp_path_factory.mktemp("models") / "models.param"
+    parameters.write_text("\n".join(COLUMNS.split()) + "\n")
+    exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
+    table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
+    distance = np.hypot(
+        table["X_IMAGE"] - 1.0 - frame.x[:, None], table["Y_IMAGE"] - 1.0 - frame.y[:, None]
+    )
+    nearest = distance.argmin(axis=1)
+    found = distance.min(axis=1) < 2.0
+    return frame, table[nearest], found
+
+
+def test_models_of_stars_are_on_the_scale_of_psf_fluxes(measured):
+    """The PSF of few faint stars has too much light in its wings; both fluxes correct for it."""
+    frame, rows, found = measured
+    bright = found & frame.star & (frame.snr > 40.0)
+    assert bright.sum() > 8
+    for flux in ("FLUX_MODEL", "FLUX_PSF"):
+        ratio = np.array(rows[flux][bright]) / frame.flux[bright]
+        assert abs(np.median(ratio) - 1.0) < 0.025
+    np.testing.assert_allclose(rows["FLUX_SPHEROID"][found], rows["FLUX_MODEL"][found], rtol=1e-6)
+
+
+def test_models_of_galaxies_have_all_their_light(measured):
+    frame, rows, found = measured
+    own = found & ~frame.star & (frame.snr > 20.0)
+    assert own.sum() > 30
+    magnitude = -2.5 * np.log10(np.array(rows["FLUX_MODEL"][own]) / frame.flux[own])
+    assert abs(np.median(magnitude)) < 0.035
