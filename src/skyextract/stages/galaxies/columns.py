@@ -185,9 +185,9 @@ def _correct_fluxes(
     )
     corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
     factor = corrections.psf_factor(x, y)
-    for name in columns:
+    for name, values in columns.items():
         if name.startswith(("FLUX_", "FLUXERR_")) and "BACKOFFSET" not in name:
-            columns[name] = columns[name] * factor
+            columns[name] = values * factor
 
 
 def profile_of(model_type: str, wanted: frozenset[str], *, priors: bool) -> Profile:
