@@ -11,6 +11,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
@@ -22,25 +23,32 @@ __all__ = ["compile_kernels", "missing_kernels", "preload"]
 
 _LATE_IMPORTS = ("astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread")
 """Imported by the program when they are needed."""
-_NOT_NEEDED = {"skyextract.__main__", "skyextract.kernels.loading"}
+_NOT_NEEDED = {"skyextract.__main__", "skyextract.kernels.loading", "skyextract.kernels.ahead"}
 """What runs at its import, and what imports numba, which compiled kernels do without."""
 
 BAR_WIDTH = 40
 
 
-def compile_kernels(quiet: bool = False) -> bool:
+def compile_kernels(quiet: bool = False, packages: Collection[str] = ()) -> bool:
     """Compile what is missing, with its progress on stderr; tell whether nothing is missing now.
 
     A process of its own does it, because this one may have threads, which a fork does not copy.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show no progress.
+    packages : collection of str
+        Of `skyextract.kernels`, as "psf"; without any, all.
     """
     store.destination()  # says where they go if that is worth a warning
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     subprocess.run(
-        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else [])],
+        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else []), *packages],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
     )  # fmt: skip
-    return not missing_kernels()
+    return not missing_kernels(packages)
 
 
 def preload() -> None:
@@ -57,14 +65,14 @@ def preload() -> None:
             getattr(import_module(f"{store.PACKAGE}.{module}"), function).load()
 
 
-def _compile_all(quiet: bool) -> None:
+def _compile_all(quiet: bool, packages: Collection[str]) -> None:
     """Compile the missing kernels in as many processes as there are cores."""
     end_with_parent()
-    missing = missing_kernels()
+    missing = missing_kernels(packages)
     modules = sorted(missing, key=lambda module: -store.size(module))
-    from skyextract.kernels import loading
+    from skyextract.kernels import ahead
 
-    loading.prepare()
+    ahead.prepare()
     tasks, give = os.pipe()
     # One byte is one task: a read of one byte is never shared by two workers, and the end of
     # the pipe is the end of the work, for the parent too, whatever becomes of a worker.
@@ -141,6 +149,6 @@ class Progress:
 if __name__ == "__main__":
     sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]  # see __main__
     try:
-        _compile_all("-q" in sys.argv)
+        _compile_all("-q" in sys.argv, [word for word in sys.argv[1:] if word != "-q"])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,6 @@ def run_batch(
     batch.prepare(output_dir)
     try:
         with interruptible(batch.last_words):
-            compile_missing()
             recover_folders(jobs)
             batch.run(jobs)
     except Interrupted as interrupt:
@@ -72,11 +71,29 @@ def run_batch(
     return batch.tally.worst()
 
 
-def compile_missing() -> None:
-    """Compile the kernels that are not on disk, once for all processes."""
-    if missing_kernels():
+def compile_missing(settings: Settings | None = None) -> None:
+    """Compile kernels that are not on disk, once for all processes.
+
+    Parameters
+    ----------
+    settings : Settings or None
+        Of the images that are to be processed; None: whatever kernel may be called.
+
+    Raises
+    ------
+    ConfigError
+        The file of PARAMETERS_NAME is wrong.
+    """
+    if not missing_kernels():
+        return
+    packages: Collection[str] = ()
+    if settings is not None:
+        from skyextract.inputs.needs import needed_kernels
+
+        packages = needed_kernels(settings)
+    if missing_kernels(packages):
         log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
-        compile_kernels(quiet=not log.isEnabledFor(RESULT))
+        compile_kernels(not log.isEnabledFor(RESULT), packages)
 
 
 def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:
@@ -173,6 +190,7 @@ class Batch:
         try:
             with Spool() as spool:
                 self.settings = spool.settings(self.settings)
+                compile_missing(self.settings)
                 self._run_spooled(self._spooled(jobs, spool))
         finally:
             self.collector.finish()

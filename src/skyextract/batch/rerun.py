@@ -50,7 +50,7 @@ def rerun(product: Path) -> tuple[ExitStatus, list[str]]:
         scratch = scratch_folder()
         try:
             with interruptible(abandon):
-                compile_missing()
+                compile_missing(settings)
                 job = _plan(made, settings, scratch)
                 run_job(job, settings, resolve_threads(settings.config.pipeline.nthreads))
             compared = [

@@ -20,7 +20,6 @@ from numba.core.caching import NullCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import compile_result
 from numba.core.errors import NumbaError
-from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.core.types import BaseTuple, unliteral  # type: ignore[attr-defined]
@@ -58,11 +57,6 @@ def compile_declared(dispatcher: Any) -> None:
     if arguments is not None:
         with suppress(NumbaError):
             dispatcher.compile(arguments)
-
-
-def prepare() -> None:
-    """Do ahead of a fork what numba does before it compiles the first function."""
-    cpu_target.target_context.refresh()
 
 
 def signature(dispatcher: Any) -> tuple[Any, ...] | None:
@@ -126,11 +120,17 @@ class KernelCache(NullCache):  # type: ignore[misc]
         rtsys.initialize(target_context)
         codegen = target_context.codegen()
         name, _, (machine_code, bitcode) = code
-        library = _Library(codegen, name)
-        library.bitcode = bitcode
-        library.enable_object_caching()
-        library._set_compiled_object(machine_code)
-        library._finalize_final_module()
+        if machine_code:
+            library = _Library(codegen, name)
+            library.bitcode = bitcode
+            library.enable_object_caching()
+            library._set_compiled_object(machine_code)
+            library._finalize_final_module()
+        else:  # of a helper
+            library = codegen.create_library(name)
+            library._final_module = llvmlite.binding.parse_bitcode(bitcode)
+            library.enable_object_caching()
+            library.finalize()
         codegen._engine._defined_symbols.add(description.llvm_func_name)
         if not self.for_kernels:
             codegen._engine._defined_symbols.add(description.llvm_cpython_wrapper_name)

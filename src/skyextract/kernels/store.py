@@ -24,6 +24,7 @@ import stat
 import sys
 import time
 import zlib
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -34,7 +35,7 @@ PACKAGE = "skyextract.kernels"
 SIGNATURES = HERE / "signatures.txt"
 
 _DECORATORS = "jit"
-_MAGIC = b"skyextract kernel 2\n"
+_MAGIC = b"skyextract kernel 3\n"
 """Another number for another content of the files."""
 _IMPORT = re.compile(
     r"^ *(?:from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)"
@@ -206,10 +207,18 @@ def declared() -> dict[str, list[str]]:
     return found
 
 
-def missing_kernels() -> dict[str, list[str]]:
-    """Return the kernels that are not compiled yet: function names by module."""
+def missing_kernels(packages: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return the kernels that are not compiled yet: function names by module.
+
+    Parameters
+    ----------
+    packages : collection of str
+        Of `skyextract.kernels`, as "psf"; without any, all.
+    """
     missing: dict[str, list[str]] = {}
     for module, functions in declared().items():
+        if packages and module.partition(".")[0] not in packages:
+            continue
         names = {name.rpartition("-")[0] for name in _stored_names(module)}
         absent = [name for name in functions if f"{name}-{environment()}" not in names]
         if absent:
