@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
+from skyextract.datamodel.psfshape import (
+    core_ellipticity,
+    core_shape,
+    effective_fwhm,
+    half_light_diameter,
+)
 from skyextract.errors import StepError
 
 
@@ -25,6 +30,7 @@ def test_gaussian(fwhm, sampling):
     sigma = fwhm / 2.354820
     image = elliptical(41, sigma, sigma, 0.0, 0.3, -0.2)
     assert effective_fwhm(image, sampling) == pytest.approx(fwhm * sampling, rel=2e-3)
+    assert half_light_diameter(image, sampling) == pytest.approx(fwhm * sampling, rel=2e-2)
     assert core_ellipticity(image) == pytest.approx(0.0, abs=1e-3)
 
 
@@ -33,6 +39,15 @@ def test_moffat_of_known_width():
     alpha = 2.5 / math.sqrt(2 ** (1 / 2.5) - 1)
     image = (1 + (gx**2 + gy**2) / alpha**2) ** -2.5
     assert effective_fwhm(image, 1.0) == pytest.approx(5.0, rel=2e-3)
+
+
+def test_wings_hold_light_but_do_not_widen_the_core():
+    gy, gx = np.mgrid[-200:201, -200:201]
+    alpha = 2.5 / math.sqrt(2 ** (1 / 3) - 1)
+    image = (1 + (gx**2 + gy**2) / alpha**2) ** -3.0
+    half = alpha * math.sqrt(math.sqrt(2.0) - 1.0)
+    assert half_light_diameter(image, 0.5) == pytest.approx(half, rel=5e-3)
+    assert effective_fwhm(image, 0.5) == pytest.approx(2.5, rel=2e-3)
 
 
 def test_ellipse():

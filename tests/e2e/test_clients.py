@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -54,6 +55,34 @@ def test_psfex_finds_the_same_psf(catalogues: dict[str, Path]) -> None:
         assert header["ACCEPTED"] > 50
         fwhm[name] = header["PSF_FWHM"]
     assert fwhm["ours"] == pytest.approx(fwhm["peer"], rel=0.01)
+
+
+def test_spread_model_is_on_the_scale_of_sextractor(
+    catalogues: dict[str, Path], source_extractor: str
+) -> None:
+    """With one PSF file, of a real PSF with wings."""
+    catalogue, folder = catalogues["peer"], catalogues["peer"].parent
+    run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
+    columns = ("X_IMAGE", "Y_IMAGE", "SPREAD_MODEL", "SPREADERR_MODEL")
+    (folder / "spread.param").write_text("\n".join(columns) + "\n")
+    tables = []
+    programs = {"ours": [sys.executable, "-m", "skyextract"], "peer": [source_extractor]}
+    for name, program in programs.items():
+        subprocess.run(
+            [*program, "image.fits", "-c", "default.sex", "-PARAMETERS_NAME", "spread.param",
+             "-CATALOG_TYPE", "FITS_LDAC", "-CATALOG_NAME", f"{name}.spread", "-PIXEL_SCALE", "0",
+             "-GAIN", "4.7", "-SATUR_LEVEL", "40000", "-DETECT_THRESH", "15",
+             "-PSF_NAME", "peer.psf"],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+        tables.append(fits.getdata(folder / f"{name}.spread", 2))
+    own, its = tables
+    distance = np.hypot(*(own[c][:, None] - its[c] for c in columns[:2]))
+    both, row = distance.min(axis=1) < 0.5, distance.argmin(axis=1)
+    own, its = own["SPREAD_MODEL"][both], its["SPREAD_MODEL"][row[both]]
+    extended = (its > 0.004) & np.isfinite(own)
+    assert extended.sum() > 20
+    assert np.median(own[extended] / its[extended]) == pytest.approx(1.0, abs=0.2)
 
 
 def test_scamp_finds_the_same_solution(catalogues: dict[str, Path], shared_data: Path) -> None:

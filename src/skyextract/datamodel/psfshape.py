@@ -136,6 +136,23 @@ def effective_fwhm(image: F8, sampling: float) -> float:
     return float(2.0 * inner * sampling)
 
 
+def half_light_diameter(image: F8, sampling: float) -> float:
+    """Diameter, in pixels, of the circle about the centroid of the core with half of the light.
+
+    It is the FWHM of a Gaussian, and more for a PSF with wings; PSFEx calls it PSF_FWHM.
+    """
+    x, y, *_ = core_shape(image)
+    middle = (image.shape[0] - 1) / 2
+    row, column = np.indices(image.shape)
+    radius = np.hypot(column - middle - x, row - middle - y).ravel()
+    order = np.argsort(radius, kind="stable")
+    light = np.cumsum(image.ravel()[order])
+    k = int(np.searchsorted(light, 0.5 * light[-1]))
+    # samples are squares: the circle whose area is that of the first of them
+    share = (0.5 * light[-1] - light[k - 1]) / (light[k] - light[k - 1]) if k else 0.5
+    return 2.0 * math.sqrt((k + share) / math.pi) * sampling
+
+
 def core_ellipticity(image: F8) -> float:
     """1 - b/a of the core of a PSF image."""
     _, _, xx, yy, xy = core_shape(image)

@@ -17,6 +17,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, U2, Bools
 from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psfshape import half_light_diameter
 from skyextract.kernels.psf.fit import (
     MOVING,
     NO_PIXELS,
@@ -33,7 +34,8 @@ SPREAD_RADIUS = 2.0
 """Radius in FWHM of the pixels that SPREAD_MODEL compares."""
 
 DISK_SCALE = 1 / 16
-"""Scale length of SPREAD_MODEL's exponential disk in FWHM (Desai et al. 2012)."""
+"""Scale length of SPREAD_MODEL's exponential disk in half-light diameters of the PSF, which are
+PSFEx's FWHM (Desai et al. 2012, ApJ 757, 83)."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def _disk_coefficients(psf: Psf) -> F8:
     padded = np.pad(psf.basis, ((0, 0), (margin, margin), (margin, margin)))
     k_y = np.fft.fftfreq(padded.shape[1], psf.sampling)[:, None]
     k_x = np.fft.rfftfreq(padded.shape[2], psf.sampling)[None, :]
-    scale = 2 * math.pi * DISK_SCALE * psf.fwhm
+    diameter = half_light_diameter(psf.basis[0].astype(np.float64), psf.sampling)
+    scale = 2 * math.pi * DISK_SCALE * diameter
     transform = (1 + scale**2 * (k_x**2 + k_y**2)) ** -1.5
     images = np.fft.irfft2(np.fft.rfft2(padded) * transform, s=padded.shape[1:])
     images = images[:, margin:-margin, margin:-margin]
