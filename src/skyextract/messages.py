@@ -18,6 +18,9 @@ RESULT = 25
 LIBRARIES = 24
 """Level from which on the warnings of libraries are told, too (EXTRA_WARNING)."""
 
+NOTICE = 35
+"""Level of a warning that QUIET tells, too: something of the user's was removed."""
+
 STEP = 15
 """Level of what is begun; on a logger of its own, for those who show how far a run is."""
 
@@ -44,7 +47,7 @@ def set_up_logging(level: str) -> None:
     our words.
     """
     levels = {
-        "QUIET": logging.ERROR,
+        "QUIET": NOTICE,
         "EXTRA_WARNING": LIBRARIES,
         "FULL": logging.INFO,
         "DEBUG": logging.DEBUG,
@@ -110,9 +113,14 @@ class _Formatter(logging.Formatter):
     """`skyextract: message`, with the level where it is a warning or an error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        lines = [f"skyextract: {level}{_text(record)}", *_traceback(record)]
+        lines = [f"skyextract: {_label(record.levelno)}{_text(record)}", *_traceback(record)]
         return "\n".join(map(printable, lines))
+
+
+def _label(level: int) -> str:
+    if level >= logging.ERROR:
+        return "error: "
+    return "warning: " if level >= logging.WARNING else ""
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -144,10 +144,11 @@ class Outputs:
                     if Path(target).exists():
                         Path(temporary).chmod(Path(target).stat().st_mode & 0o777)
                 if len(moves) + len(removals) > 1:
-                    primary, *others = self._used_folders(moves, removals)
-                    journal = primary / _JOURNAL
-                    stack.enter_context(Guard(journal, moves, removals, self._folders.values()))
-                    _write_journals(journal, others, moves, removals)
+                    try:
+                        self._leave_journal(stack, moves, removals)
+                    except OSError:
+                        if moves:
+                            raise  # what only goes is not kept by a full disk
                 _complete(moves, removals)
             except OSError as error:
                 # Rather none of them than some of this run and some of an earlier one.
@@ -162,6 +163,15 @@ class Outputs:
             if self.streams:
                 self._spool = None  # it goes when the last of them is written through
             self.discard()
+
+    def _leave_journal(
+        self, stack: ExitStack, moves: Sequence[tuple[str, str]], removals: Sequence[str]
+    ) -> None:
+        """Write down what is to be done, for whoever finds it half done."""
+        primary, *others = self._used_folders(moves, removals)
+        journal = primary / _JOURNAL
+        stack.enter_context(Guard(journal, moves, removals, self._folders.values()))
+        _write_journals(journal, others, moves, removals)
 
     def discard(self) -> None:
         """Remove everything that is not in place."""

@@ -14,7 +14,7 @@ from skyextract.io.atomic import Outputs
 from skyextract.io.checksums import sha256
 from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
-from skyextract.messages import LABELLED
+from skyextract.messages import LABELLED, NOTICE
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.html.page import failed_section, render
 from skyextract.outputs.report import Report, summary
@@ -63,22 +63,30 @@ def write_failure(
     if traceback:
         report["traceback"] = list(traceback)
     try:
-        with Outputs() as outputs:
-            write_summaries(job, [report], outputs.open)
-            if "REPORT_NAME" in job.products:
-                page = failed_section(message, run.warnings, job.label)
-                with outputs.open(job.products["REPORT_NAME"]) as stream:
-                    made = provenance(job, settings, run)
-                    stream.write(render(job.label, [page], made).encode())
-            remove_stale(job, outputs)
-            outputs.commit()
-            note_night(job, [report])
-            return tuple(outputs.streams)
+        return _write(job, report, settings, run)
     except OutputError as error:
-        if str(error) != message:
-            log.error(LABELLED, f"{job.label}: ", str(error))
-        _remove_all(job)
+        reason = str(error)
+    # What an earlier run left may be what fills the disk.
+    _remove_all(job)
+    try:
+        return _write(job, report, settings, run)
+    except OutputError:
+        log.error(LABELLED, f"{job.label}: ", f"there is no summary of it: {reason}")
         return ()
+
+
+def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tuple[Stream, ...]:
+    """Write the summary and the page of a failed image in place of what there was."""
+    with Outputs() as outputs:
+        write_summaries(job, [report], outputs.open)
+        if "REPORT_NAME" in job.products:
+            page = failed_section(report["error"], run.warnings, job.label)
+            with outputs.open(job.products["REPORT_NAME"]) as stream:
+                stream.write(render(job.label, [page], provenance(job, settings, run)).encode())
+        remove_stale(job, outputs)
+        outputs.commit()
+        note_night(job, [report])
+        return tuple(outputs.streams)
 
 
 def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
@@ -125,4 +133,4 @@ def remove_stale(job: Job, outputs: Outputs) -> None:
     stale = [path.name for path in job.files if outputs.remove(path)]
     if stale:
         text = f"removed, because an earlier run made it: {', '.join(stale)}"
-        log.warning(LABELLED, f"{job.label}: ", text)
+        log.log(NOTICE, LABELLED, f"{job.label}: ", text)

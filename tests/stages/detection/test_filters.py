@@ -40,6 +40,8 @@ def test_normalisation():
         ("CONV NORM\n1 2\n1\n", "unequal"),
         ("CONV NORM\n1 x\n", "could not convert"),
         ("CONV NORM\n0 0\n", "not all 0"),
+        ("CONV NORM\n1 -1 0\n", "add up to 0"),
+        ("CONV NONORM\n0.1 0.2 -0.3\n", "add up to 0"),
         ("CONV NORM\nnan 1\n", "finite"),
     ],
 )

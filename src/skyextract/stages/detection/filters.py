@@ -15,6 +15,8 @@ _PATTERN = re.compile(
 )
 _FWHM_PER_SIGMA = 2.35
 _SUBPIXELS = 10
+_NO_SUM = 1e-6
+"""Of the sum of absolute values; the mexhat filters that come with SExtractor have 2e-4 or more."""
 _MAX_TAP = 1e12
 
 
@@ -92,6 +94,8 @@ def parse_filter(text: str, name: str) -> F4:
         raise ConfigError(f"FILTER_NAME = {name}: {error}") from None
     if not (np.abs(taps) <= _MAX_TAP).all() or not np.abs(taps).max() >= 1.0 / _MAX_TAP:
         raise ConfigError(f"FILTER_NAME = {name}: its values must be finite and not all 0")
+    if abs(taps.sum()) <= _NO_SUM * np.abs(taps).sum():
+        raise ConfigError(f"FILTER_NAME = {name}: its values add up to 0, so it finds edges only")
     if "NONORM" in lines[0]:
         return np.ascontiguousarray(taps, np.float32)
     return _normalised(taps)

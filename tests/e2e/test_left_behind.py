@@ -1,0 +1,115 @@
+"""What an image leaves that failed, on disks that are full, and with -q."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from tests.faults.harness import write_frame
+
+PRODUCTS = ("f.cat", "f.json")
+
+
+@pytest.fixture
+def frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_frame(tmp_path / "f.fits", 1, 96)
+
+
+@pytest.mark.parametrize("case", ["no END", "PNG", "broken gz"])
+def test_a_failed_image_leaves_its_summary_and_nothing_of_yesterday(skyextract, frame, case):
+    pixels = frame.read_bytes()
+    name, content = {
+        "no END": ("f.fits", b"SIMPLE  =                    T" + b" " * 3000),
+        "PNG": ("f.fits", b"\x89PNG\r\n\x1a\n" + bytes(500)),
+        "broken gz": ("f.fits.gz", gzip.compress(pixels)[:5000]),
+    }[case]
+    assert skyextract("f.fits").status == 0
+    Path(name).write_bytes(content)
+    done = skyextract(name, "-q")
+    assert done.status == 1
+    assert not Path("f.cat").exists()
+    (summary,) = json.loads(Path("f.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["error"] in done.stderr
+    assert "removed, because an earlier run made it: f.cat" in done.stderr  # although -q
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("card", "value", "told"),
+    [
+        ("GAIN", 0.0, "GAIN = 0 is not positive: ignored"),
+        ("GAIN", -2.0, "GAIN = -2 is not positive: ignored"),
+        ("EXPTIME", 0.0, "an exposure time of 0 s is not plausible"),
+        ("EXPTIME", -30.0, "an exposure time of -30 s is not plausible: ignored"),
+        ("EXPTIME", 1e30, "an exposure time of 1e+30 s is not plausible: ignored"),
+    ],
+)
+def test_cards_that_cannot_be_are_told(skyextract, frame, card, value, told):
+    fits.setval(frame, card, value=value)
+    done = skyextract("f.fits")
+    assert done.status == 0
+    assert told in done.stderr
+
+
+def test_crosstalk_alone_and_defects_alone(skyextract, frame):
+    Path("d.reg").write_text("image\nbox(30,30,4,4,0)\n")
+    done = skyextract("f.fits", "-ISR_DEFECTS", "d.reg")
+    assert done.status == 0
+    assert json.loads(Path("f.json").read_text())[0]["steps"]["isr"]["status"] == "complete"
+    Path("x.txt").write_text("0 0\n0 0\n")
+    done = skyextract("f.fits", "-ISR_CROSSTALK", "x.txt")
+    assert done.status == 1
+    assert "ISR_CROSSTALK is 2 x 2, f.fits[0] has 1 amplifiers" in done.stderr
+    Path("x.txt").write_text("0\n")
+    assert skyextract("f.fits", "-ISR_CROSSTALK", "x.txt").status == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 80 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=80k", "none", str(place)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_from_the_start(skyextract, frame, disk):
+    _fill(disk)
+    done = skyextract("f.fits", "-o", "disk", "-q")
+    assert done.status == 1
+    first, second = done.stderr.splitlines()
+    assert "error: disk/f.cat: cannot be written (No space left on device)" in first
+    assert "error: f.fits: there is no summary of it" in second
+    assert [path.name for path in disk.iterdir()] == ["rest"]
+
+
+def test_on_a_full_disk_yesterday_makes_room_for_the_summary(skyextract, frame, disk):
+    assert skyextract("f.fits", "-o", "disk").status == 0
+    _fill(disk)
+    done = skyextract("f.fits", "-o", "disk", "-q", "-DETECT_THRESH", "3")
+    assert done.status == 1
+    assert "removed, because an earlier run made it: f.cat, f.json" in done.stderr
+    assert {path.name for path in disk.iterdir()} == {"f.json", "rest"}
+    (summary,) = json.loads((disk / "f.json").read_text())
+    assert summary["status"] == "failed"
+    assert "No space left on device" in summary["error"]
+
+
+def _fill(disk: Path) -> None:
+    with (disk / "rest").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(512))
+        except OSError:
+            pass
