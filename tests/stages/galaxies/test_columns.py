@@ -8,7 +8,7 @@ import pytest
 import skyextract
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 
-COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID FLUX_MAX_SPHEROID"
+COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID"
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +44,20 @@ def test_models_of_galaxies_have_all_their_light(measured):
     assert own.sum() > 30
     magnitude = -2.5 * np.log10(np.array(rows["FLUX_MODEL"][own]) / frame.flux[own])
     assert abs(np.median(magnitude)) < 0.035
+
+
+def test_a_point_source_in_the_model_does_not_change_what_is_a_star(tmp_path):
+    frame = simulate_galaxies(90, 600, seed=8)
+    parameters = tmp_path / "models.param"
+    parameters.write_text("X_IMAGE\nY_IMAGE\nFLUX_POINTSOURCE\nFLUX_SPHEROID\nPROB_POINTSOURCE\n")
+    exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
+    table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
+    distance = np.hypot(
+        table["X_IMAGE"] - 1.0 - frame.x[:, None], table["Y_IMAGE"] - 1.0 - frame.y[:, None]
+    )
+    bright = (frame.snr > 30.0) & (distance.min(axis=1) < 2.0)
+    probability = np.array(table["PROB_POINTSOURCE"][distance.argmin(axis=1)])
+    star, galaxy = probability[bright & frame.star], probability[bright & (frame.radius > 1.5)]
+    assert min(len(star), len(galaxy)) > 3
+    assert np.median(star) > 0.8
+    assert np.median(galaxy) < 0.01

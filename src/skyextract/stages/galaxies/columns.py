@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -138,8 +138,14 @@ def measure_galaxies(
         if not there and any(kind in name for name in wanted):
             run.warn(f"{kind} columns are empty: MODEL_TYPE {model_type} has none")
     sky = images.sky()
-    fits = fit_models(sky, found, profile, run, as_point="PROB_POINTSOURCE" in wanted)
+    as_point = "PROB_POINTSOURCE" in wanted
+    fits = fit_models(sky, found, profile, run, as_point=as_point and not profile.point)
     columns = columns_of(fits, wanted - _DETECTION)
+    if as_point:
+        # a model that has a point source of its own is no alternative to one
+        other = replace(profile, point=False)
+        odds = fit_models(sky, found, other, run, as_point=True) if profile.point else fits
+        columns["PROB_POINTSOURCE"] = odds.point_probability()
     if wanted & _DETECTION:
         search = images.detected(run)
         shapes = fits if search is None else fit_models(search, found, profile, run)
@@ -237,7 +243,6 @@ def columns_of(fits: ModelFits, wanted: frozenset[str]) -> dict[str, AnyArray]:
             bright = total_surface_brightness(p)
             for name, values in zip(("MAX", "EFF", "MEAN"), bright, strict=True):
                 columns[f"FLUX_{name}_MODEL"] = values
-        columns["PROB_POINTSOURCE"] = 1.0 / (1.0 + np.exp(-fits.log_odds))
     columns["CHI2_MODEL"] = fits.chi2
     columns["NOISEAREA_MODEL"] = fits.noise_area
     columns["FLAGS_MODEL"] = fits.flags.astype(np.int16)

@@ -150,6 +150,12 @@ class ModelFits:
     scene: Scene
     residual: F4
 
+    def point_probability(self) -> F8:
+        """Return the probability of a point source, with even odds before."""
+        with np.errstate(over="ignore"):
+            probability: F8 = 1.0 / (1.0 + np.exp(-self.log_odds))
+        return probability
+
     def drawn(self, sky: Sky, *components: int) -> F4:
         """Return the models on an image of their own; `components` are SPHEROID, DISK, POINT."""
         keep = np.ones(N_PARAMETERS)
