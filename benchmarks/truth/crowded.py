@@ -1,9 +1,11 @@
 """Crowded fields beside SExtractor + PSFEx + SExtractor and crowdsource, against the truth.
 
-    python -m benchmarks.truth.crowded [--density 5 20 40] [--size 768] [--seed 1] [--crowdsource]
+    python -m benchmarks.truth.crowded [--scenes 5 20 40 king nebula galaxies] [--size 768]
+        [--seed 1] [--crowdsource]
 
-Stars of a Moffat PSF (beta 3, FWHM 3.5 pixels), `density` of them per 100 FWHM^2, with magnitudes
-as in a cluster.  For each program: wall and CPU time, rows, the share of true stars found with
+Scenes: so many stars per 100 FWHM^2, the core of a cluster (King profile), a cluster on a nebula,
+and a field of 5 per 100 FWHM^2 with galaxies of five kinds and tight blends of 2 to 5 stars.
+For each program: wall and CPU time, rows, the share of true stars found with
 |dm| < 0.75 within half a FWHM per magnitude, purity, and in the same magnitudes bias, scatter and
 pull width of the fluxes.  crowdsource (Schlafly et al. 2018; PyPI: crowdsourcephoto) takes minutes
 and is run when asked for and installed, with the true PSF.
@@ -25,36 +27,23 @@ import numpy as np
 from astropy.io import fits
 
 from benchmarks.truth.scenes import Measurement, peer
-from tests.simulate.shapes import ShapeFrame
+from tests.simulate.crowds import (
+    BETA,
+    FWHM,
+    GAIN,
+    GALAXIES,
+    READ_NOISE,
+    SKY,
+    ZERO_POINT,
+    Crowd,
+    simulate,
+)
 
-FWHM, BETA, SKY, READ_NOISE, GAIN, ZERO_POINT = 3.5, 3.0, 200.0, 5.0, 2.0, 27.0
+SCENES = "5 20 40 king nebula galaxies"
 COLUMNS = "X_IMAGE Y_IMAGE XPSF_IMAGE YPSF_IMAGE FLUX_PSF FLUXERR_PSF FLAGS FLAGS_SKY FRACFLUX_PSF"
 
 
-def simulate(density: float, size: int, seed: int) -> ShapeFrame:
-    """Return a frame with `density` stars per 100 FWHM^2; counts rise by 0.25 dex per mag."""
-    rng = np.random.default_rng(seed)
-    n = int(density * size**2 / 100 / FWHM**2)
-    magnitude = 22.5 + np.log10(rng.uniform(10 ** (0.25 * (15.5 - 22.5)), 1.0, n)) / 0.25
-    flux = 10 ** (-0.4 * (magnitude - ZERO_POINT))
-    x, y = rng.uniform(-5, size + 5, (2, n))
-    image = galsim.ImageF(size, size)
-    psf = galsim.Moffat(beta=BETA, fwhm=FWHM)
-    for a, b, light in zip(x, y, flux, strict=True):
-        reach = 14 if light < 3e3 else 30 if light < 1e5 else 60
-        bounds = galsim.BoundsI(int(a) - reach, int(a) + reach, int(b) - reach, int(b) + reach)
-        bounds &= image.bounds
-        if bounds.isDefined():
-            psf.withFlux(light).drawImage(
-                image[bounds], scale=1, center=galsim.PositionD(a + 1, b + 1), add_to_image=True
-            )
-    light = image.array.astype(np.float64) + SKY
-    data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
-    noise = np.sqrt(SKY / GAIN + (READ_NOISE / GAIN) ** 2) * np.sqrt(4 * np.pi) * FWHM / 2.355
-    return ShapeFrame(data.astype(np.float32), x, y, flux, flux / noise, FWHM, GAIN)
-
-
-def ours(_: ShapeFrame, folder: Path) -> Measurement:
+def ours(_: Crowd, folder: Path) -> Measurement:
     """Run skyextract as it comes."""
     (folder / "p.param").write_text("\n".join(COLUMNS.split()) + "\n")
     command = [sys.executable, "-m", "skyextract", "f.fits", "-PARAMETERS_NAME", "p.param"]
@@ -62,7 +51,7 @@ def ours(_: ShapeFrame, folder: Path) -> Measurement:
     return Measurement(fits.getdata(folder / "f.cat", "LDAC_OBJECTS"), done.stderr.splitlines()[-1])
 
 
-def crowdsource(frame: ShapeFrame, _: Path) -> Measurement | None:
+def crowdsource(frame: Crowd, _: Path) -> Measurement | None:
     """Run crowdsource with the true PSF, if it is installed."""
     try:
         from crowdsource import crowdsource_base, psf
@@ -82,12 +71,13 @@ def crowdsource(frame: ShapeFrame, _: Path) -> Measurement | None:
     return Measurement(table, "with the true PSF")
 
 
-def show(name: str, frame: ShapeFrame, found: Measurement, wall: float, cpu: float) -> None:
+def show(name: str, frame: Crowd, found: Measurement, wall: float, cpu: float) -> None:
     """Print one program's line and its table."""
     table = found.table
     x, y = (np.asarray(table[k], float) - 1 for k in ("XPSF_IMAGE", "YPSF_IMAGE"))
     flux, error = np.asarray(table["FLUX_PSF"], float), np.asarray(table["FLUXERR_PSF"], float)
     good = np.isfinite(x + y + flux) & (flux > 0)
+    table = table[good]
     x, y, flux, error = x[good], y[good], flux[good], error[good]
     star = np.full(x.size, -1)
     for k in range(x.size):
@@ -118,25 +108,44 @@ def show(name: str, frame: ShapeFrame, found: Measurement, wall: float, cpu: flo
                 f"    mag {low + 0.5:.0f}: {100 * hit[bin_].mean():5.1f} % of {bin_.sum():5d}, "
                 f"bias {np.median(ratio) - 1:+.4f}, scatter {spread[0]:.4f}, pull {spread[1]:.2f}"
             )
+    if len(frame.galaxies):
+        show_galaxies(frame, table, star)
+
+
+def show_galaxies(frame: Crowd, table: np.ndarray, star: np.ndarray) -> None:
+    """Print how many galaxies are torn, and how many members of blends are found.
+
+    A galaxy is torn if more than one row upon it is no star.
+    """
+    x, y = (np.asarray(table[k], float) - 1 for k in ("XPSF_IMAGE", "YPSF_IMAGE"))
+    gx, gy, radius, kind = frame.galaxies.T
+    upon = np.hypot(x[:, None] - gx, y[:, None] - gy) < 1.7 * radius + FWHM
+    rows = (upon & (star < 0)[:, None]).sum(axis=0)
+    for k, name in enumerate(GALAXIES):
+        print(f"    {name}: {(rows[kind == k] > 1).sum()} of {(kind == k).sum()} torn")
+    hit = np.isin(np.arange(frame.x.size), star)
+    for members in range(2, 6):
+        chosen = (frame.kind == members) & (frame.flux > 1000)
+        print(f"    blends of {members}: {100 * hit[chosen].mean():.0f} % of {chosen.sum()}")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--density", type=float, nargs="+", default=[5.0, 20.0, 40.0])
+    parser.add_argument("--scenes", nargs="+", default=SCENES.split())
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--crowdsource", action="store_true")
     options = parser.parse_args()
-    programs: dict[str, Callable[[ShapeFrame, Path], Measurement | None]] = {
+    programs: dict[str, Callable[[Crowd, Path], Measurement | None]] = {
         "skyextract": ours,
         "SExtractor + PSFEx": peer,
     }
     if options.crowdsource:
         programs["crowdsource"] = crowdsource
-    for density in options.density:
-        frame = simulate(density, options.size, options.seed)
-        print(f"{density:g} stars per 100 FWHM^2, {frame.x.size} in {options.size}^2")
+    for scene in options.scenes:
+        frame = simulate(scene, options.size, options.seed)
+        print(f"{scene}: {frame.x.size} stars in {options.size}^2")
         for name, program in programs.items():
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)

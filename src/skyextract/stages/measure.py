@@ -197,8 +197,9 @@ def measure(
     hidden = None
     if matched is not None and uses_psf and detection is None and extraction.crowd_niter > 0:
         hidden = find_hidden(exposure, plane, found, matched, config, run)
-    if hidden is not None:
-        plane = detection_plane = hidden.plane
+    fitted_plane = plane if hidden is None else hidden.plane
+    if hidden is not None and hidden.wide is not None:
+        plane = detection_plane = hidden.wide
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
     reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
     sources = _measure_pixels(
@@ -231,7 +232,8 @@ def measure(
     residual = None
     if uses_psf:
         points = measure_point_sources(
-            exposure, plane.subtracted, point_source_variance(plane, correlation, run), at_x, at_y,
+            exposure, fitted_plane.subtracted,
+            point_source_variance(fitted_plane, correlation, run), at_x, at_y,
             (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
             config, wanted, run, start=start,
         )  # fmt: skip

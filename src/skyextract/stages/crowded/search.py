@@ -17,10 +17,11 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.detection.peaks import peaks_in_rows
+from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.matched import filter_matched
-from skyextract.stages.detection.noise import in_sigma, measure_scale
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
@@ -41,20 +42,23 @@ MIN_SEPARATION = 0.5
 """Sources nearer to each other than this, in FWHM, are one."""
 MIN_NEW = 0.005
 """Passes end when fewer sources than this share are added."""
-MAX_CHI2 = 3.0
-"""Reduced chi2 of the fit in a footprint above which it holds no point sources alone."""
-SYMMETRIC = 0.6
-"""Share of the light around a fitted source that stands point-symmetric about an extended one."""
-MAX_COVER = 0.65
-"""Where sources cover more of the field than this, symmetry tells nothing: all is blended."""
-RING = (0.7, 2.2)
-"""Radii, in FWHM, of the ring about a source in which that light is looked for."""
 KEPT_SIGNIFICANCE = 0.8
 """Added sources keep at least this part of the detection threshold in the fit."""
+SKY_CELL = 6.0
+"""Size of the meshes of the sky among fitted sources, in FWHM: it follows the light of stars that
+are too faint or too close to be found, and holds enough pixels for a mode."""
+NOISE_RADIUS = 0.7
+"""Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
+MIN_NOISE = 0.8
+"""... which counts as this many times the expected, at least..."""
+SIGNIFICANT = 1.1
+"""... and of which a source is so many times the detection threshold."""
 FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
 """Sweeps after sources were added; the last fit goes on until nothing changes."""
+LAST_SWEEPS = 6
+"""Sweeps after which an added source has a place of its own, or none."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,17 @@ class Hidden:
     models : (ny, nx) float32
         Of all sources.
     plane : Plane
-        With the background of the residual image.
+        With the background of the residual image, in meshes that follow unresolved light.
     psf : Psf
+    wide : Plane or None
+        The same with the background of meshes of BACK_SIZE, at the end.
     """
 
     sources: FittedSources
     models: F4
     plane: Plane
     psf: Psf
+    wide: Plane | None = None
 
     @property
     def x(self) -> F8:
@@ -130,6 +137,7 @@ def find_hidden(
         return None
     hopeless = _beside_saturated(exposure, found)
     separation = MIN_SEPARATION * psf.fwhm
+    fine = _with_fine_sky(config, psf.fwhm)
 
     def fitted(plane: Plane, sources: FittedSources, models: F4 | None, sweeps: int) -> Hidden:
         fit = point_fit(
@@ -141,33 +149,73 @@ def find_hidden(
 
     hidden = fitted(plane, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
-        plane = _without_sources(exposure, hidden.models, config, run)
+        plane = _without_sources(exposure, hidden.models, fine, run)
         hidden = replace(hidden, plane=plane)
         filtered = filtered_plane(plane, hidden.residual, matched, run)
         model = filtered_plane(plane, hidden.models, matched, run)
-        scale = _noise_scale(filtered, unit := matched.unit(plane.background.sigma), matched, run)
-        in_sigma(filtered, scale, run)
-        in_sigma(model, scale, run)
-        threshold = detection_threshold(config.extraction, unit)
+        threshold = detection_threshold(config.extraction, matched.unit(plane.background.sigma))
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
-        if found.pixel.size < MAX_COVER * found.segmentation.size:
-            extended = _extended(hidden, hidden.x[: found.n], hidden.y[: found.n], psf.fwhm)
-            host = np.abs(found.segmentation[peak_y, peak_x])
-            free &= ~np.concatenate([[False], extended])[host]
         added = int(free.sum())
         new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
         hidden = fitted(plane, hidden.sources.append(new), hidden.models, SWEEPS)
-        least = KEPT_SIGNIFICANCE * threshold * float(np.median(scale)) / matched.square
-        kept = _kept(hidden, found.n, least, separation)
+        least = threshold / matched.square
+        kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
         hidden = _only(hidden, kept)
         run.info(f"crowded field, pass {number}: {added} sources beneath others, "
                  f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g}")  # fmt: skip
         if added < max(1.0, MIN_NEW * kept.size):
             break
-    hidden = _only(hidden, ~_torn(exposure, hidden, found))
-    return fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
+    clear = _significant(hidden, found.n, SIGNIFICANT * least, matched, run)
+    run.info(f"crowded field: {int((~clear).sum())} sources lost in what is left about them")
+    hidden = _only(hidden, clear)
+    hidden = fitted(plane, hidden.sources, hidden.models, SWEEPS)
+    torn = pieces_of_extended(exposure, hidden, found, run)
+    hidden = _only(hidden, ~torn)
+    run.info(f"crowded field: {int(torn.sum())} pieces of extended sources dropped")
+    hidden = fitted(plane, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
+    placed = (hidden.sources.status & FROZEN) == 0
+    placed[: found.n] = True
+    run.info(f"crowded field: {int((~placed).sum())} sources without a place of their own")
+    hidden = _only(hidden, placed)
+    hidden = fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
+    wide = _without_sources(exposure, hidden.models, config, run)
+    return replace(hidden, wide=wide)
+
+
+def _significant(
+    hidden: Hidden, n_detected: int, least_flux: float, matched: MatchedFilter, run: Run
+) -> Bools:
+    """Tell which added sources are significant against what the fit leaves around them.
+
+    The noise of the filtered residual about a source has the photons of its neighbours, the
+    errors of their models and stars that are too close to each other to be told apart.
+    """
+    filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
+    filtered /= np.float32(matched.unit(hidden.plane.background.sigma))
+    half = max(1, round(NOISE_RADIUS * hidden.psf.fwhm))
+    noise = np.sqrt(_box_mean(filtered**2, half))
+    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
+    significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
+    significant[:n_detected] = True
+    return significant
+
+
+def _box_mean(image: F4, half: int) -> F8:
+    """Return the mean of the pixels no farther than `half` along both axes."""
+    side = 2 * half + 1
+
+    def sums(values: F8) -> F8:
+        total = np.pad(values, ((half + 1, half), (half + 1, half)))
+        for axis in (0, 1):
+            np.cumsum(total, axis=axis, out=total)
+        across = total[side:] - total[:-side]
+        out: F8 = across[:, side:] - across[:, :-side]
+        return out
+
+    mean: F8 = sums(image.astype(np.float64)) / sums(np.ones(image.shape))
+    return mean
 
 
 def _only(hidden: Hidden, kept: Bools) -> Hidden:
@@ -176,6 +224,12 @@ def _only(hidden: Hidden, kept: Bools) -> Hidden:
     models = hidden.models.copy()
     add_models(models, hidden.psf, gone, -1.0)
     return replace(hidden, sources=hidden.sources.take(kept), models=models)
+
+
+def _with_fine_sky(config: Config, fwhm: float) -> Config:
+    """Return the configuration with meshes of the background that follow what is not resolved."""
+    sizes = tuple(min(size, round(SKY_CELL * fwhm)) for size in config.background.back_size)
+    return replace(config, background=replace(config.background, back_size=sizes))
 
 
 def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -> Plane:
@@ -194,20 +248,6 @@ def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) ->
         image, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
         smooth=plane.variance is None, bad=plane.holes,
     )  # fmt: skip
-
-
-def _noise_scale(filtered: F4, unit: float, matched: MatchedFilter, run: Run) -> F4:
-    """Return the noise of the filtered residual; where no pixel is free, from its lower tail.
-
-    The 2.3 % and 15.9 % quantiles of a normal distribution are one sigma apart, and sources
-    hardly touch them.
-    """
-    scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
-    if np.isfinite(scale).all():
-        return scale
-    known = filtered[np.isfinite(filtered)]
-    low, high = np.percentile(known, (2.275, 15.866)) if known.size else (0.0, 0.0)
-    return np.full((1, 1), max(1.0, float(high - low) / unit), np.float32)
 
 
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
@@ -264,57 +304,10 @@ def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> 
         inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
         np.maximum.at(brightest, (rows[inside], columns[inside]), flux[inside])
     kept = (flux >= least_flux) & (flux >= brightest[row, column])
+    kept &= (hidden.sources.status & RUNAWAY) == 0
     kept &= (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     kept[:n_detected] = True
     return kept
-
-
-def _torn(exposure: Exposure, hidden: Hidden, found: Detections) -> Bools:
-    """Tell which added sources are pieces of something extended.
-
-    Point sources explain the light of a blend of stars.  Where the fit leaves much more than
-    the noise in the footprint of a detection, it is a galaxy, a nebula or a star that the PSF
-    does not describe, and what was added there explains nothing.
-    """
-    torn = np.zeros(hidden.x.size, np.bool_)
-    residual = hidden.residual.ravel()[found.pixel].astype(np.float64)
-    light = hidden.models.ravel()[found.pixel]
-    variance = hidden.plane.variance_plane_at(found.pixel)
-    gain = exposure.detector.gain
-    if gain > 0.0:
-        variance = variance + np.maximum(light, 0.0) / gain
-    chi2 = np.add.reduceat(residual**2 / variance, found.first[:-1]) / np.diff(found.first)
-    row, column = nearest_pixel(hidden.x[found.n :], hidden.y[found.n :], found.segmentation.shape)
-    host = np.abs(found.segmentation[row, column])
-    torn[found.n :] = (host > 0) & (chi2[np.maximum(host - 1, 0)] > MAX_CHI2)
-    return torn
-
-
-def _extended(hidden: Hidden, x: F8, y: F8, fwhm: float) -> Bools:
-    """Tell which fitted sources are extended: what is left around them is point-symmetric.
-
-    In eight sectors of a ring: the light of a galaxy stands in opposite ones alike, that of
-    neighbours does not.
-    """
-    residual, plane = hidden.residual, hidden.plane
-    half = int(np.ceil(RING[1] * fwhm))
-    dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
-    radius = np.hypot(dx, dy)
-    ring = (radius >= RING[0] * fwhm) & (radius <= RING[1] * fwhm)
-    sector = np.where(ring, ((np.arctan2(dy, dx) / (np.pi / 4)) % 8).astype(int) % 8, 8)
-    masks = np.stack([sector == k for k in range(8)]).astype(np.float64)
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(residual, half), (2 * half + 1, 2 * half + 1)
-    )
-    row, column = nearest_pixel(x, y, residual.shape)
-    light = np.empty((x.size, 8))
-    for chunk in np.array_split(np.arange(x.size), max(1, x.size // 4096)):
-        light[chunk] = np.tensordot(windows[row[chunk], column[chunk]], masks, ((1, 2), (1, 2)))
-    pairs = 2.0 * np.clip(np.minimum(light[:, :4], light[:, 4:]), 0.0, None).sum(axis=1)
-    total = np.clip(light, 0.0, None).sum(axis=1)
-    noise = np.sqrt(plane.variance_plane_at(row * residual.shape[1] + column) * ring.sum())
-    answer: Bools = (pairs > 4.0 * noise) & (pairs > SYMMETRIC * total)
-    return answer
 
 
 def _beside_saturated(exposure: Exposure, found: Detections) -> Bools:

@@ -1,0 +1,266 @@
+"""Which of the point sources in a footprint are pieces of one extended source.
+
+The pixels of a footprint decide.  One smooth profile, perhaps with a star or two upon it, stands
+against the point sources that were found there, by what either leaves of the pixels and how
+many parameters it takes for that (Schwarz 1978, Ann. Stat. 6, 461).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.stages.crowded.profile import N_SHAPE, Windows, fit_profiles
+from skyextract.stages.psf.sweeps import UNUSABLE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.psf import Psf
+    from skyextract.run import Run
+    from skyextract.stages.crowded.search import Hidden
+
+SYSTEMATIC = 0.03
+"""Error of models as a share of their light: PSFs are not perfect, nor are galaxies smooth."""
+MAX_CHI2 = 3.0
+"""Reduced chi2 above which point sources do not explain a footprint, whatever else does."""
+PENALTY = 6.0
+"""What a parameter must take off chi2: about the logarithm of the number of pixels."""
+PREFERENCE = 10.0
+"""How much worse one profile alone may be than stars: what a smooth galaxy is not."""
+MARGIN = 0.5
+"""Sky around the footprint that is fitted with it, in FWHM."""
+MAX_STARS = 2
+"""Stars upon a profile, at most."""
+MIN_REPLACED = 3
+"""A profile stands for at least so many of the point sources."""
+MANY = 5
+"""Fits to groups of so many are not given up early: they are few, and there is much to win."""
+NUCLEUS = 0.7
+"""A point source nearer to the centre of a profile than this, in FWHM, is its nucleus."""
+MAX_EXCESS = 2.0
+"""A profile that leaves more than so many times what the point sources leave is none."""
+SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
+"""Sides of windows, in pixels; larger footprints are no galaxies among stars."""
+BATCH = 64
+"""Windows that are fitted together."""
+
+
+def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, run: Run) -> Bools:
+    """Tell which added sources are pieces of something extended.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    hidden : Hidden
+        Point sources that were fitted together, those of the detections first.
+    found : Detections
+    """
+    host = _hosts(hidden, found)
+    members = np.bincount(host[found.n :] + 1, minlength=found.n + 1)[1:]
+    torn = np.zeros(hidden.x.size, np.bool_)
+    middle = np.rint(np.column_stack([found.y, found.x])).astype(np.int64)
+    half = np.max(
+        [middle[:, 0] - found.ymin, found.ymax - middle[:, 0],
+         middle[:, 1] - found.xmin, found.xmax - middle[:, 1]], axis=0,
+    )  # fmt: skip
+    need = 2 * (half + round(MARGIN * hidden.psf.fwhm)) + 1
+    sides = np.array(SIZES)
+    row = np.argsort(host, kind="stable")
+    first = np.searchsorted(host[row], np.arange(found.n + 1))
+    batches = []
+    for side, smaller in zip(sides, (0, *sides[:-1]), strict=True):
+        hosts = np.flatnonzero((members > 0) & (need <= side) & (need > smaller))
+        batches += [(int(side), hosts[k : k + BATCH]) for k in range(0, hosts.size, BATCH)]
+    variance = hidden.plane.variance_plane(run)
+
+    def judge(batch: tuple[int, I8]) -> I8:
+        side, hosts = batch
+        groups = [row[first[h] : first[h + 1]] for h in hosts]
+        windows, guess, chi2 = _windows(
+            exposure, variance, hidden, found, hosts, groups, middle[hosts], side
+        )
+        return _judged(hidden, groups, middle[hosts], windows, guess, chi2)
+
+    for pieces in run.map(judge, batches):
+        torn[pieces] = True
+    torn[: found.n] = False
+    return torn
+
+
+def _hosts(hidden: Hidden, found: Detections) -> I8:
+    """Return the row of the detection in whose footprint each source lies, -1 for none."""
+    shape = found.segmentation.shape
+    row = np.clip(np.rint(hidden.y), 0, shape[0] - 1).astype(np.int64)
+    column = np.clip(np.rint(hidden.x), 0, shape[1] - 1).astype(np.int64)
+    host = np.abs(found.segmentation[row, column]).astype(np.int64) - 1
+    host[: found.n] = np.arange(found.n)
+    return host
+
+
+def _windows(
+    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8,
+    groups: list[I8], middle: I8, side: int,
+) -> tuple[Windows, F8, F8]:  # fmt: skip
+    """Cut windows about detections.
+
+    Returns
+    -------
+    windows : Windows
+        Of what all sources leave that are not in the group.
+    guess : (n, 7) float64
+        Profiles of the detections' moments.
+    chi2 : (n, 2) float64
+        Of the group, and number of pixels.
+    """
+    psf, half = hidden.psf, side // 2
+    data, weight, stamps = np.zeros((3, hosts.size, side, side), np.float32)
+    chi2 = np.zeros((hosts.size, 2))
+    margin = round(MARGIN * psf.fwhm)
+    gain = exposure.detector.gain
+    ny, nx = found.segmentation.shape
+    for k, host in enumerate(hosts):
+        y, x = middle[k] - half
+        a, b, c, d = max(y, 0), min(y + side, ny), max(x, 0), min(x + side, nx)
+        here = np.s_[a:b, c:d]
+        there = np.s_[a - y : b - y, c - x : d - x]
+        segmentation = np.abs(found.segmentation[here])
+        used = segmentation == host + 1
+        used = _widened(used, margin) & ((segmentation == 0) | used)
+        used &= (exposure.mask[here] & np.uint16(UNUSABLE)) == 0
+        models = hidden.models[here]
+        noise = variance[here] + (SYSTEMATIC * models) ** 2
+        if gain > 0.0:
+            noise += np.maximum(models, 0.0) / gain
+        residual = hidden.plane.subtracted[here] - models
+        weight[k][there] = used / noise
+        chi2[k] = (weight[k][there] * residual**2).sum(dtype=np.float64), used.sum()
+        data[k][there] = residual
+    _add_stars(data, hidden, groups, middle - half)
+    size = min(side - 1, 2 * psf.radius + 1)
+    size -= 1 - size % 2
+    at = middle.astype(np.float64)
+    zero = np.zeros(hosts.size)
+    low = half - size // 2
+    stamps[:, low : low + size, low : low + size] = psf.stamps(at[:, 1], at[:, 0], zero, zero, size)
+    guess = _guess(found, hosts, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
+    data, weight, stamps = (np.roll(v, (-half, -half), (1, 2)) for v in (data, weight, stamps))
+    return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2
+
+
+def _widened(used: Bools, margin: int) -> Bools:
+    """Return pixels that are no farther than `margin` along both axes from some."""
+    for axis in (0, 1):
+        wide = used.copy()
+        for step in range(1, margin + 1):
+            ahead, behind = np.s_[step:], np.s_[:-step]
+            if axis == 0:
+                wide[ahead] |= used[behind]
+                wide[behind] |= used[ahead]
+            else:
+                wide[:, ahead] |= used[:, behind]
+                wide[:, behind] |= used[:, ahead]
+        used = wide
+    return used
+
+
+def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:
+    """Put the sources of each group back into its window."""
+    rows = np.concatenate(groups)
+    window = np.repeat(np.arange(len(groups)), [group.size for group in groups])
+    fitted = hidden.sources.reach[rows] >= 0
+    rows, window = rows[fitted], window[fitted]
+    side, radius = data.shape[1], hidden.psf.radius
+    flux, x, y = hidden.sources.parameters[rows].T
+    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
+    stamps = hidden.psf.stamps(x, y, x - column, y - row)
+    reach = np.minimum(hidden.sources.reach[rows], radius)
+    for k, (n, r) in enumerate(zip(window, reach, strict=True)):
+        j, i = row[k] - corner[n, 0], column[k] - corner[n, 1]
+        a, b = max(0, j - r), max(0, min(side, j + r + 1))
+        c, d = max(0, i - r), max(0, min(side, i + r + 1))
+        stamp = stamps[k, a - j + radius : b - j + radius, c - i + radius : d - i + radius]
+        data[n, a:b, c:d] += np.float32(flux[k]) * stamp
+
+
+def _guess(found: Detections, hosts: I8, middle: I8, psf: Psf, flux: F8) -> F8:
+    """Return exponential discs of the detections' moments, less those of the PSF."""
+    square = (psf.fwhm / 2.355) ** 2
+    xx = np.maximum(found.x2[hosts] - square, 0.2)
+    yy = np.maximum(found.y2[hosts] - square, 0.2)
+    limit = 0.9 * np.sqrt(xx * yy)
+    xy = np.clip(found.xy[hosts], -limit, limit)
+    factor = np.sqrt(np.array([xx, xy**2 / xx, yy - xy**2 / xx]))
+    factor[1] *= np.sign(xy)
+    offset = found.x[hosts] - middle[:, 1], found.y[hosts] - middle[:, 0]
+    return np.column_stack([np.maximum(flux, 1.0), *offset, *0.7 * factor, np.full(xx.size, 0.4)])
+
+
+def _judged(
+    hidden: Hidden, groups: list[I8], middle: I8, windows: Windows, guess: F8, chi2: F8
+) -> I8:
+    """Return the sources of the groups that a profile describes better, or nothing does.
+
+    Stars that stand upon a profile, and are not its nucleus, are not among them.
+
+    Parameters
+    ----------
+    groups : list of (k,) int64
+        Rows of the sources in each footprint.
+    middle : (n, 2) int64
+        Row and column of the first pixel.
+    chi2 : (n, 2) float64
+        Of the sources of a group, and number of pixels.
+    """
+    members = np.array([group.size for group in groups])
+    goal = chi2[:, 0] + 3 * PENALTY * members
+    limit = goal - N_SHAPE * PENALTY + PREFERENCE
+    several = members > MIN_REPLACED
+    limit[several] = np.maximum(limit, MAX_EXCESS * chi2[:, 0])[several]
+    limit[members >= MANY] = np.inf
+    pieces: dict[int, I8] = {}
+    left = np.arange(len(groups))
+    upon = apart = np.zeros((left.size, 0), np.int64)
+    fits = fit_profiles(windows, guess, limit)
+    extended = fits.chi2 + N_SHAPE * PENALTY - PREFERENCE < goal
+    for number in range(1, MAX_STARS + 2):
+        for k in np.flatnonzero(extended):
+            group = groups[left[k]]
+            pieces[int(left[k])] = group[~np.isin(group, apart[k])]
+        going = ~extended & (fits.chi2 < MAX_EXCESS * chi2[left, 0])
+        going &= members[left] >= MIN_REPLACED + number
+        if number > MAX_STARS or not going.any():
+            break
+        rest = (windows.data[left] - fits.models)[going]
+        shape, upon, left = fits.shape[going], upon[going], left[going]
+        star = [
+            _brightest(hidden, groups[k][~np.isin(groups[k], taken)], middle[k], windows, k, image)
+            for taken, k, image in zip(upon, left, rest, strict=True)
+        ]
+        upon = np.column_stack([upon, star])
+        places = np.stack([hidden.x[upon], hidden.y[upon]], axis=2) - middle[left, None, ::-1]
+        fits = fit_profiles(windows.take(left, places), shape, limit[left])
+        distance = np.hypot(*(places - fits.shape[:, None, 1:3]).transpose(2, 0, 1))
+        nucleus = distance < NUCLEUS * hidden.psf.fwhm
+        free = N_SHAPE + (3 - 2 * nucleus).sum(axis=1)
+        extended = fits.chi2 + free * PENALTY < goal[left]
+        extended &= members[left] >= MIN_REPLACED + (~nucleus).sum(axis=1)
+        apart = np.where(nucleus, -1, upon)
+    for k in np.flatnonzero(chi2[:, 0] > MAX_CHI2 * chi2[:, 1]):
+        pieces.setdefault(int(k), groups[k])
+    return np.concatenate([np.zeros(0, np.int64), *pieces.values()])
+
+
+def _brightest(hidden: Hidden, group: I8, middle: I8, windows: Windows, k: int, rest: F4) -> int:
+    """Return the source of a group at which most is left, in sigma, of window k."""
+    weight, psf = windows.weight[k], windows.psf[k]
+    column = np.rint(hidden.x[group] - middle[1]).astype(int)
+    row = np.rint(hidden.y[group] - middle[0]).astype(int)
+    light = [
+        (weight * rest * (star := np.roll(psf, (j, i), (0, 1)))).sum()
+        / np.sqrt((weight * star**2).sum() + 1e-30)
+        for j, i in zip(row, column, strict=True)
+    ]
+    return int(group[np.argmax(light)])

@@ -1,0 +1,65 @@
+"""Profiles against galaxies that galsim drew."""
+
+import galsim
+import numpy as np
+import pytest
+
+from skyextract.stages.crowded.profile import Windows, fit_profiles
+
+SIZE, NOISE = 48, 3.0
+PSF = galsim.Moffat(beta=3.0, fwhm=3.5)
+MIDDLE = galsim.PositionD(SIZE // 2 + 1, SIZE // 2 + 1)
+
+
+def drawn(profile):
+    """An image about its first pixel."""
+    image = profile.drawImage(galsim.ImageD(SIZE, SIZE), scale=1, center=MIDDLE).array
+    return np.roll(image, (-(SIZE // 2), -(SIZE // 2)), (0, 1))
+
+
+def windows(images, stars):
+    rng = np.random.default_rng(2)
+    data = np.array(images) + rng.normal(0, NOISE, (len(images), SIZE, SIZE))
+    psf = np.repeat(drawn(PSF)[None], len(images), axis=0)
+    weight = np.full(data.shape, NOISE**-2, np.float32)
+    return Windows(data.astype(np.float32), weight, psf.astype(np.float32), stars)
+
+
+def guess(n):
+    return np.tile([1e4, 0.0, 0.0, 2.0, 0.0, 2.0, 0.4], (n, 1))
+
+
+GALAXIES = [
+    galsim.Exponential(half_light_radius=4.0).shear(q=0.6, beta=0.7 * galsim.radians),
+    galsim.Gaussian(half_light_radius=3.0).shear(q=0.4, beta=2.0 * galsim.radians),
+    galsim.Sersic(2.5, half_light_radius=3.0, trunc=15.0),
+]
+
+
+def test_profiles_describe_galaxies_to_the_noise():
+    """A Gaussian is the limit of large indices: nearly."""
+    images = [drawn(galsim.Convolve(PSF, g).withFlux(2e4).shift(0.4, -0.7)) for g in GALAXIES]
+    fits = fit_profiles(windows(images, np.zeros((3, 0, 2))), guess(3), np.full(3, np.inf))
+    np.testing.assert_allclose(fits.chi2 / SIZE**2, [1.0, 1.2, 1.0], atol=0.1)
+    np.testing.assert_allclose(fits.shape[:, 1:3], [[0.4, -0.7]] * 3, atol=0.05)
+    assert fits.shape[0, 0] == pytest.approx(2e4, rel=0.03)
+
+
+def test_stars_upon_galaxies():
+    star = np.array([[[5.3, -2.2]]])
+    image = drawn(galsim.Convolve(PSF, GALAXIES[0]).withFlux(2e4))
+    image += drawn(PSF.withFlux(3000.0).shift(*star[0, 0]))
+    fits = fit_profiles(windows([image], star), guess(1), np.full(1, np.inf))
+    assert fits.chi2[0] / SIZE**2 == pytest.approx(1.0, abs=0.1)
+    assert fits.stars[0, 0] == pytest.approx(3000.0, rel=0.05)
+    without = fit_profiles(windows([image], star[:, :0]), guess(1), np.full(1, np.inf))
+    assert without.chi2[0] > 1.5 * fits.chi2[0]
+
+
+def test_hopeless_fits_are_given_up():
+    """Two stars apart are no galaxy; a fit that shall reach the noise ends early."""
+    image = drawn(PSF.withFlux(8000.0).shift(6, 0)) + drawn(PSF.withFlux(8000.0).shift(-6, 3))
+    one = windows([image], np.zeros((1, 0, 2)))
+    full = fit_profiles(one, guess(1), np.full(1, np.inf))
+    given_up = fit_profiles(one, guess(1), np.full(1, float(SIZE**2)))
+    assert SIZE**2 < full.chi2[0] <= given_up.chi2[0]
