@@ -22,7 +22,11 @@ from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
-from skyextract.stages.background.noise import with_gain_of_variance, working_unit
+from skyextract.stages.background.noise import (
+    with_gain_of_variance,
+    with_plausible_variance,
+    working_unit,
+)
 from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
@@ -157,7 +161,8 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
-    image = _in_working_unit(with_gain_of_variance(image, run), settings)
+    image = with_gain_of_variance(with_plausible_variance(image, run), run)
+    image = _in_working_unit(image, settings)
     if detection is not None:
         detection = _in_working_unit(detection, settings)
     flag_maps = [colour_flags(flags, image) for flags in flag_maps]

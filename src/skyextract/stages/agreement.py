@@ -162,7 +162,7 @@ def smooth_spread(values: F8, errors: F8, terms: F8) -> float:
     middle = float(np.average(values, weights=weight))
     left = float(weight @ off**2)
     gained = float(weight @ (values - middle) ** 2) - left
-    if not _deviate(gained / max(left / (n - k - 1), 1.0), k) > SURE_SURFACE:
+    if not _deviate(max(gained, 0.0) / max(left / (n - k - 1), 1.0), k) > SURE_SURFACE:
         return 0.0
     surface = design @ coefficients
     covariance = np.linalg.pinv(weighted.T @ weighted)

@@ -25,6 +25,40 @@ MAX_SPREAD = 0.25
 """... and their gains agree so well."""
 
 
+MAX_EXCESS = 5.0
+"""Neighbouring pixels scatter by so many times what a variance plane says: it is not their noise."""
+
+
+def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure without its variance plane where the sky scatters by far more.
+
+    Differences of neighbouring pixels show the noise of single pixels where the sky is not
+    flat, too; correlated noise makes them smaller, never larger.
+    """
+    variance = exposure.variance
+    if variance is None:
+        return exposure
+    rows = slice(None, None, max(1, exposure.image.size // MAX_SAMPLE))
+    good = (exposure.mask[rows] == 0) & (variance[rows] > 0.0) & (variance[rows] < MAX_VARIANCE)
+    both = good[:, 1:] & good[:, :-1]
+    if np.count_nonzero(both) < MIN_PAIRS:
+        return exposure
+    step = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
+    claimed = math.sqrt(2.0 * float(np.median(variance[rows][good])))
+    excess = robust_sigma(step) / claimed
+    if excess <= MAX_EXCESS:
+        return exposure
+    run.warn(
+        f"{exposure.name}: pixels scatter by {excess:.0f} times the errors of their plane, which is "
+        "not used: the noise is measured"
+    )
+    return replace(exposure, variance=None)
+
+
+MIN_PAIRS = 1000
+"""Pairs of pixels that tell the scatter."""
+
+
 def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     """Return the exposure with the gain that its variance plane has, where nothing gives one.
 
