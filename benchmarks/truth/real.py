@@ -7,9 +7,8 @@ turned about the sky, where all that is found is noise, the edge of something or
 "real" is what is found less what is found there.  SExtractor's rows of less than four pixels are
 not counted: they are hot pixels (and one frame has 600).  "of theirs": share of SExtractor's
 sources with S/N(AUTO) above 15 and no flag of a saturated or cut-off source that lie within the
-FWHM of a row of ours; "of ours": our rows that are neither within three FWHM of a source of
-SExtractor nor flagged, to be looked at.  Frames that SExtractor cannot read (planes, mosaics of colours)
-are written as one plane for both.
+FWHM of a row of ours; "of ours alone": our rows that are neither within three FWHM of a source
+of SExtractor nor flagged, to be looked at.  Both programs get the first plane of a file alone.
 """
 
 from __future__ import annotations

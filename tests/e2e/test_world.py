@@ -193,3 +193,18 @@ def test_a_frame_of_hot_pixels_is_measured_as_its_stars(see):
     assert seen.steps["characterize"]["psf_star_share"] > 0.8
     assert 120 < len(seen.rows) < 250
     assert math.isfinite(seen.steps["characterize"]["fwhm_pix"])
+
+
+def test_errors_that_are_not_those_of_the_pixels(see, shared_data):
+    """NICMOS, short of its two brightest stars and all within 6 arcsec of them, once."""
+    seen = see("real/nicmos_cal.fits.gz")
+    assert "23 times the errors of their plane" in seen.told
+    image = fits.getdata(shared_data / "world/real/nicmos_cal.fits.gz", "SCI")
+    for x, y in ((26, 88), (19, 41), (60, 104), (51, 40), (145, 231), (181, 155)):
+        part = image[y - 3 : y + 4, x - 3 : x + 4]
+        dy, dx = np.unravel_index(part.argmax(), part.shape)
+        distance = np.hypot(
+            seen.rows["XWIN_IMAGE"] - (x - 2 + dx), seen.rows["YWIN_IMAGE"] - (y - 2 + dy)
+        )
+        assert np.nanmin(distance) < 2.0, (x, y)
+    assert np.nanmax(np.abs(seen.rows["FLUX_PSF"])) < 1e6

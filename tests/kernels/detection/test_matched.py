@@ -87,6 +87,23 @@ def test_smooth_variance_gives_the_same(shape):
     np.testing.assert_allclose(quick, exact, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_pixels_of_much_more_noise_are_no_gap(smooth):
+    """A nebula, or the shallow part of a coadd: 900 times the variance of the rest of the row."""
+    rng = np.random.default_rng(7)
+    shape = (60, 120)
+    rms = np.where(np.arange(shape[1]) < 80, 1.0, 30.0) * np.ones(shape)
+    image = (rng.normal(size=shape) * rms).astype(np.float32)
+    psf = one_cell(gaussian(3.5), shape)
+    variance = (rms**2).astype(np.float32)
+    out = filter_matched(image, psf, Run(1), sigma=1.0, variance=variance, smooth=smooth)
+    want = reference(image, 1.0 / rms**2, *kept(psf))
+    away = np.abs(np.arange(shape[1]) - 80) > 12  # where a smooth variance is smooth
+    got = out[:, away] / psf.unit(1.0)
+    np.testing.assert_allclose(got, want[:, away], atol=1e-4)
+    assert (out[5:-5, 95:] != 0.0).all()
+
+
 def test_noise_and_signal_have_the_units_promised():
     stamp = gaussian(4.0)
     image = np.zeros((71, 71), np.float32)

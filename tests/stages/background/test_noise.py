@@ -12,7 +12,11 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights
-from skyextract.stages.background.noise import background_variance, with_gain_of_variance
+from skyextract.stages.background.noise import (
+    background_variance,
+    with_gain_of_variance,
+    with_plausible_variance,
+)
 
 SKY = BackgroundMap(
     level=np.full((1, 1), 100.0, dtype=np.float32),
@@ -107,3 +111,20 @@ def test_infinite_variance_is_no_information():
         variance = noise_of(given, 1.0)
     assert variance[5, 5] == np.float32(1e30)
     assert variance[20, 20] == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(("excess", "kept"), [(0.3, True), (1.0, True), (3.0, True), (8.0, False)])
+def test_a_variance_that_is_not_that_of_the_pixels(excess, kept):
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:80, :80]
+    sky = 100.0 + 0.5 * x + 20.0 * np.exp(-((x - 40) ** 2 + (y - 30) ** 2) / 200.0)
+    image = (sky + rng.normal(0.0, 3.0, sky.shape)).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint16)
+    variance = np.full(image.shape, (3.0 / excess) ** 2, np.float32)
+    variance[:, :5] = np.inf
+    given, run = Exposure(image, mask, variance=variance), Run()
+    found = with_plausible_variance(given, run)
+    assert (found.variance is variance) == kept
+    assert len(run.warnings) == (not kept)
+    if not kept:
+        assert "8 times" in run.warnings[0]

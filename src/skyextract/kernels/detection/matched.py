@@ -174,11 +174,19 @@ def _sums_of_squares(psf: PsfCells) -> F4:
 
 
 @kernel
-def _divide(above: F4, below: F4, least: np.float32, unit: np.float32, out: F4) -> None:
-    """Set `out` to the significance; 0 where `below` is not above `least`."""
+def _divide(
+    above: F4, below: F4, middle: F4, typical: np.float32, share: np.float32, unit: np.float32,
+    out: F4,
+) -> None:  # fmt: skip
+    """Set `out` to the significance; 0 where `below` has not a share of the weight there.
+
+    That is the `typical` one, or the pixel's own where it is less: noisy, but no gap.
+    """
     for x in range(len(out)):
+        own = middle[x]
+        weight = own if np.float32(0.0) < own < typical else typical
         root = np.float32(math.sqrt(below[x]))
-        out[x] = unit * above[x] / root if below[x] > least else np.float32(0.0)
+        out[x] = unit * above[x] / root if below[x] > share * weight else np.float32(0.0)
 
 
 @kernel
@@ -246,8 +254,10 @@ def matched_rows(
                 _separable(weights, y - half, first, second, d, b, work, denominator)
             for x in range(c, d):
                 denominator[x] = middle[x] * squares[cy, cx]
-            least = min_share * typical.max() * squares[cy, cx]
-            _divide(numerator[a:b], denominator[a:b], least, unit, out[y, a:b])
+            _divide(
+                numerator[a:b], denominator[a:b], middle[a:b], typical.max(),
+                min_share * squares[cy, cx], unit, out[y, a:b],
+            )  # fmt: skip
 
 
 @kernel

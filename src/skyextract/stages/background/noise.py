@@ -26,7 +26,7 @@ MAX_SPREAD = 0.25
 
 
 MAX_EXCESS = 5.0
-"""Neighbouring pixels scatter by so many times what a variance plane says: it is not their noise."""
+"""Neighbouring pixels scatter by so many times what a variance plane says: it is not theirs."""
 
 
 def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
@@ -49,8 +49,8 @@ def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
     if excess <= MAX_EXCESS:
         return exposure
     run.warn(
-        f"{exposure.name}: pixels scatter by {excess:.0f} times the errors of their plane, which is "
-        "not used: the noise is measured"
+        f"{exposure.name}: pixels scatter by {excess:.0f} times the errors of their plane: it is "
+        "not used, and the noise is measured"
     )
     return replace(exposure, variance=None)
 
