@@ -7,6 +7,7 @@ caller.  The code of the kernels comes out the same, for a third less work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import _dynfunc
@@ -63,7 +64,7 @@ def prepare() -> None:
     context.get_executable = _nothing_to_call
     # The message of an assignment between shapes that differ is put together from strings,
     # which takes longer to compile than many a kernel.
-    overload(_raise_shapes_differ)(lambda _source, _target: _raise_shapes_differ)
+    overload(_raise_shapes_differ)(_code_of_raise)
     arrayobj.raise_with_shape_context = _raise_shapes_differ
 
 
@@ -80,3 +81,8 @@ def _leave_unset(name: str, environment: Any) -> None:
 
 def _raise_shapes_differ(_source: object, _target: object) -> None:
     raise ValueError("cannot assign slice from input of different size")
+
+
+def _code_of_raise(_source: object, _target: object) -> Callable[[object, object], None]:
+    """Return what numba compiles for a call: arguments must be the same, with annotations."""
+    return _raise_shapes_differ
