@@ -33,8 +33,11 @@ _TRENDS = (
     ("pointing_offset", "Pointing", "offset (arcsec)"),
     ("n_sources", "Sources", "sources per frame"),
     ("airmass", "Airmass", "airmass"),
+    ("moon_separation", "Moon", "distance from the frame (°)"),
 )
 _DOWN = {"limiting_mag", "sky_brightness", "airmass"}  # as astronomers draw them
+_LEAST = {"limiting_mag": 0.1, "sky_brightness": 0.1, "pointing_offset": 0.5}
+"""Half of the range that is shown at least, where it is not 5 % of the values."""
 _INKS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 _MARKERS = "osD^vPX"
 _KINDS = {"complete": GOOD, "partial": DOUBTFUL, "failed": BAD}
@@ -106,9 +109,11 @@ def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> 
         made.axes.margins(0.06, 0.12)
         low, high = made.axes.get_ylim()
         middle = 0.5 * (low + high)
-        least = 0.1 if "mag" in label else 0.05 * abs(middle)
+        least = _LEAST.get(key, 0.05 * abs(middle))
         if abs(high - low) < least:  # nearly constant: no magnified noise of the last digit
             made.axes.set_ylim(middle - least, middle + least)
+            if middle < least and low >= -0.2 * high:
+                made.axes.set_ylim(0.0, 2.0 * least)  # of what is never negative
         if key in _DOWN:
             made.axes.invert_yaxis()
         if len(filters) > 1:

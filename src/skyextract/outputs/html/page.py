@@ -163,14 +163,27 @@ def advice(warnings: Sequence[str]) -> list[tuple[str, str]]:
     return [(text, remedy(text)) for text in warnings]
 
 
+_FACTS = {
+    "mjd": ("MJD", "{:.5f}"),
+    "exposure_time": ("exposure time", "{:.6g} s"),
+    "airmass": ("airmass", "{:.3f}"),
+    "ra": ("RA", "{:.4f}°"),
+    "dec": ("Dec", "{:+.4f}°"),
+    "site": ("site", "{longitude:+.3f}° {latitude:+.3f}° {height:.0f} m"),
+}
+"""Name and form of what is no text."""
+
+
 def frame_lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what the header says in words; what is unknown is left out."""
-    units = {"exposure_time": " s"}
-    return [
-        (name.replace("_", " "), f"{value:.6g}{units.get(name, '')}"
-         if isinstance(value, float) and name != "mjd" else str(value))
-        for name, value in frame.items() if value is not None
-    ]  # fmt: skip
+    lines = []
+    for key, value in frame.items():
+        if value is None:
+            continue
+        name, form = _FACTS.get(key, (key.replace("_", " "), "{}"))
+        text = form.format(**value) if isinstance(value, Mapping) else form.format(value)
+        lines.append((name, text.removesuffix(".000") if key == "date_obs" else text))
+    return lines
 
 
 def _tile(report: Report, step: Step, reason: str) -> Tile:
