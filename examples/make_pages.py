@@ -42,7 +42,7 @@ def photograph(page: Path, picture: Path, height: int) -> None:
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
         image = Image.open(shot).convert("RGB").resize((700, height // 2), Image.LANCZOS)
-    image.quantize(32, dither=Image.Dither.NONE).save(picture, optimize=True)
+    image.quantize(96, Image.Quantize.FASTOCTREE).save(picture, optimize=True)
     print(picture, picture.stat().st_size)
 
 
