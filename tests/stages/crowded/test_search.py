@@ -10,6 +10,7 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
+from skyextract.stages.crowded import search
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -106,6 +107,21 @@ def test_rows_of_hidden_sources(crowd):
     ratio = s["FLUX_AUTO"][strong] / s["FLUX_PSF"][strong]
     assert np.median(ratio) == pytest.approx(1.0, abs=0.08)
     assert np.median(s["FRACFLUX_PSF"][hidden]) < 0.95
+
+
+def test_correlated_noise_holds_no_stars():
+    """As of resampled frames: the noise of the filtered image counts, not that of the pixels."""
+    exposure, x, y, flux, _ = simulate(12)
+    noise = np.random.default_rng(2).normal(0.0, 60.0, (SIZE + 4, SIZE + 4))
+    for axis in (0, 1):
+        noise = (noise + np.roll(noise, 1, axis) + np.roll(noise, 2, axis)) / 3.0
+    exposure = replace(exposure, image=exposure.image + noise[4:, 4:].astype(np.float32))
+    _, purity = recovered(run_measure(exposure).sources, x, y, flux)
+    assert purity > 0.93
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "SHARED", (2.0, 3.0))
+        _, impure = recovered(run_measure(exposure).sources, x, y, flux)
+    assert impure < purity - 0.05
 
 
 def test_threads_do_not_matter(crowd):

@@ -8,6 +8,7 @@ Schlafly et al. (2018, ApJS 234, 39).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.matched import filter_matched
+from skyextract.stages.detection.noise import measure_scale
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ MIN_NOISE = 0.8
 """... which counts as this many times the expected, at least..."""
 SIGNIFICANT = 1.1
 """... and of which a source is so many times the detection threshold."""
+SHARED = (0.25, 0.5)
+"""Share of the noise of pixels that neighbours have in common: from the first number on noise
+counts as correlated, from the second on all of what the filtered image has."""
+N_SAMPLE = 200_000
+"""Pixels that are looked at for that, about."""
 FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
@@ -153,7 +160,9 @@ def find_hidden(
         hidden = replace(hidden, plane=plane)
         filtered = filtered_plane(plane, hidden.residual, matched, run)
         model = filtered_plane(plane, hidden.models, matched, run)
-        threshold = detection_threshold(config.extraction, matched.unit(plane.background.sigma))
+        unit = matched.unit(plane.background.sigma)
+        scale = _noise_scale(filtered, hidden.residual, plane, unit, matched, run)
+        threshold = scale * detection_threshold(config.extraction, unit)
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
@@ -163,11 +172,13 @@ def find_hidden(
         least = threshold / matched.square
         kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
         hidden = _only(hidden, kept)
-        run.info(f"crowded field, pass {number}: {added} sources beneath others, "
-                 f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g}")  # fmt: skip
+        run.info(
+            f"crowded field, pass {number}: {added} sources beneath others, "
+            f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g} x {scale:.2f}"
+        )
         if added < max(1.0, MIN_NEW * kept.size):
             break
-    clear = _significant(hidden, found.n, SIGNIFICANT * least, matched, run)
+    clear = _significant(hidden, found.n, SIGNIFICANT * least, scale, matched, run)
     run.info(f"crowded field: {int((~clear).sum())} sources lost in what is left about them")
     hidden = _only(hidden, clear)
     hidden = fitted(plane, hidden.sources, hidden.models, SWEEPS)
@@ -185,7 +196,12 @@ def find_hidden(
 
 
 def _significant(
-    hidden: Hidden, n_detected: int, least_flux: float, matched: MatchedFilter, run: Run
+    hidden: Hidden,
+    n_detected: int,
+    least_flux: float,
+    scale: float,
+    matched: MatchedFilter,
+    run: Run,
 ) -> Bools:
     """Tell which added sources are significant against what the fit leaves around them.
 
@@ -193,9 +209,9 @@ def _significant(
     errors of their models and stars that are too close to each other to be told apart.
     """
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
-    filtered /= np.float32(matched.unit(hidden.plane.background.sigma))
+    filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
     half = max(1, round(NOISE_RADIUS * hidden.psf.fwhm))
-    noise = np.sqrt(_box_mean(filtered**2, half))
+    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 0.0))
     row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
     significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
     significant[:n_detected] = True
@@ -248,6 +264,36 @@ def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) ->
         image, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
         smooth=plane.variance is None, bad=plane.holes,
     )  # fmt: skip
+
+
+def _noise_scale(
+    filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter, run: Run
+) -> float:
+    """Return the noise of the filtered residual over what independent pixels give, if they are not.
+
+    Stars too faint to be found raise that noise as well, which shall not keep others from being
+    found.  They add little to the noise of pixels; where most of it is shared by neighbouring
+    pixels (resampled frames, photographic plates), it is the noise itself that is correlated.
+    """
+    good = ~plane.bad
+    pairs = good[:, 1:] & good[:, :-1]
+    step = max(1, pairs.sum() // N_SAMPLE)
+    values = residual[good][::step]
+    shared = 1.0 - (_width(np.diff(residual)[pairs][::step]) / _width(values)) ** 2 / 2.0
+    scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
+    known = scale[np.isfinite(scale)]
+    if known.size == 0:
+        return 1.0
+    weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
+    return math.pow(max(1.0, float(np.median(known))), weight)
+
+
+def _width(values: F4) -> float:
+    """Return half the distance of the quantiles at -1 and 1 sigma."""
+    if values.size == 0:
+        return 1.0
+    low, high = np.percentile(values, (15.866, 84.134))
+    return float(high - low) / 2.0 or 1.0
 
 
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
