@@ -141,6 +141,28 @@ def test_wrong_arguments(stars, tmp_path):
         sky.exposure(stars[0][0])
     with pytest.raises(ValueError, match="mask has shape"):
         sky.exposure(stars[0], mask=np.zeros((3, 3)))
+    with pytest.raises(TypeError, match="DETECT_THRESH twice"):
+        sky.measure(exposure, DETECT_THRESH=3, detect_thresh=4)
+    for value in (b"3", object(), 0.2j):
+        with pytest.raises(TypeError, match=r"measure\(\): DETECT_THRESH must be text, a number"):
+            sky.measure(exposure, DETECT_THRESH=value)
+    for gain in ("x", [1, 2], True):
+        with pytest.raises(TypeError, match="gain must be a number"):
+            sky.exposure(stars[0], gain=gain)
+    with pytest.raises(TypeError, match="header must be a Header or a mapping"):
+        sky.exposure(stars[0], "GAIN")
+    with pytest.raises(ValueError, match="header card 'GAIN'"):
+        sky.exposure(stars[0], {"GAIN": [1, 2]})
+    for function, wrong in (
+        (sky.measure, stars[0]), (sky.characterize, stars[0]), (sky.process, stars[0]),
+        (sky.astrometry, exposure),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=rf"{function.__name__}\(\) takes"):
+            function(wrong)
+    psf = sky.characterize(exposure).psf
+    for x, error in (([1, 2], TypeError), ("a", TypeError), (np.nan, ValueError)):
+        with pytest.raises(error, match="x must be"):
+            psf.stamp(x, 1)
     units = [fits.PrimaryHDU(), fits.ImageHDU(stars[0]), fits.ImageHDU(stars[0])]
     fits.HDUList(units).writeto(tmp_path / "two.fits")
     with pytest.raises(ImageError, match="several images"):

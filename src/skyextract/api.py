@@ -36,7 +36,7 @@ from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError, SkyextractError, StepError
 from skyextract.image import process_extensions, read_side_files
-from skyextract.inputs.arguments import header_of, plane_of, settings_of
+from skyextract.inputs.arguments import header_of, number_of, plane_of, settings_of
 from skyextract.inputs.frames import Frame, read_images
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import (
@@ -210,9 +210,10 @@ def exposure(
     cards = header_of(header)
     detector = read_detector(cards, settings.config.detector, run, "header")
     if gain is not None:
+        gain = number_of(gain, "gain")
         if not (gain >= 0.0 and math.isfinite(gain)):
             raise ValueError(f"gain must be positive, or 0 if it is unknown, not {gain}")
-        detector = replace(detector, gain=float(gain))
+        detector = replace(detector, gain=gain)
     image, planes = to_float(pixels, Scaling(), detector.saturation, run)
     if mask is not None:
         planes[plane_of(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
@@ -240,12 +241,14 @@ def characterize(image: Exposure, **keywords: Any) -> Exposure:
         Repaired, with `background`, `psf` and `psf_stars`.  Where no PSF could be measured a
         default stands in, with a warning: `psf.source` says which.
     """
+    _check_type("characterize", image, Exposure)
     settings = settings_of("characterize", keywords)
     return _sources(image, settings, keywords, Step.CHARACTERIZE).exposure
 
 
 def measure(image: Exposure, **keywords: Any) -> Sources:
     """Detect sources and measure the columns of PARAMETERS_NAME, or the default ones."""
+    _check_type("measure", image, Exposure)
     return _sources(image, settings_of("measure", keywords), keywords, Step.MEASURE)
 
 
@@ -284,6 +287,7 @@ def process(image: Exposure | str | Path, **keywords: Any) -> Sources:
     Sources
         A step that failed is in `status`, and its reason in `warnings`.
     """
+    _check_type("process", image, Exposure, str, Path)
     settings = settings_of("process", keywords, steps=True)
     check_steps(settings)
     if isinstance(image, Exposure):
@@ -319,6 +323,7 @@ def _sources(
 
 def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str, Any]) -> Sources:
     """Continue with astrometry or photometry, as the pipeline does."""
+    _check_type(caller, sources, Sources)
     given = {**sources.keywords, **{name.upper(): value for name, value in keywords.items()}}
     settings = settings_of(caller, given, steps=True)
     before = sources.working
@@ -334,6 +339,13 @@ def _calibrated(caller: str, step: Step, sources: Sources, keywords: Mapping[str
     result = calibrate_sources(replace(before, report=report), request, settings, run)
     _check(result, step)
     return Sources(result, request, settings, given, (*sources.warnings, *run.warnings))
+
+
+def _check_type(caller: str, given: object, *types: type) -> None:
+    if not isinstance(given, types):
+        wanted = " or ".join(t.__name__ for t in types)
+        hint = ": exposure() makes one of an array" if Exposure in types else ""
+        raise TypeError(f"{caller}() takes {wanted}, not {type(given).__name__}{hint}")
 
 
 def _check(result: Result, step: Step) -> None:

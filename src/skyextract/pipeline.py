@@ -1,7 +1,9 @@
 """The pipeline: from the pixels of one image to a calibrated catalogue.
 
-    isr -> characterize -> aperture corrections -> measure -> astrometry -> photometry -> derive
+    isr -> characterize -> measure -> astrometry -> photometry -> derive columns
 
+Aperture corrections (the light outside the PSF's core and the apertures) come from the PSF fits of
+measure; where the plan ends with characterize they are a second part of that step.
 `process_exposure` is the algorithm; its second half, from the sources on, is `calibrate_sources`,
 with which the Python API calibrates sources that were measured before.  What surrounds them stands
 elsewhere: `batch` runs many images, `image` reads the extensions of one and hands the results to
@@ -70,7 +72,7 @@ def process_exposure(
     report = Report(plan, run)
     measured = plane = None
 
-    # Raw pixels become an image in one unit, with variance and mask.
+    # Raw pixels become an image in one unit, with variance and mask; nothing goes on without.
     if isinstance(frame.image, RawFrame):
         with report.step(Step.ISR) as done:
             image = done(correct_raw(frame.image, settings, inputs.folder, run)).exposure
@@ -84,18 +86,18 @@ def process_exposure(
         with report.step(Step.CHARACTERIZE) as done:
             exposure = done(characterize(exposure, config, run)).exposure
     exposure = ready_to_measure(exposure, request, settings, run)
-    besides = measure_inputs(exposure, flag_maps, request, settings, inputs)
+    auxiliary = measure_inputs(exposure, flag_maps, request, settings, inputs)
 
-    # The light outside the PSF and the apertures; measure finds it in its own PSF fits.
+    # Aperture corrections for later runs; measure, if it runs, finds them in its own PSF fits.
     if Step.CHARACTERIZE in plan and Step.MEASURE not in plan:
         with report.step(Step.CHARACTERIZE):
-            corrected = correct_apertures(exposure, config, besides, run, detection=detection)
+            corrected = correct_apertures(exposure, config, auxiliary, run, detection=detection)
             exposure, plane = corrected.exposure, corrected.plane
 
     # Sources: detected, taken apart, and measured in pixels and in the unit of the image.
     if Step.MEASURE in plan:
         with report.step(Step.MEASURE) as done:
-            found = measure(exposure, config, request.wanted, besides, run, detection=detection)
+            found = measure(exposure, config, request.wanted, auxiliary, run, detection=detection)
             measured = done(found)
             exposure = measured.exposure
     if measured is None:
@@ -136,7 +138,7 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
     # The columns that were asked for, with the final WCS and zero point.
     report.describe(exposure, sky_scale(exposure, request, settings))
     report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
-    sources = with_uses(measured, result.number, astrometry, photometry)
+    sources = with_use_flags(measured, result.number, astrometry, photometry)
     catalog = derive_columns(sources, exposure, request, settings, astrometry)
     return replace(
         result, exposure=exposure, catalog=catalog, astrometry=astrometry, photometry=photometry
@@ -163,7 +165,7 @@ def derive_columns(
     return catalog if mosaic is None else mosaic.on_full_frame(catalog)
 
 
-def with_uses(
+def with_use_flags(
     measured: Measured, number: int, astrometry: Astrometry | None, photometry: Photometry | None
 ) -> Catalog:
     """Return the sources with EXT_NUMBER, and the uses that were made of them in FLAGS_SKY."""

@@ -198,8 +198,20 @@ class Psf:
         """Return the PSF at 0-based position (x, y) on the pixel grid.
 
         The stamp is (k, k) float32 with k odd (`size`, or the whole model), of unit sum,
-        its centre (dx, dy) pixels from the middle pixel.
+        its centre (dx, dy) pixels from the middle pixel.  A position off the image has the
+        model there, which is extrapolated.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A position is not one finite number.
         """
+        given: dict[str, object] = {"x": x, "y": y, "dx": dx, "dy": dy}
+        for name, value in given.items():
+            if not isinstance(value, int | float | np.number):
+                raise TypeError(f"{name} must be a number; `stamps` takes arrays")
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, not {value}")
         stamps = self.stamps(np.array([x]), np.array([y]), np.array([dx]), np.array([dy]), size)
         stamp: F4 = stamps[0]
         return stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,11 @@ def settings_of(caller: str, keywords: Mapping[str, Any], *, steps: bool = False
         A value is wrong.
     """
     table = declarations()
-    given = []
+    given: dict[str, Setting] = {}
     for argument, value in keywords.items():
         name = argument.upper()
+        if name in given:
+            raise TypeError(f"{caller}() got {name} twice, in capitals and in small letters")
         if name not in table:
             raise TypeError(
                 f"{caller}() got an unexpected keyword argument {argument!r}{suggest(name, table)}"
@@ -40,8 +43,15 @@ def settings_of(caller: str, keywords: Mapping[str, Any], *, steps: bool = False
             raise TypeError(f"{caller}() is one step: {argument} has no meaning")
         origin = f"{caller}()"
         single = table[name].keyword.size is None and table[name].type == "str"
-        given.append(Setting(name, _words(value, origin, single=single), origin))
-    return resolve(None, given)
+        try:
+            words = _words(value, origin, single=single)
+        except TypeError:
+            raise TypeError(
+                f"{caller}(): {argument} must be text, a number, a bool or a sequence of these, "
+                f"not {type(value).__name__}"
+            ) from None
+        given[name] = Setting(name, words, origin)
+    return resolve(None, list(given.values()))
 
 
 def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
@@ -55,6 +65,8 @@ def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
         return ("NONE",)
     if isinstance(value, int | float | np.number):
         return (repr(value.item() if isinstance(value, np.number) else value),)
+    if isinstance(value, bytes | bytearray):
+        raise TypeError("bytes")
     words: tuple[str, ...] = ()
     for item in value:
         words += _words(item, origin, single=True)
@@ -81,7 +93,24 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
 def header_of(header: Header | Mapping[str, Any] | None) -> Header:
     """Return a copy of a header, or a header with the cards of a mapping."""
     from astropy.io import fits
+    from astropy.io.fits.verify import VerifyWarning
 
     if isinstance(header, fits.Header):
         return header.copy()
-    return fits.Header(dict(header or {}))
+    if not isinstance(header, Mapping | None):
+        raise TypeError(f"header must be a Header or a mapping, not {type(header).__name__}")
+    cards = fits.Header()
+    for key, value in (header or {}).items():
+        try:
+            with warnings.catch_warnings(action="ignore", category=VerifyWarning):
+                cards[key] = value
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"header card {key!r}: {error}") from None
+    return cards
+
+
+def number_of(value: Any, name: str) -> float:
+    """Return a real number."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    return float(value)

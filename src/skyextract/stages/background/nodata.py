@@ -98,7 +98,8 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
 
 
 def _percent(n: int, frame: Bools) -> str:
-    return f"{100.0 * n / frame.size:.2g} %"
+    percent = 100.0 * n / frame.size
+    return f"{percent:.2g} %" if percent < 99.0 else f"{percent:.4g} %"
 
 
 def _padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[float, int]]:
