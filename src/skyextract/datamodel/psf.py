@@ -51,7 +51,7 @@ class Psf:
     The PSF at 0-based pixel position (x, y) is the sum over polynomial terms k of
     ``basis[k] * u**i * v**j`` with ``u = (x - x_zero) / x_scale``, v likewise, and
     the terms ordered as in PSFEx (for j in 0..degree, for i in 0..degree-j).  Between
-    samples it is a cubic B-spline through them, see `skyextract.kernels.psf`.
+    samples it is a cubic B-spline through them, see `skyextract.kernels.psf.bspline`.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Psf:
     @cached_property
     def coefficients(self) -> F8:
         """B-spline coefficients of the basis, (n_terms, n_y + 16, n_x + 16) float64."""
-        from skyextract.kernels.psf.spline import PAD, spline_coefficients
+        from skyextract.kernels.psf.bspline import PAD, spline_coefficients
 
         n_terms, n_y, n_x = self.basis.shape
         out = np.empty((n_terms, n_y + 2 * PAD, n_x + 2 * PAD))
@@ -172,7 +172,7 @@ class Psf:
         (n, k, k) float32
             Each of unit sum.
         """
-        from skyextract.kernels.psf.spline import psf_stamps
+        from skyextract.kernels.psf.model import psf_stamps
 
         size = 2 * self.radius + 1 if size is None else size
         if size < 1 or size % 2 == 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.errors import StepError
-from skyextract.kernels.psf.spline import PAD, spline_coefficients
+from skyextract.kernels.psf.bspline import PAD, spline_coefficients
 
 
 def _interpolate(image: F8, x: F8, y: F8) -> F8:

@@ -1,4 +1,4 @@
-"""The fitting kernels against numpy: slopes of the model, weights, one source's least squares."""
+"""One source's fit against numpy's least squares."""
 
 from __future__ import annotations
 
@@ -6,61 +6,9 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.psf import fit as fitting
-from skyextract.kernels.psf import spline as evaluation
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
-from tests.entry import entry
-
-
-def render(psf: Psf, x: float, y: float, n: int) -> np.ndarray:
-    model = psf.coefficients[0].copy()
-    out = np.empty((3, n, n))
-    entry(fitting._render)(
-        model, psf.sampling, x, y, 0, 0, n, n, True,
-        np.empty((2, n), dtype=np.int64), np.empty((2, n, 8)), np.empty((2, model.shape[1])), out,
-    )  # fmt: skip
-    return out
-
-
-@pytest.mark.parametrize("fwhm", [1.6, 3.5])
-def test_slopes_are_the_derivatives_to_the_centre(fwhm):
-    psf = Psf.gaussian(fwhm)
-    n, x, y, h = 15, 7.2, 6.9, 1e-5
-    value, slope_x, slope_y = render(psf, x, y, n)
-    numeric_x = (render(psf, x + h, y, n)[0] - render(psf, x - h, y, n)[0]) / (2 * h)
-    numeric_y = (render(psf, x, y + h, n)[0] - render(psf, x, y - h, n)[0]) / (2 * h)
-    assert slope_x == pytest.approx(numeric_x, abs=1e-7)
-    assert slope_y == pytest.approx(numeric_y, abs=1e-7)
-    assert value[4:11, 4:11] == pytest.approx(
-        psf.stamps(*np.array([[x], [y], [0.2], [-0.1]]), size=7)[0]
-        * value[4:11, 4:11].sum(),
-        abs=1e-6,
-    )  # fmt: skip
-
-
-def test_the_two_copies_of_the_polynomial_agree():
-    rng = np.random.default_rng(0)
-    coefficients = rng.normal(size=(6, 20, 22)) + 5
-    one, two = np.empty((2, 20, 22))
-    entry(evaluation._local)(coefficients, 2, 0.7, 0.3, -0.9, one)
-    entry(fitting._local)(coefficients, 2, 0.7, 0.3, -0.9, two)
-    assert np.array_equal(one, two)
-    terms = np.array([1, 0.3, 0.09, -0.9, -0.27, 0.81])
-    expected = np.tensordot(terms, coefficients, axes=1)
-    assert one == pytest.approx(expected / (expected.sum() * 0.49))
-
-
-def test_inverse_of_a_symmetric_matrix():
-    rng = np.random.default_rng(3)
-    root = rng.normal(size=(3, 3))
-    matrix = root @ root.T
-    inverse = np.empty((3, 3))
-    assert entry(fitting._invert)(matrix, inverse)
-    assert inverse == pytest.approx(np.linalg.inv(matrix))
-    assert not entry(fitting._invert)(np.ones((3, 3)), inverse)
-    assert not entry(fitting._invert)(np.zeros((3, 3)), inverse)
-    assert not entry(fitting._invert)(np.full((3, 3), np.nan), inverse)
+from tests.kernels.psf.test_model import rendered
 
 
 def test_one_source_is_the_weighted_least_squares_solution():
@@ -68,14 +16,14 @@ def test_one_source_is_the_weighted_least_squares_solution():
     psf = Psf.gaussian(3.5)
     n, gain, noise = 41, 3.0, 4.0
     rng = np.random.default_rng(7)
-    truth = 5000 * render(psf, 20.3, 19.8, n)[0]
+    truth = 5000 * rendered(psf, 20.3, 19.8, n)[0]
     variance = np.full((n, n), noise**2, dtype=np.float32)
     image = (truth + rng.normal(size=(n, n)) * np.sqrt(noise**2 + truth / gain)).astype(np.float32)
     mask = np.zeros((n, n), dtype=np.uint16)
     fit = psf_photometry(
         image, variance, gain, mask, psf, np.array([20.0]), np.array([20.0]), Run()
     )
-    p, p_x, p_y = render(psf, fit.x[0], fit.y[0], n)
+    p, p_x, p_y = rendered(psf, fit.x[0], fit.y[0], n)
     yy, xx = np.indices((n, n))
     # the region is around the given position, where the first visit starts
     region = (xx - 20) ** 2 + (yy - 20) ** 2 <= (1.5 * 3.5) ** 2
@@ -91,190 +39,3 @@ def test_one_source_is_the_weighted_least_squares_solution():
     assert fit.variance_x[0] == pytest.approx(np.linalg.inv(normal)[1, 1], rel=0.05)
     near = np.s_[15:26, 15:26]
     assert fit.residual[near] == pytest.approx((image - fit.flux[0] * p)[near], abs=1e-3)
-
-
-def test_neighbours_are_eliminated_as_by_one_solution_for_both():
-    """Two sources, weights that are not inverse variances: the sandwich of the 6 x 6 system."""
-    rng = np.random.default_rng(5)
-    a, b = rng.normal(size=(2, 40, 3))
-    weight, noise = rng.uniform(0.5, 2.0, (2, 40))
-    design = np.concatenate([a, b], axis=1)
-    inverse = np.linalg.inv(design.T @ (weight[:, None] * design))
-    passes = design.T @ ((weight**2 * noise)[:, None] * design)
-    expected = (inverse @ passes @ inverse)[:3, :3]
-    cross, cross_noise = (
-        np.ascontiguousarray((a * w[:, None]).T @ b) for w in (weight, weight**2 * noise)
-    )
-    matrix, passed = ((a * w[:, None]).T @ a for w in (weight, weight**2 * noise))
-    matrix, passed = np.ascontiguousarray(matrix), np.ascontiguousarray(passed)
-    entry(fitting._eliminate)(
-        cross, cross_noise, np.linalg.inv((b * weight[:, None]).T @ b),
-        np.ascontiguousarray((b * (weight**2 * noise)[:, None]).T @ b), np.empty((3, 3)),
-        matrix, passed,
-    )  # fmt: skip
-    left = np.linalg.inv(matrix)
-    assert left @ passed @ left == pytest.approx(expected)
-
-
-SIDE, BAD, SAMPLING, RADIUS, SPREAD = 48, 4, 0.7, 6.5, 7
-
-
-def spline(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cubic B-spline and its derivative, by its pieces."""
-    r = np.abs(t)
-    value = np.where(r < 1, (4 - 6 * r**2 + 3 * r**3) / 6, np.clip(2 - r, 0, None) ** 3 / 6)
-    slope = np.where(r < 1, 1.5 * r**2 - 2 * r, -(np.clip(2 - r, 0, None) ** 2) / 2)
-    return value, slope * np.sign(t)
-
-
-def reference_stamps(model: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Value and slopes to x, y of a model of unit sum on all pixels of the image."""
-    model = model / (model.sum() * SAMPLING**2)
-
-    def axis(centre, n):
-        t = (n - 1) / 2 + (np.arange(SIDE) - centre) / SAMPLING
-        value, slope = spline(t[:, None] - np.arange(n))
-        inside = ((np.floor(t) >= 1) & (np.floor(t) + 2 < n))[:, None]
-        return value * inside, -slope * inside / SAMPLING
-
-    (row, d_row), (column, d_column) = axis(y, model.shape[0]), axis(x, model.shape[1])
-    pairs = ((row, column), (row, d_column), (d_row, column))
-    return np.stack([a @ model @ b.T for a, b in pairs])
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    """Four overlapping sources, one alone and one without a fit, and what the kernels make."""
-    rng = np.random.default_rng(11)
-    n_y, n_x = 31, 33
-    yy, xx = np.indices((n_y, n_x))
-    core = np.exp(-((xx - 16.3) ** 2 + (yy - 14.8) ** 2) / 14)
-    coefficients = np.stack([core, 0.1 * core * (xx - 16), 0.1 * core * (yy - 15)])
-    disk = np.stack([np.exp(-np.hypot(xx - 16, yy - 15) / 3.0), *coefficients[1:]])
-    parameters = np.array([
-        [900.0, 20.3, 18.9], [300.0, 25.1, 20.2], [150.0, 21.0, 24.4], [70.0, 27.0, 15.5],
-        [400.0, 44.6, 2.2], [np.nan, 22.0, 20.0],
-    ])  # fmt: skip
-    n = len(parameters)
-    u, v = np.tile(rng.uniform(-0.5, 0.5, (2, 1)), (1, n))  # neighbours share their PSF
-    image = rng.normal(0, 3, (SIDE, SIDE))
-    residual = image.copy()
-    for flux, x, y in parameters[:-1]:
-        local = coefficients[0] + u[0] * coefficients[1] + v[0] * coefficients[2]
-        image += flux * reference_stamps(local, x, y)[0]
-    variance = rng.uniform(5, 12, (SIDE, SIDE))
-    mask = np.zeros((SIDE, SIDE), np.uint16)
-    mask[18, 21], mask[19:21, 24], mask[24, 20] = BAD, BAD | 1, 1
-    variance[21, 19], variance[17, 22], residual[22, 23] = np.inf, 1e30, np.nan
-    planes = (
-        image.astype(np.float32), residual.astype(np.float32), variance.astype(np.float32), mask,
-        BAD, np.array([0.4, 0.9]),
-    )  # fmt: skip
-    tiles = (np.zeros(n, np.int64), np.array([0, n - 1]), np.arange(n - 1)[::-1].copy(), 1)
-    radius = np.array([RADIUS, RADIUS, 5.0, RADIUS, RADIUS, RADIUS])
-    status = np.array([0, 0, 0, fitting.FROZEN, 0, 0], np.int32)
-    normal, noise, covariance = np.full((3, n, 3, 3), -1.0)
-    chi2, spread, spread_error = np.full((3, n), -1.0)
-    fitting.describe_fits(
-        0, n, *planes, coefficients, disk, 1, SAMPLING, u, v, 9, SPREAD, parameters, radius,
-        normal, noise, chi2, spread, spread_error,
-    )  # fmt: skip
-    fitting.joint_errors(
-        0, n, *tiles, *planes, coefficients, 1, SAMPLING, u, v, 9, parameters, radius, status,
-        normal, noise, covariance,
-    )  # fmt: skip
-    results = (normal, noise, chi2, spread, spread_error, covariance)
-    return Reference(planes, coefficients, disk, u[0], v[0], parameters, radius), results
-
-
-class Reference:
-    """The same numbers by design matrices and np.linalg."""
-
-    def __init__(self, planes, coefficients, disk, u, v, parameters, radius):
-        image, residual, variance, mask, _, gains = planes
-        self.residual = residual.astype(float)
-        light = np.clip(image - self.residual, 0, None)
-        self.good = ((mask & BAD) == 0) & (variance < 1e29) & np.isfinite(self.residual)
-        self.noise = variance + light * gains[0]
-        self.weight = 1 / (variance + light * gains[1])
-        self.parameters, self.radius = parameters, radius
-        terms = np.array([1.0, u, v])
-        self.psf = [reference_stamps(np.tensordot(terms, coefficients, 1), x, y)
-                    for _, x, y in parameters]  # fmt: skip
-        self.disk = [reference_stamps(np.tensordot(terms, disk, 1), x, y)[0]
-                     for _, x, y in parameters]  # fmt: skip
-
-    def region(self, k, radius):
-        y, x = np.indices((SIDE, SIDE))
-        return self.good & (
-            np.hypot(x - self.parameters[k, 1], y - self.parameters[k, 2]) <= radius
-        )
-
-    def matrices(self, a, b):
-        """Blocks of the normal matrix and of the noise that passes, on the region of a."""
-        where = self.region(a, self.radius[a])
-        left, right = self.psf[a][:, where], self.psf[b][:, where]
-        w = self.weight[where]
-        return (left * w) @ right.T, (left * w**2 * self.noise[where]) @ right.T
-
-
-def test_normal_matrices_and_chi2_are_those_of_the_design_matrices(fitted):
-    reference, (normal, noise, chi2, *_) = fitted
-    for k in range(5):
-        expected, expected_noise = reference.matrices(k, k)
-        assert normal[k] == pytest.approx(expected, rel=1e-5, abs=1e-9)
-        assert noise[k] == pytest.approx(expected_noise, rel=1e-5, abs=1e-9)
-        where = reference.region(k, reference.radius[k])
-        total = np.sum(reference.residual[where] ** 2 / reference.noise[where])
-        assert chi2[k] == pytest.approx(total / (where.sum() - 3), rel=1e-5)
-    assert not normal[5].any()
-    assert np.isnan(chi2[5])
-
-
-def test_spread_model_is_its_formula(fitted):
-    reference, (*_, spread, spread_error, _) = fitted
-    for k in range(5):
-        where = reference.region(k, SPREAD)
-        p, g = reference.psf[k][0][where], reference.disk[k][where]
-        d = reference.residual[where] + reference.parameters[k, 0] * p
-        w = 1 / reference.noise[where]
-        assert spread[k] == pytest.approx((g * w) @ d / ((p * w) @ d) - (g * w) @ p / ((p * w) @ p))
-        # the error is that of the first ratio for data of variance 1 / w
-        slope = w * (g * ((p * w) @ d) - p * ((g * w) @ d)) / ((p * w) @ d) ** 2
-        assert spread_error[k] == pytest.approx(np.sqrt(slope**2 @ (1 / w)), rel=1e-5)
-    assert np.isnan(spread[5])
-
-
-def test_joint_errors_are_those_of_source_and_neighbours_together(fitted):
-    """The sandwich of the whole system in which neighbours are tied to the source alone."""
-    reference, (normal, noise, *_, covariance) = fitted
-    position = reference.parameters[:, 1:]
-    for k in range(5):
-        near = [m for m in range(5) if m != k and np.hypot(*(position[m] - position[k]))
-                <= reference.radius[k] + reference.radius[m]]  # fmt: skip
-        assert len(near) == (0 if k == 4 else 3)
-        system, passes = (np.zeros((3 + 3 * len(near),) * 2) for _ in range(2))
-        system[:3, :3], passes[:3, :3] = normal[k], noise[k]
-        free = [True] * 3
-        for j, m in enumerate(near, start=1):
-            own, other = slice(0, 3), slice(3 * j, 3 * j + 3)
-            system[own, other], passes[own, other] = reference.matrices(k, m)
-            system[other, own], passes[other, own] = system[own, other].T, passes[own, other].T
-            system[other, other], passes[other, other] = normal[m], noise[m]
-            free += [True, m != 3, m != 3]  # of a frozen neighbour only the flux was fitted
-        keep = np.ix_(free, free)
-        inverse = np.linalg.inv(system[keep])
-        joint = (inverse @ passes[keep] @ inverse)[:3, :3]
-        if k == 3:
-            # its own position is not fitted either
-            keep = np.ix_([0, *range(3, len(free))], [0, *range(3, len(free))])
-            inverse = np.linalg.inv(system[keep])
-            flux_variance = (inverse @ passes[keep] @ inverse)[0, 0]
-            assert covariance[k, 0, 0] == pytest.approx(flux_variance, rel=1e-4)
-            assert np.isnan(covariance[k]).sum() == 8
-            continue
-        units = np.array([1.0, reference.parameters[k, 0], reference.parameters[k, 0]])
-        expected = joint / np.outer(units, units)
-        scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-        assert covariance[k] / scale == pytest.approx(expected / scale, rel=1e-4, abs=1e-5)
-    assert np.isnan(covariance[5]).all()

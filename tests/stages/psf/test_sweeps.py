@@ -27,7 +27,7 @@ def crowd(n=64, size=60):
 
 def fitted(image, planes, sources, models=None, sweeps=30):
     fit = point_fit(image, *planes, PSF, sources, models)
-    return fit.sweep(sources, sweeps, Run()), image - fit.residual
+    return fit.sweep(sources, sweeps, Run()), image - fit.planes.residual
 
 
 def test_sources_that_join_later_end_where_all_at_once_do():
@@ -87,11 +87,11 @@ def test_sweeps_that_diverge_leave_sources_without_a_fit():
     fit = point_fit(image, variance, 1.0, mask, wrong, start)
     sources = fit.sweep(start, 30, Run())
     flux = sources.parameters[:, 0]
-    assert np.abs(flux).max() <= fit.largest_flux < 1e6
+    assert np.abs(flux).max() <= fit.max_flux < 1e6
     lost = (sources.status & NO_PIXELS) != 0
     assert lost.any()
     assert (flux[lost] == 0.0).all()
     models = np.zeros_like(image)
     add_models(models, wrong, sources, 1.0)
     largest = np.abs(models).max()
-    np.testing.assert_allclose(fit.residual, image - models, atol=1e-4 * largest)
+    np.testing.assert_allclose(fit.planes.residual, image - models, atol=1e-4 * largest)

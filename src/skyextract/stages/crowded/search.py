@@ -152,7 +152,7 @@ def find_hidden(
             psf, sources, models,
         )  # fmt: skip
         sources = fit.sweep(sources, sweeps, run)
-        return Hidden(sources, plane.subtracted - fit.residual, plane, psf)
+        return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
 
     hidden = fitted(plane, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):

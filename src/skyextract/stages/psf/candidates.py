@@ -10,7 +10,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.flags import Mask
-from skyextract.kernels.psf import stars as kernels
+from skyextract.kernels.psf import moments
+from skyextract.kernels.psf.peaks import find_peaks_band, smooth_band
 from skyextract.run import Run
 
 PEAK_THRESHOLD = 5.0
@@ -36,11 +37,11 @@ class Candidates:
     ellipticity : (n,) float64
         (A - B) / (A + B).
     flux, snr, broadening : (n,) float64
-        Of the matched Gaussian, see `kernels.stars.adaptive_moments`.
+        Of the matched Gaussian, see `kernels.psf.moments.adaptive_moments`.
     height : (n,) float64
         Height in the smoothed image.
     flags : (n,) int64
-        Reasons of `kernels.stars` not to use it; 0 is good.
+        Reasons of `kernels.psf.moments` not to use it; 0 is good.
     peaks : (4, m) float64
         All peaks, sorted by y: x, y, height in the smoothed image, radius of their light.
     """
@@ -113,24 +114,24 @@ def find_candidates(
     bright.sort()
     n = bright.size
     x, y = peaks[0, bright].copy(), peaks[1, bright].copy()
-    out = np.zeros((n, kernels.N_COLUMNS))
+    out = np.zeros((n, moments.N_COLUMNS))
     flags = np.zeros(n, dtype=np.int64)
 
     def work(chunk: tuple[int, int]) -> None:
-        kernels.adaptive_moments(
+        moments.adaptive_moments(
             data, variance, mask, int(Mask.SAT), 1.0 / gain if gain > 0 else 0.0, sigma,
             x, y, chunk[0], chunk[1], out, flags,
         )  # fmt: skip
 
     run.map(work, [(a, min(a + CHUNK, n)) for a in range(0, n, CHUNK)])
     return Candidates(
-        x=out[:, kernels.X].copy(),
-        y=out[:, kernels.Y].copy(),
-        fwhm=2.3548 * out[:, kernels.SIGMA],
-        ellipticity=out[:, kernels.ELLIPTICITY],
-        flux=out[:, kernels.FLUX],
-        snr=out[:, kernels.SNR],
-        broadening=out[:, kernels.BROADENING],
+        x=out[:, moments.X].copy(),
+        y=out[:, moments.Y].copy(),
+        fwhm=2.3548 * out[:, moments.SIGMA],
+        ellipticity=out[:, moments.ELLIPTICITY],
+        flux=out[:, moments.FLUX],
+        snr=out[:, moments.SNR],
+        broadening=out[:, moments.BROADENING],
         height=height[bright],
         flags=flags,
         peaks=peaks,
@@ -143,10 +144,10 @@ def _peaks(
     """Peaks of some rows of the smoothed image: positions, heights, number."""
     top, end = max(0, rows[0] - reach), min(data.shape[0], rows[1] + reach)
     smooth = np.empty((end - top, data.shape[1]), dtype=np.float32)
-    kernels.smooth_band(data, variance, taps, top, end, smooth)
+    smooth_band(data, variance, taps, top, end, smooth)
     xy = np.empty((MAX_PEAKS, 2), dtype=np.int64)
     value = np.empty(MAX_PEAKS, dtype=np.float32)
-    n = kernels.find_peaks_band(
+    n = find_peaks_band(
         smooth, top, variance, factor, reach, rows[0], rows[1], xy, value
     )  # fmt: skip
     kept = min(n, MAX_PEAKS)

@@ -1,7 +1,7 @@
 """PSF photometry: flux and position of every source as a point source, and SPREAD_MODEL.
 
 All sources of the image are fitted together by iterative subtraction (see
-`skyextract.kernels.psfphot`): no groups have to be formed, blends of any size are
+`skyextract.kernels.psf.fit`): no groups have to be formed, blends of any size are
 solved, and the cost grows as the number of sources.  Like SExtractor's MAG_PSF the columns are
 those of point sources, whatever the source really is.
 """
@@ -11,24 +11,18 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, U2, Bools
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import half_light_diameter
-from skyextract.kernels.psf.fit import (
-    MOVING,
-    NO_PIXELS,
-    RUNAWAY,
-    UNSETTLED,
-    describe_fits,
-    joint_errors,
-)
-from skyextract.kernels.psf.spline import PAD, spline_coefficients
+from skyextract.kernels.psf.bspline import PAD, spline_coefficients
+from skyextract.kernels.psf.errors import FitQuality, describe_fits, joint_errors
+from skyextract.kernels.psf.fit import MOVING, NO_PIXELS, RUNAWAY, UNSETTLED
+from skyextract.kernels.psf.records import Fits
 from skyextract.run import Run
-from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, point_fit
+from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, PointFit, point_fit
 
 SPREAD_RADIUS = 2.0
 """Radius in FWHM of the pixels that SPREAD_MODEL compares."""
@@ -126,43 +120,15 @@ def psf_photometry(
     sources, models = (FittedSources.at(x, y), None) if start is None else start
     fit = point_fit(image, background_variance, gain, mask, psf, sources, models)
     sources = fit.sweep(sources, MAX_SWEEPS, run)
-    tiles, planes, model = fit.tiles, fit.planes, fit.model
-    parameters, radius, status = sources.parameters.copy(), sources.radius, sources.status
-    n = len(parameters)
-    normal, noise_matrix, covariance = np.empty((3, n, 3, 3))
-    chi2, spreads, spread_errors = np.empty((3, n))
-    disk = _disk_coefficients(psf) if spread else psf.coefficients
-    spread_radius = min(math.ceil(SPREAD_RADIUS * psf.fwhm), fit.largest_radius) if spread else 0
-    edges: list[int] = np.linspace(0, n, 4 * run.n_threads + 1).astype(int).tolist()
-    chunks = list(itertools.pairwise(edges))
-
-    describing: tuple[Any, ...] = (
-        *planes, model[0], disk, *model[1:], fit.largest_radius, spread_radius,
-        *(parameters, radius, normal, noise_matrix, chi2, spreads, spread_errors),
-    )  # fmt: skip
-    covering: tuple[Any, ...] = (
-        *(tiles.of, tiles.start, tiles.members, tiles.columns), *planes, *model,
-        *(fit.largest_radius, parameters, radius, status, normal, noise_matrix, covariance),
-    )  # fmt: skip
-
-    def describe(chunk: tuple[int, int]) -> None:
-        describe_fits(*chunk, *describing)
-
-    def errors(chunk: tuple[int, int]) -> None:
-        joint_errors(*chunk, *covering)
-
-    run.map(describe, chunks)
-    run.map(errors, chunks)
-    no_fit = (status & NO_PIXELS) != 0
-    parameters[no_fit] = np.nan
-    converged = (status & (NO_PIXELS | RUNAWAY | UNSETTLED)) == 0
-    # a source that was never visited again has come to rest at its first visit
-    converged &= ((status & MOVING) == 0) | (sources.stale == 0)
-    # of sources on top of each other rounding may leave no variance
+    quality = _quality(fit, sources, psf, spread, run)
+    parameters, covariance = sources.parameters.copy(), quality.covariance
+    parameters[(sources.status & NO_PIXELS) != 0] = np.nan
+    # Of sources on top of each other rounding may leave no variance.
     covariance[(np.diagonal(covariance, axis1=1, axis2=2) <= 0.0).any(axis=1)] = np.nan
-    converged &= np.isfinite(covariance[:, 0, 0]) & np.isfinite(covariance[:, 1, 1])
+    converged = _converged(sources, covariance)
     run.info(
-        f"PSF photometry: {n} sources, {sources.sweeps} sweeps, {np.sum(~converged)} not converged"
+        f"PSF photometry: {len(parameters)} sources, {sources.sweeps} sweeps,"
+        f" {np.sum(~converged)} not converged"
     )
     return PsfPhotometry(
         flux=parameters[:, 0].copy(),
@@ -172,14 +138,50 @@ def psf_photometry(
         variance_x=covariance[:, 1, 1].copy(),
         variance_y=covariance[:, 2, 2].copy(),
         covariance_xy=covariance[:, 1, 2].copy(),
-        chi2=chi2,
+        chi2=quality.chi2,
         iterations=sources.iterations,
         converged=converged,
-        spread=spreads if spread else None,
-        spread_error=spread_errors if spread else None,
-        residual=fit.residual,
+        spread=quality.spread if spread else None,
+        spread_error=quality.spread_error if spread else None,
+        residual=fit.planes.residual,
         sweeps=sources.sweeps,
     )
+
+
+def _quality(fit: PointFit, sources: FittedSources, psf: Psf, spread: bool, run: Run) -> FitQuality:
+    """Errors, chi2 and SPREAD_MODEL of the fits."""
+    n = len(sources.parameters)
+    fits = Fits(**sources.columns())
+    normal, noise, covariance = np.empty((3, n, 3, 3))
+    quality = FitQuality(normal, noise, covariance, *np.empty((3, n)))
+    disk = _disk_coefficients(psf) if spread else psf.coefficients
+    spread_radius = min(math.ceil(SPREAD_RADIUS * psf.fwhm), fit.max_radius) if spread else 0
+
+    def describe(chunk: tuple[int, int]) -> None:
+        describe_fits(
+            *chunk, fit.planes, fit.model, disk, fit.positions, fit.max_radius, spread_radius,
+            fits, quality,
+        )  # fmt: skip
+
+    def errors(chunk: tuple[int, int]) -> None:
+        joint_errors(
+            *chunk, fit.tiles, fit.planes, fit.model, fit.positions, fit.max_radius, fits, quality
+        )
+
+    edges: list[int] = np.linspace(0, n, 4 * run.n_threads + 1).astype(int).tolist()
+    chunks = list(itertools.pairwise(edges))
+    run.map(describe, chunks)
+    run.map(errors, chunks)
+    return quality
+
+
+def _converged(sources: FittedSources, covariance: F8) -> Bools:
+    """Which fits have ended as they should."""
+    converged = (sources.status & (NO_PIXELS | RUNAWAY | UNSETTLED)) == 0
+    # A source that was never visited again is at rest since its first visit.
+    converged &= ((sources.status & MOVING) == 0) | (sources.stale == 0)
+    converged &= np.isfinite(covariance[:, 0, 0]) & np.isfinite(covariance[:, 1, 1])
+    return np.asarray(converged)
 
 
 def _disk_coefficients(psf: Psf) -> F8:

@@ -11,7 +11,10 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
 from skyextract.errors import StepError
-from skyextract.kernels.psf import build as kernels
+from skyextract.kernels.psf.normal import apply_normal, diagonal, right_side, smooth_terms
+from skyextract.kernels.psf.peaks import Peaks
+from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
+from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
 from skyextract.stages.psf.profile import SmoothProfile
 
@@ -121,9 +124,8 @@ class Solver:
         self.inverse_gain = 1.0 / gain if gain > 0 else _working_inverse_gain(variance)
         self.stamps = np.empty((n, size, size), dtype=np.float32)
         self.noise = np.empty((n, size, size), dtype=np.float32)
-        px, py, height, radius = sample.peaks
-        kernels.cut_stamps(
-            data, variance, sample.x, sample.y, sample.height, px, py, height, radius,
+        cut_stamps(
+            data, variance, sample.x, sample.y, sample.height, Peaks(*sample.peaks),
             sample.fwhm, self.stamps, self.noise,
         )  # fmt: skip
         self.origin_x = np.floor(sample.x + 0.5) - half
@@ -151,14 +153,26 @@ class Solver:
         """Fit fluxes and centres of all stars, and weight their pixels."""
         terms = np.ascontiguousarray(self.terms[:, : coefficients.shape[0]])
 
+        rules = StarRules(
+            inverse_gain=self.inverse_gain,
+            accuracy=ACCURACY,
+            core=1.5 * self.fwhm,
+            chi_radius=max(2.0 * self.fwhm, 2.5),
+            clip=clip,
+        )
+
         def fit_part(part: slice) -> None:
-            kernels.fit_stars(
-                coefficients, terms[part], self.step,
-                self.stamps[part], self.noise[part], self.inverse_gain, ACCURACY,
-                1.5 * self.fwhm, max(2.0 * self.fwhm, 2.5), clip, iterations, self.cx[part],
-                self.cy[part], self.flux[part], self.weight[part], self.target[part],
-                self.fit_numbers[part],
-            )  # fmt: skip
+            stars = Stars(
+                terms=terms[part],
+                cx=self.cx[part],
+                cy=self.cy[part],
+                flux=self.flux[part],
+                stamps=self.stamps[part],
+                noise=self.noise[part],
+                weight=self.weight[part],
+                target=self.target[part],
+            )
+            fit_stars(coefficients, self.step, rules, iterations, stars, self.fit_numbers[part])
 
         self.run.map(fit_part, self.parts)
         unusable = ~self.used | (self.flux <= 0) | ~np.isfinite(self.flux)
@@ -177,7 +191,7 @@ class Solver:
             radius.append(radius[-1] + max(0.08 * self.fwhm, 0.12 * radius[-1]))
         edges = np.array(radius) ** 2
         sums = np.zeros((len(radius) - 1, 3))
-        kernels.radial_sums(
+        radial_sums(
             self.stamps, self.noise, self.inverse_gain, ACCURACY, self.cx, self.cy,
             np.where(self.used, self.flux, 0.0), peak, np.array(shape), edges, sums,
         )  # fmt: skip
@@ -213,9 +227,9 @@ class Solver:
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
         right = np.zeros((n_terms, n, n))
-        kernels.right_side(terms, self.step, self.cx, self.cy, self.target, right)
+        right_side(terms, self.step, self.cx, self.cy, self.target, right)
         blocks = np.zeros((n, n, n_terms, n_terms))
-        kernels.diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
+        diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
         information = np.ascontiguousarray(np.einsum("yxkk->kyx", blocks))
         sigma = self.prior_sigma(prior)
         correlation = FINE_CORRELATION if self.fine else CORRELATION
@@ -231,19 +245,19 @@ class Solver:
 
         def spread(v: F8) -> F8:
             out = np.empty_like(v)
-            kernels.smooth_terms(v, taps, out)
+            smooth_terms(v, taps, out)
             out *= sigma
             return out
 
         def gather(v: F8) -> F8:
             out = np.empty_like(v)
-            kernels.smooth_terms(sigma * v, taps, out)
+            smooth_terms(sigma * v, taps, out)
             return out
 
         def data_matrix(v: F8) -> F8:
             def of_part(part: slice) -> F8:
                 out = np.zeros_like(v)
-                kernels.apply_normal(
+                apply_normal(
                     v, terms[part], self.step, self.cx[part], self.cy[part], self.weight[part], out
                 )
                 return out
@@ -304,7 +318,7 @@ class Solver:
             prior = prior.copy()
             taps = _smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
             smooth = np.empty((1, *prior.shape[1:]))
-            kernels.smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
+            smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
             prior[0] = np.maximum(smooth[0], 0.0)
             self.own = True
         self.fine = True

@@ -8,7 +8,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.errors import StepError
-from skyextract.kernels.psf import spline as kernels
+from skyextract.kernels.psf import bspline as kernels
 
 
 def coefficients_of(image: F8) -> F8:

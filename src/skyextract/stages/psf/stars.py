@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
-from skyextract.kernels.psf import stars as kernels
+from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
 
@@ -101,10 +101,7 @@ def select_stars(
     share = alike.size / bright.size
 
     crowd = np.zeros(rows.size)
-    kernels.crowding(
-        c.x[rows], c.y[rows], c.height[rows], c.peaks[0].copy(), c.peaks[1].copy(),
-        c.peaks[2].copy(), fwhm, crowd,
-    )  # fmt: skip
+    crowding(c.x[rows], c.y[rows], c.height[rows], Peaks(*c.peaks), fwhm, crowd)
     member = np.abs(size[rows] - centre) < width
     isolated = crowd < 0.02
     for limit in (0.05, 0.1, 0.2, 0.4):

@@ -16,7 +16,9 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
+from skyextract.kernels.psf.fit import NO_PIXELS, FitRules, fit_tiles
+from skyextract.kernels.psf.model import PsfModel
+from skyextract.kernels.psf.records import Fits, Planes, Positions, Tiles
 from skyextract.run import Run
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
@@ -106,85 +108,70 @@ class FittedSources:
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """The sources by square tiles of the image, brightest first."""
-
-    columns: int
-    of: I8
-    start: I8
-    members: I8
-    colour: I8
-
-
-@dataclass(frozen=True)
 class PointFit:
-    """The fit of a PSF to sources of an image: what does not change in it.
+    """The fit of a PSF to sources of an image: what does not change in it but the residual.
 
-    `planes` and `model` are arguments of the kernels; the first image of `planes` is what was
-    given, the second the residual, which sweeps change.
+    Attributes
+    ----------
+    planes : Planes
+        The residual is the image minus all models: sweeps change it.
+    model : PsfModel
+    positions : Positions
+        Where the sources were given, or fitted before.
+    tiles : Tiles
+    rules : FitRules
+    psf : Psf
+    max_flux : float
+        A fit beyond it is dropped, as one without pixels.
     """
 
-    psf: Psf
-    start_x: F8
-    start_y: F8
+    planes: Planes
+    model: PsfModel
+    positions: Positions
     tiles: Tiles
-    planes: tuple[Any, ...]
-    model: tuple[Any, ...]
-    sky_noise: float
-    largest_radius: int
-    largest_flux: float
-    """A fit beyond is dropped, as one without pixels."""
+    rules: FitRules
+    psf: Psf
+    max_flux: float
 
     @property
-    def residual(self) -> F4:
-        """The image minus all models."""
-        residual: F4 = self.planes[1]
-        return residual
+    def max_radius(self) -> int:
+        """Radius in pixels of the largest fit region."""
+        return self.rules.envelope.size - 1
 
     def sweep(self, sources: FittedSources, max_sweeps: int, run: Run) -> FittedSources:
         """Visit the stale sources, and those that feel their changes, until nothing changes."""
-        fit_radius = min(
-            max(FIT_RADIUS * self.psf.fwhm, MIN_FIT_RADIUS), float(self.largest_radius)
-        )
-        parameters, reach, radius, stale, status, iterations = (
-            v.copy() for v in sources.columns().values()
-        )
-        radius[reach < 0] = fit_radius
-        lost = ~np.isin(np.arange(len(stale)), self.tiles.members)
-        parameters[lost, 0], stale[lost], status[lost] = np.nan, 0, NO_PIXELS
-        largest_shift = max(MAX_SHIFT * self.psf.fwhm, 1.0)
-        tiles = self.tiles
-        fitting: tuple[Any, ...] = (
-            *(tiles.start, tiles.members, tiles.columns), *self.planes, *self.model,
-            *(self.start_x, self.start_y, _envelope(self.psf, self.residual.shape,
-              self.largest_radius), self.sky_noise, fit_radius, largest_shift),
-            *(parameters, reach, radius, stale, status, iterations),
-        )  # fmt: skip
+        fits = Fits(**{name: v.copy() for name, v in sources.columns().items()})
+        fits.radius[fits.reach < 0] = self.rules.fit_radius
+        lost = ~np.isin(np.arange(len(fits.stale)), self.tiles.members)
+        fits.parameters[lost, 0], fits.stale[lost], fits.status[lost] = np.nan, 0, NO_PIXELS
 
-        def fit(chunk: I8) -> None:
-            fit_tiles(chunk, *fitting)
+        def fit(visited: I8) -> None:
+            fit_tiles(
+                visited, self.tiles, self.planes, self.model, self.positions, self.rules, fits
+            )
 
+        n_chunks = 4 * run.n_threads if run.n_threads > 1 else 1
+        columns = self.tiles.columns
         sweeps = 0
-        while sweeps < max_sweeps and stale.any():
+        while sweeps < max_sweeps and fits.stale.any():
             sweeps += 1
-            for colour in range(4):
-                # tiles of one colour do not touch: their order and thread do not matter
-                todo = np.unique(tiles.of[stale.astype(bool)])
-                todo = todo[tiles.colour[todo] == colour]
-                chunks = np.array_split(todo, 4 * run.n_threads)
-                run.map(fit, [chunk for chunk in chunks if chunk.size])
-            wild = (reach >= 0) & ~(np.abs(parameters[:, 0]) <= self.largest_flux)
+            for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                # Every other tile of every other row: they do not touch, so that their order
+                # and thread do not matter.
+                todo = np.unique(self.tiles.of[fits.stale.astype(bool)])
+                todo = todo[(todo // columns % 2 == row) & (todo % columns % 2 == column)]
+                run.map(fit, [chunk for chunk in np.array_split(todo, n_chunks) if chunk.size])
+            wild = (fits.reach >= 0) & ~(np.abs(fits.parameters[:, 0]) <= self.max_flux)
             if wild.any():
-                parameters[wild, 0], stale[wild], status[wild], reach[wild] = 0.0, 0, NO_PIXELS, -1
-                self._restart(FittedSources(parameters, reach, radius, stale, status, iterations))
-        return FittedSources(
-            parameters, reach, radius, stale, status, iterations, sources.sweeps + sweeps
-        )
+                fits.parameters[wild, 0], fits.stale[wild] = 0.0, 0
+                fits.status[wild], fits.reach[wild] = NO_PIXELS, -1
+                self._restart(FittedSources(**fits._asdict()))
+        return FittedSources(**fits._asdict(), sweeps=sources.sweeps + sweeps)
 
     def _restart(self, sources: FittedSources) -> None:
         """Subtract the sources from the image anew."""
-        self.residual[...] = self.planes[0]
-        add_models(self.residual, self.psf, sources, -1.0)
+        self.planes.residual[...] = self.planes.image
+        add_models(self.planes.residual, self.psf, sources, -1.0)
 
 
 def point_fit(
@@ -201,30 +188,39 @@ def point_fit(
     models : (ny, nx) float32, optional
         Of those of the sources that were fitted before.
     """
-    largest_radius = max(psf.radius, 3)
+    max_radius = max(psf.radius, 3)
     x, y = (np.ascontiguousarray(v) for v in sources.parameters[:, 1:].T)
     with np.errstate(invalid="ignore"):
-        usable = (np.abs(2 * x - image.shape[1]) < image.shape[1] + 2 * largest_radius) & (
-            np.abs(2 * y - image.shape[0]) < image.shape[0] + 2 * largest_radius
+        usable = (np.abs(2 * x - image.shape[1]) < image.shape[1] + 2 * max_radius) & (
+            np.abs(2 * y - image.shape[0]) < image.shape[0] + 2 * max_radius
         )
-    largest_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
-    tile_size = max(MIN_TILE, 2 * (largest_radius + math.ceil(largest_shift) + 2))
-    u, v = psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
     sky_noise = typical_noise(background_variance) or 1.0
+    rules = FitRules(
+        envelope=_envelope(psf, image.shape, max_radius),
+        noise=sky_noise,
+        fit_radius=min(max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
+        max_shift=max(MAX_SHIFT * psf.fwhm, 1.0),
+    )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
-    inverse_gains = np.array([inverse_gain, working])
-    residual = image.copy() if models is None else image - models
+    tile_size = max(MIN_TILE, 2 * (max_radius + math.ceil(rules.max_shift) + 2))
     return PointFit(
-        psf=psf,
-        start_x=x,
-        start_y=y,
+        planes=Planes(
+            image=image,
+            residual=image.copy() if models is None else image - models,
+            variance=background_variance,
+            mask=mask,
+            bad=UNUSABLE,
+            inverse_gains=np.array([inverse_gain, working]),
+        ),
+        model=PsfModel(psf.coefficients, psf.degree, float(psf.sampling)),
+        positions=Positions(
+            x, y, *psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
+        ),
         tiles=_tiles(x, y, usable, image, tile_size),
-        planes=(image, residual, background_variance, mask, UNUSABLE, inverse_gains),
-        model=(psf.coefficients, psf.degree, float(psf.sampling), u, v),
-        sky_noise=sky_noise,
-        largest_radius=largest_radius,
-        largest_flux=MAX_EXCESS * psf.fwhm**2 * float(np.nanmax(np.abs(image), initial=0.0)),
+        rules=rules,
+        psf=psf,
+        max_flux=MAX_EXCESS * psf.fwhm**2 * float(np.nanmax(np.abs(image), initial=0.0)),
     )
 
 
@@ -257,9 +253,7 @@ def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> Tiles:
     members = np.lexsort((-brightness, of))
     members = members[usable[members]]
     start = np.searchsorted(of[members], np.arange(rows * columns + 1))
-    all_rows, all_columns = np.divmod(np.arange(rows * columns), columns)
-    colour = 2 * (all_rows % 2) + all_columns % 2
-    return Tiles(columns, of, start.astype(np.int64), members.astype(np.int64), colour)
+    return Tiles(start.astype(np.int64), members.astype(np.int64), columns, of)
 
 
 def _envelope(psf: Psf, shape: tuple[int, ...], radius: int) -> F8:

@@ -1,29 +1,51 @@
-"""PSF evaluation: spline coefficients, stamps, against numpy and scipy."""
+"""Evaluation of PSF models: stamps, slopes, the polynomial in position."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import spline_filter
 
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.kernels.psf.spline import PAD, spline_coefficients, spline_samples
+from skyextract.kernels.psf.bspline import spline_grid
+from skyextract.kernels.psf.model import PsfModel, local_model, render
+from tests.entry import entry
 
 PLANE = {"x_zero": 100.0, "x_scale": 100.0, "y_zero": 50.0, "y_scale": 50.0}
 
 
-def test_coefficients_agree_with_scipy_and_reproduce_the_samples():
-    rng = np.random.default_rng(1)
-    basis = np.zeros((2, 25, 31), dtype=np.float32)
-    basis[:, 6:-6, 6:-6] = rng.normal(size=(2, 13, 19))
-    out = np.empty((2, 25 + 2 * PAD, 31 + 2 * PAD))
-    spline_coefficients(basis, out)
-    padded = np.pad(basis, ((0, 0), (PAD, PAD), (PAD, PAD))).astype(float)
-    for k in range(2):
-        assert out[k] == pytest.approx(spline_filter(padded[k], mode="mirror"), abs=1e-6)
-        samples = np.empty_like(out[k])
-        spline_samples(out[k], samples)
-        assert samples == pytest.approx(padded[k], abs=1e-6)
+def rendered(psf: Psf, x: float, y: float, n: int) -> np.ndarray:
+    """Value and slopes of the PSF on n x n pixels, by the kernel."""
+    model = psf.coefficients[0].copy()
+    grid = entry(spline_grid)(n, model.shape[1])
+    out = np.empty((3, n, n))
+    entry(render)(model, psf.sampling, x, y, 0, 0, n, n, True, grid, out)
+    return out
+
+
+@pytest.mark.parametrize("fwhm", [1.6, 3.5])
+def test_slopes_are_the_derivatives_to_the_centre(fwhm):
+    psf = Psf.gaussian(fwhm)
+    n, x, y, h = 15, 7.2, 6.9, 1e-5
+    value, slope_x, slope_y = rendered(psf, x, y, n)
+    numeric_x = (rendered(psf, x + h, y, n)[0] - rendered(psf, x - h, y, n)[0]) / (2 * h)
+    numeric_y = (rendered(psf, x, y + h, n)[0] - rendered(psf, x, y - h, n)[0]) / (2 * h)
+    assert slope_x == pytest.approx(numeric_x, abs=1e-7)
+    assert slope_y == pytest.approx(numeric_y, abs=1e-7)
+    assert value[4:11, 4:11] == pytest.approx(
+        psf.stamps(*np.array([[x], [y], [0.2], [-0.1]]), size=7)[0]
+        * value[4:11, 4:11].sum(),
+        abs=1e-6,
+    )  # fmt: skip
+
+
+def test_the_local_model_is_the_polynomial_of_unit_sum():
+    rng = np.random.default_rng(0)
+    coefficients = rng.normal(size=(6, 20, 22)) + 5
+    out = np.empty((20, 22))
+    entry(local_model)(PsfModel(coefficients, 2, 0.7), 0.3, -0.9, out)
+    terms = np.array([1, 0.3, 0.09, -0.9, -0.27, 0.81])
+    expected = np.tensordot(terms, coefficients, axes=1)
+    assert out == pytest.approx(expected / (expected.sum() * 0.49))
 
 
 @pytest.mark.parametrize("fwhm", [1.3, 1.6, 2.5, 3.5, 8.0])

@@ -1,0 +1,326 @@
+"""Errors of point-source fits, their chi2, and SPREAD_MODEL."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.psf.fit import FROZEN
+from skyextract.kernels.psf.matrix import invert
+from skyextract.kernels.psf.model import PsfModel, local_model, render
+from skyextract.kernels.psf.records import (
+    Fits,
+    Planes,
+    Positions,
+    Tiles,
+    pixel_range,
+    pixel_weight,
+    scratch_for,
+    tile_neighbours,
+)
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
+
+
+class FitQuality(NamedTuple):
+    """Results for n sources; NaN where there is none.
+
+    Attributes
+    ----------
+    normal, noise : (n, 3, 3) float64
+        Normal matrix of (flux, flux dx, flux dy) without neighbours, and the covariance of the
+        right side of the normal equations: the same where weights are inverse variances.
+    covariance : (n, 3, 3) float64
+        Of (flux, x, y), with the neighbours fitted too.
+    chi2 : (n,) float64
+        Reduced chi2 in the fit region.
+    spread, spread_error : (n,) float64
+        SPREAD_MODEL.
+    """
+
+    normal: F8
+    noise: F8
+    covariance: F8
+    chi2: F8
+    spread: F8
+    spread_error: F8
+
+
+@helper
+def _normal_matrix(
+    planes: Planes, x: float, y: float, radius: float, stamp: F8, normal: F8, noise: F8
+) -> float:
+    """Sum normal matrix and its noise within `radius` of (x, y); return the reduced chi2."""
+    image, residual, variance, mask, bad, gains = planes
+    half = math.ceil(radius)
+    x_low, width = pixel_range(x, half, image.shape[1])
+    y_low, height = pixel_range(y, half, image.shape[0])
+    total = 0.0
+    count = 0
+    for j in range(height):
+        yy = y_low + j
+        for i in range(width):
+            xx = x_low + i
+            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
+                continue
+            w, pixel_noise = pixel_weight(image, residual, variance, mask, bad, gains, yy, xx, 0.0)
+            if w == 0.0:
+                continue
+            for a in range(3):
+                for b in range(a, 3):
+                    square = w * stamp[a, j, i] * stamp[b, j, i]
+                    normal[a, b] += square
+                    noise[a, b] += square * w * pixel_noise
+            total += float(residual[yy, xx]) ** 2 / pixel_noise
+            count += 1
+    for a in range(1, 3):
+        for b in range(a):
+            normal[a, b] = normal[b, a]
+            noise[a, b] = noise[b, a]
+    return total / (count - 3) if count > 3 else np.nan
+
+
+@helper
+def _spread_model(
+    planes: Planes, inverse_gains: F8, x: float, y: float, flux: float, radius: int, point: F8,
+    disk: F8,
+) -> tuple[float, float]:  # fmt: skip
+    """SPREAD_MODEL and its error, from the stamps of the PSF and of the disk convolved with it."""
+    image, residual, variance, mask, bad, _ = planes
+    x_low, width = pixel_range(x, radius, image.shape[1])
+    y_low, height = pixel_range(y, radius, image.shape[0])
+    gg = gp = pp = gd = pd = 0.0
+    for j in range(height):
+        yy = y_low + j
+        for i in range(width):
+            xx = x_low + i
+            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
+                continue
+            w, _ = pixel_weight(image, residual, variance, mask, bad, inverse_gains, yy, xx, 0.0)
+            if w == 0.0:
+                continue
+            p = point[j, i]
+            g = disk[j, i]
+            d = residual[yy, xx] + flux * p
+            gg += w * g * g
+            gp += w * g * p
+            pp += w * p * p
+            gd += w * g * d
+            pd += w * p * d
+    if not (pp > 0.0 and pd > 0.0):
+        return np.nan, np.nan
+    square = gg * pd * pd + pp * gd * gd - 2.0 * gp * gd * pd
+    return gd / pd - gp / pp, math.sqrt(max(0.0, square)) / (pd * pd)
+
+
+@kernel
+def describe_fits(
+    first: int, last: int, planes: Planes, psf: PsfModel, disk: F8, positions: Positions,
+    max_radius: int, spread_radius: int, fits: Fits, quality: FitQuality,
+) -> None:  # fmt: skip
+    """Get normal matrix, its noise, reduced chi2 and SPREAD_MODEL of the sources first..last-1.
+
+    SPREAD_MODEL compares the fitted PSF p with G, the same convolved with an exponential
+    disk, on the pixels d of the source (neighbours subtracted), W the inverse variance:
+    ``(G W d) / (p W d) - (G W p) / (p W p)`` (S. Desai et al. 2012, ApJ 757, 83, eq. 3; its
+    error as H. Bouy et al. 2013, A&A 554, A101).
+
+    Parameters
+    ----------
+    planes : Planes
+    psf : PsfModel
+    disk : (n_terms, n_y, n_x) float64
+        Coefficients of the convolved PSF.
+    positions : Positions
+    max_radius, spread_radius : int
+        Largest radius of a fit region; pixels within the second one are compared for
+        SPREAD_MODEL, which is not wanted if it is 0.
+    fits : Fits
+    quality : FitQuality
+        All but the covariance are results.
+    """
+    disk_psf = PsfModel(disk, psf.degree, psf.sampling)
+    scratch = scratch_for(psf, max_radius)
+    model, grid, stamp = scratch.model, scratch.grid, scratch.stamp
+    size = stamp.shape[1]
+    convolved = np.empty((1, size, size), dtype=np.float64)
+    exact = np.empty(2, dtype=np.float64)
+    exact[:] = planes.inverse_gains[0]
+    for n in range(first, last):
+        quality.normal[n] = 0.0
+        quality.noise[n] = 0.0
+        quality.chi2[n] = quality.spread[n] = quality.spread_error[n] = np.nan
+        flux, x, y = fits.parameters[n, 0], fits.parameters[n, 1], fits.parameters[n, 2]
+        if math.isnan(flux):
+            continue
+        u, v = positions.u[n], positions.v[n]
+        local_model(psf, u, v, model)
+        half = math.ceil(fits.radius[n])
+        x_low, width = pixel_range(x, half, planes.image.shape[1])
+        y_low, height = pixel_range(y, half, planes.image.shape[0])
+        render(model, psf.sampling, x, y, x_low, y_low, width, height, True, grid, stamp)
+        quality.chi2[n] = _normal_matrix(
+            planes, x, y, fits.radius[n], stamp, quality.normal[n], quality.noise[n]
+        )
+        if spread_radius == 0:
+            continue
+        x_low, width = pixel_range(x, spread_radius, planes.image.shape[1])
+        y_low, height = pixel_range(y, spread_radius, planes.image.shape[0])
+        render(model, psf.sampling, x, y, x_low, y_low, width, height, False, grid, stamp)
+        local_model(disk_psf, u, v, model)
+        render(model, psf.sampling, x, y, x_low, y_low, width, height, False, grid, convolved)
+        quality.spread[n], quality.spread_error[n] = _spread_model(
+            planes, exact, x, y, flux, spread_radius, stamp[0], convolved[0]
+        )
+
+
+@helper
+def _cross_matrices(
+    planes: Planes, x: float, y: float, radius: float, stamp: F8, other: F8, cross: F8,
+    cross_noise: F8,
+) -> None:  # fmt: skip
+    """Blocks of normal matrix and noise between source and neighbour, on the former's pixels."""
+    image, residual, variance, mask, bad, gains = planes
+    half = math.ceil(radius)
+    x_low, width = pixel_range(x, half, image.shape[1])
+    y_low, height = pixel_range(y, half, image.shape[0])
+    cross[:] = 0.0
+    cross_noise[:] = 0.0
+    for j in range(height):
+        yy = y_low + j
+        for i in range(width):
+            xx = x_low + i
+            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
+                continue
+            w, pixel_noise = pixel_weight(image, residual, variance, mask, bad, gains, yy, xx, 0.0)
+            if w == 0.0:
+                continue
+            for a in range(3):
+                for b in range(3):
+                    product = w * stamp[a, j, i] * other[b, j, i]
+                    cross[a, b] += product
+                    cross_noise[a, b] += product * w * pixel_noise
+
+
+@helper
+def _eliminate(
+    cross: F8, cross_noise: F8, inverse: F8, noise: F8, share: F8, matrix: F8, passed: F8
+) -> None:
+    """Take a neighbour's parameters out of a source's normal matrix and of its noise.
+
+    `cross` (N_ab) and `cross_noise` (S_ab) are between source and neighbour, `inverse`
+    (N_bb^-1) and `noise` (S_bb) of the neighbour; `share` is scratch.
+    """
+    for a in range(3):
+        for b in range(3):
+            share[a, b] = 0.0
+            for c in range(3):
+                share[a, b] += cross[a, c] * inverse[c, b]
+    for a in range(3):
+        for b in range(3):
+            for c in range(3):
+                matrix[a, b] -= share[a, c] * cross[b, c]
+                passed[a, b] -= share[a, c] * cross_noise[b, c] + cross_noise[a, c] * share[b, c]
+                for e in range(3):
+                    passed[a, b] += share[a, c] * noise[c, e] * share[b, e]
+
+
+@helper
+def _sandwich(inverse: F8, noise: F8, flux: float, covariance: F8) -> None:
+    """Covariance of (flux, x, y): inverse x noise x inverse, whose positions are times flux."""
+    covariance[:] = 0.0
+    for a in range(3):
+        for b in range(3):
+            for c in range(3):
+                for e in range(3):
+                    covariance[a, b] += inverse[a, c] * noise[c, e] * inverse[e, b]
+            covariance[a, b] /= (1.0 if a == 0 else flux) * (1.0 if b == 0 else flux)
+
+
+@kernel
+def joint_errors(
+    first: int, last: int, tiles: Tiles, planes: Planes, psf: PsfModel, positions: Positions,
+    max_radius: int, fits: Fits, quality: FitQuality,
+) -> None:  # fmt: skip
+    """Covariance of (flux, x, y) of the sources first..last-1 with their neighbours fitted too.
+
+    The neighbours' parameters are eliminated: what is left of the normal matrix is
+    ``M = N_aa - sum_b N_ab N_bb^-1 N_ba`` over the neighbours b whose fit regions overlap.
+    With S the covariance of the right sides, less what the neighbours take of them, the
+    parameters' covariance is ``M^-1 S M^-1``: the noise as it passes the weights, which need
+    not be inverse variances.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    planes : Planes
+    psf : PsfModel
+    positions : Positions
+    max_radius : int
+        Largest radius of a fit region.
+    fits : Fits
+    quality : FitQuality
+        The covariance is the result, `normal` and `noise` are those of `describe_fits`.
+    """
+    scratch = scratch_for(psf, max_radius)
+    model, grid, stamp = scratch.model, scratch.grid, scratch.stamp
+    start, members, columns, _ = tiles
+    parameters, radii = fits.parameters, fits.radius
+    other = np.empty_like(stamp)
+    matrix = np.empty((3, 3), dtype=np.float64)
+    passed = np.empty((3, 3), dtype=np.float64)
+    cross = np.empty((3, 3), dtype=np.float64)
+    cross_noise = np.empty((3, 3), dtype=np.float64)
+    share = np.empty((3, 3), dtype=np.float64)
+    inverse = np.empty((3, 3), dtype=np.float64)
+    for n in range(first, last):
+        quality.covariance[n] = np.nan
+        flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
+        if math.isnan(flux):
+            continue
+        matrix[:] = quality.normal[n]
+        passed[:] = quality.noise[n]
+        drawn = False
+        radius = radii[n]
+        half = math.ceil(radius)
+        x_low, width = pixel_range(x, half, planes.image.shape[1])
+        y_low, height = pixel_range(y, half, planes.image.shape[0])
+        row_low, row_high, column_low, column_high = tile_neighbours(tiles.of[n], tiles)
+        for tj in range(row_low, row_high):
+            for ti in range(column_low, column_high):
+                tile = tj * columns + ti
+                for k in range(start[tile], start[tile + 1]):
+                    m = members[k]
+                    x_m, y_m = parameters[m, 1], parameters[m, 2]
+                    if m == n or math.isnan(parameters[m, 0]):
+                        continue
+                    if math.hypot(x_m - x, y_m - y) > radius + radii[m]:
+                        continue
+                    if not drawn:
+                        local_model(psf, positions.u[n], positions.v[n], model)
+                        render(
+                            model, psf.sampling, x, y, x_low, y_low, width, height, True,
+                            grid, stamp,
+                        )  # fmt: skip
+                        drawn = True
+                    # The PSF of so near a neighbour is the same.
+                    render(
+                        model, psf.sampling, x_m, y_m, x_low, y_low, width, height, True,
+                        grid, other,
+                    )  # fmt: skip
+                    _cross_matrices(planes, x, y, radius, stamp, other, cross, cross_noise)
+                    normal_m = quality.normal[m]
+                    if fits.status[m] & FROZEN or not invert(normal_m, inverse):
+                        inverse[:] = 0.0
+                        if normal_m[0, 0] > 0.0:
+                            inverse[0, 0] = 1.0 / normal_m[0, 0]
+                    _eliminate(cross, cross_noise, inverse, quality.noise[m], share, matrix, passed)
+        if fits.status[n] & FROZEN:
+            if matrix[0, 0] > 0.0:
+                quality.covariance[n, 0, 0] = passed[0, 0] / matrix[0, 0] ** 2
+        elif invert(matrix, inverse):
+            _sandwich(inverse, passed, flux, quality.covariance[n])

@@ -1,0 +1,126 @@
+"""Evaluation of a PSF model: polynomial in position, cubic B-spline between samples.
+
+The samples of a `Psf` are values of the pixel-integrated PSF on a grid of step `sampling`
+pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.psf.bspline import SplineGrid, place_axis, spline_grid, spline_values
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8
+
+
+class PsfModel(NamedTuple):
+    """A PSF that varies over the image.
+
+    Attributes
+    ----------
+    coefficients : (n_terms, n_y, n_x) float64
+        B-spline coefficients of each polynomial term, from `spline_coefficients`.
+    degree : int
+        Of the polynomial.
+    sampling : float
+        Step of the coefficients in pixels.
+    """
+
+    coefficients: F8
+    degree: int
+    sampling: float
+
+
+@helper
+def combine_terms(coefficients: F8, terms: F8, out: F8) -> None:
+    """Sum the images `coefficients` (n_terms, n_y, n_x), times the values of their terms."""
+    out[:] = 0.0
+    for k in range(coefficients.shape[0]):
+        factor = terms[k]
+        for a in range(out.shape[0]):
+            for b in range(out.shape[1]):
+                out[a, b] += factor * coefficients[k, a, b]
+
+
+@helper
+def local_model(psf: PsfModel, u: float, v: float, out: F8) -> None:
+    """Coefficients of the PSF at normalised position (u, v), of unit sum over pixels."""
+    terms = np.empty(psf.coefficients.shape[0], dtype=np.float64)
+    k = 0
+    v_power = 1.0
+    for j in range(psf.degree + 1):
+        term = v_power
+        for _ in range(psf.degree + 1 - j):
+            terms[k] = term
+            term *= u
+            k += 1
+        v_power *= v
+    combine_terms(psf.coefficients, terms, out)
+    total = 0.0
+    for a in range(out.shape[0]):
+        for b in range(out.shape[1]):
+            total += out[a, b]
+    total *= psf.sampling * psf.sampling
+    if total > 0.0:
+        for a in range(out.shape[0]):
+            for b in range(out.shape[1]):
+                out[a, b] /= total
+
+
+@helper
+def render(
+    model: F8, sampling: float, x: float, y: float, x_low: int, y_low: int, n_x: int, n_y: int,
+    slopes: bool, grid: SplineGrid, out: F8,
+) -> None:  # fmt: skip
+    """Draw the model, centred on (x, y), into out[0]; its derivatives to x, y into out[1:3].
+
+    The region has n_y x n_x pixels from (x_low, y_low) on.
+    """
+    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _ = grid
+    m_y, m_x = model.shape
+    step = 1.0 / sampling
+    start = (m_x - 1) / 2 + (x_low - x) * step
+    for k in range(n_x):
+        t[k] = start + k * step
+    # The centre moves against t.
+    place_axis(t, n_x, m_x, -step, first_x, weight_x, slope_x)
+    start = (m_y - 1) / 2 + (y_low - y) * step
+    for k in range(n_y):
+        t[k] = start + k * step
+    place_axis(t, n_y, m_y, -step, first_y, weight_y, slope_y)
+    spline_values(model, grid, n_y, n_x, slopes, out)
+
+
+@kernel
+def psf_stamps(
+    coefficients: F8, degree: int, sampling: float, u: F8, v: F8, dx: F8, dy: F8, out: F4
+) -> None:
+    """Render the PSF on the pixel grid, for many sources.
+
+    Parameters
+    ----------
+    coefficients, degree, sampling
+        As in `PsfModel`.
+    u, v : (n,) float64
+        Normalised positions, where the polynomial is evaluated.
+    dx, dy : (n,) float64
+        Centre of the PSF relative to the middle pixel of the stamp.
+    out : (n, k, k) float32
+        Stamps; the whole model sums to 1, pixels beyond it are 0.
+    """
+    psf = PsfModel(coefficients, degree, sampling)
+    size = out.shape[1]
+    half = size // 2
+    model = np.empty(coefficients.shape[1:], dtype=np.float64)
+    grid = spline_grid(size, coefficients.shape[2])
+    stamp = np.empty((1, size, size), dtype=np.float64)
+    for n in range(u.size):
+        local_model(psf, u[n], v[n], model)
+        render(model, sampling, dx[n], dy[n], -half, -half, size, size, False, grid, stamp)
+        for j in range(size):
+            for i in range(size):
+                out[n, j, i] = stamp[0, j, i]

@@ -1,0 +1,177 @@
+"""The normal equations of a PSF on a pixel basis, from many stars at once.
+
+The model of star s at pixel i is ``f_s sum_k u_sk sum_j B_kj phi((i - c_s) / step - j)``
+with phi the cubic B-spline that sources are measured with.  Where the step is below a pixel,
+the stars' different sub-pixel phases give the resolution (Bertin 2011, ASP Conf. Ser. 442,
+435; Anderson & King 2000, PASP 112, 1360).  The matrix is never formed: `apply_normal`
+multiplies with it, star by star, for a conjugate-gradient solver.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.psf.bspline import (
+    SplineGrid,
+    place_axis,
+    spline_adjoint,
+    spline_grid,
+    spline_values,
+)
+from skyextract.kernels.psf.model import combine_terms
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8
+
+
+@helper
+def place_stamp(
+    cx: float, cy: float, step: float, n: int, x_low: int, y_low: int, n_x: int, n_y: int,
+    grid: SplineGrid,
+) -> None:  # fmt: skip
+    """Place n_y x n_x pixels of a stamp, from (x_low, y_low) on, among n x n coefficients.
+
+    The middle of the model is at pixel (cx, cy).
+    """
+    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _ = grid
+    middle = 0.5 * (n - 1)
+    for k in range(n_x):
+        t[k] = (x_low + k - cx) / step + middle
+    place_axis(t, n_x, n, 1.0, first_x, weight_x, slope_x)
+    for k in range(n_y):
+        t[k] = (y_low + k - cy) / step + middle
+    place_axis(t, n_y, n, 1.0, first_y, weight_y, slope_y)
+
+
+@helper
+def _add_terms(image: F8, terms: F8, out: F8) -> None:
+    """Add an image to all terms, times their values."""
+    for k in range(out.shape[0]):
+        u = terms[k]
+        for a in range(out.shape[1]):
+            for b in range(out.shape[2]):
+                out[k, a, b] += u * image[a, b]
+
+
+@kernel
+def apply_normal(
+    coefficients: F8, terms: F8, step: float, cx: F8, cy: F8, weight: F4, out: F8
+) -> None:
+    """Multiply with the normal matrix (data part); add to `out`.
+
+    Parameters
+    ----------
+    coefficients, out : (n_terms, n, n) float64
+    terms : (n_stars, n_terms) float64
+        Polynomial terms at each star.
+    step : float
+        Sampling of the model in pixels.
+    cx, cy : (n_stars,) float64
+        Centre of each star in its stamp.
+    weight : (n_stars, size, size) float32
+        Flux squared over variance.
+    """
+    n = coefficients.shape[1]
+    size = weight.shape[1]
+    model = np.empty((n, n), dtype=np.float64)
+    image = np.empty((n, n), dtype=np.float64)
+    pixels = np.empty((1, size, size), dtype=np.float64)
+    grid = spline_grid(size, n)
+    for s in range(terms.shape[0]):
+        combine_terms(coefficients, terms[s], model)
+        place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
+        spline_values(model, grid, size, size, False, pixels)
+        for a in range(size):
+            for b in range(size):
+                pixels[0, a, b] *= weight[s, a, b]
+        image[:] = 0.0
+        spline_adjoint(pixels[0], grid, image)
+        _add_terms(image, terms[s], out)
+
+
+@kernel
+def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> None:
+    """Right side of the normal equations of all stars; added to `out`.
+
+    Parameters
+    ----------
+    target : (n_stars, size, size) float32
+        Flux times pixel value over variance.
+    out : (n_terms, n, n) float64
+    """
+    n = out.shape[1]
+    size = target.shape[1]
+    image = np.empty((n, n), dtype=np.float64)
+    pixels = np.empty((size, size), dtype=np.float64)
+    grid = spline_grid(size, n)
+    for s in range(terms.shape[0]):
+        place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
+        pixels[:] = target[s]
+        image[:] = 0.0
+        spline_adjoint(pixels, grid, image)
+        _add_terms(image, terms[s], out)
+
+
+@kernel
+def diagonal(terms: F8, step: float, cx: F8, cy: F8, weight: F4, out: F8) -> None:
+    """Approximate diagonal blocks of the normal matrix of all stars; added to `out`.
+
+    The weight of the pixel nearest to a coefficient, times the pixels per coefficient.
+
+    Parameters
+    ----------
+    out : (n, n, n_terms, n_terms) float64
+    """
+    n = out.shape[0]
+    n_terms = out.shape[2]
+    size = weight.shape[1]
+    share = step * step
+    for s in range(terms.shape[0]):
+        for j in range(n):
+            a = math.floor((j - 0.5 * (n - 1)) * step + cy[s] + 0.5)
+            if a < 0 or a >= size:
+                continue
+            for i in range(n):
+                b = math.floor((i - 0.5 * (n - 1)) * step + cx[s] + 0.5)
+                if b < 0 or b >= size:
+                    continue
+                w = weight[s, a, b] * share
+                if w == 0.0:
+                    continue
+                for k in range(n_terms):
+                    for m in range(k + 1):
+                        out[j, i, k, m] += w * terms[s, k] * terms[s, m]
+
+
+@kernel
+def smooth_terms(images: F8, taps: F8, out: F8) -> None:
+    """Convolve each image with the symmetric separable kernel `taps`; zeros beyond the edges.
+
+    Parameters
+    ----------
+    images, out : (n_terms, n, n) float64
+    taps : (2 half + 1,) float64
+    """
+    n_terms, n, _ = images.shape
+    half = taps.shape[0] // 2
+    row = np.empty(n + 2 * half, dtype=np.float64)
+    row[:] = 0.0
+    for k in range(n_terms):
+        for a in range(n):
+            middle = row[half : half + n]
+            middle[:] = 0.0
+            for t in range(max(0, half - a), min(2 * half + 1, n + half - a)):
+                tap = taps[t]
+                line = images[k, a + t - half]
+                for b in range(n):
+                    middle[b] += tap * line[b]
+            out[k, a, :] = 0.0
+            for t in range(2 * half + 1):
+                tap = taps[t]
+                line = row[t : t + n]
+                for b in range(n):
+                    out[k, a, b] += tap * line[b]

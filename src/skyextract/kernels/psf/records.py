@@ -1,0 +1,164 @@
+"""What the kernels of PSF photometry share: the image, the sources, and their fits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.jit import helper
+from skyextract.kernels.psf.bspline import SplineGrid, spline_grid
+from skyextract.kernels.psf.model import PsfModel
+from skyextract.kernels.values import MAX_VARIANCE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
+
+
+class Planes(NamedTuple):
+    """The image and what is known about its pixels.
+
+    Attributes
+    ----------
+    image, residual, variance : (ny, nx) float32
+        Background-subtracted image, the same minus all models, background variance.
+    mask, bad : (ny, nx) uint16, int
+        Pixels with one of the bits `bad` are left out.
+    inverse_gains : (2,) float64
+        Photon noise of a flux f is ``f * inverse_gains[0]``, 0 for none; weights take it to be
+        ``f * inverse_gains[1]``.
+    """
+
+    image: F4
+    residual: F4
+    variance: F4
+    mask: U2
+    bad: int
+    inverse_gains: F8
+
+
+class Positions(NamedTuple):
+    """Given positions of the n sources.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+        0-based pixels.
+    u, v : (n,) float64
+        The same, normalised for the polynomial of the PSF.
+    """
+
+    x: F8
+    y: F8
+    u: F8
+    v: F8
+
+
+class Tiles(NamedTuple):
+    """The sources by square tiles of the image.
+
+    Attributes
+    ----------
+    start, members : int64
+        Sources of tile t are ``members[start[t]:start[t + 1]]``, brightest first.
+    columns : int
+        Tiles per row.
+    of : (n,) int64
+        Tile of each source.
+    """
+
+    start: I8
+    members: I8
+    columns: int
+    of: I8
+
+
+class Fits(NamedTuple):
+    """State of the fits of n sources.
+
+    Attributes
+    ----------
+    parameters : (n, 3) float64
+        Flux, x, y; flux 0 before the first visit, NaN if it cannot be fitted.
+    reach : (n,) int64
+        Radius out to which the model is subtracted, -1 if it is not.
+    radius : (n,) float64
+        Radius of the fit region that was used.
+    stale : (n,) uint8
+        1: to be fitted.
+    status, iterations : (n,) int32
+        Status bits and number of Gauss-Newton steps in total.
+    """
+
+    parameters: F8
+    reach: I8
+    radius: F8
+    stale: U1
+    status: I4
+    iterations: I4
+
+
+class Scratch(NamedTuple):
+    """Memory to render one source.
+
+    Attributes
+    ----------
+    model : (n_y, n_x) float64
+        Coefficients of the PSF at the source.
+    grid : SplineGrid
+    stamp : (3, size, size) float64
+        Its pixels, and their derivatives to x and y.
+    """
+
+    model: F8
+    grid: SplineGrid
+    stamp: F8
+
+
+@helper
+def scratch_for(psf: PsfModel, max_radius: int) -> Scratch:
+    """Allocate the memory for stamps of up to `max_radius` pixels around a source."""
+    size = 2 * max_radius + 3
+    return Scratch(
+        np.empty(psf.coefficients.shape[1:], dtype=np.float64),
+        spline_grid(size, psf.coefficients.shape[2]),
+        np.empty((3, size, size), dtype=np.float64),
+    )
+
+
+@helper
+def pixel_range(centre: float, radius: int, size: int) -> tuple[int, int]:
+    """First pixel and number of pixels within `radius` of the pixel at `centre`."""
+    middle = math.floor(centre + 0.5)
+    low = max(0, middle - radius)
+    return low, min(size, middle + radius + 1) - low
+
+
+@helper
+def pixel_weight(
+    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8, y: int, x: int,
+    own: float,
+) -> tuple[float, float]:  # fmt: skip
+    """Weight and noise variance of a pixel, weight 0 for a bad one.
+
+    The noise is that of the background and the photons of the models: all those subtracted in
+    the residual, and `own`.  Not of the data: their noise would bias the fluxes.  The weight is
+    1 / noise with a gain of its own, see `Planes`, whose fields are given one by one: taking them
+    out of the record at each pixel costs half of the time of a fit.
+    """
+    v = float(variance[y, x])
+    d = float(residual[y, x])
+    if (mask[y, x] & bad) != 0 or not (0.0 < v < MAX_VARIANCE) or not math.isfinite(d):
+        return 0.0, 0.0
+    light = max(0.0, float(image[y, x]) - d + own)
+    return 1.0 / (v + light * inverse_gains[1]), v + light * inverse_gains[0]
+
+
+@helper
+def tile_neighbours(tile: int, tiles: Tiles) -> tuple[int, int, int, int]:
+    """First and last + 1 row and column of the tiles that touch a tile."""
+    rows = (tiles.start.size - 1) // tiles.columns
+    row = tile // tiles.columns
+    column = tile - row * tiles.columns
+    return max(0, row - 1), min(rows, row + 2), max(0, column - 1), min(tiles.columns, column + 2)

@@ -1,0 +1,78 @@
+"""The PSF solver's kernels against matrices written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.kernels.psf.normal import apply_normal, diagonal, right_side, smooth_terms
+
+N, SIZE, STEP = 9, 7, 0.8
+
+
+def spline(t):
+    t = np.abs(t)
+    return np.where(t < 1, (4 - 6 * t**2 + 3 * t**3) / 6, np.where(t < 2, (2 - t) ** 3 / 6, 0))
+
+
+def design(cx, cy):
+    """Matrix from the coefficients of one image to the pixels of a stamp."""
+
+    def axis(centre):
+        t = (np.arange(SIZE) - centre) / STEP + (N - 1) / 2
+        weights = spline(t[:, None] - np.arange(N))
+        inside = (np.floor(t) >= 1) & (np.floor(t) + 2 < N)
+        return weights * inside[:, None]
+
+    return np.einsum("aj,bi->abji", axis(cy), axis(cx)).reshape(SIZE * SIZE, N * N)
+
+
+@pytest.fixture
+def problem():
+    random = np.random.default_rng(1)
+    terms = np.stack([np.ones(4), random.uniform(-0.5, 0.5, 4)], axis=1)
+    cx, cy = random.uniform(2.6, 3.4, (2, 4))
+    weight = random.uniform(0, 1, (4, SIZE, SIZE)).astype(np.float32)
+    matrices = [
+        np.concatenate([u * design(a, b) for u in t], axis=1)
+        for t, a, b in zip(terms, cx, cy, strict=True)
+    ]
+    return random, terms, cx, cy, weight, matrices
+
+
+def test_normal_matrix_and_right_side(problem):
+    random, terms, cx, cy, weight, matrices = problem
+    v = random.normal(size=(2, N, N))
+    expected = sum(
+        m.T @ (w.ravel() * (m @ v.ravel())) for m, w in zip(matrices, weight, strict=True)
+    )
+    out = np.zeros_like(v)
+    apply_normal(v, terms, STEP, cx, cy, weight, out)
+    np.testing.assert_allclose(out.ravel(), expected, atol=1e-12)
+
+    out[:] = 0
+    right_side(terms, STEP, cx, cy, weight, out)
+    expected = sum(m.T @ w.ravel() for m, w in zip(matrices, weight, strict=True))
+    np.testing.assert_allclose(out.ravel(), expected, atol=1e-12)
+
+
+def test_diagonal_has_the_scale_of_the_normal_matrix(problem):
+    _, terms, cx, cy, weight, matrices = problem
+    blocks = np.zeros((N, N, 2, 2))
+    diagonal(terms, STEP, cx, cy, np.ones_like(weight), blocks)
+    exact = sum(m.T @ m for m in matrices)[: N * N, : N * N].sum(axis=1).reshape(N, N)
+    inner = (slice(3, 6), slice(3, 6))
+    np.testing.assert_allclose(blocks[..., 0, 0][inner], exact[inner], rtol=0.6)
+
+
+@pytest.mark.parametrize("length", [0.7, 2.0])
+def test_smoothing(length):
+    random = np.random.default_rng(2)
+    images = random.normal(size=(2, 11, 11))
+    half = int(np.ceil(3 * length))
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
+    offset = np.arange(11)[:, None] - np.arange(11)
+    matrix = np.where(np.abs(offset) <= half, np.exp(-0.5 * (offset / length) ** 2), 0)
+    out = np.full_like(images, np.nan)
+    smooth_terms(images, taps, out)
+    np.testing.assert_allclose(out, matrix @ images @ matrix, atol=1e-12)
