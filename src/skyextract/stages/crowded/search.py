@@ -27,7 +27,7 @@ from skyextract.stages.detection.noise import measure_scale
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
@@ -49,6 +49,8 @@ KEPT_SIGNIFICANCE = 0.8
 SKY_CELL = 6.0
 """Size of the meshes of the sky among fitted sources, in FWHM: it follows the light of stars that
 are too faint or too close to be found, and holds enough pixels for a mode."""
+MIN_SKY_CELL = 16
+"""The same in pixels, at least."""
 NOISE_RADIUS = 0.7
 """Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
 MIN_NOISE = 0.8
@@ -178,21 +180,42 @@ def find_hidden(
         )
         if added < max(1.0, MIN_NEW * kept.size):
             break
-    clear = _significant(hidden, found.n, SIGNIFICANT * least, scale, matched, run)
-    run.info(f"crowded field: {int((~clear).sum())} sources lost in what is left about them")
+    hidden = _proved(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
+    return replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
+
+
+def _proved(
+    exposure: Exposure, hidden: Hidden, found: Detections, least_flux: float, scale: float,
+    fitted: Callable[[Plane, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
+    run: Run,
+) -> Hidden:  # fmt: skip
+    """Drop added sources that what is left disproves, and fit the others again.
+
+    Parameters
+    ----------
+    least_flux : float
+        Image units, where nothing but noise is left.
+    scale : float
+        Noise of the filtered image over that of independent pixels.
+    fitted : callable
+        Fits sources in so many sweeps, from the models of earlier ones on.
+    """
+    plane = hidden.plane
+    clear = _significant(hidden, found.n, least_flux, scale, matched, run)
     hidden = _only(hidden, clear)
     hidden = fitted(plane, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run)
     hidden = _only(hidden, ~torn)
-    run.info(f"crowded field: {int(torn.sum())} pieces of extended sources dropped")
     hidden = fitted(plane, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed[: found.n] = True
-    run.info(f"crowded field: {int((~placed).sum())} sources without a place of their own")
+    run.info(
+        f"crowded field: {int((~clear).sum())} sources lost in what is left about them, "
+        f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
+        "of their own dropped"
+    )
     hidden = _only(hidden, placed)
-    hidden = fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
-    wide = _without_sources(exposure, hidden.models, config, run)
-    return replace(hidden, wide=wide)
+    return fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
 
 
 def _significant(
@@ -244,7 +267,8 @@ def _only(hidden: Hidden, kept: Bools) -> Hidden:
 
 def _with_fine_sky(config: Config, fwhm: float) -> Config:
     """Return the configuration with meshes of the background that follow what is not resolved."""
-    sizes = tuple(min(size, round(SKY_CELL * fwhm)) for size in config.background.back_size)
+    cell = max(MIN_SKY_CELL, round(SKY_CELL * fwhm))
+    sizes = tuple(min(size, cell) for size in config.background.back_size)
     return replace(config, background=replace(config.background, back_size=sizes))
 
 
