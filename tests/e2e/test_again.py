@@ -68,9 +68,16 @@ def test_the_same_bytes_of_raw_frames(skyextract):
     n_sources = summary["steps"]["measure"]["n_sources"]
     assert f"{n_sources} sources found" in told
     assert "error of the zero point" in told
+    assert "at most 0.100 mag (FALLBACK), 0.250 mag (FAILED)" in told
     assert "NOT PASSED" not in told
     assert f"ASTREFCAT_NAME {NIGHT / 'refcat.fits'}: command line; default (empty)" in told
     assert "all as it was" in told
+    weak = summary["steps"]["astrometry"] | {"n_matched": 100, "n_used": 9}
+    summary["steps"]["astrometry"] = weak
+    Path("made/science.json").write_text(json.dumps([summary]))
+    told = skyextract("--explain", "made/science.json").stdout
+    assert "rests on: 9.0 %, at least 10.0 % (FALLBACK)  NOT PASSED" in told
+    assert told.count("NOT PASSED") == 1
 
 
 def test_the_same_bytes_of_sdss(skyextract, shared_data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -11,6 +12,8 @@ from skyextract.outputs.html.remedies import remedy
 from skyextract.outputs.made import Made, find_made
 from skyextract.settings.grammar import declarations, format_value
 from skyextract.settings.resolve import is_sextractor
+from skyextract.stages.agreement import MIN_GROUP, MIN_MEMBERS
+from skyextract.stages.astrometry import solve
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 from skyextract.stages.detection.support import MIN_SKY_SHARE
 from skyextract.stages.photometry import checks
@@ -32,13 +35,14 @@ def explanation(product: Path) -> str:
     made = find_made(product)
     lines: list[str] = []
     for item in made.objects:
-        lines += [*_extension(item), ""]
+        is_whole = len(made.objects) == 1 and not item["extension"]
+        lines += [*_extension(item, "" if is_whole else f", extension {item['extension']}"), ""]
     with made.where_it_was_made():
         return "\n".join([*lines, *_settings(made), "", *_inputs(made)])
 
 
-def _extension(item: Numbers) -> Iterator[str]:
-    place = "" if item["extension"] is None else f", extension {item['extension']}"
+def _extension(item: Numbers, place: str) -> Iterator[str]:
+    """Tell of one extension; its place is empty for an image that has no other."""
     version = item["provenance"]["version"]
     yield f"{item['image']}{place}: {item['status'].upper()}, by skyextract {version}"
     if item.get("error"):
@@ -143,49 +147,116 @@ _NOT_RUN: dict[str, Callable[[Numbers], str]] = {
 }  # fmt: skip
 
 
-_Check = tuple[str, tuple[str, ...], str, float, bool]
+_Place = tuple[str, ...]
+"""Where a number stands in the steps of a summary."""
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A check that a step makes of its result (docs/checks.md).
+
+    Attributes
+    ----------
+    words, unit : str
+    number : tuple of str
+        Its place.
+    fallback, failed : float or None
+        Limits of the number, its size that is.
+    is_upper : bool
+        The number must not be above its limits; below them otherwise.
+    of : tuple of str
+        Place of what the number is a share of.
+    at_least : int
+        It counts from that many of them on.
+    error : tuple of str
+        Place of its error: the number counts only where it is surely not 0.
+    """
+
+    words: str
+    number: _Place
+    unit: str
+    fallback: float | None = None
+    failed: float | None = None
+    is_upper: bool = True
+    of: _Place = ()
+    at_least: int = 0
+    error: _Place = ()
+
+
+def _trend(what: str, key: str) -> _Check:
+    return _Check(
+        f"photometry: trend with {what}", ("photometry", "checks", key), "mag",
+        failed=checks.MAX_TREND, error=("photometry", "checks", f"{key}_error"),
+    )  # fmt: skip
+
 
 _CHECKS: tuple[_Check, ...] = (
-    ("characterize: bright sources that look like the PSF stars",
-     ("characterize", "psf_star_share"), "share", doubt.MIN_SHARE, False),
-    ("measure: pixels that are sky", ("measure", "sky_share"), "share", MIN_SKY_SHARE, False),
-    ("astrometry: probability that the solution is false",
-     ("astrometry", "false_match_probability"), "", MAX_FALSE_PROBABILITY, True),
-    ("photometry: stars on one zero point",
-     ("photometry", "n_stars"), "", checks.MIN_STARS, False),
-    ("photometry: stars that do not fit",
-     ("photometry", "checks", "outlier_fraction"), "share", checks.MAX_OUTLIERS, True),
-    ("photometry: matches by chance",
-     ("photometry", "checks", "chance_fraction"), "share", checks.MAX_CHANCE, True),
-    ("photometry: scatter beyond the errors",
-     ("photometry", "checks", "intrinsic_scatter"), "mag", checks.MAX_INTRINSIC, True),
-    ("photometry: trend with magnitude",
-     ("photometry", "checks", "trend_mag"), "mag", checks.MAX_TREND, True),
-    ("photometry: trend with x",
-     ("photometry", "checks", "trend_x"), "mag", checks.MAX_TREND, True),
-    ("photometry: trend with y",
-     ("photometry", "checks", "trend_y"), "mag", checks.MAX_TREND, True),
-    ("photometry: error of the zero point",
-     ("photometry", "zero_point_error"), "mag", checks.MAX_ERROR, True),
+    _Check("characterize: bright sources that look like the PSF stars",
+           ("characterize", "psf_star_share"), "share", doubt.MIN_SHARE, is_upper=False,
+           of=("characterize", "n_bright_sources"), at_least=doubt.MIN_BRIGHT),
+    _Check("measure: pixels that are sky", ("measure", "sky_share"), "share", MIN_SKY_SHARE,
+           is_upper=False),
+    _Check("astrometry: probability that the solution is false",
+           ("astrometry", "false_match_probability"), "", failed=MAX_FALSE_PROBABILITY),
+    _Check("astrometry: matched stars that the fit rests on", ("astrometry", "n_used"), "share",
+           solve.MIN_SHARE, is_upper=False, of=("astrometry", "n_matched"),
+           at_least=solve.SHARE_FROM),
+    _Check("astrometry: stars that are displaced alike",
+           ("astrometry", "checks", "n_second_group"), "share", failed=MIN_GROUP,
+           of=("astrometry", "n_matched"), at_least=MIN_MEMBERS),
+    _Check("photometry: stars on one zero point", ("photometry", "n_stars"), "",
+           failed=checks.MIN_STARS, is_upper=False),
+    _Check("photometry: bright stars that it rests on", ("photometry", "n_stars"), "share",
+           checks.MIN_SHARE, is_upper=False, of=("photometry", "checks", "n_bright"),
+           at_least=checks.SHARE_FROM),
+    _Check("photometry: stars that do not fit", ("photometry", "checks", "outlier_fraction"),
+           "share", failed=checks.MAX_OUTLIERS),
+    _Check("photometry: matches by chance", ("photometry", "checks", "chance_fraction"),
+           "share", failed=checks.MAX_CHANCE),
+    _Check("photometry: scatter beyond the errors",
+           ("photometry", "checks", "intrinsic_scatter"), "mag", checks.WEAK_INTRINSIC,
+           checks.MAX_INTRINSIC),
+    _trend("magnitude", "trend_mag"),
+    _trend("x", "trend_x"),
+    _trend("y", "trend_y"),
+    _Check("photometry: light beyond the Kron flux",
+           ("photometry", "checks", "error_of_flux_scale"), "mag", checks.WEAK_SCALE),
+    _Check("photometry: error of the zero point", ("photometry", "zero_point_error"), "mag",
+           failed=checks.MAX_ERROR),
 )  # fmt: skip
-"""Words, place in the summary, unit, limit, and whether it is an upper one (docs/checks.md)."""
+
+
+def _at(place: _Place, steps: Numbers) -> float | None:
+    """Return a number of the summary; None if it is unknown."""
+    value: Any = steps
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
 
 
 def _margin(check: _Check, steps: Numbers) -> str:
-    """Return value and limit of a check; empty if it was not made."""
-    words, place, unit, limit, is_upper = check
-    value: Any = steps
-    if steps[place[0]]["status"] == "skipped":
-        return ""
-    for key in place:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    if value is None:
+    """Return value and limits of a check; empty if it was not made."""
+    value = _at(check.number, steps)
+    if steps[check.number[0]]["status"] == "skipped" or value is None:
         return ""
     size = abs(value)
-    passed = size <= limit if is_upper else size >= limit
-    sign = "at most" if is_upper else "at least"
-    verdict = "" if passed else "  NOT PASSED"
-    return f"{words}: {_amount(size, unit)}, {sign} {_amount(limit, unit)}{verdict}"
+    if check.of:
+        whole = _at(check.of, steps)
+        if whole is None or whole < check.at_least:
+            return ""
+        if check.number[-1].startswith("n_"):
+            size /= whole
+    error = _at(check.error, steps) if check.error else None
+    counts = error is None or size > checks.SURE * error
+    limits, missed = [], []
+    for limit, status in ((check.fallback, "FALLBACK"), (check.failed, "FAILED")):
+        if limit is not None:
+            limits.append(f"{_amount(limit, check.unit)} ({status})")
+            if counts and (size > limit if check.is_upper else size < limit):
+                missed.append("  NOT PASSED")
+    sign = "at most" if check.is_upper else "at least"
+    told = f"{check.words}: {_amount(size, check.unit)}, {sign} {', '.join(limits)}"
+    return told + "".join(missed[:1])
 
 
 def _amount(value: float, unit: str) -> str:

@@ -13,6 +13,7 @@ from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.nights import Row, read_night, update_night, write_night
 from skyextract.jobs import NIGHT
+from skyextract.settings.extras import is_installed, require
 from skyextract.sky.moon import Site, moon_of
 
 log = logging.getLogger("skyextract")
@@ -136,10 +137,8 @@ def refresh_page(table: Path) -> None:
 
 def draw_page(table: Path) -> None:
     """Draw the page as far as that can be done: the table stands, whatever becomes of it."""
-    from skyextract.outputs.html.plots import can_draw
-
-    if not can_draw():
-        log.info("%s: no page of it without matplotlib and jinja2", table)
+    if not is_installed("jinja2"):
+        log.info("%s: no page of it without jinja2", table)
         return
     try:
         refresh_page(table)
@@ -157,11 +156,9 @@ def make_night(folder: Path) -> ExitStatus:
     ImageError
         It holds no summary.
     """
-    from skyextract.outputs.html.plots import prepare_drawing
-
     if not folder.is_dir():
         raise ConfigError(f"--night {folder}: no such folder")
-    prepare_drawing("--night")
+    require("--night", "report", "jinja2")
     table = folder / NIGHT
     rows = [row for path in sorted(folder.glob("*.json")) for row in _read(path, table)]
     if not rows:

@@ -19,8 +19,8 @@ from skyextract.outputs.html.plots import (
     SKY,
     VERMILION,
     Figure,
-    canvas,
 )  # fmt: skip
+from skyextract.outputs.html.scatter import Points, scatter_svg
 
 Row = Mapping[str, Any]
 
@@ -39,7 +39,6 @@ _DOWN = {"limiting_mag", "sky_brightness", "airmass"}  # as astronomers draw the
 _LEAST = {"limiting_mag": 0.1, "sky_brightness": 0.1, "pointing_offset": 0.5}
 """Half of the range that is shown at least, where it is not 5 % of the values."""
 _INKS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
-_MARKERS = "osD^vPX"
 _KINDS = {"complete": GOOD, "partial": DOUBTFUL, "failed": BAD}
 
 
@@ -94,30 +93,19 @@ def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> 
     else:
         axis = f"MJD − {start}" if in_days else f"hours since {known[0]['date_obs'][:10]} 0h (UT)"
     filters = list(dict.fromkeys(row["filter"] for row in known))
-    with canvas(axis, label) as made:
-        for number, name in enumerate(filters):
-            mine = [row for row in known if row["filter"] == name]
-            if dated:
-                x = [(row["mjd"] - start) * (1.0 if in_days else 24.0) for row in mine]
-            else:
-                x = [float(rows.index(row) + 1) for row in mine]
-            drawn = made.axes.scatter(
-                x, [row[key] for row in mine], s=26, color=_INKS[number % len(_INKS)],
-                marker=_MARKERS[number % len(_MARKERS)], label=name or "no filter", lw=0,
-            )  # fmt: skip
-            drawn.set_urls([row["link"] or f"#{row['anchor']}" for row in mine])
-        made.axes.margins(0.06, 0.12)
-        low, high = made.axes.get_ylim()
-        middle = 0.5 * (low + high)
-        least = _LEAST.get(key, 0.05 * abs(middle))
-        if abs(high - low) < least:  # nearly constant: no magnified noise of the last digit
-            made.axes.set_ylim(middle - least, middle + least)
-            if middle < least and low >= -0.2 * high:
-                made.axes.set_ylim(0.0, 2.0 * least)  # of what is never negative
-        if key in _DOWN:
-            made.axes.invert_yaxis()
-        if len(filters) > 1:
-            made.axes.legend(loc="best", ncols=min(4, len(filters)))
+    kinds = []
+    for number, name in enumerate(filters):
+        mine = [row for row in known if row["filter"] == name]
+        if dated:
+            x = [(row["mjd"] - start) * (1.0 if in_days else 24.0) for row in mine]
+        else:
+            x = [float(rows.index(row) + 1) for row in mine]
+        links = [row["link"] or f"#{row['anchor']}" for row in mine]
+        ink = _INKS[number % len(_INKS)]
+        kinds.append(Points(name or "no filter", ink, x, [row[key] for row in mine], links))
+    middle = 0.5 * (min(row[key] for row in known) + max(row[key] for row in known))
+    least = _LEAST.get(key, 0.05 * abs(middle))
+    svg = scatter_svg(kinds, (axis, label), least, is_down=key in _DOWN)
     missing = len(rows) - len(known)
     note = f"{missing} of {len(rows)} frames have none." if missing else ""
-    return Figure(title, note, made.svg)
+    return Figure(title, note, svg)

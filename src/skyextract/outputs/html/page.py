@@ -138,7 +138,7 @@ def make_section(
 def failed_section(failure: str, warnings: Sequence[str], title: str) -> Section:
     """Return the section of an extension, or an image, that could not be processed."""
     lines = [failure, *(text for text in warnings if text != failure)]
-    return Section(title, "FAILED", BAD, failure, [], advice(lines))
+    return Section(title, "FAILED", BAD, "", [], advice(lines))
 
 
 def verdict(report: Report, warnings: Sequence[str]) -> tuple[str, str]:
@@ -251,7 +251,8 @@ def _why_not(report: Report, step: Step, reason: str) -> str:
     status = report.statuses[step]
     if status is Status.SKIPPED:
         return f"{step.value.capitalize()} did not run."
-    return f"{step.value.capitalize()} {status}: {reason or 'the warnings tell why'}."
+    why = reason or "the warnings tell why"
+    return f"{step.value.capitalize()} {status}: {why}{'' if why.endswith('?') else '.'}"
 
 
 def _magnitudes(result: Result, sources: Catalog) -> tuple[F8, str]:

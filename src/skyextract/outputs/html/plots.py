@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, AnyArray
-from skyextract.settings.extras import is_installed, require
+from skyextract.settings.extras import require
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7",
@@ -37,11 +37,6 @@ _STYLE = {
     "axes.formatter.limits": (-4, 6), "axes.formatter.useoffset": False,
     "lines.markersize": 3.0, "axes.axisbelow": True, "path.simplify": True,
 }  # fmt: skip
-
-
-def can_draw() -> bool:
-    """Tell whether what draws the pages is installed."""
-    return all(map(is_installed, _LIBRARIES))
 
 
 def prepare_drawing(keyword: str) -> None:
@@ -82,9 +77,11 @@ class Canvas:
 
     def color_bar(self, mappable: Any, label: str) -> None:
         """Put a scale of colours to the right of the axes."""
+        from matplotlib.ticker import MaxNLocator
+
         place = self.axes.get_position()
-        axes = self.figure.add_axes((0.84, place.y0, 0.025, place.height))
-        self.figure.colorbar(mappable, cax=axes, label=label)
+        axes = self.figure.add_axes((0.79, place.y0, 0.025, place.height))
+        self.figure.colorbar(mappable, cax=axes, label=label).locator = MaxNLocator(5)
 
     def field(self, shape: tuple[int, int]) -> None:
         """Make the axes those of the frame: FITS pixels, equal scales."""
@@ -116,7 +113,7 @@ def canvas(
         figure = MplFigure(figsize=(5.2, height))
         FigureCanvasSVG(figure)
         bottom = 0.5 / height
-        width = 0.66 if colors else 0.83
+        width = 0.61 if colors else 0.83
         axes = figure.add_axes((0.15, bottom, width, 1.0 - bottom - 0.22 / height))
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
