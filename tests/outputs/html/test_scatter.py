@@ -15,9 +15,7 @@ def read(svg: str) -> tuple[np.ndarray, dict[str, tuple[float, float]], list[str
     """Return the places of the points, those of the numbers, and the links."""
     root = ET.fromstring(svg.replace("<svg ", '<svg xmlns:xlink="x" ', 1))
     anchors = root.findall(".//a")
-    places = [
-        [float(v) for v in re.findall(r"[-.\d]+", a[0].attrib["transform"])] for a in anchors
-    ]
+    places = [[float(v) for v in re.findall(r"[-.\d]+", a[0].attrib["transform"])] for a in anchors]
     texts = {
         t.text: (float(t.attrib["x"]), float(t.attrib["y"]))
         for t in root.findall("text") if "x" in t.attrib
@@ -40,8 +38,10 @@ def test_points_stand_where_the_numbers_of_the_axes_say(is_down):
         slope, origin = np.polyfit(list(numbers), list(numbers.values()), 1)
         np.testing.assert_allclose(places[:, axis], origin + slope * np.array(values), atol=0.2)
         assert (slope > 0) == (axis == 0 or is_down)
-    assert places[:, 0].min() > 62 and places[:, 0].max() < 366
-    assert places[:, 1].min() > 16 and places[:, 1].max() < 208
+    assert places[:, 0].min() > 62
+    assert places[:, 0].max() < 366
+    assert places[:, 1].min() > 16
+    assert places[:, 1].max() < 208
 
 
 @pytest.mark.parametrize(
