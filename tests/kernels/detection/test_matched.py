@@ -190,3 +190,19 @@ def test_smooth_at_without_any_good_pixel_is_zero():
     bad = np.ones((9, 9), np.uint8)
     smooth_at(np.ones((9, 9), np.float32), bad, True, np.full(3, 1 / 3, np.float32), one, one, out)
     assert out[0] == 0
+
+
+def test_plateau_of_a_trail_is_long_that_of_a_star_short_and_a_ring_has_none():
+    star = one_cell(gaussian(4.0, size=41), (50, 50)).plateau()
+    half = star.shape[0] // 2
+    assert half <= 2
+    assert star[half, half]
+    trail = np.mean([np.roll(gaussian(4.0, size=41), k, axis=1) for k in range(-6, 7)], axis=0)
+    trailed = one_cell(trail, (50, 50)).plateau()
+    dy, dx = np.argwhere(trailed).T - trailed.shape[0] // 2
+    assert np.abs(dx).max() >= 8
+    assert np.abs(dy).max() <= 2
+    np.testing.assert_array_equal(trailed, trailed[::-1, ::-1])
+    y, x = np.indices((41, 41)) - 20
+    ring = np.exp(-((np.hypot(x, y) - 8.0) ** 2) / 4.0)
+    assert one_cell(ring / ring.sum(), (50, 50)).plateau() is None

@@ -45,6 +45,7 @@ def clean(
     *,
     threshold: float,
     off_frame: OffFrame | None,
+    plateau: Bools | None = None,
 ) -> Detections:
     """Clean, number the sources, and draw the segmentation.
 
@@ -58,6 +59,8 @@ def clean(
         Of the detections, for the record.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
+    plateau : (2 k + 1, 2 k + 1) bool or None
+        Distances [dy, dx], -k to k, of two peaks that may be of one source.
     """
     real, integer = candidates.real, candidates.integer
     wanted, finite = _wanted(real, integer, config, off_frame)
@@ -66,6 +69,8 @@ def clean(
     into = np.full(len(real), -1, np.int32)
     if config.clean:
         clean_sources(real, integer, wanted, config.clean_param, into)
+        if plateau is not None:
+            _join_plateaus(real, integer, wanted, plateau, image_shape, into)
     owner = _owners(into)
     merged = np.flatnonzero(into >= 0)
     for i in merged:
@@ -115,6 +120,25 @@ def _wanted(
     if config.clean and off_frame is not None:
         wanted &= ~off_frame(integer[:, shape.XPEAK], integer[:, shape.YPEAK])
     return wanted, finite
+
+
+def _join_plateaus(
+    real: F8, integer: I4, wanted: Bools, plateau: Bools, image_shape: tuple[int, int], into: I4
+) -> None:
+    """Merge peaks of one detection that lie on the plateau of a brighter one, in place."""
+    rows = np.flatnonzero(wanted & (into < 0))
+    half = plateau.shape[0] // 2
+    at = np.full((image_shape[0] + 2 * half, image_shape[1] + 2 * half), -1, np.int32)
+    y, x = integer[rows, shape.YPEAK] + half, integer[rows, shape.XPEAK] + half
+    at[y, x] = rows
+    peak = real[:, shape.FDPEAK]
+    brightest = peak[rows].copy()
+    for dy, dx in np.argwhere(plateau) - half:
+        other = at[y + dy, x + dx]
+        one = (other >= 0) & (integer[other, shape.PARENT] == integer[rows, shape.PARENT])
+        one &= peak[other] > brightest
+        into[rows[one]] = other[one]
+        brightest[one] = peak[other[one]]
 
 
 def _owners(into: I4) -> I8:

@@ -188,6 +188,7 @@ def detect(
         off_frame=partial(
             centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
         ),
+        plateau=psf.plateau(),
     )
     found = extract(
         pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending

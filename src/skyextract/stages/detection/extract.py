@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4, I8, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection.branches import Branches
 from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
@@ -53,6 +53,8 @@ class PsfDeblending:
         Flux over peak of a point source in `sharp`, pixels; see `TreeRules.beam`.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
+    plateau : (2 k + 1, 2 k + 1) bool or None
+        Distances of two peaks that one point source may have, see `MatchedFilter.plateau`.
     """
 
     sharp: F4 | None = None
@@ -62,6 +64,7 @@ class PsfDeblending:
     photon_noise: float = 0.0
     sharp_area: float = 0.0
     off_frame: OffFrame | None = None
+    plateau: Bools | None = None
 
 
 def extract(
@@ -104,7 +107,10 @@ def extract(
         (pixels.y.astype(np.int64) * shape[1] + pixels.x)[members],
         pixels.filtered[members],
     )
-    return clean(candidates, shape, config, threshold=threshold, off_frame=by_psf.off_frame)
+    return clean(
+        candidates, shape, config, threshold=threshold, off_frame=by_psf.off_frame,
+        plateau=by_psf.plateau,
+    )  # fmt: skip
 
 
 def _connect(runs: Runs, n_pixels: int, min_area: int) -> Components:

@@ -30,6 +30,8 @@ _MIN_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
 _SHARP = 0.35
 """Width of the kernel that blends are taken apart with, in widths of the PSF."""
+_PLATEAU = 0.8
+"""The plateau of a PSF: its pixels above this share of the peak."""
 _CORE = 0.1
 """The core of a PSF: its pixels above this share of the peak."""
 
@@ -64,6 +66,24 @@ class MatchedFilter:
     def unit(self, sigma: float) -> float:
         """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
         return float(sigma * np.sqrt(self.square))
+
+    def plateau(self) -> Bools | None:
+        """Return the distances [dy, dx] of two points near the peak's height, -k to k.
+
+        Of trails they are long: noise and sampling make several peaks of one star.  None where
+        the middle is dark: points of a ring tell nothing about its neighbours.
+        """
+        j, i = self.column.shape[0] // 2, self.column.shape[1] // 2
+        stamp = self.column[j, i].T.astype(np.float64) @ self.line[j, i]
+        high = stamp > _PLATEAU * stamp.max()
+        if not high[stamp.shape[0] // 2, stamp.shape[1] // 2]:
+            return None
+        y, x = np.nonzero(high)
+        dy, dx = (np.subtract.outer(c, c).ravel() for c in (y, x))
+        half = int(max(np.abs(dy).max(), np.abs(dx).max()))
+        distances = np.zeros((2 * half + 1, 2 * half + 1), np.bool_)
+        distances[dy + half, dx + half] = True
+        return distances
 
 
 def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
