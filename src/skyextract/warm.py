@@ -7,6 +7,7 @@ forks workers, which take one module of kernels after another, the longest first
 
 from __future__ import annotations
 
+import logging
 import os
 import pkgutil
 import subprocess
@@ -28,6 +29,8 @@ _NOT_NEEDED = {"skyextract.__main__", "skyextract.kernels.loading", "skyextract.
 
 BAR_WIDTH = 40
 
+log = logging.getLogger("skyextract")
+
 
 def compile_kernels(quiet: bool = False, packages: Collection[str] = ()) -> bool:
     """Compile what is missing, with its progress on stderr; tell whether nothing is missing now.
@@ -48,7 +51,12 @@ def compile_kernels(quiet: bool = False, packages: Collection[str] = ()) -> bool
         [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else []), *packages],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
     )  # fmt: skip
-    return not missing_kernels(packages)
+    missing = missing_kernels(packages)
+    if missing:
+        names = [f"{module}.{name}" for module, functions in missing.items() for name in functions]
+        some = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+        log.warning("%d kernels are compiled at their first call: %s", len(names), some)
+    return not missing
 
 
 def preload() -> None:

@@ -337,3 +337,14 @@ def test_unprivileged_user_without_a_home(copy: Copy) -> None:
     copy.run("-m", "skyextract", "--warm")
     with copy.read_only():
         assert copy.run(bound=True, **home) == ("0.0 2.0 4.0", "")
+
+
+def test_a_kernel_that_does_not_fit_its_declaration_is_named(copy: Copy) -> None:
+    declared = SIGNATURES.replace("count(float64[::1],)", "count(int64,)")
+    (copy.kernels / "signatures.txt").write_text(declared)
+    done = subprocess.run(
+        copy.command("-m", "skyextract", "--warm"), cwd="/", check=False, env=copy.environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "warning: 1 kernels are compiled at their first call: toy.other.count" in done.stderr

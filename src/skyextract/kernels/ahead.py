@@ -12,7 +12,6 @@ from typing import Any
 
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.extending import overload
@@ -25,17 +24,13 @@ _ENTRY = "_ZN7cpython"
 class _Library(JITCodeLibrary):  # type: ignore[misc]
     """One function with what it calls; machine code is made if Python can call it."""
 
-    def finalize(self) -> None:
-        """Link what the function calls, and make machine code of an entry."""
-        require_global_compiler_lock()
-        self._raise_if_finalized()
-        for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+    def _optimize_final_module(self) -> None:
         if self._is_entry():
-            self._optimize_final_module()
-            self._final_module.verify()
-            self._finalize_final_module()
+            super()._optimize_final_module()
+
+    def _finalize_final_module(self) -> None:
+        if self._is_entry():
+            super()._finalize_final_module()
         else:
             self._finalize_dynamic_globals()
             self._finalized = True
