@@ -97,6 +97,9 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         summary = job.products.get("SUMMARY_NAME")
         where = f"{summary}, which holds the traceback" if summary else "the output of --debug"
         text = f"{message}; a mistake in skyextract: please report it with {where}"
+        if isinstance(error, OSError) and error.errno is None:  # of llvmlite, with little memory
+            message = f"a library cannot be loaded: {error}"
+            text = message
         log.error(LABELLED, run.label, text)
         log.debug("traceback", exc_info=True)
     return Outcome(status, write_failure(job, settings, run, message, status, lines))

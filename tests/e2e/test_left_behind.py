@@ -72,6 +72,18 @@ def test_crosstalk_alone_and_defects_alone(skyextract, frame):
     assert skyextract("f.fits", "-ISR_CROSSTALK", "x.txt").status == 0
 
 
+def test_a_library_that_memory_is_too_small_for(skyextract, frame, monkeypatch):
+    def fail(*_):
+        raise OSError("Could not find/load shared object file 'libllvmlite.so'")
+
+    monkeypatch.setattr("skyextract.image.read_side_files", fail)
+    done = skyextract("f.fits")
+    assert done.status == 1
+    assert "error: f.fits: a library cannot be loaded: Could not find/load" in done.stderr
+    assert "a mistake in skyextract" not in done.stderr
+    assert json.loads(Path("f.json").read_text())[0]["status"] == "failed"
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 80 kB."""
