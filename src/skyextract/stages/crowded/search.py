@@ -53,8 +53,8 @@ MIN_SKY_CELL = 16
 """The same in pixels, at least."""
 NOISE_RADIUS = 0.7
 """Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
-MIN_NOISE = 0.8
-"""... which counts as this many times the expected, at least..."""
+MIN_NOISE = 1.0 / 1.1
+"""... which counts as this many times the expected, at least: none is below the threshold..."""
 SIGNIFICANT = 1.1
 """... and of which a source is so many times the detection threshold."""
 SHARED = (0.25, 0.5)
