@@ -22,9 +22,13 @@ STATES = {
 
 def sextractor_markdown() -> str:
     """Return the page for SExtractor users: the text and the tables of what is supported."""
+    text = (ROOT / "docs/sextractor.in.md").read_text()
+    named = set(re.findall(r"[A-Z]+_[A-Z]+", text.partition("## Different")[2].partition("##")[0]))
     lines = ["## Keywords", "", "| keyword | state |", "| --- | --- |"]
-    shared = [item for item in declarations().values() if not item.keyword.new]
-    lines += [f"| {item.name} | {STATES[item.keyword.support]} |" for item in shared]
+    for item in (item for item in declarations().values() if not item.keyword.new):
+        state = STATES[item.keyword.support]
+        above = ", but for what the table above says" if item.name in named else ""
+        lines.append(f"| {item.name} | {state}{above if state == STATES['yes'] else ''} |")
     lines += ["", "## Parameters that are not supported", ""]
     lines += [
         "All others are; docs/columns.md lists them. Asking for one of these is an error.",
@@ -34,7 +38,6 @@ def sextractor_markdown() -> str:
     for pattern, reason in NOT_SUPPORTED:
         escaped = pattern.replace("|", "\\|")
         lines.append(f"| `{escaped}` | {reason} |")
-    text = (ROOT / "docs/sextractor.in.md").read_text()
     return text + "\n".join(lines) + "\n"
 
 
