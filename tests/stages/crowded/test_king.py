@@ -1,37 +1,18 @@
 """The core of a cluster: its unresolved light is sky to the stars in it."""
 
-from dataclasses import replace
-
 import galsim
 import numpy as np
 import pytest
 
-from skyextract.datamodel.exposure import Detector, Exposure
-from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.run import Run
-from skyextract.settings.keywords import Config
 from skyextract.stages.crowded import search
-from skyextract.stages.measure import measure
-from skyextract.stages.measurement.sources import MeasureInputs
-from tests.simulate.crowds import FWHM, GAIN, simulate
-
-WANTED = frozenset("FLUX_PSF XPSF_IMAGE YPSF_IMAGE".split())
+from tests.compare.crowds import matched, measured
+from tests.simulate.crowds import FWHM, simulate
 
 
 def scores(field):
     """Share of bright stars that are found, purity, and bias of faint stars' fluxes."""
-    exposure = Exposure(
-        image=field.image, mask=np.zeros(field.image.shape, np.uint16),
-        detector=Detector(gain=GAIN), psf=Psf.gaussian(FWHM, PsfSource.FILE),
-    )  # fmt: skip
-    config = Config()
-    config = replace(config, background=replace(config.background, back_size=(64,)))
-    sources = measure(exposure, config, WANTED, MeasureInputs(pixel_scale=1.0), Run(2)).sources
-    x, y, flux = (np.asarray(sources[k]) for k in ("XPSF_IMAGE", "YPSF_IMAGE", "FLUX_PSF"))
-    distance = np.hypot(x[:, None] - 1 - field.x, y[:, None] - 1 - field.y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        offset = 2.5 * np.log10(flux[:, None] / field.flux)
-    match = (distance < 0.5 * FWHM) & (np.abs(offset) < 0.75)
+    sources = measured(field, "FLUX_PSF XPSF_IMAGE YPSF_IMAGE")
+    match, offset = matched(field, sources)
     faint = match & (field.flux > 800.0) & (field.flux < 3000.0)
     return (
         match.any(axis=0)[field.flux > 2500.0].mean(),

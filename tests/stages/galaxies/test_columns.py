@@ -11,6 +11,14 @@ from tests.simulate.galaxies import GAIN, simulate_galaxies
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID"
 
 
+def _rows(frame, table):
+    """Return the nearest row of each true object, and whether it is within two pixels."""
+    distance = np.hypot(
+        table["X_IMAGE"] - 1.0 - frame.x[:, None], table["Y_IMAGE"] - 1.0 - frame.y[:, None]
+    )
+    return table[distance.argmin(axis=1)], distance.min(axis=1) < 2.0
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """Return the truth of the objects found, and their rows."""
@@ -19,12 +27,7 @@ def measured(tmp_path_factory):
     parameters.write_text("\n".join(COLUMNS.split()) + "\n")
     exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
     table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
-    distance = np.hypot(
-        table["X_IMAGE"] - 1.0 - frame.x[:, None], table["Y_IMAGE"] - 1.0 - frame.y[:, None]
-    )
-    nearest = distance.argmin(axis=1)
-    found = distance.min(axis=1) < 2.0
-    return frame, table[nearest], found
+    return frame, *_rows(frame, table)
 
 
 def test_models_of_stars_are_on_the_scale_of_psf_fluxes(measured):
@@ -52,11 +55,9 @@ def test_a_point_source_in_the_model_does_not_change_what_is_a_star(tmp_path):
     parameters.write_text("X_IMAGE\nY_IMAGE\nFLUX_POINTSOURCE\nFLUX_SPHEROID\nPROB_POINTSOURCE\n")
     exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
     table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
-    distance = np.hypot(
-        table["X_IMAGE"] - 1.0 - frame.x[:, None], table["Y_IMAGE"] - 1.0 - frame.y[:, None]
-    )
-    bright = (frame.snr > 30.0) & (distance.min(axis=1) < 2.0)
-    probability = np.array(table["PROB_POINTSOURCE"][distance.argmin(axis=1)])
+    rows, found = _rows(frame, table)
+    bright = found & (frame.snr > 30.0)
+    probability = np.array(rows["PROB_POINTSOURCE"])
     star, galaxy = probability[bright & frame.star], probability[bright & (frame.radius > 1.5)]
     assert min(len(star), len(galaxy)) > 3
     assert np.median(star) > 0.8

@@ -53,10 +53,10 @@ MIN_SKY_CELL = 16
 """The same in pixels, at least."""
 NOISE_RADIUS = 0.7
 """Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
-MIN_NOISE = 1.0 / 1.1
-"""... which counts as this many times the expected, at least: none is below the threshold..."""
 SIGNIFICANT = 1.1
-"""... and of which a source is so many times the detection threshold."""
+"""... of which a source is so many times the detection threshold..."""
+MIN_NOISE = 1.0 / SIGNIFICANT
+"""... and which counts as this many times the expected, at least: none is below the threshold."""
 SHARED = (0.25, 0.5)
 """Share of the noise of pixels that neighbours have in common: from the first number on noise
 counts as correlated, from the second on all of what the filtered image has."""
