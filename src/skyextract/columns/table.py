@@ -37,15 +37,22 @@ NOT_SUPPORTED: tuple[tuple[str, str], ...] = (
 """Patterns of SExtractor's parameters that are known and not supported, with the reason."""
 
 
-def _columns() -> Iterator[Column]:
-    counts: dict[str, Any] = {"dtype": "i4", "format": "%9d", "ucd": "meta.number"}
-    flags: dict[str, Any] = {"dtype": "i2", "format": "%3d", "ucd": "meta.code.qual"}
+_XY = ("X_IMAGE", "Y_IMAGE")
+_X2 = ("X2_IMAGE", "Y2_IMAGE", "XY_IMAGE")
+
+
+def _numbers() -> Iterator[Column]:
+    """Yield what says which source it is."""
     yield Column("NUMBER", "Running number of the source", "", "i4", "%10d", "meta.record",
                  stage=PIPELINE)  # fmt: skip
     yield Column("ID_PARENT", "Number of the parent (before deblending)", "", "i4", "%10d",
                  "meta.id.parent")  # fmt: skip
     yield Column("EXT_NUMBER", "FITS extension number", "", "i2", "%3d", "meta.id;meta.dataset",
                  stage=PIPELINE)  # fmt: skip
+
+
+def _fluxes() -> Iterator[Column]:
+    """Yield fluxes and magnitudes, and the radii of their apertures."""
     yield from photometry("ISO", "Isophotal")
     yield from photometry("ISOCOR", "Corrected isophotal")
     yield from photometry("APER", "Circular aperture", ndim=1)
@@ -60,6 +67,10 @@ def _columns() -> Iterator[Column]:
     for kind, label in (("KRON", "Kron"), ("PETRO", "Petrosian")):
         yield Column(f"{kind}_RADIUS", f"{label} aperture in units of A or B", "", "f4", "%5.2f",
                      "arith.factor;arith.ratio")  # fmt: skip
+
+
+def _levels() -> Iterator[Column]:
+    """Yield background, thresholds and peaks."""
     yield Column("BACKGROUND", "Background at the barycentre", "count", ucd="instr.skyLevel")
     yield Column("THRESHOLD", "Detection threshold above background", "count",
                  ucd="instr.sensitivity;phot.flux.sb")  # fmt: skip
@@ -83,6 +94,10 @@ def _columns() -> Iterator[Column]:
         ucd="phot.mag.sb;stat.max",
         **mu,
     )
+
+
+def _extents() -> Iterator[Column]:
+    """Yield isophotal areas, and the box about the pixels."""
     for area, label in (("ISOAREA", "analysis threshold"), ("ISOAREAF", "detection threshold")):
         yield Column(f"{area}_IMAGE", f"Isophotal area above {label}", "pixel**2", "i4", "%9d",
                      "phys.area")  # fmt: skip
@@ -97,6 +112,10 @@ def _columns() -> Iterator[Column]:
             yield Column(f"{axis.upper()}{end}_IMAGE", f"{label} {axis} of the detected pixels",
                          "pixel", "i4", "%10d",
                          f"pos.cartesian.{axis};stat.{end.lower()}")  # fmt: skip
+
+
+def _positions() -> Iterator[Column]:
+    """Yield positions."""
     yield from position("PEAK", "Brightest pixel", "i4")
     yield from position("", "Barycentre", "f4")
     for axis in "XY":
@@ -106,12 +125,22 @@ def _columns() -> Iterator[Column]:
                      needs=(f"{axis}_IMAGE",))  # fmt: skip
     yield from position("WIN", "Windowed position")
     yield from position("PSF", "Fitted PSF", stage=PSF)
+
+
+def _shapes() -> Iterator[Column]:
+    """Yield second moments and ellipses."""
     yield from ellipse("", "", "Profile")
     yield from ellipse("ERR", "", "Position error")
     yield from ellipse("", "WIN", "Windowed profile")
     yield from ellipse("ERR", "WIN", "Windowed position error")
     yield from ellipse("ERR", "PSF", "PSF position error", stage=PSF)
     yield Column("NITER_WIN", "Iterations of the windowed position", "", "i2", "%3d", "meta.number")
+
+
+def _flags() -> Iterator[Column]:
+    """Yield flags, and numbers of flagged pixels."""
+    counts: dict[str, Any] = {"dtype": "i4", "format": "%9d", "ucd": "meta.number"}
+    flags: dict[str, Any] = {"dtype": "i2", "format": "%3d", "ucd": "meta.code.qual"}
     yield Column("FLAGS", "Extraction flags", **flags)
     yield Column("FLAGS_WEIGHT", "Weight flags", "", "i2", "%1d", "meta.code.qual")
     yield Column("FLAGS_WIN", "Flags of the windowed measurements", **flags)
@@ -127,6 +156,10 @@ def _columns() -> Iterator[Column]:
     yield Column("NIMAFLAGS_ISO", "Number of pixels in IMAFLAGS_ISO", "", ndim=1, **counts)
     yield Column("NLOWWEIGHT_ISO", "Pixels of low weight in the footprint", "", **counts)
     yield Column("NLOWDWEIGHT_ISO", "Pixels of low detection weight in the footprint", "", **counts)
+
+
+def _sizes() -> Iterator[Column]:
+    """Yield widths, elongations and the class that follows of them."""
     yield Column("FWHM_IMAGE", "FWHM, assuming a Gaussian core", "pixel", "f4", "%8.2f",
                  "phys.size.diameter;instr.det.psf")  # fmt: skip
     yield Column("FWHM_WORLD", "FWHM, assuming a Gaussian core", "deg", stage=DERIVE, wcs=True,
@@ -146,11 +179,23 @@ def _columns() -> Iterator[Column]:
                          else moments)  # fmt: skip
     yield Column("CLASS_STAR", "Star/galaxy classification (1 = star)", "", "f4", "%6.3f",
                  "src.class.starGalaxy")  # fmt: skip
+
+
+def _vignettes() -> Iterator[Column]:
+    """Yield images of the pixels around a source."""
     yield Column("VIGNET", "Pixels around the source", "count", ucd="phot.count;obs.image", ndim=2)
     yield Column("VIGNET_SHIFT", "Pixels around the source, centred by resampling", "count",
                  ucd="phot.count;obs.image", ndim=2)  # fmt: skip
+
+
+def _associates() -> Iterator[Column]:
+    """Yield what ASSOC_NAME says of a source."""
     yield Column("VECTOR_ASSOC", "Associated data", "", "f8", ucd="meta.id.assoc", ndim=1)
     yield Column("NUMBER_ASSOC", "Number of associates", "", "i4", "%10d", "meta.number;src")
+
+
+def _growth() -> Iterator[Column]:
+    """Yield growth curves."""
     yield Column("FLUX_GROWTH", "Growth curve", "count", ucd="phot.count", ndim=1)
     yield Column("FLUX_GROWTHSTEP", "Step of the growth curve", "pixel", "f4", "%10.3f",
                  "pos.distance")  # fmt: skip
@@ -160,6 +205,10 @@ def _columns() -> Iterator[Column]:
                  "pos.distance", stage=DERIVE, needs=("FLUX_GROWTHSTEP",))  # fmt: skip
     yield Column("FLUX_RADIUS", "Radii that hold fractions PHOT_FLUXFRAC of the light", "pixel",
                  "f4", "%10.3f", "phys.size.radius;instr.det", ndim=1)  # fmt: skip
+
+
+def _fits() -> Iterator[Column]:
+    """Yield what comes of fits of the PSF."""
     yield Column("FWHMPSF_IMAGE", "FWHM of the local PSF model", "pixel", "f4", "%8.3f",
                  "phys.size.diameter;instr.det.psf", stage=PSF)  # fmt: skip
     yield Column("FWHMPSF_WORLD", "FWHM of the local PSF model", "deg", stage=DERIVE, wcs=True,
@@ -174,11 +223,12 @@ def _columns() -> Iterator[Column]:
                  "f4", "%11.5g", "src.morph.param", stage=PSF)  # fmt: skip
     yield Column("SPREADERR_MODEL", "RMS error of SPREAD_MODEL", "", "f4", "%11.5g",
                  "src.morph.param", stage=PSF)  # fmt: skip
-    yield from model_columns()
 
 
-_XY = ("X_IMAGE", "Y_IMAGE")
-_X2 = ("X2_IMAGE", "Y2_IMAGE", "XY_IMAGE")
+_FAMILIES = (
+    _numbers, _fluxes, _levels, _extents, _positions, _shapes, _flags, _sizes, _vignettes,
+    _associates, _growth, _fits, model_columns,
+)  # fmt: skip
 
-COLUMNS: dict[str, Column] = {column.name: column for column in _columns()}
+COLUMNS: dict[str, Column] = {column.name: column for family in _FAMILIES for column in family()}
 """All supported columns by name, in the order of `skyextract -dp`."""

@@ -31,14 +31,21 @@ from skyextract.stages.measurement.sources import (
     MeasureInputs,
     measure_sources,
 )
-from skyextract.stages.psf.columns import APERCOR_COLUMNS, PSF_COLUMNS, measure_point_sources
+from skyextract.stages.psf.columns import (
+    APERCOR_COLUMNS,
+    PSF_COLUMNS,
+    PointSources,
+    measure_point_sources,
+)
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
+    from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.galaxies.columns import ModelImages
 
@@ -185,64 +192,50 @@ def measure(
         A threshold, a filter or a list does not make sense.
     """
     extraction = config.extraction
-    by_psf = filters_by_psf(config)
-    uses_psf = bool(wanted & PSF_COLUMNS)
-    uses_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
-    if exposure.psf is None and (by_psf or uses_psf or uses_models):
+    fits_psf = bool(wanted & PSF_COLUMNS)
+    fits_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
+    uses_psf = filters_by_psf(config) or fits_psf or fits_models
+    if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
-    detected = find_sources(exposure, config, inputs, run, fits_psf=uses_psf, detection=detection)
+    detected = find_sources(exposure, config, inputs, run, fits_psf=fits_psf, detection=detection)
     plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
-    taps = detected.taps
-    matched = detected.matched
+    taps, matched = detected.taps, detected.matched
     hidden = None
-    if matched is not None and uses_psf and detection is None and extraction.crowd_niter > 0:
+    if matched is not None and fits_psf and detection is None and extraction.crowd_niter > 0:
         hidden = find_hidden(exposure, plane, found, matched, config, run)
-    fitted_plane = plane if hidden is None else hidden.plane
-    if hidden is not None and hidden.wide is not None:
-        plane = detection_plane = hidden.wide
+        if hidden is not None and hidden.wide is not None:
+            plane = detection_plane = hidden.wide
+    # Where the crowd was fitted and taken away, what was left of it is no noise.
+    correlation = detected.correlation if hidden is None else None
+
+    # What needs no PSF; stars hidden beneath others are measured where those are taken away.
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
-    reach = (1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1)
-    sources = _measure_pixels(
-        exposure, plane, detection_plane, found, threshold, reach, config, wanted, inputs, run
-    )
-    at_x, at_y, start = found.x, found.y, None
+    pixels = _PixelColumns(exposure, threshold, taps, config, wanted, inputs, run)
+    sources = pixels.measure(plane, detection_plane, found)
     if hidden is not None and hidden.x.size > found.n and matched is not None:
         found, beneath = hidden_detections(
             hidden, found, matched, run,
-            lambda image, part: _measure_pixels(
-                exposure, *2 * (replace(hidden.plane, subtracted=image),), part, threshold,
-                reach, config, wanted, inputs, run,
+            lambda image, part: pixels.measure(
+                *2 * (replace(hidden.plane, subtracted=image),), part
             ),
         )  # fmt: skip
         sources = sources.append(beneath)
-    if hidden is not None:
-        at_x, at_y = hidden.x, hidden.y
-        start = (hidden.sources.all_stale(), hidden.models)
-    # Where the crowd was fitted and taken away, what was left of it is no noise.
-    correlation = detected.correlation if hidden is None else None
     if correlation is not None:
         sources = with_correlated_errors(
             sources, correlation, plane.background.sigma**2, exposure.detector.gain
         )
-    flags, ours = _mask_flags(exposure, found)
-    flags |= sources["FLAGS"]
-    ours |= sources["FLAGS_SKY"]
-    if exposure.variance is not None:
-        ours &= ~int(FlagsSky.NO_VARIANCE)
-    residual = None
-    if uses_psf:
-        points = measure_point_sources(
-            exposure, fitted_plane.subtracted,
-            point_source_variance(fitted_plane, correlation, run), at_x, at_y,
-            (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
-            config, wanted, run, start=start,
-        )  # fmt: skip
-        sources = sources.with_columns(**points.columns)
-        ours |= points.flags
+    sources = _with_mask_flags(sources, exposure, found)
+
+    # The PSF, then galaxies, fitted to all sources.
+    residual = models = None
+    if fits_psf:
+        points = _fit_point_sources(
+            exposure, plane, found, hidden, correlation, sources, config, wanted, run
+        )
+        sources = _with_flags(sources.with_columns(**points.columns), points.flags)
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
-    models = None
-    if uses_models:
+    if fits_models:
         # what it takes is imported when it is asked for
         from skyextract.stages.galaxies.columns import Images, measure_galaxies
 
@@ -251,10 +244,9 @@ def measure(
         galaxies = measure_galaxies(images, found, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images
-    used = by_psf or uses_psf or uses_models
-    if used and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
-        ours |= int(FlagsSky.DEFAULT_PSF)
-    sources = sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
+    if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
+        sources = _with_flags(sources, FlagsSky.DEFAULT_PSF)
+
     rows = _selected(sources, config)
     if rows.size < found.n:
         sources = sources.take(rows)
@@ -319,36 +311,73 @@ def correct_apertures(
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)
 
 
-def _measure_pixels(
+@dataclass(frozen=True)
+class _PixelColumns:
+    """The columns that need no PSF, and what they are measured with.
+
+    Attributes
+    ----------
+    threshold : float
+        For the analysis, image units.
+    taps : (h, w) float32 or None
+        Detection filter, if it is a convolution kernel.
+    """
+
+    exposure: Exposure
+    threshold: float
+    taps: F4 | None
+    config: Config
+    wanted: frozenset[str]
+    inputs: MeasureInputs
+    run: Run
+
+    def measure(self, plane: Plane, detection_plane: Plane, found: Detections) -> Catalog:
+        """Measure the detections; what it prepares for that is not kept."""
+        config, taps = self.config, self.taps
+        unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
+        frame = prepare_frame(
+            self.exposure, plane, config, threshold=self.threshold, unclaimed=unclaimed
+        )
+        image = DetectionImage(
+            pixels=(
+                frame.densities
+                if detection_plane is plane
+                else masked_pixels(detection_plane, unclaimed)
+            ),
+            noise=detection_plane.background.sigma,
+            low_weight=detection_plane.bad if detection_plane.relative else None,
+            reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
+        )
+        needed = self.wanted
+        if needed & APERCOR_COLUMNS:
+            needed = needed | {"FLUX_APER", "FLUXERR_APER"}
+        return measure_sources(
+            frame, found, plane.background, image, config, needed,
+            _with_seeing(self.inputs, self.exposure, config), self.run,
+            low_weight=plane.bad if plane.relative else None,
+        )  # fmt: skip
+
+
+def _fit_point_sources(
     exposure: Exposure,
     plane: Plane,
-    detection_plane: Plane,
     found: Detections,
-    threshold: float,
-    reach: tuple[int, int],
+    hidden: Hidden | None,
+    correlation: NoiseCorrelation | None,
+    sources: Catalog,
     config: Config,
     wanted: frozenset[str],
-    inputs: MeasureInputs,
     run: Run,
-) -> Catalog:
-    """Measure the columns that need no PSF; what it prepares for that is not kept."""
-    unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
-    frame = prepare_frame(exposure, plane, config, threshold=threshold, unclaimed=unclaimed)
-    image = DetectionImage(
-        pixels=(
-            frame.densities
-            if detection_plane is plane
-            else masked_pixels(detection_plane, unclaimed)
-        ),
-        noise=detection_plane.background.sigma,
-        low_weight=detection_plane.bad if detection_plane.relative else None,
-        reach=reach,
-    )
-    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
-    return measure_sources(
-        frame, found, plane.background, image, config, needed,
-        _with_seeing(inputs, exposure, config), run,
-        low_weight=plane.bad if plane.relative else None,
+) -> PointSources:
+    """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
+    x, y, start = found.x, found.y, None
+    if hidden is not None:
+        plane, x, y = hidden.plane, hidden.x, hidden.y
+        start = (hidden.sources.all_stale(), hidden.models)
+    return measure_point_sources(
+        exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
+        (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
+        config, wanted, run, start=start,
     )  # fmt: skip
 
 
@@ -361,16 +390,25 @@ def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> M
     return replace(inputs, seeing=exposure.psf.fwhm * inputs.pixel_scale)
 
 
-def _mask_flags(exposure: Exposure, found: Detections) -> tuple[I4, I4]:
-    """Return the bits of FLAGS and FLAGS_SKY that the mask planes in the footprints mean."""
+def _with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:
+    """Return the sources with what the mask planes in the footprints mean in both flags."""
     planes = np.zeros(found.n, dtype=np.uint16)
     if found.n and exposure.mask.any():
         planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
     cosmic = (planes & np.uint16(Mask.CR)) != 0
     bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
-    flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0)
+    flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0) | sources["FLAGS"]
+    known = sources["FLAGS_SKY"]
+    if exposure.variance is not None:
+        known = known & ~int(FlagsSky.NO_VARIANCE)
     ours = np.where(cosmic, int(FlagsSky.COSMIC_RAY), 0) | np.where(bad, int(FlagsSky.BAD_PIXEL), 0)
-    return flags.astype(np.int32), ours.astype(np.int32)
+    ours |= known
+    return sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
+
+
+def _with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
+    """Return the sources with further bits of FLAGS_SKY."""
+    return sources.with_columns(FLAGS_SKY=(sources["FLAGS_SKY"] | bits).astype(np.int16))
 
 
 def _selected(sources: Catalog, config: Config) -> I8:

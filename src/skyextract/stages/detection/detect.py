@@ -158,19 +158,43 @@ def detect(
         skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
         sigmas = threshold / unit
         threshold *= skewed_quantile(sigmas, skewed) / sigmas
-        scale = measure_scale(plane, unit, 1.0 / psf.square, claimed, run, skewness=skewed)
-        if skewness is not None:
-            scale = np.maximum(scale, np.float32(1.0))
-        if not np.isfinite(scale).all():
-            run.warn(
-                "too few pixels are free of sources to measure the noise of the filtered "
-                "image: DETECT_THRESH is in sigma of independent pixels"
-            )
-            scale = np.ones((1, 1), np.float32)
+        least = 0.0 if skewness is None else 1.0
+        scale = _noise_scale(plane, psf, sigma, claimed, skewed, least, run)
     in_sigma(plane, scale, run)
     pixels, runs = _above_threshold(
         plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
     )
+    deblending = _psf_deblending(
+        image, pixels, psf, scale, config, run, sigma=sigma, variance=variance, bad=bad, gain=gain
+    )
+    found = extract(
+        pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
+    )
+    if grow:
+        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
+    return _with_unclaimed(replace(found, noise_scale=scale), pixels)
+
+
+def _noise_scale(
+    plane: F4, psf: MatchedFilter, sigma: float, claimed: U1 | None, skewness: float, least: float,
+    run: Run,
+) -> F4:  # fmt: skip
+    """Return the noise of the filtered image over that of independent pixels, `least` or more."""
+    scale = measure_scale(plane, psf.unit(sigma), 1.0 / psf.square, claimed, run, skewness=skewness)
+    if not np.isfinite(scale).all():
+        run.warn(
+            "too few pixels are free of sources to measure the noise of the filtered "
+            "image: DETECT_THRESH is in sigma of independent pixels"
+        )
+        return np.ones((1, 1), np.float32)
+    return np.maximum(scale, np.float32(least))
+
+
+def _psf_deblending(
+    image: F4, pixels: Pixels, psf: MatchedFilter, scale: F4, config: Extraction, run: Run, *,
+    sigma: float, variance: F4 | None, bad: U1 | None, gain: float,
+) -> PsfDeblending:  # fmt: skip
+    """Return what deblending and cleaning take where the PSF is the filter."""
     mean_scale = float(np.median(scale))
     taps, sharp_area = sharp_taps(psf)
     sharp = None
@@ -178,10 +202,10 @@ def detect(
         sharp = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
         if scale.size > 1 or mean_scale != 1.0:
             sharp /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
-    deblending = PsfDeblending(
+    return PsfDeblending(
         sharp=sharp,
         core_area=math.pi * psf.core_radius**2,
-        min_rise=MIN_RISE * unit,
+        min_rise=MIN_RISE * psf.unit(sigma),
         min_sharp_rise=MIN_SHARP_RISE * sigma * float((taps**2).sum()),
         photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
         sharp_area=sharp_area,
@@ -190,12 +214,6 @@ def detect(
         ),
         plateau=psf.plateau(),
     )
-    found = extract(
-        pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
-    )
-    if grow:
-        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
-    return _with_unclaimed(replace(found, noise_scale=scale), pixels)
 
 
 def _with_unclaimed(found: Detections, pixels: Pixels) -> Detections:

@@ -18,7 +18,7 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
 from skyextract.errors import StepError
 from skyextract.run import Run
-from skyextract.stages.psf.solver import Solver, StarSample, polynomial_terms
+from skyextract.stages.psf.solver import Solver, StarSample
 from skyextract.stages.psf.splines import coefficients_of, normalise, samples_of
 
 SAMPLES_PER_FWHM = 4.5
@@ -122,14 +122,12 @@ def build_psf(
     n = 2 * reach + 1
     degree = affordable_degree(sample.x.size, degree)
     solver = Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run)
-    peak = 1.0 / (1.13 * fwhm**2)
 
-    profile = solver.mean_profile(n, sample.shape, peak)
-    prior = np.zeros((solver.terms.shape[1], n, n))
-    prior[0] = coefficients_of(profile)[0]
-    solver.fit(prior[:1], clip=1e9)
-    solver.fit_numbers[:] = 0
-    prior[0] = coefficients_of(solver.mean_profile(n, sample.shape, float(profile.max())))[0]
+    def solve(prior: F8, stray: F8, steps: int) -> tuple[F8, F8]:
+        stray, solution = solver.solve(prior, stray, steps)
+        return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
+
+    prior = _round_profile(solver, n, sample)
     solution = prior.copy()
     stray = np.zeros_like(prior)
     adapted = False
@@ -140,38 +138,49 @@ def build_psf(
         if solver.used.sum() < MIN_STARS:
             raise StepError("fewer than 3 stars agree on a PSF")
         lower = affordable_degree(int(solver.used.sum()), degree)
-        n_terms = (lower + 1) * (lower + 2) // 2
-        if n_terms < solution.shape[0]:
+        if lower < degree:
             # Fewer stars are left: the terms change meaning with the degree.
             degree = lower
-            solver.terms = polynomial_terms(
-                degree,
-                (sample.x - solver.zero[0]) / solver.scale[0],
-                (sample.y - solver.zero[1]) / solver.scale[1],
-            )
-            prior = prior[:n_terms]
+            solver.set_degree(degree, sample)
+            prior = prior[: solver.terms.shape[1]]
             solution = prior.copy()
             stray = np.zeros_like(prior)
             solver.fit(solution)
         # The first solution serves to find outliers and centres.
         steps = math.ceil((1.0 if turn else 0.5) * n_iterations / step)
-        stray, solution = solver.solve(prior, stray, steps)
-        solution = normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
+        stray, solution = solve(prior, stray, steps)
         # The centroid of the model is its middle.
         x, y, *_ = core_shape(samples_of(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solver.solve(prior, stray, steps)
-            solution = normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
+            stray, solution = solve(prior, stray, steps)
         other = solver.adapt(prior, solution) if 1 <= turn < 4 else None
         adapted = other is not None
         if other is not None:
             prior = other
-            stray, solution = solver.solve(prior, np.zeros_like(prior), steps)
-            solution = normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
+            stray, solution = solve(prior, np.zeros_like(prior), steps)
     solver.fit(solution)
+    return _described(solver, solution, degree)
 
+
+def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
+    """Return the mean profile of the stars as coefficients (n_terms, n, n); it varies nowhere.
+
+    It is measured twice: the first one serves to find fluxes and centres.
+    """
+    prior = np.zeros((solver.terms.shape[1], n, n))
+    profile = solver.mean_profile(n, sample.shape, 1.0 / (1.13 * sample.fwhm**2))
+    prior[0] = coefficients_of(profile)[0]
+    solver.fit(prior[:1], clip=1e9)
+    solver.fit_numbers[:] = 0
+    prior[0] = coefficients_of(solver.mean_profile(n, sample.shape, float(profile.max())))[0]
+    return prior
+
+
+def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
+    """Return the model, and how the stars fit to it."""
+    step = solver.step
     basis = normalise(samples_of(solution), step)
     chi2 = solver.fit_numbers[:, 0] / np.maximum(solver.fit_numbers[:, 1], 1)
     psf = Psf(

@@ -136,9 +136,7 @@ class Solver:
         ny, nx = data.shape
         self.zero = ((nx - 1) / 2, (ny - 1) / 2)
         self.scale = (float(nx), float(ny))
-        u = (sample.x - self.zero[0]) / self.scale[0]
-        v = (sample.y - self.zero[1]) / self.scale[1]
-        self.terms = polynomial_terms(degree, u, v)
+        self.set_degree(degree, sample)
         self.weight = np.zeros_like(self.stamps)
         self.target = np.zeros_like(self.stamps)
         self.fit_numbers = np.zeros((n, 4))
@@ -148,6 +146,12 @@ class Solver:
         self.loosening = np.ones(self.terms.shape[1])
         self.misfit = 0.0
         self.spreads = np.zeros(self.terms.shape[1])
+
+    def set_degree(self, degree: int, sample: StarSample) -> None:
+        """Let the PSF vary with the positions of the stars, to this degree."""
+        u = (sample.x - self.zero[0]) / self.scale[0]
+        v = (sample.y - self.zero[1]) / self.scale[1]
+        self.terms = polynomial_terms(degree, u, v)
 
     def fit(self, coefficients: F8, iterations: int = 3, clip: float = 5.0) -> None:
         """Fit fluxes and centres of all stars, and weight their pixels."""
