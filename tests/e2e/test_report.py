@@ -75,7 +75,7 @@ def test_report_of_a_good_frame(skyextract, tmp_path):
         assert "currentColor" in drawing
         assert "#010203" not in drawing
     for unit in (
-        "FWHM (arcsec)", "x (pixels)", "residual (mag)", "log10 of the sources per 0.5 mag",
+        "FWHM (arcsec)", "x (pixels)", "residual (mag)", "sources per 0.5 mag",
         "background (image units)", "source − reference (arcsec)",
     ):  # fmt: skip
         assert unit in page.text, unit

@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from skyextract.errors import ConfigError
-from skyextract.io.names import ImageSpec, expand_name, parse_image_argument, parse_image_spec, stem
+from skyextract.io.names import (
+    ImageSpec,
+    expand_name,
+    parse_image_argument,
+    parse_image_spec,
+    stem,
+    without_image,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,19 @@ from skyextract.io.names import ImageSpec, expand_name, parse_image_argument, pa
 )
 def test_image_spec(text, path, extension):
     assert parse_image_spec(text) == ImageSpec(path, extension)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("in/a.fits[0]: truncated: 3 bytes", "truncated: 3 bytes"),
+        ("in/a.fits: no such file", "no such file"),
+        ("in/a.fits.gz: broken", "in/a.fits.gz: broken"),
+        ("b.fits: broken", "b.fits: broken"),
+    ],
+)
+def test_a_message_without_the_image_it_is_about(message, expected):
+    assert without_image(message, "in/a.fits") == expected
 
 
 @pytest.mark.parametrize("text", ["", "a.fits[]", "a.fits[-1]", "a.fits,", ",a.fits", "a,b,c"])

@@ -57,7 +57,7 @@ def test_transparency_is_that_of_the_filter():
 
 
 def test_a_frame_that_is_done_again_replaces_its_row():
-    first = rows(summary("a"), summary("b", None, status="failed", error="truncated"))
+    first = rows(summary("a"), summary("b", None, status="failed", error="b: truncated"))
     again = [night_row(summary("a", status="partial"), Path("n.ecsv"), Path())]
     mended = [night_row(summary("b", extension, frame={"mjd": 60001.0}), Path("n.ecsv"), Path())
               for extension in (1, 2)]  # fmt: skip

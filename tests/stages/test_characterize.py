@@ -70,6 +70,14 @@ def test_fwhm_and_ellipticity_from_starts_wrong_by_a_factor_of_three(starfield, 
         assert contaminants(field, result) == 0
 
 
+@pytest.mark.parametrize(("ellipticity", "n_told"), [(0.1, 0), (0.5, 1)])
+def test_trailed_stars_are_told(starfield, ellipticity, n_told):
+    field = starfield.simulate(300, 40, 4.0, separation=16, ellipticity=ellipticity)
+    run = Run()
+    run_on(field.image, run)
+    assert sum("stars are elongated" in text for text in run.warnings) == n_told
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_eight_stars_among_hot_pixels_and_trails(starfield, seed):
     field = starfield.simulate(512, 8, 2.2, beta=3.5, seed=seed)

@@ -54,6 +54,17 @@ class ImageSpec:
         return f"{self.name}[{','.join(map(str, parts))}]" if parts else self.name
 
 
+def without_image(message: str, name: str) -> str:
+    """Return a message without the image that it begins with, where the reader knows of which.
+
+    Parameters
+    ----------
+    name : str
+        The file as the user named it; the extension may follow in brackets.
+    """
+    return re.sub(rf"^{re.escape(name)}(\[[^]]*\])?: ", "", message)
+
+
 def parse_image_spec(text: str) -> ImageSpec:
     """Parse ``path``, ``path[2]``, ``path[SCI]`` or ``path[SCI,1]`` (with EXTVER).
 

@@ -12,6 +12,7 @@ from typing import Any
 from skyextract.errors import ExitStatus, OutputError
 from skyextract.io.atomic import Outputs
 from skyextract.io.checksums import sha256
+from skyextract.io.names import without_image
 from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, NOTICE
@@ -80,7 +81,8 @@ def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tu
     with Outputs() as outputs:
         write_summaries(job, [report], outputs.open)
         if "REPORT_NAME" in job.products:
-            page = failed_section(report["error"], run.warnings, job.label)
+            failure = without_image(report["error"], job.measurement.name)
+            page = failed_section(failure, {}, run.warnings, job.label)
             with outputs.open(job.products["REPORT_NAME"]) as stream:
                 stream.write(render(job.label, [page], provenance(job, settings, run)).encode())
         remove_stale(job, outputs)

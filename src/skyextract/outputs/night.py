@@ -11,6 +11,7 @@ from typing import Any
 
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import atomic_output
+from skyextract.io.names import without_image
 from skyextract.io.nights import Row, read_night, update_night, write_night
 from skyextract.jobs import NIGHT
 from skyextract.settings.extras import is_installed, require
@@ -42,7 +43,8 @@ def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
         for name in ("object", "filter", "date_obs", "mjd", "exposure_time", "airmass")
     }
     row |= _moon(frame)
-    warnings = [summary["error"]] if "error" in summary else []
+    failure = without_image(summary.get("error", ""), summary["image"])
+    warnings = [failure] if failure else []
     warnings += [text for text in summary["warnings"] if text not in warnings]
     return row | {
         "seeing": character.get("fwhm_arcsec") if measured else None,

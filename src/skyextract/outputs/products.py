@@ -30,6 +30,7 @@ from skyextract.io.fits.headfile import write_head
 from skyextract.io.images.checkimages import CheckImageWriter
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
 from skyextract.io.images.images import pixel_scale
+from skyextract.io.names import without_image
 from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
@@ -142,11 +143,13 @@ class Products:
         log.error(LABELLED, "", message)
         report = Report(Plan(frozenset()), self.run, failure=message)
         camera = self.settings.config.isr.camera
-        self._note(failed.extension, frame_facts(failed.header, math.nan, camera), report)
+        frame = frame_facts(failed.header, math.nan, camera)
+        self._note(failed.extension, frame, report)
         if "REPORT_NAME" in self.job.products:
             warnings = self._entries[-1].warnings
             title = f"extension {failed.extension}"
-            self._sections.append(failed_section(message, warnings, title))
+            failure = without_image(message, self.job.measurement.name)
+            self._sections.append(failed_section(failure, frame, warnings, title))
 
     def _note(self, extension: int, frame: dict[str, Any], report: Report) -> None:
         """Keep report, times and warnings of an extension, and start those of the next."""

@@ -61,6 +61,9 @@ UNDERSAMPLED = 1.5
 ELONGATED = 0.2
 """(A-B)/(A+B) of stars above which the minor axis decides on the sampling of the PSF."""
 
+TRAILED = 0.3
+"""Ellipticity 1 - b/a of the PSF above which the observer is told."""
+
 SCALE_CHANGE, MAX_SCALES = 1.7, 3
 """Stars that turn out larger than the filter by more than this are looked for again with one of
 their size, so many times at most in all."""
@@ -185,6 +188,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         psf_stars=stars if fit else exposure.psf_stars,
     )
     complete = fit is not None or given is not None
+    if fit and psf.ellipticity > TRAILED:
+        run.warn(f"stars are elongated, ellipticity {psf.ellipticity:.2f}: guiding, wind, focus?")
     return Characterized(
         exposure=result,
         psf_stars=stars,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,24 @@ def test_every_star_of_the_zero_point_is_on_the_map():
     assert "residual (mag)" in chart.svg
 
 
+def test_residuals_of_a_fit_that_is_not_believed_are_drawn_with_the_reason():
+    charts = residuals.photometry_figures(stars(40, 0.4), SHAPE, "Photometry FAILED: clouds.")
+    assert all(chart.svg and chart.note.endswith("FAILED: clouds.") for chart in charts)
+    assert not any("FAILED" in c.note for c in residuals.photometry_figures(stars(40), SHAPE, ""))
+
+
+def test_blue_is_that_of_the_page_which_may_be_dark():
+    for chart in residuals.astrometry_figures(stars(30), SHAPE, ""):
+        assert "var(--blue)" in chart.svg
+        assert "#0072b2" not in chart.svg.lower()
+
+
+def test_number_counts_are_numbers():
+    mag = np.repeat([16.2, 17.2, 18.2], (1, 10, 100))
+    chart = figures.number_counts(mag, 18.0, "magnitude (mag)")
+    assert {"1", "10", "100"} <= set(re.findall(r">([^<>]+)</text>", chart.svg))
+
+
 @pytest.mark.parametrize("color", [0.0, 0.4])
 def test_colours_are_drawn_where_they_are_known(color):
     _, chart, _ = residuals.photometry_figures(stars(40, color), SHAPE, "")
@@ -54,7 +74,7 @@ def test_a_reason_stands_where_nothing_is_to_be_drawn():
     for chart in (
         *figures.psf_field(None, None, SHAPE, np.nan),
         figures.psf_stamps(None, None, None, None),
-        *figures.background_maps(None),
+        *figures.background_maps(None, "ADU"),
         figures.number_counts(NONE, None, "mag"),
         figures.cosmic_rays((NONE, NONE), None, SHAPE),
     ):
@@ -68,8 +88,8 @@ def test_a_default_psf_is_not_drawn():
 
 def test_a_constant_background():
     flat = np.full((3, 4), 7.0, np.float32)
-    for chart in figures.background_maps(BackgroundMap(flat, flat, 32, 32, SHAPE, 7.0, 7.0)):
-        assert "(image units)" in chart.svg
+    for chart in figures.background_maps(BackgroundMap(flat, flat, 32, 32, SHAPE, 7.0, 7.0), "ADU"):
+        assert "(ADU)" in chart.svg
 
 
 def test_sources_without_light_do_not_stretch_the_axis():

@@ -82,6 +82,16 @@ def test_a_circle_is_about_the_middle_of_its_pixel():
     assert path.startswith("M-1.5 9.5a2.0 2.0")
 
 
+@pytest.mark.parametrize(("n", "is_crowded"), [(50, False), (2000, True)])
+def test_marks_that_would_hide_the_image_are_off_at_first(n, is_crowded):
+    rng = np.random.default_rng(3)
+    image, mask = rng.normal(0, 1, (300, 300)).astype(np.float32), np.zeros((300, 300), np.uint16)
+    x, y = rng.uniform(1, 300, (2, n))
+    stars = np.zeros(n, bool)
+    picture = make_picture(image, mask, None, x, y, x, np.full(n, 6.0), stars, (NONE, NONE))
+    assert picture.is_crowded is is_crowded
+
+
 def test_first_row_is_below():
     from PIL import Image
 

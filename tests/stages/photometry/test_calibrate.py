@@ -369,6 +369,10 @@ def test_a_part_of_the_frame_that_is_off(offset, status):
     assert result.status == status
     if status == "FAILED":
         assert "are off by" in result.reason or "agree with each other" in result.reason
+        # What shows where light is missing is kept, and no source counts as used.
+        off = np.asarray(result.matches["RESIDUAL"])
+        assert off.max() - off.min() > 0.9 * offset
+        assert not result.used.any()
         return
     error = result.metrics["checks"]["error_of_field"]
     # A ninth of the frame by an offset: an rms of 0.31 of it.

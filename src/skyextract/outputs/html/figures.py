@@ -72,18 +72,17 @@ def psf_field(
                 norm=drawn.norm, edgecolors="white", linewidths=0.6,
             )  # fmt: skip
         first.color_bar(drawn, f"FWHM ({unit})")
-    with canvas(colors=True, height=4.0) as second:
+    with canvas(height=4.0) as second:
         size = np.hypot(whisker[..., 0], whisker[..., 1])
         gx, gy = np.meshgrid(xs + 1.0, ys + 1.0)
-        strongest = max(float(np.nanmax(size)) if np.isfinite(size).any() else 0.0, 0.05)
+        strongest = max(float(np.nanmax(size)) if np.isfinite(size).any() else 0.0, 0.1)
         drawn = second.axes.quiver(
-            gx, gy, whisker[..., 0], whisker[..., 1], size, pivot="mid", headwidth=0, headlength=0,
-            headaxislength=0, cmap=SEQUENTIAL, width=0.012, angles="xy", scale_units="xy",
+            gx, gy, whisker[..., 0], whisker[..., 1], pivot="mid", headwidth=0, headlength=0,
+            headaxislength=0, color=BLUE, width=0.012, angles="xy", scale_units="xy",
             scale=strongest * n / (0.8 * min(nx, ny)) if n > 1 else strongest * 4 / min(nx, ny),
         )  # fmt: skip
-        drawn.set_clim(0.0, max(strongest, 0.1))
         second.field(shape)
-        second.color_bar(drawn, "ellipticity 1 − b/a")
+        second.key(drawn, strongest, f"{strongest:.2g}")
     return [
         Figure(
             titles[0],
@@ -94,8 +93,8 @@ def psf_field(
         ),
         Figure(
             titles[1],
-            f"Each line lies along the long axis of the PSF there. All parallel and long: tracking "
-            f"or wind. At the centre: {psf.ellipticity:.3f}.",
+            "Each line lies along the long axis of the PSF there, its length is the ellipticity, "
+            f"1 − b/a; at the centre {psf.ellipticity:.3f}. All parallel and long: tracking, wind.",
             second.svg,
         ),
     ]
@@ -199,8 +198,14 @@ def _star_stamps(
     return found
 
 
-def background_maps(background: BackgroundMap | None) -> list[Figure]:
-    """Draw the sky and its noise over the frame."""
+def background_maps(background: BackgroundMap | None, unit: str) -> list[Figure]:
+    """Draw the sky and its noise over the frame.
+
+    Parameters
+    ----------
+    unit : str
+        Of the pixels.
+    """
     titles = ("Background", "Background rms")
     if background is None:
         return [Figure(title, "No background was measured.") for title in titles]
@@ -224,7 +229,7 @@ def background_maps(background: BackgroundMap | None) -> list[Figure]:
                 ),
             )  # fmt: skip
             made.field((ny, nx))
-            made.color_bar(drawn, f"{title.lower()} (image units)")
+            made.color_bar(drawn, f"{title.lower()} ({unit})")
         figures.append(Figure(title, note, made.svg))
     return figures
 
@@ -269,12 +274,14 @@ def number_counts(mag: F8, limit: float | None, label: str) -> Figure:
     mag = mag[np.isfinite(mag)]
     if len(mag) < 3:
         return Figure(title, "Fewer than three sources have a magnitude.")
-    with canvas(label, "log10 of the sources per 0.5 mag") as made:
+    with canvas(label, "sources per 0.5 mag") as made:
         low, high = value_range(mag, 0.0)
         edges = np.arange(math.floor(2 * low) / 2, math.ceil(2 * high) / 2 + 0.75, 0.5)
         counts, _ = np.histogram(mag, edges)
-        bars, foot = np.log10(np.maximum(counts, 0.5)), math.log10(0.5)
-        made.axes.stairs(bars, edges, fill=True, color=BLUE, alpha=0.75, baseline=foot)
+        made.axes.set_yscale("log")
+        made.axes.yaxis.set_major_formatter("{x:g}")
+        made.axes.set_ylim(0.5, 2.0 * float(counts.max()))
+        made.axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75, baseline=0.5)
         if limit is not None:
             text = f"5σ limit {limit:.2f}"
             made.axes.axvline(limit, color=VERMILION, lw=1.6, ls="--", label=text)

@@ -14,7 +14,8 @@ import numpy as np
 from skyextract import __version__
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.flags import FlagsSky, Mask
+from skyextract.datamodel.flags import Flags, FlagsSky, Mask
+from skyextract.datamodel.header import header_text
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.outputs.html import figures, residuals
@@ -135,10 +136,12 @@ def make_section(
     )  # fmt: skip
 
 
-def failed_section(failure: str, warnings: Sequence[str], title: str) -> Section:
+def failed_section(
+    failure: str, frame: Mapping[str, Any], warnings: Sequence[str], title: str
+) -> Section:
     """Return the section of an extension, or an image, that could not be processed."""
     lines = [failure, *(text for text in warnings if text != failure)]
-    return Section(title, "FAILED", BAD, "", [], advice(lines))
+    return Section(title, "FAILED", BAD, "", frame_lines(frame), advice(lines))
 
 
 def verdict(report: Report, warnings: Sequence[str]) -> tuple[str, str]:
@@ -164,6 +167,7 @@ def advice(warnings: Sequence[str]) -> list[tuple[str, str]]:
 
 
 _FACTS = {
+    "date_obs": ("date (UT)", "{}"),
     "mjd": ("MJD", "{:.5f}"),
     "exposure_time": ("exposure time", "{:.6g} s"),
     "airmass": ("airmass", "{:.3f}"),
@@ -222,17 +226,20 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
     left = None if measured is None else measured.residual
     drawn.append(figures.psf_stamps(psf, exposure.psf_stars, data, left))
     background = plane.background if plane is not None else exposure.background
-    drawn += figures.background_maps(background)
+    unit = header_text(exposure.header or {}, "BUNIT") or "image units"
+    drawn += figures.background_maps(background, unit)
     if measured is not None:
         size, size_label = _sizes(sources, shapes)
-        flagged = np.asarray(shapes["FLAGS"]) >= 4 if shapes.n_rows else np.zeros(0, np.bool_)
+        cut = np.int16(Flags.SATURATED | Flags.TRUNCATED)
+        flagged = (np.asarray(shapes["FLAGS"]) & cut) != 0 if shapes.n_rows else stars
         drawn.append(figures.stellar_locus(mag, size, stars, flagged, (label, size_label)))
         drawn += residuals.astrometry_figures(
             matches, exposure.shape, _why_not(report, Step.ASTROMETRY, _reason(result.astrometry))
         )
         zero = result.photometry.matches if result.photometry is not None else Catalog()
         why = _why_not(report, Step.PHOTOMETRY, _reason(result.photometry))
-        drawn += residuals.photometry_figures(zero, exposure.shape, why)
+        failed = why if not zero.n_rows or report.statuses[Step.PHOTOMETRY] is Status.FAILED else ""
+        drawn += residuals.photometry_figures(zero, exposure.shape, failed)
         limit = plain(report.metrics[Step.PHOTOMETRY].get("limiting_mag_5sigma"))
         drawn.append(figures.number_counts(mag, limit, label))
     hit = np.flatnonzero((exposure.mask & np.uint16(Mask.CR)).ravel())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WIDEST = 1000
 """Pixels of the picture's longer side, at most."""
 MAX_MARKS = 4000
+MAX_COVER = 0.7
+"""Share of the frame within marks, above which they are not shown at first."""
 
 _PLANES = (
     (Mask.BAD | Mask.NO_DATA | Mask.EDGE, (86, 180, 233)),
@@ -43,6 +45,8 @@ class Picture:
     n_sources : int
     n_shown : int
         Sources that are drawn: the brightest.
+    is_crowded : bool
+        The marks would hide the image.
     cut : str
         The range of grey in words.
     north, east : tuple of float or None
@@ -60,6 +64,7 @@ class Picture:
     references: str
     n_sources: int
     n_shown: int
+    is_crowded: bool
     cut: str
     north: tuple[float, float] | None
     east: tuple[float, float] | None
@@ -164,6 +169,7 @@ def make_picture(
         references=crosses(*references, 1.6 * small_mark, ny),
         n_sources=len(x),
         n_shown=len(order),
+        is_crowded=float(np.sum(np.pi * radius[order] ** 2)) > MAX_COVER * nx * ny,
         cut=f"{low:.5g} to {high:.5g}",
         north=north,
         east=east,

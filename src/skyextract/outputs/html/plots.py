@@ -83,6 +83,12 @@ class Canvas:
         axes = self.figure.add_axes((0.79, place.y0, 0.025, place.height))
         self.figure.colorbar(mappable, cax=axes, label=label).locator = MaxNLocator(5)
 
+    def key(self, arrows: Any, length: float, text: str) -> None:
+        """Show above the axes how long an arrow of a given length is, and what it stands for."""
+        self.axes.quiverkey(
+            arrows, 0.80, 0.975, length, text, coordinates="figure", labelpos="E", labelsep=0.05
+        )
+
     def field(self, shape: tuple[int, int]) -> None:
         """Make the axes those of the frame: FITS pixels, equal scales."""
         self.axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
@@ -125,8 +131,9 @@ def canvas(
 
 
 def _for_page(svg: str) -> str:
-    """Return the SVG element alone, with the page's colour for its ink and no unused names."""
+    """Return the SVG element alone, with the page's ink and blue and no unused names."""
     svg = svg[svg.index("<svg ") :].replace(_INK, "currentColor")
+    svg = svg.replace(BLUE.lower(), "var(--blue)")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z]+_\d+"', "", svg)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg)

@@ -37,10 +37,7 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
             angles="uv", scale_units="xy", scale=1.0 / arrow, width=0.005,
         )  # fmt: skip
         first.field(shape)
-        first.axes.quiverkey(
-            drawn, 0.80, 0.975, typical, f'{typical:.2g}″', coordinates="figure",
-            labelpos="E", labelsep=0.05,
-        )  # fmt: skip
+        first.key(drawn, typical, f"{typical:.2g}″")
     with canvas("source − reference (arcsec)", "stars") as second:
         widest = max(float(np.percentile(np.abs(np.concatenate([dx[rows], dy[rows]])), 99.5)), 1e-6)
         edges = np.linspace(-1.1 * widest, 1.1 * widest, 41)
@@ -51,6 +48,7 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
                 values[used], edges, histtype="step", color=color, lw=1.6,
                 label=text,
             )  # fmt: skip
+        second.axes.locator_params(axis="y", integer=True)
         second.axes.axvline(0.0, color=GREY, lw=0.8)
         second.axes.set_ylim(top=1.25 * second.axes.get_ylim()[1])
         second.axes.legend(loc="upper left", ncols=2)
@@ -63,7 +61,14 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
 
 
 def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) -> list[Figure]:
-    """Residuals of the zero point against magnitude, colour and position."""
+    """Residuals of the zero point against magnitude, colour and position.
+
+    Parameters
+    ----------
+    failed : str
+        Why there is no zero point; empty if there is one.  The residuals of a fit that is not
+        believed show where the clouds are.
+    """
     title = "Zero point residuals"
     if not matches.n_rows:
         return [Figure(title, failed)]
@@ -79,6 +84,8 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         "position": "Dots: stars of the fit; squares: left out. A pattern is a flat field, "
         "vignetting or clouds (PHOT_DEGREES).",
     }
+    if failed:
+        notes = {name: f"{note} {failed}" for name, note in notes.items()}
     for name, values, label in (
         (
             "magnitude",

@@ -84,7 +84,7 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     slope = float(np.median(slopes))
     if not (slope > 0.0 and robust_sigma(slopes) < MAX_SPREAD * slope):
         return exposure
-    run.tell(f"the gain is that of the variance: {1.0 / slope:.4g} electrons per unit")
+    run.tell(f"GAIN, which nothing gives, is {1.0 / slope:.4g} e- per image unit by the variances")
     return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
 
 

@@ -93,6 +93,7 @@ class _Metrics:
 
     values: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(METRICS))
     checks: dict[str, Any] = field(default_factory=dict)
+    matches: Catalog = field(default_factory=Catalog)
 
     def summary(self, photocal: PhotoCal, reason: str = "") -> dict[str, Any]:
         """Return all numbers, with the reference's name and band."""
@@ -157,7 +158,7 @@ def failed_photometry(
     if configured:
         metrics.values["zero_point"] = exposure.photocal.zero_point
     return Photometry(
-        Status.FAILED, reason, photocal, metrics.summary(photocal, reason), Catalog(),
+        Status.FAILED, reason, photocal, metrics.summary(photocal, reason), metrics.matches,
         np.zeros(n_sources, dtype=np.bool_),
     )  # fmt: skip
 
@@ -190,6 +191,7 @@ def _calibrate(
     scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
     n_bright = checks.pop("n_bright")
     parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
+    metrics.matches = _match_table(stars, fit, reference, catalog)
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
     checks.update(verdict.numbers)
     if verdict.reason:
@@ -232,8 +234,7 @@ def _calibrate(
         )
     return Photometry(
         Status.FALLBACK if verdict.weak else Status.COMPLETE, "", photocal,
-        metrics.summary(photocal, verdict.weak),
-        _match_table(stars, fit, reference, catalog), used,
+        metrics.summary(photocal, verdict.weak), metrics.matches, used,
     )  # fmt: skip
 
 
