@@ -31,6 +31,7 @@ import numpy as np
 from skyextract.calibrate import correct_raw
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.wcs import read_wcs
@@ -66,7 +67,6 @@ from skyextract.settings.steps import (
 )
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
     from astropy.table import Table
 
     from skyextract.datamodel.psf import Psf

@@ -83,15 +83,16 @@ def quiet() -> Iterator[None]:
     if logging.getLogger("skyextract").isEnabledFor(LIBRARIES):
         yield
         return
-    logger = logging.getLogger("astropy")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    import astropy
+
+    level = astropy.log.level
+    astropy.log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        astropy.log.setLevel(level)
 
 
 def printable(text: str) -> str:

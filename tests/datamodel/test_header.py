@@ -1,13 +1,14 @@
 """Cards of FITS headers: damaged ones, missing ones, numbers that FITS cannot hold."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from skyextract.datamodel.card import Card
 from skyextract.datamodel.header import (
+    Header,
     card_lines,
     extend_missing,
     is_structural,
@@ -16,7 +17,6 @@ from skyextract.datamodel.header import (
     repaired,
     set_cards,
 )
-from skyextract.messages import quiet
 
 
 def test_damaged_cards_become_readable_and_others_keep_their_bytes():
@@ -31,9 +31,8 @@ def test_damaged_cards_become_readable_and_others_keep_their_bytes():
         "HISTORY once",
         "HISTORY twice",
     ]
-    with quiet():
-        header = repaired("".join(record.ljust(80) for record in records))
-        lines = card_lines(header)
+    header = repaired("".join(record.ljust(80) for record in records))
+    lines = card_lines(header)
     assert header["RA"] == "12:34:56.7"
     assert header["EXPTIME"] == 15.0
     assert header["LOWER"] == 1
@@ -48,16 +47,13 @@ def test_damaged_cards_become_readable_and_others_keep_their_bytes():
 
 
 def test_set_cards():
-    header = fits.Header()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        set_cards(
-            header,
-            {
-                "A": (np.float64(1.5), "comment"), "B": math.nan, "C": np.int16(3), "D": None,
-                "E": "Ångström", "A LONG NAME": 1.0,
-            },
-        )  # fmt: skip
+    header = set_cards(
+        Header(),
+        {
+            "A": (np.float64(1.5), "comment"), "B": math.nan, "C": np.int16(3), "D": None,
+            "E": "Ångström", "A LONG NAME": 1.0,
+        },
+    )  # fmt: skip
     assert header["A"] == 1.5
     assert header.comments["A"] == "comment"
     assert header["B"] is header["D"] is None
@@ -75,7 +71,7 @@ def test_set_cards():
 
 
 def test_missing_cards_from_another():
-    ours, other = fits.Header({"A": 1}), fits.Header({"A": 2, "B": 3, "C": 4})
+    ours, other = Header({"A": 1}), Header({"A": 2, "B": 3, "C": 4})
     other["HISTORY"] = "was there"
     extend_missing(ours, other, lambda keyword: keyword == "C")
     assert list(ours) == ["A", "B", "HISTORY"]
@@ -85,7 +81,7 @@ def test_missing_cards_from_another():
 
 
 def test_remove_takes_all_cards_of_a_keyword():
-    header = fits.Header([("A", 1), ("B", 2), ("A", 3)])
+    header = Header([Card("A", 1), Card("B", 2), Card("A", 3)])
     remove(header, ["A", "X"])
     assert list(header) == ["B"]
 
@@ -93,5 +89,5 @@ def test_remove_takes_all_cards_of_a_keyword():
 @pytest.mark.parametrize("keyword", ["NAXIS2", "BZERO", "EXTNAME", "CHECKSUM"])
 def test_storage_is_no_observation(keyword):
     assert is_structural(keyword)
-    assert list(observation(fits.Header({keyword: 1, "OBJECT": "m31"}))) == ["OBJECT"]
+    assert list(observation(Header({keyword: 1, "OBJECT": "m31"}))) == ["OBJECT"]
     assert list(observation(None)) == []

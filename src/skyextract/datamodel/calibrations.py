@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skyextract.datamodel.arrays import F4, F8, U1
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
+from skyextract.datamodel.header import Header
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.header import Header
 from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import SkyextractError
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.wcs import SkyWcs
 
@@ -96,6 +95,11 @@ class Exposure:
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""
+
+    def __post_init__(self) -> None:
+        given: Any = self.header
+        if given is not None and not isinstance(given, Header):
+            object.__setattr__(self, "header", Header.from_astropy(given))
 
     @property
     def shape(self) -> tuple[int, int]:

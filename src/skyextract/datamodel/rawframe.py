@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
 
 _SECTION = re.compile(r"\[\s*([^,\[\]]+?)\s*(?:,\s*([^,\[\]]+?)\s*)?\]$")
 _RANGE = re.compile(r"(\d+)\s*:\s*(\d+)$")

@@ -14,13 +14,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from skyextract.datamodel.header import header_number
+from skyextract.datamodel.header import Header, header_number
 from skyextract.datamodel.photocal import AB_NANOJANSKY
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _LIGHT = 2.99792458e18
 """Speed of light, Angstrom/s."""

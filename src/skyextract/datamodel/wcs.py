@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.header import Header, set_cards
 from skyextract.datamodel.wcscards import read_cards
 from skyextract.errors import ImageError
 from skyextract.messages import quiet
@@ -67,7 +67,7 @@ class SkyWcs:
         Parameters
         ----------
         header : Header or mapping
-            An astropy header, or a plain dictionary of cards.
+            A header, ours or astropy's, or a plain dictionary of cards.
 
         Raises
         ------
@@ -231,12 +231,13 @@ def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
 
 def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:
     """Build an astropy WCS without its chatter; ImageError if wcslib refuses."""
-    from astropy.io.fits import Header
+    from astropy.io import fits
     from astropy.wcs import WCS
 
     try:
         with quiet():
-            wcs = WCS(set_cards(Header(), cards))
+            header = set_cards(Header(), cards).tostring(padding=False)
+            wcs = WCS(fits.Header.fromstring(header))
             wcs = wcs.celestial if wcs.naxis > 2 else wcs
             wcs.wcs.set()
     except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.header import Header
 from skyextract.settings.grammar import Setting, declarations, split_values, suggest
 from skyextract.settings.resolve import Settings, resolve
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 
 def settings_of(caller: str, keywords: Mapping[str, Any], *, steps: bool = False) -> Settings:
@@ -90,20 +87,18 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
     return values
 
 
-def header_of(header: Header | Mapping[str, Any] | None) -> Header:
-    """Return a copy of a header, or a header with the cards of a mapping."""
-    from astropy.io import fits
-    from astropy.io.fits.verify import VerifyWarning
-
-    if isinstance(header, fits.Header):
+def header_of(header: Any) -> Header:
+    """Return a copy of a header, ours or astropy's, or one with the cards of a mapping."""
+    if isinstance(header, Header):
         return header.copy()
+    if hasattr(header, "tostring"):
+        return Header.from_astropy(header)
     if not isinstance(header, Mapping | None):
         raise TypeError(f"header must be a Header or a mapping, not {type(header).__name__}")
-    cards = fits.Header()
+    cards = Header()
     for key, value in (header or {}).items():
         try:
-            with warnings.catch_warnings(action="ignore", category=VerifyWarning):
-                cards[key] = value
+            cards[key] = value
         except (ValueError, TypeError) as error:
             raise ValueError(f"header card {key!r}: {error}") from None
     return cards

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.calibrations import Calibrations, Master
 from skyextract.datamodel.exposure import Detector, FailedExtension
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
 from skyextract.datamodel.rawframe import RawFrame, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.fitness import check_match, fitting_frames
@@ -44,10 +45,6 @@ from skyextract.sky.bands import frame_filter
 from skyextract.stages.isr.combine import combine
 from skyextract.stages.isr.header import corrected_header
 from skyextract.stages.isr.signature import check_sizes, correct_pixels
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
 
 KINDS: tuple[str, ...] = ("bias", "dark", "flat", "fringe")
 NEEDS: dict[str, tuple[str, ...]] = {

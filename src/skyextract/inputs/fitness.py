@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
 
+from skyextract.datamodel.header import Header
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError
 from skyextract.io.images.images import read_detector
@@ -13,9 +13,6 @@ from skyextract.io.raw.frames import exposure_time
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.sky.bands import frame_filter
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _GAIN_TOLERANCE = 0.05
 _MAX_BIAS_SECONDS = 1.0

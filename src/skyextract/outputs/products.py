@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skyextract import __version__
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure, FailedExtension
-from skyextract.datamodel.header import Cards, common_cards
+from skyextract.datamodel.header import Cards, Header, common_cards
 from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
@@ -48,8 +48,6 @@ from skyextract.settings.steps import Plan
 from skyextract.stages.background.planes import with_detected
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
     from skyextract.outputs.result import Result
 
 log = logging.getLogger("skyextract")

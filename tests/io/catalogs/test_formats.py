@@ -31,7 +31,7 @@ from skyextract.io.catalogs.formats import (
     write_xml_summary,
 )
 from skyextract.io.fits.file import FitsFile
-from skyextract.io.fits.table import read_table
+from skyextract.io.fits.rows import read_table
 
 NAMES = [
     "NUMBER", "EXT_NUMBER", "X_IMAGE", "Y_IMAGE", "ERRA_IMAGE", "ERRB_IMAGE", "XWIN_IMAGE",

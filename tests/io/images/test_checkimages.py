@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.header import Header
 from skyextract.io.images.checkimages import CheckImageWriter, aperture_plane, object_planes
 
 CARDS = {
@@ -19,7 +20,7 @@ CARDS = {
 def exposure(extension=0, name=""):
     image = np.arange(20.0, dtype=np.float32).reshape(4, 5)
     return Exposure(
-        image, np.zeros((4, 5), np.uint16), header=fits.Header(CARDS), extension=extension,
+        image, np.zeros((4, 5), np.uint16), header=Header(CARDS), extension=extension,
         extension_name=name,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.header import Header, set_cards
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.wcs import SkyWcs
@@ -34,7 +34,7 @@ WCS_CARDS = {
 
 def header(number=0):
     cards = set_cards(
-        fits.Header(),
+        Header(),
         {
             "SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": 41, "NAXIS2": 52, "BSCALE": 1.0,
             "BZERO": 32768.0, "BLANK": -32768, "EXTEND": True, "CHECKSUM": "x", "DATASUM": "1",

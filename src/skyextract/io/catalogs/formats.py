@@ -10,7 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.header import Cards, common_cards, set_cards
+from skyextract.datamodel.header import Cards, Header, common_cards, set_cards
 from skyextract.errors import ConfigError
 from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.catalogs.tables import csv, ecsv
@@ -24,7 +24,6 @@ from skyextract.settings.extras import require
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from astropy.io.fits import Header
 
 FITS_KINDS = ("FITS_1.0", "FITS_LDAC")
 

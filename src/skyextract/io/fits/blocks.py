@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-from skyextract.datamodel.header import BLOCK, CARD
+from skyextract.datamodel.card import CARD
+from skyextract.datamodel.header import BLOCK
 from skyextract.errors import ImageError
 
 BITS = (8, 16, 32, 64, -32, -64)

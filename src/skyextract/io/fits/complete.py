@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from skyextract.datamodel.header import CARD
+from skyextract.datamodel.card import CARD
 from skyextract.errors import ImageError
 from skyextract.io.fits.blocks import Joined, data_bytes, data_size, read_header
 

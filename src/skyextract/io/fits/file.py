@@ -1,9 +1,10 @@
-"""FITS files as `astropy.io.fits` reads them, with what damaged files need around it.
+"""FITS files: header units, and the numbers and rows that they hold.
 
 Plain files are memory-mapped; .gz and .bz2 files are decompressed into memory once.  The
 format is recognised by its first bytes, not by the name.  A data unit shorter than its
-header says is never filled up: it is an error of that unit.  Whatever astropy raises for a
-file becomes an `ImageError`, and its warnings stay away from the user.
+header says is never filled up: it is an error of that unit.  Tile-compressed images are read by
+astropy: whatever it raises for a file becomes an `ImageError`, and its warnings stay away from
+the user.
 """
 
 from __future__ import annotations
@@ -11,24 +12,22 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
-from skyextract.datamodel.header import repaired
+from skyextract.datamodel.header import Header, repaired
 from skyextract.errors import ImageError
-from skyextract.io.fits.blocks import announced, data_size, read_header
+from skyextract.io.fits.blocks import announced, data_bytes, data_size, read_header
 from skyextract.messages import quiet
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -58,12 +57,12 @@ class HeaderUnit:
         0 is the primary.
     kind : str
         IMAGE, COMPRESSED (an image in a binary table), BINTABLE, TABLE ...
-    header : astropy.io.fits.Header
+    header : Header
         Its own cards, all readable; of a compressed image those of the table.
     shape : tuple of int
         Axes in FITS order (NAXIS1 first), of the decompressed image if COMPRESSED.
-    hdu : astropy HDU
-        A COMPRESSED one as table.
+    start, size : int
+        Place and number of its data bytes, without padding.
     missing : int
         Number of data bytes after the end of the file.
     """
@@ -72,7 +71,8 @@ class HeaderUnit:
     kind: str
     header: Header
     shape: tuple[int, ...]
-    hdu: Any
+    start: int
+    size: int
     missing: int
 
     @property
@@ -123,8 +123,6 @@ class FitsFile:
     """
 
     def __init__(self, path: str) -> None:
-        from astropy.io import fits
-
         self.path = path
         self.units: list[HeaderUnit] = []
         self.broken = ""
@@ -135,16 +133,6 @@ class FitsFile:
             self._stream.close()
             raise ImageError(f"{path}: {why}")
         try:
-            self._stream.seek(0)
-            data_size(read_header(self._stream)[1])
-            self._stream.seek(0)
-            with guarded("header without END or damaged"):
-                self._hdus = fits.open(
-                    self._stream,
-                    memmap=not isinstance(self._stream, io.BytesIO),
-                    do_not_scale_image_data=True,
-                    disable_image_compression=True,
-                )
             self._scan()
         except ImageError as error:
             self._stream.close()
@@ -154,13 +142,8 @@ class FitsFile:
         self._stream.seek(offset)
         return self._stream.read(len(magic)) == magic
 
-    def _text(self, start: int, end: int) -> str:
-        self._stream.seek(start)
-        return self._stream.read(end - start).decode("latin-1")
-
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""
-        self._hdus.close()
         self._stream.close()
 
     def __enter__(self) -> FitsFile:
@@ -179,37 +162,41 @@ class FitsFile:
                     self.broken = f"unknown data after header unit {index - 1}"
                 return
             try:
-                with guarded("header without END or damaged"):
-                    hdu = self._hdus[index]
-                    place = hdu.fileinfo()
-                    header = repaired(self._text(place["hdrLoc"], place["datLoc"]))
-                unit = self._unit(index, hdu, header)
+                self._stream.seek(offset)
+                blocks, words = read_header(self._stream)
+                start = offset + len(blocks)
+                unit = self._unit(index, repaired(blocks.decode("latin-1")), start, words)
             except ImageError as error:
                 if index == 0:
                     raise
                 self.broken = f"header unit {index}: {error}"
                 return
             self.units.append(unit)
-            offset = place["datLoc"] + place["datSpan"]
+            offset = start + data_size(words)
 
-    def _unit(self, index: int, hdu: Any, header: Header) -> HeaderUnit:
+    def _unit(self, index: int, header: Header, start: int, words: dict[str, str]) -> HeaderUnit:
+        size = data_bytes(words)
         axes = _axes(header)
         kind = "IMAGE"
         if index:
             kind = str(header.get("XTENSION") or "").strip().upper()
             kind = "IMAGE" if kind == "IUEIMAGE" else kind
-        elif header.get("GROUPS") is True and axes and axes[0] == 0:
-            kind = "GROUPS"
-        bitpix = card_integer(header, "BITPIX")
-        if bitpix not in DTYPES:
-            raise ImageError(f"BITPIX = {bitpix} is no FITS data type")
-        if index:
             card_integer(header, "PCOUNT", 0)
             card_integer(header, "GCOUNT", 1)
+        elif header.get("GROUPS") is True and axes and axes[0] == 0:
+            kind = "GROUPS"
         if kind == "BINTABLE" and header.get("ZIMAGE") is True:
             kind, axes = "COMPRESSED", _axes(header, "Z")
-        missing = max(0, hdu.fileinfo()["datLoc"] + hdu.size - self._size)
-        return HeaderUnit(index, kind, header, axes, hdu, missing)
+        missing = max(0, start + size - self._size)
+        return HeaderUnit(index, kind, header, axes, start, size, missing)
+
+    def _bytes(self, unit: HeaderUnit, dtype: np.dtype[Any], shape: tuple[int, ...]) -> AnyArray:
+        """Return the first data bytes of a unit as an array, memory-mapped if possible."""
+        if isinstance(self._stream, io.BytesIO):
+            count = int(np.prod(shape, dtype=np.int64))
+            packed = np.frombuffer(self._stream.getbuffer(), dtype, count, unit.start)
+            return packed.reshape(shape)
+        return np.memmap(self._stream, dtype, "c", unit.start, shape)
 
     def numbers(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of an image as stored, before BSCALE and BZERO.
@@ -225,11 +212,12 @@ class FitsFile:
         self.check_complete(unit)
         if unit.kind == "COMPRESSED":
             return self._decompress(unit)
-        with guarded("image cannot be read"):
-            data = unit.hdu.data
-        if data is None:
+        dtype = np.dtype(DTYPES[card_integer(unit.header, "BITPIX")])
+        if not unit.shape or unit.size != math.prod(unit.shape) * dtype.itemsize:
+            raise ImageError(f"{unit.size} data bytes for {unit.shape} pixels (PCOUNT, GCOUNT)")
+        if unit.size == 0:
             raise ImageError("the image has no pixels")
-        return np.asarray(data)
+        return self._bytes(unit, dtype, unit.shape[::-1])
 
     def _decompress(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
@@ -249,18 +237,25 @@ class FitsFile:
                 raise
             raise ImageError(f"compressed image cannot be read ({error})") from None
 
-    def rows(self, unit: HeaderUnit) -> Any:
-        """Return the rows of a binary table as astropy's FITS_rec; ImageError if truncated."""
+    def rows(self, unit: HeaderUnit, dtype: np.dtype[Any]) -> AnyArray:
+        """Return the rows of a binary table as they are stored; ImageError if truncated.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype
+            Of one row, NAXIS1 bytes.
+        """
         self.check_complete(unit)
-        with guarded("table cannot be read"):
-            return unit.hdu.data
+        n_rows = unit.shape[1]
+        if n_rows == 0 or dtype.itemsize == 0:
+            return np.zeros(n_rows, dtype)
+        return self._bytes(unit, dtype, (n_rows,))
 
     def check_complete(self, unit: HeaderUnit) -> None:
         """Raise an ImageError if the file ends before the data of the unit do."""
         if unit.missing:
-            size = unit.hdu.size
-            have = max(0, size - unit.missing)
-            raise ImageError(f"truncated: {have} of {size} data bytes are there")
+            have = max(0, unit.size - unit.missing)
+            raise ImageError(f"truncated: {have} of {unit.size} data bytes are there")
 
 
 def _open(path: str) -> BinaryIO:

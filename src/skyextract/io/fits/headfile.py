@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from skyextract import __version__
-from skyextract.datamodel.header import CARD, card_lines, set_cards
+from skyextract.datamodel.card import CARD
+from skyextract.datamodel.header import Header, card_lines, set_cards
 from skyextract.io.atomic import OpenOutput, atomic_output
 
 
 def head_text(cards: Mapping[str, Any]) -> str:
     """Return the lines of one image: a HISTORY line, the cards, and END."""
-    from astropy.io import fits
-
-    header = fits.Header()
+    header = Header()
     header["HISTORY"] = f"Astrometric solution by skyextract {__version__}"
     return "".join(f"{line:<{CARD}}\n" for line in card_lines(set_cards(header, cards)))
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _BLOCK_PIXELS = 65536
 

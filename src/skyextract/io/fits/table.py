@@ -1,4 +1,4 @@
-"""Catalogues as FITS binary tables, and reading tables.
+"""Catalogues as FITS binary tables.
 
 The LDAC form is that of SExtractor, SCAMP and PSFEx: a table LDAC_IMHEAD with the header of
 the image before the table LDAC_OBJECTS with the sources.
@@ -7,7 +7,8 @@ the image before the table LDAC_OBJECTS with the sources.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,14 @@ from skyextract.columns.request import COLUMNS, Column
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import (
-    CARD,
     Cards,
+    Header,
     card_lines,
     extend_missing,
     is_structural,
     set_cards,
 )
-from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
-from skyextract.messages import quiet
-
-if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU, Header
+from skyextract.io.fits.writer import Unit, named
 
 _FORMATS = {"f4": "%15.8g", "f8": "%24.16g"}
 _TFORM = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
@@ -60,7 +57,7 @@ def table_unit(
     name: str = "",
     version: int = 0,
     described: Mapping[str, Column] | None = None,
-) -> BinTableHDU:
+) -> Unit:
     """Return a binary table as a header unit.
 
     Parameters
@@ -80,97 +77,97 @@ def table_unit(
     TypeError
         A column of a type that a binary table cannot hold.
     """
-    from astropy.io import fits
-
     described = described or {}
-    with quiet():
-        fields = [
-            _field(key, np.asarray(values), described.get(key)) for key, values in columns.items()
-        ]
-        # given to the constructor, the rows would make astropy import its table module
-        unit = fits.BinTableHDU(name=name or None, ver=version or None)
-        if fields:
-            unit.data = fits.FITS_rec.from_columns(fits.ColDefs(fields))
-        for number, key in enumerate(columns, start=1):
-            if key in described:
-                set_cards(unit.header, {f"TCOMM{number}": described[key].description})
-        if header is not None:
-            extend_missing(unit.header, header, is_structural)
+    fields = [_field(key, np.asarray(values)) for key, values in columns.items()]
+    n_rows = len(fields[0].values) if fields else 0
+    cards: dict[str, Any] = {}
+    for number, (key, field) in enumerate(zip(columns, fields, strict=True), start=1):
+        column = described.get(key)
+        words = {
+            "TTYPE": key,
+            "TFORM": field.form,
+            "TUNIT": column.unit if column else "",
+            "TDISP": column.tdisp if column else "",
+            "TDIM": field.dim,
+        }
+        cards |= {f"{word}{number}": value for word, value in words.items() if value}
+    dtype = np.dtype([(f"{k}", f.values.dtype, f.values.shape[1:]) for k, f in enumerate(fields)])
+    rows = np.zeros(n_rows, dtype)
+    for k, field in enumerate(fields):
+        rows[f"{k}"] = field.values
+    unit = Unit(
+        Header(
+            {
+                "XTENSION": ("BINTABLE", "binary table extension"),
+                "BITPIX": (8, "array data type"),
+                "NAXIS": (2, "number of array dimensions"),
+                "NAXIS1": (dtype.itemsize, "length of dimension 1"),
+                "NAXIS2": (n_rows, "length of dimension 2"),
+                "PCOUNT": (0, "number of group parameters"),
+                "GCOUNT": (1, "number of groups"),
+                "TFIELDS": (len(fields), "number of table fields"),
+                **cards,
+                **named(name, version),
+            }
+        ),
+        rows,
+    )
+    comments = {
+        f"TCOMM{number}": described[key].description
+        for number, key in enumerate(columns, start=1)
+        if key in described
+    }
+    set_cards(unit.header, comments)
+    if header is not None:
+        extend_missing(unit.header, header, is_structural)
     return unit
 
 
-def _field(name: str, values: AnyArray, described: Column | None) -> Any:
-    from astropy.io import fits
+@dataclass(frozen=True)
+class _Field:
+    """A column as it is stored: values in big-endian order, TFORM and TDIM."""
 
+    values: AnyArray
+    form: str
+    dim: str
+
+
+def _field(name: str, values: AnyArray) -> _Field:
     if values.dtype.kind == "U":
         values = np.char.encode(values, "ascii", "replace")
+    shape = values.shape[1:]
+    count = int(np.prod(shape, dtype=int))
     if values.dtype.kind == "S":
-        form, width = "A", values.dtype.itemsize
+        width = values.dtype.itemsize
+        axes = [width, *reversed(shape)]
+        form = f"{count * width}A"
     else:
         kind = values.dtype.str[1:]
         kind = _WIDER.get(kind, kind)
         if kind not in _TFORM:
             raise TypeError(f"column {name}: a FITS table cannot hold {values.dtype}")
-        values, form, width = values.astype(kind), _TFORM[kind], 1
-    shape = values.shape[1:]
-    count = int(np.prod(shape, dtype=int)) * width
-    axes = [*([width] if form == "A" else []), *reversed(shape)]
-    return fits.Column(
-        name=name,
-        format=f"{'' if count == 1 and form != 'A' else count}{form}",
-        dim="(" + ", ".join(map(str, axes)) + ")" if len(axes) > 1 else None,
-        unit=(described.unit or None) if described else None,
-        disp=(described.tdisp or None) if described else None,
-        array=values,
-    )
+        values = values.astype(np.dtype(kind).newbyteorder(">"))
+        if kind == "b1":
+            values = np.where(values, b"T", b"F")
+        axes = [*reversed(shape)]
+        form = f"{'' if count == 1 else count}{_TFORM[kind]}"
+    dim = "(" + ", ".join(map(str, axes)) + ")" if len(axes) > 1 else ""
+    return _Field(values, form, dim)
 
 
-def catalog_unit(catalog: Catalog, name: str, cards: Cards) -> BinTableHDU:
+def catalog_unit(catalog: Catalog, name: str, cards: Cards) -> Unit:
     """Return sources as a binary table in the types, units and formats of the column table."""
-    from astropy.io import fits
-
     columns, described = {}, {}
     for label, values in catalog.items():
         column = column_of(label, np.asarray(values))
         columns[label] = stored(column, values)
         if label in COLUMNS:
             described[label] = column
-    header = set_cards(fits.Header(), cards)
+    header = set_cards(Header(), cards)
     return table_unit(columns, header, name=name, described=described)
 
 
-def ldac_header_unit(header: Header, cards: Cards) -> BinTableHDU:
+def ldac_header_unit(header: Header, cards: Cards) -> Unit:
     """Return LDAC_IMHEAD: the header of the image as one row of 80-character records."""
-    from astropy.io import fits
-
-    with quiet():
-        lines = card_lines(set_cards(header.copy(), cards))
-    # astropy replaces the blanks at the end of text by zeros, and SCAMP and PSFEx do not
-    # survive a header with zeros in it: bytes that are called text keep their blanks
-    text = np.frombuffer("".join(lines).encode("ascii", "replace"), np.uint8)
-    unit = table_unit({"Field Header Card": text[np.newaxis]}, name="LDAC_IMHEAD")
-    unit.columns[0].format = fits.Column("text", f"{text.size}A").format
-    unit.header.set("TDIM1", f"({CARD}, {len(lines)})", after="TFORM1")
-    return unit
-
-
-def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
-    """Read a binary table; columns in native byte order, variable-length ones left out.
-
-    Raises
-    ------
-    ImageError
-        Truncated, or a header that does not describe its rows.
-    """
-    rows = file.rows(unit)
-    columns: dict[str, AnyArray] = {}
-    with guarded("table cannot be read"):
-        for column in rows.columns:
-            if any(code in str(column.format) for code in "PQXCM"):
-                continue
-            values = np.asarray(rows[column.name])
-            if values.dtype.kind in "US":
-                columns[column.name] = np.char.rstrip(values.astype(str))
-            else:
-                columns[column.name] = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    return Catalog(columns)
+    lines = card_lines(set_cards(header.copy(), cards))
+    return table_unit({"Field Header Card": np.array([lines])}, name="LDAC_IMHEAD")

@@ -2,46 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
-from skyextract.datamodel.header import extend_missing, is_structural
-from skyextract.messages import quiet
+from skyextract.datamodel.header import BLOCK, Cards, Header, extend_missing, is_structural
 
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
+_BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
+_UNSIGNED = {"u2": "i2", "u4": "i4", "u8": "i8", "i1": "u1"}
+"""Types that are stored as another one, with BZERO (FITS Standard 4.0, table 11)."""
+_WIDER = {"b1": "u1", "f2": "f4"}
+_BLOCK_BYTES = 1 << 20
 
 
-def primary_unit(header: Header | None = None) -> Any:
+@dataclass
+class Unit:
+    """A header unit to be written: its header, and its numbers or rows as they are stored."""
+
+    header: Header
+    data: AnyArray | None = None
+
+    def write(self, stream: BinaryIO) -> None:
+        """Write header and data, each filled up to blocks."""
+        stream.write(self.header.tostring().encode("ascii"))
+        if self.data is None or not self.data.size:
+            return
+        data = np.ascontiguousarray(self.data)
+        fill = b"\0" * (-data.nbytes % BLOCK)
+        if data.dtype.byteorder == ">" or data.dtype.kind == "V" or data.dtype.itemsize == 1:
+            stream.write(data.data.cast("B") if data.dtype.kind != "V" else data.tobytes())
+        else:
+            flat = data.ravel()
+            step = _BLOCK_BYTES // data.itemsize
+            for first in range(0, flat.size, step):
+                piece = flat[first : first + step]
+                stream.write(piece.astype(piece.dtype.newbyteorder(">")).data.cast("B"))
+        stream.write(fill)
+
+
+def primary_unit(header: Header | None = None) -> Unit:
     """Return a primary header unit without data, with the cards of `header`."""
-    from astropy.io import fits
+    unit = Unit(
+        Header(
+            {
+                "SIMPLE": (True, "conforms to FITS standard"),
+                "BITPIX": (8, "array data type"),
+                "NAXIS": (0, "number of array dimensions"),
+                "EXTEND": True,
+            }
+        )
+    )
+    return _with(unit, header)
 
-    unit = fits.PrimaryHDU()
-    unit.header["EXTEND"] = True
-    return unit if header is None else _with(unit, header)
 
-
-def _with(unit: Any, header: Header) -> Any:
-    with quiet():
+def _with(unit: Unit, header: Header | None) -> Unit:
+    if header is not None:
         extend_missing(unit.header, header, is_structural)
     return unit
 
 
-def write_units(stream: BinaryIO, units: list[Any]) -> None:
+def write_units(stream: BinaryIO, units: Iterable[Unit]) -> None:
     """Write header units, the first one primary, into an empty file."""
-    from astropy.io import fits
-
-    with quiet():
-        fits.HDUList(units).writeto(stream, output_verify="ignore")
-
-
-def append_unit(stream: BinaryIO, unit: Any) -> None:
-    """Append a header unit to a file that `stream` is open for, flushed and named."""
-    from astropy.io import fits
-
-    stream.flush()
-    with quiet():
-        fits.append(stream.name, unit.data, unit.header, verify=False)
+    for unit in units:
+        unit.write(stream)
 
 
 def image_unit(
@@ -51,7 +77,7 @@ def image_unit(
     primary: bool = False,
     name: str = "",
     version: int = 0,
-) -> Any:
+) -> Unit:
     """Return an image header unit.
 
     Parameters
@@ -65,11 +91,45 @@ def image_unit(
     name, version : str, int
         EXTNAME and EXTVER, if given.
     """
-    from astropy.io import fits
+    array = np.asarray(array)
+    kind = array.dtype.str[1:]
+    array = array.astype(_WIDER[kind]) if kind in _WIDER else array
+    kind = array.dtype.str[1:]
+    scaling: Cards = {}
+    if kind in _UNSIGNED:
+        bits = 8 * array.itemsize - 1
+        zero = -(1 << bits) if kind == "i1" else 1 << bits
+        scaling = {"BSCALE": 1, "BZERO": zero}
+        # flipping the highest bit subtracts BZERO
+        array = (array.view(f"u{array.itemsize}") ^ np.array(1 << bits, f"u{array.itemsize}")).view(
+            _UNSIGNED[kind]
+        )
+        kind = array.dtype.str[1:]
+    first: Cards = {"SIMPLE": (True, "conforms to FITS standard")}
+    last: Cards = {"EXTEND": True}
+    if not primary:
+        first = {"XTENSION": ("IMAGE", "Image extension")}
+        last = {"PCOUNT": (0, "number of parameters"), "GCOUNT": (1, "number of groups")}
+    axes = {f"NAXIS{k}": n for k, n in enumerate(reversed(array.shape), start=1)}
+    cards = Header(
+        {
+            **first,
+            "BITPIX": (_BITPIX[kind], "array data type"),
+            "NAXIS": (array.ndim, "number of array dimensions"),
+            **axes,
+            **last,
+            **scaling,
+            **named(name, version),
+        }
+    )
+    return _with(Unit(cards, array), header)
 
-    with quiet():
-        if primary:
-            unit = fits.PrimaryHDU(array)
-        else:
-            unit = fits.ImageHDU(array, name=name or None, ver=version or None)
-    return unit if header is None else _with(unit, header)
+
+def named(name: str, version: int) -> Cards:
+    """Return EXTNAME and EXTVER, those that are given."""
+    cards: dict[str, tuple[str | int, str]] = {}
+    if name:
+        cards["EXTNAME"] = (name, "extension name")
+    if version:
+        cards["EXTVER"] = (version, "extension value")
+    return cards

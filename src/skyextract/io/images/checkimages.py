@@ -15,9 +15,8 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.header import Cards, extend_missing, remove, set_cards
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.io.atomic import OpenOutput, atomic_output
-from skyextract.io.fits.writer import append_unit, image_unit, primary_unit, write_units
+from skyextract.io.fits.writer import image_unit, primary_unit, write_units
 from skyextract.io.images.exposures import current_header, mask_cards
-from skyextract.messages import quiet
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "SEGMENTATION": np.dtype(np.int32),
@@ -85,23 +84,21 @@ class CheckImageWriter:
         cards : mapping, optional
             Status cards to add.
         """
-        with quiet():
-            base = set_cards(current_header(exposure), cards or {})
+        base = set_cards(current_header(exposure), cards or {})
         for kind, stream in self._streams.items():
             plane = np.asarray(planes[kind])
             plane = np.ascontiguousarray(plane, _DTYPES.get(kind, _FLOAT))
-            with quiet():
-                header = base.copy()
-                if plane.shape != exposure.shape:
-                    remove(header, [k for k in header if is_wcs_keyword(k)])
-                if kind == "MASK":
-                    extend_missing(header, mask_cards())
+            header = base.copy()
+            if plane.shape != exposure.shape:
+                remove(header, [k for k in header if is_wcs_keyword(k)])
+            if kind == "MASK":
+                extend_missing(header, mask_cards())
             if self._extensions:
                 if stream.tell() == 0:
                     primary = primary_unit()
                     set_cards(primary.header, cards or {})
                     write_units(stream, [primary])
-                append_unit(stream, image_unit(plane, header, name=exposure.extension_name))
+                image_unit(plane, header, name=exposure.extension_name).write(stream)
             else:
                 write_units(stream, [image_unit(plane, header, primary=True)])
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
-from skyextract.datamodel.header import header_number, remove, set_cards
+from skyextract.datamodel.header import Header, header_number, remove, set_cards
 from skyextract.datamodel.instruments import recognise
-from skyextract.messages import quiet
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _UNITS = (
     (r"ms|msec\w*|millisec\w*", 1e-3), (r"us|microsec\w*", 1e-6), (r"s|sec|secs|seconds?", 1.0),
@@ -46,20 +41,19 @@ def translate(header: Header, camera: str, run: Run, path: str) -> str:
     if instrument is None:
         return ""
     changed = []
-    with quiet():
-        for keyword, value in instrument.translate(header).items():
-            old = header.get(keyword)
-            if old == value:
-                continue
-            if old is not None:
-                header.add_history(f"CAMERA {instrument.name}: {keyword} was {old}")
-            if value is None:
-                remove(header, [keyword])
-                changed.append(f"no {keyword}")
-            else:
-                text = f"{value:g}" if isinstance(value, float) else str(value)
-                set_cards(header, {keyword: (value, f"CAMERA {instrument.name}")})
-                changed.append(f"{keyword} {text}")
+    for keyword, value in instrument.translate(header).items():
+        old = header.get(keyword)
+        if old == value:
+            continue
+        if old is not None:
+            header.add_history(f"CAMERA {instrument.name}: {keyword} was {old}")
+        if value is None:
+            remove(header, [keyword])
+            changed.append(f"no {keyword}")
+        else:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            set_cards(header, {keyword: (value, f"CAMERA {instrument.name}")})
+            changed.append(f"{keyword} {text}")
     cards = f" ({', '.join(changed)})" if changed else ""
     run.tell(f"{path}: the header is of {instrument.name}{cards}; CAMERA NONE takes it as it is")
     return instrument.name

@@ -22,18 +22,19 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.card import CARD
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
-    CARD,
     Cards,
+    Header,
     common_cards,
     extend_missing,
     remove,
@@ -45,11 +46,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
 from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.fits.table import table_unit
-from skyextract.io.fits.writer import append_unit, image_unit, primary_unit
-from skyextract.messages import quiet
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
+from skyextract.io.fits.writer import image_unit, primary_unit
 
 _PRIMARY_BLOCKS = 2
 
@@ -128,14 +125,13 @@ class ExposureWriter:
         self._common = cards if self._n == 1 else common_cards([self._common, cards])
         version = self._n
         planes = mask_cards()
-        with quiet():
-            header = extend_missing(set_cards(_image_header(exposure), cards), planes)
+        header = extend_missing(set_cards(_image_header(exposure), cards), planes)
 
         def image(array: AnyArray, name: str, header: Header | None = None) -> None:
-            append_unit(stream, image_unit(array, header, name=name, version=version))
+            image_unit(array, header, name=name, version=version).write(stream)
 
         def table(columns: Mapping[str, Any], name: str, header: Header | None = None) -> None:
-            append_unit(stream, table_unit(columns, header, name=name, version=version))
+            table_unit(columns, header, name=name, version=version).write(stream)
 
         image(exposure.image, "IMAGE", header)
         image(exposure.mask, "MASK", planes)
@@ -179,23 +175,17 @@ def mask_cards() -> Header:
 
 
 def _own_cards(cards: Cards) -> Header:
-    from astropy.io import fits
-
-    with quiet():
-        return set_cards(fits.Header(), cards)
+    return set_cards(Header(), cards)
 
 
 def current_header(exposure: Exposure) -> Header:
     """Return a copy of the header of an exposure with its present WCS."""
-    from astropy.io import fits
-
-    with quiet():
-        header = fits.Header() if exposure.header is None else exposure.header.copy()
-        if exposure.wcs is not None:
-            cards = exposure.wcs.to_header()
-            if wcs_cards(header) != cards:
-                remove(header, [k for k in header if is_wcs_keyword(k)])
-                set_cards(header, cards)
+    header = Header() if exposure.header is None else exposure.header.copy()
+    if exposure.wcs is not None:
+        cards = exposure.wcs.to_header()
+        if wcs_cards(header) != cards:
+            remove(header, [k for k in header if is_wcs_keyword(k)])
+            set_cards(header, cards)
     return header
 
 
@@ -207,10 +197,9 @@ def catalog_header(exposure: Exposure) -> Header:
     header = current_header(exposure)
     mosaic = MosaicPlane.from_header(header)
     if mosaic is not None:
-        with quiet():
-            full: Cards = mosaic.full_wcs(wcs_cards(header))
-            set_cards(header, full)
-            header["NAXIS1"], header["NAXIS2"] = (n * STEP for n in exposure.shape[::-1])
+        full: Cards = mosaic.full_wcs(wcs_cards(header))
+        set_cards(header, full)
+        header["NAXIS1"], header["NAXIS2"] = (n * STEP for n in exposure.shape[::-1])
     return header
 
 
@@ -227,9 +216,7 @@ def _image_header(exposure: Exposure) -> Header:
 
 
 def _background_header(background: BackgroundMap) -> Header:
-    from astropy.io import fits
-
-    header = fits.Header()
+    header = Header()
     header["BKGMESHW"] = (background.mesh_width, "width of a mesh in pixels")
     header["BKGMESHH"] = (background.mesh_height, "height of a mesh in pixels")
     header["BKGNX"] = (background.shape[1], "width of the image in pixels")

@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.card import CARD
 from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
-    CARD,
+    Header,
     extend_missing,
     header_number,
     is_structural,
@@ -26,7 +26,7 @@ from skyextract.datamodel.header import (
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
-from skyextract.io.fits.file import FitsFile, HeaderUnit, guarded
+from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
 from skyextract.io.images.dialects import (
     MAX_TIME,
@@ -39,13 +39,9 @@ from skyextract.io.images.dialects import (
 from skyextract.io.images.planes import Planes, group_planes, with_planes
 from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import ImageSpec, head_path
-from skyextract.messages import quiet
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.keywords import Detector as DetectorConfig
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _COMPRESSION = re.compile(
     r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
@@ -168,24 +164,22 @@ def image_header(file: FitsFile, unit: HeaderUnit) -> Header:
     (unless INHERIT is F), the WCS only as a whole: never a mixture of two.
     """
     own = unit.header
-    with quiet():
-        header = own.copy()
-        if unit.kind == "COMPRESSED":
-            remove(header, [k for k in own if _COMPRESSION.match(k)])
-            if str(own.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
-                remove(header, ["EXTNAME"])
-            width, height = plane_axes(unit.shape, of_cube=True)
-            bits = own.get("ZBITPIX", -32)
-            set_cards(header, {"BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height})
+    header = own.copy()
+    if unit.kind == "COMPRESSED":
+        remove(header, [k for k in own if _COMPRESSION.match(k)])
+        if str(own.get("EXTNAME") or "").strip() == "COMPRESSED_IMAGE":
+            remove(header, ["EXTNAME"])
+        width, height = plane_axes(unit.shape, of_cube=True)
+        bits = own.get("ZBITPIX", -32)
+        set_cards(header, {"BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height})
     if unit.index == 0 or unit.header.get("INHERIT") is False:
         return header
     primary = file.units[0].header
     own_wcs = any(is_wcs_keyword(k) and not k.startswith(("EQUINOX", "EPOCH", "RAD"))
                   for k in header)  # fmt: skip
-    with quiet():
-        return extend_missing(
-            header, primary, lambda k: is_structural(k) or (own_wcs and is_wcs_keyword(k))
-        )
+    return extend_missing(
+        header, primary, lambda k: is_structural(k) or (own_wcs and is_wcs_keyword(k))
+    )
 
 
 def _read_exposure(
@@ -336,8 +330,7 @@ def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
             blocks[-1].append(line[:CARD].ljust(CARD))
     if not any(line[8:9] == "=" for line in blocks[0]):
         raise ImageError(f"{found}: additional header without cards")
-    with guarded(f"{found}: additional header cannot be read"):
-        heads = [repaired("".join(block)) for block in blocks if block]
+    heads = [repaired("".join(block)) for block in blocks if block]
     run.info(f"{path}: header cards of {found} replace its own")
     return heads
 
@@ -352,8 +345,7 @@ def apply_head(header: Header, head: Header) -> None:
     cards = {k: (head[k], head.comments[k]) for k in keywords if head[k] is not None}
     if "CTYPE1" in cards:
         remove(header, [k for k in header if is_wcs_keyword(k)])
-    with quiet():
-        set_cards(header, cards)
+    set_cards(header, cards)
 
 
 def pixel_scale(exposure: Exposure, config: DetectorConfig) -> float:

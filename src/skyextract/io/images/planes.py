@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +20,12 @@ from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.dataquality import ANY_NUMBER, quality_of
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 
 class Role(StrEnum):

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +17,15 @@ from skyextract.datamodel.arrays import F4, U2, AnyArray
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import remove
+from skyextract.datamodel.header import Header, remove
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
-from skyextract.io.fits.table import read_table
+from skyextract.io.fits.rows import read_table
 from skyextract.io.images.exposures import DERIVED
-from skyextract.messages import quiet
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _OWN = ("SKYEXT", "SKYEXTN", "SKYEXTV", "SKYPROD")
 
@@ -165,8 +161,7 @@ def _read_provenance(file: FitsFile, units: Mapping[str, HeaderUnit]) -> dict[st
 
 def _original_header(header: Header) -> tuple[Header, str]:
     """Return the header as the image had it before it became IMAGE, and its EXTNAME."""
-    with quiet():
-        original = header.copy()
+    original = header.copy()
     name = str(header.get("SKYEXTN") or "")
     version = header.get("SKYEXTV")
     remove(original, [*(f"MP_{plane.name}" for plane in Mask), *_OWN, "EXTNAME", "EXTVER"])

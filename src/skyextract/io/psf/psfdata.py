@@ -7,19 +7,15 @@ numbers stand beside them (SKYPSF*), so that a model comes back bit by bit.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.header import Header, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ImageError
 from skyextract.io.psf.psfex import psf_header
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 _EXACT = {
     "SKYPSFX0": "x_zero",

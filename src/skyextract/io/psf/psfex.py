@@ -11,23 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.header import Cards, extend_missing, set_cards
+from skyextract.datamodel.header import Cards, Header, extend_missing, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import ImageError, StepError
 from skyextract.io.atomic import OpenOutput, atomic_output
 from skyextract.io.fits.file import FitsFile, HeaderUnit
-from skyextract.io.fits.table import read_table, table_unit
-from skyextract.io.fits.writer import primary_unit, write_units
+from skyextract.io.fits.rows import read_table
+from skyextract.io.fits.table import table_unit
+from skyextract.io.fits.writer import Unit, primary_unit, write_units
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import BinTableHDU, Header
 
 _HIGHEST_DEGREE = 12
 _MAX_FIELDS = 999
@@ -67,12 +65,10 @@ def psf_header(psf: Psf) -> Header:
         "PSF_ELLI": (float(psf.ellipticity), "1 - B/A of the core"),
         "PSFSRC": (psf.source.value, "MEASURED, FILE or DEFAULT"),
     }
-    from astropy.io import fits
-
-    return set_cards(fits.Header(), cards)
+    return set_cards(Header(), cards)
 
 
-def psf_unit(psf: Psf, cards: Header | None = None, *, version: int = 0) -> BinTableHDU:
+def psf_unit(psf: Psf, cards: Header | None = None, *, version: int = 0) -> Unit:
     """Return a PSF as a header unit PSF_DATA.
 
     Parameters

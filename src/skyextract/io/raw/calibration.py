@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.calibrations import Linearity, Master
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import header_number, observation
+from skyextract.datamodel.header import Header, header_number, observation
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
@@ -30,10 +30,6 @@ from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import parse_image_spec
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.run import Run
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
 
 MASTER_CARDS = (
     "SUBBIAS", "SUBTRACT_BIAS", "SUBDARK", "SUBTRACT_DARK", "FLATCOR", "ZEROCOR", "DARKCOR",
@@ -189,7 +185,7 @@ def write_masters(
 
 def read_facts(path: Path) -> list[dict[str, Any]]:
     """Return what the PROVENANCE of a kept master says, per detector; empty if it is none."""
-    from skyextract.io.fits.table import read_table
+    from skyextract.io.fits.rows import read_table
 
     try:
         with FitsFile(str(path)) as file:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.exposure import FailedExtension
-from skyextract.datamodel.header import header_number
+from skyextract.datamodel.header import Header, header_number
 from skyextract.datamodel.rawframe import (
     Amplifier,
     RawFrame,
@@ -35,9 +34,6 @@ from skyextract.io.images.images import (
 from skyextract.io.names import ImageSpec
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 
 class AlreadyCorrectedError(ImageError):

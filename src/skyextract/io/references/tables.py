@@ -22,7 +22,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fits.file import FitsFile
-from skyextract.io.fits.table import read_table as read_fits_table
+from skyextract.io.fits.rows import Field, read_columns
 from skyextract.messages import quiet
 from skyextract.sky.bands import column_bands, split_unit
 
@@ -87,10 +87,11 @@ def _read_fits(path: str) -> list[Table]:
     try:
         with FitsFile(path) as file:
             tables = []
-            for unit in file.units:
-                if unit.kind == "BINTABLE" and unit.name != "LDAC_IMHEAD":
-                    columns = dict(read_fits_table(file, unit))
-                    tables.append(_with_units(columns, file.rows(unit)))
+            tables = [
+                _with_units(read_columns(file, unit))
+                for unit in file.units
+                if unit.kind == "BINTABLE" and unit.name != "LDAC_IMHEAD"
+            ]
     except ImageError as error:
         raise ReferenceCatalogError(str(error)) from None
     if not tables:
@@ -98,17 +99,14 @@ def _read_fits(path: str) -> list[Table]:
     return tables
 
 
-def _with_units(columns: dict[str, AnyArray], rows: Any) -> Table:
-    """Collect the units of a FITS table, and make NaN of what is TNULL."""
-    units = {}
-    for column in rows.columns:
-        if column.name not in columns:
-            continue
-        units[column.name] = str(column.unit or "").strip()
-        if isinstance(column.null, int) and columns[column.name].dtype.kind in "iuf":
-            numbers_stored = rows.view(np.ndarray)[column.name]
-            values = columns[column.name].astype(np.float64)
-            columns[column.name] = np.where(numbers_stored == column.null, np.nan, values)
+def _with_units(fields: list[tuple[Field, AnyArray]]) -> Table:
+    """Collect the columns of a FITS table with their units, and make NaN of what is TNULL."""
+    columns, units = {}, {}
+    for field, stored in fields:
+        values = field.values(stored)
+        if field.null is not None and values.dtype.kind in "iuf":
+            values = np.where(stored == field.null, np.nan, values.astype(np.float64))
+        columns[field.name], units[field.name] = values, field.unit
     return Table(columns, units)
 
 

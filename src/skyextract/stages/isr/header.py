@@ -6,12 +6,11 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from skyextract.datamodel.header import Header
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, move_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
 
 if TYPE_CHECKING:
-    from astropy.io.fits import Header
-
     from skyextract.datamodel.exposure import Detector
 
 _REMOVED = ("BIASSEC", "TRIMSEC", "CCDSEC", "AMPSEC", "BSCALE", "BZERO", "BLANK")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.header import set_cards
+from skyextract.datamodel.header import Header, remove, set_cards
 from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
 from skyextract.datamodel.wcs import SkyWcs
-from skyextract.messages import quiet
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, AnyArray
@@ -95,15 +94,15 @@ def _any(array: AnyArray, cells: list[tuple[int, int]]) -> AnyArray:
     return np.ascontiguousarray(np.bitwise_or.reduce(_parts(array, cells)))
 
 
-def _plane_header(header: Any, plane: MosaicPlane, shape: tuple[int, int], gain: float) -> Any:
-    with quiet():
-        new = header.copy()
-        for keyword in MOSAIC_CARDS:
-            new.remove(keyword, ignore_missing=True, remove_all=True)
-        set_cards(new, plane.cards())
-        if "GAIN" in new and gain > 0.0:
-            new["GAIN"] = gain
-        new["NAXIS1"], new["NAXIS2"] = shape[1] // STEP, shape[0] // STEP
+def _plane_header(
+    header: Header | None, plane: MosaicPlane, shape: tuple[int, int], gain: float
+) -> Header:
+    new = Header() if header is None else header.copy()
+    remove(new, MOSAIC_CARDS)
+    set_cards(new, plane.cards())
+    if "GAIN" in new and gain > 0.0:
+        new["GAIN"] = gain
+    new["NAXIS1"], new["NAXIS2"] = shape[1] // STEP, shape[0] // STEP
     return new
 
 
