@@ -145,7 +145,8 @@ def test_scaled_columns_are_read_as_astropy_reads_them(tmp_path):
     ("card", "value", "message"),
     [
         ("TFORM1", "2ZZ", "TFORM1"),
-        ("TFORM1", "9000D", "rows have"),
+        ("TFORM1", "9000D", "TFORM1"),
+        ("TFORM1", "2D", "rows have"),
         ("TFIELDS", -1, "TFIELDS"),
         ("TFIELDS", 4000, "TFIELDS"),
         ("TFIELDS", "many", "TFIELDS"),

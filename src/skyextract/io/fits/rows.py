@@ -85,36 +85,52 @@ def _field(header: Header, k: int) -> Field:
     match = _FORM.match(form)
     if match is None:
         raise ImageError(f"TFORM{k} = {form} is no format of a column")
-    code, repeat = match[2], int(match[1] or 1)
+    code, repeat, part = match[2], int(match[1] or 1), int(match[3] or 0)
+    if repeat > 8 * card_integer(header, "NAXIS1"):
+        raise ImageError(f"TFORM{k} = {form} is more than a row of the table has")
     axes = [int(n) for n in re.findall(r"\d+", str(header.get(f"TDIM{k}") or ""))]
-    shape = tuple(reversed(axes)) if axes and math.prod(axes) == repeat else (repeat,)
-    if code == "A":
-        width = int(match[3]) if match[3] and not axes else shape[-1] if len(shape) > 1 else repeat
-        shape = shape[:-1] if len(shape) > 1 else (repeat // width,) if width < repeat else ()
-        kind = f"S{width}" if width else "V0"
-    elif code == "X":
-        kind, shape = "u1", (-(-repeat // 8),)
-    else:
-        kind = _TYPES[code]
-    if shape == (1,) and not axes:
-        shape = ()
+    axes = axes if math.prod(axes) == repeat else []
     scale, zero = header_number(header.get(f"TSCAL{k}")), header_number(header.get(f"TZERO{k}"))
     null = header.get(f"TNULL{k}")
     return Field(
         str(header.get(f"TTYPE{k}") or "").strip() or f"col{k}",
         str(header.get(f"TUNIT{k}") or "").strip(),
         code,
-        np.dtype((kind, shape)),
+        _stored(code, repeat, part, axes),
         1.0 if scale is None else scale,
         zero or 0.0,
         null if isinstance(null, int) and not isinstance(null, bool) else None,
     )
 
 
+def _stored(code: str, repeat: int, part: int, axes: list[int]) -> np.dtype[Any]:
+    """Return the type of a column's bytes in a row.
+
+    Parameters
+    ----------
+    part : int
+        Characters of each text where TFORM says so (20A5: four of 5); 0: it does not.
+    axes : list of int
+        TDIM, if it fits.
+    """
+    if code == "X" or math.prod(axes) * repeat == 0:
+        return np.dtype(("u1", (-(-repeat // 8),)))
+    if code == "A":
+        if axes:
+            part, shape = axes[0], tuple(reversed(axes[1:]))
+        elif part and repeat % part == 0:
+            shape = (repeat // part,)
+        else:
+            part, shape = repeat, ()
+        return np.dtype((f"S{part}", shape))
+    shape = tuple(reversed(axes)) if axes else (repeat,)
+    return np.dtype((_TYPES[code], () if repeat == 1 and not axes else shape))
+
+
 def read_columns(file: FitsFile, unit: HeaderUnit) -> list[tuple[Field, AnyArray]]:
     """Return the columns of a binary table as they are stored, and what they are.
 
-    Those of rows of different lengths, bits and complex numbers are left out.
+    Those of rows of different lengths, bits, complex numbers and nothing at all are left out.
 
     Raises
     ------
@@ -137,7 +153,11 @@ def read_columns(file: FitsFile, unit: HeaderUnit) -> list[tuple[Field, AnyArray
         }
     )
     rows = file.rows(unit, row)
-    return [(f, rows[f"{k}"]) for k, f in enumerate(fields) if f.code not in _LEFT_OUT]
+    return [
+        (field, rows[f"{k}"])
+        for k, field in enumerate(fields)
+        if field.code not in _LEFT_OUT and field.dtype.itemsize
+    ]
 
 
 def read_table(file: FitsFile, unit: HeaderUnit) -> Catalog:
