@@ -1,4 +1,4 @@
-"""Sky coordinates of pixels, by wcslib through `astropy.wcs`, which is imported at first use."""
+"""Sky coordinates of pixels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.datamodel.header import Header, set_cards
+from skyextract.datamodel.projection import Projection, is_gnomonic, projection_of
 from skyextract.datamodel.wcscards import read_cards
 from skyextract.errors import ImageError
-from skyextract.messages import quiet
 from skyextract.sky.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
 
 if TYPE_CHECKING:
-    from astropy.wcs import WCS
-
     from skyextract.run import Run
 
 
@@ -89,9 +86,13 @@ class SkyWcs:
         return self._shape
 
     @cached_property
-    def wcs(self) -> WCS:
-        """The mapping as an astropy WCS; ImageError if wcslib refuses the cards."""
-        return _astropy_wcs(self._cards)
+    def _projection(self) -> Projection:
+        return projection_of(self._cards)
+
+    @property
+    def takes_wcslib(self) -> bool:
+        """Whether positions take wcslib, whose import is slow."""
+        return not is_gnomonic(self._cards)
 
     def check(self) -> None:
         """Raise an ImageError if wcslib refuses the cards, or they map a pixel to a line."""
@@ -111,26 +112,11 @@ class SkyWcs:
 
         Arrays of any one shape, or numbers; NaN where the projection has no answer.
         """
-        return _apply(self._to_sky, x, y)
+        return _apply(self._projection.to_sky, x, y)
 
     def to_pixel(self, lon: F8, lat: F8) -> tuple[F8, F8]:
         """Return 0-based pixels of native longitude and latitude (deg); NaN for failures."""
-        return _apply(self._to_pixel, lon, lat)
-
-    def _order(self, a: F8, b: F8) -> tuple[F8, F8]:
-        return (a, b) if self.wcs.wcs.lng == 0 else (b, a)
-
-    def _to_sky(self, x: F8, y: F8) -> tuple[F8, F8]:
-        lon, lat = self._order(*self.wcs.all_pix2world(x, y, 0))
-        return lon % 360.0, lat
-
-    def _to_pixel(self, lon: F8, lat: F8) -> tuple[F8, F8]:
-        pixel = self.wcs.all_world2pix(*self._order(lon, lat), 0, quiet=True, tolerance=1e-9)
-        x, y = (np.array(c, np.float64) for c in pixel)
-        # an inverse that did not converge comes back as any pixel
-        error = np.linalg.norm(unit_vectors(*self._to_sky(x, y)) - unit_vectors(lon, lat), axis=-1)
-        x[~(error < 1e-8)] = np.nan
-        return x, y
+        return _apply(self._projection.to_pixel, lon, lat)
 
     def to_j2000(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return right ascension and declination, equinox J2000 (deg), of 0-based pixels."""
@@ -227,22 +213,3 @@ def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
     if system == "FK5" or (not system and not math.isnan(equinox)):
         return SkyFrame("FK5", 2000.0 if math.isnan(equinox) else equinox)
     return SkyFrame()
-
-
-def _astropy_wcs(cards: Mapping[str, Any]) -> WCS:
-    """Build an astropy WCS without its chatter; ImageError if wcslib refuses."""
-    from astropy.io import fits
-    from astropy.wcs import WCS
-
-    try:
-        with quiet():
-            header = set_cards(Header(), cards).tostring(padding=False)
-            wcs = WCS(fits.Header.fromstring(header))
-            wcs = wcs.celestial if wcs.naxis > 2 else wcs
-            wcs.wcs.set()
-    except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"WCS is not usable ({reason[:120]})") from None
-    if wcs.naxis != 2 or wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
-        raise ImageError("WCS without a pair of celestial axes")
-    return wcs

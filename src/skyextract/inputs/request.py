@@ -90,7 +90,8 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
 
 def prepare_sky(request: Request, image: Image) -> None:
     """Import what sky positions need in a thread: it takes 0.3 s, while the kernels run."""
-    if request.needs_sky and (isinstance(image, RawFrame) or image.wcs is not None):
+    wcs = None if isinstance(image, RawFrame) else image.wcs
+    if request.needs_sky and (isinstance(image, RawFrame) or (wcs and wcs.takes_wcslib)):
         threading.Thread(target=import_module, args=("astropy.wcs",)).start()
 
 
@@ -103,7 +104,7 @@ def photometry_columns(psf: bool, flux_key: str) -> frozenset[str]:
 
 
 def needs_sky(requested: Iterable[Requested], settings: Settings, plan: Plan) -> bool:
-    """Whether sky positions or the pixel scale of the WCS are needed: they take astropy.wcs."""
+    """Whether sky positions or the pixel scale of the WCS are needed: they may take astropy.wcs."""
     return (
         settings.config.detector.pixel_scale == 0.0
         or settings.config.assoc.assoccoord_type == "WORLD"

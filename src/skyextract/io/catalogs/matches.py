@@ -8,6 +8,7 @@ from pathlib import Path
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards, common_cards, set_cards
 from skyextract.io.atomic import OpenOutput, atomic_output
+from skyextract.io.fits.table import table_unit
 from skyextract.io.fits.writer import primary_unit, write_units
 
 
@@ -29,16 +30,13 @@ def write_matches(
     open_output : callable
         What opens the file; default: by itself, see `atomic_output`.
     """
-    from astropy.io import fits
-    from astropy.table import Table
-
     primary = primary_unit()
     set_cards(primary.header, common_cards(cards))
     units = [primary]
     for number, tables in enumerate(pairs):
         for name, table in zip(("ASTROMETRY", "PHOTOMETRY"), tables, strict=True):
             if table.columns:
-                unit = fits.BinTableHDU(Table(dict(table)), name=name, ver=number + 1)
+                unit = table_unit(dict(table), name=name, version=number + 1)
                 set_cards(unit.header, cards[number] if cards else {})
                 units.append(unit)
     with open_output(path) as stream:
