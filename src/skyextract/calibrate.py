@@ -1,6 +1,7 @@
 """The steps that take more than the exposure: raw frames, maps and reference catalogues.
 
-Each function finds what its stage needs, calls the stage, and returns what that returns.
+Each function finds what its stage needs, calls the stage, and returns what that returns.  It
+imports the stage, so that a run starts without those of steps that it does not take.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.header import header_number
@@ -16,7 +18,6 @@ from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.statedzeropoint import StatedZeroPoint, stated_zero_point
 from skyextract.errors import ImageError, ReferenceCatalogError, StepError
-from skyextract.inputs.calibrations import load_calibrations
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
 from skyextract.inputs.request import Request
@@ -25,16 +26,12 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Step, is_done
 from skyextract.sky.bands import frame_filter, resolve_band
-from skyextract.stages.astrometry.solve import Astrometry, failed_astrometry, solve_astrometry
-from skyextract.stages.isr.signature import Signature, remove_signature
-from skyextract.stages.measure import Measured
-from skyextract.stages.photometry.calibrate import (
-    Photometry,
-    calibrate_photometry,
-    failed_photometry,
-    skipped_photometry,
-)
-from skyextract.stages.photometry.depth import sky_of
+
+if TYPE_CHECKING:
+    from skyextract.stages.astrometry.solve import Astrometry
+    from skyextract.stages.isr.signature import Signature
+    from skyextract.stages.measure import Measured
+    from skyextract.stages.photometry.calibrate import Photometry
 
 MAX_OFF = 0.1
 """Zero points of header and reference stars differ by no more, mag (apertures, colours), ..."""
@@ -50,6 +47,9 @@ def correct_raw(raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Si
     folder : Path
         Of the products, for the masters that are made.
     """
+    from skyextract.inputs.calibrations import load_calibrations
+    from skyextract.stages.isr.signature import remove_signature
+
     calibrations = load_calibrations(raw, settings, folder, run)
     return remove_signature(raw, calibrations, settings.config, run)
 
@@ -84,6 +84,8 @@ def calibrate_astrometry(
     exposure: Exposure, measured: Measured, settings: Settings, run: Run
 ) -> Astrometry:
     """Solve the astrometry; FAILED, with a warning, if the reference catalogue is no use."""
+    from skyextract.stages.astrometry.solve import failed_astrometry, solve_astrometry
+
     config = settings.config
     try:
         reference = astrometric_reference(exposure, settings, run)
@@ -101,6 +103,13 @@ def calibrate_zero_point(
     exposure: Exposure, measured: Measured, plan: Plan, settings: Settings, run: Run
 ) -> Photometry:
     """Fit the zero point; SKIPPED, with a warning, if it was not asked for and has no band."""
+    from skyextract.stages.photometry.calibrate import (
+        calibrate_photometry,
+        failed_photometry,
+        skipped_photometry,
+    )
+    from skyextract.stages.photometry.depth import sky_of
+
     config = settings.config
     try:
         reference = photometric_reference(exposure, settings, run)

@@ -15,6 +15,7 @@ a function in `stages` that returns a frozen object with `status` and `metrics`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,10 +41,11 @@ from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step
-from skyextract.stages.astrometry.solve import Astrometry
-from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import Measured, correct_apertures, measure
-from skyextract.stages.photometry.calibrate import Photometry
+
+if TYPE_CHECKING:
+    from skyextract.stages.astrometry.solve import Astrometry
+    from skyextract.stages.photometry.calibrate import Photometry
 
 
 def process_exposure(
@@ -83,6 +85,8 @@ def process_exposure(
 
     # Background, cosmic rays and PSF, each with the others' help.
     if Step.CHARACTERIZE in plan:
+        from skyextract.stages.characterize import characterize
+
         with report.step(Step.CHARACTERIZE) as done:
             exposure = done(characterize(exposure, config, run)).exposure
     exposure = ready_to_measure(exposure, request, settings, run)

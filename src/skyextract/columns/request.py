@@ -45,6 +45,11 @@ class Requested(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
+APERCOR_COLUMNS = frozenset({"FLUX_APERCOR", "FLUXERR_APERCOR"})
+PSF_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == PSF)
+"""Columns that need a PSF."""
+
+
 def check_name(name: str, where: str = "") -> Column:
     """Return the column called `name` (any case).
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.arrays import F4, F8, AnyArray
 from skyextract.kernels.values import MAX_VARIANCE
 
 MAX_SAMPLE = 1_000_000
@@ -20,18 +20,31 @@ def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice
     return step, step
 
 
+def median(values: AnyArray) -> float:
+    """Return the median of all numbers of an array, NaN of nothing and with a NaN.
+
+    That of `numpy.median`, which imports `numpy.ma` when it is called first.
+    """
+    n = values.size
+    if n == 0:
+        return math.nan
+    middle = [(n - 1) // 2, n // 2]
+    ordered = np.partition(values, [*middle, n - 1], axis=None)
+    return math.nan if np.isnan(ordered[-1]) else float(ordered[middle].mean())
+
+
 def robust_sigma(values: F8) -> float:
     """Return 1.48 times the median absolute deviation; NaN of nothing."""
     if not len(values):
         return math.nan
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return 1.4826 * median(np.abs(values - median(values)))
 
 
 def typical_noise(variance: F4) -> float:
     """Return the noise of the median pixel with information; 0 if there is none."""
     sample = variance[sparse(variance.shape, 10_000)]
     good = sample[(sample > 0.0) & (sample < MAX_VARIANCE)]
-    return math.sqrt(float(np.median(good))) if good.size else 0.0
+    return math.sqrt(median(good)) if good.size else 0.0
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from skyextract.columns.families import MODEL
+from skyextract.columns.request import PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
 from skyextract.inputs.request import request_of
 from skyextract.inputs.sidefiles import Inputs, read_columns
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, plan_steps
-from skyextract.stages.psf.columns import PSF_COLUMNS
 
 _ALWAYS = frozenset({"background", "detection", "measurement", "repair"})
 

@@ -17,7 +17,6 @@ from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, NOTICE
 from skyextract.outputs.frame import frame_facts
-from skyextract.outputs.html.page import failed_section, render
 from skyextract.outputs.report import Report, summary
 from skyextract.outputs.summaries import note_night, write_summaries
 from skyextract.run import Run
@@ -81,6 +80,8 @@ def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tu
     with Outputs() as outputs:
         write_summaries(job, [report], outputs.open)
         if "REPORT_NAME" in job.products:
+            from skyextract.outputs.html.page import failed_section, render
+
             failure = without_image(report["error"], job.measurement.name)
             page = failed_section(failure, {}, run.warnings, job.label)
             with outputs.open(job.products["REPORT_NAME"]) as stream:

@@ -37,8 +37,6 @@ from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
 from skyextract.outputs.failure import call_facts, product_names, provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
-from skyextract.outputs.html.page import Section, failed_section, make_section, render
-from skyextract.outputs.html.plots import prepare_drawing
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, headline_of, summary
 from skyextract.outputs.summaries import note_night, write_summaries
@@ -48,6 +46,7 @@ from skyextract.settings.steps import Plan
 from skyextract.stages.background.planes import with_detected
 
 if TYPE_CHECKING:
+    from skyextract.outputs.html.page import Section
     from skyextract.outputs.result import Result
 
 log = logging.getLogger("skyextract")
@@ -100,6 +99,8 @@ class Products:
         self._checks: CheckImageWriter | None = None
         self._sections: list[Section] = []
         if "REPORT_NAME" in job.products:
+            from skyextract.outputs.html.plots import prepare_drawing
+
             prepare_drawing("REPORT_NAME")
         output = settings.config.output
         if "CATALOG_NAME" in job.products:
@@ -144,6 +145,8 @@ class Products:
         frame = frame_facts(failed.header, math.nan, camera)
         self._note(failed.extension, frame, report)
         if "REPORT_NAME" in self.job.products:
+            from skyextract.outputs.html.page import failed_section
+
             warnings = self._entries[-1].warnings
             title = f"extension {failed.extension}"
             failure = without_image(message, self.job.measurement.name)
@@ -206,6 +209,8 @@ class Products:
             exposure.extension, facts | {"camera": exposure.camera or facts["camera"]}, report
         )
         if "REPORT_NAME" in self.job.products:
+            from skyextract.outputs.html.page import make_section
+
             entry = self._entries[-1]
             title = f"extension {exposure.extension} {exposure.extension_name}".strip()
             self._sections.append(make_section(result, entry.frame, entry.warnings, title))
@@ -247,6 +252,8 @@ class Products:
         if self._matches and "MATCH_NAME" in products:
             write_matches(products["MATCH_NAME"], self._matches, self._cards, open_output)
         if self._sections and "REPORT_NAME" in products:
+            from skyextract.outputs.html.page import render
+
             made = provenance(self.job, self.settings, self.run)
             with open_output(products["REPORT_NAME"]) as stream:
                 stream.write(render(self.job.label, self._sections, made).encode())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from skyextract.columns.unit import in_unit
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.outputs.report import Report
-from skyextract.stages.astrometry.solve import Astrometry
-from skyextract.stages.background.planes import Plane
-from skyextract.stages.measure import Measured
-from skyextract.stages.photometry.calibrate import Photometry
+
+if TYPE_CHECKING:
+    from skyextract.stages.astrometry.solve import Astrometry
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.measure import Measured
+    from skyextract.stages.photometry.calibrate import Photometry
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U1
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.noise import median
 from skyextract.errors import ConfigError
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.stages.background.correlation import measure_correlation
@@ -129,7 +130,7 @@ def find_sources(
         claimed = claim(claimed)
     plane, detection_plane, found = find(claimed, last=True)
     correlation = None
-    scale = float(np.median(found.noise_scale))
+    scale = median(found.noise_scale)
     if detection is None and scale != 1.0:
         sources = (
             found.segmentation != 0 if claimed is None else claimed | (found.segmentation != 0)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from skyextract.columns.families import MODEL
+from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.arrays import F4, I4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.imageunit import FLUX
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
-from skyextract.stages.crowded.rows import hidden_detections
-from skyextract.stages.crowded.search import find_hidden
 from skyextract.stages.detection.detect import analysis_threshold, filter_image
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma
@@ -30,12 +30,6 @@ from skyextract.stages.measurement.sources import (
     DetectionImage,
     MeasureInputs,
     measure_sources,
-)
-from skyextract.stages.psf.columns import (
-    APERCOR_COLUMNS,
-    PSF_COLUMNS,
-    PointSources,
-    measure_point_sources,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +42,7 @@ if TYPE_CHECKING:
     from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.galaxies.columns import ModelImages
+    from skyextract.stages.psf.columns import PointSources
 
 __all__ = [
     "CorrectedApertures",
@@ -202,6 +197,9 @@ def measure(
     taps, matched = detected.taps, detected.matched
     hidden = None
     if matched is not None and fits_psf and detection is None and extraction.crowd_niter > 0:
+        from skyextract.stages.crowded.rows import hidden_detections
+        from skyextract.stages.crowded.search import find_hidden
+
         hidden = find_hidden(exposure, plane, found, matched, config, run)
         if hidden is not None and hidden.wide is not None:
             plane = detection_plane = hidden.wide
@@ -236,7 +234,6 @@ def measure(
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
-        # what it takes is imported when it is asked for
         from skyextract.stages.galaxies.columns import Images, measure_galaxies
 
         noise = point_source_variance(plane, correlation, run)
@@ -271,7 +268,7 @@ def measure(
         metrics={
             "n_sources": int(rows.size),
             "iterations": extraction.detect_niter,
-            "noise_scale": float(np.median(found.noise_scale)),
+            "noise_scale": median(found.noise_scale),
             "sky_share": rests_on.sky_share,
         },
         run=run,
@@ -300,6 +297,8 @@ def correct_apertures(
     config, inputs, run, detection
         As in `measure`.
     """
+    from skyextract.stages.psf.columns import measure_point_sources
+
     detected = find_sources(exposure, config, inputs, run, fits_psf=True, detection=detection)
     corrections = None
     if exposure.has_psf:
@@ -370,6 +369,8 @@ def _fit_point_sources(
     run: Run,
 ) -> PointSources:
     """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
+    from skyextract.stages.psf.columns import measure_point_sources
+
     x, y, start = found.x, found.y, None
     if hidden is not None:
         plane, x, y = hidden.plane, hidden.x, hidden.y

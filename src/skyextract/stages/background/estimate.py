@@ -7,6 +7,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.kernels.background.grid import fill_bad_meshes, median_filter
 from skyextract.kernels.background.mesh import BAD, Meshes, SkyPixels, mesh_statistics
 from skyextract.kernels.background.spline import spline_rows
@@ -138,7 +139,7 @@ def estimate_weighted_background(
         good = _good_pixels(image, mask, weight, weight_threshold)
         step = value_step(image, good)
         known = rms[rms > BAD]
-        coarse = step > 0.0 and (not known.size or float(np.median(known)) < MAX_STEPS * step)
+        coarse = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
         if coarse and sources is not None:
             good &= sources == 0
         if coarse:
@@ -156,11 +157,11 @@ def estimate_weighted_background(
     if n_good == 0:
         run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
     level, rms = _filtered(level, rms, config)
-    mean = float(np.median(level))
-    sigma = float(np.median(rms))
+    mean = median(level)
+    sigma = median(rms)
     if not sigma > 0.0:
         positive = rms[rms > 0.0]
-        sigma = float(np.median(positive)) if positive.size else 1.0
+        sigma = median(positive) if positive.size else 1.0
         if not positive.size:
             run.warn("the image is constant: its background noise is set to 1")
 

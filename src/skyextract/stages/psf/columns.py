@@ -23,24 +23,6 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
 
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
-APERCOR_COLUMNS = frozenset({"FLUX_APERCOR", "FLUXERR_APERCOR"})
-_FIT = frozenset(
-    [
-        "FLUX_PSF",
-        "FLUXERR_PSF",
-        "XPSF_IMAGE",
-        "YPSF_IMAGE",
-        "ERRX2PSF_IMAGE",
-        "ERRY2PSF_IMAGE",
-        "ERRXYPSF_IMAGE",
-        "FWHMPSF_IMAGE",
-        "NITER_PSF",
-        "CHI2_PSF",
-        "FRACFLUX_PSF",
-    ]
-)
-PSF_COLUMNS = _FIT | _SPREAD | APERCOR_COLUMNS
-"""Columns that need a PSF."""
 
 
 @dataclass(frozen=True)
