@@ -1,0 +1,26 @@
+"""Statistics of samples beside numpy's."""
+
+import math
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.noise import median, robust_sigma
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("shape", [(1,), (2,), (7,), (8,), (5, 6), (3, 3, 3)])
+def test_the_median_is_numpys(dtype, shape):
+    values = (np.random.default_rng(1).normal(0, 100, shape)).astype(dtype)
+    assert median(values) == float(np.median(values))
+
+
+def test_the_median_of_nothing_and_with_nan_is_nan():
+    assert math.isnan(median(np.array([])))
+    assert math.isnan(median(np.array([1.0, np.nan, 3.0])))
+
+
+def test_the_robust_sigma_of_a_normal_sample():
+    values = np.random.default_rng(2).normal(5.0, 3.0, 100_000)
+    values[:1000] = 1e6
+    assert robust_sigma(values) == pytest.approx(3.0, rel=0.02)
