@@ -134,7 +134,10 @@ class Header(Mapping[str, Any]):
 
     def _end(self, of_kind: Callable[[Card], bool]) -> int:
         """Return the place behind the last card of a kind; 0 if there is none."""
-        return max((k for k, card in enumerate(self._cards, start=1) if of_kind(card)), default=0)
+        for k in range(len(self._cards), 0, -1):
+            if of_kind(self._cards[k - 1]):
+                return k
+        return 0
 
     def _insert(self, place: int, card: Card) -> None:
         if place == len(self._cards) and self._places is not None:

@@ -278,11 +278,11 @@ def is_sextractor(origins: Iterable[str]) -> bool:
 
 def _grouped(values: Mapping[str, Any]) -> Config:
     """Return the configuration of the values of all keywords."""
-    groups = {}
-    for group in dataclasses.fields(Config):
-        members = {n.lower(): v for n, v in values.items() if declarations()[n].group == group.name}
-        groups[group.name] = type(getattr(Config(), group.name))(**members)
-    return Config(**groups)
+    members: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        members.setdefault(declarations()[name].group, {})[name.lower()] = value
+    default = Config()
+    return Config(**{group: type(getattr(default, group))(**m) for group, m in members.items()})
 
 
 def _base_is_sextractor(

@@ -88,18 +88,24 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
 
 
+SAMPLE = 20_000
+"""Pixels that tell the size of the noise, unless most of them are the same."""
 MIN_NOISE, MAX_NOISE = 1e-12, 1e12
 """Noise of the pixels between which single precision has room for variances and their inverses."""
 
 
 def working_unit(exposure: Exposure) -> float:
     """Return the unit to work in: 1, or for extreme pixels a power of two about their noise."""
-    part = sparse(exposure.shape)
-    sample = exposure.image[part]
-    sample = sample[(exposure.mask[part] == 0) & np.isfinite(sample)].astype(np.float64)
-    if not sample.size:
-        return 1.0
-    size = robust_sigma(sample) or float(np.max(np.abs(sample)))
+    size = 0.0
+    for most in (SAMPLE, MAX_SAMPLE):
+        part = sparse(exposure.shape, most)
+        sample = exposure.image[part]
+        sample = sample[(exposure.mask[part] == 0) & np.isfinite(sample)].astype(np.float64)
+        size = robust_sigma(sample) if sample.size else 0.0
+        if size > 0.0:
+            break
+    else:
+        size = float(np.max(np.abs(sample), initial=0.0))
     if size == 0.0 or MIN_NOISE < size < MAX_NOISE:
         return 1.0
     return 2.0 ** round(math.log2(size))
