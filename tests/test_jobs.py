@@ -68,6 +68,15 @@ def test_words_of_the_header_in_names(tmp_path, cards, name):
     assert job.products["CATALOG_NAME"] == tmp_path / name
 
 
+def test_folders_of_a_name_are_made_within_that_of_the_products(tmp_path):
+    write(tmp_path / "a.fits", OBJECT="../M 31")
+    pattern = {"CATALOG_NAME": "{object}/{stem}.cat", "HEAD_NAME": "../elsewhere/{stem}.head"}
+    job = plan_job(str(tmp_path / "a.fits"), settings(**pattern), tmp_path / "out")
+    job.make_folders()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["M_31"]
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_an_image_without_a_header_has_a_name(tmp_path):
     (tmp_path / "a.fits").write_text("no image")
     for image in ("a.fits", "none.fits"):

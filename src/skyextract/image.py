@@ -65,6 +65,7 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
     try:
         try:
             inputs = read_side_files(job, settings, run)
+            job.make_folders()
             products = Products(job, settings, run)
         except ConfigError as error:
             log.debug("why", exc_info=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,17 @@ class Job:
     def folders(self) -> set[Path]:
         """The folders of its files."""
         return {Path(os.path.realpath(path)).parent for path in self.files if not is_stream(path)}
+
+    def make_folders(self) -> None:
+        """Make what lacks of its folders within that of the products: `{object}/{stem}.cat`.
+
+        Where one cannot be made, writing its files tells why.
+        """
+        inside = Path(os.path.realpath(self.folder))
+        for folder in self.folders:
+            if folder.is_relative_to(inside):
+                with suppress(OSError):
+                    folder.mkdir(parents=True, exist_ok=True)
 
 
 PRODUCTS = (

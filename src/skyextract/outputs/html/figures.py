@@ -279,6 +279,7 @@ def number_counts(mag: F8, limit: float | None, label: str) -> Figure:
         edges = np.arange(math.floor(2 * low) / 2, math.ceil(2 * high) / 2 + 0.75, 0.5)
         counts, _ = np.histogram(mag, edges)
         made.axes.set_yscale("log")
+        made.axes.minorticks_off()
         made.axes.yaxis.set_major_formatter("{x:g}")
         made.axes.set_ylim(0.5, 2.0 * float(counts.max()))
         made.axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75, baseline=0.5)
