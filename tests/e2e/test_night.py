@@ -70,6 +70,20 @@ def test_the_night_of_summaries_alone(skyextract, tmp_path, frames):
     assert 'xlink:href="#f0"' in page
 
 
+def test_the_page_tells_the_night_by_filters_and_times(skyextract, tmp_path, frames):
+    # A frame without a time of day is in the table alone; the trends stay those of time.
+    with fits.open("f2.fits", "update") as units:
+        units[0].header["DATE-OBS"], units[0].header["FILTER"] = "2026-02-14", "g"
+    skyextract(*frames, "--steps", "measure", "-o", "night")
+    page = (tmp_path / "night/night.html").read_text()
+    assert "2026-02-14 03:00 to 03:00 UT" in page
+    assert "r: 2 frames" in page
+    assert "g: 1 frame<" in page
+    assert page.count("1 without a time of day are not shown") == 2  # sources and airmass
+    assert "number of the frame" not in page
+    assert '<div class="words bad">not a FITS file</div>' in page
+
+
 def test_points_of_the_night_lead_to_the_reports(skyextract, tmp_path, frames):
     done = skyextract("f0.fits", "--steps", "measure", "-REPORT_NAME", "{stem} report.html")
     assert done.status == 0

@@ -112,9 +112,18 @@ def can_show_bar() -> bool:
         sys.stderr is not None
         and sys.stderr.isatty()
         and os.environ.get("TERM", "") != "dumb"
+        and _has_width()
         and log.isEnabledFor(RESULT)
         and is_installed("tqdm")
     )
+
+
+def _has_width() -> bool:
+    """Tell whether the terminal knows how wide it is: on others no bar can be drawn."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except OSError:
+        return False
 
 
 def _make_bar(n_images: int) -> Any:
@@ -123,7 +132,7 @@ def _make_bar(n_images: int) -> Any:
     tqdm.set_lock(threading.RLock())  # its own is one between processes
     several = n_images > 1
     return tqdm(
-        total=n_images, file=sys.stderr, dynamic_ncols=True, leave=False, unit=" images",
+        total=n_images, file=sys.stderr, dynamic_ncols=True, leave=False, unit="image",
         bar_format=_IMAGES if several else _STEPS, delay=0.0 if several else _DELAY,
     )  # fmt: skip
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
 from skyextract import __version__
 from skyextract.outputs.html.page import BAD, DOUBTFUL, GOOD, template
 from skyextract.outputs.html.plots import (
-    BLUE,
     GREEN,
     GREY,
     ORANGE,
+    PAGE_BLUE,
     PURPLE,
     SKY,
     VERMILION,
@@ -38,7 +39,7 @@ _TRENDS = (
 _DOWN = {"limiting_mag", "sky_brightness", "airmass"}  # as astronomers draw them
 _LEAST = {"limiting_mag": 0.1, "sky_brightness": 0.1, "pointing_offset": 0.5}
 """Half of the range that is shown at least, where it is not 5 % of the values."""
-_INKS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
+_INKS = (PAGE_BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 _KINDS = {"complete": GOOD, "partial": DOUBTFUL, "failed": BAD}
 
 
@@ -68,9 +69,38 @@ def render_night(folder: Path, rows: Sequence[Row]) -> str:
     page: str = template("night.html").render(
         rows=lines, counts=counts, kind=_KINDS[worst], version=__version__,
         folder=folder.resolve().name, figures=[_trend(lines, *trend) for trend in _TRENDS],
-        first=next((row["date_obs"] for row in rows if row["mjd"] is not None), None),
+        span=_span(rows), filters=_filters(rows),
     )  # fmt: skip
     return page
+
+
+def _span(rows: Sequence[Row]) -> str:
+    """Return when the first and the last frame were begun; empty if no time is known."""
+    times = [row["date_obs"][:16].replace("T", " ") for row in rows if row["mjd"] is not None]
+    if not times:
+        return ""
+    (day, _, _), (last_day, _, clock) = (text.partition(" ") for text in (times[0], times[-1]))
+    return f"{times[0]} to {clock if day == last_day else times[-1]} UT"
+
+
+_TYPICAL = (
+    ("seeing", "seeing {:.2f}″"), ("transparency", "transparency {:.2f}"),
+    ("limiting_mag", "5σ limit {:.2f} mag"), ("sky_brightness", "sky {:.2f} mag/″²"),
+)  # fmt: skip
+
+
+def _filters(rows: Sequence[Row]) -> list[str]:
+    """Return a line per filter: how many frames, and the medians of what is known of them."""
+    lines = []
+    for name in dict.fromkeys(row["filter"] for row in rows):
+        mine = [row for row in rows if row["filter"] == name]
+        parts = [f"{len(mine)} frame{'s' if len(mine) > 1 else ''}"]
+        for key, form in _TYPICAL:
+            known = [row[key] for row in mine if row[key] is not None]
+            if known:
+                parts.append(form.format(median(known)))
+        lines.append(f"{name or 'no filter'}: {', '.join(parts)}")
+    return lines
 
 
 def _link(folder: Path, row: Row) -> str:
@@ -80,11 +110,15 @@ def _link(folder: Path, row: Row) -> str:
 
 
 def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> Figure:
-    """Draw one quantity against time; against the number of the frame if times are unknown."""
+    """Draw one quantity against time; against the number of the frame if few times are known."""
     known = [row for row in rows if row[key] is not None]
     if not known:
         return Figure(title, "Not known of any frame.")
-    dated = all(row["mjd"] is not None for row in known)
+    missing = len(rows) - len(known)
+    with_time = [row for row in known if row["mjd"] is not None]
+    dated = 2 * len(with_time) > len(known)
+    without_time = len(known) - len(with_time) if dated else 0
+    known = with_time if dated else known
     start = math.floor(known[0]["mjd"]) if dated else 0
     span = known[-1]["mjd"] - known[0]["mjd"] if dated else 0.0
     in_days = dated and span > 2.0
@@ -106,6 +140,7 @@ def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> 
     middle = 0.5 * (min(row[key] for row in known) + max(row[key] for row in known))
     least = _LEAST.get(key, 0.05 * abs(middle))
     svg = scatter_svg(kinds, (axis, label), least, is_down=key in _DOWN)
-    missing = len(rows) - len(known)
-    note = f"{missing} of {len(rows)} frames have none." if missing else ""
-    return Figure(title, note, svg)
+    notes = [f"{missing} of {len(rows)} frames have none."] if missing else []
+    if without_time:
+        notes.append(f"{without_time} without a time of day are not shown.")
+    return Figure(title, " ".join(notes), svg)

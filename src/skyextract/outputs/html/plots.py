@@ -22,6 +22,9 @@ BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
 )  # fmt: skip
 """Of Okabe & Ito (2008), which the colour-blind tell apart; all stand out on black and white."""
 
+PAGE_BLUE = "var(--blue)"
+"""That blue on a light page, a lighter one on a dark page."""
+
 GREY = "#8a8f98"
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
@@ -133,7 +136,7 @@ def canvas(
 def _for_page(svg: str) -> str:
     """Return the SVG element alone, with the page's ink and blue and no unused names."""
     svg = svg[svg.index("<svg ") :].replace(_INK, "currentColor")
-    svg = svg.replace(BLUE.lower(), "var(--blue)")
+    svg = svg.replace(BLUE.lower(), PAGE_BLUE)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z]+_\d+"', "", svg)
     svg = re.sub(r'^<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg)

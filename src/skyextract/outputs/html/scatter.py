@@ -100,7 +100,7 @@ def scatter_svg(
     ]
     for number, kind in enumerate(kinds):
         shape = _SHAPES[number % len(_SHAPES)]
-        parts.append(f'<g fill="{kind.ink}">')
+        parts.append(f'<g style="fill:{kind.ink}">')
         for x, y, link in zip(kind.x, kind.y, kind.links, strict=True):
             place = f"{at(x, x_range, _LEFT, _RIGHT)} {at(y, y_range, *ends)}"
             parts.append(
@@ -122,7 +122,7 @@ def _legend(kinds: Sequence[Points]) -> Iterator[str]:
             yield f'<text x="{x}" y="11">…</text>'
             return
         yield (
-            f'<path fill="{kind.ink}" transform="translate({x:.1f} 8)" '
+            f'<path style="fill:{kind.ink}" transform="translate({x:.1f} 8)" '
             f'd="{_SHAPES[number % len(_SHAPES)]}"/>'
             f'<text x="{x + 7:.1f}" y="11">{escape(kind.name)}</text>'
         )

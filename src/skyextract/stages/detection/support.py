@@ -46,11 +46,11 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     if n_data == 0:
         return Support(float("nan"), "")
     share = np.count_nonzero((found.segmentation == 0) & ~bad) / n_data
-    doubt = ""
+    message = ""
     if found.n == 0 and n_data >= MIN_DATA:
-        doubt = f"no source in {n_data} pixels with data"
+        message = f"no source in {n_data} pixels with data"
     elif share < MIN_SKY_SHARE and not level_given:
-        doubt = (
+        message = (
             f"the background rests on {100.0 * share:.0f} % of the pixels: sources fill the rest"
         )
-    return Support(share, doubt)
+    return Support(share, message)
