@@ -65,6 +65,30 @@ def test_the_psf_is_measured_as_it_is(name, fwhm, most_scatter, widest):
     assert half_width(pull[bright]) < widest
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_positions_of_undersampled_stars_have_the_error_that_they_claim(seed):
+    frame = simulated("fwhm 1.2", seed)
+    result, run = characterized(frame.image)
+    psf = result.exposure.psf
+    fits = psf_photometry(
+        frame.image - np.float32(SKY), np.full(frame.image.shape, NOISE**2, np.float32), GAIN,
+        np.zeros(frame.image.shape, np.uint16), psf, frame.x, frame.y, run, spread=False,
+    )  # fmt: skip
+    bright = frame.snr > 300
+    offsets = [
+        (found - true)[bright] / np.sqrt(variance[bright] + psf.position_error**2)
+        for found, true, variance in (
+            (fits.x, frame.x, fits.variance_x), (fits.y, frame.y, fits.variance_y)
+        )
+    ]  # fmt: skip
+    assert 0.7 < np.mean([half_width(pull - np.median(pull)) for pull in offsets]) < 1.4
+    assert 0.001 < psf.position_error < 0.004  # pixels; of the noise alone 0.0007 at S/N 1000
+
+
+def test_well_sampled_stars_need_no_error_of_the_model():
+    assert characterized(simulated("fwhm 3", 1).image)[0].exposure.psf.position_error == 0.0
+
+
 def test_sharp_stars_are_no_cosmic_rays_and_that_is_told_once():
     _, run = characterized(simulated("fwhm 1.2", 1).image)
     assert sum("no cosmic ray is looked for" in warning for warning in run.warnings) == 1

@@ -12,7 +12,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 
 
-def _gaussian_sigma(fwhm: float) -> float:
+def pixel_gaussian_sigma(fwhm: float) -> float:
     """Sigma of the Gaussian whose integral over pixels has this FWHM (along an axis)."""
 
     def excess(sigma: float) -> float:
@@ -69,6 +69,8 @@ class Psf:
     ellipticity : float
         1 - b/a of the core at the centre of the field.
     source : PsfSource
+    position_error : float
+        Error in pixels of positions that the model itself has, where that was measured.
     """
 
     basis: F4
@@ -83,6 +85,7 @@ class Psf:
     source: PsfSource
     n_stars: int = 0
     chi2: float = float("nan")
+    position_error: float = 0.0
 
     @classmethod
     def gaussian(cls, fwhm: float, source: PsfSource = PsfSource.DEFAULT) -> Psf:
@@ -103,7 +106,7 @@ class Psf:
         """
         if not (math.isfinite(fwhm) and fwhm > 0):
             raise ValueError(f"FWHM of a PSF must be positive, not {fwhm}")
-        sigma = _gaussian_sigma(fwhm)
+        sigma = pixel_gaussian_sigma(fwhm)
         sampling = min(1.0, max(fwhm, 1.0) / 5)
         half = math.ceil((2.2 * fwhm + 1.0) / sampling)
         edges = (np.arange(-half, half + 1) * sampling)[:, None] + np.array([-0.5, 0.5])

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
-from skyextract.errors import StepError
 from skyextract.kernels.background.planes import exclude
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
-from skyextract.settings.keywords import Characterize as CharacterizeConfig
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
 from skyextract.stages.background.estimate import (
@@ -28,11 +25,11 @@ from skyextract.stages.background.estimate import (
     subtract_background,
 )
 from skyextract.stages.background.noise import background_variance
-from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.doubt import is_doubtful, touches_stars
-from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
-from skyextract.stages.psf.solver import StarSample
-from skyextract.stages.psf.stars import Selection, select_stars
+from skyextract.stages.psf.halves import position_error
+from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.passes import PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
@@ -41,16 +38,6 @@ UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
 
-MAX_STARS = 240
-MAX_STAR_PIXELS = 400_000
-"""Stars are taken up to this number, and up to this many pixels in their stamps."""
-
-FIRST_STEPS, LAST_STEPS = 30, 50
-"""Steps of the PSF solver in the first pass and in the others, see `build_psf`."""
-
-FIRST_STARS = 60
-"""The first pass of several needs no better PSF than these many stars give, degree 1."""
-
 MANY_REPAIRS = 1e-3
 """The background is measured anew without the cosmic rays if they hit this share of the pixels:
 clipping and mode leave fewer no influence that shows above the noise of a mesh."""
@@ -58,18 +45,18 @@ clipping and mode leave fewer no influence that shows above the noise of a mesh.
 UNDERSAMPLED = 1.5
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
 
-ELONGATED = 0.2
-"""(A-B)/(A+B) of stars above which the minor axis decides on the sampling of the PSF."""
+MIN_FREE = 0.8
+"""Share of the pixels of PSF stars below which their neighbours are subtracted, not masked."""
 
 TRAILED = 0.3
 """Ellipticity 1 - b/a of the PSF above which the observer is told."""
 
-SCALE_CHANGE, MAX_SCALES = 1.7, 3
-"""Stars that turn out larger than the filter by more than this are looked for again with one of
-their size, so many times at most in all."""
+SKY_CELL = 6.0
+"""Least size of the meshes of the sky that wide stars are measured on, in FWHM: it leaves them
+their wings."""
 
-RETRIES = (1.0, 2.5, 0.4, 6.0)
-"""Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
+PHASE_ERRORS = 2.0
+"""FWHM in pixels below which positions have an error that the PSF makes."""
 
 
 @dataclass(frozen=True)
@@ -127,38 +114,51 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
     psf = given or Psf.gaussian(config.characterize.default_fwhm)
     fit: PsfFit | None = None
-    candidates: Candidates | None = None
-    selection: Selection | None = None
+    last: PsfPass | None = None
     cosmics = _allowed(config.cosmics, given)
     iterations = 0
+    crowded = False
+    models: F4 | None = None
     converged = given is not None
 
     sky = _measure_sky(source, source.image, config, run)
     repairs = repair_planes(sky.planes, psf, cosmics, run)
     while given is None and iterations < config.characterize.char_niter and not converged:
         if iterations:
-            if repairs.pixel.size > MANY_REPAIRS * source.image.size:
+            if models is not None or repairs.pixel.size > MANY_REPAIRS * source.image.size:
                 # Without the cosmic rays of the last pass; they are looked for anew below.
-                sky = _measure_sky(source, _repaired_image(source, sky, repairs, run), config, run)
+                image = _repaired_image(source, sky, repairs, run)
+                if models is None:
+                    sky = _measure_sky(source, image, config, run)
+                else:
+                    sky = _measure_sky(source, image - models, _wide_sky(config, psf.fwhm), run)
             else:
                 repairs.undo(sky.planes)
             repairs = repair_planes(sky.planes, psf, cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and config.characterize.char_niter > 1
-        outcome = _measure_psf(
+        outcome = measure_psf(
             source, sky.planes, psf if fit else None,
-            preliminary=preliminary, settings=config.characterize, run=run,
+            crowded=crowded, preliminary=preliminary, settings=config.characterize, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
             _warn_of_failure(outcome, psf, iterations, fit is not None, run)
             break
-        fit, candidates, selection = outcome
+        last, fit = outcome, outcome.fit
         cosmics = _allowed(config.cosmics, fit.psf)
-        converged = not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
+        # Wide stars are measured once more on the sky that is left without them.
+        crowded = crowded or fit.free_share < MIN_FREE
+        settled = models is not None or not crowded
+        models = outcome.models
+        converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
         psf = fit.psf
     else:
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
+    if last is not None and psf.fwhm < PHASE_ERRORS:
+        build = last.build
+        error = position_error(last.sample, lambda part: build(part).psf, run)
+        psf = replace(psf, position_error=error)
     if fit is not None:
         repairs.undo(sky.planes)
         repairs = repair_planes(sky.planes, psf, cosmics, run)
@@ -170,6 +170,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
+    selection = last.selection if last else None
     doubtful = is_doubtful(selection)
     if selection and doubtful:
         run.warn(
@@ -177,7 +178,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             "size and shape of the PSF stars: the PSF may not be that of the stars"
         )
 
-    stars = _star_catalog(fit, candidates) if fit and candidates else Catalog()
+    stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     result = replace(
         exposure,
         image=_repaired_image(source, sky, repairs, run),
@@ -253,6 +254,13 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
     return _Sky(background, RepairPlanes.of(data, variance, exposure.mask, inverse_gain, run))
 
 
+def _wide_sky(config: Config, fwhm: float) -> Config:
+    """Return the configuration with meshes of the background that are wider than any star."""
+    least = round(SKY_CELL * fwhm)
+    sizes = tuple(max(size, least) for size in config.background.back_size)
+    return replace(config, background=replace(config.background, back_size=sizes))
+
+
 def _mark_unusable(variance: F4, exposure: Exposure, run: Run) -> None:
     """Take the information out of pixels that no PSF is measured on, in place."""
 
@@ -276,89 +284,6 @@ def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: R
         run.warn(f"pass {iterations} gave no PSF ({reason}): that of the pass before is kept")
     else:
         run.warn(default_psf_warning(psf.fwhm, reason))
-
-
-def _measure_psf(
-    exposure: Exposure,
-    planes: RepairPlanes,
-    psf: Psf | None,
-    *,
-    preliminary: bool,
-    settings: CharacterizeConfig,
-    run: Run,
-) -> tuple[PsfFit, Candidates, Selection] | str:
-    """Select stars and build a PSF from them; the reason if that is not possible.
-
-    Without a PSF so far (None) the search starts from DEFAULT_FWHM and, where that fails,
-    from widths far from it.
-    """
-    starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
-    reason = "no star found"
-    for first in starts:
-        start = first
-        for scale in range(MAX_SCALES):
-            candidates = find_candidates(
-                planes.data, planes.variance, exposure.mask,
-                fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
-            )  # fmt: skip
-            most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-            most = max(40, min(FIRST_STARS if preliminary else MAX_STARS, most))
-            selection = select_stars(candidates, settings, exposure.shape, most)
-            if psf or not selection.fwhm > SCALE_CHANGE * start or scale + 1 == MAX_SCALES:
-                break
-            # The peaks of a narrower filter are parts of such stars: look again.
-            start = selection.fwhm
-        rows = selection.stars
-        ellipticity = float(np.median(candidates.ellipticity[rows])) if rows.size else 0.0
-        if rows.size == 0:
-            n = candidates.x.size
-            reason = f"no isolated stars of one size among {n} bright sources" if n else reason
-            continue
-        sample = StarSample(
-            x=candidates.x[rows],
-            y=candidates.y[rows],
-            flux=candidates.flux[rows],
-            height=candidates.height[rows],
-            fwhm=selection.fwhm,
-            peaks=candidates.peaks,
-            narrow=(
-                selection.fwhm * math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
-                if ellipticity > ELONGATED
-                else 0.0
-            ),
-        )
-        try:
-            fit = build_psf(
-                planes.data,
-                planes.variance,
-                sample,
-                gain=exposure.detector.gain,
-                degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
-                sampling=settings.psf_sampling,
-                size=max(settings.psf_size, default=0),
-                n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
-                run=run,
-            )
-        except StepError as error:
-            reason = str(error)
-            continue
-        low, high = settings.sample_fwhmrange
-        if not low <= fit.psf.fwhm <= high:
-            reason = f"a FWHM of {fit.psf.fwhm:.2f} pixels is outside SAMPLE_FWHMRANGE"
-            continue
-        return fit, _take(candidates, rows), selection
-    return reason
-
-
-def _take(candidates: Candidates, rows: I8) -> Candidates:
-    """Return the candidates of the given rows, with all peaks."""
-    per_star = {
-        name: getattr(candidates, name)[rows]
-        for name in (
-            "x", "y", "fwhm", "ellipticity", "flux", "snr", "broadening", "height", "flags",
-        )
-    }  # fmt: skip
-    return Candidates(**per_star, peaks=candidates.peaks)
 
 
 def _star_catalog(fit: PsfFit, stars: Candidates) -> Catalog:

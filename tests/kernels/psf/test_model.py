@@ -62,11 +62,11 @@ def test_gaussian_is_the_integral_over_pixels(fwhm):
     )
     assert 2 * half == pytest.approx(fwhm, rel=0.01)  # linear interpolation between samples
 
-    from skyextract.datamodel.psf import _gaussian_sigma
+    from skyextract.datamodel.psf import pixel_gaussian_sigma
 
     size = 2 * psf.radius + 1
     for dx, dy in [(0.0, 0.0), (0.3, -0.45), (0.5, 0.5), (-0.17, 0.21)]:
-        truth = galsim.Gaussian(sigma=_gaussian_sigma(fwhm)).drawImage(
+        truth = galsim.Gaussian(sigma=pixel_gaussian_sigma(fwhm)).drawImage(
             nx=size, ny=size, scale=1.0, offset=(dx, dy)
         )
         stamp = psf.stamp(10.0, 20.0, dx, dy)

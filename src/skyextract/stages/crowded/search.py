@@ -49,6 +49,8 @@ KEPT_SIGNIFICANCE = 0.8
 SKY_CELL = 6.0
 """Size of the meshes of the sky among fitted sources, in FWHM: it follows the light of stars that
 are too faint or too close to be found, and holds enough pixels for a mode."""
+WIDE_STAR = 4.0
+"""Meshes of BACK_SIZE that are narrower than this, in FWHM, would follow the stars themselves."""
 MIN_SKY_CELL = 16
 """The same in pixels, at least."""
 NOISE_RADIUS = 0.7
@@ -268,7 +270,8 @@ def _only(hidden: Hidden, kept: Bools) -> Hidden:
 def _with_fine_sky(config: Config, fwhm: float) -> Config:
     """Return the configuration with meshes of the background that follow what is not resolved."""
     cell = max(MIN_SKY_CELL, round(SKY_CELL * fwhm))
-    sizes = tuple(min(size, cell) for size in config.background.back_size)
+    wide = WIDE_STAR * fwhm
+    sizes = tuple(min(size, cell) if size > wide else cell for size in config.background.back_size)
     return replace(config, background=replace(config.background, back_size=sizes))
 
 

@@ -50,6 +50,8 @@ class PsfFit:
         Stars of the sample that the model was built from.
     x, y, flux, flux_error, chi2 : (n,) float64
         Fitted 0-based positions and fluxes, and reduced chi2 within 2 FWHM.
+    free_share : float
+        Of the pixels of the stars, what no neighbour and no defect took away.
     """
 
     psf: Psf
@@ -59,6 +61,7 @@ class PsfFit:
     flux: F8
     flux_error: F8
     chi2: F8
+    free_share: float
 
 
 def affordable_degree(n_stars: int, wanted: int) -> int:
@@ -205,6 +208,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
         flux=solver.flux,
         flux_error=np.sqrt(solver.fit_numbers[:, 2]),
         chi2=chi2,
+        free_share=solver.free_share,
     )
 
 

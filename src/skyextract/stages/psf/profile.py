@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.psf import pixel_gaussian_sigma
 
 _BETAS = (1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0)
 
@@ -72,3 +73,34 @@ class SmoothProfile:
         moffat = self.amplitude * (1.0 + (r / self.alpha) ** 2) ** -self.beta
         out: F8 = moffat * np.interp(np.log1p(r / self.width), self.knots, self.correction)
         return out
+
+
+def squareness(axis: F8, fwhm: float) -> F8:
+    """Return what the shape of pixels adds to a round star: a Gaussian less its round mean.
+
+    Parameters
+    ----------
+    axis : (n,) float64
+        Samples along both axes, pixels from the middle.
+    fwhm : float
+        Of the star, with its pixels.
+
+    Returns
+    -------
+    (n, n) float64
+        Of a star of unit sum; its own sum is 0.
+    """
+    scale = pixel_gaussian_sigma(fwhm) * math.sqrt(2.0)
+
+    def line(at: F8) -> F8:
+        edges = ((at[:, None] + np.array([-0.5, 0.5])) / scale).ravel()
+        integral = np.array([math.erf(edge) for edge in edges]).reshape(-1, 2)
+        return np.asarray(0.5 * (integral[:, 1] - integral[:, 0]))
+
+    radius = np.linspace(0.0, math.sqrt(2.0) * float(axis[-1]), 20 * axis.size)
+    angle = (np.arange(16) + 0.5) * math.pi / 64.0
+    mean = sum(line(radius * math.cos(t)) * line(radius * math.sin(t)) for t in angle) / angle.size
+    out: F8 = np.outer(line(axis), line(axis)) - np.interp(
+        np.hypot(axis[:, None], axis), radius, mean
+    )
+    return out

@@ -16,7 +16,8 @@ from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
-from skyextract.stages.psf.profile import SmoothProfile
+from skyextract.stages.psf.neighbours import Neighbours, free_share, level_beside
+from skyextract.stages.psf.profile import SmoothProfile, squareness
 
 PARTS = 4
 """The stars are worked on in so many parts, in threads."""
@@ -47,6 +48,12 @@ CG_TOLERANCE = 1e-9
 ACCURACY = 0.003
 """Relative error of model values that is allowed for when stars are weighted."""
 
+SQUARE = 3.0
+"""FWHM in pixels below which a star shows that pixels are square: no round profile describes it."""
+
+NEIGHBOUR_ACCURACY = 0.05
+"""Relative error of neighbours that were subtracted."""
+
 WORKING_NOISE = 30.0
 """Background noise in electrons that is assumed where the gain is unknown: with no photon noise
 at all the peaks of the brightest stars would make the model."""
@@ -66,6 +73,8 @@ class StarSample:
         FWHM along the minor axis where that is clearly shorter (0: it is not).
     shape : (float, float, float)
         Quadratic form (xx, yy, xy) of their elliptical radius, unit determinant.
+    neighbours : Neighbours or None
+        The peaks, fitted: their light is subtracted instead of masked.
     height : (n,) float64
         Their heights in the smoothed image.
     peaks : (4, m) float64
@@ -81,6 +90,7 @@ class StarSample:
     peaks: F8
     narrow: float = 0.0
     shape: tuple[float, float, float] = (1.0, 1.0, 0.0)
+    neighbours: Neighbours | None = None
 
 
 def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
@@ -124,10 +134,20 @@ class Solver:
         self.inverse_gain = 1.0 / gain if gain > 0 else _working_inverse_gain(variance)
         self.stamps = np.empty((n, size, size), dtype=np.float32)
         self.noise = np.empty((n, size, size), dtype=np.float32)
+        peaks = sample.peaks if sample.neighbours is None else sample.peaks[:, :0].copy()
         cut_stamps(
-            data, variance, sample.x, sample.y, sample.height, Peaks(*sample.peaks),
+            data, variance, sample.x, sample.y, sample.height, Peaks(*peaks),
             sample.fwhm, self.stamps, self.noise,
         )  # fmt: skip
+        if sample.neighbours is not None:
+            light = sample.neighbours.light_beside(sample.x, sample.y, sample.height, half)
+            self.stamps -= light
+            self.noise += np.float32(self.inverse_gain) * np.maximum(light, 0.0)
+            self.noise += np.float32(NEIGHBOUR_ACCURACY**2) * light**2
+            self.stamps -= np.float32(
+                level_beside(self.stamps, self.noise, sample.flux, sample.fwhm)
+            )
+        self.free_share = free_share(self.noise)
         self.origin_x = np.floor(sample.x + 0.5) - half
         self.origin_y = np.floor(sample.y + 0.5) - half
         self.cx = sample.x - self.origin_x
@@ -206,7 +226,7 @@ class Solver:
         r = sums[filled, 2] / sums[filled, 0]
         error = 1.0 / np.sqrt(sums[filled, 0])
         profile = SmoothProfile.fit(r, value, error, self.fwhm)
-        axis = (np.arange(n) - (n - 1) / 2) * self.step
+        axis = ((np.arange(n) - (n - 1) / 2) * self.step).astype(np.float64)
         r2 = (
             shape[0] * axis[None, :] ** 2
             + shape[1] * axis[:, None] ** 2
@@ -214,6 +234,8 @@ class Solver:
         )
         image = profile(np.sqrt(r2))
         image /= image.sum() * self.step**2
+        if self.fwhm < SQUARE:
+            image += squareness(axis, self.fwhm)
         return image
 
     def solve(self, prior: F8, start: F8, n_iterations: int) -> tuple[F8, F8]:

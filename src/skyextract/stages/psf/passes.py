@@ -1,0 +1,154 @@
+"""One pass of the PSF: stars are looked for, selected, and become a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.psf import Psf
+from skyextract.errors import StepError
+from skyextract.run import Run
+from skyextract.settings.keywords import Characterize
+from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
+from skyextract.stages.psf.neighbours import Neighbours
+from skyextract.stages.psf.solver import StarSample
+from skyextract.stages.psf.stars import Selection, select_stars
+from skyextract.stages.repair import RepairPlanes
+
+MAX_STARS = 240
+MAX_STAR_PIXELS = 400_000
+"""Stars are taken up to this number, and up to this many pixels in their stamps."""
+
+FIRST_STEPS, LAST_STEPS = 30, 50
+"""Steps of the PSF solver in the first pass and in the others, see `build_psf`."""
+
+FIRST_STARS = 60
+"""The first pass of several needs no better PSF than these many stars give, degree 1."""
+
+ELONGATED = 0.2
+"""(A-B)/(A+B) of stars above which the minor axis decides on the sampling of the PSF."""
+
+SCALE_CHANGE, MAX_SCALES = 1.7, 3
+"""Stars that turn out larger than the filter by more than this are looked for again with one of
+their size, so many times at most in all."""
+
+RETRIES = (1.0, 2.5, 0.4, 6.0)
+"""Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
+
+
+@dataclass(frozen=True)
+class PsfPass:
+    """PSF of one pass, and what it was made of.
+
+    `models` is the light of all sources if it was fitted.
+    """
+
+    fit: PsfFit
+    stars: Candidates
+    selection: Selection
+    models: F4 | None
+    sample: StarSample
+    build: Callable[[StarSample], PsfFit]
+
+
+def measure_psf(
+    exposure: Exposure,
+    planes: RepairPlanes,
+    psf: Psf | None,
+    *,
+    crowded: bool,
+    preliminary: bool,
+    settings: Characterize,
+    run: Run,
+) -> PsfPass | str:
+    """Select stars and build a PSF from them; the reason if that is not possible.
+
+    If they are `crowded` their neighbours are fitted with the PSF so far.  Without a PSF so
+    far (None) the search starts from DEFAULT_FWHM and, where that fails, from widths far from
+    it.
+    """
+    starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
+    reason = "no star found"
+    for first in starts:
+        start = first
+        for scale in range(MAX_SCALES):
+            candidates = find_candidates(
+                planes.data, planes.variance, exposure.mask,
+                fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
+            )  # fmt: skip
+            most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
+            most = max(40, min(FIRST_STARS if preliminary else MAX_STARS, most))
+            selection = select_stars(candidates, settings, exposure.shape, most)
+            if psf or not selection.fwhm > SCALE_CHANGE * start or scale + 1 == MAX_SCALES:
+                break
+            # The peaks of a narrower filter are parts of such stars: look again.
+            start = selection.fwhm
+        rows = selection.stars
+        ellipticity = float(np.median(candidates.ellipticity[rows])) if rows.size else 0.0
+        if rows.size == 0:
+            n = candidates.x.size
+            reason = f"no isolated stars of one size among {n} bright sources" if n else reason
+            continue
+        neighbours = None
+        if crowded and psf:
+            neighbours = Neighbours.fit(
+                planes.data, planes.variance, exposure.detector.gain, exposure.mask, psf,
+                candidates.peaks, run,
+            )  # fmt: skip
+        sample = StarSample(
+            x=candidates.x[rows],
+            y=candidates.y[rows],
+            flux=candidates.flux[rows],
+            height=candidates.height[rows],
+            fwhm=selection.fwhm,
+            peaks=candidates.peaks,
+            narrow=(
+                selection.fwhm * math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
+                if ellipticity > ELONGATED
+                else 0.0
+            ),
+            neighbours=neighbours,
+        )
+
+        def build(sample: StarSample) -> PsfFit:
+            return build_psf(
+                planes.data,
+                planes.variance,
+                sample,
+                gain=exposure.detector.gain,
+                degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
+                sampling=settings.psf_sampling,
+                size=max(settings.psf_size, default=0),
+                n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
+                run=run,
+            )
+
+        try:
+            fit = build(sample)
+        except StepError as error:
+            reason = str(error)
+            continue
+        low, high = settings.sample_fwhmrange
+        if not low <= fit.psf.fwhm <= high:
+            reason = f"a FWHM of {fit.psf.fwhm:.2f} pixels is outside SAMPLE_FWHMRANGE"
+            continue
+        models = neighbours.models if neighbours else None
+        return PsfPass(fit, _take(candidates, rows), selection, models, sample, build)
+    return reason
+
+
+def _take(candidates: Candidates, rows: I8) -> Candidates:
+    """Return the candidates of the given rows, with all peaks."""
+    per_star = {
+        name: getattr(candidates, name)[rows]
+        for name in (
+            "x", "y", "fwhm", "ellipticity", "flux", "snr", "broadening", "height", "flags",
+        )
+    }  # fmt: skip
+    return Candidates(**per_star, peaks=candidates.peaks)

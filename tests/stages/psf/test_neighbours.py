@@ -1,0 +1,61 @@
+"""Stars so wide that their neighbours shine on most of their pixels."""
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psf import Psf
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.characterize import characterize
+from skyextract.stages.psf.neighbours import Neighbours
+from tests.simulate.shapes import GAIN, NOISE, SCENES, Blend, simulate_scene
+
+
+def test_light_beside() -> None:
+    """What is subtracted from a star's stamp is the light of the others, not its own."""
+    psf = Psf.gaussian(8.0)
+    x, y, flux = np.array([40.3, 66.0]), np.array([45.8, 50.2]), np.array([4e4, 9e4])
+    image = galsim.ImageF(110, 100, xmin=0, ymin=0)
+    alone = []
+    for star in range(2):
+        one = image.copy()
+        light = galsim.Convolve(galsim.Gaussian(fwhm=8.0), galsim.Pixel(1.0)).withFlux(flux[star])
+        light.drawImage(one, center=(x[star], y[star]), scale=1.0, method="no_pixel")
+        alone.append(one.array)
+    data = alone[0] + alone[1]
+    # A peak of noise on the wing of the first one is a part of it.
+    peaks = np.array([[40, 66, 40], [46, 50, 56], [300.0, 700.0, 20.0], [20, 20, 10.0]])
+    variance, mask = np.full(data.shape, 25.0, np.float32), np.zeros(data.shape, np.uint16)
+    found = Neighbours.fit(data, variance, 1.0, mask, psf, peaks, Run())
+    beside = found.light_beside(x, y, np.array([300.0, 700.0]), 20)
+    assert beside.shape == (2, 41, 41)
+    expected = alone[1][46 - 20 : 46 + 21, 40 - 20 : 40 + 21]
+    assert np.abs(beside[0] - expected).max() < 0.02 * expected.max()
+    expected = alone[0][50 - 20 : 50 + 21, 66 - 20 : 66 + 21]
+    assert np.abs(beside[1] - expected).max() < 0.02 * expected.max()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_wide_stars_keep_their_wings(seed: int) -> None:
+    """Light of the neighbours is in neither the sky nor the PSF: FWHM 24 px, stars 60 px apart."""
+    frame = simulate_scene("fwhm 24", seed)
+    mask = np.zeros(frame.image.shape, np.uint16)
+    exposure = Exposure(frame.image, mask, detector=Detector(gain=GAIN, saturation=1e7))
+    done = characterize(exposure, Config(), Run())
+    assert done.exposure.background is not None
+    assert done.exposure.background.mean - 400.0 < 0.2 * NOISE
+    assert done.exposure.psf is not None
+    middle, half = 511.5, done.exposure.psf.radius
+    stamp = done.exposure.psf.stamp(middle, middle).astype(float)
+    optics = SCENES["fwhm 24"].optics(0.0, 0.0)
+    assert isinstance(optics, Blend)
+    side = np.arange(-half, half + 1.0)
+    truth = optics.draw(side, side)
+    radius = np.hypot(side[:, None], side)
+    for low, high in ((0, 12), (12, 24), (24, 48)):
+        ring = (radius >= low) & (radius < high)
+        assert stamp[ring].sum() == pytest.approx(truth[ring].sum(), rel=0.03), (low, high)
