@@ -33,9 +33,9 @@ MIN_STARS = 6
 def position_error(sample: StarSample, build: Callable[[StarSample], Psf], run: Run) -> float:
     """Return the error in pixels of positions that comes from the model and not from the noise.
 
-    Half the scatter of positions, over the phases of a pixel, that the model of one half of the
-    stars gives for those of the other: the error of the model of all.  A common shift is left
-    out; astrometry takes it up.
+    Half the scatter of positions, over the phases of a pixel and the field, that the model of
+    one half of the stars gives for those of the other: the error of the model of all.  A common
+    shift is left out; astrometry takes it up.
 
     Parameters
     ----------
@@ -62,30 +62,36 @@ def position_error(sample: StarSample, build: Callable[[StarSample], Psf], run: 
             halves.append(build(part))
         except StepError:
             return math.nan
-    one, other = (_in_the_middle(psf) for psf in halves)
-    half = min(one.radius, math.ceil(3.0 * one.fwhm) + 1)
-    image, x, y = _stars_of(one, half)
-    variance = np.full(image.shape, 1.0, np.float32)
+    half = min(halves[0].radius, math.ceil(3.0 * halves[0].fwhm) + 1)
+    cell = 2 * half + 3
+    one, other = (_on_a_frame(psf, PHASES * cell) for psf in halves)
+    image, x, y = _stars_of(one, half, cell)
     fits = psf_photometry(
-        image, variance, 1.0, np.zeros(image.shape, np.uint16), other, x, y, run, spread=False
-    )
+        image, np.ones_like(image), 1.0, np.zeros(image.shape, np.uint16), other, x, y, run,
+        spread=False,
+    )  # fmt: skip
     offsets = np.array([fits.x - x, fits.y - y])
     offsets -= np.median(offsets, axis=1, keepdims=True)
     return 0.5 * math.sqrt(float(np.mean(offsets**2)))
 
 
-def _in_the_middle(psf: Psf) -> Psf:
-    """Return the model as it is in the middle of the field, for everywhere."""
-    return replace(psf, basis=psf.basis[:1], degree=0)
+def _on_a_frame(psf: Psf, size: int) -> Psf:
+    """Return the model for a frame of another size, over which it varies as over its own."""
+    middle = (size - 1) / 2
+    return replace(psf, x_zero=middle, y_zero=middle, x_scale=float(size), y_scale=float(size))
 
 
-def _stars_of(psf: Psf, half: int) -> tuple[F4, F8, F8]:
-    """Return an image of bright stars at all phases of a pixel, and their positions."""
+def _stars_of(psf: Psf, half: int, cell: int) -> tuple[F4, F8, F8]:
+    """Return an image of bright stars all over the field, each at a phase of its own.
+
+    The phase along an axis runs through all values anew for each place in the field.
+    """
+    place = np.arange(PHASES)
+    row, column = (c.ravel() for c in np.indices((PHASES, PHASES)))
+    phase = (place + 0.5) / PHASES - 0.5
+    dx, dy = phase[(column + 2 * row) % PHASES], phase[(row + 2 * column) % PHASES]
+    row, column = row * cell + half + 1, column * cell + half + 1
     side = 2 * half + 1
-    cell = side + 2
-    phase = (np.arange(PHASES) + 0.5) / PHASES - 0.5
-    dy, dx = (p.ravel() for p in np.meshgrid(phase, phase, indexing="ij"))
-    row, column = (c.ravel() * cell + half + 1 for c in np.indices((PHASES, PHASES)))
     stamps = psf.stamps(column + dx, row + dy, dx, dy, side)
     image = np.zeros((PHASES * cell, PHASES * cell), np.float32)
     for stamp, j, i in zip(stamps, row, column, strict=True):
