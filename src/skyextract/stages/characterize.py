@@ -138,7 +138,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         iterations += 1
         preliminary = iterations == 1 and config.characterize.char_niter > 1
         outcome = measure_psf(
-            source, sky.planes, psf if fit else None,
+            source, sky.planes.data, sky.planes.variance, psf if fit else None,
             crowded=crowded, preliminary=preliminary, settings=config.characterize, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):

@@ -19,7 +19,6 @@ from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.solver import StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
-from skyextract.stages.repair import RepairPlanes
 
 MAX_STARS = 240
 MAX_STAR_PIXELS = 400_000
@@ -59,7 +58,8 @@ class PsfPass:
 
 def measure_psf(
     exposure: Exposure,
-    planes: RepairPlanes,
+    data: F4,
+    variance: F4,
     psf: Psf | None,
     *,
     crowded: bool,
@@ -79,7 +79,7 @@ def measure_psf(
         start = first
         for scale in range(MAX_SCALES):
             candidates = find_candidates(
-                planes.data, planes.variance, exposure.mask,
+                data, variance, exposure.mask,
                 fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
             )  # fmt: skip
             most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
@@ -98,7 +98,7 @@ def measure_psf(
         neighbours = None
         if crowded and psf:
             neighbours = Neighbours.fit(
-                planes.data, planes.variance, exposure.detector.gain, exposure.mask, psf,
+                data, variance, exposure.detector.gain, exposure.mask, psf,
                 candidates.peaks, run,
             )  # fmt: skip
         sample = StarSample(
@@ -118,8 +118,8 @@ def measure_psf(
 
         def build(sample: StarSample) -> PsfFit:
             return build_psf(
-                planes.data,
-                planes.variance,
+                data,
+                variance,
                 sample,
                 gain=exposure.detector.gain,
                 degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
