@@ -213,7 +213,7 @@ class FitsFile:
         if unit.kind == "COMPRESSED":
             return self._decompress(unit)
         dtype = np.dtype(DTYPES[card_integer(unit.header, "BITPIX")])
-        if not unit.shape or unit.size != math.prod(unit.shape) * dtype.itemsize:
+        if not unit.shape or unit.size < math.prod(unit.shape) * dtype.itemsize:
             raise ImageError(f"{unit.size} data bytes for {unit.shape} pixels (PCOUNT, GCOUNT)")
         if unit.size == 0:
             raise ImageError("the image has no pixels")
