@@ -16,7 +16,6 @@ from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.progress import Progress
 from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
-from skyextract.batch.workers import Died, Event, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
 from skyextract.io.streams import Stream, is_stream, write_through
@@ -29,6 +28,7 @@ from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
 
 if TYPE_CHECKING:
+    from skyextract.batch.workers import Event
     from skyextract.image import Outcome
 
 log = logging.getLogger("skyextract")
@@ -233,6 +233,8 @@ class Batch:
     def _run_in_workers(self, jobs: Sequence[Job], numbers: Sequence[int]) -> None:
         n_processes = min(self.n_jobs, len(numbers))
         tasks = [jobs[number] for number in numbers]
+        from skyextract.batch.workers import Workers
+
         with Workers(self.function(n_processes), tasks, n_processes) as workers:
             for event in workers.run():
                 self.take(event, jobs, numbers[event.number])
@@ -246,6 +248,8 @@ class Batch:
             The settings are wrong for any image.
         """
         job = jobs[number]
+        from skyextract.batch.workers import Died, Said
+
         if isinstance(event, Said):
             self._hear(number, event.message, job)
         elif isinstance(event, Died):

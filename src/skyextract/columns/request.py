@@ -5,7 +5,6 @@ Plain data and text; used by the command line before anything heavy is imported.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -67,6 +66,8 @@ def check_name(name: str, where: str = "") -> Column:
     for pattern, reason in NOT_SUPPORTED:
         if re.fullmatch(pattern, name):
             raise ConfigError(f"{prefix}{name}: not supported ({reason})")
+    import difflib
+
     near = difflib.get_close_matches(name, COLUMNS, n=2, cutoff=0.75)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; `skyextract -dp` lists them all"
     raise ConfigError(f"{prefix}{name}: unknown output parameter{hint}")

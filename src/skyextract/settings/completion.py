@@ -6,7 +6,6 @@ Scripts without a call of the program: the lists stand in them, and a key press 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +127,8 @@ def _bash_values(word: Word) -> str:
 
 
 def _zsh(words: Sequence[Word]) -> str:
+    import shlex
+
     options = "\n".join(
         f"        {shlex.quote(name + ':' + word.help.replace(':', ' '))}"
         for word in words
