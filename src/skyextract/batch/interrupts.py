@@ -12,6 +12,8 @@ from contextlib import contextmanager
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 1.5
 """Seconds until a run that is deep in a kernel or in the compiler is ended from outside."""
+_CLEANING = 10.0
+"""The same once it has heard of the signal: a process that waits for a slow disk ends late."""
 
 
 class Interrupted(BaseException):
@@ -41,17 +43,20 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
     handled = [n for n in _SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     watcher, wake = socket.socketpair()
     wake.setblocking(False)
-    unwound = threading.Event()
+    raised, unwound = threading.Event(), threading.Event()
 
     def watch() -> None:
         number = watcher.recv(1)
-        if number and number[0] in handled and not unwound.wait(_PATIENCE):
+        if not number or number[0] not in handled or unwound.wait(_PATIENCE):
+            return
+        if not (raised.is_set() and unwound.wait(_CLEANING)):
             last_words()
             os._exit(128 + number[0])
 
     def raise_it(number: int, _frame: object) -> None:
         for other in handled:
             signal.signal(other, signal.SIG_IGN)
+        raised.set()
         raise Interrupted(number)
 
     before = {number: signal.signal(number, raise_it) for number in handled}

@@ -1,0 +1,43 @@
+"""Signals end a run: with its cleaning up where Python hears of them, else from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import hashlib, os, signal, sys, threading, time
+from skyextract.batch import interrupts
+
+interrupts._PATIENCE = 0.3
+
+def idle():
+    time.sleep(60.0)
+
+def deep():
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # no instruction of Python
+
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+try:
+    with interrupts.interruptible(lambda: print("last words", flush=True)):
+        try:
+            {block}()
+        finally:
+            time.sleep(0.9)
+except interrupts.Interrupted as interrupt:
+    print("cleaned")
+    sys.exit(interrupt.status + 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("block", "said", "status"), [("idle", "cleaned", 144), ("deep", "last words", 143)]
+)
+def test_cleaning_has_time_and_a_deep_call_has_not(block, said, status):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(block=block)],
+        stdout=subprocess.PIPE, text=True, timeout=60.0, check=False,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.returncode) == (said, status)
