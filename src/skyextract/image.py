@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import traceback
 from collections.abc import Iterator
@@ -100,6 +101,9 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         text = f"{message}; a mistake in skyextract: please report it with {where}"
         if isinstance(error, OSError) and error.errno is None:  # of llvmlite, with little memory
             message = f"a library cannot be loaded: {error}"
+            text = message
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # of an import
+            message, lines = "not enough memory", []
             text = message
         log.error(LABELLED, run.label, text)
         log.debug("traceback", exc_info=True)
