@@ -196,7 +196,9 @@ def measure(
     plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
     taps, matched = detected.taps, detected.matched
     hidden = None
-    if matched is not None and fits_psf and detection is None and extraction.crowd_niter > 0:
+    # What an assumed PSF leaves over is no star.
+    searches = exposure.has_psf and fits_psf and detection is None and extraction.crowd_niter > 0
+    if searches and matched is not None:
         from skyextract.stages.crowded.rows import hidden_detections
         from skyextract.stages.crowded.search import find_hidden
 

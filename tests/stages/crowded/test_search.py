@@ -155,3 +155,11 @@ def test_galaxies_are_not_torn():
         torn += (near & ~star[:, None]).any(axis=0).tolist()
     assert len(torn) >= 6
     assert np.mean(torn) < 0.2
+
+
+def test_what_an_assumed_psf_leaves_over_is_not_searched():
+    exposure, *_ = simulate(10)
+    given = run_measure(exposure).sources
+    assumed = run_measure(replace(exposure, psf=Psf.gaussian(5.0))).sources
+    assert (given["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
+    assert not (assumed["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
