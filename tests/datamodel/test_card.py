@@ -136,6 +136,6 @@ def test_cards_stay_in_order_and_new_ones_stand_before_the_commentary():
 def test_a_header_of_astropy(shared_data):
     with fits.open(shared_data / FIELD) as units:
         theirs = units[0].header
-        ours = Header.from_astropy(theirs)
+        ours = Header.of(theirs)
     assert ours.tostring() == theirs.tostring()
     assert dict(ours) == dict(theirs)

@@ -99,7 +99,7 @@ class Exposure:
     def __post_init__(self) -> None:
         given: Any = self.header
         if given is not None and not isinstance(given, Header):
-            object.__setattr__(self, "header", Header.from_astropy(given))
+            object.__setattr__(self, "header", Header.of(given))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 Methods have the names that they have in `astropy.io.fits.Header`, of which this is the part that
 is needed, in a fiftieth of the time to import: a run that reads a plain image and writes a
-catalogue needs nothing of astropy.  `from_astropy` takes a header of its users.
+catalogue needs nothing of astropy.  `Header.of` takes a header of its users.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ class Header(Mapping[str, Any]):
             self._places = None
 
     @classmethod
-    def from_astropy(cls, header: Any) -> Header:
-        """Return a copy of an `astropy.io.fits.Header`; an unreadable value is text."""
-        return repaired(header.tostring(padding=False))
+    def of(cls, header: Any) -> Header:
+        """Return a copy of a header, ours or an `astropy.io.fits.Header`, or of a mapping.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A mapping with what no card can hold.
+        """
+        if isinstance(header, Header):
+            return header.copy()
+        if hasattr(header, "tostring"):
+            return repaired(header.tostring(padding=False))
+        return cls(header)
 
     @property
     def cards(self) -> Sequence[Card]:

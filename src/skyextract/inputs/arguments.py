@@ -89,10 +89,8 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
 
 def header_of(header: Any) -> Header:
     """Return a copy of a header, ours or astropy's, or one with the cards of a mapping."""
-    if isinstance(header, Header):
-        return header.copy()
-    if hasattr(header, "tostring"):
-        return Header.from_astropy(header)
+    if isinstance(header, Header) or hasattr(header, "tostring"):
+        return Header.of(header)
     if not isinstance(header, Mapping | None):
         raise TypeError(f"header must be a Header or a mapping, not {type(header).__name__}")
     cards = Header()
