@@ -38,12 +38,21 @@ def prepare_process() -> None:
     sys.modules.setdefault("numcodecs", None)  # type: ignore[arg-type]
 
 
-def end_with_parent() -> None:
-    """Let the system kill this process when its parent has ended, however that was (Linux)."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Let the system kill this process when its parent has ended, however that was (Linux).
+
+    Parameters
+    ----------
+    parent : int or None
+        The parent; if it is another one already, it ended before it could be watched.  None: the
+        present one.
+    """
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 @dataclass

@@ -7,6 +7,7 @@ forks workers, which take one module of kernels after another, the longest first
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pkgutil
@@ -76,11 +77,14 @@ def preload() -> None:
 def _compile_all(quiet: bool, packages: Collection[str]) -> None:
     """Compile the missing kernels in as many processes as there are cores."""
     end_with_parent()
+    own = os.getpid()
     missing = missing_kernels(packages)
     modules = sorted(missing, key=lambda module: -store.size(module))
     from skyextract.kernels import ahead
 
     ahead.prepare()
+    gc.freeze()
+    gc.disable()  # nearly all that a compiler makes stays: to look for garbage takes a seventh
     tasks, give = os.pipe()
     # One byte is one task: a read of one byte is never shared by two workers, and the end of
     # the pipe is the end of the work, for the parent too, whatever becomes of a worker.
@@ -93,6 +97,7 @@ def _compile_all(quiet: bool, packages: Collection[str]) -> None:
         worker = os.fork()
         if worker == 0:
             os.close(results)
+            end_with_parent(own)
             _work(tasks, report, modules, missing)
         workers.append(worker)
     os.close(report)
@@ -110,7 +115,6 @@ def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[s
     from skyextract.kernels import loading
 
     status = 1
-    end_with_parent()
     try:
         while task := os.read(tasks, 1):
             name = modules[task[0]]
@@ -118,6 +122,7 @@ def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[s
             for function in missing[name]:
                 loading.compile_declared(getattr(module, function).dispatcher)
                 os.write(report, b".")
+            gc.collect(0)  # what this module left
         status = 0
     except (KeyboardInterrupt, BrokenPipeError):
         pass

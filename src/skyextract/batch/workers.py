@@ -248,7 +248,7 @@ def _serve(
 
 def _watch_parent(parent: int) -> None:
     """Make sure that this process does not outlive its parent, however that ends."""
-    end_with_parent()
+    end_with_parent(parent)
 
     def watch() -> None:
         process = multiprocessing.parent_process()
@@ -257,5 +257,3 @@ def _watch_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if os.getppid() != parent:  # it ended before we could watch
-        os._exit(1)

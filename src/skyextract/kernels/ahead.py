@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 from numba import _dynfunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
+from numba.core.targetconfig import ConfigStack
+from numba.core.types import Array, BaseTuple, Boolean, IntegerLiteral, Number  # type: ignore[attr-defined]
+from numba.core.types.functions import BaseFunction
 from numba.extending import overload
 from numba.np import arrayobj
 
@@ -23,6 +27,17 @@ _ENTRY = "_ZN7cpython"
 
 class _Library(JITCodeLibrary):  # type: ignore[misc]
     """One function with what it calls; machine code is made if Python can call it."""
+
+    def _optimize_functions(self, module: Any) -> None:
+        """Optimise the functions that have a body here; numba prepares it for all others, too."""
+        if not hasattr(llvmlite.binding, "create_pass_builder"):  # numba before 0.61
+            super()._optimize_functions(module)
+            return
+        module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
 
     def _optimize_final_module(self) -> None:
         if self._is_entry():
@@ -57,10 +72,47 @@ def prepare() -> None:
     codegen._library_class = _Library
     codegen.set_env = _leave_unset
     context.get_executable = _nothing_to_call
+    context.create_cfunc_wrapper = _no_wrapper
+    BaseFunction.get_call_type = _Resolved(BaseFunction.get_call_type).get  # type: ignore[method-assign]
     # The message of an assignment between shapes that differ is put together from strings,
     # which takes longer to compile than many a kernel.
     overload(_raise_shapes_differ)(_code_of_raise)
     arrayobj.raise_with_shape_context = _raise_shapes_differ
+
+
+class _Resolved:
+    """Types of calls that were asked for before.
+
+    For each call numba tries the implementations of a function, most of which are for other
+    arguments, and remembers only those that fit.
+    """
+
+    _PLAIN = (Number, Boolean, Array, BaseTuple, IntegerLiteral)
+
+    def __init__(self, resolve: Callable[..., Any]) -> None:
+        self._resolve = resolve
+        self._known: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def get(self) -> Callable[..., Any]:
+        """The method that stands for numba's."""
+
+        def get_call_type(function: Any, context: Any, args: Any, kws: Any) -> Any:
+            if kws or not all(isinstance(item, self._PLAIN) for item in args):
+                return self._resolve(function, context, args, kws)
+            key = (function.key, tuple(args), ConfigStack.top_or_none())
+            if key not in self._known:
+                signature = self._resolve(function, context, args, kws)
+                self._known[key] = signature, function._impl_keys[signature.args]
+            signature, implementation = self._known[key]
+            function._impl_keys[signature.args] = implementation
+            return signature
+
+        return get_call_type
+
+
+def _no_wrapper(*_: object) -> None:
+    """Make no entry for callers in C, of which there are none."""
 
 
 def _nothing_to_call(library: Any, description: Any, environment: Any) -> Any:
