@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.cholesky import factor
 from skyextract.kernels.galaxies.render import Grid
-from skyextract.kernels.galaxies.solve import factor, fit_source, invert
+from skyextract.kernels.galaxies.solve import fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
     N_PARAMETERS,

@@ -23,7 +23,8 @@ from skyextract.kernels.psf.records import (
 )
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.arrays import F4, F8
+    from skyextract.kernels.psf.bspline import SplineGrid
 
 
 class FitQuality(NamedTuple):
@@ -50,24 +51,54 @@ class FitQuality(NamedTuple):
     spread_error: F8
 
 
+class _Region(NamedTuple):
+    """The pixels of a source: a box of them, and which count how much.
+
+    Attributes
+    ----------
+    x_low, y_low, width, height : int
+    weight, noise : (>= height, >= width) float64
+        Of each pixel; weight 0 where it is bad or out of the circle.
+    """
+
+    x_low: int
+    y_low: int
+    width: int
+    height: int
+    weight: F8
+    noise: F8
+
+
 @helper
-def _normal_matrix(
-    planes: Planes, x: float, y: float, radius: float, stamp: F8, normal: F8, noise: F8
-) -> float:
-    """Sum normal matrix and its noise within `radius` of (x, y); return the reduced chi2."""
-    image, residual, variance, mask, bad, gains = planes
+def _region(
+    planes: Planes, inverse_gains: F8, x: float, y: float, radius: float, weight: F8, noise: F8
+) -> _Region:
+    """Weigh the pixels within `radius` of (x, y); the two arrays are memory."""
+    image, residual, variance, mask, bad, _ = planes
     half = math.ceil(radius)
     x_low, width = pixel_range(x, half, image.shape[1])
     y_low, height = pixel_range(y, half, image.shape[0])
-    total = 0.0
-    count = 0
     for j in range(height):
         yy = y_low + j
         for i in range(width):
             xx = x_low + i
-            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
-                continue
-            w, pixel_noise = pixel_weight(image, residual, variance, mask, bad, gains, yy, xx, 0.0)
+            weight[j, i] = 0.0
+            if (xx - x) ** 2 + (yy - y) ** 2 <= radius * radius:
+                weight[j, i], noise[j, i] = pixel_weight(
+                    image, residual, variance, mask, bad, inverse_gains, yy, xx, 0.0
+                )
+    return _Region(x_low, y_low, width, height, weight, noise)
+
+
+@helper
+def _normal_matrix(region: _Region, residual: F4, stamp: F8, normal: F8, noise: F8) -> float:
+    """Sum normal matrix and its noise over the pixels; return the reduced chi2."""
+    x_low, y_low, width, height, weights, noises = region
+    total = 0.0
+    count = 0
+    for j in range(height):
+        for i in range(width):
+            w, pixel_noise = weights[j, i], noises[j, i]
             if w == 0.0:
                 continue
             for a in range(3):
@@ -75,7 +106,7 @@ def _normal_matrix(
                     square = w * stamp[a, j, i] * stamp[b, j, i]
                     normal[a, b] += square
                     noise[a, b] += square * w * pixel_noise
-            total += float(residual[yy, xx]) ** 2 / pixel_noise
+            total += float(residual[y_low + j, x_low + i]) ** 2 / pixel_noise
             count += 1
     for a in range(1, 3):
         for b in range(a):
@@ -86,26 +117,19 @@ def _normal_matrix(
 
 @helper
 def _spread_model(
-    planes: Planes, inverse_gains: F8, x: float, y: float, flux: float, radius: int, point: F8,
-    disk: F8,
-) -> tuple[float, float]:  # fmt: skip
+    region: _Region, residual: F4, flux: float, point: F8, disk: F8
+) -> tuple[float, float]:
     """SPREAD_MODEL and its error, from the stamps of the PSF and of the disk convolved with it."""
-    image, residual, variance, mask, bad, _ = planes
-    x_low, width = pixel_range(x, radius, image.shape[1])
-    y_low, height = pixel_range(y, radius, image.shape[0])
+    x_low, y_low, width, height, weights, _ = region
     gg = gp = pp = gd = pd = 0.0
     for j in range(height):
-        yy = y_low + j
         for i in range(width):
-            xx = x_low + i
-            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
-                continue
-            w, _ = pixel_weight(image, residual, variance, mask, bad, inverse_gains, yy, xx, 0.0)
+            w = weights[j, i]
             if w == 0.0:
                 continue
             p = point[j, i]
             g = disk[j, i]
-            d = residual[yy, xx] + flux * p
+            d = residual[y_low + j, x_low + i] + flux * p
             gg += w * g * g
             gp += w * g * p
             pp += w * p * p
@@ -115,6 +139,18 @@ def _spread_model(
         return np.nan, np.nan
     square = gg * pd * pd + pp * gd * gd - 2.0 * gp * gd * pd
     return gd / pd - gp / pp, math.sqrt(max(0.0, square)) / (pd * pd)
+
+
+@helper
+def _draw(
+    model: F8, sampling: float, x: float, y: float, region: _Region, slopes: bool, grid: SplineGrid,
+    stamp: F8,
+) -> None:  # fmt: skip
+    """Draw a PSF at (x, y) on the pixels of a region, with its derivatives if `slopes`."""
+    render(
+        model, sampling, x, y, region.x_low, region.y_low, region.width, region.height, slopes,
+        grid, stamp,
+    )  # fmt: skip
 
 
 @kernel
@@ -148,6 +184,8 @@ def describe_fits(
     model, grid, stamp = scratch.model, scratch.grid, scratch.stamp
     size = stamp.shape[1]
     convolved = np.empty((1, size, size), dtype=np.float64)
+    weight = np.empty((size, size), dtype=np.float64)
+    noise = np.empty((size, size), dtype=np.float64)
     exact = np.empty(2, dtype=np.float64)
     exact[:] = planes.inverse_gains[0]
     for n in range(first, last):
@@ -159,44 +197,31 @@ def describe_fits(
             continue
         u, v = positions.u[n], positions.v[n]
         local_model(psf, u, v, model)
-        half = math.ceil(fits.radius[n])
-        x_low, width = pixel_range(x, half, planes.image.shape[1])
-        y_low, height = pixel_range(y, half, planes.image.shape[0])
-        render(model, psf.sampling, x, y, x_low, y_low, width, height, True, grid, stamp)
+        region = _region(planes, planes.inverse_gains, x, y, fits.radius[n], weight, noise)
+        _draw(model, psf.sampling, x, y, region, True, grid, stamp)
         quality.chi2[n] = _normal_matrix(
-            planes, x, y, fits.radius[n], stamp, quality.normal[n], quality.noise[n]
+            region, planes.residual, stamp, quality.normal[n], quality.noise[n]
         )
         if spread_radius == 0:
             continue
-        x_low, width = pixel_range(x, spread_radius, planes.image.shape[1])
-        y_low, height = pixel_range(y, spread_radius, planes.image.shape[0])
-        render(model, psf.sampling, x, y, x_low, y_low, width, height, False, grid, stamp)
+        region = _region(planes, exact, x, y, float(spread_radius), weight, noise)
+        _draw(model, psf.sampling, x, y, region, False, grid, stamp)
         local_model(disk_psf, u, v, model)
-        render(model, psf.sampling, x, y, x_low, y_low, width, height, False, grid, convolved)
+        _draw(model, psf.sampling, x, y, region, False, grid, convolved)
         quality.spread[n], quality.spread_error[n] = _spread_model(
-            planes, exact, x, y, flux, spread_radius, stamp[0], convolved[0]
+            region, planes.residual, flux, stamp[0], convolved[0]
         )
 
 
 @helper
-def _cross_matrices(
-    planes: Planes, x: float, y: float, radius: float, stamp: F8, other: F8, cross: F8,
-    cross_noise: F8,
-) -> None:  # fmt: skip
+def _cross_matrices(region: _Region, stamp: F8, other: F8, cross: F8, cross_noise: F8) -> None:
     """Blocks of normal matrix and noise between source and neighbour, on the former's pixels."""
-    image, residual, variance, mask, bad, gains = planes
-    half = math.ceil(radius)
-    x_low, width = pixel_range(x, half, image.shape[1])
-    y_low, height = pixel_range(y, half, image.shape[0])
+    _, _, width, height, weights, noises = region
     cross[:] = 0.0
     cross_noise[:] = 0.0
     for j in range(height):
-        yy = y_low + j
         for i in range(width):
-            xx = x_low + i
-            if (xx - x) ** 2 + (yy - y) ** 2 > radius * radius:
-                continue
-            w, pixel_noise = pixel_weight(image, residual, variance, mask, bad, gains, yy, xx, 0.0)
+            w, pixel_noise = weights[j, i], noises[j, i]
             if w == 0.0:
                 continue
             for a in range(3):
@@ -271,6 +296,8 @@ def joint_errors(
     start, members, columns, _ = tiles
     parameters, radii = fits.parameters, fits.radius
     other = np.empty_like(stamp)
+    weight = np.empty_like(stamp[0])
+    noise = np.empty_like(stamp[0])
     matrix = np.empty((3, 3), dtype=np.float64)
     passed = np.empty((3, 3), dtype=np.float64)
     cross = np.empty((3, 3), dtype=np.float64)
@@ -286,9 +313,6 @@ def joint_errors(
         passed[:] = quality.noise[n]
         drawn = False
         radius = radii[n]
-        half = math.ceil(radius)
-        x_low, width = pixel_range(x, half, planes.image.shape[1])
-        y_low, height = pixel_range(y, half, planes.image.shape[0])
         row_low, row_high, column_low, column_high = tile_neighbours(tiles.of[n], tiles)
         for tj in range(row_low, row_high):
             for ti in range(column_low, column_high):
@@ -301,18 +325,13 @@ def joint_errors(
                     if math.hypot(x_m - x, y_m - y) > radius + radii[m]:
                         continue
                     if not drawn:
+                        region = _region(planes, planes.inverse_gains, x, y, radius, weight, noise)
                         local_model(psf, positions.u[n], positions.v[n], model)
-                        render(
-                            model, psf.sampling, x, y, x_low, y_low, width, height, True,
-                            grid, stamp,
-                        )  # fmt: skip
+                        _draw(model, psf.sampling, x, y, region, True, grid, stamp)
                         drawn = True
                     # The PSF of so near a neighbour is the same.
-                    render(
-                        model, psf.sampling, x_m, y_m, x_low, y_low, width, height, True,
-                        grid, other,
-                    )  # fmt: skip
-                    _cross_matrices(planes, x, y, radius, stamp, other, cross, cross_noise)
+                    _draw(model, psf.sampling, x_m, y_m, region, True, grid, other)
+                    _cross_matrices(region, stamp, other, cross, cross_noise)
                     normal_m = quality.normal[m]
                     if fits.status[m] & FROZEN or not invert(normal_m, inverse):
                         inverse[:] = 0.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.jit import helper, kernel
-from skyextract.kernels.psf.matrix import invert
+from skyextract.kernels.psf.matrix import NO_SUMS, add_pixel, invert, store_sums
 from skyextract.kernels.psf.model import PsfModel, local_model, render
 from skyextract.kernels.psf.records import (
     Fits,
@@ -111,9 +111,7 @@ def _normal_equations(
     the part of the model's light there.
     """
     image, residual, variance, mask, bad, gains = planes
-    # Sums in registers: in the arrays, which might overlap others, they cost memory access.
-    a00 = a01 = a02 = a11 = a12 = a22 = 0.0
-    b0 = b1 = b2 = 0.0
+    sums = NO_SUMS
     n = 0
     light = 0.0
     for j in range(n_y):
@@ -129,22 +127,10 @@ def _normal_equations(
             if w == 0.0:
                 continue
             r = residual[yy, xx] - flux * p
-            px = stamp[1, j, i]
-            py = stamp[2, j, i]
-            a00 += w * p * p
-            a01 += w * p * px
-            a02 += w * p * py
-            a11 += w * px * px
-            a12 += w * px * py
-            a22 += w * py * py
-            b0 += w * r * p
-            b1 += w * r * px
-            b2 += w * r * py
+            sums = add_pixel(sums, w, p, stamp[1, j, i], stamp[2, j, i], r)
             n += 1
             light += p
-    matrix[0, 0], matrix[0, 1], matrix[0, 2] = a00, a01, a02
-    matrix[1, 1], matrix[1, 2], matrix[2, 2] = a11, a12, a22
-    vector[0], vector[1], vector[2] = b0, b1, b2
+    store_sums(sums, matrix, vector)
     return n, light
 
 

@@ -1,4 +1,4 @@
-"""Symmetric 3 x 3 matrices: the normal equations of flux, x and y."""
+"""The normal equations of flux, x and y: their sums, and symmetric 3 x 3 matrices."""
 
 from __future__ import annotations
 
@@ -8,6 +8,35 @@ from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
+
+
+Sums = tuple[float, float, float, float, float, float, float, float, float]
+"""Upper triangle of the normal matrix, row by row, then the right side."""
+
+NO_SUMS: Sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@helper
+def add_pixel(sums: Sums, weight: float, p: float, px: float, py: float, value: float) -> Sums:
+    """Add a pixel to the normal equations of (flux, flux dx, flux dy).
+
+    `p`, `px` and `py` are the PSF there and its derivatives.  Sums in a tuple stay in registers:
+    arrays, which might overlap others, cost memory access.
+    """
+    a00, a01, a02, a11, a12, a22, b0, b1, b2 = sums
+    wp, wx, wy = weight * p, weight * px, weight * py
+    return (
+        a00 + wp * p, a01 + wp * px, a02 + wp * py, a11 + wx * px, a12 + wx * py, a22 + wy * py,
+        b0 + wp * value, b1 + wx * value, b2 + wy * value,
+    )  # fmt: skip
+
+
+@helper
+def store_sums(sums: Sums, matrix: F8, vector: F8) -> None:
+    """Write the sums to the upper triangle of the normal matrix, and to the right side."""
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = sums[0], sums[1], sums[2]
+    matrix[1, 1], matrix[1, 2], matrix[2, 2] = sums[3], sums[4], sums[5]
+    vector[0], vector[1], vector[2] = sums[6], sums[7], sums[8]
 
 
 @helper

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.bspline import spline_grid, spline_values
-from skyextract.kernels.psf.matrix import adjugate
+from skyextract.kernels.psf.matrix import NO_SUMS, add_pixel, adjugate, store_sums
 from skyextract.kernels.psf.model import combine_terms
 from skyextract.kernels.psf.normal import place_stamp
 from skyextract.kernels.values import MAX_VARIANCE
@@ -91,8 +91,7 @@ def _normal_equations(
     """
     core2 = rules.core * rules.core
     inverse_gain, accuracy = rules.inverse_gain, rules.accuracy
-    a00 = a01 = a02 = a11 = a12 = a22 = 0.0
-    b0 = b1 = b2 = 0.0
+    sums = NO_SUMS
     for j in range(n_y):
         a = y_low + j
         dy = a - cy
@@ -106,19 +105,8 @@ def _normal_equations(
             w = 1.0 / (noise[a, b] + light * inverse_gain + (accuracy * light) ** 2)
             px = -model[1, j, i] / step
             py = -model[2, j, i] / step
-            d = float(stamp[a, b])
-            a00 += w * p * p
-            a01 += w * p * px
-            a02 += w * p * py
-            a11 += w * px * px
-            a12 += w * px * py
-            a22 += w * py * py
-            b0 += w * p * d
-            b1 += w * px * d
-            b2 += w * py * d
-    matrix[0, 0], matrix[0, 1], matrix[0, 2] = a00, a01, a02
-    matrix[1, 1], matrix[1, 2], matrix[2, 2] = a11, a12, a22
-    vector[0], vector[1], vector[2] = b0, b1, b2
+            sums = add_pixel(sums, w, p, px, py, float(stamp[a, b]))
+    store_sums(sums, matrix, vector)
 
 
 @helper

@@ -8,11 +8,11 @@ filled with sky and the missing pixel of a star with what the star must have the
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.cholesky import factor, solve
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -74,37 +74,14 @@ def predict(
         if n == 0 or power <= 0.0:
             continue
         power /= n
-        # Cholesky factor of (correlation + noise / power), then two triangular solutions.
-        solved = True
         for j in range(n):
             for k in range(j + 1):
                 dx, dy = near_x[j] - near_x[k], near_y[j] - near_y[k]
-                total = correlation[dx * dx + dy * dy]
-                if j == k:
-                    total += noise2[j] / power + 1e-4
-                for m in range(k):
-                    total -= matrix[j, m] * matrix[k, m]
-                if j == k:
-                    if total <= 0.0:
-                        solved = False
-                        break
-                    matrix[j, j] = math.sqrt(total)
-                else:
-                    matrix[j, k] = total / matrix[k, k]
-            if not solved:
-                break
-        if not solved:
+                matrix[j, k] = correlation[dx * dx + dy * dy]
+            matrix[j, j] += noise2[j] / power + 1e-4
+        if not factor(matrix, n, 0.0):
             continue
-        for j in range(n):
-            total = flux[j]
-            for m in range(j):
-                total -= matrix[j, m] * flux[m]
-            flux[j] = total / matrix[j, j]
-        for j in range(n - 1, -1, -1):
-            total = flux[j]
-            for m in range(j + 1, n):
-                total -= matrix[m, j] * flux[m]
-            flux[j] = total / matrix[j, j]
+        solve(matrix, n, flux, flux)
         total = 0.0
         for j in range(n):
             total += flux[j] * correlation[near_x[j] ** 2 + near_y[j] ** 2]
