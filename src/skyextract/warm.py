@@ -33,7 +33,7 @@ BAR_WIDTH = 40
 log = logging.getLogger("skyextract")
 
 
-def compile_kernels(quiet: bool = False, packages: Collection[str] = ()) -> bool:
+def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
     """Compile what is missing, with its progress on stderr; tell whether nothing is missing now.
 
     A process of its own does it, because this one may have threads, which a fork does not copy.
@@ -42,17 +42,17 @@ def compile_kernels(quiet: bool = False, packages: Collection[str] = ()) -> bool
     ----------
     quiet : bool
         Show no progress.
-    packages : collection of str
-        Of `skyextract.kernels`, as "psf"; without any, all.
+    needed : collection of str
+        Modules of `skyextract.kernels`, as "psf.fit"; without any, all.
     """
     store.destination()  # says where they go if that is worth a warning
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     subprocess.run(
-        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else []), *packages],
+        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else []), *needed],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
     )  # fmt: skip
-    missing = missing_kernels(packages)
+    missing = missing_kernels(needed)
     if missing:
         names = [f"{module}.{name}" for module, functions in missing.items() for name in functions]
         some = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
@@ -74,11 +74,11 @@ def preload() -> None:
             getattr(import_module(f"{store.PACKAGE}.{module}"), function).load()
 
 
-def _compile_all(quiet: bool, packages: Collection[str]) -> None:
+def _compile_all(quiet: bool, needed: Collection[str]) -> None:
     """Compile the missing kernels in as many processes as there are cores."""
     end_with_parent()
     own = os.getpid()
-    missing = missing_kernels(packages)
+    missing = missing_kernels(needed)
     modules = sorted(missing, key=lambda module: -store.size(module))
     from skyextract.kernels import ahead
 

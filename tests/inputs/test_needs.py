@@ -20,12 +20,12 @@ CAMERA = ("CAMERA", f"{EXAMPLES}/night/camera.conf")
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Packages of the kernels that are called."""
+    """Modules of the kernels that are called."""
     found: set[str] = set()
     call = Kernel.__call__
 
     def spy(self: Kernel, *arguments: object) -> object:
-        found.add(self.module.partition(".")[0])
+        found.add(self.module)
         return call(self, *arguments)
 
     monkeypatch.setattr(Kernel, "__call__", spy)
@@ -40,10 +40,12 @@ def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         (FIELD, "", [("ASTREFCAT_NAME", f"{EXAMPLES}/field_refcat.fits")], {"psf", "astrometry"}),
         (FIELD, "X_IMAGE FLUX_AUTO", [("BASE_DEFAULTS", "SEXTRACTOR")], set()),
         (FIELD, "X_IMAGE FLUX_PSF", [("BASE_DEFAULTS", "SEXTRACTOR")], {"psf"}),
+        (FIELD, "VIGNET(9,9)", [("BASE_DEFAULTS", "SEXTRACTOR")], set()),
+        (FIELD, "FLUX_AUTO", [("BASE_DEFAULTS", "SEXTRACTOR"), ("BACKPHOTO_TYPE", "LOCAL")], set()),
         (RAW, "", [CAMERA, ("STEPS", "isr")], {"isr"}),
         (RAW, "X_IMAGE FLUX_MODEL", [CAMERA], {"isr", "psf", "galaxies"}),
     ],
-    ids=["plain", "astrometry", "sextractor", "psf", "isr", "models"],
+    ids=["plain", "astrometry", "sextractor", "psf", "vignettes", "local", "isr", "models"],
 )
 def test_the_kernels_that_are_called_are_needed(
     image: str, columns: str, pairs: list[tuple[str, str]], optional: set[str],
@@ -54,8 +56,11 @@ def test_the_kernels_that_are_called_are_needed(
         Path("own.param").write_text("\n".join(columns.split()))
         pairs = [*pairs, ("PARAMETERS_NAME", "own.param")]
     needed = needed_kernels(resolve(None, command_line_settings(pairs)))
-    assert needed - {"background", "detection", "measurement", "repair"} == optional
+    packages = {module.partition(".")[0] for module in needed}
+    assert packages - {"background", "detection", "measurement", "repair"} == optional
     words = [word for name, value in pairs for word in (f"-{name}", value)]
     assert main([image, *words]) == 0
     assert called <= needed
-    assert optional <= called
+    assert optional <= {module.partition(".")[0] for module in called}
+    rare = {"measurement.localsky", "measurement.vignettes"}
+    assert needed & rare == called & rare

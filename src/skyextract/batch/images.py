@@ -86,14 +86,14 @@ def compile_missing(settings: Settings | None = None) -> None:
     """
     if not missing_kernels():
         return
-    packages: Collection[str] = ()
+    needed: Collection[str] = ()
     if settings is not None:
         from skyextract.inputs.needs import needed_kernels
 
-        packages = needed_kernels(settings)
-    if missing_kernels(packages):
+        needed = needed_kernels(settings)
+    if missing_kernels(needed):
         log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
-        compile_kernels(not log.isEnabledFor(RESULT), packages)
+        compile_kernels(not log.isEnabledFor(RESULT), needed)
 
 
 def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:

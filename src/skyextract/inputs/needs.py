@@ -7,6 +7,7 @@ from skyextract.columns.request import PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
 from skyextract.inputs.request import request_of
 from skyextract.inputs.sidefiles import Inputs, read_columns
+from skyextract.kernels.store import declared
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, plan_steps
@@ -15,7 +16,7 @@ _ALWAYS = frozenset({"background", "detection", "measurement", "repair"})
 
 
 def needed_kernels(settings: Settings) -> frozenset[str]:
-    """Return the packages of kernels that images call which nothing was done to so far.
+    """Return the modules of kernels that images call which nothing was done to so far.
 
     What one of them calls besides is compiled by its first call.
 
@@ -38,4 +39,13 @@ def needed_kernels(settings: Settings) -> frozenset[str]:
         "galaxies": any(column.stage == MODEL for column in columns),
         "astrometry": is_calibrated,
     }
-    return _ALWAYS | {name for name, is_needed in optional.items() if is_needed}
+    packages = _ALWAYS | {name for name, is_needed in optional.items() if is_needed}
+    is_local = settings.config.measurement.backphoto_type == "LOCAL"
+    rare = {
+        "measurement.localsky": is_local,
+        "measurement.vignettes": bool(request.wanted & {"VIGNET", "VIGNET_SHIFT"}),
+    }
+    return frozenset(
+        module for module in declared()
+        if module.partition(".")[0] in packages and rare.get(module, True)
+    )  # fmt: skip

@@ -207,17 +207,17 @@ def declared() -> dict[str, list[str]]:
     return found
 
 
-def missing_kernels(packages: Collection[str] = ()) -> dict[str, list[str]]:
+def missing_kernels(modules: Collection[str] = ()) -> dict[str, list[str]]:
     """Return the kernels that are not compiled yet: function names by module.
 
     Parameters
     ----------
-    packages : collection of str
-        Of `skyextract.kernels`, as "psf"; without any, all.
+    modules : collection of str
+        Of `skyextract.kernels`, as "psf.fit"; without any, all.
     """
     missing: dict[str, list[str]] = {}
     for module, functions in declared().items():
-        if packages and module.partition(".")[0] not in packages:
+        if modules and module not in modules:
             continue
         names = {name.rpartition("-")[0] for name in _stored_names(module)}
         absent = [name for name in functions if f"{name}-{environment()}" not in names]
