@@ -122,12 +122,11 @@ def test_one_bad_extension_does_not_cost_the_file(skyextract, tmp_path):
     assert names == ["LDAC_IMHEAD", "LDAC_OBJECTS"] * 2
 
 
-def test_odd_files_give_a_result_or_one_line(skyextract, shared_data, tmp_path):
+def test_odd_files_are_measured(skyextract, shared_data, tmp_path):
     for path in sorted((shared_data / "fits_oddities").iterdir()):
         done = skyextract(path, "--steps", "measure", "-CATALOG_NAME", "o.cat")
-        assert done.status in (0, 1), (path.name, done.stderr)
-        assert (tmp_path / "o.cat").exists() or "error" in done.stderr, path.name
-        (tmp_path / "o.cat").unlink(missing_ok=True)
+        assert done.status == 0, (path.name, done.stderr)
+        (tmp_path / "o.cat").unlink()
 
 
 def test_a_name_of_300_characters_costs_itself_alone(program, tmp_path):

@@ -183,7 +183,7 @@ def test_no_sources(kind: str, read_catalog: ReadCatalog, tmp_path: Path) -> Non
         assert list(extension.catalog) == list(empty)
     if kind == "ASCII_HEAD":
         assert re.findall(r"^# +\d+ (\w+)", path.read_text(), flags=re.MULTILINE) == list(empty)
-    assert path.stat().st_size > 0 or kind == "ASCII"
+    assert (path.stat().st_size == 0) == (kind == "ASCII")
 
 
 def test_more_rows_than_are_formatted_at_a_time(tmp_path: Path) -> None:

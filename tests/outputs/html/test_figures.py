@@ -56,7 +56,8 @@ def test_number_counts_are_numbers():
 def test_colours_are_drawn_where_they_are_known(color):
     _, chart, _ = residuals.photometry_figures(stars(40, color), SHAPE, "")
     assert bool(chart.svg) is (color > 0)
-    assert chart.svg or "COLOR_TERM" in chart.note
+    if not color:
+        assert "COLOR_TERM" in chart.note
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])
