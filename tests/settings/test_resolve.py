@@ -180,3 +180,13 @@ def test_every_help_stands_alone():
     assert [name for name, text in helps.items() if leaning.match(text)] == []
     assert [name for name, text in helps.items() if len(text.split()) < 2] == []
     assert len(set(helps.values())) == len(helps), "two keywords with one help"
+
+
+@pytest.mark.parametrize("name", ["DETECT_THRESH", "ANALYSIS_THRESH"])
+def test_thresholds_are_positive_and_refused_with_their_origin(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"^command line: {name} = -1.0: must be positive"):
+        resolve(None, command_line_settings([(name, "-1")]))
+    file = tmp_path / "x.sex"
+    file.write_text(f"# thresholds\n{name} 0\n")
+    with pytest.raises(ConfigError, match=rf"x.sex:2: {name} = 0.0: must be positive"):
+        resolve(read_file(file), [])

@@ -221,7 +221,17 @@ def resolve(
         origins[setting.name] = setting.origin
     if ignored:
         notes.append(f"no meaning here, ignored: {', '.join(dict.fromkeys(ignored))}")
-    return Settings(_grouped(values), origins, sextractor, notes, files)
+    settings = Settings(_grouped(values), origins, sextractor, notes, files)
+    _check_thresholds(settings)
+    return settings
+
+
+def _check_thresholds(settings: Settings) -> None:
+    """Refuse thresholds of one value, sigma or ADU, that are not positive."""
+    for name in ("DETECT_THRESH", "ANALYSIS_THRESH"):
+        values = settings.value(name)
+        if len(values) == 1 and not values[0] > 0.0:
+            raise settings.error(name, "must be positive")
 
 
 def _first_as_sextractor(setting: Setting, item: Declaration, notes: list[str]) -> Setting:
