@@ -49,7 +49,8 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     subprocess.run(
-        [sys.executable, "-m", "skyextract.warm", *(["-q"] if quiet else []), *needed],
+        [sys.executable, "-m", "skyextract.warm", str(os.getpid()),
+         *(["-q"] if quiet else []), *needed],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment, check=False,
     )  # fmt: skip
     missing = missing_kernels(needed)
@@ -74,9 +75,9 @@ def preload() -> None:
             getattr(import_module(f"{store.PACKAGE}.{module}"), function).load()
 
 
-def _compile_all(quiet: bool, needed: Collection[str]) -> None:
+def _compile_all(parent: int, quiet: bool, needed: Collection[str]) -> None:
     """Compile the missing kernels in as many processes as there are cores."""
-    end_with_parent()
+    end_with_parent(parent)
     own = os.getpid()
     missing = missing_kernels(needed)
     modules = sorted(missing, key=lambda module: -store.size(module))
@@ -162,6 +163,7 @@ class Progress:
 if __name__ == "__main__":
     sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]  # see __main__
     try:
-        _compile_all("-q" in sys.argv, [word for word in sys.argv[1:] if word != "-q"])
+        process, *words = sys.argv[1:]
+        _compile_all(int(process), "-q" in words, [word for word in words if word != "-q"])
     except KeyboardInterrupt:
         sys.exit(130)
