@@ -25,12 +25,8 @@ from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.detection.support import support
 from skyextract.stages.find import filters_by_psf, find_sources, point_source_variance
-from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
-from skyextract.stages.measurement.sources import (
-    DetectionImage,
-    MeasureInputs,
-    measure_sources,
-)
+from skyextract.stages.measurement.pixelcolumns import PixelColumns
+from skyextract.stages.measurement.sources import MeasureInputs
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
@@ -210,7 +206,8 @@ def measure(
 
     # What needs no PSF; stars hidden beneath others are measured where those are taken away.
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
-    pixels = _PixelColumns(exposure, threshold, taps, config, wanted, inputs, run)
+    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
+    pixels = PixelColumns(exposure, threshold, taps, config, needed, inputs, run)
     sources = pixels.measure(plane, detection_plane, found)
     if hidden is not None and hidden.x.size > found.n and matched is not None:
         found, beneath = hidden_detections(
@@ -312,53 +309,6 @@ def correct_apertures(
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)
 
 
-@dataclass(frozen=True)
-class _PixelColumns:
-    """The columns that need no PSF, and what they are measured with.
-
-    Attributes
-    ----------
-    threshold : float
-        For the analysis, image units.
-    taps : (h, w) float32 or None
-        Detection filter, if it is a convolution kernel.
-    """
-
-    exposure: Exposure
-    threshold: float
-    taps: F4 | None
-    config: Config
-    wanted: frozenset[str]
-    inputs: MeasureInputs
-    run: Run
-
-    def measure(self, plane: Plane, detection_plane: Plane, found: Detections) -> Catalog:
-        """Measure the detections; what it prepares for that is not kept."""
-        config, taps = self.config, self.taps
-        unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
-        frame = prepare_frame(
-            self.exposure, plane, config, threshold=self.threshold, unclaimed=unclaimed
-        )
-        image = DetectionImage(
-            pixels=(
-                frame.densities
-                if detection_plane is plane
-                else masked_pixels(detection_plane, unclaimed)
-            ),
-            noise=detection_plane.background.sigma,
-            low_weight=detection_plane.bad if detection_plane.relative else None,
-            reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
-        )
-        needed = self.wanted
-        if needed & APERCOR_COLUMNS:
-            needed = needed | {"FLUX_APER", "FLUXERR_APER"}
-        return measure_sources(
-            frame, found, plane.background, image, config, needed,
-            _with_seeing(self.inputs, self.exposure, config), self.run,
-            low_weight=plane.bad if plane.relative else None,
-        )  # fmt: skip
-
-
 def _fit_point_sources(
     exposure: Exposure,
     plane: Plane,
@@ -382,15 +332,6 @@ def _fit_point_sources(
         (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
         config, wanted, run, start=start,
     )  # fmt: skip
-
-
-def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> MeasureInputs:
-    """Take the seeing from the PSF where SEEING_FWHM is 0 and the PSF is not a default."""
-    if config.detector.seeing_fwhm > 0.0 or inputs.seeing > 0.0 or exposure.psf is None:
-        return inputs
-    if exposure.psf.source is PsfSource.DEFAULT:
-        return inputs
-    return replace(inputs, seeing=exposure.psf.fwhm * inputs.pixel_scale)
 
 
 def _with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:

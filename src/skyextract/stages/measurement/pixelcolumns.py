@@ -1,0 +1,72 @@
+"""The columns that need no PSF, measured on an image that is given with its noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from skyextract.datamodel.psf import PsfSource
+from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
+from skyextract.stages.measurement.sources import DetectionImage, MeasureInputs, measure_sources
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4
+    from skyextract.datamodel.catalog import Catalog
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+
+
+@dataclass(frozen=True)
+class PixelColumns:
+    """The columns that need no PSF, and what they are measured with.
+
+    Attributes
+    ----------
+    threshold : float
+        For the analysis, image units.
+    taps : (h, w) float32 or None
+        Detection filter, if it is a convolution kernel.
+    """
+
+    exposure: Exposure
+    threshold: float
+    taps: F4 | None
+    config: Config
+    wanted: frozenset[str]
+    inputs: MeasureInputs
+    run: Run
+
+    def measure(self, plane: Plane, detection_plane: Plane, found: Detections) -> Catalog:
+        """Measure the detections; what it prepares for that is not kept."""
+        config, taps = self.config, self.taps
+        unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
+        frame = prepare_frame(
+            self.exposure, plane, config, threshold=self.threshold, unclaimed=unclaimed
+        )
+        image = DetectionImage(
+            pixels=(
+                frame.densities
+                if detection_plane is plane
+                else masked_pixels(detection_plane, unclaimed)
+            ),
+            noise=detection_plane.background.sigma,
+            low_weight=detection_plane.bad if detection_plane.relative else None,
+            reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
+        )
+        return measure_sources(
+            frame, found, plane.background, image, config, self.wanted,
+            _with_seeing(self.inputs, self.exposure, config), self.run,
+            low_weight=plane.bad if plane.relative else None,
+        )  # fmt: skip
+
+
+def _with_seeing(inputs: MeasureInputs, exposure: Exposure, config: Config) -> MeasureInputs:
+    """Take the seeing from the PSF where SEEING_FWHM is 0 and the PSF is not a default."""
+    if config.detector.seeing_fwhm > 0.0 or inputs.seeing > 0.0 or exposure.psf is None:
+        return inputs
+    if exposure.psf.source is PsfSource.DEFAULT:
+        return inputs
+    return replace(inputs, seeing=exposure.psf.fwhm * inputs.pixel_scale)
