@@ -33,8 +33,15 @@ def test_keywords_are_lifted_in_any_case_and_place():
 def test_what_looks_like_a_keyword_and_is_none_is_an_error():
     with pytest.raises(ConfigError, match="DETECT_TRESH: did you mean DETECT_THRESH"):
         lift_keywords(["x.fits", "-DETECT_TRESH", "3"])
+    with pytest.raises(ConfigError, match="unknown keyword FOO"):
+        lift_keywords(["x.fits", "-FOO", "3"])
     with pytest.raises(ConfigError, match="GAIN: value missing"):
         lift_keywords(["x.fits", "-GAIN"])
+
+
+def test_short_options_together_and_with_their_values_are_no_keywords():
+    words = ["-qv", "-j2", "-j16", "x.fits"]
+    assert lift_keywords(words) == (words, [])
 
 
 def test_option_values_are_not_keywords():

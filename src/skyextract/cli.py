@@ -72,6 +72,7 @@ def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
         If a keyword is unknown or has no value.
     """
     known = declarations()
+    flags = {option[1] for option in FLAG_OPTIONS if len(option) == 2}
     rest: list[str] = []
     pairs: list[tuple[str, str]] = []
     words = iter(arguments)
@@ -88,7 +89,7 @@ def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
                 if value is None:
                     raise ConfigError(f"command line: {name}: value missing")
                 pairs.append((name, value))
-            elif len(name) >= 4:
+            elif len(name) >= 4 or not (word[:2] in VALUE_OPTIONS or set(word[1:]) <= flags):
                 raise ConfigError(f"command line: unknown keyword {name}{suggest(name, known)}")
             else:
                 rest.append(word)
