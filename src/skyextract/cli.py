@@ -44,6 +44,8 @@ VALUE_OPTIONS = (
     "--explain",
     "--fetch-catalog",
 )
+# What the program does instead of processing the images that are named; one in a call.
+_TASKS = ("server", "warm", "night", "explain", "rerun", "catalogs", "fetch_catalog", "watch")
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 
 EPILOG = """
@@ -203,6 +205,7 @@ def command(
     level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
     level = level or settings.config.pipeline.verbose_type
     set_up_logging(level)
+    _check_task(images)
     if server:
         return control(server)
     if warm:
@@ -243,14 +246,24 @@ def command(
     if watch is not None:
         from skyextract.batch.watch import run_watch
 
-        if images:
-            raise ConfigError("--watch takes the images of a folder, and no others")
         return run_watch(Path(watch), settings, jobs, folder, skip_done)
     if not images:
         raise ConfigError("no image given; see skyextract --help")
     from skyextract.batch.images import run_batch
 
     return run_batch(images, settings, jobs, folder, skip_done)
+
+
+def _check_task(images: Sequence[str]) -> None:
+    """Refuse a second task, or images, beside an option that is a task of its own."""
+    given = click.get_current_context().params
+    tasks = [f"--{name.replace('_', '-')}" for name in _TASKS if given[name]]
+    if len(tasks) > 1:
+        raise ConfigError(f"{tasks[0]} and {tasks[1]}: only one at a time")
+    if tasks == ["--watch"] and images:
+        raise ConfigError("--watch takes the images of a folder, and no others")
+    if tasks and images:
+        raise ConfigError(f"{images[0]}: {tasks[0]} takes no images or further products")
 
 
 def option_words() -> list[Word]:

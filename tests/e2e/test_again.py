@@ -153,6 +153,22 @@ def test_nothing_tells_how(skyextract, tmp_path, option, name):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rerun", "a.cat", "b.cat"), "b.cat: --rerun takes no"),
+        (("--explain", "a.cat", "b.cat"), "b.cat: --explain takes no"),
+        (("--explain", "a.cat", "--rerun", "a.cat"), "only one at a time"),
+        (("--night", ".", "--watch", "."), "only one at a time"),
+    ],
+)
+def test_nothing_is_left_out_in_silence(skyextract, arguments, said):
+    done = skyextract(*arguments)
+    assert done.status == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
 def test_products_that_were_moved(skyextract, tmp_path):
     (tmp_path / "work").mkdir()
     write(tmp_path / "a.fits")

@@ -177,9 +177,10 @@ class _Watch:
         for keyword, path in job.named_files.items():
             if is_stream(path):
                 continue
-            writer = self._writer.setdefault(os.path.realpath(path), job.measurement.path)
-            if writer != job.measurement.path:
-                raise ConfigError(f"{path}: {writer} has the same {keyword}")
+            frame = job.measurement.path
+            writer = self._writer.setdefault(os.path.realpath(path), frame)
+            if writer != frame:
+                raise ConfigError(f"{frame}: {writer} has the same {keyword}")
 
     def _no_frames(self, paths: Sequence[Path]) -> set[Path]:
         """Return those of some files that are products of frames, or other inputs."""
