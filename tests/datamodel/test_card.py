@@ -51,7 +51,8 @@ def test_what_a_record_says(record, keyword, value, comment):
     assert card.records == record.ljust(CARD)
 
 
-@given(KEYWORDS, NUMBERS | TEXT | st.booleans() | st.none(), TEXT)
+# astropy before 7 looks for the end of an empty text in the comment
+@given(KEYWORDS, NUMBERS | TEXT | st.booleans() | st.none(), TEXT.map(lambda t: t.replace("'", "")))
 @settings(deadline=None, max_examples=400)
 def test_what_is_written_is_read_by_astropy_and_by_us(keyword, value, comment):
     text = Card(keyword, value, comment).records

@@ -53,7 +53,9 @@ class Field:
     def values(self, stored: AnyArray) -> AnyArray:
         """Return the values of what is stored, in native byte order."""
         if self.code == "A":
-            return np.char.rstrip(np.char.decode(stored, "latin-1"))
+            # of no rows, numpy 1 makes numbers
+            text = np.char.decode(stored, "latin-1") if stored.size else stored.astype(str)
+            return np.char.rstrip(text)
         if self.code == "L":
             return np.asarray(stored == b"T")
         native = np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))

@@ -134,7 +134,7 @@ class _Field:
 
 def _field(name: str, values: AnyArray) -> _Field:
     if values.dtype.kind == "U":
-        values = np.char.encode(values, "ascii", "replace")
+        values = np.char.encode(values, "ascii", "replace") if values.size else values.astype("S")
     shape = values.shape[1:]
     count = int(np.prod(shape, dtype=int))
     if values.dtype.kind == "S":
