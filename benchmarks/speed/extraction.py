@@ -41,7 +41,10 @@ class Cost:
 
 def all_columns() -> list[str]:
     """Return every column that needs no association list, flag map, PSF or network."""
-    other = ("ASSOC", "IMAFLAGS", "PSF", "SPREAD", "APERCOR", "FOCAL", "VIGNET", "CLASS_STAR")
+    other = (
+        "ASSOC", "IMAFLAGS", "PSF", "SPREAD", "APERCOR", "FOCAL", "VIGNET", "CLASS_STAR", "MODEL",
+        "SPHEROID", "DISK", "POINTSOURCE", "BACKOFFSET", "FLUXRATIO", "SERSIC",
+    )  # fmt: skip
     return [
         name
         for name, column in COLUMNS.items()
