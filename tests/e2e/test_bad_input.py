@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import threading
@@ -151,3 +152,12 @@ def test_a_configuration_from_a_fifo_is_read_once(program, tmp_path):
     inputs = {item["path"]: item["sha256"] for item in summary["provenance"]["inputs"]}
     assert inputs["settings"] is None
     assert inputs["a.fits"]
+
+
+def test_a_frame_that_is_cut_off_keeps_what_its_header_says(skyextract, tmp_path):
+    path = write(tmp_path / "a.fits", image(), EXPTIME=120.0, OBJECT="M 31")
+    path.write_bytes(path.read_bytes()[:9000])
+    assert skyextract(path, "--steps", "measure").status == 1
+    (summary,) = json.loads((tmp_path / "a.json").read_text())
+    assert summary["frame"]["exposure_time"] == 120.0
+    assert summary["frame"]["object"] == "M 31"

@@ -29,7 +29,7 @@ from skyextract.io.catalogs.regions import write_regions
 from skyextract.io.fits.headfile import write_head
 from skyextract.io.images.checkimages import CheckImageWriter
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
-from skyextract.io.images.images import pixel_scale
+from skyextract.io.images.images import pixel_scale, read_detector
 from skyextract.io.names import without_image
 from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
@@ -142,7 +142,11 @@ class Products:
         log.error(LABELLED, "", message)
         report = Report(Plan(frozenset()), self.run, failure=message)
         camera = self.settings.config.isr.camera
-        frame = frame_facts(failed.header, math.nan, camera)
+        time = math.nan
+        if failed.header is not None:  # without its warnings: the image failed for another reason
+            detector = self.settings.config.detector
+            time = read_detector(failed.header, detector, Run(), failed.name).exposure_time
+        frame = frame_facts(failed.header, time, camera)
         self._note(failed.extension, frame, report)
         if "REPORT_NAME" in self.job.products:
             from skyextract.outputs.html.page import failed_section
