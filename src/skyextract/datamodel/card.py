@@ -61,7 +61,11 @@ class Card:
         _check(value)
         if not _PRINTABLE.match(comment):
             raise ValueError(f"the comment {comment!r} is not printable ASCII")
-        self.__dict__["_parsed"] = (value, comment)  # as `_parsed` finds in the records of others
+        self.__dict__["_parsed"] = (
+            value,
+            comment,
+            True,
+        )  # as `_parsed` finds in the records of others
         self.records = "".join(_written(self.keyword, value, comment))
 
     @classmethod
@@ -73,26 +77,23 @@ class Card:
         return card
 
     @cached_property
-    def _parsed(self) -> tuple[Any, str]:
-        """Value and comment.  A value that cannot be read is text."""
-        if self.keyword in COMMENTARY:
-            return self.records[_KEYWORD:].rstrip(), ""
-        value = _value_field(self.records[:CARD])
+    def _parsed(self) -> tuple[Any, str, bool]:
+        """Value and comment, and whether the value follows the syntax."""
+        value = None if self.keyword in COMMENTARY else _value_field(self.records)
         if value is None:
-            return self.records[_KEYWORD:].rstrip(), ""
+            return self.records[_KEYWORD:].rstrip(), "", True
         if len(self.records) > CARD:
-            return _joined(value, self.records)
+            return *_joined(value, self.records), True
         match = _VALUE.match(value)
         if match is None:
             value, _, comment = value.partition(" /")
-            return value.strip().strip("'").strip(), comment.strip()
-        return _value(match), (match["comment"] or "").rstrip()
+            return value.strip().strip("'").strip(), comment.strip(), False
+        return _value(match), (match["comment"] or "").rstrip(), True
 
     @property
     def readable(self) -> bool:
         """Whether the value follows the syntax: if not, it is the text that stands there."""
-        value = None if self.keyword in COMMENTARY else _value_field(self.records[:CARD])
-        return value is None or len(self.records) > CARD or _VALUE.match(value) is not None
+        return self._parsed[2]
 
     @property
     def value(self) -> Any:

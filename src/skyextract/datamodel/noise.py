@@ -13,6 +13,9 @@ from skyextract.kernels.values import MAX_VARIANCE
 MAX_SAMPLE = 1_000_000
 """About as many pixels tell what is typical of an image."""
 
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
 
 def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice]:
     """Return the slices [y, x] of a grid of about `most` pixels, or of all if they are fewer."""
@@ -37,7 +40,7 @@ def robust_sigma(values: F8) -> float:
     """Return 1.48 times the median absolute deviation; NaN of nothing."""
     if not len(values):
         return math.nan
-    return 1.4826 * median(np.abs(values - median(values)))
+    return MAD_TO_SIGMA * median(np.abs(values - median(values)))
 
 
 def typical_noise(variance: F4) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import MAD_TO_SIGMA, robust_sigma
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""
@@ -202,10 +202,10 @@ def _extra_scatter(within: F8, errors: F8) -> float:
     """Return what is to be added to the errors, for as much scatter as is seen in the parts."""
     known = np.isfinite(within)
     size, variance = np.abs(within[known]), errors[known] ** 2
-    low, high = 0.0, 1.4826 * float(np.median(size))
+    low, high = 0.0, MAD_TO_SIGMA * float(np.median(size))
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        enough = 1.4826 * np.median(size / np.sqrt(variance + middle**2)) < 1.0
+        enough = MAD_TO_SIGMA * np.median(size / np.sqrt(variance + middle**2)) < 1.0
         low, high = (low, middle) if enough else (middle, high)
     return high if low > 0.0 else 0.0
 

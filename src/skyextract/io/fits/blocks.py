@@ -10,7 +10,8 @@ from skyextract.datamodel.card import CARD
 from skyextract.datamodel.header import BLOCK
 from skyextract.errors import ImageError
 
-BITS = (8, 16, 32, 64, -32, -64)
+DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+"""The type of the numbers that each BITPIX stands for."""
 _MAX_BLOCKS = 4000
 """Blocks of one header: 144,000 cards."""
 _STEP = 1 << 20
@@ -75,7 +76,7 @@ def data_bytes(cards: dict[str, str]) -> int:
         BITPIX or an axis is missing or impossible.
     """
     bits = _integer(cards, "BITPIX")
-    if bits not in BITS:
+    if bits not in DTYPES:
         raise ImageError(f"BITPIX = {bits} is no FITS data type")
     n = _integer(cards, "NAXIS")
     if not 0 <= n <= 999:

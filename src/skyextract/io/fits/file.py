@@ -26,10 +26,8 @@ import numpy as np
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import Header, repaired
 from skyextract.errors import ImageError
-from skyextract.io.fits.blocks import announced, data_bytes, data_size, read_header
+from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
 from skyextract.messages import quiet
-
-DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import BLOCK, Cards, Header, extend_missing, is_structural
+from skyextract.io.fits.blocks import DTYPES
 
-_BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
+_BITPIX = {dtype[1:]: bits for bits, dtype in DTYPES.items()}
 _UNSIGNED = {"u2": "i2", "u4": "i4", "u8": "i8", "i1": "u1"}
 """Types that are stored as another one, with BZERO (FITS Standard 4.0, table 11)."""
 _WIDER = {"b1": "u1", "f2": "f4"}
@@ -30,17 +31,15 @@ class Unit:
         stream.write(self.header.tostring().encode("ascii"))
         if self.data is None or not self.data.size:
             return
-        data = np.ascontiguousarray(self.data)
-        fill = b"\0" * (-data.nbytes % BLOCK)
-        if data.dtype.byteorder == ">" or data.dtype.kind == "V" or data.dtype.itemsize == 1:
-            stream.write(data.data.cast("B") if data.dtype.kind != "V" else data.tobytes())
+        data = np.ascontiguousarray(self.data).ravel()
+        if data.dtype.byteorder in ">|":  # rows, too, are as they are stored
+            stream.write(data.view(np.uint8).data)
         else:
-            flat = data.ravel()
             step = _BLOCK_BYTES // data.itemsize
-            for first in range(0, flat.size, step):
-                piece = flat[first : first + step]
-                stream.write(piece.astype(piece.dtype.newbyteorder(">")).data.cast("B"))
-        stream.write(fill)
+            for first in range(0, data.size, step):
+                piece = data[first : first + step]
+                stream.write(piece.astype(piece.dtype.newbyteorder(">")).view(np.uint8).data)
+        stream.write(b"\0" * (-data.nbytes % BLOCK))
 
 
 def primary_unit(header: Header | None = None) -> Unit:
@@ -91,20 +90,16 @@ def image_unit(
     name, version : str, int
         EXTNAME and EXTVER, if given.
     """
-    array = np.asarray(array)
-    kind = array.dtype.str[1:]
-    array = array.astype(_WIDER[kind]) if kind in _WIDER else array
     kind = array.dtype.str[1:]
     scaling: Cards = {}
-    if kind in _UNSIGNED:
-        bits = 8 * array.itemsize - 1
-        zero = -(1 << bits) if kind == "i1" else 1 << bits
-        scaling = {"BSCALE": 1, "BZERO": zero}
+    if kind in _WIDER:
+        array = array.astype(_WIDER[kind])
+    elif kind in _UNSIGNED:
+        zero = 1 << 8 * array.itemsize - 1
+        scaling = {"BSCALE": 1, "BZERO": -zero if kind == "i1" else zero}
+        unsigned = np.dtype(f"u{array.itemsize}")
         # flipping the highest bit subtracts BZERO
-        array = (array.view(f"u{array.itemsize}") ^ np.array(1 << bits, f"u{array.itemsize}")).view(
-            _UNSIGNED[kind]
-        )
-        kind = array.dtype.str[1:]
+        array = (array.view(unsigned) ^ unsigned.type(zero)).view(_UNSIGNED[kind])
     first: Cards = {"SIMPLE": (True, "conforms to FITS standard")}
     last: Cards = {"EXTEND": True}
     if not primary:
@@ -114,7 +109,7 @@ def image_unit(
     cards = Header(
         {
             **first,
-            "BITPIX": (_BITPIX[kind], "array data type"),
+            "BITPIX": (_BITPIX[array.dtype.str[1:]], "array data type"),
             "NAXIS": (array.ndim, "number of array dimensions"),
             **axes,
             **last,

@@ -138,7 +138,7 @@ class ExposureWriter:
         if exposure.variance is not None:
             image(exposure.variance, "VARIANCE")
         elif derived_variance is not None:
-            image(derived_variance, "VARIANCE", _own_cards({DERIVED[0]: DERIVED[1:]}))
+            image(derived_variance, "VARIANCE", set_cards(Header(), {DERIVED[0]: DERIVED[1:]}))
         if exposure.weight is not None:
             image(exposure.weight, "WEIGHT")
         if exposure.background is not None:
@@ -171,11 +171,7 @@ class ExposureWriter:
 
 def mask_cards() -> Header:
     """Return the MP_ cards: the bit number of each mask plane."""
-    return _own_cards({f"MP_{p.name}": (p.value.bit_length() - 1, p.text) for p in Mask})
-
-
-def _own_cards(cards: Cards) -> Header:
-    return set_cards(Header(), cards)
+    return set_cards(Header(), {f"MP_{p.name}": (p.value.bit_length() - 1, p.text) for p in Mask})
 
 
 def current_header(exposure: Exposure) -> Header:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyextract.datamodel.card import CARD
+from skyextract.datamodel.card import CARD, COMMENTARY
 from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
@@ -340,8 +340,7 @@ def apply_head(header: Header, head: Header) -> None:
 
     A WCS in it replaces the whole WCS of the image; the structure of the image stays.
     """
-    commentary = ("COMMENT", "HISTORY", "")
-    keywords = [k for k in head if not is_structural(k) and k not in commentary]
+    keywords = [k for k in head if not is_structural(k) and k not in COMMENTARY]
     cards = {k: (head[k], head.comments[k]) for k in keywords if head[k] is not None}
     if "CTYPE1" in cards:
         remove(header, [k for k in header if is_wcs_keyword(k)])

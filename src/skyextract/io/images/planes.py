@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2, AnyArray
+from skyextract.datamodel.card import COMMENTARY
 from skyextract.datamodel.dataquality import ANY_NUMBER, quality_of
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
@@ -248,7 +249,6 @@ def _read_mask(
 
 def _all_cards(own: Header, image: Header | None) -> dict[str, Any]:
     """Return the cards of a plane and those of its image that it lacks."""
-    skipped = ("", "COMMENT", "HISTORY")
-    cards = {} if image is None else {k: image[k] for k in image if k not in skipped}
+    cards = {} if image is None else {k: image[k] for k in image if k not in COMMENTARY}
     cards = {k: v for k, v in cards.items() if not k.upper().startswith("MP_")}
-    return cards | {k: own[k] for k in own if k not in skipped}
+    return cards | {k: own[k] for k in own if k not in COMMENTARY}

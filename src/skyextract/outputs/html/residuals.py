@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.outputs.html.plots import (
     BLUE,
     DIVERGING,
@@ -74,7 +75,7 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         return [Figure(title, failed)]
     used = np.asarray(matches["USED"], dtype=bool)
     residual, error = (np.asarray(matches[n], np.float64) for n in ("RESIDUAL", "MAGERR"))
-    scatter = 1.4826 * float(np.median(np.abs(residual[used]))) if used.any() else 0.1
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(residual[used]))) if used.any() else 0.1
     reach = max(6.0 * scatter, 0.02)
     figures = []
     color = np.asarray(matches["COLOR"], np.float64)

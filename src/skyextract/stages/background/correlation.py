@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U1
-from skyextract.datamodel.noise import NoiseCorrelation
+from skyextract.datamodel.noise import MAD_TO_SIGMA, NoiseCorrelation
 from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _free_noise(image: F4, variance: F4, claimed: U1) -> tuple[F8, F8]:
               where=free)  # fmt: skip
     if free.any():
         middle = np.median(noise[free])
-        spread = 1.4826 * np.median(np.abs(noise[free] - middle))
+        spread = MAD_TO_SIGMA * np.median(np.abs(noise[free] - middle))
         if spread > 0.0:
             free &= np.abs(noise - middle) < MAX_SIGMA * spread
         noise -= noise[free].mean() if free.any() else 0.0

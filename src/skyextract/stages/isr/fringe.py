@@ -8,6 +8,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.errors import ImageError
 from skyextract.stages.background.estimate import background_image, estimate_background
 
@@ -62,7 +63,7 @@ def subtract_fringe(
     for _ in range(_N_ITERATIONS):
         residual = sky - amplitude * wave
         centre = float(np.median(residual[keep]))
-        sigma = 1.4826 * float(np.median(np.abs(residual[keep] - centre)))
+        sigma = MAD_TO_SIGMA * float(np.median(np.abs(residual[keep] - centre)))
         keep = np.abs(residual - centre) <= _CLIP * sigma
         mean_wave, mean_sky = wave[keep].mean(), sky[keep].mean()
         shape = wave[keep] - mean_wave

@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.rawframe import Amplifier
 
 _BORDER = 32
@@ -72,4 +73,4 @@ def _level(image: F4, mask: U2) -> float:
     if not good.size:
         return math.nan
     distance = np.abs(good - np.median(good))
-    return float(good[distance <= 3.0 * 1.4826 * np.median(distance)].mean())
+    return float(good[distance <= 3.0 * MAD_TO_SIGMA * np.median(distance)].mean())

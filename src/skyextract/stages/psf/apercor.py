@@ -14,6 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
 from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.run import Run
@@ -279,7 +280,7 @@ def _clip(residuals: F8, sigma: F8) -> Bools:
     for _ in range(10):
         middle = np.median(residuals[good])
         normalised = (residuals - middle) / sigma
-        width = 1.4826 * np.median(np.abs(normalised[good]))
+        width = MAD_TO_SIGMA * np.median(np.abs(normalised[good]))
         before, good = good, np.abs(normalised) <= 3 * max(width, 1.0)
         if np.array_equal(before, good):
             break
@@ -315,5 +316,5 @@ def _fit(u: F8, v: F8, values: F8, sigma: F8, degree: int) -> tuple[F8, float, f
     weights = 1.0 / sigma[good] ** 2
     spread = float(np.sqrt(np.sum((weights * residuals[good]) ** 2)) / weights.sum())
     expected = float(1.0 / math.sqrt(weights.sum()))
-    scatter = float(1.4826 * np.median(np.abs(residuals[good])))
+    scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
     return coefficients, max(spread, expected), scatter, int(good.sum())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
+from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.peaks import WING_MARGIN
 from skyextract.kernels.values import MAX_VARIANCE
@@ -120,7 +121,7 @@ def level_beside(stamps: F4, noise: F4, flux: F8, fwhm: float) -> float:
     for _ in range(5):
         fit = np.linalg.lstsq(matrix[keep], mean[keep], rcond=None)[0]
         rest = np.abs(mean - matrix @ fit)
-        keep = rest <= 3.0 * 1.4826 * np.median(rest)
+        keep = rest <= 3.0 * MAD_TO_SIGMA * np.median(rest)
     return float(fit[0])
 
 

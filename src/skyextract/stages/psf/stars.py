@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import MAD_TO_SIGMA, robust_sigma
 from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
@@ -248,7 +248,7 @@ def _on_locus(
             (c.ellipticity[rows], elongated),
         ):
             middle = np.median(quantity[keep])
-            spread = 1.4826 * np.median(np.abs(quantity[keep] - middle))
+            spread = MAD_TO_SIGMA * np.median(np.abs(quantity[keep] - middle))
             above = np.abs(quantity - middle) if both_ways else quantity - middle
             fresh &= above < shape_phase + 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
         if (fresh == keep).all():
