@@ -12,12 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import settings
 
 from skyextract.datamodel.catalog import Catalog
 from skyextract.io.catalogs.formats import Extension
 
 # The tests of the server start their own; no test is to use one that a developer has started.
 os.environ["SKYEXTRACT_SERVER"] = "off"
+
+# The suite draws the same cases each time, so that it says the same of the same code.  Whoever
+# changes what they test searches further: HYPOTHESIS_PROFILE=search draws new ones, and many.
+settings.register_profile("suite", derandomize=True, deadline=None, max_examples=400)
+settings.register_profile("search", deadline=None, max_examples=20_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -1,10 +1,11 @@
 """Cards of FITS headers, beside astropy's: what they say, and how they are written."""
 
+import re
 import warnings
 
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyextract.datamodel.card import CARD, Card, cards_of
@@ -53,7 +54,6 @@ def test_what_a_record_says(record, keyword, value, comment):
 
 # astropy before 7 looks for the end of an empty text in the comment
 @given(KEYWORDS, NUMBERS | TEXT | st.booleans() | st.none(), TEXT.map(lambda t: t.replace("'", "")))
-@settings(deadline=None, max_examples=400)
 def test_what_is_written_is_read_by_astropy_and_by_us(keyword, value, comment):
     text = Card(keyword, value, comment).records
     with warnings.catch_warnings():
@@ -62,15 +62,18 @@ def test_what_is_written_is_read_by_astropy_and_by_us(keyword, value, comment):
         again = theirs.value
     (ours,) = cards_of(text)
     expected = value.rstrip() if isinstance(value, str) else value
-    for found in (ours.value, None if isinstance(again, fits.card.Undefined) else again):
-        assert found == expected
-        assert type(found) is type(expected)
+    found = [ours.value]
+    # astropy ends a text at a doubled quote before a slash
+    if not (isinstance(value, str) and re.search("' */", value)):
+        found.append(None if isinstance(again, fits.card.Undefined) else again)
+    for each in found:
+        assert each == expected
+        assert type(each) is type(expected)
     assert ours.keyword == theirs.keyword == keyword
     assert len(text) % CARD == 0
 
 
 @given(KEYWORDS, NUMBERS | TEXT | st.booleans(), TEXT)
-@settings(deadline=None, max_examples=400)
 def test_what_astropy_writes_is_read_and_written_in_the_same_bytes(keyword, value, comment):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -86,7 +89,6 @@ def test_what_astropy_writes_is_read_and_written_in_the_same_bytes(keyword, valu
 
 
 @given(st.text(st.characters(min_codepoint=0, max_codepoint=255), max_size=400))
-@settings(deadline=None, max_examples=400)
 def test_any_bytes_are_a_header(text):
     header = repaired(text)
     for card in header.cards:

@@ -24,7 +24,9 @@ TEXT_WIDTH = CARD - _KEYWORD
 
 _HIERARCH = "HIERARCH"
 _NUMBER = r"[+-]? *(?:\.\d+|\d+(?:\.\d*)?) *(?:[deDE] *[+-]? *\d+)?"
-_TEXT = r"'(?P<text>[ -~]*?)'(?=$|[/ ])"
+# quotes in the text are doubled (FITS Standard 4.0, section 4.2.1.1); where they are not, the text
+# ends at the first quote before a blank or a slash
+_TEXT = r"'(?P<text>(?:''|[ -&(-~])*|[ -~]*?)'(?=$|[/ ])"
 _COMMENT = r" *(?:/ *(?P<comment>.*))?$"
 _VALUE = re.compile(
     rf" *(?:{_TEXT}|(?P<flag>[TF])|(?P<number>{_NUMBER})"
@@ -45,6 +47,7 @@ class Card:
     value : str, bool, int, float, complex or None
         None: undefined.  Numbers of numpy are taken, too.
     comment : str
+        Blanks at its end are dropped: no reader could tell them from the filling of the record.
 
     Raises
     ------
@@ -61,11 +64,9 @@ class Card:
         _check(value)
         if not _PRINTABLE.match(comment):
             raise ValueError(f"the comment {comment!r} is not printable ASCII")
-        self.__dict__["_parsed"] = (
-            value,
-            comment,
-            True,
-        )  # as `_parsed` finds in the records of others
+        comment = comment.rstrip()
+        # as `_parsed` finds in the records of others
+        self.__dict__["_parsed"] = value, comment, True
         self.records = "".join(_written(self.keyword, value, comment))
 
     @classmethod

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyextract.datamodel.header import Header
@@ -166,7 +166,6 @@ CARDS = ["TFORM1", "TDIM1", "TZERO1", "TSCAL1", "TNULL1", "TTYPE1"]
 
 
 @given(st.dictionaries(st.sampled_from(CARDS), WORDS))
-@settings(deadline=None, max_examples=200)
 def test_any_cards_are_a_table_or_an_error(tmp_path_factory, cards):
     unit = table_unit({"X": np.arange(4.0)})
     for keyword, value in cards.items():
