@@ -93,10 +93,35 @@ def test_extensions_in_names(tmp_path, image, name):
     assert job.products["CATALOG_NAME"] == tmp_path / name
 
 
-def test_a_word_that_is_none(tmp_path):
-    message = r"command line: CATALOG_NAME = .*\{thing\} is none of \{stem\}"
+@pytest.mark.parametrize("braces", ["{thing}", "{stem", "}", "{}", "{{stem}}"])
+def test_braces_around_no_word(tmp_path, braces):
+    message = r"command line: CATALOG_NAME = .*[{}] ?\w*\}? is none of \{stem\}"
+    if braces == "{stem":
+        message = r"\{stem is none of \{stem\}"
     with pytest.raises(ConfigError, match=message):
-        plan_job("a.fits", settings(CATALOG_NAME="{thing}.cat"), tmp_path)
+        plan_job("a.fits", settings(CATALOG_NAME=f"{braces}.cat"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("n.html", "is a page: name the table, n.ecsv"), ("{date}", "no words")]
+)
+def test_what_is_no_name_of_a_table_of_the_night(tmp_path, name, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_job("a.fits", settings(NIGHT_NAME=name), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (("a.fits", "b.fits"), r"put \{stem\} into the name"),
+        (("1/a.fits", "2/a.fits"), r"both are a: give each its folder"),
+        (("a.fits[1]", "a.fits[2]"), r"put \{ext\} into the name"),
+    ],
+)
+def test_how_two_images_get_products_of_their_own(tmp_path, images, advice):
+    jobs = [plan_job(image, settings(CATALOG_NAME="night.cat"), tmp_path) for image in images]
+    with pytest.raises(ConfigError, match=advice):
+        check_names(jobs)
 
 
 def test_a_table_of_the_night_is_no_product_of_an_image(tmp_path):

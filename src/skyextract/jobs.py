@@ -10,7 +10,6 @@ from pathlib import Path
 
 from skyextract.errors import ConfigError
 from skyextract.io.names import (
-    WORDS,
     WORDS_OF_HEADER,
     ImageSpec,
     expand_name,
@@ -148,12 +147,29 @@ def plan_job(
         products.setdefault("EXPOSURE_NAME", place(f"{{stem}}{suffix}.fits"))
         products.pop("CATALOG_NAME", None)
     check_images = tuple((kind, place(name)) for kind, name in check_image_names(settings))
-    night = output.night_name
-    if night == "AUTO":
-        night = NIGHT if one_of_several else ""
+    night = _night_name(settings, one_of_several)
     table = output_dir / night if night else None
     places = (measurement, detection, products, check_images, output_dir, table)
     return Job(*places, copies=settings.copies)
+
+
+def _night_name(settings: Settings, one_of_several: bool) -> str:
+    """Return the name of the table of the night; empty: none.
+
+    Raises
+    ------
+    ConfigError
+        The name of a page, or of a single frame.
+    """
+    name = settings.config.output.night_name
+    if name == "AUTO":
+        return NIGHT if one_of_several else ""
+    if Path(name).suffix.lower() in (".html", ".htm"):
+        message = f"{name} is a page: name the table, {Path(name).stem}.ecsv, and it stands beside"
+        raise settings.error("NIGHT_NAME", message)
+    if "{" in name:
+        raise settings.error("NIGHT_NAME", f"{name}: one table has all frames, no words in braces")
+    return name
 
 
 def _words(spec: ImageSpec, settings: Settings) -> dict[str, str]:
@@ -162,17 +178,17 @@ def _words(spec: ImageSpec, settings: Settings) -> dict[str, str]:
     Raises
     ------
     ConfigError
-        A word that is none, or one of the header where the image comes from a pipe.
+        Braces around something else, or a word of the header where the image comes from a pipe.
     """
     wanted: set[str] = set()
     for keyword in (*PRODUCTS, "CHECKIMAGE_NAME"):
         value = settings.value(keyword)
         for pattern in (value,) if isinstance(value, str) else value:
-            for word in words_in(pattern):
-                if word not in WORDS:
-                    known = ", ".join(f"{{{name}}}" for name in WORDS)
-                    raise settings.error(keyword, f"{{{word}}} is none of {known}")
-                wanted.add(word)
+            try:
+                found = words_in(pattern)
+            except ValueError as error:
+                raise settings.error(keyword, str(error)) from None
+            wanted.update(found)
     selected = [spec.extension, spec.version, spec.plane]
     extension = "-".join(str(part) for part in selected if part is not None)
     words = {"stem": stem(spec.name), "ext": extension or "all"}
@@ -252,13 +268,20 @@ def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
             raise ConfigError(f"{keyword}: {path} is an input; it is not overwritten")
         place = os.path.realpath(path)
         if place in written and number not in (written[place][0], -1):
-            raise ConfigError(
-                f"{path}: two images, one {keyword}; put {{stem}} into the name"
-                " (for dual-image mode write det.fits,meas.fits)"
-            )
+            first, second = (jobs[n].measurement for n in (written[place][0], number))
+            raise ConfigError(f"{path}: two images, one {keyword}; {_told_apart(first, second)}")
         if place in written:
             raise ConfigError(f"{path}: both {written[place][1]} and {keyword}")
         written[place] = (number, keyword)
+
+
+def _told_apart(first: ImageSpec, second: ImageSpec) -> str:
+    """Return how the products of two images get names of their own."""
+    if stem(first.name) != stem(second.name):
+        return "put {stem} into the name (for dual-image mode write det.fits,meas.fits)"
+    if first.path == second.path:
+        return "put {ext} into the name"
+    return f"both are {stem(first.name)}: give each its folder (-o), or put {{date}} into the name"
 
 
 class _Inputs:

@@ -144,8 +144,20 @@ WORDS_OF_HEADER = ("object", "filter", "date")
 
 
 def words_in(pattern: str) -> list[str]:
-    """Return the words in braces of a name pattern."""
-    return re.findall(r"\{(\w+)\}", pattern)
+    """Return the words in braces of a name pattern.
+
+    Raises
+    ------
+    ValueError
+        A brace that stands for nothing: alone, or around another word.
+    """
+    known = f"({'|'.join(WORDS)})"
+    rest = re.sub(rf"\{{{known}\}}", "", pattern)
+    if (brace := re.search(r"[{}]\w*\}?", rest)) is not None:
+        words = ", ".join(f"{{{word}}}" for word in WORDS)
+        message = f"{brace[0]} is none of {words}"
+        raise ValueError(message)
+    return re.findall(rf"\{{{known}\}}", pattern)
 
 
 def expand_name(

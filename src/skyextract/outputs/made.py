@@ -75,8 +75,10 @@ def find_made(product: Path) -> Made:
     Raises
     ------
     ImageError
-        There is no such file, or no summary that names it.
+        There is no such file, it is a folder, or there is no summary that names it.
     """
+    if product.is_dir():
+        raise ImageError(f"{product}: a folder; name one of the products in it")
     if not product.is_file():
         raise ImageError(f"{product}: no such file")
     place = Path(os.path.realpath(product))
