@@ -146,7 +146,10 @@ def test_products_among_the_frames_and_a_second_watch(tmp_path, frame, watch):
     again = watch(*arguments, "--skip-done")
     (tmp_path / "in/c.fits").write_bytes(frame.read_bytes())
     again.wait_for(lambda: len(again.frames()) == 1)
-    assert again.end() == 0
+    (tmp_path / "in/c.fit").write_bytes(frame.read_bytes())
+    again.wait_for(lambda: len(again.frames()) == 2)
+    assert again.frames()[1] == "in/c.fit: in/c.fits has the same CATALOG_NAME"
+    assert again.end() == 1
     assert "skipped  2, done before" in "\n".join(again.lines())
     table = Table.read(tmp_path / "in/night.ecsv")
     assert list(table["file"]) == ["in/a.fits", "in/b.fits", "in/c.fits"]

@@ -180,9 +180,12 @@ class Batch:
         """
         return plan_job(image, self.settings, output_dir, one_of_several=self.has_several)
 
-    def fail(self, name: str, message: str) -> None:
-        """Note an image that failed outside its process."""
-        log.error(LABELLED, "", message)
+    def fail(self, name: str, message: str, progress: Progress | None = None) -> None:
+        """Note an image that failed outside its process; `progress` counts it if work has begun."""
+        if progress is None:
+            log.error(LABELLED, "", message)
+        else:
+            progress.done("", ExitStatus.IMAGE_FAILED, [Message(logging.ERROR, "", message)])
         self.tally.fates.append(Fate(Path(name).name, ExitStatus.IMAGE_FAILED))
 
     def run(self, jobs: Sequence[Job]) -> None:

@@ -146,7 +146,7 @@ class _Watch:
             check_names([job], [*self._inputs])
             self._claim(job)
         except ConfigError as error:
-            self.batch.fail(str(path), str(error))
+            self.batch.fail(str(path), str(error), self.batch.progress)
             return
         self._jobs.append(job)
         number = len(self._jobs) - 1
