@@ -16,6 +16,14 @@ interrupts._PATIENCE = 0.3
 def idle():
     time.sleep(60.0)
 
+class Final:
+    def __del__(self):
+        time.sleep(0.4)
+
+def finalizer():
+    Final()
+    time.sleep(60.0)
+
 def deep():
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # no instruction of Python
 
@@ -33,7 +41,8 @@ except interrupts.Interrupted as interrupt:
 
 
 @pytest.mark.parametrize(
-    ("block", "said", "status"), [("idle", "cleaned", 144), ("deep", "last words", 143)]
+    ("block", "said", "status"),
+    [("idle", "cleaned", 144), ("finalizer", "cleaned", 144), ("deep", "last words", 143)],
 )
 def test_cleaning_has_time_and_a_deep_call_has_not(block, said, status):
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ _PATIENCE = 1.5
 """Seconds until a run that is deep in a kernel or in the compiler is ended from outside."""
 _CLEANING = 10.0
 """The same once it has heard of the signal: a process that waits for a slow disk ends late."""
+_MOMENT = 0.01
+"""Seconds until it is raised again after it was raised in a finalizer."""
 
 
 class Interrupted(BaseException):
@@ -29,7 +32,8 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP raise `Interrupted` in the block.
 
     Python raises it only between two of its instructions.  Where that takes too long, a thread
-    says the last words and ends the process.  A signal that the caller had ignored (nohup)
+    says the last words and ends the process.  Finalizers and callbacks of C code drop what is
+    raised in them: it is raised once more a moment later.  A signal that the caller had ignored (nohup)
     stays so.
 
     Parameters
@@ -59,6 +63,18 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
         raised.set()
         raise Interrupted(number)
 
+    def raise_it_again(unraisable: sys.UnraisableHookArgs) -> None:
+        interrupted = unraisable.exc_value
+        if not isinstance(interrupted, Interrupted):
+            before_hook(unraisable)
+            return
+        for other in handled:
+            signal.signal(other, raise_it)
+        number = interrupted.status - 128
+        threading.Timer(_MOMENT, signal.pthread_kill, (main, number)).start()
+
+    main = threading.get_ident()
+    before_hook, sys.unraisablehook = sys.unraisablehook, raise_it_again
     before = {number: signal.signal(number, raise_it) for number in handled}
     before_wake = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True)
@@ -67,6 +83,7 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         unwound.set()
+        sys.unraisablehook = before_hook
         signal.set_wakeup_fd(before_wake)
         for number, handler in before.items():
             signal.signal(number, handler)
