@@ -33,8 +33,8 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
 
     Python raises it only between two of its instructions.  Where that takes too long, a thread
     says the last words and ends the process.  Finalizers and callbacks of C code drop what is
-    raised in them: it is raised once more a moment later.  A signal that the caller had ignored (nohup)
-    stays so.
+    raised in them: it is raised once more a moment later.  A signal that the caller had ignored
+    (nohup) stays so.
 
     Parameters
     ----------

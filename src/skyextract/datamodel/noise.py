@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, AnyArray
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 
 MAX_SAMPLE = 1_000_000
 """About as many pixels tell what is typical of an image."""
-
-MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation."""
 
 
 def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice]:

@@ -1,4 +1,4 @@
-"""Numbers that kernels and stages share: bits of FLAGS and of masks, marks of pixels."""
+"""Numbers that kernels and stages share: bits of FLAGS and of masks, marks of pixels, a factor."""
 
 from __future__ import annotations
 
@@ -32,3 +32,6 @@ NO_INFORMATION = np.float32(1e30)
 
 MAX_VARIANCE = 1e29
 """A pixel whose variance is above this carries no information."""
+
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import MAD_TO_SIGMA, robust_sigma
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.kernels.values import MAD_TO_SIGMA
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.jit import kernel
+from skyextract.kernels.values import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4
 
-_MAD_TO_SIGMA = 1.482602
 _BLOCK = 128
 """Columns that are sorted together: their values stay in the cache."""
 
@@ -75,7 +75,7 @@ def combine_rows(
                 count[start + x] = m
         for x in range(nx):
             if count[x] >= 3:
-                sigma[x] = _MAD_TO_SIGMA * _median_deviation(values[x], count[x])
+                sigma[x] = MAD_TO_SIGMA * _median_deviation(values[x], count[x])
                 known[n_known] = sigma[x]
                 n_known += 1
         typical = float(np.median(known[:n_known])) if n_known else 0.0

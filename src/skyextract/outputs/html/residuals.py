@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.noise import MAD_TO_SIGMA
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.outputs.html.plots import (
     BLUE,
     DIVERGING,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U1
-from skyextract.datamodel.noise import MAD_TO_SIGMA, NoiseCorrelation
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.datamodel.noise import NoiseCorrelation
+from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog

@@ -8,8 +8,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.errors import ImageError
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.stages.background.estimate import background_image, estimate_background
 
 if TYPE_CHECKING:

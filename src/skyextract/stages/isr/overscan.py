@@ -10,9 +10,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.rawframe import Amplifier
 from skyextract.errors import ImageError
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.settings.keywords import Isr
 
-_MAD_TO_SIGMA = 1.482602
 _CLIP = 3.0
 """Lines that lie this far off (sigma) do not count in the polynomial."""
 
@@ -107,7 +107,7 @@ def _noise(pixels: F8, lines: F8) -> float:
     narrow = width < 4  # two or three pixels are too close to their own median
     centred = pixels - (np.median(lines) if narrow else lines[:, None])
     good = centred[np.isfinite(centred)]
-    mad = _MAD_TO_SIGMA * float(np.median(np.abs(good)))
+    mad = MAD_TO_SIGMA * float(np.median(np.abs(good)))
     kept = good[np.abs(good) <= max(5.0 * mad, 1.0)]
     return float(kept.std()) * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
 
@@ -131,7 +131,7 @@ def _smooth(lines: F8, degree: int) -> F8:
     for _ in range(5):
         fit = np.polynomial.Legendre.fit(x[good], lines[good], degree, domain=(-1, 1))(x)
         residual = lines - fit
-        sigma = _MAD_TO_SIGMA * float(np.median(np.abs(residual[good])))
+        sigma = MAD_TO_SIGMA * float(np.median(np.abs(residual[good])))
         kept = np.abs(residual) <= _CLIP * sigma if sigma > 0.0 else good
         if (kept == good).all() or kept.sum() <= degree + 1:
             break

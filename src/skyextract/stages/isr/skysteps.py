@@ -9,8 +9,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.rawframe import Amplifier
+from skyextract.kernels.values import MAD_TO_SIGMA
 
 _BORDER = 32
 """Width (pixels) of the strips on both sides of a border that are compared."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.fit import PsfPhotometry

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
-from skyextract.datamodel.noise import MAD_TO_SIGMA
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.peaks import WING_MARGIN
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, add_models, point_fit
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import MAD_TO_SIGMA, robust_sigma
+from skyextract.datamodel.noise import robust_sigma
 from skyextract.kernels.psf.peaks import Peaks, crowding
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
 
