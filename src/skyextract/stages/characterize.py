@@ -92,6 +92,24 @@ class _Sky:
     planes: RepairPlanes
 
 
+@dataclass(frozen=True)
+class _Passes:
+    """What the passes of background, cosmic rays and PSF ended with; `last` if one gave a PSF."""
+
+    sky: _Sky
+    repairs: Repairs
+    psf: Psf
+    last: PsfPass | None
+    cosmics: Cosmics
+    iterations: int
+    converged: bool
+
+    @property
+    def fit(self) -> PsfFit | None:
+        """The stars with their PSF; None where none was measured."""
+        return self.last.fit if self.last else None
+
+
 def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     """Measure background, cosmic rays and PSF of an image.
 
@@ -112,61 +130,14 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     """
     source = _with_saturation(exposure)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
-    psf = given or Psf.gaussian(config.characterize.default_fwhm)
-    fit: PsfFit | None = None
-    last: PsfPass | None = None
-    cosmics = _allowed(config.cosmics, given)
-    iterations = 0
-    crowded = False
-    models: F4 | None = None
-    converged = given is not None
-
-    sky = _measure_sky(source, source.image, config, run)
-    repairs = repair_planes(sky.planes, psf, cosmics, run)
-    while given is None and iterations < config.characterize.char_niter and not converged:
-        if iterations:
-            if models is not None or repairs.pixel.size > MANY_REPAIRS * source.image.size:
-                # Without the cosmic rays of the last pass; they are looked for anew below.
-                image = _repaired_image(source, sky, repairs, run)
-                if models is None:
-                    sky = _measure_sky(source, image, config, run)
-                else:
-                    sky = _measure_sky(source, image - models, _wide_sky(config, psf.fwhm), run)
-            else:
-                repairs.undo(sky.planes)
-            repairs = repair_planes(sky.planes, psf, cosmics, run)
-        iterations += 1
-        preliminary = iterations == 1 and config.characterize.char_niter > 1
-        outcome = measure_psf(
-            source, sky.planes.data, sky.planes.variance, psf if fit else None,
-            crowded=crowded, preliminary=preliminary, settings=config.characterize, run=run,
-        )  # fmt: skip
-        if isinstance(outcome, str):
-            _warn_of_failure(outcome, psf, iterations, fit is not None, run)
-            break
-        last, fit = outcome, outcome.fit
-        cosmics = _allowed(config.cosmics, fit.psf)
-        # Wide stars are measured once more on the sky that is left without them.
-        crowded = crowded or fit.free_share < MIN_FREE
-        settled = models is not None or not crowded
-        models = outcome.models
-        converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
-        psf = fit.psf
-    else:
-        if not converged:
-            run.warn(f"the FWHM still changes after {iterations} passes of characterization")
+    passes = _iterate(source, given, config, run)
+    sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None and psf.fwhm < PHASE_ERRORS:
         build = last.build
         error = position_error(last.sample, lambda part: build(part).psf, run)
         psf = replace(psf, position_error=error)
-    if fit is not None:
-        repairs.undo(sky.planes)
-        repairs = repair_planes(sky.planes, psf, cosmics, run)
-        if touches_stars(repairs.cosmic, fit, source.shape):
-            run.warn("no cosmic ray is repaired: what looks like cosmic rays is part of the stars")
-            repairs.undo(sky.planes)
-            repairs = repair_planes(sky.planes, psf, replace(cosmics, cr_repair=False), run)
-    if cosmics is not config.cosmics:
+    repairs = _final_repairs(source, passes, psf, run)
+    if passes.cosmics is not config.cosmics:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
@@ -205,10 +176,69 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             "n_cosmic_rays": repairs.n_cosmic_rays,
             "background": sky.background.mean,
             "background_rms": sky.background.sigma,
-            "iterations": iterations,
-            "converged": converged,
+            "iterations": passes.iterations,
+            "converged": passes.converged,
         },
     )
+
+
+def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _Passes:
+    """Measure background, cosmic rays and PSF in turn, until the FWHM stays; not the PSF given."""
+    settings = config.characterize
+    psf = given or Psf.gaussian(settings.default_fwhm)
+    cosmics = _allowed(config.cosmics, given)
+    sky = _measure_sky(source, source.image, config, run)
+    repairs = repair_planes(sky.planes, psf, cosmics, run)
+    last: PsfPass | None = None
+    models: F4 | None = None
+    crowded, iterations, converged = False, 0, given is not None
+    while given is None and iterations < settings.char_niter and not converged:
+        if iterations:
+            if models is not None or repairs.pixel.size > MANY_REPAIRS * source.image.size:
+                # Without the cosmic rays of the last pass; they are looked for anew below.
+                image = _repaired_image(source, sky, repairs, run)
+                if models is None:
+                    sky = _measure_sky(source, image, config, run)
+                else:
+                    sky = _measure_sky(source, image - models, _wide_sky(config, psf.fwhm), run)
+            else:
+                repairs.undo(sky.planes)
+            repairs = repair_planes(sky.planes, psf, cosmics, run)
+        iterations += 1
+        preliminary = iterations == 1 and settings.char_niter > 1
+        outcome = measure_psf(
+            source, sky.planes.data, sky.planes.variance, psf if last else None,
+            crowded=crowded, preliminary=preliminary, settings=settings, run=run,
+        )  # fmt: skip
+        if isinstance(outcome, str):
+            _warn_of_failure(outcome, psf, iterations, last is not None, run)
+            break
+        last, fit = outcome, outcome.fit
+        cosmics = _allowed(config.cosmics, fit.psf)
+        # Wide stars are measured once more on the sky that is left without them.
+        crowded = crowded or fit.free_share < MIN_FREE
+        settled = models is not None or not crowded
+        models = outcome.models
+        converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
+        psf = fit.psf
+    else:
+        if not converged:
+            run.warn(f"the FWHM still changes after {iterations} passes of characterization")
+    return _Passes(sky, repairs, psf, last, cosmics, iterations, converged)
+
+
+def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:
+    """Look for cosmic rays with the final PSF, if it was measured; none that are parts of stars."""
+    planes, fit, repairs = passes.sky.planes, passes.fit, passes.repairs
+    if fit is None:
+        return repairs
+    repairs.undo(planes)
+    repairs = repair_planes(planes, psf, passes.cosmics, run)
+    if touches_stars(repairs.cosmic, fit, source.shape):
+        run.warn("no cosmic ray is repaired: what looks like cosmic rays is part of the stars")
+        repairs.undo(planes)
+        repairs = repair_planes(planes, psf, replace(passes.cosmics, cr_repair=False), run)
+    return repairs
 
 
 def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:

@@ -195,7 +195,6 @@ def measure(
     # What an assumed PSF leaves over is no star.
     searches = exposure.has_psf and fits_psf and detection is None and extraction.crowd_niter > 0
     if searches and matched is not None:
-        from skyextract.stages.crowded.rows import hidden_detections
         from skyextract.stages.crowded.search import find_hidden
 
         hidden = find_hidden(exposure, plane, found, matched, config, run)
@@ -210,12 +209,7 @@ def measure(
     pixels = PixelColumns(exposure, threshold, taps, config, needed, inputs, run)
     sources = pixels.measure(plane, detection_plane, found)
     if hidden is not None and hidden.x.size > found.n and matched is not None:
-        found, beneath = hidden_detections(
-            hidden, found, matched, run,
-            lambda image, part: pixels.measure(
-                *2 * (replace(hidden.plane, subtracted=image),), part
-            ),
-        )  # fmt: skip
+        found, beneath = _measure_beneath(hidden, found, matched, pixels, run)
         sources = sources.append(beneath)
     if correlation is not None:
         sources = with_correlated_errors(
@@ -307,6 +301,19 @@ def correct_apertures(
             found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)
+
+
+def _measure_beneath(
+    hidden: Hidden, found: Detections, matched: MatchedFilter, pixels: PixelColumns, run: Run
+) -> tuple[Detections, Catalog]:
+    """Return all detections, with the hidden ones, and the columns of these."""
+    from skyextract.stages.crowded.rows import hidden_detections
+
+    def columns(image: F4, part: Detections) -> Catalog:
+        plane = replace(hidden.plane, subtracted=image)
+        return pixels.measure(plane, plane, part)
+
+    return hidden_detections(hidden, found, matched, run, columns)
 
 
 def _fit_point_sources(
