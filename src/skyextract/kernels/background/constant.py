@@ -26,7 +26,7 @@ def constant_runs(
     length : int
         Pixels in a run.
     first_row, past_row : int
-        The rows to look at.
+        The rows to look at; runs along columns may begin above them.
     seeds : (n,), output
         Index ``y * nx + x`` of the pixel where each run reaches that length; runs beyond
         the size of the array are left out.
@@ -39,12 +39,15 @@ def constant_runs(
     nx = image.shape[1]
     n = 0
     down = np.ones(nx, np.int32)
-    for y in range(first_row, past_row):
+    before = max(0, first_row - length)  # columns that are equal from there on have their seed
+    for y in range(before, past_row):
         row = image[y]
-        if y > first_row:
+        if y > before:
             above = image[y - 1]
             for x in range(nx):
                 down[x] = down[x] + 1 if row[x] == above[x] else 1
+        if y < first_row:
+            continue
         along = 1
         for x in range(nx):
             along = along + 1 if x > 0 and row[x] == row[x - 1] else 1

@@ -105,11 +105,8 @@ def _percent(n: int, frame: Bools) -> str:
 def _padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[float, int]]:
     """Add areas of one exact value to `without`; return values and numbers of pixels."""
     image = exposure.image
-    found = run.map(
-        lambda band: _runs(exposure, band, MAX_SEEDS // max(run.n_threads, 1)),
-        run.bands(image.shape[0]),
-    )
-    seeds = np.concatenate(found)
+    found = run.map(lambda band: _runs(exposure, band), run.bands(image.shape[0]))
+    seeds = np.concatenate(found)[:MAX_SEEDS]
     if not seeds.size:
         return []
     values, counts = np.unique(image.ravel()[seeds], return_counts=True)
@@ -124,8 +121,8 @@ def _padding(exposure: Exposure, without: Bools, run: Run) -> list[tuple[float, 
     return areas
 
 
-def _runs(exposure: Exposure, band: tuple[int, int], most: int) -> I8:
-    seeds = np.empty(most, np.int64)
+def _runs(exposure: Exposure, band: tuple[int, int]) -> I8:
+    seeds = np.empty(MAX_SEEDS, np.int64)
     n = constant_runs(
         exposure.image, exposure.mask, int(Mask.NO_DATA | Mask.SAT), MIN_RUN, *band, seeds
     )
