@@ -178,12 +178,15 @@ def test_killed_at_every_step(folders, monkeypatch, guarded):
     assert len(found) - n_old > 4
 
 
-def test_what_died_before_the_end_is_removed_and_what_lives_is_not(tmp_path):
-    if os.fork() == 0:
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_died_before_the_end_is_removed_and_what_lives_is_not(tmp_path, asked):
+    """Also where nobody asks how the process ended, so that its number stays."""
+    child = os.fork()
+    if child == 0:
         outputs = Outputs()
         write(outputs, tmp_path / "a", b"half")
         os._exit(9)
-    os.wait()
+    os.waitid(os.P_PID, child, os.WEXITED | (0 if asked else os.WNOWAIT))
     with Outputs() as living:
         write(living, tmp_path / "b", b"x")
         assert len(list(tmp_path.iterdir())) == 2
@@ -191,6 +194,8 @@ def test_what_died_before_the_end_is_removed_and_what_lives_is_not(tmp_path):
         assert len(list(tmp_path.iterdir())) == 1
         living.commit()
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    if not asked:
+        os.waitpid(child, 0)
 
 
 def test_target_of_a_link_is_replaced(tmp_path):

@@ -349,12 +349,17 @@ def _owner() -> str:
 
 
 def _start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since the boot; 0 if there is none."""
+    """Return when a process started, in clock ticks since the boot; 0 if there is none.
+
+    Of one that has ended only its entry may be left, for a parent that never asks (in
+    containers).
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
     except OSError:
         return 0
-    return int(text.rpartition(")")[2].split()[19])
+    state, *fields = text.rpartition(")")[2].split()
+    return 0 if state in "ZX" else int(fields[18])
 
 
 def _is_alive(pid: int) -> bool:
