@@ -93,6 +93,28 @@ def test_fluxes_are_unbiased(crowd):
     assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
 
 
+def test_errors_know_what_is_left(crowd):
+    """Their pulls stay near one where stars that nobody can tell apart add to the noise."""
+    _, after, x, y, flux = crowd
+    s = after.sources
+    d = np.hypot(s["XPSF_IMAGE"][:, None] - 1 - x, s["YPSF_IMAGE"][:, None] - 1 - y)
+    star = np.argmin(d, axis=1)
+    good = (d.min(axis=1) < 0.5 * FWHM) & (flux[star] > 1500.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "skyextract.stages.crowded.rest.error_factor", lambda hidden, *_: np.ones(hidden.x.size)
+        )
+        bare = run_measure(simulate(12)[0]).sources["FLUXERR_PSF"]
+    pulls = [
+        np.diff(np.nanpercentile(((s["FLUX_PSF"] - flux[star]) / error)[good], (16, 84)))[0] / 2
+        for error in (s["FLUXERR_PSF"], bare)
+    ]
+    assert 0.8 < pulls[0] < 1.4
+    assert pulls[0] < pulls[1]
+    factor = s["FLUXERR_PSF"] / bare
+    assert (factor[np.isfinite(factor)] > 1.0 - 1e-6).all()
+
+
 def test_rows_of_hidden_sources(crowd):
     """They carry a flag, the blend that they come from, and fluxes without their neighbours."""
     before, after, *_ = crowd

@@ -11,7 +11,8 @@ from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded.search import Hidden, disc_offsets, filtered_plane, nearest_pixel
+from skyextract.stages.crowded.rest import disc_offsets, filtered_plane, nearest_pixel
+from skyextract.stages.crowded.search import Hidden
 from skyextract.stages.detection.measurements import measure_footprints
 from skyextract.stages.psf.sweeps import add_models
 

@@ -8,7 +8,6 @@ Schlafly et al. (2018, ApJS 234, 39).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,19 @@ from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.extended import pieces_of_extended
+from skyextract.stages.crowded.rest import (
+    SIGNIFICANT,
+    disc_offsets,
+    filtered_plane,
+    nearest_pixel,
+    noise_scale,
+    significant_sources,
+)
 from skyextract.stages.detection.detect import detection_threshold
-from skyextract.stages.detection.matched import filter_matched
-from skyextract.stages.detection.noise import measure_scale
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
@@ -43,7 +48,7 @@ MIN_SHARE = 0.2
 MIN_SEPARATION = 0.5
 """Sources nearer to each other than this, in FWHM, are one."""
 MIN_NEW = 0.005
-"""Passes end when fewer sources than this share are added."""
+"""Passes end when fewer sources than this share are added, less those that are dropped."""
 KEPT_SIGNIFICANCE = 0.8
 """Added sources keep at least this part of the detection threshold in the fit."""
 SKY_CELL = 6.0
@@ -53,17 +58,6 @@ WIDE_STAR = 4.0
 """Meshes of BACK_SIZE that are narrower than this, in FWHM, would follow the stars themselves."""
 MIN_SKY_CELL = 16
 """The same in pixels, at least."""
-NOISE_RADIUS = 0.7
-"""Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
-SIGNIFICANT = 1.1
-"""... of which a source is so many times the detection threshold..."""
-MIN_NOISE = 1.0 / SIGNIFICANT
-"""... and which counts as this many times the expected, at least: none is below the threshold."""
-SHARED = (0.25, 0.5)
-"""Share of the noise of pixels that neighbours have in common: from the first number on noise
-counts as correlated, from the second on all of what the filtered image has."""
-N_SAMPLE = 200_000
-"""Pixels that are looked at for that, about."""
 FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
@@ -165,7 +159,7 @@ def find_hidden(
         filtered = filtered_plane(plane, hidden.residual, matched, run)
         model = filtered_plane(plane, hidden.models, matched, run)
         unit = matched.unit(plane.background.sigma)
-        scale = _noise_scale(filtered, hidden.residual, plane, unit, matched, run)
+        scale = noise_scale(filtered, hidden.residual, plane, unit, matched, run)
         threshold = scale * detection_threshold(config.extraction, unit)
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
@@ -176,11 +170,12 @@ def find_hidden(
         least = threshold / matched.square
         kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
         hidden = _only(hidden, kept)
+        dropped = int((~kept).sum())
         run.info(
             f"crowded field, pass {number}: {added} sources beneath others, "
-            f"{int((~kept).sum())} dropped, noise {plane.background.sigma:.4g} x {scale:.2f}"
+            f"{dropped} dropped, noise {plane.background.sigma:.4g} x {scale:.2f}"
         )
-        if added < max(1.0, MIN_NEW * kept.size):
+        if added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     hidden = _proved(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
     return replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
@@ -203,7 +198,7 @@ def _proved(
         Fits sources in so many sweeps, from the models of earlier ones on.
     """
     plane = hidden.plane
-    clear = _significant(hidden, found.n, least_flux, scale, matched, run)
+    clear = significant_sources(hidden, found.n, least_flux, scale, matched, run)
     hidden = _only(hidden, clear)
     hidden = fitted(plane, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run)
@@ -218,45 +213,6 @@ def _proved(
     )
     hidden = _only(hidden, placed)
     return fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
-
-
-def _significant(
-    hidden: Hidden,
-    n_detected: int,
-    least_flux: float,
-    scale: float,
-    matched: MatchedFilter,
-    run: Run,
-) -> Bools:
-    """Tell which added sources are significant against what the fit leaves around them.
-
-    The noise of the filtered residual about a source has the photons of its neighbours, the
-    errors of their models and stars that are too close to each other to be told apart.
-    """
-    filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
-    filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
-    half = max(1, round(NOISE_RADIUS * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 0.0))
-    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
-    significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
-    significant[:n_detected] = True
-    return significant
-
-
-def _box_mean(image: F4, half: int) -> F8:
-    """Return the mean of the pixels no farther than `half` along both axes."""
-    side = 2 * half + 1
-
-    def sums(values: F8) -> F8:
-        total = np.pad(values, ((half + 1, half), (half + 1, half)))
-        for axis in (0, 1):
-            np.cumsum(total, axis=axis, out=total)
-        across = total[side:] - total[:-side]
-        out: F8 = across[:, side:] - across[:, :-side]
-        return out
-
-    mean: F8 = sums(image.astype(np.float64)) / sums(np.ones(image.shape))
-    return mean
 
 
 def _only(hidden: Hidden, kept: Bools) -> Hidden:
@@ -285,44 +241,6 @@ def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -
     return replace(clean, subtracted=subtracted)
 
 
-def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) -> F4:
-    """Return an image of the plane filtered with the PSF."""
-    return filter_matched(
-        image, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
-        smooth=plane.variance is None, bad=plane.holes,
-    )  # fmt: skip
-
-
-def _noise_scale(
-    filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter, run: Run
-) -> float:
-    """Return the noise of the filtered residual over what independent pixels give, if they are not.
-
-    Stars too faint to be found raise that noise as well, which shall not keep others from being
-    found.  They add little to the noise of pixels; where most of it is shared by neighbouring
-    pixels (resampled frames, photographic plates), it is the noise itself that is correlated.
-    """
-    good = ~plane.bad
-    pairs = good[:, 1:] & good[:, :-1]
-    step = max(1, pairs.sum() // N_SAMPLE)
-    values = residual[good][::step]
-    shared = 1.0 - (_width(np.diff(residual)[pairs][::step]) / _width(values)) ** 2 / 2.0
-    scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
-    known = scale[np.isfinite(scale)]
-    if known.size == 0:
-        return 1.0
-    weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
-    return math.pow(max(1.0, float(np.median(known))), weight)
-
-
-def _width(values: F4) -> float:
-    """Return half the distance of the quantiles at -1 and 1 sigma."""
-    if values.size == 0:
-        return 1.0
-    low, high = np.percentile(values, (15.866, 84.134))
-    return float(high - low) / 2.0 or 1.0
-
-
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
     """Return the pixels x, y of significant peaks, in raster order."""
     half = max(1, round(separation))
@@ -337,22 +255,6 @@ def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Ru
 
     parts = run.map(rows, run.bands(filtered.shape[0]))
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def disc_offsets(radius: float) -> Iterator[tuple[int, int]]:
-    """Yield the offsets of the pixels of a disc."""
-    half = int(radius)
-    for dy in range(-half, half + 1):
-        for dx in range(-half, half + 1):
-            if dx * dx + dy * dy <= radius * radius:
-                yield dy, dx
-
-
-def nearest_pixel(x: F8, y: F8, shape: tuple[int, ...]) -> tuple[I8, I8]:
-    """Return the row and column of the nearest pixels of the image."""
-    column = np.clip(np.rint(x), 0, shape[1] - 1).astype(np.int64)
-    row = np.clip(np.rint(y), 0, shape[0] - 1).astype(np.int64)
-    return row, column
 
 
 def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int, ...]) -> Bools:

@@ -1,0 +1,154 @@
+"""What the fits of a crowded field leave of the image: its noise, and what that says of sources."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.stages.detection.matched import filter_matched
+from skyextract.stages.detection.noise import measure_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from skyextract.run import Run
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.detection.matched import MatchedFilter
+
+NOISE_RADIUS = 0.7
+"""Half side of the box, in FWHM, in which the noise of the rest about a source is taken..."""
+SIGNIFICANT = 1.1
+"""... of which a source is so many times the detection threshold..."""
+MIN_NOISE = 1.0 / SIGNIFICANT
+"""... and which counts as this many times the expected, at least: none is below the threshold."""
+ERROR_RADIUS = 2.0
+"""Half side of the box, in FWHM, in which the rest tells the errors of a source."""
+SHARED = (0.25, 0.5)
+"""Share of the noise of pixels that neighbours have in common: from the first number on noise
+counts as correlated, from the second on all of what the filtered image has."""
+N_SAMPLE = 200_000
+"""Pixels that are looked at for that, about."""
+
+
+def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) -> F4:
+    """Return an image of the plane filtered with the PSF."""
+    return filter_matched(
+        image, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
+        smooth=plane.variance is None, bad=plane.holes,
+    )  # fmt: skip
+
+
+def noise_scale(
+    filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter, run: Run
+) -> float:
+    """Return the noise of the filtered residual over what independent pixels give, if they are not.
+
+    Stars too faint to be found raise that noise as well, which shall not keep others from being
+    found.  They add little to the noise of pixels; where most of it is shared by neighbouring
+    pixels (resampled frames, photographic plates), it is the noise itself that is correlated.
+    """
+    good = ~plane.bad
+    pairs = good[:, 1:] & good[:, :-1]
+    step = max(1, pairs.sum() // N_SAMPLE)
+    values = residual[good][::step]
+    shared = 1.0 - (_width(np.diff(residual)[pairs][::step]) / _width(values)) ** 2 / 2.0
+    scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
+    known = scale[np.isfinite(scale)]
+    if known.size == 0:
+        return 1.0
+    weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
+    return math.pow(max(1.0, float(np.median(known))), weight)
+
+
+def _width(values: F4) -> float:
+    """Return half the distance of the quantiles at -1 and 1 sigma."""
+    if values.size == 0:
+        return 1.0
+    low, high = np.percentile(values, (15.866, 84.134))
+    return float(high - low) / 2.0 or 1.0
+
+
+def significant_sources(
+    hidden: Hidden,
+    n_detected: int,
+    least_flux: float,
+    scale: float,
+    matched: MatchedFilter,
+    run: Run,
+) -> Bools:
+    """Tell which added sources are significant against what the fit leaves around them.
+
+    The noise of the filtered residual about a source has the photons of its neighbours, the
+    errors of their models and stars that are too close to each other to be told apart.
+    """
+    filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
+    filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
+    half = max(1, round(NOISE_RADIUS * hidden.psf.fwhm))
+    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 0.0))
+    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
+    significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
+    significant[:n_detected] = True
+    return significant
+
+
+def _box_mean(image: F4, half: int) -> F8:
+    """Return the mean of the pixels no farther than `half` along both axes."""
+    side = 2 * half + 1
+
+    def sums(values: F8) -> F8:
+        total = np.pad(values, ((half + 1, half), (half + 1, half)))
+        for axis in (0, 1):
+            np.cumsum(total, axis=axis, out=total)
+        across = total[side:] - total[:-side]
+        out: F8 = across[:, side:] - across[:, :-side]
+        return out
+
+    mean: F8 = sums(image.astype(np.float64)) / sums(np.ones(image.shape))
+    return mean
+
+
+def error_factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8:
+    """Return how much larger errors of the fits are than noise makes them, per source.
+
+    That is the noise of the filtered residual about a source in units of what background and
+    photons make it: the rest is of stars that could not be told apart, and of the PSF.
+
+    Parameters
+    ----------
+    gain : float
+        Electrons per image unit; 0: unknown.
+    """
+    plane = hidden.plane
+    variance = plane.variance_plane(run)
+    if gain > 0.0:
+        variance = variance + (np.maximum(hidden.models, 0.0) / gain).astype(np.float32)
+    filtered = filter_matched(
+        hidden.residual, matched, run, sigma=plane.background.sigma, variance=variance,
+        bad=plane.holes,
+    )  # fmt: skip
+    filtered /= np.float32(matched.unit(plane.background.sigma))
+    half = max(1, round(ERROR_RADIUS * hidden.psf.fwhm))
+    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 1.0))
+    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
+    factor: F8 = noise[row, column]
+    return factor
+
+
+def disc_offsets(radius: float) -> Iterator[tuple[int, int]]:
+    """Yield the offsets of the pixels of a disc."""
+    half = int(radius)
+    for dy in range(-half, half + 1):
+        for dx in range(-half, half + 1):
+            if dx * dx + dy * dy <= radius * radius:
+                yield dy, dx
+
+
+def nearest_pixel(x: F8, y: F8, shape: tuple[int, ...]) -> tuple[I8, I8]:
+    """Return the row and column of the nearest pixels of the image."""
+    column = np.clip(np.rint(x), 0, shape[1] - 1).astype(np.int64)
+    row = np.clip(np.rint(y), 0, shape[0] - 1).astype(np.int64)
+    return row, column
