@@ -10,7 +10,7 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import rest
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -141,7 +141,7 @@ def test_correlated_noise_holds_no_stars():
     _, purity = recovered(run_measure(exposure).sources, x, y, flux)
     assert purity > 0.93
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "SHARED", (2.0, 3.0))
+        patch.setattr(rest, "SHARED", (2.0, 3.0))
         _, impure = recovered(run_measure(exposure).sources, x, y, flux)
     assert impure < purity - 0.05
 
