@@ -24,7 +24,7 @@ from skyextract.inputs.request import Request
 from skyextract.io.images.images import pixel_scale
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Step, is_done
+from skyextract.settings.steps import Plan, Status, Step, is_done
 from skyextract.sky.bands import frame_filter, resolve_band
 
 if TYPE_CHECKING:
@@ -93,10 +93,13 @@ def calibrate_astrometry(
         run.warn(f"astrometry failed: {error}")
         return failed_astrometry(exposure.wcs, measured.sources.n_rows, str(error))
     scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
-    return solve_astrometry(
+    found = solve_astrometry(
         measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
         config.astrometry, run, scale,
     )  # fmt: skip
+    if measured.twins is not None and found.status == Status.COMPLETE:
+        return replace(found, status=Status.FALLBACK, reason=measured.twins.doubt)
+    return found
 
 
 def calibrate_zero_point(
@@ -122,11 +125,15 @@ def calibrate_zero_point(
             return skipped_photometry(exposure, measured.sources.n_rows, str(error))
         run.warn(f"photometry failed: {error}")
         return failed_photometry(exposure, measured.sources.n_rows, str(error))
-    return calibrate_photometry(
+    found = calibrate_photometry(
         measured.sources, exposure, reference, config.photometry, run,
         radius=config.astrometry.crossid_radius,
         sky=sky_of(measured, config.measurement.phot_apertures, run),
     )  # fmt: skip
+    if measured.twins is not None and found.status == Status.COMPLETE:
+        metrics = found.metrics | {"reason": measured.twins.doubt}
+        return replace(found, status=Status.FALLBACK, metrics=metrics)
+    return found
 
 
 def configured_zero_point(exposure: Exposure, plan: Plan, settings: Settings, run: Run) -> PhotoCal:

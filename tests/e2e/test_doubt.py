@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from astropy.io import fits
 
 from skyextract.datamodel.wcs import SkyWcs
+from tests.simulate.badframes import good_frame
 from tests.simulate.starfield import simulate
 
 
@@ -20,6 +24,24 @@ def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
     assert "no source in 40000 pixels" in done.stderr
     assert fits.getval("empty.cat", "SKYMEAS", 2) == "FALLBACK"
     assert skyextract("empty.fits", "--strict", "-DETECT_THRESH", "30").status == 3
+
+
+@pytest.mark.parametrize("kind", ["double exposure", "repeated rows"])
+def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
+    frame = good_frame(1)
+    image = frame.image
+    if kind == "double exposure":
+        image = 0.5 * (image + np.roll(image, (6, 9), (0, 1)))
+    else:
+        image = np.concatenate([image[: len(image) // 2]] * 2)
+    spoilt = replace(frame, image=image.astype(np.float32))
+    done = skyextract(*spoilt.write(tmp_path))
+    steps = done.summary("f.json")[0]["steps"]
+    assert {name: steps[name]["status"] for name in ("measure", "astrometry", "photometry")} == {
+        "measure": "fallback", "astrometry": "fallback", "photometry": "fallback",
+    }  # fmt: skip
+    assert "seen a second time" in done.stderr
+    assert done.status == 0
 
 
 def test_the_zero_point_of_a_crowded_field(skyextract, shared_data):

@@ -24,6 +24,7 @@ from skyextract.stages.detection.detect import analysis_threshold, filter_image
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.detection.support import support
+from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import filters_by_psf, find_sources, point_source_variance
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
@@ -90,11 +91,13 @@ class Measured:
         Image less background and all fitted point sources.
     models : ModelImages or None
         Images of fitted galaxies, and what they leave.
+    twins : Twins or None
+        What is seen twice.
     metrics : dict
         n_sources, iterations, noise_scale (of the filtered image, over that of independent
         pixels), sky_share (of the pixels with data).
     status : Status
-        FALLBACK where there is no source, or hardly any sky beside them.
+        FALLBACK where there is no source, hardly any sky beside them, or all seen twice.
     """
 
     exposure: Exposure
@@ -109,6 +112,7 @@ class Measured:
     matched: MatchedFilter | None
     residual: Annotated[F4 | None, FLUX]
     models: ModelImages | None
+    twins: Twins | None
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE
@@ -248,8 +252,10 @@ def measure(
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
     back_type = of_image(config.background.back_type, 0 if detection is None else 1)
     rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
-    if rests_on.doubt:
-        run.warn(rests_on.doubt)
+    twins = find_twins(found.x, found.y, found.dflux)
+    doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
+    for doubt in doubts:
+        run.warn(doubt)
     return Measured(
         exposure=replace(exposure, background=plane.background),
         sources=sources,
@@ -263,6 +269,7 @@ def measure(
         matched=matched,
         residual=residual,
         models=models,
+        twins=twins,
         metrics={
             "n_sources": int(rows.size),
             "iterations": extraction.detect_niter,
@@ -270,7 +277,7 @@ def measure(
             "sky_share": rests_on.sky_share,
         },
         run=run,
-        status=Status.FALLBACK if rests_on.doubt else Status.COMPLETE,
+        status=Status.FALLBACK if doubts else Status.COMPLETE,
     )
 
 

@@ -1,0 +1,140 @@
+"""Frames on which every star is seen twice: double exposures, jumps of the telescope, ghosts.
+
+Each of the two images of the sky fits a reference catalogue as well as the other.  They show in
+the vectors between the brightest sources: those from a star to its second image are all the same,
+and so is the difference of magnitudes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.noise import median, robust_sigma
+
+N_BRIGHTEST = 150
+"""Sources whose vectors are looked at."""
+MIN_SOURCES = 20
+TOLERANCE = 1.0
+"""Pixels by which vectors may differ that are the same."""
+MIN_PAIRS = 10
+MIN_SHARE = 0.15
+"""Least number of pairs, per source."""
+MIN_SIGNIFICANCE = 8.0
+"""Of their number, above that of similar vectors, in its Poisson noise."""
+MAX_SCATTER = 0.3
+"""Of their differences of magnitude: of any two bright sources it is larger."""
+MAX_OTHER, MAX_SUM = 0.6, 0.3
+"""On a grid, and on copies side by side, another vector is so frequent, and so are its sum with and
+its difference from the first: shares of the number of the first."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Sources that are seen twice.
+
+    Attributes
+    ----------
+    dx, dy : float
+        From the first image of a star to the second one, pixels.
+    n_pairs, n_sources : int
+        How many of the sources that were looked at are the first of a pair.
+    doubt : str
+        Why positions and magnitudes are to be taken with care.
+    """
+
+    dx: float
+    dy: float
+    n_pairs: int
+    n_sources: int
+    doubt: str
+
+
+def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
+    """Look for a vector that leads from many of the brightest sources to another of them.
+
+    Parameters
+    ----------
+    x, y, flux : (n,) float64
+        Sources, pixels and image units.
+
+    Returns
+    -------
+    Twins or None
+        None where they are too few, where there is no such vector, or where they lie on a grid.
+    """
+    brightest = np.argsort(-flux, kind="stable")[:N_BRIGHTEST]
+    brightest = brightest[flux[brightest] > 0.0]
+    n = brightest.size
+    if n < MIN_SOURCES:
+        return None
+    places = np.stack([x[brightest], y[brightest], -2.5 * np.log10(flux[brightest])])
+    first, second = np.triu_indices(n, 1)
+    vectors = places[:, second] - places[:, first]
+    vectors = vectors[:, np.hypot(vectors[0], vectors[1]) > 2.0 * TOLERANCE]
+    if not vectors.size:
+        return None
+    centre = _most_frequent(vectors)
+    vectors = _turned(vectors, centre)
+    distance = np.hypot(vectors[0] - centre[0], vectors[1] - centre[1])
+    same = distance <= TOLERANCE
+    count = int(np.count_nonzero(same))
+    around = np.count_nonzero((distance > 4.0 * TOLERANCE) & (distance <= 12.0 * TOLERANCE))
+    expected = around / (12.0**2 - 4.0**2)
+    if (
+        count < max(MIN_PAIRS, MIN_SHARE * n)
+        or count < expected + MIN_SIGNIFICANCE * math.sqrt(expected + 1.0)
+        or robust_sigma(vectors[2, same]) > MAX_SCATTER
+        or _on_grid(vectors, centre, count)
+    ):
+        return None
+    message = (
+        f"{count} of the {n} brightest sources are seen a second time {centre[0]:+.1f}, "
+        f"{centre[1]:+.1f} pixels away: double exposure, jump of the telescope, repeated rows, "
+        "ghosts?"
+    )
+    return Twins(*centre, count, n, message)
+
+
+def _turned(vectors: F8, centre: tuple[float, float]) -> F8:
+    """Turn the vectors that point away from a direction: which end is the first is chance."""
+    turned: F8 = np.where(vectors[0] * centre[0] + vectors[1] * centre[1] < 0.0, -vectors, vectors)
+    return turned
+
+
+def _most_frequent(vectors: F8) -> tuple[float, float]:
+    """Return the vector, its second component not negative, near which most of them are."""
+    dx, dy = _turned(vectors, (0.0, 1.0))[:2]
+    best, start = 0, 0
+    for shift in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)):
+        column = np.floor(dx / (2.0 * TOLERANCE) + shift[0]).astype(np.int64)
+        row = np.floor(dy / (2.0 * TOLERANCE) + shift[1]).astype(np.int64)
+        _, at, number = np.unique((row << 32) + column, return_index=True, return_counts=True)
+        k = int(np.argmax(number))
+        if number[k] > best:
+            best, start = int(number[k]), int(at[k])
+    centre = float(dx[start]), float(dy[start])
+    for reach in (3.0 * TOLERANCE, TOLERANCE, TOLERANCE):
+        dx, dy = _turned(vectors, centre)[:2]
+        near = np.hypot(dx - centre[0], dy - centre[1]) <= reach
+        centre = median(dx[near]), median(dy[near])
+    return centre
+
+
+def _on_grid(vectors: F8, centre: tuple[float, float], count: int) -> bool:
+    """Tell whether a second vector is frequent too, with its sum and difference of the first."""
+    across = np.abs(vectors[0] * centre[1] - vectors[1] * centre[0]) / math.hypot(*centre)
+    aside = across > 3.0 * TOLERANCE
+    if not aside.any():
+        return False
+    other = _most_frequent(vectors[:, aside])
+    for sign, share in ((0.0, MAX_OTHER), (1.0, MAX_SUM), (-1.0, MAX_SUM)):
+        step = other[0] + sign * centre[0], other[1] + sign * centre[1]
+        turned = _turned(vectors, step)
+        near = np.hypot(turned[0] - step[0], turned[1] - step[1]) <= 2.0 * TOLERANCE
+        if np.count_nonzero(near) < share * count:
+            return False
+    return True
