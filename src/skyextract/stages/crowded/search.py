@@ -20,6 +20,7 @@ from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.extended import pieces_of_extended
+from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     disc_offsets,
@@ -164,6 +165,7 @@ def find_hidden(
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
+        free &= ~on_lines(filtered + model, peak_x, peak_y, psf.fwhm)
         added = int(free.sum())
         new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
         hidden = fitted(plane, hidden.sources.append(new), hidden.models, SWEEPS)
