@@ -269,13 +269,13 @@ def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
         place = os.path.realpath(path)
         if place in written and number not in (written[place][0], -1):
             first, second = (jobs[n].measurement for n in (written[place][0], number))
-            raise ConfigError(f"{path}: two images, one {keyword}; {_told_apart(first, second)}")
+            raise ConfigError(f"{path}: two images, one {keyword}; {_how_to_part(first, second)}")
         if place in written:
             raise ConfigError(f"{path}: both {written[place][1]} and {keyword}")
         written[place] = (number, keyword)
 
 
-def _told_apart(first: ImageSpec, second: ImageSpec) -> str:
+def _how_to_part(first: ImageSpec, second: ImageSpec) -> str:
     """Return how the products of two images get names of their own."""
     if stem(first.name) != stem(second.name):
         return "put {stem} into the name (for dual-image mode write det.fits,meas.fits)"

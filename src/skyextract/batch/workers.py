@@ -221,10 +221,10 @@ def _serve(
     connection: Connection,
     function: Callable[[Any], Any],
     prepare: Callable[[], None] | None,
-    told: tuple[int, bool],
+    verbosity: tuple[int, bool],
     parent: int,
 ) -> None:
-    """Work on tasks until the parent ends; `told`: the level of messages, and whether steps are."""
+    """Work on tasks until the parent ends; `verbosity`: level of messages, and whether of steps."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _watch_parent(parent)
@@ -237,7 +237,7 @@ def _serve(
 
     if prepare is not None:
         prepare()
-    send_messages(send, *told)
+    send_messages(send, *verbosity)
     while True:
         try:
             task = connection.recv()

@@ -114,7 +114,7 @@ class Arrivals:
         A frame that changes after it was given is given again.
         """
         now = time.monotonic()
-        if self._told() or now >= self._next_look:
+        if self._has_news() or now >= self._next_look:
             self._look(now)
         found = []
         for path, file in list(self._coming.items()):
@@ -159,7 +159,7 @@ class Arrivals:
         interval = _QUIET if self.uses_events and self._is_there else _LOOK
         self._next_look = now + max(interval, 10.0 * took)
 
-    def _told(self) -> bool:
+    def _has_news(self) -> bool:
         """Tell whether the system has told of a change since the last time."""
         with suppress(BlockingIOError):
             return bool(self._hears.recv(4096))

@@ -255,8 +255,8 @@ def _margin(check: _Check, steps: Numbers) -> str:
             if counts and (size > limit if check.is_upper else size < limit):
                 missed.append("  NOT PASSED")
     sign = "at most" if check.is_upper else "at least"
-    told = f"{check.words}: {_amount(size, check.unit)}, {sign} {', '.join(limits)}"
-    return told + "".join(missed[:1])
+    line = f"{check.words}: {_amount(size, check.unit)}, {sign} {', '.join(limits)}"
+    return line + "".join(missed[:1])
 
 
 def _amount(value: float, unit: str) -> str:

@@ -111,8 +111,8 @@ class Report:
                 yield done
             except StepError as error:
                 reason = str(error)
-                told = any(numbers.get("reason") == reason for numbers in self.metrics.values())
-                self.run.warn(f"{step} failed: {'the same' if told else reason}")
+                known = any(numbers.get("reason") == reason for numbers in self.metrics.values())
+                self.run.warn(f"{step} failed: {'the same' if known else reason}")
                 self.record(step, Status.FAILED, {"reason": reason})
 
     def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:

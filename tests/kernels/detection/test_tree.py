@@ -27,7 +27,7 @@ def scene(seed, shape=(34, 45)):
 
 
 def split(
-    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0
 ):
     """Return (threshold, pixels) of the branches, of one component that fills the image."""
     y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
@@ -38,14 +38,14 @@ def split(
     split_components(
         Pixels(x, y, flat, flat, np.zeros(1, np.float32), False),
         Components(order, np.array([0, image.size])),
-        TreeRules(n_levels, contrast, linear, min_area, *noise, beam),
+        TreeRules(n_levels, contrast, linear, min_area, *noise, psf_area),
         THRESHOLD, 0, 1, Branches(branch, level, count),
     )  # fmt: skip
     return [(level[b], frozenset(order[branch == b].tolist())) for b in range(count[0])]
 
 
 def reference(
-    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), beam=0.0
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0
 ):
     flat = image.ravel().astype(float)
     step, top = np.arange(n_levels) / n_levels, flat.max()
@@ -64,7 +64,7 @@ def reference(
             strong = []
             for p, w in children:
                 values, rise = flat[list(p)], float(levels[k + 1])
-                flux = max((values - rise).sum(), (values.max() - rise) * beam)
+                flux = max((values - rise).sum(), (values.max() - rise) * psf_area)
                 least = noise[0] * np.sqrt(1 + noise[1] * rise)
                 if flux > contrast * flat.sum() and (values.max() - rise > least or not noise[0]):
                     strong.append((p, w))
@@ -85,7 +85,7 @@ def reference(
         {"contrast": 0.05, "min_area": 1},
         {"n_levels": 7, "linear": True, "contrast": 1e-3},
         {"contrast": 0.0, "min_area": 1, "noise": (3.0, 0.5)},
-        {"contrast": 0.02, "min_area": 1, "noise": (3.0, 0.5), "beam": 12.0},
+        {"contrast": 0.02, "min_area": 1, "noise": (3.0, 0.5), "psf_area": 12.0},
     ],
     ids=str,
 )

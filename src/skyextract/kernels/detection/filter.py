@@ -80,8 +80,8 @@ def _good_share(bad: U1, taps: F4, y: int, share: F4) -> None:
             shift = u - width // 2
             for x in range(nx):
                 # the border counts as good: there SExtractor's values are kept
-                beyond = not inside or x + shift < 0 or x + shift >= nx
-                if beyond or bad[source, x + shift] == 0:
+                outside = not inside or x + shift < 0 or x + shift >= nx
+                if outside or bad[source, x + shift] == 0:
                     share[x] += square
     for x in range(nx):
         share[x] /= total

@@ -47,7 +47,7 @@ class TreeRules(NamedTuple):
     significance, photon_noise : float
         A branch must rise above its junction, at level s, by ``significance * sqrt(1 +
         photon_noise * s)``: so much noise can do.  0: no condition.
-    beam : float
+    psf_area : float
         Flux over peak of a point source: a branch has at least the flux of a point source
         that rises as high above the junction.  0: only what is in the isophote counts.
     """
@@ -58,7 +58,7 @@ class TreeRules(NamedTuple):
     min_area: int
     significance: float
     photon_noise: float
-    beam: float
+    psf_area: float
 
 
 class _Grid(NamedTuple):
@@ -223,7 +223,7 @@ def _list_children(
         children[CHILD_LAST, n] = numbers[LAST, i]
         children[STATE, n] = numbers[GOOD, i]
         height = light[PEAK, i] - level
-        if max(light[FLUX, i] - level * area, height * rules.beam) > min_flux and (
+        if max(light[FLUX, i] - level * area, height * rules.psf_area) > min_flux and (
             rules.significance == 0.0
             or height > rules.significance * math.sqrt(1.0 + rules.photon_noise * level)
         ):

@@ -38,7 +38,7 @@ _PIXEL_VARIANCE = 1.0 / 12.0
 @kernel
 def _offset(
     pixels: Any, labels: Any, mask: int, source: int, mx: float, my: float, radius: float,
-    sharp: float, column: Any,
+    exponent: float, column: Any,
 ) -> Any:  # fmt: skip
     """Return the windowed flux and its mean offsets in x and y from (mx, my).
 
@@ -51,7 +51,7 @@ def _offset(
     outer2 = (radius + 0.75) ** 2
     xmin, xmax, ymin, ymax, _ = circle_box(mx, my, radius, width, height)
     for px in range(xmin, xmax):
-        column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
+        column[px - xmin] = math.exp(-exponent * (px - mx) * (px - mx))
     total = sx = sy = 0.0
     for py in range(ymin, ymax):
         dy = py - my
@@ -76,7 +76,7 @@ def _offset(
                     weight *= min(max(0.5 + radius - math.sqrt(r2), 0.0), 1.0)
             row += weight * value
             row_x += weight * value * dx
-        light = math.exp(-sharp * dy * dy)
+        light = math.exp(-exponent * dy * dy)
         total += light * row
         sx += light * row_x
         sy += light * row * dy
@@ -88,7 +88,7 @@ def _offset(
 @kernel
 def _find_centroid(
     pixels: Any, labels: Any, mask: int, source: int, x: float, y: float, radius: float,
-    sharp: float, column: Any,
+    exponent: float, column: Any,
 ) -> tuple[float, float, float, float, int, int]:  # fmt: skip
     """Iterate the centroid from (x, y).
 
@@ -109,7 +109,7 @@ def _find_centroid(
         last_x, last_y = mx, my
         _, _, _, _, flag = circle_box(mx, my, radius, width, height)
         flags |= flag
-        total, sx, sy = _offset(pixels, labels, mask, source, mx, my, radius, sharp, column)
+        total, sx, sy = _offset(pixels, labels, mask, source, mx, my, radius, exponent, column)
         if not total > 0.0:
             return mx, my, last_x, last_y, step, flags
         mx += sx * _WINDOW_FACTOR
@@ -124,7 +124,7 @@ def _find_centroid(
 @kernel
 def _sum_window(
     pixels: Any, labels: Any, mask: int, variance: Any, mapped: bool, noise2: float, gain: float,
-    weight_gain: bool, source: int, mx: float, my: float, radius: float, sharp: float,
+    weight_gain: bool, source: int, mx: float, my: float, radius: float, exponent: float,
     column: Any, sums: Any,
 ) -> bool:  # fmt: skip
     """Sum light, moments, variance and its moments in the window about (mx, my), into `sums`.
@@ -141,13 +141,13 @@ def _sum_window(
     outer2 = (radius + 0.75) * (radius + 0.75)
     xmin, xmax, ymin, ymax, _ = circle_box(mx, my, radius, width, height)
     for px in range(xmin, xmax):
-        column[px - xmin] = math.exp(-sharp * (px - mx) * (px - mx))
+        column[px - xmin] = math.exp(-exponent * (px - mx) * (px - mx))
     total = sx = sy = x2 = y2 = xy = 0.0
     noise = ex2 = ey2 = exy = 0.0
     touched = False
     for py in range(ymin, ymax):
         dy = py - my
-        row = math.exp(-sharp * dy * dy)
+        row = math.exp(-exponent * dy * dy)
         for px in range(xmin, xmax):
             dx = px - mx
             r2 = dx * dx + dy * dy
@@ -246,18 +246,18 @@ def windowed(
     sums = np.empty(10)
     for i in range(first, last):
         sigma = half_light[i] * 2.0 / 2.35
-        sharp = 1.0 / (2.0 * sigma * sigma)
+        exponent = 1.0 / (2.0 * sigma * sigma)
         radius = _WINDOW_RADIUS * sigma
         n_columns = int(2.0 * radius) + 4
         if column.size < n_columns:
             column = np.empty(n_columns)
         mx, my, last_x, last_y, iterations[i], flag = _find_centroid(
-            pixels, labels, mask, i + 1, x[i], y[i], radius, sharp, column
+            pixels, labels, mask, i + 1, x[i], y[i], radius, exponent, column
         )
         flags[i] |= flag
         if _sum_window(
             pixels, labels, mask, variance, mapped, noise2, gain, weight_gain, i + 1, last_x,
-            last_y, radius, sharp, column, sums,
+            last_y, radius, exponent, column, sums,
         ):  # fmt: skip
             flags[i] |= TOUCHES_BAD
         status = _moments(sums, singular[i] != 0, out[i])

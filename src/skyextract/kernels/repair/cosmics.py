@@ -94,8 +94,8 @@ def _stands_out(
             continue
         limit = limits[k]
         above = flux - mean
-        beyond = limit * flux - mean
-        beyond2 = limit * limit * noise2 + mean2
+        surplus = limit * flux - mean
+        surplus2 = limit * limit * noise2 + mean2
         if k < 4:
             around += mean
             around2 += mean2
@@ -104,15 +104,15 @@ def _stands_out(
         if above <= 0.0 or above * above <= contrast * contrast * (noise2 + mean2):
             continue
         high = True
-        if beyond <= 0.0:
+        if surplus <= 0.0:
             continue
-        if beyond * beyond > excess * excess * beyond2:
+        if surplus * surplus > excess * excess * surplus2:
             return True
-        if k >= 4 or beyond * beyond < beyond2:
+        if k >= 4 or surplus * surplus < surplus2:
             continue
         # The same with the neighbours across: noise falls, a track does not.
         across = directions[k ^ 1]
-        total, total2 = beyond, beyond2
+        total, total2 = surplus, surplus2
         for side in (-1, 1):
             ys, xs = y + side * across[1], x + side * across[0]
             if ys < 0 or xs < 0 or ys >= ny or xs >= nx or state[ys, xs] & UNUSABLE:

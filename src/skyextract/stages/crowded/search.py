@@ -179,11 +179,11 @@ def find_hidden(
         )
         if added - dropped < max(1.0, MIN_NEW * kept.size):
             break
-    hidden = _proved(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
+    hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
     return replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
 
 
-def _proved(
+def _verified(
     exposure: Exposure, hidden: Hidden, found: Detections, least_flux: float, scale: float,
     fitted: Callable[[Plane, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
     run: Run,

@@ -22,7 +22,7 @@ from skyextract.stages.detection.matched import (
     MatchedFilter,
     centred_off_frame,
     filter_matched,
-    sharp_taps,
+    narrow_taps,
     smooth_pixels,
 )
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
@@ -31,9 +31,9 @@ _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 _NO_TAPS = np.ones((1, 1), np.float32)
 
-MIN_RISE, MIN_SHARP_RISE = 2.0, 3.0
+MIN_PROMINENCE, MIN_NARROW_PROMINENCE = 2.0, 3.0
 """With the PSF as filter, a deblended source rises so many sigma above its junction: in the
-filtered and in the sharper image."""
+filtered and in the less smoothed image."""
 
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
@@ -196,19 +196,19 @@ def _psf_deblending(
 ) -> PsfDeblending:  # fmt: skip
     """Return what deblending and cleaning take where the PSF is the filter."""
     mean_scale = float(np.median(scale))
-    taps, sharp_area = sharp_taps(psf)
-    sharp = None
+    taps, narrow_area = narrow_taps(psf)
+    narrow = None
     if config.deblend_nthresh > 1:
-        sharp = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
+        narrow = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
         if scale.size > 1 or mean_scale != 1.0:
-            sharp /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
+            narrow /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)
     return PsfDeblending(
-        sharp=sharp,
+        narrow=narrow,
         core_area=math.pi * psf.core_radius**2,
-        min_rise=MIN_RISE * psf.unit(sigma),
-        min_sharp_rise=MIN_SHARP_RISE * sigma * float((taps**2).sum()),
+        min_prominence=MIN_PROMINENCE * psf.unit(sigma),
+        min_narrow_prominence=MIN_NARROW_PROMINENCE * sigma * float((taps**2).sum()),
         photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
-        sharp_area=sharp_area,
+        narrow_area=narrow_area,
         off_frame=partial(
             centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
         ),

@@ -39,30 +39,30 @@ class PsfDeblending:
 
     Attributes
     ----------
-    sharp : (n_pixels,) float32 or None
+    narrow : (n_pixels,) float32 or None
         Values that blends are taken apart by, in place of the filtered ones.
     core_area : float
         Pixels of a PSF above a tenth of its peak.  What is wider than its peaks would be as
         point sources, a galaxy or a saturated star, is taken apart by the filtered values.
-    min_rise, min_sharp_rise : float
-        A deblended source rises so far above its junction in the filtered and in the sharp
+    min_prominence, min_narrow_prominence : float
+        A deblended source rises so far above its junction in the filtered and in the narrow
         values...
     photon_noise : float
         ... and ``sqrt(1 + photon_noise * s)`` times as far above a junction at level s.
-    sharp_area : float
-        Flux over peak of a point source in `sharp`, pixels; see `TreeRules.beam`.
+    narrow_area : float
+        Flux over peak of a point source in `narrow`, pixels; see `TreeRules.psf_area`.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
     plateau : (2 k + 1, 2 k + 1) bool or None
         Distances of two peaks that one point source may have, see `MatchedFilter.plateau`.
     """
 
-    sharp: F4 | None = None
+    narrow: F4 | None = None
     core_area: float = 0.0
-    min_rise: float = 0.0
-    min_sharp_rise: float = 0.0
+    min_prominence: float = 0.0
+    min_narrow_prominence: float = 0.0
     photon_noise: float = 0.0
-    sharp_area: float = 0.0
+    narrow_area: float = 0.0
     off_frame: OffFrame | None = None
     plateau: Bools | None = None
 
@@ -153,15 +153,15 @@ def _split(
         np.empty(n_pixels, np.int32), np.empty(n_pixels, np.float32), np.ones(n, np.int32)
     )
 
-    def split(values: F4, min_rise: float, beam: float, chunks: Chunks) -> None:
+    def split(values: F4, min_prominence: float, psf_area: float, chunks: Chunks) -> None:
         rules = TreeRules(
             config.deblend_nthresh,
             config.deblend_mincont,
             config.detect_type == "PHOTO",
             min(config.detect_minarea, MIN_BRANCH),
-            min_rise,
+            min_prominence,
             by_psf.photon_noise,
-            beam,
+            psf_area,
         )
         of_values = pixels._replace(filtered=values)
         run.map(
@@ -172,22 +172,22 @@ def _split(
         )
 
     values = pixels.filtered
-    if by_psf.sharp is None or n == 0:
-        split(values, by_psf.min_rise, 0.0, chunks)
+    if by_psf.narrow is None or n == 0:
+        split(values, by_psf.min_prominence, 0.0, chunks)
         return pixels, branches
-    split(by_psf.sharp, by_psf.min_sharp_rise, by_psf.sharp_area, chunks)
-    wide = _too_wide(by_psf.sharp, components, branches, by_psf.core_area)
+    split(by_psf.narrow, by_psf.min_narrow_prominence, by_psf.narrow_area, chunks)
+    wide = _too_wide(by_psf.narrow, components, branches, by_psf.core_area)
     points = branches.number > 1
     points[wide] = False
-    split(values, by_psf.min_rise, 0.0, [(c, c + 1) for c in wide.tolist()])
+    split(values, by_psf.min_prominence, 0.0, [(c, c + 1) for c in wide.tolist()])
     # a blend of point sources is measured in the image that shows it
     blended = components.order[: first[n]][np.repeat(points, np.diff(first))]
     values = values.copy()
-    values[blended] = by_psf.sharp[blended]
+    values[blended] = by_psf.narrow[blended]
     return pixels._replace(filtered=values), branches
 
 
-def _too_wide(sharp: F4, components: Components, branches: Branches, core_area: float) -> I8:
+def _too_wide(narrow: F4, components: Components, branches: Branches, core_area: float) -> I8:
     """Return the blended components that are wider than point sources at their peaks would be.
 
     Of a Gaussian whose peak is the share s of the highest, the area above `CORE_LEVEL` of that
@@ -197,7 +197,7 @@ def _too_wide(sharp: F4, components: Components, branches: Branches, core_area: 
     blends = np.flatnonzero(branches.number > 1)
     if not blends.size:
         return blends
-    values = sharp[order[: first[-1]]]
+    values = narrow[order[: first[-1]]]
     length = np.diff(first)
     top = np.maximum.reduceat(values, first[:-1])
     area = np.add.reduceat(values > CORE_LEVEL * np.repeat(top, length), first[:-1], dtype=np.int64)

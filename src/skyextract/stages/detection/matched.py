@@ -28,7 +28,7 @@ _LEFT_OUT_OF_SQUARE = 1e-6
 _MAX_CELLS = 8
 _MIN_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
-_SHARP = 0.35
+_NARROW = 0.35
 """Width of the kernel that blends are taken apart with, in widths of the PSF."""
 _PLATEAU = 0.8
 """The plateau of a PSF: its pixels above this share of the peak."""
@@ -195,7 +195,7 @@ def filter_matched(
     return out
 
 
-def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
+def narrow_taps(psf: MatchedFilter) -> tuple[F4, float]:
     """Return a Gaussian kernel, a third as wide as the PSF, in whose image blends show up.
 
     The matched filter makes stars wider by the square root of 2: two of them 1.5 FWHM apart
@@ -205,13 +205,13 @@ def sharp_taps(psf: MatchedFilter) -> tuple[F4, float]:
     -------
     taps : (k,) float32
         Along either axis; sum 1.
-    beam : float
+    psf_area : float
         Flux over peak of a point source smoothed with it, pixels.
     """
-    sigma2 = 1.0 / (4.0 * math.pi * psf.square)  # of a Gaussian as sharp as the PSF
-    half = max(1, math.ceil(2.5 * _SHARP * math.sqrt(sigma2)))
-    taps = np.exp(-0.5 * np.arange(-half, half + 1) ** 2 / (_SHARP**2 * sigma2))
-    return (taps / taps.sum()).astype(np.float32), 2.0 * math.pi * sigma2 * (1.0 + _SHARP**2)
+    sigma2 = 1.0 / (4.0 * math.pi * psf.square)  # of a Gaussian as wide as the PSF
+    half = max(1, math.ceil(2.5 * _NARROW * math.sqrt(sigma2)))
+    taps = np.exp(-0.5 * np.arange(-half, half + 1) ** 2 / (_NARROW**2 * sigma2))
+    return (taps / taps.sum()).astype(np.float32), 2.0 * math.pi * sigma2 * (1.0 + _NARROW**2)
 
 
 def smooth_pixels(

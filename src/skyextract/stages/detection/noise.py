@@ -19,7 +19,7 @@ from skyextract.stages.background.coarse import skewed_quantile
 
 MIN_CELL = 128
 """Cells of the image in which the scale is measured have this size in pixels, or more..."""
-MIN_BEAMS = 200
+MIN_AREAS = 200
 """... so that they hold as many areas of the filter, which have independent noise."""
 MAX_CELL_SAMPLE = 6000
 """Pixels per cell that are looked at, about."""
@@ -41,7 +41,13 @@ _QUANTILE_ERROR = 1.42
 
 
 def measure_scale(
-    filtered: F4, unit: float, beam: float, claimed: U1 | None, run: Run, *, skewness: float = 0.0
+    filtered: F4,
+    unit: float,
+    filter_area: float,
+    claimed: U1 | None,
+    run: Run,
+    *,
+    skewness: float = 0.0,
 ) -> F4:
     """Measure the noise of a filtered image where no sources are, in units of the expected.
 
@@ -54,7 +60,7 @@ def measure_scale(
         See `filter_matched`; 0 where there is no information.
     unit : float
         Its noise if the variance is right and the pixels are independent.
-    beam : float
+    filter_area : float
         Area of the filter in pixels: one over its sum of squares.
     claimed : (ny, nx) uint8 or None
         Pixels of known sources (not 0).
@@ -68,7 +74,7 @@ def measure_scale(
         if there are too few free pixels to tell.
     """
     ny, nx = filtered.shape
-    cell = max(float(MIN_CELL), math.sqrt(2.0 * MIN_BEAMS * beam))
+    cell = max(float(MIN_CELL), math.sqrt(2.0 * MIN_AREAS * filter_area))
     n_y, n_x = max(1, round(ny / cell)), max(1, round(nx / cell))
     edge_y = np.linspace(0, ny, n_y + 1).round().astype(int)
     edge_x = np.linspace(0, nx, n_x + 1).round().astype(int)
@@ -92,8 +98,8 @@ def measure_scale(
                 continue
             low, high = np.percentile(sample[free], (_LOW, upper))
             scale[j, i] = (high - low) / width
-            n_beams = max(n_free[j, i] * step**2 / (2.0 * beam), 1.0)
-            error[j, i] = _QUANTILE_ERROR / math.sqrt(n_beams)
+            n_areas = max(n_free[j, i] * step**2 / (2.0 * filter_area), 1.0)
+            error[j, i] = _QUANTILE_ERROR / math.sqrt(n_areas)
 
     run.map(row, range(n_y))
     known = np.isfinite(scale) & (scale > 0.0)
