@@ -1,114 +1,26 @@
-"""Astrometry end to end: simulated fields, awkward places, bad input, real frames."""
+"""Astrometry end to end: simulated fields, awkward places, bad input."""
 
 import dataclasses
 import math
 
 import numpy as np
 import pytest
-import sep
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
-from skyextract.io.fits.headfile import head_text, write_head
-from skyextract.io.images.images import read_head_file
-from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as Config
-from skyextract.sky.plate import Plate, gnomonic
-from skyextract.stages.astrometry.pointing import search_region
 from skyextract.stages.astrometry.solve import solve_astrometry
-
-SHAPE = (1500, 2000)
-SCALE = 0.5
-NOISE = 0.1
-
-
-@dataclasses.dataclass
-class Field:
-    """A simulated frame and what is true about it."""
-
-    sources: Catalog
-    header: dict
-    reference: RefCatalog
-    truth: Plate
-
-    def solve(self, header=None, **settings):
-        header = self.header if header is None else header
-        wcs = SkyWcs.from_header(header)
-        return solve_astrometry(
-            self.sources, header, SHAPE, wcs, self.reference, Config(**settings), Run()
-        )
-
-    def error(self, wcs) -> float:
-        """Largest error of a WCS over the frame, pixels."""
-        y, x = np.mgrid[0 : SHAPE[0] - 1 : 9j, 0 : SHAPE[1] - 1 : 9j]
-        true = gnomonic(*self.truth.to_sky(x, y), self.truth.ra0, self.truth.dec0)
-        own = gnomonic(*wcs.to_sky(x, y), self.truth.ra0, self.truth.dec0)
-        return float(np.hypot(own[0] - true[0], own[1] - true[1]).max() * 3600.0 / SCALE)
-
-
-def make_field(
-    ra0=150.0, dec0=20.0, n=200, missing=0.3, false=0.3, turn=0.4, parity=1.0, bend=0.0, seed=0,
-    off=(20.0, -15.0),
-) -> Field:  # fmt: skip
-    """Simulate; the header is `off` arcsec from the truth, 1 deg turned and 1 % too large."""
-    rng = np.random.default_rng(seed)
-    c, s = math.cos(turn), math.sin(turn)
-    step = 1000.0 * SCALE / 3600.0
-    linear = step * np.array([[-c * parity, s], [s * parity, c]])
-    coefficients = np.zeros((2, 10 if bend else 3))
-    coefficients[:, 1:3] = linear
-    if bend:
-        coefficients[:, 3:] = rng.normal(0.0, bend * step / 1000.0, (2, 7))
-    truth = Plate(ra0, dec0, 999.5, 749.5, 1000.0, coefficients)
-    x, y = rng.uniform(0.0, SHAPE[1] - 1.0, n), rng.uniform(0.0, SHAPE[0] - 1.0, n)
-    mag = 20.0 + 2.0 * np.log10(rng.uniform(1e-3, 1.0, n))
-    ra, dec = truth.to_sky(x, y)
-    keep = rng.random(n) >= missing
-    m = int(false * n)
-    fx, fy = rng.uniform(-300.0, 2300.0, m), rng.uniform(-300.0, 1800.0, m)
-    flat = dataclasses.replace(truth, coefficients=coefficients[:, :3])
-    false_ra, false_dec = flat.to_sky(fx, fy)
-    reference = RefCatalog.from_arrays(
-        np.concatenate([ra[keep], false_ra]), np.concatenate([dec[keep], false_dec]),
-        np.concatenate([mag[keep], 20.0 + 2.0 * np.log10(rng.uniform(1e-3, 1.0, m))]),
-    )  # fmt: skip
-    flux = 10.0 ** (0.4 * (25.0 - mag))
-    sources = Catalog({
-        "NUMBER": np.arange(n) + 1,
-        "XWIN_IMAGE": x + rng.normal(0.0, NOISE, n) + 1.0,
-        "YWIN_IMAGE": y + rng.normal(0.0, NOISE, n) + 1.0,
-        "ERRAWIN_IMAGE": np.full(n, NOISE), "ERRBWIN_IMAGE": np.full(n, NOISE),
-        "FLUX_AUTO": flux, "FLUXERR_AUTO": flux / 50.0, "FLAGS": np.zeros(n, np.int16),
-    })  # fmt: skip
-    c, s = 1.01 * math.cos(0.0175), 1.01 * math.sin(0.0175)
-    header = dataclasses.replace(
-        flat, coefficients=np.array([[c, -s], [s, c]]) @ flat.coefficients
-    ).cards("TAN", SHAPE)
-    header["CRPIX1"] += off[0] / SCALE
-    header["CRPIX2"] += off[1] / SCALE
-    return Field(sources, header | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}, reference, truth)
-
-
-def check_right(field: Field, result) -> None:
-    assert result.status == "COMPLETE", result.reason
-    assert field.error(result.wcs) < 6.0 * NOISE
-    assert result.source == result.metrics["source"] == "FITTED"
-    assert result.metrics["false_match_probability"] <= 1e-6
-
-
-def check_failed(result) -> None:
-    assert result.status == "FAILED"
-    assert result.reason
-    assert result.source in {"HEADER", "NONE"}
-    assert not result.used.any()
-    assert result.matches.n_rows == 0
-    assert result.metrics["rms_arcsec"] is None
-    assert result.metrics["n_matched"] is None
-
+from tests.simulate.astrometry import (
+    NOISE,
+    SCALE,
+    SHAPE,
+    check_failed,
+    check_right,
+    make_field,
+)
 
 # --- right --------------------------------------------------------------------------------
 
@@ -319,50 +231,6 @@ def test_inputs_are_not_changed():
     assert field.header == header
 
 
-# --- few stars: right, or a clear failure -------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4])
-def test_a_handful_of_stars(n):
-    field = make_field(n=n, missing=0.0, false=0.0, seed=13)
-    result = field.solve()
-    if result.status == "COMPLETE":
-        assert field.error(result.wcs) < 10.0 * NOISE
-    else:
-        check_failed(result)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_five_stars(seed):
-    field = make_field(n=5, missing=0.0, false=0.0, seed=20 + seed)
-    result = field.solve()
-    if result.status == "COMPLETE":
-        assert field.error(result.wcs) < 10.0 * NOISE
-        assert result.metrics["n_matched"] == 5
-    else:
-        check_failed(result)
-
-
-def test_five_stars_with_a_good_header_are_solved():
-    field = make_field(n=5, missing=0.0, false=0.0, seed=30)
-    header = field.truth.cards("TAN", SHAPE) | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}
-    result = field.solve(header)
-    check_right(field, result)
-    assert result.metrics["n_matched"] == 5
-
-
-def test_a_distorted_header_survives_few_stars():
-    field = make_field(n=8, missing=0.0, false=0.0, bend=20.0, seed=31)
-    header = field.truth.cards("TPV", SHAPE) | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}
-    header["CRVAL2"] += 10.0 / 3600.0
-    result = field.solve(header)
-    check_right(field, result)
-    assert result.wcs.to_header()["CTYPE1"] == "RA---TPV"
-
-
-# --- failures -----------------------------------------------------------------------------------
-
-
 def test_nothing_known_about_the_pointing():
     field = make_field()
     result = field.solve({"OBJECT": "M 31"})
@@ -492,162 +360,3 @@ def test_a_date_that_is_none_is_quoted(date, words):
         solve_astrometry(field.sources, header, SHAPE, wcs, moving, Config(), run)
         assert words in run.warnings[-1]
         assert run.warnings[-1].endswith(end)
-
-
-def plate(seed: int, n_reference: int = 20) -> Field:
-    """A photographic survey plate: 2000 stars, of which the reference has the 20 brightest.
-
-    They are saturated: their order by flux is loose, and their centres are off by a pixel.
-    """
-    field = make_field(seed=seed, n=2000, missing=0.0, false=0.0, off=(4.0, -3.0))
-    rng = np.random.default_rng(seed)
-    bright = np.argsort(field.reference.mag)[:n_reference]
-    columns = {name: field.sources[name].copy() for name in field.sources}
-    columns["FLAGS"][bright] = 4
-    columns["FLUX_AUTO"][bright] = columns["FLUX_AUTO"][bright].min() * rng.uniform(
-        1, 3, len(bright)
-    )
-    for axis in "XY":
-        columns[f"{axis}WIN_IMAGE"][bright] += rng.normal(0.0, 1.0, len(bright))
-    reference = field.reference.take(bright)
-    unknown = rng.random(len(bright)) < 0.2
-    epoch = np.full(len(bright), 2000.0)
-    pmra, pmdec = (np.where(unknown, np.nan, rng.normal(0, 15.0, len(bright))) for _ in range(2))
-    moving = dataclasses.replace(reference, pmra=pmra, pmdec=pmdec, epoch=np.full_like(epoch, 1954))
-    reference = dataclasses.replace(moving.at_epoch(2000.0), ra_error=reference.ra_error)
-    header = field.header | {"DATE-OBS": "12/04/54"}
-    return dataclasses.replace(
-        field, sources=Catalog(columns), reference=reference, header=header
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_plate_with_few_and_saturated_reference_stars_is_solved(seed):
-    field = plate(seed)
-    result = field.solve()
-    assert result.status == "COMPLETE", result.reason
-    assert result.metrics["n_matched"] >= 18
-    assert field.error(result.wcs) < 2.5
-
-
-# --- .head files --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("bend", "degrees"), [(0.0, 1), (5.0, 3)])
-def test_head_file_reads_back(tmp_path, bend, degrees):
-    field = make_field(n=300, bend=bend, seed=2)
-    result = field.solve(distort_degrees=degrees)
-    path = tmp_path / "image.head"
-    write_head(path, [result.head_cards(), result.head_cards()])
-    lines = path.read_text().splitlines()
-    assert all(len(line) == 80 for line in lines)
-    assert sum(line.rstrip() == "END" for line in lines) == 2
-    heads = read_head_file(str(tmp_path / "image.fits"), ".head", Run())
-    assert len(heads) == 2
-    assert heads[0]["CTYPE1"] == ("RA---TAN" if result.plate.degree == 1 else "RA---TPV")
-    x, y = np.array([0.0, 1999.0, 700.0]), np.array([0.0, 1499.0, 300.0])
-    np.testing.assert_allclose(
-        SkyWcs.from_header(heads[0]).to_sky(x, y), result.wcs.to_sky(x, y), atol=1e-10
-    )
-    text = fits.Header.fromstring(head_text(result.head_cards()), sep="\n")
-    assert 0.0 < text["ASTRRMS1"] * 3600.0 < 2.0 * NOISE * SCALE
-    np.testing.assert_allclose(
-        WCS(text).all_pix2world(x, y, 0), result.wcs.to_sky(x, y), atol=1e-10
-    )
-
-
-def test_no_head_after_a_failure():
-    result = make_field().solve({})
-    with pytest.raises(ValueError, match="no fitted WCS"):
-        result.head_cards()
-
-
-# --- real frames --------------------------------------------------------------------------------
-
-
-def detect(image: np.ndarray) -> Catalog:
-    image = np.ascontiguousarray(image, np.float32)
-    background = sep.Background(image)
-    image = image - background
-    found = sep.extract(image, 3.0, err=background.globalrms, minarea=5)
-    flux, error, _ = sep.sum_circle(image, found["x"], found["y"], 5.0, err=background.globalrms)
-    x, y, _ = sep.winpos(image, found["x"], found["y"], 1.3)
-    return Catalog({"XWIN_IMAGE": x + 1.0, "YWIN_IMAGE": y + 1.0,
-                    "FLUX_AUTO": flux, "FLUXERR_AUTO": error})  # fmt: skip
-
-
-def solve_file(path, reference, extension=0, turn=None, **settings):
-    image, header = fits.getdata(path, extension, header=True)
-    sources = detect(image)
-    if turn is not None:
-        sources = turn(sources)
-    result = solve_astrometry(
-        sources,
-        header,
-        image.shape,
-        SkyWcs.from_header(header),
-        reference,
-        Config(**settings),
-        Run(),
-    )
-    return result, image.shape
-
-
-@pytest.mark.parametrize("band", ["g", "r", "i"])
-def test_sdss(shared_data, band):
-    folder = shared_data / "sdss_stripe82"
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key=band)
-    result, _ = solve_file(folder / f"fpC-004192-{band}4-0300.fit.gz", reference)
-    assert result.status == "COMPLETE"
-    assert 90 <= result.metrics["n_matched"] <= 104
-    assert result.metrics["rms_arcsec"] < 0.025
-    assert result.metrics["rms_holdout_arcsec"] < 0.03
-
-
-def test_sdss_without_wcs(shared_data):
-    folder = shared_data / "sdss_stripe82"
-    reference = read_reference([str(folder / "refcat/sdss_stars_field.fits")], Run(), mag_key="r")
-    blind, shape = solve_file(shared_data / "no_wcs/sdss_r4192_nowcs.fits.gz", reference)
-    started, _ = solve_file(folder / "fpC-004192-r4-0300.fit.gz", reference)
-    assert blind.status == "COMPLETE"
-    y, x = np.mgrid[0 : shape[0] - 1 : 9j, 0 : shape[1] - 1 : 9j]
-    difference = np.subtract(blind.wcs.to_sky(x, y), started.wcs.to_sky(x, y)) * 3600.0
-    assert np.hypot(*difference).max() < 0.05
-
-
-@pytest.mark.parametrize("angle", [0.0, 137.0])
-@pytest.mark.parametrize("flip", [False, True])
-def test_wide_field_with_a_large_pointing_error(shared_data, angle, flip):
-    reference = read_reference([str(shared_data / "panoptes/tycho2_panoptes.fits")], Run())
-
-    def turn(sources):
-        x, y = sources["XWIN_IMAGE"] - 350.5, sources["YWIN_IMAGE"] - 350.5
-        x = -x if flip else x
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        return sources.with_columns(
-            XWIN_IMAGE=c * x - s * y + 350.5, YWIN_IMAGE=s * x + c * y + 350.5
-        )
-
-    path = shared_data / "panoptes/unsolved.fits"
-    result, _ = solve_file(path, reference, turn=turn, position_maxerr=120.0)
-    assert result.status == "COMPLETE"
-    assert result.metrics["n_matched"] >= 150
-    assert result.metrics["rms_arcsec"] < 0.35 * result.metrics["pixel_scale"]
-    assert result.metrics["pixel_scale"] == pytest.approx(10.32, abs=0.05)
-    assert result.metrics["parity"] == (1 if flip else -1)
-
-
-def test_decam_with_eight_stars(shared_data):
-    folder = shared_data / "decam_tpv"
-    path = next((folder / "images").rglob("*ooi*.fits"))
-    header = fits.getheader(path, 1)
-    shape = header["NAXIS2"], header["NAXIS1"]
-    wcs = SkyWcs.from_header(header)
-    region = search_region(fits.Header(), shape, wcs, Config())
-    reference = read_reference([str(folder / "gaia")], Run(), region=region)
-    result, _ = solve_file(path, reference, extension=1)
-    # The header is known to be good to a fraction of a pixel: so is what is accepted.
-    assert result.status == "COMPLETE"
-    assert result.metrics["n_reference"] == 8
-    assert result.metrics["shift_arcsec"] < 0.2
-    assert result.wcs.to_header()["CTYPE1"] == "RA---TPV"
