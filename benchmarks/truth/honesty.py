@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from tests.simulate.badframes import KINDS, SIZE, BadFrame
+from tests.simulate.badframes import SIZE, BadFrame
+from tests.simulate.kinds import KINDS
 
 LIMIT = 5.0
 COLUMNS = """NUMBER X_IMAGE Y_IMAGE ALPHAWIN_J2000 DELTAWIN_J2000 ERRAWIN_WORLD MAG_PSF MAGERR_PSF
