@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
+from skyextract.datamodel.arrays import F4, U1, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
 from skyextract.kernels.background.planes import mark_bad
@@ -78,12 +78,6 @@ class Plane:
         if self.n_bad:
             noise[self.bad] = NO_INFORMATION
         return noise
-
-    def variance_plane_at(self, pixel: I8) -> F8:
-        """Return the background variance at pixels ``y * nx + x`` of a plane `with_noise`."""
-        plane = self.noise if self.variance is None else self.variance
-        assert plane is not None
-        return plane.ravel()[pixel].astype(np.float64)
 
     def with_noise(self, run: Run) -> Plane:
         """Return a plane that keeps its `variance_plane`."""
