@@ -161,3 +161,14 @@ def test_a_frame_that_is_cut_off_keeps_what_its_header_says(skyextract, tmp_path
     (summary,) = json.loads((tmp_path / "a.json").read_text())
     assert summary["frame"]["exposure_time"] == 120.0
     assert summary["frame"]["object"] == "M 31"
+
+
+def test_debug_tells_where_an_extension_failed(skyextract, tmp_path):
+    image = np.random.default_rng(1).normal(100.0, 5.0, (60, 60)).astype(np.float32)
+    fits.writeto(tmp_path / "f.fits", image)
+    content = (tmp_path / "f.fits").read_bytes()
+    (tmp_path / "f.fits").write_bytes(content[:3000])
+    said = skyextract("f.fits", "--debug").stderr
+    assert "truncated" in said
+    assert "Traceback" in said
+    assert "Traceback" not in skyextract("f.fits").stderr

@@ -114,6 +114,19 @@ def test_all_or_none(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
 
 
+def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Outputs, "_leave_journal", full)
+    with Outputs() as outputs:
+        write(outputs, tmp_path / "a", b"1")
+        write(outputs, tmp_path / "b", b"2")
+        with pytest.raises(OutputError, match=r"a: cannot be written \(No space"):
+            outputs.commit()
+    assert list(tmp_path.iterdir()) == []
+
+
 def replace_three(folders, n_steps):
     """Replace three files and remove one, in a process that dies at some step; return its end."""
     place, other = folders

@@ -155,7 +155,8 @@ class Outputs:
                 for temporary, target in moves:
                     if not Path(temporary).exists():
                         Path(target).unlink(missing_ok=True)
-                name = error.filename2 or error.filename or ""
+                # Writing into an open file, the journal on a full disk, fails without a name.
+                name = error.filename2 or error.filename or [*self._moves, *self._removals][0]
                 raise OutputError(f"{name}: cannot be written ({error.strerror})") from None
             except BaseException:
                 _complete(moves, removals, resumed=True)  # an interrupt leaves no half

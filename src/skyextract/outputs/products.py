@@ -140,6 +140,7 @@ class Products:
         """Note an extension that could not be processed."""
         message = self.job.shown(str(failed))
         log.error(LABELLED, "", message)
+        log.debug("why", exc_info=failed.error)
         report = Report(Plan(frozenset()), self.run, failure=message)
         camera = self.settings.config.isr.camera
         time = math.nan
