@@ -77,7 +77,7 @@ def test_what_is_written_is_read_by_astropy_and_by_us(keyword, value, comment):
 def test_what_astropy_writes_is_read_and_written_in_the_same_bytes(keyword, value, comment):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = fits.Card(keyword, value, comment)
+        theirs = fits.Card(keyword, value, comment.rstrip())  # newer astropy does it itself
         records = str(theirs)
     (card,) = cards_of(records)
     assert card.records == records
