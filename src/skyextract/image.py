@@ -6,7 +6,6 @@ import errno
 import logging
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import Exposure, FailedExtension
@@ -22,13 +21,14 @@ from skyextract.outputs.failure import write_failure
 from skyextract.outputs.products import Products
 from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import process_exposure
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 
 log = logging.getLogger("skyextract")
 
 
-@dataclass(frozen=True)
+@record
 class Outcome:
     """What became of an image.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from skyextract.errors import ConfigError
@@ -21,11 +20,12 @@ from skyextract.io.names import (
     words_in,
 )
 from skyextract.io.streams import is_pipe, is_stream
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 
 
-@dataclass(frozen=True)
+@record
 class Job:
     """One image (or dual-image pair) and the files that it writes.
 

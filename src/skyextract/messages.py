@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from skyextract.record import record
+
 RESULT = 25
 """Level of the one line per image that says what came out; between info and warning."""
 
@@ -136,7 +138,7 @@ def _traceback(record: logging.LogRecord) -> list[str]:
     return [] if error is None else "".join(traceback.format_exception(error)).splitlines()
 
 
-@dataclass(frozen=True)
+@record
 class Message:
     """A message of another process.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from skyextract.errors import ExitStatus
@@ -13,10 +12,11 @@ from skyextract.io.names import parse_image_spec
 from skyextract.io.streams import Stream, is_pipe
 from skyextract.jobs import Job
 from skyextract.outputs.summaries import lines_again
+from skyextract.record import record
 from skyextract.settings.resolve import Settings
 
 
-@dataclass(frozen=True)
+@record
 class Earlier:
     """An image that an earlier run has done.
 

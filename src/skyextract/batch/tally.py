@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from skyextract.errors import ExitStatus
 from skyextract.messages import RESULT
+from skyextract.record import record
 
 log = logging.getLogger("skyextract")
 
@@ -16,7 +17,7 @@ _MAX_NAMES = 8
 _SLOWEST = 3
 
 
-@dataclass(frozen=True)
+@record
 class Fate:
     """What became of one image.
 

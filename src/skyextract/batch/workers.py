@@ -18,12 +18,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from skyextract.messages import Message, send_messages, tells_steps
+from skyextract.record import record
 from skyextract.run import end_with_parent, prepare_process
 
 _TRIES = 2
 
 
-@dataclass(frozen=True)
+@record
 class Done:
     """A task is done.
 
@@ -39,7 +40,7 @@ class Done:
     result: Any
 
 
-@dataclass(frozen=True)
+@record
 class Said:
     """A task has something to say."""
 
@@ -47,7 +48,7 @@ class Said:
     message: Message
 
 
-@dataclass(frozen=True)
+@record
 class Died:
     """The process of a task died.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from skyextract.datamodel.arrays import F4, F8, U1
 from skyextract.datamodel.header import Header
+from skyextract.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Master:
     """A master calibration frame of one detector.
 
@@ -45,7 +46,7 @@ class Master:
     """How it was made, for its PROVENANCE."""
 
 
-@dataclass(frozen=True)
+@record
 class Linearity:
     """Correction of the response, of each amplifier or, with one row, of all.
 
@@ -61,7 +62,7 @@ class Linearity:
     table: F8
 
 
-@dataclass(frozen=True)
+@record
 class Calibrations:
     """What isr corrects with; None for what is not corrected.
 

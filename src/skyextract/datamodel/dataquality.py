@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.datamodel.flags import Mask
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import U2, AnyArray
@@ -26,7 +26,7 @@ MAX_REPAIRED = 0.1
 in different places, more are marked, and they are good."""
 
 
-@dataclass(frozen=True)
+@record
 class Quality:
     """What the numbers of a data-quality plane mean.
 

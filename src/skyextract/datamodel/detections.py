@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
 from skyextract.datamodel.imageunit import FLUX
+from skyextract.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Detections:
     """Detected, deblended and cleaned sources of one image.
 

@@ -12,13 +12,14 @@ from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import SkyextractError
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.wcs import SkyWcs
 
 
-@dataclass(frozen=True)
+@record
 class Detector:
     """What the header and the configuration say about the detector.
 
@@ -77,7 +78,7 @@ class Exposure:
     mask: U2
     variance: Annotated[F4 | None, VARIANCE] = None
     weight: Annotated[F4 | None, VARIANCE] = None
-    detector: Detector = Detector()
+    detector: Detector = field(default_factory=Detector)
     psf: Psf | None = None
     wcs: SkyWcs | None = None
     photocal: PhotoCal = field(default_factory=PhotoCal)
@@ -124,7 +125,7 @@ class Exposure:
         return f"Exposure({', '.join([self.name] * bool(self.path) + facts)})"
 
 
-@dataclass(frozen=True)
+@record
 class FailedExtension:
     """An image extension that cannot be read or processed.
 

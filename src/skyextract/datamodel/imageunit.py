@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
+from skyextract.record import record
 
 
-@dataclass(frozen=True)
+@record
 class ImageUnit:
     """How a quantity depends on the unit of the pixels.
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from skyextract.record import record
 
 Header = Mapping[str, Any]
 Cards = dict[str, Any]
 """New values; None takes a card out."""
 
 
-@dataclass(frozen=True)
+@record
 class Instrument:
     """An instrument or the program that writes its headers.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from skyextract.datamodel.catalog import Catalog
+from skyextract.record import record
 
 _PATTERN = re.compile(r"(?:BAYER[ _-]*)?([RGB]{4})(?:16|8)?$")
 _KEYS = ("BAYERPAT", "BAYRPAT", "COLORTYP")
@@ -46,7 +46,7 @@ def _offset(value: Any) -> int:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
-@dataclass(frozen=True)
+@record
 class MosaicPlane:
     """One colour of a mosaic, on a grid of half as many pixels along each axis.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, AnyArray
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
+from skyextract.record import record
 
 MAX_SAMPLE = 1_000_000
 """About as many pixels tell what is typical of an image."""
@@ -47,7 +47,7 @@ def typical_noise(variance: F4) -> float:
     return math.sqrt(median(good)) if good.size else 0.0
 
 
-@dataclass(frozen=True)
+@record
 class NoiseCorrelation:
     """Autocovariance of the background noise, in units of the background variance.
 

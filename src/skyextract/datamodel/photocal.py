@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.imageunit import ZERO_POINT
+from skyextract.record import record
 
 AB_NANOJANSKY = 31.4
 """AB magnitude of one nanojansky (3631 Jy is magnitude 0)."""
@@ -24,7 +24,7 @@ class PhotSource(StrEnum):
     NONE = "NONE"
 
 
-@dataclass(frozen=True)
+@record
 class PhotoCal:
     """MAG = zero_point - 2.5 log10(flux in image units).
 

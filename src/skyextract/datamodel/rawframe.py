@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ import numpy as np
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
+from skyextract.record import record
 
 _SECTION = re.compile(r"\[\s*([^,\[\]]+?)\s*(?:,\s*([^,\[\]]+?)\s*)?\]$")
 _RANGE = re.compile(r"(\d+)\s*:\s*(\d+)$")
 
 
-@dataclass(frozen=True)
+@record
 class Section:
     """A rectangle of pixels, 0-based and half-open.
 
@@ -126,7 +127,7 @@ def check_fits(section: Section, shape: tuple[int, int], name: str) -> Section:
     return section
 
 
-@dataclass(frozen=True)
+@record
 class Amplifier:
     """One amplifier: which raw pixels it gave, and where they belong.
 
@@ -176,7 +177,7 @@ class Amplifier:
         )
 
 
-@dataclass(frozen=True)
+@record
 class RawFrame:
     """The raw pixels of one detector.
 

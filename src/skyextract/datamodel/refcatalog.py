@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, AnyArray, Bools
+from skyextract.record import record
 
 MAS = np.pi / (180.0 * 3600.0 * 1000.0)
 """One milliarcsecond in radians."""
 
 
-@dataclass(frozen=True)
+@record
 class RefCatalog:
     """Stars of a reference catalogue; every array has one element per star.
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from skyextract.datamodel.header import Header, header_number
 from skyextract.datamodel.photocal import AB_NANOJANSKY
+from skyextract.record import record
 
 _LIGHT = 2.99792458e18
 """Speed of light, Angstrom/s."""
@@ -45,7 +45,7 @@ MIN_ZERO_POINT, MAX_ZERO_POINT = 1.0, 50.0
 """Magnitudes outside are no zero points but stand for an unknown one."""
 
 
-@dataclass(frozen=True)
+@record
 class StatedZeroPoint:
     """A zero point of image units.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from skyextract.columns.unit import in_unit
 from skyextract.datamodel.arrays import AnyArray
@@ -17,6 +17,7 @@ from skyextract.io.names import ImageSpec
 from skyextract.io.psf.psfex import psf_for_extension
 from skyextract.io.raw.frames import AlreadyCorrectedError, read_raw_frames
 from skyextract.jobs import Job
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
@@ -32,7 +33,7 @@ from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 Image = Exposure | RawFrame
 
 
-@dataclass(frozen=True)
+@record
 class Frame:
     """One image extension as it was read.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 from skyextract.columns.request import Requested, base_columns, needs_wcs
@@ -15,6 +14,7 @@ from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Image
 from skyextract.inputs.sidefiles import Inputs
 from skyextract.io.images.images import pixel_scale
+from skyextract.record import record
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Step, is_done, plan_steps
 from skyextract.stages.measurement.sources import MeasureInputs
@@ -28,7 +28,7 @@ POSITION_COLUMNS = frozenset(
 """What matching with a reference catalogue needs, whatever columns are requested."""
 
 
-@dataclass(frozen=True)
+@record
 class Request:
     """The steps and columns of one image extension.
 

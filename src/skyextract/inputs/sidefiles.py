@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from skyextract.columns.request import (
@@ -17,13 +17,14 @@ from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.psf.psfex import read_psfs
 from skyextract.io.textfiles import read_number_list, read_text
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import psf_is_given
 from skyextract.stages.detection.filters import builtin_filter
 
 
-@dataclass(frozen=True)
+@record
 class Inputs:
     """What the side files of a run say; None where nothing needs the file.
 

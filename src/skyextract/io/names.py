@@ -6,12 +6,12 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from skyextract.errors import ConfigError
 from skyextract.io.streams import STDIN, STDOUT
 from skyextract.io.textfiles import read_text
+from skyextract.record import record
 from skyextract.run import Run
 
 _BRACKETS = re.compile(r"^(?P<path>.+?)\[(?P<extension>[^\[\]]*)\]$")
@@ -20,7 +20,7 @@ _FITS = (".fits", ".fit", ".fts")
 _PRODUCT = (".isr", ".char")
 
 
-@dataclass(frozen=True)
+@record
 class ImageSpec:
     """An image as the user names it.
 

@@ -9,11 +9,11 @@ import re
 import shutil
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from skyextract.errors import ImageError, OutputError
+from skyextract.record import record
 
 log = logging.getLogger("skyextract")
 
@@ -24,7 +24,7 @@ _NAMED = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _MAX_LINKS = 40
 
 
-@dataclass(frozen=True)
+@record
 class Stream:
     """A complete product that waits to be written through.
 

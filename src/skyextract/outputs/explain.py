@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from skyextract.outputs.html.remedies import remedy
 from skyextract.outputs.made import Made, find_made
+from skyextract.record import record
 from skyextract.settings.grammar import declarations, format_value
 from skyextract.settings.resolve import is_sextractor
 from skyextract.stages.agreement import MIN_GROUP, MIN_MEMBERS
@@ -151,7 +151,7 @@ _Place = tuple[str, ...]
 """Where a number stands in the steps of a summary."""
 
 
-@dataclass(frozen=True)
+@record
 class _Check:
     """A check that a step makes of its result (docs/checks.md).
 

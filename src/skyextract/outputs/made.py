@@ -6,19 +6,19 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skyextract.errors import ImageError
 from skyextract.io.checksums import sha256
 from skyextract.io.names import parse_image_spec
+from skyextract.record import record
 
 _UP = 2
 """Folders above a product in which its summary is looked for."""
 
 
-@dataclass(frozen=True)
+@record
 class Made:
     """The summary of an image.
 

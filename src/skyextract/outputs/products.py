@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, headline_of, summary
 from skyextract.outputs.summaries import note_night, write_summaries
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("skyextract")
 
 
-@dataclass(frozen=True)
+@record
 class _Entry:
     """What the summary says of one extension."""
 

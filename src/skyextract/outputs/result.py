@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from skyextract.columns.unit import in_unit
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.outputs.report import Report
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.stages.astrometry.solve import Astrometry
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from skyextract.stages.photometry.calibrate import Photometry
 
 
-@dataclass(frozen=True)
+@record
 class Result:
     """One processed image extension; None for what did not run.
 

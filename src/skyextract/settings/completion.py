@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from skyextract.record import record
 from skyextract.settings.cameras import NO_PRESET, camera_names
 from skyextract.settings.grammar import Declaration, declarations
 
@@ -26,7 +26,7 @@ FILE, FOLDER, OTHER = "file", "folder", "other"
 """What a word is that has no choices."""
 
 
-@dataclass(frozen=True)
+@record
 class Word:
     """An option or a keyword as a shell sees it.
 

@@ -10,11 +10,11 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from skyextract.errors import ConfigError
+from skyextract.record import record
 from skyextract.settings.keywords import SAME, Config, Keyword
 
 _TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
@@ -25,7 +25,7 @@ _MAX_NUMBER = 1e30
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
-@dataclass(frozen=True)
+@record
 class Setting:
     """One keyword as the user wrote it."""
 
@@ -35,7 +35,7 @@ class Setting:
     """`default.conf:12` or `command line`."""
 
 
-@dataclass(frozen=True)
+@record
 class Declaration:
     """Where a keyword is declared: its group, field, type and `Keyword`."""
 

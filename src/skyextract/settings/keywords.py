@@ -11,8 +11,10 @@ keyword; see their manuals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
+
+from skyextract.record import record
 
 T = TypeVar("T")
 
@@ -20,7 +22,7 @@ SAME = object()
 """The SExtractor base layer has the same default as ours."""
 
 
-@dataclass(frozen=True)
+@record
 class Keyword:
     """What is known about one keyword, apart from its value."""
 
@@ -83,7 +85,7 @@ SURVEY_NAMES = (
 ASSOC_TYPES = ("FIRST", "NEAREST", "MEAN", "MAG_MEAN", "SUM", "MAG_SUM", "MIN", "MAX")
 
 
-@dataclass(frozen=True)
+@record
 class Pipeline:
     """Pipeline"""
 
@@ -102,7 +104,7 @@ class Pipeline:
     )
 
 
-@dataclass(frozen=True)
+@record
 class Output:
     """Products"""
 
@@ -134,7 +136,7 @@ class Output:
     xsl_url: str = key("", "style sheet of the XML summary", support="ignored", basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Detector:
     """Detector and header"""
 
@@ -163,7 +165,7 @@ class Detector:
     dgeo_image: tuple[str, ...] = key((), "file of the differential geometry map", sextractor=("dgeo.fits",), size=(0, 2), support="ignored", basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Isr:
     """Instrument signature removal"""
 
@@ -197,7 +199,7 @@ class Isr:
     isr_mismatch: str = key("ERROR", "consequence of a calibration frame that does not fit the image", choices=("ERROR", "WARN"), new=True)
 
 
-@dataclass(frozen=True)
+@record
 class Background:
     """Background"""
 
@@ -209,7 +211,7 @@ class Background:
     back_pearson: float = key(2.5, "Pearson factor of the mode estimator of the background", low=0.0, high=10.0, basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Characterize:
     """Image characterization"""
 
@@ -229,7 +231,7 @@ class Characterize:
     apercor_degree: int = key(1, "degree of the aperture corrections over the field, at most", low=0, high=5, new=True, basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Cosmics:
     """Cosmic rays"""
 
@@ -238,7 +240,7 @@ class Cosmics:
     cr_niter: int = key(4, "iterations of the cosmic-ray search, at most", low=1, high=50, new=True, basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Extraction:
     """Detection"""
 
@@ -263,7 +265,7 @@ class Extraction:
     clean_param: float = key(1.0, "cleaning efficiency", low=0.1, high=10.0)
 
 
-@dataclass(frozen=True)
+@record
 class Measurement:
     """Measurement"""
 
@@ -289,7 +291,7 @@ class Measurement:
     som_name: str = key("default.som", "file of the self-organizing map", support="ignored", basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Weights:
     """Weights and flags"""
 
@@ -305,7 +307,7 @@ class Weights:
     interp_type: tuple[str, ...] = key(("NONE",), "interpolation over zero weight, for detection[,measurement] (one value: detection alone)", sextractor=("ALL",), choices=("NONE", "VAR_ONLY", "ALL"), size=(1, 2), basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Assoc:
     """Association"""
 
@@ -318,7 +320,7 @@ class Assoc:
     assocselec_type: str = key("MATCHED", "sources that are kept after the association", choices=("ALL", "MATCHED", "-MATCHED"))
 
 
-@dataclass(frozen=True)
+@record
 class Astrometry:
     """Astrometry"""
 
@@ -340,7 +342,7 @@ class Astrometry:
     sn_thresholds: tuple[float, ...] = key((10.0, 100.0), "S/N of the sources used for astrometry, and of the high-S/N sample", low=0.0, size=(1, 2), new=True, basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Photometry:
     """Photometry"""
 
@@ -357,7 +359,7 @@ class Photometry:
     phot_degrees: int = key(0, "degree of the zero point over the field", low=0, high=5, new=True, basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Store:
     """Store of reference catalogues"""
 
@@ -369,7 +371,7 @@ class Store:
     refout_catpath: str = key("", "folder where fetched catalogues are kept (empty = skyextract/catalogs in XDG_DATA_HOME)", new=True)
 
 
-@dataclass(frozen=True)
+@record
 class Memory:
     """Memory"""
 
@@ -378,7 +380,7 @@ class Memory:
     memory_bufsize: int = key(1024, "memory grows by itself", support="ignored", basic=False)
 
 
-@dataclass(frozen=True)
+@record
 class Config:
     """All settings of one run; one attribute per group."""
 

@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from skyextract import __version__
 from skyextract.errors import ConfigError
+from skyextract.record import record
 from skyextract.settings.cameras import NO_PRESET, camera_settings, find_camera
 from skyextract.settings.grammar import (
     Declaration,
@@ -28,7 +29,7 @@ from skyextract.settings.keywords import Config
 _SEXTRACTOR_ORIGIN = "built-in (SExtractor)"
 
 
-@dataclass(frozen=True)
+@record
 class Settings:
     """The configuration of a run and where every value comes from.
 

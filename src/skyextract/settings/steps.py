@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from skyextract.record import record
 from skyextract.settings.cameras import NO_PRESET
 from skyextract.settings.resolve import Settings
 
@@ -54,7 +54,7 @@ def is_done(header: Mapping[str, Any] | None, step: Step) -> bool:
 CALIBRATE = frozenset({Step.MEASURE, Step.ASTROMETRY, Step.PHOTOMETRY})
 
 
-@dataclass(frozen=True)
+@record
 class Plan:
     """The steps of one image extension.
 

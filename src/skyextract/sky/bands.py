@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from skyextract.errors import StepError
+from skyextract.record import record
 
 AB_BANDS = frozenset("ugrizy")
 
@@ -107,7 +107,7 @@ class Cards(Protocol):
     def get(self, keyword: str, /) -> object: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
+@record
 class Band:
     """A magnitude column and its passband.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from skyextract.record import record
 from skyextract.sky.angles import parse_angle
 
 DATE_KEYS = (
@@ -38,7 +38,7 @@ _MJD_2000 = 51544
 _MJD_J2000 = 51544.5
 
 
-@dataclass(frozen=True)
+@record
 class FrameDate:
     """When a frame was taken, as its header tells.
 

@@ -7,16 +7,17 @@ SExtractor gives them.  `astropy.coordinates` transforms; it is imported where i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
 
 
-@dataclass(frozen=True)
+@record
 class SkyFrame:
     """The celestial frame of a WCS.
 

@@ -8,11 +8,11 @@ the rotation of the Earth, which matters by 15" at most.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.record import record
 from skyextract.sky.frames import SkyFrame, to_j2000, unit_vectors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _RADIUS, _FLATTENING = 6378.137, 1.0 / 298.257223563  # km, WGS 84
 
 
-@dataclass(frozen=True)
+@record
 class Site:
     """A place on the Earth: degrees, east positive, and metres."""
 
@@ -30,7 +30,7 @@ class Site:
     height: float = 0.0
 
 
-@dataclass(frozen=True)
+@record
 class Moon:
     """The moon of a frame.
 

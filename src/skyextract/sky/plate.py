@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -92,7 +93,7 @@ def monomials(u: F8, v: F8, degree: int) -> F8:
     return np.stack([powers_u[p] * powers_v[q] for p, q in exponents(degree)], axis=1)
 
 
-@dataclass(frozen=True)
+@record
 class Plate:
     """Polynomials from pixels to the tangent plane.
 

@@ -8,13 +8,13 @@ al. 2016, north of -30 deg), ATLAS-REFCAT2 (Tonry et al. 2018, ApJ 867, 105: all
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from skyextract.record import record
 
 WIDE = 2.0
 """Radius (deg) from which stars of a bright catalogue are enough, and others are too many."""
 
 
-@dataclass(frozen=True)
+@record
 class Survey:
     """What a reference catalogue covers.
 

@@ -12,13 +12,13 @@ which has fewer coefficients than there are parts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""
@@ -50,7 +50,7 @@ _APART = 8.0
 """A group is another one from so many of its errors on: the tail of the others ends before."""
 
 
-@dataclass(frozen=True)
+@record
 class Spread:
     """How much the medians of the parts differ.
 
@@ -76,7 +76,7 @@ class Spread:
         return self.rms > 0.0 and abs(self.worst) > max(limit, sure * self.worst_error)
 
 
-@dataclass(frozen=True)
+@record
 class Group:
     """Outliers that agree with each other on one place: their number, share of all, and mean."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.kernels.background.planes import exclude
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
@@ -59,7 +60,7 @@ PHASE_ERRORS = 2.0
 """FWHM in pixels below which positions have an error that the PSF makes."""
 
 
-@dataclass(frozen=True)
+@record
 class Characterized:
     """What is known about an image.
 
@@ -84,7 +85,7 @@ class Characterized:
     metrics: dict[str, str | float | int | bool | None]
 
 
-@dataclass(frozen=True)
+@record
 class _Sky:
     """Background of one pass, and the planes that the repair works on."""
 
@@ -92,7 +93,7 @@ class _Sky:
     planes: RepairPlanes
 
 
-@dataclass(frozen=True)
+@record
 class _Passes:
     """What the passes of background, cosmic rays and PSF ended with; `last` if one gave a PSF."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.noise import median
 from skyextract.errors import ConfigError
 from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
 from skyextract.stages.background.correlation import measure_correlation
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from skyextract.stages.measurement.sources import MeasureInputs
 
 
-@dataclass(frozen=True)
+@record
 class Found:
     """Detections, and what they were found with.
 

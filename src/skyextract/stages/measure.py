@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -17,6 +17,7 @@ from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.record import record
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@record
 class CorrectedApertures:
     """An exposure with its aperture corrections.
 
@@ -65,7 +66,7 @@ class CorrectedApertures:
     plane: Plane
 
 
-@dataclass(frozen=True)
+@record
 class Measured:
     """Sources of an image, and what they were measured with.
 

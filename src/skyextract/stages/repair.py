@@ -9,7 +9,6 @@ wide ones stay as they are, masked.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
 from skyextract.kernels.repair import interpolate
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
@@ -46,7 +46,7 @@ _RADIUS = 6
 """Neighbours farther than this (pixels) predict nothing."""
 
 
-@dataclass(frozen=True)
+@record
 class Repaired:
     """Pixels after the repair.
 
@@ -76,7 +76,7 @@ class Repaired:
     n_interpolated: int
 
 
-@dataclass(frozen=True)
+@record
 class RepairPlanes:
     """Work planes of the repair: changed in place by `repair_planes`, put back by `undo`.
 
@@ -114,7 +114,7 @@ class RepairPlanes:
         return cls(data, variance, mask, state, inverse_gain)
 
 
-@dataclass(frozen=True)
+@record
 class Repairs:
     """What a repair changed in its work planes.
 
@@ -357,7 +357,7 @@ def _narrow_defects(planes: RepairPlanes, fwhm: float) -> I8:
     return lost[narrow.view(np.bool_)]
 
 
-@dataclass(frozen=True)
+@record
 class _Interpolator:
     """Linear prediction with the correlation of one PSF width."""
 

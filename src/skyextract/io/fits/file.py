@@ -17,7 +17,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +27,7 @@ from skyextract.datamodel.header import Header, repaired
 from skyextract.errors import ImageError
 from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
 from skyextract.messages import quiet
+from skyextract.record import record
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def guarded(what: str) -> Iterator[None]:
         raise ImageError(f"{what} ({reason[:100]})") from None
 
 
-@dataclass(frozen=True)
+@record
 class HeaderUnit:
     """One header unit of a file.
 

@@ -8,7 +8,6 @@ so threads share the rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,12 +16,13 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
+from skyextract.record import record
 from skyextract.run import Run
 
 _BLOCK_PIXELS = 65536
 
 
-@dataclass(frozen=True)
+@record
 class Scaling:
     """How stored numbers become pixel values: zero + scale * number."""
 

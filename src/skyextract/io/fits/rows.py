@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Header, header_number
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit, card_integer
+from skyextract.record import record
 
 _TYPES = {
     "L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8", "C": ">c8",
@@ -24,7 +24,7 @@ _LEFT_OUT = "XCMPQ"
 _FORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])(\d*)")
 
 
-@dataclass(frozen=True)
+@record
 class Field:
     """A column of a binary table.
 

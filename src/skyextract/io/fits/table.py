@@ -7,7 +7,6 @@ the image before the table LDAC_OBJECTS with the sources.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from skyextract.datamodel.header import (
     set_cards,
 )
 from skyextract.io.fits.writer import Unit, named
+from skyextract.record import record
 
 _FORMATS = {"f4": "%15.8g", "f8": "%24.16g"}
 _TFORM = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
@@ -123,7 +123,7 @@ def table_unit(
     return unit
 
 
-@dataclass(frozen=True)
+@record
 class _Field:
     """A column as it is stored: values in big-endian order, TFORM and TDIM."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +26,7 @@ from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 from skyextract.run import Run
 
 
@@ -58,7 +59,7 @@ MAX_MASKED = 0.9
 """Share of an image above which a mask of unknown meaning cannot be one of bad pixels."""
 
 
-@dataclass(frozen=True)
+@record
 class Planes:
     """An image and what belongs to it.
 

@@ -8,7 +8,7 @@ relative or absolute, with 1e30 for pixels without weight (WEIGHT_THRESH).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,12 @@ from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_fl
 from skyextract.io.images.images import image_header, select_units
 from skyextract.io.names import ImageSpec, parse_image_spec
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
 
 
-@dataclass(frozen=True)
+@record
 class WeightMaps:
     """Background variance for detection and for measurement.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from skyextract.io.images.images import (
     select_units,
 )
 from skyextract.io.names import ImageSpec
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
 
@@ -40,7 +41,7 @@ class AlreadyCorrectedError(ImageError):
     """The frame says that isr has run on it."""
 
 
-@dataclass(frozen=True)
+@record
 class _Unit:
     """An image unit: its own header, the one with what it inherits, and its size."""
 

@@ -11,7 +11,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from skyextract.errors import ImageError, ReferenceCatalogError
 from skyextract.io.fits.file import FitsFile
 from skyextract.io.fits.rows import Field, read_columns
 from skyextract.messages import quiet
+from skyextract.record import record
 from skyextract.sky.bands import column_bands, split_unit
 
 
-@dataclass(frozen=True)
+@record
 class Table:
     """Columns of a table with their units, as far as the file tells them."""
 

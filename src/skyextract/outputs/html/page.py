@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from skyextract.outputs.html.picture import Picture, make_picture
 from skyextract.outputs.html.plots import Figure
 from skyextract.outputs.html.remedies import remedy
 from skyextract.outputs.report import Report
+from skyextract.record import record
 from skyextract.settings.steps import Status, Step
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ _NUMBERS: dict[Step, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Tile:
     """A step: its status in a word and a colour, and its numbers."""
 
@@ -89,7 +90,7 @@ class Tile:
     reason: str
 
 
-@dataclass(frozen=True)
+@record
 class Section:
     """What the page says of one image extension.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2, AnyArray, Bools
 from skyextract.datamodel.flags import Mask
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.wcs import SkyWcs
@@ -30,7 +30,7 @@ _PLANES = (
 """Mask planes that are shown, and their colours; the later lie above."""
 
 
-@dataclass(frozen=True)
+@record
 class Picture:
     """What the page draws: pictures as data addresses, marks as SVG paths in FITS pixels.
 

@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, AnyArray
+from skyextract.record import record
 from skyextract.settings.extras import require
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = (
@@ -54,7 +54,7 @@ def prepare_drawing(keyword: str) -> None:
     threading.Thread(target=lambda: list(map(import_module, _MODULES))).start()
 
 
-@dataclass(frozen=True)
+@record
 class Figure:
     """A diagram of a page.
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from skyextract.outputs.html.plots import GREY
+from skyextract.record import record
 
 _WIDTH, _HEIGHT = 374.4, 244.8
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 366.0, 16.0, 208.0
@@ -30,7 +30,7 @@ _SHAPES = (
 )
 
 
-@dataclass(frozen=True)
+@record
 class Points:
     """Points of one kind.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.agreement import (
@@ -32,7 +32,7 @@ SURE = 4.0
 """A star is displaced, and a part is, from this many of its errors on."""
 
 
-@dataclass(frozen=True)
+@record
 class AstrometryParts:
     """What parts of the stars say about the plate of all.
 

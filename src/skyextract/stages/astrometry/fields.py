@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.record import record
 from skyextract.sky.plate import stereographic
 from skyextract.stages.astrometry.pointing import Start
 
 
-@dataclass(frozen=True)
+@record
 class Field:
     """Detections and reference stars, the brightest first.
 

@@ -6,17 +6,18 @@ linear least squares: e / (1 - h) with the leverage h (Allen 1974, Technometrics
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.record import record
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
 
 ARCSEC = 3600.0
 
 
-@dataclass(frozen=True)
+@record
 class Model:
     """One model of the plate.
 
@@ -39,7 +40,7 @@ class Model:
         return (self.degree + 1) * (self.degree + 2)
 
 
-@dataclass(frozen=True)
+@record
 class PlateFit:
     """A fitted plate and its residuals.
 
@@ -206,7 +207,7 @@ def fit_plate(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class _Stars:
     """Matched stars with their reference positions (deg) in one tangent plane."""
 
@@ -217,7 +218,7 @@ class _Stars:
     variance: F8
 
 
-@dataclass(frozen=True)
+@record
 class _Clipped:
     """A fit of one model in one tangent plane; `held` turns residuals into held-out ones."""
 

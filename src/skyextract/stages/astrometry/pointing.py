@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.wcs import SkyWcs
+from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.angles import is_sexagesimal, parse_angle
 from skyextract.sky.plate import stereographic
@@ -32,7 +32,7 @@ SCALE_RANGE = (0.1, 60.0)
 """Arcsec per pixel searched when nothing is known."""
 
 
-@dataclass(frozen=True)
+@record
 class Start:
     """What is known about the frame before matching, and the limits of the search.
 

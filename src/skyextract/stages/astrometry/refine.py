@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
 from skyextract.sky.plate import gnomonic, monomials, stereographic_inverse
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
 
 
-@dataclass(frozen=True)
+@record
 class Rough:
     """A rough solution.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.stages.astrometry.fields import Field
@@ -35,7 +36,7 @@ ENOUGH_MOTIONS = 20
 """From this many stars with a proper motion on, those without serve no longer."""
 
 
-@dataclass(frozen=True)
+@record
 class Solution:
     """A fit to the pairs that a rough solution suggests, and what speaks for it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.settings.steps import Status
@@ -36,7 +36,7 @@ SHARE_FROM = 50
 """The share counts from this many matched stars."""
 
 
-@dataclass(frozen=True)
+@record
 class Astrometry:
     """The result of `solve_astrometry`.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.positions import positions
+from skyextract.record import record
 
 FLUX_NAMES = ("AUTO", "PSF", "APER", "ISO", "WIN")
 """Fluxes that order the sources, the first that there is."""
 
 
-@dataclass(frozen=True)
+@record
 class Sources:
     """Sources with a finite position, the brightest first if `ordered`.
 

@@ -8,12 +8,12 @@ of many trials, so the probability of one trial is multiplied by their number (B
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
 from skyextract.sky.plate import Plate, gnomonic
 
 MAX_FALSE_PROBABILITY = 1e-6
@@ -26,7 +26,7 @@ LEVELS = 100.0
 volume among nested ones costs this factor."""
 
 
-@dataclass(frozen=True)
+@record
 class Verification:
     """What speaks for a solution.
 
@@ -48,7 +48,7 @@ class Verification:
     probability: float
 
 
-@dataclass(frozen=True)
+@record
 class Offset:
     """How far a solution is from what was expected, for the number of trials.
 

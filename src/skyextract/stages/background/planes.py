@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,6 +13,7 @@ from skyextract.datamodel.imageunit import FLUX, VARIANCE
 from skyextract.kernels.background.planes import mark_bad
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
+from skyextract.record import record
 from skyextract.settings.keywords import of_image
 from skyextract.stages.background.estimate import (
     estimate_weighted_background,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config, Weights
 
 
-@dataclass(frozen=True)
+@record
 class Plane:
     """An image without its background, and its noise.
 

@@ -8,11 +8,11 @@ Vaucouleurs' law for -0.6.  In windows the pixel of the centre is the first (as 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import C8, F4, F8, I8
+from skyextract.record import record
 
 N_SHAPE = 7
 """Parameters of a profile: flux, x, y, three of the ellipse, the index."""
@@ -29,7 +29,7 @@ SETTLED = 2.0
 """A fit ends when a step makes chi2 less by no more than this."""
 
 
-@dataclass(frozen=True)
+@record
 class Windows:
     """Square pieces of an image about sources, all of one size.
 
@@ -53,7 +53,7 @@ class Windows:
         return Windows(self.data[rows], self.weight[rows], self.psf[rows], stars)
 
 
-@dataclass(frozen=True)
+@record
 class Profiles:
     """Fitted profiles.
 

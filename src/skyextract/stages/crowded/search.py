@@ -8,7 +8,7 @@ Schlafly et al. (2018, ApJS 234, 39).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
+from skyextract.record import record
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
@@ -67,7 +68,7 @@ LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
 
 
-@dataclass(frozen=True)
+@record
 class Hidden:
     """Sources that were found beneath others.
 

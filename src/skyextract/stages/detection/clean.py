@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,13 +11,14 @@ from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import clean_sources
 from skyextract.kernels.values import BLENDED
+from skyextract.record import record
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.measurements import column, measured_fields
 
 OffFrame = Callable[[I4, I4], Bools]
 
 
-@dataclass(frozen=True)
+@record
 class Candidates:
     """Sources before cleaning.
 

@@ -5,7 +5,6 @@ Bertin & Arnouts (1996, A&AS 117, 393, sections 5 and 6), as SExtractor does it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +18,7 @@ from skyextract.kernels.detection.label import label_runs
 from skyextract.kernels.detection.pixels import Components, Pixels, Runs
 from skyextract.kernels.detection.shape import N_INTEGER, N_REAL
 from skyextract.kernels.detection.tree import TreeRules, split_components
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.clean import Candidates, OffFrame, clean
@@ -33,7 +33,7 @@ MIN_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
 
 
-@dataclass(frozen=True)
+@record
 class PsfDeblending:
     """How sources are told from each other with the PSF as detection filter.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools
 from skyextract.kernels.detection import matched
 from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
 from skyextract.run import Run
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _CORE = 0.1
 """The core of a PSF: its pixels above this share of the peak."""
 
 
-@dataclass(frozen=True)
+@record
 class MatchedFilter:
     """A PSF prepared for matched filtering: stamps as sums of outer products, per cell.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.detections import Detections
+from skyextract.record import record
 
 MIN_DATA = 10_000
 """Pixels with data from which a frame should show a source."""
@@ -16,7 +15,7 @@ MIN_SKY_SHARE = 0.15
 """Share of the pixels with data that should be outside the sources: the background is theirs."""
 
 
-@dataclass(frozen=True)
+@record
 class Support:
     """What detections rest on.
 

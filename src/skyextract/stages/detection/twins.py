@@ -8,12 +8,12 @@ and so is the difference of magnitudes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.record import record
 
 N_BRIGHTEST = 150
 """Sources whose vectors are looked at."""
@@ -32,7 +32,7 @@ MAX_OTHER, MAX_SUM = 0.6, 0.3
 its difference from the first: shares of the number of the first."""
 
 
-@dataclass(frozen=True)
+@record
 class Twins:
     """Sources that are seen twice.
 

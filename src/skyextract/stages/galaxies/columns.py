@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -12,6 +12,7 @@ from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.arrays import F4, F8, AnyArray
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.kernels.galaxies.source import DISK, POINT, SPHEROID, X, Y
+from skyextract.record import record
 from skyextract.stages.galaxies.fit import (
     DE_VAUCOULEURS,
     ModelFits,
@@ -44,7 +45,7 @@ _POINT = frozenset(name for name in MODEL_COLUMNS if name.endswith("_POINTSOURCE
 _DETECTION = frozenset(name for name in MODEL_COLUMNS if name.endswith("_DETMODEL"))
 
 
-@dataclass(frozen=True)
+@record
 class ModelImages:
     """Images of the models that check images show.
 
@@ -62,7 +63,7 @@ class ModelImages:
     residual: Annotated[F4, FLUX]
 
 
-@dataclass(frozen=True)
+@record
 class Galaxies:
     """Columns of models, and images of them."""
 
@@ -70,7 +71,7 @@ class Galaxies:
     images: ModelImages
 
 
-@dataclass(frozen=True)
+@record
 class Images:
     """The images of one measurement.
 

@@ -8,7 +8,6 @@ of the normal matrix: of the right profile, and of sources whose neighbours are 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +38,7 @@ from skyextract.kernels.galaxies.source import (
     Y,
 )
 from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, sky_level, start_fluxes
 
@@ -68,7 +68,7 @@ RADIUS_PRIOR = (math.log(0.4), 1.0)
 """Of ln (half-light radius / FWHM)."""
 
 
-@dataclass(frozen=True)
+@record
 class Profile:
     """What a model consists of.
 
@@ -116,7 +116,7 @@ class Profile:
         return prior
 
 
-@dataclass(frozen=True)
+@record
 class ModelFits:
     """Fitted models, a row per source.
 
@@ -255,7 +255,7 @@ def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
     return softened
 
 
-@dataclass(frozen=True)
+@record
 class Scaled:
     """Models of given shapes, their brightness measured on another image.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
@@ -30,7 +31,7 @@ _SMALLEST = 0.15
 """Variance of the narrowest Gaussian, in square pixels."""
 
 
-@dataclass(frozen=True)
+@record
 class PsfMixture:
     """A PSF taken apart at the nodes of a grid.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Pixels, Places
 from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
 from skyextract.stages.galaxies.mixture import PsfMixture
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -36,7 +36,7 @@ GROWTH = 1.5
 """Half side of a box over that of the detection."""
 
 
-@dataclass(frozen=True)
+@record
 class Sky:
     """What is fitted.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,13 +10,14 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.rawframe import Amplifier
 from skyextract.errors import ImageError
 from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
 from skyextract.settings.keywords import Isr
 
 _CLIP = 3.0
 """Lines that lie this far off (sigma) do not count in the polynomial."""
 
 
-@dataclass(frozen=True)
+@record
 class Overscan:
     """Overscan of one amplifier, in the order of its place in the assembled frame.
 

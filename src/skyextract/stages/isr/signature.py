@@ -8,7 +8,7 @@ All but the last two happen in one pass over memory (`kernels.isr`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError
 from skyextract.kernels.isr import correct as kernels
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
 from skyextract.settings.steps import Status
@@ -36,7 +37,7 @@ from skyextract.stages.repair import repair
 _NONE = np.zeros((0, 0), dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@record
 class Signature:
     """A frame freed of the signature of its instrument.
 
@@ -163,7 +164,7 @@ def unit_of(amplifiers: tuple[Amplifier, ...], isr: Isr, run: Run) -> str:
     return "ADU"
 
 
-@dataclass(frozen=True)
+@record
 class Corrected:
     """Pixels after the pass of the kernel, and what was measured for it."""
 

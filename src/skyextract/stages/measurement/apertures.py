@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from skyextract.kernels.measurement.aperture import (
 )
 from skyextract.kernels.measurement.fluxradius import N_BINS, flux_radii
 from skyextract.kernels.measurement.windowed import windowed
+from skyextract.record import record
 from skyextract.stages.measurement.frame import in_chunks, shapes_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Flags = I4
 
 
-@dataclass(frozen=True)
+@record
 class Fluxes:
     """Fluxes and errors, (n,) or (n, k), and radii in units of (a, b) where it applies."""
 
@@ -37,7 +37,7 @@ class Fluxes:
     radius: F8
 
 
-@dataclass(frozen=True)
+@record
 class Growth:
     """Growth curves.
 
@@ -59,7 +59,7 @@ class Growth:
     reach: F8
 
 
-@dataclass(frozen=True)
+@record
 class Windowed:
     """Windowed parameters, (n,) each; positions 0-based.
 

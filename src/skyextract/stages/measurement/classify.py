@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I4
 from skyextract.errors import ConfigError
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -18,7 +18,7 @@ N_INPUTS = 10
 """Eight isophotal areas, the peak, the seeing."""
 
 
-@dataclass(frozen=True)
+@record
 class NeuralNetwork:
     """Weights of a feed-forward network with sigmoid neurons.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from skyextract.datamodel.arrays import F4, I8
 from skyextract.errors import ImageError
 from skyextract.kernels.measurement import pixel
 from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
+from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -27,7 +28,7 @@ _NO_MAP: F4 = np.zeros((1, 1), dtype=np.float32)
 _CHUNK = 256
 
 
-@dataclass(frozen=True)
+@record
 class MeasureFrame:
     """Pixels and noise of the measurement image, as the kernels want them.
 
@@ -97,10 +98,10 @@ class MeasureFrame:
 def prepare_frame(
     exposure: Exposure,
     plane: Plane,
+    densities: F4,
     config: Config,
     *,
     threshold: float,
-    unclaimed: I8 | None = None,
 ) -> MeasureFrame:
     """Prepare the measurement of an image.
 
@@ -108,17 +109,16 @@ def prepare_frame(
     ----------
     plane : Plane
         The image without background, and its noise.
+    densities : (ny, nx) float32
+        `masked_pixels` of the plane.
     threshold : float
         Analysis threshold, image units.
-    unclaimed : (m,) int64 or None
-        Pixels ``y * nx + x`` to blank although they belong to no source.
 
     Raises
     ------
     ImageError
         PHOTO mode, and the image holds no densities.
     """
-    densities = masked_pixels(plane, unclaimed)
     variance, noise2 = plane.variance, plane.background.sigma**2
     pixels, gain, gamma = densities, exposure.detector.gain, 0.0
     if config.extraction.detect_type == "PHOTO":
@@ -153,20 +153,28 @@ def prepare_frame(
     )
 
 
-def masked_pixels(plane: Plane, unclaimed: I8 | None) -> F4:
-    """Return the pixels as the kernels want them: NaN where bad, -inf where unclaimed.
+@contextmanager
+def masked_pixels(plane: Plane, unclaimed: I8 | None) -> Iterator[F4]:
+    """Lend the plane's pixels as the kernels want them: NaN where bad, -inf where unclaimed.
 
-    The plane's own pixels, not a copy, where there are neither.
+    They are the plane's own, not a copy, and have their values back afterwards.
+
+    Parameters
+    ----------
+    unclaimed : (m,) int64 or None
+        Pixels ``y * nx + x`` to blank although they belong to no source.
     """
-    if not plane.n_bad and (unclaimed is None or not unclaimed.size):
-        return plane.subtracted
-    pixels = plane.subtracted.copy()
-    if plane.n_bad:
-        pixels[plane.bad] = np.float32(np.nan)
-    if unclaimed is not None and unclaimed.size:
-        flat = pixels.reshape(-1)
-        flat[unclaimed[np.isfinite(flat[unclaimed])]] = -np.inf
-    return pixels
+    pixels = plane.subtracted.reshape(-1)
+    marked = np.flatnonzero(plane.bad) if plane.n_bad else np.empty(0, np.int64)
+    blank = np.empty(0, np.int64) if unclaimed is None else unclaimed
+    blank = blank[~plane.bad.reshape(-1)[blank]] if plane.n_bad else blank
+    values = pixels[marked], pixels[blank]
+    try:
+        pixels[marked] = np.nan
+        pixels[blank] = -np.inf
+        yield plane.subtracted
+    finally:
+        pixels[marked], pixels[blank] = values
 
 
 def shapes_of(d: Detections) -> Shapes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from skyextract.datamodel.arrays import F8, I4, I8, Bools
 from skyextract.kernels.measurement import isophotes
 from skyextract.kernels.measurement.isophotes import isophotal
 from skyextract.kernels.measurement.records import Footprints
+from skyextract.record import record
 from skyextract.stages.measurement.frame import in_chunks, shapes_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skyextract.stages.measurement.frame import MeasureFrame
 
 
-@dataclass(frozen=True)
+@record
 class Isophotal:
     """Isophotal measurements, one element per source.
 

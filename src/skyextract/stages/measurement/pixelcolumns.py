@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skyextract.datamodel.psf import PsfSource
+from skyextract.record import record
 from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import DetectionImage, MeasureInputs, measure_sources
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
 
 
-@dataclass(frozen=True)
+@record
 class PixelColumns:
     """The columns that need no PSF, and what they are measured with.
 
@@ -41,23 +42,26 @@ class PixelColumns:
 
     def measure(self, plane: Plane, detection_plane: Plane, found: Detections) -> Catalog:
         """Measure the detections; what it prepares for that is not kept."""
+        unclaimed = None if self.config.measurement.mask_type == "NONE" else found.unclaimed
+        with masked_pixels(plane, unclaimed) as pixels:
+            if detection_plane is plane:
+                return self._measure(plane, pixels, plane, pixels, found)
+            with masked_pixels(detection_plane, unclaimed) as detected:
+                return self._measure(plane, pixels, detection_plane, detected, found)
+
+    def _measure(
+        self, plane: Plane, pixels: F4, detection_plane: Plane, detected: F4, found: Detections
+    ) -> Catalog:
         config, taps = self.config, self.taps
-        unclaimed = None if config.measurement.mask_type == "NONE" else found.unclaimed
-        frame = prepare_frame(
-            self.exposure, plane, config, threshold=self.threshold, unclaimed=unclaimed
-        )
         image = DetectionImage(
-            pixels=(
-                frame.densities
-                if detection_plane is plane
-                else masked_pixels(detection_plane, unclaimed)
-            ),
+            pixels=detected,
             noise=detection_plane.background.sigma,
             low_weight=detection_plane.bad if detection_plane.relative else None,
             reach=(1, 1) if taps is None else (taps.shape[0] // 2 + 1, taps.shape[1] // 2 + 1),
         )
         return measure_sources(
-            frame, found, plane.background, image, config, self.wanted,
+            prepare_frame(self.exposure, plane, pixels, config, threshold=self.threshold),
+            found, plane.background, image, config, self.wanted,
             _with_seeing(self.inputs, self.exposure, config), self.run,
             low_weight=plane.bad if plane.relative else None,
         )  # fmt: skip

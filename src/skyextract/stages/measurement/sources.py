@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from skyextract.errors import ConfigError
 from skyextract.kernels.measurement.localsky import local_backgrounds
 from skyextract.kernels.measurement.vignettes import shifted_vignettes, vignettes
 from skyextract.kernels.values import SATURATED, TOUCHES_BAD
+from skyextract.record import record
 from skyextract.stages.background.estimate import background_at
 from skyextract.stages.measurement.apertures import (
     measure_apertures,
@@ -64,7 +65,7 @@ _APER = frozenset({"FLUX_APER", "FLUXERR_APER"})
 _ISOCOR = frozenset({"FLUX_ISOCOR", "FLUXERR_ISOCOR", "FLUX_BEST", "FLUXERR_BEST"})
 
 
-@dataclass(frozen=True)
+@record
 class MeasureInputs:
     """What measurement needs besides the exposure and the configuration, already read.
 
@@ -95,7 +96,7 @@ class MeasureInputs:
     associates: F8 | None = None
 
 
-@dataclass(frozen=True)
+@record
 class DetectionImage:
     """The detection image, as measurement needs it; in single-image mode the image itself.
 

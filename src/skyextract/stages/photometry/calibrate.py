@@ -18,6 +18,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
 from skyextract.stages.photometry.checks import (
@@ -56,7 +57,7 @@ METRICS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Photometry:
     """The result of `calibrate_photometry`.
 

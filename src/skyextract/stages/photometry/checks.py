@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.photocal import field_terms
+from skyextract.record import record
 from skyextract.stages.agreement import (
     Group,
     Spread,
@@ -49,7 +49,7 @@ OTHER_BAND = 0.5
 OTHER_BAND_FROM = 0.05
 
 
-@dataclass(frozen=True)
+@record
 class Verdict:
     """Numbers of the verification, and what they say.
 
@@ -75,7 +75,7 @@ class Verdict:
     remarks: list[str]
 
 
-@dataclass(frozen=True)
+@record
 class FluxScale:
     """How well the flux that is calibrated is known as the whole light of a star.
 
@@ -104,7 +104,7 @@ class FluxScale:
         return max(-self.above_kron, 0.0) if math.isfinite(self.above_kron) else 0.0
 
 
-@dataclass(frozen=True)
+@record
 class Parts:
     """What parts of the stars say about the zero point of all.
 

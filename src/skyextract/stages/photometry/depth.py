@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.stages.psf.apercor import ApertureCorrections
 from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS
 
@@ -31,7 +31,7 @@ _SEED = 20090
 _SUBSAMPLES = 5
 
 
-@dataclass(frozen=True)
+@record
 class Sky:
     """What the depth is measured on.
 

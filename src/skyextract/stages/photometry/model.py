@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.photocal import field_terms
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.sky.bands import Band, color_columns
 from skyextract.stages.photometry.checks import MIN_STARS
 from skyextract.stages.photometry.stars import Stars
@@ -25,7 +25,7 @@ _BRIGHT_OFFSET = 0.03
 _STARS_PER_TERM = 8
 
 
-@dataclass(frozen=True)
+@record
 class ColorTerm:
     """Magnitude of a star per colour: first minus second column of the reference.
 
@@ -78,7 +78,7 @@ def color_term(config: PhotometryConfig, band: Band, reference: RefCatalog) -> C
     return ColorTerm((first, second), coefficient)
 
 
-@dataclass(frozen=True)
+@record
 class StarModel:
     """y = zero point + colour term + polynomial of the field, of each star.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
@@ -50,7 +51,7 @@ MODEL_ERROR = 0.02
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
-@dataclass(frozen=True)
+@record
 class Stars:
     """Stars of the fit; `row` in the catalogue, `star` in the reference."""
 

@@ -17,12 +17,12 @@ much more than a typical one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.noise import robust_sigma
+from skyextract.record import record
 
 MIN_ERROR = 1e-3
 """No single magnitude is better known than this."""
@@ -46,7 +46,7 @@ _MIN_KEPT = 0.2
 """Least part of the weight that doubtful stars leave."""
 
 
-@dataclass(frozen=True)
+@record
 class ZeroPointFit:
     """A zero point and what was fitted with it.
 
@@ -157,7 +157,7 @@ def _trial_scatters(e2: F8, seen: float) -> F8:
     return np.concatenate([[0.0], np.geomspace(min(least, 0.5 * most), most, _TRIALS - 1)])
 
 
-@dataclass(frozen=True)
+@record
 class _Trials:
     """Fits of q coefficients to n stars, with t trial scatters."""
 
@@ -169,7 +169,7 @@ class _Trials:
     """Logarithm of the probability of the data, (t,)."""
 
 
-@dataclass(frozen=True)
+@record
 class _Outliers:
     """Per trial, as columns: the broad distribution, and the part of the stars it holds."""
 

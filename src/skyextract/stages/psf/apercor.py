@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.fit import PsfPhotometry
@@ -36,7 +36,7 @@ MODEL_ERROR = 0.003
 """Differences between stars that are not noise; keeps the brightest one from ruling."""
 
 
-@dataclass(frozen=True)
+@record
 class ApertureCorrections:
     """Light within the reference aperture and the others, in units of the fitted PSF flux.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.psf import moments
 from skyextract.kernels.psf.peaks import find_peaks_band, smooth_band
+from skyextract.record import record
 from skyextract.run import Run
 
 PEAK_THRESHOLD = 5.0
@@ -24,7 +24,7 @@ ROWS = 128
 """The image is smoothed so many rows at a time, which stay in the cache."""
 
 
-@dataclass(frozen=True)
+@record
 class Candidates:
     """Bright peaks, measured, and all peaks.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.record import record
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
 from skyextract.stages.psf.sweeps import FittedSources
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
 
 
-@dataclass(frozen=True)
+@record
 class PointSources:
     """Columns, FLAGS_SKY bits, residual image and aperture corrections."""
 

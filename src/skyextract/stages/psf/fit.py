@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from skyextract.kernels.psf.bspline import PAD, spline_coefficients
 from skyextract.kernels.psf.errors import FitQuality, describe_fits, joint_errors
 from skyextract.kernels.psf.fit import MOVING, NO_PIXELS, RUNAWAY, UNSETTLED
 from skyextract.kernels.psf.records import Fits
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, PointFit, point_fit
 
@@ -32,7 +32,7 @@ DISK_SCALE = 1 / 16
 PSFEx's FWHM (Desai et al. 2012, ApJ 757, 83)."""
 
 
-@dataclass(frozen=True)
+@record
 class PsfPhotometry:
     """Point-source fits, one row per given position; NaN where there is none.
 

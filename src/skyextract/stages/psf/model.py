@@ -9,7 +9,6 @@ which keeps the noise out of the wings.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.solver import Solver, StarSample
 from skyextract.stages.psf.splines import coefficients_of, normalise, samples_of
@@ -39,7 +39,7 @@ STARS_PER_TERM = 8
 MIN_STARS = 3
 
 
-@dataclass(frozen=True)
+@record
 class PsfFit:
     """A PSF model and how the stars fit to it.
 

@@ -6,14 +6,13 @@ them, and what shines in from outside the masks becomes part of the PSF's wings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.peaks import WING_MARGIN
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, add_models, point_fit
 
@@ -24,7 +23,7 @@ RING = 2.2
 """The sky beside a star begins at so many FWHM."""
 
 
-@dataclass(frozen=True)
+@record
 class Neighbours:
     """All peaks of an image, fitted as point sources.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from skyextract.datamodel.arrays import F4, I8
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
@@ -41,7 +41,7 @@ RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
 
 
-@dataclass(frozen=True)
+@record
 class PsfPass:
     """PSF of one pass, and what it was made of.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import pixel_gaussian_sigma
+from skyextract.record import record
 
 _BETAS = (1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0)
 
 
-@dataclass(frozen=True)
+@record
 class SmoothProfile:
     """A Moffat profile times a smooth correction.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +14,7 @@ from skyextract.kernels.psf.normal import apply_normal, diagonal, right_side, sm
 from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
+from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.neighbours import Neighbours, free_share, level_beside
 from skyextract.stages.psf.profile import SmoothProfile, squareness
@@ -59,7 +59,7 @@ WORKING_NOISE = 30.0
 at all the peaks of the brightest stars would make the model."""
 
 
-@dataclass(frozen=True)
+@record
 class StarSample:
     """Stars to build a PSF from, and what shines beside them.
 

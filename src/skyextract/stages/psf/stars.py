@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
 
@@ -32,7 +32,7 @@ ELLIPTICITY_SPAN = 0.12
 """Elongated sources are stars of a trailed image if they differ by no more than this."""
 
 
-@dataclass(frozen=True)
+@record
 class Selection:
     """The stars among the candidates.
 

@@ -7,7 +7,7 @@ sources, and those that feel them, are fitted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS, FitRules, fit_tiles
 from skyextract.kernels.psf.model import PsfModel
 from skyextract.kernels.psf.records import Fits, Planes, Positions, Tiles
+from skyextract.record import record
 from skyextract.run import Run
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
@@ -47,7 +48,7 @@ MAX_SWEEPS = 30
 MIN_TILE = 64
 
 
-@dataclass(frozen=True)
+@record
 class FittedSources:
     """Point sources as sweeps left them, from where others can go on.
 
@@ -107,7 +108,7 @@ class FittedSources:
         return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True)
+@record
 class PointFit:
     """The fit of a PSF to sources of an image: what does not change in it but the residual.
 

@@ -7,10 +7,12 @@ catalogue).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from skyextract.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Source:
     """A table of VizieR.
 

@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from skyextract.errors import OutputError, ReferenceCatalogError
 from skyextract.io.atomic import atomic_output, recover
 from skyextract.io.fits.table import table_unit
 from skyextract.io.fits.writer import primary_unit, write_units
+from skyextract.record import record
 
 _BLOCK = 2880
 _UNITS = {
@@ -33,7 +33,7 @@ _UNITS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Tile:
     """A HEALPix pixel of a catalogue: order and number, NESTED."""
 
@@ -46,7 +46,7 @@ class Tile:
         return 129600.0 / (12.0 * math.pi * 4.0**self.order)
 
 
-@dataclass(frozen=True)
+@record
 class Facts:
     """What a tile says of itself."""
 

@@ -16,6 +16,7 @@ from skyextract.errors import ReferenceCatalogError
 from skyextract.io.references.online.sources import Source
 from skyextract.io.references.tables import Table, parse_votable
 from skyextract.messages import quiet
+from skyextract.record import record
 from skyextract.settings.extras import require
 
 PATIENCE = 10.0
@@ -26,7 +27,7 @@ class UnreachableError(ReferenceCatalogError):
     """There is no such server, or it keeps silent: asking again is of no use."""
 
 
-@dataclass(frozen=True)
+@record
 class Circle:
     """A place on the sky, deg."""
 
@@ -35,7 +36,7 @@ class Circle:
     radius: float
 
 
-@dataclass(frozen=True)
+@record
 class Answer:
     """Rows of a table.
 
