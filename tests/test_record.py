@@ -56,6 +56,7 @@ def test_as_a_frozen_dataclass(args, kwargs):
         return
     made = Record(*args, **kwargs)
     assert asdict(made) == asdict(expected)
+    assert list(vars(made)) == list(vars(expected))
     assert repr(made) == repr(expected)
     assert hash(made) == hash(expected)
     assert asdict(replace(made, second="c")) == asdict(replace(expected, second="c"))

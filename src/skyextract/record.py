@@ -33,23 +33,19 @@ def record(cls: type[T]) -> type[T]:
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     declared = self.__dataclass_fields__
+    given = {**dict(zip(declared, args, strict=False)), **kwargs}
+    if len(given) < len(args) + len(kwargs) or not given.keys() <= declared.keys():
+        raise _wrong_arguments(self, args, kwargs)
     values = self.__dict__
-    values.update(zip(declared, args, strict=False))
-    if len(args) > len(declared) or not values.keys().isdisjoint(kwargs):
-        raise _wrong_arguments(self, args, kwargs)
-    values.update(kwargs)
-    if len(values) < len(declared):
-        for name, item in declared.items():
-            if name in values:
-                continue
-            if item.default_factory is not MISSING:
-                values[name] = item.default_factory()
-            elif item.default is not MISSING:
-                values[name] = item.default
-            else:
-                raise _wrong_arguments(self, args, kwargs)
-    if values.keys() != declared.keys():
-        raise _wrong_arguments(self, args, kwargs)
+    for name, item in declared.items():
+        if name in given:
+            values[name] = given[name]
+        elif item.default is not MISSING:
+            values[name] = item.default
+        elif item.default_factory is not MISSING:
+            values[name] = item.default_factory()
+        else:
+            raise _wrong_arguments(self, args, kwargs)
     if hasattr(self, "__post_init__"):
         self.__post_init__()
 

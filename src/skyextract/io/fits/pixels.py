@@ -124,7 +124,7 @@ def to_float(
         NO_DATA and SAT.
     """
     image = np.empty(numbers.shape, np.float32)
-    mask = np.empty(numbers.shape, np.uint16)
+    mask = np.zeros(numbers.shape, np.uint16)  # memory that is not written to is never taken
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
 
     def convert(band: tuple[int, int]) -> None:
@@ -144,7 +144,7 @@ def _convert(
     image: F4,
     mask: U2,
 ) -> None:
-    """Convert one block of rows, from the arrays into the arrays."""
+    """Convert one block of rows, from the arrays into the arrays; the mask is 0 on entry."""
     integer = numbers.dtype.kind in "iu"
     if scaling.scale == 1.0 and (scaling.zero == 0.0 or (integer and numbers.dtype.itemsize <= 2)):
         image[...] = numbers
@@ -152,7 +152,9 @@ def _convert(
             image += np.float32(scaling.zero)
     else:
         image[...] = numbers.astype(np.float64) * scaling.scale + scaling.zero
-    np.multiply(image >= saturation, np.uint16(Mask.SAT), out=mask)
+    saturated = image >= saturation
+    if saturated.any():
+        mask[saturated] = Mask.SAT
     bad = None
     if integer and scaling.blank is not None:
         bad = numbers == scaling.blank

@@ -41,10 +41,14 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     level_given : bool
         BACK_TYPE MANUAL: the background rests on no pixel.
     """
-    n_data = bad.size - int(np.count_nonzero(bad))
+    n_bad = int(np.count_nonzero(bad))
+    n_data = bad.size - n_bad
     if n_data == 0:
         return Support(float("nan"), "")
-    share = np.count_nonzero((found.segmentation == 0) & ~bad) / n_data
+    n_held = np.count_nonzero(found.segmentation)
+    if n_bad:
+        n_held -= np.count_nonzero(found.segmentation[bad])
+    share = (n_data - n_held) / n_data
     message = ""
     if found.n == 0 and n_data >= MIN_DATA:
         message = f"no source in {n_data} pixels with data"
