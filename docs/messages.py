@@ -14,8 +14,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src/skyextract"
 ELSEWHERE = {
-    "AssertionError", "AttributeError", "KeyError", "OSError", "RuntimeError", "TypeError",
-    "ValueError",
+    "AssertionError", "AttributeError", "FrozenInstanceError", "KeyError", "OSError",
+    "RuntimeError", "TypeError", "ValueError",
 }  # fmt: skip
 """Errors that tell of a wrong call by a programmer, not of something that a user did."""
 CALLS = {"warn", "warning", "error"}

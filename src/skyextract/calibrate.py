@@ -131,8 +131,7 @@ def calibrate_zero_point(
         sky=sky_of(measured, config.measurement.phot_apertures, run),
     )  # fmt: skip
     if measured.twins is not None and found.status == Status.COMPLETE:
-        metrics = found.metrics | {"reason": measured.twins.doubt}
-        return replace(found, status=Status.FALLBACK, metrics=metrics)
+        return replace(found, status=Status.FALLBACK, reason=measured.twins.doubt)
     return found
 
 

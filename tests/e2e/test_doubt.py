@@ -21,6 +21,7 @@ def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
     assert done.status == 0
     step = done.summary("empty.json")[0]["steps"]["measure"]
     assert (step["status"], step["n_sources"], step["sky_share"]) == ("fallback", 0, 1.0)
+    assert step["reason"] == "no source in 40000 pixels with data"
     assert "no source in 40000 pixels" in done.stderr
     assert fits.getval("empty.cat", "SKYMEAS", 2) == "FALLBACK"
     assert skyextract("empty.fits", "--strict", "-DETECT_THRESH", "30").status == 3
@@ -42,6 +43,19 @@ def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
     }  # fmt: skip
     assert "seen a second time" in done.stderr
     assert done.status == 0
+    assert "seen a second time" in steps["measure"]["reason"]
+    assert steps["astrometry"]["reason"]
+    assert steps["photometry"]["reason"]
+    why = skyextract("--explain", "f.cat").stdout
+    assert why.count("FALLBACK: ") == 3, why
+
+
+def test_the_reason_of_a_default_psf(skyextract, tmp_path):
+    rng = np.random.default_rng(1)
+    fits.writeto(tmp_path / "empty.fits", rng.normal(1000.0, 10.0, (200, 200)).astype(np.float32))
+    step = skyextract("empty.fits").summary("empty.json")[0]["steps"]["characterize"]
+    assert step["status"] == "fallback"
+    assert step["reason"] == "no star found"
 
 
 def test_the_zero_point_of_a_crowded_field(skyextract, shared_data):

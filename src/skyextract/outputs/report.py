@@ -27,6 +27,10 @@ class Outcome(Protocol):
         """COMPLETE, FALLBACK, FAILED or SKIPPED."""
 
     @property
+    def reason(self) -> str:
+        """Why it is not COMPLETE; empty if it is."""
+
+    @property
     def metrics(self) -> Mapping[str, Any]:
         """Numbers for the JSON summary; None for an unknown one."""
 
@@ -100,7 +104,8 @@ class Report:
         """
 
         def done(outcome: _Outcome) -> _Outcome:
-            self.record(step, outcome.status, outcome.metrics)
+            reason = {"reason": outcome.reason} if outcome.reason else {}
+            self.record(step, outcome.status, {**outcome.metrics, **reason})
             return outcome
 
         planned = sorted(self.plan.steps, key=list(Step).index)

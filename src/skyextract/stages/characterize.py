@@ -73,6 +73,8 @@ class Characterized:
         ELLIPTICITY, SNR_PSF of the stars that the PSF was built from.
     status : Status
         COMPLETE or FALLBACK, the value of the SKYCHAR card.
+    reason : str
+        Why it is FALLBACK.
     metrics : dict
         psf_source, fwhm_pix, ellipticity, n_psf_stars, n_bright_sources, psf_star_share,
         n_cosmic_rays, background, background_rms, iterations, converged; None for an unknown
@@ -82,6 +84,7 @@ class Characterized:
     exposure: Exposure
     psf_stars: Catalog
     status: Status
+    reason: str
     metrics: dict[str, str | float | int | bool | None]
 
 
@@ -95,7 +98,10 @@ class _Sky:
 
 @record
 class _Passes:
-    """What the passes of background, cosmic rays and PSF ended with; `last` if one gave a PSF."""
+    """What the passes of background, cosmic rays and PSF ended with.
+
+    `last` if one gave a PSF; `failure` says why one did not.
+    """
 
     sky: _Sky
     repairs: Repairs
@@ -104,6 +110,7 @@ class _Passes:
     cosmics: Cosmics
     iterations: int
     converged: bool
+    failure: str
 
     @property
     def fit(self) -> PsfFit | None:
@@ -143,12 +150,13 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
     selection = last.selection if last else None
-    doubtful = is_doubtful(selection)
-    if selection and doubtful:
-        run.warn(
+    message = ""
+    if selection and is_doubtful(selection):
+        message = (
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
         )
+        run.warn(message)
 
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     result = replace(
@@ -166,7 +174,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     return Characterized(
         exposure=result,
         psf_stars=stars,
-        status=Status.COMPLETE if complete and not doubtful else Status.FALLBACK,
+        status=Status.COMPLETE if complete and not message else Status.FALLBACK,
+        reason=message if complete else passes.failure,
         metrics={
             "psf_source": psf.source.value,
             "fwhm_pix": psf.fwhm if complete else None,
@@ -192,7 +201,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
     repairs = repair_planes(sky.planes, psf, cosmics, run)
     last: PsfPass | None = None
     models: F4 | None = None
-    crowded, iterations, converged = False, 0, given is not None
+    crowded, iterations, converged, failure = False, 0, given is not None, ""
     while given is None and iterations < settings.char_niter and not converged:
         if iterations:
             if models is not None or repairs.pixel.size > MANY_REPAIRS * source.image.size:
@@ -212,7 +221,8 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
             crowded=crowded, preliminary=preliminary, settings=settings, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
-            _warn_of_failure(outcome, psf, iterations, last is not None, run)
+            failure = outcome
+            _warn_of_failure(failure, psf, iterations, last is not None, run)
             break
         last, fit = outcome, outcome.fit
         cosmics = _allowed(config.cosmics, fit.psf)
@@ -225,7 +235,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
     else:
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
-    return _Passes(sky, repairs, psf, last, cosmics, iterations, converged)
+    return _Passes(sky, repairs, psf, last, cosmics, iterations, converged, failure)
 
 
 def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:

@@ -99,6 +99,8 @@ class Measured:
         pixels), sky_share (of the pixels with data).
     status : Status
         FALLBACK where there is no source, hardly any sky beside them, or all seen twice.
+    reason : str
+        Why it is FALLBACK.
     """
 
     exposure: Exposure
@@ -117,6 +119,7 @@ class Measured:
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE
+    reason: str = ""
 
     @property
     def background(self) -> BackgroundMap:
@@ -279,6 +282,7 @@ def measure(
         },
         run=run,
         status=Status.FALLBACK if doubts else Status.COMPLETE,
+        reason="; ".join(doubts),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.kernels.psf.normal import apply_normal, diagonal, right_side, smooth_terms
 
-N, SIZE, STEP = 9, 7, 0.8
+N, SIZE, STEP, STARS = 9, 7, 0.8, 11
 
 
 def spline(t):
@@ -30,9 +30,9 @@ def design(cx, cy):
 @pytest.fixture
 def problem():
     random = np.random.default_rng(1)
-    terms = np.stack([np.ones(4), random.uniform(-0.5, 0.5, 4)], axis=1)
-    cx, cy = random.uniform(2.6, 3.4, (2, 4))
-    weight = random.uniform(0, 1, (4, SIZE, SIZE)).astype(np.float32)
+    terms = np.stack([np.ones(STARS), random.uniform(-0.5, 0.5, STARS)], axis=1)
+    cx, cy = random.uniform(2.6, 3.4, (2, STARS))
+    weight = random.uniform(0, 1, (STARS, SIZE, SIZE)).astype(np.float32)
     matrices = [
         np.concatenate([u * design(a, b) for u in t], axis=1)
         for t, a, b in zip(terms, cx, cy, strict=True)
@@ -47,7 +47,7 @@ def test_normal_matrix_and_right_side(problem):
         m.T @ (w.ravel() * (m @ v.ravel())) for m, w in zip(matrices, weight, strict=True)
     )
     out = np.zeros_like(v)
-    apply_normal(v, terms, STEP, cx, cy, weight, out)
+    apply_normal(v, terms, STEP, cx, cy, np.ascontiguousarray(weight.transpose(0, 2, 1)), out)
     np.testing.assert_allclose(out.ravel(), expected, atol=1e-12)
 
     out[:] = 0

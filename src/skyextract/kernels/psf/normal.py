@@ -20,12 +20,14 @@ from skyextract.kernels.psf.bspline import (
     place_axis,
     spline_adjoint,
     spline_grid,
-    spline_values,
 )
-from skyextract.kernels.psf.model import combine_terms
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8
+
+
+_BATCH = 8
+"""Stars whose models stay in a processor's cache."""
 
 
 @helper
@@ -48,13 +50,89 @@ def place_stamp(
 
 
 @helper
-def _add_terms(image: F8, terms: F8, out: F8) -> None:
-    """Add an image to all terms, times their values."""
-    for k in range(out.shape[0]):
-        u = terms[k]
-        for a in range(out.shape[1]):
-            for b in range(out.shape[2]):
-                out[k, a, b] += u * image[a, b]
+def _local_models(coefficients: F8, terms: F8, out: F8) -> None:
+    """Sum the terms of the PSF at each star; row by row, which is read once for all stars."""
+    n_stars, n, _ = out.shape
+    for a in range(n):
+        for s in range(n_stars):
+            line = out[s, a]
+            line[:] = 0.0
+            for k in range(coefficients.shape[0]):
+                u = terms[s, k]
+                row = coefficients[k, a]
+                for b in range(n):
+                    line[b] += u * row[b]
+
+
+@helper
+def _add_models(images: F8, terms: F8, out: F8) -> None:
+    """Add the image of each star to all terms, times their values: the transpose of the above."""
+    n_terms, n, _ = out.shape
+    for a in range(n):
+        for k in range(n_terms):
+            row = out[k, a]
+            for s in range(terms.shape[0]):
+                u = terms[s, k]
+                line = images[s, a]
+                for b in range(n):
+                    row[b] += u * line[b]
+
+
+@helper
+def _weigh(model: F8, grid: SplineGrid, weight: F4, columns: F8, pixels: F8) -> None:
+    """Replace a model by its pixels, times `weight` [x, y], put back on the coefficients.
+
+    `spline_values` and `spline_adjoint` in one, with the pixels of a column side by side:
+    every sum then runs along contiguous numbers.
+
+    Parameters
+    ----------
+    columns, pixels : (n, size), (size, size) float64
+        Scratch.
+    """
+    _, first_x, first_y, weight_x, weight_y, _, _, rows = grid
+    n = model.shape[0]
+    size = pixels.shape[0]
+    for j in range(size):
+        a = first_y[j]
+        w0, w1, w2, w3 = weight_y[j, 0], weight_y[j, 1], weight_y[j, 2], weight_y[j, 3]
+        for b in range(n):
+            rows[j, b] = (
+                w0 * model[a, b]
+                + w1 * model[a + 1, b]
+                + w2 * model[a + 2, b]
+                + w3 * model[a + 3, b]
+            )
+    for b in range(n):
+        for j in range(size):
+            columns[b, j] = rows[j, b]
+    for i in range(size):
+        b = first_x[i]
+        w0, w1, w2, w3 = weight_x[i, 0], weight_x[i, 1], weight_x[i, 2], weight_x[i, 3]
+        for j in range(size):
+            pixels[i, j] = (
+                w0 * columns[b, j]
+                + w1 * columns[b + 1, j]
+                + w2 * columns[b + 2, j]
+                + w3 * columns[b + 3, j]
+            ) * weight[i, j]
+    columns[:] = 0.0
+    for i in range(size):
+        for m in range(4):
+            w = weight_x[i, m]
+            column = columns[first_x[i] + m]
+            for j in range(size):
+                column[j] += w * pixels[i, j]
+    for b in range(n):
+        for j in range(size):
+            rows[j, b] = columns[b, j]
+    model[:] = 0.0
+    for j in range(size):
+        for m in range(4):
+            w = weight_y[j, m]
+            line = model[first_y[j] + m]
+            for b in range(n):
+                line[b] += w * rows[j, b]
 
 
 @kernel
@@ -73,24 +151,23 @@ def apply_normal(
     cx, cy : (n_stars,) float64
         Centre of each star in its stamp.
     weight : (n_stars, size, size) float32
-        Flux squared over variance.
+        Flux squared over variance, of pixels [x, y].
     """
     n = coefficients.shape[1]
     size = weight.shape[1]
-    model = np.empty((n, n), dtype=np.float64)
-    image = np.empty((n, n), dtype=np.float64)
-    pixels = np.empty((1, size, size), dtype=np.float64)
+    n_stars = terms.shape[0]
+    models = np.empty((min(_BATCH, n_stars), n, n), dtype=np.float64)
+    columns = np.empty((n, size), dtype=np.float64)
+    pixels = np.empty((size, size), dtype=np.float64)
     grid = spline_grid(size, n)
-    for s in range(terms.shape[0]):
-        combine_terms(coefficients, terms[s], model)
-        place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
-        spline_values(model, grid, size, size, False, pixels)
-        for a in range(size):
-            for b in range(size):
-                pixels[0, a, b] *= weight[s, a, b]
-        image[:] = 0.0
-        spline_adjoint(pixels[0], grid, image)
-        _add_terms(image, terms[s], out)
+    for first in range(0, n_stars, _BATCH):
+        last = min(first + _BATCH, n_stars)
+        batch = models[: last - first]
+        _local_models(coefficients, terms[first:last], batch)
+        for s in range(first, last):
+            place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
+            _weigh(batch[s - first], grid, weight[s], columns, pixels)
+        _add_models(batch, terms[first:last], out)
 
 
 @kernel
@@ -105,15 +182,15 @@ def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> N
     """
     n = out.shape[1]
     size = target.shape[1]
-    image = np.empty((n, n), dtype=np.float64)
+    image = np.empty((1, n, n), dtype=np.float64)
     pixels = np.empty((size, size), dtype=np.float64)
     grid = spline_grid(size, n)
     for s in range(terms.shape[0]):
         place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
         pixels[:] = target[s]
         image[:] = 0.0
-        spline_adjoint(pixels, grid, image)
-        _add_terms(image, terms[s], out)
+        spline_adjoint(pixels, grid, image[0])
+        _add_models(image, terms[s : s + 1], out)
 
 
 @kernel

@@ -49,11 +49,14 @@ class Signature:
     metrics : dict
         Numbers for the summary.
     status : Status
+    reason : str
+        Why it is not COMPLETE.
     """
 
     exposure: Exposure
     metrics: dict[str, Any]
     status: Status = Status.COMPLETE
+    reason: str = ""
 
 
 def remove_signature(

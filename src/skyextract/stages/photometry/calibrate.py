@@ -234,7 +234,7 @@ def _calibrate(
             color_term_error=float(fit.slope_errors[0]) if color.fitted else None,
         )
     return Photometry(
-        Status.FALLBACK if verdict.weak else Status.COMPLETE, "", photocal,
+        Status.FALLBACK if verdict.weak else Status.COMPLETE, verdict.weak, photocal,
         metrics.summary(photocal, verdict.weak), metrics.matches, used,
     )  # fmt: skip
 

@@ -252,6 +252,7 @@ class Solver:
         """
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
+        weight = np.ascontiguousarray(self.weight.transpose(0, 2, 1))
         right = np.zeros((n_terms, n, n))
         right_side(terms, self.step, self.cx, self.cy, self.target, right)
         blocks = np.zeros((n, n, n_terms, n_terms))
@@ -284,7 +285,7 @@ class Solver:
             def of_part(part: slice) -> F8:
                 out = np.zeros_like(v)
                 apply_normal(
-                    v, terms[part], self.step, self.cx[part], self.cy[part], self.weight[part], out
+                    v, terms[part], self.step, self.cx[part], self.cy[part], weight[part], out
                 )
                 return out
 
