@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from skyextract.stages.galaxies.scene import Sky
 
 PSF_MISFIT = 128
-"""Bit of the flags: the Gaussians differ from the PSF by more than 1 per cent (rms over rms)."""
+"""Bit of the flags: the Gaussians differ from the PSF, smoothed, by more than 2 per cent."""
 
 EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
 PSF_ERROR = 0.02

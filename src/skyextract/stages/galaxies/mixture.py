@@ -17,8 +17,12 @@ SCALES = np.array([0.45, 0.75, 1.25, 2.2, 4.5, 11.0])
 """Covariances of concentric Gaussians over that of the core: enough for seeing."""
 N_FREE = 16
 """Gaussians with shapes and places of their own, for trails, coma and pupils out of focus."""
-MAX_MISFIT = 0.01
-"""Difference to the PSF, root mean squares of both, of a representation that is good enough."""
+MAX_MISFIT = 0.02
+"""Difference to the PSF, root mean squares of both, of a representation that is good enough.
+
+Both are seen through a Gaussian as wide as half the maximum of the PSF, as a galaxy of that size
+shows them: the noise of a PSF from few stars is no shape, and is averaged away.
+"""
 _RIDGE = 1e-5
 _NODES = 12
 """Positions along each axis at which a PSF that varies is taken apart."""
@@ -41,7 +45,7 @@ class PsfMixture:
         Weight, centre x, y relative to the PSF's, and covariance xx, xy, yy in pixels; the weights
         sum to 1, some are negative.
     misfit : (p,) float64
-        Root mean square of the difference to the PSF over that of the PSF.
+        Difference to the PSF, both smoothed, over the PSF (root mean squares).
     columns : int
         Nodes along x, as many as along y.
     shape : (int, int)
@@ -61,11 +65,12 @@ class PsfMixture:
         images = [_oversampled(psf, x, y) for y in middles[0] for x in middles[1]]
         u, v = _coordinates(images[0].shape, psf.sampling)
         nodes = np.array([_concentric(image, u, v) for image in images])
-        misfit = np.array([_misfit(n, i, u, v) for n, i in zip(nodes, images, strict=True)])
+        blur = _blur(images[len(images) // 2])
+        misfit = np.array([_misfit(n, i, u, v, blur) for n, i in zip(nodes, images, strict=True)])
         if np.median(misfit) > MAX_MISFIT:
             places = _free_shapes(images[len(images) // 2], u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
-            worst = np.array([_misfit(n, i, u, v) for n, i in zip(free, images, strict=True)])
+            worst = np.array([_misfit(n, i, u, v, blur) for n, i in zip(free, images, strict=True)])
             if np.median(worst) < np.median(misfit):
                 nodes, misfit = free, worst
         return cls(nodes, misfit, columns, shape)
@@ -117,9 +122,22 @@ def _with_weights(places: F8, image: F8, u: F8, v: F8) -> F8:
     return np.column_stack([weights / weights.sum(), places])
 
 
-def _misfit(gaussians: F8, image: F8, u: F8, v: F8) -> float:
-    left = _densities(gaussians[:, 1:], u, v) @ gaussians[:, 0] - image.ravel()
-    return float(np.sqrt(np.sum(left**2) / np.sum(image**2)))
+def _blur(image: F8) -> F8:
+    """Return the Gaussian that smooths rows or columns, (side, side).
+
+    Its full width at half maximum is the diameter of the circle as large as the samples above half
+    the maximum.
+    """
+    half_width = math.sqrt(np.count_nonzero(image > 0.5 * image.max()) / math.pi)
+    sample = np.arange(len(image))
+    blur: F8 = 0.5 ** (((sample[:, None] - sample) / half_width) ** 2)
+    return blur
+
+
+def _misfit(gaussians: F8, image: F8, u: F8, v: F8, blur: F8) -> float:
+    left = (_densities(gaussians[:, 1:], u, v) @ gaussians[:, 0]).reshape(image.shape) - image
+    left, seen = blur @ left @ blur, blur @ image @ blur
+    return float(np.sqrt(np.sum(left**2) / np.sum(seen**2)))
 
 
 def _concentric(image: F8, u: F8, v: F8) -> F8:
