@@ -58,6 +58,18 @@ def test_the_reason_of_a_default_psf(skyextract, tmp_path):
     assert step["reason"] == "no star found"
 
 
+def test_a_gain_that_is_not_of_these_pixels(skyextract, tmp_path):
+    """A background-free image in another unit: with the camera's gain no star has S/N 5."""
+    frame = good_frame(1)
+    scaled = replace(frame, image=((frame.image - np.median(frame.image)) * 1e-5).astype("f4"))
+    done = skyextract(*scaled.write(tmp_path))
+    steps = done.summary("f.json")[0]["steps"]
+    assert "a GAIN of 1.5 makes the noise of the sky" in done.stderr
+    assert {steps[name]["status"] for name in ("characterize", "measure")} == {"complete"}
+    photometry = steps["photometry"]
+    assert abs(photometry["zero_point"] - (27.0 - 12.5)) < 4.0 * photometry["zero_point_error"]
+
+
 def test_the_zero_point_of_a_crowded_field(skyextract, shared_data):
     folder = shared_data / "world/crowded"
     done = skyextract(folder / "crowd5.fits.gz", "-ASTREFCAT_NAME", folder / "crowd5_refcat.csv")

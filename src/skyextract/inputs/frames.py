@@ -25,6 +25,7 @@ from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.stages.background.nodata import check_data
 from skyextract.stages.background.noise import (
     with_gain_of_variance,
+    with_plausible_gain,
     with_plausible_variance,
     working_unit,
 )
@@ -162,7 +163,10 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = check_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
-    image = with_gain_of_variance(with_plausible_variance(image, run), run)
+    image = with_plausible_variance(image, run)
+    if config.extraction.noise_type == "MEASURED":
+        image = with_plausible_gain(image, run)
+    image = with_gain_of_variance(image, run)
     image = _in_working_unit(image, settings)
     if detection is not None:
         detection = _in_working_unit(detection, settings)

@@ -15,6 +15,7 @@ from skyextract.settings.keywords import Weights
 from skyextract.stages.background.noise import (
     background_variance,
     with_gain_of_variance,
+    with_plausible_gain,
     with_plausible_variance,
 )
 
@@ -128,3 +129,24 @@ def test_a_variance_that_is_not_that_of_the_pixels(excess, kept):
     assert len(run.warnings) == (not kept)
     if not kept:
         assert "8 times" in run.warnings[0]
+
+
+def test_a_gain_that_leaves_less_noise_than_any_detector_has():
+    """Not of photons that are counted one by one, in whatever unit."""
+    rng = np.random.default_rng(3)
+    mask = np.zeros((80, 80), np.uint16)
+    for image, gain, kept in (
+        (rng.normal(300.0, 20.0, mask.shape), 1.5, True),
+        (rng.normal(0.0, 2e-3, mask.shape), 1.5, False),
+        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5, False),
+        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5e5, True),
+        (rng.poisson(0.05, mask.shape), 1.0, True),
+        (rng.poisson(0.4, mask.shape) / 30.0, 30.0, True),
+        (np.zeros(mask.shape), 1.0, True),
+        (np.full(mask.shape, np.nan), 1.0, True),
+    ):
+        run = Run()
+        given = Exposure(image.astype(np.float32), mask, detector=Detector(gain=gain))
+        found = with_plausible_gain(given, run)
+        assert found.detector.gain == (gain if kept else 0.0)
+        assert len(run.warnings) == (not kept)

@@ -15,6 +15,7 @@ from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
+from skyextract.stages.background.coarse import value_step
 from skyextract.stages.background.estimate import mesh_variance
 
 MIN_SIGNAL = 20.0
@@ -57,6 +58,33 @@ def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
 
 MIN_PAIRS = 1000
 """Pairs of pixels that tell the scatter."""
+MIN_ELECTRONS = 0.1
+"""Noise of the sky below which a gain is none: the best detectors read out with 0.3 electrons."""
+
+
+def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure without its gain where the sky would have less noise than any detector.
+
+    A gain that was that of the camera is wrong for pixels that were divided by something since:
+    rates, means of many frames, normalised images.  Photons that are counted one by one have as
+    little noise, but then their values are whole numbers of electrons.
+    """
+    gain = exposure.detector.gain
+    if not gain > 0.0:
+        return exposure
+    part = sparse(exposure.shape, MAX_SAMPLE)
+    good = (exposure.mask[part] == 0) & np.isfinite(exposure.image[part])
+    sample = exposure.image[part][good].astype(np.float64)
+    noise = gain * robust_sigma(sample) if sample.size >= MIN_PAIRS else 0.0
+    if not 0.0 < noise < MIN_ELECTRONS:
+        return exposure
+    if gain * value_step(exposure.image, np.isfinite(exposure.image)) > 0.5:
+        return exposure
+    run.warn(
+        f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} electrons, "
+        "less than any detector has: the pixels were scaled since, and it is not used"
+    )
+    return replace(exposure, detector=replace(exposure.detector, gain=0.0))
 
 
 def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
