@@ -22,8 +22,7 @@ from skyextract.kernels.galaxies.fit import (
 from skyextract.kernels.galaxies.source import (
     N_PARAMETERS,
     SKY,
-    X,
-    Y,
+    choose_groups,
     draw_source,
     work_space,
 )
@@ -48,17 +47,19 @@ def add_models(
     keep : (N_PARAMETERS,) float64
         Factor of each parameter: 0 leaves out a flux.
     """
-    work = work_space(largest_box(members, places), 1)
+    work = work_space(largest_box(members, places), 1, places.gaussians.shape[1])
     none = np.empty(0, np.int64)
     own = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         for p in range(N_PARAMETERS):
             own[p] = parameters[i, p] * keep[p]
-        psf = local_psf(places, at, i, own[X], own[Y])
+        psf = local_psf(places, at, i)
         box = places.boxes[i]
         grid = grid_of(box, 1)
-        draw_source(own, none, psf, grid, noise_in(pixels, box) * LEFT_OUT, work)
+        faintest = noise_in(pixels, box) * LEFT_OUT
+        choose_groups(own, psf, faintest, work)
+        draw_source(own, none, psf, grid, faintest, work)
         add_model(pixels, grid, sign, work.model, own[SKY])
 
 
@@ -81,14 +82,16 @@ def visit_scales(
     changed : (n,) uint8
         Set to 1 where a scale changed by more than a tenth of its error.
     """
-    work = work_space(largest_box(members, places), 1)
+    work = work_space(largest_box(members, places), 1, places.gaussians.shape[1])
     none = np.empty(0, np.int64)
     for at in range(members.size):
         i = members[at]
         own, box = parameters[i], places.boxes[i]
-        psf = local_psf(places, at, i, own[X], own[Y])
+        psf = local_psf(places, at, i)
         grid = grid_of(box, 1)
-        draw_source(own, none, psf, grid, noise_in(pixels, box) * LEFT_OUT, work)
+        faintest = noise_in(pixels, box) * LEFT_OUT
+        choose_groups(own, psf, faintest, work)
+        draw_source(own, none, psf, grid, faintest, work)
         n = grid.n_x * grid.n_y
         before = scales[i, 0] if math.isfinite(scales[i, 0]) else 0.0
         for k in range(n):

@@ -15,7 +15,7 @@ import numpy as np
 
 from skyextract.kernels.cholesky import factor
 from skyextract.kernels.galaxies.render import Grid
-from skyextract.kernels.galaxies.solve import fit_source, invert
+from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
     N_PARAMETERS,
@@ -26,6 +26,7 @@ from skyextract.kernels.galaxies.source import (
     Work,
     X,
     Y,
+    choose_groups,
     draw_source,
     psf_at,
     work_space,
@@ -53,7 +54,7 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
-LEFT_OUT = 0.003
+LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
 
 
@@ -94,6 +95,8 @@ class Places(NamedTuple):
         The PSF itself at each of the sources that are visited.
     corners : (m, 2) int64
         First pixel x, y of each stamp.
+    centres : (m, 2) float64
+        Where each stamp is centred, 0-based.
     """
 
     boxes: I8
@@ -101,6 +104,7 @@ class Places(NamedTuple):
     of_psf: I8
     stamps: F4
     corners: I8
+    centres: F8
 
 
 class Rules(NamedTuple):
@@ -228,8 +232,9 @@ def _at_limits(parameters: F8, free: I8, limits: F8) -> int:
 
 
 @helper
-def local_psf(places: Places, at: int, i: int, x: float, y: float) -> LocalPsf:
-    """Return the PSF of source i at x, y; its stamp is number `at`."""
+def local_psf(places: Places, at: int, i: int) -> LocalPsf:
+    """Return the PSF of source i, whose stamp is number `at`."""
+    x, y = places.centres[at]
     gaussians = places.gaussians[places.of_psf[i]]
     return psf_at(gaussians, places.stamps[at], x, y, places.corners[at, 0], places.corners[at, 1])
 
@@ -254,23 +259,25 @@ def visit_sources(
     members : (m,) int64
         Sources whose boxes do not overlap.
     first : bool
-        The first visit: once more after the photon noise of the model is known.
+        The first visit, with the photon noise of a model to start from: a rough fit, which
+        is done again.
     """
     free, prior = rules.free, rules.prior
-    work = work_space(largest_box(members, places), max(free.size, 3))
+    side = largest_box(members, places)
+    work = work_space(side, max(free.size, 3), places.gaussians.shape[1])
     nothing = free[:0]
-    before = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
-        before[:] = own
-        psf = local_psf(places, at, i, own[X], own[Y])
+        psf = local_psf(places, at, i)
         faintest = noise_in(pixels, box) * LEFT_OUT
         fine = grid_of(box, 1)
         grid = grid_of(box, -(-max(box[2], box[3]) // MAX_BINS))
+        choose_groups(own, psf, faintest, work)
         draw_source(own, nothing, psf, fine, faintest, work)
         add_model(pixels, fine, 1.0, work.model, own[SKY])
-        draw_source(own, nothing, psf, grid, faintest, work)
+        if grid.step > 1:
+            draw_source(own, nothing, psf, grid, faintest, work)
         for k in range(grid.n_x * grid.n_y):
             work.own[k] = work.model[k] - own[SKY]
         good = gather(pixels, grid, work)
@@ -280,28 +287,24 @@ def visit_sources(
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
-        chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, work)
+        end = ROUGHLY_SETTLED if first else SETTLED
+        chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, end, work)
         fits.iterations[i] += done
-        if first and pixels.inverse_gain > 0.0:
-            draw_source(own, nothing, psf, grid, faintest, work)
-            for k in range(grid.n_x * grid.n_y):
-                work.own[k] = work.model[k] - own[SKY]
-            gather(pixels, grid, work)
-            chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, work)
-            fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits)
         if not settled:
             fits.flags[i] |= UNSETTLED
         determinant = invert(work, own, free, limits, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
+        choose_groups(own, psf, faintest, work)
         draw_source(own, nothing, psf, grid, faintest, work)
         plain = _describe(own, grid, work, good - free.size, fits.numbers[i])
-        if _change(before, own, psf, grid, faintest, work) > STALE * STALE:
+        if _change(own[SKY], grid, work) > STALE * STALE:
             fits.changed[i] = 1
-        draw_source(own, nothing, psf, fine, faintest, work)
+        if grid.step > 1:
+            draw_source(own, nothing, psf, fine, faintest, work)
         add_model(pixels, fine, -1.0, work.model, own[SKY])
-        if rules.as_point:
+        if rules.as_point and not first:
             point_chi2, log_odds = _as_point(
                 own, free, prior, limits, psf, grid, faintest, work, chi2, determinant
             )
@@ -326,17 +329,11 @@ def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8)
 
 
 @helper
-def _change(before: F8, after: F8, psf: LocalPsf, grid: Grid, faintest: float, work: Work) -> float:
-    """Return the sum of squares of the change of a model, `after` is drawn, over the noise."""
-    n = grid.n_x * grid.n_y
-    drawn = work.own
-    for k in range(n):
-        drawn[k] = work.model[k] - after[SKY]
-    none = np.empty(0, np.int64)
-    draw_source(before, none, psf, grid, faintest, work)
+def _change(sky: float, grid: Grid, work: Work) -> float:
+    """Return the sum of squares of the change of a model from ``work.own`` over the noise."""
     total = 0.0
-    for k in range(n):
-        total += work.weight[k] * (work.model[k] - before[SKY] - drawn[k]) ** 2
+    for k in range(grid.n_x * grid.n_y):
+        total += work.weight[k] * (work.model[k] - sky - work.own[k]) ** 2
     return total
 
 
@@ -358,7 +355,8 @@ def _as_point(
     none = np.zeros((2, N_PARAMETERS))
     wide = limits.copy()
     wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
-    chi2, _, _ = fit_source(point, np.array([X, Y, POINT]), none, wide, psf, grid, faintest, work)
+    own = np.array([X, Y, POINT])
+    chi2, _, _ = fit_source(point, own, none, wide, psf, grid, faintest, SETTLED, work)
     occam = determinant
     lower = work.lower
     lower[:] = work.hessian[0]

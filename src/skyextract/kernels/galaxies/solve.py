@@ -15,6 +15,7 @@ from skyextract.kernels.galaxies.source import (
     SPHEROID,
     LocalPsf,
     Work,
+    choose_groups,
     draw_source,
 )
 from skyextract.kernels.jit import helper
@@ -23,19 +24,23 @@ if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
 
 MAX_ITERATIONS = 40
-SETTLED = 0.03
-"""A fit ends when no parameter changes by more than this part of its error."""
-SETTLED_CHI2 = 1e-3
-"""Or when chi2 falls by less than this."""
+SETTLED = 0.05
+"""A fit ends with the step whose length, in standard deviations, is less than this."""
+ROUGHLY_SETTLED = 0.3
+"""The same for a fit that is done again."""
 MAX_SHEAR = 1.5
 """Largest |e|: an axis ratio of 0.05."""
 MAX_DAMPING = 1e10
+UNSEEN = 0.01
+"""Chi2 is right to this: Gaussians end at whole pixels."""
+MAX_NEWTON = 0.02
+"""With less damping a step leads to the minimum."""
 
 
 @helper
 def fit_source(
     parameters: F8, free: I8, prior: F8, limits: F8,
-    psf: LocalPsf, grid: Grid, faintest: float, work: Work,
+    psf: LocalPsf, grid: Grid, faintest: float, settled: float, work: Work,
 ) -> tuple[float, int, bool]:  # fmt: skip
     """Fit the free parameters to `work.data` in place.
 
@@ -45,6 +50,9 @@ def fit_source(
         Means and inverse variances; 0 is no prior.
     limits : (2, N_PARAMETERS) float64
         Lowest and highest values.
+    settled : float
+        The fit ends with the step that is shorter than this, in standard deviations, or lowers chi2
+        by less than its square.
 
     Returns
     -------
@@ -56,9 +64,11 @@ def fit_source(
     trial, kept = work.gradient[2], work.gradient[3]
     hessian = work.hessian[0]
     clip(parameters, limits)
+    choose_groups(parameters, psf, faintest, work)
     draw_source(parameters, free, psf, grid, faintest, work)
     chi2 = _normal_equations(parameters, free, prior, grid, work)
-    damping = 0.01
+    close = settled * settled
+    damping = 0.1 * close
     done = 0
     while done < MAX_ITERATIONS and damping < MAX_DAMPING:
         done += 1
@@ -80,25 +90,32 @@ def fit_source(
         for f in range(n_free):
             trial[free[f]] += step[f]
         clip(trial, limits)
-        small = True
+        # what chi2 will fall by, the square of the step's length in standard deviations
+        fall = 0.0
         for f in range(n_free):
-            change = trial[free[f]] - parameters[free[f]]
-            small &= change * change * hessian[f, f] < SETTLED * SETTLED
+            fall += (trial[free[f]] - parameters[free[f]]) * kept[f]
+        newton = damping <= MAX_NEWTON
+        if fall * (1.0 + damping) < close:
+            # the step is right to its square: what it leads to need not be drawn
+            if newton:
+                parameters[:] = trial
+                chi2 -= fall
+            return chi2, done, True
         work.hessian[1] = hessian
         kept[:] = gradient
         before = chi2
         draw_source(trial, free, psf, grid, faintest, work)
         chi2 = _normal_equations(trial, free, prior, grid, work)
-        if chi2 <= before:
+        if chi2 <= before or (newton and fall < UNSEEN and chi2 < before + UNSEEN):
             parameters[:] = trial
-            if damping < 1.0 and (small or before - chi2 < SETTLED_CHI2):
+            if newton and before - chi2 < close:
                 return chi2, done, True
-            damping = max(0.2 * damping, 1e-6)
+            damping = max(0.1 * damping, 1e-6)
         else:
             chi2 = before
             hessian[:] = work.hessian[1]
             gradient[:] = kept
-            if small:
+            if fall < UNSEEN:
                 return chi2, done, True
             damping = max(8.0 * damping, 0.01)
     return chi2, done, False

@@ -7,8 +7,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.galaxies.render import N_PLANES, Grid, add_profile, ellipse
-from skyextract.kernels.galaxies.sersic import N_GAUSSIANS, sersic_mixture
+from skyextract.kernels.galaxies.render import (
+    MAX_COLUMNS,
+    N_PLANES,
+    N_TERMS,
+    SPARE,
+    Grid,
+    Sums,
+    add_profile,
+    ellipse,
+)
+from skyextract.kernels.galaxies.sersic import (
+    N_GAUSSIANS,
+    group_gaussians,
+    merge_gaussians,
+    sersic_mixture,
+)
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
@@ -19,6 +33,11 @@ N_PARAMETERS = 14
 """x, y; flux, ln rho, e1, e2, ln n of the spheroid and of the disk; flux of a point; sky."""
 FLUX, RADIUS, E1, E2, INDEX = 0, 1, 2, 3, 4
 """From SPHEROID and from DISK on."""
+
+MERGED = 12.0
+"""Gaussians are merged where that changes the light by less than this times what is left out."""
+MERGED_PEAK = 5e-4
+"""Or by less than this part of the peak."""
 
 
 class LocalPsf(NamedTuple):
@@ -47,8 +66,9 @@ class Work(NamedTuple):
     """Arrays in which models are drawn and equations are solved, for the largest box."""
 
     mixture: F8
+    ends: I8
     shape: F8
-    row: F8
+    sums: Sums
     planes: F8
     model: F8
     jacobian: F8
@@ -61,13 +81,23 @@ class Work(NamedTuple):
 
 
 @helper
-def work_space(side: int, n_free: int) -> Work:
-    """Return the arrays for boxes of `side` squares."""
+def _sums_of(side: int, n_psf: int) -> Sums:
+    return Sums(
+        np.empty((N_GAUSSIANS * n_psf, N_TERMS)),
+        np.empty(side + 2 * SPARE),
+        np.empty(N_PLANES * MAX_COLUMNS),
+    )
+
+
+@helper
+def work_space(side: int, n_free: int, n_psf: int) -> Work:
+    """Return the arrays for boxes of `side` squares, and PSFs of `n_psf` Gaussians."""
     n = side * side
     return Work(
         np.empty((4, N_GAUSSIANS)),
+        np.empty((2, N_GAUSSIANS), np.int64),
         np.empty((4, 3)),
-        np.empty(side),
+        _sums_of(side, n_psf),
         np.empty((N_PLANES, n)),
         np.empty(n),
         np.empty((n_free, n)),
@@ -81,11 +111,38 @@ def work_space(side: int, n_free: int) -> Work:
 
 
 @helper
+def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> None:
+    """Choose which Gaussians of the profiles of a source are drawn as one, in ``work.ends``.
+
+    `faintest` is the light per pixel that is left out of each Gaussian.
+    """
+    total = abs(parameters[SPHEROID]) + abs(parameters[DISK]) + abs(parameters[POINT])
+    peak = 0.0
+    for j in range(psf.gaussians.shape[0]):
+        xx, xy, yy = psf.gaussians[j, 3], psf.gaussians[j, 4], psf.gaussians[j, 5]
+        peak += psf.gaussians[j, 0] / (2.0 * math.pi * math.sqrt(xx * yy - xy * xy))
+    for component in range(2):
+        first = SPHEROID if component == 0 else DISK
+        if parameters[first] == 0.0:
+            work.ends[component] = np.arange(1, N_GAUSSIANS + 1)
+            continue
+        rho2 = math.exp(2.0 * parameters[first + RADIUS])
+        stretch = math.exp(2.0 * math.hypot(parameters[first + E1], parameters[first + E2]))
+        most = MERGED_PEAK / (2.0 * math.pi * rho2 + 1.0 / max(peak, 1e-30))
+        sersic_mixture(parameters[first + INDEX], work.mixture)
+        group_gaussians(
+            work.mixture, rho2 * stretch, rho2 / stretch, psf.gaussians,
+            max(most, MERGED * faintest / max(total, 1e-30)), work.ends[component],
+        )  # fmt: skip
+
+
+@helper
 def draw_source(
     parameters: F8, free: I8, psf: LocalPsf, grid: Grid, faintest: float, work: Work
 ) -> None:
     """Draw a source into `work.model`, its derivatives to the parameters `free` into `jacobian`.
 
+    Gaussians are merged as ``work.ends`` says, see `choose_groups`.
     Of what the Gaussians leave of the PSF a profile has the share of its light that is not
     resolved.
     """
@@ -97,6 +154,7 @@ def draw_source(
         for i in range(n):
             jacobian[f, i] = 1.0 if free[f] == SKY else 0.0
     unresolved = parameters[POINT]
+    total = abs(parameters[SPHEROID]) + abs(parameters[DISK]) + abs(parameters[POINT])
     for component in range(3):
         first = SPHEROID if component == 0 else DISK if component == 1 else POINT
         flux = parameters[first]
@@ -105,7 +163,8 @@ def draw_source(
             wanted |= free[f] == first
         if not wanted:
             continue
-        count, share = 1, 1.0
+        # the share of the light that is not resolved, and its derivatives to ln rho and ln n
+        count, share, by_radius, by_index = 1, 1.0, 0.0, 0.0
         if first == POINT:
             work.mixture[0, 0], work.mixture[1, 0] = 1.0, 0.0
             work.mixture[2, 0], work.mixture[3, 0] = 0.0, 0.0
@@ -114,14 +173,18 @@ def draw_source(
             sersic_mixture(parameters[first + INDEX], work.mixture)
             radius = parameters[first + RADIUS]
             ellipse(radius, parameters[first + E1], parameters[first + E2], work.shape)
-            count, share = N_GAUSSIANS, 0.0
+            count, share = merge_gaussians(work.mixture, work.ends[component]), 0.0
             for k in range(count):
                 area = work.mixture[1, k] * math.exp(2.0 * radius)
-                share += work.mixture[0, k] * psf.area / (psf.area + area)
+                part = psf.area / (psf.area + area)
+                own_share, turn = work.mixture[0, k] * part, 1.0 - part
+                share += own_share
+                by_radius -= 2.0 * own_share * turn
+                by_index += own_share * (work.mixture[2, k] - turn * work.mixture[3, k])
             unresolved += flux * share
         add_profile(
             work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
-            grid, faintest / max(abs(flux), 1e-30), n_free > 0, work.row, planes,
+            grid, faintest / max(total, 1e-30), n_free > 0, work.sums, planes,
         )  # fmt: skip
         for i in range(n):
             model[i] += flux * planes[0, i]
@@ -138,6 +201,10 @@ def draw_source(
             elif first != POINT and RADIUS <= own <= INDEX:
                 for i in range(n):
                     jacobian[f, i] = flux * planes[2 + own, i]
+                if own == RADIUS:
+                    _add_misfit(psf, grid, flux * by_radius, jacobian[f])
+                elif own == INDEX:
+                    _add_misfit(psf, grid, flux * by_index, jacobian[f])
     _add_misfit(psf, grid, unresolved, model)
 
 
@@ -165,7 +232,8 @@ def psf_at(gaussians: F8, stamp: F8, x: float, y: float, left: int, bottom: int)
     planes = np.empty((1, size * size))
     grid = Grid(left, bottom, 1, size, size)
     none = np.zeros((4, 3))
-    add_profile(point, none, gaussians, x, y, grid, 1e-9, False, np.empty(size), planes)
+    sums = _sums_of(size, gaussians.shape[0])
+    add_profile(point, none, gaussians, x, y, grid, 1e-9, False, sums, planes)
     misfit = np.empty((size, size))
     for j in range(size):
         for i in range(size):

@@ -131,7 +131,9 @@ class Scene:
             half = stamps.shape[1] // 2
             corners = np.stack([column - half, row - half], axis=1).astype(np.int64)
             corners = np.ascontiguousarray(corners)
-            visit(chunk, Places(self.boxes, self.mixture.gaussians, of_psf, stamps, corners))
+            centres = np.ascontiguousarray(np.stack([x, y], axis=1), dtype=np.float64)
+            gaussians = self.mixture.gaussians
+            visit(chunk, Places(self.boxes, gaussians, of_psf, stamps, corners, centres))
 
         self.run.map(one, [c for c in np.array_split(members, parts) if c.size])
 
