@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import skyextract
+from skyextract.kernels.galaxies.source import DISK, N_PARAMETERS, POINT, RADIUS, SPHEROID
+from skyextract.stages.galaxies.quantities import unresolved_share
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID"
@@ -62,3 +64,16 @@ def test_a_point_source_in_the_model_does_not_change_what_is_a_star(tmp_path):
     assert min(len(star), len(galaxy)) > 3
     assert np.median(star) > 0.8
     assert np.median(galaxy) < 0.01
+
+
+def test_the_unresolved_share_of_light():
+    p = np.zeros((5, N_PARAMETERS))
+    p[0, POINT] = 7.0
+    p[1, DISK], p[1, DISK + RADIUS] = 3.0, np.log(2.0)
+    p[2, SPHEROID], p[2, SPHEROID + RADIUS] = 5.0, np.log(40.0)
+    p[3] = p[1]
+    p[3, POINT] = 3.0
+    p[4] = np.nan
+    share = unresolved_share(p, 4.0)
+    np.testing.assert_allclose(share[[0, 1, 3, 4]], [1.0, 0.5, 0.75, 1.0])
+    assert share[2] < 0.003

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf
+from skyextract.kernels.galaxies.fit import UNCONSTRAINED
 from skyextract.kernels.galaxies.source import (
     DISK,
     E1,
@@ -249,3 +250,23 @@ def test_a_psf_that_is_not_quite_right_makes_no_galaxies_of_bright_stars() -> No
     fits = fit_models(sky, found, Profile(True, False), Run(), as_point=True)
     assert (fits.log_odds[:6] > 0.0).all()
     assert (fits.log_odds[6:] < -10.0).all()
+
+
+def test_components_without_light_have_errors() -> None:
+    """Most of three concentric components end at no flux; what remains has true errors."""
+    positions, shape = grid_of(16, 21)
+    galaxies = [sersic(f, 3.0, 1.0) for f in np.geomspace(2e3, 5e4, 16)]
+    image, variance, found = frame(galaxies, positions, shape, 22)
+    for priors in (True, False):
+        profile = Profile(True, True, point=True, sky=priors, priors=priors)
+        fits = fit_models(sky_of(image, variance), found, profile, Run())
+        spread = np.einsum("nii->ni", fits.covariance)
+        at_end = (fits.parameters[:, [SPHEROID, DISK, POINT]] == 0.0).any(axis=1)
+        assert at_end.sum() > 4
+        fluxes = spread[:, [SPHEROID, DISK, POINT]]
+        if priors:
+            assert np.all(spread[:, profile.free] > 0.0)
+        else:
+            told = (fits.flags & UNCONSTRAINED) != 0
+            assert np.all(told == np.isnan(spread).any(axis=1))
+            assert np.isfinite(fluxes).all(axis=1).mean() > 0.8

@@ -193,28 +193,37 @@ def _hold(matrix: F8, n: int, row: int) -> None:
 def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> float:
     """Write the inverse of ``work.hessian[0]`` for the free parameters; return its ln determinant.
 
-    A parameter at an end of its range counts as known: its variance is 0.  If the matrix is
-    singular, NaN, on the diagonal of the covariance too.
+    A parameter that no pixel and no prior knows of (the radius of a component without light) has a
+    variance of NaN, and so has the determinant; the others do not depend on it.  If the rest is
+    singular, parameters at an end of their range count as known, with a variance of 0; if it
+    still is, all variances are NaN.
     """
     n = free.size
     lower, unit, column = work.lower, work.gradient[1], work.gradient[2]
-    lower[:] = work.hessian[0]
-    covariance[:] = 0.0
     held = work.gradient[3]
-    for f in range(n):
-        p = free[f]
-        held[f] = 1.0 if parameters[p] <= limits[0, p] or parameters[p] >= limits[1, p] else 0.0
-        if held[f] > 0.0:
-            _hold(lower, n, f)
-    if not factor(lower, n, 0.0):
+    covariance[:] = 0.0
+    solved = False
+    for attempt in range(2):
+        lower[:] = work.hessian[0]
         for f in range(n):
-            covariance[free[f], free[f]] = math.nan
-        return math.nan
+            p = free[f]
+            at_end = parameters[p] <= limits[0, p] or parameters[p] >= limits[1, p]
+            unknown = not work.hessian[0][f, f] > 0.0
+            held[f] = 2.0 if unknown else 1.0 if at_end and attempt == 1 else 0.0
+            if held[f] > 0.0:
+                _hold(lower, n, f)
+        solved = factor(lower, n, 0.0)
+        if solved:
+            break
     determinant = 0.0
     for f in range(n):
+        if not solved or held[f] == 2.0:
+            covariance[free[f], free[f]] = math.nan
+            determinant = math.nan
+            continue
         determinant += 2.0 * math.log(lower[f, f])
         if held[f] > 0.0:
-            determinant += math.log(max(work.hessian[0][f, f], 1e-300))
+            determinant += math.log(work.hessian[0][f, f])
             continue
         unit[:] = 0.0
         unit[f] = 1.0

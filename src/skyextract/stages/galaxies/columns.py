@@ -29,6 +29,7 @@ from skyextract.stages.galaxies.quantities import (
     surface_brightness,
     total_flux,
     total_surface_brightness,
+    unresolved_share,
 )
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.psf.apercor import ApertureCorrections
@@ -147,6 +148,7 @@ def measure_galaxies(
         other = replace(profile, point=False)
         odds = fit_models(sky, found, other, run, as_point=True) if profile.point else fits
         columns["PROB_POINTSOURCE"] = odds.point_probability()
+    shapes = fits
     if wanted & _DETECTION:
         search = images.detected(run)
         shapes = fits if search is None else fit_models(search, found, profile, run)
@@ -159,7 +161,7 @@ def measure_galaxies(
             FLUX_DETMODEL=scaled.scale * light,
             FLUXERR_DETMODEL=scaled.error * np.abs(light),
         )
-    _correct_fluxes(columns, images.exposure, fits, found)
+    _correct_fluxes(columns, images.exposure, fits, shapes, found)
     shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
 
     def image(kind: str, *parts: int) -> F4 | None:
@@ -177,24 +179,33 @@ def measure_galaxies(
 
 
 def _correct_fluxes(
-    columns: dict[str, AnyArray], exposure: Exposure, fits: ModelFits, found: Detections
+    columns: dict[str, AnyArray],
+    exposure: Exposure,
+    fits: ModelFits,
+    shapes: ModelFits,
+    found: Detections,
 ) -> None:
     """Bring fluxes to the reference aperture by the correction of FLUX_PSF, as there is one.
 
-    The models are convolved with the same PSF: what this has wrong beyond the core is as wrong in
-    galaxies that are small beside its image.
+    The models are convolved with the same PSF.  What this has wrong beyond the core is as wrong in
+    galaxies that are small beside its image, and is nothing to those that are large: their light
+    is where it is seen.  `shapes` are the fits behind the DETMODEL columns.
     """
-    if exposure.aperture_corrections is None:
+    if exposure.aperture_corrections is None or exposure.psf is None:
         return
     x, y = (
         np.where(np.isfinite(fits.parameters[:, p]), fits.parameters[:, p], middle)
         for p, middle in ((X, found.x), (Y, found.y))
     )
     corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
-    factor = corrections.psf_factor(x, y)
+    beyond = corrections.psf_factor(x, y) - 1.0
+    own, theirs = (
+        1.0 + beyond * unresolved_share(each.parameters, exposure.psf.fwhm)
+        for each in (fits, shapes)
+    )
     for name, values in columns.items():
         if name.startswith(("FLUX_", "FLUXERR_")) and "BACKOFFSET" not in name:
-            columns[name] = values * factor
+            columns[name] = values * (theirs if "DETMODEL" in name else own)
 
 
 def profile_of(model_type: str, wanted: frozenset[str], *, priors: bool) -> Profile:

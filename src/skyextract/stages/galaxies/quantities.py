@@ -104,6 +104,22 @@ def total_flux(p: F8) -> F8:
     return total
 
 
+def unresolved_share(p: F8, fwhm: float) -> F8:
+    """Return the part of the light, 0 to 1, that a PSF of `fwhm` pixels spreads as that of a point.
+
+    Half of it for a component whose half-light diameter is the FWHM, as of two Gaussians.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [np.where(p[:, POINT] != 0.0, p[:, POINT], 0.0)]
+        for first in COMPONENTS.values():
+            size = 2.0 * np.exp(p[:, first + RADIUS]) / fwhm
+            parts.append(np.where(p[:, first] != 0.0, p[:, first] / (1.0 + size**2), 0.0))
+        total = total_flux(p)
+        share = sum(parts) / np.where(total != 0.0, total, 1.0)
+    clipped: F8 = np.clip(np.where(np.isfinite(share), share, 1.0), 0.0, 1.0)
+    return clipped
+
+
 def second_moments(p: F8) -> tuple[F8, F8, F8]:
     """Return the second moments about the centre, square pixels, of the whole model."""
     total = total_flux(p)
