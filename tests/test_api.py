@@ -103,8 +103,10 @@ def test_planes_of_an_exposure(stars):
     exposure = sky.exposure(np.asfortranarray(image), header, mask, variance)
     assert exposure.detector.gain == 3.0
     assert exposure.image[3, 4] == 0.0
-    assert (exposure.mask != 0).sum() == 2
+    assert (exposure.mask != 0).sum() == 3
     assert np.isinf(exposure.variance[5, 6])
+    with pytest.raises(ValueError, match="variance says nothing of 100 %"):
+        sky.exposure(image, variance=np.full(image.shape, np.inf))
     hidden = np.ma.MaskedArray(stars[0], mask)
     assert sky.exposure(hidden).mask[10, 11] != 0
     assert sky.exposure(image, header, gain=1.5).detector.gain == 1.5

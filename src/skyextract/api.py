@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,13 @@ from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.errors import ImageError, SkyextractError, StepError
 from skyextract.image import process_extensions, read_side_files
-from skyextract.inputs.arguments import header_of, number_of, plane_of, settings_of
+from skyextract.inputs.arguments import (
+    header_of,
+    number_of,
+    plane_of,
+    settings_of,
+    variance_of,
+)
 from skyextract.inputs.frames import Frame, read_images
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import (
@@ -51,10 +57,12 @@ from skyextract.inputs.sidefiles import read_inputs
 from skyextract.io.catalogs.tables import as_table
 from skyextract.io.fits.pixels import Scaling, to_float
 from skyextract.io.images.images import read_detector
+from skyextract.io.images.planes import MAX_MASKED
 from skyextract.io.names import parse_image_spec
 from skyextract.jobs import plan_job
 from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import calibrate_sources, process_exposure
+from skyextract.record import record
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import (
@@ -84,7 +92,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, repr=False)
+@record
 class Sources:
     """Measured sources, and what they were measured on.
 
@@ -105,6 +113,9 @@ class Sources:
     settings: Settings
     keywords: Mapping[str, Any]
     warnings: tuple[str, ...]
+
+    __eq__ = object.__eq__  # of arrays there is no one answer
+    __hash__ = object.__hash__
 
     @cached_property
     def result(self) -> Result:
@@ -188,14 +199,14 @@ def exposure(
     ----------
     array : (ny, nx) array_like
         Pixel values, the sky not subtracted, any real type and byte order.  NaN, infinite and
-        masked pixels have no value.
+        masked pixels have no value.  A CCDData brings mask, uncertainty and header along.
     header : astropy.io.fits.Header or mapping, optional
         For WCS, filter, date, gain ...; BSCALE and BZERO are taken as applied.
     mask : (ny, nx) array_like, optional
         Pixels that are bad: not 0.
     variance : (ny, nx) array_like, optional
-        Total variance, photons of the sources included; not positive or not finite: no
-        information.
+        Total variance, photons of the sources included.  Pixels where it is not positive or
+        not finite are bad.
     gain : float, optional
         e-/ADU; else the header's card or the keyword GAIN.
 
@@ -207,7 +218,7 @@ def exposure(
     settings = settings_of("exposure", keywords)
     run = _run(settings)
     pixels = plane_of(array, "array")
-    cards = header_of(header)
+    cards = header_of(getattr(array, "header", None) if header is None else header)
     detector = read_detector(cards, settings.config.detector, run, "header")
     if gain is not None:
         gain = number_of(gain, "gain")
@@ -218,10 +229,17 @@ def exposure(
     if mask is not None:
         planes[plane_of(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
     noise = None
+    variance = variance_of(array) if variance is None else variance
     if variance is not None:
         with np.errstate(over="ignore"):
             noise = np.array(plane_of(variance, "variance", pixels.shape), np.float32, order="C")
-        noise[~((noise > 0.0) & np.isfinite(noise))] = np.inf
+        unknown = ~((noise > 0.0) & np.isfinite(noise))
+        noise[unknown] = np.inf
+        planes[unknown] |= np.uint16(Mask.BAD)
+        if np.mean(unknown) > MAX_MASKED:
+            raise ValueError(
+                f"variance says nothing of {100 * np.mean(unknown):.0f} % of the pixels"
+            )
     return Exposure(
         image=image,
         mask=planes,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skyextract.messages import LABELLED, RESULT
 
@@ -36,6 +36,11 @@ def prepare_process() -> None:
     # astropy.io.fits imports numcodecs, for others who want its codecs.
     sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
     sys.modules.setdefault("numcodecs", None)  # type: ignore[arg-type]
+
+
+def physical_memory() -> int:
+    """Return the bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -79,6 +84,9 @@ class Run:
     opened: list[str] = field(default_factory=list)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None}  # threads stay in their process
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""

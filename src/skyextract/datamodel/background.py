@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.imageunit import FLUX
+from skyextract.record import record
 
 
-@dataclass(frozen=True, repr=False)
+@record
 class BackgroundMap:
     """Background level and rms on a mesh, after the median filter.
 
@@ -36,6 +36,9 @@ class BackgroundMap:
     mean: Annotated[float, FLUX]
     sigma: Annotated[float, FLUX]
     skewness: float | None = None
+
+    __eq__ = object.__eq__  # of arrays there is no one answer
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
+from skyextract.record import record
 
 
-@dataclass(frozen=True, repr=False)
+@record
 class Catalog(Mapping[str, AnyArray]):
     """Columns by name, in order; a vector column is an array [row, element].
 
@@ -30,6 +31,9 @@ class Catalog(Mapping[str, AnyArray]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
+
+    __eq__ = object.__eq__  # of arrays there is no one answer
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"Catalog({self.n_rows} rows, {len(self.columns)} columns)"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from skyextract.datamodel.card import CARD, COMMENTARY, TEXT_WIDTH, Card, cards_of, normal
+from skyextract.sky.bands import card_text
 
 BLOCK = 2880
 
@@ -314,9 +315,9 @@ OBJECT_KEYS = ("OBJECT", "OBJNAME", "TARGNAME", "TARGET")
 
 
 def header_text(header: Mapping[str, Any], *keywords: str) -> str | None:
-    """Return the text of the first of some cards that has any."""
+    """Return the text of the first of some cards that has any; a number is a text, too."""
     for keyword in keywords:
-        value = header.get(keyword)
-        if isinstance(value, str) and value.strip():
-            return value.strip()
+        text = card_text(header.get(keyword))
+        if text:
+            return text
     return None

@@ -74,17 +74,44 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
     """Return a 2-D array of real numbers; masked elements are NaN."""
     values: AnyArray = np.asarray(getattr(array, "value", array))
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, not {values.dtype}")
+        hint = f": pass the .data of the {type(array).__name__}" if hasattr(array, "data") else ""
+        raise TypeError(f"{name} must hold real numbers, not {values.dtype}{hint}")
     if values.dtype.kind == "b" or values.dtype.name in ("float16", "longdouble", "float128"):
         values = values.astype(np.float64)
-    if values.ndim != 2 or not values.size:
+    if values.ndim != 2:
         raise ValueError(f"{name} must be 2-D, not of shape {values.shape}")
+    if not values.size:
+        raise ValueError(f"{name} has no pixels, its shape is {values.shape}")
     if shape is not None and values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}, the array {shape}")
-    if isinstance(array, np.ma.MaskedArray):
-        hidden = np.ma.getmaskarray(array)
-        values = np.where(hidden, np.nan, values) if hidden.any() else values
+    # masked arrays of numpy and astropy, CCDData
+    hidden = getattr(array, "mask", None)
+    if isinstance(hidden, np.ndarray | np.bool_ | bool) and np.any(hidden):
+        values = np.where(hidden, np.nan, values)
     return values
+
+
+def variance_of(array: Any) -> AnyArray | None:
+    """Return the variance that an array brings along (CCDData); None if it brings none.
+
+    Raises
+    ------
+    TypeError
+        An uncertainty of an unknown type.
+    """
+    uncertainty = getattr(array, "uncertainty", None)
+    if uncertainty is None:
+        return None
+    values = np.asarray(uncertainty.array, np.float64)
+    with np.errstate(divide="ignore", over="ignore"):
+        match uncertainty.uncertainty_type:
+            case "std":
+                return values**2
+            case "var":
+                return values
+            case "ivar":
+                return 1.0 / values
+    raise TypeError(f"an uncertainty of type {uncertainty.uncertainty_type}: pass variance=")
 
 
 def header_of(header: Any) -> Header:

@@ -1,0 +1,83 @@
+"""Arrays and objects of other packages, and results that travel."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from astropy import units
+from astropy.io import fits
+from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.utils.masked import Masked
+
+import skyextract as sky
+
+
+@pytest.fixture(scope="module")
+def image():
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:120, :160]
+    image = rng.normal(100.0, 5.0, x.shape)
+    for a in range(20, 160, 30):
+        for b in range(20, 120, 30):
+            image += 900.0 * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.6**2)
+    return image.astype(np.float32)
+
+
+def test_what_hides_pixels(image):
+    mask = np.zeros(image.shape, bool)
+    mask[:, :80] = True
+    expected = sky.exposure(np.ma.array(image, mask=mask)).mask
+    for given in (CCDData(image, unit="adu", mask=mask), Masked(image, mask=mask)):
+        np.testing.assert_array_equal(sky.exposure(given).mask, expected)
+    assert np.all(expected[:, :80] != 0)
+    assert not np.any(expected[:, 80:])
+
+
+@pytest.mark.parametrize(
+    "uncertainty",
+    [StdDevUncertainty(5.0), VarianceUncertainty(25.0), InverseVariance(0.04)],
+)
+def test_what_a_ccddata_brings_along(image, uncertainty):
+    plane = type(uncertainty)(np.full(image.shape, float(uncertainty.array)))
+    ccd = CCDData(image, unit="adu", uncertainty=plane, header=fits.Header({"FILTER": "r"}))
+    exposure = sky.exposure(ccd)
+    np.testing.assert_allclose(exposure.variance, 25.0, rtol=1e-6)
+    assert exposure.header["FILTER"] == "r"
+    assert sky.exposure(ccd, variance=np.full(image.shape, 4.0)).variance[0, 0] == 4.0
+
+
+def test_quantities_have_values(image):
+    np.testing.assert_array_equal(sky.exposure(image * units.adu).image, image)
+
+
+def test_pixels_of_unknown_variance_hold_no_sources(image):
+    variance = np.full(image.shape, 25.0, np.float32)
+    variance[:, :80] = 0.0
+    table = sky.measure(sky.exposure(image, variance=variance)).table
+    assert len(table) > 5
+    assert np.all(table["X_IMAGE"] > 80.0)
+
+
+def test_what_is_no_image():
+    with pytest.raises(ValueError, match="no pixels"):
+        sky.exposure(np.zeros((0, 0)))
+    with pytest.raises(TypeError, match=r"pass the \.data of the PrimaryHDU"):
+        sky.exposure(fits.PrimaryHDU(np.zeros((9, 9))))
+
+
+def test_results_travel(image):
+    sources = sky.measure(sky.exposure(image))
+    for other in (pickle.loads(pickle.dumps(sources)), copy.deepcopy(sources)):
+        assert len(other) == len(sources)
+        assert np.array_equal(other.table["X_IMAGE"], sources.table["X_IMAGE"])
+        assert repr(other) == repr(sources)
+
+
+def test_results_are_told_apart_by_identity(image):
+    sources, other = (sky.measure(sky.exposure(image)) for _ in range(2))
+    assert sources in [other, sources]
+    assert sources not in [other]
+    assert len({sources, other, sources.exposure, other.exposure}) == 4
