@@ -186,7 +186,8 @@ def command(
     """Turn FITS images into calibrated catalogues.
 
     IMAGE is a file, an extension of it (image.fits[2], image.fits[SCI]), or a pair
-    det.fits,meas.fits: detect on the first, measure on the second.
+    det.fits,meas.fits: detect on the first, measure on the second; @list is a text file with
+    an image in each line, relative to it.
     """
     if dump_short or dump_full:
         click.echo(dump(full=dump_full))
@@ -205,7 +206,7 @@ def command(
     level = "DEBUG" if debug else "FULL" if verbose else "QUIET" if quiet else ""
     level = level or settings.config.pipeline.verbose_type
     set_up_logging(level)
-    _check_task(images)
+    _check_task(images, json_lines)
     if server:
         return control(server)
     if warm:
@@ -254,7 +255,7 @@ def command(
     return run_batch(images, settings, jobs, folder, skip_done)
 
 
-def _check_task(images: Sequence[str]) -> None:
+def _check_task(images: Sequence[str], json_lines: bool) -> None:
     """Refuse a second task, or images, beside an option that is a task of its own."""
     given = click.get_current_context().params
     tasks = [f"--{name.replace('_', '-')}" for name in _TASKS if given[name]]
@@ -262,6 +263,8 @@ def _check_task(images: Sequence[str]) -> None:
         raise ConfigError(f"{tasks[0]} and {tasks[1]}: only one at a time")
     if tasks == ["--watch"] and images:
         raise ConfigError("--watch takes the images of a folder, and no others")
+    if tasks and tasks != ["--watch"] and json_lines:
+        raise ConfigError(f"--json: {tasks[0]} processes no images")
     if tasks and images:
         raise ConfigError(f"{images[0]}: {tasks[0]} takes no images or further products")
 

@@ -279,6 +279,8 @@ def _how_to_part(first: ImageSpec, second: ImageSpec) -> str:
     """Return how the products of two images get names of their own."""
     if stem(first.name) != stem(second.name):
         return "put {stem} into the name (for dual-image mode write det.fits,meas.fits)"
+    if first == second:
+        return "name it once"
     if first.path == second.path:
         return "put {ext} into the name"
     return f"both are {stem(first.name)}: give each its folder (-o), or put {{date}} into the name"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+
+from skyextract.batch.interrupts import Interrupted
+from skyextract.batch.workers import Done, Workers
 
 
 def write(path: Path, seed: int = 1) -> None:
@@ -72,6 +76,34 @@ def test_a_batch_is_resumed(program, tmp_path, frames):
     later = (tmp_path / "f1.json").stat().st_mtime + 5.0
     os.utime(tmp_path / "f1.fits", (later, later))
     assert "skipped  1, done before" in program(*arguments).stderr
+
+
+def test_a_product_that_was_changed_is_made_again(program, tmp_path, frames):
+    arguments = ("f0.fits", "--steps", "measure", "--skip-done")
+    program(*arguments)
+    content = (tmp_path / "f0.cat").read_bytes()
+    (tmp_path / "f0.cat").write_bytes(b"")
+    assert "skipped" not in program(*arguments).stderr
+    assert (tmp_path / "f0.cat").read_bytes()[:2000] == content[:2000]
+
+
+def test_an_image_whose_process_ended_after_its_products_is_done(
+    skyextract, tmp_path, monkeypatch, frames
+):
+    run = Workers.run
+
+    def interrupted(self):
+        for event in run(self):
+            if isinstance(event, Done):
+                raise Interrupted(signal.SIGTERM)
+            yield event
+
+    monkeypatch.setattr(Workers, "run", interrupted)
+    done = skyextract(*frames[:3], "-j", 1, "--steps", "measure", "-NIGHT_NAME", "n.ecsv")
+    assert done.status == 143
+    assert "interrupted: 1 of 3 images done" in done.stderr
+    assert "f0.fits" in (tmp_path / "n.ecsv").read_text()
+    assert not (tmp_path / "f2.cat").exists()
 
 
 def test_what_was_done_with_other_settings_or_pixels_is_done_again(program, tmp_path, frames):

@@ -30,6 +30,33 @@ def frames(tmp_path) -> list[str]:
     return ["f0.fits", "f1.fits", "f2.fits", "bad.fits"]
 
 
+@pytest.mark.parametrize("named", [(), ("-NIGHT_NAME", "night.ecsv")])
+def test_a_foreign_table_is_told_before_any_work(skyextract, tmp_path, frames, named):
+    (tmp_path / "night.ecsv").write_text("hello")
+    done = skyextract("f0.fits", "f1.fits", "--steps", "measure", *named)
+    assert done.status == 2
+    assert "is no table of a night, and is not overwritten: NIGHT_NAME names another" in done.stderr
+    assert (tmp_path / "night.ecsv").read_text() == "hello"
+    assert not (tmp_path / "f0.cat").exists()
+
+
+def test_damaged_summaries_are_left_out(program, tmp_path, frames):
+    program("f0.fits", "f1.fits", "--steps", "measure", "-NIGHT_NAME", "")
+    text = (tmp_path / "f0.json").read_text()
+    (tmp_path / "wrong.json").write_text(
+        text.replace('"exposure_time": 30.0', '"exposure_time": "x"')
+    )
+    (tmp_path / "wild.json").write_text(
+        text.replace("f0.fits", "wild.fits").replace('"airmass": 1.3', '"airmass": Infinity')
+    )
+    done = program("--night", ".")
+    assert done.status == 0, done.stderr
+    assert "wrong.json: is no summary, left out" in done.stderr
+    table = Table.read(tmp_path / "night.ecsv")
+    assert sorted(table["file"]) == ["f0.fits", "f1.fits", "wild.fits"]
+    assert (tmp_path / "night.html").is_file()
+
+
 def test_frames_in_parallel_are_rows_of_one_table(program, tmp_path, frames):
     done = program(*frames, "-j", 2, "--steps", "measure", "-NIGHT_NAME", "n.ecsv")
     assert done.status == 1
@@ -46,15 +73,6 @@ def test_frames_in_parallel_are_rows_of_one_table(program, tmp_path, frames):
     assert len(Table.read(tmp_path / "n.ecsv")) == 4
 
 
-def test_a_table_that_is_none_is_kept_and_so_are_the_products(skyextract, tmp_path, frames):
-    (tmp_path / "n.ecsv").write_text("my notes")
-    done = skyextract("f0.fits", "--steps", "measure", "-NIGHT_NAME", "n.ecsv")
-    assert done.status == 1
-    assert "is no table of a night" in done.stderr
-    assert (tmp_path / "n.ecsv").read_text() == "my notes"
-    assert (tmp_path / "f0.cat").exists()
-
-
 def test_the_night_of_summaries_alone(skyextract, tmp_path, frames):
     assert skyextract(*frames[:3], "--steps", "measure", "-o", "night").status == 0
     for name in frames:
@@ -66,7 +84,7 @@ def test_the_night_of_summaries_alone(skyextract, tmp_path, frames):
     table = Table.read(tmp_path / "night/night.ecsv")
     assert list(table["file"]) == frames[:3]
     page = (tmp_path / "night/night.html").read_text()
-    assert "✓ 3 frames: 3 complete, 0 partial, 0 FAILED" in page
+    assert "! 3 frames: 3 complete (3 with warnings), 0 partial, 0 FAILED" in page
     assert 'xlink:href="#f0"' in page
 
 

@@ -44,6 +44,22 @@ def test_a_zero_point_of_the_configuration_is_no_measurement():
     assert (row["zero_point"], row["zero_point_1s"]) == (None, None)
 
 
+def test_one_frame_under_several_names_is_one_row():
+    names = ["a.fits", "./a.fits", "/data/a.fits", "x/../a.fits"]
+    assert [row["file"] for row in rows(*map(summary, names))] == ["x/../a.fits"]
+    assert len(rows(summary("n1/a.fits"), summary("n2/a.fits", frame={"mjd": 60001.0}))) == 2
+    dateless = [summary(name, frame={"mjd": None}) for name in ("a.fits", "./a.fits", "b/a.fits")]
+    assert len(rows(*dateless)) == 2
+
+
+def test_numbers_that_are_none():
+    wild = {"psf_source": "MEASURED", "fwhm_arcsec": float("inf"), "fwhm_pix": float("nan")}
+    (row,) = rows(summary("a", steps={"characterize": wild}))
+    assert (row["seeing"], row["fwhm"]) == (None, None)
+    with pytest.raises(TypeError, match="exposure_time = 'abc'"):
+        rows(summary("a", frame={"exposure_time": "abc"}))
+
+
 def test_transparency_is_that_of_the_filter():
     found = rows(
         summary("a", photometry={"zero_point_1s": 25.0}),

@@ -113,5 +113,8 @@ def test_colours():
 def test_the_filter_in_the_beam():
     assert frame_filter({"FILTER1": "open", "FILTER2": " R "}) == "R"
     assert frame_filter({"FILTER": "Clear"}) == ""
-    assert frame_filter({"FILTER": 3}) == ""
+    assert frame_filter({"FILTER": 3}) == "3"
+    assert frame_filter({"FILTER": 3, "FILTER2": "R"}) == "R"
+    assert frame_filter({"FILTER": 3, "FILTER1": "open"}) == ""
+    assert frame_filter({"FILTER": True}) == ""
     assert frame_filter(None) == ""

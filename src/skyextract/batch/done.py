@@ -44,7 +44,8 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
     """Return what an earlier run has done of an image; None if it is to be done (again).
 
     Done is an image whose summary was written with the same settings by the same version and
-    tells of no failure, whose products are all there, and newer than everything that was read.
+    tells of no failure, whose products are all there as it left them, and newer than everything
+    that was read.
     """
     name = job.products.get("SUMMARY_NAME")
     if name is None or any(is_pipe(spec.path) for spec in (job.measurement, job.detection) if spec):
@@ -61,7 +62,10 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
         )
         if not as_wanted:
             return None
-        oldest = min(product.stat().st_mtime_ns for product in products)
+        times = [product.stat().st_mtime_ns for product in products]
+        if max(times) > name.stat().st_mtime_ns:  # the summary is the last that is written
+            return None
+        oldest = min(times)
         if not all(_is_older(path, checksum, oldest) for path, checksum in inputs.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,14 @@ from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
+from skyextract.io.names import list_lines
+from skyextract.io.nights import read_night
 from skyextract.io.streams import Stream, is_stream, write_through
+from skyextract.io.textfiles import read_text
 from skyextract.jobs import Job, check_names, input_files, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
-from skyextract.outputs.summaries import note_night
+from skyextract.outputs.summaries import night_rows, note_night
 from skyextract.run import Run, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
@@ -56,10 +59,13 @@ def run_batch(
         Before any work: two images would write the same file, a product would overwrite
         an input, a file that the settings name is wrong, or the output folder cannot be made.
     """
+    lists: list[str] = []
+    images = list(listed_images(images, lists))
     batch = Batch(settings, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
-    check_names(jobs, input_files(settings, jobs))
+    check_names(jobs, [*input_files(settings, jobs), *lists])
     batch.prepare(output_dir)
+    check_nights({job.night for job in jobs})
     try:
         with interruptible(batch.last_words):
             recover_folders(jobs)
@@ -118,6 +124,47 @@ def _draw_nights(jobs: Sequence[Job]) -> None:
     """Draw the pages of the tables to which images were added."""
     for table in {job.night for job in jobs if job.night is not None and job.night.is_file()}:
         draw_page(table)
+
+
+def listed_images(words: Iterable[str], lists: list[str]) -> Iterator[str]:
+    """Yield the images that are named, and those of an @list: one per line, relative to it.
+
+    Parameters
+    ----------
+    lists : list of str
+        The lists that were read are added.
+
+    Raises
+    ------
+    ConfigError
+        A list cannot be read, or names itself.
+    """
+    for word in words:
+        path = Path(word[1:])
+        if not word.startswith("@") or Path(word).exists():
+            yield word
+            continue
+        if str(path.resolve()) in lists:
+            raise ConfigError(f"{word}: the list names itself")
+        lists.append(str(path.resolve()))
+        lines = list_lines(read_text(path, "list of images", Run()), path.parent)
+        yield from listed_images(lines, lists)
+
+
+def check_nights(tables: Iterable[Path | None]) -> None:
+    """Check that rows can be added to the tables of the night.
+
+    Raises
+    ------
+    ConfigError
+        One is another file, or damaged.
+    """
+    for table in tables:
+        try:
+            if table is not None:
+                read_night(table)
+        except OutputError as error:
+            raise ConfigError(f"{error}: NIGHT_NAME names another") from None
 
 
 @dataclass
@@ -225,7 +272,7 @@ class Batch:
     def take_earlier(self, jobs: Sequence[Job], number: int, earlier: Earlier) -> None:
         """Take note of an image that an earlier run has done."""
         self.tally.fates.append(Fate(jobs[number].label, earlier.status, earlier=True))
-        note_night(jobs[number], earlier.summary)
+        note_night(jobs[number], night_rows(jobs[number], earlier.summary))
         self._write_streams(jobs, number, earlier.again())
 
     def function(self, n_processes: int) -> Callable[[Job], Outcome]:
@@ -238,9 +285,26 @@ class Batch:
         tasks = [jobs[number] for number in numbers]
         from skyextract.batch.workers import Workers
 
-        with Workers(self.function(n_processes), tasks, n_processes) as workers:
-            for event in workers.run():
-                self.take(event, jobs, numbers[event.number])
+        begin = time.time()
+        try:
+            with Workers(self.function(n_processes), tasks, n_processes) as workers:
+                workers.employ()
+                # What outcomes are made of: the first would have to wait for it.
+                import skyextract.image  # noqa: F401
+
+                for event in workers.run():
+                    self.take(event, jobs, numbers[event.number])
+        except Interrupted:
+            self._take_unheard(jobs, numbers, begin)
+            raise
+
+    def _take_unheard(self, jobs: Sequence[Job], numbers: Sequence[int], begin: float) -> None:
+        """Take note of images whose processes were ended between the products and the word."""
+        for number in numbers:
+            earlier = None if number in self._streams else done_before(jobs[number], self.settings)
+            summary = jobs[number].products.get("SUMMARY_NAME")
+            if earlier is not None and summary is not None and summary.stat().st_mtime >= begin:
+                self.take_earlier(jobs, number, earlier)
 
     def take(self, event: Event, jobs: Sequence[Job], number: int) -> None:
         """Take what happened to an image in its process.

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyextract.batch.done import done_before
-from skyextract.batch.images import Batch, compile_missing, recover_folders
+from skyextract.batch.images import Batch, check_nights, compile_missing, recover_folders
 from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.progress import Progress
 from skyextract.batch.spool import Spool
+from skyextract.batch.tally import Fate
 from skyextract.batch.workers import Died, Done, Event, Said, Workers
 from skyextract.errors import ConfigError, ExitStatus
 from skyextract.io.arrivals import Arrivals
@@ -108,6 +109,7 @@ class _Watch:
         self._inputs = {os.path.realpath(path) for path in input_files(self.settings, [example])}
         check_names([example], [*self._inputs])
         self.batch.prepare(self.output_dir)
+        check_nights([self._table])
         recover(self.output_dir)
 
     def run(self) -> None:
@@ -215,8 +217,10 @@ class _Watch:
         """Clean up after the last frame, and tell what became of all."""
         recover_folders(self._jobs)
         if self._under_way:
-            names = ", ".join(self._jobs[number].label for number in self._under_way.values())
-            log.error("given up, because they were not done: %s", names)
+            labels = [self._jobs[number].label for number in self._under_way.values()]
+            log.error("given up, because they were not done: %s", ", ".join(labels))
+            fates = self.batch.tally.fates
+            fates += [Fate(label, ExitStatus.IMAGE_FAILED) for label in labels]
         if self._table is not None and self._table.is_file():
             draw_page(self._table)
         self.batch.collector.finish()

@@ -148,7 +148,7 @@ class Workers:
         others : sequence
             Files whose news end the waiting, too.
         """
-        self._employ()
+        self.employ()
         busy = {worker.connection: worker for worker in self._workers}
         for connection in wait([*busy, *others], timeout):
             if connection not in busy:
@@ -177,7 +177,7 @@ class Workers:
             self.unfinished -= 1
             yield Done(task, event)
 
-    def _employ(self) -> None:
+    def employ(self) -> None:
         """Give every process that has none a task; start processes as long as there are tasks."""
         while self._waiting:
             idle = next((worker for worker in self._workers if worker.task is None), None)

@@ -23,6 +23,9 @@ from skyextract.sky.surveys import astrometric_survey, photometric_survey
 Region = tuple[float, float, float]
 """Centre and radius, deg."""
 
+MAX_RADIUS = 30.0
+"""Degrees around a place that are asked of a server at most: 2800 square degrees."""
+
 
 def astrometric_survey_stars(region: Region | None, settings: Settings, run: Run) -> RefCatalog:
     """Return the stars of ASTREF_CATALOG in the region that the frame can reach.
@@ -125,10 +128,10 @@ def fetch_catalog(name: str, ra: str, dec: str, radius: float, settings: Setting
         raise ConfigError(f"--fetch-catalog {name}: must be one of {', '.join(SURVEY_NAMES)}")
     place = parse_angle(ra, hours=":" in ra or " " in ra), parse_angle(dec, hours=False)
     known = math.isfinite(place[0]) and 0.0 <= place[0] <= 360.0 and abs(place[1]) <= 90.0
-    if not known or not 0.0 < radius <= 180.0:
+    if not known or not 0.0 < radius <= MAX_RADIUS:
         raise ConfigError(
             f"--fetch-catalog {name} {ra} {dec} {radius:g}: RA, Dec and radius must be degrees "
-            "on the sky (RA and Dec may be sexagesimal)"
+            f"on the sky (RA and Dec may be sexagesimal), the radius at most {MAX_RADIUS:g}"
         )
     check_library()
     run = Run()

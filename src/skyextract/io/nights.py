@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,28 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 }
 """Column: type, unit and description."""
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,), "int32": (int,), "float64": (float, int)
+}  # fmt: skip
 _READ: dict[str, Callable[[str], Any]] = {"string": str, "int32": int, "float64": float}
+
+
+def checked_row(row: Mapping[str, Any]) -> Row:
+    """Return a row whose numbers are finite or None.
+
+    Raises
+    ------
+    TypeError
+        A value is not of the type of its column.
+    """
+    checked: Row = {}
+    for name, (kind, _, _) in COLUMNS.items():
+        value = row[name]
+        if value is not None and not isinstance(value, _TYPES[kind]):
+            raise TypeError(f"{name} = {value!r}")
+        unknown = isinstance(value, float) and not math.isfinite(value)
+        checked[name] = None if unknown else value
+    return checked
 
 
 def read_night(path: Path) -> list[Row]:

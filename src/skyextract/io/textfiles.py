@@ -29,7 +29,7 @@ def read_text(path: str | Path, keyword: str, run: Run) -> str:
     run.note_opened(path)
     if b"\0" in data:
         raise ConfigError(f"{keyword} {path}: is no text file")
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8-sig", "replace")
 
 
 def read_number_list(path: str | Path, keyword: str, run: Run) -> F8:

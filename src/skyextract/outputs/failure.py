@@ -18,7 +18,7 @@ from skyextract.jobs import Job
 from skyextract.messages import LABELLED, NOTICE
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.report import Report, summary
-from skyextract.outputs.summaries import note_night, write_summaries
+from skyextract.outputs.summaries import night_rows, note_night, write_summaries
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan
@@ -88,7 +88,7 @@ def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tu
                 stream.write(render(job.label, [page], provenance(job, settings, run)).encode())
         remove_stale(job, outputs)
         outputs.commit()
-        note_night(job, [report])
+        note_night(job, night_rows(job, [report]))
         return tuple(outputs.streams)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import atomic_output
 from skyextract.io.names import without_image
-from skyextract.io.nights import Row, read_night, update_night, write_night
+from skyextract.io.nights import Row, checked_row, read_night, update_night, write_night
 from skyextract.jobs import NIGHT
 from skyextract.settings.extras import is_installed, require
 from skyextract.sky.moon import Site, moon_of
@@ -29,6 +29,11 @@ def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
         The report's name is relative to it.
     folder : Path
         Of the products.
+
+    Raises
+    ------
+    KeyError, TypeError
+        It is no summary.
     """
     steps, frame = summary["steps"], summary.get("frame") or {}
     character, astrometry, photometry = (
@@ -46,22 +51,25 @@ def night_row(summary: Mapping[str, Any], table: Path, folder: Path) -> Row:
     failure = without_image(summary.get("error", ""), summary["image"])
     warnings = [failure] if failure else []
     warnings += [text for text in summary["warnings"] if text not in warnings]
-    return row | {
-        "seeing": character.get("fwhm_arcsec") if measured else None,
-        "fwhm": character.get("fwhm_pix") if measured else None,
-        "ellipticity": character.get("ellipticity") if measured else None,
-        "sky_brightness": photometry.get("sky_brightness"),
-        "zero_point": photometry.get("zero_point") if fitted else None,
-        "zero_point_error": photometry.get("zero_point_error") if fitted else None,
-        "zero_point_1s": photometry.get("zero_point_1s") if fitted else None,
-        "transparency": None,
-        "limiting_mag": photometry.get("limiting_mag_5sigma"),
-        "pointing_offset": astrometry.get("shift_arcsec"),
-        "n_sources": steps["measure"].get("n_sources"),
-        "status": summary["status"],
-        "warnings": "; ".join(warnings) or None,
-        "report": None if report is None else os.path.relpath(folder / report, table.parent),
-    }
+    return checked_row(
+        row
+        | {
+            "seeing": character.get("fwhm_arcsec") if measured else None,
+            "fwhm": character.get("fwhm_pix") if measured else None,
+            "ellipticity": character.get("ellipticity") if measured else None,
+            "sky_brightness": photometry.get("sky_brightness"),
+            "zero_point": photometry.get("zero_point") if fitted else None,
+            "zero_point_error": photometry.get("zero_point_error") if fitted else None,
+            "zero_point_1s": photometry.get("zero_point_1s") if fitted else None,
+            "transparency": None,
+            "limiting_mag": photometry.get("limiting_mag_5sigma"),
+            "pointing_offset": astrometry.get("shift_arcsec"),
+            "n_sources": steps["measure"].get("n_sources"),
+            "status": summary["status"],
+            "warnings": "; ".join(warnings) or None,
+            "report": None if report is None else os.path.relpath(folder / report, table.parent),
+        }
+    )
 
 
 def _moon(frame: Mapping[str, Any]) -> Row:
@@ -80,11 +88,11 @@ def merged(rows: Sequence[Row], new: Iterable[Row]) -> list[Row]:
     The transparency of each is found again: its zero point for one second against the best of
     the filter.
     """
-    frames = {(row["file"], row["extension"]): dict(row) for row in rows}
+    frames = {_identity(row): dict(row) for row in rows}
     for row in new:
         if row["extension"] is not None:  # a file that failed before has no extensions
-            frames.pop((row["file"], None), None)
-        frames[row["file"], row["extension"]] = dict(row)
+            frames.pop((os.path.normpath(row["file"]), None, None), None)
+        frames[_identity(row)] = dict(row)
     best: dict[str | None, float] = {}
     for row in frames.values():
         if row["zero_point_1s"] is not None:
@@ -100,20 +108,21 @@ def merged(rows: Sequence[Row], new: Iterable[Row]) -> list[Row]:
     return sorted(frames.values(), key=order)
 
 
-def note_frames(table: Path, summaries: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Add the extensions of an image to the table of the night.
+def _identity(row: Row) -> tuple[str, int | None, float | None]:
+    """Return what tells a frame from others, in whichever folder its name is given."""
+    if row["mjd"] is None or row["extension"] is None:
+        return os.path.normpath(row["file"]), row["extension"], None
+    return Path(row["file"]).name, row["extension"], row["mjd"]
 
-    Parameters
-    ----------
-    folder : Path
-        Of the products.
+
+def note_frames(table: Path, new: Sequence[Row]) -> None:
+    """Add the extensions of an image to the table of the night.
 
     Raises
     ------
     OutputError
         The table cannot be written.
     """
-    new = [night_row(summary, table, folder) for summary in summaries]
     update_night(table, lambda rows: merged(rows, new))
 
 

@@ -39,7 +39,7 @@ from skyextract.outputs.failure import call_facts, product_names, provenance, re
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.planes import check_planes, total_variance
 from skyextract.outputs.report import Report, headline_of, summary
-from skyextract.outputs.summaries import note_night, write_summaries
+from skyextract.outputs.summaries import night_rows, note_night, write_summaries
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -268,8 +268,9 @@ class Products:
         objects = self._summaries(status)
         write_summaries(self.job, objects, open_output)
         remove_stale(self.job, self._outputs)
+        rows = night_rows(self.job, objects)  # before: the moon takes longer than the products
         self._outputs.commit()
-        if not note_night(self.job, objects):
+        if not note_night(self.job, rows):
             status = ExitStatus.IMAGE_FAILED
         return status
 

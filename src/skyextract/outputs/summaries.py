@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 
 from skyextract.errors import OutputError
 from skyextract.io.atomic import Outputs
+from skyextract.io.nights import Row
 from skyextract.io.streams import Stream
 from skyextract.jobs import JSON_LINES, Job
 from skyextract.messages import LABELLED
-from skyextract.outputs.night import note_frames
+from skyextract.outputs.night import night_row, note_frames
 
 log = logging.getLogger("skyextract")
 
@@ -43,7 +44,14 @@ def lines_again(job: Job, objects: Sequence[dict[str, Any]]) -> tuple[Stream, ..
         return tuple(outputs.streams)
 
 
-def note_night(job: Job, objects: Sequence[dict[str, Any]]) -> bool:
+def night_rows(job: Job, objects: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return what the table of the night says of an image; nothing if none is kept."""
+    if job.night is None:
+        return []
+    return [night_row(item, job.night, job.folder) for item in objects]
+
+
+def note_night(job: Job, rows: Sequence[Row]) -> bool:
     """Add an image to the table of the night, if one is kept.
 
     Returns
@@ -54,7 +62,7 @@ def note_night(job: Job, objects: Sequence[dict[str, Any]]) -> bool:
     if job.night is None:
         return True
     try:
-        note_frames(job.night, objects, job.folder)
+        note_frames(job.night, rows)
     except OutputError as error:
         log.error(LABELLED, f"{job.label}: ", str(error))
         return False

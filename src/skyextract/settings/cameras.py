@@ -62,7 +62,7 @@ def camera_settings(name: str, origin: str) -> list[Setting]:
             f"{', '.join(camera_names())}"
         )
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: camera preset cannot be read ({error})") from None
     label = file.stem if file.parent in (BUILT_IN, user_folder()) else str(file)

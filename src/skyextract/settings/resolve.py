@@ -136,7 +136,7 @@ def read_file(path: str | Path) -> list[Setting]:
         If the file is missing, unreadable, not text, or not in the format.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         try:
             text = Path(path).read_text(encoding="latin-1")

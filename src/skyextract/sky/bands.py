@@ -126,13 +126,21 @@ class Band:
     system: str
 
 
+def card_text(value: object) -> str:
+    """Return the text of a card: 2 of a filter wheel is "2"; nothing of one that has none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return value.strip() if isinstance(value, str) else ""
+
+
 def frame_filter(header: Cards | None) -> str:
-    """Return the name of the filter in a header, empty if there is none in the beam."""
-    for key in FILTER_KEYS:
-        value = header.get(key) if header is not None else None
-        if isinstance(value, str) and not _OPEN.fullmatch(value.strip()):
-            return value.strip()
-    return ""
+    """Return the name of the filter in a header, empty if there is none in the beam.
+
+    A number is the place in a wheel: it is the name only where no card has a text.
+    """
+    cards = [] if header is None else [header.get(key) for key in FILTER_KEYS]
+    names = [value for value in cards if isinstance(value, str)] or cards
+    return next((text for text in map(card_text, names) if not _OPEN.fullmatch(text)), "")
 
 
 def filter_band(name: str) -> str:

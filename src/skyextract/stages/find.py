@@ -147,8 +147,9 @@ def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, ru
     variance = plane.variance_plane(run)
     if correlation is None:
         return variance
-    factor = np.float32(correlation.point_source)
-    return np.where(variance < MAX_VARIANCE, variance * factor, variance)
+    with np.errstate(over="ignore"):
+        factor = np.float32(correlation.point_source)
+        return np.where(variance < MAX_VARIANCE, variance * factor, variance)
 
 
 def filters_by_psf(config: Config) -> bool:

@@ -256,6 +256,17 @@ class FitsFile:
             raise ImageError(f"truncated: {have} of {unit.size} data bytes are there")
 
 
+@contextmanager
+def side_file(path: str) -> Iterator[FitsFile]:
+    """Open a file that goes with an image: what is wrong with it is told with its own name."""
+    with FitsFile(path) as file:
+        try:
+            yield file
+        except ImageError as error:
+            text = str(error)
+            raise ImageError(text if path in text else f"{path}: {text}") from None
+
+
 def _open(path: str) -> BinaryIO:
     """Open a file, decompressed if need be."""
     if Path(path).is_dir():

@@ -21,8 +21,8 @@ _UNIT_WORDS = re.compile(
     r"|\b(millisec\w*|msec\w*|microsec\w*|minutes?|hours?|days?)\b",
     re.IGNORECASE,
 )
-MAX_TIME = 1e8
-"""Seconds; no exposure is longer."""
+MIN_TIME, MAX_TIME = 1e-6, 1e8
+"""Seconds; no exposure is shorter, or longer."""
 MAX_SETTING = 20.0
 """A whole number from here on in the card GAIN of an image of raw integers is a camera setting;"""
 MIN_SETTING = 3.0

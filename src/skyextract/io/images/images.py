@@ -30,6 +30,7 @@ from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
 from skyextract.io.images.dialects import (
     MAX_TIME,
+    MIN_TIME,
     is_camera_setting,
     linear_pixels,
     pedestal,
@@ -294,10 +295,11 @@ def _exposure_time(header: Header, keywords: Sequence[str], run: Run, name: str)
     for keyword, number in _numbers(header, keywords, run, name):
         seconds = number * time_unit(header, keyword)
         no_exposure = seconds == 0.0 and _is_bias(header)
-        if not 0.0 < seconds <= MAX_TIME and not no_exposure:
+        plausible = MIN_TIME <= seconds <= MAX_TIME
+        if not plausible and not no_exposure:
             ignored = ": ignored" if seconds else ""
             run.warn(f"{name}: an exposure time of {seconds:g} s is not plausible{ignored}")
-        if 0.0 <= seconds <= MAX_TIME:
+        if plausible or seconds == 0.0:
             return seconds
     return math.nan
 

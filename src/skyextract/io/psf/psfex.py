@@ -21,7 +21,7 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import ImageError, StepError
 from skyextract.io.atomic import OpenOutput, atomic_output
-from skyextract.io.fits.file import FitsFile, HeaderUnit
+from skyextract.io.fits.file import FitsFile, HeaderUnit, side_file
 from skyextract.io.fits.rows import read_table
 from skyextract.io.fits.table import table_unit
 from skyextract.io.fits.writer import Unit, primary_unit, write_units
@@ -142,7 +142,7 @@ def read_psfs(path: str, run: Run) -> list[Psf]:
     ImageError
         Missing or damaged file, or none that can be read as a PSFEx model.
     """
-    with FitsFile(path) as file:
+    with side_file(path) as file:
         run.note_opened(path)
         psfs = [
             replace(psf, source=PsfSource.FILE)

@@ -12,7 +12,7 @@ import numpy as np
 from skyextract.datamodel.arrays import U1
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ConfigError, ImageError
-from skyextract.io.fits.file import FitsFile
+from skyextract.io.fits.file import side_file
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
 from skyextract.io.images.images import select_units
 from skyextract.io.names import parse_image_spec
@@ -48,7 +48,7 @@ def read_defects(names: Sequence[str], raw: RawFrame, run: Run) -> U1:
 
 def _read_defect_mask(name: str, raw: RawFrame, run: Run) -> U1:
     spec = parse_image_spec(name)
-    with FitsFile(spec.path) as file:
+    with side_file(spec.path) as file:
         units = [unit for unit, _ in select_units(file, spec)]
         unit = units[raw.number if len(units) > 1 else 0] if raw.number < len(units) else units[0]
         scaling = Scaling.from_header(unit.header)

@@ -20,7 +20,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.errors import ImageError, ReferenceCatalogError
-from skyextract.io.fits.file import FitsFile
+from skyextract.io.fits.file import side_file
 from skyextract.io.fits.rows import Field, read_columns
 from skyextract.messages import quiet
 from skyextract.record import record
@@ -85,7 +85,7 @@ def _units_apart(table: Table) -> Table:
 
 def _read_fits(path: str) -> list[Table]:
     try:
-        with FitsFile(path) as file:
+        with side_file(path) as file:
             tables = []
             tables = [
                 _with_units(read_columns(file, unit))

@@ -52,6 +52,7 @@ def render_night(folder: Path, rows: Sequence[Row]) -> str:
         As in the table of the night, in the order of their times.
     """
     counts = {kind: sum(row["status"] == kind for row in rows) for kind in _KINDS}
+    n_files = len({row["file"] for row in rows})
     worst = next((k for k in ("failed", "partial", "complete") if counts[k]), "failed")
     lines = [
         {
@@ -63,11 +64,12 @@ def render_night(folder: Path, rows: Sequence[Row]) -> str:
         }
         for number, row in enumerate(rows)
     ]
-    for line in lines:
-        if line["status"] == "complete" and line["warnings"]:
-            line["kind"] = DOUBTFUL
+    warned = [line for line in lines if line["status"] == "complete" and line["warnings"]]
+    for line in warned:
+        line["kind"] = DOUBTFUL
     page: str = template("night.html").render(
-        rows=lines, counts=counts, kind=_KINDS[worst], version=__version__,
+        rows=lines, counts=counts, n_warned=len(warned), n_files=n_files, version=__version__,
+        kind=DOUBTFUL if worst == "complete" and warned else _KINDS[worst],
         folder=folder.resolve().name, figures=[_trend(lines, *trend) for trend in _TRENDS],
         span=_span(rows), filters=_filters(rows),
     )  # fmt: skip

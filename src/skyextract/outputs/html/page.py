@@ -16,6 +16,7 @@ from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.header import header_text
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.outputs.html import figures, residuals
@@ -27,6 +28,7 @@ from skyextract.record import record
 from skyextract.settings.steps import Status, Step
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
     from skyextract.outputs.result import Result
     from skyextract.stages.astrometry.solve import Astrometry
     from skyextract.stages.photometry.calibrate import Photometry
@@ -132,9 +134,18 @@ def make_section(
     }
     gist = report.headline() if result.measured is not None else ""
     return Section(
-        title, word, kind, gist, frame_lines(frame), advice(warnings),
+        title, word, kind, gist, frame_lines(frame) + _mosaic(result.exposure), advice(warnings),
         [_tile(report, step, reasons.get(step, "")) for step in Step], *_drawings(result),
     )  # fmt: skip
+
+
+def _mosaic(exposure: Exposure) -> list[tuple[str, str]]:
+    """Return the line on a colour of a mosaic; nothing for another image."""
+    plane = MosaicPlane.from_header(exposure.header)
+    if plane is None:
+        return []
+    text = f"{plane.colour} of the mosaic: pixels on this page are its own, half as many along"
+    return [("pixels", f"{text} each axis; positions in the catalogue are those of the full frame")]
 
 
 def failed_section(

@@ -16,11 +16,12 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, AnyArray, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.errors import ConfigError
+from skyextract.errors import ConfigError, ImageError
 from skyextract.kernels.measurement.localsky import local_backgrounds
 from skyextract.kernels.measurement.vignettes import shifted_vignettes, vignettes
 from skyextract.kernels.values import SATURATED, TOUCHES_BAD
 from skyextract.record import record
+from skyextract.run import Run, physical_memory
 from skyextract.stages.background.estimate import background_at
 from skyextract.stages.measurement.apertures import (
     measure_apertures,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
-    from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.measurement.apertures import Growth
     from skyextract.stages.measurement.frame import MeasureFrame
@@ -304,7 +304,14 @@ def _add_vignettes(
     pixels = frame.source_densities(d)
     for name, cut in (("VIGNET", vignettes), ("VIGNET_SHIFT", shifted_vignettes)):
         if name in wanted:
-            out = np.zeros((d.n, *inputs.sizes.get(name, (1, 1))), dtype=np.float32)
+            height, width = inputs.sizes.get(name, (1, 1))
+            needed = 4 * d.n * height * width
+            if needed > physical_memory():
+                raise ImageError(
+                    f"{name}({width},{height}) of {d.n} sources takes {needed / 1e9:.0f} GB, more "
+                    "than the memory"
+                )
+            out = np.zeros((d.n, height, width), dtype=np.float32)
 
             def task(first: int, last: int, cut: object = cut, out: F4 = out) -> None:
                 cut(pixels, d.x, d.y, first, last, out)  # type: ignore[operator]
