@@ -208,6 +208,7 @@ def measure(
         hidden = find_hidden(exposure, plane, found, matched, config, run)
         if hidden is not None and hidden.wide is not None:
             plane = detection_plane = hidden.wide
+            exposure = replace(exposure, psf=hidden.psf)
     # Where the crowd was fitted and taken away, what was left of it is no noise.
     correlation = detected.correlation if hidden is None else None
 

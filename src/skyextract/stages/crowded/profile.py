@@ -22,7 +22,7 @@ MAX_GROWTH, MAX_BEND = 0.6, 0.5
 """Largest change of lengths in a step, as a share, and of the index."""
 STEPS = 8
 """Steps of a fit, at most."""
-HOPE = 2.0
+HOPE = 1.3
 """How much more than the first steps promise is hoped for."""
 FIRST_STEPS = 3
 SETTLED = 2.0

@@ -16,12 +16,14 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.record import record
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
+from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     disc_offsets,
@@ -64,6 +66,8 @@ FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
 """Sweeps after sources were added; the last fit goes on until nothing changes."""
+REFINED = 2
+"""Passes after which the PSF is refined."""
 LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
 
@@ -81,6 +85,7 @@ class Hidden:
     plane : Plane
         With the background of the residual image, in meshes that follow unresolved light.
     psf : Psf
+        With the wings that remain where the neighbours of its stars are subtracted.
     wide : Plane or None
         The same with the background of meshes of BACK_SIZE, at the end.
     """
@@ -146,7 +151,9 @@ def find_hidden(
     separation = MIN_SEPARATION * psf.fwhm
     fine = _with_fine_sky(config, psf.fwhm)
 
-    def fitted(plane: Plane, sources: FittedSources, models: F4 | None, sweeps: int) -> Hidden:
+    def fitted(
+        plane: Plane, psf: Psf, sources: FittedSources, models: F4 | None, sweeps: int
+    ) -> Hidden:
         fit = point_fit(
             plane.subtracted, plane.variance_plane(run), exposure.detector.gain, exposure.mask,
             psf, sources, models,
@@ -154,7 +161,7 @@ def find_hidden(
         sources = fit.sweep(sources, sweeps, run)
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
 
-    hidden = fitted(plane, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
+    hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
         plane = _without_sources(exposure, hidden.models, fine, run)
         hidden = replace(hidden, plane=plane)
@@ -169,7 +176,7 @@ def find_hidden(
         free &= ~on_lines(filtered + model, peak_x, peak_y, psf.fwhm)
         added = int(free.sum())
         new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
-        hidden = fitted(plane, hidden.sources.append(new), hidden.models, SWEEPS)
+        hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = threshold / matched.square
         kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
         hidden = _only(hidden, kept)
@@ -178,7 +185,10 @@ def find_hidden(
             f"crowded field, pass {number}: {added} sources beneath others, "
             f"{dropped} dropped, noise {plane.background.sigma:.4g} x {scale:.2f}"
         )
-        if added - dropped < max(1.0, MIN_NEW * kept.size):
+        before = hidden.psf
+        if number <= REFINED and psf.source is PsfSource.MEASURED:
+            hidden = _with_psf(hidden, refined_psf(hidden, exposure, run))
+        if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
     return replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
@@ -186,7 +196,7 @@ def find_hidden(
 
 def _verified(
     exposure: Exposure, hidden: Hidden, found: Detections, least_flux: float, scale: float,
-    fitted: Callable[[Plane, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
+    fitted: Callable[[Plane, Psf, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
     run: Run,
 ) -> Hidden:  # fmt: skip
     """Drop added sources that what is left disproves, and fit the others again.
@@ -203,10 +213,10 @@ def _verified(
     plane = hidden.plane
     clear = significant_sources(hidden, found.n, least_flux, scale, matched, run)
     hidden = _only(hidden, clear)
-    hidden = fitted(plane, hidden.sources, hidden.models, SWEEPS)
+    hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run)
     hidden = _only(hidden, ~torn)
-    hidden = fitted(plane, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
+    hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed[: found.n] = True
     run.info(
@@ -214,8 +224,7 @@ def _verified(
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
         "of their own dropped"
     )
-    hidden = _only(hidden, placed)
-    return fitted(plane, hidden.sources.all_stale(), hidden.models, SWEEPS)
+    return _only(hidden, placed)
 
 
 def _only(hidden: Hidden, kept: Bools) -> Hidden:
@@ -224,6 +233,15 @@ def _only(hidden: Hidden, kept: Bools) -> Hidden:
     models = hidden.models.copy()
     add_models(models, hidden.psf, gone, -1.0)
     return replace(hidden, sources=hidden.sources.take(kept), models=models)
+
+
+def _with_psf(hidden: Hidden, psf: Psf) -> Hidden:
+    """Return the sources with the models of another PSF, to be fitted again."""
+    if psf is hidden.psf:
+        return hidden
+    models = np.zeros_like(hidden.models)
+    add_models(models, psf, hidden.sources, 1.0)
+    return replace(hidden, psf=psf, models=models, sources=hidden.sources.all_stale())
 
 
 def _with_fine_sky(config: Config, fwhm: float) -> Config:
