@@ -10,10 +10,13 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import measure_scale
+from skyextract.stages.psf.fit import spread_models
+from skyextract.stages.psf.sweeps import point_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.search import Hidden
@@ -25,6 +28,11 @@ SIGNIFICANT = 1.1
 """... of which a source is so many times the detection threshold..."""
 MIN_NOISE = 1.0 / SIGNIFICANT
 """... and which counts as this many times the expected, at least: none is below the threshold."""
+FAINT = 3.0
+"""Sources of less than so many times the least flux may be the sum of several that are..."""
+BROAD = (1.3, 3.0)
+"""... if SPREAD_MODEL, in its errors, is above the first number at the least flux, and above so
+much more at e times that."""
 ERROR_RADIUS = 2.0
 """Half side of the box, in FWHM, in which the rest tells the errors of a source."""
 SHARED = (0.25, 0.5)
@@ -93,6 +101,30 @@ def significant_sources(
     significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
     significant[:n_detected] = True
     return significant
+
+
+def sums_of_faint(
+    exposure: Exposure, hidden: Hidden, n_detected: int, least_flux: float, run: Run
+) -> Bools:
+    """Tell which faint added sources are too broad for one star: several that are too faint.
+
+    The fainter a source, the more pairs there are that make it, and the less it takes to doubt.
+    """
+    flux = hidden.flux
+    rows = np.flatnonzero(flux < FAINT * least_flux)
+    rows = rows[rows >= n_detected]
+    sources = hidden.sources.take(rows)
+    fit = point_fit(
+        hidden.plane.subtracted, hidden.plane.variance_plane(run), exposure.detector.gain,
+        exposure.mask, hidden.psf, sources, hidden.models,
+    )  # fmt: skip
+    spread, error = spread_models(fit, sources, run)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        limit = BROAD[0] + BROAD[1] * np.log(flux[rows] / least_flux)
+        broad = spread > limit * error
+    sums = np.zeros(flux.size, np.bool_)
+    sums[rows[broad]] = True
+    return sums
 
 
 def _box_mean(image: F4, half: int) -> F8:

@@ -31,6 +31,7 @@ from skyextract.stages.crowded.rest import (
     nearest_pixel,
     noise_scale,
     significant_sources,
+    sums_of_faint,
 )
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
@@ -219,12 +220,13 @@ def _verified(
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed[: found.n] = True
+    broad = placed & sums_of_faint(exposure, hidden, found.n, least_flux, run)
     run.info(
         f"crowded field: {int((~clear).sum())} sources lost in what is left about them, "
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
-        "of their own dropped"
+        f"of their own, {int(broad.sum())} too broad for a star dropped"
     )
-    return _only(hidden, placed)
+    return _only(hidden, placed & ~broad)
 
 
 def _only(hidden: Hidden, kept: Bools) -> Hidden:

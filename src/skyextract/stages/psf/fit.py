@@ -120,7 +120,7 @@ def psf_photometry(
     sources, models = (FittedSources.at(x, y), None) if start is None else start
     fit = point_fit(image, background_variance, gain, mask, psf, sources, models)
     sources = fit.sweep(sources, MAX_SWEEPS, run)
-    quality = _quality(fit, sources, psf, spread, run)
+    quality = _quality(fit, sources, spread, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance
     parameters[(sources.status & NO_PIXELS) != 0] = np.nan
     # Of sources on top of each other rounding may leave no variance.
@@ -148,9 +148,29 @@ def psf_photometry(
     )
 
 
-def _quality(fit: PointFit, sources: FittedSources, psf: Psf, spread: bool, run: Run) -> FitQuality:
+def spread_models(fit: PointFit, sources: FittedSources, run: Run) -> tuple[F8, F8]:
+    """Return SPREAD_MODEL of fitted sources and its error, (n,) float64 each."""
+    quality = _described(fit, sources, True, run)
+    return quality.spread, quality.spread_error
+
+
+def _quality(fit: PointFit, sources: FittedSources, spread: bool, run: Run) -> FitQuality:
     """Errors, chi2 and SPREAD_MODEL of the fits."""
-    n = len(sources.parameters)
+    fits = Fits(**sources.columns())
+    quality = _described(fit, sources, spread, run)
+
+    def errors(chunk: tuple[int, int]) -> None:
+        joint_errors(
+            *chunk, fit.tiles, fit.planes, fit.model, fit.positions, fit.max_radius, fits, quality
+        )
+
+    run.map(errors, _chunks(len(sources.parameters), run))
+    return quality
+
+
+def _described(fit: PointFit, sources: FittedSources, spread: bool, run: Run) -> FitQuality:
+    """Chi2, SPREAD_MODEL and normal equations of the fits, each for itself; no covariances."""
+    n, psf = len(sources.parameters), fit.psf
     fits = Fits(**sources.columns())
     normal, noise, covariance = np.empty((3, n, 3, 3))
     quality = FitQuality(normal, noise, covariance, *np.empty((3, n)))
@@ -163,16 +183,14 @@ def _quality(fit: PointFit, sources: FittedSources, psf: Psf, spread: bool, run:
             fits, quality,
         )  # fmt: skip
 
-    def errors(chunk: tuple[int, int]) -> None:
-        joint_errors(
-            *chunk, fit.tiles, fit.planes, fit.model, fit.positions, fit.max_radius, fits, quality
-        )
-
-    edges: list[int] = np.linspace(0, n, 4 * run.n_threads + 1).astype(int).tolist()
-    chunks = list(itertools.pairwise(edges))
-    run.map(describe, chunks)
-    run.map(errors, chunks)
+    run.map(describe, _chunks(n, run))
     return quality
+
+
+def _chunks(n: int, run: Run) -> list[tuple[int, int]]:
+    """Return the first and last + 1 of n sources, in pieces for the threads."""
+    edges: list[int] = np.linspace(0, n, 4 * run.n_threads + 1).astype(int).tolist()
+    return list(itertools.pairwise(edges))
 
 
 def _converged(sources: FittedSources, covariance: F8) -> Bools:

@@ -1,0 +1,62 @@
+"""What is left of an image tells which sources are several that nobody can tell apart."""
+
+import numpy as np
+
+from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.run import Run
+from skyextract.stages.background.planes import Plane
+from skyextract.stages.crowded.rest import sums_of_faint
+from skyextract.stages.crowded.search import Hidden
+from skyextract.stages.psf.sweeps import FittedSources, point_fit
+
+FWHM, STEP, NOISE = 3.5, 24, 10.0
+LEAST = 5.0 * NOISE * np.sqrt(4.0 * np.pi) * FWHM / 2.355
+"""Five sigma of a matched filter."""
+
+
+def fitted_grid(flux, distance, seed=1, n=12):
+    """Pairs of stars, `distance` FWHM apart, fitted as one each."""
+    rng = np.random.default_rng(seed)
+    psf = Psf.gaussian(FWHM, PsfSource.FILE)
+    size = n * STEP
+    image = rng.normal(0.0, NOISE, (size, size)).astype(np.float32)
+    y, x = (v.ravel() * STEP + STEP / 2 for v in np.mgrid[:n, :n].astype(float))
+    angle = rng.uniform(0.0, 2 * np.pi, x.size)
+    r = psf.radius
+    for side in (-0.5, 0.5):
+        sx, sy = (side * distance * FWHM * f(angle) for f in (np.cos, np.sin))
+        for stamp, j, i in zip(psf.stamps(x, y, sx, sy), y.astype(int), x.astype(int), strict=True):
+            image[j - r : j + r + 1, i - r : i + r + 1] += np.float32(flux / 2) * stamp
+    exposure = Exposure(image=image, mask=np.zeros(image.shape, np.uint16), psf=psf)
+    cell = np.ones((1, 1), np.float32)
+    background = BackgroundMap(
+        level=0.0 * cell, rms=NOISE * cell, mesh_width=size, mesh_height=size, shape=image.shape,
+        mean=0.0, sigma=NOISE,
+    )  # fmt: skip
+    plane = Plane(
+        background=background, subtracted=image, variance=np.full_like(image, NOISE**2),
+        bad=np.zeros(image.shape, np.bool_), n_bad=0, relative=False, weight_gain=False,
+    )  # fmt: skip
+    run, sources = Run(1), FittedSources.at(x, y)
+    fit = point_fit(image, plane.variance_plane(run), 0.0, exposure.mask, psf, sources)
+    sources = fit.sweep(sources, 4, run)
+    return exposure, Hidden(sources, image - fit.planes.residual, plane, psf), run
+
+
+def share_of_sums(flux, distance, n_detected=0, seed=1):
+    exposure, hidden, run = fitted_grid(flux, distance, seed)
+    return sums_of_faint(exposure, hidden, n_detected, LEAST, run).mean()
+
+
+def test_faint_pairs_are_told_from_stars():
+    """Few stars are taken for sums; pairs that are nearly resolved are, most of them."""
+    stars, pairs = (share_of_sums(1.3 * LEAST, distance) for distance in (0.0, 1.2))
+    assert stars < 0.06
+    assert pairs > 0.2
+
+
+def test_brighter_sources_and_detections_stay():
+    assert share_of_sums(10.0 * LEAST, 1.2) == 0.0
+    assert share_of_sums(1.3 * LEAST, 1.2, n_detected=1000) == 0.0
