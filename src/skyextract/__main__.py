@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from skyextract.server import client
@@ -20,12 +21,17 @@ def run() -> int:
 
 def run_here(arguments: list[str]) -> int:
     """Run the program in this process."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        # Ctrl-C ends imports in silence; later the program has something to say, and to clean.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from skyextract.run import prepare_process
 
     keep_standard_streams()
     prepare_process()
     from skyextract.cli import main
 
+    signal.signal(signal.SIGINT, handler)
     return main(arguments)
 
 

@@ -34,6 +34,9 @@ of a step: the mean of the rounded pixels then is off by up to 0.1 steps and mor
 MIN_GOOD = 0.25
 """Share of good pixels in a mesh that counts."""
 
+MIN_PIXELS = 16
+"""Meshes of fewer say nothing of their noise."""
+
 _SAMPLE = 40_000
 
 

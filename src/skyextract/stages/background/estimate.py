@@ -14,7 +14,13 @@ from skyextract.kernels.background.spline import spline_rows
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
-from skyextract.stages.background.coarse import MAX_STEPS, coarse_meshes, is_unresolved, value_step
+from skyextract.stages.background.coarse import (
+    MAX_STEPS,
+    MIN_PIXELS,
+    coarse_meshes,
+    is_unresolved,
+    value_step,
+)
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
@@ -135,7 +141,7 @@ def estimate_weighted_background(
 
     run.map(rows, run.bands(shape[0], least=1))
     skewness, coarse = None, False
-    if measured:
+    if measured and width * height >= MIN_PIXELS:
         good = _good_pixels(image, mask, weight, weight_threshold)
         step = value_step(image, good)
         known = rms[rms > BAD]
