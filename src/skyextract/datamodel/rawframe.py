@@ -8,7 +8,7 @@ Valdes 1998, "Guide to the NOAO Mosaic Data Handling System", appendix.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +109,24 @@ def _range(text: str, length: int | None, section: str) -> tuple[int, int, bool]
     if min(first, last) < 1:
         raise ImageError(f"{section!r} is no section [x1:x2,y1:y2]")
     return min(first, last) - 1, max(first, last), last < first
+
+
+def has_overscan(header: Mapping[str, Any], shape: tuple[int, int]) -> bool:
+    """Tell whether a frame has pixels that saw no light, by BIASSEC and TRIMSEC.
+
+    Frames that were trimmed often keep the cards: their TRIMSEC does not fit any more, or is all.
+    """
+    sections = []
+    for card in ("BIASSEC", "TRIMSEC"):
+        try:
+            sections.append(parse_section(str(header.get(card) or ""), shape))
+        except ImageError:
+            return False
+    if None in sections:
+        return False
+    bias, data = (section for section in sections if section is not None)
+    inside = all(section.x1 <= shape[1] and section.y1 <= shape[0] for section in (bias, data))
+    return inside and (data.x1 - data.x0) * (data.y1 - data.y0) < shape[0] * shape[1]
 
 
 def check_fits(section: Section, shape: tuple[int, int], name: str) -> Section:

@@ -304,3 +304,15 @@ def test_all_shared_images(shared_data, capfd):
     assert n_images > 50
     out, err = capfd.readouterr()
     assert out == err == ""
+
+
+@pytest.mark.parametrize(
+    ("trimsec", "told"),
+    [("[1:30,1:40]", True), ("[1:40,1:40]", False), ("[11:50,1:40]", False), ("", False)],
+)
+def test_an_overscan_that_stays_is_told(tmp_path, trimsec, told):
+    header = fits.Header({"BIASSEC": "[31:40,1:40]", "TRIMSEC": trimsec})
+    fits.writeto(tmp_path / "raw.fits", np.ones((40, 40), np.float32), header)
+    run = Run()
+    read_one(tmp_path / "raw.fits", run=run)
+    assert any("tell of an overscan" in text for text in run.warnings) == told

@@ -23,6 +23,7 @@ from skyextract.datamodel.header import (
     repaired,
     set_cards,
 )
+from skyextract.datamodel.rawframe import has_overscan
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
@@ -206,6 +207,8 @@ def _read_exposure(
         mask = (mask & np.uint16(Mask.NO_DATA)) | saturated
     if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
         raise ImageError("no pixel has a value (all NaN or BLANK)")
+    if has_overscan(header, image.shape):
+        run.warn(f"{name}: BIASSEC and TRIMSEC tell of an overscan, which is measured as sky")
     exposure = Exposure(
         image=image,
         mask=mask,
