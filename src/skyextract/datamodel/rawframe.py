@@ -112,21 +112,23 @@ def _range(text: str, length: int | None, section: str) -> tuple[int, int, bool]
 
 
 def has_overscan(header: Mapping[str, Any], shape: tuple[int, int]) -> bool:
-    """Tell whether a frame has pixels that saw no light, by BIASSEC and TRIMSEC.
+    """Tell whether a frame has pixels that saw no light, by BIASSEC and TRIMSEC or DATASEC.
 
-    Frames that were trimmed often keep the cards: their TRIMSEC does not fit any more, or is all.
+    Frames that were trimmed often keep the cards: their sections do not fit any more, or are all.
     """
-    sections = []
-    for card in ("BIASSEC", "TRIMSEC"):
+
+    def part(card: str) -> int:
+        """Return the number of pixels of a section within the frame; 0 if it has none."""
         try:
-            sections.append(parse_section(str(header.get(card) or ""), shape))
+            section = parse_section(str(header.get(card) or ""), shape)
         except ImageError:
-            return False
-    if None in sections:
-        return False
-    bias, data = (section for section in sections if section is not None)
-    inside = all(section.x1 <= shape[1] and section.y1 <= shape[0] for section in (bias, data))
-    return inside and (data.x1 - data.x0) * (data.y1 - data.y0) < shape[0] * shape[1]
+            return 0
+        if section is None or section.x1 > shape[1] or section.y1 > shape[0]:
+            return 0
+        return (section.x1 - section.x0) * (section.y1 - section.y0)
+
+    n_pixels = shape[0] * shape[1]
+    return part("BIASSEC") > 0 and any(0 < part(c) < n_pixels for c in ("TRIMSEC", "DATASEC"))
 
 
 def check_fits(section: Section, shape: tuple[int, int], name: str) -> Section:

@@ -315,4 +315,4 @@ def test_an_overscan_that_stays_is_told(tmp_path, trimsec, told):
     fits.writeto(tmp_path / "raw.fits", np.ones((40, 40), np.float32), header)
     run = Run()
     read_one(tmp_path / "raw.fits", run=run)
-    assert any("tell of an overscan" in text for text in run.warnings) == told
+    assert any("tells of an overscan" in text for text in run.warnings) == told
