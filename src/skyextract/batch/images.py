@@ -200,6 +200,8 @@ class Batch:
             raise ConfigError("--skip-done: the summaries (SUMMARY_NAME) tell what is done")
         try:
             output_dir.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise ConfigError(f"{output_dir}: is no folder") from None
         except OSError as error:
             raise ConfigError(f"{output_dir}: {error.strerror}") from None
         for note in self.settings.notes:

@@ -302,7 +302,9 @@ def _inputs(made: Made) -> Sequence[str]:
     for item in made.provenance["inputs"]:
         path = item["path"]
         lines.append(f"  {path}: {changes[path]}" if path in changes else f"  {path}")
-    if not changes:
+    if len(lines) == 1:
+        lines.append("  no file")
+    elif not changes:
         lines.append("  all as it was: --rerun makes the same again")
     return lines
 

@@ -14,7 +14,7 @@ from skyextract.outputs.html.remedies import remedy
         ("x.fits: needs isr", ""),
         ("magnitudes are instrumental: no zero point is known", "zero point"),
         ("r.html: cannot be written (No space left on device)", "the reason stands in brackets"),
-        ("x.conf:3: no such file", "A file named by a keyword is missing"),
+        ("x.conf:3: no such file", "The image, or a file named by a keyword, is missing"),
         ("no source in 1048576 pixels with data", "dome closed"),
         ("a sentence that the program never says", ""),
     ],
