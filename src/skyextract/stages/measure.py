@@ -359,7 +359,7 @@ def _fit_point_sources(
     x, y, start = found.x, found.y, None
     if hidden is not None:
         plane, x, y = hidden.plane, hidden.x, hidden.y
-        start = (hidden.sources.all_stale(), hidden.models)
+        start = (hidden.sources, hidden.models)
     return measure_point_sources(
         exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
         (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,

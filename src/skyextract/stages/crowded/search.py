@@ -67,6 +67,8 @@ FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
 """Sweeps after sources were added; the last fit goes on until nothing changes."""
+BESIDE = 3.0
+"""Sources that are dropped are felt by those within this distance, in FWHM: two fit regions."""
 REFINED = 2
 """Passes after which the PSF is refined."""
 LAST_SWEEPS = 6
@@ -80,7 +82,7 @@ class Hidden:
     Attributes
     ----------
     sources : FittedSources
-        All sources, those of the detections first.
+        All sources, those of the detections first; those beside dropped ones are to be fitted.
     models : (ny, nx) float32
         Of all sources.
     plane : Plane
@@ -230,11 +232,17 @@ def _verified(
 
 
 def _only(hidden: Hidden, kept: Bools) -> Hidden:
-    """Return some of the sources; the others are put back into the image."""
-    gone = hidden.sources.take(~kept)
+    """Return some of the sources; the light of the others is for those beside them to fit."""
+    gone, sources = hidden.sources.take(~kept), hidden.sources.take(kept)
     models = hidden.models.copy()
     add_models(models, hidden.psf, gone, -1.0)
-    return replace(hidden, sources=hidden.sources.take(kept), models=models)
+    row, column = nearest_pixel(hidden.x, hidden.y, models.shape)
+    beside = _near(
+        hidden.x[~kept], hidden.y[~kept], column[kept], row[kept], BESIDE * hidden.psf.fwhm,
+        models.shape,
+    )  # fmt: skip
+    stale = np.where(beside, np.uint8(1), sources.stale)
+    return replace(hidden, sources=replace(sources, stale=stale), models=models)
 
 
 def _with_psf(hidden: Hidden, psf: Psf) -> Hidden:
