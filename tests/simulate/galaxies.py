@@ -50,29 +50,9 @@ class GalaxyFrame:
     index: Floats
 
 
-@dataclass(frozen=True)
-class Band:
-    """Another image of the same objects.
-
-    Attributes
-    ----------
-    scale : float
-        Of all fluxes.
-    fwhm : float
-        Of its PSF.
-    seed : int
-        Of its noise.
-    """
-
-    scale: float
-    fwhm: float
-    seed: int
-
-
 def simulate_galaxies(
-    n: int, size: int, seed: int, *, kind: str = "sersic", fwhm: float = 3.6, stars: float = 0.25,
-    band: Band | None = None,
-) -> GalaxyFrame:  # fmt: skip
+    n: int, size: int, seed: int, *, kind: str = "sersic", fwhm: float = 3.6, stars: float = 0.25
+) -> GalaxyFrame:
     """Simulate a square frame with objects at random places.
 
     Sizes are log-normal and fall with magnitude, axis ratios uniform between 0.25 and 1, Sersic
@@ -88,11 +68,9 @@ def simulate_galaxies(
         Of the Moffat PSF (beta 3), before the pixel.
     stars : float
         Their share.
-    band : Band, optional
-        Instead of the image of unit scale with the PSF of `fwhm`, to which sizes refer.
     """
     rng = np.random.default_rng(seed)
-    psf = galsim.Moffat(beta=3.0, fwhm=fwhm if band is None else band.fwhm).shear(g1=0.03, g2=0.01)
+    psf = galsim.Moffat(beta=3.0, fwhm=fwhm).shear(g1=0.03, g2=0.01)
     image = galsim.ImageF(size, size)
     noise = SKY / GAIN + (READ_NOISE / GAIN) ** 2
     rows = []
@@ -114,7 +92,6 @@ def simulate_galaxies(
             else:
                 profile, radius = _bulge_and_disk(rng.beta(1, 2), radius)
             profile = profile.shear(q=q, beta=angle * galsim.radians)
-        flux *= 1.0 if band is None else band.scale
         drawn = galsim.Convolve(profile, psf).withFlux(flux)
         reach = int(min(max(8 * fwhm, 8 * radius + 6 * fwhm), 250))
         column, row = round(x), round(y)
@@ -128,7 +105,6 @@ def simulate_galaxies(
         image[inside] += stamp[inside]
         rows.append((x, y, flux, snr, star, radius, q, angle, index))
     light = image.array.astype(np.float64) + SKY
-    rng = rng if band is None else np.random.default_rng(band.seed)
     data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
     columns = np.array(rows, dtype=np.float64).T
     return GalaxyFrame(data.astype(np.float32), *columns[:4], columns[4] > 0, *columns[5:])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from astropy.io import fits
 
 import skyextract
-from skyextract.cli import main
 from skyextract.kernels.galaxies.source import DISK, N_PARAMETERS, POINT, RADIUS, SPHEROID
 from skyextract.stages.galaxies.quantities import unresolved_share
-from tests.simulate.galaxies import GAIN, Band, simulate_galaxies
+from tests.simulate.galaxies import GAIN, simulate_galaxies
 
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_MODEL FLUXERR_MODEL FLUX_PSF FLUX_SPHEROID"
 
@@ -79,33 +77,3 @@ def test_the_unresolved_share_of_light():
     share = unresolved_share(p, 4.0)
     np.testing.assert_allclose(share[[0, 1, 3, 4]], [1.0, 0.5, 0.75, 1.0])
     assert share[2] < 0.003
-
-
-def test_colours_of_a_common_shape_are_unbiased(tmp_path, monkeypatch):
-    """Shapes of a deep image, brightness of two others in which the seeing differs."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "psf.param").write_text("FLUX_PSF\n")
-    (tmp_path / "models.param").write_text("X_IMAGE\nY_IMAGE\nFLUX_DETMODEL\nFLUX_MODEL\n")
-    bands = {"deep": Band(2.0, 3.6, 50), "g": Band(0.6, 4.4, 51), "r": Band(1.0, 3.3, 52)}
-    truth = {name: simulate_galaxies(260, 1000, 3, band=band) for name, band in bands.items()}
-    header = fits.Header({"GAIN": GAIN, "SATURATE": 1e7})
-    for name, frame in truth.items():
-        fits.PrimaryHDU(frame.image, header).writeto(f"{name}.fits")
-        names = ["-PARAMETERS_NAME", "psf.param", "-PSFMODEL_NAME", f"{name}.psf"]
-        assert main([f"{name}.fits", *names]) in (0, 2)
-    colours = {}
-    rows, found = {}, True
-    for name in "gr":
-        keywords = {"PARAMETERS_NAME": "models.param", "PSF_NAME": f"deep.psf,{name}.psf"}
-        table = skyextract.process(f"deep.fits,{name}.fits", **keywords).table
-        rows[name], there = _rows(truth["deep"], table)
-        found = found & there
-    own = found & ~truth["g"].star & (truth["g"].snr > 15.0)
-    assert own.sum() > 20
-    for flux in ("FLUX_DETMODEL", "FLUX_MODEL"):
-        g, r = (np.array(rows[name][flux][own]) for name in "gr")
-        colours[flux] = -2.5 * np.log10(g / r / 0.6)
-    assert abs(np.median(colours["FLUX_DETMODEL"])) < 0.03
-    spread = {name: np.diff(np.percentile(c, (16, 84)))[0] for name, c in colours.items()}
-    assert spread["FLUX_DETMODEL"] < 0.07
-    assert spread["FLUX_DETMODEL"] < 0.6 * spread["FLUX_MODEL"]

@@ -40,13 +40,14 @@ def psf_profile() -> Any:
 
 
 def frame(
-    galaxies: list[Any], positions: np.ndarray, shape: tuple[int, int], seed: int, half: int = 8
-) -> Any:
+    galaxies: list[Any], positions: np.ndarray, shape: tuple[int, int], seed: int, half: int = 8,
+    psf: Any = None,
+) -> Any:  # fmt: skip
     """Return image, variance and detections."""
     rng = np.random.default_rng(seed)
     image = galsim.ImageF(shape[1], shape[0])
     for galaxy, (x, y) in zip(galaxies, positions, strict=True):
-        profile = galsim.Convolve(galaxy, psf_profile())
+        profile = galsim.Convolve(galaxy, psf_profile() if psf is None else psf)
         place = galsim.PositionD(x + 1, y + 1)
         profile.drawImage(image, scale=1, center=place, add_to_image=True)
     light = image.array
@@ -211,6 +212,39 @@ def test_brightness_of_given_shapes() -> None:
     assert np.all(np.abs(scaled.scale - 0.3) < 4.0 * np.hypot(scaled.error, 0.02))
     assert np.all(scaled.error < 0.1)
     np.testing.assert_allclose(scaled.chi2, 1.0, atol=0.15)
+
+
+def test_colours_of_a_common_shape_do_not_know_the_seeing() -> None:
+    """One shape in two images of different seeing: unbiased, and better than two shapes."""
+    rng = np.random.default_rng(31)
+    positions, shape = grid_of(49, 30)
+    flux = 10 ** rng.uniform(3.3, 4.5, 49)
+    galaxies = [
+        sersic(f, rng.uniform(1.5, 4.0), math.exp(rng.uniform(-0.5, 1.4)), rng.uniform(0.3, 1.0))
+        for f in flux
+    ]
+    wide = math.hypot(SIGMA, 1.4)
+    deep, variance, found = frame(galaxies, positions, shape, 32)
+    dimmed = [g * 0.5 for g in galaxies]
+    other, _, _ = frame(dimmed, positions, shape, 33, psf=galsim.Gaussian(sigma=wide))
+    # the width of a Gaussian whose pixels have it: the image of a point is integrated over them
+    pixel = math.sqrt(1.0 / 12.0)
+    seen = Psf.gaussian(2.3548 * math.hypot(wide, pixel))
+    theirs = Sky(other, variance, np.zeros(shape, np.uint16), GAIN, seen)
+    run = Run()
+    fits = fit_models(sky_of(deep, variance), found, Profile(True, False), run)
+    scaled = scale_models(theirs, fits, run)
+    apart = fit_models(theirs, found, Profile(True, False), run)
+    bright = 0.5 * flux > 15.0 * scaled.error * flux
+    assert bright.sum() > 25
+    colour = -2.5 * np.log10(scaled.scale / 0.5)[bright]
+    colour_apart = -2.5 * np.log10(apart.parameters[:, SPHEROID] / fits.parameters[:, SPHEROID])
+    width, width_apart = (
+        np.diff(np.percentile(c, (16, 84)))[0] for c in (colour, colour_apart[bright])
+    )
+    assert abs(np.median(colour)) < 0.02
+    assert width < 0.08
+    assert width < 0.8 * width_apart
 
 
 def test_drawn_models_and_the_residual_are_the_image() -> None:
