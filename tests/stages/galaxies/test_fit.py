@@ -304,3 +304,15 @@ def test_components_without_light_have_errors() -> None:
             told = (fits.flags & UNCONSTRAINED) != 0
             assert np.all(told == np.isnan(spread).any(axis=1))
             assert np.isfinite(fluxes).all(axis=1).mean() > 0.8
+
+
+def test_fits_of_sources_on_top_of_each_other_stay_finite() -> None:
+    """Twenty detections on one bright galaxy: no fit of the right number, and no runaway."""
+    rng = np.random.default_rng(41)
+    positions, shape = grid_of(1, 40)
+    image, variance, _ = frame([sersic(3e6, 3.0, 2.0)], positions, shape, 42)
+    several = positions[0] + rng.uniform(-7.0, 7.0, (20, 2))
+    _, _, found = frame([sersic(1.0, 3.0, 1.0)] * 20, several, shape, 43)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    assert np.all(np.isfinite(fits.parameters))
+    assert np.abs(fits.residual).max() < 2.0 * image.max()

@@ -93,7 +93,9 @@ def fit_source(
         # what chi2 will fall by, the square of the step's length in standard deviations
         fall = 0.0
         for f in range(n_free):
-            fall += (trial[free[f]] - parameters[free[f]]) * kept[f]
+            fall += step[f] * kept[f]
+            if trial[free[f]] != parameters[free[f]] + step[f]:
+                fall = math.inf  # cut short at a limit: not known before it is drawn
         newton = damping <= MAX_NEWTON
         if fall * (1.0 + damping) < close:
             # the step is right to its square: what it leads to need not be drawn
