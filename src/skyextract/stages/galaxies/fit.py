@@ -224,6 +224,7 @@ def fit_models(
             level = sky_level(sky, pixels.residual)
             pixels.residual[:] -= np.float32(level)
             stale[:] = boxes[:, 2] > 0
+    flags[stale] |= UNSETTLED  # a neighbour still changes
     pixels.residual[:] += np.float32(level)
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT

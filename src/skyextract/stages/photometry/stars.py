@@ -23,7 +23,7 @@ from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.psf.apercor import ApertureCorrections
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.arrays import F8, Bools
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.refcatalog import RefCatalog
@@ -48,6 +48,10 @@ CHECKED_SNR = 10.0
 """Parts of the frame are compared with all stars above this: there are more than in the fit."""
 MODEL_ERROR = 0.02
 """Error in mag of an aperture correction that is that of the PSF model."""
+ALONE = 2.5
+"""Sources within so many FWHM are in the Kron aperture of a star."""
+MAX_NEIGHBOURS = 0.02
+"""Share of light of others that a star may have there."""
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
@@ -112,10 +116,31 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
     above_kron = math.nan
     if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
-        ratio = column(catalog, flux_key)[stars.row] / column(catalog, "FLUX_AUTO")[stars.row]
+        row = stars.row
+        if exposure.psf is not None:
+            alone = _alone(catalog, flux_key, row, ALONE * exposure.psf.fwhm)
+            # In a crowd the Kron flux is that of neighbours, too.
+            row = row[alone] if alone.mean() < 0.5 else row
+        ratio = column(catalog, flux_key)[row] / column(catalog, "FLUX_AUTO")[row]
         known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
-        above_kron = 2.5 * math.log10(float(np.median(known))) if len(known) else math.nan
+        enough = len(known) >= min(MIN_STARS, len(stars.row))
+        above_kron = 2.5 * math.log10(float(np.median(known))) if enough else math.nan
     return FluxScale(correction_error, above_kron)
+
+
+def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
+    """Tell which sources have less light of others within reach than `MAX_NEIGHBOURS` of theirs."""
+    x, y = _positions(catalog)
+    flux = np.nan_to_num(column(catalog, flux_key))
+    order = np.argsort(x)
+    first, last = (np.searchsorted(x[order], x[rows] + side * reach) for side in (-1.0, 1.0))
+    others = np.zeros(len(rows))
+    for k, row in enumerate(rows):
+        near = order[first[k] : last[k]]
+        near = near[(np.hypot(x[near] - x[row], y[near] - y[row]) < reach) & (near != row)]
+        others[k] = np.maximum(flux[near], 0.0).sum()
+    alone: Bools = others < MAX_NEIGHBOURS * flux[rows]
+    return alone
 
 
 def _positions(catalog: Catalog) -> tuple[F8, F8]:
