@@ -236,10 +236,9 @@ def exposure(
         unknown = ~((noise > 0.0) & np.isfinite(noise))
         noise[unknown] = np.inf
         planes[unknown] |= np.uint16(Mask.BAD)
-        if np.mean(unknown) > MAX_MASKED:
-            raise ValueError(
-                f"variance says nothing of {100 * np.mean(unknown):.0f} % of the pixels"
-            )
+        share = float(np.mean(unknown))
+        if share > MAX_MASKED:
+            raise ValueError(f"variance says nothing of {100 * share:.0f} % of the pixels")
     return Exposure(
         image=image,
         mask=planes,
@@ -368,8 +367,7 @@ def _check_type(caller: str, given: object, *types: type) -> None:
 
 def _check(result: Result, step: Step) -> None:
     if result.report.statuses[step] is Status.FAILED:
-        reason = result.report.metrics[step].get("reason") or "; ".join(result.report.run.warnings)
-        raise StepError(reason)
+        raise StepError(result.report.metrics[step]["reason"])
 
 
 def _run(settings: Settings) -> Run:

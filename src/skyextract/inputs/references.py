@@ -30,12 +30,12 @@ def check_references(settings: Settings) -> None:
     chosen = config.astrometry.astref_catalog, config.photometry.photref_catalog
     if any(name not in NO_SURVEY and not file for name, file in zip(chosen, files, strict=True)):
         require("a reference catalogue by name", "online", "hpgeom")
-    for place, (keyword, name) in enumerate(
-        (("ASTREF_CATALOG", "ASTREFCAT_NAME"), ("PHOTREF_CATALOG", "PHOTREFCAT_NAME"))
-    ):
-        if chosen[place] == "FILE" and not files[place] and settings.is_set(keyword):
+    keywords = "ASTREF_CATALOG", "PHOTREF_CATALOG"
+    names = "ASTREFCAT_NAME", "PHOTREFCAT_NAME"
+    for keyword, survey, name, file in zip(keywords, chosen, names, files, strict=True):
+        if survey == "FILE" and not file and settings.is_set(keyword):
             raise settings.error(keyword, f"{name} names no file")
-    for keyword in ("ASTREFCAT_NAME", "PHOTREFCAT_NAME"):
+    for keyword in names:
         for name in settings.value(keyword):
             if not Path(name).exists():
                 raise settings.error(keyword, f"{name}: no such file or directory")

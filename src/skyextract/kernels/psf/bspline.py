@@ -161,7 +161,7 @@ def place_axis(t: F8, count: int, n: int, scale: float, first: I8, weight: F8, s
 
 
 @helper
-def _along_y(model: F8, first: I8, weight: F8, low: int, high: int, n_y: int, rows: F8) -> None:
+def along_y(model: F8, first: I8, weight: F8, low: int, high: int, n_y: int, rows: F8) -> None:
     """Evaluate columns low..high-1 of the coefficients at the rows of pixels."""
     for j in range(n_y):
         a = first[j]
@@ -202,11 +202,11 @@ def spline_values(model: F8, grid: SplineGrid, n_y: int, n_x: int, slopes: bool,
         low = min(low, first_x[i])
         high = max(high, first_x[i])
     high += 4
-    _along_y(model, first_y, weight_y, low, high, n_y, rows)
+    along_y(model, first_y, weight_y, low, high, n_y, rows)
     _along_x(rows, first_x, weight_x, n_y, n_x, 0, out)
     if slopes:
         _along_x(rows, first_x, slope_x, n_y, n_x, 1, out)
-        _along_y(model, first_y, slope_y, low, high, n_y, rows)
+        along_y(model, first_y, slope_y, low, high, n_y, rows)
         _along_x(rows, first_x, weight_x, n_y, n_x, 2, out)
 
 

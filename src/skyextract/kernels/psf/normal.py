@@ -17,13 +17,14 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.bspline import (
     SplineGrid,
+    along_y,
     place_axis,
     spline_adjoint,
     spline_grid,
 )
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8
+    from skyextract.datamodel.arrays import F4, F8, I8
 
 
 _BATCH = 8
@@ -79,6 +80,18 @@ def _add_models(images: F8, terms: F8, out: F8) -> None:
 
 
 @helper
+def _back_along_y(rows: F8, first: I8, weight: F8, out: F8) -> None:
+    """Put rows of pixels back on the coefficients `out`: the transpose of `along_y`."""
+    out[:] = 0.0
+    for j in range(rows.shape[0]):
+        for m in range(4):
+            w = weight[j, m]
+            line = out[first[j] + m]
+            for b in range(rows.shape[1]):
+                line[b] += w * rows[j, b]
+
+
+@helper
 def _weigh(model: F8, grid: SplineGrid, weight: F4, columns: F8, pixels: F8) -> None:
     """Replace a model by its pixels, times `weight` [x, y], put back on the coefficients.
 
@@ -93,46 +106,19 @@ def _weigh(model: F8, grid: SplineGrid, weight: F4, columns: F8, pixels: F8) -> 
     _, first_x, first_y, weight_x, weight_y, _, _, rows = grid
     n = model.shape[0]
     size = pixels.shape[0]
-    for j in range(size):
-        a = first_y[j]
-        w0, w1, w2, w3 = weight_y[j, 0], weight_y[j, 1], weight_y[j, 2], weight_y[j, 3]
-        for b in range(n):
-            rows[j, b] = (
-                w0 * model[a, b]
-                + w1 * model[a + 1, b]
-                + w2 * model[a + 2, b]
-                + w3 * model[a + 3, b]
-            )
+    along_y(model, first_y, weight_y, 0, n, size, rows)
     for b in range(n):
         for j in range(size):
             columns[b, j] = rows[j, b]
+    along_y(columns, first_x, weight_x, 0, size, size, pixels)
     for i in range(size):
-        b = first_x[i]
-        w0, w1, w2, w3 = weight_x[i, 0], weight_x[i, 1], weight_x[i, 2], weight_x[i, 3]
         for j in range(size):
-            pixels[i, j] = (
-                w0 * columns[b, j]
-                + w1 * columns[b + 1, j]
-                + w2 * columns[b + 2, j]
-                + w3 * columns[b + 3, j]
-            ) * weight[i, j]
-    columns[:] = 0.0
-    for i in range(size):
-        for m in range(4):
-            w = weight_x[i, m]
-            column = columns[first_x[i] + m]
-            for j in range(size):
-                column[j] += w * pixels[i, j]
+            pixels[i, j] *= weight[i, j]
+    _back_along_y(pixels, first_x, weight_x, columns)
     for b in range(n):
         for j in range(size):
             rows[j, b] = columns[b, j]
-    model[:] = 0.0
-    for j in range(size):
-        for m in range(4):
-            w = weight_y[j, m]
-            line = model[first_y[j] + m]
-            for b in range(n):
-                line[b] += w * rows[j, b]
+    _back_along_y(rows, first_y, weight_y, model)
 
 
 @kernel

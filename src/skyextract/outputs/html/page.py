@@ -30,8 +30,6 @@ from skyextract.settings.steps import Status, Step
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.outputs.result import Result
-    from skyextract.stages.astrometry.solve import Astrometry
-    from skyextract.stages.photometry.calibrate import Photometry
 
 GOOD, DOUBTFUL, BAD, IDLE = "good", "doubtful", "bad", "idle"
 """Classes of the style sheet: green, orange, vermilion, grey."""
@@ -128,14 +126,10 @@ def make_section(
     """
     report = result.report
     word, kind = verdict(report, warnings)
-    reasons = {
-        Step.ASTROMETRY: _reason(result.astrometry),
-        Step.PHOTOMETRY: _reason(result.photometry),
-    }
     gist = report.headline() if result.measured is not None else ""
     return Section(
         title, word, kind, gist, frame_lines(frame) + _mosaic(result.exposure), advice(warnings),
-        [_tile(report, step, reasons.get(step, "")) for step in Step], *_drawings(result),
+        [_tile(report, step) for step in Step], *_drawings(result),
     )  # fmt: skip
 
 
@@ -202,14 +196,14 @@ def frame_lines(frame: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _tile(report: Report, step: Step, reason: str) -> Tile:
+def _tile(report: Report, step: Step) -> Tile:
     status, metrics = report.statuses[step], plain(report.metrics[step])
     numbers = [
         (label, form.format(metrics[key]))
         for key, label, form in _NUMBERS[step]
         if metrics.get(key) is not None
     ]
-    reason = "" if status is Status.COMPLETE else reason or str(metrics.get("reason") or "")
+    reason = "" if status is Status.COMPLETE else _reason(report, step)
     return Tile(step.value, str(status), _CLASSES[status], numbers, reason)
 
 
@@ -246,10 +240,10 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
         flagged = (np.asarray(shapes["FLAGS"]) & cut) != 0 if shapes.n_rows else stars
         drawn.append(figures.stellar_locus(mag, size, stars, flagged, (label, size_label)))
         drawn += residuals.astrometry_figures(
-            matches, exposure.shape, _why_not(report, Step.ASTROMETRY, _reason(result.astrometry))
+            matches, exposure.shape, _why_not(report, Step.ASTROMETRY)
         )
         zero = result.photometry.matches if result.photometry is not None else Catalog()
-        why = _why_not(report, Step.PHOTOMETRY, _reason(result.photometry))
+        why = _why_not(report, Step.PHOTOMETRY)
         failed = why if not zero.n_rows or report.statuses[Step.PHOTOMETRY] is Status.FAILED else ""
         drawn += residuals.photometry_figures(zero, exposure.shape, failed)
         limit = plain(report.metrics[Step.PHOTOMETRY].get("limiting_mag_5sigma"))
@@ -261,16 +255,16 @@ def _drawings(result: Result) -> tuple[Picture, list[Figure]]:
     return picture, drawn
 
 
-def _reason(outcome: Astrometry | Photometry | None) -> str:
-    return "" if outcome is None else outcome.reason
+def _reason(report: Report, step: Step) -> str:
+    return str(report.metrics[step].get("reason") or "")
 
 
-def _why_not(report: Report, step: Step, reason: str) -> str:
+def _why_not(report: Report, step: Step) -> str:
     """Say why a step has nothing to show."""
     status = report.statuses[step]
     if status is Status.SKIPPED:
         return f"{step.value.capitalize()} did not run."
-    why = reason or "the warnings tell why"
+    why = _reason(report, step) or "the warnings tell why"
     return f"{step.value.capitalize()} {status}: {why}{'' if why.endswith('?') else '.'}"
 
 
