@@ -20,7 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.paired import judge
+
 OVERSCAN = 64
+TARGET = 5.0
 GAIN, READ_NOISE = 1.6, 5.0
 TIME, DARK_TIME = 120.0, 300.0
 
@@ -148,7 +151,7 @@ def combine_worker(size: int, n_frames: int, threads: int) -> None:
 
 
 def measured(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, __file__, *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.speed.isr", *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -168,6 +171,7 @@ def main(size: int, n_frames: int) -> None:
     print(f"  2 threads    {two['seconds']:7.3f} s  {two['megabytes']:6.0f} MB")
     print(f"  faster by    {other['seconds'] / one['seconds']:.1f} (1 thread), "
           f"{other['seconds'] / two['seconds']:.1f} (2)")  # fmt: skip
+    judge("faster than ccdproc", other["seconds"] / two["seconds"], TARGET, least=True)
     print(f"  memory       {one['megabytes'] / other['megabytes']:.2f} of ccdproc's")
     found = measured("--combine", 4096, n_frames, 2)
     print(f"combination of {n_frames} raw frames of 4096 x 4096, sigma-clipped, with variance")

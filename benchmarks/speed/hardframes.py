@@ -1,0 +1,111 @@
+"""Frames that are no sky beside an ordinary one: no trap for a default run.
+
+    python -m benchmarks.speed.hardframes [--size 2048] [--repeat 1] [--limit 300]
+
+Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
+half of its pixels above the threshold, one with a huge object.  A run that takes longer than
+LIMIT seconds is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from astropy.io import fits
+
+from benchmarks.paired import environment_of_runs, judge, our_program, simulated, workplace
+
+TARGET = 5.0
+
+
+def gamma_noise(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return noise with a long tail."""
+    return rng.gamma(2.0, 20.0, (size, size)).astype(np.float32)
+
+
+def eight_bits(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return noise of few levels."""
+    return np.clip(rng.normal(20, 2, (size, size)).round(), 0, 255).astype(np.uint8)
+
+
+def stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stripes of 5000 ADU on sky, 64 rows of each."""
+    image = rng.normal(500, 16, (size, size))
+    image[(np.arange(size) // 64) % 2 == 1] += 5000
+    return image.round().astype(np.uint16)
+
+
+def half_above(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return sky of which half of the pixels, in small patches, are bright."""
+    coarse = rng.random((size // 8, size // 8)) < 0.5
+    image = rng.normal(500, 16, (size, size)) + 400 * np.kron(coarse, np.ones((8, 8)))
+    return image.round().astype(np.uint16)
+
+
+def huge_object(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return one galaxy over most of the frame."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    image = 500 + 40000 * np.exp(-np.hypot(y, x) / (size / 16))
+    return rng.normal(image, 16).clip(0, 65000).round().astype(np.uint16)
+
+
+FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    "gamma noise": gamma_noise,
+    "8-bit noise": eight_bits,
+    "stripes of 5000 ADU": stripes,
+    "half of the pixels bright": half_above,
+    "huge object": huge_object,
+}
+
+
+def write(name: str, path: Path, size: int) -> None:
+    """Write one of the frames."""
+    fits.PrimaryHDU(FRAMES[name](size, np.random.default_rng(5))).writeto(path)
+
+
+def seconds(image: Path, limit: float) -> float:
+    """Return the wall time of a default run, at most the limit."""
+    command = [our_program(), str(image), "-VERBOSE_TYPE", "QUIET"]
+    start = perf_counter()
+    try:
+        subprocess.run(
+            command, capture_output=True, timeout=limit, check=False, env=environment_of_runs()
+        )
+    except subprocess.TimeoutExpired:
+        return limit
+    return perf_counter() - start
+
+
+def main() -> None:
+    """Print times beside that of an ordinary frame."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=300.0)
+    options = parser.parse_args()
+    with workplace() as folder:
+        images = {"ordinary": simulated(folder / "ordinary.fits", options.size)}
+        for number, name in enumerate(FRAMES):
+            images[name] = folder / f"hard{number}.fits"
+            # In a process of its own: the memory of this one would be that of its children.
+            maker = multiprocessing.Process(target=write, args=(name, images[name], options.size))
+            maker.start()
+            maker.join()
+        seconds(images["ordinary"], options.limit)
+        times = {
+            name: min(seconds(image, options.limit) for _ in range(options.repeat))
+            for name, image in images.items()
+        }
+    print(f"{'ordinary frame':<46}{times['ordinary']:9.3g} s")
+    for name in FRAMES:
+        judge(f"{name}, {times[name]:.1f} s, ratio", times[name] / times["ordinary"], TARGET)
+
+
+if __name__ == "__main__":
+    main()
