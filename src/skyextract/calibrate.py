@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import header_number
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
@@ -23,8 +26,9 @@ from skyextract.inputs.references import astrometric_reference, photometric_refe
 from skyextract.inputs.request import Request
 from skyextract.io.images.images import pixel_scale
 from skyextract.run import Run
+from skyextract.settings.keywords import Config, of_image
 from skyextract.settings.resolve import Settings
-from skyextract.settings.steps import Plan, Status, Step, is_done
+from skyextract.settings.steps import Plan, Status, Step, explicit_steps, is_done
 from skyextract.sky.bands import frame_filter, resolve_band
 
 if TYPE_CHECKING:
@@ -78,6 +82,77 @@ def ready_to_measure(
             run.warn(f"extension {exposure.extension}: {error}: no sky coordinates")
             exposure = replace(exposure, wcs=None)
     return exposure
+
+
+def ready_to_detect(
+    frame: Frame,
+    detection: Exposure | None,
+    exposure: Exposure,
+    request: Request,
+    settings: Settings,
+    run: Run,
+) -> tuple[Exposure | None, str]:
+    """Give the image to detect on its PSF and repaired pixels; what is found depends on it alone.
+
+    Parameters
+    ----------
+    detection : Exposure or None
+        As from `with_maps`.
+    exposure : Exposure
+        The image to measure, as it will be.
+
+    Returns
+    -------
+    detection : Exposure or None
+    reason : str
+        Why its PSF is no measurement, or in doubt; empty if there is nothing to say.
+    """
+    if detection is None:
+        return None, ""
+    if frame.detection is None:  # the same pixels with another weight map
+        repaired = exposure.mask & np.uint16(Mask.CR | Mask.INTRP)
+        same = replace(
+            detection, image=exposure.image, variance=exposure.variance, psf=exposure.psf,
+            mask=detection.mask | repaired, background=exposure.background,
+        )  # fmt: skip
+        return same, ""
+    if detection.has_psf or not request.needs_detection_psf:
+        return detection, ""
+    if Step.CHARACTERIZE not in request.plan and explicit_steps(settings.config.pipeline.steps):
+        fwhm = settings.config.characterize.default_fwhm
+        run.warn(default_psf_warning(fwhm, f"{detection.name} was not characterized"))
+        return replace(detection, psf=Psf.gaussian(fwhm, PsfSource.DEFAULT)), ""
+    from skyextract.stages.characterize import characterize
+
+    name, before = Path(detection.name).name, len(run.warnings)
+    with run.timed(Step.CHARACTERIZE), run.about(f"{name}: "):
+        found = characterize(detection, config_of_image(settings.config, 0), run)
+    run.warnings[before:] = [f"{name}: {warning}" for warning in run.warnings[before:]]
+    return found.exposure, f"{name}: {found.reason}" if found.reason else ""
+
+
+def config_of_image(config: Config, index: int) -> Config:
+    """Return the configuration with only the values for one image of a pair in its lists.
+
+    Parameters
+    ----------
+    index : {0, 1}
+        0 detection, 1 measurement.
+    """
+    background, weights = config.background, config.weights
+    return replace(
+        config,
+        background=replace(
+            background,
+            back_type=(of_image(background.back_type, index),),
+            back_value=(of_image(background.back_value, index),),
+        ),
+        weights=replace(
+            weights,
+            weight_type=(of_image(weights.weight_type, index),),
+            rescale_weights=(of_image(weights.rescale_weights, index),),
+        ),
+    )
 
 
 def calibrate_astrometry(

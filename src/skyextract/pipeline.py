@@ -22,9 +22,11 @@ import numpy as np
 from skyextract.calibrate import (
     calibrate_astrometry,
     calibrate_zero_point,
+    config_of_image,
     configured_zero_point,
     correct_raw,
     note_other_zero_point,
+    ready_to_detect,
     ready_to_measure,
 )
 from skyextract.columns.derive import derive
@@ -88,8 +90,12 @@ def process_exposure(
         from skyextract.stages.characterize import characterize
 
         with report.step(Step.CHARACTERIZE) as done:
-            exposure = done(characterize(exposure, config, run)).exposure
+            own = config if detection is None else config_of_image(config, 1)
+            exposure = done(characterize(exposure, own, run)).exposure
     exposure = ready_to_measure(exposure, request, settings, run)
+    # The image to detect on has defects and a PSF of its own.
+    detection, reason = ready_to_detect(frame, detection, exposure, request, settings, run)
+    report.note_detection(detection if frame.detection else None, reason)
     auxiliary = measure_inputs(exposure, flag_maps, request, settings, inputs)
 
     # Aperture corrections for later runs; measure, if it runs, finds them in its own PSF fits.

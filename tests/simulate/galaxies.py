@@ -50,9 +50,29 @@ class GalaxyFrame:
     index: Floats
 
 
+@dataclass(frozen=True)
+class Band:
+    """What is another in another frame of the same objects.
+
+    Attributes
+    ----------
+    seeing : float
+        FWHM of its PSF.
+    brightness : float
+        Factor of all fluxes.
+    noise : int
+        Seed of its noise.
+    """
+
+    seeing: float
+    brightness: float
+    noise: int
+
+
 def simulate_galaxies(
-    n: int, size: int, seed: int, *, kind: str = "sersic", fwhm: float = 3.6, stars: float = 0.25
-) -> GalaxyFrame:
+    n: int, size: int, seed: int, *, kind: str = "sersic", fwhm: float = 3.6, stars: float = 0.25,
+    band: Band | None = None,
+) -> GalaxyFrame:  # fmt: skip
     """Simulate a square frame with objects at random places.
 
     Sizes are log-normal and fall with magnitude, axis ratios uniform between 0.25 and 1, Sersic
@@ -65,12 +85,14 @@ def simulate_galaxies(
     kind : str
         One of `KINDS`.
     fwhm : float
-        Of the Moffat PSF (beta 3), before the pixel.
+        Of the Moffat PSF (beta 3), before the pixel; the sizes of the galaxies go with it.
     stars : float
         Their share.
+    band : Band, optional
+        Another PSF, brightness and noise for the same objects.
     """
     rng = np.random.default_rng(seed)
-    psf = galsim.Moffat(beta=3.0, fwhm=fwhm).shear(g1=0.03, g2=0.01)
+    psf = galsim.Moffat(beta=3.0, fwhm=band.seeing if band else fwhm).shear(g1=0.03, g2=0.01)
     image = galsim.ImageF(size, size)
     noise = SKY / GAIN + (READ_NOISE / GAIN) ** 2
     rows = []
@@ -78,7 +100,7 @@ def simulate_galaxies(
         x, y = rng.uniform(0, size, 2)
         low = 10 ** (SLOPE * (BRIGHTEST - FAINTEST))
         magnitude = FAINTEST + math.log10(rng.uniform(low, 1.0)) / SLOPE
-        flux = 10 ** (-0.4 * (magnitude - ZERO_POINT))
+        flux = 10 ** (-0.4 * (magnitude - ZERO_POINT)) * (band.brightness if band else 1.0)
         star = rng.uniform() < stars
         radius, q, angle, index = 0.0, 1.0, 0.0, math.nan
         profile: Any = galsim.DeltaFunction()
@@ -105,6 +127,7 @@ def simulate_galaxies(
         image[inside] += stamp[inside]
         rows.append((x, y, flux, snr, star, radius, q, angle, index))
     light = image.array.astype(np.float64) + SKY
+    rng = np.random.default_rng(band.noise) if band else rng
     data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
     columns = np.array(rows, dtype=np.float64).T
     return GalaxyFrame(data.astype(np.float32), *columns[:4], columns[4] > 0, *columns[5:])

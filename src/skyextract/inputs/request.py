@@ -42,6 +42,8 @@ class Request:
         Base columns to measure, for the catalogue and for the steps.
     needs_psf : bool
         The filter or a column needs a PSF: without one, a default stands in.
+    needs_detection_psf : bool
+        So does the filter, or a column of models, of the image to detect on.
     needs_sky : bool
         Sky positions or the pixel scale of the WCS are needed.
     """
@@ -50,6 +52,7 @@ class Request:
     columns: list[Requested]
     wanted: frozenset[str]
     needs_psf: bool
+    needs_detection_psf: bool
     needs_sky: bool
 
 
@@ -85,7 +88,13 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
     models = frozenset(_OF_CHECK_IMAGES[kind] for kind in shown if kind in _OF_CHECK_IMAGES)
     wanted |= models
     needs_psf = Step.MEASURE in plan and (bool(models) or inputs.needs_psf(settings))
-    return Request(plan, columns, wanted, needs_psf, needs_sky(columns, settings, plan))
+    by_psf = settings.config.extraction.filters_by_psf
+    detects_by_psf = by_psf or any("_DETMODEL" in name for name in wanted)
+    return Request(
+        plan, columns, wanted, needs_psf,
+        needs_detection_psf=Step.MEASURE in plan and detects_by_psf,
+        needs_sky=needs_sky(columns, settings, plan),
+    )  # fmt: skip
 
 
 def prepare_sky(request: Request, image: Image) -> None:

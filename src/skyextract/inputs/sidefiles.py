@@ -64,8 +64,7 @@ class Inputs:
 
     def needs_psf(self, settings: Settings) -> bool:
         """Tell whether the filter or a column of PARAMETERS_NAME needs a PSF."""
-        extraction = settings.config.extraction
-        by_filter = extraction.filter and extraction.filter_name.upper() == "PSF"
+        by_filter = settings.config.extraction.filters_by_psf
         return by_filter or (self.columns is not None and needs_psf(self.columns))
 
 

@@ -134,6 +134,17 @@ class Report:
             status = Status.COMPLETE if done else Status.SKIPPED
             self.record(Step.CHARACTERIZE, status, known_psf(exposure))
 
+    def note_detection(self, detection: Exposure | None, reason: str) -> None:
+        """Note the PSF of the image to detect on, in dual-image mode, and what is wrong with it."""
+        if detection is None or detection.psf is None:
+            return
+        character = self.metrics[Step.CHARACTERIZE]
+        character["detection_psf_source"] = str(detection.psf.source)
+        character["detection_fwhm_pix"] = detection.psf.fwhm if detection.has_psf else None
+        if reason and self.statuses[Step.CHARACTERIZE] is Status.COMPLETE:
+            self.statuses[Step.CHARACTERIZE] = Status.FALLBACK
+            character["reason"] = reason
+
     def describe(self, exposure: Exposure, pixel_scale: float) -> None:
         """Note where PSF and WCS come from, and convert the FWHM.
 

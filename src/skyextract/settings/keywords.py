@@ -264,6 +264,11 @@ class Extraction:
     clean: bool = key(True, "remove detections in the wings of others?")
     clean_param: float = key(1.0, "cleaning efficiency", low=0.1, high=10.0)
 
+    @property
+    def filters_by_psf(self) -> bool:
+        """Whether the detection filter is the PSF."""
+        return self.filter and self.filter_name.upper() == "PSF"
+
 
 @record
 class Measurement:

@@ -73,8 +73,8 @@ def find_sources(
     fits_psf : bool
         The PSF will be fitted to the sources, which takes the noise of every pixel.
     detection : Exposure, optional
-        The image to detect on, as in `measure`; without a PSF of its own it is filtered by
-        that of `exposure`.
+        The image to detect on, as in `measure`; without a PSF it is filtered by that of
+        `exposure`.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def find_sources(
         A threshold or a filter does not make sense.
     """
     extraction = config.extraction
-    by_psf = filters_by_psf(config)
+    by_psf = extraction.filters_by_psf
     taps = None if by_psf else _filter(config, inputs)
     matched = None
     psf = exposure.psf if detection is None or detection.psf is None else detection.psf
@@ -98,7 +98,10 @@ def find_sources(
             plane = plane.with_noise(run)
         detection_plane = plane
         if detection is not None:
-            detection_plane = prepare_plane(detection, config, run, sources=claimed)
+            detection_plane = prepare_plane(
+                detection, config, run, sources=claimed,
+                known=None if last else detection.background,
+            )  # fmt: skip
         variance = detection_plane.variance
         if matched is not None:
             variance = detection_plane.variance_plane(run)
@@ -150,11 +153,6 @@ def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, ru
     with np.errstate(over="ignore"):
         factor = np.float32(correlation.point_source)
         return np.where(variance < MAX_VARIANCE, variance * factor, variance)
-
-
-def filters_by_psf(config: Config) -> bool:
-    """Tell whether the detection filter is the PSF."""
-    return config.extraction.filter and config.extraction.filter_name.upper() == "PSF"
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

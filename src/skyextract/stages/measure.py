@@ -26,7 +26,7 @@ from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.detection.support import support
 from skyextract.stages.detection.twins import Twins, find_twins
-from skyextract.stages.find import filters_by_psf, find_sources, point_source_variance
+from skyextract.stages.find import find_sources, point_source_variance
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -193,7 +193,7 @@ def measure(
     extraction = config.extraction
     fits_psf = bool(wanted & PSF_COLUMNS)
     fits_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
-    uses_psf = filters_by_psf(config) or fits_psf or fits_models
+    uses_psf = extraction.filters_by_psf or fits_psf or fits_models
     if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
     detected = find_sources(exposure, config, inputs, run, fits_psf=fits_psf, detection=detection)

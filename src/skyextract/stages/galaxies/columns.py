@@ -111,7 +111,7 @@ class Images:
             psf = detection.psf
         else:
             run.warn(
-                "DETMODEL columns: the detection image has no PSF of its own, that of the "
+                "DETMODEL columns: the PSF of the detection image is not known, that of the "
                 "measurement image stands in"
             )
         assert psf is not None
