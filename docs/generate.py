@@ -48,7 +48,9 @@ def remedies_json() -> str:
     told = re.findall(r"^`([^`]+)`: (.+?)\n\n", page, re.MULTILINE | re.DOTALL)
     rows += [(name.replace("...", "…"), " ".join(text.split())) for name, text in told]
     found = {message.replace("\\|", "|"): remedy.replace("\\|", "|") for message, remedy in rows}
-    linkless = {key: re.sub(r"\[(.+?)\]\(.+?\)", r"\1", text) for key, text in found.items()}
+    linkless = {
+        key: re.sub(r"\[([^\[\]]+)\]\([^()]+\)", r"\1", text) for key, text in found.items()
+    }
     return json.dumps(linkless, indent=0, ensure_ascii=False) + "\n"
 
 

@@ -89,3 +89,18 @@ def test_messages_name_the_extension(skyextract, frame, tmp_path):
     done = skyextract("two.fits")
     lines = [line for line in done.stderr.splitlines() if "instrumental" in line]
     assert ["two.fits[1]" in lines[0], "two.fits[2]" in lines[1]] == [True, True]
+
+
+def test_a_header_that_claims_hours_of_reading(skyextract, tmp_path):
+    header = fits.Header([("SIMPLE", True), ("BITPIX", -32), ("NAXIS", 2)])
+    header["NAXIS1"] = header["NAXIS2"] = 300_000
+    blocks = header.tostring().encode()
+    with (tmp_path / "claims.fits").open("wb") as file:
+        file.write(blocks)
+        file.truncate(len(blocks) + 2880 * -(-4 * 300_000**2 // 2880))
+    done = skyextract("claims.fits")
+    assert done.status == 1
+    assert "not enough memory" in done.stderr
+    (summary,) = done.summary("claims.json")
+    assert summary["status"] == "failed"
+    assert [item["sha256"] for item in summary["provenance"]["inputs"]] == [None]

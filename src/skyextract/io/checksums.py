@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ def file_facts(name: str) -> dict[str, Any]:
     return {"path": name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def sha256(name: str | Path) -> str | None:
-    """Return the checksum of a file; None if it is no longer there, or a pipe.
+def sha256(name: str | Path, largest: float = math.inf) -> str | None:
+    """Return the checksum of a file; None if it is gone, a pipe, or larger than `largest` bytes.
 
     A pipe gives its content once: reading it again would wait for ever.
     """
@@ -27,6 +28,8 @@ def sha256(name: str | Path) -> str | None:
     try:
         facts = file_facts(str(name))
     except OSError:
+        return None
+    if facts["size"] > largest:
         return None
     return _sha256(parse_image_spec(str(name)).path, facts["size"], facts["mtime_ns"])
 

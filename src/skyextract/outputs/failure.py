@@ -25,6 +25,9 @@ from skyextract.settings.steps import Plan
 
 log = logging.getLogger("skyextract")
 
+_LARGEST_READ_AGAIN = 2**32
+"""Bytes of an input that is read to the end for its checksum after it could not be processed."""
+
 
 def write_failure(
     job: Job,
@@ -58,7 +61,7 @@ def write_failure(
         seconds={},
         warnings=run.warnings,
         products=product_names(job, job.products.keys() & {"SUMMARY_NAME", "REPORT_NAME"}),
-        provenance=provenance(job, settings, run) | call_facts(job, settings),
+        provenance=provenance(job, settings, run, failed=True) | call_facts(job, settings),
     )
     if traceback:
         report["traceback"] = list(traceback)
@@ -85,20 +88,29 @@ def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tu
             failure = without_image(report["error"], job.measurement.name)
             page = failed_section(failure, {}, run.warnings, job.label)
             with outputs.open(job.products["REPORT_NAME"]) as stream:
-                stream.write(render(job.label, [page], provenance(job, settings, run)).encode())
+                stream.write(
+                    render(job.label, [page], provenance(job, settings, run, failed=True)).encode()
+                )
         remove_stale(job, outputs)
         outputs.commit()
         note_night(job, night_rows(job, [report]))
         return tuple(outputs.streams)
 
 
-def provenance(job: Job, settings: Settings, run: Run) -> dict[str, Any]:
-    """How products were made: settings with origins, checksums of the files read."""
+def provenance(job: Job, settings: Settings, run: Run, failed: bool = False) -> dict[str, Any]:
+    """How products were made: settings with origins, checksums of the files read.
+
+    Of a large file of which nothing could be made (`failed`) the checksum is unknown: its header
+    may claim hours of reading.
+    """
+    largest = _LARGEST_READ_AGAIN if failed else math.inf
     return {
         "images": job.images,
         "config": settings.provenance(),
         "config_sha256": settings.fingerprint(),
-        "inputs": [{"path": job.shown(path), "sha256": sha256(path)} for path in run.opened],
+        "inputs": [
+            {"path": job.shown(path), "sha256": sha256(path, largest)} for path in run.opened
+        ],
     }
 
 

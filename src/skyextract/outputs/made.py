@@ -60,10 +60,11 @@ class Made:
         found = {}
         for item in self.provenance["inputs"]:
             path = parse_image_spec(item["path"]).path
-            if item["sha256"] is None:
-                found[item["path"]] = "came from a pipe, and is gone"
-            elif not Path(path).is_file():
-                found[item["path"]] = "is gone"
+            if not Path(path).is_file():
+                piped = item["sha256"] is None
+                found[item["path"]] = "came from a pipe, and is gone" if piped else "is gone"
+            elif item["sha256"] is None:
+                found[item["path"]] = "was too large to be read for a checksum"
             elif sha256(path) != item["sha256"]:
                 found[item["path"]] = "has changed since"
         return found

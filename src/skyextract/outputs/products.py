@@ -260,9 +260,9 @@ class Products:
         if self._sections and "REPORT_NAME" in products:
             from skyextract.outputs.html.page import render
 
-            made = provenance(self.job, self.settings, self.run)
+            page = render(self.job.label, self._sections, self._provenance())
             with open_output(products["REPORT_NAME"]) as stream:
-                stream.write(render(self.job.label, self._sections, made).encode())
+                stream.write(page.encode())
         if self._catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
         objects = self._summaries(status)
@@ -285,9 +285,13 @@ class Products:
         warnings = [text for entry in self._entries for text in entry.warnings]
         write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
+    def _provenance(self) -> dict[str, Any]:
+        failed = all(entry.report.failure for entry in self._entries)
+        return provenance(self.job, self.settings, self.run, failed)
+
     def _summaries(self, status: ExitStatus) -> list[dict[str, Any]]:
         """Return the summary objects of the extensions."""
-        made = provenance(self.job, self.settings, self.run) | call_facts(self.job, self.settings)
+        made = self._provenance() | call_facts(self.job, self.settings)
         written = {key for key, path in self.job.named_files.items() if self._outputs.has(path)}
         names = product_names(self.job, written | {"SUMMARY_NAME"})
         return [

@@ -10,6 +10,7 @@ the user.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import math
@@ -194,7 +195,14 @@ class FitsFile:
             count = int(np.prod(shape, dtype=np.int64))
             packed = np.frombuffer(self._stream.getbuffer(), dtype, count, unit.start)
             return packed.reshape(shape)
-        return np.memmap(self._stream, dtype, "c", unit.start, shape)
+        try:
+            return np.memmap(self._stream, dtype, "c", unit.start, shape)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+        axes = " x ".join(str(length) for length in reversed(shape))
+        size = math.prod(shape) * dtype.itemsize / 1e9
+        raise ImageError(f"not enough memory for {axes} pixels ({size:.3g} GB)")
 
     def numbers(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of an image as stored, before BSCALE and BZERO.
