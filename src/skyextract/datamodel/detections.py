@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
+from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
 
@@ -74,6 +75,10 @@ class Detections:
     noise_scale : (n_y, n_x) float32
         Noise of the filtered image over that of independent pixels, by which it was divided,
         in equal cells of the frame; (1, 1) where it is the same everywhere.
+    full_noise_scale : (n_y, n_x) float32
+        The same with the structure of the sky, if some was subtracted.
+    around : BackgroundMap or None
+        Structure of the sky that was subtracted from the filtered image.
     threshold : float
         Detection threshold of the image, in the units of the filtered image (with a
         weight map: in sigma).
@@ -115,6 +120,8 @@ class Detections:
     threshold: float
     unclaimed: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
+    full_noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
+    around: BackgroundMap | None = None
 
     @property
     def n(self) -> int:

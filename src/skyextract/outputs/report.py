@@ -277,7 +277,7 @@ STEP_FIELDS = {
         "psf_star_share", "n_cosmic_rays", "background", "background_rms", "iterations",
         "converged",
     ),
-    Step.MEASURE: ("n_sources", "iterations", "noise_scale", "sky_share"),
+    Step.MEASURE: ("n_sources", "iterations", "noise_scale", "detection_scale", "sky_share"),
     Step.ASTROMETRY: (
         "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
         "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",

@@ -134,7 +134,7 @@ def find_sources(
         claimed = claim(claimed)
     plane, detection_plane, found = find(claimed, last=True)
     correlation = None
-    scale = median(found.noise_scale)
+    scale = median(found.full_noise_scale)  # fluxes are measured with the structure
     if detection is None and scale != 1.0:
         sources = (
             found.segmentation != 0 if claimed is None else claimed | (found.segmentation != 0)

@@ -21,9 +21,11 @@ from skyextract.record import record
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
-from skyextract.stages.detection.detect import analysis_threshold, filter_image
-from skyextract.stages.detection.matched import filter_matched
-from skyextract.stages.detection.noise import in_sigma
+from skyextract.stages.detection.detect import (
+    analysis_threshold,
+    filter_as_found,
+    filter_image,
+)
 from skyextract.stages.detection.support import support
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, point_source_variance
@@ -96,7 +98,7 @@ class Measured:
         What is seen twice.
     metrics : dict
         n_sources, iterations, noise_scale (of the filtered image, over that of independent
-        pixels), sky_share (of the pixels with data).
+        pixels), detection_scale (the same as detection has it), sky_share (of pixels with data).
     status : Status
         FALLBACK where there is no source, hardly any sky beside them, or all seen twice.
     reason : str
@@ -147,13 +149,11 @@ class Measured:
         """Return the detection image as the filter made it (check image FILTERED)."""
         plane = self.detection_plane
         if self.matched is not None:
-            filtered = filter_matched(
-                plane.subtracted, self.matched, self.run,
+            return filter_as_found(
+                plane.subtracted, self.matched, self.detections, self.run,
                 sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
                 smooth=plane.variance is None, bad=plane.holes,
             )  # fmt: skip
-            in_sigma(filtered, self.detections.noise_scale, self.run)
-            return filtered
         if self.taps is None:
             return plane.subtracted
         return filter_image(plane.subtracted, self.taps, plane.holes, self.run)
@@ -278,7 +278,8 @@ def measure(
         metrics={
             "n_sources": int(rows.size),
             "iterations": extraction.detect_niter,
-            "noise_scale": median(found.noise_scale),
+            "noise_scale": median(found.full_noise_scale),
+            "detection_scale": median(found.noise_scale),
             "sky_share": rests_on.sky_share,
         },
         run=run,

@@ -142,7 +142,8 @@ def check_consistency(d):
     peak = d.ypeak.astype(np.int64) * nx + d.xpeak
     assert (np.diff(peak) > 0).all()
     for f in fields(d):
-        values = np.asarray(getattr(d, f.name))
+        value = getattr(d, f.name)
+        values = np.zeros(0) if value is None else np.asarray(getattr(value, "level", value))
         assert np.isfinite(values).all(), f.name
 
 

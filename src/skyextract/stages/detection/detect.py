@@ -26,6 +26,7 @@ from skyextract.stages.detection.matched import (
     smooth_pixels,
 )
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
+from skyextract.stages.detection.structure import sky_structure, without_structure
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
@@ -112,7 +113,8 @@ def detect(
     psf : MatchedFilter or None
         PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
         of a point source, with NOISE_TYPE MEASURED by the noise that the filtered image has
-        where no sources are; filtered values are that significance times `MatchedFilter.unit`.
+        where no sources are, without structure of the sky that is finer than the meshes of the
+        background; filtered values are that significance times `MatchedFilter.unit`.
         Footprints are the detections grown by the core of the PSF, if `grow`.
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
@@ -123,7 +125,8 @@ def detect(
     bad : (ny, nx) uint8 or None
         Pixels without signal (not 0).
     claimed : (ny, nx) uint8 or None
-        Pixels of known sources (not 0), where the noise is not measured.
+        Pixels of known sources (not 0), where the noise is not measured; without them there is
+        no structure of the sky.
     skewness : float or None
         Of the noise of the pixels (`BackgroundMap.skewness`).  With `psf`: a relative threshold
         is raised to where it is passed as rarely as in normal noise.  Few photons leave
@@ -152,14 +155,24 @@ def detect(
     unit = psf.unit(sigma)
     threshold = detection_threshold(config, unit, pixel_scale)
     plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad)
-    scale = np.ones((1, 1), np.float32)
+    full_scale = scale = np.ones((1, 1), np.float32)
+    around = None
     if config.noise_type == "MEASURED":
         # what a Gaussian filter leaves of it
         skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
         sigmas = threshold / unit
         threshold *= skewed_quantile(sigmas, skewed) / sigmas
-        least = 0.0 if skewness is None else 1.0
-        scale = _noise_scale(plane, psf, sigma, claimed, skewed, least, run)
+        measured = partial(
+            _noise_scale, psf=psf, sigma=sigma, claimed=claimed, skewness=skewed,
+            least=0.0 if skewness is None else 1.0, run=run,
+        )  # fmt: skip
+        full_scale = scale = measured(plane)
+        structure = None
+        if claimed is not None:
+            structure = sky_structure(plane, claimed, scale, 1.0 / psf.square, unit, measured, run)
+        if structure is not None:
+            around, scale = structure.around, structure.scale
+            plane = without_structure(plane, around, run)
     in_sigma(plane, scale, run)
     pixels, runs = _above_threshold(
         plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
@@ -172,12 +185,13 @@ def detect(
     )
     if grow:
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
-    return _with_unclaimed(replace(found, noise_scale=scale), pixels)
+    found = replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
+    return _with_unclaimed(found, pixels)
 
 
 def _noise_scale(
-    plane: F4, psf: MatchedFilter, sigma: float, claimed: U1 | None, skewness: float, least: float,
-    run: Run,
+    plane: F4, *, psf: MatchedFilter, sigma: float, claimed: U1 | None, skewness: float,
+    least: float, run: Run,
 ) -> F4:  # fmt: skip
     """Return the noise of the filtered image over that of independent pixels, `least` or more."""
     scale = measure_scale(plane, psf.unit(sigma), 1.0 / psf.square, claimed, run, skewness=skewness)
@@ -232,6 +246,25 @@ def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:
 
     run.map(rows, run.bands(image.shape[0]))
     return out
+
+
+def filter_as_found(
+    image: F4,
+    psf: MatchedFilter,
+    found: Detections,
+    run: Run,
+    *,
+    sigma: float,
+    variance: F4 | None,
+    smooth: bool,
+    bad: U1 | None,
+) -> F4:
+    """Return the image as the PSF filtered it for detection; arguments as of `detect`."""
+    plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad)
+    if found.around is not None:
+        plane = without_structure(plane, found.around, run)
+    in_sigma(plane, found.noise_scale, run)
+    return plane
 
 
 def _above_threshold(

@@ -1,0 +1,140 @@
+"""Skies that are not smooth: structure is told from noise and from stars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.detection import detect
+from skyextract.stages.detection.matched import filter_matched
+from tests.compare.lights import measured, places_by_sep, scores
+from tests.simulate.lights import LIGHTS, make
+from tests.simulate.noises import KINDS
+from tests.simulate.noises import make as make_noise
+from tests.stages.detection.test_noise import filtered_noise, noise_of
+
+CONFIG = Config()
+SINGLE = replace(CONFIG, extraction=replace(CONFIG.extraction, crowd_niter=0))
+"""Without a search beneath sources."""
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Detection as it is without a look at structure."""
+    monkeypatch.setattr(detect, "sky_structure", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "complete", "pure"),
+    [("mottled .3", 0.87, 0.98), ("dust rings", 0.9, 0.98), ("nebula", 0.75, 0.9)],
+)
+@pytest.mark.parametrize("seed", [11, 12])
+def test_stars_on_structure_are_found_and_it_is_not(kind, complete, pure, seed):
+    frame = make(LIGHTS[kind], seed)
+    found = measured(frame, SINGLE).detections
+    assert found.around is not None
+    completeness, purity = scores(frame, found.x, found.y)
+    theirs, their_purity = scores(frame, *places_by_sep(frame))
+    assert completeness > max(complete, theirs - 0.05)
+    assert purity > max(pure, their_purity - 0.01)
+
+
+@pytest.mark.usefixtures("without")
+@pytest.mark.parametrize("kind", ["mottled .3", "dust rings"])
+def test_the_threshold_alone_loses_them(kind):
+    frame = make(LIGHTS[kind], 11)
+    found = measured(frame, SINGLE).detections
+    theirs, _ = scores(frame, *places_by_sep(frame))
+    assert scores(frame, found.x, found.y)[0] < theirs - 0.08
+
+
+def test_what_is_subtracted_is_the_structure():
+    frame = make(LIGHTS["mottled .6"], 3)
+    result = measured(frame, SINGLE)
+    plain = replace(result, detections=replace(result.detections, around=None))
+    subtracted = plain.filtered() - result.filtered()
+    plane = result.plane
+    light = filter_matched(
+        frame.light.astype(np.float32), result.matched, Run(1), sigma=plane.background.sigma
+    )
+    assert (
+        np.corrcoef(subtracted[20:-20, 20:-20].ravel(), light[20:-20, 20:-20].ravel())[0, 1] > 0.9
+    )
+
+
+def test_the_filtered_image_is_that_of_detection():
+    result = measured(make(LIGHTS["dust rings"], 4), SINGLE)
+    found = result.detections
+    np.testing.assert_array_equal(result.filtered().ravel()[found.pixel], found.filtered)
+
+
+def test_errors_are_those_with_the_structure():
+    pulls = []
+    for seed in (5, 6):
+        frame = make(LIGHTS["mottled .3"], seed)
+        result = measured(frame, SINGLE)
+        assert result.metrics["noise_scale"] > 1.5 * result.metrics["detection_scale"]
+        x, y, flux, error = (
+            np.asarray(result.sources[name])
+            for name in ("XPSF_IMAGE", "YPSF_IMAGE", "FLUX_PSF", "FLUXERR_PSF")
+        )
+        distance = np.hypot(x[:, None] - 1 - frame.x, y[:, None] - 1 - frame.y)
+        star = distance.argmin(axis=1)
+        apart = np.hypot(frame.x[:, None] - frame.x, frame.y[:, None] - frame.y)
+        alone = np.sort(apart, axis=1)[:, 1] > 20.0
+        good = (distance.min(axis=1) < 2.0) & (frame.snr[star] > 12) & (frame.snr[star] < 80)
+        good &= alone[star]
+        pulls.append(((flux - frame.flux[star]) / error)[good])
+    low, high = np.percentile(np.concatenate(pulls), (15.87, 84.13))
+    assert np.concatenate(pulls).size > 40
+    assert 0.7 < (high - low) / 2 < 1.2
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_noise_of_pixels_is_no_structure(kind):
+    """Few photons, steps, rows, and resampled, drizzled detectors."""
+    noise = KINDS[kind]
+    frame = make_noise(noise, 2, size=512)
+    lit = make(LIGHTS["dark"], 1)
+    found = measured(replace(lit, image=frame.image), SINGLE).detections
+    assert found.around is None
+    assert found.noise_scale is found.full_noise_scale
+
+
+@pytest.mark.parametrize("kind", ["white", "smoothed", "rows"])
+def test_noise_that_is_not_raised_is_not_looked_at(kind):
+    plane, psf = filtered_noise(noise_of(kind))
+    claimed = np.zeros(plane.shape, np.uint8)
+    unit = psf.unit(1.0)
+
+    def never(_):
+        raise AssertionError
+
+    for scale in (1.0, 1.2):
+        whole = np.full((1, 1), scale, np.float32)
+        assert (
+            detect.sky_structure(plane, claimed, whole, 1 / psf.square, unit, never, Run(1)) is None
+        )
+
+
+def test_frames_that_are_clean_in_a_part_keep_that_part():
+    """Structure in the left half; the right half has the same filtered pixels as without."""
+    half = make(LIGHTS["dark"], 7, size=768, n=350)
+    rng = np.random.default_rng(7)
+    light = 12.0 * LIGHTS["mottled .6"](rng, 768)
+    light[:, 384:] = 0.0
+    result = measured(replace(half, image=half.image + light.astype(np.float32)), SINGLE)
+    around = result.detections.around
+    assert around is not None
+    assert (around.level[:, : around.level.shape[1] // 4] != 0.0).mean() > 0.8
+    assert (around.level[:, -around.level.shape[1] // 4 :] == 0.0).all()
+
+
+def test_an_image_of_sources_and_defects_alone():
+    frame = make(LIGHTS["mottled .6"], 8, size=128, n=30)
+    result = measured(frame, SINGLE)
+    assert np.isfinite(result.filtered()).all()
