@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -16,7 +17,9 @@ def run() -> int:
         return status
     if sys.argv[1:2] == [client.SERVE]:
         return serve(sys.argv[2])
-    return run_here(sys.argv[1:])
+    status = run_here(sys.argv[1:])
+    leave(status)
+    return status
 
 
 def run_here(arguments: list[str]) -> int:
@@ -50,7 +53,28 @@ def serve(path: str) -> int:
         os._exit(0)
     status = run_here(arguments)
     call.returned(status)
+    leave(status)
     return status
+
+
+def leave(status: int) -> None:
+    """End this process without taking all objects apart, which takes as long as reading a frame.
+
+    What an interpreter does at its end for others is done: threads are waited for, functions of
+    `atexit` are called, streams are written out.  Returns if these cannot be: the interpreter
+    has words and a status for that.
+    """
+    import threading
+
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status)
 
 
 def keep_standard_streams() -> None:

@@ -29,6 +29,9 @@ def prepare_process() -> None:
     """Set what holds for a whole process, before numpy and numba are imported."""
     # Our matrices are small, and the threads that work on the image need the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Pages of 2 MB for large arrays: of many only parts are written to, and clearing the rest took
+    # a tenth of a run.
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     # Where scipy is installed numba imports it at the first kernel call, 0.3 s for nothing:
     # no kernel uses numpy.linalg, and nothing else here needs it.
     sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
