@@ -131,3 +131,39 @@ def test_nan_pixel_is_replaced_by_the_opposite_one(stars) -> None:
     out, _, _, flags = windowed(image, px, py, np.full(3, 2.0), mask=2)
     assert abs(out[0, 0] - clean[0, 0]) < 0.05
     assert flags.tolist() == [TOUCHES_BAD, 0, 0]
+
+
+def iterate_on_all_pixels(image, x, y, half):
+    """Return the position that the windowed iteration on every pixel comes to."""
+    sigma = 2 * half / 2.35
+    row, column = np.mgrid[: image.shape[0], : image.shape[1]].astype(float)
+    for _ in range(16):
+        dx, dy = column - x, row - y
+        r2 = dx**2 + dy**2
+        light = image * np.exp(-r2 / (2 * sigma**2)) * (r2 < (4 * sigma) ** 2)
+        step = 2 * (light * dx).sum() / light.sum(), 2 * (light * dy).sum() / light.sum()
+        x, y = x + step[0], y + step[1]
+        if np.hypot(*step) < 2e-4:
+            break
+    return x, y
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sampled_window_of_a_huge_object_finds_its_centre(seed) -> None:
+    rng = np.random.default_rng(seed)
+    size, width = 900, 90.0
+    true = size / 2 + rng.uniform(-20, 20, 2)
+    y, x = np.mgrid[:size, :size].astype(float)
+    image = 50 * np.exp(-((x - true[0]) ** 2 + (y - true[1]) ** 2) / (2 * width**2))
+    image = (image + rng.normal(0, 5, image.shape)).astype(np.float32)
+    half = np.array([1.18 * width])
+    start = true + rng.uniform(-2, 2, 2)
+    out, iterations, status, _ = windowed(image, start[:1], start[1:], half, noise2=25.0)
+    assert iterations[0] < 17
+    assert status[0] == 0
+    # Every second pixel of every second row: twice the noise of all of them, and no bias.
+    error = 2 * np.sqrt(out[0, 7])
+    position = iterate_on_all_pixels(image, *start, half[0])
+    np.testing.assert_allclose(out[0, :2], position, atol=4 * error)
+    np.testing.assert_allclose(out[0, :2], true, atol=4 * error)
+    assert error < 0.2

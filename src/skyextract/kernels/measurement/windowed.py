@@ -32,18 +32,22 @@ _WINDOW_SUBPIXELS = 11
 _WINDOW_STEP = 1e-4
 _WINDOW_FACTOR = 2.0
 _LARGE_WINDOW = 6.0
+_SAMPLED_WINDOW = 256.0
+_SAMPLED_RADIUS = 128.0
+"""A window with a larger radius is iterated on every nth pixel and row, that many per radius."""
 _PIXEL_VARIANCE = 1.0 / 12.0
 
 
 @kernel
 def _offset(
     pixels: Any, labels: Any, mask: int, source: int, mx: float, my: float, radius: float,
-    exponent: float, column: Any,
+    exponent: float, step: int, column: Any,
 ) -> Any:  # fmt: skip
     """Return the windowed flux and its mean offsets in x and y from (mx, my).
 
     The window's edge is sharp to 11 subpixels where it matters, for small windows; in large
-    ones a pixel there weighs a thousandth of a central one, and a linear ramp will do.
+    ones a pixel there weighs a thousandth of a central one, and a linear ramp will do.  Pixels
+    are those whose column and row are multiples of `step`.
     """
     height, width = pixels.shape
     radius2 = radius * radius
@@ -53,14 +57,16 @@ def _offset(
     for px in range(xmin, xmax):
         column[px - xmin] = math.exp(-exponent * (px - mx) * (px - mx))
     total = sx = sy = 0.0
-    for py in range(ymin, ymax):
+    for py in range(ymin + -ymin % step, ymax, step):
         dy = py - my
         room = outer2 - dy * dy
         if room <= 0.0:
             continue
         half = math.sqrt(room)
         row = row_x = 0.0
-        for px in range(max(xmin, math.ceil(mx - half)), min(xmax, math.floor(mx + half) + 1)):
+        start = max(xmin, math.ceil(mx - half))
+        past = min(xmax, math.floor(mx + half) + 1)
+        for px in range(start + -start % step, past, step):
             dx = px - mx
             value = np.float64(pixels[py, px])
             if left_out(value, labels[py, px], mask, source):
@@ -105,19 +111,22 @@ def _find_centroid(
     mx, my = x, y
     last_x, last_y = x, y
     flags = 0
-    for step in range(1, _WINDOW_ITERATIONS + 1):
+    step = int(radius / _SAMPLED_RADIUS) if radius > _SAMPLED_WINDOW else 1
+    for iteration in range(1, _WINDOW_ITERATIONS + 1):
         last_x, last_y = mx, my
         _, _, _, _, flag = circle_box(mx, my, radius, width, height)
         flags |= flag
-        total, sx, sy = _offset(pixels, labels, mask, source, mx, my, radius, exponent, column)
+        total, sx, sy = _offset(
+            pixels, labels, mask, source, mx, my, radius, exponent, step, column
+        )
         if not total > 0.0:
-            return mx, my, last_x, last_y, step, flags
+            return mx, my, last_x, last_y, iteration, flags
         mx += sx * _WINDOW_FACTOR
         my += sy * _WINDOW_FACTOR
         if sx * sx + sy * sy < _WINDOW_STEP * _WINDOW_STEP:
-            return mx, my, last_x, last_y, step, flags
+            return mx, my, last_x, last_y, iteration, flags
         if not max(abs(mx - x), abs(my - y)) < max(width, height):
-            return mx, my, last_x, last_y, step, flags
+            return mx, my, last_x, last_y, iteration, flags
     return mx, my, last_x, last_y, _WINDOW_ITERATIONS + 1, flags
 
 
