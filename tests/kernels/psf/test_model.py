@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.kernels.psf.bspline import spline_grid
-from skyextract.kernels.psf.model import PsfModel, local_model, render
+from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from tests.entry import entry
 
 PLANE = {"x_zero": 100.0, "x_scale": 100.0, "y_zero": 50.0, "y_scale": 50.0}
@@ -42,10 +42,28 @@ def test_the_local_model_is_the_polynomial_of_unit_sum():
     rng = np.random.default_rng(0)
     coefficients = rng.normal(size=(6, 20, 22)) + 5
     out = np.empty((20, 22))
-    entry(local_model)(PsfModel(coefficients, 2, 0.7), 0.3, -0.9, out)
+    totals = entry(term_totals)(coefficients)
+    psf = PsfModel(coefficients, 2, 0.7)
+    entry(local_model)(psf, totals, 0.3, -0.9, WHOLE, out)
     terms = np.array([1, 0.3, 0.09, -0.9, -0.27, 0.81])
     expected = np.tensordot(terms, coefficients, axes=1)
     assert out == pytest.approx(expected / (expected.sum() * 0.49))
+
+    # Only what pixels within a radius need, which draws the same there.
+    part = np.full((20, 22), np.nan)
+    entry(local_model)(psf, totals, 0.3, -0.9, 3, part)
+    assert np.isnan(part).any()
+    for x in (-0.5, 0.2, 0.5):
+        assert _drawn(part, 3, x) == pytest.approx(_drawn(out, 3, x))
+
+
+def _drawn(model, radius, x):
+    """Return the pixels within a radius of a source at x, and the derivatives there."""
+    size = 2 * radius + 1
+    stamp = np.empty((3, size, size))
+    grid = entry(spline_grid)(size, model.shape[1])
+    entry(render)(model, 0.7, x, 0.3, -radius, -radius, size, size, True, grid, stamp)
+    return stamp
 
 
 @pytest.mark.parametrize("fwhm", [1.3, 1.6, 2.5, 3.5, 8.0])

@@ -39,7 +39,7 @@ GALAXIES = [
 def test_profiles_describe_galaxies_to_the_noise():
     """A Gaussian is the limit of large indices: nearly."""
     images = [drawn(galsim.Convolve(PSF, g).withFlux(2e4).shift(0.4, -0.7)) for g in GALAXIES]
-    fits = fit_profiles(windows(images, np.zeros((3, 0, 2))), guess(3), np.full(3, np.inf))
+    fits = fit_profiles(windows(images, np.zeros((3, 0, 2))), guess(3), *np.full((2, 3), np.inf))
     np.testing.assert_allclose(fits.chi2 / SIZE**2, [1.0, 1.2, 1.0], atol=0.1)
     np.testing.assert_allclose(fits.shape[:, 1:3], [[0.4, -0.7]] * 3, atol=0.05)
     assert fits.shape[0, 0] == pytest.approx(2e4, rel=0.03)
@@ -49,10 +49,10 @@ def test_stars_upon_galaxies():
     star = np.array([[[5.3, -2.2]]])
     image = drawn(galsim.Convolve(PSF, GALAXIES[0]).withFlux(2e4))
     image += drawn(PSF.withFlux(3000.0).shift(*star[0, 0]))
-    fits = fit_profiles(windows([image], star), guess(1), np.full(1, np.inf))
+    fits = fit_profiles(windows([image], star), guess(1), *np.full((2, 1), np.inf))
     assert fits.chi2[0] / SIZE**2 == pytest.approx(1.0, abs=0.1)
     assert fits.stars[0, 0] == pytest.approx(3000.0, rel=0.05)
-    without = fit_profiles(windows([image], star[:, :0]), guess(1), np.full(1, np.inf))
+    without = fit_profiles(windows([image], star[:, :0]), guess(1), *np.full((2, 1), np.inf))
     assert without.chi2[0] > 1.5 * fits.chi2[0]
 
 
@@ -60,6 +60,8 @@ def test_hopeless_fits_are_given_up():
     """Two stars apart are no galaxy; a fit that shall reach the noise ends early."""
     image = drawn(PSF.withFlux(8000.0).shift(6, 0)) + drawn(PSF.withFlux(8000.0).shift(-6, 3))
     one = windows([image], np.zeros((1, 0, 2)))
-    full = fit_profiles(one, guess(1), np.full(1, np.inf))
-    given_up = fit_profiles(one, guess(1), np.full(1, float(SIZE**2)))
+    full = fit_profiles(one, guess(1), *np.full((2, 1), np.inf))
+    given_up = fit_profiles(one, guess(1), np.full(1, float(SIZE**2)), np.full(1, np.inf))
     assert SIZE**2 < full.chi2[0] <= given_up.chi2[0]
+    far = fit_profiles(one, guess(1), np.full(1, np.inf), np.full(1, full.chi2[0] / 10.0))
+    assert far.chi2[0] > full.chi2[0]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS
@@ -95,3 +96,25 @@ def test_sweeps_that_diverge_leave_sources_without_a_fit():
     add_models(models, wrong, sources, 1.0)
     largest = np.abs(models).max()
     np.testing.assert_allclose(fit.planes.residual, image - models, atol=1e-4 * largest)
+
+
+def test_models_are_drawn_out_to_their_reach():
+    """Each is its flux times the PSF there, cut at its reach and at the edges of the image."""
+    rng = np.random.default_rng(2)
+    n, size = 40, 90
+    sources = FittedSources.at(*rng.uniform(-6, size + 5, (2, n)))
+    parameters = sources.parameters.copy()
+    parameters[:, 0] = rng.uniform(10, 1000, n)
+    reach = rng.integers(-1, PSF.radius + 1, n)
+    image = np.zeros((size, size), np.float32)
+    add_models(image, PSF, replace(sources, parameters=parameters, reach=reach), 2.0)
+    expected = np.zeros((size, size))
+    yy, xx = np.indices(expected.shape)
+    for (flux, x, y), r in zip(parameters, reach, strict=True):
+        row, column = round(y), round(x)
+        near = (abs(yy - row) <= r) & (abs(xx - column) <= r)
+        side = 2 * PSF.radius + 1
+        stamp = PSF.stamps(*(np.array([v]) for v in (x, y, x - column, y - row)), size=side)[0]
+        j, i = yy - row + PSF.radius, xx - column + PSF.radius
+        expected[near] += 2.0 * flux * stamp[j[near], i[near]]
+    assert image == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -162,30 +162,32 @@ def place_axis(t: F8, count: int, n: int, scale: float, first: I8, weight: F8, s
 
 @helper
 def along_y(model: F8, first: I8, weight: F8, low: int, high: int, n_y: int, rows: F8) -> None:
-    """Evaluate columns low..high-1 of the coefficients at the rows of pixels."""
+    """Evaluate columns low..high-1 of the coefficients at the rows of pixels.
+
+    Indices of pieces of rows begin at 0 and cannot be negative: LLVM then takes several at once.
+    """
     for j in range(n_y):
         a = first[j]
         w0, w1, w2, w3 = weight[j, 0], weight[j, 1], weight[j, 2], weight[j, 3]
-        for b in range(low, high):
-            rows[j, b] = (
-                w0 * model[a, b]
-                + w1 * model[a + 1, b]
-                + w2 * model[a + 2, b]
-                + w3 * model[a + 3, b]
-            )
+        m0, m1 = model[a, low:high], model[a + 1, low:high]
+        m2, m3 = model[a + 2, low:high], model[a + 3, low:high]
+        row = rows[j, low:high]
+        for b in range(high - low):
+            row[b] = w0 * m0[b] + w1 * m1[b] + w2 * m2[b] + w3 * m3[b]
 
 
 @helper
 def _along_x(rows: F8, first: I8, weight: F8, n_y: int, n_x: int, plane: int, out: F8) -> None:
     """Evaluate rows of pixels at their columns, into out[plane]."""
     for j in range(n_y):
+        row, pixels = rows[j], out[plane, j]
         for i in range(n_x):
             b = first[i]
-            out[plane, j, i] = (
-                weight[i, 0] * rows[j, b]
-                + weight[i, 1] * rows[j, b + 1]
-                + weight[i, 2] * rows[j, b + 2]
-                + weight[i, 3] * rows[j, b + 3]
+            pixels[i] = (
+                weight[i, 0] * row[b]
+                + weight[i, 1] * row[b + 1]
+                + weight[i, 2] * row[b + 2]
+                + weight[i, 3] * row[b + 3]
             )
 
 

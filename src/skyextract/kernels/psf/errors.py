@@ -10,14 +10,14 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.fit import FROZEN
 from skyextract.kernels.psf.matrix import invert
-from skyextract.kernels.psf.model import PsfModel, local_model, render
+from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
     Fits,
     Planes,
     Positions,
     Tiles,
+    is_good,
     pixel_range,
-    pixel_weight,
     scratch_for,
     tile_neighbours,
 )
@@ -73,8 +73,13 @@ class _Region(NamedTuple):
 def _region(
     planes: Planes, inverse_gains: F8, x: float, y: float, radius: float, weight: F8, noise: F8
 ) -> _Region:
-    """Weigh the pixels within `radius` of (x, y); the two arrays are memory."""
+    """Weigh the pixels within `radius` of (x, y); the two arrays are memory.
+
+    The noise is that of the background and the photons of the models.  Not of the data: their
+    noise would bias the fluxes.  The weight is 1 / noise with a gain of its own, see `Planes`.
+    """
     image, residual, variance, mask, bad, _ = planes
+    noise_gain, weight_gain = inverse_gains[0], inverse_gains[1]
     half = math.ceil(radius)
     x_low, width = pixel_range(x, half, image.shape[1])
     y_low, height = pixel_range(y, half, image.shape[0])
@@ -84,9 +89,11 @@ def _region(
             xx = x_low + i
             weight[j, i] = 0.0
             if (xx - x) ** 2 + (yy - y) ** 2 <= radius * radius:
-                weight[j, i], noise[j, i] = pixel_weight(
-                    image, residual, variance, mask, bad, inverse_gains, yy, xx, 0.0
-                )
+                v, d = float(variance[yy, xx]), float(residual[yy, xx])
+                if is_good(v, d, mask[yy, xx], bad):
+                    light = max(0.0, float(image[yy, xx]) - d)
+                    weight[j, i] = 1.0 / (v + light * weight_gain)
+                    noise[j, i] = v + light * noise_gain
     return _Region(x_low, y_low, width, height, weight, noise)
 
 
@@ -180,6 +187,7 @@ def describe_fits(
         All but the covariance are results.
     """
     disk_psf = PsfModel(disk, psf.degree, psf.sampling)
+    totals, disk_totals = term_totals(psf.coefficients), term_totals(disk)
     scratch = scratch_for(psf, max_radius)
     model, grid, stamp = scratch.model, scratch.grid, scratch.stamp
     size = stamp.shape[1]
@@ -196,7 +204,8 @@ def describe_fits(
         if math.isnan(flux):
             continue
         u, v = positions.u[n], positions.v[n]
-        local_model(psf, u, v, model)
+        reach = max(math.ceil(fits.radius[n]), spread_radius) + 1
+        local_model(psf, totals, u, v, reach, model)
         region = _region(planes, planes.inverse_gains, x, y, fits.radius[n], weight, noise)
         _draw(model, psf.sampling, x, y, region, True, grid, stamp)
         quality.chi2[n] = _normal_matrix(
@@ -206,7 +215,7 @@ def describe_fits(
             continue
         region = _region(planes, exact, x, y, float(spread_radius), weight, noise)
         _draw(model, psf.sampling, x, y, region, False, grid, stamp)
-        local_model(disk_psf, u, v, model)
+        local_model(disk_psf, disk_totals, u, v, reach, model)
         _draw(model, psf.sampling, x, y, region, False, grid, convolved)
         quality.spread[n], quality.spread_error[n] = _spread_model(
             region, planes.residual, flux, stamp[0], convolved[0]
@@ -291,6 +300,7 @@ def joint_errors(
     quality : FitQuality
         The covariance is the result, `normal` and `noise` are those of `describe_fits`.
     """
+    totals = term_totals(psf.coefficients)
     scratch = scratch_for(psf, max_radius)
     model, grid, stamp = scratch.model, scratch.grid, scratch.stamp
     start, members, columns, _ = tiles
@@ -322,11 +332,15 @@ def joint_errors(
                     x_m, y_m = parameters[m, 1], parameters[m, 2]
                     if m == n or math.isnan(parameters[m, 0]):
                         continue
-                    if math.hypot(x_m - x, y_m - y) > radius + radii[m]:
+                    far = radius + radii[m]
+                    if abs(x_m - x) > far or abs(y_m - y) > far:
+                        continue
+                    if math.hypot(x_m - x, y_m - y) > far:
                         continue
                     if not drawn:
                         region = _region(planes, planes.inverse_gains, x, y, radius, weight, noise)
-                        local_model(psf, positions.u[n], positions.v[n], model)
+                        u, v = positions.u[n], positions.v[n]
+                        local_model(psf, totals, u, v, WHOLE, model)
                         _draw(model, psf.sampling, x, y, region, True, grid, stamp)
                         drawn = True
                     # The PSF of so near a neighbour is the same.

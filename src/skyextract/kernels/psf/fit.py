@@ -17,15 +17,15 @@ import numpy as np
 
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.matrix import NO_SUMS, add_pixel, invert, store_sums
-from skyextract.kernels.psf.model import PsfModel, local_model, render
+from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
     Fits,
     Planes,
     Positions,
     Scratch,
     Tiles,
+    is_good,
     pixel_range,
-    pixel_weight,
     scratch_for,
     tile_neighbours,
 )
@@ -51,6 +51,8 @@ MIN_LIGHT = 0.3
 """Grow the fit region while less than this part of the model's light falls on good pixels."""
 MIN_CHANGE = 0.02
 """A neighbour is fitted again after a change above this fraction of the background noise."""
+MAX_WALK = 1.5
+"""Sources that go farther than so many pixels need all of their model."""
 SETTLED = 0.2
 """A source whose last change was below this many of its errors is at rest."""
 SUBTRACTED_TO = 0.05
@@ -68,12 +70,33 @@ class FitRules(NamedTuple):
         Typical background noise per pixel.
     fit_radius, max_shift : float
         Radius of the fit region; largest step away from the given position; pixels.
+    tolerance : float
+        A fit ends with a step of less than this share of each error.
     """
 
     envelope: F8
     noise: float
     fit_radius: float
     max_shift: float
+    tolerance: float
+
+
+class FitPixels(NamedTuple):
+    """Memory for the good pixels of a fit region, which steps go through again and again.
+
+    Attributes
+    ----------
+    row, column : (n,) int64
+        Within the region.
+    value, light, variance : (n,) float64
+        Residual, with the source itself; models of all others; background variance.
+    """
+
+    row: I8
+    column: I8
+    value: F8
+    light: F8
+    variance: F8
 
 
 class NewtonStep(NamedTuple):
@@ -101,19 +124,17 @@ def _add(
 
 
 @helper
-def _normal_equations(
+def _gather(
     planes: Planes, x_centre: float, y_centre: float, radius: float, x_low: int, y_low: int,
-    n_x: int, n_y: int, flux: float, stamp: F8, matrix: F8, vector: F8,
-) -> tuple[int, float]:  # fmt: skip
-    """Sum the normal equations of (flux, flux dx, flux dy) over good pixels within `radius`.
+    n_x: int, n_y: int, pixels: FitPixels,
+) -> int:  # fmt: skip
+    """Collect the good pixels within `radius`; return their number.
 
-    The residual image must contain the source itself.  Returns the number of good pixels and
-    the part of the model's light there.
+    The residual image must contain the source itself.
     """
-    image, residual, variance, mask, bad, gains = planes
-    sums = NO_SUMS
+    image, residual, variance, mask, bad, _ = planes
+    row, column, value, light, noise = pixels
     n = 0
-    light = 0.0
     for j in range(n_y):
         yy = y_low + j
         dy = yy - y_centre
@@ -122,22 +143,42 @@ def _normal_equations(
             dx = xx - x_centre
             if dx * dx + dy * dy > radius * radius:
                 continue
-            p = stamp[0, j, i]
-            w, _ = pixel_weight(image, residual, variance, mask, bad, gains, yy, xx, flux * p)
-            if w == 0.0:
+            v, d = float(variance[yy, xx]), float(residual[yy, xx])
+            if not is_good(v, d, mask[yy, xx], bad):
                 continue
-            r = residual[yy, xx] - flux * p
-            sums = add_pixel(sums, w, p, stamp[1, j, i], stamp[2, j, i], r)
+            row[n], column[n] = j, i
+            value[n], light[n], noise[n] = d, float(image[yy, xx]) - d, v
             n += 1
-            light += p
+    return n
+
+
+@helper
+def _normal_equations(
+    pixels: FitPixels, n: int, flux: float, gain: float, stamp: F8, matrix: F8, vector: F8
+) -> float:
+    """Sum the normal equations of (flux, flux dx, flux dy) over n pixels.
+
+    Weights are 1 / (background variance + photons of all models times `gain`): not those of the
+    data, whose noise would bias the fluxes.  Returns the part of the model's light on the pixels.
+    """
+    row, column, value, light, variance = pixels
+    sums = NO_SUMS
+    covered = 0.0
+    for k in range(n):
+        j, i = row[k], column[k]
+        p = stamp[0, j, i]
+        own = flux * p
+        w = 1.0 / (variance[k] + max(0.0, light[k] + own) * gain)
+        sums = add_pixel(sums, w, p, stamp[1, j, i], stamp[2, j, i], value[k] - own)
+        covered += p
     store_sums(sums, matrix, vector)
-    return n, light
+    return covered
 
 
 @helper
 def _fit(
-    planes: Planes, sampling: float, start_x: float, start_y: float, rules: FitRules,
-    position: F8, scratch: Scratch, newton: NewtonStep,
+    planes: Planes, psf: PsfModel, totals: F8, positions: Positions, source: int, rules: FitRules,
+    position: F8, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
 ) -> tuple[int, int, float]:  # fmt: skip
     """Fit flux, x and y (in `position`) of one source; return status, iterations, radius.
 
@@ -146,6 +187,9 @@ def _fit(
     own: its flux is fitted at the given one.
     """
     image, stamp = planes.image, scratch.stamp
+    start_x, start_y = positions.x[source], positions.y[source]
+    gain = planes.inverse_gains[1]
+    small_square = rules.tolerance * rules.tolerance
     matrix, inverse, vector = newton
     max_radius, max_shift = rules.envelope.size - 1, rules.max_shift
     flux, x, y = position[0], position[1], position[2]
@@ -155,18 +199,25 @@ def _fit(
     radius = rules.fit_radius
     x_centre, y_centre = x, y
     iterations = 0
+    n = -1
+    whole = False
     while iterations < N_ITERATIONS:
-        half = math.ceil(radius)
-        x_low, n_x = pixel_range(x_centre, half, image.shape[1])
-        y_low, n_y = pixel_range(y_centre, half, image.shape[0])
-        if n_x <= 0 or n_y <= 0:
-            return NO_PIXELS, iterations, radius
-        render(scratch.model, sampling, x, y, x_low, y_low, n_x, n_y, True, scratch.grid, stamp)
-        n, light = _normal_equations(
-            planes, x_centre, y_centre, radius, x_low, y_low, n_x, n_y, flux, stamp, matrix, vector
-        )
+        if n < 0:
+            half = math.ceil(radius)
+            x_low, n_x = pixel_range(x_centre, half, image.shape[1])
+            y_low, n_y = pixel_range(y_centre, half, image.shape[0])
+            if n_x <= 0 or n_y <= 0:
+                return NO_PIXELS, iterations, radius
+            n = _gather(planes, x_centre, y_centre, radius, x_low, y_low, n_x, n_y, pixels)
+        walk = max(abs(x - x_centre), abs(y - y_centre))
+        if not whole and (walk > MAX_WALK or radius > rules.fit_radius):
+            whole = True
+            local_model(psf, totals, positions.u[source], positions.v[source], WHOLE, scratch.model)
+        render(scratch.model, psf.sampling, x, y, x_low, y_low, n_x, n_y, True, scratch.grid, stamp)
+        light = _normal_equations(pixels, n, flux, gain, stamp, matrix, vector)
         if iterations == 0 and light < MIN_LIGHT and radius < max_radius:
             radius = min(float(max_radius), 1.4 * radius)
+            n = -1
             continue
         if n < 4 or matrix[0, 0] <= 0.0:
             return NO_PIXELS, iterations, radius
@@ -179,7 +230,7 @@ def _fit(
         if not free:
             step = vector[0] / matrix[0, 0]
             flux += step
-            if step * step * matrix[0, 0] < 1e-4:
+            if step * step * matrix[0, 0] < small_square:
                 break
             continue
         step = inverse[0, 0] * vector[0] + inverse[0, 1] * vector[1] + inverse[0, 2] * vector[2]
@@ -191,9 +242,9 @@ def _fit(
         shift_x = inverse[1, 0] * vector[0] + inverse[1, 1] * vector[1] + inverse[1, 2] * vector[2]
         shift_y = inverse[2, 0] * vector[0] + inverse[2, 1] * vector[1] + inverse[2, 2] * vector[2]
         small = (
-            step * step < 1e-4 * inverse[0, 0]
-            and shift_x * shift_x < 1e-4 * inverse[1, 1]
-            and shift_y * shift_y < 1e-4 * inverse[2, 2]
+            step * step < small_square * inverse[0, 0]
+            and shift_x * shift_x < small_square * inverse[1, 1]
+            and shift_y * shift_y < small_square * inverse[2, 2]
         )
         limit = 0.4 * max_shift
         x += max(-limit, min(limit, shift_x / flux))
@@ -212,19 +263,22 @@ def _fit(
 
 @helper
 def _visit(
-    n: int, planes: Planes, psf: PsfModel, positions: Positions, rules: FitRules, fits: Fits,
-    position: F8, scratch: Scratch, newton: NewtonStep,
+    n: int, planes: Planes, psf: PsfModel, totals: F8, positions: Positions, rules: FitRules,
+    fits: Fits, position: F8, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
 ) -> float:  # fmt: skip
     """Fit source n again and subtract its new model; return by how much its pixels changed."""
     envelope, noise = rules.envelope, rules.noise
     parameters, reach = fits.parameters, fits.reach
     flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
-    local_model(psf, positions.u[n], positions.v[n], scratch.model)
+    u, v = positions.u[n], positions.v[n]
+    # The model is drawn where it is needed, if the source stays about where it is.
+    drawn = max(int(reach[n]), math.ceil(rules.fit_radius + MAX_WALK)) + 1
+    local_model(psf, totals, u, v, drawn, scratch.model)
     if reach[n] >= 0:
         _add(planes.residual, psf.sampling, x, y, flux, reach[n], scratch)
     position[:] = parameters[n]
     status, steps, radius = _fit(
-        planes, psf.sampling, positions.x[n], positions.y[n], rules, position, scratch, newton
+        planes, psf, totals, positions, n, rules, position, scratch, pixels, newton
     )
     fits.iterations[n] += steps
     fits.radius[n] = radius
@@ -248,6 +302,8 @@ def _visit(
     fits.status[n] = status
     while reach[n] < envelope.size - 1 and bright * envelope[reach[n] + 1] > SUBTRACTED_TO * noise:
         reach[n] += 1
+    if reach[n] >= drawn:
+        local_model(psf, totals, u, v, WHOLE, scratch.model)
     _add(planes.residual, psf.sampling, position[1], position[2], -position[0], reach[n], scratch)
     # The derivative of a PSF is about its value over its width.
     return float(abs(position[0] - flux) + bright * (change_x + change_y) * 2.0 / rules.fit_radius)
@@ -264,6 +320,11 @@ def _mark_neighbours(
     radius, stale, reach = fits.radius, fits.stale, fits.reach[n]
     envelope, fit_radius = rules.envelope, rules.fit_radius
     limit = MIN_CHANGE * rules.noise
+    seen = -1
+    while seen < reach and change * envelope[seen + 1] > limit:
+        seen += 1
+    if seen < 0:
+        return
     row_low, row_high, column_low, column_high = tile_neighbours(tile, tiles)
     for j in range(row_low, row_high):
         for i in range(column_low, column_high):
@@ -272,11 +333,13 @@ def _mark_neighbours(
                 m = members[k]
                 if m == n:
                     continue
-                gap = math.hypot(x[m] - x[n], y[m] - y[n])
-                gap -= max(radius[m], fit_radius)
-                if gap > reach:
+                # The change is seen by less than a pixel more than out to `seen`.
+                far = seen + 1 + max(radius[m], fit_radius)
+                dx, dy = x[m] - x[n], y[m] - y[n]
+                if not (abs(dx) < far and abs(dy) < far):
                     continue
-                if change * envelope[max(0, math.floor(gap))] > limit:
+                gap = math.sqrt(dx * dx + dy * dy) - (far - seen - 1)
+                if gap <= reach and gap < seen + 1:
                     stale[m] = 1
 
 
@@ -301,6 +364,15 @@ def fit_tiles(
         Changed.
     """
     scratch = scratch_for(psf, rules.envelope.size - 1)
+    totals = term_totals(psf.coefficients)
+    room = scratch.stamp.shape[1] * scratch.stamp.shape[2]
+    pixels = FitPixels(
+        np.empty(room, dtype=np.int64),
+        np.empty(room, dtype=np.int64),
+        np.empty(room, dtype=np.float64),
+        np.empty(room, dtype=np.float64),
+        np.empty(room, dtype=np.float64),
+    )
     newton = NewtonStep(
         np.empty((3, 3), dtype=np.float64),
         np.empty((3, 3), dtype=np.float64),
@@ -314,6 +386,8 @@ def fit_tiles(
             if fits.stale[n] == 0:
                 continue
             fits.stale[n] = 0
-            change = _visit(n, planes, psf, positions, rules, fits, position, scratch, newton)
+            change = _visit(
+                n, planes, psf, totals, positions, rules, fits, position, scratch, pixels, newton
+            )
             if not fits.status[n] & NO_PIXELS:
                 _mark_neighbours(n, tile, change, tiles, positions, rules, fits)

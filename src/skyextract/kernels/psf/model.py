@@ -6,6 +6,7 @@ pixels.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +16,10 @@ from skyextract.kernels.psf.bspline import SplineGrid, place_axis, spline_grid, 
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8
+
+
+WHOLE = 1 << 20
+"""Radius within which there is all of any model."""
 
 
 class PsfModel(NamedTuple):
@@ -36,39 +41,59 @@ class PsfModel(NamedTuple):
 
 
 @helper
-def combine_terms(coefficients: F8, terms: F8, out: F8) -> None:
-    """Sum the images `coefficients` (n_terms, n_y, n_x), times the values of their terms."""
-    out[:] = 0.0
-    for k in range(coefficients.shape[0]):
-        factor = terms[k]
-        for a in range(out.shape[0]):
-            for b in range(out.shape[1]):
-                out[a, b] += factor * coefficients[k, a, b]
+def combine_terms(coefficients: F8, terms: F8, low: int, out: F8) -> None:
+    """Sum the images `coefficients` (n_terms, n_y, n_x), times the values of their terms.
+
+    `low` rows and columns at each edge stay as they are.
+    """
+    n_y, n_x = out.shape
+    for a in range(low, n_y - low):
+        row = out[a, low : n_x - low]
+        row[:] = 0.0
+        for k in range(coefficients.shape[0]):
+            factor = terms[k]
+            image_row = coefficients[k, a, low : n_x - low]
+            for b in range(row.size):
+                row[b] += factor * image_row[b]
 
 
 @helper
-def local_model(psf: PsfModel, u: float, v: float, out: F8) -> None:
-    """Coefficients of the PSF at normalised position (u, v), of unit sum over pixels."""
+def term_totals(coefficients: F8) -> F8:
+    """Return the sum of each term's coefficients, as `local_model` wants them."""
+    totals = np.zeros(coefficients.shape[0], dtype=np.float64)
+    for k in range(coefficients.shape[0]):
+        for a in range(coefficients.shape[1]):
+            for b in range(coefficients.shape[2]):
+                totals[k] += coefficients[k, a, b]
+    return totals
+
+
+@helper
+def local_model(psf: PsfModel, totals: F8, u: float, v: float, radius: int, out: F8) -> None:
+    """Coefficients of the PSF at normalised position (u, v), of unit sum over pixels.
+
+    `totals` are the sums of the terms: with them the sum is known before any is drawn.  What
+    pixels within `radius` along both axes do not need is left out; `WHOLE`: nothing is.
+    """
     terms = np.empty(psf.coefficients.shape[0], dtype=np.float64)
     k = 0
+    total = 0.0
     v_power = 1.0
     for j in range(psf.degree + 1):
         term = v_power
         for _ in range(psf.degree + 1 - j):
             terms[k] = term
+            total += term * totals[k]
             term *= u
             k += 1
         v_power *= v
-    combine_terms(psf.coefficients, terms, out)
-    total = 0.0
-    for a in range(out.shape[0]):
-        for b in range(out.shape[1]):
-            total += out[a, b]
     total *= psf.sampling * psf.sampling
     if total > 0.0:
-        for a in range(out.shape[0]):
-            for b in range(out.shape[1]):
-                out[a, b] /= total
+        for k in range(terms.size):
+            terms[k] /= total
+    size = min(out.shape[0], out.shape[1])
+    needed = 2 * math.ceil(radius / psf.sampling) + 5
+    combine_terms(psf.coefficients, terms, max(0, (size - needed) // 2), out)
 
 
 @helper
@@ -118,8 +143,10 @@ def psf_stamps(
     model = np.empty(coefficients.shape[1:], dtype=np.float64)
     grid = spline_grid(size, coefficients.shape[2])
     stamp = np.empty((1, size, size), dtype=np.float64)
+    totals = term_totals(coefficients)
     for n in range(u.size):
-        local_model(psf, u[n], v[n], model)
+        reach = half + math.ceil(max(abs(dx[n]), abs(dy[n])))
+        local_model(psf, totals, u[n], v[n], reach, model)
         render(model, sampling, dx[n], dy[n], -half, -half, size, size, False, grid, stamp)
         for j in range(size):
             for i in range(size):

@@ -136,23 +136,9 @@ def pixel_range(centre: float, radius: int, size: int) -> tuple[int, int]:
 
 
 @helper
-def pixel_weight(
-    image: F4, residual: F4, variance: F4, mask: U2, bad: int, inverse_gains: F8, y: int, x: int,
-    own: float,
-) -> tuple[float, float]:  # fmt: skip
-    """Weight and noise variance of a pixel, weight 0 for a bad one.
-
-    The noise is that of the background and the photons of the models: all those subtracted in
-    the residual, and `own`.  Not of the data: their noise would bias the fluxes.  The weight is
-    1 / noise with a gain of its own, see `Planes`, whose fields are given one by one: taking them
-    out of the record at each pixel costs half of the time of a fit.
-    """
-    v = float(variance[y, x])
-    d = float(residual[y, x])
-    if (mask[y, x] & bad) != 0 or not (0.0 < v < MAX_VARIANCE) or not math.isfinite(d):
-        return 0.0, 0.0
-    light = max(0.0, float(image[y, x]) - d + own)
-    return 1.0 / (v + light * inverse_gains[1]), v + light * inverse_gains[0]
+def is_good(variance: float, value: float, mask: int, bad: int) -> bool:
+    """Tell whether a pixel has data, a variance, and none of the bits `bad`."""
+    return (mask & bad) == 0 and 0.0 < variance < MAX_VARIANCE and math.isfinite(value)
 
 
 @helper

@@ -200,7 +200,7 @@ def fit_stars(
     cx, cy, flux = stars.cx, stars.cy, stars.flux
     for s in range(stars.terms.shape[0]):
         stamp, noise = stars.stamps[s], stars.noise[s]
-        combine_terms(coefficients, stars.terms[s], local)
+        combine_terms(coefficients, stars.terms[s], 0, local)
         flux_variance = 0.0
         for _ in range(n_iterations):
             x_low, n_x = _core_range(cx[s], rules.core, size)

@@ -223,7 +223,7 @@ def _judged(
     pieces: dict[int, I8] = {}
     left = np.arange(len(groups))
     upon = apart = np.zeros((left.size, 0), np.int64)
-    fits = fit_profiles(windows, guess, limit)
+    fits = fit_profiles(windows, guess, limit, goal)
     extended = fits.chi2 + N_SHAPE * PENALTY - PREFERENCE < goal
     for number in range(1, MAX_STARS + 2):
         for k in np.flatnonzero(extended):
@@ -241,7 +241,7 @@ def _judged(
         ]
         upon = np.column_stack([upon, star])
         places = np.stack([hidden.x[upon], hidden.y[upon]], axis=2) - middle[left, None, ::-1]
-        fits = fit_profiles(windows.take(left, places), shape, limit[left])
+        fits = fit_profiles(windows.take(left, places), shape, limit[left], goal[left])
         distance = np.hypot(*(places - fits.shape[:, None, 1:3]).transpose(2, 0, 1))
         nucleus = distance < NUCLEUS * hidden.psf.fwhm
         free = N_SHAPE + (3 - 2 * nucleus).sum(axis=1)

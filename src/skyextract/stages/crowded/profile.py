@@ -25,6 +25,9 @@ STEPS = 8
 HOPE = 1.3
 """How much more than the first steps promise is hoped for."""
 FIRST_STEPS = 3
+FAR = 6.0
+"""Fits with more than so many times the chi2 that is the goal are given up; after the first steps
+with more than half of that."""
 SETTLED = 2.0
 """A fit ends when a step makes chi2 less by no more than this."""
 
@@ -75,7 +78,7 @@ class Profiles:
     chi2: F8
 
 
-def fit_profiles(windows: Windows, guess: F8, limit: F8) -> Profiles:
+def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
     """Fit profiles, and the fluxes of stars upon them, by Levenberg's and Marquardt's method.
 
     Parameters
@@ -85,6 +88,8 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8) -> Profiles:
         As `Profiles.shape`.
     limit : (n,) float64
         A fit is given up where the next step will not bring chi2 near this.
+    goal : (n,) float64
+        Chi2 that profiles are to reach; fits that are far from it are given up too.
     """
     n, size, _ = windows.data.shape
     n_stars = windows.stars.shape[1]
@@ -99,9 +104,9 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8) -> Profiles:
     damping = np.full(n, 1e-2)
     going = np.arange(n)
     for number in range(STEPS):
-        images = _pixels(_transforms(shape[going], transfer[going]), size)
+        profile, waves = _profile(shape[going], transfer[going])
         light = stars[going].astype(np.float32)
-        model = images[:, 0] + np.einsum("ns,nsij->nij", light, points[going])
+        model = _pixels(profile, size) + np.einsum("ns,nsij->nij", light, points[going])
         rest = windows.data[going] - model
         weight = windows.weight[going]
         chi2 = np.einsum("nij,nij,nij->n", weight, rest, rest)
@@ -111,13 +116,18 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8) -> Profiles:
         rows = going[better]
         best.shape[rows], best.stars[rows] = shape[rows], stars[rows]
         best.models[rows], best.chi2[rows] = model[better], chi2[better]
-        slopes = np.concatenate([images[better], points[rows]], axis=1)
-        slopes[:, 0] /= shape[rows, 0, None, None].astype(np.float32)
+        on = ~((gain >= 0.0) & (gain < SETTLED)) & (damping[going] < 1e4)
+        on &= best.chi2[going] < (FAR if number < FIRST_STEPS else FAR / 2.0) * goal[going]
+        # Slopes are drawn where a fit goes on from here.
+        here = better & on
+        rows = going[here]
+        slopes = _pixels(_slopes(shape[rows], profile[here], *(v[here] for v in waves)), size)
+        slopes = np.concatenate([slopes, points[rows]], axis=1)
         slopes = slopes.reshape(rows.size, N_SHAPE + n_stars, size**2)
-        weighted = slopes * weight[better].reshape(rows.size, 1, size**2)
+        weighted = slopes * weight[here].reshape(rows.size, 1, size**2)
         matrix[rows] = weighted @ slopes.transpose(0, 2, 1)
-        vector[rows] = (weighted @ rest[better].reshape(rows.size, size**2, 1))[:, :, 0]
-        going = going[~((gain >= 0.0) & (gain < SETTLED)) & (damping[going] < 1e4)]
+        vector[rows] = (weighted @ rest[here].reshape(rows.size, size**2, 1))[:, :, 0]
+        going = going[on]
         if going.size == 0:
             break
         normal = matrix[going]
@@ -162,27 +172,33 @@ def _shift(x: F8, y: F8, size: int) -> C8:
     return shift
 
 
-def _transforms(shape: F8, transfer: C8) -> C8:
-    """Return the transforms of profiles and of their derivatives to all but the flux."""
+def _profile(shape: F8, transfer: C8) -> tuple[C8, tuple[F4, F4, F4]]:
+    """Return the transforms of profiles, and what they are made of: (k L) in x and y, 1 + k S k."""
     size = transfer.shape[1]
     k_y, k_x = _waves(size)
-    k_y = k_y[:, None]
     flux, x, y, xx, xy, yy, index = shape.T.astype(np.float32)
-    along = xx[:, None, None] * k_x + xy[:, None, None] * k_y
-    across = yy[:, None, None] * k_y
+    along = xx[:, None, None] * k_x + xy[:, None, None] * k_y[:, None]
+    across = yy[:, None, None] * k_y[:, None]
     base = 1.0 + along**2 + across**2
-    power = (1.0 + index)[:, None, None]
-    logarithm = np.log(base)
-    out = np.empty((len(shape), N_SHAPE, *transfer.shape[1:]), np.complex64)
-    profile = transfer * _shift(x, y, size) * (flux[:, None, None] * np.exp(-power * logarithm))
-    out[:, 0] = profile
+    fall = base ** -(1.0 + index)[:, None, None]
+    profile = transfer * _shift(x, y, size) * (flux[:, None, None] * fall)
+    return profile, (along, across, base)
+
+
+def _slopes(shape: F8, profile: C8, along: F4, across: F4, base: F4) -> C8:
+    """Return the transforms of the derivatives of profiles to their parameters."""
+    k_y, k_x = _waves(profile.shape[1])
+    k_y = k_y[:, None]
+    flux, index = shape[:, (0, 6)].T.astype(np.float32)[:, :, None, None]
+    out = np.empty((len(shape), N_SHAPE, *profile.shape[1:]), np.complex64)
+    out[:, 0] = profile / flux
     out[:, 1] = profile * (np.complex64(-1j) * k_x)
     out[:, 2] = profile * (np.complex64(-1j) * k_y)
-    falling = profile * (-2.0 * power / base)
+    falling = profile * (-2.0 * (1.0 + index) / base)
     out[:, 3] = falling * (along * k_x)
     out[:, 4] = falling * (along * k_y)
     out[:, 5] = falling * (across * k_y)
-    out[:, 6] = -logarithm * profile
+    out[:, 6] = -np.log(base) * profile
     return out
 
 

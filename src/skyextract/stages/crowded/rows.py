@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.detection.matched import MatchedFilter
 
-GROUP_CELL = 6.0
+APART = 6.0
 """Sources farther apart than this, in FWHM, are measured on one image without their neighbours."""
 
 
@@ -50,7 +50,7 @@ def hidden_detections(
     x, y = hidden.x[found.n :], hidden.y[found.n :]
     residual = hidden.residual
     rows, parts, catalogs = [], [], []
-    for group in _groups(x, y, GROUP_CELL * hidden.psf.fwhm):
+    for group in _groups(x, y, APART * hidden.psf.fwhm):
         image = residual.copy()
         add_models(image, hidden.psf, added.take(group), 1.0)
         filtered = filtered_plane(hidden.plane, image, matched, run)
@@ -66,18 +66,46 @@ def hidden_detections(
     return _joined(found, parts, sequence), Catalog(table)
 
 
-def _groups(x: F8, y: F8, cell: float) -> Iterator[I8]:
-    """Yield sets of sources that are at least a cell apart: one of every second cell."""
-    column, row = (x // cell).astype(np.int64), (y // cell).astype(np.int64)
-    index = row * (int(column.max(initial=0)) + 2) + column
-    order = np.argsort(index, kind="stable")
-    fresh = np.diff(index[order], prepend=-1) != 0
-    begin = np.maximum.accumulate(np.where(fresh, np.arange(x.size), 0))
-    rank = np.empty(x.size, np.int64)
-    rank[order] = np.arange(x.size) - begin
-    key = 4 * rank + 2 * (row % 2) + column % 2
-    for value in np.unique(key):
-        yield np.flatnonzero(key == value)
+def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
+    """Yield sets of sources that are no nearer to each other than `distance`.
+
+    Each source takes the first set that none of its neighbours before it has.
+    """
+    first, second = _pairs(x, y, distance)
+    begin = np.searchsorted(second, np.arange(x.size + 1)).tolist()
+    chosen: list[int] = []
+    neighbours = first.tolist()
+    for k in range(x.size):
+        others = {chosen[j] for j in neighbours[begin[k] : begin[k + 1]]}
+        number = 0
+        while number in others:
+            number += 1
+        chosen.append(number)
+    taken = np.array(chosen, np.int64)
+    for number in range(int(taken.max(initial=-1)) + 1):
+        yield np.flatnonzero(taken == number)
+
+
+def _pairs(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
+    """Return the pairs (j, k), j < k, of sources nearer than `distance`, in the order of k."""
+    column, row = (np.floor((v - v.min(initial=0.0)) / distance).astype(np.int64) for v in (x, y))
+    width = int(column.max(initial=0)) + 3
+    cell = row * width + column + 1
+    order = np.argsort(cell, kind="stable")
+    ordered = cell[order]
+    pairs = []
+    for step in (-1, 0, 1):
+        # Three cells of a row follow each other.
+        low = np.searchsorted(ordered, cell + step * width - 1)
+        number = np.searchsorted(ordered, cell + step * width + 1, side="right") - low
+        k = np.repeat(np.arange(x.size), number)
+        offset = np.arange(k.size) - np.repeat(np.cumsum(number) - number, number)
+        j = order[np.repeat(low, number) + offset]
+        near = (j < k) & (np.hypot(x[j] - x[k], y[j] - y[k]) < distance)
+        pairs.append(np.array([j[near], k[near]]))
+    first, second = np.concatenate(pairs, axis=1)
+    sequence = np.argsort(second, kind="stable")
+    return first[sequence], second[sequence]
 
 
 def _at_positions(

@@ -34,7 +34,7 @@ from skyextract.stages.crowded.rest import (
     sums_of_faint,
 )
 from skyextract.stages.detection.detect import detection_threshold
-from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
+from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ def find_hidden(
     ) -> Hidden:
         fit = point_fit(
             plane.subtracted, plane.variance_plane(run), exposure.detector.gain, exposure.mask,
-            psf, sources, models,
+            psf, sources, models, COARSE,
         )  # fmt: skip
         sources = fit.sweep(sources, sweeps, run)
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)

@@ -17,7 +17,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS, FitRules, fit_tiles
-from skyextract.kernels.psf.model import PsfModel
+from skyextract.kernels.psf.model import PsfModel, psf_stamps
 from skyextract.kernels.psf.records import Fits, Planes, Positions, Tiles
 from skyextract.record import record
 from skyextract.run import Run
@@ -39,6 +39,12 @@ WORKING_NOISE = 30.0
 """Background noise in electrons that weights assume where the gain is unknown: with no photon
 noise at all the few brightest pixels, where the PSF model is wrong by more than the noise, make
 the flux.  Errors do not assume anything: they are those of the background."""
+
+TOLERANCE = 0.01
+"""Steps of less than this share of the errors end a fit; ..."""
+
+COARSE = 0.1
+"""... where the neighbours still change, this share."""
 
 MAX_EXCESS = 1e3
 """Sources brighter than so many times the brightest pixel over a FWHM squared are none: sweeps over
@@ -177,7 +183,7 @@ class PointFit:
 
 def point_fit(
     image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf, sources: FittedSources,
-    models: F4 | None = None,
+    models: F4 | None = None, tolerance: float = TOLERANCE,
 ) -> PointFit:  # fmt: skip
     """Prepare a fit.
 
@@ -188,6 +194,8 @@ def point_fit(
     sources : FittedSources
     models : (ny, nx) float32, optional
         Of those of the sources that were fitted before.
+    tolerance : float
+        Steps of less than this share of the errors end a fit.
     """
     max_radius = max(psf.radius, 3)
     x, y = (np.ascontiguousarray(v) for v in sources.parameters[:, 1:].T)
@@ -201,6 +209,7 @@ def point_fit(
         noise=sky_noise,
         fit_radius=min(max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
         max_shift=max(MAX_SHIFT * psf.fwhm, 1.0),
+        tolerance=tolerance,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
@@ -227,20 +236,30 @@ def point_fit(
 
 def add_models(image: F4, psf: Psf, sources: FittedSources, factor: float) -> None:
     """Add the models of fitted sources, times a factor, to an image."""
+    rows = np.flatnonzero(sources.reach >= 0)
+    # Stamps are as large as the widest of their chunk.
+    rows = rows[np.argsort(sources.reach[rows], kind="stable")]
+    for chunk in np.array_split(rows, max(1, rows.size // 1024)):
+        _add_chunk(image, psf, sources.parameters[chunk], sources.reach[chunk], factor)
+
+
+def _add_chunk(image: F4, psf: Psf, parameters: F8, reach: I8, factor: float) -> None:
+    """Add models out to their reach."""
     ny, nx = image.shape
-    radius = psf.radius
-    fitted = sources.reach >= 0
-    flux, x, y = sources.parameters[fitted].T
+    flux, x, y = parameters.T
     row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    reach = np.minimum(sources.reach[fitted], radius)
-    for chunk in np.array_split(np.arange(x.size), max(1, x.size // 1024)):
-        stamps = psf.stamps(x[chunk], y[chunk], (x - column)[chunk], (y - row)[chunk])
-        for stamp, k in zip(stamps, chunk, strict=True):
-            j, i, r = row[k], column[k], reach[k]
-            a, b = max(0, j - r), max(0, min(ny, j + r + 1))
-            c, d = max(0, i - r), max(0, min(nx, i + r + 1))
-            inside = stamp[a - j + radius : b - j + radius, c - i + radius : d - i + radius]
-            image[a:b, c:d] += np.float32(factor * flux[k]) * inside
+    reach = np.minimum(reach, psf.radius)
+    half = int(reach.max(initial=0))
+    stamps = np.empty((flux.size, 2 * half + 1, 2 * half + 1), np.float32)
+    u, v = psf.normalised(x, y)
+    psf_stamps(psf.coefficients, psf.degree, float(psf.sampling), u, v, x - column, y - row, stamps)
+    stamps *= (factor * flux).astype(np.float32)[:, None, None]
+    low_y, high_y = np.maximum(row - reach, 0), np.minimum(row + reach + 1, ny)
+    low_x, high_x = np.maximum(column - reach, 0), np.minimum(column + reach + 1, nx)
+    inside = (low_y < high_y) & (low_x < high_x)
+    edges = np.stack([low_y, high_y, low_x, high_x, row - half, column - half], axis=1)
+    for stamp, (a, b, c, d, top, left) in zip(stamps[inside], edges[inside].tolist(), strict=True):
+        image[a:b, c:d] += stamp[a - top : b - top, c - left : d - left]
 
 
 def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> Tiles:
