@@ -57,7 +57,8 @@ def test_the_kernels_that_are_called_are_needed(
         pairs = [*pairs, ("PARAMETERS_NAME", "own.param")]
     needed = needed_kernels(resolve(None, command_line_settings(pairs)))
     packages = {module.partition(".")[0] for module in needed}
-    assert packages - {"background", "detection", "measurement", "repair"} == optional
+    always = {"background", "detection", "measurement", "repair", "rice"}
+    assert packages - always == optional
     words = [word for name, value in pairs for word in (f"-{name}", value)]
     assert main([image, *words]) == 0
     assert called <= needed

@@ -12,7 +12,7 @@ from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, plan_steps
 
-_ALWAYS = frozenset({"background", "detection", "measurement", "repair"})
+_ALWAYS = frozenset({"background", "detection", "measurement", "repair", "rice"})
 
 
 def needed_kernels(settings: Settings) -> frozenset[str]:

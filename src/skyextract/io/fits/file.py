@@ -3,8 +3,8 @@
 Plain files are memory-mapped; .gz and .bz2 files are decompressed into memory once.  The
 format is recognised by its first bytes, not by the name.  A data unit shorter than its
 header says is never filled up: it is an error of that unit.  Tile-compressed images are read by
-astropy: whatever it raises for a file becomes an `ImageError`, and its warnings stay away from
-the user.
+`tiles`, or else by astropy: whatever it raises for a file becomes an `ImageError`, and its
+warnings stay away from the user.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import Header, repaired
 from skyextract.errors import ImageError
 from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
+from skyextract.io.fits.tiles import decompress
 from skyextract.messages import quiet
 from skyextract.record import record
 
@@ -227,6 +228,11 @@ class FitsFile:
 
     def _decompress(self, unit: HeaderUnit) -> AnyArray:
         """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
+        numbers = decompress(
+            unit.header, unit.shape, self._bytes(unit, np.dtype(np.uint8), (unit.size,))
+        )
+        if numbers is not None:
+            return numbers
         from astropy.io import fits
 
         stream = self._stream

@@ -1,0 +1,89 @@
+"""Rice-coded integers, as the tiles of compressed FITS images hold them.
+
+FITS Standard 4.0, section 10.4.1: the first value as it is, then blocks of differences from the
+value before.  A block begins with a number: 0 means that all its differences are 0, the highest one
+that they are stored as they are, and any other one more than the number of low bits that stand
+apart from the rest, which is counted in zeros before a one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skyextract.kernels.jit import helper, kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import I4, I8, U1
+
+SPARE = 8
+"""Bytes after the last tile that may be read, whatever they are."""
+
+
+@helper
+def _bits(data: U1, at: int, n: int) -> int:
+    """Return the n <= 32 bits from bit `at` on."""
+    byte = at >> 3
+    word = 0
+    for k in range(5):
+        word = (word << 8) | int(data[byte + k])
+    return (word >> (40 - n - (at & 7))) & ((1 << n) - 1)
+
+
+@helper
+def _decode(data: U1, first: int, size: int, n_bits: int, block: int, out: I4) -> bool:
+    """Decode one tile into `out`; False if its bytes end before its values do."""
+    n_code = 3 if n_bits == 8 else (4 if n_bits == 16 else 5)
+    raw = 6 if n_bits == 8 else (14 if n_bits == 16 else 25)
+    wrap = (1 << n_bits) - 1
+    sign = 0 if n_bits == 8 else 1 << (n_bits - 1)
+    end = 8 * (first + size)
+    at = 8 * first + n_bits
+    if at > end:
+        return False
+    value = _bits(data, 8 * first, n_bits)
+    for start in range(0, len(out), block):
+        past = min(start + block, len(out))
+        split = _bits(data, at, n_code) - 1
+        at += n_code
+        if at > end:
+            return False
+        for k in range(start, past):
+            difference = 0
+            if split == raw:
+                difference = _bits(data, at, n_bits)
+                at += n_bits
+            elif split >= 0:
+                while at < end and (data[at >> 3] >> (7 - (at & 7))) & 1 == 0:
+                    difference += 1
+                    at += 1
+                difference = (difference << split) | _bits(data, at + 1, split)
+                at += 1 + split
+            if at > end:
+                return False
+            step = difference >> 1
+            value = (value - step - 1 if difference & 1 else value + step) & wrap
+            out[k] = (value ^ sign) - sign
+    return True
+
+
+@kernel
+def decode_tiles(data: U1, first: I8, size: I8, n_bits: int, block: int, out: I4) -> int:
+    """Decode tiles of equal length; return the number of those from the first on that are whole.
+
+    Parameters
+    ----------
+    data : (n,) uint8
+        The tiles, and `SPARE` bytes more.
+    first, size : (n_tiles,) int64
+        Places and lengths of the tiles in `data`, within it.
+    n_bits : {8, 16, 32}
+        Of a value; 8 have no sign.
+    block : int
+        Values of a block.
+    out : (n_tiles, n_values) int32
+        Output.
+    """
+    for tile in range(len(first)):
+        if not _decode(data, first[tile], size[tile], n_bits, block, out[tile]):
+            return tile
+    return len(first)
