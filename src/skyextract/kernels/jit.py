@@ -27,12 +27,17 @@ class Kernel:
     for_kernels : bool
         Called by other kernels only: there is no entry for Python, which would unpack the
         arguments and is a third of the time to compile.
+    in_any_order : bool
+        Its sums may be added in any order, several terms at once.
     """
 
-    def __init__(self, function: Callable[..., object], for_kernels: bool) -> None:
+    def __init__(
+        self, function: Callable[..., object], for_kernels: bool, in_any_order: bool = False
+    ) -> None:
         update_wrapper(self, function)
         self.py_func = function
         self.for_kernels = for_kernels
+        self.in_any_order = in_any_order
         self._ready: list[tuple[list[native.Check], Any]] | None = None
 
     def __call__(self, *arguments: object) -> object:
@@ -65,6 +70,7 @@ class Kernel:
         dispatcher: Any = numba.njit(
             nogil=True,
             error_model="numpy",
+            fastmath={"reassoc"} if self.in_any_order else False,
             no_cfunc_wrapper=True,
             no_cpython_wrapper=self.for_kernels,
         )(self.py_func)
@@ -94,5 +100,10 @@ def helper(function: _F) -> _F:
     return _compiled(function, for_kernels=True)
 
 
-def _compiled(function: _F, for_kernels: bool) -> _F:
-    return function if _INTERPRETED else cast(_F, Kernel(function, for_kernels))
+def summation(function: _F) -> _F:
+    """Make a helper whose sums may be added in any order, always the same one on a processor."""
+    return _compiled(function, for_kernels=True, in_any_order=True)
+
+
+def _compiled(function: _F, for_kernels: bool, in_any_order: bool = False) -> _F:
+    return function if _INTERPRETED else cast(_F, Kernel(function, for_kernels, in_any_order))

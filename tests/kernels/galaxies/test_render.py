@@ -51,7 +51,8 @@ def planes(
     out = np.empty((N_PLANES, grid.n_x * grid.n_y))
     sums = Sums(
         np.empty((N_GAUSSIANS * len(psf), N_TERMS)),
-        np.empty(grid.n_x + 2 * SPARE),
+        np.empty(2 * N_GAUSSIANS * len(psf) * (grid.n_x + SPARE)),
+        np.empty(grid.n_x + SPARE),
         np.empty(N_PLANES * MAX_COLUMNS),
     )
     draw(mixture, shape, psf, x, y, grid, faintest, True, sums, out)

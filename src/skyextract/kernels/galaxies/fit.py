@@ -54,6 +54,8 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+INFINITE = 3.5e38
+"""More than any number of single precision."""
 LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
 
@@ -189,6 +191,8 @@ def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
     `work.own` is the model of the source, which is not in the residual: image less residual
     is the light of the neighbours, whose photon noise counts.
     """
+    if grid.step == 1:
+        return _gather_pixels(pixels, grid, work)
     good = 0
     step = grid.step
     for iy in range(grid.n_y):
@@ -215,6 +219,27 @@ def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
                 work.data[i] = total / count
                 work.weight[i] = count * count / noise
                 good += 1
+    return good
+
+
+@helper
+def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> int:
+    """Gather single pixels, without a branch, which keeps the loop from being vectorized."""
+    image, residual, variance, mask = pixels.image, pixels.residual, pixels.variance, pixels.mask
+    data, weight, own, lost = work.data, work.weight, work.own, pixels.unusable
+    good = 0
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            x, i = np.uint64(grid.x + ix), np.uint64(iy * grid.n_x + ix)
+            v, value = float(variance[y, x]), float(residual[y, x])
+            usable = (v > 0.0) & (v < MAX_VARIANCE) & (abs(value) < INFINITE)
+            usable = usable & ((mask[y, x] & lost) == 0)
+            light = max(float(image[y, x]) - value, 0.0) + max(own[i], 0.0)
+            noise = v + pixels.inverse_gain * light
+            data[i] = value if usable else 0.0
+            weight[i] = 1.0 / noise if usable else 0.0
+            good += 1 if usable else 0
     return good
 
 

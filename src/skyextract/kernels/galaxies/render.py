@@ -31,11 +31,12 @@ _MAX_CORNER = 1200.0
 """Largest exponent in the corner of a box that rows are continued from: exp(-600) is no zero."""
 
 # columns of the table of Gaussians: amplitude; inverse covariance; place of the first point;
-# reach; rows; variances; derivatives to ln n of logarithms of weight and variance; columns;
-# value at the first point of a row, ratio along it, and the ratios of these from row to row
-_PEAK, _A, _B, _C, _DX, _DY, _REACH, _LOW, _HIGH, _S, _SYY = range(11)
-_WEIGHT, _VARIANCE, _LEFT, _RIGHT, _VALUE, _RATIO, _UP, _UP2, _SKEW, _STEEP = range(11, 21)
-N_TERMS = 21
+# reach; rows; variance along y; derivatives to ln n of logarithms of weight and variance; columns;
+# change of the ratio from row to row; rows on their own; derivatives to ln rho, e1, e2 over the
+# Gaussian, as coefficients of x**2, x y, y**2 and 1
+_PEAK, _A, _B, _C, _DX, _DY, _REACH, _LOW, _HIGH, _SYY = range(10)
+_WEIGHT, _VARIANCE, _LEFT, _RIGHT, _UP2, _STEEP, _SHAPE = range(10, 17)
+N_TERMS = _SHAPE + 12
 
 # signed sums of indices would be held against zero, which keeps loops from being vectorized
 _1, _2, _3, _4, _5, _6 = (np.uint64(i) for i in range(1, 7))
@@ -69,14 +70,17 @@ class Sums(NamedTuple):
     ----------
     terms : (n, N_TERMS) float64
         A row per Gaussian of the profile seen through one of the PSF.
-    row : (>= n_x + 2 * SPARE,) float64
-        One Gaussian in one row.
+    moving : (2 n * (>= n_x + SPARE),) float64
+        Each Gaussian in the row that is drawn next, then its ratio to the row after that.
+    offsets : (>= n_x + SPARE,) float64
+        Places of the points of a row, from the first.
     rows : (N_PLANES * MAX_COLUMNS,) float64
         All planes in one row.
     """
 
     terms: F8
-    row: F8
+    moving: F8
+    offsets: F8
     rows: F8
 
 
@@ -134,53 +138,54 @@ def add_profile(
     planes : (N_PLANES, >= n_y * n_x) float64
         Written: value, and derivatives to x, y, ln rho, e1, e2, ln n.
     """
-    n_x, n_y, step = grid.n_x, grid.n_y, float(grid.step)
-    count = _list_terms(profile, shape, psf, x, y, grid, faintest, sums.terms)
-    rows, row = sums.rows, sums.row
-    for iy in range(n_y):
+    n_x, step = grid.n_x, float(grid.step)
+    terms, moving, rows = sums.terms, sums.moving, sums.rows
+    length = moving.size // (2 * terms.shape[0])
+    for i in range(n_x + SPARE):
+        sums.offsets[i] = i * step
+    count = _list_terms(profile, shape, psf, x, y, grid, faintest, sums)
+    if slopes:
+        for m in range(count):
+            _shape_slopes(terms, m, profile, shape)
+    for iy in range(grid.n_y):
         start = iy * n_x
         if slopes:
-            rows[:] = 0.0
+            for i in range(rows.size):
+                rows[i] = 0.0
         else:
-            planes[0, start : start + n_x] = 0.0
+            for i in range(n_x):
+                planes[0, start + i] = 0.0
         for m in range(count):
-            term = sums.terms[m]
-            if iy < term[_LOW] or iy >= term[_HIGH]:
+            if iy < terms[m, _LOW] or iy >= terms[m, _HIGH]:
                 continue
-            left, right = int(term[_LEFT]), int(term[_RIGHT])
-            dy = term[_DY] + iy * step
-            value, ratio = term[_VALUE], term[_RATIO]
-            if term[_STEEP] > 0.0:
-                left, right, value, ratio = _steep_row(term, dy, n_x, step)
-            else:
-                term[_VALUE] *= term[_UP]
-                term[_UP] *= term[_UP2]
-                term[_RATIO] *= term[_SKEW]
+            at = 2 * m * length
+            left, right = int(terms[m, _LEFT]), int(terms[m, _RIGHT])
+            if terms[m, _STEEP] > 0.0:
+                left, right = _steep_row(terms, m, iy, n_x, step, moving, at)
             if right <= left:
                 continue
-            _continue_row(value, ratio, math.exp(-term[_A] * step * step), right - left, row)
             if slopes:
-                dx = term[_DX] + left * step
-                _add_slopes(
-                    term, dx, dy, step, shape, row, -(-(right - left) // 4) * 4, rows[left:]
-                )
+                _add_slopes(terms, m, left, right - left, iy * step, sums, at, at + length)
             else:
-                out = planes[0, start + left : start + right]
-                for i in range(out.size):
-                    out[i] += row[i]
+                _add_values(
+                    moving, at, at + length, terms[m, _UP2], right - left, planes, start + left
+                )
         if slopes:
-            _to_parameters(shape, rows, n_x, planes[:, start : start + n_x])
+            for p in range(N_PLANES):
+                for i in range(n_x):
+                    planes[p, start + i] = rows[p * MAX_COLUMNS + i]
 
 
 @helper
 def _list_terms(
-    profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid, faintest: float, terms: F8
+    profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid, faintest: float, sums: Sums
 ) -> int:
-    """Write the table of the Gaussians that reach the grid; return their number."""
+    """Write the table of the Gaussians that reach the grid, and first rows; return their number."""
     n_x, n_y, step = grid.n_x, grid.n_y, float(grid.step)
     spread = (step * step - 1.0) / 12.0
     x_first = grid.x + 0.5 * (step - 1.0) - x
     y_first = grid.y + 0.5 * (step - 1.0) - y
+    length = sums.moving.size // (2 * sums.terms.shape[0])
     count = 0
     for k in range(profile.shape[1]):
         s = profile[1, k]
@@ -202,42 +207,69 @@ def _list_terms(
             if right <= left or high <= low:
                 continue
             a, b, c = syy / determinant, -sxy / determinant, sxx / determinant
-            dx, dy = x_start + left * step, y_start + low * step
-            term = terms[count]
-            count += 1
+            term, at = sums.terms[count], 2 * count * length
             term[_PEAK], term[_A], term[_B], term[_C] = peak, a, b, c
             term[_DX], term[_DY], term[_REACH], term[_SYY] = x_start, y_start, reach, syy
             term[_LOW], term[_HIGH], term[_LEFT], term[_RIGHT] = low, high, left, right
-            term[_S], term[_WEIGHT], term[_VARIANCE] = s, profile[2, k], profile[3, k]
-            exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
+            # which Gaussian of the profile, until the derivatives are known
+            term[_SHAPE], term[_UP2] = k, math.exp(-c * step * step)
             tilt = abs(sxy) / math.sqrt(sxx * syy)
             term[_STEEP] = 1.0 if reach * (1.0 + tilt) > _MAX_CORNER * (1.0 - tilt) else 0.0
-            term[_VALUE] = peak * math.exp(-0.5 * exponent)
-            term[_RATIO] = math.exp(-a * step * (dx + 0.5 * step) - b * dy * step)
-            term[_UP] = math.exp(-c * step * (dy + 0.5 * step) - b * dx * step)
-            term[_UP2], term[_SKEW] = math.exp(-c * step * step), math.exp(-b * step * step)
+            count += 1
+            if term[_STEEP] > 0.0:
+                for i in range(length):
+                    sums.moving[at + length + i] = 0.0
+                continue
+            dx, dy = x_start + left * step, y_start + low * step
+            exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
+            value, up = peak * math.exp(-0.5 * exponent), -c * (dy + 0.5 * step) - b * dx
+            ratio = math.exp(-(a * (dx + 0.5 * step) + b * dy) * step)
+            n, skew = right - left, math.exp(-b * step * step)
+            _continue_row(value, ratio, math.exp(-a * step * step), n, sums.moving, at)
+            _continue_row(math.exp(up * step), skew, 1.0, n, sums.moving, at + length)
     return count
 
 
 @helper
-def _steep_row(term: F8, dy: float, n_x: int, step: float) -> tuple[int, int, float, float]:
-    """Return first and last column of a Gaussian in a row, the value there and the first ratio."""
-    a, b = term[_A], term[_B]
-    half_width = math.sqrt(max(term[_REACH] - dy * dy / term[_SYY], 0.0) / a)
-    middle = -b / a * dy - term[_DX]
-    left = max(0, math.ceil((middle - half_width) / step))
-    right = min(n_x, math.floor((middle + half_width) / step) + 1)
-    dx = term[_DX] + left * step
-    exponent = a * dx * dx + 2.0 * b * dx * dy + term[_C] * dy * dy
-    ratio = math.exp(-a * step * (dx + 0.5 * step) - b * dy * step)
-    return left, right, term[_PEAK] * math.exp(-0.5 * exponent), ratio
+def _shape_slopes(terms: F8, m: int, profile: F8, shape: F8) -> None:
+    """Write the derivatives of a Gaussian to ln rho, e1 and e2, over the Gaussian, and to ln n."""
+    term = terms[m]
+    k = int(term[_SHAPE])
+    s, a, b, c = profile[1, k], term[_A], term[_B], term[_C]
+    term[_WEIGHT], term[_VARIANCE] = profile[2, k], profile[3, k]
+    for p in range(3):
+        xx, xy, yy = s * shape[p + 1, 0], s * shape[p + 1, 1], s * shape[p + 1, 2]
+        at = _SHAPE + 4 * p
+        term[at] = 0.5 * a * a * xx + a * b * xy + 0.5 * b * b * yy
+        term[at + 1] = a * b * xx + (a * c + b * b) * xy + b * c * yy
+        term[at + 2] = 0.5 * b * b * xx + b * c * xy + 0.5 * c * c * yy
+        term[at + 3] = -0.5 * a * xx - b * xy - 0.5 * c * yy
 
 
 @helper
-def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8) -> None:
+def _steep_row(
+    terms: F8, m: int, iy: int, n_x: int, step: float, moving: F8, at: int
+) -> tuple[int, int]:
+    """Write a Gaussian in a row, by itself; return its first column and the one after its last."""
+    a, b, dy = terms[m, _A], terms[m, _B], terms[m, _DY] + iy * step
+    half_width = math.sqrt(max(terms[m, _REACH] - dy * dy / terms[m, _SYY], 0.0) / a)
+    middle = -b / a * dy - terms[m, _DX]
+    left = max(0, math.ceil((middle - half_width) / step))
+    right = min(n_x, math.floor((middle + half_width) / step) + 1)
+    if right > left:
+        dx = terms[m, _DX] + left * step
+        exponent = a * dx * dx + 2.0 * b * dx * dy + terms[m, _C] * dy * dy
+        ratio = math.exp(-a * step * (dx + 0.5 * step) - b * dy * step)
+        value = terms[m, _PEAK] * math.exp(-0.5 * exponent)
+        _continue_row(value, ratio, math.exp(-a * step * step), right - left, moving, at)
+    return left, right
+
+
+@helper
+def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8, at: int) -> None:
     """Write a Gaussian along a row: `value`, times `ratio`, which `ratio2` changes each time.
 
-    Four points at once, each of which continues the one four before it.
+    From element `at` on, four points at once, each of which continues the one four before it.
     """
     power2 = ratio2 * ratio2
     power4 = power2 * power2
@@ -251,7 +283,7 @@ def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8) ->
     r2 = r1 * power4
     r3 = r2 * power4
     for first in range(0, n, 4):
-        i = np.uint64(first)
+        i = np.uint64(at + first)
         row[i] = v0
         row[i + _1] = v1
         row[i + _2] = v2
@@ -267,42 +299,54 @@ def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8) ->
 
 
 @helper
-def _add_slopes(
-    term: F8, dx: float, dy: float, step: float, shape: F8, row: F8, n: int, rows: F8
+def _add_values(
+    moving: F8, values: int, ratios: int, change: float, n: int, planes: F8, out: int
 ) -> None:
-    """Add the values of a Gaussian in a row, and what derivatives are made of."""
-    a, b, c, s = term[_A], term[_B], term[_C], term[_S]
-    weight, variance = term[_WEIGHT], term[_VARIANCE]
-    to_xx, to_xy, to_yy = variance * shape[0, 0], variance * shape[0, 1], variance * shape[0, 2]
-    b_dy, c_dy, half = b * dy, c * dy, 0.5 * s
+    """Add the values of a Gaussian in a row, and move it to the next row.
+
+    Rows are places in arrays: a view of an array takes longer to make than a row to add.
+    """
+    at, ratio, to, first = np.uint64(values), np.uint64(ratios), np.uint64(out), np.uint64(0)
     for k in range(n):
         i = np.uint64(k)
-        g = row[i]
-        x = dx + k * step
-        u = a * x + b_dy
-        v = b * x + c_dy
-        dxx = half * g * (u * u - a)
-        dxy = s * g * (u * v - b)
-        dyy = half * g * (v * v - c)
-        rows[i] += g
-        rows[i + _COLUMNS] += g * u
-        rows[i + _2 * _COLUMNS] += g * v
-        rows[i + _3 * _COLUMNS] += dxx
-        rows[i + _4 * _COLUMNS] += dxy
-        rows[i + _5 * _COLUMNS] += dyy
-        rows[i + _6 * _COLUMNS] += weight * g + (dxx * to_xx + dxy * to_xy + dyy * to_yy)
+        g, r = moving[at + i], moving[ratio + i]
+        planes[first, to + i] += g
+        moving[at + i] = g * r
+        moving[ratio + i] = r * change
 
 
 @helper
-def _to_parameters(shape: F8, rows: F8, n: int, planes: F8) -> None:
-    """Write one row of all planes, derivatives to S turned into those to ln rho, e1 and e2."""
-    for p in (0, 1, 2, 6):
-        start = p * MAX_COLUMNS
-        for i in range(n):
-            planes[p, i] = rows[start + i]
-    xx, xy, yy = 3 * MAX_COLUMNS, 4 * MAX_COLUMNS, 5 * MAX_COLUMNS
-    for p in range(1, 4):
-        for i in range(n):
-            planes[2 + p, i] = (
-                rows[xx + i] * shape[p, 0] + rows[xy + i] * shape[p, 1] + rows[yy + i] * shape[p, 2]
-            )
+def _add_slopes(
+    terms: F8, m: int, left: int, n: int, dy: float, sums: Sums, values: int, ratios: int
+) -> None:
+    """Add the values of a Gaussian in a row and its derivatives, and move it to the next row."""
+    moving, rows, offsets = sums.moving, sums.rows, sums.offsets
+    dx, dy = terms[m, _DX], terms[m, _DY] + dy
+    a, b, b_dy, c_dy = terms[m, _A], terms[m, _B], terms[m, _B] * dy, terms[m, _C] * dy
+    weight, half, change = terms[m, _WEIGHT], 0.5 * terms[m, _VARIANCE], terms[m, _UP2]
+    r_xx, r_x = terms[m, _SHAPE], terms[m, _SHAPE + 1] * dy
+    r_1 = terms[m, _SHAPE + 2] * dy * dy + terms[m, _SHAPE + 3]
+    p_xx, p_x = terms[m, _SHAPE + 4], terms[m, _SHAPE + 5] * dy
+    p_1 = terms[m, _SHAPE + 6] * dy * dy + terms[m, _SHAPE + 7]
+    q_xx, q_x = terms[m, _SHAPE + 8], terms[m, _SHAPE + 9] * dy
+    q_1 = terms[m, _SHAPE + 10] * dy * dy + terms[m, _SHAPE + 11]
+    at, ratio, to = np.uint64(values), np.uint64(ratios), np.uint64(left)
+    # whole registers: what is beyond the reach goes on as the Gaussian does
+    whole = -(-n // 4) * 4
+    for k in range(whole):
+        i = np.uint64(k)
+        g, x, j = moving[at + i], dx + offsets[to + i], to + i
+        by_radius = r_1 + x * (r_x + x * r_xx)
+        rows[j] += g
+        rows[j + _COLUMNS] += g * (a * x + b_dy)
+        rows[j + _2 * _COLUMNS] += g * (b * x + c_dy)
+        rows[j + _3 * _COLUMNS] += g * by_radius
+        rows[j + _4 * _COLUMNS] += g * (p_1 + x * (p_x + x * p_xx))
+        rows[j + _5 * _COLUMNS] += g * (q_1 + x * (q_x + x * q_xx))
+        # all variances change as with the square of the radius
+        rows[j + _6 * _COLUMNS] += g * (weight + half * by_radius)
+    for k in range(whole):
+        i = np.uint64(k)
+        r = moving[ratio + i]
+        moving[at + i] *= r
+        moving[ratio + i] = r * change

@@ -18,7 +18,7 @@ from skyextract.kernels.galaxies.source import (
     choose_groups,
     draw_source,
 )
-from skyextract.kernels.jit import helper
+from skyextract.kernels.jit import helper, summation
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
@@ -167,19 +167,13 @@ def _normal_equations(parameters: F8, free: I8, prior: F8, grid: Grid, work: Wor
     return chi2
 
 
-@helper
+@summation
 def _dot(a: F8, b: F8, n: int) -> float:
-    """Return the sum of products; four sums at once, which the processor adds in parallel."""
-    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    whole = n // 4 * 4
-    for i in range(0, whole, 4):
-        s0 += a[i] * b[i]
-        s1 += a[i + 1] * b[i + 1]
-        s2 += a[i + 2] * b[i + 2]
-        s3 += a[i + 3] * b[i + 3]
-    for i in range(whole, n):
-        s0 += a[i] * b[i]
-    return (s0 + s1) + (s2 + s3)
+    """Return the sum of products."""
+    total = 0.0
+    for i in range(n):
+        total += a[i] * b[i]
+    return total
 
 
 @helper

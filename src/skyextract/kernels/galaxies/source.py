@@ -84,7 +84,8 @@ class Work(NamedTuple):
 def _sums_of(side: int, n_psf: int) -> Sums:
     return Sums(
         np.empty((N_GAUSSIANS * n_psf, N_TERMS)),
-        np.empty(side + 2 * SPARE),
+        np.empty(2 * N_GAUSSIANS * n_psf * (side + SPARE)),
+        np.empty(side + SPARE),
         np.empty(N_PLANES * MAX_COLUMNS),
     )
 
