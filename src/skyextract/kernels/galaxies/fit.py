@@ -54,6 +54,8 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+ROOM = 10
+"""Squares per parameter of a rough fit, at least."""
 INFINITE = 3.5e38
 """More than any number of single precision."""
 LEFT_OUT = 0.0005
@@ -275,7 +277,7 @@ def largest_box(members: I8, places: Places) -> int:
 
 @kernel
 def visit_sources(
-    members: I8, places: Places, pixels: Pixels, rules: Rules, fits: Fits, first: bool
+    members: I8, places: Places, pixels: Pixels, rules: Rules, fits: Fits, rough: int
 ) -> None:
     """Fit some sources; the models that all sources have so far are out of the residual.
 
@@ -283,9 +285,9 @@ def visit_sources(
     ----------
     members : (m,) int64
         Sources whose boxes do not overlap.
-    first : bool
-        The first visit, with the photon noise of a model to start from: a rough fit, which
-        is done again.
+    rough : int
+        Not 0 for the first visit, with the photon noise of a model to start from: a rough fit to
+        squares of so many pixels along a side, which is done again.
     """
     free, prior = rules.free, rules.prior
     side = largest_box(members, places)
@@ -297,7 +299,10 @@ def visit_sources(
         psf = local_psf(places, at, i)
         faintest = noise_in(pixels, box) * LEFT_OUT
         fine = grid_of(box, 1)
-        grid = grid_of(box, -(-max(box[2], box[3]) // MAX_BINS))
+        step = -(-max(box[2], box[3]) // MAX_BINS)
+        grid = grid_of(box, max(step, rough))
+        if grid.n_x * grid.n_y < ROOM * free.size:
+            grid = grid_of(box, step)
         choose_groups(own, psf, faintest, work)
         draw_source(own, nothing, psf, fine, faintest, work)
         add_model(pixels, fine, 1.0, work.model, own[SKY])
@@ -312,7 +317,7 @@ def visit_sources(
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
-        end = ROUGHLY_SETTLED if first else SETTLED
+        end = ROUGHLY_SETTLED if rough else SETTLED
         chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, end, work)
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits)
@@ -329,7 +334,7 @@ def visit_sources(
         if grid.step > 1:
             draw_source(own, nothing, psf, fine, faintest, work)
         add_model(pixels, fine, -1.0, work.model, own[SKY])
-        if rules.as_point and not first:
+        if rules.as_point and not rough:
             point_chi2, log_odds = _as_point(
                 own, free, prior, limits, psf, grid, faintest, work, chi2, determinant
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.kernels.cholesky import factor, solve
 from skyextract.kernels.galaxies.render import Grid
 from skyextract.kernels.galaxies.source import (
@@ -33,6 +35,10 @@ MAX_SHEAR = 1.5
 MAX_DAMPING = 1e10
 UNSEEN = 0.01
 """Chi2 is right to this: Gaussians end at whole pixels."""
+NEAR = 10.0
+"""Steps that lower chi2 by less tell its second derivatives."""
+LEAST_CURVATURE = 0.2
+"""Of chi2 along a step, over that of the normal matrix, from which something is learned."""
 MAX_NEWTON = 0.02
 """With less damping a step leads to the minimum."""
 
@@ -69,10 +75,12 @@ def fit_source(
     chi2 = _normal_equations(parameters, free, prior, grid, work)
     close = settled * settled
     damping = 0.1 * close
+    curvature, curved = work.curvature, False
+    curvature[:] = 0.0
     done = 0
     while done < MAX_ITERATIONS and damping < MAX_DAMPING:
         done += 1
-        work.lower[:] = hessian
+        work.lower[:] = hessian + curvature
         for f in range(n_free):
             kept[f] = gradient[f]
             p = free[f]
@@ -83,6 +91,9 @@ def fit_source(
                 _hold(work.lower, n_free, f)
                 kept[f] = 0.0
         if not factor(work.lower, n_free, damping):
+            if curved:
+                curvature[:], curved = 0.0, False
+                continue
             damping = max(8.0 * damping, 1e-3)
             continue
         solve(work.lower, n_free, kept, step)
@@ -109,6 +120,13 @@ def fit_source(
         draw_source(trial, free, psf, grid, faintest, work)
         chi2 = _normal_equations(trial, free, prior, grid, work)
         if chi2 <= before or (newton and fall < UNSEEN and chi2 < before + UNSEEN):
+            for f in range(n_free):
+                step[f] = trial[free[f]] - parameters[free[f]]
+                kept[f] -= gradient[f]
+            if before - chi2 < NEAR:
+                curved = _add_curvature(step, kept, hessian, n_free, curvature)
+            else:
+                curvature[:], curved = 0.0, False
             parameters[:] = trial
             if newton and before - chi2 < close:
                 return chi2, done, True
@@ -117,10 +135,54 @@ def fit_source(
             chi2 = before
             hessian[:] = work.hessian[1]
             gradient[:] = kept
+            curvature[:], curved = 0.0, False
             if fall < UNSEEN:
                 return chi2, done, True
             damping = max(8.0 * damping, 0.01)
     return chi2, done, False
+
+
+@helper
+def _add_curvature(step: F8, change: F8, hessian: F8, n: int, curvature: F8) -> bool:
+    """Learn from a step what the normal matrix lacks: the second derivatives of the model.
+
+    The secant update of Dennis, Gay & Welsch (1981, ACM TOMS 7, 348).  It matters to faint
+    sources, whose residuals are as large as the model.
+
+    Parameters
+    ----------
+    step, change : (n,) float64
+        Of the parameters, and by how much the gradient fell.
+    hessian : (n, n) float64
+        Normal matrix after the step.
+    curvature : (n, n) float64
+        Added to the normal matrix so far, changed.
+
+    Returns
+    -------
+    bool
+        Whether it was changed.
+    """
+    along, expected, lacking = 0.0, 0.0, 0.0
+    for f in range(n):
+        along += step[f] * change[f]
+    left = np.empty(n)
+    for f in range(n):
+        plain, total = 0.0, 0.0
+        for g in range(n):
+            plain += hessian[f, g] * step[g]
+            total += (hessian[f, g] + curvature[f, g]) * step[g]
+        left[f] = change[f] - total
+        expected += plain * step[f]
+        lacking += left[f] * step[f]
+    if not along > LEAST_CURVATURE * expected:
+        curvature[:] = 0.0
+        return False
+    for f in range(n):
+        for g in range(n):
+            both = left[f] * change[g] + change[f] * left[g]
+            curvature[f, g] += (both - lacking / along * change[f] * change[g]) / along
+    return True
 
 
 @helper

@@ -78,6 +78,7 @@ class Work(NamedTuple):
     gradient: F8
     hessian: F8
     lower: F8
+    curvature: F8
 
 
 @helper
@@ -107,6 +108,7 @@ def work_space(side: int, n_free: int, n_psf: int) -> Work:
         np.empty(n),
         np.empty((4, N_PARAMETERS)),
         np.empty((2, N_PARAMETERS, N_PARAMETERS)),
+        np.empty((N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
     )
 

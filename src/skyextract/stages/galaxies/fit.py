@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.draw import add_models, visit_scales
 from skyextract.kernels.galaxies.fit import (
     NO_PIXELS,
@@ -40,7 +41,14 @@ from skyextract.kernels.galaxies.source import (
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
-from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, boxes_of, sky_level, start_fluxes
+from skyextract.stages.galaxies.scene import (
+    MAX_SKY,
+    MAX_SWEEPS,
+    Scene,
+    boxes_of,
+    sky_level,
+    start_fluxes,
+)
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -51,6 +59,8 @@ if TYPE_CHECKING:
 PSF_MISFIT = 128
 """Bit of the flags: the Gaussians differ from the PSF, smoothed, by more than 2 per cent."""
 
+SAMPLED = 3.0
+"""FWHM in pixels above which squares of two pixels are enough for a rough fit."""
 EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
 PSF_ERROR = 0.02
 """Of the PSF, relative, where odds of a point source are reckoned."""
@@ -58,6 +68,8 @@ MIN_RADIUS = 0.02
 """Smallest half-light radius, in FWHM of the PSF."""
 MAX_SHIFT = 0.7
 """Largest distance from the detected position, in FWHM, beside a pixel."""
+MOST_NEGATIVE = 2.0
+"""Least flux of a source is less than none by so many sigma of a point."""
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 SHEAR_PRIOR = 0.3
@@ -196,7 +208,7 @@ def fit_models(
     flux = start_fluxes(sky.image, found)
     scene = Scene(sky, boxes, found.x, found.y, flux, run)
     parameters = _start(found, flux, fwhm, profile)
-    limits = _limits(parameters, boxes, fwhm, profile)
+    limits = _limits(parameters, boxes, sky, profile)
     pixels = sky.pixels(sky.image.copy())
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
@@ -209,10 +221,11 @@ def fit_models(
 
     stale = np.asarray(boxes[:, 2] > 0)
     sweeps, level = 0, 0.0
+    rough = 2 if fwhm > SAMPLED else 1
     while sweeps < MAX_SWEEPS and stale.any():
 
-        def visit(members: I8, places: Places, first: bool = sweeps == 0) -> None:
-            visit_sources(members, places, pixels, rules, fits, first)
+        def visit(members: I8, places: Places, rough: int = rough if sweeps == 0 else 0) -> None:
+            visit_sources(members, places, pixels, rules, fits, rough)
 
         scene.sweep(stale, changed, visit)
         sweeps += 1
@@ -247,13 +260,19 @@ def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
     """
     point, log_odds, area = numbers[:, 1], numbers[:, 2], numbers[:, 3]
     flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
-    usable = (sky.variance > 0.0) & (sky.variance < MAX_VARIANCE)
-    noise2 = float(np.median(sky.variance[usable])) if usable.any() else 1.0
+    noise2 = _noise2(sky)
     inverse_gain = sky.pixels(sky.image).inverse_gain
     with np.errstate(invalid="ignore", divide="ignore"):
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
         softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
+
+
+def _noise2(sky: Sky) -> float:
+    """Return the median variance of the background; 1 without any."""
+    variance = sky.variance[sparse(sky.variance.shape, MAX_SKY)]
+    usable = (variance > 0.0) & (variance < MAX_VARIANCE)
+    return median(variance[usable]) if usable.any() else 1.0
 
 
 @record
@@ -332,8 +351,9 @@ def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
     return parameters
 
 
-def _limits(parameters: F8, boxes: I8, fwhm: float, profile: Profile) -> F8:
+def _limits(parameters: F8, boxes: I8, sky: Sky, profile: Profile) -> F8:
     """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
+    fwhm = sky.psf.fwhm
     limits = np.empty((len(parameters), 2, N_PARAMETERS))
     limits[:, 0], limits[:, 1] = -np.inf, np.inf
     reach = MAX_SHIFT * fwhm + 1.0
@@ -345,6 +365,9 @@ def _limits(parameters: F8, boxes: I8, fwhm: float, profile: Profile) -> F8:
         limits[:, 1, first + RADIUS] = np.log(side + fwhm)
     limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
     limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
+    # in a blend one source must not make up for another with negative light
+    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * _noise2(sky)) * fwhm / _FWHM
+    limits[:, 0, [SPHEROID, DISK, POINT]] = least
     if profile.spheroid + profile.disk + profile.point > 1:
         # one component must not make up for another with negative light
         limits[:, 0, [SPHEROID, DISK, POINT]] = 0.0

@@ -24,7 +24,9 @@ Both are seen through a Gaussian as wide as half the maximum of the PSF, as a ga
 shows them: the noise of a PSF from few stars is no shape, and is averaged away.
 """
 _RIDGE = 1e-5
-_NODES = 12
+Moments = tuple[float, float, float]
+"""xx, xy, yy in square pixels."""
+_NODES = 8
 """Positions along each axis at which a PSF that varies is taken apart."""
 _MAXIMIZATIONS = 20
 _STEPS = 60
@@ -64,11 +66,13 @@ class PsfMixture:
         middles = [(np.arange(columns) + 0.5) * n / columns - 0.5 for n in shape]
         images = [_oversampled(psf, x, y) for y in middles[0] for x in middles[1]]
         u, v = _coordinates(images[0].shape, psf.sampling)
-        nodes = np.array([_concentric(image, u, v) for image in images])
-        blur = _blur(images[len(images) // 2])
+        middle = images[len(images) // 2]
+        start = _moments(middle, u, v, _round(middle, u, v))
+        nodes = np.array([_concentric(image, u, v, start) for image in images])
+        blur = _blur(middle)
         misfit = np.array([_misfit(n, i, u, v, blur) for n, i in zip(nodes, images, strict=True)])
         if np.median(misfit) > MAX_MISFIT:
-            places = _free_shapes(images[len(images) // 2], u, v)
+            places = _free_shapes(middle, u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
             worst = np.array([_misfit(n, i, u, v, blur) for n, i in zip(free, images, strict=True)])
             if np.median(worst) < np.median(misfit):
@@ -140,31 +144,40 @@ def _misfit(gaussians: F8, image: F8, u: F8, v: F8, blur: F8) -> float:
     return float(np.sqrt(np.sum(left**2) / np.sum(seen**2)))
 
 
-def _concentric(image: F8, u: F8, v: F8) -> F8:
-    """Take an image apart into Gaussians of one shape.
+def _concentric(image: F8, u: F8, v: F8, start: Moments) -> F8:
+    """Take an image apart into Gaussians of one shape, that of `_moments`."""
+    zero = np.zeros(SCALES.size)
+    moments = _moments(image, u, v, start)
+    return _with_weights(np.column_stack([zero, zero, *(SCALES * m for m in moments)]), image, u, v)
 
-    The shape is that of the Gaussian whose own weighted moments it reproduces (adaptive moments,
-    Bernstein & Jarvis 2002, AJ 123, 583).
-    """
+
+def _round(image: F8, u: F8, v: F8) -> Moments:
+    """Return moments to start from: those of a round Gaussian of the size of the core."""
     cell = (u.max() - u.min()) * (v.max() - v.min()) / (image.size - 1)
+    size = float(np.sum(image > 0.5 * image.max()) * cell / (2 * np.pi * np.log(2)))
+    return size, 0.0, size
+
+
+def _moments(image: F8, u: F8, v: F8, start: Moments) -> Moments:
+    """Return xx, xy, yy of the Gaussian whose own weighted moments an image reproduces.
+
+    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583).
+    """
     flat = image.ravel()
-    xx = yy = float(np.sum(flat > 0.5 * flat.max()) * cell / (2 * np.pi * np.log(2)))
-    xy = 0.0
+    squares = (u * u, u * v, v * v)
+    xx, xy, yy = start
     for _ in range(60):
-        determinant = xx * yy - xy**2
-        weight = flat * np.exp(-0.5 * (yy * u**2 - 2 * xy * u * v + xx * v**2) / determinant)
+        scale = -0.5 / (xx * yy - xy**2)
+        weight = flat * np.exp(scale * (yy * squares[0] - 2 * xy * squares[1] + xx * squares[2]))
         total = weight.sum()
-        new = [2.0 * float(np.sum(weight * m)) / total for m in (u * u, u * v, v * v)]
+        new = [2.0 * float(weight @ m) / total for m in squares]
         if not (new[0] > 0.05 and new[2] > 0.05 and new[0] * new[2] > 1.05 * new[1] ** 2):
             break
         moved = max(abs(new[0] - xx), abs(new[1] - xy), abs(new[2] - yy))
         xx, xy, yy = new
         if moved < 1e-4 * (xx + yy):
             break
-    zero = np.zeros(SCALES.size)
-    return _with_weights(
-        np.column_stack([zero, zero, *(SCALES * m for m in (xx, xy, yy))]), image, u, v
-    )
+    return xx, xy, yy
 
 
 def _free_shapes(image: F8, u: F8, v: F8) -> F8:
