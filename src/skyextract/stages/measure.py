@@ -251,7 +251,7 @@ def measure(
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = _with_flags(sources, FlagsSky.DEFAULT_PSF)
 
-    rows = _selected(sources, config)
+    rows = np.setdiff1d(_selected(sources, config), [] if hidden is None else hidden.faded)
     if rows.size < found.n:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))

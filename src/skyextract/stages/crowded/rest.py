@@ -87,15 +87,28 @@ def significant_sources(
     scale: float,
     matched: MatchedFilter,
     run: Run,
+    *,
+    radius: float = NOISE_RADIUS,
 ) -> Bools:
     """Tell which added sources are significant against what the fit leaves around them.
 
     The noise of the filtered residual about a source has the photons of its neighbours, the
     errors of their models and stars that are too close to each other to be told apart.
+
+    Parameters
+    ----------
+    n_detected : int
+        So many, the first ones, are taken as significant.
+    least_flux : float
+        Image units, where nothing but noise is left.
+    scale : float
+        Noise of the filtered image over that of independent pixels.
+    radius : float
+        Half side of the box about a source in which the noise is taken, FWHM.
     """
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
     filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
-    half = max(1, round(NOISE_RADIUS * hidden.psf.fwhm))
+    half = max(1, round(radius * hidden.psf.fwhm))
     noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 0.0))
     row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
     significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)

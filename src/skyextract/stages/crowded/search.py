@@ -8,7 +8,7 @@ Schlafly et al. (2018, ApJS 234, 39).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
@@ -25,6 +26,7 @@ from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
+    ERROR_RADIUS,
     SIGNIFICANT,
     disc_offsets,
     filtered_plane,
@@ -63,6 +65,10 @@ WIDE_STAR = 4.0
 """Meshes of BACK_SIZE that are narrower than this, in FWHM, would follow the stars themselves."""
 MIN_SKY_CELL = 16
 """The same in pixels, at least."""
+CLOUDS = 2.0
+"""Structure of the sky that raises the noise of the filtered image by more than this..."""
+CLOUD_CELL = 2.5
+"""... is followed by meshes of this size, in FWHM, in what the fits leave, each for itself."""
 FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
@@ -91,6 +97,8 @@ class Hidden:
         With the wings that remain where the neighbours of its stars are subtracted.
     wide : Plane or None
         The same with the background of meshes of BACK_SIZE, at the end.
+    faded : (k,) int64
+        Sources that are not significant against the clouds about them.
     """
 
     sources: FittedSources
@@ -98,6 +106,7 @@ class Hidden:
     plane: Plane
     psf: Psf
     wide: Plane | None = None
+    faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def x(self) -> F8:
@@ -125,6 +134,11 @@ def is_crowded(found: Detections) -> bool:
     return found.n > 0 and found.pixel.size > MIN_COVER * found.segmentation.size
 
 
+def has_clouds(found: Detections) -> bool:
+    """Tell whether structure of the sky is most of the noise that detection met."""
+    return found.around is not None and median(found.full_noise_scale) > CLOUDS
+
+
 def find_hidden(
     exposure: Exposure,
     plane: Plane,
@@ -148,11 +162,14 @@ def find_hidden(
         The PSF as detection filter.
     """
     psf = exposure.psf
-    if psf is None or not is_crowded(found):
+    clouds = has_clouds(found) and not is_crowded(found)
+    if psf is None or not (clouds or is_crowded(found)):
         return None
     hopeless = _beside_saturated(exposure, found)
     separation = MIN_SEPARATION * psf.fwhm
-    fine = _with_fine_sky(config, psf.fwhm)
+    fine = (
+        _with_meshes(config, CLOUD_CELL * psf.fwhm) if clouds else _with_fine_sky(config, psf.fwhm)
+    )
 
     def fitted(
         plane: Plane, psf: Psf, sources: FittedSources, models: F4 | None, sweeps: int
@@ -194,7 +211,16 @@ def find_hidden(
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
-    return replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
+    hidden = replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
+    return _without_clouds(hidden, SIGNIFICANT * least, scale, matched, run) if clouds else hidden
+
+
+def _without_clouds(
+    hidden: Hidden, least_flux: float, scale: float, matched: MatchedFilter, run: Run
+) -> Hidden:
+    """Mark the sources that are not significant against what is left of clouds about them."""
+    clear = significant_sources(hidden, 0, least_flux, scale, matched, run, radius=ERROR_RADIUS)
+    return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
 
 
 def _verified(
@@ -260,6 +286,12 @@ def _with_fine_sky(config: Config, fwhm: float) -> Config:
     wide = WIDE_STAR * fwhm
     sizes = tuple(min(size, cell) if size > wide else cell for size in config.background.back_size)
     return replace(config, background=replace(config.background, back_size=sizes))
+
+
+def _with_meshes(config: Config, size: float) -> Config:
+    """Return the configuration with small meshes of the background, each for itself."""
+    meshes = replace(config.background, back_size=(round(size),), back_filtersize=(1,))
+    return replace(config, background=meshes)
 
 
 def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -> Plane:
