@@ -29,6 +29,8 @@ _LEVEL_STEP = math.sqrt(2.0 / math.pi) * _RANGE_SIGMA / 4.0
 _CLIP_SIGMA = 3.0
 _MAX_CLIPS = 100
 _CROWDED = 0.3
+_PART = 64
+"""Values that `moments` works on at a time."""
 
 
 @helper
@@ -38,34 +40,33 @@ def moments(values: F4, n: int, low: float, high: float) -> tuple[int, float, fl
     With NaN or inf among the values only the number is right.
     """
     count = 0
-    s = 0.0
-    ss = 0.0
-    full = n - n % 4
+    s = ss = 0.0
     s1 = s2 = s3 = 0.0
     ss1 = ss2 = ss3 = 0.0
-    # four independent sums: one chain of additions would wait for its own latency
-    for i in range(0, full, 4):
-        a = np.float64(values[i])
-        b = np.float64(values[i + 1])
-        c = np.float64(values[i + 2])
-        d = np.float64(values[i + 3])
-        in_a = (low <= a) & (a <= high)
-        in_b = (low <= b) & (b <= high)
-        in_c = (low <= c) & (c <= high)
-        in_d = (low <= d) & (d <= high)
-        a *= in_a
-        b *= in_b
-        c *= in_c
-        d *= in_d
-        count += int(in_a) + int(in_b) + int(in_c) + int(in_d)
-        s += a
-        s1 += b
-        s2 += c
-        s3 += d
-        ss += a * a
-        ss1 += b * b
-        ss2 += c * c
-        ss3 += d * d
+    full = n - n % 4
+    inside = np.empty(_PART)
+    squares = np.empty(_PART)
+    # In two loops over parts that stay in the cache: vector instructions choose and square, then
+    # four independent sums are added up; one chain of additions would wait for its own latency.
+    for first in range(0, full, _PART):
+        size = min(_PART, full - first)
+        part = values[first : first + size]
+        for k in range(size):
+            value = np.float64(part[k])
+            counts = (low <= value) & (value <= high)
+            chosen = value if counts else 0.0
+            count += int(counts)
+            inside[k] = chosen
+            squares[k] = chosen * chosen
+        for k in range(0, size, 4):
+            s += inside[k]
+            s1 += inside[k + 1]
+            s2 += inside[k + 2]
+            s3 += inside[k + 3]
+            ss += squares[k]
+            ss1 += squares[k + 1]
+            ss2 += squares[k + 2]
+            ss3 += squares[k + 3]
     s += s1 + s2 + s3
     ss += ss1 + ss2 + ss3
     for i in range(full, n):
