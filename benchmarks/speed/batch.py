@@ -1,6 +1,6 @@
 """Many frames in one call with two workers beside a shell's loop of SExtractor.
 
-python -m benchmarks.speed.batch [--size 2048] [--frames 20] [--repeat 5]
+python -m benchmarks.speed.batch [--size 2048] [--frames 20] [--repeat 3]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--frames", type=int, default=20)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     with workplace() as folder:
         image = simulated(folder / "frame00.fits", options.size)

@@ -1,6 +1,6 @@
 """A crowded frame beside SExtractor: cold processes with the same columns.
 
-python -m benchmarks.speed.crowded [--size 4096] [--repeat 5]
+python -m benchmarks.speed.crowded [--size 4096] [--repeat 3]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     """Print the row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     size = options.size
     with workplace() as folder:

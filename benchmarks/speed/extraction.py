@@ -1,6 +1,6 @@
 """Time skyextract against source-extractor: cold processes in turn, ratios of medians.
 
-    python -m benchmarks.speed.extraction [--repeat 7] [--sizes 2048 4096]
+    python -m benchmarks.speed.extraction [--repeat 5] [--sizes 2048 4096]
 
 Both run on the same simulated frame with SExtractor's default settings and the same columns.
 Wall time, CPU time and peak memory are those of the process and its children.  Byte code is
@@ -53,7 +53,7 @@ def compare(name: str, ours: Sequence[str], peer: Sequence[str], repeat: int) ->
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     options = parser.parse_args()
     ours, peer, found = our_program(), peer_program(), {}

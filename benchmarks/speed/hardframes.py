@@ -1,6 +1,6 @@
 """Frames that are no sky beside an ordinary one: no trap for a default run.
 
-    python -m benchmarks.speed.hardframes [--size 2048] [--repeat 1] [--limit 300]
+    python -m benchmarks.speed.hardframes [--size 1024] [--repeat 1] [--limit 60]
 
 Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
 half of its pixels above the threshold, one with a huge object.  A run that takes longer than
@@ -85,9 +85,9 @@ def seconds(image: Path, limit: float) -> float:
 def main() -> None:
     """Print times beside that of an ordinary frame."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=2048)
+    parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--limit", type=float, default=60.0)
     options = parser.parse_args()
     with workplace() as folder:
         images = {"ordinary": simulated(folder / "ordinary.fits", options.size)}

@@ -1,6 +1,6 @@
 """Peak memory of cold runs: SExtractor's columns and the default run.
 
-python -m benchmarks.speed.memory [--size 4096] [--large 8192] [--repeat 3]
+python -m benchmarks.speed.memory [--size 4096] [--large 8192] [--repeat 1]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--large", type=int, default=8192, help="size of the larger frame")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1)
     options = parser.parse_args()
     with workplace() as folder:
         image = str(simulated(folder / "frame.fits", options.size))
@@ -27,7 +27,7 @@ def main() -> None:
             "default": [our_program(), image, "-VERBOSE_TYPE", "QUIET"],
             "large": [our_program(), large, "-VERBOSE_TYPE", "QUIET"],
         }
-        costs = in_turn(commands, folder, options.repeat)
+        costs = in_turn(commands, folder, options.repeat, warm_up=False)
     for label, cost in costs.items():
         print(f"{label:<10}{cost.wall:8.2f} s wall {cost.cpu:8.2f} s CPU {cost.memory:8.0f} MB")
     size = f"{options.size}^2"

@@ -66,7 +66,7 @@ def main() -> None:
             f"loop over {options.frames}",
             loop(ours, "ours"),
             loop(peer, "peer"),
-            max(options.repeat // 2, 1),
+            max(options.repeat // 3, 1),
         )
     judge("one call, wall, ratio", one, TARGET)
     judge(f"loop over {options.frames}, wall, ratio", many, TARGET)
