@@ -52,3 +52,16 @@ def scores(frame: LitFrame, x: Any, y: Any, snr: float = 10.0) -> tuple[float, f
     distance = np.hypot(np.asarray(x)[:, None] - frame.x, np.asarray(y)[:, None] - frame.y)
     near = distance < NEAR * FWHM
     return float(near.any(axis=0)[frame.snr > snr].mean()), float(near.any(axis=1).mean())
+
+
+def measured_well(frame: LitFrame, sources: Any, snr: float = 10.0) -> float:
+    """Return the share of the stars above an S/N that have a row with their flux, within 0.75 mag.
+
+    Where rows are packed side by side every star has one.
+    """
+    x, y, flux = (np.asarray(sources[name]) for name in ("X_IMAGE", "Y_IMAGE", "FLUX_PSF"))
+    distance = np.hypot(x[:, None] - 1 - frame.x, y[:, None] - 1 - frame.y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        offset = np.abs(2.5 * np.log10(flux[:, None] / frame.flux))
+    right = (distance < NEAR * FWHM) & (offset < 0.75)
+    return float(right.any(axis=0)[frame.snr > snr].mean())

@@ -35,18 +35,18 @@ def on_lines(light: F4, x: I8, y: I8, fwhm: float) -> Bools:
         cos, sin = fwhm * np.cos(angle), fwhm * np.sin(angle)
         steady = here > 0.0
         for step in (*STEPS, *(-step for step in STEPS)):
-            there = _at(light, x + step * cos, y + step * sin)
+            there = pixels_at(light, x + step * cos, y + step * sin)
             steady &= (there > STEADY[0] * here) & (there < STEADY[1] * here)
         for step in (ASIDE, -ASIDE):
-            steady &= _at(light, x - step * sin, y + step * cos) < MAX_ASIDE * here
+            steady &= pixels_at(light, x - step * sin, y + step * cos) < MAX_ASIDE * here
         found |= steady
     return found
 
 
-def _at(image: F4, x: F8, y: F8) -> F4:
+def pixels_at(image: F4, x: F8, y: F8) -> F4:
     """Return the nearest pixels; NaN outside."""
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     inside = (row >= 0) & (row < image.shape[0]) & (column >= 0) & (column < image.shape[1])
-    values = np.full(x.size, np.nan, np.float32)
+    values = np.full(column.shape, np.nan, np.float32)
     values[inside] = image[row[inside], column[inside]]
     return values

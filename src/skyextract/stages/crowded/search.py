@@ -22,6 +22,7 @@ from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.record import record
 from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.crowded.refine import refined_psf
@@ -170,13 +171,14 @@ def find_hidden(
     fine = (
         _with_meshes(config, CLOUD_CELL * psf.fwhm) if clouds else _with_fine_sky(config, psf.fwhm)
     )
+    gain = exposure.detector.gain
 
     def fitted(
         plane: Plane, psf: Psf, sources: FittedSources, models: F4 | None, sweeps: int
     ) -> Hidden:
         fit = point_fit(
-            plane.subtracted, plane.variance_plane(run), exposure.detector.gain, exposure.mask,
-            psf, sources, models, COARSE,
+            plane.subtracted, plane.variance_plane(run), gain, exposure.mask, psf, sources, models,
+            COARSE,
         )  # fmt: skip
         sources = fit.sweep(sources, sweeps, run)
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
@@ -190,10 +192,12 @@ def find_hidden(
         unit = matched.unit(plane.background.sigma)
         scale = noise_scale(filtered, hidden.residual, plane, unit, matched, run)
         threshold = scale * detection_threshold(config.extraction, unit)
+        photon_noise = 1.0 / (gain * plane.background.sigma**2) if gain > 0.0 else 0.0
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
         free &= ~on_lines(filtered + model, peak_x, peak_y, psf.fwhm)
+        free &= ~lacks_contrast(filtered, peak_x, peak_y, psf.fwhm, threshold, photon_noise)
         added = int(free.sum())
         new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
