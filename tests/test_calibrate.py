@@ -10,7 +10,6 @@ from skyextract.calibrate import config_of_image, ready_to_detect
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.inputs.frames import Frame
 from skyextract.inputs.request import Request
 from skyextract.run import Run
 from skyextract.settings.resolve import command_line_settings, resolve
@@ -41,7 +40,7 @@ def test_another_weight_map_makes_no_other_image() -> None:
     psf = Psf.gaussian(3.0, PsfSource.MEASURED)
     characterized = replace(measured, image=measured.image + 1.0, mask=mask, psf=psf)
     same, reason = ready_to_detect(
-        Frame(measured), search, characterized, request(needs=True), resolve(None, []), Run()
+        False, search, characterized, request(needs=True), resolve(None, []), Run()
     )
     assert same is not None
     assert reason == ""
@@ -57,9 +56,8 @@ def test_an_image_whose_psf_is_known_or_not_needed_stays_as_it_is() -> None:
     measured, other = exposure(1), exposure(2)
     known = replace(other, psf=Psf.gaussian(3.0, PsfSource.FILE))
     for image, needs in ((known, True), (other, False)):
-        frame = Frame(measured, image)
         same, reason = ready_to_detect(
-            frame, image, measured, request(needs=needs), resolve(None, []), Run()
+            True, image, measured, request(needs=needs), resolve(None, []), Run()
         )
         assert same is image
         assert reason == ""

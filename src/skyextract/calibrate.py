@@ -85,7 +85,7 @@ def ready_to_measure(
 
 
 def ready_to_detect(
-    frame: Frame,
+    is_dual: bool,
     detection: Exposure | None,
     exposure: Exposure,
     request: Request,
@@ -96,6 +96,8 @@ def ready_to_detect(
 
     Parameters
     ----------
+    is_dual : bool
+        The image to detect on is another one, not the same pixels with another weight map.
     detection : Exposure or None
         As from `with_maps`.
     exposure : Exposure
@@ -109,7 +111,7 @@ def ready_to_detect(
     """
     if detection is None:
         return None, ""
-    if frame.detection is None:  # the same pixels with another weight map
+    if not is_dual:
         repaired = exposure.mask & np.uint16(Mask.CR | Mask.INTRP)
         same = replace(
             detection, image=exposure.image, variance=exposure.variance, psf=exposure.psf,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.errors import ConfigError, ExitStatus, SkyextractError
-from skyextract.inputs.frames import failed, read_frames
+from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import make_request, prepare_sky
 from skyextract.inputs.sidefiles import Inputs, read_inputs
@@ -143,13 +143,15 @@ def process_extensions(
         plane = image.plane if isinstance(image, Exposure) else None
         place = f"{image.extension}" if plane is None else f"{image.extension},{plane}"
         label = f"{job.label}: " if image.alone else f"{job.label}[{place}]: "
+        failure = failure_of(image)
         with run.about(label):
             try:
                 request = make_request(image, settings, inputs)
                 prepare_sky(request, image)
-                paired = with_corrected_detection(frame, settings, inputs.folder, run)
-                yield process_exposure(paired, request, settings, inputs, run)
+                frames = [with_corrected_detection(frame, settings, inputs.folder, run)]
+                del frame, image  # the pixels as they were read are the pipeline's to let go
+                yield process_exposure(frames.pop(), request, settings, inputs, run)
             except ConfigError:
                 raise
             except SkyextractError as error:
-                yield failed(image, error)
+                yield failure(error)

@@ -83,6 +83,8 @@ def process_exposure(
             frame = replace(frame, image=image)
     # Weight maps, flag maps and a given PSF belong to the corrected image.
     exposure, detection, flag_maps = with_maps(frame, settings, inputs, run)
+    is_dual, number = frame.detection is not None, frame.number
+    del frame  # the pixels as they were read need not stay when there are repaired ones
     report.note_earlier(exposure)  # steps of an earlier run, as its cards say
 
     # Background, cosmic rays and PSF, each with the others' help.
@@ -94,8 +96,8 @@ def process_exposure(
             exposure = done(characterize(exposure, own, run)).exposure
     exposure = ready_to_measure(exposure, request, settings, run)
     # The image to detect on has defects and a PSF of its own.
-    detection, reason = ready_to_detect(frame, detection, exposure, request, settings, run)
-    report.note_detection(detection if frame.detection else None, reason)
+    detection, reason = ready_to_detect(is_dual, detection, exposure, request, settings, run)
+    report.note_detection(detection if is_dual else None, reason)
     auxiliary = measure_inputs(exposure, flag_maps, request, settings, inputs)
 
     # Aperture corrections for later runs; measure, if it runs, finds them in its own PSF fits.
@@ -113,7 +115,7 @@ def process_exposure(
     if measured is None:
         report.describe(exposure, sky_scale(exposure, request, settings))
         return Result(exposure, report, plane=plane)
-    result = Result(exposure, report, measured, plane=measured.plane, number=frame.number)
+    result = Result(exposure, report, measured, plane=measured.plane, number=number)
     return calibrate_sources(result, request, settings, run)
 
 

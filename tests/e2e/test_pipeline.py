@@ -384,3 +384,30 @@ def test_separate_catalogues_for_astrometry_and_photometry(skyextract, tmp_path)
     steps = done.summary("field.json")[0]["steps"]
     assert steps["astrometry"]["n_matched"] > 100
     assert steps["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
+
+
+def test_pixels_as_they_were_read_do_not_outlive_their_repair(tmp_path, monkeypatch):
+    """Once cosmic rays are repaired, nobody needs the image from before, a plane of memory."""
+    import weakref
+
+    from skyextract import pipeline
+    from skyextract.cli import main
+
+    read, alive = [], []
+    with_maps, measure = pipeline.with_maps, pipeline.measure
+
+    def note_read(frame, *arguments):
+        read.append(weakref.ref(frame.image.image))
+        return with_maps(frame, *arguments)
+
+    def note_measured(exposure, *arguments, **more):
+        alive.append(read[0]() is not None)
+        return measure(exposure, *arguments, **more)
+
+    monkeypatch.setattr(pipeline, "with_maps", note_read)
+    monkeypatch.setattr(pipeline, "measure", note_measured)
+    monkeypatch.chdir(tmp_path)
+    assert main([str(FIELD)]) == 0
+    steps = json.loads((tmp_path / "field.json").read_text())[0]["steps"]
+    assert steps["characterize"]["n_cosmic_rays"] > 0
+    assert alive == [False]

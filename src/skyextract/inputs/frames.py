@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from skyextract.columns.unit import in_unit
@@ -58,7 +59,8 @@ def read_frames(job: Job, settings: Settings, run: Run) -> Iterator[Frame | Fail
 
     Yields
     ------
-    Frame, or FailedExtension for one that cannot be used.
+    Frame, or FailedExtension for one that cannot be used.  The pixels of a frame are the caller's
+    alone, who may let them go.
 
     Raises
     ------
@@ -66,21 +68,29 @@ def read_frames(job: Job, settings: Settings, run: Run) -> Iterator[Frame | Fail
         A file as a whole cannot be read.
     """
     others = read_images(job.detection, settings, run) if job.detection else None
-    for number, image in enumerate(read_images(job.measurement, settings, run), start=1):
+    images = read_images(job.measurement, settings, run)
+    for number in itertools.count(1):
+        image = next(images, None)
+        if image is None:
+            return
         other = next(others, None) if others else None
         if isinstance(image, FailedExtension):
             yield image
             continue
         try:
-            yield Frame(image, _paired(image, other, job), number)
+            frames = [Frame(image, _paired(image, other, job), number)]
         except ImageError as error:
-            yield failed(image, error)
+            yield failure_of(image)(error)
+            continue
+        del image, other
+        yield frames.pop()
 
 
-def failed(image: Image, error: SkyextractError) -> FailedExtension:
-    """Return the failure of an image that could be read."""
+def failure_of(image: Image) -> Callable[[SkyextractError], FailedExtension]:
+    """Return what makes a failure of an image that could be read; it does not keep the pixels."""
     name = image.path if image.alone else f"{image.path}[{image.extension}]"
-    return FailedExtension(image.extension, name, error, image.header)
+    extension, header = image.extension, image.header
+    return lambda error: FailedExtension(extension, name, error, header)
 
 
 def _paired(image: Image, other: Image | FailedExtension | None, job: Job) -> Image | None:

@@ -9,7 +9,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
+from skyextract.stages.psf.sweeps import FittedSources, _largest, add_models, point_fit
 from tests.stages.psf.test_fit import GAIN, NOISE, add_stars, with_noise
 
 PSF = Psf.gaussian(3.5)
@@ -118,3 +118,9 @@ def test_models_are_drawn_out_to_their_reach():
         j, i = yy - row + PSF.radius, xx - column + PSF.radius
         expected[near] += 2.0 * flux * stamp[j[near], i[near]]
     assert image == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("values", [[1, -5.5, np.nan], [np.nan, np.nan], [np.inf, 1], [-np.inf, 1]])
+def test_largest_value_is_that_of_the_numbers(values) -> None:
+    image = np.array([values], np.float32)
+    assert _largest(image) == np.nanmax(np.abs(image), initial=0.0)

@@ -92,8 +92,10 @@ def read_exposures(
                     run.warn(f"{name}: the additional header has no part for it")
                 planes, cube = _planes_of(file, unit), _cube_planes(unit, spec)
                 for plane in cube:
-                    exposure = _read_exposure(file, planes, plane, head, config, run)
-                    yield replace(exposure, alone=alone and len(cube) == 1)
+                    yield replace(  # and nothing here keeps the pixels
+                        _read_exposure(file, planes, plane, head, config, run),
+                        alone=alone and len(cube) == 1,
+                    )
             except ImageError as error:
                 yield FailedExtension(unit.index, name, error, unit.header)
         if file.broken and spec.extension is None:

@@ -230,8 +230,14 @@ def point_fit(
         tiles=_tiles(x, y, usable, image, tile_size),
         rules=rules,
         psf=psf,
-        max_flux=MAX_EXCESS * psf.fwhm**2 * float(np.nanmax(np.abs(image), initial=0.0)),
+        max_flux=MAX_EXCESS * psf.fwhm**2 * _largest(image),
     )
+
+
+def _largest(image: F4) -> float:
+    """Return the largest absolute value that is a number, without a copy of the image."""
+    flat = image.reshape(-1)
+    return float(max(np.fmax.reduce(flat, initial=0.0), -np.fmin.reduce(flat, initial=0.0)))
 
 
 def add_models(image: F4, psf: Psf, sources: FittedSources, factor: float) -> None:
