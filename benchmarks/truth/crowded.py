@@ -7,8 +7,10 @@ Scenes: so many stars per 100 FWHM^2, the core of a cluster (King profile), a cl
 and a field of 5 per 100 FWHM^2 with galaxies of five kinds and tight blends of 2 to 5 stars.
 For each program: wall and CPU time, rows, the share of true stars found with |dm| < 0.75 within
 half a FWHM per magnitude, purity, and in the same magnitudes bias, scatter and pull width of the
-fluxes. For skyextract also its zero point against the true stars as reference: the median error
-of MAG_PSF at S/N > 50, beside the error that is claimed. crowdsource (Schlafly et al. 2018; PyPI:
+fluxes. Rows that match no star are told apart: galaxies (one row each), sums of stars (within
+0.75 mag of all true light within half or one FWHM), stars with another flux, and none of these.
+For skyextract also its zero point against the true stars as reference: the median error of
+MAG_PSF at S/N > 50, beside the error that is claimed. crowdsource (Schlafly et al. 2018; PyPI:
 crowdsourcephoto) takes minutes and is run when asked for and installed, with the true PSF.
 """
 
@@ -123,8 +125,30 @@ def show(name: str, frame: Crowd, found: Measurement, wall: float, cpu: float) -
                 f"    mag {low + 0.5:.0f}: {100 * hit[bin_].mean():5.1f} % of {bin_.sum():5d}, "
                 f"bias {np.median(ratio) - 1:+.4f}, scatter {spread[0]:.4f}, pull {spread[1]:.2f}"
             )
+    show_others(frame, x[star < 0], y[star < 0], flux[star < 0])
     if len(frame.galaxies):
         show_galaxies(frame, table, star)
+
+
+def show_others(frame: Crowd, x: np.ndarray, y: np.ndarray, flux: np.ndarray) -> None:
+    """Print what rows are that match no star."""
+    counts = dict.fromkeys(("galaxies", "sums of stars", "stars of another flux", "none"), 0)
+    free = np.ones(len(frame.galaxies), np.bool_)
+    for here in zip(x, y, flux, strict=True):
+        distance = np.hypot(frame.x - here[0], frame.y - here[1])
+        sums = np.array([frame.flux[distance < share * FWHM].sum() for share in (0.5, 1.0)])
+        upon = np.hypot(frame.galaxies[:, 0] - here[0], frame.galaxies[:, 1] - here[1]) < FWHM
+        with np.errstate(divide="ignore"):
+            of_stars = (np.abs(2.5 * np.log10(here[2] / sums)) < 0.75).any()
+        if (upon & free).any():
+            free &= ~upon
+            counts["galaxies"] += 1
+        elif of_stars:
+            counts["sums of stars"] += 1
+        else:
+            counts["stars of another flux" if sums[0] > 0.0 else "none"] += 1
+    told = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    print(f"    {x.size} rows that match no star: {told}")
 
 
 def show_galaxies(frame: Crowd, table: np.ndarray, star: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.datamodel.arrays import F4, I4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
@@ -234,10 +234,9 @@ def measure(
         )
         sources = _with_flags(sources.with_columns(**points.columns), points.flags)
         if hidden is not None and matched is not None:
-            from skyextract.stages.crowded.rest import error_factor
+            from skyextract.stages.crowded.errors import with_errors_of_crowds
 
-            factor = error_factor(hidden, exposure.detector.gain, matched, run)
-            sources = _with_larger_errors(sources, factor)
+            sources = with_errors_of_crowds(sources, hidden, exposure.detector.gain, matched, run)
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
@@ -333,14 +332,6 @@ def _measure_beneath(
         return pixels.measure(plane, plane, part)
 
     return hidden_detections(hidden, found, matched, run, columns)
-
-
-def _with_larger_errors(sources: Catalog, factor: F8) -> Catalog:
-    """Return the sources with errors of PSF fits times a factor."""
-    powers = {"FLUXERR_PSF": 1, "ERRX2PSF_IMAGE": 2, "ERRY2PSF_IMAGE": 2, "ERRXYPSF_IMAGE": 2}
-    return sources.with_columns(
-        **{name: sources[name] * factor**power for name, power in powers.items() if name in sources}
-    )
 
 
 def _fit_point_sources(

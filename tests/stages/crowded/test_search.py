@@ -10,7 +10,7 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.crowded import rest
+from skyextract.stages.crowded import errors, rest
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -101,9 +101,8 @@ def test_errors_know_what_is_left(crowd):
     star = np.argmin(d, axis=1)
     good = (d.min(axis=1) < 0.5 * FWHM) & (flux[star] > 1500.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "skyextract.stages.crowded.rest.error_factor", lambda hidden, *_: np.ones(hidden.x.size)
-        )
+        patch.setattr(errors, "_factor", lambda hidden, *_: np.ones(hidden.x.size))
+        patch.setattr(errors, "_blended_scatter", lambda x, *_: np.zeros(x.size))
         bare = run_measure(simulate(12)[0]).sources["FLUXERR_PSF"]
     pulls = [
         np.diff(np.nanpercentile(((s["FLUX_PSF"] - flux[star]) / error)[good], (16, 84)))[0] / 2

@@ -33,11 +33,13 @@ FAINT = 3.0
 BROAD = (1.3, 3.0)
 """... if SPREAD_MODEL, in its errors, is above the first number at the least flux, and above so
 much more at e times that."""
-ERROR_RADIUS = 2.0
-"""Half side of the box, in FWHM, in which the rest tells the errors of a source."""
+WIDE_RADIUS = 2.0
+"""The same where the noise itself is of clouds, or tells the errors of a source."""
 SHARED = (0.25, 0.5)
 """Share of the noise of pixels that neighbours have in common: from the first number on noise
 counts as correlated, from the second on all of what the filtered image has."""
+N_TOGETHER = 30_000
+"""Sources whose neighbours are looked for at a time: what that takes of memory."""
 N_SAMPLE = 200_000
 """Pixels that are looked at for that, about."""
 
@@ -109,7 +111,7 @@ def significant_sources(
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
     filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
     half = max(1, round(radius * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 0.0))
+    noise = np.sqrt(np.maximum(box_mean(filtered**2, half), 0.0))
     row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
     significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
     significant[:n_detected] = True
@@ -140,7 +142,7 @@ def sums_of_faint(
     return sums
 
 
-def _box_mean(image: F4, half: int) -> F8:
+def box_mean(image: F4, half: int) -> F8:
     """Return the mean of the pixels no farther than `half` along both axes."""
     side = 2 * half + 1
 
@@ -154,33 +156,6 @@ def _box_mean(image: F4, half: int) -> F8:
 
     mean: F8 = sums(image.astype(np.float64)) / sums(np.ones(image.shape))
     return mean
-
-
-def error_factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8:
-    """Return how much larger errors of the fits are than noise makes them, per source.
-
-    That is the noise of the filtered residual about a source in units of what background and
-    photons make it: the rest is of stars that could not be told apart, and of the PSF.
-
-    Parameters
-    ----------
-    gain : float
-        Electrons per image unit; 0: unknown.
-    """
-    plane = hidden.plane
-    variance = plane.variance_plane(run)
-    if gain > 0.0:
-        variance = variance + (np.maximum(hidden.models, 0.0) / gain).astype(np.float32)
-    filtered = filter_matched(
-        hidden.residual, matched, run, sigma=plane.background.sigma, variance=variance,
-        bad=plane.holes,
-    )  # fmt: skip
-    filtered /= np.float32(matched.unit(plane.background.sigma))
-    half = max(1, round(ERROR_RADIUS * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(_box_mean(filtered**2, half), 1.0))
-    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
-    factor: F8 = noise[row, column]
-    return factor
 
 
 def disc_offsets(radius: float) -> Iterator[tuple[int, int]]:
@@ -197,3 +172,29 @@ def nearest_pixel(x: F8, y: F8, shape: tuple[int, ...]) -> tuple[I8, I8]:
     column = np.clip(np.rint(x), 0, shape[1] - 1).astype(np.int64)
     row = np.clip(np.rint(y), 0, shape[0] - 1).astype(np.int64)
     return row, column
+
+
+def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
+    """Return the pairs (j, k), j < k, of sources nearer than `distance`, in the order of k."""
+    column, row = (np.floor((v - v.min(initial=0.0)) / distance).astype(np.int64) for v in (x, y))
+    width = int(column.max(initial=0)) + 3
+    cell = row * width + column + 1
+    order = np.argsort(cell, kind="stable")
+    ordered = cell[order]
+    pairs = []
+    for begin in range(0, x.size, N_TOGETHER):
+        some = np.arange(begin, min(begin + N_TOGETHER, x.size))
+        for step in (-1, 0, 1):
+            # Three cells of a row follow each other.
+            low = np.searchsorted(ordered, cell[some] + step * width - 1)
+            number = np.searchsorted(ordered, cell[some] + step * width + 1, side="right") - low
+            k = np.repeat(some, number)
+            offset = np.arange(k.size) - np.repeat(np.cumsum(number) - number, number)
+            j = order[np.repeat(low, number) + offset]
+            near = (j < k) & (np.hypot(x[j] - x[k], y[j] - y[k]) < distance)
+            pairs.append(np.array([j[near], k[near]]))
+    if not pairs:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    first, second = np.concatenate(pairs, axis=1)
+    sequence = np.argsort(second, kind="stable")
+    return first[sequence], second[sequence]

@@ -11,7 +11,12 @@ from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded.rest import disc_offsets, filtered_plane, nearest_pixel
+from skyextract.stages.crowded.rest import (
+    disc_offsets,
+    filtered_plane,
+    nearest_pixel,
+    pairs_within,
+)
 from skyextract.stages.crowded.search import Hidden
 from skyextract.stages.detection.measurements import measure_footprints
 from skyextract.stages.psf.sweeps import add_models
@@ -71,7 +76,7 @@ def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
 
     Each source takes the first set that none of its neighbours before it has.
     """
-    first, second = _pairs(x, y, distance)
+    first, second = pairs_within(x, y, distance)
     begin = np.searchsorted(second, np.arange(x.size + 1)).tolist()
     chosen: list[int] = []
     neighbours = first.tolist()
@@ -84,28 +89,6 @@ def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
     taken = np.array(chosen, np.int64)
     for number in range(int(taken.max(initial=-1)) + 1):
         yield np.flatnonzero(taken == number)
-
-
-def _pairs(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
-    """Return the pairs (j, k), j < k, of sources nearer than `distance`, in the order of k."""
-    column, row = (np.floor((v - v.min(initial=0.0)) / distance).astype(np.int64) for v in (x, y))
-    width = int(column.max(initial=0)) + 3
-    cell = row * width + column + 1
-    order = np.argsort(cell, kind="stable")
-    ordered = cell[order]
-    pairs = []
-    for step in (-1, 0, 1):
-        # Three cells of a row follow each other.
-        low = np.searchsorted(ordered, cell + step * width - 1)
-        number = np.searchsorted(ordered, cell + step * width + 1, side="right") - low
-        k = np.repeat(np.arange(x.size), number)
-        offset = np.arange(k.size) - np.repeat(np.cumsum(number) - number, number)
-        j = order[np.repeat(low, number) + offset]
-        near = (j < k) & (np.hypot(x[j] - x[k], y[j] - y[k]) < distance)
-        pairs.append(np.array([j[near], k[near]]))
-    first, second = np.concatenate(pairs, axis=1)
-    sequence = np.argsort(second, kind="stable")
-    return first[sequence], second[sequence]
 
 
 def _at_positions(

@@ -27,8 +27,8 @@ from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
-    ERROR_RADIUS,
     SIGNIFICANT,
+    WIDE_RADIUS,
     disc_offsets,
     filtered_plane,
     nearest_pixel,
@@ -223,7 +223,7 @@ def _without_clouds(
     hidden: Hidden, least_flux: float, scale: float, matched: MatchedFilter, run: Run
 ) -> Hidden:
     """Mark the sources that are not significant against what is left of clouds about them."""
-    clear = significant_sources(hidden, 0, least_flux, scale, matched, run, radius=ERROR_RADIUS)
+    clear = significant_sources(hidden, 0, least_flux, scale, matched, run, radius=WIDE_RADIUS)
     return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
 
 
