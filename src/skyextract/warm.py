@@ -23,7 +23,11 @@ from skyextract.run import end_with_parent
 
 __all__ = ["compile_kernels", "missing_kernels", "preload"]
 
-_LATE_IMPORTS = ("astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread")
+_LATE_IMPORTS = (
+    "astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread",
+    "numpy.char", "numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random", "numpy.rec",
+    "encodings.latin_1", "encodings.utf_8_sig",
+)  # fmt: skip
 """Imported by the program when they are needed."""
 _NOT_NEEDED = {"skyextract.__main__", "skyextract.kernels.loading", "skyextract.kernels.ahead"}
 """What runs at its import, and what imports numba, which compiled kernels do without."""

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.polynomial import Polynomial, chebyshev, legendre
 
 from skyextract.sky.plate import TPV_FIRST
 
@@ -80,6 +79,8 @@ def _powers(kind: int, n: int, low: float, high: float) -> list[F8]:
         return [np.eye(n)[k] for k in range(n)]
     if not high > low:
         raise ValueError("a surface with an empty range")
+    from numpy.polynomial import Polynomial, chebyshev, legendre  # only these headers need it
+
     scaled = Polynomial([-(high + low) / (high - low), 2.0 / (high - low)])
     convert = chebyshev.cheb2poly if kind == _CHEBYSHEV else legendre.leg2poly
     basis = []

@@ -250,7 +250,9 @@ def measure(
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = _with_flags(sources, FlagsSky.DEFAULT_PSF)
 
-    rows = np.setdiff1d(_selected(sources, config), [] if hidden is None else hidden.faded)
+    rows = _selected(sources, config)
+    if hidden is not None:
+        rows = np.setdiff1d(rows, hidden.faded)
     if rows.size < found.n:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
@@ -383,8 +385,6 @@ def _with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
 def _selected(sources: Catalog, config: Config) -> I8:
     """Return the rows that ASSOCSELEC_TYPE keeps; all without an association."""
     if "NUMBER_ASSOC" in sources and config.assoc.assocselec_type != "ALL":
-        matched = sources["NUMBER_ASSOC"] > 0
-        if config.assoc.assocselec_type == "-MATCHED":
-            matched = ~matched
-        return np.flatnonzero(matched)
+        wanted = config.assoc.assocselec_type != "-MATCHED"
+        return np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == wanted)
     return np.arange(sources.n_rows)

@@ -126,8 +126,8 @@ def _chunks(first: I8, run: Run) -> Chunks:
     n = len(first) - 1
     n_chunks = min(4 * run.n_threads, max(n, 1))
     goals = first[n] * np.arange(1, n_chunks) // n_chunks
-    edges = np.unique(np.concatenate([[0], np.searchsorted(first, goals), [n]]))
-    return [(int(i), int(j)) for i, j in pairwise(edges)]
+    edges = {0, n, *np.searchsorted(first, goals).tolist()}
+    return list(pairwise(sorted(edges)))
 
 
 def _split(
