@@ -147,6 +147,7 @@ SCENES: dict[str, Shape] = {
     "donut 20": Shape(1024, 20.0, donut(20.0), separation=2.5),
     "donut 30": Shape(1024, 30.0, donut(30.0), separation=2.2),
     "coma": Shape(768, 5.0, coma(4.0, 0.7), separation=5.0, reach=4),
+    "wide varying": Shape(1024, 16.0, coma(14.0, 0.5, 0.2), separation=2.5, reach=3),
     "varying": Shape(1024, 5.0, coma(4.0, 0.5, 0.4), separation=5.0, reach=4),
 }
 

@@ -59,3 +59,15 @@ def test_wide_stars_keep_their_wings(seed: int) -> None:
     for low, high in ((0, 12), (12, 24), (24, 48)):
         ring = (radius >= low) & (radius < high)
         assert stamp[ring].sum() == pytest.approx(truth[ring].sum(), rel=0.03), (low, high)
+    # Wings that vary would be a gradient of all fluxes over the field.
+    assert done.exposure.psf.degree == 0
+
+
+def test_wide_stars_that_vary() -> None:
+    """Where the PSF changes over the field bright stars show it: it is let vary."""
+    frame = simulate_scene("wide varying", 1)
+    mask = np.zeros(frame.image.shape, np.uint16)
+    exposure = Exposure(frame.image, mask, detector=Detector(gain=GAIN, saturation=1e7))
+    psf = characterize(exposure, Config(), Run()).exposure.psf
+    assert psf is not None
+    assert psf.degree >= 1

@@ -36,6 +36,10 @@ RADIUS_FWHM = 3.3
 STARS_PER_TERM = 8
 """The degree is lowered until there are this many stars per polynomial term."""
 
+CONSTANT = 1.1
+"""Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
+is theirs."""
+
 MIN_STARS = 3
 
 
@@ -62,6 +66,13 @@ class PsfFit:
     flux_error: F8
     chi2: F8
     free_share: float
+
+
+def is_constant(fit: PsfFit) -> bool:
+    """Tell whether one PSF fits bright stars, where a varying one would show, as well as faint."""
+    rows = np.flatnonzero(fit.used)
+    faint, bright = np.array_split(fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]], 2)
+    return bool(np.median(bright) <= CONSTANT * np.median(faint))
 
 
 def affordable_degree(n_stars: int, wanted: int) -> int:

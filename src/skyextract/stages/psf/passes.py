@@ -15,7 +15,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
-from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf
+from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.solver import StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
@@ -116,18 +116,27 @@ def measure_psf(
             neighbours=neighbours,
         )
 
-        def build(sample: StarSample) -> PsfFit:
+        def build_of_degree(sample: StarSample, degree: int) -> PsfFit:
             return build_psf(
                 data,
                 variance,
                 sample,
                 gain=exposure.detector.gain,
-                degree=min(settings.psfvar_degrees, 1 if preliminary else 5),
+                degree=degree,
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
                 n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
                 run=run,
             )
+
+        def build(sample: StarSample) -> PsfFit:
+            wanted = min(settings.psfvar_degrees, 1 if preliminary else 5)
+            if sample.neighbours is not None and wanted:
+                # Wings that neighbours shine on would vary with the sky that is left there.
+                constant = build_of_degree(sample, 0)
+                if is_constant(constant):
+                    return constant
+            return build_of_degree(sample, wanted)
 
         try:
             fit = build(sample)
