@@ -54,6 +54,8 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+CONCLUSIVE = 200.0
+"""Chi2 by which a point is worse than the model, from which on it need not be known better."""
 ROOM = 10
 """Squares per parameter of a rough fit, at least."""
 INFINITE = 3.5e38
@@ -175,8 +177,7 @@ def add_model(pixels: Pixels, grid: Grid, sign: float, model: F8, sky: float) ->
 @helper
 def noise_in(pixels: Pixels, box: I8) -> float:
     """Return the mean background noise of the good pixels of a box; 1 without any."""
-    total = 0.0
-    count = 0
+    total, count = 0.0, 0
     for y in range(box[1], box[1] + box[3]):
         for x in range(box[0], box[0] + box[2]):
             v = float(pixels.variance[y, x])
@@ -199,9 +200,7 @@ def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
     step = grid.step
     for iy in range(grid.n_y):
         for ix in range(grid.n_x):
-            total = 0.0
-            noise = 0.0
-            count = 0
+            total, noise, count = 0.0, 0.0, 0
             for y in range(grid.y + iy * step, grid.y + (iy + 1) * step):
                 for x in range(grid.x + ix * step, grid.x + (ix + 1) * step):
                     v = float(pixels.variance[y, x])
@@ -318,7 +317,9 @@ def visit_sources(
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
         end = ROUGHLY_SETTLED if rough else SETTLED
-        chi2, done, settled = fit_source(own, free, prior, limits, psf, grid, faintest, end, work)
+        chi2, done, settled = fit_source(
+            own, free, prior, limits, psf, grid, faintest, end, math.inf, work
+        )
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits)
         if not settled:
@@ -345,9 +346,7 @@ def visit_sources(
 @helper
 def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8) -> float:
     """Write reduced chi2 and noise-equivalent area of the model that is drawn; return chi2."""
-    total = 0.0
-    squares = 0.0
-    chi2 = 0.0
+    total, squares, chi2 = 0.0, 0.0, 0.0
     for k in range(grid.n_x * grid.n_y):
         light = work.model[k] - parameters[SKY]
         total += light
@@ -386,7 +385,8 @@ def _as_point(
     wide = limits.copy()
     wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
     own = np.array([X, Y, POINT])
-    chi2, _, _ = fit_source(point, own, none, wide, psf, grid, faintest, SETTLED, work)
+    hopeless = model_chi2 + CONCLUSIVE
+    chi2, _, _ = fit_source(point, own, none, wide, psf, grid, faintest, SETTLED, hopeless, work)
     occam = determinant
     lower = work.lower
     lower[:] = work.hessian[0]

@@ -35,6 +35,8 @@ MAX_SHEAR = 1.5
 MAX_DAMPING = 1e10
 UNSEEN = 0.01
 """Chi2 is right to this: Gaussians end at whole pixels."""
+SURELY = 3.0
+"""Chi2 falls by no more than so many times what a step promises."""
 NEAR = 10.0
 """Steps that lower chi2 by less tell its second derivatives."""
 LEAST_CURVATURE = 0.2
@@ -46,7 +48,7 @@ MAX_NEWTON = 0.02
 @helper
 def fit_source(
     parameters: F8, free: I8, prior: F8, limits: F8,
-    psf: LocalPsf, grid: Grid, faintest: float, settled: float, work: Work,
+    psf: LocalPsf, grid: Grid, faintest: float, settled: float, hopeless: float, work: Work,
 ) -> tuple[float, int, bool]:  # fmt: skip
     """Fit the free parameters to `work.data` in place.
 
@@ -59,6 +61,8 @@ def fit_source(
     settled : float
         The fit ends with the step that is shorter than this, in standard deviations, or lowers chi2
         by less than its square.
+    hopeless : float
+        It also ends where chi2 will stay above this; inf: nowhere.
 
     Returns
     -------
@@ -108,6 +112,8 @@ def fit_source(
             if trial[free[f]] != parameters[free[f]] + step[f]:
                 fall = math.inf  # cut short at a limit: not known before it is drawn
         newton = damping <= MAX_NEWTON
+        if newton and chi2 - SURELY * fall > hopeless:
+            return chi2 - fall, done, True
         if fall * (1.0 + damping) < close:
             # the step is right to its square: what it leads to need not be drawn
             if newton:
