@@ -303,15 +303,16 @@ def visit_sources(
         if grid.n_x * grid.n_y < ROOM * free.size:
             grid = grid_of(box, step)
         choose_groups(own, psf, faintest, work)
-        draw_source(own, nothing, psf, fine, faintest, work)
-        add_model(pixels, fine, 1.0, work.model, own[SKY])
         if grid.step > 1:
-            draw_source(own, nothing, psf, grid, faintest, work)
+            draw_source(own, nothing, psf, fine, faintest, work)
+            add_model(pixels, fine, 1.0, work.model, own[SKY])
+        draw_source(own, free, psf, grid, faintest, work)
+        if grid.step == 1:
+            add_model(pixels, fine, 1.0, work.model, own[SKY])
         for k in range(grid.n_x * grid.n_y):
             work.own[k] = work.model[k] - own[SKY]
         good = gather(pixels, grid, work)
-        fits.flags[i] = REBINNED if grid.step > 1 else 0
-        fits.iterations[i] = 0
+        fits.flags[i], fits.iterations[i] = REBINNED if grid.step > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
@@ -321,9 +322,7 @@ def visit_sources(
             own, free, prior, limits, psf, grid, faintest, end, math.inf, work
         )
         fits.iterations[i] += done
-        fits.flags[i] |= _at_limits(own, free, limits)
-        if not settled:
-            fits.flags[i] |= UNSETTLED
+        fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
         determinant = invert(work, own, free, limits, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
@@ -339,8 +338,7 @@ def visit_sources(
             point_chi2, log_odds = _as_point(
                 own, free, prior, limits, psf, grid, faintest, work, chi2, determinant
             )
-            fits.numbers[i, 1] = point_chi2 - plain
-            fits.numbers[i, 2] = log_odds
+            fits.numbers[i, 1], fits.numbers[i, 2] = point_chi2 - plain, log_odds
 
 
 @helper
@@ -385,6 +383,8 @@ def _as_point(
     wide = limits.copy()
     wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
     own = np.array([X, Y, POINT])
+    choose_groups(point, psf, faintest, work)
+    draw_source(point, own, psf, grid, faintest, work)
     hopeless = model_chi2 + CONCLUSIVE
     chi2, _, _ = fit_source(point, own, none, wide, psf, grid, faintest, SETTLED, hopeless, work)
     occam = determinant

@@ -17,7 +17,6 @@ from skyextract.kernels.galaxies.source import (
     SPHEROID,
     LocalPsf,
     Work,
-    choose_groups,
     draw_source,
 )
 from skyextract.kernels.jit import helper, summation
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 MAX_ITERATIONS = 40
 SETTLED = 0.05
 """A fit ends with the step whose length, in standard deviations, is less than this."""
-ROUGHLY_SETTLED = 0.3
+ROUGHLY_SETTLED = 0.8
 """The same for a fit that is done again."""
 MAX_SHEAR = 1.5
 """Largest |e|: an axis ratio of 0.05."""
@@ -50,7 +49,9 @@ def fit_source(
     parameters: F8, free: I8, prior: F8, limits: F8,
     psf: LocalPsf, grid: Grid, faintest: float, settled: float, hopeless: float, work: Work,
 ) -> tuple[float, int, bool]:  # fmt: skip
-    """Fit the free parameters to `work.data` in place.
+    """Fit the free parameters to `work.data` in place, from the model that is drawn.
+
+    It is drawn with its derivatives, and within the limits.
 
     Parameters
     ----------
@@ -73,9 +74,6 @@ def fit_source(
     gradient, step = work.gradient[0], work.gradient[1]
     trial, kept = work.gradient[2], work.gradient[3]
     hessian = work.hessian[0]
-    clip(parameters, limits)
-    choose_groups(parameters, psf, faintest, work)
-    draw_source(parameters, free, psf, grid, faintest, work)
     chi2 = _normal_equations(parameters, free, prior, grid, work)
     close = settled * settled
     damping = 0.1 * close

@@ -209,6 +209,7 @@ def fit_models(
     scene = Scene(sky, boxes, found.x, found.y, flux, run)
     parameters = _start(found, flux, fwhm, profile)
     limits = _limits(parameters, boxes, sky, profile)
+    parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
     pixels = sky.pixels(sky.image.copy())
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
