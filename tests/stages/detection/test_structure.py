@@ -138,3 +138,11 @@ def test_an_image_of_sources_and_defects_alone():
     frame = make(LIGHTS["mottled .6"], 8, size=128, n=30)
     result = measured(frame, SINGLE)
     assert np.isfinite(result.filtered()).all()
+
+
+def test_smooth_light_without_noise_of_pixels():
+    """What is left of a sky without noise is no threshold: that of independent pixels holds."""
+    frame = make(LIGHTS["mottled .6"], 9)
+    smooth = (300.0 + frame.light).astype(np.float32)
+    found = measured(replace(frame, image=smooth), SINGLE).detections
+    assert found.noise_scale.min() >= 0.7

@@ -100,8 +100,8 @@ def sky_structure(
     before = scale_at(scale, filtered.shape, x, y)
     raised = before > RAISED
 
-    def tried(width: float) -> tuple[BackgroundMap, F8]:
-        """Return what is around with this width, and what the noise over stars is then."""
+    def tried(width: float) -> tuple[BackgroundMap, F8, float]:
+        """Return what is around with this width, what noise over stars is then, and stars' rest."""
         sigma = width * fwhm
         rest, after = filtered, scale
         for _ in range(ROUNDS):
@@ -110,21 +110,24 @@ def sky_structure(
             rest = without_structure(filtered, around, run)
             after = noise_scale(rest)
         left_of_stars = sigma**2 / (variance + sigma**2)
-        return around, scale_at(after, filtered.shape, x, y) / before / left_of_stars
+        ratio = scale_at(after, filtered.shape, x, y) / before / left_of_stars
+        return around, ratio, left_of_stars
 
-    around, ratio = tried(WIDTHS[0])
+    around, ratio, left = tried(WIDTHS[0])
     if not (ratio[raised] < 1.0 - MIN_GAIN).any():
         return None
     for width in WIDTHS[1:]:
-        other, its_ratio = tried(width)
-        if np.median(its_ratio[raised]) < np.median(ratio[raised]):
-            around, ratio = other, its_ratio
+        other = tried(width)
+        if np.median(other[1][raised]) < np.median(ratio[raised]):
+            around, ratio, left = other
     found = (raised & (ratio < 1.0 - MIN_GAIN)).reshape(n_y, n_x)
     if not found.any():
         return None
     around = replace(around, level=np.where(found, around.level, np.float32(0.0)))
     rest = without_structure(filtered, around, run)
-    return Structure(around, _local_scale(rest / np.float32(unit), free, noise_scale(rest), fwhm))
+    # In independent noise no filter makes stars more significant than the PSF does.
+    scale = np.maximum(noise_scale(rest), np.float32(left))
+    return Structure(around, _local_scale(rest / np.float32(unit), free, scale, fwhm))
 
 
 def without_structure(filtered: F4, around: BackgroundMap, run: Run) -> F4:
