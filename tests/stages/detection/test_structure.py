@@ -11,8 +11,10 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.detection import detect
 from skyextract.stages.detection.matched import filter_matched
+from skyextract.stages.detection.noise import measure_scale
+from skyextract.stages.detection.structure import without_structure
 from tests.compare.lights import measured, places_by_sep, scores
-from tests.simulate.lights import LIGHTS, make
+from tests.simulate.lights import LIGHTS, make, mottled
 from tests.simulate.noises import KINDS
 from tests.simulate.noises import make as make_noise
 from tests.stages.detection.test_noise import filtered_noise, noise_of
@@ -142,7 +144,16 @@ def test_an_image_of_sources_and_defects_alone():
 
 def test_smooth_light_without_noise_of_pixels():
     """What is left of a sky without noise is no threshold: that of independent pixels holds."""
-    frame = make(LIGHTS["mottled .6"], 9)
-    smooth = (300.0 + frame.light).astype(np.float32)
-    found = measured(replace(frame, image=smooth), SINGLE).detections
-    assert found.noise_scale.min() >= 0.7
+    _, psf = filtered_noise(noise_of("white"))
+    unit, area = psf.unit(1.0), 1.0 / psf.square
+    smooth = mottled(4.0 * unit, 60.0, 120.0)(np.random.default_rng(9), 512).astype(np.float32)
+    claimed = np.zeros(smooth.shape, np.uint8)
+
+    def scale(image):
+        return measure_scale(image, unit, area, claimed, Run(1))
+
+    found = detect.sky_structure(smooth, claimed, scale(smooth), area, unit, scale, Run(1))
+    assert found is not None
+    left = without_structure(smooth, found.around, Run(1))
+    assert scale(left).max() < 0.5
+    assert found.scale.min() > 0.7
