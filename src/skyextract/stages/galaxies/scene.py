@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
 
-MAX_SWEEPS = 8
+MAX_SWEEPS = 24
 CHUNK = 256
 """Sources per call of a kernel, at most: the PSF is drawn for each."""
 ROOM = 2.5
