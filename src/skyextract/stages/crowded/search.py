@@ -196,10 +196,11 @@ def find_hidden(
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
-        free &= ~on_lines(filtered + model, peak_x, peak_y, psf.fwhm)
-        free &= ~lacks_contrast(filtered, peak_x, peak_y, psf.fwhm, threshold, photon_noise)
+        x, y = peak_x[free], peak_y[free]
+        free = ~on_lines(filtered + model, x, y, psf.fwhm)
+        free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise)
         added = int(free.sum())
-        new = FittedSources.at(peak_x[free].astype(np.float64), peak_y[free].astype(np.float64))
+        new = FittedSources.at(x[free].astype(np.float64), y[free].astype(np.float64))
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = threshold / matched.square
         kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
