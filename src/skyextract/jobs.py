@@ -24,6 +24,9 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 
+KINDS: tuple[str, ...] = ("bias", "dark", "flat", "fringe")
+"""Kinds of calibration frames, of which masters are made; the keywords are ISR_BIAS and so on."""
+
 
 @record
 class Job:
@@ -248,7 +251,36 @@ def input_files(settings: Settings, jobs: Sequence[Job]) -> list[str]:
     return [path for name in names if os.path.exists(path := parse_image_spec(name).path)]  # noqa: PTH110
 
 
-def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
+def kept_masters(settings: Settings, folder: Path) -> list[Path]:
+    """Return the names under which masters of raw calibration frames may be kept.
+
+    The filter, which names of flats and fringes have, too, is not known before the frames are
+    read.
+
+    Raises
+    ------
+    ConfigError
+        ISR_MASTER_NAME gives masters of two kinds one name.
+    """
+    pattern = settings.config.isr.isr_master_name
+    names: dict[Path, str] = {}
+    for kind in KINDS if pattern else ():
+        given = settings.value(f"ISR_{kind.upper()}")
+        if not given or len(expand_names(given, f"ISR_{kind.upper()}", Run())) < 2:
+            continue  # a master that is ready
+        path = folder / pattern.replace("{kind}", kind)
+        if path in names:
+            raise ConfigError(
+                f"ISR_MASTER_NAME: {path} is the master of {names[path]} and of {kind}: put "
+                "{kind} into the name"
+            )
+        names[path] = kind
+    return list(names)
+
+
+def check_names(
+    jobs: Sequence[Job], inputs: Sequence[str] = (), masters: Sequence[Path] = ()
+) -> None:
     """Check that no two products share a file and that none overwrites an input.
 
     Parameters
@@ -256,12 +288,16 @@ def check_names(jobs: Sequence[Job], inputs: Sequence[str] = ()) -> None:
     jobs : sequence of Job
     inputs : sequence of str
         Files and folders that are read besides the images.
+    masters : sequence of Path
+        As from `kept_masters`.
     """
     read = _Inputs([*image_files(jobs), *inputs])
     written: dict[str, tuple[int, str]] = {}
     files = [(number, *item) for number, job in enumerate(jobs) for item in job.named_files.items()]
     nights = {job.night for job in jobs if job.night}
-    for number, keyword, path in [*files, *((-1, "NIGHT_NAME", night) for night in nights)]:
+    common = [("NIGHT_NAME", night) for night in nights]
+    common += [("ISR_MASTER_NAME", path) for path in masters]
+    for number, keyword, path in [*files, *((-1, *item) for item in common)]:
         if is_stream(path):
             continue
         if read.contain(path):

@@ -105,6 +105,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
+def encoded(text: str) -> bytes:
+    r"""Return a text as UTF-8; bytes of file names that are none are written out, ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to stderr; where that is full or closed there is nobody to tell."""
 

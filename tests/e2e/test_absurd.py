@@ -84,7 +84,8 @@ def test_regions_of_a_defect_list(run, region):
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("PSF_SAMP", "1e9", "PSF_SAMP"), ("POLDEG1", "-5", "POLDEG1 = -5"),
+    [("PSF_SAMP", "1e9", "PSF_SAMP"), ("PSF_SAMP", "100.0", "pixels wide"),
+     ("POLDEG1", "-5", "POLDEG1 = -5"),
      ("PSF_FWHM", "1e9", "FWHM of 1e+09")],
 )  # fmt: skip
 def test_cards_of_a_psf_model(run, frame, name, value, message):

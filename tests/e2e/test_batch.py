@@ -156,3 +156,20 @@ def test_a_bar_on_a_terminal(tmp_path, frames):
     assert "3/3 |" in text
     assert "one FAILED" in text
     assert "[1/3]" not in text
+
+
+def test_names_that_are_no_text(program, tmp_path):
+    """File names are bytes: every product can hold one that is no UTF-8."""
+    names = [os.fsdecode(b"bad\xff.fits"), "good.fits"]
+    for name in names:
+        write(tmp_path / name)
+    products = ("-NIGHT_NAME", "night.ecsv", "-REPORT_NAME", "{stem}.html", "-WRITE_XML", "Y")
+    done = program(*names, "-j", 2, "-CATALOG_TYPE", "ASCII_VOTABLE", *products)
+    assert done.status == 0, done.stderr
+    again = program(*names, "-CATALOG_TYPE", "ASCII_VOTABLE", *products)
+    assert again.status == 0, again.stderr
+    night = (tmp_path / "night.ecsv").read_text()
+    assert [line.partition(",")[0] for line in night.splitlines()[-2:]] == [
+        r"bad\udcff.fits", "good.fits"
+    ]  # fmt: skip
+    assert done.summary(os.fsdecode(b"bad\xff.json"))[0]["status"] != "failed"

@@ -125,6 +125,29 @@ def test_the_same_bytes_from_kept_masters_and_any_number_of_threads(skyextract, 
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bias", "put {kind} into the name"),
+        ("{kind}.fits", "bias.fits is an input"),  # the image
+        ("{kind}", "no master of flat frames"),  # flat_r is somebody's
+        ("{kind}.cat", "both CATALOG_NAME and ISR_MASTER_NAME"),
+    ],
+)
+def test_masters_overwrite_nothing(skyextract, tmp_path, name, message):
+    science = (NIGHT / "science.fits.fz").read_bytes()
+    (tmp_path / "bias.fits").write_bytes(science)
+    (tmp_path / "flat_r").write_text("my notes")
+    done = skyextract(
+        "bias.fits", *CALIBRATION, "--steps", "isr,measure", "-ISR_MASTER_NAME", name,
+        "-CATALOG_NAME", "dark.cat",
+    )  # fmt: skip
+    assert done.status == 2, done.stderr
+    assert message in done.stderr
+    assert (tmp_path / "bias.fits").read_bytes() == science
+    assert (tmp_path / "flat_r").read_text() == "my notes"
+
+
+@pytest.mark.parametrize(
     ("options", "status", "message"),
     [
         (("-ISR_TRIMSEC", "[1:900,1:512]"), 1, "TRIMSEC [1:900,1:512] does not fit the frame"),

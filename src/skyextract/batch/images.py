@@ -22,7 +22,7 @@ from skyextract.io.names import list_lines
 from skyextract.io.nights import read_night
 from skyextract.io.streams import Stream, is_stream, write_through
 from skyextract.io.textfiles import read_text
-from skyextract.jobs import Job, check_names, input_files, plan_job
+from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
 from skyextract.outputs.summaries import night_rows, note_night
@@ -63,7 +63,8 @@ def run_batch(
     images = list(listed_images(images, lists))
     batch = Batch(settings, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
-    check_names(jobs, [*input_files(settings, jobs), *lists])
+    masters = kept_masters(settings, output_dir)
+    check_names(jobs, [*input_files(settings, jobs), *lists], masters)
     batch.prepare(output_dir)
     check_nights({job.night for job in jobs})
     try:

@@ -26,7 +26,7 @@ from skyextract.io.arrivals import Arrivals
 from skyextract.io.atomic import recover
 from skyextract.io.names import ImageSpec
 from skyextract.io.streams import is_stream
-from skyextract.jobs import Job, check_names, input_files
+from skyextract.jobs import Job, check_names, input_files, kept_masters
 from skyextract.messages import LABELLED, RESULT, Message
 from skyextract.outputs.night import draw_page
 from skyextract.run import Run
@@ -107,7 +107,7 @@ class _Watch:
         example = self.batch.plan_one("frame.fits", self.output_dir)
         self._table = example.night
         self._inputs = {os.path.realpath(path) for path in input_files(self.settings, [example])}
-        check_names([example], [*self._inputs])
+        check_names([example], [*self._inputs], kept_masters(self.settings, self.output_dir))
         self.batch.prepare(self.output_dir)
         check_nights([self._table])
         recover(self.output_dir)

@@ -38,6 +38,7 @@ from skyextract.io.raw.calibration import (
 from skyextract.io.raw.defects import read_defects
 from skyextract.io.raw.frames import read_raw_frames
 from skyextract.io.raw.stack import FrameStack
+from skyextract.jobs import KINDS
 from skyextract.run import Run
 from skyextract.settings.grammar import format_value
 from skyextract.settings.resolve import Settings
@@ -46,7 +47,6 @@ from skyextract.stages.isr.combine import combine
 from skyextract.stages.isr.header import corrected_header
 from skyextract.stages.isr.signature import check_sizes, correct_pixels
 
-KINDS: tuple[str, ...] = ("bias", "dark", "flat", "fringe")
 NEEDS: dict[str, tuple[str, ...]] = {
     "bias": (),
     "dark": ("bias",),
@@ -203,6 +203,10 @@ def _kept_masters(
         raise ConfigError(f"ISR_MASTER_NAME: {path.parent}: {error.strerror}") from None
     with folder_lock(path.parent):
         kept = read_facts(path)
+        if (path.exists() and not kept) or any(k.get("kind") != kind for k in kept):
+            raise ConfigError(
+                f"ISR_MASTER_NAME: {path} is no master of {kind} frames; it is not overwritten"
+            )
         if not kept or any(k.get("fingerprint") != facts["fingerprint"] for k in kept):
             masters = _combine(kind, files, facts, settings, folder, run)
             cards = {

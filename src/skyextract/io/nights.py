@@ -14,6 +14,7 @@ from typing import Any
 
 from skyextract.errors import OutputError
 from skyextract.io.atomic import atomic_output
+from skyextract.messages import encoded
 
 Row = dict[str, Any]
 
@@ -65,6 +66,8 @@ def checked_row(row: Mapping[str, Any]) -> Row:
         value = row[name]
         if value is not None and not isinstance(value, _TYPES[kind]):
             raise TypeError(f"{name} = {value!r}")
+        if isinstance(value, str):
+            value = encoded(value).decode()
         unknown = isinstance(value, float) and not math.isfinite(value)
         checked[name] = None if unknown else value
     return checked
@@ -116,7 +119,7 @@ def write_night(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table.writerow(COLUMNS)
     table.writerows([_word(row.get(name)) for name in COLUMNS] for row in rows)
     with atomic_output(path) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(encoded(text.getvalue()))
 
 
 def _word(value: Any) -> str:

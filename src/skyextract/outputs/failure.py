@@ -15,7 +15,7 @@ from skyextract.io.checksums import sha256
 from skyextract.io.names import without_image
 from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
-from skyextract.messages import LABELLED, NOTICE
+from skyextract.messages import LABELLED, NOTICE, encoded
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.report import Report, summary
 from skyextract.outputs.summaries import night_rows, note_night, write_summaries
@@ -88,9 +88,8 @@ def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tu
             failure = without_image(report["error"], job.measurement.name)
             page = failed_section(failure, {}, run.warnings, job.label)
             with outputs.open(job.products["REPORT_NAME"]) as stream:
-                stream.write(
-                    render(job.label, [page], provenance(job, settings, run, failed=True)).encode()
-                )
+                made = provenance(job, settings, run, failed=True)
+                stream.write(encoded(render(job.label, [page], made)))
         remove_stale(job, outputs)
         outputs.commit()
         note_night(job, night_rows(job, [report]))

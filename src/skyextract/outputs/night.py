@@ -14,6 +14,7 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.names import without_image
 from skyextract.io.nights import Row, checked_row, read_night, update_night, write_night
 from skyextract.jobs import NIGHT
+from skyextract.messages import encoded
 from skyextract.settings.extras import is_installed, require
 from skyextract.sky.moon import Site, moon_of
 
@@ -143,7 +144,7 @@ def refresh_page(table: Path) -> None:
 
     rows = read_night(table)
     with atomic_output(page_name(table)) as stream:
-        stream.write(render_night(table.parent, rows).encode())
+        stream.write(encoded(render_night(table.parent, rows)))
 
 
 def draw_page(table: Path) -> None:

@@ -34,7 +34,7 @@ from skyextract.io.names import without_image
 from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
-from skyextract.messages import LABELLED, RESULT
+from skyextract.messages import LABELLED, RESULT, encoded
 from skyextract.outputs.failure import call_facts, product_names, provenance, remove_stale
 from skyextract.outputs.frame import frame_facts
 from skyextract.outputs.planes import check_planes, total_variance
@@ -262,7 +262,7 @@ class Products:
 
             page = render(self.job.label, self._sections, self._provenance())
             with open_output(products["REPORT_NAME"]) as stream:
-                stream.write(page.encode())
+                stream.write(encoded(page))
         if self._catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
         objects = self._summaries(status)

@@ -19,6 +19,7 @@ from skyextract.io.catalogs.votable import votable, xml_summary
 from skyextract.io.fits.table import catalog_unit, column_of, ldac_header_unit, stored
 from skyextract.io.fits.writer import primary_unit, write_units
 from skyextract.io.streams import STDOUT
+from skyextract.messages import encoded
 from skyextract.settings.extras import require
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def write_xml_summary(
 ) -> None:
     """Write the XML summary of a run (WRITE_XML); see `votable.xml_summary`."""
     with open_output(path) as stream:
-        stream.write(xml_summary(software, extensions, warnings, config).encode())
+        stream.write(encoded(xml_summary(software, extensions, warnings, config)))
 
 
 def sextractor_cards(

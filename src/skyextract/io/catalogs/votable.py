@@ -12,15 +12,15 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Cards
 from skyextract.io.catalogs.tables import as_table
 from skyextract.io.catalogs.text import plain_cards
-from skyextract.messages import quiet
+from skyextract.messages import encoded, quiet
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import Param, TableElement, VOTableFile
 
 
 def _clean(text: str) -> str:
-    """Drop characters that XML 1.0 does not allow."""
-    return "".join(c for c in text if c >= " " or c in "\t\n\r")
+    """Drop characters that XML 1.0 does not allow, and write out bytes that are no text."""
+    return "".join(c for c in encoded(text).decode() if c >= " " or c in "\t\n\r")
 
 
 def _param(file: VOTableFile, name: str, value: Any, **attributes: str) -> Param:

@@ -30,6 +30,8 @@ from skyextract.run import Run
 _HIGHEST_DEGREE = 12
 _MAX_FIELDS = 999
 _SAMPLINGS = (0.01, 100.0)
+_WIDEST = 1000
+"""Pixels; memory and time grow as the square."""
 _CONTEXTS = (
     {"X_IMAGE", "XWIN_IMAGE", "XPSF_IMAGE"},
     {"Y_IMAGE", "YWIN_IMAGE", "YPSF_IMAGE"},
@@ -227,6 +229,9 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
         samples = samples[None]
     if samples.ndim != 3 or samples.shape[0] < n_terms or min(samples.shape[1:]) < 3:
         raise ImageError(f"PSF model of shape {samples.shape} for a polynomial of degree {degree}")
+    width = max(samples.shape[1:]) * sampling
+    if width > _WIDEST:
+        raise ImageError(f"a PSF model {width:.0f} pixels wide: at most {_WIDEST} can be used")
     basis = np.asarray(samples[:n_terms], dtype=np.float64)
     # The centre is sample n // 2; an even side gets a further line.
     basis = np.pad(basis, ((0, 0), *((0, 1 - side % 2) for side in basis.shape[1:])))
