@@ -24,6 +24,7 @@ from skyextract.pipeline import process_exposure
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
+from skyextract.settings.steps import isr_is_asked
 
 log = logging.getLogger("skyextract")
 
@@ -119,6 +120,11 @@ def read_side_files(job: Job, settings: Settings, run: Run) -> Inputs:
         One of them is missing or wrong.
     """
     check_references(settings)
+    isr = settings.config.isr
+    if isr_is_asked(settings) and (isr.isr_defects or isr.isr_linearity or isr.isr_crosstalk):
+        from skyextract.inputs.calibrations import check_lists
+
+        check_lists(settings, run)
     run.note_opened(*settings.files)
     return read_inputs(settings, job.folder, run)
 

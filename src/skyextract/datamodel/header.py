@@ -26,6 +26,10 @@ _STRUCTURE = re.compile(
     r"|CHECKSUM|DATASUM|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND|TFIELDS|END|CONTINUE)$"
 )
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d+)?)")
+# words with exponents, as in e-/ADU, [m s-2] or (seconds); other digits are another number
+_UNIT = re.compile(
+    r"""\s*(?:[A-Za-z/%"'\[(](?:[^\d:,;=<>~]|(?<=[A-Za-z^*+-])[1-9](?![\dA-Za-z]))*)?\s*"""
+)
 
 
 class Header(Mapping[str, Any]):
@@ -303,12 +307,25 @@ def card_lines(header: Header) -> list[str]:
 
 def header_number(value: object) -> float | None:
     """Return the number of a header value, also as text with a unit; None if there is none."""
+    return number_and_unit(value)[0]
+
+
+def number_and_unit(value: object) -> tuple[float | None, str]:
+    """Return the number of a header value, and the unit that stands behind it in a text.
+
+    Text that goes on with anything but a unit, as ``1:40``, ``1,5`` or ``3 x 100 s``, is no number.
+    """
+    unit = ""
     if isinstance(value, str):
         match = _NUMBER.match(value)
-        value = float(match[1].upper().replace("D", "E")) if match else None
+        rest = value[match.end() :] if match else ""
+        unit = rest.strip().strip("[()].").strip()
+        value = None
+        if match and _UNIT.fullmatch(rest):
+            value = float(match[1].upper().replace("D", "E"))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+        return None, ""
+    return float(value), unit
 
 
 OBJECT_KEYS = ("OBJECT", "OBJNAME", "TARGNAME", "TARGET")

@@ -35,7 +35,7 @@ from skyextract.io.raw.calibration import (
     read_master,
     write_masters,
 )
-from skyextract.io.raw.defects import read_defects
+from skyextract.io.raw.defects import check_defects, read_defects
 from skyextract.io.raw.frames import read_raw_frames
 from skyextract.io.raw.stack import FrameStack
 from skyextract.jobs import KINDS
@@ -77,13 +77,32 @@ def load_calibrations(raw: RawFrame, settings: Settings, folder: Path, run: Run)
         A calibration frame does not fit (ISR_MISMATCH ERROR), or cannot be used.
     """
     isr = settings.config.isr
-    calibrations = _with_response(_masters(KINDS, raw, settings, folder, run), settings, run)
+    # What can be wrong with the small files is found before masters are made.
+    calibrations = _with_response(Calibrations(), settings, run)
     if isr.isr_defects:
         names = expand_names(isr.isr_defects, "ISR_DEFECTS", run)
         calibrations = replace(calibrations, defects=read_defects(names, raw, run))
     check_sizes(raw, calibrations)
+    masters = _masters(KINDS, raw, settings, folder, run)
+    calibrations = replace(
+        masters, defects=calibrations.defects, linearity=calibrations.linearity,
+        crosstalk=calibrations.crosstalk,
+    )  # fmt: skip
+    check_sizes(raw, calibrations)
     _check_purpose(raw, calibrations)
     return calibrations
+
+
+def check_lists(settings: Settings, run: Run) -> None:
+    """Check the small files of the steps of isr, before any work.
+
+    Raises
+    ------
+    ConfigError
+        One of them is missing or not understood.
+    """
+    _with_response(Calibrations(), settings, run)
+    check_defects(expand_names(settings.config.isr.isr_defects, "ISR_DEFECTS", run), run)
 
 
 def _with_response(calibrations: Calibrations, settings: Settings, run: Run) -> Calibrations:

@@ -6,9 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from skyextract.columns.unit import in_unit
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError, SkyextractError
 from skyextract.inputs.sidefiles import Inputs
@@ -18,8 +21,10 @@ from skyextract.io.names import ImageSpec
 from skyextract.io.psf.psfex import psf_for_extension
 from skyextract.io.raw.frames import AlreadyCorrectedError, read_raw_frames
 from skyextract.jobs import Job
+from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
@@ -169,9 +174,9 @@ def with_maps(
     if detection is not None or maps.detection is not maps.measurement:
         # Another weight map makes no other image: what characterize finds holds for both.
         detection = with_weight(detection or replace(image, psf=None), maps.detection)
-        detection = check_data(detection, config.detector, run)
+        detection = _with_data(detection, config.detector, run)
         detection = colour_plane(detection, config.detector.bayer, run)
-    image = check_data(with_weight(image, maps.measurement), config.detector, run)
+    image = _with_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
     image = with_plausible_variance(image, run)
     if config.extraction.noise_type == "MEASURED":
@@ -189,6 +194,23 @@ def with_maps(
             psf = psf_for_extension(inputs.psfs[0], place, models[0])
             detection = replace(detection, psf=psf)
     return image, detection, flag_maps
+
+
+def _with_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
+    """Return an image whose padding is marked (`check_data`); ImageError if no pixel is left."""
+    _require_pixels(exposure)
+    exposure = check_data(exposure, config, run)
+    _require_pixels(exposure)
+    return exposure
+
+
+def _require_pixels(exposure: Exposure) -> None:
+    without = np.uint16(Mask.NO_DATA | Mask.BAD)
+    if not exposure.mask[0, 0] & without or not (exposure.mask & without).all():
+        return
+    if exposure.weight is not None and (exposure.weight >= NO_INFORMATION).all():
+        raise ImageError(f"{exposure.name}: no pixel has a weight (WEIGHT_IMAGE)")
+    raise ImageError(f"{exposure.name}: no pixel is left (all are bad or without a value)")
 
 
 def _in_working_unit(exposure: Exposure, settings: Settings) -> Exposure:

@@ -37,6 +37,11 @@ def header_of(*cards, bitpix=16):
         (("EXPOSURE", 0.5), (("TIMEUNIT", "d"),), 43200.0),
         (("EXPTIME", 30.0), (("TIMEUNIT", "d"),), 30.0),  # of BJDs: EXPTIME is reserved for s
         (("EXPTIME", "53.907456", "Exposure time (seconds)"), (), 53.907456),
+        (("EXPTIME", "100ms"), (), 0.1),
+        (("EXPTIME", "100 s", "[ms] the text itself counts more"), (), 100.0),
+        (("EXPTIME", "2.5 min"), (), 150.0),
+        (("EXPTIME", "1.5 [h]"), (), 5400.0),
+        (("EXPOSURE", "0.5 days"), (), 43200.0),
     ],
 )
 def test_units_of_time(card, more, seconds):
@@ -44,6 +49,19 @@ def test_units_of_time(card, more, seconds):
     found = read_detector(header_of(card, *more), CONFIG, run, "a.fits").exposure_time
     assert found == pytest.approx(seconds)
     assert run.warnings == []
+
+
+@pytest.mark.parametrize("value", ["1:40", "00:01:40", "1m40s", "3 x 100 s", "100 furlongs", "1,5"])
+def test_text_that_is_no_exposure_time(value):
+    run = Run()
+    header = header_of(("EXPTIME", value))
+    assert math.isnan(read_detector(header, CONFIG, run, "a").exposure_time)
+    assert run.warnings == [f"a: header card EXPTIME = {value!r} is no number"]
+
+
+def test_a_card_with_a_time_counts_after_one_without():
+    header = header_of(("EXPTIME", "1:40"), ("EXPOSURE", "100 s"))
+    assert read_detector(header, CONFIG, Run(), "a").exposure_time == 100.0
 
 
 @pytest.mark.parametrize("value", [-30.0, 1e30])

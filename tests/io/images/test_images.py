@@ -177,6 +177,8 @@ def test_missing_directory_unreadable(tmp_path):
     [
         (2, 2.0), ("53.907", 53.907), ("2.1 e-/ADU", 2.1), (" 1.5D+02", 150.0), ("-3", -3.0),
         ("abc", None), ("", None), (None, None), (True, None), (math.nan, None),
+        ("1.5 [e-/ADU]", 1.5), ("5 W m-2", 5.0), ("60.0 / seconds", 60.0), ('0.4"', 0.4),
+        ("1:40", None), ("1,5", None), ("2026-01-02", None), ("10/20", None), ("1.2.3", None),
     ],
 )  # fmt: skip
 def test_header_number(value, number):

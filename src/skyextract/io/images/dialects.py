@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
-from skyextract.datamodel.header import Header, header_number, remove, set_cards
+from skyextract.datamodel.header import Header, header_number, number_and_unit, remove, set_cards
 from skyextract.datamodel.instruments import recognise
 from skyextract.run import Run
 
@@ -59,17 +59,35 @@ def translate(header: Header, camera: str, run: Run, path: str) -> str:
     return instrument.name
 
 
-def time_unit(header: Header, keyword: str) -> float:
+def exposure_seconds(header: Header, keyword: str) -> float | None:
+    """Return the seconds that a card says; None if it is no number, or of an unknown unit.
+
+    The unit is that of its text (``'100 ms'``), of its comment, or of TIMEUNIT.
+    """
+    number, unit = number_and_unit(header.get(keyword))
+    if number is None:
+        return None
+    if unit:
+        factor = _seconds(unit)
+        return None if factor is None else number * factor
+    return number * _time_unit(header, keyword)
+
+
+def _time_unit(header: Header, keyword: str) -> float:
     """Return the seconds in the unit of an exposure time: of its comment, or of TIMEUNIT."""
     comment = str(header.comments[keyword]) if keyword in header else ""
     words = [next(filter(None, groups)) for groups in _UNIT_WORDS.findall(comment)]
     if not words and keyword not in ("EXPTIME",):
         words = [str(header.get("TIMEUNIT") or "")]
-    for word in words:
-        for pattern, seconds in _UNITS:
-            if re.fullmatch(pattern, word.strip(), re.IGNORECASE):
-                return seconds
-    return 1.0
+    return next((factor for word in words if (factor := _seconds(word)) is not None), 1.0)
+
+
+def _seconds(word: str) -> float | None:
+    """Return the seconds in a unit of time; None for any other word."""
+    for pattern, seconds in _UNITS:
+        if re.fullmatch(pattern, word.strip(), re.IGNORECASE):
+            return seconds
+    return None
 
 
 def is_camera_setting(header: Header, keyword: str, number: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,10 +32,10 @@ from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numb
 from skyextract.io.images.dialects import (
     MAX_TIME,
     MIN_TIME,
+    exposure_seconds,
     is_camera_setting,
     linear_pixels,
     pedestal,
-    time_unit,
     translate,
 )
 from skyextract.io.images.planes import Planes, group_planes, with_planes
@@ -246,24 +246,31 @@ def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -
     )
 
 
+def _card_number(header: Header, keyword: str) -> float | None:
+    return header_number(header.get(keyword))
+
+
 def _numbers(
-    header: Header, keywords: Sequence[str], run: Run, name: str
+    header: Header,
+    keywords: Sequence[str],
+    run: Run,
+    name: str,
+    read: Callable[[Header, str], float | None],
 ) -> Iterator[tuple[str, float]]:
-    """Give those of the cards that hold a number; NONE ends the search."""
+    """Give those of the cards that hold a number, as `read` says; NONE ends the search."""
     for keyword in keywords:
         if keyword.upper() == "NONE":
             return
-        value = header.get(keyword)
-        number = header_number(value)
+        number = read(header, keyword)
         if number is not None:
             yield keyword, number
-        elif value is not None:
+        elif (value := header.get(keyword)) is not None:
             run.warn(f"{name}: header card {keyword} = {value!r} is no number")
 
 
 def _from_cards(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
     """Return the first positive number of the cards; of others, the user is told."""
-    for keyword, number in _numbers(header, keywords, run, name):
+    for keyword, number in _numbers(header, keywords, run, name, _card_number):
         if number > 0.0:
             return number
         run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
@@ -272,7 +279,7 @@ def _from_cards(header: Header, keywords: Sequence[str], run: Run, name: str) ->
 
 def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
     """Return the first gain that can be one; of those that cannot, the user is told."""
-    for keyword, number in _numbers(header, keywords, run, name):
+    for keyword, number in _numbers(header, keywords, run, name, _card_number):
         if not number > 0.0:
             run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
         elif is_camera_setting(header, keyword, number):
@@ -297,8 +304,7 @@ def _is_bias(header: Header) -> bool:
 
 def _exposure_time(header: Header, keywords: Sequence[str], run: Run, name: str) -> float:
     """Return the exposure time in seconds, from the unit that its card has; NaN if unknown."""
-    for keyword, number in _numbers(header, keywords, run, name):
-        seconds = number * time_unit(header, keyword)
+    for _, seconds in _numbers(header, keywords, run, name, exposure_seconds):
         no_exposure = seconds == 0.0 and _is_bias(header)
         plausible = MIN_TIME <= seconds <= MAX_TIME
         if not plausible and not no_exposure:

@@ -24,6 +24,7 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
+from skyextract.io.images.dialects import exposure_seconds
 from skyextract.io.images.exposures import ExposureWriter
 from skyextract.io.images.images import image_header, select_units
 from skyextract.io.images.readback import is_product, read_product
@@ -121,7 +122,7 @@ def read_master(
         image = image / np.float32(level)
         variance = None if variance is None else variance / np.float32(level**2)
     header = observation(exposure.header)
-    times = [header_number(header.get(key)) for key in ("DARKTIME", *exposure_keys)]
+    times = [exposure_seconds(header, key) for key in ("DARKTIME", *exposure_keys)]
     known = [time for time in times if time is not None and time >= 0.0]
     return Master(
         kind, image, variance, known[0] if known else float("nan"), header, name,

@@ -23,7 +23,7 @@ from skyextract.datamodel.rawframe import (
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
-from skyextract.io.images.dialects import translate
+from skyextract.io.images.dialects import exposure_seconds, translate
 from skyextract.io.images.images import (
     apply_head,
     image_header,
@@ -140,7 +140,7 @@ def read_raw_frames(
 
 def exposure_time(header: Header, config: Config, run: Run, name: str) -> float:
     """Return the time (s) that the dark current was collected: DARKTIME, or the exposure time."""
-    dark_time = header_number(header.get("DARKTIME"))
+    dark_time = exposure_seconds(header, "DARKTIME")
     if dark_time is not None and dark_time > 0.0:
         return dark_time
     return read_detector(header, config.detector, run, name).exposure_time

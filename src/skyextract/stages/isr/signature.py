@@ -344,7 +344,7 @@ def _saturation_level(
 def _check_values(mask: U2, raw: RawFrame) -> None:
     if mask[0, 0] == 0:
         return
-    if (mask & np.uint16(Mask.NO_DATA)).all():
+    if (mask & np.uint16(Mask.NO_DATA | Mask.BAD)).all():
         raise ImageError(f"{raw.name}: no pixel has a value after the corrections")
     if (mask & np.uint16(Mask.SAT | Mask.NO_DATA)).all():
         raise ImageError(
