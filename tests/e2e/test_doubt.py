@@ -98,3 +98,21 @@ def test_the_zero_point_of_a_handful_of_stars(skyextract, tmp_path):
             pulls.append((step["zero_point"] - zero_point) / step["zero_point_error"])
     assert len(pulls) >= 2
     assert np.abs(pulls).max() < 5.0
+
+
+@pytest.mark.parametrize(("share", "value"), [(2e-3, -999.0), (5e-4, -32768.0), (2e-3, 0.0)])
+def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
+    frame = good_frame(1)
+    dead = np.random.default_rng(4).random(frame.image.shape) < share
+    spoilt = replace(frame, image=np.where(dead, np.float32(value), frame.image))
+    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]
+    done = skyextract(*spoilt.write(tmp_path))
+    steps = done.summary("f.json")[0]["steps"]
+    assert f"{dead.sum()} dead pixels" in done.stderr
+    assert steps["measure"]["noise_scale"] < 1.2
+    assert steps["measure"]["n_sources"] > 0.95 * clean["measure"]["n_sources"]
+    photometry = steps["photometry"]
+    assert abs(photometry["zero_point"] - clean["photometry"]["zero_point"]) < 0.02
+    unchecked = skyextract("f.fits", "-DATA_CHECK", "N")
+    assert "dead pixels" not in unchecked.stderr
+    assert "times that of independent pixels" in unchecked.stderr or value != -999.0

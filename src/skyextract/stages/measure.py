@@ -26,7 +26,7 @@ from skyextract.stages.detection.detect import (
     filter_as_found,
     filter_image,
 )
-from skyextract.stages.detection.support import support
+from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, point_source_variance
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
@@ -211,6 +211,9 @@ def measure(
             exposure = replace(exposure, psf=hidden.psf)
     # Where the crowd was fitted and taken away, what was left of it is no noise.
     correlation = detected.correlation if hidden is None else None
+
+    if hidden is None:
+        warn_of_noise(found, run)
 
     # What needs no PSF; stars hidden beneath others are measured where those are taken away.
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)

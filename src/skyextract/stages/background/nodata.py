@@ -3,7 +3,7 @@
 Coadds, mosaics and cut-outs are filled up with 0, the sky level, -32768 or any other number;
 a background mesh or a noise that takes them for sky is wrong.  Noise never gives an area of
 one exact value, except where it does not resolve the steps of an integer image: there the
-area is full of holes, and the values beside it are those next to its own.
+area is full of holes, and the values beside it are those next to its own.  Dead pixels: `dead`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from skyextract.kernels.background.constant import constant_runs, fill_equal
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
+from skyextract.stages.background.dead import dead_pixels
 
 MIN_RUN = 32
 """So many equal pixels in a row or column are looked at: noise that has two values of equal
@@ -56,7 +57,7 @@ _SAMPLE = 100_000
 
 
 def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
-    """Mark areas of one exact value as NO_DATA, and find the level that clips the pixels.
+    """Mark areas of one exact value NO_DATA and dead pixels BAD; find the level that clips pixels.
 
     Parameters
     ----------
@@ -88,13 +89,26 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if parts:
         total = int(np.count_nonzero(without)) + n_weightless
         run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
-    if not areas:
+    if areas:
+        image = exposure.image.copy()
+        image[without] = 0.0
+        mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
+        mask[without] &= ~np.uint16(Mask.SAT)
+        exposure = replace(exposure, image=image, mask=mask)
+    return _without_dead(exposure, run)
+
+
+def _without_dead(exposure: Exposure, run: Run) -> Exposure:
+    """Mark dead pixels, which are interpolated where cosmic rays are repaired."""
+    dead = dead_pixels(exposure)
+    if not dead.size:
         return exposure
-    image = exposure.image.copy()
-    image[without] = 0.0
-    mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
-    mask[without] &= ~np.uint16(Mask.SAT)
-    return replace(exposure, image=image, mask=mask)
+    mask = exposure.mask.copy()
+    mask.ravel()[dead] |= np.uint16(Mask.BAD)
+    run.warn(
+        f"{dead.size} dead pixels, far below the sky and what is beside, are masked (DATA_CHECK)"
+    )
+    return replace(exposure, mask=mask)
 
 
 def _percent(n: int, frame: Bools) -> str:

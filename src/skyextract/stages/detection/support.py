@@ -6,13 +6,18 @@ import numpy as np
 
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.detections import Detections
+from skyextract.datamodel.noise import median
 from skyextract.record import record
+from skyextract.run import Run
 
 MIN_DATA = 10_000
 """Pixels with data from which a frame should show a source."""
 
 MIN_SKY_SHARE = 0.15
 """Share of the pixels with data that should be outside the sources: the background is theirs."""
+
+HIGH_NOISE = 2.5
+"""Noise of the filtered image, over that of independent pixels, from which the user is told."""
 
 
 @record
@@ -57,3 +62,13 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
             f"the background rests on {100.0 * share:.0f} % of the pixels: sources fill the rest"
         )
     return Support(share, message)
+
+
+def warn_of_noise(found: Detections, run: Run) -> None:
+    """Say so where the noise that was measured makes the threshold far higher than it looks."""
+    scale = median(found.noise_scale)
+    if scale > HIGH_NOISE:
+        run.warn(
+            f"the noise of the filtered image is {scale:.1f} times that of independent pixels, and "
+            "the detection threshold as many times higher: correlated noise, structure, bad pixels?"
+        )
