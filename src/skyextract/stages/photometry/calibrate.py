@@ -265,12 +265,13 @@ def _sky_brightness(zero_point: float, exposure: Exposure) -> float:
 def _parts(
     fit: ZeroPointFit, stars: Stars, residuals: F8, everyone: Stars, shape: tuple[int, int]
 ) -> Parts:
-    """Compare parts of the stars; those too bright for the fit do not count."""
+    """Compare parts of the stars; those too bright for the fit count where they agree."""
+    errors = np.maximum(everyone.errors, MIN_ERROR)
     good = everyone.mag >= stars.mag.min()
-    everyone, residuals = everyone.take(good), residuals[good]
-    errors = (np.maximum(some.errors, MIN_ERROR) for some in (stars, everyone))
     return compare_parts(
-        (fit.residuals, next(errors), stars.mag), (residuals, next(errors), everyone.x, everyone.y),
+        (fit.residuals, np.maximum(stars.errors, MIN_ERROR), stars.mag),
+        (residuals[good], errors[good], everyone.x[good], everyone.y[good]),
+        (residuals[~good], errors[~good]),
         fit.intrinsic, shape,
     )  # fmt: skip
 

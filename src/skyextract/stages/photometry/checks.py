@@ -147,8 +147,8 @@ class Parts:
 
 
 def compare_parts(
-    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], intrinsic: float,
-    shape: tuple[int, int],
+    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], bright: tuple[F8, F8],
+    intrinsic: float, shape: tuple[int, int],
 ) -> Parts:  # fmt: skip
     """Compare parts of the stars.
 
@@ -158,6 +158,9 @@ def compare_parts(
         Residuals, errors and magnitudes of the stars of the fit.
     everyone : four of (m,) float64
         Residuals, errors and 0-based pixels x, y of these and fainter ones.
+    bright : two of (k,) float64
+        Residuals and errors of brighter ones, which the fit left out: where they agree with each
+        other they are not saturated, but in another magnitude system.
     intrinsic : float
         Scatter beyond the errors; outliers are what it does not explain.
     shape : (int, int)
@@ -170,7 +173,10 @@ def compare_parts(
     field = spread_of_medians(residuals, errors, part)
     total = np.hypot(errors, intrinsic)
     apart = np.abs(residuals) > SURE * total
-    group = second_group(residuals, np.zeros_like(residuals), total, apart)
+    all_residuals, all_errors = np.append(residuals, bright[0]), np.append(errors, bright[1])
+    all_errors = np.hypot(all_errors, intrinsic)
+    all_apart = np.abs(all_residuals) > SURE * all_errors
+    group = second_group(all_residuals, np.zeros_like(all_residuals), all_errors, all_apart)
     terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
     surface = smooth_spread(residuals[~apart], errors[~apart], terms)
     return Parts(field, brightness, side, surface, group)
