@@ -232,8 +232,10 @@ def measure(
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
     if fits_psf:
+        # The errors of crowds need that of the flux, for those of the positions, too.
+        needed = wanted if hidden is None else wanted | {"FLUXERR_PSF"}
         points = _fit_point_sources(
-            exposure, plane, found, hidden, correlation, sources, config, wanted, run
+            exposure, plane, found, hidden, correlation, sources, config, needed, run
         )
         sources = _with_flags(sources.with_columns(**points.columns), points.flags)
         if hidden is not None and matched is not None:

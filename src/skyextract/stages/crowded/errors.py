@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 AROUND = 8.0
 """Radius, in FWHM, within which the sources tell how many more there are that are not told apart:
 of less than MIN_SHARE of the light, above which the search finds them."""
-SELDOM = 0.1
-"""Number of them upon a source that makes half of their light count: what happens to fewer is far
-off, and does not widen the errors of most."""
+_WIDTHS = np.linspace(1.0, 3.0, 201)
+_WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
+"""Share of a Gaussian within so many of its sigmas."""
 
 
 def with_errors_of_crowds(
@@ -42,12 +43,12 @@ def with_errors_of_crowds(
     """
     factor = _factor(hidden, gain, matched, run)
     flux = np.abs(hidden.flux)
-    scatter = _blended_scatter(hidden.x, hidden.y, flux, hidden.psf.fwhm)
     columns = {}
-    if "FLUXERR_PSF" in sources:
-        columns["FLUXERR_PSF"] = np.hypot(sources["FLUXERR_PSF"] * factor, scatter)
+    own = sources["FLUXERR_PSF"] * factor
+    error = blended_errors(hidden.x, hidden.y, flux, own, hidden.psf.fwhm)
+    columns["FLUXERR_PSF"] = error
     # Light that is anywhere in a disc has this variance along each axis.
-    share = scatter / np.maximum(flux, 1e-30)
+    share = np.sqrt(np.maximum(error**2 - own**2, 0.0)) / np.maximum(flux, 1e-30)
     moved = (share * MIN_SEPARATION * hidden.psf.fwhm / 2.0) ** 2
     for name, more in (("ERRX2PSF_IMAGE", moved), ("ERRY2PSF_IMAGE", moved), ("ERRXYPSF_IMAGE", 0)):
         if name in sources:
@@ -55,19 +56,28 @@ def with_errors_of_crowds(
     return sources.with_columns(**columns)
 
 
-def _blended_scatter(x: F8, y: F8, flux: F8, fwhm: float) -> F8:
-    """Return the rms of the light of fainter sources so near to each that they are one with it.
+def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float) -> F8:
+    """Return errors of fluxes with the light of fainter sources that cannot be told apart.
 
-    There are as many per area as there are around.
+    There are as many per area as there are around, within MIN_SEPARATION of each. The light of
+    those below the error is more noise. What is brighter leaves the errors of sources without
+    such company as they are, but 68 % of all are then within a larger multiple of these: of a
+    share ``a`` of sources alone, ``0.68 / a`` must be within it.  No error is larger than that with
+    the variance of all light.
     """
     first, second = pairs_within(x, y, AROUND * fwhm)
     near, far = np.concatenate([first, second]), np.concatenate([second, first])
     fainter = flux[far] < MIN_SHARE * flux[near]
-    near, far = near[fainter], far[fainter]
+    near, light = near[fainter], flux[far[fainter]]
     share = (MIN_SEPARATION / AROUND) ** 2
-    number = share * np.bincount(near, minlength=x.size)
-    square = share * np.bincount(near, flux[far] ** 2, minlength=x.size)
-    out: F8 = np.sqrt(square * number / (number + SELDOM))
+    is_noise = light < error[near]
+    noise = share * np.bincount(near[is_noise], light[is_noise] ** 2, minlength=x.size)
+    everything = share * np.bincount(near, light**2, minlength=x.size)
+    alone = np.exp(-share * np.bincount(near[~is_noise], minlength=x.size))
+    width = np.interp(_WITHIN[0] / alone, _WITHIN, _WIDTHS)
+    out: F8 = np.minimum(
+        width * np.hypot(error, np.sqrt(noise)), np.hypot(error, np.sqrt(everything))
+    )
     return out
 
 
