@@ -266,8 +266,10 @@ def kept_masters(settings: Settings, folder: Path) -> list[Path]:
     names: dict[Path, str] = {}
     for kind in KINDS if pattern else ():
         given = settings.value(f"ISR_{kind.upper()}")
-        if not given or len(expand_names(given, f"ISR_{kind.upper()}", Run())) < 2:
-            continue  # a master that is ready
+        # a list out of a pipe can be read once, and not here: it may name several frames
+        listed = any(is_pipe(name.removeprefix("@")) for name in given)
+        if not listed and len(expand_names(given, f"ISR_{kind.upper()}", Run())) < 2:
+            continue  # none, or a master that is ready
         path = folder / pattern.replace("{kind}", kind)
         if path in names:
             raise ConfigError(

@@ -92,8 +92,8 @@ def test_an_image_whose_process_ended_after_its_products_is_done(
 ):
     run = Workers.run
 
-    def interrupted(self):
-        for event in run(self):
+    def interrupted(self, source):
+        for event in run(self, source):
             if isinstance(event, Done):
                 raise Interrupted(signal.SIGTERM)
             yield event

@@ -78,9 +78,8 @@ def test_what_comes_out_of_a_pipe_is_a_file(tmp_path):
     os.mkfifo(fifo)
     writer = threading.Thread(target=lambda: fifo.write_bytes(b"pixels"))
     writer.start()
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    assert spool_input(str(fifo), folder).read_bytes() == b"pixels"
+    spool_input(str(fifo), tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"pixels"
     writer.join()
     with pytest.raises(ImageError, match="cannot be read"):
-        spool_input(str(tmp_path / "none"), folder)
+        spool_input(str(tmp_path / "none"), tmp_path / "copy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
+from skyextract.batch.lists import listed_images
 from skyextract.batch.progress import Progress
 from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
-from skyextract.io.names import list_lines
 from skyextract.io.nights import read_night
 from skyextract.io.streams import Stream, is_stream, write_through
-from skyextract.io.textfiles import read_text
 from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
@@ -127,31 +126,6 @@ def _draw_nights(jobs: Sequence[Job]) -> None:
         draw_page(table)
 
 
-def listed_images(words: Iterable[str], lists: list[str]) -> Iterator[str]:
-    """Yield the images that are named, and those of an @list: one per line, relative to it.
-
-    Parameters
-    ----------
-    lists : list of str
-        The lists that were read are added.
-
-    Raises
-    ------
-    ConfigError
-        A list cannot be read, or names itself.
-    """
-    for word in words:
-        path = Path(word[1:])
-        if not word.startswith("@") or Path(word).exists():
-            yield word
-            continue
-        if str(path.resolve()) in lists:
-            raise ConfigError(f"{word}: the list names itself")
-        lists.append(str(path.resolve()))
-        lines = list_lines(read_text(path, "list of images", Run()), path.parent)
-        yield from listed_images(lines, lists)
-
-
 def check_nights(tables: Iterable[Path | None]) -> None:
     """Check that rows can be added to the tables of the night.
 
@@ -244,7 +218,7 @@ class Batch:
             with Spool() as spool:
                 self.settings = spool.settings(self.settings)
                 compile_missing(self.settings)
-                self._run_spooled(self._spooled(jobs, spool))
+                self._run_spooled(list(jobs), spool)
         finally:
             self.collector.finish()
         if self.has_several:
@@ -252,14 +226,20 @@ class Batch:
         if self.has_several or self.skip_done:
             self.tally.tell()
 
-    def _run_spooled(self, jobs: Sequence[Job]) -> None:
+    def _run_spooled(self, jobs: list[Job], spool: Spool) -> None:
         numbers = self._not_done(jobs) if self.skip_done else list(range(len(jobs)))
+        if numbers and not self.has_several:
+            try:
+                jobs = [spool.job(jobs[0])]
+            except ImageError as error:
+                self.fail(jobs[0].label, str(error))
+                return
         with Progress(len(numbers)) as self.progress:
             if not self.has_several:
                 for number in numbers:
                     self._finish(jobs, number, self.function(1)(jobs[number]))
             elif numbers:
-                self._run_in_workers(jobs, numbers)
+                self._run_in_workers(jobs, numbers, spool)
 
     def _not_done(self, jobs: Sequence[Job]) -> list[int]:
         """Return the numbers of images that no earlier run has done; take note of the others."""
@@ -283,20 +263,34 @@ class Batch:
         n_threads = resolve_threads(self.settings.config.pipeline.nthreads, n_processes)
         return partial(run_job, settings=self.settings, n_threads=n_threads)
 
-    def _run_in_workers(self, jobs: Sequence[Job], numbers: Sequence[int]) -> None:
+    def _run_in_workers(self, jobs: list[Job], numbers: Sequence[int], spool: Spool) -> None:
         n_processes = min(self.n_jobs, len(numbers))
-        tasks = [jobs[number] for number in numbers]
+        from skyextract.batch.piped import Arrived, piped
         from skyextract.batch.workers import Workers
 
+        later = piped({number: jobs[number] for number in numbers}, spool)
+        tasks = [number for number in numbers if number not in later.waiting]
         begin = time.time()
         try:
-            with Workers(self.function(n_processes), tasks, n_processes) as workers:
+            with Workers(
+                self.function(n_processes), [jobs[number] for number in tasks], n_processes
+            ) as workers:
                 workers.employ()
                 # What outcomes are made of: the first would have to wait for it.
                 import skyextract.image  # noqa: F401
 
-                for event in workers.run():
-                    self.take(event, jobs, numbers[event.number])
+                for event in workers.run(later):
+                    if not isinstance(event, Arrived):
+                        self.take(event, jobs, tasks[event.number])
+                    elif event.failure:
+                        self.fail(event.job.label, event.failure, self.progress)
+                        self._write_streams(jobs, event.number, ())
+                    else:
+                        jobs[event.number] = event.job
+                        tasks.append(event.number)
+                        workers.add(event.job)
+                    if not workers.unfinished:
+                        later.tell()
         except Interrupted:
             self._take_unheard(jobs, numbers, begin)
             raise
@@ -377,16 +371,6 @@ class Batch:
                     log.error(LABELLED, f"{jobs[self._n_written].label}: ", str(error))
                     self.tally.others.append(ExitStatus.IMAGE_FAILED)
             self._n_written += 1
-
-    def _spooled(self, jobs: Sequence[Job], spool: Spool) -> list[Job]:
-        """Copy images that come from pipes into files; one that fails costs itself alone."""
-        ready = []
-        for job in jobs:
-            try:
-                ready.append(spool.job(job))
-            except ImageError as error:
-                self.fail(job.label, str(error))
-        return ready
 
     def say_interrupted(self) -> None:
         """Say how far the batch came."""

@@ -22,6 +22,7 @@ class Spool:
 
     _copies: dict[str, str] = field(default_factory=dict)
     _folder: Path | None = None
+    _n_places: int = 0
 
     def __enter__(self) -> Spool:
         return self
@@ -59,6 +60,23 @@ class Spool:
         copies = tuple((copy, name) for name, copy in self._copies.items())
         return replace(job, measurement=measurement, detection=detection, copies=copies)
 
+    def missing(self, job: Job) -> list[str]:
+        """Return the pipes that images of a job come from and that are not copied yet."""
+        specs = filter(None, (job.detection, job.measurement))
+        return [s.path for s in specs if is_pipe(s.path) and s.path not in self._copies]
+
+    def place(self) -> Path:
+        """Return a name for the next copy."""
+        if self._folder is None:
+            recover(tempfile.gettempdir())
+            self._folder = scratch_folder()
+        self._n_places += 1
+        return self._folder / f"input{self._n_places - 1}"
+
+    def add(self, path: str, copy: Path) -> None:
+        """Take note of a pipe that was copied."""
+        self._copies[path] = os.fspath(copy)
+
     def _copy_of_image(self, spec: ImageSpec) -> ImageSpec:
         if not is_pipe(spec.path):
             return spec
@@ -76,8 +94,7 @@ class Spool:
 
     def _copy(self, path: str) -> str:
         if path not in self._copies:
-            if self._folder is None:
-                recover(tempfile.gettempdir())
-                self._folder = scratch_folder()
-            self._copies[path] = os.fspath(spool_input(path, self._folder))
+            copy = self.place()
+            spool_input(path, copy)
+            self.add(path, copy)
         return self._copies[path]

@@ -12,10 +12,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from skyextract.messages import Message, send_messages, tells_steps
 from skyextract.record import record
@@ -71,6 +71,20 @@ class Died:
 
 
 Event = Done | Said | Died
+
+
+class Source(Protocol):
+    """Where more tasks come from, later: a file with news, for `wait`."""
+
+    @property
+    def waiting(self) -> Collection[Any]:
+        """What is still to come."""
+
+    def fileno(self) -> int:
+        """Return the number of the file."""
+
+    def news(self) -> Iterator[Any]:
+        """Yield what has come since."""
 
 
 @dataclass
@@ -133,10 +147,18 @@ class Workers:
         """What has news when something happens in one of the processes."""
         return [worker.connection for worker in self._workers]
 
-    def run(self) -> Iterator[Event]:
-        """Run all tasks; yields what happens, as it happens."""
-        while self.unfinished:
-            yield from self.poll()
+    def run(self, source: Source | None = None) -> Iterator[Any]:
+        """Run all tasks; yields what happens, as it happens.
+
+        Parameters
+        ----------
+        source : Source, optional
+            Has more tasks later, which whoever gets its news may `add`.
+        """
+        while self.unfinished or (source and source.waiting):
+            yield from self.poll(None, (source,) if source and source.waiting else ())
+            if source is not None:
+                yield from source.news()
 
     def poll(self, timeout: float | None = None, others: Sequence[Any] = ()) -> Iterator[Event]:
         """Wait until something happens, once; yields it.

@@ -120,15 +120,14 @@ def is_pipe(path: str) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
-def spool_input(path: str, folder: Path) -> Path:
-    """Copy what comes out of a pipe into a file of a folder.
+def spool_input(path: str, copy: Path) -> None:
+    """Copy what comes out of a pipe into a file.
 
     Raises
     ------
     ImageError
         Nothing can be read from it, or the disk is full.
     """
-    copy = folder / f"input{len(list(folder.iterdir()))}"
     try:
         if path == STDIN:
             if sys.stdin is None:
@@ -140,4 +139,3 @@ def spool_input(path: str, folder: Path) -> Path:
             shutil.copyfileobj(source, target, 1 << 20)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return copy
