@@ -226,6 +226,16 @@ def check_image_names(settings: Settings) -> list[tuple[str, str]]:
     return wanted
 
 
+def _may_be_several(names: Sequence[str], keyword: str) -> bool:
+    """Tell whether names, globs and lists mean several frames, or nobody knows yet."""
+    if any(is_pipe(name.removeprefix("@")) for name in names):
+        return True  # a list out of a pipe can be read once, and not here
+    try:
+        return len(expand_names(names, keyword, Run())) > 1
+    except ConfigError:
+        return True  # said by whoever needs the frames
+
+
 def image_files(jobs: Sequence[Job]) -> list[str]:
     """Return the files of all images."""
     return [spec.path for job in jobs for spec in (job.measurement, job.detection) if spec]
@@ -266,10 +276,8 @@ def kept_masters(settings: Settings, folder: Path) -> list[Path]:
     names: dict[Path, str] = {}
     for kind in KINDS if pattern else ():
         given = settings.value(f"ISR_{kind.upper()}")
-        # a list out of a pipe can be read once, and not here: it may name several frames
-        listed = any(is_pipe(name.removeprefix("@")) for name in given)
-        if not listed and len(expand_names(given, f"ISR_{kind.upper()}", Run())) < 2:
-            continue  # none, or a master that is ready
+        if not given or not _may_be_several(given, f"ISR_{kind.upper()}"):
+            continue  # a master that is ready
         path = folder / pattern.replace("{kind}", kind)
         if path in names:
             raise ConfigError(
