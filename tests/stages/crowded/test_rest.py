@@ -7,7 +7,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
-from skyextract.stages.crowded.rest import sums_of_faint
+from skyextract.stages.crowded.rest import mean_square, sums_of_faint
 from skyextract.stages.crowded.search import Hidden
 from skyextract.stages.psf.sweeps import FittedSources, point_fit
 
@@ -60,3 +60,17 @@ def test_faint_pairs_are_told_from_stars():
 def test_brighter_sources_and_detections_stay():
     assert share_of_sums(10.0 * LEAST, 1.2) == 0.0
     assert share_of_sums(1.3 * LEAST, 1.2, n_detected=1000) == 0.0
+
+
+def test_a_broken_pixel_does_not_spoil_the_noise_of_others():
+    """The square of 3e38 is infinite, and running sums of 1e40 forget everything else."""
+    image = np.random.default_rng(5).normal(0.0, 1.0, (60, 60)).astype(np.float32)
+    clean = mean_square(image.copy(), 2)
+    for value in (1e20, 3e38, -3e38):
+        broken = image.copy()
+        broken[30, 30] = value
+        found = mean_square(broken, 2)
+        near = np.zeros(image.shape, bool)
+        near[28:33, 28:33] = True
+        np.testing.assert_allclose(found[~near], clean[~near], rtol=1e-3)
+        assert (found[near] > 1e9).all()

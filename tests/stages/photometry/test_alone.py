@@ -11,7 +11,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.stages.photometry.stars import Stars, flux_scale
 
 
-def scale_of(separation: float, n_pairs: int, n_alone: int) -> float:
+def scale_of(separation: float, n_pairs: int, n_alone: int, n_empty: int = 0) -> float:
     """Pairs of stars whose Kron flux is that of both, and stars alone with a PSF flux 1 % low."""
     place = 40.0 * np.arange(n_pairs + n_alone)
     x = np.concatenate([place, place[:n_pairs] + separation])
@@ -19,6 +19,7 @@ def scale_of(separation: float, n_pairs: int, n_alone: int) -> float:
     flux = np.full(n, 99.0)
     kron = np.where(np.arange(n) < n_pairs, 200.0, 100.0)
     kron[n_pairs + n_alone :] = 200.0
+    kron[n - n_empty :] = 0.0
     catalog = Catalog({
         "X_IMAGE": x + 1.0, "Y_IMAGE": np.full(n, 11.0), "FLUX_PSF": flux, "FLUX_AUTO": kron,
     })  # fmt: skip
@@ -40,3 +41,9 @@ def test_without_enough_of_them_nothing_is_known():
 def test_elsewhere_all_stars_tell():
     assert scale_of(4.0, 3, 20) == pytest.approx(2.5 * np.log10(0.99), abs=1e-9)
     assert scale_of(15.0, 20, 2) == pytest.approx(2.5 * np.log10(99.0 / 200.0), abs=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_kron_fluxes_of_0_tell_nothing():
+    assert scale_of(15.0, 0, 20, 8) == pytest.approx(2.5 * np.log10(0.99), abs=1e-9)
+    assert np.isnan(scale_of(15.0, 0, 20, 20))

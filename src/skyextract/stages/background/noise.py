@@ -139,6 +139,20 @@ def working_unit(exposure: Exposure) -> float:
     return 2.0 ** round(math.log2(size))
 
 
+_MAX_FACTOR = 1e30
+
+
+def _scaled(weight: F4, factor: float) -> F4:
+    """Return a weight map times a factor; products of extreme numbers in double precision."""
+    if not 0.0 < factor < math.inf or 1.0 / _MAX_FACTOR < factor < _MAX_FACTOR:
+        return weight * np.float32(factor)
+    scaled = np.empty_like(weight)
+    with np.errstate(over="ignore"):
+        for row, values in zip(scaled, weight, strict=True):
+            row[...] = values * np.float64(factor)
+    return scaled
+
+
 def background_variance(
     exposure: Exposure,
     background: BackgroundMap,
@@ -187,7 +201,7 @@ def background_variance(
     if exposure.weight is not None:
         rescale = of_image(weights.rescale_weights, index) and kind != "MAP_RMS"
         scale = weight_scale if rescale else 1.0
-        variance = exposure.weight * np.float32(scale**2)
+        variance = _scaled(exposure.weight, scale**2)
         variance[~(exposure.weight < MAX_VARIANCE)] = NO_INFORMATION
         return variance
     return mesh_variance(background, run) if kind == "BACKGROUND" else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.stages.crowded.rest import WIDE_RADIUS, box_mean, nearest_pixel, pairs_within
+from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
 from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched
 
@@ -102,7 +102,7 @@ def _factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8
     )  # fmt: skip
     filtered /= np.float32(matched.unit(plane.background.sigma))
     half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(box_mean(filtered**2, half), 1.0))
+    noise = np.sqrt(np.maximum(mean_square(filtered, half), 1.0))
     row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
     factor: F8 = noise[row, column]
     return factor

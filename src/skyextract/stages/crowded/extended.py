@@ -131,12 +131,13 @@ def _windows(
         used = _widened(used, margin) & ((segmentation == 0) | used)
         used &= (exposure.mask[here] & np.uint16(UNUSABLE)) == 0
         models = hidden.models[here]
-        noise = variance[here] + (SYSTEMATIC * models) ** 2
+        # the square of a single pixel may be beyond single precision
+        noise = variance[here] + (SYSTEMATIC * models.astype(np.float64)) ** 2
         if gain > 0.0:
             noise += np.maximum(models, 0.0) / gain
         residual = hidden.plane.subtracted[here] - models
         weight[k][there] = used / noise
-        chi2[k] = (weight[k][there] * residual**2).sum(dtype=np.float64), used.sum()
+        chi2[k] = (weight[k][there] * residual.astype(np.float64) ** 2).sum(), used.sum()
         data[k][there] = residual
     _add_stars(data, hidden, groups, middle - half)
     size = min(side - 1, 2 * psf.radius + 1)

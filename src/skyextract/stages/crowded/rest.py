@@ -35,6 +35,8 @@ BROAD = (1.3, 3.0)
 much more at e times that."""
 WIDE_RADIUS = 2.0
 """The same where the noise itself is of clouds, or tells the errors of a source."""
+MAX_RESIDUAL = 1e6
+"""In the noise of the filtered image; no model leaves so much but where a pixel is broken."""
 SHARED = (0.25, 0.5)
 """Share of the noise of pixels that neighbours have in common: from the first number on noise
 counts as correlated, from the second on all of what the filtered image has."""
@@ -111,7 +113,7 @@ def significant_sources(
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
     filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
     half = max(1, round(radius * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(box_mean(filtered**2, half), 0.0))
+    noise = np.sqrt(mean_square(filtered, half))
     row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
     significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
     significant[:n_detected] = True
@@ -140,6 +142,21 @@ def sums_of_faint(
     sums = np.zeros(flux.size, np.bool_)
     sums[rows[broad]] = True
     return sums
+
+
+def mean_square(filtered: F4, half: int) -> F8:
+    """Return the mean square of a filtered image about each pixel (`box_mean`), not below 0.
+
+    Pixels count as `MAX_RESIDUAL` at most, in place: running sums know nothing of others beside
+    the square of one that is broken.
+
+    Parameters
+    ----------
+    filtered : (ny, nx) float32
+        In units of its noise.
+    """
+    np.clip(filtered, -MAX_RESIDUAL, MAX_RESIDUAL, out=filtered)
+    return np.maximum(box_mean(filtered**2, half), 0.0)
 
 
 def box_mean(image: F4, half: int) -> F8:

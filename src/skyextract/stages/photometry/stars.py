@@ -121,7 +121,8 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
             alone = _alone(catalog, flux_key, row, ALONE * exposure.psf.fwhm)
             # In a crowd the Kron flux is that of neighbours, too.
             row = row[alone] if alone.mean() < 0.5 else row
-        ratio = column(catalog, flux_key)[row] / column(catalog, "FLUX_AUTO")[row]
+        flux, kron = column(catalog, flux_key)[row], column(catalog, "FLUX_AUTO")[row]
+        ratio = np.divide(flux, kron, out=np.zeros(len(row)), where=kron != 0.0)
         known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
         enough = len(known) >= min(MIN_STARS, len(stars.row))
         above_kron = 2.5 * math.log10(float(np.median(known))) if enough else math.nan
