@@ -116,3 +116,31 @@ def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
     unchecked = skyextract("f.fits", "-DATA_CHECK", "N")
     assert "dead pixels" not in unchecked.stderr
     assert "times that of independent pixels" in unchecked.stderr or value != -999.0
+
+
+def test_a_given_psf_of_another_image(skyextract, tmp_path):
+    """The model of a frame whose pixels are a quarter as large: four times as wide."""
+    frame = good_frame(1)
+    files = frame.write(tmp_path)
+    measured = skyextract(*files, "-PSFMODEL_NAME", "own.psf").summary("f.json")[0]["steps"]
+    with fits.open("own.psf") as model:
+        model[1].header["PSF_SAMP"] *= 4.0
+        model[1].header["PSF_FWHM"] *= 4.0
+        model.writeto("wide.psf")
+    own = skyextract(*files, "-PSF_NAME", "own.psf")
+    assert "given" not in own.stderr
+    steps = own.summary("f.json")[0]["steps"]
+    assert steps["measure"]["status"] == "complete"
+    zero_points = [s["photometry"]["zero_point"] for s in (measured, steps)]
+    assert abs(zero_points[1] - zero_points[0]) < 0.01
+    for more, name, card in (
+        ((), "measure", "SKYMEAS"),
+        (("--steps", "characterize,measure"), "characterize", "SKYCHAR"),
+    ):
+        wide = skyextract(*files, "-PSF_NAME", "wide.psf", *more)
+        step = wide.summary("f.json")[0]["steps"][name]
+        assert step["status"] == "fallback"
+        told = float(step["reason"].removeprefix("the PSF that was given is ").split()[0])
+        assert abs(told - 4.0) < 0.2
+        assert wide.stderr.count(step["reason"]) == 1
+        assert fits.getval("f.cat", card, 2) == "FALLBACK"

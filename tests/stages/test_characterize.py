@@ -193,6 +193,37 @@ def test_a_given_psf_is_kept(starfield):
     assert result.metrics["iterations"] == 0
 
 
+@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("factor", [0.5, 0.75, 0.95, 1.0, 1.08, 1.35, 2.0, 4.0, 7.0])
+def test_a_given_psf_is_compared_with_the_stars(starfield, factor, seed):
+    field = starfield.simulate(300, 40, 3.5, separation=14, beta=3.5, seed=seed)
+    given = Psf.gaussian(true_shape(field, 3.5)[0] * factor, PsfSource.FILE)
+    run = Run()
+    result = characterize(exposure_of(field.image, psf=given), Config(), run)
+    assert result.exposure.psf is given
+    if 0.9 < factor < 1.1:
+        assert (result.status, result.reason) == ("COMPLETE", "")
+        assert not run.warnings
+        return
+    assert result.status == "FALLBACK"
+    assert run.warnings == [result.reason]
+    told = float(result.reason.split("is ")[1].split()[0])
+    assert told == pytest.approx(factor, rel=0.1)
+    # the cores of stars are what they were
+    for x, y in zip(field.x[:20], field.y[:20], strict=True):
+        pixel = round(y), round(x)
+        if min(pixel) >= 0 and max(pixel) < 300:
+            assert result.exposure.image[pixel] == np.float32(field.image[pixel])
+
+
+@pytest.mark.parametrize("factor", [0.3, 4.0])
+def test_without_stars_a_given_psf_is_believed(factor):
+    image = np.random.default_rng(1).normal(100.0, 5.0, (200, 200))
+    given = Psf.gaussian(3.5 * factor, PsfSource.FILE)
+    result = characterize(exposure_of(image, psf=given), Config(), Run())
+    assert result.status == "COMPLETE"
+
+
 def test_one_pass_that_does_not_converge_says_so(starfield):
     field = starfield.simulate(300, 30, 2.5, beta=3.5)
     run = Run()

@@ -28,6 +28,7 @@ from skyextract.stages.background.estimate import (
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.doubt import is_doubtful, touches_stars
+from skyextract.stages.psf.given import doubt_of_given
 from skyextract.stages.psf.halves import position_error
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.passes import PsfPass, measure_psf
@@ -144,18 +145,22 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         build = last.build
         error = position_error(last.sample, lambda part: build(part).psf, run)
         psf = replace(psf, position_error=error)
-    repairs = _final_repairs(source, passes, psf, run)
+    message = ""
+    if given is None:
+        repairs = _final_repairs(source, passes, psf, run)
+    else:
+        repairs, message = _judged(source, passes, given, config, run)
     if passes.cosmics is not config.cosmics:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
     selection = last.selection if last else None
-    message = ""
     if selection and is_doubtful(selection):
         message = (
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
         )
+    if message:
         run.warn(message)
 
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
@@ -250,6 +255,21 @@ def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Rep
         repairs.undo(planes)
         repairs = repair_planes(planes, psf, replace(passes.cosmics, cr_repair=False), run)
     return repairs
+
+
+def _judged(
+    source: Exposure, passes: _Passes, given: Psf, config: Config, run: Run
+) -> tuple[Repairs, str]:
+    """Compare a PSF that was given with the stars; what is repaired with it, and doubts.
+
+    Stars that are narrower than the PSF would pass for cosmic rays: then none is repaired.
+    """
+    planes, cosmics = passes.sky.planes, passes.cosmics
+    passes.repairs.undo(planes)
+    doubt = doubt_of_given(given, source, planes.data, planes.variance, config.characterize, run)
+    if doubt:
+        cosmics = replace(cosmics, cr_repair=False)
+    return repair_planes(planes, given, cosmics, run), doubt
 
 
 def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:

@@ -265,6 +265,10 @@ def measure(
     rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
     twins = find_twins(found.x, found.y, found.dflux)
     doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
+    if uses_psf:
+        from skyextract.stages.psf.given import doubts_unless_compared
+
+        doubts += doubts_unless_compared(exposure, plane, config, run)
     for doubt in doubts:
         run.warn(doubt)
     return Measured(

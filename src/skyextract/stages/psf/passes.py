@@ -76,19 +76,11 @@ def measure_psf(
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
     for first in starts:
-        start = first
-        for scale in range(MAX_SCALES):
-            candidates = find_candidates(
-                data, variance, exposure.mask,
-                fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
-            )  # fmt: skip
-            most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-            most = max(40, min(FIRST_STARS if preliminary else MAX_STARS, most))
-            selection = select_stars(candidates, settings, exposure.shape, most)
-            if psf or not selection.fwhm > SCALE_CHANGE * start or scale + 1 == MAX_SCALES:
-                break
-            # The peaks of a narrower filter are parts of such stars: look again.
-            start = selection.fwhm
+        candidates, selection = _search(
+            exposure, data, variance, first,
+            n_most=FIRST_STARS if preliminary else MAX_STARS, n_scales=1 if psf else MAX_SCALES,
+            settings=settings, run=run,
+        )  # fmt: skip
         rows = selection.stars
         ellipticity = float(np.median(candidates.ellipticity[rows])) if rows.size else 0.0
         if rows.size == 0:
@@ -150,6 +142,43 @@ def measure_psf(
         models = neighbours.models if neighbours else None
         return PsfPass(fit, _take(candidates, rows), selection, models, sample, build)
     return reason
+
+
+def select_without_psf(
+    exposure: Exposure, data: F4, variance: F4, start: float, n_least: int,
+    settings: Characterize, run: Run,
+) -> Selection:  # fmt: skip
+    """Select stars as `measure_psf` does, from a FWHM that may be far from theirs."""
+    selection = None
+    for first in (start, *(settings.default_fwhm * factor for factor in RETRIES)):
+        _, selection = _search(
+            exposure, data, variance, first,
+            n_most=FIRST_STARS, n_scales=MAX_SCALES, settings=settings, run=run,
+        )  # fmt: skip
+        if selection.stars.size >= n_least:
+            break
+    assert selection is not None
+    return selection
+
+
+def _search(
+    exposure: Exposure, data: F4, variance: F4, start: float, *, n_most: int, n_scales: int,
+    settings: Characterize, run: Run,
+) -> tuple[Candidates, Selection]:  # fmt: skip
+    """Look for stars with a filter of so many pixels FWHM, and with larger ones if they are."""
+    for scale in range(n_scales):
+        candidates = find_candidates(
+            data, variance, exposure.mask,
+            fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
+        )  # fmt: skip
+        most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
+        most = max(40, min(n_most, most))
+        selection = select_stars(candidates, settings, exposure.shape, most)
+        if not selection.fwhm > SCALE_CHANGE * start or scale + 1 == n_scales:
+            break
+        # The peaks of a narrower filter are parts of such stars: look again.
+        start = selection.fwhm
+    return candidates, selection
 
 
 def _take(candidates: Candidates, rows: I8) -> Candidates:
