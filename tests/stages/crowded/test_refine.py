@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import refine, search
 from tests.stages.crowded.test_search import FWHM, recovered, run_measure, simulate
 
 
@@ -62,3 +62,23 @@ def test_unresolved_light_about_stars_is_none_of_theirs(crowd):
 def test_a_given_psf_is_left_alone(crowd):
     exposure = replace(crowd[0], psf=with_wings(Psf.gaussian(FWHM), 0.15, PsfSource.FILE))
     assert run_measure(exposure).exposure.psf is exposure.psf
+
+
+@pytest.mark.parametrize("light", ["hole", "ring", "flat", "nan"])
+def test_what_is_no_psf_of_stars_is_dropped(crowd, light, monkeypatch):
+    """Whatever is left about the stars, the PSF before stays and the sources are measured."""
+    exposure = replace(crowd[0], psf=replace(Psf.gaussian(FWHM), source=PsfSource.MEASURED))
+    psf = exposure.psf
+    offset = (np.arange(psf.basis.shape[1]) - psf.basis.shape[1] // 2) * psf.sampling
+    distance = np.hypot(offset[:, None], offset) / FWHM
+    peak = float(psf.basis[0].max())
+    left = {
+        "hole": -2.0 * peak * np.exp(-(distance**2) / 0.05),
+        "ring": 3.0 * peak * np.exp(-((distance - 1.0) ** 2) / 0.02) - 1e-3 * peak,
+        "flat": np.where(distance < 1.5, 3.0 * peak, -1e-3 * peak),
+        "nan": np.full(distance.shape, np.nan),
+    }[light]
+    monkeypatch.setattr(refine, "_clipped_mean", lambda *_: (left, np.full(left.shape, 1e-12)))
+    measured = run_measure(exposure)
+    assert measured.exposure.psf is psf
+    assert measured.sources.n_rows > 500

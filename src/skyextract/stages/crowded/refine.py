@@ -16,6 +16,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.psfshape import effective_fwhm
+from skyextract.errors import StepError
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.stages.crowded.rest import nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
@@ -40,12 +42,14 @@ CLIPPED = 3.0
 """Values farther than so many sigma from what is expected are of something else."""
 ROUNDS = 3
 """Means, each without what is far from the one before."""
+MAX_CHANGE = 1.25
+"""A correction that changes the width by more than this factor is none of the PSF."""
 NEAR, FAR = 1.0, 2.0
 """Distances in FWHM between which the PSF is wing, and beyond which it hardly is."""
 
 
 def refined_psf(hidden: Hidden, exposure: Exposure, run: Run) -> Psf:
-    """Return the PSF with its constant term corrected; itself if there are too few stars."""
+    """Return the PSF with its constant term corrected; itself if that would be no PSF of stars."""
     psf = hidden.psf
     variance = hidden.plane.variance_plane(run)
     noise = typical_noise(variance) or 1.0
@@ -70,7 +74,22 @@ def refined_psf(hidden: Hidden, exposure: Exposure, run: Run) -> Psf:
     basis = psf.basis.astype(np.float64)
     basis[0] += _significant(mean, sigma)
     basis[0] /= basis[0].sum() * psf.sampling**2
-    return replace(psf, basis=basis.astype(np.float32))
+    refined = replace(psf, basis=basis.astype(np.float32))
+    return refined if _is_like(refined, psf) else psf
+
+
+def _is_like(refined: Psf, psf: Psf) -> bool:
+    """Tell whether a corrected PSF is one, and of about the width that it had.
+
+    Where stars lie on light that no star has, the mean of what is left of them is anything.
+    """
+    if not np.isfinite(refined.basis).all():
+        return False
+    try:
+        widths = [effective_fwhm(p.basis[0].astype(np.float64), p.sampling) for p in (refined, psf)]
+    except StepError:
+        return False
+    return 1.0 / MAX_CHANGE < widths[0] / widths[1] < MAX_CHANGE
 
 
 def _distance(psf: Psf) -> F8:
