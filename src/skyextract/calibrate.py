@@ -20,6 +20,7 @@ from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.statedzeropoint import StatedZeroPoint, stated_zero_point
+from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import ImageError, ReferenceCatalogError, StepError
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from skyextract.stages.measure import Measured
     from skyextract.stages.photometry.calibrate import Photometry
 
+MAX_SCALE_OFFSET = 0.05
+"""Relative; the scale of distorted fields varies by a few per cent."""
 MAX_OFF = 0.1
 """Zero points of header and reference stars differ by no more, mag (apertures, colours), ..."""
 SURE = 5.0
@@ -168,7 +171,7 @@ def calibrate_astrometry(
         reference = astrometric_reference(exposure, settings, run)
     except ReferenceCatalogError as error:
         run.warn(f"astrometry failed: {error}")
-        return failed_astrometry(exposure.wcs, measured.sources.n_rows, str(error))
+        return failed_astrometry(exposure.wcs, measured.sources.n_rows, run.shown(str(error)))
     scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
     found = solve_astrometry(
         measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
@@ -177,6 +180,19 @@ def calibrate_astrometry(
     if measured.twins is not None and found.status == Status.COMPLETE:
         return replace(found, status=Status.FALLBACK, reason=measured.twins.doubt)
     return found
+
+
+def compare_pixel_scale(wcs: SkyWcs | None, settings: Settings, run: Run) -> None:
+    """Warn of a PIXEL_SCALE that is not that of the final WCS: arcseconds are of PIXEL_SCALE."""
+    given = settings.config.detector.pixel_scale
+    if wcs is None or not given > 0.0 or not settings.is_set("PIXEL_SCALE"):
+        return
+    scale = wcs.pixel_scale()
+    if abs(given - scale) > MAX_SCALE_OFFSET * scale:
+        run.warn(
+            f"PIXEL_SCALE {given:g} contradicts the WCS, which has {scale:.4g} arcsec/pixel: "
+            "sizes in arcsec are those of PIXEL_SCALE"
+        )
 
 
 def calibrate_zero_point(
@@ -199,9 +215,9 @@ def calibrate_zero_point(
     except (ReferenceCatalogError, StepError) as error:
         if plan.opportunistic_photometry:
             run.warn(f"no photometry: {error}")
-            return skipped_photometry(exposure, measured.sources.n_rows, str(error))
+            return skipped_photometry(exposure, measured.sources.n_rows, run.shown(str(error)))
         run.warn(f"photometry failed: {error}")
-        return failed_photometry(exposure, measured.sources.n_rows, str(error))
+        return failed_photometry(exposure, measured.sources.n_rows, run.shown(str(error)))
     found = calibrate_photometry(
         measured.sources, exposure, reference, config.photometry, run,
         radius=config.astrometry.crossid_radius,

@@ -62,7 +62,7 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
     Every error becomes one line and the summary of an image that failed; a mistake of ours in
     one image must not cost the rest of a batch.
     """
-    run = Run(n_threads, label=f"{job.label}: ")
+    run = Run(n_threads, label=f"{job.label}: ", copies=job.copies)
     lines: list[str] = []
     try:
         try:

@@ -22,6 +22,7 @@ import numpy as np
 from skyextract.calibrate import (
     calibrate_astrometry,
     calibrate_zero_point,
+    compare_pixel_scale,
     config_of_image,
     configured_zero_point,
     correct_raw,
@@ -136,6 +137,9 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
         with report.step(Step.ASTROMETRY) as done:
             astrometry = done(calibrate_astrometry(exposure, measured, settings, run))
             exposure = replace(exposure, wcs=astrometry.wcs)
+
+    if request.needs_sky:
+        compare_pixel_scale(exposure.wcs, settings, run)
 
     # How bright: a zero point from reference stars, else that of the configuration.
     if Step.PHOTOMETRY in plan or photometry is None:

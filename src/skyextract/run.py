@@ -78,6 +78,8 @@ class Run:
     opened : list of str
         Files whose content was used, in the order of their first use: whoever reads a file, or
         takes what was read of it from a cache, says so with `note_opened`.
+    copies : tuple of (str, str)
+        Copies of what came from pipes, and the names of these, which messages have.
     """
 
     n_threads: int = 1
@@ -85,6 +87,7 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
+    copies: tuple[tuple[str, str], ...] = ()
     _told: set[str] = field(default_factory=set, init=False, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
@@ -93,19 +96,27 @@ class Run:
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
-        log.info(LABELLED, *self._labelled(message))
+        log.info(LABELLED, *self._labelled(self.shown(message)))
 
     def tell(self, message: str) -> None:
         """Tell the user what was taken for what, on stderr, once per text."""
+        message = self.shown(message)
         if message not in self._told:
             self._told.add(message)
             log.log(RESULT, LABELLED, *self._labelled(message))
 
     def warn(self, message: str) -> None:
         """Warn the user on stderr, once per text, and keep it for the summary."""
+        message = self.shown(message)
         if message not in self.warnings:
             self.warnings.append(message)
             log.warning(LABELLED, *self._labelled(message))
+
+    def shown(self, text: str) -> str:
+        """Return a text in which the copy of what came from a pipe has the name of the pipe."""
+        for copy, name in self.copies:
+            text = text.replace(copy, name)
+        return text
 
     def _labelled(self, message: str) -> tuple[str, str]:
         """Return label and message; a message that names the image itself needs no other label."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from tests.faults.fuzz import WORLD
 from tests.faults.harness import write_frame
 
 COLUMNS = "NUMBER\nX_IMAGE\nY_IMAGE\nMAG_AUTO\n"
@@ -124,3 +125,26 @@ def test_a_list_of_frames_from_a_pipe(skyextract, tmp_path):
     assert outcome.status == 0, outcome.stderr
     (summary,) = json.loads(Path("f.json").read_text())
     assert str(tmp_path / "bias.fits") in [item["path"] for item in summary["provenance"]["inputs"]]
+
+
+def test_a_reference_catalogue_that_is_cut_off(program, tmp_path):
+    """The pipe has its name in all messages and summaries, of several images, too."""
+    for name in ("f0.fits", "f1.fits"):
+        write_frame(tmp_path / name, 1, 96)
+        for card, value in WORLD.items():
+            fits.setval(tmp_path / name, card, value=value)
+    columns = [fits.Column(name, "D", array=np.zeros(2000)) for name in ("RA", "DEC")]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "ref.fits")
+    content = (tmp_path / "ref.fits").read_bytes()[:9000]
+    for names in (["f0.fits"], ["f0.fits", "f1.fits"]):
+        os.mkfifo(tmp_path / "ref")
+        give = threading.Thread(target=(tmp_path / "ref").write_bytes, args=[content], daemon=True)
+        give.start()
+        done = program(*names, "-ASTREFCAT_NAME", "ref", "-NTHREADS", "1", timeout=100)
+        (tmp_path / "ref").unlink()
+        assert "astrometry failed: ref: truncated" in done.stderr
+        for text in (done.stderr, *(path.read_text() for path in tmp_path.glob("*.json"))):
+            assert "input0" not in text
+        for name in names:
+            (summary,) = done.summary(name.replace("fits", "json"))
+            assert summary["steps"]["astrometry"]["reason"].startswith("ref: truncated")

@@ -239,6 +239,7 @@ class Batch:
                 for number in numbers:
                     self._finish(jobs, number, self.function(1)(jobs[number]))
             elif numbers:
+                jobs = [job if spool.missing(job) else spool.job(job) for job in jobs]
                 self._run_in_workers(jobs, numbers, spool)
 
     def _not_done(self, jobs: Sequence[Job]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ _LONGITUDES = {"RA---TAN": "DEC--TAN", "GLON-TAN": "GLAT-TAN"}
 _LINEAR = {f"{name}{i}" for name in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") for i in (1, 2)}
 _MATRIX = {f"{name}{i}_{j}" for name in ("CD", "PC") for i in (1, 2) for j in (1, 2)}
 _FRAME = {"CROTA2", "LONPOLE", "LATPOLE", "RADESYS", "RADECSYS", "EQUINOX", "EPOCH", "WCSAXES"}
+_WCSLIB_PLACE = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+:")
+"""What wcslib puts before each line of a message."""
 
 
 class Projection(Protocol):
@@ -144,7 +147,8 @@ class Wcslib:
                 wcs = wcs.celestial if wcs.naxis > 2 else wcs
                 wcs.wcs.set()
         except (ValueError, KeyError, TypeError, AssertionError, MemoryError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            text = _WCSLIB_PLACE.sub(" ", str(error))
+            reason = " ".join(text.split()) or type(error).__name__
             raise ImageError(f"WCS is not usable ({reason[:120]})") from None
         if wcs.naxis != 2 or wcs.wcs.lng < 0 or wcs.wcs.lat < 0:
             raise ImageError("WCS without a pair of celestial axes")

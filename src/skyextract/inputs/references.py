@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
         _region(exposure, settings, config.astrefcat_name),
     )
     run.note_opened(*files)
-    return catalog
+    return replace(catalog, name=run.shown(catalog.name))
 
 
 def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
@@ -101,7 +102,7 @@ def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
     region = _region(exposure, settings, names)
     catalog, files = _read(names, (), (), (), "", _also(settings), region)
     run.note_opened(*files)
-    return catalog
+    return replace(catalog, name=run.shown(catalog.name))
 
 
 def _also(settings: Settings) -> tuple[str, ...]:

@@ -89,6 +89,8 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
             )
     associates = None
     if names & {"VECTOR_ASSOC", "NUMBER_ASSOC"}:
+        if not config.assoc.assoc_name:
+            raise ConfigError("VECTOR_ASSOC, NUMBER_ASSOC: ASSOC_NAME names no list")
         associates = read_number_list(config.assoc.assoc_name, "ASSOC_NAME", run)
     if "IMAFLAGS_ISO" in names and not config.weights.flag_image:
         raise settings.error("FLAG_IMAGE", "IMAFLAGS_ISO needs a flag map")

@@ -115,7 +115,7 @@ class Report:
             try:
                 yield done
             except StepError as error:
-                reason = str(error)
+                reason = self.run.shown(str(error))
                 known = any(numbers.get("reason") == reason for numbers in self.metrics.values())
                 self.run.warn(f"{step} failed: {'the same' if known else reason}")
                 self.record(step, Status.FAILED, {"reason": reason})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as Config
+from skyextract.stages.astrometry.solution import broken_limit
 from skyextract.stages.astrometry.solve import solve_astrometry
 from tests.simulate.astrometry import (
     NOISE,
@@ -360,3 +362,20 @@ def test_a_date_that_is_none_is_quoted(date, words):
         solve_astrometry(field.sources, header, SHAPE, wcs, moving, Config(), run)
         assert words in run.warnings[-1]
         assert run.warnings[-1].endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("scale", "limits", "told"),
+    [
+        (0.4000012, (0.4, 0.4), "0.400001 arcsec/pixel, not between 0.4 and 0.4"),
+        (0.40004, (0.3, 0.4), "0.40004 arcsec/pixel, not between 0.3 and 0.4"),
+        (0.6, (0.3, 0.4), "0.6 arcsec/pixel, not between 0.3 and 0.4"),
+    ],
+)
+def test_a_limit_and_what_breaks_it_have_other_digits(scale, limits, told):
+    solution = SimpleNamespace(
+        offset=SimpleNamespace(position=0.0, angle=0.0),
+        fit=SimpleNamespace(plate=SimpleNamespace(pixel_scale=scale)),
+    )
+    start = SimpleNamespace(position=1.0, angle=1.0, hard_scales=limits)
+    assert broken_limit(solution, start) == f"{told} (PIXSCALE_MAXERR)"

@@ -212,8 +212,15 @@ def broken_limit(solution: Solution, start: Start) -> str:
             f"POSANGLE_MAXERR is {math.degrees(start.angle):g}"
         )
     if not start.hard_scales[0] <= scale <= start.hard_scales[1]:
+        low, high = start.hard_scales
+        # as many digits as tell them apart
+        digits = next(n for n in (4, 6, 8, 10, 17) if n == 17 or _differ(scale, low, high, n))
         return (
-            f"{scale:.4g} arcsec/pixel, not between "
-            f"{start.hard_scales[0]:.4g} and {start.hard_scales[1]:.4g}"
+            f"{scale:.{digits}g} arcsec/pixel, not between {low:.{digits}g} and {high:.{digits}g} "
+            "(PIXSCALE_MAXERR)"
         )
     return ""
+
+
+def _differ(scale: float, low: float, high: float, digits: int) -> bool:
+    return f"{scale:.{digits}g}" not in (f"{low:.{digits}g}", f"{high:.{digits}g}")
