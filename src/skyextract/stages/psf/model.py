@@ -36,7 +36,7 @@ RADIUS_FWHM = 3.3
 STARS_PER_TERM = 8
 """The degree is lowered until there are this many stars per polynomial term."""
 
-CONSTANT = 1.1
+CONSTANT = 1.03
 """Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
 is theirs."""
 
