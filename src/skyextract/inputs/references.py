@@ -75,7 +75,7 @@ def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
         _region(exposure, settings, config.astrefcat_name),
     )
     run.note_opened(*files)
-    return replace(catalog, name=run.shown(catalog.name))
+    return _as_named(catalog, run)
 
 
 def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> RefCatalog:
@@ -102,7 +102,13 @@ def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
     region = _region(exposure, settings, names)
     catalog, files = _read(names, (), (), (), "", _also(settings), region)
     run.note_opened(*files)
-    return replace(catalog, name=run.shown(catalog.name))
+    return _as_named(catalog, run)
+
+
+def _as_named(catalog: RefCatalog, run: Run) -> RefCatalog:
+    """Return a catalogue under the name that the user gave; itself where that is no pipe."""
+    name = run.shown(catalog.name)
+    return catalog if name == catalog.name else replace(catalog, name=name)
 
 
 def _also(settings: Settings) -> tuple[str, ...]:
