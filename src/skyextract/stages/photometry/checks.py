@@ -171,12 +171,11 @@ def compare_parts(
     residuals, errors, x, y = everyone
     part, side = cells(x, y, shape)
     field = spread_of_medians(residuals, errors, part)
-    total = np.hypot(errors, intrinsic)
-    apart = np.abs(residuals) > SURE * total
-    all_residuals, all_errors = np.append(residuals, bright[0]), np.append(errors, bright[1])
-    all_errors = np.hypot(all_errors, intrinsic)
-    all_apart = np.abs(all_residuals) > SURE * all_errors
-    group = second_group(all_residuals, np.zeros_like(all_residuals), all_errors, all_apart)
+    together = np.append(residuals, bright[0])
+    total = np.hypot(np.append(errors, bright[1]), intrinsic)
+    apart = np.abs(together) > SURE * total
+    group = second_group(together, np.zeros_like(together), total, apart)
+    apart = apart[: len(residuals)]
     terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
     surface = smooth_spread(residuals[~apart], errors[~apart], terms)
     return Parts(field, brightness, side, surface, group)
