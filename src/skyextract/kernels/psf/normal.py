@@ -180,34 +180,29 @@ def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> N
 
 
 @kernel
-def diagonal(terms: F8, step: float, cx: F8, cy: F8, weight: F4, out: F8) -> None:
-    """Approximate diagonal blocks of the normal matrix of all stars; added to `out`.
+def information(step: float, cx: F8, cy: F8, weight: F4, out: F8) -> None:
+    """Information of all stars on each coefficient, where no other is free; added to `out`.
 
     The weight of the pixel nearest to a coefficient, times the pixels per coefficient.
 
     Parameters
     ----------
-    out : (n, n, n_terms, n_terms) float64
+    weight : (n_stars, size, size) float32
+        Flux squared over variance.
+    out : (n, n) float64
     """
     n = out.shape[0]
-    n_terms = out.shape[2]
     size = weight.shape[1]
     share = step * step
-    for s in range(terms.shape[0]):
+    for s in range(weight.shape[0]):
         for j in range(n):
             a = math.floor((j - 0.5 * (n - 1)) * step + cy[s] + 0.5)
             if a < 0 or a >= size:
                 continue
             for i in range(n):
                 b = math.floor((i - 0.5 * (n - 1)) * step + cx[s] + 0.5)
-                if b < 0 or b >= size:
-                    continue
-                w = weight[s, a, b] * share
-                if w == 0.0:
-                    continue
-                for k in range(n_terms):
-                    for m in range(k + 1):
-                        out[j, i, k, m] += w * terms[s, k] * terms[s, m]
+                if 0 <= b < size:
+                    out[j, i] += share * weight[s, a, b]
 
 
 @kernel

@@ -40,6 +40,10 @@ CONSTANT = 1.03
 """Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
 is theirs."""
 
+LEFT, FIRST_LEFT = 0.01, 0.1
+"""Squared error of the solution over that of the noise in it; the first solution serves to find
+outliers and centres."""
+
 MIN_STARS = 3
 
 
@@ -92,7 +96,6 @@ def build_psf(
     degree: int,
     sampling: float = 0.0,
     size: int = 0,
-    n_iterations: int = 50,
     run: Run,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
@@ -110,9 +113,6 @@ def build_psf(
         Size of a sample in pixels (PSF_SAMPLING); 0 chooses it from the FWHM.
     size : int
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
-    n_iterations : int
-        Conjugate-gradient steps, at most, between two fits of fluxes and centres, for a sampling
-        of one pixel; more in proportion for a finer one.
     run : Run
         Threads.
 
@@ -137,8 +137,8 @@ def build_psf(
     degree = affordable_degree(sample.x.size, degree)
     solver = Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run)
 
-    def solve(prior: F8, stray: F8, steps: int) -> tuple[F8, F8]:
-        stray, solution = solver.solve(prior, stray, steps)
+    def solve(prior: F8, stray: F8, left: float) -> tuple[F8, F8]:
+        stray, solution = solver.solve(prior, stray, left)
         return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
 
     prior = _round_profile(solver, n, sample)
@@ -160,20 +160,19 @@ def build_psf(
             solution = prior.copy()
             stray = np.zeros_like(prior)
             solver.fit(solution)
-        # The first solution serves to find outliers and centres.
-        steps = math.ceil((1.0 if turn else 0.5) * n_iterations / step)
-        stray, solution = solve(prior, stray, steps)
+        left = LEFT if turn else FIRST_LEFT
+        stray, solution = solve(prior, stray, left)
         # The centroid of the model is its middle.
         x, y, *_ = core_shape(samples_of(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
-            stray, solution = solve(prior, stray, steps)
+            stray, solution = solve(prior, stray, left)
         other = solver.adapt(prior, solution) if 1 <= turn < 4 else None
         adapted = other is not None
         if other is not None:
             prior = other
-            stray, solution = solve(prior, np.zeros_like(prior), steps)
+            stray, solution = solve(prior, np.zeros_like(prior), left)
     solver.fit(solution)
     return _described(solver, solution, degree)
 

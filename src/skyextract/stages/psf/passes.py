@@ -24,9 +24,6 @@ MAX_STARS = 240
 MAX_STAR_PIXELS = 400_000
 """Stars are taken up to this number, and up to this many pixels in their stamps."""
 
-FIRST_STEPS, LAST_STEPS = 30, 50
-"""Steps of the PSF solver in the first pass and in the others, see `build_psf`."""
-
 FIRST_STARS = 60
 """The first pass of several needs no better PSF than these many stars give, degree 1."""
 
@@ -117,7 +114,6 @@ def measure_psf(
                 degree=degree,
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
-                n_iterations=FIRST_STEPS if preliminary else LAST_STEPS,
                 run=run,
             )
 

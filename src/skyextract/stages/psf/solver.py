@@ -10,13 +10,14 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
 from skyextract.errors import StepError
-from skyextract.kernels.psf.normal import apply_normal, diagonal, right_side, smooth_terms
+from skyextract.kernels.psf.normal import apply_normal, information, right_side, smooth_terms
 from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.neighbours import Neighbours, free_share, level_beside
+from skyextract.stages.psf.precondition import Preconditioner, smoothing_taps
 from skyextract.stages.psf.profile import SmoothProfile, squareness
 
 PARTS = 4
@@ -42,8 +43,8 @@ prior's, above the first number) gets a wider prior, at most by the second."""
 NOISE_SHARE = 0.23
 """Sum of the squares of a cubic B-spline over that of its values, in two dimensions."""
 
-CG_TOLERANCE = 1e-9
-"""Squared residual, relative to the first one, at which conjugate gradients stop."""
+MAX_STEPS = 50
+"""Steps of conjugate gradients; some five are enough."""
 
 ACCURACY = 0.003
 """Relative error of model values that is allowed for when stars are weighted."""
@@ -161,7 +162,6 @@ class Solver:
         self.target = np.zeros_like(self.stamps)
         self.fit_numbers = np.zeros((n, 4))
         self.used = np.ones(n, dtype=bool)
-        self.first_power = 0.0
         self.fine = self.own = False
         self.loosening = np.ones(self.terms.shape[1])
         self.misfit = 0.0
@@ -238,12 +238,18 @@ class Solver:
             image += squareness(axis, self.fwhm)
         return image
 
-    def solve(self, prior: F8, start: F8, n_iterations: int) -> tuple[F8, F8]:
+    def solve(self, prior: F8, start: F8, left: float) -> tuple[F8, F8]:
         """Solve for the coefficients by least squares, drawn to `prior`.
 
         By conjugate gradients.  The unknowns are white noise of unit variance that
         `spread` turns into smooth departures from the prior: a Gaussian process whose
         smoothness damps what the stars cannot determine.
+
+        Parameters
+        ----------
+        left : float
+            The error at which to stop: its square in units of that of the noise, a mean over
+            all that the stars determine.
 
         Returns
         -------
@@ -255,20 +261,21 @@ class Solver:
         weight = np.ascontiguousarray(self.weight.transpose(0, 2, 1))
         right = np.zeros((n_terms, n, n))
         right_side(terms, self.step, self.cx, self.cy, self.target, right)
-        blocks = np.zeros((n, n, n_terms, n_terms))
-        diagonal(terms, self.step, self.cx, self.cy, self.weight, blocks)
-        information = np.ascontiguousarray(np.einsum("yxkk->kyx", blocks))
+        density = np.zeros((n, n))
+        information(self.step, self.cx, self.cy, self.weight, density)
         sigma = self.prior_sigma(prior)
         correlation = FINE_CORRELATION if self.fine else CORRELATION
         correlated = correlation * self.fwhm / self.step
-        taps = _smoothing_taps(correlated)
-        for k in range(n_terms):
-            for m in range(k):
-                blocks[:, :, m, k] = blocks[:, :, k, m]
-        blocks *= np.einsum("kyx,myx->yxkm", sigma, sigma)
-        for k in range(n_terms):
-            blocks[:, :, k, k] += 1.0
-        inverse = np.ascontiguousarray(np.linalg.inv(blocks).transpose(2, 3, 0, 1))
+        taps = smoothing_taps(correlated)
+        weight_of_star = self.weight.sum(axis=(1, 2), dtype=np.float64)
+        moments = (terms * weight_of_star[:, None]).T @ terms / weight_of_star.sum()
+        precondition = Preconditioner(sigma, density, moments, taps)
+
+        # What the stars determine of each term: MacKay (1992), Neural Computation 4, 415.
+        shared = max(1.0, 4.0 * math.pi * correlated**2)
+        signal = shared * sigma**2 * density * np.diag(moments)[:, None, None]
+        determined = (signal / (1.0 + signal)).sum(axis=(1, 2)) / shared
+        enough = left * max(float(determined.sum()), 1.0)
 
         def spread(v: F8) -> F8:
             out = np.empty_like(v)
@@ -294,35 +301,27 @@ class Solver:
                 first += other
             return first
 
-        def precondition(v: F8) -> F8:
-            out: F8 = (inverse * v).sum(axis=1)
-            return out
-
         solution = start.copy()
         residual = gather(right - data_matrix(prior + spread(solution))) - solution
-        direction = precondition(residual)
-        power = float((residual * direction).sum())
-        if not start.any():
-            self.first_power = power
-        for _ in range(n_iterations):
-            if power <= CG_TOLERANCE * self.first_power or power <= 0:
+        step = precondition(residual)
+        direction = step
+        power = float((residual * step).sum())
+        for _ in range(MAX_STEPS):
+            if not power > enough:
                 break
             image = gather(data_matrix(spread(direction))) + direction
-            length = power / float((direction * image).sum())
+            length = float((residual * direction).sum()) / float((direction * image).sum())
             solution += length * direction
             residual -= length * image
+            # The preconditioner is not quite linear: Notay (2000), SIAM J. Sci. Comput. 22, 1444.
             step = precondition(residual)
-            fresh = float((residual * step).sum())
-            direction = step + (fresh / power) * direction
-            power = fresh
+            change = -length * float((image * step).sum())
+            direction = step + (change / power) * direction
+            power = float((residual * step).sum())
         coefficients = prior + spread(solution)
-        left = right[0] - data_matrix(coefficients)[0]
-        core = (prior[0] > 0.05 * prior[0].max()) & (information[0] > 0)
-        self.misfit = float((left[core] ** 2 / (NOISE_SHARE * information[0][core])).mean())
-        # What the stars determine of each term: MacKay (1992), Neural Computation 4, 415.
-        shared = max(1.0, 4.0 * math.pi * correlated**2)
-        signal = shared * sigma**2 * information
-        determined = (signal / (1.0 + signal)).sum(axis=(1, 2)) / shared
+        left_over = right[0] - data_matrix(coefficients)[0]
+        core = (prior[0] > 0.05 * prior[0].max()) & (density > 0)
+        self.misfit = float((left_over[core] ** 2 / (NOISE_SHARE * density[core])).mean())
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
         return solution, coefficients
 
@@ -343,7 +342,7 @@ class Solver:
         if self.fine:
             # Its own smooth version describes it better than a round profile.
             prior = prior.copy()
-            taps = _smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
+            taps = smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
             smooth = np.empty((1, *prior.shape[1:]))
             smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
             prior[0] = np.maximum(smooth[0], 0.0)
@@ -368,11 +367,3 @@ class Solver:
 def _working_inverse_gain(variance: F4) -> float:
     """1 / gain as weights take it where the gain is unknown."""
     return typical_noise(variance) / WORKING_NOISE
-
-
-def _smoothing_taps(length: float) -> F8:
-    """Return a Gaussian kernel that correlates white noise and keeps its variance."""
-    half = max(1, math.ceil(3.0 * length))
-    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
-    out: F8 = taps / math.sqrt(float((taps**2).sum()))
-    return out
