@@ -183,8 +183,7 @@ LABELLED = "%s%s"
 def send_messages(send: Callable[[Message], None], level: int, with_steps: bool = False) -> None:
     """Send the messages of this process elsewhere instead of to stderr."""
     _install(_Sender(send), level)
-    if with_steps:
-        send_steps(send)
+    send_steps(send if with_steps else None)
 
 
 def tell_step(label: str, step: str, done: int, total: int) -> None:

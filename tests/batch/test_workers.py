@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from skyextract.batch.workers import Died, Done, Said, Workers
@@ -29,7 +31,8 @@ def work(task):
 def test_fates(tmp_path, caplog):
     caplog.set_level(logging.WARNING, "skyextract")
     tasks = [("say", "x"), ("die", 1), ("ok", 2), ("once", str(tmp_path / "n")), ("ok", 4)]
-    with Workers(work, tasks, 2) as workers:
+    with Workers(2) as workers:
+        workers.work(work, tasks)
         events = list(workers.run())
     done = {event.number: event.result for event in events if isinstance(event, Done)}
     assert done == {0: "x", 2: 2, 3: str(tmp_path / "n"), 4: 4}
@@ -61,3 +64,26 @@ def test_the_same_warning_is_one_line(caplog, monkeypatch):
 def test_control_characters_are_written_out():
     assert printable("a\x1b[2J\r\nb\x9b\u202e") == "a\\x1b[2J\\r\\nb\\x9b\\u202e"
     assert printable("é µ — ü\tx") == "é µ — ü\tx"
+
+
+PROCESSES = """
+import os, threading
+from skyextract.batch.workers import Workers
+
+with Workers(2) as workers:
+    workers.fork()
+    print(len(workers.connections))
+    here = os.getpid()
+    workers.work(eval, ["__import__('os').getppid()"] * 2)
+    print([event.result == here for event in workers.run()])
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+with Workers(2) as workers:
+    workers.fork()
+    print(len(workers.connections))
+"""
+
+
+def test_processes_are_forked_only_where_there_is_no_thread():
+    words = [sys.executable, "-c", PROCESSES]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.splitlines() == ["2", "[True, True]", "0"]

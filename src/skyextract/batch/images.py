@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
 
 if TYPE_CHECKING:
-    from skyextract.batch.workers import Event
+    from skyextract.batch.workers import Event, Workers
     from skyextract.image import Outcome
 
 log = logging.getLogger("skyextract")
@@ -67,7 +68,7 @@ def run_batch(
     batch.prepare(output_dir)
     check_nights({job.night for job in jobs})
     try:
-        with interruptible(batch.last_words):
+        with batch.hiring(), interruptible(batch.last_words):
             recover_folders(jobs)
             batch.run(jobs)
     except Interrupted as interrupt:
@@ -154,6 +155,7 @@ class Batch:
     tally: Tally = field(default_factory=Tally)
     collector: Collector = field(default_factory=Collector)
     progress: Progress = field(init=False)
+    workers: Workers | None = None
     _said: dict[int, list[Message]] = field(default_factory=dict)
     _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
     _n_written: int = 0
@@ -212,6 +214,23 @@ class Batch:
             progress.done("", ExitStatus.IMAGE_FAILED, [Message(logging.ERROR, "", message)])
         self.tally.fates.append(Fate(Path(name).name, ExitStatus.IMAGE_FAILED))
 
+    @contextmanager
+    def hiring(self) -> Iterator[None]:
+        """Have processes for several images; they begin with what this one has imported."""
+        if self.n_images is None or not self.has_several:
+            yield
+            return
+        from skyextract.batch.workers import Workers
+
+        # What outcomes are made of, and what nearly every image asks for.
+        import skyextract.image
+        import skyextract.stages.measure  # noqa: F401
+
+        with Workers(min(self.n_jobs, self.n_images)) as self.workers:
+            if not missing_kernels():
+                self.workers.fork()
+            yield
+
     def run(self, jobs: Sequence[Job]) -> None:
         """Process the images."""
         try:
@@ -265,34 +284,30 @@ class Batch:
         return partial(run_job, settings=self.settings, n_threads=n_threads)
 
     def _run_in_workers(self, jobs: list[Job], numbers: Sequence[int], spool: Spool) -> None:
-        n_processes = min(self.n_jobs, len(numbers))
         from skyextract.batch.piped import Arrived, piped
-        from skyextract.batch.workers import Workers
 
+        workers = self.workers
+        assert workers is not None
         later = piped({number: jobs[number] for number in numbers}, spool)
         tasks = [number for number in numbers if number not in later.waiting]
         begin = time.time()
         try:
-            with Workers(
-                self.function(n_processes), [jobs[number] for number in tasks], n_processes
-            ) as workers:
-                workers.employ()
-                # What outcomes are made of: the first would have to wait for it.
-                import skyextract.image  # noqa: F401
-
-                for event in workers.run(later):
-                    if not isinstance(event, Arrived):
-                        self.take(event, jobs, tasks[event.number])
-                    elif event.failure:
-                        self.fail(event.job.label, event.failure, self.progress)
-                        self._write_streams(jobs, event.number, ())
-                    else:
-                        jobs[event.number] = event.job
-                        tasks.append(event.number)
-                        workers.add(event.job)
-                    if not workers.unfinished:
-                        later.tell()
+            function = self.function(min(self.n_jobs, len(numbers)))
+            workers.work(function, [jobs[number] for number in tasks])
+            for event in workers.run(later):
+                if not isinstance(event, Arrived):
+                    self.take(event, jobs, tasks[event.number])
+                elif event.failure:
+                    self.fail(event.job.label, event.failure, self.progress)
+                    self._write_streams(jobs, event.number, ())
+                else:
+                    jobs[event.number] = event.job
+                    tasks.append(event.number)
+                    workers.add(event.job)
+                if not workers.unfinished:
+                    later.tell()
         except Interrupted:
+            workers.dismiss()
             self._take_unheard(jobs, numbers, begin)
             raise
 

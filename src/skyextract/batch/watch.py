@@ -127,10 +127,12 @@ class _Watch:
         log.log(RESULT, "watching %s; Ctrl-C ends it", self.folder)
         with (
             Progress(None) as self.batch.progress,
-            Workers(work, [None] * n, n) as workers,
-            Workers(draw_page, (), 1) as painter,
+            Workers(n) as workers,
+            Workers(1) as painter,
             Arrivals(self.folder, self._no_frames) as arrivals,
         ):
+            workers.work(work, [None] * n)
+            painter.work(draw_page)
             while True:
                 for path in arrivals.ready():
                     self._arrive(path, workers)

@@ -2,6 +2,9 @@
 
 `concurrent.futures` gives all tasks up when one process dies; here a task whose process died
 is tried once more, after all others, and then given back as lost.
+
+Processes are forked as long as this one has no threads, with everything that it has imported;
+later ones start from nothing, because a fork does not copy threads and what these have locked.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -92,6 +96,8 @@ class _Worker:
     process: Any
     connection: Connection
     task: int | None = None
+    is_told: bool = False
+    """It knows the function."""
 
 
 @dataclass
@@ -100,39 +106,50 @@ class Workers:
 
     Parameters
     ----------
-    function : callable
-        Of one task; importable, its result can be pickled.
-    tasks : sequence
-        More can be added later.
     n_processes : int
-    prepare : callable, optional
-        What a process does before its first task; importable.
     """
 
-    function: Callable[[Any], Any]
-    tasks: Sequence[Any]
     n_processes: int
-    prepare: Callable[[], None] | None = None
     unfinished: int = field(default=0, init=False)
+    _function: Callable[[Any], Any] | None = field(default=None, init=False)
     _workers: list[_Worker] = field(default_factory=list, init=False)
     _tasks: list[Any] = field(default_factory=list, init=False)
     _tries: list[int] = field(default_factory=list, init=False)
     _waiting: deque[int] = field(default_factory=deque, init=False)
 
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            self.add(task)
-
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.dismiss()
+
+    def fork(self) -> None:
+        """Start the processes now, with what is imported here, if that is safe."""
+        while _can_fork() and len(self._workers) < self.n_processes:
+            self._start()
+
+    def dismiss(self) -> None:
+        """End all processes, whatever they are doing."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
             worker.process.join()
             worker.connection.close()
         self._workers.clear()
+
+    def work(self, function: Callable[[Any], Any], tasks: Iterable[Any] = ()) -> None:
+        """Begin with some tasks; more can be added later.
+
+        Parameters
+        ----------
+        function : callable
+            Of one task; it and its result can be pickled.
+        tasks : iterable
+        """
+        self._function = function
+        for task in tasks:
+            self.add(task)
+        self.employ()
 
     def add(self, task: Any) -> int:
         """Take another task, after those that wait; return its number."""
@@ -208,6 +225,10 @@ class Workers:
             if idle is None:
                 return
             try:
+                if not idle.is_told:
+                    level = logging.getLogger("skyextract").level
+                    idle.connection.send((self._function, level, tells_steps()))
+                    idle.is_told = True
                 idle.connection.send(self._tasks[self._waiting[0]])
             except OSError:  # it died idle, which costs nothing
                 self._workers.remove(idle)
@@ -217,18 +238,18 @@ class Workers:
             self._tries[idle.task] += 1
 
     def _start(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context("fork" if _can_fork() else "spawn")
         ours, theirs = context.Pipe()
-        level = logging.getLogger("skyextract").level
-        process = context.Process(
-            target=_serve,
-            args=(theirs, self.function, self.prepare, (level, tells_steps()), os.getpid()),
-            daemon=True,
-        )
+        process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the connection
         self._workers.append(_Worker(process, ours))
         return self._workers[-1]
+
+
+def _can_fork() -> bool:
+    """Tell whether a copy of this process would be whole: it has no other thread."""
+    return sys.platform == "linux" and threading.active_count() == 1
 
 
 def _cause_of_death(worker: _Worker) -> str:
@@ -240,14 +261,8 @@ def _cause_of_death(worker: _Worker) -> str:
     return f"exit status {code}"
 
 
-def _serve(
-    connection: Connection,
-    function: Callable[[Any], Any],
-    prepare: Callable[[], None] | None,
-    verbosity: tuple[int, bool],
-    parent: int,
-) -> None:
-    """Work on tasks until the parent ends; `verbosity`: level of messages, and whether of steps."""
+def _serve(connection: Connection, parent: int) -> None:
+    """Work on tasks until the parent ends; the function comes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _watch_parent(parent)
@@ -258,11 +273,12 @@ def _serve(
         with lock:
             connection.send(item)
 
-    if prepare is not None:
-        prepare()
-    send_messages(send, *verbosity)
+    function = None
     while True:
         try:
+            if function is None:
+                function, *verbosity = connection.recv()
+                send_messages(send, *verbosity)
             task = connection.recv()
         except (EOFError, OSError):
             return
