@@ -220,11 +220,10 @@ class Batch:
         if self.n_images is None or not self.has_several:
             yield
             return
-        from skyextract.batch.workers import Workers
-
         # What outcomes are made of, and what nearly every image asks for.
         import skyextract.image
         import skyextract.stages.measure  # noqa: F401
+        from skyextract.batch.workers import Workers
 
         with Workers(min(self.n_jobs, self.n_images)) as self.workers:
             if not missing_kernels():
