@@ -212,8 +212,7 @@ def measure(
     # Where the crowd was fitted and taken away, what was left of it is no noise.
     correlation = detected.correlation if hidden is None else None
 
-    if hidden is None:
-        warn_of_noise(found, run)
+    warn_of_noise(median(found.noise_scale) if hidden is None else hidden.noise_scale, run)
 
     # What needs no PSF; stars hidden beneath others are measured where those are taken away.
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)

@@ -184,3 +184,19 @@ def test_what_an_assumed_psf_leaves_over_is_not_searched():
     assumed = run_measure(replace(exposure, psf=Psf.gaussian(5.0))).sources
     assert (given["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
     assert not (assumed["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
+
+
+@pytest.mark.parametrize("factor", [1.0, 5.0])
+def test_noise_that_raises_the_threshold_is_told_in_crowds(factor):
+    """Sky noise shared by neighbours, of `factor` times what independent pixels would have."""
+    exposure, _, _, _, _ = simulate(12)
+    rng = np.random.default_rng(3)
+    kernel = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
+    noise = rng.normal(0.0, 1.0, exposure.image.shape)
+    for axis in (0, 1):
+        noise = np.apply_along_axis(np.convolve, axis, noise, kernel / kernel.sum(), "same")
+    more = (factor - 1.0) * 1.5 * NOISE * noise / noise.std()
+    measured = run_measure(replace(exposure, image=(exposure.image + more).astype(np.float32)))
+    told = any("times that of independent pixels" in text for text in measured.run.warnings)
+    assert (measured.sources["FLAGS_SKY"] & int(FlagsSky.HIDDEN)).any()
+    assert told == (factor > 1.0)

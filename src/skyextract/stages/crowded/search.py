@@ -100,6 +100,8 @@ class Hidden:
         The same with the background of meshes of BACK_SIZE, at the end.
     faded : (k,) int64
         Sources that are not significant against the clouds about them.
+    noise_scale : float
+        Noise of the filtered image over that of independent pixels, in the last pass.
     """
 
     sources: FittedSources
@@ -108,6 +110,7 @@ class Hidden:
     psf: Psf
     wide: Plane | None = None
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    noise_scale: float = 1.0
 
     @property
     def x(self) -> F8:
@@ -216,7 +219,8 @@ def find_hidden(
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
-    hidden = replace(hidden, wide=_without_sources(exposure, hidden.models, config, run))
+    wide = _without_sources(exposure, hidden.models, config, run)
+    hidden = replace(hidden, wide=wide, noise_scale=scale)
     return _without_clouds(hidden, SIGNIFICANT * least, scale, matched, run) if clouds else hidden
 
 

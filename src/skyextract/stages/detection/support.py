@@ -6,7 +6,6 @@ import numpy as np
 
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.detections import Detections
-from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.run import Run
 
@@ -64,9 +63,14 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     return Support(share, message)
 
 
-def warn_of_noise(found: Detections, run: Run) -> None:
-    """Say so where the noise that was measured makes the threshold far higher than it looks."""
-    scale = median(found.noise_scale)
+def warn_of_noise(scale: float, run: Run) -> None:
+    """Say so where the noise that was measured makes the threshold far higher than it looks.
+
+    Parameters
+    ----------
+    scale : float
+        Noise of the filtered image over that of independent pixels, where sources are searched.
+    """
     if scale > HIGH_NOISE:
         run.warn(
             f"the noise of the filtered image is {scale:.1f} times that of independent pixels, and "
