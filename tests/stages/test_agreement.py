@@ -7,9 +7,12 @@ from skyextract.datamodel.photocal import field_terms
 from skyextract.stages.agreement import (
     bins,
     cells,
+    largest_step,
+    most_agree,
     second_group,
     smooth_spread,
     spread_of_medians,
+    two_groups,
 )
 
 
@@ -91,3 +94,84 @@ def test_few_stars_are_not_divided():
     values, errors, x, y = residuals(8, 1)
     assert spread_of_medians(values, errors, cells(x, y, (1000, 1000))[0]).rms == 0.0
     assert spread_of_medians(values[:0], errors[:0], np.zeros(0, np.int64)).part == -1
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.2])
+@pytest.mark.parametrize("n", [20, 40, 100, 300])
+def test_a_step_is_seldom_seen_where_there_is_none(n, outliers):
+    found = []
+    for seed in range(200):
+        values, errors, _, _ = residuals(n, seed, outliers=outliers)
+        found.append(largest_step(values, errors, np.random.default_rng(seed).random(n))[0] != 0.0)
+    assert np.mean(found) < 0.025
+
+
+@pytest.mark.parametrize("n_few", [3, 5, 20])
+def test_a_step_is_seen_beyond_which_few_stars_are(n_few):
+    heights = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        errors, mag = np.full(40, 0.02), rng.uniform(18.0, 21.0, 40)
+        values = rng.normal(0.0, errors)
+        edge = np.sort(mag)[n_few - 1]
+        values[mag <= edge] -= 0.08
+        height, place = largest_step(values, errors, mag)
+        heights.append(height)
+        if height:
+            assert abs(np.sum(mag <= place) - n_few) <= 4
+    seen = np.array(heights)
+    assert np.mean(seen != 0.0) > 0.75
+    assert np.mean(seen[seen != 0.0]) == pytest.approx(0.08, rel=0.15)
+
+
+def test_one_star_that_is_off_is_no_step():
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        values, mag = rng.normal(0.0, 0.01, 40), np.arange(40.0)
+        values[rng.integers(0, 5)] += 0.12
+        assert largest_step(values, np.full(40, 0.01), mag)[0] == 0.0
+
+
+def test_values_that_are_alike():
+    rng = np.random.default_rng(1)
+    errors = rng.uniform(0.01, 0.03, 8)
+    alike = [most_agree(-0.3 + rng.normal(0.0, errors), errors) for _ in range(100)]
+    assert np.mean(alike) > 0.95
+    assert not most_agree(-0.05 * 1.3 ** np.arange(8), errors / 3.0)
+    assert not most_agree(errors[:2], errors[:2])
+    assert most_agree(np.append(np.zeros(7), 0.5), errors[[0, *range(7)]])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+@pytest.mark.parametrize("n", [16, 60, 1500])
+def test_two_places_and_nothing_between(share, n):
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(0.0, 0.03, (2, n))
+    second = np.arange(n) < share * n
+    x, y = x + 0.8 * second, y - 0.6 * second
+    # A tenth is chance.
+    chance = rng.random(n) < 0.1
+    x[chance], y[chance] = rng.uniform(-2.0, 2.0, (2, chance.sum()))
+    scatter = 1.4826 * np.median(np.abs(np.append(x - x.mean(), y - y.mean())))
+    group = two_groups(x, y, np.full(n, 0.03), scatter)
+    assert group.contradicts
+    assert group.share == pytest.approx(np.mean(second & ~chance), abs=0.08)
+    assert group.number == pytest.approx(group.share * n, abs=1.0)
+    assert np.hypot(group.x, group.y) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "tails", "narrow and wide"])
+@pytest.mark.parametrize("n", [10, 20, 50, 200])
+def test_one_place_is_not_two(kind, n):
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x, y = {
+            "normal": lambda: rng.normal(0.0, 1.0, (2, n)),  # noqa: B023
+            "uniform": lambda: rng.uniform(-1.7, 1.7, (2, n)),  # noqa: B023
+            "tails": lambda: rng.standard_t(2, (2, n)),  # noqa: B023
+            "narrow and wide": lambda: (
+                rng.normal(0.0, 1.0, (2, n)) * rng.choice([0.1, 1.4], n)  # noqa: B023
+            ),
+        }[kind]()
+        scatter = 1.4826 * float(np.median(np.abs(np.append(x, y))))
+        assert two_groups(x, y, np.full(n, 0.02), scatter).number == 0

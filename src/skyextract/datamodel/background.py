@@ -8,6 +8,9 @@ from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
 
+HIDDEN_PART = 0.3
+"""Of a step: how far off the level may be where rounding hides it."""
+
 
 @record
 class BackgroundMap:
@@ -26,6 +29,8 @@ class BackgroundMap:
         SExtractor prints them; relative thresholds refer to `sigma`.
     skewness : float or None
         Of the noise, where it is that of few photons or steps; None where it is not.
+    hidden_step : float
+        Step of the pixel values, where rounding to it hides the level; 0 where it does not.
     """
 
     level: Annotated[F4, FLUX]
@@ -36,6 +41,7 @@ class BackgroundMap:
     mean: Annotated[float, FLUX]
     sigma: Annotated[float, FLUX]
     skewness: float | None = None
+    hidden_step: Annotated[float, FLUX] = 0.0
 
     __eq__ = object.__eq__  # of arrays there is no one answer
     __hash__ = object.__hash__

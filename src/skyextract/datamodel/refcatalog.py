@@ -12,6 +12,10 @@ from skyextract.record import record
 
 MAS = np.pi / (180.0 * 3600.0 * 1000.0)
 """One milliarcsecond in radians."""
+TYPICAL_MOTION = 7.0
+"""Of stars of 12 to 18 mag, mas/yr per axis, where a catalogue has none."""
+COMMON_MOTION = 3.0
+"""What stars of a field share of it, mas/yr: that of the Sun, and galactic rotation."""
 
 
 @record
@@ -95,12 +99,18 @@ class RefCatalog:
         radial velocity are taken as zero: p(t) ~ p + t (pmra e_ra + pmdec e_dec), the
         rigorous form of ESA SP-1200 (Hipparcos) vol. 1, sect. 1.5.5 in that case.  Stars
         without a proper motion or an epoch, and any at a NaN `year`, stay where they are.
-        Where others have a motion, the errors of those without grow by what they may have moved
-        since their epoch (the typical epoch, if theirs is unknown).
+        The errors of those without a motion grow by what they may have moved since their epoch
+        (the typical epoch, if theirs is unknown).
         """
         moving = np.isfinite(self.pmra) & np.isfinite(self.pmdec) & np.isfinite(self.epoch)
-        if not np.isfinite(year) or not np.any(moving):
+        if not np.isfinite(year):
             return self
+        if not np.any(moving):
+            path = 1e-3 * TYPICAL_MOTION * np.nan_to_num(np.abs(year - self.epoch))
+            return replace(
+                self,
+                ra_error=_enlarged(self.ra_error, path), dec_error=_enlarged(self.dec_error, path),
+            )  # fmt: skip
         years = np.where(moving, year - self.epoch, 0.0)
         along = np.where(moving, self.pmra, 0.0) * MAS * years
         across = np.where(moving, self.pmdec, 0.0) * MAS * years
@@ -118,6 +128,14 @@ class RefCatalog:
             dec_error=_enlarged(self.dec_error, moved),
             epoch=np.where(moving, year, self.epoch),
         )
+
+    def years_without_motion(self, year: float) -> float:
+        """Return the years since the epoch where no star has a motion; 0 if any has, or unknown."""
+        apart = np.abs(year - self.epoch)
+        apart = apart[np.isfinite(apart)]
+        if not apart.size or np.any(np.isfinite(self.pmra)):
+            return 0.0
+        return float(np.median(apart))
 
     def _unknown_path(self, moving: Bools, year: float) -> F8:
         """Return how far stars without a motion may have moved, arcsec per axis.

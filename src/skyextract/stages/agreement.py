@@ -22,6 +22,14 @@ from skyextract.record import record
 
 PER_PART = 5
 """Stars per part, on average; fewer stars are divided into fewer parts."""
+SURE_STEP = 4.0
+"""The largest step counts from this many sigma: chance makes less than 1 % of those."""
+MIN_SIDE = 3
+"""Stars on either side of a step."""
+_MOST = 0.7
+"""Share of the stars on a side of a step that agree."""
+_WITHOUT_ONE = 3.0
+"""... and without the star that speaks most for it from this many."""
 MIN_AGREEING = 4
 """A part with fewer stars has no median."""
 MAX_CELLS = 4
@@ -48,6 +56,16 @@ _WINDOW = 2.0
 """Half of the width in which outliers agree, in units of their errors."""
 _APART = 8.0
 """A group is another one from so many of its errors on: the tail of the others ends before."""
+
+
+_HALVED = 3
+"""Trial scatters of the members of two groups: 1/4, 1/8, 1/16 of the scatter of all."""
+_SHARP = 0.5
+"""Stars that tell two groups apart have errors below this part of the scatter."""
+_SAMPLE = 500
+"""Stars in which two groups are looked for."""
+TOGETHER = 0.7
+"""Share of the stars that two groups hold, at least, for there to be two."""
 
 
 @record
@@ -172,6 +190,63 @@ def smooth_spread(values: F8, errors: F8, terms: F8) -> float:
     return math.sqrt(max(float(np.average(square, weights=weight)), 0.0))
 
 
+def largest_step(values: F8, errors: F8, by: F8) -> tuple[float, float]:
+    """Return height and place of the largest step that values make when ordered; 0 if none is sure.
+
+    A catalogue of two sources changes at one magnitude, maybe beyond nearly all of the stars: the
+    few on the other side are no part of their own, and no straight line.
+
+    Parameters
+    ----------
+    values, errors : (n,) float64
+        Residuals and their standard errors, to which is added what neighbours in order differ by.
+    by : (n,) float64
+    """
+    n = len(values)
+    if n < 4 * MIN_SIDE:
+        return 0.0, math.nan
+    order = np.argsort(by, kind="stable")
+    v, e = values[order], errors[order]
+    extra = _extra_scatter(np.diff(v) / math.sqrt(2.0), np.hypot(e[1:], e[:-1]) / math.sqrt(2.0))
+    total = np.hypot(e, extra)
+    # An outlier counts no more than a star that is just sure to be one.
+    off = np.clip((v - float(np.median(v))) / total, -SURE_STEP, SURE_STEP)
+    off /= max(1.0, math.sqrt(float(np.mean(off**2))))
+    weight = 1.0 / total
+    before, light = np.cumsum(weight**2)[:-1], np.cumsum(weight * off)[:-1]
+    after, rest = float(weight @ weight) - before, float(weight @ off) - light
+    sure = np.abs(rest / after - light / before) / np.sqrt(1.0 / before + 1.0 / after)
+    sure[: MIN_SIDE - 1] = sure[n - MIN_SIDE :] = 0.0
+    k = int(np.argmax(sure))
+    if sure[k] <= SURE_STEP:
+        return 0.0, math.nan
+    sides = np.s_[: k + 1], np.s_[k + 1 :]
+    middles = [_middle_of_most(v[side], total[side]) for side in sides]
+    height = middles[1] - middles[0]
+    few, other = (sides[0], 1) if 2 * (k + 1) <= n else (sides[1], 0)
+    pull = (v[few] - middles[other]) / total[few]
+    # Neither one star that is off, nor some that do not agree, are a step.
+    weight = weight[few]
+    left = float(weight @ weight) - weight**2
+    without = (float(weight @ pull) - weight * pull) / np.sqrt(left)
+    if not math.isfinite(height) or np.abs(without).min() < _WITHOUT_ONE:
+        return 0.0, math.nan
+    return height, float(by[order][k : k + 2].mean())
+
+
+def _middle_of_most(values: F8, errors: F8) -> float:
+    """Return the mean of those values that agree with the median; NaN if they are not most."""
+    near = np.abs(values - np.median(values)) < _AGREE * math.sqrt(2.0) * errors
+    if near.sum() < max(MIN_SIDE, _MOST * len(values)):
+        return math.nan
+    return float(np.average(values[near], weights=errors[near] ** -2.0))
+
+
+def most_agree(values: F8, errors: F8) -> bool:
+    """Tell whether most of the values are one within their errors, and no tail."""
+    return len(values) >= MIN_SIDE and math.isfinite(_middle_of_most(values, errors))
+
+
 def _agreeing(values: F8, errors: F8, rows: I8) -> I8:
     """Return those of the rows that agree, the most that do; none if fewer than `MIN_AGREEING`.
 
@@ -255,3 +330,48 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> Group:
     if 2 * members.sum() < len(rows) or not elsewhere:
         return Group()
     return Group(int(members.sum()), members.sum() / len(x), dx, dy)
+
+
+def two_groups(x: F8, y: F8, errors: F8, scatter: float) -> Group:
+    """Find two places that nearly all stars agree on, with nothing between them.
+
+    `second_group` knows outliers of a fit.  Where half of the stars say another thing, the fit is
+    between the halves and has no outliers, but a scatter that is no noise.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        Residuals.
+    errors : (n,) float64
+        Of one axis, without the scatter beyond them.
+    scatter : float
+        That scatter.
+
+    Returns
+    -------
+    Group
+        The smaller of both, and how far it is from the larger; empty if there are no two.
+    """
+    best = Group()
+    # The others may be in either.
+    rows = np.flatnonzero(errors < _SHARP * scatter)
+    n_all = len(rows)
+    if n_all < 2 * MIN_MEMBERS:
+        return best
+    rows = rows[:: max(1, n_all // _SAMPLE)]
+    x, y, error = x[rows], y[rows], float(np.median(errors[rows]))
+    distance = np.hypot(x[:, None] - x, y[:, None] - y)
+    for halving in range(_HALVED):
+        total = math.hypot(error, scatter / 2.0 ** (2 + halving))
+        near = distance < _WINDOW * math.sqrt(2.0) * total
+        first = near[int(np.argmax(near.sum(axis=1)))]
+        x0, y0 = float(x[first].mean()), float(y[first].mean())
+        apart = np.hypot(x - x0, y - y0) > _APART * total
+        number = (near & apart).sum(axis=1)
+        second = near[int(np.argmax(number))] & apart
+        n = int(second.sum())
+        enough = n >= MIN_MEMBERS and n + int(first.sum()) > TOGETHER * len(x)
+        if enough and n > best.share * len(x):
+            dx, dy = float(x[second].mean()) - x0, float(y[second].mean()) - y0
+            best = Group(round(n / len(x) * n_all), n / len(x), dx, dy)
+    return best

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,6 +216,26 @@ def test_a_part_of_the_frame_that_is_displaced(by):
     assert result.floor >= added
 
 
+@pytest.mark.parametrize(("share", "by", "status"), [
+    (0.5, 0.0, "COMPLETE"), (0.5, 4.0, "FAILED"), (0.35, 3.0, "FAILED"),
+])  # fmt: skip
+def test_a_reference_of_two_systems(share, by, status):
+    """Half of the reference stars are elsewhere: the fit is between them, and nowhere right."""
+    field = make_field(seed=12, missing=0.0, false=0.1)
+    reference = field.reference
+    second = np.random.default_rng(4).random(reference.n_stars) < share
+    moved = dataclasses.replace(
+        reference,
+        dec=reference.dec + by * SCALE / 3600.0 * second,
+    )
+    result = dataclasses.replace(field, reference=moved).solve()
+    assert result.status == status
+    if status == "FAILED":
+        found = re.search(r"\((\d+)%\) are displaced alike, by ([\d.]+) arcsec", result.reason)
+        assert float(found[2]) == pytest.approx(by * SCALE, abs=0.05)
+        assert int(found[1]) / 100 == pytest.approx(share, abs=0.1)
+
+
 def test_vertical_strip_and_small_frame():
     field = make_field(seed=11, n=400)
     x = field.sources["XWIN_IMAGE"]
@@ -320,6 +341,36 @@ def test_proper_motions_are_applied_at_the_date_of_the_frame():
     assert run.warnings == ["no date in the header: proper motions are not applied"]
     assert dated.metrics["rms_arcsec"] == pytest.approx(NOISE * SCALE, rel=0.15)
     assert undated.metrics["rms_arcsec"] > 4.0 * dated.metrics["rms_arcsec"]
+
+
+@pytest.mark.parametrize("year", [2000, 2026])
+def test_a_catalogue_without_proper_motions_has_the_error_of_its_age(year):
+    """Stars move by 7 mas/yr each and 3 mas/yr together; the catalogue is of 2000."""
+    pulls, told = [], []
+    for seed in range(8):
+        field = make_field(seed=seed, missing=0.0, false=0.0)
+        reference, n = field.reference, field.reference.n_stars
+        rng = np.random.default_rng(seed)
+        years, cos = year - 2000.0, math.cos(math.radians(20.0))
+        common = 0.003 * years * rng.normal(0.0, 1.0, 2)[:, None]
+        east, north = common + rng.normal(0.0, 0.007 * years + 1e-9, (2, n))
+        old = dataclasses.replace(
+            reference, ra=reference.ra - east / cos / 3600.0, dec=reference.dec - north / 3600.0,
+            epoch=np.full(n, 2000.0),
+        )  # fmt: skip
+        run, header = Run(), field.header | {"DATE-OBS": f"{year}-01-01T12:00:00"}
+        result = solve_astrometry(
+            field.sources, header, SHAPE, SkyWcs.from_header(header), old, Config(), run
+        )
+        told.append(any("26 years from the frame's" in text for text in run.warnings))
+        assert result.status == "COMPLETE"
+        true = field.truth.to_sky(np.array([999.5]), np.array([749.5]))
+        own = result.wcs.to_sky(np.array([999.5]), np.array([749.5]))
+        offsets = (own[0] - true[0]) * cos * 3600.0, (own[1] - true[1]) * 3600.0
+        error = math.hypot(result.floor, NOISE * SCALE / math.sqrt(n))
+        pulls += [float(offset[0]) / error for offset in offsets]
+    assert told == [year == 2026] * 8
+    assert np.sqrt(np.mean(np.square(pulls))) < (1.3 if year == 2026 else 3.0)
 
 
 @pytest.mark.parametrize("missing", [0.2, 0.5, 0.8, 0.9])

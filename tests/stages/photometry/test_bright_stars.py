@@ -25,9 +25,12 @@ def test_bright_stars_that_agree(seed: int, offsets: np.ndarray, contradicts: bo
     x, y = rng.uniform(0.0, 512.0, (2, N))
     errors, mag = np.full(N, ERROR), rng.uniform(19.5, 21.0, N)
     parts = compare_parts(
-        (residuals, errors, mag), (residuals, errors, x, y), (bright, np.full(N_BRIGHT, ERROR)),
+        (residuals, errors, mag), (residuals, errors, x, y),
+        (bright, np.full(N_BRIGHT, ERROR), np.linspace(19.0, 16.0, N_BRIGHT)),
         0.0, (512, 512),
     )  # fmt: skip
     assert bool(parts.contradiction) is contradicts
+    # Saturation that takes more of brighter stars is no step of the catalogue.
+    assert parts.step[0] == (pytest.approx(0.2, abs=0.02) if contradicts else 0.0)
     if contradicts:
         assert parts.group.x == pytest.approx(-0.2, abs=0.02)

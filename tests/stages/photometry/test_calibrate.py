@@ -12,6 +12,7 @@ from astropy.io import fits
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.refcatalog import RefCatalog
@@ -396,3 +397,71 @@ def test_large_scatter_is_a_fallback():
     result = calibrate(catalog, replace(reference, magnitudes=other))
     assert result.status == "FALLBACK", result.reason
     assert "scatter" in result.metrics["reason"]
+
+
+def with_masked(exposure, x, y, flagged, core):
+    """Mask one pixel beside each of the flagged stars, or all within two of their centres."""
+    mask = exposure.mask.copy()
+    for cx, cy in zip(x[flagged], y[flagged], strict=True):
+        j, i = round(float(cy)), round(float(cx))
+        if core:
+            mask[j - 2 : j + 3, i - 2 : i + 3] = int(Mask.INTRP)
+        else:
+            mask[j + 2, i + 1] = int(Mask.INTRP)
+    return replace(exposure, mask=mask)
+
+
+@pytest.mark.parametrize(("n", "key", "core", "status"), [
+    (24, "AUTO", False, "COMPLETE"), (24, "AUTO", True, "FAILED"),
+    (24, "FLUX_AUTO", False, "FAILED"), (80, "AUTO", False, "COMPLETE"),
+])  # fmt: skip
+def test_stars_with_few_masked_pixels_serve_where_others_are_too_few(n, key, core, status):
+    catalog, reference = make_pair(n)
+    flagged = np.arange(n) >= min(n // 2, 3) if n < 60 else np.arange(n) % 2 == 0
+    sky = np.where(flagged, int(FlagsSky.BAD_PIXEL), 0).astype(np.int16)
+    exposure = with_masked(
+        make_exposure(), catalog["X_IMAGE"] - 1.0, catalog["Y_IMAGE"] - 1.0, flagged, core
+    )
+    result = calibrate(
+        catalog.with_columns(FLAGS_SKY=sky), reference, exposure, Config(phot_flux_key=key)
+    )
+    assert result.status == status, result.reason
+    if status == "FAILED":
+        assert "3 stars are free of bad pixels" in result.reason
+    elif n < 60:
+        assert result.metrics["n_stars"] > 15
+    else:  # enough others: none of them serves
+        assert not result.used[flagged].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("step", [0.0, 0.08, -0.08])
+def test_a_step_in_the_reference_magnitudes_is_part_of_the_error(seed, step):
+    """Whatever side of it is right: both are within a few of the claimed errors."""
+    catalog, reference = make_pair(60, seed=seed)
+    mag = reference.magnitudes["r"]
+    edge = np.sort(mag)[6]
+    other = {**reference.magnitudes, "r": mag + step * (mag > edge)}
+    result = calibrate(catalog, replace(reference, magnitudes=other))
+    error = result.metrics["zero_point_error"]
+    assert result.status == "COMPLETE", result.reason
+    assert abs(result.metrics["zero_point"] - ZERO_POINT) < 3.5 * error
+    assert abs(result.metrics["zero_point"] - ZERO_POINT - step) < 3.5 * error
+    assert error < 0.06 if step else error < 0.006
+
+
+@pytest.mark.parametrize("hidden", [0.0, 60.0])
+def test_rounding_that_hides_the_sky_is_part_of_the_error(hidden):
+    catalog, reference = make_pair()
+    background = replace(make_exposure().background, hidden_step=hidden)
+    result = calibrate(catalog, reference, make_exposure(background=background))
+    found = result.metrics["checks"]["error_of_rounding"]
+    if not hidden:
+        assert found == 0.0
+        return
+    # 0.3 steps in each pixel, as a uniform distribution: the fit sees the sum over PSF / PSF^2.
+    stamp = make_exposure().psf.stamp(500.0, 500.0).astype(float)
+    bias = 0.3 / math.sqrt(3.0) * hidden * stamp.sum() / (stamp**2).sum()
+    flux = np.median(catalog["FLUX_PSF"][result.used])
+    assert found == pytest.approx(1.0857 * bias / flux, rel=0.02)
+    assert result.metrics["zero_point_error"] > found

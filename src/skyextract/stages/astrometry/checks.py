@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import field
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from skyextract.stages.agreement import (
     cells,
     second_group,
     spread_of_medians,
+    two_groups,
 )
 from skyextract.stages.astrometry.solution import Solution, reference_variance, usable
 from skyextract.stages.astrometry.sources import Sources
@@ -28,6 +30,8 @@ WIDER = 3.0
 """Stars that are displaced together are looked for within so many matching radii."""
 MIN_ERROR = 1e-3
 """No offset is better known than this, pixels."""
+MIN_SPLIT = 0.05
+"""Error of a position, pixels, at least, when two groups are told apart."""
 SURE = 4.0
 """A star is displaced, and a part is, from this many of its errors on."""
 
@@ -42,10 +46,13 @@ class AstrometryParts:
         Of the median offsets in cells of the frame, in xi and eta, arcsec.
     group : Group
         Stars that are displaced alike, by x and y arcsec.
+    halves : Group
+        The smaller of two groups that the fit lies between, and its place from the larger.
     """
 
     axes: tuple[Spread, Spread]
     group: Group
+    halves: Group = field(default_factory=Group)
 
     @property
     def error(self) -> float:
@@ -55,16 +62,27 @@ class AstrometryParts:
     @property
     def contradiction(self) -> str:
         """Why the solution cannot be right for the whole frame; empty if it may be."""
-        if not self.group.contradicts:
-            return ""
-        offset = math.hypot(self.group.x, self.group.y)
+        return self._told(self.group) if self.group.contradicts else ""
+
+    @staticmethod
+    def _told(group: Group) -> str:
         return (
-            f"{self.group.number} stars are displaced alike, by {offset:.2f} arcsec: a mosaic "
-            "out of place, a trailed or doubled frame?"
+            f"{group.number} stars ({group.share:.0%}) are displaced alike, by "
+            f"{math.hypot(group.x, group.y):.2f} arcsec: a mosaic out of place, a trailed or "
+            "doubled frame, two systems in the reference catalogue?"
         )
+
+    def split(self, pixel_scale: float) -> str:
+        """Say that the stars are of two places, which of is right cannot be told; else empty."""
+        if not self.halves.contradicts:
+            return ""
+        offset = math.hypot(self.halves.x, self.halves.y)
+        return self._told(self.halves) if offset > MAX_PART * pixel_scale else ""
 
     def weakness(self, pixel_scale: float) -> str:
         """Why the solution is to be taken with care; empty if it is not."""
+        if self.halves.contradicts:
+            return self._told(self.halves)
         for spread in self.axes:
             if spread.exceeds(MAX_PART * pixel_scale, SURE):
                 off = abs(spread.worst)
@@ -76,7 +94,7 @@ class AstrometryParts:
         return {
             "error_of_fit": floor,
             "error_of_field": self.error,
-            "n_second_group": self.group.number,
+            "n_second_group": max(self.group.number, self.halves.number),
         }
 
 
@@ -104,12 +122,14 @@ def compare_parts(
     rows = usable(sources, first, solution.region, second, config)
     first, second, dx, dy = first[rows], second[rows], dx[rows], dy[rows]
     own = sources.variance[first] * fit.plate.pixel_scale**2
-    errors = np.sqrt(own + reference_variance(solution.region, second) + fit.floor**2)
-    errors = np.maximum(errors, MIN_ERROR * fit.plate.pixel_scale)
+    known = np.sqrt(own + reference_variance(solution.region, second))
+    errors = np.maximum(np.hypot(known, fit.floor), MIN_ERROR * fit.plate.pixel_scale)
     distance = np.hypot(dx, dy)
     group = second_group(dx, dy, errors, distance > SURE * errors)
     # Beyond the radius most pairs are chance.
     near = distance < solution.radius
     part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
     axes = [spread_of_medians(v[near], errors[near], part) for v in (dx, dy)]
-    return AstrometryParts((axes[0], axes[1]), group)
+    known = np.maximum(known, MIN_SPLIT * fit.plate.pixel_scale)
+    halves = two_groups(dx[near], dy[near], known[near], fit.floor)
+    return AstrometryParts((axes[0], axes[1]), group, halves)

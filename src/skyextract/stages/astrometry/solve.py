@@ -11,7 +11,7 @@ import numpy as np
 from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
-from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.refcatalog import COMMON_MOTION, TYPICAL_MOTION, RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import StepError
 from skyextract.record import record
@@ -32,6 +32,8 @@ ARCSEC = 3600.0
 
 MIN_SHARE = 0.1
 """Share of the matched stars that the fit rests on; fewer make it a FALLBACK."""
+MAX_YEARS = 20.0
+"""From this many years on, stars without proper motions are told of."""
 SHARE_FROM = 50
 """The share counts from this many matched stars."""
 
@@ -126,6 +128,7 @@ def solve_astrometry(
     when = frame_date(header)
     reference = reference.take(inside)
     _tell_motions(reference, when, run)
+    drift = 1e-3 * COMMON_MOTION * reference.years_without_motion(when.year)
     reference = reference.at_epoch(when.year)
     start = read_start(header, shape, wcs, config, pixel_scale)
     metrics = _no_metrics(wcs)
@@ -140,7 +143,7 @@ def solve_astrometry(
         if solution is not None:
             run.info(_in_words(solution))
             try:
-                result = _assembled(solution, start, sources, catalog, config)
+                result = _assembled(solution, start, sources, catalog, config, drift)
             except StepError as error:
                 reason = str(error)
             else:
@@ -163,6 +166,12 @@ def failed_astrometry(
 
 def _tell_motions(reference: RefCatalog, when: FrameDate, run: Run) -> None:
     """Warn if there are proper motions that could not be applied, or by another card."""
+    years = reference.years_without_motion(when.year)
+    if years > MAX_YEARS:
+        run.warn(
+            f"{reference.name} has no proper motions, and its positions are {years:.0f} years from "
+            f"the frame's: stars may be off by {1e-3 * TYPICAL_MOTION * years:.2f} arcsec"
+        )
     if not np.any(np.isfinite(reference.pmra)):
         return
     refused = " and ".join(when.refused) + " is no date of an observation" if when.refused else ""
@@ -241,9 +250,12 @@ def _projection(config: AstrometryConfig, start: Start, plate: Plate) -> str:
 
 def _assembled(
     solution: Solution, start: Start, sources: Sources, catalog: Catalog,
-    config: AstrometryConfig,
+    config: AstrometryConfig, drift: float,
 ) -> Astrometry:  # fmt: skip
-    """Assemble the result of a verified solution; StepError if parts of the frame contradict it."""
+    """Assemble the result of a verified solution; StepError if parts of the frame contradict it.
+
+    `drift` is what all reference stars may have moved together, arcsec.
+    """
     fit, plate = solution.fit, solution.fit.plate
     cards = plate.cards(_projection(config, start, plate), start.shape)
     wcs = SkyWcs.from_header({"NAXIS1": start.shape[1], "NAXIS2": start.shape[0]} | cards)
@@ -252,8 +264,9 @@ def _assembled(
     own = solution.first[solution.in_fit]
     used[sources.row[own[fit.used]]] = True
     checks = compare_parts(solution, sources, start.shape, config)
-    if checks.contradiction:
-        raise StepError(checks.contradiction)
+    wrong = checks.contradiction or checks.split(plate.pixel_scale)
+    if wrong:
+        raise StepError(wrong)
     matches = _match_table(solution, sources, catalog, used)
     # A star may be just outside the frame and its image, by their errors, inside.
     x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
@@ -271,7 +284,7 @@ def _assembled(
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.verification.probability,
-        "checks": checks.numbers(fit.floor),
+        "checks": checks.numbers(fit.floor) | {"error_of_drift": drift},
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""
@@ -279,7 +292,7 @@ def _assembled(
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
     weak = weak or checks.weakness(plate.pixel_scale)
     status = Status.FALLBACK if weak else Status.COMPLETE
-    floor = math.hypot(fit.floor, checks.error)
+    floor = math.hypot(fit.floor, checks.error, drift)
     return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate)
 
 

@@ -140,7 +140,7 @@ def estimate_weighted_background(
         mesh_statistics(pixels, meshes, band[0], band[1], config.back_pearson)
 
     run.map(rows, run.bands(shape[0], least=1))
-    skewness, coarse = None, False
+    skewness, coarse, hidden_step = None, False, 0.0
     if measured and width * height >= MIN_PIXELS:
         good = _good_pixels(image, mask, weight, weight_threshold)
         step = value_step(image, good)
@@ -151,6 +151,7 @@ def estimate_weighted_background(
         if coarse:
             level, rms, skewness = coarse_meshes(image, good, width, height, step)
             if is_unresolved(image[good], step):
+                hidden_step = step
                 run.warn(
                     "the noise of the sky is below a quarter of the step of the pixel values, "
                     f"{step:g}: rounding hides its level, and fluxes are off by up to 0.3 steps "
@@ -185,7 +186,8 @@ def estimate_weighted_background(
     if _manual(config, index):
         mean = of_image(config.back_value, index)
         level = np.full(shape, mean, np.float32)
-    return BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma, skewness), weight_scale
+    found = BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma, skewness, hidden_step)
+    return found, weight_scale
 
 
 def _good_pixels(image: F4, mask: U2 | None, weight: F4 | None, weight_threshold: float) -> Bools:

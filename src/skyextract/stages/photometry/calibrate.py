@@ -182,7 +182,7 @@ def _calibrate(
     color = color_term(config, band, reference)
     matched, chance = match_stars(catalog, exposure, reference, radius, checks)
     stars, everyone = select_stars(
-        matched, catalog, reference, band, flux_key, color.keys, config, checks
+        matched, catalog, reference, band, flux_key, color.keys, config, checks, exposure
     )
     degree = affordable_degree(config.phot_degrees, len(stars.row))
     if degree < config.phot_degrees:
@@ -271,7 +271,7 @@ def _parts(
     return compare_parts(
         (fit.residuals, np.maximum(stars.errors, MIN_ERROR), stars.mag),
         (residuals[good], errors[good], everyone.x[good], everyone.y[good]),
-        (residuals[~good], errors[~good]),
+        (residuals[~good], errors[~good], everyone.mag[~good]),
         fit.intrinsic, shape,
     )  # fmt: skip
 

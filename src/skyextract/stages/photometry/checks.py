@@ -15,6 +15,8 @@ from skyextract.stages.agreement import (
     Spread,
     bins,
     cells,
+    largest_step,
+    most_agree,
     second_group,
     smooth_spread,
     spread_of_medians,
@@ -88,10 +90,13 @@ class FluxScale:
         Magnitude of the Kron flux minus that of the calibrated flux, median of the stars; NaN
         if there is none.  Both are of one aperture about the star: what the flux has beyond
         `KRON_LOSS` is light of a wrong PSF or aperture correction.
+    rounding_error : float
+        What rounding to whole steps may take of the light of all stars or add to it, mag.
     """
 
     correction_error: float = 0.0
     above_kron: float = math.nan
+    rounding_error: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -118,6 +123,8 @@ class Parts:
         Rms of a smooth surface in the residuals, mag.
     group : Group
         Outliers that agree on another zero point; x is how far off that is, mag.
+    step : (float, float)
+        Height and place, mag, of the largest step in the residuals over magnitude.
     """
 
     field: Spread
@@ -125,6 +132,7 @@ class Parts:
     side: int
     surface: float
     group: Group
+    step: tuple[float, float]
 
     @property
     def contradiction(self) -> str:
@@ -147,7 +155,7 @@ class Parts:
 
 
 def compare_parts(
-    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], bright: tuple[F8, F8],
+    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], bright: tuple[F8, F8, F8],
     intrinsic: float, shape: tuple[int, int],
 ) -> Parts:  # fmt: skip
     """Compare parts of the stars.
@@ -158,9 +166,9 @@ def compare_parts(
         Residuals, errors and magnitudes of the stars of the fit.
     everyone : four of (m,) float64
         Residuals, errors and 0-based pixels x, y of these and fainter ones.
-    bright : two of (k,) float64
-        Residuals and errors of brighter ones, which the fit left out: where they agree with each
-        other they are not saturated, but in another magnitude system.
+    bright : three of (k,) float64
+        Residuals, errors and magnitudes of brighter ones, which the fit left out: where they agree
+        with each other they are not saturated, but in another magnitude system.
     intrinsic : float
         Scatter beyond the errors; outliers are what it does not explain.
     shape : (int, int)
@@ -168,6 +176,11 @@ def compare_parts(
     """
     residuals, errors, mag = fitted
     brightness = spread_of_medians(residuals, errors, bins(mag))
+    stars = [residuals, errors, mag]
+    if most_agree(bright[0], np.hypot(bright[1], intrinsic)):
+        # Saturated stars are the farther off the brighter they are.
+        stars = [np.append(one, other) for one, other in zip(stars, bright, strict=True)]
+    step = largest_step(*stars)
     residuals, errors, x, y = everyone
     part, side = cells(x, y, shape)
     field = spread_of_medians(residuals, errors, part)
@@ -178,7 +191,7 @@ def compare_parts(
     apart = apart[: len(residuals)]
     terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
     surface = smooth_spread(residuals[~apart], errors[~apart], terms)
-    return Parts(field, brightness, side, surface, group)
+    return Parts(field, brightness, side, surface, group, step)
 
 
 def verify(
@@ -230,19 +243,24 @@ def verify(
         numbers[f"trend_{name}_error"] = slope_error * length
     n_good = int(kept.sum())
     # Which of the stars has the right zero point cannot be told: one is as likely as another.
-    unsure = max(_unsure(numbers, "mag"), parts.brightness.rms)
+    height, place = parts.step
+    unsure = max(_unsure(numbers, "mag"), parts.brightness.rms, 0.5 * abs(height))
     trends = math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y"))
     uneven = max(trends, parts.field.rms, parts.surface)
     numbers |= {
         "error_of_fit": fit.error,
         "error_of_aperture_correction": scale.correction_error,
         "error_of_trend": unsure,
+        "step_mag": height,
         "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
+        "error_of_rounding": scale.rounding_error,
         "n_bright": n_bright,
         "n_second_group": parts.group.number,
     }
-    error = math.hypot(fit.error, scale.correction_error, unsure, uneven, scale.excess)
+    error = math.hypot(
+        fit.error, scale.correction_error, unsure, uneven, scale.excess, scale.rounding_error
+    )
     better = _better_band(own, others)
     reason = ""
     if n_good < MIN_STARS:
@@ -263,9 +281,16 @@ def verify(
         weak = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
     elif max(scale.excess, scale.lack) > WEAK_SCALE:
         weak = f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
+    elif scale.rounding_error > WEAK_SCALE:
+        weak = f"rounding of the pixels may shift all fluxes by {scale.rounding_error:.2f} mag"
     elif n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
         weak = f"the zero point rests on {n_good} of {n_bright} stars that are bright enough"
     remarks = []
+    if abs(height) > NOTED_TREND:
+        remarks.append(
+            f"residuals change by {height:+.3f} mag at magnitude {place:.1f}: two sources of the "
+            "reference magnitudes, or a detector that is not linear?"
+        )
     if WEAK_SCALE >= scale.excess > 0.5 * KRON_LOSS:
         remarks.append(
             f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "
@@ -273,12 +298,13 @@ def verify(
         )
     for name, what in (("mag", "magnitude"), ("x", "x"), ("y", "y")):
         trend, trend_error = numbers[f"trend_{name}"], numbers[f"trend_{name}_error"]
+        told = name == "mag" and abs(height) > NOTED_TREND
         if not abs(trend) > SURE * trend_error:
             continue
         text = f"residuals change by {trend:+.3f} mag with {what} ({trend_error:.3f} error)"
         if abs(trend) > MAX_TREND and not reason:
             reason = text
-        elif abs(trend) > NOTED_TREND:
+        elif abs(trend) > NOTED_TREND and not told:
             remarks.append(text)
     reason = reason or parts.contradiction
     if not error <= MAX_ERROR and not reason:

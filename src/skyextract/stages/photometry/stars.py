@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
-from skyextract.datamodel.flags import Flags, FlagsSky
+from skyextract.datamodel.background import HIDDEN_PART
+from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
@@ -39,7 +40,12 @@ DAMAGED = (
     | Flags.EXTRACT_OVERFLOW
 )
 """SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
-_DAMAGED_SKY = FlagsSky.COSMIC_RAY | FlagsSky.BAD_PIXEL
+MAX_MASKED = 0.1
+"""Share of a star's light on masked pixels, which its PSF fit does without, up to which it may
+serve where too few stars have none."""
+MASKED_REACH = 2.0
+"""Half side of the box in which that light is counted, FWHM."""
+_MASKED = np.uint16(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA)
 MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
@@ -52,6 +58,8 @@ ALONE = 2.5
 """Sources within so many FWHM are in the Kron aperture of a star."""
 MAX_NEIGHBOURS = 0.02
 """Share of light of others that a star may have there."""
+APERTURE = 1.5
+"""Radius of a typical aperture, FWHM."""
 _MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
@@ -126,7 +134,26 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
         enough = len(known) >= min(MIN_STARS, len(stars.row))
         above_kron = 2.5 * math.log10(float(np.median(known))) if enough else math.nan
-    return FluxScale(correction_error, above_kron)
+    rounding = _rounding_error(exposure, kind, column(catalog, flux_key)[stars.row])
+    return FluxScale(correction_error, above_kron, rounding)
+
+
+def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
+    """Return how much of the light of stars rounding may add or take, mag; 0 if it hides nothing.
+
+    The level beneath a star is off by a part of a step in each pixel, the same for all; any part
+    within the limits is as likely as another.
+    """
+    background, psf = exposure.background, exposure.psf
+    if background is None or psf is None or not background.hidden_step or not len(flux):
+        return 0.0
+    if kind == "FLUX_PSF":
+        ny, nx = exposure.shape
+        pixels = 1.0 / float(np.sum(psf.stamp(0.5 * nx, 0.5 * ny).astype(np.float64) ** 2))
+    else:
+        pixels = math.pi * (APERTURE * psf.fwhm) ** 2
+    level = HIDDEN_PART / math.sqrt(3.0) * background.hidden_step
+    return _MAG_PER_RATIO * level * pixels / float(np.median(flux))
 
 
 def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
@@ -206,6 +233,7 @@ def match_stars(
 def select_stars(
     pairs: Stars, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
     color_keys: tuple[str, str] | None, config: PhotometryConfig, report: dict[str, Any],
+    exposure: Exposure,
 ) -> tuple[Stars, Stars]:  # fmt: skip
     """Keep the stars that can tell a zero point, and more, with which it can be checked.
 
@@ -249,7 +277,7 @@ def select_stars(
         (f"have a positive {flux_key}", np.isfinite(snr) & (flux > 0.0) & (flux_error > 0.0)),
         ("are not saturated", (flags & Flags.SATURATED) == 0),
         ("are complete", (flags & DAMAGED) == 0),
-        ("are free of bad pixels", (flags_sky & int(_DAMAGED_SKY)) == 0),
+        ("are free of cosmic rays", (flags_sky & int(FlagsSky.COSMIC_RAY)) == 0),
         ("have S/N above 5", snr >= SNR_STEPS[-1]),
     ):
         before = int(keep.sum())
@@ -259,6 +287,12 @@ def select_stars(
                 f"{int(keep.sum())} of {before} stars {what}: too few for a zero point "
                 f"({MIN_STARS} needed; {len(mag)} matched)"
             )
+    keep &= _whole(exposure, pairs, flags_sky, flux_key, keep, report)
+    if int(keep.sum()) < MIN_STARS:
+        raise StepError(
+            f"{int(keep.sum())} stars are free of bad pixels: too few for a zero point "
+            f"({MIN_STARS} needed; {len(mag)} matched)"
+        )
     # Stricter where there are stars enough.
     least, checked = SNR_STEPS[-1], keep & (snr >= CHECKED_SNR)
     for threshold in SNR_STEPS:
@@ -279,3 +313,37 @@ def select_stars(
     report["n_selected"] = int(keep.sum())
     stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
     return stars.take(keep), stars.take(keep | checked)
+
+
+def _whole(
+    exposure: Exposure, stars: Stars, flags_sky: AnyArray, flux_key: str, keep: Bools,
+    report: dict[str, Any],
+) -> Bools:  # fmt: skip
+    """Tell which stars have no bad pixel, or where these are too few, little light on such.
+
+    The fit of the PSF leaves masked pixels out; other fluxes have the interpolated ones.
+    """
+    whole: Bools = (flags_sky & int(FlagsSky.BAD_PIXEL)) == 0
+    if (keep & whole).sum() >= ENOUGH or split_key(flux_key)[0] != "FLUX_PSF":
+        return whole
+    rows = np.flatnonzero(keep & ~whole)
+    rows = rows[_masked_light(exposure, stars.x[rows], stars.y[rows]) < MAX_MASKED]
+    whole[rows] = True
+    report["n_with_masked_pixels"] = len(rows)
+    return whole
+
+
+def _masked_light(exposure: Exposure, x: F8, y: F8) -> F8:
+    """Return the share of the light of point sources on masked pixels or beyond the image."""
+    psf = exposure.psf
+    if psf is None or not len(x):
+        return np.ones(len(x))
+    radius = math.ceil(MASKED_REACH * psf.fwhm)
+    column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    stamps = psf.stamps(x, y, x - column, y - row, 2 * radius + 1)
+    masked = np.pad((exposure.mask & _MASKED) != 0, radius, constant_values=True)
+    share = np.empty(len(x))
+    for k, stamp in enumerate(stamps):
+        inside = masked[row[k] : row[k] + 2 * radius + 1, column[k] : column[k] + 2 * radius + 1]
+        share[k] = stamp[inside].sum(dtype=np.float64)
+    return share
