@@ -43,8 +43,8 @@ class Found:
         Detection filter, if it is a convolution kernel.
     matched : MatchedFilter or None
         Detection filter, if it is the PSF.
-    correlation : NoiseCorrelation or None
-        Of the noise of the measurement image; None: its pixels count as independent.
+    claimed : (ny, nx) uint8 or None
+        Pixels of sources of earlier passes (not 0).
     """
 
     plane: Plane
@@ -52,7 +52,7 @@ class Found:
     detections: Detections
     taps: F4 | None
     matched: MatchedFilter | None
-    correlation: NoiseCorrelation | None = None
+    claimed: U1 | None = None
 
 
 def find_sources(
@@ -133,16 +133,22 @@ def find_sources(
     for _ in range(extraction.detect_niter - 1):
         claimed = claim(claimed)
     plane, detection_plane, found = find(claimed, last=True)
-    correlation = None
-    scale = median(found.full_noise_scale)  # fluxes are measured with the structure
-    if detection is None and scale != 1.0:
-        sources = (
-            found.segmentation != 0 if claimed is None else claimed | (found.segmentation != 0)
-        )
-        correlation = measure_correlation(
-            plane.subtracted, plane.variance_plane(run), sources, scale**2
-        )
-    return Found(plane, detection_plane, found, taps, matched, correlation)
+    return Found(plane, detection_plane, found, taps, matched, claimed)
+
+
+def noise_correlation(found: Found, run: Run) -> NoiseCorrelation | None:
+    """Return the correlation of the noise of the measurement image.
+
+    None where its pixels count as independent, or another image was detected on.
+    """
+    plane, detections, claimed = found.plane, found.detections, found.claimed
+    scale = median(detections.full_noise_scale)  # fluxes are measured with the structure
+    if found.detection_plane is not plane or scale == 1.0:
+        return None
+    sources = detections.segmentation != 0
+    if claimed is not None:
+        sources |= claimed != 0
+    return measure_correlation(plane.subtracted, plane.variance_plane(run), sources, scale**2)
 
 
 def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, run: Run) -> F4:

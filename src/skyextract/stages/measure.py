@@ -28,7 +28,7 @@ from skyextract.stages.detection.detect import (
 )
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
-from skyextract.stages.find import find_sources, point_source_variance
+from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -210,7 +210,8 @@ def measure(
             plane = detection_plane = hidden.wide
             exposure = replace(exposure, psf=hidden.psf)
     # Where the crowd was fitted and taken away, what was left of it is no noise.
-    correlation = detected.correlation if hidden is None else None
+    correlation = noise_correlation(detected, run) if hidden is None else None
+    del detected
 
     warn_of_noise(median(found.noise_scale) if hidden is None else hidden.noise_scale, run)
 
@@ -324,8 +325,9 @@ def correct_apertures(
     corrections = None
     if exposure.has_psf:
         plane, found = detected.plane, detected.detections
+        variance = point_source_variance(plane, noise_correlation(detected, run), run)
         corrections = measure_point_sources(
-            exposure, plane.subtracted, point_source_variance(plane, detected.correlation, run),
+            exposure, plane.subtracted, variance,
             found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import extended, search
 from tests.compare.crowds import matched, measured
 from tests.simulate.crowds import FWHM, simulate
 
@@ -50,3 +50,25 @@ def test_blends_are_not_eaten(field, all_added):
     after = matched(field, sources)[0].any(axis=0)[blended].mean()
     assert before > 0.6
     assert after > 0.93 * before
+
+
+def test_stars_are_known_without_a_fit():
+    """Not what one profile may be: near twins, faint ones, and what stars do not explain."""
+    flux = np.array([[5e3, 2e3, 0.0], [5e3, 2e3, 0.0], [300.0, 150.0, 0.0], [4e3, 3e3, 2e3]])
+    x = np.array([[0.0, 5.0, 0.0], [0.0, 1.0, 0.0], [0.0, 5.0, 0.0], [0.0, 4.0, -4.0]])
+    y = np.zeros((4, 3))
+    sigma2 = 1.5**2
+    # the same from pixels
+    v, u = np.indices((81, 81)) - 40.0
+    expected = []
+    for f, px, py in zip(flux, x, y, strict=True):
+        squares = (u[..., None] - px) ** 2 + (v[..., None] - py) ** 2
+        stars = (np.exp(-0.5 * squares / sigma2) / (2.0 * np.pi * sigma2)) @ f
+        mean = (f @ px) / f.sum()
+        xx, yy = (f @ (px - mean) ** 2) / f.sum() + sigma2, sigma2
+        one = np.exp(-0.5 * ((u - mean) ** 2 / xx + v**2 / yy))
+        one *= (stars * one).sum() / (one**2).sum()
+        expected.append(((stars - one) ** 2).sum())
+    distance = extended._distance_of_stars(flux, x, y, sigma2)
+    assert distance == pytest.approx(expected, rel=1e-6)
+    assert ((distance > extended.PLAIN * 10.0**2) == [True, False, False, True]).all()

@@ -49,8 +49,6 @@ MOVING = 16
 N_ITERATIONS = 20
 MIN_LIGHT = 0.3
 """Grow the fit region while less than this part of the model's light falls on good pixels."""
-MIN_CHANGE = 0.02
-"""A neighbour is fitted again after a change above this fraction of the background noise."""
 MAX_WALK = 1.5
 """Sources that go farther than so many pixels need all of their model."""
 SETTLED = 0.2
@@ -72,6 +70,8 @@ class FitRules(NamedTuple):
         Radius of the fit region; largest step away from the given position; pixels.
     tolerance : float
         A fit ends with a step of less than this share of each error.
+    min_change : float
+        A neighbour is fitted again after a change above this fraction of the background noise.
     """
 
     envelope: F8
@@ -79,6 +79,7 @@ class FitRules(NamedTuple):
     fit_radius: float
     max_shift: float
     tolerance: float
+    min_change: float
 
 
 class FitPixels(NamedTuple):
@@ -319,7 +320,7 @@ def _mark_neighbours(
     x, y, _, _ = positions
     radius, stale, reach = fits.radius, fits.stale, fits.reach[n]
     envelope, fit_radius = rules.envelope, rules.fit_radius
-    limit = MIN_CHANGE * rules.noise
+    limit = rules.min_change * rules.noise
     seen = -1
     while seen < reach and change * envelope[seen + 1] > limit:
         seen += 1

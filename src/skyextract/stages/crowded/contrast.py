@@ -7,10 +7,12 @@ beneath sources would never end on it: what it adds has room for more at its sid
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.stages.crowded.lines import N_DIRECTIONS, pixels_at
+from skyextract.stages.crowded.lines import N_DIRECTIONS, Around
 
 LENGTH = 5.0
 """Length of the lines in FWHM; the peak is anywhere on them."""
@@ -47,18 +49,33 @@ def lacks_contrast(
 
 
 def _floor(rest: F4, x: I8, y: I8, fwhm: float) -> F8:
-    """Return the faintest pixel of the line on which that is brightest, for each peak."""
+    """Return the faintest pixel of the line on which that is brightest, for each peak.
+
+    That is not looked for where it is less than MIN_FLOOR of the peak's.
+    """
     n = round(LENGTH / STEP)
     steps = np.arange(-n, n + 1) * STEP * fwhm
     floor = np.full(x.size, -np.inf)
-    for first in range(0, x.size, CHUNK):
-        part = slice(first, first + CHUNK)
-        for angle in np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS:
-            at_x, at_y = (
-                x[part, None] + steps * np.cos(angle),
-                y[part, None] + steps * np.sin(angle),
-            )
-            values = np.nan_to_num(pixels_at(rest, at_x, at_y), nan=-np.inf)
-            lines = np.lib.stride_tricks.sliding_window_view(values, n + 1, axis=1)
-            floor[part] = np.maximum(floor[part], lines.min(axis=2).max(axis=1))
+    around = Around.of(np.nan_to_num(rest, nan=-np.inf), x, y, math.ceil(LENGTH * fwhm))
+    least = MIN_FLOOR * rest[y, x]
+    everyone = np.arange(x.size)
+    for angle in np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS:
+        cos, sin = np.cos(angle), np.sin(angle)
+        # All of a line goes half its length to one of both sides.
+        sides = [around.at(s * cos, s * sin, everyone) for s in steps[[n - n // 2, n + n // 2]]]
+        rows = np.flatnonzero(np.fmax(*sides) > least)
+        for first in range(0, rows.size, CHUNK):
+            part = rows[first : first + CHUNK]
+            values = np.nan_to_num(around.at(steps * cos, steps * sin, part), nan=-np.inf)
+            floor[part] = np.maximum(floor[part], _least_of(values, n + 1).max(axis=1))
     return floor
+
+
+def _least_of(values: F4, width: int) -> F4:
+    """Return the least of each `width` neighbouring columns."""
+    size = 1
+    while 2 * size <= width:
+        values = np.minimum(values[:, :-size], values[:, size:])
+        size *= 2
+    rest = width - size
+    return np.minimum(values[:, : values.shape[1] - rest], values[:, rest:])

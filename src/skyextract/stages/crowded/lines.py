@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.record import record
 
 N_DIRECTIONS = 24
 STEPS = (1.0, 2.0, 3.0, 4.0)
@@ -30,23 +33,53 @@ def on_lines(light: F4, x: I8, y: I8, fwhm: float) -> Bools:
         Of stars, pixels.
     """
     here = light[y, x]
+    reach = math.ceil(max(STEPS) * fwhm)
+    around = Around.of(light, x, y, reach)
     found = np.zeros(x.size, np.bool_)
     for angle in np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS:
         cos, sin = fwhm * np.cos(angle), fwhm * np.sin(angle)
-        steady = here > 0.0
+        # Few peaks are left after the first steps.
+        left = np.flatnonzero((here > 0.0) & ~found)
         for step in (*STEPS, *(-step for step in STEPS)):
-            there = pixels_at(light, x + step * cos, y + step * sin)
-            steady &= (there > STEADY[0] * here) & (there < STEADY[1] * here)
+            there = around.at(step * cos, step * sin, left)
+            steady = (there > STEADY[0] * here[left]) & (there < STEADY[1] * here[left])
+            left = left[steady]
         for step in (ASIDE, -ASIDE):
-            steady &= pixels_at(light, x - step * sin, y + step * cos) < MAX_ASIDE * here
-        found |= steady
+            left = left[around.at(-step * sin, step * cos, left) < MAX_ASIDE * here[left]]
+        found[left] = True
     return found
 
 
-def pixels_at(image: F4, x: F8, y: F8) -> F4:
-    """Return the nearest pixels; NaN outside."""
-    column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    inside = (row >= 0) & (row < image.shape[0]) & (column >= 0) & (column < image.shape[1])
-    values = np.full(column.shape, np.nan, np.float32)
-    values[inside] = image[row[inside], column[inside]]
-    return values
+@record
+class Around:
+    """An image at places about some of its pixels; NaN outside.
+
+    Attributes
+    ----------
+    pixels : (n,) float32
+        Of the image with a margin.
+    width : int
+        Of that.
+    middle : (n,) int64
+        The pixels that others are looked for about.
+    """
+
+    pixels: F4
+    width: int
+    middle: I8
+
+    @classmethod
+    def of(cls, image: F4, x: I8, y: I8, reach: int) -> Around:
+        """Return what is no farther than `reach` along both axes from pixels x, y."""
+        margin = reach + 1
+        padded = np.pad(image, margin, constant_values=np.nan)
+        return cls(padded.ravel(), padded.shape[1], (y + margin) * padded.shape[1] + x + margin)
+
+    def at(self, dx: float | F8, dy: float | F8, rows: I8) -> F4:
+        """Return the nearest pixels at one offset, or several, from some of the middle ones."""
+        offset = np.rint(dy).astype(np.int64) * self.width + np.rint(dx).astype(np.int64)
+        middle = self.middle[rows]
+        if offset.ndim:
+            middle = middle[:, None]
+        values: F4 = self.pixels[middle + offset]
+        return values

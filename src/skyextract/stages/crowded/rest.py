@@ -43,7 +43,7 @@ counts as correlated, from the second on all of what the filtered image has."""
 N_TOGETHER = 30_000
 """Sources whose neighbours are looked for at a time: what that takes of memory."""
 N_SAMPLE = 200_000
-"""Pixels that are looked at for that, about."""
+"""Pixels, in whole rows, whose noise is looked at, about."""
 
 
 def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) -> F4:
@@ -63,16 +63,17 @@ def noise_scale(
     found.  They add little to the noise of pixels; where most of it is shared by neighbouring
     pixels (resampled frames, photographic plates), it is the noise itself that is correlated.
     """
-    good = ~plane.bad
+    step = max(1, residual.size // N_SAMPLE)
+    good, some = ~plane.bad[::step], residual[::step]
     pairs = good[:, 1:] & good[:, :-1]
-    step = max(1, pairs.sum() // N_SAMPLE)
-    values = residual[good][::step]
-    shared = 1.0 - (_width(np.diff(residual)[pairs][::step]) / _width(values)) ** 2 / 2.0
+    shared = 1.0 - (_width(np.diff(some)[pairs]) / _width(some[good])) ** 2 / 2.0
+    weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
+    if weight == 0.0:
+        return 1.0
     scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
     known = scale[np.isfinite(scale)]
     if known.size == 0:
         return 1.0
-    weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
     return math.pow(max(1.0, float(np.median(known))), weight)
 
 

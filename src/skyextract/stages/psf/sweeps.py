@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,11 +40,26 @@ WORKING_NOISE = 30.0
 noise at all the few brightest pixels, where the PSF model is wrong by more than the noise, make
 the flux.  Errors do not assume anything: they are those of the background."""
 
-TOLERANCE = 0.01
-"""Steps of less than this share of the errors end a fit; ..."""
 
-COARSE = 0.1
-"""... where the neighbours still change, this share."""
+class Accuracy(NamedTuple):
+    """Where fits and sweeps end.
+
+    Attributes
+    ----------
+    tolerance : float
+        Steps of less than this share of the errors end a fit.
+    min_change : float
+        A neighbour is fitted again after a change of its pixels above this share of the
+        background noise.
+    """
+
+    tolerance: float
+    min_change: float
+
+
+FINE = Accuracy(0.01, 0.02)
+COARSE = Accuracy(0.1, 0.1)
+"""Where sources are still added."""
 
 MAX_EXCESS = 1e3
 """Sources brighter than so many times the brightest pixel over a FWHM squared are none: sweeps over
@@ -183,7 +198,7 @@ class PointFit:
 
 def point_fit(
     image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf, sources: FittedSources,
-    models: F4 | None = None, tolerance: float = TOLERANCE,
+    models: F4 | None = None, accuracy: Accuracy = FINE,
 ) -> PointFit:  # fmt: skip
     """Prepare a fit.
 
@@ -194,8 +209,8 @@ def point_fit(
     sources : FittedSources
     models : (ny, nx) float32, optional
         Of those of the sources that were fitted before.
-    tolerance : float
-        Steps of less than this share of the errors end a fit.
+    accuracy : Accuracy
+        Where it ends.
     """
     max_radius = max(psf.radius, 3)
     x, y = (np.ascontiguousarray(v) for v in sources.parameters[:, 1:].T)
@@ -209,7 +224,8 @@ def point_fit(
         noise=sky_noise,
         fit_radius=min(max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
         max_shift=max(MAX_SHIFT * psf.fwhm, 1.0),
-        tolerance=tolerance,
+        tolerance=accuracy.tolerance,
+        min_change=accuracy.min_change,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
