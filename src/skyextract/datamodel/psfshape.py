@@ -62,28 +62,25 @@ def core_shape(image: F8) -> tuple[float, float, float, float, float]:
     gy, gx = np.mgrid[0:n_y, 0:n_x].astype(float)
     gx -= (n_x - 1) / 2
     gy -= (n_y - 1) / 2
+    powers = np.stack([np.ones_like(gx), gx, gy, gx * gx, gy * gy, gx * gy])
+    flat = powers.reshape(6, -1)
     x = y = 0.0
     size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
     covariance = np.eye(2) * size**2
     for _ in range(100):
-        inverse = np.linalg.inv(covariance)
-        dx, dy = gx - x, gy - y
-        chi = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2 * inverse[0, 1] * dx * dy
-        weighted = image * np.exp(-0.5 * chi)
-        total = weighted.sum()
+        a, b, c = covariance[0, 0], covariance[1, 1], covariance[0, 1]
+        # Minus half of the squared distance from (x, y) in units of the covariance, as a sum of
+        # the powers.
+        p, q, s = -0.5 * np.array([b, a, -c]) / (a * b - c * c)
+        u, v = p * x + s * y, s * x + q * y
+        exponents = np.array([u * x + v * y, -2.0 * u, -2.0 * v, p, q, 2.0 * s]) @ flat
+        total, *sums = flat @ (image.ravel() * np.exp(exponents))
         if not total > 0:
             break
-        mx, my = (weighted * dx).sum() / total, (weighted * dy).sum() / total
-        second = (
-            np.array(
-                [
-                    [(weighted * dx * dx).sum(), (weighted * dx * dy).sum()],
-                    [(weighted * dx * dy).sum(), (weighted * dy * dy).sum()],
-                ]
-            )
-            / total
-        )
-        fresh = 2.0 * (second - np.outer([mx, my], [mx, my]))
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = np.array(sums) / total
+        mx, my = mean_x - x, mean_y - y
+        xx, yy, xy = mean_xx - mean_x**2, mean_yy - mean_y**2, mean_xy - mean_x * mean_y
+        fresh = 2.0 * np.array([[xx, xy], [xy, yy]])
         x, y = x + 2.0 * mx, y + 2.0 * my
         if not (np.linalg.det(fresh) > 0 and fresh[0, 0] > 0) or abs(x) + abs(y) > n_x / 4:
             break

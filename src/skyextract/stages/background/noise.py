@@ -56,6 +56,8 @@ def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, variance=None)
 
 
+SAMPLE = 20_000
+"""Pixels that tell the size of the noise, unless most of them are the same."""
 MIN_PAIRS = 1000
 """Pairs of pixels that tell the scatter."""
 MIN_ELECTRONS = 0.1
@@ -72,7 +74,7 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     gain = exposure.detector.gain
     if not gain > 0.0:
         return exposure
-    part = sparse(exposure.shape, MAX_SAMPLE)
+    part = sparse(exposure.shape, SAMPLE)
     good = (exposure.mask[part] == 0) & np.isfinite(exposure.image[part])
     sample = exposure.image[part][good].astype(np.float64)
     noise = gain * robust_sigma(sample) if sample.size >= MIN_PAIRS else 0.0
@@ -116,8 +118,6 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, detector=replace(exposure.detector, gain=1.0 / slope))
 
 
-SAMPLE = 20_000
-"""Pixels that tell the size of the noise, unless most of them are the same."""
 MIN_NOISE, MAX_NOISE = 1e-12, 1e12
 """Noise of the pixels between which single precision has room for variances and their inverses."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -230,12 +231,11 @@ def _reject(solver: Solver) -> bool:
     numbers = solver.fit_numbers[used]
     chi2 = numbers[:, 0] / np.maximum(numbers[:, 1], 1)
     order = np.argsort(solver.flux[used], kind="stable")
-    limit = np.empty(used.size)
     # Model errors and unknown gains make chi2 grow with S/N: compare with the like.
-    width = max(5, min(25, used.size // 3))
-    for rank, i in enumerate(order):
-        low = max(0, min(rank - width // 2, used.size - width))
-        limit[i] = np.median(chi2[order[low : low + width]])
+    width = min(max(5, min(25, used.size // 3)), used.size)
+    medians = np.median(sliding_window_view(chi2[order], width), axis=1)
+    limit = np.empty(used.size)
+    limit[order] = medians[np.clip(np.arange(used.size) - width // 2, 0, medians.size - 1)]
     spread = math.sqrt(2.0 / max(float(np.median(numbers[:, 1])), 1.0))
     drifted = np.hypot(
         solver.cx[used] - solver.stamps.shape[2] // 2,

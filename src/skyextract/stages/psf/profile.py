@@ -10,7 +10,7 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import pixel_gaussian_sigma
 from skyextract.record import record
 
-_BETAS = (1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0)
+_BETAS = np.array([1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0])
 
 
 @record
@@ -41,21 +41,21 @@ class SmoothProfile:
     def fit(cls, r: F8, value: F8, error: F8, fwhm: float) -> SmoothProfile:
         """Fit to binned values with errors; `fwhm` is a rough FWHM in the unit of `r`."""
         weight = 1.0 / (error**2 + (0.02 * np.abs(value)) ** 2)
-        best = (math.inf, fwhm, 3.0, 0.0)
         fwhms = fwhm * np.exp(np.linspace(-0.5, 0.5, 21))
         span = 0.05
         for _ in range(3):
-            for width in fwhms:
-                for beta in _BETAS:
-                    alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
-                    shape = (1.0 + (r / alpha) ** 2) ** -beta
-                    amplitude = float((weight * shape * value).sum() / (weight * shape**2).sum())
-                    misfit = float((weight * (value - amplitude * shape) ** 2).sum())
-                    if misfit < best[0]:
-                        best = (misfit, float(width), beta, amplitude)
-            fwhms = best[1] * np.exp(np.linspace(-span, span, 11))
+            alphas = 0.5 * fwhms[:, None] / np.sqrt(2.0 ** (1.0 / _BETAS) - 1.0)
+            shapes = np.exp(-_BETAS[:, None] * np.log1p((r / alphas[:, :, None]) ** 2))
+            amplitudes = (shapes @ (weight * value)) / (shapes**2 @ weight)
+            misfits = (value - amplitudes[:, :, None] * shapes) ** 2 @ weight
+            at = np.unravel_index(np.argmin(misfits), misfits.shape)
+            width, beta, amplitude = (
+                float(fwhms[at[0]]),
+                float(_BETAS[at[1]]),
+                float(amplitudes[at]),
+            )
+            fwhms = width * np.exp(np.linspace(-span, span, 11))
             span /= 5.0
-        _, width, beta, amplitude = best
         alpha = 0.5 * width / math.sqrt(2.0 ** (1.0 / beta) - 1.0)
         moffat = amplitude * (1.0 + (r / alpha) ** 2) ** -beta
         # Where the Moffat function is fainter than the noise the ratio says nothing.
