@@ -5,8 +5,6 @@ The functions of `skyextract.api` are found here; they are imported when one is 
 
 from __future__ import annotations
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 __all__ = [
@@ -21,12 +19,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("skyextract.api"), name)
+    attribute: object = getattr(import_module("skyextract.api"), name)
+    return attribute
 
 
 def __dir__() -> list[str]:

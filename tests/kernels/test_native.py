@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from skyextract.kernels.native import Check, MachineCode, accepted, packed, unpacked
+from skyextract.kernels.native import Check, MachineCode, accepted, make_test, packed, unpacked
 
 PIXELS = np.zeros((3, 4), np.float32)
 
@@ -70,9 +70,10 @@ POINT: Check = ("tuple", "Point", [("float64",), ("float64",)])
     ],
 )  # fmt: skip
 def test_arguments(argument: object, check: Check, passes: bool) -> None:
-    assert accepted([argument], [check]) is passes
-    assert not accepted([], [check])
-    assert not accepted([argument, argument], [check])
+    test = make_test(check)
+    assert accepted([argument], [test]) is passes
+    assert not accepted([], [test])
+    assert not accepted([argument, argument], [test])
 
 
 def test_content_of_a_file() -> None:

@@ -38,14 +38,14 @@ class Kernel:
         self.py_func = function
         self.for_kernels = for_kernels
         self.in_any_order = in_any_order
-        self._ready: list[tuple[list[native.Check], Any]] | None = None
+        self._ready: list[tuple[list[native.Test], Any]] | None = None
 
     def __call__(self, *arguments: object) -> object:
         """Call the code for these arguments; load or compile it first if that was not done."""
         if self._ready is None:
             self.load()
-        for checks, code in self._ready or ():
-            if native.accepted(arguments, checks):
+        for tests, code in self._ready or ():
+            if native.accepted(arguments, tests):
                 return code(*arguments)
         return self.dispatcher(*arguments)
 

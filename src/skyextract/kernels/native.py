@@ -34,6 +34,8 @@ Check = tuple[Any, ...]
 """What an argument must be: ("array", dtype, ndim, layout, writable), ("tuple", name, checks) or
 a kind of scalar."""
 
+Test = Callable[[object], bool]
+
 
 class MachineCode(NamedTuple):
     """A compiled kernel as it is stored.
@@ -175,8 +177,8 @@ def _linker() -> Linker | None:
         return None
 
 
-def load(function: Callable[..., object], module: str) -> list[tuple[list[Check], Any]]:
-    """Return what was compiled of a kernel: for each the checks of its arguments, and its code.
+def load(function: Callable[..., object], module: str) -> list[tuple[list[Test], Any]]:
+    """Return what was compiled of a kernel: for each the tests of its arguments, and its code.
 
     The list is empty if nothing was, or if it cannot be used without numba.
     """
@@ -189,7 +191,7 @@ def load(function: Callable[..., object], module: str) -> list[tuple[list[Check]
             native = _read(entry)
             linked = None if native is None else linker.link(native, function)
             if native is not None and linked is not None:
-                found.append((native.arguments, linked))
+                found.append(([*map(make_test, native.arguments)], linked))
         return found
 
 
@@ -198,33 +200,51 @@ def _read(entry: Entry) -> MachineCode | None:
     return None if body is None else unpacked(body)[0]
 
 
-def accepted(arguments: Sequence[object], checks: Sequence[Check]) -> bool:
-    """Tell whether code for arguments that pass `checks` can be called with these."""
-    return len(arguments) == len(checks) and all(map(_passes, arguments, checks))
+def accepted(arguments: Sequence[object], tests: Sequence[Test]) -> bool:
+    """Tell whether code for arguments that pass `tests` can be called with these."""
+    if len(arguments) != len(tests):
+        return False
+    for argument, test in zip(arguments, tests, strict=True):  # the fastest way
+        if not test(argument):
+            return False
+    return True
 
 
-def _passes(argument: Any, check: Check) -> bool:
+_C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
+"""Bits of the flags of an array."""
+
+
+def make_test(check: Check) -> Test:
+    """Return what tells whether an argument is as it must be."""
     kind = check[0]
     if kind == "array":
-        _, dtype, ndim, layout, writable = check
-        if not isinstance(argument, np.ndarray):
-            return False
-        flags = argument.flags
-        return (
-            argument.dtype.str == dtype
-            and argument.ndim == ndim
-            and (layout == "A" or flags.c_contiguous)
-            and flags.aligned
-            and (flags.writeable or not writable)
-        )
+        _, name, ndim, layout, writable = check
+        dtype = np.dtype(name)
+        needed = _ALIGNED | (layout != "A" and _C_CONTIGUOUS) | (writable and _WRITEABLE)
+
+        def is_array(argument: object) -> bool:
+            return (
+                isinstance(argument, np.ndarray)
+                and argument.dtype == dtype
+                and argument.ndim == ndim
+                and argument.flags.num & needed == needed
+            )
+
+        return is_array
     if kind == "tuple":
         _, name, checks = check
-        return (
-            isinstance(argument, tuple)
-            and type(argument).__name__ == name
-            and accepted(argument, checks)
-        )
-    return isinstance(argument, SCALARS[kind])
+        tests = list(map(make_test, checks))
+
+        def is_tuple(argument: object) -> bool:
+            return (
+                isinstance(argument, tuple)
+                and type(argument).__name__ == name
+                and accepted(argument, tests)
+            )
+
+        return is_tuple
+    kinds = SCALARS[kind]
+    return lambda argument: isinstance(argument, kinds)
 
 
 SCALARS: dict[str, Any] = {

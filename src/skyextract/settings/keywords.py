@@ -98,7 +98,7 @@ class Pipeline:
         "AUTO", "defaults of keywords that are not set (AUTO = SEXTRACTOR for a file without keywords of skyextract)", new=True,
         choices=("AUTO", "SKYEXTRACT", "SEXTRACTOR"),
     )  # fmt: skip
-    nthreads: int = key(0, "threads per process (0 = all cores)", sextractor=1, low=0, high=1024)
+    nthreads: int = key(0, "threads per process (0 = all cores)", low=0, high=1024)
     verbose_type: str = key(
         "NORMAL", "messages on stderr", choices=("QUIET", "NORMAL", "FULL", "EXTRA_WARNING")
     )
