@@ -248,7 +248,7 @@ def measure(
         from skyextract.stages.galaxies.columns import Images, measure_galaxies
 
         noise = point_source_variance(plane, correlation, run)
-        images = Images(exposure, plane.subtracted, noise, detection, detection_plane)
+        images = Images(exposure, plane, noise, detection, detection_plane)
         galaxies = measure_galaxies(images, found, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images

@@ -70,9 +70,11 @@ def frame(
     return noisy, np.full(shape, NOISE**2, np.float32), found
 
 
-def sky_of(image: np.ndarray, variance: np.ndarray, mask: np.ndarray | None = None) -> Sky:
+def sky_of(
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray | None = None, mesh: float = 0.0
+) -> Sky:
     mask = np.zeros(image.shape, np.uint16) if mask is None else mask
-    return Sky(image, variance, mask, GAIN, Psf.gaussian(FWHM))
+    return Sky(image, variance, mask, GAIN, Psf.gaussian(FWHM), mesh)
 
 
 def sersic(flux: float, radius: float, index: float, q: float = 0.6, angle: float = 30.0) -> Any:
@@ -316,3 +318,73 @@ def test_fits_of_sources_on_top_of_each_other_stay_finite() -> None:
     fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
     assert np.all(np.isfinite(fits.parameters))
     assert np.abs(fits.residual).max() < 2.0 * image.max()
+
+
+def test_errors_contain_that_of_the_sky() -> None:
+    """Each galaxy stands on a sky that is wrong by as much as a mesh of so many pixels is."""
+    n, mesh = 100, 400.0
+    positions, shape = grid_of(n, 51)
+    image, variance, found = frame([sersic(1e5, 6.0, 1.0)] * n, positions, shape, 52, half=20)
+    level = NOISE / math.sqrt(mesh) * np.random.default_rng(53).normal(size=n)
+    side = shape[1] // SIDE
+    for k in range(n):
+        row, column = divmod(k, side)
+        cell = np.s_[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
+        image[cell] += np.float32(level[k])
+    widths = []
+    for known in (0.0, mesh):
+        sky = sky_of(image, variance, mesh=known)
+        fits = fit_models(sky, found, Profile(True, False), Run())
+        error = np.sqrt(fits.covariance[:, SPHEROID, SPHEROID])
+        scaled = scale_models(sky, fits, Run())
+        widths.append([np.std((fits.parameters[:, SPHEROID] - 1e5) / error), scaled.error.mean()])
+    assert widths[0][0] > 1.4
+    assert 0.8 < widths[1][0] < 1.2
+    assert widths[1][1] > 1.15 * widths[0][1]
+
+
+def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chi2 and determinants of galsim's images with their derivatives, on the whole cell."""
+    monkeypatch.setattr("skyextract.stages.galaxies.fit.PSF_ERROR", 0.0)
+    positions, shape = grid_of(16, 61)
+    galaxies = [galsim.DeltaFunction(flux=500.0) for _ in range(8)]
+    galaxies += [sersic(800.0, FWHM, 1.0) for _ in range(8)]
+    image, variance, found = frame(galaxies, positions, shape, 62)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run(), as_point=True)
+
+    light = image - fits.residual
+
+    def evidence(k: int, radius: float) -> float:
+        x, y = np.rint(positions[k]).astype(int)
+        cell = np.s_[y - 20 : y + 21, x - 20 : x + 21]
+        kind = galsim.Exponential(half_light_radius=radius) if radius else galsim.DeltaFunction()
+        profile = galsim.Convolve(kind, psf_profile())
+        place = fits.parameters[k, :2].copy()
+        weight = 1.0 / (NOISE**2 + np.maximum(light[cell], 0) / GAIN)
+        for _ in range(3):
+            images = [
+                profile.drawImage(
+                    nx=41,
+                    ny=41,
+                    scale=1,
+                    dtype=float,
+                    offset=(place[0] - x + dx, place[1] - y + dy),
+                ).array
+                for dx, dy in ((0, 0), (0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05))
+            ]
+            slopes = np.array([images[0], (images[2] - images[1]) / 0.1,
+                               (images[4] - images[3]) / 0.1]).reshape(3, -1)  # fmt: skip
+            normal = (slopes * weight.ravel()) @ slopes.T
+            flux, *shift = np.linalg.solve(
+                normal, (slopes * weight.ravel()) @ image[cell].ravel().astype(float)
+            )
+            place -= np.array(shift) / flux
+        chi2 = np.sum(weight * (image[cell] - flux * images[0]) ** 2)
+        scale = np.array([1.0, flux, flux])  # of the positions themselves
+        return float(-0.5 * chi2 - 0.5 * np.linalg.slogdet(normal * np.outer(scale, scale))[1])
+
+    for k in range(16):
+        extended = np.logaddexp(evidence(k, 0.27 * FWHM), evidence(k, 0.6 * FWHM)) - math.log(2.0)
+        expected = pytest.approx(evidence(k, 0.0) - extended, abs=0.25, rel=0.04)
+        assert fits.log_odds[k] == expected
+    assert (fits.log_odds[:8] > fits.log_odds[8:].max()).all()

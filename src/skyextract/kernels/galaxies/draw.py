@@ -103,13 +103,15 @@ def visit_scales(
             for k in range(n):
                 work.own[k] = scale * work.model[k]
             good = gather(pixels, grid, work)
-            light, square = 0.0, 0.0
+            light, square, level = 0.0, 0.0, 0.0
             for k in range(n):
                 light += work.weight[k] * work.model[k] * work.data[k]
+                level += work.weight[k] * work.model[k]
                 square += work.weight[k] * work.model[k] ** 2
             if not square > 0.0:
                 break
-            scale, error = light / square, 1.0 / math.sqrt(square)
+            unit = 1.0 / math.sqrt(square)
+            scale, error = light / square, unit * math.hypot(1.0, pixels.level_error * level * unit)
         if not error > 0.0:
             scales[i, 0], scales[i, 1], chi2[i] = math.nan, math.nan, math.nan
             continue

@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.cholesky import factor
+from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.render import Grid
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
-    N_PARAMETERS,
     POINT,
     SKY,
     SPHEROID,
     LocalPsf,
     Work,
-    X,
-    Y,
     choose_groups,
     draw_source,
     psf_at,
@@ -54,8 +51,6 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
-CONCLUSIVE = 200.0
-"""Chi2 by which a point is worse than the model, from which on it need not be known better."""
 ROOM = 10
 """Squares per parameter of a rough fit, at least."""
 INFINITE = 3.5e38
@@ -76,6 +71,8 @@ class Pixels(NamedTuple):
         Bits of pixels that must not be used.
     inverse_gain : float
         Image units per electron; 0: no photon noise.
+    level_error : float
+        Of the sky below the sources.
     """
 
     image: F4
@@ -84,6 +81,7 @@ class Pixels(NamedTuple):
     mask: U2
     unusable: int
     inverse_gain: float
+    level_error: float
 
 
 class Places(NamedTuple):
@@ -124,14 +122,14 @@ class Rules(NamedTuple):
         Mean and inverse variance (0: no prior) of each.
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
-    as_point : bool
-        Fit a point source too.
+    point_fwhm : float
+        FWHM of the PSF, where the odds of a point source are wanted; else 0.
     """
 
     free: I8
     prior: F8
     limits: F8
-    as_point: bool
+    point_fwhm: float
 
 
 class Fits(NamedTuple):
@@ -144,8 +142,8 @@ class Fits(NamedTuple):
     covariance : (n, N_PARAMETERS, N_PARAMETERS) float64
         Of the free parameters.
     numbers : (n, 4) float64
-        Reduced chi2; chi2 of a point source less that of the model; the logarithm of
-        the ratio of the evidences, point over model; noise-equivalent area in pixels.
+        Reduced chi2; chi2 of a point source less that of an extended one; the logarithm of
+        the ratio of their evidences; noise-equivalent area in pixels.
     flags, iterations : (n,) int32
     changed : (n,) uint8
         Set to 1 where a model changed by more than a tenth of its noise.
@@ -318,7 +316,7 @@ def visit_sources(
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
         end = ROUGHLY_SETTLED if rough else SETTLED
-        chi2, done, settled = fit_source(
+        _, done, settled = fit_source(
             own, free, prior, limits, psf, grid, faintest, end, math.inf, work
         )
         fits.iterations[i] += done
@@ -328,22 +326,22 @@ def visit_sources(
             fits.flags[i] |= UNCONSTRAINED
         choose_groups(own, psf, faintest, work)
         draw_source(own, nothing, psf, grid, faintest, work)
-        plain = _describe(own, grid, work, good - free.size, fits.numbers[i])
+        _describe(own, grid, work, good - free.size, fits.numbers[i])
         if _change(own[SKY], grid, work) > STALE * STALE:
             fits.changed[i] = 1
         if grid.step > 1:
             draw_source(own, nothing, psf, fine, faintest, work)
         add_model(pixels, fine, -1.0, work.model, own[SKY])
-        if rules.as_point and not rough:
-            point_chi2, log_odds = _as_point(
-                own, free, prior, limits, psf, grid, faintest, work, chi2, determinant
+        if rules.point_fwhm > 0.0 and not rough:
+            worse, log_odds = odds_of_point(
+                own, limits, psf, grid, faintest, rules.point_fwhm, work
             )
-            fits.numbers[i, 1], fits.numbers[i, 2] = point_chi2 - plain, log_odds
+            fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
 
 
 @helper
-def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8) -> float:
-    """Write reduced chi2 and noise-equivalent area of the model that is drawn; return chi2."""
+def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8) -> None:
+    """Write reduced chi2 and noise-equivalent area of the model that is drawn."""
     total, squares, chi2 = 0.0, 0.0, 0.0
     for k in range(grid.n_x * grid.n_y):
         light = work.model[k] - parameters[SKY]
@@ -352,7 +350,6 @@ def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8)
         chi2 += work.weight[k] * (work.data[k] - work.model[k]) ** 2
     numbers[0] = chi2 / max(freedom, 1)
     numbers[3] = grid.step * grid.step * total * total / squares if squares > 0.0 else math.nan
-    return chi2
 
 
 @helper
@@ -362,38 +359,3 @@ def _change(sky: float, grid: Grid, work: Work) -> float:
     for k in range(grid.n_x * grid.n_y):
         total += work.weight[k] * (work.model[k] - sky - work.own[k]) ** 2
     return total
-
-
-@helper
-def _as_point(
-    parameters: F8, free: I8, prior: F8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float,
-    work: Work, model_chi2: float, determinant: float,
-) -> tuple[float, float]:  # fmt: skip
-    """Fit the pixels as a point source.
-
-    `model_chi2` and `determinant` are chi2 with the priors, and the logarithm of the determinant of
-    the normal matrix, of the model.  Returns chi2 of the point, and the logarithm of the ratio of
-    the evidences, point over model, by Laplace's approximation and with even odds before.
-    """
-    point = np.zeros(N_PARAMETERS)
-    point[X], point[Y] = parameters[X], parameters[Y]
-    point[POINT] = parameters[SPHEROID] + parameters[DISK] + parameters[POINT]
-    point[SKY] = parameters[SKY]
-    none = np.zeros((2, N_PARAMETERS))
-    wide = limits.copy()
-    wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
-    own = np.array([X, Y, POINT])
-    choose_groups(point, psf, faintest, work)
-    draw_source(point, own, psf, grid, faintest, work)
-    hopeless = model_chi2 + CONCLUSIVE
-    chi2, _, _ = fit_source(point, own, none, wide, psf, grid, faintest, SETTLED, hopeless, work)
-    occam = determinant
-    lower = work.lower
-    lower[:] = work.hessian[0]
-    if factor(lower, 3, 0.0):
-        for f in range(3):
-            occam -= 2.0 * math.log(lower[f, f])
-    for f in range(free.size):
-        if prior[1, free[f]] > 0.0:
-            occam -= math.log(prior[1, free[f]])
-    return chi2, 0.5 * (model_chi2 - chi2 + occam)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -80,8 +79,10 @@ class Images:
     ----------
     exposure : Exposure
         The image to measure, with its PSF.
-    subtracted, variance : (ny, nx) float32
-        Less background; of the background.
+    plane : Plane
+        That image less background.
+    variance : (ny, nx) float32
+        Of the background, for what is as large as the PSF.
     detection : Exposure or None
         The image that sources were detected on, in dual-image mode.
     detection_plane : Plane
@@ -89,7 +90,7 @@ class Images:
     """
 
     exposure: Exposure
-    subtracted: F4
+    plane: Plane
     variance: F4
     detection: Exposure | None
     detection_plane: Plane
@@ -99,8 +100,9 @@ class Images:
         exposure = self.exposure
         assert exposure.psf is not None
         return Sky(
-            self.subtracted, self.variance, exposure.mask, exposure.detector.gain, exposure.psf
-        )
+            self.plane.subtracted, self.variance, exposure.mask, exposure.detector.gain,
+            exposure.psf, _mesh(self.plane),
+        )  # fmt: skip
 
     def detected(self, run: Run) -> Sky | None:
         """Return the image that sources were detected on; None if it is the one to measure."""
@@ -116,7 +118,13 @@ class Images:
             )
         assert psf is not None
         plane, gain = self.detection_plane, detection.detector.gain
-        return Sky(plane.subtracted, plane.variance_plane(run), detection.mask, gain, psf)
+        variance = plane.variance_plane(run)
+        return Sky(plane.subtracted, variance, detection.mask, gain, psf, _mesh(plane))
+
+
+def _mesh(plane: Plane) -> float:
+    """Return the pixels of a mesh of the background."""
+    return float(plane.background.mesh_width * plane.background.mesh_height)
 
 
 def measure_galaxies(
@@ -141,13 +149,10 @@ def measure_galaxies(
             run.warn(f"{kind} columns are empty: MODEL_TYPE {model_type} has none")
     sky = images.sky()
     as_point = "PROB_POINTSOURCE" in wanted
-    fits = fit_models(sky, found, profile, run, as_point=as_point and not profile.point)
+    fits = fit_models(sky, found, profile, run, as_point=as_point)
     columns = columns_of(fits, wanted - _DETECTION)
     if as_point:
-        # a model that has a point source of its own is no alternative to one
-        other = replace(profile, point=False)
-        odds = fit_models(sky, found, other, run, as_point=True) if profile.point else fits
-        columns["PROB_POINTSOURCE"] = odds.point_probability()
+        columns["PROB_POINTSOURCE"] = fits.point_probability()
     shapes = fits
     if wanted & _DETECTION:
         search = images.detected(run)

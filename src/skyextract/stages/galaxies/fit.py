@@ -8,12 +8,12 @@ of the normal matrix: of the right profile, and of sources whose neighbours are 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8
-from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.draw import add_models, visit_scales
 from skyextract.kernels.galaxies.fit import (
     NO_PIXELS,
@@ -38,11 +38,9 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
 )
-from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import (
-    MAX_SKY,
     MAX_SWEEPS,
     Scene,
     boxes_of,
@@ -74,9 +72,9 @@ _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2: axis ratios are 0.55 where they are most frequent."""
-INDEX_PRIOR = (math.log(1.3), 0.7)
-"""Mean and width of the prior of ln n."""
-RADIUS_PRIOR = (math.log(0.4), 1.0)
+INDEX_PRIOR = (math.log(2.0), math.log(2.0))
+"""Mean and width of the prior of ln n: exponential and de Vaucouleurs' profiles are a width off."""
+RADIUS_PRIOR = (math.log(0.3), 1.0)
 """Of ln (half-light radius / FWHM)."""
 
 
@@ -92,6 +90,8 @@ class Profile:
         Sersic index of the spheroid; None: fitted.
     point, sky : bool
         A point source at the same place, and a level of the sky.
+    sky_error : float
+        Width of the prior of that level where it is no part of the model; 0: it is none.
     priors : bool
         Gaussian priors of radii, shears and indices.
     """
@@ -102,6 +102,7 @@ class Profile:
     point: bool = False
     sky: bool = False
     priors: bool = True
+    sky_error: float = 0.0
 
     @property
     def free(self) -> I8:
@@ -113,12 +114,14 @@ class Profile:
         if self.disk:
             free += [DISK + p for p in (FLUX, RADIUS, E1, E2)]
         free += [POINT] if self.point else []
-        free += [SKY] if self.sky else []
+        free += [SKY] if self.sky or self.sky_error > 0.0 else []
         return np.array(free, dtype=np.int64)
 
     def prior(self, fwhm: float) -> F8:
         """Return means and inverse variances, (2, N_PARAMETERS)."""
         prior = np.zeros((2, N_PARAMETERS))
+        if self.sky_error > 0.0 and not self.sky:
+            prior[1, SKY] = self.sky_error**-2
         if not self.priors:
             return prior
         for first in (SPHEROID, DISK):
@@ -203,6 +206,7 @@ def fit_models(
     as_point : bool
         Fit point sources too, for `ModelFits.log_odds`.
     """
+    profile = replace(profile, sky_error=sky.level_error())
     n, fwhm = found.n, sky.psf.fwhm
     boxes = boxes_of(found, fwhm, sky.image.shape)
     flux = start_fluxes(sky.image, found)
@@ -217,7 +221,7 @@ def fit_models(
     flags, iterations = np.full((2, n), 0, dtype=np.int32)
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
-    rules = Rules(profile.free, profile.prior(fwhm), limits, as_point)
+    rules = Rules(profile.free, profile.prior(fwhm), limits, fwhm if as_point else 0.0)
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
     stale = np.asarray(boxes[:, 2] > 0)
@@ -261,19 +265,12 @@ def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
     """
     point, log_odds, area = numbers[:, 1], numbers[:, 2], numbers[:, 3]
     flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
-    noise2 = _noise2(sky)
+    noise2 = sky.noise2()
     inverse_gain = sky.pixels(sky.image).inverse_gain
     with np.errstate(invalid="ignore", divide="ignore"):
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
         softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
-
-
-def _noise2(sky: Sky) -> float:
-    """Return the median variance of the background; 1 without any."""
-    variance = sky.variance[sparse(sky.variance.shape, MAX_SKY)]
-    usable = (variance > 0.0) & (variance < MAX_VARIANCE)
-    return median(variance[usable]) if usable.any() else 1.0
 
 
 @record
@@ -316,7 +313,7 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
     scales[~good] = np.nan
     changed = np.zeros(n, dtype=np.uint8)
-    pixels = sky.pixels(sky.image.copy())
+    pixels = sky.pixels(sky.image.copy(), sky.level_error())
 
     def visit(members: I8, places: Places) -> None:
         visit_scales(members, places, pixels, parameters, scales, chi2, changed)
@@ -367,7 +364,7 @@ def _limits(parameters: F8, boxes: I8, sky: Sky, profile: Profile) -> F8:
     limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
     limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
     # in a blend one source must not make up for another with negative light
-    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * _noise2(sky)) * fwhm / _FWHM
+    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * sky.noise2()) * fwhm / _FWHM
     limits[:, 0, [SPHEROID, DISK, POINT]] = least
     if profile.spheroid + profile.disk + profile.point > 1:
         # one component must not make up for another with negative light

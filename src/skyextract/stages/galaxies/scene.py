@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
+from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Pixels, Places
 from skyextract.kernels.values import MAX_VARIANCE
@@ -50,6 +51,8 @@ class Sky:
     gain : float
         Electrons per image unit; 0: unknown, no photon noise.
     psf : Psf
+    mesh : float
+        Pixels from which the level of the background below a source was taken; 0: it is known.
     """
 
     image: F4
@@ -57,11 +60,24 @@ class Sky:
     mask: U2
     gain: float
     psf: Psf
+    mesh: float = 0.0
 
-    def pixels(self, residual: F4) -> Pixels:
+    def pixels(self, residual: F4, level_error: float = 0.0) -> Pixels:
         """Return what kernels ask for; they change the residual."""
         inverse = 1.0 / self.gain if self.gain > 0 and math.isfinite(self.gain) else 0.0
-        return Pixels(self.image, residual, self.variance, self.mask, UNUSABLE, inverse)
+        return Pixels(
+            self.image, residual, self.variance, self.mask, UNUSABLE, inverse, level_error
+        )
+
+    def noise2(self) -> float:
+        """Return the median variance of the background; 1 without any."""
+        variance = self.variance[sparse(self.variance.shape, MAX_SKY)]
+        usable = (variance > 0.0) & (variance < MAX_VARIANCE)
+        return median(variance[usable]) if usable.any() else 1.0
+
+    def level_error(self) -> float:
+        """Return the error of the sky below a source: about that of the mean of a mesh."""
+        return math.sqrt(self.noise2() / self.mesh) if self.mesh > 0.0 else 0.0
 
 
 def boxes_of(found: Detections, fwhm: float, shape: tuple[int, ...]) -> I8:

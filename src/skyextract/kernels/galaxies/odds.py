@@ -1,0 +1,107 @@
+"""The odds that a source is a point: its fit beside those of extended sources."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.kernels.cholesky import factor
+from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.solve import SETTLED, fit_source
+from skyextract.kernels.galaxies.source import (
+    DISK,
+    N_PARAMETERS,
+    POINT,
+    RADIUS,
+    SKY,
+    SPHEROID,
+    LocalPsf,
+    Work,
+    X,
+    Y,
+    choose_groups,
+    draw_source,
+)
+from skyextract.kernels.jit import helper
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8, I8
+
+SMALL, LARGE = 0.27, 0.6
+"""Half-light radii in FWHM of the extended sources: about 0.4, where points are hard to tell."""
+CONCLUSIVE = 200.0
+"""Chi2 by which a point is worse, from which on it need not be known better."""
+
+
+@helper
+def odds_of_point(
+    parameters: F8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float, fwhm: float,
+    work: Work,
+) -> tuple[float, float]:  # fmt: skip
+    """Fit `work.data` as a point, and as round exponential sources of two sizes.
+
+    Place and flux are all that is fitted: a shape that follows the noise, or a faint neighbour, can
+    make an extended source of any star.
+
+    Parameters
+    ----------
+    parameters : (N_PARAMETERS,) float64
+        Of the fitted model: place and flux to start from, and the sky.
+    limits : (2, N_PARAMETERS) float64
+    fwhm : float
+        Of the PSF.
+
+    Returns
+    -------
+    chi2 of the point less that of the better extended source, and the logarithm of the ratio of
+    the evidences, point over extended, by Laplace's approximation and with even odds before.
+    """
+    wide = limits.copy()
+    wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
+    wide[0, DISK], wide[1, DISK] = -math.inf, math.inf
+    wide[0, DISK + RADIUS], wide[1, DISK + RADIUS] = -math.inf, math.inf
+    trial = np.zeros(N_PARAMETERS)
+    free = np.array([X, Y, DISK])
+    best, small, large = math.inf, 0.0, 0.0
+    for kind in range(2):
+        _start(trial, parameters, DISK)
+        trial[DISK + RADIUS] = math.log(fwhm * (SMALL if kind == 0 else LARGE))
+        chi2, evidence = _fit(trial, free, wide, psf, grid, faintest, math.inf, work)
+        best = min(best, chi2)
+        if kind == 0:
+            small = evidence
+        else:
+            large = evidence
+    extended = max(small, large) + math.log(0.5 * (1.0 + math.exp(-abs(small - large))))
+    _start(trial, parameters, POINT)
+    free[2] = POINT
+    chi2, point = _fit(trial, free, wide, psf, grid, faintest, best + CONCLUSIVE, work)
+    return chi2 - best, point - extended
+
+
+@helper
+def _start(trial: F8, parameters: F8, first: int) -> None:
+    """Write a component of all the light, at the place of the model."""
+    trial[:] = 0.0
+    trial[X], trial[Y], trial[SKY] = parameters[X], parameters[Y], parameters[SKY]
+    trial[first] = parameters[SPHEROID] + parameters[DISK] + parameters[POINT]
+
+
+@helper
+def _fit(
+    trial: F8, free: I8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float,
+    hopeless: float, work: Work,
+) -> tuple[float, float]:  # fmt: skip
+    """Fit three parameters; return chi2 and the logarithm of the evidence."""
+    none = np.zeros((2, N_PARAMETERS))
+    choose_groups(trial, psf, faintest, work)
+    draw_source(trial, free, psf, grid, faintest, work)
+    chi2, _, _ = fit_source(trial, free, none, limits, psf, grid, faintest, SETTLED, hopeless, work)
+    evidence = -0.5 * chi2
+    work.lower[:] = work.hessian[0]
+    if factor(work.lower, free.size, 0.0):
+        for f in range(free.size):
+            evidence -= math.log(work.lower[f, f])
+    return chi2, evidence
