@@ -96,3 +96,14 @@ def test_one_pipe_of_two_images(folder):
         _, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, said
     assert (folder / "f.cat").exists()
+
+
+def test_a_pipe_of_a_keyword_that_nobody_writes_to_is_told(folder):
+    os.mkfifo(folder / "weight")
+    with batch(
+        folder, "g1.fits", "-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "weight"
+    ) as process:  # fmt: skip
+        reading = threading.Timer(LIMIT, process.kill)
+        reading.start()
+        assert "weight: waiting for what writes to the pipe" in process.stderr.readline()
+        reading.cancel()

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
-from skyextract.batch.lists import listed_images
 from skyextract.batch.progress import Progress
 from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
+from skyextract.io.names import unlisted
 from skyextract.io.nights import read_night
 from skyextract.io.streams import Stream, is_stream, write_through
 from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_job
@@ -59,12 +59,12 @@ def run_batch(
         Before any work: two images would write the same file, a product would overwrite
         an input, a file that the settings name is wrong, or the output folder cannot be made.
     """
-    lists: list[str] = []
-    images = list(listed_images(images, lists))
+    listing = Run()
+    images = list(unlisted(images, "list of images", listing))
     batch = Batch(settings, n_jobs, len(images), skip_done)
     jobs = batch.plan(images, output_dir)
     masters = kept_masters(settings, output_dir)
-    check_names(jobs, [*input_files(settings, jobs), *lists], masters)
+    check_names(jobs, [*input_files(settings, jobs), *listing.opened], masters)
     batch.prepare(output_dir)
     check_nights({job.night for job in jobs})
     try:

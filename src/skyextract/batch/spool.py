@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +17,27 @@ from skyextract.io.atomic import recover, scratch_folder
 from skyextract.io.names import ImageSpec, list_lines, parse_image_spec
 from skyextract.io.streams import is_pipe, spool_input
 from skyextract.jobs import Job
+from skyextract.messages import LABELLED, RESULT
 from skyextract.settings.resolve import Settings
+
+log = logging.getLogger("skyextract")
+
+
+PATIENCE = 3.0
+"""Seconds without a word."""
+
+
+@contextmanager
+def _telling(path: str) -> Iterator[None]:
+    """Say what the block waits for, if it takes long: a pipe may have nobody who writes to it."""
+    text = f"{path}: ", "waiting for what writes to the pipe"
+    timer = threading.Timer(PATIENCE, log.log, (RESULT, LABELLED, *text))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @dataclass
@@ -95,6 +119,7 @@ class Spool:
     def _copy(self, path: str) -> str:
         if path not in self._copies:
             copy = self.place()
-            spool_input(path, copy)
+            with _telling(path):
+                spool_input(path, copy)
             self.add(path, copy)
         return self._copies[path]

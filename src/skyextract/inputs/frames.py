@@ -32,6 +32,7 @@ from skyextract.stages.background.nodata import check_data
 from skyextract.stages.background.noise import (
     with_gain_of_variance,
     with_plausible_gain,
+    with_plausible_rms,
     with_plausible_variance,
     working_unit,
 )
@@ -179,7 +180,10 @@ def with_maps(
     image = _with_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
     image = with_plausible_variance(image, run)
-    if config.extraction.noise_type == "MEASURED":
+    measured = config.extraction.noise_type == "MEASURED"
+    if measured and of_image(config.weights.weight_type, 1) == "MAP_RMS":
+        image = with_plausible_rms(image, run)
+    if measured:
         image = with_plausible_gain(image, run)
     image = with_gain_of_variance(image, run)
     image = _in_working_unit(image, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from skyextract.errors import ConfigError
@@ -190,20 +190,9 @@ def expand_names(names: Sequence[str], keyword: str, run: Run) -> list[str]:
     ConfigError
         A file does not exist, nothing matches a glob, or a list names itself.
     """
-    return list(dict.fromkeys(_expanded(names, keyword, run, ())))
-
-
-def _expanded(names: Sequence[str], keyword: str, run: Run, lists: tuple[str, ...]) -> list[str]:
     files: list[str] = []
-    for name in names:
-        if name.startswith("@") and not os.path.exists(name):  # noqa: PTH110
-            path = os.path.realpath(name[1:])
-            if path in lists:
-                raise ConfigError(f"{keyword} {name}: the list names itself")
-            folder = Path(name[1:]).parent
-            text = read_text(name[1:], keyword, run)
-            files += _expanded(list_lines(text, folder), keyword, run, (*lists, path))
-        elif os.path.isfile(parse_image_spec(name).path):  # noqa: PTH113
+    for name in unlisted(names, keyword, run):
+        if os.path.isfile(parse_image_spec(name).path):  # noqa: PTH113
             files.append(name)
         elif any(c in name for c in "*?["):
             found = sorted(glob.glob(name))  # noqa: PTH207 (absolute patterns, too)
@@ -212,7 +201,37 @@ def _expanded(names: Sequence[str], keyword: str, run: Run, lists: tuple[str, ..
             files += found
         else:
             raise ConfigError(f"{keyword} {name}: no such file")
-    return files
+    return list(dict.fromkeys(files))
+
+
+def unlisted(
+    names: Iterable[str], keyword: str, run: Run, lists: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """Yield names, and instead of an @list those in it: one per line, relative to it.
+
+    Parameters
+    ----------
+    keyword : str
+        Who asks, for errors.
+    run : Run
+        Takes note of the lists.
+    lists : tuple of str
+        Those that the names stand in.
+
+    Raises
+    ------
+    ConfigError
+        A list cannot be read, or names itself.
+    """
+    for name in names:
+        if not name.startswith("@") or os.path.exists(name):  # noqa: PTH110
+            yield name
+            continue
+        path = os.path.realpath(name[1:])
+        if path in lists:
+            raise ConfigError(f"{keyword} {name}: the list names itself")
+        lines = list_lines(read_text(name[1:], keyword, run), Path(name[1:]).parent)
+        yield from unlisted(lines, keyword, run, (*lists, path))
 
 
 def list_lines(text: str, folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from astropy.io import fits
 from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section, parse_section, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.calibrations import load_calibrations
-from skyextract.io.names import expand_names, parse_image_spec
+from skyextract.io.names import expand_names, parse_image_spec, unlisted
 from skyextract.io.raw.calibration import is_master, read_crosstalk, read_linearity
 from skyextract.io.raw.defects import read_defects
 from skyextract.io.raw.frames import read_raw_frames
@@ -55,6 +55,15 @@ def test_lists_and_globs(tmp_path, monkeypatch):
     assert expand_names(["@sub/list.txt"], "ISR_BIAS", Run()) == ["sub/c.fits", "sub/../b1.fits"]
     with pytest.raises(ConfigError, match="no such file"):
         expand_names(["x.fits"], "ISR_BIAS", Run())
+    # A list may be named twice, or by several others; it must not name itself.
+    run = Run()
+    assert (
+        list(unlisted(["@sub/list.txt"] * 2, "list", run)) == ["sub/c.fits", "sub/../b1.fits"] * 2
+    )
+    assert run.opened == ["sub/list.txt"]
+    Path("sub/outer.txt").write_text("@list.txt\n@list.txt\n@outer.txt\n")
+    with pytest.raises(ConfigError, match="names itself"):
+        list(unlisted(["@sub/outer.txt"], "list", Run()))
 
 
 def test_masters_are_known_by_their_cards():

@@ -12,14 +12,14 @@ from skyextract.run import Run
 class _Frame(RawFrame):
     shape, name = (20, 30), "raw.fits"
 
-    def __init__(self):
-        pass
+    def __init__(self, header):
+        object.__setattr__(self, "header", header)
 
 
-def read(path, text):
+def read(path, text, **cards):
     path.write_text(text)
     run = Run()
-    return read_defects([str(path)], _Frame(), run), run.warnings
+    return read_defects([str(path)], _Frame(cards), run), run.warnings
 
 
 def block(x1, x2, y1, y2):
@@ -38,6 +38,7 @@ def block(x1, x2, y1, y2):
         "# Region file format: DS9\nglobal color=green\nimage\nbox(6,11.5,3,2,0) # hot\n",
         "image;box(6,11.5,2,3,90)\n",
         "image\nbox 6 11.5 3 2 0\n",
+        "physical\nbox(6,11.5,3,2,0)\n",
         "image\n+box(6 11.5 3 2)\n",
         "point(5,11);point(6,11);point(7,11);point(5,12);point(6,12);point(7,12) # point=x\n",
     ],
@@ -90,3 +91,17 @@ def test_boxes_off_the_frame(tmp_path, text, n_off):
         np.testing.assert_array_equal(mask, block(5, 7, 11, 12))
     if n_off == 0:
         np.testing.assert_array_equal(mask, block(1, 1, 1, 1) | block(28, 30, 18, 20))
+
+
+@pytest.mark.parametrize(
+    ("cards", "same"),
+    [({}, True), ({"LTV1": 0.0, "LTM1_1": 1.0}, True), ({"LTV2": -100.0}, False),
+     ({"LTM1_1": 0.5}, False)],
+)  # fmt: skip
+def test_physical_coordinates_are_those_of_the_image_or_refused(tmp_path, cards, same):
+    if same:
+        mask, _ = read(tmp_path / "d", "physical\nbox(6,11.5,3,2,0)\n", **cards)
+        np.testing.assert_array_equal(mask, block(5, 7, 11, 12))
+        return
+    with pytest.raises(ConfigError, match="save the regions as image"):
+        read(tmp_path / "d", "physical\nbox(6,11.5,3,2,0)\n", **cards)

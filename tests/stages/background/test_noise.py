@@ -16,6 +16,7 @@ from skyextract.stages.background.noise import (
     background_variance,
     with_gain_of_variance,
     with_plausible_gain,
+    with_plausible_rms,
     with_plausible_variance,
 )
 
@@ -129,6 +130,27 @@ def test_a_variance_that_is_not_that_of_the_pixels(excess, kept):
     assert len(run.warnings) == (not kept)
     if not kept:
         assert "8 times" in run.warnings[0]
+
+
+@pytest.mark.parametrize("excess", [0.3, 3.0, 8.0, 1e22])
+def test_a_map_of_rms_that_is_not_that_of_the_pixels(excess):
+    rng = np.random.default_rng(2)
+    image = rng.normal(100.0, 3.0, (80, 80)).astype(np.float32)
+    weight = np.full(image.shape, 3.0**2 / excess**2, np.float32)
+    weight[:, 40:] *= np.float32(4.0)
+    image[:, 40:] = 100.0 + 2.0 * (image[:, 40:] - 100.0)
+    weight[:, :5] = 1e30
+    run = Run()
+    given = Exposure(image, np.zeros(image.shape, np.uint16), weight=weight)
+    found = with_plausible_rms(given, run)
+    assert len(run.warnings) == (excess > 5.0)
+    if excess <= 5.0:
+        assert found.weight is weight
+        return
+    # The shape stays, the scale is that of the pixels.
+    assert found.weight[10, 20] == pytest.approx(9.0, rel=0.25)
+    assert found.weight[10, 60] / found.weight[10, 20] == pytest.approx(4.0)
+    assert (found.weight[:, :5] == np.float32(1e30)).all()
 
 
 def test_a_gain_that_leaves_less_noise_than_any_detector_has():

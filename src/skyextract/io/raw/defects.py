@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import U1
+from skyextract.datamodel.header import header_number
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import side_file
@@ -29,10 +31,10 @@ def read_defects(names: Sequence[str], raw: RawFrame, run: Run) -> U1:
     """Read ISR_DEFECTS: FITS masks, DS9 regions, IRAF box lists, CSV tables.
 
     Positions are FITS pixels of the corrected frame.  A DS9 region counts if it is a box or a
-    point in image coordinates; an IRAF line holds ``x1 x2 y1 y2``; a CSV table has columns
-    x1, x2, y1, y2 or x, y, width, height (x, y the lower left pixel).  A FITS mask (not 0:
-    bad) has the size of the corrected or of the raw frame.  Of boxes off the frame the user is
-    told.
+    point in image coordinates, or in physical ones that are the same; an IRAF line holds
+    ``x1 x2 y1 y2``; a CSV table has columns x1, x2, y1, y2 or x, y, width, height (x, y the lower
+    left pixel).  A FITS mask (not 0: bad) has the size of the corrected or of the raw frame.  Of
+    boxes off the frame the user is told.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def read_defects(names: Sequence[str], raw: RawFrame, run: Run) -> U1:
         if _is_mask(name, run):
             defects |= _read_defect_mask(name, raw, run)
             continue
-        boxes = _boxes(name, run)
+        boxes = _boxes(name, run, raw.header)
         n_off = sum(not _mark(defects, box) for box in boxes)
         if n_off:
             run.warn(
@@ -104,12 +106,12 @@ def _read_defect_mask(name: str, raw: RawFrame, run: Run) -> U1:
     )
 
 
-def _boxes(name: str, run: Run) -> list[_Box]:
-    """Return the boxes of a text file."""
+def _boxes(name: str, run: Run, header: Mapping[str, Any] | None = None) -> list[_Box]:
+    """Return the boxes of a text file, for the frame with a header if there is one yet."""
     lines = [line.strip() for line in read_text(name, "ISR_DEFECTS", run).splitlines()]
     content = [line for line in lines if line and not line.startswith("#")]
     if any(re.match(_DS9_WORDS, line, re.IGNORECASE) for line in content):
-        return _ds9_boxes(lines, name)
+        return _ds9_boxes(lines, name, header)
     if content and re.match(r"[A-Za-z]", content[0]):
         return _csv_boxes(content, name)
     table = read_number_list(name, "ISR_DEFECTS", run)
@@ -130,13 +132,26 @@ def _checked(box: _Box, line: str, name: str) -> _Box:
     return box
 
 
-def _ds9_boxes(lines: Sequence[str], name: str) -> list[_Box]:
+def _is_shifted(header: Mapping[str, Any]) -> bool:
+    """Tell whether physical coordinates are others than those of the image: IRAF's LTM and LTV."""
+    return any(
+        (value := header_number(header.get(key))) is not None and value != usual
+        for key, usual in (("LTV1", 0.0), ("LTV2", 0.0), ("LTM1_1", 1.0), ("LTM2_2", 1.0))
+    )
+
+
+def _ds9_boxes(lines: Sequence[str], name: str, header: Mapping[str, Any] | None) -> list[_Box]:
     boxes = []
     for line in lines:
         for word in line.split("#", 1)[0].split(";"):
             shape = word.strip()
             if re.match(r"(fk[45]|icrs|galactic|ecliptic|wcs)\b", shape, re.IGNORECASE):
                 raise ConfigError(f"ISR_DEFECTS {name}: regions must be in image coordinates")
+            if shape.lower() == "physical" and header is not None and _is_shifted(header):
+                raise ConfigError(
+                    f"ISR_DEFECTS {name}: physical coordinates are not those of the image (LTV, "
+                    "LTM): save the regions as image"
+                )
             if shape and not re.match(r"(image|physical)$|global\b", shape, re.IGNORECASE):
                 boxes.append(_ds9_box(shape, name))
     return boxes

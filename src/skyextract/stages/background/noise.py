@@ -31,22 +31,10 @@ MAX_EXCESS = 5.0
 
 
 def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
-    """Return the exposure without its variance plane where the sky scatters by far more.
-
-    Differences of neighbouring pixels show the noise of single pixels where the sky is not
-    flat, too; correlated noise makes them smaller, never larger.
-    """
-    variance = exposure.variance
-    if variance is None:
+    """Return the exposure without its variance plane where the sky scatters by far more."""
+    if exposure.variance is None:
         return exposure
-    rows = slice(None, None, max(1, exposure.image.size // MAX_SAMPLE))
-    good = (exposure.mask[rows] == 0) & (variance[rows] > 0.0) & (variance[rows] < MAX_VARIANCE)
-    both = good[:, 1:] & good[:, :-1]
-    if np.count_nonzero(both) < MIN_PAIRS:
-        return exposure
-    step = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
-    claimed = math.sqrt(2.0 * float(np.median(variance[rows][good])))
-    excess = robust_sigma(step) / claimed
+    excess = _excess_scatter(exposure, exposure.variance)
     if excess <= MAX_EXCESS:
         return exposure
     run.warn(
@@ -87,6 +75,38 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         "less than any detector has: the pixels were scaled since, and it is not used"
     )
     return replace(exposure, detector=replace(exposure.detector, gain=0.0))
+
+
+def with_plausible_rms(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure with its MAP_RMS in scale where the sky scatters by far more."""
+    if exposure.weight is None:
+        return exposure
+    excess = _excess_scatter(exposure, exposure.weight)
+    if excess <= MAX_EXCESS:
+        return exposure
+    run.warn(
+        f"{exposure.name}: pixels scatter by {excess:.3g} times what WEIGHT_IMAGE says (MAP_RMS): "
+        "only its shape is used, and the noise is measured"
+    )
+    known = exposure.weight < MAX_VARIANCE
+    scaled = np.where(known, exposure.weight.astype(np.float64) * excess**2, NO_INFORMATION)
+    return replace(exposure, weight=scaled.astype(np.float32))
+
+
+def _excess_scatter(exposure: Exposure, variance: F4) -> float:
+    """Return the scatter of pixels over what a variance says; 0 where pixels are too few.
+
+    Differences of neighbouring pixels show the noise of single pixels where the sky is not
+    flat, too; correlated noise makes them smaller, never larger.
+    """
+    rows = slice(None, None, max(1, exposure.image.size // MAX_SAMPLE))
+    good = (exposure.mask[rows] == 0) & (variance[rows] > 0.0) & (variance[rows] < MAX_VARIANCE)
+    both = good[:, 1:] & good[:, :-1]
+    if np.count_nonzero(both) < MIN_PAIRS:
+        return 0.0
+    step = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
+    claimed = variance[rows].astype(np.float64)
+    return robust_sigma(step / np.sqrt((claimed[:, 1:] + claimed[:, :-1])[both]))
 
 
 def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:

@@ -96,10 +96,10 @@ class _Metrics:
     checks: dict[str, Any] = field(default_factory=dict)
     matches: Catalog = field(default_factory=Catalog)
 
-    def summary(self, photocal: PhotoCal, reason: str = "") -> dict[str, Any]:
+    def summary(self, photocal: PhotoCal) -> dict[str, Any]:
         """Return all numbers, with the reference's name and band."""
         origin = {"catalog": photocal.catalog, "band": photocal.band}
-        return self.values | origin | {"reason": reason, "checks": self.checks}
+        return self.values | origin | {"checks": self.checks}
 
 
 def calibrate_photometry(
@@ -159,7 +159,7 @@ def failed_photometry(
     if configured:
         metrics.values["zero_point"] = exposure.photocal.zero_point
     return Photometry(
-        Status.FAILED, reason, photocal, metrics.summary(photocal, reason), metrics.matches,
+        Status.FAILED, reason, photocal, metrics.summary(photocal), metrics.matches,
         np.zeros(n_sources, dtype=np.bool_),
     )  # fmt: skip
 
@@ -235,7 +235,7 @@ def _calibrate(
         )
     return Photometry(
         Status.FALLBACK if verdict.weak else Status.COMPLETE, verdict.weak, photocal,
-        metrics.summary(photocal, verdict.weak), metrics.matches, used,
+        metrics.summary(photocal), metrics.matches, used,
     )  # fmt: skip
 
 
