@@ -23,6 +23,7 @@ _R = TypeVar("_R")
 log = logging.getLogger("skyextract")
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def prepare_process() -> None:
@@ -44,6 +45,22 @@ def prepare_process() -> None:
 def physical_memory() -> int:
     """Return the bytes of memory that the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library (glibc) keep what is freed from now on, for the next image.
+
+    It would give planes of pixels back to the system, which clears them page by page for the next
+    image: up to a tenth of the CPU time.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def end_with_parent(parent: int | None = None) -> None:

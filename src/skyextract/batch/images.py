@@ -26,7 +26,7 @@ from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_jo
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
 from skyextract.outputs.summaries import night_rows, note_night
-from skyextract.run import Run, resolve_threads
+from skyextract.run import Run, keep_freed_memory, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
 
@@ -109,6 +109,7 @@ def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:
 
     start = time.perf_counter()
     outcome = process_image(job, settings, n_threads)
+    keep_freed_memory()
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
