@@ -34,7 +34,7 @@ def with_plausible_variance(exposure: Exposure, run: Run) -> Exposure:
     """Return the exposure without its variance plane where the sky scatters by far more."""
     if exposure.variance is None:
         return exposure
-    excess = _excess_scatter(exposure, exposure.variance)
+    excess, _ = _excess_scatter(exposure, exposure.variance)
     if excess <= MAX_EXCESS:
         return exposure
     run.warn(
@@ -81,7 +81,7 @@ def with_plausible_rms(exposure: Exposure, run: Run) -> Exposure:
     """Return the exposure with its MAP_RMS in scale where the sky scatters by far more."""
     if exposure.weight is None:
         return exposure
-    excess = _excess_scatter(exposure, exposure.weight)
+    _, excess = _excess_scatter(exposure, exposure.weight)
     if excess <= MAX_EXCESS:
         return exposure
     run.warn(
@@ -93,9 +93,10 @@ def with_plausible_rms(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, weight=scaled.astype(np.float32))
 
 
-def _excess_scatter(exposure: Exposure, variance: F4) -> float:
-    """Return the scatter of pixels over what a variance says; 0 where pixels are too few.
+def _excess_scatter(exposure: Exposure, variance: F4) -> tuple[float, float]:
+    """Return the scatter of pixels over that of the median variance, and each over its own.
 
+    0 where pixels are too few.
     Differences of neighbouring pixels show the noise of single pixels where the sky is not
     flat, too; correlated noise makes them smaller, never larger.
     """
@@ -103,10 +104,12 @@ def _excess_scatter(exposure: Exposure, variance: F4) -> float:
     good = (exposure.mask[rows] == 0) & (variance[rows] > 0.0) & (variance[rows] < MAX_VARIANCE)
     both = good[:, 1:] & good[:, :-1]
     if np.count_nonzero(both) < MIN_PAIRS:
-        return 0.0
+        return 0.0, 0.0
     step = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
     claimed = variance[rows].astype(np.float64)
-    return robust_sigma(step / np.sqrt((claimed[:, 1:] + claimed[:, :-1])[both]))
+    own = np.sqrt((claimed[:, 1:] + claimed[:, :-1])[both])
+    middle = math.sqrt(2.0 * float(np.median(variance[rows][good])))
+    return robust_sigma(step) / middle, robust_sigma(step / own)
 
 
 def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
