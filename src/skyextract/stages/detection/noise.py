@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
+from skyextract.datamodel.arrays import F4, F8, I8, U1, AnyArray
+from skyextract.kernels.detection.quantiles import cell_quantiles
 from skyextract.run import Run
 from skyextract.stages.background.coarse import skewed_quantile
 
@@ -34,6 +35,7 @@ LOCAL = 2.0
 """The scale is taken as varying over the frame if it does so by more than the error of a
 cell by this factor."""
 
+_NO_SOURCES = np.zeros((1, 1), np.uint8)
 _LOW, _HIGH, _MIDDLE = 2.275, 15.866, 50.0
 """Percentages of a normal distribution below -2, -1 and 0 sigma."""
 _QUANTILE_ERROR = 1.42
@@ -79,29 +81,27 @@ def measure_scale(
     edge_y = np.linspace(0, ny, n_y + 1).round().astype(int)
     edge_x = np.linspace(0, nx, n_x + 1).round().astype(int)
     step = max(1, math.isqrt(int(ny * nx / (n_y * n_x) / MAX_CELL_SAMPLE)))
-    scale = np.full((n_y, n_x), np.nan)
-    error = np.full((n_y, n_x), np.nan)
     n_free = np.zeros((n_y, n_x), np.int64)
     # With all sources in it the median is not that of the noise.
     upper, z = (_MIDDLE, 0.0) if claimed is not None else (_HIGH, -1.0)
     width = (skewed_quantile(z, skewness) - skewed_quantile(-2.0, skewness)) * unit
 
+    shares = np.array([_LOW, upper]) / 100.0
+    quantiles = np.full((n_y, n_x, 2), np.nan)
+
     def row(j: int) -> None:
-        for i in range(n_x):
-            part = np.s_[edge_y[j] : edge_y[j + 1] : step, edge_x[i] : edge_x[i + 1] : step]
-            sample = filtered[part]
-            free = (sample != 0.0) & np.isfinite(sample)
-            if claimed is not None:
-                free &= claimed[part] == 0
-            n_free[j, i] = np.count_nonzero(free)
-            if n_free[j, i] < max(MIN_CELL_SHARE * sample.size, MIN_SAMPLE):
-                continue
-            low, high = np.percentile(sample[free], (_LOW, upper))
-            scale[j, i] = (high - low) / width
-            n_areas = max(n_free[j, i] * step**2 / (2.0 * filter_area), 1.0)
-            error[j, i] = _QUANTILE_ERROR / math.sqrt(n_areas)
+        cell_quantiles(
+            filtered, _NO_SOURCES if claimed is None else claimed, claimed is not None,
+            int(edge_y[j]), int(edge_y[j + 1]), edge_x, step, float(unit), shares, n_free[j],
+            quantiles[j],
+        )  # fmt: skip
 
     run.map(row, range(n_y))
+    size = np.outer(_counts(edge_y, step), _counts(edge_x, step))
+    enough = n_free >= np.maximum(MIN_CELL_SHARE * size, MIN_SAMPLE)
+    scale = np.where(enough, (quantiles[..., 1] - quantiles[..., 0]) / width, np.nan)
+    n_areas = np.maximum(n_free * step**2 / (2.0 * filter_area), 1.0)
+    error = np.where(enough, _QUANTILE_ERROR / np.sqrt(n_areas), np.nan)
     known = np.isfinite(scale) & (scale > 0.0)
     if not known.any():
         return np.full((1, 1), np.nan, np.float32)
@@ -110,6 +110,11 @@ def measure_scale(
     if known.sum() < 4 or spread < LOCAL * float(np.median(error[known])):
         return np.full((1, 1), mean if abs(mean - 1.0) > TOLERANCE else 1.0, np.float32)
     return _smooth(np.where(known, scale, np.nan)).astype(np.float32)
+
+
+def _counts(edges: I8, step: int) -> I8:
+    """Return how many of every `step`-th pixel lie between edges."""
+    return -(-np.diff(edges) // step)
 
 
 def in_sigma(filtered: F4, scale: F4, run: Run) -> None:
