@@ -29,6 +29,8 @@ BAD = np.float32(-1e30)
 _MIN_GOOD_FRACTION = 0.5
 _HUGE = 1e30
 """Pixels beyond are no numbers."""
+_ROOM = 1 << 18
+"""Pixels that meshes side by side may take: they stay in the cache."""
 
 
 class SkyPixels(NamedTuple):
@@ -73,40 +75,71 @@ class Meshes(NamedTuple):
 
 
 @kernel
-def _gather(pixels: SkyPixels, y0: int, y1: int, x0: int, x1: int, values: F4, weights: F4) -> int:
-    """Copy the pixels of a mesh that count, and their weights; return their number."""
+def _gather(
+    pixels: SkyPixels, y0: int, y1: int, first: int, past: int, mesh_width: int, number: I8,
+    values: F4, weights: F4,
+) -> None:  # fmt: skip
+    """Copy the pixels of a row of meshes that are numbers and count, and their weights.
+
+    Image rows are read as they are in memory, and vector instructions look at them; what lies
+    beside pixels that do not count is copied one by one.
+
+    Parameters
+    ----------
+    number, values, weights : (n,), (n, size), (n, size)
+        Output: how many there are in each of the meshes first..past-1, and these.
+    """
     image, mask, planes, sources, has_sources, weight, has_weight, max_weight = pixels
     has_mask = planes != 0
-    n = 0
+    nx = image.shape[1]
+    space = np.empty(mesh_width, np.uint8)
+    number[:] = 0
     for y in range(y0, y1):
-        if has_mask or has_sources or has_weight:
-            for x in range(x0, x1):
-                good = abs(image[y, x]) < _HUGE
-                if has_mask and (mask[y, x] & planes) != 0:
-                    good = False
-                if has_sources and sources[y, x] != 0:
-                    good = False
-                if has_weight:
-                    if not weight[y, x] < max_weight:
-                        good = False
-                    weights[n] = weight[y, x]
-                values[n] = image[y, x]
-                n += int(good)
-        else:
-            values[n : n + x1 - x0] = image[y, x0:x1]
-            n += x1 - x0
-    return n
-
-
-@kernel
-def _keep_numbers(values: F4, n: int) -> int:
-    """Move the values that are numbers to the front; return how many they are."""
-    kept = 0
-    for k in range(n):
-        if abs(values[k]) < _HUGE:
-            values[kept] = values[k]
-            kept += 1
-    return kept
+        for i in range(first, past):
+            x0 = i * mesh_width
+            x1 = min(x0 + mesh_width, nx)
+            n = number[i - first]
+            row = image[y, x0:x1]
+            lost = space[: len(row)]
+            n_lost = 0
+            for u in range(len(row)):
+                n_lost += int(not abs(row[u]) < _HUGE)
+            if has_mask:
+                bits = mask[y, x0:x1]
+                for u in range(len(row)):
+                    n_lost += int((bits[u] & planes) != 0)
+            if has_sources:
+                owners = sources[y, x0:x1]
+                for u in range(len(row)):
+                    n_lost += int(owners[u] != 0)
+            if n_lost == 0 and not has_weight:
+                into = values[i - first, n : n + len(row)]
+                for u in range(len(row)):
+                    into[u] = row[u]
+                number[i - first] = n + len(row)
+                continue
+            for u in range(len(row)):
+                lost[u] = np.uint8(not abs(row[u]) < _HUGE)
+            if has_mask:
+                bits = mask[y, x0:x1]
+                for u in range(len(row)):
+                    lost[u] |= np.uint8((bits[u] & planes) != 0)
+            if has_sources:
+                owners = sources[y, x0:x1]
+                for u in range(len(row)):
+                    lost[u] |= np.uint8(owners[u] != 0)
+            if has_weight:
+                variances = weight[y, x0:x1]
+                for u in range(len(row)):
+                    lost[u] |= np.uint8(not variances[u] < max_weight)
+                    weights[i - first, n] = variances[u]
+                    values[i - first, n] = row[u]
+                    n += 1 - int(lost[u])
+            else:
+                for u in range(len(row)):
+                    values[i - first, n] = row[u]
+                    n += 1 - int(lost[u])
+            number[i - first] = n
 
 
 @kernel
@@ -165,6 +198,30 @@ def _weight_mode(
 
 
 @kernel
+def _statistics(
+    values: F4, weights: F4, has_weight: bool, n: int, bins: I4, histogram: I4, pearson: float,
+    sums: I8,
+) -> tuple[np.float32, np.float32, np.float32]:  # fmt: skip
+    """Return mode and rms of the n values of a mesh, and the mode of their weights."""
+    _, mean, sigma = moments(values, n, -_HUGE, _HUGE)
+    low = np.float32(mean - CUT_SIGMA * sigma)
+    high = np.float32(mean + CUT_SIGMA * sigma)
+    count, mean, sigma = moments(values, n, np.float64(low), np.float64(high))
+    if count == 0:  # a spread below float32 resolution
+        return values[0], np.float32(0.0), BAD
+    n_levels, width, zero = quantise(count, mean, sigma)
+    _count(values, n, n_levels, width, zero, bins, histogram)
+    mode, spread = clipped_mode(histogram, n_levels, pearson, sums)
+    level = np.float32(zero + mode * width)
+    weight_level = BAD
+    if has_weight:
+        weight_level = _weight_mode(
+            values, weights, bins, n, low, high, n_levels, histogram, pearson, sums
+        )
+    return level, np.float32(spread * width), weight_level
+
+
+@kernel
 def mesh_statistics(
     pixels: SkyPixels, meshes: Meshes, first_row: int, past_row: int, pearson: float
 ) -> None:
@@ -173,38 +230,25 @@ def mesh_statistics(
     level, rms, weight_level = meshes.level, meshes.rms, meshes.weight_level
     ny, nx = pixels.image.shape
     size = min(meshes.width, nx) * min(meshes.height, ny)
-    values = np.empty(size, np.float32)
-    weights = np.empty(size if has_weight else 1, np.float32)
+    n_side = min(max(_ROOM // size, 1), level.shape[1])
+    values = np.empty((n_side, size), np.float32)
+    weights = np.empty((n_side, size if has_weight else 1), np.float32)
+    number = np.empty(n_side, np.int64)
     bins = np.empty(size, np.int32)
     histogram = np.empty(MAX_LEVELS + 1, np.int32)
     sums = np.empty((MAX_LEVELS + 1, 3), np.int64)
     for j in range(first_row, past_row):
         y0 = j * meshes.height
         y1 = min(y0 + meshes.height, ny)
-        for i in range(level.shape[1]):
-            x0 = i * meshes.width
-            x1 = min(x0 + meshes.width, nx)
-            level[j, i] = rms[j, i] = weight_level[j, i] = BAD
-            n = _gather(pixels, y0, y1, x0, x1, values, weights)
-            count, mean, sigma = moments(values, n, -_HUGE, _HUGE)
-            if count < n:
-                n = _keep_numbers(values, n)
-                count, mean, sigma = moments(values, n, -_HUGE, _HUGE)
-            if n == 0 or n < (y1 - y0) * (x1 - x0) * _MIN_GOOD_FRACTION:
-                continue
-            low = np.float32(mean - CUT_SIGMA * sigma)
-            high = np.float32(mean + CUT_SIGMA * sigma)
-            count, mean, sigma = moments(values, n, np.float64(low), np.float64(high))
-            if count == 0:  # a spread below float32 resolution
-                level[j, i] = values[0]
-                rms[j, i] = np.float32(0.0)
-                continue
-            n_levels, width, zero = quantise(count, mean, sigma)
-            _count(values, n, n_levels, width, zero, bins, histogram)
-            mode, spread = clipped_mode(histogram, n_levels, pearson, sums)
-            level[j, i] = np.float32(zero + mode * width)
-            rms[j, i] = np.float32(spread * width)
-            if has_weight:
-                weight_level[j, i] = _weight_mode(
-                    values, weights, bins, n, low, high, n_levels, histogram, pearson, sums
-                )
+        for first in range(0, level.shape[1], n_side):
+            past = min(first + n_side, level.shape[1])
+            _gather(pixels, y0, y1, first, past, meshes.width, number, values, weights)
+            for i in range(first, past):
+                n = number[i - first]
+                width = min(meshes.width, nx - i * meshes.width)
+                level[j, i] = rms[j, i] = weight_level[j, i] = BAD
+                if n > 0 and n >= (y1 - y0) * width * _MIN_GOOD_FRACTION:
+                    level[j, i], rms[j, i], weight_level[j, i] = _statistics(
+                        values[i - first], weights[i - first], has_weight, n, bins, histogram,
+                        pearson, sums,
+                    )  # fmt: skip

@@ -40,12 +40,13 @@ def moments(values: F4, n: int, low: float, high: float) -> tuple[int, float, fl
     With NaN or inf among the values only the number is right.
     """
     count = 0
-    s = ss = 0.0
-    s1 = s2 = s3 = 0.0
-    ss1 = ss2 = ss3 = 0.0
+    s = s1 = s2 = s3 = 0.0
+    ss = ss1 = ss2 = ss3 = 0.0
     full = n - n % 4
-    inside = np.empty(_PART)
-    squares = np.empty(_PART)
+    inside = np.empty((_PART // 4, 4))
+    squares = np.empty((_PART // 4, 4))
+    flat = inside.reshape(_PART)
+    flat_squares = squares.reshape(_PART)
     # In two loops over parts that stay in the cache: vector instructions choose and square, then
     # four independent sums are added up; one chain of additions would wait for its own latency.
     for first in range(0, full, _PART):
@@ -56,17 +57,17 @@ def moments(values: F4, n: int, low: float, high: float) -> tuple[int, float, fl
             counts = (low <= value) & (value <= high)
             chosen = value if counts else 0.0
             count += int(counts)
-            inside[k] = chosen
-            squares[k] = chosen * chosen
-        for k in range(0, size, 4):
-            s += inside[k]
-            s1 += inside[k + 1]
-            s2 += inside[k + 2]
-            s3 += inside[k + 3]
-            ss += squares[k]
-            ss1 += squares[k + 1]
-            ss2 += squares[k + 2]
-            ss3 += squares[k + 3]
+            flat[k] = chosen
+            flat_squares[k] = chosen * chosen
+        for k in range(size // 4):
+            s += inside[k, 0]
+            s1 += inside[k, 1]
+            s2 += inside[k, 2]
+            s3 += inside[k, 3]
+            ss += squares[k, 0]
+            ss1 += squares[k, 1]
+            ss2 += squares[k, 2]
+            ss3 += squares[k, 3]
     s += s1 + s2 + s3
     ss += ss1 + ss2 + ss3
     for i in range(full, n):
