@@ -7,6 +7,7 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
+from skyextract.stages.background.coarse import sample_good
 from skyextract.stages.background.estimate import estimate_background
 
 SHAPE = (256, 320)
@@ -74,3 +75,16 @@ def test_fine_noise_is_as_in_sextractor():
         np.testing.assert_array_equal(ours.level, theirs.level)
         np.testing.assert_array_equal(ours.rms, theirs.rms)
         assert ours.skewness is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999, 1.0])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_sample_of_the_good_pixels(share, n_threads):
+    rng = np.random.default_rng(6)
+    image = rng.normal(size=(300, 900)).astype(np.float32)
+    good = rng.random(image.shape) >= share
+    good[50:80] = share < 1.0  # whole rows
+    values = image[good]
+    expected = values[:: max(1, values.size // 40_000)]
+    found = sample_good(image, lambda rows: good[rows], Run(n_threads))
+    np.testing.assert_array_equal(found, expected)

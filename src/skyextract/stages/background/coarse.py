@@ -9,10 +9,12 @@ the quantile of a distribution as skewed as that of the photons.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.run import Run
 
 MAX_STEPS = 2.0
 """Noise below so many steps of the pixel values is coarse."""
@@ -40,10 +42,41 @@ MIN_PIXELS = 16
 _SAMPLE = 40_000
 
 
-def value_step(image: F4, good: Bools) -> float:
-    """Return the step of the pixel values of an image; 0 if there is none to see."""
-    sample = image.ravel()[good.ravel()]
-    sample = sample[:: max(1, sample.size // _SAMPLE)]
+Good = Callable[[slice], Bools]
+"""Tells which pixels of some rows of an image say something about the sky."""
+
+_BLOCK_PIXELS = 65536
+
+
+def sample_good(image: F4, good: Good, run: Run) -> F4:
+    """Return every nth of the good pixels, some 40,000 of them, or all if they are fewer.
+
+    Rows are looked at block by block, in the cache: no plane of the good pixels is made.
+    """
+    ny, nx = image.shape
+    counts = np.empty(ny, np.int64)
+    n_rows = max(1, _BLOCK_PIXELS // nx)
+
+    def count(band: tuple[int, int]) -> None:
+        for first in range(*band, n_rows):
+            rows = slice(first, min(first + n_rows, band[1]))
+            counts[rows] = np.count_nonzero(good(rows), axis=1)
+
+    run.map(count, run.bands(ny))
+    ends = np.cumsum(counts)
+    order = np.arange(0, int(ends[-1]), max(1, int(ends[-1]) // _SAMPLE))
+    y = np.searchsorted(ends, order, side="right")
+    x = order - (ends - counts)[y]
+    partly = np.flatnonzero(counts[y] < nx)
+    for group in np.split(partly, np.flatnonzero(np.diff(y[partly])) + 1) if partly.size else ():
+        row = int(y[group[0]])
+        x[group] = np.flatnonzero(good(slice(row, row + 1)))[x[group]]
+    sample: F4 = image[y, x]
+    return sample
+
+
+def value_step(sample: F4) -> float:
+    """Return the step of the values in a `sample_good` of an image; 0 if there is none to see."""
     if sample.size < 2:
         return 0.0
     core = sample[sample <= np.percentile(sample, FIRST_SHARE)]

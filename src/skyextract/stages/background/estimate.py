@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
@@ -19,6 +21,7 @@ from skyextract.stages.background.coarse import (
     MIN_PIXELS,
     coarse_meshes,
     is_unresolved,
+    sample_good,
     value_step,
 )
 
@@ -142,13 +145,14 @@ def estimate_weighted_background(
     run.map(rows, run.bands(shape[0], least=1))
     skewness, coarse, hidden_step = None, False, 0.0
     if measured and width * height >= MIN_PIXELS:
-        good = _good_pixels(image, mask, weight, weight_threshold)
-        step = value_step(image, good)
+        good_rows = partial(_good_pixels, image, mask, weight, weight_threshold)
+        step = value_step(sample_good(image, good_rows, run))
         known = rms[rms > BAD]
         coarse = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
-        if coarse and sources is not None:
-            good &= sources == 0
         if coarse:
+            good = good_rows(slice(None))
+            if sources is not None:
+                good &= sources == 0
             level, rms, skewness = coarse_meshes(image, good, width, height, step)
             if is_unresolved(image[good], step):
                 hidden_step = step
@@ -190,13 +194,15 @@ def estimate_weighted_background(
     return found, weight_scale
 
 
-def _good_pixels(image: F4, mask: U2 | None, weight: F4 | None, weight_threshold: float) -> Bools:
-    """Return the pixels that say something about the background."""
-    good = np.isfinite(image)
+def _good_pixels(
+    image: F4, mask: U2 | None, weight: F4 | None, weight_threshold: float, rows: slice
+) -> Bools:
+    """Return the pixels of some rows that say something about the background."""
+    good = np.isfinite(image[rows])
     if mask is not None:
-        good &= (mask & np.uint16(EXCLUDED)) == 0
+        good &= (mask[rows] & np.uint16(EXCLUDED)) == 0
     if weight is not None:
-        good &= weight < weight_threshold
+        good &= weight[rows] < weight_threshold
     return good
 
 

@@ -15,7 +15,7 @@ from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
-from skyextract.stages.background.coarse import value_step
+from skyextract.stages.background.coarse import sample_good, value_step
 from skyextract.stages.background.estimate import mesh_variance
 
 MIN_SIGNAL = 20.0
@@ -68,7 +68,8 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     noise = gain * robust_sigma(sample) if sample.size >= MIN_PAIRS else 0.0
     if not 0.0 < noise < MIN_ELECTRONS:
         return exposure
-    if gain * value_step(exposure.image, np.isfinite(exposure.image)) > 0.5:
+    finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
+    if gain * value_step(finite) > 0.5:
         return exposure
     run.warn(
         f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} electrons, "
