@@ -18,10 +18,11 @@ import numpy as np
 from skyextract.kernels.jit import kernel
 from skyextract.kernels.measurement.pixel import (
     BAD,
+    GOOD,
     circle_box,
     circle_coverage,
     left_out,
-    pixel_value,
+    replacement,
 )
 from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
@@ -123,9 +124,14 @@ def aperture_fluxes(
                     if r2 > inner2:
                         part = circle_coverage(dx, dy, radius2, _SUBPIXELS)
                     area += part
-                    value, var, state = pixel_value(
-                        pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
-                    )
+                    value = np.float64(pixels[py, px])
+                    var, state = noise2, GOOD
+                    if left_out(value, labels[py, px], mask, i + 1):
+                        value, var, state = replacement(
+                            pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
+                        )
+                    elif mapped:
+                        var = np.float64(variance[py, px])
                     if state == BAD and part > 0.0:
                         flags[i] |= TOUCHES_BAD
                     total += part * value
@@ -296,9 +302,14 @@ def elliptical_fluxes(
                     if dxx * dx * dx + dyy * dy * dy + dxy * dx * dy > limit2:
                         continue
                     area += 1
-                    value, var, state = pixel_value(
-                        pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
-                    )
+                    value = np.float64(pixels[py, px])
+                    var, state = noise2, GOOD
+                    if left_out(value, labels[py, px], mask, i + 1):
+                        value, var, state = replacement(
+                            pixels, labels, variance, mapped, noise2, mask, i + 1, px, py, mx, my
+                        )
+                    elif mapped:
+                        var = np.float64(variance[py, px])
                     if state > 0:
                         replaced += 1
                         if state == BAD:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.kernels.jit import kernel
-from skyextract.kernels.measurement.pixel import BAD, circle_box, pixel_value
+from skyextract.kernels.measurement.pixel import BAD, GOOD, circle_box, left_out, replacement
 from skyextract.kernels.measurement.records import Shapes, SourcePixels
 from skyextract.kernels.values import TOUCHES_BAD
 
@@ -54,9 +54,12 @@ def _add_ring(
             r2 = dx * dx + dy * dy
             if r2 < inner2 or r2 >= outer2:
                 continue
-            value, _, state = pixel_value(
-                pixels, labels, variance, False, 0.0, mask, source, px, py, mx, my
-            )
+            value = np.float64(pixels[py, px])
+            state = GOOD
+            if left_out(value, labels[py, px], mask, source):
+                value, _, state = replacement(
+                    pixels, labels, variance, False, 0.0, mask, source, px, py, mx, my
+                )
             if state == BAD:
                 touched = 1
             if value == 0.0:

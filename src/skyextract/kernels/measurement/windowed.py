@@ -15,10 +15,11 @@ import numpy as np
 from skyextract.kernels.jit import kernel
 from skyextract.kernels.measurement.pixel import (
     BAD,
+    GOOD,
     circle_box,
     circle_coverage,
     left_out,
-    pixel_value,
+    replacement,
 )
 from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import TOUCHES_BAD
@@ -70,7 +71,7 @@ def _offset(
             dx = px - mx
             value = np.float64(pixels[py, px])
             if left_out(value, labels[py, px], mask, source):
-                value, _, _ = pixel_value(
+                value, _, _ = replacement(
                     pixels, labels, pixels, False, 0.0, mask, source, px, py, mx, my
                 )
             weight = column[px - xmin]
@@ -165,9 +166,14 @@ def _sum_window(
             weight = row * column[px - xmin]
             if r2 > inner2:
                 weight *= circle_coverage(dx, dy, radius2, _WINDOW_SUBPIXELS)
-            value, var, state = pixel_value(
-                pixels, labels, variance, mapped, noise2, mask, source, px, py, mx, my
-            )
+            value = np.float64(pixels[py, px])
+            var, state = noise2, GOOD
+            if left_out(value, labels[py, px], mask, source):
+                value, var, state = replacement(
+                    pixels, labels, variance, mapped, noise2, mask, source, px, py, mx, my
+                )
+            elif mapped:
+                var = np.float64(variance[py, px])
             if state == BAD and weight > 0.0:
                 touched = True
             light = weight * value
