@@ -9,12 +9,16 @@ import sys
 
 from skyextract.server import client
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def run() -> int:
     """Run the program: in a child of the warm server if there is one, else in this process."""
     status = client.call(sys.argv[1:])
     if status is not None:
-        return status
+        os._exit(status)  # nothing was done here that has to be taken apart
     if sys.argv[1:2] == [client.SERVE]:
         return serve(sys.argv[2])
     status = run_here(sys.argv[1:])
@@ -52,17 +56,23 @@ def serve(path: str) -> int:
     if arguments is None:
         os._exit(0)
     status = run_here(arguments)
-    call.returned(status)
-    leave(status)
+    leave(status, call.returned)
     return status
 
 
-def leave(status: int) -> None:
+def leave(status: int, tell: Callable[[int], None] | None = None) -> None:
     """End this process without taking all objects apart, which takes as long as reading a frame.
 
     What an interpreter does at its end for others is done: threads are waited for, functions of
     `atexit` are called, streams are written out.  Returns if these cannot be: the interpreter
     has words and a status for that.
+
+    Parameters
+    ----------
+    status : int
+        Exit status.
+    tell : callable, optional
+        Called with the status when nothing but the end of the process is left.
     """
     import threading
 
@@ -74,6 +84,8 @@ def leave(status: int) -> None:
                 stream.flush()
     except (OSError, ValueError):
         return
+    if tell is not None:
+        tell(status)
     os._exit(status)
 
 

@@ -5,7 +5,8 @@ Whatever goes wrong before the server has taken the call means that the caller r
 
 The wire: the caller sends a length (4 bytes) and a marshalled dictionary, with its standard
 streams and its folder as SCM_RIGHTS; the server answers with a process number when the call is
-set up, and with a wait status when it has ended, each 5 bytes: a letter and a number.
+set up, and with a wait status when all is done or it has ended, each 5 bytes: a letter and a
+number.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ def _wait(connection: _socket.socket, child: int) -> int | None:
     while answer := receive(connection, 5):
         if len(answer) == 5:
             status = int.from_bytes(answer[1:], "big")
-        if answer[:1] == ENDED:
+        if answer[:1] in (RETURNED, ENDED):
             break
     if status is None:  # server and child were killed
         for number, handler in before.items():

@@ -254,7 +254,7 @@ class Call:
             raise ConnectionError
 
     def returned(self, status: int) -> None:
-        """Tell the caller the status now, in case the server has been killed meanwhile."""
+        """Tell the caller the status, who need not wait until all memory is given back."""
         with contextlib.suppress(OSError):
             self.connection.send(RETURNED + (status << 8).to_bytes(4, "big"))
 
