@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.coarse import sample_good
+from skyextract.stages.background.coarse import MIN_SKEWNESS, pixel_skewness, sample_good
 from skyextract.stages.background.estimate import estimate_background
 
 SHAPE = (256, 320)
@@ -65,6 +65,50 @@ def test_noise_that_rounding_hides_is_told(values, told):
     run = Run(1)
     estimate_background(image, None, None, Background(), run, sources=stars, measured=True)
     assert any("rounding hides" in warning for warning in run.warnings) == told
+
+
+@pytest.mark.parametrize("photons", [0.3, 1.0, 5.0, 15.0])
+def test_photons_that_a_flat_field_left_without_steps(photons):
+    rng = np.random.default_rng(3)
+    image, stars = with_stars(rng.poisson(photons, SHAPE).astype(float), rng)
+    image /= rng.normal(1.0, 0.02, SHAPE).astype(np.float32)
+    found = estimate_background(
+        image, None, None, Background(), Run(1), sources=stars, measured=True
+    )
+    assert found.mean == pytest.approx(photons, abs=0.03 * np.sqrt(photons))
+    assert found.sigma == pytest.approx(np.sqrt(photons), rel=0.03)
+    assert found.skewness == pytest.approx(1 / np.sqrt(photons), rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [1.0, 2.0, 4.0])
+def test_level_of_a_gamma_distribution_is_its_mean(shape):
+    image = np.random.default_rng(2).gamma(shape, 20.0, SHAPE).astype(np.float32)
+    found = estimate_background(image, None, None, Background(), Run(1), measured=True)
+    assert found.mean == pytest.approx(image.mean(), abs=0.02 * float(image.std()))
+    assert found.sigma == pytest.approx(image.std(), rel=0.03)
+
+
+@pytest.mark.parametrize("fwhm", [1.2, 2.0, 4.0])
+def test_stars_are_no_skewness_of_the_noise(fwhm):
+    """A third of the pixels holds faint stars: their light is on neighbouring pixels."""
+    rng = np.random.default_rng(4)
+    v, u = np.indices(SHAPE, dtype=np.float32)
+    image = rng.normal(100.0, 5.0, SHAPE)
+    n = round(SHAPE[0] * SHAPE[1] / (10.0 * fwhm**2))
+    for x, y, height in zip(
+        rng.uniform(0, 320, n), rng.uniform(0, 256, n), rng.uniform(5, 25, n), strict=True
+    ):
+        box = np.s_[max(int(y) - 12, 0) : int(y) + 13, max(int(x) - 12, 0) : int(x) + 13]
+        distance2 = (u[box] - x) ** 2 + (v[box] - y) ** 2
+        image[box] += height * np.exp(-2.7726 * distance2 / fwhm**2)
+    assert float(((image - image.mean()) ** 3).mean() / image.std() ** 3) > MIN_SKEWNESS
+    assert (
+        pixel_skewness(
+            image.astype(np.float32),
+            lambda rows: np.ones((rows.stop - rows.start, SHAPE[1]), np.bool_),
+        )
+        == 0.0
+    )
 
 
 def test_fine_noise_is_as_in_sextractor():

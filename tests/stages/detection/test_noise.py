@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import skyextract as sky
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
@@ -101,6 +102,26 @@ def test_threshold_is_in_sigma_whatever_the_noise(kind):
     )
     if kind == "smoothed":
         assert independent.n > 20 * found.n + 20
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda rng: rng.gamma(2.0, 20.0, SHAPE),
+        lambda rng: 100.0 * np.exp(rng.normal(0.0, 0.5, SHAPE)),
+        lambda rng: rng.poisson(1.0, SHAPE) / rng.normal(1.0, 0.03, SHAPE),
+        lambda rng: rng.poisson(15.0, SHAPE) / rng.normal(1.0, 0.03, SHAPE),
+    ],
+)
+def test_skewed_noise_gives_no_more_false_detections_than_normal_noise(noise):
+    rng = np.random.default_rng(8)
+    normal, skewed = (
+        sky.measure(
+            sky.exposure(image.astype(np.float32)), DETECT_THRESH=4.0, VERBOSE_TYPE="QUIET"
+        ).table
+        for image in (rng.normal(100.0, 10.0, SHAPE), noise(rng))
+    )
+    assert len(skewed) <= 2 * len(normal) + 4 * np.sqrt(len(normal) + 1.0)
 
 
 @pytest.mark.parametrize("skewness", [0.0, 0.3, 1.0])

@@ -1,9 +1,13 @@
-"""Sky of few photons, or of noise below the step of the pixel values.
+"""Sky of few photons or of skewed noise, or of noise below the step of the pixel values.
 
 The mode of a histogram with a handful of values says little, and that of the skewed noise of
 few photons lies below its mean.  Here the mean is unbiased, and so is the standard deviation:
 pixels are left out only beyond what the noise itself reaches, on the side of the sources by
 the quantile of a distribution as skewed as that of the photons.
+
+After a division by a flat field photons show no steps any more, but their noise is as skewed as
+before.  Sources skew a histogram, too, but their light is on neighbouring pixels; noise that is
+each pixel's own leaves the product of the square of one and its neighbour at zero.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.arrays import F4, F8, U1, Bools
 from skyextract.run import Run
 
 MAX_STEPS = 2.0
@@ -39,7 +43,16 @@ MIN_GOOD = 0.25
 MIN_PIXELS = 16
 """Meshes of fewer say nothing of their noise."""
 
+MIN_SKEWNESS = 0.2
+"""Skewness of the noise from which its mean is taken, not its mode: that of 25 photons."""
+MAX_SHARED = 0.1
+"""Share of the skewness that neighbouring pixels may have in common: of stars 0.4 and more."""
+
 _SAMPLE = 40_000
+_BLOCK, _BLOCKS = 40, 3
+_MIN_BLOCK = 500
+_WILD = 5.0
+"""Skewness is measured in 3 x 3 blocks of 40 x 40 pixels, within 5 sigma of their mean."""
 
 
 Good = Callable[[slice], Bools]
@@ -104,6 +117,52 @@ def is_unresolved(sky: F4, step: float) -> bool:
         return False
     core = sky[np.abs(sky - values[share.argmax()]) < 1.5 * step].astype(np.float64) / step
     return bool(abs(core.mean() - core.var()) > 0.1)
+
+
+def pixel_skewness(image: F4, good: Good, sources: U1 | None = None) -> float:
+    """Return the skewness of the noise if each pixel has its own, else 0; not of `sources`."""
+    moments = []
+    for rows in _spread(image.shape[0]):
+        free = good(rows)
+        if sources is not None:
+            free &= sources[rows] == 0
+        for columns in _spread(image.shape[1]):
+            found = _third_moments(image[rows, columns], free[:, columns])
+            if found is not None:
+                moments.append(found)
+    if not moments:
+        return 0.0
+    skewness, shared = (float(v) for v in np.median(moments, axis=0))
+    return skewness if abs(shared) < MAX_SHARED * skewness else 0.0
+
+
+def _third_moments(image: F4, good: Bools) -> tuple[float, float] | None:
+    """Return the skewness of pixels, and what of it neighbours share; None for too few pixels."""
+    part = np.sort(image[good])
+    if part.size < _MIN_BLOCK:
+        return None
+    low, middle, high = (float(part[int(share * part.size)]) for share in (0.1587, 0.5, 0.8413))
+    sigma = 0.5 * (high - low)
+    for _ in range(3):
+        first, last = np.searchsorted(part, (middle - _WILD * sigma, middle + _WILD * sigma))
+        if last - first < 2:
+            return None
+        middle = float(part[first:last].mean(dtype=np.float64))
+        sigma = float(part[first:last].std(dtype=np.float64))
+    if not sigma > 0.0:
+        return None
+    noise = (image - np.float32(middle)) * np.float32(1.0 / sigma)
+    noise[~(good & (np.abs(noise) < _WILD))] = 0.0
+    square = noise * noise
+    shared = (square[:, 1:] * noise[:, :-1]).mean() + (square[:, :-1] * noise[:, 1:]).mean()
+    shared += (square[1:] * noise[:-1]).mean() + (square[:-1] * noise[1:]).mean()
+    return float((square * noise).sum()) / part.size, float(shared) / 4.0
+
+
+def _spread(size: int) -> list[slice]:
+    length = min(_BLOCK, size)
+    first = np.linspace(0, size - length, _BLOCKS).astype(int)
+    return [slice(int(i), int(i) + length) for i in np.unique(first)]
 
 
 def clipped_moments(values: F8, step: float) -> tuple[float, float, float]:

@@ -19,8 +19,10 @@ from skyextract.settings.keywords import Background, of_image
 from skyextract.stages.background.coarse import (
     MAX_STEPS,
     MIN_PIXELS,
+    MIN_SKEWNESS,
     coarse_meshes,
     is_unresolved,
+    pixel_skewness,
     sample_good,
     value_step,
 )
@@ -148,13 +150,17 @@ def estimate_weighted_background(
         good_rows = partial(_good_pixels, image, mask, weight, weight_threshold)
         step = value_step(sample_good(image, good_rows, run))
         known = rms[rms > BAD]
-        coarse = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
+        stepped = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
+        if known.size and not stepped:
+            skewed = pixel_skewness(image, good_rows, sources)
+            step = skewed * median(known) if skewed > MIN_SKEWNESS else 0.0
+        coarse = step > 0.0
         if coarse:
             good = good_rows(slice(None))
             if sources is not None:
                 good &= sources == 0
             level, rms, skewness = coarse_meshes(image, good, width, height, step)
-            if is_unresolved(image[good], step):
+            if stepped and is_unresolved(image[good], step):
                 hidden_step = step
                 run.warn(
                     "the noise of the sky is below a quarter of the step of the pixel values, "
