@@ -216,20 +216,25 @@ def smooth_terms(images: F8, taps: F8, out: F8) -> None:
     """
     n_terms, n, _ = images.shape
     half = taps.shape[0] // 2
-    row = np.empty(n + 2 * half, dtype=np.float64)
-    row[:] = 0.0
+    tall = np.zeros((n + 2 * half, n), dtype=np.float64)
+    wide = np.zeros(n + 2 * half, dtype=np.float64)
+    middle = wide[half : half + n]
     for k in range(n_terms):
+        tall[half : half + n] = images[k]
         for a in range(n):
-            middle = row[half : half + n]
-            middle[:] = 0.0
-            for t in range(max(0, half - a), min(2 * half + 1, n + half - a)):
-                tap = taps[t]
-                line = images[k, a + t - half]
+            line = tall[half + a]
+            for b in range(n):
+                middle[b] = taps[half] * line[b]
+            for t in range(1, half + 1):
+                tap = taps[half + t]
+                above, below = tall[half + a - t], tall[half + a + t]
                 for b in range(n):
-                    middle[b] += tap * line[b]
-            out[k, a, :] = 0.0
-            for t in range(2 * half + 1):
-                tap = taps[t]
-                line = row[t : t + n]
+                    middle[b] += tap * (above[b] + below[b])
+            sums = out[k, a]
+            for b in range(n):
+                sums[b] = taps[half] * middle[b]
+            for t in range(1, half + 1):
+                tap = taps[half + t]
+                left, right = wide[half - t : half - t + n], wide[half + t : half + t + n]
                 for b in range(n):
-                    out[k, a, b] += tap * line[b]
+                    sums[b] += tap * (left[b] + right[b])
