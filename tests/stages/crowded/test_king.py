@@ -34,5 +34,6 @@ def test_stars_of_a_core(field):
     assert found > 0.94
     assert purity > 0.92
     assert abs(bias) < 0.05
-    assert with_wide_sky[0] < found - 0.05
-    assert with_wide_sky[1] < purity - 0.02
+    assert with_wide_sky[0] <= found
+    assert with_wide_sky[1] < purity - 0.03
+    assert abs(with_wide_sky[2]) > abs(bias) + 0.02

@@ -14,6 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.stages.crowded.profile import N_SHAPE, Windows, fit_profiles
+from skyextract.stages.crowded.rest import nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 SYSTEMATIC = 0.03
 """Error of models as a share of their light: PSFs are not perfect, nor are galaxies smooth."""
 MAX_CHI2 = 3.0
-"""Reduced chi2 above which point sources do not explain a footprint, whatever else does."""
+"""Reduced chi2 above which point sources do not explain a footprint, whatever else does; ..."""
+STANDS_OUT = 0.7
+"""... but for those that are at least this share of the models where they are."""
 PENALTY = 6.0
 """What a parameter must take off chi2: about the logarithm of the number of pixels."""
 PREFERENCE = 10.0
 """How much worse one profile alone may be than stars: what a smooth galaxy is not."""
+MIN_CONTRAST = 3.0
+"""A source whose peak is so many times the profile there is no piece of it."""
 MARGIN = 0.5
 """Sky around the footprint that is fitted with it, in FWHM."""
 MAX_STARS = 2
@@ -106,8 +111,7 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
 def _hosts(hidden: Hidden, found: Detections) -> I8:
     """Return the row of the detection in whose footprint each source lies, -1 for none."""
     shape = found.segmentation.shape
-    row = np.clip(np.rint(hidden.y), 0, shape[0] - 1).astype(np.int64)
-    column = np.clip(np.rint(hidden.x), 0, shape[1] - 1).astype(np.int64)
+    row, column = nearest_pixel(hidden.x, hidden.y, shape)
     host = np.abs(found.segmentation[row, column]).astype(np.int64) - 1
     host[: found.n] = np.arange(found.n)
     return host
@@ -314,7 +318,9 @@ def _judged(
     for number in range(1, MAX_STARS + 2):
         for k in np.flatnonzero(extended):
             group = groups[left[k]]
-            pieces[int(left[k])] = group[~np.isin(group, apart[k])]
+            stars = np.isin(group, apart[k])
+            stars |= _stands_above(hidden, group, middle[left[k]], fits.models[k])
+            pieces[int(left[k])] = group[~stars]
         going = ~extended & (fits.chi2 < MAX_EXCESS * chi2[left, 0])
         going &= members[left] >= MIN_REPLACED + number
         if number > MAX_STARS or not going.any():
@@ -335,8 +341,28 @@ def _judged(
         extended &= members[left] >= MIN_REPLACED + (~nucleus).sum(axis=1)
         apart = np.where(nucleus, -1, upon)
     for k in np.flatnonzero(chi2[:, 0] > MAX_CHI2 * chi2[:, 1]):
-        pieces.setdefault(int(k), groups[k])
+        pieces.setdefault(int(k), groups[k][~_stands_out(hidden, groups[k])])
     return np.concatenate([np.zeros(0, np.int64), *pieces.values()])
+
+
+def _stands_above(hidden: Hidden, group: I8, middle: I8, profile: F4) -> Bools:
+    """Tell which sources are far brighter than a profile in a window about `middle`."""
+    row, column = nearest_pixel(hidden.x[group], hidden.y[group], hidden.models.shape)
+    half = len(profile) // 2
+    y, x = row - middle[0], column - middle[1]
+    inside = (np.abs(y) < half) & (np.abs(x) < half)
+    light = np.where(inside, profile[y % len(profile), x % len(profile)], 0.0)
+    own = hidden.flux[group] * float(hidden.psf.basis[0].max())
+    above: Bools = own > MIN_CONTRAST * light
+    return above
+
+
+def _stands_out(hidden: Hidden, group: I8) -> Bools:
+    """Tell which sources are most of the light where they are."""
+    row, column = nearest_pixel(hidden.x[group], hidden.y[group], hidden.models.shape)
+    own = hidden.flux[group] * float(hidden.psf.basis[0].max())
+    most: Bools = own > STANDS_OUT * hidden.models[row, column]
+    return most
 
 
 def _brightest(hidden: Hidden, group: I8, middle: I8, windows: Windows, k: int, rest: F4) -> int:

@@ -25,6 +25,7 @@ from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
+from skyextract.stages.crowded.plateau import beside_flat_tops
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
@@ -169,7 +170,7 @@ def find_hidden(
     clouds = has_clouds(found) and not is_crowded(found)
     if psf is None or not (clouds or is_crowded(found)):
         return None
-    hopeless = _beside_saturated(exposure, found)
+    hopeless = _beside_saturated(exposure, plane, found, psf.fwhm)
     separation = MIN_SEPARATION * psf.fwhm
     fine = (
         _with_meshes(config, CLOUD_CELL * psf.fwhm) if clouds else _with_fine_sky(config, psf.fwhm)
@@ -357,11 +358,12 @@ def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> 
     return kept
 
 
-def _beside_saturated(exposure: Exposure, found: Detections) -> Bools:
+def _beside_saturated(exposure: Exposure, plane: Plane, found: Detections, fwhm: float) -> Bools:
     """Mark the footprints of saturated sources, which the PSF does not describe."""
-    marked = np.zeros(found.segmentation.shape, np.bool_)
-    saturated = (exposure.mask & np.uint16(Mask.SAT)) != 0
-    numbers = np.unique(np.abs(found.segmentation[saturated]))
-    if numbers.size:
-        marked = np.isin(np.abs(found.segmentation), numbers[numbers > 0]) | saturated
+    segmentation = np.abs(found.segmentation)
+    marked: Bools = (exposure.mask & np.uint16(Mask.SAT)) != 0
+    numbers = np.unique(segmentation[marked])
+    if (numbers > 0).any():
+        marked |= np.isin(segmentation, numbers[numbers > 0])
+    marked.ravel()[beside_flat_tops(found, plane.subtracted, fwhm)] = True
     return marked
