@@ -112,10 +112,11 @@ def _most_frequent(vectors: F8) -> tuple[float, float]:
     for shift in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)):
         column = np.floor(dx / (2.0 * TOLERANCE) + shift[0]).astype(np.int64)
         row = np.floor(dy / (2.0 * TOLERANCE) + shift[1]).astype(np.int64)
-        _, at, number = np.unique((row << 32) + column, return_index=True, return_counts=True)
+        key = (row << 32) + column
+        values, number = np.unique(key, return_counts=True)
         k = int(np.argmax(number))
         if number[k] > best:
-            best, start = int(number[k]), int(at[k])
+            best, start = int(number[k]), int(np.argmax(key == values[k]))
     centre = float(dx[start]), float(dy[start])
     for reach in (3.0 * TOLERANCE, TOLERANCE, TOLERANCE):
         dx, dy = _turned(vectors, centre)[:2]
