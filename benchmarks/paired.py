@@ -5,6 +5,7 @@ What the benchmarks of speed share.  Byte code is written and kept, as on a user
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import statistics
@@ -45,6 +46,14 @@ class Cost:
     memory: float
 
 
+def options(text: str | None, **defaults: int) -> argparse.Namespace:
+    """Parse options that are whole numbers, by their names; `text` describes the program."""
+    parser = argparse.ArgumentParser(description=text)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
+
+
 def our_program() -> str:
     """Return the path of the command `skyextract` of this Python."""
     return str(Path(sys.executable).with_name("skyextract"))
@@ -83,6 +92,15 @@ def simulated(path: Path, size: int, n_sources: int = 0) -> Path:
     maker = [sys.executable, str(ROOT / "benchmarks/simulate/frame.py")]
     subprocess.run([*maker, str(path), str(size), str(number)], check=True)
     return path
+
+
+def both(*arguments: str) -> dict[str, list[str]]:
+    """Return the commands of both programs with run.sex and the same arguments."""
+    programs = {"ours": our_program(), "peer": peer_program()}
+    return {
+        label: [program, *arguments, "-c", "run.sex", "-CATALOG_NAME", f"{label}.cat"]
+        for label, program in programs.items()
+    }
 
 
 def run(command: Sequence[str], folder: Path, server: bool = False) -> Cost:

@@ -10,12 +10,12 @@ written and kept, as it is on a user's machine.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.paired import (
     PIXELS_PER_SOURCE,
     Cost,
+    both,
     in_turn,
     judge,
     our_program,
@@ -24,7 +24,7 @@ from benchmarks.paired import (
     print_pair,
     simulated,
     workplace,
-)
+)  # fmt: skip
 from skyextract.columns.request import COLUMNS
 
 TARGETS = {2048: 2.5, 4096: 1.0}
@@ -43,9 +43,9 @@ def all_columns() -> list[str]:
     ]
 
 
-def compare(name: str, ours: Sequence[str], peer: Sequence[str], repeat: int) -> dict[str, Cost]:
+def compare(name: str, commands: dict[str, list[str]], repeat: int) -> dict[str, Cost]:
     """Run both in turn and print their costs."""
-    costs = in_turn({"ours": ours, "peer": peer}, Path.cwd(), repeat)
+    costs = in_turn(commands, Path.cwd(), repeat)
     print_pair(name, costs["ours"], costs["peer"])
     return costs
 
@@ -56,26 +56,18 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     options = parser.parse_args()
-    ours, peer, found = our_program(), peer_program(), {}
+    found = {}
     with workplace() as folder:
         print_heading()
         for size in options.sizes:
             image = simulated(folder / f"frame{size}.fits", size)
-            arguments = [str(image), "-c", "run.sex", "-CATALOG_NAME"]
-            found[size] = compare(
-                f"{size}^2, {size * size // PIXELS_PER_SOURCE} sources",
-                [ours, *arguments, "ours.cat"],
-                [peer, *arguments, "peer.cat"],
-                options.repeat,
-            )
+            name = f"{size}^2, {size * size // PIXELS_PER_SOURCE} sources"
+            found[size] = compare(name, both(str(image)), options.repeat)
         (folder / "all.param").write_text("\n".join(all_columns()) + "\n")
-        compare(
-            f"{size}^2, {len(all_columns())} columns",
-            [ours, *arguments, "ours.cat", "-PARAMETERS_NAME", "all.param"],
-            [peer, *arguments, "peer.cat", "-PARAMETERS_NAME", "all.param"],
-            options.repeat,
-        )
-        compare("--help", [ours, "--help"], [peer, "--version"], options.repeat)
+        commands = both(str(image), "-PARAMETERS_NAME", "all.param")
+        compare(f"{size}^2, {len(all_columns())} columns", commands, options.repeat)
+        commands = {"ours": [our_program(), "--help"], "peer": [peer_program(), "--version"]}
+        compare("--help", commands, options.repeat)
     for size, costs in found.items():
         if size in TARGETS:
             ratio = costs["ours"].wall / costs["peer"].wall

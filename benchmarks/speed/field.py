@@ -5,19 +5,15 @@ python -m benchmarks.speed.field [--repeat 7]
 
 from __future__ import annotations
 
-import argparse
-
 from benchmarks import ROOT
-from benchmarks.paired import in_turn, judge, our_program, warm_server, workplace
+from benchmarks.paired import in_turn, judge, options, our_program, warm_server, workplace
 
 TARGET, SERVER_TARGET = 0.9, 0.35
 
 
 def main() -> None:
     """Print both times."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=7)
-    options = parser.parse_args()
+    chosen = options(__doc__, repeat=7)
     examples = ROOT / "examples"
     command = [our_program(), str(examples / "field.fits.fz")]
     command += ["-ASTREFCAT_NAME", str(examples / "field_refcat.fits")]
@@ -26,7 +22,7 @@ def main() -> None:
             label: [*command, "-CATALOG_NAME", f"{label}.cat", "-SUMMARY_NAME", f"{label}.json"]
             for label in ("cold", "served")
         }
-        costs = in_turn(calls, folder, options.repeat, served="served")
+        costs = in_turn(calls, folder, chosen.repeat, served="served")
     for label, cost in costs.items():
         print(f"{label:<10}{cost.wall:8.2f} s wall {cost.cpu:8.2f} s CPU {cost.memory:8.0f} MB")
     judge("cold, wall", costs["cold"].wall, TARGET, "s")

@@ -17,14 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import ROOT
-from benchmarks.paired import (
-    Cost,
-    in_turn,
-    our_program,
-    peer_program,
-    simulated,
-    workplace,
-)
+from benchmarks.paired import Cost, both, in_turn, our_program, simulated, workplace
 
 LABELS = ("columns", "peer", "default")
 
@@ -38,10 +31,10 @@ def rows(catalog: Path) -> int:
 
 def costs_of(image: Path, folder: Path, repeat: int, with_default: bool = True) -> dict[str, Cost]:
     """Return the costs of the three runs on a frame, or of two."""
-    arguments = [str(image), "-c", "run.sex", "-CATALOG_NAME"]
+    pair = both(str(image))
     commands = {
-        "columns": [our_program(), *arguments, "columns.cat"],
-        "peer": [peer_program(), *arguments, "peer.cat"],
+        "columns": pair["ours"],
+        "peer": pair["peer"],
         "default": [our_program(), str(image), "-VERBOSE_TYPE", "QUIET"],
     }
     if not with_default:
