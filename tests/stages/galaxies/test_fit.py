@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.galaxies.fit import UNCONSTRAINED
+from skyextract.kernels.galaxies.fit import UNCONSTRAINED, UNSETTLED
+from skyextract.kernels.galaxies.solve import MAX_SHEAR
 from skyextract.kernels.galaxies.source import (
     DISK,
     E1,
@@ -388,3 +389,24 @@ def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPa
         expected = pytest.approx(evidence(k, 0.0) - extended, abs=0.25, rel=0.04)
         assert fits.log_odds[k] == expected
     assert (fits.log_odds[:8] > fits.log_odds[8:].max()).all()
+
+
+def test_a_needle_turns_to_its_angle() -> None:
+    """Two stars as one source: the axis ratio lies at its end, and the rest settles."""
+    positions, shape = grid_of(9, 71)
+    angles = np.radians(np.linspace(5.0, 165.0, 9))
+    pairs = [
+        galsim.DeltaFunction(flux=5e4).shift(2.6 * math.cos(a), 2.6 * math.sin(a))
+        + galsim.DeltaFunction(flux=5e4).shift(-2.6 * math.cos(a), -2.6 * math.sin(a))
+        for a in angles
+    ]
+    image, variance, found = frame(pairs, positions, shape, 72)
+    profile = Profile(True, False, priors=False)
+    fits = fit_models(sky_of(image, variance), found, profile, Run())
+    p = fits.parameters
+    shear = np.hypot(p[:, SPHEROID + E1], p[:, SPHEROID + E2])
+    assert (shear > MAX_SHEAR - 1e-6).sum() >= 3
+    assert not (fits.flags & UNSETTLED).any()
+    assert fits.iterations.max() < 20
+    angle = 0.5 * np.arctan2(p[:, SPHEROID + E2], p[:, SPHEROID + E1])
+    assert np.abs(np.sin(angle - angles)).max() < 0.03

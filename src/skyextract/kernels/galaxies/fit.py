@@ -18,6 +18,7 @@ from skyextract.kernels.galaxies.render import Grid
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
+    N_PARAMETERS,
     POINT,
     SKY,
     SPHEROID,
@@ -141,9 +142,10 @@ class Fits(NamedTuple):
         Changed.
     covariance : (n, N_PARAMETERS, N_PARAMETERS) float64
         Of the free parameters.
-    numbers : (n, 4) float64
+    numbers : (n, 5) float64
         Reduced chi2; chi2 of a point source less that of an extended one; the logarithm of
-        the ratio of their evidences; noise-equivalent area in pixels.
+        the ratio of their evidences; noise-equivalent area in pixels; the largest step of a
+        parameter in the last visit, in errors.
     flags, iterations : (n,) int32
     changed : (n,) uint8
         Set to 1 where a model changed by more than a tenth of its noise.
@@ -289,7 +291,7 @@ def visit_sources(
     free, prior = rules.free, rules.prior
     side = largest_box(members, places)
     work = work_space(side, max(free.size, 3), places.gaussians.shape[1])
-    nothing = free[:0]
+    nothing, before = free[:0], np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
@@ -316,12 +318,14 @@ def visit_sources(
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
         end = ROUGHLY_SETTLED if rough else SETTLED
+        before[:] = own
         _, done, settled = fit_source(
             own, free, prior, limits, psf, grid, faintest, end, math.inf, work
         )
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
         determinant = invert(work, own, free, limits, fits.covariance[i])
+        fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         choose_groups(own, psf, faintest, work)
@@ -350,6 +354,17 @@ def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8)
         chi2 += work.weight[k] * (work.data[k] - work.model[k]) ** 2
     numbers[0] = chi2 / max(freedom, 1)
     numbers[3] = grid.step * grid.step * total * total / squares if squares > 0.0 else math.nan
+
+
+@helper
+def _step(before: F8, parameters: F8, free: I8, covariance: F8) -> float:
+    """Return the largest change of a parameter over its error."""
+    largest = 0.0
+    for p in free:
+        if covariance[p, p] > 0.0:
+            step = abs(parameters[p] - before[p]) / math.sqrt(covariance[p, p])
+            largest = max(largest, step)
+    return largest
 
 
 @helper

@@ -31,6 +31,8 @@ ROUGHLY_SETTLED = 0.8
 """The same for a fit that is done again."""
 MAX_SHEAR = 1.5
 """Largest |e|: an axis ratio of 0.05."""
+STIFF = 1e3
+"""How much stiffer a shear of that size is against growth."""
 MAX_DAMPING = 1e10
 UNSEEN = 0.01
 """Chi2 is right to this: Gaussians end at whole pixels."""
@@ -75,8 +77,9 @@ def fit_source(
     trial, kept = work.gradient[2], work.gradient[3]
     hessian = work.hessian[0]
     chi2 = _normal_equations(parameters, free, prior, grid, work)
-    close = settled * settled
-    damping = 0.1 * close
+    # where the model is wrong, errors are as much larger
+    close = settled * settled * max(1.0, chi2 / (grid.n_x * grid.n_y))
+    damping = 0.1 * settled * settled
     curvature, curved = work.curvature, False
     curvature[:] = 0.0
     done = 0
@@ -92,6 +95,9 @@ def fit_source(
             if outward or not hessian[f, f] > 0.0:
                 _hold(work.lower, n_free, f)
                 kept[f] = 0.0
+        for f in range(n_free - 1):
+            if free[f] == SPHEROID + E1 or free[f] == DISK + E1:
+                _hold_shear(work.lower, kept, parameters[free[f]], parameters[free[f + 1]], f)
         if not factor(work.lower, n_free, damping):
             if curved:
                 curvature[:], curved = 0.0, False
@@ -107,8 +113,6 @@ def fit_source(
         fall = 0.0
         for f in range(n_free):
             fall += step[f] * kept[f]
-            if trial[free[f]] != parameters[free[f]] + step[f]:
-                fall = math.inf  # cut short at a limit: not known before it is drawn
         newton = damping <= MAX_NEWTON
         if newton and chi2 - SURELY * fall > hopeless:
             return chi2 - fall, done, True
@@ -249,6 +253,23 @@ def _hold(matrix: F8, n: int, row: int) -> None:
         matrix[row, i] = 0.0
         matrix[i, row] = 0.0
     matrix[row, row] = 1.0
+
+
+@helper
+def _hold_shear(matrix: F8, gradient: F8, e1: float, e2: float, row: int) -> None:
+    """Leave a shear of the largest size, with e1 in `row`, only steps that turn it."""
+    e = math.hypot(e1, e2)
+    if e < MAX_SHEAR - 1e-6 or e1 * gradient[row] + e2 * gradient[row + 1] <= 0.0:
+        return
+    stiff = STIFF * max(matrix[row, row], matrix[row + 1, row + 1])
+    c, s = e1 / e, e2 / e
+    matrix[row, row] += stiff * c * c
+    matrix[row + 1, row] += stiff * c * s
+    matrix[row, row + 1] += stiff * c * s
+    matrix[row + 1, row + 1] += stiff * s * s
+    outward = c * gradient[row] + s * gradient[row + 1]
+    gradient[row] -= c * outward
+    gradient[row + 1] -= s * outward
 
 
 @helper

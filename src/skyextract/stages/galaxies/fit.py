@@ -68,6 +68,8 @@ MAX_SHIFT = 0.7
 """Largest distance from the detected position, in FWHM, beside a pixel."""
 MOST_NEGATIVE = 2.0
 """Least flux of a source is less than none by so many sigma of a point."""
+STILL = 0.3
+"""Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 SHEAR_PRIOR = 0.3
@@ -217,7 +219,7 @@ def fit_models(
     pixels = sky.pixels(sky.image.copy())
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
-    numbers = np.full((n, 4), np.nan)
+    numbers = np.full((n, 5), np.nan)
     flags, iterations = np.full((2, n), 0, dtype=np.int32)
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
@@ -242,7 +244,7 @@ def fit_models(
             level = sky_level(sky, pixels.residual)
             pixels.residual[:] -= np.float32(level)
             stale[:] = boxes[:, 2] > 0
-    flags[stale] |= UNSETTLED  # a neighbour still changes
+    flags[stale & (numbers[:, 4] > STILL)] |= UNSETTLED
     pixels.residual[:] += np.float32(level)
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
