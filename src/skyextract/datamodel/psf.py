@@ -71,6 +71,9 @@ class Psf:
     source : PsfSource
     position_error : float
         Error in pixels of positions that the model itself has, where that was measured.
+    light_error : float
+        Relative error of the light of all stars that the model makes, where it is of few; NaN
+        where they are too few to tell.
     """
 
     basis: F4
@@ -86,6 +89,7 @@ class Psf:
     n_stars: int = 0
     chi2: float = float("nan")
     position_error: float = 0.0
+    light_error: float = 0.0
 
     @classmethod
     def gaussian(cls, fwhm: float, source: PsfSource = PsfSource.DEFAULT) -> Psf:

@@ -29,7 +29,7 @@ from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.doubt import is_doubtful, touches_stars
 from skyextract.stages.psf.given import doubt_of_given
-from skyextract.stages.psf.halves import position_error
+from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.passes import PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
@@ -145,6 +145,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         build = last.build
         error = position_error(last.sample, lambda part: build(part).psf, run)
         psf = replace(psf, position_error=error)
+    if last is not None and psf.n_stars <= FEW_STARS:
+        build_few = last.build
+        psf = replace(psf, light_error=light_error(last.sample, lambda s: build_few(s).psf))
     message = ""
     if given is None:
         repairs = _final_repairs(source, passes, psf, run)

@@ -37,6 +37,7 @@ def psf_table(psf: Psf) -> tuple[dict[str, F4], Header]:
         set_cards(header, {keyword: (float(getattr(psf, name)), f"exact {name}, 0-based")})
     header["SKYPSFDG"] = (psf.degree, "degree")
     header["SKYPSFXE"] = (psf.position_error, "[pix] error of positions by the model")
+    header["SKYPSFLE"] = (psf.light_error, "relative error of fluxes by the model")
     header["SKYPSFN"] = (psf.n_stars, "number of stars")
     return {"PSF_MASK": psf.basis[np.newaxis]}, header
 
@@ -72,5 +73,6 @@ def psf_from_table(columns: Catalog, header: Header) -> Psf:
         source=PsfSource(source),
         n_stars=int(number("SKYPSFN")),
         position_error=number("SKYPSFXE") if "SKYPSFXE" in header else 0.0,
+        light_error=number("SKYPSFLE") if "SKYPSFLE" in header else 0.0,
         **{name: number(keyword) for keyword, name in _EXACT.items()},
     )

@@ -122,6 +122,10 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
         # Without a star the PSF model stands in.
         correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
+    if kind == "FLUX_PSF" and exposure.psf is not None:
+        error = exposure.psf.light_error
+        of_model = _MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
+        correction_error = math.hypot(correction_error, of_model)
     above_kron = math.nan
     if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
         row = stars.row

@@ -34,7 +34,7 @@ MAX_SAMPLES_PER_FWHM = 20
 RADIUS_FWHM = 3.3
 """The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
 
-STARS_PER_TERM = 8
+STARS_PER_TERM = 6
 """The degree is lowered until there are this many stars per polynomial term."""
 
 CONSTANT = 1.03

@@ -20,7 +20,7 @@ from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.solver import StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
 
-MAX_STARS = 240
+MIN_STARS, MAX_STARS = 60, 240
 MAX_STAR_PIXELS = 400_000
 """Stars are taken up to this number, and up to this many pixels in their stamps."""
 
@@ -168,7 +168,7 @@ def _search(
             fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
         )  # fmt: skip
         most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-        most = max(40, min(n_most, most))
+        most = max(MIN_STARS, min(n_most, most))
         selection = select_stars(candidates, settings, exposure.shape, most)
         if not selection.fwhm > SCALE_CHANGE * start or scale + 1 == n_scales:
             break
