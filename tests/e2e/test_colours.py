@@ -133,3 +133,16 @@ def test_rows_of_a_detection_image_without_stars(
     assert len(rows[0][0]) > 0
     for table, _ in rows[1:]:
         np.testing.assert_array_equal(table["X_IMAGE"], rows[0][0]["X_IMAGE"])
+
+
+def test_the_measurement_image_is_fitted_only_where_its_models_are_asked_for(
+    bands: Path, measured: Callable[..., tuple]
+) -> None:
+    (bands / "both.param").write_text("X_IMAGE\nFLUX_DETMODEL\nFLUXERR_DETMODEL\nFLUX_MODEL\n")
+    (bands / "alone.param").write_text("X_IMAGE\nFLUX_DETMODEL\nFLUXERR_DETMODEL\n")
+    alone, told = measured("g", "-VERBOSE_TYPE", "FULL", "-PARAMETERS_NAME", "alone.param")
+    both, told_both = measured("g", "-VERBOSE_TYPE", "FULL", "-PARAMETERS_NAME", "both.param")
+    assert told.stderr.count("galaxy models:") == 1
+    assert told_both.stderr.count("galaxy models:") == 2
+    for name in ("FLUX_DETMODEL", "FLUXERR_DETMODEL"):
+        np.testing.assert_array_equal(alone[name], both[name])

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MODEL_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == MODEL)
 _POINT = frozenset(name for name in MODEL_COLUMNS if name.endswith("_POINTSOURCE"))
+_SHOWN = {"MODELS", "SPHEROIDS", "DISKS", "RESIDUALS"}
 _DETECTION = frozenset(name for name in MODEL_COLUMNS if name.endswith("_DETMODEL"))
 
 
@@ -149,14 +150,19 @@ def measure_galaxies(
             run.warn(f"{kind} columns are empty: MODEL_TYPE {model_type} has none")
     sky = images.sky()
     as_point = "PROB_POINTSOURCE" in wanted
-    fits = fit_models(sky, found, profile, run, as_point=as_point)
+    shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
+    search = images.detected(run) if wanted & _DETECTION else None
+    fits = shapes = None
+    if search is not None:
+        shapes = fit_models(search, found, profile, run)
+        if wanted <= _DETECTION and not shown & _SHOWN:
+            fits = shapes  # nothing of a model of the other image is asked for
+    fits = fits or fit_models(sky, found, profile, run, as_point=as_point)
+    shapes = shapes or fits
     columns = columns_of(fits, wanted - _DETECTION)
     if as_point:
         columns["PROB_POINTSOURCE"] = fits.point_probability()
-    shapes = fits
     if wanted & _DETECTION:
-        search = images.detected(run)
-        shapes = fits if search is None else fit_models(search, found, profile, run)
         scaled = scale_models(sky, shapes, run)
         light = total_flux(shapes.parameters)
         columns.update(
@@ -167,7 +173,6 @@ def measure_galaxies(
             FLUXERR_DETMODEL=scaled.error * np.abs(light),
         )
     _correct_fluxes(columns, images.exposure, fits, shapes, found)
-    shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
 
     def image(kind: str, *parts: int) -> F4 | None:
         return fits.drawn(sky, *parts) if kind in shown else None
