@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ log = logging.getLogger("skyextract")
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_keeps_freed = threading.Event()
 
 
 def prepare_process() -> None:
@@ -53,14 +55,30 @@ def keep_freed_memory() -> None:
     It would give planes of pixels back to the system, which clears them page by page for the next
     image: up to a tenth of the CPU time.
     """
+    _keeps_freed.set()
+    _call_library("mallopt", _M_MMAP_MAX, 0)
+    _call_library("mallopt", _M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def return_freed_memory() -> None:
+    """Give memory that is free in this moment back to the system, unless it is to be kept.
+
+    The C library (glibc) keeps it among what is in use, where the planes of the next step may
+    find no room.
+    """
+    if not _keeps_freed.is_set():
+        _call_library("malloc_trim", 0)
+
+
+def _call_library(name: str, *arguments: int) -> None:
+    """Call a function of glibc, where there is one."""
     if sys.platform != "linux":
         return
     import ctypes
 
     library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_M_MMAP_MAX, 0)
-        library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    if hasattr(library, name):
+        getattr(library, name)(*arguments)
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated
 
 import numpy as np
@@ -26,9 +26,8 @@ class Detections:
 
     Attributes
     ----------
-    segmentation : (ny, nx) int32
-        0: sky; id > 0: pixel of source id; -id: pixel of a detection that cleaning merged
-        into source id (it counts in the isophotal flux, and is nobody's neighbour).
+    labels : (ny, nx) int32 or None
+        The `segmentation`, or None where it was let go.
     id_parent : (n,) int32
         Number, from 1, of the connected isophote the source was deblended from.
     first : (n + 1,) int64
@@ -84,7 +83,7 @@ class Detections:
         weight map: in sigma).
     """
 
-    segmentation: I4
+    labels: I4 | None
     id_parent: I4
     first: I8
     n_own: I4
@@ -122,6 +121,33 @@ class Detections:
     noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     full_noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     around: BackgroundMap | None = None
+    shape: tuple[int, int] = (0, 0)
+    """Of the image [y, x], where `labels` is None."""
+
+    @property
+    def segmentation(self) -> I4:
+        """The sources of the pixels, (ny, nx); drawn anew at each call where it was let go.
+
+        0: sky; id > 0: pixel of source id; -id: pixel of a detection that cleaning merged
+        into source id (it counts in the isophotal flux, and is nobody's neighbour).
+        """
+        if self.labels is not None:
+            return self.labels
+        labels = np.zeros(self.shape, np.int32)
+        length = np.diff(self.first)
+        number = np.repeat(np.arange(1, self.n + 1, dtype=np.int32), length)
+        is_own = np.arange(self.pixel.size) - np.repeat(self.first[:-1], length) < np.repeat(
+            self.n_own, length
+        )
+        labels.ravel()[self.pixel] = np.where(is_own, number, -number)
+        return labels
+
+    def without_segmentation(self) -> Detections:
+        """Return the detections without the plane of their segmentation, which can be drawn anew.
+
+        Not those of crowds, where sources share pixels.
+        """
+        return self if self.labels is None else replace(self, labels=None, shape=self.labels.shape)
 
     @property
     def n(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,7 +62,6 @@ def find_sources(
     inputs: MeasureInputs,
     run: Run,
     *,
-    fits_psf: bool,
     detection: Exposure | None = None,
 ) -> Found:
     """Detect sources: DETECT_NITER passes of background and detection.
@@ -70,8 +70,6 @@ def find_sources(
     ----------
     exposure : Exposure
         The image to measure, with a PSF if that is the filter.
-    fits_psf : bool
-        The PSF will be fitted to the sources, which takes the noise of every pixel.
     detection : Exposure, optional
         The image to detect on, as in `measure`; without a PSF it is filtered by that of
         `exposure`.
@@ -94,17 +92,15 @@ def find_sources(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed,
             known=None if last else exposure.background,
         )  # fmt: skip
-        if (fits_psf and last) or (matched is not None and detection is None):
-            plane = plane.with_noise(run)
         detection_plane = plane
         if detection is not None:
             detection_plane = prepare_plane(
                 detection, config, run, sources=claimed,
                 known=None if last else detection.background,
             )  # fmt: skip
-        variance = detection_plane.variance
-        if matched is not None:
-            variance = detection_plane.variance_plane(run)
+        noise = None
+        if matched is not None and detection_plane.variance is None:
+            noise = partial(detection_plane.variance_plane, run)
         found = detect(
             detection_plane.subtracted,
             # What the background is estimated without are pixels, whosever they are.
@@ -113,8 +109,8 @@ def find_sources(
             sigma=detection_plane.background.sigma,
             taps=taps,
             psf=matched,
-            variance=variance,
-            smooth=detection_plane.variance is None,
+            variance=detection_plane.variance,
+            noise=noise,
             bad=detection_plane.holes,
             claimed=claimed,
             skewness=detection_plane.background.skewness,

@@ -18,6 +18,7 @@ from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.record import record
+from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import with_correlated_errors
@@ -196,7 +197,7 @@ def measure(
     uses_psf = extraction.filters_by_psf or fits_psf or fits_models
     if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
-    detected = find_sources(exposure, config, inputs, run, fits_psf=fits_psf, detection=detection)
+    detected = find_sources(exposure, config, inputs, run, detection=detection)
     plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
     taps, matched = detected.taps, detected.matched
     hidden = None
@@ -228,6 +229,14 @@ def measure(
             sources, correlation, plane.background.sigma**2, exposure.detector.gain
         )
     sources = _with_mask_flags(sources, exposure, found)
+
+    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
+    rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
+    found = found.without_segmentation() if hidden is None else found
+    return_freed_memory()
+    if fits_psf:
+        whole, plane = plane is detection_plane, plane.with_noise(run)
+        detection_plane = plane if whole else detection_plane
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
@@ -261,8 +270,6 @@ def measure(
     if rows.size < found.n:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
-    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
-    rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
     twins = find_twins(found.x, found.y, found.dflux)
     doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
     if uses_psf:
@@ -321,7 +328,7 @@ def correct_apertures(
     """
     from skyextract.stages.psf.columns import measure_point_sources
 
-    detected = find_sources(exposure, config, inputs, run, fits_psf=True, detection=detection)
+    detected = find_sources(exposure, config, inputs, run, detection=detection)
     corrections = None
     if exposure.has_psf:
         plane, found = detected.plane, detected.detections

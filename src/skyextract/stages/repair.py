@@ -161,7 +161,9 @@ class Repairs:
 
     def mask(self, mask: U2) -> U2:
         """Return a copy of the mask with CR and INTRP added."""
-        marked = mask.copy()
+        marked = np.zeros(mask.shape, mask.dtype)  # rows without planes are not written to
+        rows = np.flatnonzero(mask.any(axis=1))
+        marked[rows] = mask[rows]
         marked.ravel()[self.cosmic] |= np.uint16(Mask.CR | Mask.INTRP)
         marked.ravel()[self.defects] |= np.uint16(Mask.INTRP)
         return marked

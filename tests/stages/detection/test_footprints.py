@@ -67,3 +67,12 @@ def test_no_source_no_mask():
     background, found = find(np.zeros((100, 100), np.float32))
     assert found.n == 0
     assert not source_mask(found, background.sigma).any()
+
+
+def test_segmentation_that_was_let_go_is_drawn_anew(crowded):
+    _, found = find(crowded[0])
+    assert (found.segmentation < 0).any()  # of detections that were merged, too
+    light = found.without_segmentation()
+    assert light.labels is None
+    np.testing.assert_array_equal(light.segmentation, found.segmentation)
+    assert light.without_segmentation() is light

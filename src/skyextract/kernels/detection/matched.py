@@ -314,6 +314,8 @@ def grow(
         Number of pixels taken in.
     """
     ny, nx = segmentation.shape
+    labels, values = segmentation.reshape(-1), filtered.reshape(-1)
+    steps = np.array([-nx - 1, -nx, -nx + 1, -1, 1, nx - 1, nx, nx + 1])
     n_added = 0
     begin = 0
     for turn in range(n_rounds):
@@ -322,20 +324,20 @@ def grow(
         n_sources = len(pixel) if turn == 0 else end - begin
         for k in range(n_sources):
             p = pixel[k] if turn == 0 else added[begin + k]
-            y = p // nx
-            x = p - y * nx
-            for v in range(-1, 2):
-                for u in range(-1, 2):
-                    if (u != 0 and v != 0 and not diagonal) or (u == 0 and v == 0):
-                        continue
-                    yy = y + v
-                    xx = x + u
-                    if yy < 0 or yy >= ny or xx < 0 or xx >= nx:
-                        continue
-                    if segmentation[yy, xx] == 0 and filtered[yy, xx] > floor:
-                        segmentation[yy, xx] = segmentation[y, x]
-                        added[n_added] = yy * nx + xx
-                        n_added += 1
+            x = p % nx
+            for s in range(8):
+                is_diagonal = s == 0 or s == 2 or s == 5 or s == 7
+                q = p + steps[s]
+                if (is_diagonal and not diagonal) or q < 0 or q >= ny * nx:
+                    continue
+                if labels[q] != 0 or not values[q] > floor:
+                    continue
+                # not around the border, to the row before or after
+                if (x == 0 and s in (0, 3, 5)) or (x == nx - 1 and s in (2, 4, 7)):
+                    continue
+                labels[q] = labels[p]
+                added[n_added] = q
+                n_added += 1
         begin = end
     return n_added
 

@@ -118,7 +118,7 @@ def _at_positions(
     parent = np.where(beneath > 0, found.id_parent[np.maximum(beneath - 1, 0)], 0)
     at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
     return Detections(
-        segmentation=segmentation, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
+        labels=segmentation, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
         pixel=pixel, filtered=filtered.ravel()[pixel],
         **(measured | {"x": x, "y": y}),
         dthresh=np.full(x.size, found.threshold, np.float32),

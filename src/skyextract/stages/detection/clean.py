@@ -93,7 +93,7 @@ def clean(
     segmentation.ravel()[pixel] = label
     real, integer = real[kept], integer[kept]
     return Detections(
-        segmentation=segmentation,
+        labels=segmentation,
         id_parent=column(integer, shape.PARENT),
         first=ends[first].astype(np.int64),
         n_own=np.diff(candidates.start)[kept].astype(np.int32),
@@ -127,15 +127,23 @@ def _join_plateaus(
 ) -> None:
     """Merge peaks of one detection that lie on the plateau of a brighter one, in place."""
     rows = np.flatnonzero(wanted & (into < 0))
+    if not rows.size:
+        return
     half = plateau.shape[0] // 2
-    at = np.full((image_shape[0] + 2 * half, image_shape[1] + 2 * half), -1, np.int32)
-    y, x = integer[rows, shape.YPEAK] + half, integer[rows, shape.XPEAK] + half
-    at[y, x] = rows
+    # A number for each place, so that places beyond a border are none of the image.
+    width = image_shape[1] + 2 * half
+    place = (integer[rows, shape.YPEAK].astype(np.int64) + half) * width
+    place += integer[rows, shape.XPEAK] + half
+    order = np.argsort(place, kind="stable")
+    ordered = place[order]
     peak = real[:, shape.FDPEAK]
     brightest = peak[rows].copy()
     for dy, dx in np.argwhere(plateau) - half:
-        other = at[y + dy, x + dx]
-        one = (other >= 0) & (integer[other, shape.PARENT] == integer[rows, shape.PARENT])
+        # Of several peaks at one place the last one counts.
+        at = np.searchsorted(ordered, place + dy * width + dx, side="right") - 1
+        is_there = (at >= 0) & (ordered[at] == place + dy * width + dx)
+        other = rows[order[at]]
+        one = is_there & (integer[other, shape.PARENT] == integer[rows, shape.PARENT])
         one &= peak[other] > brightest
         into[rows[one]] = other[one]
         brightest[one] = peak[other[one]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -13,12 +14,13 @@ from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.kernels.detection.pixels import Pixels, Runs
-from skyextract.run import Run
+from skyextract.run import Run, return_freed_memory
 from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.extract import PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
 from skyextract.stages.detection.matched import (
+    Edges,
     MatchedFilter,
     centred_off_frame,
     filter_matched,
@@ -87,7 +89,7 @@ def detect(
     taps: F4 | None = None,
     psf: MatchedFilter | None = None,
     variance: F4 | None = None,
-    smooth: bool = False,
+    noise: Callable[[], F4] | None = None,
     bad: U1 | None = None,
     claimed: U1 | None = None,
     skewness: float | None = None,
@@ -119,9 +121,10 @@ def detect(
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
         relative threshold then is in units of the noise of each pixel.  With `psf`: the
-        noise to weight by, None for `sigma` everywhere.
-    smooth : bool
-        The variance is that of the background mesh.
+        noise to weight by, None for `sigma` everywhere, or for `noise`.
+    noise : callable or None
+        With `psf`: makes the variance of the background mesh.  It is not kept while footprints
+        grow, when most planes are in memory.
     bad : (ny, nx) uint8 or None
         Pixels without signal (not 0).
     claimed : (ny, nx) uint8 or None
@@ -154,7 +157,11 @@ def detect(
         return _with_unclaimed(found, pixels)
     unit = psf.unit(sigma)
     threshold = detection_threshold(config, unit, pixel_scale)
+    smooth = variance is None and noise is not None
+    variance = variance if noise is None else noise()
     plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad)
+    edges = variance if variance is None or noise is None else Edges(variance, psf.edge_reach)
+    del variance
     full_scale = scale = np.ones((1, 1), np.float32)
     around = None
     if config.noise_type == "MEASURED":
@@ -178,12 +185,14 @@ def detect(
         plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
     )
     deblending = _psf_deblending(
-        image, pixels, psf, scale, config, run, sigma=sigma, variance=variance, bad=bad, gain=gain
+        image, pixels, psf, scale, config, run, sigma=sigma, variance=edges, bad=bad, gain=gain
     )
     found = extract(
         pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
     )
+    del deblending
     if grow:
+        return_freed_memory()
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
     found = replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
     return _with_unclaimed(found, pixels)
@@ -206,7 +215,7 @@ def _noise_scale(
 
 def _psf_deblending(
     image: F4, pixels: Pixels, psf: MatchedFilter, scale: F4, config: Extraction, run: Run, *,
-    sigma: float, variance: F4 | None, bad: U1 | None, gain: float,
+    sigma: float, variance: F4 | Edges | None, bad: U1 | None, gain: float,
 ) -> PsfDeblending:  # fmt: skip
     """Return what deblending and cleaning take where the PSF is the filter."""
     mean_scale = float(np.median(scale))

@@ -30,19 +30,21 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
         return found
     segmentation = found.segmentation
     length = np.diff(found.first)
-    source = np.repeat(np.arange(found.n), length)
-    own = np.arange(len(source)) - found.first[source] < found.n_own[source]
-    added = np.empty(segmentation.size, np.int64)
-    n_added = grow(segmentation, filtered, np.float32(0.0), found.pixel[own], n_rounds, added)
+    source = np.repeat(np.arange(found.n, dtype=np.int32), length)
+    own = np.arange(len(source)) - np.repeat(found.first[:-1], length) < found.n_own[source]
+    own_pixel = found.pixel[own]
+    added = np.empty(segmentation.size, np.int64)  # only what is written to takes memory
+    n_added = grow(segmentation, filtered, np.float32(0.0), own_pixel, n_rounds, added)
     added = added[:n_added].copy()
 
     # own pixels, grown pixels, merged pixels, by source
-    pixel = np.concatenate([found.pixel[own], added, found.pixel[~own]])
+    pixel = np.concatenate([own_pixel, added, found.pixel[~own]])
     owner = np.concatenate([source[own], segmentation.ravel()[added] - 1, source[~own]])
+    del source, own, own_pixel, added
     sequence = np.argsort(owner, kind="stable")
-    pixel = pixel[sequence]
-    owner = owner[sequence]
-    first = np.searchsorted(owner, np.arange(found.n + 1)).astype(np.int64)
+    pixel, owner = pixel[sequence], owner[sequence]
+    del sequence
+    first = np.searchsorted(owner, np.arange(found.n + 1, dtype=np.int32)).astype(np.int64)
     n_merged = (length - found.n_own).astype(np.int32)
     n_own = (np.diff(first) - n_merged).astype(np.int32)
     measured = measure_footprints(
@@ -56,18 +58,21 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
         ("dpeak", np.maximum),
     ):  # fmt: skip
         measured[name] = extreme(getattr(found, name), measured[name])
-    merged = np.arange(len(pixel)) - first[owner] >= n_own[owner]
+    # Merged pixels are the last ones of their source.
+    parts = [np.arange(first[i] + n_own[i], first[i + 1]) for i in np.flatnonzero(n_merged)]
+    merged = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    of_merged = owner[merged]
+    values, unfiltered = filtered.ravel()[pixel], image.ravel()[pixel[merged]]
 
     def add(own: AnyArray, extra: AnyArray) -> F8:
-        return own + np.bincount(owner[merged], extra[merged], found.n)
+        return own + np.bincount(of_merged, extra, found.n)
 
-    values, unfiltered = filtered.ravel()[pixel], image.ravel()[pixel]
     measured["fdnpix"] = (measured["fdnpix"] + n_merged).astype(np.int32)
     measured["dnpix"] = add(measured["dnpix"], unfiltered > found.threshold).astype(np.int32)
-    measured["fdflux"] = add(measured["fdflux"], values)
+    measured["fdflux"] = add(measured["fdflux"], values[merged])
     measured["dflux"] = add(measured["dflux"], unfiltered)
     return replace(
-        found, segmentation=segmentation, first=first, n_own=n_own, pixel=pixel, filtered=values,
+        found, labels=segmentation, first=first, n_own=n_own, pixel=pixel, filtered=values,
         **measured,
     )  # fmt: skip
 

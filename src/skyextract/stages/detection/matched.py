@@ -63,6 +63,11 @@ class MatchedFilter:
     square: float
     core_radius: float
 
+    @property
+    def edge_reach(self) -> int:
+        """How far from the border a source is that is likelier beyond it, and the PSF about it."""
+        return int(self.column.shape[-1]) // 2 * 2 + 1
+
     def unit(self, sigma: float) -> float:
         """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
         return float(sigma * np.sqrt(self.square))
@@ -248,6 +253,35 @@ def smooth_pixels(
     return out
 
 
+class Edges:
+    """What is near the border of a plane, so that the plane itself need not stay.
+
+    Parameters
+    ----------
+    plane : (ny, nx) float32
+    reach : int
+        Rows and columns that are kept on each side.
+    """
+
+    def __init__(self, plane: F4, reach: int) -> None:
+        self._reach, (self._ny, self._nx) = reach, plane.shape
+        self._bottom, self._top = plane[:reach].copy(), plane[-reach:].copy()
+        self._left, self._right = plane[:, :reach].copy(), plane[:, -reach:].copy()
+
+    def __getitem__(self, part: tuple[slice, slice]) -> F4:
+        """Return plane[rows, columns], all within reach of one side."""
+        rows, columns = part
+        if rows.stop <= self._reach:
+            return self._bottom[rows, columns]
+        if columns.stop <= self._reach:
+            return self._left[rows, columns]
+        first = max(self._ny - self._reach, 0)
+        if rows.start >= first:
+            return self._top[rows.start - first : rows.stop - first, columns]
+        first = max(self._nx - self._reach, 0)
+        return self._right[rows, columns.start - first : columns.stop - first]
+
+
 def centred_off_frame(
     x: I4,
     y: I4,
@@ -255,7 +289,7 @@ def centred_off_frame(
     psf: MatchedFilter,
     *,
     sigma: float,
-    variance: F4 | None = None,
+    variance: F4 | Edges | None = None,
     bad: U1 | None = None,
 ) -> Bools:
     """Tell which peaks of the filtered image are the wings of sources beyond its border.
@@ -269,7 +303,7 @@ def centred_off_frame(
     x, y : (n,) int32
         0-based pixels of the peaks.
     image, sigma, variance, bad
-        As in `filter_matched`.
+        As in `filter_matched`; of the variance the edges will do, as far as `edge_reach`.
 
     Returns
     -------
@@ -297,7 +331,7 @@ def centred_off_frame(
 
 
 def point_significance(
-    y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | None,
+    y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | Edges | None,
     bad: U1 | None,
 ) -> float:  # fmt: skip
     """Return the significance of a point source at pixel (x, y), which may lie outside the image.

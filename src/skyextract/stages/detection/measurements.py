@@ -56,9 +56,10 @@ def measure_footprints(
     x, y : (n,) float64
         0-based positions.
     """
-    nx = image.shape[1]
+    y_pixel = (pixel // image.shape[1]).astype(np.int32)
+    x_pixel = (pixel - y_pixel * np.int64(image.shape[1])).astype(np.int32)
     pixels = Pixels(
-        (pixel % nx).astype(np.int32), (pixel // nx).astype(np.int32),
+        x_pixel, y_pixel,
         filtered.ravel()[pixel], image.ravel()[pixel], np.zeros(1, np.float32), False,
     )  # fmt: skip
     real = np.empty((len(n_own), shape.N_REAL), np.float64)
