@@ -56,7 +56,7 @@ def _floor(rest: F4, x: I8, y: I8, fwhm: float) -> F8:
     n = round(LENGTH / STEP)
     steps = np.arange(-n, n + 1) * STEP * fwhm
     floor = np.full(x.size, -np.inf)
-    around = Around.of(np.nan_to_num(rest, nan=-np.inf), x, y, math.ceil(LENGTH * fwhm))
+    around = Around.of(rest, x, y, math.ceil(LENGTH * fwhm))
     least = MIN_FLOOR * rest[y, x]
     everyone = np.arange(x.size)
     for angle in np.arange(N_DIRECTIONS) * np.pi / N_DIRECTIONS:

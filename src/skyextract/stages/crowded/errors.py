@@ -102,7 +102,6 @@ def _factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8
     )  # fmt: skip
     filtered /= np.float32(matched.unit(plane.background.sigma))
     half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
-    noise = np.sqrt(np.maximum(mean_square(filtered, half), 1.0))
-    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
-    factor: F8 = noise[row, column]
+    row, column = nearest_pixel(hidden.x, hidden.y, filtered.shape)
+    factor: F8 = np.sqrt(np.maximum(mean_square(filtered, row, column, half), 1.0))
     return factor

@@ -56,30 +56,36 @@ class Around:
 
     Attributes
     ----------
-    pixels : (n,) float32
-        Of the image with a margin.
-    width : int
-        Of that.
-    middle : (n,) int64
+    image : (ny, nx) float32
+    x, y : (n,) int64
         The pixels that others are looked for about.
+    at_edge : (n,) bool
+        Some of those are outside.
     """
 
-    pixels: F4
-    width: int
-    middle: I8
+    image: F4
+    x: I8
+    y: I8
+    at_edge: Bools
 
     @classmethod
     def of(cls, image: F4, x: I8, y: I8, reach: int) -> Around:
         """Return what is no farther than `reach` along both axes from pixels x, y."""
-        margin = reach + 1
-        padded = np.pad(image, margin, constant_values=np.nan)
-        return cls(padded.ravel(), padded.shape[1], (y + margin) * padded.shape[1] + x + margin)
+        ny, nx = image.shape
+        at_edge = (np.minimum(x, y) <= reach) | (x >= nx - 1 - reach) | (y >= ny - 1 - reach)
+        return cls(image, x, y, at_edge)
 
     def at(self, dx: float | F8, dy: float | F8, rows: I8) -> F4:
         """Return the nearest pixels at one offset, or several, from some of the middle ones."""
-        offset = np.rint(dy).astype(np.int64) * self.width + np.rint(dx).astype(np.int64)
-        middle = self.middle[rows]
-        if offset.ndim:
-            middle = middle[:, None]
-        values: F4 = self.pixels[middle + offset]
+        right, up = np.rint(dx).astype(np.int64), np.rint(dy).astype(np.int64)
+        ny, nx = self.image.shape
+        x, y = self.x[rows], self.y[rows]
+        if right.ndim:
+            x, y = x[:, None], y[:, None]
+        values: F4 = self.image.ravel().take(y * nx + x + (up * nx + right), mode="clip")
+        edge = np.flatnonzero(self.at_edge[rows])
+        if edge.size:
+            x, y = x[edge] + right, y[edge] + up
+            outside = (x < 0) | (x >= nx) | (y < 0) | (y >= ny)
+            values[edge] = np.where(outside, np.float32(np.nan), values[edge])
         return values

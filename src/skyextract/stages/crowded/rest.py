@@ -42,6 +42,8 @@ SHARED = (0.25, 0.5)
 counts as correlated, from the second on all of what the filtered image has."""
 N_TOGETHER = 30_000
 """Sources whose neighbours are looked for at a time: what that takes of memory."""
+N_WINDOWS = 4096
+"""Windows that are looked at together."""
 N_SAMPLE = 200_000
 """Pixels, in whole rows, whose noise is looked at, about."""
 
@@ -114,9 +116,9 @@ def significant_sources(
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
     filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
     half = max(1, round(radius * hidden.psf.fwhm))
-    noise = np.sqrt(mean_square(filtered, half))
-    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
-    significant: Bools = hidden.flux >= least_flux * np.maximum(noise[row, column], MIN_NOISE)
+    row, column = nearest_pixel(hidden.x, hidden.y, filtered.shape)
+    noise = np.sqrt(mean_square(filtered, row, column, half))
+    significant: Bools = hidden.flux >= least_flux * np.maximum(noise, MIN_NOISE)
     significant[:n_detected] = True
     return significant
 
@@ -145,34 +147,29 @@ def sums_of_faint(
     return sums
 
 
-def mean_square(filtered: F4, half: int) -> F8:
-    """Return the mean square of a filtered image about each pixel (`box_mean`), not below 0.
+def mean_square(filtered: F4, row: I8, column: I8, half: int) -> F8:
+    """Return the mean square of the pixels no farther than `half` along both axes from some.
 
-    Pixels count as `MAX_RESIDUAL` at most, in place: running sums know nothing of others beside
-    the square of one that is broken.
+    Pixels count as `MAX_RESIDUAL` at most, in place: the square of one that is broken is infinite.
 
     Parameters
     ----------
     filtered : (ny, nx) float32
         In units of its noise.
+    row, column : (n,) int64
     """
     np.clip(filtered, -MAX_RESIDUAL, MAX_RESIDUAL, out=filtered)
-    return np.maximum(box_mean(filtered**2, half), 0.0)
-
-
-def box_mean(image: F4, half: int) -> F8:
-    """Return the mean of the pixels no farther than `half` along both axes."""
     side = 2 * half + 1
-
-    def sums(values: F8) -> F8:
-        total = np.pad(values, ((half + 1, half), (half + 1, half)))
-        for axis in (0, 1):
-            np.cumsum(total, axis=axis, out=total)
-        across = total[side:] - total[:-side]
-        out: F8 = across[:, side:] - across[:, :-side]
-        return out
-
-    mean: F8 = sums(image.astype(np.float64)) / sums(np.ones(image.shape))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(filtered, half), (side, side))
+    sums = np.empty(row.size)
+    for first in range(0, row.size, N_WINDOWS):
+        part = slice(first, first + N_WINDOWS)
+        box = windows[row[part], column[part]]
+        sums[part] = np.einsum("kij,kij->k", box, box, dtype=np.float64)
+    number = np.ones(row.size)
+    for at, size in zip((row, column), filtered.shape, strict=True):
+        number *= np.minimum(at + half, size - 1) - np.maximum(at - half, 0) + 1
+    mean: F8 = sums / number
     return mean
 
 

@@ -61,8 +61,8 @@ def hidden_detections(
         filtered = filtered_plane(hidden.plane, image, matched, run)
         part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found)
         rows.append(group)
-        parts.append(part)
         catalogs.append(measure(image, part))
+        parts.append(replace(part, segmentation=part.segmentation[:0].copy()))
     sequence = np.argsort(np.concatenate(rows), kind="stable")
     table = {name: np.concatenate([c[name] for c in catalogs])[sequence] for name in catalogs[0]}
     number = np.arange(found.n + 1, found.n + 1 + x.size, dtype=np.int32)

@@ -34,6 +34,7 @@ from skyextract.stages.crowded.rest import (
     filtered_plane,
     nearest_pixel,
     noise_scale,
+    pairs_within,
     significant_sources,
     sums_of_faint,
 )
@@ -191,18 +192,22 @@ def find_hidden(
     for number in range(1, config.extraction.crowd_niter + 1):
         plane = _without_sources(exposure, hidden.models, fine, run)
         hidden = replace(hidden, plane=plane)
-        filtered = filtered_plane(plane, hidden.residual, matched, run)
-        model = filtered_plane(plane, hidden.models, matched, run)
+        residual = hidden.residual
+        filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)
-        scale = noise_scale(filtered, hidden.residual, plane, unit, matched, run)
+        scale = noise_scale(filtered, residual, plane, unit, matched, run)
+        del residual
+        model = filtered_plane(plane, hidden.models, matched, run)
         threshold = scale * detection_threshold(config.extraction, unit)
         photon_noise = 1.0 / (gain * plane.background.sigma**2) if gain > 0.0 else 0.0
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
         free &= ~hopeless[peak_y, peak_x]
         x, y = peak_x[free], peak_y[free]
-        free = ~on_lines(filtered + model, x, y, psf.fwhm)
+        model += filtered
+        free = ~on_lines(model, x, y, psf.fwhm)
         free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise)
+        del filtered, model
         added = int(free.sum())
         new = FittedSources.at(x[free].astype(np.float64), y[free].astype(np.float64))
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
@@ -345,13 +350,10 @@ def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> 
     An added source within `radius` of a brighter one has moved onto that.
     """
     x, y, flux, shape = hidden.x, hidden.y, hidden.flux, hidden.models.shape
-    brightest = np.full(shape, -np.inf)
-    row, column = nearest_pixel(x, y, shape)
-    for dy, dx in disc_offsets(radius):
-        rows, columns = row + dy, column + dx
-        inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
-        np.maximum.at(brightest, (rows[inside], columns[inside]), flux[inside])
-    kept = (flux >= least_flux) & (flux >= brightest[row, column])
+    first, second = pairs_within(x, y, radius)
+    fainter = np.where(flux[first] < flux[second], first, second)
+    kept = flux >= least_flux
+    kept[fainter[flux[first] != flux[second]]] = False
     kept &= (hidden.sources.status & RUNAWAY) == 0
     kept &= (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     kept[:n_detected] = True

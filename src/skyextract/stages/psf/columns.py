@@ -12,7 +12,7 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
-from skyextract.stages.psf.sweeps import FittedSources
+from skyextract.stages.psf.sweeps import CROWDED, FINE, FittedSources
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import AnyArray
@@ -61,14 +61,14 @@ def measure_point_sources(
     aperture_fluxes : (n, k) float64 twice, or None
         FLUX_APER and FLUXERR_APER, where FLUX_APERCOR is wanted.
     start : FittedSources and (ny, nx) float32, optional
-        As in `psf_photometry`.
+        As in `psf_photometry`: those of a crowd.
     """
     psf = exposure.psf
     assert psf is not None
     gain = exposure.detector.gain
     fits = psf_photometry(
         subtracted, variance, gain, exposure.mask, psf, x, y, run,
-        spread=bool(wanted & _SPREAD), start=start,
+        spread=bool(wanted & _SPREAD), start=start, accuracy=FINE if start is None else CROWDED,
     )  # fmt: skip
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None

@@ -22,7 +22,14 @@ from skyextract.kernels.psf.fit import MOVING, NO_PIXELS, RUNAWAY, UNSETTLED
 from skyextract.kernels.psf.records import Fits
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, PointFit, point_fit
+from skyextract.stages.psf.sweeps import (
+    FINE,
+    MAX_SWEEPS,
+    Accuracy,
+    FittedSources,
+    PointFit,
+    point_fit,
+)
 
 SPREAD_RADIUS = 2.0
 """Radius in FWHM of the pixels that SPREAD_MODEL compares."""
@@ -87,6 +94,7 @@ def psf_photometry(
     *,
     spread: bool = True,
     start: tuple[FittedSources, F4] | None = None,
+    accuracy: Accuracy = FINE,
 ) -> PsfPhotometry:
     """Fit the PSF to all sources of an image.
 
@@ -112,13 +120,15 @@ def psf_photometry(
         Is SPREAD_MODEL wanted?
     start : FittedSources and (ny, nx) float32, optional
         Sources and their models, from which the fit goes on instead of beginning at x, y.
+    accuracy : Accuracy
+        Where fits end, and their radius.
 
     Returns
     -------
     PsfPhotometry
     """
     sources, models = (FittedSources.at(x, y), None) if start is None else start
-    fit = point_fit(image, background_variance, gain, mask, psf, sources, models)
+    fit = point_fit(image, background_variance, gain, mask, psf, sources, models, accuracy)
     sources = fit.sweep(sources, MAX_SWEEPS, run)
     quality = _quality(fit, sources, spread, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance

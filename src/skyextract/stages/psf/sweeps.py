@@ -27,7 +27,10 @@ UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_
 
 FIT_RADIUS = 1.5
 """Radius of the fit region in FWHM.  Smaller ones leave out the wings, and magnitudes of bright
-stars on real frames scatter more."""
+stars on real frames scatter more..."""
+
+CROWD_RADIUS = 1.3
+"""... but in crowds there are others in the wings."""
 
 MIN_FIT_RADIUS = 2.5
 """The same in pixels, for undersampled images: 21 pixels."""
@@ -51,14 +54,18 @@ class Accuracy(NamedTuple):
     min_change : float
         A neighbour is fitted again after a change of its pixels above this share of the
         background noise.
+    radius : float
+        Of the fit region, FWHM.
     """
 
     tolerance: float
     min_change: float
+    radius: float
 
 
-FINE = Accuracy(0.01, 0.02)
-COARSE = Accuracy(0.1, 0.1)
+FINE = Accuracy(0.01, 0.02, FIT_RADIUS)
+CROWDED = FINE._replace(radius=CROWD_RADIUS)
+COARSE = Accuracy(0.1, 0.1, CROWD_RADIUS)
 """Where sources are still added."""
 
 MAX_EXCESS = 1e3
@@ -222,7 +229,7 @@ def point_fit(
     rules = FitRules(
         envelope=_envelope(psf, image.shape, max_radius),
         noise=sky_noise,
-        fit_radius=min(max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
+        fit_radius=min(max(accuracy.radius * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
         max_shift=max(MAX_SHIFT * psf.fwhm, 1.0),
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
