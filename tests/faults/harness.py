@@ -187,7 +187,10 @@ class Night:
         def disturb(process: subprocess.Popen[bytes]) -> None:
             self._wait(process, share)
             self._children = tuple(descendants(process.pid))
-            workers = [pid for pid in self._children if b"spawn_main" in command_line(pid)]
+            words = command_line(process.pid), b"spawn_main"  # of forked ones, and of others
+            workers = [
+                pid for pid in self._children if any(word in command_line(pid) for word in words)
+            ]
             if workers:
                 os.kill(random.choice(workers), signal.SIGKILL)
 

@@ -50,6 +50,7 @@ def test_killed_worker_costs_nothing(night):
     tally = Tally()
     night.inspect(tally, ended, complete=True)
     assert tally.clean, table({"worker": tally}) + ended.stderr
+    assert "its process died (killed by SIGKILL)" in ended.stderr
     assert night.leftovers() == []
 
 
