@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from skyextract.record import record
 
@@ -81,14 +81,29 @@ def _maxim(header: Header) -> Cards:
     return {} if gain is None else {"GAIN": gain}
 
 
+class PixelUnit(NamedTuple):
+    """What BUNIT says of pixels that count electrons, or what a converter makes of them."""
+
+    is_electron: bool
+    per_second: bool
+
+    @classmethod
+    def of(cls, header: Header) -> PixelUnit | None:
+        """Return the unit; None if it is another one, or not known."""
+        unit = _text(header, "BUNIT").upper().replace(" ", "")
+        is_electron = unit.startswith(("E-", "ELECTRON"))
+        if not is_electron and not re.match(r"(COUNTS?|DN|ADU)", unit):
+            return None
+        return cls(is_electron, bool(re.search(r"/S|S-1|SEC", unit)))
+
+
 def _rate_gain(header: Header, time: float | None, adc_gain: float | None) -> Cards:
     """Return the gain of pixels in electrons or counts, in total or per second."""
-    unit = _text(header, "BUNIT").upper().replace(" ", "")
-    counts = re.match(r"(COUNTS?|DN|ADU)", unit)
-    if not counts and not unit.startswith(("E-", "ELECTRON")):
+    unit = PixelUnit.of(header)
+    if unit is None:
         return {}
-    gain = adc_gain if counts else 1.0
-    if gain is not None and re.search(r"/S|S-1|SEC", unit):
+    gain = 1.0 if unit.is_electron else adc_gain
+    if gain is not None and unit.per_second:
         gain = None if time is None else gain * time
     return {"GAIN": gain}
 

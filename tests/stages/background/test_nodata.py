@@ -127,6 +127,17 @@ def test_clipping_level_becomes_the_saturation(level):
     assert f"clipped at {level:g}" in run.warnings[0]
 
 
+def test_a_card_that_no_pixel_reaches_is_not_the_saturation():
+    image = np.minimum(np.rint(sky() + stars(3e4)), 4095.0)
+    result, run = checked(image, saturation=60000.0)
+    assert result.detector.saturation == 4095.0
+    np.testing.assert_array_equal((result.mask & Mask.SAT) != 0, image == 4095.0)
+    assert "the card says 60000" in run.warnings[0]
+    unclipped = np.rint(sky() + stars(3e3))
+    result, run = checked(unclipped, saturation=60000.0)
+    assert (result.detector.saturation, run.warnings) == (60000.0, [])
+
+
 def test_a_known_saturation_stays():
     image = np.minimum(np.rint(sky() + stars(3e4)), 4095.0)
     result, run = checked(image, saturation=3000.0)

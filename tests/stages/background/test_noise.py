@@ -10,6 +10,7 @@ import pytest
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights
 from skyextract.stages.background.noise import (
@@ -151,6 +152,23 @@ def test_a_map_of_rms_that_is_not_that_of_the_pixels(excess):
     assert found.weight[10, 20] == pytest.approx(9.0, rel=0.25)
     assert found.weight[10, 60] / found.weight[10, 20] == pytest.approx(4.0)
     assert (found.weight[:, :5] == np.float32(1e30)).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "gain", "expected"),
+    [
+        ("adu/s", 2.0, 200.0), ("ADU / SEC", 2.0, 200.0), ("electron/s", 2.0, 100.0),
+        ("adu", 2.0, 2.0), ("MJy/sr", 2.0, 2.0), ("adu/s", 200.0, 200.0),
+    ],
+)  # fmt: skip
+def test_the_gain_of_rates_has_the_exposure_time(unit, gain, expected):
+    rng = np.random.default_rng(4)
+    rates = rng.normal(30.0, 25.0 / 200.0, (80, 80)).astype(np.float32)
+    header = Header()
+    header["BUNIT"] = unit
+    detector = Detector(gain=gain, exposure_time=100.0)
+    given = Exposure(rates, np.zeros((80, 80), np.uint16), header=header, detector=detector)
+    assert with_plausible_gain(given, Run()).detector.gain == expected
 
 
 def test_a_gain_that_leaves_less_noise_than_any_detector_has():

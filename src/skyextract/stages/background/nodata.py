@@ -62,8 +62,8 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     Parameters
     ----------
     exposure : Exposure
-        As it was read.  A clipping level is looked for if SATUR_LEVEL is not set and no card
-        gave the saturation.
+        As it was read.  A clipping level is looked for if SATUR_LEVEL is not set and no pixel
+        reaches what a card gives as saturation.
     config : Detector
         DATA_CHECK, SATUR_LEVEL.
 
@@ -214,9 +214,15 @@ _LOST = np.uint16(Mask.NO_DATA | Mask.BAD)
 
 
 def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
-    """Take the level of a pile-up at the highest value as saturation, if none is known."""
-    known = exposure.detector.saturation != DetectorConfig().satur_level
-    if known or config.satur_level != DetectorConfig().satur_level:
+    """Take the level of a pile-up at the highest value as saturation, if no lower one is known.
+
+    A card that no pixel reaches was true before a bias was taken off, or of another camera.
+    """
+    card = exposure.detector.saturation
+    is_known = card != DetectorConfig().satur_level
+    if config.satur_level != DetectorConfig().satur_level:
+        return exposure
+    if is_known and not np.fmax.reduce(exposure.image, axis=None) < card:
         return exposure
     level = clipping_level(exposure.image, exposure.mask)
     if level is None:
@@ -224,9 +230,10 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     clipped = exposure.image >= np.float32(level)
     mask = exposure.mask & ~np.uint16(Mask.SAT)
     mask |= np.where(clipped, np.uint16(Mask.SAT), np.uint16(0))
+    given = f"the card says {card:g}" if is_known else "no card gives it"
     run.warn(
         f"{np.count_nonzero(clipped)} pixels are clipped at {level:g}, the highest value: this is "
-        f"taken as saturation (no card gives it, and SATUR_LEVEL is not set)"
+        f"taken as saturation ({given}, and SATUR_LEVEL is not set)"
     )
     detector = replace(exposure.detector, saturation=level)
     return replace(exposure, mask=mask, detector=detector)

@@ -11,6 +11,8 @@ from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
+from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
@@ -50,6 +52,8 @@ MIN_PAIRS = 1000
 """Pairs of pixels that tell the scatter."""
 MIN_ELECTRONS = 0.1
 """Noise of the sky below which a gain is none: the best detectors read out with 0.3 electrons."""
+MIN_ELECTRONS_OF_RATES = 3.0
+"""The same where BUNIT says that pixels are rates: their gain is a multiple of the camera's."""
 
 
 def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
@@ -57,7 +61,8 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
 
     A gain that was that of the camera is wrong for pixels that were divided by something since:
     rates, means of many frames, normalised images.  Photons that are counted one by one have as
-    little noise, but then their values are whole numbers of electrons.
+    little noise, but then their values are whole numbers of electrons.  Of rates by BUNIT the
+    gain is that of the camera, or 1 if they are electrons, times the exposure time.
     """
     gain = exposure.detector.gain
     if not gain > 0.0:
@@ -66,6 +71,12 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     good = (exposure.mask[part] == 0) & np.isfinite(exposure.image[part])
     sample = exposure.image[part][good].astype(np.float64)
     noise = gain * robust_sigma(sample) if sample.size >= MIN_PAIRS else 0.0
+    unit = None if exposure.camera else PixelUnit.of(exposure.header or Header())
+    time = exposure.detector.exposure_time
+    if unit and unit.per_second and 0.0 < noise < MIN_ELECTRONS_OF_RATES and time > 1.0:
+        rate_gain = time * (1.0 if unit.is_electron else gain)
+        run.tell(f"pixels are rates (BUNIT): GAIN is {rate_gain:.6g}, with the exposure time")
+        return replace(exposure, detector=replace(exposure.detector, gain=rate_gain))
     if not 0.0 < noise < MIN_ELECTRONS:
         return exposure
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
