@@ -62,7 +62,7 @@ def hidden_detections(
         part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found)
         rows.append(group)
         catalogs.append(measure(image, part))
-        parts.append(replace(part, segmentation=part.segmentation[:0].copy()))
+        parts.append(part.without_segmentation())
     sequence = np.argsort(np.concatenate(rows), kind="stable")
     table = {name: np.concatenate([c[name] for c in catalogs])[sequence] for name in catalogs[0]}
     number = np.arange(found.n + 1, found.n + 1 + x.size, dtype=np.int32)
