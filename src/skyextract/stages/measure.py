@@ -214,7 +214,11 @@ def measure(
     correlation = noise_correlation(detected, run) if hidden is None else None
     del detected
 
-    warn_of_noise(median(found.noise_scale) if hidden is None else hidden.noise_scale, run)
+    found_scale = median(found.noise_scale)
+    if hidden is None:
+        warn_of_noise(found_scale, run)
+    else:
+        warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else found_scale)
 
     # What needs no PSF; stars hidden beneath others are measured where those are taken away.
     threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)

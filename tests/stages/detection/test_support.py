@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.detections import Detections
-from skyextract.stages.detection.support import support
+from skyextract.run import Run
+from skyextract.stages.detection.support import support, warn_of_noise
 
 SHAPE = (200, 300)
 
@@ -42,3 +43,13 @@ def test_hardly_any_sky():
     # Sky without data counts for nothing.
     bad[120:] = True
     assert "rests on 0 %" in support(detections(9, 0.6), bad, level_given=False).doubt
+
+
+def test_noise_that_is_not_of_pixels_is_told_of():
+    run = Run()
+    warn_of_noise(1.2, run, 1.3)
+    assert run.warnings == []
+    warn_of_noise(1.2, run, 6.0)
+    assert "structure of the sky makes the noise of the filtered image 6.0 times" in run.warnings[0]
+    warn_of_noise(3.0, run)
+    assert "the noise of the filtered image is 3.0 times" in run.warnings[1]

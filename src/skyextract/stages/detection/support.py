@@ -63,14 +63,22 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     return Support(share, message)
 
 
-def warn_of_noise(scale: float, run: Run) -> None:
+def warn_of_noise(scale: float, run: Run, structure: float = 0.0) -> None:
     """Say so where the noise that was measured makes the threshold far higher than it looks.
 
     Parameters
     ----------
     scale : float
         Noise of the filtered image over that of independent pixels, where sources are searched.
+    structure : float
+        The same before stars and structure of the sky were fitted in turns, if they were.
     """
+    if structure > HIGH_NOISE:
+        run.warn(
+            f"structure of the sky makes the noise of the filtered image {structure:.1f} times "
+            "that of independent pixels: sources that were found when it was taken off (HIDDEN in "
+            "FLAGS_SKY) may be parts of it"
+        )
     if scale > HIGH_NOISE:
         run.warn(
             f"the noise of the filtered image is {scale:.1f} times that of independent pixels, and "
