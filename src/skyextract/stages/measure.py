@@ -210,8 +210,12 @@ def measure(
         if hidden is not None and hidden.wide is not None:
             plane = detection_plane = hidden.wide
             exposure = replace(exposure, psf=hidden.psf)
-    # Where the crowd was fitted and taken away, what was left of it is no noise.
+    # Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
     correlation = noise_correlation(detected, run) if hidden is None else None
+    of_apertures = correlation
+    if hidden is not None and hidden.wide is not None:
+        detected = replace(detected, plane=plane, detection_plane=plane)
+        of_apertures = noise_correlation(detected, run)
     del detected
 
     found_scale = median(found.noise_scale)
@@ -228,9 +232,9 @@ def measure(
     if hidden is not None and hidden.x.size > found.n and matched is not None:
         found, beneath = _measure_beneath(hidden, found, matched, pixels, run)
         sources = sources.append(beneath)
-    if correlation is not None:
+    if of_apertures is not None:
         sources = with_correlated_errors(
-            sources, correlation, plane.background.sigma**2, exposure.detector.gain
+            sources, of_apertures, plane.background.sigma**2, exposure.detector.gain
         )
     sources = _with_mask_flags(sources, exposure, found)
 

@@ -10,6 +10,7 @@ import pytest
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.noise import NoiseCorrelation
 from skyextract.stages.background.correlation import (
+    LAG,
     MAX_LAG,
     measure_correlation,
     with_correlated_errors,
@@ -34,13 +35,13 @@ def correlation_of(image, variance=1.0):
 def test_white_noise_has_none():
     lags = correlation_of(noise_of("white")).lags
     expected = np.zeros_like(lags)
-    expected[MAX_LAG, MAX_LAG] = 1.0
+    expected[LAG, LAG] = 1.0
     np.testing.assert_allclose(lags, expected, atol=0.012)
 
 
 def test_covariance_of_shared_pixels():
     lags = correlation_of(noise_of("smoothed")).lags
-    middle = lags[MAX_LAG - 1 : MAX_LAG + 2, MAX_LAG - 1 : MAX_LAG + 2]
+    middle = lags[LAG - 1 : LAG + 2, LAG - 1 : LAG + 2]
     np.testing.assert_allclose(middle, np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]), atol=0.03)
     np.testing.assert_array_equal(lags, lags[::-1, ::-1])
     # a variance that is twice the true one is part of the answer
@@ -53,7 +54,7 @@ def test_sources_take_no_part():
     claimed[::7] = 1
     image[::7] += 50
     measured = measure_correlation(image, np.ones(SHAPE, np.float32), claimed, 1.0)
-    assert measured.lags[MAX_LAG, MAX_LAG] == pytest.approx(1.0, abs=0.02)
+    assert measured.lags[LAG, LAG] == pytest.approx(1.0, abs=0.02)
     assert measure_correlation(image, np.ones(SHAPE, np.float32), claimed | 1, 1.0) is None
 
 
@@ -90,3 +91,22 @@ def test_only_the_background_part_of_an_error_grows():
     np.testing.assert_allclose(result["FLUXERR_AUTO"] ** 2, [400.0, 900.0], rtol=1e-6)
     np.testing.assert_allclose(result["SNR_WIN"], 10.0 / result["FLUXERR_WIN"])
     np.testing.assert_array_equal(result["FLUXERR_PSF"], sources["FLUXERR_PSF"])
+
+
+@pytest.mark.parametrize(("sigma", "reach"), [(1.0, LAG), (2.5, MAX_LAG)])
+def test_noise_that_a_wide_filter_made(sigma, reach):
+    """The scatter of sums over circles is what the covariance says, however far it reaches."""
+    y, x = (np.fft.fftfreq(n) for n in SHAPE)
+    kernel = np.exp(-2.0 * (math.pi * sigma) ** 2 * (y[:, None] ** 2 + x**2))
+    noise = np.random.default_rng(8).normal(size=SHAPE)
+    image = np.fft.ifft2(np.fft.fft2(noise) * kernel).real.astype(np.float32)
+    variance = float(image.var())
+    correlation = correlation_of(image, variance)
+    assert correlation.lags.shape[0] == 2 * reach + 1
+
+    j, i = np.mgrid[-8:9, -8:9]
+    circle = np.zeros(SHAPE)
+    circle[j, i] = np.hypot(j, i) <= 8.0
+    sums = np.fft.ifft2(np.fft.fft2(image) * np.fft.fft2(circle)).real
+    factor = float(correlation.aperture(np.array([circle.sum()]))[0])
+    assert sums.std() == pytest.approx(math.sqrt(factor * circle.sum() * variance), rel=0.1)

@@ -14,8 +14,11 @@ from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
 
-MAX_LAG = 5
-"""Pixels; noise that is shared over more is a matter of the background."""
+LAG, MAX_LAG = 5, 10
+"""Pixels; the second where noise is shared over more, as by a wide filter; what is shared over
+still more is a matter of the background."""
+SHARED = 0.1
+"""Covariance at the first lag from which noise is shared over more."""
 BLOCK = 192
 BLOCKS = 4
 """The covariance is measured in up to 4 x 4 blocks of this size, spread over the frame."""
@@ -43,7 +46,14 @@ def measure_correlation(
     NoiseCorrelation or None
         None if there are too few free pixels.
     """
-    k = MAX_LAG
+    found = _covariance(subtracted, variance, claimed, LAG)
+    if found is not None and found[LAG, 0] + found[0, LAG] > 2.0 * SHARED:
+        found = _covariance(subtracted, variance, claimed, MAX_LAG)
+    return None if found is None else NoiseCorrelation(found, point_source)
+
+
+def _covariance(subtracted: F4, variance: F4, claimed: U1, k: int) -> F8 | None:
+    """Return the covariance by distance [dy, dx], -k to k; None for too few free pixels."""
     total = np.zeros((k + 1, 2 * k + 1))
     pairs = np.zeros((k + 1, 2 * k + 1))
     for rows in _blocks(subtracted.shape[0]):
@@ -67,7 +77,7 @@ def measure_correlation(
     lags[k:] = half
     lags[k, :k] = half[0, :k:-1]
     lags[:k] = lags[:k:-1, ::-1]
-    return NoiseCorrelation(lags, point_source)
+    return lags
 
 
 def _blocks(size: int) -> list[slice]:
