@@ -163,6 +163,13 @@ def test_cube(read):
     assert exposure.plane is None
 
 
+def test_colours_on_the_first_axis(read):
+    """One line, and not an image of three pixels for each row."""
+    side = np.zeros((20, 20, 3), np.float32)
+    (failed,), _ = read([("RGB", 1, side)])
+    assert "the first axis (3 x 20 x 20) has the colours" in str(failed.error)
+
+
 def test_only_tables_and_spectra(read):
     with pytest.raises(ImageError):
         read([("CAT", 1, Table({"x": [1.0]}))])

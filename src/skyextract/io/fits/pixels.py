@@ -19,6 +19,8 @@ from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.record import record
 from skyextract.run import Run
 
+MAX_COLOURS, MIN_SIDE = 4, 16
+"""A cube with so few pixels in a row, and more of them in a column and planes, is turned."""
 _BLOCK_PIXELS = 65536
 
 
@@ -65,13 +67,18 @@ def plane_axes(shape: tuple[int, ...], *, of_cube: bool = False) -> tuple[int, i
     Raises
     ------
     ImageError
-        1-D, a cube of more than one plane, or an axis of length zero.
+        1-D, a cube of more than one plane, one of colours beside each other, or an axis of length
+        zero.
     """
     text = " x ".join(str(n) for n in shape)
     if 0 in shape:
         raise ImageError(f"the image has no pixels ({text})")
     if len(shape) < 2:
         raise ImageError(f"the image has {len(shape)} axes ({text}), not 2")
+    if n_planes(shape) > MIN_SIDE and shape[0] <= MAX_COLOURS and shape[1] > MIN_SIDE:
+        raise ImageError(
+            f"the first axis ({text}) has the colours, not the pixels of a row: put it last"
+        )
     if n_planes(shape) != 1 and not of_cube:
         raise ImageError(f"a cube ({text}), not a 2-D image")
     return shape[0], shape[1]
