@@ -83,6 +83,26 @@ with Workers(2) as workers:
 """
 
 
+DYING = """
+import os
+from skyextract.batch import workers
+
+workers._serve = lambda *_: os._exit(4)
+with workers.Workers(2) as crew:
+    crew.fork()
+    crew.work(print, [0, 1])
+    events = list(crew.run())
+print(sorted((event.number, event.cause, event.final) for event in events))
+"""
+
+
+def test_processes_that_die_as_they_begin_cost_their_tasks():
+    words = [sys.executable, "-c", DYING]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    expected = [(task, "exit status 4", final) for task in (0, 1) for final in (False, True)]
+    assert run.stdout == f"{expected}\n"
+
+
 def test_processes_are_forked_only_where_there_is_no_thread():
     words = [sys.executable, "-c", PROCESSES]
     run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)

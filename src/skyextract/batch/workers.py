@@ -224,16 +224,19 @@ class Workers:
                 idle = self._start()
             if idle is None:
                 return
+            is_new = not idle.is_told
             try:
-                if not idle.is_told:
+                if is_new:
                     level = logging.getLogger("skyextract").level
                     idle.connection.send((self._function, level, tells_steps()))
                     idle.is_told = True
                 idle.connection.send(self._tasks[self._waiting[0]])
-            except OSError:  # it died idle, which costs nothing
-                self._workers.remove(idle)
-                _cause_of_death(idle)
-                continue
+            except OSError:
+                if not is_new:  # it died idle, which costs nothing
+                    self._workers.remove(idle)
+                    _cause_of_death(idle)
+                    continue
+                # It died as it began, as the next ones may: that is a try, see `poll`.
             idle.task = self._waiting.popleft()
             self._tries[idle.task] += 1
 
