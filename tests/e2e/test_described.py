@@ -27,6 +27,8 @@ SOMETIMES = {
     *("color", "color_pivot", "color_term_error", "scatter_without_color", "degree"),
     # cards: extensions with a name and a version; a variance that was not there before
     *("SKYEXTN", "SKYEXTV", "VARTYPE"),
+    # of `photometry`: where too few stars are free of bad pixels
+    "n_with_masked_pixels",
     # in dual-image mode
     *("detection_psf_source", "detection_fwhm_pix"),
     # of an image that failed

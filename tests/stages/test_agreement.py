@@ -153,7 +153,12 @@ def test_two_places_and_nothing_between(share, n):
     chance = rng.random(n) < 0.1
     x[chance], y[chance] = rng.uniform(-2.0, 2.0, (2, chance.sum()))
     scatter = 1.4826 * np.median(np.abs(np.append(x - x.mean(), y - y.mean())))
-    group = two_groups(x, y, np.full(n, 0.03), scatter)
+    place = rng.uniform(0.0, 500.0, (2, n))
+    # Each in its part of the frame, they are a distortion that the fit lacks.
+    for beside in (place[0] + 400.0 * second, 250.0 + (place[0] - 250.0) * (0.1 + second)):
+        sides = beside, 250.0 + (place[1] - 250.0) * (0.1 + second)
+        assert two_groups(x, y, np.full(n, 0.03), scatter, sides).number == 0
+    group = two_groups(x, y, np.full(n, 0.03), scatter, (place[0], place[1]))
     assert group.contradicts
     assert group.share == pytest.approx(np.mean(second & ~chance), abs=0.08)
     assert group.number == pytest.approx(group.share * n, abs=1.0)
@@ -174,4 +179,5 @@ def test_one_place_is_not_two(kind, n):
             ),
         }[kind]()
         scatter = 1.4826 * float(np.median(np.abs(np.append(x, y))))
-        assert two_groups(x, y, np.full(n, 0.02), scatter).number == 0
+        place = rng.uniform(0.0, 500.0, n), rng.uniform(0.0, 500.0, n)
+        assert two_groups(x, y, np.full(n, 0.02), scatter, place).number == 0

@@ -64,6 +64,9 @@ _SHARP = 0.5
 """Stars that tell two groups apart have errors below this part of the scatter."""
 _SAMPLE = 500
 """Stars in which two groups are looked for."""
+_APART_IN_PLACE = 0.85
+"""Share of the pairs of two groups that are ordered alike on the frame, from which each is in a
+part of it: 0.5 if they are mixed."""
 TOGETHER = 0.7
 """Share of the stars that two groups hold, at least, for there to be two."""
 
@@ -332,11 +335,12 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> Group:
     return Group(int(members.sum()), members.sum() / len(x), dx, dy)
 
 
-def two_groups(x: F8, y: F8, errors: F8, scatter: float) -> Group:
+def two_groups(x: F8, y: F8, errors: F8, scatter: float, place: tuple[F8, F8]) -> Group:
     """Find two places that nearly all stars agree on, with nothing between them.
 
     `second_group` knows outliers of a fit.  Where half of the stars say another thing, the fit is
-    between the halves and has no outliers, but a scatter that is no noise.
+    between the halves and has no outliers, but a scatter that is no noise.  Both are all over the
+    frame: what is of one part of it, or of its edges, is a distortion that the fit lacks.
 
     Parameters
     ----------
@@ -346,6 +350,8 @@ def two_groups(x: F8, y: F8, errors: F8, scatter: float) -> Group:
         Of one axis, without the scatter beyond them.
     scatter : float
         That scatter.
+    place : tuple of (n,) float64
+        Where the stars are on the frame.
 
     Returns
     -------
@@ -360,6 +366,7 @@ def two_groups(x: F8, y: F8, errors: F8, scatter: float) -> Group:
         return best
     rows = rows[:: max(1, n_all // _SAMPLE)]
     x, y, error = x[rows], y[rows], float(np.median(errors[rows]))
+    across, along = place[0][rows], place[1][rows]
     distance = np.hypot(x[:, None] - x, y[:, None] - y)
     for halving in range(_HALVED):
         total = math.hypot(error, scatter / 2.0 ** (2 + halving))
@@ -371,7 +378,19 @@ def two_groups(x: F8, y: F8, errors: F8, scatter: float) -> Group:
         second = near[int(np.argmax(number))] & apart
         n = int(second.sum())
         enough = n >= MIN_MEMBERS and n + int(first.sum()) > TOGETHER * len(x)
-        if enough and n > best.share * len(x):
+        if enough and n > best.share * len(x) and _are_mixed(across, along, first, second):
             dx, dy = float(x[second].mean()) - x0, float(y[second].mean()) - y0
             best = Group(round(n / len(x) * n_all), n / len(x), dx, dy)
     return best
+
+
+def _are_mixed(x: F8, y: F8, first: Bools, second: Bools) -> bool:
+    """Tell whether two groups of stars are all over the frame, and not each in a part of it."""
+    dx, dy = x - x[first].mean(), y - y[first].mean()
+    along = dx * dx[second].mean() + dy * dy[second].mean()
+    radius = np.hypot(x - x.mean(), y - y.mean())
+    for ordered in (along, radius):
+        share = float((ordered[second][:, None] > ordered[first]).mean())
+        if not 1.0 - _APART_IN_PLACE < share < _APART_IN_PLACE:
+            return False
+    return True

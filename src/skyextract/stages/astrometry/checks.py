@@ -131,5 +131,6 @@ def compare_parts(
     part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
     axes = [spread_of_medians(v[near], errors[near], part) for v in (dx, dy)]
     known = np.maximum(known, MIN_SPLIT * fit.plate.pixel_scale)
-    halves = two_groups(dx[near], dy[near], known[near], fit.floor)
+    place = sources.x[first[near]], sources.y[first[near]]
+    halves = two_groups(dx[near], dy[near], known[near], fit.floor, place)
     return AstrometryParts((axes[0], axes[1]), group, halves)
