@@ -28,7 +28,9 @@ TYCHO = ["BTmag", "VTmag"]
     ("name", "band"),
     [
         ("r", "r"), ("r'", "r"), ("rp", "r"), ("SDSS r", "r"), ("sdss_g", "g"), ("SDSS-R", "r"),
-        ("HSC-I", "i"), ("r DECam SDSS c0002 6415.0 1480.0", "r"), ("g.00000", "g"), ("i2", "i"),
+        ("HSC-I", "i"), ("ZTF_r", "r"),
+        ("ZTF g", "g"), ("Pan-STARRS i", "i"), ("SkyMapper_z", "z"),
+        ("r DECam SDSS c0002 6415.0 1480.0", "r"), ("g.00000", "g"), ("i2", "i"),
         ("r.MP9601", "r"), ("r_G0326", "r"), ("R", "R"), ("Rc", "R"), ("Bessell R", "R"),
         ("Johnson V", "V"), ("V", "V"), ("Ks", "Ks"), ("K", "Ks"), ("J", "J"), ("Gaia G", "G"),
         ("G", ""), ("Halpha", ""), ("", ""), ("RGGB", ""), ("Y", ""),

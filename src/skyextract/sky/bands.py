@@ -84,6 +84,7 @@ _PRIMES = re.compile("[\u2018\u2019\u2032\u02b9\u00b4`]|_?prime(?=_|mag|$)", re.
 _SEPARATORS = re.compile(r"[ ._-]+")
 _FILTERS: tuple[tuple[str, str], ...] = (
     (r"(?:sdss|sloan|ps1?|des|decam|hsc|lsst|lcogt?|sdt)[-_ .]*([ugrizy])'?(?:p|2)?", "{lower}"),
+    (r"(?:pan-?starrs1?|ztf|sky_?mapper|apass)[-_ .]*([ugrizy])", "{lower}"),
     (r"([ugrizy])['_ .-]*(?:sdss|sloan|ps1?|des|decam|hsc|lsst)", "{lower}"),
     (r"(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)[-_ .]*([ubvri])c?", "{upper}"),
     (r"([ubvri])[-_ .]*(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)", "{upper}"),

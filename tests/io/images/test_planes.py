@@ -196,3 +196,23 @@ def test_public_frames(shared_data, file, planes, n_masked):
     assert exposure.history.get("planes") == planes
     if n_masked is not None:
         assert np.count_nonzero(exposure.mask) == n_masked
+
+
+@pytest.mark.parametrize(("kind", "value"), [
+    ("StdDevUncertainty", 3.0), ("VarianceUncertainty", 9.0), ("InverseVariance", 1 / 9.0),
+    ("std", 3.0), ("var", 9.0), (None, 3.0),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["", "DATA", "CHIP1"])
+def test_planes_of_ccddata(read, kind, value, name):
+    """What UNCERT holds is said by UTYPE, not by its name."""
+    mask = plane(0, np.uint8)
+    mask[5, 6] = 1
+    cards = {} if kind is None else {"UTYPE": kind}
+    (exposure,), run = read(
+        [(name, 1, SCI), ("MASK", 1, mask), ("UNCERT", 1, plane(value), cards)]
+    )  # fmt: skip
+    noise = exposure.weight if kind == "InverseVariance" else exposure.variance
+    assert noise[10, 10] == pytest.approx(9.0, rel=1e-6)
+    assert exposure.mask[5, 6] & Mask.BAD
+    assert not exposure.mask[5, 7]
+    assert len(run.warnings) == 0

@@ -138,6 +138,20 @@ def test_a_card_that_no_pixel_reaches_is_not_the_saturation():
     assert (result.detector.saturation, run.warnings) == (60000.0, [])
 
 
+@pytest.mark.parametrize("clip", [None, 3e4])
+def test_masked_pixels_are_no_clipping_level(clip):
+    """Bad lines of 60000 say nothing; stars that are cut off beside them do."""
+    image = np.rint(sky() + stars(8e4 if clip else 2e4))
+    if clip:
+        image = np.minimum(image, clip)
+    mask = np.zeros(SHAPE, np.uint16)
+    image[100:104], mask[100:104] = 60000.0, int(Mask.BAD)
+    run = Run(1)
+    result = check_data(replace(exposure_of(image), mask=mask), Config(), run)
+    assert result.detector.saturation == (clip or DEFAULT)
+    assert any("are clipped at 30000" in text for text in run.warnings) == (clip is not None)
+
+
 def test_a_known_saturation_stays():
     image = np.minimum(np.rint(sky() + stars(3e4)), 4095.0)
     result, run = checked(image, saturation=3000.0)

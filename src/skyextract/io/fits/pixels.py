@@ -46,9 +46,15 @@ def _number(header: Header, keyword: str, default: float) -> float:
     value = header.get(keyword)
     if value is None:
         return default
-    if isinstance(value, str | bool) or not math.isfinite(value):
+    number = math.nan
+    if not isinstance(value, bool):
+        try:
+            number = float(value)  # some write numbers in quotes
+        except ValueError:
+            number = math.nan
+    if not math.isfinite(number):
         raise ImageError(f"{keyword} = {value} is no number")
-    return float(value)
+    return number
 
 
 def n_planes(shape: tuple[int, ...]) -> int:

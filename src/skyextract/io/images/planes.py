@@ -1,8 +1,9 @@
 """Which images of a file belong to another one: its errors, weights and masks.
 
 Names are those of HST and JWST (SCI, ERR, DQ, WHT ...), BANZAI (SCI, BPM, ERR, CAT), DES (SCI,
-MSK, WGT), DRAGONS (SCI, VAR, DQ), Euclid (name.SCI, name.RMS, name.FLG) and LSST (IMAGE, MASK,
-VARIANCE, as EXTNAME or as EXTTYPE).  Planes of one image share its EXTVER and its size.
+MSK, WGT), DRAGONS (SCI, VAR, DQ), Euclid (name.SCI, name.RMS, name.FLG), LSST (IMAGE, MASK,
+VARIANCE, as EXTNAME or as EXTTYPE) and astropy's CCDData (MASK, UNCERT with UTYPE).  Planes of one
+image share its EXTVER and its size.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Role(StrEnum):
 
 
 _NAMES = {
-    Role.IMAGE: ("SCI", "IMAGE", "SCIENCE", "PRIMARY", "COMPRESSED_IMAGE", ""),
+    Role.IMAGE: ("SCI", "IMAGE", "SCIENCE", "DATA", "PRIMARY", "COMPRESSED_IMAGE", ""),
     Role.ERROR: ("ERR", "ERROR", "RMS", "UNCERT", "SIGMA", "STDDEV"),
     Role.VARIANCE: ("VAR", "VARIANCE"),
     Role.WEIGHT: ("WHT", "WGT", "WEIGHT", "INVVAR", "IVAR"),
@@ -55,6 +56,10 @@ _NAMES = {
 }  # fmt: skip
 _ROLE = {name: role for role, names in _NAMES.items() for name in names}
 _PREFIXED = re.compile(r"(.+)[._](SCI|RMS|FLG|ERR|VAR|DQ|WHT|MASK|BKG)$")
+_UNCERTAINTIES = {
+    "STDDEVUNCERTAINTY": Role.ERROR, "STD": Role.ERROR, "VARIANCEUNCERTAINTY": Role.VARIANCE,
+    "VAR": Role.VARIANCE, "INVERSEVARIANCE": Role.WEIGHT, "IVAR": Role.WEIGHT,
+}  # fmt: skip
 MAX_MASKED = 0.9
 """Share of an image above which a mask of unknown meaning cannot be one of bad pixels."""
 
@@ -90,7 +95,12 @@ def _kind(unit: HeaderUnit) -> tuple[str, Role | None]:
     prefixed = _PREFIXED.match(name)
     if name not in _ROLE and prefixed:
         return prefixed[1], _ROLE[prefixed[2]]
-    return "", _ROLE.get(name)
+    return "", _UNCERTAINTIES.get(_uncertainty(unit), _ROLE.get(name))
+
+
+def _uncertainty(unit: HeaderUnit) -> str:
+    """Return which kind of uncertainty a plane of CCDData says that it is; empty for none."""
+    return str(unit.header.get("UTYPE") or "").strip().upper()
 
 
 def group_planes(units: Sequence[HeaderUnit]) -> list[Planes]:
@@ -116,8 +126,12 @@ def group_planes(units: Sequence[HeaderUnit]) -> list[Planes]:
             and units[i].shape[:2] == units[k].shape[:2]
         ]  # fmt: skip
         if not owners:  # without EXTVER: the image before it
-            before = [i for i in images if i < k and units[i].shape[:2] == units[k].shape[:2]]
-            owners = before[-1:] if "EXTVER" not in units[k].header and not group else []
+            before = [
+                i for i in images
+                if i < k and units[i].shape[:2] == units[k].shape[:2]
+                and _version(units[k]) in (1, _version(units[i]))
+            ]  # fmt: skip
+            owners = before[-1:] if not group else []
         if owners:
             owner[k] = max((i for i in owners if i < k), default=owners[0])
     found = []

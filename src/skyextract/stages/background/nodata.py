@@ -225,6 +225,12 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     if is_known and not np.fmax.reduce(exposure.image, axis=None) < card:
         return exposure
     level = clipping_level(exposure.image, exposure.mask)
+    if level is not None:
+        # What is known as bad tells nothing of the converter.
+        bad = (exposure.mask & np.uint16(Mask.BAD)) != 0
+        if bad[exposure.image >= np.float32(level)].any():
+            lowest = np.float32(exposure.image[~bad].min(initial=0.0))
+            level = clipping_level(np.where(bad, lowest, exposure.image), exposure.mask)
     if level is None:
         return exposure
     clipped = exposure.image >= np.float32(level)
