@@ -20,7 +20,6 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.fit import PsfPhotometry
-from skyextract.stages.psf.leftlight import left_light
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 MIN_SNR = 30.0
@@ -35,9 +34,6 @@ MAX_LOSS = 0.2
 
 MODEL_ERROR = 0.003
 """Differences between stars that are not noise; keeps the brightest one from ruling."""
-
-
-_ROUNDS = 3
 
 
 @record
@@ -182,13 +178,6 @@ def aperture_corrections(
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
     )
-    left = left_light(
-        photometry, background_variance, mask, diameters[0] / 2,
-        float(np.min(photometry.flux[stars])) if len(stars) else math.inf,
-    )  # fmt: skip
-    area = 0.25 * math.pi * diameters**2 * (1.0 - lost) / photometry.flux[stars][:, None]
-    light -= left.level * area
-    error = np.hypot(error, left.scatter * area)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
@@ -313,37 +302,19 @@ def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
 
 
 def _fit(u: F8, v: F8, values: F8, sigma: F8, degree: int) -> tuple[F8, float, float, int]:
-    """Clipped polynomial fit: coefficients, error of the mean, scatter, number of stars.
-
-    Light of neighbours that were not found is in some of the apertures: what the stars scatter by
-    beyond their noise (R. DerSimonian & N. Laird 1986) keeps the brightest one from ruling.
-    """
+    """Clipped polynomial fit: coefficients, error of the mean, scatter, number of stars."""
     terms = _terms(u, v, degree)
     if len(values) < terms.shape[1]:
         return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
-    total = sigma
-    for _ in range(_ROUNDS):
-        good = _clip(values, total)
-        for _ in range(10):
-            coefficients = _solve(terms[good], values[good], total[good])
-            residuals = values - terms @ coefficients
-            before, good = good, _clip(residuals, total)
-            if np.array_equal(before, good) or good.sum() <= terms.shape[1]:
-                break
-        total = np.hypot(sigma, _beyond_noise(residuals[good], sigma[good], terms.shape[1]))
-    weights = 1.0 / total[good] ** 2
+    good = _clip(values, sigma)
+    for _ in range(10):
+        coefficients = _solve(terms[good], values[good], sigma[good])
+        residuals = values - terms @ coefficients
+        before, good = good, _clip(residuals, sigma)
+        if np.array_equal(before, good) or good.sum() <= terms.shape[1]:
+            break
+    weights = 1.0 / sigma[good] ** 2
     spread = float(np.sqrt(np.sum((weights * residuals[good]) ** 2)) / weights.sum())
     expected = float(1.0 / math.sqrt(weights.sum()))
-    # Few stars that rule can agree by chance.
-    effective = float(weights.sum() ** 2 / np.sum(weights**2))
-    unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
     scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
-    return coefficients, max(spread, expected) * unsure, scatter, int(good.sum())
-
-
-def _beyond_noise(residuals: F8, sigma: F8, n_terms: int) -> float:
-    """Return the scatter of residuals that their errors do not explain."""
-    weights = sigma**-2.0
-    free = weights.sum() - float(np.sum(weights**2)) / weights.sum()
-    excess = float(weights @ residuals**2) - (len(residuals) - n_terms)
-    return math.sqrt(max(excess / free, 0.0)) if free > 0.0 else 0.0
+    return coefficients, max(spread, expected), scatter, int(good.sum())
