@@ -276,16 +276,21 @@ def _serve(connection: Connection, parent: int) -> None:
         with lock:
             connection.send(item)
 
-    function = None
+    items = _received(connection)
+    for function, *verbosity in items:
+        send_messages(send, *verbosity)
+        for task in items:
+            send(function(task))
+
+
+def _received(connection: Connection) -> Iterator[Any]:
+    """Yield what comes, until the other end is closed."""
     while True:
         try:
-            if function is None:
-                function, *verbosity = connection.recv()
-                send_messages(send, *verbosity)
-            task = connection.recv()
+            item = connection.recv()
         except (EOFError, OSError):
             return
-        send(function(task))
+        yield item
 
 
 def _watch_parent(parent: int) -> None:

@@ -142,12 +142,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     passes = _iterate(source, given, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None and psf.fwhm < PHASE_ERRORS:
-        build = last.build
-        error = position_error(last.sample, lambda part: build(part).psf, run)
-        psf = replace(psf, position_error=error)
+        psf = replace(psf, position_error=position_error(last.sample, last.model, run))
     if last is not None and psf.n_stars <= FEW_STARS:
-        build_few = last.build
-        psf = replace(psf, light_error=light_error(last.sample, lambda s: build_few(s).psf))
+        psf = replace(psf, light_error=light_error(last.sample, last.model))
     message = ""
     if given is None:
         repairs = _final_repairs(source, passes, psf, run)

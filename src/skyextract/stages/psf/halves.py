@@ -10,7 +10,8 @@ neighbours beneath them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -61,12 +62,9 @@ def light_error(sample: StarSample, build: Callable[[StarSample], Psf]) -> float
         NaN where the stars are too few.
     """
     group = np.argsort(np.argsort(-sample.flux, kind="stable")) % GROUPS
-    shares = []
-    for left_out in range(min(GROUPS, sample.x.size)):
-        try:
-            shares.append(_light_of_core(build(_part(sample, np.flatnonzero(group != left_out)))))
-        except StepError:
-            continue
+    groups = min(GROUPS, sample.x.size)
+    parts = [np.flatnonzero(group != left_out) for left_out in range(groups)]
+    shares = [_light_of_core(psf) for psf in _models(sample, parts, build)]
     n = len(shares)
     if n < 3:
         return math.nan
@@ -79,6 +77,17 @@ def _light_of_core(psf: Psf) -> float:
     axes = [(np.arange(n) - n // 2) * psf.sampling for n in image.shape]
     inside = np.hypot(axes[0][:, None], axes[1]) < CORE * psf.fwhm
     return float(image[inside].sum() / image.sum())
+
+
+def _models(
+    sample: StarSample, parts: Sequence[I8], build: Callable[[StarSample], Psf]
+) -> list[Psf]:
+    """Return the models that parts of the stars give, as far as they give any."""
+    models = []
+    for rows in parts:
+        with suppress(StepError):
+            models.append(build(_part(sample, rows)))
+    return models
 
 
 def _part(sample: StarSample, rows: I8) -> StarSample:
@@ -111,12 +120,9 @@ def position_error(sample: StarSample, build: Callable[[StarSample], Psf], run: 
     if sample.x.size < MIN_STARS:
         return math.nan
     order = np.argsort(-sample.flux, kind="stable")
-    halves = []
-    for rows in (order[0::2], order[1::2]):
-        try:
-            halves.append(build(_part(sample, rows)))
-        except StepError:
-            return math.nan
+    halves = _models(sample, [order[0::2], order[1::2]], build)
+    if len(halves) < 2:
+        return math.nan
     half = min(halves[0].radius, math.ceil(3.0 * halves[0].fwhm) + 1)
     cell = 2 * half + 3
     one, other = (_on_a_frame(psf, PHASES * cell) for psf in halves)

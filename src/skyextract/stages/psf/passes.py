@@ -52,6 +52,10 @@ class PsfPass:
     sample: StarSample
     build: Callable[[StarSample], PsfFit]
 
+    def model(self, sample: StarSample) -> Psf:
+        """Return the model that other stars give."""
+        return self.build(sample).psf
+
 
 def measure_psf(
     exposure: Exposure,
