@@ -6,6 +6,7 @@ import errno
 import logging
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import Exposure, FailedExtension
@@ -73,7 +74,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
             log.debug("why", exc_info=True)
             return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))
         with products:
-            for result in process_extensions(job, settings, inputs, run):
+            keep = products.need_image
+            for result in process_extensions(job, settings, inputs, run, keep_images=keep):
                 if isinstance(result, FailedExtension):
                     products.add_failure(result)
                 else:
@@ -130,9 +132,14 @@ def read_side_files(job: Job, settings: Settings, run: Run) -> Inputs:
 
 
 def process_extensions(
-    job: Job, settings: Settings, inputs: Inputs, run: Run
+    job: Job, settings: Settings, inputs: Inputs, run: Run, *, keep_images: bool = True
 ) -> Iterator[Result | FailedExtension]:
     """Read the extensions of one image and process them, one at a time.
+
+    Parameters
+    ----------
+    keep_images : bool
+        If not, the exposures of the results may be without pixels.
 
     Raises
     ------
@@ -153,6 +160,7 @@ def process_extensions(
         with run.about(label):
             try:
                 request = make_request(image, settings, inputs)
+                request = replace(request, keeps_image=keep_images)
                 prepare_sky(request, image)
                 frames = [with_corrected_detection(frame, settings, inputs.folder, run)]
                 del frame, image  # the pixels as they were read are the pipeline's to let go

@@ -110,7 +110,10 @@ def process_exposure(
     # Sources: detected, taken apart, and measured in pixels and in the unit of the image.
     if Step.MEASURE in plan:
         with report.step(Step.MEASURE) as done:
-            found = measure(exposure, config, request.wanted, auxiliary, run, detection=detection)
+            found = measure(
+                exposure, config, request.wanted, auxiliary, run,
+                detection=detection, keep_image=request.keeps_image,
+            )  # fmt: skip
             measured = done(found)
             exposure = measured.exposure
     if measured is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
@@ -116,6 +118,10 @@ class Exposure:
     def has_psf(self) -> bool:
         """It has a PSF, measured or given: no default."""
         return self.psf is not None and self.psf.source is not PsfSource.DEFAULT
+
+    def without_image(self) -> Exposure:
+        """Return the exposure when its pixels are lost: NaN everywhere, which takes no memory."""
+        return replace(self, image=np.broadcast_to(np.float32(np.nan), self.shape))
 
     __eq__ = object.__eq__  # of arrays there is no one answer
     __hash__ = object.__hash__

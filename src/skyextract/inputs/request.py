@@ -46,6 +46,8 @@ class Request:
         So does the filter, or a column of models, of the image to detect on.
     needs_sky : bool
         Sky positions or the pixel scale of the WCS are needed.
+    keeps_image : bool
+        The pixels are needed when all is measured.
     """
 
     plan: Plan
@@ -54,6 +56,7 @@ class Request:
     needs_psf: bool
     needs_detection_psf: bool
     needs_sky: bool
+    keeps_image: bool = True
 
 
 def make_request(image: Image, settings: Settings, inputs: Inputs) -> Request:

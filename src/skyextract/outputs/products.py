@@ -117,6 +117,12 @@ class Products:
             self._stack.__exit__(*error)
 
     @property
+    def need_image(self) -> bool:
+        """Whether one of them is made of the pixels of the image as it was measured."""
+        made = self.job.products
+        return "EXPOSURE_NAME" in made or "REPORT_NAME" in made or bool(self.job.check_images)
+
+    @property
     def streams(self) -> tuple[Stream, ...]:
         """What is to be written through to pipes and devices, after `finish`."""
         return tuple(self._outputs.streams)

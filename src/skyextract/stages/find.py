@@ -63,6 +63,7 @@ def find_sources(
     run: Run,
     *,
     detection: Exposure | None = None,
+    in_place: bool = False,
 ) -> Found:
     """Detect sources: DETECT_NITER passes of background and detection.
 
@@ -73,6 +74,8 @@ def find_sources(
     detection : Exposure, optional
         The image to detect on, as in `measure`; without a PSF it is filtered by that of
         `exposure`.
+    in_place : bool
+        The last plane takes the memory of the exposure's pixels, which are lost.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def find_sources(
     def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed,
-            known=None if last else exposure.background,
+            known=None if last else exposure.background, in_place=in_place and last,
         )  # fmt: skip
         detection_plane = plane
         if detection is not None:

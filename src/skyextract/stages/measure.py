@@ -168,6 +168,7 @@ def measure(
     run: Run,
     *,
     detection: Exposure | None = None,
+    keep_image: bool = True,
 ) -> Measured:
     """Detect sources and measure the wanted columns.
 
@@ -185,6 +186,8 @@ def measure(
         What was read from side files.
     detection : Exposure, optional
         The image to detect on: dual-image mode, or another weight map.
+    keep_image : bool
+        If not, the pixels may be lost, where only the plane without background is needed.
 
     Raises
     ------
@@ -197,12 +200,14 @@ def measure(
     uses_psf = extraction.filters_by_psf or fits_psf or fits_models
     if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
-    detected = find_sources(exposure, config, inputs, run, detection=detection)
+    # What an assumed PSF leaves over is no star.
+    searches = exposure.has_psf and fits_psf and detection is None and extraction.crowd_niter > 0
+    in_place = not keep_image and not searches and detection is None
+    detected = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
+    exposure = exposure.without_image() if in_place else exposure
     plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
     taps, matched = detected.taps, detected.matched
     hidden = None
-    # What an assumed PSF leaves over is no star.
-    searches = exposure.has_psf and fits_psf and detection is None and extraction.crowd_niter > 0
     if searches and matched is not None:
         from skyextract.stages.crowded.search import find_hidden
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.kernels.background.planes import exclude, mark_bad
+from skyextract.kernels.background.planes import exclude, mark_bad, mark_saturated
 
 
 def test_bad_pixels_of_variance_and_image():
@@ -26,3 +26,13 @@ def test_bad_pixels_of_variance_and_image():
     assert sum(found) == expected.sum()
     np.testing.assert_array_equal(bad, expected)
     assert not bad[2].any()
+
+
+def test_saturated_pixels():
+    rng = np.random.default_rng(7)
+    image = rng.choice([-3, 1, 5, np.nan, np.inf], (9, 13)).astype(np.float32)
+    image[4] = 1
+    saturated = np.zeros((9, 2), np.uint8)
+    for rows in ((0, 4), (4, 9)):
+        mark_saturated(image, np.float32(5), *rows, saturated)
+    np.testing.assert_array_equal(saturated, np.packbits(image >= 5, axis=1))

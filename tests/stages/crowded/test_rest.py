@@ -38,7 +38,8 @@ def fitted_grid(flux, distance, seed=1, n=12):
     )  # fmt: skip
     plane = Plane(
         background=background, subtracted=image, variance=np.full_like(image, NOISE**2),
-        bad=np.zeros(image.shape, np.bool_), n_bad=0, relative=False, weight_gain=False,
+        bad=np.zeros(image.shape, np.bool_), n_bad=0,
+        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False,
     )  # fmt: skip
     run, sources = Run(1), FittedSources.at(x, y)
     fit = point_fit(image, plane.variance_plane(run), 0.0, exposure.mask, psf, sources)

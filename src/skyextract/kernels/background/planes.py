@@ -1,4 +1,4 @@
-"""Pixels without signal or without weight, marked in planes."""
+"""Pixels without signal or weight, or with too much light, marked in planes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, U2, Bools
+    from skyextract.datamodel.arrays import F4, U1, U2, Bools
 
 
 @kernel
@@ -69,3 +69,25 @@ def mark_bad(
             bad[y] = row
             total += n
     return total
+
+
+@kernel
+def mark_saturated(
+    image: F4, saturation: np.float32, first_row: int, past_row: int, saturated: U1
+) -> None:
+    """Mark pixels at or above the saturation.
+
+    Parameters
+    ----------
+    saturated : (ny, n) uint8, output
+        Eight pixels of a row in a byte, the first in the highest bit; 0 on entry.
+    """
+    nx = image.shape[1]
+    for y in range(first_row, past_row):
+        n = 0
+        for x in range(nx):
+            n += int(image[y, x] >= saturation)
+        if n > 0:
+            for x in range(nx):
+                if image[y, x] >= saturation:
+                    saturated[y, x >> 3] |= np.uint8(128 >> (x & 7))

@@ -16,12 +16,14 @@ from skyextract.kernels.jit import kernel
 from skyextract.kernels.measurement.records import Footprints, Noise, Shapes
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I8
+    from skyextract.datamodel.arrays import F4, F8, I8, U1
 
 N_LEVELS = 8
 """Isophotal areas ISO0..ISO7."""
 
-FLUX, VARIANCE, AREA, PEAK, THRESHOLD, ERRX2, ERRY2, ERRXY, FWHM, LEVEL, N_BAD, ISO = range(12)
+FLUX, VARIANCE, AREA, PEAK, THRESHOLD, ERRX2, ERRY2, ERRXY, FWHM, N_SATURATED, N_BAD, ISO = range(
+    12
+)
 """Columns of `out`; ISO is the first of N_LEVELS."""
 
 N_COLUMNS = ISO + N_LEVELS
@@ -31,7 +33,7 @@ _PIXEL_VARIANCE = 0.08333
 
 @kernel
 def _sum_footprint(
-    pixels: F4, image: F4, noise: Noise, threshold: float, footprints: Footprints,
+    pixels: F4, saturated: U1, noise: Noise, threshold: float, footprints: Footprints,
     position_noise2: float, i: int, x: float, y: float, singular: bool, sky: float, row: F8,
 ) -> None:  # fmt: skip
     """Sum flux, variance, area and extreme values of source i, and the errors of its position."""
@@ -42,10 +44,10 @@ def _sum_footprint(
     width = pixels.shape[1]
     factor = threshold / math.sqrt(noise2)
     flux = total_variance = area = 0.0
-    peak = level = -math.inf
+    peak = -math.inf
     lowest = math.inf if mapped else threshold
     weight_sum = error_sum = ex2 = ey2 = exy = 0.0
-    bad = 0
+    bad = full = 0
     for k in range(begin, end):
         py = index[k] // width
         px = index[k] - py * width
@@ -53,7 +55,7 @@ def _sum_footprint(
         if value != value:
             bad += 1
             continue
-        level = max(level, np.float64(image[py, px]))
+        full += (saturated[py, px >> 3] >> (7 - (px & 7))) & 1
         peak = max(peak, value)
         var = noise2
         limit = threshold
@@ -84,7 +86,7 @@ def _sum_footprint(
     if not weight_gain and gain > 0.0 and flux > 0.0:
         total_variance += flux / gain
     if end - begin == bad:
-        peak = level = lowest = math.nan
+        peak = lowest = math.nan
     norm = math.nan
     if weight_sum != 0.0:
         norm = 1.0 / (weight_sum * weight_sum)
@@ -103,7 +105,7 @@ def _sum_footprint(
     row[ERRX2] = ex2
     row[ERRY2] = ey2
     row[ERRXY] = exy
-    row[LEVEL] = level
+    row[N_SATURATED] = full
     row[N_BAD] = bad
 
 
@@ -162,7 +164,7 @@ def _measure_profile(
 
 @kernel
 def isophotal(
-    pixels: F4, image: F4, noise: Noise, threshold: float, footprints: Footprints,
+    pixels: F4, saturated: U1, noise: Noise, threshold: float, footprints: Footprints,
     position_noise2: float, shapes: Shapes, sky: F8, ceiling: F8, photographic: bool, first: int,
     last: int, out: F8,
 ) -> None:  # fmt: skip
@@ -172,8 +174,8 @@ def isophotal(
     ----------
     pixels : (ny, nx) float32
         Background-subtracted measurement image, NaN where bad.
-    image : (ny, nx) float32
-        The same, background not subtracted, for the saturation.
+    saturated : (ny, n) uint8
+        A bit of each pixel, as of `mark_saturated`.
     threshold : float
         Analysis threshold for the noise sqrt(`Noise.noise2`); it scales with the noise.
     position_noise2 : float
@@ -185,14 +187,13 @@ def isophotal(
     photographic : bool
         DETECT_TYPE PHOTO: isophotal levels are spaced linearly.
     out : (n, N_COLUMNS) float64
-        Output.  PEAK and THRESHOLD are above the local background, LEVEL is the highest
-        value of `image`.
+        Output.  PEAK and THRESHOLD are above the local background.
     """
     x, y, a, b, _, _, _, singular = shapes
     levels = np.empty(N_LEVELS)
     for i in range(first, last):
         _sum_footprint(
-            pixels, image, noise, threshold, footprints, position_noise2, i, x[i], y[i],
+            pixels, saturated, noise, threshold, footprints, position_noise2, i, x[i], y[i],
             singular[i] != 0, sky[i], out[i],
         )  # fmt: skip
         _set_levels(out[i, PEAK], out[i, THRESHOLD], photographic, levels)

@@ -244,7 +244,9 @@ def mesh_variance(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.rms, run, square=True)
 
 
-def subtract_background(image: F4, mask: U2 | None, background: BackgroundMap, run: Run) -> F4:
+def subtract_background(
+    image: F4, mask: U2 | None, background: BackgroundMap, run: Run, out: F4 | None = None
+) -> F4:
     """Return the image minus its background, 0 at pixels without data.
 
     Parameters
@@ -252,8 +254,10 @@ def subtract_background(image: F4, mask: U2 | None, background: BackgroundMap, r
     image : (ny, nx) float32
     mask : (ny, nx) uint16 or None
         Pixels with the NO_DATA plane set become 0.
+    out : (ny, nx) float32 or None
+        Where the result goes; it may be the image.  None: into a new array.
     """
-    return _interpolate(background, background.level, run, image, mask)
+    return _interpolate(background, background.level, run, image, mask, out=out)
 
 
 def background_at(background: BackgroundMap, x: I8, y: I8) -> F4:
@@ -310,8 +314,9 @@ def _interpolate(
     *,
     square: bool = False,
     bands: list[tuple[int, int]] | None = None,
+    out: F4 | None = None,
 ) -> F4:
-    out = np.empty(background.shape, np.float32)
+    result = np.empty(background.shape, np.float32) if out is None else out
 
     def rows(band: tuple[int, int]) -> None:
         spline_rows(
@@ -325,8 +330,8 @@ def _interpolate(
             _NO_PLANE if image is None else image,
             _NO_MASK if mask is None else mask,
             0 if mask is None else int(Mask.NO_DATA),
-            out,
+            result,
         )
 
     run.map(rows, run.bands(background.shape[0]) if bands is None else bands)
-    return out
+    return result

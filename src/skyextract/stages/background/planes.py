@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, U1, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
-from skyextract.kernels.background.planes import mark_bad
+from skyextract.kernels.background.planes import mark_bad, mark_saturated
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.record import record
@@ -47,6 +47,8 @@ class Plane:
         Pixels without signal or weight.
     n_bad : int
         Their number.
+    saturated : (ny, n) uint8
+        Bits of pixels that are saturated with their background, `numpy.packbits` of rows.
     relative : bool
         The variance follows a weight map, hence the exposure.
     weight_gain : bool
@@ -60,6 +62,7 @@ class Plane:
     variance: Annotated[F4 | None, VARIANCE]
     bad: Bools
     n_bad: int
+    saturated: U1
     relative: bool
     weight_gain: bool
     noise: Annotated[F4 | None, VARIANCE] = None
@@ -93,6 +96,7 @@ def prepare_plane(
     index: int = 0,
     sources: U1 | None = None,
     known: BackgroundMap | None = None,
+    in_place: bool = False,
 ) -> Plane:
     """Estimate and subtract the background of an image, and find its noise.
 
@@ -108,6 +112,8 @@ def prepare_plane(
         Footprints to leave out of the background.
     known : BackgroundMap or None
         An earlier estimate that will do, if it has the same mesh and no weight map is given.
+    in_place : bool
+        The pixels of the exposure become those of the plane.
     """
     weight = exposure.weight
     if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
@@ -117,7 +123,9 @@ def prepare_plane(
             exposure.image, exposure.mask, weight, config.background, run,
             index=index, sources=sources, measured=config.extraction.noise_type == "MEASURED",
         )  # fmt: skip
-    subtracted = subtract_background(exposure.image, None, background, run)
+    saturated = _saturated(exposure, run)
+    out = exposure.image if in_place else None
+    subtracted = subtract_background(exposure.image, None, background, run, out)
     bad, n_bad = _without_signal(exposure, subtracted, run)
     variance = background_variance(
         exposure, background, subtracted, scale, config.weights, run, index=index
@@ -133,7 +141,22 @@ def prepare_plane(
             variance[bad] = NO_INFORMATION
         subtracted[bad] = 0.0
     weight_gain = relative and of_image(config.weights.weight_gain, index)
-    return Plane(background, subtracted, variance, bad, n_bad, relative, weight_gain)
+    return Plane(background, subtracted, variance, bad, n_bad, saturated, relative, weight_gain)
+
+
+def _saturated(exposure: Exposure, run: Run) -> U1:
+    """Return the bits of the pixels at or above the saturation level."""
+    given = exposure.detector.saturation
+    level = np.float32(given)
+    if level < given:  # the least float32 that is not below
+        level = np.nextafter(level, np.float32(np.inf))
+    saturated = np.zeros((exposure.shape[0], -(-exposure.shape[1] // 8)), np.uint8)
+
+    def rows(band: tuple[int, int]) -> None:
+        mark_saturated(exposure.image, level, band[0], band[1], saturated)
+
+    run.map(rows, run.bands(exposure.shape[0]))
+    return saturated
 
 
 def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools, int]:

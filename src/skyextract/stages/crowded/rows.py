@@ -59,7 +59,7 @@ def hidden_detections(
         image = residual.copy()
         add_models(image, hidden.psf, added.take(group), 1.0)
         filtered = filtered_plane(hidden.plane, image, matched, run)
-        part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found)
+        part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found, run)
         rows.append(group)
         catalogs.append(measure(image, part))
         parts.append(part.without_segmentation())
@@ -92,7 +92,7 @@ def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
 
 
 def _at_positions(
-    x: F8, y: F8, filtered: F4, image: F4, radius: float, found: Detections
+    x: F8, y: F8, filtered: F4, image: F4, radius: float, found: Detections, run: Run
 ) -> Detections:
     """Return detections whose footprints are discs, of pixels with signal, about positions."""
     ny, nx = image.shape
@@ -110,7 +110,7 @@ def _at_positions(
     n_own = np.diff(first).astype(np.int32)
     measured = measure_footprints(
         filtered, image, pixel, first, n_own, found.threshold,
-        recentre=np.zeros(x.size, np.bool_), x=x, y=y,
+        recentre=np.zeros(x.size, np.bool_), x=x, y=y, run=run,
     )  # fmt: skip
     segmentation = np.zeros(image.shape, np.int32)
     segmentation.ravel()[pixel] = source + 1

@@ -190,7 +190,7 @@ def find_hidden(
 
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
-        plane = _without_sources(exposure, hidden.models, fine, run)
+        plane = _without_sources(exposure, plane, hidden.models, fine, run)
         hidden = replace(hidden, plane=plane)
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)
@@ -225,7 +225,7 @@ def find_hidden(
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
-    wide = _without_sources(exposure, hidden.models, config, run)
+    wide = _without_sources(exposure, plane, hidden.models, config, run)
     hidden = replace(hidden, wide=wide, noise_scale=scale)
     return _without_clouds(hidden, SIGNIFICANT * least, scale, matched, run) if clouds else hidden
 
@@ -309,14 +309,16 @@ def _with_meshes(config: Config, size: float) -> Config:
     return replace(config, background=meshes)
 
 
-def _without_sources(exposure: Exposure, models: F4, config: Config, run: Run) -> Plane:
-    """Return the plane with background and noise of the image without its point sources."""
+def _without_sources(
+    exposure: Exposure, plane: Plane, models: F4, config: Config, run: Run
+) -> Plane:
+    """Return a plane with background and noise of the image without its point sources."""
     rest = replace(exposure, image=exposure.image - models, background=None)
     clean = prepare_plane(rest, config, run).with_noise(run)
     subtracted = clean.subtracted + models
     if clean.n_bad:
         subtracted[clean.bad] = 0.0
-    return replace(clean, subtracted=subtracted)
+    return replace(clean, subtracted=subtracted, saturated=plane.saturated)
 
 
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:

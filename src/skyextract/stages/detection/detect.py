@@ -191,11 +191,12 @@ def detect(
         pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
     )
     del deblending
+    found = _with_unclaimed(found, pixels)
+    del pixels, runs
     if grow:
         return_freed_memory()
-        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)))
-    found = replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
-    return _with_unclaimed(found, pixels)
+        found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)), run)
+    return replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
 
 
 def _noise_scale(
@@ -241,7 +242,9 @@ def _psf_deblending(
 
 def _with_unclaimed(found: Detections, pixels: Pixels) -> Detections:
     """Add the pixels above the threshold that no source has."""
-    index = pixels.y.astype(np.int64) * found.segmentation.shape[1] + pixels.x
+    index = pixels.y.astype(np.int64)
+    index *= found.segmentation.shape[1]
+    index += pixels.x
     return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
 
 

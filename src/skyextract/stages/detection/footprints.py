@@ -10,6 +10,7 @@ from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection.matched import grow, grow_discs
 from skyextract.kernels.values import BLENDED
+from skyextract.run import Run
 from skyextract.stages.detection.measurements import measure_footprints
 
 MIN_GROWTH = 2.0
@@ -20,11 +21,14 @@ _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""
 
 
-def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -> Detections:
+def grow_footprints(
+    found: Detections, filtered: F4, image: F4, n_rounds: int, run: Run
+) -> Detections:
     """Grow the sources' footprints and measure them anew.
 
     Only pixels of positive filtered value are taken in, each by the source that comes to it
     first.  Pixels merged into a source do not grow.  The segmentation is changed in place.
+    Pixels that were `unclaimed` may get an owner.
     """
     if found.n == 0:
         return found
@@ -49,7 +53,7 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     n_own = (np.diff(first) - n_merged).astype(np.int32)
     measured = measure_footprints(
         filtered, image, pixel, first, n_own, found.threshold,
-        recentre=(found.flags & BLENDED) == 0, x=found.x, y=found.y,
+        recentre=(found.flags & BLENDED) == 0, x=found.x, y=found.y, run=run,
     )  # fmt: skip
     for name in ("fdpeak", "xpeak", "ypeak"):  # those of the pixels that were detected
         measured.pop(name)
@@ -71,9 +75,10 @@ def grow_footprints(found: Detections, filtered: F4, image: F4, n_rounds: int) -
     measured["dnpix"] = add(measured["dnpix"], unfiltered > found.threshold).astype(np.int32)
     measured["fdflux"] = add(measured["fdflux"], values[merged])
     measured["dflux"] = add(measured["dflux"], unfiltered)
+    unclaimed = found.unclaimed[segmentation.ravel()[found.unclaimed] == 0]
     return replace(
         found, labels=segmentation, first=first, n_own=n_own, pixel=pixel, filtered=values,
-        **measured,
+        unclaimed=unclaimed, **measured,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, AnyArray, Bools
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.pixels import Pixels
+from skyextract.run import Run
+
+_CHUNK = 1 << 17
+"""Pixels of sources that are measured together."""
 
 _REAL = {
     "x": shape.X, "y": shape.Y, "x2": shape.X2, "y2": shape.Y2, "xy": shape.XY, "a": shape.A,
@@ -39,7 +44,7 @@ def measured_fields(real: F8, integer: I4) -> dict[str, Any]:
 
 def measure_footprints(
     filtered: F4, image: F4, pixel: I8, first: I8, n_own: I4, threshold: float, *,
-    recentre: Bools, x: F8, y: F8,
+    recentre: Bools, x: F8, y: F8, run: Run,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure sources on their footprints: the fields of `measured_fields`.
 
@@ -56,13 +61,25 @@ def measure_footprints(
     x, y : (n,) float64
         0-based positions.
     """
-    y_pixel = (pixel // image.shape[1]).astype(np.int32)
-    x_pixel = (pixel - y_pixel * np.int64(image.shape[1])).astype(np.int32)
-    pixels = Pixels(
-        x_pixel, y_pixel,
-        filtered.ravel()[pixel], image.ravel()[pixel], np.zeros(1, np.float32), False,
-    )  # fmt: skip
-    real = np.empty((len(n_own), shape.N_REAL), np.float64)
-    integer = np.empty((len(n_own), shape.N_INTEGER), np.int32)
-    shape.measure_sources(pixels, threshold, first, n_own, recentre, x, y, real, integer)
+    n = len(n_own)
+    real = np.empty((n, shape.N_REAL), np.float64)
+    integer = np.empty((n, shape.N_INTEGER), np.int32)
+
+    def measure(chunk: tuple[int, int]) -> None:
+        part, begin, end = slice(*chunk), first[chunk[0]], first[chunk[1]]
+        index = pixel[begin:end]
+        y_pixel = (index // image.shape[1]).astype(np.int32)
+        x_pixel = (index - y_pixel * np.int64(image.shape[1])).astype(np.int32)
+        pixels = Pixels(
+            x_pixel, y_pixel,
+            filtered.ravel()[index], image.ravel()[index], np.zeros(1, np.float32), False,
+        )  # fmt: skip
+        shape.measure_sources(
+            pixels, threshold, first[chunk[0] : chunk[1] + 1] - begin, n_own[part],
+            recentre[part], x[part], y[part], real[part], integer[part],
+        )  # fmt: skip
+
+    goals = np.arange(_CHUNK, len(pixel), _CHUNK)
+    edges = sorted({0, n, *np.searchsorted(first, goals).tolist()})
+    run.map(measure, list(pairwise(edges)))
     return measured_fields(real, integer)

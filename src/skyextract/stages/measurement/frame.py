@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4, I8, U1
 from skyextract.errors import ImageError
 from skyextract.kernels.measurement import pixel
 from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
@@ -39,8 +39,8 @@ class MeasureFrame:
         PHOTO mode in intensities.
     densities : (ny, nx) float32
         The same before the conversion to intensities; `pixels` itself in CCD mode.
-    image : (ny, nx) float32
-        Background not subtracted.
+    saturated : (ny, n) uint8
+        Bits of pixels that are saturated with their background, `numpy.packbits` of rows.
     variance : (ny, nx) float32
         Background variance if `mapped`; else a dummy, and `noise2` holds everywhere.
     weights : (ny, nx) float32
@@ -56,14 +56,14 @@ class MeasureFrame:
     threshold : float
         Analysis threshold where the variance is `noise2`.
     saturation : float
-        Level of `image` at which a pixel is saturated.
+        Level of the image at which a pixel is saturated.
     gamma : float
         0 in CCD mode; in PHOTO mode intensity = exp(density / gamma).
     """
 
     pixels: F4
     densities: F4
-    image: F4
+    saturated: U1
     variance: F4
     mapped: bool
     weights: F4
@@ -137,7 +137,7 @@ def prepare_frame(
     return MeasureFrame(
         pixels=pixels,
         densities=densities,
-        image=exposure.image,
+        saturated=plane.saturated,
         variance=_NO_MAP if variance is None else variance,
         mapped=variance is not None,
         weights=_NO_MAP if plane.variance is None else plane.variance,

@@ -37,8 +37,8 @@ class Isophotal:
         Variances of the barycentre: X2, Y2, XY.
     fwhm : (n,) float64
         Pixels; 0 where it cannot be measured.
-    level : (n,) float64
-        Highest value before background subtraction.
+    n_saturated : (n,) int32
+        Saturated pixels in the footprint.
     n_bad : (n,) int32
         Bad pixels of the measurement image in the footprint.
     areas : (n, 8) int32
@@ -52,7 +52,7 @@ class Isophotal:
     threshold: F8
     errors: F8
     fwhm: F8
-    level: F8
+    n_saturated: I4
     n_bad: I4
     areas: I4
 
@@ -84,7 +84,7 @@ def measure_isophotes(
         run,
         d.n,
         lambda first, last: isophotal(
-            frame.densities, frame.image, noise, frame.threshold, footprints,
+            frame.densities, frame.saturated, noise, frame.threshold, footprints,
             float(detection_noise) ** 2, shapes, sky, ceiling, frame.gamma > 0.0, first, last, out,
         ),
     )  # fmt: skip
@@ -99,7 +99,7 @@ def measure_isophotes(
         threshold=out[:, isophotes.THRESHOLD],
         errors=out[:, isophotes.ERRX2 : isophotes.ERRXY + 1],
         fwhm=out[:, isophotes.FWHM],
-        level=out[:, isophotes.LEVEL],
+        n_saturated=out[:, isophotes.N_SATURATED].astype(np.int32),
         n_bad=out[:, isophotes.N_BAD].astype(np.int32),
         areas=out[:, isophotes.ISO :].astype(np.int32),
     )

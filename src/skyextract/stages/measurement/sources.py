@@ -161,7 +161,7 @@ def measure_sources(
         background, (d.x + 0.5).astype(np.int64), (d.y + 0.5).astype(np.int64)
     )
     iso = measure_isophotes(frame, d, sky, level, run, detection_noise=detected.noise)
-    flags[iso.level >= frame.saturation] |= SATURATED
+    flags[iso.n_saturated > 0] |= SATURATED
 
     _add_detection(columns, d, iso, level)
     _add_isophotal(columns, d, iso, wanted)
