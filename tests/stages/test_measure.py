@@ -181,6 +181,24 @@ def test_threads_do_not_matter_and_inputs_are_left_alone() -> None:
     np.testing.assert_array_equal(exposure.mask, mask)
 
 
+@pytest.mark.parametrize("n_passes", [1, 2])
+def test_pixels_that_are_given_up_change_no_number(n_passes: int) -> None:
+    exposure, _, _ = frame(size=300)
+    exposure.image[100:104, 50:60] = 70000.0
+    config = replace(BASIC, extraction=replace(BASIC.extraction, detect_niter=n_passes))
+    expected = run_measure(exposure, config=config)
+    lent = replace(exposure, image=exposure.image.copy())
+    run = Run(2)
+    found = measure(lent, config, FLUXES, MeasureInputs(), run, keep_image=False)
+    assert (expected.sources["FLAGS"] & 4).any()
+    for name in expected.sources.columns:
+        np.testing.assert_array_equal(found.sources[name], expected.sources[name])
+    assert found.plane.subtracted is lent.image
+    assert np.isnan(found.exposure.image).all()
+    assert found.exposure.shape == exposure.shape
+    assert np.shares_memory(expected.exposure.image, exposure.image)
+
+
 def test_only_what_is_wanted_is_there() -> None:
     exposure, _, _ = frame(size=120)
     sources = run_measure(exposure, frozenset({"FLUX_AUTO", "MAG_AUTO"})).sources

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -17,3 +19,18 @@ U2 = NDArray[np.uint16]
 C8 = NDArray[np.complex64]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
+
+_FEW_BYTES = 1 << 20
+
+
+def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
+    """Return zeros of which only what is written to takes memory and time, unlike `numpy.zeros`.
+
+    That clears memory that the process has used before.
+    """
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    if size < _FEW_BYTES:
+        return np.zeros(shape, kind)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, kind).reshape(shape)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
@@ -133,7 +133,7 @@ class Detections:
         """
         if self.labels is not None:
             return self.labels
-        labels = np.zeros(self.shape, np.int32)
+        labels = blank(self.shape, np.int32)
         length = np.diff(self.first)
         number = np.repeat(np.arange(1, self.n + 1, dtype=np.int32), length)
         is_own = np.arange(self.pixel.size) - np.repeat(self.first[:-1], length) < np.repeat(

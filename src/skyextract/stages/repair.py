@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
@@ -161,7 +161,7 @@ class Repairs:
 
     def mask(self, mask: U2) -> U2:
         """Return a copy of the mask with CR and INTRP added."""
-        marked = np.zeros(mask.shape, mask.dtype)  # rows without planes are not written to
+        marked = blank(mask.shape, mask.dtype)  # rows without planes are not written to
         rows = np.flatnonzero(mask.any(axis=1))
         marked[rows] = mask[rows]
         marked.ravel()[self.cosmic] |= np.uint16(Mask.CR | Mask.INTRP)

@@ -35,3 +35,7 @@ def test_spline_subtracts_and_blanks():
     assert out[3, 4] == 0
     mask[:] = 0
     np.testing.assert_allclose(np.delete(out.ravel(), 3 * 40 + 4), 2, atol=1e-5)
+    inside = image.copy()
+    spline_rows(nodes, 16, 16, 0, 40, True, False, inside, mask, 0, inside)
+    spline_rows(nodes, 16, 16, 0, 40, True, False, image, mask, 0, out)
+    np.testing.assert_array_equal(inside, out)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U2, AnyArray
+from skyextract.datamodel.arrays import F4, U2, AnyArray, blank
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
@@ -137,7 +137,7 @@ def to_float(
         NO_DATA and SAT.
     """
     image = np.empty(numbers.shape, np.float32)
-    mask = np.zeros(numbers.shape, np.uint16)  # memory that is not written to is never taken
+    mask = blank(numbers.shape, np.uint16)
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
 
     def convert(band: tuple[int, int]) -> None:

@@ -144,6 +144,7 @@ def spline_rows(
     mask : (ny, nx), or (1, 1) with `planes` 0
         Pixels with any of the bits `planes` become 0 in the difference.
     out : (ny, nx), output
+        It may be the image.
     """
     n_x = nodes.shape[1]
     nx = out.shape[1]
@@ -155,8 +156,10 @@ def spline_rows(
     row = np.empty(n_x, np.float32)
     row_bend = np.zeros(n_x, np.float32)
     work = np.empty(n_x, np.float32)
+    pixels = np.empty(nx, np.float32)  # a copy: loops on arrays that may overlap are slow
     for y in range(first_row, past_row):
-        pixels = image[y] if subtract else image[0]
+        if subtract:
+            pixels[:] = image[y]
         _nodes_at(y, nodes, bend, mesh_height, row)
         if n_x > 1:
             if nodes.shape[0] > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, Bools
+from skyextract.datamodel.arrays import F4, U1, Bools, blank
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
 from skyextract.kernels.background.planes import mark_bad, mark_saturated
@@ -167,7 +167,7 @@ def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools
     mask = exposure.mask
     if exposure.weight is not None:
         mask = np.where(exposure.weight < MAX_VARIANCE, mask, mask & ~np.uint16(Mask.BAD))
-    bad = np.zeros(mask.shape, np.bool_)
+    bad = blank(mask.shape, np.bool_)
     lost = int(Mask.BAD | Mask.CR)
 
     def rows(band: tuple[int, int]) -> int:

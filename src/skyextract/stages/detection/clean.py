@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, blank
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import clean_sources
@@ -89,7 +89,7 @@ def clean(
     ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
     pixel = candidates.pixel[take]
-    segmentation = np.zeros(image_shape, np.int32)
+    segmentation = blank(image_shape, np.int32)
     segmentation.ravel()[pixel] = label
     real, integer = real[kept], integer[kept]
     return Detections(

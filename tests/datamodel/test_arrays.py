@@ -1,0 +1,36 @@
+"""Arrays of zeros whose memory is taken when it is written to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.arrays import blank
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2000, 1000)])
+def test_blank_planes_are_zeros_that_can_be_written(shape):
+    plane = blank(shape, np.uint16)
+    assert plane.shape == shape
+    assert plane.dtype == np.uint16
+    assert plane.flags.c_contiguous
+    assert not plane.any()
+    plane[1] = 7
+    assert plane.sum() == 7 * shape[1]
+    assert not blank(shape, np.uint16).any()
+
+
+def test_blank_planes_take_no_memory_unless_written():
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    used = np.ones((4000, 4000), np.float32)
+    del used
+    before = resident()
+    plane = blank((4000, 4000), np.float32)
+    plane[10] = 1.0
+    assert resident() - before < plane.nbytes / 10
