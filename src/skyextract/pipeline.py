@@ -44,7 +44,7 @@ from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step
-from skyextract.stages.measure import Measured, correct_apertures, measure
+from skyextract.stages.measure import Measured, measure
 
 if TYPE_CHECKING:
     from skyextract.stages.astrometry.solve import Astrometry
@@ -103,6 +103,8 @@ def process_exposure(
 
     # Aperture corrections for later runs; measure, if it runs, finds them in its own PSF fits.
     if Step.CHARACTERIZE in plan and Step.MEASURE not in plan:
+        from skyextract.stages.aperturecorrections import correct_apertures
+
         with report.step(Step.CHARACTERIZE):
             corrected = correct_apertures(exposure, config, auxiliary, run, detection=detection)
             exposure, plane = corrected.exposure, corrected.plane

@@ -10,10 +10,10 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, I4, I8
+from skyextract.datamodel.arrays import F4, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.flags import Flags, FlagsSky, Mask
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -30,6 +30,7 @@ from skyextract.stages.detection.detect import (
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
+from skyextract.stages.measurement.flags import with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -42,31 +43,11 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
-    from skyextract.stages.galaxies.columns import ModelImages
+    from skyextract.stages.find import Found
+    from skyextract.stages.galaxies.columns import Galaxies, ModelImages
     from skyextract.stages.psf.columns import PointSources
 
-__all__ = [
-    "CorrectedApertures",
-    "MeasureInputs",
-    "Measured",
-    "correct_apertures",
-    "measure",
-]
-
-
-@record
-class CorrectedApertures:
-    """An exposure with its aperture corrections.
-
-    Attributes
-    ----------
-    exposure : Exposure
-    plane : Plane
-        The image as it was searched for the neighbours of the PSF stars.
-    """
-
-    exposure: Exposure
-    plane: Plane
+__all__ = ["MeasureInputs", "Measured", "measure"]
 
 
 @record
@@ -194,122 +175,92 @@ def measure(
     ConfigError
         A threshold, a filter or a list does not make sense.
     """
-    extraction = config.extraction
-    fits_psf = bool(wanted & PSF_COLUMNS)
     fits_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
-    uses_psf = extraction.filters_by_psf or fits_psf or fits_models
+    # Models take the aperture corrections, which come of fits of the PSF to its stars.
+    corrects = exposure.psf_stars is not None and exposure.aperture_corrections is None
+    fits_psf = bool(wanted & PSF_COLUMNS) or (fits_models and corrects)
+    uses_psf = config.extraction.filters_by_psf or fits_psf or fits_models
     if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
+
+    # Detections; beneath them hidden ones, where the field is crowded.
     # What an assumed PSF leaves over is no star.
-    searches = exposure.has_psf and fits_psf and detection is None and extraction.crowd_niter > 0
+    searches = exposure.has_psf and fits_psf and detection is None
+    searches = searches and config.extraction.crowd_niter > 0
     in_place = not keep_image and not searches and detection is None
-    detected = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
+    found = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
     exposure = exposure.without_image() if in_place else exposure
-    plane, detection_plane, found = detected.plane, detected.detection_plane, detected.detections
-    taps, matched = detected.taps, detected.matched
-    hidden = None
-    if searches and matched is not None:
-        from skyextract.stages.crowded.search import find_hidden
-
-        hidden = find_hidden(exposure, plane, found, matched, config, run)
-        if hidden is not None and hidden.wide is not None:
-            plane = detection_plane = hidden.wide
-            exposure = replace(exposure, psf=hidden.psf)
-    # Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
-    correlation = noise_correlation(detected, run) if hidden is None else None
-    of_apertures = correlation
+    hidden = _search_beneath(exposure, found, config, run) if searches else None
+    noise = _noise(found, hidden, run)
     if hidden is not None and hidden.wide is not None:
-        detected = replace(detected, plane=plane, detection_plane=plane)
-        of_apertures = noise_correlation(detected, run)
-    del detected
+        found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
+        exposure = replace(exposure, psf=hidden.psf)
+    found = replace(found, claimed=None)
 
-    found_scale = median(found.noise_scale)
-    if hidden is None:
-        warn_of_noise(found_scale, run)
-    else:
-        warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else found_scale)
-
-    # What needs no PSF; stars hidden beneath others are measured where those are taken away.
-    threshold = analysis_threshold(extraction, plane.background.sigma, inputs.pixel_scale)
+    # What needs no PSF; hidden stars are measured where the others are taken away.
+    sigma = found.plane.background.sigma
+    threshold = analysis_threshold(config.extraction, sigma, inputs.pixel_scale)
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
-    pixels = PixelColumns(exposure, threshold, taps, config, needed, inputs, run)
-    sources = pixels.measure(plane, detection_plane, found)
-    if hidden is not None and hidden.x.size > found.n and matched is not None:
-        found, beneath = _measure_beneath(hidden, found, matched, pixels, run)
-        sources = sources.append(beneath)
-    if of_apertures is not None:
+    pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
+    found, sources = _measure_pixels(pixels, found, hidden, run)
+    if noise.of_apertures is not None:
         sources = with_correlated_errors(
-            sources, of_apertures, plane.background.sigma**2, exposure.detector.gain
+            sources, noise.of_apertures, sigma**2, exposure.detector.gain
         )
-    sources = _with_mask_flags(sources, exposure, found)
-
+    sources = with_mask_flags(sources, exposure, found.detections)
     back_type = of_image(config.background.back_type, 0 if detection is None else 1)
-    rests_on = support(found, plane.bad, level_given=back_type == "MANUAL")
-    found = found.without_segmentation() if hidden is None else found
-    return_freed_memory()
-    if fits_psf:
-        whole, plane = plane is detection_plane, plane.with_noise(run)
-        detection_plane = plane if whole else detection_plane
+    rests_on = support(found.detections, found.plane.bad, level_given=back_type == "MANUAL")
+    found = _without_labels(found, hidden)
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
     if fits_psf:
-        # The errors of crowds need that of the flux, for those of the positions, too.
-        needed = wanted if hidden is None else wanted | {"FLUXERR_PSF"}
+        found = _with_noise_planes(found, run)
         points = _fit_point_sources(
-            exposure, plane, found, hidden, correlation, sources, config, needed, run
+            exposure, found, hidden, noise.of_points, sources, config, wanted, run
         )
-        sources = _with_flags(sources.with_columns(**points.columns), points.flags)
-        if hidden is not None and matched is not None:
-            from skyextract.stages.crowded.errors import with_errors_of_crowds
-
-            sources = with_errors_of_crowds(sources, hidden, exposure.detector.gain, matched, run)
+        sources = _with_point_sources(sources, points, exposure, found, hidden, run)
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
-        from skyextract.stages.galaxies.columns import Images, measure_galaxies
-
-        noise = point_source_variance(plane, correlation, run)
-        images = Images(exposure, plane, noise, detection, detection_plane)
-        galaxies = measure_galaxies(images, found, config, wanted, run)
+        galaxies = _fit_galaxies(exposure, found, detection, noise.of_points, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
-        sources = _with_flags(sources, FlagsSky.DEFAULT_PSF)
+        sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
 
-    rows = _selected(sources, config)
-    if hidden is not None:
-        rows = np.setdiff1d(rows, hidden.faded)
-    if rows.size < found.n:
+    rows = _selected(sources, hidden, config)
+    if rows.size < sources.n_rows:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
-    twins = find_twins(found.x, found.y, found.dflux)
+    detections = found.detections
+    twins = find_twins(detections.x, detections.y, detections.dflux)
     doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
     if uses_psf:
         from skyextract.stages.psf.given import doubts_unless_compared
 
-        doubts += doubts_unless_compared(exposure, plane, config, run)
+        doubts += doubts_unless_compared(exposure, found.plane, config, run)
     for doubt in doubts:
         run.warn(doubt)
     return Measured(
-        exposure=replace(exposure, background=plane.background),
+        exposure=replace(exposure, background=found.plane.background),
         sources=sources,
-        detections=found,
+        detections=detections,
         rows=rows,
-        plane=plane,
-        detection_plane=detection_plane,
-        threshold=found.threshold,
+        plane=found.plane,
+        detection_plane=found.detection_plane,
+        threshold=detections.threshold,
         analysis_threshold=threshold,
-        taps=taps,
-        matched=matched,
+        taps=found.taps,
+        matched=found.matched,
         residual=residual,
         models=models,
         twins=twins,
         metrics={
             "n_sources": int(rows.size),
-            "iterations": extraction.detect_niter,
-            "noise_scale": median(found.full_noise_scale),
-            "detection_scale": median(found.noise_scale),
+            "iterations": config.extraction.detect_niter,
+            "noise_scale": median(detections.full_noise_scale),
+            "detection_scale": median(detections.noise_scale),
             "sky_share": rests_on.sky_share,
         },
         run=run,
@@ -318,58 +269,75 @@ def measure(
     )
 
 
-def correct_apertures(
-    exposure: Exposure,
-    config: Config,
-    inputs: MeasureInputs,
-    run: Run,
-    *,
-    detection: Exposure | None = None,
-) -> CorrectedApertures:
-    """Measure the aperture corrections that go with the PSF of an exposure.
+@record
+class _Noise:
+    """Correlation of the noise, as it is in the errors of fits and of apertures."""
 
-    The curve of growth of the PSF stars takes the other sources away: they are detected, and
-    the PSF is fitted to all.  `measure` does the same with its own fits where the exposure has
-    no corrections yet.
+    of_points: NoiseCorrelation | None
+    of_apertures: NoiseCorrelation | None
 
-    Parameters
-    ----------
-    exposure : Exposure
-        Characterized.  A default PSF has no stars, and gets no corrections.
-    config, inputs, run, detection
-        As in `measure`.
+
+def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) -> Hidden | None:
+    """Return the sources beneath the detected ones; None where nothing is searched."""
+    if found.matched is None:
+        return None
+    from skyextract.stages.crowded.search import find_hidden
+
+    return find_hidden(exposure, found.plane, found.detections, found.matched, config, run)
+
+
+def _noise(found: Found, hidden: Hidden | None, run: Run) -> _Noise:
+    """Measure the correlation of the noise, and say so where it makes the threshold high.
+
+    Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
     """
-    from skyextract.stages.psf.columns import measure_point_sources
-
-    detected = find_sources(exposure, config, inputs, run, detection=detection)
-    corrections = None
-    if exposure.has_psf:
-        plane, found = detected.plane, detected.detections
-        variance = point_source_variance(plane, noise_correlation(detected, run), run)
-        corrections = measure_point_sources(
-            exposure, plane.subtracted, variance,
-            found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
-        ).corrections  # fmt: skip
-    return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)
+    scale = median(found.detections.noise_scale)
+    if hidden is None:
+        warn_of_noise(scale, run)
+        correlation = noise_correlation(found, run)
+        return _Noise(correlation, correlation)
+    warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else scale)
+    if hidden.wide is None:
+        return _Noise(None, None)
+    on_wide = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
+    return _Noise(None, noise_correlation(on_wide, run))
 
 
-def _measure_beneath(
-    hidden: Hidden, found: Detections, matched: MatchedFilter, pixels: PixelColumns, run: Run
-) -> tuple[Detections, Catalog]:
+def _measure_pixels(
+    pixels: PixelColumns, found: Found, hidden: Hidden | None, run: Run
+) -> tuple[Found, Catalog]:
     """Return all detections, with the hidden ones, and the columns of these."""
+    sources = pixels.measure(found.plane, found.detection_plane, found.detections)
+    if hidden is None or found.matched is None:
+        return found, sources
     from skyextract.stages.crowded.rows import hidden_detections
 
     def columns(image: F4, part: Detections) -> Catalog:
         plane = replace(hidden.plane, subtracted=image)
         return pixels.measure(plane, plane, part)
 
-    return hidden_detections(hidden, found, matched, run, columns)
+    detections, beneath = hidden_detections(hidden, found.detections, found.matched, run, columns)
+    return replace(found, detections=detections), sources.append(beneath)
+
+
+def _without_labels(found: Found, hidden: Hidden | None) -> Found:
+    """Let the plane of the segmentation go, which can be drawn anew but for crowds."""
+    if hidden is None:
+        found = replace(found, detections=found.detections.without_segmentation())
+    return_freed_memory()
+    return found
+
+
+def _with_noise_planes(found: Found, run: Run) -> Found:
+    """Return the planes with the variance of every pixel, which fits weight by."""
+    plane = found.plane.with_noise(run)
+    single = found.plane is found.detection_plane
+    return replace(found, plane=plane, detection_plane=plane if single else found.detection_plane)
 
 
 def _fit_point_sources(
     exposure: Exposure,
-    plane: Plane,
-    found: Detections,
+    found: Found,
     hidden: Hidden | None,
     correlation: NoiseCorrelation | None,
     sources: Catalog,
@@ -380,10 +348,12 @@ def _fit_point_sources(
     """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
     from skyextract.stages.psf.columns import measure_point_sources
 
-    x, y, start = found.x, found.y, None
+    plane, x, y, start = found.plane, found.detections.x, found.detections.y, None
     if hidden is not None:
         plane, x, y = hidden.plane, hidden.x, hidden.y
         start = (hidden.sources, hidden.models)
+        # The errors of crowds need that of the flux, for those of the positions, too.
+        wanted |= {"FLUXERR_PSF"}
     return measure_point_sources(
         exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
         (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
@@ -391,30 +361,44 @@ def _fit_point_sources(
     )  # fmt: skip
 
 
-def _with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:
-    """Return the sources with what the mask planes in the footprints mean in both flags."""
-    planes = np.zeros(found.n, dtype=np.uint16)
-    if found.n and exposure.mask.any():
-        planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
-    cosmic = (planes & np.uint16(Mask.CR)) != 0
-    bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
-    flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0) | sources["FLAGS"]
-    known = sources["FLAGS_SKY"]
-    if exposure.variance is not None:
-        known = known & ~int(FlagsSky.NO_VARIANCE)
-    ours = np.where(cosmic, int(FlagsSky.COSMIC_RAY), 0) | np.where(bad, int(FlagsSky.BAD_PIXEL), 0)
-    ours |= known
-    return sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
+def _with_point_sources(
+    sources: Catalog,
+    points: PointSources,
+    exposure: Exposure,
+    found: Found,
+    hidden: Hidden | None,
+    run: Run,
+) -> Catalog:
+    """Return the sources with the columns and flags of fits of the PSF."""
+    sources = with_flags(sources.with_columns(**points.columns), points.flags)
+    if hidden is None or found.matched is None:
+        return sources
+    from skyextract.stages.crowded.errors import with_errors_of_crowds
+
+    return with_errors_of_crowds(sources, hidden, exposure.detector.gain, found.matched, run)
 
 
-def _with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
-    """Return the sources with further bits of FLAGS_SKY."""
-    return sources.with_columns(FLAGS_SKY=(sources["FLAGS_SKY"] | bits).astype(np.int16))
+def _fit_galaxies(
+    exposure: Exposure,
+    found: Found,
+    detection: Exposure | None,
+    correlation: NoiseCorrelation | None,
+    config: Config,
+    wanted: frozenset[str],
+    run: Run,
+) -> Galaxies:
+    """Fit models of galaxies to all sources."""
+    from skyextract.stages.galaxies.columns import Images, measure_galaxies
+
+    variance = point_source_variance(found.plane, correlation, run)
+    images = Images(exposure, found.plane, variance, detection, found.detection_plane)
+    return measure_galaxies(images, found.detections, config, wanted, run)
 
 
-def _selected(sources: Catalog, config: Config) -> I8:
-    """Return the rows that ASSOCSELEC_TYPE keeps; all without an association."""
+def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> I8:
+    """Return the rows to keep: those of ASSOCSELEC_TYPE, without what faded among clouds."""
+    rows = np.arange(sources.n_rows)
     if "NUMBER_ASSOC" in sources and config.assoc.assocselec_type != "ALL":
         wanted = config.assoc.assocselec_type != "-MATCHED"
-        return np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == wanted)
-    return np.arange(sources.n_rows)
+        rows = np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == wanted)
+    return rows if hidden is None else np.setdiff1d(rows, hidden.faded)

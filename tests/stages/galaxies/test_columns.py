@@ -21,15 +21,27 @@ def _rows(frame, table):
     return table[distance.argmin(axis=1)], distance.min(axis=1) < 2.0
 
 
+def _measure(frame, folder, columns):
+    """Return the catalogue of a frame with some columns."""
+    parameters = folder / "models.param"
+    parameters.write_text("\n".join(columns.split()) + "\n")
+    exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
+    return skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """Return the truth of the objects found, and their rows."""
     frame = simulate_galaxies(260, 1000, seed=3)
-    parameters = tmp_path_factory.mktemp("models") / "models.param"
-    parameters.write_text("\n".join(COLUMNS.split()) + "\n")
-    exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
-    table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
-    return frame, *_rows(frame, table)
+    return frame, *_rows(frame, _measure(frame, tmp_path_factory.mktemp("models"), COLUMNS))
+
+
+def test_fluxes_of_models_do_not_depend_on_other_columns(tmp_path):
+    """They take the aperture corrections, which come of fits of the PSF, wanted or not."""
+    frame = simulate_galaxies(120, 500, seed=5)
+    alone = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL")
+    beside = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL FLUX_PSF")
+    np.testing.assert_array_equal(alone["FLUX_MODEL"], beside["FLUX_MODEL"])
 
 
 def test_models_of_stars_are_on_the_scale_of_psf_fluxes(measured):
@@ -53,10 +65,8 @@ def test_models_of_galaxies_have_all_their_light(measured):
 
 def test_a_point_source_in_the_model_does_not_change_what_is_a_star(tmp_path):
     frame = simulate_galaxies(90, 600, seed=8)
-    parameters = tmp_path / "models.param"
-    parameters.write_text("X_IMAGE\nY_IMAGE\nFLUX_POINTSOURCE\nFLUX_SPHEROID\nPROB_POINTSOURCE\n")
-    exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
-    table = skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
+    columns = "X_IMAGE Y_IMAGE FLUX_POINTSOURCE FLUX_SPHEROID PROB_POINTSOURCE"
+    table = _measure(frame, tmp_path, columns)
     rows, found = _rows(frame, table)
     bright = found & (frame.snr > 30.0)
     probability = np.array(rows["PROB_POINTSOURCE"])

@@ -1,0 +1,36 @@
+"""Bits of FLAGS and FLAGS_SKY that are set in columns of sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import I4
+from skyextract.datamodel.flags import Flags, FlagsSky, Mask
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.catalog import Catalog
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+
+
+def with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:
+    """Return the sources with what the mask planes in the footprints mean in both flags."""
+    planes = np.zeros(found.n, dtype=np.uint16)
+    if found.n and exposure.mask.any():
+        planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
+    cosmic = (planes & np.uint16(Mask.CR)) != 0
+    bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
+    flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0) | sources["FLAGS"]
+    known = sources["FLAGS_SKY"]
+    if exposure.variance is not None:
+        known = known & ~int(FlagsSky.NO_VARIANCE)
+    ours = np.where(cosmic, int(FlagsSky.COSMIC_RAY), 0) | np.where(bad, int(FlagsSky.BAD_PIXEL), 0)
+    ours |= known
+    return sources.with_columns(FLAGS=flags.astype(np.int16), FLAGS_SKY=ours.astype(np.int16))
+
+
+def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
+    """Return the sources with further bits of FLAGS_SKY."""
+    return sources.with_columns(FLAGS_SKY=(sources["FLAGS_SKY"] | bits).astype(np.int16))
