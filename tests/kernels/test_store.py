@@ -52,6 +52,46 @@ def count(values):
 SIGNATURES = """toy.other.count(float64[::1],)
 toy.whole.scale(float64[::1], float64[::1],)
 """
+PIECES = """
+from skyextract.kernels.jit import kernel
+
+@kernel
+def pieces(values, n):
+    total = 0.0
+    kept = values
+    for i in range(n):
+        piece = values[i % values.size:]
+        if piece[0] > 0.0:
+            kept = piece
+        total += kept[0]
+    return total
+"""
+REFERENCES = """
+import gc, resource, sys, weakref
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from skyextract.kernels import store
+from skyextract.kernels.native import unpacked
+from skyextract.kernels.toy.other import count
+from skyextract.kernels.toy.pieces import pieces
+
+codes = [unpacked(e.read())[0].code for n, m in (("count", "other"), ("pieces", "pieces"))
+         for e in store.stored_entries(f"toy.{m}", n)]
+steps = [bytes.fromhex(code) for code in ("f048ff07", "f048ff0f")]  # lock inc, lock dec (%rdi)
+print(len(codes), any(step in code for code in codes for step in steps))
+values = np.arange(9.0)
+before = sys.getrefcount(values)
+with ThreadPoolExecutor(8) as threads:
+    totals = set(threads.map(lambda _: pieces(values, 300000), range(32)))
+print(len(totals), sys.getrefcount(values) - before)
+gone = weakref.ref(values)
+del values
+gc.collect()
+print(gone())
+large = np.arange(1e6)
+most = [count(large).size and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss for _ in range(50)]
+print(most[-1] - most[1] < 20000, "numba" in sys.modules)
+"""
 CALL = """
 import sys
 sys.modules["scipy"] = None
@@ -231,6 +271,18 @@ def test_what_was_compiled_runs_without_numba(copy: Copy) -> None:
     assert lines[:2] == ["0.0 2.0 4.0 7.0 2.0 4.0", "nothing to count []"]
     assert lines[2] == "0.0 2.0 4.0 True", "other arguments take other code: numba compiles it"
     assert copy.run("-c", WITHOUT_NUMBA)[0].splitlines()[2] == "0.0 2.0 4.0 False"
+
+
+def test_references_are_counted_by_one_thread(copy: Copy) -> None:
+    copy.write("pieces", PIECES)
+    declared = copy.kernels / "signatures.txt"
+    declared.write_text(SIGNATURES + "toy.pieces.pieces(float64[::1], int64,)\n")
+    copy.run("-m", "skyextract", "--warm")
+    steps, threads, gone, memory = copy.run("-c", REFERENCES)[0].splitlines()
+    assert steps == "2 False", "no atomic steps"
+    assert threads == "1 0", "threads do not disturb each other"
+    assert gone == "None", "arrays are let go"
+    assert memory == "True False", "so is what kernels return"
 
 
 @pytest.mark.parametrize(

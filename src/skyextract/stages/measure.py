@@ -21,7 +21,7 @@ from skyextract.record import record
 from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
-from skyextract.stages.background.correlation import with_correlated_errors
+from skyextract.stages.background.correlation import has_correlated_errors, with_correlated_errors
 from skyextract.stages.detection.detect import (
     analysis_threshold,
     filter_as_found,
@@ -191,7 +191,7 @@ def measure(
     found = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
     exposure = exposure.without_image() if in_place else exposure
     hidden = _search_beneath(exposure, found, config, run) if searches else None
-    noise = _noise(found, hidden, run)
+    noise = _noise(found, hidden, wanted, run)
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
@@ -286,7 +286,7 @@ def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) 
     return find_hidden(exposure, found.plane, found.detections, found.matched, config, run)
 
 
-def _noise(found: Found, hidden: Hidden | None, run: Run) -> _Noise:
+def _noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run) -> _Noise:
     """Measure the correlation of the noise, and say so where it makes the threshold high.
 
     Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
@@ -297,7 +297,7 @@ def _noise(found: Found, hidden: Hidden | None, run: Run) -> _Noise:
         correlation = noise_correlation(found, run)
         return _Noise(correlation, correlation)
     warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else scale)
-    if hidden.wide is None:
+    if hidden.wide is None or not any(map(has_correlated_errors, wanted)):
         return _Noise(None, None)
     on_wide = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
     return _Noise(None, noise_correlation(on_wide, run))

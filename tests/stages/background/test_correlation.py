@@ -12,6 +12,7 @@ from skyextract.datamodel.noise import NoiseCorrelation
 from skyextract.stages.background.correlation import (
     LAG,
     MAX_LAG,
+    has_correlated_errors,
     measure_correlation,
     with_correlated_errors,
 )
@@ -110,3 +111,13 @@ def test_noise_that_a_wide_filter_made(sigma, reach):
     sums = np.fft.ifft2(np.fft.fft2(image) * np.fft.fft2(circle)).real
     factor = float(correlation.aperture(np.array([circle.sum()]))[0])
     assert sums.std() == pytest.approx(math.sqrt(factor * circle.sum() * variance), rel=0.1)
+
+
+def test_which_columns_it_is_measured_for() -> None:
+    names = ("FLUXERR_APER", "FLUXERR_AUTO", "FLUXERR_WIN", "FLUX_AUTO", "FLUXERR_PSF", "X_IMAGE")
+    sources = Catalog({name: np.ones(3) for name in names})
+    lags = np.zeros((7, 7))
+    lags[3] = 1.0
+    result = with_correlated_errors(sources, NoiseCorrelation(lags), noise2=1e-3, gain=0.0)
+    for name in names:
+        assert has_correlated_errors(name) == bool((result[name] != sources[name]).any())

@@ -182,7 +182,7 @@ def _along_x(rows: F8, first: I8, weight: F8, n_y: int, n_x: int, plane: int, ou
     for j in range(n_y):
         row, pixels = rows[j], out[plane, j]
         for i in range(n_x):
-            b = first[i]
+            b = max(first[i], 0)  # it is: an index that may be negative is tested each time
             pixels[i] = (
                 weight[i, 0] * row[b]
                 + weight[i, 1] * row[b + 1]

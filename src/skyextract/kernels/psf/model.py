@@ -44,17 +44,27 @@ class PsfModel(NamedTuple):
 def combine_terms(coefficients: F8, terms: F8, low: int, out: F8) -> None:
     """Sum the images `coefficients` (n_terms, n_y, n_x), times the values of their terms.
 
-    `low` rows and columns at each edge stay as they are.
+    `low` rows and columns at each edge stay as they are.  There are 1, 3, 6, 10 ... terms: three at
+    a time, a row is read and written less often.
     """
     n_y, n_x = out.shape
+    n_terms = coefficients.shape[0]
+    single = n_terms % 3
     for a in range(low, n_y - low):
         row = out[a, low : n_x - low]
         row[:] = 0.0
-        for k in range(coefficients.shape[0]):
+        for k in range(single):
             factor = terms[k]
-            image_row = coefficients[k, a, low : n_x - low]
+            first = coefficients[k, a, low : n_x - low]
             for b in range(row.size):
-                row[b] += factor * image_row[b]
+                row[b] += factor * first[b]
+        for k in range(single, n_terms, 3):
+            f0, f1, f2 = terms[k], terms[k + 1], terms[k + 2]
+            first = coefficients[k, a, low : n_x - low]
+            second = coefficients[k + 1, a, low : n_x - low]
+            third = coefficients[k + 2, a, low : n_x - low]
+            for b in range(row.size):
+                row[b] = row[b] + f0 * first[b] + f1 * second[b] + f2 * third[b]
 
 
 @helper

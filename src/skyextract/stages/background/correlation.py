@@ -103,6 +103,11 @@ def _free_noise(image: F4, variance: F4, claimed: U1) -> tuple[F8, F8]:
     return noise, free.astype(np.float64)
 
 
+def has_correlated_errors(name: str) -> bool:
+    """Tell whether a column is an error that `with_correlated_errors` changes."""
+    return name.startswith("FLUXERR_") and not name.endswith("_PSF")
+
+
 def with_correlated_errors(
     sources: Catalog, correlation: NoiseCorrelation, noise2: float, gain: float
 ) -> Catalog:

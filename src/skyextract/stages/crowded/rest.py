@@ -44,7 +44,7 @@ N_TOGETHER = 30_000
 """Sources whose neighbours are looked for at a time: what that takes of memory."""
 N_WINDOWS = 4096
 """Windows that are looked at together."""
-N_SAMPLE = 200_000
+N_SAMPLE = 50_000
 """Pixels, in whole rows, whose noise is looked at, about."""
 
 

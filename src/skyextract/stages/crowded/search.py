@@ -80,6 +80,8 @@ BESIDE = 3.0
 """Sources that are dropped are felt by those within this distance, in FWHM: two fit regions."""
 REFINED = 2
 """Passes after which the PSF is refined."""
+N_PAINTED = 2048
+"""Discs that are painted together."""
 LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
 
@@ -341,8 +343,11 @@ def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int,
     """Tell which peaks are within `radius` pixels of a source."""
     taken = np.zeros(shape, np.bool_)
     row, column = nearest_pixel(x, y, shape)
-    for dy, dx in disc_offsets(radius):
-        taken[np.clip(row + dy, 0, shape[0] - 1), np.clip(column + dx, 0, shape[1] - 1)] = True
+    dy, dx = np.array(list(disc_offsets(radius))).T
+    for first in range(0, row.size, N_PAINTED):
+        some = slice(first, first + N_PAINTED)
+        rows = np.clip(row[some, None] + dy, 0, shape[0] - 1)
+        taken[rows, np.clip(column[some, None] + dx, 0, shape[1] - 1)] = True
     return taken[peak_y, peak_x]
 
 
