@@ -60,6 +60,11 @@ def keep_freed_memory() -> None:
     _call_library("mallopt", _M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def keeps_freed_memory() -> bool:
+    """Whether what is freed stays for the next image."""
+    return _keeps_freed.is_set()
+
+
 def return_freed_memory() -> None:
     """Give memory that is free in this moment back to the system, unless it is to be kept.
 

@@ -67,11 +67,16 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
 
 def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
+    from skyextract.sky.bands import column_bands, filter_band
+
     for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
         if info.name not in _NOT_NEEDED:
             import_module(info.name)
     for name in _LATE_IMPORTS:
         import_module(name)
+    # Their patterns are compiled when a name is first looked at, and stay.
+    column_bands(["?"])
+    filter_band("?")
     if missing_kernels():
         compile_kernels(quiet=True)
     for module, functions in store.declared().items():

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.run import keeps_freed_memory
+
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 I2 = NDArray[np.int16]
@@ -20,17 +22,18 @@ C8 = NDArray[np.complex64]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 
-_FEW_BYTES = 1 << 20
+_FEW_BYTES = 1 << 24
 
 
 def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
-    """Return zeros of which only what is written to takes memory and time, unlike `numpy.zeros`.
+    """Return zeros of which, in a first image, only what is written to takes memory and time.
 
-    That clears memory that the process has used before.
+    `numpy.zeros` clears memory that the process has used before, which is the quicker way when
+    there is some that is kept for images to come, or for few bytes.
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
-    if size < _FEW_BYTES:
+    if size < _FEW_BYTES or keeps_freed_memory():
         return np.zeros(shape, kind)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(memory, kind).reshape(shape)

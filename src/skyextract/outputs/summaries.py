@@ -20,6 +20,8 @@ from skyextract.outputs.night import night_row, note_frames
 
 log = logging.getLogger("skyextract")
 
+_encode = json.JSONEncoder().encode
+
 
 def write_summaries(
     job: Job,
@@ -29,10 +31,28 @@ def write_summaries(
     """Write the summary file, and the lines of --json, as far as they are wanted."""
     if "SUMMARY_NAME" in job.products:
         with open_output(job.products["SUMMARY_NAME"]) as stream:
-            stream.write((json.dumps(objects, indent=1) + "\n").encode())
+            stream.write((_indented(objects, "\n") + "\n").encode())
     if JSON_LINES in job.products:
         with open_output(job.products[JSON_LINES]) as stream:
             stream.write("".join(json.dumps(item) + "\n" for item in objects).encode())
+
+
+def _indented(value: Any, line: str) -> str:
+    """Return what `json.dumps(value, indent=1)` does, which takes three times as long.
+
+    Parameters
+    ----------
+    line : str
+        A line break and the blanks before what `value` belongs to.
+    """
+    inner = line + " "
+    if isinstance(value, dict) and value:
+        items = [f"{_encode(key)}: {_indented(item, inner)}" for key, item in value.items()]
+        return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    if isinstance(value, list | tuple) and value:
+        items = [_indented(item, inner) for item in value]
+        return f"[{inner}{f',{inner}'.join(items)}{line}]"
+    return _encode(value)
 
 
 def lines_again(job: Job, objects: Sequence[dict[str, Any]]) -> tuple[Stream, ...]:

@@ -197,6 +197,9 @@ def measure(
         exposure = replace(exposure, psf=hidden.psf)
     found = replace(found, claimed=None)
 
+    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
+    rests_on = support(found.detections, found.plane.bad, level_given=back_type == "MANUAL")
+
     # What needs no PSF; hidden stars are measured where the others are taken away.
     sigma = found.plane.background.sigma
     threshold = analysis_threshold(config.extraction, sigma, inputs.pixel_scale)
@@ -208,8 +211,6 @@ def measure(
             sources, noise.of_apertures, sigma**2, exposure.detector.gain
         )
     sources = with_mask_flags(sources, exposure, found.detections)
-    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
-    rests_on = support(found.detections, found.plane.bad, level_given=back_type == "MANUAL")
     found = _without_labels(found, hidden)
 
     # The PSF, then galaxies, fitted to all sources.

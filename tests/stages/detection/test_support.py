@@ -17,7 +17,8 @@ def detections(n: int, filled: float) -> Detections:
     segmentation = np.zeros(SHAPE, np.int32)
     segmentation[: round(filled * SHAPE[0])] = n
     nothing = {field.name: np.zeros(n) for field in fields(Detections)}
-    return Detections(**nothing | {"labels": segmentation})
+    pixel = np.flatnonzero(segmentation)
+    return Detections(**nothing | {"labels": segmentation, "pixel": pixel})
 
 
 def test_a_common_frame_is_not_doubted():

@@ -40,6 +40,8 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
 
     Parameters
     ----------
+    found : Detections
+        They share no pixels.
     bad : (ny, nx) bool
         Pixels without data.
     level_given : bool
@@ -49,9 +51,9 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     n_data = bad.size - n_bad
     if n_data == 0:
         return Support(float("nan"), "")
-    n_held = np.count_nonzero(found.segmentation)
+    n_held = found.pixel.size
     if n_bad:
-        n_held -= np.count_nonzero(found.segmentation[bad])
+        n_held -= int(np.count_nonzero(bad.ravel()[found.pixel]))
     share = (n_data - n_held) / n_data
     message = ""
     if found.n == 0 and n_data >= MIN_DATA:
