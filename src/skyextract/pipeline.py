@@ -14,6 +14,7 @@ a function in `stages` that returns a frozen object with `status` and `metrics`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -151,7 +152,9 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
         configured = configured_zero_point(measured.exposure, plan, settings, run)
         exposure = replace(exposure, photocal=configured)
     if Step.PHOTOMETRY in plan:
-        with report.step(Step.PHOTOMETRY) as done:
+        unsolved = astrometry is not None and astrometry.source == "HEADER"
+        about = run.about(f"{run.label}with the WCS of the header: ") if unsolved else nullcontext()
+        with report.step(Step.PHOTOMETRY) as done, about:
             photometry = done(calibrate_zero_point(exposure, measured, plan, settings, run))
             note_other_zero_point(exposure.photocal, photometry, run)
             exposure = replace(exposure, photocal=photometry.photocal)

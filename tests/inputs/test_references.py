@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.header import Header
 from skyextract.errors import ConfigError, ReferenceCatalogError
 from skyextract.inputs.references import (
     astrometric_reference,
@@ -66,3 +69,22 @@ def test_photometry_may_have_a_catalogue_of_its_own(tmp_path):
     two = settings(ASTREFCAT_NAME=str(paths[0]), PHOTREFCAT_NAME=str(paths[1]))
     assert astrometric_reference(EXPOSURE, two, Run()).ra[0] == 0.0
     assert photometric_reference(EXPOSURE, two, Run()).ra[0] == 1.0
+
+
+def test_a_catalogue_that_was_written_anew_is_read_anew(tmp_path, monkeypatch):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        for ra in (1, 20):
+            (tmp_path / folder / "ref.csv").write_text(f"ra,dec,r\n{ra},2,15\n")
+            found = astrometric_reference(EXPOSURE, settings(ASTREFCAT_NAME="ref.csv"), Run())
+            assert found.ra[0] == float(ra)
+
+
+def test_a_column_of_the_name_of_the_filter(tmp_path):
+    path = tmp_path / "ref.csv"
+    path.write_text("ra,dec,F606W,F606W_err,F814W\n1,2,15,0.1,14\n")
+    exposure = replace(EXPOSURE, header=Header.of({"FILTER": "F606W"}))
+    found = astrometric_reference(exposure, settings(ASTREFCAT_NAME=str(path)), Run())
+    assert found.magnitudes["F606W"][0] == 15.0
+    assert found.magnitude_errors["F606W"][0] == 0.1

@@ -75,6 +75,8 @@ def test_columns_that_tell_nothing_have_no_band():
         ("Gaia G", GAIA, "phot_g_mean_mag", "Vega"),
         ("Ks", TWOMASS, "k_m", "Vega"),
         ("r", ["psfMag_r", "modelMag_r"], "psfMag_r", "AB"),
+        ("F606W", ["F606W", "F814W"], "F606W", ""),
+        ("Ha", ["r", "Ha_mag"], "Ha_mag", ""),
     ],
 )
 def test_the_band_of_a_frame(filter_name, names, key, system):

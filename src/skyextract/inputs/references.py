@@ -13,6 +13,7 @@ from skyextract.run import Run
 from skyextract.settings.extras import require
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import NO_SURVEY
+from skyextract.sky.bands import filter_band, frame_filter
 from skyextract.stages.astrometry.pointing import search_region
 
 Region = tuple[float, float, float]
@@ -71,8 +72,9 @@ def astrometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
         config.astreferr_keys,
         config.astrefprop_keys,
         config.astrefmag_key,
-        _also(settings),
+        _also(exposure, settings),
         _region(exposure, settings, config.astrefcat_name),
+        _stamps(config.astrefcat_name),
     )
     run.note_opened(*files)
     return _as_named(catalog, run)
@@ -100,7 +102,9 @@ def photometric_reference(exposure: Exposure, settings: Settings, run: Run) -> R
     if survey not in NO_SURVEY:
         run.tell(f"PHOTREFCAT_NAME is used; PHOTREF_CATALOG {survey} is not")
     region = _region(exposure, settings, names)
-    catalog, files = _read(names, (), (), (), "", _also(settings), region)
+    catalog, files = _read(
+        names, (), (), (), "", _also(exposure, settings), region, _stamps(names)
+    )  # fmt: skip
     run.note_opened(*files)
     return _as_named(catalog, run)
 
@@ -111,10 +115,24 @@ def _as_named(catalog: RefCatalog, run: Run) -> RefCatalog:
     return catalog if name == catalog.name else replace(catalog, name=name)
 
 
-def _also(settings: Settings) -> tuple[str, ...]:
-    """Return the columns that photometry names."""
+def _also(exposure: Exposure, settings: Settings) -> tuple[str, ...]:
+    """Return the columns that photometry names, and those named like a filter of no known band."""
     config = settings.config.photometry
-    return (*config.photref_color_keys, config.photref_mag_key, config.photref_magerr_key)
+    keys = config.photref_color_keys, (config.photref_mag_key, config.photref_magerr_key)
+    name = frame_filter(exposure.header)
+    own = (name, f"{name}mag", f"{name}_mag") if name and not filter_band(name) else ()
+    return (*keys[0], *keys[1], *own)
+
+
+def _stamps(names: tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells that files are those read before: place, time and size."""
+    found = []
+    for name in names:
+        path = Path(name)
+        state = path.stat() if path.exists() else None
+        time, size = (state.st_mtime_ns, state.st_size) if state else (0, 0)
+        found.append((str(path.absolute()), time, size))
+    return tuple(found)
 
 
 def _region(exposure: Exposure, settings: Settings, names: tuple[str, ...]) -> Region | None:
@@ -136,8 +154,10 @@ def _read(
     mag_key: str,
     also: tuple[str, ...],
     region: Region | None,
+    stamps: tuple[tuple[str, int, int], ...],
 ) -> tuple[RefCatalog, tuple[str, ...]]:
-    """Return a catalogue and the files that it was read from."""
+    """Return a catalogue and the files that it was read from, as long as their stamps are these."""
+    del stamps
     reader = Run()
     catalog = read_reference(
         names,

@@ -31,7 +31,8 @@ FILTER_KEYS = (
 )  # fmt: skip
 
 _OPEN = re.compile(
-    r"(?i)(|air|blank|clear?|empty|lum(inance)?|l|no(ne)?|open\d*|unknown|no filter|.*-clear)$"
+    r"(?i)(|air|blank|clear?|clear\d*[ls]?|empty|lum(inance)?|l|no(ne)?|open\d*|unknown|no filter"
+    r"|.*-clear)$"
 )
 _SLOAN = r"(?:sdss|sloan|ps1?|pan-?starrs1?|apass|decam|des|lsst|ztf|hsc|sky_?mapper|refcat2?)"
 _JOHNSON = r"(?:johnson|bessell?|cousins|kron|landolt|stetson|jkc|jc)"
@@ -220,6 +221,9 @@ def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
         raise StepError(f"the frame's filter is not known; {hint}")
     wanted = filter_band(filter_name)
     if not wanted:
+        same = [name for name in names if _plain_name(name) == _plain_name(filter_name)]
+        if len(same) == 1:
+            return _band(same[0], bands)
         raise StepError(f"filter '{filter_name}' is not a known band; {hint}")
     matching = [name for name in names if bands.get(name) == wanted]
     if not matching:
@@ -229,6 +233,11 @@ def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
     if len(matching) > 1:
         raise StepError(f"filter '{filter_name}' could be {' or '.join(matching)}; {hint}")
     return _band(matching[0], bands)
+
+
+def _plain_name(name: str) -> str:
+    """Return the name of a filter or a magnitude without what names of columns add to it."""
+    return re.sub(r"^mag|mag$", "", _SEPARATORS.sub("", split_unit(name)[0]).lower())
 
 
 def color_columns(band: str, names: Iterable[str]) -> tuple[str, str] | None:

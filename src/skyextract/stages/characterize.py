@@ -30,6 +30,7 @@ from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.doubt import is_doubtful, touches_stars
 from skyextract.stages.psf.given import doubt_of_given
 from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
+from skyextract.stages.psf.linearity import doubt_of_linearity
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.passes import PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
@@ -160,6 +161,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
         )
+    if last is not None and not message:
+        message = doubt_of_linearity(last.stars.flux, last.stars.fwhm)
     if message:
         run.warn(message)
 

@@ -155,6 +155,10 @@ def test_cube(read):
     assert [e.plane for e in exposures] == [1, 2, 3]
     for k, exposure in enumerate(exposures):
         np.testing.assert_array_equal(exposure.image, SCI + k)
+    _, run = read([("RGB", 1, cube, {"FILTER": "G"})])
+    assert ["FILTER G is taken for all 3 planes" in warning for warning in run.warnings] == [True]
+    _, run = read([("RGB", 1, cube, {"FILTER": "G"})], "[1,2]")
+    assert run.warnings == []
     (exposure,), _ = read([("RGB", 1, cube)], "[1,2]")
     np.testing.assert_array_equal(exposure.image, SCI + 1)
     (failed,), _ = read([("RGB", 1, cube)], "[RGB,1,4]")

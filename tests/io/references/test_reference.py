@@ -304,3 +304,34 @@ def test_real_catalogues(shared_data):
     np.testing.assert_allclose(ldac.ra_error, 0.05, rtol=1e-5)
     tycho = read_reference([str(shared_data / "panoptes/tycho2_panoptes.csv")], Run())
     assert tycho.mag_key == "VTmag"
+
+
+@pytest.mark.parametrize(
+    ("head", "delimiter"),
+    [
+        ("# RA DEC r", " "),  # TOPCAT's ASCII
+        ("#RA,DEC,r", ","),
+        ("# written on 2026-02-14 by a script\n# RA DEC r", " "),
+        ("# RA\tDEC\tr", "\t"),
+    ],
+)
+def test_names_in_a_comment(tmp_path, head, delimiter):
+    rows = np.array([[150.1, 2.2, 17.5], [150.2, 2.1, 18.25]])
+    path = tmp_path / "ref.txt"
+    text = "\n".join(delimiter.join(map(str, row)) for row in rows)
+    path.write_text(f"{head}\n{text}\n")
+    found = read_reference([str(path)], Run())
+    assert np.array_equal(found.ra, rows[:, 0])
+    assert np.array_equal(found.magnitudes["r"], rows[:, 2])
+
+
+def test_names_that_savetxt_writes(tmp_path):
+    rows = np.array([[150.1, 2.2, 17.5], [150.2, 2.1, 18.25]])
+    np.savetxt(tmp_path / "ref.txt", rows, header="ra dec rmag")
+    found = read_reference([str(tmp_path / "ref.txt")], Run())
+    assert np.array_equal(found.magnitudes["rmag"], rows[:, 2])
+
+
+def test_a_comment_that_is_no_line_of_names(tmp_path):
+    (tmp_path / "ref.txt").write_text("# three of the stars\nra,dec,r\n1,2,15\n")
+    assert read_reference([str(tmp_path / "ref.txt")], Run()).ra[0] == 1.0

@@ -44,6 +44,7 @@ from skyextract.io.names import ImageSpec, head_path
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.keywords import Detector as DetectorConfig
+from skyextract.sky.bands import frame_filter
 
 _COMPRESSION = re.compile(
     r"(ZIMAGE|ZCMPTYPE|ZNAME\d+|ZVAL\d+|ZTILE\d+|ZBITPIX|ZNAXIS\d*|ZQUANTIZ|ZDITHER0|ZSIMPLE"
@@ -91,6 +92,12 @@ def read_exposures(
                 if heads and head is None:
                     run.warn(f"{name}: the additional header has no part for it")
                 planes, cube = _planes_of(file, unit), _cube_planes(unit, spec)
+                filter_name = frame_filter(image_header(file, unit)) if len(cube) > 1 else ""
+                if filter_name:
+                    run.warn(
+                        f"{name}: FILTER {filter_name} is taken for all {len(cube)} planes; if "
+                        "they are colours, take one by its number, with its PHOTREF_MAG_KEY"
+                    )
                 for plane in cube:
                     yield replace(  # and nothing here keeps the pixels
                         _read_exposure(file, planes, plane, head, config, run),

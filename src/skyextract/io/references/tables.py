@@ -195,7 +195,7 @@ def _read_text(path: str) -> Table:
             raise ReferenceCatalogError(f"{path}: broken compressed file") from None
     if b"\0" in raw[:4096]:
         raise ReferenceCatalogError(f"{path}: no table format that is known here")
-    lines = raw.decode("utf-8-sig", "replace").splitlines()
+    lines = _with_names(raw.decode("utf-8-sig", "replace").splitlines())
     head = list(islice((s for s in lines if s.strip() and not s.startswith("#")), 3))
     if not head:
         raise ReferenceCatalogError(f"{path}: empty table")
@@ -214,6 +214,25 @@ def _read_text(path: str) -> Table:
     units = head[1].split(None if delimiter == " " else delimiter)
     named = zip(table.columns, (unit.strip() for unit in units), strict=False)
     return Table(table.columns, dict(named))
+
+
+def _with_names(lines: list[str]) -> list[str]:
+    """Uncover the line of names that stands in a comment, as numpy.savetxt and TOPCAT write it.
+
+    It is the last comment before rows of numbers, with as many words as they have.
+    """
+    first = next((k for k, s in enumerate(lines) if s.strip() and not s.startswith("#")), 0)
+    before = [k for k in range(first) if lines[k].lstrip("# \t")]
+    if not before or lines[0].startswith("# %ECSV"):
+        return lines
+    row, names = lines[first], lines[before[-1]].lstrip("# \t")
+    delimiter = next((mark for mark in ",;\t|" if mark in row), None)
+    fields, words = row.split(delimiter), names.split(delimiter)
+    are_numbers = any(np.isfinite(_number(field)) for field in fields[:2])
+    are_names = not any(np.isfinite(_number(word)) for word in words)
+    if len(words) != len(fields) or not are_numbers or not are_names:
+        return lines
+    return [*lines[: before[-1]], names, *lines[before[-1] + 1 :]]
 
 
 def _parsed(path: str, lines: list[str], **options: Any) -> Table:

@@ -222,5 +222,16 @@ def broken_limit(solution: Solution, start: Start) -> str:
     return ""
 
 
+def searched(start: Start) -> str:
+    """Say within which limits a solution was looked for, by the keywords that set them."""
+    low, high = start.hard_scales
+    mirrored = "Y" if len(start.flips) > 1 else "N"
+    return (
+        f"searched: POSITION_MAXERR {start.position * 60.0:.3g}, POSANGLE_MAXERR "
+        f"{math.degrees(start.angle):.3g}, {low:.4g} to {high:.4g} arcsec/pixel (PIXSCALE_MAXERR), "
+        f"MATCH_FLIPPED {mirrored}"
+    )
+
+
 def _differ(scale: float, low: float, high: float, digits: int) -> bool:
     return f"{scale:.{digits}g}" not in (f"{low:.{digits}g}", f"{high:.{digits}g}")

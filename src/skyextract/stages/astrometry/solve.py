@@ -24,7 +24,12 @@ from skyextract.stages.astrometry.checks import compare_parts, pairs_within
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
 from skyextract.stages.astrometry.pointing import Start, read_start
-from skyextract.stages.astrometry.solution import Solution, broken_limit, fit_and_test
+from skyextract.stages.astrometry.solution import (
+    Solution,
+    broken_limit,
+    fit_and_test,
+    searched,
+)
 from skyextract.stages.astrometry.sources import Sources, read_sources
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 
@@ -219,12 +224,13 @@ def _solve(
     if outside:
         return None, f"a solution was found outside the limits: {outside}", in_reach
     if best is None:
-        return None, f"no match with {in_reach} reference stars in reach", in_reach
+        reason = f"no match with {in_reach} reference stars in reach ({searched(start)})"
+        return None, reason, in_reach
     match = best.verification
     return (
         None,
         f"the best match ({match.n_matched} pairs, {match.expected:.1f} by chance) is false with "
-        f"probability {match.probability:.1e}",
+        f"probability {match.probability:.1e} ({searched(start)})",
         in_reach,
     )
 

@@ -29,6 +29,7 @@ from skyextract.stages.photometry.checks import (
     verify,
 )
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
+from skyextract.stages.photometry.linearity import with_bright_end
 from skyextract.stages.photometry.model import (
     StarModel,
     affordable_degree,
@@ -194,6 +195,8 @@ def _calibrate(
     parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
     metrics.matches = _match_table(stars, fit, reference, catalog)
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
+    residuals = model.residuals(fit, everyone, pivot)
+    verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)

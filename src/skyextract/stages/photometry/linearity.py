@@ -1,0 +1,60 @@
+"""Bright stars that the fit of the zero point left out: how many, and how far they are off.
+
+The fit ends where stars turn too faint for their reference magnitude: they are saturated, or the
+pixels are not linear in light.  Where no flag says so in the catalogue, a line has to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.stages.photometry.checks import Verdict
+
+MIN_LEFT = 4
+"""Stars left out that make a line."""
+MIN_OFFSET = 0.03
+"""Median, mag, by which they are too faint."""
+MAX_LEFT = 0.15
+"""Share of the stars, with these, from which on the zero point is not that of the frame."""
+CLIPPED = 0.6
+"""Stars whose flux grows by less than 1 - 0.6 mag per magnitude are clipped: others are not."""
+
+
+def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Verdict:
+    """Return the verdict with what stars say that are too bright for the fit.
+
+    Parameters
+    ----------
+    residuals, mag : (n,) float64
+        Residuals (negative: too faint) and reference magnitudes of all stars without a flag.
+    fitted : (m,) float64
+        Magnitudes of the stars of the fit.
+    """
+    left = mag < fitted.min()
+    n_left = int(left.sum())
+    if n_left < MIN_LEFT:
+        return verdict
+    off = float(np.median(residuals[left]))
+    # A step is told of, and in the error, already.
+    if off > -MIN_OFFSET or verdict.numbers["step_mag"]:
+        return verdict
+    message = (
+        f"{n_left} stars brighter than magnitude {float(mag[left].max()):.1f} are {-off:.2f} mag "
+        "too faint, and no flag says so: saturated, or pixel values that are not linear in light"
+    )
+    bent = _slope(mag[left], residuals[left]) < CLIPPED
+    if bent and n_left > MAX_LEFT * (n_left + len(fitted)) and not verdict.weak:
+        return replace(verdict, weak=message)
+    return replace(verdict, remarks=[*verdict.remarks, message])
+
+
+def _slope(x: F8, y: F8) -> float:
+    """Return the slope of the median of all pairs; of values that are all alike 0."""
+    first, second = np.triu_indices(len(x), 1)
+    far = x[first] != x[second]
+    if not far.any():
+        return 0.0
+    return float(np.median((y[second] - y[first])[far] / (x[second] - x[first])[far]))

@@ -1,0 +1,75 @@
+"""Whether stars have one shape at any brightness, as they have where pixels are linear in light.
+
+A gamma, a square root, asinh or a logarithm, the curve of a photographic plate, and clipped peaks
+press bright cores down: the brighter a star the wider it is, and its light is not the sum of its
+pixels.  What a detector does to bright stars (brighter-fatter effect, 1 to 2 %) is far below that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.noise import robust_sigma
+
+MIN_STARS = 12
+MIN_CHANGE = 0.06
+"""Relative change of the width over the brightness of the stars, at least."""
+MIN_RATIO = 3.0
+"""... in units of the scatter of the widths about it."""
+MIN_CORRELATION = 0.55
+"""Of the ranks of width and brightness."""
+SURE = 4.0
+"""... in units of its error, that of Fisher's transform."""
+MIN_STEP = 0.1
+"""Pairs of stars nearer in log10 flux say nothing about the slope."""
+_ENDS = (5.0, 95.0)
+
+
+def widening(flux: F8, fwhm: F8) -> float:
+    """Return by which part bright stars are wider than faint ones; 0 if that is not clear.
+
+    The slope of log width over log flux is the median of those of all pairs (Sen 1968, J. Am.
+    Stat. Assoc. 63, 1379).
+
+    Parameters
+    ----------
+    flux, fwhm : (n,) float64
+        Of isolated stars.
+    """
+    known = (flux > 0.0) & (fwhm > 0.0)
+    if known.sum() < MIN_STARS:
+        return 0.0
+    x, y = np.log10(flux[known]), np.log10(fwhm[known])
+    first, second = np.triu_indices(x.size, 1)
+    step = x[second] - x[first]
+    far = np.abs(step) > MIN_STEP
+    if not far.any():
+        return 0.0
+    slope = float(np.median((y[second] - y[first])[far] / step[far]))
+    low, high = np.percentile(x, _ENDS)
+    change = slope * float(high - low)
+    scatter = robust_sigma(y - slope * x)
+    correlation = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+    least = max(MIN_CORRELATION, math.tanh(SURE / math.sqrt(x.size - 3)))
+    if change < MIN_RATIO * scatter or correlation < least:
+        return 0.0
+    widened = float(10.0**change) - 1.0
+    return widened if widened > MIN_CHANGE else 0.0
+
+
+def doubt_of_linearity(flux: F8, fwhm: F8) -> str:
+    """Tell that pixel values are not linear in light, as the widths of stars say; else empty."""
+    wider = widening(flux, fwhm)
+    message = (
+        f"bright stars are {100.0 * wider:.0f} % wider than faint ones: the pixel values are not "
+        "linear in light (a stretched image, a photographic plate, clipped peaks?): magnitudes "
+        "depend on brightness"
+    )
+    return message if wider else ""
+
+
+def _ranks(values: F8) -> F8:
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)

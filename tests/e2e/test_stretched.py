@@ -1,0 +1,72 @@
+"""Pixels that are not linear in light: the result says so, and says it of no other frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.simulate.badframes import Sky, good_frame
+
+STRETCHES = {
+    "gamma": lambda s: 65535.0 * (np.clip(s, 0.0, None) / 65535.0) ** (1.0 / 2.2),
+    "square root": lambda s: 256.0 * np.sqrt(np.clip(s, 0.0, None)),
+    "asinh": lambda s: 10_000.0 * np.arcsinh((s - 250.0) / 50.0),
+    "log": lambda s: 5000.0 * np.log10(np.maximum(s, 1.0) / 100.0),
+    "photograph": lambda s: np.round(255.0 * (np.clip(s, 0.0, 65535.0) / 65535.0) ** 0.4545),
+}
+
+
+def steps_of(skyextract, folder, frame, *options):
+    files = frame.write(folder)
+    done = skyextract(*files, *options)
+    return done, done.summary("f.json")[0]["steps"]
+
+
+@pytest.mark.parametrize("kind", STRETCHES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_stretched_frame_is_not_complete(skyextract, tmp_path, kind, seed):
+    frame = good_frame(seed)
+    stretched = replace(frame, image=STRETCHES[kind](frame.image).astype(np.float32))
+    done, steps = steps_of(skyextract, tmp_path, stretched)
+    assert steps["characterize"]["status"] == "fallback"
+    assert "not linear in light" in steps["characterize"]["reason"]
+    assert "wider than faint ones" in done.stderr
+    assert steps["photometry"]["status"] in ("fallback", "failed")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_stretched_frame_without_a_catalogue(skyextract, tmp_path, seed):
+    frame = good_frame(seed)
+    stretched = replace(frame, image=STRETCHES["gamma"](frame.image).astype(np.float32))
+    stretched.write(tmp_path)
+    assert "not linear in light" in skyextract("f.fits").stderr
+    assert skyextract("f.fits", "--strict").status == 3
+
+
+@pytest.mark.parametrize(
+    ("sky", "fwhm"),
+    [
+        (Sky(), 3.2),
+        (Sky(), 8.0),
+        # A detector that loses a few per cent, and one whose bright stars are 2 % wider.
+        (Sky(detector=lambda s: s * (1.0 - 0.05 * np.clip(s / 30_000.0, 0.0, 1.0))), 3.2),
+        (Sky(widening=lambda x, y: 1.5 + 0.5 * x), 3.2),
+        (Sky(kernel=((0.0, 0.0, 0.67), (9.0, 0.0, 0.33))), 3.2),
+    ],
+    ids=["linear", "wide", "slightly bent", "tilted", "doubled"],
+)
+def test_a_linear_frame_is_not_doubted(skyextract, tmp_path, sky, fwhm):
+    done, _ = steps_of(skyextract, tmp_path, good_frame(3, sky=sky, fwhm=fwhm))
+    assert "not linear in light" not in done.stderr
+
+
+def test_stars_that_are_clipped_without_a_flag(skyextract, tmp_path):
+    """Soft saturation: the zero point is that of the others, and a line tells of the bright."""
+    soft = Sky(detector=lambda s: s / (1.0 + (s / 1500.0) ** 4) ** 0.25)
+    done, steps = steps_of(skyextract, tmp_path, good_frame(2, sky=soft))
+    photometry = steps["photometry"]
+    assert photometry["checks"]["n_bright_left_out"] >= 4
+    assert "too faint, and no flag says so" in done.stderr
+    assert abs(photometry["zero_point"] - 27.0) < 4.0 * photometry["zero_point_error"] + 0.01
