@@ -20,6 +20,7 @@ from skyextract.stages.agreement import (
     spread_of_medians,
     two_groups,
 )
+from skyextract.stages.astrometry.seam import Seam, find_seam
 from skyextract.stages.astrometry.solution import Solution, reference_variance, usable
 from skyextract.stages.astrometry.sources import Sources
 
@@ -48,16 +49,19 @@ class AstrometryParts:
         Stars that are displaced alike, by x and y arcsec.
     halves : Group
         The smaller of two groups that the fit lies between, and its place from the larger.
+    seam : Seam
+        Row or column beyond which stars are displaced.
     """
 
     axes: tuple[Spread, Spread]
     group: Group
     halves: Group = field(default_factory=Group)
+    seam: Seam = field(default_factory=Seam)
 
     @property
     def error(self) -> float:
         """Error per axis that the parts differ by, arcsec."""
-        return max(spread.rms for spread in self.axes)
+        return max(self.seam.error, *(spread.rms for spread in self.axes))
 
     @property
     def contradiction(self) -> str:
@@ -81,6 +85,8 @@ class AstrometryParts:
 
     def weakness(self, pixel_scale: float) -> str:
         """Why the solution is to be taken with care; empty if it is not."""
+        if self.seam.axis:
+            return self.seam.told
         if self.halves.contradicts:
             return self._told(self.halves)
         for spread in self.axes:
@@ -95,6 +101,7 @@ class AstrometryParts:
             "error_of_fit": floor,
             "error_of_field": self.error,
             "n_second_group": max(self.group.number, self.halves.number),
+            "seam_arcsec": self.seam.offset,
         }
 
 
@@ -133,4 +140,11 @@ def compare_parts(
     known = np.maximum(known, MIN_SPLIT * fit.plate.pixel_scale)
     place = sources.x[first[near]], sources.y[first[near]]
     halves = two_groups(dx[near], dy[near], known[near], fit.floor, place)
-    return AstrometryParts((axes[0], axes[1]), group, halves)
+    plane = gnomonic(
+        solution.region.ra[second], solution.region.dec[second], fit.plate.ra0, fit.plate.dec0
+    )
+    seam = find_seam(
+        (sources.x[first], sources.y[first]), (ARCSEC * plane[0], ARCSEC * plane[1]), (dx, dy),
+        known, shape, fit.plate.pixel_scale, fit.plate.degree,
+    )  # fmt: skip
+    return AstrometryParts((axes[0], axes[1]), group, halves, seam)
