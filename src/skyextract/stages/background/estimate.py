@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,9 +27,13 @@ from skyextract.stages.background.coarse import (
     sample_good,
     value_step,
 )
+from skyextract.stages.background.trend import steep_trend
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
+
+MAX_TRENDS = 2
+"""A surface that outliers have bent is fitted once more to what is left."""
 
 _NO_MASK = np.zeros((1, 1), np.uint16)
 _NO_SOURCES = np.zeros((1, 1), np.uint8)
@@ -111,8 +116,12 @@ def estimate_weighted_background(
     sources: U1 | None = None,
     weight_threshold: float = MAX_VARIANCE,
     measured: bool = False,
+    trends: int = MAX_TRENDS,
 ) -> tuple[BackgroundMap, float]:
     """Estimate the background as `estimate_background`, and the scale of the weight map.
+
+    Where a `measured` sky is steep within its meshes, a surface is taken off first, at most
+    `trends` times.
 
     Returns
     -------
@@ -168,6 +177,18 @@ def estimate_weighted_background(
                     "per pixel"
                 )
             level[np.isnan(level)] = rms[np.isnan(rms)] = BAD
+    trend = steep_trend(level, rms) if measured and trends and not coarse else None
+    if trend is not None:
+        surface = BackgroundMap(trend, rms, width, height, (ny, nx), 0.0, 1.0)
+        rest, weight_scale = estimate_weighted_background(
+            subtract_background(image, None, surface, run), mask, weight, config, run, index=index,
+            sources=sources, weight_threshold=weight_threshold, measured=measured,
+            trends=trends - 1,
+        )  # fmt: skip
+        if _manual(config, index):
+            return rest, weight_scale
+        level = rest.level + trend
+        return replace(rest, level=level, mean=median(level)), weight_scale
     n_good = fill_bad_meshes(level, rms)
     if sources is not None and n_good and not coarse:
         rms /= CLIPPED_SIGMA
