@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numba
 import numpy as np
@@ -12,7 +13,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
+from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
 from skyextract.stages.psf.fit import psf_photometry
 
 NOISE = 5.0
@@ -47,14 +48,17 @@ def planes(image):
     return np.full(image.shape, NOISE**2, dtype=np.float32), np.zeros(image.shape, dtype=np.uint16)
 
 
-def corrections_of(image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES):
+def corrections_of(
+    image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES, leave_out=True
+):
     variance, good = planes(image)
     psf = psf or Psf.gaussian(4.0)
     mask = good if mask is None else mask
     fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
     settings = Characterize(apercor_degree=degree)
+    left = light_left(image, variance, GAIN, mask, psf, fit, stars, settings.apercor_diameter)
     return fit, aperture_corrections(
-        image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run()
+        image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run(), left
     )
 
 
@@ -187,3 +191,35 @@ def test_impossible_apertures_cost_nothing_but_themselves(field):
     assert np.isnan(factors[:, [0, 3]]).all()
     assert np.array_equal(factors[:, 1:3], usual.aperture_factors(x, y))
     assert np.array_equal(corrections.psf_factor(x, y), usual.psf_factor(x, y))
+
+
+@pytest.mark.parametrize("n_faint", [0, 6000])
+def test_stars_too_faint_to_be_found_are_no_light_of_others(n_faint):
+    """The sky is the mode of the pixels; 20 stars of 400 times their noise carry the factor."""
+    found = []
+    psf = Psf.gaussian(4.0)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image = np.zeros((SIZE, SIZE))
+        padded = np.pad(image, psf.radius)
+        place = rng.uniform(40, SIZE - 41, (2, 20))
+        everywhere = rng.uniform(0, SIZE - 1, (2, n_faint))
+        flux = np.append(np.full(20, 1.2e4), rng.uniform(20.0, 200.0, n_faint))
+        x, y = np.append(place, everywhere, axis=1)
+        column, row = np.rint(x).astype(int), np.rint(y).astype(int)
+        stamps = psf.stamps(x, y, x - column, y - row)
+        side = 2 * psf.radius + 1
+        for j, i, stamp, f in zip(row, column, stamps, flux, strict=True):
+            padded[j : j + side, i : i + side] += f * stamp
+        image = padded[psf.radius : -psf.radius, psf.radius : -psf.radius]
+        image = image + rng.normal(0.0, NOISE, image.shape)
+        # What a mode would be: 60 % of the light of faint stars.
+        image -= 0.6 * flux[20:].sum() / SIZE**2
+        _, corrections = corrections_of(
+            image.astype(np.float32), x[:20], y[:20], np.arange(20), degree=0, psf=psf
+        )
+        found.append((corrections.coefficients[0, 0], corrections.errors[0]))
+    factor, error = np.array(found).T
+    expected = 0.4 * 6000 * 110.0 / SIZE**2 * math.pi * 12.0**2 / 1.2e4
+    assert expected > 5.0 * error.mean() / 2.0  # what it would be off by
+    assert abs(np.mean(factor) - 1.0) < 3.0 * error.mean() / 2.0

@@ -314,6 +314,8 @@ def select_stars(
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = np.hypot(_MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
         instrumental = -2.5 * np.log10(flux)
+        if split_key(flux_key)[0] == "FLUX_PSF":
+            instrumental += _MAG_PER_RATIO / snr**2  # fitted positions find the peaks of the noise
     report["n_selected"] = int(keep.sum())
     stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
     return stars.take(keep), stars.take(keep | checked)

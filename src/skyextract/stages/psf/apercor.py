@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.measurement.growth import growth_curves
@@ -19,7 +19,9 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
+from skyextract.stages.psf.clippedfit import clip, clipped_fit, constant_term, solve
 from skyextract.stages.psf.fit import PsfPhotometry
+from skyextract.stages.psf.leftlight import LeftLight, light_between
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 MIN_SNR = 30.0
@@ -34,6 +36,9 @@ MAX_LOSS = 0.2
 
 MODEL_ERROR = 0.003
 """Differences between stars that are not noise; keeps the brightest one from ruling."""
+
+MAX_CORRECTION = 0.1
+"""Part of their light that stars may have beyond what the PSF model has of it, about."""
 
 
 @record
@@ -147,6 +152,7 @@ def aperture_corrections(
     apertures: Sequence[float],
     settings: Characterize,
     run: Run,
+    left: LeftLight | None = None,
 ) -> ApertureCorrections:
     """Measure the curve of growth on PSF stars.
 
@@ -163,6 +169,8 @@ def aperture_corrections(
     settings : Characterize
         APERCOR_DIAMETER and APERCOR_DEGREE.
     run : Run
+    left : LeftLight, optional
+        What the apertures hold of sources too faint to be found.
 
     Returns
     -------
@@ -178,6 +186,12 @@ def aperture_corrections(
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
     )
+    if left is not None:
+        flux = photometry.flux[stars]
+        own = flux - left.level * left.area(flux)
+        area = 0.25 * math.pi * diameters**2 * (1.0 - lost)
+        light = (light * flux[:, None] - left.level * area) / own[:, None]
+        error = np.hypot(error * flux[:, None], left.scatter * area) / own[:, None]
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
@@ -193,16 +207,18 @@ def aperture_corrections(
     v = (photometry.y[stars] - centre[1]) / scale[1]
     sigma = np.hypot(error, MODEL_ERROR)
     # the reference aperture decides on stars and degree: the factors share its noise
-    good = _clip(light[:, 0], sigma[:, 0])
+    good = clip(light[:, 0], sigma[:, 0])
+    common = _common_error(photometry.flux[stars], sigma, diameters, left)
     degree = _degree(u[good], v[good], light[good, 0], sigma[good, 0], settings.apercor_degree)
     fits = []
     for m in range(len(diameters)):
         use = lost[:, m] <= MAX_LOSS
-        fits.append(_fit(u[use], v[use], light[use, m], sigma[use, m], degree))
+        terms = _terms(u[use], v[use], degree)
+        fits.append(_fit(terms, light[use, m], sigma[use, m]))
     corrections = ApertureCorrections(
         diameters=diameters,
         coefficients=np.array([fit[0] for fit in fits]),
-        errors=np.array([fit[1] for fit in fits]),
+        errors=np.hypot([fit[1] for fit in fits], common),
         scatter=np.array([fit[2] for fit in fits]),
         n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
         degree=degree,
@@ -216,6 +232,54 @@ def aperture_corrections(
         f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, degree {degree}"
     )
     return corrections
+
+
+def _common_error(flux: F8, sigma: F8, diameters: F8, left: LeftLight | None) -> F8:
+    """Return the error of each aperture's light that all stars share."""
+    if left is None:
+        return np.zeros(len(diameters))
+    area = 0.25 * math.pi * diameters**2 - left.area(flux)[:, None]
+    weights = sigma**-2.0
+    shared = left.error * np.sum(weights * area / flux[:, None], axis=0) / weights.sum(axis=0)
+    return np.asarray(np.abs(shared), dtype=np.float64)
+
+
+def light_left(
+    image: F4,
+    background_variance: F4,
+    gain: float,
+    mask: U2,
+    psf: Psf,
+    photometry: PsfPhotometry,
+    stars: I8,
+    diameter: float,
+) -> LeftLight:
+    """Measure the light per pixel that is neither of the sky nor of sources that were found.
+
+    Between the sources, and beneath PSF stars: the fainter a star, the more it adds to the
+    light in a large aperture over that in the fit.
+
+    Parameters
+    ----------
+    image, background_variance, gain, mask, psf, photometry, stars
+        As in `aperture_corrections`.
+    diameter : float
+        Of the reference aperture, FWHM.
+    """
+    radius = 0.5 * diameter * psf.fwhm
+    stars = _usable(photometry, np.asarray(stars, dtype=np.int64))
+    flux = photometry.flux[stars]
+    noise = (background_variance, gain, mask, psf, photometry)
+    between = light_between(*noise, stars, radius)
+    light, error, lost = _growth(image, *noise, stars, np.array([radius]))
+    whole = lost[:, 0] <= MAX_LOSS
+    if whole.sum() < MIN_BRIGHT_STARS:
+        return between
+    area = (math.pi * radius**2 * (1.0 - lost[:, 0]) - between.area(flux)) / flux
+    terms = np.stack([area, np.ones(len(flux))], axis=1)[whole]
+    errors = np.hypot(error[whole, 0], MODEL_ERROR)
+    expected = (1.0, MAX_CORRECTION)
+    return between.beneath_stars(*constant_term(terms, light[whole, 0], errors, expected))
 
 
 def _usable(photometry: PsfPhotometry, stars: I8) -> I8:
@@ -268,25 +332,6 @@ def _terms(u: F8, v: F8, degree: int) -> F8:
     return np.stack(terms, axis=1)
 
 
-def _solve(terms: F8, values: F8, sigma: F8) -> F8:
-    """Weighted least squares."""
-    solution = np.linalg.lstsq(terms / sigma[:, None], values / sigma, rcond=None)[0]
-    return np.asarray(solution, dtype=np.float64)
-
-
-def _clip(residuals: F8, sigma: F8) -> Bools:
-    """Values within 3 sigma of the median; sigma at least what the scatter says."""
-    good = np.ones(len(residuals), dtype=bool)
-    for _ in range(10):
-        middle = np.median(residuals[good])
-        normalised = (residuals - middle) / sigma
-        width = MAD_TO_SIGMA * np.median(np.abs(normalised[good]))
-        before, good = good, np.abs(normalised) <= 3 * max(width, 1.0)
-        if np.array_equal(before, good):
-            break
-    return good
-
-
 def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
     """Degree of the polynomial that the stars support: the lowest BIC (Schwarz 1978)."""
     best, lowest = 0, math.inf
@@ -294,27 +339,27 @@ def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
         terms = _terms(u, v, degree)
         if degree > 0 and len(u) < STARS_PER_TERM * terms.shape[1]:
             break
-        residuals = (values - terms @ _solve(terms, values, sigma)) / sigma
+        residuals = (values - terms @ solve(terms, values, sigma)) / sigma
         criterion = float(np.sum(residuals**2)) + terms.shape[1] * math.log(len(u))
         if criterion < lowest:
             best, lowest = degree, criterion
     return best
 
 
-def _fit(u: F8, v: F8, values: F8, sigma: F8, degree: int) -> tuple[F8, float, float, int]:
-    """Clipped polynomial fit: coefficients, error of the mean, scatter, number of stars."""
-    terms = _terms(u, v, degree)
+def _fit(terms: F8, values: F8, sigma: F8) -> tuple[F8, float, float, int]:
+    """Clipped fit: coefficients, error of the mean, scatter, number of stars.
+
+    Light of neighbours that were not found is in some of the apertures: what the stars scatter by
+    beyond their noise (R. DerSimonian & N. Laird 1986) keeps the brightest one from ruling.
+    """
     if len(values) < terms.shape[1]:
         return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
-    good = _clip(values, sigma)
-    for _ in range(10):
-        coefficients = _solve(terms[good], values[good], sigma[good])
-        residuals = values - terms @ coefficients
-        before, good = good, _clip(residuals, sigma)
-        if np.array_equal(before, good) or good.sum() <= terms.shape[1]:
-            break
-    weights = 1.0 / sigma[good] ** 2
+    coefficients, residuals, total, good = clipped_fit(terms, values, sigma)
+    weights = 1.0 / total[good] ** 2
     spread = float(np.sqrt(np.sum((weights * residuals[good]) ** 2)) / weights.sum())
     expected = float(1.0 / math.sqrt(weights.sum()))
+    # Few stars that rule can agree by chance.
+    effective = float(weights.sum() ** 2 / np.sum(weights**2))
+    unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
     scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
-    return coefficients, max(spread, expected), scatter, int(good.sum())
+    return coefficients, max(spread, expected) * unsure, scatter, int(good.sum())

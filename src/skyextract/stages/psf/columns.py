@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
-from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections
+from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
 from skyextract.stages.psf.sweeps import CROWDED, FINE, FittedSources
 
@@ -74,16 +74,20 @@ def measure_point_sources(
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
+    stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
+    left = light_left(
+        subtracted, variance, gain, exposure.mask, psf, fits, stars,
+        config.characterize.apercor_diameter,
+    )  # fmt: skip
     if corrections is None or not corrections.covers(apertures):
-        stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
         corrections = aperture_corrections(
             subtracted, variance, gain, exposure.mask, psf, fits, stars, apertures,
-            config.characterize, run,
+            config.characterize, run, left,
         )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
     columns: dict[str, AnyArray] = {
-        "FLUX_PSF": fits.flux * factor,
+        "FLUX_PSF": (fits.flux - left.level * left.area(fits.flux)) * factor,
         "FLUXERR_PSF": fits.flux_error * factor,
         "XPSF_IMAGE": fits.x + 1.0,
         "YPSF_IMAGE": fits.y + 1.0,
@@ -105,7 +109,7 @@ def measure_point_sources(
         )
     flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
     if exposure.psf_stars is not None:
-        flags[_star_rows(exposure.psf_stars, x, y, psf.fwhm)] |= int(FlagsSky.PSF_STAR)
+        flags[stars] |= int(FlagsSky.PSF_STAR)
     return PointSources(
         columns={name: columns[name] for name in columns if name in wanted},
         flags=flags,

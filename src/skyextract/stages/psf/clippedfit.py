@@ -1,0 +1,70 @@
+"""Weighted straight fits to what stars show, some of which is not theirs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, Bools
+from skyextract.kernels.values import MAD_TO_SIGMA
+
+_ROUNDS = 3
+
+
+def solve(terms: F8, values: F8, sigma: F8) -> F8:
+    """Weighted least squares."""
+    solution = np.linalg.lstsq(terms / sigma[:, None], values / sigma, rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
+
+
+def clip(residuals: F8, sigma: F8) -> Bools:
+    """Values within 3 sigma of the median; sigma at least what the scatter says."""
+    good = np.ones(len(residuals), dtype=bool)
+    for _ in range(10):
+        middle = np.median(residuals[good])
+        normalised = (residuals - middle) / sigma
+        width = MAD_TO_SIGMA * np.median(np.abs(normalised[good]))
+        before, good = good, np.abs(normalised) <= 3 * max(width, 1.0)
+        if np.array_equal(before, good):
+            break
+    return good
+
+
+def clipped_fit(terms: F8, values: F8, sigma: F8) -> tuple[F8, F8, F8, Bools]:
+    """Coefficients, residuals, errors with what is beyond the noise, and which values are good."""
+    total = sigma
+    for _ in range(_ROUNDS):
+        good = clip(values, total)
+        for _ in range(10):
+            coefficients = solve(terms[good], values[good], total[good])
+            residuals = values - terms @ coefficients
+            before, good = good, clip(residuals, total)
+            if np.array_equal(before, good) or good.sum() <= terms.shape[1]:
+                break
+        total = np.hypot(sigma, _beyond_noise(residuals[good], sigma[good], terms.shape[1]))
+    return coefficients, residuals, total, good
+
+
+def _beyond_noise(residuals: F8, sigma: F8, n_terms: int) -> float:
+    """Return the scatter of residuals that their errors do not explain."""
+    weights = sigma**-2.0
+    free = weights.sum() - float(np.sum(weights**2)) / weights.sum()
+    excess = float(weights @ residuals**2) - (len(residuals) - n_terms)
+    return math.sqrt(max(excess / free, 0.0)) if free > 0.0 else 0.0
+
+
+def constant_term(
+    terms: F8, values: F8, sigma: F8, expected: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the coefficient of the first of two columns of a clipped fit, and its error.
+
+    The second coefficient is expected with an error, so that equal stars tell something, too.
+    """
+    terms = np.append(terms, [[0.0, 1.0]], axis=0)
+    values, sigma = np.append(values, expected[0]), np.append(sigma, expected[1])
+    coefficients, _, total, good = clipped_fit(terms, values, sigma)
+    normal = terms[good].T @ (terms[good] / total[good, None] ** 2)
+    if not np.linalg.det(normal) > 0.0:
+        return math.nan, math.nan
+    return float(coefficients[0]), math.sqrt(float(np.linalg.inv(normal)[0, 0]))

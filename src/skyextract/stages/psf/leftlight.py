@@ -1,0 +1,222 @@
+"""The light of sources too faint to be found, and what the mode of the sky lacks.
+
+A background is the mode of the pixels.  The mean lies above it: by the skewness of photon noise,
+and by sources too faint to be found, half of them of less than their noise.  Fits and apertures
+sum the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
+from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.psf import Psf
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
+from skyextract.stages.psf.clippedfit import constant_term
+from skyextract.stages.psf.fit import PsfPhotometry
+from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS, UNUSABLE
+
+CLIP = 4.0
+"""Pixels beyond so many sigma are of what was not taken away well."""
+SAMPLE = 500_000
+"""Pixels in which the light that is left is measured, about."""
+WIDER = (3.0, 2.0, 1.0)
+"""Light within so many radii of the reference aperture of a bright source, and FWHM of any other,
+is its own (a galaxy has wings that no PSF takes away), if that leaves enough of the frame."""
+ABOUT = 2.0
+"""It is measured within so many radii of the reference aperture about stars, beyond one of them,
+and in the whole frame."""
+MIN_LEFT = 0.1
+"""Share of these pixels that is left, if that can be, and pixels that are needed."""
+MIN_PIXELS = 1000
+MIN_RING = 30
+MIN_RINGS = 5
+MAX_WINGS = 0.02
+"""Share of their light that stars may have there beyond what the model has, about."""
+MAX_STARS = 300
+"""Stars whose surroundings are looked at, about, at most."""
+CELLS = 8
+"""Cells per side of the frame in which it may differ."""
+FAINTEST = 1e-3
+"""Fluxes are tabulated from this part of the noise in the fit..."""
+BRIGHTEST = 1e5
+"""... to so many times that noise."""
+
+
+@record
+class LeftLight:
+    """Mean light per pixel that is left between bright sources.
+
+    Attributes
+    ----------
+    level, error : float
+        Image units; the error is that of the noise.
+    scatter : float
+        By place.
+    fluxes, areas : (k,) float64
+        What a fit of a flux makes of one unit of light in each pixel, pixels.
+    """
+
+    level: float
+    error: float
+    scatter: float
+    fluxes: F8
+    areas: F8
+
+    def area(self, flux: F8) -> F8:
+        """Return how many pixels' light a fit of each flux takes for the source's; NaN of NaN."""
+        return np.asarray(np.interp(flux, self.fluxes, self.areas), dtype=np.float64)
+
+    def beneath_stars(self, level: float, error: float) -> LeftLight:
+        """Return what is beneath stars, as light nearer to them shows it, as far as it does.
+
+        Wings of galaxies, which a PSF leaves over, lie about them and not beneath stars.  What
+        the two levels differ by beyond their errors may be wrong of the first one.
+        """
+        if not (math.isfinite(level) and error > 0.0):
+            return self
+        if self.error == 0.0:
+            return replace(self, level=level, error=error)
+        own = max((level - self.level) ** 2 - error**2, 0.0) + self.error**2
+        total = own + error**2
+        mean = (self.level * error**2 + level * own) / total
+        return replace(self, level=mean, error=math.sqrt(own * error**2 / total))
+
+
+def light_between(
+    variance: F4,
+    gain: float,
+    mask: U2,
+    psf: Psf,
+    photometry: PsfPhotometry,
+    stars: I8,
+    radius: float,
+) -> LeftLight:
+    """Measure what the sky holds between sources when all that were found are taken away.
+
+    Parameters
+    ----------
+    variance : (ny, nx) float32
+        Of the background; NO_INFORMATION in bad pixels.
+    gain : float
+        Electrons per image unit; 0: unknown.
+    mask : (ny, nx) uint16
+    psf : Psf
+    photometry : PsfPhotometry
+    stars : (n,) int64
+        Rows of `photometry` that are bright stars.
+    radius : float
+        Of the reference aperture, pixels.
+    """
+    residual, shape = photometry.residual, photometry.residual.shape
+    step = max(1, residual.size // SAMPLE)
+    x, y, flux = photometry.x[stars], photometry.y[stars], photometry.flux[stars]
+    others = np.isfinite(photometry.x) & np.isfinite(photometry.y)
+    others[stars] = False
+    core = _within(x, y, np.full(len(x), radius), shape, step)
+    near = _within(x, y, np.full(len(x), ABOUT * radius), shape, step) & ~core
+    for wide in WIDER:
+        is_bright = photometry.flux >= np.min(flux, initial=math.inf)
+        reach = np.where(is_bright, wide * radius, wide * psf.fwhm)[others]
+        free = ~_within(photometry.x[others], photometry.y[others], reach, shape, step)
+        of_stars = _within(x, y, np.full(len(x), wide * radius), shape, step)
+        n_free = np.count_nonzero(free & near)
+        if wide == WIDER[-1] or n_free > MIN_LEFT * np.count_nonzero(near):
+            break
+    noise = variance[::step].astype(np.float64)
+    values = residual[::step].astype(np.float64)
+    free &= (mask[::step] & UNUSABLE) == 0
+    free &= (noise > 0.0) & (noise < MAX_VARIANCE) & np.isfinite(values)
+    free &= values**2 < CLIP**2 * noise
+    areas = _fitted_areas(psf, typical_noise(variance) ** 2, gain)
+    light = LeftLight(0.0, 0.0, 0.0, *areas)
+    if np.count_nonzero(free & ~of_stars) >= MIN_PIXELS:
+        light = LeftLight(*_by_cells(values, noise, free & ~of_stars), *areas)
+    chosen = np.arange(0, len(x), 1 + len(x) // MAX_STARS)
+    rings = _rings(values, noise, free & ~core, (x[chosen], y[chosen] / step), radius, step)
+    return light.beneath_stars(*_constant(*rings, flux[chosen], radius))
+
+
+def _rings(
+    values: F8, noise: F8, use: Bools, place: tuple[F8, F8], radius: float, step: int
+) -> tuple[F8, F8]:
+    """Return the mean of the pixels about stars, and its error; NaN where there are few."""
+    outer = ABOUT * radius
+    means, errors = np.full((2, len(place[0])), np.nan)
+    for k, (x, y) in enumerate(zip(*place, strict=True)):
+        first, left = max(math.ceil(y - outer / step), 0), max(math.ceil(x - outer), 0)
+        part = np.s_[first : max(int(y + outer / step) + 1, 0), left : max(int(x + outer) + 1, 0)]
+        rows, columns = (np.arange(n) for n in use[part].shape)
+        distance = np.hypot(step * (first + rows - y)[:, None], left + columns - x)
+        ring = use[part] & (distance > radius) & (distance < outer)
+        number = np.count_nonzero(ring)
+        if number * step >= MIN_RING:
+            means[k] = values[part][ring].mean()
+            errors[k] = math.sqrt(noise[part][ring].sum()) / number
+    return means, errors
+
+
+def _constant(means: F8, errors: F8, flux: F8, radius: float) -> tuple[float, float]:
+    """Return the part of the light about stars that is not theirs, and its error; NaN if unknown.
+
+    Wings that a model lacks are the more light the brighter the star is.
+    """
+    known = np.isfinite(means) & np.isfinite(flux)
+    if known.sum() < MIN_RINGS:
+        return math.nan, math.nan
+    middle = float(np.median(flux[known]))
+    wings = MAX_WINGS * middle / (math.pi * (ABOUT**2 - 1.0) * radius**2)
+    terms = np.stack([np.ones(len(flux)), flux / middle], axis=1)[known]
+    return constant_term(terms, means[known], errors[known], (0.0, wings))
+
+
+def _fitted_areas(psf: Psf, variance: float, gain: float) -> tuple[F8, F8]:
+    """Return fluxes and what their fits make of one unit of light in each pixel."""
+    zero = np.zeros(1)
+    stamp = psf.stamps(zero + psf.x_zero, zero + psf.y_zero, zero, zero)[0].astype(np.float64)
+    axis = np.arange(stamp.shape[0]) - stamp.shape[0] // 2
+    radius = max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS)
+    core = np.maximum(stamp[np.hypot(axis[:, None], axis) <= radius], 0.0)
+    noise = math.sqrt(max(variance, 1e-300) / float(core @ core))
+    fluxes = noise * np.geomspace(FAINTEST, BRIGHTEST, 60)
+    photons = fluxes / gain if gain > 0.0 and math.isfinite(gain) else np.zeros(fluxes.size)
+    weights = core / (1.0 + photons[:, None] / max(variance, 1e-300) * core)
+    return fluxes, weights.sum(axis=1) / (weights @ core)
+
+
+def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
+    """Return the mean of pixels, its error, and the scatter of cells beyond their noise."""
+    ny, nx = values.shape
+    cell = (np.arange(ny) * CELLS // ny)[:, None] * CELLS + np.arange(nx) * CELLS // nx
+    number = np.bincount(cell[use], minlength=CELLS**2)
+    total = np.bincount(cell[use], values[use], CELLS**2)
+    power = np.bincount(cell[use], noise[use], CELLS**2)
+    some = number >= MIN_PIXELS / CELLS
+    level = float(total.sum() / number.sum())
+    means = total[some] / number[some]
+    expected = power[some] / number[some] ** 2
+    beyond = float(np.mean((means - level) ** 2 - expected)) if some.any() else 0.0
+    error = math.sqrt(float(power.sum())) / float(number.sum())
+    return level, error, math.sqrt(max(beyond, 0.0))
+
+
+def _within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
+    """Mark the pixels within reach of positions, in every step-th row."""
+    n_rows, nx = -(-shape[0] // step), shape[1]
+    changes = np.zeros((n_rows, nx + 1), dtype=np.int32)
+    first = np.ceil((y - reach) / step).astype(np.int64)
+    for k in range(int(np.max(2.0 * reach, initial=0.0)) // step + 1):
+        row = first + k
+        chord = reach**2 - (row * step - y) ** 2
+        here = (row >= 0) & (row < n_rows) & (chord >= 0.0)
+        half = np.sqrt(chord[here])
+        low = np.clip(np.ceil(x[here] - half), 0, nx).astype(np.int64)
+        high = np.clip(np.floor(x[here] + half) + 1, 0, nx).astype(np.int64)
+        np.add.at(changes, (row[here], low), 1)
+        np.add.at(changes, (row[here], high), -1)
+    return np.asarray(np.cumsum(changes[:, :-1], axis=1) > 0)
