@@ -13,7 +13,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
-from skyextract.stages.psf.doubt import is_doubtful
+from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.stars import Selection
 from tests.simulate.shapes import GAIN, NOISE, SKY, simulate_scene
@@ -111,7 +111,7 @@ def test_a_pattern_of_pixels_in_all_stars_is_no_cosmic_ray():
 )
 def test_a_psf_from_few_of_the_bright_sources_is_doubted(n_bright, share, doubted):
     selection = Selection(np.arange(5), 3.0, n_bright, share)
-    assert is_doubtful(selection) is doubted
+    assert bool(doubt_of_stars(selection)) is doubted
 
 
 def test_real_cosmic_rays_between_stars_are_repaired():

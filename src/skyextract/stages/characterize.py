@@ -27,7 +27,7 @@ from skyextract.stages.background.estimate import (
 )
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates
-from skyextract.stages.psf.doubt import is_doubtful, touches_stars
+from skyextract.stages.psf.doubt import doubt_of_stars, touches_stars
 from skyextract.stages.psf.given import doubt_of_given
 from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
 from skyextract.stages.psf.linearity import doubt_of_linearity
@@ -156,11 +156,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
     selection = last.selection if last else None
-    if selection and is_doubtful(selection):
-        message = (
-            f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
-            "size and shape of the PSF stars: the PSF may not be that of the stars"
-        )
+    message = message or doubt_of_stars(selection)
     if last is not None and not message:
         message = doubt_of_linearity(last.stars.flux, last.stars.fwhm)
     if message:

@@ -16,6 +16,10 @@ MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
 MIN_SHARE, MIN_BRIGHT = 0.1, 20
 """PSF stars that are a smaller share of at least so many bright sources may be none."""
 
+MOST = 0.5
+"""The same share where other sources are of about the size of the stars, and no bright ones show
+that these are of one size."""
+
 
 def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
@@ -39,8 +43,20 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     return touched > max(limit, MIN_TOUCHED)
 
 
-def is_doubtful(selection: Selection | None) -> bool:
-    """Tell whether the PSF stars are so few of the bright sources that they may be no stars."""
-    if selection is None:
-        return False
-    return selection.n_bright >= MIN_BRIGHT and selection.share < MIN_SHARE
+def doubt_of_stars(selection: Selection | None) -> str:
+    """Tell why the PSF stars may be no stars; empty if they are, as far as can be seen."""
+    if selection is None or selection.n_bright < MIN_BRIGHT:
+        return ""
+    message, locus = "", selection.locus
+    least = MIN_SHARE if locus is None or not locus.inside else MOST
+    if locus is not None and locus.is_broad:
+        message = (
+            f"the sizes of {selection.n_bright} bright sources do not crowd at one as those of "
+            "stars do: the PSF may be that of galaxies or blends"
+        )
+    elif selection.share < least and not (locus and locus.is_certain):
+        message = (
+            f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
+            "size and shape of the PSF stars: the PSF may not be that of the stars"
+        )
+    return message

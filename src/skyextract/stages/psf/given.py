@@ -13,7 +13,7 @@ from skyextract.datamodel.psfshape import core_shape
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize, Config
-from skyextract.stages.psf.doubt import is_doubtful
+from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.passes import select_without_psf
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def doubt_of_given(
     """
     found = select_without_psf(exposure, data, variance, psf.fwhm, MIN_COMPARED, settings, run)
     n_stars = found.stars.size
-    if n_stars < MIN_COMPARED or is_doubtful(found):
+    if n_stars < MIN_COMPARED or doubt_of_stars(found):
         return ""
     message = "the PSF that was given has no measurable core"
     try:

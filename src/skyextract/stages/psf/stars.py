@@ -13,17 +13,34 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.locus import FEW, INTRINSIC, Locus, departures, field_of, locus_at
 
 WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
 """Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
 much of the expected number comes from the sizes below the window (the rest from above)."""
 
 
+MIN_CONTRAST = 2.0
+"""How far a ridge stands out of its surroundings, in units of their noise, at least."""
+
+N_RIDGES = 3
+"""So many are looked for with each limit of S/N and width where the clearest one is no locus."""
+
+JUDGED = 2.2
+"""FWHM in pixels from which the sizes of stars depend on nothing but their noise."""
+
+UNDISTURBED, MIN_UNDISTURBED = 0.2, 0.3
+"""Light of neighbours in that of a source, of those that tell whether there is a locus, and the
+share of these among all, at least."""
+
 UNDERSAMPLED = 1.5
 """FWHM in pixels below which size and shape of a star depend on where in its pixel it is."""
 
 PHASE_SIZE, PHASE_SHAPE = 0.12, 0.25
 """By how much they do then: log10 of the size, and broadening and ellipticity."""
+
+WIDEST = 0.03
+"""Scatter of the log10 sizes of stars about what varies smoothly over the field, at most."""
 
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
@@ -46,12 +63,15 @@ class Selection:
         Number of sources bright enough for a PSF star that could be measured.
     share : float
         Part of them that have the size and shape of the stars, isolated or not.
+    locus : Locus or None
+        How they stand out of other sources, if that was judged.
     """
 
     stars: I8
     fwhm: float
     n_bright: int = 0
     share: float = 0.0
+    locus: Locus | None = None
 
 
 def select_stars(
@@ -95,14 +115,21 @@ def select_stars(
     rows, ridge, elongation = _ridge_of(c, bright, config)
     if ridge is None:
         return nothing
+    crowd = _crowd_of(c, rows, ridge)
+    locus = None
+    # Neighbours scatter sizes, too: in a crowd nothing is judged.
+    alone = crowd < UNDISTURBED
+    judged = config.sample_autoselect and elongation == 0.0 and 10.0 ** ridge[0] >= JUDGED
+    if judged and alone.sum() > MIN_UNDISTURBED * rows.size:
+        chosen, locus = _locus_of(c, rows[alone], ridge, shape)
+        if chosen != ridge:
+            ridge, crowd = chosen, _crowd_of(c, rows, chosen)
     centre, width = ridge
     fwhm = 10.0**centre
     phase = PHASE_SIZE if fwhm < UNDERSAMPLED else 0.0
     alike = rows[np.abs(size[rows] - centre) < width + phase + 0.8686 / c.snr[rows]]
     share = alike.size / bright.size
 
-    crowd = np.zeros(rows.size)
-    crowding(c.x[rows], c.y[rows], c.height[rows], Peaks(*c.peaks), fwhm, crowd)
     member = np.abs(size[rows] - centre) < width
     isolated = crowd < 0.02
     for limit in (0.05, 0.1, 0.2, 0.4):
@@ -115,12 +142,13 @@ def select_stars(
             _on_locus(
                 c, rows, ridge, config.sample_variability, shape,
                 elongated=elongation > config.sample_maxellip,
+                widest=INTRINSIC if locus is not None and locus.is_among_others else WIDEST,
             )
         ]  # fmt: skip
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
-    return Selection(rows, float(10.0 ** np.median(size[rows])), bright.size, share)
+    return Selection(rows, float(10.0 ** np.median(size[rows])), bright.size, share, locus)
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:
@@ -166,6 +194,27 @@ def _ridge_of(
     return rows, ridge, 0.0
 
 
+def _crowd_of(c: Candidates, rows: I8, ridge: tuple[float, float]) -> F8:
+    """Return how much light of neighbours there is in sources of the size of a ridge."""
+    crowd = np.zeros(rows.size)
+    crowding(c.x[rows], c.y[rows], c.height[rows], Peaks(*c.peaks), 10.0 ** ridge[0], crowd)
+    return crowd
+
+
+def _locus_of(
+    c: Candidates, rows: I8, ridge: tuple[float, float], shape: tuple[int, int]
+) -> tuple[tuple[float, float], Locus]:
+    """Return a ridge that is a locus of stars, and what is beside it; the given one if none is."""
+    first = locus_at(c, rows, ridge, shape, UNDERSAMPLED)
+    if first.is_compact:
+        return ridge, first
+    for other in find_ridges(np.log10(c.fwhm[rows]), c.snr[rows], N_RIDGES):
+        locus = locus_at(c, rows, other, shape, UNDERSAMPLED)
+        if locus.inside > FEW and locus.is_compact:
+            return other, locus
+    return ridge, first
+
+
 def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
     """Find the stellar ridge among log10 sizes.
 
@@ -174,7 +223,18 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
     (float, float) or None
         Centre and half-width in log10 size; None if nothing stands out.
     """
-    best = (2.0, 0.0, 0.0)
+    return next(iter(find_ridges(size, snr, 1)), None)
+
+
+def find_ridges(size: F8, snr: F8, n_each: int) -> list[tuple[float, float]]:
+    """Find up to `n_each` ridges for each limit of S/N and width, the clearest first.
+
+    Returns
+    -------
+    list of (float, float)
+        As of `find_ridge`; each differs from those before by more than its half-width.
+    """
+    found: list[tuple[float, float, float]] = []
     for floor in (200.0, 100.0, 50.0, 0.0):
         subset = np.sort(size[snr >= floor])
         if subset.size < 2:
@@ -193,12 +253,17 @@ def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
             expected = below * smaller + (1.0 - below) * larger
             # The hump is curved, too: a part of what surrounds is no signal.
             contrast = (inside - expected) / np.sqrt(expected + 1.0 + (0.4 * expected) ** 2)
-            top = int(contrast.argmax())
-            if contrast[top] > best[0]:
-                best = (float(contrast[top]), float(centre[top]), width)
-    if best[2] == 0.0:
-        return None
-    return best[1], best[2]
+            for _ in range(n_each):
+                top = int(contrast.argmax())
+                if not contrast[top] > MIN_CONTRAST:
+                    break
+                found.append((float(contrast[top]), float(centre[top]), width))
+                contrast[np.abs(centre - centre[top]) < 2.0 * width] = 0.0
+    ridges: list[tuple[float, float]] = []
+    for _, middle, width in sorted(found, key=lambda ridge: -ridge[0]):
+        if all(abs(middle - other) > min(width, half) for other, half in ridges):
+            ridges.append((middle, width))
+    return ridges
 
 
 def _between(sorted_values: F8, low: F8, high: F8) -> F8:
@@ -214,12 +279,12 @@ def _on_locus(
     shape: tuple[int, int],
     *,
     elongated: bool,
+    widest: float,
 ) -> Bools:
     """Clip candidates about a smooth surface of log size over the field."""
     centre, width = ridge
     size = np.log10(c.fwhm[rows])
-    u = c.x[rows] / shape[1] - 0.5
-    v = c.y[rows] / shape[0] - 0.5
+    u, v = field_of(c, rows, shape)
     error = 0.4343 / c.snr[rows]
     span = math.log10(1.0 + variability)
     phase = PHASE_SIZE if 10.0**centre < UNDERSAMPLED else 0.0
@@ -229,19 +294,9 @@ def _on_locus(
         n = int(keep.sum())
         if n < 2:
             break
-        columns = [np.ones_like(u)]
-        if n >= 12 and turn:
-            columns += [u, v]
-        if n >= 40 and turn > 1:
-            columns += [u * u, u * v, v * v]
-        matrix = np.stack(columns, axis=1)
-        weight = 1.0 / np.hypot(error, 0.01)
-        solution, *_ = np.linalg.lstsq(
-            matrix[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
-        )
-        residual = size - matrix @ solution
+        residual = departures(size, error, u, v, keep, turn)
         scatter = robust_sigma(residual[keep])
-        limit = 2.5 * np.hypot(np.clip(scatter, 0.003, 0.03), error) + phase
+        limit = 2.5 * np.hypot(np.clip(scatter, 0.003, widest), error) + phase
         fresh: Bools = np.abs(residual) < limit
         fresh &= np.abs(size - centre) < max(span, width) + phase
         for quantity, both_ways in (

@@ -1,0 +1,200 @@
+"""Whether sources of one size are stars: whether they crowd at it as their noise allows.
+
+Galaxies have a hump in the diagram of size against S/N, too, and where they are many it is
+higher than the ridge of the stars.  But it is wider than the noise of bright sources: there are
+as many smaller and larger galaxies beside any size, and they are of all ellipticities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.record import record
+from skyextract.stages.psf.candidates import Candidates
+
+INTRINSIC = 0.006
+"""Scatter of the log10 sizes of stars of an image about a parabola over the field, at most."""
+
+CLIP = 2.5
+"""Stars are within so many sigma of that."""
+
+BRIGHT = 50.0
+"""S/N from which the noise of a size is as small as that scatter."""
+
+FEW = 4
+"""Sources of that S/N that tell a locus, at least; with fewer the fainter ones must, too."""
+
+MIN_JUDGED = 6
+"""Of fewer sources than that nothing can be said."""
+
+ALONE = 0.25
+"""Sources beside a locus, in units of those in it, up to which nothing but stars is there."""
+
+SMALLER, LARGER, ELLIPTICITY = 0.1, 1.2, 0.018
+"""Sources that are a little smaller and larger than stars, and scatter of the ellipticity of
+stars, at most where there are galaxies: their edges are in no way sharper than that."""
+
+
+BELOW, NEAR = 0.25, 0.22
+"""Sources that are smaller than stars, in units of those, at most, down to so much less in log10:
+cosmic rays and hot pixels are smaller still."""
+
+BESIDE = 0.65
+"""Sources beside a hump of galaxies, in units of those in it, at least; neighbours and nebulae put
+fewer beside the locus of stars."""
+
+
+@record
+class Locus:
+    """Sources at one size, and beside it.
+
+    Attributes
+    ----------
+    inside, smaller, larger : int
+        Bright sources of the size that varies smoothly over the field, within the noise, and in
+        windows as wide below and above it.
+    below : int
+        All that are smaller, but as sharp as no defect.
+    is_bright : bool
+        Whether they are bright; else there are too few such, and fainter ones count, too.
+    spread : float
+        Scatter of the ellipticities of those inside, more than that of the noise.
+    """
+
+    inside: int
+    smaller: int
+    larger: int
+    below: int
+    is_bright: bool
+    spread: float
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether hardly anything is beside it."""
+        return self.smaller + self.larger <= ALONE * self.inside
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether it stands out of what is beside it as a locus of stars does.
+
+        Nothing is smaller than a star.
+        """
+        return self.below <= BELOW * self.inside and (
+            self.is_alone
+            or (
+                self.smaller <= SMALLER * self.inside
+                and self.larger <= LARGER * self.inside
+                and self.spread <= ELLIPTICITY
+            )
+        )
+
+    @property
+    def is_among_others(self) -> bool:
+        """Whether it is compact and other sources are beside it."""
+        return self.is_compact and not self.is_alone
+
+    @property
+    def is_broad(self) -> bool:
+        """Whether it is a part of a hump of galaxies, of which others are smaller and larger."""
+        beside = self.smaller + self.larger
+        return (
+            not self.is_compact
+            and self.inside + max(beside, self.below) >= MIN_JUDGED
+            and (beside > BESIDE * self.inside or self.below > BELOW * self.inside)
+        )
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is compact, and certainly so."""
+        return (
+            self.is_compact
+            and self.is_bright
+            and self.inside > FEW
+            and self.spread <= ELLIPTICITY
+            and self.below <= SMALLER * self.inside
+        )
+
+
+def field_of(c: Candidates, rows: I8, shape: tuple[int, int]) -> tuple[F8, F8]:
+    """Return places in the field, -0.5 to 0.5 along x and y."""
+    return c.x[rows] / shape[1] - 0.5, c.y[rows] / shape[0] - 0.5
+
+
+def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
+    """Return log10 sizes less a polynomial over the field: more terms for later turns.
+
+    Parameters
+    ----------
+    size, error, u, v : (n,) float64
+        Log10 sizes, their errors, places in the field.
+    keep : (n,) bool
+        Those that the polynomial is fitted to.
+    turn : int
+        0: a constant; 1: a plane; 2 and more: a parabola, if there are enough sources.
+    """
+    n = int(keep.sum())
+    columns = [np.ones_like(u)]
+    if n >= 12 and turn:
+        columns += [u, v]
+    if n >= 40 and turn > 1:
+        columns += [u * u, u * v, v * v]
+    matrix = np.stack(columns, axis=1)
+    weight = 1.0 / np.hypot(error, 0.01)
+    solution, *_ = np.linalg.lstsq(
+        matrix[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
+    )
+    out: F8 = size - matrix @ solution
+    return out
+
+
+def locus_at(
+    c: Candidates, rows: I8, ridge: tuple[float, float], shape: tuple[int, int], least: float
+) -> Locus:
+    """Return what there is at a ridge and beside it.
+
+    Parameters
+    ----------
+    ridge : (float, float)
+        Centre and half-width in log10 size.
+    shape : (int, int)
+        Of the image.
+    least : float
+        FWHM in pixels of what is as sharp as a defect: such sources do not count.
+    """
+    size, error = np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows]
+    u, v = field_of(c, rows, shape)
+    window = CLIP * np.hypot(error, INTRINSIC)
+    keep: Bools = np.abs(size - ridge[0]) < ridge[1] + 2.0 * error
+    away = size - ridge[0]
+    for turn in range(6):
+        if keep.sum() < 2:
+            break
+        away = departures(size, error, u, v, keep, turn)
+        fresh: Bools = np.abs(away) < window
+        if turn > 1 and (fresh == keep).all():
+            break
+        keep = fresh
+    inside = np.abs(away) < window
+    judged = c.snr[rows] >= BRIGHT
+    is_bright = bool((judged & inside).sum() >= FEW)
+    if not is_bright:
+        judged[:] = True
+    judged &= c.fwhm[rows] >= least
+    inside &= judged
+    beside = judged & ~inside & (np.abs(away) < 3.0 * window)
+    smaller = int((beside & (away < 0.0)).sum())
+    spread = 0.0
+    if inside.sum() >= FEW:
+        noise = float(np.median(1.0 / c.snr[rows][inside]))
+        spread = robust_sigma(c.ellipticity[rows][inside])
+        spread = float(np.sqrt(max(spread**2 - noise**2, 0.0)))
+    return Locus(
+        inside=int(inside.sum()),
+        smaller=smaller,
+        larger=int(beside.sum()) - smaller,
+        below=int((judged & (away < -window) & (away > -NEAR)).sum()),
+        is_bright=is_bright,
+        spread=spread,
+    )

@@ -1,0 +1,93 @@
+"""Stars among galaxies: their locus is found, or the PSF is doubted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import galsim
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psfshape import effective_fwhm
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.characterize import characterize
+from skyextract.stages.psf.doubt import doubt_of_stars
+from skyextract.stages.psf.locus import locus_at
+from skyextract.stages.psf.stars import Selection
+from tests.simulate.galaxies import GAIN, simulate_galaxies
+from tests.stages.psf.test_stars import SHAPE, candidates
+
+FWHM = 3.6
+
+
+def true_fwhm():
+    star = galsim.Convolve(
+        galsim.Moffat(beta=3.0, fwhm=FWHM).shear(g1=0.03, g2=0.01), galsim.Pixel(1.0)
+    )
+    image = star.drawImage(nx=101, ny=101, scale=0.2, method="no_pixel").array
+    return effective_fwhm(image.astype(float) / 0.04, 0.2)
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("stars", [0.5, 0.1, 0.03, 0.0])
+def test_a_psf_among_galaxies_is_that_of_stars_or_doubted(stars, seed):
+    frame = simulate_galaxies(300, 512, seed, fwhm=FWHM, stars=stars)
+    run = Run()
+    result = characterize(
+        Exposure(
+            frame.image, np.zeros(frame.image.shape, np.uint16), detector=Detector(gain=GAIN)
+        ),
+        Config(), run,
+    )  # fmt: skip
+    if result.status == "COMPLETE":
+        assert result.metrics["fwhm_pix"] == pytest.approx(true_fwhm(), rel=0.02)
+    else:
+        assert stars < 0.5
+        assert result.reason
+        assert any(result.reason in warning for warning in run.warnings)
+
+
+def sources(n_stars, n_galaxies, seed):
+    """Sizes of bright stars, and of galaxies that are 4 to 80 % larger."""
+    random = np.random.default_rng(seed)
+    wider = random.uniform(1.04, 1.8, n_galaxies)
+    size = (
+        3.0
+        * np.concatenate([np.ones(n_stars), wider])
+        * random.normal(1, 0.005, n_stars + n_galaxies)
+    )
+    ellipticity = np.concatenate(
+        [np.full(n_stars, 0.03), random.uniform(0.0, 0.25, n_galaxies)]
+    ) + random.normal(0, 0.004, n_stars + n_galaxies)
+    return candidates(size, 200.0, seed, ellipticity=np.abs(ellipticity))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_locus_is_told_from_a_part_of_a_hump(seed):
+    mixed = sources(15, 150, seed)
+    rows = np.arange(mixed.x.size)
+    stars = locus_at(mixed, rows, (np.log10(3.0), 0.012), SHAPE, 1.5)
+    assert stars.is_compact
+    assert stars.is_certain
+    assert stars.inside >= 15
+    hump = locus_at(mixed, rows, (np.log10(4.2), 0.05), SHAPE, 1.5)
+    assert not hump.is_compact
+    assert hump.is_broad
+
+
+def test_sizes_that_vary_over_the_field_are_one_locus():
+    stars = sources(100, 0, 3)
+    varied = replace(stars, fwhm=stars.fwhm * (1 + 0.3 * (stars.x / SHAPE[1] - 0.5)))
+    locus = locus_at(varied, np.arange(100), (np.log10(3.0), 0.05), SHAPE, 1.5)
+    assert locus.is_alone
+    assert locus.inside > 95
+
+
+def test_few_stars_that_are_certainly_such_are_not_doubted():
+    mixed = sources(15, 150, 1)
+    locus = locus_at(mixed, np.arange(mixed.x.size), (np.log10(3.0), 0.012), SHAPE, 1.5)
+    selection = Selection(np.arange(15), 3.0, 165, 15 / 165, locus)
+    assert not doubt_of_stars(selection)
+    assert doubt_of_stars(replace(selection, locus=None))
