@@ -317,11 +317,24 @@ def test_the_error_has_that_of_the_aperture_correction():
     unknown = calibrate(catalog, reference, with_correction(math.nan))
     assert unknown.metrics["zero_point_error"] == pytest.approx(math.hypot(fit_error, 0.02))
     # An aperture's own flux needs no correction.
-    aperture = calibrate(
-        catalog, reference, with_correction(0.03), Config(phot_flux_key="FLUX_AUTO")
-    )
-    assert aperture.metrics["zero_point_error"] == pytest.approx(fit_error)
+    own = Config(phot_flux_key="FLUX_AUTO")
+    alone = calibrate(catalog, reference, make_exposure(), own).metrics["zero_point_error"]
+    aperture = calibrate(catalog, reference, with_correction(0.03), own)
+    assert aperture.metrics["zero_point_error"] == alone == pytest.approx(fit_error, rel=1e-3)
     assert_failed(calibrate(catalog, reference, with_correction(0.12)), "uncertain")
+
+
+def test_fitted_positions_that_find_the_peaks_of_the_noise_make_no_zero_point():
+    """The flux at the best of all positions is too large by the variance over itself."""
+    catalog, reference = make_pair()
+    catalog = catalog.with_columns(
+        FLUXERR_PSF=0.05 * catalog["FLUX_PSF"], FLUX_AUTO=catalog["FLUX_PSF"],
+        FLUXERR_AUTO=0.05 * catalog["FLUX_PSF"],
+    )  # fmt: skip
+    fitted = calibrate(catalog, reference)
+    aperture = calibrate(catalog, reference, make_exposure(), Config(phot_flux_key="FLUX_AUTO"))
+    lower = aperture.metrics["zero_point"] - fitted.metrics["zero_point"]
+    assert lower == pytest.approx(2.5 * math.log10(1.0 + 0.05**2), rel=0.01)
 
 
 def test_flux_that_stars_should_not_have_counts_as_error():

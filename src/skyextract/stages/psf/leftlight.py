@@ -23,7 +23,7 @@ from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS, UNUSABLE
 
 CLIP = 4.0
 """Pixels beyond so many sigma are of what was not taken away well."""
-SAMPLE = 500_000
+SAMPLE = 250_000
 """Pixels in which the light that is left is measured, about."""
 WIDER = (3.0, 2.0, 1.0)
 """Light within so many radii of the reference aperture of a bright source, and FWHM of any other,
@@ -139,7 +139,11 @@ def light_between(
         light = LeftLight(*_by_cells(values, noise, free & ~of_stars), *areas)
     chosen = np.arange(0, len(x), 1 + len(x) // MAX_STARS)
     rings = _rings(values, noise, free & ~core, (x[chosen], y[chosen] / step), radius, step)
-    return light.beneath_stars(*_constant(*rings, flux[chosen], radius))
+    level, error = _constant(*rings, flux[chosen], radius)
+    if not math.isfinite(level):
+        # Where no star shows it, light may be that of a comet.
+        return replace(light, level=0.0, error=0.0)
+    return light.beneath_stars(level, error)
 
 
 def _rings(
@@ -208,7 +212,7 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
 def _within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
     """Mark the pixels within reach of positions, in every step-th row."""
     n_rows, nx = -(-shape[0] // step), shape[1]
-    changes = np.zeros((n_rows, nx + 1), dtype=np.int32)
+    changes = np.zeros((n_rows, nx + 1), dtype=np.int16)
     first = np.ceil((y - reach) / step).astype(np.int64)
     for k in range(int(np.max(2.0 * reach, initial=0.0)) // step + 1):
         row = first + k
@@ -219,4 +223,4 @@ def _within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools
         high = np.clip(np.floor(x[here] + half) + 1, 0, nx).astype(np.int64)
         np.add.at(changes, (row[here], low), 1)
         np.add.at(changes, (row[here], high), -1)
-    return np.asarray(np.cumsum(changes[:, :-1], axis=1) > 0)
+    return np.asarray(np.cumsum(changes[:, :-1], axis=1, dtype=np.int16) > 0)
