@@ -309,7 +309,7 @@ def _measure_pixels(
 ) -> tuple[Found, Catalog]:
     """Return all detections, with the hidden ones, and the columns of these."""
     sources = pixels.measure(found.plane, found.detection_plane, found.detections)
-    if hidden is None or found.matched is None:
+    if hidden is None or found.matched is None or hidden.x.size == found.detections.n:
         return found, sources
     from skyextract.stages.crowded.rows import hidden_detections
 
