@@ -13,6 +13,7 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.linearity import widening
 from skyextract.stages.psf.locus import FEW, INTRINSIC, Locus, departures, field_of, locus_at
 
 WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
@@ -138,13 +139,12 @@ def select_stars(
         isolated = crowd < limit
     rows = rows[isolated]
     if rows.size:
-        rows = rows[
-            _on_locus(
-                c, rows, ridge, config.sample_variability, shape,
-                elongated=elongation > config.sample_maxellip,
-                widest=INTRINSIC if locus is not None and locus.is_among_others else WIDEST,
-            )
-        ]  # fmt: skip
+        limits = (config.sample_variability, shape, elongation > config.sample_maxellip)
+        near = rows[_on_locus(c, rows, ridge, *limits, WIDEST)]
+        # Beside a locus are galaxies, unless the brighter stars are the wider.
+        if locus is not None and locus.is_among_others and not widening(c.flux[near], c.fwhm[near]):
+            near = rows[_on_locus(c, rows, ridge, *limits, INTRINSIC)]
+        rows = near
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
@@ -277,7 +277,6 @@ def _on_locus(
     ridge: tuple[float, float],
     variability: float,
     shape: tuple[int, int],
-    *,
     elongated: bool,
     widest: float,
 ) -> Bools:
