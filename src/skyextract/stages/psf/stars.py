@@ -43,6 +43,9 @@ PHASE_SIZE, PHASE_SHAPE = 0.12, 0.25
 WIDEST = 0.03
 """Scatter of the log10 sizes of stars about what varies smoothly over the field, at most."""
 
+TURNS = 12
+"""Fits of the surface of sizes, at most: each finds more of the stars far from the typical size."""
+
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
 
@@ -289,7 +292,7 @@ def _on_locus(
     phase = PHASE_SIZE if 10.0**centre < UNDERSAMPLED else 0.0
     shape_phase = PHASE_SHAPE if phase else 0.0
     keep: Bools = np.abs(size - centre) < width + phase + 2.0 * error
-    for turn in range(6):
+    for turn in range(TURNS):
         n = int(keep.sum())
         if n < 2:
             break
@@ -297,16 +300,19 @@ def _on_locus(
         scatter = robust_sigma(residual[keep])
         limit = 2.5 * np.hypot(np.clip(scatter, 0.003, widest), error) + phase
         fresh: Bools = np.abs(residual) < limit
-        fresh &= np.abs(size - centre) < max(span, width) + phase
+        # The variation that is allowed is that of the surface, from its smallest to its largest.
+        surface = size - residual
+        middle = 0.5 * (surface[keep].min() + surface[keep].max())
+        fresh &= np.abs(surface - middle) < max(span, width) + phase
         for quantity, both_ways in (
             (c.broadening[rows], False),
             (c.ellipticity[rows], elongated),
         ):
-            middle = np.median(quantity[keep])
-            spread = MAD_TO_SIGMA * np.median(np.abs(quantity[keep] - middle))
-            above = np.abs(quantity - middle) if both_ways else quantity - middle
+            typical = np.median(quantity[keep])
+            spread = MAD_TO_SIGMA * np.median(np.abs(quantity[keep] - typical))
+            above = np.abs(quantity - typical) if both_ways else quantity - typical
             fresh &= above < shape_phase + 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
-        if (fresh == keep).all():
+        if turn > 1 and (fresh == keep).all():
             break
         keep = fresh
     return keep
