@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.kernels.psf.normal import smooth_terms
+from skyextract.kernels.psf.precondition import solve_alike
 
 STEPS = 16
 """Steps that the approximate equations are solved in."""
@@ -38,40 +38,15 @@ class Preconditioner:
 
     def __init__(self, sigma: F8, density: F8, moments: F8, taps: F8) -> None:
         self.sigma = sigma
-        self.informed = sigma * density
+        self.density = density
         self.moments = moments
         self.taps = np.convolve(taps, SPLINE_TAPS)
-        diagonal = np.diag(moments)[:, None, None]
-        self.inverse = 1.0 / (1.0 + sigma * self.informed * diagonal)
-
-    def multiply(self, v: F8) -> F8:
-        """Multiply with the approximate matrix."""
-        wide, out = np.empty_like(v), np.empty_like(v)
-        smooth_terms(v, self.taps, wide)
-        wide *= self.sigma
-        mixed = (self.moments @ wide.reshape(v.shape[0], -1)).reshape(v.shape)
-        mixed *= self.informed
-        smooth_terms(mixed, self.taps, out)
-        out += v
-        return out
 
     def __call__(self, right: F8) -> F8:
         """Return about what the inverse of the matrix makes of `right`, (n_terms, n, n)."""
-        solution = np.zeros_like(right)
-        residual = right.copy()
-        direction = step = self.inverse * residual
-        power = float(np.vdot(residual, step))
-        for _ in range(STEPS):
-            if not power > 0.0:
-                break
-            image = self.multiply(direction)
-            length = power / float(np.vdot(direction, image))
-            solution += length * direction
-            residual -= length * image
-            step = self.inverse * residual
-            before, power = power, float(np.vdot(residual, step))
-            direction = step + (power / before) * direction
-        return solution
+        out = np.empty_like(right)
+        solve_alike(right, self.sigma, self.density, self.moments, self.taps, STEPS, out)
+        return out
 
 
 def smoothing_taps(length: float) -> F8:

@@ -302,26 +302,28 @@ class Solver:
             return first
 
         solution = start.copy()
-        residual = gather(right - data_matrix(prior + spread(solution))) - solution
+        left_over = right - data_matrix(prior + spread(solution))
+        residual = gather(left_over) - solution
         step = precondition(residual)
         direction = step
         power = float((residual * step).sum())
         for _ in range(MAX_STEPS):
             if not power > enough:
                 break
-            image = gather(data_matrix(spread(direction))) + direction
+            of_data = data_matrix(spread(direction))
+            image = gather(of_data) + direction
             length = float((residual * direction).sum()) / float((direction * image).sum())
             solution += length * direction
             residual -= length * image
+            left_over -= length * of_data
             # The preconditioner is not quite linear: Notay (2000), SIAM J. Sci. Comput. 22, 1444.
             step = precondition(residual)
             change = -length * float((image * step).sum())
             direction = step + (change / power) * direction
             power = float((residual * step).sum())
         coefficients = prior + spread(solution)
-        left_over = right[0] - data_matrix(coefficients)[0]
         core = (prior[0] > 0.05 * prior[0].max()) & (density > 0)
-        self.misfit = float((left_over[core] ** 2 / (NOISE_SHARE * density[core])).mean())
+        self.misfit = float((left_over[0][core] ** 2 / (NOISE_SHARE * density[core])).mean())
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
         return solution, coefficients
 
