@@ -242,10 +242,11 @@ def test_limiting_magnitude_is_that_of_injected_sources():
     assert calibrate(catalog, reference, sky=full).metrics["limiting_mag_5sigma"] is None
 
 
-def test_empty_places_are_empty():
+@pytest.mark.parametrize("number", [100, 1000])  # squares looked at, or the whole frame
+def test_empty_places_are_empty(number):
     occupied = np.random.default_rng(1).random((300, 400)) < 0.002
-    x, y = empty_positions(occupied, 6.0)
-    assert len(x) == 1000
+    x, y = empty_positions(occupied, 6.0, number)
+    assert len(x) == number
     yy, xx = np.nonzero(occupied)
     assert min(np.hypot(xx - a, yy - b).min() for a, b in zip(x, y, strict=True)) > 5.5
     assert x.min() > 6
@@ -254,6 +255,24 @@ def test_empty_places_are_empty():
     assert len(empty_positions(np.zeros((5, 5), bool), 3.0)[0]) == 0
     flat = aperture_flux(np.ones((50, 50), np.float32), np.array([20.3]), np.array([25.1]), 5.0)
     assert flat[0] == pytest.approx(math.pi * 25, rel=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.02, 0.3])
+@pytest.mark.parametrize("radius", [2.5, 9.0])
+def test_all_places_that_are_empty_are_taken(share, radius):
+    occupied = np.random.default_rng(2).random((500, 700)) < share
+    half = math.ceil(radius)
+    sums = np.pad(occupied, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    few, many = empty_positions(occupied, radius, 50), empty_positions(occupied, radius, 20_000)
+    for x, y, most in ((*few, 50), (*many, 20_000)):
+        # the draws of so many places, and which of their squares hold no pixel
+        rng = np.random.default_rng(20090)
+        all_x, all_y = (rng.uniform(half + 0.5, n - half - 1.5, 40 * most) for n in (700, 500))
+        i, j = np.rint(all_x).astype(int), np.rint(all_y).astype(int)
+        inside = sums[j + half + 1, i + half + 1] - sums[j - half, i + half + 1]
+        inside += sums[j - half, i - half] - sums[j + half + 1, i - half]
+        np.testing.assert_array_equal(x, all_x[inside == 0][:most])
+        np.testing.assert_array_equal(y, all_y[inside == 0][:most])
 
 
 def test_sdss_frame_with_the_catalogue_of_sextractor(shared_data):
