@@ -118,16 +118,16 @@ def light_between(
     x, y, flux = photometry.x[stars], photometry.y[stars], photometry.flux[stars]
     others = np.isfinite(photometry.x) & np.isfinite(photometry.y)
     others[stars] = False
-    core = _within(x, y, np.full(len(x), radius), shape, step)
-    near = _within(x, y, np.full(len(x), ABOUT * radius), shape, step) & ~core
+    core = within(x, y, np.full(len(x), radius), shape, step)
+    near = within(x, y, np.full(len(x), ABOUT * radius), shape, step) & ~core
     for wide in WIDER:
         is_bright = photometry.flux >= np.min(flux, initial=math.inf)
         reach = np.where(is_bright, wide * radius, wide * psf.fwhm)[others]
-        free = ~_within(photometry.x[others], photometry.y[others], reach, shape, step)
-        of_stars = _within(x, y, np.full(len(x), wide * radius), shape, step)
+        free = ~within(photometry.x[others], photometry.y[others], reach, shape, step)
         n_free = np.count_nonzero(free & near)
         if wide == WIDER[-1] or n_free > MIN_LEFT * np.count_nonzero(near):
             break
+    of_stars = within(x, y, np.full(len(x), wide * radius), shape, step)
     noise = variance[::step].astype(np.float64)
     values = residual[::step].astype(np.float64)
     free &= (mask[::step] & UNUSABLE) == 0
@@ -138,7 +138,7 @@ def light_between(
     if np.count_nonzero(free & ~of_stars) >= MIN_PIXELS:
         light = LeftLight(*_by_cells(values, noise, free & ~of_stars), *areas)
     chosen = np.arange(0, len(x), 1 + len(x) // MAX_STARS)
-    rings = _rings(values, noise, free & ~core, (x[chosen], y[chosen] / step), radius, step)
+    rings = mean_of_rings(values, noise, free & ~core, (x[chosen], y[chosen] / step), radius, step)
     level, error = _constant(*rings, flux[chosen], radius)
     if not math.isfinite(level):
         # Where no star shows it, light may be that of a comet.
@@ -146,23 +146,32 @@ def light_between(
     return light.beneath_stars(level, error)
 
 
-def _rings(
+def mean_of_rings(
     values: F8, noise: F8, use: Bools, place: tuple[F8, F8], radius: float, step: int
 ) -> tuple[F8, F8]:
     """Return the mean of the pixels about stars, and its error; NaN where there are few."""
     outer = ABOUT * radius
-    means, errors = np.full((2, len(place[0])), np.nan)
-    for k, (x, y) in enumerate(zip(*place, strict=True)):
-        first, left = max(math.ceil(y - outer / step), 0), max(math.ceil(x - outer), 0)
-        part = np.s_[first : max(int(y + outer / step) + 1, 0), left : max(int(x + outer) + 1, 0)]
-        rows, columns = (np.arange(n) for n in use[part].shape)
-        distance = np.hypot(step * (first + rows - y)[:, None], left + columns - x)
-        ring = use[part] & (distance > radius) & (distance < outer)
-        number = np.count_nonzero(ring)
-        if number * step >= MIN_RING:
-            means[k] = values[part][ring].mean()
-            errors[k] = math.sqrt(noise[part][ring].sum()) / number
-    return means, errors
+    ny, nx = use.shape
+    x, y = (position[:, None, None] for position in place)
+    row = (
+        np.ceil(y - outer / step).astype(np.int64) + np.arange(int(2.0 * outer / step) + 1)[:, None]
+    )
+    column = np.ceil(x - outer).astype(np.int64) + np.arange(int(2.0 * outer) + 1)
+    square = (step * (row - y)) ** 2 + (column - x) ** 2
+    ring = (square > radius**2) & (square < outer**2)
+    ring &= (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
+    star, *pixel = np.nonzero(ring)
+    pixels = row[star, pixel[0], 0] * nx + column[star, 0, pixel[1]]
+    kept = use.ravel()[pixels]
+    star, pixels = star[kept], pixels[kept]
+    number = np.bincount(star, minlength=len(x))
+    means, power = (
+        np.bincount(star, plane.ravel()[pixels], len(x)) / np.maximum(number, 1)
+        for plane in (values, noise)
+    )
+    few = number * step < MIN_RING
+    means[few] = np.nan
+    return means, np.where(few, np.nan, np.sqrt(power / np.maximum(number, 1)))
 
 
 def _constant(means: F8, errors: F8, flux: F8, radius: float) -> tuple[float, float]:
@@ -197,9 +206,10 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     """Return the mean of pixels, its error, and the scatter of cells beyond their noise."""
     ny, nx = values.shape
     cell = (np.arange(ny) * CELLS // ny)[:, None] * CELLS + np.arange(nx) * CELLS // nx
-    number = np.bincount(cell[use], minlength=CELLS**2)
-    total = np.bincount(cell[use], values[use], CELLS**2)
-    power = np.bincount(cell[use], noise[use], CELLS**2)
+    of_pixel = cell[use]
+    number = np.bincount(of_pixel, minlength=CELLS**2)
+    total = np.bincount(of_pixel, values[use], CELLS**2)
+    power = np.bincount(of_pixel, noise[use], CELLS**2)
     some = number >= MIN_PIXELS / CELLS
     level = float(total.sum() / number.sum())
     means = total[some] / number[some]
@@ -209,18 +219,21 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     return level, error, math.sqrt(max(beyond, 0.0))
 
 
-def _within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
+def within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
     """Mark the pixels within reach of positions, in every step-th row."""
     n_rows, nx = -(-shape[0] // step), shape[1]
-    changes = np.zeros((n_rows, nx + 1), dtype=np.int16)
-    first = np.ceil((y - reach) / step).astype(np.int64)
-    for k in range(int(np.max(2.0 * reach, initial=0.0)) // step + 1):
-        row = first + k
-        chord = reach**2 - (row * step - y) ** 2
-        here = (row >= 0) & (row < n_rows) & (chord >= 0.0)
-        half = np.sqrt(chord[here])
-        low = np.clip(np.ceil(x[here] - half), 0, nx).astype(np.int64)
-        high = np.clip(np.floor(x[here] + half) + 1, 0, nx).astype(np.int64)
-        np.add.at(changes, (row[here], low), 1)
-        np.add.at(changes, (row[here], high), -1)
-    return np.asarray(np.cumsum(changes[:, :-1], axis=1, dtype=np.int16) > 0)
+    first = np.maximum(np.ceil((y - reach) / step), 0.0).astype(np.int64)
+    last = np.minimum(np.floor((y + reach) / step), n_rows - 1).astype(np.int64)
+    counts = np.maximum(last - first + 1, 0)
+    disc = np.repeat(np.arange(len(x)), counts)
+    row = first[disc] + np.arange(len(disc)) - np.repeat(np.cumsum(counts) - counts, counts)
+    half = np.sqrt(np.maximum(reach[disc] ** 2 - (row * step - y[disc]) ** 2, 0.0))
+    low = np.clip(np.ceil(x[disc] - half), 0, nx).astype(np.int64)
+    high = np.clip(np.floor(x[disc] + half) + 1, 0, nx).astype(np.int64)
+    # Chords begin and end along the line of all pixels.
+    ends = np.concatenate([row * nx + low, row * nx + high])
+    order = np.argsort(ends, kind="stable")
+    depth = np.cumsum(np.where(order < len(disc), 1, -1))
+    lengths = np.diff(ends[order], prepend=0, append=n_rows * nx)
+    marked: Bools = np.repeat(np.append(0, depth) > 0, lengths)
+    return marked.reshape(n_rows, nx)

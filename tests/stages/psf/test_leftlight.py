@@ -1,0 +1,43 @@
+"""Pixels about positions against distances of all pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.stages.psf.leftlight import mean_of_rings, within
+
+
+@pytest.mark.parametrize(("shape", "step"), [((70, 90), 1), ((200, 61), 4), ((5, 300), 7)])
+@pytest.mark.parametrize("n", [0, 1, 25])
+def test_pixels_within_reach(shape, step, n):
+    random = np.random.default_rng(n)
+    x, y = (random.uniform(-15.0, size + 15.0, n) for size in shape[::-1])
+    reach = random.uniform(0.2, 14.0, n)
+    rows, columns = np.mgrid[0 : shape[0] : step, 0 : shape[1]]
+    expected = np.zeros(rows.shape, bool)
+    for a, b, r in zip(x, y, reach, strict=True):
+        expected |= (columns - a) ** 2 + (rows - b) ** 2 <= r * r
+    np.testing.assert_array_equal(within(x, y, reach, shape, step), expected)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_means_of_rings(step):
+    random = np.random.default_rng(step)
+    n, radius, nx = 12, 6.0, 80
+    values, noise = random.normal(size=(60, nx)), random.uniform(1.0, 2.0, (60, nx))
+    use = random.random((60, nx)) < 0.6
+    x, y = random.uniform(-9.0, nx + 9.0, n), random.uniform(-9.0, 60 * step + 9.0, n)
+    x[0] = -50.0
+    means, errors = mean_of_rings(values, noise, use, (x, y / step), radius, step)
+    rows, columns = np.mgrid[0:60, 0:nx]
+    for k in range(n):
+        distance = np.hypot(step * (rows - y[k] / step), columns - x[k])
+        ring = use & (distance > radius) & (distance < 2.0 * radius)
+        if step * ring.sum() < 30:
+            assert np.isnan(means[k])
+            assert np.isnan(errors[k])
+            continue
+        assert means[k] == pytest.approx(values[ring].mean())
+        assert errors[k] == pytest.approx(np.sqrt(noise[ring].sum()) / ring.sum())
+    assert 0 < np.isnan(means).sum() < n
