@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
@@ -19,14 +21,43 @@ SPARE = 8
 """Bytes after the last tile that may be read, whatever they are."""
 
 
+_MOST_ZEROS = 24
+"""Zeros before a one that are counted in one step."""
+
+
 @helper
-def _bits(data: U1, at: int, n: int) -> int:
-    """Return the n <= 32 bits from bit `at` on."""
-    byte = at >> 3
-    word = 0
-    for k in range(5):
-        word = (word << 8) | int(data[byte + k])
-    return (word >> (40 - n - (at & 7))) & ((1 << n) - 1)
+def _window(data: U1, at: int) -> np.uint64:
+    """Return the 57 bits from bit `at` on, and maybe more, at the upper end of 64 bits."""
+    byte = np.uint64(at >> 3)
+    word = np.uint64(0)
+    for k in range(8):
+        word = (word << np.uint64(8)) | np.uint64(data[byte + np.uint64(k)])
+    return word << np.uint64(at & 7)
+
+
+@helper
+def _zeros(word: np.uint64) -> int:
+    """Return the number of zeros before the first one of 64 bits, at most `_MOST_ZEROS` + 8."""
+    top = int(np.int64(word >> np.uint64(32)))
+    n = 0
+    while top < 1 << 24 and n < _MOST_ZEROS:
+        top <<= 8
+        n += 8
+    if top < 1 << 28:
+        top <<= 4
+        n += 4
+    if top < 1 << 30:
+        top <<= 2
+        n += 2
+    return n if top >= 1 << 31 else n + 1
+
+
+@helper
+def _bits(word: np.uint64, first: int, n: int) -> int:
+    """Return n < 57 bits, after the `first` ones, of the upper end of 64 bits."""
+    shifted = word << np.uint64(first)
+    # In two steps: a shift by 64 means nothing.
+    return int(np.int64((shifted >> np.uint64(1)) >> np.uint64(63 - n)))
 
 
 @helper
@@ -40,24 +71,31 @@ def _decode(data: U1, first: int, size: int, n_bits: int, block: int, out: I4) -
     at = 8 * first + n_bits
     if at > end:
         return False
-    value = _bits(data, 8 * first, n_bits)
+    value = _bits(_window(data, 8 * first), 0, n_bits)
     for start in range(0, len(out), block):
         past = min(start + block, len(out))
-        split = _bits(data, at, n_code) - 1
+        split = _bits(_window(data, at), 0, n_code) - 1
         at += n_code
         if at > end:
             return False
         for k in range(start, past):
             difference = 0
             if split == raw:
-                difference = _bits(data, at, n_bits)
+                difference = _bits(_window(data, at), 0, n_bits)
                 at += n_bits
             elif split >= 0:
-                while at < end and (data[at >> 3] >> (7 - (at & 7))) & 1 == 0:
-                    difference += 1
-                    at += 1
-                difference = (difference << split) | _bits(data, at + 1, split)
-                at += 1 + split
+                word = _window(data, at)
+                zeros = _zeros(word)
+                if zeros > _MOST_ZEROS:
+                    zeros = 0
+                    while at + zeros < end and _bits(_window(data, at + zeros), 0, 1) == 0:
+                        zeros += 1
+                    at += zeros
+                    word, at = _window(data, at), at - zeros
+                    difference = (zeros << split) | _bits(word, 1, split)
+                else:
+                    difference = (zeros << split) | _bits(word, zeros + 1, split)
+                at += zeros + 1 + split
             if at > end:
                 return False
             step = difference >> 1
