@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -205,15 +205,43 @@ class Run:
     def map(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
         """Apply `function` to the items in threads; results in the order of the items.
 
-        The kernels release the GIL, so threads run them truly in parallel.  The threads stay
-        for the next call.  `function` must not call `map` of the same run.
+        The kernels release the GIL, so threads run them truly in parallel.  This thread works
+        with the others, which stay for the next call.  `function` must not call `map` of the same
+        run.  Of several errors that of the first item is raised.
         """
-        if self.n_threads == 1 or len(items) <= 1:
+        n_others = min(self.n_threads, len(items)) - 1
+        if n_others <= 0:
             return [function(item) for item in items]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.n_threads)
+        turns = iter(range(len(items)))
+        results: dict[int, _R] = {}
+        errors: dict[int, Exception] = {}
+
+        def work() -> None:
+            for k in turns:
+                try:
+                    results[k] = function(items[k])
+                except Exception as error:
+                    errors[k] = error
+                    _leave(turns)
+
         try:
-            return list(self._pool.map(function, items))
+            others = self._start(work, n_others)
+            work()
+        except BaseException:
+            _leave(turns)
+            raise
+        for other in others:
+            other.result()
+        if errors:
+            raise errors[min(errors)]
+        return [results[k] for k in range(len(items))]
+
+    def _start(self, work: Callable[[], None], n: int) -> list[Future[None]]:
+        """Let `n` threads do some work."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.n_threads - 1)
+        try:
+            return [self._pool.submit(work) for _ in range(n)]
         except RuntimeError as error:
             if "new thread" in str(error):  # there is no memory for its stack
                 raise MemoryError from error
@@ -224,6 +252,12 @@ class Run:
         n = max(1, min(self.n_threads, n_rows // least))
         edges = [n_rows * i // n for i in range(n + 1)]
         return list(pairwise(edges))
+
+
+def _leave(turns: Iterator[int]) -> None:
+    """Take all turns that are left, so that nobody begins another one."""
+    for _ in turns:
+        pass
 
 
 def resolve_threads(nthreads: int, n_processes: int = 1) -> int:

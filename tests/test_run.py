@@ -1,0 +1,66 @@
+"""Threads of a run: order, errors, and what is left of the work after one."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from skyextract.run import Run
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("n_items", [0, 1, 2, 7, 50])
+def test_results_come_in_the_order_of_the_items(n_threads, n_items):
+    def slow_first(item):
+        time.sleep(0.002 / (item + 1))
+        return item * item
+
+    run = Run(n_threads)
+    for _ in range(2):
+        assert run.map(slow_first, range(n_items)) == [k * k for k in range(n_items)]
+
+
+def test_all_threads_work_at_once():
+    meeting = threading.Barrier(3, timeout=20)
+    names = Run(3).map(lambda _: (meeting.wait(), threading.get_ident())[1], range(3))
+    assert len(set(names)) == 3
+    assert threading.get_ident() in names
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_the_error_of_the_first_item_is_raised_and_the_rest_is_left(n_threads):
+    seen = []
+
+    def work(item):
+        seen.append(item)
+        if item == 5:
+            time.sleep(0.05)  # a later one fails earlier
+        if item >= 5:
+            raise ValueError(str(item))
+        return item
+
+    run = Run(n_threads)
+    with pytest.raises(ValueError, match=r"^5$"):
+        run.map(work, range(1000))
+    assert set(range(6)) <= set(seen)
+    assert len(seen) < 20
+    assert run.map(str, range(3)) == ["0", "1", "2"]
+
+
+def test_an_interrupt_is_raised_at_once_and_nothing_more_is_begun():
+    main, begun = threading.get_ident(), []
+
+    def work(item):
+        begun.append(item)
+        if threading.get_ident() == main:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Run(2).map(work, range(100))
+    assert time.monotonic() - start < 0.15
+    time.sleep(0.3)
+    assert len(begun) <= 2
