@@ -16,15 +16,18 @@ def _interpolate(image: F8, x: F8, y: F8) -> F8:
     pad = PAD
     coefficients = np.empty((1, image.shape[0] + 2 * pad, image.shape[1] + 2 * pad))
     spline_coefficients(np.ascontiguousarray(image[None], dtype=np.float32), coefficients)
-    plane = coefficients[0]
     total = np.zeros(x.shape)
     i = np.floor(x).astype(np.int64)
     j = np.floor(y).astype(np.int64)
-    for weights_y, b in zip(_spline_weights(y - j), range(-1, 3), strict=True):
-        for weights_x, a in zip(_spline_weights(x - i), range(-1, 3), strict=True):
-            row = np.clip(j + b + pad, 0, plane.shape[0] - 1)
-            column = np.clip(i + a + pad, 0, plane.shape[1] - 1)
-            total += weights_x * weights_y * plane[row, column]
+    weights_x, weights_y = _spline_weights(x - i), _spline_weights(y - j)
+    height, width = coefficients.shape[1:]
+    first = np.clip(j + pad - 1, 0, height - 4) * width + np.clip(i + pad - 1, 0, width - 4)
+    values = coefficients.ravel()
+    for b in range(4):
+        row = np.zeros(x.shape)
+        for a in range(4):
+            row += weights_x[a] * values[first + (b * width + a)]
+        total += weights_y[b] * row
     return total
 
 
@@ -38,7 +41,11 @@ def _spline_weights(f: F8) -> tuple[F8, F8, F8, F8]:
     )
 
 
-def core_shape(image: F8) -> tuple[float, float, float, float, float]:
+Shape = tuple[float, float, float, float, float]
+"""What `core_shape` returns."""
+
+
+def core_shape(image: F8) -> Shape:
     """Centroid and covariance of a PSF image under a matched elliptical Gaussian.
 
     Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583, section 3.1).
@@ -91,7 +98,7 @@ def core_shape(image: F8) -> tuple[float, float, float, float, float]:
     raise StepError("the PSF model has no measurable core")
 
 
-def effective_fwhm(image: F8, sampling: float) -> float:
+def effective_fwhm(image: F8, sampling: float, shape: Shape | None = None) -> float:
     """Full width at half maximum, in pixels, of the mean profile of a PSF image.
 
     The mean is taken along ellipses of the core's shape and unit area ratio: of an elongated
@@ -103,13 +110,15 @@ def effective_fwhm(image: F8, sampling: float) -> float:
         Samples of the pixel-integrated PSF.
     sampling : float
         Size of a sample in pixels.
+    shape : tuple of float, optional
+        The `core_shape` of the image, if it is known.
 
     Raises
     ------
     StepError
         The profile does not fall to half its maximum within the image.
     """
-    x, y, xx, yy, xy = core_shape(image)
+    x, y, xx, yy, xy = shape or core_shape(image)
     middle = (image.shape[0] - 1) / 2
     angle = np.arange(64) * (2.0 * math.pi / 64)
     # Square root (Cholesky) of the covariance of unit determinant.
@@ -150,9 +159,9 @@ def half_light_diameter(image: F8, sampling: float) -> float:
     return 2.0 * math.sqrt((k + share) / math.pi) * sampling
 
 
-def core_ellipticity(image: F8) -> float:
-    """1 - b/a of the core of a PSF image."""
-    _, _, xx, yy, xy = core_shape(image)
+def core_ellipticity(image: F8, shape: Shape | None = None) -> float:
+    """1 - b/a of the core of a PSF image, whose `core_shape` may be known."""
+    _, _, xx, yy, xy = shape or core_shape(image)
     split = math.hypot(0.5 * (xx - yy), xy)
     mean = 0.5 * (xx + yy)
     return 1.0 - math.sqrt(max(mean - split, 0.0) / (mean + split))

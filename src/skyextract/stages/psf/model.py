@@ -196,6 +196,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
     """Return the model, and how the stars fit to it."""
     step = solver.step
     basis = normalise(samples_of(solution), step)
+    shape = core_shape(basis[0])
     chi2 = solver.fit_numbers[:, 0] / np.maximum(solver.fit_numbers[:, 1], 1)
     psf = Psf(
         basis=np.ascontiguousarray(basis, dtype=np.float32),
@@ -205,8 +206,8 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
         x_scale=solver.scale[0],
         y_zero=solver.zero[1],
         y_scale=solver.scale[1],
-        fwhm=effective_fwhm(basis[0], step),
-        ellipticity=core_ellipticity(basis[0]),
+        fwhm=effective_fwhm(basis[0], step, shape),
+        ellipticity=core_ellipticity(basis[0], shape),
         source=PsfSource.MEASURED,
         n_stars=int(solver.used.sum()),
         chi2=float(np.median(chi2[solver.used])),
