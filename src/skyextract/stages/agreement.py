@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
@@ -147,13 +147,13 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
         found = [(rows, name) for rows, name in zip(agreed, names, strict=True) if len(rows)]
         if len(found) < 2:
             return Spread()
-        median, sigma, within = _medians(values, total, [rows for rows, _ in found])
+        medians, sigma, within = _medians(values, total, [rows for rows, _ in found])
         extra = _extra_scatter(within, errors)
-    mean = float(np.average(median, weights=1.0 / sigma**2))
-    off = median - mean
+    mean = float(np.average(medians, weights=1.0 / sigma**2))
+    off = medians - mean
     worst = int(np.argmax(np.abs(off) - sigma))
     rms = 0.0
-    if _deviate(float(np.sum((off / sigma) ** 2)), len(median) - 1) > SURE:
+    if _deviate(float(np.sum((off / sigma) ** 2)), len(medians) - 1) > SURE:
         rms = math.sqrt(max(float(np.mean(off**2 - sigma**2)), 0.0))
     return Spread(rms, float(off[worst]), float(sigma[worst]), found[worst][1])
 
@@ -213,7 +213,7 @@ def largest_step(values: F8, errors: F8, by: F8) -> tuple[float, float]:
     extra = _extra_scatter(np.diff(v) / math.sqrt(2.0), np.hypot(e[1:], e[:-1]) / math.sqrt(2.0))
     total = np.hypot(e, extra)
     # An outlier counts no more than a star that is just sure to be one.
-    off = np.clip((v - float(np.median(v))) / total, -SURE_STEP, SURE_STEP)
+    off = np.clip((v - median(v)) / total, -SURE_STEP, SURE_STEP)
     off /= max(1.0, math.sqrt(float(np.mean(off**2))))
     weight = 1.0 / total
     before, light = np.cumsum(weight**2)[:-1], np.cumsum(weight * off)[:-1]
@@ -239,7 +239,7 @@ def largest_step(values: F8, errors: F8, by: F8) -> tuple[float, float]:
 
 def _middle_of_most(values: F8, errors: F8) -> float:
     """Return the mean of those values that agree with the median; NaN if they are not most."""
-    near = np.abs(values - np.median(values)) < _AGREE * math.sqrt(2.0) * errors
+    near = np.abs(values - median(values)) < _AGREE * math.sqrt(2.0) * errors
     if near.sum() < max(MIN_SIDE, _MOST * len(values)):
         return math.nan
     return float(np.average(values[near], weights=errors[near] ** -2.0))
@@ -281,10 +281,10 @@ def _extra_scatter(within: F8, errors: F8) -> float:
     """Return what is to be added to the errors, for as much scatter as is seen in the parts."""
     known = np.isfinite(within)
     size, variance = np.abs(within[known]), errors[known] ** 2
-    low, high = 0.0, MAD_TO_SIGMA * float(np.median(size))
+    low, high = 0.0, MAD_TO_SIGMA * median(size)
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        enough = MAD_TO_SIGMA * np.median(size / np.sqrt(variance + middle**2)) < 1.0
+        enough = MAD_TO_SIGMA * median(size / np.sqrt(variance + middle**2)) < 1.0
         low, high = (low, middle) if enough else (middle, high)
     return high if low > 0.0 else 0.0
 
@@ -329,7 +329,7 @@ def second_group(x: F8, y: F8, errors: F8, apart: Bools) -> Group:
     centre = int(np.argmax(near.sum(axis=1)))
     members = near[centre]
     dx, dy = float(px[members].mean()), float(py[members].mean())
-    elsewhere = math.hypot(dx, dy) > _APART * float(np.median(errors[rows[members]]))
+    elsewhere = math.hypot(dx, dy) > _APART * median(errors[rows[members]])
     if 2 * members.sum() < len(rows) or not elsewhere:
         return Group()
     return Group(int(members.sum()), members.sum() / len(x), dx, dy)
@@ -365,7 +365,7 @@ def two_groups(x: F8, y: F8, errors: F8, scatter: float, place: tuple[F8, F8]) -
     if n_all < 2 * MIN_MEMBERS:
         return best
     rows = rows[:: max(1, n_all // _SAMPLE)]
-    x, y, error = x[rows], y[rows], float(np.median(errors[rows]))
+    x, y, error = x[rows], y[rows], median(errors[rows])
     across, along = place[0][rows], place[1][rows]
     distance = np.hypot(x[:, None] - x, y[:, None] - y)
     for halving in range(_HALVED):

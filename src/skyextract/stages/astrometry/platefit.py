@@ -6,15 +6,20 @@ linear least squares: e / (1 - h) with the leverage h (Allen 1974, Technometrics
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
 
 ARCSEC = 3600.0
+
+MAX_INVERSE = 1e10
+"""Largest element of the inverse of a matrix, of unit diagonal, that is not nearly singular."""
 
 
 @record
@@ -90,31 +95,66 @@ def models(prior: Plate, highest: int, n_stars: int, *, linear: bool) -> list[Mo
     return listed + [Model("polynomial", degree) for degree in enough]
 
 
-def _solve(model: Model, prior: Plate, x: F8, y: F8, xi: F8, eta: F8, weight: F8) -> tuple[F8, F8]:
-    """Fit one model; return the pixel coefficients (2, terms) and the leverages (n,)."""
-    if model.kind == "similarity":
+@record
+class _System:
+    """The linear equations of one model for all stars, in any tangent plane.
+
+    `design` has a row per star; of a similarity, whose axes share their parameters, one per
+    star and axis.
+    """
+
+    model: Model
+    prior: Plate
+    design: F8
+
+    @classmethod
+    def of(cls, model: Model, prior: Plate, x: F8, y: F8) -> _System:
+        """Set them up for stars at these pixels."""
+        if model.kind == "polynomial":
+            u, v = (x - prior.x0) / prior.unit, (y - prior.y0) / prior.unit
+            return cls(model, prior, monomials(u, v, model.degree))
         p, q = prior.to_plane(x, y)
         zero, one = np.zeros_like(p), np.ones_like(p)
-        design = np.concatenate([
-            np.stack([p, -q, one, zero], axis=1), np.stack([q, p, zero, one], axis=1)
-        ])  # fmt: skip
-        (a, b, c, d), leverage = _least_squares(
-            design, np.concatenate([xi, eta]), np.concatenate([weight, weight])
-        )
-        coefficients = np.array([[a, -b], [b, a]]) @ prior.coefficients
-        coefficients[:, 0] += c, d
-        return coefficients, np.maximum(leverage[: len(x)], leverage[len(x) :])
-    target = np.stack([xi, eta], axis=1)
-    if model.kind == "affine":
-        p, q = prior.to_plane(x, y)
-        design = np.stack([np.ones_like(p), p, q], axis=1)
-        solved, leverage = _least_squares(design, target, weight)
-        coefficients = solved[1:].T @ prior.coefficients
-        coefficients[:, 0] += solved[0]
-        return coefficients, leverage
-    u, v = (x - prior.x0) / prior.unit, (y - prior.y0) / prior.unit
-    solved, leverage = _least_squares(monomials(u, v, model.degree), target, weight)
-    return solved.T, leverage
+        if model.kind == "affine":
+            return cls(model, prior, np.stack([one, p, q], axis=1))
+        rows = [np.stack([p, -q, one, zero], axis=1), np.stack([q, p, zero, one], axis=1)]
+        return cls(model, prior, np.concatenate(rows))
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether both axes share their parameters."""
+        return self.model.kind == "similarity"
+
+    def solve(self, xi: F8, eta: F8, weight: F8, used: Bools) -> tuple[F8, F8]:
+        """Fit the stars used; return the solution and their leverages."""
+        if not self.is_joint:
+            target = np.stack([xi[used], eta[used]], axis=1)
+            return _least_squares(self.design[used], target, weight)
+        target = np.concatenate([xi[used], eta[used]])
+        design = self.design[np.concatenate([used, used])]
+        solution, leverage = _least_squares(design, target, np.concatenate([weight, weight]))
+        return solution, np.maximum(leverage[: len(weight)], leverage[len(weight) :])
+
+    def plane(self, solution: F8) -> tuple[F8, F8]:
+        """Return xi, eta of all stars."""
+        fitted = self.design @ solution
+        if self.is_joint:
+            n = len(fitted) // 2
+            return fitted[:n], fitted[n:]
+        return fitted[:, 0], fitted[:, 1]
+
+    def coefficients(self, solution: F8) -> F8:
+        """Return the coefficients (2, terms) of a `Plate`."""
+        if self.model.kind == "polynomial":
+            return solution.T
+        if self.is_joint:
+            a, b, c, d = solution
+            matrix, shift = np.array([[a, -b], [b, a]]), np.array([c, d])
+        else:
+            matrix, shift = solution[1:].T, solution[0]
+        coefficients: F8 = matrix @ self.prior.coefficients
+        coefficients[:, 0] += shift
+        return coefficients
 
 
 def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
@@ -123,12 +163,24 @@ def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
     The columns are monomials of variables within [-1, 1] up to degree 7, so squaring the
     condition number costs no digit that matters (a QR of thousands of rows is 20 times slower).
     """
-    size = np.sqrt(weight @ (design * design))
-    scaled = design / np.where(size > 0.0, size, 1.0)
-    inverse = np.linalg.pinv((scaled * weight[:, None]).T @ scaled, hermitian=True)
-    solution = inverse @ (scaled.T @ (target.T * weight).T)
-    leverage = weight * np.sum((scaled @ inverse) * scaled, axis=1)
-    return (solution.T / np.where(size > 0.0, size, 1.0)).T, leverage
+    weighted = design * weight[:, None]
+    matrix = weighted.T @ design
+    size = np.sqrt(np.diag(matrix))
+    scale = 1.0 / np.where(size > 0.0, size, 1.0)
+    inverse = _inverse(matrix * scale[:, None] * scale) * scale[:, None] * scale
+    leverage = np.einsum("ij,ij->i", weighted @ inverse, design)
+    return inverse @ (weighted.T @ target), leverage
+
+
+def _inverse(matrix: F8) -> F8:
+    """Invert a symmetric matrix with a diagonal of 1; where it is (nearly) singular, its rest."""
+    try:
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(matrix, np.inf)
+    if not np.abs(inverse).max() < MAX_INVERSE:
+        inverse = np.linalg.pinv(matrix, hermitian=True)
+    return np.asarray(inverse, dtype=np.float64)
 
 
 def _weights(variance: F8, floor: float) -> F8:
@@ -185,23 +237,24 @@ def fit_plate(
     if 2 * len(x) <= candidates[0].parameters:
         return None
     ra0, dec0 = prior.ra0, prior.dec0
+    systems = [_System.of(model, prior, x, y) for model in candidates]
     # The tangent point follows the centre, so that the constant term vanishes.
     for _ in range(2):
-        stars = _Stars(x, y, *gnomonic(ra, dec, ra0, dec0), variance)
-        fits = [_clipped(model, prior, stars, everyone, n_sigma) for model in candidates]
+        stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
+        fits = [_clipped(system, stars, everyone, n_sigma) for system in systems]
         chosen = fits[_choice(fits, variance, n_sigma)]
         ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
     # The stars used are settled; what remains converges by a factor of a million each time.
     for _ in range(4):
-        stars = _Stars(x, y, *gnomonic(ra, dec, ra0, dec0), variance)
-        chosen = _once(chosen.model, prior, stars, chosen.used, chosen.floor)
+        stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
+        chosen = _once(chosen.system, stars, chosen.used, chosen.floor)
         if np.hypot(*chosen.coefficients[:, 0]) * ARCSEC < 1e-7:
             break
         ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
     coefficients = chosen.coefficients.copy()
     coefficients[:, 0] = 0.0
     return PlateFit(
-        replace(prior, ra0=ra0, dec0=dec0, coefficients=coefficients), chosen.model,
+        replace(prior, ra0=ra0, dec0=dec0, coefficients=coefficients), chosen.system.model,
         chosen.dx, chosen.dy, chosen.dx * chosen.held, chosen.dy * chosen.held,
         chosen.used, chosen.floor,
     )  # fmt: skip
@@ -209,10 +262,8 @@ def fit_plate(
 
 @record
 class _Stars:
-    """Matched stars with their reference positions (deg) in one tangent plane."""
+    """Reference positions (deg) of matched stars in one tangent plane, and their variance."""
 
-    x: F8
-    y: F8
     xi: F8
     eta: F8
     variance: F8
@@ -222,14 +273,19 @@ class _Stars:
 class _Clipped:
     """A fit of one model in one tangent plane; `held` turns residuals into held-out ones."""
 
-    model: Model
-    coefficients: F8
+    system: _System
+    solution: F8
     dx: F8
     dy: F8
     held: F8
     used: Bools
     floor: float
     sigma: float
+
+    @property
+    def coefficients(self) -> F8:
+        """Coefficients (2, terms) of the plate."""
+        return self.system.coefficients(self.solution)
 
 
 def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
@@ -238,39 +294,38 @@ def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
     return float(ra[0]), float(dec[0])
 
 
-def _once(model: Model, prior: Plate, stars: _Stars, used: Bools, floor: float) -> _Clipped:
+def _once(system: _System, stars: _Stars, used: Bools, floor: float) -> _Clipped:
     """Fit a model to the stars used."""
     weight = _weights(stars.variance[used], floor)
-    coefficients, leverage = _solve(
-        model, prior, stars.x[used], stars.y[used], stars.xi[used], stars.eta[used], weight
-    )
-    px, py = replace(prior, coefficients=coefficients).to_plane(stars.x, stars.y)
+    solution, leverage = system.solve(stars.xi, stars.eta, weight, used)
+    px, py = system.plane(solution)
     dx, dy = (px - stars.xi) * ARCSEC, (py - stars.eta) * ARCSEC
     held = np.ones(len(dx))
     held[used] = 1.0 / np.maximum(1.0 - leverage, 1e-3)
     squares = dx * dx + dy * dy
-    n_free = max(2.0 * used.sum() - model.parameters, 1.0)
+    squares_used = squares[used]
+    n_free = max(2.0 * len(weight) - system.model.parameters, 1.0)
     # The median distance is 1.1774 sigma of one axis.
-    sigma = float(np.median(np.sqrt(squares[used]))) / 1.1774
-    sigma *= float(np.sqrt(2.0 * used.sum() / n_free))
-    floor = _floor(squares[used], stars.variance[used], n_free)
-    return _Clipped(model, coefficients, dx, dy, held, used, floor, sigma)
+    sigma = median(np.sqrt(squares_used)) / 1.1774
+    sigma *= math.sqrt(2.0 * len(weight) / n_free)
+    floor = _floor(squares_used, stars.variance[used], n_free)
+    return _Clipped(system, solution, dx, dy, held, used, floor, sigma)
 
 
-def _clipped(model: Model, prior: Plate, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
+def _clipped(system: _System, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
     """Fit a model, clip, and fit again until the stars used do not change.
 
     Stars farther off than `n_sigma` times the scatter of one axis go; the scatter is the same
     for all stars, from the median distance, enlarged for the parameters fitted.  SCAMP clips
     like that, and a faint star that is lost had little weight.
     """
-    fit = _once(model, prior, stars, used, 0.0)
+    fit = _once(system, stars, used, 0.0)
     for _ in range(12):
         keep = np.hypot(fit.dx, fit.dy) <= n_sigma * max(fit.sigma, 1e-6)
         # Never clip down to fewer stars than determine the model.
-        if np.array_equal(keep, fit.used) or 2 * int(keep.sum()) <= model.parameters + 1:
+        if np.array_equal(keep, fit.used) or 2 * int(keep.sum()) <= system.model.parameters + 1:
             break
-        fit = _once(model, prior, stars, keep, fit.floor)
+        fit = _once(system, stars, keep, fit.floor)
     return fit
 
 

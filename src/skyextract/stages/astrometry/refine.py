@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.noise import median
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.sky.plate import gnomonic, monomials, stereographic_inverse
@@ -175,7 +176,7 @@ def _robust(u: F8, v: F8, tx: F8, ty: F8, degree: int) -> tuple[int, F8, float]:
             distance = np.hypot(*(coefficients @ design.T - target.T))
             free = max(2.0 * (keep.sum() - design.shape[1]), 1.0)
         # The median of a Rayleigh distribution is 1.1774 sigma per axis.
-        sigma = float(np.median(distance[keep])) / 1.1774 * math.sqrt(2.0 * keep.sum() / free)
+        sigma = median(distance[keep]) / 1.1774 * math.sqrt(2.0 * keep.sum() / free)
         again = distance <= max(3.5 * sigma, 0.05)
         least = 3 if degree == 0 else design.shape[1] + 2
         if np.array_equal(again, keep) or again.sum() < least:

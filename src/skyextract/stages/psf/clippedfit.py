@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAD_TO_SIGMA
 
 _ROUNDS = 3
@@ -22,9 +23,9 @@ def clip(residuals: F8, sigma: F8) -> Bools:
     """Values within 3 sigma of the median; sigma at least what the scatter says."""
     good = np.ones(len(residuals), dtype=bool)
     for _ in range(10):
-        middle = np.median(residuals[good])
+        middle = median(residuals[good])
         normalised = (residuals - middle) / sigma
-        width = MAD_TO_SIGMA * np.median(np.abs(normalised[good]))
+        width = MAD_TO_SIGMA * median(np.abs(normalised[good]))
         before, good = good, np.abs(normalised) <= 3 * max(width, 1.0)
         if np.array_equal(before, good):
             break

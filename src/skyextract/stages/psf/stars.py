@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
@@ -151,7 +151,7 @@ def select_stars(
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
-    return Selection(rows, float(10.0 ** np.median(size[rows])), bright.size, share, locus)
+    return Selection(rows, float(10.0 ** median(size[rows])), bright.size, share, locus)
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:
@@ -181,13 +181,13 @@ def _ridge_of(
     size = np.log10(c.fwhm)
     rows = bright[c.ellipticity[bright] <= config.sample_maxellip]
     if not config.sample_autoselect:
-        ridge = (float(np.median(size[rows])), 10.0) if rows.size else None
+        ridge = (median(size[rows]), 10.0) if rows.size else None
         return rows, ridge, 0.0
     ridge = find_ridge(size[rows], c.snr[rows]) if rows.size > 1 else None
     n_round = int((np.abs(size[rows] - ridge[0]) < ridge[1]).sum()) if ridge else 0
     if 2 * rows.size < bright.size:
         long = bright[c.ellipticity[bright] > config.sample_maxellip]
-        middle = float(np.median(c.ellipticity[long]))
+        middle = median(c.ellipticity[long])
         long = bright[np.abs(c.ellipticity[bright] - middle) < ELLIPTICITY_SPAN]
         trailed = find_ridge(size[long], c.snr[long]) if long.size > 1 else None
         if trailed:
@@ -308,8 +308,8 @@ def _on_locus(
             (c.broadening[rows], False),
             (c.ellipticity[rows], elongated),
         ):
-            typical = np.median(quantity[keep])
-            spread = MAD_TO_SIGMA * np.median(np.abs(quantity[keep] - typical))
+            typical = median(quantity[keep])
+            spread = MAD_TO_SIGMA * median(np.abs(quantity[keep] - typical))
             above = np.abs(quantity - typical) if both_ways else quantity - typical
             fresh &= above < shape_phase + 4.0 * np.hypot(max(spread, 0.01), 4.0 / c.snr[rows])
         if turn > 1 and (fresh == keep).all():
