@@ -188,6 +188,7 @@ def recognise(header: Header) -> Instrument | None:
     """Return the instrument that a header is from; None if it is of none that is known."""
     for instrument in INSTRUMENTS:
         for key, pattern in instrument.cards:
-            if re.match(pattern, _text(header, key), re.IGNORECASE):
+            text = _text(header, key)  # no pattern fits nothing; to compile one takes a while
+            if text and re.match(pattern, text, re.IGNORECASE):
                 return instrument
     return None

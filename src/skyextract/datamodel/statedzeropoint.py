@@ -104,6 +104,8 @@ def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoin
     unit = _unit(header)
     if not unit and "NMGY" in header and "PCALIB" in header:
         return StatedZeroPoint(22.5, "AB", "NMGY")
+    if not unit:
+        return None
     for pattern, value in _UNITS:
         if re.fullmatch(pattern, unit):
             return StatedZeroPoint(value, "AB", f"BUNIT {header['BUNIT']}")
