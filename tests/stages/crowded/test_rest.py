@@ -8,8 +8,14 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
-from skyextract.stages.crowded.rest import mean_square, sums_of_faint
+from skyextract.stages.crowded.rest import (
+    filtered_about,
+    filtered_plane,
+    mean_square,
+    sums_of_faint,
+)
 from skyextract.stages.crowded.search import Hidden
+from skyextract.stages.detection.matched import stamps_filter
 from skyextract.stages.psf.sweeps import FittedSources, point_fit
 
 FWHM, STEP, NOISE = 3.5, 24, 10.0
@@ -80,3 +86,37 @@ def test_a_broken_pixel_does_not_spoil_the_noise_of_others():
         near[28:33, 28:33] = True
         np.testing.assert_allclose(found[~near], clean[~near], rtol=1e-3)
         assert (found[near] > 1e9).all()
+
+
+@pytest.mark.parametrize("has_map", [False, True])
+def test_windows_are_filtered_as_all_of_the_image_is(has_map):
+    """Pixels at the edges, beside bad ones and in several cells of the PSF; others are 0."""
+    rng = np.random.default_rng(3)
+    ny, nx, reach = 90, 120, 4
+    edges = np.array([0, 40, 120]), np.array([0, 50, 90])
+    y, x = np.mgrid[-10:11, -10:11]
+    widths = np.array([[1.4, 1.6], [1.5, 1.8]])[:, :, None, None]
+    stamps = np.exp(-0.5 * (x**2 + 1.2 * y**2) / widths**2)
+    matched = stamps_filter(stamps / stamps.sum((2, 3), keepdims=True), *edges)
+    cell = np.ones((1, 1), np.float32)
+    background = BackgroundMap(
+        level=0.0 * cell, rms=2.0 * cell, mesh_width=nx, mesh_height=ny, shape=(ny, nx),
+        mean=0.0, sigma=2.0,
+    )  # fmt: skip
+    bad = rng.uniform(size=(ny, nx)) < 0.01
+    variance = np.where(bad, 1e30, rng.uniform(2.0, 6.0, (ny, nx))).astype(np.float32)
+    plane = Plane(
+        background=background, subtracted=np.zeros((ny, nx), np.float32),
+        variance=variance if has_map else None, bad=bad, n_bad=int(bad.sum()),
+        saturated=np.zeros((ny, nx // 8), np.uint8), relative=False, weight_gain=False,
+    )  # fmt: skip
+    image = rng.normal(0.0, 2.0, (ny, nx)).astype(np.float32)
+    row = np.array([0, 3, 20, 45, 89, 60, 30])
+    column = np.array([0, 118, 20, 80, 70, 10, 21])
+    got = filtered_about(plane, image, row, column, reach, matched, Run(1))
+    want = filtered_plane(plane, image, matched, Run(1))
+    near = np.zeros((ny, nx), np.bool_)
+    for j, i in zip(row, column, strict=True):
+        near[max(j - reach, 0) : j + reach + 1, max(i - reach, 0) : i + reach + 1] = True
+    np.testing.assert_allclose(got[near], want[near], rtol=1e-4, atol=1e-4)
+    assert (got[~near] == 0.0).all()

@@ -19,6 +19,7 @@ from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.matrix import NO_SUMS, add_pixel, invert, store_sums
 from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
+    FitRules,
     Fits,
     Planes,
     Positions,
@@ -55,31 +56,6 @@ SETTLED = 0.2
 """A source whose last change was below this many of its errors is at rest."""
 SUBTRACTED_TO = 0.05
 """Models are subtracted out to this fraction of the background noise per pixel."""
-
-
-class FitRules(NamedTuple):
-    """How far fits go.
-
-    Attributes
-    ----------
-    envelope : (max_radius + 1,) float64
-        Largest value of the PSF at that many pixels from its centre or farther.
-    noise : float
-        Typical background noise per pixel.
-    fit_radius, max_shift : float
-        Radius of the fit region; largest step away from the given position; pixels.
-    tolerance : float
-        A fit ends with a step of less than this share of each error.
-    min_change : float
-        A neighbour is fitted again after a change above this fraction of the background noise.
-    """
-
-    envelope: F8
-    noise: float
-    fit_radius: float
-    max_shift: float
-    tolerance: float
-    min_change: float
 
 
 class FitPixels(NamedTuple):
@@ -311,11 +287,25 @@ def _visit(
 
 
 @helper
+def _reached(centre: float, distance: float, size: int, low: int, past: int) -> tuple[int, int]:
+    """Return the first and last + 1 of some tiles that are within a distance.
+
+    Sources beyond the image are in the tiles at its edge.
+    """
+    first = int(max(centre - distance, 0.0)) // size
+    last = int(max(centre + distance, 0.0)) // size
+    return min(max(low, first), past - 1), min(past, max(last, low) + 1)
+
+
+@helper
 def _mark_neighbours(
-    n: int, tile: int, change: float, tiles: Tiles, positions: Positions, rules: FitRules,
-    fits: Fits,
+    n: int, tile: int, change: float, widest: float, tiles: Tiles, positions: Positions,
+    rules: FitRules, fits: Fits,
 ) -> None:  # fmt: skip
-    """Mark as stale the sources whose fit region sees the change of source n."""
+    """Mark as stale the sources whose fit region sees the change of source n.
+
+    No fit region is wider than `widest`: tiles beyond that are not looked at.
+    """
     start, members, columns, _ = tiles
     x, y, _, _ = positions
     radius, stale, reach = fits.radius, fits.stale, fits.reach[n]
@@ -327,6 +317,10 @@ def _mark_neighbours(
     if seen < 0:
         return
     row_low, row_high, column_low, column_high = tile_neighbours(tile, tiles)
+    row_low, row_high = _reached(y[n], seen + 2 + widest, rules.tile_size, row_low, row_high)
+    column_low, column_high = _reached(
+        x[n], seen + 2 + widest, rules.tile_size, column_low, column_high
+    )
     for j in range(row_low, row_high):
         for i in range(column_low, column_high):
             other = j * columns + i
@@ -380,6 +374,9 @@ def fit_tiles(
         np.empty(3, dtype=np.float64),
     )
     position = np.empty(3, dtype=np.float64)
+    widest = rules.fit_radius
+    for radius in fits.radius:
+        widest = max(widest, radius)
     for t in range(visited.size):
         tile = visited[t]
         for m in range(tiles.start[tile], tiles.start[tile + 1]):
@@ -390,5 +387,6 @@ def fit_tiles(
             change = _visit(
                 n, planes, psf, totals, positions, rules, fits, position, scratch, pixels, newton
             )
+            widest = max(widest, fits.radius[n])
             if not fits.status[n] & NO_PIXELS:
-                _mark_neighbours(n, tile, change, tiles, positions, rules, fits)
+                _mark_neighbours(n, tile, change, widest, tiles, positions, rules, fits)

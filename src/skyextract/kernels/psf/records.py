@@ -99,6 +99,34 @@ class Fits(NamedTuple):
     iterations: I4
 
 
+class FitRules(NamedTuple):
+    """How far fits go.
+
+    Attributes
+    ----------
+    envelope : (max_radius + 1,) float64
+        Largest value of the PSF at that many pixels from its centre or farther.
+    noise : float
+        Typical background noise per pixel.
+    fit_radius, max_shift : float
+        Radius of the fit region; largest step away from the given position; pixels.
+    tolerance : float
+        A fit ends with a step of less than this share of each error.
+    min_change : float
+        A neighbour is fitted again after a change above this fraction of the background noise.
+    tile_size : int
+        Side of the tiles in pixels.
+    """
+
+    envelope: F8
+    noise: float
+    fit_radius: float
+    max_shift: float
+    tolerance: float
+    min_change: float
+    tile_size: int
+
+
 class Scratch(NamedTuple):
     """Memory to render one source.
 

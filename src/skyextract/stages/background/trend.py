@@ -47,8 +47,9 @@ def steep_trend(level: F4, rms: F4) -> F4 | None:
     design, values = terms[known], level[known].astype(np.float64)
     weight = np.ones(len(values))
     for _ in range(_ROUNDS):
-        root = np.sqrt(weight)
-        solved = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        # Terms of second degree on (-1, 1) are far from dependent: normal equations will do.
+        weighted = (design * weight[:, None]).T
+        solved = np.linalg.lstsq(weighted @ design, weighted @ values, rcond=None)[0]
         off = values - design @ solved
         limit = CLIP * robust_sigma(off)
         weight = 1.0 / (1.0 + (off / limit) ** 2) if limit > 0.0 else weight

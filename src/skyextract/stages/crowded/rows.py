@@ -13,7 +13,7 @@ from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.crowded.rest import (
     disc_offsets,
-    filtered_plane,
+    filtered_about,
     nearest_pixel,
     pairs_within,
 )
@@ -58,8 +58,7 @@ def hidden_detections(
     for group in _groups(x, y, APART * hidden.psf.fwhm):
         image = residual.copy()
         add_models(image, hidden.psf, added.take(group), 1.0)
-        filtered = filtered_plane(hidden.plane, image, matched, run)
-        part = _at_positions(x[group], y[group], filtered, image, matched.core_radius, found, run)
+        part = _at_positions(x[group], y[group], hidden, image, matched, found, run)
         rows.append(group)
         catalogs.append(measure(image, part))
         parts.append(part.without_segmentation())
@@ -92,16 +91,18 @@ def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
 
 
 def _at_positions(
-    x: F8, y: F8, filtered: F4, image: F4, radius: float, found: Detections, run: Run
+    x: F8, y: F8, hidden: Hidden, image: F4, matched: MatchedFilter, found: Detections, run: Run
 ) -> Detections:
     """Return detections whose footprints are discs, of pixels with signal, about positions."""
     ny, nx = image.shape
     row, column = nearest_pixel(x, y, image.shape)
-    offsets = np.array(list(disc_offsets(max(1.0, radius))))
+    radius = max(1.0, matched.core_radius)
+    offsets = np.array(list(disc_offsets(radius)))
     rows = row[:, None] + offsets[:, 0]
     columns = column[:, None] + offsets[:, 1]
     inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
     rows, columns = np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
+    filtered = filtered_about(hidden.plane, image, row, column, int(radius), matched, run)
     core = np.hypot(offsets[:, 0], offsets[:, 1]) <= 1.0
     inside &= (filtered[rows, columns] > 0.0) | core
     source = np.nonzero(inside)[0]

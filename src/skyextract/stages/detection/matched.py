@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +72,33 @@ class MatchedFilter:
     def unit(self, sigma: float) -> float:
         """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
         return float(sigma * np.sqrt(self.square))
+
+    def cells_of(self, y: I8, x: I8) -> I8:
+        """Return the cell of each pixel: a number, row by row."""
+        across, up = (
+            np.clip(np.searchsorted(edges, at, "right") - 1, 0, edges.size - 2)
+            for edges, at in ((self.cell_x, x), (self.cell_y, y))
+        )
+        cells: I8 = up * (self.cell_x.size - 1) + across
+        return cells
+
+    def in_strips(self, cells: I8, side: int) -> MatchedFilter:
+        """Return the filter of a wide image of windows side by side, each in one of the cells.
+
+        Parameters
+        ----------
+        cells : (n,) int64
+            Of each window, ascending.
+        side : int
+            Rows and columns of a window.
+        """
+        own, first = np.unique(cells, return_index=True)
+        stamps = {
+            name: getattr(self, name).reshape(1, -1, *getattr(self, name).shape[2:])[:, own]
+            for name in ("column", "line", "column2", "line2")
+        }
+        edges = np.append(first, cells.size).astype(np.int64) * side
+        return replace(self, **stamps, cell_x=edges, cell_y=np.array([0, side], np.int64))
 
     def plateau(self) -> Bools | None:
         """Return the distances [dy, dx] of two points near the peak's height, -k to k.
@@ -155,6 +183,7 @@ def filter_matched(
     variance: F4 | None = None,
     smooth: bool = False,
     bad: U1 | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> F4:
     """Filter an image with the PSF, weighted by the inverse variance.
 
@@ -170,6 +199,8 @@ def filter_matched(
         It is smooth, as that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels of no weight (not 0).
+    rows : (int, int), optional
+        The first row, and that after the last, that are wanted; others are not set.
 
     Returns
     -------
@@ -191,12 +222,12 @@ def filter_matched(
     )
     cells = matched.PsfCells(psf.column, psf.line, psf.column2, psf.line2, psf.cell_x, psf.cell_y)
 
-    def rows(band: tuple[int, int]) -> None:
+    def filter_rows(band: tuple[int, int]) -> None:
         matched.matched_rows(
             image, weighting, cells, np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE), *band, out
         )
 
-    run.map(rows, run.bands(image.shape[0]))
+    run.map(filter_rows, run.bands(image.shape[0]) if rows is None else [rows])
     return out
 
 

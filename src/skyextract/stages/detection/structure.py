@@ -100,20 +100,25 @@ def sky_structure(
     before = scale_at(scale, filtered.shape, x, y)
     raised = before > RAISED
 
-    def tried(width: float) -> tuple[BackgroundMap, F8, float]:
-        """Return what is around with this width, what noise over stars is then, and stars' rest."""
+    def tried(width: float, hopeless: float = math.inf) -> tuple[BackgroundMap, F8, float]:
+        """Return what is around with this width, what noise over stars is then, and stars' rest.
+
+        Where that noise is nowhere below `hopeless` one round tells.
+        """
         sigma = width * fwhm
+        left_of_stars = sigma**2 / (variance + sigma**2)
         rest, after = filtered, scale
         for _ in range(ROUNDS):
             sky = free & (np.abs(rest) < CLIP * unit * float(np.median(after)))
             around = _mean_around(filtered, sky, cell, sigma)
             rest = without_structure(filtered, around, run)
             after = noise_scale(rest)
-        left_of_stars = sigma**2 / (variance + sigma**2)
-        ratio = scale_at(after, filtered.shape, x, y) / before / left_of_stars
+            ratio = scale_at(after, filtered.shape, x, y) / before / left_of_stars
+            if not (ratio[raised] < hopeless).any():
+                break
         return around, ratio, left_of_stars
 
-    around, ratio, left = tried(WIDTHS[0])
+    around, ratio, left = tried(WIDTHS[0], 1.0 - MIN_GAIN / 2.0)
     if not (ratio[raised] < 1.0 - MIN_GAIN).any():
         return None
     for width in WIDTHS[1:]:

@@ -16,9 +16,9 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.psf.fit import NO_PIXELS, FitRules, fit_tiles
+from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
 from skyextract.kernels.psf.model import PsfModel, psf_stamps
-from skyextract.kernels.psf.records import Fits, Planes, Positions, Tiles
+from skyextract.kernels.psf.records import FitRules, Fits, Planes, Positions, Tiles
 from skyextract.record import record
 from skyextract.run import Run
 
@@ -226,17 +226,18 @@ def point_fit(
             np.abs(2 * y - image.shape[0]) < image.shape[0] + 2 * max_radius
         )
     sky_noise = typical_noise(background_variance) or 1.0
+    max_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
     rules = FitRules(
         envelope=_envelope(psf, image.shape, max_radius),
         noise=sky_noise,
         fit_radius=min(max(accuracy.radius * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
-        max_shift=max(MAX_SHIFT * psf.fwhm, 1.0),
+        max_shift=max_shift,
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
+        tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + 2)),
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
-    tile_size = max(MIN_TILE, 2 * (max_radius + math.ceil(rules.max_shift) + 2))
     return PointFit(
         planes=Planes(
             image=image,
@@ -250,7 +251,7 @@ def point_fit(
         positions=Positions(
             x, y, *psf.normalised(np.where(usable, x, 0.0), np.where(usable, y, 0.0))
         ),
-        tiles=_tiles(x, y, usable, image, tile_size),
+        tiles=_tiles(x, y, usable, image, rules.tile_size),
         rules=rules,
         psf=psf,
         max_flux=MAX_EXCESS * psf.fwhm**2 * _largest(image),
