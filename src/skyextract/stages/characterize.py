@@ -26,7 +26,8 @@ from skyextract.stages.background.estimate import (
     subtract_background,
 )
 from skyextract.stages.background.noise import background_variance
-from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import doubt_of_stars, touches_stars
 from skyextract.stages.psf.given import doubt_of_given
 from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
@@ -141,6 +142,10 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     source = _with_saturation(exposure)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
     passes = _iterate(source, given, config, run)
+    cut = _cut_cores(source, passes, config, run) if given is None else None
+    if cut is not None:
+        source = with_cores_saturated(source, cut, passes.sky.background.mean, run)
+        passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None and psf.fwhm < PHASE_ERRORS:
         psf = replace(psf, position_error=position_error(last.sample, last.model, run))
@@ -165,6 +170,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     result = replace(
         exposure,
+        detector=source.detector,
         image=_repaired_image(source, sky, repairs, run),
         mask=repairs.mask(source.mask) if repairs.pixel.size else source.mask,
         variance=_honest_variance(exposure, repairs),
@@ -240,6 +246,26 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
     return _Passes(sky, repairs, psf, last, cosmics, iterations, converged, failure)
+
+
+def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> CutCores | None:
+    """Find bright stars that lost their cores, before these pass for cosmic rays."""
+    if passes.last is None:
+        return None
+    planes, psf, gain = passes.sky.planes, passes.psf, source.detector.gain
+    passes.repairs.undo(planes)
+    data, variance, peaks = planes.data, planes.variance, passes.last.sample.peaks
+    cosmic = passes.repairs.cosmic
+    inverse_gain = 1.0 / gain if gain > 0.0 else 0.0
+    if find_cut_cores(psf, data, variance, peaks, cosmic, inverse_gain) is None:
+        return None
+    # With the stars, too, that had passed for cosmic rays.
+    found = find_candidates(
+        data, variance, source.mask,
+        fwhm=psf.fwhm, gain=gain, min_snr=config.characterize.sample_minsn, run=run,
+    )  # fmt: skip
+    peaks = np.concatenate([peaks, found.peaks], axis=1)
+    return find_cut_cores(psf, data, variance, peaks, cosmic, inverse_gain)
 
 
 def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:
