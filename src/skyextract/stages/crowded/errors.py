@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
 from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 AROUND = 8.0
 """Radius, in FWHM, within which the sources tell how many more there are that are not told apart:
-of less than MIN_SHARE of the light, above which the search finds them."""
+as near as MIN_SEPARATION, ..."""
+FELT = 0.6
+"""... and within this, in FWHM, those of less than MIN_SHARE of the light, which the search does
+not find: light at a distance r adds exp(-r^2 / 4 sigma^2) of itself to a flux, in the mean square
+as much as all of it within this radius."""
+MAX_ABSORBED = 0.6
+"""Share of the noise that fits take up, at most, where they are dense."""
 _WIDTHS = np.linspace(1.0, 3.0, 201)
 _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 """Share of a Gaussian within so many of its sigmas."""
@@ -59,21 +65,22 @@ def with_errors_of_crowds(
 def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float) -> F8:
     """Return errors of fluxes with the light of fainter sources that cannot be told apart.
 
-    There are as many per area as there are around, within MIN_SEPARATION of each. The light of
-    those below the error is more noise. What is brighter leaves the errors of sources without
-    such company as they are, but 68 % of all are then within a larger multiple of these: of a
-    share ``a`` of sources alone, ``0.68 / a`` must be within it.  No error is larger than that with
-    the variance of all light.
+    There are as many per area as there are around, within MIN_SEPARATION of each, or within FELT
+    if they are too faint to be found there. The light of those below the error is more noise. What
+    is brighter leaves the errors of sources without such company as they are, but 68 % of all are
+    then within a larger multiple of these: of a share ``a`` of sources alone, ``0.68 / a`` must be
+    within it.  No error is larger than that with the variance of all light.
     """
     first, second = pairs_within(x, y, AROUND * fwhm)
     near, far = np.concatenate([first, second]), np.concatenate([second, first])
-    fainter = flux[far] < MIN_SHARE * flux[near]
+    fainter = flux[far] < flux[near]
     near, light = near[fainter], flux[far[fainter]]
-    share = (MIN_SEPARATION / AROUND) ** 2
-    is_noise = light < error[near]
-    noise = share * np.bincount(near[is_noise], light[is_noise] ** 2, minlength=x.size)
-    everything = share * np.bincount(near, light**2, minlength=x.size)
-    alone = np.exp(-share * np.bincount(near[~is_noise], minlength=x.size))
+    unseen = light < MIN_SHARE * flux[near]
+    share = (np.where(unseen, FELT, MIN_SEPARATION) / AROUND) ** 2
+    below = np.where(light < error[near], share, 0.0)
+    noise = np.bincount(near, below * light**2, minlength=x.size)
+    everything = np.bincount(near, share * light**2, minlength=x.size)
+    alone = np.exp(-np.bincount(near, share - below, minlength=x.size))
     width = np.interp(_WITHIN[0] / alone, _WITHIN, _WIDTHS)
     out: F8 = np.minimum(
         width * np.hypot(error, np.sqrt(noise)), np.hypot(error, np.sqrt(everything))
@@ -102,6 +109,30 @@ def _factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8
     )  # fmt: skip
     filtered /= np.float32(matched.unit(plane.background.sigma))
     half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
-    row, column = nearest_pixel(hidden.x, hidden.y, filtered.shape)
-    factor: F8 = np.sqrt(np.maximum(mean_square(filtered, row, column, half), 1.0))
+    mean = mean_square_of_rest(filtered, hidden.x, hidden.y, half, matched.square)
+    factor: F8 = np.sqrt(np.maximum(mean, 1.0))
     return factor
+
+
+def mean_square_of_rest(filtered: F4, x: F8, y: F8, half: int, square: float) -> F8:
+    """Return the mean square of the noise about sources, of what their fits have left of it.
+
+    A fit of flux, x and y takes up what the filter makes of as much noise as there is on the area
+    1 / `square`: half of that for the flux, a quarter for each coordinate (of a Gaussian PSF).
+
+    Parameters
+    ----------
+    filtered : (ny, nx) float32
+        Residual of all fits, filtered with the PSF; changed where it is far off.
+    half : int
+        Pixels no farther than this along both axes count.
+    square : float
+        Sum of P**2.
+    """
+    row, column = nearest_pixel(x, y, filtered.shape)
+    mean = mean_square(filtered, row, column, half)
+    number = np.zeros(filtered.shape, np.float32)
+    np.add.at(number, (row, column), np.float32(1.0))
+    density = mean_square(np.sqrt(number), row, column, half)
+    free: F8 = mean / (1.0 - np.minimum(density / square, MAX_ABSORBED))
+    return free

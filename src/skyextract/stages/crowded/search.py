@@ -264,6 +264,7 @@ def _verified(
     hidden = _only(hidden, ~torn)
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
+    placed &= ~_merged(hidden, MIN_SEPARATION * hidden.psf.fwhm)
     placed[: found.n] = True
     broad = placed & sums_of_faint(exposure, hidden, found.n, least_flux, run)
     run.info(
@@ -356,15 +357,22 @@ def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> 
 
     An added source within `radius` of a brighter one has moved onto that.
     """
-    x, y, flux, shape = hidden.x, hidden.y, hidden.flux, hidden.models.shape
-    first, second = pairs_within(x, y, radius)
-    fainter = np.where(flux[first] < flux[second], first, second)
-    kept = flux >= least_flux
-    kept[fainter[flux[first] != flux[second]]] = False
+    x, y, shape = hidden.x, hidden.y, hidden.models.shape
+    kept = (hidden.flux >= least_flux) & ~_merged(hidden, radius)
     kept &= (hidden.sources.status & RUNAWAY) == 0
     kept &= (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     kept[:n_detected] = True
     return kept
+
+
+def _merged(hidden: Hidden, radius: float) -> Bools:
+    """Tell which sources are within `radius` of a brighter one."""
+    flux = hidden.flux
+    first, second = pairs_within(hidden.x, hidden.y, radius)
+    fainter = np.where(flux[first] < flux[second], first, second)
+    merged = np.zeros(flux.size, np.bool_)
+    merged[fainter[flux[first] != flux[second]]] = True
+    return merged
 
 
 def _beside_saturated(exposure: Exposure, plane: Plane, found: Detections, fwhm: float) -> Bools:

@@ -22,6 +22,7 @@ from skyextract.kernels.psf.fit import MOVING, NO_PIXELS, RUNAWAY, UNSETTLED
 from skyextract.kernels.psf.records import Fits
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.stages.psf.blends import group_covariances
 from skyextract.stages.psf.sweeps import (
     FINE,
     MAX_SWEEPS,
@@ -135,6 +136,9 @@ def psf_photometry(
     parameters[(sources.status & NO_PIXELS) != 0] = np.nan
     # Of sources on top of each other rounding may leave no variance.
     covariance[(np.diagonal(covariance, axis1=1, axis2=2) <= 0.0).any(axis=1)] = np.nan
+    if start is not None:
+        lost = np.flatnonzero(np.isnan(covariance[:, 0, 0]) & np.isfinite(parameters[:, 0]))
+        covariance[lost] = group_covariances(fit, sources, lost)
     converged = _converged(sources, covariance)
     run.info(
         f"PSF photometry: {len(parameters)} sources, {sources.sweeps} sweeps,"
