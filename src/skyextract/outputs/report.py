@@ -199,7 +199,7 @@ class Report:
         character, astrometry, photometry = (
             self.metrics[step] for step in (Step.CHARACTERIZE, Step.ASTROMETRY, Step.PHOTOMETRY)
         )
-        parts = [f"{self.metrics[Step.MEASURE]['n_sources']} sources"]
+        parts = [_counts([self.metrics[Step.MEASURE]])]
         if character.get("fwhm_pix") is not None:
             seeing = plain(character.get("fwhm_arcsec"))
             arcsec = "" if seeing is None else f' ({seeing:.2f}")'
@@ -230,6 +230,17 @@ class Report:
         return cards
 
 
+def _counts(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many sources there are, and how many of them are saturated and have flags."""
+    n_sources, n_saturated, n_flagged = (
+        sum(metrics.get(key) or 0 for metrics in measured)
+        for key in ("n_sources", "n_saturated", "n_flagged")
+    )
+    counts = [(n_saturated, "saturated"), (n_flagged, "with flags")]
+    told = ", ".join(f"{n} {what}" for n, what in counts if n)
+    return f"{n_sources} sources" + (f" ({told})" if told else "")
+
+
 def headline_of(reports: Sequence[Report]) -> str:
     """Return the gist of the extensions of a file in one line; that of the only one as it is."""
     done = [report for report in reports if "n_sources" in report.metrics[Step.MEASURE]]
@@ -237,8 +248,7 @@ def headline_of(reports: Sequence[Report]) -> str:
         return reports[0].headline()
     parts = [f"{len(reports)} extensions"]
     if done:
-        n_sources = sum(report.metrics[Step.MEASURE]["n_sources"] for report in done)
-        parts.append(f"{n_sources} sources")
+        parts.append(_counts([report.metrics[Step.MEASURE] for report in done]))
     sizes = [report.metrics[Step.CHARACTERIZE].get("fwhm_pix") for report in done]
     known = sorted(size for size in sizes if size is not None)
     if known:
@@ -277,7 +287,10 @@ STEP_FIELDS = {
         "psf_star_share", "n_cosmic_rays", "background", "background_rms", "iterations",
         "converged",
     ),
-    Step.MEASURE: ("n_sources", "iterations", "noise_scale", "detection_scale", "sky_share"),
+    Step.MEASURE: (
+        "n_sources", "n_saturated", "n_flagged", "iterations", "noise_scale", "detection_scale",
+        "sky_share",
+    ),
     Step.ASTROMETRY: (
         "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",
         "pixel_scale", "rotation_deg", "parity", "shift_arcsec", "false_match_probability",

@@ -30,7 +30,7 @@ from skyextract.stages.detection.detect import (
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
-from skyextract.stages.measurement.flags import with_flags, with_mask_flags
+from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
 
@@ -79,8 +79,9 @@ class Measured:
     twins : Twins or None
         What is seen twice.
     metrics : dict
-        n_sources, iterations, noise_scale (of the filtered image, over that of independent
-        pixels), detection_scale (the same as detection has it), sky_share (of pixels with data).
+        n_sources, n_saturated, n_flagged (with FLAGS 4 and with any), iterations, noise_scale (of
+        the filtered image, over that of independent pixels), detection_scale (the same as
+        detection has it), sky_share (of pixels with data).
     status : Status
         FALLBACK where there is no source, hardly any sky beside them, or all seen twice.
     reason : str
@@ -259,6 +260,7 @@ def measure(
         twins=twins,
         metrics={
             "n_sources": int(rows.size),
+            **counts_of_flags(sources),
             "iterations": config.extraction.detect_niter,
             "noise_scale": median(detections.full_noise_scale),
             "detection_scale": median(detections.noise_scale),

@@ -190,3 +190,52 @@ def test_a_gain_that_leaves_less_noise_than_any_detector_has():
         found = with_plausible_gain(given, run)
         assert found.detector.gain == (gain if kept else 0.0)
         assert len(run.warnings) == (not kept)
+
+
+def sky_of(gain, level, pedestal, read_noise, seed):
+    """Return pixels of a sky of photons, with a bias level and read noise in electrons."""
+    rng = np.random.default_rng(seed)
+    electrons = rng.poisson(level * gain, (300, 300)) + rng.normal(0.0, read_noise, (300, 300))
+    return (electrons / gain + pedestal).astype(np.float32)
+
+
+def gain_of(image, **detector):
+    run = Run()
+    given = Exposure(image, np.zeros(image.shape, np.uint16), detector=Detector(**detector))
+    return with_plausible_gain(given, run).detector.gain, run.warnings
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("true", "level"), [(2.0, 400.0), (0.5, 1000.0), (10.0, 50.0)])
+def test_a_gain_that_is_far_too_high(true, level, seed):
+    image = sky_of(true, level, 0.0, 5.0, seed)
+    gain, warnings = gain_of(image, gain=500.0 * true, read_noise=6.0)
+    assert true * 0.5 < gain < true * 1.1  # read noise counts as photons
+    assert "cannot be" in warnings[0]
+    # With a bias it is an upper limit.
+    gain, warnings = gain_of(image + np.float32(0.1 * level), gain=500.0 * true)
+    assert 0.6 * true < gain < 1.4 * true
+    assert warnings
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("factor", [1.0, 3.0, 1 / 3.0])
+@pytest.mark.parametrize(
+    ("true", "level", "pedestal"),
+    [(2.0, 400.0, 0.0), (2.0, 400.0, 1000.0), (2.0, 400.0, -400.0), (200.0, 400.0, 0.0),
+     (2.0, 40_000.0, 0.0), (1.0, 0.5, 300.0), (3600.0, 0.2, 0.0)],
+)  # fmt: skip
+def test_a_gain_that_can_be(true, level, pedestal, factor, seed):
+    """Skies of any brightness, with a bias, subtracted; means of many frames; rates."""
+    image = sky_of(true, level, pedestal, 5.0, seed)
+    gain, warnings = gain_of(image, gain=factor * true, read_noise=5.0)
+    assert (gain, warnings) == (factor * true, [])
+
+
+def test_a_sky_that_is_not_even_says_nothing_of_the_gain():
+    """No flat field: pixels differ by 3 per cent, and the light falls off."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[-1:1:300j, -1:1:300j]
+    image = sky_of(2.0, 20_000.0, 0.0, 5.0, 3) * (1.0 - 0.3 * (x**2 + y**2))
+    image *= rng.normal(1.0, 0.03, image.shape)
+    assert gain_of(image.astype(np.float32), gain=2.0) == (2.0, [])

@@ -56,6 +56,16 @@ MIN_ELECTRONS_OF_RATES = 3.0
 """The same where BUNIT says that pixels are rates: their gain is a multiple of the camera's."""
 
 
+MAX_NOISE_RATIO = 10.0
+"""Variance over what a gain explains, from which on it cannot be: with ..."""
+MIN_LEVEL = 10.0
+"""... a sky of so many times the noise, ..."""
+MOST_READ_NOISE = 30.0
+"""... electrons of read noise at least, whatever the card says, ..."""
+UNEVEN, ROUNDING = 0.01, 0.1
+"""... this part of the sky as differences between pixels, and rounding to whole numbers."""
+
+
 def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     """Return the exposure without its gain where the sky would have less noise than any detector.
 
@@ -77,7 +87,9 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         rate_gain = time * (1.0 if unit.is_electron else gain)
         run.tell(f"pixels are rates (BUNIT): GAIN is {rate_gain:.6g}, with the exposure time")
         return replace(exposure, detector=replace(exposure.detector, gain=rate_gain))
-    if not 0.0 < noise < MIN_ELECTRONS:
+    if noise >= MIN_ELECTRONS:
+        return _with_gain_of_sky(exposure, float(np.median(sample)), run)
+    if not noise > 0.0:
         return exposure
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
     if gain * value_step(finite) > 0.5:
@@ -87,6 +99,37 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         "less than any detector has: the pixels were scaled since, and it is not used"
     )
     return replace(exposure, detector=replace(exposure.detector, gain=0.0))
+
+
+def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
+    """Return the exposure with the gain of its sky where its own leaves no room for the noise.
+
+    Neighbouring pixels scatter by the photons of the sky, the read noise and what the flat field
+    leaves.  A level that holds a bias has fewer photons, so that the gain of the sky is an upper
+    limit; nothing is said where the sky was taken off.
+    """
+    detector = exposure.detector
+    level -= detector.pedestal
+    rows = slice(None, None, max(1, exposure.image.size // (5 * SAMPLE)))
+    good = exposure.mask[rows] == 0
+    both = good[:, 1:] & good[:, :-1]
+    if np.count_nonzero(both) < MIN_PAIRS:
+        return exposure
+    steps = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
+    variance = 0.5 * robust_sigma(steps) ** 2
+    if level < MIN_LEVEL * math.sqrt(variance):
+        return exposure
+    read_noise = max(detector.read_noise, MOST_READ_NOISE) / detector.gain
+    explained = level / detector.gain + read_noise**2 + (UNEVEN * level) ** 2 + ROUNDING
+    if variance < MAX_NOISE_RATIO * explained:
+        return exposure
+    gain = level / variance
+    run.warn(
+        f"{exposure.name}: a GAIN of {detector.gain:g} cannot be: the sky is {level:.4g} and "
+        f"neighbouring pixels scatter by {math.sqrt(variance):.3g}, as with {gain:.3g} e- per "
+        "image unit or less, which is used"
+    )
+    return replace(exposure, detector=replace(detector, gain=gain))
 
 
 def with_plausible_rms(exposure: Exposure, run: Run) -> Exposure:

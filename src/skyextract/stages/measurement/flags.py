@@ -34,3 +34,10 @@ def with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> 
 def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
     """Return the sources with further bits of FLAGS_SKY."""
     return sources.with_columns(FLAGS_SKY=(sources["FLAGS_SKY"] | bits).astype(np.int16))
+
+
+def counts_of_flags(sources: Catalog) -> dict[str, int]:
+    """Return how many sources are saturated, and how many have any bit of FLAGS."""
+    flags = sources["FLAGS"]
+    saturated = np.count_nonzero(flags & int(Flags.SATURATED))
+    return {"n_saturated": int(saturated), "n_flagged": int(np.count_nonzero(flags))}
