@@ -110,6 +110,15 @@ def _pixels(offset: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     return 0.5 * np.diff([math.erf(e) for e in edges])
 
 
+def streak(fwhm: float, length: float, angle: float) -> Profile:
+    """Return a round Gaussian drawn along a line, drawn without a Fourier transform."""
+    steps = np.linspace(-0.5, 0.5, 2 * math.ceil(length / fwhm) + 1) * length
+    turned = math.radians(angle)
+    shift = np.outer(steps, [math.cos(turned), math.sin(turned)])
+    light = Blend(shift, np.full(steps.size, fwhm / 2.3548), np.full(steps.size, 1 / steps.size))
+    return lambda *_: light
+
+
 def coma(fwhm: float, strength: float, variation: float = 0.0) -> Profile:
     """Return seeing and a comatic tail: displaced, wider images along a line, as rays of a comet.
 
@@ -154,7 +163,11 @@ SCENES: dict[str, Shape] = {
 
 def simulate_scene(name: str, seed: int, most: int = 160) -> ShapeFrame:
     """Simulate one scene of `SCENES`; stars of S/N 5 to 1500, fainter ones more numerous."""
-    shape = SCENES[name]
+    return simulate_shape(SCENES[name], seed, most)
+
+
+def simulate_shape(shape: Shape, seed: int, most: int = 160) -> ShapeFrame:
+    """Simulate stars of one kind of PSF, as `simulate_scene`."""
     random = np.random.default_rng(seed)
     n = shape.size
     places: list[NDArray[np.float64]] = []

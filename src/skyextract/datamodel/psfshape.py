@@ -142,6 +142,25 @@ def effective_fwhm(image: F8, sampling: float, shape: Shape | None = None) -> fl
     return float(2.0 * inner * sampling)
 
 
+ENDS = 0.65
+"""Half the length of a trail with blurred ends, in FWHM along it."""
+
+
+def radius_with_ends(factor: float, fwhm: float, axis_ratio: float) -> float:
+    """Return `factor` FWHM, or more where the ends of a long image lie outside of it.
+
+    Only its ends tell where a trail is along its length.
+
+    Parameters
+    ----------
+    fwhm : float
+        Geometric mean of both axes.
+    axis_ratio : float
+        b/a.
+    """
+    return max(factor, ENDS / math.sqrt(axis_ratio)) * fwhm
+
+
 def half_light_diameter(image: F8, sampling: float) -> float:
     """Diameter, in pixels, of the circle about the centroid of the core with half of the light.
 

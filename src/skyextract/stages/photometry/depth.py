@@ -13,7 +13,7 @@ from skyextract.datamodel.noise import robust_sigma
 from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.stages.psf.apercor import ApertureCorrections
-from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS
+from skyextract.stages.psf.sweeps import fit_radius
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +151,7 @@ def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8) -> F8:
     """
     psf = exposure.psf
     assert psf is not None
-    radius = max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS)
+    radius = fit_radius(psf)
     half = min(psf.radius, math.ceil(radius))
     i, j = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     stamps = psf.stamps(x, y, x - i, y - j)
@@ -195,7 +195,7 @@ def flux_noise(
     name, index = split_key(flux_key)
     factor = 1.0
     if name == "FLUX_PSF" and exposure.psf is not None:
-        radius = FIT_RADIUS * exposure.psf.fwhm
+        radius = fit_radius(exposure.psf)
     elif name in {"FLUX_APER", "FLUX_APERCOR"} and index < len(sky.apertures):
         radius = 0.5 * sky.apertures[index]
     else:

@@ -19,7 +19,7 @@ from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.psf.clippedfit import constant_term
 from skyextract.stages.psf.fit import PsfPhotometry
-from skyextract.stages.psf.sweeps import FIT_RADIUS, MIN_FIT_RADIUS, UNUSABLE
+from skyextract.stages.psf.sweeps import UNUSABLE, fit_radius
 
 CLIP = 4.0
 """Pixels beyond so many sigma are of what was not taken away well."""
@@ -193,7 +193,7 @@ def _fitted_areas(psf: Psf, variance: float, gain: float) -> tuple[F8, F8]:
     zero = np.zeros(1)
     stamp = psf.stamps(zero + psf.x_zero, zero + psf.y_zero, zero, zero)[0].astype(np.float64)
     axis = np.arange(stamp.shape[0]) - stamp.shape[0] // 2
-    radius = max(FIT_RADIUS * psf.fwhm, MIN_FIT_RADIUS)
+    radius = fit_radius(psf)
     core = np.maximum(stamp[np.hypot(axis[:, None], axis) <= radius], 0.0)
     noise = math.sqrt(max(variance, 1e-300) / float(core @ core))
     fluxes = noise * np.geomspace(FAINTEST, BRIGHTEST, 60)

@@ -17,8 +17,10 @@ from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
-from skyextract.stages.psf.solver import StarSample
+from skyextract.stages.psf.solver import ROUND, StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
+from skyextract.stages.psf.trails import ELONGATED as TRAILED
+from skyextract.stages.psf.trails import Ellipse, common_trail, find_trails
 
 MIN_STARS, MAX_STARS = 60, 240
 MAX_STAR_PIXELS = 400_000
@@ -77,7 +79,7 @@ def measure_psf(
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
     for first in starts:
-        candidates, selection = _search(
+        candidates, selection, trail = _search(
             exposure, data, variance, first,
             n_most=FIRST_STARS if preliminary else MAX_STARS, n_scales=1 if psf else MAX_SCALES,
             settings=settings, run=run,
@@ -106,6 +108,7 @@ def measure_psf(
                 if ellipticity > ELONGATED
                 else 0.0
             ),
+            shape=trail.form if trail else ROUND,
             neighbours=neighbours,
         )
 
@@ -151,7 +154,7 @@ def select_without_psf(
     """Select stars as `measure_psf` does, from a FWHM that may be far from theirs."""
     selection = None
     for first in (start, *(settings.default_fwhm * factor for factor in RETRIES)):
-        _, selection = _search(
+        _, selection, _ = _search(
             exposure, data, variance, first,
             n_most=FIRST_STARS, n_scales=MAX_SCALES, settings=settings, run=run,
         )  # fmt: skip
@@ -164,21 +167,40 @@ def select_without_psf(
 def _search(
     exposure: Exposure, data: F4, variance: F4, start: float, *, n_most: int, n_scales: int,
     settings: Characterize, run: Run,
-) -> tuple[Candidates, Selection]:  # fmt: skip
-    """Look for stars with a filter of so many pixels FWHM, and with larger ones if they are."""
+) -> tuple[Candidates, Selection, Ellipse | None]:  # fmt: skip
+    """Look for stars with a filter of so many pixels FWHM, and with larger ones if they are.
+
+    Where there are none, or long ones, also along the trails that most objects make.
+    """
     for scale in range(n_scales):
         candidates = find_candidates(
             data, variance, exposure.mask,
             fwhm=start, gain=exposure.detector.gain, min_snr=settings.sample_minsn, run=run,
         )  # fmt: skip
-        most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * start) + 3) ** 2
-        most = max(MIN_STARS, min(n_most, most))
+        most = _affordable(n_most, start)
         selection = select_stars(candidates, settings, exposure.shape, most)
         if not selection.fwhm > SCALE_CHANGE * start or scale + 1 == n_scales:
             break
         # The peaks of a narrower filter are parts of such stars: look again.
         start = selection.fwhm
-    return candidates, selection
+    rows = selection.stars
+    if rows.size and np.median(candidates.ellipticity[rows]) < TRAILED:
+        return candidates, selection, None
+    trail = common_trail(data, variance, candidates.peaks, start, settings.sample_minsn)
+    if trail is None:
+        return candidates, selection, None
+    along = find_trails(
+        data, variance, exposure.mask,
+        ellipse=trail, gain=exposure.detector.gain, min_snr=settings.sample_minsn,
+    )  # fmt: skip
+    found = select_stars(along, settings, exposure.shape, _affordable(n_most, trail.fwhm))
+    return (along, found, trail) if found.stars.size > rows.size else (candidates, selection, None)
+
+
+def _affordable(n_most: int, fwhm: float) -> int:
+    """Return how many stars are taken at most: as many as their stamps may have pixels."""
+    most = MAX_STAR_PIXELS // (2 * math.ceil(RADIUS_FWHM * fwhm) + 3) ** 2
+    return max(MIN_STARS, min(n_most, most))
 
 
 def _take(candidates: Candidates, rows: I8) -> Candidates:

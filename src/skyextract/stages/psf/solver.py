@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.errors import StepError
 from skyextract.kernels.psf.normal import apply_normal, information, right_side, smooth_terms
 from skyextract.kernels.psf.peaks import Peaks
@@ -22,6 +23,9 @@ from skyextract.stages.psf.profile import SmoothProfile, squareness
 
 PARTS = 4
 """The stars are worked on in so many parts, in threads."""
+
+CORE = 1.5
+"""Radius in FWHM of the pixels that fluxes and centres of the stars are fitted to."""
 
 CORRELATION = 0.35
 """Smoothness of the departures from the mean profile: correlation length in FWHM."""
@@ -60,6 +64,10 @@ WORKING_NOISE = 30.0
 at all the peaks of the brightest stars would make the model."""
 
 
+ROUND = (1.0, 1.0, 0.0)
+"""Quadratic form of a circle."""
+
+
 @record
 class StarSample:
     """Stars to build a PSF from, and what shines beside them.
@@ -90,7 +98,7 @@ class StarSample:
     height: F8
     peaks: F8
     narrow: float = 0.0
-    shape: tuple[float, float, float] = (1.0, 1.0, 0.0)
+    shape: tuple[float, float, float] = ROUND
     neighbours: Neighbours | None = None
 
 
@@ -131,6 +139,8 @@ class Solver:
         self.parts = [slice(*span) for span in pairwise(edges.tolist())]
         size = 2 * half + 1
         self.fwhm = sample.fwhm
+        ratio = (sample.narrow / sample.fwhm) ** 2 if sample.narrow else 1.0
+        self.core = radius_with_ends(CORE, sample.fwhm, ratio)
         self.step = step
         self.inverse_gain = 1.0 / gain if gain > 0 else _working_inverse_gain(variance)
         self.stamps = np.empty((n, size, size), dtype=np.float32)
@@ -162,7 +172,8 @@ class Solver:
         self.target = np.zeros_like(self.stamps)
         self.fit_numbers = np.zeros((n, 4))
         self.used = np.ones(n, dtype=bool)
-        self.fine = self.own = False
+        # A trail is no smooth core, whatever its profile.
+        self.fine, self.own = sample.shape != ROUND, False
         self.loosening = np.ones(self.terms.shape[1])
         self.misfit = 0.0
         self.spreads = np.zeros(self.terms.shape[1])
@@ -180,7 +191,7 @@ class Solver:
         rules = StarRules(
             inverse_gain=self.inverse_gain,
             accuracy=ACCURACY,
-            core=1.5 * self.fwhm,
+            core=self.core,
             chi_radius=max(2.0 * self.fwhm, 2.5),
             clip=clip,
         )

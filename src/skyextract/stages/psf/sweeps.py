@@ -16,6 +16,7 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
 from skyextract.kernels.psf.model import PsfModel, psf_stamps
 from skyextract.kernels.psf.records import FitRules, Fits, Planes, Positions, Tiles
@@ -74,6 +75,11 @@ close sources diverge where the PSF is none that the image has."""
 
 MAX_SWEEPS = 30
 MIN_TILE = 64
+
+
+def fit_radius(psf: Psf, factor: float = FIT_RADIUS) -> float:
+    """Return the radius in pixels of the fit region: `factor` FWHM, and the ends of trails."""
+    return max(radius_with_ends(factor, psf.fwhm, 1.0 - psf.ellipticity), MIN_FIT_RADIUS)
 
 
 @record
@@ -230,7 +236,7 @@ def point_fit(
     rules = FitRules(
         envelope=_envelope(psf, image.shape, max_radius),
         noise=sky_noise,
-        fit_radius=min(max(accuracy.radius * psf.fwhm, MIN_FIT_RADIUS), float(max_radius)),
+        fit_radius=min(fit_radius(psf, accuracy.radius), float(max_radius)),
         max_shift=max_shift,
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
