@@ -27,6 +27,7 @@ from skyextract.stages.detection.detect import (
     filter_as_found,
     filter_image,
 )
+from skyextract.stages.detection.framekind import doubts_of_frame
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
@@ -238,10 +239,7 @@ def measure(
     detections = found.detections
     twins = find_twins(detections.x, detections.y, detections.dflux)
     doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
-    if uses_psf:
-        from skyextract.stages.psf.given import doubts_unless_compared
-
-        doubts += doubts_unless_compared(exposure, found.plane, config, run)
+    doubts += doubts_of_frame(exposure, found.plane, detections.n, config, run, uses_psf=uses_psf)
     for doubt in doubts:
         run.warn(doubt)
     return Measured(

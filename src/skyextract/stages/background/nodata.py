@@ -22,6 +22,7 @@ from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.dead import dead_pixels
+from skyextract.stages.background.strips import edge_strips
 
 MIN_RUN = 32
 """So many equal pixels in a row or column are looked at: noise that has two values of equal
@@ -78,10 +79,19 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     without = (exposure.mask & np.uint16(Mask.NO_DATA)) != 0
     n_known = int(np.count_nonzero(without))
     areas = _padding(exposure, without, run)
+    strips = edge_strips(exposure.image, without)
+    for strip in strips:
+        without[strip.part] = True
     n_weightless = 0
     if exposure.weight is not None:
         n_weightless = int(np.count_nonzero((exposure.weight >= MAX_VARIANCE) & ~without))
     parts = [f"{_percent(n, without)} are exactly {value:g}" for value, n in areas]
+    if strips:
+        names = ", ".join(map(str, strips))
+        run.warn(
+            f"{names} are {strips[0].step:.4g} below the image beside, with a sharp edge: overscan "
+            "or bias of a raw frame? They take no part; isr corrects raw frames (--steps isr)"
+        )
     if n_known > MIN_SHARE * without.size:
         parts.append(f"{_percent(n_known, without)} have no value")
     if n_weightless > MIN_SHARE * without.size:
@@ -89,7 +99,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if parts:
         total = int(np.count_nonzero(without)) + n_weightless
         run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
-    if areas:
+    if areas or strips:
         image = exposure.image.copy()
         image[without] = 0.0
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))

@@ -236,7 +236,7 @@ def _fitted(stars: _Stars, psf: Psf, inverse_gain: float) -> _Stars:
         wing = (stars.noise < MAX_VARIANCE) & (stars.distance() < REACH * psf.fwhm)
         wing &= light > np.maximum(FAINT * np.sqrt(stars.noise), WING[0] * top)
         wing &= light < WING[1] * top
-        spread = stars.noise + light * inverse_gain + (ACCURACY * light) ** 2
+        spread = stars.noise + np.maximum(light, 0.0) * inverse_gain + (ACCURACY * light) ** 2
         left = stars.data - light
         if turn == _TURNS:
             break

@@ -1,0 +1,120 @@
+"""Frames that are no images of the sky, or whose light is negative."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, Bools
+from skyextract.datamodel.header import Header
+from skyextract.datamodel.noise import MAX_SAMPLE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+
+KINDS = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat", "domeflat", "skyflat")}
+"""Kinds of calibration frames, and the words that headers have for them."""
+CARDS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAMETYP", "FRAME")
+_LIGHT = re.compile(r"light|object|science|target", re.IGNORECASE)
+
+FAR = 8.0
+"""Pixels so many sigma from the sky..."""
+MIN_FAR = 100
+"""... that many of which are below it, and ..."""
+MOST_ABOVE = 0.05
+"""... of those above less than this part of them: the light is negative, if ..."""
+TOGETHER = 0.5
+"""... this share of them has one beside it: they are no bad pixels."""
+FEW, MIN_DATA = 2, 200_000
+"""Sources, on so many pixels with data, that may be chance or defects."""
+
+
+def calibration_kind(header: Header | None) -> tuple[str, str]:
+    """Return the kind of calibration frame that a header says its image is, and the card."""
+    if header is None:
+        return "", ""
+    for card in CARDS:
+        value = str(header.get(card) or "").strip()
+        words = re.findall(r"[a-z]+", value.lower())
+        for kind, names in KINDS.items():
+            if any(name in words for name in names) and not _LIGHT.search(value):
+                return kind, f"{card} = {value!r}"
+    return "", ""
+
+
+def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
+    """Tell whether what differs from the sky is darker than it: groups of pixels, as stars are.
+
+    Parameters
+    ----------
+    subtracted : (ny, nx) float32
+        Background-subtracted image.
+    sigma : float
+        Noise of the background.
+    bad : (ny, nx) bool
+        Pixels without data.
+    """
+    step = max(1, subtracted.size // MAX_SAMPLE)
+    rows = subtracted[::step]
+    limit = np.float32(FAR * sigma)
+    low = (rows < -limit) & ~bad[::step]
+    n_low = int(np.count_nonzero(low))
+    if n_low * step < MIN_FAR or n_low < MIN_FAR // 4:
+        return False
+    n_high = int(np.count_nonzero((rows > limit) & ~bad[::step]))
+    beside = low.copy()
+    beside[:, 1:] &= low[:, :-1]
+    beside[:, :-1] |= low[:, 1:] & low[:, :-1]
+    return n_high < MOST_ABOVE * n_low and int(np.count_nonzero(beside)) > TOGETHER * n_low
+
+
+def doubt_of_kind(
+    header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_sources: int
+) -> str:
+    """Tell why an image may be none of the sky; empty if it is one, as far as can be seen.
+
+    Parameters
+    ----------
+    header : Header or None
+    subtracted, sigma, bad
+        As of `is_inverted`.
+    n_sources : int
+        If no PSF was measured or given; else `FEW` + 1 or more, for there are stars.
+    """
+    kind, card = calibration_kind(header)
+    n_data = bad.size - int(np.count_nonzero(bad))
+    message = ""
+    if kind:
+        message = (
+            f"the header says that this is a {kind} frame ({card}): nothing on it is a star; it "
+            f"corrects raw frames (ISR_{kind.upper()})"
+        )
+    elif is_inverted(subtracted, sigma, bad):
+        message = (
+            "what differs from the sky is darker than it: an inverted image? Multiply it by -1"
+        )
+    elif 0 < n_sources <= FEW and n_data >= MIN_DATA:
+        message = (
+            f"only {n_sources} sources in {n_data} pixels with data: a bias, dark or flat frame, a "
+            "closed shutter?"
+        )
+    return message
+
+
+def doubts_of_frame(
+    exposure: Exposure, plane: Plane, n_sources: int, config: Config, run: Run, *, uses_psf: bool
+) -> list[str]:
+    """Return why an image may be none of the sky, or its PSF that of another one."""
+    counted = FEW + 1 if exposure.has_psf else n_sources
+    sigma = plane.background.sigma
+    doubts = [doubt_of_kind(exposure.header, plane.subtracted, sigma, plane.bad, counted)]
+    if uses_psf:
+        from skyextract.stages.psf.given import doubts_unless_compared
+
+        doubts += doubts_unless_compared(exposure, plane, config, run)
+    return [doubt for doubt in doubts if doubt]
