@@ -27,17 +27,21 @@ class Kernel:
     for_kernels : bool
         Called by other kernels only: there is no entry for Python, which would unpack the
         arguments and is a third of the time to compile.
-    in_any_order : bool
-        Its sums may be added in any order, several terms at once.
+    liberties : frozenset of str
+        With IEEE arithmetic, in LLVM's words: sums in any order, several terms at once
+        ("reassoc"); a product and a sum in one step, rounded once ("contract").
     """
 
     def __init__(
-        self, function: Callable[..., object], for_kernels: bool, in_any_order: bool = False
+        self,
+        function: Callable[..., object],
+        for_kernels: bool,
+        liberties: frozenset[str] = frozenset(),
     ) -> None:
         update_wrapper(self, function)
         self.py_func = function
         self.for_kernels = for_kernels
-        self.in_any_order = in_any_order
+        self.liberties = liberties
         self._ready: list[tuple[list[native.Test], Any]] | None = None
 
     def __call__(self, *arguments: object) -> object:
@@ -70,7 +74,7 @@ class Kernel:
         dispatcher: Any = numba.njit(
             nogil=True,
             error_model="numpy",
-            fastmath={"reassoc"} if self.in_any_order else False,
+            fastmath=set(self.liberties) or False,
             no_cfunc_wrapper=True,
             no_cpython_wrapper=self.for_kernels,
         )(self.py_func)
@@ -102,8 +106,13 @@ def helper(function: _F) -> _F:
 
 def summation(function: _F) -> _F:
     """Make a helper whose sums may be added in any order, always the same one on a processor."""
-    return _compiled(function, for_kernels=True, in_any_order=True)
+    return _compiled(function, for_kernels=True, liberties=frozenset({"reassoc", "contract"}))
 
 
-def _compiled(function: _F, for_kernels: bool, in_any_order: bool = False) -> _F:
-    return function if _INTERPRETED else cast(_F, Kernel(function, for_kernels, in_any_order))
+def fused(function: _F) -> _F:
+    """Make a helper that rounds a product and the sum that it is part of once, not twice."""
+    return _compiled(function, for_kernels=True, liberties=frozenset({"contract"}))
+
+
+def _compiled(function: _F, for_kernels: bool, liberties: frozenset[str] = frozenset()) -> _F:
+    return function if _INTERPRETED else cast(_F, Kernel(function, for_kernels, liberties))

@@ -14,16 +14,17 @@ from skyextract.kernels.galaxies.fit import (
     Places,
     add_model,
     gather,
-    grid_of,
     largest_box,
     local_psf,
     noise_in,
 )
+from skyextract.kernels.galaxies.points import arrange_points, grid_of
 from skyextract.kernels.galaxies.source import (
     N_PARAMETERS,
-    SKY,
+    X,
+    Y,
     choose_groups,
-    draw_source,
+    draw_pixels,
     work_space,
 )
 from skyextract.kernels.jit import kernel
@@ -43,12 +44,11 @@ def add_models(
     members : (m,) int64
         Sources; no box of another call at the same time may overlap theirs.
     parameters : (n, N_PARAMETERS) float64
-        Of all sources.
+        Of all sources; their sky is not drawn.
     keep : (N_PARAMETERS,) float64
         Factor of each parameter: 0 leaves out a flux.
     """
-    work = work_space(largest_box(members, places), 1, places.gaussians.shape[1])
-    none = np.empty(0, np.int64)
+    work = work_space(largest_box(members, places), 0, 1)
     own = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
@@ -59,8 +59,8 @@ def add_models(
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
         choose_groups(own, psf, faintest, work)
-        draw_source(own, none, psf, grid, faintest, work)
-        add_model(pixels, grid, sign, work.model, own[SKY])
+        draw_pixels(own, psf, grid, faintest, work)
+        add_model(pixels, grid, sign, work.pixels)
 
 
 @kernel
@@ -82,8 +82,9 @@ def visit_scales(
     changed : (n,) uint8
         Set to 1 where a scale changed by more than a tenth of its error.
     """
-    work = work_space(largest_box(members, places), 1, places.gaussians.shape[1])
-    none = np.empty(0, np.int64)
+    side = largest_box(members, places)
+    work = work_space(side, side * side, 1)
+    light_of = work.pixels
     for at in range(members.size):
         i = members[at]
         own, box = parameters[i], places.boxes[i]
@@ -91,23 +92,22 @@ def visit_scales(
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
         choose_groups(own, psf, faintest, work)
-        draw_source(own, none, psf, grid, faintest, work)
-        n = grid.n_x * grid.n_y
+        draw_pixels(own, psf, grid, faintest, work)
+        n = arrange_points(box, own[X], own[Y], 1, math.inf, work.parts)
         before = scales[i, 0] if math.isfinite(scales[i, 0]) else 0.0
-        for k in range(n):
-            work.model[k] -= own[SKY]
-        add_model(pixels, grid, before, work.model, 0.0)
+        add_model(pixels, grid, before, light_of)
         scale, error, good = before, math.nan, 0
         # the second time with the photon noise of what was found the first time
         for _ in range(2):
             for k in range(n):
-                work.own[k] = scale * work.model[k]
+                work.own[k] = scale * light_of[k]
             good = gather(pixels, grid, work)
             light, square, level = 0.0, 0.0, 0.0
             for k in range(n):
-                light += work.weight[k] * work.model[k] * work.data[k]
-                level += work.weight[k] * work.model[k]
-                square += work.weight[k] * work.model[k] ** 2
+                weighted = float(work.weight[k]) * light_of[k]
+                light += weighted * work.data[k]
+                level += weighted
+                square += weighted * light_of[k]
             if not square > 0.0:
                 break
             unit = 1.0 / math.sqrt(square)
@@ -117,9 +117,9 @@ def visit_scales(
             continue
         total = 0.0
         for k in range(n):
-            total += work.weight[k] * (work.data[k] - scale * work.model[k]) ** 2
+            total += work.weight[k] * (work.data[k] - scale * light_of[k]) ** 2
         scales[i, 0], scales[i, 1] = scale, error
         chi2[i] = total / max(good - 1, 1)
-        add_model(pixels, grid, -scale, work.model, 0.0)
+        add_model(pixels, grid, -scale, light_of)
         if abs(scale - before) > STALE * error:
             changed[i] = 1

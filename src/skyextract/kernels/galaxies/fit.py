@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.galaxies.odds import odds_of_point
+from skyextract.kernels.galaxies.points import (
+    arrange_points,
+    average_squares,
+    cover_points,
+    grid_of,
+    points_in,
+    sum_squares,
+)
 from skyextract.kernels.galaxies.render import Grid
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
@@ -24,12 +32,16 @@ from skyextract.kernels.galaxies.source import (
     SPHEROID,
     LocalPsf,
     Work,
+    X,
+    Y,
     choose_groups,
-    draw_source,
+    draw_pixels,
+    draw_points,
     psf_at,
+    spread_misfit,
     work_space,
 )
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
@@ -52,8 +64,10 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+MIDDLE = 2.2
+"""Half side of the part of a box that is not averaged, in FWHM."""
 ROOM = 10
-"""Squares per parameter of a rough fit, at least."""
+"""Points per parameter of a rough fit, at least."""
 INFINITE = 3.5e38
 """More than any number of single precision."""
 LEFT_OUT = 0.0005
@@ -123,13 +137,20 @@ class Rules(NamedTuple):
         Mean and inverse variance (0: no prior) of each.
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
+    apart : (n,) uint8
+        1: no neighbours; such a source is in the residual, all of it, before a rough visit and
+        after it.
+    fwhm : float
+        Of the PSF.
     point_fwhm : float
-        FWHM of the PSF, where the odds of a point source are wanted; else 0.
+        The same where the odds of a point source are wanted; else 0.
     """
 
     free: I8
     prior: F8
     limits: F8
+    apart: U1
+    fwhm: float
     point_fwhm: float
 
 
@@ -160,88 +181,79 @@ class Fits(NamedTuple):
 
 
 @helper
-def grid_of(box: I8, step: int) -> Grid:
-    """Return the squares of side `step` that fit into a box of x, y, width, height."""
-    return Grid(box[0], box[1], step, box[2] // step, box[3] // step)
+def add_model(pixels: Pixels, grid: Grid, sign: float, model: F4) -> None:
+    """Add `sign` times a model to the pixels of the residual image."""
+    residual, factor = pixels.residual, np.float32(sign)
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            residual[y, np.uint64(grid.x + ix)] += factor * model[np.uint64(iy * grid.n_x + ix)]
 
 
-@helper
-def add_model(pixels: Pixels, grid: Grid, sign: float, model: F8, sky: float) -> None:
-    """Add `sign` times a model less its sky to the residual image."""
-    for y in range(grid.n_y):
-        for x in range(grid.n_x):
-            light = model[y * grid.n_x + x] - sky
-            pixels.residual[grid.y + y, grid.x + x] += np.float32(sign * light)
-
-
-@helper
+@summation
 def noise_in(pixels: Pixels, box: I8) -> float:
     """Return the mean background noise of the good pixels of a box; 1 without any."""
-    total, count = 0.0, 0
-    for y in range(box[1], box[1] + box[3]):
-        for x in range(box[0], box[0] + box[2]):
-            v = float(pixels.variance[y, x])
-            if v > 0.0 and v < MAX_VARIANCE:
-                total += v
-                count += 1
-    return math.sqrt(total / count) if count > 0 else 1.0
+    zero, one, most = np.float32(0.0), np.float32(1.0), np.float32(MAX_VARIANCE)
+    variance, total, count = pixels.variance, 0.0, 0.0
+    for iy in range(box[3]):
+        y = np.uint64(box[1] + iy)
+        part, good = zero, zero
+        for ix in range(box[2]):
+            v = variance[y, np.uint64(box[0] + ix)]
+            usable = (v > zero) & (v < most)
+            part += v if usable else zero
+            good += one if usable else zero
+        total += float(part)
+        count += float(good)
+    return math.sqrt(total / count) if count > 0.0 else 1.0
 
 
 @helper
 def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
-    """Average the residual in squares into `work.data` and `weight`; count those with weight.
+    """Average the residual at the points into `work.data` and `weight`; count those with weight.
 
     `work.own` is the model of the source, which is not in the residual: image less residual
-    is the light of the neighbours, whose photon noise counts.
+    is the light of the neighbours, whose photon noise counts.  `grid` is that of the pixels of the
+    box.
     """
-    if grid.step == 1:
-        return _gather_pixels(pixels, grid, work)
+    _gather_pixels(pixels, grid, work)
+    data, weight, own, cover, count = work.data, work.weight, work.own, work.cover, work.slope
+    n = points_in(work.parts)
+    cover_points(work.parts, cover)
+    sum_squares(work.values, grid, work.parts, data)
+    sum_squares(work.noise, grid, work.parts, weight)
+    sum_squares(work.good, grid, work.parts, count)
+    zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
     good = 0
-    step = grid.step
-    for iy in range(grid.n_y):
-        for ix in range(grid.n_x):
-            total, noise, count = 0.0, 0.0, 0
-            for y in range(grid.y + iy * step, grid.y + (iy + 1) * step):
-                for x in range(grid.x + ix * step, grid.x + (ix + 1) * step):
-                    v = float(pixels.variance[y, x])
-                    value = float(pixels.residual[y, x])
-                    usable = v > 0.0 and v < MAX_VARIANCE and math.isfinite(value)
-                    if not usable or pixels.mask[y, x] & pixels.unusable:
-                        continue
-                    total += value
-                    light = float(pixels.image[y, x]) - value
-                    noise += v + pixels.inverse_gain * max(light, 0.0)
-                    count += 1
-            i = iy * grid.n_x + ix
-            work.data[i] = 0.0
-            work.weight[i] = 0.0
-            if 2 * count > step * step:
-                noise += pixels.inverse_gain * count * max(work.own[i], 0.0)
-                work.data[i] = total / count
-                work.weight[i] = count * count / noise
-                good += 1
+    for i in range(n):
+        usable = (count[i] + count[i] > cover[i]) & (cover[i] > zero)
+        noise = weight[i] + inverse_gain * count[i] * max(own[i], zero)
+        number = count[i] if usable else one
+        data[i] = data[i] / number if usable else zero
+        weight[i] = number * number / noise if usable else zero
+        good += 1 if usable else 0
     return good
 
 
 @helper
-def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> int:
-    """Gather single pixels, without a branch, which keeps the loop from being vectorized."""
+def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
+    """Write value, noise and 1 of good pixels, zeros of others; a branch would be slow."""
     image, residual, variance, mask = pixels.image, pixels.residual, pixels.variance, pixels.mask
-    data, weight, own, lost = work.data, work.weight, work.own, pixels.unusable
-    good = 0
+    values, noise, good, lost = work.values, work.noise, work.good, pixels.unusable
+    zero, one = np.float32(0.0), np.float32(1.0)
+    most, infinite = np.float32(MAX_VARIANCE), np.float32(INFINITE)
+    inverse_gain = np.float32(pixels.inverse_gain)
     for iy in range(grid.n_y):
         y = np.uint64(grid.y + iy)
         for ix in range(grid.n_x):
             x, i = np.uint64(grid.x + ix), np.uint64(iy * grid.n_x + ix)
-            v, value = float(variance[y, x]), float(residual[y, x])
-            usable = (v > 0.0) & (v < MAX_VARIANCE) & (abs(value) < INFINITE)
+            v, value = variance[y, x], residual[y, x]
+            usable = (v > zero) & (v < most) & (abs(value) < infinite)
             usable = usable & ((mask[y, x] & lost) == 0)
-            light = max(float(image[y, x]) - value, 0.0) + max(own[i], 0.0)
-            noise = v + pixels.inverse_gain * light
-            data[i] = value if usable else 0.0
-            weight[i] = 1.0 / noise if usable else 0.0
-            good += 1 if usable else 0
-    return good
+            light = max(image[y, x] - value, zero)
+            values[i] = value if usable else zero
+            noise[i] = v + inverse_gain * light if usable else zero
+            good[i] = one if usable else zero
 
 
 @helper
@@ -290,70 +302,72 @@ def visit_sources(
     """
     free, prior = rules.free, rules.prior
     side = largest_box(members, places)
-    work = work_space(side, max(free.size, 3), places.gaussians.shape[1])
-    nothing, before = free[:0], np.empty(N_PARAMETERS)
+    work = work_space(side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3))
+    before = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
+        apart = rough > 0 and rules.apart[i] > 0
         psf = local_psf(places, at, i)
         faintest = noise_in(pixels, box) * LEFT_OUT
-        fine = grid_of(box, 1)
-        step = -(-max(box[2], box[3]) // MAX_BINS)
-        grid = grid_of(box, max(step, rough))
-        if grid.n_x * grid.n_y < ROOM * free.size:
-            grid = grid_of(box, step)
+        pixel_grid = grid_of(box, 1)
         choose_groups(own, psf, faintest, work)
-        if grid.step > 1:
-            draw_source(own, nothing, psf, fine, faintest, work)
-            add_model(pixels, fine, 1.0, work.model, own[SKY])
-        draw_source(own, free, psf, grid, faintest, work)
-        if grid.step == 1:
-            add_model(pixels, fine, 1.0, work.model, own[SKY])
-        for k in range(grid.n_x * grid.n_y):
-            work.own[k] = work.model[k] - own[SKY]
-        good = gather(pixels, grid, work)
-        fits.flags[i], fits.iterations[i] = REBINNED if grid.step > 1 else 0, 0
+        if not apart:
+            draw_pixels(own, psf, pixel_grid, faintest, work)
+            add_model(pixels, pixel_grid, 1.0, work.pixels)
+        step = -(-max(box[2], box[3]) // MAX_BINS)
+        half = MIDDLE * rules.fwhm
+        if arrange_points(box, own[X], own[Y], max(step, rough), half, work.parts) < (
+            ROOM * free.size
+        ):
+            arrange_points(box, own[X], own[Y], step, half, work.parts)
+        spread_misfit(psf, work)
+        draw_points(own, free, psf, faintest, work)
+        if apart:
+            for k in range(points_in(work.parts)):
+                work.own[k] = work.model[k] - own[SKY]
+        else:
+            average_squares(work.pixels, pixel_grid, work.parts, work.own)
+        good = gather(pixels, pixel_grid, work)
+        fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
-        _, done, settled = fit_source(
-            own, free, prior, limits, psf, grid, faintest, end, math.inf, work
-        )
+        _, done, settled = fit_source(own, free, prior, limits, psf, faintest, end, math.inf, work)
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
+        if apart:
+            continue
         determinant = invert(work, own, free, limits, fits.covariance[i])
         fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         choose_groups(own, psf, faintest, work)
-        draw_source(own, nothing, psf, grid, faintest, work)
-        _describe(own, grid, work, good - free.size, fits.numbers[i])
-        if _change(own[SKY], grid, work) > STALE * STALE:
+        draw_pixels(own, psf, pixel_grid, faintest, work)
+        add_model(pixels, pixel_grid, -1.0, work.pixels)
+        average_squares(work.pixels, pixel_grid, work.parts, work.model)
+        _describe(own, work, good - free.size, fits.numbers[i])
+        if _change(work) > STALE * STALE:
             fits.changed[i] = 1
-        if grid.step > 1:
-            draw_source(own, nothing, psf, fine, faintest, work)
-        add_model(pixels, fine, -1.0, work.model, own[SKY])
         if rules.point_fwhm > 0.0 and not rough:
-            worse, log_odds = odds_of_point(
-                own, limits, psf, grid, faintest, rules.point_fwhm, work
-            )
+            worse, log_odds = odds_of_point(own, limits, psf, faintest, rules.point_fwhm, work)
             fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
 
 
 @helper
-def _describe(parameters: F8, grid: Grid, work: Work, freedom: int, numbers: F8) -> None:
-    """Write reduced chi2 and noise-equivalent area of the model that is drawn."""
+def _describe(parameters: F8, work: Work, freedom: int, numbers: F8) -> None:
+    """Write reduced chi2 and noise-equivalent area of ``work.model``, which has no sky."""
     total, squares, chi2 = 0.0, 0.0, 0.0
-    for k in range(grid.n_x * grid.n_y):
-        light = work.model[k] - parameters[SKY]
-        total += light
-        squares += light * light
-        chi2 += work.weight[k] * (work.data[k] - work.model[k]) ** 2
+    for k in range(points_in(work.parts)):
+        light, cover = float(work.model[k]), float(work.cover[k])
+        total += cover * light
+        squares += cover * light * light
+        chi2 += work.weight[k] * (work.data[k] - parameters[SKY] - light) ** 2
     numbers[0] = chi2 / max(freedom, 1)
-    numbers[3] = grid.step * grid.step * total * total / squares if squares > 0.0 else math.nan
+    numbers[3] = total * total / squares if squares > 0.0 else math.nan
 
 
 @helper
@@ -368,9 +382,9 @@ def _step(before: F8, parameters: F8, free: I8, covariance: F8) -> float:
 
 
 @helper
-def _change(sky: float, grid: Grid, work: Work) -> float:
+def _change(work: Work) -> float:
     """Return the sum of squares of the change of a model from ``work.own`` over the noise."""
     total = 0.0
-    for k in range(grid.n_x * grid.n_y):
-        total += work.weight[k] * (work.model[k] - sky - work.own[k]) ** 2
+    for k in range(points_in(work.parts)):
+        total += work.weight[k] * (work.model[k] - work.own[k]) ** 2
     return total

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.cholesky import factor
-from skyextract.kernels.galaxies.render import Grid
 from skyextract.kernels.galaxies.solve import SETTLED, fit_source
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -22,7 +21,7 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
     choose_groups,
-    draw_source,
+    draw_points,
 )
 from skyextract.kernels.jit import helper
 
@@ -37,7 +36,7 @@ CONCLUSIVE = 200.0
 
 @helper
 def odds_of_point(
-    parameters: F8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float, fwhm: float,
+    parameters: F8, limits: F8, psf: LocalPsf, faintest: float, fwhm: float,
     work: Work,
 ) -> tuple[float, float]:  # fmt: skip
     """Fit `work.data` as a point, and as round exponential sources of two sizes.
@@ -68,7 +67,7 @@ def odds_of_point(
     for kind in range(2):
         _start(trial, parameters, DISK)
         trial[DISK + RADIUS] = math.log(fwhm * (SMALL if kind == 0 else LARGE))
-        chi2, evidence = _fit(trial, free, wide, psf, grid, faintest, math.inf, work)
+        chi2, evidence = _fit(trial, free, wide, psf, faintest, math.inf, work)
         best = min(best, chi2)
         if kind == 0:
             small = evidence
@@ -77,7 +76,7 @@ def odds_of_point(
     extended = max(small, large) + math.log(0.5 * (1.0 + math.exp(-abs(small - large))))
     _start(trial, parameters, POINT)
     free[2] = POINT
-    chi2, point = _fit(trial, free, wide, psf, grid, faintest, best + CONCLUSIVE, work)
+    chi2, point = _fit(trial, free, wide, psf, faintest, best + CONCLUSIVE, work)
     return chi2 - best, point - extended
 
 
@@ -91,14 +90,14 @@ def _start(trial: F8, parameters: F8, first: int) -> None:
 
 @helper
 def _fit(
-    trial: F8, free: I8, limits: F8, psf: LocalPsf, grid: Grid, faintest: float,
+    trial: F8, free: I8, limits: F8, psf: LocalPsf, faintest: float,
     hopeless: float, work: Work,
 ) -> tuple[float, float]:  # fmt: skip
     """Fit three parameters; return chi2 and the logarithm of the evidence."""
     none = np.zeros((2, N_PARAMETERS))
     choose_groups(trial, psf, faintest, work)
-    draw_source(trial, free, psf, grid, faintest, work)
-    chi2, _, _ = fit_source(trial, free, none, limits, psf, grid, faintest, SETTLED, hopeless, work)
+    draw_points(trial, free, psf, faintest, work)
+    chi2, _, _ = fit_source(trial, free, none, limits, psf, faintest, SETTLED, hopeless, work)
     evidence = -0.5 * chi2
     work.lower[:] = work.hessian[0]
     if factor(work.lower, free.size, 0.0):

@@ -4,6 +4,9 @@ The ellipse of a profile is the matrix ``S = rho**2 exp(2 [[e1, e2], [e2, -e1]])
 radius of the circle of the same area, the axis ratio ``exp(-2 |e|)``, the angle
 ``arctan2(e2, e1) / 2``.  It is never singular, and neither is what a fit can do to e1 and e2.
 Gaussian k of the profile seen through Gaussian j of the PSF has the covariance ``s_k S + P_j``.
+
+Points are in single precision: what rounding leaves of a Gaussian in the last row of a band is 1e-5
+of it, and as many points again fit into a register.
 """
 
 from __future__ import annotations
@@ -13,34 +16,44 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import helper
+from skyextract.kernels.jit import fused, helper
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.arrays import F4, F8
 
 N_PLANES = 7
 """Value; derivatives to x, y of the centre, to ln rho, e1, e2 and ln n."""
-MAX_COLUMNS = 96
-"""Columns of a grid on which derivatives are drawn, and `SPARE` more, are at most so many."""
-SPARE = 3
-"""Values that are written beyond the end of a row, four being worked out at once."""
+SIDE = 24
+"""Columns and rows, at most, of a grid on which derivatives are drawn."""
+SPARE = 8
+"""Values that are written beyond the end of a row, eight being worked out at once."""
+STRIDE = SIDE + SPARE
+SPAN = (SIDE + 1) * STRIDE + SPARE
+"""From one plane to the next.
+
+All distances are known when the kernel is compiled: loops need not be asked whether what they write
+overlaps.  Planes of this size are in the cache together.
+"""
+ROWS = 32
+"""Rows of values that are continued from the first one."""
 
 MAX_EXPONENT = 50.0
 """Gaussians end where they are exp(-25) of their peak, or earlier if they are faint."""
-_MAX_CORNER = 1200.0
-"""Largest exponent in the corner of a box that rows are continued from: exp(-600) is no zero."""
+_MAX_CORNER = 60.0
+"""Largest exponent in the corner of a box that rows are continued from: exp(-60) is no zero."""
 
-# columns of the table of Gaussians: amplitude; inverse covariance; place of the first point;
-# reach; rows; variance along y; derivatives to ln n of logarithms of weight and variance; columns;
-# change of the ratio from row to row; rows on their own; derivatives to ln rho, e1, e2 over the
-# Gaussian, as coefficients of x**2, x y, y**2 and 1
+# columns of the table of a Gaussian: amplitude; inverse covariance; place of the first point;
+# reach; rows; variance along y; columns; change of the ratio from row to row; rows on their own;
+# derivatives to ln n of logarithms of weight and variance; derivatives to ln rho, e1, e2 over
+# the Gaussian, as coefficients of x**2, x y, y**2 and 1
 _PEAK, _A, _B, _C, _DX, _DY, _REACH, _LOW, _HIGH, _SYY = range(10)
-_WEIGHT, _VARIANCE, _LEFT, _RIGHT, _UP2, _STEEP, _SHAPE = range(10, 17)
+_LEFT, _RIGHT, _UP2, _STEEP, _WEIGHT, _VARIANCE, _SHAPE = range(10, 17)
 N_TERMS = _SHAPE + 12
 
 # signed sums of indices would be held against zero, which keeps loops from being vectorized
-_1, _2, _3, _4, _5, _6 = (np.uint64(i) for i in range(1, 7))
-_COLUMNS = np.uint64(MAX_COLUMNS)
+_1, _2, _3 = (np.uint64(i) for i in range(1, 4))
+_P1, _P2, _P3, _P4, _P5, _P6, _VALUE, _RATIO, _COLUMN = (np.uint64(i * SPAN) for i in range(1, 10))
+_NEXT_VALUE, _NEXT_RATIO = (np.uint64(i * SPAN + STRIDE) for i in (7, 8))
 
 
 class Grid(NamedTuple):
@@ -54,6 +67,8 @@ class Grid(NamedTuple):
         Side of a square.
     n_x, n_y : int
         Number of squares.
+    left, right, low, high : int
+        Squares from `left` and `low` to before `right` and `high` need not be drawn.
     """
 
     x: int
@@ -61,27 +76,39 @@ class Grid(NamedTuple):
     step: int
     n_x: int
     n_y: int
+    left: int
+    right: int
+    low: int
+    high: int
 
 
 class Sums(NamedTuple):
-    """Work space of `add_profile`.
+    """Work space of `add_values` and `draw_slopes`.
 
     Attributes
     ----------
-    terms : (n, N_TERMS) float64
-        A row per Gaussian of the profile seen through one of the PSF.
-    moving : (2 n * (>= n_x + SPARE),) float64
-        Each Gaussian in the row that is drawn next, then its ratio to the row after that.
-    offsets : (>= n_x + SPARE,) float64
-        Places of the points of a row, from the first.
-    rows : (N_PLANES * MAX_COLUMNS,) float64
-        All planes in one row.
+    term : (N_TERMS,) float64
+        A Gaussian of the profile seen through one of the PSF.
+    moving : (2 n,) float32
+        It in the row that is drawn next, then its ratio to the row after that; n is the longest
+        row and `SPARE`.
+    tile : (10 * SPAN,) float32
+        Rows of `STRIDE` points: a profile of unit flux, its six derivatives, and of a Gaussian
+        values and ratios to the next row; the numbers of the columns.
     """
 
-    terms: F8
-    moving: F8
-    offsets: F8
-    rows: F8
+    term: F8
+    moving: F4
+    tile: F4
+
+
+@helper
+def sums_of(side: int) -> Sums:
+    """Return work space for rows of up to `side` points."""
+    tile = np.zeros(10 * SPAN, np.float32)
+    for i in range(SPAN):
+        tile[9 * SPAN + i] = i % STRIDE
+    return Sums(np.empty(N_TERMS), np.zeros(2 * (side + SPARE), np.float32), tile)
 
 
 @helper
@@ -113,11 +140,21 @@ def ellipse(log_radius: float, e1: float, e2: float, out: F8) -> None:
 
 
 @helper
-def add_profile(
+def window_of(grid: Grid, left: int, low: int, columns: int, rows: int) -> Grid:
+    """Return some columns and rows of a grid, or those that are left."""
+    return Grid(
+        grid.x + left * grid.step, grid.y + low * grid.step, grid.step,
+        min(columns, grid.n_x - left), min(rows, grid.n_y - low),
+        grid.left - left, grid.right - left, grid.low - low, grid.high - low,
+    )  # fmt: skip
+
+
+@helper
+def add_values(
     profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid,
-    faintest: float, slopes: bool, sums: Sums, planes: F8,
+    flux: float, faintest: float, sums: Sums, out: F4, start: int,
 ) -> None:  # fmt: skip
-    """Draw a profile of unit flux into `planes`, with its derivatives if `slopes`.
+    """Add a profile to `out`, from element `start` on.
 
     Parameters
     ----------
@@ -130,111 +167,99 @@ def add_profile(
     x, y : float
         Centre, 0-based pixels.
     grid : Grid
-        With derivatives of at most ``MAX_COLUMNS - SPARE`` columns.
+        Of any size.
+    flux : float
     faintest : float
-        Light per pixel, of the unit flux, that is left out of each Gaussian.
+        Light per pixel, of unit flux, that is left out of each Gaussian.
     sums : Sums
-        Work space for n * j Gaussians.
-    planes : (N_PLANES, >= n_y * n_x) float64
-        Written: value, and derivatives to x, y, ln rho, e1, e2, ln n.
+        Work space.
+    out : (>= start + n_y * n_x + SPARE,) float32
+        Added to, row after row.
     """
-    n_x, step = grid.n_x, float(grid.step)
-    terms, moving, rows = sums.terms, sums.moving, sums.rows
-    length = moving.size // (2 * terms.shape[0])
-    for i in range(n_x + SPARE):
-        sums.offsets[i] = i * step
-    count = _list_terms(profile, shape, psf, x, y, grid, faintest, sums)
-    if slopes:
-        for m in range(count):
-            _shape_slopes(terms, m, profile, shape)
-    for iy in range(grid.n_y):
-        start = iy * n_x
-        if slopes:
-            for i in range(rows.size):
-                rows[i] = 0.0
-        else:
-            for i in range(n_x):
-                planes[0, start + i] = 0.0
-        for m in range(count):
-            if iy < terms[m, _LOW] or iy >= terms[m, _HIGH]:
-                continue
-            at = 2 * m * length
-            left, right = int(terms[m, _LEFT]), int(terms[m, _RIGHT])
-            if terms[m, _STEEP] > 0.0:
-                left, right = _steep_row(terms, m, iy, n_x, step, moving, at)
-            if right <= left:
-                continue
-            if slopes:
-                _add_slopes(terms, m, left, right - left, iy * step, sums, at, at + length)
-            else:
-                _add_values(
-                    moving, at, at + length, terms[m, _UP2], right - left, planes, start + left
-                )
-        if slopes:
-            for p in range(N_PLANES):
-                for i in range(n_x):
-                    planes[p, start + i] = rows[p * MAX_COLUMNS + i]
+    for first in range(0, grid.n_y, ROWS):
+        band = window_of(grid, 0, first, grid.n_x, ROWS)
+        for k in range(profile.shape[1]):
+            for j in range(psf.shape[0]):
+                if _set_term(profile, k, shape, psf, j, x, y, band, flux, faintest, sums):
+                    _add_values(sums, band, out, start + first * grid.n_x)
 
 
 @helper
-def _list_terms(
+def draw_slopes(
     profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid, faintest: float, sums: Sums
-) -> int:
-    """Write the table of the Gaussians that reach the grid, and first rows; return their number."""
-    n_x, n_y, step = grid.n_x, grid.n_y, float(grid.step)
-    spread = (step * step - 1.0) / 12.0
-    x_first = grid.x + 0.5 * (step - 1.0) - x
-    y_first = grid.y + 0.5 * (step - 1.0) - y
-    length = sums.moving.size // (2 * sums.terms.shape[0])
-    count = 0
+) -> None:
+    """Draw a profile of unit flux into ``sums.tile``, with its derivatives.
+
+    Parameters are those of `add_values`, but that the grid has up to `SIDE` columns and rows.
+    """
+    tile = sums.tile
+    for i in range(N_PLANES * SPAN):
+        tile[i] = 0.0
     for k in range(profile.shape[1]):
-        s = profile[1, k]
         for j in range(psf.shape[0]):
-            sxx = s * shape[0, 0] + psf[j, 3] + spread
-            sxy = s * shape[0, 1] + psf[j, 4]
-            syy = s * shape[0, 2] + psf[j, 5] + spread
-            determinant = sxx * syy - sxy * sxy
-            peak = profile[0, k] * psf[j, 0] / (2.0 * math.pi * math.sqrt(determinant))
-            if abs(peak) <= faintest:
-                continue
-            reach = min(2.0 * math.log(abs(peak) / faintest), MAX_EXPONENT)
-            x_start, y_start = x_first - psf[j, 1], y_first - psf[j, 2]
-            half_width, half_height = math.sqrt(reach * sxx), math.sqrt(reach * syy)
-            left = max(0, math.ceil((-half_width - x_start) / step))
-            right = min(n_x, math.floor((half_width - x_start) / step) + 1)
-            low = max(0, math.ceil((-half_height - y_start) / step))
-            high = min(n_y, math.floor((half_height - y_start) / step) + 1)
-            if right <= left or high <= low:
-                continue
-            a, b, c = syy / determinant, -sxy / determinant, sxx / determinant
-            term, at = sums.terms[count], 2 * count * length
-            term[_PEAK], term[_A], term[_B], term[_C] = peak, a, b, c
-            term[_DX], term[_DY], term[_REACH], term[_SYY] = x_start, y_start, reach, syy
-            term[_LOW], term[_HIGH], term[_LEFT], term[_RIGHT] = low, high, left, right
-            # which Gaussian of the profile, until the derivatives are known
-            term[_SHAPE], term[_UP2] = k, math.exp(-c * step * step)
-            tilt = abs(sxy) / math.sqrt(sxx * syy)
-            term[_STEEP] = 1.0 if reach * (1.0 + tilt) > _MAX_CORNER * (1.0 - tilt) else 0.0
-            count += 1
-            if term[_STEEP] > 0.0:
-                for i in range(length):
-                    sums.moving[at + length + i] = 0.0
-                continue
-            dx, dy = x_start + left * step, y_start + low * step
-            exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
-            value, up = peak * math.exp(-0.5 * exponent), -c * (dy + 0.5 * step) - b * dx
-            ratio = math.exp(-(a * (dx + 0.5 * step) + b * dy) * step)
-            n, skew = right - left, math.exp(-b * step * step)
-            _continue_row(value, ratio, math.exp(-a * step * step), n, sums.moving, at)
-            _continue_row(math.exp(up * step), skew, 1.0, n, sums.moving, at + length)
-    return count
+            if _set_term(profile, k, shape, psf, j, x, y, grid, 1.0, faintest, sums):
+                _shape_slopes(sums.term, k, profile, shape)
+                _add_slopes(sums, grid)
 
 
 @helper
-def _shape_slopes(terms: F8, m: int, profile: F8, shape: F8) -> None:
+def _set_term(
+    profile: F8, k: int, shape: F8, psf: F8, j: int, x: float, y: float, grid: Grid,
+    flux: float, faintest: float, sums: Sums,
+) -> bool:  # fmt: skip
+    """Write the table of a Gaussian; return whether it reaches the grid."""
+    n_x, n_y, step = grid.n_x, grid.n_y, float(grid.step)
+    spread, s = (step * step - 1.0) / 12.0, profile[1, k]
+    sxx = s * shape[0, 0] + psf[j, 3] + spread
+    sxy = s * shape[0, 1] + psf[j, 4]
+    syy = s * shape[0, 2] + psf[j, 5] + spread
+    determinant = sxx * syy - sxy * sxy
+    peak = profile[0, k] * psf[j, 0] / (2.0 * math.pi * math.sqrt(determinant))
+    if abs(peak) <= faintest:
+        return False
+    reach = min(2.0 * math.log(abs(peak) / faintest), MAX_EXPONENT)
+    x_start = grid.x + 0.5 * (step - 1.0) - x - psf[j, 1]
+    y_start = grid.y + 0.5 * (step - 1.0) - y - psf[j, 2]
+    half_width, half_height = math.sqrt(reach * sxx), math.sqrt(reach * syy)
+    left = max(0, math.ceil((-half_width - x_start) / step))
+    right = min(n_x, math.floor((half_width - x_start) / step) + 1)
+    low = max(0, math.ceil((-half_height - y_start) / step))
+    high = min(n_y, math.floor((half_height - y_start) / step) + 1)
+    if right <= left or high <= low:
+        return False
+    if left >= grid.left and right <= grid.right and low >= grid.low and high <= grid.high:
+        return False
+    term = sums.term
+    term[_PEAK], term[_A], term[_B] = flux * peak, syy / determinant, -sxy / determinant
+    term[_C], term[_DX], term[_DY] = sxx / determinant, x_start, y_start
+    term[_REACH], term[_SYY] = reach, syy
+    term[_LOW], term[_HIGH], term[_LEFT], term[_RIGHT] = low, high, left, right
+    term[_UP2] = math.exp(-term[_C] * step * step)
+    tilt = abs(sxy) / math.sqrt(sxx * syy)
+    term[_STEEP] = 1.0 if reach > _MAX_CORNER * (1.0 - tilt) else 0.0
+    return True
+
+
+@helper
+def _first_rows(term: F8, step: float, rows: F4, values: int, ratios: int) -> None:
+    """Write the first row of a Gaussian, and its ratio to the next one; none if rows are steep."""
+    n = int(term[_RIGHT]) - int(term[_LEFT])
+    if term[_STEEP] > 0.0:
+        for i in range(-(-n // SPARE) * SPARE):
+            rows[ratios + i] = 0.0
+        return
+    a, b, c = term[_A], term[_B], term[_C]
+    dx, dy = term[_DX] + term[_LEFT] * step, term[_DY] + term[_LOW] * step
+    exponent = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
+    value, up = term[_PEAK] * math.exp(-0.5 * exponent), -c * (dy + 0.5 * step) - b * dx
+    ratio = math.exp(-(a * (dx + 0.5 * step) + b * dy) * step)
+    _continue_row(value, ratio, math.exp(-a * step * step), n, rows, values)
+    _continue_row(math.exp(up * step), math.exp(-b * step * step), 1.0, n, rows, ratios)
+
+
+@helper
+def _shape_slopes(term: F8, k: int, profile: F8, shape: F8) -> None:
     """Write the derivatives of a Gaussian to ln rho, e1 and e2, over the Gaussian, and to ln n."""
-    term = terms[m]
-    k = int(term[_SHAPE])
     s, a, b, c = profile[1, k], term[_A], term[_B], term[_C]
     term[_WEIGHT], term[_VARIANCE] = profile[2, k], profile[3, k]
     for p in range(3):
@@ -247,29 +272,30 @@ def _shape_slopes(terms: F8, m: int, profile: F8, shape: F8) -> None:
 
 
 @helper
-def _steep_row(
-    terms: F8, m: int, iy: int, n_x: int, step: float, moving: F8, at: int
-) -> tuple[int, int]:
-    """Write a Gaussian in a row, by itself; return its first column and the one after its last."""
-    a, b, dy = terms[m, _A], terms[m, _B], terms[m, _DY] + iy * step
-    half_width = math.sqrt(max(terms[m, _REACH] - dy * dy / terms[m, _SYY], 0.0) / a)
-    middle = -b / a * dy - terms[m, _DX]
-    left = max(0, math.ceil((middle - half_width) / step))
-    right = min(n_x, math.floor((middle + half_width) / step) + 1)
+def _steep_row(term: F8, iy: int, step: float, rows: F4, at: int) -> None:
+    """Write a Gaussian in a row, by itself, from its first column, which is element `at`, on."""
+    a, b, dy = term[_A], term[_B], term[_DY] + iy * step
+    first, end = int(term[_LEFT]), int(term[_RIGHT])
+    half_width = math.sqrt(max(term[_REACH] - dy * dy / term[_SYY], 0.0) / a)
+    middle = -b / a * dy - term[_DX]
+    left = max(first, math.ceil((middle - half_width) / step))
+    right = min(end, math.floor((middle + half_width) / step) + 1)
+    for i in range(-(-(end - first) // SPARE) * SPARE):
+        rows[at + i] = 0.0
     if right > left:
-        dx = terms[m, _DX] + left * step
-        exponent = a * dx * dx + 2.0 * b * dx * dy + terms[m, _C] * dy * dy
+        dx = term[_DX] + left * step
+        exponent = a * dx * dx + 2.0 * b * dx * dy + term[_C] * dy * dy
         ratio = math.exp(-a * step * (dx + 0.5 * step) - b * dy * step)
-        value = terms[m, _PEAK] * math.exp(-0.5 * exponent)
-        _continue_row(value, ratio, math.exp(-a * step * step), right - left, moving, at)
-    return left, right
+        value, n = term[_PEAK] * math.exp(-0.5 * exponent), right - left
+        _continue_row(value, ratio, math.exp(-a * step * step), n, rows, at + left - first)
 
 
 @helper
-def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8, at: int) -> None:
+def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F4, at: int) -> None:
     """Write a Gaussian along a row: `value`, times `ratio`, which `ratio2` changes each time.
 
-    From element `at` on, four points at once, each of which continues the one four before it.
+    From element `at` on, four points at once, each of which continues the one four before it; none
+    beyond the n-th, up to the end of a register: single precision would soon have no numbers there.
     """
     power2 = ratio2 * ratio2
     power4 = power2 * power2
@@ -296,57 +322,76 @@ def _continue_row(value: float, ratio: float, ratio2: float, n: int, row: F8, at
         r1 *= power16
         r2 *= power16
         r3 *= power16
+    for k in range(n, -(-n // SPARE) * SPARE):
+        row[np.uint64(at + k)] = 0.0
 
 
-@helper
-def _add_values(
-    moving: F8, values: int, ratios: int, change: float, n: int, planes: F8, out: int
-) -> None:
-    """Add the values of a Gaussian in a row, and move it to the next row.
+@fused
+def _add_values(sums: Sums, grid: Grid, out: F4, start: int) -> None:
+    """Add the values of a Gaussian."""
+    term, moving = sums.term, sums.moving
+    left, step, ratios = int(term[_LEFT]), float(grid.step), moving.size // 2
+    whole = -(-(int(term[_RIGHT]) - left) // SPARE) * SPARE
+    ratio, change = np.uint64(ratios), np.float32(term[_UP2])
+    _first_rows(term, step, moving, 0, ratios)
+    for iy in range(int(term[_LOW]), int(term[_HIGH])):
+        if term[_STEEP] > 0.0:
+            _steep_row(term, iy, step, moving, 0)
+        to = np.uint64(start + iy * grid.n_x + left)
+        for k in range(whole):
+            i = np.uint64(k)
+            g, r = moving[i], moving[ratio + i]
+            out[to + i] += g
+            moving[i] = g * r
+            moving[ratio + i] = r * change
 
-    Rows are places in arrays: a view of an array takes longer to make than a row to add.
-    """
-    at, ratio, to, first = np.uint64(values), np.uint64(ratios), np.uint64(out), np.uint64(0)
-    for k in range(n):
-        i = np.uint64(k)
-        g, r = moving[at + i], moving[ratio + i]
-        planes[first, to + i] += g
-        moving[at + i] = g * r
-        moving[ratio + i] = r * change
 
-
-@helper
-def _add_slopes(
-    terms: F8, m: int, left: int, n: int, dy: float, sums: Sums, values: int, ratios: int
-) -> None:
-    """Add the values of a Gaussian in a row and its derivatives, and move it to the next row."""
-    moving, rows, offsets = sums.moving, sums.rows, sums.offsets
-    dx, dy = terms[m, _DX], terms[m, _DY] + dy
-    a, b, b_dy, c_dy = terms[m, _A], terms[m, _B], terms[m, _B] * dy, terms[m, _C] * dy
-    weight, half, change = terms[m, _WEIGHT], 0.5 * terms[m, _VARIANCE], terms[m, _UP2]
-    r_xx, r_x = terms[m, _SHAPE], terms[m, _SHAPE + 1] * dy
-    r_1 = terms[m, _SHAPE + 2] * dy * dy + terms[m, _SHAPE + 3]
-    p_xx, p_x = terms[m, _SHAPE + 4], terms[m, _SHAPE + 5] * dy
-    p_1 = terms[m, _SHAPE + 6] * dy * dy + terms[m, _SHAPE + 7]
-    q_xx, q_x = terms[m, _SHAPE + 8], terms[m, _SHAPE + 9] * dy
-    q_1 = terms[m, _SHAPE + 10] * dy * dy + terms[m, _SHAPE + 11]
-    at, ratio, to = np.uint64(values), np.uint64(ratios), np.uint64(left)
-    # whole registers: what is beyond the reach goes on as the Gaussian does
-    whole = -(-n // 4) * 4
-    for k in range(whole):
-        i = np.uint64(k)
-        g, x, j = moving[at + i], dx + offsets[to + i], to + i
-        by_radius = r_1 + x * (r_x + x * r_xx)
-        rows[j] += g
-        rows[j + _COLUMNS] += g * (a * x + b_dy)
-        rows[j + _2 * _COLUMNS] += g * (b * x + c_dy)
-        rows[j + _3 * _COLUMNS] += g * by_radius
-        rows[j + _4 * _COLUMNS] += g * (p_1 + x * (p_x + x * p_xx))
-        rows[j + _5 * _COLUMNS] += g * (q_1 + x * (q_x + x * q_xx))
-        # all variances change as with the square of the radius
-        rows[j + _6 * _COLUMNS] += g * (weight + half * by_radius)
-    for k in range(whole):
-        i = np.uint64(k)
-        r = moving[ratio + i]
-        moving[at + i] *= r
-        moving[ratio + i] = r * change
+@fused
+def _add_slopes(sums: Sums, grid: Grid) -> None:
+    """Add the values of a Gaussian and its derivatives."""
+    term, tile = sums.term, sums.tile
+    low, left, step = int(term[_LOW]), int(term[_LEFT]), float(grid.step)
+    whole = -(-(int(term[_RIGHT]) - left) // SPARE) * SPARE
+    a, b, dx, interval = (
+        np.float32(term[_A]), np.float32(term[_B]), np.float32(term[_DX]), np.float32(step)
+    )  # fmt: skip
+    weight, half = np.float32(term[_WEIGHT]), np.float32(0.5 * term[_VARIANCE])
+    change = np.float32(term[_UP2])
+    r_xx, p_xx, q_xx = (
+        np.float32(term[_SHAPE]), np.float32(term[_SHAPE + 4]), np.float32(term[_SHAPE + 8])
+    )  # fmt: skip
+    at = low * STRIDE + left
+    _first_rows(term, step, tile, 7 * SPAN + at, 8 * SPAN + at)
+    for iy in range(low, int(term[_HIGH])):
+        at = iy * STRIDE + left
+        if term[_STEEP] > 0.0:
+            _steep_row(term, iy, step, tile, 7 * SPAN + at)
+        dy = term[_DY] + iy * step
+        b_dy, c_dy = np.float32(term[_B] * dy), np.float32(term[_C] * dy)
+        r_x, r_1 = (
+            np.float32(term[_SHAPE + 1] * dy),
+            np.float32(term[_SHAPE + 2] * dy * dy + term[_SHAPE + 3]),
+        )
+        p_x, p_1 = (
+            np.float32(term[_SHAPE + 5] * dy),
+            np.float32(term[_SHAPE + 6] * dy * dy + term[_SHAPE + 7]),
+        )
+        q_x, q_1 = (
+            np.float32(term[_SHAPE + 9] * dy),
+            np.float32(term[_SHAPE + 10] * dy * dy + term[_SHAPE + 11]),
+        )
+        to = np.uint64(at)
+        for k in range(whole):
+            j = to + np.uint64(k)
+            g, r, x = tile[j + _VALUE], tile[j + _RATIO], dx + interval * tile[j + _COLUMN]
+            by_radius = r_1 + x * (r_x + x * r_xx)
+            tile[j] += g
+            tile[j + _P1] += g * (a * x + b_dy)
+            tile[j + _P2] += g * (b * x + c_dy)
+            tile[j + _P3] += g * by_radius
+            tile[j + _P4] += g * (p_1 + x * (p_x + x * p_xx))
+            tile[j + _P5] += g * (q_1 + x * (q_x + x * q_xx))
+            # all variances change as with the square of the radius
+            tile[j + _P6] += g * (weight + half * by_radius)
+            tile[j + _NEXT_VALUE] = g * r
+            tile[j + _NEXT_RATIO] = r * change

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.cholesky import factor, solve
-from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.points import points_in
 from skyextract.kernels.galaxies.source import (
     DISK,
     E1,
@@ -17,15 +17,17 @@ from skyextract.kernels.galaxies.source import (
     SPHEROID,
     LocalPsf,
     Work,
-    draw_source,
+    draw_points,
 )
 from skyextract.kernels.jit import helper, summation
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.arrays import F4, F8, I8
 
 MAX_ITERATIONS = 40
-SETTLED = 0.05
+TOGETHER = 512
+"""Products that single precision adds up."""
+SETTLED = 0.1
 """A fit ends with the step whose length, in standard deviations, is less than this."""
 ROUGHLY_SETTLED = 0.8
 """The same for a fit that is done again."""
@@ -49,7 +51,7 @@ MAX_NEWTON = 0.02
 @helper
 def fit_source(
     parameters: F8, free: I8, prior: F8, limits: F8,
-    psf: LocalPsf, grid: Grid, faintest: float, settled: float, hopeless: float, work: Work,
+    psf: LocalPsf, faintest: float, settled: float, hopeless: float, work: Work,
 ) -> tuple[float, int, bool]:  # fmt: skip
     """Fit the free parameters to `work.data` in place, from the model that is drawn.
 
@@ -76,9 +78,9 @@ def fit_source(
     gradient, step = work.gradient[0], work.gradient[1]
     trial, kept = work.gradient[2], work.gradient[3]
     hessian = work.hessian[0]
-    chi2 = _normal_equations(parameters, free, prior, grid, work)
+    chi2 = _normal_equations(parameters, free, prior, work)
     # where the model is wrong, errors are as much larger
-    close = settled * settled * max(1.0, chi2 / (grid.n_x * grid.n_y))
+    close = settled * settled * max(1.0, chi2 / points_in(work.parts))
     damping = 0.1 * settled * settled
     curvature, curved = work.curvature, False
     curvature[:] = 0.0
@@ -125,8 +127,8 @@ def fit_source(
         work.hessian[1] = hessian
         kept[:] = gradient
         before = chi2
-        draw_source(trial, free, psf, grid, faintest, work)
-        chi2 = _normal_equations(trial, free, prior, grid, work)
+        draw_points(trial, free, psf, faintest, work)
+        chi2 = _normal_equations(trial, free, prior, work)
         if chi2 <= before or (newton and fall < UNSEEN and chi2 < before + UNSEEN):
             for f in range(n_free):
                 step[f] = trial[free[f]] - parameters[free[f]]
@@ -207,16 +209,15 @@ def clip(parameters: F8, limits: F8) -> None:
 
 
 @helper
-def _normal_equations(parameters: F8, free: I8, prior: F8, grid: Grid, work: Work) -> float:
+def _normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
     """Write gradient and normal matrix of chi2 / 2 with priors; return chi2 with priors."""
     n_free = free.size
     gradient, hessian = work.gradient[0], work.hessian[0]
     data, weight, model, jacobian = work.data, work.weight, work.model, work.jacobian
     gradient[:] = 0.0
     hessian[:] = 0.0
-    n = grid.n_x * grid.n_y
-    # the planes are done with
-    left_over, slope = work.planes[0], work.planes[1]
+    n = points_in(work.parts)
+    left_over, slope = work.left, work.slope
     for i in range(n):
         left_over[i] = data[i] - model[i]
         slope[i] = weight[i] * left_over[i]
@@ -238,11 +239,15 @@ def _normal_equations(parameters: F8, free: I8, prior: F8, grid: Grid, work: Wor
 
 
 @summation
-def _dot(a: F8, b: F8, n: int) -> float:
-    """Return the sum of products."""
+def _dot(a: F4, b: F4, n: int) -> float:
+    """Return the sum of products; single precision adds up no more than `TOGETHER`."""
     total = 0.0
-    for i in range(n):
-        total += a[i] * b[i]
+    for first in range(0, n, TOGETHER):
+        part, start = np.float32(0.0), np.uint64(first)
+        for k in range(min(TOGETHER, n - first)):
+            i = start + np.uint64(k)
+            part += a[i] * b[i]
+        total += float(part)
     return total
 
 

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.galaxies.points import N_PARTS, PART, START, part_of, points_in
 from skyextract.kernels.galaxies.render import (
-    MAX_COLUMNS,
-    N_PLANES,
-    N_TERMS,
+    SIDE,
+    SPAN,
     SPARE,
+    STRIDE,
     Grid,
     Sums,
-    add_profile,
+    add_values,
+    draw_slopes,
     ellipse,
+    sums_of,
+    window_of,
 )
 from skyextract.kernels.galaxies.sersic import (
     N_GAUSSIANS,
@@ -26,7 +30,7 @@ from skyextract.kernels.galaxies.sersic import (
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.arrays import F4, F8, I8
 
 X, Y, SPHEROID, DISK, POINT, SKY = 0, 1, 2, 7, 12, 13
 N_PARAMETERS = 14
@@ -46,35 +50,61 @@ class LocalPsf(NamedTuple):
     Attributes
     ----------
     gaussians : (j, 6) float64
-        As in `add_profile`.
+        As in `add_values`.
     area : float
         Square root of the determinant of its second moments.
-    misfit : (s, s) float64
+    misfit : (size * size + SPARE,) float32
         What the Gaussians leave of the PSF as measured, pixel by pixel.
+    size : int
+        Its side; 0: that is left out.
     x, y : int
         First pixel of `misfit`.
     """
 
     gaussians: F8
     area: float
-    misfit: F8
+    misfit: F4
+    size: int
     x: int
     y: int
 
 
 class Work(NamedTuple):
-    """Arrays in which models are drawn and equations are solved, for the largest box."""
+    """Arrays in which models are drawn and equations are solved.
+
+    Attributes
+    ----------
+    parts : (N_PARTS, PART) int64
+        The points, as `arrange_points` writes them.
+    pixels, values, noise, good : (n,) float32
+        At each pixel of the box: a model without sky; the residual, its variance and 1 where the
+        pixel is good, else 0.
+    model, data, weight, own, cover, misfit : (m,) float32
+        At the points: model; pixels and their inverse variance; a model from before; the pixels
+        that a point stands for; what is left of the PSF.
+    jacobian : (k, m) float32
+        Derivatives of the model to the free parameters.
+    left, slope : (m,) float32
+    """
 
     mixture: F8
     ends: I8
     shape: F8
     sums: Sums
-    planes: F8
-    model: F8
-    jacobian: F8
-    data: F8
-    weight: F8
-    own: F8
+    parts: I8
+    pixels: F4
+    values: F4
+    noise: F4
+    good: F4
+    model: F4
+    jacobian: F4
+    data: F4
+    weight: F4
+    own: F4
+    cover: F4
+    misfit: F4
+    left: F4
+    slope: F4
     gradient: F8
     hessian: F8
     lower: F8
@@ -82,30 +112,28 @@ class Work(NamedTuple):
 
 
 @helper
-def _sums_of(side: int, n_psf: int) -> Sums:
-    return Sums(
-        np.empty((N_GAUSSIANS * n_psf, N_TERMS)),
-        np.empty(2 * N_GAUSSIANS * n_psf * (side + SPARE)),
-        np.empty(side + SPARE),
-        np.empty(N_PLANES * MAX_COLUMNS),
-    )
-
-
-@helper
-def work_space(side: int, n_free: int, n_psf: int) -> Work:
-    """Return the arrays for boxes of `side` squares, and PSFs of `n_psf` Gaussians."""
-    n = side * side
+def work_space(side: int, points: int, n_free: int) -> Work:
+    """Return the arrays for boxes of up to `side` pixels, and fits to up to so many points."""
+    n = points + SPARE
     return Work(
         np.empty((4, N_GAUSSIANS)),
         np.empty((2, N_GAUSSIANS), np.int64),
         np.empty((4, 3)),
-        _sums_of(side, n_psf),
-        np.empty((N_PLANES, n)),
-        np.empty(n),
-        np.empty((n_free, n)),
-        np.empty(n),
-        np.empty(n),
-        np.empty(n),
+        sums_of(side),
+        np.zeros((N_PARTS, PART), np.int64),
+        np.empty(side * side + SPARE, np.float32),
+        np.empty(side * side, np.float32),
+        np.empty(side * side, np.float32),
+        np.empty(side * side, np.float32),
+        np.empty(n, np.float32),
+        np.empty((n_free, n), np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
         np.empty((4, N_PARAMETERS)),
         np.empty((2, N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
@@ -140,24 +168,90 @@ def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) ->
 
 
 @helper
-def draw_source(
-    parameters: F8, free: I8, psf: LocalPsf, grid: Grid, faintest: float, work: Work
-) -> None:
-    """Draw a source into `work.model`, its derivatives to the parameters `free` into `jacobian`.
+def _total(parameters: F8) -> float:
+    """Return the light of all components, at least a little."""
+    total: float = abs(parameters[SPHEROID]) + abs(parameters[DISK]) + abs(parameters[POINT])
+    return max(total, 1e-30)
 
-    Gaussians are merged as ``work.ends`` says, see `choose_groups`.
+
+@helper
+def _set_profile(
+    parameters: F8, component: int, psf: LocalPsf, work: Work
+) -> tuple[int, float, float, float]:
+    """Write mixture and shape of a component, Gaussians merged as ``work.ends`` says.
+
+    Returns
+    -------
+    Number of Gaussians; the share of the light that is not resolved, and its derivatives to ln rho
+    and ln n.
+    """
+    count, share, by_radius, by_index = 1, 1.0, 0.0, 0.0
+    if component == 2:
+        work.mixture[0, 0], work.mixture[1, 0] = 1.0, 0.0
+        work.mixture[2, 0], work.mixture[3, 0] = 0.0, 0.0
+        work.shape[:] = 0.0
+    else:
+        first = SPHEROID if component == 0 else DISK
+        sersic_mixture(parameters[first + INDEX], work.mixture)
+        radius = parameters[first + RADIUS]
+        ellipse(radius, parameters[first + E1], parameters[first + E2], work.shape)
+        count, share = merge_gaussians(work.mixture, work.ends[component]), 0.0
+        for k in range(count):
+            area = work.mixture[1, k] * math.exp(2.0 * radius)
+            part = psf.area / (psf.area + area)
+            own_share, turn = work.mixture[0, k] * part, 1.0 - part
+            share += own_share
+            by_radius -= 2.0 * own_share * turn
+            by_index += own_share * (work.mixture[2, k] - turn * work.mixture[3, k])
+    return count, share, by_radius, by_index
+
+
+@helper
+def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work: Work) -> None:
+    """Draw a source, without its sky, at each pixel of a grid into ``work.pixels``.
+
     Of what the Gaussians leave of the PSF a profile has the share of its light that is not
     resolved.
     """
-    model, jacobian, planes = work.model, work.jacobian, work.planes
-    n, n_free = grid.n_x * grid.n_y, free.size
+    n, out = grid.n_x * grid.n_y, work.pixels
     for i in range(n):
-        model[i] = parameters[SKY]
+        out[i] = 0.0
+    unresolved, total = 0.0, _total(parameters)
+    for component in range(3):
+        flux = parameters[SPHEROID if component == 0 else DISK if component == 1 else POINT]
+        if flux == 0.0:
+            continue
+        count, share, _, _ = _set_profile(parameters, component, psf, work)
+        unresolved += flux * share
+        add_values(
+            work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
+            grid, flux, faintest / total, work.sums, out, 0,
+        )  # fmt: skip
+    x_low, y_low = grid.x - psf.x, grid.y - psf.y
+    left, right = max(0, x_low), min(psf.size, x_low + grid.n_x)
+    part = np.float32(unresolved)
+    for y in range(max(0, y_low), min(psf.size, y_low + grid.n_y)):
+        to, at = (y - y_low) * grid.n_x - x_low, y * psf.size
+        for x in range(left, right):
+            out[np.uint64(to + x)] += part * psf.misfit[np.uint64(at + x)]
+
+
+@helper
+def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: Work) -> None:
+    """Draw a source at the points into ``work.model``, its derivatives into ``work.jacobian``.
+
+    ``work.misfit`` is what the Gaussians leave of the PSF, see `spread_misfit`.
+    """
+    model, jacobian = work.model, work.jacobian
+    n, n_free = points_in(work.parts), free.size
+    sky = np.float32(parameters[SKY])
+    for i in range(n):
+        model[i] = sky
     for f in range(n_free):
+        level = np.float32(1.0 if free[f] == SKY else 0.0)
         for i in range(n):
-            jacobian[f, i] = 1.0 if free[f] == SKY else 0.0
-    unresolved = parameters[POINT]
-    total = abs(parameters[SPHEROID]) + abs(parameters[DISK]) + abs(parameters[POINT])
+            jacobian[f, i] = level
+    unresolved, faint = parameters[POINT], faintest / _total(parameters)
     for component in range(3):
         first = SPHEROID if component == 0 else DISK if component == 1 else POINT
         flux = parameters[first]
@@ -166,81 +260,108 @@ def draw_source(
             wanted |= free[f] == first
         if not wanted:
             continue
-        # the share of the light that is not resolved, and its derivatives to ln rho and ln n
-        count, share, by_radius, by_index = 1, 1.0, 0.0, 0.0
-        if first == POINT:
-            work.mixture[0, 0], work.mixture[1, 0] = 1.0, 0.0
-            work.mixture[2, 0], work.mixture[3, 0] = 0.0, 0.0
-            work.shape[:] = 0.0
-        else:
-            sersic_mixture(parameters[first + INDEX], work.mixture)
-            radius = parameters[first + RADIUS]
-            ellipse(radius, parameters[first + E1], parameters[first + E2], work.shape)
-            count, share = merge_gaussians(work.mixture, work.ends[component]), 0.0
-            for k in range(count):
-                area = work.mixture[1, k] * math.exp(2.0 * radius)
-                part = psf.area / (psf.area + area)
-                own_share, turn = work.mixture[0, k] * part, 1.0 - part
-                share += own_share
-                by_radius -= 2.0 * own_share * turn
-                by_index += own_share * (work.mixture[2, k] - turn * work.mixture[3, k])
+        count, share, by_radius, by_index = _set_profile(parameters, component, psf, work)
+        if first != POINT:
             unresolved += flux * share
-        add_profile(
-            work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
-            grid, faintest / max(total, 1e-30), n_free > 0, work.sums, planes,
-        )  # fmt: skip
-        for i in range(n):
-            model[i] += flux * planes[0, i]
+        for k in range(N_PARTS):
+            grid = part_of(work.parts, k)
+            for low in range(0, grid.n_y, SIDE):
+                for left in range(0, grid.n_x, SIDE):
+                    window = window_of(grid, left, low, SIDE, SIDE)
+                    draw_slopes(
+                        work.mixture[:, :count], work.shape, psf.gaussians, parameters[X],
+                        parameters[Y], window, faint, work.sums,
+                    )  # fmt: skip
+                    start = work.parts[k, START] + low * grid.n_x + left
+                    _take_planes(flux, first, free, window, start, grid.n_x, work)
         for f in range(n_free):
             own = free[f] - first
-            if free[f] == X or free[f] == Y:
-                p = 1 + free[f]
-                for i in range(n):
-                    jacobian[f, i] += flux * planes[p, i]
-            elif own == FLUX:
-                for i in range(n):
-                    jacobian[f, i] = planes[0, i]
-                _add_misfit(psf, grid, share, jacobian[f])
-            elif first != POINT and RADIUS <= own <= INDEX:
-                for i in range(n):
-                    jacobian[f, i] = flux * planes[2 + own, i]
-                if own == RADIUS:
-                    _add_misfit(psf, grid, flux * by_radius, jacobian[f])
-                elif own == INDEX:
-                    _add_misfit(psf, grid, flux * by_index, jacobian[f])
-    _add_misfit(psf, grid, unresolved, model)
+            if own == FLUX:
+                _add(share, work.misfit, n, jacobian[f])
+            elif first != POINT and own == RADIUS:
+                _add(flux * by_radius, work.misfit, n, jacobian[f])
+            elif first != POINT and own == INDEX:
+                _add(flux * by_index, work.misfit, n, jacobian[f])
+    _add(unresolved, work.misfit, n, model)
 
 
 @helper
-def _add_misfit(psf: LocalPsf, grid: Grid, flux: float, out: F8) -> None:
-    """Add `flux` times the misfit of the PSF to the points of a grid."""
-    step = grid.step
-    size = psf.misfit.shape[0]
-    x_low, y_low = grid.x - psf.x, grid.y - psf.y
-    flux /= step * step
-    for y in range(max(0, y_low), min(size, y_low + grid.n_y * step)):
-        start = (y - y_low) // step * grid.n_x
-        for x in range(max(0, x_low), min(size, x_low + grid.n_x * step)):
-            out[start + (x - x_low) // step] += flux * psf.misfit[y, x]
+def _take_planes(
+    flux: float, first: int, free: I8, window: Grid, start: int, columns: int, work: Work
+) -> None:
+    """Add a component that is drawn to model and derivatives, from point `start` on."""
+    tile, jacobian, light = work.sums.tile, work.jacobian, np.float32(flux)
+    _add_plane(tile, 0, light, window, work.model, start, columns)
+    for f in range(free.size):
+        own, plane, factor = free[f] - first, 0, light
+        if free[f] == X or free[f] == Y:
+            plane = 1 + free[f]
+        elif own == FLUX:
+            factor = np.float32(1.0)
+        elif first != POINT and RADIUS <= own <= INDEX:
+            plane = 2 + own
+        else:
+            continue
+        _add_plane(tile, plane * SPAN, factor, window, jacobian[f], start, columns)
 
 
 @helper
-def psf_at(gaussians: F8, stamp: F8, x: float, y: float, left: int, bottom: int) -> LocalPsf:
+def _add_plane(
+    tile: F4, plane: int, factor: np.float32, window: Grid, out: F4, start: int, columns: int
+) -> None:
+    for iy in range(window.n_y):
+        to, at = np.uint64(start + iy * columns), np.uint64(plane + iy * STRIDE)
+        for ix in range(window.n_x):
+            i = np.uint64(ix)
+            out[to + i] += factor * tile[at + i]
+
+
+@helper
+def _add(factor: float, values: F4, n: int, out: F4) -> None:
+    """Add `factor` times some values."""
+    part = np.float32(factor)
+    for i in range(n):
+        out[i] += part * values[i]
+
+
+@helper
+def spread_misfit(psf: LocalPsf, work: Work) -> None:
+    """Write what the Gaussians leave of the PSF at the points, means of pixels, of unit flux."""
+    for i in range(points_in(work.parts)):
+        work.misfit[i] = 0.0
+    for k in range(N_PARTS):
+        grid = part_of(work.parts, k)
+        step = grid.step
+        x_low, y_low = grid.x - psf.x, grid.y - psf.y
+        share = np.float32(1.0 / (step * step))
+        left, right = max(0, x_low), min(psf.size, x_low + grid.n_x * step)
+        for y in range(max(0, y_low), min(psf.size, y_low + grid.n_y * step)):
+            start = work.parts[k, START] + (y - y_low) // step * grid.n_x
+            column, part = (left - x_low) // step, (left - x_low) % step
+            for x in range(left, right):
+                work.misfit[start + column] += share * psf.misfit[y * psf.size + x]
+                part += 1
+                if part == step:
+                    part, column = 0, column + 1
+
+
+@helper
+def psf_at(gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int) -> LocalPsf:
     """Return the PSF at a source: its Gaussians, and what they leave of a stamp of the PSF.
 
-    `left` and `bottom` are the first pixel of the stamp, which is centred on (x, y).
+    `left` and `bottom` are the first pixel of the stamp, which is centred on (x, y); without any
+    pixels nothing is left.
     """
     size = stamp.shape[0]
-    point = np.array([[1.0], [0.0], [0.0], [0.0]])
-    planes = np.empty((1, size * size))
-    grid = Grid(left, bottom, 1, size, size)
-    none = np.zeros((4, 3))
-    sums = _sums_of(size, gaussians.shape[0])
-    add_profile(point, none, gaussians, x, y, grid, 1e-9, False, sums, planes)
-    misfit = np.empty((size, size))
-    for j in range(size):
-        for i in range(size):
-            misfit[j, i] = stamp[j, i] - planes[0, j * size + i]
+    misfit = np.zeros(size * size + SPARE, np.float32)
+    if size > 0:
+        point = np.array([[1.0], [0.0], [0.0], [0.0]])
+        grid = Grid(left, bottom, 1, size, size, 0, 0, 0, 0)
+        none = np.zeros((4, 3))
+        add_values(point, none, gaussians, x, y, grid, -1.0, 1e-9, sums_of(size), misfit, 0)
+        for j in range(size):
+            for i in range(size):
+                misfit[j * size + i] += stamp[j, i]
     xx = 0.0
     xy = 0.0
     yy = 0.0
@@ -249,4 +370,5 @@ def psf_at(gaussians: F8, stamp: F8, x: float, y: float, left: int, bottom: int)
         xx += weight * (gaussians[j, 3] + dx * dx)
         xy += weight * (gaussians[j, 4] + dx * dy)
         yy += weight * (gaussians[j, 5] + dy * dy)
-    return LocalPsf(gaussians, math.sqrt(max(xx * yy - xy * xy, 0.01)), misfit, left, bottom)
+    area = math.sqrt(max(xx * yy - xy * xy, 0.01))
+    return LocalPsf(gaussians, area, misfit, size, left, bottom)

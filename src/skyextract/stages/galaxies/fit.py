@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
 from skyextract.kernels.galaxies.draw import add_models, visit_scales
 from skyextract.kernels.galaxies.fit import (
     NO_PIXELS,
@@ -182,16 +182,25 @@ class ModelFits:
         return image
 
 
-def draw(scene: Scene, parameters: F8, keep: F8, sign: float, pixels: Pixels) -> None:
-    """Add `sign` times the models, parameters times `keep`, to ``pixels.residual``."""
+def draw(
+    scene: Scene, parameters: F8, keep: F8, sign: float, pixels: Pixels,
+    those: Bools | None = None, *, exact: bool = True,
+) -> None:  # fmt: skip
+    """Add `sign` times the models, parameters times `keep`, to ``pixels.residual``.
+
+    `those` are the sources that are drawn, by default all; if not `exact`, with the Gaussians of
+    the PSF alone.
+    """
     good = np.isfinite(parameters).all(axis=1) & (scene.boxes[:, 2] > 0)
+    if those is not None:
+        good &= those
     safe = np.where(good[:, None], parameters, 0.0)
 
     def visit(members: I8, places: Places) -> None:
         add_models(members, places, pixels, safe, keep, sign)
 
     for members in scene.by_colour:
-        scene.each(members[good[members]], visit)
+        scene.each(members[good[members]], visit, exact=exact)
 
 
 def fit_models(
@@ -217,13 +226,18 @@ def fit_models(
     limits = _limits(parameters, boxes, sky, profile)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
     pixels = sky.pixels(sky.image.copy())
-    draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
+    # a source without neighbours is fitted where it stands
+    apart = np.diff(scene.first) == 0
+    draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
     numbers = np.full((n, 5), np.nan)
     flags, iterations = np.full((2, n), 0, dtype=np.int32)
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
-    rules = Rules(profile.free, profile.prior(fwhm), limits, fwhm if as_point else 0.0)
+    rules = Rules(
+        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), fwhm,
+        fwhm if as_point else 0.0,
+    )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
     stale = np.asarray(boxes[:, 2] > 0)
@@ -234,7 +248,7 @@ def fit_models(
         def visit(members: I8, places: Places, rough: int = rough if sweeps == 0 else 0) -> None:
             visit_sources(members, places, pixels, rules, fits, rough)
 
-        scene.sweep(stale, changed, visit)
+        scene.sweep(stale, changed, visit, exact=sweeps > 0)
         sweeps += 1
         if sweeps == 1:
             # from here on the PSF stands where the sources were found to be

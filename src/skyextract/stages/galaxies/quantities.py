@@ -26,14 +26,18 @@ from skyextract.kernels.galaxies.source import (
 )
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.arrays import F8, I8, Bools
 
 EXPONENTIAL_RADIUS = 1.6783469900
 """Half-light radius of an exponential over its scale length."""
 COMPONENTS = {"SPHEROID": SPHEROID, "DISK": DISK}
 _STEP = 1e-3
 """Of the derivatives, in errors of the parameters."""
-_BISECTIONS = 40
+_BISECTIONS = 20
+_SMALLEST = -7.0
+"""Logarithm of a radius in pixels that stands for that of a point."""
+_ACCURACY = 1e-13
+"""Of series, relative."""
 
 
 def parameters_of(p: F8) -> dict[str, F8]:
@@ -151,21 +155,34 @@ def total_surface_brightness(p: F8) -> tuple[F8, F8, F8]:
     for on, own in zip(used, bright, strict=True):
         peak += np.where(on, own[0], 0.0)
     half = 0.5 * total_flux(p)
-    low, high = np.full(len(p), -7.0), np.full(len(p), 10.0)
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        inside = p[:, POINT] + sum(
-            np.where(on, _inside(p, first, middle), 0.0)
-            for on, first in zip(used, COMPONENTS.values(), strict=True)
-        )
-        low, high = np.where(inside < half, middle, low), np.where(inside < half, high, middle)
-    radius = np.exp(0.5 * (low + high))
+    radius = np.exp(_log_half_light_radius(p, used, half))
     effective = np.zeros(len(p))
     for on, own, first in zip(used, bright, COMPONENTS.values(), strict=True):
         n = np.exp(p[:, first + INDEX])
         x = (radius / np.exp(p[:, first + RADIUS])) ** (1.0 / n)
         effective += np.where(on, own[0] * np.exp(-_b(n) * x), 0.0)
     return peak, effective, half / (np.pi * radius**2)
+
+
+def _log_half_light_radius(p: F8, used: list[Bools], half: F8) -> F8:
+    """Return the logarithm of the radius with `half` the light of all components inside."""
+    # between those of the components; that of a point is none
+    radii = [np.where(p[:, POINT] != 0.0, _SMALLEST, np.nan)]
+    for on, first in zip(used, COMPONENTS.values(), strict=True):
+        radii.append(np.where(on, p[:, first + RADIUS], np.nan))
+    low, high = np.fmin.reduce(radii), np.fmax.reduce(radii)
+    log_radius: F8 = np.where(np.isfinite(low), low, _SMALLEST)
+    several = low < high
+    own, light, low, high = p[several], half[several], low[several], high[several]
+    for _ in range(_BISECTIONS if len(own) else 0):
+        middle = 0.5 * (low + high)
+        inside = own[:, POINT] + sum(
+            np.where(on[several], _inside(own, first, middle), 0.0)
+            for on, first in zip(used, COMPONENTS.values(), strict=True)
+        )
+        low, high = np.where(inside < light, middle, low), np.where(inside < light, high, middle)
+    log_radius[several] = 0.5 * (low + high)
+    return log_radius
 
 
 def _inside(p: F8, first: int, log_radius: F8) -> F8:
@@ -201,6 +218,8 @@ def _lower_gamma(a: F8, x: F8) -> F8:
     for k in range(1, 200):
         term = term * x / (a + k)
         total += term
+        if not np.any(term > _ACCURACY * total):
+            break
     value: F8 = np.minimum(total * np.exp(a * np.log(x) - x) / _gamma(a), 1.0)
     return value
 

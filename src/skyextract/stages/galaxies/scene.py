@@ -135,15 +135,21 @@ class Scene:
         """Draw the PSF at other places; what is drawn so far must be drawn anew."""
         self.x, self.y = x.copy(), y.copy()
 
-    def each(self, members: I8, visit: Callable[[I8, Places], None]) -> None:
-        """Call `visit` with chunks of sources that do not overlap and their places, in threads."""
+    def each(self, members: I8, visit: Callable[[I8, Places], None], *, exact: bool = True) -> None:
+        """Call `visit` with chunks of sources that do not overlap and their places, in threads.
+
+        If not `exact`, there are no stamps of the PSF: its Gaussians are enough.
+        """
         parts = max(self.run.n_threads, -(-members.size // CHUNK))
         of_psf = self.mixture.nearest(self.x, self.y)
 
         def one(chunk: I8) -> None:
             x, y = self.x[chunk], self.y[chunk]
             column, row = np.rint(x), np.rint(y)
-            stamps = self.psf.stamps(x, y, x - column, y - row)
+            if exact:
+                stamps = self.psf.stamps(x, y, x - column, y - row)
+            else:
+                stamps = np.empty((chunk.size, 0, 0), dtype=np.float32)
             half = stamps.shape[1] // 2
             corners = np.stack([column - half, row - half], axis=1).astype(np.int64)
             corners = np.ascontiguousarray(corners)
@@ -153,7 +159,9 @@ class Scene:
 
         self.run.map(one, [c for c in np.array_split(members, parts) if c.size])
 
-    def sweep(self, stale: Bools, changed: U1, visit: Callable[[I8, Places], None]) -> None:
+    def sweep(
+        self, stale: Bools, changed: U1, visit: Callable[[I8, Places], None], *, exact: bool = True
+    ) -> None:
         """Visit the stale sources; those with neighbours that change are stale afterwards.
 
         Parameters
@@ -162,6 +170,8 @@ class Scene:
             Changed.
         changed : (n,) uint8
             In which a visit says 1 of a source that it has changed.
+        exact : bool
+            As for `each`.
         """
         for members in self.by_colour:
             todo = members[stale[members]]
@@ -169,7 +179,7 @@ class Scene:
                 continue
             stale[todo] = False
             changed[todo] = 0
-            self.each(todo, visit)
+            self.each(todo, visit, exact=exact)
             for i in todo[changed[todo] == 1]:
                 stale[self.neighbours[self.first[i] : self.first[i + 1]]] = True
 
