@@ -9,13 +9,15 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
 from skyextract.stages.crowded.rest import (
+    LeastFlux,
     filtered_about,
     filtered_plane,
     mean_square,
+    noise_scale,
     sums_of_faint,
 )
 from skyextract.stages.crowded.search import Hidden
-from skyextract.stages.detection.matched import stamps_filter
+from skyextract.stages.detection.matched import matched_filter, stamps_filter
 from skyextract.stages.psf.sweeps import FittedSources, point_fit
 
 FWHM, STEP, NOISE = 3.5, 24, 10.0
@@ -55,7 +57,8 @@ def fitted_grid(flux, distance, seed=1, n=12):
 
 def share_of_sums(flux, distance, n_detected=0, seed=1):
     exposure, hidden, run = fitted_grid(flux, distance, seed)
-    return sums_of_faint(exposure, hidden, n_detected, LEAST, run).mean()
+    least = LeastFlux(LEAST, np.ones((1, 1), np.float32), exposure.shape)
+    return sums_of_faint(exposure, hidden, n_detected, least, run).mean()
 
 
 def test_faint_pairs_are_told_from_stars():
@@ -120,3 +123,37 @@ def test_windows_are_filtered_as_all_of_the_image_is(has_map):
         near[max(j - reach, 0) : j + reach + 1, max(i - reach, 0) : i + reach + 1] = True
     np.testing.assert_allclose(got[near], want[near], rtol=1e-4, atol=1e-4)
     assert (got[~near] == 0.0).all()
+
+
+def test_correlated_noise_is_that_of_the_place():
+    """Pixels of one width everywhere, sums of 2 x 2 on the left and of 4 x 4 on the right."""
+    rng = np.random.default_rng(5)
+    size = 900
+    wide = rng.normal(size=(size + 3, size + 3))
+    sums = [
+        np.lib.stride_tricks.sliding_window_view(wide, (k, k))[:size, :size].sum((2, 3)) / k
+        for k in (2, 4)
+    ]
+    image = np.where(np.arange(size) < size // 2, *sums).astype(np.float32)
+    cell = np.ones((1, 1), np.float32)
+    background = BackgroundMap(
+        level=0.0 * cell, rms=cell, mesh_width=size, mesh_height=size, shape=image.shape,
+        mean=0.0, sigma=1.0,
+    )  # fmt: skip
+    plane = Plane(
+        background=background, subtracted=image, variance=np.ones_like(image),
+        bad=np.zeros(image.shape, np.bool_), n_bad=0,
+        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False,
+    )  # fmt: skip
+    matched = matched_filter(Psf.gaussian(FWHM, PsfSource.FILE), image.shape)
+    filtered = filtered_plane(plane, image, matched, Run(1))
+    unit = matched.unit(1.0)
+    scale = noise_scale(filtered, image, plane, unit, matched, Run(1))
+    least = LeastFlux(100.0, scale, image.shape).times(1.5)
+    for side, x in ((slice(50, 350), 200.0), (slice(550, 850), 700.0)):
+        want = filtered[50:-50, side].std() / unit
+        got = least.at(np.full(3, x), np.array([200.0, 450.0, 700.0])) / 150.0
+        np.testing.assert_allclose(got, want, rtol=0.12)
+    white = rng.normal(size=image.shape).astype(np.float32)
+    filtered = filtered_plane(plane, white, matched, Run(1))
+    assert (noise_scale(filtered, white, plane, unit, matched, Run(1)) == 1.0).all()

@@ -24,7 +24,7 @@ CHUNK = 4096
 
 
 def lacks_contrast(
-    rest: F4, x: I8, y: I8, fwhm: float, threshold: float, photon_noise: float
+    rest: F4, x: I8, y: I8, fwhm: float, threshold: float, photon_noise: float | F8
 ) -> Bools:
     """Tell which peaks stand upon extended light, and not enough above it to be stars.
 
@@ -38,7 +38,7 @@ def lacks_contrast(
         Of stars, pixels.
     threshold : float
         Height of a star above an empty sky, in units of `rest`.
-    photon_noise : float
+    photon_noise : float or (n,) float64
         Variance that one unit of light adds, in units of that of the empty sky.
     """
     height = rest[y, x].astype(np.float64)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.kernels.values import NO_INFORMATION
+from skyextract.record import record
 from skyextract.stages.detection.matched import filter_matched
-from skyextract.stages.detection.noise import measure_scale
+from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 from skyextract.stages.psf.fit import spread_models
 from skyextract.stages.psf.sweeps import point_fit
 
@@ -47,6 +48,33 @@ N_WINDOWS = 4096
 """Windows that are looked at together."""
 N_SAMPLE = 50_000
 """Pixels, in whole rows, whose noise is looked at, about."""
+
+
+@record
+class LeastFlux:
+    """Flux of the faintest sources that are significant, by the noise where they are.
+
+    Attributes
+    ----------
+    flux : float
+        In independent noise, image units.
+    scale : (n_y, n_x) float32
+        Noise of the filtered image over that of independent pixels, in equal cells.
+    shape : (int, int)
+        Of the image [y, x].
+    """
+
+    flux: float
+    scale: F4
+    shape: tuple[int, ...]
+
+    def at(self, x: F8, y: F8) -> F8:
+        """Return the flux at some pixels."""
+        return self.flux * scale_at(self.scale, self.shape, x, y)
+
+    def times(self, factor: float) -> LeastFlux:
+        """Return fluxes of another significance."""
+        return replace(self, flux=self.flux * factor)
 
 
 def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) -> F4:
@@ -93,8 +121,10 @@ def filtered_about(
 
 def noise_scale(
     filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter, run: Run
-) -> float:
+) -> F4:
     """Return the noise of the filtered residual over what independent pixels give, if they are not.
+
+    It is that of equal cells of the frame: plates have more of it on nebulae.
 
     Stars too faint to be found raise that noise as well, which shall not keep others from being
     found.  They add little to the noise of pixels; where most of it is shared by neighbouring
@@ -105,13 +135,11 @@ def noise_scale(
     pairs = good[:, 1:] & good[:, :-1]
     shared = 1.0 - (_width(np.diff(some)[pairs]) / _width(some[good])) ** 2 / 2.0
     weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
+    none = np.ones((1, 1), np.float32)
     if weight == 0.0:
-        return 1.0
+        return none
     scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
-    known = scale[np.isfinite(scale)]
-    if known.size == 0:
-        return 1.0
-    return math.pow(max(1.0, float(np.median(known))), weight)
+    return none if np.isnan(scale).any() else np.maximum(scale, none) ** np.float32(weight)
 
 
 def _width(values: F4) -> float:
@@ -125,8 +153,7 @@ def _width(values: F4) -> float:
 def significant_sources(
     hidden: Hidden,
     n_detected: int,
-    least_flux: float,
-    scale: float,
+    least: LeastFlux,
     matched: MatchedFilter,
     run: Run,
     *,
@@ -141,31 +168,30 @@ def significant_sources(
     ----------
     n_detected : int
         So many, the first ones, are taken as significant.
-    least_flux : float
-        Image units, where nothing but noise is left.
-    scale : float
-        Noise of the filtered image over that of independent pixels.
+    least : LeastFlux
+        Where nothing but noise is left.
     radius : float
         Half side of the box about a source in which the noise is taken, FWHM.
     """
     filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
-    filtered /= np.float32(scale * matched.unit(hidden.plane.background.sigma))
+    filtered /= np.float32(matched.unit(hidden.plane.background.sigma))
+    in_sigma(filtered, least.scale, run)
     half = max(1, round(radius * hidden.psf.fwhm))
     row, column = nearest_pixel(hidden.x, hidden.y, filtered.shape)
     noise = np.sqrt(mean_square(filtered, row, column, half))
-    significant: Bools = hidden.flux >= least_flux * np.maximum(noise, MIN_NOISE)
+    significant: Bools = hidden.flux >= least.at(hidden.x, hidden.y) * np.maximum(noise, MIN_NOISE)
     significant[:n_detected] = True
     return significant
 
 
 def sums_of_faint(
-    exposure: Exposure, hidden: Hidden, n_detected: int, least_flux: float, run: Run
+    exposure: Exposure, hidden: Hidden, n_detected: int, least: LeastFlux, run: Run
 ) -> Bools:
     """Tell which faint added sources are too broad for one star: several that are too faint.
 
     The fainter a source, the more pairs there are that make it, and the less it takes to doubt.
     """
-    flux = hidden.flux
+    flux, least_flux = hidden.flux, least.at(hidden.x, hidden.y)
     rows = np.flatnonzero(flux < FAINT * least_flux)
     rows = rows[rows >= n_detected]
     sources = hidden.sources.take(rows)
@@ -175,7 +201,7 @@ def sums_of_faint(
     )  # fmt: skip
     spread, error = spread_models(fit, sources, run)
     with np.errstate(invalid="ignore", divide="ignore"):
-        limit = BROAD[0] + BROAD[1] * np.log(flux[rows] / least_flux)
+        limit = BROAD[0] + BROAD[1] * np.log(flux[rows] / least_flux[rows])
         broad = spread > limit * error
     sums = np.zeros(flux.size, np.bool_)
     sums[rows[broad]] = True

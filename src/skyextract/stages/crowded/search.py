@@ -30,6 +30,7 @@ from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     WIDE_RADIUS,
+    LeastFlux,
     disc_offsets,
     filtered_plane,
     nearest_pixel,
@@ -39,6 +40,7 @@ from skyextract.stages.crowded.rest import (
     sums_of_faint,
 )
 from skyextract.stages.detection.detect import detection_threshold
+from skyextract.stages.detection.noise import in_sigma, scale_at
 from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, point_fit
 
 if TYPE_CHECKING:
@@ -200,7 +202,9 @@ def find_hidden(
         scale = noise_scale(filtered, residual, plane, unit, matched, run)
         del residual
         model = filtered_plane(plane, hidden.models, matched, run)
-        threshold = scale * detection_threshold(config.extraction, unit)
+        in_sigma(filtered, scale, run)
+        in_sigma(model, scale, run)
+        threshold = detection_threshold(config.extraction, unit)
         photon_noise = 1.0 / (gain * plane.background.sigma**2) if gain > 0.0 else 0.0
         peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
         free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
@@ -208,40 +212,40 @@ def find_hidden(
         x, y = peak_x[free], peak_y[free]
         model += filtered
         free = ~on_lines(model, x, y, psf.fwhm)
-        free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise)
+        raised = scale_at(scale, filtered.shape, x, y)
+        free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise * raised)
         del filtered, model
         added = int(free.sum())
         new = FittedSources.at(x[free].astype(np.float64), y[free].astype(np.float64))
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
-        least = threshold / matched.square
-        kept = _kept(hidden, found.n, KEPT_SIGNIFICANCE * least, separation)
+        least = LeastFlux(threshold / matched.square, scale, exposure.shape)
+        kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE), separation)
         hidden = _only(hidden, kept)
         dropped = int((~kept).sum())
         run.info(
             f"crowded field, pass {number}: {added} sources beneath others, "
-            f"{dropped} dropped, noise {plane.background.sigma:.4g} x {scale:.2f}"
+            f"{dropped} dropped, noise {plane.background.sigma:.4g} x {median(scale):.2f}"
         )
         before = hidden.psf
         if number <= REFINED and psf.source is PsfSource.MEASURED:
             hidden = _with_psf(hidden, refined_psf(hidden, exposure, run))
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
-    hidden = _verified(exposure, hidden, found, SIGNIFICANT * least, scale, fitted, matched, run)
+    least = least.times(SIGNIFICANT)
+    hidden = _verified(exposure, hidden, found, least, fitted, matched, run)
     wide = _without_sources(exposure, plane, hidden.models, config, run)
-    hidden = replace(hidden, wide=wide, noise_scale=scale)
-    return _without_clouds(hidden, SIGNIFICANT * least, scale, matched, run) if clouds else hidden
+    hidden = replace(hidden, wide=wide, noise_scale=median(scale))
+    return _without_clouds(hidden, least, matched, run) if clouds else hidden
 
 
-def _without_clouds(
-    hidden: Hidden, least_flux: float, scale: float, matched: MatchedFilter, run: Run
-) -> Hidden:
+def _without_clouds(hidden: Hidden, least: LeastFlux, matched: MatchedFilter, run: Run) -> Hidden:
     """Mark the sources that are not significant against what is left of clouds about them."""
-    clear = significant_sources(hidden, 0, least_flux, scale, matched, run, radius=WIDE_RADIUS)
+    clear = significant_sources(hidden, 0, least, matched, run, radius=WIDE_RADIUS)
     return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
 
 
 def _verified(
-    exposure: Exposure, hidden: Hidden, found: Detections, least_flux: float, scale: float,
+    exposure: Exposure, hidden: Hidden, found: Detections, least: LeastFlux,
     fitted: Callable[[Plane, Psf, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
     run: Run,
 ) -> Hidden:  # fmt: skip
@@ -249,15 +253,13 @@ def _verified(
 
     Parameters
     ----------
-    least_flux : float
-        Image units, where nothing but noise is left.
-    scale : float
-        Noise of the filtered image over that of independent pixels.
+    least : LeastFlux
+        Where nothing but noise is left.
     fitted : callable
         Fits sources in so many sweeps, from the models of earlier ones on.
     """
     plane = hidden.plane
-    clear = significant_sources(hidden, found.n, least_flux, scale, matched, run)
+    clear = significant_sources(hidden, found.n, least, matched, run)
     hidden = _only(hidden, clear)
     hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run)
@@ -266,7 +268,7 @@ def _verified(
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~_merged(hidden, MIN_SEPARATION * hidden.psf.fwhm)
     placed[: found.n] = True
-    broad = placed & sums_of_faint(exposure, hidden, found.n, least_flux, run)
+    broad = placed & sums_of_faint(exposure, hidden, found.n, least, run)
     run.info(
         f"crowded field: {int((~clear).sum())} sources lost in what is left about them, "
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
@@ -352,13 +354,13 @@ def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int,
     return taken[peak_y, peak_x]
 
 
-def _kept(hidden: Hidden, n_detected: int, least_flux: float, radius: float) -> Bools:
+def _kept(hidden: Hidden, n_detected: int, least: LeastFlux, radius: float) -> Bools:
     """Tell which sources stay: the detected ones, and added ones that are significant and alone.
 
     An added source within `radius` of a brighter one has moved onto that.
     """
     x, y, shape = hidden.x, hidden.y, hidden.models.shape
-    kept = (hidden.flux >= least_flux) & ~_merged(hidden, radius)
+    kept: Bools = (hidden.flux >= least.at(x, y)) & ~_merged(hidden, radius)
     kept &= (hidden.sources.status & RUNAWAY) == 0
     kept &= (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     kept[:n_detected] = True
