@@ -1,7 +1,7 @@
 """Crowded fields beside SExtractor + PSFEx + SExtractor and crowdsource, against the truth.
 
     python -m benchmarks.truth.crowded [--scenes 5 20 40 king nebula galaxies] [--size 768]
-        [--seed 1] [--crowdsource]
+        [--seed 1 2 ...] [--crowdsource]
 
 Scenes: so many stars per 100 FWHM^2, the core of a cluster (King profile), a cluster on a nebula,
 and a field of 5 per 100 FWHM^2 with galaxies of five kinds and tight blends of 2 to 5 stars.
@@ -20,6 +20,7 @@ true PSF, when asked for and installed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -196,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenes", nargs="+", default=SCENES.split())
     parser.add_argument("--size", type=int, default=768)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--crowdsource", action="store_true")
     options = parser.parse_args()
     programs: dict[str, Callable[[Crowd, Path], Measurement | None]] = {
@@ -205,9 +206,9 @@ def main() -> None:
     }
     if options.crowdsource:
         programs["crowdsource"] = crowdsource
-    for scene in options.scenes:
-        frame = simulate(scene, options.size, options.seed)
-        print(f"{scene}: {frame.x.size} stars in {options.size}^2")
+    for scene, seed in itertools.product(options.scenes, options.seed):
+        frame = simulate(scene, options.size, seed)
+        print(f"{scene}: {frame.x.size} stars in {options.size}^2, seed {seed}")
         for name, program in programs.items():
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.fit import FROZEN
 from skyextract.kernels.psf.matrix import invert
-from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
+from skyextract.kernels.psf.model import PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
     Fits,
     Planes,
@@ -314,6 +314,9 @@ def joint_errors(
     cross_noise = np.empty((3, 3), dtype=np.float64)
     share = np.empty((3, 3), dtype=np.float64)
     inverse = np.empty((3, 3), dtype=np.float64)
+    widest = 0.0
+    for m in range(radii.size):
+        widest = max(widest, radii[m])
     for n in range(first, last):
         quality.covariance[n] = np.nan
         flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
@@ -340,7 +343,9 @@ def joint_errors(
                     if not drawn:
                         region = _region(planes, planes.inverse_gains, x, y, radius, weight, noise)
                         u, v = positions.u[n], positions.v[n]
-                        local_model(psf, totals, u, v, WHOLE, model)
+                        # The farthest neighbour's model, at the far side of the region.
+                        reach = math.ceil(2.0 * radius + widest) + 3
+                        local_model(psf, totals, u, v, reach, model)
                         _draw(model, psf.sampling, x, y, region, True, grid, stamp)
                         drawn = True
                     # The PSF of so near a neighbour is the same.

@@ -44,6 +44,8 @@ ROUNDS = 3
 """Means, each without what is far from the one before."""
 MAX_CHANGE = 1.25
 """A correction that changes the width by more than this factor is none of the PSF."""
+MARGIN = 4
+"""Pixels beyond a stamp that taps of its samples may lie on."""
 NEAR, FAR = 1.0, 2.0
 """Distances in FWHM between which the PSF is wing, and beyond which it hardly is."""
 
@@ -128,10 +130,15 @@ def _at_samples(image: F4, psf: Psf, x: F8, y: F8) -> F8:
     sample = (np.arange(n) - n // 2) * psf.sampling
 
     def weights(shift: F8) -> F8:
-        t = np.abs(sample[:, None] + shift[:, None, None] - offset)
+        at = sample + shift[:, None]
+        first = np.floor(at).astype(np.int64) - 1
+        taps = first[:, :, None] + np.arange(4)
+        t = np.abs(at[:, :, None] - taps)
         near, far = 1.0 + t * t * (1.5 * t - 2.5), 2.0 + t * (-4.0 + t * (2.5 - 0.5 * t))
-        out: F8 = np.where(t < 1.0, near, np.where(t < 2.0, far, 0.0))
-        return out
+        # Samples at the edge have taps beyond the stamp.
+        out = np.zeros((shift.size, n, offset.size + 2 * MARGIN))
+        np.put_along_axis(out, taps + half + MARGIN, np.where(t < 1.0, near, far), axis=2)
+        return out[:, :, MARGIN:-MARGIN]
 
     values: F8 = np.einsum(
         "nij,njk,nlk->nil", weights(y - row), stamps.astype(np.float64), weights(x - column),
