@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from tests.simulate.badframes import good_frame
 
@@ -19,3 +20,72 @@ def test_a_mirrored_frame(skyextract, tmp_path):
     assert "f.fits: with the WCS of the header: photometry failed" in done.stderr
     found = skyextract(*files, "-MATCH_FLIPPED", "Y").summary("f.json")[0]["steps"]
     assert found["astrometry"]["status"] == "complete"
+
+
+def spoilt(kind, seed):
+    """Return a frame with a mistake in its header or its catalogue."""
+    frame = good_frame(seed, n=80)
+    image, header, reference = frame.image, frame.header.copy(), dict(frame.reference)
+    if kind == "hours of the catalogue":
+        reference["ra"] = reference["ra"] / 15.0
+    elif kind == "hours of the header":
+        header["CRVAL1"] /= 15.0
+    elif kind == "sign":
+        reference["dec"] = -reference["dec"]
+    elif kind == "swapped":
+        reference["ra"], reference["dec"] = reference["dec"], reference["ra"]
+    elif kind == "mirrored":
+        image = image[:, ::-1]
+    elif kind == "turned":
+        image = image[::-1, ::-1]
+    elif kind == "mirrored and turned":
+        image = image.T
+    elif kind == "binned 2 x 1":
+        image = image[:, ::2] + image[:, 1::2]
+    elif kind == "binned 2 x 2":
+        image = image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]
+    elif kind == "shifted":
+        header["CRVAL2"] += 4.0 / 60.0
+    elif kind == "another field":
+        reference["ra"] = reference["ra"] + 40.0
+    image = np.ascontiguousarray(image)
+    return replace(frame, image=image, header=header, reference=reference)
+
+
+HINTS = {
+    "hours of the catalogue": "the RA of the catalogue is in hours",
+    "hours of the header": "the RA of the header is in hours",
+    "sign": "the Dec of the catalogue has the wrong sign",
+    "swapped": "are they swapped? (ASTREFCENT_KEYS)",
+    "mirrored": "stars match if it is mirrored (MATCH_FLIPPED Y)",
+    "turned": "stars match if it is turned by 180.0 deg (POSANGLE_MAXERR)",
+    "mirrored and turned": "stars match if it is mirrored (MATCH_FLIPPED Y), turned by 90.0",
+    "binned 2 x 1": "if a pixel of the frame is 2 x 1 pixels of the WCS",
+    "binned 2 x 2": "if a pixel of the frame is 2 x 2 pixels of the WCS",
+    "shifted": "stars match if it is shifted by 4.0",
+    "another field": "the frame is expected at RA 150.000, Dec +2.000, and the nearest star is at",
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", HINTS)
+def test_what_would_have_matched(skyextract, tmp_path, kind, seed):
+    """A common mistake is named, and is no solution."""
+    done = skyextract(*spoilt(kind, seed).write(tmp_path))
+    step = done.summary("f.json")[0]["steps"]["astrometry"]
+    assert step["status"] == "failed"
+    assert HINTS[kind] in step["reason"]
+    for other, hint in HINTS.items():
+        assert hint not in step["reason"] or hint in HINTS[kind] or other == kind
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_stars_of_no_field_match_nothing(skyextract, tmp_path, seed):
+    frame = good_frame(seed, n=80)
+    rng = np.random.default_rng(seed)
+    reference = dict(frame.reference)
+    reference["ra"] = rng.uniform(reference["ra"].min(), reference["ra"].max(), 80)
+    reference["dec"] = rng.uniform(reference["dec"].min(), reference["dec"].max(), 80)
+    done = skyextract(*replace(frame, reference=reference).write(tmp_path))
+    reason = done.summary("f.json")[0]["steps"]["astrometry"]["reason"]
+    assert "stars match if" not in reason

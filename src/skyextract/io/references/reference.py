@@ -178,7 +178,11 @@ def _catalog(
     dec = angle(table, names[1], hours=False)
     good = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0) & (np.abs(ra) <= 360.0)
     if table.n_rows and not np.any(good):
-        raise ReferenceCatalogError(f"{path}: {names[0]} and {names[1]} hold no sky positions")
+        swapped = bool(np.any((np.abs(ra) <= 90.0) & (dec >= 0.0) & (dec <= 360.0)))
+        hint = ": are they swapped? (ASTREFCENT_KEYS)" if swapped else ""
+        raise ReferenceCatalogError(
+            f"{path}: {names[0]} and {names[1]} hold no sky positions{hint}"
+        )
     unknown = np.full(table.n_rows, np.nan)
     ra_error, dec_error = position_errors(path, table, error_keys) or (unknown, unknown)
     pmra, pmdec, epoch = motions(path, table, names[0], motion_keys)

@@ -155,8 +155,23 @@ def solve_astrometry(
                 if result.reason:
                     run.warn(f"astrometry: {result.reason}")
                 return result
+        if solution is None:
+            reason += _remedy(start, sources, reference, header, wcs, config)
     run.warn(f"astrometry failed: {reason}")
     return failed_astrometry(wcs, catalog.n_rows, reason, metrics)
+
+
+def _remedy(
+    start: Start, sources: Sources, reference: RefCatalog, header: Mapping[str, Any],
+    wcs: SkyWcs | None, config: AstrometryConfig,
+) -> str:  # fmt: skip
+    """Say what would have matched."""
+    from skyextract.stages.astrometry.hints import remedy
+
+    def solve(start: Start, sources: Sources, reference: RefCatalog) -> Solution | None:
+        return _solve(start, sources, reference, config)[0]
+
+    return remedy(start, sources, reference, solve, header, wcs, config)
 
 
 def failed_astrometry(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KINDS = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat", "domeflat", "skyflat")}
 """Kinds of calibration frames, and the words that headers have for them."""
-CARDS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAMETYP", "FRAME")
+CARDS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAME")
 _LIGHT = re.compile(r"light|object|science|target", re.IGNORECASE)
 
 FAR = 8.0

@@ -1,0 +1,131 @@
+"""What would have matched where astrometry failed: common mistakes, tried one after the other.
+
+Nothing of it becomes a solution: limits are there to be kept, and a header that is wrong is wrong
+in more than this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.stages.astrometry.pointing import Start, read_start
+from skyextract.stages.astrometry.solution import Solution
+from skyextract.stages.astrometry.sources import Sources
+
+Solver = Callable[[Start, Sources, RefCatalog], Solution | None]
+"""Returns a verified solution within the limits of the start, if there is one."""
+
+MIN_SOURCES = 8
+"""With fewer nothing is tried."""
+WIDER = 10.0
+"""Times POSITION_MAXERR."""
+BINNINGS = ((2.0, 2.0), (0.5, 0.5), (2.0, 1.0), (1.0, 2.0), (3.0, 3.0), (4.0, 4.0))
+"""Pixels of the WCS per pixel of the frame, in x and y."""
+
+
+def remedy(
+    start: Start, sources: Sources, reference: RefCatalog, solve: Solver,
+    header: Mapping[str, Any], wcs: SkyWcs | None, config: AstrometryConfig,
+) -> str:  # fmt: skip
+    """Return what would have matched, for the end of a message; empty if nothing would.
+
+    Parameters
+    ----------
+    start : Start
+        What was tried.
+    sources, reference
+    solve : callable
+    header, wcs, config
+        What the start was made of.
+    """
+    if sources.x.size < MIN_SOURCES:
+        return ""
+    if not _near(start, reference.ra, reference.dec):
+        return _elsewhere(start, sources, reference, solve)
+    if wcs is None:
+        return ""
+    wider = replace(start, position=WIDER * start.position, angle=math.pi, flips=(0, 1))
+    found = solve(wider, sources, reference)
+    if found is not None:
+        return _unlike_the_limits(found, start)
+    for x, y in BINNINGS:
+        shape = round(y * start.shape[0]), round(x * start.shape[1])
+        other = read_start(header, shape, wcs, config)
+        binned = replace(
+            sources, x=(sources.x + 0.5) * x - 0.5, y=(sources.y + 0.5) * y - 0.5,
+            variance=sources.variance * x * y,
+        )  # fmt: skip
+        found = None if other is None else solve(other, binned, reference)
+        if found is not None:
+            n = found.verification.n_matched
+            return (
+                f": {n} stars match if a pixel of the frame is {x:g} x {y:g} pixels of the WCS: "
+                "binned since?"
+            )
+    return ""
+
+
+def _near(start: Start, ra: F8, dec: F8) -> int:
+    """Return how many places are where the frame can be."""
+    reach = 0.6 * math.hypot(*start.shape) * start.hard_scales[1] / 3600.0 + 1.5 * start.position
+    return int(np.count_nonzero(_distance(ra, dec, start.ra, start.dec) < reach))
+
+
+def _distance(ra: F8, dec: F8, ra0: float, dec0: float) -> F8:
+    """Return angular distances, deg."""
+    d, d0 = np.deg2rad(dec), math.radians(dec0)
+    half = np.deg2rad(0.5 * (ra - ra0))
+    haversine = np.sin(0.5 * (d - d0)) ** 2 + np.cos(d) * math.cos(d0) * np.sin(half) ** 2
+    distance: F8 = np.rad2deg(2.0 * np.arcsin(np.sqrt(np.clip(haversine, 0.0, 1.0))))
+    return distance
+
+
+def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Solver) -> str:
+    """Say where the reference stars are, and what would bring them to the frame."""
+    ra, dec = reference.ra, reference.dec
+    mistakes = {
+        "the RA of the catalogue is in hours": (15.0 * ra % 360.0, dec),
+        # As if the header were right: positions turn about the pole.
+        "the RA of the header is in hours": ((ra - 14.0 * start.ra) % 360.0, dec),
+        "RA and Dec of the catalogue are swapped": (dec % 360.0, np.where(ra > 180, ra - 360, ra)),
+        "the Dec of the catalogue has the wrong sign": (ra, -dec),
+    }
+    for mistake, (x, y) in mistakes.items():
+        good = np.abs(y) <= 90.0
+        if _near(start, x[good], y[good]):
+            moved = replace(reference.take(good), ra=x[good], dec=y[good])
+            found = solve(start, sources, moved)
+            if found is not None:
+                return f": {found.verification.n_matched} stars match if {mistake}"
+    if not ra.size:
+        return ""
+    nearest = int(np.argmin(_distance(ra, dec, start.ra, start.dec)))
+    return (
+        f": the frame is expected at RA {start.ra:.3f}, Dec {start.dec:+.3f}, and the nearest star "
+        f"is at {ra[nearest]:.3f}, {dec[nearest]:+.3f}"
+    )
+
+
+def _unlike_the_limits(found: Solution, start: Start) -> str:
+    """Say how a solution differs from what was expected."""
+    parts = []
+    expected, plate = start.wcs, found.fit.plate
+    if expected is not None and np.linalg.det(plate.matrix) * expected.parity < 0.0:
+        parts.append("mirrored (MATCH_FLIPPED Y)")
+    offset = found.offset
+    if offset.angle > start.angle:
+        parts.append(f"turned by {math.degrees(offset.angle):.1f} deg (POSANGLE_MAXERR)")
+    if offset.position > 3600.0 * start.position:
+        parts.append(f"shifted by {offset.position / 60.0:.2f} arcmin (POSITION_MAXERR)")
+    if not parts:
+        return ""
+    return f": {found.verification.n_matched} stars match if it is {', '.join(parts)}"
