@@ -294,7 +294,7 @@ def _noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run
     """
     scale = median(found.detections.noise_scale)
     if hidden is None:
-        warn_of_noise(scale, run)
+        warn_of_noise(scale, run, image=found.plane.subtracted)
         correlation = noise_correlation(found, run)
         return _Noise(correlation, correlation)
     warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else scale)

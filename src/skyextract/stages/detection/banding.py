@@ -1,0 +1,71 @@
+"""Rows or columns that differ from each other: banding of a detector's readout.
+
+It is shared by all pixels of a row: the filter does not average it away, and faint sources are
+lost in it, while the noise of the pixels hardly shows it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.run import Run
+
+NOTED_NOISE = 1.15
+"""Noise of the filtered image, over that of independent pixels, where rows are looked at."""
+SAMPLE = 200
+"""Pixels per row and rows, about, that tell how rows differ."""
+MIN_PART, SURE, APART = 0.15, 4.0, 2.0
+"""They do by this part of the noise of a pixel, so many times more than that explains, and so many
+times more than columns do, or the other way round."""
+MIN_SIDE = 32
+
+
+def line_noise(image: F4) -> tuple[float, float, float]:
+    """Return by how much rows differ beyond the noise, what noise explains, and that of a pixel.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted.
+    """
+    rows = image[:: max(1, image.shape[0] // SAMPLE)]
+    step = max(1, image.shape[1] // SAMPLE)
+    values = rows[:, ::step].astype(np.float64)
+    pixel = robust_sigma(np.diff(rows[:, : 2 * SAMPLE].astype(np.float64), axis=1).ravel())
+    pixel /= math.sqrt(2.0)
+    middle = values.shape[1] // 2
+    level = np.partition(values, middle, axis=1)[:, middle]
+    explained = 1.2533 * pixel / math.sqrt(values.shape[1])
+    scatter = robust_sigma(level)
+    return math.sqrt(max(scatter**2 - explained**2, 0.0)), explained, pixel
+
+
+def warn_of_banding(image: F4, scale: float, run: Run) -> None:
+    """Say that rows or columns differ, and by how much the noise is above that of the pixels.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Background-subtracted.
+    scale : float
+        Noise of the filtered image over that of independent pixels.
+    """
+    if not scale > NOTED_NOISE or min(image.shape) < MIN_SIDE:
+        return
+    found = {"rows": line_noise(image), "columns": line_noise(image.T)}
+    name = max(found, key=lambda which: found[which][0])
+    excess, explained, pixel = found[name]
+    other = min(found.values())[0]
+    if not excess > max(MIN_PART * pixel, SURE * explained, APART * other):
+        return
+    # The variance of the frame has the bands in it.
+    total = scale * math.hypot(excess, pixel) / pixel
+    run.warn(
+        f"{name} differ by {excess:.3g}, {excess / pixel:.0%} of the noise of a pixel (banding): "
+        f"what sources are found in is {total:.2f} times the noise of the pixels, "
+        f"{2.5 * math.log10(total):.2f} mag of depth"
+    )
