@@ -120,7 +120,9 @@ def test_one_bad_extension_does_not_cost_the_file(skyextract, tmp_path):
     assert done.summary("mef.json")[1]["frame"]["filter"] == "r"
     with fits.open(tmp_path / "mef.cat") as hdul:
         names = [h.name for h in hdul[1:]]
-    assert names == ["LDAC_IMHEAD", "LDAC_OBJECTS"] * 2
+        n_rows = [len(h.data) for h in hdul[2::2]]
+    assert names == ["LDAC_IMHEAD", "LDAC_OBJECTS"] * 3  # a pair for each extension
+    assert n_rows[1] == 0 < min(n_rows[0], n_rows[2])
 
 
 def test_odd_files_are_measured(skyextract, shared_data, tmp_path):

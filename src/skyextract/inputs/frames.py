@@ -12,6 +12,7 @@ from skyextract.columns.unit import in_unit
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError, SkyextractError
 from skyextract.inputs.sidefiles import Inputs
@@ -191,13 +192,26 @@ def with_maps(
         detection = _in_working_unit(detection, settings)
     flag_maps = [colour_flags(flags, image) for flags in flag_maps]
     if inputs.psfs:
-        models = config.characterize.psf_name
-        psf = psf_for_extension(of_image(inputs.psfs, 1), place, of_image(models, 1))
-        image = replace(image, psf=psf)
+        image = _with_model(image, 1, place, settings, inputs, run)
         if detection is not None:
-            psf = psf_for_extension(inputs.psfs[0], place, models[0])
-            detection = replace(detection, psf=psf)
+            detection = _with_model(detection, 0, place, settings, inputs, run)
     return image, detection, flag_maps
+
+
+def _with_model(
+    exposure: Exposure, which: int, place: int, settings: Settings, inputs: Inputs, run: Run
+) -> Exposure:
+    """Return the image to detect on (0) or to measure (1) with its PSF of PSF_NAME.
+
+    Where a guess stands in the file for a model that could not be measured, the image stays
+    without.
+    """
+    name = of_image(settings.config.characterize.psf_name, which)
+    psf = psf_for_extension(of_image(inputs.psfs, which), place, name)
+    if psf.source is PsfSource.DEFAULT:
+        run.warn(f"{name}: image extension {place + 1} has no PSF there, only a guess (PSFSRC)")
+        return exposure
+    return replace(exposure, psf=psf)
 
 
 def _with_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from skyextract import __version__
 from skyextract.datamodel.catalog import Catalog
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("skyextract")
 
+_Table = tuple[Catalog, Header, dict[str, tuple[Any, str]]]
+
 
 @record
 class _Entry:
@@ -89,8 +93,9 @@ class Products:
         self.job = job
         self.settings = settings
         self.run = run
-        self._catalogs: list[tuple[Catalog, Header, dict[str, tuple[Any, str]]]] = []
-        self._psfs: list[Psf] = []
+        self._catalogs: list[_Table] = []
+        # Clients take catalogues, PSF models and headers by their place: each extension has one.
+        self._psfs: list[Psf | None] = []
         self._heads: list[Mapping[str, Any]] = []
         self._matches: list[tuple[Catalog, Catalog]] = []
         self._cards: list[Cards] = []
@@ -98,6 +103,7 @@ class Products:
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
         self._checks: CheckImageWriter | None = None
+        self._unmeasured: list[tuple[Header, Cards]] = []  # without check images, and not there yet
         self._sections: list[Section] = []
         if "REPORT_NAME" in job.products:
             from skyextract.outputs.html.plots import prepare_drawing
@@ -149,6 +155,13 @@ class Products:
         log.error(LABELLED, "", message)
         log.debug("why", exc_info=failed.error)
         report = Report(Plan(frozenset()), self.run, failure=message)
+        if failed.header is not None:
+            self._catalogs.append((Catalog(), failed.header, report.cards()))
+            self._psfs.append(None)
+            self._heads.append({})
+            self._matches.append((Catalog(), Catalog()))
+            self._cards.append(report.cards())
+            self._unmeasured.append((failed.header, report.cards()))
         camera = self.settings.config.isr.camera
         time = math.nan
         if failed.header is not None:  # without its warnings: the image failed for another reason
@@ -193,10 +206,12 @@ class Products:
                 zero_point=exposure.photocal.zero_point,
             )
             self._catalogs.append((result.catalog, header, {**cards, **numbers}))
-        if exposure.psf is not None and exposure.psf.source is not PsfSource.DEFAULT:
-            self._psfs.append(exposure.psf)
-        if result.astrometry is not None and result.astrometry.source == "FITTED":
-            self._heads.append(_of_full_frame(result.astrometry.head_cards(), exposure))
+        else:
+            self._catalogs.append((Catalog(), header, cards))
+        self._psfs.append(exposure.psf)
+        fitted = result.astrometry is not None and result.astrometry.source == "FITTED"
+        head = result.astrometry.head_cards() if result.astrometry and fitted else {}
+        self._heads.append(_of_full_frame(head, exposure))
         self._cards.append(cards)
         self._matches.append(
             (
@@ -228,15 +243,27 @@ class Products:
             self._sections.append(make_section(result, entry.frame, entry.warnings, title))
 
     def _add_check_images(self, result: Result) -> None:
-        if not self.job.check_images or result.measured is None:
+        if not self.job.check_images:
+            return
+        cards = result.report.cards()
+        if result.measured is None:
+            self._unmeasured.append((catalog_header(result.exposure), cards))
             return
         if self._checks is None:
             several = result.exposure.extension > 0
             files = dict(self.job.check_images)
             writer = CheckImageWriter(files, several, self._outputs.open)
             self._checks = self._stack.enter_context(writer)
+        self._keep_places()
         planes = check_planes(result, self._checks.types, self.settings, self.run)
-        self._checks.add(result.exposure, planes, result.report.cards())
+        self._checks.add(result.exposure, planes, cards)
+
+    def _keep_places(self) -> None:
+        """Let extensions without check images have their places in these files."""
+        if self._checks is not None:
+            for header, cards in self._unmeasured:
+                self._checks.leave_out(header, cards)
+            self._unmeasured.clear()
 
     def finish(self) -> ExitStatus:
         """Write the small products, move all into place, and return the exit status."""
@@ -248,18 +275,18 @@ class Products:
         if not reports or any(report.failure for report in reports):
             status = ExitStatus.IMAGE_FAILED
         products, open_output = self.job.products, self._outputs.open
+        self._keep_places()
         self._stack.close()
-        output = self.settings.config.output
-        if self._catalogs and "CATALOG_NAME" in products:
-            name = str(products["CATALOG_NAME"])
-            write_catalog(name, output.catalog_type, self._catalogs, open_output)
-        if self._psfs and "PSFMODEL_NAME" in products:
-            name = str(products["PSFMODEL_NAME"])
-            write_psf(name, self._psfs, common_cards(self._cards), open_output)
-        if self._catalogs and "REGIONS_NAME" in products:
-            catalogs = [catalog for catalog, _, _ in self._catalogs]
-            write_regions(products["REGIONS_NAME"], catalogs, open_output)
-        if self._heads and "HEAD_NAME" in products:
+        catalogs = _with_columns(self._catalogs)
+        if catalogs and "CATALOG_NAME" in products:
+            kind = self.settings.config.output.catalog_type
+            write_catalog(str(products["CATALOG_NAME"]), kind, catalogs, open_output)
+        if any(psf and psf.source is not PsfSource.DEFAULT for psf in self._psfs):
+            self._write_psfs()
+        if catalogs and "REGIONS_NAME" in products:
+            sources = [catalog for catalog, _, _ in catalogs]
+            write_regions(products["REGIONS_NAME"], sources, open_output)
+        if any(self._heads) and "HEAD_NAME" in products:
             write_head(products["HEAD_NAME"], self._heads, open_output)
         if self._matches and "MATCH_NAME" in products:
             write_matches(products["MATCH_NAME"], self._matches, self._cards, open_output)
@@ -269,7 +296,7 @@ class Products:
             page = render(self.job.label, self._sections, self._provenance())
             with open_output(products["REPORT_NAME"]) as stream:
                 stream.write(encoded(page))
-        if self._catalogs and "XML_NAME" in products:
+        if catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
         objects = self._summaries(status)
         write_summaries(self.job, objects, open_output)
@@ -280,6 +307,15 @@ class Products:
             status = ExitStatus.IMAGE_FAILED
         return status
 
+    def _write_psfs(self) -> None:
+        """Write the PSF models; where there is none the default stands in, as PSFSRC says."""
+        if "PSFMODEL_NAME" not in self.job.products:
+            return
+        guess = Psf.gaussian(self.settings.config.characterize.default_fwhm)
+        psfs = [psf or guess for psf in self._psfs]
+        name = str(self.job.products["PSFMODEL_NAME"])
+        write_psf(name, psfs, common_cards(self._cards), self._outputs.open)
+
     def _write_xml(self, path: Path) -> None:
         software = {
             "Software": "skyextract",
@@ -287,7 +323,7 @@ class Products:
             "Image_Name": self.job.measurement.name,
         }
         config = {key: item["value"] for key, item in self.settings.provenance().items()}
-        cards = [cards for _, _, cards in self._catalogs]
+        cards = [cards for catalog, _, cards in self._catalogs if catalog.columns]
         warnings = [text for entry in self._entries for text in entry.warnings]
         write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
@@ -319,4 +355,16 @@ class Products:
 def _of_full_frame(cards: Mapping[str, Any], exposure: Exposure) -> Mapping[str, Any]:
     """Return WCS cards for the file that was read, of which the exposure may be one colour."""
     mosaic = MosaicPlane.from_header(exposure.header)
-    return cards if mosaic is None else mosaic.full_wcs(cards)
+    return cards if mosaic is None or not cards else mosaic.full_wcs(cards)
+
+
+def _with_columns(extensions: Sequence[_Table]) -> Sequence[_Table]:
+    """Give extensions without sources the columns of the others; empty where none has any."""
+    columns = next((catalog for catalog, _, _ in extensions if catalog.columns), None)
+    if columns is None:
+        return []
+    none = columns.take(np.zeros(0, np.int64))
+    return [
+        (catalog if catalog.columns else none, header, cards)
+        for catalog, header, cards in extensions
+    ]

@@ -15,7 +15,8 @@ from skyextract.io.atomic import OpenOutput, atomic_output
 def head_text(cards: Mapping[str, Any]) -> str:
     """Return the lines of one image: a HISTORY line, the cards, and END."""
     header = Header()
-    header["HISTORY"] = f"Astrometric solution by skyextract {__version__}"
+    solution = "Astrometric solution" if cards else "No astrometric solution"
+    header["HISTORY"] = f"{solution} by skyextract {__version__}"
     return "".join(f"{line:<{CARD}}\n" for line in card_lines(set_cards(header, cards)))
 
 
@@ -30,7 +31,8 @@ def write_head(
     ----------
     path : str or Path
     images : sequence of mappings
-        `Astrometry.head_cards` of each extension, in their order.
+        `Astrometry.head_cards` of each extension, in their order: readers take them by their
+        place.  Empty where there is no solution, and the WCS of the image stands.
     open_output : callable
         What opens the file; default: by itself, see `atomic_output`.
     """

@@ -17,6 +17,11 @@ _UNSIGNED = {"u2": "i2", "u4": "i4", "u8": "i8", "i1": "u1"}
 """Types that are stored as another one, with BZERO (FITS Standard 4.0, table 11)."""
 _WIDER = {"b1": "u1", "f2": "f4"}
 _BLOCK_BYTES = 1 << 20
+_EXTENSION: tuple[Cards, Cards] = (
+    {"XTENSION": ("IMAGE", "Image extension")},
+    {"PCOUNT": (0, "number of parameters"), "GCOUNT": (1, "number of groups")},
+)
+"""Cards of an image extension before and after those of its size."""
 
 
 @dataclass
@@ -103,8 +108,7 @@ def image_unit(
     first: Cards = {"SIMPLE": (True, "conforms to FITS standard")}
     last: Cards = {"EXTEND": True}
     if not primary:
-        first = {"XTENSION": ("IMAGE", "Image extension")}
-        last = {"PCOUNT": (0, "number of parameters"), "GCOUNT": (1, "number of groups")}
+        first, last = _EXTENSION
     axes = {f"NAXIS{k}": n for k, n in enumerate(reversed(array.shape), start=1)}
     cards = Header(
         {
@@ -118,6 +122,13 @@ def image_unit(
         }
     )
     return _with(Unit(cards, array), header)
+
+
+def empty_unit(header: Header, name: str = "") -> Unit:
+    """Return an IMAGE extension without pixels, which keeps the place of one; see `image_unit`."""
+    first, last = _EXTENSION
+    axes: Cards = {"BITPIX": (8, "array data type"), "NAXIS": (0, "number of array dimensions")}
+    return _with(Unit(Header({**first, **axes, **last, **named(name, 0)})), header)
 
 
 def named(name: str, version: int) -> Cards:

@@ -12,10 +12,10 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.header import Cards, extend_missing, remove, set_cards
+from skyextract.datamodel.header import Cards, Header, extend_missing, remove, set_cards
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.io.atomic import OpenOutput, atomic_output
-from skyextract.io.fits.writer import image_unit, primary_unit, write_units
+from skyextract.io.fits.writer import empty_unit, image_unit, primary_unit, write_units
 from skyextract.io.images.exposures import current_header, mask_cards
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -94,13 +94,24 @@ class CheckImageWriter:
             if kind == "MASK":
                 extend_missing(header, mask_cards())
             if self._extensions:
-                if stream.tell() == 0:
-                    primary = primary_unit()
-                    set_cards(primary.header, cards or {})
-                    write_units(stream, [primary])
+                self._start(stream, cards)
                 image_unit(plane, header, name=exposure.extension_name).write(stream)
             else:
                 write_units(stream, [image_unit(plane, header, primary=True)])
+
+    def leave_out(self, header: Header, cards: Cards | None = None) -> None:
+        """Keep the place of an image without results by an extension without pixels."""
+        for stream in self._streams.values():
+            self._start(stream, cards)
+            unit = empty_unit(header, str(header.get("EXTNAME") or ""))
+            set_cards(unit.header, cards or {})
+            unit.write(stream)
+
+    def _start(self, stream: BinaryIO, cards: Cards | None) -> None:
+        if stream.tell() == 0:
+            primary = primary_unit()
+            set_cards(primary.header, cards or {})
+            write_units(stream, [primary])
 
 
 def object_planes(subtracted: AnyArray, segmentation: AnyArray) -> tuple[AnyArray, AnyArray]:

@@ -137,7 +137,12 @@ def psf_from_unit(file: FitsFile, unit: HeaderUnit) -> list[Psf]:
 
 
 def read_psfs(path: str, run: Run) -> list[Psf]:
-    """Read all PSFs of a `.psf` file, in order, with source FILE.
+    """Read all PSFs of a `.psf` file, in order.
+
+    Returns
+    -------
+    list of Psf
+        Source FILE; DEFAULT where a guess stands in for a model, as PSFSRC says.
 
     Raises
     ------
@@ -147,7 +152,7 @@ def read_psfs(path: str, run: Run) -> list[Psf]:
     with side_file(path) as file:
         run.note_opened(path)
         psfs = [
-            replace(psf, source=PsfSource.FILE)
+            psf if psf.source is PsfSource.DEFAULT else replace(psf, source=PsfSource.FILE)
             for unit in file.units
             if unit.kind == "BINTABLE" and (unit.name == "PSF_DATA" or "TFIELDS" in unit.header)
             if _has_psf(unit.header)
