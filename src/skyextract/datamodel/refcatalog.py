@@ -149,6 +149,12 @@ class RefCatalog:
         return np.where(moving, 0.0, 1e-3 * typical * np.abs(year - epoch))
 
 
+def reference_variance(catalog: RefCatalog, rows: I8) -> F8:
+    """Variance of one axis of the positions, arcsec2; 0 where unknown."""
+    ra, dec = catalog.ra_error[rows], catalog.dec_error[rows]
+    return np.nan_to_num(0.5 * (ra * ra + dec * dec))
+
+
 def _enlarged(error: F8, more: F8) -> F8:
     """Return errors with more added; an unknown one without more stays unknown."""
     return np.where(more > 0.0, np.hypot(np.nan_to_num(error), more), error)

@@ -335,3 +335,18 @@ def test_names_that_savetxt_writes(tmp_path):
 def test_a_comment_that_is_no_line_of_names(tmp_path):
     (tmp_path / "ref.txt").write_text("# three of the stars\nra,dec,r\n1,2,15\n")
     assert read_reference([str(tmp_path / "ref.txt")], Run()).ra[0] == 1.0
+
+
+def test_rows_that_repeat_others_are_left_out(tmp_path):
+    """Copies go, in any order of rows; the same place with another magnitude is another entry."""
+    other = gaia()
+    other["phot_g_mean_mag"][0] += 0.3
+    tables = {"a": gaia(), "b": other, "c": gaia()}
+    for name, table in tables.items():
+        table.write(tmp_path / f"{name}.fits")
+    for order in ("ac", "cac"):
+        check(read_reference([str(tmp_path / f"{name}.fits") for name in order], Run()))
+    catalog = read_reference([str(tmp_path / f"{name}.fits") for name in "abc"], Run())
+    assert catalog.n_stars == N + 1
+    np.testing.assert_array_equal(catalog.row, [0, 1, 2, 3, 4, 5])
+    np.testing.assert_allclose(catalog.mag[[0, 5]], [10.0, 10.3], atol=1e-5)

@@ -75,7 +75,7 @@ def read_reference(
             rows += int(part.row.max(initial=-1)) + 1
     if not parts:
         raise ReferenceCatalogError("no reference catalogue given")
-    catalog = _joined(parts, name or ", ".join(paths))
+    catalog = _once(_joined(parts, name or ", ".join(paths)))
     if region is not None:
         catalog = catalog.take(_near(catalog, region))
     return catalog
@@ -146,6 +146,24 @@ def _joined(parts: list[RefCatalog], name: str) -> RefCatalog:
         mag_key=next((part.mag_key for part in filled if part.mag_key), ""),
         name=name,
     )
+
+
+def _once(catalog: RefCatalog) -> RefCatalog:
+    """Leave out rows that repeat another one in all that is known of them."""
+    order = np.lexsort((catalog.dec, catalog.ra))
+    same = (np.diff(catalog.ra[order]) == 0.0) & (np.diff(catalog.dec[order]) == 0.0)
+    if not np.any(same):
+        return catalog
+    rows = np.sort(order[np.append(same, False) | np.append(False, same)])
+    arrays = ("ra", "dec", "ra_error", "dec_error", "pmra", "pmdec", "epoch")
+    columns = [getattr(catalog, key) for key in arrays]
+    columns += [*catalog.magnitudes.values(), *catalog.magnitude_errors.values()]
+    known = np.stack([np.nan_to_num(values[rows], nan=np.inf) for values in columns])
+    order = np.lexsort(known)
+    again = np.all(known[:, order[1:]] == known[:, order[:-1]], axis=0)
+    kept = np.ones(catalog.n_stars, dtype=np.bool_)
+    kept[rows[order[1:][again]]] = False
+    return catalog.take(kept)
 
 
 def _read_file(

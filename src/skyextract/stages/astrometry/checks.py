@@ -8,6 +8,7 @@ from dataclasses import field
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
+from skyextract.datamodel.refcatalog import reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
@@ -21,7 +22,7 @@ from skyextract.stages.agreement import (
     two_groups,
 )
 from skyextract.stages.astrometry.seam import Seam, find_seam
-from skyextract.stages.astrometry.solution import Solution, reference_variance, usable
+from skyextract.stages.astrometry.solution import Solution, usable
 from skyextract.stages.astrometry.sources import Sources
 
 ARCSEC = 3600.0

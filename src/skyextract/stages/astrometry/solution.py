@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8
+from skyextract.datamodel.arrays import I8
 from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.matches import match_radius
-from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.refcatalog import RefCatalog, reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
@@ -155,12 +155,6 @@ def usable(
         good = some if len(some) >= 3 else np.arange(len(first))
     moving = np.isfinite(region.pmra[second[good]]) & np.isfinite(region.pmdec[second[good]])
     return good[moving] if np.sum(moving) >= ENOUGH_MOTIONS else good
-
-
-def reference_variance(region: RefCatalog, rows: I8) -> F8:
-    """Variance of one axis of the reference positions, arcsec2; 0 where unknown."""
-    ra, dec = region.ra_error[rows], region.dec_error[rows]
-    return np.nan_to_num(0.5 * (ra * ra + dec * dec))
 
 
 def _offset(plate: Plate, start: Start) -> Offset:

@@ -27,6 +27,7 @@ from skyextract.stages.photometry.checks import (
     Verdict,
     compare_parts,
     verify,
+    with_doubles,
 )
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
 from skyextract.stages.photometry.linearity import with_bright_end
@@ -181,7 +182,7 @@ def _calibrate(
     metrics.values["flux_key"] = flux_key
     checks.update(band=band.name, column=band.key, system=band.system)
     color = color_term(config, band, reference)
-    matched, chance = match_stars(catalog, exposure, reference, radius, checks)
+    matched, chance, reference, doubles = match_stars(catalog, exposure, reference, radius, checks)
     stars, everyone = select_stars(
         matched, catalog, reference, band, flux_key, color.keys, config, checks, exposure
     )
@@ -197,6 +198,7 @@ def _calibrate(
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
     residuals = model.residuals(fit, everyone, pivot)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
+    verdict = with_doubles(verdict, doubles, band.key)
     checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from skyextract.stages.agreement import (
     smooth_spread,
     spread_of_medians,
 )
+from skyextract.stages.doubles import Doubles
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
 
 MIN_STARS = 5
@@ -310,6 +312,26 @@ def verify(
     if not error <= MAX_ERROR and not reason:
         reason = f"the zero point is uncertain by {error:.2f} mag"
     return Verdict(numbers, reason, weak, error, remarks)
+
+
+def with_doubles(verdict: Verdict, doubles: Doubles | None, key: str) -> Verdict:
+    """Return the verdict with what stars mean that the reference has twice.
+
+    Which of both magnitudes is right cannot be told, half of their difference is an error.
+    """
+    if doubles is None:
+        return verdict
+    numbers = verdict.numbers | {"n_doubled": doubles.n_doubled}
+    off = doubles.disagreement(key)
+    if not off > NOTED_TREND:
+        return replace(verdict, numbers=numbers)
+    told = doubles.told(f"{off:.2f} mag")
+    if doubles.suffices:
+        return replace(verdict, numbers=numbers, remarks=[*verdict.remarks, told])
+    numbers |= {"error_of_doubles": 0.5 * off}
+    error = math.hypot(verdict.error, 0.5 * off)
+    reason = verdict.reason or (told if error > MAX_ERROR else "")
+    return replace(verdict, numbers=numbers, reason=reason, weak=told, error=error)
 
 
 def _unsure(numbers: Mapping[str, float], name: str) -> float:

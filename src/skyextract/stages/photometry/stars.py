@@ -19,6 +19,7 @@ from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import gnomonic
+from skyextract.stages.doubles import find_doubles
 from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.psf.apercor import ApertureCorrections
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.refcatalog import RefCatalog
     from skyextract.settings.keywords import Photometry as PhotometryConfig
     from skyextract.sky.bands import Band
+    from skyextract.stages.doubles import Doubles
 
 
 DAMAGED = (
@@ -189,8 +191,14 @@ def match_stars(
     reference: RefCatalog,
     radius: float,
     report: dict[str, Any],
-) -> tuple[Stars, float]:
-    """Pair sources with reference stars; also the share of pairs that chance would give."""
+    *,
+    doubles: bool = True,
+) -> tuple[Stars, float, RefCatalog, Doubles | None]:
+    """Pair sources with reference stars; also the share of pairs that chance would give.
+
+    Where many stars have two entries in the reference, these are joined or left out, unless
+    `doubles` is false: the last two that are returned are the catalogue of the pairs, and them.
+    """
     wcs = exposure.wcs
     if wcs is None:
         raise StepError("no WCS to match the reference catalogue with")
@@ -213,6 +221,12 @@ def match_stars(
     px, py = (3600.0 * c for c in gnomonic(*wcs.to_j2000(x[ok], y[ok]), ra0, dec0))
     sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
     first, second, _ = mutual_nearest(px, py, sx, sy, radius)
+    found = find_doubles(reference.take(near), sx, sy, second, radius) if doubles else None
+    if found is not None:
+        pairs, chance, reference, _ = match_stars(
+            catalog, exposure, found.reference, radius, report, doubles=False
+        )
+        return pairs, chance, reference, found
     report["n_matched"] = len(first)
     area = float(np.ptp(px) * np.ptp(py)) if len(px) > 1 else 0.0
     share = math.pi * radius**2 * len(px) / area if area > 0.0 else 0.0
@@ -231,7 +245,8 @@ def match_stars(
         )
     row, star = ok[first], near[second]
     nothing = np.full(len(row), math.nan)
-    return Stars(row, star, x[row], y[row], *[nothing] * 4), min(chance, 1.0)
+    pairs = Stars(row, star, x[row], y[row], *[nothing] * 4)
+    return pairs, min(chance, 1.0), reference, None
 
 
 def select_stars(
