@@ -15,6 +15,7 @@ from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import make_request, prepare_sky
 from skyextract.inputs.sidefiles import Inputs, read_inputs
+from skyextract.io.checksums import begin
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED
@@ -70,6 +71,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
             inputs = read_side_files(job, settings, run)
             job.make_folders()
             products = Products(job, settings, run)
+            if n_threads > 1 and job.has_summary:
+                begin(job.measurement.path)
         except ConfigError as error:
             log.debug("why", exc_info=True)
             return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))

@@ -64,6 +64,11 @@ class Job:
         extension = str(self.measurement).removeprefix(self.measurement.name)
         return (Path(self.measurement.name).name or self.measurement.name) + extension
 
+    @property
+    def has_summary(self) -> bool:
+        """Whether the summary is written, to a file or as lines of --json."""
+        return "SUMMARY_NAME" in self.products or JSON_LINES in self.products
+
     def shown(self, text: str) -> str:
         """Return a text in which the copy of what came from a pipe has the name of the pipe."""
         for copy, name in self.copies:

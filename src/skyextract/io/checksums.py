@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,10 +34,48 @@ def sha256(name: str | Path, largest: float = math.inf) -> str | None:
         return None
     if facts["size"] > largest:
         return None
-    return _sha256(parse_image_spec(str(name)).path, facts["size"], facts["mtime_ns"])
+    return _checksum(facts).value()
+
+
+def begin(name: str | Path, largest: int = 1 << 31) -> None:
+    """Let a thread compute the checksum of a file that is read and measured meanwhile.
+
+    Nothing happens where `sha256` would return None, or fail.
+    """
+    path = parse_image_spec(str(name)).path
+    if is_pipe(path):
+        return
+    with suppress(OSError):
+        facts = file_facts(str(name))
+        if facts["size"] <= largest:
+            threading.Thread(target=_checksum(facts).compute, daemon=True).start()
+
+
+class _Checksum:
+    """The checksum of a file, computed by whoever comes first; others wait."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._value = ""
+
+    def value(self) -> str:
+        with self._lock:
+            if not self._value:
+                with Path(self._path).open("rb") as stream:
+                    self._value = hashlib.file_digest(stream, "sha256").hexdigest()
+            return self._value
+
+    def compute(self) -> None:
+        """Compute it if that can be done."""
+        with suppress(OSError):
+            self.value()
+
+
+def _checksum(facts: Mapping[str, Any]) -> _Checksum:
+    return _known(parse_image_spec(facts["path"]).path, facts["size"], facts["mtime_ns"])
 
 
 @lru_cache(maxsize=4096)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 (they make the key)
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _known(path: str, size: int, mtime_ns: int) -> _Checksum:  # noqa: ARG001 (they make the key)
+    return _Checksum(path)

@@ -333,7 +333,9 @@ class Products:
 
     def _summaries(self, status: ExitStatus) -> list[dict[str, Any]]:
         """Return the summary objects of the extensions."""
-        made = self._provenance() | call_facts(self.job, self.settings)
+        made = {}
+        if self.job.has_summary:  # checksums of large files take a while
+            made = self._provenance() | call_facts(self.job, self.settings)
         written = {key for key, path in self.job.named_files.items() if self._outputs.has(path)}
         names = product_names(self.job, written | {"SUMMARY_NAME"})
         return [
