@@ -119,3 +119,9 @@ def test_own_methods_and_fields_of_a_base_stay():
 
 def test_copies_through_processes_are_equal():
     assert pickle.loads(pickle.dumps(Checked(1.0, 3.0))) == Checked(1.0, 3.0)
+
+
+def test_fields_stand_in_the_order_of_their_declaration():
+    given = {"many": (3,), "second": "b", "hidden": 0, "first": 1, "third": 2.5}
+    assert list(vars(Record(**given))) == [item.name for item in fields(Record)]
+    assert list(vars(Record(1, many=(3,), hidden=2, second="b"))) == list(vars(Record(**given)))

@@ -33,10 +33,13 @@ def record(cls: type[T]) -> type[T]:
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     declared = self.__dataclass_fields__
-    given = {**dict(zip(declared, args, strict=False)), **kwargs}
+    given = {**dict(zip(declared, args, strict=False)), **kwargs} if args else kwargs
     if len(given) < len(args) + len(kwargs) or not given.keys() <= declared.keys():
         raise _wrong_arguments(self, args, kwargs)
     values = self.__dict__
+    if len(given) == len(declared):
+        values.update((name, given[name]) for name in declared)  # in the order of declaration
+        declared = {}
     for name, item in declared.items():
         if name in given:
             values[name] = given[name]

@@ -13,6 +13,9 @@ from skyextract.record import record
 MAX_SAMPLE = 1_000_000
 """About as many pixels tell what is typical of an image."""
 
+_QUICKLY_SORTED = 2000
+"""Up to so many numbers, sorting all of them is quicker than to part them."""
+
 
 def sparse(shape: tuple[int, ...], most: int = MAX_SAMPLE) -> tuple[slice, slice]:
     """Return the slices [y, x] of a grid of about `most` pixels, or of all if they are fewer."""
@@ -28,9 +31,16 @@ def median(values: AnyArray) -> float:
     n = values.size
     if n == 0:
         return math.nan
-    middle = [(n - 1) // 2, n // 2]
-    ordered = np.partition(values, [*middle, n - 1], axis=None)
-    return math.nan if np.isnan(ordered[-1]) else float(ordered[middle].mean())
+    low, high = (n - 1) // 2, n // 2
+    if n <= _QUICKLY_SORTED:
+        ordered = np.sort(values, axis=None)
+    else:
+        ordered = np.partition(values, [low, high, n - 1], axis=None)
+    if math.isnan(ordered[-1]):  # NaN comes last
+        return math.nan
+    if ordered.dtype.kind != "f":
+        return 0.5 * (float(ordered[low]) + float(ordered[high]))
+    return float((ordered[low] + ordered[high]) / 2)
 
 
 def robust_sigma(values: F8) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.psf.normal import apply_normal, information, right_side, smooth_terms
+from skyextract.kernels.psf.normal import information, right_side, smooth_terms
+from skyextract.kernels.psf.product import filled_up, multiply
 
 N, SIZE, STEP, STARS = 9, 7, 0.8, 11
 
@@ -27,10 +28,11 @@ def design(cx, cy):
     return np.einsum("aj,bi->abji", axis(cy), axis(cx)).reshape(SIZE * SIZE, N * N)
 
 
-@pytest.fixture
-def problem():
-    random = np.random.default_rng(1)
-    terms = np.stack([np.ones(STARS), random.uniform(-0.5, 0.5, STARS)], axis=1)
+@pytest.fixture(params=[1, 2, 3, 6])
+def problem(request):
+    random = np.random.default_rng(request.param)
+    others = random.uniform(-0.5, 0.5, (STARS, request.param - 1))
+    terms = np.concatenate([np.ones((STARS, 1)), others], axis=1)
     cx, cy = random.uniform(2.6, 3.4, (2, STARS))
     weight = random.uniform(0, 1, (STARS, SIZE, SIZE)).astype(np.float32)
     matrices = [
@@ -42,13 +44,16 @@ def problem():
 
 def test_normal_matrix_and_right_side(problem):
     random, terms, cx, cy, weight, matrices = problem
-    v = random.normal(size=(2, N, N))
+    v = random.normal(size=(terms.shape[1], N, N))
     expected = sum(
         m.T @ (w.ravel() * (m @ v.ravel())) for m, w in zip(matrices, weight, strict=True)
     )
-    out = np.zeros_like(v)
-    apply_normal(v, terms, STEP, cx, cy, np.ascontiguousarray(weight.transpose(0, 2, 1)), out)
-    np.testing.assert_allclose(out.ravel(), expected, atol=1e-12)
+    out = np.ones_like(v)
+    filled = np.zeros((STARS, SIZE, filled_up(SIZE)), np.float32)
+    filled[:, :, :SIZE] = weight.transpose(0, 2, 1)
+    multiply(v, terms, STEP, cx, cy, filled, out)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(out.ravel(), 1.0 + expected, rtol=0, atol=1e-6 * scale)
 
     out[:] = 0
     right_side(terms, STEP, cx, cy, weight, out)

@@ -3,8 +3,8 @@
 The model of star s at pixel i is ``f_s sum_k u_sk sum_j B_kj phi((i - c_s) / step - j)``
 with phi the cubic B-spline that sources are measured with.  Where the step is below a pixel,
 the stars' different sub-pixel phases give the resolution (Bertin 2011, ASP Conf. Ser. 442,
-435; Anderson & King 2000, PASP 112, 1360).  The matrix is never formed: `apply_normal`
-multiplies with it, star by star, for a conjugate-gradient solver.
+435; Anderson & King 2000, PASP 112, 1360).  The matrix is never formed: `product` multiplies with
+it, star by star, for a conjugate-gradient solver.
 """
 
 from __future__ import annotations
@@ -17,18 +17,13 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.bspline import (
     SplineGrid,
-    along_y,
     place_axis,
     spline_adjoint,
     spline_grid,
 )
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I8
-
-
-_BATCH = 8
-"""Stars whose models stay in a processor's cache."""
+    from skyextract.datamodel.arrays import F4, F8
 
 
 @helper
@@ -50,112 +45,6 @@ def place_stamp(
     place_axis(t, n_y, n, 1.0, first_y, weight_y, slope_y)
 
 
-@helper
-def _local_models(coefficients: F8, terms: F8, out: F8) -> None:
-    """Sum the terms of the PSF at each star; row by row, which is read once for all stars."""
-    n_stars, n, _ = out.shape
-    for a in range(n):
-        for s in range(n_stars):
-            line = out[s, a]
-            line[:] = 0.0
-            for k in range(coefficients.shape[0]):
-                u = terms[s, k]
-                row = coefficients[k, a]
-                for b in range(n):
-                    line[b] += u * row[b]
-
-
-@helper
-def _add_models(images: F8, terms: F8, out: F8) -> None:
-    """Add the image of each star to all terms, times their values: the transpose of the above."""
-    n_terms, n, _ = out.shape
-    for a in range(n):
-        for k in range(n_terms):
-            row = out[k, a]
-            for s in range(terms.shape[0]):
-                u = terms[s, k]
-                line = images[s, a]
-                for b in range(n):
-                    row[b] += u * line[b]
-
-
-@helper
-def _back_along_y(rows: F8, first: I8, weight: F8, out: F8) -> None:
-    """Put rows of pixels back on the coefficients `out`: the transpose of `along_y`."""
-    out[:] = 0.0
-    for j in range(rows.shape[0]):
-        for m in range(4):
-            w = weight[j, m]
-            line = out[first[j] + m]
-            for b in range(rows.shape[1]):
-                line[b] += w * rows[j, b]
-
-
-@helper
-def _weigh(model: F8, grid: SplineGrid, weight: F4, columns: F8, pixels: F8) -> None:
-    """Replace a model by its pixels, times `weight` [x, y], put back on the coefficients.
-
-    `spline_values` and `spline_adjoint` in one, with the pixels of a column side by side:
-    every sum then runs along contiguous numbers.
-
-    Parameters
-    ----------
-    columns, pixels : (n, size), (size, size) float64
-        Scratch.
-    """
-    _, first_x, first_y, weight_x, weight_y, _, _, rows = grid
-    n = model.shape[0]
-    size = pixels.shape[0]
-    along_y(model, first_y, weight_y, 0, n, size, rows)
-    for b in range(n):
-        for j in range(size):
-            columns[b, j] = rows[j, b]
-    along_y(columns, first_x, weight_x, 0, size, size, pixels)
-    for i in range(size):
-        for j in range(size):
-            pixels[i, j] *= weight[i, j]
-    _back_along_y(pixels, first_x, weight_x, columns)
-    for b in range(n):
-        for j in range(size):
-            rows[j, b] = columns[b, j]
-    _back_along_y(rows, first_y, weight_y, model)
-
-
-@kernel
-def apply_normal(
-    coefficients: F8, terms: F8, step: float, cx: F8, cy: F8, weight: F4, out: F8
-) -> None:
-    """Multiply with the normal matrix (data part); add to `out`.
-
-    Parameters
-    ----------
-    coefficients, out : (n_terms, n, n) float64
-    terms : (n_stars, n_terms) float64
-        Polynomial terms at each star.
-    step : float
-        Sampling of the model in pixels.
-    cx, cy : (n_stars,) float64
-        Centre of each star in its stamp.
-    weight : (n_stars, size, size) float32
-        Flux squared over variance, of pixels [x, y].
-    """
-    n = coefficients.shape[1]
-    size = weight.shape[1]
-    n_stars = terms.shape[0]
-    models = np.empty((min(_BATCH, n_stars), n, n), dtype=np.float64)
-    columns = np.empty((n, size), dtype=np.float64)
-    pixels = np.empty((size, size), dtype=np.float64)
-    grid = spline_grid(size, n)
-    for first in range(0, n_stars, _BATCH):
-        last = min(first + _BATCH, n_stars)
-        batch = models[: last - first]
-        _local_models(coefficients, terms[first:last], batch)
-        for s in range(first, last):
-            place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
-            _weigh(batch[s - first], grid, weight[s], columns, pixels)
-        _add_models(batch, terms[first:last], out)
-
-
 @kernel
 def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> None:
     """Right side of the normal equations of all stars; added to `out`.
@@ -168,15 +57,20 @@ def right_side(terms: F8, step: float, cx: F8, cy: F8, target: F4, out: F8) -> N
     """
     n = out.shape[1]
     size = target.shape[1]
-    image = np.empty((1, n, n), dtype=np.float64)
+    image = np.empty((n, n), dtype=np.float64)
     pixels = np.empty((size, size), dtype=np.float64)
     grid = spline_grid(size, n)
     for s in range(terms.shape[0]):
         place_stamp(cx[s], cy[s], step, n, 0, 0, size, size, grid)
         pixels[:] = target[s]
         image[:] = 0.0
-        spline_adjoint(pixels, grid, image[0])
-        _add_models(image, terms[s : s + 1], out)
+        spline_adjoint(pixels, grid, image)
+        for k in range(terms.shape[1]):
+            u, term = terms[s, k], out[k]
+            for a in range(n):
+                row, line = term[a], image[a]
+                for b in range(n):
+                    row[b] += u * line[b]
 
 
 @kernel

@@ -25,19 +25,14 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
     if not cosmic.size or not fit.used.any():
         return False
-    y, x = np.divmod(cosmic, shape[1])
     radius = max(1.0, 0.5 * fit.psf.fwhm)
-    hit = np.zeros(shape, dtype=np.bool_)
-    hit[y, x] = True
-    touched = 0
     reach = math.ceil(radius)
     offset = np.arange(-reach, reach + 1)
-    inside = np.hypot(offset[:, None], offset) <= radius
-    for star_x, star_y in zip(fit.x, fit.y, strict=True):
-        rows = np.clip(round(star_y) + offset, 0, shape[0] - 1)
-        columns = np.clip(round(star_x) + offset, 0, shape[1] - 1)
-        touched += bool((hit[np.ix_(rows, columns)] & inside).any())
-    chance = cosmic.size / hit.size * float(inside.sum())
+    dy, dx = (part - reach for part in np.nonzero(np.hypot(offset[:, None], offset) <= radius))
+    rows = np.clip(np.rint(fit.y).astype(np.int64)[:, None] + dy, 0, shape[0] - 1)
+    columns = np.clip(np.rint(fit.x).astype(np.int64)[:, None] + dx, 0, shape[1] - 1)
+    touched = int(np.isin(rows * shape[1] + columns, cosmic).any(axis=1).sum())
+    chance = cosmic.size / math.prod(shape) * len(dx)
     n_stars = fit.x.size
     limit = n_stars * (MAX_TOUCHED + chance) + 3.0 * math.sqrt(n_stars * chance)
     return touched > max(limit, MIN_TOUCHED)

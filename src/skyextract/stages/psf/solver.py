@@ -11,8 +11,9 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.errors import StepError
-from skyextract.kernels.psf.normal import apply_normal, information, right_side, smooth_terms
+from skyextract.kernels.psf.normal import information, right_side, smooth_terms
 from skyextract.kernels.psf.peaks import Peaks
+from skyextract.kernels.psf.product import filled_up, multiply
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.record import record
@@ -269,7 +270,9 @@ class Solver:
         """
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
-        weight = np.ascontiguousarray(self.weight.transpose(0, 2, 1))
+        size = self.weight.shape[1]
+        weight = np.zeros((len(terms), size, filled_up(size)), dtype=np.float32)
+        weight[:, :, :size] = self.weight.transpose(0, 2, 1)
         right = np.zeros((n_terms, n, n))
         right_side(terms, self.step, self.cx, self.cy, self.target, right)
         density = np.zeros((n, n))
@@ -302,9 +305,7 @@ class Solver:
         def data_matrix(v: F8) -> F8:
             def of_part(part: slice) -> F8:
                 out = np.zeros_like(v)
-                apply_normal(
-                    v, terms[part], self.step, self.cx[part], self.cy[part], weight[part], out
-                )
+                multiply(v, terms[part], self.step, self.cx[part], self.cy[part], weight[part], out)
                 return out
 
             first, *others = self.run.map(of_part, self.parts)
