@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.psf.normal import information, right_side, smooth_terms
-from skyextract.kernels.psf.product import filled_up, multiply
+from skyextract.kernels.psf.normal import filled_up, multiply
 
 N, SIZE, STEP, STARS = 9, 7, 0.8, 11
 
@@ -42,43 +41,25 @@ def problem(request):
     return random, terms, cx, cy, weight, matrices
 
 
+def filled(images):
+    """Fill rows up with zeros."""
+    out = np.zeros((*images.shape[:2], filled_up(images.shape[2])), np.float32)
+    out[:, :, : images.shape[2]] = images
+    return out
+
+
 def test_normal_matrix_and_right_side(problem):
     random, terms, cx, cy, weight, matrices = problem
     v = random.normal(size=(terms.shape[1], N, N))
-    expected = sum(
-        m.T @ (w.ravel() * (m @ v.ravel())) for m, w in zip(matrices, weight, strict=True)
-    )
-    out = np.ones_like(v)
-    filled = np.zeros((STARS, SIZE, filled_up(SIZE)), np.float32)
-    filled[:, :, :SIZE] = weight.transpose(0, 2, 1)
-    multiply(v, terms, STEP, cx, cy, filled, out)
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(out.ravel(), 1.0 + expected, rtol=0, atol=1e-6 * scale)
-
-    out[:] = 0
-    right_side(terms, STEP, cx, cy, weight, out)
-    expected = sum(m.T @ w.ravel() for m, w in zip(matrices, weight, strict=True))
-    np.testing.assert_allclose(out.ravel(), expected, atol=1e-12)
-
-
-def test_information_has_the_scale_of_the_normal_matrix(problem):
-    _, _, cx, cy, weight, _ = problem
-    found = np.zeros((N, N))
-    information(STEP, cx, cy, np.ones_like(weight), found)
-    matrices = [design(a, b) for a, b in zip(cx, cy, strict=True)]
-    exact = sum(m.T @ m for m in matrices).sum(axis=1).reshape(N, N)
-    inner = (slice(3, 6), slice(3, 6))
-    np.testing.assert_allclose(found[inner], exact[inner], rtol=0.6)
-
-
-@pytest.mark.parametrize("length", [0.7, 2.0])
-def test_smoothing(length):
-    random = np.random.default_rng(2)
-    images = random.normal(size=(2, 11, 11))
-    half = int(np.ceil(3 * length))
-    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
-    offset = np.arange(11)[:, None] - np.arange(11)
-    matrix = np.where(np.abs(offset) <= half, np.exp(-0.5 * (offset / length) ** 2), 0)
-    out = np.full_like(images, np.nan)
-    smooth_terms(images, taps, out)
-    np.testing.assert_allclose(out, matrix @ images @ matrix, atol=1e-12)
+    values = filled(weight.transpose(0, 2, 1))
+    for is_right in (False, True):
+        expected = sum(
+            m.T @ (w.ravel() * (1.0 if is_right else m @ v.ravel()))
+            for m, w in zip(matrices, weight, strict=True)
+        )
+        out = filled(np.ones_like(v))
+        multiply(filled(v), terms, STEP, cx, cy, values, is_right, out)
+        scale = np.abs(expected).max()
+        found = out[:, :, :N].ravel()
+        np.testing.assert_allclose(found, 1.0 + expected, rtol=0, atol=1e-6 * scale)
+        assert not out[:, :, N:].any()

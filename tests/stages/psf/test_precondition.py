@@ -5,44 +5,96 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.psf.precondition import SPLINE_TAPS, Preconditioner, smoothing_taps
+from skyextract.stages.psf import precondition
+from skyextract.stages.psf.precondition import (
+    SPLINE_TAPS,
+    Preconditioner,
+    smoothed,
+    smoothing_taps,
+)
 
-N, TERMS = 9, 3
+TERMS = 3
 
 
-def smoothing_matrix(taps):
-    """Matrix of a convolution of an N x N image, with zeros beyond the edges."""
+def problem(n, length):
+    """Return sigma, density, moments and taps."""
+    random = np.random.default_rng(5)
+    r2 = (np.arange(n) - n // 2)[:, None] ** 2 + (np.arange(n) - n // 2) ** 2
+    sigma = np.array([0.3, 0.2, 0.1])[:, None, None] * np.exp(-r2 / 8.0) + 1e-3
+    terms = np.stack([np.ones(40), *random.uniform(-0.5, 0.5, (2, 40))], axis=1)
+    density = random.uniform(1e3, 2e3, (n, n))
+    return sigma, density, terms.T @ terms / 40, smoothing_taps(length)
+
+
+def smoothing_matrix(taps, n):
+    """Matrix of a convolution of an n x n image, with zeros beyond the edges."""
     half = taps.size // 2
-    offset = np.arange(N)[:, None] - np.arange(N)
+    offset = np.arange(n)[:, None] - np.arange(n)
     line = np.where(np.abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0.0)
     return np.kron(line, line)
 
 
-@pytest.fixture
-def problem():
-    random = np.random.default_rng(5)
-    r2 = (np.arange(N) - N // 2)[:, None] ** 2 + (np.arange(N) - N // 2) ** 2
-    star = np.exp(-r2 / 8.0)
-    sigma = np.stack([0.3 * star + 1e-3, 0.2 * star + 1e-3, 0.1 * star + 1e-3])
-    terms = np.stack([np.ones(40), *random.uniform(-0.5, 0.5, (2, 40))], axis=1)
-    density = random.uniform(1e3, 2e3, (N, N))
-    return sigma, density, terms.T @ terms / 40, smoothing_taps(1.3)
+def written_out(sigma, density, moments, taps):
+    """Return the matrix that the preconditioner states, and the inverse of its diagonal."""
+    smooth = smoothing_matrix(np.convolve(taps, SPLINE_TAPS), density.shape[0])
+    spread = np.kron(np.eye(TERMS), smooth) * sigma.ravel()
+    matrix = np.eye(sigma.size) + spread @ np.kron(moments, np.diag(density.ravel())) @ spread.T
+    diagonal = 1.0 + sigma**2 * density * np.diag(moments)[:, None, None]
+    return matrix, 1.0 / diagonal.ravel()
 
 
-def test_it_takes_most_of_an_error_away(problem):
-    sigma, density, moments, taps = problem
-    wide = np.kron(np.eye(TERMS), smoothing_matrix(np.convolve(taps, SPLINE_TAPS)))
-    width = np.diag(sigma.ravel())
-    data = np.kron(moments, np.diag(density.ravel()))
-    matrix = np.eye(wide.shape[0]) + wide.T @ width @ data @ width @ wide
+def conjugate_gradients(matrix, inverse, right, steps):
+    """Solve with a diagonal preconditioner."""
+    solution = np.zeros(right.size)
+    residual = right.ravel().copy()
+    direction = step = inverse * residual
+    for _ in range(steps):
+        image = matrix @ direction
+        length = (residual @ step) / (direction @ image)
+        solution += length * direction
+        before = residual @ step
+        residual -= length * image
+        step = inverse * residual
+        direction = step + (residual @ step) / before * direction
+    return solution.reshape(right.shape)
 
-    truth = np.random.default_rng(2).normal(size=sigma.size)
+
+@pytest.mark.parametrize(("n", "length"), [(9, 0.3), (9, 0.6), (9, 1.2), (12, 1.6)])
+@pytest.mark.parametrize("unit", [1.0, 1e60, 1e-60])
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_the_steps_are_those_of_conjugate_gradients(n, length, unit, steps, monkeypatch):
+    parts = problem(n, length)
+    right = unit * np.random.default_rng(6).normal(size=parts[0].shape)
+    monkeypatch.setattr(precondition, "STEPS", steps)
+    found = Preconditioner(*parts)(right)
+    expected = conjugate_gradients(*written_out(*parts), right, steps)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_what_is_no_right_side_has_no_solution(value):
+    parts = problem(9, 0.6)
+    assert not Preconditioner(*parts)(np.full_like(parts[0], value)).any()
+
+
+def test_it_takes_most_of_an_error_away():
+    parts = problem(9, 1.3)
+    matrix, _ = written_out(*parts)
+    truth = np.random.default_rng(2).normal(size=parts[0].size)
     right = matrix @ truth
-    found = Preconditioner(*problem)(right.reshape(sigma.shape)).ravel()
+    found = Preconditioner(*parts)(right.reshape(parts[0].shape)).ravel()
     left = found - truth
     # In the norm of the matrix, in which conjugate gradients count.
     assert left @ matrix @ left < 0.05 * (truth @ right)
     assert found @ right > 0
+
+
+@pytest.mark.parametrize("length", [0.4, 0.7, 2.0, 5.0])
+def test_images_are_smoothed(length):
+    images = np.random.default_rng(3).normal(size=(2, 11, 11))
+    taps = smoothing_taps(length)
+    expected = images.reshape(2, -1) @ smoothing_matrix(taps, 11)
+    np.testing.assert_allclose(smoothed(images, taps).reshape(2, -1), expected, atol=1e-12)
 
 
 def test_smoothing_keeps_the_variance_of_white_noise():

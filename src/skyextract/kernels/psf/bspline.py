@@ -210,26 +210,3 @@ def spline_values(model: F8, grid: SplineGrid, n_y: int, n_x: int, slopes: bool,
         _along_x(rows, first_x, slope_x, n_y, n_x, 1, out)
         along_y(model, first_y, slope_y, low, high, n_y, rows)
         _along_x(rows, first_x, weight_x, n_y, n_x, 2, out)
-
-
-@helper
-def spline_adjoint(pixels: F8, grid: SplineGrid, out: F8) -> None:
-    """Add pixels to the coefficients `out`: the transpose of `spline_values`."""
-    _, first_x, first_y, weight_x, weight_y, _, _, rows = grid
-    row = rows[0]
-    for a in range(pixels.shape[0]):
-        row[:] = 0.0
-        for b in range(pixels.shape[1]):
-            value = pixels[a, b]
-            if value != 0.0:
-                i = first_x[b]
-                row[i] += weight_x[b, 0] * value
-                row[i + 1] += weight_x[b, 1] * value
-                row[i + 2] += weight_x[b, 2] * value
-                row[i + 3] += weight_x[b, 3] * value
-        j = first_y[a]
-        for m in range(4):
-            w = weight_y[a, m]
-            if w != 0.0:
-                for b in range(row.shape[0]):
-                    out[j + m, b] += w * row[b]

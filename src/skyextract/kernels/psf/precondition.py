@@ -27,151 +27,119 @@ def _product(first: F4, second: F4) -> float:
 
 
 @helper
-def _convolve(line: F4, taps: F4, stride: int, start: int, out: F4) -> None:
-    """Convolve with symmetric taps that are `stride` apart; `out` begins at `start` of the line."""
+def _convolve(line: F4, side: F4, stride: int, start: int, out: F4) -> None:
+    """Convolve with taps that are `stride` apart; `out` begins at `start` of the line.
+
+    `side` are those on one side, from half of the middle one on, an even number.
+    """
     n = out.shape[0]
-    half = taps.shape[0] // 2
-    middle, centre = line[start : start + n], taps[half]
-    for i in range(n):
-        out[i] = centre * middle[i]
-    # Two pairs at a time: half as often through `out`.
-    for t in range(1, half, 2):
-        u, v = taps[half + t], taps[half + t + 1]
+    out[:] = np.float32(0.0)
+    for t in range(0, side.shape[0], 2):  # two at a time, for fewer passes
+        u, v = side[t], side[t + 1]
         near, far = t * stride, (t + 1) * stride
         a, b = line[start - near : start - near + n], line[start + near : start + near + n]
         c, d = line[start - far : start - far + n], line[start + far : start + far + n]
         for i in range(n):
             out[i] += u * (a[i] + b[i]) + v * (c[i] + d[i])
-    if half % 2 == 1:
-        u, far = taps[2 * half], half * stride
-        a, b = line[start - far : start - far + n], line[start + far : start + far + n]
-        for i in range(n):
-            out[i] += u * (a[i] + b[i])
 
 
 @helper
 def _multiply(
-    lines: F4, sigma: F4, informed: F4, moments: F4, taps: F4, width: int,
-    tall: F4, wide: F4, smooth: F4, out: F4,
+    lines: F4, factors: F4, moments: F8, side: F4, width: int, tall: F4, wide: F4, smooth: F4,
+    out: F4,
 ) -> None:  # fmt: skip
-    """Multiply with the matrix; what `out` has between the rows means nothing.
+    """Multiply with K S (D x T) S K; what `out` has between the rows means nothing.
 
     Parameters
     ----------
-    lines, sigma, informed, out : (n_terms, n * width) float32
-    tall, wide, smooth : float32
-        Scratch: a line with zeros for `half` rows, or `half` numbers, at both of its ends; and
-        a line per term.
+    lines, smooth, out : (n_terms, n * width) float32
+        `smooth` is scratch.
+    factors : (2, n_terms, n * width) float32
+        S and S D.
+    side : (half + 1,) float32
+        Taps of K.
+    tall, wide : float32
+        Scratch: a line with zeros for `half` rows, or `half` numbers, at both of its ends.
     """
     n_terms, size = lines.shape
-    half = taps.shape[0] // 2
+    half = side.shape[0] - 1
     above = half * width
     inner, middle = tall[above : above + size], wide[half : half + size]
-    for k in range(n_terms):
-        line, scale = smooth[k], sigma[k]
-        inner[:] = lines[k]
-        _convolve(tall, taps, width, above, middle)
-        _convolve(wide, taps, 1, half, line)
-        for i in range(size):
-            line[i] *= scale[i]
-    for k in range(n_terms):
-        scale, result, own = informed[k], out[k], lines[k]
-        inner[:] = np.float32(0.0)
-        for m in range(n_terms):
-            moment, line = moments[k, m], smooth[m]
+    for turn in range(2):
+        for k in range(n_terms):
+            own = lines[k]
             for i in range(size):
-                inner[i] += moment * line[i]
-        for i in range(size):
-            inner[i] *= scale[i]
-        _convolve(tall, taps, width, above, middle)
-        _convolve(wide, taps, 1, half, result)
-        for i in range(size):
-            result[i] += own[i]
-
-
-@helper
-def _spread_out(images: F8, unit: float, half: int, width: int, lines: F4) -> None:
-    """Put images, in a unit, into lines with zeros between the rows."""
-    n_terms, n, _ = images.shape
-    lines[:] = np.float32(0.0)
-    for k in range(n_terms):
-        for a in range(n):
-            first = a * width + half
-            for b in range(n):
-                lines[k, first + b] = np.float32(images[k, a, b] / unit)
+                inner[i] = own[i] if turn == 0 else np.float32(0.0)
+            if turn == 1:
+                for m in range(n_terms):
+                    moment, line = np.float32(moments[k, m]), smooth[m]
+                    for i in range(size):
+                        inner[i] += moment * line[i]
+                informed = factors[1, k]
+                for i in range(size):
+                    inner[i] *= informed[i]
+            result = smooth[k] if turn == 0 else out[k]
+            for axis in range(2):
+                source, stride, start, target = (
+                    (tall, width, above, middle) if axis == 0 else (wide, 1, half, result)
+                )
+                _convolve(source, side, stride, start, target)
+            if turn == 0:
+                scale = factors[0, k]
+                for i in range(size):
+                    result[i] *= scale[i]
 
 
 @kernel
 def solve_alike(
-    right: F8, sigma: F8, density: F8, moments: F8, taps: F8, steps: int, out: F8
-) -> None:
+    factors: F4, inverse: F4, moments: F8, side: F4, width: int, steps: int, residual: F4,
+    solution: F4,
+) -> None:  # fmt: skip
     """Solve (1 + K S (D x T) S K) x = right by a fixed number of conjugate gradients.
+
+    Images are rows of `width` numbers one after another, with `half` zeros on either side of each.
 
     Parameters
     ----------
-    right, out : (n_terms, n, n) float64
-    sigma : (n_terms, n, n) float64
-        S, a factor of each unknown.
-    density : (n, n) float64
-        D, the information in each pixel.
+    factors : (2, n_terms, n * width) float32
+        S and S D: a factor of each unknown, and the same times the information in each pixel.
+    inverse : (n_terms * n * width,) float32
+        About that of the matrix' diagonal.
     moments : (n_terms, n_terms) float64
         T, mean products of the terms.
-    taps : (2 half + 1,) float64
-        K, a symmetric separable convolution.
+    side : (half + 1,) float32
+        K, a symmetric separable convolution: its taps on one side, from half of the middle one
+        on, an even number.
     steps : int
+    residual : (n_terms * n * width,) float32
+        The right side; it is left with what is not solved.
+    solution : (n_terms * n * width,) float32
+        0 before.
     """
-    n_terms, n, _ = right.shape
-    half = taps.shape[0] // 2
-    width = n + 2 * half
-    size = n * width
-    out[:] = 0.0
-    unit = 0.0
-    for k in range(n_terms):
-        for a in range(n):
-            for b in range(n):
-                unit = max(unit, abs(right[k, a, b]))
-    if not (0.0 < unit < np.inf):
-        return
-    lines = np.empty((7, n_terms, size), dtype=np.float32)
-    scale, informed, inverse, smooth = lines[0], lines[1], lines[2], lines[3]
-    residual, direction, image = lines[4], lines[5], lines[6]
-    _spread_out(sigma, 1.0, half, width, scale)
-    _spread_out(right, unit, half, width, residual)
-    informed[:] = np.float32(0.0)
-    inverse[:] = np.float32(0.0)
-    for k in range(n_terms):
-        for a in range(n):
-            for b in range(n):
-                i, s = a * width + half + b, sigma[k, a, b]
-                informed[k, i] = s * density[a, b]
-                inverse[k, i] = 1.0 / (1.0 + s * s * density[a, b] * moments[k, k])
-    small_moments, small_taps = moments.astype(np.float32), taps.astype(np.float32)
+    _, n_terms, size = factors.shape
+    half = side.shape[0] - 1
+    lines = np.zeros((3, n_terms, size), dtype=np.float32)
+    smooth, direction, image = lines[0], lines[1], lines[2]
+    # As one line each, all terms.
+    flat = lines.reshape(3, n_terms * size)
+    to, vector = flat[1], flat[2]
     tall = np.zeros(size + 2 * half * width, dtype=np.float32)
     wide = np.zeros(size + 2 * half, dtype=np.float32)
-    solution = np.zeros(n_terms * size, dtype=np.float32)
-    # As one line each, all terms.
-    all_inverse, all_residual = inverse.reshape(-1), residual.reshape(-1)
-    all_direction, all_image = direction.reshape(-1), image.reshape(-1)
-    for i in range(n_terms * size):
-        all_direction[i] = all_inverse[i] * all_residual[i]
-    power = _product(all_residual, all_direction)
-    for _ in range(steps):
+    before = 1.0
+    for step in range(steps):
+        for i in range(len(vector)):
+            vector[i] = inverse[i] * residual[i]
+        power = _product(residual, vector)
         if not power > 0.0:
             break
-        _multiply(
-            direction, scale, informed, small_moments, small_taps, width, tall, wide, smooth, image
-        )
-        length = np.float32(power / _product(all_direction, all_image))
-        for i in range(n_terms * size):
-            solution[i] += length * all_direction[i]
-            all_residual[i] -= length * all_image[i]
-            all_image[i] = all_inverse[i] * all_residual[i]
-        before, power = power, _product(all_residual, all_image)
-        ratio = np.float32(power / before)
-        for i in range(n_terms * size):
-            all_direction[i] = all_image[i] + ratio * all_direction[i]
-    for k in range(n_terms):
-        for a in range(n):
-            first = k * size + a * width + half
-            for b in range(n):
-                out[k, a, b] = unit * solution[first + b]
+        ratio = np.float32(power / before if step > 0 else 0.0)
+        for i in range(len(vector)):
+            to[i] = vector[i] + ratio * to[i]
+        _multiply(direction, factors, moments, side, width, tall, wide, smooth, image)
+        for i in range(len(vector)):
+            vector[i] += to[i]
+        length = np.float32(power / _product(to, vector))
+        for i in range(len(vector)):
+            solution[i] += length * to[i]
+            residual[i] -= length * vector[i]
+        before = power

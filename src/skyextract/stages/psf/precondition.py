@@ -37,16 +37,44 @@ class Preconditioner:
     """
 
     def __init__(self, sigma: F8, density: F8, moments: F8, taps: F8) -> None:
-        self.sigma = sigma
-        self.density = density
+        n_terms, n, _ = sigma.shape
+        taps = np.convolve(taps, SPLINE_TAPS)
+        reach = taps.size // 2
+        half = reach | 1
+        self.side = np.zeros(half + 1, dtype=np.float32)
+        self.side[: reach + 1] = taps[reach:]
+        self.side[0] *= np.float32(0.5)
         self.moments = moments
-        self.taps = np.convolve(taps, SPLINE_TAPS)
+        self.shape = n_terms, n, n + 2 * half
+        self.inner = np.s_[:, :, half : half + n]
+        self.factors = np.zeros((2, *self.shape), dtype=np.float32)
+        self.factors[0][self.inner] = sigma
+        self.factors[1][self.inner] = informed = sigma * density
+        self.inverse = np.zeros(self.shape, dtype=np.float32)
+        diagonal = np.diag(moments)[:, None, None]
+        self.inverse[self.inner] = 1.0 / (1.0 + sigma * informed * diagonal)
 
     def __call__(self, right: F8) -> F8:
         """Return about what the inverse of the matrix makes of `right`, (n_terms, n, n)."""
-        out = np.empty_like(right)
-        solve_alike(right, self.sigma, self.density, self.moments, self.taps, STEPS, out)
-        return out
+        unit = float(np.abs(right).max())
+        if not 0.0 < unit < math.inf:
+            return np.zeros_like(right)
+        residual, solution = np.zeros((2, *self.shape), dtype=np.float32)
+        residual[self.inner] = right / unit
+        n_terms, _, width = self.shape
+        solve_alike(
+            self.factors.reshape(2, n_terms, -1), self.inverse.reshape(-1), self.moments,
+            self.side, width, STEPS, residual.reshape(-1), solution.reshape(-1),
+        )  # fmt: skip
+        return unit * np.asarray(solution[self.inner], dtype=np.float64)
+
+
+def smoothed(images: F8, taps: F8) -> F8:
+    """Convolve images (n_terms, n, n) with symmetric separable taps; zeros beyond the edges."""
+    n, half = images.shape[-1], taps.size // 2
+    offset = np.arange(n)[:, None] - np.arange(n)
+    matrix = np.where(np.abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0.0)
+    return np.asarray(matrix @ images @ matrix, dtype=np.float64)
 
 
 def smoothing_taps(length: float) -> F8:

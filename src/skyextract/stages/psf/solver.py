@@ -11,15 +11,14 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.errors import StepError
-from skyextract.kernels.psf.normal import information, right_side, smooth_terms
+from skyextract.kernels.psf.normal import filled_up, multiply
 from skyextract.kernels.psf.peaks import Peaks
-from skyextract.kernels.psf.product import filled_up, multiply
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.neighbours import Neighbours, free_share, level_beside
-from skyextract.stages.psf.precondition import Preconditioner, smoothing_taps
+from skyextract.stages.psf.precondition import Preconditioner, smoothed, smoothing_taps
 from skyextract.stages.psf.profile import SmoothProfile, squareness
 
 PARTS = 4
@@ -270,13 +269,9 @@ class Solver:
         """
         n_terms, n, _ = start.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
-        size = self.weight.shape[1]
-        weight = np.zeros((len(terms), size, filled_up(size)), dtype=np.float32)
-        weight[:, :, :size] = self.weight.transpose(0, 2, 1)
-        right = np.zeros((n_terms, n, n))
-        right_side(terms, self.step, self.cx, self.cy, self.target, right)
-        density = np.zeros((n, n))
-        information(self.step, self.cx, self.cy, self.weight, density)
+        weight = _columns(self.weight)
+        right = self._over_stars(np.zeros((n_terms, n, n)), terms, _columns(self.target), True)
+        density = self._information(n)
         sigma = self.prior_sigma(prior)
         correlation = FINE_CORRELATION if self.fine else CORRELATION
         correlated = correlation * self.fwhm / self.step
@@ -292,26 +287,13 @@ class Solver:
         enough = left * max(float(determined.sum()), 1.0)
 
         def spread(v: F8) -> F8:
-            out = np.empty_like(v)
-            smooth_terms(v, taps, out)
-            out *= sigma
-            return out
+            return sigma * smoothed(v, taps)
 
         def gather(v: F8) -> F8:
-            out = np.empty_like(v)
-            smooth_terms(sigma * v, taps, out)
-            return out
+            return smoothed(sigma * v, taps)
 
         def data_matrix(v: F8) -> F8:
-            def of_part(part: slice) -> F8:
-                out = np.zeros_like(v)
-                multiply(v, terms[part], self.step, self.cx[part], self.cy[part], weight[part], out)
-                return out
-
-            first, *others = self.run.map(of_part, self.parts)
-            for other in others:
-                first += other
-            return first
+            return self._over_stars(v, terms, weight, False)
 
         solution = start.copy()
         left_over = right - data_matrix(prior + spread(solution))
@@ -339,6 +321,43 @@ class Solver:
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
         return solution, coefficients
 
+    def _over_stars(self, v: F8, terms: F8, values: F4, is_right: bool) -> F8:
+        """Multiply with the normal matrix, or make the right side, in parts of the stars."""
+        n = v.shape[2]
+        coefficients = np.zeros((*v.shape[:2], filled_up(n)), dtype=np.float32)
+        coefficients[:, :, :n] = v
+
+        def of_part(part: slice) -> F4:
+            out = np.zeros_like(coefficients)
+            multiply(
+                coefficients, terms[part], self.step, self.cx[part], self.cy[part], values[part],
+                is_right, out,
+            )  # fmt: skip
+            return out
+
+        out = np.zeros_like(v)
+        for part in self.run.map(of_part, self.parts):
+            out += part[:, :, :n]
+        return out
+
+    def _information(self, n: int) -> F8:
+        """Return the information of all stars on each coefficient, where no other is free, (n, n).
+
+        The weight of the pixel nearest to a coefficient, times the pixels per coefficient.
+        """
+        size = self.weight.shape[1]
+        place = (np.arange(n) - 0.5 * (n - 1)) * self.step + 0.5
+        row, column = (
+            np.floor(place + centre[:, None]).astype(np.int64) for centre in (self.cy, self.cx)
+        )
+        star = np.arange(len(row))[:, None, None]
+        nearest = self.weight[
+            star, np.clip(row, 0, size - 1)[:, :, None], np.clip(column, 0, size - 1)[:, None, :]
+        ]
+        nearest *= ((row >= 0) & (row < size))[:, :, None]
+        nearest *= ((column >= 0) & (column < size))[:, None, :]
+        return np.asarray(nearest.sum(axis=0, dtype=np.float64) * self.step**2)
+
     def adapt(self, prior: F8, solution: F8) -> F8 | None:
         """Return another prior if the stars show that this one is too narrow.
 
@@ -357,9 +376,7 @@ class Solver:
             # Its own smooth version describes it better than a round profile.
             prior = prior.copy()
             taps = smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
-            smooth = np.empty((1, *prior.shape[1:]))
-            smooth_terms(np.ascontiguousarray(solution[:1]), taps / taps.sum(), smooth)
-            prior[0] = np.maximum(smooth[0], 0.0)
+            prior[0] = np.maximum(smoothed(solution[:1], taps / taps.sum())[0], 0.0)
             self.own = True
         self.fine = True
         return prior
@@ -376,6 +393,14 @@ class Solver:
         varying = STRAY_VARYING * self.loosening[1 : prior.shape[0], None, None]
         sigma[1:] = varying * size + STRAY_FLOOR * peak
         return sigma
+
+
+def _columns(stamps: F4) -> F4:
+    """Return pixels [x, y] of stamps as `multiply` takes them, filled up with zeros."""
+    n, size, _ = stamps.shape
+    columns = np.zeros((n, size, filled_up(size)), dtype=np.float32)
+    columns[:, :, :size] = stamps.transpose(0, 2, 1)
+    return columns
 
 
 def _working_inverse_gain(variance: F4) -> float:
