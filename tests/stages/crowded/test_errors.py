@@ -8,9 +8,15 @@ import pytest
 
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
-from skyextract.stages.crowded.errors import FELT, blended_errors, mean_square_of_rest
+from skyextract.stages.crowded.errors import (
+    FELT,
+    blended_errors,
+    mean_square_of_rest,
+    of_positions,
+)
 from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched, matched_filter
+from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
 FWHM = 3.5
@@ -82,3 +88,36 @@ def test_noise_about_fits_is_that_of_the_image(step: float) -> None:
     inner = np.minimum(np.minimum(x, y), size - np.maximum(x, y)) > 30.0
     free = mean_square_of_rest(filtered, x, y, round(2 * FWHM), matched.square)
     assert free[inner].mean() == pytest.approx(1.0, abs=0.1)
+
+
+@statistical
+def test_stars_too_faint_to_be_found_are_in_the_errors_of_fluxes_and_positions() -> None:
+    """Light of the PSF's shape, anywhere: errors of noise alone are too small."""
+    rng = np.random.default_rng(8)
+    size, noise = 900, 10.0
+    psf = Psf.gaussian(FWHM, PsfSource.FILE)
+    matched = matched_filter(psf, (size, size))
+    places = np.mgrid[20.0 : size - 20 : 26.0, 20.0 : size - 20 : 26.0].reshape(2, -1)
+    y, x = places + rng.uniform(-0.5, 0.5, places.shape)
+    stars = FittedSources.at(x, y)
+    flux = 100.0 * noise / matched.square**0.5
+    stars.parameters[:, 0], stars.reach[:] = flux, psf.radius
+    faint = filter_matched(
+        rng.normal(0.0, 1.0, (size, size)).astype(np.float32), matched, Run(1), sigma=1.0
+    )
+    image = rng.normal(0.0, noise, (size, size)).astype(np.float32)
+    image += faint * np.float32(0.3 * noise / faint.std())
+    add_models(image, psf, stars, 1.0)
+    mask = np.zeros(image.shape, np.uint16)
+    fits = psf_photometry(
+        image, np.full_like(image, noise**2), 0.0, mask, psf, x, y, Run(1), spread=False
+    )
+    filtered = filter_matched(fits.residual, matched, Run(1), sigma=noise)
+    filtered /= np.float32(matched.unit(noise))
+    mean = mean_square_of_rest(filtered, x, y, round(2 * FWHM), matched.square)
+    factor = np.sqrt(np.maximum(mean, 1.0))
+    inner = np.minimum(np.minimum(x, y), size - np.maximum(x, y)) > 30.0
+    alone = [(fits.flux - flux) / fits.flux_error, (fits.x - x) / np.sqrt(fits.variance_x)]
+    for pull, more in zip(alone, (factor, of_positions(factor)), strict=True):
+        assert np.std(pull[inner]) > 1.25
+        assert 0.95 < np.std((pull / more)[inner]) < 1.17
