@@ -11,11 +11,11 @@ import pytest
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.psfshape import effective_fwhm
 from skyextract.run import Run
-from skyextract.settings.keywords import Config
+from skyextract.settings.keywords import Characterize, Config
 from skyextract.stages.characterize import characterize
 from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.locus import locus_at
-from skyextract.stages.psf.stars import Selection
+from skyextract.stages.psf.stars import Selection, select_stars
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 from tests.stages.psf.test_stars import SHAPE, candidates
 
@@ -91,3 +91,40 @@ def test_few_stars_that_are_certainly_such_are_not_doubted():
     selection = Selection(np.arange(15), 3.0, 165, 15 / 165, locus)
     assert not doubt_of_stars(selection)
     assert doubt_of_stars(replace(selection, locus=None))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_galaxies", [250, 350])
+def test_few_stars_that_are_alike_stand_out_of_many_galaxies(n_galaxies, seed):
+    mixed = sources(15, n_galaxies, seed)
+    selection = select_stars(mixed, Characterize(), SHAPE, 100)
+    assert selection.fwhm == pytest.approx(3.0, rel=0.01)
+    assert (selection.stars < 15).mean() > 0.5
+    assert not doubt_of_stars(selection)
+    alone = select_stars(sources(0, n_galaxies, seed), Characterize(), SHAPE, 100)
+    assert "do not crowd at one" in doubt_of_stars(alone)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_faint_sources_with_others_beside_them_show_no_locus(seed):
+    """Noise hides the edges of a hump: galaxies about one size, S/N 20 to 45."""
+    random = np.random.default_rng(seed)
+    snr = random.uniform(20.0, 45.0, 60)
+    size = 4.6 * random.lognormal(0.0, 0.25, 60) * random.normal(1.0, 1.0 / snr)
+    ellipticity = np.abs(random.normal(0.0, 1.0 / snr))
+    hump = candidates(size, snr, seed, ellipticity=ellipticity)
+    assert doubt_of_stars(select_stars(hump, Characterize(), SHAPE, 100))
+    stars = candidates(4.6 * random.normal(1.0, 1.0 / snr), snr, seed, ellipticity=ellipticity)
+    assert not doubt_of_stars(select_stars(stars, Characterize(), SHAPE, 100))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_round_sources_that_are_the_wider_the_brighter_are_told_as_such(seed):
+    """A photographic plate: no size is that of the stars, and it is no matter of galaxies."""
+    random = np.random.default_rng(seed)
+    flux = 10.0 ** random.uniform(2.0, 3.2, 300)
+    size = 4.0 * (flux / 100.0) ** 0.34 * random.normal(1.0, 0.03, 300)
+    plate = candidates(
+        size, np.minimum(flux, 400.0), seed, flux=flux, ellipticity=random.uniform(0.0, 0.05, 300)
+    )
+    assert "not linear in light" in doubt_of_stars(select_stars(plate, Characterize(), SHAPE, 60))

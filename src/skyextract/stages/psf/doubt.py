@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import I8
+from skyextract.stages.psf.linearity import not_linear
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.stars import Selection
 
@@ -44,7 +45,9 @@ def doubt_of_stars(selection: Selection | None) -> str:
         return ""
     message, locus = "", selection.locus
     least = MIN_SHARE if locus is None or not locus.inside else MOST
-    if locus is not None and locus.is_broad:
+    if selection.widened:
+        message = not_linear(selection.widened)
+    elif locus is not None and locus.is_broad:
         message = (
             f"the sizes of {selection.n_bright} bright sources do not crowd at one as those of "
             "stars do: the PSF may be that of galaxies or blends"

@@ -18,7 +18,9 @@ MIN_STARS = 12
 MIN_CHANGE = 0.06
 """Relative change of the width over the brightness of the stars, at least."""
 MIN_RATIO = 3.0
-"""... in units of the scatter of the widths about it."""
+"""... in units of the scatter of the widths about it..."""
+TIGHT = 8.0
+"""... and where the sources may be galaxies, of which the brighter are the larger, too."""
 MIN_CORRELATION = 0.55
 """Of the ranks of width and brightness."""
 SURE = 4.0
@@ -28,7 +30,7 @@ MIN_STEP = 0.1
 _ENDS = (5.0, 95.0)
 
 
-def widening(flux: F8, fwhm: F8) -> float:
+def widening(flux: F8, fwhm: F8, least: float = MIN_RATIO) -> float:
     """Return by which part bright stars are wider than faint ones; 0 if that is not clear.
 
     The slope of log width over log flux is the median of those of all pairs (Sen 1968, J. Am.
@@ -38,6 +40,8 @@ def widening(flux: F8, fwhm: F8) -> float:
     ----------
     flux, fwhm : (n,) float64
         Of isolated stars.
+    least : float
+        Change of the width over the brightness in units of the scatter about it.
     """
     known = (flux > 0.0) & (fwhm > 0.0)
     if known.sum() < MIN_STARS:
@@ -54,7 +58,7 @@ def widening(flux: F8, fwhm: F8) -> float:
     scatter = robust_sigma(y - slope * x)
     correlation = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
     least = max(MIN_CORRELATION, math.tanh(SURE / math.sqrt(x.size - 3)))
-    if change < MIN_RATIO * scatter or correlation < least:
+    if change < least * scatter or correlation < least:
         return 0.0
     widened = float(10.0**change) - 1.0
     return widened if widened > MIN_CHANGE else 0.0
@@ -63,12 +67,17 @@ def widening(flux: F8, fwhm: F8) -> float:
 def doubt_of_linearity(flux: F8, fwhm: F8) -> str:
     """Tell that pixel values are not linear in light, as the widths of stars say; else empty."""
     wider = widening(flux, fwhm)
+    return not_linear(wider) if wider else ""
+
+
+def not_linear(wider: float) -> str:
+    """Say that bright stars are wider than faint ones by that part of the width."""
     message = (
         f"bright stars are {100.0 * wider:.0f} % wider than faint ones: the pixel values are not "
         "linear in light (a stretched image, a photographic plate, clipped peaks?): magnitudes "
         "depend on brightness"
     )
-    return message if wider else ""
+    return message
 
 
 def _ranks(values: F8) -> F8:

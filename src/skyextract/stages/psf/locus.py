@@ -37,6 +37,13 @@ SMALLER, LARGER, ELLIPTICITY = 0.1, 1.2, 0.018
 stars, at most where there are galaxies: their edges are in no way sharper than that."""
 
 
+FAINT_LARGER = 0.4
+"""The same where the sources are faint: their noise hides the edges."""
+
+SHARP, MANY_LARGER, MIN_SHARP = 0.35, 3.0, 8
+"""Scatter of the ellipticities of stars in units of that of the larger sources beside them, up to
+which these may be so many times as many; with so many of each."""
+
 BELOW, NEAR = 0.25, 0.22
 """Sources that are smaller than stars, in units of those, at most, down to so much less in log10:
 cosmic rays and hot pixels are smaller still."""
@@ -59,8 +66,9 @@ class Locus:
         All that are smaller, but as sharp as no defect.
     is_bright : bool
         Whether they are bright; else there are too few such, and fainter ones count, too.
-    spread : float
-        Scatter of the ellipticities of those inside, more than that of the noise.
+    spread, spread_larger : float
+        Scatter of the ellipticities of those inside, more than that of the noise, and of those
+        that are larger; 0 if there are too few.
     """
 
     inside: int
@@ -69,6 +77,7 @@ class Locus:
     below: int
     is_bright: bool
     spread: float
+    spread_larger: float = 0.0
 
     @property
     def is_alone(self) -> bool:
@@ -85,10 +94,18 @@ class Locus:
             self.is_alone
             or (
                 self.smaller <= SMALLER * self.inside
-                and self.larger <= LARGER * self.inside
+                and self.larger <= self.most_larger * self.inside
                 and self.spread <= ELLIPTICITY
             )
         )
+
+    @property
+    def most_larger(self) -> float:
+        """How many larger ones may be beside it, in units of those in it."""
+        if not self.is_bright:
+            return FAINT_LARGER
+        many = min(self.inside, self.larger) >= MIN_SHARP
+        return MANY_LARGER if many and self.spread < SHARP * self.spread_larger else LARGER
 
     @property
     def is_among_others(self) -> bool:
@@ -185,7 +202,10 @@ def locus_at(
     inside &= judged
     beside = judged & ~inside & (np.abs(away) < 3.0 * window)
     smaller = int((beside & (away < 0.0)).sum())
-    spread = 0.0
+    larger = beside & (away > 0.0)
+    spread = spread_larger = 0.0
+    if larger.sum() >= MIN_SHARP:
+        spread_larger = robust_sigma(c.ellipticity[rows][larger])
     if inside.sum() >= FEW:
         noise = float(np.median(1.0 / c.snr[rows][inside]))
         spread = robust_sigma(c.ellipticity[rows][inside])
@@ -193,8 +213,9 @@ def locus_at(
     return Locus(
         inside=int(inside.sum()),
         smaller=smaller,
-        larger=int(beside.sum()) - smaller,
+        larger=int(larger.sum()),
         below=int((judged & (away < -window) & (away > -NEAR)).sum()),
         is_bright=is_bright,
         spread=spread,
+        spread_larger=spread_larger,
     )

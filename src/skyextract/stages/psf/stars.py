@@ -13,7 +13,7 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
-from skyextract.stages.psf.linearity import widening
+from skyextract.stages.psf.linearity import TIGHT, widening
 from skyextract.stages.psf.locus import FEW, INTRINSIC, Locus, departures, field_of, locus_at
 
 WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
@@ -46,6 +46,9 @@ WIDEST = 0.03
 TURNS = 12
 """Fits of the surface of sizes, at most: each finds more of the stars far from the typical size."""
 
+ROUND = 0.06
+"""(A - B) / (A + B) up to which a source can be a single star."""
+
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
 
@@ -69,6 +72,9 @@ class Selection:
         Part of them that have the size and shape of the stars, isolated or not.
     locus : Locus or None
         How they stand out of other sources, if that was judged.
+    widened : float
+        By which part bright round sources are wider than faint ones where others are beside the
+        stars, see `linearity.widening`.
     """
 
     stars: I8
@@ -76,6 +82,7 @@ class Selection:
     n_bright: int = 0
     share: float = 0.0
     locus: Locus | None = None
+    widened: float = 0.0
 
 
 def select_stars(
@@ -151,7 +158,12 @@ def select_stars(
     if rows.size == 0:
         return nothing
     rows = rows[_evenly(c.x[rows], c.y[rows], c.snr[rows], shape)][:n_most]
-    return Selection(rows, float(10.0 ** median(size[rows])), bright.size, share, locus)
+    widened = 0.0
+    if locus is not None and not locus.is_alone:
+        as_round = bright[c.ellipticity[bright] < ROUND]
+        widened = widening(c.flux[as_round], c.fwhm[as_round], TIGHT)
+    typical = float(10.0 ** np.median(size[rows]))
+    return Selection(rows, typical, bright.size, share, locus, widened)
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:
