@@ -139,3 +139,17 @@ def test_models_that_are_missing_are_named(
     done = skyextract("det.fits,meas.fits", "-PSF_NAME", "none1.psf,none2.psf")
     assert done.status == 2
     assert "none1.psf,none2.psf: no such file" in done.stderr
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5])
+def test_an_image_that_is_displaced_is_told_of(
+    images: Path, skyextract: Callable[..., Outcome], tmp_path: Path, shift: int
+) -> None:
+    for name, moved in (("det", 0), ("meas", shift)):
+        image = np.roll(fits.getdata(images / f"{name}.fits"), moved, axis=1)
+        fits.writeto(tmp_path / f"{name}.fits", image, overwrite=True)
+    done = skyextract("det.fits,meas.fits", "--steps", "characterize,measure")
+    assert (f"is displaced by (+{shift}.0, " in done.stderr) == (shift > 0)
+    [summary] = done.summary("meas.json")
+    status = "fallback" if shift else "complete"
+    assert summary["steps"]["measure"]["status"] == status

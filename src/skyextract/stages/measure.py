@@ -28,6 +28,7 @@ from skyextract.stages.detection.detect import (
     filter_image,
 )
 from skyextract.stages.detection.framekind import doubts_of_frame
+from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
@@ -84,7 +85,8 @@ class Measured:
         the filtered image, over that of independent pixels), detection_scale (the same as
         detection has it), sky_share (of pixels with data).
     status : Status
-        FALLBACK where there is no source, hardly any sky beside them, or all seen twice.
+        FALLBACK where there is no source, hardly any sky beside them, all are seen twice, or
+        the two images of dual-image mode do not lie alike.
     reason : str
         Why it is FALLBACK.
     """
@@ -238,7 +240,9 @@ def measure(
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
     detections = found.detections
     twins = find_twins(detections.x, detections.y, detections.dflux)
-    doubts = [doubt.doubt for doubt in (rests_on, twins) if doubt is not None and doubt.doubt]
+    apart = None if detection is None else _displacement(exposure, found)
+    said = (rests_on, twins, apart)
+    doubts = [doubt.doubt for doubt in said if doubt is not None and doubt.doubt]
     doubts += doubts_of_frame(exposure, found.plane, detections.n, config, run, uses_psf=uses_psf)
     for doubt in doubts:
         run.warn(doubt)
@@ -319,6 +323,12 @@ def _measure_pixels(
 
     detections, beneath = hidden_detections(hidden, found.detections, found.matched, run, columns)
     return replace(found, detections=detections), sources.append(beneath)
+
+
+def _displacement(exposure: Exposure, found: Found) -> Displacement | None:
+    fwhm = exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
+    d = found.detections
+    return find_displacement(d.x, d.y, d.dflux, found.detection_plane, found.plane, fwhm)
 
 
 def _without_labels(found: Found, hidden: Hidden | None) -> Found:

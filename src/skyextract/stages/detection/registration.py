@@ -1,0 +1,127 @@
+"""Whether, in dual-image mode, the image to measure lies where the one to detect on does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.record import record
+from skyextract.stages.background.planes import Plane
+
+N_BRIGHTEST = 200
+REACH = 12
+"""Pixels about a detection in which its light is looked for."""
+SIGNIFICANT = 10.0
+"""Sum of 3 x 3 pixels in sigma of it, from which a place is that of a source."""
+SAME = 0.7
+"""Pixels within which two displacements are one."""
+MIN_SOURCES, MIN_SHARE = 8, 0.4
+"""Of the sources that are seen in both images, how many have the displacement."""
+LEAST, OF_FWHM, ERRORS = 0.3, 0.1, 5.0
+"""A displacement is told of from so many pixels, FWHM, and errors of its own."""
+
+
+@record
+class Displacement:
+    """Where the image to measure lies.
+
+    Attributes
+    ----------
+    dx, dy : float
+        Of its stars from those of the image to detect on, pixels.
+    n_sources : int
+        Sources that say so.
+    doubt : str
+        What is wrong; empty where it lies right.
+    """
+
+    dx: float
+    dy: float
+    n_sources: int
+    doubt: str
+
+
+def find_displacement(
+    x: F8, y: F8, flux: F8, detection: Plane, measurement: Plane, fwhm: float = 0.0
+) -> Displacement | None:
+    """Compare where the brightest detections have their light in both images.
+
+    The commonest vector from the peak in one image to that in the other counts: sources of
+    one image alone, and neighbours of other colour, have any.
+
+    Parameters
+    ----------
+    x, y, flux : (n,) float64
+        Detections, 0-based pixels and image units.
+    detection, measurement : Plane
+        The two images.
+    fwhm : float
+        Of the PSF, pixels; 0 if it is not known.
+
+    Returns
+    -------
+    Displacement or None
+        None where too few sources are seen in both, or each has a vector of its own.
+    """
+    rows = np.argsort(-flux, kind="stable")[:N_BRIGHTEST]
+    column, row = np.rint(x[rows]).astype(np.int64), np.rint(y[rows]).astype(np.int64)
+    ny, nx = detection.subtracted.shape
+    edge = REACH + 3
+    inside = (column >= edge) & (column < nx - edge) & (row >= edge) & (row < ny - edge)
+    column, row = column[inside], row[inside]
+    if column.size < MIN_SOURCES:
+        return None
+    first, second = (_centres(p, column, row) for p in (detection, measurement))
+    vectors = second - first
+    vectors = vectors[np.isfinite(vectors).all(axis=1)]
+    if len(vectors) < MIN_SOURCES:
+        return None
+    near = np.hypot(*(vectors[:, None] - vectors).transpose(2, 0, 1)) < SAME
+    centre = vectors[near.sum(axis=1).argmax()]
+    members = vectors[np.hypot(*(vectors - centre).T) < SAME]
+    n = len(members)
+    if n < max(MIN_SOURCES, MIN_SHARE * len(vectors)):
+        return None
+    dx, dy = (float(value) for value in np.median(members, axis=0))
+    distance = math.hypot(dx, dy)
+    error = 1.25 * math.hypot(*map(robust_sigma, members.T)) / math.sqrt(n)
+    if distance <= max(LEAST, OF_FWHM * fwhm, ERRORS * error):
+        return Displacement(dx, dy, n, "")
+    message = (
+        f"the image to measure is displaced by ({dx:+.1f}, {dy:+.1f}) pixels from the image to "
+        "detect on: apertures, fits and positions are those of other pixels"
+    )
+    return Displacement(dx, dy, n, message)
+
+
+def _centres(plane: Plane, column: I8, row: I8) -> F8:
+    """Return x and y of the peaks about places; NaN where none is significant."""
+    steps = np.arange(-REACH - 1, REACH + 2)
+    image = plane.subtracted
+    windows = image[row[:, None, None] + steps[:, None], column[:, None, None] + steps]
+    sums = _three_by_three(windows)
+    flat = sums.reshape(len(sums), -1)
+    peak = flat.argmax(axis=1)
+    at_y, at_x = np.unravel_index(peak, sums.shape[1:])
+    at_y, at_x = at_y - REACH + row, at_x - REACH + column
+    near = np.arange(-2, 3)
+    core = image[at_y[:, None, None] + near[:, None], at_x[:, None, None] + near].astype(np.float64)
+    core -= core.min(axis=(1, 2), keepdims=True)
+    total = core.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centres = np.stack(
+            [at_x + (core * near).sum(axis=(1, 2)) / total,
+             at_y + (core * near[:, None]).sum(axis=(1, 2)) / total], axis=1,
+        )  # fmt: skip
+    faint = flat[np.arange(len(flat)), peak] < 3.0 * SIGNIFICANT * plane.background.sigma
+    centres[faint] = np.nan
+    return np.asarray(centres, dtype=np.float64)
+
+
+def _three_by_three(windows: F4) -> F4:
+    """Return the sums of the pixels about each one that is not on an edge."""
+    rows = windows[:, :-2] + windows[:, 1:-1] + windows[:, 2:]
+    return np.asarray(rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:], dtype=np.float32)
