@@ -104,6 +104,14 @@ def test_value_that_begins_with_a_dash():
     assert settings.config.background.back_value == (-1.5,)
 
 
+@pytest.mark.parametrize("name", ["two words.csv", "a,b.csv", "plain.csv"])
+def test_names_with_blanks_and_commas_need_no_second_quotes(tmp_path, name):
+    (tmp_path / name).touch()
+    path = str(tmp_path / name)
+    settings = resolve(None, command_line_settings([("ASTREFCAT_NAME", path)]))
+    assert settings.config.astrometry.astrefcat_name == (path,)
+
+
 @pytest.mark.parametrize("name", ["sextractor_dd_full.sex", "source-extractor/default.sex"])
 def test_sextractor_files_choose_the_sextractor_base(shared_data, name):
     settings = resolve(read_file(shared_data / "sextractor_configs" / name))

@@ -157,10 +157,19 @@ def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
     settings = []
     for name, value in pairs:
         declaration = declarations()[name]
-        free_text = declaration.takes_one and declaration.is_text
-        words = (value,) if free_text and "$" not in value else split_values(value, origin)
+        free_text = declaration.takes_one and declaration.is_text and "$" not in value
+        # A shell takes quotes away: what looks like a list may be the name of one file.
+        whole = free_text or (declaration.type == "tuple[str, ...]" and _is_file(value))
+        words = (value,) if whole else split_values(value, origin)
         settings.append(Setting(name, words if value else (), origin))
     return settings
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # too long a name
+        return False
 
 
 def resolve(
