@@ -77,7 +77,7 @@ def not_linear(wider: float) -> str:
         "linear in light (a stretched image, a photographic plate, clipped peaks?): magnitudes "
         "depend on brightness"
     )
-    return message
+    return message  # noqa: RET504 - by its name the page of messages finds it
 
 
 def _ranks(values: F8) -> F8:
