@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank
+from skyextract.datamodel.arrays import blank, copied
+from skyextract.run import Run
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2000, 1000)])
@@ -34,3 +35,13 @@ def test_blank_planes_take_no_memory_unless_written():
     plane = blank((4000, 4000), np.float32)
     plane[10] = 1.0
     assert resident() - before < plane.nbytes / 10
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 7), (200, 31), (700, 1)])
+def test_copies_are_of_their_own(n_threads, shape):
+    plane = np.random.default_rng(1).random(shape, dtype=np.float32)
+    copy = copied(plane, Run(n_threads))
+    np.testing.assert_array_equal(copy, plane)
+    copy[:] = -1.0
+    assert plane.min() >= 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skyextract.run import keeps_freed_memory
+from skyextract.run import Run, keeps_freed_memory
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -37,3 +37,14 @@ def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
         return np.zeros(shape, kind)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(memory, kind).reshape(shape)
+
+
+def copied(plane: F4, run: Run) -> F4:
+    """Return a copy of a plane, made in threads."""
+    out = np.empty_like(plane)
+
+    def rows(band: tuple[int, int]) -> None:
+        out[band[0] : band[1]] = plane[band[0] : band[1]]
+
+    run.map(rows, run.bands(plane.shape[0]))
+    return out

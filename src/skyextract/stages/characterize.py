@@ -361,7 +361,8 @@ def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -
     if not repairs.pixel.size:
         return exposure.image
     rows = np.unique(repairs.pixel // exposure.shape[1])
-    return repairs.image(exposure.image, background_rows(sky.background, rows, run), sky.planes)
+    background = background_rows(sky.background, rows, run)
+    return repairs.image(exposure.image, background, sky.planes, run)
 
 
 def _warn_of_failure(reason: str, psf: Psf, iterations: int, known: bool, run: Run) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank, copied
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
@@ -152,9 +152,9 @@ class Repairs:
         planes.variance.ravel()[self.pixel] = self.variance
         planes.state.ravel()[self.cosmic] = 0
 
-    def image(self, image: F4, background: F4, planes: RepairPlanes) -> F4:
+    def image(self, image: F4, background: F4, planes: RepairPlanes, run: Run) -> F4:
         """Return a copy of the image, sky included, with the repaired pixels of the work planes."""
-        repaired = image.copy()
+        repaired = copied(image, run)
         pixel = self.pixel
         repaired.ravel()[pixel] = background.ravel()[pixel] + planes.data.ravel()[pixel]
         return repaired
@@ -198,7 +198,7 @@ def repair(
     planes = RepairPlanes.of(image - background, variance.copy(), mask, inverse_gain, run)
     repairs = repair_planes(planes, psf, cosmics, run)
     return Repaired(
-        repairs.image(image, background, planes), repairs.mask(mask), planes.variance,
+        repairs.image(image, background, planes, run), repairs.mask(mask), planes.variance,
         repairs.n_cosmic_rays, repairs.n_pixels, len(repairs.defects),
     )  # fmt: skip
 
