@@ -64,7 +64,7 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
-MIDDLE = 2.2
+MIDDLE = 2.0
 """Half side of the part of a box that is not averaged, in FWHM."""
 ROOM = 10
 """Points per parameter of a rough fit, at least."""
@@ -72,6 +72,8 @@ INFINITE = 3.5e38
 """More than any number of single precision."""
 LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
+ROUGHLY_LEFT_OUT = 0.004
+"""The same where the fit is done again."""
 
 
 class Pixels(NamedTuple):
@@ -138,8 +140,10 @@ class Rules(NamedTuple):
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
     apart : (n,) uint8
-        1: no neighbours; such a source is in the residual, all of it, before a rough visit and
-        after it.
+        1: no neighbours; what such a source is fitted to is the image.  A rough visit leaves it
+        as it is.
+    level : float
+        Of the sky, which is out of the residual.
     fwhm : float
         Of the PSF.
     point_fwhm : float
@@ -150,6 +154,7 @@ class Rules(NamedTuple):
     prior: F8
     limits: F8
     apart: U1
+    level: float
     fwhm: float
     point_fwhm: float
 
@@ -188,6 +193,17 @@ def add_model(pixels: Pixels, grid: Grid, sign: float, model: F4) -> None:
         y = np.uint64(grid.y + iy)
         for ix in range(grid.n_x):
             residual[y, np.uint64(grid.x + ix)] += factor * model[np.uint64(iy * grid.n_x + ix)]
+
+
+@helper
+def _take_image(pixels: Pixels, grid: Grid, level: float) -> None:
+    """Write the image less a level of the sky into the residual."""
+    image, residual, sky = pixels.image, pixels.residual, np.float32(level)
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            x = np.uint64(grid.x + ix)
+            residual[y, x] = image[y, x] - sky
 
 
 @summation
@@ -307,12 +323,14 @@ def visit_sources(
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
-        apart = rough > 0 and rules.apart[i] > 0
+        apart = rules.apart[i] > 0
         psf = local_psf(places, at, i)
-        faintest = noise_in(pixels, box) * LEFT_OUT
+        faintest = noise_in(pixels, box) * (ROUGHLY_LEFT_OUT if rough else LEFT_OUT)
         pixel_grid = grid_of(box, 1)
         choose_groups(own, psf, faintest, work)
-        if not apart:
+        if apart:
+            _take_image(pixels, pixel_grid, rules.level)
+        else:
             draw_pixels(own, psf, pixel_grid, faintest, work)
             add_model(pixels, pixel_grid, 1.0, work.pixels)
         step = -(-max(box[2], box[3]) // MAX_BINS)
@@ -339,7 +357,7 @@ def visit_sources(
         _, done, settled = fit_source(own, free, prior, limits, psf, faintest, end, math.inf, work)
         fits.iterations[i] += done
         fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
-        if apart:
+        if apart and rough:
             continue
         determinant = invert(work, own, free, limits, fits.covariance[i])
         fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])

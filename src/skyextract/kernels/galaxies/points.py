@@ -78,7 +78,7 @@ def arrange_points(box: I8, x: float, y: float, step: int, half: float, parts: I
         for axis in range(2):
             middle, first, n = x if axis == 0 else y, parts[k + 1, axis], parts[k + 1, 3 + axis]
             low = int((middle - reach - first) // side)
-            high = int((middle + reach + 1.0 - first) // side) + 1
+            high = int((middle + reach - first) // side) + 1
             low, high = min(max(low, 0), n), min(max(high, 0), n)
             parts[k + 1, 5 + 2 * axis], parts[k + 1, 6 + 2 * axis] = low, high
             parts[k, axis], parts[k, 3 + axis] = first + side * low, 2 * (high - low)

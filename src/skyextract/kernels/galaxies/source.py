@@ -38,9 +38,9 @@ N_PARAMETERS = 14
 FLUX, RADIUS, E1, E2, INDEX = 0, 1, 2, 3, 4
 """From SPHEROID and from DISK on."""
 
-MERGED = 12.0
+MERGED = 40.0
 """Gaussians are merged where that changes the light by less than this times what is left out."""
-MERGED_PEAK = 5e-4
+MERGED_PEAK = 1e-3
 """Or by less than this part of the peak."""
 
 

@@ -217,13 +217,14 @@ def fit_models(
     as_point : bool
         Fit point sources too, for `ModelFits.log_odds`.
     """
-    profile = replace(profile, sky_error=sky.level_error())
+    noise2 = sky.noise2()
+    profile = replace(profile, sky_error=sky.level_error(noise2))
     n, fwhm = found.n, sky.psf.fwhm
     boxes = boxes_of(found, fwhm, sky.image.shape)
     flux = start_fluxes(sky.image, found)
     scene = Scene(sky, boxes, found.x, found.y, flux, run)
     parameters = _start(found, flux, fwhm, profile)
-    limits = _limits(parameters, boxes, sky, profile)
+    limits = _limits(parameters, boxes, sky, noise2, profile)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
     pixels = sky.pixels(sky.image.copy())
     # a source without neighbours is fitted where it stands
@@ -235,7 +236,7 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), fwhm,
+        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), 0.0, fwhm,
         fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
@@ -244,8 +245,9 @@ def fit_models(
     sweeps, level = 0, 0.0
     rough = 2 if fwhm > SAMPLED else 1
     while sweeps < MAX_SWEEPS and stale.any():
+        own, step = rules._replace(level=level), rough if sweeps == 0 else 0
 
-        def visit(members: I8, places: Places, rough: int = rough if sweeps == 0 else 0) -> None:
+        def visit(members: I8, places: Places, rules: Rules = own, rough: int = step) -> None:
             visit_sources(members, places, pixels, rules, fits, rough)
 
         scene.sweep(stale, changed, visit, exact=sweeps > 0)
@@ -268,12 +270,12 @@ def fit_models(
     parameters[nothing] = numbers[nothing] = np.nan
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
-        log_odds=_odds(parameters, numbers, sky), noise_area=numbers[:, 3],
+        log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
         flags=flags, iterations=iterations, scene=scene, residual=pixels.residual,
     )  # fmt: skip
 
 
-def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
+def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
     """Return the logarithm of the odds of a point source, with a PSF that is not quite right.
 
     What a PSF that is wrong by `PSF_ERROR` adds to chi2 grows with the square of the S/N; the
@@ -281,7 +283,6 @@ def _odds(parameters: F8, numbers: F8, sky: Sky) -> F8:
     """
     point, log_odds, area = numbers[:, 1], numbers[:, 2], numbers[:, 3]
     flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
-    noise2 = sky.noise2()
     inverse_gain = sky.pixels(sky.image).inverse_gain
     with np.errstate(invalid="ignore", divide="ignore"):
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
@@ -329,7 +330,7 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
     scales[~good] = np.nan
     changed = np.zeros(n, dtype=np.uint8)
-    pixels = sky.pixels(sky.image.copy(), sky.level_error())
+    pixels = sky.pixels(sky.image.copy(), sky.level_error(sky.noise2()))
 
     def visit(members: I8, places: Places) -> None:
         visit_scales(members, places, pixels, parameters, scales, chi2, changed)
@@ -365,7 +366,7 @@ def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
     return parameters
 
 
-def _limits(parameters: F8, boxes: I8, sky: Sky, profile: Profile) -> F8:
+def _limits(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profile) -> F8:
     """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
     fwhm = sky.psf.fwhm
     limits = np.empty((len(parameters), 2, N_PARAMETERS))
@@ -380,7 +381,7 @@ def _limits(parameters: F8, boxes: I8, sky: Sky, profile: Profile) -> F8:
     limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
     limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
     # in a blend one source must not make up for another with negative light
-    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * sky.noise2()) * fwhm / _FWHM
+    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * noise2) * fwhm / _FWHM
     limits[:, 0, [SPHEROID, DISK, POINT]] = least
     if profile.spheroid + profile.disk + profile.point > 1:
         # one component must not make up for another with negative light

@@ -75,9 +75,9 @@ class Sky:
         usable = (variance > 0.0) & (variance < MAX_VARIANCE)
         return median(variance[usable]) if usable.any() else 1.0
 
-    def level_error(self) -> float:
+    def level_error(self, noise2: float) -> float:
         """Return the error of the sky below a source: about that of the mean of a mesh."""
-        return math.sqrt(self.noise2() / self.mesh) if self.mesh > 0.0 else 0.0
+        return math.sqrt(noise2 / self.mesh) if self.mesh > 0.0 else 0.0
 
 
 def boxes_of(found: Detections, fwhm: float, shape: tuple[int, ...]) -> I8:
