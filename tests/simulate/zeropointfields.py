@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import galsim
 import numpy as np
@@ -11,6 +12,8 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
+
+from tests.simulate.lights import Light
 
 F8 = NDArray[np.float64]
 ZERO_POINT = 30.0
@@ -23,24 +26,72 @@ BETA = 3.5
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Stars and galaxies: 0-based positions, fluxes in ADU, shapes of disks (0: a star).
+
+    Attributes
+    ----------
+    x, y, flux : (n,) float64
+    radius : (n,) float64
+        In which half of a disk's light is, FWHM.
+    ratio, angle : (n,) float64
+        Of its axes, and its direction in radians.
+    """
+
+    x: F8
+    y: F8
+    flux: F8
+    radius: F8
+    ratio: F8
+    angle: F8
+
+    def take(self, rows: NDArray[np.bool_]) -> Sources:
+        """Return some of the sources."""
+        return Sources(*(values[rows] for values in vars(self).values()))
+
+    @property
+    def is_star(self) -> NDArray[np.bool_]:
+        """Which sources are points."""
+        return self.radius == 0.0
+
+
+@dataclass(frozen=True)
 class ZeroPointField:
-    """A frame, its header and reference catalogue."""
+    """A frame, its header and reference catalogue, and what it was made of.
+
+    Attributes
+    ----------
+    image : (n, n) float32
+    header : Header
+    reference : Table
+    fwhm : float
+    sources : Sources
+        Those that no one could find, too.
+    sky : (n, n) float64
+        The rest of the light, without noise.
+    """
 
     image: NDArray[np.float32]
     header: fits.Header
     reference: Table
     fwhm: float
+    sources: Sources
+    sky: F8
 
     def zero_point(self, diameter: float) -> float:
         """Return the zero point of fluxes in an aperture, whose diameter is in pixels."""
+        return ZERO_POINT + 2.5 * float(np.log10(self.light_within(diameter)))
+
+    def light_within(self, diameter: float) -> float:
+        """Return the part of a star's light in an aperture, whose diameter is in pixels."""
         scale = self.fwhm / (2.0 * np.sqrt(2.0 ** (1.0 / BETA) - 1.0))
-        outside = (1.0 + (0.5 * diameter / scale) ** 2) ** (1.0 - BETA)
-        return ZERO_POINT + 2.5 * float(np.log10(1.0 - outside))
+        return float(1.0 - (1.0 + (0.5 * diameter / scale) ** 2) ** (1.0 - BETA))
 
 
 def simulate_field(
     seed: int, n_stars: int = 220, n_galaxies: int = 0, fwhm: float = 3.5, size: int = 512,
-    sky: float = 300.0, gradient: float = 0.0,
+    sky: float = 300.0, gradient: float = 0.0, extra: Light | None = None,
+    faintest_reference: float = REFERENCE,
 ) -> ZeroPointField:  # fmt: skip
     """Draw a frame.
 
@@ -50,43 +101,62 @@ def simulate_field(
         In the frame and 5 pixels around it.
     sky, gradient : float
         ADU in the middle, and the part of it that the sky changes by from left to right.
+    extra : callable, optional
+        Other light, as those of `tests.simulate.lights`: of a random generator and the size.
+    faintest_reference : float
+        Magnitude down to which stars are in the reference catalogue.
     """
     rng = np.random.default_rng(seed)
-    x, y = rng.uniform(-5.0, size + 5.0, (2, n_stars + n_galaxies))
+    n = n_stars + n_galaxies
+    x, y = rng.uniform(-5.0, size + 5.0, (2, n))
     lowest, highest = 10.0 ** (SLOPE * np.array([BRIGHTEST, FAINTEST]))
-    mag = np.log10(rng.uniform(lowest, highest, x.size)) / SLOPE
-    flux = 10.0 ** (-0.4 * (mag - ZERO_POINT))
-    light = galsim.ImageD(size, size, xmin=0, ymin=0)
-    psf = galsim.Moffat(beta=BETA, fwhm=fwhm)
-    for k in range(x.size):
-        reach = int(min(12.0 * fwhm * max(1.0, (flux[k] / 1e4) ** 0.2), 150.0))
-        i, j = int(x[k]), int(y[k])
-        bounds = galsim.BoundsI(i - reach, i + reach, j - reach, j + reach) & light.bounds
-        if not bounds.isDefined():
-            continue
-        if k < n_stars:
-            place = np.arange(bounds.xmin, bounds.xmax + 1), np.arange(bounds.ymin, bounds.ymax + 1)
-            light[bounds].array[:] += flux[k] * _star(fwhm, place[0] - x[k], place[1] - y[k])
-        else:
-            disk = galsim.Exponential(half_light_radius=rng.uniform(0.4, 1.6) * fwhm)
-            disk = disk.shear(q=rng.uniform(0.4, 1.0), beta=rng.uniform(0, 3) * galsim.radians)
-            seen = galsim.Convolve(disk, psf).withFlux(flux[k])
-            stamp = galsim.ImageD(bounds)
-            centre = galsim.PositionD(x[k], y[k])
-            light[bounds] += seen.drawImage(stamp, scale=1.0, center=centre)
-    level = sky * (1.0 + gradient * (np.arange(size) / size - 0.5))
-    electrons = rng.poisson((light.array + level) * GAIN) + rng.normal(
+    mag = np.log10(rng.uniform(lowest, highest, n)) / SLOPE
+    shapes = np.zeros((3, n))
+    shapes[:, n_stars:] = np.transpose(
+        [
+            (rng.uniform(0.4, 1.6), rng.uniform(0.4, 1.0), rng.uniform(0, 3))
+            for _ in range(n_galaxies)
+        ]
+    ).reshape(3, n_galaxies)
+    sources = Sources(x, y, 10.0 ** (-0.4 * (mag - ZERO_POINT)), *shapes)
+    level = np.full((size, size), sky * (1.0 + gradient * (np.arange(size) / size - 0.5)))
+    if extra is not None:
+        level += extra(rng, size)
+    electrons = rng.poisson((draw_sources(sources, fwhm, size) + level) * GAIN) + rng.normal(
         0.0, READ_NOISE, (size, size)
     )
     header = _header(size)
-    stars = np.arange(x.size) < n_stars
+    stars = sources.is_star
     return ZeroPointField(
         (electrons / GAIN).astype(np.float32), header,
-        _reference(rng, WCS(header), x[stars], y[stars], mag[stars]), fwhm,
+        _reference(rng, WCS(header), x[stars], y[stars], mag[stars], faintest_reference),
+        fwhm, sources, level,
     )  # fmt: skip
 
 
-def _star(fwhm: float, dx: F8, dy: F8) -> F8:
+def draw_sources(sources: Sources, fwhm: float, size: int) -> F8:
+    """Return the light of sources, without noise."""
+    light = galsim.ImageD(size, size, xmin=0, ymin=0)
+    psf = galsim.Moffat(beta=BETA, fwhm=fwhm)
+    for x, y, flux, radius, ratio, angle in zip(*vars(sources).values(), strict=True):
+        reach = int(min(12.0 * fwhm * max(1.0, (flux / 1e4) ** 0.2), 150.0))
+        i, j = int(x), int(y)
+        bounds = galsim.BoundsI(i - reach, i + reach, j - reach, j + reach) & light.bounds
+        if not bounds.isDefined():
+            continue
+        if radius == 0.0:
+            place = np.arange(bounds.xmin, bounds.xmax + 1), np.arange(bounds.ymin, bounds.ymax + 1)
+            light[bounds].array[:] += flux * star_profile(fwhm, place[0] - x, place[1] - y)
+        else:
+            disk = galsim.Exponential(half_light_radius=radius * fwhm)
+            disk = disk.shear(q=ratio, beta=angle * galsim.radians)
+            seen = galsim.Convolve(disk, psf).withFlux(flux)
+            stamp = galsim.ImageD(bounds)
+            light[bounds] += seen.drawImage(stamp, scale=1.0, center=galsim.PositionD(x, y))
+    return np.asarray(light.array)
+
+
+def star_profile(fwhm: float, dx: F8, dy: F8) -> F8:
     """Return a Moffat profile of unit light, summed over 3 x 3 points of each pixel."""
     scale = fwhm / (2.0 * np.sqrt(2.0 ** (1.0 / BETA) - 1.0))
     total = np.zeros((dy.size, dx.size))
@@ -108,8 +178,8 @@ def _header(size: int) -> fits.Header:
     return header
 
 
-def _reference(rng: np.random.Generator, wcs: WCS, x: F8, y: F8, mag: F8) -> Table:
-    known = mag < REFERENCE
+def _reference(rng: np.random.Generator, wcs: WCS, x: F8, y: F8, mag: F8, faintest: float) -> Table:
+    known = mag < faintest
     ra, dec = wcs.all_pix2world(x[known], y[known], 0)
     n = ra.size
     reference = Table({
@@ -131,11 +201,28 @@ def zero_point_error(field: ZeroPointField, reference: Path) -> tuple[float, flo
     reference : Path
         Where the reference catalogue is written, a new file.
     """
+    return compare_zero_point(field, process_field(field, reference))
+
+
+def process_field(
+    field: ZeroPointField, reference: Path, columns: str = "", **keywords: Any
+) -> Any:
+    """Return what `skyextract.process` makes of a frame; with other columns than the default ones.
+
+    The reference catalogue, and the list of columns, are written as new files.
+    """
     import skyextract
 
     field.reference.write(reference)
+    if columns:
+        keywords["PARAMETERS_NAME"] = str(reference.with_suffix(".param"))
+        reference.with_suffix(".param").write_text("\n".join(columns.split()) + "\n")
     image = skyextract.exposure(field.image, field.header)
-    sources = skyextract.process(image, ASTREFCAT_NAME=str(reference))
+    return skyextract.process(image, ASTREFCAT_NAME=str(reference), **keywords)
+
+
+def compare_zero_point(field: ZeroPointField, sources: Any) -> tuple[float, float] | None:
+    """Return what the zero point of a result is off by, and its claimed error; None if FAILED."""
     found = sources.metrics["photometry"]
     corrections = sources.exposure.aperture_corrections
     if sources.status["photometry"] == "FAILED" or corrections is None:

@@ -350,10 +350,29 @@ def test_fitted_positions_that_find_the_peaks_of_the_noise_make_no_zero_point():
         FLUXERR_PSF=0.05 * catalog["FLUX_PSF"], FLUX_AUTO=catalog["FLUX_PSF"],
         FLUXERR_AUTO=0.05 * catalog["FLUX_PSF"],
     )  # fmt: skip
-    fitted = calibrate(catalog, reference)
-    aperture = calibrate(catalog, reference, make_exposure(), Config(phot_flux_key="FLUX_AUTO"))
+    # Without a PSF nothing is known of sources that hide in the stars.
+    alone = make_exposure(psf=None)
+    fitted, aperture = (
+        calibrate(catalog, reference, alone, Config(phot_flux_key=key))
+        for key in ("FLUX_PSF", "FLUX_AUTO")
+    )
     lower = aperture.metrics["zero_point"] - fitted.metrics["zero_point"]
     assert lower == pytest.approx(2.5 * math.log10(1.0 + 0.05**2), rel=0.01)
+
+
+def test_light_of_the_model_is_unsure_only_where_no_star_shows_the_correction():
+    """What a model lacks in its wings the curve of growth of the same stars makes up for."""
+    catalog, reference = make_pair()
+    doubtful = make_exposure(psf=replace(Psf.gaussian(3.0, PsfSource.MEASURED), light_error=0.03))
+    known = with_correction(0.01)
+    shown = calibrate(catalog, reference, replace(known, psf=doubtful.psf))
+    sure = calibrate(catalog, reference, known)
+    assert shown.metrics["zero_point_error"] == sure.metrics["zero_point_error"]
+    unknown = calibrate(catalog, reference, replace(with_correction(math.nan), psf=doubtful.psf))
+    fit_error = sure.metrics["checks"]["error_of_fit"]
+    assert unknown.metrics["zero_point_error"] == pytest.approx(
+        math.hypot(fit_error, 0.02, 0.03 * 2.5 / math.log(10.0)), rel=0.01
+    )
 
 
 def test_flux_that_stars_should_not_have_counts_as_error():

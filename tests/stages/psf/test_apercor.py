@@ -15,6 +15,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
 from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.growth import error_of_ratio
 
 NOISE = 5.0
 GAIN = 4.0
@@ -223,3 +224,30 @@ def test_stars_too_faint_to_be_found_are_no_light_of_others(n_faint):
     expected = 0.4 * 6000 * 110.0 / SIZE**2 * math.pi * 12.0**2 / 1.2e4
     assert expected > 5.0 * error.mean() / 2.0  # what it would be off by
     assert abs(np.mean(factor) - 1.0) < 3.0 * error.mean() / 2.0
+
+
+def test_the_ratio_of_two_sums_over_the_same_pixels():
+    """Light in an aperture over the flux of the fit: noise of both is in part the same."""
+    random = np.random.default_rng(5)
+    psf = Psf.gaussian(4.0)
+    half, flux, n = 15, 4e4, 4000
+    star = psf.stamp(psf.x_zero, psf.y_zero, size=2 * half + 1).astype(float)
+    axis = np.arange(-half, half + 1)
+    distance = np.hypot(axis[:, None], axis)
+    fitted = distance <= 6.0
+    variance = NOISE**2 + flux * star / GAIN
+    noise = random.normal(size=(n, *star.shape)) * np.sqrt(variance)
+    weight = np.where(fitted, star / variance, 0.0)
+    power = np.sum(weight * star)
+    fits = flux + (noise * weight).sum(axis=(1, 2)) / power
+    for radius in (3.0, 6.0, 12.0):
+        within = distance <= radius
+        light = flux * star[within].sum() + noise[:, within].sum(axis=1)
+        ratio = light / fits
+        error = math.sqrt(variance[within].sum()) / flux
+        told = error_of_ratio(
+            np.array([[star[within].sum()]]), np.array([[error]]),
+            np.array([power**-0.5 / flux]), float(star[fitted].sum()),
+        )[0, 0]  # fmt: skip
+        assert told == pytest.approx(ratio.std(), rel=0.08)
+        assert told < 0.93 * error

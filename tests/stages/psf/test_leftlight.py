@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.psf.leftlight import mean_of_rings, within
+from skyextract.stages.psf.leftlight import LeftLight, mean_of_rings, within
 
 
 @pytest.mark.parametrize(("shape", "step"), [((70, 90), 1), ((200, 61), 4), ((5, 300), 7)])
@@ -41,3 +41,14 @@ def test_means_of_rings(step):
         assert means[k] == pytest.approx(values[ring].mean())
         assert errors[k] == pytest.approx(np.sqrt(noise[ring].sum()) / ring.sum())
     assert 0 < np.isnan(means).sum() < n
+
+
+@pytest.mark.parametrize(("other", "expected"), [(0.35, 0.102), (0.7, 0.69), (-0.6, -0.595)])
+def test_light_about_stars_overrules_only_where_it_is_surely_another(other, expected):
+    """Within three errors of the difference it is one more measurement, of small weight."""
+    none = np.zeros(0)
+    light = LeftLight(0.1, 0.01, 0.0, none, none).beneath_stars(other, 0.1)
+    assert light.level == pytest.approx(expected, abs=0.05)
+    assert light.error < 0.1
+    if expected == 0.102:
+        assert light.level == pytest.approx(0.1 + 0.25 * 0.01**2 / (0.1**2 + 0.01**2), abs=1e-3)

@@ -94,11 +94,14 @@ class FluxScale:
         `KRON_LOSS` is light of a wrong PSF or aperture correction.
     rounding_error : float
         What rounding to whole steps may take of the light of all stars or add to it, mag.
+    hidden_error : float
+        Error of the light of hidden sources that was taken off, mag.
     """
 
     correction_error: float = 0.0
     above_kron: float = math.nan
     rounding_error: float = 0.0
+    hidden_error: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -257,12 +260,14 @@ def verify(
         "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
         "error_of_rounding": scale.rounding_error,
+        "error_of_hidden_light": scale.hidden_error,
         "n_bright": n_bright,
         "n_second_group": parts.group.number,
     }
     error = math.hypot(
-        fit.error, scale.correction_error, unsure, uneven, scale.excess, scale.rounding_error
-    )
+        fit.error, scale.correction_error, unsure, uneven, scale.excess, scale.rounding_error,
+        scale.hidden_error,
+    )  # fmt: skip
     better = _better_band(own, others)
     reason = ""
     if n_good < MIN_STARS:

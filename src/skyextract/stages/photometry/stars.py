@@ -22,6 +22,8 @@ from skyextract.sky.plate import gnomonic
 from skyextract.stages.doubles import find_doubles
 from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
+from skyextract.stages.photometry.hidden import hidden_magnitudes
+from skyextract.stages.photometry.zeropoint import MIN_ERROR
 from skyextract.stages.psf.apercor import ApertureCorrections
 
 if TYPE_CHECKING:
@@ -117,14 +119,16 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
 def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> FluxScale:
     """Return how well the flux of stars is known as their whole light."""
     kind, _ = split_key(flux_key)
-    correction_error = 0.0
+    correction_error, from_stars = 0.0, False
     if kind in {"FLUX_PSF", "FLUX_APERCOR"} and exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
         light = corrections.growth(stars.x, stars.y)[:, 0]
         error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
         # Without a star the PSF model stands in.
         correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
-    if kind == "FLUX_PSF" and exposure.psf is not None:
+        from_stars = math.isfinite(error)
+    # Light that the model lacks is in the correction, where stars show it.
+    if kind == "FLUX_PSF" and exposure.psf is not None and not from_stars:
         error = exposure.psf.light_error
         of_model = _MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
         correction_error = math.hypot(correction_error, of_model)
@@ -141,7 +145,21 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         enough = len(known) >= min(MIN_STARS, len(stars.row))
         above_kron = 2.5 * math.log10(float(np.median(known))) if enough else math.nan
     rounding = _rounding_error(exposure, kind, column(catalog, flux_key)[stars.row])
-    return FluxScale(correction_error, above_kron, rounding)
+    hidden = _hidden_error(catalog, exposure, flux_key, stars)
+    return FluxScale(correction_error, above_kron, rounding, hidden)
+
+
+def _hidden_error(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> float:
+    """Return the error of what was taken off for hidden sources, mag.
+
+    They are told by what is found, and may be none, where sources keep apart, or twice as many,
+    where they come together: anything between is as likely as another.
+    """
+    if split_key(flux_key)[0] != "FLUX_PSF" or not len(stars.row):
+        return 0.0
+    mean, _ = hidden_magnitudes(catalog, exposure, flux_key, stars.row, stars.errors)
+    weight = np.maximum(stars.errors, MIN_ERROR) ** -2.0
+    return float(np.average(mean, weights=weight)) / math.sqrt(3.0)
 
 
 def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
@@ -331,6 +349,9 @@ def select_stars(
         instrumental = -2.5 * np.log10(flux)
         if split_key(flux_key)[0] == "FLUX_PSF":
             instrumental += _MAG_PER_RATIO / snr**2  # fitted positions find the peaks of the noise
+            mean, scatter = hidden_magnitudes(catalog, exposure, flux_key, pairs.row, errors)
+            instrumental += mean
+            errors = np.hypot(errors, scatter)
     report["n_selected"] = int(keep.sum())
     stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
     return stars.take(keep), stars.take(keep | checked)

@@ -21,8 +21,9 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.clippedfit import clip, clipped_fit, constant_term, solve
 from skyextract.stages.psf.fit import PsfPhotometry
+from skyextract.stages.psf.growth import MODEL_ERROR, error_of_ratio, without_hidden
 from skyextract.stages.psf.leftlight import LeftLight, light_between
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.psf.sweeps import UNUSABLE, fit_radius
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `MIN_BRIGHT_STARS`."""
@@ -33,9 +34,6 @@ STARS_PER_TERM = 8
 
 MAX_LOSS = 0.2
 """Part of the aperture that may lack data, at most."""
-
-MODEL_ERROR = 0.003
-"""Differences between stars that are not noise; keeps the brightest one from ruling."""
 
 MAX_CORRECTION = 0.1
 """Part of their light that stars may have beyond what the PSF model has of it, about."""
@@ -182,7 +180,7 @@ def aperture_corrections(
     centre = ((n_x - 1) / 2, (n_y - 1) / 2)
     scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
     why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
-    stars = _usable(photometry, np.asarray(stars, dtype=np.int64))
+    stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     light, error, lost = _growth(
         image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
     )
@@ -191,7 +189,10 @@ def aperture_corrections(
         own = flux - left.level * left.area(flux)
         area = 0.25 * math.pi * diameters**2 * (1.0 - lost)
         light = (light * flux[:, None] - left.level * area) / own[:, None]
-        error = np.hypot(error * flux[:, None], left.scatter * area) / own[:, None]
+        fitted = float(_model_growth(psf, *centre, np.array([fit_radius(psf)]))[0])
+        error = error_of_ratio(light, error, photometry.flux_error[stars] / flux, fitted)
+        error = np.hypot(error, left.scatter * area / own[:, None])
+        light, error = without_hidden(light, error, own, diameters, photometry, psf, image.shape)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     if len(stars) == 0:
@@ -267,7 +268,7 @@ def light_left(
         Of the reference aperture, FWHM.
     """
     radius = 0.5 * diameter * psf.fwhm
-    stars = _usable(photometry, np.asarray(stars, dtype=np.int64))
+    stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
     between = light_between(*noise, stars, radius)
@@ -282,7 +283,7 @@ def light_left(
     return between.beneath_stars(*constant_term(terms, light[whole, 0], errors, expected))
 
 
-def _usable(photometry: PsfPhotometry, stars: I8) -> I8:
+def usable_stars(photometry: PsfPhotometry, stars: I8) -> I8:
     """Stars with a good fit, bright if there are enough of them."""
     snr = photometry.flux[stars] / photometry.flux_error[stars]
     good = photometry.converged[stars] & np.isfinite(snr) & (snr > 5)
@@ -356,10 +357,9 @@ def _fit(terms: F8, values: F8, sigma: F8) -> tuple[F8, float, float, int]:
         return np.full(terms.shape[1], np.nan), math.nan, math.nan, 0
     coefficients, residuals, total, good = clipped_fit(terms, values, sigma)
     weights = 1.0 / total[good] ** 2
-    spread = float(np.sqrt(np.sum((weights * residuals[good]) ** 2)) / weights.sum())
     expected = float(1.0 / math.sqrt(weights.sum()))
     # Few stars that rule can agree by chance.
     effective = float(weights.sum() ** 2 / np.sum(weights**2))
     unsure = math.sqrt(effective / max(effective - 1.0, 0.5))
     scatter = float(MAD_TO_SIGMA * np.median(np.abs(residuals[good])))
-    return coefficients, max(spread, expected) * unsure, scatter, int(good.sum())
+    return coefficients, expected * unsure, scatter, int(good.sum())

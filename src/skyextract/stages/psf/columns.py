@@ -10,9 +10,15 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
-from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
+from skyextract.stages.psf.apercor import (
+    ApertureCorrections,
+    aperture_corrections,
+    light_left,
+    usable_stars,
+)
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
 from skyextract.stages.psf.sweeps import CROWDED, FINE, FittedSources
+from skyextract.stages.psf.unseen import without_neighbours
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import AnyArray
@@ -75,13 +81,15 @@ def measure_point_sources(
     if exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
     stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
-    left = light_left(
-        subtracted, variance, gain, exposure.mask, psf, fits, stars,
-        config.characterize.apercor_diameter,
+    diameter = config.characterize.apercor_diameter
+    mask = without_neighbours(
+        exposure.mask, subtracted, fits.residual, variance, gain, psf,
+        fits.x[bright := usable_stars(fits, stars)], fits.y[bright], 0.5 * diameter * psf.fwhm,
     )  # fmt: skip
+    left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter)
     if corrections is None or not corrections.covers(apertures):
         corrections = aperture_corrections(
-            subtracted, variance, gain, exposure.mask, psf, fits, stars, apertures,
+            subtracted, variance, gain, mask, psf, fits, stars, apertures,
             config.characterize, run, left,
         )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)

@@ -34,6 +34,8 @@ and in the whole frame."""
 MIN_LEFT = 0.1
 """Share of these pixels that is left, if that can be, and pixels that are needed."""
 MIN_PIXELS = 1000
+SURE = 3.0
+"""Light about stars differs from that of the frame from so many errors on."""
 MIN_RING = 30
 MIN_RINGS = 5
 MAX_WINGS = 0.02
@@ -76,13 +78,15 @@ class LeftLight:
         """Return what is beneath stars, as light nearer to them shows it, as far as it does.
 
         Wings of galaxies, which a PSF leaves over, lie about them and not beneath stars.  What
-        the two levels differ by beyond their errors may be wrong of the first one.
+        the two levels differ by beyond `SURE` of their errors may be wrong of the first one; less
+        than that is noise, mostly of the second, which rests on far fewer pixels.
         """
         if not (math.isfinite(level) and error > 0.0):
             return self
         if self.error == 0.0:
             return replace(self, level=level, error=error)
-        own = max((level - self.level) ** 2 - error**2, 0.0) + self.error**2
+        beyond = (level - self.level) ** 2 - SURE**2 * (error**2 + self.error**2)
+        own = max(beyond, 0.0) + self.error**2
         total = own + error**2
         mean = (self.level * error**2 + level * own) / total
         return replace(self, level=mean, error=math.sqrt(own * error**2 / total))
