@@ -21,6 +21,7 @@ from skyextract.kernels.background.constant import constant_runs, fill_equal
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
+from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.strips import edge_strips
 
@@ -110,6 +111,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
 
 def _without_dead(exposure: Exposure, run: Run) -> Exposure:
     """Mark dead pixels, which are interpolated where cosmic rays are repaired."""
+    exposure = _without_columns(exposure, run)
     dead = dead_pixels(exposure)
     if not dead.size:
         return exposure
@@ -117,6 +119,19 @@ def _without_dead(exposure: Exposure, run: Run) -> Exposure:
     mask.ravel()[dead] |= np.uint16(Mask.BAD)
     run.warn(
         f"{dead.size} dead pixels, far below the sky and what is beside, are masked (DATA_CHECK)"
+    )
+    return replace(exposure, mask=mask)
+
+
+def _without_columns(exposure: Exposure, run: Run) -> Exposure:
+    """Mark columns that are offset or noisy, which are interpolated, too."""
+    n_columns, pixels = bad_columns(exposure)
+    if not pixels.size:
+        return exposure
+    mask = exposure.mask.copy()
+    mask.ravel()[pixels] |= np.uint16(Mask.BAD)
+    run.warn(
+        f"{n_columns} columns, or parts of them, are offset or noisy, and are masked (DATA_CHECK)"
     )
     return replace(exposure, mask=mask)
 

@@ -1,0 +1,50 @@
+"""Defects of a detector make no sources that pass for good ones, and take no stars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from tests.simulate.badframes import SIZE, good_frame
+
+MAGNITUDE = 20.0
+"""Stars that are found on a clean frame."""
+
+
+def clean(image, rng):
+    return image
+
+
+def noisy_columns(image, rng):
+    columns = rng.choice(SIZE, 12, replace=False)
+    image[:, columns] += rng.normal(0.0, 60.0, (SIZE, 12))
+    return image
+
+
+def offset_columns(image, rng):
+    for column in rng.choice(SIZE, 6, replace=False):
+        image[rng.integers(0, 400) :, column] += rng.uniform(20.0, 60.0)
+    return image
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("fwhm", [1.7, 3.2])
+@pytest.mark.parametrize("damage", [clean, noisy_columns, offset_columns])
+def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
+    frame = good_frame(seed, fwhm=fwhm)
+    image = damage(frame.image.astype(float), np.random.default_rng(seed + 5))
+    skyextract(*replace(frame, image=image.astype(np.float32)).write(tmp_path))
+    with fits.open(tmp_path / "f.cat") as units:
+        found = Table(units[2].data)
+    x, y = np.asarray(found["X_IMAGE"]) - 1.0, np.asarray(found["Y_IMAGE"]) - 1.0
+    distance = np.hypot(x[:, None] - frame.truth.x, y[:, None] - frame.truth.y)
+    flagged = (found["FLAGS"] & 4 > 0) | (found["FLAGS_SKY"] & (2 | 4 | 8) > 0)
+    is_false = distance.min(1) > 2.5
+    assert np.mean(is_false[~flagged]) < 0.02
+    assert np.mean(is_false) < 0.06
+    bright = frame.truth.r < MAGNITUDE
+    assert np.mean(distance.min(0)[bright] < 2.5) > 0.985

@@ -1,0 +1,81 @@
+"""Columns that are offset or noisy, and what is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import Mask
+from skyextract.stages.background.badcolumns import bad_columns
+
+NY, NX, SIGMA = 400, 500, 10.0
+
+
+def sky_frame(seed, n_stars=80):
+    rng = np.random.default_rng(seed)
+    yy, xx = np.mgrid[:NY, :NX]
+    image = rng.normal(300.0, SIGMA, (NY, NX))
+    for x, y in zip(rng.uniform(8, NX - 9, n_stars), rng.uniform(8, NY - 9, n_stars), strict=True):
+        part = np.s_[int(y) - 8 : int(y) + 9, int(x) - 8 : int(x) + 9]
+        r2 = (xx[part] - x) ** 2 + (yy[part] - y) ** 2
+        image[part] += 10 ** rng.uniform(1.5, 4.5) * np.exp(-0.5 * r2 / 2.0)
+    return image, rng, yy, xx
+
+
+def found_in(image, lost=None):
+    mask = np.zeros(image.shape, np.uint16)
+    if lost is not None:
+        mask[lost] = np.uint16(Mask.SAT)
+    n, pixels = bad_columns(Exposure(image.astype(np.float32), mask))
+    marked = np.zeros(image.shape, bool)
+    marked.ravel()[pixels] = True
+    return n, marked
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("height", [20.0, 40.0, -25.0, 400.0])
+def test_offset_columns(seed, height):
+    image, rng, *_ = sky_frame(seed)
+    columns = np.sort(rng.choice(np.arange(10, 490, 12), 5, replace=False))
+    image[:, columns[:3]] += height
+    image[150:, columns[3]] += height
+    image[:, columns[4] : columns[4] + 2] += height
+    n, marked = found_in(image)
+    assert n == 6
+    whole = [*columns[:3], columns[4], columns[4] + 1]
+    assert marked[:, whole].mean() > 0.85  # stars upon them stay
+    assert marked[190:, columns[3]].mean() > 0.85
+    assert not marked[:100, columns[3]].any()
+    others = np.setdiff1d(np.arange(NX), [*whole, columns[3]])
+    assert not marked[:, others].any()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_noisy_columns(seed):
+    image, rng, *_ = sky_frame(seed)
+    columns = np.sort(rng.choice(np.arange(10, 490, 12), 8, replace=False))
+    image[:, columns] += rng.normal(0.0, 5.0 * SIGMA, (NY, 8))
+    n, marked = found_in(image)
+    assert n == 8
+    assert marked[:, columns].mean() > 0.85
+    assert marked.sum() == marked[:, columns].sum()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_what_is_no_bad_column(seed):
+    image, _, yy, xx = sky_frame(seed)
+    spike = image + 3000.0 / (1.0 + np.abs(yy - 200.0)) * np.exp(-0.5 * (xx - 250.3) ** 2 / 1.5)
+    galaxy = image + 300.0 * np.exp(-np.abs(yy - 200.0) / 60.0 - 0.5 * (xx - 120.0) ** 2 / 9.0)
+    amplifiers = image + 40.0 * (xx >= 250)
+    trail = image + 80.0 * np.exp(-0.5 * ((xx - 0.2 * yy - 100.0) / 1.3) ** 2)
+    fringes = image + 30.0 * np.sin(xx / 3.0 + yy / 40.0)
+    crowd = sky_frame(seed, 1500)[0]
+    bayer = image + 50.0 * ((xx % 2) ^ (yy % 2))
+    for frame in (image, spike, galaxy, amplifiers, trail, fringes, crowd, bayer, image[:90, :40]):
+        assert found_in(frame)[0] == 0
+    assert found_in(np.zeros((NY, NX)))[0] == 0
+    # What is saturated is known.
+    bleeding = image.copy()
+    bleeding[:, 300] = 60_000.0
+    assert found_in(bleeding, bleeding == 60_000.0)[0] == 0
