@@ -65,6 +65,21 @@ def test_the_psf_is_measured_as_it_is(name, fwhm, most_scatter, widest):
     assert half_width(pull[bright]) < widest
 
 
+@pytest.mark.parametrize("seed", [11, 111, 211])
+def test_a_psf_that_varies_has_the_same_share_of_light_in_its_core_everywhere(seed):
+    frame = simulated("varying", seed)
+    result, run = characterized(frame.image)
+    fits = psf_photometry(
+        frame.image - np.float32(SKY), np.full(frame.image.shape, NOISE**2, np.float32), GAIN,
+        np.zeros(frame.image.shape, np.uint16), result.exposure.psf, frame.x, frame.y, run,
+        spread=False,
+    )  # fmt: skip
+    ratio = fits.flux / frame.flux
+    bright = frame.snr > 300
+    error = ratio[bright] / np.median(ratio[frame.snr > 50]) - 1.0
+    assert half_width(error * frame.flux[bright] / fits.flux_error[bright]) < 1.55
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_positions_of_undersampled_stars_have_the_error_that_they_claim(seed):
     frame = simulated("fwhm 1.2", seed)

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.run import Run
 from skyextract.stages.psf.halves import _light_of_core, light_error
 from skyextract.stages.psf.model import build_psf
-from skyextract.stages.psf.solver import StarSample
+from skyextract.stages.psf.sample import StarSample
 
 FWHM = 6.0
 

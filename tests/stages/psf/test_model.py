@@ -11,7 +11,8 @@ from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.model import affordable_degree, build_psf
-from skyextract.stages.psf.solver import StarSample, polynomial_terms
+from skyextract.stages.psf.sample import StarSample
+from skyextract.stages.psf.solver import polynomial_terms
 
 
 def sample_of(field, rows, fwhm, jitter=0.1):

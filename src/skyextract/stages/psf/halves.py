@@ -21,7 +21,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.solver import StarSample
+from skyextract.stages.psf.sample import StarSample
 
 PHASES = 6
 """Stars are compared at so many places in a pixel along both axes."""

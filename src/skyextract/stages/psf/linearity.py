@@ -66,18 +66,17 @@ def widening(flux: F8, fwhm: F8, least: float = MIN_RATIO) -> float:
 
 def doubt_of_linearity(flux: F8, fwhm: F8) -> str:
     """Tell that pixel values are not linear in light, as the widths of stars say; else empty."""
-    wider = widening(flux, fwhm)
-    return not_linear(wider) if wider else ""
+    return not_linear(widening(flux, fwhm))
 
 
 def not_linear(wider: float) -> str:
-    """Say that bright stars are wider than faint ones by that part of the width."""
+    """Say that bright stars are wider than faint ones by that part of the width; empty for 0."""
     message = (
         f"bright stars are {100.0 * wider:.0f} % wider than faint ones: the pixel values are not "
         "linear in light (a stretched image, a photographic plate, clipped peaks?): magnitudes "
         "depend on brightness"
     )
-    return message  # noqa: RET504 - by its name the page of messages finds it
+    return message if wider else ""
 
 
 def _ranks(values: F8) -> F8:

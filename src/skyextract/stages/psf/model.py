@@ -19,7 +19,8 @@ from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effectiv
 from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.solver import Solver, StarSample
+from skyextract.stages.psf.sample import StarSample
+from skyextract.stages.psf.solver import Solver
 from skyextract.stages.psf.splines import coefficients_of, normalise, samples_of
 
 SAMPLES_PER_FWHM = 4.5

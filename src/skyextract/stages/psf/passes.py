@@ -17,7 +17,7 @@ from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
-from skyextract.stages.psf.solver import ROUND, StarSample
+from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
 from skyextract.stages.psf.trails import ELONGATED as TRAILED
 from skyextract.stages.psf.trails import Ellipse, common_trail, find_trails

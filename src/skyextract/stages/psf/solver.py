@@ -15,11 +15,12 @@ from skyextract.kernels.psf.normal import filled_up, multiply
 from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
-from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.neighbours import Neighbours, free_share, level_beside
+from skyextract.stages.psf.neighbours import free_share, level_beside
 from skyextract.stages.psf.precondition import Preconditioner, smoothed, smoothing_taps
 from skyextract.stages.psf.profile import SmoothProfile, squareness
+from skyextract.stages.psf.sample import ROUND, StarSample
+from skyextract.stages.psf.splines import homologous
 
 PARTS = 4
 """The stars are worked on in so many parts, in threads."""
@@ -62,44 +63,6 @@ NEIGHBOUR_ACCURACY = 0.05
 WORKING_NOISE = 30.0
 """Background noise in electrons that is assumed where the gain is unknown: with no photon noise
 at all the peaks of the brightest stars would make the model."""
-
-
-ROUND = (1.0, 1.0, 0.0)
-"""Quadratic form of a circle."""
-
-
-@record
-class StarSample:
-    """Stars to build a PSF from, and what shines beside them.
-
-    Attributes
-    ----------
-    x, y, flux : (n,) float64
-        0-based pixels; rough total fluxes.
-    fwhm : float
-        Their typical FWHM in pixels.
-    narrow : float
-        FWHM along the minor axis where that is clearly shorter (0: it is not).
-    shape : (float, float, float)
-        Quadratic form (xx, yy, xy) of their elliptical radius, unit determinant.
-    neighbours : Neighbours or None
-        The peaks, fitted: their light is subtracted instead of masked.
-    height : (n,) float64
-        Their heights in the smoothed image.
-    peaks : (4, m) float64
-        All peaks of the smoothed image, sorted by y: x, y, height, and how far (pixels)
-        their light is to be masked.
-    """
-
-    x: F8
-    y: F8
-    flux: F8
-    fwhm: float
-    height: F8
-    peaks: F8
-    narrow: float = 0.0
-    shape: tuple[float, float, float] = ROUND
-    neighbours: Neighbours | None = None
 
 
 def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
@@ -174,6 +137,7 @@ class Solver:
         self.used = np.ones(n, dtype=bool)
         # A trail is no smooth core, whatever its profile.
         self.fine, self.own = sample.shape != ROUND, False
+        self.shaped = False
         self.loosening = np.ones(self.terms.shape[1])
         self.misfit = 0.0
         self.spreads = np.zeros(self.terms.shape[1])
@@ -368,6 +332,13 @@ class Solver:
             n_terms = prior.shape[0]
             wide = self.spreads > MAX_SPREAD
             wide[0] = False
+            if wide.any() and not self.shaped:
+                # As a whole image that is wider, or longer, at one side of the field...
+                self.shaped = True
+                prior = prior.copy()
+                prior[1:] = homologous(solution[0], solution[1:])
+                return prior
+            # ... and else as it comes.
             self.loosening[:n_terms][wide] = np.minimum(
                 self.loosening[:n_terms][wide] * np.sqrt(self.spreads[wide]), MAX_LOOSENING
             )

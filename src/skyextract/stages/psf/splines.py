@@ -10,6 +10,9 @@ from skyextract.datamodel.arrays import F8
 from skyextract.errors import StepError
 from skyextract.kernels.psf import bspline as kernels
 
+LEAST_LIGHT = 1e-3
+"""Of the peak: the light whose photons are as many as those of the sky below a bright star."""
+
 
 def coefficients_of(image: F8) -> F8:
     """B-spline coefficients of an image of samples, same shape."""
@@ -70,3 +73,34 @@ def same_flux_at_all_phases(coefficients: F8, step: float) -> F8:
     out = samples_of(coefficients) / safe
     out[1:] -= sums[1:] / safe * out[0]
     return np.concatenate([coefficients_of(image) for image in out])
+
+
+def homologous(mean: F8, terms: F8) -> F8:
+    """Return what of varying terms is the mean image made wider or longer.
+
+    The light of the whole image scales, core and wings alike: of the terms themselves noise is
+    the most in the wings, where it changes the share of the light that is in the core.
+
+    Parameters
+    ----------
+    mean : (n, n) float64
+        Spline coefficients of the constant term.
+    terms : (k, n, n) float64
+        Those of the varying ones.
+
+    Returns
+    -------
+    (k, n, n) float64
+        Coefficients: sums of the changes of the mean by dilation, shear and a shift.
+    """
+    image = samples_of(mean[None])[0]
+    dy, dx = np.gradient(image)
+    axis = np.arange(image.shape[0]) - (image.shape[0] - 1) / 2
+    x, y = axis[None, :], axis[:, None]
+    modes = np.stack([2.0 * image + x * dx + y * dy, x * dx - y * dy, x * dy + y * dx, dx, dy])
+    # Photons of bright stars: the noise is as the square root of the light.
+    weight = 1.0 / np.sqrt(np.maximum(image, LEAST_LIGHT * image.max()))
+    basis = (modes * weight).reshape(len(modes), -1)
+    wanted = (samples_of(terms) * weight).reshape(len(terms), -1)
+    share, *_ = np.linalg.lstsq(basis.T, wanted.T, rcond=None)
+    return np.concatenate([coefficients_of(term) for term in np.tensordot(share.T, modes, 1)])
