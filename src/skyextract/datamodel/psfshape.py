@@ -73,28 +73,30 @@ def core_shape(image: F8) -> Shape:
     flat = powers.reshape(6, -1)
     x = y = 0.0
     size = max(1.0, math.sqrt(float(np.sum(image > 0.5 * image.max())) / math.pi) / 1.18)
-    covariance = np.eye(2) * size**2
+    a, b, c = size**2, size**2, 0.0  # the covariance
+    values = image.ravel()
     for _ in range(100):
-        a, b, c = covariance[0, 0], covariance[1, 1], covariance[0, 1]
         # Minus half of the squared distance from (x, y) in units of the covariance, as a sum of
         # the powers.
-        p, q, s = -0.5 * np.array([b, a, -c]) / (a * b - c * c)
+        determinant = a * b - c * c
+        p, q, s = -0.5 * b / determinant, -0.5 * a / determinant, 0.5 * c / determinant
         u, v = p * x + s * y, s * x + q * y
         exponents = np.array([u * x + v * y, -2.0 * u, -2.0 * v, p, q, 2.0 * s]) @ flat
-        total, *sums = flat @ (image.ravel() * np.exp(exponents))
+        np.exp(exponents, out=exponents)
+        exponents *= values
+        total, *sums = (flat @ exponents).tolist()
         if not total > 0:
             break
-        mean_x, mean_y, mean_xx, mean_yy, mean_xy = np.array(sums) / total
-        mx, my = mean_x - x, mean_y - y
-        xx, yy, xy = mean_xx - mean_x**2, mean_yy - mean_y**2, mean_xy - mean_x * mean_y
-        fresh = 2.0 * np.array([[xx, xy], [xy, yy]])
-        x, y = x + 2.0 * mx, y + 2.0 * my
-        if not (np.linalg.det(fresh) > 0 and fresh[0, 0] > 0) or abs(x) + abs(y) > n_x / 4:
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = (value / total for value in sums)
+        xx, yy = 2.0 * (mean_xx - mean_x * mean_x), 2.0 * (mean_yy - mean_y * mean_y)
+        xy = 2.0 * (mean_xy - mean_x * mean_y)
+        x, y = x + 2.0 * (mean_x - x), y + 2.0 * (mean_y - y)
+        if not (xx * yy - xy * xy > 0 and xx > 0) or abs(x) + abs(y) > n_x / 4:
             break
-        change = float(np.abs(fresh - covariance).max() / covariance[0, 0])
-        covariance = fresh
+        change = max(abs(xx - a), abs(yy - b), abs(xy - c)) / a
+        a, b, c = xx, yy, xy
         if change < 1e-7:
-            return x, y, covariance[0, 0], covariance[1, 1], covariance[0, 1]
+            return x, y, a, b, c
     raise StepError("the PSF model has no measurable core")
 
 

@@ -252,7 +252,7 @@ def _limiting_magnitude(
     if sky is None:
         return math.nan
     try:
-        noise = flux_noise(flux_key, exposure, sky, catalog, used)
+        noise = flux_noise(flux_key, exposure, sky, catalog, used, run)
     except StepError as error:
         run.warn(f"no limiting magnitude: {error}")
         return math.nan

@@ -143,7 +143,7 @@ def aperture_flux(image: F4, x: F8, y: F8, radius: float) -> F8:
     return flux
 
 
-def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8) -> F8:
+def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8, run: Run) -> F8:
     """Fit the PSF's flux at fixed places, normalised to the reference aperture.
 
     The weighted sum of the pixels, sum(P d / v) / sum(P**2 / v), as the PSF photometry gives
@@ -154,23 +154,29 @@ def psf_flux(exposure: Exposure, sky: Sky, x: F8, y: F8) -> F8:
     radius = fit_radius(psf)
     half = min(psf.radius, math.ceil(radius))
     i, j = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    stamps = psf.stamps(x, y, x - i, y - j)
     side = np.arange(-half, half + 1)
     dy, dx = (part - half for part in np.nonzero(side[:, None] ** 2 + side**2 <= radius**2))
-    middle, size = stamps.shape[1] // 2, stamps.shape[1]
-    profile = stamps.reshape(len(x), -1)[:, (middle + dy) * size + middle + dx].astype(np.float64)
+    middle, size = psf.radius, 2 * psf.radius + 1
+    of_stamp = (middle + dy) * size + middle + dx
     ny, nx = sky.subtracted.shape
-    pixel = np.clip(j[:, None] + dy, 0, ny - 1) * nx + np.clip(i[:, None] + dx, 0, nx - 1)
-    weight = profile / sky.variance.ravel()[pixel]
-    flux = (weight * sky.subtracted.ravel()[pixel]).sum(axis=1)
-    flux /= (weight * profile).sum(axis=1)
+
+    def fit(part: slice) -> F8:
+        u, v, k, m = x[part], y[part], i[part], j[part]
+        stamps = psf.stamps(u, v, u - k, v - m)
+        profile = stamps.reshape(len(u), -1)[:, of_stamp].astype(np.float64)
+        pixel = np.clip(m[:, None] + dy, 0, ny - 1) * nx + np.clip(k[:, None] + dx, 0, nx - 1)
+        weight = profile / sky.variance.ravel()[pixel]
+        flux = (weight * sky.subtracted.ravel()[pixel]).sum(axis=1)
+        return np.asarray(flux / (weight * profile).sum(axis=1))
+
+    flux = np.concatenate(run.map(fit, [slice(*band) for band in run.bands(len(x))]))
     if exposure.aperture_corrections is not None:
         flux *= ApertureCorrections.from_catalog(exposure.aperture_corrections).psf_factor(x, y)
     return np.asarray(flux, dtype=np.float64)
 
 
 def flux_noise(
-    flux_key: str, exposure: Exposure, sky: Sky, catalog: Catalog, stars: Bools
+    flux_key: str, exposure: Exposure, sky: Sky, catalog: Catalog, stars: Bools, run: Run
 ) -> float:
     """Return the noise of a flux column at places without sources, image units.
 
@@ -204,7 +210,7 @@ def flux_noise(
     if len(x) < MIN_POSITIONS:
         raise StepError(f"fewer than {MIN_POSITIONS} places without sources")
     if name == "FLUX_PSF":
-        return robust_sigma(psf_flux(exposure, sky, x, y))
+        return robust_sigma(psf_flux(exposure, sky, x, y, run))
     if name == "FLUX_APERCOR" and "FLUX_APER" in catalog:
         ratio = column(catalog, flux_key) / column(catalog, f"FLUX_APER({index + 1})")
         factor = float(np.median(ratio[stars]))
