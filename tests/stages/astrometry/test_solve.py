@@ -216,6 +216,21 @@ def test_a_part_of_the_frame_that_is_displaced(by):
     assert result.floor >= added
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_stars_that_the_edge_cuts_make_no_seam(seed):
+    """Their light is missing on one side, which displaces them away from the edge."""
+    field = make_field(seed=seed, missing=0.0, false=0.1)
+    x = field.sources["XWIN_IMAGE"]
+    edge = x < np.sort(x)[12]
+    result = displaced(field, edge, 1.2).solve()
+    assert result.metrics["checks"]["seam_arcsec"] == pytest.approx(1.2 * SCALE, abs=0.1)
+    flags = np.where(edge, 24, 0).astype(np.int16)
+    sources = displaced(field, edge, 1.2).sources.with_columns(FLAGS=flags)
+    result = dataclasses.replace(field, sources=sources).solve()
+    check_right(field, result)
+    assert result.metrics["checks"]["seam_arcsec"] == 0.0
+
+
 @pytest.mark.parametrize(("share", "by", "status"), [
     (0.5, 0.0, "COMPLETE"), (0.5, 4.0, "FAILED"), (0.35, 3.0, "FAILED"),
 ])  # fmt: skip
@@ -338,7 +353,8 @@ def test_proper_motions_are_applied_at_the_date_of_the_frame():
     run = Run()
     wcs = SkyWcs.from_header(field.header)
     solve_astrometry(field.sources, field.header, SHAPE, wcs, old, Config(), run)
-    assert run.warnings == ["no date in the header: proper motions are not applied"]
+    assert run.warnings[0] == "no date in the header: proper motions are not applied"
+    assert "coarse or old positions in the reference catalogue" in run.warnings[1]
     assert dated.metrics["rms_arcsec"] == pytest.approx(NOISE * SCALE, rel=0.15)
     assert undated.metrics["rms_arcsec"] > 4.0 * dated.metrics["rms_arcsec"]
 

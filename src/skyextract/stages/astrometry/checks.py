@@ -8,6 +8,7 @@ from dataclasses import field
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
+from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.refcatalog import reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
@@ -32,6 +33,8 @@ WIDER = 3.0
 """Stars that are displaced together are looked for within so many matching radii."""
 MIN_ERROR = 1e-3
 """No offset is better known than this, pixels."""
+CUT = int(Flags.TRUNCATED | Flags.APERTURE_INCOMPLETE)
+"""FLAGS of sources that say nothing about a seam."""
 MIN_SPLIT = 0.05
 """Error of a position, pixels, at least, when two groups are told apart."""
 SURE = 4.0
@@ -144,8 +147,10 @@ def compare_parts(
     plane = gnomonic(
         solution.region.ra[second], solution.region.dec[second], fit.plate.ra0, fit.plate.dec0
     )
+    # Stars that the edge cuts, or their light, are displaced away from it.
+    k = np.flatnonzero((sources.flags[first] & CUT) == 0)
     seam = find_seam(
-        (sources.x[first], sources.y[first]), (ARCSEC * plane[0], ARCSEC * plane[1]), (dx, dy),
-        known, shape, fit.plate.pixel_scale, fit.plate.degree,
+        (sources.x[first[k]], sources.y[first[k]]), (ARCSEC * plane[0][k], ARCSEC * plane[1][k]),
+        (dx[k], dy[k]), known[k], shape, fit.plate.pixel_scale, fit.plate.degree,
     )  # fmt: skip
     return AstrometryParts((axes[0], axes[1]), group, halves, seam)

@@ -18,8 +18,8 @@ from skyextract.record import record
 from skyextract.sky.plate import monomials
 
 MIN_STARS = 20
-MIN_SIDE = 4
-"""Stars on either side of a seam."""
+MIN_SIDE = 5
+"""Stars on either side of a seam: fewer at a border are outliers that agree by chance."""
 PLACES = 24
 """Places per axis where a seam is looked for: between stars, evenly."""
 MOST = 300

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I8
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.flags import Flags
 from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.refcatalog import RefCatalog, reference_variance
@@ -32,6 +33,16 @@ SATURATED_OR_CUT = int(
 )
 """FLAGS of sources whose position is not used for the fit while there are others."""
 
+BROAD = 3.0
+"""The scatter is not that of the errors from so many times these on, ..."""
+BROAD_PIXELS = 0.25
+"""... and from so many pixels."""
+SETTLED = 0.02
+"""The middle of it is found where it moves by less than this part of the scatter."""
+KEPT = 0.95
+"""Share of the matches that clipping must keep: else they are of one broad distribution."""
+_RECENTRED = 8
+
 ENOUGH_MOTIONS = 20
 """From this many stars with a proper motion on, those without serve no longer."""
 
@@ -54,6 +65,8 @@ class Solution:
         Reference stars around the frame.
     radius : float
         Matching radius, arcsec.
+    prior : Plate
+        What the fit started from.
     """
 
     fit: PlateFit
@@ -64,6 +77,23 @@ class Solution:
     in_fit: I8
     region: RefCatalog
     radius: float
+    prior: Plate
+
+
+class _Place(NamedTuple):
+    """Where sources are expected: in a tangent plane, deg, and arcsec per pixel there."""
+
+    xi: F8
+    eta: F8
+    ra0: float
+    dec0: float
+    scale: float
+
+    @classmethod
+    def by(cls, plate: Plate, sources: Sources) -> _Place:
+        """Return where a plate puts them."""
+        xi, eta = plate.to_plane(sources.x, sources.y)
+        return cls(xi, eta, plate.ra0, plate.dec0, plate.pixel_scale)
 
 
 def _prior(start: Start, rough: Rough, *, linear: bool) -> Plate:
@@ -92,43 +122,24 @@ def fit_and_test(
 ) -> Solution | None:
     """Match everything near a rough solution, fit and weigh it; None if the fit fails."""
     prior = _prior(start, rough, linear=config.projection_type == "TAN")
-    ra0, dec0 = rough.ra0, rough.dec0
-    xi, eta = rough.xi, rough.eta
     scale = rough.unit * ARCSEC
     half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
-    region = field.reference.take(field.around(start, ra0, dec0, half))
+    region = field.reference.take(field.around(start, rough.ra0, rough.dec0, half))
+    place = _Place(rough.xi, rough.eta, rough.ra0, rough.dec0, scale)
     widest = match_radius(config.crossid_radius, scale)
     # First the pairs that the rough solution is sure of, then all within reach of the first
     # fit, then those within its scatter.
     radius = min(rough.radius * scale, 3.0 * widest)
-    kind = config.projection_type
     for step in range(4):
-        rx, ry = gnomonic(region.ra, region.dec, ra0, dec0)
-        near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
-        first, second, _ = mutual_nearest(
-            ARCSEC * xi, ARCSEC * eta, ARCSEC * rx[near], ARCSEC * ry[near], radius
-        )
-        second = near[second]
-        in_fit = usable(sources, first, region, second, config)
-        if len(in_fit) < 3:
-            return None
-        own, other = first[in_fit], second[in_fit]
-        variance = sources.variance[own] * scale**2 + reference_variance(region, other)
-        found = fit_plate(
-            sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
-            models(prior, config.distort_degrees, len(own), linear=kind == "TAN"),
-            config.astrclip_nsigma,
-        )  # fmt: skip
+        found = _paired_fit(sources, region, place, radius, prior, config)
         if found is None:
             return None
-        fit = found
-        before, ra0, dec0 = radius, fit.plate.ra0, fit.plate.dec0
-        xi, eta = fit.plate.to_plane(sources.x, sources.y)
-        scale = fit.plate.pixel_scale
-        widest = match_radius(config.crossid_radius, scale)
+        fit, first, second, in_fit = found
+        before, place = radius, _Place.by(fit.plate, sources)
+        widest = match_radius(config.crossid_radius, place.scale)
         radius = widest
         if step > 0:
-            radius = min(widest, max(6.0 * fit.rms(), 0.5 * scale))
+            radius = min(widest, max(6.0 * fit.rms(), 0.5 * place.scale))
             if abs(radius - before) < 0.05 * before:
                 break
     offset = _offset(fit.plate, start)
@@ -136,7 +147,79 @@ def fit_and_test(
         fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,
         fit.model.parameters,
     )  # fmt: skip
-    return Solution(fit, verification, offset, first, second, in_fit, region, widest)
+    return Solution(fit, verification, offset, first, second, in_fit, region, widest, prior)
+
+
+def _paired_fit(
+    sources: Sources, region: RefCatalog, place: _Place, radius: float,
+    prior: Plate, config: AstrometryConfig, *, clip: bool = True,
+) -> tuple[PlateFit, I8, I8, I8] | None:  # fmt: skip
+    """Fit the pairs of sources, where they are expected, and stars within a radius, arcsec.
+
+    Returns also the pairs, and which of them were given to the fit; None if it fails.
+    """
+    rx, ry = gnomonic(region.ra, region.dec, place.ra0, place.dec0)
+    near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
+    first, second, _ = mutual_nearest(
+        ARCSEC * place.xi, ARCSEC * place.eta, ARCSEC * rx[near], ARCSEC * ry[near], radius
+    )
+    second = near[second]
+    in_fit = usable(sources, first, region, second, config)
+    if len(in_fit) < 3:
+        return None
+    own, other = first[in_fit], second[in_fit]
+    variance = sources.variance[own] * place.scale**2 + reference_variance(region, other)
+    linear = config.projection_type == "TAN"
+    fit = fit_plate(
+        sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
+        models(prior, config.distort_degrees, len(own), linear=linear),
+        config.astrclip_nsigma if clip else math.inf,
+    )  # fmt: skip
+    return None if fit is None else (fit, first, second, in_fit)
+
+
+def with_all_matches(
+    solution: Solution, sources: Sources, start: Start, config: AstrometryConfig
+) -> Solution:
+    """Return the solution, from all matches where their scatter is not that of the errors.
+
+    Coarse positions (rounded, or of another epoch) have a broad distribution.  Clipping, and a
+    radius that follows the scatter, find a narrow part of it, beside its middle: so the middle of
+    all is found first, without either.
+    """
+    fit, widest = solution.fit, solution.radius
+    scale = fit.plate.pixel_scale
+    own, other = (rows[solution.in_fit] for rows in (solution.first, solution.second))
+    known = np.sqrt(sources.variance[own] * scale**2 + reference_variance(solution.region, other))
+    if not fit.floor > max(BROAD * float(np.median(known)), BROAD_PIXELS * scale):
+        return solution
+    found = None
+    for _ in range(_RECENTRED):
+        before, place = fit.plate, _Place.by(fit.plate, sources)
+        found = _paired_fit(
+            sources, solution.region, place, widest, solution.prior, config, clip=False
+        )
+        if found is None:
+            return solution
+        fit = found[0]
+        if _shift(fit.plate, before) < SETTLED * fit.floor:
+            break
+    clipped = _paired_fit(sources, solution.region, place, widest, solution.prior, config)
+    if clipped is not None:
+        n_matched = len(clipped[3]) - solution.verification.expected
+        found = clipped if clipped[0].used.sum() >= KEPT * n_matched else found
+    assert found is not None
+    fit, first, second, in_fit = found
+    return replace(
+        solution, fit=fit, first=first, second=second, in_fit=in_fit,
+        offset=_offset(fit.plate, start),
+    )  # fmt: skip
+
+
+def _shift(plate: Plate, other: Plate) -> float:
+    """Distance of the tangent points of two plates, arcsec."""
+    x, y = gnomonic(np.array([plate.ra0]), np.array([plate.dec0]), other.ra0, other.dec0)
+    return ARCSEC * math.hypot(float(x[0]), float(y[0]))
 
 
 def usable(

@@ -29,10 +29,11 @@ from skyextract.stages.astrometry.solution import (
     broken_limit,
     fit_and_test,
     searched,
+    with_all_matches,
 )
 from skyextract.stages.astrometry.sources import Sources, read_sources
+from skyextract.stages.astrometry.unsure import Unsure, doubles_of, epoch_of
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
-from skyextract.stages.doubles import Doubles, find_doubles
 
 ARCSEC = 3600.0
 
@@ -42,51 +43,6 @@ MAX_YEARS = 20.0
 """From this many years on, stars without proper motions are told of."""
 SHARE_FROM = 50
 """The share counts from this many matched stars."""
-MIN_APART = 0.1
-"""Two entries of a star that are nearer, pixels, are one."""
-
-
-@record
-class Unsure:
-    """What the reference catalogue leaves open about all of its positions.
-
-    Attributes
-    ----------
-    drift : float
-        What all stars may have moved together, arcsec.
-    doubles : Doubles or None
-        Stars with two entries.
-    """
-
-    drift: float
-    doubles: Doubles | None
-
-    def _apart(self, pixel_scale: float) -> float:
-        """Distance of both entries, arcsec; 0 if there are none, or they agree."""
-        apart = 0.0 if self.doubles is None else self.doubles.displacement()
-        return apart if apart > MIN_APART * pixel_scale else 0.0
-
-    def errors(self, pixel_scale: float) -> tuple[float, float]:
-        """Errors per axis, arcsec: of the drift, and of doubles, of which either may be right."""
-        used = self.doubles is not None and not self.doubles.suffices
-        return self.drift, 0.5 * math.sqrt(0.5) * self._apart(pixel_scale) if used else 0.0
-
-    def numbers(self, pixel_scale: float) -> dict[str, float]:
-        """Return what the summary tells."""
-        drift, doubled = self.errors(pixel_scale)
-        found = {"error_of_drift": drift}
-        if self.doubles is not None:
-            found |= {"error_of_doubles": doubled, "n_doubled": self.doubles.n_doubled}
-        return found
-
-    def remark(self, pixel_scale: float) -> str:
-        """Say that stars stand twice in the catalogue, and differently; else empty."""
-        apart = self._apart(pixel_scale)
-        return self.doubles.told(f"{apart:.2f} arcsec") if self.doubles and apart else ""
-
-    def weakness(self, pixel_scale: float) -> str:
-        """Say the same where the solution rests on these stars."""
-        return self.remark(pixel_scale) if self.errors(pixel_scale)[1] else ""
 
 
 @record
@@ -191,18 +147,18 @@ def solve_astrometry(
         reason = "no reference star within ASTREFMAG_LIMITS"
     else:
         solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
-        doubles = None if solution is None else _doubles(solution, sources)
+        doubles = None if solution is None else doubles_of(solution, sources)
         if doubles is not None:
             solution, reason, _ = _solve(start, sources, doubles.reference, config)
         if solution is not None:
             run.info(_in_words(solution))
-            unsure = Unsure(drift, doubles)
+            unsure = Unsure(drift, solution.fit, doubles, epoch_of(solution, when.year))
             try:
                 result = _assembled(solution, start, sources, catalog, config, unsure)
             except StepError as error:
                 reason = str(error)
             else:
-                if told := result.reason or unsure.remark(solution.fit.plate.pixel_scale):
+                if told := result.reason or unsure.remark:
                     run.warn(f"astrometry: {told}")
                 return result
         if solution is None:
@@ -278,6 +234,7 @@ def _solve(
             if solution is None:
                 continue
             if solution.verification.probability <= MAX_FALSE_PROBABILITY:
+                solution = with_all_matches(solution, sources, start, config)
                 wrong = broken_limit(solution, start)
                 if not wrong:
                     return solution, "", in_reach
@@ -298,16 +255,6 @@ def _solve(
         f"probability {match.probability:.1e} ({searched(start)})",
         in_reach,
     )
-
-
-def _doubles(solution: Solution, sources: Sources) -> Doubles | None:
-    """Find matched stars that the reference has twice."""
-    region, plate = solution.region, solution.fit.plate
-    _, second, _, _ = pairs_within(solution, sources, solution.radius)
-    rx, ry = (ARCSEC * v for v in gnomonic(region.ra, region.dec, plate.ra0, plate.dec0))
-    near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
-    place = np.searchsorted(near, second)
-    return find_doubles(region.take(near), rx[near], ry[near], place, solution.radius)
 
 
 def _in_words(solution: Solution) -> str:
@@ -362,15 +309,15 @@ def _assembled(
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.verification.probability,
-        "checks": checks.numbers(fit.floor) | unsure.numbers(plate.pixel_scale),
+        "checks": checks.numbers(fit.floor) | unsure.numbers,
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""
     if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
-    weak = weak or checks.weakness(plate.pixel_scale) or unsure.weakness(plate.pixel_scale)
+    weak = weak or checks.weakness(plate.pixel_scale) or unsure.weakness
     status = Status.FALLBACK if weak else Status.COMPLETE
-    floor = math.hypot(fit.floor, checks.error, *unsure.errors(plate.pixel_scale))
+    floor = math.hypot(fit.floor, checks.error, *unsure.errors)
     return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate)
 
 
