@@ -1,11 +1,12 @@
 """Run benchmarks and keep what they print in RESULTS.md.
 
-    python -m benchmarks [NAME ...] [--list] [-- ARGUMENT ...]
+    python -m benchmarks [NAME ...] [--list] [--add] [-- ARGUMENT ...]
 
 NAME is a module (`truth.psf`) or a folder (`speed`); without one, all of them run, one after
 the other.  What follows `--` goes to each.  A benchmark is a module of speed/ or truth/ whose
 main() prints its tables; one that has ended with status 0 replaces its section of RESULTS.md,
 with date, machine and versions, CPU time and largest memory of the process and its children.
+With --add it is put beneath what is there: a benchmark may be run in parts.
 """
 
 from __future__ import annotations
@@ -133,12 +134,16 @@ def _text(path: str) -> str:
     return Path(path).read_text() if Path(path).exists() else ""
 
 
+def heading(name: str) -> str:
+    """Return the first lines of the section of a benchmark."""
+    return f"## {name}\n\n{title(name)}\n\n"
+
+
 def section(name: str, arguments: list[str], outcome: Outcome) -> str:
-    """Return the section of one benchmark."""
+    """Return what stands beneath the heading about one run of a benchmark."""
     command = " ".join(["python -m", f"benchmarks.{name}", *arguments])
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     return (
-        f"## {name}\n\n{title(name)}\n\n"
         f"`{command}`, {now}: {outcome.wall:.0f} s, {outcome.cpu:.0f} s of CPU time, "
         f"largest memory of a process {outcome.memory:.0f} MB, "
         f"load average {outcome.load:.1f} at the start.\n"
@@ -146,14 +151,15 @@ def section(name: str, arguments: list[str], outcome: Outcome) -> str:
     )
 
 
-def keep(name: str, text: str, path: Path = RESULTS) -> None:
-    """Replace one section of the results, or add it; sections stand in the order of names."""
+def keep(name: str, text: str, path: Path = RESULTS, *, add: bool = False) -> None:
+    """Replace one section of the results, or add to it; sections stand in the order of names."""
     old = path.read_text() if path.exists() else ""
     sections = {
         part.split("\n", 1)[0].removeprefix("## "): part.strip("\n") + "\n"
         for part in re.split(r"^(?=## )", old, flags=re.MULTILINE)[1:]
     }
-    sections[name] = text
+    before = sections[name] + "\n" if add and name in sections else heading(name)
+    sections[name] = before + text
     kept = [sections[other] for other in names() if other in sections]
     path.write_text("\n".join([HEAD, *kept]))
 
@@ -168,6 +174,7 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true", help="print names and titles only")
+    parser.add_argument("--add", action="store_true", help="keep what the sections have")
     options = parser.parse_args(words[:split])
     chosen = names()
     for name in options.names:
@@ -185,7 +192,7 @@ def main() -> int:
         if outcome.status:
             failed.append(name)
         else:
-            keep(name, section(name, words[split + 1 :], outcome))
+            keep(name, section(name, words[split + 1 :], outcome), add=options.add)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
