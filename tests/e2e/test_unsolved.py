@@ -28,6 +28,8 @@ def spoilt(kind, seed):
     image, header, reference = frame.image, frame.header.copy(), dict(frame.reference)
     if kind == "hours of the catalogue":
         reference["ra"] = reference["ra"] / 15.0
+    elif kind == "radians":
+        reference["ra"], reference["dec"] = (np.deg2rad(reference[k]) for k in ("ra", "dec"))
     elif kind == "hours of the header":
         header["CRVAL1"] /= 15.0
     elif kind == "sign":
@@ -54,6 +56,7 @@ def spoilt(kind, seed):
 
 HINTS = {
     "hours of the catalogue": "the RA of the catalogue is in hours",
+    "radians": "RA and Dec of the catalogue are in radians",
     "hours of the header": "the RA of the header is in hours",
     "sign": "the Dec of the catalogue has the wrong sign",
     "swapped": "are they swapped? (ASTREFCENT_KEYS)",

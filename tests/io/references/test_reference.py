@@ -350,3 +350,20 @@ def test_rows_that_repeat_others_are_left_out(tmp_path):
     assert catalog.n_stars == N + 1
     np.testing.assert_array_equal(catalog.row, [0, 1, 2, 3, 4, 5])
     np.testing.assert_allclose(catalog.mag[[0, 5]], [10.0, 10.3], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mags", "unknown"),
+    [
+        ([14.0, 0.0, 15.0, 0.0, 18.0], [1, 3]),
+        ([14.0, 0.0, 15.0, 0.0, 99.0], [1, 3, 4]),
+        ([14.0, 0.0, 15.0, 16.0, 18.0], []),  # Vega
+        ([1.2, 0.0, 2.1, 0.0, -0.3], []),  # instrumental, or differences
+    ],
+)
+def test_zeros_far_from_all_other_magnitudes_are_none(tmp_path, mags, unknown):
+    table = gaia()
+    table["phot_g_mean_mag"] = mags
+    table.write(tmp_path / "ref.fits")
+    mag = read_reference([str(tmp_path / "ref.fits")], Run()).mag
+    assert np.flatnonzero(np.isnan(mag)).tolist() == unknown

@@ -191,6 +191,11 @@ def epoch_years(column: AnyArray) -> F8:
     return np.where((value > 1800.0) & (value < 2200.0), value, np.nan)
 
 
+MIN_ZEROS = 2
+"""Magnitudes of exactly 0 that mean an unknown one ..."""
+FAR_FROM_0 = 3.0
+"""... where all others are farther from 0, mag."""
+
 _MAG = re.compile(r"(?i)[kcwo]|mag(_?\w)?|\w{1,4}'?_?mag|mag_(auto|psf|best)")
 """Names of magnitudes that tell no band."""
 _NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig).*|.*(err(or)?s?|sigma|rms|std|msig|sigcom)")
@@ -210,11 +215,24 @@ def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], di
         if name.lower() not in wanted and not is_mag:
             continue
         mag = numbers(values)
-        magnitudes[name] = np.where((mag > -30.0) & (mag < 50.0), mag, np.nan)
+        magnitudes[name] = _known_magnitudes(mag)
         error = _mag_error(table, name, bands)
         if error is not None:
             errors[name] = np.where((error >= 0.0) & (error < 50.0), error, np.nan)
     return magnitudes, errors
+
+
+def _known_magnitudes(mag: F8) -> F8:
+    """Return magnitudes with NaN for what stands for an unknown one: 99, -9999, or a pile of 0.
+
+    Zeros are one where no other star is nearly as bright.
+    """
+    mag = np.where((mag > -30.0) & (mag < 50.0), mag, np.nan)
+    zero = mag == 0.0
+    others = np.abs(mag[np.isfinite(mag) & ~zero])
+    if zero.sum() >= MIN_ZEROS and others.size and others.min() > FAR_FROM_0:
+        mag[zero] = np.nan
+    return mag
 
 
 def _mag_error(table: Table, name: str, bands: Mapping[str, str]) -> F8 | None:

@@ -96,6 +96,7 @@ def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Sol
         "the RA of the catalogue is in hours": (15.0 * ra % 360.0, dec),
         # As if the header were right: positions turn about the pole.
         "the RA of the header is in hours": ((ra - 14.0 * start.ra) % 360.0, dec),
+        "RA and Dec of the catalogue are in radians": (np.rad2deg(ra) % 360.0, np.rad2deg(dec)),
         "RA and Dec of the catalogue are swapped": (dec % 360.0, np.where(ra > 180, ra - 360, ra)),
         "the Dec of the catalogue has the wrong sign": (ra, -dec),
     }
