@@ -88,3 +88,21 @@ def test_bad_pixels_and_stars_beyond_the_frame():
     near = found[row - 9 : row + 10, column - 9 : column + 10]
     assert np.count_nonzero(near) == 1
     assert found[row, column - 2] == int(Mask.BAD)
+
+
+def test_wide_stars_are_looked_at_in_blocks():
+    """Images that are three times as large, in three times as large pixels."""
+    image, residual, x, y, px, py = scene(10.0)
+    image, residual = (
+        np.repeat(np.repeat(p, 3, axis=0), 3, axis=1) / 9.0 for p in (image, residual)
+    )
+    variance = np.full(image.shape, NOISE**2 / 9.0, np.float32)
+    mask = np.zeros(image.shape, np.uint16)
+    place = 3.0 * x + 1.0, 3.0 * y + 1.0
+    psf = Psf.gaussian(3.0 * FWHM)
+    found = without_neighbours(mask, image, residual, variance, 0.0, psf, *place, 3.0 * RADIUS) != 0
+    at = found[np.rint(3.0 * py + 1.0).astype(int), np.rint(3.0 * px + 1.0).astype(int)]
+    assert at.mean() > 0.97
+    rows, columns = np.nonzero(found)
+    stars = np.hypot(columns[:, None] - place[0], rows[:, None] - place[1]).min(axis=1)
+    assert stars.min() > 3.0 * FWHM - 3.0

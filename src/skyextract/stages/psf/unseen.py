@@ -25,7 +25,10 @@ CORE = 1.0
 """Within so many FWHM of a star what is left is its own..."""
 OWN = 1.0
 """... and within so many of what is significant, of that."""
-_CHUNK = 256
+BLOCK = 4.0
+"""PSFs of more pixels than twice this are looked at in blocks of so many to a FWHM, about."""
+_CHUNK = 250_000
+"""Pixels that are looked at together."""
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
@@ -44,24 +47,38 @@ def without_neighbours(
     radius : float
         Of the aperture, pixels.
     """
-    half = math.ceil(radius + OWN * psf.fwhm)
-    axis = np.arange(-half, half + 1)
+    step = max(1, int(psf.fwhm / BLOCK))
+    side = step * math.ceil((2 * math.ceil(radius + OWN * psf.fwhm) + 1) / step)
+    axis = np.arange(side) - side // 2
+    middle = axis.reshape(-1, step).mean(axis=1)
     photons = 1.0 / gain if gain > 0.0 and math.isfinite(gain) else 0.0
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     found = mask.copy()
-    for chunk in np.array_split(np.arange(len(x)), 1 + len(x) // _CHUNK):
-        v, u = row[chunk, None] + axis, column[chunk, None] + axis
-        place, inside = _pixels(v, u, mask.shape)
-        left, total, noise = (p[place].astype(np.float64) for p in (residual, image, variance))
+    for chunk in np.array_split(np.arange(len(x)), 1 + len(x) * side**2 // _CHUNK):
+        place, inside = _pixels(row[chunk, None] + axis, column[chunk, None] + axis, mask.shape)
+        left, total, noise = (p[place] for p in (residual, image, variance))
         good = inside & ((mask[place] & UNUSABLE) == 0) & np.isfinite(left)
         good &= (noise > 0.0) & (noise < MAX_VARIANCE)
-        models = np.where(good, total - left, 0.0)
-        noise = np.where(good, noise + photons * np.maximum(models, 0.0), 0.0)
-        distance = np.hypot((u - x[chunk, None])[:, None, :], (v - y[chunk, None])[:, :, None])
+        models = np.where(good, total - left, np.float32(0.0))
+        noise = np.where(good, noise + np.float32(photons) * np.maximum(models, 0.0), 0.0)
+        left = np.where(good, left, np.float32(0.0))
+        dx, dy = column[chunk] - x[chunk], row[chunk] - y[chunk]
+        distance = np.hypot((middle + dx[:, None])[:, None, :], (middle + dy[:, None])[:, :, None])
         own = distance < CORE * psf.fwhm
-        spoiled = _spoiled(np.where(good, left, 0.0), models, noise, own, psf.fwhm) & inside
+        light, model, square = (_blocks(plane, step) for plane in (left, models, noise))
+        spoiled = _spoiled(light, model, square, own, psf.fwhm / step)
+        spoiled = spoiled.repeat(step, axis=1).repeat(step, axis=2) & inside
         found[place[0][spoiled], place[1][spoiled]] |= np.uint16(Mask.INTRP)
     return found
+
+
+def _blocks(stamps: F4 | F8, step: int) -> F8:
+    """Return the sums of blocks of pixels."""
+    n, side, _ = stamps.shape
+    if step == 1:
+        return stamps.astype(np.float64)
+    blocks = stamps.reshape(n, side // step, step, side // step, step)
+    return np.asarray(blocks.sum(axis=(2, 4), dtype=np.float64))
 
 
 def _pixels(v: I8, u: I8, shape: tuple[int, ...]) -> tuple[tuple[I8, I8], Bools]:
@@ -75,17 +92,16 @@ def _pixels(v: I8, u: I8, shape: tuple[int, ...]) -> tuple[tuple[I8, I8], Bools]
 
 def _spoiled(values: F8, models: F8, noise: F8, own: Bools, fwhm: float) -> Bools:
     """Return the pixels of what is significant in stamps, (n, k, k)."""
-    reach = math.ceil(fwhm)
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (fwhm / FWHM_PER_SIGMA)) ** 2)
-    light, model = _smoothed(values, taps), _smoothed(models, taps)
-    sigma = np.sqrt(_smoothed(noise, taps**2))
-    size = np.abs(light)
-    peaks = ~own & (size > SIGNIFICANT * sigma) & (size > MIN_SHARE * model)
+    offset = np.arange(own.shape[1])
+    band = np.exp(-0.5 * ((offset[:, None] - offset) / (fwhm / FWHM_PER_SIGMA)) ** 2)
+    size, wide = np.abs(band @ values @ band), np.zeros_like(own)
+    peaks = ~own & (size > SIGNIFICANT * np.sqrt(band**2 @ noise @ band**2))
+    some = np.flatnonzero(peaks.any(axis=(1, 2)))
+    peaks = peaks[some] & (size[some] > MIN_SHARE * (band @ models[some] @ band))
     disc = math.ceil(OWN * fwhm)
     place = np.arange(-disc, disc + 1)
-    wide = np.zeros_like(peaks)
     for dy, dx in np.argwhere(np.hypot(place[:, None], place) <= OWN * fwhm) - disc:
-        wide |= _shifted(peaks, dy, dx)
+        wide[some] |= _shifted(peaks, dy, dx)
     return np.asarray(wide & ~own)
 
 
@@ -97,17 +113,3 @@ def _shifted(marks: Bools, dy: int, dx: int) -> Bools:
     of = [slice(max(-d, 0), n + min(-d, 0)) for d in (dy, dx)]
     out[:, to[0], to[1]] = marks[:, of[0], of[1]]
     return out
-
-
-def _smoothed(stamps: F8, taps: F8) -> F8:
-    """Return stamps convolved with symmetric taps along both axes; 0 beyond them."""
-    for axis in (1, 2):
-        half = len(taps) // 2
-        widths = [(0, 0)] * 3
-        widths[axis] = (half, half)
-        padded = np.pad(stamps, widths)
-        n = stamps.shape[axis]
-        stamps = sum(
-            tap * np.take(padded, np.arange(k, k + n), axis=axis) for k, tap in enumerate(taps)
-        )
-    return stamps
