@@ -46,6 +46,7 @@ def write_scene(folder: Path) -> None:
     fits.PrimaryHDU(image / np.float32(2e4), header).writeto(folder / "photo.fits")
     shared = sum(np.roll(image, (j, i), (0, 1)) for j in (0, 1) for i in (0, 1)) / np.float32(4)
     fits.PrimaryHDU(shared, header).writeto(folder / "smooth.fits")
+    write_varying(folder, header)
     padded = image.copy()
     padded[:, :40] = 0.0
     fits.PrimaryHDU(padded, header).writeto(folder / "padded.fits")
@@ -157,3 +158,15 @@ def write_raw(folder: Path, rng: np.random.Generator) -> None:
     (folder / "camera.conf").write_text("GAIN 5\nISR_GAIN 5\n")
     (folder / "defects.csv").write_text("x,y,width,height\n20,20,3,60\n")
     (folder / "crosstalk.txt").write_text("0 1e-3\n2e-3 0\n")
+
+
+def write_varying(folder: Path, header: fits.Header) -> None:
+    """Write stars that are half as wide again on one side as on the other."""
+    rng = np.random.default_rng(8)
+    place = np.arange(25.0, SIZE - 20, 35.0)
+    x, y = (v.ravel() + rng.uniform(-5, 5, place.size**2) for v in np.meshgrid(place, place))
+    sigma = 1.4 * (1.0 + 0.5 * x / SIZE)
+    grid = np.arange(SIZE)
+    across, along = (np.exp(-0.5 * ((grid - c[:, None]) / sigma[:, None]) ** 2) for c in (x, y))
+    image = rng.normal(400.0, 5.0, (SIZE, SIZE)) + (along.T * 3000.0) @ across
+    fits.PrimaryHDU(image.astype(np.float32), header).writeto(folder / "varying.fits")
