@@ -118,6 +118,23 @@ def test_errors_are_those_of_repeated_fits() -> None:
     assert np.std(fits.residual) == pytest.approx(np.std(image[:20, :20]), rel=0.1)
 
 
+def test_errors_of_bright_galaxies_contain_that_of_the_model() -> None:
+    """At S/N 1000 sums of Gaussians are wrong by more than the noise; the errors know it."""
+    n = 64
+    positions, shape = grid_of(n, 78)
+    positions, shape = 1.5 * positions, (3 * shape[0] // 2, 3 * shape[1] // 2)
+    rng = np.random.default_rng(79)
+    index, radius = rng.uniform(0.6, 4.0, n), rng.uniform(1.5, 4.0, n)
+    ratio, angle = rng.uniform(0.3, 1.0, n), rng.uniform(0.0, 180.0, n)
+    galaxies = [sersic(8e5, *own) for own in zip(radius, index, ratio, angle, strict=True)]
+    image, variance, found = frame(galaxies, positions, shape, 80, half=28)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    for p, true in ((SPHEROID, 8e5), (SPHEROID + RADIUS, np.log(radius))):
+        pulls = (fits.parameters[:, p] - true) / np.sqrt(fits.covariance[:, p, p])
+        low, high = np.percentile(pulls, (16, 84))
+        assert 0.5 < 0.5 * (high - low) < 1.4
+
+
 def test_columns_are_those_of_the_truth() -> None:
     positions, shape = grid_of(1, 3)
     image, variance, found = frame([sersic(2e6, 5.0, 2.0)], positions, shape, 4)

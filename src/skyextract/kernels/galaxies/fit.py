@@ -72,6 +72,8 @@ INFINITE = 3.5e38
 """More than any number of single precision."""
 LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
+MODEL_ERROR = 0.01
+"""Of the light at a point, relative: what sums of Gaussians and the PSF have wrong."""
 ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
 
@@ -229,8 +231,8 @@ def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
     """Average the residual at the points into `work.data` and `weight`; count those with weight.
 
     `work.own` is the model of the source, which is not in the residual: image less residual
-    is the light of the neighbours, whose photon noise counts.  `grid` is that of the pixels of the
-    box.
+    is the light of the neighbours, whose photon noise counts.  The error of the model is the same
+    all over a square.  `grid` is that of the pixels of the box.
     """
     _gather_pixels(pixels, grid, work)
     data, weight, own, cover, count = work.data, work.weight, work.own, work.cover, work.slope
@@ -240,10 +242,12 @@ def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
     sum_squares(work.noise, grid, work.parts, weight)
     sum_squares(work.good, grid, work.parts, count)
     zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
+    model_error2 = np.float32(MODEL_ERROR**2)
     good = 0
     for i in range(n):
         usable = (count[i] + count[i] > cover[i]) & (cover[i] > zero)
-        noise = weight[i] + inverse_gain * count[i] * max(own[i], zero)
+        light = count[i] * max(own[i], zero)
+        noise = weight[i] + light * (inverse_gain + model_error2 * light)
         number = count[i] if usable else one
         data[i] = data[i] / number if usable else zero
         weight[i] = number * number / noise if usable else zero
