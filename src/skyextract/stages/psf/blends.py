@@ -85,12 +85,17 @@ def _covariance_of_first(fit: PointFit, sources: FittedSources, group: I8) -> F8
     design = terms.reshape(-1, noise.size)[wanted]
     scale = np.sqrt((design**2 / trusted).sum(axis=1))
     design = design / np.maximum(scale, 1e-30)[:, None]
-    normal = (design / trusted) @ design.T
-    if not np.isfinite(normal).all() or np.linalg.cond(normal) > MAX_CONDITION:
+    weighted = design / trusted
+    normal = weighted @ design.T
+    if not np.isfinite(normal).all():
+        return out
+    values = np.linalg.eigvalsh(normal)
+    if values[0] * MAX_CONDITION < values[-1]:
         return out
     number = 3 if moves[0] else 1
-    pulled = np.linalg.solve(normal, (design / trusted))[:number] / scale[:number, None]
-    out[:number, :number] = (pulled * noise) @ pulled.T
+    rows_of_inverse = np.linalg.solve(normal, np.eye(len(normal), number)).T
+    spread = rows_of_inverse @ ((weighted * noise) @ weighted.T) @ rows_of_inverse.T
+    out[:number, :number] = spread / np.outer(scale[:number], scale[:number])
     return out
 
 
