@@ -70,3 +70,15 @@ def test_stars_that_are_clipped_softly(skyextract, tmp_path):
     assert photometry["checks"]["n_bright_left_out"] < 4
     assert "their cores are taken as saturated" in done.stderr
     assert abs(photometry["zero_point"] - 27.0) < 4.0 * photometry["zero_point_error"] + 0.01
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_mild_stretch(skyextract, tmp_path, seed):
+    """Two slight signs, of widths and of magnitudes, are one clear one."""
+    frame = good_frame(seed)
+    mild = np.clip(frame.image, 0.0, None).astype(np.float64) ** 0.9
+    _, steps = steps_of(skyextract, tmp_path, replace(frame, image=mild.astype(np.float32)))
+    assert steps["photometry"]["status"] == "fallback"
+    assert "not linear in light" in steps["photometry"]["reason"]
+    _, steps = steps_of(skyextract, tmp_path, frame)
+    assert steps["photometry"]["status"] == "complete"

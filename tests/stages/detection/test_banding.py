@@ -54,5 +54,14 @@ def test_what_is_no_banding(seed):
     structure = image + gaussian_filter(rng.normal(0.0, 300.0, SHAPE), 10.0).astype(np.float32)
     bad = image.copy()
     bad[::60] += 500.0
-    for other in (image, correlated, structure, bad, image[:20], np.zeros(SHAPE, np.float32)):
+    spectrum = frame(seed, 300.0)
+    for other in (
+        image,
+        correlated,
+        structure,
+        bad,
+        spectrum,
+        image[:20],
+        np.zeros(SHAPE, np.float32),
+    ):
         assert said(other) == ""

@@ -21,6 +21,8 @@ SAMPLE = 200
 MIN_PART, SURE, APART = 0.15, 4.0, 2.0
 """They do by this part of the noise of a pixel, so many times more than that explains, and so many
 times more than columns do, or the other way round."""
+MAX_PART = 5.0
+"""More than that is no readout: a spectrum, or pixels of one value."""
 MIN_SIDE = 32
 
 
@@ -61,6 +63,8 @@ def warn_of_banding(image: F4, scale: float, run: Run) -> None:
     excess, explained, pixel = found[name]
     other = min(found.values())[0]
     if not excess > max(MIN_PART * pixel, SURE * explained, APART * other):
+        return
+    if excess > MAX_PART * pixel:
         return
     # The variance of the frame has the bands in it.
     total = scale * math.hypot(excess, pixel) / pixel

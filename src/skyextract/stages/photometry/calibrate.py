@@ -30,7 +30,7 @@ from skyextract.stages.photometry.checks import (
     with_doubles,
 )
 from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
-from skyextract.stages.photometry.linearity import with_bright_end
+from skyextract.stages.photometry.linearity import with_bright_end, with_widths
 from skyextract.stages.photometry.model import (
     StarModel,
     affordable_degree,
@@ -198,6 +198,7 @@ def _calibrate(
     verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
     residuals = model.residuals(fit, everyone, pivot)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
+    verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, doubles, band.key)
     checks.update(verdict.numbers)
     if verdict.reason:

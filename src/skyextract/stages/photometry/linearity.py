@@ -7,11 +7,16 @@ pixels are not linear in light.  Where no flag says so in the catalogue, a line 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.stages.photometry.checks import Verdict
+from skyextract.stages.photometry.checks import NOTED_TREND, SURE, Verdict
+from skyextract.stages.psf.linearity import slight_widening
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.catalog import Catalog
 
 MIN_LEFT = 4
 """Stars left out that make a line."""
@@ -49,6 +54,35 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
     if bent and n_left > MAX_LEFT * (n_left + len(fitted)) and not verdict.weak:
         return replace(verdict, weak=message)
     return replace(verdict, remarks=[*verdict.remarks, message])
+
+
+def with_widths(verdict: Verdict, psf_stars: Catalog | None) -> Verdict:
+    """Return the verdict with what the widths of stars say, where magnitudes depend on brightness.
+
+    A trend or a step in the residuals may be of the reference, a slight change of the width of
+    stars of the PSF; both together are pixels that are not linear in light.
+
+    Parameters
+    ----------
+    psf_stars : Catalog or None
+        FLUX_PSF and FWHM_IMAGE of the stars that the PSF was built from.
+    """
+    numbers = verdict.numbers
+    trend = numbers["trend_mag"]
+    clear = trend > NOTED_TREND and trend > SURE * numbers["trend_mag_error"]
+    if verdict.weak or psf_stars is None or psf_stars.n_rows == 0:
+        return verdict
+    if not (clear or numbers["step_mag"] > NOTED_TREND):
+        return verdict
+    wider = slight_widening(psf_stars["FLUX_PSF"], psf_stars["FWHM_IMAGE"])
+    if not wider:
+        return verdict
+    message = (
+        f"bright stars are {100.0 * wider:.1f} % wider than faint ones and "
+        f"{max(trend, numbers['step_mag']):.2f} mag too faint beside them: pixel values that are "
+        "not linear in light?"
+    )
+    return replace(verdict, weak=message)
 
 
 def _slope(x: F8, y: F8) -> float:

@@ -25,6 +25,8 @@ MIN_CORRELATION = 0.55
 """Of the ranks of width and brightness."""
 SURE = 4.0
 """... in units of its error, that of Fisher's transform."""
+SLIGHT_CHANGE, SLIGHTLY_SURE = 0.02, 3.0
+"""Change and its error's multiple that count where magnitudes say the same."""
 MIN_STEP = 0.1
 """Pairs of stars nearer in log10 flux say nothing about the slope."""
 _ENDS = (5.0, 95.0)
@@ -43,25 +45,42 @@ def widening(flux: F8, fwhm: F8, least: float = MIN_RATIO) -> float:
     least : float
         Change of the width over the brightness in units of the scatter about it.
     """
-    known = (flux > 0.0) & (fwhm > 0.0)
-    if known.sum() < MIN_STARS:
+    change, scatter, correlation, n = _trend_of_width(flux, fwhm)
+    if n < MIN_STARS:
         return 0.0
+    certain = max(MIN_CORRELATION, math.tanh(SURE / math.sqrt(n - 3)))
+    if change < least * scatter or correlation < certain:
+        return 0.0
+    widened = float(10.0**change) - 1.0
+    return widened if widened > MIN_CHANGE else 0.0
+
+
+def slight_widening(flux: F8, fwhm: F8) -> float:
+    """Return by which part bright stars are wider, be it little; 0 where that may be chance.
+
+    Alone it says little: a PSF that varies over the field, or the detector itself, may do so.
+    """
+    change, _, correlation, n = _trend_of_width(flux, fwhm)
+    if n < MIN_STARS or correlation < math.tanh(SLIGHTLY_SURE / math.sqrt(n - 3)):
+        return 0.0
+    widened = float(10.0**change) - 1.0
+    return widened if widened > SLIGHT_CHANGE else 0.0
+
+
+def _trend_of_width(flux: F8, fwhm: F8) -> tuple[float, float, float, int]:
+    """Return change of log10 width over the brightness, scatter, correlation of ranks, number."""
+    known = (flux > 0.0) & (fwhm > 0.0)
     x, y = np.log10(flux[known]), np.log10(fwhm[known])
     first, second = np.triu_indices(x.size, 1)
     step = x[second] - x[first]
     far = np.abs(step) > MIN_STEP
-    if not far.any():
-        return 0.0
+    if x.size < MIN_STARS or not far.any():
+        return 0.0, 0.0, 0.0, 0
     slope = float(np.median((y[second] - y[first])[far] / step[far]))
     low, high = np.percentile(x, _ENDS)
-    change = slope * float(high - low)
     scatter = robust_sigma(y - slope * x)
     correlation = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
-    least = max(MIN_CORRELATION, math.tanh(SURE / math.sqrt(x.size - 3)))
-    if change < least * scatter or correlation < least:
-        return 0.0
-    widened = float(10.0**change) - 1.0
-    return widened if widened > MIN_CHANGE else 0.0
+    return slope * float(high - low), scatter, correlation, x.size
 
 
 def doubt_of_linearity(flux: F8, fwhm: F8) -> str:
