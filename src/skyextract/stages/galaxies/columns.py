@@ -199,20 +199,22 @@ def _correct_fluxes(
 
     The models are convolved with the same PSF.  What this has wrong beyond the core is as wrong in
     galaxies that are small beside its image, and is nothing to those that are large: their light
-    is where it is seen.  `shapes` are the fits behind the DETMODEL columns.
+    is where it is seen.  `shapes` are the fits behind the DETMODEL columns: their
+    corrections are those where they are.
     """
     if exposure.aperture_corrections is None or exposure.psf is None:
         return
-    x, y = (
-        np.where(np.isfinite(fits.parameters[:, p]), fits.parameters[:, p], middle)
-        for p, middle in ((X, found.x), (Y, found.y))
-    )
-    corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
-    beyond = corrections.psf_factor(x, y) - 1.0
-    own, theirs = (
-        1.0 + beyond * unresolved_share(each.parameters, exposure.psf.fwhm)
-        for each in (fits, shapes)
-    )
+    psf, corrections = exposure.psf, ApertureCorrections.from_catalog(exposure.aperture_corrections)
+
+    def factors(each: ModelFits) -> F8:
+        x, y = (
+            np.where(np.isfinite(each.parameters[:, p]), each.parameters[:, p], middle)
+            for p, middle in ((X, found.x), (Y, found.y))
+        )
+        beyond = corrections.psf_factor(x, y) - 1.0
+        return np.asarray(1.0 + beyond * unresolved_share(each.parameters, psf.fwhm))
+
+    own, theirs = factors(fits), factors(shapes)
     for name, values in columns.items():
         if name.startswith(("FLUX_", "FLUXERR_")) and "BACKOFFSET" not in name:
             columns[name] = values * (theirs if "DETMODEL" in name else own)
