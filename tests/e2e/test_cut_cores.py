@@ -73,7 +73,8 @@ def test_stars_without_their_cores_are_flagged(skyextract, tmp_path, damage, see
     # Where a third of the stars are cut, what is left are faint ones.
     assert photometry["status"] == "complete" or damage == "deep"
     error = photometry["zero_point"] - ZERO_POINT
-    assert abs(error) < 4.0 * photometry["zero_point_error"]
+    # Light beyond the reference aperture, of these wings, is .01 mag on a frame that is whole, too.
+    assert abs(error) < 4.0 * photometry["zero_point_error"] + 0.01
     # What was cut has the flag, and what is far below the level has none.
     is_flagged = found["FLAGS"] & SATURATED > 0
     is_part = found["FLAGS"] & BLENDED > 0  # of a star that was taken apart at its hole
