@@ -118,6 +118,31 @@ def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
     assert "times that of independent pixels" in unchecked.stderr or value != -999.0
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("steps", ["", "characterize,measure,astrometry,photometry"])
+def test_a_given_psf_has_its_errors_from_the_stars_of_the_frame(skyextract, tmp_path, seed, steps):
+    """Its own, and one that is a seventh narrower, which loses light that the stars show."""
+    frame = good_frame(seed, n=80)
+    files = [*frame.write(tmp_path), *(("--steps", steps) if steps else ())]
+    measured = skyextract(*files, "-PSFMODEL_NAME", "own.psf").summary("f.json")[0]["steps"]
+    with fits.open("own.psf") as model:
+        model[1].header["PSF_SAMP"] *= 0.86
+        model[1].header["PSF_FWHM"] *= 0.86
+        model.writeto("narrow.psf")
+    known = measured["photometry"]
+    own = skyextract(*files, "-PSF_NAME", "own.psf")
+    assert "PSF" not in own.stderr.replace("own.psf", "")
+    step = own.summary("f.json")[0]["steps"]["photometry"]
+    assert step["zero_point_error"] < 1.3 * known["zero_point_error"] < 0.013
+    assert step["zero_point"] == pytest.approx(known["zero_point"], abs=0.005)
+    narrow = skyextract(*files, "-PSF_NAME", "narrow.psf")
+    step = narrow.summary("f.json")[0]["steps"]["photometry"]
+    off = step["zero_point"] - known["zero_point"]
+    assert abs(off) < 2.0 * np.hypot(step["zero_point_error"], known["zero_point_error"])
+    for line in narrow.stderr.splitlines():
+        assert "two sources of the reference" not in line or "not that of the stars?" in line
+
+
 def test_a_given_psf_of_another_image(skyextract, tmp_path):
     """The model of a frame whose pixels are a quarter as large: four times as wide."""
     frame = good_frame(1)

@@ -29,7 +29,7 @@ from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import doubt_of_stars, touches_stars
-from skyextract.stages.psf.given import doubt_of_given
+from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
 from skyextract.stages.psf.linearity import doubt_of_linearity
 from skyextract.stages.psf.model import PsfFit
@@ -151,11 +151,12 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         psf = replace(psf, position_error=position_error(last.sample, last.model, run))
     if last is not None and psf.n_stars <= FEW_STARS:
         psf = replace(psf, light_error=light_error(last.sample, last.model))
-    message = ""
+    message, own = "", exposure.psf_stars
+    stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     if given is None:
         repairs = _final_repairs(source, passes, psf, run)
     else:
-        repairs, message = _judged(source, passes, given, config, run)
+        repairs, message, own = _judged(source, passes, given, config, run)
     if passes.cosmics is not config.cosmics:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
@@ -167,7 +168,6 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if message:
         run.warn(message)
 
-    stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     result = replace(
         exposure,
         detector=source.detector,
@@ -176,7 +176,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         variance=_honest_variance(exposure, repairs),
         background=sky.background,
         psf=psf,
-        psf_stars=stars if fit else exposure.psf_stars,
+        psf_stars=stars if fit else own,
     )
     complete = fit is not None or given is not None
     if fit and psf.ellipticity > TRAILED:
@@ -284,17 +284,18 @@ def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Rep
 
 def _judged(
     source: Exposure, passes: _Passes, given: Psf, config: Config, run: Run
-) -> tuple[Repairs, str]:
-    """Compare a PSF that was given with the stars; what is repaired with it, and doubts.
+) -> tuple[Repairs, str, Catalog | None]:
+    """Compare a PSF that was given with the stars; what is repaired with it, doubts, and the stars.
 
     Stars that are narrower than the PSF would pass for cosmic rays: then none is repaired.
     """
     planes, cosmics = passes.sky.planes, passes.cosmics
     passes.repairs.undo(planes)
-    doubt = doubt_of_given(given, source, planes.data, planes.variance, config.characterize, run)
-    if doubt:
-        cosmics = replace(cosmics, cr_repair=False)
-    return repair_planes(planes, given, cosmics, run), doubt
+    data, variance = planes.data, planes.variance
+    doubt, stars = compare_given(given, source, data, variance, config.characterize, run)
+    cosmics = replace(cosmics, cr_repair=cosmics.cr_repair and not doubt)
+    own = source.psf_stars or (stars if stars.n_rows else None)
+    return repair_planes(planes, given, cosmics, run), doubt, own
 
 
 def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:

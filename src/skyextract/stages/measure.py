@@ -219,6 +219,11 @@ def measure(
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
+    about_psf = ""
+    if uses_psf and exposure.psf and exposure.psf.source is PsfSource.FILE:
+        from skyextract.stages.psf.given import with_compared_stars
+
+        exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
     if fits_psf:
         found = _with_noise_planes(found, run)
         points = _fit_point_sources(
@@ -243,7 +248,7 @@ def measure(
     apart = None if detection is None else _displacement(exposure, found)
     said = (rests_on, twins, apart)
     doubts = [doubt.doubt for doubt in said if doubt is not None and doubt.doubt]
-    doubts += doubts_of_frame(exposure, found.plane, detections.n, config, run, uses_psf=uses_psf)
+    doubts += doubts_of_frame(exposure, found.plane, detections.n, about_psf)
     for doubt in doubts:
         run.warn(doubt)
     return Measured(

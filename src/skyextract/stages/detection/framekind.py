@@ -13,8 +13,6 @@ from skyextract.datamodel.noise import MAX_SAMPLE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
-    from skyextract.run import Run
-    from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
 
 KINDS = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat", "domeflat", "skyflat")}
@@ -106,15 +104,9 @@ def doubt_of_kind(
     return message
 
 
-def doubts_of_frame(
-    exposure: Exposure, plane: Plane, n_sources: int, config: Config, run: Run, *, uses_psf: bool
-) -> list[str]:
+def doubts_of_frame(exposure: Exposure, plane: Plane, n_sources: int, about_psf: str) -> list[str]:
     """Return why an image may be none of the sky, or its PSF that of another one."""
     counted = FEW + 1 if exposure.has_psf else n_sources
     sigma = plane.background.sigma
-    doubts = [doubt_of_kind(exposure.header, plane.subtracted, sigma, plane.bad, counted)]
-    if uses_psf:
-        from skyextract.stages.psf.given import doubts_unless_compared
-
-        doubts += doubts_unless_compared(exposure, plane, config, run)
-    return [doubt for doubt in doubts if doubt]
+    kind = doubt_of_kind(exposure.header, plane.subtracted, sigma, plane.bad, counted)
+    return [doubt for doubt in (kind, about_psf) if doubt]

@@ -296,7 +296,8 @@ def verify(
     if abs(height) > NOTED_TREND:
         remarks.append(
             f"residuals change by {height:+.3f} mag at magnitude {place:.1f}: two sources of the "
-            "reference magnitudes, or a detector that is not linear?"
+            "reference magnitudes, a detector that is not linear, a PSF that is not that of the "
+            "stars?"
         )
     if WEAK_SCALE >= scale.excess > 0.5 * KRON_LOSS:
         remarks.append(

@@ -116,7 +116,8 @@ def measure_point_sources(
             FLUX_APERCOR=aperture_fluxes[0] * factors, FLUXERR_APERCOR=aperture_fluxes[1] * factors
         )
     flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
-    if exposure.psf_stars is not None:
+    # Stars that a given PSF was compared with did not make it.
+    if exposure.psf_stars is not None and "FLUX_PSF" in exposure.psf_stars:
         flags[stars] |= int(FlagsSky.PSF_STAR)
     return PointSources(
         columns={name: columns[name] for name in columns if name in wanted},

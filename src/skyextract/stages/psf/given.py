@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
 from skyextract.errors import StepError
 from skyextract.run import Run
@@ -23,43 +25,60 @@ MIN_COMPARED, OTHER_SIZE = 5, 1.2
 """So many stars tell whether a PSF is theirs, to this factor of the size."""
 
 
-def doubt_of_given(
+def compare_given(
     psf: Psf, exposure: Exposure, data: F4, variance: F4, settings: Characterize, run: Run
-) -> str:
+) -> tuple[str, Catalog]:
     """Tell why a PSF that was given cannot be that of the stars of the image; empty if it can.
 
-    Sizes are those of matched Gaussians.
+    Sizes are those of matched Gaussians.  Returns also these stars, of which aperture corrections
+    can be measured; none where they are too few or no stars.
 
     Parameters
     ----------
     data, variance : (ny, nx) float32
         Image without its background, and the background variance (1e30: no data).
     """
-    found = select_without_psf(exposure, data, variance, psf.fwhm, MIN_COMPARED, settings, run)
+    candidates, found = select_without_psf(
+        exposure, data, variance, psf.fwhm, MIN_COMPARED, settings, run
+    )
     n_stars = found.stars.size
     if n_stars < MIN_COMPARED or doubt_of_stars(found):
-        return ""
+        return "", Catalog()
+    rows = np.sort(found.stars)
+    stars = Catalog({
+        "X_IMAGE": candidates.x[rows] + 1.0,
+        "Y_IMAGE": candidates.y[rows] + 1.0,
+        "FWHM_IMAGE": candidates.fwhm[rows],
+        "ELLIPTICITY": candidates.ellipticity[rows],
+    })  # fmt: skip
     message = "the PSF that was given has no measurable core"
     try:
         _, _, xx, yy, xy = core_shape(psf.basis[0].astype(np.float64))
     except StepError:
-        return message
+        return message, stars
     size = 2.3548 * psf.sampling * (xx * yy - xy * xy) ** 0.25
     ratio = size / found.fwhm
     message = (
         f"the PSF that was given is {ratio:.2f} times as wide as {n_stars} isolated stars of the "
         f"image ({size:.2f} and {found.fwhm:.2f} pixels): is it of another image?"
     )
-    return "" if 1.0 / OTHER_SIZE < ratio < OTHER_SIZE else message
+    return ("" if 1.0 / OTHER_SIZE < ratio < OTHER_SIZE else message), stars
 
 
-def doubts_unless_compared(exposure: Exposure, plane: Plane, config: Config, run: Run) -> list[str]:
-    """Compare a PSF that was given where characterize did not run; not in SExtractor's layer."""
+def with_compared_stars(
+    exposure: Exposure, plane: Plane, config: Config, run: Run
+) -> tuple[Exposure, str]:
+    """Compare a PSF that was given where characterize did not run; not in SExtractor's layer.
+
+    Returns the exposure with the stars, on which aperture corrections are measured, and the doubt.
+    """
     psf = exposure.psf
-    if psf is None or psf.source is not PsfSource.FILE or exposure.background is not None:
-        return []
+    if psf is None or exposure.background is not None:
+        return exposure, ""
     if config.extraction.noise_type != "MEASURED":
-        return []
+        return exposure, ""
     image, variance = plane.subtracted, plane.variance_plane(run)
-    doubt = doubt_of_given(psf, exposure, image, variance, config.characterize, run)
-    return [doubt] if doubt else []
+    doubt, stars = compare_given(psf, exposure, image, variance, config.characterize, run)
+    if stars.n_rows and exposure.psf_stars is None:
+        exposure = replace(exposure, psf_stars=stars)
+    return exposure, doubt

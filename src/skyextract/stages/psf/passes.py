@@ -150,18 +150,19 @@ def measure_psf(
 def select_without_psf(
     exposure: Exposure, data: F4, variance: F4, start: float, n_least: int,
     settings: Characterize, run: Run,
-) -> Selection:  # fmt: skip
+) -> tuple[Candidates, Selection]:  # fmt: skip
     """Select stars as `measure_psf` does, from a FWHM that may be far from theirs."""
-    selection = None
+    candidates = selection = None
     for first in (start, *(settings.default_fwhm * factor for factor in RETRIES)):
-        _, selection, _ = _search(
+        candidates, selection, _ = _search(
             exposure, data, variance, first,
             n_most=FIRST_STARS, n_scales=MAX_SCALES, settings=settings, run=run,
         )  # fmt: skip
         if selection.stars.size >= n_least:
             break
+    assert candidates is not None
     assert selection is not None
-    return selection
+    return candidates, selection
 
 
 def _search(
