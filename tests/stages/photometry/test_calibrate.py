@@ -242,6 +242,31 @@ def test_limiting_magnitude_is_that_of_injected_sources():
     assert calibrate(catalog, reference, sky=full).metrics["limiting_mag_5sigma"] is None
 
 
+@pytest.mark.parametrize("seed", [5, 6, 7])
+@pytest.mark.parametrize("ratio", [1.0, 1.2, 10.0])
+def test_the_depth_of_the_worst_and_the_best_tenth(seed, ratio):
+    """A third of the frame each has noise of sqrt(ratio) less, and more, than the middle."""
+    rng = np.random.default_rng(seed)
+    noise = 20.0 * np.repeat([ratio**-0.5, 1.0, ratio**0.5], [330, 340, 330]) * np.ones((SIZE, 1))
+    sky = Sky(
+        rng.normal(0.0, noise).astype(np.float32), (noise**2).astype(np.float32),
+        np.zeros((SIZE, SIZE), np.bool_), (10.0,),
+    )  # fmt: skip
+    catalog, reference = make_pair(seed=seed)
+    run = Run()
+    result = calibrate_photometry(catalog, make_exposure(), reference, Config(), run, sky=sky)
+    stamp = make_exposure().psf.stamp(500.0, 500.0, size=15).astype(float)
+    for name, factor in (("worst", ratio**0.5), ("best", ratio**-0.5)):
+        limit = result.metrics["zero_point"] - 2.5 * math.log10(
+            5 * 20.0 * factor / math.sqrt((stamp**2).sum())
+        )
+        # The middle is measured in places of all three noises.
+        assert result.metrics["checks"][f"limiting_mag_{name}_tenth"] == pytest.approx(
+            limit, abs=0.1 if ratio < 2.0 else 0.4
+        )
+    assert any("the depth varies over the frame" in text for text in run.warnings) == (ratio > 2.0)
+
+
 @pytest.mark.parametrize("number", [100, 1000])  # squares looked at, or the whole frame
 def test_empty_places_are_empty(number):
     occupied = np.random.default_rng(1).random((300, 400)) < 0.002

@@ -29,7 +29,7 @@ from skyextract.stages.photometry.checks import (
     verify,
     with_doubles,
 )
-from skyextract.stages.photometry.depth import Sky, flux_noise, sky_brightness
+from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.linearity import with_bright_end, with_widths
 from skyextract.stages.photometry.model import (
     StarModel,
@@ -57,6 +57,10 @@ METRICS = (
     "zero_point", "zero_point_error", "zero_point_1s", "flux_key", "scatter_mag", "n_stars",
     "n_rejected", "color_term", "limiting_mag_5sigma", "sky_brightness",
 )  # fmt: skip
+
+
+UNEVEN_DEPTH = 1.0
+"""Magnitudes between the worst and the best tenth of the frame that are told of."""
 
 
 @record
@@ -219,6 +223,9 @@ def _calibrate(
     kept = fit.good > 0.5
     used = np.zeros(catalog.n_rows, dtype=np.bool_)
     used[stars.row[kept]] = True
+    limit = _limiting_magnitude(fit.zero_point, flux_key, exposure, sky, catalog, used, run)
+    if sky is not None and math.isfinite(limit):
+        checks.update(_depths(limit, sky, run))
     metrics.values.update(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
@@ -228,9 +235,7 @@ def _calibrate(
         n_stars=int(kept.sum()),
         n_rejected=int((~kept).sum()),
         color_term=float(fit.slopes[0]) if color.fitted else (color.coefficient or None),
-        limiting_mag_5sigma=_known(
-            _limiting_magnitude(fit.zero_point, flux_key, exposure, sky, catalog, used, run)
-        ),
+        limiting_mag_5sigma=_known(limit),
         sky_brightness=_known(_sky_brightness(fit.zero_point, exposure)),
     )
     if color.keys:
@@ -258,6 +263,18 @@ def _limiting_magnitude(
         run.warn(f"no limiting magnitude: {error}")
         return math.nan
     return zero_point - 2.5 * math.log10(5.0 * noise) if noise > 0.0 else math.nan
+
+
+def _depths(limit: float, sky: Sky, run: Run) -> dict[str, float]:
+    """Return the limiting magnitudes of the worst and the best tenth of the frame."""
+    less, more = depth_range(sky)
+    worst, best = limit - less, limit + more
+    if best - worst > UNEVEN_DEPTH:
+        run.warn(
+            f"the depth varies over the frame: 5 sigma are magnitude {worst:.1f} in its worst and "
+            f"{best:.1f} in its best tenth"
+        )
+    return {"limiting_mag_worst_tenth": worst, "limiting_mag_best_tenth": best}
 
 
 def _sky_brightness(zero_point: float, exposure: Exposure) -> float:

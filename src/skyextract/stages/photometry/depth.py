@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 N_POSITIONS = 1000
 MIN_POSITIONS = 500
 """Fewer places without sources than this tell nothing."""
+NO_INFORMATION = 1e29
+"""Variances from here on are those of pixels that tell nothing."""
+_SAMPLE = 100_000
 _SEED = 20090
 _SUBSAMPLES = 5
 
@@ -215,6 +218,20 @@ def flux_noise(
         ratio = column(catalog, flux_key) / column(catalog, f"FLUX_APER({index + 1})")
         factor = float(np.median(ratio[stars]))
     return factor * robust_sigma(aperture_flux(sky.subtracted, x, y, radius))
+
+
+def depth_range(sky: Sky) -> tuple[float, float]:
+    """Return how many magnitudes less, and more, deep the worst and best tenth of the frame are.
+
+    From the background variance of pixels without sources, against its median.
+    """
+    step = max(1, math.isqrt(sky.variance.size // _SAMPLE))
+    variance = sky.variance[::step, ::step][~sky.occupied[::step, ::step]]
+    variance = variance[(variance > 0.0) & (variance < NO_INFORMATION)]
+    if variance.size < MIN_POSITIONS:
+        return 0.0, 0.0
+    low, middle, high = (float(v) for v in np.percentile(variance, [10, 50, 90]))
+    return 1.25 * math.log10(high / middle), 1.25 * math.log10(middle / low)
 
 
 def split_key(flux_key: str) -> tuple[str, int]:
