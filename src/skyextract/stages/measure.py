@@ -27,10 +27,8 @@ from skyextract.stages.detection.detect import (
     filter_as_found,
     filter_image,
 )
-from skyextract.stages.detection.framekind import doubts_of_frame
-from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.support import support, warn_of_noise
-from skyextract.stages.detection.twins import Twins, find_twins
+from skyextract.stages.doubts import doubts_about
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
 from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
+    from skyextract.stages.detection.twins import Twins
     from skyextract.stages.find import Found
     from skyextract.stages.galaxies.columns import Galaxies, ModelImages
     from skyextract.stages.psf.columns import PointSources
@@ -244,13 +243,8 @@ def measure(
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
     detections = found.detections
-    twins = find_twins(detections.x, detections.y, detections.dflux)
-    apart = None if detection is None else _displacement(exposure, found)
-    said = (rests_on, twins, apart)
-    doubts = [doubt.doubt for doubt in said if doubt is not None and doubt.doubt]
-    doubts += doubts_of_frame(exposure, found.plane, detections.n, about_psf)
-    for doubt in doubts:
-        run.warn(doubt)
+    is_dual = detection is not None
+    doubts = doubts_about(exposure, found, rests_on, about_psf, run, is_dual=is_dual)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
         sources=sources,
@@ -264,7 +258,7 @@ def measure(
         matched=found.matched,
         residual=residual,
         models=models,
-        twins=twins,
+        twins=doubts.twins,
         metrics={
             "n_sources": int(rows.size),
             **counts_of_flags(sources),
@@ -274,8 +268,8 @@ def measure(
             "sky_share": rests_on.sky_share,
         },
         run=run,
-        status=Status.FALLBACK if doubts else Status.COMPLETE,
-        reason="; ".join(doubts),
+        status=Status.FALLBACK if doubts.texts else Status.COMPLETE,
+        reason="; ".join(doubts.texts),
     )
 
 
@@ -328,12 +322,6 @@ def _measure_pixels(
 
     detections, beneath = hidden_detections(hidden, found.detections, found.matched, run, columns)
     return replace(found, detections=detections), sources.append(beneath)
-
-
-def _displacement(exposure: Exposure, found: Found) -> Displacement | None:
-    fwhm = exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
-    d = found.detections
-    return find_displacement(d.x, d.y, d.dflux, found.detection_plane, found.plane, fwhm)
 
 
 def _without_labels(found: Found, hidden: Hidden | None) -> Found:
