@@ -25,8 +25,8 @@ def matched(folder, found, limit=1.5):
 
 
 def spread(pull):
-    values = np.asarray(pull)
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
+    """Half of the range of the middle 68 per cent, less noisy than the median deviation."""
+    return 0.5 * np.subtract(*np.percentile(pull, [84.135, 15.865]))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_key_with_its_unit_finds_its_column(tmp_path):
 
 def test_epochs_as_years_mjd_and_jd(tmp_path):
     path = tmp_path / "ref.csv"
-    path.write_text("ra,dec,r,epoch\n1,2,15,2010.5\n1,2,15,51544.5\n1,2,15,2451545.0\n1,2,15,0\n")
+    path.write_text("ra,dec,r,epoch\n1,2,15,2010.5\n2,2,15,51544.5\n3,2,15,2451545.0\n4,2,15,0\n")
     np.testing.assert_array_equal(
         read_reference([str(path)], Run()).epoch, [2010.5, 2000, 2000, np.nan]
     )
@@ -103,7 +103,7 @@ def test_epochs_as_years_mjd_and_jd(tmp_path):
 
 @pytest.mark.parametrize("mark", ["", "-9999", "nan", "0", "99.99", "1e20"])
 def test_marks_of_an_unknown_motion(tmp_path, mark):
-    rows = [f"{k},1,15,{mark},{mark}" for k in range(2)] + ["5,1,15,3.0,-4.0"] * 3
+    rows = [f"{k},1,15,{mark},{mark}" for k in range(2)] + [f"{k},1,15,3.0,-4.0" for k in (5, 6, 7)]
     path = tmp_path / "ref.csv"
     path.write_text("\n".join(["ra,dec,r,pmra,pmdec", *rows]) + "\n")
     catalog = read_reference([str(path)], Run())
@@ -113,7 +113,9 @@ def test_marks_of_an_unknown_motion(tmp_path, mark):
 
 def test_motions_of_zero_where_most_stars_have_it(tmp_path):
     path = tmp_path / "ref.csv"
-    path.write_text("ra,dec,r,pmra,pmdec\n1,1,15,3,-4\n" + "2,1,15,0,0\n" * 4)
+    path.write_text(
+        "ra,dec,r,pmra,pmdec\n1,1,15,3,-4\n" + "".join(f"{k},1,15,0,0\n" for k in "2345")
+    )
     assert read_reference([str(path)], Run()).pmra.tolist() == [3.0, 0.0, 0.0, 0.0, 0.0]
 
 
