@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from skyextract.datamodel.flags import Mask
+from skyextract.io.fits.file import FitsFile
 from skyextract.run import Run
 from tests.io.reading import pattern, read_one, with_detector
 
@@ -44,6 +45,17 @@ def test_compressed_files(tmp_path, suffix):
     (tmp_path / f"a.fits.{suffix}").write_bytes(pack(data))
     exposure = read_one(tmp_path / f"a.fits.{suffix}")
     np.testing.assert_array_equal(exposure.image, image)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_numbers_outlive_their_file(tmp_path, pack):
+    image = pattern("i2")
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    path = tmp_path / "packed.fits"
+    path.write_bytes(pack((tmp_path / "a.fits").read_bytes()))
+    with FitsFile(str(path)) as file:
+        numbers = file.numbers(file.units[0])
+    np.testing.assert_array_equal(numbers, image)
 
 
 @pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])

@@ -144,7 +144,8 @@ class FitsFile:
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""
-        self._stream.close()
+        if not isinstance(self._stream, io.BytesIO):  # which its arrays keep, and it may not go
+            self._stream.close()
 
     def __enter__(self) -> FitsFile:
         return self
