@@ -23,8 +23,11 @@ def test_an_overscan_that_was_left_in(skyextract, tmp_path, seed):
     frame = good_frame(seed)
     image = frame.image.copy()
     image[:, 470:] = np.random.default_rng(seed).normal(100.0, 3.0, (512, 42))
-    done, steps = run_on(skyextract, tmp_path, frame, image)
+    sections = {"BIASSEC": "[471:512,1:512]", "TRIMSEC": "[1:470,1:512]"}
+    done, steps = run_on(skyextract, tmp_path, frame, image, **(sections if seed == 1 else {}))
     assert "columns 471 to 512 are" in done.stderr
+    assert ("BIASSEC tells of an overscan, which isr has not" in done.stderr) == (seed == 1)
+    assert "measured as sky" not in done.stderr
     assert done.status == 0
     assert steps["characterize"]["status"] == "complete"
     photometry = steps["photometry"]

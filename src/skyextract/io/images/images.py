@@ -217,7 +217,7 @@ def _read_exposure(
     if mask[0, 0] & Mask.NO_DATA and np.all(mask & Mask.NO_DATA):
         raise ImageError("no pixel has a value (all NaN or BLANK)")
     if has_overscan(header, image.shape):
-        run.warn(f"{name}: BIASSEC tells of an overscan, which is measured as sky")
+        run.warn(f"{name}: BIASSEC tells of an overscan, which isr has not taken away")
     exposure = Exposure(
         image=image,
         mask=mask,
