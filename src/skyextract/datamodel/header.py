@@ -329,6 +329,7 @@ def number_and_unit(value: object) -> tuple[float | None, str]:
 
 
 OBJECT_KEYS = ("OBJECT", "OBJNAME", "TARGNAME", "TARGET")
+IMAGE_TYPE_KEYS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAME")
 
 
 def header_text(header: Mapping[str, Any], *keywords: str) -> str | None:

@@ -43,6 +43,12 @@ def median(values: AnyArray) -> float:
     return float((ordered[low] + ordered[high]) / 2)
 
 
+def pixel_noise(image: AnyArray) -> float:
+    """Return the noise of a pixel from the differences of neighbours in a row."""
+    steps = np.diff(image.astype(np.float64), axis=1)
+    return robust_sigma(steps.ravel()) / math.sqrt(2.0)
+
+
 def robust_sigma(values: F8) -> float:
     """Return 1.48 times the median absolute deviation; NaN of nothing."""
     if not len(values):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skyextract.record import record
-from skyextract.stages.detection.framekind import doubts_of_frame
+from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.twins import Twins, find_twins
 
@@ -50,11 +50,15 @@ def doubts_about(
     is_dual : bool
         The sources are those of another image.
     """
-    detections = found.detections
+    detections, plane = found.detections, found.plane
     twins = find_twins(detections.x, detections.y, detections.dflux)
     said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
-    texts = [doubt.doubt for doubt in said if doubt is not None and doubt.doubt]
-    texts += doubts_of_frame(exposure, found.plane, detections.n, about_psf)
+    kind = doubt_of_kind(
+        exposure.header, plane.subtracted, plane.background.sigma, plane.bad, detections.n,
+        has_psf=exposure.has_psf,
+    )  # fmt: skip
+    texts = [doubt.doubt for doubt in said if doubt is not None]
+    texts = [text for text in (*texts, kind, about_psf) if text]
     for text in texts:
         run.warn(text)
     return Doubts(twins, texts)

@@ -22,6 +22,7 @@ from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.background.correlation import has_correlated_errors, with_correlated_errors
+from skyextract.stages.detection.banding import warn_of_banding
 from skyextract.stages.detection.detect import (
     analysis_threshold,
     filter_as_found,
@@ -297,7 +298,8 @@ def _noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run
     """
     scale = median(found.detections.noise_scale)
     if hidden is None:
-        warn_of_noise(scale, run, image=found.plane.subtracted)
+        warn_of_banding(found.plane.subtracted, scale, run)
+        warn_of_noise(scale, run)
         correlation = noise_correlation(found, run)
         return _Noise(correlation, correlation)
     warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else scale)

@@ -15,6 +15,7 @@ from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
+    IMAGE_TYPE_KEYS,
     Header,
     extend_missing,
     header_number,
@@ -305,7 +306,7 @@ def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float
 
 def _is_bias(header: Header) -> bool:
     """Tell whether a frame says that it is a bias, which has no exposure."""
-    kinds = (header.get(card) for card in ("IMAGETYP", "OBSTYPE", "IMAGETYPE", "FRAME"))
+    kinds = (header.get(card) for card in IMAGE_TYPE_KEYS)
     return any(word in str(kind).lower() for kind in kinds for word in ("bias", "zero"))
 
 

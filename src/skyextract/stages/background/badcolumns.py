@@ -14,14 +14,12 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import median
+from skyextract.datamodel.noise import MAX_SAMPLE, median
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 BLOCK = 32
 """Rows that tell of a column together."""
-MAX_SAMPLE = 1_000_000
-"""Pixels that are looked at, in blocks over the frame, about."""
 MIN_BLOCKS = 3
 """Blocks one after the other that agree."""
 OFFSET = 5.0

@@ -106,21 +106,18 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
         mask[without] &= ~np.uint16(Mask.SAT)
         exposure = replace(exposure, image=image, mask=mask)
-    return _without_dead(exposure, run)
+    return _without_dead(_without_columns(exposure, run), run)
 
 
 def _without_dead(exposure: Exposure, run: Run) -> Exposure:
     """Mark dead pixels, which are interpolated where cosmic rays are repaired."""
-    exposure = _without_columns(exposure, run)
     dead = dead_pixels(exposure)
     if not dead.size:
         return exposure
-    mask = exposure.mask.copy()
-    mask.ravel()[dead] |= np.uint16(Mask.BAD)
     run.warn(
         f"{dead.size} dead pixels, far below the sky and what is beside, are masked (DATA_CHECK)"
     )
-    return replace(exposure, mask=mask)
+    return _with_bad(exposure, dead)
 
 
 def _without_columns(exposure: Exposure, run: Run) -> Exposure:
@@ -128,11 +125,15 @@ def _without_columns(exposure: Exposure, run: Run) -> Exposure:
     n_columns, pixels = bad_columns(exposure)
     if not pixels.size:
         return exposure
-    mask = exposure.mask.copy()
-    mask.ravel()[pixels] |= np.uint16(Mask.BAD)
     run.warn(
         f"{n_columns} columns, or parts of them, are offset or noisy, and are masked (DATA_CHECK)"
     )
+    return _with_bad(exposure, pixels)
+
+
+def _with_bad(exposure: Exposure, pixels: I8) -> Exposure:
+    mask = exposure.mask.copy()
+    mask.ravel()[pixels] |= np.uint16(Mask.BAD)
     return replace(exposure, mask=mask)
 
 

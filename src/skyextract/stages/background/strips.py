@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, Bools
-from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.noise import median, pixel_noise
 from skyextract.record import record
 
 MAX_PART = 0.2
@@ -65,12 +65,12 @@ def edge_strips(image: F4, without: Bools) -> list[Strip]:
         lost = without if axis == 1 else without.T
         if not (_is_low(lines) or _is_low(lines[:, ::-1])):
             continue
-        rows = np.linspace(0, lines.shape[0] - 1, LINES + 2).astype(np.int64)[1:-1]
+        rows = _some_rows(lines)
         values = np.where(lost[rows], np.nan, lines[rows]).astype(np.float64)
         if np.isnan(values).any():
             continue
         level = np.partition(values, LINES // 2, axis=0)[LINES // 2]
-        noise = robust_sigma(np.diff(values, axis=1).ravel()) / np.sqrt(2.0)
+        noise = pixel_noise(values)
         width = _width(level, noise)
         if width:
             found.append(Strip(axis, 0, width - 1, level[width + EDGE] - level[0]))
@@ -83,11 +83,14 @@ def edge_strips(image: F4, without: Bools) -> list[Strip]:
 
 def _is_low(lines: F4) -> bool:
     """Tell whether the first columns are far below those beyond the widest strip: a quick look."""
-    rows = np.linspace(0, lines.shape[0] - 1, LINES + 2).astype(np.int64)[1:-1]
+    rows = _some_rows(lines)
     most = int(MAX_PART * lines.shape[1])
     edge, beyond = lines[rows, :MIN_WIDTH], lines[rows, most : most + MIN_SIZE].astype(np.float64)
-    noise = robust_sigma(np.diff(beyond, axis=1).ravel()) / np.sqrt(2.0)
-    return not median(beyond) - median(edge) <= MIN_STEP * noise
+    return not median(beyond) - median(edge) <= MIN_STEP * pixel_noise(beyond)
+
+
+def _some_rows(lines: F4) -> I8:
+    return np.linspace(0, lines.shape[0] - 1, LINES + 2).astype(np.int64)[1:-1]
 
 
 def _width(level: F8, noise: float) -> int:

@@ -94,7 +94,8 @@ def filtered_about(
     PSF of its middle.
     """
     half = reach + matched.column.shape[-1] // 2
-    cells = matched.cells_of(row, column)
+    up, across = matched.cells_of(row, column)
+    cells = up * (matched.cell_x.size - 1) + across
     order = np.argsort(cells, kind="stable")
     offset = np.arange(-half, half + 1)
     # Row by row of all windows: (size, n, 1) and (1, n, size).

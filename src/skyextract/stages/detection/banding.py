@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import pixel_noise, robust_sigma
 from skyextract.run import Run
 
 NOTED_NOISE = 1.15
@@ -37,8 +37,7 @@ def line_noise(image: F4) -> tuple[float, float, float]:
     rows = image[:: max(1, image.shape[0] // SAMPLE)]
     step = max(1, image.shape[1] // SAMPLE)
     values = rows[:, ::step].astype(np.float64)
-    pixel = robust_sigma(np.diff(rows[:, : 2 * SAMPLE].astype(np.float64), axis=1).ravel())
-    pixel /= math.sqrt(2.0)
+    pixel = pixel_noise(rows[:, : 2 * SAMPLE])
     middle = values.shape[1] // 2
     level = np.partition(values, middle, axis=1)[:, middle]
     explained = 1.2533 * pixel / math.sqrt(values.shape[1])

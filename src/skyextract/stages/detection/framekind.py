@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, Bools
-from skyextract.datamodel.header import Header
+from skyextract.datamodel.header import IMAGE_TYPE_KEYS, Header
 from skyextract.datamodel.noise import MAX_SAMPLE
-
-if TYPE_CHECKING:
-    from skyextract.datamodel.exposure import Exposure
-    from skyextract.stages.background.planes import Plane
 
 KINDS = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat", "domeflat", "skyflat")}
 """Kinds of calibration frames, and the words that headers have for them."""
-CARDS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAME")
 _LIGHT = re.compile(r"light|object|science|target", re.IGNORECASE)
 
 FAR = 8.0
@@ -36,7 +30,7 @@ def calibration_kind(header: Header | None) -> tuple[str, str]:
     """Return the kind of calibration frame that a header says its image is, and the card."""
     if header is None:
         return "", ""
-    for card in CARDS:
+    for card in IMAGE_TYPE_KEYS:
         value = str(header.get(card) or "").strip()
         words = re.findall(r"[a-z]+", value.lower())
         for kind, names in KINDS.items():
@@ -72,8 +66,9 @@ def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
 
 
 def doubt_of_kind(
-    header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_sources: int
-) -> str:
+    header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_sources: int,
+    *, has_psf: bool = False,
+) -> str:  # fmt: skip
     """Tell why an image may be none of the sky; empty if it is one, as far as can be seen.
 
     Parameters
@@ -82,7 +77,8 @@ def doubt_of_kind(
     subtracted, sigma, bad
         As of `is_inverted`.
     n_sources : int
-        If no PSF was measured or given; else `FEW` + 1 or more, for there are stars.
+    has_psf : bool
+        A PSF was measured or given: there are stars, be they few.
     """
     kind, card = calibration_kind(header)
     n_data = bad.size - int(np.count_nonzero(bad))
@@ -96,17 +92,9 @@ def doubt_of_kind(
         message = (
             "what differs from the sky is darker than it: an inverted image? Multiply it by -1"
         )
-    elif 0 < n_sources <= FEW and n_data >= MIN_DATA:
+    elif not has_psf and 0 < n_sources <= FEW and n_data >= MIN_DATA:
         message = (
             f"only {n_sources} sources in {n_data} pixels with data: a bias, dark or flat frame, a "
             "closed shutter?"
         )
     return message
-
-
-def doubts_of_frame(exposure: Exposure, plane: Plane, n_sources: int, about_psf: str) -> list[str]:
-    """Return why an image may be none of the sky, or its PSF that of another one."""
-    counted = FEW + 1 if exposure.has_psf else n_sources
-    sigma = plane.background.sigma
-    kind = doubt_of_kind(exposure.header, plane.subtracted, sigma, plane.bad, counted)
-    return [doubt for doubt in (kind, about_psf) if doubt]

@@ -73,14 +73,13 @@ class MatchedFilter:
         """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
         return float(sigma * np.sqrt(self.square))
 
-    def cells_of(self, y: I8, x: I8) -> I8:
-        """Return the cell of each pixel: a number, row by row."""
-        across, up = (
+    def cells_of(self, y: I8 | int, x: I8 | int) -> tuple[I8, I8]:
+        """Return the cells [y, x] of pixels, the nearest of those beyond the image."""
+        up, across = (
             np.clip(np.searchsorted(edges, at, "right") - 1, 0, edges.size - 2)
-            for edges, at in ((self.cell_x, x), (self.cell_y, y))
+            for edges, at in ((self.cell_y, y), (self.cell_x, x))
         )
-        cells: I8 = up * (self.cell_x.size - 1) + across
-        return cells
+        return up, across
 
     def in_strips(self, cells: I8, side: int) -> MatchedFilter:
         """Return the filter of a wide image of windows side by side, each in one of the cells.
@@ -88,7 +87,7 @@ class MatchedFilter:
         Parameters
         ----------
         cells : (n,) int64
-            Of each window, ascending.
+            Of each window, a number row by row, ascending.
         side : int
             Rows and columns of a window.
         """
@@ -373,9 +372,8 @@ def point_significance(
     half = psf.column.shape[-1] // 2
     rows = slice(max(y - half, 0), min(y + half + 1, ny))
     columns = slice(max(x - half, 0), min(x + half + 1, nx))
-    cell_y = np.clip(np.searchsorted(psf.cell_y, y, "right") - 1, 0, len(psf.column) - 1)
-    cell_x = np.clip(np.searchsorted(psf.cell_x, x, "right") - 1, 0, psf.column.shape[1] - 1)
-    stamp = psf.column[cell_y, cell_x].T @ psf.line[cell_y, cell_x]
+    cell = psf.cells_of(y, x)
+    stamp = psf.column[cell].T @ psf.line[cell]
     stamp = stamp[rows.start - y + half : rows.stop - y + half]
     stamp = stamp[:, columns.start - x + half : columns.stop - x + half]
     noise = np.float32(sigma**2) if variance is None else variance[rows, columns]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, Bools
+from skyextract.datamodel.arrays import Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.detection.banding import warn_of_banding
 
 MIN_DATA = 10_000
 """Pixels with data from which a frame should show a source."""
@@ -66,9 +65,7 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
     return Support(share, message)
 
 
-def warn_of_noise(
-    scale: float, run: Run, structure: float = 0.0, *, image: F4 | None = None
-) -> None:
+def warn_of_noise(scale: float, run: Run, structure: float = 0.0) -> None:
     """Say so where the noise that was measured makes the threshold far higher than it looks.
 
     Parameters
@@ -77,11 +74,7 @@ def warn_of_noise(
         Noise of the filtered image over that of independent pixels, where sources are searched.
     structure : float
         The same before stars and structure of the sky were fitted in turns, if they were.
-    image : (ny, nx) float32, optional
-        Background-subtracted: rows or columns that differ are told of, too.
     """
-    if image is not None:
-        warn_of_banding(image, scale, run)
     if structure > HIGH_NOISE:
         run.warn(
             f"structure of the sky makes the noise of the filtered image {structure:.1f} times "

@@ -38,6 +38,7 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
 )
+from skyextract.kernels.values import FWHM_PER_SIGMA
 from skyextract.record import record
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import (
@@ -70,7 +71,6 @@ MOST_NEGATIVE = 2.0
 """Least flux of a source is less than none by so many sigma of a point."""
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
-_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2: axis ratios are 0.55 where they are most frequent."""
@@ -350,9 +350,9 @@ def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
     """Return parameters to start from: round, of the size that the moments show."""
     parameters = np.zeros((found.n, N_PARAMETERS))
     parameters[:, X], parameters[:, Y] = found.x, found.y
-    point = (fwhm / _FWHM) ** 2
+    point = (fwhm / FWHM_PER_SIGMA) ** 2
     area = np.maximum(found.a * found.b - 2.0 * point, 0.1 * point)
-    log_radius = 0.5 * np.log(area) + math.log(_FWHM / 2.0)
+    log_radius = 0.5 * np.log(area) + math.log(FWHM_PER_SIGMA / 2.0)
     components = [first for first, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
     for first in components:
         parameters[:, first] = flux / len(components)
@@ -381,7 +381,7 @@ def _limits(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profile
     limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
     limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
     # in a blend one source must not make up for another with negative light
-    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * noise2) * fwhm / _FWHM
+    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * noise2) * fwhm / FWHM_PER_SIGMA
     limits[:, 0, [SPHEROID, DISK, POINT]] = least
     if profile.spheroid + profile.disk + profile.point > 1:
         # one component must not make up for another with negative light

@@ -11,6 +11,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.errors import StepError
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.psf.apercor import ApertureCorrections
 from skyextract.stages.psf.sweeps import fit_radius
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 N_POSITIONS = 1000
 MIN_POSITIONS = 500
 """Fewer places without sources than this tell nothing."""
-NO_INFORMATION = 1e29
-"""Variances from here on are those of pixels that tell nothing."""
 _SAMPLE = 100_000
 _SEED = 20090
 _SUBSAMPLES = 5
@@ -227,7 +226,7 @@ def depth_range(sky: Sky) -> tuple[float, float]:
     """
     step = max(1, math.isqrt(sky.variance.size // _SAMPLE))
     variance = sky.variance[::step, ::step][~sky.occupied[::step, ::step]]
-    variance = variance[(variance > 0.0) & (variance < NO_INFORMATION)]
+    variance = variance[(variance > 0.0) & (variance < MAX_VARIANCE)]
     if variance.size < MIN_POSITIONS:
         return 0.0, 0.0
     low, middle, high = (float(v) for v in np.percentile(variance, [10, 50, 90]))

@@ -69,12 +69,14 @@ class Preconditioner:
         return unit * np.asarray(solution[self.inner], dtype=np.float64)
 
 
-def smoothed(images: F8, taps: F8) -> F8:
-    """Convolve images (n_terms, n, n) with symmetric separable taps; zeros beyond the edges."""
-    n, half = images.shape[-1], taps.size // 2
+def convolution(taps: F8, n: int) -> F8:
+    """Return the matrix (n, n) that convolves with symmetric taps; zeros beyond the edges.
+
+    Of an image, both axes: from the left and from the right.
+    """
+    half = taps.size // 2
     offset = np.arange(n)[:, None] - np.arange(n)
-    matrix = np.where(np.abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0.0)
-    return np.asarray(matrix @ images @ matrix, dtype=np.float64)
+    return np.where(np.abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0.0)
 
 
 def smoothing_taps(length: float) -> F8:

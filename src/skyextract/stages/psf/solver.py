@@ -17,7 +17,7 @@ from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
 from skyextract.stages.psf.neighbours import free_share, level_beside
-from skyextract.stages.psf.precondition import Preconditioner, smoothed, smoothing_taps
+from skyextract.stages.psf.precondition import Preconditioner, convolution, smoothing_taps
 from skyextract.stages.psf.profile import SmoothProfile, squareness
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.splines import homologous
@@ -240,6 +240,7 @@ class Solver:
         correlation = FINE_CORRELATION if self.fine else CORRELATION
         correlated = correlation * self.fwhm / self.step
         taps = smoothing_taps(correlated)
+        smooth = convolution(taps, n)
         weight_of_star = self.weight.sum(axis=(1, 2), dtype=np.float64)
         moments = (terms * weight_of_star[:, None]).T @ terms / weight_of_star.sum()
         precondition = Preconditioner(sigma, density, moments, taps)
@@ -251,10 +252,10 @@ class Solver:
         enough = left * max(float(determined.sum()), 1.0)
 
         def spread(v: F8) -> F8:
-            return sigma * smoothed(v, taps)
+            return sigma * (smooth @ v @ smooth)
 
         def gather(v: F8) -> F8:
-            return smoothed(sigma * v, taps)
+            return np.asarray(smooth @ (sigma * v) @ smooth)
 
         def data_matrix(v: F8) -> F8:
             return self._over_stars(v, terms, weight, False)
@@ -347,7 +348,8 @@ class Solver:
             # Its own smooth version describes it better than a round profile.
             prior = prior.copy()
             taps = smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
-            prior[0] = np.maximum(smoothed(solution[:1], taps / taps.sum())[0], 0.0)
+            smooth = convolution(taps / taps.sum(), prior.shape[1])
+            prior[0] = np.maximum(smooth @ solution[0] @ smooth, 0.0)
             self.own = True
         self.fine = True
         return prior

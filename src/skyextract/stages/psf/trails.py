@@ -199,6 +199,13 @@ def _window(centre: F8, reach: tuple[float, float], shape: tuple[int, int]) -> t
     )
 
 
+def _square(covariance: F8, dx: F8, dy: F8) -> F8:
+    """Return the square of the distance of (dx, dy) from the centre of an ellipse, in its sigma."""
+    inverse = np.linalg.inv(covariance)
+    square: F8 = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2.0 * inverse[0, 1] * dx * dy
+    return square
+
+
 def _sums(
     data: F4, variance: F4, inverse_gain: float, centre: F8, weight: F8
 ) -> tuple[float, F8, F8, float] | None:
@@ -210,8 +217,7 @@ def _sums(
         return None
     dx = np.arange(columns.start, columns.stop) - centre[0]
     dy = np.arange(rows.start, rows.stop)[:, None] - centre[1]
-    inverse = np.linalg.inv(weight)
-    r2 = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2.0 * inverse[0, 1] * dx * dy
+    r2 = _square(weight, dx, dy)
     w = np.where((r2 < REACH**2) & (noise < MAX_VARIANCE), np.exp(-0.5 * r2), 0.0)
     light = w * values
     flux = float(light.sum())
@@ -242,7 +248,7 @@ def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8)
         weight = (turned * values) @ turned.T
         step = np.clip(2.0 * np.linalg.solve(root, mean), -1.0, 1.0)
         centre = centre + root @ step
-        size, _ = np.linalg.eigh(weight)
+        size = np.linalg.eigvalsh(weight)
         if not 0.3**2 < size[0] <= size[1] < MAX_LENGTH**2:
             return None
         if not (-1.0 < centre[0] < data.shape[1] and -1.0 < centre[1] < data.shape[0]):
@@ -262,13 +268,9 @@ def _whitened(covariance: F8, root: F8) -> F8:
 
 def _smoothed(data: F4, variance: F4, covariance: F8) -> tuple[F4, float]:
     """Return the image convolved with a Gaussian, and the sum of the squares of its values."""
-    inverse = np.linalg.inv(covariance)
     half = math.ceil(2.5 * math.sqrt(float(max(covariance[0, 0], covariance[1, 1]))))
     axis = np.arange(-half, half + 1.0)
-    x, y = axis, axis[:, None]
-    taps = np.exp(
-        -0.5 * (inverse[0, 0] * x**2 + inverse[1, 1] * y**2 + 2.0 * inverse[0, 1] * x * y)
-    )
+    taps = np.exp(-0.5 * _square(covariance, axis, axis[:, None]))
     taps /= taps.sum()
     shape = (data.shape[0] + half, data.shape[1] + half)
     clean = np.where(variance < MAX_VARIANCE, data, np.float32(0.0)).astype(np.float64)
@@ -334,11 +336,9 @@ def _flags(variance: F4, mask: U2, thing: _Object) -> int:
     ny, nx = variance.shape
     reach = (CORE * math.sqrt(thing.covariance[0, 0]), CORE * math.sqrt(thing.covariance[1, 1]))
     rows, columns = _window(np.array([thing.x, thing.y]), reach, (ny, nx))
-    inverse = np.linalg.inv(thing.covariance)
     dx = np.arange(columns.start, columns.stop) - thing.x
     dy = np.arange(rows.start, rows.stop)[:, None] - thing.y
-    r2 = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2.0 * inverse[0, 1] * dx * dy
-    core = r2 < CORE**2
+    core = _square(thing.covariance, dx, dy) < CORE**2
     if not (reach[0] < thing.x < nx - 1 - reach[0] and reach[1] < thing.y < ny - 1 - reach[1]):
         flag |= moments.AT_EDGE
     if (variance[rows, columns][core] > MAX_VARIANCE).any():

@@ -13,7 +13,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.values import FWHM_PER_SIGMA, MAX_VARIANCE
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 SIGNIFICANT = 4.0
@@ -29,7 +29,6 @@ BLOCK = 4.0
 """PSFs of more pixels than twice this are looked at in blocks of so many to a FWHM, about."""
 _CHUNK = 250_000
 """Pixels that are looked at together."""
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 def without_neighbours(
