@@ -119,3 +119,11 @@ def test_sextractor_reads_them(done, source_extractor, tmp_path):
             assert np.median(its["FLUX_PSF"] / own["FLUX_PSF"][both]) == pytest.approx(1, abs=0.05)
             gap = (its["DELTA_J2000"] - own["DELTA_J2000"][both]) * 3600.0
             assert abs(np.median(gap)) < 0.05
+
+
+def test_a_file_without_any_result_writes_no_pairs(skyextract, tmp_path):
+    units = [fits.PrimaryHDU(), *(fits.ImageHDU(np.full((64, 64), np.nan, "f4")) for _ in "ab")]
+    fits.HDUList(units).writeto(tmp_path / "none.fits")
+    done = skyextract("none.fits", "-MATCH_NAME", "match.fits")
+    assert done.status == 1
+    assert not (tmp_path / "match.fits").exists()

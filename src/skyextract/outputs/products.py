@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("skyextract")
 
-_Table = tuple[Catalog, Header, dict[str, tuple[Any, str]]]
+_Table = tuple[Catalog, Header, Cards]
+
+
+@record
+class _Part:
+    """What the small products have of one extension.
+
+    Clients take catalogues, PSF models and headers by their place: a failed extension has one.
+    """
+
+    header: Header
+    cards: Cards
+    catalog: Catalog = field(default_factory=Catalog)
+    numbers: Cards = field(default_factory=dict)
+    """More cards, of the catalogue alone."""
+    psf: Psf | None = None
+    head: Cards = field(default_factory=dict)
+    """The fitted WCS."""
+    matches: tuple[Catalog, Catalog] = field(default_factory=lambda: (Catalog(), Catalog()))
 
 
 @record
@@ -93,12 +111,7 @@ class Products:
         self.job = job
         self.settings = settings
         self.run = run
-        self._catalogs: list[_Table] = []
-        # Clients take catalogues, PSF models and headers by their place: each extension has one.
-        self._psfs: list[Psf | None] = []
-        self._heads: list[Mapping[str, Any]] = []
-        self._matches: list[tuple[Catalog, Catalog]] = []
-        self._cards: list[Cards] = []
+        self._parts: list[_Part] = []
         self._entries: list[_Entry] = []
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
@@ -156,11 +169,7 @@ class Products:
         log.debug("why", exc_info=failed.error)
         report = Report(Plan(frozenset()), self.run, failure=message)
         if failed.header is not None:
-            self._catalogs.append((Catalog(), failed.header, report.cards()))
-            self._psfs.append(None)
-            self._heads.append({})
-            self._matches.append((Catalog(), Catalog()))
-            self._cards.append(report.cards())
+            self._parts.append(_Part(failed.header, report.cards()))
             self._unmeasured.append((failed.header, report.cards()))
         camera = self.settings.config.isr.camera
         time = math.nan
@@ -192,33 +201,7 @@ class Products:
             result = replace(result, exposure=marked)
         exposure = result.exposure
         cards = report.cards()
-        header = catalog_header(exposure)
-        if measured is not None:
-            numbers = sextractor_cards(
-                background=measured.background.mean,
-                background_rms=measured.background.sigma,
-                threshold=measured.threshold,
-                analysis_threshold=measured.analysis_threshold,
-                n_sources=result.catalog.n_rows,
-                gain=exposure.detector.gain,
-                pixel_scale=pixel_scale(exposure, self.settings.config.detector),
-                saturation=exposure.detector.saturation,
-                zero_point=exposure.photocal.zero_point,
-            )
-            self._catalogs.append((result.catalog, header, {**cards, **numbers}))
-        else:
-            self._catalogs.append((Catalog(), header, cards))
-        self._psfs.append(exposure.psf)
-        fitted = result.astrometry is not None and result.astrometry.source == "FITTED"
-        head = result.astrometry.head_cards() if result.astrometry and fitted else {}
-        self._heads.append(_of_full_frame(head, exposure))
-        self._cards.append(cards)
-        self._matches.append(
-            (
-                result.astrometry.matches if result.astrometry else Catalog(),
-                result.photometry.matches if result.photometry else Catalog(),
-            )
-        )
+        self._parts.append(self._part(result))
         if "EXPOSURE_NAME" in self.job.products:
             if self._exposures is None:
                 writer = ExposureWriter(self.job.products["EXPOSURE_NAME"], self._outputs.open)
@@ -241,6 +224,36 @@ class Products:
             entry = self._entries[-1]
             title = f"extension {exposure.extension} {exposure.extension_name}".strip()
             self._sections.append(make_section(result, entry.frame, entry.warnings, title))
+
+    def _part(self, result: Result) -> _Part:
+        """Return what the small products have of an extension that was processed."""
+        exposure, astrometry, photometry = result.exposure, result.astrometry, result.photometry
+        part = _Part(
+            catalog_header(exposure),
+            result.report.cards(),
+            psf=exposure.psf,
+            matches=(
+                astrometry.matches if astrometry else Catalog(),
+                photometry.matches if photometry else Catalog(),
+            ),
+        )
+        if astrometry is not None and astrometry.source == "FITTED":
+            part = replace(part, head=_of_full_frame(astrometry.head_cards(), exposure))
+        measured = result.measured
+        if measured is None:
+            return part
+        numbers = sextractor_cards(
+            background=measured.background.mean,
+            background_rms=measured.background.sigma,
+            threshold=measured.threshold,
+            analysis_threshold=measured.analysis_threshold,
+            n_sources=result.catalog.n_rows,
+            gain=exposure.detector.gain,
+            pixel_scale=pixel_scale(exposure, self.settings.config.detector),
+            saturation=exposure.detector.saturation,
+            zero_point=exposure.photocal.zero_point,
+        )
+        return replace(part, catalog=result.catalog, numbers=numbers)
 
     def _add_check_images(self, result: Result) -> None:
         if not self.job.check_images:
@@ -277,19 +290,21 @@ class Products:
         products, open_output = self.job.products, self._outputs.open
         self._keep_places()
         self._stack.close()
-        catalogs = _with_columns(self._catalogs)
+        catalogs = _tables(self._parts)
         if catalogs and "CATALOG_NAME" in products:
             kind = self.settings.config.output.catalog_type
             write_catalog(str(products["CATALOG_NAME"]), kind, catalogs, open_output)
-        if any(psf and psf.source is not PsfSource.DEFAULT for psf in self._psfs):
+        if any(part.psf and part.psf.source is not PsfSource.DEFAULT for part in self._parts):
             self._write_psfs()
         if catalogs and "REGIONS_NAME" in products:
             sources = [catalog for catalog, _, _ in catalogs]
             write_regions(products["REGIONS_NAME"], sources, open_output)
-        if any(self._heads) and "HEAD_NAME" in products:
-            write_head(products["HEAD_NAME"], self._heads, open_output)
-        if self._matches and "MATCH_NAME" in products:
-            write_matches(products["MATCH_NAME"], self._matches, self._cards, open_output)
+        heads = [part.head for part in self._parts]
+        if any(heads) and "HEAD_NAME" in products:
+            write_head(products["HEAD_NAME"], heads, open_output)
+        if "MATCH_NAME" in products and not all(report.failure for report in reports):
+            pairs = [part.matches for part in self._parts]
+            write_matches(products["MATCH_NAME"], pairs, self._cards, open_output)
         if self._sections and "REPORT_NAME" in products:
             from skyextract.outputs.html.page import render
 
@@ -307,12 +322,16 @@ class Products:
             status = ExitStatus.IMAGE_FAILED
         return status
 
+    @property
+    def _cards(self) -> list[Cards]:
+        return [part.cards for part in self._parts]
+
     def _write_psfs(self) -> None:
         """Write the PSF models; where there is none the default stands in, as PSFSRC says."""
         if "PSFMODEL_NAME" not in self.job.products:
             return
         guess = Psf.gaussian(self.settings.config.characterize.default_fwhm)
-        psfs = [psf or guess for psf in self._psfs]
+        psfs = [part.psf or guess for part in self._parts]
         name = str(self.job.products["PSFMODEL_NAME"])
         write_psf(name, psfs, common_cards(self._cards), self._outputs.open)
 
@@ -323,7 +342,7 @@ class Products:
             "Image_Name": self.job.measurement.name,
         }
         config = {key: item["value"] for key, item in self.settings.provenance().items()}
-        cards = [cards for catalog, _, cards in self._catalogs if catalog.columns]
+        cards = [{**part.cards, **part.numbers} for part in self._parts if part.catalog.columns]
         warnings = [text for entry in self._entries for text in entry.warnings]
         write_xml_summary(path, software, cards, warnings, config, self._outputs.open)
 
@@ -354,19 +373,23 @@ class Products:
         ]
 
 
-def _of_full_frame(cards: Mapping[str, Any], exposure: Exposure) -> Mapping[str, Any]:
+def _of_full_frame(cards: Cards, exposure: Exposure) -> Cards:
     """Return WCS cards for the file that was read, of which the exposure may be one colour."""
     mosaic = MosaicPlane.from_header(exposure.header)
     return cards if mosaic is None or not cards else mosaic.full_wcs(cards)
 
 
-def _with_columns(extensions: Sequence[_Table]) -> Sequence[_Table]:
-    """Give extensions without sources the columns of the others; empty where none has any."""
-    columns = next((catalog for catalog, _, _ in extensions if catalog.columns), None)
+def _tables(parts: Sequence[_Part]) -> Sequence[_Table]:
+    """Return the catalogues with their cards; those without sources with the columns of others."""
+    columns = next((part.catalog for part in parts if part.catalog.columns), None)
     if columns is None:
         return []
     none = columns.take(np.zeros(0, np.int64))
     return [
-        (catalog if catalog.columns else none, header, cards)
-        for catalog, header, cards in extensions
+        (
+            part.catalog if part.catalog.columns else none,
+            part.header,
+            {**part.cards, **part.numbers},
+        )
+        for part in parts
     ]
