@@ -48,3 +48,13 @@ def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
     assert np.mean(is_false) < 0.06
     bright = frame.truth.r < MAGNITUDE
     assert np.mean(distance.min(0)[bright] < 2.5) > 0.985
+
+
+def test_core_of_an_elliptical_is_one_row(shared_data, skyextract, tmp_path):
+    """The galaxy fills a DECam cut-out; only stars and its neighbours have rows of their own."""
+    image = next((shared_data / "decam_tpv/images").rglob("*ooi*.fits"))
+    (tmp_path / "f.param").write_text("X_IMAGE\nY_IMAGE\n")
+    skyextract(str(image), "-PARAMETERS_NAME", "f.param", "-CATALOG_NAME", "f.cat")
+    with fits.open(tmp_path / "f.cat") as units:
+        found = units["LDAC_OBJECTS"].data
+    assert (np.hypot(found["X_IMAGE"] - 136.2, found["Y_IMAGE"] - 164.2) < 25.0).sum() == 1

@@ -1,13 +1,16 @@
 """Galaxies of several kinds are not torn into stars, and blends of stars are not eaten."""
 
+from dataclasses import replace
+
 import galsim
 import numpy as np
 import pytest
 
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded import extended, search
+from skyextract.stages.crowded import search
+from skyextract.stages.crowded.plain import PLAIN, distance_of_stars
 from tests.compare.crowds import matched, measured
-from tests.simulate.crowds import FWHM, simulate
+from tests.simulate.crowds import FWHM, GAIN, simulate
 
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_PSF XPSF_IMAGE YPSF_IMAGE"
 
@@ -52,6 +55,45 @@ def test_blends_are_not_eaten(field, all_added):
     assert after > 0.93 * before
 
 
+DISC, BULGE = galsim.Exponential, galsim.DeVaucouleurs
+SIDE = 384
+
+
+def rows_upon(galaxies, seed):
+    """Rows that are no star within a half-light radius and a FWHM of galaxies among stars.
+
+    Galaxies are (profile, flux, radius, x, y).
+    """
+    psf = galsim.Gaussian(fwhm=FWHM)
+    field = simulate("8", SIDE, seed, psf)
+    image = galsim.ImageD(SIDE, SIDE)
+    for profile, flux, radius, x, y in galaxies:
+        light = profile(half_light_radius=radius).shear(q=0.7, beta=1.0 * galsim.radians)
+        galsim.Convolve(psf, light.withFlux(flux)).drawImage(
+            image, scale=1, center=galsim.PositionD(x + 1, y + 1), add_to_image=True
+        )
+    rng = np.random.default_rng(seed)
+    noisy = rng.poisson(np.maximum(image.array, 0.0) * GAIN) / GAIN
+    field = replace(field, image=(field.image + noisy).astype(np.float32))
+    found = measured(field, COLUMNS)
+    star = matched(field, found)[0].any(axis=1)
+    x, y = found["X_IMAGE"][~star] - 1, found["Y_IMAGE"][~star] - 1
+    return [int((np.hypot(x - g[3], y - g[4]) < g[2] + FWHM).sum()) for g in galaxies]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("profile", [DISC, BULGE])
+def test_large_galaxies_are_not_torn(profile, seed):
+    """Their footprints are larger than any window."""
+    assert sum(rows_upon([(profile, 1e6, 14.0, 190.3, 195.8)], seed)) <= 2
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_galaxies_in_one_footprint_are_two(seed):
+    pair = [(DISC, 1.2e5, 5.0, 190.3, 195.8), (BULGE, 1.2e5, 5.0, 202.3, 201.6)]
+    assert sum(rows_upon(pair, seed)) <= 3
+
+
 def test_stars_are_known_without_a_fit():
     """Not what one profile may be: near twins, faint ones, and what stars do not explain."""
     flux = np.array([[5e3, 2e3, 0.0], [5e3, 2e3, 0.0], [300.0, 150.0, 0.0], [4e3, 3e3, 2e3]])
@@ -69,6 +111,6 @@ def test_stars_are_known_without_a_fit():
         one = np.exp(-0.5 * ((u - mean) ** 2 / xx + v**2 / yy))
         one *= (stars * one).sum() / (one**2).sum()
         expected.append(((stars - one) ** 2).sum())
-    distance = extended._distance_of_stars(flux, x, y, sigma2)
+    distance = distance_of_stars(flux, x, y, sigma2)
     assert distance == pytest.approx(expected, rel=1e-6)
-    assert ((distance > extended.PLAIN * 10.0**2) == [True, False, False, True]).all()
+    assert ((distance > PLAIN * 10.0**2) == [True, False, False, True]).all()

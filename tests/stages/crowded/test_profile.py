@@ -45,6 +45,15 @@ def test_profiles_describe_galaxies_to_the_noise():
     assert fits.shape[0, 0] == pytest.approx(2e4, rel=0.03)
 
 
+def test_bright_galaxies_are_not_given_up():
+    """What a fit starts from is far from the noise where there is much light."""
+    image = drawn(galsim.Convolve(PSF, GALAXIES[0]).withFlux(8e4).shift(0.4, -0.7))
+    goal, start = np.full(1, 1.1 * SIZE**2), guess(1)
+    start[:, 0] = 7e4
+    fits = fit_profiles(windows([image], np.zeros((1, 0, 2))), start, np.full(1, np.inf), goal)
+    assert (fits.chi2 < goal).all()
+
+
 def test_stars_upon_galaxies():
     star = np.array([[[5.3, -2.2]]])
     image = drawn(galsim.Convolve(PSF, GALAXIES[0]).withFlux(2e4))

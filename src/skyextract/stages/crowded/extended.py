@@ -7,13 +7,14 @@ many parameters it takes for that (Schwarz 1978, Ann. Stat. 6, 461).
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.stages.crowded.profile import N_SHAPE, Windows, fit_profiles
+from skyextract.stages.crowded.pairs import N_PAIR, fit_pairs, nearest_members
+from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, SYSTEMATIC, are_stars
+from skyextract.stages.crowded.profile import N_SHAPE, Profiles, Windows, fit_profiles
 from skyextract.stages.crowded.rest import nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.crowded.search import Hidden
 
-SYSTEMATIC = 0.03
-"""Error of models as a share of their light: PSFs are not perfect, nor are galaxies smooth."""
 MAX_CHI2 = 3.0
 """Reduced chi2 above which point sources do not explain a footprint, whatever else does; ..."""
 STANDS_OUT = 0.7
@@ -40,28 +39,14 @@ MARGIN = 0.5
 """Sky around the footprint that is fitted with it, in FWHM."""
 MAX_STARS = 2
 """Stars upon a profile, at most."""
-MIN_REPLACED = 3
-"""A profile stands for at least so many of the point sources."""
 MANY = 5
 """Fits to groups of so many are not given up early: they are few, and there is much to win."""
 NUCLEUS = 0.7
 """A point source nearer to the centre of a profile than this, in FWHM, is its nucleus."""
-MAX_EXCESS = 2.0
-"""A profile that leaves more than so many times what the point sources leave is none."""
 SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
-"""Sides of windows, in pixels; larger footprints are no galaxies among stars."""
+"""Sides of windows, in pixels; of larger footprints what lies about the middle is judged."""
 BATCH = 64
 """Windows that are fitted together."""
-MOST_PLAIN = 8
-"""Groups of so many point sources, at most, may be seen to be stars without a fit: ..."""
-PLAIN_CHI2 = 3.0
-"""... what they leave is noise, within so many sigma of chi2, ..."""
-PLAIN = 100.0
-"""... and by so much of chi2 they differ from a Gaussian of their moments: the best profile may
-be a few times nearer to them, and is judged by some ten units; ..."""
-PLAIN_EXCESS = 2.0 * MAX_EXCESS
-"""... more than MIN_REPLACED sources also by so many times what they leave, because that is how
-stars upon a profile are judged."""
 
 
 def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, run: Run) -> Bools:
@@ -82,13 +67,15 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
         [middle[:, 0] - found.ymin, found.ymax - middle[:, 0],
          middle[:, 1] - found.xmin, found.xmax - middle[:, 1]], axis=0,
     )  # fmt: skip
-    need = 2 * (half + round(MARGIN * hidden.psf.fwhm)) + 1
     sides = np.array(SIZES)
+    margin = round(MARGIN * hidden.psf.fwhm)
+    need = np.minimum(2 * (half + margin) + 1, sides[-1])
+    inside = sides[-1] // 2 - margin - 1
     row = np.argsort(host, kind="stable")
     first = np.searchsorted(host[row], np.arange(found.n + 1))
     variance = hidden.plane.variance_plane(run)
     judged = members > 0
-    judged &= ~_are_stars(exposure, variance, hidden, found, row, first)
+    judged &= ~are_stars(exposure, variance, hidden, found, row, first)
     batches = []
     for side, smaller in zip(sides, (0, *sides[:-1]), strict=True):
         hosts = np.flatnonzero(judged & (need <= side) & (need > smaller))
@@ -97,6 +84,10 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
     def judge(batch: tuple[int, I8]) -> I8:
         side, hosts = batch
         groups = [row[first[h] : first[h + 1]] for h in hosts]
+        if side == SIZES[-1]:
+            groups = [
+                _within(hidden, *pair, inside) for pair in zip(groups, middle[hosts], strict=True)
+            ]
         windows, guess, chi2 = _windows(
             exposure, variance, hidden, found, hosts, groups, middle[hosts], side
         )
@@ -108,6 +99,13 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
     return torn
 
 
+def _within(hidden: Hidden, group: I8, middle: I8, distance: int) -> I8:
+    """Return the sources of a group in the square about a pixel."""
+    dx, dy = hidden.x[group] - middle[1], hidden.y[group] - middle[0]
+    inside: Bools = (np.abs(dx) < distance) & (np.abs(dy) < distance)
+    return group[inside]
+
+
 def _hosts(hidden: Hidden, found: Detections) -> I8:
     """Return the row of the detection in whose footprint each source lies, -1 for none."""
     shape = found.segmentation.shape
@@ -115,78 +113,6 @@ def _hosts(hidden: Hidden, found: Detections) -> I8:
     host = np.abs(found.segmentation[row, column]).astype(np.int64) - 1
     host[: found.n] = np.arange(found.n)
     return host
-
-
-def _are_stars(
-    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, row: I8, first: I8
-) -> Bools:  # fmt: skip
-    """Tell which detections are a few stars, seen without a fit.
-
-    What the stars leave is noise, and they are far from any single smooth profile: Gaussians of the
-    PSF's width differ from that with the moments of all of them by more than noise.
-
-    Parameters
-    ----------
-    row, first : int64
-        Sources in the footprint of detection h are ``row[first[h]:first[h + 1]]``.
-    """
-    gain = exposure.detector.gain
-    pixel = found.pixel
-    models = hidden.models.ravel()[pixel].astype(np.float64)
-    noise = variance.ravel()[pixel] + (SYSTEMATIC * models) ** 2
-    if gain > 0.0:
-        noise += np.maximum(models, 0.0) / gain
-    residual = hidden.plane.subtracted.ravel()[pixel] - models
-    chi2 = np.add.reduceat(residual**2 / noise, found.first[:-1])
-    number = np.diff(found.first)
-    plain = chi2 < number + PLAIN_CHI2 * np.sqrt(2.0 * number)
-    members = np.diff(first)
-    plain &= (members > 1) & (members <= MOST_PLAIN)
-    hosts = np.flatnonzero(plain)
-    member = np.arange(members[hosts].max(initial=0))
-    some = member < members[hosts, None]
-    rows = row[np.where(some, first[hosts, None] + member, 0)]
-    flux = np.where(some, np.maximum(hidden.flux[rows], 0.0), 0.0)
-    largest = np.maximum.reduceat(noise, found.first[:-1])[hosts]
-    sigma2 = (hidden.psf.fwhm / 2.3548) ** 2
-    distance = _distance_of_stars(flux, hidden.x[rows], hidden.y[rows], sigma2)
-    several = members[hosts] > MIN_REPLACED
-    least = np.where(several, np.maximum(PLAIN, PLAIN_EXCESS * chi2[hosts]), PLAIN)
-    plain[hosts] = distance > least * largest
-    return plain
-
-
-def _distance_of_stars(flux: F8, x: F8, y: F8, sigma2: float) -> F8:
-    """Return the squared distance of groups of Gaussians from that with their moments.
-
-    Parameters
-    ----------
-    flux, x, y : (n, k) float64
-    sigma2 : float
-        Variance of the Gaussians.
-    """
-    total = np.maximum(flux.sum(axis=1), 1e-30)
-    dx, dy = (v - ((flux * v).sum(axis=1) / total)[:, None] for v in (x, y))
-    xx, xy, yy = ((flux * v).sum(axis=1) / total for v in (dx * dx, dx * dy, dy * dy))
-
-    def value(x: F8, y: F8, xx: F8, xy: F8, yy: F8) -> F8:
-        """Return a Gaussian of unit integral."""
-        determinant = xx * yy - xy * xy
-        square = (yy * x * x - 2.0 * xy * x * y + xx * y * y) / determinant
-        out: F8 = np.exp(-0.5 * square) / (2.0 * math.pi * np.sqrt(determinant))
-        return out
-
-    both = np.array([2.0 * sigma2])
-    own = np.zeros(len(flux))
-    for i in range(flux.shape[1]):
-        apart = dx - dx[:, i : i + 1], dy - dy[:, i : i + 1]
-        own += (flux * flux[:, i : i + 1] * value(*apart, both, 0.0 * both, both)).sum(axis=1)
-    wide, high = (v[:, None] + 2.0 * sigma2 for v in (xx, yy))
-    cross = (flux * value(dx, dy, wide, xy[:, None], high)).sum(axis=1)
-    zero = np.zeros_like(xx)
-    square = value(zero, zero, 2.0 * (xx + sigma2), 2.0 * xy, 2.0 * (yy + sigma2))
-    distance: F8 = own - cross**2 / square
-    return distance
 
 
 def _windows(
@@ -314,6 +240,7 @@ def _judged(
     left = np.arange(len(groups))
     upon = apart = np.zeros((left.size, 0), np.int64)
     fits = fit_profiles(windows, guess, limit, goal)
+    one = fits
     extended = fits.chi2 + N_SHAPE * PENALTY - PREFERENCE < goal
     for number in range(1, MAX_STARS + 2):
         for k in np.flatnonzero(extended):
@@ -340,9 +267,49 @@ def _judged(
         extended = fits.chi2 + free * PENALTY < goal[left]
         extended &= members[left] >= MIN_REPLACED + (~nucleus).sum(axis=1)
         apart = np.where(nucleus, -1, upon)
+    pieces |= _pieces_of_pairs(hidden, groups, middle, windows, one, chi2, goal, pieces)
     for k in np.flatnonzero(chi2[:, 0] > MAX_CHI2 * chi2[:, 1]):
         pieces.setdefault(int(k), groups[k][~_stands_out(hidden, groups[k])])
     return np.concatenate([np.zeros(0, np.int64), *pieces.values()])
+
+
+def _pieces_of_pairs(
+    hidden: Hidden, groups: list[I8], middle: I8, windows: Windows, one: Profiles, chi2: F8,
+    goal: F8, told: dict[int, I8],
+) -> dict[int, I8]:  # fmt: skip
+    """Return the pieces of two extended sources in one footprint; each keeps one source.
+
+    Parameters
+    ----------
+    one : Profiles
+        Fitted alone.
+    told : dict
+        Groups that one profile describes.
+    """
+    tried = [k for k, group in enumerate(groups) if k not in told and group.size >= 2 * MANY]
+    if not tried:
+        return {}
+    some = np.array(tried)
+    rest = windows.data[some] - one.models[some]
+    star = np.array(
+        [_brightest(hidden, groups[k], middle[k], windows, k, rest[j]) for j, k in enumerate(some)]
+    )
+    second: F8 = np.column_stack([hidden.x[star], hidden.y[star]]) - middle[some, ::-1]
+    pairs = fit_pairs(
+        windows.take(some, np.zeros((some.size, 0, 2))), one.shape[some], second, hidden.psf.fwhm
+    )
+    better = pairs.chi2 + N_PAIR * PENALTY < goal[some]
+    better &= pairs.chi2 < MAX_EXCESS * chi2[some, 0]
+    pieces = {}
+    for j in np.flatnonzero(better):
+        k = int(some[j])
+        group = groups[k]
+        stars = _stands_above(hidden, group, middle[k], pairs.models[j])
+        stars |= np.isin(
+            group, nearest_members(hidden.x, hidden.y, group, middle[k], pairs.centres[j])
+        )
+        pieces[k] = group[~stars]
+    return pieces
 
 
 def _stands_above(hidden: Hidden, group: I8, middle: I8, profile: F4) -> Bools:

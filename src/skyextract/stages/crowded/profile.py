@@ -25,9 +25,9 @@ STEPS = 8
 HOPE = 1.3
 """How much more than the first steps promise is hoped for."""
 FIRST_STEPS = 3
-FAR = 6.0
-"""Fits with more than so many times the chi2 that is the goal are given up; after the first steps
-with more than half of that."""
+FAR = 3.0
+"""After the first steps fits with more than so many times the chi2 that is the goal are given up;
+not before: what bright sources start from leaves much of their light."""
 SETTLED = 2.0
 """A fit ends when a step makes chi2 less by no more than this."""
 
@@ -117,7 +117,7 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
         best.shape[rows], best.stars[rows] = shape[rows], stars[rows]
         best.models[rows], best.chi2[rows] = model[better], chi2[better]
         on = ~((gain >= 0.0) & (gain < SETTLED)) & (damping[going] < 1e4)
-        on &= best.chi2[going] < (FAR if number < FIRST_STEPS else FAR / 2.0) * goal[going]
+        on &= (number < FIRST_STEPS) | (best.chi2[going] < FAR * goal[going])
         # Slopes are drawn where a fit goes on from here.
         here = better & on
         rows = going[here]
