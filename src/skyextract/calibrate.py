@@ -177,8 +177,8 @@ def calibrate_astrometry(
         measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
         config.astrometry, run, scale,
     )  # fmt: skip
-    if measured.twins is not None and found.status == Status.COMPLETE:
-        return replace(found, status=Status.FALLBACK, reason=measured.twins.doubt)
+    if measured.seen_twice and found.status == Status.COMPLETE:
+        return replace(found, status=Status.FALLBACK, reason=measured.seen_twice)
     return found
 
 
@@ -223,8 +223,8 @@ def calibrate_zero_point(
         radius=config.astrometry.crossid_radius,
         sky=sky_of(measured, config.measurement.phot_apertures, run),
     )  # fmt: skip
-    if measured.twins is not None and found.status == Status.COMPLETE:
-        return replace(found, status=Status.FALLBACK, reason=measured.twins.doubt)
+    if measured.seen_twice and found.status == Status.COMPLETE:
+        return replace(found, status=Status.FALLBACK, reason=measured.seen_twice)
     return found
 
 

@@ -50,6 +50,29 @@ def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
     assert why.count("FALLBACK: ") == 3, why
 
 
+@pytest.mark.parametrize(("share", "status"), [(0.04, "fallback"), (0.03, "complete")])
+def test_images_of_bright_stars(skyextract, tmp_path, share, status):
+    """Ghosts opposite to their stars, in focus: rows that a catalogue of stars must not have."""
+    frame = good_frame(1)
+    ghosts = share * (frame.image[::-1, ::-1] - np.median(frame.image))
+    files = replace(frame, image=(frame.image + ghosts).astype(np.float32)).write(tmp_path)
+    done = skyextract(*files)
+    step = done.summary("f.json")[0]["steps"]["measure"]
+    assert step["status"] == status
+    assert done.stderr.count("are images of brighter ones") == 1
+    assert "opposite to them about 256." in done.stderr
+    rows = fits.getdata("f.cat", 2)
+    distance = np.hypot(rows["X_IMAGE"][:, None] - 1 - frame.truth.x,
+                        rows["Y_IMAGE"][:, None] - 1 - frame.truth.y)  # fmt: skip
+    is_star = distance.min(axis=1) < 2.0
+    is_ghost = rows["FLAGS_SKY"] & 512 != 0
+    assert step["n_ghosts"] == is_ghost.sum() >= 8
+    assert np.mean(is_star[~is_ghost]) > 0.98
+    assert np.count_nonzero(is_star & is_ghost) <= 1
+    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]["measure"]
+    assert (clean["status"], clean["n_ghosts"]) == ("complete", 0)
+
+
 def test_the_reason_of_a_default_psf(skyextract, tmp_path):
     rng = np.random.default_rng(1)
     fits.writeto(tmp_path / "empty.fits", rng.normal(1000.0, 10.0, (200, 200)).astype(np.float32))

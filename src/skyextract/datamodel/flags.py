@@ -53,6 +53,7 @@ class FlagsSky(DescribedFlag):
     ZERO_POINT = 64, "used for the zero point"
     NO_VARIANCE = 128, "no variance information"
     HIDDEN = 256, "found beneath other sources, when their fits were subtracted"
+    GHOST = 512, "the image of a brighter source: a ghost, crosstalk"
 
 
 class Mask(DescribedFlag):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from skyextract.datamodel.arrays import I4
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
 from skyextract.stages.detection.framekind import doubt_of_kind
+from skyextract.stages.detection.ghosts import find_ghosts
 from skyextract.stages.detection.registration import Displacement, find_displacement
-from skyextract.stages.detection.twins import Twins, find_twins
+from skyextract.stages.detection.twins import find_twins
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
@@ -22,13 +27,16 @@ class Doubts:
 
     Attributes
     ----------
-    twins : Twins or None
-        What is seen twice.
+    seen_twice : str
+        Why positions and magnitudes may be those of second images of the stars.
+    flags : (n,) int32
+        Bits of FLAGS_SKY of all detections.
     texts : list of str
         Why the sources are doubtful, each in one line; empty where nothing speaks against them.
     """
 
-    twins: Twins | None
+    seen_twice: str
+    flags: I4
     texts: list[str]
 
 
@@ -52,6 +60,7 @@ def doubts_about(
     """
     detections, plane = found.detections, found.plane
     twins = find_twins(detections.x, detections.y, detections.dflux)
+    ghosts = find_ghosts(detections.x, detections.y, detections.dflux) if twins is None else None
     said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
     kind = doubt_of_kind(
         exposure.header, plane.subtracted, plane.background.sigma, plane.bad, detections.n,
@@ -59,9 +68,18 @@ def doubts_about(
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     texts = [text for text in (*texts, kind, about_psf) if text]
+    if ghosts is not None and ghosts.are_many:
+        texts.append(ghosts.doubt)
+    elif ghosts is not None:
+        run.warn(ghosts.doubt)
     for text in texts:
         run.warn(text)
-    return Doubts(twins, texts)
+    seen_twice = "" if twins is None else twins.doubt
+    if ghosts is not None and ghosts.are_alike:
+        seen_twice = ghosts.doubt
+    rows = np.zeros(detections.n, np.bool_) if ghosts is None else ghosts.rows
+    flags = np.where(rows, int(FlagsSky.GHOST), 0).astype(np.int32)
+    return Doubts(seen_twice, flags, texts)
 
 
 def _displacement(exposure: Exposure, found: Found) -> Displacement | None:

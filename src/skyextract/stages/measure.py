@@ -31,6 +31,7 @@ from skyextract.stages.detection.detect import (
 from skyextract.stages.detection.support import support, warn_of_noise
 from skyextract.stages.doubts import doubts_about
 from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
+from skyextract.stages.measurement.association import selected_rows
 from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
-    from skyextract.stages.detection.twins import Twins
     from skyextract.stages.find import Found
     from skyextract.stages.galaxies.columns import Galaxies, ModelImages
     from skyextract.stages.psf.columns import PointSources
@@ -78,10 +78,10 @@ class Measured:
         Image less background and all fitted point sources.
     models : ModelImages or None
         Images of fitted galaxies, and what they leave.
-    twins : Twins or None
-        What is seen twice.
+    seen_twice : str
+        Why positions and magnitudes may be those of second images of the stars; empty else.
     metrics : dict
-        n_sources, n_saturated, n_flagged (with FLAGS 4 and with any), iterations, noise_scale (of
+        n_sources, n_saturated, n_flagged, n_ghosts (by their flags), iterations, noise_scale (of
         the filtered image, over that of independent pixels), detection_scale (the same as
         detection has it), sky_share (of pixels with data).
     status : Status
@@ -103,7 +103,7 @@ class Measured:
     matched: MatchedFilter | None
     residual: Annotated[F4 | None, FLUX]
     models: ModelImages | None
-    twins: Twins | None
+    seen_twice: str
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE
@@ -238,14 +238,15 @@ def measure(
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
+    doubts = doubts_about(exposure, found, rests_on, about_psf, run, is_dual=detection is not None)
+    sources = with_flags(sources, doubts.flags)
 
-    rows = _selected(sources, hidden, config)
+    faded = None if hidden is None else hidden.faded
+    rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
     detections = found.detections
-    is_dual = detection is not None
-    doubts = doubts_about(exposure, found, rests_on, about_psf, run, is_dual=is_dual)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
         sources=sources,
@@ -259,7 +260,7 @@ def measure(
         matched=found.matched,
         residual=residual,
         models=models,
-        twins=doubts.twins,
+        seen_twice=doubts.seen_twice,
         metrics={
             "n_sources": int(rows.size),
             **counts_of_flags(sources),
@@ -399,12 +400,3 @@ def _fit_galaxies(
     variance = point_source_variance(found.plane, correlation, run)
     images = Images(exposure, found.plane, variance, detection, found.detection_plane)
     return measure_galaxies(images, found.detections, config, wanted, run)
-
-
-def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> I8:
-    """Return the rows to keep: those of ASSOCSELEC_TYPE, without what faded among clouds."""
-    rows = np.arange(sources.n_rows)
-    if "NUMBER_ASSOC" in sources and config.assoc.assocselec_type != "ALL":
-        wanted = config.assoc.assocselec_type != "-MATCHED"
-        rows = np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == wanted)
-    return rows if hidden is None else np.setdiff1d(rows, hidden.faded)

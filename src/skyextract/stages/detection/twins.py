@@ -99,6 +99,24 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
     return Twins(*centre, count, n, message)
 
 
+def on_grid(sources: F8) -> bool:
+    """Tell whether the brightest sources lie on a grid, whose vectors repeat.
+
+    Parameters
+    ----------
+    sources : (3, n) float64
+        x, y, in pixels, and magnitudes, brightest first.
+    """
+    places = sources[:, :N_BRIGHTEST]
+    first, second = np.triu_indices(places.shape[1], 1)
+    vectors = places[:, second] - places[:, first]
+    centre = _most_frequent(vectors)
+    vectors = _turned(vectors, centre)
+    same = np.hypot(vectors[0] - centre[0], vectors[1] - centre[1]) <= TOLERANCE
+    count = int(np.count_nonzero(same))
+    return count >= max(MIN_PAIRS, MIN_SHARE * places.shape[1]) and _on_grid(vectors, centre, count)
+
+
 def _turned(vectors: F8, centre: tuple[float, float]) -> F8:
     """Turn the vectors that point away from a direction: which end is the first is chance."""
     turned: F8 = np.where(vectors[0] * centre[0] + vectors[1] * centre[1] < 0.0, -vectors, vectors)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I4
+from skyextract.datamodel.arrays import F8, I4, I8
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.catalog import Catalog
 
 _NEEDS_WEIGHT = ("MEAN", "MAG_MEAN", "MIN", "MAX")
 
@@ -86,6 +86,23 @@ def associate(
             else:
                 vectors[i] = (values * weight[:, None]).sum(axis=0) / weight.sum()
     return vectors, numbers
+
+
+def selected_rows(sources: Catalog, kind: str, faded: I8 | None) -> I8:
+    """Return the rows to keep: those of ASSOCSELEC_TYPE, without what faded among clouds.
+
+    Parameters
+    ----------
+    sources : Catalog
+    kind : str
+        ASSOCSELEC_TYPE.
+    faded : (m,) int64 or None
+        Rows to leave out.
+    """
+    rows = np.arange(sources.n_rows)
+    if "NUMBER_ASSOC" in sources and kind != "ALL":
+        rows = np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == (kind != "-MATCHED"))
+    return rows if faded is None else np.setdiff1d(rows, faded)
 
 
 def _flux(magnitudes: F8) -> F8:

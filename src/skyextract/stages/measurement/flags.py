@@ -37,7 +37,12 @@ def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
 
 
 def counts_of_flags(sources: Catalog) -> dict[str, int]:
-    """Return how many sources are saturated, and how many have any bit of FLAGS."""
+    """Return how many sources are saturated, have any bit of FLAGS, and are ghosts."""
     flags = sources["FLAGS"]
     saturated = np.count_nonzero(flags & int(Flags.SATURATED))
-    return {"n_saturated": int(saturated), "n_flagged": int(np.count_nonzero(flags))}
+    ghosts = np.count_nonzero(sources["FLAGS_SKY"] & int(FlagsSky.GHOST))
+    return {
+        "n_saturated": int(saturated),
+        "n_flagged": int(np.count_nonzero(flags)),
+        "n_ghosts": int(ghosts),
+    }

@@ -1,0 +1,319 @@
+"""Sources that are images of brighter ones: ghosts of the optics, crosstalk between amplifiers.
+
+Each bright star has one at the same vector from it (a tilted filter), at the place that is opposite
+to it in the frame (light from the detector to a lens and back), or at the one that is mirrored in a
+row or a column (amplifiers read towards each other), magnified by little, and fainter by the same
+factor.  Pairs of a bright and a fainter source therefore crowd at one vector, or one sum of
+positions, and one difference of magnitudes.  What chance and clusters give there is told from pairs
+a little beside; the probability that any place shows as many pairs is below `FALSE_ALARM`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import median
+from skyextract.record import record
+from skyextract.stages.detection.twins import on_grid
+
+N_BRIGHT, MAX_PARTNERS = 64, 1500
+"""Sources that may be the first of a pair, and sources that may be its second one."""
+MAPS = ((1.0, 1.0), (-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0))
+"""How a position becomes that of its image: shifted, opposite, mirrored in a column, in a row."""
+FINE, DEEP = 4.0, 1.5
+"""Cells of vectors (pixels) and of differences of magnitudes."""
+MAX_STRETCH = 0.03
+"""Images may be magnified by 1 +- this, and lie within so large a part of the frame then: the
+coarse cells."""
+MIN_EXCESS = 3.0
+"""Of pairs in such a cell, beyond those in the cells around, in their Poisson noise."""
+TOLERANCE = 1.5
+"""Pixels by which places may differ that are the same."""
+MIN_DISTANCE = 5.0
+"""Pixels from a source to its image: nearer ones are parts of one source."""
+APART = 20.0
+"""Side of the cells of the frame that show an image once at most, pixels."""
+FAINTER = (0.3, 9.0)
+"""Least and largest difference of magnitudes."""
+SPREAD = 0.75
+"""Of these differences; isophotes lose light of faint images."""
+N_CANDIDATES, N_PAIRS, N_VERIFIED = 4, 100, 300
+"""Cells that are looked at for each map, pairs there, and sources whose images are looked for."""
+MIN_HITS, MIN_SHARE = 5, 0.5
+"""Images seen: least number, and share of those that are bright enough to be seen."""
+FALSE_ALARM = 1e-4
+"""Probability that a field of sources at random, or in clusters, shows what is taken for images."""
+MOST_FAMILIES = 6
+MANY = 0.1
+"""Share of the sources above which they are doubtful."""
+ALIKE = 1.0
+"""Magnitudes."""
+
+
+@record
+class Family:
+    """Images that arose alike, at (a x + dx, b y + dy).
+
+    Attributes
+    ----------
+    scale : (float, float)
+        The factors a and b.
+    shift : (float, float)
+        dx and dy, pixels.
+    fainter : float
+        Magnitudes.
+    """
+
+    scale: tuple[float, float]
+    shift: tuple[float, float]
+    fainter: float
+
+    def images(self, x: F8, y: F8) -> tuple[F8, F8]:
+        """Return where the images of sources are."""
+        return self.scale[0] * x + self.shift[0], self.scale[1] * y + self.shift[1]
+
+    @property
+    def words(self) -> str:
+        """Where images are, in FITS pixels."""
+        (a, b), (dx, dy) = self.scale, self.shift
+        times = "" if abs(a) == 1.0 else f" {abs(a):.3f} times as far"
+        # The point, or the column or row, that stays where it is.
+        x, y = (1.0 + d / (1.0 - s) if s != 1.0 else 0.0 for s, d in ((a, dx), (b, dy)))
+        if a > 0.0 and b > 0.0:
+            about = f"{times[1:]} from {x:.1f}, {y:.1f} as they are"
+            return about if times else f"{dx:+.1f}, {dy:+.1f} pixels from them"
+        if a < 0.0 and b < 0.0:
+            return f"opposite to them about {x:.1f}, {y:.1f}{times and f' ({times[1:]})'}"
+        return f"mirrored in {f'column {x:.1f}' if a < 0.0 else f'row {y:.1f}'}"
+
+
+@record
+class Ghosts:
+    """Images of brighter sources.
+
+    Attributes
+    ----------
+    rows : (n,) bool
+        The sources that are one.
+    families : list of Family
+    doubt : str
+        What is there, in one line.
+    """
+
+    rows: Bools
+    families: list[Family]
+    doubt: str
+
+    @property
+    def are_many(self) -> bool:
+        """The list of sources is doubtful."""
+        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
+
+    @property
+    def are_alike(self) -> bool:
+        """Either image may be taken for the star: they are many, and about as bright."""
+        return self.are_many and min(family.fainter for family in self.families) < ALIKE
+
+
+def find_ghosts(x: F8, y: F8, flux: F8) -> Ghosts | None:
+    """Look for sources that are images of brighter ones.
+
+    Parameters
+    ----------
+    x, y, flux : (n,) float64
+        Sources, pixels and image units.
+
+    Returns
+    -------
+    Ghosts or None
+        None where there are none, where sources are too few, or where they lie on a grid.
+    """
+    order = np.argsort(-flux, kind="stable")
+    order = order[flux[order] > 0.0]
+    rows = np.zeros(x.size, dtype=np.bool_)
+    families: list[Family] = []
+    while order.size > 2 * MIN_HITS and len(families) < MOST_FAMILIES:
+        sources = np.stack([x[order], y[order], -2.5 * np.log10(flux[order])])
+        family = _most_probable(sources)
+        if family is None:
+            break
+        if not families and on_grid(sources):
+            return None
+        is_image = _images_of(family, sources)
+        families.append(family)
+        rows[order[is_image]] = True
+        order = order[~is_image]
+    if not families:
+        return None
+    where = "; ".join(f"{family.words}, {family.fainter:.1f} mag fainter" for family in families)
+    message = (
+        f"{np.count_nonzero(rows)} of {rows.size} sources are images of brighter ones (ghosts, "
+        f"crosstalk?; GHOST in FLAGS_SKY): {where}"
+    )
+    return Ghosts(rows, families, message)
+
+
+def _most_probable(sources: F8) -> Family | None:
+    """Return the images that chance explains least, None if it may explain them."""
+    area = float(np.prod(np.ptp(sources[:2], axis=1) + 1.0))
+    n_cells = 4.0 * area / (math.pi * TOLERANCE**2) * (FAINTER[1] / SPREAD) * len(MAPS)
+    n_cells *= 1.0 + MAX_STRETCH * math.sqrt(area) / TOLERANCE  # magnifications
+    best, found = math.log(FALSE_ALARM / n_cells), None
+    for family in _candidates(sources):
+        chance = _log_chance(family, sources)
+        if chance < best:
+            best, found = chance, family
+    return found
+
+
+def _candidates(sources: F8) -> Iterator[Family]:
+    """Yield what the fullest cells of vectors and differences of magnitudes suggest."""
+    bright = sources[:, :N_BRIGHT]
+    others = sources[:, :: 1 + sources.shape[1] // MAX_PARTNERS]
+    extent = float(np.ptp(sources[:2], axis=1).max())
+    fainter = others[2] - bright[2, :, None]
+    first, second = np.nonzero((fainter > FAINTER[0]) & (fainter < FAINTER[1]))
+    fainter = fainter[first, second]
+    if not fainter.size:
+        return
+    for a, b in MAPS:
+        dx = others[0, second] - a * bright[0, first]
+        dy = others[1, second] - b * bright[1, first]
+        cells = [(inside, 0.0) for inside in _fullest(dx, dy, fainter)]
+        cells += [(inside, extent) for inside in _crowded(dx, dy, fainter, MAX_STRETCH * extent)]
+        for inside, reach in cells:
+            pairs = bright[:, first[inside]], others[:, second[inside]]
+            family = _densest(*pairs, (a, b), reach)
+            if family is not None:
+                yield family
+
+
+def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
+    """Yield the pairs in the fullest of the small cells."""
+    cells = [np.floor(v / s).astype(np.int64) for v, s in ((dx, FINE), (dy, FINE), (fainter, DEEP))]
+    key = ((cells[0] << 20) + cells[1] << 6) + cells[2]
+    values, number = np.unique(key, return_counts=True)
+    for k in np.argsort(-number, kind="stable")[:N_CANDIDATES]:
+        if number[k] >= MIN_HITS - 1:
+            yield np.flatnonzero(key == values[k])[:N_PAIRS]
+
+
+def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
+    """Yield the pairs in the large cells that hold more than those around."""
+    cells = [np.floor((v - v.min()) / s).astype(np.int64)
+             for v, s in ((dx, size), (dy, size), (fainter, DEEP))]  # fmt: skip
+    nx, ny, nm = (int(cell.max()) + 1 for cell in cells)
+    key = (cells[0] * ny + cells[1]) * nm + cells[2]
+    number = np.bincount(key, minlength=nx * ny * nm).reshape(nx, ny, nm)
+    wide = np.pad(number, ((2, 2), (2, 2), (0, 0)))
+    around = np.zeros(number.shape)
+    for i, j in ((0, 0), (0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (4, 4)):
+        around += wide[i : i + nx, j : j + ny] / 8.0
+    excess = (number - around) / np.sqrt(around + 1.0)
+    full = np.flatnonzero((number >= MIN_HITS) & (excess >= MIN_EXCESS))
+    for k in full[np.argsort(-excess.ravel()[full], kind="stable")[:N_CANDIDATES]]:
+        yield np.flatnonzero(key == k)[:N_PAIRS]
+
+
+def _densest(bright: F8, image: F8, scale: tuple[float, float], extent: float) -> Family | None:
+    """Return the shift, and with an extent the magnification, that bring most pairs together."""
+    alike = np.abs(image[2] - bright[2] - (image[2] - bright[2])[:, None]) <= SPREAD
+    n_steps = int(MAX_STRETCH * 0.5 * extent / TOLERANCE)
+    most, same, kept = 0, alike[0], scale
+    for k in range(-n_steps, n_steps + 1):
+        stretch = 1.0 + MAX_STRETCH * k / max(n_steps, 1)
+        a, b = scale[0] * stretch, scale[1] * stretch
+        dx, dy = image[0] - a * bright[0], image[1] - b * bright[1]
+        near = (dx[:, None] - dx) ** 2 + (dy[:, None] - dy) ** 2 <= 4.0 * TOLERANCE**2
+        number = np.count_nonzero(near & alike, axis=1)
+        i = int(np.argmax(number))
+        if number[i] > most:
+            most, same, kept = int(number[i]), near[i] & alike[i], (a, b)
+    if most < MIN_HITS - 1:
+        return None
+    bright, image = bright[:, same], image[:, same]
+    if n_steps:
+        kept = _magnification(bright, image, scale, extent)
+    dx, dy = image[0] - kept[0] * bright[0], image[1] - kept[1] * bright[1]
+    return Family(kept, (median(dx), median(dy)), median(image[2] - bright[2]))
+
+
+def _magnification(
+    bright: F8, image: F8, scale: tuple[float, float], extent: float
+) -> tuple[float, float]:
+    """Return the factors that fit pairs best; those given, if that makes no difference."""
+    sign = np.sign(scale)
+    place = sign[:, None] * bright[:2]
+    place = place - place.mean(axis=1, keepdims=True)
+    stretch = float(np.sum(place * image[:2]) / max(float(np.sum(place**2)), 1.0))
+    if abs(stretch - 1.0) * extent < 2.0 * TOLERANCE:
+        return scale
+    stretch = min(max(stretch, 1.0 - MAX_STRETCH), 1.0 + MAX_STRETCH)
+    return float(sign[0] * stretch), float(sign[1] * stretch)
+
+
+def _log_chance(family: Family, sources: F8) -> float:
+    """Return the logarithm of the chance to see as many images; 0 where they are too few."""
+    expected = _visible(family, sources)[:N_VERIFIED]
+    if expected.size < MIN_HITS:
+        return 0.0
+    px, py = family.images(*sources[:2, expected])
+    i, j, distance = _pairs_within(px, py, sources, 12.0 * TOLERANCE)
+    off = sources[2, j] - sources[2, expected[i]] - family.fainter
+    alike = (np.abs(off) <= SPREAD) & (j != expected[i])
+    i, j, distance = i[alike], j[alike], distance[alike]
+    hit = distance <= TOLERANCE
+    # Parts of one source, or of one group, are counted once.
+    n_hits = min(_n_apart(sources[:2, k]) for k in (expected[i[hit]], j[hit]))
+    if n_hits < max(MIN_HITS, MIN_SHARE * expected.size):
+        return 0.0
+    around = np.count_nonzero(distance > 4.0 * TOLERANCE)
+    mean = (around + 1.0) / (12.0**2 - 4.0**2)
+    # The tail of Poisson's distribution, not above its first term over 1 - mean / n.
+    if mean >= 0.5 * n_hits:
+        return 0.0
+    return n_hits * math.log(mean) - mean - math.lgamma(n_hits + 1.0) + math.log(2.0)
+
+
+def _n_apart(places: F8) -> int:
+    """Return the number of cells of the frame that places are in."""
+    cell = np.floor(places / APART).astype(np.int64)
+    return int(np.unique((cell[0] << 32) + cell[1]).size)
+
+
+def _visible(family: Family, sources: F8) -> I8:
+    """Return the sources whose images would be in the frame, apart from them, and bright enough."""
+    faintest = float(np.quantile(sources[2], 0.95)) - 0.2
+    px, py = family.images(sources[0], sources[1])
+    (left, low), (right, high) = sources[:2].min(axis=1), sources[:2].max(axis=1)
+    inside = (px >= left) & (px <= right) & (py >= low) & (py <= high)
+    apart = np.hypot(px - sources[0], py - sources[1]) > MIN_DISTANCE
+    return np.flatnonzero(inside & apart & (sources[2] + family.fainter < faintest))
+
+
+def _images_of(family: Family, sources: F8) -> Bools:
+    """Tell which sources are, for the most part, images of brighter ones."""
+    px, py = family.images(sources[0], sources[1])
+    i, j, distance = _pairs_within(px, py, sources, 2.0 * TOLERANCE)
+    off = sources[2, j] - sources[2, i] - family.fainter
+    apart = np.hypot(sources[0, j] - sources[0, i], sources[1, j] - sources[1, i]) > MIN_DISTANCE
+    is_image = np.zeros(sources.shape[1], dtype=np.bool_)
+    is_image[j[(np.abs(off) <= SPREAD) & (distance <= 2.0 * TOLERANCE) & apart]] = True
+    return is_image
+
+
+def _pairs_within(px: F8, py: F8, sources: F8, radius: float) -> tuple[I8, I8, F8]:
+    """Return the index of a place, that of a source, and their distance, for all near pairs."""
+    order = np.argsort(sources[0], kind="stable")
+    x = sources[0, order]
+    low, high = np.searchsorted(x, px - radius), np.searchsorted(x, px + radius)
+    number = high - low
+    i = np.repeat(np.arange(px.size), number)
+    j = order[np.arange(i.size) - np.repeat(np.cumsum(number) - number, number) + low[i]]
+    distance = np.hypot(sources[0, j] - px[i], sources[1, j] - py[i])
+    near = distance <= radius
+    return i[near], j[near], distance[near]

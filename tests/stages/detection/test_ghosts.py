@@ -1,0 +1,105 @@
+"""Images of brighter sources are found, and ordinary fields have none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from skyextract.stages.detection.ghosts import find_ghosts
+
+SIDE = 600.0
+
+
+def field(n, seed, side=SIDE):
+    rng = np.random.default_rng(seed)
+    return *rng.uniform(0.0, side, (2, n)), 10.0 ** rng.exponential(0.4, n), rng
+
+
+def with_images(x, y, flux, rng, place, share, faintest=1.0):
+    """Every source with its image where that is bright enough and in the frame."""
+    px, py = place(x, y)
+    px, py = px + rng.normal(0.0, 0.2, x.size), py + rng.normal(0.0, 0.2, x.size)
+    dim = share * flux * 10.0 ** rng.normal(0.0, 0.05, x.size)
+    seen = (dim > faintest) & (px > 0.0) & (px < SIDE) & (py > 0.0) & (py < SIDE)
+    columns = [np.append(a, b[seen]) for a, b in ((x, px), (y, py), (flux, dim))]
+    return columns, np.arange(x.size + np.count_nonzero(seen)) >= x.size
+
+
+PLACES = {
+    "pixels from them": lambda x, y: (x + 31.0, y - 23.0),
+    "opposite to them about 29": lambda x, y: (580.0 - x, 640.0 - y),
+    "times as far)": lambda x, y: (290.0 - 0.98 * (x - 290.0), 320.0 - 0.98 * (y - 320.0)),
+    "mirrored in column 300.": lambda x, y: (SIDE - 1.0 - x, y),
+    "mirrored in row 300.": lambda x, y: (x, SIDE - 1.0 - y),
+}
+
+
+@pytest.mark.parametrize("words", PLACES)
+@pytest.mark.parametrize(("n", "share"), [(120, 0.2), (600, 0.1)])
+def test_images_of_bright_sources(words, n, share):
+    (x, y, flux), is_image = with_images(*field(n, 1), PLACES[words], share)
+    found = find_ghosts(x, y, flux)
+    assert found is not None
+    assert words in found.doubt
+    assert len(found.families) == 1
+    assert found.families[0].fainter == pytest.approx(-2.5 * math.log10(share), abs=0.15)
+    right = np.count_nonzero(found.rows & is_image)
+    assert right >= 0.9 * is_image.sum()
+    assert right >= 0.9 * found.rows.sum() - 1
+
+
+def test_two_kinds_of_images():
+    x, y, flux, rng = field(300, 2)
+    shifted, opposite = list(PLACES.values())[:2]
+    (x, y, flux), _ = with_images(x, y, flux, rng, shifted, 0.1)
+    (x, y, flux), _ = with_images(x, y, flux, rng, opposite, 0.1)
+    found = find_ghosts(x, y, flux)
+    assert found is not None
+    assert len(found.families) == 2
+
+
+def test_many_and_alike():
+    (x, y, flux), _ = with_images(*field(100, 3), PLACES["pixels from them"], 0.6, 0.0)
+    found = find_ghosts(x, y, flux)
+    assert found is not None
+    assert found.are_many
+    assert found.are_alike
+    (x, y, flux), _ = with_images(*field(600, 3), PLACES["pixels from them"], 0.03)
+    found = find_ghosts(x, y, flux)
+    assert found is not None
+    assert not found.are_many
+    assert not found.are_alike
+
+
+@pytest.mark.parametrize("kind", ["even", "one cluster", "clumps", "parts of bright ones"])
+def test_ordinary_fields(kind):
+    for seed in range(25):
+        for n in (15, 40, 150, 1000):
+            x, y, flux, rng = field(n, seed)
+            if kind == "one cluster":
+                x, y = 300.0 + 40.0 * rng.standard_normal((2, n))
+            elif kind == "clumps":
+                centres = rng.uniform(0.0, SIDE, (2, 5))
+                x, y = centres[:, rng.integers(0, 5, n)] + 18.0 * rng.standard_normal((2, n))
+            elif kind == "parts of bright ones":
+                whole, part = rng.integers(0, n // 10, n // 3), slice(n - n // 3, n)
+                flux[: n // 10] *= 30.0
+                x[part] = x[whole] + rng.normal(0.0, 12.0, whole.size)
+                y[part] = y[whole] + rng.normal(0.0, 12.0, whole.size)
+            assert find_ghosts(x, y, flux) is None
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
+def test_stars_on_a_grid_are_no_images(spread):
+    rng = np.random.default_rng(4)
+    x, y = (np.indices((14, 14)).reshape(2, -1) * 40.0) + rng.normal(0.0, 0.2, (2, 196))
+    assert find_ghosts(x, y, 10.0 ** (spread * rng.uniform(0.0, 1.0, 196))) is None
+
+
+def test_numbers_that_are_none():
+    nothing = np.empty(0)
+    assert find_ghosts(nothing, nothing, nothing) is None
+    assert find_ghosts(*np.full((2, 50), 7.0), np.full(50, -1.0)) is None
+    assert find_ghosts(*np.full((2, 50), 7.0), np.ones(50)) is None
