@@ -86,6 +86,26 @@ def test_mode_equals_reference(pearson):
             assert (level[j, i], rms[j, i]) == pytest.approx(want, rel=1e-6, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["two levels", "steps", "spikes", "lopsided"])
+def test_mode_of_odd_histograms_equals_reference(kind):
+    """The limits and the median move far, and back, from one clipping to the next."""
+    rng = np.random.default_rng(8)
+    for number in range(30):
+        values = rng.normal(100, 5, (32, 32))
+        if kind == "two levels":
+            values[: rng.integers(8, 24)] += rng.uniform(5, 60)
+        elif kind == "steps":
+            values = np.rint(values / 4) * 4
+        elif kind == "spikes":
+            values = rng.standard_cauchy((32, 32)) * 5 + 100
+        else:
+            values = rng.exponential(5, (32, 32)) ** rng.uniform(0.5, 2)
+        image = values.astype(np.float32)
+        level, rms, _ = meshes(image)
+        want = reference_mode(image)
+        assert (level[0, 0], rms[0, 0]) == pytest.approx(want, rel=2e-6, abs=1e-4), number
+
+
 def test_left_out_pixels_do_not_matter():
     rng = np.random.default_rng(2)
     image = rng.normal(10, 1, (64, 64)).astype(np.float32)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from skyextract.kernels.background.planes import exclude, mark_bad, mark_saturated
+from skyextract.kernels.background.planes import Marks, exclude, subtract_rows
+from skyextract.kernels.background.spline import spline_rows
+
+NO_MASK = np.zeros((1, 1), np.uint16)
+NO_PLANE = np.zeros((1, 1), np.float32)
 
 
 def test_bad_pixels_of_variance_and_image():
@@ -18,21 +23,46 @@ def test_bad_pixels_of_variance_and_image():
         exclude(variance, mask, 3, np.float32(1e30), first, past)
     np.testing.assert_array_equal(variance, expected)
 
-    image = rng.choice([1, 1, 1, np.nan, np.inf], shape).astype(np.float32)
-    image[2] = mask[2] = 0
+
+def subtract(image, mask, level, saturation=np.inf, out=None):
+    """Subtract in two bands; return the difference, bits, bad pixels and their number."""
+    shape = image.shape
+    out = np.empty_like(image) if out is None else out
+    saturated = np.zeros((shape[0], -(-shape[1] // 8)), np.uint8)
     bad = np.zeros(shape, np.bool_)
+    marks = Marks(np.float32(saturation), saturated, mask, 3, 4, 8, bad)
+    bands = ((0, 3), (3, shape[0]))
+    n_bad = sum(subtract_rows(level, 5, 4, *rows, image, marks, out) for rows in bands)
+    return out, saturated, bad, n_bad
+
+
+def test_bad_pixels_are_marked_where_the_background_is_subtracted():
+    rng = np.random.default_rng(6)
+    shape = (8, 11)
+    image = rng.choice([1, 1, 1, np.nan, np.inf], shape).astype(np.float32)
+    mask = rng.integers(0, 16, shape).astype(np.uint16)
+    image[2] = mask[2] = 0
+    level = rng.normal(size=(2, 3)).astype(np.float32)
     expected = (mask & 8 != 0) | ((mask & 3 != 0) & (mask & 4 == 0)) | ~np.isfinite(image)
-    found = [mark_bad(image, mask, 3, 4, 8, *rows, bad) for rows in ((0, 3), (3, 8))]
-    assert sum(found) == expected.sum()
+    _, _, bad, n_bad = subtract(image, mask, level)
+    assert n_bad == expected.sum()
     np.testing.assert_array_equal(bad, expected)
     assert not bad[2].any()
 
 
-def test_saturated_pixels():
+@pytest.mark.parametrize("meshes", [(2, 3), (1, 3), (2, 1), (1, 1)])
+def test_saturated_pixels_are_those_before_the_background_is_subtracted(meshes):
     rng = np.random.default_rng(7)
     image = rng.choice([-3, 1, 5, np.nan, np.inf], (9, 13)).astype(np.float32)
     image[4] = 1
-    saturated = np.zeros((9, 2), np.uint8)
-    for rows in ((0, 4), (4, 9)):
-        mark_saturated(image, np.float32(5), *rows, saturated)
-    np.testing.assert_array_equal(saturated, np.packbits(image >= 5, axis=1))
+    level = rng.normal(3, 1, meshes).astype(np.float32)
+    no_mask = np.zeros(image.shape, np.uint16)
+    spline = np.empty_like(image)
+    spline_rows(level, 5, 4, 0, 9, False, False, NO_PLANE, NO_MASK, 0, spline)
+    expected = np.packbits(image >= 5, axis=1)
+    inside = image.copy()
+    for out in (None, inside):
+        pixels = image if out is None else out
+        found, saturated, _, _ = subtract(pixels, no_mask, level, 5, out)
+        np.testing.assert_array_equal(saturated, expected)
+        np.testing.assert_allclose(found, image - spline, rtol=1e-6, atol=1e-6)

@@ -26,7 +26,7 @@ def reference(image, taps):
 
 
 @pytest.mark.parametrize("size", [(3, 3), (5, 7), (1, 1), (9, 3)])
-@pytest.mark.parametrize("shape", [(20, 31), (2, 3), (1, 40)])
+@pytest.mark.parametrize("shape", [(20, 31), (2, 3), (3, 2), (4, 3), (1, 40)])
 def test_convolution(size, shape):
     rng = np.random.default_rng(1)
     image = rng.normal(size=shape).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, I4, I8
+    from skyextract.datamodel.arrays import F4, I4
 
 
 MAX_LEVELS = 4096
@@ -93,31 +93,41 @@ def quantise(count: int, mean: float, sigma: float) -> tuple[int, np.float32, np
 
 
 @helper
-def clipped_mode(histogram: I4, n_levels: int, pearson: float, sums: I8) -> tuple[float, float]:
-    """Return mode and standard deviation, in bins, of a histogram clipped around its median.
-
-    `sums`, (n_levels + 1, 3), is work space: running sums of n, n*i and n*i*i make each clipping
-    pass a few look-ups instead of a walk over the histogram.
-    """
+def _bin_sums(histogram: I4, first: int, past: int) -> tuple[np.int64, np.int64, np.int64]:
+    """Return the sums of n, n*i and n*i*i over the bins [first, past)."""
     s0 = np.int64(0)
     s1 = np.int64(0)
     s2 = np.int64(0)
-    for i in range(n_levels):
-        sums[i, 0] = s0
-        sums[i, 1] = s1
-        sums[i, 2] = s2
-        h = np.int64(histogram[i])
+    part = histogram[first:past]
+    for u in range(len(part)):
+        h = np.int64(part[u])
         s0 += h
-        h *= i
-        s1 += h
-        s2 += h * i
-    sums[n_levels, 0] = s0
-    sums[n_levels, 1] = s1
-    sums[n_levels, 2] = s2
+        s1 += h * u
+        s2 += h * (u * u)
+    return s0, s1 + first * s0, s2 + 2 * first * s1 + first * first * s0
 
+
+@helper
+def _sums_between(histogram: I4, first: int, past: int) -> tuple[np.int64, np.int64, np.int64]:
+    """Return `_bin_sums` from one limit to another, which are negative on the way down."""
+    s0, s1, s2 = _bin_sums(histogram, min(first, past), max(first, past))
+    return (s0, s1, s2) if first <= past else (-s0, -s1, -s2)
+
+
+@helper
+def clipped_mode(histogram: I4, n_levels: int, pearson: float) -> tuple[float, float]:
+    """Return mode and standard deviation, in bins, of a histogram clipped around its median.
+
+    The sums over the bins within the limits, and the bin of the median, are those of the pass
+    before and what lies between the old and the new places.
+    """
     last = n_levels - 1
     low = 0
-    high = last
+    past = n_levels
+    split = n_levels // 2
+    left, s1, s2 = _bin_sums(histogram, 0, split)  # `left`: n of the bins [low, split)
+    n, more1, more2 = _bin_sums(histogram, split, past)
+    n, s1, s2 = n + left, s1 + more1, s2 + more2
     sigma = 10.0 * last
     previous = 1.0
     mean = median = 0.0
@@ -125,39 +135,46 @@ def clipped_mode(histogram: I4, n_levels: int, pearson: float, sums: I8) -> tupl
         if sigma < 0.1 or abs(sigma / previous - 1.0) <= 1e-4:
             break
         previous = sigma
-        below = sums[low, 0]
-        above = sums[high + 1, 0]
         # The median bin: counting from both ends, always on the side with the smaller sum,
         # the ends meet at the highest bin whose lower side was still the smaller one.
-        first = low
-        past = high + 1
-        while past - first > 1:
-            middle = (first + past) // 2
-            if sums[middle - 1, 0] - below < above - sums[middle + 1, 0]:
-                first = middle
-            else:
-                past = middle
-        split = first
-        if sums[split, 0] - below < above - sums[split + 1, 0]:
+        while split + 1 < past and 2 * left + histogram[split] + histogram[split + 1] < n:
+            left += histogram[split]
             split += 1
-        if split > 0:
-            largest = max(histogram[min(split, last)], histogram[split - 1])
-            excess = (above - sums[split, 0]) - (sums[split, 0] - below)
-            median = split - 0.5 + (excess / (2.0 * largest) if largest > 0 else 0.0)
+        while split > low and 2 * left + histogram[split] - histogram[split - 1] >= n:
+            split -= 1
+            left -= histogram[split]
+        edge_bin, below = split, left
+        if 2 * left + histogram[split] < n:
+            edge_bin += 1
+            below += histogram[split]
+        if edge_bin > 0:
+            largest = max(histogram[min(edge_bin, last)], histogram[edge_bin - 1])
+            excess = n - 2 * below
+            median = edge_bin - 0.5 + (excess / (2.0 * largest) if largest > 0 else 0.0)
         else:
             median = 0.0
-        count = above - below
-        mean = np.float64(sums[high + 1, 1] - sums[low, 1])
-        square = np.float64(sums[high + 1, 2] - sums[low, 2])
-        if count > 0:
-            mean /= count
-            square = square / count - mean * mean
+        mean = np.float64(s1)
+        square = np.float64(s2)
+        if n > 0:
+            mean /= n
+            square = square / n - mean * mean
         sigma = math.sqrt(square) if square > 0.0 else 0.0
+
         edge = median - _CLIP_SIGMA * sigma
-        low = min(int(edge + 0.5), last) if edge > 0.0 else 0
+        new_low = min(int(edge + 0.5), last) if edge > 0.0 else 0
         edge = median + _CLIP_SIGMA * sigma
-        high = int(edge + 0.5 if edge > 0.0 else edge - 0.5) if edge < last else last
-        high = max(high, low)
+        new_past = 1 + (int(edge + 0.5 if edge > 0.0 else edge - 0.5) if edge < last else last)
+        new_past = max(new_past, new_low + 1)
+        less, less1, less2 = _sums_between(histogram, low, new_low)
+        more, more1, more2 = _sums_between(histogram, past, new_past)
+        n, s1, s2 = n + more - less, s1 + more1 - less1, s2 + more2 - less2
+        left -= less
+        low, past = new_low, new_past
+        if split < low:
+            split, left = low, np.int64(0)
+        elif split >= past:
+            split = past - 1
+            left = n - histogram[split]
     if sigma > 0.0 and abs((mean - median) / sigma) < _CROWDED:
         level = pearson * median - (pearson - 1.0) * mean
     elif sigma > 0.0:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.background.spline import interpolate_row, surface
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -29,65 +30,98 @@ def exclude(
             variance[y, x] = v if good else bad
 
 
+class Marks(NamedTuple):
+    """What is marked where a background is subtracted.
+
+    Attributes
+    ----------
+    saturation : float32
+        Pixels at or above it, with their background, are saturated.
+    saturated : (ny, n) uint8, output
+        Eight pixels of a row in a byte, the first in the highest bit; 0 on entry.
+    mask : (ny, nx)
+        Mask planes.
+    lost, cured, never : int
+        Bad are pixels with a plane `lost` but not `cured`, or a plane `never`, and those
+        that are no number.
+    bad : (ny, nx) bool, output
+        False on entry; rows without bad pixels are not written to.
+    """
+
+    saturation: np.float32
+    saturated: U1
+    mask: U2
+    lost: int
+    cured: int
+    never: int
+    bad: Bools
+
+
 @kernel
-def mark_bad(
-    subtracted: F4,
-    mask: U2,
-    lost: int,
-    cured: int,
-    never: int,
-    first_row: int,
-    past_row: int,
-    bad: Bools,
-) -> int:
-    """Mark pixels without signal: a plane `lost` but not `cured`, a plane `never`, no number.
+def _mark_saturated(pixels: F4, saturation: np.float32, saturated: U1) -> None:
+    n = 0
+    for x in range(len(pixels)):
+        n += int(pixels[x] >= saturation)
+    if n > 0:
+        for x in range(len(pixels)):
+            if pixels[x] >= saturation:
+                saturated[x >> 3] |= np.uint8(128 >> (x & 7))
+
+
+@kernel
+def _mark_bad(subtracted: F4, mask: U2, lost: int, cured: int, never: int, bad: Bools) -> int:
+    """Mark the bad pixels of a row; return their number."""
+    suspects = 0
+    for x in range(len(mask)):
+        suspects |= mask[x]
+    infinite = 0
+    for x in range(len(subtracted)):
+        infinite += int(not abs(subtracted[x]) < np.float32(np.inf))
+    if (suspects & (lost | never)) == 0 and infinite == 0:
+        return 0
+    n = 0
+    for x in range(len(mask)):
+        m = mask[x]
+        is_bad = (
+            ((m & never) != 0)
+            | (((m & lost) != 0) & ((m & cured) == 0))
+            | (not abs(subtracted[x]) < np.float32(np.inf))
+        )
+        bad[x] = is_bad
+        n += int(is_bad)
+    return n
+
+
+@kernel
+def subtract_rows(
+    nodes: F4, mesh_width: int, mesh_height: int, first_row: int, past_row: int, image: F4,
+    marks: Marks, out: F4,
+) -> int:  # fmt: skip
+    """Subtract a spline through mesh values in the image rows [first_row, past_row); mark pixels.
 
     Parameters
     ----------
-    bad : (ny, nx), output
-        False on entry; rows without bad pixels are not written to.
+    nodes : (n_mesh_y, n_mesh_x)
+        Values at the mesh centres.
+    image : (ny, nx)
+    marks : Marks
+    out : (ny, nx), output
+        It may be the image.
 
     Returns
     -------
     int
         Number of bad pixels in the rows.
     """
-    nx = subtracted.shape[1]
-    row = np.empty(nx, np.bool_)
-    total = 0
+    nx = out.shape[1]
+    spline = surface(nodes, mesh_width, mesh_height, nx)
+    pixels = np.empty(nx, np.float32)  # a copy: loops on arrays that may overlap are slow
+    n_bad = 0
     for y in range(first_row, past_row):
-        n = 0
-        for x in range(nx):
-            m = mask[y, x]
-            row[x] = (
-                ((m & never) != 0)
-                | (((m & lost) != 0) & ((m & cured) == 0))
-                | (not abs(subtracted[y, x]) < np.float32(np.inf))
-            )
-            n += int(row[x])
-        if n > 0:
-            bad[y] = row
-            total += n
-    return total
-
-
-@kernel
-def mark_saturated(
-    image: F4, saturation: np.float32, first_row: int, past_row: int, saturated: U1
-) -> None:
-    """Mark pixels at or above the saturation.
-
-    Parameters
-    ----------
-    saturated : (ny, n) uint8, output
-        Eight pixels of a row in a byte, the first in the highest bit; 0 on entry.
-    """
-    nx = image.shape[1]
-    for y in range(first_row, past_row):
-        n = 0
-        for x in range(nx):
-            n += int(image[y, x] >= saturation)
-        if n > 0:
-            for x in range(nx):
-                if image[y, x] >= saturation:
-                    saturated[y, x >> 3] |= np.uint8(128 >> (x & 7))
+        pixels[:] = image[y]
+        interpolate_row(spline, y, True, pixels, out[y])
+        _mark_saturated(pixels, marks.saturation, marks.saturated[y])
+        n_bad += _mark_bad(
+            out[y], marks.mask[y], marks.lost, marks.cured, marks.never, marks.bad[y]
+        )
+    return n_bad

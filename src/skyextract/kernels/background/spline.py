@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I8, U2
@@ -125,6 +125,62 @@ def _interpolate(
         x = end
 
 
+class Surface(NamedTuple):
+    """Bicubic spline through mesh values, ready for the rows of an image.
+
+    Attributes
+    ----------
+    nodes, bend : (n_mesh_y, n_mesh_x)
+        Values at the mesh centres; second derivatives / 6 along y.
+    width, height : int
+        Of a mesh, pixels.
+    left, dx : (nx,)
+        Mesh centre left of each image column, and the part of the way to the next.
+    row, row_bend, work : (n_mesh_x,)
+        Work space.
+    """
+
+    nodes: F4
+    bend: F4
+    width: int
+    height: int
+    left: I8
+    dx: F4
+    row: F4
+    row_bend: F4
+    work: F4
+
+
+@helper
+def surface(nodes: F4, mesh_width: int, mesh_height: int, nx: int) -> Surface:
+    """Return the spline through mesh values, for an image of nx columns."""
+    n_x = nodes.shape[1]
+    left = np.zeros(nx, np.int64)
+    dx = np.zeros(nx, np.float32)
+    if n_x > 1:
+        _place_columns(mesh_width, n_x, left, dx)
+    return Surface(
+        nodes, _column_bends(nodes), mesh_width, mesh_height, left, dx, np.empty(n_x, np.float32),
+        np.zeros(n_x, np.float32), np.empty(n_x, np.float32),
+    )  # fmt: skip
+
+
+@helper
+def interpolate_row(spline: Surface, y: int, subtract: bool, pixels: F4, out: F4) -> None:
+    """Interpolate at image row y; `out` is `pixels` less that with `subtract`."""
+    n_y, n_x = spline.nodes.shape
+    _nodes_at(y, spline.nodes, spline.bend, spline.height, spline.row)
+    if n_x == 1:
+        for u in range(len(out)):
+            out[u] = pixels[u] - spline.row[0] if subtract else spline.row[0]
+        return
+    if n_y > 1:
+        _second_derivatives(spline.row, spline.row_bend, spline.work)
+    _interpolate(
+        spline.row, spline.row_bend, spline.width, spline.left, spline.dx, subtract, pixels, out
+    )
+
+
 @kernel
 def spline_rows(
     nodes: F4, mesh_width: int, mesh_height: int, first_row: int, past_row: int,
@@ -146,30 +202,13 @@ def spline_rows(
     out : (ny, nx), output
         It may be the image.
     """
-    n_x = nodes.shape[1]
     nx = out.shape[1]
-    bend = _column_bends(nodes)
-    left = np.zeros(nx, np.int64)
-    dx = np.zeros(nx, np.float32)
-    if n_x > 1:
-        _place_columns(mesh_width, n_x, left, dx)
-    row = np.empty(n_x, np.float32)
-    row_bend = np.zeros(n_x, np.float32)
-    work = np.empty(n_x, np.float32)
+    spline = surface(nodes, mesh_width, mesh_height, nx)
     pixels = np.empty(nx, np.float32)  # a copy: loops on arrays that may overlap are slow
     for y in range(first_row, past_row):
         if subtract:
             pixels[:] = image[y]
-        _nodes_at(y, nodes, bend, mesh_height, row)
-        if n_x > 1:
-            if nodes.shape[0] > 1:
-                _second_derivatives(row, row_bend, work)
-            _interpolate(row, row_bend, mesh_width, left, dx, subtract, pixels, out[y])
-        elif subtract:
-            for u in range(nx):
-                out[y, u] = pixels[u] - row[0]
-        else:
-            out[y] = row[0]
+        interpolate_row(spline, y, subtract, pixels, out[y])
         if subtract and planes != 0:
             for u in range(nx):
                 if (mask[y, u] & planes) != 0:

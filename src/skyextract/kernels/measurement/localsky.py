@@ -17,7 +17,7 @@ from skyextract.kernels.jit import kernel
 from skyextract.kernels.measurement.records import SourcePixels
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I4, I8
+    from skyextract.datamodel.arrays import F8, I4
 
 _PEARSON = 2.5
 _RANGE = 5.0
@@ -26,7 +26,7 @@ _STEP = math.sqrt(2.0 / math.pi) * _RANGE / 4.0
 
 
 @kernel
-def _mode(values: F8, counts: I4, sums: I8) -> float:
+def _mode(values: F8, counts: I4) -> float:
     """Return the clipped mode of the values; NaN if they have no spread at all."""
     n = values.size
     mean = 0.0
@@ -57,7 +57,7 @@ def _mode(values: F8, counts: I4, sums: I8) -> float:
         j = math.floor((values[k] - zero) / scale + 0.499999)
         if 0 <= j < n_levels:
             counts[j] += 1
-    level, _ = clipped_mode(counts, n_levels, _PEARSON, sums)
+    level, _ = clipped_mode(counts, n_levels, _PEARSON)
     return zero + level * scale
 
 
@@ -82,7 +82,6 @@ def local_backgrounds(
     pixels, labels, mask = image
     height, width = pixels.shape
     counts = np.zeros(MAX_LEVELS, dtype=np.int32)
-    sums = np.empty((MAX_LEVELS + 1, 3), dtype=np.int64)
     values = np.empty(0)
     for i in range(first, last):
         out[i] = 0.0
@@ -110,6 +109,6 @@ def local_backgrounds(
                 values[n] = value
                 n += 1
         if n > 0:
-            level = _mode(values[:n], counts, sums)
+            level = _mode(values[:n], counts)
             if level == level:
                 out[i] = level

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, U1, Bools, blank
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
-from skyextract.kernels.background.planes import mark_bad, mark_saturated
+from skyextract.kernels.background.planes import Marks, subtract_rows
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.record import record
@@ -19,7 +19,6 @@ from skyextract.stages.background.estimate import (
     estimate_weighted_background,
     mesh_variance,
     same_mesh,
-    subtract_background,
 )
 from skyextract.stages.background.noise import background_variance
 
@@ -123,10 +122,7 @@ def prepare_plane(
             exposure.image, exposure.mask, weight, config.background, run,
             index=index, sources=sources, measured=config.extraction.noise_type == "MEASURED",
         )  # fmt: skip
-    saturated = _saturated(exposure, run)
-    out = exposure.image if in_place else None
-    subtracted = subtract_background(exposure.image, None, background, run, out)
-    bad, n_bad = _without_signal(exposure, subtracted, run)
+    subtracted, saturated, bad, n_bad = _subtracted(exposure, background, run, in_place)
     variance = background_variance(
         exposure, background, subtracted, scale, config.weights, run, index=index
     )
@@ -144,38 +140,32 @@ def prepare_plane(
     return Plane(background, subtracted, variance, bad, n_bad, saturated, relative, weight_gain)
 
 
-def _saturated(exposure: Exposure, run: Run) -> U1:
-    """Return the bits of the pixels at or above the saturation level."""
-    given = exposure.detector.saturation
-    level = np.float32(given)
-    if level < given:  # the least float32 that is not below
-        level = np.nextafter(level, np.float32(np.inf))
-    saturated = np.zeros((exposure.shape[0], -(-exposure.shape[1] // 8)), np.uint8)
+def _subtracted(
+    exposure: Exposure, background: BackgroundMap, run: Run, in_place: bool
+) -> tuple[F4, U1, Bools, int]:
+    """Return image less background, bits of saturated pixels, bad pixels and their number.
 
-    def rows(band: tuple[int, int]) -> None:
-        mark_saturated(exposure.image, level, band[0], band[1], saturated)
-
-    run.map(rows, run.bands(exposure.shape[0]))
-    return saturated
-
-
-def _without_signal(exposure: Exposure, subtracted: F4, run: Run) -> tuple[Bools, int]:
-    """Return pixels without data, and defects and cosmic rays that nobody filled; their number.
-
-    Not those that are BAD only for want of weight: INTERP_TYPE may fill them.
+    Bad are pixels without data, and defects and cosmic rays that nobody filled; not those that are
+    BAD only for want of weight: INTERP_TYPE may fill them.
     """
-    mask = exposure.mask
+    image, mask, shape = exposure.image, exposure.mask, exposure.shape
+    level = np.float32(exposure.detector.saturation)
+    if level < exposure.detector.saturation:  # the least float32 that is not below
+        level = np.nextafter(level, np.float32(np.inf))
     if exposure.weight is not None:
         mask = np.where(exposure.weight < MAX_VARIANCE, mask, mask & ~np.uint16(Mask.BAD))
-    bad = blank(mask.shape, np.bool_)
-    lost = int(Mask.BAD | Mask.CR)
+    saturated = np.zeros((shape[0], -(-shape[1] // 8)), np.uint8)
+    bad = blank(shape, np.bool_)
+    lost, cured, never = int(Mask.BAD | Mask.CR), int(Mask.INTRP), int(Mask.NO_DATA)
+    marks = Marks(level, saturated, mask, lost, cured, never, bad)
+    out = image if in_place else np.empty(shape, np.float32)
+    width, height = background.mesh_width, background.mesh_height
 
     def rows(band: tuple[int, int]) -> int:
-        return mark_bad(
-            subtracted, mask, lost, int(Mask.INTRP), int(Mask.NO_DATA), band[0], band[1], bad
-        )
+        return subtract_rows(background.level, width, height, *band, image, marks, out)
 
-    return bad, sum(run.map(rows, run.bands(mask.shape[0])))
+    n_bad = sum(run.map(rows, run.bands(shape[0])))
+    return out, saturated, bad, n_bad
 
 
 def _without_weight(
