@@ -20,7 +20,7 @@ from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.stages.detection.twins import on_grid
 
-N_BRIGHT, MAX_PARTNERS = 64, 1500
+N_BRIGHT, MAX_PARTNERS = 32, 1500
 """Sources that may be the first of a pair, and sources that may be its second one."""
 MAPS = ((1.0, 1.0), (-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0))
 """How a position becomes that of its image: shifted, opposite, mirrored in a column, in a row."""
@@ -196,10 +196,12 @@ def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
     """Yield the pairs in the fullest of the small cells."""
     cells = [np.floor(v / s).astype(np.int64) for v, s in ((dx, FINE), (dy, FINE), (fainter, DEEP))]
     key = ((cells[0] << 20) + cells[1] << 6) + cells[2]
-    values, number = np.unique(key, return_counts=True)
-    for k in np.argsort(-number, kind="stable")[:N_CANDIDATES]:
-        if number[k] >= MIN_HITS - 1:
-            yield np.flatnonzero(key == values[k])[:N_PAIRS]
+    ordered = np.sort(key)
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    number = np.diff(first, append=ordered.size)
+    full = np.flatnonzero(number >= MIN_HITS - 1)
+    for k in full[np.argsort(-number[full], kind="stable")[:N_CANDIDATES]]:
+        yield np.flatnonzero(key == ordered[first[k]])[:N_PAIRS]
 
 
 def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
@@ -221,25 +223,47 @@ def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
 
 def _densest(bright: F8, image: F8, scale: tuple[float, float], extent: float) -> Family | None:
     """Return the shift, and with an extent the magnification, that bring most pairs together."""
-    alike = np.abs(image[2] - bright[2] - (image[2] - bright[2])[:, None]) <= SPREAD
-    n_steps = int(MAX_STRETCH * 0.5 * extent / TOLERANCE)
+    fainter = image[2] - bright[2]
+    alike = np.abs(fainter - fainter[:, None]) <= SPREAD
     most, same, kept = 0, alike[0], scale
-    for k in range(-n_steps, n_steps + 1):
-        stretch = 1.0 + MAX_STRETCH * k / max(n_steps, 1)
+    for stretch in _stretches(bright, image, scale, extent):
         a, b = scale[0] * stretch, scale[1] * stretch
         dx, dy = image[0] - a * bright[0], image[1] - b * bright[1]
         near = (dx[:, None] - dx) ** 2 + (dy[:, None] - dy) ** 2 <= 4.0 * TOLERANCE**2
-        number = np.count_nonzero(near & alike, axis=1)
+        near &= alike
+        number = near.sum(axis=1)
         i = int(np.argmax(number))
         if number[i] > most:
-            most, same, kept = int(number[i]), near[i] & alike[i], (a, b)
+            most, same, kept = int(number[i]), near[i], (a, b)
     if most < MIN_HITS - 1:
         return None
     bright, image = bright[:, same], image[:, same]
-    if n_steps:
+    if extent:
         kept = _magnification(bright, image, scale, extent)
     dx, dy = image[0] - kept[0] * bright[0], image[1] - kept[1] * bright[1]
     return Family(kept, (median(dx), median(dy)), median(image[2] - bright[2]))
+
+
+def _stretches(bright: F8, image: F8, scale: tuple[float, float], extent: float) -> F8:
+    """Return the magnifications that most pairs of pairs ask for; 1 without an extent.
+
+    Two pairs of one family are one triangle's side and its image: their ratio is the magnification.
+    """
+    if not extent:
+        return np.ones(1)
+    side = np.asarray(scale)[:, None] * bright[:2]
+    first, second = np.triu_indices(side.shape[1], 1)
+    side, seen = side[:, first] - side[:, second], image[:2, first] - image[:2, second]
+    squared = np.einsum("ij,ij->j", side, side)
+    stretch = np.einsum("ij,ij->j", side, seen) / np.maximum(squared, 1.0) - 1.0
+    off = np.einsum("ij,ij->j", seen, seen) - squared * (1.0 + stretch) ** 2
+    long = squared > (extent / 8.0) ** 2
+    votes = long & (np.abs(stretch) <= MAX_STRETCH) & (off <= 4.0 * TOLERANCE**2)
+    step = 2.0 * TOLERANCE / extent
+    middle = math.ceil(MAX_STRETCH / step)
+    number = np.bincount(np.rint(stretch[votes] / step).astype(np.int64) + middle, minlength=1)
+    best = np.argsort(-number, kind="stable")[:N_CANDIDATES]
+    return np.asarray(1.0 + step * (best - middle), dtype=np.float64)
 
 
 def _magnification(
