@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from tests.simulate.badframes import SIZE, good_frame
+from tests.simulate.starfield import simulate
 
 MAGNITUDE = 20.0
 """Stars that are found on a clean frame."""
@@ -48,6 +49,35 @@ def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
     assert np.mean(is_false) < 0.06
     bright = frame.truth.r < MAGNITUDE
     assert np.mean(distance.min(0)[bright] < 2.5) > 0.985
+
+
+@pytest.mark.parametrize(
+    ("fwhm", "n_hot"), [(1.0, 600), (1.2, 600), (1.2, 0), (1.6, 600), (3.0, 0)]
+)
+def test_hot_pixels_are_sharper_than_stars(skyextract, tmp_path, fwhm, n_hot):
+    """Below a FWHM of 1.5 pixels nothing is repaired: what the PSF denies is flagged and told."""
+    scene = simulate(600, 90, fwhm, beta=3.0, snr=(15.0, 700.0), separation=20.0, seed=2)
+    rng, image = np.random.default_rng(7), scene.image.copy()
+    hot = rng.integers(0, 600, (2, n_hot))
+    image[*hot] += (10.0 ** rng.uniform(1.7, 4.2, n_hot)).astype(np.float32)
+    fits.writeto(tmp_path / "f.fits", image, fits.Header({"GAIN": scene.gain}))
+    done = skyextract("f.fits")
+    rows = fits.getdata("f.cat", 2)
+    distance = np.hypot(
+        rows["X_IMAGE"][:, None] - 1 - scene.x, rows["Y_IMAGE"][:, None] - 1 - scene.y
+    )
+    is_star = distance.min(axis=1) < 2.0
+    is_sharp = rows["FLAGS_SKY"] & 1024 != 0
+    step = done.summary("f.json")[0]["steps"]["measure"]
+    assert step["n_sharp"] == is_sharp.sum()
+    # Two stars may have a hot pixel upon them.
+    assert np.count_nonzero(is_sharp & is_star) <= (2 if n_hot else 0)
+    repaired = fwhm + 0.3 > 1.5
+    unflagged = rows["FLAGS_SKY"] & (8 | 1024) == 0
+    assert np.count_nonzero(unflagged & ~is_star) <= 0.02 * n_hot
+    told = "are sharper than the PSF allows (hot pixels, cosmic rays?" in done.stderr
+    assert told == (step["status"] == "fallback") == (n_hot > 0 and not repaired)
+    assert np.count_nonzero(is_star & unflagged) >= (86 if n_hot else 89)
 
 
 def test_core_of_an_elliptical_is_one_row(shared_data, skyextract, tmp_path):

@@ -54,6 +54,7 @@ class FlagsSky(DescribedFlag):
     NO_VARIANCE = 128, "no variance information"
     HIDDEN = 256, "found beneath other sources, when their fits were subtracted"
     GHOST = 512, "the image of a brighter source: a ghost, crosstalk"
+    SHARP = 1024, "sharper than the PSF allows: a hot pixel, a cosmic ray"
 
 
 class Mask(DescribedFlag):

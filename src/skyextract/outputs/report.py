@@ -288,8 +288,8 @@ STEP_FIELDS = {
         "converged",
     ),
     Step.MEASURE: (
-        "n_sources", "n_saturated", "n_flagged", "n_ghosts", "iterations", "noise_scale",
-        "detection_scale", "sky_share",
+        "n_sources", "n_saturated", "n_flagged", "n_ghosts", "n_sharp", "iterations",
+        "noise_scale", "detection_scale", "sky_share",
     ),
     Step.ASTROMETRY: (
         "source", "n_reference", "n_matched", "n_used", "rms_arcsec", "rms_holdout_arcsec",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I4
+from skyextract.datamodel.arrays import I2, I4
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
 from skyextract.stages.detection.framekind import doubt_of_kind
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.detection.support import Support
     from skyextract.stages.find import Found
+
+MIN_SHARP, TOLD_SHARP, MANY_SHARP = 5, 0.01, 0.1
+"""Sources that are sharper than the PSF: number and share that are told of, and share above which
+the list of sources is doubtful."""
 
 
 @record
@@ -41,7 +45,14 @@ class Doubts:
 
 
 def doubts_about(
-    exposure: Exposure, found: Found, rests_on: Support, about_psf: str, run: Run, *, is_dual: bool
+    exposure: Exposure,
+    found: Found,
+    flags: I2,
+    rests_on: Support,
+    about_psf: str,
+    run: Run,
+    *,
+    is_dual: bool,
 ) -> Doubts:
     """Look for what makes the sources doubtful, and warn of it.
 
@@ -51,6 +62,8 @@ def doubts_about(
         The image that was measured.
     found : Found
         Its sources and planes.
+    flags : (n,) int16
+        FLAGS_SKY of the sources.
     rests_on : Support
         Of the background.
     about_psf : str
@@ -68,18 +81,33 @@ def doubts_about(
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     texts = [text for text in (*texts, kind, about_psf) if text]
-    if ghosts is not None and ghosts.are_many:
-        texts.append(ghosts.doubt)
-    elif ghosts is not None:
-        run.warn(ghosts.doubt)
+    sharp, share = _about_sharp(flags)
+    false = [(sharp, share > MANY_SHARP)]
+    false += [(ghosts.doubt, ghosts.are_many)] if ghosts is not None else []
+    for text, are_many in false:
+        if are_many:
+            texts.append(text)
+        elif text:
+            run.warn(text)
     for text in texts:
         run.warn(text)
     seen_twice = "" if twins is None else twins.doubt
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
     rows = np.zeros(detections.n, np.bool_) if ghosts is None else ghosts.rows
-    flags = np.where(rows, int(FlagsSky.GHOST), 0).astype(np.int32)
-    return Doubts(seen_twice, flags, texts)
+    return Doubts(seen_twice, np.where(rows, int(FlagsSky.GHOST), 0).astype(np.int32), texts)
+
+
+def _about_sharp(flags: I2) -> tuple[str, float]:
+    """Return what is to be said of sources that are sharper than the PSF, and their share."""
+    n = int(np.count_nonzero(flags & int(FlagsSky.SHARP)))
+    if n < max(MIN_SHARP, TOLD_SHARP * flags.size):
+        return "", 0.0
+    message = (
+        f"{n} of {flags.size} sources are sharper than the PSF allows (hot pixels, cosmic rays?; "
+        "SHARP in FLAGS_SKY)"
+    )
+    return message, n / flags.size
 
 
 def _displacement(exposure: Exposure, found: Found) -> Displacement | None:

@@ -81,14 +81,9 @@ class Measured:
     seen_twice : str
         Why positions and magnitudes may be those of second images of the stars; empty else.
     metrics : dict
-        n_sources, n_saturated, n_flagged, n_ghosts (by their flags), iterations, noise_scale (of
-        the filtered image, over that of independent pixels), detection_scale (the same as
-        detection has it), sky_share (of pixels with data).
-    status : Status
-        FALLBACK where there is no source, hardly any sky beside them, all are seen twice, or
-        the two images of dual-image mode do not lie alike.
-    reason : str
-        Why it is FALLBACK.
+        n_sources; n_saturated, n_flagged, n_ghosts, n_sharp (by their flags); iterations;
+        noise_scale (of the filtered image, over that of independent pixels), detection_scale (the
+        same as detection has it), sky_share (of pixels with data).
     """
 
     exposure: Exposure
@@ -238,7 +233,8 @@ def measure(
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
-    doubts = doubts_about(exposure, found, rests_on, about_psf, run, is_dual=detection is not None)
+    flags, is_dual = sources["FLAGS_SKY"], detection is not None
+    doubts = doubts_about(exposure, found, flags, rests_on, about_psf, run, is_dual=is_dual)
     sources = with_flags(sources, doubts.flags)
 
     faded = None if hidden is None else hidden.faded

@@ -37,12 +37,13 @@ def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
 
 
 def counts_of_flags(sources: Catalog) -> dict[str, int]:
-    """Return how many sources are saturated, have any bit of FLAGS, and are ghosts."""
+    """Return how many sources are saturated, have any bit of FLAGS, are ghosts, are too sharp."""
     flags = sources["FLAGS"]
     saturated = np.count_nonzero(flags & int(Flags.SATURATED))
-    ghosts = np.count_nonzero(sources["FLAGS_SKY"] & int(FlagsSky.GHOST))
+    ours = sources["FLAGS_SKY"]
     return {
         "n_saturated": int(saturated),
         "n_flagged": int(np.count_nonzero(flags)),
-        "n_ghosts": int(ghosts),
+        "n_ghosts": int(np.count_nonzero(ours & int(FlagsSky.GHOST))),
+        "n_sharp": int(np.count_nonzero(ours & int(FlagsSky.SHARP))),
     }

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
 
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
+SHARP, SURE = -0.015, 4.0
+"""SPREAD_MODEL of sources of half the width of the PSF (a single pixel has -0.03 to -0.07), and how
+many of its errors it must differ from 0."""
+UNDERSAMPLED = 1.5
+"""FWHM (pixels) below which no cosmic ray is looked for, so that it is always measured."""
 
 
 @record
@@ -72,9 +77,10 @@ def measure_point_sources(
     psf = exposure.psf
     assert psf is not None
     gain = exposure.detector.gain
+    spread = bool(wanted & _SPREAD) or (exposure.has_psf and psf.fwhm < UNDERSAMPLED)
     fits = psf_photometry(
         subtracted, variance, gain, exposure.mask, psf, x, y, run,
-        spread=bool(wanted & _SPREAD), start=start, accuracy=FINE if start is None else CROWDED,
+        spread=spread, start=start, accuracy=FINE if start is None else CROWDED,
     )  # fmt: skip
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
@@ -116,6 +122,9 @@ def measure_point_sources(
             FLUX_APERCOR=aperture_fluxes[0] * factors, FLUXERR_APERCOR=aperture_fluxes[1] * factors
         )
     flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
+    if exposure.has_psf and fits.spread is not None and fits.spread_error is not None:
+        sharp = (fits.spread < SHARP) & (fits.spread < -SURE * fits.spread_error)
+        flags[sharp] |= int(FlagsSky.SHARP)
     # Stars that a given PSF was compared with did not make it.
     if exposure.psf_stars is not None and "FLUX_PSF" in exposure.psf_stars:
         flags[stars] |= int(FlagsSky.PSF_STAR)
