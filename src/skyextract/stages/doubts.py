@@ -81,7 +81,8 @@ def doubts_about(
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     texts = [text for text in (*texts, kind, about_psf) if text]
-    sharp, share = _about_sharp(flags)
+    # A PSF that is none of this image tells nothing of single pixels.
+    sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP)]
     false += [(ghosts.doubt, ghosts.are_many)] if ghosts is not None else []
     for text, are_many in false:
