@@ -45,3 +45,4 @@ def test_copies_are_of_their_own(n_threads, shape):
     np.testing.assert_array_equal(copy, plane)
     copy[:] = -1.0
     assert plane.min() >= 0.0
+    np.testing.assert_array_equal(copied(plane, Run(n_threads), less=2.0 * plane), -plane)

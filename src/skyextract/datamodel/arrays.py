@@ -39,12 +39,16 @@ def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     return np.frombuffer(memory, kind).reshape(shape)
 
 
-def copied(plane: F4, run: Run) -> F4:
-    """Return a copy of a plane, made in threads."""
+def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:
+    """Return a copy of a plane, less another one if that is given, made in threads."""
     out = np.empty_like(plane)
 
     def rows(band: tuple[int, int]) -> None:
-        out[band[0] : band[1]] = plane[band[0] : band[1]]
+        here = slice(*band)
+        if less is None:
+            out[here] = plane[here]
+        else:
+            np.subtract(plane[here], less[here], out=out[here])
 
     run.map(rows, run.bands(plane.shape[0]))
     return out

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.galaxies.fit import (
-    LEFT_OUT,
-    STALE,
-    Pixels,
-    Places,
-    add_model,
-    gather,
-    largest_box,
-    local_psf,
-    noise_in,
-)
+from skyextract.kernels.galaxies.fit import LEFT_OUT, STALE, Places, largest_box, local_psf
+from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, noise_in
 from skyextract.kernels.galaxies.points import arrange_points, grid_of
 from skyextract.kernels.galaxies.source import (
     N_PARAMETERS,
@@ -101,7 +92,7 @@ def visit_scales(
         for _ in range(2):
             for k in range(n):
                 work.own[k] = scale * light_of[k]
-            good = gather(pixels, grid, work)
+            good = gather(pixels, grid, 0.0, work)
             light, square, level = 0.0, 0.0, 0.0
             for k in range(n):
                 weighted = float(work.weight[k]) * light_of[k]

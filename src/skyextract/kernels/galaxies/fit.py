@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.galaxies.odds import odds_of_point
-from skyextract.kernels.galaxies.points import (
-    arrange_points,
-    average_squares,
-    cover_points,
-    grid_of,
-    points_in,
-    sum_squares,
-)
-from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, noise_in, take_image
+from skyextract.kernels.galaxies.points import arrange_points, average_squares, grid_of, points_in
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -41,11 +34,10 @@ from skyextract.kernels.galaxies.source import (
     spread_misfit,
     work_space,
 )
-from skyextract.kernels.jit import helper, kernel, summation
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
 
 REBINNED = 2
 """Bit of the fit's flags, as in SExtractor: the pixels were averaged in squares."""
@@ -68,39 +60,10 @@ MIDDLE = 2.0
 """Half side of the part of a box that is not averaged, in FWHM."""
 ROOM = 10
 """Points per parameter of a rough fit, at least."""
-INFINITE = 3.5e38
-"""More than any number of single precision."""
 LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
-MODEL_ERROR = 0.01
-"""Of the light at a point, relative: what sums of Gaussians and the PSF have wrong."""
 ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
-
-
-class Pixels(NamedTuple):
-    """The image that is fitted.
-
-    Attributes
-    ----------
-    image, residual, variance : (ny, nx) float32
-        Less background; less all models, changed; background variance.
-    mask : (ny, nx) uint16
-    unusable : int
-        Bits of pixels that must not be used.
-    inverse_gain : float
-        Image units per electron; 0: no photon noise.
-    level_error : float
-        Of the sky below the sources.
-    """
-
-    image: F4
-    residual: F4
-    variance: F4
-    mask: U2
-    unusable: int
-    inverse_gain: float
-    level_error: float
 
 
 class Places(NamedTuple):
@@ -145,7 +108,7 @@ class Rules(NamedTuple):
         1: no neighbours; what such a source is fitted to is the image.  A rough visit leaves it
         as it is.
     level : float
-        Of the sky, which is out of the residual.
+        Of the sky, which is in the residual.
     fwhm : float
         Of the PSF.
     point_fwhm : float
@@ -185,95 +148,6 @@ class Fits(NamedTuple):
     flags: I4
     iterations: I4
     changed: U1
-
-
-@helper
-def add_model(pixels: Pixels, grid: Grid, sign: float, model: F4) -> None:
-    """Add `sign` times a model to the pixels of the residual image."""
-    residual, factor = pixels.residual, np.float32(sign)
-    for iy in range(grid.n_y):
-        y = np.uint64(grid.y + iy)
-        for ix in range(grid.n_x):
-            residual[y, np.uint64(grid.x + ix)] += factor * model[np.uint64(iy * grid.n_x + ix)]
-
-
-@helper
-def _take_image(pixels: Pixels, grid: Grid, level: float) -> None:
-    """Write the image less a level of the sky into the residual."""
-    image, residual, sky = pixels.image, pixels.residual, np.float32(level)
-    for iy in range(grid.n_y):
-        y = np.uint64(grid.y + iy)
-        for ix in range(grid.n_x):
-            x = np.uint64(grid.x + ix)
-            residual[y, x] = image[y, x] - sky
-
-
-@summation
-def noise_in(pixels: Pixels, box: I8) -> float:
-    """Return the mean background noise of the good pixels of a box; 1 without any."""
-    zero, one, most = np.float32(0.0), np.float32(1.0), np.float32(MAX_VARIANCE)
-    variance, total, count = pixels.variance, 0.0, 0.0
-    for iy in range(box[3]):
-        y = np.uint64(box[1] + iy)
-        part, good = zero, zero
-        for ix in range(box[2]):
-            v = variance[y, np.uint64(box[0] + ix)]
-            usable = (v > zero) & (v < most)
-            part += v if usable else zero
-            good += one if usable else zero
-        total += float(part)
-        count += float(good)
-    return math.sqrt(total / count) if count > 0.0 else 1.0
-
-
-@helper
-def gather(pixels: Pixels, grid: Grid, work: Work) -> int:
-    """Average the residual at the points into `work.data` and `weight`; count those with weight.
-
-    `work.own` is the model of the source, which is not in the residual: image less residual
-    is the light of the neighbours, whose photon noise counts.  The error of the model is the same
-    all over a square.  `grid` is that of the pixels of the box.
-    """
-    _gather_pixels(pixels, grid, work)
-    data, weight, own, cover, count = work.data, work.weight, work.own, work.cover, work.slope
-    n = points_in(work.parts)
-    cover_points(work.parts, cover)
-    sum_squares(work.values, grid, work.parts, data)
-    sum_squares(work.noise, grid, work.parts, weight)
-    sum_squares(work.good, grid, work.parts, count)
-    zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
-    model_error2 = np.float32(MODEL_ERROR**2)
-    good = 0
-    for i in range(n):
-        usable = (count[i] + count[i] > cover[i]) & (cover[i] > zero)
-        light = count[i] * max(own[i], zero)
-        noise = weight[i] + light * (inverse_gain + model_error2 * light)
-        number = count[i] if usable else one
-        data[i] = data[i] / number if usable else zero
-        weight[i] = number * number / noise if usable else zero
-        good += 1 if usable else 0
-    return good
-
-
-@helper
-def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
-    """Write value, noise and 1 of good pixels, zeros of others; a branch would be slow."""
-    image, residual, variance, mask = pixels.image, pixels.residual, pixels.variance, pixels.mask
-    values, noise, good, lost = work.values, work.noise, work.good, pixels.unusable
-    zero, one = np.float32(0.0), np.float32(1.0)
-    most, infinite = np.float32(MAX_VARIANCE), np.float32(INFINITE)
-    inverse_gain = np.float32(pixels.inverse_gain)
-    for iy in range(grid.n_y):
-        y = np.uint64(grid.y + iy)
-        for ix in range(grid.n_x):
-            x, i = np.uint64(grid.x + ix), np.uint64(iy * grid.n_x + ix)
-            v, value = variance[y, x], residual[y, x]
-            usable = (v > zero) & (v < most) & (abs(value) < infinite)
-            usable = usable & ((mask[y, x] & lost) == 0)
-            light = max(image[y, x] - value, zero)
-            values[i] = value if usable else zero
-            noise[i] = v + inverse_gain * light if usable else zero
-            good[i] = one if usable else zero
 
 
 @helper
@@ -333,7 +207,7 @@ def visit_sources(
         pixel_grid = grid_of(box, 1)
         choose_groups(own, psf, faintest, work)
         if apart:
-            _take_image(pixels, pixel_grid, rules.level)
+            take_image(pixels, pixel_grid)
         else:
             draw_pixels(own, psf, pixel_grid, faintest, work)
             add_model(pixels, pixel_grid, 1.0, work.pixels)
@@ -350,7 +224,7 @@ def visit_sources(
                 work.own[k] = work.model[k] - own[SKY]
         else:
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
-        good = gather(pixels, pixel_grid, work)
+        good = gather(pixels, pixel_grid, rules.level, work)
         fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS

@@ -187,7 +187,7 @@ def find_hidden(
     ) -> Hidden:
         fit = point_fit(
             plane.subtracted, plane.variance_plane(run), gain, exposure.mask, psf, sources, models,
-            COARSE,
+            COARSE, run,
         )  # fmt: skip
         sources = fit.sweep(sources, sweeps, run)
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, copied
 from skyextract.kernels.galaxies.draw import add_models, visit_scales
 from skyextract.kernels.galaxies.fit import (
     NO_PIXELS,
@@ -51,7 +51,7 @@ from skyextract.stages.galaxies.scene import (
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
-    from skyextract.kernels.galaxies.fit import Pixels
+    from skyextract.kernels.galaxies.pixels import Pixels
     from skyextract.run import Run
     from skyextract.stages.galaxies.scene import Sky
 
@@ -69,6 +69,8 @@ MAX_SHIFT = 0.7
 """Largest distance from the detected position, in FWHM, beside a pixel."""
 MOST_NEGATIVE = 2.0
 """Least flux of a source is less than none by so many sigma of a point."""
+MOST = 0.25
+"""Boxes that cover more of an image than this are as many pixels to copy as the whole."""
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 
@@ -203,6 +205,16 @@ def draw(
         scene.each(members[good[members]], visit, exact=exact)
 
 
+def restore(pixels: Pixels, boxes: I8) -> None:
+    """Write the image into the residual in boxes, or everywhere if these are most of it."""
+    if boxes[:, 2:].prod(axis=1).sum() > MOST * pixels.image.size:
+        pixels.residual[:] = pixels.image
+        return
+    for x, y, width, height in boxes.tolist():
+        here = np.s_[y : y + height, x : x + width]
+        pixels.residual[here] = pixels.image[here]
+
+
 def fit_models(
     sky: Sky, found: Detections, profile: Profile, run: Run, *, as_point: bool = False
 ) -> ModelFits:
@@ -226,7 +238,7 @@ def fit_models(
     parameters = _start(found, flux, fwhm, profile)
     limits = _limits(parameters, boxes, sky, noise2, profile)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
-    pixels = sky.pixels(sky.image.copy())
+    pixels = sky.pixels(copied(sky.image, run))
     # a source without neighbours is fitted where it stands
     apart = np.diff(scene.first) == 0
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
@@ -255,13 +267,11 @@ def fit_models(
         if sweeps == 1:
             # from here on the PSF stands where the sources were found to be
             scene.move(parameters[:, X], parameters[:, Y])
-            pixels.residual[:] = sky.image
+            restore(pixels, boxes[~apart])
             draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
             level = sky_level(sky, pixels.residual)
-            pixels.residual[:] -= np.float32(level)
             stale[:] = boxes[:, 2] > 0
     flags[stale & (numbers[:, 4] > STILL)] |= UNSETTLED
-    pixels.residual[:] += np.float32(level)
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
     unsettled = int(np.count_nonzero(flags & UNSETTLED))
@@ -330,7 +340,7 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
     scales[~good] = np.nan
     changed = np.zeros(n, dtype=np.uint8)
-    pixels = sky.pixels(sky.image.copy(), sky.level_error(sky.noise2()))
+    pixels = sky.pixels(copied(sky.image, run), sky.level_error(sky.noise2()))
 
     def visit(members: I8, places: Places) -> None:
         visit_scales(members, places, pixels, parameters, scales, chi2, changed)

@@ -11,7 +11,8 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
-from skyextract.kernels.galaxies.fit import Pixels, Places
+from skyextract.kernels.galaxies.fit import Places
+from skyextract.kernels.galaxies.pixels import Pixels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.galaxies.mixture import PsfMixture

@@ -129,7 +129,7 @@ def psf_photometry(
     PsfPhotometry
     """
     sources, models = (FittedSources.at(x, y), None) if start is None else start
-    fit = point_fit(image, background_variance, gain, mask, psf, sources, models, accuracy)
+    fit = point_fit(image, background_variance, gain, mask, psf, sources, models, accuracy, run)
     sources = fit.sweep(sources, MAX_SWEEPS, run)
     quality = _quality(fit, sources, spread, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance

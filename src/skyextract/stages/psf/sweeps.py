@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2, Bools, copied
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
@@ -211,7 +211,7 @@ class PointFit:
 
 def point_fit(
     image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf, sources: FittedSources,
-    models: F4 | None = None, accuracy: Accuracy = FINE,
+    models: F4 | None = None, accuracy: Accuracy = FINE, run: Run | None = None,
 ) -> PointFit:  # fmt: skip
     """Prepare a fit.
 
@@ -224,6 +224,8 @@ def point_fit(
         Of those of the sources that were fitted before.
     accuracy : Accuracy
         Where it ends.
+    run : Run, optional
+        Threads in which large planes are copied.
     """
     max_radius = max(psf.radius, 3)
     x, y = (np.ascontiguousarray(v) for v in sources.parameters[:, 1:].T)
@@ -247,7 +249,7 @@ def point_fit(
     return PointFit(
         planes=Planes(
             image=image,
-            residual=image.copy() if models is None else image - models,
+            residual=copied(image, run or Run(), less=models),
             variance=background_variance,
             mask=mask,
             bad=UNUSABLE,

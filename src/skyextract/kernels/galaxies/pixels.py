@@ -1,0 +1,136 @@
+"""Pixels of the image that is fitted: the light of models there, values and weights of boxes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.galaxies.points import cover_points, points_in, sum_squares
+from skyextract.kernels.galaxies.render import Grid
+from skyextract.kernels.galaxies.source import Work
+from skyextract.kernels.jit import helper, summation
+from skyextract.kernels.values import MAX_VARIANCE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, I8, U2
+
+INFINITE = 3.5e38
+"""More than any number of single precision."""
+MODEL_ERROR = 0.01
+"""Of the light at a point, relative: what sums of Gaussians and the PSF have wrong."""
+
+
+class Pixels(NamedTuple):
+    """The image that is fitted.
+
+    Attributes
+    ----------
+    image, residual, variance : (ny, nx) float32
+        Less background; less all models, changed; background variance.
+    mask : (ny, nx) uint16
+    unusable : int
+        Bits of pixels that must not be used.
+    inverse_gain : float
+        Image units per electron; 0: no photon noise.
+    level_error : float
+        Of the sky below the sources.
+    """
+
+    image: F4
+    residual: F4
+    variance: F4
+    mask: U2
+    unusable: int
+    inverse_gain: float
+    level_error: float
+
+
+@helper
+def add_model(pixels: Pixels, grid: Grid, sign: float, model: F4) -> None:
+    """Add `sign` times a model to the pixels of the residual image."""
+    residual, factor = pixels.residual, np.float32(sign)
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            residual[y, np.uint64(grid.x + ix)] += factor * model[np.uint64(iy * grid.n_x + ix)]
+
+
+@helper
+def take_image(pixels: Pixels, grid: Grid) -> None:
+    """Write the image into the residual."""
+    image, residual = pixels.image, pixels.residual
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            x = np.uint64(grid.x + ix)
+            residual[y, x] = image[y, x]
+
+
+@summation
+def noise_in(pixels: Pixels, box: I8) -> float:
+    """Return the mean background noise of the good pixels of a box; 1 without any."""
+    zero, one, most = np.float32(0.0), np.float32(1.0), np.float32(MAX_VARIANCE)
+    variance, total, count = pixels.variance, 0.0, 0.0
+    for iy in range(box[3]):
+        y = np.uint64(box[1] + iy)
+        part, good = zero, zero
+        for ix in range(box[2]):
+            v = variance[y, np.uint64(box[0] + ix)]
+            usable = (v > zero) & (v < most)
+            part += v if usable else zero
+            good += one if usable else zero
+        total += float(part)
+        count += float(good)
+    return math.sqrt(total / count) if count > 0.0 else 1.0
+
+
+@helper
+def gather(pixels: Pixels, grid: Grid, level: float, work: Work) -> int:
+    """Average the residual at the points into `work.data` and `weight`; count those with weight.
+
+    `level` is that of the sky, which is in the residual.  `work.own` is the model of the source,
+    which is not: image less residual is the light of the neighbours, whose photon noise counts.
+    The error of the model is the same all over a square.  `grid` is that of the pixels of the box.
+    """
+    _gather_pixels(pixels, grid, work)
+    data, weight, own, cover, count = work.data, work.weight, work.own, work.cover, work.slope
+    n = points_in(work.parts)
+    cover_points(work.parts, cover)
+    sum_squares(work.values, grid, work.parts, data)
+    sum_squares(work.noise, grid, work.parts, weight)
+    sum_squares(work.good, grid, work.parts, count)
+    zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
+    model_error2, sky = np.float32(MODEL_ERROR**2), np.float32(level)
+    good = 0
+    for i in range(n):
+        usable = (count[i] + count[i] > cover[i]) & (cover[i] > zero)
+        light = count[i] * max(own[i], zero)
+        noise = weight[i] + light * (inverse_gain + model_error2 * light)
+        number = count[i] if usable else one
+        data[i] = data[i] / number - sky if usable else zero
+        weight[i] = number * number / noise if usable else zero
+        good += 1 if usable else 0
+    return good
+
+
+@helper
+def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
+    """Write value, noise and 1 of good pixels, zeros of others; a branch would be slow."""
+    image, residual, variance, mask = pixels.image, pixels.residual, pixels.variance, pixels.mask
+    values, noise, good, lost = work.values, work.noise, work.good, pixels.unusable
+    zero, one = np.float32(0.0), np.float32(1.0)
+    most, infinite = np.float32(MAX_VARIANCE), np.float32(INFINITE)
+    inverse_gain = np.float32(pixels.inverse_gain)
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            x, i = np.uint64(grid.x + ix), np.uint64(iy * grid.n_x + ix)
+            v, value = variance[y, x], residual[y, x]
+            usable = (v > zero) & (v < most) & (abs(value) < infinite)
+            usable = usable & ((mask[y, x] & lost) == 0)
+            light = max(image[y, x] - value, zero)
+            values[i] = value if usable else zero
+            noise[i] = v + inverse_gain * light if usable else zero
+            good[i] = one if usable else zero
