@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from tests.simulate.badframes import ZERO_POINT, good_frame
 
@@ -32,6 +33,28 @@ def test_an_overscan_that_was_left_in(skyextract, tmp_path, seed):
     assert steps["characterize"]["status"] == "complete"
     photometry = steps["photometry"]
     assert abs(photometry["zero_point"] - ZERO_POINT) < 4 * photometry["zero_point_error"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("part", [np.s_[:, :128], np.s_[:256, :256]])
+def test_a_dead_amplifier(skyextract, tmp_path, part, seed):
+    frame = good_frame(seed)
+    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]
+    image = frame.image.copy()
+    image[part] = np.random.default_rng(seed + 11).normal(20.0, 3.0, image[part].shape)
+    done = skyextract(*replace(frame, image=image).write(tmp_path))
+    steps = done.summary("f.json")[0]["steps"]
+    assert done.stderr.count("a dead amplifier or detector?") == 1
+    assert "darker" not in done.stderr
+    for name in ("measure", "astrometry", "photometry"):
+        assert steps[name]["status"] == "complete", done.stderr
+    was, now = clean["photometry"], steps["photometry"]
+    assert now["zero_point_error"] < 1.5 * was["zero_point_error"]
+    assert abs(now["zero_point"] - was["zero_point"]) < 3.0 * now["zero_point_error"]
+    rows = fits.getdata("f.cat", 2)
+    distance = np.hypot(rows["X_IMAGE"][:, None] - 1 - frame.truth.x,
+                        rows["Y_IMAGE"][:, None] - 1 - frame.truth.y)  # fmt: skip
+    assert np.count_nonzero(distance.min(axis=1) > 2.5) <= 2
 
 
 @pytest.mark.parametrize("seed", [1, 2])

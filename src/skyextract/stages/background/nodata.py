@@ -23,6 +23,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
+from skyextract.stages.background.deadparts import dead_parts
 from skyextract.stages.background.strips import edge_strips
 
 MIN_RUN = 32
@@ -83,6 +84,9 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     strips = edge_strips(exposure.image, without)
     for strip in strips:
         without[strip.part] = True
+    dead = dead_parts(exposure.image, without)
+    for part in dead:
+        without[part.part] = True
     n_weightless = 0
     if exposure.weight is not None:
         n_weightless = int(np.count_nonzero((exposure.weight >= MAX_VARIANCE) & ~without))
@@ -93,6 +97,12 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
             f"{names} are {strips[0].step:.4g} below the image beside, with a sharp edge: overscan "
             "or bias of a raw frame? They take no part; isr corrects raw frames (--steps isr)"
         )
+    if dead:
+        names = "; ".join(map(str, dead))
+        run.warn(
+            f"{names} are {dead[0].step:.4g} below the image beside, with less noise and sharp "
+            "edges: a dead amplifier or detector? They take no part"
+        )
     if n_known > MIN_SHARE * without.size:
         parts.append(f"{_percent(n_known, without)} have no value")
     if n_weightless > MIN_SHARE * without.size:
@@ -100,7 +110,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if parts:
         total = int(np.count_nonzero(without)) + n_weightless
         run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
-    if areas or strips:
+    if areas or strips or dead:
         image = exposure.image.copy()
         image[without] = 0.0
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
