@@ -123,8 +123,11 @@ def _groups(low: Bools) -> list[Bools]:
 def _box(image: F4, group: Bools, y: I8, x: I8) -> DeadPart | None:
     """Return the rectangle of a group of patches, if it is one with sharp edges."""
     rows, columns = np.flatnonzero(group.any(axis=1)), np.flatnonzero(group.any(axis=0))
+    # Patches with an edge in them are low or not, by a few pixels.
+    rows = rows[group[rows].mean(axis=1) >= 0.5 * group[rows].mean(axis=1).max()]
+    columns = columns[group[:, columns].mean(axis=0) >= 0.5 * group[:, columns].mean(axis=0).max()]
     inside = group[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if np.count_nonzero(inside) < FILLED * inside.size:
+    if np.count_nonzero(inside) < max(FILLED * inside.size, MIN_PATCHES):
         return None
     lines = image[int(y[rows[0]]) : int(y[rows[-1]]) + PATCH]
     across = _edges(lines, columns, x, image.shape[1])
