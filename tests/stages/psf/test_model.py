@@ -11,8 +11,10 @@ from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.model import affordable_degree, build_psf
+from skyextract.stages.psf.precondition import Preconditioner
 from skyextract.stages.psf.sample import StarSample
-from skyextract.stages.psf.solver import polynomial_terms
+from skyextract.stages.psf.solver import MAX_STEPS, Solver, polynomial_terms
+from tests.simulate.shapes import SKY, Shape, donut, simulate_shape
 
 
 def sample_of(field, rows, fwhm, jitter=0.1):
@@ -141,6 +143,36 @@ def test_threads_do_not_change_the_model(starfield):
     one, three = (build(field, np.arange(40), 2.5, run=Run(n)) for n in (1, 3))
     np.testing.assert_array_equal(one.psf.basis, three.psf.basis)
     np.testing.assert_array_equal(one.flux, three.flux)
+
+
+def test_the_equations_of_donuts_are_solved(monkeypatch):
+    # 24 pixels: the ring is much finer than the whole, thousands of numbers are determined.
+    frame = simulate_shape(Shape(440, 24.0, donut(24.0), separation=2.3), seed=4, most=40)
+    bright = np.flatnonzero(frame.snr > 60)
+    data = frame.image - np.float32(SKY)
+    peaks = np.stack([frame.x, frame.y, frame.flux, np.zeros(frame.x.size)])
+    sample = StarSample(
+        x=frame.x[bright], y=frame.y[bright], flux=frame.flux[bright], fwhm=24.0,
+        height=frame.flux[bright] / 600.0, peaks=peaks[:, np.argsort(frame.y)],
+    )  # fmt: skip
+    steps, ends = [], []
+
+    def counted(self, right):
+        steps.append(1)
+        return call(self, right)
+
+    def ended(self, *problem):
+        before = len(steps)
+        found = solve(self, *problem)
+        ends.append(len(steps) - before)
+        return found
+
+    call, solve = Preconditioner.__call__, Solver.solve
+    monkeypatch.setattr(Preconditioner, "__call__", counted)
+    monkeypatch.setattr(Solver, "solve", ended)
+    build_psf(data, np.full(data.shape, 225.0, np.float32), sample, gain=2.0, degree=0, run=Run(1))
+    # By their accuracy, not because the steps are over.
+    assert max(ends) < MAX_STEPS
 
 
 def test_settings_of_sampling_and_size(starfield):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,21 +11,21 @@ from skyextract.stages.psf import precondition
 from skyextract.stages.psf.precondition import (
     SPLINE_TAPS,
     Preconditioner,
-    convolution,
-    smoothing_taps,
+    Smoothness,
+    smoothed,
 )
 
 TERMS = 3
 
 
 def problem(n, length):
-    """Return sigma, density, moments and taps."""
+    """Return sigma, density, moments and smoothness."""
     random = np.random.default_rng(5)
     r2 = (np.arange(n) - n // 2)[:, None] ** 2 + (np.arange(n) - n // 2) ** 2
     sigma = np.array([0.3, 0.2, 0.1])[:, None, None] * np.exp(-r2 / 8.0) + 1e-3
     terms = np.stack([np.ones(40), *random.uniform(-0.5, 0.5, (2, 40))], axis=1)
     density = random.uniform(1e3, 2e3, (n, n))
-    return sigma, density, terms.T @ terms / 40, smoothing_taps(length)
+    return sigma, density, terms.T @ terms / 40, Smoothness(length, n)
 
 
 def smoothing_matrix(taps, n):
@@ -34,9 +36,9 @@ def smoothing_matrix(taps, n):
     return np.kron(line, line)
 
 
-def written_out(sigma, density, moments, taps):
+def written_out(sigma, density, moments, smoothness):
     """Return the matrix that the preconditioner states, and the inverse of its diagonal."""
-    smooth = smoothing_matrix(np.convolve(taps, SPLINE_TAPS), density.shape[0])
+    smooth = smoothing_matrix(np.convolve(smoothness.taps, SPLINE_TAPS), density.shape[0])
     spread = np.kron(np.eye(TERMS), smooth) * sigma.ravel()
     matrix = np.eye(sigma.size) + spread @ np.kron(moments, np.diag(density.ravel())) @ spread.T
     diagonal = 1.0 + sigma**2 * density * np.diag(moments)[:, None, None]
@@ -91,13 +93,72 @@ def test_it_takes_most_of_an_error_away():
 
 @pytest.mark.parametrize("length", [0.4, 0.7, 2.0, 5.0])
 def test_images_are_smoothed(length):
-    images = np.random.default_rng(3).normal(size=(2, 11, 11))
-    taps = smoothing_taps(length)
-    smooth = convolution(taps, 11)
-    expected = images.reshape(2, -1) @ smoothing_matrix(taps, 11)
-    np.testing.assert_allclose((smooth @ images @ smooth).reshape(2, -1), expected, atol=1e-12)
+    image = np.random.default_rng(3).normal(size=(11, 11))
+    half = max(1, math.ceil(3.0 * length))
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
+    expected = image.ravel() @ smoothing_matrix(taps / taps.sum(), 11)
+    np.testing.assert_allclose(smoothed(image, length).ravel(), expected, atol=1e-12)
 
 
-def test_smoothing_keeps_the_variance_of_white_noise():
-    assert (smoothing_taps(0.8) ** 2).sum() == pytest.approx(1.0)
-    assert smoothing_taps(2.0).size == 13
+def test_cells_of_one_sample_are_the_samples():
+    smoothness = Smoothness(1.6, 11)
+    noise = np.random.default_rng(3).normal(size=(2, 11, 11))
+    expected = noise.reshape(2, -1) @ smoothing_matrix(smoothness.taps, 11)
+    np.testing.assert_allclose(smoothness.spread(noise).reshape(2, -1), expected, atol=1e-12)
+    assert (smoothness.taps**2).sum() == pytest.approx(1.0)
+    assert smoothness.means(noise) is noise
+
+
+@pytest.mark.parametrize("length", [2.0, 2.9, 3.5, 8.4, 14.0])
+def test_the_noise_of_cells_makes_the_same_images(length):
+    n = 2 * math.ceil(6 * length) + 1
+    smoothness = Smoothness(length, n)
+    assert smoothness.n_cells**2 < n**2 / 3.5
+    covariance = smoothness.matrix @ smoothness.matrix.T
+    inside = np.arange(math.ceil(3 * length), n - math.ceil(3 * length))
+    distance = inside[:, None] - inside
+    # White noise convolved with a Gaussian: the covariance is one, sqrt(2) times as wide.
+    # The taps of both end at 3 sigma, exp(-4.5) of their peak.
+    expected = np.exp(-((distance / length) ** 2) / 4.0)
+    np.testing.assert_allclose(
+        covariance[np.ix_(inside, inside)], expected, atol=2 * math.exp(-4.5)
+    )
+    np.testing.assert_allclose(np.diagonal(covariance)[inside], 1.0, atol=1e-3)
+
+
+def test_gathering_is_the_transpose_of_spreading():
+    random = np.random.default_rng(4)
+    smoothness = Smoothness(3.2, 20)
+    noise, images = random.normal(size=(2, 7, 7)), random.normal(size=(2, 20, 20))
+    assert (smoothness.spread(noise) * images).sum() == pytest.approx(
+        (noise * smoothness.gather(images)).sum()
+    )
+
+
+def test_means_over_cells():
+    image = np.arange(25.0).reshape(5, 5)
+    # Cells of 2 x 2; the last row and column of them reach beyond the edge.
+    expected = np.array([[3.0, 5.0, 3.25], [13.0, 15.0, 8.25], [10.25, 11.25, 6.0]])
+    np.testing.assert_array_equal(Smoothness(2.0, 5).means(image), expected)
+
+
+def test_the_equations_of_cells_are_about_those_of_samples():
+    # A broad, smooth PSF: the equations as the solver sees them, all samples.
+    n, length = 61, 5.9
+    sigma, density, moments, smoothness = problem(n, length)
+    r2 = (np.arange(n) - n // 2)[:, None] ** 2 + (np.arange(n) - n // 2) ** 2
+    sigma = np.array([0.3, 0.2, 0.1])[:, None, None] * np.exp(-r2 / 200.0) + 1e-4
+    density = 30.0 * np.exp(-r2 / 400.0) + 1.0
+    spline = np.convolve(np.eye(1, n, n // 2)[0], SPLINE_TAPS, "same")
+    offset = np.arange(n)[:, None] - np.arange(n)
+    splines = np.where(np.abs(offset) <= 1, spline[np.clip(offset + n // 2, 0, n - 1)], 0.0)
+
+    def multiply(v):
+        values = splines @ (sigma * smoothness.spread(v)) @ splines
+        informed = np.tensordot(moments, density * values, 1)
+        return v + smoothness.gather(sigma * (splines @ informed @ splines))
+
+    truth = np.random.default_rng(7).normal(size=(TERMS, *[smoothness.n_cells] * 2))
+    right = multiply(truth)
+    left = Preconditioner(sigma, density, moments, smoothness)(right) - truth
+    assert (left * multiply(left)).sum() < 0.01 * (truth * right).sum()

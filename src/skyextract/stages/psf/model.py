@@ -139,13 +139,13 @@ def build_psf(
     degree = affordable_degree(sample.x.size, degree)
     solver = Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run)
 
-    def solve(prior: F8, stray: F8, left: float) -> tuple[F8, F8]:
+    def solve(prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
         stray, solution = solver.solve(prior, stray, left)
         return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
 
     prior = _round_profile(solver, n, sample)
     solution = prior.copy()
-    stray = np.zeros_like(prior)
+    stray = None
     adapted = False
     for turn in range(6):
         solver.fit(solution)
@@ -160,7 +160,7 @@ def build_psf(
             solver.set_degree(degree, sample)
             prior = prior[: solver.terms.shape[1]]
             solution = prior.copy()
-            stray = np.zeros_like(prior)
+            stray = None
             solver.fit(solution)
         left = LEFT if turn else FIRST_LEFT
         stray, solution = solve(prior, stray, left)
@@ -174,7 +174,7 @@ def build_psf(
         adapted = other is not None
         if other is not None:
             prior = other
-            stray, solution = solve(prior, np.zeros_like(prior), left)
+            stray, solution = solve(prior, None, left)
     solver.fit(solution)
     return _described(solver, solution, degree)
 

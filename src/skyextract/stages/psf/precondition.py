@@ -1,4 +1,4 @@
-"""An approximate inverse of the PSF's normal equations, for conjugate gradients."""
+"""The smooth departures of a PSF from its prior, and an approximate inverse of its equations."""
 
 from __future__ import annotations
 
@@ -6,14 +6,68 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.kernels.psf.precondition import solve_alike
 
-STEPS = 16
-"""Steps that the approximate equations are solved in."""
+STEPS, MOST_STEPS = 16, 150
+"""Steps that the approximate equations are solved in.  Of cells of several samples there are as
+many more, up to the second number, as they are cheaper."""
 
 SPLINE_TAPS = np.array([1.0, 4.0, 1.0]) / 6.0
 """A cubic B-spline at its knots."""
+
+
+class Smoothness:
+    """Smooth images of n x n samples: white noise of unit variance, spread by a Gaussian.
+
+    The white noise is that of cells as wide as the Gaussian's sigma: finer noise gives the same
+    images, whose covariance is the same but for what the ends of the taps, at 3 sigma, leave out:
+    less than 1 % of the variance.
+
+    Parameters
+    ----------
+    length : float
+        Sigma of the Gaussian in samples.
+    n : int
+
+    Attributes
+    ----------
+    cell : int
+        Samples along the side of a cell.
+    n_cells : int
+        Along both axes; they cover all samples.
+    taps : (2 half + 1,) float64
+        The Gaussian at distances of whole samples.
+    """
+
+    def __init__(self, length: float, n: int) -> None:
+        self.cell = max(1, math.floor(length))
+        self.n_cells = -(-n // self.cell)
+        beyond = self.n_cells * self.cell - n
+        self._beyond = (beyond // 2, beyond - beyond // 2)
+        reach = max(1, math.ceil(3.0 * length))
+        unit = math.sqrt(float((_gaussian(np.arange(-reach, reach + 1), length) ** 2).sum()))
+        unit /= math.sqrt(self.cell)
+        self.taps = _gaussian(np.arange(-reach, reach + 1), length) / unit
+        middle = np.arange(self.n_cells) * self.cell + 0.5 * (self.cell - 1) - self._beyond[0]
+        distance = np.arange(n)[:, None] - middle
+        self.matrix = np.where(np.abs(distance) <= reach, _gaussian(distance, length) / unit, 0.0)
+
+    def spread(self, noise: F8) -> F8:
+        """Return smooth images (..., n, n) from the noise of cells."""
+        return np.asarray(self.matrix @ noise @ self.matrix.T)
+
+    def gather(self, images: F8) -> F8:
+        """Return sums over images for each cell, the transpose of `spread`."""
+        return np.asarray(self.matrix.T @ images @ self.matrix)
+
+    def means(self, images: F8) -> F8:
+        """Return the means of images (..., n, n) over cells; 0 beyond their edges."""
+        if self.cell == 1:
+            return images
+        beyond = [(0, 0)] * (images.ndim - 2) + [self._beyond] * 2
+        shape = (*images.shape[:-2], self.n_cells, self.cell, self.n_cells, self.cell)
+        return np.asarray(np.pad(images, beyond).reshape(shape).mean(axis=(-3, -1)))
 
 
 class Preconditioner:
@@ -21,8 +75,8 @@ class Preconditioner:
 
     The matrix is then 1 + K S B (D x T) B S K: with the smoothness of the prior (K), its width
     (S), the splines between coefficients and pixels (B), the information in each pixel (D) and
-    the moments of the polynomial terms (T), nothing of which asks for a sum over stars.  It is
-    solved by a fixed number of conjugate gradients.
+    the moments of the polynomial terms (T), nothing of which asks for a sum over stars.  Width and
+    information are means over cells.  It is solved by a fixed number of conjugate gradients.
 
     Parameters
     ----------
@@ -32,19 +86,24 @@ class Preconditioner:
         Information, summed over the stars.
     moments : (n_terms, n_terms) float64
         Mean products of the polynomial terms, weighted like the stars.
-    taps : (2 half + 1,) float64
-        Smoothness of the prior.
+    smoothness : Smoothness
+        That of the prior.
     """
 
-    def __init__(self, sigma: F8, density: F8, moments: F8, taps: F8) -> None:
+    def __init__(self, sigma: F8, density: F8, moments: F8, smoothness: Smoothness) -> None:
+        cell = smoothness.cell
+        sigma = smoothness.means(sigma)
+        density = cell**2 * smoothness.means(density)
         n_terms, n, _ = sigma.shape
-        taps = np.convolve(taps, SPLINE_TAPS)
-        reach = taps.size // 2
+        taps = np.convolve(smoothness.taps, SPLINE_TAPS)
+        reach = taps.size // 2 // cell
+        taps = taps[taps.size // 2 - reach * cell :: cell]
         half = reach | 1
         self.side = np.zeros(half + 1, dtype=np.float32)
         self.side[: reach + 1] = taps[reach:]
         self.side[0] *= np.float32(0.5)
         self.moments = moments
+        self.steps = min(STEPS * cell**2, MOST_STEPS)
         self.shape = n_terms, n, n + 2 * half
         self.inner = np.s_[:, :, half : half + n]
         self.factors = np.zeros((2, *self.shape), dtype=np.float32)
@@ -55,7 +114,7 @@ class Preconditioner:
         self.inverse[self.inner] = 1.0 / (1.0 + sigma * informed * diagonal)
 
     def __call__(self, right: F8) -> F8:
-        """Return about what the inverse of the matrix makes of `right`, (n_terms, n, n)."""
+        """Return about what the inverse makes of `right`, (n_terms, n_cells, n_cells)."""
         unit = float(np.abs(right).max())
         if not 0.0 < unit < math.inf:
             return np.zeros_like(right)
@@ -64,24 +123,20 @@ class Preconditioner:
         n_terms, _, width = self.shape
         solve_alike(
             self.factors.reshape(2, n_terms, -1), self.inverse.reshape(-1), self.moments,
-            self.side, width, STEPS, residual.reshape(-1), solution.reshape(-1),
+            self.side, width, self.steps, residual.reshape(-1), solution.reshape(-1),
         )  # fmt: skip
         return unit * np.asarray(solution[self.inner], dtype=np.float64)
 
 
-def convolution(taps: F8, n: int) -> F8:
-    """Return the matrix (n, n) that convolves with symmetric taps; zeros beyond the edges.
+def smoothed(image: F8, length: float) -> F8:
+    """Return an image (n, n) convolved with a Gaussian of unit sum; it is 0 beyond its edges."""
+    reach = max(1, math.ceil(3.0 * length))
+    taps = _gaussian(np.arange(-reach, reach + 1), length)
+    distance = np.arange(image.shape[0])[:, None] - np.arange(image.shape[0])
+    matrix = np.where(np.abs(distance) <= reach, _gaussian(distance, length), 0.0) / taps.sum()
+    return np.asarray(matrix @ image @ matrix)
 
-    Of an image, both axes: from the left and from the right.
-    """
-    half = taps.size // 2
-    offset = np.arange(n)[:, None] - np.arange(n)
-    return np.where(np.abs(offset) <= half, taps[np.clip(offset + half, 0, 2 * half)], 0.0)
 
-
-def smoothing_taps(length: float) -> F8:
-    """Return a Gaussian kernel that correlates white noise and keeps its variance."""
-    half = max(1, math.ceil(3.0 * length))
-    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / length) ** 2)
-    out: F8 = taps / math.sqrt(float((taps**2).sum()))
-    return out
+def _gaussian(distance: F8 | I8, length: float) -> F8:
+    """Return a Gaussian of sigma `length`, 1 at its peak."""
+    return np.exp(-0.5 * (distance / length) ** 2)

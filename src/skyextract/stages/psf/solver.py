@@ -17,7 +17,7 @@ from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
 from skyextract.stages.psf.neighbours import free_share, level_beside
-from skyextract.stages.psf.precondition import Preconditioner, convolution, smoothing_taps
+from skyextract.stages.psf.precondition import Preconditioner, Smoothness, smoothed
 from skyextract.stages.psf.profile import SmoothProfile, squareness
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.splines import homologous
@@ -213,7 +213,7 @@ class Solver:
             image += squareness(axis, self.fwhm)
         return image
 
-    def solve(self, prior: F8, start: F8, left: float) -> tuple[F8, F8]:
+    def solve(self, prior: F8, start: F8 | None, left: float) -> tuple[F8, F8]:
         """Solve for the coefficients by least squares, drawn to `prior`.
 
         By conjugate gradients.  The unknowns are white noise of unit variance that
@@ -228,10 +228,11 @@ class Solver:
 
         Returns
         -------
-        unknowns, coefficients : (n_terms, n, n) float64
-            The unknowns are the start of the next call.
+        unknowns : (n_terms, n_cells, n_cells) float64
+            The start of the next call with a prior of the same smoothness.
+        coefficients : (n_terms, n, n) float64
         """
-        n_terms, n, _ = start.shape
+        n_terms, n, _ = prior.shape
         terms = np.ascontiguousarray(self.terms[:, :n_terms])
         weight = _columns(self.weight)
         right = self._over_stars(np.zeros((n_terms, n, n)), terms, _columns(self.target), True)
@@ -239,11 +240,10 @@ class Solver:
         sigma = self.prior_sigma(prior)
         correlation = FINE_CORRELATION if self.fine else CORRELATION
         correlated = correlation * self.fwhm / self.step
-        taps = smoothing_taps(correlated)
-        smooth = convolution(taps, n)
+        smoothness = Smoothness(correlated, n)
         weight_of_star = self.weight.sum(axis=(1, 2), dtype=np.float64)
         moments = (terms * weight_of_star[:, None]).T @ terms / weight_of_star.sum()
-        precondition = Preconditioner(sigma, density, moments, taps)
+        precondition = Preconditioner(sigma, density, moments, smoothness)
 
         # What the stars determine of each term: MacKay (1992), Neural Computation 4, 415.
         shared = max(1.0, 4.0 * math.pi * correlated**2)
@@ -252,15 +252,16 @@ class Solver:
         enough = left * max(float(determined.sum()), 1.0)
 
         def spread(v: F8) -> F8:
-            return sigma * (smooth @ v @ smooth)
+            return sigma * smoothness.spread(v)
 
         def gather(v: F8) -> F8:
-            return np.asarray(smooth @ (sigma * v) @ smooth)
+            return smoothness.gather(sigma * v)
 
         def data_matrix(v: F8) -> F8:
             return self._over_stars(v, terms, weight, False)
 
-        solution = start.copy()
+        cells = (n_terms, smoothness.n_cells, smoothness.n_cells)
+        solution = np.zeros(cells) if start is None else start.copy()
         left_over = right - data_matrix(prior + spread(solution))
         residual = gather(left_over) - solution
         step = precondition(residual)
@@ -347,9 +348,8 @@ class Solver:
         if self.fine:
             # Its own smooth version describes it better than a round profile.
             prior = prior.copy()
-            taps = smoothing_taps(FINE_CORRELATION * self.fwhm / self.step)
-            smooth = convolution(taps / taps.sum(), prior.shape[1])
-            prior[0] = np.maximum(smooth @ solution[0] @ smooth, 0.0)
+            mean = smoothed(solution[0], FINE_CORRELATION * self.fwhm / self.step)
+            prior[0] = np.maximum(mean, 0.0)
             self.own = True
         self.fine = True
         return prior
