@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from skyextract.datamodel.wcs import SkyWcs
-from tests.simulate.badframes import good_frame
+from tests.simulate.badframes import field_curvature, good_frame, two_seeings
 from tests.simulate.starfield import simulate
 
 
@@ -71,6 +71,21 @@ def test_images_of_bright_stars(skyextract, tmp_path, share, status):
     assert np.count_nonzero(is_star & is_ghost) <= 1
     clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]["measure"]
     assert (clean["status"], clean["n_ghosts"]) == ("complete", 0)
+
+
+@pytest.mark.parametrize("wider", [1.2, 1.4])
+def test_chips_of_other_seeing(skyextract, tmp_path, wider):
+    """The PSF is that of one half, or between both: fluxes of PSF fits are wrong on one side."""
+    done = skyextract(*two_seeings(1, wider).write(tmp_path))
+    step = done.summary("f.json")[0]["steps"]["characterize"]
+    assert step["status"] == "fallback"
+    assert "focus or seeing of their own" in step["reason"]
+    assert step["reason"] in done.stderr
+
+
+def test_a_curved_field_is_followed(skyextract, tmp_path):
+    done = skyextract(*field_curvature(1).write(tmp_path))
+    assert done.summary("f.json")[0]["steps"]["characterize"]["status"] == "complete"
 
 
 def test_the_reason_of_a_default_psf(skyextract, tmp_path):

@@ -281,6 +281,11 @@ def tilted_focus(seed: int) -> BadFrame:
     return good_frame(seed, n=120, sky=Sky(widening=lambda x, y: 1.5 + 0.5 * x))
 
 
+def two_seeings(seed: int, wider: float = 1.2, n: int = 150) -> BadFrame:
+    """Two chips of one mosaic, of other focus: the stars of the right half are a fifth wider."""
+    return good_frame(seed, n=n, sky=Sky(widening=lambda x, y: np.where(x < 0.0, 1.0, wider)))
+
+
 def strange_light(seed: int) -> BadFrame:
     """Scattered light, four times the sky in a spot of 60 pixels."""
     x0, y0 = np.random.default_rng(seed + 99).uniform(-0.6, 0.6, 2)

@@ -19,6 +19,7 @@ KINDS: dict[str, Callable[[int], BadFrame]] = {
     "short trails": badframes.short_trails,
     "jumped": badframes.jumped,
     "tilted focus": badframes.tilted_focus,
+    "two seeings": badframes.two_seeings,
     "strange light": badframes.strange_light,
     "wrong band": badframes.wrong_band,
     "color term": badframes.color_term,

@@ -28,10 +28,9 @@ from skyextract.stages.background.estimate import (
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
-from skyextract.stages.psf.doubt import doubt_of_stars, touches_stars
+from skyextract.stages.psf.doubt import doubt_of_psf, touches_stars
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
-from skyextract.stages.psf.linearity import doubt_of_linearity
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.passes import PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
@@ -162,9 +161,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
     selection = last.selection if last else None
-    message = message or doubt_of_stars(selection)
     if last is not None and not message:
-        message = doubt_of_linearity(last.stars.flux, last.stars.fwhm)
+        message = doubt_of_psf(last.selection, last.stars, psf, exposure.shape)
     if message:
         run.warn(message)
 

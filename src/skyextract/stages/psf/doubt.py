@@ -7,8 +7,11 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import I8
-from skyextract.stages.psf.linearity import not_linear
+from skyextract.datamodel.psf import Psf
+from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
+from skyextract.stages.psf.parts import doubt_of_parts
 from skyextract.stages.psf.stars import Selection
 
 MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
@@ -37,6 +40,15 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     n_stars = fit.x.size
     limit = n_stars * (MAX_TOUCHED + chance) + 3.0 * math.sqrt(n_stars * chance)
     return touched > max(limit, MIN_TOUCHED)
+
+
+def doubt_of_psf(selection: Selection, stars: Candidates, psf: Psf, shape: tuple[int, int]) -> str:
+    """Tell why the PSF may not be that of the stars of a frame; empty where it is."""
+    return (
+        doubt_of_stars(selection)
+        or doubt_of_parts(selection.sizes, psf, shape)
+        or doubt_of_linearity(stars.flux, stars.fwhm)
+    )
 
 
 def doubt_of_stars(selection: Selection | None) -> str:

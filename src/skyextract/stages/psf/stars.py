@@ -14,7 +14,16 @@ from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.linearity import TIGHT, widening
-from skyextract.stages.psf.locus import FEW, INTRINSIC, Locus, departures, field_of, locus_at
+from skyextract.stages.psf.locus import (
+    BRIGHT,
+    FEW,
+    INTRINSIC,
+    Locus,
+    departures,
+    field_of,
+    locus_at,
+)
+from skyextract.stages.psf.parts import Sizes
 
 WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
 """Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
@@ -75,6 +84,8 @@ class Selection:
     widened : float
         By which part bright round sources are wider than faint ones where others are beside the
         stars, see `linearity.widening`.
+    sizes : Sizes or None
+        Those of the stars and of what may be stars, if they tell anything.
     """
 
     stars: I8
@@ -83,6 +94,7 @@ class Selection:
     share: float = 0.0
     locus: Locus | None = None
     widened: float = 0.0
+    sizes: Sizes | None = None
 
 
 def select_stars(
@@ -163,7 +175,18 @@ def select_stars(
         as_round = bright[c.ellipticity[bright] < ROUND]
         widened = widening(c.flux[as_round], c.fwhm[as_round], TIGHT)
     typical = float(10.0 ** np.median(size[rows]))
-    return Selection(rows, typical, bright.size, share, locus, widened)
+    sizes = _sizes_beside(c, bright, rows) if judged else None
+    return Selection(rows, typical, bright.size, share, locus, widened, sizes)
+
+
+def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
+    """Return the sizes of the stars, and of other bright, round, isolated sources."""
+    as_round = c.ellipticity[bright] < median(c.ellipticity[stars]) + ROUND
+    rows = bright[as_round & (c.snr[bright] >= BRIGHT)]
+    ridge = (float(np.median(np.log10(c.fwhm[stars]))), 0.0)
+    rows = np.union1d(rows[_crowd_of(c, rows, ridge) < UNDISTURBED], stars)
+    error = 0.4343 / c.snr[rows]
+    return Sizes(c.x[rows], c.y[rows], np.log10(c.fwhm[rows]), error, np.isin(rows, stars))
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:

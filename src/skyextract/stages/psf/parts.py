@@ -1,0 +1,141 @@
+"""Parts of the field whose stars have a size of their own, which the PSF does not follow.
+
+Chips of other focus in one mosaic, exposures of other seeing in one stack: sizes jump at an edge,
+where a PSF varies smoothly.  There the sizes of stars depart together from the surface that the PSF
+stars make, far more than their noise, and they crowd at one departure, as galaxies do not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
+from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psfshape import core_shape
+from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
+from skyextract.stages.psf.locus import departures
+
+CELLS = 4
+"""Parts are rectangles of a grid of so many cells each way."""
+
+MIN_STARS = 8
+"""That a part is judged by, at least."""
+
+OTHER = 0.01
+"""Departure of log10 sizes, so large that fluxes are 2 % off."""
+
+SURE = 5.0
+"""The same in units of the error of a median."""
+
+REACH = 1.5
+"""FWHM to which the PSF's sizes are measured."""
+
+ALIKE = 0.02
+"""Scatter of the log10 sizes of a part that is one of stars, at most."""
+
+
+@record
+class Sizes:
+    """Sizes of the PSF stars, and of other bright, round, isolated sources.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+        Pixels.
+    size, error : (n,) float64
+        Log10 of the FWHM in pixels, and its error.
+    is_star : (n,) bool
+        PSF stars.
+    """
+
+    x: F8
+    y: F8
+    size: F8
+    error: F8
+    is_star: Bools
+
+
+def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str:
+    """Tell which part of the frame has stars that are not those of the PSF; empty if none has.
+
+    Parameters
+    ----------
+    sizes : Sizes or None
+    psf : Psf
+        Made of the PSF stars.
+    shape : (int, int)
+        Of the image.
+    """
+    if sizes is None or sizes.x.size < MIN_STARS:
+        return ""
+    u, v = sizes.x / shape[1] - 0.5, sizes.y / shape[0] - 0.5
+    # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
+    smooth = departures(sizes.size, sizes.error, u, v, sizes.is_star, turn=2)
+    if _worst(smooth, sizes.error, u, v) is None:
+        return ""
+    away = sizes.size - _model_sizes(psf, sizes.x, sizes.y)
+    away -= np.median(away[sizes.is_star])
+    part = _worst(away, sizes.error, u, v)
+    if part is None:
+        return ""
+    wider = 10.0**part.departure - 1.0
+    x, y = (np.linspace(0.5, n + 0.5, CELLS + 1).round().astype(int) for n in shape[::-1])
+    return (
+        f"stars in x {x[part.left]} to {x[part.right]}, y {y[part.low]} to {y[part.high]} are "
+        f"{100 * abs(wider):.1f} % {'wider' if wider > 0.0 else 'narrower'} than the PSF there: "
+        "parts of the frame have a focus or seeing of their own, which the PSF does not follow"
+    )
+
+
+def _model_sizes(psf: Psf, x: F8, y: F8) -> F8:
+    """Return log10 of the sizes of a PSF at some places, but for a constant."""
+    side = 2 * min(psf.radius, math.ceil(REACH * psf.fwhm)) + 1
+    nothing = np.zeros(x.size)
+    out = np.empty(x.size)
+    for k, stamp in enumerate(psf.stamps(x, y, nothing, nothing, side)):
+        _, _, xx, yy, xy = core_shape(stamp.astype(np.float64))
+        out[k] = 0.25 * math.log10(xx * yy - xy * xy)
+    return out
+
+
+@record
+class _Part:
+    """Cells from `left` up to `right` and from `low` up to `high`, and how sizes depart there."""
+
+    left: int
+    right: int
+    low: int
+    high: int
+    departure: float
+    ratio: float
+
+
+def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
+    """Return the part whose sizes depart most clearly; None if none departs by much."""
+    column, row = (np.clip(((w + 0.5) * CELLS).astype(np.int64), 0, CELLS - 1) for w in (u, v))
+    edges = [(low, high) for low in range(CELLS) for high in range(low + 1, CELLS + 1)]
+    worst = None
+    for left, right in edges:
+        across = (column >= left) & (column < right)
+        for low, high in edges:
+            inside = across & (row >= low) & (row < high)
+            departure, ratio = _departure(away[inside], error[inside])
+            if abs(departure) > OTHER and ratio > (worst.ratio if worst else SURE):
+                worst = _Part(left, right, low, high, departure, ratio)
+    return worst
+
+
+def _departure(away: F8, error: F8) -> tuple[float, float]:
+    """Return the median of departures, and its ratio to its error; 0 if they are not of stars."""
+    if away.size < MIN_STARS:
+        return 0.0, 0.0
+    middle, noise = median(away), median(error)
+    scatter = MAD_TO_SIGMA * median(np.abs(away - middle))
+    if scatter > math.hypot(ALIKE, noise):
+        return 0.0, 0.0
+    # The median of normal numbers is 1.25 times as uncertain as their mean.
+    return middle, abs(middle) / (1.25 * math.hypot(scatter, noise) / math.sqrt(away.size))

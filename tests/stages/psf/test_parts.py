@@ -1,0 +1,74 @@
+"""Parts of the field whose stars have a size of their own."""
+
+import re
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.psf import Psf
+from skyextract.stages.psf.parts import Sizes, doubt_of_parts
+
+SHAPE = (2000, 1000)
+PSF = Psf.gaussian(3.0)
+
+
+def sizes(seed, n, size, is_star=None, scatter=0.003):
+    """Sizes of sources over the field, `size(u, v)`, with places of -0.5 to 0.5."""
+    rng = np.random.default_rng(seed)
+    u, v = rng.uniform(-0.5, 0.5, (2, n))
+    error = 0.4343 / 10.0 ** rng.uniform(1.7, 3.5, n)
+    log = np.log10(size(u, v)) + np.hypot(error, scatter) * rng.standard_normal(n)
+    stars = np.ones(n, dtype=bool) if is_star is None else is_star(u, v)
+    return Sizes(SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5), log, error, stars)
+
+
+@pytest.mark.parametrize("n", [15, 60, 500])
+def test_a_field_of_one_size_is_not_doubted(n):
+    for seed in range(100):
+        assert not doubt_of_parts(sizes(seed, n, lambda u, v: 2.8 + 0.0 * u), PSF, SHAPE)
+
+
+@pytest.mark.parametrize("n", [60, 500])
+def test_what_varies_smoothly_is_not_doubted(n):
+    """A polynomial of the second degree follows it."""
+
+    def size(u, v):
+        return 3.0 * (1.0 + 0.3 * u + 0.4 * (u**2 + v**2))
+
+    assert not any(doubt_of_parts(sizes(seed, n, size), PSF, SHAPE) for seed in range(100))
+
+
+@pytest.mark.parametrize(("wider", "n"), [(1.1, 150), (1.2, 60), (0.8, 60)])
+def test_a_half_with_another_size(wider, n):
+    """Whether the PSF stars are those of one half, or of all the frame."""
+
+    def size(u, v):
+        return np.where(v > 0.0, 3.0 * wider, 3.0)
+
+    for seed in range(30):
+        one = doubt_of_parts(sizes(seed, n, size, lambda u, v: v < 0.0), PSF, SHAPE)
+        assert f"{'wider' if wider > 1.0 else 'narrower'} than the PSF there" in one
+        low, high = (int(word) for word in re.search(r"y (\d+) to (\d+)", one).groups())
+        assert low + high > SHAPE[0]
+        percent = float(re.search(r"are ([\d.]+) %", one).group(1))
+        assert percent == pytest.approx(100.0 * abs(wider - 1.0), abs=2.0)
+        assert doubt_of_parts(sizes(seed, 2 * n, size), PSF, SHAPE)
+
+
+def test_galaxies_are_no_part():
+    """A cluster of galaxies in a corner: they are larger, but not of one size."""
+    rng = np.random.default_rng(1)
+    stars = sizes(1, 100, lambda u, v: 3.0 + 0.0 * u)
+    galaxies = Sizes(
+        rng.uniform(700.0, 1000.0, 80), rng.uniform(1400.0, 2000.0, 80),
+        np.log10(3.0 * rng.uniform(1.05, 2.5, 80)), np.full(80, 0.003), np.zeros(80, dtype=bool),
+    )  # fmt: skip
+    names = ("x", "y", "size", "error", "is_star")
+    both = [np.append(getattr(stars, name), getattr(galaxies, name)) for name in names]
+    assert not doubt_of_parts(Sizes(*both), PSF, SHAPE)
+
+
+def test_few_stars_tell_nothing():
+    assert not doubt_of_parts(None, PSF, SHAPE)
+    few = sizes(1, 7, lambda u, v: np.where(u > 0.0, 6.0, 3.0), lambda u, v: u < 0.0)
+    assert not doubt_of_parts(few, PSF, SHAPE)
