@@ -199,6 +199,7 @@ def calibrate_zero_point(
     exposure: Exposure, measured: Measured, plan: Plan, settings: Settings, run: Run
 ) -> Photometry:
     """Fit the zero point; SKIPPED, with a warning, if it was not asked for and has no band."""
+    from skyextract.stages.background.blackpoint import about_black_point
     from skyextract.stages.photometry.calibrate import (
         calibrate_photometry,
         failed_photometry,
@@ -223,8 +224,9 @@ def calibrate_zero_point(
         radius=config.astrometry.crossid_radius,
         sky=sky_of(measured, config.measurement.phot_apertures, run),
     )  # fmt: skip
-    if measured.seen_twice and found.status == Status.COMPLETE:
-        return replace(found, status=Status.FALLBACK, reason=measured.seen_twice)
+    doubt = measured.seen_twice or about_black_point(measured.background)
+    if doubt and found.status == Status.COMPLETE:
+        return replace(found, status=Status.FALLBACK, reason=doubt)
     return found
 
 

@@ -50,6 +50,17 @@ def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
     assert why.count("FALLBACK: ") == 3, why
 
 
+def test_a_black_point_amid_the_noise(skyextract, tmp_path):
+    frame = good_frame(1)
+    files = replace(frame, image=np.maximum(frame.image - 290.0, 0.0)).write(tmp_path)
+    done = skyextract(*files)
+    steps = done.summary("f.json")[0]["steps"]
+    assert {steps[name]["status"] for name in ("measure", "photometry")} == {"fallback"}
+    assert done.stderr.count("% of the pixels have the lowest value, amid the noise") == 1
+    found = steps["photometry"]
+    assert abs(found["zero_point"] - 27.0) < 4.0 * found["zero_point_error"]
+
+
 @pytest.mark.parametrize(("share", "status"), [(0.04, "fallback"), (0.03, "complete")])
 def test_images_of_bright_stars(skyextract, tmp_path, share, status):
     """Ghosts opposite to their stars, in focus: rows that a catalogue of stars must not have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from skyextract.datamodel.arrays import F4
@@ -31,6 +32,8 @@ class BackgroundMap:
         Of the noise, where it is that of few photons or steps; None where it is not.
     hidden_step : float
         Step of the pixel values, where rounding to it hides the level; 0 where it does not.
+    clipped_share, clipped_shift : float
+        Share of the pixels that a black point raised, and how much higher their mean is for it.
     """
 
     level: Annotated[F4, FLUX]
@@ -42,9 +45,16 @@ class BackgroundMap:
     sigma: Annotated[float, FLUX]
     skewness: float | None = None
     hidden_step: Annotated[float, FLUX] = 0.0
+    clipped_share: float = 0.0
+    clipped_shift: Annotated[float, FLUX] = 0.0
 
     __eq__ = object.__eq__  # of arrays there is no one answer
     __hash__ = object.__hash__
+
+    @property
+    def level_error(self) -> float:
+        """How far off the level is, typically, for rounding or a black point, image units."""
+        return math.hypot(HIDDEN_PART / math.sqrt(3.0) * self.hidden_step, self.clipped_shift)
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

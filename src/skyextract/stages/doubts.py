@@ -9,6 +9,7 @@ import numpy as np
 from skyextract.datamodel.arrays import I2, I4
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
+from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import find_ghosts
 from skyextract.stages.detection.registration import Displacement, find_displacement
@@ -80,7 +81,8 @@ def doubts_about(
         has_psf=exposure.has_psf,
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
-    texts = [text for text in (*texts, kind, about_psf) if text]
+    black = about_black_point(plane.background)
+    texts = [text for text in (*texts, kind, black, about_psf) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP)]

@@ -17,6 +17,7 @@ from skyextract.kernels.background.spline import spline_rows
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
+from skyextract.stages.background.blackpoint import black_point
 from skyextract.stages.background.coarse import (
     MAX_STEPS,
     MIN_PIXELS,
@@ -154,10 +155,12 @@ def estimate_weighted_background(
         mesh_statistics(pixels, meshes, band[0], band[1], config.back_pearson)
 
     run.map(rows, run.bands(shape[0], least=1))
-    skewness, coarse, hidden_step = None, False, 0.0
+    skewness, coarse, hidden_step, clipped = None, False, 0.0, (0.0, 0.0)
     if measured and width * height >= MIN_PIXELS:
         good_rows = partial(_good_pixels, image, mask, weight, weight_threshold)
-        step = value_step(sample_good(image, good_rows, run))
+        sample = sample_good(image, good_rows, run)
+        step = value_step(sample)
+        clipped = black_point(sample, step)
         known = rms[rms > BAD]
         stepped = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
         if known.size and not stepped:
@@ -188,6 +191,8 @@ def estimate_weighted_background(
         if _manual(config, index):
             return rest, weight_scale
         level = rest.level + trend
+        share, shift = clipped
+        rest = replace(rest, clipped_share=share, clipped_shift=shift)
         return replace(rest, level=level, mean=median(level)), weight_scale
     n_good = fill_bad_meshes(level, rms)
     if sources is not None and n_good and not coarse:
@@ -217,7 +222,9 @@ def estimate_weighted_background(
     if _manual(config, index):
         mean = of_image(config.back_value, index)
         level = np.full(shape, mean, np.float32)
-    found = BackgroundMap(level, rms, width, height, (ny, nx), mean, sigma, skewness, hidden_step)
+    found = BackgroundMap(
+        level, rms, width, height, (ny, nx), mean, sigma, skewness, hidden_step, *clipped
+    )
     return found, weight_scale
 
 

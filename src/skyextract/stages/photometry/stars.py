@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
-from skyextract.datamodel.background import HIDDEN_PART
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.positions import positions
@@ -169,15 +168,14 @@ def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
     within the limits is as likely as another.
     """
     background, psf = exposure.background, exposure.psf
-    if background is None or psf is None or not background.hidden_step or not len(flux):
+    if background is None or psf is None or not background.level_error or not len(flux):
         return 0.0
     if kind == "FLUX_PSF":
         ny, nx = exposure.shape
         pixels = 1.0 / float(np.sum(psf.stamp(0.5 * nx, 0.5 * ny).astype(np.float64) ** 2))
     else:
         pixels = math.pi * (APERTURE * psf.fwhm) ** 2
-    level = HIDDEN_PART / math.sqrt(3.0) * background.hidden_step
-    return _MAG_PER_RATIO * level * pixels / float(np.median(flux))
+    return _MAG_PER_RATIO * background.level_error * pixels / float(np.median(flux))
 
 
 def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:

@@ -1,0 +1,84 @@
+"""A black point amid the noise of the sky: darker pixels were raised to it.
+
+By a camera with too small an offset, or a program that keeps no negative numbers.  The lowest
+value then is a pile-up, above which the values are those of a normal distribution that is cut off.
+The mean of the sky is higher for it, and its scatter smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.background import BackgroundMap
+
+MIN_SAMPLE = 1000
+MIN_SHARE = 0.05
+"""Share of the pixels from which on it is told: the mean is off by 0.02 sigma then."""
+MAX_SHARE = 0.9
+STRAY = 0.005
+"""Share of pixels that may be lower: dead ones, repaired ones."""
+BINS = 10
+"""Up to the median of what is above."""
+PILE = 2.0
+"""The lowest value is so many times as frequent as those in the first bin, ..."""
+STEEP = 2.0
+"""... and these not more than so many times as those in the third one: photons that are counted
+one by one have their lowest value, 0, as often, but fewer and fewer of the next ones."""
+
+
+def black_point(sample: F4, step: float) -> tuple[float, float]:
+    """Return the share of pixels that a black point raised, and the shift of their mean.
+
+    Parameters
+    ----------
+    sample : (n,) float32
+        Pixels, sources among them.
+    step : float
+        Of the pixel values; 0 if there is none.
+
+    Returns
+    -------
+    share, shift : float
+        0 where there is none; the shift in image units.
+    """
+    n = sample.size
+    if n < MIN_SAMPLE:
+        return 0.0, 0.0
+    few, more = int(STRAY * n), int(MIN_SHARE * n)
+    part = np.partition(sample, (few, more))
+    lowest = float(part[few])
+    if part[more] != part[few]:
+        return 0.0, 0.0
+    # What was rounded to the lowest value reaches half a step above it.
+    above = sample[sample > lowest].astype(np.float64) - (lowest + 0.5 * step)
+    share = 1.0 - above.size / n
+    if not share < MAX_SHARE:
+        return 0.0, 0.0
+    middle = float(np.median(above))
+    width = max(middle / BINS, step)
+    first, third = (
+        np.count_nonzero((above > k * width) & (above <= (k + 1) * width)) for k in (0, 2)
+    )
+    if not first or share * n < PILE * first or first > STEEP * third:
+        return 0.0, 0.0
+    normal = NormalDist()
+    cut = normal.inv_cdf(share)
+    sigma = middle / (normal.inv_cdf(0.5 * (1.0 + share)) - cut)
+    shift = sigma * (math.exp(-0.5 * cut**2) / math.sqrt(2.0 * math.pi) + cut * share)
+    return share, shift
+
+
+def about_black_point(background: BackgroundMap) -> str:
+    """Return what is to be said of a black point; empty where there is none."""
+    message = ""
+    if background.clipped_share:
+        message = (
+            f"{100.0 * background.clipped_share:.0f} % of the pixels have the lowest value, amid "
+            "the noise of the sky (a black point, an offset that was too small?): level and noise "
+            "of the sky are wrong"
+        )
+    return message
