@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +115,29 @@ def test_sources_far_off_the_frame_have_no_error(x):
     got = group_covariances(fit, sources, np.array([0, 1]))
     assert np.isfinite(got[0]).all()
     assert np.isnan(got[1]).all()
+
+
+def cpu_of_other_threads():
+    """Print the CPU time that other threads take for the errors of groups, and this one."""
+    rng = np.random.default_rng(1)
+    fit, sources = fitted(np.full(30, 1e4), *rng.uniform(15, 45, (2, 30)))
+    sources = replace(sources, radius=np.full(30, 8.0))
+    group_covariances(fit, sources, np.arange(30))
+    time.sleep(0.5)  # threads of BLAS wait for more for a while
+    before, own = time.process_time(), time.thread_time()
+    for _ in range(10):
+        group_covariances(fit, sources, np.arange(30))
+    own = time.thread_time() - own
+    print(time.process_time() - before - own, own)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor: no threads of BLAS")
+def test_errors_of_groups_start_no_threads_of_blas():
+    """Where nobody has limited them, as in a notebook, they took most of the CPU time."""
+    code = "from tests.stages.psf.test_blends import *; cpu_of_other_threads()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "4"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    others, own = map(float, done.stdout.split())
+    assert others < 0.1 * own

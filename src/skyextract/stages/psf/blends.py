@@ -14,6 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.kernels.psf.fit import FROZEN
+from skyextract.kernels.psf.groups import first_covariance
 from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
@@ -83,19 +84,10 @@ def _covariance_of_first(fit: PointFit, sources: FittedSources, group: I8) -> F8
     moves = (sources.status[group] & FROZEN) == 0
     wanted = np.column_stack([np.ones_like(moves), moves, moves]).ravel()
     design = terms.reshape(-1, noise.size)[wanted]
-    scale = np.sqrt((design**2 / trusted).sum(axis=1))
-    design = design / np.maximum(scale, 1e-30)[:, None]
-    weighted = design / trusted
-    normal = weighted @ design.T
-    if not np.isfinite(normal).all():
-        return out
-    values = np.linalg.eigvalsh(normal)
-    if values[0] * MAX_CONDITION < values[-1]:
-        return out
-    number = 3 if moves[0] else 1
-    rows_of_inverse = np.linalg.solve(normal, np.eye(len(normal), number)).T
-    spread = rows_of_inverse @ ((weighted * noise) @ weighted.T) @ rows_of_inverse.T
-    out[:number, :number] = spread / np.outer(scale[:number], scale[:number])
+    n_wanted = 3 if moves[0] else 1
+    found = np.empty((n_wanted, n_wanted))
+    if first_covariance(design, trusted, noise, n_wanted, MAX_CONDITION, found):
+        out[:n_wanted, :n_wanted] = found
     return out
 
 
