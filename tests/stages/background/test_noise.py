@@ -172,24 +172,25 @@ def test_the_gain_of_rates_has_the_exposure_time(unit, gain, expected):
 
 
 def test_a_gain_that_leaves_less_noise_than_any_detector_has():
-    """Not of photons that are counted one by one, in whatever unit."""
+    """Not of photons that are counted one by one, in whatever unit; the sky has the right one."""
     rng = np.random.default_rng(3)
     mask = np.zeros((80, 80), np.uint16)
-    for image, gain, kept in (
-        (rng.normal(300.0, 20.0, mask.shape), 1.5, True),
-        (rng.normal(0.0, 2e-3, mask.shape), 1.5, False),
-        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5, False),
-        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5e5, True),
-        (rng.poisson(0.05, mask.shape), 1.0, True),
-        (rng.poisson(0.4, mask.shape) / 30.0, 30.0, True),
-        (np.zeros(mask.shape), 1.0, True),
-        (np.full(mask.shape, np.nan), 1.0, True),
+    for image, gain, right in (
+        (rng.normal(300.0, 20.0, mask.shape), 1.5, 1.5),
+        (rng.normal(0.0, 2e-3, mask.shape), 1.5, 0.0),
+        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5, 0.75e5),
+        (np.round(rng.normal(300.0, 20.0, mask.shape)) / 1e5, 1.5e5, 1.5e5),
+        (rng.poisson(600.0, mask.shape) / 2.0, 1e-3, 2.0),
+        (rng.poisson(0.05, mask.shape), 1.0, 1.0),
+        (rng.poisson(0.4, mask.shape) / 30.0, 30.0, 30.0),
+        (np.zeros(mask.shape), 1.0, 1.0),
+        (np.full(mask.shape, np.nan), 1.0, 1.0),
     ):
         run = Run()
         given = Exposure(image.astype(np.float32), mask, detector=Detector(gain=gain))
         found = with_plausible_gain(given, run)
-        assert found.detector.gain == (gain if kept else 0.0)
-        assert len(run.warnings) == (not kept)
+        assert found.detector.gain == pytest.approx(right, rel=0.1)
+        assert len(run.warnings) == (right != gain)
 
 
 def sky_of(gain, level, pedestal, read_noise, seed):

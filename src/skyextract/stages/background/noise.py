@@ -67,11 +67,12 @@ UNEVEN, ROUNDING = 0.01, 0.1
 
 
 def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
-    """Return the exposure without its gain where the sky would have less noise than any detector.
+    """Return the exposure with another gain, or without, where its own is less than noise allows.
 
     A gain that was that of the camera is wrong for pixels that were divided by something since:
     rates, means of many frames, normalised images.  Photons that are counted one by one have as
-    little noise, but then their values are whole numbers of electrons.  Of rates by BUNIT the
+    little noise, but then their values are whole numbers of electrons.  Where the sky was left in,
+    its level and noise have the gain of these pixels; else it is unknown.  Of rates by BUNIT the
     gain is that of the camera, or 1 if they are electrons, times the exposure time.
     """
     gain = exposure.detector.gain
@@ -94,11 +95,21 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
     if gain * value_step(finite) > 0.5:
         return exposure
-    run.warn(
+    found = 0.0
+    level, variance = _sky_and_variance(exposure, float(np.median(sample)))
+    message = (
         f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} electrons, "
         "less than any detector has: the pixels were scaled since, and it is not used"
     )
-    return replace(exposure, detector=replace(exposure.detector, gain=0.0))
+    if variance > 0.0 and level >= MIN_LEVEL * math.sqrt(variance):
+        found = level / variance
+        message = (
+            f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} "
+            "electrons, less than any detector has: the pixels were scaled since; level and "
+            f"noise of the sky are those of {found:.3g} e- per image unit, which is used"
+        )
+    run.warn(message)
+    return replace(exposure, detector=replace(exposure.detector, gain=found))
 
 
 def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
@@ -109,15 +120,8 @@ def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
     limit; nothing is said where the sky was taken off.
     """
     detector = exposure.detector
-    level -= detector.pedestal
-    rows = slice(None, None, max(1, exposure.image.size // (5 * SAMPLE)))
-    good = exposure.mask[rows] == 0
-    both = good[:, 1:] & good[:, :-1]
-    if np.count_nonzero(both) < MIN_PAIRS:
-        return exposure
-    steps = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
-    variance = 0.5 * robust_sigma(steps) ** 2
-    if level < MIN_LEVEL * math.sqrt(variance):
+    level, variance = _sky_and_variance(exposure, level)
+    if not variance > 0.0 or level < MIN_LEVEL * math.sqrt(variance):
         return exposure
     read_noise = max(detector.read_noise, MOST_READ_NOISE) / detector.gain
     explained = level / detector.gain + read_noise**2 + (UNEVEN * level) ** 2 + ROUNDING
@@ -130,6 +134,17 @@ def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
         "image unit or less, which is used"
     )
     return replace(exposure, detector=replace(detector, gain=gain))
+
+
+def _sky_and_variance(exposure: Exposure, level: float) -> tuple[float, float]:
+    """Return the sky without a pedestal, and the variance of pixels by their neighbours, or 0."""
+    rows = slice(None, None, max(1, exposure.image.size // (5 * SAMPLE)))
+    good = exposure.mask[rows] == 0
+    both = good[:, 1:] & good[:, :-1]
+    if np.count_nonzero(both) < MIN_PAIRS:
+        return 0.0, 0.0
+    steps = np.diff(exposure.image[rows].astype(np.float64), axis=1)[both]
+    return level - exposure.detector.pedestal, 0.5 * robust_sigma(steps) ** 2
 
 
 def with_plausible_rms(exposure: Exposure, run: Run) -> Exposure:
