@@ -161,7 +161,7 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
 
     # The columns that were asked for, with the final WCS and zero point.
     report.describe(exposure, sky_scale(exposure, request, settings))
-    report.note_zero_point(exposure.photocal, exposure.detector.exposure_time)
+    report.note_zero_point(exposure.photocal, exposure.summed_time)
     sources = with_use_flags(measured, result.number, astrometry, photometry)
     catalog = derive_columns(sources, exposure, request, settings, astrometry)
     return replace(

@@ -11,8 +11,10 @@ from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.header import Header
 from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
+from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.datamodel.statedzeropoint import is_flux
 from skyextract.errors import SkyextractError
 from skyextract.record import record
 
@@ -103,6 +105,15 @@ class Exposure:
         given: Any = self.header
         if given is not None and not isinstance(given, Header):
             object.__setattr__(self, "header", Header.of(given))
+
+    @property
+    def summed_time(self) -> float:
+        """Seconds of light in a pixel: the exposure time; 1 where BUNIT is a rate or a flux."""
+        header = self.header or Header()
+        unit = PixelUnit.of(header)
+        if (unit is not None and unit.per_second) or is_flux(header):
+            return 1.0
+        return self.detector.exposure_time
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -81,8 +81,19 @@ def _maxim(header: Header) -> Cards:
     return {} if gain is None else {"GAIN": gain}
 
 
+_COUNTED = re.compile(
+    r"((?P<electron>E-?|EPS|ELEC|ELECTRONS?|PHOTO-?ELECTRONS?|PHOTONS?|PH)"
+    r"|COUNTS?|CTS?|CPS|DN|DU|ADUS?)(?![A-Z0-9])"
+)
+_PER_SECOND = re.compile(r"(/|PER) ?\(?S(EC|ECONDS?)?(?![A-Z])|(?<![A-Z])S(EC)? ?-1")
+_FLUX_DENSITY = re.compile(r"CM|HZ|ANG|ARCSEC|/ ?A(?![A-Z])|(?<![A-Z])(A|SR|M) ?-[12]|/ ?SR|/ ?M2")
+
+
 class PixelUnit(NamedTuple):
-    """What BUNIT says of pixels that count electrons, or what a converter makes of them."""
+    """What BUNIT says of pixels that count electrons, or what a converter makes of them.
+
+    FITS 4.0, section 4.3, and what people write.
+    """
 
     is_electron: bool
     per_second: bool
@@ -90,11 +101,12 @@ class PixelUnit(NamedTuple):
     @classmethod
     def of(cls, header: Header) -> PixelUnit | None:
         """Return the unit; None if it is another one, or not known."""
-        unit = _text(header, "BUNIT").upper().replace(" ", "")
-        is_electron = unit.startswith(("E-", "ELECTRON"))
-        if not is_electron and not re.match(r"(COUNTS?|DN|ADU)", unit):
+        unit = re.sub(r"[\s^*.]+", " ", _text(header, "BUNIT").upper()).strip()
+        name = _COUNTED.match(unit)
+        if name is None or _FLUX_DENSITY.search(unit):
             return None
-        return cls(is_electron, bool(re.search(r"/S|S-1|SEC", unit)))
+        per_second = name[0] in {"CPS", "EPS"} or bool(_PER_SECOND.search(unit))
+        return cls(name["electron"] is not None, per_second)
 
 
 def _rate_gain(header: Header, time: float | None, adc_gain: float | None) -> Cards:

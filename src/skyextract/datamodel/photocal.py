@@ -63,11 +63,17 @@ class PhotoCal:
             return float("nan")
         return float(10.0 ** (-0.4 * (self.zero_point - AB_NANOJANSKY)))
 
-    def zero_point_1s(self, exposure_time: float) -> float:
-        """Return the zero point for fluxes per second (s); NaN for an unknown time."""
-        if not exposure_time > 0.0:
+    def zero_point_1s(self, summed_time: float) -> float:
+        """Return the zero point for fluxes per second; NaN for an unknown time.
+
+        Parameters
+        ----------
+        summed_time : float
+            Seconds of light in a pixel, 1 for pixels that are rates.
+        """
+        if not summed_time > 0.0:
             return float("nan")
-        return self.zero_point - 2.5 * math.log10(exposure_time)
+        return self.zero_point - 2.5 * math.log10(summed_time)
 
     def offset(self, x: F8, y: F8, shape: tuple[int, int]) -> F8:
         """Return what to add to magnitudes at 0-based pixels of a frame of `shape` [y, x]."""

@@ -99,6 +99,11 @@ def _unit(header: Header) -> str:
     return re.sub(r"\s+", "", str(header.get("BUNIT") or ""))
 
 
+def is_flux(header: Header) -> bool:
+    """Tell whether BUNIT is a flux or a surface brightness on the sky, whatever the exposure."""
+    return _of_unit(header, lambda: math.nan) is not None
+
+
 def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoint | None:
     """Read BUNIT; SDSS' calibrated frames of early releases have the unit in NMGY alone."""
     unit = _unit(header)

@@ -162,14 +162,14 @@ class Report:
         if character.get("fwhm_pix") is not None:
             character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
 
-    def note_zero_point(self, photocal: PhotoCal, exposure_time: float) -> None:
+    def note_zero_point(self, photocal: PhotoCal, summed_time: float) -> None:
         """Give the numbers of the zero point that the magnitudes have, fitted or not."""
         self.sources["PHOTSRC"] = str(photocal.source)
         if photocal.source is not PhotSource.NONE:
             self.metrics[Step.PHOTOMETRY] |= {
                 "zero_point": photocal.zero_point,
                 "zero_point_error": photocal.zero_point_error,
-                "zero_point_1s": photocal.zero_point_1s(exposure_time),
+                "zero_point_1s": photocal.zero_point_1s(summed_time),
                 "nanojansky": photocal.nanojansky,
                 "origin": photocal.origin or None,
             }

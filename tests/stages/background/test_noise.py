@@ -158,7 +158,10 @@ def test_a_map_of_rms_that_is_not_that_of_the_pixels(excess):
     ("unit", "gain", "expected"),
     [
         ("adu/s", 2.0, 200.0), ("ADU / SEC", 2.0, 200.0), ("electron/s", 2.0, 100.0),
-        ("adu", 2.0, 2.0), ("MJy/sr", 2.0, 2.0), ("adu/s", 200.0, 200.0),
+        ("adu", 2.0, 2.0), ("MJy/sr", 2.0, 2.0), ("adu/s", 200.0, 200.0), ("cps", 2.0, 200.0),
+        ("ct s**-1", 2.0, 200.0), ("ADU s^-1", 2.0, 200.0), ("E/S", 2.0, 100.0),
+        ("photon.s-1", 2.0, 100.0), ("counts per second", 2.0, 200.0),
+        ("photon/s/cm2/A", 2.0, 2.0), ("erg/s", 2.0, 2.0),
     ],
 )  # fmt: skip
 def test_the_gain_of_rates_has_the_exposure_time(unit, gain, expected):
@@ -169,6 +172,27 @@ def test_the_gain_of_rates_has_the_exposure_time(unit, gain, expected):
     detector = Detector(gain=gain, exposure_time=100.0)
     given = Exposure(rates, np.zeros((80, 80), np.uint16), header=header, detector=detector)
     assert with_plausible_gain(given, Run()).detector.gain == expected
+
+
+@pytest.mark.parametrize("unit", ["electrons", "e-", "ELECTRON", "photons"])
+@pytest.mark.parametrize(("card", "level", "frames", "expected"), [
+    (6.0, 900.0, 1, 1.0), (0.4, 900.0, 1, 1.0), (1.5, 900.0, 1, 1.0),  # that of the camera
+    (8.0, 900.0, 8, 8.0),  # a mean of frames
+    (6.0, 0.0, 1, 1.0),  # the sky was taken off
+])  # fmt: skip
+def test_the_gain_of_electrons(unit, card, level, frames, expected):
+    rng = np.random.default_rng(5)
+    electrons = rng.poisson(900.0 * frames, (80, 80)) / frames - 900.0 + level
+    image = (electrons + rng.normal(0.0, 5.0 / frames**0.5, electrons.shape)).astype(np.float32)
+    header = Header()
+    header["BUNIT"], header["GAIN"] = unit, card
+    run, mask = Run(), np.zeros((80, 80), np.uint16)
+    given = Exposure(image, mask, header=header, detector=Detector(gain=card, read_noise=5.0))
+    assert with_plausible_gain(given, run).detector.gain == expected
+    assert len(run.warnings) == (expected != card)
+    # A GAIN of the configuration is not doubted.
+    own = replace(given, header=Header.of({"BUNIT": unit}))
+    assert with_plausible_gain(own, Run()).detector.gain == card
 
 
 def test_a_gain_that_leaves_less_noise_than_any_detector_has():

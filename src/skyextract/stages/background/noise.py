@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.header import Header
+from skyextract.datamodel.header import Header, header_number
 from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
@@ -88,6 +88,8 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         rate_gain = time * (1.0 if unit.is_electron else gain)
         run.tell(f"pixels are rates (BUNIT): GAIN is {rate_gain:.6g}, with the exposure time")
         return replace(exposure, detector=replace(exposure.detector, gain=rate_gain))
+    if unit and unit.is_electron and not unit.per_second and gain != 1.0 and noise > 0.0:
+        exposure = _with_gain_of_electrons(exposure, sample, run)
     if noise >= MIN_ELECTRONS:
         return _with_gain_of_sky(exposure, float(np.median(sample)), run)
     if not noise > 0.0:
@@ -110,6 +112,29 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         )
     run.warn(message)
     return replace(exposure, detector=replace(exposure.detector, gain=found))
+
+
+def _with_gain_of_electrons(exposure: Exposure, sample: F8, run: Run) -> Exposure:
+    """Return the exposure with a gain of 1 where BUNIT says electrons and the card has another.
+
+    Most such cards are that of the camera, from before it was multiplied with; of a mean of many
+    frames the gain is their number.  The noise of the sky tells, where there is sky.
+    """
+    detector, card = exposure.detector, (exposure.header or Header()).get("GAIN")
+    if header_number(card) != detector.gain:
+        return exposure
+    level, noise = float(np.median(sample)) - detector.pedestal, robust_sigma(sample)
+
+    def contradiction(gain: float) -> float:
+        return abs(math.log(gain * noise**2 / (level + detector.read_noise**2 / gain)))
+
+    if level > MIN_LEVEL * noise and contradiction(detector.gain) < contradiction(1.0):
+        return exposure
+    run.warn(
+        f"{exposure.name}: pixels are electrons (BUNIT), and GAIN = {detector.gain:g} is that of "
+        "the camera: the gain of the pixels is 1"
+    )
+    return replace(exposure, detector=replace(detector, gain=1.0))
 
 
 def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:

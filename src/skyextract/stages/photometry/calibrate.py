@@ -230,7 +230,7 @@ def _calibrate(
         source=str(PhotSource.FITTED),
         zero_point=fit.zero_point,
         zero_point_error=verdict.error,
-        zero_point_1s=_known(photocal.zero_point_1s(exposure.detector.exposure_time)),
+        zero_point_1s=_known(photocal.zero_point_1s(exposure.summed_time)),
         scatter_mag=fit.scatter,
         n_stars=int(kept.sum()),
         n_rejected=int((~kept).sum()),
