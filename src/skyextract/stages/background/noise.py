@@ -89,7 +89,9 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         run.tell(f"pixels are rates (BUNIT): GAIN is {rate_gain:.6g}, with the exposure time")
         return replace(exposure, detector=replace(exposure.detector, gain=rate_gain))
     if unit and unit.is_electron and not unit.per_second and gain != 1.0 and noise > 0.0:
-        exposure = _with_gain_of_electrons(exposure, sample, run)
+        counted = _with_gain_of_electrons(exposure, sample, run)
+        if counted is not exposure:
+            return counted
     if noise >= MIN_ELECTRONS:
         return _with_gain_of_sky(exposure, float(np.median(sample)), run)
     if not noise > 0.0:
