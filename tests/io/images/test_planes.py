@@ -167,6 +167,32 @@ def test_cube(read):
     assert exposure.plane is None
 
 
+@pytest.mark.parametrize(
+    "cards",
+    [{"FILTER1": "g", "FILTER2": "r", "FILTER3": "i"}, {"FILTER": "g, r, i"}, {"FILTER": "g/r/i"},
+     {"BAND1": "g", "BAND2": "r", "BAND3": "i", "FILTER": "many"}, {"FILTER": "gri"}],
+)  # fmt: skip
+def test_filters_of_the_planes(read, cards):
+    cube = np.stack([SCI, SCI + 1, SCI + 2])
+    exposures, run = read([("GRI", 1, cube, cards)])
+    assert [e.header["FILTER"] for e in exposures] == ["g", "r", "i"]
+    assert run.warnings == []
+    (exposure,), _ = read([("GRI", 1, cube, cards)], "[1,2]")
+    assert exposure.header["FILTER"] == "r"
+
+
+def test_filters_that_are_not_those_of_planes(read):
+    """Two wheels; names of another number; one filter whose name has letters of several."""
+    two = np.stack([SCI, SCI + 1])
+    cards = {"FILTER": "r", "FILTER1": "open", "FILTER2": "r"}
+    exposures, _ = read([("SCI", 1, two, cards)])
+    assert [e.header["FILTER"] for e in exposures] == ["r", "r"]
+    exposures, _ = read([("SCI", 1, two, {"FILTER": "g, r, i"})])
+    assert [e.header["FILTER"] for e in exposures] == ["g, r, i"] * 2
+    exposures, _ = read([("SCI", 1, SCI, {"FILTER1": "g", "FILTER": "r"})])
+    assert [e.header["FILTER"] for e in exposures] == ["r"]
+
+
 def test_colours_on_the_first_axis(read):
     """One line, and not an image of three pixels for each row."""
     side = np.zeros((20, 20, 3), np.float32)

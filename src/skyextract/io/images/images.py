@@ -30,6 +30,7 @@ from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
+from skyextract.io.images.cubes import plane_filters
 from skyextract.io.images.dialects import (
     MAX_TIME,
     MIN_TIME,
@@ -93,8 +94,12 @@ def read_exposures(
                 if heads and head is None:
                     run.warn(f"{name}: the additional header has no part for it")
                 planes, cube = _planes_of(file, unit), _cube_planes(unit, spec)
-                filter_name = frame_filter(image_header(file, unit)) if len(cube) > 1 else ""
-                if filter_name:
+                common = image_header(file, unit)
+                filters = plane_filters(common, n_planes(unit.shape))
+                filter_name = frame_filter(common) if len(cube) > 1 else ""
+                if filters and len(cube) > 1:
+                    run.tell(f"{name}: the planes have the filters {', '.join(filters)}")
+                elif filter_name:
                     run.warn(
                         f"{name}: FILTER {filter_name} is taken for all {len(cube)} planes; if "
                         "they are colours, take one by its number, with its PHOTREF_MAG_KEY"
@@ -203,6 +208,8 @@ def _read_exposure(
         f"{file.path}[{unit.index}]" if plane is None else f"{file.path}[{unit.index},{plane + 1}]"
     )
     header = image_header(file, unit)
+    if plane is not None and (filters := plane_filters(header, n_planes(unit.shape))):
+        set_cards(header, {"FILTER": filters[plane]})
     if head is not None:
         apply_head(header, head)
     camera = translate(header, config.isr.camera, run, file.path)
