@@ -8,6 +8,7 @@ import pytest
 from skyextract.datamodel.catalog import Catalog
 from tests.simulate.astrometry import (
     NOISE,
+    SCALE,
     SHAPE,
     Field,
     check_failed,
@@ -88,3 +89,35 @@ def test_a_plate_with_few_and_saturated_reference_stars_is_solved(seed):
     assert result.status == "COMPLETE", result.reason
     assert result.metrics["n_matched"] >= 18
     assert field.error(result.wcs) < 2.5
+
+
+def few_of_many(seed, n, off, *, right=True):
+    """Return a field of 300 sources whose reference has `n` stars: of any brightness, or false."""
+    rng = np.random.default_rng(seed)
+    field = make_field(n=300, missing=0.0, false=0.0, turn=0.0, seed=seed)
+    rows = rng.choice(300, n, replace=False)
+    reference = field.reference.take(rows)
+    if not right:
+        x, y = rng.uniform(0.0, SHAPE[1] - 1.0, n), rng.uniform(0.0, SHAPE[0] - 1.0, n)
+        ra, dec = field.truth.to_sky(x, y)
+        reference = dataclasses.replace(reference, ra=ra, dec=dec)
+    header = field.truth.cards("TAN", SHAPE) | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}
+    header["CRPIX1"] += off / SCALE
+    return dataclasses.replace(field, reference=reference, header=header)
+
+
+@pytest.mark.parametrize("n", [5, 8, 15])
+@pytest.mark.parametrize("off", [0.0, 25.0])
+def test_few_reference_stars_among_many_sources(n, off):
+    """The header's place is right, or shifted: no pattern of bright stars is needed."""
+    for seed in range(10):
+        field = few_of_many(seed, n, off)
+        result = field.solve()
+        assert result.status == "COMPLETE", result.reason
+        assert result.metrics["n_matched"] == n
+        assert field.error(result.wcs) < 10.0 * NOISE
+
+
+def test_few_false_reference_stars_match_nothing():
+    for seed in range(100):
+        check_failed(few_of_many(seed, 4 + seed % 12, 0.0, right=False).solve())

@@ -30,6 +30,18 @@ N_HYPOTHESES = 64
 SHARE = 0.3
 """Share of the bright detections that must be in the reference, about, to be recognized."""
 
+TURN = 0.012
+"""Rotation and change of scale, about, that a hypothesis may be off by."""
+
+SPARSE_TURN = 0.003
+"""The same of the header's place, where only few reference stars can tell."""
+
+N_SHIFTED = 200
+"""Bright detections that the header's place is judged by; all where the reference is sparse."""
+
+N_VOTES = 20_000
+"""Pairs of a detection and a reference star that vote for a shift of the header's place, about."""
+
 MIN_SCORE = 6.0
 """Log likelihood ratio below which a hypothesis is not pursued; it is verified later."""
 
@@ -67,8 +79,12 @@ def match_patterns(start: Start, field: Field, scale: float, depth: int) -> Iter
     rx, ry = field.sx / unit, field.sy / unit
     if depth == 0:
         if start.wcs is not None:
+            share, turn, nd = SHARE, TURN, N_SHIFTED
+            expected = 0.5 * min(field.per_frame(start, scale), len(rx))
+            if expected < SHARE * min(nd, len(field.x)):
+                share, turn, nd = expected / len(field.x), SPARSE_TURN, len(field.x)
             shifts = _shifts(start, field, rx, ry)
-            yield from _ranked(start, field, unit, rx, ry, len(rx), 200, shifts)
+            yield from _ranked(start, field, unit, rx, ry, len(rx), nd, shifts, share, turn)
         return
     per_frame = field.per_frame(start, scale)
     sizes = [_sizes(field, per_frame, i) for i in range(depth)]
@@ -90,8 +106,8 @@ def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
 
 
 def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> Similarity:
-    """Return the likeliest pure shifts of the header's WCS."""
-    n = min(len(field.x), 100)
+    """Return the likeliest pure shifts of the header's WCS, and none."""
+    n = min(len(field.x), max(100, N_VOTES // len(rx)))
     unit = start.scales[0] / 3600.0
     reach = start.position / unit
     size = max(2.0, reach / 500.0)
@@ -102,16 +118,14 @@ def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> Similarity:
     dx = rx[bright][None, :] - field.wx[:n, None]
     dy = ry[bright][None, :] - field.wy[:n, None]
     near = (np.abs(dx) <= reach) & (np.abs(dy) <= reach)
-    if not np.any(near):
-        return Similarity(*np.zeros((7, 0)))
     bins = int(2.0 * reach / size) + 2
     i, j = ((dx[near] + reach) / size).astype(int), ((dy[near] + reach) / size).astype(int)
     votes = np.bincount(i * bins + j, minlength=bins * bins).reshape(bins, bins)
     blocks = votes[:-1, :-1] + votes[1:, :-1] + votes[:-1, 1:] + votes[1:, 1:]
     best = np.argsort(blocks, axis=None, kind="stable")[::-1][:8]
-    none, one = np.zeros(len(best)), np.ones(len(best))
-    to_x = (best // (bins - 1) + 1) * size - reach
-    to_y = (best % (bins - 1) + 1) * size - reach
+    none, one = np.zeros(len(best) + 1), np.ones(len(best) + 1)
+    to_x = np.append(0.0, (best // (bins - 1) + 1) * size - reach)
+    to_y = np.append(0.0, (best % (bins - 1) + 1) * size - reach)
     return Similarity(none, none, to_x, to_y, one, none, none)
 
 
@@ -169,22 +183,23 @@ def _most(candidates: I8, hits: I2) -> I8:
 
 def _ranked(
     start: Start, field: Field, unit: float, rx: F8, ry: F8, nr: int, nd: int,
-    hypotheses: Similarity,
+    hypotheses: Similarity, share: float = SHARE, turn: float = TURN,
 ) -> Iterator[Rough]:  # fmt: skip
     """Score hypotheses on the brightest stars and refine the best, one of each kind."""
     n = len(hypotheses.x)
     if n == 0:
         return
     grid = Grid(rx[:nr], ry[:nr])
-    area = max(float(np.ptp(grid.cells.x) * np.ptp(grid.cells.y)), 1.0)
+    # Few stars do not reach the edges of what they were taken from: of the frame, at least.
+    area = max(float(np.ptp(grid.cells.x) * np.ptp(grid.cells.y)), float(math.prod(start.shape)))
     density = nr / area
     size = max(start.shape)
-    tolerance = np.array([max(2.0, 0.002 * size), 0.012])
+    tolerance = np.array([max(2.0, 0.002 * size), turn])
     score, matched = np.zeros(n), np.zeros(n, np.int64)
-    some = slice(0, nd, max(1, nd // 300))
+    some = slice(0, nd, 1 if share < SHARE else max(1, nd // 300))
     score_similarities(
         np.ascontiguousarray(field.wx[some]), np.ascontiguousarray(field.wy[some]),
-        np.ascontiguousarray(np.stack(hypotheses, axis=1)), tolerance, density, SHARE,
+        np.ascontiguousarray(np.stack(hypotheses, axis=1)), tolerance, density, share,
         grid.cells, score, matched,
     )  # fmt: skip
     tried: list[F8] = []
@@ -198,7 +213,7 @@ def _ranked(
         tried.append(corners)
         if _outside(start, hypothesis, unit):
             continue
-        rough = refine(start, field, unit, hypothesis, nr, nd)
+        rough = refine(start, field, unit, hypothesis, nr, nd, sparse=share < SHARE)
         if rough is not None:
             yield rough
 

@@ -89,11 +89,19 @@ class Similarity(NamedTuple):
 
 
 def refine(
-    start: Start, field: Field, unit: float, hypothesis: Similarity, nr: int, nd: int
-) -> Rough | None:
+    start: Start, field: Field, unit: float, hypothesis: Similarity, nr: int, nd: int,
+    *, sparse: bool = False,
+) -> Rough | None:  # fmt: skip
     """Grow a hypothesis from its neighbourhood to the whole frame.
 
     The model of the distortion gets more terms as more pairs are found.
+
+    Parameters
+    ----------
+    nr, nd : int
+        Bright reference stars and detections that are used.
+    sparse : bool
+        Few reference stars are on the frame, and the hypothesis holds all over it.
     """
     zx, zy = hypothesis.transformed(field.wx, field.wy)
     centre = hypothesis.transformed(np.zeros(1), np.zeros(1))
@@ -120,6 +128,7 @@ def refine(
     # Chance pairs stay below 15 % at the widest tolerance.
     widest = min(math.sqrt(0.15 / (math.pi * density)), max(5.0, 0.012 * max(start.shape)))
     reach = min(whole, max(0.25 * whole, float(np.sort(distance)[min(12, len(distance) - 1)])))
+    reach = whole if sparse else reach
     qx, qy = bx, by
     tolerance = widest
     degree, coefficients = 0, np.zeros((2, 1))
