@@ -44,6 +44,18 @@ def default_psf_warning(fwhm: float, reason: str) -> str:
     )
 
 
+def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
+    """Terms of the polynomial at normalised positions, in PSFEx's order.
+
+    Returns
+    -------
+    (n, n_terms) float64
+        ``u**i * v**j`` for j in 0..degree, for i in 0..degree-j.
+    """
+    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
+    return np.ascontiguousarray(np.stack(terms, axis=1))
+
+
 @record
 class Psf:
     """A PSF model as PSFEx writes it.
@@ -74,6 +86,9 @@ class Psf:
     light_error : float
         Relative error of the light of all stars that the model makes, where it is of few; NaN
         where they are too few to tell.
+    flux_variance : (n_terms, n_terms) float64, optional
+        Variance of relative fluxes by the noise of the model, where that is known: a quadratic
+        form of the terms of the polynomial.
     """
 
     basis: F4
@@ -90,6 +105,7 @@ class Psf:
     chi2: float = float("nan")
     position_error: float = 0.0
     light_error: float = 0.0
+    flux_variance: F8 | None = None
 
     @classmethod
     def gaussian(cls, fwhm: float, source: PsfSource = PsfSource.DEFAULT) -> Psf:
@@ -157,6 +173,28 @@ class Psf:
     def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return (u, v), the variables of the polynomial at 0-based pixel positions."""
         return (x - self.x_zero) / self.x_scale, (y - self.y_zero) / self.y_scale
+
+    def flux_error(self, x: F8, y: F8) -> F8:
+        """Return the relative error of fluxes by the noise of the model.
+
+        Without what all fluxes share: aperture corrections take it up.
+
+        Parameters
+        ----------
+        x, y : (n,) float64
+            0-based positions.
+
+        Returns
+        -------
+        (n,) float64
+            0 where nothing is known of it.
+        """
+        if self.flux_variance is None:
+            return np.zeros(np.shape(x))
+        u, v = self.normalised(x, y)
+        terms = polynomial_terms(self.degree, u, v)
+        form = np.einsum("nk,kl,nl->n", terms, self.flux_variance, terms)
+        return np.asarray(np.sqrt(np.maximum(form, 0.0)))
 
     def stamps(
         self,

@@ -30,7 +30,7 @@ from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import doubt_of_psf, touches_stars
 from skyextract.stages.psf.given import compare_given
-from skyextract.stages.psf.halves import FEW_STARS, light_error, position_error
+from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.passes import PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
@@ -57,9 +57,6 @@ TRAILED = 0.3
 SKY_CELL = 6.0
 """Least size of the meshes of the sky that wide stars are measured on, in FWHM: it leaves them
 their wings."""
-
-PHASE_ERRORS = 2.0
-"""FWHM in pixels below which positions have an error that the PSF makes."""
 
 
 @record
@@ -146,10 +143,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         source = with_cores_saturated(source, cut, passes.sky.background.mean, run)
         passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
-    if last is not None and psf.fwhm < PHASE_ERRORS:
-        psf = replace(psf, position_error=position_error(last.sample, last.model, run))
-    if last is not None and psf.n_stars <= FEW_STARS:
-        psf = replace(psf, light_error=light_error(last.sample, last.model))
+    if last is not None:
+        psf = with_errors(psf, last.fit.evidence, last.sample, last.model, run)
     message, own = "", exposure.psf_stars
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     if given is None:

@@ -20,6 +20,7 @@ from skyextract.errors import ImageError
 from skyextract.io.images.exposures import ExposureWriter
 from skyextract.io.images.images import read_exposures
 from skyextract.io.names import ImageSpec
+from skyextract.io.psf.psfdata import psf_from_table, psf_table
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 
@@ -236,6 +237,27 @@ def test_constant_psf(tmp_path):
     write(tmp_path / "a.fits", [replace(written, psf=psf)])
     (back,) = read(tmp_path / "a.fits")
     assert_same(back.psf, psf)
+
+
+def test_the_variance_of_fluxes_by_the_model_comes_back(tmp_path):
+    written = exposure()
+    n_terms = written.psf.basis.shape[0]
+    form = np.random.default_rng(3).normal(size=(n_terms, n_terms))
+    psf = replace(written.psf, flux_variance=form @ form.T)
+    write(tmp_path / "a.fits", [replace(written, psf=psf)])
+    (back,) = read(tmp_path / "a.fits")
+    np.testing.assert_array_equal(back.psf.flux_variance, psf.flux_variance)
+
+
+def test_a_variance_of_another_degree_is_an_error(tmp_path):
+    psf = replace(exposure().psf, flux_variance=np.zeros((1, 1)))
+    with pytest.raises(ImageError, match="FLUX_VARIANCE"):
+        psf_from_table(*_table_of(psf))
+
+
+def _table_of(psf):
+    columns, header = psf_table(psf)
+    return Catalog(columns), header
 
 
 def test_new_wcs_replaces_the_old(tmp_path):

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from skyextract.datamodel.psf import polynomial_terms
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.model import affordable_degree, build_psf
 from skyextract.stages.psf.precondition import Preconditioner
 from skyextract.stages.psf.sample import StarSample
-from skyextract.stages.psf.solver import MAX_STEPS, Solver, polynomial_terms
+from skyextract.stages.psf.solver import MAX_STEPS, Solver
 from tests.simulate.shapes import SKY, Shape, donut, simulate_shape
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.header import Header, set_cards
 from skyextract.datamodel.psf import Psf, PsfSource
@@ -30,7 +30,7 @@ _EXACT = {
 """Card of each number of a model; a card without a value is NaN."""
 
 
-def psf_table(psf: Psf) -> tuple[dict[str, F4], Header]:
+def psf_table(psf: Psf) -> tuple[dict[str, F4 | F8], Header]:
     """Return columns and cards of the PSF_DATA table of a model."""
     header = psf_header(psf)
     for keyword, name in _EXACT.items():
@@ -39,7 +39,10 @@ def psf_table(psf: Psf) -> tuple[dict[str, F4], Header]:
     header["SKYPSFXE"] = (psf.position_error, "[pix] error of positions by the model")
     header["SKYPSFLE"] = (psf.light_error, "relative error of fluxes by the model")
     header["SKYPSFN"] = (psf.n_stars, "number of stars")
-    return {"PSF_MASK": psf.basis[np.newaxis]}, header
+    columns: dict[str, F4 | F8] = {"PSF_MASK": psf.basis[np.newaxis]}
+    if psf.flux_variance is not None:
+        columns["FLUX_VARIANCE"] = psf.flux_variance[np.newaxis]
+    return columns, header
 
 
 def psf_from_table(columns: Catalog, header: Header) -> Psf:
@@ -64,6 +67,9 @@ def psf_from_table(columns: Catalog, header: Header) -> Psf:
         raise ImageError("PSF_DATA: PSF_MASK does not have the size that the cards say")
     if shape[0] != (degree + 1) * (degree + 2) // 2:
         raise ImageError(f"PSF_DATA: {shape[0]} terms are no polynomial of degree {degree}")
+    variance = columns.columns.get("FLUX_VARIANCE")
+    if variance is not None and variance.size != shape[0] ** 2:
+        raise ImageError("PSF_DATA: FLUX_VARIANCE does not have the size that the cards say")
     source = str(header.get("PSFSRC") or "FILE")
     if source not in PsfSource.__members__:
         raise ImageError(f"PSF_DATA: PSFSRC = {source} is none of {', '.join(PsfSource)}")
@@ -74,5 +80,10 @@ def psf_from_table(columns: Catalog, header: Header) -> Psf:
         n_stars=int(number("SKYPSFN")),
         position_error=number("SKYPSFXE") if "SKYPSFXE" in header else 0.0,
         light_error=number("SKYPSFLE") if "SKYPSFLE" in header else 0.0,
+        flux_variance=(
+            None
+            if variance is None
+            else np.ascontiguousarray(variance.reshape(shape[0], shape[0]), np.float64)
+        ),
         **{name: number(keyword) for keyword, name in _EXACT.items()},
     )

@@ -102,7 +102,7 @@ def measure_point_sources(
     factor = corrections.psf_factor(at_x, at_y)
     columns: dict[str, AnyArray] = {
         "FLUX_PSF": (fits.flux - left.level * left.area(fits.flux)) * factor,
-        "FLUXERR_PSF": fits.flux_error * factor,
+        "FLUXERR_PSF": np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux) * factor,
         "XPSF_IMAGE": fits.x + 1.0,
         "YPSF_IMAGE": fits.y + 1.0,
         "ERRX2PSF_IMAGE": fits.variance_x + psf.position_error**2,

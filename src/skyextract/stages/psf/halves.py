@@ -21,7 +21,11 @@ from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.modelerrors import Evidence, flux_variance
 from skyextract.stages.psf.sample import StarSample
+
+PHASE_ERRORS = 2.0
+"""FWHM in pixels below which positions have an error that the model makes."""
 
 PHASES = 6
 """Stars are compared at so many places in a pixel along both axes."""
@@ -41,6 +45,30 @@ GROUPS = 5
 
 CORE = 0.75
 """What is within so many FWHM is the core, whose light a fit measures."""
+
+
+def with_errors(
+    psf: Psf, evidence: Evidence, sample: StarSample, build: Callable[[StarSample], Psf], run: Run
+) -> Psf:
+    """Return a model with the errors that it gives to fluxes and positions.
+
+    Parameters
+    ----------
+    psf : Psf
+    evidence : Evidence
+        That it was made from.
+    sample : StarSample
+        The stars.
+    build : callable
+        Makes a model of some stars.
+    run : Run
+    """
+    psf = replace(psf, flux_variance=flux_variance(psf, evidence))
+    if psf.fwhm < PHASE_ERRORS:
+        psf = replace(psf, position_error=position_error(sample, build, run))
+    if psf.n_stars <= FEW_STARS:
+        psf = replace(psf, light_error=light_error(sample, build))
+    return psf
 
 
 def light_error(sample: StarSample, build: Callable[[StarSample], Psf]) -> float:

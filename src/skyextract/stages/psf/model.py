@@ -19,6 +19,7 @@ from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effectiv
 from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.sample import StarSample
 from skyextract.stages.psf.solver import Solver
 from skyextract.stages.psf.splines import coefficients_of, normalise, samples_of
@@ -62,6 +63,8 @@ class PsfFit:
         Fitted 0-based positions and fluxes, and reduced chi2 within 2 FWHM.
     free_share : float
         Of the pixels of the stars, what no neighbour and no defect took away.
+    evidence : Evidence
+        What the stars say of the model.
     """
 
     psf: Psf
@@ -72,6 +75,7 @@ class PsfFit:
     flux_error: F8
     chi2: F8
     free_share: float
+    evidence: Evidence
 
 
 def is_constant(fit: PsfFit) -> bool:
@@ -195,6 +199,7 @@ def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
 
 def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
     """Return the model, and how the stars fit to it."""
+    assert solver.evidence is not None
     step = solver.step
     basis = normalise(samples_of(solution), step)
     shape = core_shape(basis[0])
@@ -222,6 +227,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
         flux_error=np.sqrt(solver.fit_numbers[:, 2]),
         chi2=chi2,
         free_share=solver.free_share,
+        evidence=solver.evidence,
     )
 
 

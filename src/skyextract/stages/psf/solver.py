@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.psf import polynomial_terms
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.errors import StepError
 from skyextract.kernels.psf.normal import filled_up, multiply
@@ -16,6 +17,7 @@ from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
+from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.neighbours import free_share, level_beside
 from skyextract.stages.psf.precondition import Preconditioner, Smoothness, smoothed
 from skyextract.stages.psf.profile import SmoothProfile, squareness
@@ -63,18 +65,6 @@ NEIGHBOUR_ACCURACY = 0.05
 WORKING_NOISE = 30.0
 """Background noise in electrons that is assumed where the gain is unknown: with no photon noise
 at all the peaks of the brightest stars would make the model."""
-
-
-def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
-    """Terms of the polynomial at normalised positions, in PSFEx's order.
-
-    Returns
-    -------
-    (n, n_terms) float64
-        ``u**i * v**j`` for j in 0..degree, for i in 0..degree-j.
-    """
-    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
-    return np.ascontiguousarray(np.stack(terms, axis=1))
 
 
 class Solver:
@@ -141,6 +131,7 @@ class Solver:
         self.loosening = np.ones(self.terms.shape[1])
         self.misfit = 0.0
         self.spreads = np.zeros(self.terms.shape[1])
+        self.evidence: Evidence | None = None
 
     def set_degree(self, degree: int, sample: StarSample) -> None:
         """Let the PSF vary with the positions of the stars, to this degree."""
@@ -285,6 +276,10 @@ class Solver:
         core = (prior[0] > 0.05 * prior[0].max()) & (density > 0)
         self.misfit = float((left_over[0][core] ** 2 / (NOISE_SHARE * density[core])).mean())
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
+        loosening = self.loosening[:n_terms].copy()
+        self.evidence = Evidence(
+            sigma[-1] / loosening[-1], loosening, density, terms, weight_of_star, smoothness
+        )
         return solution, coefficients
 
     def _over_stars(self, v: F8, terms: F8, values: F4, is_right: bool) -> F8:
