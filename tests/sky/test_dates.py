@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skyextract.sky.dates import frame_date, parse_mjd
+from skyextract.sky.dates import contradicting_dates, frame_date, parse_mjd
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,19 @@ def test_the_first_card_that_can_be_is_taken():
     nothing = frame_date({"DATE-OBS": " "})
     assert math.isnan(nothing.year)
     assert (nothing.card, nothing.refused) == ("", ())
+
+
+@pytest.mark.parametrize(("cards", "told"), [
+    ({"DATE-OBS": "2023-03-01T05:00:00", "MJD-OBS": 60004.2083}, ""),
+    ({"DATE-OBS": "2023-03-01", "MJD-OBS": 60005.1, "JD": 2460004.7}, ""),
+    ({"DATE-OBS": "2023-03-01", "MJD-AVG": 60300.0}, ""),  # the middle of a stack of a year
+    ({"DATE-OBS": "2023-03-01", "MJD-OBS": "unknown", "JD": 0.0}, ""),
+    ({"MJD-OBS": 55555.3}, ""),
+    ({}, ""),
+    ({"DATE-OBS": "2023-03-01T05:00:00", "MJD-OBS": 55555.3}, "12.2 years apart: MJD-OBS is taken"),
+    ({"DATE-OBS": "2023-03-01T05:00:00", "JD": 2460104.5}, "100 days apart: DATE-OBS is taken"),
+])  # fmt: skip
+def test_cards_that_contradict_each_other(cards, told):
+    found = contradicting_dates(cards)
+    assert told in found
+    assert bool(found) == bool(told)

@@ -29,6 +29,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
+from skyextract.sky.dates import contradicting_dates
 from skyextract.stages.background.nodata import check_data
 from skyextract.stages.background.noise import (
     with_gain_of_variance,
@@ -180,6 +181,8 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = _with_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
+    if image.header is not None and (dates := contradicting_dates(image.header)):
+        run.warn(f"{image.name}: {dates}")
     image = with_plausible_variance(image, run)
     measured = config.extraction.noise_type == "MEASURED"
     if measured and of_image(config.weights.weight_type, 1) == "MAP_RMS":

@@ -17,6 +17,12 @@ DATE_KEYS = (
 )  # fmt: skip
 """Cards in order of preference; the first with a date that can be is taken."""
 
+AT_START = ("MJD-OBS", "DATE-OBS", "MJD-BEG", "DATE-BEG", "MJD", "JD", "JD-OBS", "JD_UTC")
+"""Those of the beginning of an exposure, or of some time in it."""
+
+MAX_APART = 10.0
+"""Days that these may differ by: local dates, frames of a few nights."""
+
 UNSET_CLOCKS = frozenset(
     date(*ymd)
     for ymd in (
@@ -74,6 +80,22 @@ def frame_date(header: Mapping[str, Any]) -> FrameDate:
             return FrameDate(mjd, key, tuple(refused))
         refused.append(f"{key} = {value!r}")
     return FrameDate(math.nan, "", tuple(refused))
+
+
+def contradicting_dates(header: Mapping[str, Any]) -> str:
+    """Tell of a card that has another date than the one that is taken; empty if none has."""
+    first, message = frame_date(header), ""
+    for key in AT_START:
+        mjd = math.nan if header.get(key) is None else parse_mjd(header[key])
+        days = abs(mjd - first.mjd)
+        if days > MAX_APART:
+            apart = f"{days:.0f} days" if days < 500.0 else f"{days / 365.25:.1f} years"
+            message = (
+                f"{first.card} = {header[first.card]!r} and {key} = {header[key]!r} are {apart} "
+                f"apart: {first.card} is taken for the date"
+            )
+            break
+    return message
 
 
 def parse_mjd(value: Any) -> float:
