@@ -50,6 +50,26 @@ def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
     assert why.count("FALLBACK: ") == 3, why
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_glow_at_an_edge(skyextract, tmp_path, seed):
+    """Six times the sky, gone within 20 pixels: meshes of 64 do not follow, those of 16 do."""
+    frame = good_frame(seed)
+    glow = 1800.0 * np.exp(-np.arange(frame.image.shape[1]) / 20.0)
+    noise = np.sqrt(glow / 1.5) * np.random.default_rng(seed).standard_normal(frame.image.shape)
+    files = replace(frame, image=(frame.image + glow + noise).astype(np.float32)).write(tmp_path)
+    done = skyextract(*files)
+    step = done.summary("f.json")[0]["steps"]["measure"]
+    assert step["status"] == "fallback"
+    assert done.stderr.count("the background lies above the sky by more than the noise") == 1
+    finer = skyextract(*files, "-BACK_SIZE", "16")
+    assert "lies above" not in finer.stderr
+    rows = fits.getdata("f.cat", 2)
+    distance = np.hypot(rows["X_IMAGE"][:, None] - 1 - frame.truth.x,
+                        rows["Y_IMAGE"][:, None] - 1 - frame.truth.y)  # fmt: skip
+    assert np.mean(distance.min(axis=1) < 2.0) > 0.98
+    assert np.mean(distance.min(axis=0) < 2.0) > 0.8
+
+
 def test_a_black_point_amid_the_noise(skyextract, tmp_path):
     frame = good_frame(1)
     files = replace(frame, image=np.maximum(frame.image - 290.0, 0.0)).write(tmp_path)

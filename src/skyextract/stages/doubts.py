@@ -10,6 +10,7 @@ from skyextract.datamodel.arrays import I2, I4
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
+from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import find_ghosts
 from skyextract.stages.detection.registration import Displacement, find_displacement
@@ -85,7 +86,8 @@ def doubts_about(
     texts = [text for text in (*texts, kind, black, about_psf) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
-    false = [(sharp, share > MANY_SHARP)]
+    below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
+    false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
     false += [(ghosts.doubt, ghosts.are_many)] if ghosts is not None else []
     for text, are_many in false:
         if are_many:

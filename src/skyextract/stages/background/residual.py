@@ -1,0 +1,68 @@
+"""Whether the background follows the sky: what it leaves must not be below zero anywhere.
+
+Amplifier glow, the edge of a nebula and scattered light rise within less than a mesh; the splines
+through the meshes then swing beside it, and lie above the sky.  Sources make what is left higher,
+never lower.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, Bools
+
+SIDE, MOST = 16, 64
+"""Pixels on a side of a block, and blocks along an axis, at most."""
+EVERY = 2
+"""Every second pixel and row tells the median of a block."""
+BELOW = 1.0
+"""Such a median is below zero by so many sigma of a pixel..."""
+TOLD, TOO_MANY = 0.02, 0.05
+"""... in this share of the frame; in the second one the sources are doubtful."""
+MIN_GOOD = 0.5
+MIN_BLOCKS = 50
+
+
+def share_below(subtracted: F4, sigma: float, bad: Bools) -> float:
+    """Return the share of the frame in which the background lies above the sky.
+
+    Parameters
+    ----------
+    subtracted : (ny, nx) float32
+        Background-subtracted image.
+    sigma : float
+        Noise of the background.
+    bad : (ny, nx) bool
+        Pixels without data.
+    """
+    if min(subtracted.shape) < SIDE or not sigma > 0.0:
+        return 0.0
+    y, x = (
+        np.linspace(0, size - SIDE, min(MOST, size // SIDE)).astype(np.int64)[:, None]
+        + np.arange(0, SIDE, EVERY)
+        for size in subtracted.shape
+    )
+    n_pixels = y.shape[1] * x.shape[1]
+    n_low = n_known = 0
+    for rows in y:
+        at = rows[:, None, None], x[None]
+        values = subtracted[at].transpose(1, 0, 2).reshape(-1, n_pixels)
+        lost = bad[at].transpose(1, 0, 2).reshape(-1, n_pixels)
+        known = np.count_nonzero(lost, axis=1) <= (1.0 - MIN_GOOD) * n_pixels
+        # The median of the good ones is low if more than half of them are.
+        low = np.count_nonzero((values < -BELOW * sigma) & ~lost, axis=1)
+        good = n_pixels - np.count_nonzero(lost, axis=1)
+        n_low += int(np.count_nonzero(known & (2 * low > good)))
+        n_known += int(np.count_nonzero(known))
+    return n_low / n_known if n_known >= MIN_BLOCKS else 0.0
+
+
+def about_residual(share: float) -> str:
+    """Return what is to be said of a background that lies above the sky; empty for little."""
+    message = ""
+    if share > TOLD:
+        message = (
+            f"the background lies above the sky by more than the noise in {100.0 * share:.0f} % of "
+            "the frame: glow or light that rises within a mesh? A smaller BACK_SIZE follows it"
+        )
+    return message
