@@ -1,7 +1,7 @@
 """Galaxies beside SExtractor's model fits with PSFEx's PSF, against the truth.
 
     python -m benchmarks.truth.galaxies [--n 400] [--frames 1] [--fwhm 3.6] [--seed 1]
-        [--kind sersic "bulge+disk"] [--ours]
+        [--kind sersic "bulge+disk" barred edge-on "n 0.5" "n 6"] [--ours]
 
 Frames of galaxies and stars at random places (tests/simulate/galaxies.py), blends as they come.
 Both programs fit one Sersic profile to every source, with the same columns, on the same frame.
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from tests.simulate.galaxies import GAIN, KINDS, Floats, GalaxyFrame, simulate_galaxies
+from tests.simulate.galaxies import GAIN, KINDS, SHAPES, Floats, GalaxyFrame, simulate_galaxies
 
 COLUMNS = """X_IMAGE Y_IMAGE FLUX_AUTO FLUX_MODEL FLUXERR_MODEL XMODEL_IMAGE YMODEL_IMAGE
 FLUX_SPHEROID FLUXERR_SPHEROID SPHEROID_REFF_IMAGE SPHEROID_REFFERR_IMAGE SPHEROID_ASPECT_IMAGE
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--fwhm", type=float, default=3.6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS + SHAPES)
     parser.add_argument("--ours", action="store_true", help="skyextract alone")
     options = parser.parse_args()
     programs: dict[str, Callable[[GalaxyFrame, Path], np.ndarray]] = {"skyextract": ours}

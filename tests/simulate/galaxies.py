@@ -16,6 +16,8 @@ BRIGHTEST, FAINTEST = 18.0, 24.5
 SLOPE = 0.3
 """Of log counts per magnitude."""
 KINDS = ("sersic", "bulge+disk")
+SHAPES = ("barred", "edge-on", "n 0.5", "n 6")
+"""Kinds that a profile may not be made for, or at the ends of its range."""
 
 Floats = NDArray[np.float64]
 
@@ -76,14 +78,16 @@ def simulate_galaxies(
     """Simulate a square frame with objects at random places.
 
     Sizes are log-normal and fall with magnitude, axis ratios uniform between 0.25 and 1, Sersic
-    indices uniform in their logarithm between 0.5 and 6, bulge shares those of Beta(1, 2).
+    indices uniform in their logarithm between 0.5 and 6, bulge shares those of Beta(1, 2).  Barred
+    galaxies have a bulge, a bar across and a disk; discs that are seen edge-on axis ratios between
+    0.08 and 0.2.
 
     Parameters
     ----------
     n : int
         Objects.
     kind : str
-        One of `KINDS`.
+        One of `KINDS` or `SHAPES`.
     fwhm : float
         Of the Moffat PSF (beta 3), before the pixel; the sizes of the galaxies go with it.
     stars : float
@@ -111,6 +115,14 @@ def simulate_galaxies(
             if kind == "sersic":
                 index = math.exp(rng.uniform(math.log(0.5), math.log(6.0)))
                 profile = galsim.Sersic(n=index, half_light_radius=radius)
+            elif kind == "edge-on":
+                q, index = rng.uniform(0.08, 0.2), 1.0
+                profile = galsim.Exponential(half_light_radius=radius)
+            elif kind == "barred":
+                profile, radius = _barred(rng, radius)
+            elif kind.startswith("n "):
+                index = float(kind[2:])
+                profile = galsim.Sersic(n=index, half_light_radius=radius)
             else:
                 profile, radius = _bulge_and_disk(rng.beta(1, 2), radius)
             profile = profile.shear(q=q, beta=angle * galsim.radians)
@@ -131,6 +143,15 @@ def simulate_galaxies(
     data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
     columns = np.array(rows, dtype=np.float64).T
     return GalaxyFrame(data.astype(np.float32), *columns[:4], columns[4] > 0, *columns[5:])
+
+
+def _barred(rng: np.random.Generator, radius: float) -> tuple[Any, float]:
+    """Return a galaxy with a bar, and the radius of the circle that half its light is in."""
+    turn = rng.uniform(0.0, math.pi) * galsim.radians
+    bar = galsim.Sersic(n=0.5, half_light_radius=0.6 * radius).shear(q=0.25, beta=turn)
+    bulge = galsim.Sersic(n=2.5, half_light_radius=0.15 * radius)
+    profile = 0.65 * galsim.Exponential(half_light_radius=radius) + 0.22 * bar + 0.13 * bulge
+    return profile, float(profile.calculateHLR(size=512, scale=radius / 32.0))
 
 
 def _bulge_and_disk(share: float, radius: float) -> tuple[Any, float]:
