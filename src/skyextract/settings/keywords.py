@@ -288,7 +288,7 @@ class Measurement:
         "SERSIC", "profile of galaxy models (AUTO = the components whose columns are asked for)",
         sextractor="AUTO", choices=MODEL_TYPES, new=True,
     )  # fmt: skip
-    model_priors: bool = key(True, "apply Gaussian priors to radii, shapes and indices of galaxy models?", new=True, basic=False)
+    model_priors: bool = key(True, "apply priors to radii, shapes and indices of galaxy models?", new=True, basic=False)
     psf_nmax: int = key(1, "number of PSFs fitted at once", low=1, high=10, support="ignored", basic=False)
     pattern_type: str = key(
         "RINGS-HARMONIC", "type of the pattern decomposition", support="ignored", basic=False,

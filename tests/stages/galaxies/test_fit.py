@@ -427,3 +427,22 @@ def test_a_needle_turns_to_its_angle() -> None:
     assert fits.iterations.max() < 20
     angle = 0.5 * np.arctan2(p[:, SPHEROID + E2], p[:, SPHEROID + E1])
     assert np.abs(np.sin(angle - angles)).max() < 0.03
+
+
+@pytest.mark.parametrize("q", [0.12, 0.6])
+def test_thin_galaxies_stay_thin(q: float) -> None:
+    """The prior of shapes does not make discs that are seen edge-on rounder and larger."""
+    n, flux, radius = 100, 1500.0, 2.5
+    positions, shape = grid_of(n, 91)
+    angles = np.random.default_rng(92).uniform(0.0, 180.0, n)
+    galaxies = [sersic(flux, radius, 1.0, q, angle) for angle in angles]
+    image, variance, found = frame(galaxies, positions, shape, 93, half=10)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    p, c = fits.parameters, fits.covariance
+    pulls = (p[:, SPHEROID + RADIUS] - math.log(radius)) / np.sqrt(
+        c[:, SPHEROID + RADIUS, SPHEROID + RADIUS]
+    )
+    assert abs(np.median(pulls)) < 0.4
+    along = p[:, SPHEROID + E1] * np.cos(2 * np.radians(angles))
+    along += p[:, SPHEROID + E2] * np.sin(2 * np.radians(angles))
+    assert np.median(along) == pytest.approx(-0.5 * math.log(q), rel=0.1)

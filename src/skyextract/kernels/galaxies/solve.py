@@ -1,4 +1,4 @@
-"""Damped least squares with limits and Gaussian priors (Levenberg 1944; Marquardt 1963)."""
+"""Damped least squares with limits and priors (Levenberg 1944; Marquardt 1963)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ MAX_SHEAR = 1.5
 STIFF = 1e3
 """How much stiffer a shear of that size is against growth."""
 MAX_DAMPING = 1e10
+TAILS = 4.0
+"""The prior of a shear e of width s falls as (1 + e^2 / (TAILS s^2))^(-TAILS / 2), more slowly than
+a Gaussian: discs that are seen edge-on are not rare."""
 UNSEEN = 0.01
 """Chi2 is right to this: Gaussians end at whole pixels."""
 SURELY = 3.0
@@ -231,10 +234,17 @@ def _normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
             hessian[g, f] = hessian[f, g]
     for f in range(n_free):
         p = free[f]
-        left = prior[0, p] - parameters[p]
-        chi2 += prior[1, p] * left * left
-        gradient[f] += prior[1, p] * left
-        hessian[f, f] += prior[1, p]
+        left, known = prior[0, p] - parameters[p], prior[1, p]
+        if p == SPHEROID + E1 or p == SPHEROID + E2 or p == DISK + E1 or p == DISK + E2:
+            # of both components together
+            first = SPHEROID + E1 if p < DISK else DISK + E1
+            square = known * (parameters[first] ** 2 + parameters[first + 1] ** 2) / TAILS
+            chi2 += TAILS * math.log1p(square) if p == first else 0.0
+            known /= 1.0 + square
+        else:
+            chi2 += known * left * left
+        gradient[f] += known * left
+        hessian[f, f] += known
     return chi2
 
 

@@ -75,7 +75,7 @@ STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 
 SHEAR_PRIOR = 0.3
-"""Width of the prior of e1 and e2: axis ratios are 0.55 where they are most frequent."""
+"""Width of the prior of e1 and e2, with wide tails: axis ratios of about 0.55 are most frequent."""
 INDEX_PRIOR = (math.log(2.0), math.log(2.0))
 """Mean and width of the prior of ln n: exponential and de Vaucouleurs' profiles are a width off."""
 RADIUS_PRIOR = (math.log(0.3), 1.0)
@@ -97,7 +97,7 @@ class Profile:
     sky_error : float
         Width of the prior of that level where it is no part of the model; 0: it is none.
     priors : bool
-        Gaussian priors of radii, shears and indices.
+        Priors of radii, shears and indices.
     """
 
     spheroid: bool
