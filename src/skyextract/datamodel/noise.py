@@ -94,11 +94,10 @@ class NoiseCorrelation:
         area = np.maximum(np.asarray(area, np.float64), 1.0)
         radius = np.sqrt(area / math.pi)
         factor = np.zeros_like(area)
-        for v in range(-half, half + 1):
-            for u in range(-half, half + 1):
-                t = np.minimum(math.hypot(u, v) / (2.0 * radius), 1.0)
-                common = (np.arccos(t) - t * np.sqrt(1.0 - t * t)) * 2.0 / math.pi
-                factor += self.lags[half + v, half + u] * common
+        for j, i in np.argwhere(self.lags).tolist():
+            t = np.minimum(math.hypot(i - half, j - half) / (2.0 * radius), 1.0)
+            common = (np.arccos(t) - t * np.sqrt(1.0 - t * t)) * 2.0 / math.pi
+            factor += self.lags[j, i] * common
         # what anticorrelated noise leaves is never nothing
         positive: F8 = np.maximum(factor, 0.1)
         return positive

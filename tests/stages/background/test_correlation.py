@@ -49,6 +49,24 @@ def test_covariance_of_shared_pixels():
     np.testing.assert_allclose(correlation_of(noise_of("smoothed"), 2.0).lags, lags / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_aperture_errors_in_bands(axis):
+    """Sums over circles scatter as the covariance says, though a row is longer than its lags."""
+    bands = 0.4 * np.random.default_rng(5).normal(size=(SHAPE[0] if axis else SHAPE[1], 1))
+    image = noise_of("white", 6) + (bands if axis else bands.T).astype(np.float32)
+    found = correlation_of(image)
+    for radius in (2.0, 4.0, 8.0, 14.0):
+        y, x = np.mgrid[-15:16, -15:16]
+        circle = np.hypot(x, y) <= radius
+        sums = [
+            image[j : j + 31, i : i + 31][circle].sum()
+            for j in range(0, SHAPE[0] - 31, 16)
+            for i in range(0, SHAPE[1] - 31, 16)
+        ]
+        variance = np.var(sums) / circle.sum()
+        assert found.aperture(float(circle.sum())) == pytest.approx(variance, rel=0.2)
+
+
 def test_sources_take_no_part():
     image = noise_of("white")
     claimed = np.zeros(SHAPE, np.uint8)

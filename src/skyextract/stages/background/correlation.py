@@ -19,6 +19,9 @@ LAG, MAX_LAG = 5, 10
 still more is a matter of the background."""
 SHARED = 0.1
 """Covariance at the first lag from which noise is shared over more."""
+BANDED, ALONG, REACH = 0.04, 4.0, 32
+"""Covariance along an axis beyond `LAG`, and times that along the other one, from which rows or
+columns differ (banding): they share it to the end, of which so many pixels concern apertures."""
 BLOCK = 192
 BLOCKS = 4
 """The covariance is measured in up to 4 x 4 blocks of this size, spread over the frame."""
@@ -47,9 +50,24 @@ def measure_correlation(
         None if there are too few free pixels.
     """
     found = _covariance(subtracted, variance, claimed, LAG)
-    if found is not None and found[LAG, 0] + found[0, LAG] > 2.0 * SHARED:
-        found = _covariance(subtracted, variance, claimed, MAX_LAG)
+    if found is not None and max(found[LAG, 0], found[0, LAG]) > SHARED:
+        found = _along_bands(_covariance(subtracted, variance, claimed, MAX_LAG))
     return None if found is None else NoiseCorrelation(found, point_source)
+
+
+def _along_bands(lags: F8 | None) -> F8 | None:
+    """Return the covariance with lags along rows, or columns, if these differ from each other."""
+    if lags is None:
+        return None
+    k = MAX_LAG
+    across, along = float(lags[k, -LAG:].mean()), float(lags[-LAG:, k].mean())
+    if max(across, along) < max(BANDED, ALONG * abs(min(across, along))):
+        return lags
+    wide = np.pad(lags, REACH - k)
+    beyond = np.abs(np.arange(-REACH, REACH + 1)) > k
+    line = wide[REACH] if across > along else wide[:, REACH]
+    line[beyond] = max(across, along)
+    return wide
 
 
 def _covariance(subtracted: F4, variance: F4, claimed: U1, k: int) -> F8 | None:
