@@ -126,7 +126,7 @@ def find_sources(
     def claim(claimed: U1 | None) -> U1:
         _, detection_plane, found = find(claimed, last=False)
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
-        return source_mask(found, detection_plane.background.sigma, growth)
+        return source_mask(found, detection_plane.background.sigma, run, growth)
 
     claimed = None
     for _ in range(extraction.detect_niter - 1):

@@ -48,7 +48,7 @@ def find(image, sources=None):
 def test_second_pass_removes_the_bias_of_the_sky(crowded):
     image, sky = crowded
     first, found = find(image)
-    second, _ = find(image, source_mask(found, first.sigma))
+    second, _ = find(image, source_mask(found, first.sigma, Run(2)))
     error = [(background_image(map_, Run(1)) - sky).mean() for map_ in (first, second)]
     assert error[0] > 2.0  # the wings of stars
     assert abs(error[1]) < 0.35 * error[0]
@@ -56,7 +56,7 @@ def test_second_pass_removes_the_bias_of_the_sky(crowded):
 
 def test_mask_covers_the_wings_but_not_all(crowded):
     background, found = find(crowded[0])
-    mask = source_mask(found, background.sigma)
+    mask = source_mask(found, background.sigma, Run(2))
     footprint = found.segmentation != 0
     assert mask[footprint].all()
     assert mask.ravel()[found.unclaimed].all()
@@ -66,7 +66,7 @@ def test_mask_covers_the_wings_but_not_all(crowded):
 def test_no_source_no_mask():
     background, found = find(np.zeros((100, 100), np.float32))
     assert found.n == 0
-    assert not source_mask(found, background.sigma).any()
+    assert not source_mask(found, background.sigma, Run(2)).any()
 
 
 def test_segmentation_that_was_let_go_is_drawn_anew(crowded):

@@ -16,6 +16,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.record import record
+from skyextract.run import Run
 
 MIN_DEPTH = 9.0
 """Dead pixels are so many times the noise below the sky; ..."""
@@ -32,6 +33,8 @@ COMMON = 5
 
 _CELL, _STEP = 32, 2
 """Size of the meshes of sky and noise, and step of the pixels that are looked at there."""
+_ROWS = 8
+"""Rows of meshes that are looked at together."""
 _MIN_SAMPLE = 64
 _FAR = 3
 """Pixels at this distance tell about the noise and about bright pixels beside."""
@@ -46,14 +49,14 @@ class _Sky:
     noise: F8
 
 
-def dead_pixels(exposure: Exposure) -> I8:
+def dead_pixels(exposure: Exposure, run: Run) -> I8:
     """Return the indices ``y * nx + x`` of dead pixels that no mask plane has."""
     image, mask = exposure.image, exposure.mask
     none = np.zeros(0, np.int64)
-    sky = _sky_of_meshes(image, mask)
+    sky = _sky_of_meshes(image, mask, run)
     if sky is None:
         return none
-    deep = _deep_pixels(image, mask, sky)
+    deep = _deep_pixels(image, mask, sky, run)
     if not deep.size or deep.size > MAX_SHARE * image.size:
         return none
     # A frame of pixels without data: what is narrow has pixels with data on both sides.
@@ -79,7 +82,7 @@ def dead_pixels(exposure: Exposure) -> I8:
         kept = sharp
 
 
-def _sky_of_meshes(image: F4, mask: U2) -> _Sky | None:
+def _sky_of_meshes(image: F4, mask: U2, run: Run) -> _Sky | None:
     """Return median and noise, from the side below it, of meshes; None without sky.
 
     The noise is no less than half of the typical one, nor than the step of the values.
@@ -87,13 +90,16 @@ def _sky_of_meshes(image: F4, mask: U2) -> _Sky | None:
     side = _CELL // _STEP
     ny, nx = (math.ceil(n / _CELL) for n in image.shape)
     level, noise = np.full((2, ny, nx), np.nan)
-    for j in range(ny):
-        rows = slice(j * _CELL, (j + 1) * _CELL, _STEP)
+
+    def estimate(first: int) -> None:
+        part = slice(first, min(first + _ROWS, ny))
+        rows = slice(part.start * _CELL, part.stop * _CELL, _STEP)
         sample = image[rows, ::_STEP].copy()
         sample[(mask[rows, ::_STEP] & _LOST) != 0] = np.inf
-        room = np.full((side, nx * side), np.float32(np.inf))
+        n_rows = part.stop - part.start
+        room = np.full((n_rows * side, nx * side), np.float32(np.inf))
         room[: sample.shape[0], : sample.shape[1]] = sample
-        cells = room.reshape(side, nx, side).swapaxes(0, 1).reshape(nx, -1)
+        cells = room.reshape(n_rows, side, nx, side).swapaxes(1, 2).reshape(n_rows * nx, -1)
         cells.sort(axis=1)
         n = np.count_nonzero(cells < np.inf, axis=1)
         good = np.flatnonzero(n >= _MIN_SAMPLE)
@@ -101,8 +107,10 @@ def _sky_of_meshes(image: F4, mask: U2) -> _Sky | None:
             cells[good, np.rint(share * (n[good] - 1)).astype(int)].astype(np.float64)
             for share in (0.5, 0.1587, 0.1)
         )
-        level[j, good] = half
-        noise[j, good] = np.maximum(half - low, (half - lowest) / 1.2816)
+        level[part].ravel()[good] = half
+        noise[part].ravel()[good] = np.maximum(half - low, (half - lowest) / 1.2816)
+
+    run.map(estimate, range(0, ny, _ROWS))
     known = np.isfinite(level)
     if not known.any():
         return None
@@ -117,17 +125,19 @@ def _step_of_values(image: F4) -> float:
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
-def _deep_pixels(image: F4, mask: U2, sky: _Sky) -> I8:
+def _deep_pixels(image: F4, mask: U2, sky: _Sky, run: Run) -> I8:
     """Return the pixels with data that are far below the sky of their mesh."""
     limit = (sky.level - MIN_DEPTH * sky.noise).astype(np.float32)
-    found = []
-    for j, row in enumerate(limit):
+
+    def look(j: int) -> I8:
         rows = slice(j * _CELL, (j + 1) * _CELL)
-        below = image[rows] < np.repeat(row, _CELL)[: image.shape[1]]
+        below = image[rows] < np.repeat(limit[j], _CELL)[: image.shape[1]]
         if below.any():
             below &= (mask[rows] & _LOST) == 0
-            found.append(np.flatnonzero(below) + j * _CELL * image.shape[1])
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        deep: I8 = np.flatnonzero(below) + j * _CELL * image.shape[1]
+        return deep
+
+    return np.concatenate(run.map(look, range(len(limit))))
 
 
 def _is_narrow(taken: Bools, y: I8, x: I8) -> Bools:

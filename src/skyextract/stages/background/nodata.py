@@ -121,7 +121,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
 
 def _without_dead(exposure: Exposure, run: Run) -> Exposure:
     """Mark dead pixels, which are interpolated where cosmic rays are repaired."""
-    dead = dead_pixels(exposure)
+    dead = dead_pixels(exposure, run)
     if not dead.size:
         return exposure
     run.warn(

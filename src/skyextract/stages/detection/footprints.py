@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -82,7 +83,9 @@ def grow_footprints(
     )  # fmt: skip
 
 
-def source_mask(detections: Detections, sigma: float, min_growth: float = MIN_GROWTH) -> U1:
+def source_mask(
+    detections: Detections, sigma: float, run: Run, min_growth: float = MIN_GROWTH
+) -> U1:
     """Return a mask (1) of the sources' footprints and the faint wings around them.
 
     A source's wings are taken to fall with the inverse cube of the radius (as those of a
@@ -112,16 +115,19 @@ def source_mask(detections: Detections, sigma: float, min_growth: float = MIN_GR
     peak = detections.fdpeak / detections.dthresh
     factor = np.maximum(np.minimum(edge, peak), 1.0) ** (1.0 / 3.0)
     wings = np.maximum(radius * factor, radius + min_growth)
+    segmentation = detections.segmentation
+
+    def discs(reach: F8, mask: U1, part: tuple[int, int]) -> None:
+        """Mask those of some sources; where threads meet, both write the same."""
+        first, past = part
+        ends = detections.first[first : past + 1]
+        grow_discs(segmentation, detections.pixel, ends, reach[first:past], mask)
+
     for share in (1.0, 0.5, 0.25):
         reach = radius + share * (wings - radius) - np.sqrt(detections.fdnpix / np.pi)
+        reach = np.clip(reach, 0.0, _MAX_GROWTH).astype(np.float64)
         mask = footprints.copy()
-        grow_discs(
-            detections.segmentation,
-            detections.pixel,
-            detections.first,
-            np.clip(reach, 0.0, _MAX_GROWTH).astype(np.float64),
-            mask,
-        )
+        run.map(partial(discs, reach, mask), run.bands(detections.n))
         if np.count_nonzero(mask) <= _MAX_MASKED * mask.size:
             return mask
     return footprints
