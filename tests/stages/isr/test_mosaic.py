@@ -71,3 +71,46 @@ def test_what_is_no_mosaic_stays(colour):
     assert colour_plane(debayered, colour, Run()) is debayered
     mosaic = exposure_of(np.ones((6, 6)))
     assert (colour_plane(mosaic, colour, Run()) is mosaic) == (colour == "NONE")
+
+
+def levels(shape, colours, seed=1, noise=20.0):
+    """Return pixels whose 2 x 2 have these levels."""
+    image = np.random.default_rng(seed).normal(1000.0, noise, shape)
+    for k, level in enumerate(colours):
+        image[k // 2 :: 2, k % 2 :: 2] += level
+    return image
+
+
+@pytest.mark.parametrize(("colours", "told"), [
+    ((0.0, 0.0, 0.0, 0.0), False),
+    ((0.0, 30.0, 0.0, 30.0), False),  # amplifiers of every second column
+    ((0.0, 0.0, 30.0, 30.0), False),  # and of rows
+    ((0.0, 30.0, 30.0, 60.0), False),
+    ((0.0, 30.0, 30.0, 0.0), True),  # as with one light for red and blue
+    ((93.0, 40.0, 0.0, 94.0), True),
+    ((0.0, 440.0, 440.0, 120.0), True),
+])  # fmt: skip
+@pytest.mark.parametrize("shape", [(64, 70), (301, 500)])
+def test_a_mosaic_without_its_card_is_told_of(colours, told, shape):
+    y, x = np.indices(shape)
+    image = levels(shape, colours) + 1e-3 * (x - 30.0) * (y - 20.0)
+    for known, expected in (("", told), ("RGGB", False)):
+        run = Run()
+        colour_plane(exposure_of(image, known), "GREEN", run)
+        assert any("BAYERPAT?" in warning for warning in run.warnings) == expected
+    run = Run()
+    colour_plane(exposure_of(image, ""), "NONE", run)
+    assert not run.warnings
+
+
+def test_a_smooth_image_is_no_mosaic():
+    y, x = np.indices((200, 300))
+    for image in (
+        1e-4 * x * y**2,
+        np.ones((3, 3)),
+        np.full((200, 300), np.nan),
+        np.zeros((200, 1)),
+    ):
+        run = Run()
+        colour_plane(exposure_of(image, ""), "GREEN", run)
+        assert not run.warnings

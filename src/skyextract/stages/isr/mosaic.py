@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.header import Header, remove, set_cards
 from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.datamodel.wcs import SkyWcs
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from skyextract.run import Run
 
 _N_PIXELS = STEP * STEP
+N_CELLS, MIN_CELLS = 40_000, 400
+"""Cells of 2 x 2 pixels that tell whether an image is a mosaic: so many are taken, and needed."""
+SURE, MIN_CONTRAST = 8.0, 0.2
+"""Their diagonals then differ by so many times the error, and by such a part of the scatter."""
 
 
 def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
@@ -34,6 +40,11 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     """
     header = exposure.header
     pattern = "" if header is None or exposure.plane else mosaic_pattern(header, exposure.shape)
+    if not pattern and colour != "NONE" and _seems_mosaic(exposure):
+        run.warn(
+            f"{exposure.name}: pixels of one diagonal of each 2 x 2 have another level than those "
+            "of the other: a colour mosaic without its card BAYERPAT? It is measured as one colour"
+        )
     if not pattern or colour == "NONE" or min(exposure.shape) < STEP:
         return exposure
     cells = [(k // 2, k % 2) for k in range(4) if colour == "SUPERPIXEL" or pattern[k] == colour[0]]
@@ -64,6 +75,29 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
         header=_plane_header(header, plane, exposure.shape, detector.gain),
         wcs=_plane_wcs(exposure.wcs, plane, exposure.shape),
     )
+
+
+def _seems_mosaic(exposure: Exposure) -> bool:
+    """Tell whether the diagonals of 2 x 2 pixels differ, as amplifiers of columns or rows do not.
+
+    The four colours have levels a, b, c, d; a - b - c + d is 0 of what changes from column to
+    column, or from row to row, and with the pixels beside these also of a smooth sky.
+    """
+    if exposure.plane or MosaicPlane.from_header(exposure.header):
+        return False
+    ny, nx = (n // STEP * STEP for n in exposure.shape)
+    step = STEP * max(1, math.isqrt(ny * nx // _N_PIXELS // N_CELLS))
+    places = [(slice(row, ny, step), slice(column, nx - STEP + column, step))
+              for row in range(STEP) for column in range(STEP + 1)]  # fmt: skip
+    a, b, a2, c, d, c2 = (exposure.image[place].astype(np.float64) for place in places)
+    good = np.bitwise_or.reduce([exposure.mask[place] for place in places]) == 0
+    contrast = (0.5 * (a + a2 - c - c2) - b + d)[good]
+    contrast = contrast[np.isfinite(contrast)]
+    if contrast.size < MIN_CELLS:
+        return False
+    scatter = robust_sigma(contrast)
+    error = 1.25 * scatter / math.sqrt(contrast.size)
+    return 0.0 < max(SURE * error, MIN_CONTRAST * scatter) < abs(median(contrast))
 
 
 def colour_flags(flags: AnyArray, exposure: Exposure) -> AnyArray:
