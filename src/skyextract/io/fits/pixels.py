@@ -14,6 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, U2, AnyArray, blank
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
+from skyextract.datamodel.noise import median
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.record import record
@@ -112,6 +113,57 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit, plane: int | None = None) -
         raise ImageError(f"{numbers.size} numbers for {size} pixels (PCOUNT, GCOUNT)")
     chosen: AnyArray = numbers.reshape(-1, height, width)[plane or 0]
     return chosen
+
+
+_ROWS, _FEW = 16, 100
+_RANDOM, _CONSTANT = 0.2, 0.2
+"""Share of the most frequent value of a byte that noise fills, and of one that it does not."""
+_SMOOTHER = 20.0
+_DECADES, _FEW_DECADES, _EXTREME = 12.0, 4.0, 37.0
+"""Powers of ten: range that the sizes of pixels do not have, one that they have, and the end of
+single precision."""
+
+
+def has_swapped_bytes(numbers: AnyArray) -> bool:
+    """Tell whether the pixels were written in the wrong order of bytes.
+
+    Of 16-bit numbers the lower byte then is nearly the same everywhere while the higher one is
+    that of the noise, and neighbours are far more alike the other way round; numbers with a point
+    have sizes of all powers of ten.
+
+    Parameters
+    ----------
+    numbers : (ny, nx)
+        As stored, any type and byte order.
+    """
+    kind, size = numbers.dtype.kind, numbers.dtype.itemsize
+    if not (kind == "f" or (kind in "iu" and size == 2)):
+        return False
+    sample = np.ascontiguousarray(numbers[:: max(1, numbers.shape[0] // _ROWS)][:_ROWS])
+    other = sample.byteswap()
+    if kind == "f":
+        (low, high), (other_low, other_high) = _sizes(sample), _sizes(other)
+        is_absurd = high - low > _DECADES or high < -_EXTREME or low > _EXTREME
+        return is_absurd and other_high - other_low < _FEW_DECADES and other_low > -_EXTREME
+    steps = [median(np.abs(np.diff(part.astype(np.float64)))) for part in (sample, other)]
+    if not steps[0] > _SMOOTHER * max(steps[1], 1.0):
+        return False
+    native = sample.astype(sample.dtype.newbyteorder("="))
+    both = native.view(np.uint16).ravel().astype(np.int64)
+    counts = [np.bincount(both >> 8), np.bincount(both & 0xFF)]
+    most = [float(count.max()) / sample.size for count in counts]
+    # Numbers of 8 bits that were shifted have a lower byte of one value.
+    return most[0] < _RANDOM and most[1] > _CONSTANT and int(np.count_nonzero(counts[1])) > 1
+
+
+def _sizes(values: AnyArray) -> tuple[float, float]:
+    """Return the limits of the sizes of nine tenths of the numbers, in powers of ten."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = np.abs(values.astype(np.float64))
+    sizes = np.sort(np.log10(sizes[np.isfinite(sizes) & (sizes > 0.0)]))
+    if sizes.size < _FEW:
+        return 0.0, 0.0
+    return float(sizes[int(0.05 * sizes.size)]), float(sizes[int(0.95 * sizes.size)])
 
 
 def to_float(

@@ -29,7 +29,14 @@ from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
-from skyextract.io.fits.pixels import Scaling, n_planes, plane_axes, stored_numbers, to_float
+from skyextract.io.fits.pixels import (
+    Scaling,
+    has_swapped_bytes,
+    n_planes,
+    plane_axes,
+    stored_numbers,
+    to_float,
+)
 from skyextract.io.images.cubes import plane_filters
 from skyextract.io.images.dialects import (
     MAX_TIME,
@@ -215,6 +222,9 @@ def _read_exposure(
     camera = translate(header, config.isr.camera, run, file.path)
     detector = read_detector(header, config.detector, run, name)
     numbers = stored_numbers(file, unit, plane)
+    if has_swapped_bytes(numbers):
+        run.warn(f"{name}: the bytes of the pixels are in the wrong order; they are turned round")
+        numbers = numbers.byteswap()
     scaling = Scaling.from_header(header)
     if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))

@@ -128,7 +128,8 @@ def _offsets(image: F4, mask: U2) -> tuple[F8, F8, float]:
     nx = image.shape[1]
     z, noise = np.zeros(nx), np.ones(nx)
     lost = (mask & _LOST) != 0
-    difference = image[:, 2:-2] - np.float32(0.5) * (image[:, :-4] + image[:, 4:])
+    with np.errstate(over="ignore", invalid="ignore"):  # of broken pixels
+        difference = image[:, 2:-2] - np.float32(0.5) * (image[:, :-4] + image[:, 4:])
     if lost.any():
         difference[lost[:, 2:-2] | lost[:, :-4] | lost[:, 4:]] = 0.0
     sigma = MAD_TO_SIGMA * median(np.abs(difference[::4, ::4]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.noise import median
 
 MIN_SAMPLE = 1000
 MIN_SHARE = 0.05
@@ -58,7 +59,7 @@ def black_point(sample: F4, step: float) -> tuple[float, float]:
     share = 1.0 - above.size / n
     if not share < MAX_SHARE:
         return 0.0, 0.0
-    middle = float(np.median(above))
+    middle = median(above)
     width = max(middle / BINS, step)
     first, third = (
         np.count_nonzero((above > k * width) & (above <= (k + 1) * width)) for k in (0, 2)

@@ -13,6 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 GRID = 16
@@ -77,9 +78,9 @@ def dead_parts(image: F4, without: Bools) -> list[DeadPart]:
     if np.count_nonzero(~lost) < MIN_PATCHES:
         return []
     patches[lost] = 0.0
-    level = np.median(patches, axis=(2, 3))
+    level = _middle(patches.reshape(GRID, GRID, -1), 2)
     steps = np.diff(patches, axis=3).reshape(GRID, GRID, -1)
-    noise = 1.4826 / math.sqrt(2.0) * np.median(np.abs(steps), axis=2)
+    noise = MAD_TO_SIGMA / math.sqrt(2.0) * _middle(np.abs(steps), 2)
     bright = level[~lost] > median(level[~lost])
     typical = median(level[~lost][bright]) if bright.any() else median(level[~lost])
     usual = median(noise[~lost & (level >= typical)])
@@ -141,7 +142,7 @@ def _box(image: F4, group: Bools, y: I8, x: I8) -> DeadPart | None:
 def _edges(lines: F4, patches: I8, start: I8, size: int) -> tuple[int, int, float] | None:
     """Return the first pixel and the one after the last of a low part, and the step beside it."""
     some = np.linspace(0, lines.shape[0] - 1, 33).astype(np.int64)[1:-1]
-    level = np.median(lines[some].astype(np.float64), axis=0)
+    level = _middle(lines[some].astype(np.float64), 0)
     first, last = int(start[patches[0]]), int(start[patches[-1]]) + PATCH
     own = median(level[first:last])
     low, high, step = 0, size, 0.0
@@ -170,6 +171,13 @@ def _edge(level: F8, own: float) -> tuple[int, float] | None:
     step = beyond - own
     is_sharp = after.size > 0 and (after > own + 0.75 * step).all()
     return (k, step) if is_sharp and (before < own + 0.25 * step).all() else None
+
+
+def _middle(values: F8, axis: int) -> F8:
+    """Return the upper median along an axis: that of numpy imports `numpy.ma`."""
+    k = values.shape[axis] // 2
+    middle: F8 = np.partition(values, k, axis=axis).take(k, axis=axis)
+    return middle
 
 
 def _share_far(values: F4) -> float:
