@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.record import record
-from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
+from skyextract.stages.find import find_sources
+from skyextract.stages.noise import noise_correlation, point_source_variance
 from skyextract.stages.psf.columns import measure_point_sources
 
 if TYPE_CHECKING:

@@ -6,15 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from skyextract.datamodel.arrays import F4, U1
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.noise import median
 from skyextract.errors import ConfigError
-from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.background.correlation import measure_correlation
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
@@ -23,7 +18,6 @@ from skyextract.stages.detection.matched import matched_filter
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
-    from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
@@ -133,31 +127,6 @@ def find_sources(
         claimed = claim(claimed)
     plane, detection_plane, found = find(claimed, last=True)
     return Found(plane, detection_plane, found, taps, matched, claimed)
-
-
-def noise_correlation(found: Found, run: Run) -> NoiseCorrelation | None:
-    """Return the correlation of the noise of the measurement image.
-
-    None where its pixels count as independent, or another image was detected on.
-    """
-    plane, detections, claimed = found.plane, found.detections, found.claimed
-    scale = median(detections.full_noise_scale)  # fluxes are measured with the structure
-    if found.detection_plane is not plane or scale == 1.0:
-        return None
-    sources = detections.segmentation != 0
-    if claimed is not None:
-        sources |= claimed != 0
-    return measure_correlation(plane.subtracted, plane.variance_plane(run), sources, scale**2)
-
-
-def point_source_variance(plane: Plane, correlation: NoiseCorrelation | None, run: Run) -> F4:
-    """Return the background variance that fits of the PSF weight by: what it means for them."""
-    variance = plane.variance_plane(run)
-    if correlation is None:
-        return variance
-    with np.errstate(over="ignore"):
-        factor = np.float32(correlation.point_source)
-        return np.where(variance < MAX_VARIANCE, variance * factor, variance)
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
@@ -21,20 +21,23 @@ from skyextract.record import record
 from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
-from skyextract.stages.background.correlation import has_correlated_errors, with_correlated_errors
-from skyextract.stages.detection.banding import warn_of_banding
 from skyextract.stages.detection.detect import (
     analysis_threshold,
     filter_as_found,
     filter_image,
 )
-from skyextract.stages.detection.support import support, warn_of_noise
+from skyextract.stages.detection.support import support
 from skyextract.stages.doubts import doubts_about
-from skyextract.stages.find import find_sources, noise_correlation, point_source_variance
+from skyextract.stages.find import find_sources
 from skyextract.stages.measurement.association import selected_rows
 from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
+from skyextract.stages.noise import (
+    measure_noise,
+    point_source_variance,
+    with_errors_of_apertures,
+)
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
@@ -190,7 +193,7 @@ def measure(
     found = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
     exposure = exposure.without_image() if in_place else exposure
     hidden = _search_beneath(exposure, found, config, run) if searches else None
-    noise = _noise(found, hidden, wanted, run)
+    noise = measure_noise(found, hidden, wanted, run)
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
@@ -205,10 +208,7 @@ def measure(
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     found, sources = _measure_pixels(pixels, found, hidden, run)
-    if noise.of_apertures is not None:
-        sources = with_correlated_errors(
-            sources, noise.of_apertures, sigma**2, exposure.detector.gain
-        )
+    sources, errors = with_errors_of_apertures(sources, noise, sigma, exposure.detector.gain)
     sources = with_mask_flags(sources, exposure, found.detections)
     found = _without_labels(found, hidden)
 
@@ -222,7 +222,7 @@ def measure(
     if fits_psf:
         found = _with_noise_planes(found, run)
         points = _fit_point_sources(
-            exposure, found, hidden, noise.of_points, sources, config, wanted, run
+            exposure, found, hidden, noise.of_points, sources, errors, config, wanted, run
         )
         sources = _with_point_sources(sources, points, exposure, found, hidden, run)
         residual = points.residual
@@ -271,14 +271,6 @@ def measure(
     )
 
 
-@record
-class _Noise:
-    """Correlation of the noise, as it is in the errors of fits and of apertures."""
-
-    of_points: NoiseCorrelation | None
-    of_apertures: NoiseCorrelation | None
-
-
 def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) -> Hidden | None:
     """Return the sources beneath the detected ones; None where nothing is searched."""
     if found.matched is None:
@@ -286,24 +278,6 @@ def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) 
     from skyextract.stages.crowded.search import find_hidden
 
     return find_hidden(exposure, found.plane, found.detections, found.matched, config, run)
-
-
-def _noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run) -> _Noise:
-    """Measure the correlation of the noise, and say so where it makes the threshold high.
-
-    Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
-    """
-    scale = median(found.detections.noise_scale)
-    if hidden is None:
-        warn_of_banding(found.plane.subtracted, scale, run)
-        warn_of_noise(scale, run)
-        correlation = noise_correlation(found, run)
-        return _Noise(correlation, correlation)
-    warn_of_noise(hidden.noise_scale, run, 0.0 if hidden.wide is None else scale)
-    if hidden.wide is None or not any(map(has_correlated_errors, wanted)):
-        return _Noise(None, None)
-    on_wide = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
-    return _Noise(None, noise_correlation(on_wide, run))
 
 
 def _measure_pixels(
@@ -344,6 +318,7 @@ def _fit_point_sources(
     hidden: Hidden | None,
     correlation: NoiseCorrelation | None,
     sources: Catalog,
+    errors: F8 | None,
     config: Config,
     wanted: frozenset[str],
     run: Run,
@@ -351,16 +326,18 @@ def _fit_point_sources(
     """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
     from skyextract.stages.psf.columns import measure_point_sources
 
-    plane, x, y, start = found.plane, found.detections.x, found.detections.y, None
+    plane, x, y, start, sky = found.plane, found.detections.x, found.detections.y, None, None
     if hidden is not None:
         plane, x, y = hidden.plane, hidden.x, hidden.y
-        start = (hidden.sources, hidden.models)
+        start, sky = (hidden.sources, hidden.models), hidden.sky
         # The errors of crowds need that of the flux, for those of the positions, too.
         wanted |= {"FLUXERR_PSF"}
+    apertures = None
+    if errors is not None:
+        apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)
     return measure_point_sources(
         exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
-        (sources["FLUX_APER"], sources["FLUXERR_APER"]) if wanted & APERCOR_COLUMNS else None,
-        config, wanted, run, start=start,
+        apertures, config, wanted, run, start=start, sky=sky,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import galsim
 import numpy as np
 import pytest
 
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import clouds
 from tests.compare.crowds import matched, measured
 from tests.simulate.crowds import FWHM, simulate
 
@@ -26,7 +26,7 @@ def test_stars_upon_a_nebula(seed):
     field = simulate("nebula", 384, seed, galsim.Gaussian(fwhm=FWHM))
     found, purity, scatter = scores(field)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "CLOUDS", np.inf)
+        patch.setattr(clouds, "CLOUDS", np.inf)
         without = scores(field)
     assert found > 0.93
     assert purity > 0.9

@@ -22,6 +22,7 @@ from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.record import record
 from skyextract.stages.background.planes import prepare_plane
+from skyextract.stages.crowded.clouds import CLOUD_CELL, above_clouds, has_clouds
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
@@ -29,7 +30,6 @@ from skyextract.stages.crowded.plateau import beside_flat_tops
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
-    WIDE_RADIUS,
     LeastFlux,
     disc_offsets,
     filtered_plane,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
+    from skyextract.stages.psf.localsky import LocalSky
 
 MIN_COVER = 0.2
 """A field is crowded if sources cover more than this share of it."""
@@ -70,10 +71,6 @@ WIDE_STAR = 4.0
 """Meshes of BACK_SIZE that are narrower than this, in FWHM, would follow the stars themselves."""
 MIN_SKY_CELL = 16
 """The same in pixels, at least."""
-CLOUDS = 2.0
-"""Structure of the sky that raises the noise of the filtered image by more than this..."""
-CLOUD_CELL = 2.5
-"""... is followed by meshes of this size, in FWHM, in what the fits leave, each for itself."""
 FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
@@ -106,6 +103,8 @@ class Hidden:
         The same with the background of meshes of BACK_SIZE, at the end.
     faded : (k,) int64
         Sources that are not significant against the clouds about them.
+    sky : LocalSky or None
+        Light of clouds that `wide` has and `plane` has not, at the end.
     noise_scale : float
         Noise of the filtered image over that of independent pixels, in the last pass.
     """
@@ -116,6 +115,7 @@ class Hidden:
     psf: Psf
     wide: Plane | None = None
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    sky: LocalSky | None = None
     noise_scale: float = 1.0
 
     @property
@@ -142,11 +142,6 @@ class Hidden:
 def is_crowded(found: Detections) -> bool:
     """Tell whether the footprints cover so much that sources may hide in them."""
     return found.n > 0 and found.pixel.size > MIN_COVER * found.segmentation.size
-
-
-def has_clouds(found: Detections) -> bool:
-    """Tell whether structure of the sky is most of the noise that detection met."""
-    return found.around is not None and median(found.full_noise_scale) > CLOUDS
 
 
 def find_hidden(
@@ -235,13 +230,9 @@ def find_hidden(
     hidden = _verified(exposure, hidden, found, least, fitted, matched, run)
     wide = _without_sources(exposure, plane, hidden.models, config, run)
     hidden = replace(hidden, wide=wide, noise_scale=median(scale))
-    return _without_clouds(hidden, least, matched, run) if clouds else hidden
-
-
-def _without_clouds(hidden: Hidden, least: LeastFlux, matched: MatchedFilter, run: Run) -> Hidden:
-    """Mark the sources that are not significant against what is left of clouds about them."""
-    clear = significant_sources(hidden, 0, least, matched, run, radius=WIDE_RADIUS)
-    return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
+    if clouds:
+        hidden = above_clouds(exposure, hidden, least, fitted, matched, run)
+    return hidden
 
 
 def _verified(

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, AnyArray, Bools
+from skyextract.datamodel.arrays import F4, F8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.record import record
 from skyextract.stages.background.estimate import subtract_background
+from skyextract.stages.background.means import weighted_mean
 from skyextract.stages.detection.noise import scale_at
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _mean_around(filtered: F4, sky: Bools, cell: int, sigma: float) -> Backgroun
     """Return the mean of the sky about each place, weighted by a Gaussian of width `sigma`."""
     ny, nx = filtered.shape
     edge_y, edge_x = np.arange(0, ny, cell), np.arange(0, nx, cell)
-    level = _weighted_mean(filtered, sky, edge_y, edge_x, sigma / cell).astype(np.float32)
+    level = weighted_mean(filtered, sky, edge_y, edge_x, sigma / cell).astype(np.float32)
     return BackgroundMap(level, np.ones_like(level), cell, cell, (ny, nx), 0.0, 1.0)
 
 
@@ -163,44 +164,7 @@ def _local_scale(rest: F4, free: Bools, scale: F4, fwhm: float) -> F4:
         edges.append(np.linspace(0, size, n + 1).round().astype(np.int64)[:-1])
         centres.append((np.arange(n) + 0.5) * size / n - 0.5)
     sky = free & (np.abs(rest) < CLIP * float(np.median(scale)))
-    rms = np.sqrt(_weighted_mean(rest**2, sky, edges[0], edges[1], LOCAL / LOCAL_CELL))
+    rms = np.sqrt(weighted_mean(rest**2, sky, edges[0], edges[1], LOCAL / LOCAL_CELL))
     y, x = (c.ravel() for c in np.meshgrid(*centres, indexing="ij"))
     measured = scale_at(scale, rest.shape, x, y).reshape(rms.shape)
     return np.maximum(rms, measured).astype(np.float32)
-
-
-def _weighted_mean(image: F4, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
-    """Return means of some pixels about each cell, weighted by a Gaussian; 0 where there are none.
-
-    Parameters
-    ----------
-    edge_y, edge_x : (n,) int64
-        First row and column of each cell.
-    sigma : float
-        Cells.
-    """
-    total, number = (
-        _smooth(_sums(values, edge_y, edge_x), sigma)
-        for values in (np.where(used, image, np.float32(0.0)), used)
-    )
-    mean: F8 = total / np.maximum(number, 1e-6)
-    return mean
-
-
-def _sums(image: AnyArray, edge_y: I8, edge_x: I8) -> F8:
-    rows = np.add.reduceat(image, edge_y, axis=0, dtype=np.float64)
-    sums: F8 = np.add.reduceat(rows, edge_x, axis=1)
-    return sums
-
-
-def _smooth(values: F8, sigma: float) -> F8:
-    """Return sums weighted by a Gaussian, along both axes."""
-    half = math.ceil(3.0 * sigma)
-    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
-    for _ in range(2):
-        wide = np.pad(values, ((half, half), (0, 0)))
-        summed = np.zeros_like(values)
-        for k, tap in enumerate(taps):
-            summed += tap * wide[k : k + len(values)]
-        values = summed.T
-    return values

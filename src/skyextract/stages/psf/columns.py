@@ -17,16 +17,20 @@ from skyextract.stages.psf.apercor import (
     usable_stars,
 )
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
+from skyextract.stages.psf.localsky import MAX_SPREAD, Subtracted, local_sky
 from skyextract.stages.psf.sweeps import CROWDED, FINE, FittedSources
 from skyextract.stages.psf.unseen import without_neighbours
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skyextract.datamodel.arrays import AnyArray
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
+    from skyextract.stages.psf.localsky import LocalSky
 
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
 SHARP, SURE = -0.015, 4.0
@@ -52,14 +56,18 @@ def measure_point_sources(
     variance: F4,
     x: F8,
     y: F8,
-    aperture_fluxes: tuple[F8, F8] | None,
+    aperture_fluxes: tuple[F8, F8, F8] | None,
     config: Config,
     wanted: frozenset[str],
     run: Run,
     *,
     start: tuple[FittedSources, F4] | None = None,
+    sky: LocalSky | None = None,
 ) -> PointSources:
     """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
+
+    Where large structure lies beneath sources, it is taken away before they are fitted, and from
+    the apertures of those that are not broader than the PSF (see `local_sky`).
 
     Parameters
     ----------
@@ -69,10 +77,13 @@ def measure_point_sources(
         Background-subtracted image; background variance, 1e30 in bad pixels.
     x, y : (n,) float64
         0-based pixels.
-    aperture_fluxes : (n, k) float64 twice, or None
-        FLUX_APER and FLUXERR_APER, where FLUX_APERCOR is wanted.
+    aperture_fluxes : (n, k) float64 thrice, or None
+        FLUX_APER and FLUXERR_APER, and this error without structure of the sky, where they, or
+        FLUX_APERCOR, are wanted.
     start : FittedSources and (ny, nx) float32, optional
         As in `psf_photometry`: those of a crowd.
+    sky : LocalSky, optional
+        Light that was taken from the image of a crowd, and is still in the apertures.
     """
     psf = exposure.psf
     assert psf is not None
@@ -80,8 +91,16 @@ def measure_point_sources(
     spread = bool(wanted & _SPREAD) or (exposure.has_psf and psf.fwhm < UNDERSAMPLED)
     fits = psf_photometry(
         subtracted, variance, gain, exposure.mask, psf, x, y, run,
-        spread=spread, start=start, accuracy=FINE if start is None else CROWDED,
+        spread=spread or sky is not None, start=start, accuracy=FINE if start is None else CROWDED,
     )  # fmt: skip
+    light: F4 | None = None
+    if start is None and config.extraction.noise_type == "MEASURED":
+        fitted = Subtracted(fits.residual, fits.x, fits.y, fits.flux / fits.flux_error)
+        sky = local_sky(fitted, variance, exposure.mask, psf.fwhm, run)
+        if sky is not None:
+            light = sky.light(subtracted, run)
+            subtracted = subtracted - light
+            fits = psf_photometry(subtracted, variance, gain, exposure.mask, psf, x, y, run)
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:
@@ -100,9 +119,16 @@ def measure_point_sources(
         )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
+    area = left.area(fits.flux)
+    error = np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux)
+    if sky is not None:
+        below = sky.at(at_x, at_y, run)
+        error = np.hypot(error, below[1] * area)
+        if aperture_fluxes is not None:
+            aperture_fluxes = above_sky(aperture_fluxes, apertures, fits, *below)
     columns: dict[str, AnyArray] = {
-        "FLUX_PSF": (fits.flux - left.level * left.area(fits.flux)) * factor,
-        "FLUXERR_PSF": np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux) * factor,
+        "FLUX_PSF": (fits.flux - left.level * area) * factor,
+        "FLUXERR_PSF": error * factor,
         "XPSF_IMAGE": fits.x + 1.0,
         "YPSF_IMAGE": fits.y + 1.0,
         "ERRX2PSF_IMAGE": fits.variance_x + psf.position_error**2,
@@ -121,8 +147,10 @@ def measure_point_sources(
         columns.update(
             FLUX_APERCOR=aperture_fluxes[0] * factors, FLUXERR_APERCOR=aperture_fluxes[1] * factors
         )
+        if sky is not None:
+            columns.update(FLUX_APER=aperture_fluxes[0], FLUXERR_APER=aperture_fluxes[1])
     flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
-    if exposure.has_psf and fits.spread is not None and fits.spread_error is not None:
+    if spread and exposure.has_psf and fits.spread is not None and fits.spread_error is not None:
         sharp = (fits.spread < SHARP) & (fits.spread < -SURE * fits.spread_error)
         flags[sharp] |= int(FlagsSky.SHARP)
     # Stars that a given PSF was compared with did not make it.
@@ -131,9 +159,38 @@ def measure_point_sources(
     return PointSources(
         columns={name: columns[name] for name in columns if name in wanted},
         flags=flags,
-        residual=fits.residual,
+        residual=fits.residual if light is None else fits.residual + light,
         corrections=corrections.to_catalog(),
     )
+
+
+def above_sky(
+    fluxes: tuple[F8, F8, F8], diameters: Sequence[float], fits: PsfPhotometry, level: F8, error: F8
+) -> tuple[F8, F8, F8]:
+    """Return aperture fluxes and errors, of point sources without the light beneath them.
+
+    Parameters
+    ----------
+    fluxes
+        As `aperture_fluxes` of `measure_point_sources`.
+    diameters : sequence of float
+        Of the k apertures, pixels.
+    fits : PsfPhotometry
+        With SPREAD_MODEL.
+    level, error : (n,) float64
+        Of the light, image units per pixel.
+    """
+    assert fits.spread is not None
+    assert fits.spread_error is not None
+    with np.errstate(invalid="ignore"):
+        points = np.abs(fits.spread) < MAX_SPREAD + 3.0 * fits.spread_error
+    flux, with_structure, without = (f.reshape(points.size, -1) for f in fluxes)
+    area = 0.25 * math.pi * np.square(diameters)[: flux.shape[1]]
+    points = points[:, None]
+    flux = np.where(points, flux - level[:, None] * area, flux)
+    errors = np.where(points, np.hypot(without, error[:, None] * area), with_structure)
+    shape = fluxes[0].shape
+    return flux.reshape(shape), errors.reshape(shape), without.reshape(shape)
 
 
 def own_share(models: F4, psf: Psf, fits: PsfPhotometry) -> F8:

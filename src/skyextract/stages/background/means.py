@@ -1,0 +1,47 @@
+"""Means of some pixels about each place of an image, weighted by a Gaussian."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, AnyArray, Bools
+
+
+def weighted_mean(image: AnyArray, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
+    """Return means of some pixels about each cell, weighted by a Gaussian; 0 where there are none.
+
+    Parameters
+    ----------
+    edge_y, edge_x : (n,) int64
+        First row and column of each cell.
+    sigma : float
+        Cells.
+    """
+    total, number = (
+        smoothed(sums_of_cells(values, edge_y, edge_x), sigma)
+        for values in (np.where(used, image, np.float32(0.0)), used)
+    )
+    mean: F8 = total / np.maximum(number, 1e-6)
+    return mean
+
+
+def sums_of_cells(image: AnyArray, edge_y: I8, edge_x: I8) -> F8:
+    """Return the sums of the pixels of each cell; arguments as of `weighted_mean`."""
+    rows = np.add.reduceat(image, edge_y, axis=0, dtype=np.float64)
+    sums: F8 = np.add.reduceat(rows, edge_x, axis=1)
+    return sums
+
+
+def smoothed(values: F8, sigma: float) -> F8:
+    """Return sums weighted by a Gaussian, along both axes; nothing is beyond the borders."""
+    half = math.ceil(3.0 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+    for _ in range(2):
+        wide = np.pad(values, ((half, half), (0, 0)))
+        summed = np.zeros_like(values)
+        for k, tap in enumerate(taps):
+            summed += tap * wide[k : k + len(values)]
+        values = summed.T
+    return values
