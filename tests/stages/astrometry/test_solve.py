@@ -389,6 +389,22 @@ def test_a_catalogue_without_proper_motions_has_the_error_of_its_age(year):
     assert np.sqrt(np.mean(np.square(pulls))) < (1.3 if year == 2026 else 3.0)
 
 
+@pytest.mark.parametrize(("years", "status"), [(26, "COMPLETE"), (60, "FALLBACK")])
+def test_old_positions_without_proper_motions_are_a_fallback(years, status):
+    """What all stars share moves by 3 mas/yr, and nothing in the frame shows it."""
+    field = make_field(missing=0.0, false=0.0)
+    old = dataclasses.replace(
+        field.reference, epoch=np.full(field.reference.n_stars, 2026.0 - years)
+    )
+    run, header = Run(), field.header | {"DATE-OBS": "2026-01-01T12:00:00"}
+    result = solve_astrometry(
+        field.sources, header, SHAPE, SkyWcs.from_header(header), old, Config(), run
+    )
+    assert result.status == status
+    assert ("may have moved by 0.18 arcsec" in result.reason) is (status == "FALLBACK")
+    assert result.floor > 0.9e-3 * 3.0 * years
+
+
 @pytest.mark.parametrize("missing", [0.2, 0.5, 0.8, 0.9])
 def test_stars_without_a_proper_motion_do_not_carry_the_fit(missing):
     # All stars move together, so that those that stay behind agree on a wrong place.

@@ -27,6 +27,8 @@ MIN_YEARS = 1.0
 """Displacements along the proper motions count from so many years, ..."""
 SURE = 5.0
 """... and from so many errors of them."""
+WEAK_DRIFT = 0.1
+"""Drift, arcsec, from which the solution is a FALLBACK: no star of the frame shows it."""
 _FAR = 4.0
 """Stars that are off by more sigma do not count there."""
 
@@ -113,7 +115,13 @@ class Unsure:
     def weakness(self) -> str:
         """The same where the solution is to be taken with care."""
         doubted = self.errors[1] > 0.0 or self.epoch.years or self._scatter > WEAK_SCATTER
-        return self.remark if doubted else ""
+        message = self.remark if doubted else ""
+        if not doubted and self.drift > WEAK_DRIFT:
+            message = (
+                f"all stars together may have moved by {self.drift:.2f} arcsec since the positions "
+                "of the reference catalogue, which has no proper motions"
+            )
+        return message
 
     @property
     def _scatter(self) -> float:
