@@ -208,7 +208,9 @@ def measure(
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     found, sources = _measure_pixels(pixels, found, hidden, run)
-    sources, errors = with_errors_of_apertures(sources, noise, sigma, exposure.detector.gain)
+    sources, errors = with_errors_of_apertures(
+        sources, noise, found.plane.background, exposure.detector.gain
+    )
     sources = with_mask_flags(sources, exposure, found.detections)
     found = _without_labels(found, hidden)
 

@@ -12,6 +12,7 @@ from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.background.correlation import (
+    errors_of_level,
     has_correlated_errors,
     measure_correlation,
     with_correlated_errors,
@@ -20,6 +21,7 @@ from skyextract.stages.detection.banding import warn_of_banding
 from skyextract.stages.detection.support import warn_of_noise
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
@@ -66,7 +68,7 @@ def measure_noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], r
 
 
 def with_errors_of_apertures(
-    sources: Catalog, noise: Noise, sigma: float, gain: float
+    sources: Catalog, noise: Noise, background: BackgroundMap, gain: float
 ) -> tuple[Catalog, F8 | None]:
     """Return the sources with errors of aperture fluxes in such noise.
 
@@ -77,16 +79,25 @@ def with_errors_of_apertures(
     ----------
     sources : Catalog
         Errors by SExtractor's formula.
-    sigma : float
-        Background noise of the frame.
+    background : BackgroundMap
+        Its noise, and how far off its level is where rounding hides it.
     gain : float
         e-/ADU; 0: unknown.
     """
+    noise2, of_level = background.sigma**2, {}
+    if background.level_error:
+        of_level = errors_of_level(sources, background.level_error, noise2, gain)
     above = sources.get("FLUXERR_APER")
     if noise.of_apertures is not None:
-        sources = with_correlated_errors(sources, noise.of_apertures, sigma**2, gain)
-        if above is not None and not noise.above_clouds:
-            above = sources["FLUXERR_APER"]
+        sources = with_correlated_errors(sources, noise.of_apertures, noise2, gain)
+    if of_level:
+        changed = {name: np.hypot(sources[name], error) for name, error in of_level.items()}
+        if "FLUXERR_WIN" in changed and "SNR_WIN" in sources:
+            share = sources["FLUXERR_WIN"] / changed["FLUXERR_WIN"]
+            changed["SNR_WIN"] = sources["SNR_WIN"] * share
+        sources = sources.with_columns(**changed)
+    if above is not None and not (noise.above_clouds and not of_level):
+        above = sources["FLUXERR_APER"]
     return sources, above
 
 

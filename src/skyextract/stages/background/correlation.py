@@ -12,6 +12,8 @@ from skyextract.datamodel.noise import NoiseCorrelation
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from skyextract.datamodel.catalog import Catalog
 
 LAG, MAX_LAG = 5, 10
@@ -145,8 +147,34 @@ def with_correlated_errors(
         e-/ADU; 0: unknown.
     """
     changed = {}
+    for name, photons, background in _parts_of_errors(sources, gain):
+        factor = correlation.aperture(background / noise2)
+        changed[name] = np.sqrt(background * factor + photons)
+        if name == "FLUXERR_WIN" and "SNR_WIN" in sources:
+            changed["SNR_WIN"] = sources["SNR_WIN"] * sources[name] / changed[name]
+    return sources.with_columns(**changed)
+
+
+def errors_of_level(sources: Catalog, error: float, noise2: float, gain: float) -> dict[str, F8]:
+    """Return what an error of the sky that all pixels share makes of aperture fluxes.
+
+    Parameters
+    ----------
+    sources : Catalog
+        Fluxes and errors by SExtractor's formula, which know the area.
+    error : float
+        Image units per pixel.
+    noise2, gain
+        As of `with_correlated_errors`.
+    """
+    parts = _parts_of_errors(sources, gain)
+    return {name: error * background / noise2 for name, _, background in parts}
+
+
+def _parts_of_errors(sources: Catalog, gain: float) -> Iterator[tuple[str, F8, F8]]:
+    """Yield names of errors of aperture fluxes, and variances of photons and of background."""
     for name in sources:
-        if not name.startswith("FLUXERR_") or name.endswith(("_PSF", "_APERCOR")):
+        if not has_correlated_errors(name):
             continue
         error = np.asarray(sources[name], np.float64)
         flux_name = name.replace("FLUXERR", "FLUX")
@@ -154,9 +182,4 @@ def with_correlated_errors(
         photons = np.zeros_like(error)
         if gain > 0.0 and math.isfinite(gain):
             photons = np.minimum(np.maximum(flux, 0.0) / gain, error**2)
-        background = error**2 - photons
-        factor = correlation.aperture(background / noise2)
-        changed[name] = np.sqrt(background * factor + photons)
-        if name == "FLUXERR_WIN" and "SNR_WIN" in sources:
-            changed["SNR_WIN"] = sources["SNR_WIN"] * error / changed[name]
-    return sources.with_columns(**changed)
+        yield name, photons, error**2 - photons
