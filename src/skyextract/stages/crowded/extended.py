@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.stages.crowded.pairs import N_PAIR, fit_pairs, nearest_members
 from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, SYSTEMATIC, are_stars
-from skyextract.stages.crowded.profile import N_SHAPE, Profiles, Windows, fit_profiles
+from skyextract.stages.crowded.profile import FAR, N_SHAPE, Profiles, Windows, fit_profiles
 from skyextract.stages.crowded.rest import nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -41,6 +41,9 @@ MAX_STARS = 2
 """Stars upon a profile, at most."""
 MANY = 5
 """Fits to groups of so many are not given up early: they are few, and there is much to win."""
+UNEXPLAINED = 1.2
+"""Two profiles are tried where one was not given up, or reduced chi2 of the stars is above this: of
+stars that stand close neither is true."""
 NUCLEUS = 0.7
 """A point source nearer to the centre of a profile than this, in FWHM, is its nucleus."""
 SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
@@ -286,7 +289,11 @@ def _pieces_of_pairs(
     told : dict
         Groups that one profile describes.
     """
-    tried = [k for k, group in enumerate(groups) if k not in told and group.size >= 2 * MANY]
+    likely = (one.chi2 < FAR * goal) | (chi2[:, 0] > UNEXPLAINED * chi2[:, 1])
+    tried = [
+        k for k, group in enumerate(groups)
+        if likely[k] and k not in told and group.size >= 2 * MANY
+    ]  # fmt: skip
     if not tried:
         return {}
     some = np.array(tried)
