@@ -14,8 +14,6 @@ of SExtractor nor flagged, to be looked at.  Both programs get the first plane o
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,58 +21,15 @@ import numpy as np
 from astropy.io import fits
 
 from benchmarks import DATA
+from tests.compare.realframes import near, pairs
 
 CROWDED = {"rcw49"}
-PARAMETERS = """NUMBER X_IMAGE Y_IMAGE FLUX_AUTO FLUXERR_AUTO FWHM_IMAGE A_IMAGE ISOAREA_IMAGE
-FLAGS""".split()
 NEAR = 3.0
 SURE = 15.0
-MIN_AREA = 4
-"""Pixels of a source of SExtractor: fewer are hot pixels, and cosmic rays."""
 MIN_SHARE = 0.95
 """Real sources, of SExtractor's, where the frame is not crowded."""
 MIN_SOURCES = 20
 """Fewer tell nothing."""
-
-
-def plane(path: Path) -> tuple[np.ndarray, fits.Header]:
-    """Return the first plane of pixels of a file, as float32, and its header."""
-    with fits.open(path) as file:
-        unit = next(u for u in file if u.data is not None and u.data.ndim == 2)
-        header = unit.header.copy()
-        for card in ("BSCALE", "BZERO", "BLANK", "BAYERPAT", "COLORTYP", "XBAYROFF", "YBAYROFF"):
-            header.remove(card, ignore_missing=True)
-        return np.array(unit.data, dtype=np.float32), header
-
-
-def extract(command: list[str], image: np.ndarray, header: fits.Header, folder: Path) -> np.ndarray:
-    """Return the rows that a program finds in an image."""
-    fits.writeto(folder / "f.fits", image, header, output_verify="ignore", overwrite=True)
-    # Ours look for sources beneath others where the PSF is fitted, as by default.
-    names = PARAMETERS if "source-extractor" in command else [*PARAMETERS, "FLUX_PSF"]
-    (folder / "p.param").write_text("\n".join(names) + "\n")
-    subprocess.run(
-        [*command, "-PARAMETERS_NAME", "p.param", "-CATALOG_NAME", "f.cat", "-CATALOG_TYPE",
-         "FITS_LDAC"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return np.array(fits.getdata(folder / "f.cat", 2, memmap=False))
-
-
-def near(rows: np.ndarray, others: np.ndarray, factor: float) -> np.ndarray:
-    """Tell which rows have another one within a factor of the greater FWHM of both, or 3 pixels."""
-    if not others.size:
-        return np.zeros(rows.size, bool)
-    found = np.zeros(rows.size, bool)
-    for chunk in np.array_split(np.arange(rows.size), max(1, rows.size // 500)):
-        part = rows[chunk]
-        distance = np.hypot(
-            part["X_IMAGE"][:, None] - others["X_IMAGE"],
-            part["Y_IMAGE"][:, None] - others["Y_IMAGE"],
-        )
-        reach = np.maximum(part["FWHM_IMAGE"][:, None], others["FWHM_IMAGE"]).clip(3.0 / factor)
-        found[chunk] = (distance < factor * reach).any(axis=1)
-    return found
 
 
 def main() -> None:
@@ -91,28 +46,10 @@ def main() -> None:
         name = path.name.split(".")[0]
         if options.names and name not in options.names:
             continue
-        image, header = plane(path)
-        known = image[np.isfinite(image)]
-        turned = np.float32(2.0 * np.median(known)) - image
         with tempfile.TemporaryDirectory() as temporary:
             folder = options.keep / name if options.keep else Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
-            defaults = subprocess.run(
-                ["source-extractor", "-dd"], capture_output=True, text=True, check=True
-            ).stdout
-            (folder / "default.sex").write_text(defaults)
-            kernel = "CONV NORM\n1 2 1\n2 4 2\n1 2 1\n"
-            (folder / "default.conv").write_text(kernel)
-            programs = (
-                [sys.executable, "-m", "skyextract", "f.fits", "-SUMMARY_NAME", ""],
-                ["source-extractor", "f.fits", "-c", "default.sex", "-FILTER_NAME", "default.conv",
-                 "-PIXEL_SCALE", "0"],
-            )  # fmt: skip
-            (ours, bad), (theirs, theirs_bad) = (
-                [extract(program, pixels, header, folder) for pixels in (image, turned)]
-                for program in programs
-            )
-            theirs, theirs_bad = (t[t["ISOAREA_IMAGE"] >= MIN_AREA] for t in (theirs, theirs_bad))
+            (ours, bad), (theirs, theirs_bad) = pairs(path, folder)
             certain = theirs["FLUX_AUTO"] > SURE * theirs["FLUXERR_AUTO"]
             sure = theirs[certain & ((theirs["FLAGS"] & 28) == 0)]
             alone = ours[~near(ours, theirs, NEAR) & (ours["FLAGS"] == 0)]
