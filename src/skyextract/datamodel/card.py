@@ -34,6 +34,9 @@ _VALUE = re.compile(
 )
 _CONTINUED = re.compile(rf" *(?:{_TEXT})?{_COMMENT}")
 _PRINTABLE = re.compile(r"[ -~]*\Z")
+_PLAIN = re.compile(r"[A-Z0-9_-]{1,8}\Z")
+_FLOATING = (float, complex)
+_OTHER = (bool, int, type(None))
 _LAST_WORD = re.compile(r".* ", re.DOTALL)
 
 
@@ -209,13 +212,13 @@ def _joined(first: str, records: str) -> tuple[str, str]:
 
 def _check(value: Any) -> None:
     """Raise a ValueError or TypeError for values that no card can hold."""
-    if isinstance(value, float | complex):
+    if isinstance(value, _FLOATING):
         if not (math.isfinite(value.real) and math.isfinite(value.imag)):
             raise ValueError(f"{value} is no number that a header can hold")
     elif isinstance(value, str):
         if not _PRINTABLE.match(value):
             raise ValueError(f"{value!r} is not printable ASCII")
-    elif not isinstance(value, bool | int | None):
+    elif not isinstance(value, _OTHER):
         raise TypeError(f"a header cannot hold {type(value).__name__}")
 
 
@@ -224,7 +227,7 @@ def _written(keyword: str, value: Any, comment: str) -> Iterator[str]:
     if keyword in COMMENTARY:
         yield f"{keyword:<{_KEYWORD}}{value}"[:CARD].ljust(CARD)
         return
-    plain = re.fullmatch(r"[A-Z0-9_-]{1,8}", keyword) is not None
+    plain = _PLAIN.match(keyword) is not None
     if (not plain and not _PRINTABLE.match(keyword)) or "=" in keyword:
         raise ValueError(f"{keyword!r} is no keyword")
     head = f"{keyword:<{_KEYWORD}}= " if plain else f"{_HIERARCH} {keyword} = "

@@ -132,10 +132,10 @@ class Header(Mapping[str, Any]):
             What no card can hold.
         """
         place = self._place(keyword)
-        if normal(keyword) in COMMENTARY:
-            self._add_commentary(normal(keyword), str(value))
-        elif place is not None:
+        if place is not None and self._cards[place].keyword not in COMMENTARY:
             self._cards[place] = self._cards[place].with_value(value, comment)
+        elif normal(keyword) in COMMENTARY:
+            self._add_commentary(normal(keyword), str(value))
         else:
             card = Card(keyword, value, comment or "")
             self._insert(self._end(lambda old: old.keyword not in COMMENTARY), card)
