@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 from skyextract.kernels.values import MAX_VARIANCE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ X, Y, SIGMA, ELLIPTICITY, FLUX, SNR, BROADENING, PEAK = range(8)
 N_COLUMNS = 8
 
 
-@helper
+@summation
 def _weighted_sums(
     data: F4, variance: F4, inverse_gain: float, cx: float, cy: float, sigma: float, wx: F8
 ) -> tuple[float, float, float, float, float, float, float]:
@@ -53,33 +53,35 @@ def _weighted_sums(
     y0 = max(0, math.floor(cy + 0.5) - radius)
     y1 = min(height - 1, math.floor(cy + 0.5) + radius)
     scale = 0.5 / (sigma * sigma)
-    for col in range(x0, x1 + 1):
-        wx[col - x0] = math.exp(-scale * (col - cx) * (col - cx))
-    s0 = 0.0
-    sx = 0.0
-    sy = 0.0
-    sxx = 0.0
-    syy = 0.0
-    sxy = 0.0
-    flux_variance = 0.0
+    n = x1 + 1 - x0
+    weights = wx[: max(n, 0)]
+    for k in range(n):
+        weights[k] = math.exp(-scale * (x0 + k - cx) * (x0 + k - cx))
+    s0 = sx = sy = sxx = syy = sxy = flux_variance = 0.0
+    first = x0 - cx
     for row in range(y0, y1 + 1):
         dy = row - cy
         wy = math.exp(-scale * dy * dy)
-        for col in range(x0, x1 + 1):
-            noise = float(variance[row, col])
-            if noise > MAX_VARIANCE:
-                continue
-            value = float(data[row, col])
-            w = wy * wx[col - x0]
-            dx = col - cx
+        values, noises = data[row, x0 : x1 + 1], variance[row, x0 : x1 + 1]
+        # Sums of a row need no branch, and take several pixels at a time.
+        r0 = rx = rxx = row_variance = 0.0
+        for k in range(n):
+            noise = float(noises[k])
+            good = noise <= MAX_VARIANCE
+            value = float(values[k]) if good else 0.0
+            w, dx = weights[k], first + k
             wv = w * value
-            s0 += wv
-            sx += wv * dx
-            sy += wv * dy
-            sxx += wv * dx * dx
-            syy += wv * dy * dy
-            sxy += wv * dx * dy
-            flux_variance += w * w * (noise + max(value, 0.0) * inverse_gain)
+            r0 += wv
+            rx += wv * dx
+            rxx += wv * dx * dx
+            row_variance += w * w * (noise + max(value, 0.0) * inverse_gain) if good else 0.0
+        s0 += wy * r0
+        sx += wy * rx
+        sy += wy * dy * r0
+        sxx += wy * rxx
+        syy += wy * dy * dy * r0
+        sxy += wy * dy * rx
+        flux_variance += wy * wy * row_variance
     return s0, sx, sy, sxx, syy, sxy, flux_variance
 
 
@@ -174,10 +176,20 @@ def _matched_gaussian(
     return flag, cx, cy, sigma, measured, ellipticity, flux, flux_variance
 
 
+@summation
+def _broad_light(values: F4, noises: F4, weights: F8) -> float:
+    """Sum a row of the image, times weights, where there are data."""
+    total = 0.0
+    for k in range(values.size):
+        total += weights[k] * float(values[k]) if noises[k] <= MAX_VARIANCE else 0.0
+    return total
+
+
 @helper
 def _surroundings(
-    data: F4, variance: F4, saturated: U2, saturated_bits: int, cx: float, cy: float, sigma: float
-) -> tuple[int, float, float]:
+    data: F4, variance: F4, saturated: U2, saturated_bits: int, cx: float, cy: float, sigma: float,
+    wx: F8,
+) -> tuple[int, float, float]:  # fmt: skip
     """Get flags and highest pixel of the core, half the flux under twice the weight's width."""
     height, width = data.shape
     flag = 0
@@ -191,17 +203,22 @@ def _surroundings(
     if column < margin or line < margin or column >= width - margin or line >= height - margin:
         flag |= AT_EDGE
     scale = 0.125 / (sigma * sigma)
+    x0, x1 = max(0, column - radius), min(width, column + radius + 1)
+    weights = wx[: max(x1 - x0, 0)]
+    for k in range(weights.size):
+        weights[k] = math.exp(-scale * (x0 + k - cx) * (x0 + k - cx))
     for row in range(max(0, line - radius), min(height, line + radius + 1)):
-        for col in range(max(0, column - radius), min(width, column + radius + 1)):
-            r2 = (row - cy) * (row - cy) + (col - cx) * (col - cx)
-            if variance[row, col] > MAX_VARIANCE:
-                if r2 < core * core:
+        dy = row - cy
+        light = _broad_light(data[row, x0:x1], variance[row, x0:x1], weights)
+        broad += math.exp(-scale * dy * dy) * light
+        if abs(dy) >= core:
+            continue
+        for col in range(max(0, column - margin - 1), min(width, column + margin + 2)):
+            if (row - cy) * (row - cy) + (col - cx) * (col - cx) < core * core:
+                if variance[row, col] > MAX_VARIANCE:
                     flag |= MASKED
-                continue
-            value = float(data[row, col])
-            broad += value * math.exp(-scale * r2)
-            if r2 < core * core:
-                peak = max(peak, value)
+                    continue
+                peak = max(peak, float(data[row, col]))
                 if (saturated[row, col] & saturated_bits) != 0:
                     flag |= ABOVE_SATURATION
     return flag, peak, broad
@@ -264,7 +281,7 @@ def adaptive_moments(
             flag |= NOT_CONVERGED
         sigma = min(max(sigma, MIN_WEIGHT), MAX_SIGMA)
         around, peak, broad = _surroundings(
-            data, variance, saturated, saturated_bits, cx, cy, sigma
+            data, variance, saturated, saturated_bits, cx, cy, sigma, wx
         )
         out[i, X] = cx
         out[i, Y] = cy

@@ -66,6 +66,8 @@ REACH = 2.4
 """Radius of the wings, FWHM."""
 _STEP = 0.05
 _TURNS = 8
+_AT_REST = 1e-3
+"""Steps smaller than this, in pixels and of the flux, are the last ones."""
 _MIN_WING = 10
 
 
@@ -223,44 +225,54 @@ def _cut_out(psf: Psf, data: F4, variance: F4, places: F8, size: int) -> _Stars:
     return replace(stars, flux=np.maximum(flux, 0.0))
 
 
+def _wings(stars: _Stars, psf: Psf, inverse_gain: float) -> tuple[F8, F8, Bools, F8, F8]:
+    """Return the PSF at stars, their light, which pixels are wings, variance, and what is left."""
+    model = stars.model(psf)
+    light: F8 = stars.flux[:, None, None] * model
+    top = stars.top[:, None, None]
+    wing = (stars.noise < MAX_VARIANCE) & (stars.distance() < REACH * psf.fwhm)
+    wing &= light > np.maximum(FAINT * np.sqrt(stars.noise), WING[0] * top)
+    wing &= light < WING[1] * top
+    spread = stars.noise + np.maximum(light, 0.0) * inverse_gain + (ACCURACY * light) ** 2
+    return model, light, wing, spread, stars.data - light
+
+
 def _fitted(stars: _Stars, psf: Psf, inverse_gain: float) -> _Stars:
     """Return the stars whose wings are those of the PSF, with centre and flux that these have.
 
     Gauss-Newton, pixels that deviate weighted down.
     """
     reach = 1.0 + psf.fwhm
-    for turn in range(_TURNS + 1):
-        model = stars.model(psf)
-        light = stars.flux[:, None, None] * model
-        top = stars.top[:, None, None]
-        wing = (stars.noise < MAX_VARIANCE) & (stars.distance() < REACH * psf.fwhm)
-        wing &= light > np.maximum(FAINT * np.sqrt(stars.noise), WING[0] * top)
-        wing &= light < WING[1] * top
-        spread = stars.noise + np.maximum(light, 0.0) * inverse_gain + (ACCURACY * light) ** 2
-        left = stars.data - light
-        if turn == _TURNS:
+    names = ("flux", "error", "dx", "dy")
+    stars = replace(stars, **{name: getattr(stars, name).copy() for name in names})
+    going = np.ones(stars.x.size, np.bool_)
+    for _ in range(_TURNS):
+        if not going.any():
             break
+        some = stars.take(going)
+        model, _, wing, spread, left = _wings(some, psf, inverse_gain)
         weight = np.where(wing, 1.0, 0.0) / spread
         weight /= np.maximum(1.0, np.abs(left) / (3.0 * np.sqrt(spread)))
         slopes = [
-            (stars.model(psf, _STEP * (axis == 0), _STEP * (axis == 1)) - model)
-            * (stars.flux[:, None, None] / _STEP)
+            (some.model(psf, _STEP * (axis == 0), _STEP * (axis == 1)) - model)
+            * (some.flux[:, None, None] / _STEP)
             for axis in (0, 1)
         ]
-        terms = np.stack([model, *slopes], axis=-1).reshape(stars.x.size, -1, 3)
-        weighted = terms * weight.reshape(stars.x.size, -1, 1)
+        terms = np.stack([model, *slopes], axis=-1).reshape(some.x.size, -1, 3)
+        weighted = terms * weight.reshape(some.x.size, -1, 1)
         normal = np.swapaxes(weighted, 1, 2) @ terms
         normal[:, 0, 0] += 1e-12 * normal[:, 0, 0] + 1e-30
         normal[:, [1, 2], [1, 2]] += 1.0  # a first centre is good to a pixel
-        right = np.swapaxes(weighted, 1, 2) @ left.reshape(stars.x.size, -1, 1)
+        right = np.swapaxes(weighted, 1, 2) @ left.reshape(some.x.size, -1, 1)
         step = np.linalg.solve(normal, right)[:, :, 0]
-        error = np.sqrt(np.linalg.inv(normal)[:, 0, 0])
-        stars = replace(
-            stars,
-            flux=np.maximum(stars.flux + step[:, 0], 0.0), error=error,
-            dx=np.clip(stars.dx + np.clip(step[:, 1], -1.0, 1.0), -reach, reach),
-            dy=np.clip(stars.dy + np.clip(step[:, 2], -1.0, 1.0), -reach, reach),
-        )  # fmt: skip
+        stars.error[going] = np.sqrt(np.linalg.inv(normal)[:, 0, 0])
+        stars.flux[going] = np.maximum(some.flux + step[:, 0], 0.0)
+        for name, of in (("dx", 1), ("dy", 2)):
+            moved = getattr(some, name) + np.clip(step[:, of], -1.0, 1.0)
+            getattr(stars, name)[going] = np.clip(moved, -reach, reach)
+        far = np.abs(step[:, 0]) > _AT_REST * some.flux
+        going[going] = far | (np.abs(step[:, 1:]) > _AT_REST).any(axis=1)
+    model, light, wing, spread, left = _wings(stars, psf, inverse_gain)
     number = wing.sum((1, 2))
     chi2 = np.where(wing, left**2 / spread, 0.0).sum((1, 2)) / np.maximum(number - 3, 1)
     least = np.where(wing, light, np.inf).min((1, 2))
