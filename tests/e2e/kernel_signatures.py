@@ -39,8 +39,9 @@ def process_everything() -> None:
     image[:, :40] = 0  # padding
     fits.PrimaryHDU(image.astype(">f4"), header).writeto("f4.fits")
     stars = image[:400, 40:440].astype("f4") - 420
-    crowd = sum(np.roll(stars, (9 * k, 14 * k * k), (0, 1)) for k in range(8)) + 420
-    fits.PrimaryHDU(crowd, header).writeto("crowd.fits")
+    for n, name in ((8, "crowd.fits"), (40, "dense.fits")):
+        crowd = sum(np.roll(stars, (9 * k, 14 * k * k), (0, 1)) for k in range(n)) + 420
+        fits.PrimaryHDU(crowd, header).writeto(name)
     fits.PrimaryHDU(np.ones(image.shape, "f4")).writeto("weight.fits")
     frames = [("BIAS", "bias"), ("DARK", "dark"), ("FLAT", "flat")]
     master = [word for key, name in frames for word in (f"-ISR_{key}", f"{night}/{name}*.fz")]
@@ -52,6 +53,7 @@ def process_everything() -> None:
         [f"{field},f4.fits", "-FILTER", "N", "-GAIN_KEY", "NONE", "-CR_REPAIR", "N",
          "-MASK_TYPE", "BLANK", "-CATALOG_NAME", "d.cat"],
         ["crowd.fits"],
+        ["dense.fits", "-GAIN", "0.1"],
         [f"{night}/science.fits.fz", "-CAMERA", f"{night}/camera.conf", *master,
          "-ASTREFCAT_NAME", f"{night}/refcat.fits"],
     ]  # fmt: skip

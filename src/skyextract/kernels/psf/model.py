@@ -49,6 +49,9 @@ def combine_terms(coefficients: F8, terms: F8, low: int, out: F8) -> None:
     """
     n_y, n_x = out.shape
     n_terms = coefficients.shape[0]
+    if n_terms == 6:
+        _combine_six(coefficients, terms, low, out)
+        return
     single = n_terms % 3
     for a in range(low, n_y - low):
         row = out[a, low : n_x - low]
@@ -65,6 +68,24 @@ def combine_terms(coefficients: F8, terms: F8, low: int, out: F8) -> None:
             third = coefficients[k + 2, a, low : n_x - low]
             for b in range(row.size):
                 row[b] = row[b] + f0 * first[b] + f1 * second[b] + f2 * third[b]
+
+
+@helper
+def _combine_six(coefficients: F8, terms: F8, low: int, out: F8) -> None:
+    """Do what `combine_terms` does for the six terms of degree 2, the usual case."""
+    n_y, n_x = out.shape
+    f0, f1, f2, f3, f4, f5 = terms[0], terms[1], terms[2], terms[3], terms[4], terms[5]
+    for a in range(low, n_y - low):
+        row = out[a, low : n_x - low]
+        c0 = coefficients[0, a, low : n_x - low]
+        c1 = coefficients[1, a, low : n_x - low]
+        c2 = coefficients[2, a, low : n_x - low]
+        c3 = coefficients[3, a, low : n_x - low]
+        c4 = coefficients[4, a, low : n_x - low]
+        c5 = coefficients[5, a, low : n_x - low]
+        for b in range(row.size):
+            first = f0 * c0[b] + f1 * c1[b] + f2 * c2[b]
+            row[b] = first + f3 * c3[b] + f4 * c4[b] + f5 * c5[b]
 
 
 @helper

@@ -6,23 +6,25 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, AnyArray, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, AnyArray, Bools
+from skyextract.kernels.background.cells import sum_cells
 
 
-def weighted_mean(image: AnyArray, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
+def weighted_mean(image: F4, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
     """Return means of some pixels about each cell, weighted by a Gaussian; 0 where there are none.
 
     Parameters
     ----------
+    image : (ny, nx) float32
+    used : (ny, nx) bool
     edge_y, edge_x : (n,) int64
         First row and column of each cell.
     sigma : float
         Cells.
     """
-    total, number = (
-        smoothed(sums_of_cells(values, edge_y, edge_x), sigma)
-        for values in (np.where(used, image, np.float32(0.0)), used)
-    )
+    total, number = np.empty((2, edge_y.size, edge_x.size))
+    sum_cells(image, used.view(np.uint8), edge_y, edge_x, total, number)
+    total, number = (smoothed(values, sigma) for values in (total, number))
     mean: F8 = total / np.maximum(number, 1e-6)
     return mean
 

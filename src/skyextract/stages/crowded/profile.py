@@ -106,7 +106,8 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
     for number in range(STEPS):
         profile, waves = _profile(shape[going], transfer[going])
         light = stars[going].astype(np.float32)
-        model = _pixels(profile, size) + np.einsum("ns,nsij->nij", light, points[going])
+        smooth = _pixels(profile, size)
+        model = smooth + np.einsum("ns,nsij->nij", light, points[going])
         rest = windows.data[going] - model
         weight = windows.weight[going]
         chi2 = np.einsum("nij,nij,nij->n", weight, rest, rest)
@@ -122,7 +123,8 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
         here = better & on
         rows = going[here]
         slopes = _pixels(_slopes(shape[rows], profile[here], *(v[here] for v in waves)), size)
-        slopes = np.concatenate([slopes, points[rows]], axis=1)
+        unit = smooth[here] / shape[rows, 0].astype(np.float32)[:, None, None]
+        slopes = np.concatenate([unit[:, None], slopes, points[rows]], axis=1)
         slopes = slopes.reshape(rows.size, N_SHAPE + n_stars, size**2)
         weighted = slopes * weight[here].reshape(rows.size, 1, size**2)
         matrix[rows] = weighted @ slopes.transpose(0, 2, 1)
@@ -186,19 +188,18 @@ def _profile(shape: F8, transfer: C8) -> tuple[C8, tuple[F4, F4, F4]]:
 
 
 def _slopes(shape: F8, profile: C8, along: F4, across: F4, base: F4) -> C8:
-    """Return the transforms of the derivatives of profiles to their parameters."""
+    """Return the transforms of the derivatives of profiles to their parameters but the flux."""
     k_y, k_x = _waves(profile.shape[1])
     k_y = k_y[:, None]
-    flux, index = shape[:, (0, 6)].T.astype(np.float32)[:, :, None, None]
-    out = np.empty((len(shape), N_SHAPE, *profile.shape[1:]), np.complex64)
-    out[:, 0] = profile / flux
-    out[:, 1] = profile * (np.complex64(-1j) * k_x)
-    out[:, 2] = profile * (np.complex64(-1j) * k_y)
+    index = shape[:, 6].astype(np.float32)[:, None, None]
+    out = np.empty((len(shape), N_SHAPE - 1, *profile.shape[1:]), np.complex64)
+    out[:, 0] = profile * (np.complex64(-1j) * k_x)
+    out[:, 1] = profile * (np.complex64(-1j) * k_y)
     falling = profile * (-2.0 * (1.0 + index) / base)
-    out[:, 3] = falling * (along * k_x)
-    out[:, 4] = falling * (along * k_y)
-    out[:, 5] = falling * (across * k_y)
-    out[:, 6] = -np.log(base) * profile
+    out[:, 2] = falling * (along * k_x)
+    out[:, 3] = falling * (along * k_y)
+    out[:, 4] = falling * (across * k_y)
+    out[:, 5] = -np.log(base) * profile
     return out
 
 

@@ -19,6 +19,7 @@ from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psfshape import effective_fwhm
 from skyextract.errors import StepError
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
+from skyextract.kernels.psf.samples import sample_stars
 from skyextract.stages.crowded.rest import nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -44,8 +45,6 @@ ROUNDS = 3
 """Means, each without what is far from the one before."""
 MAX_CHANGE = 1.25
 """A correction that changes the width by more than this factor is none of the PSF."""
-MARGIN = 4
-"""Pixels beyond a stamp that taps of its samples may lie on."""
 NEAR, FAR = 1.0, 2.0
 """Distances in FWHM between which the PSF is wing, and beyond which it hardly is."""
 
@@ -122,29 +121,9 @@ def _bright_stars(hidden: Hidden, peak: float, noise: float, bad: Bools) -> I8:
 
 def _at_samples(image: F4, psf: Psf, x: F8, y: F8) -> F8:
     """Return the image at the samples of the PSF about each source, by cubic convolution."""
-    half = psf.radius + 2
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    offset = np.arange(-half, half + 1)
-    stamps = image[row[:, None, None] + offset[:, None], column[:, None, None] + offset]
-    n = psf.basis.shape[1]
-    sample = (np.arange(n) - n // 2) * psf.sampling
-
-    def weights(shift: F8) -> F8:
-        at = sample + shift[:, None]
-        first = np.floor(at).astype(np.int64) - 1
-        taps = first[:, :, None] + np.arange(4)
-        t = np.abs(at[:, :, None] - taps)
-        near, far = 1.0 + t * t * (1.5 * t - 2.5), 2.0 + t * (-4.0 + t * (2.5 - 0.5 * t))
-        # Samples at the edge have taps beyond the stamp.
-        out = np.zeros((shift.size, n, offset.size + 2 * MARGIN))
-        np.put_along_axis(out, taps + half + MARGIN, np.where(t < 1.0, near, far), axis=2)
-        return out[:, :, MARGIN:-MARGIN]
-
-    values: F8 = np.einsum(
-        "nij,njk,nlk->nil", weights(y - row), stamps.astype(np.float64), weights(x - column),
-        optimize=True,
-    )  # fmt: skip
-    return values
+    out = np.empty((x.size, *psf.basis.shape[1:]))
+    sample_stars(image, np.ascontiguousarray(x), np.ascontiguousarray(y), psf.sampling, out)
+    return out
 
 
 def _clipped_mean(values: F8, weight: F8) -> tuple[F8, F8]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
-from skyextract.stages.detection.matched import filter_matched
+from skyextract.stages.detection.matched import filter_about, filter_matched
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 from skyextract.stages.psf.fit import spread_models
 from skyextract.stages.psf.sweeps import point_fit
@@ -88,36 +87,11 @@ def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) ->
 def filtered_about(
     plane: Plane, image: F4, row: I8, column: I8, reach: int, matched: MatchedFilter, run: Run
 ) -> F4:
-    """Return `filtered_plane` where it is within `reach` of some pixels along both axes; else 0.
-
-    Windows about the pixels are filtered as if they were side by side in one image.  Each has the
-    PSF of its middle.
-    """
-    half = reach + matched.column.shape[-1] // 2
-    up, across = matched.cells_of(row, column)
-    cells = up * (matched.cell_x.size - 1) + across
-    order = np.argsort(cells, kind="stable")
-    offset = np.arange(-half, half + 1)
-    # Row by row of all windows: (size, n, 1) and (1, n, size).
-    rows = (row[order] + offset[:, None])[:, :, None]
-    columns = (column[order, None] + offset)[None]
-    ny, nx = image.shape
-    inside = ((rows >= 0) & (rows < ny)) & ((columns >= 0) & (columns < nx))
-    there = np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
-    good = inside & ~plane.bad[there] if plane.n_bad else inside
-    variance = np.where(good, plane.variance_plane(run)[there], np.float32(NO_INFORMATION))
-    wide = (offset.size, row.size * offset.size)
-    windows = filter_matched(
-        image[there].reshape(wide), matched.in_strips(cells[order], offset.size), run,
-        sigma=plane.background.sigma, variance=variance.reshape(wide),
-        smooth=plane.variance is None, rows=(half - reach, half + reach + 1),
+    """Return `filtered_plane` where it is within `reach` of some pixels along both axes; else 0."""
+    return filter_about(
+        image, matched, row, column, reach, sigma=plane.background.sigma,
+        variance=plane.variance_plane(run), smooth=plane.variance is None, bad=plane.holes,
     )  # fmt: skip
-    out = np.zeros_like(image)
-    near = np.abs(offset) <= reach
-    near = (near[:, None, None] & near) & inside
-    rows, columns = np.broadcast_arrays(rows, columns)
-    out[rows[near], columns[near]] = windows.reshape(inside.shape)[near]
-    return out
 
 
 def noise_scale(

@@ -179,7 +179,13 @@ def _split(
     wide = _too_wide(by_psf.narrow, components, branches, by_psf.core_area)
     points = branches.number > 1
     points[wide] = False
-    split(values, by_psf.min_prominence, 0.0, [(c, c + 1) for c in wide.tolist()])
+    together = np.split(wide, np.flatnonzero(np.diff(wide) > 1) + 1)
+    split(
+        values,
+        by_psf.min_prominence,
+        0.0,
+        [(int(c[0]), int(c[-1]) + 1) for c in together if c.size],
+    )
     # a blend of point sources is measured in the image that shows it
     blended = components.order[: first[n]][np.repeat(points, np.diff(first))]
     values = values.copy()

@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
+from skyextract.kernels.detection.footprints import gather_grown
 from skyextract.kernels.detection.matched import grow, grow_discs
 from skyextract.kernels.values import BLENDED
 from skyextract.run import Run
@@ -35,22 +36,22 @@ def grow_footprints(
         return found
     segmentation = found.segmentation
     length = np.diff(found.first)
-    source = np.repeat(np.arange(found.n, dtype=np.int32), length)
-    own = np.arange(len(source)) - np.repeat(found.first[:-1], length) < found.n_own[source]
-    own_pixel = found.pixel[own]
+    n_merged = (length - found.n_own).astype(np.int32)
+    own_pixel = found.pixel
+    if n_merged.any():
+        own = np.arange(len(own_pixel)) - np.repeat(found.first[:-1], length)
+        own_pixel = own_pixel[own < np.repeat(found.n_own, length)]
     added = np.empty(segmentation.size, np.int64)  # only what is written to takes memory
     n_added = grow(segmentation, filtered, np.float32(0.0), own_pixel, n_rounds, added)
     added = added[:n_added].copy()
+    del own_pixel
 
     # own pixels, grown pixels, merged pixels, by source
-    pixel = np.concatenate([own_pixel, added, found.pixel[~own]])
-    owner = np.concatenate([source[own], segmentation.ravel()[added] - 1, source[~own]])
-    del source, own, own_pixel, added
-    sequence = np.argsort(owner, kind="stable")
-    pixel, owner = pixel[sequence], owner[sequence]
-    del sequence
-    first = np.searchsorted(owner, np.arange(found.n + 1, dtype=np.int32)).astype(np.int64)
-    n_merged = (length - found.n_own).astype(np.int32)
+    pixel = np.empty(len(found.pixel) + n_added, np.int64)
+    first = np.empty(found.n + 1, np.int64)
+    owner = segmentation.ravel()[added] - np.int32(1)
+    gather_grown(found.pixel, found.first, found.n_own, added, owner, pixel, first)
+    del added, owner
     n_own = (np.diff(first) - n_merged).astype(np.int32)
     measured = measure_footprints(
         filtered, image, pixel, first, n_own, found.threshold,
@@ -66,7 +67,7 @@ def grow_footprints(
     # Merged pixels are the last ones of their source.
     parts = [np.arange(first[i] + n_own[i], first[i + 1]) for i in np.flatnonzero(n_merged)]
     merged = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    of_merged = owner[merged]
+    of_merged = np.repeat(np.arange(found.n), n_merged)
     values, unfiltered = filtered.ravel()[pixel], image.ravel()[pixel[merged]]
 
     def add(own: AnyArray, extra: AnyArray) -> F8:

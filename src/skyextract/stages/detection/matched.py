@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools
 from skyextract.kernels.detection import matched
+from skyextract.kernels.detection.matchedat import matched_about
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.run import Run
@@ -73,6 +73,13 @@ class MatchedFilter:
         """Return the noise of an image with noise `sigma` that is convolved with the PSF."""
         return float(sigma * np.sqrt(self.square))
 
+    @property
+    def cells(self) -> matched.PsfCells:
+        """The PSF for kernels."""
+        return matched.PsfCells(
+            self.column, self.line, self.column2, self.line2, self.cell_x, self.cell_y
+        )
+
     def cells_of(self, y: I8 | int, x: I8 | int) -> tuple[I8, I8]:
         """Return the cells [y, x] of pixels, the nearest of those beyond the image."""
         up, across = (
@@ -80,24 +87,6 @@ class MatchedFilter:
             for edges, at in ((self.cell_y, y), (self.cell_x, x))
         )
         return up, across
-
-    def in_strips(self, cells: I8, side: int) -> MatchedFilter:
-        """Return the filter of a wide image of windows side by side, each in one of the cells.
-
-        Parameters
-        ----------
-        cells : (n,) int64
-            Of each window, a number row by row, ascending.
-        side : int
-            Rows and columns of a window.
-        """
-        own, first = np.unique(cells, return_index=True)
-        stamps = {
-            name: getattr(self, name).reshape(1, -1, *getattr(self, name).shape[2:])[:, own]
-            for name in ("column", "line", "column2", "line2")
-        }
-        edges = np.append(first, cells.size).astype(np.int64) * side
-        return replace(self, **stamps, cell_x=edges, cell_y=np.array([0, side], np.int64))
 
     def plateau(self) -> Bools | None:
         """Return the distances [dy, dx] of two points near the peak's height, -k to k.
@@ -182,7 +171,6 @@ def filter_matched(
     variance: F4 | None = None,
     smooth: bool = False,
     bad: U1 | None = None,
-    rows: tuple[int, int] | None = None,
 ) -> F4:
     """Filter an image with the PSF, weighted by the inverse variance.
 
@@ -198,8 +186,6 @@ def filter_matched(
         It is smooth, as that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels of no weight (not 0).
-    rows : (int, int), optional
-        The first row, and that after the last, that are wanted; others are not set.
 
     Returns
     -------
@@ -209,8 +195,45 @@ def filter_matched(
         information.
     """
     out = np.empty(image.shape, np.float32)
+    weighting = _weighting(sigma, variance, smooth, bad)
 
-    weighting = matched.Weighting(
+    def filter_rows(band: tuple[int, int]) -> None:
+        matched.matched_rows(
+            image, weighting, psf.cells, np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE),
+            *band, out,
+        )  # fmt: skip
+
+    run.map(filter_rows, run.bands(image.shape[0]))
+    return out
+
+
+def filter_about(
+    image: F4, psf: MatchedFilter, row: I8, column: I8, reach: int, *, sigma: float,
+    variance: F4 | None = None, smooth: bool = False, bad: U1 | None = None,
+) -> F4:  # fmt: skip
+    """Return `filter_matched` where it is within `reach` of some pixels along both axes; else 0.
+
+    About each pixel the PSF is that of its own cell.
+
+    Parameters
+    ----------
+    row, column : (n,) int64
+    image, psf, sigma, variance, smooth, bad
+        As in `filter_matched`.
+    """
+    out = np.zeros(image.shape, np.float32)
+    matched_about(
+        image, _weighting(sigma, variance, smooth, bad), psf.cells, np.float32(psf.unit(sigma)),
+        np.float32(_MIN_SHARE), row, column, *psf.cells_of(row, column), reach, out,
+    )  # fmt: skip
+    return out
+
+
+def _weighting(
+    sigma: float, variance: F4 | None, smooth: bool, bad: U1 | None
+) -> matched.Weighting:
+    """Return what weights pixels, for kernels."""
+    return matched.Weighting(
         _NO_PLANE if variance is None else variance,
         variance is not None,
         smooth or variance is None,
@@ -219,15 +242,6 @@ def filter_matched(
         _NO_BAD if bad is None else bad,
         bad is not None,
     )
-    cells = matched.PsfCells(psf.column, psf.line, psf.column2, psf.line2, psf.cell_x, psf.cell_y)
-
-    def filter_rows(band: tuple[int, int]) -> None:
-        matched.matched_rows(
-            image, weighting, cells, np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE), *band, out
-        )
-
-    run.map(filter_rows, run.bands(image.shape[0]) if rows is None else [rows])
-    return out
 
 
 def narrow_taps(psf: MatchedFilter) -> tuple[F4, float]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.kernels.psf.draw import sum_light
+from skyextract.kernels.psf.model import PsfModel
 from skyextract.record import record
 from skyextract.stages.psf.apercor import (
     ApertureCorrections,
@@ -206,23 +208,19 @@ def own_share(models: F4, psf: Psf, fits: PsfPhotometry) -> F8:
     models : (ny, nx) float32
         All fitted point sources.
     """
-    radius = min(psf.radius, math.ceil(2.0 * psf.fwhm))
-    side = 2 * radius + 1
     share = np.full(fits.flux.size, np.nan)
-    padded = np.pad(models, radius)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))
     good = np.isfinite(fits.flux) & np.isfinite(fits.x) & np.isfinite(fits.y)
     good &= (np.rint(fits.x) >= 0) & (np.rint(fits.x) < models.shape[1])
     good &= (np.rint(fits.y) >= 0) & (np.rint(fits.y) < models.shape[0])
-    rows = np.flatnonzero(good)
-    for chunk in np.array_split(rows, max(1, rows.size // 4096)):
-        x, y = fits.x[chunk], fits.y[chunk]
-        column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-        stamps = psf.stamps(x, y, x - column, y - row, side)
-        light = np.einsum("kij,kij->k", stamps, windows[row, column], dtype=np.float64)
-        own = fits.flux[chunk] * np.einsum("kij,kij->k", stamps, stamps, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share[chunk] = np.where(light > 0.0, np.clip(own / light, 0.0, 1.0), np.nan)
+    x, y, sums = fits.x[good], fits.y[good], np.empty((np.count_nonzero(good), 3))
+    sum_light(
+        PsfModel(psf.coefficients, psf.degree, float(psf.sampling)), *psf.normalised(x, y), x, y,
+        min(psf.radius, math.ceil(2.0 * psf.fwhm)), models, sums,
+    )  # fmt: skip
+    total, squares, light = sums.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.clip(fits.flux[good] * squares / (total * light), 0.0, 1.0)
+        share[good] = np.where(light > 0.0, own, np.nan)
     return share
 
 

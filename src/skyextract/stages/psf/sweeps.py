@@ -17,8 +17,9 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import radius_with_ends
+from skyextract.kernels.psf.draw import draw_models
 from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
-from skyextract.kernels.psf.model import PsfModel, psf_stamps
+from skyextract.kernels.psf.model import PsfModel
 from skyextract.kernels.psf.records import FitRules, Fits, Planes, Positions, Tiles
 from skyextract.record import record
 from skyextract.run import Run
@@ -75,6 +76,8 @@ close sources diverge where the PSF is none that the image has."""
 
 MAX_SWEEPS = 30
 MIN_TILE = 64
+MIN_VISITS = 32
+"""Sources that a thread visits at a time, at least: fewer are sooner done than handed over."""
 
 
 def fit_radius(psf: Psf, factor: float = FIT_RADIUS) -> float:
@@ -185,7 +188,7 @@ class PointFit:
                 visited, self.tiles, self.planes, self.model, self.positions, self.rules, fits
             )
 
-        n_chunks = 4 * run.n_threads if run.n_threads > 1 else 1
+        most = 4 * run.n_threads if run.n_threads > 1 else 1
         columns = self.tiles.columns
         sweeps = 0
         while sweeps < max_sweeps and fits.stale.any():
@@ -193,8 +196,10 @@ class PointFit:
             for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
                 # Every other tile of every other row: they do not touch, so that their order
                 # and thread do not matter.
-                todo = np.unique(self.tiles.of[fits.stale.astype(bool)])
+                visits = np.bincount(self.tiles.of[fits.stale.astype(bool)])
+                todo = np.flatnonzero(visits)
                 todo = todo[(todo // columns % 2 == row) & (todo % columns % 2 == column)]
+                n_chunks = max(1, min(most, int(visits[todo].sum()) // MIN_VISITS))
                 run.map(fit, [chunk for chunk in np.array_split(todo, n_chunks) if chunk.size])
             wild = (fits.reach >= 0) & ~(np.abs(fits.parameters[:, 0]) <= self.max_flux)
             if wild.any():
@@ -275,29 +280,11 @@ def _largest(image: F4) -> float:
 def add_models(image: F4, psf: Psf, sources: FittedSources, factor: float) -> None:
     """Add the models of fitted sources, times a factor, to an image."""
     rows = np.flatnonzero(sources.reach >= 0)
-    # Stamps are as large as the widest of their chunk.
-    rows = rows[np.argsort(sources.reach[rows], kind="stable")]
-    for chunk in np.array_split(rows, max(1, rows.size // 1024)):
-        _add_chunk(image, psf, sources.parameters[chunk], sources.reach[chunk], factor)
-
-
-def _add_chunk(image: F4, psf: Psf, parameters: F8, reach: I8, factor: float) -> None:
-    """Add models out to their reach."""
-    ny, nx = image.shape
-    flux, x, y = parameters.T
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    reach = np.minimum(reach, psf.radius)
-    half = int(reach.max(initial=0))
-    stamps = np.empty((flux.size, 2 * half + 1, 2 * half + 1), np.float32)
-    u, v = psf.normalised(x, y)
-    psf_stamps(psf.coefficients, psf.degree, float(psf.sampling), u, v, x - column, y - row, stamps)
-    stamps *= (factor * flux).astype(np.float32)[:, None, None]
-    low_y, high_y = np.maximum(row - reach, 0), np.minimum(row + reach + 1, ny)
-    low_x, high_x = np.maximum(column - reach, 0), np.minimum(column + reach + 1, nx)
-    inside = (low_y < high_y) & (low_x < high_x)
-    edges = np.stack([low_y, high_y, low_x, high_x, row - half, column - half], axis=1)
-    for stamp, (a, b, c, d, top, left) in zip(stamps[inside], edges[inside].tolist(), strict=True):
-        image[a:b, c:d] += stamp[a - top : b - top, c - left : d - left]
+    flux, x, y = (np.ascontiguousarray(v) for v in sources.parameters[rows].T)
+    draw_models(
+        PsfModel(psf.coefficients, psf.degree, float(psf.sampling)), *psf.normalised(x, y), x, y,
+        factor * flux, np.minimum(sources.reach[rows], psf.radius), image,
+    )  # fmt: skip
 
 
 def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> Tiles:

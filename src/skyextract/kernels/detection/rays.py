@@ -1,0 +1,123 @@
+"""What lies along straight lines through the peaks of an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.jit import helper, kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, U1
+
+
+class Rays(NamedTuple):
+    """Offsets of pixels, along lines of several directions.
+
+    Attributes
+    ----------
+    right, up : (n_directions, n) int64
+        From the peak along x and y.
+    """
+
+    right: I8
+    up: I8
+
+
+@helper
+def _at(image: F4, x: int, y: int) -> np.float32:
+    """Return a pixel; NaN outside."""
+    if x < 0 or y < 0 or x >= image.shape[1] or y >= image.shape[0]:
+        return np.float32(np.nan)
+    return np.float32(image[y, x])
+
+
+@kernel
+def mark_on_lines(
+    light: F4, x: I8, y: I8, along: Rays, aside: Rays, low: np.float32, high: np.float32,
+    dark: np.float32, found: U1,
+) -> None:  # fmt: skip
+    """Mark the peaks that stand upon a line of light that is as bright as they are.
+
+    Parameters
+    ----------
+    light : (ny, nx) float32
+    x, y : (n,) int64
+        Pixels of the peaks.
+    along, aside : Rays
+        Pixels of each line, and beside it.
+    low, high : float32
+        Shares of the peak that pixels of a line are between.
+    dark : float32
+        Share of the peak that pixels beside the line are below.
+    found : (n,) uint8
+        Output: 1 for those.
+    """
+    for k in range(x.size):
+        here = light[y[k], x[k]]
+        found[k] = 0
+        if not here > np.float32(0.0):
+            continue
+        least, most, darkest = low * here, high * here, dark * here
+        for d in range(along.up.shape[0]):
+            upon = True
+            for i in range(along.up.shape[1]):
+                there = _at(light, x[k] + along.right[d, i], y[k] + along.up[d, i])
+                if not (there > least and there < most):
+                    upon = False
+                    break
+            if not upon:
+                continue
+            for i in range(aside.up.shape[1]):
+                if not _at(light, x[k] + aside.right[d, i], y[k] + aside.up[d, i]) < darkest:
+                    upon = False
+                    break
+            if upon:
+                found[k] = 1
+                break
+
+
+@kernel
+def brightest_floors(
+    rest: F4, x: I8, y: I8, along: Rays, share: np.float32, floor: F8
+) -> None:  # fmt: skip
+    """Find the faintest pixel of the line through each peak on which that is brightest.
+
+    Lines have half as many pixels as a ray and one more, and the peak is anywhere on them.  Those
+    of a direction are not looked at where no ray is, at its quarters, above a share of the peak.
+
+    Parameters
+    ----------
+    rest : (ny, nx) float32
+    x, y : (n,) int64
+        Pixels of the peaks.
+    along : Rays
+        Of 2 n + 1 pixels, in their order, the middle one the peak's.
+    share : float32
+    floor : (n,) float64
+        Output; -inf where there is no such line.
+    """
+    n_pixels = along.up.shape[1]
+    n = n_pixels // 2
+    values = np.empty(n_pixels, np.float32)
+    for k in range(x.size):
+        least = share * rest[y[k], x[k]]
+        best = np.float32(-np.inf)
+        for d in range(along.up.shape[0]):
+            right, up = along.right[d], along.up[d]
+            first, second = n - n // 2, n + n // 2
+            if not (
+                _at(rest, x[k] + right[first], y[k] + up[first]) > least
+                or _at(rest, x[k] + right[second], y[k] + up[second]) > least
+            ):
+                continue
+            for i in range(n_pixels):
+                value = _at(rest, x[k] + right[i], y[k] + up[i])
+                values[i] = value if value == value else np.float32(-np.inf)
+            for i in range(n + 1):
+                lowest = values[i]
+                for j in range(i + 1, i + n + 1):
+                    lowest = min(lowest, values[j])
+                best = max(best, lowest)
+        floor[k] = best
