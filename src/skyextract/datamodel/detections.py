@@ -12,6 +12,13 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
 
+PER_SOURCE = (
+    "id_parent", "n_own", "xmin", "xmax", "ymin", "ymax", "x", "y", "x2", "y2", "xy",
+    "singular", "a", "b", "theta", "cxx", "cyy", "cxy", "fdnpix", "dnpix", "fdflux", "dflux",
+    "fdpeak", "dpeak", "xpeak", "ypeak", "dthresh", "abcor", "flags",
+)  # fmt: skip
+"""Fields of `Detections` that have one element per source."""
+
 
 @record
 class Detections:

@@ -226,7 +226,9 @@ def measure(
         points = _fit_point_sources(
             exposure, found, hidden, noise.of_points, sources, errors, config, wanted, run
         )
-        sources = _with_point_sources(sources, points, exposure, found, hidden, run)
+        sources = _with_point_sources(
+            sources, points, exposure, found, hidden, noise.of_points, run
+        )
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
@@ -277,9 +279,9 @@ def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) 
     """Return the sources beneath the detected ones; None where nothing is searched."""
     if found.matched is None:
         return None
-    from skyextract.stages.crowded.search import find_hidden
+    from skyextract.stages.crowded.regions import search_beneath
 
-    return find_hidden(exposure, found.plane, found.detections, found.matched, config, run)
+    return search_beneath(exposure, found.plane, found.detections, found.matched, config, run)
 
 
 def _measure_pixels(
@@ -340,6 +342,7 @@ def _fit_point_sources(
     return measure_point_sources(
         exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
         apertures, config, wanted, run, start=start, sky=sky,
+        crowded=hidden is not None and hidden.local is None,
     )  # fmt: skip
 
 
@@ -349,6 +352,7 @@ def _with_point_sources(
     exposure: Exposure,
     found: Found,
     hidden: Hidden | None,
+    correlation: NoiseCorrelation | None,
     run: Run,
 ) -> Catalog:
     """Return the sources with the columns and flags of fits of the PSF."""
@@ -357,7 +361,9 @@ def _with_point_sources(
         return sources
     from skyextract.stages.crowded.errors import with_errors_of_crowds
 
-    return with_errors_of_crowds(sources, hidden, exposure.detector.gain, found.matched, run)
+    variance = point_source_variance(hidden.plane, correlation, run)
+    gain = exposure.detector.gain
+    return with_errors_of_crowds(sources, hidden, variance, gain, found.matched, run)
 
 
 def _fit_galaxies(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.psf.leftlight import LeftLight, mean_of_rings, within
+from skyextract.stages.psf.leftlight import LeftLight, _by_cells, mean_of_rings, within
 
 
 @pytest.mark.parametrize(("shape", "step"), [((70, 90), 1), ((200, 61), 4), ((5, 300), 7)])
@@ -52,3 +52,19 @@ def test_light_about_stars_overrules_only_where_it_is_surely_another(other, expe
     assert light.error < 0.1
     if expected == 0.102:
         assert light.level == pytest.approx(0.1 + 0.25 * 0.01**2 / (0.1**2 + 0.01**2), abs=1e-3)
+
+
+@pytest.mark.parametrize("halo", [0.0, 500.0])
+def test_the_halo_of_a_bright_star_is_no_scatter_of_the_sky(halo):
+    """Level and scatter are those of the other places; these scatter by 0.5."""
+    random = np.random.default_rng(4)
+    places = random.normal(2.0, 0.5, (8, 8))
+    values = np.kron(places, np.ones((32, 32))) + random.normal(0.0, 3.0, (256, 256))
+    values[96:160, 96:160] += halo
+    noise = np.full(values.shape, 9.0)
+    level, error, scatter = _by_cells(values, noise, np.ones(values.shape, np.bool_))
+    others = np.ones((8, 8), np.bool_)
+    others[3:5, 3:5] = halo == 0.0
+    assert level == pytest.approx(places[others].mean(), abs=0.05)
+    assert scatter == pytest.approx(places[others].std(), rel=0.1)
+    assert error == pytest.approx(3.0 / 32.0 / np.sqrt(others.sum()))

@@ -33,7 +33,7 @@ _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 
 
 def with_errors_of_crowds(
-    sources: Catalog, hidden: Hidden, gain: float, matched: MatchedFilter, run: Run
+    sources: Catalog, hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, run: Run
 ) -> Catalog:
     """Return the sources with errors of PSF fits that contain what is not told apart.
 
@@ -42,16 +42,22 @@ def with_errors_of_crowds(
     sources : Catalog
         One row per source of `hidden`.
     hidden : Hidden
+    variance : (ny, nx) float32
+        Background variance that the fits weighted by.
     gain : float
         Electrons per image unit; 0: unknown.
     matched : MatchedFilter
     run : Run
     """
-    factor = _factor(hidden, gain, matched, run)
+    factor = _factor(hidden, variance, gain, matched, run)
+    if hidden.local is not None:
+        factor = np.where(hidden.local, factor, 1.0)
     flux = np.abs(hidden.flux)
     columns = {}
     own = sources["FLUXERR_PSF"] * factor
     error = blended_errors(hidden.x, hidden.y, flux, own, hidden.psf.fwhm)
+    if hidden.local is not None:
+        error = np.where(hidden.local, error, own)
     columns["FLUXERR_PSF"] = error
     # Light that is anywhere in a disc has this variance along each axis.
     share = np.sqrt(np.maximum(error**2 - own**2, 0.0)) / np.maximum(flux, 1e-30)
@@ -99,7 +105,7 @@ def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float) -> F8:
     return out
 
 
-def _factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8:
+def _factor(hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, run: Run) -> F8:
     """Return how much larger errors of the fits are than noise makes them, per source.
 
     That is the noise of the filtered residual about a source in units of what background and
@@ -111,7 +117,6 @@ def _factor(hidden: Hidden, gain: float, matched: MatchedFilter, run: Run) -> F8
         Electrons per image unit; 0: unknown.
     """
     plane = hidden.plane
-    variance = plane.variance_plane(run)
     if gain > 0.0:
         variance = variance + (np.maximum(hidden.models, 0.0) / gain).astype(np.float32)
     filtered = filter_matched(

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.detections import Detections
 
 MIN_PEAK = 0.6
@@ -27,6 +27,41 @@ CORE = 1.5
 """Nothing is told apart within so many radii of the flat top; ..."""
 MIN_CONTRAST = 2.0
 """... beyond, stars are where the light is so many times the median at that distance."""
+
+BESIDE = 4.0
+"""Nothing is told apart within so many radii of the saturated pixels of a source."""
+
+
+def beside_saturated(found: Detections, saturated: Bools, fwhm: float, width: int) -> I8:
+    """Return the pixels of footprints of saturated stars in which no other star can be told.
+
+    That is not all of them: the halo of a bright star is smooth.
+
+    Parameters
+    ----------
+    found : Detections
+    saturated : (n,) bool
+        Which of the pixels of `found` are.
+    fwhm : float
+        Of stars, pixels.
+    width : int
+        Columns of the image.
+
+    Returns
+    -------
+    (n,) int64
+        Of the raveled image.
+    """
+    number = np.add.reduceat(saturated.astype(np.int64), found.first[:-1])
+    pixels = [np.zeros(0, np.int64)]
+    for k in np.flatnonzero(number):
+        own = slice(found.first[k], found.first[k + 1])
+        y, x = np.divmod(found.pixel[own], width)
+        there = saturated[own]
+        aside = [np.maximum(np.maximum(v[there].min() - v, v - v[there].max()), 0) for v in (x, y)]
+        near = np.hypot(*aside) < BESIDE * math.sqrt(number[k] / math.pi) + fwhm
+        pixels.append(found.pixel[own][near])
+    return np.concatenate(pixels)
 
 
 def beside_flat_tops(found: Detections, image: F4, fwhm: float) -> I8:

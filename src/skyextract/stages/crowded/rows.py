@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.detections import Detections
+from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.crowded.rest import (
     disc_offsets,
@@ -130,16 +130,11 @@ def _at_positions(
 
 def _joined(found: Detections, parts: list[Detections], sequence: I8) -> Detections:
     """Append the added sources, in their own order, to the detections."""
-    per_source = (
-        "id_parent", "n_own", "xmin", "xmax", "ymin", "ymax", "x", "y", "x2", "y2", "xy",
-        "singular", "a", "b", "theta", "cxx", "cyy", "cxy", "fdnpix", "dnpix", "fdflux", "dflux",
-        "fdpeak", "dpeak", "xpeak", "ypeak", "dthresh", "abcor", "flags",
-    )  # fmt: skip
     fields: dict[str, Any] = {
         name: np.concatenate(
             [getattr(found, name), np.concatenate([getattr(p, name) for p in parts])[sequence]]
         )
-        for name in per_source
+        for name in PER_SOURCE
     }
     pixels = [p.pixel[a:b] for p in parts for a, b in zip(p.first[:-1], p.first[1:], strict=True)]
     values = [

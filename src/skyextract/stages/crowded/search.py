@@ -26,7 +26,7 @@ from skyextract.stages.crowded.clouds import CLOUD_CELL, above_clouds, has_cloud
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
-from skyextract.stages.crowded.plateau import beside_flat_tops
+from skyextract.stages.crowded.plateau import beside_flat_tops, beside_saturated
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
@@ -107,6 +107,8 @@ class Hidden:
         Light of clouds that `wide` has and `plane` has not, at the end.
     noise_scale : float
         Noise of the filtered image over that of independent pixels, in the last pass.
+    local : (n,) bool or None
+        Sources of the crowded regions of a frame that is not crowded; None: the frame is.
     """
 
     sources: FittedSources
@@ -117,6 +119,7 @@ class Hidden:
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     sky: LocalSky | None = None
     noise_scale: float = 1.0
+    local: Bools | None = None
 
     @property
     def x(self) -> F8:
@@ -151,6 +154,8 @@ def find_hidden(
     matched: MatchedFilter,
     config: Config,
     run: Run,
+    *,
+    within: Bools | None = None,
 ) -> Hidden | None:
     """Find the sources that hide beneath the detected ones, in at most CROWD_NITER passes.
 
@@ -165,12 +170,17 @@ def find_hidden(
     found : Detections
     matched : MatchedFilter
         The PSF as detection filter.
+    within : (ny, nx) bool, optional
+        Pixels of the window of a crowded region of a frame, in which sources are searched with the
+        PSF of the frame as it is.
     """
     psf = exposure.psf
-    clouds = has_clouds(found) and not is_crowded(found)
-    if psf is None or not (clouds or is_crowded(found)):
+    clouds = within is None and has_clouds(found) and not is_crowded(found)
+    if psf is None or not (clouds or within is not None or is_crowded(found)):
         return None
     hopeless = _beside_saturated(exposure, plane, found, psf.fwhm)
+    if within is not None:
+        hopeless |= ~within
     separation = MIN_SEPARATION * psf.fwhm
     fine = (
         _with_meshes(config, CLOUD_CELL * psf.fwhm) if clouds else _with_fine_sky(config, psf.fwhm)
@@ -222,14 +232,16 @@ def find_hidden(
             f"{dropped} dropped, noise {plane.background.sigma:.4g} x {median(scale):.2f}"
         )
         before = hidden.psf
-        if number <= REFINED and psf.source is PsfSource.MEASURED:
+        if number <= REFINED and psf.source is PsfSource.MEASURED and within is None:
             hidden = _with_psf(hidden, refined_psf(hidden, exposure, run))
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     least = least.times(SIGNIFICANT)
     hidden = _verified(exposure, hidden, found, least, fitted, matched, run)
-    wide = _without_sources(exposure, plane, hidden.models, config, run)
-    hidden = replace(hidden, wide=wide, noise_scale=median(scale))
+    hidden = replace(hidden, noise_scale=median(scale))
+    if within is not None:
+        return hidden
+    hidden = replace(hidden, wide=_without_sources(exposure, plane, hidden.models, config, run))
     if clouds:
         hidden = above_clouds(exposure, hidden, least, fitted, matched, run)
     return hidden
@@ -369,11 +381,10 @@ def _merged(hidden: Hidden, radius: float) -> Bools:
 
 
 def _beside_saturated(exposure: Exposure, plane: Plane, found: Detections, fwhm: float) -> Bools:
-    """Mark the footprints of saturated sources, which the PSF does not describe."""
-    segmentation = np.abs(found.segmentation)
+    """Mark what is beside saturated pixels, which the PSF does not describe."""
     marked: Bools = (exposure.mask & np.uint16(Mask.SAT)) != 0
-    numbers = np.unique(segmentation[marked])
-    if (numbers > 0).any():
-        marked |= np.isin(segmentation, numbers[numbers > 0])
+    marked.ravel()[beside_saturated(found, marked.ravel()[found.pixel], fwhm, marked.shape[1])] = (
+        True
+    )
     marked.ravel()[beside_flat_tops(found, plane.subtracted, fwhm)] = True
     return marked

@@ -65,6 +65,7 @@ def measure_point_sources(
     *,
     start: tuple[FittedSources, F4] | None = None,
     sky: LocalSky | None = None,
+    crowded: bool = False,
 ) -> PointSources:
     """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
 
@@ -86,6 +87,8 @@ def measure_point_sources(
         As in `psf_photometry`: those of a crowd.
     sky : LocalSky, optional
         Light that was taken from the image of a crowd, and is still in the apertures.
+    crowded : bool
+        The frame is, all of it.
     """
     psf = exposure.psf
     assert psf is not None
@@ -93,16 +96,19 @@ def measure_point_sources(
     spread = bool(wanted & _SPREAD) or (exposure.has_psf and psf.fwhm < UNDERSAMPLED)
     fits = psf_photometry(
         subtracted, variance, gain, exposure.mask, psf, x, y, run,
-        spread=spread or sky is not None, start=start, accuracy=FINE if start is None else CROWDED,
+        spread=spread or sky is not None, start=start, accuracy=CROWDED if crowded else FINE,
     )  # fmt: skip
     light: F4 | None = None
-    if start is None and config.extraction.noise_type == "MEASURED":
+    if not crowded and config.extraction.noise_type == "MEASURED":
         fitted = Subtracted(fits.residual, fits.x, fits.y, fits.flux / fits.flux_error)
         sky = local_sky(fitted, variance, exposure.mask, psf.fwhm, run)
         if sky is not None:
             light = sky.light(subtracted, run)
             subtracted = subtracted - light
-            fits = psf_photometry(subtracted, variance, gain, exposure.mask, psf, x, y, run)
+            again = None if start is None else (start[0].all_stale(), start[1])
+            fits = psf_photometry(
+                subtracted, variance, gain, exposure.mask, psf, x, y, run, start=again
+            )
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:

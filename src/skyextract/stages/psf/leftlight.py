@@ -15,7 +15,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.psf.clippedfit import constant_term
 from skyextract.stages.psf.fit import PsfPhotometry
@@ -44,6 +44,8 @@ MAX_STARS = 300
 """Stars whose surroundings are looked at, about, at most."""
 CELLS = 8
 """Cells per side of the frame in which it may differ."""
+FAR_OFF = 10.0
+"""Cells that are so many times as far from the median as others do not count."""
 FAINTEST = 1e-3
 """Fluxes are tabulated from this part of the noise in the fit..."""
 BRIGHTEST = 1e5
@@ -214,11 +216,17 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     number = np.bincount(of_pixel, minlength=CELLS**2)
     total = np.bincount(of_pixel, values[use], CELLS**2)
     power = np.bincount(of_pixel, noise[use], CELLS**2)
-    some = number >= MIN_PIXELS / CELLS
+    some = np.flatnonzero(number >= MIN_PIXELS / CELLS)
+    means, expected = total[some] / number[some], power[some] / number[some] ** 2
+    # The halo of a bright star is in a few cells, and not where the stars are that this is for.
+    middle = np.median(means) if some.size else 0.0
+    offset = np.abs(means - middle) / np.sqrt(expected)
+    width = MAD_TO_SIGMA * np.median(offset) if some.size else 1.0
+    good = offset < FAR_OFF * max(width, 1.0)
+    rest = np.setdiff1d(np.arange(CELLS**2), some[~good])
+    number, total, power = number[rest], total[rest], power[rest]
     level = float(total.sum() / number.sum())
-    means = total[some] / number[some]
-    expected = power[some] / number[some] ** 2
-    beyond = float(np.mean((means - level) ** 2 - expected)) if some.any() else 0.0
+    beyond = float(np.mean((means - level)[good] ** 2 - expected[good])) if some.size else 0.0
     error = math.sqrt(float(power.sum())) / float(number.sum())
     return level, error, math.sqrt(max(beyond, 0.0))
 

@@ -1,0 +1,293 @@
+"""Crowds in a wide frame: a cluster, or the halo of a bright star, that is taken apart for itself.
+
+Where sources cover most of a neighbourhood others hide beneath them, however empty the rest of
+the frame is.  A window about each such region is searched as a crowded frame is, with sky and
+noise of its own; the rest of the frame stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.detections import PER_SOURCE, Detections
+from skyextract.record import record
+from skyextract.stages.crowded.clouds import has_clouds
+from skyextract.stages.crowded.search import Hidden, find_hidden, is_crowded
+from skyextract.stages.detection.matched import matched_filter
+from skyextract.stages.psf.sweeps import FittedSources, add_models
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.detection.matched import MatchedFilter
+
+CELL = 12.0
+"""Size of the cells of the frame in which footprints are counted, in FWHM."""
+NEAR, FAR = 1, 3
+"""Cells about one that are looked at with it, on each side."""
+DENSE = 0.5
+"""A region is crowded where sources cover more than this share of the near cells..."""
+MANY = 1.1
+"""... and there are more than so many detections per 100 FWHM^2 (a cluster; galaxies are fewer), or
+more than the same share of the far ones (a halo): more than a bright star usually does, ..."""
+BESIDE = 0.2
+"""... with all cells about it of which, with the near ones, sources cover more than this share."""
+INSIDE = 0.5
+"""Pixels of whose sky more than this share is a region's own are in it."""
+BYTE = 8
+
+
+@record
+class Region:
+    """A part of a frame that is crowded.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        Window about it; columns begin at a byte of packed bits.
+    share : (h, w) float32
+        What of the sky of each pixel of the window is the region's own: 1 in it, 0 beyond.
+    """
+
+    rows: slice
+    columns: slice
+    share: F4
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Index of a plane of the frame."""
+        return self.rows, self.columns
+
+    def contains(self, x: F8, y: F8) -> Bools:
+        """Tell which 0-based positions in the frame are in the region."""
+        h, w = self.share.shape
+        column = np.rint(x).astype(np.int64) - self.columns.start
+        row = np.rint(y).astype(np.int64) - self.rows.start
+        inside: Bools = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+        inside[inside] = self.share[row[inside], column[inside]] > INSIDE
+        return inside
+
+
+def search_beneath(
+    exposure: Exposure,
+    plane: Plane,
+    found: Detections,
+    matched: MatchedFilter,
+    config: Config,
+    run: Run,
+) -> Hidden | None:
+    """Find the sources that hide beneath the detected ones: in all the frame, or where it is dense.
+
+    None where nothing is crowded.
+
+    Parameters
+    ----------
+    exposure, plane, found, matched
+        As in `find_hidden`.
+    """
+    psf = exposure.psf
+    if psf is None or found.n == 0:
+        return None
+    if is_crowded(found) or has_clouds(found):
+        return find_hidden(exposure, plane, found, matched, config, run)
+    regions = crowded_regions(found, psf.fwhm, psf.radius)
+    if not regions:
+        return None
+    sources = FittedSources.at(found.x, found.y)
+    added = []
+    subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
+    for region in regions:
+        part, rows = _cut(found, region)
+        cut = _window_of(exposure, region)
+        assert cut.psf is not None
+        inner = find_hidden(
+            cut, _plane_of(plane, noise, region), part, matched_filter(cut.psf, cut.shape),
+            config, run, within=region.share > INSIDE,
+        )  # fmt: skip
+        if inner is None:
+            continue
+        corner = np.array([0.0, region.columns.start, region.rows.start])
+        fitted = replace(inner.sources, parameters=inner.sources.parameters + corner)
+        # What left the region, or has no fit, begins anew.
+        inside = region.contains(*fitted.parameters[:, 1:].T) & (fitted.reach >= 0)
+        sources = _with(
+            sources, rows[inside[: part.n]], fitted.take(np.flatnonzero(inside[: part.n]))
+        )
+        inside[: part.n] = False
+        added.append(fitted.take(inside))
+        for own, theirs in (
+            (subtracted, inner.plane.subtracted), (noise, inner.plane.variance_plane(run)),
+        ):  # fmt: skip
+            here = own[region.window]
+            here += region.share * (theirs - here)
+    for more in added:
+        sources = sources.append(more)
+    models = np.zeros(exposure.shape, np.float32)
+    add_models(models, psf, sources, 1.0)
+    plane = replace(plane, subtracted=subtracted, noise=noise)
+    plane = plane if plane.variance is None else replace(plane, variance=noise)
+    return Hidden(sources, models, plane, psf, local=sources.reach >= 0)
+
+
+def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]:
+    """Return the parts of a frame that sources cover.
+
+    Parameters
+    ----------
+    found : Detections
+    fwhm : float
+        Of stars, pixels.
+    margin : int
+        Pixels that the windows have around the regions.
+    """
+    ny, nx = found.segmentation.shape
+    n_y, n_x = (max(1, round(size / (CELL * fwhm))) for size in (ny, nx))
+    size = ny * nx / (n_y * n_x)
+    if found.pixel.size < DENSE * size:
+        return []
+
+    def counts(y: F8 | I8, x: F8 | I8) -> F8:
+        cells = (y * n_y // ny) * n_x + x * n_x // nx
+        number = np.bincount(cells.astype(np.int64), minlength=n_y * n_x)
+        return np.asarray(number.reshape(n_y, n_x) / size, np.float64)
+
+    cover = counts(*np.divmod(found.pixel, nx))
+    detections = counts(np.clip(found.y, 0, ny - 1), np.clip(found.x, 0, nx - 1))
+    near, many, far = (
+        _mean(plane, reach) for plane, reach in ((cover, NEAR), (detections, NEAR), (cover, FAR))
+    )
+    seeds = (near > DENSE) & ((many > MANY / (100.0 * fwhm**2)) | (far > DENSE))
+    return [_region(patch, (ny, nx), margin) for patch in _patches(seeds, near > BESIDE)]
+
+
+def _mean(cells: F8, reach: int) -> F8:
+    """Return the mean of the cells no farther than `reach` from each along both axes."""
+    number = _summed(np.ones_like(cells), reach)
+    mean: F8 = _summed(cells, reach) / number
+    return mean
+
+
+def _summed(cells: F8, reach: int) -> F8:
+    """Return the sum of these cells."""
+    for _ in range(2):
+        padded = np.pad(cells, ((reach, reach), (0, 0)))
+        parts = [padded[k : k + len(cells)] for k in range(2 * reach + 1)]
+        cells = np.sum(parts, axis=0).T
+    return cells
+
+
+def _patches(seeds: Bools, members: Bools) -> list[Bools]:
+    """Return the connected patches of cells in which there is a seed."""
+    patches = []
+    left = seeds.copy()
+    while left.any():
+        patch = np.zeros_like(seeds)
+        patch.flat[np.argmax(left)] = True
+        size = 0
+        while size < patch.sum():
+            size = int(patch.sum())
+            patch = (_summed(patch.astype(np.float64), 1) > 0.0) & members
+        patches.append(patch)
+        left &= ~patch
+    return patches
+
+
+def _region(patch: Bools, shape: tuple[int, int], margin: int) -> Region:
+    """Return the region of some cells, whose sky becomes that of the frame from cell to cell."""
+    slices, weights = [], []
+    for axis, size in enumerate(shape):
+        n = patch.shape[axis]
+        cells = np.flatnonzero(patch.any(axis=1 - axis))
+        # The sky changes over half a cell on both sides of the border.
+        reach = math.ceil(0.5 * size / n) + margin
+        begin = max(0, cells[0] * size // n - reach)
+        begin -= begin % BYTE if axis == 1 else 0
+        end = min(size, -(-(cells[-1] + 1) * size // n) + reach)
+        slices.append(slice(int(begin), int(end)))
+        at = np.clip((np.arange(begin, end) + 0.5) * n / size - 0.5, 0.0, n - 1.0)
+        weights.append(np.maximum(1.0 - np.abs(at[:, None] - np.arange(n)), 0.0))
+    share = weights[0] @ patch @ weights[1].T
+    return Region(slices[0], slices[1], np.ascontiguousarray(share, np.float32))
+
+
+def _window_of(exposure: Exposure, region: Region) -> Exposure:
+    """Return the exposure of a window, with the PSF that it has there."""
+    psf, window = exposure.psf, region.window
+    assert psf is not None
+    planes: dict[str, Any] = {
+        name: None if plane is None else np.ascontiguousarray(plane[window])
+        for name in ("image", "mask", "variance", "weight")
+        for plane in (getattr(exposure, name),)
+    }
+    psf = replace(
+        psf, x_zero=psf.x_zero - region.columns.start, y_zero=psf.y_zero - region.rows.start
+    )
+    return replace(exposure, **planes, psf=psf, background=None)
+
+
+def _plane_of(plane: Plane, noise: F4, region: Region) -> Plane:
+    """Return the plane of a window; its background is that of the frame.
+
+    Parameters
+    ----------
+    noise : (ny, nx) float32
+        Background variance of the frame.
+    """
+    window = region.window
+    bad = np.ascontiguousarray(plane.bad[window])
+    last = -(-region.columns.stop // BYTE)
+    return replace(
+        plane, subtracted=np.ascontiguousarray(plane.subtracted[window]),
+        variance=np.ascontiguousarray(noise[window]), bad=bad, n_bad=int(np.count_nonzero(bad)),
+        saturated=np.ascontiguousarray(
+            plane.saturated[region.rows, region.columns.start // BYTE : last]
+        ),
+        noise=None,
+    )  # fmt: skip
+
+
+def _cut(found: Detections, region: Region) -> tuple[Detections, I8]:
+    """Return the detections whose pixels and centres are in a window, and their rows in all."""
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in region.window)
+    number = np.repeat(np.arange(found.n), np.diff(found.first))
+    row, column = np.divmod(found.pixel, found.segmentation.shape[1])
+    inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    x, y = np.rint(found.x), np.rint(found.y)
+    chosen = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    chosen &= np.bincount(number[inside], minlength=found.n) > 0
+    inside &= chosen[number]
+    rows = np.flatnonzero(chosen)
+    new = np.zeros(found.n + 1, np.int32)
+    new[rows + 1] = np.arange(1, rows.size + 1)
+    labels = found.segmentation[region.window]
+    own = np.arange(found.pixel.size) - found.first[number] < found.n_own[number]
+    length, n_own = (
+        np.bincount(number[some], minlength=found.n)[rows] for some in (inside, inside & own)
+    )
+    columns: dict[str, Any] = {name: getattr(found, name)[rows] for name in PER_SOURCE}
+    for axis, start in (("x", left), ("y", top)):
+        for name in (axis, f"{axis}min", f"{axis}max", f"{axis}peak"):
+            columns[name] = columns[name] - start
+    columns["n_own"] = n_own.astype(np.int32)
+    part = replace(
+        found, **columns, labels=np.sign(labels) * new[np.abs(labels)],
+        first=np.concatenate([[0], np.cumsum(length)]),
+        pixel=(row[inside] - top) * (right - left) + column[inside] - left,
+        filtered=found.filtered[inside], unclaimed=np.zeros(0, np.int64), around=None,
+    )  # fmt: skip
+    return part, rows
+
+
+def _with(sources: FittedSources, rows: I8, fitted: FittedSources) -> FittedSources:
+    """Return sources of which some are those that were fitted."""
+    columns = {name: value.copy() for name, value in sources.columns().items()}
+    for name, value in fitted.columns().items():
+        columns[name][rows] = value
+    return replace(sources, **columns)
