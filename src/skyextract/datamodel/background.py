@@ -52,9 +52,14 @@ class BackgroundMap:
     __hash__ = object.__hash__
 
     @property
+    def hidden_error(self) -> float:
+        """How far off the level is, typically, for rounding, image units."""
+        return HIDDEN_PART / math.sqrt(3.0) * self.hidden_step
+
+    @property
     def level_error(self) -> float:
-        """How far off the level is, typically, for rounding or a black point, image units."""
-        return math.hypot(HIDDEN_PART / math.sqrt(3.0) * self.hidden_step, self.clipped_shift)
+        """The same for rounding or a black point."""
+        return math.hypot(self.hidden_error, self.clipped_shift)
 
     def __repr__(self) -> str:
         ny, nx = self.level.shape

@@ -129,8 +129,8 @@ def measure_point_sources(
     factor = corrections.psf_factor(at_x, at_y)
     area = left.area(fits.flux)
     error = np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux)
-    if exposure.background is not None and exposure.background.level_error:
-        error = np.hypot(error, exposure.background.level_error * area)
+    if exposure.background is not None and exposure.background.hidden_error:
+        error = np.hypot(error, exposure.background.hidden_error * area)
     if sky is not None:
         below = sky.at(at_x, at_y, run)
         error = np.hypot(error, below[1] * area)
