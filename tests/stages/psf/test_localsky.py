@@ -1,5 +1,7 @@
 """The light beneath stars, on the tail of a comet, a galaxy and clouds, against the truth."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import sep
@@ -120,3 +122,17 @@ def test_ordinary_frames_have_none(kind, tmp_path, monkeypatch):
     for seed in (1, 2, 3):
         process_field(simulate_field(seed, **kind), tmp_path / f"{seed}.fits")
     assert set(found) == {None}
+
+
+def test_the_search_takes_little_memory():
+    """It runs when most planes of a frame are there: less than a third of one is taken."""
+    rng = np.random.default_rng(1)
+    residual = rng.normal(size=(2000, 2000)).astype(np.float32)
+    x, y = rng.uniform(0, 2000, (2, 800))
+    sources = Subtracted(residual, x, y, rng.uniform(5, 100, 800))
+    variance, mask = np.ones_like(residual), np.zeros(residual.shape, np.uint16)
+    tracemalloc.start()
+    assert local_sky(sources, variance, mask, 3.5, Run()) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < residual.nbytes / 3

@@ -9,6 +9,7 @@ ordinary galaxies, its mean about each place is the sky of point sources there.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,8 @@ BRIGHT, WINGS = 30.0, 0.6
 """This radius grows by so much of itself for each factor of ten in S/N above the first number."""
 CLIP, ROUNDS = 4.0, 3
 """Pixels count as so many sigma from the mean about them at most, in so many rounds."""
+PARTS = 32
+"""Rows of cells whose pixels are looked at together: planes would be most of the memory."""
 TWICED = 1.35
 """Noise of a mean to which that of what it left was added, over its own."""
 MAX_SPREAD = 0.005
@@ -128,19 +131,19 @@ def local_sky(
     region = _everywhere(residual.shape) if everywhere else _regions(sources, variance, mask, fwhm)
     if region is None:
         return None
-    free, noise = _free(sources, variance, mask, CORE * fwhm, 1)
+    free, power = _free(sources, variance, mask, CORE * fwhm, 1)
     side = max(1, round(CELL * fwhm))
 
     def means(width: float) -> tuple[BackgroundMap, F8, F8]:
         """Return means within a Gaussian of some width in FWHM, number of pixels and error."""
         cells = _Cells(side, side, width * fwhm / side)
-        number, level = cells.mean(residual, noise, free)
+        number, level = cells.mean(residual, power, free)
         around = BackgroundMap(*_planes(level), side, side, (ny, nx), 0.0, 1.0)
         # What a mean about a place flattens is in what it leaves (Tukey 1977: twicing).
         rest = subtract_background(residual, None, around, run)
-        level = level + cells.mean(rest, noise, free)[1]
+        level = level + cells.mean(rest, power, free)[1]
         around = BackgroundMap(*_planes(level), side, side, (ny, nx), 0.0, 1.0)
-        return around, number, TWICED * cells.error(noise, free, number)
+        return around, number, TWICED * cells.error(power, free, number)
 
     middle_y, middle_x = (
         np.minimum(np.arange(0, size, side) + side // 2, size - 1) for size in (ny, nx)
@@ -197,14 +200,14 @@ def _regions(sources: Subtracted, variance: F4, mask: U2, fwhm: float) -> _Regio
     side = max(1, round(TEST_CELL * fwhm))
     step = max(1, min(side // 2, ny * nx // SAMPLE))
     side -= side % step
-    free, noise = _free(sources, variance, mask, TEST_CORE * fwhm, step)
+    free, power = _free(sources, variance, mask, TEST_CORE * fwhm, step)
     cells = _Cells(side // step, side, 1.0)
-    number, level = cells.mean(sources.residual[::step], noise, free, 1)
+    number, level = cells.mean(sources.residual[::step], power, free, 1)
     known = number > 0.0
     if not known.any():
         return None
     ordinary = median(level[known])
-    sure = known & (np.abs(level - ordinary) > SURE * cells.error(noise, free, number))
+    sure = known & (np.abs(level - ordinary) > SURE * cells.error(power, free, number))
     large = _large(sure, math.ceil(MIN_REGION * (fwhm / side) ** 2))
     return _Region(large, side, ordinary) if large.any() else None
 
@@ -230,7 +233,7 @@ def _large(cells: Bools, least: int) -> Bools:
 
 
 def _free(sources: Subtracted, variance: F4, mask: U2, core: float, step: int) -> tuple[Bools, F4]:
-    """Return which pixels of every step-th row are sky, and the noise there."""
+    """Return which pixels of every step-th row are sky, and the variance there."""
     x, y = sources.x, sources.y
     there = np.isfinite(x) & np.isfinite(y)
     bright = np.fmax(sources.snr[there] / BRIGHT, 1.0)
@@ -239,7 +242,7 @@ def _free(sources: Subtracted, variance: F4, mask: U2, core: float, step: int) -
     power = variance[::step]
     free &= ((mask[::step] & UNUSABLE) == 0) & (power > 0.0) & (power < MAX_VARIANCE)
     free &= np.isfinite(sources.residual[::step])
-    return free, np.sqrt(power)
+    return free, power
 
 
 @record
@@ -258,24 +261,48 @@ class _Cells:
     width: int
     sigma: float
 
-    def mean(self, image: F4, noise: F4, free: Bools, rounds: int = ROUNDS) -> tuple[F8, F8]:
+    def mean(self, image: F4, power: F4, free: Bools, rounds: int = ROUNDS) -> tuple[F8, F8]:
         """Return number and mean of the free pixels about each cell, outliers drawn near."""
         number = smoothed(self.sums(free), self.sigma)
         level = np.zeros(number.shape)
-        ny, nx = image.shape
+
+        def near(cells: slice, rows: slice) -> F4:
+            about = level[cells].astype(np.float32).repeat(self.height, axis=0)[: len(image[rows])]
+            about = about.repeat(self.width, axis=1)[:, : image.shape[1]]
+            far = CLIP * np.sqrt(power[rows])
+            clipped = np.clip(image[rows], about - far, about + far)
+            return np.where(free[rows], clipped, np.float32(0.0))
+
         for _ in range(rounds):
-            about = level.astype(np.float32).repeat(self.height, axis=0)[:ny]
-            about = about.repeat(self.width, axis=1)[:, :nx]
-            near = np.clip(image, about - CLIP * noise, about + CLIP * noise)
-            sums = self.sums(np.where(free, near, np.float32(0.0)))
+            sums = self.sums_of_parts(near, len(level))
             level = smoothed(sums, self.sigma) / np.maximum(number, 1e-6)
         return number, level
 
-    def error(self, noise: F4, free: Bools, number: F8) -> F8:
+    def error(self, power: F4, free: Bools, number: F8) -> F8:
         """Return the error of such means of independent pixels."""
-        power = self.sums(np.where(free, noise * noise, np.float32(0.0)))
-        error: F8 = np.sqrt(smoothed(power, self.sigma / math.sqrt(2.0)))
+
+        def power_of(_: slice, rows: slice) -> F4:
+            noise = np.sqrt(power[rows])
+            return np.where(free[rows], noise * noise, np.float32(0.0))
+
+        total = self.sums_of_parts(power_of, len(number))
+        error: F8 = np.sqrt(smoothed(total, self.sigma / math.sqrt(2.0)))
         return error / np.maximum(number, 1e-6)
+
+    def sums_of_parts(self, part: Callable[[slice, slice], F4], n: int) -> F8:
+        """Return the sums of n rows of cells, whose pixels are made as they are needed.
+
+        Parameters
+        ----------
+        part : callable
+            Makes the pixels of some rows of cells; it gets these and the rows of pixels.
+        """
+        found = []
+        for first in range(0, n, PARTS):
+            cells = slice(first, min(first + PARTS, n))
+            rows = slice(first * self.height, cells.stop * self.height)
+            found.append(self.sums(part(cells, rows)))
+        return np.concatenate(found)
 
     def sums(self, image: AnyArray) -> F8:
         """Return the sums of the pixels of each cell."""
