@@ -88,3 +88,39 @@ def test_core_of_an_elliptical_is_one_row(shared_data, skyextract, tmp_path):
     with fits.open(tmp_path / "f.cat") as units:
         found = units["LDAC_OBJECTS"].data
     assert (np.hypot(found["X_IMAGE"] - 136.2, found["Y_IMAGE"] - 164.2) < 25.0).sum() == 1
+
+
+def rings(radius, n, size, seed):
+    """Return an image of stars out of focus, 25 e- per pixel of noise, and x, y, flux."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(*2 * [np.arange(0.5, n) * size / n])
+    x, y = (v.ravel() + rng.uniform(-6.0, 6.0, n * n) for v in (x, y))
+    flux = 10.0 ** rng.uniform(4.2, 6.0, n * n)
+    fine = (np.arange(4) - 1.5) / 4.0  # parts of a pixel
+    reach = int(radius) + 6
+    image = np.zeros((size, size))
+    for k in range(x.size):
+        i, j = round(x[k]), round(y[k])
+        side = (np.arange(-reach, reach + 1)[:, None] + fine).ravel()
+        r = np.hypot(side[:, None] + j - y[k], side + i - x[k])
+        # Light of an obstructed pupil, its edges blurred.
+        light = 1.0 / (1.0 + np.exp((r - radius) / 0.4)) / (1.0 + np.exp((0.5 * radius - r) / 0.4))
+        light = light.reshape(2 * reach + 1, 4, -1, 4).mean((1, 3))
+        image[j - reach : j + reach + 1, i - reach : i + reach + 1] += flux[k] / light.sum() * light
+    noise = np.sqrt(625.0 + image) * rng.standard_normal(image.shape)
+    return (image + 400.0 + noise).astype(np.float32), x, y, flux
+
+
+@pytest.mark.parametrize("radius", [4.0, 5.0])
+def test_bright_stars_out_of_focus_are_one_source_each(skyextract, tmp_path, radius):
+    """Sharp rings: noise makes many peaks on one."""
+    image, x, y, flux = rings(radius, 8, 600, seed=3)
+    fits.writeto(tmp_path / "ring.fits", image, fits.Header({"GAIN": 1.0}))
+    done = skyextract("ring.fits", "-CATALOG_TYPE", "FITS_1.0")
+    assert done.status == 0
+    rows = fits.getdata("ring.cat", 1)
+    distance = np.hypot(rows["X_IMAGE"][:, None] - 1.0 - x, rows["Y_IMAGE"][:, None] - 1.0 - y)
+    assert len(rows) <= x.size + 1
+    assert (distance.min(axis=0) < 0.2 * radius).mean() >= 0.97
+    ratio = rows["FLUX_PSF"][distance.argmin(axis=0)] / flux
+    assert np.median(np.abs(ratio / np.median(ratio) - 1.0)) < 0.01

@@ -222,7 +222,8 @@ def _psf_deblending(
     mean_scale = float(np.median(scale))
     taps, narrow_area = narrow_taps(psf)
     narrow = None
-    if config.deblend_nthresh > 1:
+    # A ring that is hardly smoothed has many peaks, of noise; through the filter it has one.
+    if config.deblend_nthresh > 1 and not psf.is_ring:
         narrow = smooth_pixels(image, taps, pixels.x, pixels.y, run, bad)
         if scale.size > 1 or mean_scale != 1.0:
             narrow /= scale_at(scale, image.shape, pixels.x, pixels.y).astype(np.float32)

@@ -88,18 +88,27 @@ class MatchedFilter:
         )
         return up, across
 
+    @property
+    def is_ring(self) -> bool:
+        """Whether the middle is dark, as in images of a star that is out of focus."""
+        stamp = self._middle_stamp()
+        return bool(stamp[stamp.shape[0] // 2, stamp.shape[1] // 2] <= _PLATEAU * stamp.max())
+
+    def _middle_stamp(self) -> F8:
+        """Return the PSF in the middle of the image."""
+        j, i = self.column.shape[0] // 2, self.column.shape[1] // 2
+        return self.column[j, i].T.astype(np.float64) @ self.line[j, i]
+
     def plateau(self) -> Bools | None:
         """Return the distances [dy, dx] of two points near the peak's height, -k to k.
 
         Of trails they are long: noise and sampling make several peaks of one star.  None where
         the middle is dark: points of a ring tell nothing about its neighbours.
         """
-        j, i = self.column.shape[0] // 2, self.column.shape[1] // 2
-        stamp = self.column[j, i].T.astype(np.float64) @ self.line[j, i]
-        high = stamp > _PLATEAU * stamp.max()
-        if not high[stamp.shape[0] // 2, stamp.shape[1] // 2]:
+        if self.is_ring:
             return None
-        y, x = np.nonzero(high)
+        stamp = self._middle_stamp()
+        y, x = np.nonzero(stamp > _PLATEAU * stamp.max())
         dy, dx = (np.subtract.outer(c, c).ravel() for c in (y, x))
         half = int(max(np.abs(dy).max(), np.abs(dx).max()))
         distances = np.zeros((2 * half + 1, 2 * half + 1), np.bool_)
