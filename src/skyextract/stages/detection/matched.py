@@ -97,7 +97,8 @@ class MatchedFilter:
     def _middle_stamp(self) -> F8:
         """Return the PSF in the middle of the image."""
         j, i = self.column.shape[0] // 2, self.column.shape[1] // 2
-        return self.column[j, i].T.astype(np.float64) @ self.line[j, i]
+        stamp: F8 = self.column[j, i].T.astype(np.float64) @ self.line[j, i]
+        return stamp
 
     def plateau(self) -> Bools | None:
         """Return the distances [dy, dx] of two points near the peak's height, -k to k.
