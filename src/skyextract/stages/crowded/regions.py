@@ -105,6 +105,8 @@ def search_beneath(
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
     for region in regions:
         part, rows = _cut(found, region)
+        if part.n == 0:
+            continue
         cut = _window_of(exposure, region)
         assert cut.psf is not None
         inner = find_hidden(
