@@ -104,6 +104,11 @@ def test_value_that_begins_with_a_dash():
     assert settings.config.background.back_value == (-1.5,)
 
 
+def test_none_is_no_name_but_of_sextractors_keywords():
+    output = from_text("SUMMARY_NAME NONE\nREPORT_NAME none\nCATALOG_NAME NONE").config.output
+    assert (output.summary_name, output.report_name, output.catalog_name) == ("", "", "NONE")
+
+
 @pytest.mark.parametrize("name", ["two words.csv", "a,b.csv", "plain.csv"])
 def test_names_with_blanks_and_commas_need_no_second_quotes(tmp_path, name):
     (tmp_path / name).touch()

@@ -144,6 +144,9 @@ def convert(setting: Setting, declaration: Declaration) -> Any:
             if declaration.is_text:
                 return ""
             raise ConfigError(f"{label}: value missing")
+        # Of the names that SExtractor does not have, NONE is no name.
+        if keyword.new and setting.name.endswith("_NAME") and setting.values[0].upper() == "NONE":
+            return ""
         return _convert_one(setting.values[0], kind, keyword, label)
     least, most = keyword.size
     values = setting.values
