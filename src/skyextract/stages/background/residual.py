@@ -42,19 +42,17 @@ def share_below(subtracted: F4, sigma: float, bad: Bools) -> float:
         + np.arange(0, SIDE, EVERY)
         for size in subtracted.shape
     )
+    at = y[:, None, :, None], x[:, None]
     n_pixels = y.shape[1] * x.shape[1]
-    n_low = n_known = 0
-    for rows in y:
-        at = rows[:, None, None], x[None]
-        values = subtracted[at].transpose(1, 0, 2).reshape(-1, n_pixels)
-        lost = bad[at].transpose(1, 0, 2).reshape(-1, n_pixels)
-        known = np.count_nonzero(lost, axis=1) <= (1.0 - MIN_GOOD) * n_pixels
-        # The median of the good ones is low if more than half of them are.
-        low = np.count_nonzero((values < -BELOW * sigma) & ~lost, axis=1)
-        good = n_pixels - np.count_nonzero(lost, axis=1)
-        n_low += int(np.count_nonzero(known & (2 * low > good)))
-        n_known += int(np.count_nonzero(known))
-    return n_low / n_known if n_known >= MIN_BLOCKS else 0.0
+    values, lost = (plane[at].reshape(-1, n_pixels) for plane in (subtracted, bad))
+    n_good = n_pixels - np.count_nonzero(lost, axis=1)
+    known = n_good >= MIN_GOOD * n_pixels
+    # The median of the good ones is low if more than half of them are.
+    n_low = np.count_nonzero((values < -BELOW * sigma) & ~lost, axis=1)
+    n_known = np.count_nonzero(known)
+    if n_known < MIN_BLOCKS:
+        return 0.0
+    return float(np.count_nonzero(known & (2 * n_low > n_good)) / n_known)
 
 
 def about_residual(share: float) -> str:

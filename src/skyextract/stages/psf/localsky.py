@@ -128,7 +128,9 @@ def local_sky(
     """
     residual = sources.residual
     ny, nx = residual.shape
-    region = _everywhere(residual.shape) if everywhere else _regions(sources, variance, mask, fwhm)
+    region = (
+        _everywhere(residual.shape) if everywhere else _regions(sources, variance, mask, fwhm, run)
+    )
     if region is None:
         return None
     free, power = _free(sources, variance, mask, CORE * fwhm, 1)
@@ -136,7 +138,7 @@ def local_sky(
 
     def means(width: float) -> tuple[BackgroundMap, F8, F8]:
         """Return means within a Gaussian of some width in FWHM, number of pixels and error."""
-        cells = _Cells(side, side, width * fwhm / side)
+        cells = _Cells(side, side, width * fwhm / side, run)
         number, level = cells.mean(residual, power, free)
         around = BackgroundMap(*_planes(level), side, side, (ny, nx), 0.0, 1.0)
         # What a mean about a place flattens is in what it leaves (Tukey 1977: twicing).
@@ -194,14 +196,14 @@ def _everywhere(shape: tuple[int, ...]) -> _Region:
     return _Region(np.ones((1, 1), np.bool_), max(shape), 0.0)
 
 
-def _regions(sources: Subtracted, variance: F4, mask: U2, fwhm: float) -> _Region | None:
+def _regions(sources: Subtracted, variance: F4, mask: U2, fwhm: float, run: Run) -> _Region | None:
     """Find the regions with light that is no source's; None if there are none."""
     ny, nx = variance.shape
     side = max(1, round(TEST_CELL * fwhm))
     step = max(1, min(side // 2, ny * nx // SAMPLE))
     side -= side % step
     free, power = _free(sources, variance, mask, TEST_CORE * fwhm, step)
-    cells = _Cells(side // step, side, 1.0)
+    cells = _Cells(side // step, side, 1.0, run)
     number, level = cells.mean(sources.residual[::step], power, free, 1)
     known = number > 0.0
     if not known.any():
@@ -255,11 +257,14 @@ class _Cells:
         Of a cell, rows and columns; the last ones may be cut.
     sigma : float
         Standard deviation of the Gaussian, cells.
+    run : Run
+        With the threads that sum.
     """
 
     height: int
     width: int
     sigma: float
+    run: Run
 
     def mean(self, image: F4, power: F4, free: Bools, rounds: int = ROUNDS) -> tuple[F8, F8]:
         """Return number and mean of the free pixels about each cell, outliers drawn near."""
@@ -297,12 +302,12 @@ class _Cells:
         part : callable
             Makes the pixels of some rows of cells; it gets these and the rows of pixels.
         """
-        found = []
-        for first in range(0, n, PARTS):
+
+        def sums(first: int) -> F8:
             cells = slice(first, min(first + PARTS, n))
-            rows = slice(first * self.height, cells.stop * self.height)
-            found.append(self.sums(part(cells, rows)))
-        return np.concatenate(found)
+            return self.sums(part(cells, slice(first * self.height, cells.stop * self.height)))
+
+        return np.concatenate(self.run.map(sums, range(0, n, PARTS)))
 
     def sums(self, image: AnyArray) -> F8:
         """Return the sums of the pixels of each cell."""
