@@ -241,7 +241,11 @@ def measure(
     doubts = doubts_about(exposure, found, flags, rests_on, about_psf, run, is_dual=is_dual)
     sources = with_flags(sources, doubts.flags)
 
-    faded = None if hidden is None else hidden.faded
+    faded = None
+    if hidden is not None:
+        from skyextract.stages.crowded.errors import insignificant
+
+        faded = np.union1d(hidden.faded, insignificant(sources))
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)

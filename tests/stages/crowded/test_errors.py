@@ -6,11 +6,14 @@ import numba
 import numpy as np
 import pytest
 
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.crowded.errors import (
     FELT,
     blended_errors,
+    insignificant,
     mean_square_of_rest,
     of_positions,
 )
@@ -121,3 +124,13 @@ def test_stars_too_faint_to_be_found_are_in_the_errors_of_fluxes_and_positions()
     for pull, more in zip(alone, (factor, of_positions(factor)), strict=True):
         assert np.std(pull[inner]) > 1.25
         assert 0.95 < np.std((pull / more)[inner]) < 1.17
+
+
+def test_what_was_found_beneath_others_and_is_lost_in_the_end():
+    hidden = int(FlagsSky.HIDDEN)
+    sources = Catalog({
+        "FLAGS_SKY": np.array([0, hidden, hidden | 8, hidden, hidden, 0], np.int16),
+        "FLUX_PSF": np.array([1.0, 14.0, 16.0, np.nan, -20.0, np.nan]),
+        "FLUXERR_PSF": np.array([10.0, 10.0, 10.0, 10.0, 10.0, np.nan]),
+    })  # fmt: skip
+    assert insignificant(sources).tolist() == [1, 3, 4]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
 from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched
@@ -30,6 +31,20 @@ MAX_ABSORBED = 0.6
 _WIDTHS = np.linspace(1.0, 3.0, 201)
 _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 """Share of a Gaussian within so many of its sigmas."""
+
+
+LEAST_SNR = 1.5
+"""Of what was found beneath others, in the end."""
+
+
+def insignificant(sources: Catalog) -> I8:
+    """Return the rows found beneath others that are lost in the errors that they have in the end.
+
+    The search knows the noise; what neighbours and galaxies add to it shows in the last fit.
+    """
+    beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
+    kept = sources["FLUX_PSF"] >= LEAST_SNR * sources["FLUXERR_PSF"]
+    return np.flatnonzero(beneath & ~kept)
 
 
 def with_errors_of_crowds(
