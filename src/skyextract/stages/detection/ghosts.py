@@ -20,7 +20,7 @@ from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.stages.detection.twins import on_grid
 
-N_BRIGHT, MAX_PARTNERS = 32, 1500
+N_BRIGHT, MAX_PARTNERS = 20, 1500
 """Sources that may be the first of a pair, and sources that may be its second one."""
 MAPS = ((1.0, 1.0), (-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0))
 """How a position becomes that of its image: shifted, opposite, mirrored in a column, in a row."""
@@ -192,10 +192,16 @@ def _candidates(sources: F8) -> Iterator[Family]:
                 yield family
 
 
+def _cells(values: F8, size: float) -> I8:
+    """Return the numbers, from 0, of the cells that values are in."""
+    cells: I8 = ((values - values.min()) * (1.0 / size)).astype(np.int64)
+    return cells
+
+
 def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
     """Yield the pairs in the fullest of the small cells."""
-    cells = [np.floor(v / s).astype(np.int64) for v, s in ((dx, FINE), (dy, FINE), (fainter, DEEP))]
-    key = ((cells[0] << 20) + cells[1] << 6) + cells[2]
+    i, j, k = (_cells(v, size) for v, size in ((dx, FINE), (dy, FINE), (fainter, DEEP)))
+    key = (i * (int(j.max()) + 1) + j) * (int(k.max()) + 1) + k
     ordered = np.sort(key)
     first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
     number = np.diff(first, append=ordered.size)
@@ -206,19 +212,19 @@ def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
 
 def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
     """Yield the pairs in the large cells that hold more than those around."""
-    cells = [np.floor((v - v.min()) / s).astype(np.int64)
-             for v, s in ((dx, size), (dy, size), (fainter, DEEP))]  # fmt: skip
+    cells = [_cells(v, width) for v, width in ((dx, size), (dy, size), (fainter, DEEP))]
     nx, ny, nm = (int(cell.max()) + 1 for cell in cells)
     key = (cells[0] * ny + cells[1]) * nm + cells[2]
     number = np.bincount(key, minlength=nx * ny * nm).reshape(nx, ny, nm)
+    full = np.flatnonzero(number >= MIN_HITS)
+    i, j, k = np.unravel_index(full, number.shape)
     wide = np.pad(number, ((2, 2), (2, 2), (0, 0)))
-    around = np.zeros(number.shape)
-    for i, j in ((0, 0), (0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (4, 4)):
-        around += wide[i : i + nx, j : j + ny] / 8.0
-    excess = (number - around) / np.sqrt(around + 1.0)
-    full = np.flatnonzero((number >= MIN_HITS) & (excess >= MIN_EXCESS))
-    for k in full[np.argsort(-excess.ravel()[full], kind="stable")[:N_CANDIDATES]]:
-        yield np.flatnonzero(key == k)[:N_PAIRS]
+    beside = [(0, 0), (0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (4, 4)]
+    around = sum(wide[i + di, j + dj, k] for di, dj in beside) / 8.0
+    excess = (number.ravel()[full] - around) / np.sqrt(around + 1.0)
+    full, excess = full[excess >= MIN_EXCESS], excess[excess >= MIN_EXCESS]
+    for cell in full[np.argsort(-excess, kind="stable")[:N_CANDIDATES]]:
+        yield np.flatnonzero(key == cell)[:N_PAIRS]
 
 
 def _densest(bright: F8, image: F8, scale: tuple[float, float], extent: float) -> Family | None:
