@@ -41,7 +41,7 @@ MAX_STARS = 2
 """Stars upon a profile, at most."""
 MANY = 5
 """Fits to groups of so many are not given up early: they are few, and there is much to win."""
-UNEXPLAINED = 1.2
+UNEXPLAINED = 1.0
 """Two profiles are tried where one was not given up, or reduced chi2 of the stars is above this: of
 stars that stand close neither is true."""
 NUCLEUS = 0.7
