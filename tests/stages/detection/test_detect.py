@@ -23,7 +23,8 @@ from skyextract.stages.background.estimate import (
 )
 from skyextract.stages.detection.detect import detect, detection_threshold
 from skyextract.stages.detection.filters import builtin_filter
-from skyextract.stages.detection.matched import filter_matched, matched_filter, point_significance
+from skyextract.stages.detection.matched import filter_matched, matched_filter
+from skyextract.stages.detection.offframe import point_significance
 
 CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1, deblend_nthresh=32)
 TAPS = builtin_filter("default")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyextract.stages.detection.matched import Edges
+from skyextract.stages.detection.offframe import Edges
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (9, 50), (50, 9), (4, 4)])

@@ -20,14 +20,13 @@ from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.extract import PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
 from skyextract.stages.detection.matched import (
-    Edges,
     MatchedFilter,
-    centred_off_frame,
     filter_matched,
     narrow_taps,
     smooth_pixels,
 )
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
+from skyextract.stages.detection.offframe import Edges, centred_off_frame
 from skyextract.stages.detection.structure import sky_structure, without_structure
 
 _NO_BAD = np.zeros((1, 1), np.uint8)
