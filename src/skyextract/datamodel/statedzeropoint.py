@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from skyextract.datamodel.header import Header, header_number
+from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.photocal import AB_NANOJANSKY
 from skyextract.record import record
 
@@ -34,7 +35,6 @@ _UNITS = (
 )
 """Pattern of BUNIT without blanks, and AB magnitude of one unit."""
 _SURFACE = r"M(Jy|JY)(/|\.?)(sr|SR|steradian)(-1|\^-1|\*\*-1)?"
-_COUNTS = r"(?i)(counts?|dn|adu|e-|electrons?)([ /.].*|s-1)?"
 _TOTAL_CARDS = ("PHOTZP", "MAGZERO", "MAGZEROP", "MAGZP", "MZEROR")
 _SECOND_CARDS = ("MAGZPT", "FPA.ZP")
 _PER_SECOND = re.compile(
@@ -125,15 +125,15 @@ def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoin
 
 def _of_flux_density(header: Header, exposure_time: float) -> StatedZeroPoint | None:
     """Read PHOTFLAM, in erg/s/cm2/A for one count per second, and PHOTPLAM in Angstrom."""
-    unit = str(header.get("BUNIT") or "").strip()
+    unit = PixelUnit.of(header)
     flux, wavelength = _positive(header, "PHOTFLAM"), _positive(header, "PHOTPLAM")
-    if not math.isfinite(flux) or not re.fullmatch(_COUNTS, unit):
+    if not math.isfinite(flux) or unit is None:
         return None
     value, system, origin = -2.5 * math.log10(flux) - _ST_CGS, "ST", "PHOTFLAM"
     if math.isfinite(wavelength):
         density = flux * wavelength**2 / _LIGHT
         value, system, origin = -2.5 * math.log10(density) - _AB_CGS, "AB", "PHOTFLAM, PHOTPLAM"
-    if not re.search(r"(?i)/\s*s|s-1", unit):
+    if not unit.per_second:
         value, origin = value + _of_time(exposure_time), f"{origin}, exposure time"
     return StatedZeroPoint(value, system, origin)
 

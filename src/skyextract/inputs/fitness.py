@@ -6,6 +6,7 @@ import math
 import re
 
 from skyextract.datamodel.header import Header
+from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError
 from skyextract.io.images.images import read_detector
@@ -69,7 +70,8 @@ def check_match(
         mean = sum(gains) / len(gains)
         if gain > 0.0 and mean > 0.0 and abs(gain / mean - 1.0) > _GAIN_TOLERANCE:
             found.append(f"gain {gain:g}, not {mean:g} e-/ADU")
-        if str(header.get("BUNIT") or "").strip().lower().startswith("e"):
+        unit = PixelUnit.of(header)
+        if unit is not None and unit.is_electron:
             found.append("unit electron, not ADU")
     time = exposure_time(header, settings.config, run, name)
     if kind == "bias" and time > _MAX_BIAS_SECONDS:
