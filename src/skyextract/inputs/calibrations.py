@@ -45,7 +45,7 @@ from skyextract.settings.resolve import Settings
 from skyextract.sky.bands import frame_filter
 from skyextract.stages.isr.combine import combine
 from skyextract.stages.isr.header import corrected_header
-from skyextract.stages.isr.signature import check_sizes, correct_pixels
+from skyextract.stages.isr.pixels import check_sizes, correct_pixels
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "bias": (),
