@@ -2,7 +2,7 @@
 
 The order is that of the IsrTask of the LSST Science Pipelines: saturation, overscan,
 assembly, bias, crosstalk, linearity, variance, dark, flat, fringe, defects, interpolation.
-All but fringe, defects and interpolation happen in one pass over memory (`pixels`).
+All but fringe and interpolation happen in one pass over memory (`pixels`).
 """
 
 from __future__ import annotations
