@@ -1,4 +1,4 @@
-"""The pass over the pixels of a raw frame: all corrections of `signature` but fringe and interpolation.
+"""The pass over the pixels of a raw frame: all that `signature` does but fringe and interpolation.
 
 Calibration frames are corrected by it, too, on their way to a master.
 """
