@@ -1,4 +1,4 @@
-"""Arrays of zeros whose memory is taken when it is written to."""
+"""Memory of planes: taken when it is written to, or in large pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank, copied
+from skyextract.datamodel.arrays import blank, copied, whole
 from skyextract.run import Run
 
 
@@ -22,6 +22,19 @@ def test_blank_planes_are_zeros_that_can_be_written(shape):
     plane[1] = 7
     assert plane.sum() == 7 * shape[1]
     assert not blank(shape, np.uint16).any()
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3000, 1001)])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_whole_planes_are_contiguous_and_of_their_own(shape, dtype):
+    one, other = whole(shape, dtype), whole(shape, dtype)
+    one[:], other[:] = 7, 3
+    assert one.shape == shape
+    assert one.dtype == dtype
+    assert one.flags.c_contiguous
+    assert one.flags.aligned
+    assert (one == 7).all()
+    assert (other == 3).all()
 
 
 def test_blank_planes_take_no_memory_unless_written():

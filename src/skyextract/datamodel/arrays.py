@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 from typing import Any
@@ -22,7 +23,9 @@ C8 = NDArray[np.complex64]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 
-_FEW_BYTES = 1 << 24
+_LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
+_FEW_BYTES, _MANY_BYTES = 1 << 22, 1 << 24
+"""Bytes that fill no large pages; and those of which it matters what is not written to."""
 
 
 def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
@@ -35,13 +38,34 @@ def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     size = math.prod(shape) * kind.itemsize
     if size < _FEW_BYTES or keeps_freed_memory():
         return np.zeros(shape, kind)
+    return np.frombuffer(_fresh_memory(size, large=size <= _MANY_BYTES), kind).reshape(shape)
+
+
+def whole(shape: tuple[int, ...], dtype: Any) -> AnyArray:
+    """Return an array without values, all of which is going to be written to.
+
+    In a first image its memory comes in pages of 2 MB, where the system has these: it clears one
+    of them in a tenth of the time of as much in small ones.
+    """
+    kind = np.dtype(dtype)
+    size = math.prod(shape) * kind.itemsize
+    if size < _FEW_BYTES or keeps_freed_memory():
+        return np.empty(shape, kind)
+    return np.frombuffer(_fresh_memory(size, large=True), kind).reshape(shape)
+
+
+def _fresh_memory(size: int, large: bool) -> mmap.mmap:
+    """Return memory that is zero, which is taken where it is written to, in large pages or not."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(memory, kind).reshape(shape)
+    if large and _LARGE_PAGE is not None:
+        with contextlib.suppress(OSError):  # a system without them
+            memory.madvise(_LARGE_PAGE)
+    return memory
 
 
 def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:
     """Return a copy of a plane, less another one if that is given, made in threads."""
-    out = np.empty_like(plane)
+    out: F4 = whole(plane.shape, plane.dtype)
 
     def rows(band: tuple[int, int]) -> None:
         here = slice(*band)

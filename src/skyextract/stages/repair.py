@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank, copied
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank, copied, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
@@ -103,7 +103,7 @@ class RepairPlanes:
     @classmethod
     def of(cls, data: F4, variance: F4, mask: U2, inverse_gain: float, run: Run) -> RepairPlanes:
         """Return work planes that own `data` and `variance`."""
-        state = np.empty(data.shape, dtype=np.uint8)
+        state = whole(data.shape, np.uint8)
 
         def rows(band: tuple[int, int]) -> None:
             kernels.mark_unusable(

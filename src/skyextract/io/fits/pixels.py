@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U2, AnyArray, blank
+from skyextract.datamodel.arrays import F4, U2, AnyArray, blank, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.datamodel.noise import median
@@ -188,7 +188,7 @@ def to_float(
     mask : (ny, nx) uint16
         NO_DATA and SAT.
     """
-    image = np.empty(numbers.shape, np.float32)
+    image = whole(numbers.shape, np.float32)
     mask = blank(numbers.shape, np.uint16)
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, Bools, blank
+from skyextract.datamodel.arrays import F4, U1, Bools, blank, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, VARIANCE
 from skyextract.kernels.background.planes import Marks, subtract_rows
@@ -158,7 +158,7 @@ def _subtracted(
     bad = blank(shape, np.bool_)
     lost, cured, never = int(Mask.BAD | Mask.CR), int(Mask.INTRP), int(Mask.NO_DATA)
     marks = Marks(level, saturated, mask, lost, cured, never, bad)
-    out = image if in_place else np.empty(shape, np.float32)
+    out = image if in_place else whole(shape, np.float32)
     width, height = background.mesh_width, background.mesh_height
 
     def rows(band: tuple[int, int]) -> int:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, AnyArray
+from skyextract.datamodel.arrays import F4, U1, AnyArray, whole
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
@@ -250,7 +250,7 @@ def _with_unclaimed(found: Detections, pixels: Pixels) -> Detections:
 
 def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:
     """Return the image as the detection filter makes it (check image FILTERED)."""
-    out = np.empty(image.shape, np.float32)
+    out = whole(image.shape, np.float32)
     kernel = _row_filter(taps, bad)
 
     def rows(band: tuple[int, int]) -> None:

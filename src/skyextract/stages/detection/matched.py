@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools, whole
 from skyextract.kernels.detection import matched
 from skyextract.kernels.detection.matchedat import matched_about
 from skyextract.kernels.values import MAX_VARIANCE
@@ -204,7 +204,7 @@ def filter_matched(
         convolved with the PSF, where the noise is that of the frame; 0 where there is no
         information.
     """
-    out = np.empty(image.shape, np.float32)
+    out = whole(image.shape, np.float32)
     weighting = _weighting(sigma, variance, smooth, bad)
 
     def filter_rows(band: tuple[int, int]) -> None:

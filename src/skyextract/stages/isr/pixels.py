@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2
+from skyextract.datamodel.arrays import F4, F8, I8, U2, whole
 from skyextract.datamodel.calibrations import Calibrations, Master
 from skyextract.datamodel.rawframe import Amplifier, RawFrame
 from skyextract.errors import ImageError
@@ -113,9 +113,9 @@ def correct_pixels(
     polynomial, table = _response(calibrations, len(amplifiers))
     wanted = known and variance
     # The amplifiers tile the frame: every pixel is written.
-    image = np.empty(raw.shape, dtype=np.float32)
-    noise2 = np.empty(raw.shape if wanted else (0, 0), dtype=np.float32)
-    mask = np.empty(raw.shape, dtype=np.uint16)
+    image = whole(raw.shape, np.float32)
+    noise2 = whole(raw.shape if wanted else (0, 0), np.float32)
+    mask = whole(raw.shape, np.uint16)
     flat_raw = _flattened(raw)
     rows, columns = _levels([o.rows for o in overscans]), _levels([o.columns for o in overscans])
     places = kernels.Amplifiers(_table(raw), numbers, rows, columns)
