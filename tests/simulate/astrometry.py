@@ -20,12 +20,13 @@ NOISE = 0.1
 
 @dataclasses.dataclass
 class Field:
-    """A simulated frame and what is true about it."""
+    """A simulated frame and what is true about it; `exact` are 1-based x and y of the sources."""
 
     sources: Catalog
     header: dict
     reference: RefCatalog
     truth: Plate
+    exact: np.ndarray
 
     def solve(self, header=None, **settings):
         header = self.header if header is None else header
@@ -82,7 +83,10 @@ def make_field(
     ).cards("TAN", SHAPE)
     header["CRPIX1"] += off[0] / SCALE
     header["CRPIX2"] += off[1] / SCALE
-    return Field(sources, header | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}, reference, truth)
+    return Field(
+        sources, header | {"NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0]}, reference, truth,
+        np.array([x, y]) + 1.0,
+    )  # fmt: skip
 
 
 def check_right(field: Field, result) -> None:

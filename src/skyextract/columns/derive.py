@@ -60,8 +60,8 @@ def derive(
     shape : (int, int)
         Shape [y, x] of the image, for a zero point that varies over the field.
     floor : float
-        Scatter of the astrometric fit per axis that the errors of the sources do not explain,
-        arcsec: part of the position errors on the sky.
+        Error of the astrometric solution per axis, arcsec: part of the position errors on the
+        sky.
 
     Returns
     -------

@@ -64,7 +64,9 @@ def test_steps_below_a_pixel_are_no_reason_for_a_warning(seed):
     result, warnings = solve(field, replace(field.reference, ra=ra, dec=dec))
     assert result.status == "COMPLETE"
     assert warnings == []
-    assert 0.07 < result.floor < 0.15
+    # Their scatter is the reference's; the errors of sky positions have that of the fit to 85.
+    assert 0.07 < result.metrics["checks"]["reference_scatter"] < 0.15
+    assert 0.01 < result.floor < 0.03
     assert np.all(np.abs(offset(field, result.wcs)) < 0.06)
 
 

@@ -99,10 +99,10 @@ class AstrometryParts:
                 return f"stars in a part of the frame are off by {off:.2f} arcsec: distortion?"
         return ""
 
-    def numbers(self, floor: float) -> dict[str, float]:
-        """Return what the summary tells."""
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What the summary tells."""
         return {
-            "error_of_fit": floor,
             "error_of_field": self.error,
             "n_second_group": max(self.group.number, self.halves.number),
             "seam_arcsec": self.seam.offset,

@@ -61,6 +61,8 @@ class PlateFit:
         Stars that were not clipped.
     floor : float
         Scatter in arcsec per axis that the given errors do not explain.
+    error : float
+        Of the fitted plate itself, arcsec per axis: its rms at the stars used.
     """
 
     plate: Plate
@@ -71,6 +73,7 @@ class PlateFit:
     held_dy: F8
     used: Bools
     floor: float
+    error: float
 
     def rms(self, axis: str = "", held: bool = False) -> float:
         """Per-axis rms in arcsec of the stars used; of both axes unless one is named."""
@@ -256,7 +259,7 @@ def fit_plate(
     return PlateFit(
         replace(prior, ra0=ra0, dec0=dec0, coefficients=coefficients), chosen.system.model,
         chosen.dx, chosen.dy, chosen.dx * chosen.held, chosen.dy * chosen.held,
-        chosen.used, chosen.floor,
+        chosen.used, chosen.floor, chosen.error,
     )  # fmt: skip
 
 
@@ -281,6 +284,7 @@ class _Clipped:
     used: Bools
     floor: float
     sigma: float
+    error: float
 
     @property
     def coefficients(self) -> F8:
@@ -309,7 +313,9 @@ def _once(system: _System, stars: _Stars, used: Bools, floor: float) -> _Clipped
     sigma = median(np.sqrt(squares_used)) / 1.1774
     sigma *= math.sqrt(2.0 * len(weight) / n_free)
     floor = _floor(squares_used, stars.variance[used], n_free)
-    return _Clipped(system, solution, dx, dy, held, used, floor, sigma)
+    # A leverage is the variance of the plate at the star over that of the star itself.
+    error = math.sqrt(float(np.mean(leverage / _weights(stars.variance[used], floor))))
+    return _Clipped(system, solution, dx, dy, held, used, floor, sigma, error)
 
 
 def _clipped(system: _System, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:

@@ -66,8 +66,8 @@ class Astrometry:
     used : bool (n,)
         Sources that the fit uses.
     floor : float
-        Scatter of the fit per axis that the known errors do not explain, and what parts of the
-        frame differ by, arcsec.
+        Error of the plate per axis, scatter that the known errors do not explain unless it is the
+        reference catalogue's, and what parts of the frame differ by, arcsec.
     plate : Plate or None
         The fitted polynomials; None after a failure.
     """
@@ -136,6 +136,9 @@ def solve_astrometry(
     reference = reference.take(inside)
     _tell_motions(reference, when, run)
     drift = 1e-3 * COMMON_MOTION * reference.years_without_motion(when.year)
+    has_errors = (
+        bool(np.mean(np.isfinite(reference.ra_error)) >= 0.5) if reference.n_stars else True
+    )
     reference = reference.at_epoch(when.year)
     start = read_start(header, shape, wcs, config, pixel_scale)
     metrics = _no_metrics(wcs)
@@ -152,7 +155,8 @@ def solve_astrometry(
             solution, reason, _ = _solve(start, sources, doubles.reference, config)
         if solution is not None:
             run.info(_in_words(solution))
-            unsure = Unsure(drift, solution.fit, doubles, epoch_of(solution, when.year))
+            epoch = epoch_of(solution, when.year)
+            unsure = Unsure(drift, solution.fit, doubles, epoch, has_errors)
             try:
                 result = _assembled(solution, start, sources, catalog, config, unsure)
             except StepError as error:
@@ -309,7 +313,7 @@ def _assembled(
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.verification.probability,
-        "checks": checks.numbers(fit.floor) | unsure.numbers,
+        "checks": unsure.numbers | checks.numbers,
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""
@@ -317,7 +321,7 @@ def _assembled(
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
     weak = weak or checks.weakness(plate.pixel_scale) or unsure.weakness
     status = Status.FALLBACK if weak else Status.COMPLETE
-    floor = math.hypot(fit.floor, checks.error, *unsure.errors)
+    floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
     return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate)
 
 

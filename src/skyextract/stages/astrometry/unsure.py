@@ -61,12 +61,33 @@ class Unsure:
     doubles : Doubles or None
         Stars with two entries.
     epoch : Epoch
+    has_errors : bool
+        Whether the reference catalogue quotes errors of its positions.
     """
 
     drift: float
     fit: PlateFit
     doubles: Doubles | None
     epoch: Epoch
+    has_errors: bool = True
+
+    @property
+    def reference_scatter(self) -> float:
+        """Scatter that is the reference's, arcsec per axis; NaN where it cannot be told.
+
+        Scatter beyond the errors that neither shrinks with the S/N of the sources nor is shared
+        by neighbours (which are the errors of the field) is that of a catalogue whose errors are
+        not known.  One that is wider than the images of stars may as well be a distortion.
+        """
+        if self.has_errors or self._scatter > WEAK_SCATTER:
+            return math.nan
+        return self.fit.floor
+
+    @property
+    def fit_error(self) -> float:
+        """Error of the plate, and scatter that may be that of the sources, arcsec per axis."""
+        own = self.fit.floor if math.isnan(self.reference_scatter) else 0.0
+        return math.hypot(self.fit.error, own)
 
     @property
     def _apart(self) -> float:
@@ -85,7 +106,9 @@ class Unsure:
     def numbers(self) -> dict[str, float]:
         """What the summary tells."""
         drift, doubled = self.errors
-        found = {"error_of_drift": drift}
+        found = {"error_of_fit": self.fit_error, "error_of_drift": drift}
+        if not math.isnan(self.reference_scatter):
+            found |= {"reference_scatter": self.reference_scatter}
         if self.epoch.years:
             found |= {"years_off": self.epoch.years}
         if self.doubles is not None:

@@ -41,6 +41,9 @@ WEAK_INTRINSIC = 0.1
 """Scatter beyond the errors, mag, that makes the zero point a FALLBACK."""
 WEAK_SCALE = 0.05
 """Magnitude of the calibrated flux off that of the Kron aperture, which makes it a FALLBACK."""
+SURE_SCALE = 2.0
+"""That difference counts as far as it exceeds so many of its errors: the Kron aperture of faint
+stars is noisy, and has light of sources too faint to be told apart."""
 MIN_SHARE = 0.05
 """Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
 SHARE_FROM = 100
@@ -92,6 +95,8 @@ class FluxScale:
         Magnitude of the Kron flux minus that of the calibrated flux, median of the stars; NaN
         if there is none.  Both are of one aperture about the star: what the flux has beyond
         `KRON_LOSS` is light of a wrong PSF or aperture correction.
+    kron_error : float
+        Of this median, mag.
     rounding_error : float
         What rounding to whole steps may take of the light of all stars or add to it, mag.
     hidden_error : float
@@ -100,6 +105,7 @@ class FluxScale:
 
     correction_error: float = 0.0
     above_kron: float = math.nan
+    kron_error: float = 0.0
     rounding_error: float = 0.0
     hidden_error: float = 0.0
 
@@ -112,6 +118,11 @@ class FluxScale:
     def lack(self) -> float:
         """Light, in mag, that the Kron aperture has and the flux has not."""
         return max(-self.above_kron, 0.0) if math.isfinite(self.above_kron) else 0.0
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the flux differs from that of the Kron aperture by more than the noise may."""
+        return max(self.excess, self.lack) - SURE_SCALE * self.kron_error > WEAK_SCALE
 
 
 @record
@@ -286,7 +297,7 @@ def verify(
     weak = ""
     if fit.intrinsic > WEAK_INTRINSIC:
         weak = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
-    elif max(scale.excess, scale.lack) > WEAK_SCALE:
+    elif scale.is_off:
         weak = f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
     elif scale.rounding_error > WEAK_SCALE:
         weak = f"rounding of the pixels may shift all fluxes by {scale.rounding_error:.2f} mag"
@@ -299,7 +310,7 @@ def verify(
             "reference magnitudes, a detector that is not linear, a PSF that is not that of the "
             "stars?"
         )
-    if WEAK_SCALE >= scale.excess > 0.5 * KRON_LOSS:
+    if not scale.is_off and scale.excess > 0.5 * KRON_LOSS:
         remarks.append(
             f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "
             "aperture correction are in doubt"

@@ -11,10 +11,12 @@ import numpy as np
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.matches import match_radius
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import gnomonic
@@ -131,21 +133,26 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         error = exposure.psf.light_error
         of_model = _MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
         correction_error = math.hypot(correction_error, of_model)
-    above_kron = math.nan
+    above_kron, kron_error = math.nan, 0.0
     if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
         row = stars.row
         if exposure.psf is not None:
             alone = _alone(catalog, flux_key, row, ALONE * exposure.psf.fwhm)
-            # In a crowd the Kron flux is that of neighbours, too.
-            row = row[alone] if alone.mean() < 0.5 else row
+            # The Kron flux is that of neighbours, too.
+            row = row[alone] if alone.mean() < 0.5 or alone.sum() >= MIN_STARS else row
         flux, kron = column(catalog, flux_key)[row], column(catalog, "FLUX_AUTO")[row]
         ratio = np.divide(flux, kron, out=np.zeros(len(row)), where=kron != 0.0)
         known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
         enough = len(known) >= min(MIN_STARS, len(stars.row))
-        above_kron = 2.5 * math.log10(float(np.median(known))) if enough else math.nan
+        if enough:
+            above = 2.5 * np.log10(known)
+            above_kron = median(above)
+            # 1.2533: error of a median over that of a mean (normal errors)
+            spread = MAD_TO_SIGMA * median(np.abs(above - above_kron))
+            kron_error = 1.2533 * spread / math.sqrt(len(known))
     rounding = _rounding_error(exposure, kind, column(catalog, flux_key)[stars.row])
     hidden = _hidden_error(catalog, exposure, flux_key, stars)
-    return FluxScale(correction_error, above_kron, rounding, hidden)
+    return FluxScale(correction_error, above_kron, kron_error, rounding, hidden)
 
 
 def _hidden_error(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> float:
@@ -254,6 +261,11 @@ def match_stars(
     # Of the stars without a true counterpart, this part meets a source by chance.
     alone = max(int(inside.sum()) - len(first) * (1.0 - min(share, 1.0)), 0.0)
     chance = -math.expm1(-share) * alone / len(first) if len(first) else 1.0
+    if len(first) < 2 and len(near) < MIN_STARS:
+        raise StepError(
+            f"{len(near)} stars of {reference.name} within the frame: too few for a zero point "
+            f"({MIN_STARS} needed; {len(first)} matched)"
+        )
     if len(first) < 2:
         raise StepError(
             f"{len(first)} of {len(near)} stars of {reference.name} within {radius:g} arcsec of "
