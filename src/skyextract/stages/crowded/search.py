@@ -21,7 +21,6 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.record import record
-from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.crowded.clouds import CLOUD_CELL, above_clouds, has_clouds
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
@@ -39,6 +38,7 @@ from skyextract.stages.crowded.rest import (
     significant_sources,
     sums_of_faint,
 )
+from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_models
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.noise import in_sigma, scale_at
 from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, point_fit
@@ -182,9 +182,9 @@ def find_hidden(
     if within is not None:
         hopeless |= ~within
     separation = MIN_SEPARATION * psf.fwhm
-    fine = (
-        _with_meshes(config, CLOUD_CELL * psf.fwhm) if clouds else _with_fine_sky(config, psf.fwhm)
-    )
+    fine = _with_fine_sky(config, psf.fwhm)
+    if clouds:
+        fine = with_fine_meshes(config, CLOUD_CELL * psf.fwhm)
     gain = exposure.detector.gain
 
     def fitted(
@@ -199,7 +199,7 @@ def find_hidden(
 
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
-        plane = _without_sources(exposure, plane, hidden.models, fine, run)
+        plane = without_models(exposure, plane, hidden.models, fine, run)
         hidden = replace(hidden, plane=plane)
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)
@@ -241,7 +241,7 @@ def find_hidden(
     hidden = replace(hidden, noise_scale=median(scale))
     if within is not None:
         return hidden
-    hidden = replace(hidden, wide=_without_sources(exposure, plane, hidden.models, config, run))
+    hidden = replace(hidden, wide=wide_plane(exposure, hidden, found, config, run))
     if clouds:
         hidden = above_clouds(exposure, hidden, least, fitted, matched, run)
     return hidden
@@ -309,24 +309,6 @@ def _with_fine_sky(config: Config, fwhm: float) -> Config:
     wide = WIDE_STAR * fwhm
     sizes = tuple(min(size, cell) if size > wide else cell for size in config.background.back_size)
     return replace(config, background=replace(config.background, back_size=sizes))
-
-
-def _with_meshes(config: Config, size: float) -> Config:
-    """Return the configuration with small meshes of the background, each for itself."""
-    meshes = replace(config.background, back_size=(round(size),), back_filtersize=(1,))
-    return replace(config, background=meshes)
-
-
-def _without_sources(
-    exposure: Exposure, plane: Plane, models: F4, config: Config, run: Run
-) -> Plane:
-    """Return a plane with background and noise of the image without its point sources."""
-    rest = replace(exposure, image=exposure.image - models, background=None)
-    clean = prepare_plane(rest, config, run).with_noise(run)
-    subtracted = clean.subtracted + models
-    if clean.n_bad:
-        subtracted[clean.bad] = 0.0
-    return replace(clean, subtracted=subtracted, saturated=plane.saturated)
 
 
 def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:

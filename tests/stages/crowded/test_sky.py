@@ -1,0 +1,60 @@
+"""The sky of a crowded field: light of galaxies is none of it."""
+
+from dataclasses import replace
+
+import galsim
+import numpy as np
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.measure import measure
+from skyextract.stages.measurement.sources import MeasureInputs
+
+SIZE, FWHM, SKY, GAIN = 600, 3.5, 200.0, 2.0
+
+
+def galaxies(seed):
+    """Galaxies of half-light radius 6 to 9 pixels on a grid."""
+    rng = np.random.default_rng(seed)
+    psf = galsim.Gaussian(fwhm=FWHM)
+    image = galsim.ImageD(SIZE, SIZE, init_value=SKY)
+    grid = np.arange(50, SIZE - 40, 100.0)
+    x, y = (v.ravel() + rng.uniform(-8, 8, v.size) for v in np.meshgrid(grid, grid))
+    flux = 10 ** rng.uniform(5, 5.7, x.size)
+    for at_x, at_y, light, radius in zip(x, y, flux, rng.uniform(6, 9, x.size), strict=True):
+        disc = galsim.Exponential(half_light_radius=radius, flux=light).shear(
+            q=0.7, beta=light * galsim.radians
+        )
+        galsim.Convolve(disc, psf).drawImage(
+            image, scale=1, center=galsim.PositionD(at_x + 1, at_y + 1), add_to_image=True
+        )
+    noisy = rng.poisson(image.array * GAIN) / GAIN
+    exposure = Exposure(
+        image=noisy.astype(np.float32), mask=np.zeros(noisy.shape, np.uint16),
+        detector=Detector(gain=GAIN), psf=Psf.gaussian(FWHM, PsfSource.FILE),
+    )  # fmt: skip
+    return exposure, x, y, flux
+
+
+def test_light_of_galaxies_is_no_sky():
+    """They cover enough of the frame that it counts as crowded."""
+    exposure, x, y, flux = galaxies(1)
+    config = Config()
+    wanted = frozenset({"X_IMAGE", "Y_IMAGE", "FLUX_PSF", "FLUX_AUTO"})
+    ratios = []
+    for passes in (0, 8):
+        extraction = replace(config.extraction, crowd_niter=passes)
+        found = measure(
+            exposure, replace(config, extraction=extraction), wanted, MeasureInputs(), Run()
+        )
+        assert found.metrics["sky_share"] < 0.8
+        table = found.sources
+        offset = np.hypot(table["X_IMAGE"][:, None] - 1 - x, table["Y_IMAGE"][:, None] - 1 - y)
+        nearest = offset.argmin(axis=0)
+        assert (offset.min(axis=0) < 1.0).all()
+        ratios.append(np.median(table["FLUX_AUTO"][nearest] / flux))
+    alone, crowd = ratios
+    assert 0.97 < alone < 1.0
+    assert abs(crowd - alone) < 0.003
