@@ -129,6 +129,8 @@ CASES: dict[str, tuple[str, str]] = {
     "FILTER_NAME": (SEX, "gauss_3.0_7x7"),
     "DEBLEND_NTHRESH": (SEX, "1"),
     "DEBLEND_MINCONT": (SEX, "1"),
+    "MEMORY_OBJSTACK": (SEX, "3"),
+    "MEMORY_BUFSIZE": (SEX, "20"),
     "CLEAN": (f"{SEX} -DETECT_THRESH 1", "N"),
     "CLEAN_PARAM": (f"{SEX} -DETECT_THRESH 1", "0.1"),
     "MODEL_TYPE": (MODEL, "EXP"),

@@ -24,12 +24,13 @@ PER_SOURCE = (
 class Detections:
     """Detected, deblended and cleaned sources of one image.
 
-    Arrays have one element per source, ordered by the raster position of the peak; source
-    ids are 1..n in that order.  Positions are 0-based pixels.  "Filtered" is the image that
-    was thresholded: background-subtracted and convolved with the detection filter.  With
-    the PSF as filter it is the significance of a point source in sigma, and so are all
-    quantities here that refer to it.  The names are those of Bertin & Arnouts (1996, A&AS
-    117, 393) and of SExtractor's manual.
+    Arrays have one element per source, ordered by the raster position of the peak, or as
+    SExtractor orders them where the filter is not the PSF; source ids are 1..n in that order.
+    Positions are 0-based pixels.  "Filtered" is the image that was thresholded:
+    background-subtracted and convolved with the detection filter.  With the PSF as filter it
+    is the significance of a point source in sigma, and so are all quantities here that refer
+    to it.  The names are those of Bertin & Arnouts (1996, A&AS 117, 393) and of SExtractor's
+    manual.
 
     Attributes
     ----------
@@ -78,6 +79,8 @@ class Detections:
     unclaimed : (m,) int64
         Index ``y * nx + x`` of the pixels above the threshold that belong to no source (too
         few of them together, or too many): SExtractor blanks them in everybody's apertures.
+    late : (k,) int64 or None
+        Those of a detection that was merged which SExtractor blanks in everybody's apertures.
     noise_scale : (n_y, n_x) float32
         Noise of the filtered image over that of independent pixels, by which it was divided,
         in equal cells of the frame; (1, 1) where it is the same everywhere.
@@ -125,6 +128,7 @@ class Detections:
     flags: I2
     threshold: float
     unclaimed: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    late: I8 | None = None
     noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     full_noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     around: BackgroundMap | None = None

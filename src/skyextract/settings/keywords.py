@@ -380,9 +380,9 @@ class Store:
 class Memory:
     """Memory"""
 
-    memory_objstack: int = key(3000, "memory grows by itself", support="ignored", basic=False)
+    memory_objstack: int = key(3000, "sources that SExtractor keeps in its list: with another filter than PSF, decides the order of the rows, nothing else", low=1, basic=False)
     memory_pixstack: int = key(300000, "memory grows by itself", support="ignored", basic=False)
-    memory_bufsize: int = key(1024, "memory grows by itself", support="ignored", basic=False)
+    memory_bufsize: int = key(1024, "rows that SExtractor keeps in memory: as MEMORY_OBJSTACK", low=8, unit="rows", basic=False)
 
 
 @record

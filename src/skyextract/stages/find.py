@@ -15,8 +15,11 @@ from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
 from skyextract.stages.detection.footprints import MIN_GROWTH, source_mask
 from skyextract.stages.detection.matched import matched_filter
+from skyextract.stages.detection.scan import scan_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
@@ -58,6 +61,7 @@ def find_sources(
     *,
     detection: Exposure | None = None,
     in_place: bool = False,
+    wanted: Collection[str] = (),
 ) -> Found:
     """Detect sources: DETECT_NITER passes of background and detection.
 
@@ -70,6 +74,8 @@ def find_sources(
         `exposure`.
     in_place : bool
         The last plane takes the memory of the exposure's pixels, which are lost.
+    wanted : collection of str
+        Columns: where the filter is not the PSF, SExtractor's order of the rows depends on them.
 
     Raises
     ------
@@ -83,6 +89,9 @@ def find_sources(
     psf = exposure.psf if detection is None or detection.psf is None else detection.psf
     if by_psf and psf is not None:
         matched = matched_filter(psf, exposure.shape)
+
+    filter_height = 0 if taps is None else taps.shape[0]
+    scan = scan_of(config, exposure.shape[0], filter_height, wanted, inputs.sizes)
 
     def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
@@ -114,6 +123,7 @@ def find_sources(
             gain=(detection or exposure).detector.gain,
             pixel_scale=inputs.pixel_scale,
             grow=last,
+            scan=scan,
         )
         return plane, detection_plane, found
 

@@ -190,7 +190,9 @@ def measure(
     searches = exposure.has_psf and fits_psf and detection is None
     searches = searches and config.extraction.crowd_niter > 0
     in_place = not keep_image and not searches and detection is None
-    found = find_sources(exposure, config, inputs, run, detection=detection, in_place=in_place)
+    found = find_sources(
+        exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=wanted
+    )
     exposure = exposure.without_image() if in_place else exposure
     hidden = _search_beneath(exposure, found, config, run) if searches else None
     noise = measure_noise(found, hidden, wanted, run)

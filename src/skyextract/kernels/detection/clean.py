@@ -14,6 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.detection.pixels import Pixels
+from skyextract.kernels.detection.queue import (
+    N_LEFT,
+    Queue,
+    Scan,
+    empty,
+    make_queue,
+    make_room,
+    put_in,
+    read_to,
+    take_out,
+)
 from skyextract.kernels.detection.shape import (
     ABCOR,
     CXX,
@@ -23,6 +34,9 @@ from skyextract.kernels.detection.shape import (
     FDFLUX,
     FDNPIX,
     MTHRESH,
+    PARENT,
+    YMAX,
+    YMIN,
     A,
     B,
     X,
@@ -83,7 +97,7 @@ def cleaning_limit(
 class _Profiles(NamedTuple):
     """Positions, shapes and thresholds of sources, (n,) each.
 
-    `area` and `flux` are those of a source with what it took in so far.
+    `area`, `flux`, `first` and `last` row are those of a source with what it took in so far.
     """
 
     x: F8
@@ -98,6 +112,8 @@ class _Profiles(NamedTuple):
     threshold: F8
     limit: F8
     area: I4
+    first: I4
+    last: I4
 
 
 class _Cells(NamedTuple):
@@ -121,16 +137,6 @@ class _Cells(NamedTuple):
     used: Bools
     head: I4
     following: I4
-
-
-class _Kept(NamedTuple):
-    """The list that SExtractor keeps, where the last one takes the place of a lost one.
-
-    `position` of each source, -1 for one that is not in the list; source `at` each position.
-    """
-
-    position: I4
-    at: I4
 
 
 @kernel
@@ -212,11 +218,18 @@ def _meet(
 
 
 @kernel
-def _take_in(
-    p: _Profiles, i: int, victims: I4, n_victims: int, kept: _Kept, n_kept: int, into: I4
-) -> int:
-    """Let source i take in its victims, the last in the list first; return the list's length."""
-    position, at = kept
+def _merge(p: _Profiles, i: int, into: int) -> None:
+    """Add the light, the area and the rows of source i to another."""
+    p.flux[into] += p.flux[i]
+    p.area[into] += p.area[i]
+    p.first[into] = min(p.first[into], p.first[i])
+    p.last[into] = max(p.last[into], p.last[i])
+
+
+@kernel
+def _take_in(p: _Profiles, i: int, victims: I4, n_victims: int, queue: Queue, into: I4) -> None:
+    """Let source i take in its victims, the last in the list first."""
+    position = queue.position
     while n_victims > 0:
         m = 0
         for h in range(1, n_victims):
@@ -226,18 +239,14 @@ def _take_in(
         n_victims -= 1
         victims[m] = victims[n_victims]
         into[j] = i
-        p.flux[i] += p.flux[j]
-        p.area[i] += p.area[j]
-        n_kept -= 1
-        moved = at[n_kept]
-        at[position[j]] = moved
-        position[moved] = position[j]
-        position[j] = -1
-    return n_kept
+        _merge(p, j, i)
+        take_out(queue, j)
 
 
 @kernel
-def clean_sources(real: F8, integer: I4, candidate: Bools, beta: float, into: I4) -> None:
+def clean_sources(
+    real: F8, integer: I4, candidate: Bools, beta: float, scan: Scan, into: I4, order: I4
+) -> int:
     """Find which sources are spurious, in the order in which they were completed.
 
     Parameters
@@ -248,41 +257,59 @@ def clean_sources(real: F8, integer: I4, candidate: Bools, beta: float, into: I4
     candidate : (n,)
         False: leave this one out altogether.
     beta : float
-        CLEAN_PARAM.
+        CLEAN_PARAM; 0: nothing is spurious.
+    scan : Scan
+        How SExtractor would go through the image: what has left its list meets no later source.
     into : (n,), output
         Source that a spurious one is merged into (possibly merged further itself); else -1.
+    order : (n,), output
+        The sources that are kept, as they leave the list.
+
+    Returns
+    -------
+    int
+        Number of sources that are kept.
     """
     n = len(real)
     into[:] = -1
     if n == 0:
-        return
+        return 0
     p = _Profiles(
         real[:, X].copy(), real[:, Y].copy(), real[:, A].copy(), real[:, B].copy(),
         real[:, CXX].copy(), real[:, CYY].copy(), real[:, CXY].copy(), real[:, ABCOR].copy(),
         real[:, FDFLUX].copy(), real[:, DTHRESH].copy(), real[:, MTHRESH].copy(),
-        integer[:, FDNPIX].copy(),
+        integer[:, FDNPIX].copy(), integer[:, YMIN].copy(), integer[:, YMAX].copy(),
     )  # fmt: skip
     cells = _make_cells(p.x, p.y, p.a)
     n_y, n_x = cells.head.shape[1:]
-    kept = _Kept(np.full(n, -1, np.int32), np.empty(n, np.int32))
-    n_kept = 0
+    queue = make_queue(n, scan)
     victims = np.empty(n, np.int32)
+    parent = last_row = -1
     for i in range(n):
+        if integer[i, PARENT] != parent:
+            parent, last_row = integer[i, PARENT], integer[i, YMAX]
+            j = i + 1
+            while j < n and integer[j, PARENT] == parent:
+                last_row = max(last_row, integer[j, YMAX])
+                j += 1
+            read_to(queue, scan, last_row)
         if not candidate[i]:
             continue
-        eater, n_victims = _meet(p, cells, kept.position, i, beta, victims)
-        if eater >= 0:
-            into[i] = eater
-            p.flux[eater] += p.flux[i]
-            p.area[eater] += p.area[i]
-            continue
-        n_kept = _take_in(p, i, victims, n_victims, kept, n_kept, into)
-        k = cells.class_of[i]
-        cells.used[k] = True
-        u = min(max(int(p.x[i] / _CELL), 0), n_x - 1)
-        v = min(max(int(p.y[i] / _CELL), 0), n_y - 1)
-        cells.following[i] = cells.head[k, v, u]
-        cells.head[k, v, u] = i
-        kept.position[i] = n_kept
-        kept.at[n_kept] = i
-        n_kept += 1
+        make_room(queue, scan)
+        if beta > 0.0:
+            eater, n_victims = _meet(p, cells, queue.position, i, beta, victims)
+            if eater >= 0:
+                into[i] = eater
+                _merge(p, i, eater)
+                continue
+            _take_in(p, i, victims, n_victims, queue, into)
+            k = cells.class_of[i]
+            cells.used[k] = True
+            u = min(max(int(p.x[i] / _CELL), 0), n_x - 1)
+            v = min(max(int(p.y[i] / _CELL), 0), n_y - 1)
+            cells.following[i] = cells.head[k, v, u]
+            cells.head[k, v, u] = i
+        put_in(queue, scan, i, real[i], p.first[i], p.last[i])
+    empty(queue)
+    order[:] = queue.left
+    return int(queue.state[N_LEFT])

@@ -10,12 +10,15 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, blank
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import clean_sources
+from skyextract.kernels.detection.queue import Scan
 from skyextract.kernels.values import BLENDED
 from skyextract.record import record
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.measurements import column, measured_fields
 
 OffFrame = Callable[[I4, I4], Bools]
+
+_UNENDING = Scan(0, 0, 0, 0, 0, 0)
 
 
 @record
@@ -46,6 +49,7 @@ def clean(
     threshold: float,
     off_frame: OffFrame | None,
     plateau: Bools | None = None,
+    scan: Scan | None = None,
 ) -> Detections:
     """Clean, number the sources, and draw the segmentation.
 
@@ -61,30 +65,36 @@ def clean(
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
     plateau : (2 k + 1, 2 k + 1) bool or None
         Distances [dy, dx], -k to k, of two peaks that may be of one source.
+    scan : Scan or None
+        How SExtractor would go through the image: the sources are numbered as it does.  None:
+        in the order of their peaks along the rows.
     """
     real, integer = candidates.real, candidates.integer
     wanted, finite = _wanted(real, integer, config, off_frame)
     if not finite.all():
         real = np.where(finite[:, None], real, 0.0)
-    into = np.full(len(real), -1, np.int32)
-    if config.clean:
-        clean_sources(real, integer, wanted, config.clean_param, into)
-        if plateau is not None:
-            _join_plateaus(real, integer, wanted, plateau, image_shape, into)
+    into, order = np.empty(len(real), np.int32), np.empty(len(real), np.int32)
+    beta = config.clean_param if config.clean else 0.0
+    n_kept = clean_sources(real, integer, wanted, beta, scan or _UNENDING, into, order)
+    if config.clean and plateau is not None:
+        _join_plateaus(real, integer, wanted, plateau, image_shape, into)
     owner = _owners(into)
     merged = np.flatnonzero(into >= 0)
     for i in merged:
         _merge(real, integer, int(i), int(owner[i]))
 
-    # numbers: by the raster position of the peak
-    kept = np.flatnonzero(wanted & (into < 0))
-    row, peak_column = integer[kept, shape.YPEAK], integer[kept, shape.XPEAK]
-    peak = row.astype(np.int64) * image_shape[1] + peak_column
-    kept = kept[np.argsort(peak, kind="stable")]
+    if scan is not None:
+        kept = order[:n_kept].astype(np.int64)
+    else:
+        kept = np.flatnonzero(wanted & (into < 0))
+        row, peak_column = integer[kept, shape.YPEAK], integer[kept, shape.XPEAK]
+        peak = row.astype(np.int64) * image_shape[1] + peak_column
+        kept = kept[np.argsort(peak, kind="stable")]
     number = np.zeros(len(real), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
     number[merged] = number[owner[merged]]
 
+    late = None if scan is None else _late(candidates, integer, into, image_shape[1], scan.late)
     sequence, take, label = _footprints(candidates.start, wanted, number, into >= 0)
     ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
@@ -103,6 +113,7 @@ def clean(
         dthresh=column(real, shape.DTHRESH).astype(np.float32),
         flags=column(integer, shape.FLAGS).astype(np.int16),
         threshold=threshold,
+        late=late,
     )
 
 
@@ -155,6 +166,29 @@ def _owners(into: I4) -> I8:
     while (into[owner] >= 0).any():
         owner = np.where(into[owner] >= 0, into[owner], owner)
     return owner
+
+
+def _late(candidates: Candidates, integer: I4, into: I4, width: int, n_rows: int) -> I8:
+    """Return the pixels of merged detections that SExtractor blanks after it gave them back.
+
+    They are given back when the later one of two detections is complete; by then the last rows
+    that it was read in are not yet blanked.
+    """
+    merged = np.flatnonzero(into >= 0)
+    if not merged.size or n_rows == 0:
+        return np.zeros(0, np.int64)
+    first = np.flatnonzero(np.diff(integer[:, shape.PARENT], prepend=-1))
+    last_row = np.maximum.reduceat(integer[:, shape.YMAX], first)[
+        np.cumsum(np.diff(integer[:, shape.PARENT], prepend=integer[0, shape.PARENT]) != 0)
+    ]
+    read = np.maximum(last_row[merged], last_row[into[merged]])
+    length = np.diff(candidates.start)[merged]
+    ends = np.cumsum(length)
+    take = np.arange(int(length.sum())) - np.repeat(
+        ends - length - candidates.start[merged], length
+    )
+    pixel = candidates.pixel[take]
+    return pixel[pixel // width > np.repeat(read, length) - n_rows]
 
 
 def _footprints(start: I8, wanted: Bools, number: I4, merged: Bools) -> tuple[I8, I8, I4]:

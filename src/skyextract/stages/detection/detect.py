@@ -14,6 +14,7 @@ from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.kernels.detection.pixels import Pixels, Runs
+from skyextract.kernels.detection.queue import Scan
 from skyextract.run import Run, return_freed_memory
 from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.background.coarse import skewed_quantile
@@ -95,6 +96,7 @@ def detect(
     gain: float = 0.0,
     pixel_scale: float = 0.0,
     grow: bool = True,
+    scan: Scan | None = None,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
 
@@ -138,6 +140,8 @@ def detect(
         by more than the photon noise.
     pixel_scale : float
         Arcseconds, for a threshold in mag/arcsec2.
+    scan : Scan or None
+        Without `psf`: the sources are in SExtractor's order, see `scan_of`.
 
     Raises
     ------
@@ -152,7 +156,7 @@ def detect(
             image, image, _row_filter(taps, bad), run,
             variance=variance if local else None, threshold=threshold,
         )  # fmt: skip
-        found = extract(pixels, runs, image.shape, config, run, threshold=threshold)
+        found = extract(pixels, runs, image.shape, config, run, threshold=threshold, scan=scan)
         return _with_unclaimed(found, pixels)
     unit = psf.unit(sigma)
     threshold = detection_threshold(config, unit, pixel_scale)

@@ -16,6 +16,7 @@ from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, ga
 from skyextract.kernels.detection.draws import random_numbers
 from skyextract.kernels.detection.label import label_runs
 from skyextract.kernels.detection.pixels import Components, Pixels, Runs
+from skyextract.kernels.detection.queue import Scan
 from skyextract.kernels.detection.shape import N_INTEGER, N_REAL
 from skyextract.kernels.detection.tree import TreeRules, split_components
 from skyextract.record import record
@@ -76,6 +77,7 @@ def extract(
     *,
     threshold: float,
     deblending: PsfDeblending | None = None,
+    scan: Scan | None = None,
 ) -> Detections:
     """Connect the pixels above the threshold, deblend and clean.
 
@@ -91,6 +93,9 @@ def extract(
         Of the filtered values; with `Pixels.local` in units of each pixel's limit.
     deblending : PsfDeblending, optional
         Without it all is as in SExtractor.
+    scan : Scan, optional
+        The sources are numbered in the order in which SExtractor would write them; else in that
+        of their peaks along the rows.
     """
     by_psf = deblending or PsfDeblending()
     # SExtractor's thresholds are float32
@@ -109,7 +114,7 @@ def extract(
     )
     return clean(
         candidates, shape, config, threshold=threshold, off_frame=by_psf.off_frame,
-        plateau=by_psf.plateau,
+        plateau=by_psf.plateau, scan=scan,
     )  # fmt: skip
 
 

@@ -177,6 +177,21 @@ def masked_pixels(plane: Plane, unclaimed: I8 | None) -> Iterator[F4]:
         pixels[marked], pixels[blank] = values
 
 
+@contextmanager
+def late_of_nobody(found: Detections) -> Iterator[None]:
+    """Let the `late` pixels of merged detections be a neighbour's of all sources, for a while."""
+    if found.labels is None or found.late is None or not found.late.size:
+        yield
+        return
+    labels = found.labels.reshape(-1)
+    values = labels[found.late]
+    try:
+        labels[found.late] = found.n + 1
+        yield
+    finally:
+        labels[found.late] = values
+
+
 def shapes_of(d: Detections) -> Shapes:
     """Return positions and ellipses of the sources, for kernels."""
     return Shapes(d.x, d.y, d.a, d.b, d.cxx, d.cyy, d.cxy, d.singular.astype(np.uint8))

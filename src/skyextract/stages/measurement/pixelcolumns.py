@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from skyextract.datamodel.psf import PsfSource
 from skyextract.record import record
-from skyextract.stages.measurement.frame import masked_pixels, prepare_frame
+from skyextract.stages.measurement.frame import late_of_nobody, masked_pixels, prepare_frame
 from skyextract.stages.measurement.sources import DetectionImage, MeasureInputs, measure_sources
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class PixelColumns:
     def measure(self, plane: Plane, detection_plane: Plane, found: Detections) -> Catalog:
         """Measure the detections; what it prepares for that is not kept."""
         unclaimed = None if self.config.measurement.mask_type == "NONE" else found.unclaimed
-        with masked_pixels(plane, unclaimed) as pixels:
+        with masked_pixels(plane, unclaimed) as pixels, late_of_nobody(found):
             if detection_plane is plane:
                 return self._measure(plane, pixels, plane, pixels, found)
             with masked_pixels(detection_plane, unclaimed) as detected:
