@@ -100,6 +100,16 @@ def test_what_gives_an_empty_or_flagged_catalogue(skyextract, tmp_path, case, ba
     assert summary["steps"]["measure"]["n_sources"] == len(rows)
 
 
+def test_a_patchy_sky_without_sources_gives_an_empty_catalogue(skyextract, tmp_path):
+    rng = np.random.default_rng(5)
+    patches = np.kron(rng.random((64, 64)) < 0.5, np.ones((8, 8)))
+    data = rng.normal(500.0, 16.0, patches.shape) + 400.0 * patches
+    write(tmp_path / "x.fits", data.round().astype(np.uint16))
+    done = skyextract("x.fits", "-CATALOG_NAME", "x.cat", "-CATALOG_TYPE", "FITS_LDAC")
+    assert done.status == 0, done.stderr
+    assert len(fits.getdata(tmp_path / "x.cat", "LDAC_OBJECTS")) == 0
+
+
 def test_one_bad_image_does_not_cost_the_batch(program, tmp_path):
     write(tmp_path / "good.fits", image())
     (tmp_path / "bad.fits").write_text("no")

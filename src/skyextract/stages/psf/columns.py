@@ -194,7 +194,7 @@ def above_sky(
     assert fits.spread_error is not None
     with np.errstate(invalid="ignore"):
         points = np.abs(fits.spread) < MAX_SPREAD + 3.0 * fits.spread_error
-    flux, with_structure, without = (f.reshape(points.size, -1) for f in fluxes)
+    flux, with_structure, without = (f if f.ndim == 2 else f[:, None] for f in fluxes)
     area = 0.25 * math.pi * np.square(diameters)[: flux.shape[1]]
     points = points[:, None]
     flux = np.where(points, flux - level[:, None] * area, flux)
