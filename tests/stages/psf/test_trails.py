@@ -12,6 +12,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
+from skyextract.stages.psf import trails
 from skyextract.stages.psf.candidates import find_candidates
 from skyextract.stages.psf.stars import select_stars
 from skyextract.stages.psf.sweeps import fit_radius
@@ -126,3 +127,23 @@ def test_what_has_no_data_is_flagged():
     near = np.argmin(np.hypot(after.x - x, after.y - y))
     assert after.flags[near] != 0
     assert near not in select_stars(after, config, data.shape, 100).stars
+
+
+def test_stripes_are_not_searched_for_long(monkeypatch):
+    rng = np.random.default_rng(5)
+    data = rng.normal(0.0, 16.0, (256, 256)).astype(np.float32)
+    data[np.arange(256) // 32 % 2 == 1] += 5000.0
+    variance = np.full(data.shape, np.float32(256.0))
+    edge = np.arange(0.0, 256.0, 8.0)
+    x, y = (axis.ravel() for axis in np.meshgrid(edge, edge))
+    peaks = np.stack([x, y, np.full(x.size, 5000.0), np.full(x.size, 5.0)])
+    measure, tried = trails._measure, []
+
+    def counted(*arguments):
+        tried.append(measure(*arguments))
+        return tried[-1]
+
+    monkeypatch.setattr(trails, "_measure", counted)
+    assert common_trail(data, variance, peaks, 3.5, 20.0) is None
+    found = sum(thing is not None for thing in tried)
+    assert len(tried) - found <= max(trails.MAX_FAILED, 2 * found + 1)

@@ -27,6 +27,10 @@ MAX_JUDGED, MIN_ALIKE, SHARE_ALIKE = 40, 5, 0.5
 """So many bright objects show whether the image is trailed; number and share of those that must
 agree on length, width and direction."""
 
+MAX_FAILED = 20
+"""After so many peaks that are no objects, and half as many that are, the image has no trails: in
+stripes and patches none is found, and every search for one is long."""
+
 SPAN_SIZE, SPAN_SHAPE = 0.12, 0.12
 """They agree within so much of the median: log10 of the size, and each part of the ellipticity."""
 
@@ -100,6 +104,7 @@ def common_trail(data: F4, variance: F4, peaks: F8, width: float, min_snr: float
     """
     order = np.argsort(-peaks[2], kind="stable")
     found: list[_Object] = []
+    n_failed = 0
     places = np.zeros((0, 2))
     for peak in peaks[:2, order[: 8 * MAX_JUDGED]].T:
         if (np.abs(places - peak).max(axis=1) < 2.0 * width).any():
@@ -107,6 +112,9 @@ def common_trail(data: F4, variance: F4, peaks: F8, width: float, min_snr: float
         start = np.eye(2) * max(width / 2.3548, 0.6) ** 2
         thing = _measure(data, variance, 0.0, peak, start)
         if thing is None:
+            n_failed += 1
+            if n_failed >= MAX_FAILED and n_failed > 2 * len(found):
+                return None
             continue
         if not any(_is_same(thing, other) for other in found):
             found.append(thing)
@@ -206,12 +214,15 @@ def _square(covariance: F8, dx: F8, dy: F8) -> F8:
     return square
 
 
-def _sums(
-    data: F4, variance: F4, inverse_gain: float, centre: F8, weight: F8
-) -> tuple[float, F8, F8, float] | None:
-    """Return flux, mean, covariance of the image under a Gaussian, and the flux's variance."""
+def _pixels(centre: F8, weight: F8, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return rows and columns that a Gaussian reaches."""
     reach = REACH * math.sqrt(weight[0, 0]), REACH * math.sqrt(weight[1, 1])
-    rows, columns = _window(centre, reach, (data.shape[0], data.shape[1]))
+    return _window(centre, reach, (shape[0], shape[1]))
+
+
+def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8, F8] | None:
+    """Return flux, mean, covariance of the image under a Gaussian, and its values."""
+    rows, columns = _pixels(centre, weight, data.shape)
     values, noise = data[rows, columns].astype(np.float64), variance[rows, columns]
     if values.size < 4:
         return None
@@ -228,18 +239,26 @@ def _sums(
     xx = float(across @ dx**2) / flux - mx * mx
     yy = float(along @ dy[:, 0] ** 2) / flux - my * my
     xy = float(((light @ dx) * dy[:, 0]).sum()) / flux - mx * my
-    spread = float((w * w * (noise + np.maximum(values, 0.0) * inverse_gain))[w > 0.0].sum())
-    return flux, np.array([mx, my]), np.array([[xx, xy], [xy, yy]]), spread
+    return flux, np.array([mx, my]), np.array([[xx, xy], [xy, yy]]), w
+
+
+def _variance_of_flux(
+    data: F4, variance: F4, inverse_gain: float, pixels: tuple[slice, slice], w: F8
+) -> float:
+    """Return the variance of a sum of pixels, weighted with `w`."""
+    values, noise = data[pixels].astype(np.float64), variance[pixels]
+    return float((w * w * (noise + np.maximum(values, 0.0) * inverse_gain))[w > 0.0].sum())
 
 
 def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8) -> _Object | None:
     """Iterate centre and ellipse of the weight until they are those of the object."""
     centre = start.astype(np.float64)
     for _ in range(MAX_ITERATIONS):
-        sums = _sums(data, variance, inverse_gain, centre, weight)
+        sums = _sums(data, variance, centre, weight)
         if sums is None:
             return None
-        flux, mean, covariance, spread = sums
+        flux, mean, covariance, w = sums
+        pixels = _pixels(centre, weight, data.shape)
         # In the frame where the weight is round and of unit width: one half if both are equal.
         root: F8 = np.linalg.cholesky(weight).astype(np.float64)
         values, vectors = np.linalg.eigh(_whitened(covariance, root))
@@ -254,6 +273,7 @@ def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8)
         if not (-1.0 < centre[0] < data.shape[1] and -1.0 < centre[1] < data.shape[0]):
             return None
         if np.abs(values - 1.0).max() < ACCURACY and np.abs(step).max() < ACCURACY:
+            spread = _variance_of_flux(data, variance, inverse_gain, pixels, w)
             snr = flux / math.sqrt(spread) if spread > 0.0 else 0.0
             return _Object(float(centre[0]), float(centre[1]), weight, 2.0 * flux, snr)
     return None
@@ -319,7 +339,7 @@ def _measured(
         values["x"][k], values["y"][k] = thing.x, thing.y
         values["fwhm"][k], values["ellipticity"][k] = 2.3548 * 10.0**size, math.hypot(e1, e2)
         values["flux"][k], values["snr"][k] = thing.flux, thing.snr
-        wide = _sums(data, variance, 0.0, np.array([thing.x, thing.y]), 4.0 * thing.covariance)
+        wide = _sums(data, variance, np.array([thing.x, thing.y]), 4.0 * thing.covariance)
         values["broadening"][k] = 2.0 * wide[0] / thing.flux if wide else 0.0
         flags[k] = _flags(variance, mask, thing)
     return Candidates(**values, height=peaks[2, rows], flags=flags, peaks=peaks)
