@@ -129,14 +129,21 @@ def test_what_has_no_data_is_flagged():
     assert near not in select_stars(after, config, data.shape, 100).stars
 
 
-def test_stripes_are_not_searched_for_long(monkeypatch):
+@pytest.mark.parametrize("kind", ["stripes", "patches"])
+def test_structure_is_not_searched_for_long(kind, monkeypatch):
     rng = np.random.default_rng(5)
     data = rng.normal(0.0, 16.0, (256, 256)).astype(np.float32)
-    data[np.arange(256) // 32 % 2 == 1] += 5000.0
+    if kind == "stripes":
+        bright = np.broadcast_to(np.arange(256)[:, None] // 32 % 2 == 1, data.shape)
+    else:
+        bright = np.kron(rng.random((32, 32)) < 0.5, np.ones((8, 8))) > 0.0
+    data += np.where(bright, np.float32(200.0), np.float32(-200.0))
     variance = np.full(data.shape, np.float32(256.0))
-    edge = np.arange(0.0, 256.0, 8.0)
-    x, y = (axis.ravel() for axis in np.meshgrid(edge, edge))
-    peaks = np.stack([x, y, np.full(x.size, 5000.0), np.full(x.size, 5.0)])
+    mask = np.zeros(data.shape, np.uint16)
+    peaks = find_candidates(
+        data, variance, mask, fwhm=3.5, gain=GAIN, min_snr=20.0, run=Run()
+    ).peaks  # fmt: skip
+    assert peaks.shape[1] > 200
     measure, tried = trails._measure, []
 
     def counted(*arguments):
