@@ -72,7 +72,7 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
             job.make_folders()
             products = Products(job, settings, run)
             if n_threads > 1 and job.has_summary:
-                begin(job.measurement.path)
+                begin(job.measurement.path, run.resting)
         except ConfigError as error:
             log.debug("why", exc_info=True)
             return Outcome(ExitStatus.USAGE, refused=job.shown(str(error)))

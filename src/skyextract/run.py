@@ -120,6 +120,8 @@ class Run:
         takes what was read of it from a cache, says so with `note_opened`.
     copies : tuple of (str, str)
         Copies of what came from pipes, and the names of these, which messages have.
+    resting : threading.Event
+        Set while `map` has no work for the threads, and a core may be free for something else.
     """
 
     n_threads: int = 1
@@ -128,11 +130,20 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     copies: tuple[tuple[str, str], ...] = ()
+    resting: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
     _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        self.resting.set()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}  # threads stay in their process
+        # Threads and what they wait for stay in their process.
+        return {**self.__dict__, "_pool": None, "resting": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, resting=threading.Event())
+        self.resting.set()
 
     def info(self, message: str) -> None:
         """Tell the user, on stderr (-v)."""
@@ -224,14 +235,17 @@ class Run:
                     errors[k] = error
                     _leave(turns)
 
+        self.resting.clear()
         try:
             others = self._start(work, n_others)
             work()
+            for other in others:
+                other.result()
         except BaseException:
             _leave(turns)
             raise
-        for other in others:
-            other.result()
+        finally:
+            self.resting.set()
         if errors:
             raise errors[min(errors)]
         return [results[k] for k in range(len(items))]

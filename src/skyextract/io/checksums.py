@@ -14,6 +14,11 @@ from typing import Any
 from skyextract.io.names import parse_image_spec
 from skyextract.io.streams import is_pipe
 
+_PART = 1 << 18
+"""Bytes that are read at once: a fraction of a millisecond."""
+_PATIENCE = 0.05
+"""Seconds after which a thread that waits for a free core sees whether it is waited for."""
+
 
 def file_facts(name: str) -> dict[str, Any]:
     """Return name, size and time of change of a file: what tells that it is still the same."""
@@ -37,10 +42,16 @@ def sha256(name: str | Path, largest: float = math.inf) -> str | None:
     return _checksum(facts).value()
 
 
-def begin(name: str | Path, largest: int = 1 << 31) -> None:
+def begin(name: str | Path, resting: threading.Event, largest: int = 1 << 31) -> None:
     """Let a thread compute the checksum of a file that is read and measured meanwhile.
 
     Nothing happens where `sha256` would return None, or fail.
+
+    Parameters
+    ----------
+    resting : threading.Event
+        Set while a core may be free (`Run.resting`): the thread works then, or when somebody
+        waits for the checksum.
     """
     path = parse_image_spec(str(name)).path
     if is_pipe(path):
@@ -48,7 +59,7 @@ def begin(name: str | Path, largest: int = 1 << 31) -> None:
     with suppress(OSError):
         facts = file_facts(str(name))
         if facts["size"] <= largest:
-            threading.Thread(target=_checksum(facts).compute, daemon=True).start()
+            threading.Thread(target=_checksum(facts).compute, args=(resting,), daemon=True).start()
 
 
 class _Checksum:
@@ -58,18 +69,32 @@ class _Checksum:
         self._path = path
         self._lock = threading.Lock()
         self._value = ""
+        self._is_wanted = False
 
     def value(self) -> str:
+        self._is_wanted = True
+        return self._once(None)
+
+    def compute(self, resting: threading.Event) -> None:
+        """Compute it if that can be done, between the work of others."""
+        with suppress(OSError):
+            self._once(resting)
+
+    def _once(self, resting: threading.Event | None) -> str:
         with self._lock:
             if not self._value:
-                with Path(self._path).open("rb") as stream:
-                    self._value = hashlib.file_digest(stream, "sha256").hexdigest()
+                self._value = self._digest(resting)
             return self._value
 
-    def compute(self) -> None:
-        """Compute it if that can be done."""
-        with suppress(OSError):
-            self.value()
+    def _digest(self, resting: threading.Event | None) -> str:
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(_PART))
+        with Path(self._path).open("rb", buffering=0) as stream:
+            while n := stream.readinto(buffer):
+                digest.update(buffer[:n])
+                while resting is not None and not self._is_wanted:
+                    if resting.wait(_PATIENCE):
+                        break
+        return digest.hexdigest()
 
 
 def _checksum(facts: Mapping[str, Any]) -> _Checksum:
