@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import shutil
 import subprocess
@@ -25,6 +26,15 @@ os.environ["SKYEXTRACT_SERVER"] = "off"
 settings.register_profile("suite", derandomize=True, deadline=None, max_examples=400)
 settings.register_profile("search", deadline=None, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+@pytest.fixture(autouse=True)
+def _free_logger() -> None:
+    """Free the program's logger, which the command line takes for itself in any fixture or test."""
+    log = logging.getLogger("skyextract")
+    log.handlers[:], log.propagate = [], True
+    log.setLevel(logging.NOTSET)
+
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

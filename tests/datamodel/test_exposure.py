@@ -1,6 +1,7 @@
 """What an exposure tells of its pixels."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,3 +22,11 @@ def test_the_zero_point_of_one_second(unit, seconds):
     assert given.summed_time == seconds
     expected = 25.0 - 2.5 * math.log10(seconds)
     assert PhotoCal(zero_point=25.0).zero_point_1s(given.summed_time) == pytest.approx(expected)
+
+
+def test_the_name_in_messages_is_what_picks_the_image():
+    plane = np.zeros((2, 2), np.float32)
+    image = Exposure(plane, plane.astype(np.uint16), path="f.fits", extension=1)
+    assert image.name == "f.fits"
+    assert replace(image, alone=False).name == "f.fits[1]"
+    assert replace(image, alone=False, plane=2).name == "f.fits[1,2]"

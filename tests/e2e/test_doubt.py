@@ -208,6 +208,7 @@ def test_a_given_psf_has_its_errors_from_the_stars_of_the_frame(skyextract, tmp_
     assert step["zero_point_error"] < 1.3 * known["zero_point_error"] < 0.013
     assert step["zero_point"] == pytest.approx(known["zero_point"], abs=0.005)
     narrow = skyextract(*files, "-PSF_NAME", "narrow.psf")
+    assert "the PSF that was given is 0.8" in narrow.stderr
     step = narrow.summary("f.json")[0]["steps"]["photometry"]
     off = step["zero_point"] - known["zero_point"]
     assert abs(off) < 2.0 * np.hypot(step["zero_point_error"], known["zero_point_error"])

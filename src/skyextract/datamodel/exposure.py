@@ -122,8 +122,9 @@ class Exposure:
 
     @property
     def name(self) -> str:
-        """File, and extension if the file has several images, for messages."""
-        return self.path if self.alone else f"{self.path}[{self.extension}]"
+        """File, and extension and plane if the file has several images, for messages."""
+        plane = "" if self.plane is None else f",{self.plane}"
+        return self.path if self.alone else f"{self.path}[{self.extension}{plane}]"
 
     @property
     def has_psf(self) -> bool:

@@ -121,3 +121,17 @@ def test_few_reference_stars_among_many_sources(n, off):
 def test_few_false_reference_stars_match_nothing():
     for seed in range(100):
         check_failed(few_of_many(seed, 4 + seed % 12, 0.0, right=False).solve())
+
+
+def test_where_few_stars_are_bright_faint_ones_serve_too():
+    """Four of S/N 20 among 150 of S/N 8: the plate is as good as all of them make it."""
+    for seed in range(4):
+        field = make_field(n=150, seed=seed)
+        bright = field.solve()
+        flux = field.sources["FLUX_AUTO"]
+        error = flux / np.where(np.arange(150) < 4, 20.0, 8.0)
+        field = dataclasses.replace(field, sources=field.sources.with_columns(FLUXERR_AUTO=error))
+        result = field.solve()
+        assert result.status == "COMPLETE"
+        assert result.metrics["n_used"] == bright.metrics["n_used"] > 80
+        assert field.error(result.wcs) == field.error(bright.wcs)

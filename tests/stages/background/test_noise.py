@@ -244,6 +244,14 @@ def test_a_gain_that_is_far_too_high(true, level, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+def test_with_the_read_noise_a_factor_of_7_is_told_and_the_gain_is_right(seed):
+    image = sky_of(1.5, 200.0, 0.0, 5.0, seed)
+    gain, warnings = gain_of(image, gain=7.0 * 1.5, read_noise=5.0)
+    assert gain == pytest.approx(1.5, rel=0.03)
+    assert "cannot be" in warnings[0]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("factor", [1.0, 3.0, 1 / 3.0])
 @pytest.mark.parametrize(
     ("true", "level", "pedestal"),

@@ -560,3 +560,13 @@ def test_rounding_that_hides_the_sky_is_part_of_the_error(hidden):
     flux = np.median(catalog["FLUX_PSF"][result.used])
     assert found == pytest.approx(1.0857 * bias / flux, rel=0.02)
     assert result.metrics["zero_point_error"] > found
+
+
+def test_scatter_of_faint_stars_is_not_laid_upon_the_reference():
+    catalog, reference = make_pair()
+    noise = np.random.default_rng(2).normal(0.0, 0.5, catalog.n_rows)
+    flux = catalog["FLUX_PSF"]
+    noisy = catalog.with_columns(FLUX_PSF=flux * 10 ** (0.4 * noise), FLUXERR_PSF=flux * 0.15)
+    result = calibrate(noisy, reference)
+    assert_failed(result, "beyond their errors", "too faint")
+    assert "magnitude system" not in result.reason

@@ -227,15 +227,16 @@ def usable(
 ) -> I8:
     """Return the pairs that are good enough for the fit.
 
-    Saturated or cut sources serve where the others are fewer than ten and than half; stars
-    that may have moved, with their larger errors, where too few have a proper motion.
+    Saturated or cut sources serve where the others are fewer than ten and than half, faint ones
+    where these are fewer than ten, too; stars that may have moved, with their larger errors, where
+    too few have a proper motion.
     """
     bright = sources.snr[first] >= config.sn_thresholds[0]
     clean = (sources.flags[first] & SATURATED_OR_CUT) == 0
     good = np.flatnonzero(bright & clean)
     if len(good) < max(10, len(first) // 2):
         some = np.flatnonzero(bright)
-        good = some if len(some) >= 3 else np.arange(len(first))
+        good = some if len(some) >= min(10, len(first)) else np.arange(len(first))
     moving = np.isfinite(region.pmra[second[good]]) & np.isfinite(region.pmdec[second[good]])
     return good[moving] if np.sum(moving) >= ENOUGH_MOTIONS else good
 

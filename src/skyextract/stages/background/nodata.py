@@ -25,6 +25,7 @@ from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts
 from skyextract.stages.background.strips import edge_strips
+from skyextract.stages.background.wrapped import without_wrapping
 
 MIN_RUN = 32
 """So many equal pixels in a row or column are looked at: noise that has two values of equal
@@ -77,6 +78,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     """
     if not config.data_check:
         return exposure
+    exposure = without_wrapping(exposure, run)
     exposure = _clipped(_without_default_level(exposure, config, run), config, run)
     without = (exposure.mask & np.uint16(Mask.NO_DATA)) != 0
     n_known = int(np.count_nonzero(without))

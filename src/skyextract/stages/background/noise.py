@@ -56,13 +56,13 @@ MIN_ELECTRONS_OF_RATES = 3.0
 """The same where BUNIT says that pixels are rates: their gain is a multiple of the camera's."""
 
 
-MAX_NOISE_RATIO = 10.0
+MAX_NOISE_RATIO = 4.0
 """Variance over what a gain explains, from which on it cannot be: with ..."""
 MIN_LEVEL = 10.0
 """... a sky of so many times the noise, ..."""
-MOST_READ_NOISE = 30.0
-"""... electrons of read noise at least, whatever the card says, ..."""
-UNEVEN, ROUNDING = 0.01, 0.1
+READ_NOISES, MOST_READ_NOISE = 2.0, 30.0
+"""... so many times the read noise, or so many electrons where it is not known, ..."""
+UNEVEN, ROUNDING = 0.016, 0.1
 """... this part of the sky as differences between pixels, and rounding to whole numbers."""
 
 
@@ -99,14 +99,13 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
     if gain * value_step(finite) > 0.5:
         return exposure
-    found = 0.0
-    level, variance = _sky_and_variance(exposure, float(np.median(sample)))
+    # Read noise of the camera is not that of pixels that were scaled.
+    found = _gain_of_sky(*_sky_and_variance(exposure, float(np.median(sample))), 0.0)
     message = (
         f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} electrons, "
         "less than any detector has: the pixels were scaled since, and it is not used"
     )
-    if variance > 0.0 and level >= MIN_LEVEL * math.sqrt(variance):
-        found = level / variance
+    if found:
         message = (
             f"{exposure.name}: a GAIN of {gain:g} makes the noise of the sky {noise:.2g} "
             "electrons, less than any detector has: the pixels were scaled since; level and "
@@ -148,19 +147,30 @@ def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
     """
     detector = exposure.detector
     level, variance = _sky_and_variance(exposure, level)
-    if not variance > 0.0 or level < MIN_LEVEL * math.sqrt(variance):
+    gain = _gain_of_sky(level, variance, detector.read_noise)
+    if not gain:
         return exposure
-    read_noise = max(detector.read_noise, MOST_READ_NOISE) / detector.gain
+    read_noise = READ_NOISES * detector.read_noise or MOST_READ_NOISE
+    read_noise /= detector.gain
     explained = level / detector.gain + read_noise**2 + (UNEVEN * level) ** 2 + ROUNDING
     if variance < MAX_NOISE_RATIO * explained:
         return exposure
-    gain = level / variance
     run.warn(
         f"{exposure.name}: a GAIN of {detector.gain:g} cannot be: the sky is {level:.4g} and "
         f"neighbouring pixels scatter by {math.sqrt(variance):.3g}, as with {gain:.3g} e- per "
         "image unit or less, which is used"
     )
     return replace(exposure, detector=replace(detector, gain=gain))
+
+
+def _gain_of_sky(level: float, variance: float, read_noise: float) -> float:
+    """Return the gain at which photons and read noise (electrons) are the noise; 0 without a sky.
+
+    The positive root of variance g^2 - level g - read_noise^2 = 0.
+    """
+    if not level >= MIN_LEVEL * math.sqrt(variance) > 0.0:
+        return 0.0
+    return (level + math.sqrt(level**2 + 4.0 * variance * read_noise**2)) / (2.0 * variance)
 
 
 def _sky_and_variance(exposure: Exposure, level: float) -> tuple[float, float]:

@@ -30,6 +30,8 @@ MAX_OUTLIERS = 0.55
 MAX_CHANCE = 0.5
 """Share of the matches that chance would give."""
 MAX_INTRINSIC = 0.25
+FAINT = 0.08
+"""Typical error of the stars, mag, from which on it is not the reference that is doubted first."""
 MAX_ERROR = 0.1
 MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
@@ -290,9 +292,13 @@ def verify(
     elif chance_fraction > MAX_CHANCE:
         reason = f"{100 * chance_fraction:.0f} % of the matches may be chance"
     elif fit.intrinsic > MAX_INTRINSIC:
+        typical = float(np.median(errors[kept]))
         reason = (
             f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors: another filter or "
             "magnitude system?"
+            if typical < FAINT
+            else f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors, which are "
+            f"{typical:.2f} mag themselves: the stars are too faint for a zero point"
         )
     weak = ""
     if fit.intrinsic > WEAK_INTRINSIC:

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.datamodel.psfshape import core_shape
 from skyextract.errors import StepError
 from skyextract.run import Run
@@ -21,7 +21,7 @@ from skyextract.stages.psf.passes import select_without_psf
 if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
 
-MIN_COMPARED, OTHER_SIZE = 5, 1.2
+MIN_COMPARED, OTHER_SIZE = 5, 1.1
 """So many stars tell whether a PSF is theirs, to this factor of the size."""
 
 
@@ -53,7 +53,10 @@ def compare_given(
     })  # fmt: skip
     message = "the PSF that was given has no measurable core"
     try:
-        _, _, xx, yy, xy = core_shape(psf.basis[0].astype(np.float64))
+        u, v = psf.normalised(candidates.x[rows], candidates.y[rows])
+        terms = polynomial_terms(psf.degree, u, v)
+        mean = np.tensordot(terms.mean(axis=0), psf.basis.astype(np.float64), 1)
+        _, _, xx, yy, xy = core_shape(mean)
     except StepError:
         return message, stars
     size = 2.3548 * psf.sampling * (xx * yy - xy * xy) ** 0.25
