@@ -129,21 +129,24 @@ def test_what_has_no_data_is_flagged():
     assert near not in select_stars(after, config, data.shape, 100).stars
 
 
-@pytest.mark.parametrize("kind", ["stripes", "patches"])
+@pytest.mark.parametrize("kind", ["stripes", "patches", "huge object"])
 def test_structure_is_not_searched_for_long(kind, monkeypatch):
     rng = np.random.default_rng(5)
-    data = rng.normal(0.0, 16.0, (256, 256)).astype(np.float32)
-    if kind == "stripes":
-        bright = np.broadcast_to(np.arange(256)[:, None] // 32 % 2 == 1, data.shape)
+    side = 512
+    data = rng.normal(0.0, 16.0, (side, side)).astype(np.float32)
+    if kind == "huge object":
+        axis = np.arange(side) - side / 2
+        data += 40000.0 * np.exp(-np.hypot(axis, axis[:, None]) / (side / 16)).astype(np.float32)
+    elif kind == "stripes":
+        data += np.where(np.arange(side)[:, None] // 32 % 2 == 1, 200.0, -200.0)
     else:
-        bright = np.kron(rng.random((32, 32)) < 0.5, np.ones((8, 8))) > 0.0
-    data += np.where(bright, np.float32(200.0), np.float32(-200.0))
+        data += np.kron(rng.choice([200.0, -200.0], (side // 8, side // 8)), np.ones((8, 8)))
     variance = np.full(data.shape, np.float32(256.0))
     mask = np.zeros(data.shape, np.uint16)
     peaks = find_candidates(
         data, variance, mask, fwhm=3.5, gain=GAIN, min_snr=20.0, run=Run()
     ).peaks  # fmt: skip
-    assert peaks.shape[1] > 200
+    assert peaks.shape[1] > 100
     measure, tried = trails._measure, []
 
     def counted(*arguments):
@@ -152,5 +155,4 @@ def test_structure_is_not_searched_for_long(kind, monkeypatch):
 
     monkeypatch.setattr(trails, "_measure", counted)
     assert common_trail(data, variance, peaks, 3.5, 20.0) is None
-    found = sum(thing is not None for thing in tried)
-    assert len(tried) - found <= max(trails.MAX_FAILED, 2 * found + 1)
+    assert len(tried) <= 3 * trails.MAX_FAILED

@@ -9,6 +9,7 @@ most objects agree on, which leaves one peak per trail.  Few images need it: no 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,9 +28,13 @@ MAX_JUDGED, MIN_ALIKE, SHARE_ALIKE = 40, 5, 0.5
 """So many bright objects show whether the image is trailed; number and share of those that must
 agree on length, width and direction."""
 
+MANY = 5
+"""An object to which so many peaks led has all that it reaches: a huge one has hundreds."""
+
 MAX_FAILED = 20
-"""After so many peaks that are no objects, and half as many that are, the image has no trails: in
-stripes and patches none is found, and every search for one is long."""
+"""After so many peaks that led to no object, or to a distant one, and half as many that did, the
+image has no trails: in stripes, patches and beside a huge object none is found, and every search
+for one is long."""
 
 SPAN_SIZE, SPAN_SHAPE = 0.12, 0.12
 """They agree within so much of the median: log10 of the size, and each part of the ellipticity."""
@@ -104,20 +109,26 @@ def common_trail(data: F4, variance: F4, peaks: F8, width: float, min_snr: float
     """
     order = np.argsort(-peaks[2], kind="stable")
     found: list[_Object] = []
+    n_peaks: list[int] = []
     n_failed = 0
     places = np.zeros((0, 2))
     for peak in peaks[:2, order[: 8 * MAX_JUDGED]].T:
         if (np.abs(places - peak).max(axis=1) < 2.0 * width).any():
             continue
+        if _is_part(peak, [thing for thing, n in zip(found, n_peaks, strict=True) if n >= MANY]):
+            continue
         start = np.eye(2) * max(width / 2.3548, 0.6) ** 2
         thing = _measure(data, variance, 0.0, peak, start)
-        if thing is None:
+        if thing is None or not _is_part(peak, [thing]):
             n_failed += 1
             if n_failed >= MAX_FAILED and n_failed > 2 * len(found):
                 return None
             continue
-        if not any(_is_same(thing, other) for other in found):
+        same = [k for k, other in enumerate(found) if _is_same(thing, other)]
+        if not same:
             found.append(thing)
+            n_peaks.append(0)
+        n_peaks[same[0] if same else -1] += 1
         places = np.vstack([places, peak])
         if len(found) == MAX_JUDGED:
             break
@@ -195,6 +206,15 @@ class _Object:
 def _is_same(one: _Object, other: _Object) -> bool:
     away = np.array([one.x - other.x, one.y - other.y])
     return float(away @ np.linalg.solve(other.covariance, away)) < 1.0
+
+
+def _is_part(peak: F8, things: Sequence[_Object]) -> bool:
+    """Tell whether one of the objects reaches a peak."""
+    for thing in things:
+        away = peak - (thing.x, thing.y)
+        if float(away @ np.linalg.solve(thing.covariance, away)) < REACH**2:
+            return True
+    return False
 
 
 def _window(centre: F8, reach: tuple[float, float], shape: tuple[int, int]) -> tuple[slice, slice]:
