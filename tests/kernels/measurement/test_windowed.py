@@ -167,3 +167,19 @@ def test_sampled_window_of_a_huge_object_finds_its_centre(seed) -> None:
     np.testing.assert_allclose(out[0, :2], position, atol=4 * error)
     np.testing.assert_allclose(out[0, :2], true, atol=4 * error)
     assert error < 0.2
+
+
+def test_all_rows_at_once_give_the_sums_of_one_after_the_other(stars) -> None:
+    """A bad pixel in the corner of the window, outside the circle, changes nothing but the way."""
+    image, px, py = stars
+    half = np.array([1.9, 2.3, 2.6])
+    expected = windowed(image, px, py, half, gain=2.0)
+    assert (expected[1] > 1).all()
+    assert not expected[2].any()
+    for k, (cx, cy) in enumerate(zip(px, py, strict=True)):
+        radius = 4.0 * half[k] * 2.0 / 2.35
+        spoiled = image.copy()
+        spoiled[int(cy - radius + 1.5), int(cx - radius + 1.5)] = np.nan
+        found = windowed(spoiled, px, py, half, gain=2.0)
+        np.testing.assert_array_equal(found[0][k], expected[0][k])
+        assert found[1][k] == expected[1][k]
