@@ -9,7 +9,7 @@ from skyextract.datamodel.noise import median, robust_sigma
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
-@pytest.mark.parametrize("shape", [(1,), (2,), (7,), (8,), (5, 6), (3, 3, 3)])
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (5, 6), (3, 3, 3), (2001,), (70, 71)])
 def test_the_median_is_numpys(dtype, shape):
     values = (np.random.default_rng(1).normal(0, 100, shape)).astype(dtype)
     assert median(values) == float(np.median(values))
@@ -18,6 +18,9 @@ def test_the_median_is_numpys(dtype, shape):
 def test_the_median_of_nothing_and_with_nan_is_nan():
     assert math.isnan(median(np.array([])))
     assert math.isnan(median(np.array([1.0, np.nan, 3.0])))
+    many = np.arange(5000.0)
+    many[7] = np.nan
+    assert math.isnan(median(many))
 
 
 def test_the_robust_sigma_of_a_normal_sample():

@@ -35,7 +35,10 @@ def median(values: AnyArray) -> float:
     if n <= _QUICKLY_SORTED:
         ordered = np.sort(values, axis=None)
     else:
-        ordered = np.partition(values, [low, high, n - 1], axis=None)
+        # At one place: for two, numpy has no vector instructions and takes ten times as long.
+        ordered = np.partition(values, high, axis=None)
+        ordered[-1] = ordered[high:].max()
+        ordered[low] = ordered[: low + 1].max()
     if math.isnan(ordered[-1]):  # NaN comes last
         return math.nan
     if ordered.dtype.kind != "f":

@@ -78,8 +78,8 @@ def doubts_about(
     ghosts = find_ghosts(detections.x, detections.y, detections.dflux) if twins is None else None
     said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
     kind = doubt_of_kind(
-        exposure.header, plane.subtracted, plane.background.sigma, plane.bad, detections.n,
-        has_psf=exposure.has_psf,
+        exposure.header, plane.subtracted, plane.background.sigma, plane.bad, plane.n_bad,
+        detections.n, has_psf=exposure.has_psf,
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)

@@ -202,7 +202,8 @@ def measure(
     found = replace(found, claimed=None)
 
     back_type = of_image(config.background.back_type, 0 if detection is None else 1)
-    rests_on = support(found.detections, found.plane.bad, level_given=back_type == "MANUAL")
+    bad, n_bad = found.plane.bad, found.plane.n_bad
+    rests_on = support(found.detections, bad, n_bad, level_given=back_type == "MANUAL")
 
     # What needs no PSF; hidden stars are measured where the others are taken away.
     sigma = found.plane.background.sigma

@@ -21,29 +21,35 @@ def detections(n: int, filled: float) -> Detections:
     return Detections(**nothing | {"labels": segmentation, "pixel": pixel})
 
 
+def supported(found, bad, level_given):
+    return support(found, bad, int(bad.sum()), level_given=level_given)
+
+
 def test_a_common_frame_is_not_doubted():
-    found = support(detections(20, 0.4), np.zeros(SHAPE, bool), level_given=False)
+    found = supported(detections(20, 0.4), np.zeros(SHAPE, bool), level_given=False)
     assert found.sky_share == pytest.approx(0.6)
     assert found.doubt == ""
 
 
 def test_no_source_on_a_frame_with_data():
     bad = np.zeros(SHAPE, bool)
-    assert "no source in 60000 pixels" in support(detections(0, 0.0), bad, level_given=False).doubt
+    assert (
+        "no source in 60000 pixels" in supported(detections(0, 0.0), bad, level_given=False).doubt
+    )
     bad[30:] = True
-    assert support(detections(0, 0.0), bad, level_given=False).doubt == ""
-    nothing = support(detections(0, 0.0), np.ones(SHAPE, bool), level_given=False)
+    assert supported(detections(0, 0.0), bad, level_given=False).doubt == ""
+    nothing = supported(detections(0, 0.0), np.ones(SHAPE, bool), level_given=False)
     assert np.isnan(nothing.sky_share)
     assert nothing.doubt == ""
 
 
 def test_hardly_any_sky():
     bad = np.zeros(SHAPE, bool)
-    assert "rests on 10 %" in support(detections(9, 0.9), bad, level_given=False).doubt
-    assert support(detections(9, 0.9), bad, level_given=True).doubt == ""
+    assert "rests on 10 %" in supported(detections(9, 0.9), bad, level_given=False).doubt
+    assert supported(detections(9, 0.9), bad, level_given=True).doubt == ""
     # Sky without data counts for nothing.
     bad[120:] = True
-    assert "rests on 0 %" in support(detections(9, 0.6), bad, level_given=False).doubt
+    assert "rests on 0 %" in supported(detections(9, 0.6), bad, level_given=False).doubt
 
 
 def test_noise_that_is_not_of_pixels_is_told_of():

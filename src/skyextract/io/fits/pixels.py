@@ -140,13 +140,14 @@ def has_swapped_bytes(numbers: AnyArray) -> bool:
     if not (kind == "f" or (kind in "iu" and size == 2)):
         return False
     sample = np.ascontiguousarray(numbers[:: max(1, numbers.shape[0] // _ROWS)][:_ROWS])
-    other = sample.byteswap()
     if kind == "f":
-        (low, high), (other_low, other_high) = _sizes(sample), _sizes(other)
-        is_absurd = high - low > _DECADES or high < -_EXTREME or low > _EXTREME
-        return is_absurd and other_high - other_low < _FEW_DECADES and other_low > -_EXTREME
-    steps = [median(np.abs(np.diff(part.astype(np.float64)))) for part in (sample, other)]
-    if not steps[0] > _SMOOTHER * max(steps[1], 1.0):
+        low, high = _sizes(sample)
+        if not (high - low > _DECADES or high < -_EXTREME or low > _EXTREME):
+            return False
+        low, high = _sizes(sample.byteswap())
+        return high - low < _FEW_DECADES and low > -_EXTREME
+    step = _typical_step(sample)
+    if not (step > _SMOOTHER and step > _SMOOTHER * _typical_step(sample.byteswap())):
         return False
     native = sample.astype(sample.dtype.newbyteorder("="))
     both = native.view(np.uint16).ravel().astype(np.int64)
@@ -156,14 +157,19 @@ def has_swapped_bytes(numbers: AnyArray) -> bool:
     return most[0] < _RANDOM and most[1] > _CONSTANT and int(np.count_nonzero(counts[1])) > 1
 
 
+def _typical_step(values: AnyArray) -> float:
+    """Return the median difference of neighbours in a row, without sign."""
+    return median(np.abs(np.diff(values.astype(np.int32))))
+
+
 def _sizes(values: AnyArray) -> tuple[float, float]:
     """Return the limits of the sizes of nine tenths of the numbers, in powers of ten."""
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.abs(values.astype(np.float64))
-    sizes = np.sort(np.log10(sizes[np.isfinite(sizes) & (sizes > 0.0)]))
+    sizes = np.sort(sizes[np.isfinite(sizes) & (sizes > 0.0)])
     if sizes.size < _FEW:
         return 0.0, 0.0
-    return float(sizes[int(0.05 * sizes.size)]), float(sizes[int(0.95 * sizes.size)])
+    return math.log10(sizes[int(0.05 * sizes.size)]), math.log10(sizes[int(0.95 * sizes.size)])
 
 
 def to_float(

@@ -50,10 +50,10 @@ def black_point(sample: F4, step: float) -> tuple[float, float]:
     if n < MIN_SAMPLE:
         return 0.0, 0.0
     few, more = int(STRAY * n), int(MIN_SHARE * n)
-    part = np.partition(sample, (few, more))
-    lowest = float(part[few])
-    if part[more] != part[few]:
+    part = np.partition(sample, more)
+    if part[more] != np.partition(part[: more + 1], few)[few]:
         return 0.0, 0.0
+    lowest = float(part[more])
     # What was rounded to the lowest value reaches half a step above it.
     above = sample[sample > lowest].astype(np.float64) - (lowest + 0.5 * step)
     share = 1.0 - above.size / n

@@ -250,17 +250,21 @@ def with_gain_of_variance(exposure: Exposure, run: Run) -> Exposure:
 
 MIN_NOISE, MAX_NOISE = 1e-12, 1e12
 """Noise of the pixels between which single precision has room for variances and their inverses."""
+FEW, FAR = 1000, 1e3
+"""So few pixels tell that it is between these, so many times away from both."""
 
 
 def working_unit(exposure: Exposure) -> float:
     """Return the unit to work in: 1, or for extreme pixels a power of two about their noise."""
     size = 0.0
-    for most in (SAMPLE, MAX_SAMPLE):
+    for most in (FEW, SAMPLE, MAX_SAMPLE):
         part = sparse(exposure.shape, most)
         sample = exposure.image[part]
         sample = sample[(exposure.mask[part] == 0) & np.isfinite(sample)].astype(np.float64)
         size = robust_sigma(sample) if sample.size else 0.0
-        if size > 0.0:
+        if FAR * MIN_NOISE < size < MAX_NOISE / FAR:
+            return 1.0
+        if size > 0.0 and most > FEW:
             break
     else:
         size = float(np.max(np.abs(sample), initial=0.0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, Bools
+from skyextract.kernels.background.residual import count_low_blocks
 
 SIDE, MOST = 16, 64
 """Pixels on a side of a block, and blocks along an axis, at most."""
@@ -37,22 +38,16 @@ def share_below(subtracted: F4, sigma: float, bad: Bools) -> float:
     """
     if min(subtracted.shape) < SIDE or not sigma > 0.0:
         return 0.0
-    y, x = (
-        np.linspace(0, size - SIDE, min(MOST, size // SIDE)).astype(np.int64)[:, None]
-        + np.arange(0, SIDE, EVERY)
+    rows, columns = (
+        np.linspace(0, size - SIDE, min(MOST, size // SIDE)).astype(np.int64)
         for size in subtracted.shape
     )
-    at = y[:, None, :, None], x[:, None]
-    n_pixels = y.shape[1] * x.shape[1]
-    values, lost = (plane[at].reshape(-1, n_pixels) for plane in (subtracted, bad))
-    n_good = n_pixels - np.count_nonzero(lost, axis=1)
-    known = n_good >= MIN_GOOD * n_pixels
+    limit = np.float32(-BELOW * sigma)
     # The median of the good ones is low if more than half of them are.
-    n_low = np.count_nonzero((values < -BELOW * sigma) & ~lost, axis=1)
-    n_known = np.count_nonzero(known)
-    if n_known < MIN_BLOCKS:
-        return 0.0
-    return float(np.count_nonzero(known & (2 * n_low > n_good)) / n_known)
+    n_known, n_low = count_low_blocks(
+        subtracted, bad.view(np.uint8), rows, columns, SIDE, EVERY, limit, MIN_GOOD
+    )
+    return n_low / n_known if n_known >= MIN_BLOCKS else 0.0
 
 
 def about_residual(share: float) -> str:

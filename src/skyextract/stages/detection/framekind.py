@@ -54,6 +54,8 @@ def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
     step = max(1, subtracted.size // MAX_SAMPLE)
     rows = subtracted[::step]
     limit = np.float32(FAR * sigma)
+    if rows.min() >= -limit:
+        return False
     low = (rows < -limit) & ~bad[::step]
     n_low = int(np.count_nonzero(low))
     if n_low * step < MIN_FAR or n_low < MIN_FAR // 4:
@@ -66,7 +68,7 @@ def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
 
 
 def doubt_of_kind(
-    header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_sources: int,
+    header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_bad: int, n_sources: int,
     *, has_psf: bool = False,
 ) -> str:  # fmt: skip
     """Tell why an image may be none of the sky; empty if it is one, as far as can be seen.
@@ -76,12 +78,14 @@ def doubt_of_kind(
     header : Header or None
     subtracted, sigma, bad
         As of `is_inverted`.
+    n_bad : int
+        Number of pixels without data.
     n_sources : int
     has_psf : bool
         A PSF was measured or given: there are stars, be they few.
     """
     kind, card = calibration_kind(header)
-    n_data = bad.size - int(np.count_nonzero(bad))
+    n_data = bad.size - n_bad
     message = ""
     if kind:
         message = (

@@ -17,6 +17,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
+from skyextract.kernels.detection.images import count_stretches, densest_shift
 from skyextract.record import record
 from skyextract.stages.detection.twins import on_grid
 
@@ -186,7 +187,7 @@ def _candidates(sources: F8) -> Iterator[Family]:
         cells = [(inside, 0.0) for inside in _fullest(dx, dy, fainter)]
         cells += [(inside, extent) for inside in _crowded(dx, dy, fainter, MAX_STRETCH * extent)]
         for inside, reach in cells:
-            pairs = bright[:, first[inside]], others[:, second[inside]]
+            pairs = bright.take(first[inside], axis=1), others.take(second[inside], axis=1)
             family = _densest(*pairs, (a, b), reach)
             if family is not None:
                 yield family
@@ -203,6 +204,9 @@ def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
     i, j, k = (_cells(v, size) for v, size in ((dx, FINE), (dy, FINE), (fainter, DEEP)))
     key = (i * (int(j.max()) + 1) + j) * (int(k.max()) + 1) + k
     ordered = np.sort(key)
+    few = MIN_HITS - 2
+    if not (ordered[few:] == ordered[: max(0, ordered.size - few)]).any():
+        return  # no cell has more
     first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
     number = np.diff(first, append=ordered.size)
     full = np.flatnonzero(number >= MIN_HITS - 1)
@@ -213,15 +217,14 @@ def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
 def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
     """Yield the pairs in the large cells that hold more than those around."""
     cells = [_cells(v, width) for v, width in ((dx, size), (dy, size), (fainter, DEEP))]
-    nx, ny, nm = (int(cell.max()) + 1 for cell in cells)
-    key = (cells[0] * ny + cells[1]) * nm + cells[2]
-    number = np.bincount(key, minlength=nx * ny * nm).reshape(nx, ny, nm)
+    # With two empty cells around the frame of vectors, for those beside.
+    nx, ny, nm = int(cells[0].max()) + 5, int(cells[1].max()) + 5, int(cells[2].max()) + 1
+    key = ((cells[0] + 2) * ny + (cells[1] + 2)) * nm + cells[2]
+    number = np.bincount(key, minlength=nx * ny * nm)
     full = np.flatnonzero(number >= MIN_HITS)
-    i, j, k = np.unravel_index(full, number.shape)
-    wide = np.pad(number, ((2, 2), (2, 2), (0, 0)))
-    beside = [(0, 0), (0, 2), (0, 4), (2, 0), (2, 4), (4, 0), (4, 2), (4, 4)]
-    around = sum(wide[i + di, j + dj, k] for di, dj in beside) / 8.0
-    excess = (number.ravel()[full] - around) / np.sqrt(around + 1.0)
+    beside = [(di * ny + dj) * nm for di in (-2, 0, 2) for dj in (-2, 0, 2) if di or dj]
+    around = sum(number[full + step] for step in beside) / 8.0
+    excess = (number[full] - around) / np.sqrt(around + 1.0)
     full, excess = full[excess >= MIN_EXCESS], excess[excess >= MIN_EXCESS]
     for cell in full[np.argsort(-excess, kind="stable")[:N_CANDIDATES]]:
         yield np.flatnonzero(key == cell)[:N_PAIRS]
@@ -229,20 +232,15 @@ def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
 
 def _densest(bright: F8, image: F8, scale: tuple[float, float], extent: float) -> Family | None:
     """Return the shift, and with an extent the magnification, that bring most pairs together."""
-    fainter = image[2] - bright[2]
-    alike = np.abs(fainter - fainter[:, None]) <= SPREAD
-    most, same, kept = 0, alike[0], scale
-    for stretch in _stretches(bright, image, scale, extent):
-        a, b = scale[0] * stretch, scale[1] * stretch
-        dx, dy = image[0] - a * bright[0], image[1] - b * bright[1]
-        near = (dx[:, None] - dx) ** 2 + (dy[:, None] - dy) ** 2 <= 4.0 * TOLERANCE**2
-        near &= alike
-        number = near.sum(axis=1)
-        i = int(np.argmax(number))
-        if number[i] > most:
-            most, same, kept = int(number[i]), near[i], (a, b)
+    stretches = _stretches(bright, image, scale, extent)
+    most, pair, k = densest_shift(bright, image, *scale, stretches, SPREAD, 2.0 * TOLERANCE)
     if most < MIN_HITS - 1:
         return None
+    kept = scale[0] * float(stretches[k]), scale[1] * float(stretches[k])
+    dx, dy = image[0] - kept[0] * bright[0], image[1] - kept[1] * bright[1]
+    fainter = image[2] - bright[2]
+    same = (dx - dx[pair]) ** 2 + (dy - dy[pair]) ** 2 <= 4.0 * TOLERANCE**2
+    same &= np.abs(fainter - fainter[pair]) <= SPREAD
     bright, image = bright[:, same], image[:, same]
     if extent:
         kept = _magnification(bright, image, scale, extent)
@@ -257,17 +255,12 @@ def _stretches(bright: F8, image: F8, scale: tuple[float, float], extent: float)
     """
     if not extent:
         return np.ones(1)
-    side = np.asarray(scale)[:, None] * bright[:2]
-    first, second = np.triu_indices(side.shape[1], 1)
-    side, seen = side[:, first] - side[:, second], image[:2, first] - image[:2, second]
-    squared = np.einsum("ij,ij->j", side, side)
-    stretch = np.einsum("ij,ij->j", side, seen) / np.maximum(squared, 1.0) - 1.0
-    off = np.einsum("ij,ij->j", seen, seen) - squared * (1.0 + stretch) ** 2
-    long = squared > (extent / 8.0) ** 2
-    votes = long & (np.abs(stretch) <= MAX_STRETCH) & (off <= 4.0 * TOLERANCE**2)
     step = 2.0 * TOLERANCE / extent
     middle = math.ceil(MAX_STRETCH / step)
-    number = np.bincount(np.rint(stretch[votes] / step).astype(np.int64) + middle, minlength=1)
+    number = np.zeros(2 * middle + 1, dtype=np.int64)
+    long = extent / 8.0
+    count_stretches(bright, image, *scale, MAX_STRETCH, 2.0 * TOLERANCE, long, step, number)
+    number = number[: int(np.flatnonzero(number).max(initial=0)) + 1]
     best = np.argsort(-number, kind="stable")[:N_CANDIDATES]
     return np.asarray(1.0 + step * (best - middle), dtype=np.float64)
 

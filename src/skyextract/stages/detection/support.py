@@ -35,7 +35,7 @@ class Support:
     doubt: str
 
 
-def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
+def support(found: Detections, bad: Bools, n_bad: int, *, level_given: bool) -> Support:
     """Count the pixels that detections leave to the background.
 
     Parameters
@@ -44,10 +44,11 @@ def support(found: Detections, bad: Bools, *, level_given: bool) -> Support:
         They share no pixels.
     bad : (ny, nx) bool
         Pixels without data.
+    n_bad : int
+        Their number.
     level_given : bool
         BACK_TYPE MANUAL: the background rests on no pixel.
     """
-    n_bad = int(np.count_nonzero(bad))
     n_data = bad.size - n_bad
     if n_data == 0:
         return Support(float("nan"), "")

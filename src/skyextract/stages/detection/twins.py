@@ -71,12 +71,13 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
     n = brightest.size
     if n < MIN_SOURCES:
         return None
+    least = max(MIN_PAIRS, MIN_SHARE * n)
+    if not _may_be_as_many(x[brightest], y[brightest], least):
+        return None
     places = np.stack([x[brightest], y[brightest], -2.5 * np.log10(flux[brightest])])
     first, second = np.triu_indices(n, 1)
     vectors = places[:, second] - places[:, first]
     vectors = vectors[:, np.hypot(vectors[0], vectors[1]) > 2.0 * TOLERANCE]
-    if not vectors.size:
-        return None
     centre = _most_frequent(vectors)
     vectors = _turned(vectors, centre)
     distance = np.hypot(vectors[0] - centre[0], vectors[1] - centre[1])
@@ -85,7 +86,7 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
     around = np.count_nonzero((distance > 4.0 * TOLERANCE) & (distance <= 12.0 * TOLERANCE))
     expected = around / (12.0**2 - 4.0**2)
     if (
-        count < max(MIN_PAIRS, MIN_SHARE * n)
+        count < least
         or count < expected + MIN_SIGNIFICANCE * math.sqrt(expected + 1.0)
         or robust_sigma(vectors[2, same]) > MAX_SCATTER
         or _on_grid(vectors, centre, count)
@@ -97,6 +98,22 @@ def find_twins(x: F8, y: F8, flux: F8) -> Twins | None:
         "ghosts?"
     )
     return Twins(*centre, count, n, message)
+
+
+def _may_be_as_many(x: F8, y: F8, least: float) -> bool:
+    """Tell whether so many vectors may be the same, which of most fields can be ruled out at once.
+
+    Those within a tolerance of one lie in four cells of twice the tolerance at most.
+    """
+    dx, dy = x[:, None] - x, y[:, None] - y
+    far = dx * dx + dy * dy > 4.0 * TOLERANCE**2
+    # Truncated, which for numbers above 0 is the floor.
+    columns, rows = (
+        ((d - d.min()) * (0.5 / TOLERANCE)).astype(np.int64)[far] for d in (dx, dy)
+    )  # fmt: skip
+    cells = np.sort((rows << 32) + columns)
+    several = math.ceil(0.25 * least) - 1
+    return bool((cells[several:] == cells[: max(0, cells.size - several)]).any())
 
 
 def on_grid(sources: F8) -> bool:

@@ -10,17 +10,19 @@ import numpy as np
 
 from skyextract.datamodel.header import Header, remove, set_cards
 from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
-from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.wcs import SkyWcs
+from skyextract.kernels.values import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, AnyArray
+    from skyextract.datamodel.arrays import F4, F8, AnyArray
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
 
 _N_PIXELS = STEP * STEP
-N_CELLS, MIN_CELLS = 40_000, 400
-"""Cells of 2 x 2 pixels that tell whether an image is a mosaic: so many are taken, and needed."""
+FEW_CELLS, N_CELLS, MIN_CELLS = 5000, 40_000, 400
+"""Cells of 2 x 2 pixels that tell whether an image is a mosaic: so many are taken, first few, for
+most are none beyond doubt, and needed."""
 SURE, MIN_CONTRAST = 8.0, 0.2
 """Their diagonals then differ by so many times the error, and by such a part of the scatter."""
 
@@ -85,19 +87,28 @@ def _seems_mosaic(exposure: Exposure) -> bool:
     """
     if exposure.plane or MosaicPlane.from_header(exposure.header):
         return False
+    for most in (FEW_CELLS, N_CELLS):
+        contrast = _contrast(exposure, most)
+        middle = median(contrast)
+        scatter = MAD_TO_SIGMA * median(np.abs(contrast - middle))
+        error = 1.25 * scatter / math.sqrt(max(contrast.size, 1))
+        if abs(middle) + SURE * error < MIN_CONTRAST * scatter:
+            return False
+    least = max(SURE * error, MIN_CONTRAST * scatter)
+    return contrast.size >= MIN_CELLS and 0.0 < least < abs(middle)
+
+
+def _contrast(exposure: Exposure, most: int) -> F8:
+    """Return a - b - c + d of about so many cells that are good."""
     ny, nx = (n // STEP * STEP for n in exposure.shape)
-    step = STEP * max(1, math.isqrt(ny * nx // _N_PIXELS // N_CELLS))
+    step = STEP * max(1, math.isqrt(ny * nx // _N_PIXELS // most))
     places = [(slice(row, ny, step), slice(column, nx - STEP + column, step))
               for row in range(STEP) for column in range(STEP + 1)]  # fmt: skip
     a, b, a2, c, d, c2 = (exposure.image[place].astype(np.float64) for place in places)
     good = np.bitwise_or.reduce([exposure.mask[place] for place in places]) == 0
     contrast = (0.5 * (a + a2 - c - c2) - b + d)[good]
-    contrast = contrast[np.isfinite(contrast)]
-    if contrast.size < MIN_CELLS:
-        return False
-    scatter = robust_sigma(contrast)
-    error = 1.25 * scatter / math.sqrt(contrast.size)
-    return 0.0 < max(SURE * error, MIN_CONTRAST * scatter) < abs(median(contrast))
+    finite: F8 = contrast[np.isfinite(contrast)]
+    return finite
 
 
 def colour_flags(flags: AnyArray, exposure: Exposure) -> AnyArray:
