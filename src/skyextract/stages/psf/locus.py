@@ -134,9 +134,9 @@ class Locus:
         )
 
 
-def field_of(c: Candidates, rows: I8, shape: tuple[int, int]) -> tuple[F8, F8]:
-    """Return places in the field, -0.5 to 0.5 along x and y."""
-    return c.x[rows] / shape[1] - 0.5, c.y[rows] / shape[0] - 0.5
+def field_of(x: F8, y: F8, shape: tuple[int, int]) -> tuple[F8, F8]:
+    """Return places in the field, -0.5 to 0.5 along x and y, of 0-based pixels."""
+    return x / shape[1] - 0.5, y / shape[0] - 0.5
 
 
 def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
@@ -181,7 +181,7 @@ def locus_at(
         FWHM in pixels of what is as sharp as a defect: such sources do not count.
     """
     size, error = np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows]
-    u, v = field_of(c, rows, shape)
+    u, v = field_of(c.x[rows], c.y[rows], shape)
     window = CLIP * np.hypot(error, INTRINSIC)
     keep: Bools = np.abs(size - ridge[0]) < ridge[1] + 2.0 * error
     away = size - ridge[0]

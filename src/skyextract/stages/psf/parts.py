@@ -17,7 +17,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.stages.psf.locus import departures
+from skyextract.stages.psf.locus import departures, field_of
 
 CELLS = 4
 """Parts are rectangles of a grid of so many cells each way."""
@@ -72,7 +72,7 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
     """
     if sizes is None or sizes.x.size < MIN_STARS:
         return ""
-    u, v = sizes.x / shape[1] - 0.5, sizes.y / shape[0] - 0.5
+    u, v = field_of(sizes.x, sizes.y, shape)
     # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
     smooth = departures(sizes.size, sizes.error, u, v, sizes.is_star, turn=2)
     if _worst(smooth, sizes.error, u, v) is None:

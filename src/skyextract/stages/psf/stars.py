@@ -321,7 +321,7 @@ def _on_locus(
     """Clip candidates about a smooth surface of log size over the field."""
     centre, width = ridge
     size = np.log10(c.fwhm[rows])
-    u, v = field_of(c, rows, shape)
+    u, v = field_of(c.x[rows], c.y[rows], shape)
     error = 0.4343 / c.snr[rows]
     span = math.log10(1.0 + variability)
     phase = PHASE_SIZE if 10.0**centre < UNDERSAMPLED else 0.0
