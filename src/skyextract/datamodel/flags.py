@@ -55,6 +55,7 @@ class FlagsSky(DescribedFlag):
     HIDDEN = 256, "found beneath other sources, when their fits were subtracted"
     GHOST = 512, "the image of a brighter source: a ghost, crosstalk"
     SHARP = 1024, "sharper than the PSF allows: a hot pixel, a cosmic ray"
+    TRACK = 2048, "a piece of a line: a satellite, smear, bleeding, a spike"
 
 
 class Mask(DescribedFlag):

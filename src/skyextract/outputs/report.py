@@ -288,7 +288,8 @@ STEP_FIELDS = {
         "converged",
     ),
     Step.MEASURE: (
-        "n_sources", "n_saturated", "n_flagged", "n_ghosts", "n_sharp", "iterations",
+        "n_sources", "n_saturated", "n_flagged", "n_ghosts", "n_sharp", "n_tracks",
+        "iterations",
         "noise_scale", "detection_scale", "sky_share",
     ),
     Step.ASTROMETRY: (

@@ -14,6 +14,7 @@ from skyextract.stages.background.residual import TOO_MANY, about_residual, shar
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import find_ghosts
 from skyextract.stages.detection.registration import Displacement, find_displacement
+from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import find_twins
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def doubts_about(
     detections, plane = found.detections, found.plane
     twins = find_twins(detections.x, detections.y, detections.dflux)
     ghosts = find_ghosts(detections.x, detections.y, detections.dflux) if twins is None else None
+    shapes = (detections.x, detections.y, detections.a, detections.b, detections.theta)
+    tracks = find_tracks(*shapes, plane.bad)
     said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
     kind = doubt_of_kind(
         exposure.header, plane.subtracted, plane.background.sigma, plane.bad, plane.n_bad,
@@ -88,7 +91,7 @@ def doubts_about(
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
-    false += [(ghosts.doubt, ghosts.are_many)] if ghosts is not None else []
+    false += [(what.doubt, what.are_many) for what in (ghosts, tracks) if what is not None]
     for text, are_many in false:
         if are_many:
             texts.append(text)
@@ -99,8 +102,11 @@ def doubts_about(
     seen_twice = "" if twins is None else twins.doubt
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
-    rows = np.zeros(detections.n, np.bool_) if ghosts is None else ghosts.rows
-    return Doubts(seen_twice, np.where(rows, int(FlagsSky.GHOST), 0).astype(np.int32), texts)
+    bits = np.zeros(detections.n, np.int32)
+    for what, bit in ((ghosts, FlagsSky.GHOST), (tracks, FlagsSky.TRACK)):
+        if what is not None:
+            bits[what.rows] |= int(bit)
+    return Doubts(seen_twice, bits, texts)
 
 
 def _about_sharp(flags: I2) -> tuple[str, float]:

@@ -84,7 +84,7 @@ class Measured:
     seen_twice : str
         Why positions and magnitudes may be those of second images of the stars; empty else.
     metrics : dict
-        n_sources; n_saturated, n_flagged, n_ghosts, n_sharp (by their flags); iterations;
+        n_sources; n_saturated, n_flagged, n_ghosts, n_sharp, n_tracks (by their flags); iterations;
         noise_scale (of the filtered image, over that of independent pixels), detection_scale (the
         same as detection has it), sky_share (of pixels with data).
     """

@@ -37,7 +37,7 @@ def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
 
 
 def counts_of_flags(sources: Catalog) -> dict[str, int]:
-    """Return how many sources are saturated, have any bit of FLAGS, are ghosts, are too sharp."""
+    """Return how many sources are saturated, flagged (FLAGS), ghosts, too sharp, of lines."""
     flags = sources["FLAGS"]
     saturated = np.count_nonzero(flags & int(Flags.SATURATED))
     ours = sources["FLAGS_SKY"]
@@ -46,4 +46,5 @@ def counts_of_flags(sources: Catalog) -> dict[str, int]:
         "n_flagged": int(np.count_nonzero(flags)),
         "n_ghosts": int(np.count_nonzero(ours & int(FlagsSky.GHOST))),
         "n_sharp": int(np.count_nonzero(ours & int(FlagsSky.SHARP))),
+        "n_tracks": int(np.count_nonzero(ours & int(FlagsSky.TRACK))),
     }
