@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyextract.kernels.background.cells import sum_cells
+from skyextract.kernels.background.cells import smooth_cells, sum_cells
 
 
 def test_sums_of_the_pixels_that_are_used():
@@ -19,3 +19,15 @@ def test_sums_of_the_pixels_that_are_used():
             cell = np.s_[edge_y[j] : ends_y[j], edge_x[i] : ends_x[i]]
             assert total[j, i] == pytest.approx(image[cell][used[cell]].sum(), abs=1e-5)
             assert number[j, i] == used[cell].sum()
+
+
+@pytest.mark.parametrize(("shape", "n"), [((30, 40), 13), ((5, 3), 25), ((1, 1), 3)])
+def test_smoothing_adds_the_shifted_values_one_after_the_other(shape, n):
+    rng = np.random.default_rng(2)
+    values, taps = rng.normal(size=shape), np.exp(-0.5 * np.linspace(-3.0, 3.0, n) ** 2)
+    out = np.empty(shape)
+    smooth_cells(values, taps, out)
+    for _ in range(2):
+        wide = np.pad(values, ((n // 2, n // 2), (0, 0)))
+        values = sum(tap * wide[k : k + len(values)] for k, tap in enumerate(taps)).T
+    np.testing.assert_array_equal(out, values)

@@ -176,10 +176,10 @@ def test_all_rows_at_once_give_the_sums_of_one_after_the_other(stars) -> None:
     expected = windowed(image, px, py, half, gain=2.0)
     assert (expected[1] > 1).all()
     assert not expected[2].any()
-    for k, (cx, cy) in enumerate(zip(px, py, strict=True)):
-        radius = 4.0 * half[k] * 2.0 / 2.35
+    for i, (cx, cy) in enumerate(zip(px, py, strict=True)):
+        radius = 4.0 * half[i] * 2.0 / 2.35
         spoiled = image.copy()
         spoiled[int(cy - radius + 1.5), int(cx - radius + 1.5)] = np.nan
         found = windowed(spoiled, px, py, half, gain=2.0)
-        np.testing.assert_array_equal(found[0][k], expected[0][k])
-        assert found[1][k] == expected[1][k]
+        np.testing.assert_array_equal(found[0][i], expected[0][i])
+        assert found[1][i] == expected[1][i]

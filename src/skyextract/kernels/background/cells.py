@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -40,3 +42,34 @@ def sum_cells(image: F4, used: U1, edge_y: I8, edge_x: I8, total: F8, number: F8
                         n += 1
                 total[j, i] += light
                 number[j, i] += n
+
+
+@kernel
+def smooth_cells(values: F8, taps: F8, out: F8) -> None:
+    """Convolve with the same taps along both axes; nothing is beyond the borders.
+
+    Parameters
+    ----------
+    values : (ny, nx) float64
+    taps : (2 half + 1,) float64
+        Symmetric.
+    out : (ny, nx) float64, output
+    """
+    ny, nx = values.shape
+    half = len(taps) // 2
+    wide = np.zeros(nx + 2 * half)
+    middle = wide[half : half + nx]
+    for y in range(ny):
+        middle[:] = 0.0
+        for k in range(max(0, half - y), min(len(taps), ny + half - y)):
+            tap = taps[k]
+            line = values[y + k - half]
+            for x in range(nx):
+                middle[x] += tap * line[x]
+        row = out[y]
+        row[:] = 0.0
+        for k in range(len(taps)):
+            tap = taps[k]
+            part = wide[k : k + nx]
+            for x in range(nx):
+                row[x] += tap * part[x]

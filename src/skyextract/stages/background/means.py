@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, AnyArray, Bools
-from skyextract.kernels.background.cells import sum_cells
+from skyextract.kernels.background.cells import smooth_cells, sum_cells
 
 
 def weighted_mean(image: F4, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
@@ -40,10 +40,6 @@ def smoothed(values: F8, sigma: float) -> F8:
     """Return sums weighted by a Gaussian, along both axes; nothing is beyond the borders."""
     half = math.ceil(3.0 * sigma)
     taps = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
-    for _ in range(2):
-        wide = np.pad(values, ((half, half), (0, 0)))
-        summed = np.zeros_like(values)
-        for k, tap in enumerate(taps):
-            summed += tap * wide[k : k + len(values)]
-        values = summed.T
-    return values
+    out = np.empty(values.shape)
+    smooth_cells(np.ascontiguousarray(values), taps, out)
+    return out
