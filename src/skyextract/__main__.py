@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
 
 from skyextract.server import client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
+else:
+    import _signal as signal  # as in the client
 
 
 def run() -> int:

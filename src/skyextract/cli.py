@@ -45,6 +45,7 @@ VALUE_OPTIONS = (
     "--fetch-catalog",
 )
 # What the program does instead of processing the images that are named; one in a call.
+_KEYWORD = re.compile(r"-[A-Za-z][A-Za-z0-9_]+")
 _TASKS = ("server", "warm", "night", "explain", "rerun", "catalogs", "fetch_catalog", "watch")
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 
@@ -84,7 +85,7 @@ def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
         elif word in VALUE_OPTIONS:
             rest.append(word)
             rest += [value for value in [next(words, None)] if value is not None]
-        elif re.fullmatch(r"-[A-Za-z][A-Za-z0-9_]+", word) and word not in FLAG_OPTIONS:
+        elif _KEYWORD.fullmatch(word) and word not in FLAG_OPTIONS:
             name = word[1:].upper()
             if name in known:
                 value = next(words, None)

@@ -28,27 +28,31 @@ def record(cls: type[T]) -> type[T]:
         if name not in cls.__dict__:
             setattr(made, name, method)
     made.__signature__ = _Signature()
+    declared = made.__dataclass_fields__.values()
+    defaults = {item.name: item.default for item in declared}
+    made_anew = {
+        item.name: item.default_factory for item in declared if item.default_factory is not MISSING
+    }
+    needed = {name for name, value in defaults.items() if value is MISSING} - made_anew.keys()
+    made.__record__ = defaults, made_anew, needed
     return cls
 
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
-    declared = self.__dataclass_fields__
-    given = {**dict(zip(declared, args, strict=False)), **kwargs} if args else kwargs
-    if len(given) < len(args) + len(kwargs) or not given.keys() <= declared.keys():
+    defaults, made_anew, needed = self.__record__
+    given = {**dict(zip(defaults, args, strict=False)), **kwargs} if args else kwargs
+    if (
+        len(given) < len(args) + len(kwargs)
+        or not given.keys() <= defaults.keys()
+        or not given.keys() >= needed
+    ):
         raise _wrong_arguments(self, args, kwargs)
     values = self.__dict__
-    if len(given) == len(declared):
-        values.update((name, given[name]) for name in declared)  # in the order of declaration
-        declared = {}
-    for name, item in declared.items():
-        if name in given:
-            values[name] = given[name]
-        elif item.default is not MISSING:
-            values[name] = item.default
-        elif item.default_factory is not MISSING:
-            values[name] = item.default_factory()
-        else:
-            raise _wrong_arguments(self, args, kwargs)
+    values.update(defaults)  # in the order of declaration
+    values.update(given)
+    for name, make in made_anew.items():
+        if name not in given:
+            values[name] = make()
     if hasattr(self, "__post_init__"):
         self.__post_init__()
 

@@ -23,6 +23,7 @@ _R = TypeVar("_R")
 
 log = logging.getLogger("skyextract")
 
+_MANY_PIXELS = 1 << 23
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _keeps_freed = threading.Event()
@@ -65,13 +66,18 @@ def keeps_freed_memory() -> bool:
     return _keeps_freed.is_set()
 
 
-def return_freed_memory() -> None:
+def return_freed_memory(n_pixels: int) -> None:
     """Give memory that is free in this moment back to the system, unless it is to be kept.
 
     The C library (glibc) keeps it among what is in use, where the planes of the next step may
-    find no room.
+    find no room.  To look for it takes a millisecond, too long where there is little.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Of the image.
     """
-    if not _keeps_freed.is_set():
+    if n_pixels >= _MANY_PIXELS and not _keeps_freed.is_set():
         _call_library("malloc_trim", 0)
 
 

@@ -67,6 +67,8 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
 
 def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
+    from skyextract.cli import command
+    from skyextract.settings.grammar import declarations
     from skyextract.sky.bands import column_bands, filter_band
 
     for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
@@ -77,11 +79,18 @@ def preload() -> None:
     # Their patterns are compiled when a name is first looked at, and stay.
     column_bands(["?"])
     filter_band("?")
+    declarations()
+    command.make_context("skyextract", ["image"], resilient_parsing=True)  # click's own caches
     if missing_kernels():
         compile_kernels(quiet=True)
-    for module, functions in store.declared().items():
-        for function in functions:
-            getattr(import_module(f"{store.PACKAGE}.{module}"), function).load()
+    kernels = [
+        getattr(import_module(f"{store.PACKAGE}.{module}"), function)
+        for module, functions in store.declared().items()
+        for function in functions
+    ]
+    loaded = [kernel.load() for kernel in kernels]
+    if all(loaded):
+        store.note_all_loaded()
 
 
 def _compile_all(parent: int, quiet: bool, needed: Collection[str]) -> None:

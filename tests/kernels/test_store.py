@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -400,3 +401,11 @@ def test_a_kernel_that_does_not_fit_its_declaration_is_named(copy: Copy) -> None
     )  # fmt: skip
     assert done.returncode == 1
     assert "warning: 1 kernels are compiled at their first call: toy.other.count" in done.stderr
+
+
+def test_nothing_is_missing_in_a_process_that_has_all_kernels(monkeypatch):
+    monkeypatch.setattr(store, "_all_loaded", threading.Event())
+    monkeypatch.setattr(store, "_stored_names", lambda _module: [])
+    assert store.missing_kernels()
+    store.note_all_loaded()
+    assert store.missing_kernels() == {}

@@ -81,6 +81,7 @@ def _maxim(header: Header) -> Cards:
     return {} if gain is None else {"GAIN": gain}
 
 
+_BETWEEN = re.compile(r"[\s^*.]+")
 _COUNTED = re.compile(
     r"((?P<electron>E-?|EPS|ELEC|ELECTRONS?|PHOTO-?ELECTRONS?|PHOTONS?|PH)"
     r"|COUNTS?|CTS?|CPS|DN|DU|ADUS?)(?![A-Z0-9])"
@@ -101,7 +102,7 @@ class PixelUnit(NamedTuple):
     @classmethod
     def of(cls, header: Header) -> PixelUnit | None:
         """Return the unit; None if it is another one, or not known."""
-        unit = re.sub(r"[\s^*.]+", " ", _text(header, "BUNIT").upper()).strip()
+        unit = _BETWEEN.sub(" ", _text(header, "BUNIT").upper()).strip()
         name = _COUNTED.match(unit)
         if name is None or _FLUX_DENSITY.search(unit):
             return None

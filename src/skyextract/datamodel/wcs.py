@@ -25,6 +25,7 @@ _CELESTIAL = {
     "ELAT": "ECLIPTIC", "SLON": "SUPERGALACTIC", "SLAT": "SUPERGALACTIC",
 }  # fmt: skip
 
+_NUMBER = re.compile(r"\d+\.?\d*")
 _NO_SIZE = 1e-10
 """Side of a pixel (deg) that is rounding noise."""
 _SINGULAR = 1e-6
@@ -206,7 +207,7 @@ def frame_of(cards: Mapping[str, Any]) -> SkyFrame:
         if name:
             return SkyFrame(name)
     system = str(cards.get("RADESYS") or cards.get("RADECSYS") or "").strip().upper()
-    year = re.search(r"\d+\.?\d*", str(cards.get("EQUINOX") or cards.get("EPOCH") or ""))
+    year = _NUMBER.search(str(cards.get("EQUINOX") or cards.get("EPOCH") or ""))
     equinox = float(year[0]) if year else math.nan
     if system.startswith("FK4") or (not system and equinox < 1984.0):
         return SkyFrame("FK4", 1950.0 if math.isnan(equinox) else equinox)

@@ -17,6 +17,9 @@ _PROJECTIONS = (
 )
 
 
+_DASHES = re.compile(r"[-_\s]+")
+_CD_KEY, _PV_KEY = re.compile(r"CD\d_\d"), re.compile(r"PV\d")
+_OTHER_KEY = re.compile(r"(PC\d|CDELT|CROTA)")
 _WCS_KEY = re.compile(
     r"(WCSAXES|CTYPE\d|CRVAL\d|CRPIX\d|CDELT\d|CROTA\d|CUNIT\d|CD\d_\d|PC\d_\d|PC00\d00\d"
     r"|P[VS]\d_\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|WCSDIM|WAT\d_\d{3}"
@@ -115,7 +118,7 @@ def read_cards(header: Any) -> tuple[dict[str, Any], list[str]] | None:
             _rename(cards, axes, "-TPV")
         else:
             notes.append("the PV cards of the TAN projection are no distortion: not used")
-            for key in [key for key in cards if re.match(r"PV\d", key)]:
+            for key in [key for key in cards if _PV_KEY.match(key)]:
                 del cards[key]
     elif kinds == {"-TPV"} and not any(key.startswith("PV") for key in cards):
         _rename(cards, axes, "-TAN")
@@ -128,7 +131,7 @@ def read_cards(header: Any) -> tuple[dict[str, Any], list[str]] | None:
 def _axis_type(value: Any) -> str:
     """Return CTYPE in capitals; of a celestial axis with the dashes at their places."""
     text = str(value or "").strip().upper()
-    name, *rest = [word for word in re.split(r"[-_\s]+", text) if word] or [""]
+    name, *rest = [word for word in _DASHES.split(text) if word] or [""]
     if name not in (*_PARTNER, *_PARTNER.values()) or not rest or rest[0] not in _PROJECTIONS:
         return text
     return "-".join([name.ljust(4, "-"), *rest[:1]]) + "".join(f"-{word}" for word in rest[1:])
@@ -140,9 +143,9 @@ def _rename(cards: dict[str, Any], axes: Sequence[str], projection: str) -> None
 
 def _one_matrix(cards: dict[str, Any], notes: list[str]) -> None:
     """Remove what stands beside a CD matrix and says something else."""
-    if not any(re.match(r"CD\d_\d", key) for key in cards):
+    if not any(_CD_KEY.match(key) for key in cards):
         return
-    others = [key for key in cards if re.match(r"(PC\d|CDELT|CROTA)", key)]
+    others = [key for key in cards if _OTHER_KEY.match(key)]
     matrix = any(key.startswith("PC") for key in others)
     for key in others:
         del cards[key]
@@ -177,7 +180,7 @@ def _from_iraf(cards: dict[str, Any], header: Any, axes: Sequence[str]) -> None:
 
 def _to_cd(cards: dict[str, Any]) -> None:
     """Write the linear part as a CD matrix."""
-    if any(re.match(r"CD\d_\d", key) for key in cards):
+    if any(_CD_KEY.match(key) for key in cards):
         return
     steps = [float(cards.get(f"CDELT{i}", 1.0)) for i in (1, 2)]
     angle = math.radians(float(cards.get("CROTA2", 0.0)))
@@ -187,7 +190,7 @@ def _to_cd(cards: dict[str, Any]) -> None:
     for (i, j), turned in pc.items():
         value = float(cards.get(f"PC{i}_{j}", float(i == j))) if given else turned
         cards[f"CD{i}_{j}"] = steps[i - 1] * value
-    for key in [key for key in cards if re.match(r"(PC\d|CDELT|CROTA)", key)]:
+    for key in [key for key in cards if _OTHER_KEY.match(key)]:
         del cards[key]
 
 

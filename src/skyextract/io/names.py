@@ -15,6 +15,9 @@ from skyextract.record import record
 from skyextract.run import Run
 
 _BRACKETS = re.compile(r"^(?P<path>.+?)\[(?P<extension>[^\[\]]*)\]$")
+_COMMA = re.compile(r",(?![^\[\]]*\])")
+_IN_BRACES, _BRACE = re.compile(r"\{(\w+)\}"), re.compile(r"[{}]\w*\}?")
+_PACKED, _IMAGE = re.compile(r"(?i)\.(gz|bz2|fz)$"), re.compile(r"(?i)\.(fits|fit|fts)$")
 _COMPRESSION = (".gz", ".bz2", ".fz")
 _FITS = (".fits", ".fit", ".fts")
 _PRODUCT = (".isr", ".char")
@@ -112,7 +115,7 @@ def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
     ConfigError
         An empty part, or more than two images.
     """
-    parts = re.split(r",(?![^\[\]]*\])", text)
+    parts = _COMMA.split(text)
     if len(parts) == 1 or os.path.exists(text):  # noqa: PTH110
         return parse_image_spec(text), None
     if len(parts) != 2 or not all(part.strip() for part in parts):
@@ -151,13 +154,12 @@ def words_in(pattern: str) -> list[str]:
     ValueError
         A brace that stands for nothing: alone, or around another word.
     """
-    known = f"({'|'.join(WORDS)})"
-    rest = re.sub(rf"\{{{known}\}}", "", pattern)
-    if (brace := re.search(r"[{}]\w*\}?", rest)) is not None:
+    rest = _IN_BRACES.sub(lambda match: "" if match[1] in WORDS else match[0], pattern)
+    if (brace := _BRACE.search(rest)) is not None:
         words = ", ".join(f"{{{word}}}" for word in WORDS)
         message = f"{brace[0]} is none of {words}"
         raise ValueError(message)
-    return re.findall(rf"\{{{known}\}}", pattern)
+    return [word for word in _IN_BRACES.findall(pattern) if word in WORDS]
 
 
 def expand_name(
@@ -176,7 +178,7 @@ def expand_name(
     """
     if pattern.upper() == STDOUT:
         return Path(STDOUT)
-    name = re.sub(r"\{(\w+)\}", lambda match: words.get(match[1], match[0]), pattern)
+    name = _IN_BRACES.sub(lambda match: words.get(match[1], match[0]), pattern)
     return Path(output_dir or ".") / name
 
 
@@ -254,8 +256,8 @@ def head_path(path: str, suffix: str) -> str | None:
     if not suffix:
         return None
     name = Path(path).name
-    bare = re.sub(r"(?i)\.(gz|bz2|fz)$", "", name)
-    candidates = [re.sub(r"(?i)\.(fits|fit|fts)$", "", bare), name.rpartition(".")[0] or name]
+    bare = _PACKED.sub("", name)
+    candidates = [_IMAGE.sub("", bare), name.rpartition(".")[0] or name]
     for candidate in candidates:
         head = os.path.join(os.path.dirname(path), candidate + suffix)  # noqa: PTH118, PTH120
         if candidate + suffix != name and os.path.isfile(head):  # noqa: PTH113

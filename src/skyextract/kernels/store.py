@@ -22,6 +22,7 @@ import os
 import re
 import stat
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Collection
@@ -207,6 +208,14 @@ def declared() -> dict[str, list[str]]:
     return found
 
 
+_all_loaded = threading.Event()
+
+
+def note_all_loaded() -> None:
+    """Note that this process, and those that it forks, have all kernels in memory."""
+    _all_loaded.set()
+
+
 def missing_kernels(modules: Collection[str] = ()) -> dict[str, list[str]]:
     """Return the kernels that are not compiled yet: function names by module.
 
@@ -216,6 +225,8 @@ def missing_kernels(modules: Collection[str] = ()) -> dict[str, list[str]]:
         Of `skyextract.kernels`, as "psf.fit"; without any, all.
     """
     missing: dict[str, list[str]] = {}
+    if _all_loaded.is_set():
+        return missing
     for module, functions in declared().items():
         if modules and module not in modules:
             continue

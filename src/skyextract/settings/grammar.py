@@ -19,6 +19,8 @@ from skyextract.settings.keywords import SAME, Config, Keyword
 
 _TOKEN = re.compile(r'"([^"]*)"|\'([^\']*)\'|(\[[^\]]*:[^\]]*\](?=[\s,]|$)|[^\s,]+)')
 """Quoted, or a section [x1:x2,y1:y2], or what stands between blanks and commas."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NOT_PLAIN = re.compile(r"""[\s,#$'"]""")
 _MAX_NAME = 255
 _MAX_NUMBER = 1e30
 """Of numbers; their squares are still numbers."""
@@ -105,7 +107,7 @@ def parse(text: str, filename: str) -> list[Setting]:
             continue
         origin = f"{filename}:{number}"
         name, _, rest = line.replace("=", " ", 1).replace("\t", " ").partition(" ")
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        if not _NAME.fullmatch(name):
             raise ConfigError(f"{origin}: expected KEYWORD value, got {line[:40]!r}")
         settings.append(Setting(name.upper(), split_values(rest, origin), origin))
     return settings
@@ -234,7 +236,7 @@ def format_value(value: Any) -> str:
         short = f"{value:.10g}" if value != int(value) else f"{value:.1f}"
         return short if float(short) == value else repr(value)
     text = str(value)
-    if not re.search(r"""[\s,#$'"]""", text):
+    if not _NOT_PLAIN.search(text):
         return text
     return f"'{text}'" if '"' in text or "$" in text else f'"{text}"'
 

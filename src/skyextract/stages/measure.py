@@ -312,7 +312,7 @@ def _without_labels(found: Found, hidden: Hidden | None) -> Found:
     """Let the plane of the segmentation go, which can be drawn anew but for crowds."""
     if hidden is None:
         found = replace(found, detections=found.detections.without_segmentation())
-    return_freed_memory()
+    return_freed_memory(found.plane.subtracted.size)
     return found
 
 

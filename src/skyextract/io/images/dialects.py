@@ -16,6 +16,7 @@ _UNITS = (
     (r"ms|msec\w*|millisec\w*", 1e-3), (r"us|microsec\w*", 1e-6), (r"s|sec|secs|seconds?", 1.0),
     (r"min|mins|minutes?", 60.0), (r"h|hr|hrs|hours?", 3600.0), (r"d|days?", 86400.0),
 )  # fmt: skip
+_ELECTRONS = re.compile(r"e-?\s*/|electron|photon")
 _UNIT_WORDS = re.compile(
     r"\[\s*([a-z]+)\s*\]|\(\s*(?:in )?([a-z]+)\s*\)"
     r"|\b(millisec\w*|msec\w*|microsec\w*|minutes?|hours?|days?)\b",
@@ -95,7 +96,7 @@ def is_camera_setting(header: Header, keyword: str, number: float) -> bool:
     if keyword != "GAIN" or header.get("BITPIX") not in (8, 16, 32) or "SOFTNAME" in header:
         return False
     comment = str(header.comments[keyword]).lower()
-    if re.search(r"e-?\s*/|electron|photon", comment):
+    if _ELECTRONS.search(comment):
         return False
     if not number.is_integer():
         return False

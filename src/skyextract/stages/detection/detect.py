@@ -197,7 +197,7 @@ def detect(
     found = _with_unclaimed(found, pixels)
     del pixels, runs
     if grow:
-        return_freed_memory()
+        return_freed_memory(image.size)
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)), run)
     return replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
 

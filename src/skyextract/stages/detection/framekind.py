@@ -12,6 +12,7 @@ from skyextract.datamodel.noise import MAX_SAMPLE
 
 KINDS = {"bias": ("bias", "zero"), "dark": ("dark",), "flat": ("flat", "domeflat", "skyflat")}
 """Kinds of calibration frames, and the words that headers have for them."""
+_WORD = re.compile(r"[a-z]+")
 _LIGHT = re.compile(r"light|object|science|target", re.IGNORECASE)
 
 FAR = 8.0
@@ -32,7 +33,7 @@ def calibration_kind(header: Header | None) -> tuple[str, str]:
         return "", ""
     for card in IMAGE_TYPE_KEYS:
         value = str(header.get(card) or "").strip()
-        words = re.findall(r"[a-z]+", value.lower())
+        words = _WORD.findall(value.lower())
         for kind, names in KINDS.items():
             if any(name in words for name in names) and not _LIGHT.search(value):
                 return kind, f"{card} = {value!r}"
