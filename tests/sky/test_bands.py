@@ -122,3 +122,11 @@ def test_the_filter_in_the_beam():
     assert frame_filter({"FILTER": 3, "FILTER1": "open"}) == ""
     assert frame_filter({"FILTER": True}) == ""
     assert frame_filter(None) == ""
+
+
+@pytest.mark.parametrize(("names", "band"), [
+    (["g", "bp", "rp"], "G"), (["g_mag", "bp_mag", "rp_mag"], "G"), (["g", "r", "i"], "g"),
+    (["G", "g", "bp", "rp"], "g"), (["Gaia", "BP", "RP", "g", "r", "i"], "g"), (["g"], "g"),
+])  # fmt: skip
+def test_a_lower_case_g_beside_bp_and_rp_is_gaias(names, band):
+    assert column_bands(names)[next(name for name in names if name.startswith("g"))] == band

@@ -176,11 +176,13 @@ def column_bands(names: Iterable[str]) -> dict[str, str]:
     """Return the band of each magnitude column whose name tells it, by column.
 
     Upper-case U G R I Z beside each other are Sloan's where nothing of Gaia or Johnson
-    (BP, RP, B, V) stands with them.
+    (BP, RP, B, V) stands with them, and a lower-case g beside BP and RP alone is Gaia's.
     """
     names = list(names)
     bands = {name: _ranked(name)[0] for name in names}
     upper = {band for band in bands.values() if band in {"G", "U", "R", "I", "B", "V", "BP", "RP"}}
+    if {"BP", "RP"} <= upper and not {"G", "r", "i"} & set(bands.values()):
+        bands |= dict.fromkeys((name for name in names if _plain_name(name) == "g"), "G")
     shouted = "G" in upper and not upper & {"B", "V", "BP", "RP"} and upper & {"U", "R", "I"}
     return {
         name: band.lower() if shouted and band in {"U", "G", "R", "I"} else band

@@ -168,3 +168,72 @@ def test_a_stream_that_an_entity_hides_is_seen(tmp_path):
     path.write_bytes(text.encode())
     with pytest.raises(ReferenceCatalogError, match="STREAM href"):
         read_reference([str(path)], Run())
+
+
+@pytest.mark.parametrize(("unit", "factor"), [
+    ("mag", 1.0), ("mmag", 1e-3), ("0.01mag", 1e-2), ("10**-2 mag", 1e-2), ("cmag", 1e-2),
+    ("0.001 mag", 1e-3), ("[0.001mag]", 1e-3), ("mag(AB)", 1.0), ("", 1.0),
+])  # fmt: skip
+def test_parts_of_magnitudes(tmp_path, unit, factor):
+    """UCAC4 has its errors in 0.01 mag, others in thousandths."""
+    path = tmp_path / "a.tsv"
+    mark = unit or " "
+    path.write_text(
+        f"ra\tdec\trmag\te_rmag\ndeg\tdeg\t{mark}\t{mark}\n---\t---\t----\t------\n"
+        f"150\t2\t{15.0 / factor}\t{0.03 / factor}\n150.1\t2\t{16.0 / factor}\t{0.04 / factor}\n"
+    )
+    found = read_reference([str(path)], Run())
+    np.testing.assert_allclose(found.magnitudes["rmag"], [15.0, 16.0])
+    np.testing.assert_allclose(found.magnitude_errors["rmag"], [0.03, 0.04])
+
+
+@pytest.mark.parametrize(("names", "size", "arcsec"), [
+    (["Vmag"], 0.4, 0.4), (["gmag", "rmag"], 0.02, 0.02), (["rmag"], 40.0, 0.04),
+    (["Gmag"], 0.4, 0.4e-3), (["rmag", "Plx"], 0.4, 0.4e-3),
+])  # fmt: skip
+def test_errors_of_j2000_positions_without_a_unit(tmp_path, names, size, arcsec):
+    """Those of APASS and Pan-STARRS are in arcsec, of UCAC4 and Gaia in mas."""
+    given = {"RAJ2000": 150.0, "DEJ2000": 2.0, "e_RAJ2000": size, "e_DEJ2000": size}
+    path = tmp_path / "a.csv"
+    path.write_text(
+        ",".join([*given, *names])
+        + "\n"
+        + ",".join(map(str, [*given.values(), *[15.0] * len(names)]))
+    )
+    assert read_reference([str(path)], Run()).ra_error[0] == pytest.approx(arcsec)
+
+
+def test_the_epoch_of_gaia_is_not_that_of_sdss(tmp_path):
+    for names, epoch in ((["gmag", "rmag"], None), (["Gmag"], 2016.0)):
+        path = tmp_path / "a.csv"
+        path.write_text(",".join(["RA_ICRS", "DE_ICRS", *names]) + "\n150,2" + ",15" * len(names))
+        found = read_reference([str(path)], Run()).epoch[0]
+        assert np.isnan(found) if epoch is None else found == epoch
+
+
+def test_a_table_of_ipac(tmp_path):
+    table = Table(
+        {"ra": [150.0, 150.1], "dec": [2.0, 2.1], "j_m": [12.0, 13.0], "j_cmsig": [0.02, 0.03]}
+    )
+    table["ra"].unit = "deg"
+    path = tmp_path / "a.tbl"
+    table.write(path, format="ascii.ipac")
+    for text in (path.read_text(), "\\fixlen = T\n\\ a comment\n" + path.read_text()):
+        path.write_text(text)
+        found = read_reference([str(path)], Run())
+        np.testing.assert_allclose(found.ra, [150.0, 150.1])
+        np.testing.assert_allclose(found.magnitudes["j_m"], [12.0, 13.0])
+        np.testing.assert_allclose(found.magnitude_errors["j_m"], [0.02, 0.03])
+
+
+def test_degrees_in_brackets_and_simbads_names(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text(
+        "AUID\tRA\tDec\tV\n1\t10:00:00.0 [150.0\u00b0]\t+02:30:00 [2.5\u00b0]\t12.1 (0.02)\n"
+    )
+    found = read_reference([str(path)], Run())
+    np.testing.assert_allclose(
+        [found.ra[0], found.dec[0], found.magnitudes["V"][0]], [150.0, 2.5, 12.1]
+    )
+    path.write_text("MAIN_ID,RA_d,DEC_d,V\nx,150.0,2.5,12.1\n")
+    assert read_reference([str(path)], Run()).ra[0] == 150.0

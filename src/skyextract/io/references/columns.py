@@ -24,7 +24,7 @@ POSITION_KEYS = (
     ("X_WORLD", "Y_WORLD"), ("raMean", "decMean"), ("raStack", "decStack"),
     ("raJ2000", "decJ2000"), ("RA2000", "DE2000"), ("RA2000", "DEC2000"), ("ra", "de"),
     ("_RA.icrs", "_DE.icrs"), ("_RA", "_DE"), ("alpha", "delta"), ("coord_ra", "coord_dec"),
-    ("right_ascension", "declination"),
+    ("right_ascension", "declination"), ("RA_d", "DEC_d"),
 )  # fmt: skip
 """Pairs of column names, any case and with any of blank _ . and -, in order of preference."""
 
@@ -35,7 +35,8 @@ ERROR_KEYS = (
     ("ERRAWIN_WORLD", "ERRBWIN_WORLD", "deg"), ("raErr", "decErr", "arcsec"),
     ("raMeanErr", "decMeanErr", "arcsec"), ("ra_err", "dec_err", "arcsec"),
     ("err_maj", "err_min", "arcsec"), ("errMaj", "errMin", "arcsec"),
-    ("e_RAICRS", "e_DEICRS", "mas"),
+    ("e_RAICRS", "e_DEICRS", "mas"), ("raStackErr", "decStackErr", "arcsec"),
+    ("ePos", "ePos", "mas"),
 )  # fmt: skip
 """Pairs of position errors and their unit where the table does not name one."""
 
@@ -60,6 +61,11 @@ MAG_PREFERENCE = (
 
 BAND_PREFERENCE = ("G", "r", "R", "VT", "V", "g", "i", "I", "B", "J")
 """The same of names that are not among them."""
+
+MIN_MAS = 2.0
+"""Errors of J2000 positions, without a unit, that are in mas, as in UCAC4 and USNO-B1.0; smaller
+ones are in arcsec, as in APASS and Pan-STARRS, unless they are Gaia's."""
+_GAIA = frozenset(("Gmag", "phot_g_mean_mag", "Plx", "parallax"))
 
 _ARCSEC = {
     "mas": 1e-3, "milliarcsec": 1e-3, "arcsec": 1.0, "arcs": 1.0, '"': 1.0, "deg": 3600.0,
@@ -90,7 +96,10 @@ def angle(table: Table, name: str, *, hours: bool) -> F8:
     if values.dtype.kind in "OUS":
         text = ~np.isfinite(degrees)
         as_hours = hours and not unit.startswith("d")
-        degrees[text] = [parse_angle(value, hours=as_hours) for value in values[text]]
+        # AAVSO adds the degrees in brackets.
+        degrees[text] = [
+            parse_angle(str(value).partition("[")[0], hours=as_hours) for value in values[text]
+        ]
         if in_hours:
             degrees[~text] *= 15.0
         return degrees
@@ -122,8 +131,12 @@ def error_columns(table: Table, first: str, second: str, default: str) -> tuple[
     names = find_columns(table, (first, second))
     if names is None:
         return None
+    values = [numbers(table.columns[name]) for name in names]
+    if first == "e_RAJ2000" and not _GAIA & set(table.columns):
+        known = values[0][values[0] > 0.0]
+        default = "arcsec" if known.size and np.median(known) < MIN_MAS else default
     factors = [_ARCSEC.get(table.units.get(name, "").lower() or default, 1.0) for name in names]
-    pair = [numbers(table.columns[name]) * f for name, f in zip(names, factors, strict=True)]
+    pair = [value * factor for value, factor in zip(values, factors, strict=True)]
     pair = [np.where(values > 0.0, values, np.nan) for values in pair]
     return pair[0], pair[1]
 
@@ -173,10 +186,11 @@ def _epoch(table: Table, ra_name: str) -> F8:
         names = find_columns(table, (key,))
         if names is not None:
             return epoch_years(table.columns[names[0]])
-    names_lower = {name.lower() for name in table.columns}
     if "j2000" in ra_name.lower() or ra_name.lower() == "ramdeg":
         return np.full(table.n_rows, 2000.0)
-    if {"phot_g_mean_mag", "gmag"} & names_lower and ra_name.lower() in {"ra", "ra_icrs"}:
+    # SDSS has a gmag beside RA_ICRS.
+    is_gaia = "Gmag" in table.columns or "phot_g_mean_mag" in {k.lower() for k in table.columns}
+    if is_gaia and ra_name.lower() in {"ra", "ra_icrs"}:
         return np.full(table.n_rows, 2016.0)
     return np.full(table.n_rows, np.nan)
 
@@ -199,7 +213,13 @@ FAR_FROM_0 = 3.0
 _MAG = re.compile(r"(?i)[kcwo]|mag(_?\w)?|\w{1,4}'?_?mag|mag_(auto|psf|best)")
 """Names of magnitudes that tell no band."""
 _NOT_A_MAG = re.compile(r"(?i)(e_|s_|err|sig).*|.*(err(or)?s?|sigma|rms|std|msig|sigcom)")
-_MAG_UNITS = frozenset(("mag", "mags", "magnitude", "abmag", "vegamag", "magab", "magvega"))
+_MAG_UNITS = frozenset(
+    ("mag", "mags", "magnitude", "abmag", "vegamag", "magab", "magvega", "mmag", "cmag")
+)
+_PARTS = {"m": 1e-3, "milli": 1e-3, "c": 1e-2, "": 1.0}
+_MAG_PART = re.compile(
+    r"(?i)[\[(]?\s*(?:10\*{0,2}\(?(-\d)\)?|(\d*\.?\d+)\s*\*?|(m|milli|c))?\s*\(?mag"
+)
 
 
 def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], dict[str, F8]]:
@@ -214,12 +234,22 @@ def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], di
         is_mag = (by_name or unit in _MAG_UNITS) and not _NOT_A_MAG.fullmatch(name)
         if name.lower() not in wanted and not is_mag:
             continue
-        mag = numbers(values)
+        mag = numbers(values) * _magnitudes_of(table.units.get(name, ""))
         magnitudes[name] = _known_magnitudes(mag)
         error = _mag_error(table, name, bands)
         if error is not None:
             errors[name] = np.where((error >= 0.0) & (error < 50.0), error, np.nan)
     return magnitudes, errors
+
+
+def _magnitudes_of(unit: str) -> float:
+    """Return how many magnitudes a unit is: mmag, cmag, or 0.01mag as UCAC4 writes it."""
+    match = _MAG_PART.match(unit.strip())
+    if match is None:
+        return 1.0
+    if match[1]:
+        return float(10.0 ** int(match[1]))
+    return float(match[2]) if match[2] else _PARTS[(match[3] or "").lower()]
 
 
 def _known_magnitudes(mag: F8) -> F8:
@@ -252,7 +282,8 @@ def _mag_error(table: Table, name: str, bands: Mapping[str, str]) -> F8 | None:
         for key in spellings:
             column = spelled.get(spelling(key), name)
             if column != name and column not in bands:
-                return numbers(table.columns[column])
+                factor = _magnitudes_of(table.units.get(column, ""))
+                return numbers(table.columns[column]) * factor
     ratio = find_columns(table, (name.replace("_mag", "_flux_over_error"),))
     if ratio is not None and ratio[0] != name:
         values = numbers(table.columns[ratio[0]])

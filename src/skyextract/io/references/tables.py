@@ -1,4 +1,4 @@
-"""Tables of reference stars as files: FITS, FITS-LDAC, VOTable, CSV, ECSV and Parquet.
+"""Tables of reference stars as files: FITS, FITS-LDAC, VOTable, CSV, ECSV, IPAC and Parquet.
 
 The format is recognised by the first bytes, not by the name.  FITS tables are read without
 astropy's table module, which takes longer to import than they take to read.
@@ -201,6 +201,8 @@ def _read_text(path: str) -> Table:
         raise ReferenceCatalogError(f"{path}: empty table")
     if lines[0].startswith("# %ECSV"):
         return _parsed(path, lines, format="ecsv")
+    if head[0].startswith("\\") or all(line.startswith("|") for line in head[:2]):
+        return _parsed(path, lines, format="ipac")
     delimiter = max(",;\t|", key=head[0].count)
     delimiter = delimiter if delimiter in head[0] else " "
     rulers = [i for i, line in enumerate(head) if i and set("-") <= set(line) <= {*"- ", delimiter}]
