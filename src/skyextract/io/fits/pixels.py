@@ -22,7 +22,7 @@ from skyextract.run import Run
 
 MAX_COLOURS, MIN_SIDE = 4, 16
 """A cube with so few pixels in a row, and more of them in a column and planes, is turned."""
-_BLOCK_PIXELS = 65536
+_BLOCK_PIXELS = 1 << 18
 
 
 @record

@@ -58,7 +58,8 @@ _WILD = 5.0
 Good = Callable[[slice], Bools]
 """Tells which pixels of some rows of an image say something about the sky."""
 
-_BLOCK_PIXELS = 65536
+_BLOCK_PIXELS = 1 << 18
+"""Few, for threads wait for each other at every step, and all in the cache."""
 
 
 def sample_good(image: F4, good: Good, run: Run) -> F4:
