@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from skyextract.batch import interrupts
 
 PROGRAM = """
 import hashlib, os, signal, sys, threading, time
@@ -50,3 +54,14 @@ def test_cleaning_has_time_and_a_deep_call_has_not(block, said, status):
         stdout=subprocess.PIPE, text=True, timeout=60.0, check=False,
     )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == (said, status)
+
+
+def test_no_memory_for_a_thread_is_no_memory(monkeypatch):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(MemoryError), interrupts.interruptible(lambda: None):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before

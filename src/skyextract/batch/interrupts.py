@@ -73,12 +73,15 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
         number = interrupted.status - 128
         threading.Timer(_MOMENT, signal.pthread_kill, (main, number)).start()
 
+    thread = threading.Thread(target=watch, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # there is no memory for its stack
+        raise MemoryError from error
     main = threading.get_ident()
     before_hook, sys.unraisablehook = sys.unraisablehook, raise_it_again
     before = {number: signal.signal(number, raise_it) for number in handled}
     before_wake = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
     try:
         yield
     finally:

@@ -3,10 +3,10 @@
 Only light modules of the standard library are imported: a call has no other start-up to wait for.
 Whatever goes wrong before the server has taken the call means that the caller runs by itself.
 
-The wire: the caller sends a length (4 bytes) and a marshalled dictionary, with its standard
-streams and its folder as SCM_RIGHTS; the server answers with a process number when the call is
-set up, and with a wait status when all is done or it has ended, each 5 bytes: a letter and a
-number.
+The wire: the caller sends a length (4 bytes) and a marshalled dictionary, with all descriptors
+that it was given and its folder as SCM_RIGHTS; the server answers with a process number when the
+call is set up, and with a wait status when all is done or it has ended, each 5 bytes: a letter
+and a number.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ MODE = "SKYEXTRACT_SERVER"
 SERVE = "--serve"
 OWN_RUN = {SERVE, "--server", "--warm"}
 PREFIXES = ("PYTHON", "NUMBA_", "LD_", "OPENBLAS_", "OMP_", "MKL_", "LC_", "ASTROPY", "MALLOC_")
+MOST_DESCRIPTORS = 250
+"""One message takes 253."""
 NAMES = ("LANG", "LANGUAGE", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GLIBC_TUNABLES")
 
 
@@ -102,19 +104,28 @@ def remove(path: str) -> None:
         pass
 
 
-def open_streams() -> list[int]:
-    """Return the numbers of the standard streams that are open."""
+def given_descriptors() -> list[int]:
+    """Return the numbers of the open descriptors that the caller gave to this process.
+
+    Standard streams, and what a shell puts in the place of `<(command)` or of `3>file`.  Those
+    that Python opens itself are not for other programs, and so not among them.
+    """
+    try:
+        numbers = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    except OSError:
+        numbers = [0, 1, 2]
     found = []
-    for number in range(3):
+    for number in numbers:
         try:
-            os.fstat(number)
+            is_given = os.get_inheritable(number)
         except OSError:
-            continue
-        found.append(number)
+            continue  # closed
+        if is_given:
+            found.append(number)
     return found
 
 
-def describe_call(arguments: list[str], streams: list[int]) -> tuple[dict[str, object], list[int]]:
+def describe_call(arguments: list[str], given: list[int]) -> tuple[dict[str, object], list[int]]:
     """Return everything that a process is given by its caller, and its open descriptors.
 
     Raises
@@ -124,12 +135,20 @@ def describe_call(arguments: list[str], streams: list[int]) -> tuple[dict[str, o
     """
     import resource
 
-    descriptors = list(streams)
+    # Of memory that is limited, a child of the server has used more than a run of its own.
+    limits = {
+        name: resource.getrlimit(getattr(resource, name))
+        for name in dir(resource)
+        if name.startswith("RLIMIT_")
+    }
+    is_short = any(limits[n][0] != resource.RLIM_INFINITY for n in ("RLIMIT_AS", "RLIMIT_DATA"))
+    if is_short or len(given) > MOST_DESCRIPTORS:
+        raise NoServer
+    descriptors = list(given)
     try:
         descriptors.append(os.open(".", os.O_PATH | os.O_DIRECTORY))
     except OSError:
         raise NoServer from None
-    limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     mask = os.umask(0o077)
     os.umask(mask)
     ignored = [s for s in signal.valid_signals() if signal.getsignal(s) == signal.SIG_IGN]
@@ -137,9 +156,9 @@ def describe_call(arguments: list[str], streams: list[int]) -> tuple[dict[str, o
         "arguments": [os.fsencode(word) for word in arguments],
         "path": os.fsencode(sys.path[0]),
         "environment": dict(os.environb),
-        "streams": streams,
+        "given": given,
         "umask": mask,
-        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
+        "limits": limits,
         "ignored": [int(number) for number in ignored],
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
@@ -186,7 +205,7 @@ def call(arguments: list[str]) -> int | None:
     path = socket_path()
     if path is None:
         return None
-    streams = open_streams()  # before a socket takes the number of one that is closed
+    given = given_descriptors()  # before a socket takes the number of one that is closed
     try:
         connection = connect(path)
     except NoServer:
@@ -194,7 +213,7 @@ def call(arguments: list[str]) -> int | None:
             start(wait=False)
         return None
     try:
-        message, descriptors = describe_call(arguments, streams)
+        message, descriptors = describe_call(arguments, given)
         send(connection, message, descriptors)
         os.close(descriptors[-1])
         answer = receive(connection, 5)

@@ -1,9 +1,9 @@
 """The warm server: one thread, everything imported, every kernel loaded, a child for each call.
 
-A child has what the caller's process has: arguments, environment, folder, standard streams,
-umask, limits, priority, cores and ignored signals, and then runs the command line as a process of
-its own would.  It ends when the caller goes away.  The server ends after 15 minutes without a
-call, when it is told to, and when a source of the program has changed.
+A child has what the caller's process has: arguments, environment, folder, open descriptors, umask,
+limits, priority, cores and ignored signals, and then runs the command line as a process of its own
+would.  It ends when the caller goes away.  The server ends after 15 minutes without a call, when it
+is told to, and when a source of the program has changed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import skyextract
+from skyextract.server import client
 from skyextract.server.client import ENDED, RETURNED, STARTED, receive, remove
 from skyextract.warm import preload
 
@@ -204,7 +205,8 @@ class Call:
 
     def _read(self) -> tuple[dict[str, Any], list[int]]:
         self.connection.settimeout(REQUEST_SECONDS)
-        data, extra, _, _ = self.connection.recvmsg(1 << 16, _socket.CMSG_SPACE(16))
+        room = _socket.CMSG_SPACE(4 * (client.MOST_DESCRIPTORS + 1))
+        data, extra, _, _ = self.connection.recvmsg(1 << 16, room)
         descriptors = []
         for level, kind, rights in extra:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
@@ -222,8 +224,9 @@ class Call:
     def _become(self, request: dict[str, Any], descriptors: list[int]) -> None:
         if request["groups"] != (os.getegid(), sorted(os.getgroups())):
             raise PermissionError
-        *streams, here = descriptors
+        *given, here = descriptors
         os.fchdir(here)
+        os.close(here)
         os.umask(request["umask"])
         os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
         os.sched_setaffinity(0, request["cores"])
@@ -238,11 +241,22 @@ class Call:
         if signal.SIGINT in request["ignored"]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
-        _take_streams(dict(zip(request["streams"], streams, strict=True)))
-        os.close(here)
+        self._take_descriptors(dict(zip(request["given"], given, strict=True)))
         for name, limit in request["limits"].items():
             if resource.getrlimit(getattr(resource, name)) != tuple(limit):
                 resource.setrlimit(getattr(resource, name), limit)
+
+    def _take_descriptors(self, given: dict[int, int]) -> None:
+        """Give the caller's descriptors the numbers that they have there; ours are above them."""
+        free = max(given, default=2) + 1
+        moved = {number: _moved(descriptor, free) for number, descriptor in given.items()}
+        descriptor = _moved(self.connection.detach(), free)
+        self.connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+        self.connection.settimeout(None)
+        _take_streams({number: moved.pop(number) for number in range(3) if number in moved})
+        for number, descriptor in moved.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
     def _end_with_caller(self) -> None:
         """Let the kernel send SIGIO, which ends a process, when the caller's end is closed."""
@@ -250,13 +264,22 @@ class Call:
         fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
-        if select.select([self.connection], [], [], 0)[0]:
+        poll = select.poll()  # for descriptors of any number
+        poll.register(descriptor, select.POLLIN)
+        if poll.poll(0):
             raise ConnectionError
 
     def returned(self, status: int) -> None:
         """Tell the caller the status, who need not wait until all memory is given back."""
         with contextlib.suppress(OSError):
             self.connection.send(RETURNED + (status << 8).to_bytes(4, "big"))
+
+
+def _moved(descriptor: int, least: int) -> int:
+    """Give a descriptor a number that is free, and not below another one."""
+    new: int = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+    os.close(descriptor)
+    return new
 
 
 def _take_streams(streams: dict[int, int]) -> None:
