@@ -1,12 +1,14 @@
 """Parts of the field whose stars have a size of their own."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf
-from skyextract.stages.psf.parts import Sizes, doubt_of_parts
+from skyextract.datamodel.psfshape import core_shape
+from skyextract.stages.psf.parts import Sizes, doubt_of_parts, model_sizes
 
 SHAPE = (2000, 1000)
 PSF = Psf.gaussian(3.0)
@@ -72,3 +74,25 @@ def test_few_stars_tell_nothing():
     assert not doubt_of_parts(None, PSF, SHAPE)
     few = sizes(1, 7, lambda u, v: np.where(u > 0.0, 6.0, 3.0), lambda u, v: u < 0.0)
     assert not doubt_of_parts(few, PSF, SHAPE)
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_sizes_of_a_psf_that_varies(n):
+    """Those of the stamps at the places, whether each is drawn or only those of a grid."""
+    radius = (np.arange(41) - 20) * 0.5
+    square = radius[:, None] ** 2 + radius**2
+    wide, narrow = (np.exp(-0.5 * square / sigma**2) / sigma**2 for sigma in (1.6, 1.3))
+    more, none = wide - narrow, np.zeros_like(wide)
+    # terms 1, u, u^2, v, u v, v^2, for u and v of -0.5 to 0.5
+    psf = replace(
+        PSF, basis=np.array([wide, 0.6 * more, none, -0.4 * more, none, 0.8 * more], np.float32),
+        sampling=0.5, degree=2, x_zero=500.0, x_scale=1000.0, y_zero=1000.0, y_scale=2000.0,
+    )  # fmt: skip
+    rng = np.random.default_rng(n)
+    x, y = rng.uniform(0.0, 999.0, n), rng.uniform(0.0, 1999.0, n)
+    nothing = np.zeros(n)
+    shapes = [core_shape(s.astype(float)) for s in psf.stamps(x, y, nothing, nothing, 19)]
+    true = np.array([0.25 * np.log10(xx * yy - xy * xy) for _, _, xx, yy, xy in shapes])
+    sizes = model_sizes(psf, x, y, SHAPE)
+    assert np.ptp(true) > 0.01
+    np.testing.assert_allclose(sizes, true, rtol=0.0, atol=1e-4)
