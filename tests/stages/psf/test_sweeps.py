@@ -9,7 +9,13 @@ from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS
 from skyextract.run import Run
 from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.sweeps import FittedSources, _largest, add_models, point_fit
+from skyextract.stages.psf.sweeps import (
+    CROWDED,
+    FittedSources,
+    _largest,
+    add_models,
+    point_fit,
+)
 from tests.stages.psf.test_fit import GAIN, NOISE, add_stars, with_noise
 
 PSF = Psf.gaussian(3.5)
@@ -52,6 +58,37 @@ def test_a_fit_that_goes_on_with_nothing_new_stays():
     np.testing.assert_array_equal(again.parameters, sources.parameters)
     np.testing.assert_allclose(models_again, models, atol=0.01)
     assert again.sweeps == sources.sweeps
+
+
+def test_sources_at_rest_are_left_as_they_are():
+    """Visited once more, nothing changes but for those that were displaced, and these come back."""
+    image, planes, x, y = crowd()
+
+    def go_on(sources, models):
+        fit = point_fit(image, *planes, PSF, sources, models, CROWDED)
+        return fit.sweep(sources, 30, Run()), image - fit.planes.residual
+
+    sources, models = go_on(FittedSources.at(x, y), None)
+    for _ in range(5):
+        sources, models = go_on(sources.all_stale(), models)
+    still, models_still = go_on(sources.all_stale(), models)
+    np.testing.assert_array_equal(still.parameters, sources.parameters)
+    np.testing.assert_array_equal(models_still, image - (image - models))
+    fine = psf_photometry(image, *planes, PSF, x, y, Run(), spread=False, accuracy=CROWDED)
+    assert np.abs((sources.parameters[:, 0] - fine.flux) / fine.flux_error).max() < 0.1
+
+    moved = np.arange(x.size) % 9 == 0
+    displaced = sources.parameters.copy()
+    displaced[moved] *= (1.02, 1.001, 0.999)
+    stale = replace(sources, parameters=displaced, stale=moved.astype(np.uint8))
+    models = np.zeros_like(image)
+    add_models(models, PSF, stale, 1.0)
+    back, models_back = go_on(stale, models)
+    difference = np.abs((back.parameters[:, 0] - sources.parameters[:, 0]) / fine.flux_error)
+    assert difference.max() < 0.1
+    drawn = np.zeros_like(image)
+    add_models(drawn, PSF, back, 1.0)
+    np.testing.assert_allclose(models_back, drawn, atol=1e-3 * NOISE)
 
 
 def test_sources_are_put_back():

@@ -46,6 +46,8 @@ UNSETTLED = 8
 
 MOVING = 16
 """Status bit: the last visit still changed the source by a good part of its error."""
+LEFT = 32
+"""What a visit tells, no status: the source is at rest and left as it is."""
 
 N_ITERATIONS = 20
 MIN_LIGHT = 0.3
@@ -130,6 +132,16 @@ def _gather(
 
 
 @helper
+def _lift(pixels: FitPixels, n: int, flux: float, stamp: F8) -> None:
+    """Add the source itself to n pixels of a residual from which it is subtracted."""
+    row, column, value, light, _ = pixels
+    for k in range(n):
+        own = flux * stamp[0, row[k], column[k]]
+        value[k] += own
+        light[k] -= own
+
+
+@helper
 def _normal_equations(
     pixels: FitPixels, n: int, flux: float, gain: float, stamp: F8, matrix: F8, vector: F8
 ) -> float:
@@ -155,13 +167,24 @@ def _normal_equations(
 @helper
 def _fit(
     planes: Planes, psf: PsfModel, totals: F8, positions: Positions, source: int, rules: FitRules,
-    position: F8, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
-) -> tuple[int, int, float]:  # fmt: skip
-    """Fit flux, x and y (in `position`) of one source; return status, iterations, radius.
+    position: F8, reach: int, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
+) -> tuple[int, int, float, bool]:  # fmt: skip
+    """Fit flux, x and y (in `position`) of one source.
 
     The step of the flux is linear in the current shape, and the shifts follow from the new
     flux, so that no starting flux is needed.  A source below 2 sigma has no position of its
     own: its flux is fitted at the given one.
+
+    Parameters
+    ----------
+    reach : int
+        Radius out to which the source is subtracted from the residual image, -1 if it is not.
+
+    Returns
+    -------
+    status, iterations, radius
+    lifted : bool
+        Whether the source was added to the residual image; if not it is still subtracted.
     """
     image, stamp = planes.image, scratch.stamp
     start_x, start_y = positions.x[source], positions.y[source]
@@ -170,7 +193,11 @@ def _fit(
     matrix, inverse, vector = newton
     max_radius, max_shift = rules.envelope.size - 1, rules.max_shift
     flux, x, y = position[0], position[1], position[2]
-    if not (abs(x - start_x) <= max_shift and abs(y - start_y) <= max_shift and flux > 0.0):
+    known = abs(x - start_x) <= max_shift and abs(y - start_y) <= max_shift and flux > 0.0
+    lifted = not (rules.rests and known and reach >= 0)  # what may stay is not moved for a look
+    if lifted and reach >= 0:
+        _add(planes.residual, psf.sampling, x, y, flux, reach, scratch)
+    if not known:
         flux, x, y = 0.0, start_x, start_y
     status = 0
     radius = rules.fit_radius
@@ -179,25 +206,31 @@ def _fit(
     n = -1
     whole = False
     while iterations < N_ITERATIONS:
-        if n < 0:
+        fresh = n < 0
+        if fresh:
             half = math.ceil(radius)
             x_low, n_x = pixel_range(x_centre, half, image.shape[1])
             y_low, n_y = pixel_range(y_centre, half, image.shape[0])
             if n_x <= 0 or n_y <= 0:
-                return NO_PIXELS, iterations, radius
+                return NO_PIXELS, iterations, radius, lifted
             n = _gather(planes, x_centre, y_centre, radius, x_low, y_low, n_x, n_y, pixels)
         walk = max(abs(x - x_centre), abs(y - y_centre))
         if not whole and (walk > MAX_WALK or radius > rules.fit_radius):
             whole = True
             local_model(psf, totals, positions.u[source], positions.v[source], WHOLE, scratch.model)
         render(scratch.model, psf.sampling, x, y, x_low, y_low, n_x, n_y, True, scratch.grid, stamp)
+        if fresh and not lifted:
+            _lift(pixels, n, flux, stamp)
         light = _normal_equations(pixels, n, flux, gain, stamp, matrix, vector)
         if iterations == 0 and light < MIN_LIGHT and radius < max_radius:
             radius = min(float(max_radius), 1.4 * radius)
             n = -1
+            if not lifted:
+                _add(planes.residual, psf.sampling, x, y, flux, reach, scratch)
+                lifted = True
             continue
         if n < 4 or matrix[0, 0] <= 0.0:
-            return NO_PIXELS, iterations, radius
+            return NO_PIXELS, iterations, radius, lifted
         iterations += 1
         free = (status & FROZEN) == 0
         if free and not invert(matrix, inverse):
@@ -211,11 +244,6 @@ def _fit(
                 break
             continue
         step = inverse[0, 0] * vector[0] + inverse[0, 1] * vector[1] + inverse[0, 2] * vector[2]
-        flux += step
-        if flux * flux < 4.0 * inverse[0, 0] or flux < 0.0:
-            status |= FROZEN
-            flux, x, y = 0.0, start_x, start_y
-            continue
         shift_x = inverse[1, 0] * vector[0] + inverse[1, 1] * vector[1] + inverse[1, 2] * vector[2]
         shift_y = inverse[2, 0] * vector[0] + inverse[2, 1] * vector[1] + inverse[2, 2] * vector[2]
         small = (
@@ -223,6 +251,13 @@ def _fit(
             and shift_x * shift_x < small_square * inverse[1, 1]
             and shift_y * shift_y < small_square * inverse[2, 2]
         )
+        if small and iterations == 1 and not lifted:
+            return LEFT, iterations, radius, lifted
+        flux += step
+        if flux * flux < 4.0 * inverse[0, 0] or flux < 0.0:
+            status |= FROZEN
+            flux, x, y = 0.0, start_x, start_y
+            continue
         limit = 0.4 * max_shift
         x += max(-limit, min(limit, shift_x / flux))
         y += max(-limit, min(limit, shift_y / flux))
@@ -235,7 +270,7 @@ def _fit(
     else:
         status |= UNSETTLED
     position[0], position[1], position[2] = flux, x, y
-    return status, iterations, radius
+    return status, iterations, radius, lifted
 
 
 @helper
@@ -251,13 +286,16 @@ def _visit(
     # The model is drawn where it is needed, if the source stays about where it is.
     drawn = max(int(reach[n]), math.ceil(rules.fit_radius + MAX_WALK)) + 1
     local_model(psf, totals, u, v, drawn, scratch.model)
-    if reach[n] >= 0:
-        _add(planes.residual, psf.sampling, x, y, flux, reach[n], scratch)
     position[:] = parameters[n]
-    status, steps, radius = _fit(
-        planes, psf, totals, positions, n, rules, position, scratch, pixels, newton
+    status, steps, radius, lifted = _fit(
+        planes, psf, totals, positions, n, rules, position, reach[n], scratch, pixels, newton
     )
     fits.iterations[n] += steps
+    if status & LEFT:
+        fits.status[n] &= ~MOVING
+        return 0.0
+    if not lifted:
+        _add(planes.residual, psf.sampling, x, y, flux, reach[n], scratch)
     fits.radius[n] = radius
     if status & NO_PIXELS:
         fits.status[n] = status

@@ -116,6 +116,8 @@ class FitRules(NamedTuple):
         A neighbour is fitted again after a change above this fraction of the background noise.
     tile_size : int
         Side of the tiles in pixels.
+    rests : bool
+        Sources whose first step is below the tolerance are left as they are.
     """
 
     envelope: F8
@@ -125,6 +127,7 @@ class FitRules(NamedTuple):
     tolerance: float
     min_change: float
     tile_size: int
+    rests: bool
 
 
 class Scratch(NamedTuple):

@@ -58,16 +58,19 @@ class Accuracy(NamedTuple):
         background noise.
     radius : float
         Of the fit region, FWHM.
+    rests : bool
+        See `FitRules`.
     """
 
     tolerance: float
     min_change: float
     radius: float
+    rests: bool = False
 
 
 FINE = Accuracy(0.01, 0.02, FIT_RADIUS)
-CROWDED = FINE._replace(radius=CROWD_RADIUS)
-COARSE = Accuracy(0.1, 0.1, CROWD_RADIUS)
+CROWDED = FINE._replace(radius=CROWD_RADIUS, rests=True)
+COARSE = Accuracy(0.1, 0.1, CROWD_RADIUS, rests=True)
 """Where sources are still added."""
 
 MAX_EXCESS = 1e3
@@ -248,6 +251,7 @@ def point_fit(
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
         tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + 2)),
+        rests=accuracy.rests,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
