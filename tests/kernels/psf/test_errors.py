@@ -100,7 +100,7 @@ def fitted():
     psf = PsfModel(coefficients, 1, SAMPLING)
     positions = Positions(*parameters[:, 1:].T.copy(), u, v)
     describe_fits(0, n, planes, psf, disk, positions, 9, SPREAD, fits, quality)
-    joint_errors(0, n, tiles, planes, psf, positions, 9, fits, quality)
+    joint_errors(0, n, tiles, planes, psf, positions, 9, 1.0, fits, quality)
     return Reference(planes, coefficients, disk, u[0], v[0], parameters, radius), quality
 
 

@@ -91,6 +91,21 @@ def test_sources_at_rest_are_left_as_they_are():
     np.testing.assert_allclose(models_back, drawn, atol=1e-3 * NOISE)
 
 
+def test_errors_in_crowds_feel_the_near_neighbours():
+    """All but 1 % of what all do that are fitted too."""
+    image, planes, x, y = crowd()
+
+    def errors(felt):
+        accuracy = CROWDED._replace(felt=felt)
+        fit = psf_photometry(image, *planes, PSF, x, y, Run(), spread=False, accuracy=accuracy)
+        return np.array([fit.flux_error**2, fit.variance_x, fit.variance_y])
+
+    alone, near, everything = errors(0.0), errors(CROWDED.felt), errors(1.0)
+    assert np.median(everything / alone) > 1.02
+    assert (near <= everything * (1.0 + 1e-9)).all()
+    np.testing.assert_allclose(near, everything, rtol=0.02)
+
+
 def test_sources_are_put_back():
     """Models of some that are taken out leave those of the others."""
     image, planes, x, y = crowd()

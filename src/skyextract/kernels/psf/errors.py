@@ -278,7 +278,7 @@ def _sandwich(inverse: F8, noise: F8, flux: float, covariance: F8) -> None:
 @kernel
 def joint_errors(
     first: int, last: int, tiles: Tiles, planes: Planes, psf: PsfModel, positions: Positions,
-    max_radius: int, fits: Fits, quality: FitQuality,
+    max_radius: int, felt: float, fits: Fits, quality: FitQuality,
 ) -> None:  # fmt: skip
     """Covariance of (flux, x, y) of the sources first..last-1 with their neighbours fitted too.
 
@@ -296,6 +296,8 @@ def joint_errors(
     positions : Positions
     max_radius : int
         Largest radius of a fit region.
+    felt : float
+        Neighbours count that are nearer than this share of the sum of both radii.
     fits : Fits
     quality : FitQuality
         The covariance is the result, `normal` and `noise` are those of `describe_fits`.
@@ -335,7 +337,7 @@ def joint_errors(
                     x_m, y_m = parameters[m, 1], parameters[m, 2]
                     if m == n or math.isnan(parameters[m, 0]):
                         continue
-                    far = radius + radii[m]
+                    far = felt * (radius + radii[m])
                     if abs(x_m - x) > far or abs(y_m - y) > far:
                         continue
                     if math.hypot(x_m - x, y_m - y) > far:

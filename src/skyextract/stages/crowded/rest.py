@@ -234,15 +234,19 @@ def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
     ordered = cell[order]
     pairs = []
     for begin in range(0, x.size, N_TOGETHER):
-        some = np.arange(begin, min(begin + N_TOGETHER, x.size))
+        # In the order of the cells, what is looked up lies side by side.
+        some = order[begin : begin + N_TOGETHER]
         for step in (-1, 0, 1):
             # Three cells of a row follow each other.
-            low = np.searchsorted(ordered, cell[some] + step * width - 1)
-            number = np.searchsorted(ordered, cell[some] + step * width + 1, side="right") - low
+            at = cell[some] + step * width
+            low = np.searchsorted(ordered, at - 1)
+            number = np.searchsorted(ordered, at + 1, side="right") - low
             k = np.repeat(some, number)
-            offset = np.arange(k.size) - np.repeat(np.cumsum(number) - number, number)
-            j = order[np.repeat(low, number) + offset]
-            near = (j < k) & (np.hypot(x[j] - x[k], y[j] - y[k]) < distance)
+            offset = np.arange(k.size) + np.repeat(low - np.cumsum(number) + number, number)
+            j = order[offset]
+            before = j < k
+            j, k = j[before], k[before]
+            near = (x[j] - x[k]) ** 2 + (y[j] - y[k]) ** 2 < distance**2
             pairs.append(np.array([j[near], k[near]]))
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

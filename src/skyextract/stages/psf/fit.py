@@ -131,7 +131,7 @@ def psf_photometry(
     sources, models = (FittedSources.at(x, y), None) if start is None else start
     fit = point_fit(image, background_variance, gain, mask, psf, sources, models, accuracy, run)
     sources = fit.sweep(sources, MAX_SWEEPS, run)
-    quality = _quality(fit, sources, spread, run)
+    quality = _quality(fit, sources, spread, accuracy.felt, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance
     parameters[(sources.status & NO_PIXELS) != 0] = np.nan
     # Of sources on top of each other rounding may leave no variance.
@@ -168,15 +168,18 @@ def spread_models(fit: PointFit, sources: FittedSources, run: Run) -> tuple[F8, 
     return quality.spread, quality.spread_error
 
 
-def _quality(fit: PointFit, sources: FittedSources, spread: bool, run: Run) -> FitQuality:
-    """Errors, chi2 and SPREAD_MODEL of the fits."""
+def _quality(
+    fit: PointFit, sources: FittedSources, spread: bool, felt: float, run: Run
+) -> FitQuality:
+    """Errors, with neighbours as near as `joint_errors` says, chi2 and SPREAD_MODEL of the fits."""
     fits = Fits(**sources.columns())
     quality = _described(fit, sources, spread, run)
 
     def errors(chunk: tuple[int, int]) -> None:
         joint_errors(
-            *chunk, fit.tiles, fit.planes, fit.model, fit.positions, fit.max_radius, fits, quality
-        )
+            *chunk, fit.tiles, fit.planes, fit.model, fit.positions, fit.max_radius,
+            felt, fits, quality,
+        )  # fmt: skip
 
     run.map(errors, _chunks(len(sources.parameters), run))
     return quality
