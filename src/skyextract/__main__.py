@@ -49,8 +49,10 @@ def serve(path: str) -> int:
     from skyextract.run import prepare_process
 
     prepare_process()
+    from skyextract.cli import command
     from skyextract.server import daemon
 
+    command.make_context("skyextract", ["image"], resilient_parsing=True)  # fills click's caches
     call = daemon.run(path)
     if call is None:
         return 0

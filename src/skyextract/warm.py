@@ -67,7 +67,6 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
 
 def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
-    from skyextract.cli import command
     from skyextract.settings.grammar import declarations
     from skyextract.sky.bands import column_bands, filter_band
 
@@ -80,7 +79,6 @@ def preload() -> None:
     column_bands(["?"])
     filter_band("?")
     declarations()
-    command.make_context("skyextract", ["image"], resilient_parsing=True)  # click's own caches
     if missing_kernels():
         compile_kernels(quiet=True)
     kernels = [

@@ -77,6 +77,8 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
     try:
         thread.start()
     except RuntimeError as error:  # there is no memory for its stack
+        watcher.close()
+        wake.close()
         raise MemoryError from error
     main = threading.get_ident()
     before_hook, sys.unraisablehook = sys.unraisablehook, raise_it_again
