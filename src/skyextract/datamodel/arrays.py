@@ -63,6 +63,14 @@ def _fresh_memory(size: int, large: bool) -> mmap.mmap:
     return memory
 
 
+def highest(plane: F4, run: Run) -> float:
+    """Return the highest value, of those that are numbers, found in threads."""
+    bands = run.map(
+        lambda band: np.fmax.reduce(plane[slice(*band)], axis=None), run.bands(len(plane))
+    )
+    return float(np.fmax.reduce(bands))
+
+
 def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:
     """Return a copy of a plane, less another one if that is given, made in threads."""
     out: F4 = whole(plane.shape, plane.dtype)

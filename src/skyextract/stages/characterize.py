@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, highest
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
@@ -135,7 +135,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     run : Run
         Messages and threads.
     """
-    source = _with_saturation(exposure)
+    source = _with_saturation(exposure, run)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
     passes = _iterate(source, given, config, run)
     cut = _cut_cores(source, passes, config, run) if given is None else None
@@ -298,10 +298,10 @@ def _allowed(cosmics: Cosmics, psf: Psf | None) -> Cosmics:
     return replace(cosmics, cr_repair=False)
 
 
-def _with_saturation(exposure: Exposure) -> Exposure:
+def _with_saturation(exposure: Exposure, run: Run) -> Exposure:
     """Mark pixels at or above the saturation level; shares the mask if there are none."""
     saturation = np.float32(exposure.detector.saturation)
-    if not exposure.image.size or np.fmax.reduce(exposure.image, axis=None) < saturation:
+    if not exposure.image.size or highest(exposure.image, run) < saturation:
         return exposure
     mask = exposure.mask.copy()
     mask[exposure.image >= saturation] |= np.uint16(Mask.SAT)

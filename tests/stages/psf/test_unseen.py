@@ -7,6 +7,7 @@ import pytest
 
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
+from skyextract.run import Run
 from skyextract.stages.psf.unseen import without_neighbours
 
 FWHM, NOISE, SIZE, RADIUS = 3.5, 2.0, 400, 11.0
@@ -39,7 +40,7 @@ def masked(image, residual, x, y, mask=None, gain=0.0):
     mask = np.zeros(image.shape, np.uint16) if mask is None else mask
     variance = np.full(image.shape, NOISE**2, np.float32)
     found = without_neighbours(
-        mask, image, residual, variance, gain, Psf.gaussian(FWHM), x, y, RADIUS
+        mask, image, residual, variance, gain, Psf.gaussian(FWHM), x, y, RADIUS, Run(2)
     )
     assert found is not mask
     return found
@@ -100,7 +101,10 @@ def test_wide_stars_are_looked_at_in_blocks():
     mask = np.zeros(image.shape, np.uint16)
     place = 3.0 * x + 1.0, 3.0 * y + 1.0
     psf = Psf.gaussian(3.0 * FWHM)
-    found = without_neighbours(mask, image, residual, variance, 0.0, psf, *place, 3.0 * RADIUS) != 0
+    found = (
+        without_neighbours(mask, image, residual, variance, 0.0, psf, *place, 3.0 * RADIUS, Run())
+        != 0
+    )
     at = found[np.rint(3.0 * py + 1.0).astype(int), np.rint(3.0 * px + 1.0).astype(int)]
     assert at.mean() > 0.97
     rows, columns = np.nonzero(found)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools
+from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, highest
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import sparse
@@ -260,15 +260,17 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     is_known = card != DetectorConfig().satur_level
     if config.satur_level != DetectorConfig().satur_level:
         return exposure
-    if is_known and not np.fmax.reduce(exposure.image, axis=None) < card:
+    top = highest(exposure.image, run) if exposure.image.size else 0.0
+    if is_known and not top < card:
         return exposure
-    level = clipping_level(exposure.image, exposure.mask)
+    level = clipping_level(exposure.image, exposure.mask, top)
     if level is not None:
         # What is known as bad tells nothing of the converter.
         bad = (exposure.mask & np.uint16(Mask.BAD)) != 0
         if bad[exposure.image >= np.float32(level)].any():
             lowest = np.float32(exposure.image[~bad].min(initial=0.0))
-            level = clipping_level(np.where(bad, lowest, exposure.image), exposure.mask)
+            rest = np.where(bad, lowest, exposure.image)
+            level = clipping_level(rest, exposure.mask, highest(rest, run))
     if level is None:
         return exposure
     clipped = exposure.image >= np.float32(level)
@@ -283,8 +285,10 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     return replace(exposure, mask=mask, detector=detector)
 
 
-def clipping_level(image: F4, mask: U2) -> float | None:
+def clipping_level(image: F4, mask: U2, level: float) -> float | None:
     """Return the level at which the pixels of an image are clipped; None if they are not.
+
+    That is `level`, their highest value.
 
     Of stars that are cut off many more pixels have the highest value than one of the tenth
     of the range below it; of stars that are not, one or two.
@@ -294,7 +298,6 @@ def clipping_level(image: F4, mask: U2) -> float | None:
     sample = image.ravel()[::step][good]
     if not sample.size:
         return None
-    level = float(image.max())
     low, sky = np.percentile(sample, (15.866, 50.0))
     if not level - sky > MIN_CLIP * (sky - low) or level <= sky:
         return None

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, AnyArray, whole
+from skyextract.datamodel.arrays import F4, I8, U1, AnyArray, whole
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
@@ -30,6 +30,8 @@ from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 from skyextract.stages.detection.offframe import Edges, centred_off_frame
 from skyextract.stages.detection.structure import sky_structure, without_structure
 
+_PART = 1 << 16
+"""Pixels above the threshold that one thread looks at, at least."""
 _NO_BAD = np.zeros((1, 1), np.uint8)
 _NO_PLANE = np.zeros((1, 1), np.float32)
 _NO_TAPS = np.ones((1, 1), np.float32)
@@ -157,7 +159,7 @@ def detect(
             variance=variance if local else None, threshold=threshold,
         )  # fmt: skip
         found = extract(pixels, runs, image.shape, config, run, threshold=threshold, scan=scan)
-        return _with_unclaimed(found, pixels)
+        return _with_unclaimed(found, pixels, run)
     unit = psf.unit(sigma)
     threshold = detection_threshold(config, unit, pixel_scale)
     smooth = variance is None and noise is not None
@@ -194,7 +196,7 @@ def detect(
         pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
     )
     del deblending
-    found = _with_unclaimed(found, pixels)
+    found = _with_unclaimed(found, pixels, run)
     del pixels, runs
     if grow:
         return_freed_memory(image.size)
@@ -244,12 +246,19 @@ def _psf_deblending(
     )
 
 
-def _with_unclaimed(found: Detections, pixels: Pixels) -> Detections:
+def _with_unclaimed(found: Detections, pixels: Pixels, run: Run) -> Detections:
     """Add the pixels above the threshold that no source has."""
-    index = pixels.y.astype(np.int64)
-    index *= found.segmentation.shape[1]
-    index += pixels.x
-    return replace(found, unclaimed=index[found.segmentation.ravel()[index] == 0])
+    labels, width = found.segmentation.ravel(), found.segmentation.shape[1]
+
+    def part(span: tuple[int, int]) -> I8:
+        index = pixels.y[slice(*span)].astype(np.int64)
+        index *= width
+        index += pixels.x[slice(*span)]
+        unclaimed: I8 = index[labels[index] == 0]
+        return unclaimed
+
+    spans = run.bands(len(pixels.x), least=_PART)
+    return replace(found, unclaimed=np.concatenate(run.map(part, spans)))
 
 
 def filter_image(image: F4, taps: F4, bad: U1 | None, run: Run) -> F4:

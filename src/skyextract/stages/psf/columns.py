@@ -117,7 +117,7 @@ def measure_point_sources(
     diameter = config.characterize.apercor_diameter
     mask = without_neighbours(
         exposure.mask, subtracted, fits.residual, variance, gain, psf,
-        fits.x[bright := usable_stars(fits, stars)], fits.y[bright], 0.5 * diameter * psf.fwhm,
+        fits.x[bright := usable_stars(fits, stars)], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
     )  # fmt: skip
     left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter)
     if corrections is None or not corrections.covers(apertures):

@@ -14,6 +14,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import FWHM_PER_SIGMA, MAX_VARIANCE
+from skyextract.run import Run
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 SIGNIFICANT = 4.0
@@ -33,7 +34,7 @@ _CHUNK = 250_000
 
 def without_neighbours(
     mask: U2, image: F4, residual: F4, variance: F4, gain: float, psf: Psf, x: F8, y: F8,
-    radius: float,
+    radius: float, run: Run,
 ) -> U2:  # fmt: skip
     """Return the mask with the pixels of undetected neighbours of stars as pixels without data.
 
@@ -52,8 +53,8 @@ def without_neighbours(
     middle = axis.reshape(-1, step).mean(axis=1)
     photons = 1.0 / gain if gain > 0.0 and math.isfinite(gain) else 0.0
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    found = mask.copy()
-    for chunk in np.array_split(np.arange(len(x)), 1 + len(x) * side**2 // _CHUNK):
+
+    def part(chunk: I8) -> tuple[I8, I8]:
         place, inside = _pixels(row[chunk, None] + axis, column[chunk, None] + axis, mask.shape)
         left, total, noise = (p[place] for p in (residual, image, variance))
         good = inside & ((mask[place] & UNUSABLE) == 0) & np.isfinite(left)
@@ -67,7 +68,12 @@ def without_neighbours(
         light, model, square = (_blocks(plane, step) for plane in (left, models, noise))
         spoiled = _spoiled(light, model, square, own, psf.fwhm / step)
         spoiled = spoiled.repeat(step, axis=1).repeat(step, axis=2) & inside
-        found[place[0][spoiled], place[1][spoiled]] |= np.uint16(Mask.INTRP)
+        return place[0][spoiled], place[1][spoiled]
+
+    found = mask.copy()
+    n = max(run.n_threads, 1 + len(x) * side**2 // _CHUNK)
+    for at in run.map(part, np.array_split(np.arange(len(x)), n)):
+        found[at] |= np.uint16(Mask.INTRP)
     return found
 
 
