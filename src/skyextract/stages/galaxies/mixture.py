@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
     from skyextract.datamodel.psf import Psf
 
+FEW_SCALES = np.array([
+    [0.42, 1.01, 2.81, 10.6], [0.44, 1.01, 2.68, 9.5], [0.55, 1.10, 2.45, 6.9],
+    [0.70, 1.05, 1.60, 5.0], [0.64, 1.07, 2.95, 14.3], [0.59, 1.09, 2.24, 11.7],
+])  # fmt: skip
+"""Covariances of concentric Gaussians over that of the core, those that represent a profile best:
+Moffat's of beta 2.5, 3 and 4.5, a Gaussian, Kolmogorov's, and that with the optics' diffraction."""
 SCALES = np.array([0.45, 0.75, 1.25, 2.2, 4.5, 11.0])
-"""Covariances of concentric Gaussians over that of the core: enough for seeing."""
+"""The same for whatever is not like any of these."""
+FEW_MISFIT = 0.003
+"""Difference to the PSF, as of `MAX_MISFIT`, up to which few Gaussians are enough, ..."""
+ENOUGH = 1.3
+"""... or up to so many times that of more of them: the rest is noise of the PSF."""
 N_FREE = 16
 """Gaussians with shapes and places of their own, for trails, coma and pupils out of focus."""
 MAX_MISFIT = 0.02
@@ -68,8 +78,11 @@ class PsfMixture:
         u, v = _coordinates(images[0].shape, psf.sampling)
         middle = images[len(images) // 2]
         start = _moments(middle, u, v, _round(middle, u, v))
-        nodes = np.array([_concentric(image, u, v, start) for image in images])
         blur = _blur(middle)
+        scales = _scales(middle, u, v, start, blur)
+        nodes = np.array([
+            _concentric(image, u, v, _moments(image, u, v, start), scales) for image in images
+        ])  # fmt: skip
         misfit = np.array([_misfit(n, i, u, v, blur) for n, i in zip(nodes, images, strict=True)])
         if np.median(misfit) > MAX_MISFIT:
             places = _free_shapes(middle, u, v)
@@ -144,11 +157,22 @@ def _misfit(gaussians: F8, image: F8, u: F8, v: F8, blur: F8) -> float:
     return float(np.sqrt(np.sum(left**2) / np.sum(seen**2)))
 
 
-def _concentric(image: F8, u: F8, v: F8, start: Moments) -> F8:
+def _scales(image: F8, u: F8, v: F8, moments: Moments, blur: F8) -> F8:
+    """Return the scales of concentric Gaussians that represent an image, few if these will do."""
+
+    def misfit(scales: F8, blur: F8) -> float:
+        return _misfit(_concentric(image, u, v, moments, scales), image, u, v, blur)
+
+    as_it_is = np.identity(len(image))
+    few = min(FEW_SCALES, key=lambda scales: misfit(scales, as_it_is))
+    left = misfit(few, blur)
+    return few if left < FEW_MISFIT or left < ENOUGH * misfit(SCALES, blur) else SCALES
+
+
+def _concentric(image: F8, u: F8, v: F8, moments: Moments, scales: F8) -> F8:
     """Take an image apart into Gaussians of one shape, that of `_moments`."""
-    zero = np.zeros(SCALES.size)
-    moments = _moments(image, u, v, start)
-    return _with_weights(np.column_stack([zero, zero, *(SCALES * m for m in moments)]), image, u, v)
+    zero = np.zeros(scales.size)
+    return _with_weights(np.column_stack([zero, zero, *(scales * m for m in moments)]), image, u, v)
 
 
 def _round(image: F8, u: F8, v: F8) -> Moments:
