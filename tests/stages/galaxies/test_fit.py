@@ -26,8 +26,9 @@ from skyextract.kernels.galaxies.source import (
 )
 from skyextract.run import Run
 from skyextract.stages.galaxies.columns import columns_of, profile_of
-from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models, scale_models
-from skyextract.stages.galaxies.scene import Sky
+from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models
+from skyextract.stages.galaxies.scaled import scale_models
+from skyextract.stages.galaxies.scene import Sky, sky_outside
 
 galsim = pytest.importorskip("galsim")
 
@@ -221,6 +222,43 @@ def test_the_number_of_threads_changes_nothing() -> None:
     np.testing.assert_array_equal(one.residual, two.residual)
 
 
+def test_fits_do_not_depend_on_the_residual_that_is_kept() -> None:
+    """Nor on what the plane has where no box is that overlaps another."""
+    positions, shape = grid_of(9, 19)
+    positions[1] = positions[0] + 9.0
+    image, variance, found = frame([sersic(9e3, 2.0, 1.0)] * 9, positions, shape, 20)
+    with_it, without = (
+        fit_models(sky_of(image, variance), found, Profile(True, False), Run(), keep_residual=keep)
+        for keep in (True, False)
+    )
+    np.testing.assert_array_equal(with_it.parameters, without.parameters)
+    np.testing.assert_array_equal(with_it.covariance, without.covariance)
+    np.testing.assert_array_equal(with_it.chi2, without.chi2)
+    assert without.residual is None
+
+
+def test_the_sky_outside_boxes_is_the_mean_there() -> None:
+    """Of the residual in boxes of sources that overlap, and without those that do not."""
+    rng = np.random.default_rng(21)
+    image = rng.normal(0.4, NOISE, (300, 400)).astype(np.float32)
+    variance = np.full(image.shape, NOISE**2, np.float32)
+    left = np.full(image.shape, 1e9, np.float32)
+    boxes = np.array([[10, 20, 60, 50], [200, 100, 100, 80], [250, 150, 70, 90], [0, 0, 0, 0]])
+    expected, light = image.copy(), np.zeros_like(image)
+    expected[20:70, 10:70] = np.nan
+    image[20:70, 10:70] += 3e4
+    for x, y, width, height in boxes[1:3]:
+        here = np.s_[y : y + height, x : x + width]
+        light[here] = 0.1 * NOISE
+        left[here] = expected[here]
+    image += light
+    apart = np.array([True, False, False, True])
+    usable = np.abs(expected) < 4.0 * NOISE
+    assert sky_outside(sky_of(image, variance), left, boxes, apart) == pytest.approx(
+        expected[usable].mean(), abs=1e-4
+    )
+
+
 def test_brightness_of_given_shapes() -> None:
     positions, shape = grid_of(4, 11)
     galaxies = [sersic(f, 4.0, 1.0) for f in (1e4, 2e4, 4e4, 8e4)]
@@ -379,7 +417,7 @@ def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPa
         profile = galsim.Convolve(kind, psf_profile())
         place = fits.parameters[k, :2].copy()
         weight = 1.0 / (NOISE**2 + np.maximum(light[cell], 0) / GAIN)
-        for _ in range(3):
+        for _ in range(8):
             images = [
                 profile.drawImage(
                     nx=41,
@@ -403,7 +441,7 @@ def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPa
 
     for k in range(16):
         extended = np.logaddexp(evidence(k, 0.27 * FWHM), evidence(k, 0.6 * FWHM)) - math.log(2.0)
-        expected = pytest.approx(evidence(k, 0.0) - extended, abs=0.25, rel=0.04)
+        expected = pytest.approx(evidence(k, 0.0) - extended, abs=0.2, rel=0.03)
         assert fits.log_odds[k] == expected
     assert (fits.log_odds[:8] > fits.log_odds[8:].max()).all()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.galaxies.odds import odds_of_point
-from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, noise_in, take_image
+from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
 from skyextract.kernels.galaxies.points import arrange_points, average_squares, grid_of, points_in
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
@@ -28,6 +28,7 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
     choose_groups,
+    draw_light,
     draw_pixels,
     draw_points,
     psf_at,
@@ -105,8 +106,7 @@ class Rules(NamedTuple):
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
     apart : (n,) uint8
-        1: no neighbours; what such a source is fitted to is the image.  A rough visit leaves it
-        as it is.
+        1: no neighbours; such a source is fitted to the image, and not taken out of the residual.
     level : float
         Of the sky, which is in the residual.
     fwhm : float
@@ -206,9 +206,7 @@ def visit_sources(
         faintest = noise_in(pixels, box) * (ROUGHLY_LEFT_OUT if rough else LEFT_OUT)
         pixel_grid = grid_of(box, 1)
         choose_groups(own, psf, faintest, work)
-        if apart:
-            take_image(pixels, pixel_grid)
-        else:
+        if not apart:
             draw_pixels(own, psf, pixel_grid, faintest, work)
             add_model(pixels, pixel_grid, 1.0, work.pixels)
         step = -(-max(box[2], box[3]) // MAX_BINS)
@@ -224,7 +222,8 @@ def visit_sources(
                 work.own[k] = work.model[k] - own[SKY]
         else:
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
-        good = gather(pixels, pixel_grid, rules.level, work)
+        seen = image_alone(pixels) if apart else pixels
+        good = gather(seen, pixel_grid, rules.level, work)
         fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
@@ -242,9 +241,12 @@ def visit_sources(
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         choose_groups(own, psf, faintest, work)
-        draw_pixels(own, psf, pixel_grid, faintest, work)
-        add_model(pixels, pixel_grid, -1.0, work.pixels)
-        average_squares(work.pixels, pixel_grid, work.parts, work.model)
+        if apart:
+            draw_light(own, psf, faintest, work)
+        else:
+            draw_pixels(own, psf, pixel_grid, faintest, work)
+            add_model(pixels, pixel_grid, -1.0, work.pixels)
+            average_squares(work.pixels, pixel_grid, work.parts, work.model)
         _describe(own, work, good - free.size, fits.numbers[i])
         if _change(work) > STALE * STALE:
             fits.changed[i] = 1

@@ -58,14 +58,12 @@ def add_model(pixels: Pixels, grid: Grid, sign: float, model: F4) -> None:
 
 
 @helper
-def take_image(pixels: Pixels, grid: Grid) -> None:
-    """Write the image into the residual."""
-    image, residual = pixels.image, pixels.residual
-    for iy in range(grid.n_y):
-        y = np.uint64(grid.y + iy)
-        for ix in range(grid.n_x):
-            x = np.uint64(grid.x + ix)
-            residual[y, x] = image[y, x]
+def image_alone(pixels: Pixels) -> Pixels:
+    """Return the image in place of the residual: what is seen of a source without neighbours."""
+    return Pixels(
+        pixels.image, pixels.image, pixels.variance, pixels.mask, pixels.unusable,
+        pixels.inverse_gain, pixels.level_error,
+    )  # fmt: skip
 
 
 @summation

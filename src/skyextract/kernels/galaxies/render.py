@@ -191,9 +191,10 @@ def draw_slopes(
 
     Parameters are those of `add_values`, but that the grid has up to `SIDE` columns and rows.
     """
-    tile = sums.tile
-    for i in range(N_PLANES * SPAN):
-        tile[i] = 0.0
+    tile, end = sums.tile, min(grid.n_y * STRIDE + SPARE, SPAN)
+    for plane in range(N_PLANES):
+        for i in range(end):
+            tile[np.uint64(plane * SPAN + i)] = 0.0
     for k in range(profile.shape[1]):
         for j in range(psf.shape[0]):
             if _set_term(profile, k, shape, psf, j, x, y, grid, 1.0, faintest, sums):

@@ -85,12 +85,15 @@ def fit_source(
     # where the model is wrong, errors are as much larger
     close = settled * settled * max(1.0, chi2 / points_in(work.parts))
     damping = 0.1 * settled * settled
+    lower, saved = work.lower, work.hessian[1]
     curvature, curved = work.curvature, False
-    curvature[:] = 0.0
+    _clear(curvature, n_free)
     done = 0
     while done < MAX_ITERATIONS and damping < MAX_DAMPING:
         done += 1
-        work.lower[:] = hessian + curvature
+        for f in range(n_free):
+            for g in range(n_free):
+                lower[f, g] = hessian[f, g] + curvature[f, g]
         for f in range(n_free):
             kept[f] = gradient[f]
             p = free[f]
@@ -98,19 +101,20 @@ def fit_source(
                 parameters[p] >= limits[1, p] and gradient[f] > 0.0
             )
             if outward or not hessian[f, f] > 0.0:
-                _hold(work.lower, n_free, f)
+                _hold(lower, n_free, f)
                 kept[f] = 0.0
         for f in range(n_free - 1):
             if free[f] == SPHEROID + E1 or free[f] == DISK + E1:
-                _hold_shear(work.lower, kept, parameters[free[f]], parameters[free[f + 1]], f)
-        if not factor(work.lower, n_free, damping):
+                _hold_shear(lower, kept, parameters[free[f]], parameters[free[f + 1]], f)
+        if not factor(lower, n_free, damping):
             if curved:
-                curvature[:], curved = 0.0, False
+                _clear(curvature, n_free)
+                curved = False
                 continue
             damping = max(8.0 * damping, 1e-3)
             continue
-        solve(work.lower, n_free, kept, step)
-        trial[:] = parameters
+        solve(lower, n_free, kept, step)
+        _copy(parameters, trial)
         for f in range(n_free):
             trial[free[f]] += step[f]
         clip(trial, limits)
@@ -124,11 +128,13 @@ def fit_source(
         if fall * (1.0 + damping) < close:
             # the step is right to its square: what it leads to need not be drawn
             if newton:
-                parameters[:] = trial
+                _copy(trial, parameters)
                 chi2 -= fall
             return chi2, done, True
-        work.hessian[1] = hessian
-        kept[:] = gradient
+        for f in range(n_free):
+            kept[f] = gradient[f]
+            for g in range(n_free):
+                saved[f, g] = hessian[f, g]
         before = chi2
         draw_points(trial, free, psf, faintest, work)
         chi2 = _normal_equations(trial, free, prior, work)
@@ -137,18 +143,22 @@ def fit_source(
                 step[f] = trial[free[f]] - parameters[free[f]]
                 kept[f] -= gradient[f]
             if before - chi2 < NEAR:
-                curved = _add_curvature(step, kept, hessian, n_free, curvature)
+                curved = _add_curvature(step, kept, work.gradient[4], hessian, n_free, curvature)
             else:
-                curvature[:], curved = 0.0, False
-            parameters[:] = trial
+                _clear(curvature, n_free)
+                curved = False
+            _copy(trial, parameters)
             if newton and before - chi2 < close:
                 return chi2, done, True
             damping = max(0.1 * damping, 1e-6)
         else:
             chi2 = before
-            hessian[:] = work.hessian[1]
-            gradient[:] = kept
-            curvature[:], curved = 0.0, False
+            for f in range(n_free):
+                gradient[f] = kept[f]
+                for g in range(n_free):
+                    hessian[f, g] = saved[f, g]
+            _clear(curvature, n_free)
+            curved = False
             if fall < UNSEEN:
                 return chi2, done, True
             damping = max(8.0 * damping, 0.01)
@@ -156,7 +166,22 @@ def fit_source(
 
 
 @helper
-def _add_curvature(step: F8, change: F8, hessian: F8, n: int, curvature: F8) -> bool:
+def _clear(matrix: F8, n: int) -> None:
+    """Write zeros; of the arrays here only n rows and columns are in use."""
+    for i in range(n):
+        for j in range(n):
+            matrix[i, j] = 0.0
+
+
+@helper
+def _copy(given: F8, taken: F8) -> None:
+    """Write all parameters."""
+    for p in range(N_PARAMETERS):
+        taken[p] = given[p]
+
+
+@helper
+def _add_curvature(step: F8, change: F8, left: F8, hessian: F8, n: int, curvature: F8) -> bool:
     """Learn from a step what the normal matrix lacks: the second derivatives of the model.
 
     The secant update of Dennis, Gay & Welsch (1981, ACM TOMS 7, 348).  It matters to faint
@@ -166,6 +191,8 @@ def _add_curvature(step: F8, change: F8, hessian: F8, n: int, curvature: F8) -> 
     ----------
     step, change : (n,) float64
         Of the parameters, and by how much the gradient fell.
+    left : (n,) float64
+        Work space.
     hessian : (n, n) float64
         Normal matrix after the step.
     curvature : (n, n) float64
@@ -179,7 +206,6 @@ def _add_curvature(step: F8, change: F8, hessian: F8, n: int, curvature: F8) -> 
     along, expected, lacking = 0.0, 0.0, 0.0
     for f in range(n):
         along += step[f] * change[f]
-    left = np.empty(n)
     for f in range(n):
         plain, total = 0.0, 0.0
         for g in range(n):
@@ -189,7 +215,7 @@ def _add_curvature(step: F8, change: F8, hessian: F8, n: int, curvature: F8) -> 
         expected += plain * step[f]
         lacking += left[f] * step[f]
     if not along > LEAST_CURVATURE * expected:
-        curvature[:] = 0.0
+        _clear(curvature, n)
         return False
     for f in range(n):
         for g in range(n):
@@ -217,8 +243,6 @@ def _normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
     n_free = free.size
     gradient, hessian = work.gradient[0], work.hessian[0]
     data, weight, model, jacobian = work.data, work.weight, work.model, work.jacobian
-    gradient[:] = 0.0
-    hessian[:] = 0.0
     n = points_in(work.parts)
     left_over, slope = work.left, work.slope
     for i in range(n):

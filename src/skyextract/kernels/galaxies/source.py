@@ -134,7 +134,7 @@ def work_space(side: int, points: int, n_free: int) -> Work:
         np.empty(n, np.float32),
         np.empty(n, np.float32),
         np.empty(n, np.float32),
-        np.empty((4, N_PARAMETERS)),
+        np.empty((5, N_PARAMETERS)),
         np.empty((2, N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
@@ -234,6 +234,27 @@ def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work
         to, at = (y - y_low) * grid.n_x - x_low, y * psf.size
         for x in range(left, right):
             out[np.uint64(to + x)] += part * psf.misfit[np.uint64(at + x)]
+
+
+@helper
+def draw_light(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> None:
+    """Draw a source, without its sky, at the points into ``work.model``."""
+    n, unresolved, total = points_in(work.parts), 0.0, _total(parameters)
+    for i in range(n):
+        work.model[i] = 0.0
+    for component in range(3):
+        flux = parameters[SPHEROID if component == 0 else DISK if component == 1 else POINT]
+        if flux == 0.0:
+            continue
+        count, share, _, _ = _set_profile(parameters, component, psf, work)
+        unresolved += flux * share
+        for k in range(N_PARTS):
+            add_values(
+                work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
+                part_of(work.parts, k), flux, faintest / total, work.sums, work.model,
+                work.parts[k, START],
+            )  # fmt: skip
+    _add(unresolved, work.misfit, n, work.model)
 
 
 @helper

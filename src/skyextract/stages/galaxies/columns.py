@@ -17,7 +17,6 @@ from skyextract.stages.galaxies.fit import (
     ModelFits,
     Profile,
     fit_models,
-    scale_models,
 )
 from skyextract.stages.galaxies.quantities import (
     COMPONENTS,
@@ -30,6 +29,7 @@ from skyextract.stages.galaxies.quantities import (
     total_surface_brightness,
     unresolved_share,
 )
+from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.psf.apercor import ApertureCorrections
 
@@ -54,14 +54,14 @@ class ModelImages:
     ----------
     models, spheroids, disks : (ny, nx) float32 or None
         Only where they are wanted.
-    residual : (ny, nx) float32
-        The image less background and all models.
+    residual : (ny, nx) float32 or None
+        The image less background and all models, likewise.
     """
 
     models: Annotated[F4 | None, FLUX]
     spheroids: Annotated[F4 | None, FLUX]
     disks: Annotated[F4 | None, FLUX]
-    residual: Annotated[F4, FLUX]
+    residual: Annotated[F4 | None, FLUX]
 
 
 @record
@@ -154,10 +154,12 @@ def measure_galaxies(
     search = images.detected(run) if wanted & _DETECTION else None
     fits = shapes = None
     if search is not None:
-        shapes = fit_models(search, found, profile, run)
+        shapes = fit_models(search, found, profile, run, keep_residual="RESIDUALS" in shown)
         if wanted <= _DETECTION and not shown & _SHOWN:
             fits = shapes  # nothing of a model of the other image is asked for
-    fits = fits or fit_models(sky, found, profile, run, as_point=as_point)
+    fits = fits or fit_models(
+        sky, found, profile, run, as_point=as_point, keep_residual="RESIDUALS" in shown
+    )
     shapes = shapes or fits
     columns = columns_of(fits, wanted - _DETECTION)
     if as_point:

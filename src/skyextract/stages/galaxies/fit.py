@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, copied
-from skyextract.kernels.galaxies.draw import add_models, visit_scales
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, copied, whole
+from skyextract.kernels.galaxies.draw import add_models
 from skyextract.kernels.galaxies.fit import (
     NO_PIXELS,
     UNSETTLED,
@@ -45,7 +45,9 @@ from skyextract.stages.galaxies.scene import (
     MAX_SWEEPS,
     Scene,
     boxes_of,
+    restore,
     sky_level,
+    sky_outside,
     start_fluxes,
 )
 
@@ -69,8 +71,8 @@ MAX_SHIFT = 0.7
 """Largest distance from the detected position, in FWHM, beside a pixel."""
 MOST_NEGATIVE = 2.0
 """Least flux of a source is less than none by so many sigma of a point."""
-MOST = 0.25
-"""Boxes that cover more of an image than this are as many pixels to copy as the whole."""
+MOST_APART = 0.5
+"""Boxes of sources without neighbours that cover less of an image leave enough sky."""
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 
@@ -154,8 +156,8 @@ class ModelFits:
         Equivalent noise area of the model in pixels.
     flags, iterations : (n,) int32
     scene : Scene
-    residual : (ny, nx) float32
-        The image less all models.
+    residual : (ny, nx) float32 or None
+        The image less all models, if it is wanted.
     """
 
     profile: Profile
@@ -167,7 +169,7 @@ class ModelFits:
     flags: I4
     iterations: I4
     scene: Scene
-    residual: F4
+    residual: F4 | None
 
     def point_probability(self) -> F8:
         """Return the probability of a point source, with even odds before."""
@@ -205,19 +207,10 @@ def draw(
         scene.each(members[good[members]], visit, exact=exact)
 
 
-def restore(pixels: Pixels, boxes: I8) -> None:
-    """Write the image into the residual in boxes, or everywhere if these are most of it."""
-    if boxes[:, 2:].prod(axis=1).sum() > MOST * pixels.image.size:
-        pixels.residual[:] = pixels.image
-        return
-    for x, y, width, height in boxes.tolist():
-        here = np.s_[y : y + height, x : x + width]
-        pixels.residual[here] = pixels.image[here]
-
-
 def fit_models(
-    sky: Sky, found: Detections, profile: Profile, run: Run, *, as_point: bool = False
-) -> ModelFits:
+    sky: Sky, found: Detections, profile: Profile, run: Run, *, as_point: bool = False,
+    keep_residual: bool = True,
+) -> ModelFits:  # fmt: skip
     """Fit the model of a profile to all detections.
 
     Parameters
@@ -228,6 +221,8 @@ def fit_models(
     profile : Profile
     as_point : bool
         Fit point sources too, for `ModelFits.log_odds`.
+    keep_residual : bool
+        Return the image less all models; else only what the fits need of it is made.
     """
     noise2 = sky.noise2()
     profile = replace(profile, sky_error=sky.level_error(noise2))
@@ -238,9 +233,14 @@ def fit_models(
     parameters = _start(found, flux, fwhm, profile)
     limits = _limits(parameters, boxes, sky, noise2, profile)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
-    pixels = sky.pixels(copied(sky.image, run))
-    # a source without neighbours is fitted where it stands
+    # a source without neighbours is fitted to the image, and no other one needs what it leaves
     apart = np.diff(scene.first) == 0
+    lean = boxes[apart, 2:].prod(axis=1).sum() < MOST_APART * sky.image.size
+    if keep_residual or not lean:
+        pixels = sky.pixels(copied(sky.image, run))
+    else:
+        pixels = sky.pixels(whole(sky.image.shape, np.float32))
+        restore(pixels, boxes[~apart])
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
     numbers = np.full((n, 5), np.nan)
@@ -268,9 +268,16 @@ def fit_models(
             # from here on the PSF stands where the sources were found to be
             scene.move(parameters[:, X], parameters[:, Y])
             restore(pixels, boxes[~apart])
-            draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels)
-            level = sky_level(sky, pixels.residual)
+            draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart if lean else None)
+            if lean:
+                level = sky_outside(sky, pixels.residual, boxes, apart)
+            else:
+                level = sky_level(sky, sky.image, pixels.residual)
             stale[:] = boxes[:, 2] > 0
+    if keep_residual:
+        if not lean:
+            restore(pixels, boxes[apart])
+        draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, apart)
     flags[stale & (numbers[:, 4] > STILL)] |= UNSETTLED
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
@@ -281,7 +288,8 @@ def fit_models(
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
         log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
-        flags=flags, iterations=iterations, scene=scene, residual=pixels.residual,
+        flags=flags, iterations=iterations, scene=scene,
+        residual=pixels.residual if keep_residual else None,
     )  # fmt: skip
 
 
@@ -298,62 +306,6 @@ def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
         softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
-
-
-@record
-class Scaled:
-    """Models of given shapes, their brightness measured on another image.
-
-    Attributes
-    ----------
-    scale, error : (n,) float64
-        Factor of the fluxes, and its error.
-    chi2 : (n,) float64
-        Reduced.
-    iterations : int
-        Sweeps over the sources.
-    """
-
-    scale: F8
-    error: F8
-    chi2: F8
-    iterations: int
-
-
-def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
-    """Measure the brightness of models that were fitted to another image of the same pixels.
-
-    Parameters
-    ----------
-    sky : Sky
-        The image to measure.
-    fits : ModelFits
-        Of the other image.
-    """
-    n = len(fits.parameters)
-    good = np.asarray(np.isfinite(fits.parameters).all(axis=1))
-    parameters = np.where(good[:, None], fits.parameters, 0.0)
-    parameters[:, SKY] = 0.0
-    boxes = np.where(good[:, None], fits.scene.boxes, 0)
-    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
-    scene = Scene(sky, boxes, parameters[:, X], parameters[:, Y], flux, run)
-    scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
-    scales[~good] = np.nan
-    changed = np.zeros(n, dtype=np.uint8)
-    pixels = sky.pixels(copied(sky.image, run), sky.level_error(sky.noise2()))
-
-    def visit(members: I8, places: Places) -> None:
-        visit_scales(members, places, pixels, parameters, scales, chi2, changed)
-
-    stale = np.asarray(boxes[:, 2] > 0)
-    sweeps = 0
-    while sweeps < MAX_SWEEPS and stale.any():
-        scene.sweep(stale, changed, visit)
-        sweeps += 1
-        if sweeps == 1:
-            pixels.residual[:] -= np.float32(sky_level(sky, pixels.residual))
-            stale[:] = boxes[:, 2] > 0
-    return Scaled(scales[:, 0], scales[:, 1], chi2, sweeps)
 
 
 def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:

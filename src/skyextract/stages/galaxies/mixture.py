@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 FEW_SCALES = np.array([
     [0.42, 1.01, 2.81, 10.6], [0.44, 1.01, 2.68, 9.5], [0.55, 1.10, 2.45, 6.9],
     [0.70, 1.05, 1.60, 5.0], [0.64, 1.07, 2.95, 14.3], [0.59, 1.09, 2.24, 11.7],
+    [0.46, 0.98, 2.58, 3.46],
 ])  # fmt: skip
 """Covariances of concentric Gaussians over that of the core, those that represent a profile best:
-Moffat's of beta 2.5, 3 and 4.5, a Gaussian, Kolmogorov's, and that with the optics' diffraction."""
+Moffat's of beta 2.5, 3 and 4.5, a Gaussian, Kolmogorov's, that with the optics' diffraction, and
+one measured, whose wings end with its image."""
 SCALES = np.array([0.45, 0.75, 1.25, 2.2, 4.5, 11.0])
 """The same for whatever is not like any of these."""
 FEW_MISFIT = 0.003

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_SWEEPS = 24
 CHUNK = 256
 """Sources per call of a kernel, at most: the PSF is drawn for each."""
+BAND = 64
+"""Rows of the image in which sources stand in the order of their columns."""
 ROOM = 2.5
 """Least half side of a box, in FWHM."""
 DARK = 0.2
@@ -34,6 +36,8 @@ CLIP = 4.0
 """And no pixel beyond this."""
 MIN_SKY, MAX_SKY = 2000, 1_000_000
 """Pixels from which the level of the sky is taken: at least, and about as many as are enough."""
+MOST = 0.25
+"""Boxes that cover more of an image than this are as many pixels to copy as the whole."""
 GROWTH = 1.5
 """Half side of a box over that of the detection."""
 
@@ -115,7 +119,8 @@ class Scene:
     mixture : PsfMixture
         The PSF as Gaussians.
     by_colour : list of (m,) int64
-        Sources in groups that do not overlap, brightest first.
+        Sources in groups that do not overlap; one after the other are near each other, so that
+        pages of memory are found again.
     """
 
     def __init__(self, sky: Sky, boxes: I8, x: F8, y: F8, brightness: F8, run: Run) -> None:
@@ -130,7 +135,8 @@ class Scene:
         order = np.argsort(-brightness, kind="stable")
         colour = np.empty(n, dtype=np.int64)
         count = colour_sources(order, self.neighbours, self.first, colour)
-        self.by_colour = [order[colour[order] == c] for c in range(count)]
+        place = np.lexsort((boxes[:, 0], boxes[:, 1] // BAND))
+        self.by_colour = [place[colour[place] == c] for c in range(count)]
 
     def move(self, x: F8, y: F8) -> None:
         """Draw the PSF at other places; what is drawn so far must be drawn anew."""
@@ -185,14 +191,52 @@ class Scene:
                 stale[self.neighbours[self.first[i] : self.first[i + 1]]] = True
 
 
-def sky_level(sky: Sky, residual: F4) -> float:
+def restore(pixels: Pixels, boxes: I8) -> None:
+    """Write the image into the residual in boxes, or everywhere if these are most of it."""
+    if boxes[:, 2:].prod(axis=1).sum() > MOST * pixels.image.size:
+        pixels.residual[:] = pixels.image
+        return
+    for x, y, width, height in boxes.tolist():
+        here = np.s_[y : y + height, x : x + width]
+        pixels.residual[here] = pixels.image[here]
+
+
+def sky_level(sky: Sky, image: F4, residual: F4) -> float:
     """Return the mean of what models leave of an image, where they have hardly any light.
 
     The background is the mode of the pixels; below sources lies the mean, that of the faint
     ones that were not detected included.  0 where there is too little sky.
+
+    Parameters
+    ----------
+    sky : Sky
+    image, residual : (ny, nx) float32
+        With and without the models; NaN where it does not count.
     """
-    part = slice(None, None, max(1, sky.image.size // MAX_SKY))  # whole rows
-    image, variance, residual = sky.image[part], sky.variance[part], residual[part]
+    part = _sample(sky)
+    return _level(sky, image[part], residual[part])
+
+
+def sky_outside(sky: Sky, residual: F4, boxes: I8, apart: Bools) -> float:
+    """Return the same without the boxes of some sources, from a residual within the others'."""
+    part = _sample(sky)
+    image, step = sky.image[part], part.step
+    left = image.copy()
+    for alone, (x, y, width, height) in zip(apart.tolist(), boxes.tolist(), strict=True):
+        here = np.s_[-(-y // step) : -(-(y + height) // step), x : x + width]
+        left[here] = np.nan if alone else residual[part][here]
+    return _level(sky, image, left)
+
+
+def _sample(sky: Sky) -> slice:
+    """Return the rows from which the level of the sky is taken."""
+    return slice(None, None, max(1, sky.image.size // MAX_SKY))
+
+
+def _level(sky: Sky, image: F4, residual: F4) -> float:
+    """Return the level of the sky in the rows of `_sample`."""
+    part = _sample(sky)
+    variance = sky.variance[part]
     noise = np.sqrt(variance)
     usable = (variance > 0.0) & (variance < MAX_VARIANCE) & ((sky.mask[part] & UNUSABLE) == 0)
     with np.errstate(invalid="ignore"):

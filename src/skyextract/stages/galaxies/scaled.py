@@ -1,0 +1,75 @@
+"""Brightness of models of given shapes, measured on another image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, copied
+from skyextract.kernels.galaxies.draw import visit_scales
+from skyextract.kernels.galaxies.fit import Places
+from skyextract.kernels.galaxies.source import DISK, POINT, SKY, SPHEROID, X, Y
+from skyextract.record import record
+from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, sky_level
+
+if TYPE_CHECKING:
+    from skyextract.run import Run
+    from skyextract.stages.galaxies.fit import ModelFits
+    from skyextract.stages.galaxies.scene import Sky
+
+
+@record
+class Scaled:
+    """Models of given shapes, their brightness measured on another image.
+
+    Attributes
+    ----------
+    scale, error : (n,) float64
+        Factor of the fluxes, and its error.
+    chi2 : (n,) float64
+        Reduced.
+    iterations : int
+        Sweeps over the sources.
+    """
+
+    scale: F8
+    error: F8
+    chi2: F8
+    iterations: int
+
+
+def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
+    """Measure the brightness of models that were fitted to another image of the same pixels.
+
+    Parameters
+    ----------
+    sky : Sky
+        The image to measure.
+    fits : ModelFits
+        Of the other image.
+    """
+    n = len(fits.parameters)
+    good = np.asarray(np.isfinite(fits.parameters).all(axis=1))
+    parameters = np.where(good[:, None], fits.parameters, 0.0)
+    parameters[:, SKY] = 0.0
+    boxes = np.where(good[:, None], fits.scene.boxes, 0)
+    flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
+    scene = Scene(sky, boxes, parameters[:, X], parameters[:, Y], flux, run)
+    scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
+    scales[~good] = np.nan
+    changed = np.zeros(n, dtype=np.uint8)
+    pixels = sky.pixels(copied(sky.image, run), sky.level_error(sky.noise2()))
+
+    def visit(members: I8, places: Places) -> None:
+        visit_scales(members, places, pixels, parameters, scales, chi2, changed)
+
+    stale = np.asarray(boxes[:, 2] > 0)
+    sweeps = 0
+    while sweeps < MAX_SWEEPS and stale.any():
+        scene.sweep(stale, changed, visit)
+        sweeps += 1
+        if sweeps == 1:
+            pixels.residual[:] -= np.float32(sky_level(sky, sky.image, pixels.residual))
+            stale[:] = boxes[:, 2] > 0
+    return Scaled(scales[:, 0], scales[:, 1], chi2, sweeps)
