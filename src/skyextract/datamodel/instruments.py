@@ -76,6 +76,20 @@ def _named(**names: str) -> Callable[[Header], Cards]:
     return translate
 
 
+def _unless_given(**names: str) -> Callable[[Header], Cards]:
+    """Return a translation of cards of which the header has no number: one name each."""
+
+    def translate(header: Header) -> Cards:
+        found = {key: _number(header, name) for key, name in names.items()}
+        return {
+            key: value
+            for key, value in found.items()
+            if value is not None and _number(header, key) is None
+        }
+
+    return translate
+
+
 def _maxim(header: Header) -> Cards:
     gain = _number(header, "EGAIN")
     return {} if gain is None else {"GAIN": gain}
@@ -193,6 +207,12 @@ INSTRUMENTS = (
                _setting),
     Instrument("MaxIm",
                (("SWCREATE", "MAXIM|CCDSOFT|CCDOPS|SBIG|THESKY"), ("INSTRUME", "SBIG")), _maxim),
+    # The dictionaries of ESO and Calar Alto; EGAIN as ASCOM's drivers write it.
+    Instrument("ESO", (("ESO DET OUT1 CONAD", "."), ("ESO DET OUT1 RON", ".")),
+               _unless_given(GAIN="ESO DET OUT1 CONAD", RDNOISE="ESO DET OUT1 RON")),
+    Instrument("Calar Alto", (("CCDSENS", "."),),
+               _unless_given(GAIN="CCDSENS", RDNOISE="CCDRON")),
+    Instrument("ASCOM", (("EGAIN", "."),), _unless_given(GAIN="EGAIN")),
 )  # fmt: skip
 """In the order in which they are tried: the camera before the program that drove it."""
 

@@ -27,11 +27,13 @@ COLORS: dict[str, tuple[str, str]] = {
 
 FILTER_KEYS = (
     "FILTER", "FILTNAM", "FILTNAME", "FILTERID", "FILTER1", "FILTER2", "FILTER3", "FILTER01",
-    "INSFLNAM", "ESO INS FILT1 NAME", "FILTERS", "BAND", "FILT",
+    "INSFLNAM", "ESO INS FILT1 NAME", "ESO INS FILT2 NAME", "FILTERS", "BAND", "FILT", "WFFBAND",
+    "ALFLTNM", "FAFLTNM", "FBFLTNM",
 )  # fmt: skip
 
 _OPEN = re.compile(
-    r"(?i)(|air|blank|clear?|clear\d*[ls]?|empty|lum(inance)?|l|no(ne)?|open\d*|unknown|no filter"
+    r"(?i)(|air|blank|clear?|clear\d*[ls]?|empty|free|lum(inance)?|l|no(ne)?|open\d*(-\d+)?|unknown"
+    r"|no[ _]filter"
     r"|.*-clear)$"
 )
 _SLOAN = r"(?:sdss|sloan|ps1?|pan-?starrs1?|apass|decam|des|lsst|ztf|hsc|sky_?mapper|refcat2?)"
@@ -87,14 +89,18 @@ _FILTERS: tuple[tuple[str, str], ...] = (
     (r"(?:sdss|sloan|ps1?|des|decam|hsc|lsst|lcogt?|sdt)[-_ .]*([ugrizy])'?(?:p|2)?", "{lower}"),
     (r"(?:pan-?starrs1?|ztf|sky_?mapper|apass)[-_ .]*([ugrizy])", "{lower}"),
     (r"([ugrizy])['_ .-]*(?:sdss|sloan|ps1?|des|decam|hsc|lsst)", "{lower}"),
-    (r"(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)[-_ .]*([ubvri])c?", "{upper}"),
-    (r"([ubvri])[-_ .]*(?:johnson|bessell?|cousins|kron|jc|bess|harris|mould)", "{upper}"),
+    (r"(?:john(?:son)?|bessell?|cousins|kron|jc|bess?|harris|mould)[-_ .]*([ubvri])c?", "{upper}"),
+    (r"([ubvri])[-_ .]*(?:john(?:son)?|bessell?|cousins|kron|jc|bess?|harris|mould)", "{upper}"),
+    (r"odi_([ugriz])|w-s-([griz])\+", "{lower}"),  # WIYN, Suprime-Cam
+    (r"w-[jc]-([ubvri])c?|([bvri])_special", "{upper}"),  # Suprime-Cam, FORS
+    (r"bb#([ubvri])c?/\d+_eso\d+", "{upper}"),  # WFI
     (r"(?:2mass|mko)[-_ .]*([jh])", "{upper}"),
     (r"(?:2mass|mko)[-_ .]*ks?", "Ks"),
     (r"gaia[-_ .]*g", "G"),
     (r"gaia[-_ .]*(bp|rp)", "{upper}"),
 )
 _CASED_FILTERS: tuple[tuple[str, str], ...] = (
+    (r"([ugrizUBVRI])#\d+", "{}"),  # EFOSC
     (r"([ugrizy])(?:'|p|2|_?prime|\.?00000|[._]MP\d+|_G\d+|\d)?", "{}"),
     (r"([UBVRI])[cjkJKC]?", "{}"),
     (r"([JH])", "{}"),

@@ -30,6 +30,7 @@ def header_of(*cards, bitpix=16):
         (("EXPTIME", 60.0, "Exposure time in seconds"), (), 60.0),
         (("EXPTIME", 60000, "[ms] exposure time"), (), 60.0),
         (("EXPTIME", 60000, "exposure time (milliseconds)"), (), 60.0),
+        (("EXPOSURE", 60000, "Exposure time in ms"), (), 60.0),
         (("EXPOSURE", 0.0165, "[d] time on source"), (), 1425.6),
         (("EXPOSURE", 40.0, "Exposure time minutes"), (), 2400.0),
         (("EXPTIME", 0.5, "[h]"), (), 1800.0),
@@ -49,6 +50,16 @@ def test_units_of_time(card, more, seconds):
     found = read_detector(header_of(card, *more), CONFIG, run, "a.fits").exposure_time
     assert found == pytest.approx(seconds)
     assert run.warnings == []
+
+
+@pytest.mark.parametrize(("value", "comment", "gain"), [
+    (0.4, "[ADU/e-] gain", 2.5), (0.4, "DN per electron", 2.5), (0.4, "[e-/ADU] gain", 0.4),
+    (0.4, "electrons per ADU", 0.4), (0.4, "counts/e-", 2.5), (12.5, "[dB] gain", 0.0),
+    (2.0, "gain (ADU)", 2.0),
+])  # fmt: skip
+def test_units_of_gain(value, comment, gain):
+    header = header_of(("GAIN", value, comment), bitpix=-32)
+    assert read_detector(header, CONFIG, Run(), "a.fits").gain == pytest.approx(gain)
 
 
 @pytest.mark.parametrize("value", ["1:40", "00:01:40", "1m40s", "3 x 100 s", "100 furlongs", "1,5"])

@@ -60,6 +60,21 @@ def test_decimal_hours_by_the_comment():
         assert pointing(header)[0] == pytest.approx(157.5)
 
 
+@pytest.mark.parametrize("comment", ["[h] right ascension", "RA in h", "(hrs)", "decimal hours"])
+def test_hours_in_few_letters(comment):
+    header = fits.Header([("RA", 10.0, comment), ("DEC", 2.0)])
+    assert pointing(header)[:2] == pytest.approx((150.0, 2.0))
+
+
+def test_radians_by_the_comment():
+    header = fits.Header(
+        [("RA", math.radians(150.0), "[rad]"), ("DEC", math.radians(2.0), "[rad]")]
+    )
+    assert pointing(header)[:2] == pytest.approx((150.0, 2.0))
+    header = fits.Header([("RA", 150.0, "radial velocity is 0"), ("DEC", 2.0)])
+    assert pointing(header)[:2] == pytest.approx((150.0, 2.0))
+
+
 @pytest.mark.parametrize("equinox", [1950.0, 2026.9])
 def test_equinox_against_astropy(equinox):
     found = pointing(fits.Header({"RA": 150.0, "DEC": 40.0, "EQUINOX": equinox}))

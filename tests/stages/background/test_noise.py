@@ -272,3 +272,26 @@ def test_a_sky_that_is_not_even_says_nothing_of_the_gain():
     image = sky_of(2.0, 20_000.0, 0.0, 5.0, 3) * (1.0 - 0.3 * (x**2 + y**2))
     image *= rng.normal(1.0, 0.03, image.shape)
     assert gain_of(image.astype(np.float32), gain=2.0) == (2.0, [])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("n", [2, 9, 40])
+@pytest.mark.parametrize(("level", "card"), [(300.0, "NCOMBINE"), (60.0, "STACKCNT")])
+def test_the_gain_of_a_mean_of_frames(n, level, card, seed):
+    """A card has their number; the noise tells a mean from a sum, and a gain that is of all."""
+    frames = np.stack([sky_of(1.5, level, 0.0, 4.0, 100 * seed + k) for k in range(n)])
+    header = Header.of({card: n})
+    for image, gain, noise, right in (
+        (frames.mean(axis=0), 1.5, 4.0, 1.5 * n),
+        (frames.sum(axis=0), 1.5, 4.0, 1.5),
+        (frames.mean(axis=0), 1.5 * n, 4.0 * n**0.5, 1.5 * n),
+        (frames.mean(axis=0) - level, 1.5, 4.0, 1.5),  # without its sky nothing is known
+    ):
+        detector = Detector(gain=gain, read_noise=noise)
+        mask = np.zeros(image.shape, np.uint16)
+        given = Exposure(image.astype(np.float32), mask, header=header, detector=detector)
+        found = with_plausible_gain(given, Run())
+        assert found.detector.gain == pytest.approx(right)
+    one = Exposure(frames[0], np.zeros(frames[0].shape, np.uint16), header=header,
+                   detector=Detector(gain=1.5, read_noise=4.0))  # fmt: skip
+    assert with_plausible_gain(one, Run()).detector.gain == 1.5

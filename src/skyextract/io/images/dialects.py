@@ -17,9 +17,11 @@ _UNITS = (
     (r"min|mins|minutes?", 60.0), (r"h|hr|hrs|hours?", 3600.0), (r"d|days?", 86400.0),
 )  # fmt: skip
 _ELECTRONS = re.compile(r"e-?\s*/|electron|photon")
+_INVERSE = re.compile(r"\b(adu|dn|counts?)s?\s*(/|per)\s*(e\b|e-|electron|photo-?electron)")
+_DECIBEL = re.compile(r"\bdb\b|decibel")
 _UNIT_WORDS = re.compile(
     r"\[\s*([a-z]+)\s*\]|\(\s*(?:in )?([a-z]+)\s*\)"
-    r"|\b(millisec\w*|msec\w*|microsec\w*|minutes?|hours?|days?)\b",
+    r"|\b(millisec\w*|msec\w*|microsec\w*|minutes?|hours?|days?)\b|\bin (ms|us|min|h)\b",
     re.IGNORECASE,
 )
 MIN_TIME, MAX_TIME = 1e-6, 1e8
@@ -91,11 +93,19 @@ def _seconds(word: str) -> float | None:
     return None
 
 
+def is_inverse(header: Header, keyword: str) -> bool:
+    """Tell whether the comment of a gain card says that it is in ADU per electron."""
+    comment = str(header.comments[keyword]).lower() if keyword in header else ""
+    return _INVERSE.search(comment) is not None
+
+
 def is_camera_setting(header: Header, keyword: str, number: float) -> bool:
     """Tell whether the number of a gain card cannot be e-/ADU but is a setting of the camera."""
+    comment = str(header.comments[keyword]).lower() if keyword in header else ""
+    if _DECIBEL.search(comment):
+        return True
     if keyword != "GAIN" or header.get("BITPIX") not in (8, 16, 32) or "SOFTNAME" in header:
         return False
-    comment = str(header.comments[keyword]).lower()
     if _ELECTRONS.search(comment):
         return False
     if not number.is_integer():

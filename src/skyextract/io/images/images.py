@@ -43,6 +43,7 @@ from skyextract.io.images.dialects import (
     MIN_TIME,
     exposure_seconds,
     is_camera_setting,
+    is_inverse,
     linear_pixels,
     pedestal,
     translate,
@@ -316,6 +317,9 @@ def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float
             )
             if known:
                 return other
+        elif is_inverse(header, keyword):
+            run.tell(f"{name}: {keyword} = {number:g} is in ADU per electron (its comment)")
+            return 1.0 / number
         else:
             return number
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,10 @@ class Start:
         return east / unit, north / unit
 
 
+_HOURS = re.compile(r"hour|[\[(]\s*h(rs?)?\s*[\])]|\bin h\b")
+_RADIANS = re.compile(r"\brad(ians?)?\b")
+
+
 def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
     """Find where the telescope pointed.
 
@@ -102,8 +107,12 @@ def pointing(header: Mapping[str, Any]) -> tuple[float, float, str] | None:
         hours = not ra_key.startswith("CRVAL")
         ra = parse_angle(header.get(ra_key), hours=hours)
         dec = parse_angle(header.get(dec_key), hours=False)
-        if "hour" in _comment(header, ra_key).lower() and not is_sexagesimal(header.get(ra_key)):
-            ra *= 15.0
+        comment = _comment(header, ra_key).lower()
+        if not is_sexagesimal(header.get(ra_key)):
+            if _HOURS.search(comment):
+                ra *= 15.0
+            elif _RADIANS.search(comment):
+                ra, dec = math.degrees(ra), math.degrees(dec)
         if math.isfinite(ra) and -180.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0:
             return *_to_j2000(ra % 360.0, dec, header), ra_key
     return None

@@ -66,6 +66,13 @@ UNEVEN, ROUNDING = 0.016, 0.1
 """... this part of the sky as differences between pixels, and rounding to whole numbers."""
 
 
+COMBINED_KEYS = (
+    "NCOMBINE", "NCOMB", "STACKCNT", "NSTACK", "NCOADD", "NIMAGES", "NUMFRAME", "COADDS",
+    "ESO DET NDIT",
+)  # fmt: skip
+"""Cards with the number of frames that an image was made of."""
+
+
 def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     """Return the exposure with another gain, or without, where its own is less than noise allows.
 
@@ -150,6 +157,9 @@ def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
     gain = _gain_of_sky(level, variance, detector.read_noise)
     if not gain:
         return exposure
+    averaged = _averaged(exposure, level, variance, run)
+    if averaged is not None:
+        return averaged
     read_noise = READ_NOISES * detector.read_noise or MOST_READ_NOISE
     read_noise /= detector.gain
     explained = level / detector.gain + read_noise**2 + (UNEVEN * level) ** 2 + ROUNDING
@@ -161,6 +171,29 @@ def _with_gain_of_sky(exposure: Exposure, level: float, run: Run) -> Exposure:
         "image unit or less, which is used"
     )
     return replace(exposure, detector=replace(detector, gain=gain))
+
+
+def _averaged(exposure: Exposure, level: float, variance: float, run: Run) -> Exposure | None:
+    """Return a mean of frames with their gain in total; None if it is none, or it is not known.
+
+    A card tells their number, and the noise whether the pixels are their mean or sum, or whether
+    the gain is of all of them already: it has to fit that of a mean to a factor of two.
+    """
+    header, detector = exposure.header or Header(), exposure.detector
+    keys = [key for key in COMBINED_KEYS if (header_number(header.get(key)) or 0.0) >= 2.0]
+    if not keys:
+        return None
+    n = header_number(header.get(keys[0])) or 1.0
+    of_one = level / detector.gain + (detector.read_noise / detector.gain) ** 2
+    excess = n * variance / of_one
+    if not 0.5 < excess < min(2.0, math.sqrt(n)):
+        return None
+    gain, noise = n * detector.gain, math.sqrt(n) * detector.read_noise
+    run.tell(
+        f"{exposure.name}: {keys[0]} = {n:g}, and the noise of the sky is that of the mean of so "
+        f"many: GAIN is {gain:.6g}"
+    )
+    return replace(exposure, detector=replace(detector, gain=gain, read_noise=noise))
 
 
 def _gain_of_sky(level: float, variance: float, read_noise: float) -> float:
