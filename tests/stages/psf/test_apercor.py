@@ -57,7 +57,8 @@ def corrections_of(
     mask = good if mask is None else mask
     fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
     settings = Characterize(apercor_degree=degree)
-    left = light_left(image, variance, GAIN, mask, psf, fit, stars, settings.apercor_diameter)
+    diameter = settings.apercor_diameter
+    left = light_left(image, variance, GAIN, mask, psf, fit, stars, diameter, Run(2))
     return fit, aperture_corrections(
         image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run(), left
     )

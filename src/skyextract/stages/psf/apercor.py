@@ -182,7 +182,7 @@ def aperture_corrections(
     why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     light, error, lost = _growth(
-        image, background_variance, gain, mask, psf, photometry, stars, diameters / 2
+        image, background_variance, gain, mask, psf, photometry, stars, diameters / 2, run
     )
     if left is not None:
         flux = photometry.flux[stars]
@@ -254,6 +254,7 @@ def light_left(
     photometry: PsfPhotometry,
     stars: I8,
     diameter: float,
+    run: Run,
 ) -> LeftLight:
     """Measure the light per pixel that is neither of the sky nor of sources that were found.
 
@@ -262,7 +263,7 @@ def light_left(
 
     Parameters
     ----------
-    image, background_variance, gain, mask, psf, photometry, stars
+    image, background_variance, gain, mask, psf, photometry, stars, run
         As in `aperture_corrections`.
     diameter : float
         Of the reference aperture, FWHM.
@@ -272,7 +273,7 @@ def light_left(
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
     between = light_between(*noise, stars, radius)
-    light, error, lost = _growth(image, *noise, stars, np.array([radius]))
+    light, error, lost = _growth(image, *noise, stars, np.array([radius]), run)
     whole = lost[:, 0] <= MAX_LOSS
     if whole.sum() < MIN_BRIGHT_STARS:
         return between
@@ -300,16 +301,23 @@ def _growth(
     photometry: PsfPhotometry,
     stars: I8,
     radii: F8,
+    run: Run,
 ) -> tuple[F8, F8, F8]:
     """Light / flux within each radius, its error and the part without data, (n, m) each."""
-    x, y = photometry.x[stars], photometry.y[stars]
+    x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
     stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
     light, error, lost = np.empty((3, len(stars), len(radii)))
-    growth_curves(
-        image, photometry.residual, background_variance, mask, UNUSABLE,
-        1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
-        x, y, photometry.flux[stars], stamps, radii, light, error, lost,
-    )  # fmt: skip
+
+    def part(span: tuple[int, int]) -> None:
+        some = slice(*span)
+        growth_curves(
+            image, photometry.residual, background_variance, mask, UNUSABLE,
+            1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
+            x[some], y[some], flux[some], stamps[some], radii,
+            light[some], error[some], lost[some],
+        )  # fmt: skip
+
+    run.map(part, run.bands(len(stars), least=16))
     return light, error, lost
 
 

@@ -119,7 +119,7 @@ def measure_point_sources(
         exposure.mask, subtracted, fits.residual, variance, gain, psf,
         fits.x[bright := usable_stars(fits, stars)], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
     )  # fmt: skip
-    left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter)
+    left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
     if corrections is None or not corrections.covers(apertures):
         corrections = aperture_corrections(
             subtracted, variance, gain, mask, psf, fits, stars, apertures,
