@@ -241,6 +241,31 @@ def test_signals_reach_the_child_and_its_end_the_caller(
     assert ends[0][0] != 0
 
 
+def test_a_signal_before_the_child_is_known_reaches_it(served: Caller) -> None:
+    served.run("--server", "stop")
+    code = "from skyextract.server import client; print(client.socket_path(), end='')"
+    path = subprocess.run(
+        [sys.executable, "-c", code], env=served.environment(), check=True, capture_output=True,
+    ).stdout.decode()  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["sleep", str(WAIT)]) as child:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(WAIT)
+        caller = served.start("image.fits", *SIMPLE)
+        connection, _ = listener.accept()
+        assert connection.recv(1 << 16)
+        caller.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert caller.poll() is None
+        connection.sendall(b"P" + child.pid.to_bytes(4, "big"))
+        assert child.wait(WAIT) == -signal.SIGINT
+        connection.sendall(b"E" + int(signal.SIGINT).to_bytes(4, "big"))
+        caller.communicate(timeout=WAIT)
+        assert caller.returncode == -signal.SIGINT
+        connection.close()
+    Path(path).unlink()
+
+
 def test_a_child_ends_with_its_caller(served: Caller) -> None:
     process = waiting_call(served)
     assert served.status()[2] == 1

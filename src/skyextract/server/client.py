@@ -30,6 +30,8 @@ MODE = "SKYEXTRACT_SERVER"
 SERVE = "--serve"
 OWN_RUN = {SERVE, "--server", "--warm"}
 PREFIXES = ("PYTHON", "NUMBA_", "LD_", "OPENBLAS_", "OMP_", "MKL_", "LC_", "ASTROPY", "MALLOC_")
+ANSWER_SECONDS = 10.0
+"""A server that is stopped, or has too much to do, does not hold up a call for longer."""
 MOST_DESCRIPTORS = 250
 """One message takes 253."""
 NAMES = ("LANG", "LANGUAGE", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GLIBC_TUNABLES")
@@ -214,39 +216,80 @@ def call(arguments: list[str]) -> int | None:
         return None
     try:
         message, descriptors = describe_call(arguments, given)
+    except NoServer:
+        connection.close()
+        return None
+    signals = Signals()
+    try:
         send(connection, message, descriptors)
         os.close(descriptors[-1])
+        connection.settimeout(ANSWER_SECONDS)
         answer = receive(connection, 5)
-    except (NoServer, OSError):
-        connection.close()
-        return None
+    except OSError:
+        answer = b""
     if answer[:1] != STARTED:
         connection.close()
+        signals.restore()
         return None
-    return _wait(connection, int.from_bytes(answer[1:], "big"))
+    connection.settimeout(None)
+    signals.pass_on(int.from_bytes(answer[1:], "big"))
+    return _wait(connection, signals)
 
 
-def _wait(connection: _socket.socket, child: int) -> int | None:
-    """Pass signals on to the child until it has ended; return its exit status."""
+class Signals:
+    """The signals of this process: kept until there is a child, then passed on to it.
 
-    def forward(number: int, _: object) -> None:
-        try:
-            os.kill(child, number)
-        except ProcessLookupError:
-            pass
+    One more, before there is a child, ends the process as if there were no handlers.
+    """
 
-    def stop(*_: object) -> None:
+    def __init__(self) -> None:
+        self.child = 0
+        self.kept: list[int] = []
+        numbers = [getattr(signal, name) for name in (*FORWARDED, "SIGTSTP")]
+        self.before = {
+            number: signal.signal(number, self._take)
+            for number in numbers
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
+
+    def _take(self, number: int, _: object) -> None:
+        if number == signal.SIGTSTP:
+            self._stop()
+        elif self.child:
+            try:
+                os.kill(self.child, number)
+            except ProcessLookupError:
+                pass
+        elif self.kept:
+            self.restore()
+        else:
+            self.kept.append(number)
+
+    def _stop(self) -> None:
         # A child of the server has no terminal that could stop it.
-        forward(signal.SIGSTOP, None)
+        if self.child:
+            self._take(signal.SIGSTOP, None)
         os.kill(os.getpid(), signal.SIGSTOP)
-        forward(signal.SIGCONT, None)
+        if self.child:
+            self._take(signal.SIGCONT, None)
 
-    handlers = {getattr(signal, name): forward for name in FORWARDED} | {signal.SIGTSTP: stop}
-    before = {
-        number: signal.signal(number, handler)
-        for number, handler in handlers.items()
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
+    def pass_on(self, child: int) -> None:
+        """Pass signals on to a process, those that were kept at once."""
+        self.child = child
+        for number in self.kept:
+            self._take(number, None)
+
+    def restore(self) -> None:
+        """Handle signals as before; one that was kept ends this process."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        for number in self.kept:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+def _wait(connection: _socket.socket, signals: Signals) -> int | None:
+    """Wait until the child has ended; return its exit status."""
     status: int | None = None
     while answer := receive(connection, 5):
         if len(answer) == 5:
@@ -254,8 +297,8 @@ def _wait(connection: _socket.socket, child: int) -> int | None:
         if answer[:1] in (RETURNED, ENDED):
             break
     if status is None:  # server and child were killed
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.kept.clear()
+        signals.restore()
         return None
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
