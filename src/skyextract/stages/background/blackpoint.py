@@ -8,7 +8,6 @@ The mean of the sky is higher for it, and its scatter smaller.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
@@ -66,6 +65,8 @@ def black_point(sample: F4, step: float) -> tuple[float, float]:
     )
     if not first or share * n < PILE * first or first > STEEP * third:
         return 0.0, 0.0
+    from statistics import NormalDist  # its import takes 3 ms, and it is rarely needed
+
     normal = NormalDist()
     cut = normal.inv_cdf(share)
     sigma = middle / (normal.inv_cdf(0.5 * (1.0 + share)) - cut)
