@@ -295,3 +295,19 @@ def test_the_gain_of_a_mean_of_frames(n, level, card, seed):
     one = Exposure(frames[0], np.zeros(frames[0].shape, np.uint16), header=header,
                    detector=Detector(gain=1.5, read_noise=4.0))  # fmt: skip
     assert with_plausible_gain(one, Run()).detector.gain == 1.5
+
+
+@pytest.mark.parametrize(("unit", "time", "gain"), [
+    ("electron", 100.0, 1.0), ("e-/s", 100.0, 100.0), ("electron/s", float("nan"), 0.0),
+    ("adu", 100.0, 0.0), ("", 100.0, 0.0), ("MJy/sr", 100.0, 0.0),
+])  # fmt: skip
+def test_electrons_have_a_gain_without_a_card(unit, time, gain):
+    """Else bright sources have no noise of photons."""
+    per = 100.0 if "/s" in unit else 1.0
+    image = sky_of(1.0, 900.0, 0.0, 5.0, 3) / np.float32(per)
+    detector = Detector(exposure_time=time)
+    given = Exposure(image, np.zeros(image.shape, np.uint16), header=Header.of({"BUNIT": unit}),
+                     detector=detector)  # fmt: skip
+    found = with_plausible_gain(given, Run())
+    assert found.detector.gain == gain
+    assert with_plausible_gain(replace(given, camera="X"), Run()).detector.gain == 0.0

@@ -82,6 +82,8 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
     its level and noise have the gain of these pixels; else it is unknown.  Of rates by BUNIT the
     gain is that of the camera, or 1 if they are electrons, times the exposure time.
     """
+    if not exposure.detector.gain > 0.0:
+        exposure = _with_gain_of_unit(exposure, run)
     gain = exposure.detector.gain
     if not gain > 0.0:
         return exposure
@@ -120,6 +122,21 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         )
     run.warn(message)
     return replace(exposure, detector=replace(exposure.detector, gain=found))
+
+
+def _with_gain_of_unit(exposure: Exposure, run: Run) -> Exposure:
+    """Return the exposure with the gain of electrons where BUNIT says so and nothing else does.
+
+    A variance plane tells it from the pixels, and a preset of the camera knows better.
+    """
+    known = exposure.camera or exposure.variance is not None
+    unit = None if known else PixelUnit.of(exposure.header or Header())
+    time = exposure.detector.exposure_time
+    if unit is None or not unit.is_electron or (unit.per_second and not time > 0.0):
+        return exposure
+    gain = time if unit.per_second else 1.0
+    run.tell(f"{exposure.name}: pixels are electrons (BUNIT): GAIN is {gain:.6g}")
+    return replace(exposure, detector=replace(exposure.detector, gain=gain))
 
 
 def _with_gain_of_electrons(exposure: Exposure, sample: F8, run: Run) -> Exposure:
