@@ -74,6 +74,8 @@ class Exposure:
         Plane of a cube, from 1.
     camera : str
         Name of the instrument that was recognised from the header; empty if none was.
+    doubts : tuple of str
+        What makes the sources of this image doubtful, found when it was read.
     unit : float
         Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
@@ -97,6 +99,7 @@ class Exposure:
     """It is the only image that is read of its file."""
     plane: int | None = None
     camera: str = ""
+    doubts: tuple[str, ...] = ()
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""

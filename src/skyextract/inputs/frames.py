@@ -38,6 +38,7 @@ from skyextract.stages.background.noise import (
     with_plausible_variance,
     working_unit,
 )
+from skyextract.stages.background.weightkind import with_plausible_kind
 from skyextract.stages.isr.mosaic import colour_flags, colour_plane
 
 Image = Exposure | RawFrame
@@ -185,7 +186,9 @@ def with_maps(
         run.warn(f"{image.name}: {dates}")
     image = with_plausible_variance(image, run)
     measured = config.extraction.noise_type == "MEASURED"
-    if measured and of_image(config.weights.weight_type, 1) == "MAP_RMS":
+    kind = of_image(config.weights.weight_type, 1)
+    image = with_plausible_kind(image, kind, run, mends=measured)
+    if measured and kind == "MAP_RMS":
         image = with_plausible_rms(image, run)
     if measured:
         image = with_plausible_gain(image, run)

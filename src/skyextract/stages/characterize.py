@@ -25,6 +25,7 @@ from skyextract.stages.background.estimate import (
     mesh_variance,
     subtract_background,
 )
+from skyextract.stages.background.negatives import has_negatives, negative_pixels
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
@@ -45,7 +46,7 @@ MANY_REPAIRS = 1e-3
 """The background is measured anew without the cosmic rays if they hit this share of the pixels:
 clipping and mode leave fewer no influence that shows above the noise of a mesh."""
 
-UNDERSAMPLED = 1.5
+UNDERSAMPLED = 1.3
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
 
 MIN_FREE = 0.8
@@ -326,6 +327,8 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
     if variance is None:
         variance = mesh_variance(background, run)
     _mark_unusable(variance, exposure, run)
+    if has_negatives(data, background.sigma):
+        variance[negative_pixels(data, background.sigma)] = NO_INFORMATION
     gain = exposure.detector.gain
     if gain > 0.0:
         inverse_gain = 1.0 / gain

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MIN_SHARP, TOLD_SHARP, MANY_SHARP = 5, 0.01, 0.1
 """Sources that are sharper than the PSF: number and share that are told of, and share above which
 the list of sources is doubtful."""
+MIN_TRACKS, MANY_TRACKS = 5, 0.1
+"""Number and share of sources upon repaired cosmic rays above which the list is doubtful."""
 
 
 @record
@@ -86,14 +88,15 @@ def doubts_about(
     )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
-    texts = [text for text in (*texts, kind, black, about_psf) if text]
+    texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
     false += [(what.doubt, what.are_many) for what in (ghosts, tracks) if what is not None]
+    false.append((_about_tracks(flags), True))
     for text, are_many in false:
-        if are_many:
+        if text and are_many:
             texts.append(text)
         elif text:
             run.warn(text)
@@ -119,6 +122,17 @@ def _about_sharp(flags: I2) -> tuple[str, float]:
         "SHARP in FLAGS_SKY)"
     )
     return message, n / flags.size
+
+
+def _about_tracks(flags: I2) -> str:
+    """Return what is to be said of sources upon repaired cosmic rays, if they are many."""
+    n = int(np.count_nonzero(flags & int(FlagsSky.COSMIC_RAY)))
+    if n < max(MIN_TRACKS, MANY_TRACKS * flags.size):
+        return ""
+    return (
+        f"{n} of {flags.size} sources have repaired cosmic rays in their pixels: some are what is "
+        "left of tracks (2 in FLAGS_SKY)"
+    )
 
 
 def _displacement(exposure: Exposure, found: Found) -> Displacement | None:

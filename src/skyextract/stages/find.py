@@ -10,6 +10,7 @@ from skyextract.datamodel.arrays import F4, U1
 from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
 from skyextract.record import record
+from skyextract.stages.background.negatives import has_negatives
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.filters import builtin_filter, parse_filter
@@ -93,6 +94,32 @@ def find_sources(
     filter_height = 0 if taps is None else taps.shape[0]
     scan = scan_of(config, exposure.shape[0], filter_height, wanted, inputs.sizes)
 
+    negatives = False
+
+    def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
+        noise = None
+        if matched is not None and plane.variance is None:
+            noise = partial(plane.variance_plane, run)
+        return detect(
+            pixels,
+            # What the background is estimated without are pixels, whosever they are.
+            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
+            run,
+            sigma=plane.background.sigma,
+            taps=taps,
+            psf=matched,
+            variance=plane.variance,
+            noise=noise,
+            bad=plane.holes,
+            claimed=claimed,
+            skewness=plane.background.skewness,
+            gain=(detection or exposure).detector.gain,
+            pixel_scale=inputs.pixel_scale,
+            grow=last,
+            scan=scan,
+            structured=not negatives,
+        )
+
     def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed,
@@ -104,33 +131,19 @@ def find_sources(
                 detection, config, run, sources=claimed,
                 known=None if last else detection.background,
             )  # fmt: skip
-        noise = None
-        if matched is not None and detection_plane.variance is None:
-            noise = partial(detection_plane.variance_plane, run)
-        found = detect(
-            detection_plane.subtracted,
-            # What the background is estimated without are pixels, whosever they are.
-            extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
-            run,
-            sigma=detection_plane.background.sigma,
-            taps=taps,
-            psf=matched,
-            variance=detection_plane.variance,
-            noise=noise,
-            bad=detection_plane.holes,
-            claimed=claimed,
-            skewness=detection_plane.background.skewness,
-            gain=(detection or exposure).detector.gain,
-            pixel_scale=inputs.pixel_scale,
-            grow=last,
-            scan=scan,
-        )
+        found = search(detection_plane, detection_plane.subtracted, claimed, last=last)
         return plane, detection_plane, found
 
     def claim(claimed: U1 | None) -> U1:
-        _, detection_plane, found = find(claimed, last=False)
+        nonlocal negatives
+        _, plane, found = find(claimed, last=False)
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
-        return source_mask(found, detection_plane.background.sigma, run, growth)
+        mask = source_mask(found, plane.background.sigma, run, growth)
+        negatives = has_negatives(plane.subtracted, plane.background.sigma)
+        if negatives:
+            found = search(plane, -plane.subtracted, claimed, last=False)
+            mask |= source_mask(found, plane.background.sigma, run, growth)
+        return mask
 
     claimed = None
     for _ in range(extraction.detect_niter - 1):

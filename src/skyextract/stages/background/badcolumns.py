@@ -26,6 +26,11 @@ OFFSET = 5.0
 """A column is off by so many times the error of a block, ..."""
 NOISY = 1.7
 """... or its pixels differ from those beside by so many times what is typical."""
+ASIDE = (3, 24)
+"""Columns from one to the other distance, on both sides, tell what sources do there: a defect is
+as clear above that as above noise, and..."""
+ABOVE = 1.8
+"""... so many times what is passed by a quarter of it."""
 BESIDE = 0.5
 """Less than this part of it is next to a defect, on one side at least."""
 ECHO = 1.4
@@ -98,7 +103,12 @@ def _defects(blocks: _Blocks, image: F4) -> Bools:
         rows = np.flatnonzero(off[:, x])
         low, high = np.percentile(height[rows[0] : rows[-1] + 1, x], (10.0, 90.0))
         off[:, x] &= high < CONSTANT * low + 2.0
-    return off | _lasting(noisy)
+    noisy = _lasting(noisy)
+    for x in np.flatnonzero(off.any(axis=0)):
+        off[:, x] &= _is_clear(height[off[:, x]], MAD_TO_SIGMA, OFFSET, int(x))
+    for x in np.flatnonzero(noisy.any(axis=0)):
+        noisy[:, x] &= _is_clear(noise[noisy[:, x]], 1.0, NOISY, int(x))
+    return off | noisy
 
 
 def _pixels(image: F4, blocks: _Blocks, x: int, bad: Bools) -> I8:
@@ -167,6 +177,19 @@ def _alone(values: F8) -> Bools:
     alone: Bools = single & (np.maximum(left2, right2) * ECHO < here)
     alone |= double & (np.maximum(left3, right3) < here)
     return alone
+
+
+def _is_clear(values: F8, unit: float, limit: float, x: int) -> bool:
+    """Tell whether a column stands out of what blocks have at some distance from it.
+
+    `unit` is what one stands for there of what values typically are.
+    """
+    near, far = ASIDE
+    nx = values.shape[1]
+    aside = np.r_[max(x - far, 0) : max(x - near + 1, 0), min(x + near, nx) : min(x + far + 1, nx)]
+    typical = max(1.0, unit * median(values[:, aside]))
+    highest = float(np.percentile(values[:, aside], 75.0)) if aside.size else 0.0
+    return bool(median(values[:, x]) > max(limit * typical, ABOVE * highest))
 
 
 def _lasting(bad: Bools) -> Bools:

@@ -99,6 +99,7 @@ def detect(
     pixel_scale: float = 0.0,
     grow: bool = True,
     scan: Scan | None = None,
+    structured: bool = True,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
 
@@ -144,6 +145,8 @@ def detect(
         Arcseconds, for a threshold in mag/arcsec2.
     scan : Scan or None
         Without `psf`: the sources are in SExtractor's order, see `scan_of`.
+    structured : bool
+        The sky may have structure; that of wings of sources below the sky is none.
 
     Raises
     ------
@@ -180,7 +183,7 @@ def detect(
         )  # fmt: skip
         full_scale = scale = measured(plane)
         structure = None
-        if claimed is not None:
+        if claimed is not None and structured:
             structure = sky_structure(plane, claimed, scale, 1.0 / psf.square, unit, measured, run)
         if structure is not None:
             around, scale = structure.around, structure.scale

@@ -1,0 +1,55 @@
+"""Sources below the sky: of nodded frames that were subtracted, of difference images.
+
+They are no noise, no structure of the sky and no part of a star beside them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, Bools
+
+DEEP = 6.0
+"""Pixels are below the sky if they are so by so many sigma of the noise, ..."""
+MIN_SHARE = 2e-4
+"""... and sources if pairs of them, side by side, have this share of the frame."""
+EVERY = 4
+"""Of so many rows one is looked at."""
+WIDTH = 5
+"""Means of squares of so many pixels tell how far a source reaches..."""
+FAINT = 3.0
+"""... that are so many sigma of the mean below the sky; noise is that low in a thousandth."""
+
+
+def has_negatives(data: F4, sigma: float) -> bool:
+    """Tell whether a frame has many sources below the sky.
+
+    Parameters
+    ----------
+    data : (ny, nx) float32
+        Background-subtracted, 0 where bad.
+    sigma : float
+        Its noise.
+    """
+    rows = data[::EVERY]
+    low = rows < np.float32(-DEEP * sigma)
+    pairs = np.count_nonzero(low[:, 1:] & low[:, :-1])
+    return bool(pairs > MIN_SHARE * rows.size)
+
+
+def negative_pixels(data: F4, sigma: float) -> Bools:
+    """Return the pixels of sources below the sky and of their wings."""
+    low: Bools = _mean(_mean(data.astype(np.float64), 0), 1) < -FAINT * sigma / WIDTH
+    return np.asarray(_mean(_mean(low.astype(np.float64), 0), 1) > 0.5 / WIDTH**2)
+
+
+def _mean(values: F8, axis: int) -> F8:
+    """Return running means along an axis, with the pixels at the ends repeated."""
+    half = WIDTH // 2
+    pad = [(0, 0), (0, 0)]
+    pad[axis] = (half + 1, half)
+    total = np.cumsum(np.pad(values, pad, mode="edge"), axis=axis)
+    n = values.shape[axis]
+    ahead = np.take(total, np.arange(WIDTH, WIDTH + n), axis=axis)
+    mean: F8 = (ahead - np.take(total, np.arange(n), axis=axis)) / WIDTH
+    return mean
