@@ -52,10 +52,10 @@ def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
 
 
 @pytest.mark.parametrize(
-    ("fwhm", "n_hot"), [(1.0, 600), (1.2, 600), (1.2, 0), (1.6, 600), (3.0, 0)]
+    ("fwhm", "n_hot"), [(0.8, 600), (1.0, 600), (1.2, 600), (1.2, 0), (1.6, 600), (3.0, 0)]
 )
 def test_hot_pixels_are_sharper_than_stars(skyextract, tmp_path, fwhm, n_hot):
-    """Below a FWHM of 1.5 pixels nothing is repaired: what the PSF denies is flagged and told."""
+    """Below a FWHM of 1.3 pixels nothing is repaired: what the PSF denies is flagged and told."""
     scene = simulate(600, 90, fwhm, beta=3.0, snr=(15.0, 700.0), separation=20.0, seed=2)
     rng, image = np.random.default_rng(7), scene.image.copy()
     hot = rng.integers(0, 600, (2, n_hot))
@@ -72,7 +72,8 @@ def test_hot_pixels_are_sharper_than_stars(skyextract, tmp_path, fwhm, n_hot):
     assert step["n_sharp"] == is_sharp.sum()
     # Two stars may have a hot pixel upon them.
     assert np.count_nonzero(is_sharp & is_star) <= (2 if n_hot else 0)
-    repaired = fwhm + 0.3 > 1.5
+    # With the pixel in it the PSF is .3 wider; from 1.4 pixels on few hot pixels are left.
+    repaired = fwhm > 1.1
     unflagged = rows["FLAGS_SKY"] & (8 | 1024) == 0
     assert np.count_nonzero(unflagged & ~is_star) <= 0.02 * n_hot
     told = "are sharper than the PSF allows (hot pixels, cosmic rays?" in done.stderr

@@ -65,3 +65,20 @@ def test_what_is_no_strip(seed):
         rng.normal(0.0, 1.0, image.shape), np.zeros(image.shape), image[:50, :50],
     ):  # fmt: skip
         assert strips_of(frame) == []
+
+
+@pytest.mark.parametrize("radius", [0.38, 0.42, 0.46, 0.48, 0.55])
+@pytest.mark.parametrize("shape", [(400, 400), (1024, 1024)])
+def test_the_dark_about_a_round_image_is_no_overscan(shape, radius):
+    """The image of an all-sky camera or an eyepiece: a round edge, and no strip is cut off."""
+    rng = np.random.default_rng(4)
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    r = np.hypot(xx - 0.503 * shape[1], yy - 0.497 * shape[0])
+    image = rng.normal(300.0, 14.0, shape) * (1.0 - 0.3 * (r / (radius * shape[0])) ** 4)
+    dark = r > radius * shape[0]
+    image[dark] = rng.normal(20.0, 4.0, np.count_nonzero(dark))
+    assert strips_of(image) == []
+    if radius > 0.5:
+        # an overscan beside a vignetted image is one, though corners are dark
+        image[:, : shape[1] // 20] = rng.normal(20.0, 4.0, (shape[0], shape[1] // 20))
+        assert strips_of(image) == [f"columns 1 to {shape[1] // 20}"]

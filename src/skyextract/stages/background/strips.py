@@ -22,6 +22,9 @@ EDGE = 3
 """... reached within so many pixels, ..."""
 ALIKE = 0.25
 """... and no column of the strip differs from the others by more than this part of the step."""
+MAX_LIT = 0.1
+"""So many rows may be bright just before the step: the dark outside of a round image has a round
+edge."""
 LINES = 31
 """So many rows tell the level of a column."""
 MIN_SIZE = 64
@@ -72,10 +75,10 @@ def edge_strips(image: F4, without: Bools) -> list[Strip]:
         level = np.partition(values, LINES // 2, axis=0)[LINES // 2]
         noise = pixel_noise(values)
         width = _width(level, noise)
-        if width:
+        if width and _is_straight(values, width, level):
             found.append(Strip(axis, 0, width - 1, level[width + EDGE] - level[0]))
         width = _width(level[::-1], noise)
-        if width:
+        if width and _is_straight(values[:, ::-1], width, level[::-1]):
             n = level.size
             found.append(Strip(axis, n - width, n - 1, level[n - width - EDGE - 1] - level[-1]))
     return found
@@ -91,6 +94,14 @@ def _is_low(lines: F4) -> bool:
 
 def _some_rows(lines: F4) -> I8:
     return np.linspace(0, lines.shape[0] - 1, LINES + 2).astype(np.int64)[1:-1]
+
+
+def _is_straight(values: F8, width: int, level: F8) -> bool:
+    """Tell whether no row has its step earlier than all of them together."""
+    last = max(width - EDGE + 1, MIN_WIDTH)
+    step = level[width + EDGE] - level[0]
+    before = np.median(values[:, max(last - 2 * EDGE, 0) : last], axis=1)
+    return bool(np.mean(before - level[0] > 0.5 * step) <= MAX_LIT)
 
 
 def _width(level: F8, noise: float) -> int:
