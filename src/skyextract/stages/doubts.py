@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MIN_SHARP, TOLD_SHARP, MANY_SHARP = 5, 0.01, 0.1
 """Sources that are sharper than the PSF: number and share that are told of, and share above which
 the list of sources is doubtful."""
-MIN_TRACKS, MANY_TRACKS = 5, 0.1
+MIN_REPAIRED, MANY_REPAIRED = 5, 0.1
 """Number and share of sources upon repaired cosmic rays above which the list is doubtful, ..."""
 MIN_JOINED = 0.8
 """... if so many of their pixels have another one beside: tracks, not single pixels."""
@@ -96,7 +96,7 @@ def doubts_about(
     below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
     false += [(what.doubt, what.are_many) for what in (ghosts, tracks) if what is not None]
-    false.append((_about_tracks(flags, exposure.mask), True))
+    false.append((_about_repairs(flags, exposure.mask), True))
     for text, are_many in false:
         if text and are_many:
             texts.append(text)
@@ -126,10 +126,10 @@ def _about_sharp(flags: I2) -> tuple[str, float]:
     return message, n / flags.size
 
 
-def _about_tracks(flags: I2, mask: U2) -> str:
+def _about_repairs(flags: I2, mask: U2) -> str:
     """Return what is to be said of sources upon repaired cosmic rays, if they are many."""
     n = int(np.count_nonzero(flags & int(FlagsSky.COSMIC_RAY)))
-    if n < max(MIN_TRACKS, MANY_TRACKS * flags.size):
+    if n < max(MIN_REPAIRED, MANY_REPAIRED * flags.size):
         return ""
     cosmic = np.pad((mask & np.uint16(Mask.CR)) != 0, 1)
     y, x = np.nonzero(cosmic)
