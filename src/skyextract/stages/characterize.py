@@ -32,8 +32,8 @@ from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_sat
 from skyextract.stages.psf.doubt import doubt_of_psf, touches_stars
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
-from skyextract.stages.psf.model import PsfFit
-from skyextract.stages.psf.passes import PsfPass, measure_psf
+from skyextract.stages.psf.model import PsfFit, with_misfit
+from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
 
 UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
@@ -48,9 +48,6 @@ clipping and mode leave fewer no influence that shows above the noise of a mesh.
 
 UNDERSAMPLED = 1.3
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
-
-MIN_FREE = 0.8
-"""Share of the pixels of PSF stars below which their neighbours are subtracted, not masked."""
 
 TRAILED = 0.3
 """Ellipticity 1 - b/a of the PSF above which the observer is told."""
@@ -145,7 +142,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None:
-        psf = with_errors(psf, last.fit.evidence, last.sample, last.model, run)
+        psf = with_errors(with_misfit(last.fit), last.fit.evidence, last.sample, last.model, run)
     message, own = "", exposure.psf_stars
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     if given is None:
@@ -205,6 +202,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
     repairs = repair_planes(sky.planes, psf, cosmics, run)
     last: PsfPass | None = None
     models: F4 | None = None
+    degree: int | None = None
     crowded, iterations, converged, failure = False, 0, given is not None, ""
     while given is None and iterations < settings.char_niter and not converged:
         if iterations:
@@ -222,7 +220,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         preliminary = iterations == 1 and settings.char_niter > 1
         outcome = measure_psf(
             source, sky.planes.data, sky.planes.variance, psf if last else None,
-            crowded=crowded, preliminary=preliminary, settings=settings, run=run,
+            crowded=crowded, preliminary=preliminary, degree=degree, settings=settings, run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
             failure = outcome
@@ -234,6 +232,8 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         crowded = crowded or fit.free_share < MIN_FREE
         settled = models is not None or not crowded
         models = outcome.models
+        if settled and not preliminary:
+            degree = fit.psf.degree
         converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
         psf = fit.psf
     else:

@@ -14,7 +14,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize, Config
 from skyextract.stages.characterize import characterize
 from skyextract.stages.psf.doubt import doubt_of_stars
-from skyextract.stages.psf.locus import locus_at
+from skyextract.stages.psf.locus import departures, locus_at
 from skyextract.stages.psf.stars import Selection, select_stars
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 from tests.stages.psf.test_stars import SHAPE, candidates
@@ -128,3 +128,12 @@ def test_round_sources_that_are_the_wider_the_brighter_are_told_as_such(seed):
         size, np.minimum(flux, 400.0), seed, flux=flux, ellipticity=random.uniform(0.0, 0.05, 300)
     )
     assert "not linear in light" in doubt_of_stars(select_stars(plate, Characterize(), SHAPE, 60))
+
+
+def test_sizes_of_thirty_stars_follow_a_parabola():
+    """A field that is wider to one side, as with an inclined focus: no star stands out."""
+    random = np.random.default_rng(2)
+    u, v = random.uniform(-0.5, 0.5, (2, 30))
+    size = np.log10(15.0) + 0.08 * u + 0.12 * (u - 0.3) ** 2 + 0.05 * v**2
+    left = departures(size, np.full(30, 1e-3), u, v, np.ones(30, bool), 2)
+    assert np.abs(left).max() < 1e-6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.psf.splines import coefficients_of, homologous, samples_of
+from skyextract.stages.psf.splines import centred, coefficients_of, homologous, samples_of
 
 AXIS = np.arange(-30, 31.0)
 X, Y = AXIS[None, :], AXIS[:, None]
@@ -44,3 +44,16 @@ def test_what_is_no_change_of_size_or_shape_is_left_to_the_stars():
     ring = np.exp(-0.5 * ((np.hypot(X, Y) - 12.0) / 1.5) ** 2)
     found = samples_of(homologous(coefficients([mean])[0], coefficients([ring * 1e-4])))
     assert np.abs(found[0][np.hypot(X, Y) > 10.0]).max() < 0.5e-4
+
+
+def test_shifts_are_taken_out_of_the_varying_terms():
+    """Of two terms, one a shift and a wider image, the other a longer image alone."""
+    mean = moffat(1.0)
+    slope_y, slope_x = np.gradient(mean)
+    wider, longer = moffat(1.02) - moffat(0.98), moffat(1.0, 0.02) - moffat(1.0, -0.02)
+    terms = coefficients([mean, wider - 0.03 * slope_x + 0.02 * slope_y, longer])
+    weight = 1.0 / (mean + 1e-3 * mean.max())
+    out, shifts = centred(terms, weight)
+    np.testing.assert_allclose(shifts, [[0, 0], [0.03, -0.02], [0, 0]], atol=1e-3)
+    np.testing.assert_allclose(samples_of(out)[1:], [wider, longer], atol=2e-3 * mean.max() * 0.03)
+    np.testing.assert_array_equal(out[0], terms[0])

@@ -65,7 +65,8 @@ def with_errors(
     """
     psf = replace(psf, flux_variance=flux_variance(psf, evidence))
     if psf.fwhm < PHASE_ERRORS:
-        psf = replace(psf, position_error=position_error(sample, build, run))
+        by_phases = position_error(sample, build, run)
+        psf = replace(psf, position_error=max(psf.position_error, by_phases))
     if psf.n_stars <= FEW_STARS:
         psf = replace(psf, light_error=light_error(sample, build))
     return psf

@@ -155,7 +155,7 @@ def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
     columns = [np.ones_like(u)]
     if n >= 12 and turn:
         columns += [u, v]
-    if n >= 40 and turn > 1:
+    if n >= 24 and turn > 1:
         columns += [u * u, u * v, v * v]
     matrix = np.stack(columns, axis=1)
     weight = 1.0 / np.hypot(error, 0.01)

@@ -9,6 +9,7 @@ which keeps the noise out of the wings.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,7 +23,7 @@ from skyextract.run import Run
 from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.sample import StarSample
 from skyextract.stages.psf.solver import Solver
-from skyextract.stages.psf.splines import coefficients_of, normalise, samples_of
+from skyextract.stages.psf.splines import centred, coefficients_of, normalise, samples_of
 
 SAMPLES_PER_FWHM = 4.5
 """Sampling of the model where a pixel is coarser than that."""
@@ -42,6 +43,10 @@ STARS_PER_TERM = 6
 CONSTANT = 1.03
 """Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
 is theirs."""
+
+MISFIT = 1.15
+"""Median chi2 of the brightest quarter over that of the fainter half, from which the shapes of
+stars are not those of the model."""
 
 LEFT, FIRST_LEFT = 0.01, 0.1
 """Squared error of the solution over that of the noise in it; the first solution serves to find
@@ -65,6 +70,8 @@ class PsfFit:
         Of the pixels of the stars, what no neighbour and no defect took away.
     evidence : Evidence
         What the stars say of the model.
+    solver : Solver
+        Holds the pixels of the stars.
     """
 
     psf: Psf
@@ -76,13 +83,20 @@ class PsfFit:
     chi2: F8
     free_share: float
     evidence: Evidence
+    solver: Solver
+
+
+def bright_misfit(fit: PsfFit, parts: int = 4) -> float:
+    """Return the median chi2 of the brightest part of the stars over that of the fainter half."""
+    rows = np.flatnonzero(fit.used)
+    chi2 = fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]]
+    bright, faint = chi2[-(-chi2.size * (parts - 1) // parts) :], chi2[: (chi2.size + 1) // 2]
+    return float(np.median(bright) / np.median(faint))
 
 
 def is_constant(fit: PsfFit) -> bool:
     """Tell whether one PSF fits bright stars, where a varying one would show, as well as faint."""
-    rows = np.flatnonzero(fit.used)
-    faint, bright = np.array_split(fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]], 2)
-    return bool(np.median(bright) <= CONSTANT * np.median(faint))
+    return bright_misfit(fit, 2) <= CONSTANT
 
 
 def affordable_degree(n_stars: int, wanted: int) -> int:
@@ -102,6 +116,7 @@ def build_psf(
     degree: int,
     sampling: float = 0.0,
     size: int = 0,
+    held_out: Bools | None = None,
     run: Run,
 ) -> PsfFit:
     """Build a PSF model from a sample of stars.
@@ -119,6 +134,8 @@ def build_psf(
         Size of a sample in pixels (PSF_SAMPLING); 0 chooses it from the FWHM.
     size : int
         Samples per side (PSF_SIZE); 0 chooses it from the FWHM.
+    held_out : (n,) bool, optional
+        Stars that the model is not made of, only fitted with.
     run : Run
         Threads.
 
@@ -140,11 +157,17 @@ def build_psf(
     half = math.ceil(RADIUS_FWHM * fwhm) + 1
     reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
     n = 2 * reach + 1
-    degree = affordable_degree(sample.x.size, degree)
+    n_stars = sample.x.size if held_out is None else int(np.count_nonzero(~held_out))
+    degree = affordable_degree(n_stars, degree)
     solver = Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run)
+    if held_out is not None:
+        solver.used &= ~held_out
 
     def solve(prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
         stray, solution = solver.solve(prior, stray, left)
+        solution, shifts = centred(solution, solver.core_weight())
+        solver.cx += solver.terms @ shifts[:, 0] * step
+        solver.cy += solver.terms @ shifts[:, 1] * step
         return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
 
     prior = _round_profile(solver, n, sample)
@@ -181,6 +204,14 @@ def build_psf(
             stray, solution = solve(prior, None, left)
     solver.fit(solution)
     return _described(solver, solution, degree)
+
+
+def with_misfit(fit: PsfFit) -> Psf:
+    """Return the PSF with the error of positions by what is left of bright stars."""
+    if bright_misfit(fit) < MISFIT:
+        return fit.psf
+    error = fit.solver.position_misfit(fit.psf, fit.x, fit.y)
+    return replace(fit.psf, position_error=error)
 
 
 def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
@@ -228,6 +259,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
         chi2=chi2,
         free_share=solver.free_share,
         evidence=solver.evidence,
+        solver=solver,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
@@ -15,6 +16,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.degree import USUAL, with_best_degree
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
@@ -36,6 +38,9 @@ SCALE_CHANGE, MAX_SCALES = 1.7, 3
 """Stars that turn out larger than the filter by more than this are looked for again with one of
 their size, so many times at most in all."""
 
+MIN_FREE = 0.8
+"""Share of the pixels of PSF stars below which their neighbours are subtracted, not masked."""
+
 RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
 
@@ -52,11 +57,11 @@ class PsfPass:
     selection: Selection
     models: F4 | None
     sample: StarSample
-    build: Callable[[StarSample], PsfFit]
+    build: Callable[[StarSample, int], PsfFit]
 
     def model(self, sample: StarSample) -> Psf:
-        """Return the model that other stars give."""
-        return self.build(sample).psf
+        """Return the model of the same degree that other stars give."""
+        return self.build(sample, self.fit.psf.degree).psf
 
 
 def measure_psf(
@@ -67,6 +72,7 @@ def measure_psf(
     *,
     crowded: bool,
     preliminary: bool,
+    degree: int | None = None,
     settings: Characterize,
     run: Run,
 ) -> PsfPass | str:
@@ -74,7 +80,7 @@ def measure_psf(
 
     If they are `crowded` their neighbours are fitted with the PSF so far.  Without a PSF so
     far (None) the search starts from DEFAULT_FWHM and, where that fails, from widths far from
-    it.
+    it.  A `degree` that an earlier pass has chosen is kept.
     """
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
@@ -112,7 +118,7 @@ def measure_psf(
             neighbours=neighbours,
         )
 
-        def build_of_degree(sample: StarSample, degree: int) -> PsfFit:
+        def build(sample: StarSample, degree: int, held_out: Bools | None = None) -> PsfFit:
             return build_psf(
                 data,
                 variance,
@@ -121,20 +127,27 @@ def measure_psf(
                 degree=degree,
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
+                held_out=held_out,
                 run=run,
             )
 
-        def build(sample: StarSample) -> PsfFit:
-            wanted = min(settings.psfvar_degrees, 1 if preliminary else 5)
+        def best(sample: StarSample, sizes: F8) -> PsfFit:
+            if degree is not None:
+                return build(sample, degree)
+            most = settings.psfvar_degrees
+            wanted = min(most, 1 if preliminary else USUAL)
             if sample.neighbours is not None and wanted:
                 # Wings that neighbours shine on would vary with the sky that is left there.
-                constant = build_of_degree(sample, 0)
+                constant = build(sample, 0)
                 if is_constant(constant):
                     return constant
-            return build_of_degree(sample, wanted)
+            fit = build(sample, wanted)
+            if preliminary or (sample.neighbours is None and fit.free_share < MIN_FREE):
+                return fit  # another pass comes
+            return with_best_degree(fit, sizes, partial(build, sample), most)
 
         try:
-            fit = build(sample)
+            fit = best(sample, np.log10(candidates.fwhm[rows]))
         except StepError as error:
             reason = str(error)
             continue

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
-from skyextract.datamodel.psf import polynomial_terms
+from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.errors import StepError
 from skyextract.kernels.psf.normal import filled_up, multiply
@@ -17,6 +17,7 @@ from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
+from skyextract.stages.psf.misfit import odd_misfit
 from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.neighbours import free_share, level_beside
 from skyextract.stages.psf.precondition import Preconditioner, Smoothness, smoothed
@@ -281,6 +282,26 @@ class Solver:
             sigma[-1] / loosening[-1], loosening, density, terms, weight_of_star, smoothness
         )
         return solution, coefficients
+
+    def position_misfit(self, psf: Psf, x: F8, y: F8) -> float:
+        """Return the error of positions by shapes of stars that a model does not have."""
+        rows = np.flatnonzero(self.used)
+        middle = self.stamps.shape[1] // 2
+        centres = np.stack([self.cx[rows], self.cy[rows]]) - middle
+        shapes = psf.stamps(x[rows], y[rows], centres[0], centres[1], self.stamps.shape[1])
+        models = self.flux[rows, None, None] * shapes
+        variance = self.noise[rows] + self.inverse_gain * np.maximum(models, 0.0)
+        return odd_misfit(
+            psf, np.stack([x[rows], y[rows]]), centres, self.flux[rows],
+            self.stamps[rows] - models, 1.0 / variance, self.core,
+        )  # fmt: skip
+
+    def core_weight(self) -> F8:
+        """Return the weight of each sample (n, n) in the fits of fluxes and centres."""
+        assert self.evidence is not None
+        density = self.evidence.density
+        axis = (np.arange(len(density)) - len(density) // 2) * self.step
+        return np.where(np.hypot(axis[:, None], axis) <= self.core, density, 0.0)
 
     def _over_stars(self, v: F8, terms: F8, values: F4, is_right: bool) -> F8:
         """Multiply with the normal matrix, or make the right side, in parts of the stars."""

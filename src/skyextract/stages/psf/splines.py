@@ -75,6 +75,39 @@ def same_flux_at_all_phases(coefficients: F8, step: float) -> F8:
     return np.concatenate([coefficients_of(image) for image in out])
 
 
+def centred(coefficients: F8, weight: F8) -> tuple[F8, F8]:
+    """Take the shifts out of the varying terms: the model has its centre at its middle everywhere.
+
+    Whether a star or the model is displaced no fit can tell, as the stars' positions are free;
+    what the terms have of it is noise, and what they take of other misfits.  A shift is
+    what the fit of flux and position would make of a term (Gauss-Newton, about the constant term).
+
+    Parameters
+    ----------
+    coefficients : (n_terms, n, n) float64
+    weight : (n, n) float64
+        Of each sample in the fit.
+
+    Returns
+    -------
+    coefficients : (n_terms, n, n) float64
+    shifts : (n_terms, 2) float64
+        In x and y, samples: what the stars moved by, term by term.
+    """
+    shifts = np.zeros((len(coefficients), 2))
+    if len(coefficients) == 1:
+        return coefficients, shifts
+    images = samples_of(coefficients)
+    slope_y, slope_x = np.gradient(coefficients[0])
+    modes = np.stack([images[0], *samples_of(np.stack([-slope_x, -slope_y]))]).reshape(3, -1)
+    weighted = modes * weight.ravel()
+    fits = np.linalg.solve(weighted @ modes.T, weighted @ images[1:].reshape(len(images) - 1, -1).T)
+    shifts[1:] = fits[1:].T
+    out = coefficients.copy()
+    out[1:] += shifts[1:, 0, None, None] * slope_x + shifts[1:, 1, None, None] * slope_y
+    return out, shifts
+
+
 def homologous(mean: F8, terms: F8) -> F8:
     """Return what of varying terms is the mean image made wider or longer.
 

@@ -1,0 +1,130 @@
+"""Degree of the PSF's polynomial by stars that are left out, and what no polynomial follows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.characterize import characterize
+from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.psf.misfit import odd_misfit
+from tests.simulate.noises import KINDS, make
+
+
+def moffat(dx, dy, fwhm):
+    scale2 = (0.5 * fwhm) ** 2 / (2.0 ** (1.0 / 3.0) - 1.0)
+    return 2.0 / (math.pi * scale2) * (1.0 + (dx**2 + dy**2) / scale2) ** -3.0
+
+
+def field_of_widths(fwhm_at, n_stars, size, seed):
+    """Stars whose width depends on the place; integrated over 4 x 4 points of each pixel."""
+    random = np.random.default_rng(seed)
+    x, y = random.uniform(12, size - 13, (2, n_stars))
+    flux = 10.0 ** random.uniform(3.3, 5.3, n_stars)
+    image = np.zeros((size, size))
+    fine = (np.arange(4) + 0.5) / 4 - 0.5
+    for a, b, f in zip(x, y, flux, strict=True):
+        rows = np.arange(max(int(b) - 25, 0), min(int(b) + 26, size))
+        columns = np.arange(max(int(a) - 25, 0), min(int(a) + 26, size))
+        dy = (rows[:, None] + fine).ravel() - b
+        dx = (columns[:, None] + fine).ravel() - a
+        light = moffat(dx, dy[:, None], fwhm_at(a, b))
+        image[np.ix_(rows, columns)] += f * light.reshape(rows.size, 4, -1, 4).mean(axis=(1, 3))
+    image = random.poisson((image + 200.0) * 1.5) / 1.5
+    return image.astype(np.float32), x, y, flux
+
+
+def psf_of(image, gain):
+    exposure = Exposure(image, np.zeros(image.shape, np.uint16), detector=Detector(gain=gain))
+    psf = characterize(exposure, Config(), Run()).exposure.psf
+    assert psf.source is PsfSource.MEASURED
+    return psf
+
+
+def test_widths_that_no_parabola_follows_get_a_higher_degree():
+    """A cone: 2.5 pixels in the middle, 5 in the corners."""
+    size = 900
+
+    def fwhm_at(x, y):
+        return 2.5 + 2.5 * math.hypot(x - 450, y - 450) / 636.0
+
+    psf = psf_of(field_of_widths(fwhm_at, 700, size, 3)[0], 1.5)
+    assert psf.degree == 4
+    fine = (np.arange(-4.5, 4.5, 0.02) + 0.01)[:, None]
+    off = []
+    for x, y in np.random.default_rng(5).uniform(50, size - 50, (40, 2)):
+        light = moffat(fine.T, fine, fwhm_at(x, y))
+        true = light.reshape(9, 50, 9, 50).sum(axis=(1, 3)) * 4e-4
+        off.append(psf.stamp(x, y).max() / true.max() - 1.0)
+    off -= np.median(off)
+    # The best parabola leaves 9 %.
+    assert np.sqrt(np.mean(np.square(off))) < 0.07
+
+
+def test_a_psf_that_follows_a_parabola_keeps_its_degree():
+    psf = psf_of(field_of_widths(lambda x, y: 3.0 + 0.5 * (x / 700 - 0.5), 400, 700, 3)[0], 1.5)
+    assert psf.degree == 2
+    assert psf.position_error == 0.0
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_positions_of_bright_drizzled_stars(seed):
+    """Shapes change with the phase of the grid: the model stays in place, errors say so."""
+    kind = KINDS["drizzle 1.6, once"]
+    frame = make(kind, seed)
+    gain = frame.header["GAIN"]
+    psf = psf_of(frame.image, gain)
+    image = frame.image - np.float32(frame.sky)
+    variance = np.full(image.shape, frame.noise**2, np.float32)
+    bright = frame.flux > np.percentile(frame.flux, 75)
+    fits = psf_photometry(
+        image, variance, gain, np.zeros(image.shape, np.uint16), psf, frame.x[bright],
+        frame.y[bright], Run(), spread=False,
+    )  # fmt: skip
+    for fitted, true, of_fit in (
+        (fits.x, frame.x, fits.variance_x), (fits.y, frame.y, fits.variance_y),
+    ):  # fmt: skip
+        off = fitted - true[bright]
+        pull = (off - np.median(off)) / np.sqrt(of_fit + psf.position_error**2)
+        # Noise of neighbouring pixels is correlated: 1.4 times that of independent ones.
+        assert np.sqrt(np.mean(pull**2)) < 1.45
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.02])
+def test_misfit_is_the_shift_that_a_star_hides(amplitude):
+    """Stars whose cores are displaced against their wings, at random."""
+    random = np.random.default_rng(1)
+    psf = replace(Psf.gaussian(3.5), source=PsfSource.MEASURED)
+    n, size = 120, 25
+    places = np.full((2, n), 100.0)
+    centres = random.uniform(-0.5, 0.5, (2, n))
+    flux = 10.0 ** random.uniform(3.0, 5.5, n)
+    model = psf.stamps(*places, *centres, size=size).astype(float)
+    axis = np.arange(size) - size // 2
+    dx = (axis - centres[0][:, None])[:, None, :]
+    r2 = dx**2 + (axis - centres[1][:, None])[:, :, None] ** 2
+    sigma2 = (3.5 / 2.3548) ** 2
+    # Gauss-Hermite functions of first and third order: of equal power and orthogonal.
+    shift = model * dx / sigma2
+    third = shift * (r2 / (2.0 * sigma2) - 2.0) * math.sqrt(2.0)
+    noise = random.normal(0.0, 3.0, model.shape)
+    share = random.normal(0.0, amplitude, n)
+    residual = noise + flux[:, None, None] * share[:, None, None] * third
+    weight = np.full(model.shape, 1.0 / 9.0)
+    found = odd_misfit(psf, places, centres, flux, residual, weight, 6.0)
+    # Only the x of stars has it here: half of the values are noise alone.
+    if amplitude == 0.0:
+        assert found < 0.002
+    else:
+        both = residual + flux[:, None, None] * random.normal(0.0, amplitude, n)[
+            :, None, None
+        ] * third.transpose(0, 2, 1)
+        found = odd_misfit(psf, places, np.stack([centres[0]] * 2), flux, both, weight, 6.0)
+        assert found == pytest.approx(amplitude, rel=0.6)
