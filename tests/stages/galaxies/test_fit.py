@@ -222,6 +222,22 @@ def test_the_number_of_threads_changes_nothing() -> None:
     np.testing.assert_array_equal(one.residual, two.residual)
 
 
+def test_the_prior_of_the_index_leaves_steep_profiles_steep() -> None:
+    """Indices 0.5 to 6 of galaxies of S/N 12, radii of 0.7 FWHM."""
+    n, flux = 196, 1500.0
+    positions, shape = grid_of(n, 71)
+    rng = np.random.default_rng(73)
+    true = rng.permutation(np.sort(rng.uniform(math.log(0.5), math.log(6.0), n)))
+    galaxies = [sersic(flux, 2.5, math.exp(log_n)) for log_n in true]
+    image, variance, found = frame(galaxies, positions, shape, 72)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    log_n = fits.parameters[:, SPHEROID + INDEX]
+    assert np.polyfit(true, log_n, 1)[0] > 0.78
+    assert np.std(log_n - true) < 0.36
+    error = np.sqrt(fits.covariance[:, SPHEROID + INDEX, SPHEROID + INDEX])
+    assert 0.8 < np.std((log_n - true) / error) < 1.2
+
+
 def test_fits_do_not_depend_on_the_residual_that_is_kept() -> None:
     """Nor on what the plane has where no box is that overlaps another."""
     positions, shape = grid_of(9, 19)
