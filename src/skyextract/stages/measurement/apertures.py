@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     Flags = I4
 
 
+_FEW = 32
+"""Sources whose pixels stay in the cache from one kernel to the next."""
+
+
 @record
 class Fluxes:
     """Fluxes and errors, (n,) or (n, k), and radii in units of (a, b) where it applies."""
@@ -130,14 +134,16 @@ def measure_ellipses(
     of_radii = pixels._replace(pixels=detection_pixels)
 
     def task(first: int, last: int) -> None:
-        find(
-            of_radii, shapes, float(factor), float(least), float(estimate), first, last, radius,
-            flags,
-        )  # fmt: skip
-        elliptical_fluxes(
-            pixels, frame.noise, shapes, zero, float(aperture), first, last, radius, flux, error,
-            flags,
-        )  # fmt: skip
+        for begin in range(first, last, _FEW):
+            end = min(begin + _FEW, last)
+            find(
+                of_radii, shapes, float(factor), float(least), float(estimate), begin, end, radius,
+                flags,
+            )  # fmt: skip
+            elliptical_fluxes(
+                pixels, frame.noise, shapes, zero, float(aperture), begin, end, radius, flux,
+                error, flags,
+            )  # fmt: skip
 
     in_chunks(run, d.n, task)
     return Fluxes(flux, error, radius)
