@@ -79,7 +79,7 @@ STILL = 0.3
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2, with wide tails: axis ratios of about 0.55 are most frequent."""
 INDEX_PRIOR = (math.log(2.0), 1.0)
-"""Mean and width of the prior of ln n: exponential and de Vaucouleurs' profiles are .7 of it off."""
+"""Mean and width of the prior of ln n: n = 1 and n = 4 are 0.7 widths from the mean."""
 RADIUS_PRIOR = (math.log(0.3), 1.0)
 """Of ln (half-light radius / FWHM)."""
 
