@@ -134,6 +134,8 @@ class Detections:
     around: BackgroundMap | None = None
     shape: tuple[int, int] = (0, 0)
     """Of the image [y, x], where `labels` is None."""
+    n_labelled: int | None = None
+    """So many sources, the first ones, have their pixels in the segmentation; None: all."""
 
     @property
     def segmentation(self) -> I4:
@@ -145,19 +147,18 @@ class Detections:
         if self.labels is not None:
             return self.labels
         labels = blank(self.shape, np.int32)
-        length = np.diff(self.first)
-        number = np.repeat(np.arange(1, self.n + 1, dtype=np.int32), length)
-        is_own = np.arange(self.pixel.size) - np.repeat(self.first[:-1], length) < np.repeat(
-            self.n_own, length
+        n = self.n if self.n_labelled is None else self.n_labelled
+        first = self.first[: n + 1]
+        length = np.diff(first)
+        number = np.repeat(np.arange(1, n + 1, dtype=np.int32), length)
+        is_own = np.arange(first[-1]) - np.repeat(first[:-1], length) < np.repeat(
+            self.n_own[:n], length
         )
-        labels.ravel()[self.pixel] = np.where(is_own, number, -number)
+        labels.ravel()[self.pixel[: first[-1]]] = np.where(is_own, number, -number)
         return labels
 
     def without_segmentation(self) -> Detections:
-        """Return the detections without the plane of their segmentation, which can be drawn anew.
-
-        Not those of crowds, where sources share pixels.
-        """
+        """Return the detections without the plane of their segmentation, to be drawn anew."""
         return self if self.labels is None else replace(self, labels=None, shape=self.labels.shape)
 
     @property

@@ -215,7 +215,7 @@ def measure(
         sources, noise, found.plane.background, exposure.detector.gain
     )
     sources = with_mask_flags(sources, exposure, found.detections)
-    found = _without_labels(found, hidden)
+    found, hidden = _in_less_memory(found, hidden)
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
@@ -308,12 +308,15 @@ def _measure_pixels(
     return replace(found, detections=detections), sources.append(beneath)
 
 
-def _without_labels(found: Found, hidden: Hidden | None) -> Found:
-    """Let the plane of the segmentation go, which can be drawn anew but for crowds."""
-    if hidden is None:
+def _in_less_memory(found: Found, hidden: Hidden | None) -> tuple[Found, Hidden | None]:
+    """Let planes go that can be made anew, but for those of crowds."""
+    if hidden is None or hidden.is_of_companions:
         found = replace(found, detections=found.detections.without_segmentation())
+    if hidden is not None and hidden.is_of_companions:
+        found = replace(found, plane=hidden.plane, detection_plane=hidden.plane)
+        hidden = hidden.without_models()
     return_freed_memory(found.plane.subtracted.size)
-    return found
+    return found, hidden
 
 
 def _with_noise_planes(found: Found, run: Run) -> Found:
@@ -341,6 +344,7 @@ def _fit_point_sources(
     if hidden is not None:
         plane, x, y = hidden.plane, hidden.x, hidden.y
         start, sky = (hidden.sources, hidden.models), hidden.sky
+        start = None if hidden.is_of_companions else start
         # The errors of crowds need that of the flux, for those of the positions, too.
         wanted |= {"FLUXERR_PSF"}
     apertures = None

@@ -156,11 +156,23 @@ def test_threads_do_not_matter(crowd):
         np.testing.assert_array_equal(one.sources[name], crowd[1].sources[name], err_msg=name)
 
 
-def test_an_uncrowded_field_is_not_touched():
-    exposure, *_ = simulate(0.8)
-    with_search, without = run_measure(exposure), run_measure(exposure, niter=0)
-    for name in without.sources:
-        np.testing.assert_array_equal(with_search.sources[name], without.sources[name])
+def test_an_uncrowded_field_has_its_rows_and_companions():
+    """What is detected stays, but for the fluxes of stars that are two; the others are true."""
+    exposure, x, y, *_ = simulate(0.8)
+    found, without = (run_measure(exposure, niter=n).sources for n in (8, 0))
+    n = without.n_rows
+    for name in without:
+        if "PSF" not in name and name != "SPREAD_MODEL":
+            np.testing.assert_array_equal(found[name][:n], without[name])
+    change = np.abs(found["FLUX_PSF"][:n] - without["FLUX_PSF"]) / without["FLUXERR_PSF"]
+    assert n < found.n_rows < 1.1 * n
+    assert np.count_nonzero(change > 0.1) <= found.n_rows - n
+    added = np.arange(found.n_rows) >= n
+    assert ((found["FLAGS_SKY"] & FlagsSky.HIDDEN) != 0)[added].all()
+    offset = np.hypot(
+        found["XPSF_IMAGE"][added, None] - 1 - x, found["YPSF_IMAGE"][added, None] - 1 - y
+    )
+    assert (offset.min(axis=1) < 0.3 * FWHM).all()
 
 
 def test_galaxies_are_not_torn():

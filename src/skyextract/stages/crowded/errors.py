@@ -64,6 +64,8 @@ def with_errors_of_crowds(
     matched : MatchedFilter
     run : Run
     """
+    if hidden.is_of_companions:
+        return sources
     factor = _factor(hidden, variance, gain, matched, run)
     if hidden.local is not None:
         factor = np.where(hidden.local, factor, 1.0)

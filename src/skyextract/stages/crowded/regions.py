@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.record import record
 from skyextract.stages.crowded.clouds import has_clouds
+from skyextract.stages.crowded.companions import find_companions
 from skyextract.stages.crowded.search import Hidden, find_hidden, is_crowded
 from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.psf.sweeps import FittedSources, add_models
@@ -98,10 +99,19 @@ def search_beneath(
     if is_crowded(found) or has_clouds(found):
         return find_hidden(exposure, plane, found, matched, config, run)
     regions = crowded_regions(found, psf.fwhm, psf.radius)
+    looked_at = np.ones(found.n, np.bool_)
+    for region in regions:
+        looked_at &= ~region.contains(found.x, found.y)
+    beside = find_companions(exposure, plane, found, looked_at, matched, run)
     if not regions:
-        return None
+        return beside
     sources = FittedSources.at(found.x, found.y)
     added = []
+    if beside is not None:
+        sources = beside.sources.take(np.arange(found.n))
+        added.append(beside.sources.take(np.arange(found.n, beside.x.size)))
+    n_beside = 0 if beside is None else beside.x.size - found.n
+    local = np.zeros(found.n, np.bool_)
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
     for region in regions:
         part, rows = _cut(found, region)
@@ -119,23 +129,24 @@ def search_beneath(
         fitted = replace(inner.sources, parameters=inner.sources.parameters + corner)
         # What left the region, or has no fit, begins anew.
         inside = region.contains(*fitted.parameters[:, 1:].T) & (fitted.reach >= 0)
-        sources = _with(
-            sources, rows[inside[: part.n]], fitted.take(np.flatnonzero(inside[: part.n]))
-        )
+        own = inside[: part.n]
+        sources = sources.with_rows(rows[own], fitted.take(np.flatnonzero(own)))
+        local[rows[own]] = True
         inside[: part.n] = False
         added.append(fitted.take(inside))
-        for own, theirs in (
+        for ours, theirs in (
             (subtracted, inner.plane.subtracted), (noise, inner.plane.variance_plane(run)),
         ):  # fmt: skip
-            here = own[region.window]
+            here = ours[region.window]
             here += region.share * (theirs - here)
     for more in added:
         sources = sources.append(more)
+    of_added = np.arange(sources.reach.size - found.n) >= n_beside
     models = np.zeros(exposure.shape, np.float32)
     add_models(models, psf, sources, 1.0)
     plane = replace(plane, subtracted=subtracted, noise=noise)
     plane = plane if plane.variance is None else replace(plane, variance=noise)
-    return Hidden(sources, models, plane, psf, local=sources.reach >= 0)
+    return Hidden(sources, models, plane, psf, local=np.append(local, of_added))
 
 
 def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]:
@@ -285,11 +296,3 @@ def _cut(found: Detections, region: Region) -> tuple[Detections, I8]:
         filtered=found.filtered[inside], unclaimed=np.zeros(0, np.int64), around=None,
     )  # fmt: skip
     return part, rows
-
-
-def _with(sources: FittedSources, rows: I8, fitted: FittedSources) -> FittedSources:
-    """Return sources of which some are those that were fitted."""
-    columns = {name: value.copy() for name, value in sources.columns().items()}
-    for name, value in fitted.columns().items():
-        columns[name][rows] = value
-    return replace(sources, **columns)

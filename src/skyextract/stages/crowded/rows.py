@@ -53,10 +53,13 @@ def hidden_detections(
     """
     added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
-    residual = hidden.residual
+    # Models of companions are not needed again.
+    memory = hidden.models if hidden.is_of_companions else None
+    residual = np.subtract(hidden.plane.subtracted, hidden.models, out=memory)
     rows, parts, catalogs = [], [], []
-    for group in _groups(x, y, APART * hidden.psf.fwhm):
-        image = residual.copy()
+    groups = list(_groups(x, y, APART * hidden.psf.fwhm))
+    for group in groups:
+        image = residual if group is groups[-1] else residual.copy()
         add_models(image, hidden.psf, added.take(group), 1.0)
         part = _at_positions(x[group], y[group], hidden, image, matched, found, run)
         rows.append(group)
@@ -146,5 +149,6 @@ def _joined(found: Detections, parts: list[Detections], sequence: I8) -> Detecti
         first=np.concatenate([found.first, found.first[-1] + np.cumsum(length)]),
         pixel=np.concatenate([found.pixel, *(pixels[k] for k in sequence)]),
         filtered=np.concatenate([found.filtered, *(values[k] for k in sequence)]),
+        n_labelled=found.n,
         **fields,
     )

@@ -137,6 +137,16 @@ class Hidden:
         return np.nan_to_num(self.sources.parameters[:, 0])
 
     @property
+    def is_of_companions(self) -> bool:
+        """Whether none of the sources is in a crowd."""
+        return self.local is not None and not self.local.any()
+
+    def without_models(self) -> Hidden:
+        """Return the sources as places, to be fitted anew: that takes less memory."""
+        models = np.zeros((0, 0), np.float32)
+        return replace(self, sources=FittedSources.at(self.x, self.y), models=models)
+
+    @property
     def residual(self) -> F4:
         """What the models leave of the image."""
         return self.plane.subtracted - self.models
@@ -225,7 +235,7 @@ def find_hidden(
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = LeastFlux(threshold / matched.square, scale, exposure.shape)
         kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE), separation)
-        hidden = _only(hidden, kept)
+        hidden = only(hidden, kept)
         dropped = int((~kept).sum())
         run.info(
             f"crowded field, pass {number}: {added} sources beneath others, "
@@ -263,10 +273,10 @@ def _verified(
     """
     plane = hidden.plane
     clear = significant_sources(hidden, found.n, least, matched, run)
-    hidden = _only(hidden, clear)
+    hidden = only(hidden, clear)
     hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run)
-    hidden = _only(hidden, ~torn)
+    hidden = only(hidden, ~torn)
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~_merged(hidden, MIN_SEPARATION * hidden.psf.fwhm)
@@ -277,13 +287,19 @@ def _verified(
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
         f"of their own, {int(broad.sum())} too broad for a star dropped"
     )
-    return _only(hidden, placed & ~broad)
+    return only(hidden, placed & ~broad)
 
 
-def _only(hidden: Hidden, kept: Bools) -> Hidden:
-    """Return some of the sources; the light of the others is for those beside them to fit."""
+def only(hidden: Hidden, kept: Bools, *, in_place: bool = False) -> Hidden:
+    """Return some of the sources; the light of the others is for those beside them to fit.
+
+    Parameters
+    ----------
+    in_place : bool
+        The plane of the models is changed.
+    """
     gone, sources = hidden.sources.take(~kept), hidden.sources.take(kept)
-    models = hidden.models.copy()
+    models = hidden.models if in_place else hidden.models.copy()
     add_models(models, hidden.psf, gone, -1.0)
     row, column = nearest_pixel(hidden.x, hidden.y, models.shape)
     beside = _near(

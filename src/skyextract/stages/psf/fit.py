@@ -168,6 +168,13 @@ def spread_models(fit: PointFit, sources: FittedSources, run: Run) -> tuple[F8, 
     return quality.spread, quality.spread_error
 
 
+def flux_errors(fit: PointFit, sources: FittedSources, run: Run) -> F8:
+    """Return the errors of the fluxes of fitted sources with their neighbours, (n,) float64."""
+    with np.errstate(invalid="ignore"):
+        error: F8 = np.sqrt(_quality(fit, sources, False, FINE.felt, run).covariance[:, 0, 0])
+    return error
+
+
 def _quality(
     fit: PointFit, sources: FittedSources, spread: bool, felt: float, run: Run
 ) -> FitQuality:

@@ -142,6 +142,13 @@ class FittedSources:
         }
         return replace(self, **both)
 
+    def with_rows(self, rows: I8, others: FittedSources) -> FittedSources:
+        """Return these sources with others in the place of some."""
+        columns = {name: value.copy() for name, value in self.columns().items()}
+        for name, value in others.columns().items():
+            columns[name][rows] = value
+        return replace(self, **columns)
+
     def all_stale(self) -> FittedSources:
         """Return the sources, all of them to be visited."""
         return replace(self, stale=np.ones_like(self.stale))

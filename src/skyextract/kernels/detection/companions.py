@@ -1,0 +1,203 @@
+"""Places beside point sources where these leave light of the filtered image."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from skyextract.kernels.jit import helper, kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8
+
+
+class Footprints(NamedTuple):
+    """Pixels of detections.
+
+    Attributes
+    ----------
+    first : (n + 1,) int64
+        Those of detection i are ``first[i]`` to ``first[i + 1]``.
+    pixel : (m,) int64
+        Index ``y * width + x``.
+    filtered : (m,) float32
+        The image convolved with the PSF, image units.
+    width : int
+        Columns of the image.
+    """
+
+    first: I8
+    pixel: I8
+    filtered: F4
+    width: int
+
+
+class Stars(NamedTuple):
+    """The detections as point sources.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+    height : (n,) float64
+        Of the peak in the filtered image.
+    cell : (n,) int64
+        Cell of the frame whose PSF it has.
+    profiles : (n_cells, size, size) float32
+        The PSF convolved with itself, of peak 1, in its middle pixel.
+    fineness : int
+        Samples of the profiles per pixel.
+    begin : (n + 1,) int64
+    neighbour : (m,) int64
+        Those about detection i are ``neighbour[begin[i]:begin[i + 1]]``.
+    """
+
+    x: F8
+    y: F8
+    height: F8
+    cell: I8
+    profiles: F4
+    fineness: int
+    begin: I8
+    neighbour: I8
+
+
+class Rules(NamedTuple):
+    """What is looked for.
+
+    Attributes
+    ----------
+    nearest, farthest : float
+        Distances from the centre, pixels.
+    threshold : float
+        Least height above what is left at the same distance on average, in an empty sky.
+    photons : float
+        Variance of one unit of light, in units of that of the sky.
+    share : float
+        Least height, as a share of the point sources there.
+    contrast : float
+        Least height, as a multiple of what is left at the same distance on average.
+    """
+
+    nearest: float
+    farthest: float
+    threshold: float
+    photons: float
+    share: float
+    contrast: float
+
+
+@helper
+def _light(stars: Stars, k: int, cell: int, x: float, y: float) -> float:
+    """Return the light of a point source at a place of the filtered image."""
+    size = stars.profiles.shape[1]
+    u = (x - stars.x[k]) * stars.fineness + size // 2
+    v = (y - stars.y[k]) * stars.fineness + size // 2
+    if not (u >= 0.0 and v >= 0.0 and u < size - 1 and v < size - 1):
+        return 0.0
+    i, j = int(u), int(v)
+    a, b = u - i, v - j
+    p = stars.profiles[cell]
+    low = (1.0 - a) * p[j, i] + a * p[j, i + 1]
+    high = (1.0 - a) * p[j + 1, i] + a * p[j + 1, i + 1]
+    return float(stars.height[k] * ((1.0 - b) * low + b * high))
+
+
+@kernel
+def centre_peaks(footprints: Footprints, peak: I8, place: F8) -> None:
+    """Find the vertices of parabolas through the peaks of detections.
+
+    Parameters
+    ----------
+    footprints : Footprints
+    peak : (n,) int64
+        Pixels.
+    place : (n, 3) float64
+        Output: x, y and height.
+    """
+    around = np.empty(5)
+    width = footprints.width
+    for k in range(peak.size):
+        around[:] = np.nan
+        for i in range(footprints.first[k], footprints.first[k + 1]):
+            step = footprints.pixel[i] - peak[k]
+            if step == 0:
+                around[0] = footprints.filtered[i]
+            elif step == -1:
+                around[1] = footprints.filtered[i]
+            elif step == 1:
+                around[2] = footprints.filtered[i]
+            elif step == -width:
+                around[3] = footprints.filtered[i]
+            elif step == width:
+                around[4] = footprints.filtered[i]
+        height = around[0]
+        for axis in range(2):
+            place[k, axis] = peak[k] // width if axis else peak[k] % width
+            low, high = around[2 * axis + 1], around[2 * axis + 2]
+            bend = 2.0 * around[0] - low - high
+            if bend > 0.0:
+                slope = 0.5 * (high - low)
+                place[k, axis] += min(max(slope / bend, -0.5), 0.5)
+                height += 0.5 * min(slope * slope / bend, 0.25 * bend)
+        place[k, 2] = height
+
+
+@kernel
+def brightest_beside(
+    hosts: I8, footprints: Footprints, stars: Stars, rules: Rules, place: F8
+) -> None:
+    """Find the brightest place that is left beside each of some point sources.
+
+    Parameters
+    ----------
+    hosts : (k,) int64
+        Rows of detections.
+    footprints : Footprints
+    stars : Stars
+    rules : Rules
+    place : (k, 2) float64
+        Output: x, y; NaN where there is none.
+    """
+    reach = int(rules.farthest) + 2
+    total, number = np.zeros(reach + 1), np.zeros(reach + 1)
+    for n in range(hosts.size):
+        k = hosts[n]
+        place[n, 0] = place[n, 1] = np.nan
+        begin, end = footprints.first[k], footprints.first[k + 1]
+        models, left = np.zeros((2, end - begin))
+        total[:], number[:] = 0.0, 0.0
+        for i in range(begin, end):
+            y = float(footprints.pixel[i] // footprints.width)
+            x = float(footprints.pixel[i] % footprints.width)
+            distance = math.hypot(x - stars.x[k], y - stars.y[k])
+            if distance > rules.farthest:
+                continue
+            light = _light(stars, k, stars.cell[k], x, y)
+            for m in range(stars.begin[k], stars.begin[k + 1]):
+                light += _light(stars, stars.neighbour[m], stars.cell[k], x, y)
+            models[i - begin] = light
+            left[i - begin] = footprints.filtered[i] - light
+            ring = int(distance + 0.5)
+            total[ring] += left[i - begin]
+            number[ring] += 1.0
+        best = 0.0
+        for i in range(begin, end):
+            y = float(footprints.pixel[i] // footprints.width)
+            x = float(footprints.pixel[i] % footprints.width)
+            distance = math.hypot(x - stars.x[k], y - stars.y[k])
+            if distance < rules.nearest or distance > rules.farthest:
+                continue
+            ring = int(distance + 0.5)
+            height, light = left[i - begin], max(models[i - begin], 0.0)
+            mean = max((total[ring] - height) / max(number[ring] - 1.0, 1.0), 0.0)
+            above = height - mean
+            if (
+                above > best
+                and above > rules.threshold * math.sqrt(1.0 + rules.photons * (light + mean))
+                and height > rules.share * light
+                and height > rules.contrast * mean
+            ):
+                best = above
+                place[n, 0], place[n, 1] = x, y

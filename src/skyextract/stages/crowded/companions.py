@@ -1,0 +1,233 @@
+"""Companions of stars in frames that are not crowded: what one point source leaves of a footprint.
+
+In a crowd what the fits leave is filtered and searched everywhere.  Elsewhere the footprints alone
+tell where that is worth it: the filtered image of a star is the PSF convolved with itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.kernels.detection.companions import (
+    Footprints,
+    Rules,
+    Stars,
+    brightest_beside,
+    centre_peaks,
+)
+from skyextract.kernels.psf.fit import FROZEN, NO_PIXELS, RUNAWAY
+from skyextract.run import return_freed_memory
+from skyextract.stages.crowded.extended import pieces_of_extended
+from skyextract.stages.crowded.plain import SYSTEMATIC
+from skyextract.stages.crowded.rest import pairs_within
+from skyextract.stages.crowded.search import Hidden, only
+from skyextract.stages.detection.noise import scale_at
+from skyextract.stages.psf.fit import flux_errors
+from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.detection.matched import MatchedFilter
+
+MIN_PEAK = 20.0
+"""Peaks of the stars beside which others are looked for, in sigma."""
+NEAREST, FARTHEST = 0.7, 3.5
+"""Distances of companions, in FWHM."""
+MIN_SHARE = 0.2
+"""A companion is at least this share of the light of the others there..."""
+MIN_CONTRAST = 2.0
+"""... and so many times what is left at the same distance from the star: galaxies are round."""
+FELT = 4.0
+"""Distance, in FWHM, within which detections are felt."""
+FINE_PSF = 6.0
+"""Samples per FWHM, at least, of the PSF convolved with itself."""
+ROUGH = COARSE._replace(radius=FIT_RADIUS)
+"""Where the fits end that tell whether there is a companion."""
+SWEEPS = 8
+"""Sweeps of the fits, at most."""
+MIN_SEPARATION = 0.7
+"""Sources nearer to each other than this, in FWHM, are not told from an extended one."""
+MAX_CHI2 = 1.5
+"""Reduced chi2 of a footprint that two point sources describe, the PSF's own error included."""
+
+
+def find_companions(
+    exposure: Exposure, plane: Plane, found: Detections, looked_at: Bools, matched: MatchedFilter,
+    run: Run,
+) -> Hidden | None:  # fmt: skip
+    """Find point sources beside detections whose footprints one point source does not describe.
+
+    None where there are none.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its PSF.
+    looked_at : (n,) bool
+        Of the detections.
+    """
+    psf, gain = exposure.psf, exposure.detector.gain
+    assert psf is not None
+    sigma = plane.background.sigma
+    photon_noise = 1.0 / (gain * sigma**2) if gain > 0.0 else 0.0
+    unit = matched.unit(sigma)
+    host, x, y = places_beside(found, looked_at, matched, unit, psf.fwhm, photon_noise)
+    if host.size == 0:
+        return None
+    return_freed_memory(plane.subtracted.size)
+    plane = plane.with_noise(run)
+    hidden, error = _fitted(exposure, plane, found, host, x, y, run)
+    clear = _clear(hidden, error, found, unit)
+    clear &= _explained(hidden, plane.variance_plane(run), gain, found, host)
+    detected = np.ones(found.n, np.bool_)
+    torn = np.zeros(0, np.bool_)
+    if clear.any():
+        hidden = only(hidden, np.append(detected, clear), in_place=True)
+        torn = pieces_of_extended(exposure, hidden, found, run)[found.n :]
+        hidden = only(hidden, np.append(detected, ~torn), in_place=True)
+    run.info(
+        f"{clear.size} places beside stars: {clear.sum()} companions, "
+        f"{torn.sum()} of them pieces of extended sources"
+    )
+    return None if torn.all() else replace(hidden, local=np.zeros(hidden.x.size, np.bool_))
+
+
+def _fitted(
+    exposure: Exposure, plane: Plane, found: Detections, host: I8, x: F8, y: F8, run: Run
+) -> tuple[Hidden, F8]:
+    """Fit companions with their hosts and with all detections near them.
+
+    Returns
+    -------
+    hidden : Hidden
+        All detections and the companions; those that were not fitted have no reach.
+    error : (k,) float64
+        Of the fluxes of the companions.
+    """
+    psf = exposure.psf
+    assert psf is not None
+    sources = FittedSources.at(np.append(found.x, x), np.append(found.y, y))
+    _, all_x, all_y = sources.parameters.T
+    first, second = pairs_within(all_x, all_y, FELT * psf.fwhm)
+    chosen = np.arange(found.n + x.size) >= found.n
+    chosen[host] = True
+    chosen[first[second >= found.n]] = True
+    rows = np.flatnonzero(chosen)
+    fit = point_fit(
+        plane.subtracted, plane.variance_plane(run), exposure.detector.gain, exposure.mask, psf,
+        sources.take(rows), None, ROUGH, run,
+    )  # fmt: skip
+    group = fit.sweep(sources.take(rows), SWEEPS, run)
+    error = flux_errors(fit, group, run)[rows >= found.n]
+    models = np.subtract(plane.subtracted, fit.planes.residual, out=fit.planes.residual)
+    return Hidden(sources.with_rows(rows, group), models, plane, psf), error
+
+
+def _clear(hidden: Hidden, error: F8, found: Detections, unit: float) -> Bools:
+    """Tell which companions are significant and have a place of their own."""
+    sources = hidden.sources.take(np.arange(found.n, hidden.x.size))
+    flux, x, y = sources.parameters.T
+    scale = np.maximum(scale_at(found.noise_scale, hidden.models.shape, x, y), 1.0)
+    clear: Bools = flux > found.threshold / unit * scale * error
+    clear &= (sources.status & (FROZEN | NO_PIXELS | RUNAWAY)) == 0
+    _, second = pairs_within(hidden.x, hidden.y, MIN_SEPARATION * hidden.psf.fwhm)
+    clear[second[second >= found.n] - found.n] = False
+    return clear
+
+
+def _explained(hidden: Hidden, variance: F4, gain: float, found: Detections, host: I8) -> Bools:
+    """Tell in which footprints point sources leave noise.
+
+    Parameters
+    ----------
+    host : (k,) int64
+        Detections.
+    """
+    explained = np.zeros(host.size, np.bool_)
+    for k, row in enumerate(host):
+        pixel = found.pixel[found.first[row] : found.first[row + 1]]
+        models = hidden.models.ravel()[pixel].astype(np.float64)
+        noise = variance.ravel()[pixel] + (SYSTEMATIC * models) ** 2
+        if gain > 0.0:
+            noise += np.maximum(models, 0.0) / gain
+        left = hidden.plane.subtracted.ravel()[pixel] - models
+        explained[k] = (left**2 / noise).mean() < MAX_CHI2
+    return explained
+
+
+def places_beside(
+    found: Detections,
+    rows: Bools,
+    matched: MatchedFilter,
+    unit: float,
+    fwhm: float,
+    photon_noise: float,
+) -> tuple[I8, F8, F8]:
+    """Return the detections beside which something is left, and x, y of that.
+
+    Parameters
+    ----------
+    found : Detections
+        In whose footprints the image is filtered with the PSF.
+    rows : (n,) bool
+        Detections that are looked at, if they are bright.
+    matched : MatchedFilter
+    unit : float
+        Noise of the filtered image.
+    fwhm : float
+        Of stars, pixels.
+    photon_noise : float
+        Variance that one unit of light adds, in units of that of the empty sky.
+    """
+    _, nx = found.segmentation.shape
+    footprints = Footprints(found.first, found.pixel, found.filtered, nx)
+    place = np.empty((found.n, 3))
+    centre_peaks(footprints, found.ypeak.astype(np.int64) * nx + found.xpeak, place)
+    x, y, height = (np.ascontiguousarray(v) for v in place.T)
+    first, second = pairs_within(x, y, FELT * fwhm)
+    near, far = np.concatenate([first, second]), np.concatenate([second, first])
+    order = np.argsort(near, kind="stable")
+    begin = np.searchsorted(near[order], np.arange(found.n + 1))
+    fineness = math.ceil(FINE_PSF / fwhm)
+    up, across = matched.cells_of(np.rint(y).astype(np.int64), np.rint(x).astype(np.int64))
+    stars = Stars(
+        x, y, height, up * matched.column.shape[1] + across, _profiles(matched, fineness),
+        fineness,
+        begin, far[order],
+    )  # fmt: skip
+    hosts = np.flatnonzero(rows & (height > MIN_PEAK * unit))
+    rules = Rules(
+        NEAREST * fwhm, FARTHEST * fwhm, float(found.threshold), photon_noise, MIN_SHARE,
+        MIN_CONTRAST,
+    )  # fmt: skip
+    beside = np.empty((hosts.size, 2))
+    brightest_beside(hosts, footprints, stars, rules, beside)
+    some = np.isfinite(beside[:, 0])
+    return hosts[some], beside[some, 0], beside[some, 1]
+
+
+def _profiles(matched: MatchedFilter, fineness: int) -> F4:
+    """Return the PSF of each cell convolved with itself, of peak 1, in samples of 1 / fineness.
+
+    That of a sum of outer products is one of those of their factors, each with each.
+    """
+    sides = []
+    for side in (matched.column, matched.line):
+        factors = side.reshape(-1, *side.shape[2:]).astype(np.float64)
+        size = 2 * factors.shape[2]
+        waves = np.fft.rfft(factors, size)
+        both = waves[:, :, None].conj() * waves[:, None]
+        fine = np.fft.irfft(both, fineness * size)
+        sides.append(np.fft.fftshift(fine, axes=3).reshape(len(fine), -1, fineness * size))
+    light = np.matmul(sides[0].transpose(0, 2, 1), sides[1])
+    peak = light[:, [[fineness * size // 2]], [[fineness * size // 2]]]
+    profiles: F4 = (light / peak).astype(np.float32)
+    return profiles

@@ -1,0 +1,98 @@
+"""Pairs of stars in sparse frames: both are found, and galaxies stay whole."""
+
+import galsim
+import numpy as np
+import pytest
+
+from skyextract.datamodel.exposure import Detector, Exposure
+from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.psf import Psf, PsfSource
+from skyextract.run import Run
+from skyextract.settings.keywords import Config
+from skyextract.stages.measure import measure
+from skyextract.stages.measurement.sources import MeasureInputs
+
+SIZE, FWHM, SKY, GAIN = 400, 3.5, 200.0, 2.0
+WANTED = frozenset("X_IMAGE Y_IMAGE XPSF_IMAGE YPSF_IMAGE FLUX_PSF FLUXERR_PSF".split())
+
+
+def measured(profiles, seed=1):
+    """Rows of a frame of (profile, x, y), in a PSF that is known."""
+    psf = galsim.Gaussian(fwhm=FWHM)
+    image = galsim.ImageD(SIZE, SIZE, init_value=SKY)
+    for profile, x, y in profiles:
+        light = psf.withFlux(profile) if np.isscalar(profile) else galsim.Convolve(profile, psf)
+        light.drawImage(
+            image, center=galsim.PositionD(x + 1, y + 1), scale=1, add_to_image=True,
+            method="no_pixel",
+        )  # fmt: skip
+    noisy = np.random.default_rng(seed).poisson(image.array * GAIN) / GAIN
+    exposure = Exposure(
+        image=noisy.astype(np.float32), mask=np.zeros(noisy.shape, np.uint16),
+        detector=Detector(gain=GAIN), psf=Psf.gaussian(FWHM, PsfSource.FILE),
+    )  # fmt: skip
+    return measure(exposure, Config(), WANTED, MeasureInputs(), Run()).sources
+
+
+def grid(seed):
+    """Places far from each other, and angles."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(40, SIZE - 30, 80.0)
+    x, y = (v.ravel() + rng.uniform(-9, 9, v.size) for v in np.meshgrid(at, at))
+    return x, y, rng.uniform(0, 2 * np.pi, x.size)
+
+
+@pytest.mark.parametrize(
+    ("flux", "ratio", "separation"),
+    [(2e5, 0.33, 1.2), (2e5, 1.0, 1.2), (4e4, 0.16, 1.5), (6e3, 0.33, 1.75), (6e3, 0.12, 2.8)],
+)
+def test_both_stars_of_a_pair_are_found(flux, ratio, separation):
+    x, y, angle = grid(2)
+    second_x = x + separation * FWHM * np.cos(angle)
+    second_y = y + separation * FWHM * np.sin(angle)
+    pairs = [(flux, *at) for at in zip(x, y, strict=True)]
+    pairs += [(ratio * flux, *at) for at in zip(second_x, second_y, strict=True)]
+    table = measured(pairs)
+    true_x, true_y = np.append(x, second_x), np.append(y, second_y)
+    true = np.append(np.full(x.size, flux), np.full(x.size, ratio * flux))
+    distance = np.hypot(
+        table["XPSF_IMAGE"][:, None] - 1 - true_x, table["YPSF_IMAGE"][:, None] - 1 - true_y
+    )
+    nearest = distance.argmin(axis=0)
+    found = (distance.min(axis=0) < 0.3 * separation * FWHM) & (
+        np.bincount(nearest, minlength=table.n_rows)[nearest] == 1
+    )
+    assert found[: x.size].all()
+    assert found[x.size :].mean() > 0.9
+    assert table.n_rows == found.sum()
+    row = nearest[found]
+    pull = (table["FLUX_PSF"][row] - true[found]) / table["FLUXERR_PSF"][row]
+    assert abs(np.median(pull)) < 0.6
+    assert np.median(np.abs(pull)) < 1.1
+
+
+def test_single_stars_have_no_companions():
+    x, y, _ = grid(3)
+    flux = np.geomspace(2e3, 2e6, x.size)
+    table = measured(list(zip(flux, x, y, strict=True)))
+    assert table.n_rows == x.size
+    assert not (table["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
+
+
+@pytest.mark.parametrize("index", [0.7, 1.0, 2.5, 4.0])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
+def test_galaxies_have_no_companions(index, ratio):
+    """Small ones, and such that are seen from the side, look like two stars side by side."""
+    x, y, angle = grid(4)
+    profiles = [
+        galsim.Sersic(index, half_light_radius=radius, flux=flux).shear(
+            q=ratio, beta=a * galsim.radians
+        )
+        for radius, flux, a in zip(
+            np.tile(np.linspace(1.0, 5.0, 5), 5), np.repeat(np.geomspace(3e3, 2e5, 5), 5), angle,
+            strict=True,
+        )
+    ]  # fmt: skip
+    table = measured(list(zip(profiles, x, y, strict=True)))
+    assert table.n_rows <= x.size
+    assert not (table["FLAGS_SKY"] & FlagsSky.HIDDEN).any()
