@@ -183,3 +183,17 @@ def test_all_rows_at_once_give_the_sums_of_one_after_the_other(stars) -> None:
         found = windowed(spoiled, px, py, half, gain=2.0)
         np.testing.assert_array_equal(found[0][i], expected[0][i])
         assert found[1][i] == expected[1][i]
+
+
+def test_a_window_that_leaves_the_frame_to_the_left() -> None:
+    """Light that falls to the right draws the centroid beyond the first column, by more than
+    the window: nothing is summed there, and no memory beside the stamp is written to."""
+    x = np.mgrid[:64, :300][1]
+    image = (0.24 - (x - 10.0)).astype(np.float32)
+    start, half = np.array([10.0]), np.array([2.06])
+    out, iterations, _, _ = windowed(image, start, np.array([32.0]), half)
+    spoiled = image.copy()
+    spoiled[26, 4] = np.nan  # in the corner of the window: row after row
+    other = windowed(spoiled, start, np.array([32.0]), half)
+    assert iterations[0] == other[1][0] == 2
+    np.testing.assert_array_equal(out, other[0])

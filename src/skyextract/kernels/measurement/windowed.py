@@ -125,6 +125,7 @@ def _fill_stamp(
     values, place = stamp.values, stamp.place
     x0, x1 = max(xmin - _STAMP_MARGIN, 0), min(xmax + _STAMP_MARGIN, width)
     y0, y1 = max(ymin - _STAMP_MARGIN, 0), min(ymax + _STAMP_MARGIN, height)
+    x1 = max(x1, x0)  # a window beyond the first column: a negative end would count from the last
     place[0], place[1], place[2], place[3] = x0, y0, x1 - x0, y1 - y0
     place[4] = 0
     n_lost = 0
