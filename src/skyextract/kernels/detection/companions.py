@@ -98,9 +98,9 @@ def _light(stars: Stars, k: int, cell: int, x: float, y: float) -> float:
         return 0.0
     i, j = int(u), int(v)
     a, b = u - i, v - j
-    p = stars.profiles[cell]
-    low = (1.0 - a) * p[j, i] + a * p[j, i + 1]
-    high = (1.0 - a) * p[j + 1, i] + a * p[j + 1, i + 1]
+    p = stars.profiles
+    low = (1.0 - a) * p[cell, j, i] + a * p[cell, j, i + 1]
+    high = (1.0 - a) * p[cell, j + 1, i] + a * p[cell, j + 1, i + 1]
     return float(stars.height[k] * ((1.0 - b) * low + b * high))
 
 

@@ -79,7 +79,7 @@ def find_companions(
     sigma = plane.background.sigma
     photon_noise = 1.0 / (gain * sigma**2) if gain > 0.0 else 0.0
     unit = matched.unit(sigma)
-    host, x, y = places_beside(found, looked_at, matched, unit, psf.fwhm, photon_noise)
+    host, x, y = places_beside(found, looked_at, matched, unit, psf.fwhm, photon_noise, run)
     if host.size == 0:
         return None
     return_freed_memory(plane.subtracted.size)
@@ -170,6 +170,7 @@ def places_beside(
     unit: float,
     fwhm: float,
     photon_noise: float,
+    run: Run,
 ) -> tuple[I8, F8, F8]:
     """Return the detections beside which something is left, and x, y of that.
 
@@ -209,7 +210,12 @@ def places_beside(
         MIN_CONTRAST,
     )  # fmt: skip
     beside = np.empty((hosts.size, 2))
-    brightest_beside(hosts, footprints, stars, rules, beside)
+
+    def part(span: tuple[int, int]) -> None:
+        some = slice(*span)
+        brightest_beside(hosts[some], footprints, stars, rules, beside[some])
+
+    run.map(part, run.bands(hosts.size))
     some = np.isfinite(beside[:, 0])
     return hosts[some], beside[some, 0], beside[some, 1]
 
