@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.record import record
+from skyextract.stages.crowded.regions import companions_alone
 from skyextract.stages.find import find_sources
 from skyextract.stages.noise import noise_correlation, point_source_variance
 from skyextract.stages.psf.columns import measure_point_sources
@@ -59,8 +60,12 @@ def correct_apertures(
     if exposure.has_psf:
         plane, found = detected.plane, detected.detections
         variance = point_source_variance(plane, noise_correlation(detected, run), run)
+        x, y = found.x, found.y
+        if detection is None and config.extraction.crowd_niter > 0 and detected.matched is not None:
+            hidden = companions_alone(exposure, plane, found, detected.matched, run)
+            x, y = (x, y) if hidden is None else (hidden.x, hidden.y)
         corrections = measure_point_sources(
             exposure, plane.subtracted, variance,
-            found.x, found.y, None, config, frozenset({"FLUX_PSF"}), run,
+            x, y, None, config, frozenset({"FLUX_PSF"}), run,
         ).corrections  # fmt: skip
     return CorrectedApertures(replace(exposure, aperture_corrections=corrections), detected.plane)

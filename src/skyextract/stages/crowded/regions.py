@@ -149,6 +149,18 @@ def search_beneath(
     return Hidden(sources, models, plane, psf, local=np.append(local, of_added))
 
 
+def companions_alone(
+    exposure: Exposure, plane: Plane, found: Detections, matched: MatchedFilter, run: Run
+) -> Hidden | None:
+    """Find what `search_beneath` finds where nothing is crowded; None elsewhere."""
+    psf = exposure.psf
+    if psf is None or found.n == 0 or is_crowded(found) or has_clouds(found):
+        return None
+    if crowded_regions(found, psf.fwhm, psf.radius):
+        return None
+    return find_companions(exposure, plane, found, np.ones(found.n, np.bool_), matched, run)
+
+
 def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]:
     """Return the parts of a frame that sources cover.
 
