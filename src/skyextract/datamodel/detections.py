@@ -157,6 +157,31 @@ class Detections:
         labels.ravel()[self.pixel[: first[-1]]] = np.where(is_own, number, -number)
         return labels
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of the image, [y, x]."""
+        return self.shape if self.labels is None else self.labels.shape
+
+    def labels_at(self, row: I8, column: I8) -> I4:
+        """Return the segmentation at some pixels, without drawing it."""
+        if self.labels is not None:
+            labels: I4 = self.labels[row, column]
+            return labels
+        found = np.zeros(row.size, np.int32)
+        n = self.n if self.n_labelled is None else self.n_labelled
+        pixel = self.pixel[: self.first[n]]
+        order = np.argsort(pixel, kind="stable")
+        wanted = row * self.image_shape[1] + column
+        # Of those of several detections the last one counts, as in the drawing.
+        at = np.searchsorted(pixel, wanted, "right", sorter=order) - 1
+        known = np.flatnonzero(at >= 0)
+        known = known[pixel[order[at[known]]] == wanted[known]]
+        place = order[at[known]]
+        source = np.searchsorted(self.first[: n + 1], place, "right") - 1
+        is_own = place - self.first[source] < self.n_own[source]
+        found[known] = np.where(is_own, source + 1, -source - 1)
+        return found
+
     def without_segmentation(self) -> Detections:
         """Return the detections without the plane of their segmentation, to be drawn anew."""
         return self if self.labels is None else replace(self, labels=None, shape=self.labels.shape)

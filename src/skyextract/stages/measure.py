@@ -210,12 +210,15 @@ def measure(
     threshold = analysis_threshold(config.extraction, sigma, inputs.pixel_scale)
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
-    found, sources = _measure_pixels(pixels, found, hidden, run)
+    sources = pixels.measure(found.plane, found.detection_plane, found.detections)
+    found = _without_labels(found, hidden)
+    if fits_psf:
+        found, hidden = _with_noise_planes(found, hidden, run)
+    found, sources = _with_hidden(pixels, found, hidden, sources, run)
     sources, errors = with_errors_of_apertures(
         sources, noise, found.plane.background, exposure.detector.gain
     )
     sources = with_mask_flags(sources, exposure, found.detections)
-    found, hidden = _in_less_memory(found, hidden)
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None
@@ -225,7 +228,6 @@ def measure(
 
         exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
     if fits_psf:
-        found = _with_noise_planes(found, run)
         points = _fit_point_sources(
             exposure, found, hidden, noise.of_points, sources, errors, config, wanted, run
         )
@@ -291,11 +293,18 @@ def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) 
     return search_beneath(exposure, found.plane, found.detections, found.matched, config, run)
 
 
-def _measure_pixels(
-    pixels: PixelColumns, found: Found, hidden: Hidden | None, run: Run
+def _without_labels(found: Found, hidden: Hidden | None) -> Found:
+    """Let the segmentation go, which can be drawn anew, but for that of crowds."""
+    if hidden is None or hidden.is_of_companions:
+        found = replace(found, detections=found.detections.without_segmentation())
+    return_freed_memory(found.plane.subtracted.size)
+    return found
+
+
+def _with_hidden(
+    pixels: PixelColumns, found: Found, hidden: Hidden | None, sources: Catalog, run: Run
 ) -> tuple[Found, Catalog]:
-    """Return all detections, with the hidden ones, and the columns of these."""
-    sources = pixels.measure(found.plane, found.detection_plane, found.detections)
+    """Append the hidden sources to the detections, and to the columns of these."""
     if hidden is None or found.matched is None or hidden.x.size == found.detections.n:
         return found, sources
     from skyextract.stages.crowded.rows import hidden_detections
@@ -308,22 +317,16 @@ def _measure_pixels(
     return replace(found, detections=detections), sources.append(beneath)
 
 
-def _in_less_memory(found: Found, hidden: Hidden | None) -> tuple[Found, Hidden | None]:
-    """Let planes go that can be made anew, but for those of crowds."""
-    if hidden is None or hidden.is_of_companions:
-        found = replace(found, detections=found.detections.without_segmentation())
-    if hidden is not None and hidden.is_of_companions:
-        found = replace(found, plane=hidden.plane, detection_plane=hidden.plane)
-        hidden = hidden.without_models()
-    return_freed_memory(found.plane.subtracted.size)
-    return found, hidden
-
-
-def _with_noise_planes(found: Found, run: Run) -> Found:
+def _with_noise_planes(
+    found: Found, hidden: Hidden | None, run: Run
+) -> tuple[Found, Hidden | None]:
     """Return the planes with the variance of every pixel, which fits weight by."""
     plane = found.plane.with_noise(run)
     single = found.plane is found.detection_plane
-    return replace(found, plane=plane, detection_plane=plane if single else found.detection_plane)
+    found = replace(found, plane=plane, detection_plane=plane if single else found.detection_plane)
+    if hidden is not None and hidden.is_of_companions:
+        hidden = replace(hidden, plane=plane)
+    return found, hidden
 
 
 def _fit_point_sources(

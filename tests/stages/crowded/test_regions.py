@@ -10,7 +10,8 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.crowded.regions import CELL, _cut, crowded_regions
+from skyextract.stages.crowded.regions import CELL, crowded_regions
+from skyextract.stages.crowded.window import cut_detections
 from skyextract.stages.find import find_sources
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
@@ -178,7 +179,7 @@ def test_regions_hold_the_cluster_and_little_else(cluster):
 def test_detections_of_a_window_have_its_pixels(cluster):
     found = detections(cluster[0].image)
     (region,) = crowded_regions(found, FWHM, PSF.radius)
-    part, rows = _cut(found, region)
+    part, rows = cut_detections(found, region.window)
     top, left = region.rows.start, region.columns.start
     for k, row in list(enumerate(rows))[::7]:
         y, x = np.divmod(part.pixel[part.first[k] : part.first[k + 1]], region.share.shape[1])

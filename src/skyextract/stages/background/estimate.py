@@ -267,9 +267,13 @@ def rms_image(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.rms, run)
 
 
-def mesh_variance(background: BackgroundMap, run: Run) -> F4:
-    """Return the square of the background rms over the image, (ny, nx) float32."""
-    return _interpolate(background, background.rms, run, square=True)
+def mesh_variance(background: BackgroundMap, run: Run, rows: slice | None = None) -> F4:
+    """Return the square of the background rms over the image, (ny, nx) float32.
+
+    Only some rows are set, and take memory, if `rows` says which.
+    """
+    bands = None if rows is None else [(rows.start, rows.stop)]
+    return _interpolate(background, background.rms, run, square=True, bands=bands)
 
 
 def subtract_background(

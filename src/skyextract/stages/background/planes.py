@@ -71,15 +71,19 @@ class Plane:
         """The bad pixels (1) for kernels; None if there are none."""
         return self.bad.view(np.uint8) if self.n_bad else None
 
-    def variance_plane(self, run: Run) -> F4:
-        """Return the background variance of every pixel; that of the mesh without a map."""
+    def variance_plane(self, run: Run, rows: slice | None = None) -> F4:
+        """Return the background variance of every pixel; that of the mesh without a map.
+
+        That of the mesh is set in the given rows alone, and takes the memory of these.
+        """
         if self.variance is not None:
             return self.variance
         if self.noise is not None:
             return self.noise
-        noise = mesh_variance(self.background, run)
+        noise = mesh_variance(self.background, run, rows)
         if self.n_bad:
-            noise[self.bad] = NO_INFORMATION
+            some = slice(None) if rows is None else rows
+            noise[some][self.bad[some]] = NO_INFORMATION
         return noise
 
     def with_noise(self, run: Run) -> Plane:

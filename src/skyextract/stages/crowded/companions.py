@@ -26,6 +26,7 @@ from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.crowded.search import Hidden, only
+from skyextract.stages.crowded.window import cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import flux_errors
 from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
@@ -53,6 +54,8 @@ ROUGH = COARSE._replace(radius=FIT_RADIUS)
 """Where the fits end that tell whether there is a companion."""
 SWEEPS = 8
 """Sweeps of the fits, at most."""
+ROWS_AT_ONCE = 1024
+"""Detections in so many rows of the image are fitted together: that bounds the memory."""
 MIN_SEPARATION = 0.7
 """Sources nearer to each other than this, in FWHM, are not told from an extended one."""
 MAX_CHI2 = 1.5
@@ -83,21 +86,65 @@ def find_companions(
     if host.size == 0:
         return None
     return_freed_memory(plane.subtracted.size)
-    plane = plane.with_noise(run)
-    hidden, error = _fitted(exposure, plane, found, host, x, y, run)
-    clear = _clear(hidden, error, found, unit)
-    clear &= _explained(hidden, plane.variance_plane(run), gain, found, host)
-    detected = np.ones(found.n, np.bool_)
-    torn = np.zeros(0, np.bool_)
+    sources = FittedSources.at(found.x, found.y)
+    added = FittedSources.at(x[:0], y[:0])
+    number = found.ypeak[host] // ROWS_AT_ONCE
+    for band in np.unique(number):
+        some = np.flatnonzero(number == band)
+        rows, own, new = _in_rows(exposure, plane, found, host[some], x[some], y[some], unit, run)
+        sources = sources.with_rows(rows, own)
+        added = added.append(new)
+    # Two bands may have the same one at their border.
+    n = found.n
+    both = sources.append(added)
+    _, all_x, all_y = both.parameters.T
+    _, second = pairs_within(all_x, all_y, MIN_SEPARATION * psf.fwhm)
+    both = both.take(~np.isin(np.arange(both.reach.size), second[second >= n]))
+    run.info(f"{host.size} places beside stars: {both.reach.size - n} companions")
+    if both.reach.size == n:
+        return None
+    nowhere = np.zeros(both.reach.size, np.bool_)
+    return Hidden(both, np.zeros((0, 0), np.float32), plane, psf, local=nowhere)
+
+
+def _in_rows(
+    exposure: Exposure, plane: Plane, found: Detections, host: I8, x: F8, y: F8, unit: float,
+    run: Run,
+) -> tuple[I8, FittedSources, FittedSources]:  # fmt: skip
+    """Fit places beside detections in the rows of the image about these alone.
+
+    Returns
+    -------
+    rows : (m,) int64
+        Detections that were fitted with companions.
+    own, new : FittedSources
+        These, and the companions.
+    """
+    psf = exposure.psf
+    assert psf is not None
+    ny, nx = exposure.shape
+    margin = math.ceil(FELT * psf.fwhm) + psf.radius + 1
+    top = max(0, int(found.ymin[host].min()) - margin)
+    window = slice(top, min(ny, int(found.ymax[host].max()) + margin + 1)), slice(0, nx)
+    exposure = cut_exposure(exposure, window)
+    plane = cut_plane(plane, plane.variance_plane(run, window[0]), window)
+    part, rows = cut_detections(found, window)
+    host = np.searchsorted(rows, host)
+    hidden, error = _fitted(exposure, plane, part, host, x, y - top, run)
+    scale = np.maximum(scale_at(found.noise_scale, (ny, nx), x, y), 1.0)
+    clear = _clear(hidden, scale * error, found.threshold / unit)
+    clear &= _explained(hidden, plane.variance_plane(run), exposure.detector.gain, part, host)
+    detected = np.ones(part.n, np.bool_)
+    hidden = only(hidden, np.append(detected, clear), in_place=True)
     if clear.any():
-        hidden = only(hidden, np.append(detected, clear), in_place=True)
-        torn = pieces_of_extended(exposure, hidden, found, run)[found.n :]
+        torn = pieces_of_extended(exposure, hidden, part, run)[part.n :]
         hidden = only(hidden, np.append(detected, ~torn), in_place=True)
-    run.info(
-        f"{clear.size} places beside stars: {clear.sum()} companions, "
-        f"{torn.sum()} of them pieces of extended sources"
-    )
-    return None if torn.all() else replace(hidden, local=np.zeros(hidden.x.size, np.bool_))
+    fitted = hidden.sources
+    fitted = replace(fitted, parameters=fitted.parameters + np.array([0.0, 0.0, top]))
+    if hidden.x.size == part.n:
+        return rows[:0], fitted.take(rows[:0]), fitted.take(rows[:0])
+    known = np.flatnonzero(fitted.reach[: part.n] >= 0)
+    return rows[known], fitted.take(known), fitted.take(np.arange(part.n, hidden.x.size))
 
 
 def _fitted(
@@ -131,15 +178,22 @@ def _fitted(
     return Hidden(sources.with_rows(rows, group), models, plane, psf), error
 
 
-def _clear(hidden: Hidden, error: F8, found: Detections, unit: float) -> Bools:
-    """Tell which companions are significant and have a place of their own."""
-    sources = hidden.sources.take(np.arange(found.n, hidden.x.size))
-    flux, x, y = sources.parameters.T
-    scale = np.maximum(scale_at(found.noise_scale, hidden.models.shape, x, y), 1.0)
-    clear: Bools = flux > found.threshold / unit * scale * error
+def _clear(hidden: Hidden, error: F8, threshold: float) -> Bools:
+    """Tell which companions are significant and have a place of their own.
+
+    Parameters
+    ----------
+    error : (k,) float64
+        Of their fluxes.
+    threshold : float
+        In sigma.
+    """
+    n = hidden.x.size - error.size
+    sources = hidden.sources.take(np.arange(n, hidden.x.size))
+    clear: Bools = sources.parameters[:, 0] > threshold * error
     clear &= (sources.status & (FROZEN | NO_PIXELS | RUNAWAY)) == 0
     _, second = pairs_within(hidden.x, hidden.y, MIN_SEPARATION * hidden.psf.fwhm)
-    clear[second[second >= found.n] - found.n] = False
+    clear[second[second >= n] - n] = False
     return clear
 
 
@@ -188,7 +242,7 @@ def places_beside(
     photon_noise : float
         Variance that one unit of light adds, in units of that of the empty sky.
     """
-    _, nx = found.segmentation.shape
+    _, nx = found.image_shape
     footprints = Footprints(found.first, found.pixel, found.filtered, nx)
     place = np.empty((found.n, 3))
     centre_peaks(footprints, found.ypeak.astype(np.int64) * nx + found.xpeak, place)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.datamodel.detections import PER_SOURCE, Detections
+from skyextract.datamodel.detections import Detections
 from skyextract.record import record
 from skyextract.stages.crowded.clouds import has_clouds
 from skyextract.stages.crowded.companions import find_companions
 from skyextract.stages.crowded.search import Hidden, find_hidden, is_crowded
+from skyextract.stages.crowded.window import BYTE, cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
@@ -42,7 +43,6 @@ BESIDE = 0.2
 """... with all cells about it of which, with the near ones, sources cover more than this share."""
 INSIDE = 0.5
 """Pixels of whose sky more than this share is a region's own are in it."""
-BYTE = 8
 
 
 @record
@@ -114,13 +114,13 @@ def search_beneath(
     local = np.zeros(found.n, np.bool_)
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
     for region in regions:
-        part, rows = _cut(found, region)
+        part, rows = cut_detections(found, region.window)
         if part.n == 0:
             continue
-        cut = _window_of(exposure, region)
+        cut = cut_exposure(exposure, region.window)
         assert cut.psf is not None
         inner = find_hidden(
-            cut, _plane_of(plane, noise, region), part, matched_filter(cut.psf, cut.shape),
+            cut, cut_plane(plane, noise, region.window), part, matched_filter(cut.psf, cut.shape),
             config, run, within=region.share > INSIDE,
         )  # fmt: skip
         if inner is None:
@@ -240,71 +240,3 @@ def _region(patch: Bools, shape: tuple[int, int], margin: int) -> Region:
         weights.append(np.maximum(1.0 - np.abs(at[:, None] - np.arange(n)), 0.0))
     share = weights[0] @ patch @ weights[1].T
     return Region(slices[0], slices[1], np.ascontiguousarray(share, np.float32))
-
-
-def _window_of(exposure: Exposure, region: Region) -> Exposure:
-    """Return the exposure of a window, with the PSF that it has there."""
-    psf, window = exposure.psf, region.window
-    assert psf is not None
-    planes: dict[str, Any] = {
-        name: None if plane is None else np.ascontiguousarray(plane[window])
-        for name in ("image", "mask", "variance", "weight")
-        for plane in (getattr(exposure, name),)
-    }
-    psf = replace(
-        psf, x_zero=psf.x_zero - region.columns.start, y_zero=psf.y_zero - region.rows.start
-    )
-    return replace(exposure, **planes, psf=psf, background=None)
-
-
-def _plane_of(plane: Plane, noise: F4, region: Region) -> Plane:
-    """Return the plane of a window; its background is that of the frame.
-
-    Parameters
-    ----------
-    noise : (ny, nx) float32
-        Background variance of the frame.
-    """
-    window = region.window
-    bad = np.ascontiguousarray(plane.bad[window])
-    last = -(-region.columns.stop // BYTE)
-    return replace(
-        plane, subtracted=np.ascontiguousarray(plane.subtracted[window]),
-        variance=np.ascontiguousarray(noise[window]), bad=bad, n_bad=int(np.count_nonzero(bad)),
-        saturated=np.ascontiguousarray(
-            plane.saturated[region.rows, region.columns.start // BYTE : last]
-        ),
-        noise=None,
-    )  # fmt: skip
-
-
-def _cut(found: Detections, region: Region) -> tuple[Detections, I8]:
-    """Return the detections whose pixels and centres are in a window, and their rows in all."""
-    (top, bottom), (left, right) = ((part.start, part.stop) for part in region.window)
-    number = np.repeat(np.arange(found.n), np.diff(found.first))
-    row, column = np.divmod(found.pixel, found.segmentation.shape[1])
-    inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
-    x, y = np.rint(found.x), np.rint(found.y)
-    chosen = (x >= left) & (x < right) & (y >= top) & (y < bottom)
-    chosen &= np.bincount(number[inside], minlength=found.n) > 0
-    inside &= chosen[number]
-    rows = np.flatnonzero(chosen)
-    new = np.zeros(found.n + 1, np.int32)
-    new[rows + 1] = np.arange(1, rows.size + 1)
-    labels = found.segmentation[region.window]
-    own = np.arange(found.pixel.size) - found.first[number] < found.n_own[number]
-    length, n_own = (
-        np.bincount(number[some], minlength=found.n)[rows] for some in (inside, inside & own)
-    )
-    columns: dict[str, Any] = {name: getattr(found, name)[rows] for name in PER_SOURCE}
-    for axis, start in (("x", left), ("y", top)):
-        for name in (axis, f"{axis}min", f"{axis}max", f"{axis}peak"):
-            columns[name] = columns[name] - start
-    columns["n_own"] = n_own.astype(np.int32)
-    part = replace(
-        found, **columns, labels=np.sign(labels) * new[np.abs(labels)],
-        first=np.concatenate([[0], np.cumsum(length)]),
-        pixel=(row[inside] - top) * (right - left) + column[inside] - left,
-        filtered=found.filtered[inside], unclaimed=np.zeros(0, np.int64), around=None,
-    )  # fmt: skip
-    return part, rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I8, blank
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
@@ -24,8 +25,10 @@ from skyextract.stages.psf.sweeps import add_models
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.stages.detection.matched import MatchedFilter
+    from skyextract.stages.psf.sweeps import FittedSources
 
 APART = 6.0
 """Sources farther apart than this, in FWHM, are measured on one image without their neighbours."""
@@ -53,24 +56,57 @@ def hidden_detections(
     """
     added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
-    # Models of companions are not needed again.
-    memory = hidden.models if hidden.is_of_companions else None
-    residual = np.subtract(hidden.plane.subtracted, hidden.models, out=memory)
     rows, parts, catalogs = [], [], []
-    groups = list(_groups(x, y, APART * hidden.psf.fwhm))
-    for group in groups:
-        image = residual if group is groups[-1] else residual.copy()
-        add_models(image, hidden.psf, added.take(group), 1.0)
-        part = _at_positions(x[group], y[group], hidden, image, matched, found, run)
-        rows.append(group)
-        catalogs.append(measure(image, part))
-        parts.append(part.without_segmentation())
+    with _residual(hidden) as residual:
+        for group in _groups(x, y, APART * hidden.psf.fwhm):
+            with drawn(residual, hidden.psf, added.take(group), 1.0) as image:
+                part = _at_positions(x[group], y[group], hidden, image, matched, found, run)
+                rows.append(group)
+                catalogs.append(measure(image, part))
+                parts.append(part.without_segmentation())
     sequence = np.argsort(np.concatenate(rows), kind="stable")
     table = {name: np.concatenate([c[name] for c in catalogs])[sequence] for name in catalogs[0]}
     number = np.arange(found.n + 1, found.n + 1 + x.size, dtype=np.int32)
     table["NUMBER"] = number
     table["FLAGS_SKY"] = table["FLAGS_SKY"] | np.int16(FlagsSky.HIDDEN)
     return _joined(found, parts, sequence), Catalog(table)
+
+
+@contextmanager
+def _residual(hidden: Hidden) -> Iterator[F4]:
+    """Give what the models leave of the image, for a while where that is the image itself."""
+    if hidden.is_of_companions:
+        with drawn(hidden.plane.subtracted, hidden.psf, hidden.sources, -1.0) as image:
+            yield image
+    else:
+        yield hidden.residual
+
+
+@contextmanager
+def drawn(image: F4, psf: Psf, sources: FittedSources, factor: float) -> Iterator[F4]:
+    """Give an image to which models are added, times a factor; in the end it is as it was."""
+    sources = sources.take(np.flatnonzero(sources.reach >= 0))
+    ny, nx = image.shape
+    if sources.reach.size == 0:
+        yield image
+        return
+    _, x, y = sources.parameters.T
+    row, column = nearest_pixel(x, y, image.shape)
+    # Of a crowd the whole image is kept, which takes less than the windows of its sources.
+    reach = int(sources.reach.max()) + 2
+    windows = [
+        np.s_[max(0, v - reach) : v + reach + 1, max(0, u - reach) : u + reach + 1]
+        for v, u in zip(row.tolist(), column.tolist(), strict=True)
+    ]
+    if len(windows) * (2 * reach + 1) ** 2 > ny * nx:
+        windows = [np.s_[:, :]]
+    before = [image[window].copy() for window in windows]
+    try:
+        add_models(image, psf, sources, factor)
+        yield image
+    finally:
+        for window, values in zip(windows, before, strict=True):
+            image[window] = values
 
 
 def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
@@ -116,9 +152,9 @@ def _at_positions(
         filtered, image, pixel, first, n_own, found.threshold,
         recentre=np.zeros(x.size, np.bool_), x=x, y=y, run=run,
     )  # fmt: skip
-    segmentation = np.zeros(image.shape, np.int32)
+    segmentation = blank(image.shape, np.int32)
     segmentation.ravel()[pixel] = source + 1
-    beneath = np.abs(found.segmentation[row, column])
+    beneath = np.abs(found.labels_at(row, column))
     parent = np.where(beneath > 0, found.id_parent[np.maximum(beneath - 1, 0)], 0)
     at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
     return Detections(

@@ -94,7 +94,7 @@ class Hidden:
     sources : FittedSources
         All sources, those of the detections first; those beside dropped ones are to be fitted.
     models : (ny, nx) float32
-        Of all sources.
+        Of all sources; (0, 0) where there is no crowd.
     plane : Plane
         With the background of the residual image, in meshes that follow unresolved light.
     psf : Psf
@@ -140,11 +140,6 @@ class Hidden:
     def is_of_companions(self) -> bool:
         """Whether none of the sources is in a crowd."""
         return self.local is not None and not self.local.any()
-
-    def without_models(self) -> Hidden:
-        """Return the sources as places, to be fitted anew: that takes less memory."""
-        models = np.zeros((0, 0), np.float32)
-        return replace(self, sources=FittedSources.at(self.x, self.y), models=models)
 
     @property
     def residual(self) -> F4:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools, whole
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools, blank, whole
 from skyextract.kernels.detection import matched
 from skyextract.kernels.detection.matchedat import matched_about
 from skyextract.kernels.values import MAX_VARIANCE
@@ -231,7 +231,7 @@ def filter_about(
     image, psf, sigma, variance, smooth, bad
         As in `filter_matched`.
     """
-    out = np.zeros(image.shape, np.float32)
+    out: F4 = blank(image.shape, np.float32)
     matched_about(
         image, _weighting(sigma, variance, smooth, bad), psf.cells, np.float32(psf.unit(sigma)),
         np.float32(_MIN_SHARE), row, column, *psf.cells_of(row, column), reach, out,
