@@ -211,7 +211,8 @@ def test_a_given_psf_has_its_errors_from_the_stars_of_the_frame(skyextract, tmp_
     assert "the PSF that was given is 0.8" in narrow.stderr
     step = narrow.summary("f.json")[0]["steps"]["photometry"]
     off = step["zero_point"] - known["zero_point"]
-    assert abs(off) < 2.0 * np.hypot(step["zero_point_error"], known["zero_point_error"])
+    # Half of the light that is missed is claimed as error.
+    assert abs(off) < 2.5 * np.hypot(step["zero_point_error"], known["zero_point_error"])
     for line in narrow.stderr.splitlines():
         assert "two sources of the reference" not in line or "not that of the stars?" in line
 

@@ -9,11 +9,14 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
+from skyextract.stages.crowded import companions
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
 SIZE, FWHM, SKY, GAIN = 400, 3.5, 200.0, 2.0
-WANTED = frozenset("X_IMAGE Y_IMAGE XPSF_IMAGE YPSF_IMAGE FLUX_PSF FLUXERR_PSF".split())
+WANTED = frozenset(
+    "X_IMAGE Y_IMAGE XPSF_IMAGE YPSF_IMAGE FLUX_PSF FLUXERR_PSF FLUX_AUTO FLUXERR_AUTO".split()
+)
 
 
 def measured(profiles, seed=1):
@@ -69,6 +72,22 @@ def test_both_stars_of_a_pair_are_found(flux, ratio, separation):
     pull = (table["FLUX_PSF"][row] - true[found]) / table["FLUXERR_PSF"][row]
     assert abs(np.median(pull)) < 0.6
     assert np.median(np.abs(pull)) < 1.1
+
+
+def test_borders_of_the_rows_that_are_fitted_together_do_not_matter(monkeypatch):
+    x, y, angle = grid(5)
+    flux = np.geomspace(2e4, 2e6, x.size)
+    second = (0.4 * flux, x + 1.4 * FWHM * np.cos(angle), y + 1.4 * FWHM * np.sin(angle))
+    pairs = [*zip(flux, x, y, strict=True), *zip(*second, strict=True)]
+    whole = measured(pairs)
+    monkeypatch.setattr(companions, "ROWS_AT_ONCE", 7)
+    parts = measured(pairs)
+    assert whole.n_rows > 1.8 * x.size
+    assert parts.n_rows == whole.n_rows
+    order = [np.lexsort((table["XPSF_IMAGE"], table["YPSF_IMAGE"])) for table in (whole, parts)]
+    for name, error in (("FLUX_PSF", "FLUXERR_PSF"), ("FLUX_AUTO", "FLUXERR_AUTO")):
+        change = parts[name][order[1]] - whole[name][order[0]]
+        assert np.abs(change / whole[error][order[0]]).max() < 0.1
 
 
 def test_single_stars_have_no_companions():

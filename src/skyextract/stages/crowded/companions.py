@@ -132,7 +132,7 @@ def _in_rows(
     host = np.searchsorted(rows, host)
     hidden, error = _fitted(exposure, plane, part, host, x, y - top, run)
     scale = np.maximum(scale_at(found.noise_scale, (ny, nx), x, y), 1.0)
-    clear = _clear(hidden, scale * error, found.threshold / unit)
+    clear = _clear(hidden, part, scale * error, found.threshold / unit)
     clear &= _explained(hidden, plane.variance_plane(run), exposure.detector.gain, part, host)
     detected = np.ones(part.n, np.bool_)
     hidden = only(hidden, np.append(detected, clear), in_place=True)
@@ -178,7 +178,7 @@ def _fitted(
     return Hidden(sources.with_rows(rows, group), models, plane, psf), error
 
 
-def _clear(hidden: Hidden, error: F8, threshold: float) -> Bools:
+def _clear(hidden: Hidden, found: Detections, error: F8, threshold: float) -> Bools:
     """Tell which companions are significant and have a place of their own.
 
     Parameters
@@ -188,12 +188,20 @@ def _clear(hidden: Hidden, error: F8, threshold: float) -> Bools:
     threshold : float
         In sigma.
     """
-    n = hidden.x.size - error.size
-    sources = hidden.sources.take(np.arange(n, hidden.x.size))
+    n, x, y = found.n, hidden.x, hidden.y
+    nearest = MIN_SEPARATION * hidden.psf.fwhm
+    sources = hidden.sources.take(np.arange(n, x.size))
     clear: Bools = sources.parameters[:, 0] > threshold * error
     clear &= (sources.status & (FROZEN | NO_PIXELS | RUNAWAY)) == 0
-    _, second = pairs_within(hidden.x, hidden.y, MIN_SEPARATION * hidden.psf.fwhm)
+    first, second = pairs_within(x, y, nearest)
     clear[second[second >= n] - n] = False
+    # Where detections came together, the companion has the place of one of them.
+    first, second = first[second < n], second[second < n]
+    met = first[
+        np.hypot(found.x[first] - found.x[second], found.y[first] - found.y[second]) > nearest
+    ]
+    distance = np.hypot(x[n:, None] - x[met], y[n:, None] - y[met])
+    clear &= ~(distance < FARTHEST * hidden.psf.fwhm).any(axis=1)
     return clear
 
 

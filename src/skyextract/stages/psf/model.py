@@ -90,7 +90,8 @@ def bright_misfit(fit: PsfFit, parts: int = 4) -> float:
     """Return the median chi2 of the brightest part of the stars over that of the fainter half."""
     rows = np.flatnonzero(fit.used)
     chi2 = fit.chi2[rows[np.argsort(fit.flux[rows], kind="stable")]]
-    bright, faint = chi2[-(-chi2.size * (parts - 1) // parts) :], chi2[: (chi2.size + 1) // 2]
+    n_bright = max(1, chi2.size // parts)
+    bright, faint = chi2[-n_bright:], chi2[: (chi2.size + 1) // 2]
     return float(np.median(bright) / np.median(faint))
 
 

@@ -1,0 +1,40 @@
+"""The segmentation, drawn and asked for at some pixels."""
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.detections import PER_SOURCE, Detections
+
+
+def detections(seed, shape):
+    """Sources whose pixels overlap at random, the last of each those of merged detections."""
+    rng = np.random.default_rng(seed)
+    length = rng.integers(1, 30, 12)
+    first = np.concatenate([[0], np.cumsum(length)])
+    fields = {name: np.zeros(12) for name in PER_SOURCE}
+    fields["n_own"] = rng.integers(1, length + 1)
+    return Detections(
+        labels=None, shape=shape, first=first, pixel=rng.integers(0, np.prod(shape), first[-1]),
+        filtered=np.zeros(first[-1], np.float32), threshold=1.0, **fields,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_segmentation_at_some_pixels_is_that_of_the_plane(seed):
+    found = detections(seed, (20, 30))
+    plane = found.segmentation
+    row, column = np.indices(plane.shape).reshape(2, -1)
+    assert (plane < 0).any()
+    assert (plane > 0).any()
+    assert np.array_equal(found.labels_at(row, column), plane.ravel())
+
+
+def test_an_image_without_sources_has_no_labels():
+    found = detections(1, (20, 30))
+    none = np.zeros(0)
+    empty = Detections(
+        labels=None, shape=(20, 30), first=np.zeros(1, np.int64), pixel=np.zeros(0, np.int64),
+        filtered=none, threshold=1.0, **dict.fromkeys(PER_SOURCE, none),
+    )  # fmt: skip
+    assert found.image_shape == empty.image_shape == (20, 30)
+    assert not empty.labels_at(np.array([0, 5]), np.array([3, 29])).any()
