@@ -162,35 +162,37 @@ def brightest_beside(
     """
     reach = int(rules.farthest) + 2
     total, number = np.zeros(reach + 1), np.zeros(reach + 1)
+    farthest, nearest = rules.farthest * rules.farthest, rules.nearest * rules.nearest
     for n in range(hosts.size):
         k = hosts[n]
         place[n, 0] = place[n, 1] = np.nan
         begin, end = footprints.first[k], footprints.first[k + 1]
-        models, left = np.zeros((2, end - begin))
+        models, left = np.empty((2, end - begin))
+        rings = np.full(end - begin, -1)
         total[:], number[:] = 0.0, 0.0
         for i in range(begin, end):
-            y = float(footprints.pixel[i] // footprints.width)
-            x = float(footprints.pixel[i] % footprints.width)
-            distance = math.hypot(x - stars.x[k], y - stars.y[k])
-            if distance > rules.farthest:
+            row = footprints.pixel[i] // footprints.width
+            y = float(row)
+            x = float(footprints.pixel[i] - row * footprints.width)
+            square = (x - stars.x[k]) ** 2 + (y - stars.y[k]) ** 2
+            if square > farthest:
                 continue
             light = _light(stars, k, stars.cell[k], x, y)
             for m in range(stars.begin[k], stars.begin[k + 1]):
                 light += _light(stars, stars.neighbour[m], stars.cell[k], x, y)
+            ring = int(math.sqrt(square) + 0.5)
             models[i - begin] = light
             left[i - begin] = footprints.filtered[i] - light
-            ring = int(distance + 0.5)
             total[ring] += left[i - begin]
             number[ring] += 1.0
+            if square >= nearest:
+                rings[i - begin] = ring
         best = 0.0
-        for i in range(begin, end):
-            y = float(footprints.pixel[i] // footprints.width)
-            x = float(footprints.pixel[i] % footprints.width)
-            distance = math.hypot(x - stars.x[k], y - stars.y[k])
-            if distance < rules.nearest or distance > rules.farthest:
+        for i in range(end - begin):
+            ring = rings[i]
+            if ring < 0:
                 continue
-            ring = int(distance + 0.5)
-            height, light = left[i - begin], max(models[i - begin], 0.0)
+            height, light = left[i], max(models[i], 0.0)
             mean = max((total[ring] - height) / max(number[ring] - 1.0, 1.0), 0.0)
             above = height - mean
             if (
@@ -200,4 +202,5 @@ def brightest_beside(
                 and height > rules.contrast * mean
             ):
                 best = above
-                place[n, 0], place[n, 1] = x, y
+                pixel = footprints.pixel[begin + i]
+                place[n, 0], place[n, 1] = pixel % footprints.width, pixel // footprints.width
