@@ -348,8 +348,8 @@ def _fit_point_sources(
         plane, x, y = hidden.plane, hidden.x, hidden.y
         start, sky = (hidden.sources, hidden.models), hidden.sky
         start = None if hidden.is_of_companions else start
-        # The errors of crowds need that of the flux, for those of the positions, too.
-        wanted |= {"FLUXERR_PSF"}
+        # They tell which hidden sources are significant, and make the errors of crowds.
+        wanted |= {"FLUX_PSF", "FLUXERR_PSF"}
     apertures = None
     if errors is not None:
         apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)

@@ -16,7 +16,7 @@ from skyextract.kernels.psf.fit import FROZEN
 from skyextract.run import Run
 from skyextract.stages.psf.blends import group_covariances
 from skyextract.stages.psf.fit import _quality, psf_photometry
-from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
+from skyextract.stages.psf.sweeps import FINE, FittedSources, add_models, point_fit
 
 PSF, NOISE, SIZE = Psf.gaussian(3.5), 5.0, 61
 
@@ -81,7 +81,7 @@ def test_stars_whose_neighbours_have_neighbours_have_errors():
     x, y = 30.0 + np.append(0.0, 3.2 * np.cos(angle)), 30.0 + np.append(0.0, 3.2 * np.sin(angle))
     flux = np.full(7, 1e4)
     fit, sources = fitted(flux, x, y)
-    one_by_one = _quality(fit, sources, False, Run(1)).covariance
+    one_by_one = _quality(fit, sources, False, FINE.felt, Run(1)).covariance
     assert not (one_by_one[0, 0, 0] > 0.0)
     got = group_covariances(fit, sources, np.arange(7))
     want = np.diag(covariance_of_all(flux, x, y)).reshape(7, 3)
