@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
 
 MIN_COMPARED, OTHER_SIZE = 5, 1.12
-"""So many stars tell whether a PSF is theirs, to this factor of the size: a Gaussian that is as wide
-at half maximum as stars with wings (Moffat, beta 3.5) is 1.1 times narrower than they are."""
+"""So many stars tell whether a PSF is theirs, to this factor of the size: a Gaussian as wide at
+half maximum as stars with wings (Moffat, beta 3.5) is 1.1 times narrower than they are."""
 
 
 def compare_given(
