@@ -1,6 +1,7 @@
 """Peaks and what is beside them, against Gaussians written down."""
 
 import numpy as np
+import pytest
 
 from skyextract.kernels.detection.companions import (
     Footprints,
@@ -45,7 +46,7 @@ def beside(image, **rules):
         np.array([20.0]), np.array([20.0]), np.array([100.0]), some, profile, FINENESS,
         np.zeros(2, np.int64), np.zeros(0, np.int64),
     )  # fmt: skip
-    given = Rules(3.0, 14.0, 5.0, 0.0, 0.2, 2.0)._replace(**rules)
+    given = Rules(3.0, 14.0, 5.0, 0.0, 0.2, 2.0, 6.4, 0.5)._replace(**rules)
     place = np.empty((1, 2))
     brightest_beside(some, footprint(image), stars, given, place)
     return place[0]
@@ -64,3 +65,11 @@ def test_what_is_no_second_star():
     y, x = np.mgrid[:WIDTH, :WIDTH]
     ring = 30.0 * np.exp(-0.5 * (np.hypot(x - 20, y - 20) - 8.0) ** 2)
     assert np.isnan(beside(image_of((100.0, 20.0, 20.0)) + ring)).all()
+
+
+@pytest.mark.parametrize(("height", "is_star"), [(0.0, True), (8.0, True), (24.0, False)])
+def test_light_on_both_sides_is_no_second_star(height, is_star):
+    """Far from the centre; nearer two stars of one peak leave light on both sides."""
+    image = image_of((100.0, 20.0, 20.0), (30.0, 27.0, 24.0), (height, 13.0, 16.0))
+    assert (beside(image) == (27.0, 24.0)).all() == is_star
+    assert (beside(image, apart=9.0) == (27.0, 24.0)).all()

@@ -78,6 +78,10 @@ class Rules(NamedTuple):
         Least height, as a share of the point sources there.
     contrast : float
         Least height, as a multiple of what is left at the same distance on average.
+    apart : float
+        Distance, pixels, from which on the two do not make one peak amid them, ...
+    symmetry : float
+        ... and so much of the height on the other side of the centre is a galaxy's.
     """
 
     nearest: float
@@ -86,6 +90,8 @@ class Rules(NamedTuple):
     photons: float
     share: float
     contrast: float
+    apart: float
+    symmetry: float
 
 
 @helper
@@ -102,6 +108,22 @@ def _light(stars: Stars, k: int, cell: int, x: float, y: float) -> float:
     low = (1.0 - a) * p[cell, j, i] + a * p[cell, j, i + 1]
     high = (1.0 - a) * p[cell, j + 1, i] + a * p[cell, j + 1, i + 1]
     return float(stars.height[k] * ((1.0 - b) * low + b * high))
+
+
+@helper
+def _highest_about(
+    footprints: Footprints, begin: int, rings: I8, left: F8, place: tuple[float, float]
+) -> float:
+    """Return the highest that is left in the pixels beside a place; 0 where there are none."""
+    highest = 0.0
+    for i in range(rings.size):
+        if rings[i] >= 0:
+            pixel = footprints.pixel[begin + i]
+            row = pixel // footprints.width
+            column = pixel - row * footprints.width
+            if abs(column - place[0]) <= 1.0 and abs(row - place[1]) <= 1.0:
+                highest = max(highest, left[i])
+    return highest
 
 
 @kernel
@@ -187,7 +209,7 @@ def brightest_beside(
             number[ring] += 1.0
             if square >= nearest:
                 rings[i - begin] = ring
-        best = 0.0
+        best, brightest = 0.0, -1
         for i in range(end - begin):
             ring = rings[i]
             if ring < 0:
@@ -201,6 +223,14 @@ def brightest_beside(
                 and height > rules.share * light
                 and height > rules.contrast * mean
             ):
-                best = above
-                pixel = footprints.pixel[begin + i]
-                place[n, 0], place[n, 1] = pixel % footprints.width, pixel // footprints.width
+                best, brightest = above, i
+        if brightest < 0:
+            continue
+        pixel = footprints.pixel[begin + brightest]
+        x, y = float(pixel % footprints.width), float(pixel // footprints.width)
+        if math.hypot(x - stars.x[k], y - stars.y[k]) > rules.apart:
+            beyond = 2.0 * stars.x[k] - x, 2.0 * stars.y[k] - y
+            opposite = _highest_about(footprints, begin, rings, left, beyond)
+            if opposite > rules.symmetry * left[brightest]:
+                continue
+        place[n, 0], place[n, 1] = x, y

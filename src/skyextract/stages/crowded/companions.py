@@ -46,6 +46,9 @@ MIN_SHARE = 0.2
 """A companion is at least this share of the light of the others there..."""
 MIN_CONTRAST = 2.0
 """... and so many times what is left at the same distance from the star: galaxies are round."""
+APART, MAX_SYMMETRY = 1.6, 0.5
+"""From this distance on, in FWHM, stars have peaks of their own, and what leaves such a share of
+its light on the other side, too, is a galaxy."""
 FELT = 4.0
 """Distance, in FWHM, within which detections are felt."""
 FINE_PSF = 6.0
@@ -269,7 +272,7 @@ def places_beside(
     hosts = np.flatnonzero(rows & (height > MIN_PEAK * unit))
     rules = Rules(
         NEAREST * fwhm, FARTHEST * fwhm, float(found.threshold), photon_noise, MIN_SHARE,
-        MIN_CONTRAST,
+        MIN_CONTRAST, APART * fwhm, MAX_SYMMETRY,
     )  # fmt: skip
     beside = np.empty((hosts.size, 2))
 
