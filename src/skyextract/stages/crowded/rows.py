@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, blank
+from skyextract.datamodel.arrays import F4, F8, I4, I8, blank
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
@@ -57,12 +57,14 @@ def hidden_detections(
     added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
     rows, parts, catalogs = [], [], []
+    labels = blank(hidden.plane.subtracted.shape, np.int32)
     with _residual(hidden) as residual:
         for group in _groups(x, y, APART * hidden.psf.fwhm):
             with drawn(residual, hidden.psf, added.take(group), 1.0) as image:
-                part = _at_positions(x[group], y[group], hidden, image, matched, found, run)
+                part = _at_positions(x[group], y[group], hidden, image, matched, found, labels, run)
                 rows.append(group)
                 catalogs.append(measure(image, part))
+                labels.ravel()[part.pixel] = 0
                 parts.append(part.without_segmentation())
     sequence = np.argsort(np.concatenate(rows), kind="stable")
     table = {name: np.concatenate([c[name] for c in catalogs])[sequence] for name in catalogs[0]}
@@ -130,9 +132,16 @@ def _groups(x: F8, y: F8, distance: float) -> Iterator[I8]:
 
 
 def _at_positions(
-    x: F8, y: F8, hidden: Hidden, image: F4, matched: MatchedFilter, found: Detections, run: Run
-) -> Detections:
-    """Return detections whose footprints are discs, of pixels with signal, about positions."""
+    x: F8, y: F8, hidden: Hidden, image: F4, matched: MatchedFilter, found: Detections, labels: I4,
+    run: Run,
+) -> Detections:  # fmt: skip
+    """Return detections whose footprints are discs, of pixels with signal, about positions.
+
+    Parameters
+    ----------
+    labels : (ny, nx) int32
+        Zeros, which become the segmentation.
+    """
     ny, nx = image.shape
     row, column = nearest_pixel(x, y, image.shape)
     radius = max(1.0, matched.core_radius)
@@ -152,13 +161,12 @@ def _at_positions(
         filtered, image, pixel, first, n_own, found.threshold,
         recentre=np.zeros(x.size, np.bool_), x=x, y=y, run=run,
     )  # fmt: skip
-    segmentation = blank(image.shape, np.int32)
-    segmentation.ravel()[pixel] = source + 1
+    labels.ravel()[pixel] = source + 1
     beneath = np.abs(found.labels_at(row, column))
     parent = np.where(beneath > 0, found.id_parent[np.maximum(beneath - 1, 0)], 0)
     at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
     return Detections(
-        labels=segmentation, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
+        labels=labels, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
         pixel=pixel, filtered=filtered.ravel()[pixel],
         **(measured | {"x": x, "y": y}),
         dthresh=np.full(x.size, found.threshold, np.float32),
