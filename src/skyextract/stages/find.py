@@ -10,6 +10,7 @@ from skyextract.datamodel.arrays import F4, U1
 from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
 from skyextract.record import record
+from skyextract.run import return_freed_memory
 from skyextract.stages.background.negatives import has_negatives
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
@@ -97,6 +98,7 @@ def find_sources(
     negatives = False
 
     def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
+        return_freed_memory(pixels.size)
         noise = None
         if matched is not None and plane.variance is None:
             noise = partial(plane.variance_plane, run)

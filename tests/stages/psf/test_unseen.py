@@ -39,10 +39,18 @@ def scene(neighbour, distance=2.0, flux=2e4, seed=1):
 def masked(image, residual, x, y, mask=None, gain=0.0):
     mask = np.zeros(image.shape, np.uint16) if mask is None else mask
     variance = np.full(image.shape, NOISE**2, np.float32)
-    found = without_neighbours(
+    before = mask.copy()
+    with without_neighbours(
         mask, image, residual, variance, gain, Psf.gaussian(FWHM), x, y, RADIUS, Run(2)
-    )
-    assert found is not mask
+    ) as marked:
+        found = marked.copy()
+    assert np.array_equal(mask, before)
+    mask.flags.writeable = False
+    with without_neighbours(
+        mask, image, residual, variance, gain, Psf.gaussian(FWHM), x, y, RADIUS, Run(2)
+    ) as marked:
+        assert np.array_equal(marked, found)
+    assert np.array_equal(mask, before)
     return found
 
 
@@ -101,10 +109,10 @@ def test_wide_stars_are_looked_at_in_blocks():
     mask = np.zeros(image.shape, np.uint16)
     place = 3.0 * x + 1.0, 3.0 * y + 1.0
     psf = Psf.gaussian(3.0 * FWHM)
-    found = (
-        without_neighbours(mask, image, residual, variance, 0.0, psf, *place, 3.0 * RADIUS, Run())
-        != 0
-    )
+    with without_neighbours(
+        mask, image, residual, variance, 0.0, psf, *place, 3.0 * RADIUS, Run()
+    ) as marked:
+        found = marked != 0
     at = found[np.rint(3.0 * py + 1.0).astype(int), np.rint(3.0 * px + 1.0).astype(int)]
     assert at.mean() > 0.97
     rows, columns = np.nonzero(found)

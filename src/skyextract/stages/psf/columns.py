@@ -115,16 +115,17 @@ def measure_point_sources(
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
     stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
     diameter = config.characterize.apercor_diameter
-    mask = without_neighbours(
+    bright = usable_stars(fits, stars)
+    with without_neighbours(
         exposure.mask, subtracted, fits.residual, variance, gain, psf,
-        fits.x[bright := usable_stars(fits, stars)], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
-    )  # fmt: skip
-    left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
-    if corrections is None or not corrections.covers(apertures):
-        corrections = aperture_corrections(
-            subtracted, variance, gain, mask, psf, fits, stars, apertures,
-            config.characterize, run, left,
-        )  # fmt: skip
+        fits.x[bright], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
+    ) as mask:  # fmt: skip
+        left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
+        if corrections is None or not corrections.covers(apertures):
+            corrections = aperture_corrections(
+                subtracted, variance, gain, mask, psf, fits, stars, apertures,
+                config.characterize, run, left,
+            )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
     area = left.area(fits.flux)

@@ -7,6 +7,8 @@ yet all of it is in a large aperture.  Once the star is taken away, it stands ou
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import FWHM_PER_SIGMA, MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.stages.psf.sweeps import UNUSABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIGNIFICANT = 4.0
 """S/N of what is left, from which it is no noise; of either sign, so that noise that is taken for
@@ -28,15 +33,18 @@ OWN = 1.0
 """... and within so many of what is significant, of that."""
 BLOCK = 4.0
 """PSFs of more pixels than twice this are looked at in blocks of so many to a FWHM, about."""
-_CHUNK = 250_000
+_CHUNK = 80_000
 """Pixels that are looked at together."""
 
 
+@contextmanager
 def without_neighbours(
     mask: U2, image: F4, residual: F4, variance: F4, gain: float, psf: Psf, x: F8, y: F8,
     radius: float, run: Run,
-) -> U2:  # fmt: skip
-    """Return the mask with the pixels of undetected neighbours of stars as pixels without data.
+) -> Iterator[U2]:  # fmt: skip
+    """Give the mask with the pixels of undetected neighbours of stars as pixels without data.
+
+    It is the mask itself, which in the end is as it was; a copy if it cannot be written to.
 
     Parameters
     ----------
@@ -70,11 +78,16 @@ def without_neighbours(
         spoiled = spoiled.repeat(step, axis=1).repeat(step, axis=2) & inside
         return place[0][spoiled], place[1][spoiled]
 
-    found = mask.copy()
     n = max(run.n_threads, 1 + len(x) * side**2 // _CHUNK)
-    for at in run.map(part, np.array_split(np.arange(len(x)), n)):
+    places = run.map(part, np.array_split(np.arange(len(x)), n))
+    at = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
+    found = mask if mask.flags.writeable else mask.copy()
+    before = found[at]
+    try:
         found[at] |= np.uint16(Mask.INTRP)
-    return found
+        yield found
+    finally:
+        found[at] = before
 
 
 def _blocks(stamps: F4 | F8, step: int) -> F8:
