@@ -44,8 +44,8 @@ VALUE_OPTIONS = (
     "--explain",
     "--fetch-catalog",
 )
-# What the program does instead of processing the images that are named; one in a call.
 _KEYWORD = re.compile(r"-[A-Za-z][A-Za-z0-9_]+")
+# What the program does instead of processing the images that are named; one in a call.
 _TASKS = ("server", "warm", "night", "explain", "rerun", "catalogs", "fetch_catalog", "watch")
 FLAG_OPTIONS = ("-d", "-dd", "-dp", "-h", "-q", "-v")
 

@@ -147,15 +147,20 @@ class Detections:
         if self.labels is not None:
             return self.labels
         labels = blank(self.shape, np.int32)
-        n = self.n if self.n_labelled is None else self.n_labelled
-        first = self.first[: n + 1]
-        length = np.diff(first)
-        number = np.repeat(np.arange(1, n + 1, dtype=np.int32), length)
-        is_own = np.arange(first[-1]) - np.repeat(first[:-1], length) < np.repeat(
-            self.n_own[:n], length
-        )
-        labels.ravel()[self.pixel[: first[-1]]] = np.where(is_own, number, -number)
+        n = self._n_drawn
+        source = np.repeat(np.arange(n), np.diff(self.first[: n + 1]))
+        labels.ravel()[self.pixel[: source.size]] = self._label(np.arange(source.size), source)
         return labels
+
+    @property
+    def _n_drawn(self) -> int:
+        """Number of sources, the first ones, that are in the segmentation."""
+        return self.n if self.n_labelled is None else self.n_labelled
+
+    def _label(self, place: I8, source: I8) -> I4:
+        """Return what the segmentation has for some places in the list of pixels, and sources."""
+        is_own = place - self.first[source] < self.n_own[source]
+        return np.where(is_own, source + 1, -source - 1).astype(np.int32)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -168,8 +173,8 @@ class Detections:
             labels: I4 = self.labels[row, column]
             return labels
         found = np.zeros(row.size, np.int32)
-        n = self.n if self.n_labelled is None else self.n_labelled
-        pixel = self.pixel[: self.first[n]]
+        first = self.first[: self._n_drawn + 1]
+        pixel = self.pixel[: first[-1]]
         order = np.argsort(pixel, kind="stable")
         wanted = row * self.image_shape[1] + column
         # Of those of several detections the last one counts, as in the drawing.
@@ -177,9 +182,7 @@ class Detections:
         known = np.flatnonzero(at >= 0)
         known = known[pixel[order[at[known]]] == wanted[known]]
         place = order[at[known]]
-        source = np.searchsorted(self.first[: n + 1], place, "right") - 1
-        is_own = place - self.first[source] < self.n_own[source]
-        found[known] = np.where(is_own, source + 1, -source - 1)
+        found[known] = self._label(place, np.searchsorted(first, place, "right") - 1)
         return found
 
     def without_segmentation(self) -> Detections:

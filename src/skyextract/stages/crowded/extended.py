@@ -15,7 +15,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.stages.crowded.pairs import N_PAIR, fit_pairs, nearest_members
 from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, SYSTEMATIC, are_stars
 from skyextract.stages.crowded.profile import FAR, N_SHAPE, Profiles, Windows, fit_profiles
-from skyextract.stages.crowded.rest import nearest_pixel
+from skyextract.stages.crowded.rest import hosts_of, nearest_pixel
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
         Point sources that were fitted together, those of the detections first.
     found : Detections
     """
-    host = _hosts(hidden, found)
+    host = hosts_of(hidden, found)
     members = np.bincount(host[found.n :] + 1, minlength=found.n + 1)[1:]
     torn = np.zeros(hidden.x.size, np.bool_)
     middle = np.rint(np.column_stack([found.y, found.x])).astype(np.int64)
@@ -109,15 +109,6 @@ def _within(hidden: Hidden, group: I8, middle: I8, distance: int) -> I8:
     return group[inside]
 
 
-def _hosts(hidden: Hidden, found: Detections) -> I8:
-    """Return the row of the detection in whose footprint each source lies, -1 for none."""
-    shape = found.segmentation.shape
-    row, column = nearest_pixel(hidden.x, hidden.y, shape)
-    host = np.abs(found.segmentation[row, column]).astype(np.int64) - 1
-    host[: found.n] = np.arange(found.n)
-    return host
-
-
 def _windows(
     exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8,
     groups: list[I8], middle: I8, side: int,
@@ -138,7 +129,7 @@ def _windows(
     chi2 = np.zeros((hosts.size, 2))
     margin = round(MARGIN * psf.fwhm)
     gain = exposure.detector.gain
-    ny, nx = found.segmentation.shape
+    ny, nx = found.image_shape
     for k, host in enumerate(hosts):
         y, x = middle[k] - half
         a, b, c, d = max(y, 0), min(y + side, ny), max(x, 0), min(x + side, nx)

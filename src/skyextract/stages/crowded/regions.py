@@ -172,7 +172,7 @@ def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]
     margin : int
         Pixels that the windows have around the regions.
     """
-    ny, nx = found.segmentation.shape
+    ny, nx = found.image_shape
     n_y, n_x = (max(1, round(size / (CELL * fwhm))) for size in (ny, nx))
     size = ny * nx / (n_y * n_x)
     if found.pixel.size < DENSE * size:

@@ -17,6 +17,7 @@ from skyextract.stages.psf.sweeps import point_fit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
@@ -223,6 +224,14 @@ def nearest_pixel(x: F8, y: F8, shape: tuple[int, ...]) -> tuple[I8, I8]:
     column = np.clip(np.rint(x), 0, shape[1] - 1).astype(np.int64)
     row = np.clip(np.rint(y), 0, shape[0] - 1).astype(np.int64)
     return row, column
+
+
+def hosts_of(hidden: Hidden, found: Detections) -> I8:
+    """Return the row of the detection in whose footprint each source lies, -1 for none."""
+    row, column = nearest_pixel(hidden.x, hidden.y, found.image_shape)
+    host = np.abs(found.labels_at(row, column)).astype(np.int64) - 1
+    host[: found.n] = np.arange(found.n)
+    return host
 
 
 def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, U1, Bools
 from skyextract.datamodel.detections import PER_SOURCE
 from skyextract.stages.background.planes import prepare_plane
-from skyextract.stages.crowded.rest import nearest_pixel
+from skyextract.stages.crowded.rest import hosts_of
 from skyextract.stages.detection.footprints import source_mask
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ def extended_detections(subtracted: F4, hidden: Hidden, found: Detections) -> Bo
     light = subtracted.ravel()[found.pixel].astype(np.float64)
     models = hidden.models.ravel()[found.pixel]
     total, left = (np.add.reduceat(v, found.first[:-1]) for v in (light, light - models))
-    row, column = nearest_pixel(hidden.x, hidden.y, found.segmentation.shape)
-    host = np.abs(found.segmentation[row, column])
-    host[: found.n] = np.arange(1, found.n + 1)
-    members = np.bincount(host, minlength=found.n + 1)[1:]
+    members = np.bincount(hosts_of(hidden, found) + 1, minlength=found.n + 1)[1:]
     few = members * 100.0 * hidden.psf.fwhm**2 < MAX_DENSITY * np.diff(found.first)
     extended: Bools = (left > MIN_LEFT * total) & (few | (members <= MAX_MEMBERS))
     return extended
