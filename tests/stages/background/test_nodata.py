@@ -12,6 +12,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as Config
 from skyextract.stages.background.nodata import check_data, clipping_level
+from tests.simulate.badframes import good_frame
 
 SHAPE = (300, 280)
 DEFAULT = Config().satur_level
@@ -80,6 +81,15 @@ def test_coarse_noise_is_no_padding(rms):
         result, run = checked(image)
         assert run.warnings == []
         assert not result.mask.any()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_photograph_of_8_bits_is_no_padding(seed):
+    """Two thirds of the pixels have one value; less than half of the others equal the next."""
+    image = np.rint(255.0 * (np.clip(good_frame(seed).image, 0.0, 65535.0) / 65535.0) ** 0.4545)
+    result, run = checked(image)
+    assert not run.warnings
+    assert not result.mask.any()
 
 
 @pytest.mark.parametrize("photons", [0.02, 0.05, 0.5])

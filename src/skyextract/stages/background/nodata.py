@@ -44,6 +44,10 @@ MAX_AROUND = 0.7
 An area that noise has left between its other values is all around them."""
 MIN_SIDE = 0.05
 """A value amid those beside it has this share of them on either side."""
+FILLED, MIN_FILLED, MIN_EXPECTED = 2.0, 16, 0.4
+"""Pixels of one value, over those that the parabola through the logarithms of the numbers of the
+two values on either side gives, which are noise; with so many of each of these, and that part of
+the frame: noise makes no runs of a value that is rarer."""
 MIN_STEPS = 3.0
 """Else an area is padding if its value is so many steps from all values beside it."""
 MIN_PILE = 8
@@ -196,6 +200,9 @@ def _is_padding(exposure: Exposure, area: U1, value: float, n: int) -> bool:
     values = image[beside]
     below = np.count_nonzero(values < value) / values.size
     if MIN_SIDE < below < 1.0 - MIN_SIDE:
+        expected = _of_noise(image[usable], value)
+        if n <= FILLED * expected and expected > MIN_EXPECTED * image.size:
+            return False
         outside = usable & ~inside
         pairs = outside[:, 1:] & outside[:, :-1]
         n_pairs = int(np.count_nonzero(pairs))
@@ -207,6 +214,26 @@ def _is_padding(exposure: Exposure, area: U1, value: float, n: int) -> bool:
         return False
     step = float(np.diff(values).min())
     return float(np.abs(values - value).min()) >= MIN_STEPS * step
+
+
+def _of_noise(pixels: F4, value: float) -> float:
+    """Return how many pixels of a value the numbers of those beside it make of normal noise.
+
+    The logarithm of a normal histogram is a parabola, whatever the noise is in steps.
+    """
+    logs = []
+    for side in (-1, 1):
+        beside = value
+        for _ in range(2):
+            rest = pixels[pixels < beside] if side < 0 else pixels[pixels > beside]
+            if not rest.size:
+                return 0.0
+            beside = float(rest.max() if side < 0 else rest.min())
+            logs.append(math.log(np.count_nonzero(rest == np.float32(beside))))
+    if min(logs) < math.log(MIN_FILLED):
+        return 0.0
+    below, far, above, beyond = logs
+    return math.exp((4.0 * (below + above) - far - beyond) / 6.0)
 
 
 def _share_around(area: Bools, beside: Bools) -> float:
