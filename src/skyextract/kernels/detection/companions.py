@@ -95,34 +95,37 @@ class Rules(NamedTuple):
 
 
 @helper
-def _light(stars: Stars, k: int, cell: int, x: float, y: float) -> float:
-    """Return the light of a point source at a place of the filtered image."""
-    size = stars.profiles.shape[1]
-    u = (x - stars.x[k]) * stars.fineness + size // 2
-    v = (y - stars.y[k]) * stars.fineness + size // 2
-    if not (u >= 0.0 and v >= 0.0 and u < size - 1 and v < size - 1):
-        return 0.0
-    i, j = int(u), int(v)
-    a, b = u - i, v - j
-    p = stars.profiles
-    low = (1.0 - a) * p[cell, j, i] + a * p[cell, j, i + 1]
-    high = (1.0 - a) * p[cell, j + 1, i] + a * p[cell, j + 1, i + 1]
-    return float(stars.height[k] * ((1.0 - b) * low + b * high))
+def _draw(stars: Stars, k: int, cell: int, x_low: int, y_low: int, light: F8) -> None:
+    """Add a point source to a square of the filtered image.
+
+    The pixels are whole samples apart: all have the same weights of the four samples about them.
+    """
+    side, fineness = light.shape[0], stars.fineness
+    profile, height = stars.profiles[cell], stars.height[k]
+    size = profile.shape[0]
+    u = (x_low - stars.x[k]) * fineness + size // 2
+    v = (y_low - stars.y[k]) * fineness + size // 2
+    first, row = math.floor(u), math.floor(v)
+    a, b = u - first, v - row
+    begin = max(0, -(first // fineness))
+    end = min(side, (size - 2 - first) // fineness + 1)
+    for j in range(max(0, -(row // fineness)), min(side, (size - 2 - row) // fineness + 1)):
+        low, high, out = profile[row + j * fineness], profile[row + j * fineness + 1], light[j]
+        for i in range(begin, end):
+            at = first + i * fineness
+            out[i] += height * (
+                (1.0 - b) * ((1.0 - a) * low[at] + a * low[at + 1])
+                + b * ((1.0 - a) * high[at] + a * high[at + 1])
+            )
 
 
 @helper
-def _highest_about(
-    footprints: Footprints, begin: int, rings: I8, left: F8, place: tuple[float, float]
-) -> float:
-    """Return the highest that is left in the pixels beside a place; 0 where there are none."""
+def _highest_about(left: F8, x: float, y: float) -> float:
+    """Return the highest that is left in the pixels beside a place of the square; at least 0."""
     highest = 0.0
-    for i in range(rings.size):
-        if rings[i] >= 0:
-            pixel = footprints.pixel[begin + i]
-            row = pixel // footprints.width
-            column = pixel - row * footprints.width
-            if abs(column - place[0]) <= 1.0 and abs(row - place[1]) <= 1.0:
-                highest = max(highest, left[i])
+    for j in range(max(0, math.ceil(y - 1.0)), min(left.shape[0], math.floor(y + 1.0) + 1)):
+        for i in range(max(0, math.ceil(x - 1.0)), min(left.shape[0], math.floor(x + 1.0) + 1)):
+            highest = max(highest, left[j, i])
     return highest
 
 
@@ -183,54 +186,59 @@ def brightest_beside(
         Output: x, y; NaN where there is none.
     """
     reach = int(rules.farthest) + 2
-    total, number = np.zeros(reach + 1), np.zeros(reach + 1)
+    side, width = 2 * reach + 1, footprints.width
+    light, left = np.empty((2, side, side))
+    total, number = np.empty((2, reach + 1))
     farthest, nearest = rules.farthest * rules.farthest, rules.nearest * rules.nearest
     for n in range(hosts.size):
         k = hosts[n]
         place[n, 0] = place[n, 1] = np.nan
-        begin, end = footprints.first[k], footprints.first[k + 1]
-        models, left = np.empty((2, end - begin))
-        rings = np.full(end - begin, -1)
+        x_low, y_low = round(stars.x[k]) - reach, round(stars.y[k]) - reach
+        x_star, y_star = stars.x[k] - x_low, stars.y[k] - y_low
+        light[:], left[:] = 0.0, -np.inf
         total[:], number[:] = 0.0, 0.0
-        for i in range(begin, end):
-            row = footprints.pixel[i] // footprints.width
-            y = float(row)
-            x = float(footprints.pixel[i] - row * footprints.width)
-            square = (x - stars.x[k]) ** 2 + (y - stars.y[k]) ** 2
+        _draw(stars, k, stars.cell[k], x_low, y_low, light)
+        for m in range(stars.begin[k], stars.begin[k + 1]):
+            _draw(stars, stars.neighbour[m], stars.cell[k], x_low, y_low, light)
+        row, start, highest = 0, 0, 0.0
+        for i in range(footprints.first[k], footprints.first[k + 1]):
+            pixel = footprints.pixel[i]
+            if not start <= pixel < start + width:  # a division takes long
+                row = pixel // width
+                start = row * width
+            x, y = pixel - start - x_low, row - y_low
+            square = (x - x_star) ** 2 + (y - y_star) ** 2
             if square > farthest:
                 continue
-            light = _light(stars, k, stars.cell[k], x, y)
-            for m in range(stars.begin[k], stars.begin[k + 1]):
-                light += _light(stars, stars.neighbour[m], stars.cell[k], x, y)
+            rest = footprints.filtered[i] - light[y, x]
             ring = int(math.sqrt(square) + 0.5)
-            models[i - begin] = light
-            left[i - begin] = footprints.filtered[i] - light
-            total[ring] += left[i - begin]
+            total[ring] += rest
             number[ring] += 1.0
             if square >= nearest:
-                rings[i - begin] = ring
-        best, brightest = 0.0, -1
-        for i in range(end - begin):
-            ring = rings[i]
-            if ring < 0:
-                continue
-            height, light = left[i], max(models[i], 0.0)
-            mean = max((total[ring] - height) / max(number[ring] - 1.0, 1.0), 0.0)
-            above = height - mean
-            if (
-                above > best
-                and above > rules.threshold * math.sqrt(1.0 + rules.photons * (light + mean))
-                and height > rules.share * light
-                and height > rules.contrast * mean
-            ):
-                best, brightest = above, i
-        if brightest < 0:
+                left[y, x] = rest
+                highest = max(highest, rest)
+        if highest <= rules.threshold:
             continue
-        pixel = footprints.pixel[begin + brightest]
-        x, y = float(pixel % footprints.width), float(pixel // footprints.width)
-        if math.hypot(x - stars.x[k], y - stars.y[k]) > rules.apart:
-            beyond = 2.0 * stars.x[k] - x, 2.0 * stars.y[k] - y
-            opposite = _highest_about(footprints, begin, rings, left, beyond)
-            if opposite > rules.symmetry * left[brightest]:
+        best, best_x, best_y = 0.0, -1, -1
+        for y in range(side):
+            for x in range(side):
+                height, own = left[y, x], max(light[y, x], 0.0)
+                if height <= rules.threshold:
+                    continue
+                ring = int(math.sqrt((x - x_star) ** 2 + (y - y_star) ** 2) + 0.5)
+                mean = max((total[ring] - height) / max(number[ring] - 1.0, 1.0), 0.0)
+                above = height - mean
+                if (
+                    above > best
+                    and above > rules.threshold * math.sqrt(1.0 + rules.photons * (own + mean))
+                    and height > rules.share * own
+                    and height > rules.contrast * mean
+                ):
+                    best, best_x, best_y = above, x, y
+        if best_x < 0:
+            continue
+        if math.hypot(best_x - x_star, best_y - y_star) > rules.apart:
+            opposite = _highest_about(left, 2.0 * x_star - best_x, 2.0 * y_star - best_y)
+            if opposite > rules.symmetry * left[best_y, best_x]:
                 continue
-        place[n, 0], place[n, 1] = x, y
+        place[n, 0], place[n, 1] = best_x + x_low, best_y + y_low
