@@ -163,6 +163,19 @@ def test_a_closed_stream_and_a_pipe_that_nobody_reads(served: Caller) -> None:
         assert results[0] == results[1], command
 
 
+def in_shell(caller: Caller, command: str) -> list[tuple[int, bytes, bytes]]:
+    """Run a command of the shell without the server, then with it: status and what it printed."""
+    results = []
+    for use in ("off", ""):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=caller.folder, env=caller.environment(use),
+            check=False, capture_output=True, timeout=WAIT,
+        )  # fmt: skip
+        (caller.folder / "made").unlink(missing_ok=True)
+        results.append((done.returncode, done.stdout, done.stderr))
+    return results
+
+
 def test_descriptors_beyond_the_standard_streams(served: Caller) -> None:
     """What a shell puts in the place of a file, and what the caller opened itself."""
     program = f"{sys.executable} -m skyextract"
@@ -176,29 +189,16 @@ def test_descriptors_beyond_the_standard_streams(served: Caller) -> None:
         f"{program} image.fits {simple} -CATALOG_NAME /dev/fd/120 120>made 3<image.fits; cat made",
     )
     for command in commands:
-        results = []
-        for use in ("off", ""):
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=served.folder, env=served.environment(use),
-                check=False, capture_output=True, timeout=WAIT,
-            )  # fmt: skip
-            (served.folder / "made").unlink(missing_ok=True)
-            results.append((done.returncode, done.stdout, done.stderr))
-        assert results[0] == results[1], command
-        assert results[0][1].count(b"\n") > 1, command
+        alone, by_server = in_shell(served, command)
+        assert alone == by_server, command
+        assert alone[1].count(b"\n") > 1, command
     assert served.status()[1] > calls + len(commands), "the server was not used"
 
 
 def test_with_limited_memory_a_call_runs_by_itself(served: Caller) -> None:
     command = f"ulimit -v 300000; exec {sys.executable} -m skyextract image.fits {' '.join(SIMPLE)}"
-    results = []
-    for use in ("off", ""):
-        done = subprocess.run(
-            ["sh", "-c", command], cwd=served.folder, env=served.environment(use),
-            check=False, capture_output=True, timeout=WAIT,
-        )  # fmt: skip
-        results.append((done.returncode, done.stdout, done.stderr))
-    assert results[0] == results[1]
+    alone, by_server = in_shell(served, command)
+    assert alone == by_server
 
 
 def test_calls_at_the_same_time(served: Caller) -> None:
