@@ -118,6 +118,21 @@ def test_faint_sources_with_others_beside_them_show_no_locus(seed):
     assert not doubt_of_stars(select_stars(stars, Characterize(), SHAPE, 100))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_faint_galaxies_beside_bright_stars_are_no_stars(seed):
+    """No bright source but stars is there to tell; the faint ones are round, too."""
+    random = np.random.default_rng(seed)
+    wider = np.concatenate([np.ones(24), random.uniform(1.1, 1.5, 34)])
+    snr = np.concatenate([random.uniform(60, 400, 6), random.uniform(20, 48, 52)])
+    size = 4.15 * wider * random.normal(1.0, np.hypot(1.0 / snr, 0.005))
+    ellipticity = np.abs(random.normal(0.0, 1.0 / snr))
+    mixed = candidates(size, snr, seed, ellipticity=ellipticity)
+    chosen = select_stars(mixed, Characterize(), SHAPE, 100).stars
+    assert (chosen < 24).sum() >= 20
+    assert (chosen >= 24).sum() <= 4
+    assert np.median(mixed.fwhm[chosen]) == pytest.approx(4.15, rel=0.015)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_round_sources_that_are_the_wider_the_brighter_are_told_as_such(seed):
     """A photographic plate: no size is that of the stars, and it is no matter of galaxies."""

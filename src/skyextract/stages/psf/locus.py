@@ -69,6 +69,8 @@ class Locus:
     spread, spread_larger : float
         Scatter of the ellipticities of those inside, more than that of the noise, and of those
         that are larger; 0 if there are too few.
+    faint_inside, faint_larger : int
+        The same as the first and third of sources that are too faint to be judged.
     """
 
     inside: int
@@ -78,6 +80,8 @@ class Locus:
     is_bright: bool
     spread: float
     spread_larger: float = 0.0
+    faint_inside: int = 0
+    faint_larger: int = 0
 
     @property
     def is_alone(self) -> bool:
@@ -109,8 +113,9 @@ class Locus:
 
     @property
     def is_among_others(self) -> bool:
-        """Whether it is compact and other sources are beside it."""
-        return self.is_compact and not self.is_alone
+        """Whether it is compact and other sources are beside it: bright ones, or fainter ones."""
+        fainter = self.faint_larger >= FEW and self.faint_larger > ALONE * self.faint_inside
+        return self.is_compact and (not self.is_alone or (self.is_bright and fainter))
 
     @property
     def is_broad(self) -> bool:
@@ -198,7 +203,11 @@ def locus_at(
     is_bright = bool((judged & inside).sum() >= FEW)
     if not is_bright:
         judged[:] = True
-    judged &= c.fwhm[rows] >= least
+    wide = c.fwhm[rows] >= least
+    judged &= wide
+    faint = wide & ~judged
+    faint_larger = faint & (away >= window) & (away < 3.0 * window)
+    faint_inside = inside & faint
     inside &= judged
     beside = judged & ~inside & (np.abs(away) < 3.0 * window)
     smaller = int((beside & (away < 0.0)).sum())
@@ -218,4 +227,6 @@ def locus_at(
         is_bright=is_bright,
         spread=spread,
         spread_larger=spread_larger,
+        faint_inside=int(faint_inside.sum()),
+        faint_larger=int(faint_larger.sum()),
     )
