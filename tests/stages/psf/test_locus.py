@@ -17,6 +17,7 @@ from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.locus import departures, locus_at
 from skyextract.stages.psf.stars import Selection, select_stars
 from tests.simulate.galaxies import GAIN, simulate_galaxies
+from tests.simulate.zeropointfields import simulate_field
 from tests.stages.psf.test_stars import SHAPE, candidates
 
 FWHM = 3.6
@@ -47,6 +48,28 @@ def test_a_psf_among_galaxies_is_that_of_stars_or_doubted(stars, seed):
         assert stars < 0.5
         assert result.reason
         assert any(result.reason in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize(("stars", "seed"), [(0, 3), (0, 8), (20, 4), (20, 13)])
+def test_galaxies_that_cover_the_frame_are_no_stars(stars, seed):
+    """Too few are isolated to tell a locus; but many are smaller, as none is than a star."""
+    frame = simulate_field(seed, n_stars=stars, n_galaxies=1500, size=512)
+    result = characterized(frame.image)
+    assert result.status == "FALLBACK"
+    assert "do not crowd at one" in result.reason
+
+
+@pytest.mark.parametrize("fwhm", [3.5, 6.0])
+def test_stars_that_cover_the_frame_are_stars(fwhm):
+    frame = simulate_field(1, n_stars=6000, size=512, fwhm=fwhm)
+    result = characterized(frame.image)
+    assert (result.status, result.reason) == ("COMPLETE", "")
+
+
+def characterized(image, gain=1.5):
+    detector = Detector(gain=gain)
+    exposure = Exposure(image, np.zeros(image.shape, np.uint16), detector=detector)
+    return characterize(exposure, Config(), Run())
 
 
 def sources(n_stars, n_galaxies, seed):

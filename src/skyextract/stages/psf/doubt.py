@@ -24,6 +24,10 @@ MOST = 0.5
 """The same share where other sources are of about the size of the stars, and no bright ones show
 that these are of one size."""
 
+MANY_SMALLER = 0.5
+"""Sources that are smaller than the stars of a crowd, in units of these, at most; crowds of stars
+at any density have 0.13."""
+
 
 def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     """Tell whether cosmic rays were found in more cores of PSF stars than chance explains."""
@@ -59,7 +63,7 @@ def doubt_of_stars(selection: Selection | None) -> str:
     least = MIN_SHARE if locus is None or not locus.inside else MOST
     if selection.widened:
         message = not_linear(selection.widened)
-    elif locus is not None and locus.is_broad:
+    elif selection.smaller > MANY_SMALLER or (locus is not None and locus.is_broad):
         message = (
             f"the sizes of {selection.n_bright} bright sources do not crowd at one as those of "
             "stars do: the PSF may be that of galaxies or blends"

@@ -112,6 +112,13 @@ class Locus:
         return MANY_LARGER if many and self.spread < SHARP * self.spread_larger else LARGER
 
     @property
+    def smaller_share(self) -> float:
+        """All that are smaller in units of those inside; 0 of too few sources."""
+        if self.inside + self.below < MIN_JUDGED:
+            return 0.0
+        return self.below / max(self.inside, 1)
+
+    @property
     def is_among_others(self) -> bool:
         """Whether it is compact and other sources are beside it: bright ones, or fainter ones."""
         fainter = self.faint_larger >= FEW and self.faint_larger > ALONE * self.faint_inside

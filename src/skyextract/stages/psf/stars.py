@@ -86,6 +86,9 @@ class Selection:
         stars, see `linearity.widening`.
     sizes : Sizes or None
         Those of the stars and of what may be stars, if they tell anything.
+    smaller : float
+        Sources that are smaller, in units of those at the size of the stars, where too few are
+        without neighbours to judge a locus: neighbours make sources larger, not smaller.
     """
 
     stars: I8
@@ -95,6 +98,7 @@ class Selection:
     locus: Locus | None = None
     widened: float = 0.0
     sizes: Sizes | None = None
+    smaller: float = 0.0
 
 
 def select_stars(
@@ -139,14 +143,16 @@ def select_stars(
     if ridge is None:
         return nothing
     crowd = _crowd_of(c, rows, ridge)
-    locus = None
-    # Neighbours scatter sizes, too: in a crowd nothing is judged.
+    locus, smaller = None, 0.0
+    # Neighbours scatter sizes, too: in a crowd only what is smaller is judged.
     alone = crowd < UNDISTURBED
     judged = config.sample_autoselect and elongation == 0.0 and 10.0 ** ridge[0] >= JUDGED
     if judged and alone.sum() > MIN_UNDISTURBED * rows.size:
         chosen, locus = _locus_of(c, rows[alone], ridge, shape)
         if chosen != ridge:
             ridge, crowd = chosen, _crowd_of(c, rows, chosen)
+    elif judged:
+        smaller = locus_at(c, rows, ridge, shape, UNDERSAMPLED).smaller_share
     centre, width = ridge
     fwhm = 10.0**centre
     phase = PHASE_SIZE if fwhm < UNDERSAMPLED else 0.0
@@ -176,7 +182,7 @@ def select_stars(
         widened = widening(c.flux[as_round], c.fwhm[as_round], TIGHT)
     typical = float(10.0 ** np.median(size[rows]))
     sizes = _sizes_beside(c, bright, rows) if judged else None
-    return Selection(rows, typical, bright.size, share, locus, widened, sizes)
+    return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller)
 
 
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
