@@ -1,21 +1,31 @@
-"""Stars on clouds: the sky beneath them, and those that are not significant against it."""
+"""Stars on clouds: the sky beneath them, and those that are not significant against it.
+
+The sky is a smooth function that is fitted together with the stars: a mean, weighted by a Gaussian,
+of what their models leave, and the stars again above it, in turn.  Where a model is bright, its
+photons and what it is off by count.  How wide the Gaussian is, the frame says (Mallows 1973,
+Technometrics 15, 661): the narrower, the more pixels follow their own noise.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.noise import median
+from skyextract.record import record
+from skyextract.stages.background.means import smoothed, sums_of_cells
 from skyextract.stages.crowded.rest import WIDE_RADIUS, LeastFlux, significant_sources
-from skyextract.stages.psf.localsky import Subtracted, local_sky
-from skyextract.stages.psf.sweeps import FittedSources
+from skyextract.stages.psf.localsky import CELL, CLIP, TWICED, LocalSky
+from skyextract.stages.psf.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from skyextract.datamodel.arrays import F4
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
@@ -23,14 +33,29 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.search import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
+    from skyextract.stages.psf.sweeps import FittedSources
 
 CLOUDS = 2.0
 """Structure of the sky that raises the noise of the filtered image by more than this..."""
 CLOUD_CELL = 2.5
 """... is followed by meshes of this size, in FWHM, in what the fits leave, each for itself, while
-sources are looked for."""
+sources are looked for; ..."""
+MESHES = 2
+"""... in so many rounds, the later ones of what the earlier ones left: one is a constant, and what
+a slope leaves in it would count as noise."""
+WIDTHS = (2.8, 2.0, 1.4, 1.0, 0.7)
+"""Widths of the Gaussian of the sky at the end, in FWHM."""
+ROUNDS = 4
+"""Sky and stars are fitted so many times in turn..."""
 SWEEPS = 6
-"""Sweeps of the fits on the sky that is left at the end."""
+"""... of so many sweeps of the fits."""
+OFF, NEAR = 0.3, 0.7
+"""Models may be off by so much of their mean light within a Gaussian of this width, in FWHM: by a
+twelfth of the peak in the core, and less about it, where a PSF that is too narrow leaves light."""
+FREE = 0.5
+"""Pixels in which the noise of the sky is more than this share of all tell the width."""
+OWN = 1.5
+"""Part that a pixel has in the mean about it with twicing, over that without."""
 
 
 def has_clouds(found: Detections) -> bool:
@@ -43,9 +68,10 @@ def above_clouds(
     fitted: Callable[[Plane, Psf, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
     run: Run,
 ) -> Hidden:  # fmt: skip
-    """Mark sources that are noise, and return all as they are above the light about each.
+    """Return the sources as they are above the light about each, and mark those that are noise.
 
-    Small meshes, with which they were found, follow the wings of bright stars, too.
+    Small meshes, with which they were found, follow the wings of bright stars, too; the noise is
+    theirs, which that of the clouds' photons is in.
 
     Parameters
     ----------
@@ -56,18 +82,113 @@ def above_clouds(
     fitted : callable
         Fits sources in so many sweeps, from the models of earlier ones on.
     """
+    assert hidden.wide is not None
+    fwhm = hidden.psf.fwhm
+    sigmas = least.flux * matched.square / matched.unit(hidden.plane.background.sigma)
+    plane = replace(hidden.wide, noise=hidden.plane.variance_plane(run))
+    rest = _Rest.of_models(plane, hidden, exposure, run)
+    width = min(WIDTHS, key=lambda w: rest.score(w * fwhm))
+    run.info(f"sky of point sources: the light within {width:g} FWHM about each place")
+    for _ in range(ROUNDS):
+        sky = _Rest.of_models(plane, hidden, exposure, run).sky(width * fwhm)
+        above = replace(plane, subtracted=plane.subtracted - sky.light(plane.subtracted, run))
+        fits = fitted(above, hidden.psf, hidden.sources.all_stale(), hidden.models, SWEEPS)
+        hidden = replace(hidden, plane=above, sources=fits.sources, models=fits.models, sky=sky)
     clear = significant_sources(hidden, 0, least, matched, run, radius=WIDE_RADIUS)
-    hidden = replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
-    plane = hidden.wide
-    assert plane is not None
-    fits = fitted(plane, hidden.psf, FittedSources.at(hidden.x, hidden.y), None, SWEEPS)
-    snr = fits.flux * (matched.square / matched.unit(plane.background.sigma))
-    left = Subtracted(fits.residual, fits.x, fits.y, snr)
-    sky = local_sky(
-        left, plane.variance_plane(run), exposure.mask, hidden.psf.fwhm, run, everywhere=True
-    )
-    if sky is None:
-        return hidden
-    above = replace(plane, subtracted=plane.subtracted - sky.light(plane.subtracted, run))
-    fits = fitted(above, hidden.psf, fits.sources.all_stale(), fits.models, SWEEPS)
-    return replace(hidden, plane=above, sources=fits.sources, models=fits.models, sky=sky)
+    # A fit takes the sky that it stands on: what that is off by counts as noise does.
+    of_sky = sigmas * sky.at(hidden.x, hidden.y, run)[1] / matched.square
+    clear &= hidden.flux >= np.hypot(least.at(hidden.x, hidden.y), of_sky)
+    return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
+
+
+@record
+class _Rest:
+    """What the models of stars leave of an image, and what its pixels say of the sky.
+
+    Attributes
+    ----------
+    image, variance : (ny, nx) float32
+        Variance of sky and models.
+    weight : (ny, nx) float64
+        Its inverse; 0 in pixels without information.
+    is_free : (ny, nx) bool
+        Pixels with little light of stars.
+    side : int
+        Of the cells of the sky, pixels.
+    run : Run
+    """
+
+    image: F4
+    variance: F4
+    weight: F8
+    is_free: Bools
+    side: int
+    run: Run
+
+    @classmethod
+    def of_models(cls, plane: Plane, hidden: Hidden, exposure: Exposure, run: Run) -> _Rest:
+        """Return what is left, weighted by noise, photons of the models and their errors."""
+        sky, gain = plane.variance_plane(run), exposure.detector.gain
+        light = np.maximum(hidden.models, np.float32(0.0))
+        side = max(1, round(CELL * hidden.psf.fwhm))
+        variance = sky + (np.float32(OFF) * _mean_within(light, NEAR * hidden.psf.fwhm, side)) ** 2
+        if gain > 0.0:
+            variance += light / np.float32(gain)
+        good = ((exposure.mask & np.uint16(UNUSABLE)) == 0) & ~plane.bad
+        weight = np.where(good, 1.0 / variance.astype(np.float64), 0.0)
+        is_free = good & (sky > FREE * variance)
+        return cls(plane.subtracted - hidden.models, variance, weight, is_free, side, run)
+
+    def sky(self, sigma: float) -> LocalSky:
+        """Return the mean about each place within a Gaussian of some pixels, and its error."""
+        total = self._smoothed(self.weight, sigma)
+        known = total > 0.0
+        level = np.zeros_like(total)
+        rest = self.image
+        for _ in range(2):
+            # What a mean flattens is in what it leaves (Tukey 1977: twicing).
+            level += self._smoothed(self.weight * rest, sigma) / np.where(known, total, 1.0)
+            rest = self._near_zero(self.image - self._around(level).light(self.image, self.run))
+        # The square of a Gaussian is a narrower one.
+        error = np.sqrt(self._smoothed(self.weight, sigma / math.sqrt(2.0)))
+        error *= TWICED / np.where(known, total, 1.0)
+        return replace(self._around(level), error=error)
+
+    def score(self, sigma: float) -> float:
+        """Return the mean square of what is left of the free pixels, had they no part in it.
+
+        In units of their variance, and less what does not depend on `sigma`.
+        """
+        rest = self.image - self.sky(sigma).light(self.image, self.run)
+        square = np.where(self.is_free, self.weight * self._near_zero(rest) ** 2, 0.0)
+        own = self._sums(np.where(self.is_free, self.weight, 0.0))
+        total = self._smoothed(self.weight, sigma)
+        part = OWN * (own / np.where(total > 0.0, total, 1.0)).sum()
+        return float(square.sum() + 2.0 * part)
+
+    def _around(self, level: F8) -> LocalSky:
+        flat, side, shape = level.astype(np.float32), self.side, self.image.shape
+        return LocalSky(
+            BackgroundMap(flat, np.ones_like(flat), side, side, shape, 0.0, 1.0), level
+        )  # fmt: skip
+
+    def _near_zero(self, rest: F4) -> F4:
+        far = np.float32(CLIP) * np.sqrt(self.variance)
+        return np.clip(rest, -far, far)
+
+    def _smoothed(self, values: F8, sigma: float) -> F8:
+        return smoothed(self._sums(values), sigma / self.side)
+
+    def _sums(self, values: F8) -> F8:
+        ny, nx = values.shape
+        return sums_of_cells(values, np.arange(0, ny, self.side), np.arange(0, nx, self.side))
+
+
+def _mean_within(image: F4, sigma: float, side: int) -> F4:
+    """Return the mean about each cell of some pixels within a Gaussian; beyond the image is 0."""
+    ny, nx = image.shape
+    sums = sums_of_cells(image, np.arange(0, ny, side), np.arange(0, nx, side))
+    mean = smoothed(sums, sigma / side) / (2.0 * math.pi * sigma**2)
+    pixels = mean.astype(np.float32).repeat(side, axis=0)[:ny]
+    out: F4 = pixels.repeat(side, axis=1)[:, :nx]
+    return out

@@ -21,7 +21,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.record import record
-from skyextract.stages.crowded.clouds import CLOUD_CELL, above_clouds, has_clouds
+from skyextract.stages.crowded.clouds import CLOUD_CELL, MESHES, above_clouds, has_clouds
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.lines import on_lines
@@ -204,7 +204,9 @@ def find_hidden(
 
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
-        plane = without_models(exposure, plane, hidden.models, fine, run)
+        plane = without_models(
+            exposure, plane, hidden.models, fine, run, rounds=MESHES if clouds else 1
+        )
         hidden = replace(hidden, plane=plane)
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)

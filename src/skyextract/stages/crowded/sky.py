@@ -38,7 +38,7 @@ def with_fine_meshes(config: Config, size: float) -> Config:
 
 def without_models(
     exposure: Exposure, plane: Plane, models: F4, config: Config, run: Run,
-    *, sources: U1 | None = None,
+    *, sources: U1 | None = None, rounds: int = 1,
 ) -> Plane:  # fmt: skip
     """Return a plane with background and noise of the image without its point sources.
 
@@ -52,7 +52,10 @@ def without_models(
         Pixels that are left out of the background.
     """
     rest = replace(exposure, image=exposure.image - models, background=None)
-    clean = prepare_plane(rest, config, run, sources=sources).with_noise(run)
+    clean = prepare_plane(rest, config, run, sources=sources)
+    for _ in range(1, rounds):
+        clean = prepare_plane(replace(rest, image=clean.subtracted), config, run, sources=sources)
+    clean = clean.with_noise(run)
     subtracted = clean.subtracted + models
     if clean.n_bad:
         subtracted[clean.bad] = 0.0

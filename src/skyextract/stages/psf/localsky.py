@@ -111,7 +111,7 @@ class LocalSky:
 
 
 def local_sky(
-    sources: Subtracted, variance: F4, mask: U2, fwhm: float, run: Run, *, everywhere: bool = False
+    sources: Subtracted, variance: F4, mask: U2, fwhm: float, run: Run
 ) -> LocalSky | None:
     """Measure the light of large structure beneath sources; None where there is none.
 
@@ -123,14 +123,10 @@ def local_sky(
     mask : (ny, nx) uint16
     fwhm : float
         Of the PSF, pixels.
-    everywhere : bool
-        The whole frame is known to be full of it.
     """
     residual = sources.residual
     ny, nx = residual.shape
-    region = (
-        _everywhere(residual.shape) if everywhere else _regions(sources, variance, mask, fwhm, run)
-    )
+    region = _regions(sources, variance, mask, fwhm, run)
     if region is None:
         return None
     free, power = _free(sources, variance, mask, CORE * fwhm, 1)
@@ -189,11 +185,6 @@ class _Region:
         """Tell which of some rows and columns of pixels are in it, a plane."""
         inside: Bools = self.cells[(rows // self.side)[:, None], columns // self.side]
         return inside
-
-
-def _everywhere(shape: tuple[int, ...]) -> _Region:
-    """Return a region that is the whole frame."""
-    return _Region(np.ones((1, 1), np.bool_), max(shape), 0.0)
 
 
 def _regions(sources: Subtracted, variance: F4, mask: U2, fwhm: float, run: Run) -> _Region | None:
