@@ -13,8 +13,12 @@ def detections(seed, shape):
     first = np.concatenate([[0], np.cumsum(length)])
     fields = {name: np.zeros(12) for name in PER_SOURCE}
     fields["n_own"] = rng.integers(1, length + 1)
+    pixel = rng.integers(0, np.prod(shape), first[-1])
+    for axis, at in (("y", pixel // shape[1]), ("x", pixel % shape[1])):
+        fields[f"{axis}min"] = np.minimum.reduceat(at, first[:-1])
+        fields[f"{axis}max"] = np.maximum.reduceat(at, first[:-1])
     return Detections(
-        labels=None, shape=shape, first=first, pixel=rng.integers(0, np.prod(shape), first[-1]),
+        labels=None, shape=shape, first=first, pixel=pixel,
         filtered=np.zeros(first[-1], np.float32), threshold=1.0, **fields,
     )  # fmt: skip
 
@@ -27,11 +31,12 @@ def test_the_segmentation_at_some_pixels_is_that_of_the_plane(seed):
     assert (plane < 0).any()
     assert (plane > 0).any()
     assert np.array_equal(found.labels_at(row, column), plane.ravel())
+    assert np.array_equal(found.labels_at(row[77:79], column[77:79]), plane.ravel()[77:79])
 
 
 def test_an_image_without_sources_has_no_labels():
     found = detections(1, (20, 30))
-    none = np.zeros(0)
+    none = np.zeros(0, np.int64)
     empty = Detections(
         labels=None, shape=(20, 30), first=np.zeros(1, np.int64), pixel=np.zeros(0, np.int64),
         filtered=none, threshold=1.0, **dict.fromkeys(PER_SOURCE, none),

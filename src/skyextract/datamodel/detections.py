@@ -173,17 +173,32 @@ class Detections:
             labels: I4 = self.labels[row, column]
             return labels
         found = np.zeros(row.size, np.int32)
-        first = self.first[: self._n_drawn + 1]
-        pixel = self.pixel[: first[-1]]
+        source = self._about(row, column)
+        number = np.diff(self.first)[source]
+        begin = self.first[source] - np.cumsum(number) + number
+        place = np.arange(int(number.sum())) + np.repeat(begin, number)
+        pixel = self.pixel[place]
         order = np.argsort(pixel, kind="stable")
         wanted = row * self.image_shape[1] + column
         # Of those of several detections the last one counts, as in the drawing.
         at = np.searchsorted(pixel, wanted, "right", sorter=order) - 1
         known = np.flatnonzero(at >= 0)
         known = known[pixel[order[at[known]]] == wanted[known]]
-        place = order[at[known]]
-        found[known] = self._label(place, np.searchsorted(first, place, "right") - 1)
+        at = order[at[known]]
+        found[known] = self._label(place[at], np.repeat(source, number)[at])
         return found
+
+    def _about(self, row: I8, column: I8) -> I8:
+        """Return the sources, of those that are drawn, in whose rows and columns pixels are."""
+        n = self._n_drawn
+        near = np.ones(n, np.bool_)
+        for at, size, low, high in zip(
+            (row, column), self.image_shape, (self.ymin, self.xmin), (self.ymax, self.xmax),
+            strict=True,
+        ):  # fmt: skip
+            before = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=size))])
+            near &= before[np.minimum(high[:n] + 1, size)] > before[np.maximum(low[:n], 0)]
+        return np.flatnonzero(near)
 
     def without_segmentation(self) -> Detections:
         """Return the detections without the plane of their segmentation, to be drawn anew."""

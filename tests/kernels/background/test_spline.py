@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.background.spline import spline_rows
+from skyextract.kernels.background.spline import spline_rows, spline_squares
 
 NO_MASK = np.zeros((1, 1), np.uint16)
 NO_PLANE = np.zeros((1, 1), np.float32)
@@ -39,3 +39,19 @@ def test_spline_subtracts_and_blanks():
     spline_rows(nodes, 16, 16, 0, 40, True, False, inside, mask, 0, inside)
     spline_rows(nodes, 16, 16, 0, 40, True, False, image, mask, 0, out)
     np.testing.assert_array_equal(inside, out)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (1, 6), (5, 1)])
+def test_squares_in_windows_are_those_of_the_image(shape):
+    ny, nx = shape[0] * 8, shape[1] * 8
+    nodes = np.random.default_rng(1).uniform(3, 9, shape).astype(np.float32)
+    whole, out = np.empty((ny, nx), np.float32), np.zeros((30, 40), np.float32)
+    spline_rows(nodes, 8, 8, 0, ny, False, True, NO_PLANE, NO_MASK, 0, whole)
+    windows = np.array([[0, 7, 0, 8], [1, 8, 3, min(nx, 40)], [ny - 3, ny, nx - 6, nx]])
+    corners = np.array([[2, 3], [10, 0], [20, 9]])
+    spline_squares(nodes, 8, 8, nx, windows, corners, out)
+    for (a, b, c, d), (row, column) in zip(windows, corners, strict=True):
+        here = out[row : row + b - a, column : column + d - c]
+        assert np.array_equal(here, whole[a:b, c:d])
+        here[:] = 0.0
+    assert not out.any()

@@ -74,13 +74,13 @@ def test_both_stars_of_a_pair_are_found(flux, ratio, separation):
     assert np.median(np.abs(pull)) < 1.1
 
 
-def test_borders_of_the_rows_that_are_fitted_together_do_not_matter(monkeypatch):
+def test_which_windows_are_fitted_together_does_not_matter(monkeypatch):
     x, y, angle = grid(5)
     flux = np.geomspace(2e4, 2e6, x.size)
     second = (0.4 * flux, x + 1.4 * FWHM * np.cos(angle), y + 1.4 * FWHM * np.sin(angle))
     pairs = [*zip(flux, x, y, strict=True), *zip(*second, strict=True)]
     whole = measured(pairs)
-    monkeypatch.setattr(companions, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(companions, "PIXELS_AT_ONCE", 7)
     parts = measured(pairs)
     assert whole.n_rows > 1.8 * x.size
     assert parts.n_rows == whole.n_rows

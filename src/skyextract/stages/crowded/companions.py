@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,12 +22,12 @@ from skyextract.kernels.detection.companions import (
     centre_peaks,
 )
 from skyextract.kernels.psf.fit import FROZEN, NO_PIXELS, RUNAWAY
-from skyextract.run import return_freed_memory
+from skyextract.run import Run
 from skyextract.stages.crowded.extended import pieces_of_extended
+from skyextract.stages.crowded.mosaic import Mosaic, mosaic_of
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.crowded.search import Hidden, only
-from skyextract.stages.crowded.window import cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import flux_errors
 from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
@@ -34,7 +35,6 @@ from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, poin
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
-    from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
 
@@ -57,12 +57,30 @@ ROUGH = COARSE._replace(radius=FIT_RADIUS)
 """Where the fits end that tell whether there is a companion."""
 SWEEPS = 8
 """Sweeps of the fits, at most."""
-ROWS_AT_ONCE = 1024
-"""Detections in so many rows of the image are fitted together: that bounds the memory."""
+PIXELS_AT_ONCE = 1 << 20
+"""Windows of so many pixels are worked on together: that bounds the memory."""
 MIN_SEPARATION = 0.7
 """Sources nearer to each other than this, in FWHM, are not told from an extended one."""
 MAX_CHI2 = 1.5
 """Reduced chi2 of a footprint that two point sources describe, the PSF's own error included."""
+
+
+class Places(NamedTuple):
+    """Where companions may be.
+
+    Attributes
+    ----------
+    host : (k,) int64
+        Detections beside which they are.
+    x, y : (k,) float64
+    window : (k,) int64
+        Window in which each is fitted.
+    """
+
+    host: I8
+    x: F8
+    y: F8
+    window: I8
 
 
 def find_companions(
@@ -88,18 +106,24 @@ def find_companions(
     host, x, y = places_beside(found, looked_at, matched, unit, psf.fwhm, photon_noise, run)
     if host.size == 0:
         return None
-    return_freed_memory(plane.subtracted.size)
+    windows, group = _windows(found, host, x, y, psf.fwhm, psf.radius)
     sources = FittedSources.at(found.x, found.y)
-    added = FittedSources.at(x[:0], y[:0])
-    number = found.ypeak[host] // ROWS_AT_ONCE
-    for band in np.unique(number):
-        some = np.flatnonzero(number == band)
-        rows, own, new = _in_rows(exposure, plane, found, host[some], x[some], y[some], unit, run)
+    added, order = FittedSources.at(x[:0], y[:0]), np.zeros(0, np.int64)
+
+    def fitted(span: tuple[int, int]) -> tuple[I8, FittedSources, I8, FittedSources]:
+        some = np.flatnonzero((group >= span[0]) & (group < span[1]))
+        places = Places(host[some], x[some], y[some], group[some] - span[0])
+        rows, own, kept, new = _in_windows(
+            exposure, plane, found, windows[slice(*span)], places, unit
+        )
+        return rows, own, some[kept], new
+
+    for rows, own, kept, new in run.map(fitted, _batches(windows)):
         sources = sources.with_rows(rows, own)
-        added = added.append(new)
-    # Two bands may have the same one at their border.
+        added, order = added.append(new), np.append(order, kept)
+    # Two windows may have found the same one.
     n = found.n
-    both = sources.append(added)
+    both = sources.append(added.take(np.argsort(order)))
     _, all_x, all_y = both.parameters.T
     _, second = pairs_within(all_x, all_y, MIN_SEPARATION * psf.fwhm)
     both = both.take(~np.isin(np.arange(both.reach.size), second[second >= n]))
@@ -110,44 +134,96 @@ def find_companions(
     return Hidden(both, np.zeros((0, 0), np.float32), plane, psf, local=nowhere)
 
 
-def _in_rows(
-    exposure: Exposure, plane: Plane, found: Detections, host: I8, x: F8, y: F8, unit: float,
-    run: Run,
-) -> tuple[I8, FittedSources, FittedSources]:  # fmt: skip
-    """Fit places beside detections in the rows of the image about these alone.
+def _windows(found: Detections, host: I8, x: F8, y: F8, fwhm: float, reach: int) -> tuple[I8, I8]:
+    """Return windows about places that are fitted together, and that of each place.
+
+    Parameters
+    ----------
+    host : (k,) int64
+        Detections beside which the places are.
+    reach : int
+        Of models, pixels.
+
+    Returns
+    -------
+    windows : (n, 4) int64
+        First and last + 1 of rows and columns: with the host's pixels, and all that are felt.
+    group : (k,) int64
+    """
+    number = found.n + np.arange(host.size)
+    first, second = pairs_within(np.append(found.x, x), np.append(found.y, y), FELT * fwhm)
+    felt = second >= found.n
+    first, second = np.append(first[felt], host), np.append(second[felt], number)
+    lowest = np.arange(found.n + host.size)
+    before = np.zeros(0, np.int64)
+    while not np.array_equal(before, lowest):
+        before = lowest.copy()
+        for here, there in ((first, second), (second, first)):
+            np.minimum.at(lowest, here, lowest[there])
+    _, group = np.unique(lowest[number], return_inverse=True)
+    margin = math.ceil(FELT * fwhm) + reach + 1
+    windows = np.empty((int(group.max()) + 1, 4), np.int64)
+    for k, (at, low, high) in enumerate(((y, found.ymin, found.ymax), (x, found.xmin, found.xmax))):
+        windows[:, 2 * k], windows[:, 2 * k + 1] = np.iinfo(np.int64).max, 0
+        near = np.rint(at).astype(np.int64)
+        np.minimum.at(windows[:, 2 * k], group, np.minimum(near, low[host]) - margin)
+        np.maximum.at(windows[:, 2 * k + 1], group, np.maximum(near, high[host]) + margin + 1)
+    return windows, group
+
+
+def _batches(windows: I8) -> list[tuple[int, int]]:
+    """Return first and last + 1 of windows that are worked on together."""
+    size = np.cumsum((windows[:, 1] - windows[:, 0]) * (windows[:, 3] - windows[:, 2]))
+    number = (size - 1) // PIXELS_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(windows)]
+    return list(pairwise(edges))
+
+
+def _in_windows(
+    exposure: Exposure, plane: Plane, found: Detections, windows: I8, places: Places, unit: float
+) -> tuple[I8, FittedSources, I8, FittedSources]:
+    """Fit places beside detections in windows about them.
+
+    Parameters
+    ----------
+    windows : (n, 4) int64
+        First and last + 1 of rows and columns.
+    places : Places
 
     Returns
     -------
     rows : (m,) int64
         Detections that were fitted with companions.
-    own, new : FittedSources
-        These, and the companions.
+    own : FittedSources
+        These.
+    kept : (k,) int64
+        Places of companions.
+    new : FittedSources
+        The companions.
     """
-    psf = exposure.psf
-    assert psf is not None
-    ny, nx = exposure.shape
-    margin = math.ceil(FELT * psf.fwhm) + psf.radius + 1
-    top = max(0, int(found.ymin[host].min()) - margin)
-    window = slice(top, min(ny, int(found.ymax[host].max()) + margin + 1)), slice(0, nx)
-    exposure = cut_exposure(exposure, window)
-    plane = cut_plane(plane, plane.variance_plane(run, window[0]), window)
-    part, rows = cut_detections(found, window)
-    host = np.searchsorted(rows, host)
-    hidden, error = _fitted(exposure, plane, part, host, x, y - top, run)
-    scale = np.maximum(scale_at(found.noise_scale, (ny, nx), x, y), 1.0)
-    clear = _clear(hidden, part, scale * error, found.threshold / unit)
-    clear &= _explained(hidden, plane.variance_plane(run), exposure.detector.gain, part, host)
+    alone = Run()  # the windows are the threads' work
+    mosaic = Mosaic.of(windows)
+    noise = scale_at(found.noise_scale, exposure.shape, places.x, places.y)
+    exposure, plane, part, rows, window = mosaic_of(exposure, plane, found, mosaic)
+    below, aside = mosaic.shift[places.window].T
+    x, y = places.x - aside, places.y - below
+    host = np.searchsorted(window * found.n + rows, places.window * found.n + places.host)
+    hidden, error = _fitted(exposure, plane, part, host, x, y, alone)
+    clear = _clear(hidden, part, np.maximum(noise, 1.0) * error, found.threshold / unit)
+    clear &= _explained(hidden, plane.variance_plane(alone), exposure.detector.gain, part, host)
     detected = np.ones(part.n, np.bool_)
     hidden = only(hidden, np.append(detected, clear), in_place=True)
-    if clear.any():
-        torn = pieces_of_extended(exposure, hidden, part, run)[part.n :]
-        hidden = only(hidden, np.append(detected, ~torn), in_place=True)
-    fitted = hidden.sources
-    fitted = replace(fitted, parameters=fitted.parameters + np.array([0.0, 0.0, top]))
-    if hidden.x.size == part.n:
-        return rows[:0], fitted.take(rows[:0]), fitted.take(rows[:0])
-    known = np.flatnonzero(fitted.reach[: part.n] >= 0)
-    return rows[known], fitted.take(known), fitted.take(np.arange(part.n, hidden.x.size))
+    kept = np.flatnonzero(clear)
+    if kept.size:
+        torn = pieces_of_extended(exposure, hidden, part, alone)[part.n :]
+        hidden, kept = only(hidden, np.append(detected, ~torn), in_place=True), kept[~torn]
+    known = np.flatnonzero(hidden.sources.reach[: part.n] >= 0) if kept.size else kept
+    shift = mosaic.shift[np.append(window[known], places.window[kept])]
+    fitted = hidden.sources.take(np.append(known, np.arange(part.n, hidden.x.size)))
+    moved = fitted.parameters + np.column_stack([np.zeros(len(shift)), shift[:, ::-1]])
+    fitted = replace(fitted, parameters=moved)
+    own, new = (fitted.take(np.arange(known.size)), fitted.take(np.arange(known.size, len(shift))))
+    return rows[known], own, kept, new
 
 
 def _fitted(

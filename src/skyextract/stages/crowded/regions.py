@@ -25,6 +25,7 @@ from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
@@ -96,13 +97,10 @@ def search_beneath(
     psf = exposure.psf
     if psf is None or found.n == 0:
         return None
-    if is_crowded(found) or has_clouds(found):
+    regions = _regions(found, psf)
+    if regions is None:
         return find_hidden(exposure, plane, found, matched, config, run)
-    regions = crowded_regions(found, psf.fwhm, psf.radius)
-    looked_at = np.ones(found.n, np.bool_)
-    for region in regions:
-        looked_at &= ~region.contains(found.x, found.y)
-    beside = find_companions(exposure, plane, found, looked_at, matched, run)
+    beside = _companions(exposure, plane, found, regions, matched, run)
     if not regions:
         return beside
     sources = FittedSources.at(found.x, found.y)
@@ -154,11 +152,30 @@ def companions_alone(
 ) -> Hidden | None:
     """Find what `search_beneath` finds where nothing is crowded; None elsewhere."""
     psf = exposure.psf
-    if psf is None or found.n == 0 or is_crowded(found) or has_clouds(found):
+    if psf is None or found.n == 0:
         return None
-    if crowded_regions(found, psf.fwhm, psf.radius):
+    regions = _regions(found, psf)
+    if regions is None or regions:
         return None
-    return find_companions(exposure, plane, found, np.ones(found.n, np.bool_), matched, run)
+    return _companions(exposure, plane, found, regions, matched, run)
+
+
+def _regions(found: Detections, psf: Psf) -> list[Region] | None:
+    """Return the crowded parts of a frame; None where all of it is."""
+    if is_crowded(found) or has_clouds(found):
+        return None
+    return crowded_regions(found, psf.fwhm, psf.radius)
+
+
+def _companions(
+    exposure: Exposure, plane: Plane, found: Detections, regions: list[Region],
+    matched: MatchedFilter, run: Run,
+) -> Hidden | None:  # fmt: skip
+    """Find companions of the detections that are in none of the crowded parts."""
+    looked_at = np.ones(found.n, np.bool_)
+    for region in regions:
+        looked_at &= ~region.contains(found.x, found.y)
+    return find_companions(exposure, plane, found, looked_at, matched, run)
 
 
 def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]:

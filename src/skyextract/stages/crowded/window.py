@@ -56,30 +56,75 @@ def cut_plane(plane: Plane, noise: F4, window: Window) -> Plane:
 
 def cut_detections(found: Detections, window: Window) -> tuple[Detections, I8]:
     """Return the detections whose pixels and centres are in a window, and their rows in all."""
-    (top, bottom), (left, right) = ((part.start, part.stop) for part in window)
+    rows, columns = window
+    edges = np.array([[rows.start, rows.stop, columns.start, columns.stop]])
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    part, number, _ = cut_windows(found, edges, np.zeros((1, 2), np.int64), shape)
+    return part, number
+
+
+def cut_windows(
+    found: Detections, windows: I8, corners: I8, shape: tuple[int, int]
+) -> tuple[Detections, I8, I8]:
+    """Return the detections whose pixels and centres are in windows that lie side by side.
+
+    Parameters
+    ----------
+    windows : (n, 4) int64
+        First and last + 1 of the rows, then of the columns, in the frame.
+    corners : (n, 2) int64
+        Row and column where each begins in the image of all of them.
+    shape : tuple of int
+        Of that image.
+
+    Returns
+    -------
+    part : Detections
+        Window by window.
+    rows, window : (m,) int64
+        Their rows in `found`, and the window of each.
+    """
+    top, bottom, left, right = windows.T
     x, y = np.rint(found.x), np.rint(found.y)
-    rows = np.flatnonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))
-    length = np.diff(found.first)[rows]
-    number = np.repeat(np.arange(rows.size), length)
-    place = np.arange(number.size) - np.repeat(np.cumsum(length) - length, length)
+    by_row = np.argsort(y, kind="stable")
+    first = np.searchsorted(y[by_row], top)
+    window, place = _each_of(np.searchsorted(y[by_row], bottom) - first)
+    rows = by_row[first[window] + place]
+    here = (x[rows] >= left[window]) & (x[rows] < right[window])
+    window, rows = window[here], rows[here]
+    order = np.lexsort((rows, window))
+    window, rows = window[order], rows[order]
+
+    number, place = _each_of(np.diff(found.first)[rows])
     own = place < found.n_own[rows][number]
     at = found.first[rows][number] + place
-    row, column = np.divmod(found.pixel[at], found.image_shape[1])
-    inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    pixel, nx = found.pixel[at], found.image_shape[1]
+    row = pixel // nx  # numpy's divmod takes many times as long
+    column = pixel - row * nx
+    of = window[number]
+    inside = (row >= top[of]) & (row < bottom[of]) & (column >= left[of]) & (column < right[of])
     length, n_own = (
         np.bincount(number[some], minlength=rows.size) for some in (inside, inside & own)
     )
     has_pixels = length > 0
-    rows, length, n_own = rows[has_pixels], length[has_pixels], n_own[has_pixels]
+    rows, window, length, n_own = (v[has_pixels] for v in (rows, window, length, n_own))
     columns: dict[str, Any] = {name: getattr(found, name)[rows] for name in PER_SOURCE}
-    for axis, start in (("x", left), ("y", top)):
+    down, aside = (windows[:, ::2] - corners).T
+    for axis, shift in (("x", aside), ("y", down)):
         for name in (axis, f"{axis}min", f"{axis}max", f"{axis}peak"):
-            columns[name] = columns[name] - start
+            columns[name] = columns[name] - shift[window].astype(columns[name].dtype)
     columns["n_own"] = n_own.astype(np.int32)
+    of = of[inside]
     part = replace(
-        found, **columns, labels=None, shape=(bottom - top, right - left), n_labelled=None,
+        found, **columns, labels=None, shape=shape, n_labelled=None,
         late=None, first=np.concatenate([[0], np.cumsum(length)]),
-        pixel=(row[inside] - top) * (right - left) + column[inside] - left,
+        pixel=(row[inside] - down[of]) * shape[1] + column[inside] - aside[of],
         filtered=found.filtered[at[inside]], unclaimed=np.zeros(0, np.int64), around=None,
     )  # fmt: skip
-    return replace(part, labels=part.segmentation), rows
+    return replace(part, labels=part.segmentation), rows, window
+
+
+def _each_of(number: I8) -> tuple[I8, I8]:
+    """Return for each of `number[k]` things the k that it belongs to, and its place there."""
+    of = np.repeat(np.arange(number.size), number)
+    return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)
