@@ -81,26 +81,53 @@ def levels(shape, colours, seed=1, noise=20.0):
     return image
 
 
-@pytest.mark.parametrize(("colours", "told"), [
-    ((0.0, 0.0, 0.0, 0.0), False),
-    ((0.0, 30.0, 0.0, 30.0), False),  # amplifiers of every second column
-    ((0.0, 0.0, 30.0, 30.0), False),  # and of rows
-    ((0.0, 30.0, 30.0, 60.0), False),
-    ((0.0, 30.0, 30.0, 0.0), True),  # as with one light for red and blue
-    ((93.0, 40.0, 0.0, 94.0), True),
-    ((0.0, 440.0, 440.0, 120.0), True),
+@pytest.mark.parametrize(("colours", "green"), [
+    ((0.0, 0.0, 0.0, 0.0), ""),
+    ((0.0, 30.0, 0.0, 30.0), ""),  # amplifiers of every second column
+    ((0.0, 0.0, 30.0, 30.0), ""),  # and of rows
+    ((0.0, 30.0, 30.0, 60.0), ""),
+    ((0.0, 30.0, 30.0, 0.0), "-GG-"),  # as with one light for red and blue
+    ((93.0, 40.0, 0.0, 94.0), "G--G"),
+    ((0.0, 440.0, 440.0, 120.0), "-GG-"),
+    ((-20.0, 0.0, 1.0, -400.0), "-GG-"),  # red light alone is low, and green is not quite even
+    ((93.0, 0.0, 0.0, 4.0), "-GG-"),  # a filter of red light
+    ((0.0, 93.0, 95.0, 0.0), "-GG-"),  # two greens
+    ((0.0, 50.0, 0.0, 100.0), "?"),  # no colours are alike
 ])  # fmt: skip
 @pytest.mark.parametrize("shape", [(64, 70), (301, 500)])
-def test_a_mosaic_without_its_card_is_told_of(colours, told, shape):
+def test_a_mosaic_without_its_card(colours, green, shape):
     y, x = np.indices(shape)
     image = levels(shape, colours) + 1e-3 * (x - 30.0) * (y - 20.0)
-    for known, expected in (("", told), ("RGGB", False)):
-        run = Run()
-        colour_plane(exposure_of(image, known), "GREEN", run)
-        assert any("BAYERPAT?" in warning for warning in run.warnings) == expected
     run = Run()
-    colour_plane(exposure_of(image, ""), "NONE", run)
+    mono = exposure_of(image, "")
+    plane = colour_plane(mono, "GREEN", run)
+    if "G" not in green:
+        assert plane is mono
+        assert any("measured as one colour" in text for text in run.warnings) == bool(green)
+    else:
+        assert any("its pixels tell which are green" in text for text in run.warnings)
+        expected = colour_plane(exposure_of(image, "GRBG" if green == "G--G" else "RGGB"), "GREEN",
+                                Run())  # fmt: skip
+        np.testing.assert_array_equal(plane.image, expected.image)
+    run = Run()
+    assert colour_plane(mono, "NONE", run) is mono
     assert not run.warnings
+    assert colour_plane(mono, "R", run) is mono
+    assert bool(run.warnings) == bool(green)
+
+
+@pytest.mark.parametrize(("pattern", "turned"), [("RGGB", "GBRG"), ("BGGR", "GRBG")])
+def test_rows_of_the_card_from_the_other_end(pattern, turned):
+    """Green pixels that differ, where those of the other diagonal are alike, are none."""
+    image = levels((300, 400), (93.0, 0.0, -60.0, 93.0))
+    run = Run()
+    plane = colour_plane(exposure_of(image, pattern), "GREEN", run)
+    assert any(f"{turned} is taken for {pattern}" in text for text in run.warnings)
+    assert plane.image.mean() == pytest.approx(4.0 * 1093.0, abs=0.5)
+    for colours in ((0.0, 93.0, 93.0, -60.0), (0.0, 93.0, 95.0, 0.0), (0.0, 0.0, 0.0, 0.0)):
+        run = Run()
+        colour_plane(exposure_of(levels((300, 400), colours), pattern), "GREEN", run)
+        assert not run.warnings
 
 
 def test_a_smooth_image_is_no_mosaic():

@@ -25,6 +25,9 @@ FEW_CELLS, N_CELLS, MIN_CELLS = 5000, 40_000, 400
 most are none beyond doubt, and needed."""
 SURE, MIN_CONTRAST = 8.0, 0.2
 """Their diagonals then differ by so many times the error, and by such a part of the scatter."""
+ALIKE = 0.25
+"""The pixels of one diagonal are green if they differ by such a part of what those of the other
+do; or, where both differ by such a part of the contrast, those of the brighter diagonal."""
 
 
 def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
@@ -40,15 +43,12 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     colour : str
         GREEN, R, B, SUPERPIXEL, or NONE: the mosaic as if it were monochrome.
     """
-    header = exposure.header
-    pattern = "" if header is None or exposure.plane else mosaic_pattern(header, exposure.shape)
-    if not pattern and colour != "NONE" and _seems_mosaic(exposure):
-        run.warn(
-            f"{exposure.name}: pixels of one diagonal of each 2 x 2 have another level than those "
-            "of the other: a colour mosaic without its card BAYERPAT? It is measured as one colour"
-        )
-    if not pattern or colour == "NONE" or min(exposure.shape) < STEP:
+    if colour == "NONE" or exposure.plane or min(exposure.shape) < STEP:
         return exposure
+    pattern = _pattern(exposure, colour, run)
+    if not pattern:
+        return exposure
+    header = exposure.header
     cells = [(k // 2, k % 2) for k in range(4) if colour == "SUPERPIXEL" or pattern[k] == colour[0]]
     plane = MosaicPlane(
         colour,
@@ -79,36 +79,80 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     )
 
 
-def _seems_mosaic(exposure: Exposure) -> bool:
-    """Tell whether the diagonals of 2 x 2 pixels differ, as amplifiers of columns or rows do not.
+def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
+    """Return the colours of the first 2 x 2 pixels, RGGB ...; empty if it is measured as it is.
 
-    The four colours have levels a, b, c, d; a - b - c + d is 0 of what changes from column to
-    column, or from row to row, and with the pixels beside these also of a smooth sky.
+    Where no card names them the pixels tell which are green ("G--G", "-GG-"), and whether the
+    card counts rows from the end at which the file begins.
     """
-    if exposure.plane or MosaicPlane.from_header(exposure.header):
-        return False
-    for most in (FEW_CELLS, N_CELLS):
-        contrast = _contrast(exposure, most)
+    header = exposure.header
+    pattern = "" if header is None else mosaic_pattern(header, exposure.shape)
+    looks = None if MosaicPlane.from_header(header) else _looks_of_mosaic(exposure)
+    if looks is None:
+        return pattern
+    green, is_sure = looks
+    if pattern:
+        if not is_sure or pattern[green[0]] == "G":
+            return pattern
+        turned = pattern[2:] + pattern[:2]
+        run.warn(
+            f"{exposure.name}: the pixels that the header calls green differ, those of the other "
+            f"diagonal are alike: {turned} is taken for {pattern} (rows from the other end?)"
+        )
+        return turned
+    if not green or colour not in ("GREEN", "SUPERPIXEL"):
+        run.warn(
+            f"{exposure.name}: pixels of one diagonal of each 2 x 2 have another level than those "
+            "of the other: a colour mosaic without its card BAYERPAT? It is measured as one colour"
+        )
+        return ""
+    run.warn(
+        f"{exposure.name}: a colour mosaic without its card BAYERPAT: its pixels tell which are "
+        "green (BAYER NONE measures it as one colour)"
+    )
+    return "".join("G" if k in green else "-" for k in range(_N_PIXELS))
+
+
+def _looks_of_mosaic(exposure: Exposure) -> tuple[tuple[int, ...], bool] | None:
+    """Return the green pixels of each 2 x 2, and whether these are alike and the others not.
+
+    None if the diagonals do not differ, which amplifiers of columns or rows have alike: the four
+    colours have levels a, b, c, d; a - b - c + d is 0 of what changes from column to column, or
+    from row to row, and with the pixels beside these also of a smooth sky.  The pixels are empty
+    if none is alike.
+    """
+    for n_cells in (FEW_CELLS, N_CELLS):
+        a, b, c, d = _levels(exposure, n_cells)
+        contrast = a - b - c + d
         middle = median(contrast)
         scatter = MAD_TO_SIGMA * median(np.abs(contrast - middle))
         error = 1.25 * scatter / math.sqrt(max(contrast.size, 1))
         if abs(middle) + SURE * error < MIN_CONTRAST * scatter:
-            return False
+            return None
     least = max(SURE * error, MIN_CONTRAST * scatter)
-    return contrast.size >= MIN_CELLS and 0.0 < least < abs(middle)
+    if contrast.size < MIN_CELLS or not 0.0 < least < abs(middle):
+        return None
+    first, second = abs(median(a - d)), abs(median(b - c))
+    brighter = (0, 3) if middle > 0.0 else (1, 2)
+    alike = (0, 3) if first < second else (1, 2)
+    most, differs = max(first, second), min(first, second) <= ALIKE * max(first, second)
+    if differs and alike == brighter and most > SURE * error:
+        return alike, True
+    if most < ALIKE * abs(middle):
+        return brighter, False
+    return (alike if differs else ()), False
 
 
-def _contrast(exposure: Exposure, most: int) -> F8:
-    """Return a - b - c + d of about so many cells that are good."""
+def _levels(exposure: Exposure, most: int) -> tuple[F8, F8, F8, F8]:
+    """Return the four pixels of about so many cells that are good, about one column."""
     ny, nx = (n // STEP * STEP for n in exposure.shape)
     step = STEP * max(1, math.isqrt(ny * nx // _N_PIXELS // most))
     places = [(slice(row, ny, step), slice(column, nx - STEP + column, step))
               for row in range(STEP) for column in range(STEP + 1)]  # fmt: skip
     a, b, a2, c, d, c2 = (exposure.image[place].astype(np.float64) for place in places)
     good = np.bitwise_or.reduce([exposure.mask[place] for place in places]) == 0
-    contrast = (0.5 * (a + a2 - c - c2) - b + d)[good]
-    finite: F8 = contrast[np.isfinite(contrast)]
-    return finite
+    good &= np.isfinite(a + a2 + b + c + c2 + d)
+    return 0.5 * (a + a2)[good], b[good], 0.5 * (c + c2)[good], d[good]
 
 
 def colour_flags(flags: AnyArray, exposure: Exposure) -> AnyArray:
