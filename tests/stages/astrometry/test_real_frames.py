@@ -1,6 +1,7 @@
 """Astrometry written as .head files, and of real frames."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -119,6 +120,15 @@ def test_wide_field_with_a_large_pointing_error(shared_data, angle, flip):
     assert result.metrics["rms_arcsec"] < 0.35 * result.metrics["pixel_scale"]
     assert result.metrics["pixel_scale"] == pytest.approx(10.32, abs=0.05)
     assert result.metrics["parity"] == (1 if flip else -1)
+
+
+def test_a_pointing_beyond_the_limit_is_told(shared_data):
+    reference = read_reference([str(shared_data / "panoptes/tycho2_panoptes.fits")], Run())
+    result, _ = solve_file(shared_data / "panoptes/unsolved.fits", reference)
+    assert result.status == "FAILED"
+    shift = re.search(r"match if it is shifted by ([\d.]+) arcmin .POSITION_MAXERR", result.reason)
+    assert shift is not None
+    assert float(shift[1]) == pytest.approx(94.5, abs=0.5)
 
 
 def test_decam_with_eight_stars(shared_data):

@@ -26,8 +26,8 @@ Solver = Callable[[Start, Sources, RefCatalog], Solution | None]
 
 MIN_SOURCES = 8
 """With fewer nothing is tried."""
-WIDER = 10.0
-"""Times POSITION_MAXERR."""
+WIDER, WIDER_POINTING = 10.0, 3.0
+"""Times POSITION_MAXERR; where only the pointing is known angle and scale are searched, too."""
 BINNINGS = ((2.0, 2.0), (0.5, 0.5), (2.0, 1.0), (1.0, 2.0), (3.0, 3.0), (4.0, 4.0))
 """Pixels of the WCS per pixel of the frame, in x and y."""
 
@@ -51,12 +51,13 @@ def remedy(
         return ""
     if not _near(start, reference.ra, reference.dec):
         return _elsewhere(start, sources, reference, solve)
-    if wcs is None:
-        return ""
-    wider = replace(start, position=WIDER * start.position, angle=math.pi, flips=(0, 1))
+    reach = WIDER if wcs else WIDER_POINTING
+    wider = replace(start, position=reach * start.position, angle=math.pi, flips=(0, 1))
     found = solve(wider, sources, reference)
     if found is not None:
         return _unlike_the_limits(found, start)
+    if wcs is None:
+        return ""
     for x, y in BINNINGS:
         shape = round(y * start.shape[0]), round(x * start.shape[1])
         other = read_start(header, shape, wcs, config)
