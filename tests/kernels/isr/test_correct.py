@@ -69,8 +69,11 @@ def arguments(inputs):
 def correct(inputs):
     image, variance = np.zeros((2, NY, NX), np.float32)
     mask = np.zeros((NY, NX), np.uint16)
+    n_saturated = np.zeros(2, np.int64)
     for first, last in ((0, 10), (10, NY)):
-        correct_rows(*arguments(inputs), first, last, image, variance, mask)
+        correct_rows(*arguments(inputs), first, last, image, variance, mask, n_saturated)
+    left, right = (((mask[part] & SAT) != 0).sum() for part in (np.s_[:, :HALF], np.s_[:, HALF:]))
+    assert n_saturated.tolist() == [left, right]
     return image, variance, mask
 
 
@@ -160,5 +163,5 @@ def test_without_variance_the_image_is_the_same(inputs):
     image, _, _ = correct(inputs)
     again = np.zeros_like(image)
     mask = np.zeros((NY, NX), np.uint16)
-    correct_rows(*arguments(inputs), 0, NY, again, NO_F4, mask)
+    correct_rows(*arguments(inputs), 0, NY, again, NO_F4, mask, np.zeros(2, np.int64))
     np.testing.assert_array_equal(again, image)

@@ -64,12 +64,10 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     if bias is None or isr.isr_overscan == "NONE":
         return Overscan(rows, columns)
     beside = bias.x1 <= data.x0 or bias.x0 >= data.x1
-    pixels = plane[bias.slices].astype(np.float64)
-    if not beside:
-        pixels = pixels.T
-    if not np.isfinite(pixels).any():
+    single = plane[bias.slices] if beside else plane[bias.slices].T
+    if not np.isfinite(single).any():
         raise ImageError(f"amplifier {amplifier.name}: no overscan pixel of {bias} has a value")
-    lines = _line_medians(pixels)
+    lines, pixels = _line_medians(single), single.astype(np.float64)
     level, noise = float(np.median(lines)), _noise(pixels, lines)
     if isr.isr_overscan in ("MEDIAN", "MEAN"):
         median = isr.isr_overscan == "MEDIAN"
@@ -112,13 +110,18 @@ def _noise(pixels: F8, lines: F8) -> float:
     return float(kept.std()) * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
 
 
-def _line_medians(pixels: F8) -> F8:
+def _line_medians(pixels: F4) -> F8:
     """Return the median of each line; lines without a value take the median of all."""
     if np.isfinite(pixels).all():
-        return np.asarray(np.median(pixels, axis=1))
-    known = np.isfinite(pixels).any(axis=1)
-    lines = np.full(len(pixels), float(np.nanmedian(pixels)))
-    lines[known] = np.nanmedian(pixels[known], axis=1)
+        # In single precision half the time; the mean of the two in the middle is not rounded.
+        high = pixels.shape[1] // 2
+        low = high - 1 + pixels.shape[1] % 2
+        ordered = np.partition(pixels, sorted({low, high}), axis=1)
+        return 0.5 * (ordered[:, low].astype(np.float64) + ordered[:, high])
+    wide = pixels.astype(np.float64)
+    known = np.isfinite(wide).any(axis=1)
+    lines = np.full(len(wide), float(np.nanmedian(wide)))
+    lines[known] = np.nanmedian(wide[known], axis=1)
     return lines
 
 

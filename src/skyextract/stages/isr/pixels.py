@@ -69,11 +69,7 @@ class Corrected:
     scales: F8
     saturation: float
     dark_scale: float | None
-
-    @property
-    def pairs(self) -> list[tuple[Amplifier, Overscan]]:
-        """Amplifiers with their overscans."""
-        return list(zip(self.amplifiers, self.overscans, strict=True))
+    n_saturated: I8
 
 
 def correct_pixels(
@@ -131,12 +127,18 @@ def correct_pixels(
         np.zeros((0, 0), np.uint8) if calibrations.defects is None else calibrations.defects,
     )
 
-    def correct(band: tuple[int, int]) -> None:
-        kernels.correct_rows(flat_raw, places, response, masters, *band, image, noise2, mask)
+    def correct(band: tuple[int, int]) -> I8:
+        number = np.zeros(len(amplifiers), np.int64)
+        kernels.correct_rows(
+            flat_raw, places, response, masters, *band, image, noise2, mask, number
+        )
+        return number
 
-    run.map(correct, run.bands(raw.shape[0]))
+    n_saturated = np.sum(run.map(correct, run.bands(raw.shape[0])), axis=0)
     saturation = _saturation_level(numbers, overscans, calibrations, polynomial, table)
-    return Corrected(image, noise2, mask, amplifiers, overscans, scales, saturation, dark_scale)
+    return Corrected(
+        image, noise2, mask, amplifiers, overscans, scales, saturation, dark_scale, n_saturated
+    )
 
 
 def _with_read_noise(amplifier: Amplifier, overscan: Overscan) -> Amplifier:
@@ -213,6 +215,8 @@ def _saturation_level(
     table: F8,
 ) -> float:
     """Return the lowest level at which the corrected image saturates."""
+    if not np.isfinite(numbers[:, kernels.SATURATION]).any():
+        return math.inf
     bias = 0.0
     if calibrations.bias is not None:
         values = calibrations.bias.image[::8, ::8]

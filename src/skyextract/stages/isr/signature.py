@@ -100,13 +100,14 @@ def remove_signature(
         alone=raw.alone,
     )
     n_interpolated = 0
-    if isr.isr_interpolate and _count(mask, Mask.BAD):
+    n_bad = 0 if calibrations.defects is None else _count(mask, Mask.BAD)
+    if isr.isr_interpolate and n_bad:
         exposure, n_interpolated = _interpolate(exposure, config, run)
     metrics = {
         "unit": unit,
         "overscan": isr.isr_overscan if any(a.bias for a in raw.amplifiers) else "NONE",
-        "n_saturated": _count(mask, Mask.SAT),
-        "n_bad": _count(mask, Mask.BAD),
+        "n_saturated": int(corrected.n_saturated.sum()),
+        "n_bad": n_bad,
         "n_interpolated": n_interpolated,
         "dark_scale": corrected.dark_scale,
         "fringe_scale": fringe_scale,
@@ -115,7 +116,12 @@ def remove_signature(
             for name in ("bias", "dark", "flat", "fringe")
             if isinstance(master := getattr(calibrations, name), Master)
         },
-        "amplifiers": [_facts(a, o, mask) for a, o in corrected.pairs],
+        "amplifiers": [
+            _facts(*known)
+            for known in zip(
+                corrected.amplifiers, corrected.overscans, corrected.n_saturated, strict=True
+            )
+        ],
         "sky_steps": sky_steps(image, mask, corrected.amplifiers, corrected.scales),
     }
     return Signature(exposure, metrics)
@@ -179,7 +185,7 @@ def _count(mask: U2, plane: Mask) -> int:
     return int(np.count_nonzero(mask & np.uint16(plane)))
 
 
-def _facts(amplifier: Amplifier, overscan: Overscan, mask: U2) -> dict[str, Any]:
+def _facts(amplifier: Amplifier, overscan: Overscan, n_saturated: int) -> dict[str, Any]:
     return {
         "name": amplifier.name,
         "section": str(amplifier.data),
@@ -188,5 +194,5 @@ def _facts(amplifier: Amplifier, overscan: Overscan, mask: U2) -> dict[str, Any]
         "read_noise": amplifier.read_noise or None,
         "overscan_level": overscan.level,
         "overscan_noise": overscan.noise,
-        "n_saturated": _count(mask[amplifier.place.slices], Mask.SAT),
+        "n_saturated": int(n_saturated),
     }
