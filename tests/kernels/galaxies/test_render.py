@@ -7,6 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from skyextract.kernels.galaxies.convolution import (
+    TERM,
+    convolve,
+    group_gaussians,
+    with_whole,
+)
 from skyextract.kernels.galaxies.render import (
     N_PLANES,
     SIDE,
@@ -20,12 +26,7 @@ from skyextract.kernels.galaxies.render import (
     sums_of,
     window_of,
 )
-from skyextract.kernels.galaxies.sersic import (
-    N_GAUSSIANS,
-    group_gaussians,
-    merge_gaussians,
-    sersic_mixture,
-)
+from skyextract.kernels.galaxies.sersic import N_GAUSSIANS, sersic_mixture
 from tests.entry import entry
 
 PSF = np.array(
@@ -35,7 +36,9 @@ ROUND = np.array([[1.0, 0.0, 0.0, 2.0, 0.0, 2.0]])
 PARAMETERS = np.array([30.2, 29.7, math.log(4.0), 0.2, -0.3, math.log(2.0)])
 SINGLE = 2e-5
 """Of the peak: what single precision leaves."""
-group, merge = entry(group_gaussians), entry(merge_gaussians)
+group, convolved, add_whole = entry(group_gaussians), entry(convolve), entry(with_whole)
+Groups = tuple[int, np.ndarray]
+"""The first Gaussian seen through all of the PSF, and the ends of groups."""
 mixture_of, ellipse_of = entry(sersic_mixture), entry(ellipse)
 add, draw, window, space = (entry(f) for f in (add_values, draw_slopes, window_of, sums_of))
 
@@ -47,15 +50,23 @@ def grid_of(x: int, y: int, step: int, n_x: int, n_y: int) -> Grid:
 WHOLE = grid_of(0, 0, 1, 61, 61)
 
 
+def whole_of(psf: np.ndarray) -> np.ndarray:
+    out = np.empty((len(psf) + 1, 6))
+    add_whole(psf, out)
+    return out
+
+
 def profile_of(
-    parameters: np.ndarray, ends: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    parameters: np.ndarray, psf: np.ndarray, groups: Groups | None = None
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Return Gaussians, their number and the shape; by default none are drawn as one."""
     mixture, shape = np.empty((4, N_GAUSSIANS)), np.empty((4, 3))
     mixture_of(parameters[5], mixture)
     ellipse_of(*parameters[2:5], shape)
-    if ends is not None:
-        mixture = np.ascontiguousarray(mixture[:, : merge(mixture, ends)])
-    return mixture, shape
+    terms = np.full((len(psf) * N_GAUSSIANS, TERM), np.nan)
+    if groups is None:
+        groups = N_GAUSSIANS, np.tile(np.arange(1, N_GAUSSIANS + 1), (len(psf) + 1, 1))
+    return terms, convolved(mixture, whole_of(psf), *groups, terms), shape
 
 
 def planes(
@@ -63,15 +74,15 @@ def planes(
     psf: np.ndarray = PSF,
     grid: Grid = WHOLE,
     faintest: float = 1e-9,
-    ends: np.ndarray | None = None,
+    groups: Groups | None = None,
 ) -> np.ndarray:
     """Return values and derivatives, drawn window by window."""
-    mixture, shape = profile_of(parameters, ends)
+    profile = profile_of(parameters, psf, groups)
     out, sums = np.empty((N_PLANES, grid.n_y, grid.n_x)), space(SIDE)
     for low in range(0, grid.n_y, SIDE):
         for left in range(0, grid.n_x, SIDE):
             part = window(grid, left, low, SIDE, SIDE)
-            draw(mixture, shape, psf, parameters[0], parameters[1], part, faintest, sums)
+            draw(*profile, parameters[0], parameters[1], part, faintest, sums)
             tile = sums.tile[: N_PLANES * SPAN].reshape(N_PLANES, SPAN)
             for p in range(N_PLANES):
                 drawn = tile[p, : STRIDE * part.n_y].reshape(part.n_y, STRIDE)[:, : part.n_x]
@@ -83,11 +94,10 @@ def values(
     parameters: np.ndarray, psf: np.ndarray, grid: Grid, faintest: float = 1e-9
 ) -> np.ndarray:
     """Return values alone, drawn all at once."""
-    mixture, shape = profile_of(parameters)
     n = grid.n_x * grid.n_y
     out = np.zeros(n + SPARE, np.float32)
     where = parameters[0], parameters[1], grid, 1.0, faintest
-    add(mixture, shape, psf, *where, space(grid.n_x), out, 0)
+    add(*profile_of(parameters, psf), *where, space(grid.n_x), out, 0)
     return out[:n].reshape(grid.n_y, grid.n_x).astype(float)
 
 
@@ -95,22 +105,20 @@ def formula(
     parameters: np.ndarray,
     psf: np.ndarray = PSF,
     grid: Grid = WHOLE,
-    ends: np.ndarray | None = None,
+    groups: Groups | None = None,
 ) -> np.ndarray:
     """Return the sum of all Gaussians, to their ends, in double precision."""
-    mixture, shape = profile_of(parameters, ends)
+    terms, count, shape = profile_of(parameters, psf, groups)
     middle, spread = 0.5 * (grid.step - 1), (grid.step**2 - 1) / 12
     columns = grid.x + middle + grid.step * np.arange(grid.n_x) - parameters[0]
     rows = grid.y + middle + grid.step * np.arange(grid.n_y) - parameters[1]
     total = np.zeros((grid.n_y, grid.n_x))
-    for own, dx, dy, *covariance in psf:
+    for weight, variance, _, _, dx, dy, *covariance in terms[:count]:
         x, y = columns - dx, (rows - dy)[:, None]
-        for weight, variance in mixture[:2].T:
-            xx, xy, yy = variance * shape[0] + covariance + np.array([spread, 0.0, spread])
-            determinant = xx * yy - xy**2
-            exponent = (yy * x**2 - 2 * xy * x * y + xx * y**2) / determinant
-            peak = own * weight / (2 * np.pi * math.sqrt(determinant))
-            total += peak * np.exp(-0.5 * exponent)
+        xx, xy, yy = variance * shape[0] + covariance + np.array([spread, 0.0, spread])
+        determinant = xx * yy - xy**2
+        exponent = (yy * x**2 - 2 * xy * x * y + xx * y**2) / determinant
+        total += weight / (2 * np.pi * math.sqrt(determinant)) * np.exp(-0.5 * exponent)
     return total
 
 
@@ -183,35 +191,54 @@ def test_what_is_hidden_need_not_be_drawn_and_all_else_is() -> None:
 def test_nothing_is_too_small_to_be_quick() -> None:
     """Numbers below those of single precision take a processor a hundred times as long."""
     far = np.array([8.0, 8.0, math.log(0.3), 0.3, 0.4, math.log(0.5)])
-    mixture, shape = profile_of(far)
     sums = space(SIDE)
-    draw(mixture, shape, PSF, far[0], far[1], grid_of(0, 0, 1, SIDE, SIDE), 1e-9, sums)
+    draw(*profile_of(far, PSF), far[0], far[1], grid_of(0, 0, 1, SIDE, SIDE), 1e-9, sums)
     written = np.abs(sums.tile[sums.tile != 0.0])
     assert written.min() > np.finfo(np.float32).tiny
 
 
+CONCENTRIC = np.array(
+    [[0.2, 0, 0, 1.4, 0.1, 1.3], [0.45, 0, 0, 2.9, 0.2, 2.7], [0.35, 0, 0, 8.1, -0.1, 7.9]]
+)
+
+
 @pytest.mark.parametrize("index", [0.5, 1.0, 2.5, 6.0])
 @pytest.mark.parametrize("radius", [0.3, 1.2, 5.0])
+@pytest.mark.parametrize("psf", [PSF, CONCENTRIC])
 @pytest.mark.parametrize("part", [1e-2, 1e-3])
-def test_merged_gaussians_change_the_light_by_what_is_allowed(
-    index: float, radius: float, part: float
+def test_gaussians_drawn_as_one_change_the_light_by_what_is_allowed(
+    index: float, radius: float, psf: np.ndarray, part: float
 ) -> None:
     there = np.array([30.2, 29.7, math.log(radius), 0.2, -0.3, math.log(index)])
-    mixture, ends = np.empty((4, N_GAUSSIANS)), np.full(N_GAUSSIANS, -1)
+    mixture, shape = np.empty((4, N_GAUSSIANS)), np.empty((4, 3))
     mixture_of(there[5], mixture)
-    stretch = math.exp(2 * math.hypot(0.2, 0.3))
-    exact = planes(there)[0]
+    ellipse_of(*there[2:5], shape)
+    exact = planes(there, psf)[0]
     most = part * exact.max()
-    group(mixture, radius**2 * stretch, radius**2 / stretch, PSF, most, ends)
-    groups = int(np.argmax(ends == N_GAUSSIANS)) + 1
-    assert groups < N_GAUSSIANS or radius > 1.0
-    assert np.abs(planes(there, ends=ends)[0] - exact).max() < most * groups
-    assert planes(there, ends=ends)[0].sum() == pytest.approx(exact.sum(), rel=1e-3)
+    ends = np.full((len(psf) + 1, N_GAUSSIANS), -1)
+    split = group(mixture, shape[0], whole_of(psf), most, ends)
+    drawn, count = planes(there, psf, groups=(split, ends))[0], int((ends >= 0).sum())
+    assert count < len(psf) * N_GAUSSIANS
+    assert np.abs(drawn - exact).max() < most * count
+    assert drawn.sum() == pytest.approx(exact.sum(), rel=1e-3)
 
 
-def test_merged_gaussians_have_the_derivatives_of_differences() -> None:
-    ends = np.array([3, 5, 8, 0, 0, 0, 0, 0])
-    drawn = planes(PARAMETERS, ends=ends)
+def test_wide_gaussians_are_seen_through_the_whole_psf_and_narrow_ones_through_its_parts() -> None:
+    mixture, shape = np.empty((4, N_GAUSSIANS)), np.empty((4, 3))
+    mixture_of(0.0, mixture)
+    splits = []
+    for radius in (0.1, 4.0, 40.0):
+        ellipse_of(math.log(radius), 0.0, 0.0, shape)
+        peak = formula(np.array([30.0, 30.0, math.log(radius), 0, 0, 0]), CONCENTRIC).max()
+        ends = np.full((4, N_GAUSSIANS), -1)
+        splits.append(group(mixture, shape[0], whole_of(CONCENTRIC), 1e-3 * peak, ends))
+    assert splits[0] == N_GAUSSIANS
+    assert splits[0] > splits[1] > splits[2]
+
+
+def test_gaussians_drawn_as_one_have_the_derivatives_of_differences() -> None:
+    ends = np.array([[3, 5, 6, 0, 0, 0, 0, 0]] * 3 + [[7, 8, 0, 0, 0, 0, 0, 0]])
+    drawn = planes(PARAMETERS, groups=(6, ends))
     for i in range(6):
-        numeric = differences(i, PARAMETERS, ends=ends)
+        numeric = differences(i, PARAMETERS, groups=(6, ends))
         assert np.abs(drawn[1 + i] - numeric).max() < SINGLE * np.abs(numeric).max()

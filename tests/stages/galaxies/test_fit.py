@@ -25,8 +25,8 @@ from skyextract.kernels.galaxies.source import (
     Y,
 )
 from skyextract.run import Run
-from skyextract.stages.galaxies.columns import columns_of, profile_of
-from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models
+from skyextract.stages.galaxies.columns import MODEL_COLUMNS, columns_of, profile_of
+from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, _start, fit_models
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky, sky_outside
 
@@ -65,7 +65,8 @@ def frame(
         for i in range(-half, half + 1)
     ]
     found = SimpleNamespace(
-        n=n, x=x + 0.3, y=y - 0.2, a=np.full(n, 3.0), b=np.full(n, 2.5),
+        n=n, x=x + 0.3, y=y - 0.2, x2=np.full(n, 9.0), y2=np.full(n, 6.25), xy=np.zeros(n),
+        dthresh=np.full(n, 0.1), fdpeak=np.ones(n),
         xmin=columns - half, xmax=columns + half, ymin=rows - half, ymax=rows + half,
         pixel=np.array(pixel), first=np.arange(n + 1) * (2 * half + 1) ** 2,
     )  # fmt: skip
@@ -90,6 +91,38 @@ def grid_of(n: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
     place = np.stack(np.divmod(np.arange(n), columns)[::-1], axis=1)
     positions = (place + 0.5) * SIDE + rng.uniform(-1, 1, (n, 2))
     return positions, (-(-n // columns) * SIDE, columns * SIDE)
+
+
+def test_fits_start_from_the_light_above_the_threshold() -> None:
+    """A Gaussian profile that is cut at a tenth of its peak, seen through the filter as well."""
+    cut, radius, q, angle = 0.1, 5.0, 0.5, math.radians(35.0)
+    blur = 1.5 * (FWHM / 2.354820045) ** 2
+    covariance = radius**2 * np.array([[1 / q, 0.0], [0.0, q]])
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    covariance = turn @ covariance @ turn.T + blur * np.eye(2)
+    # moments within the isophote, by numbers
+    t = np.linspace(-60.0, 60.0, 1201)
+    x, y = np.meshgrid(t, t)
+    inverse = np.linalg.inv(covariance)
+    light = np.exp(-0.5 * (inverse[0, 0] * x**2 + 2 * inverse[0, 1] * x * y + inverse[1, 1] * y**2))
+    total = light.sum()
+    light[light < cut] = 0.0
+    x2, y2, xy = (float((light * m).sum() / light.sum()) for m in (x * x, y * y, x * y))
+    found = SimpleNamespace(
+        n=2, x=np.zeros(2), y=np.zeros(2), x2=np.full(2, x2), y2=np.full(2, y2),
+        xy=np.full(2, xy), dthresh=np.full(2, 0.1), fdpeak=np.array([1.0, 0.2]),
+    )  # fmt: skip
+    start = _start(
+        found, np.full(2, light.sum() / total), FWHM, Profile(spheroid=True, disk=False)
+    )  # fmt: skip
+    e = -0.5 * math.log(q)
+    assert start[0, SPHEROID] == pytest.approx(1.0, abs=0.01)
+    assert start[0, SPHEROID + RADIUS] == pytest.approx(math.log(radius), abs=0.01)
+    assert start[0, SPHEROID + E1] == pytest.approx(e * math.cos(2 * angle), abs=0.01)
+    assert start[0, SPHEROID + E2] == pytest.approx(e * math.sin(2 * angle), abs=0.01)
+    # a faint one starts round and small: its moments are those of noise
+    assert np.all(start[1, SPHEROID + E1 : SPHEROID + E2 + 1] == 0.0)
+    assert start[1, SPHEROID + RADIUS] < math.log(0.5 * FWHM)
 
 
 def test_errors_are_those_of_repeated_fits() -> None:
@@ -140,7 +173,7 @@ def test_columns_are_those_of_the_truth() -> None:
     positions, shape = grid_of(1, 3)
     image, variance, found = frame([sersic(2e6, 5.0, 2.0)], positions, shape, 4)
     fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
-    columns = {k: float(v[0]) for k, v in columns_of(fits, frozenset({"FLUX_MAX_MODEL"})).items()}
+    columns = {k: float(v[0]) for k, v in columns_of(fits, MODEL_COLUMNS).items()}
     near = pytest.approx
     assert columns["XMODEL_IMAGE"] == near(positions[0, 0] + 1, abs=0.01)
     assert columns["FLUX_MODEL"] == columns["FLUX_SPHEROID"] == near(2e6, rel=0.01)
@@ -174,7 +207,7 @@ def test_bulge_and_disk_come_apart() -> None:
     image, variance, found = frame([bulge + disk], positions, shape, 5, half=30)
     profile = profile_of("EXP_DEV", frozenset(), priors=True)
     fits = fit_models(sky_of(image, variance), found, profile, Run())
-    columns = columns_of(fits, frozenset())
+    columns = columns_of(fits, MODEL_COLUMNS)
     assert columns["FLUX_MODEL"][0] == pytest.approx(1e6, rel=0.02)
     assert columns["FLUXRATIO_DISK"][0] == pytest.approx(0.6, abs=0.06)
     assert columns["DISK_SCALE_IMAGE"][0] == pytest.approx(5.0 / math.sqrt(0.5), rel=0.05)
@@ -206,7 +239,7 @@ def test_masked_pixels_do_not_count_and_sources_without_pixels_are_told() -> Non
     fits = fit_models(sky_of(image, variance, mask), found, Profile(True, False), Run())
     assert fits.parameters[0, SPHEROID] == pytest.approx(3e4, rel=0.1)
     assert fits.flags[3] & NO_PIXELS
-    assert np.isnan(columns_of(fits, frozenset())["FLUX_MODEL"][3])
+    assert np.isnan(columns_of(fits, MODEL_COLUMNS)["FLUX_MODEL"][3])
     assert np.isfinite(fits.parameters[:3]).all()
 
 

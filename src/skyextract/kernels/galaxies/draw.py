@@ -39,7 +39,7 @@ def add_models(
     keep : (N_PARAMETERS,) float64
         Factor of each parameter: 0 leaves out a flux.
     """
-    work = work_space(largest_box(members, places), 0, 1)
+    work = work_space(largest_box(members, places), 0, 1, places.gaussians.shape[1])
     own = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
@@ -74,7 +74,7 @@ def visit_scales(
         Set to 1 where a scale changed by more than a tenth of its error.
     """
     side = largest_box(members, places)
-    work = work_space(side, side * side, 1)
+    work = work_space(side, side * side, 1, places.gaussians.shape[1])
     light_of = work.pixels
     for at in range(members.size):
         i = members[at]

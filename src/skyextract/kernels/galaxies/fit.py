@@ -196,7 +196,9 @@ def visit_sources(
     """
     free, prior = rules.free, rules.prior
     side = largest_box(members, places)
-    work = work_space(side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3))
+    work = work_space(
+        side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3), places.gaussians.shape[1]
+    )
     before = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]

@@ -16,6 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.galaxies.convolution import (
+    BY_VARIANCE,
+    BY_WEIGHT,
+    DX,
+    DY,
+    VARIANCE,
+    WEIGHT,
+    XX,
+    XY,
+    YY,
+)
 from skyextract.kernels.jit import fused, helper
 
 if TYPE_CHECKING:
@@ -152,19 +163,18 @@ def window_of(grid: Grid, left: int, low: int, columns: int, rows: int) -> Grid:
 
 @helper
 def add_values(
-    profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid,
+    terms: F8, count: int, shape: F8, x: float, y: float, grid: Grid,
     flux: float, faintest: float, sums: Sums, out: F4, start: int,
 ) -> None:  # fmt: skip
     """Add a profile to `out`, from element `start` on.
 
     Parameters
     ----------
-    profile : (4, n) float64
-        As `sersic_mixture` writes it; one Gaussian of no variance is a point.
+    terms : (>= count, TERM) float64
+        Its Gaussians as `convolve` writes them.
+    count : int
     shape : (4, 3) float64
         As `ellipse` writes it.
-    psf : (j, 6) float64
-        Weight, centre x, y and covariance xx, xy, yy of each Gaussian.
     x, y : float
         Centre, 0-based pixels.
     grid : Grid
@@ -177,15 +187,14 @@ def add_values(
     out : (>= start + n_y * n_x + SPARE,) float32
         Added to, row after row.
     """
-    for k in range(profile.shape[1]):
-        for j in range(psf.shape[0]):
-            if _set_term(profile, k, shape, psf, j, x, y, grid, flux, faintest, sums):
-                _add_values(sums, grid, out, start)
+    for k in range(count):
+        if _set_term(terms, k, shape, x, y, grid, flux, faintest, sums):
+            _add_values(sums, grid, out, start)
 
 
 @helper
 def draw_slopes(
-    profile: F8, shape: F8, psf: F8, x: float, y: float, grid: Grid, faintest: float, sums: Sums
+    terms: F8, count: int, shape: F8, x: float, y: float, grid: Grid, faintest: float, sums: Sums
 ) -> None:
     """Draw a profile of unit flux into ``sums.tile``, with its derivatives.
 
@@ -195,31 +204,30 @@ def draw_slopes(
     for plane in range(N_PLANES):
         for i in range(end):
             tile[np.uint64(plane * SPAN + i)] = 0.0
-    for k in range(profile.shape[1]):
-        for j in range(psf.shape[0]):
-            if _set_term(profile, k, shape, psf, j, x, y, grid, 1.0, faintest, sums):
-                _shape_slopes(sums.term, k, profile, shape)
-                _add_slopes(sums, grid)
+    for k in range(count):
+        if _set_term(terms, k, shape, x, y, grid, 1.0, faintest, sums):
+            _shape_slopes(sums.term, terms, k, shape)
+            _add_slopes(sums, grid)
 
 
 @helper
 def _set_term(
-    profile: F8, k: int, shape: F8, psf: F8, j: int, x: float, y: float, grid: Grid,
+    terms: F8, k: int, shape: F8, x: float, y: float, grid: Grid,
     flux: float, faintest: float, sums: Sums,
 ) -> bool:  # fmt: skip
     """Write the table of a Gaussian; return whether it reaches the grid."""
     n_x, n_y, step = grid.n_x, grid.n_y, float(grid.step)
-    spread, s = (step * step - 1.0) / 12.0, profile[1, k]
-    sxx = s * shape[0, 0] + psf[j, 3] + spread
-    sxy = s * shape[0, 1] + psf[j, 4]
-    syy = s * shape[0, 2] + psf[j, 5] + spread
+    spread, s = (step * step - 1.0) / 12.0, terms[k, VARIANCE]
+    sxx = s * shape[0, 0] + terms[k, XX] + spread
+    sxy = s * shape[0, 1] + terms[k, XY]
+    syy = s * shape[0, 2] + terms[k, YY] + spread
     determinant = sxx * syy - sxy * sxy
-    peak = profile[0, k] * psf[j, 0] / (2.0 * math.pi * math.sqrt(determinant))
+    peak = terms[k, WEIGHT] / (2.0 * math.pi * math.sqrt(determinant))
     if abs(peak) <= faintest:
         return False
     reach = min(2.0 * math.log(abs(peak) / faintest), MAX_EXPONENT)
-    x_start = grid.x + 0.5 * (step - 1.0) - x - psf[j, 1]
-    y_start = grid.y + 0.5 * (step - 1.0) - y - psf[j, 2]
+    x_start = grid.x + 0.5 * (step - 1.0) - x - terms[k, DX]
+    y_start = grid.y + 0.5 * (step - 1.0) - y - terms[k, DY]
     half_width, half_height = math.sqrt(reach * sxx), math.sqrt(reach * syy)
     left = max(0, math.ceil((-half_width - x_start) / step))
     right = min(n_x, math.floor((half_width - x_start) / step) + 1)
@@ -237,14 +245,14 @@ def _set_term(
 
 
 @helper
-def _shape_slopes(term: F8, k: int, profile: F8, shape: F8) -> None:
+def _shape_slopes(term: F8, terms: F8, k: int, shape: F8) -> None:
     """Write the derivatives of a Gaussian to ln rho, e1 and e2, over the Gaussian, and to ln n.
 
     They are quadratic forms of the inverse covariance times the place: a x and b x + y / syy, where
     x is measured from the largest value of the row.
     """
-    s, a, b, c = profile[1, k], term[_A], term[_B], 1.0 / term[_SYY]
-    term[_WEIGHT], term[_VARIANCE] = profile[2, k], profile[3, k]
+    s, a, b, c = terms[k, VARIANCE], term[_A], term[_B], 1.0 / term[_SYY]
+    term[_WEIGHT], term[_VARIANCE] = terms[k, BY_WEIGHT], terms[k, BY_VARIANCE]
     for p in range(3):
         xx, xy, yy = s * shape[p + 1, 0], s * shape[p + 1, 1], s * shape[p + 1, 2]
         at = _SHAPE + 4 * p

@@ -19,7 +19,7 @@ import numpy as np
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I8
+    from skyextract.datamodel.arrays import F8
 
 MIN_INDEX = 0.5
 MAX_INDEX = 8.0
@@ -97,78 +97,3 @@ def _chebyshev(coefficients: F8, z: float) -> tuple[float, float]:
         value += coefficients[i] * now
         slope += coefficients[i] * d_now
     return value, slope
-
-
-@helper
-def merge_gaussians(mixture: F8, ends: I8) -> int:
-    """Put one Gaussian of the same light and mean variance in place of each of some groups.
-
-    Parameters
-    ----------
-    mixture : (4, N_GAUSSIANS) float64
-        As `sersic_mixture` writes it; changed.
-    ends : (N_GAUSSIANS,) int64
-        The first Gaussian behind each group; N_GAUSSIANS is the end of the last group.
-
-    Returns
-    -------
-    int
-        Number of groups.
-    """
-    count, first = 0, 0
-    while first < N_GAUSSIANS:
-        weight, variance, d_weight, d_variance = 0.0, 0.0, 0.0, 0.0
-        for k in range(first, ends[count]):
-            own = mixture[0, k]
-            weight += own
-            variance += own * mixture[1, k]
-            d_weight += own * mixture[2, k]
-            d_variance += own * mixture[1, k] * (mixture[2, k] + mixture[3, k])
-        first = ends[count]
-        mixture[0, count] = weight
-        mixture[1, count] = variance / weight
-        mixture[2, count] = d_weight / weight
-        mixture[3, count] = d_variance / variance - d_weight / weight
-        count += 1
-    return count
-
-
-@helper
-def group_gaussians(
-    mixture: F8, widest: float, narrowest: float, psf: F8, most: float, ends: I8
-) -> None:
-    """Find which neighbouring Gaussians may be merged once they are seen through a PSF.
-
-    Gaussians of variances that scatter by d about v change by d**2 / v**2 of their peak.
-
-    Parameters
-    ----------
-    mixture : (4, N_GAUSSIANS) float64
-        As `sersic_mixture` writes it.
-    widest, narrowest : float
-        Variances in square pixels along the axes of an ellipse of unit variance.
-    psf : (j, 6) float64
-        Gaussians of the PSF, as in `add_profile`.
-    most : float
-        Change of the light per pixel, of unit flux, that is allowed for each group.
-    ends : (N_GAUSSIANS,) int64
-        Written, as `merge_gaussians` takes it.
-    """
-    count, first = 0, 0
-    for k in range(1, N_GAUSSIANS):
-        weight, mean, square = 0.0, 0.0, 0.0
-        for i in range(first, k + 1):
-            weight += mixture[0, i]
-            mean += mixture[0, i] * mixture[1, i]
-            square += mixture[0, i] * mixture[1, i] ** 2
-        mean /= weight
-        scatter = weight * max(square / weight - mean * mean, 0.0) * widest * widest
-        change = 0.0
-        for j in range(psf.shape[0]):
-            area = math.sqrt(psf[j, 3] * psf[j, 5] - psf[j, 4] ** 2) + mean * narrowest
-            change += abs(psf[j, 0]) * scatter / (2.0 * math.pi * area * area * area)
-        if change > most:
-            ends[count] = k
-            count += 1
-            first = k
-    ends[count] = N_GAUSSIANS

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.galaxies.convolution import (
+    TERM,
+    convolve,
+    convolve_point,
+    group_gaussians,
+    with_whole,
+)
 from skyextract.kernels.galaxies.points import N_PARTS, PART, START, part_of, points_in
 from skyextract.kernels.galaxies.render import (
     SIDE,
@@ -21,12 +28,7 @@ from skyextract.kernels.galaxies.render import (
     sums_of,
     window_of,
 )
-from skyextract.kernels.galaxies.sersic import (
-    N_GAUSSIANS,
-    group_gaussians,
-    merge_gaussians,
-    sersic_mixture,
-)
+from skyextract.kernels.galaxies.sersic import N_GAUSSIANS, sersic_mixture
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ class LocalPsf(NamedTuple):
 
     Attributes
     ----------
-    gaussians : (j, 6) float64
-        As in `add_values`.
+    gaussians : (j + 1, 6) float64
+        As `with_whole` writes them.
     area : float
         Square root of the determinant of its second moments.
     misfit : (size * size + SPARE,) float32
@@ -74,6 +76,15 @@ class Work(NamedTuple):
 
     Attributes
     ----------
+    mixture : (4, N_GAUSSIANS) float64
+        Of the profile of a component.
+    split : (2,) int64
+    ends : (2, j + 1, N_GAUSSIANS) int64
+        Groups of the Gaussians of each component, from `group_gaussians`.
+    terms : (j * N_GAUSSIANS, TERM) float64
+        Gaussians that a component is drawn with.
+    shape : (4, 3) float64
+        As `ellipse` writes it.
     parts : (N_PARTS, PART) int64
         The points, as `arrange_points` writes them.
     pixels, values, noise, good : (n,) float32
@@ -88,7 +99,9 @@ class Work(NamedTuple):
     """
 
     mixture: F8
+    split: I8
     ends: I8
+    terms: F8
     shape: F8
     sums: Sums
     parts: I8
@@ -112,12 +125,17 @@ class Work(NamedTuple):
 
 
 @helper
-def work_space(side: int, points: int, n_free: int) -> Work:
-    """Return the arrays for boxes of up to `side` pixels, and fits to up to so many points."""
+def work_space(side: int, points: int, n_free: int, n_psf: int) -> Work:
+    """Return the arrays for boxes of up to `side` pixels, and fits to up to so many points.
+
+    `n_psf` is the number of Gaussians of a PSF.
+    """
     n = points + SPARE
     return Work(
         np.empty((4, N_GAUSSIANS)),
-        np.empty((2, N_GAUSSIANS), np.int64),
+        np.empty(2, np.int64),
+        np.empty((2, n_psf + 1, N_GAUSSIANS), np.int64),
+        np.empty((n_psf * N_GAUSSIANS, TERM)),
         np.empty((4, 3)),
         sums_of(side),
         np.zeros((N_PARTS, PART), np.int64),
@@ -143,27 +161,25 @@ def work_space(side: int, points: int, n_free: int) -> Work:
 
 @helper
 def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> None:
-    """Choose which Gaussians of the profiles of a source are drawn as one, in ``work.ends``.
+    """Choose which Gaussians of the profiles of a source are drawn as one.
 
     `faintest` is the light per pixel that is left out of each Gaussian.
     """
-    total = abs(parameters[SPHEROID]) + abs(parameters[DISK]) + abs(parameters[POINT])
-    peak = 0.0
-    for j in range(psf.gaussians.shape[0]):
+    total, peak = _total(parameters), 0.0
+    for j in range(psf.gaussians.shape[0] - 1):
         xx, xy, yy = psf.gaussians[j, 3], psf.gaussians[j, 4], psf.gaussians[j, 5]
         peak += psf.gaussians[j, 0] / (2.0 * math.pi * math.sqrt(xx * yy - xy * xy))
     for component in range(2):
         first = SPHEROID if component == 0 else DISK
-        if parameters[first] == 0.0:
-            work.ends[component] = np.arange(1, N_GAUSSIANS + 1)
-            continue
         rho2 = math.exp(2.0 * parameters[first + RADIUS])
-        stretch = math.exp(2.0 * math.hypot(parameters[first + E1], parameters[first + E2]))
         most = MERGED_PEAK / (2.0 * math.pi * rho2 + 1.0 / max(peak, 1e-30))
         sersic_mixture(parameters[first + INDEX], work.mixture)
-        group_gaussians(
-            work.mixture, rho2 * stretch, rho2 / stretch, psf.gaussians,
-            max(most, MERGED * faintest / max(total, 1e-30)), work.ends[component],
+        ellipse(
+            parameters[first + RADIUS], parameters[first + E1], parameters[first + E2], work.shape
+        )
+        work.split[component] = group_gaussians(
+            work.mixture, work.shape[0], psf.gaussians,
+            max(most, MERGED * faintest / total), work.ends[component],
         )  # fmt: skip
 
 
@@ -178,31 +194,31 @@ def _total(parameters: F8) -> float:
 def _set_profile(
     parameters: F8, component: int, psf: LocalPsf, work: Work
 ) -> tuple[int, float, float, float]:
-    """Write mixture and shape of a component, Gaussians merged as ``work.ends`` says.
+    """Write ``work.terms`` and ``shape`` of a component, Gaussians grouped as was chosen.
 
     Returns
     -------
     Number of Gaussians; the share of the light that is not resolved, and its derivatives to ln rho
     and ln n.
     """
-    count, share, by_radius, by_index = 1, 1.0, 0.0, 0.0
     if component == 2:
-        work.mixture[0, 0], work.mixture[1, 0] = 1.0, 0.0
-        work.mixture[2, 0], work.mixture[3, 0] = 0.0, 0.0
         work.shape[:] = 0.0
-    else:
-        first = SPHEROID if component == 0 else DISK
-        sersic_mixture(parameters[first + INDEX], work.mixture)
-        radius = parameters[first + RADIUS]
-        ellipse(radius, parameters[first + E1], parameters[first + E2], work.shape)
-        count, share = merge_gaussians(work.mixture, work.ends[component]), 0.0
-        for k in range(count):
-            area = work.mixture[1, k] * math.exp(2.0 * radius)
-            part = psf.area / (psf.area + area)
-            own_share, turn = work.mixture[0, k] * part, 1.0 - part
-            share += own_share
-            by_radius -= 2.0 * own_share * turn
-            by_index += own_share * (work.mixture[2, k] - turn * work.mixture[3, k])
+        return convolve_point(psf.gaussians, work.terms), 1.0, 0.0, 0.0
+    first, mixture = SPHEROID if component == 0 else DISK, work.mixture
+    sersic_mixture(parameters[first + INDEX], mixture)
+    radius = parameters[first + RADIUS]
+    ellipse(radius, parameters[first + E1], parameters[first + E2], work.shape)
+    share, by_radius, by_index = 0.0, 0.0, 0.0
+    rho2 = math.exp(2.0 * radius)
+    for k in range(N_GAUSSIANS):
+        part = psf.area / (psf.area + mixture[1, k] * rho2)
+        own_share, turn = mixture[0, k] * part, 1.0 - part
+        share += own_share
+        by_radius -= 2.0 * own_share * turn
+        by_index += own_share * (mixture[2, k] - turn * mixture[3, k])
+    count = convolve(
+        mixture, psf.gaussians, work.split[component], work.ends[component], work.terms
+    )
     return count, share, by_radius, by_index
 
 
@@ -224,8 +240,8 @@ def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work
         count, share, _, _ = _set_profile(parameters, component, psf, work)
         unresolved += flux * share
         add_values(
-            work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
-            grid, flux, faintest / total, work.sums, out, 0,
+            work.terms, count, work.shape, parameters[X], parameters[Y], grid, flux,
+            faintest / total, work.sums, out, 0,
         )  # fmt: skip
     x_low, y_low = grid.x - psf.x, grid.y - psf.y
     left, right = max(0, x_low), min(psf.size, x_low + grid.n_x)
@@ -250,7 +266,7 @@ def draw_light(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> No
         unresolved += flux * share
         for k in range(N_PARTS):
             add_values(
-                work.mixture[:, :count], work.shape, psf.gaussians, parameters[X], parameters[Y],
+                work.terms, count, work.shape, parameters[X], parameters[Y],
                 part_of(work.parts, k), flux, faintest / total, work.sums, work.model,
                 work.parts[k, START],
             )  # fmt: skip
@@ -290,8 +306,8 @@ def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: 
                 for left in range(0, grid.n_x, SIDE):
                     window = window_of(grid, left, low, SIDE, SIDE)
                     draw_slopes(
-                        work.mixture[:, :count], work.shape, psf.gaussians, parameters[X],
-                        parameters[Y], window, faint, work.sums,
+                        work.terms, count, work.shape, parameters[X], parameters[Y], window,
+                        faint, work.sums,
                     )  # fmt: skip
                     start = work.parts[k, START] + low * grid.n_x + left
                     _take_planes(flux, first, free, window, start, grid.n_x, work)
@@ -373,23 +389,17 @@ def psf_at(gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int)
     `left` and `bottom` are the first pixel of the stamp, which is centred on (x, y); without any
     pixels nothing is left.
     """
-    size = stamp.shape[0]
+    size, n = stamp.shape[0], gaussians.shape[0]
     misfit = np.zeros(size * size + SPARE, np.float32)
+    all_ = np.empty((n + 1, 6))
+    with_whole(gaussians, all_)
     if size > 0:
-        point = np.array([[1.0], [0.0], [0.0], [0.0]])
+        terms, none = np.empty((n, TERM)), np.zeros((4, 3))
+        count = convolve_point(all_, terms)
         grid = Grid(left, bottom, 1, size, size, 0, 0, 0, 0)
-        none = np.zeros((4, 3))
-        add_values(point, none, gaussians, x, y, grid, -1.0, 1e-9, sums_of(size), misfit, 0)
+        add_values(terms, count, none, x, y, grid, -1.0, 1e-9, sums_of(size), misfit, 0)
         for j in range(size):
             for i in range(size):
                 misfit[j * size + i] += stamp[j, i]
-    xx = 0.0
-    xy = 0.0
-    yy = 0.0
-    for j in range(gaussians.shape[0]):
-        weight, dx, dy = gaussians[j, 0], gaussians[j, 1], gaussians[j, 2]
-        xx += weight * (gaussians[j, 3] + dx * dx)
-        xy += weight * (gaussians[j, 4] + dx * dy)
-        yy += weight * (gaussians[j, 5] + dy * dy)
-    area = math.sqrt(max(xx * yy - xy * xy, 0.01))
-    return LocalPsf(gaussians, area, misfit, size, left, bottom)
+    area = math.sqrt(max(all_[n, 3] * all_[n, 5] - all_[n, 4] ** 2, 0.01))
+    return LocalPsf(all_, area, misfit, size, left, bottom)

@@ -250,21 +250,19 @@ def profile_of(model_type: str, wanted: frozenset[str], *, priors: bool) -> Prof
 
 def columns_of(fits: ModelFits, wanted: frozenset[str]) -> dict[str, AnyArray]:
     """Return the columns of the models; NaN where there is no fit, or no such component."""
-    p, profile = fits.parameters, fits.profile
+    p, kinds = fits.parameters, _kinds(fits.profile)
     with np.errstate(all="ignore"):
-        columns: dict[str, AnyArray] = dict(parameters_of(p))
-        columns.update(_errors(fits))
+        columns: dict[str, AnyArray] = dict(parameters_of(p, kinds))
+        columns.update(_errors(fits, wanted))
         columns["X2MODEL_IMAGE"], columns["Y2MODEL_IMAGE"], columns["XYMODEL_IMAGE"] = (
             second_moments(p)
         )
-        for kind, there in (("SPHEROID", profile.spheroid), ("DISK", profile.disk)):
+        for kind in kinds:
             bright = surface_brightness(p, COMPONENTS[kind])
             for name, values in zip(("MAX", "EFF", "MEAN"), bright, strict=True):
                 columns[f"FLUX_{name}_{kind}"] = values
-            if not there:
-                for name in MODEL_COLUMNS:
-                    if kind in name:
-                        columns[name] = np.full(len(p), np.nan)
+        for kind in COMPONENTS.keys() - kinds:
+            columns.update({n: np.full(len(p), np.nan) for n in MODEL_COLUMNS if kind in n})
         if not {"FLUX_MAX_MODEL", "FLUX_EFF_MODEL", "FLUX_MEAN_MODEL"}.isdisjoint(wanted):
             bright = total_surface_brightness(p)
             for name, values in zip(("MAX", "EFF", "MEAN"), bright, strict=True):
@@ -276,20 +274,31 @@ def columns_of(fits: ModelFits, wanted: frozenset[str]) -> dict[str, AnyArray]:
     return columns
 
 
-def _errors(fits: ModelFits) -> dict[str, F8]:
-    """Return the errors of all columns of parameters, by linear propagation."""
+def _kinds(profile: Profile) -> list[str]:
+    """Return the components that a model has."""
+    there = {"SPHEROID": profile.spheroid, "DISK": profile.disk}
+    return [kind for kind in COMPONENTS if there[kind]]
+
+
+def _errors(fits: ModelFits, wanted: frozenset[str]) -> dict[str, F8]:
+    """Return the errors of wanted columns of parameters, by linear propagation."""
     p, covariance, free = fits.parameters, fits.covariance, fits.profile.free
-    slopes = slopes_of(p, covariance, free)
+    slopes = slopes_of(p, covariance, free, _kinds(fits.profile))
     inner = covariance[:, free[:, None], free[None, :]]
+
+    def form(first: F8, second: F8) -> F8:
+        return np.asarray(np.einsum("ni,nij,nj->n", first, inner, second))
+
     errors = {
-        error_name(name): np.sqrt(np.einsum("ni,nij,nj->n", slope, inner, slope))
+        error_name(name): np.sqrt(form(slope, slope))
         for name, slope in slopes.items()
+        if error_name(name) in wanted
     }
     for kind in ("ELLIP", "POLAR"):
-        first, second = (slopes[f"{kind}{i}MODEL_IMAGE"] for i in (1, 2))
-        both = np.einsum("ni,nij,nj->n", first, inner, second)
-        spread = errors[f"{kind}1ERRMODEL_IMAGE"] * errors[f"{kind}2ERRMODEL_IMAGE"]
-        errors[f"{kind}CORRMODEL_IMAGE"] = both / spread
+        if f"{kind}CORRMODEL_IMAGE" in wanted:
+            first, second = (slopes[f"{kind}{i}MODEL_IMAGE"] for i in (1, 2))
+            spread = np.sqrt(form(first, first) * form(second, second))
+            errors[f"{kind}CORRMODEL_IMAGE"] = form(first, second) / spread
     errors["ERRX2MODEL_IMAGE"] = covariance[:, X, X]
     errors["ERRY2MODEL_IMAGE"] = covariance[:, Y, Y]
     errors["ERRXYMODEL_IMAGE"] = covariance[:, X, Y]

@@ -76,6 +76,17 @@ MOST_APART = 0.5
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
 
+MOST_CUT = 0.7
+"""Threshold over peak, at most, for which fits start with the light below it."""
+SHAPED = 0.15
+"""Threshold over peak below which moments tell size and shape: others start as a star."""
+BLURRED = 1.5
+"""Variance of a star as detected, over that of the PSF."""
+SHARP = 0.07
+"""Square of the radius, over that variance, that fits of what seems a star start with."""
+MOST_STRETCHED = 0.9
+"""Difference over sum of the variances along both axes, at most."""
+
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2, with wide tails: axis ratios of about 0.55 are most frequent."""
 INDEX_PRIOR = (math.log(2.0), 1.0)
@@ -309,16 +320,34 @@ def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
 
 
 def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
-    """Return parameters to start from: round, of the size that the moments show."""
+    """Return parameters to start from: the moments of the light above the threshold.
+
+    Of a Gaussian a threshold of u times its peak leaves 1 - u of the light, and
+    1 + u ln u / (1 - u) of the variance; the PSF and the filter of the detection have theirs.
+    """
     parameters = np.zeros((found.n, N_PARAMETERS))
     parameters[:, X], parameters[:, Y] = found.x, found.y
-    point = (fwhm / FWHM_PER_SIGMA) ** 2
-    area = np.maximum(found.a * found.b - 2.0 * point, 0.1 * point)
-    log_radius = 0.5 * np.log(area) + math.log(FWHM_PER_SIGMA / 2.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cut = np.nan_to_num(found.dthresh.astype(np.float64) / found.fdpeak, nan=MOST_CUT)
+    cut = np.clip(cut, 1e-6, MOST_CUT)
+    seen = 1.0 + cut * np.log(cut) / (1.0 - cut)
+    point = BLURRED * (fwhm / FWHM_PER_SIGMA) ** 2
+    x2, y2, xy = found.x2 / seen - point, found.y2 / seen - point, found.xy / seen
+    middle, stretch = 0.5 * (x2 + y2), np.hypot(0.5 * (x2 - y2), xy)
+    resolved = (middle > point) & (cut < SHAPED)
+    stretch = np.minimum(stretch, MOST_STRETCHED * middle)
+    area = np.where(resolved, middle * middle - stretch * stretch, 0.0)
+    log_radius = 0.25 * np.log(np.maximum(area, (SHARP * point) ** 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shear = np.where(resolved, 0.5 * np.arctanh(stretch / middle), 0.0)
+    angle = np.arctan2(xy, 0.5 * (x2 - y2))
     components = [first for first, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
     for first in components:
-        parameters[:, first] = flux / len(components)
+        parameters[:, first] = flux / (1.0 - cut) / len(components)
         parameters[:, first + RADIUS] = log_radius
+        parameters[:, first + E1], parameters[:, first + E2] = (
+            shear * np.cos(angle), shear * np.sin(angle)
+        )  # fmt: skip
         parameters[:, first + INDEX] = EXPONENTIAL
     if profile.spheroid:
         start = EXPONENTIAL if profile.index is None else profile.index

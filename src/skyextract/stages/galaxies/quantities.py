@@ -7,6 +7,7 @@ model before the PSF.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 EXPONENTIAL_RADIUS = 1.6783469900
 """Half-light radius of an exponential over its scale length."""
 COMPONENTS = {"SPHEROID": SPHEROID, "DISK": DISK}
+_LINEAR = {X: "XMODEL_IMAGE", Y: "YMODEL_IMAGE", SKY: "FLUX_BACKOFFSET"}
+"""Parameters that one column shows as they are, and no other depends on."""
 _STEP = 1e-3
 """Of the derivatives, in errors of the parameters."""
 _BISECTIONS = 20
@@ -40,8 +43,15 @@ _ACCURACY = 1e-13
 """Of series, relative."""
 
 
-def parameters_of(p: F8) -> dict[str, F8]:
-    """Return the columns that have an error, of parameters (n, N_PARAMETERS)."""
+def parameters_of(p: F8, kinds: Collection[str]) -> dict[str, F8]:
+    """Return the columns that have an error.
+
+    Parameters
+    ----------
+    p : (n, N_PARAMETERS) float64
+    kinds : collection of str
+        Those of `COMPONENTS` that the model has.
+    """
     total = total_flux(p)
     columns = {
         "XMODEL_IMAGE": p[:, X] + 1.0,
@@ -51,7 +61,8 @@ def parameters_of(p: F8) -> dict[str, F8]:
         "FLUX_POINTSOURCE": p[:, POINT],
         "FLUXRATIO_POINTSOURCE": p[:, POINT] / total,
     }
-    for kind, first in COMPONENTS.items():
+    for kind in kinds:
+        first = COMPONENTS[kind]
         e = np.hypot(p[:, first + E1], p[:, first + E2])
         radius = np.exp(p[:, first + RADIUS] + e)
         columns[f"FLUX_{kind}"] = p[:, first]
@@ -66,8 +77,9 @@ def parameters_of(p: F8) -> dict[str, F8]:
         else:
             columns["DISK_SCALE_IMAGE"] = radius / EXPONENTIAL_RADIUS
             columns["DISK_INCLINATION"] = np.degrees(np.arccos(np.exp(-2.0 * e)))
+    moments = second_moments(p)
     for kind in ("ELLIP", "POLAR"):
-        both = ellipticities(kind, *second_moments(p))
+        both = ellipticities(kind, *moments)
         columns[f"{kind}1MODEL_IMAGE"], columns[f"{kind}2MODEL_IMAGE"] = both
     return columns
 
@@ -83,17 +95,20 @@ def error_name(name: str) -> str:
     return f"{name}ERR"
 
 
-def slopes_of(p: F8, covariance: F8, free: I8) -> dict[str, F8]:
+def slopes_of(p: F8, covariance: F8, free: I8, kinds: Collection[str]) -> dict[str, F8]:
     """Return the derivatives of the columns of `parameters_of` to the free parameters, (n, k)."""
-    names = parameters_of(p[:0])
+    names = parameters_of(p[:0], kinds)
     slopes = {name: np.zeros((len(p), free.size)) for name in names}
-    for f, parameter in enumerate(free):
+    for f, parameter in enumerate(free.tolist()):
+        if parameter in _LINEAR:
+            slopes[_LINEAR[parameter]][:, f] = 1.0
+            continue
         step = _STEP * np.sqrt(covariance[:, parameter, parameter])
         step = np.where(np.isfinite(step) & (step > 0.0), step, 1e-6)
         low, high = p.copy(), p.copy()
         low[:, parameter] -= step
         high[:, parameter] += step
-        below, above = parameters_of(low), parameters_of(high)
+        below, above = parameters_of(low, kinds), parameters_of(high, kinds)
         for name in names:
             change = above[name] - below[name]
             if "THETA" in name:
@@ -129,6 +144,8 @@ def second_moments(p: F8) -> tuple[F8, F8, F8]:
     total = total_flux(p)
     moments = np.zeros((3, len(p)))
     for first in COMPONENTS.values():
+        if not p[:, first].any():
+            continue
         e1, e2 = p[:, first + E1], p[:, first + E2]
         e = np.hypot(e1, e2)
         ratio = np.where(e > 1e-6, np.sinh(2.0 * e) / np.maximum(e, 1e-6), 2.0)

@@ -36,6 +36,8 @@ CLIP = 4.0
 """And no pixel beyond this."""
 MIN_SKY, MAX_SKY = 2000, 1_000_000
 """Pixels from which the level of the sky is taken: at least, and about as many as are enough."""
+MAX_VARIANCES = 100_000
+"""Pixels whose variances are looked at for the median, about."""
 MOST = 0.25
 """Boxes that cover more of an image than this are as many pixels to copy as the whole."""
 GROWTH = 1.5
@@ -76,7 +78,7 @@ class Sky:
 
     def noise2(self) -> float:
         """Return the median variance of the background; 1 without any."""
-        variance = self.variance[sparse(self.variance.shape, MAX_SKY)]
+        variance = self.variance[sparse(self.variance.shape, MAX_VARIANCES)]
         usable = (variance > 0.0) & (variance < MAX_VARIANCE)
         return median(variance[usable]) if usable.any() else 1.0
 
