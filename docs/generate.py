@@ -60,11 +60,12 @@ def checks_markdown() -> str:
     def value(found: re.Match[str]) -> str:
         module, _, name = found[1].rpartition(".")
         limit = getattr(importlib.import_module(f"skyextract.stages.{module}"), name)
-        text = format(limit, found[2] or "").replace("%", " %").replace(",", " ")
+        limit = limit if found[2] is None else limit[int(found[2])]
+        text = format(limit, found[3] or "").replace("%", " %").replace(",", " ")
         return text.replace("e-0", "e-")
 
     text = (ROOT / "docs/checks.in.md").read_text()
-    return re.sub(r"\{([\w.]+)(?::([^}]+))?\}", value, text)
+    return re.sub(r"\{([\w.]+)(?:\[(\d)\])?(?::([^}]+))?\}", value, text)
 
 
 GENERATED = {

@@ -21,3 +21,7 @@ def test_every_message_of_the_program_is_explained():
     missing, old = messages.differences((ROOT / "docs/messages.md").read_text())
     assert missing == [], "rows wanted in docs/messages.md"
     assert old == [], "rows of docs/messages.md to remove or to change"
+
+
+def test_every_limit_of_the_checks_is_filled_in():
+    assert "{" not in generate.checks_markdown()

@@ -40,6 +40,10 @@ class ImageError(SkyextractError):
     """An image, or one of its extensions, cannot be read or processed."""
 
 
+class NoSuchImageError(ImageError):
+    """There is no file, or no extension, of the name that was given."""
+
+
 class OutputError(SkyextractError):
     """A product cannot be written."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import Exposure, FailedExtension
-from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.errors import ConfigError, ExitStatus, NoSuchImageError, SkyextractError
 from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import make_request, prepare_sky
@@ -19,7 +19,7 @@ from skyextract.io.checksums import begin
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED
-from skyextract.outputs.failure import write_failure
+from skyextract.outputs.failure import without_products_of_another, write_failure
 from skyextract.outputs.products import Products
 from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import process_exposure
@@ -96,6 +96,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         status, message = error.exit_status, job.shown(str(error))
         log.error(LABELLED, "", message)
         log.debug("why", exc_info=True)
+        if isinstance(error, NoSuchImageError):
+            job = without_products_of_another(job)
     except MemoryError:
         status, message = ExitStatus.IMAGE_FAILED, "not enough memory"
         log.error(LABELLED, run.label, message)

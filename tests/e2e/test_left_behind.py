@@ -42,6 +42,21 @@ def test_a_failed_image_leaves_its_summary_and_nothing_of_yesterday(skyextract, 
     assert len(done.stderr.splitlines()) == 2
 
 
+@pytest.mark.parametrize("name", ["f.fits[7]", "f.fits[SCI]", "f.fit"])
+def test_a_name_that_no_image_has_costs_no_product(skyextract, frame, name):
+    assert skyextract("f.fits").status == 0
+    before = [Path(product).read_bytes() for product in PRODUCTS]
+    done = skyextract(name, "--json")
+    assert done.status == 1
+    assert "products of f.fits have the same names, and stay as they are" in done.stderr
+    assert [Path(product).read_bytes() for product in PRODUCTS] == before
+    assert json.loads(done.stdout)["status"] == "failed"
+    frame.unlink()
+    assert skyextract("f.fits").status == 1  # the same image: its products are of yesterday
+    assert not Path("f.cat").exists()
+    assert json.loads(Path("f.json").read_text())[0]["status"] == "failed"
+
+
 @pytest.mark.parametrize(
     ("card", "value", "told"),
     [

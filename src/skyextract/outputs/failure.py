@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyextract.errors import ExitStatus, OutputError
+from skyextract.errors import ConfigError, ExitStatus, OutputError
 from skyextract.io.atomic import Outputs
 from skyextract.io.checksums import sha256
-from skyextract.io.names import without_image
+from skyextract.io.names import parse_image_spec, without_image
 from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, NOTICE, encoded
@@ -76,6 +78,33 @@ def write_failure(
     except OutputError:
         log.error(LABELLED, f"{job.label}: ", f"there is no summary of it: {reason}")
         return ()
+
+
+def without_products_of_another(job: Job) -> Job:
+    """Return a job that writes no files if the summary of its name is that of another image.
+
+    For a name that no image has: a slip of the pen (`image.fits[7]`) costs no catalogue.
+    """
+    name = job.products.get("SUMMARY_NAME")
+    if name is None or is_stream(name):
+        return job
+    try:
+        made = json.loads(name.read_text("utf-8"))[0]["provenance"]
+        earlier = [_place(image, Path(made["working_directory"])) for image in made["images"]]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, ConfigError):
+        return job
+    if earlier == [_place(image, Path.cwd()) for image in job.images]:
+        return job
+    text = f"products of {', '.join(made['images'])} have the same names, and stay as they are"
+    log.log(NOTICE, LABELLED, f"{job.label}: ", text)
+    streams = {keyword: path for keyword, path in job.products.items() if is_stream(path)}
+    return replace(job, products=streams, check_images=())
+
+
+def _place(image: str, folder: Path) -> tuple[str, str]:
+    """Return the file of an image, and what of it is meant."""
+    spec = parse_image_spec(image)
+    return os.path.realpath(folder / spec.path), str(spec).removeprefix(spec.name)
 
 
 def _write(job: Job, report: dict[str, Any], settings: Settings, run: Run) -> tuple[Stream, ...]:

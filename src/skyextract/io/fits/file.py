@@ -25,7 +25,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import Header, repaired
-from skyextract.errors import ImageError
+from skyextract.errors import ImageError, NoSuchImageError
 from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
 from skyextract.io.fits.tiles import decompress
 from skyextract.messages import quiet
@@ -299,7 +299,7 @@ def _open(path: str) -> BinaryIO:
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        raise NoSuchImageError(f"{path}: no such file") from None
     except EOFError:
         raise ImageError(f"{path}: truncated compressed file") from None
     except MemoryError:

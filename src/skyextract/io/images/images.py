@@ -27,7 +27,7 @@ from skyextract.datamodel.header import (
 from skyextract.datamodel.rawframe import has_overscan
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
-from skyextract.errors import ImageError
+from skyextract.errors import ImageError, NoSuchImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import (
     Scaling,
@@ -152,7 +152,7 @@ def select_units(file: FitsFile, spec: ImageSpec) -> list[tuple[HeaderUnit, int]
             chosen = [u for u in chosen if u.header.get("EXTVER", 1) == spec.version]
     if not chosen:
         known = ", ".join(f"{u.index} {u.name}".strip() for u in images[:10])
-        raise ImageError(f"{spec}: no such extension; images are: {known or 'none'}")
+        raise NoSuchImageError(f"{spec}: no such extension; images are: {known or 'none'}")
     for unit in chosen:
         if unit.kind not in ("IMAGE", "COMPRESSED") or not unit.shape:
             raise ImageError(f"{spec}: header unit {unit.index} is no image")
