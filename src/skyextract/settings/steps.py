@@ -98,7 +98,8 @@ def check_steps(settings: Settings) -> None:
             "photometry needs a reference catalogue: set PHOTREFCAT_NAME or PHOTREF_CATALOG",
         )
     if (Step.ASTROMETRY in asked or Step.PHOTOMETRY in asked) and Step.MEASURE not in asked:
-        raise settings.error("STEPS", "astrometry and photometry need the sources of the same run: list measure, too")
+        message = "astrometry and photometry need the sources of the same run: list measure, too"
+        raise settings.error("STEPS", message)
 
 
 def explicit_steps(words: tuple[str, ...]) -> frozenset[Step]:
