@@ -5,7 +5,7 @@ import pytest
 
 from skyextract.kernels.psf import fit
 
-_reached = getattr(fit._reached, "py_func", fit._reached)
+reached = getattr(fit.reached, "py_func", fit.reached)
 
 
 @pytest.mark.parametrize("size", [64, 81])
@@ -17,7 +17,7 @@ def test_whatever_is_within_a_distance_is_in_the_tiles(size):
         distance = rng.uniform(0.0, 0.9 * size)
         own = int(np.clip(centre, 0, length - 1)) // size
         low, past = max(0, own - 1), min(n_tiles, own + 2)
-        first, last = _reached(centre, distance, size, low, past)
+        first, last = reached(centre, distance, size, low, past)
         assert low <= first <= own < last <= past
         n_missing += (past - low) - (last - first)
         others = np.clip(centre + rng.uniform(-distance, distance, 50), -30.0, length + 30.0)

@@ -22,18 +22,18 @@ def scores(field):
 
 
 @pytest.fixture(scope="module")
-def field():
-    return simulate("king", 384, 4, galsim.Gaussian(fwhm=FWHM))
+def fields():
+    return [simulate("king", 384, seed, galsim.Gaussian(fwhm=FWHM)) for seed in (4, 5, 6)]
 
 
-def test_stars_of_a_core(field):
-    found, purity, bias = scores(field)
+def test_stars_of_cores(fields):
+    found, purity, bias = np.mean([scores(field) for field in fields], axis=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "SKY_CELL", 100.0)  # that is BACK_SIZE
-        with_wide_sky = scores(field)
+        with_wide_sky = np.mean([scores(field) for field in fields], axis=0)
     assert found > 0.94
-    assert purity > 0.92
+    assert purity > 0.93
     assert abs(bias) < 0.05
     assert with_wide_sky[0] <= found
-    assert with_wide_sky[1] < purity - 0.03
+    assert with_wide_sky[1] < purity - 0.02
     assert abs(with_wide_sky[2]) > abs(bias) + 0.02

@@ -87,7 +87,7 @@ class NewtonStep(NamedTuple):
 
 
 @helper
-def _add(
+def add_model(
     image: F4, sampling: float, x: float, y: float, flux: float, radius: int, scratch: Scratch
 ) -> None:
     """Add flux x model to the image within `radius` pixels along both axes."""
@@ -196,7 +196,7 @@ def _fit(
     known = abs(x - start_x) <= max_shift and abs(y - start_y) <= max_shift and flux > 0.0
     lifted = not (rules.rests and known and reach >= 0)  # what may stay is not moved for a look
     if lifted and reach >= 0:
-        _add(planes.residual, psf.sampling, x, y, flux, reach, scratch)
+        add_model(planes.residual, psf.sampling, x, y, flux, reach, scratch)
     if not known:
         flux, x, y = 0.0, start_x, start_y
     status = 0
@@ -226,7 +226,7 @@ def _fit(
             radius = min(float(max_radius), 1.4 * radius)
             n = -1
             if not lifted:
-                _add(planes.residual, psf.sampling, x, y, flux, reach, scratch)
+                add_model(planes.residual, psf.sampling, x, y, flux, reach, scratch)
                 lifted = True
             continue
         if n < 4 or matrix[0, 0] <= 0.0:
@@ -274,12 +274,21 @@ def _fit(
 
 
 @helper
+def needed_reach(least: int, flux: float, rules: FitRules) -> int:
+    """Return the radius out to which a model is above a fraction of the noise."""
+    reach = least
+    limit = SUBTRACTED_TO * rules.noise
+    while reach < rules.envelope.size - 1 and flux * rules.envelope[reach + 1] > limit:
+        reach += 1
+    return reach
+
+
+@helper
 def _visit(
     n: int, planes: Planes, psf: PsfModel, totals: F8, positions: Positions, rules: FitRules,
     fits: Fits, position: F8, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
 ) -> float:  # fmt: skip
     """Fit source n again and subtract its new model; return by how much its pixels changed."""
-    envelope, noise = rules.envelope, rules.noise
     parameters, reach = fits.parameters, fits.reach
     flux, x, y = parameters[n, 0], parameters[n, 1], parameters[n, 2]
     u, v = positions.u[n], positions.v[n]
@@ -295,7 +304,7 @@ def _visit(
         fits.status[n] &= ~MOVING
         return 0.0
     if not lifted:
-        _add(planes.residual, psf.sampling, x, y, flux, reach[n], scratch)
+        add_model(planes.residual, psf.sampling, x, y, flux, reach[n], scratch)
     fits.radius[n] = radius
     if status & NO_PIXELS:
         fits.status[n] = status
@@ -303,7 +312,6 @@ def _visit(
         parameters[n, 0] = np.nan
         return 0.0
     parameters[n] = position
-    reach[n] = math.ceil(radius)
     bright = abs(position[0])
     change_x = abs(position[1] - x)
     change_y = abs(position[2] - y)
@@ -315,17 +323,18 @@ def _visit(
     ):
         status |= MOVING
     fits.status[n] = status
-    while reach[n] < envelope.size - 1 and bright * envelope[reach[n] + 1] > SUBTRACTED_TO * noise:
-        reach[n] += 1
+    reach[n] = needed_reach(math.ceil(radius), bright, rules)
     if reach[n] >= drawn:
         local_model(psf, totals, u, v, WHOLE, scratch.model)
-    _add(planes.residual, psf.sampling, position[1], position[2], -position[0], reach[n], scratch)
+    add_model(
+        planes.residual, psf.sampling, position[1], position[2], -position[0], reach[n], scratch
+    )
     # The derivative of a PSF is about its value over its width.
     return float(abs(position[0] - flux) + bright * (change_x + change_y) * 2.0 / rules.fit_radius)
 
 
 @helper
-def _reached(centre: float, distance: float, size: int, low: int, past: int) -> tuple[int, int]:
+def reached(centre: float, distance: float, size: int, low: int, past: int) -> tuple[int, int]:
     """Return the first and last + 1 of some tiles that are within a distance.
 
     Sources beyond the image are in the tiles at its edge.
@@ -336,7 +345,7 @@ def _reached(centre: float, distance: float, size: int, low: int, past: int) -> 
 
 
 @helper
-def _mark_neighbours(
+def mark_neighbours(
     n: int, tile: int, change: float, widest: float, tiles: Tiles, positions: Positions,
     rules: FitRules, fits: Fits,
 ) -> None:  # fmt: skip
@@ -355,8 +364,8 @@ def _mark_neighbours(
     if seen < 0:
         return
     row_low, row_high, column_low, column_high = tile_neighbours(tile, tiles)
-    row_low, row_high = _reached(y[n], seen + 2 + widest, rules.tile_size, row_low, row_high)
-    column_low, column_high = _reached(
+    row_low, row_high = reached(y[n], seen + 2 + widest, rules.tile_size, row_low, row_high)
+    column_low, column_high = reached(
         x[n], seen + 2 + widest, rules.tile_size, column_low, column_high
     )
     for j in range(row_low, row_high):
@@ -427,4 +436,4 @@ def fit_tiles(
             )
             widest = max(widest, fits.radius[n])
             if not fits.status[n] & NO_PIXELS:
-                _mark_neighbours(n, tile, change, widest, tiles, positions, rules, fits)
+                mark_neighbours(n, tile, change, widest, tiles, positions, rules, fits)

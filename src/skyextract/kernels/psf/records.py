@@ -86,7 +86,7 @@ class Fits(NamedTuple):
     radius : (n,) float64
         Radius of the fit region that was used.
     stale : (n,) uint8
-        1: to be fitted.
+        1: to be fitted; 2: the same, by a visit.
     status, iterations : (n,) int32
         Status bits and number of Gauss-Newton steps in total.
     """

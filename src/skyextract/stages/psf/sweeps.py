@@ -19,6 +19,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import radius_with_ends
 from skyextract.kernels.psf.draw import draw_models
 from skyextract.kernels.psf.fit import NO_PIXELS, fit_tiles
+from skyextract.kernels.psf.joint import join_tiles
 from skyextract.kernels.psf.model import PsfModel
 from skyextract.kernels.psf.records import FitRules, Fits, Planes, Positions, Tiles
 from skyextract.record import record
@@ -82,6 +83,8 @@ MAX_EXCESS = 1e3
 close sources diverge where the PSF is none that the image has."""
 
 MAX_SWEEPS = 30
+SINGLE_SWEEPS = 1
+"""Sweeps after which what still changes is fitted with what is near."""
 MIN_TILE = 64
 MIN_VISITS = 32
 """Sources that a thread visits at a time, at least: fewer are sooner done than handed over."""
@@ -198,9 +201,10 @@ class PointFit:
         fits.parameters[lost, 0], fits.stale[lost], fits.status[lost] = np.nan, 0, NO_PIXELS
 
         def fit(visited: I8) -> None:
-            fit_tiles(
-                visited, self.tiles, self.planes, self.model, self.positions, self.rules, fits
-            )
+            of_all = self.tiles, self.planes, self.model, self.positions, self.rules, fits
+            if sweeps > SINGLE_SWEEPS:
+                join_tiles(visited, *of_all)
+            fit_tiles(visited, *of_all)
 
         most = 4 * run.n_threads if run.n_threads > 1 else 1
         columns = self.tiles.columns
@@ -254,14 +258,15 @@ def point_fit(
         )
     sky_noise = typical_noise(background_variance) or 1.0
     max_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
+    radius = min(fit_radius(psf, accuracy.radius), float(max_radius))
     rules = FitRules(
         envelope=_envelope(psf, image.shape, max_radius),
         noise=sky_noise,
-        fit_radius=min(fit_radius(psf, accuracy.radius), float(max_radius)),
+        fit_radius=radius,
         max_shift=max_shift,
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
-        tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + 2)),
+        tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + math.ceil(radius) + 2)),
         rests=accuracy.rests,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
