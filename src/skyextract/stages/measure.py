@@ -250,7 +250,8 @@ def measure(
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant
 
-        faded = np.union1d(hidden.faded, insignificant(sources))
+        lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm)
+        faded = np.union1d(hidden.faded, lost)
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)

@@ -4,6 +4,7 @@ import galsim
 import numpy as np
 import pytest
 
+from skyextract.stages.crowded.pairs import fit_alone, fit_pairs
 from skyextract.stages.crowded.profile import Windows, fit_profiles
 
 SIZE, NOISE = 48, 3.0
@@ -63,6 +64,22 @@ def test_stars_upon_galaxies():
     assert fits.stars[0, 0] == pytest.approx(3000.0, rel=0.05)
     without = fit_profiles(windows([image], star[:, :0]), guess(1), *np.full((2, 1), np.inf))
     assert without.chi2[0] > 1.5 * fits.chi2[0]
+
+
+@pytest.mark.parametrize("second", [GALAXIES[0], galsim.Sersic(3.5, half_light_radius=4.0)])
+def test_two_bright_galaxies_are_described_together(second):
+    """At S/N 500 what one takes of the other is far above the noise."""
+    places = np.array([[-9.6, -2.2], [9.4, 3.1]])
+    light = [g.withFlux(2e4) for g in (GALAXIES[0].rotate(1.2 * galsim.radians), second)]
+    pair = [galsim.Convolve(PSF, g).shift(*p) for g, p in zip(light, places, strict=True)]
+    cut = windows([sum(drawn(g) for g in pair)], np.zeros((1, 0, 2)))
+    alone = fit_alone(cut, guess(1))
+    start = places[np.argmax(np.abs(places - alone.shape[0, 1:3]).sum(axis=1))]
+    both = fit_pairs(cut, alone, np.rint(start)[None], 3.5)
+    assert alone.chi2[0] > 20.0 * SIZE**2
+    assert both.chi2[0] < 1.1 * SIZE**2
+    order = np.argsort(both.centres[0, :, 0])
+    np.testing.assert_allclose(both.centres[0, order], places, atol=0.05)
 
 
 def test_hopeless_fits_are_given_up():

@@ -34,16 +34,39 @@ _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 
 
 LEAST_SNR = 1.5
-"""Of what was found beneath others, in the end."""
+"""Of what was found beneath others, in the end..."""
+SPARSE, SPARSE_SNR = 5.0, 3.0
+"""... and with fewer sources than so many per 100 FWHM^2 within AROUND, ..."""
+PIECES = 1.5
+"""... if a more significant one found so is within this, in FWHM: what no smooth profile has of a
+galaxy is taken for several stars; in a crowd nine of ten so faint are stars."""
 
 
-def insignificant(sources: Catalog) -> I8:
+def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
     """Return the rows found beneath others that are lost in the errors that they have in the end.
 
     The search knows the noise; what neighbours and galaxies add to it shows in the last fit.
+
+    Parameters
+    ----------
+    sources : Catalog
+        One row per source.
+    x, y : (n,) float64
+        0-based pixels.
+    fwhm : float
+        Of the PSF, pixels.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
-    kept = sources["FLUX_PSF"] >= LEAST_SNR * sources["FLUXERR_PSF"]
+    pairs = pairs_within(x, y, AROUND * fwhm)
+    company = np.bincount(np.concatenate(pairs), minlength=x.size)
+    is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
+    added = np.flatnonzero(beneath)
+    snr = sources["FLUX_PSF"] / sources["FLUXERR_PSF"]
+    first, second = (added[k] for k in pairs_within(x[added], y[added], PIECES * fwhm))
+    near = np.where(snr[first] < snr[second], first, second)
+    least = np.full(x.size, LEAST_SNR)
+    least[near[is_sparse[near]]] = SPARSE_SNR
+    kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
 
 

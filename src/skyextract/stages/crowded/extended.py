@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.stages.crowded.pairs import N_PAIR, fit_pairs, nearest_members
+from skyextract.stages.crowded.pairs import N_PAIR, fit_alone, fit_pairs, nearest_members
 from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, SYSTEMATIC, are_stars
 from skyextract.stages.crowded.profile import FAR, N_SHAPE, Profiles, Windows, fit_profiles
 from skyextract.stages.crowded.rest import hosts_of, nearest_pixel
@@ -288,14 +288,14 @@ def _pieces_of_pairs(
     if not tried:
         return {}
     some = np.array(tried)
-    rest = windows.data[some] - one.models[some]
+    cut = windows.take(some, np.zeros((some.size, 0, 2)))
+    alone = fit_alone(cut, one.shape[some])
+    rest = cut.data - alone.models
     star = np.array(
         [_brightest(hidden, groups[k], middle[k], windows, k, rest[j]) for j, k in enumerate(some)]
     )
     second: F8 = np.column_stack([hidden.x[star], hidden.y[star]]) - middle[some, ::-1]
-    pairs = fit_pairs(
-        windows.take(some, np.zeros((some.size, 0, 2))), one.shape[some], second, hidden.psf.fwhm
-    )
+    pairs = fit_pairs(cut, alone, second, hidden.psf.fwhm)
     better = pairs.chi2 + N_PAIR * PENALTY < goal[some]
     better &= pairs.chi2 < MAX_EXCESS * chi2[some, 0]
     pieces = {}

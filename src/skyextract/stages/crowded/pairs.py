@@ -14,10 +14,10 @@ from skyextract.stages.crowded.profile import N_SHAPE, Windows, fit_profiles
 if TYPE_CHECKING:
     from skyextract.stages.crowded.profile import Profiles
 
-ROUNDS = 3
-"""Either profile is fitted so many times to what the other one leaves."""
 START = 0.3
 """Scale length of the second profile to start from, in FWHM."""
+STEPS = 24
+"""Steps of the fit of both, at most: where they overlap, what one loses the other has to gain."""
 N_PAIR = 2 * N_SHAPE
 """Parameters of two profiles."""
 
@@ -40,40 +40,46 @@ class Pairs:
     chi2: F8
 
 
-def fit_pairs(windows: Windows, shape: F8, second: F8, fwhm: float) -> Pairs:
-    """Fit two profiles to each window, in turn.
+def fit_alone(windows: Windows, shape: F8) -> Profiles:
+    """Fit one profile to each window, however far it is from describing it.
 
     Parameters
     ----------
     windows : Windows
         Without stars.
     shape : (n, 7) float64
-        Profiles that were fitted alone, see `Profiles.shape`; the second starts in what they leave.
+        To start from, see `Profiles.shape`.
+    """
+    never = np.full(len(shape), np.inf)
+    return fit_profiles(windows, shape, never, never)
+
+
+def fit_pairs(windows: Windows, one: Profiles, second: F8, fwhm: float) -> Pairs:
+    """Fit two profiles to each window, in turn and then together.
+
+    Parameters
+    ----------
+    windows : Windows
+        Without stars.
+    one : Profiles
+        Fitted alone; the second starts in what they leave.
     second : (n, 2) float64
         x, y of the second source to start from.
     fwhm : float
         Of the PSF.
     """
-    n = len(shape)
+    n = len(second)
     guess = np.zeros((n, N_SHAPE))
-    guess[:, 0], guess[:, 1:3] = 0.5 * shape[:, 0], second
+    guess[:, 0], guess[:, 1:3] = 0.5 * one.shape[:, 0], second
     guess[:, 3] = guess[:, 5] = START * fwhm
     guess[:, 6] = 0.4
-    own = _fitted(windows, shape, np.zeros_like(windows.data))
-    for _ in range(ROUNDS):
-        other = _fitted(windows, guess, own.models)
-        guess = other.shape
-        own = _fitted(windows, own.shape, other.models)
-    return Pairs(
-        np.stack([own.shape[:, 1:3], other.shape[:, 1:3]], axis=1), own.models + other.models,
-        own.chi2,
-    )  # fmt: skip
-
-
-def _fitted(windows: Windows, shape: F8, other: F4) -> Profiles:
-    """Fit profiles to what others leave."""
-    never = np.full(len(shape), np.inf)
-    return fit_profiles(replace(windows, data=windows.data - other), shape, never, never)
+    other = fit_alone(replace(windows, data=windows.data - one.models), guess)
+    own = fit_alone(replace(windows, data=windows.data - other.models), one.shape)
+    never = np.full(n, np.inf)
+    both = fit_profiles(
+        windows, np.concatenate([own.shape, other.shape], axis=1), never, never, steps=STEPS
+    )
+    return Pairs(both.shape.reshape(n, 2, N_SHAPE)[:, :, 1:3], both.models, both.chi2)
 
 
 def nearest_members(x: F8, y: F8, group: I8, middle: I8, centres: F8) -> I8:

@@ -62,9 +62,9 @@ class Profiles:
 
     Attributes
     ----------
-    shape : (n, 7) float64
-        Flux, x, y from the first pixel; xx, xy, yy, with which S = L L', L = ((xx, 0), (xy, yy)),
-        in pixels; index.
+    shape : (n, 7 m) float64
+        Of each of m profiles flux, x, y from the first pixel; xx, xy, yy, with which S = L L',
+        L = ((xx, 0), (xy, yy)), in pixels; index.
     stars : (n, k) float64
         Fluxes of the stars upon them.
     models : (n, size, size) float32
@@ -78,18 +78,22 @@ class Profiles:
     chi2: F8
 
 
-def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
+def fit_profiles(
+    windows: Windows, guess: F8, limit: F8, goal: F8, *, steps: int = STEPS
+) -> Profiles:
     """Fit profiles, and the fluxes of stars upon them, by Levenberg's and Marquardt's method.
 
     Parameters
     ----------
     windows : Windows
-    guess : (n, 7) float64
-        As `Profiles.shape`.
+    guess : (n, 7 m) float64
+        As `Profiles.shape`: m profiles in each window, all at once.
     limit : (n,) float64
         A fit is given up where the next step will not bring chi2 near this.
     goal : (n,) float64
         Chi2 that profiles are to reach; fits that are far from it are given up too.
+    steps : int
+        At most.
     """
     n, size, _ = windows.data.shape
     n_stars = windows.stars.shape[1]
@@ -99,15 +103,16 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
         guess.copy(), np.zeros((n, n_stars)), np.zeros_like(windows.data), np.full(n, np.inf)
     )
     shape, stars = best.shape.copy(), best.stars.copy()
-    matrix = np.zeros((n, N_SHAPE + n_stars, N_SHAPE + n_stars))
-    vector = np.zeros((n, N_SHAPE + n_stars))
+    n_shape = shape.shape[1]
+    n_free = n_shape + n_stars
+    matrix, vector = np.zeros((n, n_free, n_free)), np.zeros((n, n_free))
     damping = np.full(n, 1e-2)
     going = np.arange(n)
-    for number in range(STEPS):
+    for number in range(steps):
         profile, waves = _profile(shape[going], transfer[going])
         light = stars[going].astype(np.float32)
         smooth = _pixels(profile, size)
-        model = smooth + np.einsum("ns,nsij->nij", light, points[going])
+        model = smooth.sum(axis=1) + np.einsum("ns,nsij->nij", light, points[going])
         rest = windows.data[going] - model
         weight = windows.weight[going]
         chi2 = np.einsum("nij,nij,nij->n", weight, rest, rest)
@@ -123,9 +128,11 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
         here = better & on
         rows = going[here]
         slopes = _pixels(_slopes(shape[rows], profile[here], *(v[here] for v in waves)), size)
-        unit = smooth[here] / shape[rows, 0].astype(np.float32)[:, None, None]
-        slopes = np.concatenate([unit[:, None], slopes, points[rows]], axis=1)
-        slopes = slopes.reshape(rows.size, N_SHAPE + n_stars, size**2)
+        flux = shape[rows, ::N_SHAPE].astype(np.float32)[:, :, None, None]
+        slopes = np.concatenate([(smooth[here] / flux)[:, :, None], slopes], axis=2)
+        slopes = slopes.reshape(rows.size, n_shape, size**2)
+        stellar = points[rows].reshape(rows.size, n_stars, size**2)
+        slopes = np.concatenate([slopes, stellar], axis=1)
         weighted = slopes * weight[here].reshape(rows.size, 1, size**2)
         matrix[rows] = weighted @ slopes.transpose(0, 2, 1)
         vector[rows] = (weighted @ rest[here].reshape(rows.size, size**2, 1))[:, :, 0]
@@ -139,13 +146,15 @@ def fit_profiles(windows: Windows, guess: F8, limit: F8, goal: F8) -> Profiles:
         hope = (HOPE if number < FIRST_STEPS else 1.0) * np.einsum("nk,nk->n", step, vector[going])
         near = best.chi2[going] - hope < limit[going]
         going, step = going[near], step[near]
-        shape[going] = _stepped(best.shape[going], step[:, :N_SHAPE], size)
-        stars[going] = best.stars[going] + step[:, N_SHAPE:]
+        shape[going] = _stepped(best.shape[going], step[:, :n_shape], size)
+        stars[going] = best.stars[going] + step[:, n_shape:]
     return best
 
 
 def _stepped(shape: F8, step: F8, size: int) -> F8:
     """Return shapes after a step: lengths and index change little by little."""
+    whole = shape.shape
+    shape, step = shape.reshape(-1, N_SHAPE), step.reshape(-1, N_SHAPE)
     length = MAX_GROWTH * np.abs(shape[:, 3:6]).max(axis=1, keepdims=True)
     step[:, 3:6] = np.clip(step[:, 3:6], -length, length)
     step[:, 6] = np.clip(step[:, 6], -MAX_BEND, MAX_BEND)
@@ -154,7 +163,7 @@ def _stepped(shape: F8, step: F8, size: int) -> F8:
     shape[:, 1:3] = np.clip(shape[:, 1:3], -size / 4, size / 4)
     shape[:, 3:6] = np.clip(shape[:, 3:6], -size, size)
     shape[:, 6] = np.clip(shape[:, 6], *INDEX)
-    return shape
+    return shape.reshape(whole)
 
 
 def _waves(size: int) -> tuple[F4, F4]:
@@ -175,32 +184,40 @@ def _shift(x: F8, y: F8, size: int) -> C8:
 
 
 def _profile(shape: F8, transfer: C8) -> tuple[C8, tuple[F4, F4, F4]]:
-    """Return the transforms of profiles, and what they are made of: (k L) in x and y, 1 + k S k."""
+    """Return the transforms of profiles, and what they are made of: (k L) in x and y, 1 + k S k.
+
+    All are of the shape (n, m) and that of a transform.
+    """
     size = transfer.shape[1]
     k_y, k_x = _waves(size)
-    flux, x, y, xx, xy, yy, index = shape.T.astype(np.float32)
-    along = xx[:, None, None] * k_x + xy[:, None, None] * k_y[:, None]
-    across = yy[:, None, None] * k_y[:, None]
+    flux, x, y, xx, xy, yy, index = np.moveaxis(_parts(shape).astype(np.float32), 2, 0)
+    along = xx[..., None, None] * k_x + xy[..., None, None] * k_y[:, None]
+    across = yy[..., None, None] * k_y[:, None]
     base = 1.0 + along**2 + across**2
-    fall = base ** -(1.0 + index)[:, None, None]
-    profile = transfer * _shift(x, y, size) * (flux[:, None, None] * fall)
+    fall = base ** -(1.0 + index)[..., None, None]
+    profile = transfer[:, None] * _shift(x, y, size) * (flux[..., None, None] * fall)
     return profile, (along, across, base)
 
 
 def _slopes(shape: F8, profile: C8, along: F4, across: F4, base: F4) -> C8:
     """Return the transforms of the derivatives of profiles to their parameters but the flux."""
-    k_y, k_x = _waves(profile.shape[1])
+    k_y, k_x = _waves(profile.shape[2])
     k_y = k_y[:, None]
-    index = shape[:, 6].astype(np.float32)[:, None, None]
-    out = np.empty((len(shape), N_SHAPE - 1, *profile.shape[1:]), np.complex64)
-    out[:, 0] = profile * (np.complex64(-1j) * k_x)
-    out[:, 1] = profile * (np.complex64(-1j) * k_y)
+    index = _parts(shape)[..., 6].astype(np.float32)[..., None, None]
+    out = np.empty((*profile.shape[:2], N_SHAPE - 1, *profile.shape[2:]), np.complex64)
+    out[:, :, 0] = profile * (np.complex64(-1j) * k_x)
+    out[:, :, 1] = profile * (np.complex64(-1j) * k_y)
     falling = profile * (-2.0 * (1.0 + index) / base)
-    out[:, 2] = falling * (along * k_x)
-    out[:, 3] = falling * (along * k_y)
-    out[:, 4] = falling * (across * k_y)
-    out[:, 5] = -np.log(base) * profile
+    out[:, :, 2] = falling * (along * k_x)
+    out[:, :, 3] = falling * (along * k_y)
+    out[:, :, 4] = falling * (across * k_y)
+    out[:, :, 5] = -np.log(base) * profile
     return out
+
+
+def _parts(shape: F8) -> F8:
+    """Return the shapes of each profile of a window for itself, (n, m, 7)."""
+    return shape.reshape(len(shape), shape.shape[1] // N_SHAPE, N_SHAPE)
 
 
 def _points(transfer: C8, stars: F8, size: int) -> F4:
