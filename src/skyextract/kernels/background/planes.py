@@ -119,7 +119,7 @@ def subtract_rows(
     n_bad = 0
     for y in range(first_row, past_row):
         pixels[:] = image[y]
-        interpolate_row(spline, y, True, pixels, 0, out[y])
+        interpolate_row(spline, y, True, pixels, out[y])
         _mark_saturated(pixels, marks.saturation, marks.saturated[y])
         n_bad += _mark_bad(
             out[y], marks.mask[y], marks.lost, marks.cured, marks.never, marks.bad[y]

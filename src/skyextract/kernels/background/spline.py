@@ -96,16 +96,12 @@ def _nodes_at(y: int, nodes: F4, bend: F4, mesh_height: int, row: F4) -> None:
 
 @kernel
 def _interpolate(
-    row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, subtract: bool, pixels: F4, first: int,
-    out: F4,
-) -> None:  # fmt: skip
-    """Interpolate a row of nodes at all columns from the first one on.
-
-    With `subtract`, `out` is `pixels` less that.
-    """
+    row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, subtract: bool, pixels: F4, out: F4
+) -> None:
+    """Interpolate a row of nodes at all columns; `out` is `pixels` less that with `subtract`."""
     n_x = len(row)
     nx = len(out)
-    x = first
+    x = 0
     while x < nx:
         i = left[x]
         end = nx if i == n_x - 2 else min(nx, (i + 1) * mesh_width + mesh_width // 2)
@@ -170,25 +166,19 @@ def surface(nodes: F4, mesh_width: int, mesh_height: int, nx: int) -> Surface:
 
 
 @helper
-def interpolate_row(
-    spline: Surface, y: int, subtract: bool, pixels: F4, first: int, out: F4
-) -> None:
-    """Interpolate at image row y, from the first column to the end of `out`.
-
-    With `subtract`, `out` is `pixels` less that.
-    """
+def interpolate_row(spline: Surface, y: int, subtract: bool, pixels: F4, out: F4) -> None:
+    """Interpolate at image row y; `out` is `pixels` less that with `subtract`."""
     n_y, n_x = spline.nodes.shape
     _nodes_at(y, spline.nodes, spline.bend, spline.height, spline.row)
     if n_x == 1:
-        for u in range(first, len(out)):
+        for u in range(len(out)):
             out[u] = pixels[u] - spline.row[0] if subtract else spline.row[0]
         return
     if n_y > 1:
         _second_derivatives(spline.row, spline.row_bend, spline.work)
     _interpolate(
-        spline.row, spline.row_bend, spline.width, spline.left, spline.dx, subtract, pixels, first,
-        out,
-    )  # fmt: skip
+        spline.row, spline.row_bend, spline.width, spline.left, spline.dx, subtract, pixels, out
+    )
 
 
 @kernel
@@ -218,7 +208,7 @@ def spline_rows(
     for y in range(first_row, past_row):
         if subtract:
             pixels[:] = image[y]
-        interpolate_row(spline, y, subtract, pixels, 0, out[y])
+        interpolate_row(spline, y, subtract, pixels, out[y])
         if subtract and planes != 0:
             for u in range(nx):
                 if (mask[y, u] & planes) != 0:
@@ -226,7 +216,6 @@ def spline_rows(
         if square:
             for u in range(nx):
                 out[y, u] *= out[y, u]
-
 
 @kernel
 def spline_squares(
@@ -248,10 +237,16 @@ def spline_squares(
     """
     spline = surface(nodes, mesh_width, mesh_height, nx)
     values = np.empty(nx, np.float32)
-    for k in range(len(windows)):
-        top, bottom, left, right = windows[k]
-        for y in range(top, bottom):
-            interpolate_row(spline, y, False, values, left, values[:right])
+    for y in range(windows[:, 0].min(), windows[:, 1].max()):
+        # The row as a whole: that is quicker than window by window.
+        known = False
+        for k in range(len(windows)):
+            top, bottom, left, right = windows[k]
+            if not top <= y < bottom:
+                continue
+            if not known:
+                interpolate_row(spline, y, False, values, values)
+                known = True
             row = out[corners[k, 0] + y - top, corners[k, 1] :]
             for x in range(left, right):
                 row[x - left] = values[x] * values[x]

@@ -80,7 +80,7 @@ def measure_scale(
     n_y, n_x = max(1, round(ny / cell)), max(1, round(nx / cell))
     edge_y = np.linspace(0, ny, n_y + 1).round().astype(int)
     edge_x = np.linspace(0, nx, n_x + 1).round().astype(int)
-    step = max(1, math.isqrt(int(ny * nx / (n_y * n_x) / MAX_CELL_SAMPLE)))
+    step = _step(ny * nx / (n_y * n_x), filter_area)
     n_free = np.zeros((n_y, n_x), np.int64)
     # With all sources in it the median is not that of the noise.
     upper, z = (_MIDDLE, 0.0) if claimed is not None else (_HIGH, -1.0)
@@ -110,6 +110,15 @@ def measure_scale(
     if known.sum() < 4 or spread < LOCAL * float(np.median(error[known])):
         return np.full((1, 1), mean if abs(mean - 1.0) > TOLERANCE else 1.0, np.float32)
     return _smooth(np.where(known, scale, np.nan)).astype(np.float32)
+
+
+def _step(size: float, filter_area: float) -> int:
+    """Return every which row and column of a cell of some pixels is looked at.
+
+    Pixels that the filter has in common with their neighbours tell hardly anything new.
+    """
+    several = math.sqrt(size / MAX_CELL_SAMPLE)
+    return max(1, int(several), min(round(several), int(math.sqrt(filter_area) / 2.0)))
 
 
 def _counts(edges: I8, step: int) -> I8:
