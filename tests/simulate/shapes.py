@@ -184,27 +184,31 @@ def simulate_shape(shape: Shape, seed: int, most: int = 160) -> ShapeFrame:
     target = 10.0 ** random.uniform(np.log10(5.0), np.log10(1500.0), x.size)
     target = np.where(random.random(x.size) < 0.25, random.uniform(5, 30, x.size), target)
     image = galsim.ImageD(np.zeros((n, n)), xmin=0, ymin=0)
-    reach = int(shape.reach * shape.extent) + 8
     flux = np.empty(x.size)
     for k in range(x.size):
-        light = shape.optics(2 * x[k] / n - 1, 2 * y[k] / n - 1)
-        i, j = int(x[k]), int(y[k])
-        whole = galsim.BoundsI(i - reach, i + reach, j - reach, j + reach)
-        if isinstance(light, Blend):
-            side = np.arange(-reach, reach + 1.0)
-            drawn = light.draw(side + i - x[k], side + j - y[k])
-            stamp = galsim.ImageD(drawn, xmin=whole.xmin, ymin=whole.ymin)
-        else:
-            stamp = galsim.Convolve(light, galsim.Pixel(1.0)).drawImage(
-                bounds=whole, center=galsim.PositionD(x[k], y[k]), scale=1.0, method="no_pixel",
-                dtype=np.float64,
-            )  # fmt: skip
+        stamp = draw_star(shape, x[k], y[k])
         flux[k] = _flux_for(target[k], stamp.array)
-        bounds = whole & image.bounds
+        bounds = stamp.bounds & image.bounds
         image[bounds] += flux[k] * stamp[bounds]
     noise = np.sqrt(NOISE**2 + np.maximum(image.array, 0.0) / GAIN)
     frame = image.array + SKY + noise * random.standard_normal((n, n))
     return ShapeFrame(frame.astype(np.float32), x, y, flux, target, shape.extent)
+
+
+def draw_star(shape: Shape, x: float, y: float, dx: float = 0.0, dy: float = 0.0) -> Any:
+    """Return the light of a star of unit flux at x, y, displaced by dx, dy, on the pixels about."""
+    n, reach = shape.size, int(shape.reach * shape.extent) + 8
+    light = shape.optics(2 * x / n - 1, 2 * y / n - 1)
+    i, j = int(x), int(y)
+    whole = galsim.BoundsI(i - reach, i + reach, j - reach, j + reach)
+    if isinstance(light, Blend):
+        side = np.arange(-reach, reach + 1.0)
+        drawn = light.draw(side + i - x - dx, side + j - y - dy)
+        return galsim.ImageD(drawn, xmin=whole.xmin, ymin=whole.ymin)
+    return galsim.Convolve(light, galsim.Pixel(1.0)).drawImage(
+        bounds=whole, center=galsim.PositionD(x + dx, y + dy), scale=1.0, method="no_pixel",
+        dtype=np.float64,
+    )  # fmt: skip
 
 
 def _flux_for(snr: float, stamp: NDArray[np.float64]) -> float:

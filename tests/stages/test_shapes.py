@@ -17,6 +17,7 @@ from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.stars import Selection
 from tests.simulate.shapes import GAIN, NOISE, SKY, simulate_scene
+from tests.simulate.shapetruth import best_fits
 
 simulated = cache(simulate_scene)
 
@@ -139,3 +140,16 @@ def test_real_cosmic_rays_between_stars_are_repaired():
     found = (result.exposure.mask[y, x] & np.uint16(Mask.CR)) != 0
     assert found.mean() > 0.9
     assert not any("no cosmic ray" in warning for warning in run.warnings)
+
+
+def test_noise_alone_hides_as_much_as_errors_say() -> None:
+    """What the benchmark of shapes compares with: fits that know all but one star."""
+    frame = simulate_scene("coma", 3, most=60)
+    fits = best_fits("coma", frame)
+    for found, true, error in (
+        (fits.flux, frame.flux, fits.flux_error),
+        (fits.x, frame.x, fits.x_error),
+        (fits.y, frame.y, fits.y_error),
+    ):
+        assert np.std((found - true) / error) == pytest.approx(1.0, abs=0.3)
+    assert frame.flux / fits.flux_error == pytest.approx(frame.snr, rel=0.05)

@@ -176,3 +176,20 @@ def test_models_are_drawn_out_to_their_reach():
 def test_largest_value_is_that_of_the_numbers(values) -> None:
     image = np.array([values], np.float32)
     assert _largest(image) == np.nanmax(np.abs(image), initial=0.0)
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 12.0, 40.0])
+def test_wide_stars_are_fitted_as_well_as_narrow_ones(fwhm):
+    """Light in all pixels of a wide star is a flux's error, though it is little in each of them."""
+    psf = Psf.gaussian(fwhm)
+    rng = np.random.default_rng(8)
+    column, row = np.divmod(np.arange(36), 6)
+    x, y = fwhm * (3.0 + 1.3 * np.array([column, row]) + rng.uniform(-0.2, 0.2, (2, 36)))
+    flux = fwhm * 10 ** rng.uniform(2.5, 4.5, x.size)
+    image = np.zeros((round(12.5 * fwhm),) * 2)
+    add_stars(image, psf, x, y, flux)
+    planes = np.full(image.shape, NOISE**2, np.float32), 0.0, np.zeros(image.shape, np.uint16)
+    fits = psf_photometry(image.astype(np.float32), *planes, psf, x, y, Run(), spread=False)
+    pulls = (fits.flux - flux) / fits.flux_error
+    assert np.abs(pulls).max() < 0.6
+    assert np.sqrt(np.mean(pulls**2)) < 0.12

@@ -41,7 +41,7 @@ from skyextract.stages.crowded.rest import (
 from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_models
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.noise import in_sigma, scale_at
-from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, point_fit
+from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt_noise, point_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,10 +204,11 @@ def find_hidden(
 
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     for number in range(1, config.extraction.crowd_niter + 1):
+        last_plane = plane
         plane = without_models(
             exposure, plane, hidden.models, fine, run, rounds=MESHES if clouds else 1
         )
-        hidden = replace(hidden, plane=plane)
+        hidden = replace(hidden, plane=plane) if clouds else _on_plane(hidden, last_plane, plane)
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)
@@ -305,6 +306,19 @@ def only(hidden: Hidden, kept: Bools, *, in_place: bool = False) -> Hidden:
     )  # fmt: skip
     stale = np.where(beside, np.uint8(1), sources.stale)
     return replace(hidden, sources=replace(sources, stale=stale), models=models)
+
+
+def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:
+    """Return the sources on another sky, those that feel the difference to be fitted again.
+
+    Not for meshes that are about as small as stars, as those of clouds: they take of their light
+    what fits leave, and fits that followed them would leave ever more.
+    """
+    row, column = nearest_pixel(hidden.x, hidden.y, plane.subtracted.shape)
+    change = np.abs(plane.subtracted[row, column] - last.subtracted[row, column])
+    limit = COARSE.min_change * felt_noise(plane.background.sigma, hidden.psf.fwhm)
+    stale = np.where(change > limit, np.uint8(1), hidden.sources.stale)
+    return replace(hidden, plane=plane, sources=replace(hidden.sources, stale=stale))
 
 
 def _with_psf(hidden: Hidden, psf: Psf) -> Hidden:

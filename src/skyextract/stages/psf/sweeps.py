@@ -82,12 +82,23 @@ MAX_EXCESS = 1e3
 """Sources brighter than so many times the brightest pixel over a FWHM squared are none: sweeps over
 close sources diverge where the PSF is none that the image has."""
 
+COMPARED_FWHM = 4.0
+"""Width in pixels of the widest PSF for which a share of a pixel's noise counts as it is."""
+
 MAX_SWEEPS = 30
 SINGLE_SWEEPS = 1
 """Sweeps after which what still changes is fitted with what is near."""
 MIN_TILE = 64
 MIN_VISITS = 32
 """Sources that a thread visits at a time, at least: fewer are sooner done than handed over."""
+
+
+def felt_noise(noise: float, fwhm: float) -> float:
+    """Return the noise per pixel that light on all pixels of a source is compared with.
+
+    The same light in each pixel is the more to a flux, in units of its error, the wider the PSF is.
+    """
+    return noise * min(1.0, COMPARED_FWHM / fwhm)
 
 
 def fit_radius(psf: Psf, factor: float = FIT_RADIUS) -> float:
@@ -261,7 +272,7 @@ def point_fit(
     radius = min(fit_radius(psf, accuracy.radius), float(max_radius))
     rules = FitRules(
         envelope=_envelope(psf, image.shape, max_radius),
-        noise=sky_noise,
+        noise=felt_noise(sky_noise, psf.fwhm),
         fit_radius=radius,
         max_shift=max_shift,
         tolerance=accuracy.tolerance,
