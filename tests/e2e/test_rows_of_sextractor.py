@@ -74,3 +74,17 @@ def test_pixels_of_cleaned_detections(tmp_path: Path, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(ours["NUMBER"], theirs["NUMBER"])
     off = np.abs(ours["FLUX_AUTO"] - theirs["FLUX_AUTO"]) > 1e-4 * np.abs(theirs["FLUX_AUTO"])
     assert off.mean() < 0.003
+
+
+def test_a_small_frame_of_faint_sources(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detection takes in several others; none lies on the last row."""
+    (tmp_path / "a.sex").write_text("CATALOG_TYPE FITS_1.0\n")
+    (tmp_path / "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
+    monkeypatch.chdir(tmp_path)
+    image = str(shared_data / "ntt_emmi/sep/image.fits")
+    theirs, ours, _ = parity.run_both(image, [], tmp_path, Path("a.sex"), COLUMNS)
+    np.testing.assert_array_equal(ours["NUMBER"], theirs["NUMBER"])
+    for name in ("X_IMAGE", "Y_IMAGE", "FLUX_ISO", "FLUX_AUTO"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=3e-4)

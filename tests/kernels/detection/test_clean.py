@@ -42,13 +42,17 @@ def reference(s, beta, scan):
         base = 1 + alpha * (s["cxx"][j] * dx**2 + s["cyy"][j] * dy**2 + s["cxy"][j] * dx * dy)
         return amplitude * base**-beta if 1 < base < 1e10 else 0.0
 
-    for i in range(len(flux)):
-        while n_moves < len(moves) and moves[n_moves] <= s["last"][i] + 1:
+    # the image is read to its end, whatever is there
+    read = np.append(s["last"] + 1, scan.height)
+    for i in range(len(read)):
+        while n_moves < len(moves) and moves[n_moves] <= read[i]:
             for j in kept[::-1]:
                 if begin[j] <= n_moves:
                     left.append(j)
                     remove(j)
             n_moves += 1
+        if i == len(flux):
+            break
         if len(kept) == scan.room:
             left.append(min(kept, key=lambda j: end[j]))
             remove(left[-1])

@@ -310,6 +310,6 @@ def clean_sources(
             cells.following[i] = cells.head[k, v, u]
             cells.head[k, v, u] = i
         put_in(queue, scan, i, real[i], p.first[i], p.last[i])
-    empty(queue)
+    empty(queue, scan)
     order[:] = queue.left
     return int(queue.state[N_LEFT])

@@ -181,7 +181,8 @@ def put_in(queue: Queue, scan: Scan, i: int, real: F8, first: int, last: int) ->
 
 
 @helper
-def empty(queue: Queue) -> None:
-    """Let the sources leave that remain at the end of the image."""
+def empty(queue: Queue, scan: Scan) -> None:
+    """Let the sources leave that remain when the image is read to its end."""
+    read_to(queue, scan, scan.height - 1)
     while queue.state[N_KEPT] > 0:
         _leave(queue, queue.at[0])

@@ -79,6 +79,8 @@ def clean(
     if config.clean and plateau is not None:
         _join_plateaus(real, integer, wanted, plateau, image_shape, into)
     owner = _owners(into)
+    # Before any has the rows of what it takes in.
+    late = None if scan is None else _late(candidates, integer, into, image_shape[1], scan.late)
     merged = np.flatnonzero(into >= 0)
     for i in merged:
         _merge(real, integer, int(i), int(owner[i]))
@@ -94,7 +96,6 @@ def clean(
     number[kept] = np.arange(1, len(kept) + 1)
     number[merged] = number[owner[merged]]
 
-    late = None if scan is None else _late(candidates, integer, into, image_shape[1], scan.late)
     sequence, take, label = _footprints(candidates.start, wanted, number, into >= 0)
     ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
