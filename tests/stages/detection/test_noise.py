@@ -12,6 +12,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.background.coarse import skewed_quantile
+from skyextract.stages.detection import noise as noise_stage
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
@@ -49,6 +50,24 @@ def test_scale_is_the_measured_over_the_expected_noise(kind):
     assert scale.shape == (1, 1)
     assert scale[0, 0] == pytest.approx(expected, rel=0.06)
     assert (scale[0, 0] == 1.0) == (kind == "white")
+
+
+def test_every_second_pixel_of_a_large_frame_tells_the_same(monkeypatch):
+    """One of four is looked at where the filter joins these."""
+    steps = []
+    quantiles = noise_stage.cell_quantiles
+    monkeypatch.setattr(
+        noise_stage, "cell_quantiles", lambda *given: (steps.append(given[6]), quantiles(*given))
+    )
+    plane, psf = filtered_noise(noise_of("smoothed"))
+    plane *= np.geomspace(1.0, 2.0, SHAPE[1], dtype=np.float32)
+    scales = []
+    for least in (1 << 20, 1 << 14):
+        monkeypatch.setattr(noise_stage, "MIN_FRAME_SAMPLE", least)
+        scales.append(measure_scale(plane, psf.unit(1.0), 1.0 / psf.square, None, Run(1)))
+    assert steps == [1] * scales[0].shape[0] + [2] * scales[1].shape[0]
+    assert scales[0].size > 1
+    np.testing.assert_allclose(scales[1], scales[0], rtol=0.03)
 
 
 def test_scale_follows_the_noise_over_the_frame():

@@ -23,7 +23,9 @@ MIN_CELL = 128
 MIN_AREAS = 200
 """... so that they hold as many areas of the filter, which have independent noise."""
 MAX_CELL_SAMPLE = 6000
-"""Pixels per cell that are looked at, about."""
+"""Pixels per cell that are looked at, about..."""
+MIN_FRAME_SAMPLE = 1 << 20
+"""... and of the frame, if it has so many."""
 MIN_CELL_SHARE = 0.2
 """Share of the pixels of a cell that must be free of sources and defects."""
 MIN_SAMPLE = 300
@@ -80,7 +82,7 @@ def measure_scale(
     n_y, n_x = max(1, round(ny / cell)), max(1, round(nx / cell))
     edge_y = np.linspace(0, ny, n_y + 1).round().astype(int)
     edge_x = np.linspace(0, nx, n_x + 1).round().astype(int)
-    step = _step(ny * nx / (n_y * n_x), filter_area)
+    step = _step(ny * nx, n_y * n_x, filter_area)
     n_free = np.zeros((n_y, n_x), np.int64)
     # With all sources in it the median is not that of the noise.
     upper, z = (_MIDDLE, 0.0) if claimed is not None else (_HIGH, -1.0)
@@ -112,13 +114,15 @@ def measure_scale(
     return _smooth(np.where(known, scale, np.nan)).astype(np.float32)
 
 
-def _step(size: float, filter_area: float) -> int:
-    """Return every which row and column of a cell of some pixels is looked at.
+def _step(n_pixels: int, n_cells: int, filter_area: float) -> int:
+    """Return every which row and column of an image is looked at.
 
-    Pixels that the filter has in common with their neighbours tell hardly anything new.
+    Pixels that the filter has in common with their neighbours tell hardly anything new.  Where
+    there are few all are taken, which costs no time.
     """
-    several = math.sqrt(size / MAX_CELL_SAMPLE)
-    return max(1, int(several), min(round(several), int(math.sqrt(filter_area) / 2.0)))
+    several = math.sqrt(n_pixels / n_cells / MAX_CELL_SAMPLE)
+    alike, many = int(math.sqrt(filter_area) / 2.0), math.isqrt(n_pixels // MIN_FRAME_SAMPLE)
+    return max(1, int(several), min(round(several), alike, many))
 
 
 def _counts(edges: I8, step: int) -> I8:
