@@ -217,6 +217,7 @@ def spline_rows(
             for u in range(nx):
                 out[y, u] *= out[y, u]
 
+
 @kernel
 def spline_squares(
     nodes: F4, mesh_width: int, mesh_height: int, nx: int, windows: I8, corners: I8, out: F4
