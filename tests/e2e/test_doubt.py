@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from scipy.ndimage import median_filter
 
 from skyextract.datamodel.wcs import SkyWcs
 from tests.simulate.badframes import field_curvature, good_frame, two_seeings
 from tests.simulate.starfield import simulate
+from tests.simulate.zeropointfields import GAIN, draw_sources, simulate_field
 
 
 def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
@@ -243,3 +245,43 @@ def test_a_given_psf_of_another_image(skyextract, tmp_path):
         assert abs(told - 4.0) < 0.2
         assert wide.stderr.count(step["reason"]) == 1
         assert fits.getval("f.cat", card, 2) == "FALLBACK"
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("no flat", "the sky falls by "),
+        ("amplifiers by turns", "of every second of the rows"),
+        ("median filter", "exactly the same value"),
+    ],
+)
+def test_fluxes_that_depend_on_place_or_brightness(skyextract, tmp_path, kind, part):
+    """Stars lack light in corners, in every second row, or in their cores; no catalogue tells."""
+    field = simulate_field(4, n_stars=150)
+    y, x = np.indices(field.image.shape)
+    random = np.random.default_rng(2)
+    if kind == "no flat":
+        r2 = ((x - 255.5) ** 2 + (y - 255.5) ** 2) / (2.0 * 255.5**2)
+        light = (draw_sources(field.sources, field.fwhm, 512) + field.sky) * (1.0 - 0.5 * r2)
+        image = random.poisson(light * GAIN) / GAIN + random.normal(0.0, 3.0, light.shape)
+    elif kind == "median filter":
+        image = median_filter(field.image, 3)
+    else:
+        image = np.where(y % 2, field.image * 1.2, field.image)
+    fits.writeto(tmp_path / "f.fits", image.astype(np.float32), field.header)
+    assert skyextract("f.fits").status == 0
+    step = skyextract("f.fits", "-SUMMARY_NAME", "f.json").summary("f.json")[0]["steps"]["measure"]
+    assert (step["status"], part in step["reason"]) == ("fallback", True)
+    fits.writeto(tmp_path / "g.fits", field.image, field.header)
+    done = skyextract("g.fits")
+    assert done.summary("g.json")[0]["steps"]["measure"]["status"] == "complete"
+
+
+def test_a_gain_far_too_low(skyextract, tmp_path):
+    """Photons of bright stars would scatter more than these do: errors are too large."""
+    field = simulate_field(3)
+    for gain in (GAIN, 0.1 * GAIN):
+        field.header["GAIN"] = gain
+        fits.writeto(tmp_path / "f.fits", field.image, field.header, overwrite=True)
+        done = skyextract("f.fits")
+        assert ("GAIN is too low" in done.stderr) is (gain < GAIN)

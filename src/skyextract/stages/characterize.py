@@ -29,7 +29,7 @@ from skyextract.stages.background.negatives import has_negatives, negative_pixel
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
-from skyextract.stages.psf.doubt import doubt_of_psf, touches_stars
+from skyextract.stages.psf.doubt import about_calm_stars, doubt_of_psf, touches_stars
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit, with_misfit
@@ -156,8 +156,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     selection = last.selection if last else None
     if last is not None and not message:
         message = doubt_of_psf(last.selection, last.stars, psf, exposure.shape)
-    if message:
-        run.warn(message)
+    calm = about_calm_stars(fit, sky.background.sigma, source.detector.gain) if fit else ""
+    for text in filter(None, (message, calm)):
+        run.warn(text)
 
     result = replace(
         exposure,

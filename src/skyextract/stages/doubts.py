@@ -11,8 +11,10 @@ from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
+from skyextract.stages.background.vignetting import DOUBTED, about_vignetting, missing_in_corners
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import find_ghosts
+from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import find_twins
@@ -95,7 +97,10 @@ def doubts_about(
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
-    false += [(what.doubt, what.are_many) for what in (ghosts, tracks) if what is not None]
+    turns = find_interleaved(plane.subtracted, plane.background.sigma, plane.bad)
+    false += [(what.doubt, what.are_many) for what in (ghosts, tracks, turns) if what is not None]
+    missing = missing_in_corners(plane.background)
+    false.append((about_vignetting(missing), missing > DOUBTED))
     false.append((_about_repairs(flags, exposure.mask), True))
     for text, are_many in false:
         if text and are_many:

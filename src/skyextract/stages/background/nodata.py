@@ -24,6 +24,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts
+from skyextract.stages.background.pixelcopies import about_copies
 from skyextract.stages.background.strips import edge_strips
 from skyextract.stages.background.wrapped import without_wrapping
 
@@ -122,6 +123,9 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
         mask[without] &= ~np.uint16(Mask.SAT)
         exposure = replace(exposure, image=image, mask=mask)
+    copies = about_copies(exposure.image, without | ((exposure.mask & np.uint16(Mask.SAT)) != 0))
+    if copies:
+        exposure = replace(exposure, doubts=(*exposure.doubts, copies))
     return _without_dead(_without_columns(exposure, run), run)
 
 

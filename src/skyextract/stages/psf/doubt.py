@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import I8
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
@@ -24,9 +25,16 @@ MOST = 0.5
 """The same share where other sources are of about the size of the stars, and no bright ones show
 that these are of one size."""
 
-MANY_SMALLER = 0.5
-"""Sources that are smaller than the stars of a crowd, in units of these, at most; crowds of stars
-at any density have 0.13."""
+MANY_SMALLER = 1.0
+"""Sources that are smaller than the stars of a crowd, in units of these, from which the stars are
+none, if they are a small share, too; crowds of stars at any density have 0.13."""
+
+CALM, MIN_CALM, OWN_NOISE = 0.68, 5, 4.0
+"""Median chi^2 of so many bright PSF stars below which their photons scatter less than GAIN says
+(that of 77 simulated frames is 0.81 and more); bright is a star whose peak has that many times the
+variance of the sky."""
+
+_GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 
 
 def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
@@ -55,6 +63,30 @@ def doubt_of_psf(selection: Selection, stars: Candidates, psf: Psf, shape: tuple
     )
 
 
+def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
+    """Tell that bright stars scatter less about the PSF than their photons by GAIN; empty if not.
+
+    Parameters
+    ----------
+    sigma : float
+        Noise of the sky, image units.
+    gain : float
+        Electrons per image unit; 0 if it is not known.
+    """
+    if not gain > 0.0:
+        return ""
+    peak = fit.flux / (_GAUSSIAN_AREA * fit.psf.fwhm**2)
+    chi2 = fit.chi2[fit.used & (peak > OWN_NOISE * gain * sigma**2)]
+    message = ""
+    if chi2.size >= MIN_CALM and median(chi2) < CALM:
+        message = (
+            f"bright stars scatter about the PSF with {median(chi2):.2f} of the variance that a "
+            f"GAIN of {gain:g} gives their photons: GAIN is too low, or the pixels were smoothed; "
+            "errors of bright sources are too large"
+        )
+    return message
+
+
 def doubt_of_stars(selection: Selection | None) -> str:
     """Tell why the PSF stars may be no stars; empty if they are, as far as can be seen."""
     if selection is None or selection.n_bright < MIN_BRIGHT:
@@ -63,7 +95,9 @@ def doubt_of_stars(selection: Selection | None) -> str:
     least = MIN_SHARE if locus is None or not locus.inside else MOST
     if selection.widened:
         message = not_linear(selection.widened)
-    elif selection.smaller > MANY_SMALLER or (locus is not None and locus.is_broad):
+    elif (selection.smaller > MANY_SMALLER and selection.share < MOST) or (
+        locus is not None and locus.is_broad
+    ):
         message = (
             f"the sizes of {selection.n_bright} bright sources do not crowd at one as those of "
             "stars do: the PSF may be that of galaxies or blends"
