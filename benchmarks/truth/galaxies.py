@@ -7,7 +7,8 @@ Frames of galaxies and stars at random places (tests/simulate/galaxies.py), blen
 Both programs fit one Sersic profile to every source, with the same columns, on the same frame.
 For each range of the S/N of an ideal filter: galaxies found, bias and scatter of the total
 magnitude, of ln half-light radius, of the ellipticity (1 - q) / (1 + q) and of ln n, and the width
-of the pulls of flux and radius; the area under the ROC curve of star/galaxy separation.
+of the pulls of flux and of the radius along the major axis, which is the column's (of barred
+galaxies that of the disk); the area under the ROC curve of star/galaxy separation.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def residuals(frame: GalaxyFrame, table: np.ndarray) -> dict[str, Floats]:
     with np.errstate(all="ignore"):
         q = got["SPHEROID_ASPECT_IMAGE"]
         radius = got["SPHEROID_REFF_IMAGE"] * np.sqrt(q)
+        major = frame.radius / np.sqrt(frame.axis_ratio)
         twice = 2 * np.radians(got["SPHEROID_THETA_IMAGE"])
         size, true = (1 - q) / (1 + q), (1 - frame.axis_ratio) / (1 + frame.axis_ratio)
         out |= {
@@ -120,7 +122,7 @@ def residuals(frame: GalaxyFrame, table: np.ndarray) -> dict[str, Floats]:
             "e1": size * np.cos(twice) - true * np.cos(2 * frame.angle),
             "ln n": np.log(got["SPHEROID_SERSICN"] / frame.index),
             "flux pull": (got["FLUX_MODEL"] - frame.flux) / got["FLUXERR_MODEL"],
-            "r pull": (radius - frame.radius) / got["SPHEROID_REFFERR_IMAGE"] / np.sqrt(q),
+            "r pull": (got["SPHEROID_REFF_IMAGE"] - major) / got["SPHEROID_REFFERR_IMAGE"],
             "SPREAD_MODEL": -got["SPREAD_MODEL"],
             "CLASS_STAR": got["CLASS_STAR"],
         }

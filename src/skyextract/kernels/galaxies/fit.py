@@ -109,6 +109,8 @@ class Rules(NamedTuple):
         1: no neighbours; such a source is fitted to the image, and not taken out of the residual.
     level : float
         Of the sky, which is in the residual.
+    wings : (n,) float64
+        What of that is light of the source itself, to about as much.
     fwhm : float
         Of the PSF.
     point_fwhm : float
@@ -120,6 +122,7 @@ class Rules(NamedTuple):
     limits: F8
     apart: U1
     level: float
+    wings: F8
     fwhm: float
     point_fwhm: float
 
@@ -194,7 +197,7 @@ def visit_sources(
         Not 0 for the first visit, with the photon noise of a model to start from: a rough fit to
         squares of so many pixels along a side, which is done again.
     """
-    free, prior = rules.free, rules.prior
+    free, prior = rules.free, rules.prior.copy()
     side = largest_box(members, places)
     work = work_space(
         side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3), places.gaussians.shape[1]
@@ -225,12 +228,14 @@ def visit_sources(
         else:
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
         seen = image_alone(pixels) if apart else pixels
-        good = gather(seen, pixel_grid, rules.level, work)
+        good = gather(seen, pixel_grid, rules.level - rules.wings[i], work)
         fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
+        if prior[1, SKY] > 0.0:
+            prior[1, SKY] = 1.0 / (1.0 / rules.prior[1, SKY] + rules.wings[i] ** 2)
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
         _, done, settled = fit_source(own, free, prior, limits, psf, faintest, end, math.inf, work)

@@ -50,6 +50,7 @@ from skyextract.stages.galaxies.scene import (
     sky_outside,
     start_fluxes,
 )
+from skyextract.stages.galaxies.wings import own_background
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -89,8 +90,8 @@ MOST_STRETCHED = 0.9
 
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2, with wide tails: axis ratios of about 0.55 are most frequent."""
-INDEX_PRIOR = (math.log(2.0), 1.0)
-"""Mean and width of the prior of ln n: n = 1 and n = 4 are 0.7 widths from the mean."""
+INDEX_PRIOR = (math.log(2.5), 1.5)
+"""Mean and width of the prior of ln n: n = 0.56 and n = 11 are a width from the mean."""
 RADIUS_PRIOR = (math.log(0.3), 1.0)
 """Of ln (half-light radius / FWHM)."""
 
@@ -259,18 +260,18 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), 0.0, fwhm,
-        fwhm if as_point else 0.0,
+        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), 0.0, np.zeros(n),
+        fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
     stale = np.asarray(boxes[:, 2] > 0)
-    sweeps, level = 0, 0.0
+    sweeps = 0
     rough = 2 if fwhm > SAMPLED else 1
     while sweeps < MAX_SWEEPS and stale.any():
-        own, step = rules._replace(level=level), rough if sweeps == 0 else 0
+        step = rough if sweeps == 0 else 0
 
-        def visit(members: I8, places: Places, rules: Rules = own, rough: int = step) -> None:
+        def visit(members: I8, places: Places, rules: Rules = rules, rough: int = step) -> None:
             visit_sources(members, places, pixels, rules, fits, rough)
 
         scene.sweep(stale, changed, visit, exact=sweeps > 0)
@@ -284,6 +285,8 @@ def fit_models(
                 level = sky_outside(sky, pixels.residual, boxes, apart)
             else:
                 level = sky_level(sky, sky.image, pixels.residual)
+            wings = own_background(parameters, sky.mesh, math.sqrt(noise2))
+            rules = rules._replace(level=level, wings=wings)
             stale[:] = boxes[:, 2] > 0
     if keep_residual:
         if not lean:
