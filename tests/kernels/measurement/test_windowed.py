@@ -64,6 +64,17 @@ def test_partial_curve_gives_the_radii_of_the_whole_one(stars) -> None:
     assert full[2][0, -1] == pytest.approx(image[inside].astype(float).sum(), rel=0.01)
 
 
+def test_a_source_without_extent_has_the_radius_of_a_pixel(stars) -> None:
+    """The process died of it: its curve had bins of no width."""
+    image, px, py = stars
+    with np.errstate(divide="ignore"):
+        got = growth(image, px, py, np.zeros(3), np.full(3, 1e9), [0.5], whole=True)
+    np.testing.assert_array_equal(got[3], 1.0)
+    np.testing.assert_array_equal(got[0], 1.0)
+    at_centres = image[np.rint(py).astype(int), np.rint(px).astype(int)]
+    assert (got[2][:, -1] > at_centres).all()
+
+
 def windowed(image, px, py, half, *, variance=None, noise2=1.0, gain=0.0, labels=None, mask=0):
     n = px.size
     out = np.zeros((n, 10))

@@ -144,7 +144,8 @@ def flux_radii(
         offsets[1, k] = k // _SUBPIXELS * (1.0 / _SUBPIXELS)
     for i in range(first, last):
         mx, my = x[i], y[i]
-        limit = max(_REACH * a[i], aperture)
+        # Of a source without extent, as those beneath others may be measured, one pixel.
+        limit = max(_REACH * a[i], aperture, 1.0)
         density = N_BINS / limit
         reach[i] = limit
         outside = limit + 1.5
