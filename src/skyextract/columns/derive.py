@@ -19,7 +19,8 @@ from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.sky.frames import j2000_to_b1950, north_angle, tangent_axes, to_j2000, unit_vectors
 
-_MAGERR = 2.5 / np.log(10.0)
+_MAGERR = 1.086
+"""As in SExtractor, for 2.5 / ln 10."""
 _POSITION = re.compile(r"(X|Y|ALPHA|DELTA)(WIN|PEAK|PSF|MODEL|)_(WORLD|FOCAL|SKY|J2000|B1950)")
 _ELLIPSE = re.compile(
     r"(ERR|)(X2|Y2|XY|CXX|CYY|CXY|A|B|THETA)(WIN|PSF|MODEL|)_(IMAGE|WORLD|SKY|J2000|B1950)"

@@ -122,10 +122,14 @@ def prepare_plane(
     if known is not None and weight is None and same_mesh(known, exposure.shape, config.background):
         background, scale = known, 1.0
     else:
+        measured = config.extraction.noise_type == "MEASURED"
         background, scale = estimate_weighted_background(
             exposure.image, exposure.mask, weight, config.background, run,
-            index=index, sources=sources, measured=config.extraction.noise_type == "MEASURED",
+            index=index, sources=sources, measured=measured,
         )  # fmt: skip
+        if weight is not None and not measured and _is_absolute(config.weights, index):
+            # SExtractor's rms is then that of the map, whatever the pixels scatter by.
+            background = replace(background, sigma=background.sigma / scale)
     subtracted, saturated, bad, n_bad = _subtracted(exposure, background, run, in_place)
     variance = background_variance(
         exposure, background, subtracted, scale, config.weights, run, index=index
@@ -142,6 +146,12 @@ def prepare_plane(
         subtracted[bad] = 0.0
     weight_gain = relative and of_image(config.weights.weight_gain, index)
     return Plane(background, subtracted, variance, bad, n_bad, saturated, relative, weight_gain)
+
+
+def _is_absolute(weights: Weights, index: int) -> bool:
+    """Tell whether the weights are used as they are, and are not errors (never scaled)."""
+    kind = of_image(weights.weight_type, index)
+    return kind != "MAP_RMS" and not of_image(weights.rescale_weights, index)
 
 
 def _subtracted(
