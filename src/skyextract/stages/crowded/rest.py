@@ -176,6 +176,8 @@ def sums_of_faint(
         exposure.mask, hidden.psf, sources, hidden.models,
     )  # fmt: skip
     spread, error = spread_models(fit, sources, run)
+    # Of correlated noise; these errors are those of independent pixels.
+    error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
     with np.errstate(invalid="ignore", divide="ignore"):
         limit = BROAD[0] + BROAD[1] * np.log(flux[rows] / least_flux[rows])
         broad = spread > limit * error
