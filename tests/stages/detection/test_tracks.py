@@ -85,3 +85,27 @@ def test_too_few_and_too_short():
     )
     nothing = np.zeros(0)
     assert find_tracks(*[nothing] * 5, empty(9.0)) is None
+
+
+@pytest.mark.parametrize("angle", [0.0, 24.0, 90.0, -61.0])
+def test_a_source_that_is_a_line_by_itself(angle):
+    """A bright satellite is one source, or a few long ones; what lies beside it is none of it."""
+    rng = np.random.default_rng(3)
+    sources = scattered(3, 150, 500.0, "random")
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    along, a = np.array([-120.0, 90.0, 200.0]), np.array([40.0, 60.0, 9.0])
+    x, y = 250.0 + along * cos, 250.0 + along * sin
+    theta = np.full(3, (angle + 90.0) % 180.0 - 90.0) + rng.normal(0.0, 0.2, 3)
+    line = np.array([x, y, a, np.full(3, 2.5), theta])
+    found = find_tracks(*np.concatenate([sources, line], axis=1), empty(500.0))
+    assert found is not None
+    assert found.n_lines == 1
+    assert found.rows[150:].all()
+    assert np.count_nonzero(found.rows[:150]) <= 5
+    assert not found.are_many
+    # a galaxy seen edge-on is wider, and what all sources are is no satellite
+    for a, b in ((45.0, 5.0), (100.0, 7.0), (25.0, 2.0)):
+        galaxy = np.array([[250.0], [250.0], [a], [b], [angle]])
+        assert find_tracks(*np.concatenate([sources, galaxy], axis=1), empty(500.0)) is None
+    sources[2], sources[4] = 30.0, angle + rng.normal(0.0, 1.0, 150)
+    assert find_tracks(*sources, empty(500.0)) is None

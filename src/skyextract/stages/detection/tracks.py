@@ -2,6 +2,7 @@
 
 Where such light is about as bright as the noise, detection finds pieces of it.  They lie on a line
 and are elongated along it.  How many sources do so by chance is told from strips beside the line.
+Where it is brighter, a source is a line by itself: long, and no wider than others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ APART = 12.0
 """Pieces nearer to each other along the line, pixels, are one."""
 MIN_PIECES, MIN_LENGTH = 5, 100.0
 """Pieces, and pixels from the first to the last, at least."""
+THIN, WIDE = 10.0, 3.0
+"""A source of that length is a line by itself from this ratio of the axes on, if the shorter one
+is not longer than so many times that of the others."""
+TILT = 0.01
+"""Error of its direction, rad."""
+MOST_LONG = 0.2
+"""Share of the sources above which such are what all are: a frame that follows something else."""
 EDGE = 4.0
 """Semi-minor axes from a source to an edge that may cut it."""
 FALSE_ALARM = 1e-4
@@ -83,7 +91,11 @@ def find_tracks(x: F8, y: F8, a: F8, b: F8, theta: F8, bad: Bools) -> Tracks | N
     ratio = a / np.maximum(b, 1e-3)
     pieces = np.flatnonzero(ratio > ELONGATED)
     pieces = pieces[~_is_cut(x[pieces], y[pieces], b[pieces], bad)]
-    n_lines = 0
+    lone = _lines_alone(x, y, a, b, np.deg2rad(theta))
+    n_lines = len(lone)
+    for on_line in lone:
+        rows |= on_line
+    pieces = pieces[~rows[pieces]]
     if pieces.size >= MIN_PIECES:
         pieces = pieces[np.argsort(-ratio[pieces], kind="stable")]
     while pieces.size >= MIN_PIECES and n_lines < _MOST_LINES:
@@ -101,6 +113,26 @@ def find_tracks(x: F8, y: F8, a: F8, b: F8, theta: F8, bad: Bools) -> Tracks | N
         "smear, bleeding, spikes?; TRACK in FLAGS_SKY)"
     )
     return Tracks(rows, n_lines, message)
+
+
+def _lines_alone(x: F8, y: F8, a: F8, b: F8, theta: F8) -> list[Bools]:
+    """Return for each line that a source is by itself the sources on it, longest first."""
+    long = np.flatnonzero((math.sqrt(12.0) * a > MIN_LENGTH) & (a > THIN * b))
+    if not 0 < long.size <= MOST_LONG * x.size:
+        return []
+    long = long[b[long] < WIDE * np.median(b)]
+    found: list[Bools] = []
+    on_any = np.zeros(x.size, np.bool_)
+    for i in long[np.argsort(-a[long], kind="stable")]:
+        if not on_any[i]:
+            sin, cos = math.sin(theta[i]), math.cos(theta[i])
+            across = np.abs((y - y[i]) * cos - (x - x[i]) * sin)
+            along = np.abs((x - x[i]) * cos + (y - y[i]) * sin)
+            on_line = across < ACROSS + b[i] + TILT * along
+            on_line &= (a > ELONGATED * b) & _turn(np.full(x.size, theta[i]), theta)
+            found.append(on_line)
+            on_any |= on_line
+    return found
 
 
 def _is_cut(x: F8, y: F8, b: F8, bad: Bools) -> Bools:
