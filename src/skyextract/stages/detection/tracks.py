@@ -93,8 +93,8 @@ def find_tracks(x: F8, y: F8, a: F8, b: F8, theta: F8, bad: Bools) -> Tracks | N
     pieces = pieces[~_is_cut(x[pieces], y[pieces], b[pieces], bad)]
     lone = _lines_alone(x, y, a, b, np.deg2rad(theta))
     n_lines = len(lone)
-    for on_line in lone:
-        rows |= on_line
+    for line in lone:
+        rows |= line
     pieces = pieces[~rows[pieces]]
     if pieces.size >= MIN_PIECES:
         pieces = pieces[np.argsort(-ratio[pieces], kind="stable")]
