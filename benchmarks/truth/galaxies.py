@@ -31,6 +31,10 @@ COLUMNS = """X_IMAGE Y_IMAGE FLUX_AUTO FLUX_MODEL FLUXERR_MODEL XMODEL_IMAGE YMO
 FLUX_SPHEROID FLUXERR_SPHEROID SPHEROID_REFF_IMAGE SPHEROID_REFFERR_IMAGE SPHEROID_ASPECT_IMAGE
 SPHEROID_THETA_IMAGE SPHEROID_SERSICN FLAGS_MODEL SPREAD_MODEL CLASS_STAR""".split()
 RANGES = ((8, 15), (15, 50), (50, 200), (200, 1e9))
+NEAR = 3.0
+"""Distance in pixels of a row from the object that it is of, at most."""
+EDGE = 4.0
+"""Objects that are nearer to the edge of the frame, in pixels, do not count: half is not there."""
 NETWORK = Path("/usr/share/source-extractor/default.nnw")
 
 
@@ -71,8 +75,9 @@ def sextractor(_: GalaxyFrame, folder: Path) -> np.ndarray:
 
 
 def match(frame: GalaxyFrame, table: np.ndarray) -> np.ndarray:
-    """Return the row of each object, -1 if it was not found: the nearest, within 3 pixels.
+    """Return the row of each object, -1 if it was not found: the nearest, within `NEAR` pixels.
 
+    That of a large galaxy may be half its half-light radius away.
     Of objects that share a row the brightest has it.
     """
     rows = np.full(frame.x.size, -1)
@@ -80,7 +85,7 @@ def match(frame: GalaxyFrame, table: np.ndarray) -> np.ndarray:
     for i in np.argsort(-frame.flux):
         distance = np.hypot(table["X_IMAGE"] - 1 - frame.x[i], table["Y_IMAGE"] - 1 - frame.y[i])
         row = int(np.argmin(distance))
-        if distance[row] < 3.0 and row not in taken:
+        if distance[row] < max(NEAR, 0.5 * frame.radius[i]) and row not in taken:
             rows[i] = row
             taken.add(row)
     return rows
@@ -128,7 +133,9 @@ def residuals(frame: GalaxyFrame, table: np.ndarray) -> dict[str, Floats]:
         }
     if "PROB_POINTSOURCE" in got:
         out["PROB_POINTSOURCE"] = got["PROB_POINTSOURCE"]
-    return out
+    high = frame.image.shape[0] - 1 - EDGE
+    inside = (np.minimum(frame.x, frame.y) > EDGE) & (np.maximum(frame.x, frame.y) < high)
+    return {name: values[inside] for name, values in out.items()}
 
 
 def show(name: str, parts: list[dict[str, Floats]], seconds: tuple[float, float]) -> None:

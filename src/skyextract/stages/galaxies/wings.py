@@ -13,8 +13,9 @@ from skyextract.stages.galaxies.quantities import COMPONENTS, surface_brightness
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
 
-MAX_LIGHT = 0.1
-"""In sigma of a pixel: brighter meshes are those of a source; the background leaves them out."""
+MAX_LIGHT = 0.03
+"""In sigma of a pixel, about twice the error of the level of a mesh: meshes that have more light of
+a source stand out, and the background leaves them out."""
 
 
 def own_background(parameters: F8, mesh: float, noise: float) -> F8:
