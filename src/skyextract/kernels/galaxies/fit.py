@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.galaxies.localpsf import LocalPsf, psf_at
 from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
 from skyextract.kernels.galaxies.points import arrange_points, average_squares, grid_of, points_in
@@ -23,7 +24,6 @@ from skyextract.kernels.galaxies.source import (
     POINT,
     SKY,
     SPHEROID,
-    LocalPsf,
     Work,
     X,
     Y,
@@ -31,7 +31,6 @@ from skyextract.kernels.galaxies.source import (
     draw_light,
     draw_pixels,
     draw_points,
-    psf_at,
     spread_misfit,
     work_space,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.cholesky import factor
+from skyextract.kernels.galaxies.localpsf import LocalPsf
 from skyextract.kernels.galaxies.solve import SETTLED, fit_source
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -16,7 +17,6 @@ from skyextract.kernels.galaxies.source import (
     RADIUS,
     SKY,
     SPHEROID,
-    LocalPsf,
     Work,
     X,
     Y,

@@ -21,7 +21,8 @@ N_PARTS = 3
 START = 9
 """Element of a part behind those of a `Grid`: its first point."""
 PART = 10
-_1 = np.uint64(1)
+_1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
+_0 = np.float32(0.0)
 SHORTER = 0.7
 """A grid over this part of the side of the box is all there is."""
 
@@ -104,6 +105,15 @@ def sum_squares(pixels: F4, grid: Grid, parts: I8, out: F4) -> None:
                     i, j = first + np.uint64(2 * ix), above + np.uint64(2 * ix)
                     both = pixels[i] + pixels[i + _1], pixels[j] + pixels[j + _1]
                     out[to + np.uint64(ix)] = both[0] + both[1]
+            elif step == 4:
+                for ix in range(part.n_x):
+                    out[to + np.uint64(ix)] = _0
+                for jy in range(step):
+                    row = first + np.uint64(jy * width)
+                    for ix in range(part.n_x):
+                        i = row + np.uint64(4 * ix)
+                        both = pixels[i] + pixels[i + _1], pixels[i + _2] + pixels[i + _3]
+                        out[to + np.uint64(ix)] += both[0] + both[1]
             else:
                 for ix in range(part.n_x):
                     total = np.float32(0.0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.cholesky import factor, solve
+from skyextract.kernels.galaxies.localpsf import LocalPsf
 from skyextract.kernels.galaxies.points import points_in
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -15,7 +16,6 @@ from skyextract.kernels.galaxies.source import (
     E2,
     N_PARAMETERS,
     SPHEROID,
-    LocalPsf,
     Work,
     draw_points,
 )
@@ -252,10 +252,11 @@ def _normal_equations(parameters: F8, free: I8, prior: F8, work: Work) -> float:
     for f in range(n_free):
         for i in range(n):
             slope[i] = weight[i] * jacobian[f, i]
-        gradient[f] = _dot(slope, left_over, n)
-        for g in range(f + 1):
-            hessian[f, g] = _dot(slope, jacobian[g], n)
-            hessian[g, f] = hessian[f, g]
+        gradient[f], hessian[f, f] = _dots(slope, left_over, jacobian[f], n)
+        for g in range(0, f, 2):
+            other = min(g + 1, f)
+            hessian[f, g], hessian[f, other] = _dots(slope, jacobian[g], jacobian[other], n)
+            hessian[g, f], hessian[other, f] = hessian[f, g], hessian[f, other]
     for f in range(n_free):
         p = free[f]
         left, known = prior[0, p] - parameters[p], prior[1, p]
@@ -283,6 +284,21 @@ def _dot(a: F4, b: F4, n: int) -> float:
             part += a[i] * b[i]
         total += float(part)
     return total
+
+
+@summation
+def _dots(a: F4, b: F4, c: F4, n: int) -> tuple[float, float]:
+    """Return the same with two arrays: what is loaded of the first counts twice."""
+    left, right = 0.0, 0.0
+    for first in range(0, n, TOGETHER):
+        with_b, with_c, start = np.float32(0.0), np.float32(0.0), np.uint64(first)
+        for k in range(min(TOGETHER, n - first)):
+            i = start + np.uint64(k)
+            with_b += a[i] * b[i]
+            with_c += a[i] * c[i]
+        left += float(with_b)
+        right += float(with_c)
+    return left, right
 
 
 @helper

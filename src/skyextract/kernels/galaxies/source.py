@@ -12,8 +12,8 @@ from skyextract.kernels.galaxies.convolution import (
     convolve,
     convolve_point,
     group_gaussians,
-    with_whole,
 )
+from skyextract.kernels.galaxies.localpsf import LocalPsf
 from skyextract.kernels.galaxies.points import N_PARTS, PART, START, part_of, points_in
 from skyextract.kernels.galaxies.render import (
     SIDE,
@@ -44,31 +44,6 @@ MERGED = 40.0
 """Gaussians are merged where that changes the light by less than this times what is left out."""
 MERGED_PEAK = 1e-3
 """Or by less than this part of the peak."""
-
-
-class LocalPsf(NamedTuple):
-    """The PSF at a source.
-
-    Attributes
-    ----------
-    gaussians : (j + 1, 6) float64
-        As `with_whole` writes them.
-    area : float
-        Square root of the determinant of its second moments.
-    misfit : (size * size + SPARE,) float32
-        What the Gaussians leave of the PSF as measured, pixel by pixel.
-    size : int
-        Its side; 0: that is left out.
-    x, y : int
-        First pixel of `misfit`.
-    """
-
-    gaussians: F8
-    area: float
-    misfit: F4
-    size: int
-    x: int
-    y: int
 
 
 class Work(NamedTuple):
@@ -380,26 +355,3 @@ def spread_misfit(psf: LocalPsf, work: Work) -> None:
                 part += 1
                 if part == step:
                     part, column = 0, column + 1
-
-
-@helper
-def psf_at(gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int) -> LocalPsf:
-    """Return the PSF at a source: its Gaussians, and what they leave of a stamp of the PSF.
-
-    `left` and `bottom` are the first pixel of the stamp, which is centred on (x, y); without any
-    pixels nothing is left.
-    """
-    size, n = stamp.shape[0], gaussians.shape[0]
-    misfit = np.zeros(size * size + SPARE, np.float32)
-    all_ = np.empty((n + 1, 6))
-    with_whole(gaussians, all_)
-    if size > 0:
-        terms, none = np.empty((n, TERM)), np.zeros((4, 3))
-        count = convolve_point(all_, terms)
-        grid = Grid(left, bottom, 1, size, size, 0, 0, 0, 0)
-        add_values(terms, count, none, x, y, grid, -1.0, 1e-9, sums_of(size), misfit, 0)
-        for j in range(size):
-            for i in range(size):
-                misfit[j * size + i] += stamp[j, i]
-    area = math.sqrt(max(all_[n, 3] * all_[n, 5] - all_[n, 4] ** 2, 0.01))
-    return LocalPsf(all_, area, misfit, size, left, bottom)

@@ -82,10 +82,8 @@ class PsfMixture:
         start = _moments(middle, u, v, _round(middle, u, v))
         blur = _blur(middle)
         scales = _scales(middle, u, v, start, blur)
-        nodes = np.array([
-            _concentric(image, u, v, _moments(image, u, v, start), scales) for image in images
-        ])  # fmt: skip
-        misfit = np.array([_misfit(n, i, u, v, blur) for n, i in zip(nodes, images, strict=True)])
+        fits = [_fit_concentric(i, u, v, _moments(i, u, v, start), scales, blur) for i in images]
+        nodes, misfit = (np.array(part) for part in zip(*fits, strict=True))
         if np.median(misfit) > MAX_MISFIT:
             places = _free_shapes(middle, u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
@@ -132,13 +130,18 @@ def _densities(places: F8, u: F8, v: F8) -> F8:
 
 def _with_weights(places: F8, image: F8, u: F8, v: F8) -> F8:
     """Put weights, which a ridge regression finds, before centres and covariances."""
-    design = _densities(places, u, v)
+    return np.column_stack([_weights(_densities(places, u, v), image), places])
+
+
+def _weights(design: F8, image: F8) -> F8:
+    """Return the weights, of unit sum, of densities that make up an image."""
     scale = 1.0 / design.max()
     normal = design.T @ design * scale**2
     right = design.T @ image.ravel() * scale**2
     normal[np.diag_indices(len(normal))] += _RIDGE * np.trace(normal) / len(normal)
     weights = np.linalg.solve(normal, right)
-    return np.column_stack([weights / weights.sum(), places])
+    unit: F8 = weights / weights.sum()
+    return unit
 
 
 def _blur(image: F8) -> F8:
@@ -154,8 +157,14 @@ def _blur(image: F8) -> F8:
 
 
 def _misfit(gaussians: F8, image: F8, u: F8, v: F8, blur: F8) -> float:
-    left = (_densities(gaussians[:, 1:], u, v) @ gaussians[:, 0]).reshape(image.shape) - image
-    left, seen = blur @ left @ blur, blur @ image @ blur
+    """Return the difference of Gaussians to an image, both smoothed, over the image."""
+    return _difference(_densities(gaussians[:, 1:], u, v) @ gaussians[:, 0], image, blur)
+
+
+def _difference(drawn: F8, image: F8, blur: F8) -> float:
+    """Return the same of Gaussians that are drawn, (samples,)."""
+    left, seen = drawn.reshape(image.shape) - image, blur @ image @ blur
+    left = blur @ left @ blur
     return float(np.sqrt(np.sum(left**2) / np.sum(seen**2)))
 
 
@@ -163,7 +172,7 @@ def _scales(image: F8, u: F8, v: F8, moments: Moments, blur: F8) -> F8:
     """Return the scales of concentric Gaussians that represent an image, few if these will do."""
 
     def misfit(scales: F8, blur: F8) -> float:
-        return _misfit(_concentric(image, u, v, moments, scales), image, u, v, blur)
+        return _fit_concentric(image, u, v, moments, scales, blur)[1]
 
     as_it_is = np.identity(len(image))
     few = min(FEW_SCALES, key=lambda scales: misfit(scales, as_it_is))
@@ -171,10 +180,17 @@ def _scales(image: F8, u: F8, v: F8, moments: Moments, blur: F8) -> F8:
     return few if left < FEW_MISFIT or left < ENOUGH * misfit(SCALES, blur) else SCALES
 
 
-def _concentric(image: F8, u: F8, v: F8, moments: Moments, scales: F8) -> F8:
-    """Take an image apart into Gaussians of one shape, that of `_moments`."""
-    zero = np.zeros(scales.size)
-    return _with_weights(np.column_stack([zero, zero, *(scales * m for m in moments)]), image, u, v)
+def _fit_concentric(
+    image: F8, u: F8, v: F8, moments: Moments, scales: F8, blur: F8
+) -> tuple[F8, float]:
+    """Take an image apart into Gaussians of one shape; return them and their misfit."""
+    xx, xy, yy = moments
+    determinant = xx * yy - xy**2
+    q = (yy * u**2 - 2.0 * xy * u * v + xx * v**2) * (-0.5 / determinant)
+    design = np.exp(q[:, None] / scales) / (2.0 * np.pi * math.sqrt(determinant) * scales)
+    weights, zero = _weights(design, image), np.zeros(scales.size)
+    gaussians = np.column_stack([weights, zero, zero, *(scales * m for m in moments)])
+    return gaussians, _difference(design @ weights, image, blur)
 
 
 def _round(image: F8, u: F8, v: F8) -> Moments:
