@@ -65,7 +65,8 @@ def group_gaussians(mixture: F8, shape: F8, psf: F8, most: float, ends: I8) -> i
     psf : (j + 1, 6) float64
         As `with_whole` writes it.
     most : float
-        Change of the light per pixel, of unit flux, that is allowed for each group.
+        Change of the light per pixel, of unit flux, that is allowed for each group as small as the
+        PSF; of larger ones the sum of squares over all pixels may be no more.
     ends : (j + 1, N_GAUSSIANS) int64
         Written: the first Gaussian of the profile behind each group that is seen through one of
         the PSF.
@@ -81,8 +82,12 @@ def group_gaussians(mixture: F8, shape: F8, psf: F8, most: float, ends: I8) -> i
     narrowest, widest = middle - stretch, middle + stretch
     split = N_GAUSSIANS
     area = psf[whole, 3] * psf[whole, 5] - psf[whole, 4] ** 2
+    growth = math.sqrt(narrowest * widest / max(area, _LEAST_AREA * _LEAST_AREA))
     if whole > 1 and area > _LEAST_AREA * _LEAST_AREA:
-        while split > 0 and _change_by_psf(mixture, split - 1, shape, psf) <= most:
+        while split > 0:
+            change = _change_by_psf(mixture, split - 1, shape, psf)
+            if change * math.sqrt(1.0 + growth * mixture[1, split - 1]) > most:
+                break
             split -= 1
     for j in range(whole + 1):
         first, end = (split, N_GAUSSIANS) if j == whole else (0, split)
@@ -95,7 +100,8 @@ def group_gaussians(mixture: F8, shape: F8, psf: F8, most: float, ends: I8) -> i
             # variances that scatter by d about v change the peak by d**2 / v**2
             scatter = max(square - mean * mean / weight, 0.0) * widest * widest
             seen = area + mean / weight * narrowest
-            if own * scatter > most * seen * seen * seen:
+            change = own * scatter / (seen * seen * seen)
+            if change * math.sqrt(1.0 + growth * mean / weight) > most:
                 ends[j, count] = k
                 count += 1
                 weight, mean, square = w, w * s, w * s * s
