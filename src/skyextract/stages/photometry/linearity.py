@@ -24,6 +24,8 @@ MIN_OFFSET = 0.03
 """Median, mag, by which they are too faint."""
 MAX_LEFT = 0.15
 """Share of the stars, with these, from which on the zero point is not that of the frame."""
+FAR = 0.1
+"""Median, mag, by which they are too faint, from which on few of them are enough."""
 CLIPPED = 0.6
 """Stars whose flux grows by less than 1 - 0.6 mag per magnitude are clipped: others are not."""
 
@@ -51,7 +53,8 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
         "too faint, and no flag says so: saturated, or pixel values that are not linear in light"
     )
     bent = _slope(mag[left], residuals[left]) < CLIPPED
-    if bent and n_left > MAX_LEFT * (n_left + len(fitted)) and not verdict.weak:
+    many = n_left > MAX_LEFT * (n_left + len(fitted))
+    if bent and (many or off < -FAR) and not verdict.weak:
         return replace(verdict, weak=message)
     return replace(verdict, remarks=[*verdict.remarks, message])
 
