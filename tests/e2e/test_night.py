@@ -81,6 +81,7 @@ def test_the_night_of_summaries_alone(skyextract, tmp_path, frames):
     done = skyextract("--night", "night")
     assert done.status == 0
     assert "other.json: is no summary" in done.stderr
+    assert "night/night.ecsv and night/night.html: 3 frames" in done.stderr
     table = Table.read(tmp_path / "night/night.ecsv")
     assert list(table["file"]) == frames[:3]
     page = (tmp_path / "night/night.html").read_text()

@@ -14,7 +14,7 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.names import without_image
 from skyextract.io.nights import Row, checked_row, read_night, update_night, write_night
 from skyextract.jobs import NIGHT
-from skyextract.messages import encoded
+from skyextract.messages import RESULT, encoded
 from skyextract.settings.extras import is_installed, require
 from skyextract.sky.moon import Site, moon_of
 
@@ -175,8 +175,10 @@ def make_night(folder: Path) -> ExitStatus:
     rows = [row for path in sorted(folder.glob("*.json")) for row in _read(path, table)]
     if not rows:
         raise ImageError(f"--night {folder}: no summary of skyextract in it")
-    write_night(table, merged([], rows))
+    frames = merged([], rows)
+    write_night(table, frames)
     refresh_page(table)
+    log.log(RESULT, "%s and %s: %d frames", table, page_name(table), len(frames))
     return ExitStatus.OK
 
 
