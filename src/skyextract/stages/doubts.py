@@ -99,7 +99,7 @@ def doubts_about(
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
     turns = find_interleaved(plane.subtracted, plane.background.sigma, plane.bad)
     false += [(what.doubt, what.are_many) for what in (ghosts, tracks, turns) if what is not None]
-    missing = missing_in_corners(plane.background)
+    missing = missing_in_corners(plane.background, int(detections.fdnpix.max(initial=0)))
     false.append((about_vignetting(missing), missing > DOUBTED))
     false.append((_about_repairs(flags, exposure.mask), True))
     for text, are_many in false:

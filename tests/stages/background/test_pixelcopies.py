@@ -34,6 +34,7 @@ OTHERS = {
     "bilinear": zoom(IMAGE, 1.5, order=1)[:512, :512],
     "few photons": np.random.default_rng(1).poisson(0.3, (512, 512)),
     "some photons": np.random.default_rng(1).poisson(3.0, (512, 512)),
+    "black point": np.clip(IMAGE - np.median(IMAGE), 0.0, None),
     "one value": np.full((512, 512), 7.0),
 }
 

@@ -66,6 +66,18 @@ def test_the_light_of_a_galaxy_is_no_vignetting(scale):
     assert missing_in_corners(background_of(SKY + light)) == 0.0
 
 
+@pytest.mark.parametrize("size", [3.0, 6.0, 12.0])
+def test_the_light_of_a_comet_is_no_vignetting(size):
+    light = 8000.0 / (1.0 + np.hypot(X, Y) / size) ** 1.5
+    assert missing_in_corners(background_of(200.0 + light)) == 0.0
+
+
+def test_below_a_source_as_large_as_that_nothing_is_told():
+    background = background_of(SKY * (1.0 - 0.3 * R2))
+    assert missing_in_corners(background, largest=2000) > 0.25
+    assert missing_in_corners(background, largest=5000) == 0.0
+
+
 def test_a_pedestal_hides_a_part_only():
     found = missing_in_corners(background_of(SKY * (1.0 - 0.8 * R2), pedestal=SKY))
     assert found == pytest.approx(0.4, abs=0.02)

@@ -35,8 +35,12 @@ def about_copies(image: F4, bad: Bools) -> str:
         Pixels without data, or saturated.
     """
     share = 0.0
+    blocks = [(image[part], bad[part]) for part in spread_blocks(image.shape)]
+    # Those of a black point, to which darker pixels were raised, are told of elsewhere.
+    lowest = min((float(block.min()) for block, _ in blocks if block.size), default=0.0)
+    blocks = [(block, hole | (block == lowest)) for block, hole in blocks]
     for axis in (0, 1):
-        pairs = [_pairs(image[part], bad[part], axis) for part in spread_blocks(image.shape)]
+        pairs = [_pairs(block, hole, axis) for block, hole in blocks]
         n_pairs = sum(int(np.count_nonzero(known)) for _, known in pairs)
         n_same = sum(int(np.count_nonzero((step == 0.0) & known)) for step, known in pairs)
         if n_pairs >= MIN_PAIRS and n_same > COPIED * n_pairs:

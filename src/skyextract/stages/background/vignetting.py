@@ -25,6 +25,11 @@ ALIKE = 0.6
 SMOOTH = 0.08
 """Scatter of the meshes about the surface, over what the corners lack, at most: a galaxy is steeper
 in its middle."""
+INNER = 0.45
+"""Part of what the corners lack that is missing halfway to them, at most: vignetting begins slowly
+(a quarter with r^2), and the light of a comet or a galaxy falls steeply."""
+HUGE = 0.015
+"""Part of the frame that one source covers, from which the hump may be its light."""
 SKY = 10.0
 """Sky in units of its noise, at least: less may be what a subtraction has left."""
 MIN_MESHES = 5
@@ -32,11 +37,19 @@ MIN_MESHES = 5
 _TURNS, _CLIP = 3, 4.0
 
 
-def missing_in_corners(background: BackgroundMap) -> float:
+def missing_in_corners(background: BackgroundMap, largest: int = 0) -> float:
     """Return the part of the sky of the middle that is missing in the corners; 0 if it is not so.
 
     A surface with a slope and terms of r^2 and r^4 about the middle is fitted to the meshes.
+
+    Parameters
+    ----------
+    background : BackgroundMap
+    largest : int
+        Pixels of the largest source.
     """
+    if largest > HUGE * math.prod(background.shape):
+        return 0.0
     level = background.level.astype(np.float64)
     if min(level.shape) < MIN_MESHES or not background.mean > SKY * background.sigma > 0.0:
         return 0.0
@@ -56,11 +69,12 @@ def missing_in_corners(background: BackgroundMap) -> float:
         solved = np.linalg.lstsq(terms[keep], values[keep], rcond=None)[0]
         off = values - terms @ solved
         keep = np.abs(off) < _CLIP * max(robust_sigma(off[keep]), 1e-6 * background.mean)
-    middle, *corners = (
-        _terms(np.array([0.0, -1.0, -1.0, 1.0, 1.0]), np.array([0.0, -1.0, 1.0, -1.0, 1.0]))
-        @ solved
-    )
+    signs = np.array([[0, -1, -1, 1, 1], [0, -1, 1, -1, 1]], np.float64)
+    middle, *corners = _terms(*signs) @ solved
     lacks = middle - np.array(corners)
+    halfway = middle - float(np.mean((_terms(*0.5 * signs) @ solved)[1:]))
+    if halfway > INNER * float(lacks.mean()):
+        return 0.0
     part = float(lacks.mean() / middle) if middle > 0.0 else 0.0
     scatter = math.sqrt(float(np.mean(off**2)))
     if not part > TOLD or lacks.min() < ALIKE * lacks.mean():
