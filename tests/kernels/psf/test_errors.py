@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.psf.errors import FitQuality, _eliminate, describe_fits, joint_errors
+from skyextract.kernels.psf.errors import (
+    SYSTEMATIC,
+    FitQuality,
+    _eliminate,
+    describe_fits,
+    joint_errors,
+)
 from skyextract.kernels.psf.fit import FROZEN
 from skyextract.kernels.psf.model import PsfModel
 from skyextract.kernels.psf.records import Fits, Planes, Positions, Tiles
@@ -96,7 +102,7 @@ def fitted():
         parameters, np.zeros(n, np.int64), radius, np.zeros(n, np.uint8), status,
         np.zeros(n, np.int32),
     )  # fmt: skip
-    quality = FitQuality(*np.full((3, n, 3, 3), -1.0), *np.full((3, n), -1.0))
+    quality = FitQuality(*np.full((3, n, 3, 3), -1.0), *np.full((4, n), -1.0))
     psf = PsfModel(coefficients, 1, SAMPLING)
     positions = Positions(*parameters[:, 1:].T.copy(), u, v)
     describe_fits(0, n, planes, psf, disk, positions, 9, SPREAD, fits, quality)
@@ -111,6 +117,7 @@ class Reference:
         image, residual, variance, mask, _, gains = planes
         self.residual = residual.astype(float)
         light = np.clip(image - self.residual, 0, None)
+        self.light = image - self.residual
         self.good = ((mask & BAD) == 0) & (variance < 1e29) & np.isfinite(self.residual)
         self.noise = variance + light * gains[0]
         self.weight = 1 / (variance + light * gains[1])
@@ -136,7 +143,7 @@ class Reference:
 
 
 def test_normal_matrices_and_chi2_are_those_of_the_design_matrices(fitted):
-    reference, (normal, noise, _, chi2, *_) = fitted
+    reference, (normal, noise, _, chi2, *_, misfit) = fitted
     for k in range(5):
         expected, expected_noise = reference.matrices(k, k)
         assert normal[k] == pytest.approx(expected, rel=1e-5, abs=1e-9)
@@ -144,12 +151,15 @@ def test_normal_matrices_and_chi2_are_those_of_the_design_matrices(fitted):
         where = reference.region(k, reference.radius[k])
         total = np.sum(reference.residual[where] ** 2 / reference.noise[where])
         assert chi2[k] == pytest.approx(total / (where.sum() - 3), rel=1e-5)
+        wrong = SYSTEMATIC * reference.light[where]
+        total = np.sum(reference.residual[where] ** 2 / (reference.noise[where] + wrong**2))
+        assert misfit[k] == pytest.approx(total / (where.sum() - 3), rel=1e-5)
     assert not normal[5].any()
     assert np.isnan(chi2[5])
 
 
 def test_spread_model_is_its_formula(fitted):
-    reference, (*_, spread, spread_error) = fitted
+    reference, (*_, spread, spread_error, _) = fitted
     for k in range(5):
         where = reference.region(k, SPREAD)
         p, g = reference.psf[k][0][where], reference.disk[k][where]

@@ -64,6 +64,12 @@ MIN_NEW = 0.005
 """Passes end when fewer sources than this share are added, less those that are dropped."""
 KEPT_SIGNIFICANCE = 0.8
 """Added sources keep at least this part of the detection threshold in the fit."""
+FIRST_PASSES = 2
+"""Passes in which bright pairs are found that were taken for one star.  They leave..."""
+OPPOSITE = 2.5
+"""... two peaks on opposite sides, at this distance from each other, in FWHM, at most, ..."""
+MIDDLE = 0.3
+"""... and their middle at this distance from it.  One more source is enough there."""
 SKY_CELL = 6.0
 """Size of the meshes of the sky among fitted sources, in FWHM: it follows the light of stars that
 are too faint or too close to be found, and holds enough pixels for a mode."""
@@ -227,6 +233,8 @@ def find_hidden(
         free = ~on_lines(model, x, y, psf.fwhm)
         raised = scale_at(scale, filtered.shape, x, y)
         free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise * raised)
+        if number <= FIRST_PASSES:
+            free &= ~_opposite(x, y, filtered[y, x], hidden, ~free)
         del filtered, model
         added = int(free.sum())
         new = FittedSources.at(x[free].astype(np.float64), y[free].astype(np.float64))
@@ -364,6 +372,29 @@ def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int,
         rows = np.clip(row[some, None] + dy, 0, shape[0] - 1)
         taken[rows, np.clip(column[some, None] + dx, 0, shape[1] - 1)] = True
     return taken[peak_y, peak_x]
+
+
+def _opposite(x: I8, y: I8, height: F4, hidden: Hidden, taken: Bools) -> Bools:
+    """Tell which peaks are the lower of two on opposite sides of a source.
+
+    Two stars that were taken for one leave both: one more source is enough, as the first moves.
+
+    Parameters
+    ----------
+    taken : (n,) bool
+        Peaks that do not count.
+    """
+    fwhm = hidden.psf.fwhm
+    row = np.flatnonzero(~taken)
+    place_x, place_y = x[row].astype(np.float64), y[row].astype(np.float64)
+    first, second = (row[k] for k in pairs_within(place_x, place_y, OPPOSITE * fwhm))
+    middle_x, middle_y = (x[first] + x[second]) // 2, (y[first] + y[second]) // 2
+    shape = hidden.models.shape
+    between = _near(hidden.x, hidden.y, middle_x, middle_y, MIDDLE * fwhm, shape)
+    first, second = first[between], second[between]
+    lower = np.zeros(x.size, np.bool_)
+    lower[np.where(height[first] < height[second], first, second)] = True
+    return lower
 
 
 def _kept(hidden: Hidden, n_detected: int, least: LeastFlux, radius: float) -> Bools:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from skyextract.stages.psf.localsky import LocalSky
 
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
+MAX_MISFIT = 2.0
+"""Reduced chi2, models wrong by a share of their light, above which a source is no point source: no
+star of 1300 has it with PSFs up to 2 % too wide or too narrow (S/N to 700), galaxies do."""
 SHARP, SURE = -0.015, 4.0
 """SPREAD_MODEL of sources of half the width of the PSF (a single pixel has -0.03 to -0.07), and how
 many of its errors it must differ from 0."""
@@ -164,6 +167,8 @@ def measure_point_sources(
     if spread and exposure.has_psf and fits.spread is not None and fits.spread_error is not None:
         sharp = (fits.spread < SHARP) & (fits.spread < -SURE * fits.spread_error)
         flags[sharp] |= int(FlagsSky.SHARP)
+    if exposure.has_psf:
+        flags[fits.misfit > MAX_MISFIT] |= int(FlagsSky.NO_POINT)
     # Stars that a given PSF was compared with did not make it.
     if exposure.psf_stars is not None and "FLUX_PSF" in exposure.psf_stars:
         flags[stars] |= int(FlagsSky.PSF_STAR)

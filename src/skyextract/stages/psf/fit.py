@@ -54,6 +54,8 @@ class PsfPhotometry:
         Of the position, square pixels; NaN where the position is the given one.
     chi2 : (n,) float64
         Reduced chi2 within the fit region.
+    misfit : (n,) float64
+        The same where models are wrong by 6 % of their light (`SYSTEMATIC`).
     iterations : (n,) int32
         Gauss-Newton steps, all sweeps together.
     converged : (n,) bool
@@ -75,6 +77,7 @@ class PsfPhotometry:
     variance_y: F8
     covariance_xy: F8
     chi2: F8
+    misfit: F8
     iterations: I4
     converged: Bools
     spread: F8 | None
@@ -153,6 +156,7 @@ def psf_photometry(
         variance_y=covariance[:, 2, 2].copy(),
         covariance_xy=covariance[:, 1, 2].copy(),
         chi2=quality.chi2,
+        misfit=quality.misfit,
         iterations=sources.iterations,
         converged=converged,
         spread=quality.spread if spread else None,
@@ -197,7 +201,7 @@ def _described(fit: PointFit, sources: FittedSources, spread: bool, run: Run) ->
     n, psf = len(sources.parameters), fit.psf
     fits = Fits(**sources.columns())
     normal, noise, covariance = np.empty((3, n, 3, 3))
-    quality = FitQuality(normal, noise, covariance, *np.empty((3, n)))
+    quality = FitQuality(normal, noise, covariance, *np.empty((4, n)))
     disk = _disk_coefficients(psf) if spread else psf.coefficients
     spread_radius = min(math.ceil(SPREAD_RADIUS * psf.fwhm), fit.max_radius) if spread else 0
 
