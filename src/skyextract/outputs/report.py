@@ -206,7 +206,8 @@ class Report:
             parts.append(f"FWHM {character['fwhm_pix']:.2f} px{arcsec}")
         if self.statuses[Step.ASTROMETRY].has_result:
             pairs, rms = astrometry["n_matched"], astrometry["rms_arcsec"]
-            parts.append(f'astrometry {pairs} stars, rms {rms:.3f}"')
+            shown = f"{rms:.3f}" if rms >= 0.0005 else f"{rms:.1g}"
+            parts.append(f'astrometry {pairs} stars, rms {shown}"')
         if self.statuses[Step.PHOTOMETRY].has_result:
             zero_point, error = photometry["zero_point"], photometry["zero_point_error"]
             parts.append(f"zero point {zero_point:.3f} +- {error:.3f}")

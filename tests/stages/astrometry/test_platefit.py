@@ -7,6 +7,7 @@ import pytest
 
 from skyextract.sky.plate import Plate, exponents
 from skyextract.stages.astrometry.platefit import Model, fit_plate, models
+from skyextract.stages.astrometry.solve import _follows
 
 SCALE = 0.4
 
@@ -127,8 +128,88 @@ def test_stars_on_one_line_do_not_break_the_fit():
 
 def test_models_need_stars():
     prior = expected()
-    listed = models(prior, 3, 20, linear=False)
+    listed = models(prior, 3, 24, linear=False)
     assert [m.kind for m in listed] == ["similarity", "affine", "polynomial"]
     assert len(models(prior, 7, 5, linear=False)) == 1
+    assert len(models(prior, 7, 23, linear=False)) == 2
     assert [m.degree for m in models(prior, 7, 1000, linear=False)[2:]] == [2, 3, 4, 5, 6, 7]
     assert len(models(prior, 3, 1000, linear=True)) == 2
+
+
+def faint_and_bright(seed: int, n: int = 66, floor: float = 0.02):
+    """Stars of a linear frame: errors from 0.003 to 0.4 pixel, and a scatter that none quotes."""
+    plate = truth(1, 0.0)
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0.0, 1999.0, (2, n))
+    ra, dec = plate.to_sky(x, y)
+    quoted = 0.4 * 10.0 ** (-2.1 * rng.uniform(size=n) ** 2)
+    sigma = np.hypot(quoted, floor)
+    x, y = x + sigma * rng.normal(size=n), y + sigma * rng.normal(size=n)
+    return plate, fit(x, y, ra, dec, variance=(quoted * SCALE) ** 2)
+
+
+def off(found, plate):
+    """Errors of a fitted plate over the frame, arcsec: in RA and in Dec."""
+    x, y = (v.ravel() for v in np.mgrid[0.0:1999.0:15j, 0.0:1999.0:15j])
+    (ra, dec), (own_ra, own_dec) = plate.to_sky(x, y), found.plate.to_sky(x, y)
+    return 3600.0 * np.stack([(own_ra - ra) * np.cos(np.deg2rad(dec)), own_dec - dec])
+
+
+def test_stars_of_very_different_errors_do_not_make_a_distortion():
+    """No clipping down to the few stars that a cubic polynomial goes through."""
+    degrees, worst, pulls = [], [], []
+    for seed in range(100):
+        plate, found = faint_and_bright(seed)
+        error = off(found, plate)
+        degrees.append(found.plate.degree)
+        worst.append(np.hypot(*error).max() / SCALE)
+        pulls.append(np.sqrt(np.mean(error**2)) / found.error)
+        # The wings beyond 3 sigma of one axis hold 1 %.
+        assert found.used.mean() > 0.85
+        assert found.rms(held=True) < 1.5 * found.rms()
+    assert np.mean(np.array(degrees) == 1) >= 0.95
+    assert max(worst) < 0.1
+    assert np.sqrt(np.mean(np.square(pulls))) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_floor_is_that_of_the_bright_stars():
+    """Errors of faint stars that are quoted too large do not hide it."""
+    floors = []
+    for seed in range(40):
+        plate = truth(1, 0.0)
+        rng = np.random.default_rng(seed)
+        x, y = rng.uniform(0.0, 1999.0, (2, 80))
+        ra, dec = plate.to_sky(x, y)
+        quoted = np.where(np.arange(80) < 30, 0.005, 0.4)
+        sigma = np.hypot(0.5 * quoted, 0.05)
+        noise = sigma * rng.normal(size=(2, 80))
+        found = fit(x + noise[0], y + noise[1], ra, dec, 1, (quoted * SCALE) ** 2)
+        floors.append(found.floor)
+    assert np.mean(floors) == pytest.approx(0.05 * SCALE, rel=0.1)
+
+
+def test_a_distortion_is_found_under_stars_of_very_different_errors():
+    """What the data show is still followed: 2 pixels at the edges."""
+    plate = truth(3, 1.0)
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(0.0, 1999.0, (2, 120))
+    ra, dec = plate.to_sky(x, y)
+    quoted = 0.4 * 10.0 ** (-2.1 * rng.uniform(size=120) ** 2)
+    sigma = np.hypot(quoted, 0.02)
+    x, y = x + sigma * rng.normal(size=120), y + sigma * rng.normal(size=120)
+    found = fit(x, y, ra, dec, variance=(quoted * SCALE) ** 2)
+    assert found.plate.degree == 3
+    assert np.sqrt(np.mean(off(found, plate) ** 2)) < 2.0 * found.error
+    assert found.used.mean() > 0.85
+
+
+def test_a_fit_that_held_out_stars_contradict_is_told():
+    found = fit(*stars(truth(1, 0.0), 40, 0.1))
+    assert _follows(found) == ""
+    dx, dy = 4.0 * found.dx, 4.0 * found.dy
+    told = _follows(dataclasses.replace(found, held_dx=dx, held_dy=dy))
+    assert told.startswith(f"the fit follows its {found.used.sum()} stars: rms 0.0")
+    # Far below a pixel's hundredth it does not matter.
+    exact = fit(*stars(truth(1, 0.0), 40, 1e-4))
+    loose = dataclasses.replace(exact, held_dx=4.0 * exact.dx, held_dy=4.0 * exact.dy)
+    assert _follows(loose) == ""

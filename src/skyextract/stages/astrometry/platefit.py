@@ -15,8 +15,15 @@ from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
+from skyextract.stages.agreement import weighted_median
 
 ARCSEC = 3600.0
+
+_LATTICE = 7
+"""Places per axis at which the error of a plate is asked for."""
+
+_SURE = 2.0
+"""Scatter is beyond the quoted errors from so many sigma on."""
 
 MAX_INVERSE = 1e10
 """Largest element of the inverse of a matrix, of unit diagonal, that is not nearly singular."""
@@ -62,7 +69,7 @@ class PlateFit:
     floor : float
         Scatter in arcsec per axis that the given errors do not explain.
     error : float
-        Of the fitted plate itself, arcsec per axis: its rms at the stars used.
+        Of the fitted plate itself, arcsec per axis: its rms over the part of the frame with stars.
     """
 
     plate: Plate
@@ -87,14 +94,14 @@ class PlateFit:
 def models(prior: Plate, highest: int, n_stars: int, *, linear: bool) -> list[Model]:
     """List the models that `n_stars` stars can determine, simplest first.
 
-    Three stars per parameter and axis are asked for, above the similarity, which needs two.
+    Four stars per coefficient of a polynomial are asked for, two of an affine.
     `linear` allows no distortion at all.
     """
     listed = [Model("similarity", prior.degree)]
     if n_stars >= 6:
         listed.append(Model("affine", 1))
     higher = range(2, 1 if linear else highest + 1)
-    enough = [degree for degree in higher if n_stars >= 3 * len(exponents(degree))]
+    enough = [degree for degree in higher if n_stars >= 4 * len(exponents(degree))]
     return listed + [Model("polynomial", degree) for degree in enough]
 
 
@@ -103,40 +110,41 @@ class _System:
     """The linear equations of one model for all stars, in any tangent plane.
 
     `design` has a row per star; of a similarity, whose axes share their parameters, one per
-    star and axis.
+    star and axis.  `lattice` has the same for places all over the part of the frame with stars.
     """
 
     model: Model
     prior: Plate
     design: F8
+    lattice: F8
 
     @classmethod
     def of(cls, model: Model, prior: Plate, x: F8, y: F8) -> _System:
         """Set them up for stars at these pixels."""
-        if model.kind == "polynomial":
-            u, v = (x - prior.x0) / prior.unit, (y - prior.y0) / prior.unit
-            return cls(model, prior, monomials(u, v, model.degree))
-        p, q = prior.to_plane(x, y)
-        zero, one = np.zeros_like(p), np.ones_like(p)
-        if model.kind == "affine":
-            return cls(model, prior, np.stack([one, p, q], axis=1))
-        rows = [np.stack([p, -q, one, zero], axis=1), np.stack([q, p, zero, one], axis=1)]
-        return cls(model, prior, np.concatenate(rows))
+        across, along = (np.linspace(v.min(), v.max(), _LATTICE) for v in (x, y))
+        places = np.repeat(across, _LATTICE), np.tile(along, _LATTICE)
+        return cls(model, prior, _rows(model, prior, x, y), _rows(model, prior, *places))
 
     @property
     def is_joint(self) -> bool:
         """Whether both axes share their parameters."""
         return self.model.kind == "similarity"
 
-    def solve(self, xi: F8, eta: F8, weight: F8, used: Bools) -> tuple[F8, F8]:
-        """Fit the stars used; return the solution and their leverages."""
+    def solve(self, xi: F8, eta: F8, weight: F8, used: Bools) -> tuple[F8, F8, float]:
+        """Fit the stars used; return the solution, their leverages and the error of the plate.
+
+        The error is per axis, in units of 1 / sqrt(weight).
+        """
         if not self.is_joint:
-            target = np.stack([xi[used], eta[used]], axis=1)
-            return _least_squares(self.design[used], target, weight)
-        target = np.concatenate([xi[used], eta[used]])
-        design = self.design[np.concatenate([used, used])]
-        solution, leverage = _least_squares(design, target, np.concatenate([weight, weight]))
-        return solution, np.maximum(leverage[: len(weight)], leverage[len(weight) :])
+            target, design = np.stack([xi[used], eta[used]], axis=1), self.design[used]
+        else:
+            target, design = np.concatenate([xi[used], eta[used]]), self.design[np.tile(used, 2)]
+        each = np.tile(weight, 2) if self.is_joint else weight
+        solution, inverse = _least_squares(design, target, each)
+        leverage = each * _quadratic(design, inverse)
+        if self.is_joint:
+            leverage = np.maximum(leverage[: len(weight)], leverage[len(weight) :])
+        return solution, leverage, math.sqrt(float(np.mean(_quadratic(self.lattice, inverse))))
 
     def plane(self, solution: F8) -> tuple[F8, F8]:
         """Return xi, eta of all stars."""
@@ -160,8 +168,25 @@ class _System:
         return coefficients
 
 
+def _rows(model: Model, prior: Plate, x: F8, y: F8) -> F8:
+    """Return the rows of the design of a model for these pixels."""
+    if model.kind == "polynomial":
+        return monomials((x - prior.x0) / prior.unit, (y - prior.y0) / prior.unit, model.degree)
+    p, q = prior.to_plane(x, y)
+    zero, one = np.zeros_like(p), np.ones_like(p)
+    if model.kind == "affine":
+        return np.stack([one, p, q], axis=1)
+    joint = np.stack([p, -q, one, zero], axis=1), np.stack([q, p, zero, one], axis=1)
+    return np.concatenate(joint)
+
+
+def _quadratic(design: F8, inverse: F8) -> F8:
+    """Return the variance of each row, the inverse being the covariance."""
+    return np.asarray(np.einsum("ij,ij->i", design @ inverse, design))
+
+
 def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
-    """Solve by normal equations, columns scaled; return the solution and the leverages.
+    """Solve by normal equations, columns scaled; return the solution and the inverse matrix.
 
     The columns are monomials of variables within [-1, 1] up to degree 7, so squaring the
     condition number costs no digit that matters (a QR of thousands of rows is 20 times slower).
@@ -171,8 +196,7 @@ def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
     size = np.sqrt(np.diag(matrix))
     scale = 1.0 / np.where(size > 0.0, size, 1.0)
     inverse = _inverse(matrix * scale[:, None] * scale) * scale[:, None] * scale
-    leverage = np.einsum("ij,ij->i", weighted @ inverse, design)
-    return inverse @ (weighted.T @ target), leverage
+    return inverse @ (weighted.T @ target), inverse
 
 
 def _inverse(matrix: F8) -> F8:
@@ -191,22 +215,32 @@ def _weights(variance: F8, floor: float) -> F8:
     return np.asarray(1.0 / np.maximum(total, 1e-12))
 
 
-def _floor(squares: F8, variance: F8, n_free: float) -> float:
-    """Return the extra scatter for which chi2 equals the degrees of freedom.
+def _floor(squares: F8, variance: F8) -> float:
+    """Return the extra scatter per axis of highest likelihood.
 
-    `squares` are the summed squared residuals of both axes.  Newton's method in the square of
-    the floor; chi2 is convex in it, so that it is approached from below.
+    `squares` are the summed squared residuals of both axes, each over its expected share
+    1 - leverage.  Bright stars, whose errors are far below the floor, tell it; that the errors
+    quoted for faint ones are too large does not hide it, as it would in a sum of chi2.  What may
+    be the noise of the squares is no floor.
     """
+    weight = 1.0 / np.maximum(variance, 1e-12) ** 2
+    noise = math.sqrt(float(np.sum((weight * variance) ** 2)))
+    if float(weight @ (0.5 * squares - variance)) <= _SURE * noise:
+        return 0.0
     extra = 0.0
-    for _ in range(20):
-        weight = 1.0 / np.maximum(variance + extra, 1e-12)
-        chi2 = float(squares @ weight)
-        slope = float(squares @ (weight * weight))
-        step = (chi2 - n_free) / slope if slope > 0.0 else 0.0
-        if step <= 1e-4 * extra:
+    for _ in range(30):
+        weight = 1.0 / np.maximum(variance + extra, 1e-12) ** 2
+        found = max(float(weight @ (0.5 * squares - variance)) / float(weight.sum()), 0.0)
+        if abs(found - extra) <= 1e-3 * extra:
             break
-        extra += step
-    return float(np.sqrt(extra))
+        extra = found
+    return math.sqrt(extra)
+
+
+def _share_left(n_sigma: float) -> float:
+    """Return the share of the mean square distance that clipping leaves of two normal axes."""
+    half = 0.5 * n_sigma * n_sigma
+    return 1.0 - half / math.expm1(half) if half < 30.0 else 1.0
 
 
 def fit_plate(
@@ -245,12 +279,12 @@ def fit_plate(
     for _ in range(2):
         stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
         fits = [_clipped(system, stars, everyone, n_sigma) for system in systems]
-        chosen = fits[_choice(fits, variance, n_sigma)]
+        chosen = fits[_choice(fits, n_sigma)]
         ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
     # The stars used are settled; what remains converges by a factor of a million each time.
     for _ in range(4):
         stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
-        chosen = _once(chosen.system, stars, chosen.used, chosen.floor)
+        chosen = _once(chosen.system, stars, chosen.used, chosen.floor, n_sigma)
         if np.hypot(*chosen.coefficients[:, 0]) * ARCSEC < 1e-7:
             break
         ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
@@ -274,7 +308,10 @@ class _Stars:
 
 @record
 class _Clipped:
-    """A fit of one model in one tangent plane; `held` turns residuals into held-out ones."""
+    """A fit of one model in one tangent plane; `held` turns residuals into held-out ones.
+
+    `sigma` is that of each star, of one axis, and `scale` what the median of all is in units of it.
+    """
 
     system: _System
     solution: F8
@@ -283,7 +320,8 @@ class _Clipped:
     held: F8
     used: Bools
     floor: float
-    sigma: float
+    sigma: F8
+    scale: float
     error: float
 
     @property
@@ -298,53 +336,65 @@ def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
     return float(ra[0]), float(dec[0])
 
 
-def _once(system: _System, stars: _Stars, used: Bools, floor: float) -> _Clipped:
+def _once(
+    system: _System, stars: _Stars, used: Bools, floor: float, n_sigma: float
+) -> _Clipped:  # fmt: skip
     """Fit a model to the stars used."""
     weight = _weights(stars.variance[used], floor)
-    solution, leverage = system.solve(stars.xi, stars.eta, weight, used)
+    solution, leverage, error = system.solve(stars.xi, stars.eta, weight, used)
     px, py = system.plane(solution)
     dx, dy = (px - stars.xi) * ARCSEC, (py - stars.eta) * ARCSEC
     held = np.ones(len(dx))
     held[used] = 1.0 / np.maximum(1.0 - leverage, 1e-3)
     squares = dx * dx + dy * dy
-    squares_used = squares[used]
     n_free = max(2.0 * len(weight) - system.model.parameters, 1.0)
-    # The median distance is 1.1774 sigma of one axis.
-    sigma = median(np.sqrt(squares_used)) / 1.1774
-    sigma *= math.sqrt(2.0 * len(weight) / n_free)
-    floor = _floor(squares_used, stars.variance[used], n_free)
-    # A leverage is the variance of the plate at the star over that of the star itself.
-    error = math.sqrt(float(np.mean(leverage / _weights(stars.variance[used], floor))))
-    return _Clipped(system, solution, dx, dy, held, used, floor, sigma, error)
+    spread = squares[used] / np.maximum(1.0 - leverage, 1e-3)
+    spread = spread if used.all() else spread / _share_left(n_sigma)
+    floor = _floor(spread, stars.variance[used])
+    power = _weights(stars.variance, floor)
+    sigma = 1.0 / np.sqrt(power)
+    # The median distance is 1.1774 sigma of one axis; that of the stars that carry the fit may be
+    # another, where errors of faint ones are quoted too large.
+    distance = np.sqrt(squares) / sigma
+    scale = max(median(distance), weighted_median(distance, power)) / 1.1774
+    scale *= math.sqrt(2.0 * len(weight) / n_free)
+    return _Clipped(system, solution, dx, dy, held, used, floor, sigma, scale, error)
 
 
 def _clipped(system: _System, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
     """Fit a model, clip, and fit again until the stars used do not change.
 
-    Stars farther off than `n_sigma` times the scatter of one axis go; the scatter is the same
-    for all stars, from the median distance, enlarged for the parameters fitted.  SCAMP clips
-    like that, and a faint star that is lost had little weight.
+    Stars farther off than `n_sigma` times their own sigma go: that of their errors and the
+    floor, scaled by the median of all stars, used or not.  The scale of those that are left
+    would shrink with each that goes, down to the few that a model can follow.
     """
-    fit = _once(system, stars, used, 0.0)
-    for _ in range(12):
-        keep = np.hypot(fit.dx, fit.dy) <= n_sigma * max(fit.sigma, 1e-6)
+    fit = _once(system, stars, used, 0.0, n_sigma)
+    for _ in range(20):
+        keep = np.hypot(fit.dx, fit.dy) <= n_sigma * np.maximum(fit.scale * fit.sigma, 1e-6)
         # Never clip down to fewer stars than determine the model.
-        if np.array_equal(keep, fit.used) or 2 * int(keep.sum()) <= system.model.parameters + 1:
+        if 2 * int(keep.sum()) <= system.model.parameters + 1:
             break
-        fit = _once(system, stars, keep, fit.floor)
+        before, fit = fit, _once(system, stars, keep, fit.floor, n_sigma)
+        same = np.array_equal(keep, before.used)
+        if same and abs(fit.floor - before.floor) <= 0.01 * fit.floor:
+            break
     return fit
 
 
-def _choice(fits: list[_Clipped], variance: F8, n_sigma: float) -> int:
-    """Return the simplest model whose held-out mean square is within 2 % of the best.
+def _choice(fits: list[_Clipped], n_sigma: float) -> int:
+    """Return the simplest model that is as good as the best within the noise of all stars.
 
-    All stars count, a clipped one with the square of the clipping limit: a model that gives
-    up the corners of the frame must not win by the rest.
+    What counts is the mean square of the residuals, held out, in units of the sigmas of the best
+    model.  All stars count, a clipped one with the square of the clipping limit: a model that
+    gives up the corners of the frame must not win by the rest.  A model is as good as the best
+    if it is worse by no more than 2 %, or than the standard error of the difference star by star
+    (Breiman et al. 1984, Classification and Regression Trees, 3.4.3).
     """
-    scatter = max(min(fit.sigma for fit in fits), 1e-6)
-    unit = np.maximum(variance, scatter**2)
-    losses = [
-        np.mean(np.minimum((fit.dx**2 + fit.dy**2) * fit.held**2 / unit, n_sigma**2))
-        for fit in fits
-    ]
-    return int(np.argmax(np.array(losses) <= 1.02 * min(losses)))
+    unit = np.maximum(min((fit.scale * fit.sigma for fit in fits), key=median), 1e-6)
+    losses = np.array(
+        [np.minimum((fit.dx**2 + fit.dy**2) * fit.held**2 / unit**2, n_sigma**2) for fit in fits]
+    )
+    mean = losses.mean(axis=1)
+    best = int(np.argmin(mean))
+    noise = (losses - losses[best]).std(axis=1) / math.sqrt(losses.shape[1])
+    return int(np.argmax(mean - mean[best] <= np.maximum(0.02 * mean[best], noise)))
