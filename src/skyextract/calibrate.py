@@ -198,7 +198,10 @@ def compare_pixel_scale(wcs: SkyWcs | None, settings: Settings, run: Run) -> Non
 def calibrate_zero_point(
     exposure: Exposure, measured: Measured, plan: Plan, settings: Settings, run: Run
 ) -> Photometry:
-    """Fit the zero point; SKIPPED, with a warning, if it was not asked for and has no band."""
+    """Fit the zero point; SKIPPED, with a warning, if the catalogue has no band for the frame.
+
+    FAILED if photometry was asked for, or if the catalogue cannot be read.
+    """
     from skyextract.stages.background.blackpoint import about_black_point
     from skyextract.stages.photometry.calibrate import (
         calibrate_photometry,
@@ -214,7 +217,8 @@ def calibrate_zero_point(
             key = config.photometry.photref_mag_key
             resolve_band(frame_filter(exposure.header), reference.magnitudes, key)
     except (ReferenceCatalogError, StepError) as error:
-        if plan.opportunistic_photometry:
+        # a catalogue that cannot be read was asked for all the same
+        if plan.opportunistic_photometry and isinstance(error, StepError):
             run.warn(f"no photometry: {error}")
             return skipped_photometry(exposure, measured.sources.n_rows, run.shown(str(error)))
         run.warn(f"photometry failed: {error}")

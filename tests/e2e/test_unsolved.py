@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from tests.simulate.badframes import good_frame
 
@@ -46,6 +47,9 @@ def spoilt(kind, seed):
         image = image[:, ::2] + image[:, 1::2]
     elif kind == "binned 2 x 2":
         image = image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]
+    elif kind.startswith("scale"):
+        for key in ("CDELT1", "CDELT2"):
+            header[key] *= float(kind.split()[1])
     elif kind == "shifted":
         header["CRVAL2"] += 4.0 / 60.0
     elif kind == "another field":
@@ -65,6 +69,9 @@ HINTS = {
     "mirrored and turned": "stars match if it is mirrored (MATCH_FLIPPED Y), turned by 90.0",
     "binned 2 x 1": "if a pixel of the frame is 2 x 1 pixels of the WCS",
     "binned 2 x 2": "if a pixel of the frame is 2 x 2 pixels of the WCS",
+    "scale 2": "0.5 times the header's: binned, or not?",
+    "scale 0.5": "2 times the header's: binned, or not?",
+    "scale 3": "0.333 times the header's: binned, or not?",
     "shifted": "stars match if it is shifted by 4.0",
     "another field": "the frame is expected at RA 150.000, Dec +2.000, and the nearest star is at",
 }
@@ -92,3 +99,17 @@ def test_stars_of_no_field_match_nothing(skyextract, tmp_path, seed):
     done = skyextract(*replace(frame, reference=reference).write(tmp_path))
     reason = done.summary("f.json")[0]["steps"]["astrometry"]["reason"]
     assert "stars match if" not in reason
+
+
+@pytest.mark.parametrize("text", ["| ra | dec |\n| 150.0 | 2.0 |\n", "<html></html>", ""])
+def test_a_catalogue_that_is_no_table_leaves_no_magnitudes(skyextract, tmp_path, text):
+    """As one of another field: instrumental magnitudes are not taken for calibrated ones."""
+    files = good_frame(1).write(tmp_path)
+    (tmp_path / "ref.csv").write_text(text)
+    done = skyextract(*files)
+    assert done.status == 3
+    step = done.summary("f.json")[0]["steps"]["photometry"]
+    assert step["status"] == "failed"
+    magnitudes = fits.getdata(tmp_path / "f.cat", "LDAC_OBJECTS")["MAG_AUTO"]
+    assert len(magnitudes) > 0
+    assert np.all(np.isnan(magnitudes))

@@ -30,6 +30,8 @@ WIDER, WIDER_POINTING = 10.0, 3.0
 """Times POSITION_MAXERR; where only the pointing is known angle and scale are searched, too."""
 BINNINGS = ((2.0, 2.0), (0.5, 0.5), (2.0, 1.0), (1.0, 2.0), (3.0, 3.0), (4.0, 4.0))
 """Pixels of the WCS per pixel of the frame, in x and y."""
+SCALE_FACTOR, SCALE_STEP = 4.5, 1.25
+"""Pixel scales are tried up to this factor, about each to this one."""
 
 
 def remedy(
@@ -72,7 +74,29 @@ def remedy(
                 f": {n} stars match if a pixel of the frame is {x:g} x {y:g} pixels of the WCS: "
                 "binned since?"
             )
-    return ""
+    return _of_another_scale(start, sources, reference, solve)
+
+
+def _of_another_scale(
+    start: Start, sources: Sources, reference: RefCatalog, solve: Solver
+) -> str:  # fmt: skip
+    """Say which pixel scale about the expected centre matches: the header has that of a binning."""
+    expected = start.scales[0]
+    log_range = math.log(SCALE_STEP)
+    n = math.ceil(math.log(SCALE_FACTOR) / (1.9 * log_range))
+    scales = tuple(float(s) for s in expected * SCALE_FACTOR ** (np.arange(-n, n + 1) / n))
+    free = replace(
+        start, wcs=None, scales=scales, log_range=log_range, angle=math.pi, flips=(0, 1),
+        hard_scales=(expected / SCALE_FACTOR, expected * SCALE_FACTOR),
+    )  # fmt: skip
+    found = solve(free, sources, reference)
+    if found is None:
+        return ""
+    scale = found.fit.plate.pixel_scale
+    return (
+        f": {found.verification.n_matched} stars match if a pixel is {scale:.4g} arcsec, "
+        f"{scale / expected:.3g} times the header's: binned, or not?"
+    )
 
 
 def _near(start: Start, ra: F8, dec: F8) -> int:
