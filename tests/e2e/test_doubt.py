@@ -12,7 +12,7 @@ from scipy.ndimage import median_filter
 from skyextract.datamodel.wcs import SkyWcs
 from tests.simulate.badframes import field_curvature, good_frame, two_seeings
 from tests.simulate.starfield import simulate
-from tests.simulate.zeropointfields import GAIN, draw_sources, simulate_field
+from tests.simulate.zeropointfields import GAIN, Sources, draw_sources, simulate_field
 
 
 def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
@@ -285,3 +285,17 @@ def test_a_gain_far_too_low(skyextract, tmp_path):
         fits.writeto(tmp_path / "f.fits", field.image, field.header, overwrite=True)
         done = skyextract("f.fits")
         assert ("GAIN is too low" in done.stderr) is (gain < GAIN)
+
+
+def test_smear_of_a_frame_transfer(skyextract, tmp_path):
+    """Columns hold light of all stars in them, in which is looked for sources as in a crowd."""
+    random, n = np.random.default_rng(5), 130
+    x, y = random.uniform(0.0, 447.0, (2, n))
+    stars = Sources(x, y, 300.0 * 1e3 ** random.random(n), *np.zeros((3, n)))
+    light = draw_sources(stars, 3.0, 448)
+    for name, smear in (("f", 0.002), ("g", 0.0)):
+        whole = light + smear * light.sum(axis=0) + 200.0
+        image = random.poisson(whole * GAIN) / GAIN + random.normal(0.0, 3.0, light.shape)
+        fits.writeto(tmp_path / f"{name}.fits", image.astype(np.float32))
+    assert "columns differ by" in skyextract("f.fits").stderr
+    assert "differ by" not in skyextract("g.fits").stderr

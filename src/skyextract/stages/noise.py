@@ -55,8 +55,8 @@ def measure_noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], r
     Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
     """
     scale = median(found.detections.noise_scale)
+    warn_of_banding(found.plane.subtracted, scale, run)
     if hidden is None or hidden.local is not None:
-        warn_of_banding(found.plane.subtracted, scale, run)
         warn_of_noise(scale, run)
         correlation = noise_correlation(found, run)
         return Noise(correlation, correlation)
