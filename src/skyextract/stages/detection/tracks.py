@@ -31,8 +31,9 @@ MIN_PIECES, MIN_LENGTH = 5, 100.0
 THIN, WIDE = 10.0, 3.0
 """A source of that length is a line by itself from this ratio of the axes on, if the shorter one
 is not longer than so many times that of the others."""
-TILT = 0.01
-"""Error of its direction, rad."""
+TILT, JOINED = 0.01, 2.5
+"""Error of its direction, rad, and the ratio of axes from which others are further pieces of it:
+stars upon it are less elongated."""
 MOST_LONG = 0.2
 """Share of the sources above which such are what all are: a frame that follows something else."""
 EDGE = 4.0
@@ -129,7 +130,7 @@ def _lines_alone(x: F8, y: F8, a: F8, b: F8, theta: F8) -> list[Bools]:
             across = np.abs((y - y[i]) * cos - (x - x[i]) * sin)
             along = np.abs((x - x[i]) * cos + (y - y[i]) * sin)
             on_line = across < ACROSS + b[i] + TILT * along
-            on_line &= (a > ELONGATED * b) & _turn(np.full(x.size, theta[i]), theta)
+            on_line &= (a > JOINED * b) & _turn(np.full(x.size, theta[i]), theta)
             found.append(on_line)
             on_any |= on_line
     return found
