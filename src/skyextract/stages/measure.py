@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.find import Found
     from skyextract.stages.galaxies.columns import Galaxies, ModelImages

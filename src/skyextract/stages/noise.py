@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.find import Found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import peaks
 from skyextract.stages.crowded.contrast import lacks_contrast
 from tests.compare.lights import measured, measured_well, places_by_sep, scores
 from tests.simulate.lights import FWHM, LIGHTS, comet, make, smoothed, trail
@@ -90,7 +90,7 @@ def test_scenes(scene):
 def test_without_it_they_are_torn(scene, monkeypatch):
     frame = make(SCENES[scene], 21)
     sources = measured(frame).sources
-    monkeypatch.setattr(search, "lacks_contrast", lambda _, x, *__: np.zeros(x.size, bool))
+    monkeypatch.setattr(peaks, "lacks_contrast", lambda _, x, *__: np.zeros(x.size, bool))
     torn = measured(frame).sources
     number, before = sources["X_IMAGE"].size, torn["X_IMAGE"].size
     assert before > 1.4 * number
@@ -105,7 +105,7 @@ def test_crowds_are_searched_as_deep(monkeypatch):
     field = simulate("20", 256, 31)
     columns = "X_IMAGE Y_IMAGE FLUX_PSF XPSF_IMAGE YPSF_IMAGE"
     sources = measured_crowd(field, columns)
-    monkeypatch.setattr(search, "lacks_contrast", lambda _, x, *__: np.zeros(x.size, bool))
+    monkeypatch.setattr(peaks, "lacks_contrast", lambda _, x, *__: np.zeros(x.size, bool))
     deepest = measured_crowd(field, columns)
     found, most = (matched(field, s)[0].any(axis=0).sum() for s in (sources, deepest))
     assert (sources["FLAGS_SKY"] & FlagsSky.HIDDEN).any()

@@ -17,7 +17,8 @@ from skyextract.stages.crowded.errors import (
     mean_square_of_rest,
     of_positions,
 )
-from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
+from skyextract.stages.crowded.hidden import MIN_SEPARATION
+from skyextract.stages.crowded.peaks import MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit

@@ -8,6 +8,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
+from skyextract.stages.crowded.hidden import Hidden
 from skyextract.stages.crowded.rest import (
     LeastFlux,
     filtered_about,
@@ -16,7 +17,6 @@ from skyextract.stages.crowded.rest import (
     noise_scale,
     sums_of_faint,
 )
-from skyextract.stages.crowded.search import Hidden
 from skyextract.stages.detection.matched import matched_filter, stamps_filter
 from skyextract.stages.psf.sweeps import FittedSources, point_fit
 

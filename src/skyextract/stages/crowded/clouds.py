@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.psf.sweeps import FittedSources
 

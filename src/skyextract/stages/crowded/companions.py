@@ -24,10 +24,10 @@ from skyextract.kernels.detection.companions import (
 from skyextract.kernels.psf.fit import FROZEN, NO_PIXELS, RUNAWAY
 from skyextract.run import Run
 from skyextract.stages.crowded.extended import pieces_of_extended
+from skyextract.stages.crowded.hidden import Hidden, only
 from skyextract.stages.crowded.mosaic import Mosaic, mosaic_of
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.rest import pairs_within
-from skyextract.stages.crowded.search import Hidden, only
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import flux_errors
 from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit

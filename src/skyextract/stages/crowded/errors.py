@@ -9,14 +9,15 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.stages.crowded.hidden import MIN_SEPARATION
+from skyextract.stages.crowded.peaks import MIN_SHARE
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
-from skyextract.stages.crowded.search import MIN_SEPARATION, MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.run import Run
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
 
 AROUND = 8.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
 
 MAX_CHI2 = 3.0
 """Reduced chi2 above which point sources do not explain a footprint, whatever else does; ..."""

@@ -12,7 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
 
 SYSTEMATIC = 0.03
 """Error of models as a share of their light: PSFs are not perfect, nor are galaxies smooth."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
 
 MIN_PEAK = 20.0
 """Peaks of the stars that are used, in background noise..."""

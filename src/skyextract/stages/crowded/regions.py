@@ -18,7 +18,8 @@ from skyextract.datamodel.detections import Detections
 from skyextract.record import record
 from skyextract.stages.crowded.clouds import has_clouds
 from skyextract.stages.crowded.companions import find_companions
-from skyextract.stages.crowded.search import Hidden, find_hidden, is_crowded
+from skyextract.stages.crowded.hidden import Hidden
+from skyextract.stages.crowded.search import find_hidden, is_crowded
 from skyextract.stages.crowded.window import BYTE, cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.psf.sweeps import FittedSources, add_models

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
 
 NOISE_RADIUS = 0.7

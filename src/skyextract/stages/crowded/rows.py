@@ -12,13 +12,13 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, blank
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.stages.crowded.hidden import Hidden
 from skyextract.stages.crowded.rest import (
     disc_offsets,
     filtered_about,
     nearest_pixel,
     pairs_within,
 )
-from skyextract.stages.crowded.search import Hidden
 from skyextract.stages.detection.measurements import measure_footprints
 from skyextract.stages.psf.sweeps import add_models
 

@@ -8,39 +8,35 @@ Schlafly et al. (2018, ApJS 234, 39).
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.arrays import F4, Bools
 from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
-from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
-from skyextract.record import record
 from skyextract.stages.crowded.clouds import CLOUD_CELL, MESHES, above_clouds, has_clouds
-from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.extended import pieces_of_extended
-from skyextract.stages.crowded.lines import on_lines
+from skyextract.stages.crowded.hidden import Hidden, merged, only
+from skyextract.stages.crowded.peaks import new_peaks
 from skyextract.stages.crowded.plateau import beside_flat_tops, beside_saturated
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     LeastFlux,
-    disc_offsets,
     filtered_plane,
     nearest_pixel,
     noise_scale,
-    pairs_within,
     significant_sources,
     sums_of_faint,
 )
 from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_models
 from skyextract.stages.detection.detect import detection_threshold
-from skyextract.stages.detection.noise import in_sigma, scale_at
+from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt_noise, point_fit
 
 if TYPE_CHECKING:
@@ -52,24 +48,15 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
-    from skyextract.stages.psf.localsky import LocalSky
 
 MIN_COVER = 0.2
 """A field is crowded if sources cover more than this share of it."""
-MIN_SHARE = 0.2
-"""A peak is at least this share of the models there (Schlafly et al. 2018: 0.2 to 0.3)."""
-MIN_SEPARATION = 0.5
-"""Sources nearer to each other than this, in FWHM, are one."""
 MIN_NEW = 0.005
 """Passes end when fewer sources than this share are added, less those that are dropped."""
 KEPT_SIGNIFICANCE = 0.8
 """Added sources keep at least this part of the detection threshold in the fit."""
 FIRST_PASSES = 2
-"""Passes in which bright pairs are found that were taken for one star.  They leave..."""
-OPPOSITE = 2.5
-"""... two peaks on opposite sides, at this distance from each other, in FWHM, at most, ..."""
-MIDDLE = 0.3
-"""... and their middle at this distance from it.  One more source is enough there."""
+"""Passes in which bright pairs are found that were taken for one star."""
 SKY_CELL = 6.0
 """Size of the meshes of the sky among fitted sources, in FWHM: it follows the light of stars that
 are too faint or too close to be found, and holds enough pixels for a mode."""
@@ -81,76 +68,10 @@ FIRST_SWEEPS = 4
 """Sweeps of the first fit."""
 SWEEPS = 2
 """Sweeps after sources were added; the last fit goes on until nothing changes."""
-BESIDE = 3.0
-"""Sources that are dropped are felt by those within this distance, in FWHM: two fit regions."""
 REFINED = 2
 """Passes after which the PSF is refined."""
-N_PAINTED = 2048
-"""Discs that are painted together."""
 LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
-
-
-@record
-class Hidden:
-    """Sources that were found beneath others.
-
-    Attributes
-    ----------
-    sources : FittedSources
-        All sources, those of the detections first; those beside dropped ones are to be fitted.
-    models : (ny, nx) float32
-        Of all sources; (0, 0) where there is no crowd.
-    plane : Plane
-        With the background of the residual image, in meshes that follow unresolved light.
-    psf : Psf
-        With the wings that remain where the neighbours of its stars are subtracted.
-    wide : Plane or None
-        The same with the background of meshes of BACK_SIZE, at the end.
-    faded : (k,) int64
-        Sources that are not significant against the clouds about them.
-    sky : LocalSky or None
-        Light of clouds that `wide` has and `plane` has not, at the end.
-    noise_scale : float
-        Noise of the filtered image over that of independent pixels, in the last pass.
-    local : (n,) bool or None
-        Sources of the crowded regions of a frame that is not crowded; None: the frame is.
-    """
-
-    sources: FittedSources
-    models: F4
-    plane: Plane
-    psf: Psf
-    wide: Plane | None = None
-    faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
-    sky: LocalSky | None = None
-    noise_scale: float = 1.0
-    local: Bools | None = None
-
-    @property
-    def x(self) -> F8:
-        """0-based pixels."""
-        return self.sources.parameters[:, 1]
-
-    @property
-    def y(self) -> F8:
-        """0-based pixels."""
-        return self.sources.parameters[:, 2]
-
-    @property
-    def flux(self) -> F8:
-        """Fluxes; 0 where there is no fit."""
-        return np.nan_to_num(self.sources.parameters[:, 0])
-
-    @property
-    def is_of_companions(self) -> bool:
-        """Whether none of the sources is in a crowd."""
-        return self.local is not None and not self.local.any()
-
-    @property
-    def residual(self) -> F4:
-        """What the models leave of the image."""
-        return self.plane.subtracted - self.models
 
 
 def is_crowded(found: Detections) -> bool:
@@ -192,7 +113,6 @@ def find_hidden(
     hopeless = _beside_saturated(exposure, plane, found, psf.fwhm)
     if within is not None:
         hopeless |= ~within
-    separation = MIN_SEPARATION * psf.fwhm
     fine = _with_fine_sky(config, psf.fwhm)
     if clouds:
         fine = with_fine_meshes(config, CLOUD_CELL * psf.fwhm)
@@ -225,22 +145,16 @@ def find_hidden(
         in_sigma(model, scale, run)
         threshold = detection_threshold(config.extraction, unit)
         photon_noise = 1.0 / (gain * plane.background.sigma**2) if gain > 0.0 else 0.0
-        peak_x, peak_y = _peaks(filtered, model, threshold, separation, run)
-        free = ~_near(hidden.x, hidden.y, peak_x, peak_y, separation, filtered.shape)
-        free &= ~hopeless[peak_y, peak_x]
-        x, y = peak_x[free], peak_y[free]
-        model += filtered
-        free = ~on_lines(model, x, y, psf.fwhm)
-        raised = scale_at(scale, filtered.shape, x, y)
-        free &= ~lacks_contrast(filtered, x, y, psf.fwhm, threshold, photon_noise * raised)
-        if number <= FIRST_PASSES:
-            free &= ~_opposite(x, y, filtered[y, x], hidden, ~free)
+        x, y = new_peaks(
+            filtered, model, scale, hidden, hopeless, threshold, photon_noise, run,
+            splits=number <= FIRST_PASSES,
+        )  # fmt: skip
         del filtered, model
-        added = int(free.sum())
-        new = FittedSources.at(x[free].astype(np.float64), y[free].astype(np.float64))
+        added = x.size
+        new = FittedSources.at(x.astype(np.float64), y.astype(np.float64))
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = LeastFlux(threshold / matched.square, scale, exposure.shape)
-        kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE), separation)
+        kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE))
         hidden = only(hidden, kept)
         dropped = int((~kept).sum())
         run.info(
@@ -285,7 +199,7 @@ def _verified(
     hidden = only(hidden, ~torn)
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
-    placed &= ~_merged(hidden, MIN_SEPARATION * hidden.psf.fwhm)
+    placed &= ~merged(hidden)
     placed[: found.n] = True
     broad = placed & sums_of_faint(exposure, hidden, found.n, least, run)
     run.info(
@@ -294,26 +208,6 @@ def _verified(
         f"of their own, {int(broad.sum())} too broad for a star dropped"
     )
     return only(hidden, placed & ~broad)
-
-
-def only(hidden: Hidden, kept: Bools, *, in_place: bool = False) -> Hidden:
-    """Return some of the sources; the light of the others is for those beside them to fit.
-
-    Parameters
-    ----------
-    in_place : bool
-        The plane of the models is changed.
-    """
-    gone, sources = hidden.sources.take(~kept), hidden.sources.take(kept)
-    models = hidden.models if in_place else hidden.models.copy()
-    add_models(models, hidden.psf, gone, -1.0)
-    row, column = nearest_pixel(hidden.x, hidden.y, models.shape)
-    beside = _near(
-        hidden.x[~kept], hidden.y[~kept], column[kept], row[kept], BESIDE * hidden.psf.fwhm,
-        models.shape,
-    )  # fmt: skip
-    stale = np.where(beside, np.uint8(1), sources.stale)
-    return replace(hidden, sources=replace(sources, stale=stale), models=models)
 
 
 def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:
@@ -346,78 +240,17 @@ def _with_fine_sky(config: Config, fwhm: float) -> Config:
     return replace(config, background=replace(config.background, back_size=sizes))
 
 
-def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
-    """Return the pixels x, y of significant peaks, in raster order."""
-    half = max(1, round(separation))
-
-    def rows(band: tuple[int, int]) -> tuple[I8, I8]:
-        room = (band[1] - band[0]) * filtered.shape[1]
-        x, y = np.empty((2, room), np.int32)
-        n = peaks_in_rows(
-            filtered, model, float(threshold), MIN_SHARE, half, band[0], band[1], x, y
-        )
-        return x[:n].astype(np.int64), y[:n].astype(np.int64)
-
-    parts = run.map(rows, run.bands(filtered.shape[0]))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int, ...]) -> Bools:
-    """Tell which peaks are within `radius` pixels of a source."""
-    taken = np.zeros(shape, np.bool_)
-    row, column = nearest_pixel(x, y, shape)
-    dy, dx = np.array(list(disc_offsets(radius))).T
-    for first in range(0, row.size, N_PAINTED):
-        some = slice(first, first + N_PAINTED)
-        rows = np.clip(row[some, None] + dy, 0, shape[0] - 1)
-        taken[rows, np.clip(column[some, None] + dx, 0, shape[1] - 1)] = True
-    return taken[peak_y, peak_x]
-
-
-def _opposite(x: I8, y: I8, height: F4, hidden: Hidden, taken: Bools) -> Bools:
-    """Tell which peaks are the lower of two on opposite sides of a source.
-
-    Two stars that were taken for one leave both: one more source is enough, as the first moves.
-
-    Parameters
-    ----------
-    taken : (n,) bool
-        Peaks that do not count.
-    """
-    fwhm = hidden.psf.fwhm
-    row = np.flatnonzero(~taken)
-    place_x, place_y = x[row].astype(np.float64), y[row].astype(np.float64)
-    first, second = (row[k] for k in pairs_within(place_x, place_y, OPPOSITE * fwhm))
-    middle_x, middle_y = (x[first] + x[second]) // 2, (y[first] + y[second]) // 2
-    shape = hidden.models.shape
-    between = _near(hidden.x, hidden.y, middle_x, middle_y, MIDDLE * fwhm, shape)
-    first, second = first[between], second[between]
-    lower = np.zeros(x.size, np.bool_)
-    lower[np.where(height[first] < height[second], first, second)] = True
-    return lower
-
-
-def _kept(hidden: Hidden, n_detected: int, least: LeastFlux, radius: float) -> Bools:
+def _kept(hidden: Hidden, n_detected: int, least: LeastFlux) -> Bools:
     """Tell which sources stay: the detected ones, and added ones that are significant and alone.
 
-    An added source within `radius` of a brighter one has moved onto that.
+    An added source nearer than MIN_SEPARATION to a brighter one has moved onto that.
     """
     x, y, shape = hidden.x, hidden.y, hidden.models.shape
-    kept: Bools = (hidden.flux >= least.at(x, y)) & ~_merged(hidden, radius)
+    kept: Bools = (hidden.flux >= least.at(x, y)) & ~merged(hidden)
     kept &= (hidden.sources.status & RUNAWAY) == 0
     kept &= (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
     kept[:n_detected] = True
     return kept
-
-
-def _merged(hidden: Hidden, radius: float) -> Bools:
-    """Tell which sources are within `radius` of a brighter one."""
-    flux = hidden.flux
-    first, second = pairs_within(hidden.x, hidden.y, radius)
-    fainter = np.where(flux[first] < flux[second], first, second)
-    merged = np.zeros(flux.size, np.bool_)
-    merged[fainter[flux[first] != flux[second]]] = True
-    return merged
 
 
 def _beside_saturated(exposure: Exposure, plane: Plane, found: Detections, fwhm: float) -> Bools:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.crowded.search import Hidden
+    from skyextract.stages.crowded.hidden import Hidden
 
 MIN_LEFT = 0.3
 """Of the light of an extended source point sources leave more than this share, ..."""

@@ -1,0 +1,129 @@
+"""Sources of a crowd: detected ones, those found beneath them, and what their models leave."""
+
+from __future__ import annotations
+
+from dataclasses import field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.record import record
+from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel, pairs_within
+from skyextract.stages.psf.sweeps import FittedSources, add_models
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.psf import Psf
+    from skyextract.stages.background.planes import Plane
+    from skyextract.stages.psf.localsky import LocalSky
+
+MIN_SEPARATION = 0.5
+"""Sources nearer to each other than this, in FWHM, are one."""
+BESIDE = 3.0
+"""Sources that are dropped are felt by those within this distance, in FWHM: two fit regions."""
+N_PAINTED = 2048
+"""Discs that are painted together."""
+
+
+@record
+class Hidden:
+    """Sources that were found beneath others.
+
+    Attributes
+    ----------
+    sources : FittedSources
+        All sources, those of the detections first; those beside dropped ones are to be fitted.
+    models : (ny, nx) float32
+        Of all sources; (0, 0) where there is no crowd.
+    plane : Plane
+        With the background of the residual image, in meshes that follow unresolved light.
+    psf : Psf
+        With the wings that remain where the neighbours of its stars are subtracted.
+    wide : Plane or None
+        The same with the background of meshes of BACK_SIZE, at the end.
+    faded : (k,) int64
+        Sources that are not significant against the clouds about them.
+    sky : LocalSky or None
+        Light of clouds that `wide` has and `plane` has not, at the end.
+    noise_scale : float
+        Noise of the filtered image over that of independent pixels, in the last pass.
+    local : (n,) bool or None
+        Sources of the crowded regions of a frame that is not crowded; None: the frame is.
+    """
+
+    sources: FittedSources
+    models: F4
+    plane: Plane
+    psf: Psf
+    wide: Plane | None = None
+    faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    sky: LocalSky | None = None
+    noise_scale: float = 1.0
+    local: Bools | None = None
+
+    @property
+    def x(self) -> F8:
+        """0-based pixels."""
+        return self.sources.parameters[:, 1]
+
+    @property
+    def y(self) -> F8:
+        """0-based pixels."""
+        return self.sources.parameters[:, 2]
+
+    @property
+    def flux(self) -> F8:
+        """Fluxes; 0 where there is no fit."""
+        return np.nan_to_num(self.sources.parameters[:, 0])
+
+    @property
+    def is_of_companions(self) -> bool:
+        """Whether none of the sources is in a crowd."""
+        return self.local is not None and not self.local.any()
+
+    @property
+    def residual(self) -> F4:
+        """What the models leave of the image."""
+        return self.plane.subtracted - self.models
+
+
+def only(hidden: Hidden, kept: Bools, *, in_place: bool = False) -> Hidden:
+    """Return some of the sources; the light of the others is for those beside them to fit.
+
+    Parameters
+    ----------
+    in_place : bool
+        The plane of the models is changed.
+    """
+    gone, sources = hidden.sources.take(~kept), hidden.sources.take(kept)
+    models = hidden.models if in_place else hidden.models.copy()
+    add_models(models, hidden.psf, gone, -1.0)
+    row, column = nearest_pixel(hidden.x, hidden.y, models.shape)
+    beside = near(
+        hidden.x[~kept], hidden.y[~kept], column[kept], row[kept], BESIDE * hidden.psf.fwhm,
+        models.shape,
+    )  # fmt: skip
+    stale = np.where(beside, np.uint8(1), sources.stale)
+    return replace(hidden, sources=replace(sources, stale=stale), models=models)
+
+
+def near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int, ...]) -> Bools:
+    """Tell which peaks are within `radius` pixels of a source."""
+    taken = np.zeros(shape, np.bool_)
+    row, column = nearest_pixel(x, y, shape)
+    dy, dx = np.array(list(disc_offsets(radius))).T
+    for first in range(0, row.size, N_PAINTED):
+        some = slice(first, first + N_PAINTED)
+        rows = np.clip(row[some, None] + dy, 0, shape[0] - 1)
+        taken[rows, np.clip(column[some, None] + dx, 0, shape[1] - 1)] = True
+    return taken[peak_y, peak_x]
+
+
+def merged(hidden: Hidden) -> Bools:
+    """Tell which sources are nearer than MIN_SEPARATION to a brighter one."""
+    flux = hidden.flux
+    first, second = pairs_within(hidden.x, hidden.y, MIN_SEPARATION * hidden.psf.fwhm)
+    fainter = np.where(flux[first] < flux[second], first, second)
+    mark = np.zeros(flux.size, np.bool_)
+    mark[fainter[flux[first] != flux[second]]] = True
+    return mark
