@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from skyextract.kernels.psf import fit
+from skyextract.kernels.psf import beside
 
-reached = getattr(fit.reached, "py_func", fit.reached)
+reached = getattr(beside.reached, "py_func", beside.reached)
 
 
 @pytest.mark.parametrize("size", [64, 81])

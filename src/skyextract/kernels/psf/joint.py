@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.psf.beside import mark_neighbours, needed_reach, reached
 from skyextract.kernels.psf.fit import (
     FROZEN,
     MOVING,
@@ -20,9 +21,6 @@ from skyextract.kernels.psf.fit import (
     RUNAWAY,
     UNSETTLED,
     add_model,
-    mark_neighbours,
-    needed_reach,
-    reached,
 )
 from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
 
-_MAG_PER_RATIO = 2.5 / math.log(10.0)
+MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
 def hidden_magnitudes(
@@ -46,5 +46,5 @@ def hidden_magnitudes(
     if "FLAGS_SKY" in catalog and np.any(catalog["FLAGS_SKY"] & int(FlagsSky.HIDDEN)):
         # What the fits left was searched for peaks of this part of the models there.
         most = np.where(shares > TOGETHER, math.inf, MIN_SHARE * shares * flux[rows, None])
-    mean, scatter = others.within(errors / _MAG_PER_RATIO * flux[rows], shares, pixels, most)
-    return _MAG_PER_RATIO * mean / flux[rows], _MAG_PER_RATIO * scatter / flux[rows]
+    mean, scatter = others.within(errors / MAG_PER_RATIO * flux[rows], shares, pixels, most)
+    return MAG_PER_RATIO * mean / flux[rows], MAG_PER_RATIO * scatter / flux[rows]

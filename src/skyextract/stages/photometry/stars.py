@@ -23,7 +23,7 @@ from skyextract.sky.plate import gnomonic
 from skyextract.stages.doubles import find_doubles
 from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
-from skyextract.stages.photometry.hidden import hidden_magnitudes
+from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
 from skyextract.stages.photometry.zeropoint import MIN_ERROR
 from skyextract.stages.psf.apercor import ApertureCorrections
 
@@ -65,7 +65,6 @@ MAX_NEIGHBOURS = 0.02
 """Share of light of others that a star may have there."""
 APERTURE = 1.5
 """Radius of a typical aperture, FWHM."""
-_MAG_PER_RATIO = 2.5 / math.log(10.0)
 
 
 @record
@@ -126,12 +125,12 @@ def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars
         light = corrections.growth(stars.x, stars.y)[:, 0]
         error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
         # Without a star the PSF model stands in.
-        correction_error = _MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
+        correction_error = MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
         from_stars = math.isfinite(error)
     # Light that the model lacks is in the correction, where stars show it.
     if kind == "FLUX_PSF" and exposure.psf is not None and not from_stars:
         error = exposure.psf.light_error
-        of_model = _MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
+        of_model = MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
         correction_error = math.hypot(correction_error, of_model)
     above_kron, kron_error = math.nan, 0.0
     if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
@@ -182,7 +181,7 @@ def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
         pixels = 1.0 / float(np.sum(psf.stamp(0.5 * nx, 0.5 * ny).astype(np.float64) ** 2))
     else:
         pixels = math.pi * (APERTURE * psf.fwhm) ** 2
-    return _MAG_PER_RATIO * background.level_error * pixels / float(np.median(flux))
+    return MAG_PER_RATIO * background.level_error * pixels / float(np.median(flux))
 
 
 def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
@@ -355,10 +354,10 @@ def select_stars(
         keep &= alone
         checked &= alone
     with np.errstate(invalid="ignore", divide="ignore"):
-        errors = np.hypot(_MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
+        errors = np.hypot(MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
         instrumental = -2.5 * np.log10(flux)
         if split_key(flux_key)[0] == "FLUX_PSF":
-            instrumental += _MAG_PER_RATIO / snr**2  # fitted positions find the peaks of the noise
+            instrumental += MAG_PER_RATIO / snr**2  # fitted positions find the peaks of the noise
             mean, scatter = hidden_magnitudes(catalog, exposure, flux_key, pairs.row, errors)
             instrumental += mean
             errors = np.hypot(errors, scatter)
