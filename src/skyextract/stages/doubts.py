@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +13,16 @@ from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
 from skyextract.stages.background.vignetting import DOUBTED, about_vignetting, missing_in_corners
 from skyextract.stages.detection.framekind import doubt_of_kind
-from skyextract.stages.detection.ghosts import find_ghosts
+from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.tracks import find_tracks
-from skyextract.stages.detection.twins import find_twins
+from skyextract.stages.detection.twins import Twins, find_twins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.stages.detection.support import Support
@@ -81,23 +84,26 @@ def doubts_about(
         The sources are those of another image.
     """
     detections, plane = found.detections, found.plane
-    twins = find_twins(detections.x, detections.y, detections.dflux)
-    ghosts = find_ghosts(detections.x, detections.y, detections.dflux) if twins is None else None
     shapes = (detections.x, detections.y, detections.a, detections.b, detections.theta)
-    tracks = find_tracks(*shapes, plane.bad)
+    pixels = (plane.subtracted, plane.background.sigma, plane.bad)
+    # Each takes some milliseconds, which threads share.
+    checks: tuple[Callable[[], Any], ...] = (
+        lambda: share_below(*pixels),
+        lambda: find_tracks(*shapes, plane.bad),
+        lambda: _second_images(detections),
+        lambda: find_interleaved(*pixels),
+        lambda: doubt_of_kind(
+            exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf
+        ),
+    )
+    below, tracks, (twins, ghosts), turns, kind = run.map(lambda check: check(), checks)
     said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
-    kind = doubt_of_kind(
-        exposure.header, plane.subtracted, plane.background.sigma, plane.bad, plane.n_bad,
-        detections.n, has_psf=exposure.has_psf,
-    )  # fmt: skip
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
-    below = share_below(plane.subtracted, plane.background.sigma, plane.bad)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
-    turns = find_interleaved(plane.subtracted, plane.background.sigma, plane.bad)
     false += [(what.doubt, what.are_many) for what in (ghosts, tracks, turns) if what is not None]
     missing = missing_in_corners(plane.background, int(detections.fdnpix.max(initial=0)))
     false.append((about_vignetting(missing), missing > DOUBTED))
@@ -117,6 +123,13 @@ def doubts_about(
         if what is not None:
             bits[what.rows] |= int(bit)
     return Doubts(seen_twice, bits, texts)
+
+
+def _second_images(found: Detections) -> tuple[Twins | None, Ghosts | None]:
+    """Look for second images of all sources; of some, if not all have one."""
+    sources = found.x, found.y, found.dflux
+    twins = find_twins(*sources)
+    return twins, find_ghosts(*sources) if twins is None else None
 
 
 def _about_sharp(flags: I2) -> tuple[str, float]:

@@ -152,9 +152,13 @@ def _is_cut(x: F8, y: F8, b: F8, bad: Bools) -> Bools:
 def _longest(x: F8, y: F8, theta: F8) -> Bools | None:
     """Return the pieces of the line that chance explains least; None if it may explain all."""
     first, second = np.triu_indices(min(x.size, MOST), 1)
-    direction = np.arctan2(y[second] - y[first], x[second] - x[first])
-    along = _turn(direction, theta[first]) & _turn(direction, theta[second])
-    first, second, direction = first[along], second[along], direction[along]
+    dx, dy = x[second] - x[first], y[second] - y[first]
+    least = math.cos(math.radians(MAX_TURN)) ** 2 * (dx * dx + dy * dy)
+    cos, sin = np.cos(theta), np.sin(theta)
+    along = (dx * cos[first] + dy * sin[first]) ** 2 > least
+    along &= (dx * cos[second] + dy * sin[second]) ** 2 > least
+    first, second = first[along], second[along]
+    direction = np.arctan2(dy[along], dx[along])
     n_pairs = first.size
     if n_pairs < MIN_PIECES * (MIN_PIECES - 1) // 2:
         return None
