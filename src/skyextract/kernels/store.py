@@ -209,6 +209,7 @@ def declared() -> dict[str, list[str]]:
 
 
 _all_loaded = threading.Event()
+"""All kernels are in memory, or were found on disk."""
 
 
 def note_all_loaded() -> None:
@@ -234,6 +235,8 @@ def missing_kernels(modules: Collection[str] = ()) -> dict[str, list[str]]:
         absent = [name for name in functions if f"{name}-{environment()}" not in names]
         if absent:
             missing[module] = absent
+    if not missing and not modules:
+        _all_loaded.set()
     return missing
 
 

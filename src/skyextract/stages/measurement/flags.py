@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:
     """Return the sources with what the mask planes in the footprints mean in both flags."""
     planes = np.zeros(found.n, dtype=np.uint16)
-    if found.n and exposure.mask.any():
+    if found.n:
         planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
     cosmic = (planes & np.uint16(Mask.CR)) != 0
     bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
