@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skyextract.kernels.detection.footprints import gather_grown
+from skyextract.kernels.detection.footprints import gather_grown, lay_out
 
 
 def test_own_taken_in_and_merged_pixels_follow_each_other():
@@ -19,3 +19,23 @@ def test_own_taken_in_and_merged_pixels_follow_each_other():
         expected = [*pixel[first[i] : middle], *added[owner == i], *pixel[middle : first[i + 1]]]
         assert grown[grown_first[i] : grown_first[i + 1]].tolist() == expected
     assert grown_first[-1] == grown.size
+
+
+def test_pixels_of_sources_one_after_the_other():
+    rng = np.random.default_rng(1)
+    length = rng.integers(0, 9, 40)
+    start = np.concatenate([[0], np.cumsum(length)])
+    pixel = rng.permutation(2000)[: start[-1]]
+    filtered = rng.normal(size=pixel.size).astype(np.float32)
+    sequence = rng.permutation(40)[:30]
+    label = rng.integers(-9, 9, 30).astype(np.int32)
+    parts = [np.arange(start[i], start[i + 1]) for i in sequence]
+    take = np.concatenate(parts)
+    own = np.empty(take.size, np.int64), np.empty(take.size, np.float32)
+    labels = np.zeros(2000, np.int32)
+    lay_out(start, pixel, filtered, sequence, label, *own, labels)
+    np.testing.assert_array_equal(own[0], pixel[take])
+    np.testing.assert_array_equal(own[1], filtered[take])
+    expected = np.zeros(2000, np.int32)
+    expected[pixel[take]] = np.repeat(label, [part.size for part in parts])
+    np.testing.assert_array_equal(labels, expected)

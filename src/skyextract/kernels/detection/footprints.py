@@ -1,4 +1,4 @@
-"""Pixels of footprints that have grown, source by source."""
+"""Pixels of footprints, source by source: those that are kept, and those that have grown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import I4, I8
+    from skyextract.datamodel.arrays import F4, I4, I8
 
 
 @kernel
@@ -48,3 +48,31 @@ def gather_grown(
         for k in range(first[i] + n_own[i], first[i + 1]):
             grown[room[i]] = pixel[k]
             room[i] += 1
+
+
+@kernel
+def lay_out(
+    start: I8, pixel: I8, filtered: F4, sequence: I8, label: I4, pixel_out: I8, filtered_out: F4,
+    labels: I4,
+) -> None:  # fmt: skip
+    """Put the pixels of some sources one after the other, and draw their labels.
+
+    Parameters
+    ----------
+    start : (n + 1,) int64
+    pixel, filtered : (n_pixels,)
+        Pixels of source i, ``pixel[start[i]:start[i + 1]]``, and their values.
+    sequence : (m,) int64
+        Sources in the order of their pixels.
+    label : (m,) int32
+    pixel_out, filtered_out : output
+    labels : (ny * nx,) int32, output
+        Only these pixels change.
+    """
+    at = 0
+    for i in range(sequence.size):
+        for k in range(start[sequence[i]], start[sequence[i] + 1]):
+            pixel_out[at] = pixel[k]
+            filtered_out[at] = filtered[k]
+            labels[pixel[k]] = label[i]
+            at += 1

@@ -10,6 +10,7 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, blank
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import clean_sources
+from skyextract.kernels.detection.footprints import lay_out
 from skyextract.kernels.detection.queue import Scan
 from skyextract.kernels.values import BLENDED
 from skyextract.record import record
@@ -96,12 +97,18 @@ def clean(
     number[kept] = np.arange(1, len(kept) + 1)
     number[merged] = number[owner[merged]]
 
-    sequence, take, label = _footprints(candidates.start, wanted, number, into >= 0)
+    # Each source's own pixels, then those merged into it.
+    sign = np.where(into >= 0, -1, 1).astype(np.int32)
+    sequence = np.flatnonzero(wanted)
+    sequence = sequence[np.lexsort((sequence, -sign[sequence], number[sequence]))]
     ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
-    pixel = candidates.pixel[take]
+    pixel, filtered = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float32)
     segmentation = blank(image_shape, np.int32)
-    segmentation.ravel()[pixel] = label
+    lay_out(
+        candidates.start, candidates.pixel, candidates.filtered, sequence,
+        (number * sign)[sequence], pixel, filtered, segmentation.reshape(-1),
+    )  # fmt: skip
     real, integer = real[kept], integer[kept]
     return Detections(
         labels=segmentation,
@@ -109,7 +116,7 @@ def clean(
         first=ends[first].astype(np.int64),
         n_own=np.diff(candidates.start)[kept].astype(np.int32),
         pixel=pixel,
-        filtered=candidates.filtered[take],
+        filtered=filtered,
         **measured_fields(real, integer),
         dthresh=column(real, shape.DTHRESH).astype(np.float32),
         flags=column(integer, shape.FLAGS).astype(np.int16),
@@ -190,28 +197,6 @@ def _late(candidates: Candidates, integer: I4, into: I4, width: int, n_rows: int
     )
     pixel = candidates.pixel[take]
     return pixel[pixel // width > np.repeat(read, length) - n_rows]
-
-
-def _footprints(start: I8, wanted: Bools, number: I4, merged: Bools) -> tuple[I8, I8, I4]:
-    """Put each source's own pixels together, then those merged into it.
-
-    Returns
-    -------
-    sequence : (m,) int64
-        Sources in the order of their pixels.
-    take : (k,) int64
-        The pixels in that order.
-    label : (k,) int32
-        Number of each pixel's source, negative for a merged one.
-    """
-    sign = np.where(merged, -1, 1).astype(np.int32)
-    sequence = np.flatnonzero(wanted)
-    sequence = sequence[np.lexsort((sequence, -sign[sequence], number[sequence]))]
-    length = np.diff(start)[sequence]
-    ends = np.cumsum(length)
-    source = np.repeat(np.arange(len(sequence)), length)
-    take = np.arange(int(length.sum())) - (ends - length)[source] + start[sequence][source]
-    return sequence, take, (number * sign)[sequence][source]
 
 
 def _merge(real: F8, integer: I4, source: int, into: int) -> None:
