@@ -25,9 +25,9 @@ from skyextract.kernels.psf.fit import FROZEN, NO_PIXELS, RUNAWAY
 from skyextract.run import Run
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, only
-from skyextract.stages.crowded.mosaic import Mosaic, mosaic_of
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.rest import pairs_within
+from skyextract.stages.crowded.sheet import Sheet, sheet_of
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import flux_errors
 from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
@@ -202,10 +202,10 @@ def _in_windows(
         The companions.
     """
     alone = Run()  # the windows are the threads' work
-    mosaic = Mosaic.of(windows)
+    sheet = Sheet.of(windows)
     noise = scale_at(found.noise_scale, exposure.shape, places.x, places.y)
-    exposure, plane, part, rows, window = mosaic_of(exposure, plane, found, mosaic)
-    below, aside = mosaic.shift[places.window].T
+    exposure, plane, part, rows, window = sheet_of(exposure, plane, found, sheet)
+    below, aside = sheet.shift[places.window].T
     x, y = places.x - aside, places.y - below
     host = np.searchsorted(window * found.n + rows, places.window * found.n + places.host)
     hidden, error = _fitted(exposure, plane, part, host, x, y, alone)
@@ -218,7 +218,7 @@ def _in_windows(
         torn = pieces_of_extended(exposure, hidden, part, alone)[part.n :]
         hidden, kept = only(hidden, np.append(detected, ~torn), in_place=True), kept[~torn]
     known = np.flatnonzero(hidden.sources.reach[: part.n] >= 0) if kept.size else kept
-    shift = mosaic.shift[np.append(window[known], places.window[kept])]
+    shift = sheet.shift[np.append(window[known], places.window[kept])]
     fitted = hidden.sources.take(np.append(known, np.arange(part.n, hidden.x.size)))
     moved = fitted.parameters + np.column_stack([np.zeros(len(shift)), shift[:, ::-1]])
     fitted = replace(fitted, parameters=moved)

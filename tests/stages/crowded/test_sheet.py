@@ -11,7 +11,7 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
-from skyextract.stages.crowded.mosaic import Mosaic, mosaic_of
+from skyextract.stages.crowded.sheet import Sheet, sheet_of
 
 SHAPE = 90, 130
 WINDOWS = np.array([[-6, 21, 5, 50], [40, 60, 33, 61], [70, 104, 101, 143], [10, 30, 40, 80]])
@@ -68,16 +68,16 @@ def test_windows_have_the_pixels_and_the_psf_of_the_frame(with_variance):
     exposure, plane = frame(with_variance)
     x, y = np.array([12.2, 45.0, 47.4, 110.0]), np.array([4.0, 50.3, 18.9, 80.0])
     found = detections(x, y)
-    mosaic = Mosaic.of(WINDOWS)
-    cut, pixels, part, rows, window = mosaic_of(exposure, plane, found, mosaic)
+    sheet = Sheet.of(WINDOWS)
+    cut, pixels, part, rows, window = sheet_of(exposure, plane, found, sheet)
     # The third is in the first and in the last window.
     assert rows.tolist() == [0, 2, 1, 3, 2]
     assert window.tolist() == [0, 0, 1, 2, 3]
-    assert (mosaic.windows[:, ::2] <= WINDOWS[:, ::2]).all()
-    assert (mosaic.windows[:, 1::2] >= WINDOWS[:, 1::2]).all()
+    assert (sheet.windows[:, ::2] <= WINDOWS[:, ::2]).all()
+    assert (sheet.windows[:, 1::2] >= WINDOWS[:, 1::2]).all()
     drawn = np.zeros(cut.shape, np.int64)
     noise = plane.variance_plane(Run())
-    for (a, b, c, d), (row, column) in zip(mosaic.windows, mosaic.corners, strict=True):
+    for (a, b, c, d), (row, column) in zip(sheet.windows, sheet.corners, strict=True):
         drawn[row : row + b - a, column : column + d - c] += 1
         j, i = (v.ravel() for v in np.mgrid[max(a, 0) : min(b, 90), max(c, 0) : min(d, 130)])
         v, u = j + row - a, i + column - c
@@ -94,14 +94,14 @@ def test_windows_have_the_pixels_and_the_psf_of_the_frame(with_variance):
             assert np.array_equal(here, there)
     assert drawn.max() == 1
     beyond = np.ones(cut.shape, np.bool_)
-    inside, corners = mosaic.inside(SHAPE)
+    inside, corners = sheet.inside(SHAPE)
     for (a, b, c, d), (row, column) in zip(inside, corners, strict=True):
         beyond[row : row + b - a, column : column + d - c] = False
     assert beyond.any()
     assert (cut.mask[beyond] == int(Mask.NO_DATA)).all()
     assert pixels.bad[beyond].all()
     assert (pixels.variance[beyond] == np.float32(NO_INFORMATION)).all()
-    below, aside = mosaic.shift[window].T
+    below, aside = sheet.shift[window].T
     np.testing.assert_allclose(part.x + aside, x[rows], atol=1e-12)
     np.testing.assert_allclose(part.y + below, y[rows], atol=1e-12)
     for k, row in enumerate(rows):

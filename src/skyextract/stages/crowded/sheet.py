@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @record
-class Mosaic:
+class Sheet:
     """Where windows of a frame lie in an image of their own.
 
     Attributes
@@ -34,9 +34,9 @@ class Mosaic:
     windows : (n, 4) int64
         First and last + 1 of the rows, then of the columns, in the frame and beyond it.
     corners : (n, 2) int64
-        First row and column in the mosaic.
+        First row and column in the sheet.
     shape : tuple of int
-        Of the mosaic, [y, x].
+        Of the sheet, [y, x].
     """
 
     windows: I8
@@ -44,7 +44,7 @@ class Mosaic:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, windows: I8) -> Mosaic:
+    def of(cls, windows: I8) -> Sheet:
         """Lay windows, widened to whole bytes of packed bits, on shelves of falling height."""
         wide = windows.copy()
         wide[:, ::2] -= wide[:, ::2] % BYTE
@@ -63,7 +63,7 @@ class Mosaic:
 
     @property
     def shift(self) -> I8:
-        """What rows and columns of the mosaic have less than those of the frame, (n, 2)."""
+        """What rows and columns of the sheet have less than those of the frame, (n, 2)."""
         return self.windows[:, ::2] - self.corners
 
     def inside(self, shape: tuple[int, int]) -> tuple[I8, I8]:
@@ -74,7 +74,7 @@ class Mosaic:
 
 
 @record
-class MosaicPsf(Psf):
+class SheetPsf(Psf):
     """The PSF of a frame where windows of it are.
 
     Attributes
@@ -82,14 +82,14 @@ class MosaicPsf(Psf):
     window : (n_y, n_x) int64
         The window in each block of 8 x 8 pixels.
     shift : (n, 2) int64
-        That of the mosaic.
+        That of the sheet.
     """
 
     window: I8 = field(default_factory=lambda: np.zeros((1, 1), np.int64))
     shift: I8 = field(default_factory=lambda: np.zeros((1, 2), np.int64))
 
     def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
-        """Return the variables of the polynomial at positions in the mosaic."""
+        """Return the variables of the polynomial at positions in the sheet."""
         row, column = (
             np.clip(np.rint(v).astype(np.int64) // BYTE, 0, n - 1)
             for v, n in zip((y, x), self.window.shape, strict=True)
@@ -98,20 +98,20 @@ class MosaicPsf(Psf):
         return super().normalised(x + dx, y + dy)
 
 
-def mosaic_psf(psf: Psf, mosaic: Mosaic) -> MosaicPsf:
+def sheet_psf(psf: Psf, sheet: Sheet) -> SheetPsf:
     """Return the PSF of the windows."""
-    window = np.zeros(tuple(-(-size // BYTE) for size in mosaic.shape), np.int64)
-    sizes = mosaic.windows[:, 1::2] - mosaic.windows[:, ::2]
+    window = np.zeros(tuple(-(-size // BYTE) for size in sheet.shape), np.int64)
+    sizes = sheet.windows[:, 1::2] - sheet.windows[:, ::2]
     for k, ((a, c), (b, d)) in enumerate(
-        zip(mosaic.corners // BYTE, (mosaic.corners + sizes) // BYTE, strict=True)
+        zip(sheet.corners // BYTE, (sheet.corners + sizes) // BYTE, strict=True)
     ):
         window[a:b, c:d] = k
     known = {item.name: getattr(psf, item.name) for item in fields(psf)}
-    return MosaicPsf(**known, window=window, shift=mosaic.shift)
+    return SheetPsf(**known, window=window, shift=sheet.shift)
 
 
-def mosaic_of(
-    exposure: Exposure, plane: Plane, found: Detections, mosaic: Mosaic
+def sheet_of(
+    exposure: Exposure, plane: Plane, found: Detections, sheet: Sheet
 ) -> tuple[Exposure, Plane, Detections, I8, I8]:
     """Cut out the windows of a frame.
 
@@ -127,8 +127,8 @@ def mosaic_of(
         Their rows in the frame, and which window.
     """
     assert exposure.psf is not None
-    shape, frame = mosaic.shape, exposure.shape
-    windows, corners = mosaic.inside(frame)
+    shape, frame = sheet.shape, exposure.shape
+    windows, corners = sheet.inside(frame)
     noise = plane.noise if plane.variance is None else plane.variance
     mask = np.full(shape, int(Mask.NO_DATA), np.uint16)
     image, variance = np.zeros(shape, np.float32), np.full(shape, NO_INFORMATION, np.float32)
@@ -154,10 +154,10 @@ def mosaic_of(
         variance[bad] = NO_INFORMATION
     exposure = replace(
         exposure, image=image, mask=mask, variance=None, weight=None, background=None,
-        psf=mosaic_psf(exposure.psf, mosaic),
+        psf=sheet_psf(exposure.psf, sheet),
     )  # fmt: skip
     plane = replace(
         plane, subtracted=image, variance=variance, bad=bad, n_bad=int(np.count_nonzero(bad)),
         saturated=saturated, noise=None,
     )  # fmt: skip
-    return exposure, plane, *cut_windows(found, mosaic.windows, mosaic.corners, shape)
+    return exposure, plane, *cut_windows(found, sheet.windows, sheet.corners, shape)
