@@ -218,7 +218,7 @@ def measure(
     sources, errors = with_errors_of_apertures(
         sources, noise, found.plane.background, exposure.detector.gain
     )
-    sources = with_mask_flags(sources, exposure, found.detections)
+    sources = with_mask_flags(sources, exposure, found.detections, run)
 
     # The PSF, then galaxies, fitted to all sources.
     residual = models = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.background.mesh import BAD
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4
@@ -61,6 +61,19 @@ def fill_bad_meshes(level: F4, rms: F4) -> int:
     return n_good
 
 
+@helper
+def _middle(values: F4, n: int) -> np.float32:
+    """Return the middle one of the first n values, which are sorted by insertion: they are few."""
+    for i in range(1, n):
+        value = values[i]
+        k = i
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+    return np.float32(values[n // 2])
+
+
 @kernel
 def median_filter(
     level: F4,
@@ -88,12 +101,10 @@ def median_filter(
                     a[n] = level[v, u]
                     b[n] = rms[v, u]
                     n += 1
-            a[:n].sort()
-            median = a[n // 2]
+            median = _middle(a, n)
             if abs(median - level[y, x]) >= threshold:
-                b[:n].sort()
                 level_out[y, x] = median
-                rms_out[y, x] = b[n // 2]
+                rms_out[y, x] = _middle(b, n)
             else:
                 level_out[y, x] = level[y, x]
                 rms_out[y, x] = rms[y, x]

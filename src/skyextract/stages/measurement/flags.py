@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
 
 
-def with_mask_flags(sources: Catalog, exposure: Exposure, found: Detections) -> Catalog:
+def with_mask_flags(
+    sources: Catalog, exposure: Exposure, found: Detections, run: Run
+) -> Catalog:  # fmt: skip
     """Return the sources with what the mask planes in the footprints mean in both flags."""
-    planes = np.zeros(found.n, dtype=np.uint16)
-    if found.n:
-        planes = np.bitwise_or.reduceat(exposure.mask.ravel()[found.pixel], found.first[:-1])
+    planes, mask = np.zeros(found.n, dtype=np.uint16), exposure.mask
+    # Pixels here and there of a mask that nobody has written to take longer than all of it.
+    marked = run.map(lambda band: bool(mask[band[0] : band[1]].any()), run.bands(len(mask)))
+    if found.n and any(marked):
+        planes = np.bitwise_or.reduceat(mask.ravel()[found.pixel], found.first[:-1])
     cosmic = (planes & np.uint16(Mask.CR)) != 0
     bad = (planes & np.uint16(Mask.BAD | Mask.INTRP | Mask.NO_DATA)) != 0
     flags = np.where(planes & np.uint16(Mask.SAT), int(Flags.SATURATED), 0) | sources["FLAGS"]
