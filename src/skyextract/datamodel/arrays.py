@@ -84,3 +84,9 @@ def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:
 
     run.map(rows, run.bands(plane.shape[0]))
     return out
+
+
+def each_of(number: I8) -> tuple[I8, I8]:
+    """Return for each of `number[k]` things the k that it belongs to, and its place there."""
+    of = np.repeat(np.arange(number.size), number)
+    return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.record import record
@@ -174,9 +174,8 @@ class Detections:
             return labels
         found = np.zeros(row.size, np.int32)
         source = self._about(row, column)
-        number = np.diff(self.first)[source]
-        begin = self.first[source] - np.cumsum(number) + number
-        place = np.arange(int(number.sum())) + np.repeat(begin, number)
+        of, place = each_of(np.diff(self.first)[source])
+        place += self.first[source][of]
         pixel = self.pixel[place]
         order = np.argsort(pixel, kind="stable")
         wanted = row * self.image_shape[1] + column
@@ -185,7 +184,7 @@ class Detections:
         known = np.flatnonzero(at >= 0)
         known = known[pixel[order[at[known]]] == wanted[known]]
         at = order[at[known]]
-        found[known] = self._label(place[at], np.repeat(source, number)[at])
+        found[known] = self._label(place[at], source[of[at]])
         return found
 
     def _about(self, row: I8, column: I8) -> I8:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, NOTICE, encoded
 from skyextract.outputs.frame import frame_facts
+from skyextract.outputs.made import read_made
 from skyextract.outputs.report import Report, summary
 from skyextract.outputs.summaries import night_rows, note_night, write_summaries
 from skyextract.run import Run
@@ -88,14 +88,17 @@ def without_products_of_another(job: Job) -> Job:
     name = job.products.get("SUMMARY_NAME")
     if name is None or is_stream(name):
         return job
+    made = read_made(name)
+    if made is None:
+        return job
+    images, folder = made.provenance["images"], Path(made.provenance["working_directory"])
     try:
-        made = json.loads(name.read_text("utf-8"))[0]["provenance"]
-        earlier = [_place(image, Path(made["working_directory"])) for image in made["images"]]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, ConfigError):
+        earlier = [_place(image, folder) for image in images]
+    except ConfigError:  # brackets in a name of a file that is gone
         return job
     if earlier == [_place(image, Path.cwd()) for image in job.images]:
         return job
-    text = f"products of {', '.join(made['images'])} have the same names, and stay as they are"
+    text = f"products of {', '.join(images)} have the same names, and stay as they are"
     log.log(NOTICE, LABELLED, f"{job.label}: ", text)
     streams = {keyword: path for keyword, path in job.products.items() if is_stream(path)}
     return replace(job, products=streams, check_images=())

@@ -84,8 +84,9 @@ def find_made(product: Path) -> Made:
         raise ImageError(f"{product}: no such file")
     place = Path(os.path.realpath(product))
     for folder in [place.parent, *place.parents[1 : 1 + _UP]]:
-        for path in [product] if folder == place.parent and _read(product) else _summaries(folder):
-            made = _read(path)
+        is_summary = folder == place.parent and read_made(product) is not None
+        for path in [product] if is_summary else _summaries(folder):
+            made = read_made(path)
             if made and place in map(Path, map(os.path.realpath, made.products.values())):
                 return made
     raise ImageError(f"{product}: no summary (SUMMARY_NAME) near it tells how it was made")
@@ -95,12 +96,13 @@ def _summaries(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.json"))
 
 
-def _read(path: Path) -> Made | None:
-    """Return a summary; None if the file is another one."""
+def read_made(path: Path) -> Made | None:
+    """Return a summary; None if there is none, or the file is another one."""
     try:
         objects = json.loads(path.read_text("utf-8"))
         name = objects[0]["products"]["SUMMARY_NAME"]
-        objects[0]["provenance"]["working_directory"]
+        provenance = objects[0]["provenance"]
+        provenance["working_directory"], provenance["images"]
     except (OSError, ValueError, TypeError, KeyError, IndexError):
         return None
     up = os.path.relpath(Path(), Path(name).parent)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.arrays import F4, F8, AnyArray, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.noise import median
 from skyextract.record import record
@@ -161,7 +161,7 @@ class _Rest:
         """
         rest = self.image - self.sky(sigma).light(self.image, self.run)
         square = np.where(self.is_free, self.weight * self._near_zero(rest) ** 2, 0.0)
-        own = self._sums(np.where(self.is_free, self.weight, 0.0))
+        own = _sums(np.where(self.is_free, self.weight, 0.0), self.side)
         total = self._smoothed(self.weight, sigma)
         part = OWN * (own / np.where(total > 0.0, total, 1.0)).sum()
         return float(square.sum() + 2.0 * part)
@@ -177,18 +177,19 @@ class _Rest:
         return np.clip(rest, -far, far)
 
     def _smoothed(self, values: F8, sigma: float) -> F8:
-        return smoothed(self._sums(values), sigma / self.side)
+        return smoothed(_sums(values, self.side), sigma / self.side)
 
-    def _sums(self, values: F8) -> F8:
-        ny, nx = values.shape
-        return sums_of_cells(values, np.arange(0, ny, self.side), np.arange(0, nx, self.side))
+
+def _sums(values: AnyArray, side: int) -> F8:
+    """Return the sums of the pixels of square cells."""
+    ny, nx = values.shape
+    return sums_of_cells(values, np.arange(0, ny, side), np.arange(0, nx, side))
 
 
 def _mean_within(image: F4, sigma: float, side: int) -> F4:
     """Return the mean about each cell of some pixels within a Gaussian; beyond the image is 0."""
     ny, nx = image.shape
-    sums = sums_of_cells(image, np.arange(0, ny, side), np.arange(0, nx, side))
-    mean = smoothed(sums, sigma / side) / (2.0 * math.pi * sigma**2)
+    mean = smoothed(_sums(image, side), sigma / side) / (2.0 * math.pi * sigma**2)
     pixels = mean.astype(np.float32).repeat(side, axis=0)[:ny]
     out: F4 = pixels.repeat(side, axis=1)[:, :nx]
     return out

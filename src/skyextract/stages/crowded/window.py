@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8
+from skyextract.datamodel.arrays import F4, I8, each_of
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def cut_windows(
     x, y = np.rint(found.x), np.rint(found.y)
     by_row = np.argsort(y, kind="stable")
     first = np.searchsorted(y[by_row], top)
-    window, place = _each_of(np.searchsorted(y[by_row], bottom) - first)
+    window, place = each_of(np.searchsorted(y[by_row], bottom) - first)
     rows = by_row[first[window] + place]
     here = (x[rows] >= left[window]) & (x[rows] < right[window])
     window, rows = window[here], rows[here]
     order = np.lexsort((rows, window))
     window, rows = window[order], rows[order]
 
-    number, place = _each_of(np.diff(found.first)[rows])
+    number, place = each_of(np.diff(found.first)[rows])
     own = place < found.n_own[rows][number]
     at = found.first[rows][number] + place
     pixel, nx = found.pixel[at], found.image_shape[1]
@@ -122,9 +122,3 @@ def cut_windows(
         filtered=found.filtered[at[inside]], unclaimed=np.zeros(0, np.int64), around=None,
     )  # fmt: skip
     return replace(part, labels=part.segmentation), rows, window
-
-
-def _each_of(number: I8) -> tuple[I8, I8]:
-    """Return for each of `number[k]` things the k that it belongs to, and its place there."""
-    of = np.repeat(np.arange(number.size), number)
-    return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)

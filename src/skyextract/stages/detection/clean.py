@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, blank
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, blank, each_of
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.clean import clean_sources
@@ -190,13 +190,9 @@ def _late(candidates: Candidates, integer: I4, into: I4, width: int, n_rows: int
         np.cumsum(np.diff(integer[:, shape.PARENT], prepend=integer[0, shape.PARENT]) != 0)
     ]
     read = np.maximum(last_row[merged], last_row[into[merged]])
-    length = np.diff(candidates.start)[merged]
-    ends = np.cumsum(length)
-    take = np.arange(int(length.sum())) - np.repeat(
-        ends - length - candidates.start[merged], length
-    )
-    pixel = candidates.pixel[take]
-    return pixel[pixel // width > np.repeat(read, length) - n_rows]
+    of, place = each_of(np.diff(candidates.start)[merged])
+    pixel = candidates.pixel[place + candidates.start[merged][of]]
+    return np.asarray(pixel[pixel // width > read[of] - n_rows])
 
 
 def _merge(real: F8, integer: I4, source: int, into: int) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools, each_of
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.images import count_stretches, densest_shift
 from skyextract.record import record
@@ -334,9 +334,8 @@ def _pairs_within(px: F8, py: F8, sources: F8, radius: float) -> tuple[I8, I8, F
     order = np.argsort(sources[0], kind="stable")
     x = sources[0, order]
     low, high = np.searchsorted(x, px - radius), np.searchsorted(x, px + radius)
-    number = high - low
-    i = np.repeat(np.arange(px.size), number)
-    j = order[np.arange(i.size) - np.repeat(np.cumsum(number) - number, number) + low[i]]
+    i, place = each_of(high - low)
+    j = order[place + low[i]]
     distance = np.hypot(sources[0, j] - px[i], sources[1, j] - py[i])
     near = distance <= radius
     return i[near], j[near], distance[near]
