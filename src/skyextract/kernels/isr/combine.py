@@ -1,8 +1,6 @@
 """Combination of frames pixel by pixel: sigma-clipped mean or median, with variance.
 
-The values of all pixels of a row are sorted at the same time by Batcher's network (Knuth, The
-Art of Computer Programming 3, 5.2.2, algorithm M): its comparisons do not depend on the
-values, so that they are vector instructions.
+The values of all pixels of a row are sorted at the same time.
 """
 
 from __future__ import annotations
@@ -12,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.isr.sorting import BLOCK, sort_columns
 from skyextract.kernels.jit import kernel
 from skyextract.kernels.values import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4
-
-_BLOCK = 128
-"""Columns that are sorted together: their values stay in the cache."""
 
 
 @kernel
@@ -51,21 +47,21 @@ def combine_rows(
         kept; NaN without a value, variance NaN with fewer than two.
     """
     n, _, nx = stack.shape
-    block = np.empty((n, _BLOCK), dtype=np.float32)
+    block = np.empty((n, BLOCK), dtype=np.float32)
     values = np.empty((nx, n), dtype=np.float32)
     count = np.empty(nx, dtype=np.int64)
     sigma = np.empty(nx, dtype=np.float64)
     known = np.empty(nx, dtype=np.float64)
     for y in range(first, last):
         n_known = 0
-        for start in range(0, nx, _BLOCK):
-            width = min(_BLOCK, nx - start)
+        for start in range(0, nx, BLOCK):
+            width = min(BLOCK, nx - start)
             for k in range(n):
                 row, sorted_row = stack[k, y, start : start + width], block[k]
                 for x in range(width):
                     finite = abs(row[x]) < np.inf
                     sorted_row[x] = row[x] if finite else np.float32(np.inf)
-            _sort_columns(block, width)
+            sort_columns(block, width)
             for x in range(width):
                 m = n
                 while m > 0 and block[m - 1, x] == np.inf:
@@ -107,32 +103,12 @@ def combine_rows(
 
 
 @kernel
-def _sort_columns(block: F4, width: int) -> None:
-    """Sort each of the first `width` columns in place, rising with the row."""
-    n = len(block)
-    p = 1
-    while p < n:
-        k = p
-        while k >= 1:
-            for j in range(k % p, n - k, 2 * k):
-                for i in range(min(k, n - j - k)):
-                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
-                        lower, upper = block[i + j], block[i + j + k]
-                        for x in range(width):
-                            a, b = lower[x], upper[x]
-                            lower[x] = min(a, b)
-                            upper[x] = max(a, b)
-            k //= 2
-        p *= 2
-
-
-@kernel
 def _median(values: F4, n: int) -> float:
     """Return the median of n sorted values."""
     half = n // 2
     if n % 2:
         return float(values[half])
-    return 0.5 * (float(values[half - 1]) + float(values[half]))
+    return 0.5 * (np.float64(values[half - 1]) + np.float64(values[half]))
 
 
 @kernel

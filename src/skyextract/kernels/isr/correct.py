@@ -219,7 +219,7 @@ def _correct_plain_row(
     Masters without variance, neither crosstalk nor linearity nor defects; returns the number of
     saturated pixels.
     """
-    n_saturated = 0
+    n_saturated = np.int32(0)
     for i in range(len(image)):
         pixel = float(raw[i])
         saturated = pixel >= saturation
@@ -232,8 +232,8 @@ def _correct_plain_row(
         image[i] = 0.0 if lost else value
         variance[i] = np.inf if lost else noise2 * (inverse * inverse)
         flags[i] = (SAT if saturated else 0) | (NO_DATA if lost else 0)
-        n_saturated += saturated
-    return n_saturated
+        n_saturated += np.int32(saturated)
+    return int(n_saturated)
 
 
 @kernel

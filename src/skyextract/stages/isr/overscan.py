@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.rawframe import Amplifier
 from skyextract.errors import ImageError
+from skyextract.kernels.isr import overscan as kernels
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Isr
@@ -64,15 +66,20 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     if bias is None or isr.isr_overscan == "NONE":
         return Overscan(rows, columns)
     beside = bias.x1 <= data.x0 or bias.x0 >= data.x1
-    single = plane[bias.slices] if beside else plane[bias.slices].T
-    if not np.isfinite(single).any():
+    pixels = np.ascontiguousarray(plane[bias.slices] if beside else plane[bias.slices].T)
+    lines = np.empty(len(pixels))
+    kernels.line_medians(pixels, lines)
+    known = np.isfinite(lines)
+    if not known.any():
         raise ImageError(f"amplifier {amplifier.name}: no overscan pixel of {bias} has a value")
-    lines, pixels = _line_medians(single), single.astype(np.float64)
-    level, noise = float(np.median(lines)), _noise(pixels, lines)
+    if not known.all():
+        lines[~known] = _median(pixels)
+    level = float(np.median(lines))
+    noise = _noise(pixels, lines, level)
     if isr.isr_overscan in ("MEDIAN", "MEAN"):
-        median = isr.isr_overscan == "MEDIAN"
-        rows += float(np.nanmedian(pixels) if median else np.nanmean(pixels))
-        variance = _median_factor(median) * noise**2 / pixels.size
+        of_medians = isr.isr_overscan == "MEDIAN"
+        rows += _median(pixels) if of_medians else float(np.mean(_finite(pixels)))
+        variance = _median_factor(of_medians) * noise**2 / pixels.size
         return Overscan(rows, columns, level, noise, variance)
     first, last = (data.y0, data.y1) if beside else (data.x0, data.x1)
     start, end = (bias.y0, bias.y1) if beside else (bias.x0, bias.x1)
@@ -94,35 +101,28 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     return Overscan(rows, columns, level, noise, variance)
 
 
-def _median_factor(median: bool) -> float:
+def _median_factor(of_medians: bool) -> float:
     """Return the variance of a median against that of a mean."""
-    return math.pi / 2.0 if median else 1.0
+    return math.pi / 2.0 if of_medians else 1.0
 
 
-def _noise(pixels: F8, lines: F8) -> float:
+def _noise(pixels: F4, lines: F8, level: float) -> float:
     """Return the robust scatter about the level of each line; quantisation is in it."""
     width = pixels.shape[1]
     narrow = width < 4  # two or three pixels are too close to their own median
-    centred = pixels - (np.median(lines) if narrow else lines[:, None])
-    good = centred[np.isfinite(centred)]
-    mad = MAD_TO_SIGMA * float(np.median(np.abs(good)))
-    kept = good[np.abs(good) <= max(5.0 * mad, 1.0)]
-    return float(kept.std()) * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
+    centred = np.empty(pixels.size, np.float32)
+    n = kernels.deviations(pixels, np.full(len(lines), level) if narrow else lines, centred)
+    mad = MAD_TO_SIGMA * median(np.abs(centred[:n]))
+    scatter = kernels.scatter_within(centred[:n], max(5.0 * mad, 1.0))
+    return scatter * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
 
 
-def _line_medians(pixels: F4) -> F8:
-    """Return the median of each line; lines without a value take the median of all."""
-    if np.isfinite(pixels).all():
-        # In single precision half the time; the mean of the two in the middle is not rounded.
-        high = pixels.shape[1] // 2
-        low = high - 1 + pixels.shape[1] % 2
-        ordered = np.partition(pixels, sorted({low, high}), axis=1)
-        return 0.5 * (ordered[:, low].astype(np.float64) + ordered[:, high])
-    wide = pixels.astype(np.float64)
-    known = np.isfinite(wide).any(axis=1)
-    lines = np.full(len(wide), float(np.nanmedian(wide)))
-    lines[known] = np.nanmedian(wide[known], axis=1)
-    return lines
+def _finite(pixels: F4) -> F8:
+    return pixels[np.isfinite(pixels)].astype(np.float64)
+
+
+def _median(pixels: F4) -> float:
+    return median(_finite(pixels))
 
 
 def _smooth(lines: F8, degree: int) -> F8:

@@ -12,6 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, whole
 from skyextract.datamodel.calibrations import Calibrations, Master
+from skyextract.datamodel.noise import median, sparse
 from skyextract.datamodel.rawframe import Amplifier, RawFrame
 from skyextract.errors import ImageError
 from skyextract.kernels.isr import correct as kernels
@@ -219,9 +220,9 @@ def _saturation_level(
         return math.inf
     bias = 0.0
     if calibrations.bias is not None:
-        values = calibrations.bias.image[::8, ::8]
+        values = calibrations.bias.image[sparse(calibrations.bias.image.shape)]
         known = values[np.isfinite(values)]
-        bias = float(np.median(known)) if known.size else 0.0
+        bias = median(known) if known.size else 0.0
     levels = []
     for k, overscan in enumerate(overscans):
         level = numbers[k, kernels.SATURATION] - bias
