@@ -37,11 +37,11 @@ from skyextract.stages.photometry.model import (
     color_term,
     fit_stars,
 )
+from skyextract.stages.photometry.pairs import pair_stars
 from skyextract.stages.photometry.stars import (
     Stars,
     choose_flux,
     flux_scale,
-    match_stars,
     select_stars,
 )
 from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit
@@ -186,9 +186,10 @@ def _calibrate(
     metrics.values["flux_key"] = flux_key
     checks.update(band=band.name, column=band.key, system=band.system)
     color = color_term(config, band, reference)
-    matched, chance, reference, doubles = match_stars(catalog, exposure, reference, radius, checks)
+    pairs = pair_stars(catalog, exposure, reference, radius, checks)
+    reference = pairs.reference
     stars, everyone = select_stars(
-        matched, catalog, reference, band, flux_key, color.keys, config, checks, exposure
+        pairs, catalog, reference, band, flux_key, color.keys, config, checks, exposure
     )
     degree = affordable_degree(config.phot_degrees, len(stars.row))
     if degree < config.phot_degrees:
@@ -199,11 +200,11 @@ def _calibrate(
     n_bright = checks.pop("n_bright")
     parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
     metrics.matches = _match_table(stars, fit, reference, catalog)
-    verdict = _verify(fit, stars, exposure, reference, band, chance, scale, n_bright, parts)
+    verdict = _verify(fit, stars, exposure, reference, band, pairs.chance, scale, n_bright, parts)
     residuals = model.residuals(fit, everyone, pivot)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
-    verdict = with_doubles(verdict, doubles, band.key)
+    verdict = with_doubles(verdict, pairs.doubles, band.key)
     checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)

@@ -290,7 +290,10 @@ def verify(
     elif fit.outlier_fraction > MAX_OUTLIERS:
         reason = f"{100 * fit.outlier_fraction:.0f} % of the stars do not fit any one zero point"
     elif chance_fraction > MAX_CHANCE:
-        reason = f"{100 * chance_fraction:.0f} % of the matches may be chance"
+        reason = (
+            f"{100 * chance_fraction:.0f} % of the matches may be chance: CROSSID_RADIUS too "
+            "large, or a wrong WCS?"
+        )
     elif fit.intrinsic > MAX_INTRINSIC:
         typical = float(np.median(errors[kept]))
         reason = (

@@ -1,29 +1,23 @@
-"""The stars of a zero point: matched with the reference catalogue, and fit for the task."""
+"""The stars of a zero point: those of the pairs that are fit for the task."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
-from skyextract.datamodel.matches import match_radius
 from skyextract.datamodel.noise import median
-from skyextract.datamodel.positions import positions
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
-from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.sky.dates import frame_date
-from skyextract.sky.plate import gnomonic
-from skyextract.stages.doubles import find_doubles
 from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
+from skyextract.stages.photometry.pairs import zero_based_positions
 from skyextract.stages.photometry.zeropoint import MIN_ERROR
 from skyextract.stages.psf.apercor import ApertureCorrections
 
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.refcatalog import RefCatalog
     from skyextract.settings.keywords import Photometry as PhotometryConfig
     from skyextract.sky.bands import Band
-    from skyextract.stages.doubles import Doubles
+    from skyextract.stages.photometry.pairs import Pairs
 
 
 DAMAGED = (
@@ -186,7 +180,7 @@ def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
 
 def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
     """Tell which sources have less light of others within reach than `MAX_NEIGHBOURS` of theirs."""
-    x, y = _positions(catalog)
+    x, y = zero_based_positions(catalog)
     flux = np.nan_to_num(column(catalog, flux_key))
     order = np.argsort(x)
     first, last = (np.searchsorted(x[order], x[rows] + side * reach) for side in (-1.0, 1.0))
@@ -199,85 +193,8 @@ def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
     return alone
 
 
-def _positions(catalog: Catalog) -> tuple[F8, F8]:
-    """Return 0-based positions, windowed where there are such."""
-    found = positions(catalog)
-    if found is None:
-        raise StepError("the catalogue has no positions")
-    return found[0] - 1.0, found[1] - 1.0
-
-
-def match_stars(
-    catalog: Catalog,
-    exposure: Exposure,
-    reference: RefCatalog,
-    radius: float,
-    report: dict[str, Any],
-    *,
-    doubles: bool = True,
-) -> tuple[Stars, float, RefCatalog, Doubles | None]:
-    """Pair sources with reference stars; also the share of pairs that chance would give.
-
-    Where many stars have two entries in the reference, these are joined or left out, unless
-    `doubles` is false: the last two that are returned are the catalogue of the pairs, and them.
-    """
-    wcs = exposure.wcs
-    if wcs is None:
-        raise StepError("no WCS to match the reference catalogue with")
-    if reference.n_stars == 0:
-        raise StepError(f"the reference catalogue {reference.name} is empty")
-    ny, nx = exposure.shape
-    radius = match_radius(radius, wcs.pixel_scale())
-    ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
-    stars = reference.at_epoch(frame_date(exposure.header or {}).year)
-    corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
-    edge = np.hypot(*gnomonic(*corners, ra0, dec0))
-    xi, eta = gnomonic(stars.ra, stars.dec, ra0, dec0)
-    reach = float(np.nanmax(edge)) + radius / 3600.0
-    near = np.flatnonzero(np.hypot(xi, eta) <= reach)
-    report["n_reference"] = len(near)
-    if len(near) == 0:
-        raise StepError(f"no star of {reference.name} within the frame: no overlap")
-    x, y = _positions(catalog)
-    ok = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    px, py = (3600.0 * c for c in gnomonic(*wcs.to_j2000(x[ok], y[ok]), ra0, dec0))
-    sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
-    first, second, _ = mutual_nearest(px, py, sx, sy, radius)
-    found = find_doubles(reference.take(near), sx, sy, second, radius) if doubles else None
-    if found is not None:
-        pairs, chance, reference, _ = match_stars(
-            catalog, exposure, found.reference, radius, report, doubles=False
-        )
-        return pairs, chance, reference, found
-    report["n_matched"] = len(first)
-    area = float(np.ptp(px) * np.ptp(py)) if len(px) > 1 else 0.0
-    share = math.pi * radius**2 * len(px) / area if area > 0.0 else 0.0
-    inside = (
-        (sx > px.min()) & (sx < px.max()) & (sy > py.min()) & (sy < py.max())
-        if len(px)
-        else np.zeros(0, np.bool_)
-    )
-    # Of the stars without a true counterpart, this part meets a source by chance.
-    alone = max(int(inside.sum()) - len(first) * (1.0 - min(share, 1.0)), 0.0)
-    chance = -math.expm1(-share) * alone / len(first) if len(first) else 1.0
-    if len(first) < 2 and len(near) < MIN_STARS:
-        raise StepError(
-            f"{len(near)} stars of {reference.name} within the frame: too few for a zero point "
-            f"({MIN_STARS} needed; {len(first)} matched)"
-        )
-    if len(first) < 2:
-        raise StepError(
-            f"{len(first)} of {len(near)} stars of {reference.name} within {radius:g} arcsec of "
-            "a source: wrong WCS or no overlap"
-        )
-    row, star = ok[first], near[second]
-    nothing = np.full(len(row), math.nan)
-    pairs = Stars(row, star, x[row], y[row], *[nothing] * 4)
-    return pairs, min(chance, 1.0), reference, None
-
-
 def select_stars(
-    pairs: Stars, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
+    pairs: Pairs, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
     color_keys: tuple[str, str] | None, config: PhotometryConfig, report: dict[str, Any],
     exposure: Exposure,
 ) -> tuple[Stars, Stars]:  # fmt: skip
@@ -362,12 +279,12 @@ def select_stars(
             instrumental += mean
             errors = np.hypot(errors, scatter)
     report["n_selected"] = int(keep.sum())
-    stars = replace(pairs, mag=mag, instrumental=instrumental, errors=errors, color=color)
+    stars = Stars(pairs.row, pairs.star, pairs.x, pairs.y, mag, instrumental, errors, color)
     return stars.take(keep), stars.take(keep | checked)
 
 
 def _whole(
-    exposure: Exposure, stars: Stars, flags_sky: AnyArray, flux_key: str, keep: Bools,
+    exposure: Exposure, stars: Pairs, flags_sky: AnyArray, flux_key: str, keep: Bools,
     report: dict[str, Any],
 ) -> Bools:  # fmt: skip
     """Tell which stars have no bad pixel, or where these are too few, little light on such.

@@ -1,0 +1,205 @@
+"""Which source is which star of the reference catalogue."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skyextract.datamodel.arrays import I8
+from skyextract.datamodel.matches import match_radius
+from skyextract.datamodel.positions import positions
+from skyextract.errors import StepError
+from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.record import record
+from skyextract.sky.dates import frame_date
+from skyextract.sky.plate import gnomonic
+from skyextract.stages.doubles import find_doubles
+from skyextract.stages.photometry.checks import MIN_STARS
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.catalog import Catalog
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.datamodel.refcatalog import RefCatalog
+    from skyextract.stages.doubles import Doubles
+
+NOTED_CHANCE = 0.02
+"""Share of the pairs that chance would give from which on a smaller radius is looked for."""
+_STEP = 1.25
+"""Ratio of the radii that are tried."""
+_KEPT = 0.95
+"""Share of the pairs beyond chance that the smaller radius must hold."""
+_SURE, _CLEAR = 2.0, 5.0
+"""Times the noise of chance by which they may differ from the most, and which they must be."""
+
+
+@record
+class Pairs:
+    """Pairs of sources and stars.
+
+    Attributes
+    ----------
+    row, star : (n,) int64
+        In the catalogue, and in the reference.
+    x, y : (n,) float64
+        Positions of the sources, 0-based pixels.
+    reference : RefCatalog
+        What `star` counts in: double entries of the catalogue may have been joined.
+    chance : float
+        Share of the pairs that chance would give.
+    doubles : Doubles, optional
+        Stars with two entries, where these are many.
+    """
+
+    row: I8
+    star: I8
+    x: F8
+    y: F8
+    reference: RefCatalog
+    chance: float
+    doubles: Doubles | None = None
+
+
+def zero_based_positions(catalog: Catalog) -> tuple[F8, F8]:
+    """Return 0-based positions, windowed where there are such.
+
+    Raises
+    ------
+    StepError
+        There are none.
+    """
+    found = positions(catalog)
+    if found is None:
+        raise StepError("the catalogue has no positions")
+    return found[0] - 1.0, found[1] - 1.0
+
+
+def pair_stars(
+    catalog: Catalog, exposure: Exposure, reference: RefCatalog, radius: float,
+    report: dict[str, Any], *, join: bool = True,
+) -> Pairs:  # fmt: skip
+    """Pair sources with reference stars, each the nearest of the other.
+
+    Where many stars have two entries in the reference, these are joined or left out, unless
+    `join` is false.
+
+    Parameters
+    ----------
+    radius : float
+        CROSSID_RADIUS, arcsec; a smaller one is taken where it holds all pairs beyond chance.
+    report : dict
+        Takes numbers of the match.
+
+    Raises
+    ------
+    StepError
+        No WCS, no star in the frame, or no pairs.
+    """
+    wcs = exposure.wcs
+    if wcs is None:
+        raise StepError("no WCS to match the reference catalogue with")
+    if reference.n_stars == 0:
+        raise StepError(f"the reference catalogue {reference.name} is empty")
+    ny, nx = exposure.shape
+    radius = match_radius(radius, wcs.pixel_scale())
+    ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
+    stars = reference.at_epoch(frame_date(exposure.header or {}).year)
+    corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
+    edge = np.hypot(*gnomonic(*corners, ra0, dec0))
+    xi, eta = gnomonic(stars.ra, stars.dec, ra0, dec0)
+    reach = float(np.nanmax(edge)) + radius / 3600.0
+    near = np.flatnonzero(np.hypot(xi, eta) <= reach)
+    report["n_reference"] = len(near)
+    if len(near) == 0:
+        raise StepError(f"no star of {reference.name} within the frame: no overlap")
+    x, y = zero_based_positions(catalog)
+    ok = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    px, py = (3600.0 * c for c in gnomonic(*wcs.to_j2000(x[ok], y[ok]), ra0, dec0))
+    sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
+    first, second, distance = mutual_nearest(px, py, sx, sy, radius)
+    doubles = find_doubles(reference.take(near), sx, sy, second, radius) if join else None
+    if doubles is not None:
+        found = pair_stars(catalog, exposure, doubles.reference, radius, report, join=False)
+        return Pairs(
+            found.row, found.star, found.x, found.y, found.reference, found.chance, doubles
+        )
+    by_chance = _Chance.between(px, py, sx, sy)
+    if by_chance.share(len(first), radius) > NOTED_CHANCE:
+        least = match_radius(0.0, wcs.pixel_scale())
+        radius = by_chance.settled_radius(distance, radius, least)
+        first, second, _ = mutual_nearest(px, py, sx, sy, radius)
+    report.update(match_radius=radius, n_matched=len(first))
+    if len(first) < 2 and len(near) < MIN_STARS:
+        raise StepError(
+            f"{len(near)} stars of {reference.name} within the frame: too few for a zero point "
+            f"({MIN_STARS} needed; {len(first)} matched)"
+        )
+    if len(first) < 2:
+        raise StepError(
+            f"{len(first)} of {len(near)} stars of {reference.name} within {radius:g} arcsec of "
+            "a source: wrong WCS or no overlap"
+        )
+    row, star = ok[first], near[second]
+    return Pairs(row, star, x[row], y[row], reference, by_chance.share(len(first), radius))
+
+
+@record
+class _Chance:
+    """How many pairs chance gives.
+
+    Attributes
+    ----------
+    density : float
+        Sources per unit of area.
+    n_stars : int
+        Stars among them.
+    """
+
+    density: float
+    n_stars: int
+
+    @classmethod
+    def between(cls, px: F8, py: F8, sx: F8, sy: F8) -> _Chance:
+        """Count sources (p) and stars (s) where there are sources."""
+        if len(px) < 2:
+            return cls(0.0, 0)
+        area = float(np.ptp(px) * np.ptp(py))
+        inside = (sx > px.min()) & (sx < px.max()) & (sy > py.min()) & (sy < py.max())
+        return cls(len(px) / area if area > 0.0 else 0.0, int(inside.sum()))
+
+    def number(self, n_pairs: F8, radius: F8) -> F8:
+        """Return how many of so many pairs within a radius chance would give.
+
+        Of the stars without a true counterpart, a part meets a source by chance.
+        """
+        covered = math.pi * radius**2 * self.density
+        alone = np.maximum(self.n_stars - n_pairs * (1.0 - np.minimum(covered, 1.0)), 0.0)
+        return -np.expm1(-covered) * alone
+
+    def share(self, n_pairs: int, radius: float) -> float:
+        """Return the part of the pairs within a radius that chance would give."""
+        if n_pairs == 0:
+            return 1.0
+        number = self.number(np.array([float(n_pairs)]), np.array([radius]))
+        return min(float(number[0]) / n_pairs, 1.0)
+
+    def settled_radius(self, distance: F8, radius: float, least: float) -> float:
+        """Return the least radius that holds the pairs beyond chance; `radius` if none is clear.
+
+        Parameters
+        ----------
+        distance : (n,) float64
+            Of the pairs within `radius`.
+        """
+        n_steps = max(math.ceil(math.log(radius / least, _STEP)), 0) if 0.0 < least < radius else 0
+        radii = np.geomspace(least, radius, n_steps + 1) if n_steps else np.array([radius])
+        n_pairs = np.searchsorted(np.sort(distance), radii, side="right").astype(np.float64)
+        by_chance = self.number(n_pairs, radii)
+        beyond = n_pairs - by_chance
+        noise = np.sqrt(by_chance)
+        most = int(np.argmax(beyond))
+        enough = min(_KEPT * beyond[most], beyond[most] - _SURE * noise[most])
+        good = (beyond >= enough) & (beyond >= _CLEAR * noise) & (n_pairs >= MIN_STARS)
+        return float(radii[int(np.argmax(good))]) if good.any() else radius

@@ -1,0 +1,72 @@
+"""Which source is which star, where CROSSID_RADIUS is many pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.errors import StepError
+from skyextract.stages.photometry.pairs import pair_stars
+
+SIZE, SCALE = 1000, 0.05
+RADIUS = 2.0
+"""CROSSID_RADIUS, arcsec: 40 pixels."""
+
+
+def make_exposure():
+    cards = {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+        "CRPIX1": 500.0, "CRPIX2": 500.0, "CD1_1": -SCALE / 3600, "CD1_2": 0.0, "CD2_1": 0.0,
+        "CD2_2": SCALE / 3600, "NAXIS1": SIZE, "NAXIS2": SIZE,
+    }  # fmt: skip
+    zero = np.zeros((SIZE, SIZE), np.float32)
+    return Exposure(zero, zero.astype(np.uint16), wcs=SkyWcs.from_header(cards))
+
+
+def pair(n_sources, n_stars, n_alone, scatter, shift=0.0, seed=3):
+    """Pair sources with stars: so many of these, and others that are seen nowhere (px)."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(10, SIZE - 10, (2, n_sources))
+    rx = np.append(x[:n_stars], rng.uniform(10, SIZE - 10, n_alone)) + shift
+    ry = np.append(y[:n_stars], rng.uniform(10, SIZE - 10, n_alone))
+    rx = rx + rng.normal(0.0, scatter, len(rx))
+    ry = ry + rng.normal(0.0, scatter, len(ry))
+    exposure, report = make_exposure(), {}
+    ra, dec = exposure.wcs.to_j2000(rx, ry)
+    magnitude = np.full(len(ra), 18.0)
+    reference = RefCatalog.from_arrays(ra, dec, magnitude, mag_key="r", name="stars")
+    sources = Catalog({"X_IMAGE": x + 1.0, "Y_IMAGE": y + 1.0})
+    return pair_stars(sources, exposure, reference, RADIUS, report), report
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("scatter", "shift"), [(0.1, 0.0), (0.5, 0.0), (0.5, 2.0)])
+def test_the_radius_is_that_of_the_pairs_beyond_chance(scatter, shift, seed):
+    """A third of the stars are seen; nearly all have a source within 40 px."""
+    pairs, report = pair(400, 30, 60, scatter, shift, seed)
+    true = pairs.row == pairs.star
+    assert true.sum() >= 27  # of 30: with a shift some have a nearer neighbour
+    assert report["match_radius"] < RADIUS / 3
+    expected = pairs.chance * len(true)
+    assert (~true).sum() == pytest.approx(expected, abs=3.0 * np.sqrt(expected) + 1.0)
+
+
+def test_chance_alone_keeps_the_radius():
+    pairs, report = pair(400, 0, 90, 0.0)
+    assert report["match_radius"] == RADIUS
+    assert pairs.chance > 0.8
+
+
+def test_few_sources_take_the_radius_as_it_is():
+    pairs, report = pair(10, 8, 0, 0.3)
+    assert report["match_radius"] == RADIUS
+    assert len(pairs.row) == 8
+
+
+def test_no_star_near_a_source():
+    with pytest.raises(StepError, match="wrong WCS or no overlap"):
+        pair(6, 0, 6, 0.0)
