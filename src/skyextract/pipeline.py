@@ -32,6 +32,7 @@ from skyextract.calibrate import (
     ready_to_measure,
 )
 from skyextract.columns.derive import derive
+from skyextract.columns.request import UNITS
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
@@ -186,7 +187,7 @@ def derive_columns(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
     )
     mosaic = MosaicPlane.from_header(exposure.header)
-    return catalog if mosaic is None else mosaic.on_full_frame(catalog)
+    return catalog if mosaic is None else mosaic.on_full_frame(catalog, UNITS)
 
 
 def with_use_flags(

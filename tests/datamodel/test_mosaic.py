@@ -5,6 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from skyextract.columns.request import UNITS
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.mosaic import MosaicPlane, mosaic_pattern
 
@@ -61,26 +62,28 @@ def test_wcs(cards, first):
 
 
 def test_catalogue():
+    """A source of the plane has the numbers that it would have been measured with in the frame."""
     plane = MosaicPlane("R", 1.0, 0.0)
-    catalog = plane.on_full_frame(
-        Catalog({
-            "X_IMAGE": np.array([1.0, 2.5], "f4"), "YWIN_IMAGE": np.array([1.0, 2.5]),
-            "XMIN_IMAGE": np.array([1, 3], "i4"), "XMAX_IMAGE": np.array([1, 3], "i4"),
-            "X2_IMAGE": np.array([1.0, 2.0]), "XY_IMAGE": np.array([1.0, 2.0]),
-            "A_IMAGE": np.array([1.0, 2.0]),
-        })
-    )  # fmt: skip
-    assert catalog["X_IMAGE"].tolist() == [2.0, 5.0]
-    assert catalog["YWIN_IMAGE"].tolist() == [1.0, 4.0]
-    assert catalog["XMIN_IMAGE"].tolist() == [2, 6]
-    assert catalog["XMAX_IMAGE"].tolist() == [3, 7]
-    for name in ("X2_IMAGE", "XY_IMAGE", "A_IMAGE"):
-        assert catalog[name].tolist() == [1.0, 2.0]
-
-
-def test_cards():
-    plane = MosaicPlane("GREEN", 0.5, 0.5)
-    cards = {key: value for key, (value, _) in plane.cards().items()}
-    assert MosaicPlane.from_header(cards) == plane
-    assert MosaicPlane.from_header({"BAYERPAT": "RGGB"}) is None
-    assert MosaicPlane.from_header(None) is None
+    catalog = Catalog({
+        "X_IMAGE": np.array([1.0, 2.5], "f4"), "YWIN_IMAGE": np.array([1.0, 2.5]),
+        "XMIN_IMAGE": np.array([1, 3], "i4"), "XMAX_IMAGE": np.array([1, 3], "i4"),
+        "X2_IMAGE": np.array([1.0, 2.0]), "XY_IMAGE": np.array([1.0, 2.0]),
+        "A_IMAGE": np.array([1.0, 2.0]), "ERRX2PSF_IMAGE": np.array([1.0, 2.0]),
+        "CXX_IMAGE": np.array([1.0, 2.0]), "ISOAREA_IMAGE": np.array([5, 6], "i4"),
+        "FLUX_RADIUS": np.array([[1.0, 2.0], [3.0, 4.0]], "f4"),
+        "FLUX_AUTO": np.array([5.0, 6.0]), "THETA_IMAGE": np.array([10.0, 20.0]),
+        "A_WORLD": np.array([1.0, 2.0]),
+    })  # fmt: skip
+    found = plane.on_full_frame(catalog, UNITS)
+    assert {name: found[name].tolist() for name in found} == {
+        "X_IMAGE": [2.0, 5.0], "YWIN_IMAGE": [1.0, 4.0],
+        "XMIN_IMAGE": [2, 6], "XMAX_IMAGE": [3, 7],
+        "X2_IMAGE": [4.0, 8.0], "XY_IMAGE": [4.0, 8.0],
+        "A_IMAGE": [2.0, 4.0], "ERRX2PSF_IMAGE": [4.0, 8.0],
+        "CXX_IMAGE": [0.25, 0.5], "ISOAREA_IMAGE": [20, 24],
+        "FLUX_RADIUS": [[2.0, 4.0], [6.0, 8.0]],
+        "FLUX_AUTO": [5.0, 6.0], "THETA_IMAGE": [10.0, 20.0],
+        "A_WORLD": [1.0, 2.0],
+    }  # fmt: skip
+    assert found["X_IMAGE"].dtype == np.float32
+    assert found["ISOAREA_IMAGE"].dtype == np.int32

@@ -35,9 +35,12 @@ def spread(pull):
 def test_mosaic(skyextract, shared_data, colour, zero_point):
     """Responses 0.45, 1.0 and 0.6 in a frame of zero point 30: 29.706 for their mean."""
     folder = shared_data / "world/bayer"
+    columns = "XWIN_IMAGE YWIN_IMAGE MAG_PSF MAGERR_PSF"
+    sizes = "A_IMAGE A_WORLD FWHM_IMAGE FWHM_WORLD"
+    Path("my.param").write_text("\n".join(f"{columns} {sizes}".split()))
     done = skyextract(
         folder / "bay.fits.gz", "-ASTREFCAT_NAME", folder / "ref.csv", "-BAYER", colour,
-        "-CATALOG_TYPE", "FITS_LDAC", "-HEAD_NAME", "bay.head",
+        "-CATALOG_TYPE", "FITS_LDAC", "-HEAD_NAME", "bay.head", "-PARAMETERS_NAME", "my.param",
     )  # fmt: skip
     assert f"{colour} is measured" in done.stderr
     photometry = done.summary("bay.json")[0]["steps"]["photometry"]
@@ -49,6 +52,10 @@ def test_mosaic(skyextract, shared_data, colour, zero_point):
     assert abs(np.median(own["YWIN_IMAGE"] - truth["y"])) < 0.05
     pull = (own["MAG_PSF"] - truth["mag"]) / own["MAGERR_PSF"]
     assert 0.75 < spread(pull) < 1.3
+    # Sizes and errors are in the pixels that positions are in.
+    for size in ("A", "FWHM"):
+        arcsec = 3600.0 * own[f"{size}_WORLD"] / own[f"{size}_IMAGE"]
+        assert np.median(arcsec) == pytest.approx(0.6, rel=0.02)
     lines = np.ravel(fits.getdata("bay.cat", 1).field(0))
     for header in (
         fits.Header.fromstring("".join(line.ljust(80) for line in lines)),

@@ -16,6 +16,7 @@ from skyextract.errors import ConfigError
 
 __all__ = [
     "COLUMNS",
+    "UNITS",
     "Column",
     "Requested",
     "base_columns",
@@ -44,6 +45,7 @@ class Requested(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
+UNITS = {name: column.unit for name, column in COLUMNS.items()}
 APERCOR_COLUMNS = frozenset({"FLUX_APERCOR", "FLUXERR_APERCOR"})
 PSF_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == PSF)
 """Columns that need a PSF."""

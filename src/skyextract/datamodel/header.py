@@ -332,6 +332,20 @@ OBJECT_KEYS = ("OBJECT", "OBJNAME", "TARGNAME", "TARGET")
 IMAGE_TYPE_KEYS = ("IMAGETYP", "IMAGETYPE", "OBSTYPE", "FRAME")
 
 
+def binning_of(header: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the binning (x, y) that a header states, or None.
+
+    CCDSUM or BINNING name both, else XBINNING and YBINNING.
+    """
+    words = re.findall(r"\d+", str(header.get("CCDSUM") or header.get("BINNING") or ""))
+    if len(words) >= 2:
+        return int(words[0]), int(words[1])
+    pair = header.get("XBINNING"), header.get("YBINNING")
+    if isinstance(pair[0], int | float) and isinstance(pair[1], int | float):
+        return int(pair[0]), int(pair[1])
+    return None
+
+
 def header_text(header: Mapping[str, Any], *keywords: str) -> str | None:
     """Return the text of the first of some cards that has any; a number is a text, too."""
     for keyword in keywords:

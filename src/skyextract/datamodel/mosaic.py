@@ -22,7 +22,8 @@ _OWN = ("SKYBAYER", "SKYBAYX", "SKYBAYY")
 STEP = 2
 """Pixels of the mosaic along a side of a pixel of a plane."""
 _POSITION = re.compile(r"([XY])(PEAK|MIN|MAX|.*)_IMAGE(_DBL)?$")
-_SHAPES = re.compile(r"(ERR)?(X2|Y2|XY)")
+_POWERS = {"pixel": 1, "pixel**2": 2, "pixel**(-2)": -2}
+"""Units of columns in pixels, and the power of a pixel's size that they are."""
 
 
 def mosaic_pattern(header: Mapping[str, Any], shape: tuple[int, int]) -> str:
@@ -91,27 +92,35 @@ class MosaicPlane:
         first = {1: -self.x0 / STEP, 2: -self.y0 / STEP}
         return _rescaled(cards, first, 1.0 / STEP)
 
-    def on_full_frame(self, catalog: Catalog) -> Catalog:
-        """Return a catalogue with its positions in pixels of the full frame.
+    def on_full_frame(self, catalog: Catalog, units: Mapping[str, str]) -> Catalog:
+        """Return a catalogue with positions, sizes and their errors in pixels of the full frame.
 
-        Sizes stay in pixels of the plane.
+        Parameters
+        ----------
+        units : mapping
+            Unit of each column; those in other units than pixels stay as they are.
         """
         changed = {}
         for name, values in catalog.columns.items():
-            match = _POSITION.match(name)
-            if match is None or _SHAPES.match(name):
+            unit = units.get(name, "")
+            position = _POSITION.match(name) if unit == "pixel" else None
+            if position is None and unit not in _POWERS:
                 continue
-            first = self.x0 if match[1] == "X" else self.y0
-            if match[2] == "MIN":
-                moved = STEP * (values - 1) + int(first) + 1
-            elif match[2] == "MAX":
-                moved = STEP * (values - 1) + int(first) + STEP
-            elif match[2] == "PEAK":
-                moved = STEP * (values - 1) + int(first) + 1
+            if position is None:
+                new = values * float(STEP) ** _POWERS[unit]
+            elif position[2] in ("MIN", "MAX", "PEAK"):
+                whole = int(self.x0 if position[1] == "X" else self.y0)
+                new = STEP * (values - 1) + whole + (STEP if position[2] == "MAX" else 1)
             else:
-                moved = STEP * (values.astype("f8") - 1.0) + first + 1.0
-            changed[name] = moved.astype(values.dtype)
+                first = self.x0 if position[1] == "X" else self.y0
+                new = STEP * (values.astype("f8") - 1.0) + first + 1.0
+            changed[name] = new.astype(values.dtype)
         return catalog.with_columns(**changed)
+
+
+def frame_pixels(header: Mapping[str, Any] | None) -> int:
+    """Return how many pixels of the full frame a pixel is along each axis: 2 of a plane, else 1."""
+    return 1 if MosaicPlane.from_header(header) is None else STEP
 
 
 def _rescaled(cards: Mapping[str, Any], first: Mapping[int, float], step: float) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 
-from skyextract.datamodel.header import Header
+from skyextract.datamodel.header import Header, binning_of
 from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError
@@ -58,7 +57,7 @@ def check_match(
         One does not fit, and ISR_MISMATCH is ERROR.
     """
     found = []
-    binning, wanted = _binning(header), _binning(raw.header)
+    binning, wanted = binning_of(header), binning_of(raw.header)
     if binning and wanted and binning != wanted:
         found.append(f"binning {binning[0]} x {binning[1]}, not {wanted[0]} x {wanted[1]}")
     filters = frame_filter(header), frame_filter(raw.header)
@@ -84,14 +83,3 @@ def check_match(
     if settings.config.isr.isr_mismatch == "ERROR":
         raise ImageError(f"{message} (ISR_MISMATCH WARN would go on)")
     run.warn(message)
-
-
-def _binning(header: Header) -> tuple[int, int] | None:
-    """Return the binning (x, y) that a header states, or None."""
-    words = re.findall(r"\d+", str(header.get("CCDSUM") or header.get("BINNING") or ""))
-    if len(words) >= 2:
-        return int(words[0]), int(words[1])
-    pair = header.get("XBINNING"), header.get("YBINNING")
-    if isinstance(pair[0], int | float) and isinstance(pair[1], int | float):
-        return int(pair[0]), int(pair[1])
-    return None

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract import __version__
+from skyextract.columns.request import UNITS
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.header import Cards, Header, common_cards
-from skyextract.datamodel.mosaic import MosaicPlane
+from skyextract.datamodel.mosaic import MosaicPlane, frame_pixels
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
 from skyextract.io.atomic import Outputs
@@ -233,8 +234,8 @@ class Products:
             result.report.cards(),
             psf=exposure.psf,
             matches=(
-                astrometry.matches if astrometry else Catalog(),
-                photometry.matches if photometry else Catalog(),
+                _in_full_frame(astrometry.matches, exposure) if astrometry else Catalog(),
+                _in_full_frame(photometry.matches, exposure) if photometry else Catalog(),
             ),
         )
         if astrometry is not None and astrometry.source == "FITTED":
@@ -249,7 +250,8 @@ class Products:
             analysis_threshold=measured.analysis_threshold,
             n_sources=result.catalog.n_rows,
             gain=exposure.detector.gain,
-            pixel_scale=pixel_scale(exposure, self.settings.config.detector),
+            pixel_scale=pixel_scale(exposure, self.settings.config.detector)
+            / frame_pixels(exposure.header),
             saturation=exposure.detector.saturation,
             zero_point=exposure.photocal.zero_point,
         )
@@ -377,6 +379,12 @@ def _of_full_frame(cards: Cards, exposure: Exposure) -> Cards:
     """Return WCS cards for the file that was read, of which the exposure may be one colour."""
     mosaic = MosaicPlane.from_header(exposure.header)
     return cards if mosaic is None or not cards else mosaic.full_wcs(cards)
+
+
+def _in_full_frame(matches: Catalog, exposure: Exposure) -> Catalog:
+    """Return pairs with pixels of the file that was read."""
+    mosaic = MosaicPlane.from_header(exposure.header)
+    return matches if mosaic is None else mosaic.on_full_frame(matches, UNITS)
 
 
 def _tables(parts: Sequence[_Part]) -> Sequence[_Table]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from skyextract import __version__
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
@@ -140,7 +141,8 @@ class Report:
             return
         character = self.metrics[Step.CHARACTERIZE]
         character["detection_psf_source"] = str(detection.psf.source)
-        character["detection_fwhm_pix"] = detection.psf.fwhm if detection.has_psf else None
+        fwhm = frame_pixels(detection.header) * detection.psf.fwhm
+        character["detection_fwhm_pix"] = fwhm if detection.has_psf else None
         if reason and self.statuses[Step.CHARACTERIZE] is Status.COMPLETE:
             self.statuses[Step.CHARACTERIZE] = Status.FALLBACK
             character["reason"] = reason
@@ -151,7 +153,7 @@ class Report:
         Parameters
         ----------
         pixel_scale : float
-            Arcsec; NaN if it is unknown.
+            Arcsec, of the exposure's pixels; NaN if it is unknown.
         """
         self.sources["PSFSRC"] = str(exposure.psf.source if exposure.psf else PsfSource.NONE)
         if self.statuses[Step.ASTROMETRY].has_result:
@@ -160,7 +162,8 @@ class Report:
             self.sources["ASTRSRC"] = "NONE" if exposure.wcs is None else "HEADER"
         character = self.metrics[Step.CHARACTERIZE]
         if character.get("fwhm_pix") is not None:
-            character["fwhm_arcsec"] = character["fwhm_pix"] * pixel_scale
+            pixels = character["fwhm_pix"] / frame_pixels(exposure.header)
+            character["fwhm_arcsec"] = pixels * pixel_scale
 
     def note_zero_point(self, photocal: PhotoCal, summed_time: float) -> None:
         """Give the numbers of the zero point that the magnitudes have, fitted or not."""
@@ -273,7 +276,7 @@ def known_psf(exposure: Exposure) -> dict[str, float | int | None]:
     psf, background = exposure.psf, exposure.background
     assert psf is not None
     return {
-        "fwhm_pix": psf.fwhm,
+        "fwhm_pix": frame_pixels(exposure.header) * psf.fwhm,
         "ellipticity": psf.ellipticity,
         "n_psf_stars": psf.n_stars,
         "background": background.mean if background else None,

@@ -11,6 +11,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.kernels.background.planes import exclude
 from skyextract.kernels.values import NO_INFORMATION
@@ -180,7 +181,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         reason=message if complete else passes.failure,
         metrics={
             "psf_source": psf.source.value,
-            "fwhm_pix": psf.fwhm if complete else None,
+            "fwhm_pix": frame_pixels(source.header) * psf.fwhm if complete else None,
             "ellipticity": psf.ellipticity if complete else None,
             "n_psf_stars": psf.n_stars if complete else 0,
             "n_bright_sources": selection.n_bright if selection else None,

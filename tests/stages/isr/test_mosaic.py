@@ -130,6 +130,19 @@ def test_rows_of_the_card_from_the_other_end(pattern, turned):
         assert not run.warnings
 
 
+@pytest.mark.parametrize("cards", [{"XBINNING": 2, "YBINNING": 2}, {"CCDSUM": "2 2"}])
+def test_binning_that_adds_colours_up_leaves_the_card(cards):
+    alike, mosaic = (levels((300, 400), (0.0, green, green, 0.0)) for green in (0.0, 90.0))
+    for image, is_measured_whole in ((alike, True), (mosaic, False)):
+        exposure, run = exposure_of(image), Run()
+        for keyword, value in cards.items():
+            exposure.header[keyword] = value
+        assert (colour_plane(exposure, "GREEN", run) is exposure) == is_measured_whole
+        assert any("sums of 2 x 2" in text for text in run.warnings) == is_measured_whole
+    unbinned = exposure_of(alike)
+    assert colour_plane(unbinned, "GREEN", Run()).shape == (150, 200)
+
+
 def test_a_smooth_image_is_no_mosaic():
     y, x = np.indices((200, 300))
     for image in (

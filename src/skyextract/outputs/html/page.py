@@ -138,8 +138,8 @@ def _mosaic(exposure: Exposure) -> list[tuple[str, str]]:
     plane = MosaicPlane.from_header(exposure.header)
     if plane is None:
         return []
-    text = f"{plane.colour} of the mosaic: pixels on this page are its own, half as many along"
-    return [("pixels", f"{text} each axis; positions in the catalogue are those of the full frame")]
+    text = f"{plane.colour} of the mosaic: pixels of the drawings are its own, half as many along"
+    return [("pixels", f"{text} each axis; FWHM and catalogue are in pixels of the full frame")]
 
 
 def failed_section(

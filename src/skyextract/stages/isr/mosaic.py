@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.header import Header, remove, set_cards
+from skyextract.datamodel.header import Header, binning_of, remove, set_cards
 from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.wcs import SkyWcs
@@ -57,7 +57,7 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     )
     run.tell(
         f"{exposure.path}: a colour mosaic ({pattern}): {colour} is measured (BAYER), positions "
-        "are those of the full frame"
+        "and sizes are in pixels of the full frame, apertures of two"
     )
     scale = _N_PIXELS / len(cells)
     detector = replace(
@@ -83,13 +83,21 @@ def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
     """Return the colours of the first 2 x 2 pixels, RGGB ...; empty if it is measured as it is.
 
     Where no card names them the pixels tell which are green ("G--G", "-GG-"), and whether the
-    card counts rows from the end at which the file begins.
+    card counts rows from the end at which the file begins.  Binning adds colours up, after which
+    the card is often left.
     """
     header = exposure.header
     pattern = "" if header is None else mosaic_pattern(header, exposure.shape)
     looks = None if MosaicPlane.from_header(header) else _looks_of_mosaic(exposure)
     if looks is None:
-        return pattern
+        binning = binning_of(header) if header is not None and pattern else None
+        if binning is None or max(binning) < STEP:
+            return pattern
+        run.warn(
+            f"{exposure.name}: pixels of all colours of {pattern} are alike, and are sums of "
+            f"{binning[0]} x {binning[1]}: measured as one colour"
+        )
+        return ""
     green, is_sure = looks
     if pattern:
         if not is_sure or pattern[green[0]] == "G":
