@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str, str]] = {
     "PSFVAR_DEGREES": (PSFMODEL, "0"),
     "SAMPLE_AUTOSELECT": (f"{PSFMODEL} -SAMPLE_MINSN 10", "N"),
     "SAMPLE_FWHMRANGE": (PSFMODEL, "8,20"),
-    "SAMPLE_VARIABILITY": (PSFMODEL.replace("field", "varying"), "0.6"),
+    "SAMPLE_VARIABILITY": (PSFMODEL.replace("field", "varying"), "0.1"),
     "SAMPLE_MINSN": (PSFMODEL, "100"),
     "SAMPLE_MAXELLIP": (PSFMODEL, "0.04"),
     "APERCOR_DIAMETER": (f"{PSF} -PARAMETERS_NAME apercor.param", "4"),

@@ -11,6 +11,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.record import record
 
+WIDTHS = (0.4, 2.5)
+"""A PSF is nowhere narrower or wider than so many times its `fwhm`: models are extrapolated."""
+
 
 def pixel_gaussian_sigma(fwhm: float) -> float:
     """Sigma of the Gaussian whose integral over pixels has this FWHM (along an axis)."""
@@ -173,6 +176,31 @@ class Psf:
     def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return (u, v), the variables of the polynomial at 0-based pixel positions."""
         return (x - self.x_zero) / self.x_scale, (y - self.y_zero) / self.y_scale
+
+    def local_fwhm(self, x: F8, y: F8) -> F8:
+        """Return the FWHM at places, as the noise-equivalent width of the model follows it.
+
+        That width is the square root of (sum P)**2 / sum(P**2) (I. R. King 1983, PASP 95, 163),
+        and proportional to the FWHM of profiles that differ by their scale.
+
+        Parameters
+        ----------
+        x, y : (n,) float64
+            0-based positions.
+
+        Returns
+        -------
+        (n,) float64
+            Pixels; `fwhm` everywhere if the PSF is constant.
+        """
+        if self.degree == 0:
+            return np.full(np.shape(x), self.fwhm)
+        terms = polynomial_terms(self.degree, *self.normalised(x, y))
+        flat = self.basis.reshape(len(self.basis), -1).astype(np.float64)
+        light = terms @ flat.sum(axis=1) / flat[0].sum()
+        squares = np.einsum("nk,kl,nl->n", terms, flat @ flat.T, terms) / (flat[0] @ flat[0])
+        width = np.sqrt(light**2 / np.maximum(squares, 1e-30))
+        return np.asarray(self.fwhm * np.clip(width, *WIDTHS))
 
     def flux_error(self, x: F8, y: F8) -> F8:
         """Return the relative error of fluxes by the noise of the model.

@@ -224,7 +224,7 @@ class Characterize:
     psfvar_degrees: int = key(4, "degree of the PSF's polynomial in x, y, at most", low=0, high=5, new=True)
     sample_autoselect: bool = key(True, "select PSF stars at the stellar locus of size and magnitude?", new=True, basic=False)
     sample_fwhmrange: tuple[float, ...] = key((0.8, 60.0), "FWHM of a PSF star: smallest, largest", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
-    sample_variability: float = key(0.2, "relative variation of the FWHM of PSF stars over the frame, at most", low=0.0, new=True, basic=False)
+    sample_variability: float = key(0.5, "relative variation of the FWHM of PSF stars over the frame, at most", low=0.0, new=True, basic=False)
     sample_minsn: float = key(20.0, "S/N of a PSF star, at least", low=0.0, new=True)
     sample_maxellip: float = key(0.3, "(A-B)/(A+B) of a PSF star, at most", low=0.0, high=1.0, new=True)
     apercor_diameter: float = key(6.0, "diameter of the aperture that PSF fluxes are corrected to", low=1.0, high=50.0, unit="FWHM", new=True)

@@ -25,7 +25,7 @@ def growth(image, residual, mask, stamp, radii, variance=4.0, gain=0.0, bad=1):
     growth_curves(
         *planes, np.full(image.shape, variance, dtype=np.float32), mask, bad, gain,
         np.array([20.0]), np.array([20.0]), np.array([1000.0]),
-        stamp[None].astype(np.float32), np.asarray(radii, dtype=float), light, error, lost,
+        stamp[None].astype(np.float32), np.asarray([radii], dtype=float), light, error, lost,
     )  # fmt: skip
     return light[0], error[0], lost[0]
 

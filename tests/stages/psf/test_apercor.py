@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
@@ -62,6 +62,56 @@ def corrections_of(
     return fit, aperture_corrections(
         image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run(), left
     )
+
+
+def moffat_stamp(fwhm, half, dx=0.0, dy=0.0):
+    """Return the pixels of a Moffat profile of unit flux."""
+    scale = fwhm / (2.0 * math.sqrt(2.0 ** (1.0 / 3.0) - 1.0))
+    fine = (np.arange(5) - 2.0) / 5.0
+    axis = (np.arange(-half, half + 1)[:, None] + fine).ravel()
+    light = 2.0 / (math.pi * scale**2)
+    light *= (1.0 + ((axis - dx) ** 2 + (axis[:, None] - dy) ** 2) / scale**2) ** -3.0
+    side = 2 * half + 1
+    return light.reshape(side, 5, side, 5).mean(axis=(1, 3))
+
+
+def test_the_reference_aperture_goes_with_the_width_of_the_psf():
+    """Stars twice as wide at one side as at the other, with wings: total fluxes are alike."""
+    rng = np.random.default_rng(3)
+    row, column = np.divmod(np.arange(100), 10)
+    x, y = (45.0 + 78.0 * axis + rng.uniform(-0.5, 0.5, 100) for axis in (column, row))
+    width, flux = 3.0 + 3.0 * x / SIZE, 10.0 ** rng.uniform(5.0, 6.0, 100)
+    image, half = np.zeros((SIZE, SIZE)), 34
+    for a, b, fwhm, value in zip(x, y, width, flux, strict=True):
+        i, j = round(a), round(b)
+        place = np.s_[j - half : j + half + 1, i - half : i + half + 1]
+        image[place] += value * moffat_stamp(fwhm, half, a - i, b - j)
+    noisy = image + rng.normal(size=image.shape) * np.sqrt(NOISE**2 + image / GAIN)
+    at = np.linspace(-1.0, 1.0, 9)
+    samples = np.array([moffat_stamp(4.5 + 1.5 * u, 15).ravel() for u in at])
+    samples /= samples.sum(axis=1, keepdims=True)
+    terms = np.polynomial.polynomial.polyvander(at, 3)
+    powers = np.linalg.lstsq(terms, samples, rcond=None)[0].reshape(4, 31, 31)
+    basis = np.zeros((10, 31, 31), dtype=np.float32)
+    basis[:4] = powers
+    psf = Psf(
+        basis=basis, sampling=1.0, degree=3, x_zero=SIZE / 2, x_scale=SIZE / 2, y_zero=SIZE / 2,
+        y_scale=SIZE / 2, fwhm=4.5, ellipticity=0.0, source=PsfSource.MEASURED,
+    )  # fmt: skip
+    assert psf.local_fwhm(x, y) == pytest.approx(width, rel=0.03)
+    fit, corrections = corrections_of(noisy.astype(np.float32), x, y, np.arange(100), psf=psf)
+    # of Moffat's profile with beta 3 within 3 FWHM
+    expected = 1.0 - (1.0 + 36.0 * (2.0 ** (1.0 / 3.0) - 1.0)) ** -2.0
+    wide = width > 4.5
+    total = fit.flux * corrections.psf_factor(fit.x, fit.y) / flux
+    for part in (wide, ~wide):
+        assert np.mean(total[part]) == pytest.approx(expected, abs=0.003)
+    factors = corrections.aperture_factors(x, y)
+    for k, diameter in enumerate(APERTURES):
+        light = exact_apertures(image, x, y, diameter) / flux * factors[:, k]
+        assert light == pytest.approx(expected, abs=0.02)
+        for part in (wide, ~wide):
+            assert np.mean(light[part]) == pytest.approx(expected, abs=0.003)
 
 
 def exact_apertures(clean, x, y, diameter):

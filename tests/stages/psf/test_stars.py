@@ -105,10 +105,11 @@ def test_flagged_elongated_faint_and_out_of_range_are_left_out():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_width_that_most_stars_are_far_from_is_followed(seed):
-    """Most stars are sharp, those of one edge 40 per cent wider: as much as is allowed."""
+@pytest.mark.parametrize("wider", [0.4, 0.9])
+def test_a_width_that_most_stars_are_far_from_is_followed(seed, wider):
+    """Most stars are sharp, those of one edge up to 90 per cent wider, as of a fast lens."""
     sources = candidates(np.full(150, 3.0), 200.0, seed)
-    size = 3.0 * (1 + 0.4 * (sources.x / SHAPE[1]) ** 2)
+    size = 3.0 * (1 + wider * (sources.x / SHAPE[1]) ** 2)
     sources = replace(sources, fwhm=size * np.random.default_rng(seed).normal(1, 0.005, 150))
     assert select_stars(sources, Characterize(), SHAPE, 200).stars.size > 135
 

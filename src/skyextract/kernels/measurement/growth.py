@@ -56,8 +56,8 @@ def growth_curves(
         Fitted positions (0-based) and fluxes.
     stamps : (n, k, k) float32
         Fitted models of unit sum, the middle pixel nearest to (x, y).
-    radii : (m,) float64
-        Radii of the apertures in pixels.
+    radii : (n, m) float64
+        Radii of each star's apertures in pixels.
     light, error : (n, m) float64
         Result: light within each aperture / flux, and its error.
     lost : (n, m) float64
@@ -68,8 +68,9 @@ def growth_curves(
     for n in range(x.size):
         x_middle = math.floor(x[n] + 0.5)
         y_middle = math.floor(y[n] + 0.5)
-        for m in range(radii.size):
-            reach = math.ceil(radii[m]) + 1
+        for m in range(radii.shape[1]):
+            radius = radii[n, m]
+            reach = math.ceil(radius) + 1
             total = 0.0
             square = 0.0
             measured = 0.0
@@ -80,7 +81,7 @@ def growth_curves(
             i_last = min(x_middle + reach, max(n_x - 1, x_middle + half))
             for j in range(j_first, j_last + 1):
                 for i in range(i_first, i_last + 1):
-                    part = _overlap(i - x[n], j - y[n], radii[m])
+                    part = _overlap(i - x[n], j - y[n], radius)
                     if part == 0.0:
                         continue
                     a = j - y_middle + half
@@ -101,7 +102,7 @@ def growth_curves(
                     total += part * d / flux[n]
                     v += max(0.0, float(image[j, i]) - d) * inverse_gain
                     square += part * part * v
-            area = math.pi * radii[m] * radii[m]
+            area = math.pi * radius * radius
             light[n, m] = total
             error[n, m] = math.sqrt(square) / flux[n]
             lost[n, m] = max(0.0, 1.0 - measured / area) if area > 0.0 else 0.0

@@ -1,7 +1,8 @@
 """Aperture corrections: bring PSF and aperture fluxes to one reference aperture.
 
-"Total flux" means the flux in an aperture of APERCOR_DIAMETER FWHM.  The curve of growth of
-the PSF stars, neighbours subtracted, gives the factors: P. B. Stetson 1990, PASP 102, 932.
+"Total flux" means the flux in an aperture of APERCOR_DIAMETER FWHM of the PSF at the place.  The
+curve of growth of the PSF stars, neighbours subtracted, gives the factors: P. B. Stetson 1990,
+PASP 102, 932.  Over the field they follow the PSF model, and what stars differ from it by.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
@@ -23,6 +24,12 @@ from skyextract.stages.psf.clippedfit import clip, clipped_fit, constant_term, s
 from skyextract.stages.psf.fit import PsfPhotometry
 from skyextract.stages.psf.growth import MODEL_ERROR, error_of_ratio, without_hidden
 from skyextract.stages.psf.leftlight import LeftLight, light_between
+from skyextract.stages.psf.modelgrowth import (
+    model_growth,
+    model_over_field,
+    radii_at,
+    sum_of_polynomials,
+)
 from skyextract.stages.psf.sweeps import UNUSABLE, fit_radius
 
 MIN_SNR = 30.0
@@ -48,7 +55,8 @@ class ApertureCorrections:
     Attributes
     ----------
     diameters : (1 + k,) float64
-        Pixels.
+        Pixels; that of the reference aperture goes with the FWHM at each place, and is given for
+        the FWHM of the PSF.
     coefficients : (1 + k, n_terms) float64
         Polynomial in u = (x - x_zero) / x_scale and v, terms as in `Psf`.
     errors : (1 + k,) float64
@@ -82,7 +90,7 @@ class ApertureCorrections:
         u = (np.asarray(x, dtype=np.float64) - self.x_zero) / self.x_scale
         v = (np.asarray(y, dtype=np.float64) - self.y_zero) / self.y_scale
         # element by element: the same bits whatever the number of sources
-        terms = _terms(u, v, self.degree)
+        terms = polynomial_terms(self.degree, u, v)
         columns = [
             sum(c * t for c, t in zip(row, terms.T, strict=True)) for row in self.coefficients
         ]
@@ -181,31 +189,35 @@ def aperture_corrections(
     scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
     why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
+    radii = radii_at(psf, diameters, photometry.x[stars], photometry.y[stars])
     light, error, lost = _growth(
-        image, background_variance, gain, mask, psf, photometry, stars, diameters / 2, run
+        image, background_variance, gain, mask, psf, photometry, stars, radii, run
     )
     if left is not None:
         flux = photometry.flux[stars]
         own = flux - left.level * left.area(flux)
-        area = 0.25 * math.pi * diameters**2 * (1.0 - lost)
+        area = math.pi * radii**2 * (1.0 - lost)
         light = (light * flux[:, None] - left.level * area) / own[:, None]
-        fitted = float(_model_growth(psf, *centre, np.array([fit_radius(psf)]))[0])
+        within = np.full((1, 1), fit_radius(psf))
+        x, y = np.array(centre)[:, None]
+        fitted = float(model_growth(psf, x, y, within)[0, 0])
         error = error_of_ratio(light, error, photometry.flux_error[stars] / flux, fitted)
         error = np.hypot(error, left.scatter * area / own[:, None])
         light, error = without_hidden(light, error, own, diameters, photometry, psf, image.shape)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
+    model = model_over_field(psf, diameters, centre, scale)
     if len(stars) == 0:
         run.warn(f"{why}: the aperture corrections are those of the PSF model")
-        coefficients = _model_growth(psf, *centre, diameters / 2)[:, None]
         nothing = np.full(len(diameters), np.nan)
         none = np.zeros(len(diameters), dtype=np.int32)
         return ApertureCorrections(
-            diameters, coefficients, nothing, nothing, none, 0,
+            diameters, model, nothing, nothing, none, psf.degree,
             *(centre[0], scale[0], centre[1], scale[1]),
         )  # fmt: skip
     u = (photometry.x[stars] - centre[0]) / scale[0]
     v = (photometry.y[stars] - centre[1]) / scale[1]
+    light = light - polynomial_terms(psf.degree, u, v) @ model.T
     sigma = np.hypot(error, MODEL_ERROR)
     # the reference aperture decides on stars and degree: the factors share its noise
     good = clip(light[:, 0], sigma[:, 0])
@@ -214,15 +226,15 @@ def aperture_corrections(
     fits = []
     for m in range(len(diameters)):
         use = lost[:, m] <= MAX_LOSS
-        terms = _terms(u[use], v[use], degree)
+        terms = polynomial_terms(degree, u[use], v[use])
         fits.append(_fit(terms, light[use, m], sigma[use, m]))
     corrections = ApertureCorrections(
         diameters=diameters,
-        coefficients=np.array([fit[0] for fit in fits]),
+        coefficients=sum_of_polynomials(model, np.array([fit[0] for fit in fits])),
         errors=np.hypot([fit[1] for fit in fits], common),
         scatter=np.array([fit[2] for fit in fits]),
         n_stars=np.array([fit[3] for fit in fits], dtype=np.int32),
-        degree=degree,
+        degree=max(degree, psf.degree),
         x_zero=centre[0],
         x_scale=scale[0],
         y_zero=centre[1],
@@ -230,7 +242,8 @@ def aperture_corrections(
     )
     run.info(
         f"aperture corrections: {corrections.n_stars[0]} stars, PSF to {diameters[0]:.1f} pixels "
-        f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, degree {degree}"
+        f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, "
+        f"degree {corrections.degree}"
     )
     return corrections
 
@@ -273,11 +286,12 @@ def light_left(
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
     between = light_between(*noise, stars, radius)
-    light, error, lost = _growth(image, *noise, stars, np.array([radius]), run)
+    radii = radii_at(psf, np.array([2.0 * radius]), photometry.x[stars], photometry.y[stars])
+    light, error, lost = _growth(image, *noise, stars, radii, run)
     whole = lost[:, 0] <= MAX_LOSS
     if whole.sum() < MIN_BRIGHT_STARS:
         return between
-    area = (math.pi * radius**2 * (1.0 - lost[:, 0]) - between.area(flux)) / flux
+    area = (math.pi * radii[:, 0] ** 2 * (1.0 - lost[:, 0]) - between.area(flux)) / flux
     terms = np.stack([area, np.ones(len(flux))], axis=1)[whole]
     errors = np.hypot(error[whole, 0], MODEL_ERROR)
     expected = (1.0, MAX_CORRECTION)
@@ -306,14 +320,14 @@ def _growth(
     """Light / flux within each radius, its error and the part without data, (n, m) each."""
     x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
     stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
-    light, error, lost = np.empty((3, len(stars), len(radii)))
+    light, error, lost = np.empty((3, *radii.shape))
 
     def part(span: tuple[int, int]) -> None:
         some = slice(*span)
         growth_curves(
             image, photometry.residual, background_variance, mask, UNUSABLE,
             1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
-            x[some], y[some], flux[some], stamps[some], radii,
+            x[some], y[some], flux[some], stamps[some], radii[some],
             light[some], error[some], lost[some],
         )  # fmt: skip
 
@@ -321,31 +335,11 @@ def _growth(
     return light, error, lost
 
 
-def _model_growth(psf: Psf, x: float, y: float, radii: F8) -> F8:
-    """Sum of the PSF model at (x, y) within each radius."""
-    stamp = psf.stamps(*np.array([[x], [y], [0.0], [0.0]]))
-    size = stamp.shape[1]
-    blank = np.zeros((size, size), dtype=np.float32)
-    light, error, lost = np.empty((3, 1, len(radii)))
-    centre = np.array([size // 2], dtype=np.float64)
-    growth_curves(
-        blank, blank, blank + np.float32(1), blank.astype(np.uint16), UNUSABLE, 0.0,
-        centre, centre, np.ones(1), stamp, radii, light, error, lost,
-    )  # fmt: skip
-    return np.asarray(light[0], dtype=np.float64)
-
-
-def _terms(u: F8, v: F8, degree: int) -> F8:
-    """Terms of the polynomial, (n, n_terms)."""
-    terms = [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)]
-    return np.stack(terms, axis=1)
-
-
 def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:
     """Degree of the polynomial that the stars support: the lowest BIC (Schwarz 1978)."""
     best, lowest = 0, math.inf
     for degree in range(largest + 1):
-        terms = _terms(u, v, degree)
+        terms = polynomial_terms(degree, u, v)
         if degree > 0 and len(u) < STARS_PER_TERM * terms.shape[1]:
             break
         residuals = (values - terms @ solve(terms, values, sigma)) / sigma
