@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import galsim
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -149,3 +150,42 @@ def test_bright_stars_out_of_focus_are_one_source_each(skyextract, tmp_path, rad
     assert (distance.min(axis=0) < 0.2 * radius).mean() >= 0.97
     ratio = rows["FLUX_PSF"][distance.argmin(axis=0)] / flux
     assert np.median(np.abs(ratio / np.median(ratio) - 1.0)) < 0.01
+
+
+def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path):
+    """Its register doubles the variance of photons: without GAIN nothing says what is under stars.
+
+    In a frame that is searched as a crowd what their fits left of the noise made rows.
+    """
+    scene = simulate(448, 130, 3.1, beta=3.0, seed=5)
+    light = np.zeros((448, 448), np.float32)
+    rng = np.random.default_rng(4)
+    for x, y in zip(scene.x, scene.y, strict=True):
+        draw(light, scene, x, y, 10.0 ** rng.uniform(2.5, 5.5))
+    photons = rng.poisson(np.clip(light + 2.0, 0.0, None))
+    image = rng.gamma(np.maximum(photons, 1e-3), 6.0) + rng.normal(0.0, 1.0, photons.shape)
+    fits.writeto(tmp_path / "f.fits", image.astype(np.float32))
+    done = skyextract("f.fits")
+    told = float(done.stderr.split("GAIN, which nothing gives, is ")[1].split()[0])
+    assert told == pytest.approx(1.0 / 12.0, rel=0.1)
+    rows = fits.getdata("f.cat", 2)
+    distance = np.hypot(
+        rows["X_IMAGE"][:, None] - 1 - scene.x, rows["Y_IMAGE"][:, None] - 1 - scene.y
+    )
+    is_false = distance.min(axis=1) > 2.5
+    assert np.count_nonzero(distance.min(axis=0) < 2.5) > 120
+    # Two bright pairs among them are taken apart otherwise; there were 35.
+    assert np.count_nonzero(is_false) <= 8
+
+
+def draw(light, scene, x, y, flux):
+    """Add a star to an image without sky."""
+    half = 40
+    j, i = round(y), round(x)
+    stamp = galsim.ImageF(2 * half + 1, 2 * half + 1)
+    moved = scene.psf(x, y).withFlux(flux).shift(x - i, y - j)
+    moved.drawImage(image=stamp, scale=1.0, method="no_pixel")
+    low_y, low_x = max(0, j - half), max(0, i - half)
+    high_y, high_x = min(len(light), j + half + 1), min(light.shape[1], i + half + 1)
+    part = stamp.array[low_y - j + half : high_y - j + half, low_x - i + half : high_x - i + half]
+    light[low_y:high_y, low_x:high_x] += part

@@ -13,6 +13,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from tests.simulate.starfield import simulate
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FIELD = EXAMPLES / "field.fits.fz"
 REFCAT = EXAMPLES / "field_refcat.fits"
@@ -144,6 +146,18 @@ def test_default_psf_is_announced(skyextract):
     assert np.all(fits.getdata(done.folder / "x.cat", "LDAC_OBJECTS")["FLAGS_SKY"] & 1)
     assert done.summary("field.json")[0]["steps"]["characterize"]["fwhm_pix"] is None
     assert skyextract(FIELD, "--steps", "measure", "--strict", "-CATALOG_NAME", "x.cat").status == 3
+
+
+def test_a_measured_exposure_is_measured_again_alike(skyextract, tmp_path):
+    """Detection begins with a background of its own, not with the last one of the run before."""
+    scene = simulate(400, 60, 3.2, snr=(8.0, 300.0), separation=14.0, seed=4)
+    fits.writeto(tmp_path / "f.fits", scene.image, fits.Header({"GAIN": scene.gain}))
+    skyextract("f.fits", "-EXPOSURE_NAME", "e.fits", "-CR_REPAIR", "N")
+    done = skyextract("e.fits", "-CR_REPAIR", "N")
+    assert "was measured before" in done.stdout + done.stderr
+    first, again = fits.getdata("f.cat", 2), fits.getdata("e.cat", 2)
+    assert len(first) > 50
+    assert first.tobytes() == again.tobytes()
 
 
 def test_default_psf_is_never_saved(skyextract, tmp_path):

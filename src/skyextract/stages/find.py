@@ -11,6 +11,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
 from skyextract.record import record
 from skyextract.run import return_freed_memory
+from skyextract.settings.steps import Step, is_done
 from skyextract.stages.background.negatives import has_negatives
 from skyextract.stages.background.planes import prepare_plane
 from skyextract.stages.detection.detect import detect
@@ -96,6 +97,14 @@ def find_sources(
     scan = scan_of(config, exposure.shape[0], filter_height, wanted, inputs.sizes)
 
     negatives = False
+    # An earlier measurement left its last background, which is not that it began with.
+    measured = is_done(exposure.header, Step.MEASURE)
+    first = None if measured else exposure.background
+    if measured:
+        run.tell(
+            f"{exposure.name} was measured before: where a crowd refined its PSF, or cosmic rays "
+            "were repaired, numbers differ by parts of their errors"
+        )
 
     def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
         return_freed_memory(pixels.size)
@@ -125,7 +134,7 @@ def find_sources(
     def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
         plane = prepare_plane(
             exposure, config, run, index=0 if detection is None else 1, sources=claimed,
-            known=None if last else exposure.background, in_place=in_place and last,
+            known=None if last else first, in_place=in_place and last,
         )  # fmt: skip
         detection_plane = plane
         if detection is not None:

@@ -228,12 +228,11 @@ def measure(
 
         exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
     if fits_psf:
+        seen = exposure if hidden is None else hidden.with_gain(exposure)
         points = _fit_point_sources(
-            exposure, found, hidden, noise.of_points, sources, errors, config, wanted, run
+            seen, found, hidden, noise.of_points, sources, errors, config, wanted, run
         )
-        sources = _with_point_sources(
-            sources, points, exposure, found, hidden, noise.of_points, run
-        )
+        sources = _with_point_sources(sources, points, seen, found, hidden, noise.of_points, run)
         residual = points.residual
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:

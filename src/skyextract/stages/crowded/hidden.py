@@ -13,6 +13,7 @@ from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel, pairs_wi
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.psf.localsky import LocalSky
@@ -49,6 +50,8 @@ class Hidden:
         Noise of the filtered image over that of independent pixels, in the last pass.
     local : (n,) bool or None
         Sources of the crowded regions of a frame that is not crowded; None: the frame is.
+    gain : float
+        Electrons per image unit by what fits leave, where nothing else gives it; 0: not looked for.
     """
 
     sources: FittedSources
@@ -60,6 +63,13 @@ class Hidden:
     sky: LocalSky | None = None
     noise_scale: float = 1.0
     local: Bools | None = None
+    gain: float = 0.0
+
+    def with_gain(self, exposure: Exposure) -> Exposure:
+        """Return the exposure with the gain that nothing else gives, if it was found."""
+        if not self.gain > 0.0:
+            return exposure
+        return replace(exposure, detector=replace(exposure.detector, gain=self.gain))
 
     @property
     def x(self) -> F8:

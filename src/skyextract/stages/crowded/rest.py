@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.detection.matched import filter_about, filter_matched
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
@@ -48,6 +50,8 @@ N_WINDOWS = 4096
 """Windows that are looked at together."""
 N_SAMPLE = 50_000
 """Pixels, in whole rows, whose noise is looked at, about."""
+LIT, MIN_LIT = (2.0, 30.0), 100
+"""Light upon pixels, in sigma of the sky, that tells its own noise; so many are enough."""
 
 
 @record
@@ -264,3 +268,36 @@ def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
     first, second = np.concatenate(pairs, axis=1)
     sequence = np.argsort(second, kind="stable")
     return first[sequence], second[sequence]
+
+
+def gain_of_rest(hidden: Hidden, variance: F4) -> float:
+    """Return the gain, which nothing gives, by what fits leave beneath stars; 0 if that is noise.
+
+    Photons of the sources are noise that the sky does not have; without them what is left of
+    bright stars passes for stars, above all behind a register that multiplies electrons.  Faint
+    stars are left, too: no photon is noisier than those of a sky that is nothing but photons.
+
+    Parameters
+    ----------
+    variance : (ny, nx) float32
+        Of the background.
+
+    Returns
+    -------
+    float
+        Electrons per image unit, of electrons that are as noisy as photons.
+    """
+    plane = hidden.plane
+    sigma, level = plane.background.sigma, plane.background.mean
+    rows = slice(None, None, max(1, hidden.models.size // (10 * N_SAMPLE)))
+    models, noise2 = hidden.models[rows], variance[rows]
+    seen = (models > LIT[0] * sigma) & (models < LIT[1] * sigma) & (noise2 < MAX_VARIANCE)
+    if np.count_nonzero(seen) < MIN_LIT:
+        return 0.0
+    light = models[seen].astype(np.float64)
+    left = plane.subtracted[rows][seen] - light
+    # Of a normal distribution half of the squares are below .455.
+    more = np.median(left**2 / 0.455 - noise2[seen]) / np.median(light)
+    if not more > 0.0:
+        return 0.0
+    return float(1.0 / min(more, sigma**2 / level if level > 0.0 else math.inf))

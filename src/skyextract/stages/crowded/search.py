@@ -29,6 +29,7 @@ from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     LeastFlux,
     filtered_plane,
+    gain_of_rest,
     nearest_pixel,
     noise_scale,
     significant_sources,
@@ -129,6 +130,15 @@ def find_hidden(
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
 
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
+    unknown = not gain > 0.0
+    if unknown:
+        hidden = replace(hidden, gain=gain_of_rest(hidden, plane.variance_plane(run)))
+        exposure, gain = hidden.with_gain(exposure), hidden.gain
+        if gain > 0.0 and within is None:
+            run.tell(
+                f"{exposure.name}: GAIN, which nothing gives, is {gain:.4g} e- per image unit by "
+                "what fits leave of stars: errors of PSF fits have their photons"
+            )
     for number in range(1, config.extraction.crowd_niter + 1):
         last_plane = plane
         plane = without_models(
@@ -171,6 +181,7 @@ def find_hidden(
     hidden = replace(hidden, noise_scale=median(scale))
     if within is not None:
         return hidden
+    hidden = replace(hidden, gain=gain if unknown else 0.0)
     hidden = replace(hidden, wide=wide_plane(exposure, hidden, found, config, run))
     if clouds:
         hidden = above_clouds(exposure, hidden, least, fitted, matched, run)
