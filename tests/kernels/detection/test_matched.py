@@ -1,11 +1,11 @@
-"""Matched filter and growing of footprints against plain numpy."""
+"""Matched filter and discs about footprints against plain numpy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from skyextract.kernels.detection.matched import grow, grow_discs, smooth_at
+from skyextract.kernels.detection.matched import grow_discs, smooth_at
 from skyextract.run import Run
 from skyextract.stages.detection.matched import filter_matched, stamps_filter
 
@@ -137,21 +137,6 @@ def test_nothing_to_say_where_all_is_bad():
     bad = np.ones(image.shape, np.uint8)
     psf = one_cell(gaussian(3.0), image.shape)
     assert (filter_matched(image, psf, Run(1), sigma=1.0, bad=bad) == 0).all()
-
-
-def test_grow_shares_the_ground():
-    segmentation = np.zeros((11, 15), np.int32)
-    segmentation[5, 4], segmentation[5, 10] = 1, 2
-    values = np.ones(segmentation.shape, np.float32)
-    values[:, 2] = 0
-    added = np.empty(segmentation.size, np.int64)
-    n = grow(segmentation, values, np.float32(0), np.array([5 * 15 + 4, 5 * 15 + 10]), 3, added)
-    assert n == np.count_nonzero(segmentation) - 2
-    assert segmentation[5, 7] == 1  # the first in order, where both arrive at once
-    assert segmentation[5, 3] == 1
-    assert segmentation[5, 2] == 0
-    assert segmentation[5, 13] == 2
-    assert segmentation[5, 14] == 0
 
 
 def test_discs():

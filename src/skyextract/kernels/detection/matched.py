@@ -292,57 +292,6 @@ def smooth_at(image: F4, bad: U1, has_bad: bool, taps: F4, px: I4, py: I4, out: 
 
 
 @kernel
-def grow(
-    segmentation: I4, filtered: F4, floor: np.float32, pixel: I8, n_rounds: int, added: I8
-) -> int:
-    """Grow sources in `segmentation` by up to `n_rounds` pixels, all at the same pace.
-
-    Rounds take in the 4 and the 8 neighbours in turn, which makes octagons.
-
-    Parameters
-    ----------
-    segmentation : (ny, nx), changed in place
-        Only pixels that are 0 and whose filtered value exceeds `floor` are taken in.
-    pixel : (n,)
-        Index ``y * nx + x`` of the pixels to start from, in the order of precedence.
-    added : (ny * nx,), output
-        Pixels taken in, in order.
-
-    Returns
-    -------
-    int
-        Number of pixels taken in.
-    """
-    ny, nx = segmentation.shape
-    labels, values = segmentation.reshape(-1), filtered.reshape(-1)
-    steps = np.array([-nx - 1, -nx, -nx + 1, -1, 1, nx - 1, nx, nx + 1])
-    n_added = 0
-    begin = 0
-    for turn in range(n_rounds):
-        end = n_added
-        diagonal = turn % 2 == 1
-        n_sources = len(pixel) if turn == 0 else end - begin
-        for k in range(n_sources):
-            p = pixel[k] if turn == 0 else added[begin + k]
-            x = p % nx
-            for s in range(8):
-                is_diagonal = s == 0 or s == 2 or s == 5 or s == 7
-                q = p + steps[s]
-                if (is_diagonal and not diagonal) or q < 0 or q >= ny * nx:
-                    continue
-                if labels[q] != 0 or not values[q] > floor:
-                    continue
-                # not around the border, to the row before or after
-                if (x == 0 and s in (0, 3, 5)) or (x == nx - 1 and s in (2, 4, 7)):
-                    continue
-                labels[q] = labels[p]
-                added[n_added] = q
-                n_added += 1
-        begin = end
-    return n_added
-
-
-@kernel
 def grow_discs(segmentation: I4, pixel: I8, first: I8, reach: F8, mask: U1) -> None:
     """Set the mask to 1 within ``reach[i]`` pixels of every pixel of source i.
 

@@ -167,7 +167,7 @@ def _at_positions(
     at_border = (row <= 0) | (row >= ny - 1) | (column <= 0) | (column >= nx - 1)
     return Detections(
         labels=labels, id_parent=parent.astype(np.int32), first=first, n_own=n_own,
-        pixel=pixel, filtered=filtered.ravel()[pixel],
+        pixel=pixel,
         **(measured | {"x": x, "y": y}),
         dthresh=np.full(x.size, found.threshold, np.float32),
         flags=np.where(at_border, 2 | 8, 2).astype(np.int16), threshold=found.threshold,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, U1, AnyArray
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray
 from skyextract.datamodel.detections import Detections
-from skyextract.kernels.detection.footprints import gather_grown
-from skyextract.kernels.detection.matched import grow, grow_discs
+from skyextract.kernels.detection.footprints import gather_grown, group_boxes, grow
+from skyextract.kernels.detection.matched import grow_discs
 from skyextract.kernels.values import BLENDED
 from skyextract.run import Run
 from skyextract.stages.detection.measurements import measure_footprints
@@ -19,6 +20,10 @@ MIN_GROWTH = 2.0
 """Every isophote is masked with so many pixels more, at least; or with the PSF's core."""
 _MAX_MASKED = 0.5
 _MAX_GROWTH = 100.0
+_SIDE = 16
+"""Of the cells of the frame, pixels, that tell which sources may meet as they grow."""
+_CHUNK = 1 << 16
+"""Pixels of the boxes about sources that are grown together, for a thread."""
 _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""
 
@@ -35,21 +40,12 @@ def grow_footprints(
     if found.n == 0:
         return found
     segmentation = found.segmentation
-    length = np.diff(found.first)
-    n_merged = (length - found.n_own).astype(np.int32)
-    own_pixel = found.pixel
-    if n_merged.any():
-        own = np.arange(len(own_pixel)) - np.repeat(found.first[:-1], length)
-        own_pixel = own_pixel[own < np.repeat(found.n_own, length)]
-    added = np.empty(segmentation.size, np.int64)  # only what is written to takes memory
-    n_added = grow(segmentation, filtered, np.float32(0.0), own_pixel, n_rounds, added)
-    added = added[:n_added].copy()
-    del own_pixel
+    n_merged = (np.diff(found.first) - found.n_own).astype(np.int32)
+    added, owner = _grown(found, segmentation, filtered, n_rounds, run)
 
     # own pixels, grown pixels, merged pixels, by source
-    pixel = np.empty(len(found.pixel) + n_added, np.int64)
+    pixel = np.empty(len(found.pixel) + len(added), np.int64)
     first = np.empty(found.n + 1, np.int64)
-    owner = segmentation.ravel()[added] - np.int32(1)
     gather_grown(found.pixel, found.first, found.n_own, added, owner, pixel, first)
     del added, owner
     n_own = (np.diff(first) - n_merged).astype(np.int32)
@@ -68,20 +64,60 @@ def grow_footprints(
     parts = [np.arange(first[i] + n_own[i], first[i + 1]) for i in np.flatnonzero(n_merged)]
     merged = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     of_merged = np.repeat(np.arange(found.n), n_merged)
-    values, unfiltered = filtered.ravel()[pixel], image.ravel()[pixel[merged]]
+    unfiltered = image.ravel()[pixel[merged]]
 
     def add(own: AnyArray, extra: AnyArray) -> F8:
         return own + np.bincount(of_merged, extra, found.n)
 
     measured["fdnpix"] = (measured["fdnpix"] + n_merged).astype(np.int32)
     measured["dnpix"] = add(measured["dnpix"], unfiltered > found.threshold).astype(np.int32)
-    measured["fdflux"] = add(measured["fdflux"], values[merged])
+    measured["fdflux"] = add(measured["fdflux"], measured["filtered"][merged])
     measured["dflux"] = add(measured["dflux"], unfiltered)
     unclaimed = found.unclaimed[segmentation.ravel()[found.unclaimed] == 0]
     return replace(
-        found, labels=segmentation, first=first, n_own=n_own, pixel=pixel, filtered=values,
+        found, labels=segmentation, first=first, n_own=n_own, pixel=pixel,
         unclaimed=unclaimed, **measured,
     )  # fmt: skip
+
+
+def _grown(
+    found: Detections, segmentation: I4, filtered: F4, n_rounds: int, run: Run
+) -> tuple[I8, I4]:
+    """Let the sources take in pixels; return these, and which source has each.
+
+    Sources too far apart to meet are worked on by themselves: their pixels are then read once, not
+    once in every round, and threads share them.
+    """
+    ny, nx = segmentation.shape
+    low = [np.maximum(v - np.int32(n_rounds), 0) for v in (found.xmin, found.ymin)]
+    high = [
+        np.minimum(v + np.int32(n_rounds), np.int32(size - 1))
+        for v, size in ((found.xmax, nx), (found.ymax, ny))
+    ]
+    group = np.empty(found.n, np.int64)
+    cell = np.full((-(-ny // _SIDE), -(-nx // _SIDE)), -1)
+    group_boxes(low[0], high[0], low[1], high[1], _SIDE, cell, group)
+    member = np.argsort(group, kind="stable")
+    edges = np.flatnonzero(np.diff(group[member], prepend=-1, append=-1))
+    area = (high[0] - low[0] + 1).astype(np.int64) * (high[1] - low[1] + 1)
+    room = np.concatenate([np.zeros(1, np.int64), np.cumsum(area[member])])[edges]
+
+    def part(span: tuple[int, int]) -> tuple[I8, I4]:
+        first, past = span
+        begin = edges[first : past + 1]
+        members = member[begin[0] : begin[-1]]
+        largest = min(int(room[past] - room[first]), segmentation.size)
+        added, owner = np.empty(largest, np.int64), np.empty(largest, np.int32)
+        n = grow(
+            segmentation, filtered, found.pixel, found.first, found.n_own, members,
+            begin - begin[0], n_rounds, added, owner,
+        )  # fmt: skip
+        return added[:n].copy(), owner[:n].copy()
+
+    goals = np.arange(_CHUNK, room[-1], _CHUNK)
+    spans = sorted({0, len(edges) - 1, *np.searchsorted(room, goals).tolist()})
+    parts = run.map(part, list(pairwise(spans)))
+    return np.concatenate([a for a, _ in parts]), np.concatenate([o for _, o in parts])
 
 
 def source_mask(

@@ -46,7 +46,7 @@ def measure_footprints(
     filtered: F4, image: F4, pixel: I8, first: I8, n_own: I4, threshold: float, *,
     recentre: Bools, x: F8, y: F8, run: Run,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure sources on their footprints: the fields of `measured_fields`.
+    """Measure sources on their footprints: `Detections.filtered`, and `measured_fields`.
 
     Parameters
     ----------
@@ -64,15 +64,17 @@ def measure_footprints(
     n = len(n_own)
     real = np.empty((n, shape.N_REAL), np.float64)
     integer = np.empty((n, shape.N_INTEGER), np.int32)
+    values = np.empty(len(pixel), np.float32)
 
     def measure(chunk: tuple[int, int]) -> None:
         part, begin, end = slice(*chunk), first[chunk[0]], first[chunk[1]]
         index = pixel[begin:end]
+        values[begin:end] = filtered.ravel()[index]
         y_pixel = (index // image.shape[1]).astype(np.int32)
         x_pixel = (index - y_pixel * np.int64(image.shape[1])).astype(np.int32)
         pixels = Pixels(
             x_pixel, y_pixel,
-            filtered.ravel()[index], image.ravel()[index], np.zeros(1, np.float32), False,
+            values[begin:end], image.ravel()[index], np.zeros(1, np.float32), False,
         )  # fmt: skip
         shape.measure_sources(
             pixels, threshold, first[chunk[0] : chunk[1] + 1] - begin, n_own[part],
@@ -82,4 +84,4 @@ def measure_footprints(
     goals = np.arange(_CHUNK, len(pixel), _CHUNK)
     edges = sorted({0, n, *np.searchsorted(first, goals).tolist()})
     run.map(measure, list(pairwise(edges)))
-    return measured_fields(real, integer)
+    return {"filtered": values, **measured_fields(real, integer)}

@@ -9,18 +9,17 @@ ordinary galaxies, its mean about each place is the sky of point sources there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2, AnyArray, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.label import label_runs
 from skyextract.kernels.detection.pixels import Components, Runs
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.psf.skycells import keep_good, sum_clipped, sum_noise
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.background.estimate import subtract_background
@@ -49,8 +48,8 @@ BRIGHT, WINGS = 30.0, 0.6
 """This radius grows by so much of itself for each factor of ten in S/N above the first number."""
 CLIP, ROUNDS = 4.0, 3
 """Pixels count as so many sigma from the mean about them at most, in so many rounds."""
-PARTS = 32
-"""Rows of cells whose pixels are looked at together: planes would be most of the memory."""
+_FEW = 8
+"""Rows of cells, at least, that are worth a thread."""
 TWICED = 1.35
 """Noise of a mean to which that of what it left was added, over its own."""
 MAX_SPREAD = 0.005
@@ -129,19 +128,20 @@ def local_sky(
     region = _regions(sources, variance, mask, fwhm, run)
     if region is None:
         return None
-    free, power = _free(sources, variance, mask, CORE * fwhm, 1)
+    free = _free(sources, variance, mask, CORE * fwhm, 1, run)
     side = max(1, round(CELL * fwhm))
 
     def means(width: float) -> tuple[BackgroundMap, F8, F8]:
         """Return means within a Gaussian of some width in FWHM, number of pixels and error."""
-        cells = _Cells(side, side, width * fwhm / side, run)
-        number, level = cells.mean(residual, power, free)
+        cells = _Cells(variance, free, 1, side, side, width * fwhm / side, run)
+        number, error = cells.weights()
+        level = cells.mean(residual, number)
         around = BackgroundMap(*_planes(level), side, side, (ny, nx), 0.0, 1.0)
         # What a mean about a place flattens is in what it leaves (Tukey 1977: twicing).
         rest = subtract_background(residual, None, around, run)
-        level = level + cells.mean(rest, power, free)[1]
+        level = level + cells.mean(rest, number)
         around = BackgroundMap(*_planes(level), side, side, (ny, nx), 0.0, 1.0)
-        return around, number, TWICED * cells.error(power, free, number)
+        return around, number, TWICED * error
 
     middle_y, middle_x = (
         np.minimum(np.arange(0, size, side) + side // 2, size - 1) for size in (ny, nx)
@@ -193,14 +193,15 @@ def _regions(sources: Subtracted, variance: F4, mask: U2, fwhm: float, run: Run)
     side = max(1, round(TEST_CELL * fwhm))
     step = max(1, min(side // 2, ny * nx // SAMPLE))
     side -= side % step
-    free, power = _free(sources, variance, mask, TEST_CORE * fwhm, step)
-    cells = _Cells(side // step, side, 1.0, run)
-    number, level = cells.mean(sources.residual[::step], power, free, 1)
+    free = _free(sources, variance, mask, TEST_CORE * fwhm, step, run)
+    cells = _Cells(variance, free, step, side // step, side, 1.0, run)
+    number, error = cells.weights()
+    level = cells.mean(sources.residual, number, 1)
     known = number > 0.0
     if not known.any():
         return None
     ordinary = median(level[known])
-    sure = known & (np.abs(level - ordinary) > SURE * cells.error(power, free, number))
+    sure = known & (np.abs(level - ordinary) > SURE * error)
     large = _large(sure, math.ceil(MIN_REGION * (fwhm / side) ** 2))
     return _Region(large, side, ordinary) if large.any() else None
 
@@ -225,87 +226,85 @@ def _large(cells: Bools, least: int) -> Bools:
     return large[1:-1, 1:-1]
 
 
-def _free(sources: Subtracted, variance: F4, mask: U2, core: float, step: int) -> tuple[Bools, F4]:
-    """Return which pixels of every step-th row are sky, and the variance there."""
+def _free(sources: Subtracted, variance: F4, mask: U2, core: float, step: int, run: Run) -> U1:
+    """Return which pixels of every step-th row are sky (1)."""
     x, y = sources.x, sources.y
     there = np.isfinite(x) & np.isfinite(y)
     bright = np.fmax(sources.snr[there] / BRIGHT, 1.0)
     reach = core * (1.0 + WINGS * np.log10(bright))
-    free = ~within(x[there], y[there], reach, variance.shape, step)
-    power = variance[::step]
-    free &= ((mask[::step] & UNUSABLE) == 0) & (power > 0.0) & (power < MAX_VARIANCE)
-    free &= np.isfinite(sources.residual[::step])
-    return free, power
+    free: U1 = (~within(x[there], y[there], reach, variance.shape, step)).view(np.uint8)
+
+    def rows(band: tuple[int, int]) -> None:
+        keep_good(sources.residual, variance, mask, UNUSABLE, step, *band, free)
+
+    run.map(rows, run.bands(len(free)))
+    return free
 
 
 @record
 class _Cells:
-    """Equal cells of pixels, and the Gaussian in which they are averaged.
+    """Equal cells of pixels of the sky, and the Gaussian in which they are averaged.
 
     Attributes
     ----------
+    variance : (ny, nx) float32
+    free : (n_rows, nx) uint8
+        Pixels that count, of every step-th row.
+    step : int
     height, width : int
-        Of a cell, rows and columns; the last ones may be cut.
+        Of a cell, these rows and columns; the last ones may be cut.
     sigma : float
         Standard deviation of the Gaussian, cells.
     run : Run
         With the threads that sum.
     """
 
+    variance: F4
+    free: U1
+    step: int
     height: int
     width: int
     sigma: float
     run: Run
 
-    def mean(self, image: F4, power: F4, free: Bools, rounds: int = ROUNDS) -> tuple[F8, F8]:
-        """Return number and mean of the free pixels about each cell, outliers drawn near."""
-        number = smoothed(self.sums(free), self.sigma)
-        level = np.zeros(number.shape)
+    def weights(self) -> tuple[F8, F8]:
+        """Return the number of pixels about each cell, and the error of their mean."""
+        number, noise = self._plane(), self._plane()
 
-        def near(cells: slice, rows: slice) -> F4:
-            about = level[cells].astype(np.float32).repeat(self.height, axis=0)[: len(image[rows])]
-            about = about.repeat(self.width, axis=1)[:, : image.shape[1]]
-            far = CLIP * np.sqrt(power[rows])
-            clipped = np.clip(image[rows], about - far, about + far)
-            return np.where(free[rows], clipped, np.float32(0.0))
+        def part(band: tuple[int, int]) -> None:
+            sum_noise(
+                self.variance, self.free, self.height, self.width, self.step, *band, number, noise
+            )
 
-        for _ in range(rounds):
-            sums = self.sums_of_parts(near, len(level))
-            level = smoothed(sums, self.sigma) / np.maximum(number, 1e-6)
-        return number, level
+        self.run.map(part, self.run.bands(len(number), least=_FEW))
+        number = smoothed(number, self.sigma)
+        error: F8 = np.sqrt(smoothed(noise, self.sigma / math.sqrt(2.0)))
+        return number, error / np.maximum(number, 1e-6)
 
-    def error(self, power: F4, free: Bools, number: F8) -> F8:
-        """Return the error of such means of independent pixels."""
-
-        def power_of(_: slice, rows: slice) -> F4:
-            noise = np.sqrt(power[rows])
-            return np.where(free[rows], noise * noise, np.float32(0.0))
-
-        total = self.sums_of_parts(power_of, len(number))
-        error: F8 = np.sqrt(smoothed(total, self.sigma / math.sqrt(2.0)))
-        return error / np.maximum(number, 1e-6)
-
-    def sums_of_parts(self, part: Callable[[slice, slice], F4], n: int) -> F8:
-        """Return the sums of n rows of cells, whose pixels are made as they are needed.
+    def mean(self, image: F4, number: F8, rounds: int = ROUNDS) -> F8:
+        """Return the mean of the pixels about each cell, outliers drawn near.
 
         Parameters
         ----------
-        part : callable
-            Makes the pixels of some rows of cells; it gets these and the rows of pixels.
+        image : (ny, nx) float32
+        number : (n_y, n_x) float64
+            Of pixels, as of `weights`.
         """
+        level = np.zeros(number.shape)
+        for _ in range(rounds):
+            sums = self._plane()
 
-        def sums(first: int) -> F8:
-            cells = slice(first, min(first + PARTS, n))
-            return self.sums(part(cells, slice(first * self.height, cells.stop * self.height)))
+            def part(band: tuple[int, int], level: F8 = level, sums: F8 = sums) -> None:
+                sum_clipped(
+                    image, self.variance, self.free, level, self.height, self.width, self.step,
+                    CLIP, *band, sums,
+                )  # fmt: skip
 
-        return np.concatenate(self.run.map(sums, range(0, n, PARTS)))
+            self.run.map(part, self.run.bands(len(sums), least=_FEW))
+            level = smoothed(sums, self.sigma) / np.maximum(number, 1e-6)
+        return level
 
-    def sums(self, image: AnyArray) -> F8:
-        """Return the sums of the pixels of each cell."""
-        for side in (self.height, self.width):
-            total = np.zeros((-(-len(image) // side), image.shape[1]))
-            for k in range(side):
-                part = image[k::side]
-                total[: len(part)] += part
-            image = total.T
-        return image
+    def _plane(self) -> F8:
+        """Return a plane of cells, without values."""
+        n_rows, nx = self.free.shape
+        return np.empty((-(-n_rows // self.height), -(-nx // self.width)))
