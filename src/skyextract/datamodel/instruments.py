@@ -101,7 +101,16 @@ _COUNTED = re.compile(
     r"|COUNTS?|CTS?|CPS|DN|DU|ADUS?)(?![A-Z0-9])"
 )
 _PER_SECOND = re.compile(r"(/|PER) ?\(?S(EC|ECONDS?)?(?![A-Z])|(?<![A-Z])S(EC)? ?-1")
+_PHYSICAL = re.compile(
+    r"(?<![A-Z])([NUM]?JY|JANSKY|MJY|[A-Z]*MAGG(Y|IES)|N?MGY|ERGS?|W ?/ ?M2|FLAM|FNU)(?![A-Z])"
+)
 _FLUX_DENSITY = re.compile(r"CM|HZ|ANG|ARCSEC|/ ?A(?![A-Z])|(?<![A-Z])(A|SR|M) ?-[12]|/ ?SR|/ ?M2")
+
+
+def is_flux_density(header: Header) -> bool:
+    """Tell whether BUNIT is a flux or a surface brightness: no bias and no counts are in it."""
+    unit = _BETWEEN.sub(" ", _text(header, "BUNIT").upper()).strip()
+    return bool(_PHYSICAL.search(unit))
 
 
 class PixelUnit(NamedTuple):

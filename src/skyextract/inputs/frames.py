@@ -30,10 +30,9 @@ from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.sky.dates import contradicting_dates
+from skyextract.stages.background.gain import with_gain_of_variance, with_plausible_gain
 from skyextract.stages.background.nodata import check_data
 from skyextract.stages.background.noise import (
-    with_gain_of_variance,
-    with_plausible_gain,
     with_plausible_rms,
     with_plausible_variance,
     working_unit,
@@ -193,6 +192,8 @@ def with_maps(
     if measured:
         image = with_plausible_gain(image, run)
     image = with_gain_of_variance(image, run)
+    if measured and not image.detector.gain > 0.0:
+        run.tell(f"{image.name}: no gain is known (GAIN): errors lack the photons of the sources")
     image = _in_working_unit(image, settings)
     if detection is not None:
         detection = _in_working_unit(detection, settings)

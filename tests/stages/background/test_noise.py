@@ -13,10 +13,9 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights
+from skyextract.stages.background.gain import with_gain_of_variance, with_plausible_gain
 from skyextract.stages.background.noise import (
     background_variance,
-    with_gain_of_variance,
-    with_plausible_gain,
     with_plausible_rms,
     with_plausible_variance,
 )
@@ -193,6 +192,48 @@ def test_the_gain_of_electrons(unit, card, level, frames, expected):
     # A GAIN of the configuration is not doubted.
     own = replace(given, header=Header.of({"BUNIT": unit}))
     assert with_plausible_gain(own, Run()).detector.gain == card
+
+
+@pytest.mark.parametrize("unit", ["MJy/sr", "nanomaggy", "Jy", "erg/cm2/s/A"])
+@pytest.mark.parametrize(("sky", "expected"), [(900.0, 789.0), (0.0, 0.0)])
+@pytest.mark.parametrize("card", [3.7, 20.0])
+def test_the_gain_of_a_camera_is_none_of_fluxes(unit, sky, card, expected):
+    """Of 789 photons per unit; where the sky was taken off nothing tells."""
+    rng = np.random.default_rng(6)
+    image = ((rng.poisson(900.0, (80, 80)) - 900.0 + sky) / 789.0).astype(np.float32)
+    header = Header.of({"BUNIT": unit, "GAIN": card})
+    run, mask = Run(), np.zeros((80, 80), np.uint16)
+    given = Exposure(image, mask, header=header, detector=Detector(gain=card))
+    assert with_plausible_gain(given, run).detector.gain == pytest.approx(expected, rel=0.1)
+    assert len(run.warnings) == 1
+    own = Exposure(image, mask, header=Header.of({"BUNIT": unit}), detector=Detector(gain=card))
+    assert with_plausible_gain(own, Run()).detector.gain == card  # of the configuration
+    right = Header.of({"BUNIT": unit, "GAIN": 789.0})
+    known = Exposure(image, mask, header=right, detector=Detector(gain=789.0))
+    run = Run()
+    assert with_plausible_gain(known, run).detector.gain == 789.0
+    assert not run.warnings
+
+
+@pytest.mark.parametrize("level", [0.03, 0.5, 4.0, 60.0])
+@pytest.mark.parametrize(("unit", "time", "expected"), [
+    ("count", 500.0, 1.0), ("counts/s", 110.3, 110.3), ("ADU", 1.0, 1.0), ("", 1.0, 0.0),
+])  # fmt: skip
+def test_photons_that_are_counted_have_a_gain(level, unit, time, expected):
+    rng = np.random.default_rng(7)
+    counts = rng.poisson(level, (200, 300)).astype(np.float64)
+    counts[50:60, 50:60] += rng.poisson(1000.0, (10, 10))
+    header = Header.of({"BUNIT": unit})
+    scale = 1.0 / time if "/s" in unit else 1.0
+    mask = np.zeros(counts.shape, np.uint16)
+    given = Exposure((scale * counts).astype(np.float32), mask, header=header,
+                     detector=Detector(exposure_time=time))  # fmt: skip
+    assert with_plausible_gain(given, Run()).detector.gain == pytest.approx(expected)
+    # Nor are whole numbers of another gain, or with the noise of a detector.
+    for factor, noise in ((2.0, 0.0), (1.0, 5.0)):
+        other = np.rint(factor * counts + rng.normal(0.0, noise, counts.shape)).astype(np.float32)
+        image = replace(given, image=(scale * other).astype(np.float32))
+        assert with_plausible_gain(image, Run()).detector.gain == 0.0
 
 
 def test_a_gain_that_leaves_less_noise_than_any_detector_has():
