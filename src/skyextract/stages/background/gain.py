@@ -71,9 +71,9 @@ def with_plausible_gain(exposure: Exposure, run: Run) -> Exposure:
         return exposure
     if not exposure.camera:
         for by_unit in (_with_gain_of_rates, _with_gain_of_electrons, _with_gain_of_flux):
-            found = by_unit(exposure, sample, noise, run)
-            if found is not exposure:
-                return found
+            counted = by_unit(exposure, sample, noise, run)
+            if counted is not exposure:
+                return counted
     if noise >= MIN_ELECTRONS:
         return _with_gain_of_sky(exposure, float(np.median(sample)), run)
     finite = sample_good(exposure.image, lambda rows: np.isfinite(exposure.image[rows]), run)
