@@ -21,7 +21,14 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.datamodel.rawframe import RawFrame, whole
 from skyextract.errors import ConfigError, ImageError
-from skyextract.inputs.fitness import check_match, fitting_frames
+from skyextract.inputs.fitness import (
+    check_done,
+    check_match,
+    check_noise,
+    check_saturation,
+    check_times,
+    fitting_frames,
+)
 from skyextract.io.checksums import file_facts, sha256
 from skyextract.io.names import expand_names, parse_image_spec
 from skyextract.io.raw.calibration import (
@@ -83,6 +90,9 @@ def load_calibrations(raw: RawFrame, settings: Settings, folder: Path, run: Run)
         names = expand_names(isr.isr_defects, "ISR_DEFECTS", run)
         calibrations = replace(calibrations, defects=read_defects(names, raw, run))
     check_sizes(raw, calibrations)
+    for kind in KINDS:
+        if settings.value(f"ISR_{kind.upper()}"):
+            check_done(kind, raw, settings, run)
     masters = _masters(KINDS, raw, settings, folder, run)
     calibrations = replace(
         masters, defects=calibrations.defects, linearity=calibrations.linearity,
@@ -309,7 +319,7 @@ def _combine(
                     stacks.append(opened.enter_context(FrameStack(frame.shape)))
                     first.append(replace(frame, planes=()))
                     alone.append(variance)
-                _check_times(kind, frame, first[frame.number])
+                check_times(kind, frame, first[frame.number])
                 try:
                     stacks[frame.number].add(image)
                 except ImageError as error:
@@ -323,6 +333,8 @@ def _combine(
             known = variance is not None and bool(np.isfinite(variance).any())
             if kind == "fringe":
                 level -= np.float32(1.0)
+            if kind == "flat" and known:
+                check_noise(variance, len(files), run)
             masters.append(
                 Master(
                     kind, level,
@@ -332,16 +344,6 @@ def _combine(
                 )
             )  # fmt: skip
     return masters
-
-
-def _check_times(kind: str, frame: RawFrame, first: RawFrame) -> None:
-    if kind == "dark" and not abs(frame.exposure_time - first.exposure_time) <= (
-        0.01 * first.exposure_time
-    ):
-        raise ImageError(
-            f"{frame.name} has an exposure time of {frame.exposure_time:g} s, {first.name} of "
-            f"{first.exposure_time:g} s: darks of one exposure time are combined"
-        )
 
 
 def _prepare(
@@ -354,13 +356,19 @@ def _prepare(
         if support.bias is None and not (
             isr.isr_overscan != "NONE" and all(a.bias for a in frame.amplifiers)
         ):
-            raise ImageError(f"{frame.name}: a raw {kind} needs ISR_BIAS, or an overscan")
+            raise ImageError(
+                f"{frame.name}: a raw {kind} needs ISR_BIAS, or an overscan (or, if its bias is "
+                f"gone, ISR_{kind.upper()}_STATE MASTER)"
+            )
         support = _with_response(support, settings, run)
     check_sizes(frame, support)
     # Bias and dark stay as they were read out; flats are freed of the gains.
     unit = "ELECTRON" if kind in ("flat", "fringe") else "RAW"
     corrected = correct_pixels(frame, support, isr, unit, run, variance=single)
     image, variance = corrected.image, corrected.variance
+    if kind == "flat":
+        saturated = np.count_nonzero(corrected.mask & np.uint16(Mask.SAT)) / image.size
+        check_saturation(frame, saturated, settings, run)
     lost = corrected.mask & np.uint16(
         Mask.NO_DATA | (Mask.SAT if kind in ("flat", "fringe") else 0)
     )

@@ -1,14 +1,19 @@
-"""Whether calibration frames fit a raw frame: filter, exposure time, binning, gain, unit."""
+"""Whether calibration frames fit a raw frame, and each other, and are fit for use."""
 
 from __future__ import annotations
 
 import math
 
-from skyextract.datamodel.header import Header, binning_of
+import numpy as np
+
+from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.header import Header, binning_of, header_number
 from skyextract.datamodel.instruments import PixelUnit
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError
 from skyextract.io.images.images import read_detector
+from skyextract.io.raw.calibration import is_done
 from skyextract.io.raw.frames import exposure_time
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
@@ -19,6 +24,15 @@ _MAX_BIAS_SECONDS = 1.0
 """Exposure time (s) that a bias can say it has."""
 _MAX_DARK_SCALING = 5.0
 """A dark that is scaled up by more than this brings more noise than it takes dark current."""
+
+_TEMPERATURES = ("CCD-TEMP", "CCDTEMP", "DET-TEMP", "SET-TEMP")
+_MAX_DEGREES = 4.0
+"""Dark current doubles every 6 degrees."""
+
+MAX_SATURATED = 0.1
+"""Share of a flat that may be saturated: such pixels have no value."""
+NOISY_FLAT = 0.02
+"""Noise of a flat from which on it is told of."""
 
 
 def fitting_frames(
@@ -72,6 +86,11 @@ def check_match(
         unit = PixelUnit.of(header)
         if unit is not None and unit.is_electron:
             found.append("unit electron, not ADU")
+    temperatures = _temperature(header), _temperature(raw.header)
+    if kind == "dark" and abs(temperatures[0] - temperatures[1]) > _MAX_DEGREES:
+        found.append(
+            f"a detector temperature of {temperatures[0]:g}, not {temperatures[1]:g} degrees"
+        )
     time = exposure_time(header, settings.config, run, name)
     if kind == "bias" and time > _MAX_BIAS_SECONDS:
         found.append(f"an exposure time of {time:g} s")
@@ -80,6 +99,79 @@ def check_match(
     if not found:
         return
     message = f"{name} does not fit {raw.name}: it has {', '.join(found)}"
+    complain(message, settings, run)
+
+
+def check_done(kind: str, raw: RawFrame, settings: Settings, run: Run) -> None:
+    """Check that a frame was not corrected before.
+
+    Raises
+    ------
+    ImageError
+        Its header says so, and ISR_MISMATCH is ERROR.
+    """
+    if is_done(raw.header, kind):
+        message = (
+            f"{raw.name}: the header says that its {kind} was corrected before (CALSTAT, ZEROCOR "
+            f"...): leave ISR_{kind.upper()} out"
+        )
+        complain(message, settings, run)
+
+
+def check_saturation(frame: RawFrame, share: float, settings: Settings, run: Run) -> None:
+    """Check which part of a raw flat is saturated.
+
+    Raises
+    ------
+    ImageError
+        It is much, and ISR_MISMATCH is ERROR.
+    """
+    if share > MAX_SATURATED:
+        message = f"{frame.name}: {share:.0%} of the flat are saturated"
+        complain(message, settings, run)
+
+
+def check_noise(variance: F4, n_frames: int, run: Run) -> None:
+    """Warn of a flat that makes images noisy; `variance` is that of a master, level 1."""
+    known = variance[np.isfinite(variance)]
+    # Of few frames the variances scatter widely about their mean; bad pixels lie far beyond.
+    noise = math.sqrt(float(np.mean(known[known <= 10.0 * median(known)])))
+    if noise > NOISY_FLAT:
+        run.warn(
+            f"the flat has a noise of {noise:.0%} in each pixel, which it adds to the image: take "
+            f"brighter flats, or more than {n_frames}"
+        )
+
+
+def check_times(kind: str, frame: RawFrame, first: RawFrame) -> None:
+    """Check that darks which are combined have one exposure time.
+
+    Raises
+    ------
+    ImageError
+    """
+    if kind == "dark" and not abs(frame.exposure_time - first.exposure_time) <= (
+        0.01 * first.exposure_time
+    ):
+        raise ImageError(
+            f"{frame.name} has an exposure time of {frame.exposure_time:g} s, {first.name} of "
+            f"{first.exposure_time:g} s: darks of one exposure time are combined"
+        )
+
+
+def complain(message: str, settings: Settings, run: Run) -> None:
+    """Warn of a calibration frame that does not fit, or refuse it: ISR_MISMATCH.
+
+    Raises
+    ------
+    ImageError
+    """
     if settings.config.isr.isr_mismatch == "ERROR":
         raise ImageError(f"{message} (ISR_MISMATCH WARN would go on)")
     run.warn(message)
+
+
+def _temperature(header: Header) -> float:
+    """Return the temperature of the detector that a header states, NaN if none."""
+    values = (header_number(header.get(card)) for card in _TEMPERATURES)
+    return next((value for value in values if value is not None), math.nan)

@@ -73,6 +73,12 @@ def test_masters_are_known_by_their_cards():
     assert is_master(fits.Header({"SKYPROD": "EXPOSURE"}), "bias")
     assert is_master(fits.Header({"COMBINED": True}), "bias")
     assert not is_master(fits.Header({"COMBINED": True}), "dark")
+    for cards in ({"CALSTAT": "BD"}, {"CALSTAT": "D"}, {"IMAGETYP": "Master Flat"}):
+        assert is_master(fits.Header(cards), "flat")
+    assert is_master(fits.Header({"IMAGETYP": "master bias"}), "bias")
+    # What other programs call a master dark has its bias in it.
+    assert not is_master(fits.Header({"IMAGETYP": "Master Dark"}), "dark")
+    assert not is_master(fits.Header({"CALSTAT": "", "IMAGETYP": "FLAT"}), "flat")
 
 
 def frame(n: int = 20) -> RawFrame:
@@ -228,17 +234,48 @@ def test_flats_are_normalised_and_chosen_by_filter(tmp_path):
         ("BIAS", {"EXPTIME": 30.0}, "exposure time of 30 s"),
         ("DARK", {"EXPTIME": 1.0}, "exposure time of 1 s for 60 s"),
         ("DARK", {"BUNIT": "electron", "EXPTIME": 60.0}, "unit electron"),
+        ("DARK", {"CCD-TEMP": -3.0, "EXPTIME": 60.0}, "temperature of -3, not -20 degrees"),
         ("FLAT", {"FILTER": "B"}, "filter B, not r"),
     ],
 )
 def test_mismatch(tmp_path, kind, cards, message):
     name = write(tmp_path / "c.fits", 600.0, **({"EXPTIME": 0.0} | cards))
     values = {f"ISR_{kind}": name, f"ISR_{kind}_STATE": "MASTER"}
-    science = {"XBINNING": 1, "YBINNING": 1}
+    science = {"XBINNING": 1, "YBINNING": 1, "CCD-TEMP": -20.0}
     with pytest.raises(ImageError, match=message):
         load(tmp_path, science, **values)
     _, run = load(tmp_path, science, **values, ISR_MISMATCH="WARN")
     assert any(message in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize(("kind", "cards"), [
+    ("BIAS", {"CALSTAT": "BDF"}), ("FLAT", {"CALSTAT": "BDF"}), ("FLAT", {"FLATCOR": "yes"}),
+])  # fmt: skip
+def test_an_image_that_was_corrected_before(tmp_path, kind, cards):
+    name = write(tmp_path / "c.fits", 600.0, EXPTIME=0.0, FILTER="r")
+    values = {f"ISR_{kind}": name, f"ISR_{kind}_STATE": "MASTER"}
+    with pytest.raises(ImageError, match=f"leave ISR_{kind} out"):
+        load(tmp_path, cards, **values)
+    load(tmp_path, {"CALSTAT": ""}, **values)
+
+
+def test_flats_that_are_saturated_or_dark(tmp_path):
+    write(tmp_path / "bias.fits", 500.0, EXPTIME=0.0)
+    bias = {"ISR_BIAS": f"{tmp_path}/bias.fits", "ISR_MASTER_NAME": ""}
+    bright = write(tmp_path / "bright.fits", 9000.0, EXPTIME=1.0, FILTER="r")
+    with fits.open(bright, mode="update") as file:
+        file[0].data[:8] = 65535
+    with pytest.raises(ImageError, match="25% of the flat are saturated"):
+        load(tmp_path, ISR_FLAT=bright, **bias)
+    rng = np.random.default_rng(1)
+    for level, is_noisy in ((60.0, True), (20_000.0, False)):
+        for k in range(3):
+            electrons = rng.poisson(level, (32, 32))
+            cards = fits.Header({"EXPTIME": 1.0, "FILTER": "r", "GAIN": 2.0})
+            image = (500.0 + electrons / 2.0).astype(np.float32)
+            fits.PrimaryHDU(image, cards).writeto(tmp_path / f"f{level:g}_{k}.fits")
+        _, run = load(tmp_path, ISR_FLAT=f"{tmp_path}/f{level:g}_?.fits", **bias)
+        assert any("the flat has a noise of 7%" in text for text in run.warnings) == is_noisy
 
 
 def test_wrong_calibration_frames(tmp_path):

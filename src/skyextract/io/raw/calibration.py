@@ -41,6 +41,13 @@ MASTER_CARDS = (
 _UNUSABLE = int(Mask.BAD | Mask.NO_DATA)
 
 
+_TYPE_CARDS = ("IMAGETYP", "FRAME", "OBSTYPE")
+_LETTERS = {"bias": "B", "dark": "D", "flat": "F"}
+"""What CALSTAT (SBFITSEXT, MaxIm) says was done."""
+_DONE_CARDS = {"bias": "ZEROCOR", "dark": "DARKCOR", "flat": "FLATCOR"}
+"""The cards of IRAF that say it."""
+
+
 def read_frame_header(name: str) -> Header:
     """Return the header of the first image of a file, with what it inherits."""
     return _read_frame_header(name, file_facts(name)["mtime_ns"])
@@ -60,15 +67,32 @@ def _read_frame_header(name: str, mtime_ns: int) -> Header:  # noqa: ARG001 (it 
 def is_master(header: Header, kind: str) -> bool:
     """Tell whether a frame says that it is no raw one.
 
-    Our own products, and frames whose header says that the bias was taken off; of biases also
-    those that were combined.
+    Our own products, and frames whose header says that the bias was taken off, be it with the
+    dark; of biases also those that were combined, and of flats those that are called masters.
     """
     if header.get("SKYPROD") == "EXPOSURE":
         return True
     combined = header.get("COMBINED") is True or (header_number(header.get("NCOMBINE")) or 0) > 1
-    if kind == "bias" and combined:
+    is_called = any("MASTER" in str(header.get(card) or "").upper() for card in _TYPE_CARDS)
+    if (kind == "bias" and (combined or is_called)) or (kind == "flat" and is_called):
+        return True
+    if is_done(header, "bias") or is_done(header, "dark"):
         return True
     return any(header.get(card) not in (None, False, 0, "", "OMIT") for card in MASTER_CARDS)
+
+
+def is_done(header: Header, kind: str) -> bool:
+    """Tell whether a frame says that its bias or dark was taken off, or its flat divided by."""
+    if kind not in _LETTERS:
+        return False
+    letter, card = _LETTERS[kind], header.get(_DONE_CARDS[kind])
+    return letter in str(header.get("CALSTAT") or "").upper() or card not in (
+        None,
+        False,
+        0,
+        "",
+        "OMIT",
+    )
 
 
 def read_master(
