@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank, copied, whole
+from skyextract.datamodel.arrays import blank, copied, has_bits, n_from, whole
 from skyextract.run import Run
 
 
@@ -22,6 +22,17 @@ def test_blank_planes_are_zeros_that_can_be_written(shape):
     plane[1] = 7
     assert plane.sum() == 7 * shape[1]
     assert not blank(shape, np.uint16).any()
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2000, 1003)])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_kept_memory_is_cleared_by_all_threads(shape, n_threads, monkeypatch):
+    monkeypatch.setattr("skyextract.datamodel.arrays.keeps_freed_memory", lambda: True)
+    for _ in range(3):
+        plane = blank(shape, np.int32, Run(n_threads))
+        assert plane.shape == shape
+        assert not plane.any()
+        plane[:] = -1
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3000, 1001)])
@@ -59,3 +70,16 @@ def test_copies_are_of_their_own(n_threads, shape):
     copy[:] = -1.0
     assert plane.min() >= 0.0
     np.testing.assert_array_equal(copied(plane, Run(n_threads), less=2.0 * plane), -plane)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 7), (900, 1001)])
+def test_pixels_are_counted_and_marked_by_all_threads(n_threads, shape):
+    rng = np.random.default_rng(2)
+    plane = rng.integers(0, 9, shape).astype(np.float32)
+    plane.flat[3] = np.nan
+    run = Run(n_threads)
+    expected = [np.count_nonzero(plane >= level) for level in (8.0, 7.5, 0.0)]
+    assert n_from(plane, (8.0, 7.5, 0.0), run).tolist() == expected
+    mask = rng.integers(0, 16, shape).astype(np.uint16)
+    np.testing.assert_array_equal(has_bits(mask, 2 | 8, run), (mask & 10) != 0)

@@ -27,17 +27,24 @@ _LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _FEW_BYTES, _MANY_BYTES = 1 << 22, 1 << 24
 """Bytes that fill no large pages; and those of which it matters what is not written to."""
 
+_BLOCK = 1 << 18
+"""Pixels that numpy works on at once in a thread."""
 
-def blank(shape: tuple[int, ...], dtype: Any) -> AnyArray:
+
+def blank(shape: tuple[int, ...], dtype: Any, run: Run | None = None) -> AnyArray:
     """Return zeros of which, in a first image, only what is written to takes memory and time.
 
-    `numpy.zeros` clears memory that the process has used before, which is the quicker way when
-    there is some that is kept for images to come, or for few bytes.
+    Memory that the process has used before is cleared, which is the quicker way when there is some
+    that is kept for images to come, or for few bytes; in threads, if a run lends its own.
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
-    if size < _FEW_BYTES or keeps_freed_memory():
+    if size < _FEW_BYTES or (keeps_freed_memory() and run is None):
         return np.zeros(shape, kind)
+    if keeps_freed_memory() and run is not None:
+        cleared: AnyArray = np.empty(shape, kind)
+        run.map(lambda band: cleared[slice(*band)].fill(0), run.bands(shape[0]))
+        return cleared
     return np.frombuffer(_fresh_memory(size, large=size <= _MANY_BYTES), kind).reshape(shape)
 
 
@@ -69,6 +76,36 @@ def highest(plane: F4, run: Run) -> float:
         lambda band: np.fmax.reduce(plane[slice(*band)], axis=None), run.bands(len(plane))
     )
     return float(np.fmax.reduce(bands))
+
+
+def n_from(plane: F4, levels: tuple[float, ...], run: Run) -> I8:
+    """Return how many pixels are at each level or above it, counted in threads."""
+    step = max(1, _BLOCK // plane.shape[1])
+
+    def count(band: tuple[int, int]) -> list[int]:
+        number = [0] * len(levels)
+        for first in range(*band, step):
+            block = plane[first : min(first + step, band[1])]
+            for k, level in enumerate(levels):
+                number[k] += int(np.count_nonzero(block >= np.float32(level)))
+        return number
+
+    number: I8 = np.sum(run.map(count, run.bands(len(plane))), axis=0)
+    return number
+
+
+def has_bits(mask: U2, bits: int, run: Run) -> Bools:
+    """Tell which pixels have one of some bits, looked at in threads."""
+    found: Bools = np.empty(mask.shape, np.bool_)
+    step = max(1, _BLOCK // mask.shape[1])
+
+    def look(band: tuple[int, int]) -> None:
+        for first in range(*band, step):
+            rows = slice(first, min(first + step, band[1]))
+            np.not_equal(mask[rows] & np.uint16(bits), 0, out=found[rows])
+
+    run.map(look, run.bands(len(mask)))
+    return found
 
 
 def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:

@@ -175,6 +175,6 @@ def test_a_known_saturation_stays():
 @pytest.mark.parametrize("peak", [30.0, 3000.0, 4e4])
 def test_stars_that_are_not_clipped_have_no_clipping_level(peak):
     image = np.rint(sky() + stars(peak)).astype(np.float32)
-    assert clipping_level(image, np.zeros(SHAPE, np.uint16), image.max()) is None
+    assert clipping_level(image, np.zeros(SHAPE, np.uint16), image.max(), Run()) is None
     few = np.random.default_rng(0).poisson(0.2, SHAPE).astype(np.float32)
-    assert clipping_level(few, np.zeros(SHAPE, np.uint16), few.max()) is None
+    assert clipping_level(few, np.zeros(SHAPE, np.uint16), few.max(), Run()) is None

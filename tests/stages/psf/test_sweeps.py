@@ -175,7 +175,7 @@ def test_models_are_drawn_out_to_their_reach():
 @pytest.mark.parametrize("values", [[1, -5.5, np.nan], [np.nan, np.nan], [np.inf, 1], [-np.inf, 1]])
 def test_largest_value_is_that_of_the_numbers(values) -> None:
     image = np.array([values], np.float32)
-    assert _largest(image) == np.nanmax(np.abs(image), initial=0.0)
+    assert _largest(image, Run(2)) == np.nanmax(np.abs(image), initial=0.0)
 
 
 @pytest.mark.parametrize("fwhm", [4.0, 12.0, 40.0])

@@ -195,7 +195,7 @@ def to_float(
         NO_DATA and SAT.
     """
     image = whole(numbers.shape, np.float32)
-    mask = blank(numbers.shape, np.uint16)
+    mask = blank(numbers.shape, np.uint16, run)
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
 
     def convert(band: tuple[int, int]) -> None:

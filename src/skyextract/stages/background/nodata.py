@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, highest
+from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, has_bits, highest, n_from
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import sparse
@@ -85,7 +85,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         return exposure
     exposure = without_wrapping(exposure, run)
     exposure = _clipped(_without_default_level(exposure, config, run), config, run)
-    without = (exposure.mask & np.uint16(Mask.NO_DATA)) != 0
+    without = has_bits(exposure.mask, int(Mask.NO_DATA), run)
     n_known = int(np.count_nonzero(without))
     areas = _padding(exposure, without, run)
     strips = edge_strips(exposure.image, without)
@@ -123,7 +123,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
         mask[without] &= ~np.uint16(Mask.SAT)
         exposure = replace(exposure, image=image, mask=mask)
-    copies = about_copies(exposure.image, without | ((exposure.mask & np.uint16(Mask.SAT)) != 0))
+    copies = about_copies(exposure.image, without, exposure.mask)
     if copies:
         exposure = replace(exposure, doubts=(*exposure.doubts, copies))
     return _without_dead(_without_columns(exposure, run), run)
@@ -294,14 +294,14 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     top = highest(exposure.image, run) if exposure.image.size else 0.0
     if is_known and not top < card:
         return exposure
-    level = clipping_level(exposure.image, exposure.mask, top)
+    level = clipping_level(exposure.image, exposure.mask, top, run)
     if level is not None:
         # What is known as bad tells nothing of the converter.
         bad = (exposure.mask & np.uint16(Mask.BAD)) != 0
         if bad[exposure.image >= np.float32(level)].any():
             lowest = np.float32(exposure.image[~bad].min(initial=0.0))
             rest = np.where(bad, lowest, exposure.image)
-            level = clipping_level(rest, exposure.mask, highest(rest, run))
+            level = clipping_level(rest, exposure.mask, highest(rest, run), run)
     if level is None:
         return exposure
     clipped = exposure.image >= np.float32(level)
@@ -316,7 +316,7 @@ def _clipped(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     return replace(exposure, mask=mask, detector=detector)
 
 
-def clipping_level(image: F4, mask: U2, level: float) -> float | None:
+def clipping_level(image: F4, mask: U2, level: float, run: Run) -> float | None:
     """Return the level at which the pixels of an image are clipped; None if they are not.
 
     That is `level`, their highest value.
@@ -332,8 +332,7 @@ def clipping_level(image: F4, mask: U2, level: float) -> float | None:
     low, sky = np.percentile(sample, (15.866, 50.0))
     if not level - sky > MIN_CLIP * (sky - low) or level <= sky:
         return None
-    n_top = int(np.count_nonzero(image >= np.float32(level)))
+    n_top, n_near = n_from(image, (level, level - 0.1 * (level - sky)), run).tolist()
     if n_top < MIN_PILE or n_top > MAX_CLIPPED_SHARE * image.size:
         return None
-    n_below = int(np.count_nonzero(image >= np.float32(level - 0.1 * (level - sky)))) - n_top
-    return level if n_top > PILE_FACTOR * n_below else None
+    return level if n_top > PILE_FACTOR * (n_near - n_top) else None

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, Bools
+    from skyextract.datamodel.arrays import F4, U2, Bools
 
 BLOCK, N_BLOCKS = 192, 2
 """Side of the blocks that are looked at, and how many there are along an axis."""
@@ -24,18 +25,24 @@ FINE = 0.4
 MIN_PAIRS = 2000
 
 
-def about_copies(image: F4, bad: Bools) -> str:
+def about_copies(image: F4, without: Bools, mask: U2) -> str:
     """Tell that neighbours have the same values, as noise never does; empty if they do not.
 
     Parameters
     ----------
     image : (ny, nx) float32
         As it was read.
-    bad : (ny, nx) bool
-        Pixels without data, or saturated.
+    without : (ny, nx) bool
+        Pixels without data.
+    mask : (ny, nx) uint16
+        Tells which are saturated.
     """
     share = 0.0
-    blocks = [(image[part], bad[part]) for part in spread_blocks(image.shape)]
+    saturated = np.uint16(Mask.SAT)
+    blocks = [
+        (image[part], without[part] | ((mask[part] & saturated) != 0))
+        for part in spread_blocks(image.shape)
+    ]
     # Those of a black point, to which darker pixels were raised, are told of elsewhere.
     lowest = min((float(block.min()) for block, _ in blocks if block.size), default=0.0)
     blocks = [(block, hole | (block == lowest)) for block, hole in blocks]

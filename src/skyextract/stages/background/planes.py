@@ -169,7 +169,7 @@ def _subtracted(
     if exposure.weight is not None:
         mask = np.where(exposure.weight < MAX_VARIANCE, mask, mask & ~np.uint16(Mask.BAD))
     saturated = np.zeros((shape[0], -(-shape[1] // 8)), np.uint8)
-    bad = blank(shape, np.bool_)
+    bad = blank(shape, np.bool_, run)
     lost, cured, never = int(Mask.BAD | Mask.CR), int(Mask.INTRP), int(Mask.NO_DATA)
     marks = Marks(level, saturated, mask, lost, cured, never, bad)
     out = image if in_place else whole(shape, np.float32)

@@ -196,13 +196,16 @@ def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]
     if found.pixel.size < DENSE * size:
         return []
 
-    def counts(y: F8 | I8, x: F8 | I8) -> F8:
-        cells = (y * n_y // ny) * n_x + x * n_x // nx
-        number = np.bincount(cells.astype(np.int64), minlength=n_y * n_x)
+    def counts(cells: I8) -> F8:
+        number = np.bincount(cells, minlength=n_y * n_x)
         return np.asarray(number.reshape(n_y, n_x) / size, np.float64)
 
-    cover = counts(*np.divmod(found.pixel, nx))
-    detections = counts(np.clip(found.y, 0, ny - 1), np.clip(found.x, 0, nx - 1))
+    # What row and column make of the cell is looked up: there are far more pixels than these.
+    of_row, of_column = np.arange(ny) * n_y // ny * n_x, np.arange(nx) * n_x // nx
+    row = found.pixel // nx  # numpy's divmod takes many times as long
+    cover = counts(of_row[row] + of_column[found.pixel - row * nx])
+    y, x = np.clip(found.y, 0, ny - 1), np.clip(found.x, 0, nx - 1)
+    detections = counts(((y * n_y // ny) * n_x + x * n_x // nx).astype(np.int64))
     near, many, far = (
         _mean(plane, reach) for plane, reach in ((cover, NEAR), (detections, NEAR), (cover, FAR))
     )

@@ -57,7 +57,7 @@ def hidden_detections(
     added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
     rows, parts, catalogs = [], [], []
-    labels = blank(hidden.plane.subtracted.shape, np.int32)
+    labels = blank(hidden.plane.subtracted.shape, np.int32, run)
     with _residual(hidden) as residual:
         for group in _groups(x, y, APART * hidden.psf.fwhm):
             with drawn(residual, hidden.psf, added.take(group), 1.0) as image:

@@ -14,12 +14,15 @@ from skyextract.kernels.detection.footprints import lay_out
 from skyextract.kernels.detection.queue import Scan
 from skyextract.kernels.values import BLENDED
 from skyextract.record import record
+from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.measurements import column, measured_fields
 
 OffFrame = Callable[[I4, I4], Bools]
 
 _UNENDING = Scan(0, 0, 0, 0, 0, 0)
+_FEW = 256
+"""Sources, at least, that are worth a thread."""
 
 
 @record
@@ -46,6 +49,7 @@ def clean(
     candidates: Candidates,
     image_shape: tuple[int, int],
     config: Extraction,
+    run: Run,
     *,
     threshold: float,
     off_frame: OffFrame | None,
@@ -104,11 +108,17 @@ def clean(
     ends = np.concatenate([[0], np.cumsum(np.diff(candidates.start)[sequence])])
     first = np.searchsorted(number[sequence], np.arange(1, len(kept) + 2))
     pixel, filtered = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float32)
-    segmentation = blank(image_shape, np.int32)
-    lay_out(
-        candidates.start, candidates.pixel, candidates.filtered, sequence,
-        (number * sign)[sequence], pixel, filtered, segmentation.reshape(-1),
-    )  # fmt: skip
+    segmentation = blank(image_shape, np.int32, run)
+    label = (number * sign)[sequence]
+
+    def part(span: tuple[int, int]) -> None:
+        some, there = slice(*span), slice(ends[span[0]], ends[span[1]])
+        lay_out(
+            candidates.start, candidates.pixel, candidates.filtered, sequence[some], label[some],
+            pixel[there], filtered[there], segmentation.reshape(-1),
+        )  # fmt: skip
+
+    run.map(part, run.bands(sequence.size, least=_FEW))
     real, integer = real[kept], integer[kept]
     return Detections(
         labels=segmentation,

@@ -25,6 +25,8 @@ from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.clean import Candidates, OffFrame, clean
 
 Chunks = list[tuple[int, int]]
+_MANY = 1 << 15
+"""Pixels, at least, that are worth a thread."""
 
 CORE_LEVEL = 0.1
 """The core of a source are the pixels above this share of its peak."""
@@ -105,15 +107,18 @@ def extract(
     pixels, branches = _split(pixels, components, chunks, level, config, by_psf, run)
     sources = _gather(pixels, components, branches, chunks, level, shape, config, run)
     members = sources.members[: components.first[-1]]
-    candidates = Candidates(
-        sources.real,
-        sources.integer,
-        sources.start,
-        (pixels.y.astype(np.int64) * shape[1] + pixels.x)[members],
-        pixels.filtered[members],
-    )
+    index, values = np.empty(members.size, np.int64), np.empty(members.size, np.float32)
+
+    def part(span: tuple[int, int]) -> None:
+        some = slice(*span)
+        rows = members[some]
+        index[some] = pixels.y[rows].astype(np.int64) * shape[1] + pixels.x[rows]
+        values[some] = pixels.filtered[rows]
+
+    run.map(part, run.bands(members.size, least=_MANY))
+    candidates = Candidates(sources.real, sources.integer, sources.start, index, values)
     return clean(
-        candidates, shape, config, threshold=threshold, off_frame=by_psf.off_frame,
+        candidates, shape, config, run, threshold=threshold, off_frame=by_psf.off_frame,
         plateau=by_psf.plateau, scan=scan,
     )  # fmt: skip
 

@@ -125,8 +125,10 @@ def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
     n = _MAX_CELLS if psf.degree > 0 else 1
     edges = [np.linspace(0, size, min(n, size) + 1).round().astype(np.int64) for size in shape]
     centres = [0.5 * (e[:-1] + e[1:] - 1) for e in edges]
-    stamps = np.array([[psf.stamp(x, y) for x in centres[1]] for y in centres[0]], np.float64)
-    return stamps_filter(stamps, edges[1], edges[0])
+    y, x = np.meshgrid(*centres, indexing="ij")
+    middle = np.zeros(x.size)
+    stamps = psf.stamps(x.ravel(), y.ravel(), middle, middle)
+    return stamps_filter(stamps.reshape(*x.shape, *stamps.shape[1:]), edges[1], edges[0])
 
 
 def stamps_filter(stamps: AnyArray, cell_x: I8, cell_y: I8) -> MatchedFilter:

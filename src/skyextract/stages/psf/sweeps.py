@@ -298,14 +298,18 @@ def point_fit(
         tiles=_tiles(x, y, usable, image, rules.tile_size),
         rules=rules,
         psf=psf,
-        max_flux=MAX_EXCESS * psf.fwhm**2 * _largest(image),
+        max_flux=MAX_EXCESS * psf.fwhm**2 * _largest(image, run or Run()),
     )
 
 
-def _largest(image: F4) -> float:
+def _largest(image: F4, run: Run) -> float:
     """Return the largest absolute value that is a number, without a copy of the image."""
-    flat = image.reshape(-1)
-    return float(max(np.fmax.reduce(flat, initial=0.0), -np.fmin.reduce(flat, initial=0.0)))
+
+    def of_rows(band: tuple[int, int]) -> float:
+        part = image[slice(*band)].reshape(-1)
+        return float(max(np.fmax.reduce(part, initial=0.0), -np.fmin.reduce(part, initial=0.0)))
+
+    return max(run.map(of_rows, run.bands(len(image))))
 
 
 def add_models(image: F4, psf: Psf, sources: FittedSources, factor: float) -> None:

@@ -78,7 +78,7 @@ def without_neighbours(
         spoiled = spoiled.repeat(step, axis=1).repeat(step, axis=2) & inside
         return place[0][spoiled], place[1][spoiled]
 
-    n = max(run.n_threads, 1 + len(x) * side**2 // _CHUNK)
+    n = run.n_threads * (1 + len(x) * side**2 // (run.n_threads * _CHUNK))  # alike for each
     places = run.map(part, np.array_split(np.arange(len(x)), n))
     at = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
     found = mask if mask.flags.writeable else mask.copy()
