@@ -8,6 +8,7 @@ import pytest
 
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.crowded import search
+from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.plain import PLAIN, distance_of_stars
 from tests.compare.crowds import matched, measured
 from tests.simulate.crowds import FWHM, GAIN, simulate
@@ -114,3 +115,25 @@ def test_stars_are_known_without_a_fit():
     distance = distance_of_stars(flux, x, y, sigma2)
     assert distance == pytest.approx(expected, rel=1e-6)
     assert ((distance > PLAIN * 10.0**2) == [True, False, False, True]).all()
+
+
+def test_pairs_of_stars_are_no_galaxies_where_there_are_none():
+    """A profile with more parameters describes some as well as two stars do; few are one."""
+    lost = added = 0
+
+    def judged(exposure, hidden, found, run):
+        nonlocal lost, added
+        torn = pieces_of_extended(exposure, hidden, found, run)
+        near = np.hypot(hidden.x[torn, None] - field.x, hidden.y[torn, None] - field.y) < FWHM / 2
+        offset = np.abs(2.5 * np.log10(hidden.flux[torn, None] / field.flux))
+        lost += (near & (offset < 0.75)).any(axis=1).sum()
+        added += hidden.x.size - found.n
+        return torn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "pieces_of_extended", judged)
+        for seed in (3, 5, 6):
+            field = simulate("40", 448, seed, galsim.Gaussian(fwhm=FWHM))
+            measured(field, COLUMNS)
+    assert added > 2000
+    assert lost < 0.01 * added

@@ -1,5 +1,7 @@
 """What is left of an image tells which sources are several that nobody can tell apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,10 @@ from skyextract.stages.crowded.rest import (
     filtered_about,
     filtered_plane,
     mean_square,
+    nearest_pixel,
     noise_scale,
+    scatter_of_noise,
+    significant_sources,
     sums_of_faint,
 )
 from skyextract.stages.detection.matched import matched_filter, stamps_filter
@@ -157,3 +162,55 @@ def test_correlated_noise_is_that_of_the_place():
     white = rng.normal(size=image.shape).astype(np.float32)
     filtered = filtered_plane(plane, white, matched, Run(1))
     assert (noise_scale(filtered, white, plane, unit, matched, Run(1)) == 1.0).all()
+
+
+@pytest.mark.parametrize(("fwhm", "half"), [(3.5, 3), (3.5, 7), (2.0, 2), (6.0, 4)])
+def test_noise_in_boxes_scatters_as_filtered_white_noise_does(fwhm, half):
+    rng = np.random.default_rng(2)
+    size, side = 1000, 2 * half + 1
+    frequency = np.fft.fftfreq(size)
+    squares = frequency[:, None] ** 2 + frequency**2
+    taps = np.exp(-2.0 * (np.pi * fwhm / 2.3548) ** 2 * squares)
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) * taps).real
+    n = size // side
+    boxes = noise[: n * side, : n * side].reshape(n, side, n, side)
+    rms = np.sqrt((boxes**2).mean((1, 3)))
+    assert scatter_of_noise(half, fwhm) == pytest.approx(np.log(rms).std(), rel=0.1)
+
+
+def kept_stars(width):
+    """Share of stars 1.25 times the limit that stay: above, and in the last quarter.
+
+    Noise is so much wider there.  As the program says, and by the box about each alone.
+    """
+    exposure, hidden, run = fitted_grid(0.0, 0.0)
+    parameters = hidden.sources.parameters.copy()
+    parameters[:, 0] = 1.25 * LEAST
+    noise = np.random.default_rng(3).normal(0.0, NOISE, exposure.shape).astype(np.float32)
+    middle = 3 * len(noise) // 4
+    noise[middle:] *= np.float32(width)
+    hidden = replace(
+        hidden, models=np.zeros_like(noise), plane=replace(hidden.plane, subtracted=noise),
+        sources=replace(hidden.sources, parameters=parameters),
+    )  # fmt: skip
+    least = LeastFlux(LEAST, np.ones((1, 1), np.float32), exposure.shape)
+    matched = matched_filter(hidden.psf, exposure.shape)
+    row, column = nearest_pixel(hidden.x, hidden.y, noise.shape)
+    filtered = filtered_plane(hidden.plane, hidden.residual, matched, run)
+    raw = np.sqrt(mean_square(filtered / np.float32(matched.unit(NOISE)), row, column, 3)) < 1.25
+    clear = significant_sources(hidden, 0, least, matched, run)
+    upper = hidden.y < middle
+    return [(which[upper].mean(), which[~upper].mean()) for which in (clear, raw)]
+
+
+def test_stars_in_even_noise_are_not_lost_by_chance():
+    """A box of a FWHM and a half has three independent pixels: its rms is 30 % off."""
+    kept, raw = kept_stars(1.0)
+    assert kept == (1.0, 1.0)
+    assert max(raw) < 0.95
+
+
+def test_stars_where_models_leave_more_are_lost():
+    (upper, lower), raw = kept_stars(3.0)
+    assert upper > raw[0]
+    assert lower < 0.2

@@ -7,6 +7,7 @@ many parameters it takes for that (Schwarz 1978, Ann. Stat. 6, 461).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ STANDS_OUT = 0.7
 """... but for those that are at least this share of the models where they are."""
 PENALTY = 6.0
 """What a parameter must take off chi2: about the logarithm of the number of pixels."""
+DECISIVE = 30.0
+"""What a profile takes off chi2 more than stars where no doubt is left: e^15 to 1."""
 PREFERENCE = 10.0
 """How much worse one profile alone may be than stars: what a smooth galaxy is not."""
 MIN_CONTRAST = 3.0
@@ -50,6 +53,9 @@ SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
 """Sides of windows, in pixels; of larger footprints what lies about the middle is judged."""
 BATCH = 64
 """Windows that are fitted together."""
+
+Verdict = list[tuple[I8, float]]
+"""Pieces of a group, and by how much of chi2 they are pieces."""
 
 
 def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, run: Run) -> Bools:
@@ -84,7 +90,7 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
         hosts = np.flatnonzero(judged & (need <= side) & (need > smaller))
         batches += [(int(side), hosts[k : k + BATCH]) for k in range(0, hosts.size, BATCH)]
 
-    def judge(batch: tuple[int, I8]) -> I8:
+    def judge(batch: tuple[int, I8]) -> Verdict:
         side, hosts = batch
         groups = [row[first[h] : first[h + 1]] for h in hosts]
         if side == SIZES[-1]:
@@ -96,10 +102,23 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
         )
         return _judged(hidden, groups, middle[hosts], windows, guess, chi2)
 
-    for pieces in run.map(judge, batches):
-        torn[pieces] = True
+    verdicts = run.map(judge, batches)
+    doubt = _doubt(verdicts, int(np.count_nonzero(members)))
+    for verdict in verdicts:
+        for pieces, gain in verdict:
+            torn[pieces] |= not gain <= doubt  # nothing but a galaxy is left if that is unknown
     torn[: found.n] = False
     return torn
+
+
+def _doubt(verdicts: list[Verdict], n: int) -> float:
+    """Return what a profile must take off chi2 more than stars do, by how rare galaxies are here.
+
+    Of n groups, those that are galaxies beyond doubt tell the odds that others are: twice their
+    logarithm counts as chi2 does (Bayes; `PREFERENCE` stands for galaxies as many as stars).
+    """
+    galaxies = sum(gain > DECISIVE for verdict in verdicts for _, gain in verdict)
+    return max(0.0, 2.0 * math.log(max(n - galaxies, 1) / (galaxies + 1.0)))
 
 
 def _within(hidden: Hidden, group: I8, middle: I8, distance: int) -> I8:
@@ -210,7 +229,7 @@ def _guess(found: Detections, hosts: I8, middle: I8, psf: Psf, flux: F8) -> F8:
 
 def _judged(
     hidden: Hidden, groups: list[I8], middle: I8, windows: Windows, guess: F8, chi2: F8
-) -> I8:
+) -> Verdict:
     """Return the sources of the groups that a profile describes better, or nothing does.
 
     Stars that stand upon a profile, and are not its nucleus, are not among them.
@@ -223,6 +242,12 @@ def _judged(
         Row and column of the first pixel.
     chi2 : (n, 2) float64
         Of the sources of a group, and number of pixels.
+
+    Returns
+    -------
+    Verdict
+        What profiles take off chi2, with `PREFERENCE`, beyond what their parameters must; infinite
+        for pairs of them, NaN where nothing describes the pixels.
     """
     members = np.array([group.size for group in groups])
     goal = chi2[:, 0] + 3 * PENALTY * members
@@ -231,17 +256,20 @@ def _judged(
     limit[several] = np.maximum(limit, MAX_EXCESS * chi2[:, 0])[several]
     limit[members >= MANY] = np.inf
     pieces: dict[int, I8] = {}
+    gain = np.full(len(groups), np.inf)
     left = np.arange(len(groups))
     upon = apart = np.zeros((left.size, 0), np.int64)
     fits = fit_profiles(windows, guess, limit, goal)
     one = fits
-    extended = fits.chi2 + N_SHAPE * PENALTY - PREFERENCE < goal
+    better = goal - fits.chi2 - N_SHAPE * PENALTY + PREFERENCE
+    extended = better > 0.0
     for number in range(1, MAX_STARS + 2):
         for k in np.flatnonzero(extended):
             group = groups[left[k]]
             stars = np.isin(group, apart[k])
             stars |= _stands_above(hidden, group, middle[left[k]], fits.models[k])
             pieces[int(left[k])] = group[~stars]
+        gain[left[extended]] = better[extended]
         going = ~extended & (fits.chi2 < MAX_EXCESS * chi2[left, 0])
         going &= members[left] >= MIN_REPLACED + number
         if number > MAX_STARS or not going.any():
@@ -258,13 +286,15 @@ def _judged(
         distance = np.hypot(*(places - fits.shape[:, None, 1:3]).transpose(2, 0, 1))
         nucleus = distance < NUCLEUS * hidden.psf.fwhm
         free = N_SHAPE + (3 - 2 * nucleus).sum(axis=1)
-        extended = fits.chi2 + free * PENALTY < goal[left]
+        better = goal[left] - fits.chi2 - free * PENALTY
+        extended = better > 0.0
         extended &= members[left] >= MIN_REPLACED + (~nucleus).sum(axis=1)
         apart = np.where(nucleus, -1, upon)
     pieces |= _pieces_of_pairs(hidden, groups, middle, windows, one, chi2, goal, pieces)
     for k in np.flatnonzero(chi2[:, 0] > MAX_CHI2 * chi2[:, 1]):
-        pieces.setdefault(int(k), groups[k][~_stands_out(hidden, groups[k])])
-    return np.concatenate([np.zeros(0, np.int64), *pieces.values()])
+        if int(k) not in pieces:
+            pieces[int(k)], gain[k] = groups[k][~_stands_out(hidden, groups[k])], np.nan
+    return [(rows, float(gain[k])) for k, rows in pieces.items()]
 
 
 def _pieces_of_pairs(

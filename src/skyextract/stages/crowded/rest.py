@@ -32,6 +32,8 @@ SIGNIFICANT = 1.1
 """... of which a source is so many times the detection threshold..."""
 MIN_NOISE = 1.0 / SIGNIFICANT
 """... and which counts as this many times the expected, at least: none is below the threshold."""
+MIN_PLACES = 30
+"""Noises of fewer places do not tell how much of their scatter is chance."""
 FAINT = 3.0
 """Sources of less than so many times the least flux may be the sum of several that are..."""
 BROAD = (1.3, 3.0)
@@ -142,7 +144,8 @@ def significant_sources(
     """Tell which added sources are significant against what the fit leaves around them.
 
     The noise of the filtered residual about a source has the photons of its neighbours, the
-    errors of their models and stars that are too close to each other to be told apart.
+    errors of their models and stars that are too close to each other to be told apart.  A box has
+    few independent pixels: what of it is chance, `_shrunk` takes away.
 
     Parameters
     ----------
@@ -159,9 +162,52 @@ def significant_sources(
     half = max(1, round(radius * hidden.psf.fwhm))
     row, column = nearest_pixel(hidden.x, hidden.y, filtered.shape)
     noise = np.sqrt(mean_square(filtered, row, column, half))
+    noise[n_detected:] = _shrunk(noise[n_detected:], scatter_of_noise(half, hidden.psf.fwhm))
     significant: Bools = hidden.flux >= least.at(hidden.x, hidden.y) * np.maximum(noise, MIN_NOISE)
     significant[:n_detected] = True
     return significant
+
+
+def _shrunk(noise: F8, chance: float) -> F8:
+    """Return noises that were measured from few pixels each, as far as they tell of their places.
+
+    Where the logarithms scatter by chance alone, all places have the typical noise; by how much
+    they scatter more, their own counts (the empirical Bayes estimate of normal means: Efron and
+    Morris 1973, JASA 68, 117).
+
+    Parameters
+    ----------
+    noise : (n,) float64
+    chance : float
+        Scatter of the logarithm of one.
+    """
+    if noise.size < MIN_PLACES:
+        return noise
+    logarithm = np.log(np.maximum(noise, 1e-30))
+    low, middle, high = np.percentile(logarithm, (15.866, 50.0, 84.134))
+    own = max(0.0, 1.0 - (chance / max((high - low) / 2.0, 1e-30)) ** 2)
+    shrunk: F8 = np.exp(middle + own * (logarithm - middle))
+    return shrunk
+
+
+def scatter_of_noise(half: int, fwhm: float) -> float:
+    """Return the standard deviation of ln(rms) of filtered white noise in boxes.
+
+    To first order half the relative one of the mean square, whose pixels have the correlation of
+    a Gaussian PSF with itself: exp(-r^2 / (4 sigma^2)).
+
+    Parameters
+    ----------
+    half : int
+        Half side of the boxes, pixels.
+    fwhm : float
+        Of the filter, pixels.
+    """
+    side = 2 * half + 1
+    apart = np.arange(1 - side, side)
+    sigma = fwhm / 2.3548
+    along = ((side - np.abs(apart)) * np.exp(-0.5 * (apart / sigma) ** 2)).sum() / side**2
+    return float(0.5 * math.sqrt(2.0) * along)
 
 
 def sums_of_faint(
