@@ -18,6 +18,7 @@ from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
+from skyextract.stages.psf.halo import find_halo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,9 +96,10 @@ def doubts_about(
         lambda: doubt_of_kind(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf
         ),
+        lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
     )
-    below, tracks, (twins, ghosts), turns, kind = run.map(lambda check: check(), checks)
-    said = (rests_on, twins, _displacement(exposure, found) if is_dual else None)
+    below, tracks, (twins, ghosts), turns, kind, halo = run.map(lambda check: check(), checks)
+    said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf) if text]

@@ -128,7 +128,7 @@ def test_stars_too_faint_to_be_found_are_in_the_errors_of_fluxes_and_positions()
 
 
 def test_what_was_found_beneath_others_and_is_lost_in_the_end():
-    """In a crowd above 1.5 of its errors; above 3 beside another where few are."""
+    """In a crowd above 1.5 of its errors; above 3 beside another where few are, or almost alone."""
     hidden = int(FlagsSky.HIDDEN)
     crowd = {
         "FLAGS_SKY": np.array([0, hidden, hidden | 8, hidden, hidden, 0, 0, 0, 0, 0, 0, 0]),
@@ -136,12 +136,12 @@ def test_what_was_found_beneath_others_and_is_lost_in_the_end():
         "FLUXERR_PSF": np.array([10.0, 10.0, 10.0, 10.0, 10.0, np.nan, *np.full(6, 10.0)]),
     }
     few = {
-        "FLAGS_SKY": np.array([0, hidden, hidden, hidden, hidden, hidden]),
-        "FLUX_PSF": np.array([16.0, 28.0, 32.0, 27.0, 29.0, 16.0]),
-        "FLUXERR_PSF": np.full(6, 10.0),
+        "FLAGS_SKY": np.array([0, hidden, hidden, hidden, hidden, hidden, hidden, 0, 0]),
+        "FLUX_PSF": np.array([16.0, 28.0, 32.0, 27.0, 29.0, 29.0, 31.0, 16.0, 16.0]),
+        "FLUXERR_PSF": np.full(9, 10.0),
     }
     sources = Catalog({name: np.append(crowd[name], few[name]) for name in crowd})
-    alone = 100.0 + FWHM * np.array([0.0, 1.0, 2.0, 5.0, 6.0, 12.0])
+    alone = 100.0 + FWHM * np.array([0.0, 1.0, 2.0, 5.0, 6.0, 22.0, 24.0, 3.5, 3.6])
     x = np.append(np.linspace(0.0, 7.9 * FWHM, 12), alone)
-    y = np.zeros(18)
-    assert insignificant(sources, x, y, FWHM).tolist() == [1, 3, 4, 13, 15]
+    y = np.zeros(21)
+    assert insignificant(sources, x, y, FWHM).tolist() == [1, 3, 4, 13, 15, 17]

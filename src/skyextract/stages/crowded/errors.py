@@ -41,6 +41,8 @@ SPARSE, SPARSE_SNR = 5.0, 3.0
 PIECES = 1.5
 """... if a more significant one found so is within this, in FWHM: what no smooth profile has of a
 galaxy is taken for several stars; in a crowd nine of ten so faint are stars."""
+LONELY = 2.0
+"""With so few, any must be above SPARSE_SNR: what wings, fog and unknown noise leave is not."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
@@ -67,6 +69,7 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
     near = np.where(snr[first] < snr[second], first, second)
     least = np.full(x.size, LEAST_SNR)
     least[near[is_sparse[near]]] = SPARSE_SNR
+    least[company < LONELY * math.pi * AROUND**2 / 100.0] = SPARSE_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
 
