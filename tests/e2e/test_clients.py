@@ -57,13 +57,13 @@ def test_psfex_finds_the_same_psf(catalogues: dict[str, Path]) -> None:
     assert fwhm["ours"] == pytest.approx(fwhm["peer"], rel=0.01)
 
 
-def test_spread_model_is_on_the_scale_of_sextractor(
+def test_spread_model_and_magnitudes_are_on_the_scale_of_sextractor(
     catalogues: dict[str, Path], source_extractor: str
 ) -> None:
     """With one PSF file, of a real PSF with wings."""
     catalogue, folder = catalogues["peer"], catalogues["peer"].parent
     run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
-    columns = ("X_IMAGE", "Y_IMAGE", "SPREAD_MODEL", "SPREADERR_MODEL")
+    columns = ("X_IMAGE", "Y_IMAGE", "SPREAD_MODEL", "SPREADERR_MODEL", "MAG_PSF", "MAGERR_PSF")
     (folder / "spread.param").write_text("\n".join(columns) + "\n")
     tables = []
     programs = {"ours": [sys.executable, "-m", "skyextract"], "peer": [source_extractor]}
@@ -79,6 +79,12 @@ def test_spread_model_is_on_the_scale_of_sextractor(
     own, its = tables
     distance = np.hypot(*(own[c][:, None] - its[c] for c in columns[:2]))
     both, row = distance.min(axis=1) < 0.5, distance.argmin(axis=1)
+    # Magnitudes, too: PSFEx's unit is the light within PHOTFLUX_KEY, not the sum of the model.
+    pairs = own[both], its[row[both]]
+    points = (pairs[0]["MAGERR_PSF"] < 0.05) & (pairs[1]["MAG_PSF"] < 90.0)
+    points &= np.abs(pairs[1]["SPREAD_MODEL"]) < 0.003
+    assert points.sum() > 20
+    assert abs(np.median(pairs[0]["MAG_PSF"][points] - pairs[1]["MAG_PSF"][points])) < 0.005
     own, its = own["SPREAD_MODEL"][both], its["SPREAD_MODEL"][row[both]]
     extended = (its > 0.01) & np.isfinite(own)
     assert extended.sum() > 20

@@ -92,6 +92,9 @@ class Psf:
     flux_variance : (n_terms, n_terms) float64, optional
         Variance of relative fluxes by the noise of the model, where that is known: a quadratic
         form of the terms of the polynomial.
+    file_sum : float
+        Sum of the model in the file that it was read from, before it was made 1: PSFEx's models
+        have the light of a star within its PHOTFLUX aperture as their unit.
     """
 
     basis: F4
@@ -109,6 +112,7 @@ class Psf:
     position_error: float = 0.0
     light_error: float = 0.0
     flux_variance: F8 | None = None
+    file_sum: float = 1.0
 
     @classmethod
     def gaussian(cls, fwhm: float, source: PsfSource = PsfSource.DEFAULT) -> Psf:

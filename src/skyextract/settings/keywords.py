@@ -227,7 +227,7 @@ class Characterize:
     sample_variability: float = key(0.5, "relative variation of the FWHM of PSF stars over the frame, at most", low=0.0, new=True, basic=False)
     sample_minsn: float = key(20.0, "S/N of a PSF star, at least", low=0.0, new=True)
     sample_maxellip: float = key(0.3, "(A-B)/(A+B) of a PSF star, at most", low=0.0, high=1.0, new=True)
-    apercor_diameter: float = key(6.0, "diameter of the aperture that PSF fluxes are corrected to", low=1.0, high=50.0, unit="FWHM", new=True)
+    apercor_diameter: float = key(6.0, "diameter of the aperture that PSF fluxes are corrected to (0 = none)", sextractor=0.0, low=0.0, high=50.0, unit="FWHM", new=True)
     apercor_degree: int = key(1, "degree of the aperture corrections over the field, at most", low=0, high=5, new=True, basic=False)
 
 

@@ -264,4 +264,5 @@ def _psf(samples: np.ndarray[Any, Any], cards: Mapping[str, Any]) -> Psf:
         source=PsfSource(source) if source in set(PsfSource) else PsfSource.FILE,
         n_stars=int(_number(cards, "ACCEPTED", 0)),
         chi2=_number(cards, "CHI2", 0.0),
+        file_sum=1.0 if own else total,
     )

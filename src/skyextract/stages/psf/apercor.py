@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,10 @@ MAX_LOSS = 0.2
 
 MAX_CORRECTION = 0.1
 """Part of their light that stars may have beyond what the PSF model has of it, about."""
+
+
+REFERENCE_DIAMETER = 6.0
+"""Where APERCOR_DIAMETER is 0: light from further out is not looked for."""
 
 
 @record
@@ -110,6 +115,13 @@ class ApertureCorrections:
         light = np.where(growth[:, 1:] > 0, growth[:, 1:], np.nan)
         return np.asarray(growth[:, :1] / light, dtype=np.float64)
 
+    def to_the_model(self, psf: Psf) -> ApertureCorrections:
+        """Return those that bring fluxes to the scale that the PSF model's file has."""
+        coefficients, errors = self.coefficients.copy(), self.errors.copy()
+        coefficients[0] = 0.0
+        coefficients[0, 0], errors[0] = 1.0 / psf.file_sum, 0.0
+        return replace(self, coefficients=coefficients, errors=errors)
+
     def to_catalog(self) -> Catalog:
         """Return a catalogue that holds everything, one row per aperture."""
         n = len(self.diameters)
@@ -147,6 +159,11 @@ class ApertureCorrections:
         )
 
 
+def reference_diameter(settings: Characterize) -> float:
+    """Return the diameter of the reference aperture, FWHM."""
+    return settings.apercor_diameter or REFERENCE_DIAMETER
+
+
 def aperture_corrections(
     image: F4,
     background_variance: F4,
@@ -173,7 +190,7 @@ def aperture_corrections(
     apertures : sequence of float
         Diameters of PHOT_APERTURES in pixels.
     settings : Characterize
-        APERCOR_DIAMETER and APERCOR_DEGREE.
+        APERCOR_DIAMETER (0: PSF fluxes are as the model's file is normalised) and APERCOR_DEGREE.
     run : Run
     left : LeftLight, optional
         What the apertures hold of sources too faint to be found.
@@ -183,7 +200,8 @@ def aperture_corrections(
     ApertureCorrections
         From the PSF model alone, with a warning, if there is no usable star.
     """
-    diameters = np.array([settings.apercor_diameter * psf.fwhm, *apertures], dtype=np.float64)
+    diameters = np.array([reference_diameter(settings) * psf.fwhm, *apertures], dtype=np.float64)
+    by_model = settings.apercor_diameter == 0.0
     n_y, n_x = image.shape
     centre = ((n_x - 1) / 2, (n_y - 1) / 2)
     scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
@@ -208,13 +226,15 @@ def aperture_corrections(
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     model = model_over_field(psf, diameters, centre, scale)
     if len(stars) == 0:
-        run.warn(f"{why}: the aperture corrections are those of the PSF model")
+        if not by_model:
+            run.warn(f"{why}: the aperture corrections are those of the PSF model")
         nothing = np.full(len(diameters), np.nan)
         none = np.zeros(len(diameters), dtype=np.int32)
-        return ApertureCorrections(
+        corrections = ApertureCorrections(
             diameters, model, nothing, nothing, none, psf.degree,
             *(centre[0], scale[0], centre[1], scale[1]),
         )  # fmt: skip
+        return corrections.to_the_model(psf) if by_model else corrections
     u = (photometry.x[stars] - centre[0]) / scale[0]
     v = (photometry.y[stars] - centre[1]) / scale[1]
     light = light - polynomial_terms(psf.degree, u, v) @ model.T
@@ -240,6 +260,8 @@ def aperture_corrections(
         y_zero=centre[1],
         y_scale=scale[1],
     )
+    if by_model:
+        return corrections.to_the_model(psf)
     run.info(
         f"aperture corrections: {corrections.n_stars[0]} stars, PSF to {diameters[0]:.1f} pixels "
         f"{corrections.coefficients[0, 0]:.4f} +- {corrections.errors[0]:.4f}, "

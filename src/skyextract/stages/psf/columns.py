@@ -16,6 +16,7 @@ from skyextract.stages.psf.apercor import (
     ApertureCorrections,
     aperture_corrections,
     light_left,
+    reference_diameter,
     usable_stars,
 )
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
@@ -117,7 +118,7 @@ def measure_point_sources(
     if exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
     stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
-    diameter = config.characterize.apercor_diameter
+    diameter = reference_diameter(config.characterize)
     bright = usable_stars(fits, stars)
     with without_neighbours(
         exposure.mask, subtracted, fits.residual, variance, gain, psf,
