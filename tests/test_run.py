@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -64,3 +66,21 @@ def test_an_interrupt_is_raised_at_once_and_nothing_more_is_begun():
     assert time.monotonic() - start < 0.15
     time.sleep(0.3)
     assert len(begun) <= 2
+
+
+def test_garbage_is_looked_for_once_a_process_has_started() -> None:
+    lines = (
+        "import gc",
+        "from skyextract.run import collect_garbage, prepare_process",
+        "prepare_process()",
+        "print(gc.isenabled())",
+        "collect_garbage()",
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)",
+        "gc.disable()",
+        "collect_garbage()",  # whoever has switched it off since has his reasons
+        "print(gc.isenabled())",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["False", "True", "True", "False"]

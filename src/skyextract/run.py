@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ _MANY_PIXELS = 1 << 23
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _keeps_freed = threading.Event()
+_starts = threading.Event()
 
 
 def prepare_process() -> None:
@@ -43,6 +45,17 @@ def prepare_process() -> None:
     # astropy.io.fits imports numcodecs, for others who want its codecs.
     sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
     sys.modules.setdefault("numcodecs", None)  # type: ignore[arg-type]
+    # What imports make stays: to look for garbage among it took a twentieth of a run.
+    gc.disable()
+    _starts.set()
+
+
+def collect_garbage() -> None:
+    """Look for garbage again after `prepare_process`, but not among what there is so far."""
+    if _starts.is_set():
+        _starts.clear()
+        gc.freeze()
+        gc.enable()
 
 
 def physical_memory() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.cholesky import factor, solve
+from skyextract.kernels.cholesky import factor, invert_factor, solve
 from tests.entry import entry
 
 
@@ -27,3 +27,15 @@ def test_factor_and_solution(damping):
 @pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.ones((3, 3)), np.full((3, 3), np.nan)])
 def test_what_is_not_positive_definite(matrix):
     assert not entry(factor)(matrix, 3, 0.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_the_inverse_of_a_factor(n):
+    given = np.random.default_rng(n).normal(size=(n + 3, n))
+    matrix = np.full((n + 2, n + 2), np.nan)
+    matrix[:n, :n] = given.T @ given
+    expected = np.linalg.inv(matrix[:n, :n])
+    assert entry(factor)(matrix, n, 0.0)
+    entry(invert_factor)(matrix, n)
+    inverse = np.tril(matrix[:n, :n])
+    assert inverse.T @ inverse == pytest.approx(expected, rel=1e-9)

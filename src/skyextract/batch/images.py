@@ -26,7 +26,7 @@ from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_jo
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
 from skyextract.outputs.summaries import night_rows, note_night
-from skyextract.run import Run, keep_freed_memory, resolve_threads
+from skyextract.run import Run, collect_garbage, keep_freed_memory, resolve_threads
 from skyextract.settings.resolve import Settings
 from skyextract.warm import compile_kernels, missing_kernels
 
@@ -107,6 +107,7 @@ def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:
     """Process one image, in whatever process, and take the time."""
     from skyextract.image import process_image
 
+    collect_garbage()
     start = time.perf_counter()
     outcome = process_image(job, settings, n_threads)
     keep_freed_memory()
@@ -288,6 +289,7 @@ class Batch:
 
         workers = self.workers
         assert workers is not None
+        collect_garbage()
         later = piped({number: jobs[number] for number in numbers}, spool)
         tasks = [number for number in numbers if number not in later.waiting]
         begin = time.time()

@@ -29,7 +29,7 @@ from skyextract.io.streams import is_stream
 from skyextract.jobs import Job, check_names, input_files, kept_masters
 from skyextract.messages import LABELLED, RESULT, Message
 from skyextract.outputs.night import draw_page
-from skyextract.run import Run
+from skyextract.run import Run, collect_garbage
 from skyextract.settings.resolve import Settings
 from skyextract.warm import preload
 
@@ -124,6 +124,7 @@ class _Watch:
         work = partial(
             _work, function=self.batch.function(n), settings=self.settings, folder=self.output_dir
         )
+        collect_garbage()
         log.log(RESULT, "watching %s; Ctrl-C ends it", self.folder)
         with (
             Progress(None) as self.batch.progress,

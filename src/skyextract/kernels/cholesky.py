@@ -45,3 +45,16 @@ def solve(lower: F8, n: int, right: F8, out: F8) -> None:
         for k in range(i + 1, n):
             total -= lower[k, i] * out[k]
         out[i] = total / lower[i, i]
+
+
+@helper
+def invert_factor(lower: F8, n: int) -> None:
+    """Turn a Cholesky factor L into its inverse, in place; that of L L^T is its square."""
+    for f in range(n):
+        own = 1.0 / lower[f, f]
+        lower[f, f] = own
+        for i in range(f + 1, n):
+            total = lower[i, f] * own
+            for k in range(f + 1, i):
+                total += lower[i, k] * lower[k, f]
+            lower[i, f] = -total / lower[i, i]

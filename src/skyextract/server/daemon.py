@@ -333,4 +333,5 @@ def run(path: str) -> Call | None:
         preload()
         gc.collect()
         gc.freeze()
+        gc.enable()
         return Server(path).serve()

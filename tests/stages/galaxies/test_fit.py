@@ -556,3 +556,39 @@ def test_thin_galaxies_stay_thin(q: float) -> None:
     along = p[:, SPHEROID + E1] * np.cos(2 * np.radians(angles))
     along += p[:, SPHEROID + E2] * np.sin(2 * np.radians(angles))
     assert np.median(along) == pytest.approx(-0.5 * math.log(q), rel=0.1)
+
+
+@pytest.mark.parametrize("index", [1.0, 3.0])
+def test_chi2_and_noise_area_are_those_of_the_drawn_model(index: float) -> None:
+    x = np.array([[30.3, 29.8]])
+    image, variance, found = frame([sersic(4e4, 3.0, index)], x, (SIDE, SIDE), 8)
+    sky = sky_of(image, variance)
+    fits = fit_models(sky, found, Profile(True, False), Run())
+    model = fits.drawn(sky, SPHEROID).astype(np.float64)
+    box = fits.scene.boxes[0]
+    here = np.s_[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
+    area = model[here].sum() ** 2 / np.sum(model[here] ** 2)
+    assert fits.noise_area[0] == pytest.approx(area, rel=0.01)
+    noise2 = variance + model / GAIN + (0.01 * model) ** 2
+    left = (image - model - fits.parameters[0, SKY])[here]
+    assert fits.chi2[0] == pytest.approx(np.mean(left**2 / noise2[here]), abs=0.15)
+
+
+def test_fits_end_alike_wherever_they_start() -> None:
+    positions, shape = grid_of(36, 5)
+    rng = np.random.default_rng(6)
+    galaxies = [
+        sersic(10 ** rng.uniform(3.2, 5.0), rng.uniform(1.0, 4.0), rng.uniform(0.7, 4.0))
+        for _ in range(36)
+    ]
+    image, variance, found = frame(galaxies, positions, shape, 7)
+    profile, sky = Profile(True, False), sky_of(image, variance)
+    first = fit_models(sky, found, profile, Run())
+    found.x, found.y, found.x2 = found.x - 0.6, found.y + 0.4, 1.5 * found.x2
+    again = fit_models(sky, found, profile, Run())
+    free = profile.free
+    step = again.parameters - first.parameters
+    weights = np.linalg.inv(first.covariance[:, free[:, None], free[None, :]])
+    length = np.sqrt(np.einsum("ni,nij,nj->n", step[:, free], weights, step[:, free]))
+    assert np.median(length) < 0.2
+    assert np.quantile(length, 0.9) < 0.5

@@ -40,7 +40,7 @@ def add_models(
         Factor of each parameter: 0 leaves out a flux.
     """
     work = work_space(largest_box(members, places), 0, 1, places.gaussians.shape[1])
-    own = np.empty(N_PARAMETERS)
+    own, none = np.empty(N_PARAMETERS), np.empty(0, np.int64)
     for at in range(members.size):
         i = members[at]
         for p in range(N_PARAMETERS):
@@ -49,7 +49,7 @@ def add_models(
         box = places.boxes[i]
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
-        choose_groups(own, psf, faintest, work)
+        choose_groups(own, none, psf, faintest, work)
         draw_pixels(own, psf, grid, faintest, work)
         add_model(pixels, grid, sign, work.pixels)
 
@@ -75,14 +75,14 @@ def visit_scales(
     """
     side = largest_box(members, places)
     work = work_space(side, side * side, 1, places.gaussians.shape[1])
-    light_of = work.pixels
+    light_of, none = work.pixels, np.empty(0, np.int64)
     for at in range(members.size):
         i = members[at]
         own, box = parameters[i], places.boxes[i]
         psf = local_psf(places, at, i)
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
-        choose_groups(own, psf, faintest, work)
+        choose_groups(own, none, psf, faintest, work)
         draw_pixels(own, psf, grid, faintest, work)
         n = arrange_points(box, own[X], own[Y], 1, math.inf, work.parts)
         before = scales[i, 0] if math.isfinite(scales[i, 0]) else 0.0

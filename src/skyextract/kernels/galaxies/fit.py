@@ -28,9 +28,9 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
     choose_groups,
-    draw_light,
     draw_pixels,
     draw_points,
+    follow_slopes,
     spread_misfit,
     work_space,
 )
@@ -209,7 +209,7 @@ def visit_sources(
         psf = local_psf(places, at, i)
         faintest = noise_in(pixels, box) * (ROUGHLY_LEFT_OUT if rough else LEFT_OUT)
         pixel_grid = grid_of(box, 1)
-        choose_groups(own, psf, faintest, work)
+        choose_groups(own, free, psf, faintest, work)
         if not apart:
             draw_pixels(own, psf, pixel_grid, faintest, work)
             add_model(pixels, pixel_grid, 1.0, work.pixels)
@@ -242,21 +242,26 @@ def visit_sources(
         fits.flags[i] |= _at_limits(own, free, limits) | (0 if settled else UNSETTLED)
         if apart and rough:
             continue
+        followed = apart and settled and math.isfinite(work.drawn[X])
+        if not followed:
+            choose_groups(own, free, psf, faintest, work)
+            draw_pixels(own, psf, pixel_grid, faintest, work)
+        if not apart:
+            add_model(pixels, pixel_grid, -1.0, work.pixels)
+        if rough:
+            continue
+        if followed:
+            follow_slopes(own, free, work)
+        else:
+            average_squares(work.pixels, pixel_grid, work.parts, work.model)
         determinant = invert(work, own, free, limits, fits.covariance[i])
         fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
-        choose_groups(own, psf, faintest, work)
-        if apart:
-            draw_light(own, psf, faintest, work)
-        else:
-            draw_pixels(own, psf, pixel_grid, faintest, work)
-            add_model(pixels, pixel_grid, -1.0, work.pixels)
-            average_squares(work.pixels, pixel_grid, work.parts, work.model)
         _describe(own, work, good - free.size, fits.numbers[i])
-        if _change(work) > STALE * STALE:
+        if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
-        if rules.point_fwhm > 0.0 and not rough:
+        if rules.point_fwhm > 0.0:
             worse, log_odds = odds_of_point(own, limits, psf, faintest, rules.point_fwhm, work)
             fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
 

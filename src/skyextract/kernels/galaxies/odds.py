@@ -95,7 +95,7 @@ def _fit(
 ) -> tuple[float, float]:  # fmt: skip
     """Fit three parameters; return chi2 and the logarithm of the evidence."""
     none = np.zeros((2, N_PARAMETERS))
-    choose_groups(trial, psf, faintest, work)
+    choose_groups(trial, free, psf, faintest, work)
     draw_points(trial, free, psf, faintest, work)
     chi2, _, _ = fit_source(trial, free, none, limits, psf, faintest, SETTLED, hopeless, work)
     evidence = -0.5 * chi2

@@ -26,6 +26,8 @@ MAX_INDEX = 8.0
 """Range of Sersic indices; 0.5 is a Gaussian."""
 
 N_GAUSSIANS = 8
+N_TERMS = 8
+"""Of a Chebyshev series."""
 
 # fmt: off
 _LOG_WEIGHT = np.array((
@@ -37,8 +39,8 @@ _LOG_WEIGHT = np.array((
     (-1.41689, -0.377194, -0.0209124, 0.0449432, -0.0176566, 0.0105756, -0.0102344, 0.00554366),
     (-1.94013, -0.205659, -0.0374933, 0.0767638, -0.0260664, 0.00435215, -0.00531212, 0.00479097),
     (-3.37574, 0.566811, -0.0239483, 0.00952546, 0.0278889, -0.0314446, 0.0100924, 0.00254802),
-))
-"""Chebyshev coefficients, a row per Gaussian, of the logarithm of its share of the light."""
+)).T.copy()
+"""Chebyshev coefficients, a column per Gaussian, of the logarithm of its share of the light."""
 _LOG_VARIANCE = np.array((
     (-5.74389, -2.04905, 0.0660775, -0.110584, -0.00575121, 0.0149689, 0.00738701, -0.0112108),
     (-3.76197, -1.72988, 0.416453, -0.361705, 0.197095, -0.118895, 0.0686818, -0.0258609),
@@ -48,7 +50,7 @@ _LOG_VARIANCE = np.array((
     (0.877436, 1.24868, 0.159549, -0.00215307, -0.046203, 0.0340212, -0.0103447, -0.00125754),
     (1.89982, 2.18849, 0.096074, 0.03039, -0.0348058, 0.0144561, 0.000885591, -0.00480102),
     (3.09088, 3.27904, 0.0694227, 0.0599886, -0.0530469, 0.0273912, -0.00776072, -0.0021675),
-))
+)).T.copy()
 """Of the logarithm of its variance along an axis, in squared half-light radii."""
 # fmt: on
 
@@ -67,33 +69,27 @@ def sersic_mixture(log_index: float, out: F8) -> None:
     low, high = math.log(MIN_INDEX), math.log(MAX_INDEX)
     z = (2.0 * log_index - low - high) / (high - low)
     slope = 2.0 / (high - low)
-    total = 0.0
-    change = 0.0
     for k in range(N_GAUSSIANS):
-        weight, d_weight = _chebyshev(_LOG_WEIGHT[k], z)
-        variance, d_variance = _chebyshev(_LOG_VARIANCE[k], z)
-        out[0, k] = math.exp(weight)
-        out[1, k] = math.exp(variance)
-        out[2, k] = d_weight * slope
-        out[3, k] = d_variance * slope
+        out[0, k] = _LOG_WEIGHT[0, k] + _LOG_WEIGHT[1, k] * z
+        out[1, k] = _LOG_VARIANCE[0, k] + _LOG_VARIANCE[1, k] * z
+        out[2, k], out[3, k] = _LOG_WEIGHT[1, k], _LOG_VARIANCE[1, k]
+    before, now, d_before, d_now = 1.0, z, 0.0, 1.0
+    for i in range(2, N_TERMS):
+        before, now = now, 2.0 * z * now - before
+        # now of the last degree is `before` here
+        d_before, d_now = d_now, 2.0 * before + 2.0 * z * d_now - d_before
+        for k in range(N_GAUSSIANS):
+            out[0, k] += _LOG_WEIGHT[i, k] * now
+            out[1, k] += _LOG_VARIANCE[i, k] * now
+            out[2, k] += _LOG_WEIGHT[i, k] * d_now
+            out[3, k] += _LOG_VARIANCE[i, k] * d_now
+    total, change = 0.0, 0.0
+    for k in range(N_GAUSSIANS):
+        out[0, k], out[1, k] = math.exp(out[0, k]), math.exp(out[1, k])
+        out[2, k] *= slope
+        out[3, k] *= slope
         total += out[0, k]
         change += out[0, k] * out[2, k]
     for k in range(N_GAUSSIANS):
         out[0, k] /= total
         out[2, k] -= change / total
-
-
-@helper
-def _chebyshev(coefficients: F8, z: float) -> tuple[float, float]:
-    """Return a Chebyshev series and its derivative at z in [-1, 1]."""
-    before, now = 1.0, z
-    d_before, d_now = 0.0, 1.0
-    value = coefficients[0] + coefficients[1] * z
-    slope = coefficients[1]
-    for i in range(2, coefficients.size):
-        before, now = now, 2.0 * z * now - before
-        # now of the last degree is `before` here
-        d_before, d_now = d_now, 2.0 * before + 2.0 * z * d_now - d_before
-        value += coefficients[i] * now
-        slope += coefficients[i] * d_now
-    return value, slope

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.cholesky import factor, solve
+from skyextract.kernels.cholesky import factor, invert_factor, solve
 from skyextract.kernels.galaxies.localpsf import LocalPsf
 from skyextract.kernels.galaxies.points import points_in
 from skyextract.kernels.galaxies.source import (
@@ -39,6 +39,9 @@ MAX_DAMPING = 1e10
 TAILS = 4.0
 """The prior of a shear e of width s falls as (1 + e^2 / (TAILS s^2))^(-TAILS / 2), more slowly than
 a Gaussian: discs that are seen edge-on are not rare."""
+SOON, NEXT = 10.0, 0.25
+"""A fit also ends with a step that lowers chi2 by up to so many times what ends it, if the next one
+will by no more than this part of that."""
 UNSEEN = 0.01
 """Chi2 is right to this: Gaussians end at whole pixels."""
 SURELY = 3.0
@@ -58,7 +61,8 @@ def fit_source(
 ) -> tuple[float, int, bool]:  # fmt: skip
     """Fit the free parameters to `work.data` in place, from the model that is drawn.
 
-    It is drawn with its derivatives, and within the limits.
+    It is drawn with its derivatives, and within the limits.  With which parameters they were drawn
+    last is left in ``work.drawn``; NaN if these were given up.
 
     Parameters
     ----------
@@ -88,7 +92,8 @@ def fit_source(
     lower, saved = work.lower, work.hessian[1]
     curvature, curved = work.curvature, False
     _clear(curvature, n_free)
-    done = 0
+    _copy(parameters, work.drawn)
+    done, last = 0, 0.0
     while done < MAX_ITERATIONS and damping < MAX_DAMPING:
         done += 1
         for f in range(n_free):
@@ -123,9 +128,12 @@ def fit_source(
         for f in range(n_free):
             fall += step[f] * kept[f]
         newton = damping <= MAX_NEWTON
+        # the next step falls behind this one as this one behind the last
+        soon = newton and fall < SOON * close and fall * fall < NEXT * close * last
+        ends = soon or fall * (1.0 + damping) < close
         if newton and chi2 - SURELY * fall > hopeless:
             return chi2 - fall, done, True
-        if fall * (1.0 + damping) < close:
+        if ends:
             # the step is right to its square: what it leads to need not be drawn
             if newton:
                 _copy(trial, parameters)
@@ -137,6 +145,7 @@ def fit_source(
                 saved[f, g] = hessian[f, g]
         before = chi2
         draw_points(trial, free, psf, faintest, work)
+        _copy(trial, work.drawn)
         chi2 = _normal_equations(trial, free, prior, work)
         if chi2 <= before or (newton and fall < UNSEEN and chi2 < before + UNSEEN):
             for f in range(n_free):
@@ -151,8 +160,10 @@ def fit_source(
             if newton and before - chi2 < close:
                 return chi2, done, True
             damping = max(0.1 * damping, 1e-6)
+            last = fall if newton else 0.0
         else:
-            chi2 = before
+            last, chi2 = 0.0, before
+            work.drawn[:] = math.nan
             for f in range(n_free):
                 gradient[f] = kept[f]
                 for g in range(n_free):
@@ -337,12 +348,13 @@ def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> 
     still is, all variances are NaN.
     """
     n = free.size
-    lower, unit, column = work.lower, work.gradient[1], work.gradient[2]
-    held = work.gradient[3]
+    lower, held = work.lower, work.gradient[3]
     covariance[:] = 0.0
     solved = False
     for attempt in range(2):
-        lower[:] = work.hessian[0]
+        for f in range(n):
+            for g in range(n):
+                lower[f, g] = work.hessian[0][f, g]
         for f in range(n):
             p = free[f]
             at_end = parameters[p] <= limits[0, p] or parameters[p] >= limits[1, p]
@@ -358,14 +370,18 @@ def invert(work: Work, parameters: F8, free: I8, limits: F8, covariance: F8) -> 
         if not solved or held[f] == 2.0:
             covariance[free[f], free[f]] = math.nan
             determinant = math.nan
-            continue
-        determinant += 2.0 * math.log(lower[f, f])
-        if held[f] > 0.0:
-            determinant += math.log(work.hessian[0][f, f])
-            continue
-        unit[:] = 0.0
-        unit[f] = 1.0
-        solve(lower, n, unit, column)
-        for g in range(n):
-            covariance[free[g], free[f]] = column[g]
+        else:
+            determinant += 2.0 * math.log(lower[f, f])
+            if held[f] > 0.0:
+                determinant += math.log(work.hessian[0][f, f])
+    if not solved:
+        return determinant
+    invert_factor(lower, n)
+    for f in range(n):
+        for g in range(f + 1):
+            if held[f] == 0.0 and held[g] == 0.0:
+                total = 0.0
+                for k in range(f, n):
+                    total += lower[k, f] * lower[k, g]
+                covariance[free[f], free[g]] = covariance[free[g], free[f]] = total
     return determinant

@@ -71,6 +71,8 @@ class Work(NamedTuple):
     jacobian : (k, m) float32
         Derivatives of the model to the free parameters.
     left, slope : (m,) float32
+    drawn : (N_PARAMETERS,) float64
+        What `model` and `jacobian` were drawn with.
     """
 
     mixture: F8
@@ -97,6 +99,7 @@ class Work(NamedTuple):
     hessian: F8
     lower: F8
     curvature: F8
+    drawn: F8
 
 
 @helper
@@ -131,14 +134,16 @@ def work_space(side: int, points: int, n_free: int, n_psf: int) -> Work:
         np.empty((2, N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)),
+        np.empty(N_PARAMETERS),
     )
 
 
 @helper
-def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> None:
+def choose_groups(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: Work) -> None:
     """Choose which Gaussians of the profiles of a source are drawn as one.
 
-    `faintest` is the light per pixel that is left out of each Gaussian.
+    `faintest` is the light per pixel that is left out of each Gaussian; components without light
+    are drawn if that is among the `free` parameters.
     """
     total, peak = _total(parameters), 0.0
     for j in range(psf.gaussians.shape[0] - 1):
@@ -146,6 +151,8 @@ def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) ->
         peak += psf.gaussians[j, 0] / (2.0 * math.pi * math.sqrt(xx * yy - xy * xy))
     for component in range(2):
         first = SPHEROID if component == 0 else DISK
+        if not _is_drawn(parameters, free, first):
+            continue
         rho2 = math.exp(2.0 * parameters[first + RADIUS])
         most = MERGED_PEAK / (2.0 * math.pi * rho2 + 1.0 / max(peak, 1e-30))
         sersic_mixture(parameters[first + INDEX], work.mixture)
@@ -156,6 +163,15 @@ def choose_groups(parameters: F8, psf: LocalPsf, faintest: float, work: Work) ->
             work.mixture, work.shape[0], psf.gaussians,
             max(most, MERGED * faintest / total), work.ends[component],
         )  # fmt: skip
+
+
+@helper
+def _is_drawn(parameters: F8, free: I8, first: int) -> bool:
+    """Tell whether a component has light, or may have."""
+    drawn: bool = parameters[first] != 0.0
+    for f in range(free.size):
+        drawn |= free[f] == first
+    return drawn
 
 
 @helper
@@ -228,27 +244,6 @@ def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work
 
 
 @helper
-def draw_light(parameters: F8, psf: LocalPsf, faintest: float, work: Work) -> None:
-    """Draw a source, without its sky, at the points into ``work.model``."""
-    n, unresolved, total = points_in(work.parts), 0.0, _total(parameters)
-    for i in range(n):
-        work.model[i] = 0.0
-    for component in range(3):
-        flux = parameters[SPHEROID if component == 0 else DISK if component == 1 else POINT]
-        if flux == 0.0:
-            continue
-        count, share, _, _ = _set_profile(parameters, component, psf, work)
-        unresolved += flux * share
-        for k in range(N_PARTS):
-            add_values(
-                work.terms, count, work.shape, parameters[X], parameters[Y],
-                part_of(work.parts, k), flux, faintest / total, work.sums, work.model,
-                work.parts[k, START],
-            )  # fmt: skip
-    _add(unresolved, work.misfit, n, work.model)
-
-
-@helper
 def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: Work) -> None:
     """Draw a source at the points into ``work.model``, its derivatives into ``work.jacobian``.
 
@@ -267,10 +262,7 @@ def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: 
     for component in range(3):
         first = SPHEROID if component == 0 else DISK if component == 1 else POINT
         flux = parameters[first]
-        wanted = flux != 0.0
-        for f in range(n_free):
-            wanted |= free[f] == first
-        if not wanted:
+        if not _is_drawn(parameters, free, first):
             continue
         count, share, by_radius, by_index = _set_profile(parameters, component, psf, work)
         if first != POINT:
@@ -334,6 +326,17 @@ def _add(factor: float, values: F4, n: int, out: F4) -> None:
     part = np.float32(factor)
     for i in range(n):
         out[i] += part * values[i]
+
+
+@helper
+def follow_slopes(parameters: F8, free: I8, work: Work) -> None:
+    """Bring ``work.model`` from ``work.drawn`` to parameters nearby, and take its sky away."""
+    n = points_in(work.parts)
+    for f in range(free.size):
+        _add(parameters[free[f]] - work.drawn[free[f]], work.jacobian[f], n, work.model)
+    sky = np.float32(parameters[SKY])
+    for i in range(n):
+        work.model[i] -= sky
 
 
 @helper

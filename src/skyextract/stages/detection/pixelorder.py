@@ -117,12 +117,12 @@ def _by_turns(
         n += turns[0].size
     if not levels:
         return None
-    level = np.median(levels, axis=0)
+    level = np.array([median(line) for line in np.transpose(levels)])
     step = float(np.ptp(level))
     if not step > 0.5 * MIN_STEP * about:
         return None
     noises = [[median(row) for row in _turns(np.nanvar(sky, axis=axis), period)] for sky in judged]
-    noise = np.sqrt(np.median(noises, axis=0))
+    noise = np.sqrt(np.array([median(line) for line in np.transpose(noises)]))
     sigma = float(noise.min())
     # Each block tells the same, and so does each line but for what rows differ by at random.
     apart = max(robust_sigma(row) for row in np.transpose(levels))

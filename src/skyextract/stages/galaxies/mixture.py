@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class PsfMixture:
         scales = _scales(middle, u, v, start, blur)
         fits = [_fit_concentric(i, u, v, _moments(i, u, v, start), scales, blur) for i in images]
         nodes, misfit = (np.array(part) for part in zip(*fits, strict=True))
-        if np.median(misfit) > MAX_MISFIT:
+        if median(misfit) > MAX_MISFIT:
             places = _free_shapes(middle, u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
             worst = np.array([_misfit(n, i, u, v, blur) for n, i in zip(free, images, strict=True)])
-            if np.median(worst) < np.median(misfit):
+            if median(worst) < median(misfit):
                 nodes, misfit = free, worst
         return cls(nodes, misfit, columns, shape)
 

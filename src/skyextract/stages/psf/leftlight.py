@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
-from skyextract.datamodel.noise import typical_noise
+from skyextract.datamodel.noise import median, typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
@@ -188,7 +188,7 @@ def _constant(means: F8, errors: F8, flux: F8, radius: float) -> tuple[float, fl
     known = np.isfinite(means) & np.isfinite(flux)
     if known.sum() < MIN_RINGS:
         return math.nan, math.nan
-    middle = float(np.median(flux[known]))
+    middle = median(flux[known])
     wings = MAX_WINGS * middle / (math.pi * (ABOUT**2 - 1.0) * radius**2)
     terms = np.stack([np.ones(len(flux)), flux / middle], axis=1)[known]
     return constant_term(terms, means[known], errors[known], (0.0, wings))
@@ -219,9 +219,9 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     some = np.flatnonzero(number >= MIN_PIXELS / CELLS)
     means, expected = total[some] / number[some], power[some] / number[some] ** 2
     # The halo of a bright star is in a few cells, and not where the stars are that this is for.
-    middle = np.median(means) if some.size else 0.0
+    middle = median(means) if some.size else 0.0
     offset = np.abs(means - middle) / np.sqrt(expected)
-    width = MAD_TO_SIGMA * np.median(offset) if some.size else 1.0
+    width = MAD_TO_SIGMA * median(offset) if some.size else 1.0
     good = offset < FAR_OFF * max(width, 1.0)
     rest = np.setdiff1d(np.arange(CELLS**2), some[~good])
     number, total, power = number[rest], total[rest], power[rest]
