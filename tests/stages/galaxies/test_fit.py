@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.galaxies.fit import UNCONSTRAINED, UNSETTLED
 from skyextract.kernels.galaxies.solve import MAX_SHEAR
@@ -28,8 +29,7 @@ from skyextract.run import Run
 from skyextract.stages.galaxies.columns import MODEL_COLUMNS, columns_of, profile_of
 from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, _start, fit_models
 from skyextract.stages.galaxies.scaled import scale_models
-from skyextract.stages.galaxies.scene import Sky, sky_outside
-from skyextract.stages.galaxies.wings import own_background
+from skyextract.stages.galaxies.scene import Sky
 
 galsim = pytest.importorskip("galsim")
 
@@ -75,10 +75,11 @@ def frame(
 
 
 def sky_of(
-    image: np.ndarray, variance: np.ndarray, mask: np.ndarray | None = None, mesh: float = 0.0
-) -> Sky:
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray | None = None,
+    background: BackgroundMap | None = None,
+) -> Sky:  # fmt: skip
     mask = np.zeros(image.shape, np.uint16) if mask is None else mask
-    return Sky(image, variance, mask, GAIN, Psf.gaussian(FWHM), mesh)
+    return Sky(image, variance, mask, GAIN, Psf.gaussian(FWHM), background)
 
 
 def sersic(flux: float, radius: float, index: float, q: float = 0.6, angle: float = 30.0) -> Any:
@@ -272,28 +273,6 @@ def test_the_prior_of_the_index_leaves_steep_profiles_steep() -> None:
     assert 0.8 < np.std((log_n - true) / error) < 1.2
 
 
-def test_the_background_has_the_wings_of_the_galaxy_itself() -> None:
-    """Steep profiles of S/N 150; what they have a mesh of 64 pixels away is lost about them."""
-    n, flux, radius, index = 36, 15000.0, 8.0, 6.0
-    positions, shape = grid_of(n, 91)
-    positions, shape = 2.0 * positions, (2 * shape[0], 2 * shape[1])
-    image, variance, found = frame([sersic(flux, radius, index, 1.0)] * n, positions, shape, 92, 15)
-    own = galsim.Sersic(n=index, half_light_radius=radius, flux=flux).xValue(64.0, 0.0)
-    parameters = np.zeros((1, 14))
-    parameters[0, SPHEROID] = flux
-    parameters[0, SPHEROID + RADIUS] = math.log(radius)
-    parameters[0, SPHEROID + INDEX] = math.log(index)
-    assert own_background(parameters, 4096.0, NOISE)[0] == pytest.approx(own, rel=1e-3)
-    assert own_background(parameters, 0.0, NOISE)[0] == 0.0
-    known = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
-    for x, y in np.rint(positions).astype(int).tolist():
-        image[y - 32 : y + 32, x - 32 : x + 32] -= own
-    sky = sky_of(image, variance, mesh=4096.0)
-    fits = fit_models(sky, found, Profile(True, False), Run())
-    change = np.median(fits.parameters[:, SPHEROID] / known.parameters[:, SPHEROID])
-    assert change == pytest.approx(1.0, abs=0.01)
-
-
 def test_fits_do_not_depend_on_the_residual_that_is_kept() -> None:
     """Nor on what the plane has where no box is that overlaps another."""
     positions, shape = grid_of(9, 19)
@@ -307,28 +286,6 @@ def test_fits_do_not_depend_on_the_residual_that_is_kept() -> None:
     np.testing.assert_array_equal(with_it.covariance, without.covariance)
     np.testing.assert_array_equal(with_it.chi2, without.chi2)
     assert without.residual is None
-
-
-def test_the_sky_outside_boxes_is_the_mean_there() -> None:
-    """Of the residual in boxes of sources that overlap, and without those that do not."""
-    rng = np.random.default_rng(21)
-    image = rng.normal(0.4, NOISE, (300, 400)).astype(np.float32)
-    variance = np.full(image.shape, NOISE**2, np.float32)
-    left = np.full(image.shape, 1e9, np.float32)
-    boxes = np.array([[10, 20, 60, 50], [200, 100, 100, 80], [250, 150, 70, 90], [0, 0, 0, 0]])
-    expected, light = image.copy(), np.zeros_like(image)
-    expected[20:70, 10:70] = np.nan
-    image[20:70, 10:70] += 3e4
-    for x, y, width, height in boxes[1:3]:
-        here = np.s_[y : y + height, x : x + width]
-        light[here] = 0.1 * NOISE
-        left[here] = expected[here]
-    image += light
-    apart = np.array([True, False, False, True])
-    usable = np.abs(expected) < 4.0 * NOISE
-    assert sky_outside(sky_of(image, variance), left, boxes, apart) == pytest.approx(
-        expected[usable].mean(), abs=1e-4
-    )
 
 
 def test_brightness_of_given_shapes() -> None:
@@ -450,18 +407,20 @@ def test_fits_of_sources_on_top_of_each_other_stay_finite() -> None:
 
 def test_errors_contain_that_of_the_sky() -> None:
     """Each galaxy stands on a sky that is wrong by as much as a mesh of so many pixels is."""
-    n, mesh = 100, 400.0
+    n, mesh = 100, 20
     positions, shape = grid_of(n, 51)
     image, variance, found = frame([sersic(1e5, 6.0, 1.0)] * n, positions, shape, 52, half=20)
-    level = NOISE / math.sqrt(mesh) * np.random.default_rng(53).normal(size=n)
+    level = NOISE / mesh * np.random.default_rng(53).normal(size=n)
     side = shape[1] // SIDE
     for k in range(n):
         row, column = divmod(k, side)
         cell = np.s_[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
         image[cell] += np.float32(level[k])
+    nothing = np.zeros((shape[0] // mesh, shape[1] // mesh), np.float32)
+    meshes = BackgroundMap(nothing, nothing + np.float32(NOISE), mesh, mesh, shape, 0.0, NOISE)
     widths = []
-    for known in (0.0, mesh):
-        sky = sky_of(image, variance, mesh=known)
+    for background in (None, meshes):
+        sky = sky_of(image, variance, background=background)
         fits = fit_models(sky, found, Profile(True, False), Run())
         error = np.sqrt(fits.covariance[:, SPHEROID, SPHEROID])
         scaled = scale_models(sky, fits, Run())

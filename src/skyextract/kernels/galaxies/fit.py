@@ -106,7 +106,7 @@ class Rules(NamedTuple):
         Lowest and highest values of each.
     apart : (n,) uint8
         1: no neighbours; such a source is fitted to the image, and not taken out of the residual.
-    level : float
+    level, level_error : (n,) float64
         Of the sky, which is in the residual.
     wings : (n,) float64
         What of that is light of the source itself, to about as much.
@@ -120,7 +120,8 @@ class Rules(NamedTuple):
     prior: F8
     limits: F8
     apart: U1
-    level: float
+    level: F8
+    level_error: F8
     wings: F8
     fwhm: float
     point_fwhm: float
@@ -227,14 +228,14 @@ def visit_sources(
         else:
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
         seen = image_alone(pixels) if apart else pixels
-        good = gather(seen, pixel_grid, rules.level - rules.wings[i], work)
+        good = gather(seen, pixel_grid, rules.level[i] - rules.wings[i], work)
         fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0
             continue
         if prior[1, SKY] > 0.0:
-            prior[1, SKY] = 1.0 / (1.0 / rules.prior[1, SKY] + rules.wings[i] ** 2)
+            prior[1, SKY] = 1.0 / (rules.level_error[i] ** 2 + rules.wings[i] ** 2)
         end = ROUGHLY_SETTLED if rough else SETTLED
         before[:] = own
         _, done, settled = fit_source(own, free, prior, limits, psf, faintest, end, math.inf, work)

@@ -102,7 +102,7 @@ class Images:
         assert exposure.psf is not None
         return Sky(
             self.plane.subtracted, self.variance, exposure.mask, exposure.detector.gain,
-            exposure.psf, _mesh(self.plane),
+            exposure.psf, self.plane.background,
         )  # fmt: skip
 
     def detected(self, run: Run) -> Sky | None:
@@ -120,12 +120,7 @@ class Images:
         assert psf is not None
         plane, gain = self.detection_plane, detection.detector.gain
         variance = plane.variance_plane(run)
-        return Sky(plane.subtracted, variance, detection.mask, gain, psf, _mesh(plane))
-
-
-def _mesh(plane: Plane) -> float:
-    """Return the pixels of a mesh of the background."""
-    return float(plane.background.mesh_width * plane.background.mesh_height)
+        return Sky(plane.subtracted, variance, detection.mask, gain, psf, plane.background)
 
 
 def measure_galaxies(

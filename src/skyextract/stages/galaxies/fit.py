@@ -40,17 +40,15 @@ from skyextract.kernels.galaxies.source import (
 )
 from skyextract.kernels.values import FWHM_PER_SIGMA
 from skyextract.record import record
+from skyextract.stages.galaxies.level import levels_below
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import (
     MAX_SWEEPS,
     Scene,
     boxes_of,
     restore,
-    sky_level,
-    sky_outside,
     start_fluxes,
 )
-from skyextract.stages.galaxies.wings import own_background
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -260,8 +258,8 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), 0.0, np.zeros(n),
-        fwhm, fwhm if as_point else 0.0,
+        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), np.zeros(n),
+        np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)
 
@@ -281,12 +279,13 @@ def fit_models(
             scene.move(parameters[:, X], parameters[:, Y])
             restore(pixels, boxes[~apart])
             draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart if lean else None)
-            if lean:
-                level = sky_outside(sky, pixels.residual, boxes, apart)
-            else:
-                level = sky_level(sky, sky.image, pixels.residual)
-            wings = own_background(parameters, sky.mesh, math.sqrt(noise2))
-            rules = rules._replace(level=level, wings=wings)
+            if sky.background is not None:
+                left = pixels.residual
+                below = levels_below(sky, left, boxes, apart, lean, parameters, run)
+                if below is not None:
+                    rules = rules._replace(
+                        level=below.level, level_error=below.error, wings=below.wings
+                    )
             stale[:] = boxes[:, 2] > 0
     if keep_residual:
         if not lean:

@@ -12,6 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Places
+from skyextract.kernels.galaxies.level import CLIP, DARK
 from skyextract.kernels.galaxies.pixels import Pixels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -19,6 +20,7 @@ from skyextract.stages.galaxies.mixture import PsfMixture
 from skyextract.stages.psf.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
@@ -30,10 +32,6 @@ BAND = 64
 """Rows of the image in which sources stand in the order of their columns."""
 ROOM = 2.5
 """Least half side of a box, in FWHM."""
-DARK = 0.2
-"""Sky has less light of models than this, in sigma of the pixels."""
-CLIP = 4.0
-"""And no pixel beyond this."""
 MIN_SKY, MAX_SKY = 2000, 1_000_000
 """Pixels from which the level of the sky is taken: at least, and about as many as are enough."""
 MAX_VARIANCES = 100_000
@@ -58,8 +56,8 @@ class Sky:
     gain : float
         Electrons per image unit; 0: unknown, no photon noise.
     psf : Psf
-    mesh : float
-        Pixels from which the level of the background below a source was taken; 0: it is known.
+    background : BackgroundMap or None
+        What was subtracted; None: the level of the sky is known.
     """
 
     image: F4
@@ -67,7 +65,7 @@ class Sky:
     mask: U2
     gain: float
     psf: Psf
-    mesh: float = 0.0
+    background: BackgroundMap | None = None
 
     def pixels(self, residual: F4, level_error: float = 0.0) -> Pixels:
         """Return what kernels ask for; they change the residual."""
@@ -84,7 +82,9 @@ class Sky:
 
     def level_error(self, noise2: float) -> float:
         """Return the error of the sky below a source: about that of the mean of a mesh."""
-        return math.sqrt(noise2 / self.mesh) if self.mesh > 0.0 else 0.0
+        if self.background is None:
+            return 0.0
+        return math.sqrt(noise2 / (self.background.mesh_width * self.background.mesh_height))
 
 
 def boxes_of(found: Detections, fwhm: float, shape: tuple[int, ...]) -> I8:
@@ -217,17 +217,6 @@ def sky_level(sky: Sky, image: F4, residual: F4) -> float:
     """
     part = _sample(sky)
     return _level(sky, image[part], residual[part])
-
-
-def sky_outside(sky: Sky, residual: F4, boxes: I8, apart: Bools) -> float:
-    """Return the same without the boxes of some sources, from a residual within the others'."""
-    part = _sample(sky)
-    image, step = sky.image[part], part.step
-    left = image.copy()
-    for alone, (x, y, width, height) in zip(apart.tolist(), boxes.tolist(), strict=True):
-        here = np.s_[-(-y // step) : -(-(y + height) // step), x : x + width]
-        left[here] = np.nan if alone else residual[part][here]
-    return _level(sky, image, left)
 
 
 def _sample(sky: Sky) -> slice:

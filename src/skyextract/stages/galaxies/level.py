@@ -1,0 +1,206 @@
+"""The level of the sky below each source, once models are out of the image.
+
+The background is the mode of the pixels of meshes that have the sources in them; below sources lies
+the mean, that of the faint ones that were not detected included.  It is measured anew in the same
+meshes between the sources, as a plane through a mesh and those around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.noise import median
+from skyextract.kernels.galaxies.level import IMAGE, RESIDUAL, mean_wings, sum_sky
+from skyextract.record import record
+from skyextract.stages.background.estimate import background_at
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, Bools
+    from skyextract.run import Run
+    from skyextract.stages.galaxies.scene import Sky
+
+MIN_SKY = 2000
+"""Pixels from which the level of the sky is taken, at least."""
+MIN_FILLED = 0.25
+"""Part of a mesh that must be sky where meshes are compared with each other."""
+MIN_COMPARED = 6
+"""Meshes that tell how uneven the sky is, at least."""
+OF_SQUARES = 0.4549
+"""Median of the square of a normal deviate."""
+LEAST_SLOPE = 0.01
+"""Variance of slopes over that of their noise, at least."""
+STIFF = 1e-6
+"""Weight of a slope of 0, over that of the pixels: meshes in one line have no other slope.  So much
+of the weight of a mesh is that of none."""
+AROUND = [(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+"""A mesh and those around it: rows and columns from its own."""
+
+
+@record
+class Level:
+    """What is left of the sky below sources.
+
+    Attributes
+    ----------
+    level, error : (n,) float64
+        Image units.
+    wings : (n,) float64
+        What of that is light of the source itself, to about as much.
+    """
+
+    level: F8
+    error: F8
+    wings: F8
+
+
+def levels_below(
+    sky: Sky, residual: F4, boxes: I8, apart: Bools, lean: bool, parameters: F8, run: Run
+) -> Level | None:
+    """Measure the level of the sky below sources; None where too little of it is seen.
+
+    Parameters
+    ----------
+    sky : Sky
+        With a background.
+    residual : (ny, nx) float32
+        The image less models: all, or, if `lean`, those of sources that are not `apart`, in their
+        boxes alone.
+    boxes : (n, 4) int64
+        As from `boxes_of`.
+    apart : (n,) bool
+        Sources without neighbours.
+    parameters : (n, N_PARAMETERS) float64
+        Models so far.
+    """
+    background = sky.background
+    assert background is not None
+    width, height = background.mesh_width, background.mesh_height
+    pixels, (ny, nx) = sky.pixels(residual), sky.image.shape
+    lone = apart.view(np.uint8)
+
+    def row(first: int) -> F8:
+        past = min(first + height, ny)
+        here = (boxes[:, 1] < past) & (boxes[:, 1] + boxes[:, 3] > first)
+        sums = np.empty((3, -(-nx // width)))
+        elsewhere = IMAGE if lean else RESIDUAL
+        sum_sky(pixels, boxes[here], lone[here], elsewhere, first, past, width, sums)
+        return sums
+
+    weight, value, count = np.stack(run.map(row, range(0, ny, height)), axis=1)
+    if count.sum() < MIN_SKY:
+        return None
+    below = background.level.astype(np.float64) - background.mean
+    filled = count > MIN_FILLED * width * height
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.where(weight > 0.0, value / weight, 0.0)
+        mean = _Planes(weight, left, flat=True)
+        plane = _Planes(weight, left + below, flat=False)
+        uneven = [_unevenness(p, weight, filled) for p in (mean, plane)]
+    x, y = boxes[:, 0] + 0.5 * boxes[:, 2] - 0.5, boxes[:, 1] + 0.5 * boxes[:, 3] - 0.5
+    column, line = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    column, line = np.clip(column, 0, nx - 1), np.clip(line, 0, ny - 1)
+    j, i = line // height, column // width
+    across, up = (x + 0.5) / width - i - 0.5, (y + 0.5) / height - j - 0.5
+    # where the sky is even, the meshes' own noise need not stay in it
+    if uneven[1] <= uneven[0]:
+        level, variance = plane.at(j, i, up, across)
+        level -= background_at(background, column, line) - background.mean
+    else:
+        level, variance = mean.at(j, i, up, across)
+    error = np.sqrt(variance + min(uneven))
+    # with little sky about it a source has the mean of all, and the error of a mesh
+    scarce = _sum_around(count)[j, i] < MIN_SKY
+    level[scarce] = value.sum() / weight.sum()
+    error[scarce] = sky.level_error(sky.noise2())
+    size_y, size_x = (
+        np.minimum(side, length - side * np.arange(n))
+        for side, length, n in ((height, ny, weight.shape[0]), (width, nx, weight.shape[1]))
+    )
+    area = np.where(scarce, float(nx * ny), _sum_around(size_y[:, None] * size_x)[j, i])
+    wings = np.empty(len(boxes))
+    mean_wings(parameters, boxes, area, wings)
+    return Level(level, error, wings)
+
+
+class _Planes:
+    """Planes through the values of a mesh and of those around it, or their means.
+
+    Slopes are as steep as those of the other meshes are: where these are those of noise, a plane is
+    hardly more than the mean.
+
+    Parameters
+    ----------
+    weight, values : (n_y, n_x) float64
+    flat : bool
+        No slopes.
+    """
+
+    def __init__(self, weight: F8, values: F8, *, flat: bool) -> None:
+        n = 1 if flat else 3
+        self.values, self.weight, self.n = values, weight, n
+        self.matrix = np.zeros((*weight.shape, n, n))
+        self.right = np.zeros((*weight.shape, n))
+        padded, moments = np.pad(weight, 1), np.pad(weight * values, 1)
+        for j, i in AROUND:
+            terms = np.array([1.0, j, i])[:n]
+            here = np.s_[1 + j : 1 + j + weight.shape[0], 1 + i : 1 + i + weight.shape[1]]
+            self.matrix += padded[here][..., None, None] * np.outer(terms, terms)
+            self.right += moments[here][..., None] * terms
+        known = weight > 0.0
+        if not flat and known.any():
+            for k in (1, 2):
+                self.matrix[..., k, k] += STIFF * self.matrix[..., 0, 0]
+            covariance = np.linalg.inv(self.matrix[known])
+            slopes = np.einsum("nij,nj->ni", covariance, self.right[known])
+            for k in (1, 2):
+                noise = median(covariance[:, k, k])
+                true = median(slopes[:, k] ** 2) / OF_SQUARES - noise
+                self.matrix[..., k, k] += 1.0 / max(true, LEAST_SLOPE * noise)
+
+    def at(self, j: I8, i: I8, up: F8, across: F8) -> tuple[F8, F8]:
+        """Return value and variance at places in meshes, from their middles, in meshes."""
+        terms = np.stack([np.ones(len(up)), up, across], axis=1)[:, : self.n]
+        return self._solved(self.matrix[j, i], self.right[j, i], terms)
+
+    def of_others(self) -> tuple[F8, F8]:
+        """Return value and variance in the middle of each mesh from the others around it."""
+        matrix, right = self.matrix.copy(), self.right.copy()
+        matrix[..., 0, 0] -= self.weight
+        right[..., 0] -= self.weight * self.values
+        terms = np.zeros((*self.weight.shape, self.n))
+        terms[..., 0] = 1.0
+        return self._solved(matrix, right, terms)
+
+    def _solved(self, matrix: F8, right: F8, terms: F8) -> tuple[F8, F8]:
+        """Return values and variances; NaN where there are hardly any pixels."""
+        known = matrix[..., 0, 0] > STIFF * self.weight.max()
+        safe = np.where(known[..., None, None], matrix, np.eye(matrix.shape[-1]))
+        solved = np.linalg.solve(safe, np.stack([right, terms], axis=-1))
+        value, variance = np.einsum("...k,...kp->p...", terms, solved)
+        return np.where(known, value, np.nan), np.where(known, variance, np.nan)
+
+
+def _unevenness(planes: _Planes, weight: F8, filled: Bools) -> float:
+    """Return the variance between a mesh and what those around it tell, beyond that of noise.
+
+    That of the noise of a mesh where there are too few of them to tell.
+    """
+    value, variance = planes.of_others()
+    own = 1.0 / weight
+    compared = filled & np.isfinite(value)
+    if np.count_nonzero(compared) < MIN_COMPARED:
+        return float(own.min())
+    differences = (planes.values - value)[compared] ** 2
+    return max(0.0, median(differences) / OF_SQUARES - median((own + variance)[compared]))
+
+
+def _sum_around(cells: F8) -> F8:
+    """Return the sums over each mesh and those around it."""
+    padded = np.pad(cells, 1)
+    total: F8 = sum(
+        (padded[1 + j : 1 + j + cells.shape[0], 1 + i : 1 + i + cells.shape[1]] for j, i in AROUND),
+        start=np.zeros(cells.shape),
+    )
+    return total
