@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.stages.crowded import search
+from skyextract.stages.crowded import extended, plain, search
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.plain import PLAIN, distance_of_stars
 from tests.compare.crowds import matched, measured
@@ -137,3 +137,43 @@ def test_pairs_of_stars_are_no_galaxies_where_there_are_none():
             measured(field, COLUMNS)
     assert added > 2000
     assert lost < 0.01 * added
+
+
+def judged_by_pixels(field):
+    """Groups that must be fitted, and what is torn: by moments alone, and by their pixels too."""
+    fitted, torn = [], []
+
+    def told(*arguments):
+        stars = plain.are_stars(*arguments)
+        fitted.append(((np.diff(arguments[-1]) > 1) & ~stars).sum())
+        return stars
+
+    def judged(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(extended, "are_stars", told)
+            patch.setattr(plain, "PLAIN_OF_PROFILES", np.inf)
+            torn.append(pieces_of_extended(*arguments))
+            patch.undo()
+            patch.setattr(extended, "are_stars", told)
+            torn.append(pieces_of_extended(*arguments))
+        return torn[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "pieces_of_extended", judged)
+        measured(field, COLUMNS)
+    return fitted, torn
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_galaxies_are_fitted(seed):
+    """No galaxy is taken for stars before it is; on one of them stands a star."""
+    field = simulate("galaxies", 448, seed, galsim.Gaussian(fwhm=FWHM))
+    _, (before, after) = judged_by_pixels(field)
+    assert before.sum() > 30
+    assert (after == before).all()
+
+
+def test_groups_of_any_number_of_stars_are_known_without_a_fit():
+    fitted, (before, after) = judged_by_pixels(simulate("king", 448, 1, galsim.Gaussian(fwhm=FWHM)))
+    assert fitted[1] < 0.7 * fitted[0]
+    assert (after <= before).all()

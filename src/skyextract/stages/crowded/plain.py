@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, Bools, each_of
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -27,6 +27,18 @@ PLAIN_CHI2 = 3.0
 PLAIN = 100.0
 """... and by so much of chi2 they differ from a Gaussian of their moments: the best profile may
 be a few times nearer to them, and is judged by some ten units; ..."""
+MAX_UNEXPLAINED = 2.0
+"""Stars that leave more reduced chi2 than this are not told from other things here, ..."""
+N_FOR_PAIRS = 10
+"""... nor so many, which two profiles may stand for, unless what they leave is noise."""
+SCALES = (0.0, 0.25, 1.0, 2.5)
+"""Squares of the widths of concentric Gaussians, in the moments of a group of stars: of discs and
+of spheroids their sums leave a few hundredths of the light."""
+PLAIN_OF_PROFILES = 2.0
+"""Times what is enough for a Gaussian of the moments: in the noise of each pixel, not the largest
+one, a star upon a profile may move them so far from its own."""
+RIDGE = 1e-9
+"""Of their normal equations: Gaussians of small groups are all alike."""
 PLAIN_EXCESS = 2.0 * MAX_EXCESS
 """... more than MIN_REPLACED sources also by so many times what they leave, because that is how
 stars upon a profile are judged."""
@@ -38,7 +50,8 @@ def are_stars(
     """Tell which detections are a few stars, seen without a fit.
 
     What the stars leave is noise, and they are far from any single smooth profile: Gaussians of the
-    PSF's width differ from that with the moments of all of them by more than noise.
+    PSF's width differ from that with the moments of all of them by more than noise, or the pixels
+    of their models from sums of several.
 
     Parameters
     ----------
@@ -61,6 +74,9 @@ def are_stars(
     number = np.diff(found.first)
     plain = chi2 < number + PLAIN_CHI2 * np.sqrt(2.0 * number)
     members = np.diff(first)
+    doubted = (members > 1) & (
+        plain | ((members < N_FOR_PAIRS) & (chi2 < MAX_UNEXPLAINED * number))
+    )
     plain &= (members > 1) & (members <= MOST_PLAIN)
     hosts = np.flatnonzero(plain)
     member = np.arange(members[hosts].max(initial=0))
@@ -70,10 +86,84 @@ def are_stars(
     largest = np.maximum.reduceat(noise, found.first[:-1])[hosts]
     sigma2 = (hidden.psf.fwhm / 2.3548) ** 2
     distance = distance_of_stars(flux, hidden.x[rows], hidden.y[rows], sigma2)
-    several = members[hosts] > MIN_REPLACED
-    least = np.where(several, np.maximum(PLAIN, PLAIN_EXCESS * chi2[hosts]), PLAIN)
+    least = _least(chi2[hosts], members[hosts])
     plain[hosts] = distance > least * largest
-    return plain
+    return plain | _far_from_profiles(
+        hidden, found, noise, models, doubted & ~plain, chi2, row, first
+    )
+
+
+def _least(chi2: F8, members: I8) -> F8:
+    """Return the chi2 between groups of stars and a profile near the best that is enough."""
+    several = members > MIN_REPLACED
+    least: F8 = np.where(several, np.maximum(PLAIN, PLAIN_EXCESS * chi2), PLAIN)
+    return least
+
+
+def _far_from_profiles(
+    hidden: Hidden, found: Detections, noise: F8, models: F8, doubted: Bools, chi2: F8, row: I8,
+    first: I8,
+) -> Bools:  # fmt: skip
+    """Tell which groups of stars no sum of concentric Gaussians of their moments comes near.
+
+    Parameters
+    ----------
+    noise, models : (m,) float64
+        Variance, and the light of the stars, in the pixels of the footprints.
+    doubted : (n,) bool
+        Detections that are looked at.
+    chi2 : (n,) float64
+        What the stars leave in each footprint.
+    """
+    far = np.zeros(doubted.size, np.bool_)
+    hosts = np.flatnonzero(doubted)
+    members = np.diff(first)[hosts]
+    of, place = each_of(members)
+    rows = row[first[hosts][of] + place]
+    start = np.cumsum(members) - members
+    flux = np.maximum(hidden.flux[rows], 1e-30)
+
+    def mean(values: F8) -> F8:
+        """Return the mean of each group, weighted by flux."""
+        out: F8 = np.add.reduceat(flux * values, start) / np.add.reduceat(flux, start)
+        return out
+
+    if hosts.size == 0:
+        return far
+    x, y = hidden.x[rows], hidden.y[rows]
+    middle = mean(x), mean(y)
+    dx, dy = x - middle[0][of], y - middle[1][of]
+    moments = mean(dx * dx), mean(dx * dy), mean(dy * dy)
+    sigma2 = (hidden.psf.fwhm / 2.3548) ** 2
+    number = np.diff(found.first)[hosts]
+    of, place = each_of(number)
+    at = found.first[hosts][of] + place
+    pixel_y = found.pixel[at] // found.image_shape[1]
+    pixel_x = found.pixel[at] - pixel_y * found.image_shape[1]
+    dx, dy = pixel_x - middle[0][of], pixel_y - middle[1][of]
+    shapes = []
+    for scale in SCALES:
+        xx, yy = (scale * moments[k] + sigma2 for k in (0, 2))
+        xy = scale * moments[1]
+        determinant = xx * yy - xy * xy
+        a, b, c = (v / determinant for v in (-0.5 * yy, xy, -0.5 * xx))
+        shapes.append(np.exp(a[of] * dx * dx + b[of] * dx * dy + c[of] * dy * dy))
+    start = np.cumsum(number) - number
+    light, weight = models[at], 1.0 / noise[at]
+    n = len(SCALES)
+    normal, vector = np.empty((hosts.size, n, n)), np.empty((hosts.size, n))
+    for j, shape in enumerate(shapes):
+        weighted = weight * shape
+        vector[:, j] = np.add.reduceat(weighted * light, start)
+        for k in range(j + 1):
+            normal[:, j, k] = normal[:, k, j] = np.add.reduceat(weighted * shapes[k], start)
+    largest = np.einsum("njj->nj", normal).max(axis=1)[:, None, None]
+    normal += RIDGE * np.where(largest > 0.0, largest, 1.0) * np.eye(n)
+    amplitude = np.linalg.solve(normal, vector[:, :, None])[:, :, 0]
+    rest = light - sum(amplitude[of, k] * shape for k, shape in enumerate(shapes))
+    least = PLAIN_OF_PROFILES * _least(chi2[hosts], members)
+    far[hosts] = np.add.reduceat(weight * rest**2, start) > least
+    return far
 
 
 def distance_of_stars(flux: F8, x: F8, y: F8, sigma2: float) -> F8:
