@@ -53,6 +53,24 @@ def test_quantities_have_values(image):
     np.testing.assert_array_equal(sky.exposure(image * units.adu).image, image)
 
 
+def test_units_of_arrays_are_those_of_the_pixels(image):
+    """Electrons have a gain of 1, by whatever says that they are."""
+    given = (image * units.electron, CCDData(image, unit="electron"),
+             CCDData(image, unit="electron", header=fits.Header({"BUNIT": "adu"})))  # fmt: skip
+    expected = sky.measure(sky.exposure(image, {"BUNIT": "electron"})).table
+    for array in given:
+        exposure = sky.exposure(array)
+        assert exposure.header["BUNIT"] == "electron"
+        found = sky.measure(exposure).table
+        np.testing.assert_array_equal(found["FLUXERR_AUTO"], expected["FLUXERR_AUTO"])
+
+
+def test_a_table_is_no_name(image):
+    table = sky.measure(sky.exposure(image)).table
+    with pytest.raises(TypeError, match="not Table"):
+        sky.measure(sky.exposure(image), ASSOC_NAME=table)
+
+
 def test_pixels_of_unknown_variance_hold_no_sources(image):
     variance = np.full(image.shape, 25.0, np.float32)
     variance[:, :80] = 0.0

@@ -12,7 +12,8 @@ from skyextract.datamodel.photocal import PhotoCal
 
 @pytest.mark.parametrize(("unit", "seconds"), [
     ("", 60.0), ("adu", 60.0), ("electrons", 60.0), ("counts/s", 1.0), ("e-/s", 1.0), ("cps", 1.0),
-    ("nanomaggy", 1.0), ("MJy/sr", 1.0), ("mJy", 1.0),
+    ("nanomaggy", 1.0), ("MJy/sr", 1.0), ("mJy", 1.0), ("microJy", 1.0), ("JY/BEAM", 1.0),
+    ("erg/s/cm2/Hz", 1.0), ("10*nanoJansky", 1.0), ("mJy/arcsec^2", 1.0), ("s-1", 1.0),
 ])  # fmt: skip
 def test_the_zero_point_of_one_second(unit, seconds):
     """A pixel that is a rate has the light of one second, whatever the exposure time."""

@@ -102,7 +102,8 @@ _COUNTED = re.compile(
 )
 _PER_SECOND = re.compile(r"(/|PER) ?\(?S(EC|ECONDS?)?(?![A-Z])|(?<![A-Z])S(EC)? ?-1")
 _PHYSICAL = re.compile(
-    r"(?<![A-Z])([NUM]?JY|JANSKY|MJY|[A-Z]*MAGG(Y|IES)|N?MGY|ERGS?|W ?/ ?M2|FLAM|FNU)(?![A-Z])"
+    r"(?<![A-Z])((NANO|MICRO|MILLI|MEGA|[NUMK])?-?(JY|JANSKY)|(NANO|N)?-?MAG+(Y|IES)|N?MGY|ERGS?"
+    r"|W ?/ ?M2|FLAM|FNU)(?![A-Z])"
 )
 _FLUX_DENSITY = re.compile(r"CM|HZ|ANG|ARCSEC|/ ?A(?![A-Z])|(?<![A-Z])(A|SR|M) ?-[12]|/ ?SR|/ ?M2")
 
@@ -126,6 +127,8 @@ class PixelUnit(NamedTuple):
     def of(cls, header: Header) -> PixelUnit | None:
         """Return the unit; None if it is another one, or not known."""
         unit = _BETWEEN.sub(" ", _text(header, "BUNIT").upper()).strip()
+        if re.fullmatch(r"S(EC)? ?-1|1 ?/ ?S(EC)?", unit):
+            return cls(False, True)
         name = _COUNTED.match(unit)
         if name is None or _FLUX_DENSITY.search(unit):
             return None

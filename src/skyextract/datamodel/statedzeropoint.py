@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from skyextract.datamodel.header import Header, header_number
-from skyextract.datamodel.instruments import PixelUnit
+from skyextract.datamodel.instruments import PixelUnit, is_flux_density
 from skyextract.datamodel.photocal import AB_NANOJANSKY
 from skyextract.record import record
 
@@ -28,12 +28,16 @@ _SQUARE_DEGREE = math.radians(1.0) ** 2
 _UNITS = (
     (r"(?i:(nano|n)-?mag+(y|ies)|nmgy)", 22.5),
     (r"(?i:mag+(y|ies)|mgy)", 0.0),
-    (r"(nJy|NJY|(?i:nano-?jansky))(/pix(el)?)?", AB_NANOJANSKY),
-    (r"([uµμ]Jy|UJY|(?i:micro-?jansky))(/pix(el)?)?", _AB_JANSKY + 15.0),
-    (r"(mJy|(?i:milli-?jansky))(/pix(el)?)?", _AB_JANSKY + 7.5),
+    (r"(nJy|NJY|(?i:nano-?(jansky|jy)))(/pix(el)?)?", AB_NANOJANSKY),
+    (r"([uµμ]Jy|UJY|(?i:micro-?(jansky|jy)))(/pix(el)?)?", _AB_JANSKY + 15.0),
+    (r"(mJy|(?i:milli-?(jansky|jy)))(/pix(el)?)?", _AB_JANSKY + 7.5),
     (r"(Jy|JY|(?i:jansky))(/pix(el)?)?", _AB_JANSKY),
+    (r"(?i:ergs?[/.*]?s(ec)?[/^*-]*1?[/.*]?cm[*^]*(-?2)[/.*]?Hz([*^]*-1)?)", -_AB_CGS),
+    (r"(?i:ergs?/\(?s(ec)?[/.*]cm[*^]*2[/.*]Hz\)?)", -_AB_CGS),
 )
 """Pattern of BUNIT without blanks, and AB magnitude of one unit."""
+_TIMES = re.compile(r"(\d+\.?\d*(?:[eE][-+]?\d+)?)[*.]?(?=[A-Za-zµμ])")
+"""A number before the unit."""
 _SURFACE = r"M(Jy|JY)(/|\.?)(sr|SR|steradian)(-1|\^-1|\*\*-1)?"
 _TOTAL_CARDS = ("PHOTZP", "MAGZERO", "MAGZEROP", "MAGZP", "MZEROR")
 _SECOND_CARDS = ("MAGZPT", "FPA.ZP")
@@ -101,7 +105,7 @@ def _unit(header: Header) -> str:
 
 def is_flux(header: Header) -> bool:
     """Tell whether BUNIT is a flux or a surface brightness on the sky, whatever the exposure."""
-    return _of_unit(header, lambda: math.nan) is not None
+    return is_flux_density(header) or _of_unit(header, lambda: math.nan) is not None
 
 
 def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoint | None:
@@ -111,9 +115,12 @@ def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoin
         return StatedZeroPoint(22.5, "AB", "NMGY")
     if not unit:
         return None
+    times = _TIMES.match(unit)
+    factor, name = (float(times[1]), unit[times.end() :]) if times else (1.0, unit)
     for pattern, value in _UNITS:
-        if re.fullmatch(pattern, unit):
-            return StatedZeroPoint(value, "AB", f"BUNIT {header['BUNIT']}")
+        if re.fullmatch(pattern, name) and factor > 0.0:
+            value_of_one = value - 2.5 * math.log10(factor)
+            return StatedZeroPoint(value_of_one, "AB", f"BUNIT {header['BUNIT']}")
     if not re.fullmatch(_SURFACE, unit):
         return None
     area, origin = _positive(header, "PIXAR_SR"), "PIXAR_SR"

@@ -62,8 +62,8 @@ def _words(value: Any, origin: str, *, single: bool) -> tuple[str, ...]:
         return ("NONE",)
     if isinstance(value, int | float | np.number):
         return (repr(value.item() if isinstance(value, np.number) else value),)
-    if isinstance(value, bytes | bytearray):
-        raise TypeError("bytes")
+    if isinstance(value, bytes | bytearray | Mapping) or hasattr(value, "write"):
+        raise TypeError(type(value).__name__)  # an open file, a table, bytes
     words: tuple[str, ...] = ()
     for item in value:
         words += _words(item, origin, single=True)
@@ -89,6 +89,12 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
     if isinstance(hidden, np.ndarray | np.bool_ | bool) and np.any(hidden):
         values = np.where(hidden, np.nan, values)
     return values
+
+
+def unit_of(array: Any) -> str:
+    """Return the unit that an array brings along (Quantity, CCDData); empty if it brings none."""
+    unit = getattr(array, "unit", None)
+    return "" if unit is None else str(unit)
 
 
 def variance_of(array: Any) -> AnyArray | None:
