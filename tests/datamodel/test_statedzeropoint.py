@@ -35,7 +35,8 @@ def ab(flux, **equivalent):
         ("nJy", ab(1.0 * u.nJy)), ("microJy", ab(1.0 * u.uJy)), ("10*nanoJansky", ab(10.0 * u.nJy)),
         ("1E-9 Maggy", 22.5), ("3.631e-6 Jy", ab(3.631e-6 * u.Jy)),
         ("erg/s/cm2/Hz", ab(1.0 * u.erg / u.s / u.cm**2 / u.Hz)),
-        ("erg s-1 cm-2 Hz-1", ab(1.0 * u.erg / u.s / u.cm**2 / u.Hz)), ("Jy/pixel", ab(1.0 * u.Jy)), ("MJY", None), ("Jy/beam", None),
+        ("erg s-1 cm-2 Hz-1", ab(1.0 * u.erg / u.s / u.cm**2 / u.Hz)),
+        ("Jy/pixel", ab(1.0 * u.Jy)), ("MJY", None), ("Jy/beam", None),
         ("adu", None), ("", None), ("erg/s/cm2/A", None), ("mJy/sr", None),
     ],
 )  # fmt: skip
