@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.psf.groups import first_covariance
+from tests.entry import entry
 
 
 def reference(design, trusted, noise):
@@ -29,7 +30,7 @@ def test_covariance_of_the_first(n, n_wanted):
     design, trusted, noise = equations(n)
     want = reference(design, trusted, noise)[:n_wanted, :n_wanted]
     out = np.empty((n_wanted, n_wanted))
-    assert first_covariance(design, trusted, noise, n_wanted, 1e10, out)
+    assert entry(first_covariance)(design, trusted, noise, n_wanted, 1e10, out)
     unit = np.sqrt(np.diag(want))
     np.testing.assert_allclose(out / np.outer(unit, unit), want / np.outer(unit, unit), atol=1e-9)
 
@@ -46,13 +47,13 @@ def test_parameters_that_can_hardly_be_told_apart(apart):
     out = np.full((3, 3), 7.0)
     arguments = [(design.copy(), trusted.copy(), noise, 3, limit * condition, out)
                  for limit in (0.8, 1.25)]  # fmt: skip
-    assert not first_covariance(*arguments[0])
+    assert not entry(first_covariance)(*arguments[0])
     assert (out == 7.0).all()
-    assert first_covariance(*arguments[1])
+    assert entry(first_covariance)(*arguments[1])
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_a_parameter_without_light_or_number(value):
     design, trusted, noise = equations(6)
     design[5] = value
-    assert not first_covariance(design, trusted, noise, 3, 1e10, np.empty((3, 3)))
+    assert not entry(first_covariance)(design, trusted, noise, 3, 1e10, np.empty((3, 3)))

@@ -36,8 +36,14 @@ def all_added(field):
     """The same without a test for galaxies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            search, "pieces_of_extended", lambda _, hidden, *__: np.zeros(hidden.x.size, np.bool_)
+            search,
+            "pieces_of_extended",
+            lambda _, hidden, *__, **___: np.zeros(hidden.x.size, np.bool_),
         )
+        patch.setattr(
+            search, "plainly_extended",
+            lambda _, hidden, *__: (np.zeros(hidden.x.size, np.bool_), np.zeros(0, np.int64), 0),
+        )  # fmt: skip
         return measured(field, COLUMNS)
 
 
@@ -121,9 +127,9 @@ def test_pairs_of_stars_are_no_galaxies_where_there_are_none():
     """A profile with more parameters describes some as well as two stars do; few are one."""
     lost = added = 0
 
-    def judged(exposure, hidden, found, run):
+    def judged(exposure, hidden, found, run, **known):
         nonlocal lost, added
-        torn = pieces_of_extended(exposure, hidden, found, run)
+        torn = pieces_of_extended(exposure, hidden, found, run, **known)
         near = np.hypot(hidden.x[torn, None] - field.x, hidden.y[torn, None] - field.y) < FWHM / 2
         offset = np.abs(2.5 * np.log10(hidden.flux[torn, None] / field.flux))
         lost += (near & (offset < 0.75)).any(axis=1).sum()

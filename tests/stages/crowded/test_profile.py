@@ -4,6 +4,7 @@ import galsim
 import numpy as np
 import pytest
 
+from skyextract.stages.crowded import profile
 from skyextract.stages.crowded.pairs import fit_alone, fit_pairs
 from skyextract.stages.crowded.profile import Windows, fit_profiles
 
@@ -75,11 +76,30 @@ def test_two_bright_galaxies_are_described_together(second):
     cut = windows([sum(drawn(g) for g in pair)], np.zeros((1, 0, 2)))
     alone = fit_alone(cut, guess(1))
     start = places[np.argmax(np.abs(places - alone.shape[0, 1:3]).sum(axis=1))]
-    both = fit_pairs(cut, alone, np.rint(start)[None], 3.5)
+    both = fit_pairs(cut, alone, np.rint(start)[None], np.full(1, 1.1 * SIZE**2), 3.5)
     assert alone.chi2[0] > 20.0 * SIZE**2
     assert both.chi2[0] < 1.1 * SIZE**2
     order = np.argsort(both.centres[0, :, 0])
     np.testing.assert_allclose(both.centres[0, order], places, atol=0.05)
+
+
+def test_pairs_that_are_none_are_given_up(monkeypatch):
+    """A ring of stars is no two galaxies: nearer than twice the noise no steps can come."""
+    angle = np.arange(7) * 2 * np.pi / 7
+    image = sum(drawn(PSF.withFlux(2e4).shift(9 * np.cos(a), 9 * np.sin(a))) for a in angle)
+    cut = windows([image], np.zeros((1, 0, 2)))
+    alone = fit_alone(cut, guess(1))
+    start = np.array([[0.0, 9.0]])
+    steps = []
+    stepped = profile._stepped
+    monkeypatch.setattr(profile, "_stepped", lambda *a: steps.append(1) or stepped(*a))
+    full = fit_pairs(cut, alone, start, np.full(1, np.inf), 3.5)
+    most = len(steps)
+    steps.clear()
+    given_up = fit_pairs(cut, alone, start, np.full(1, 2.0 * SIZE**2), 3.5)
+    assert full.chi2[0] > 10.0 * SIZE**2
+    assert given_up.chi2[0] > 2.0 * SIZE**2
+    assert len(steps) < 0.8 * most
 
 
 def test_hopeless_fits_are_given_up():

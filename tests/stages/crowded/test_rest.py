@@ -153,7 +153,8 @@ def test_correlated_noise_is_that_of_the_place():
     matched = matched_filter(Psf.gaussian(FWHM, PsfSource.FILE), image.shape)
     filtered = filtered_plane(plane, image, matched, Run(1))
     unit = matched.unit(1.0)
-    scale = noise_scale(filtered, image, plane, unit, matched, Run(1))
+    nowhere = np.zeros(0, np.int64)
+    scale = noise_scale(filtered, image, plane, unit, matched, nowhere, Run(1))
     least = LeastFlux(100.0, scale, image.shape).times(1.5)
     for side, x in ((slice(50, 350), 200.0), (slice(550, 850), 700.0)):
         want = filtered[50:-50, side].std() / unit
@@ -161,7 +162,17 @@ def test_correlated_noise_is_that_of_the_place():
         np.testing.assert_allclose(got, want, rtol=0.12)
     white = rng.normal(size=image.shape).astype(np.float32)
     filtered = filtered_plane(plane, white, matched, Run(1))
-    assert (noise_scale(filtered, white, plane, unit, matched, Run(1)) == 1.0).all()
+    assert (noise_scale(filtered, white, plane, unit, matched, nowhere, Run(1)) == 1.0).all()
+    # what models of galaxies leave is none of the noise
+    patches = rng.uniform(-20.0, 20.0, (30, 30)) * (rng.random((30, 30)) < 0.4)
+    left = np.kron(patches, np.ones((30, 30))).astype(np.float32)
+    filtered = filtered_plane(plane, white + left, matched, Run(1))
+    assert noise_scale(filtered, white + left, plane, unit, matched, nowhere, Run(1)).max() > 5.0
+    extended = np.flatnonzero(filtered_plane(plane, np.abs(left), matched, Run(1)) > 0.01)
+    before = filtered.copy()
+    scale = noise_scale(filtered, white + left, plane, unit, matched, extended, Run(1))
+    assert scale.max() < 1.2
+    assert (filtered == before).all()
 
 
 @pytest.mark.parametrize(("fwhm", "half"), [(3.5, 3), (3.5, 7), (2.0, 2), (6.0, 4)])

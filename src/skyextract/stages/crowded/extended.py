@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.stages.crowded.cutouts import Hosts, windows_about
 from skyextract.stages.crowded.pairs import N_PAIR, fit_alone, fit_pairs, nearest_members
-from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, SYSTEMATIC, are_stars
+from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, are_stars
 from skyextract.stages.crowded.profile import FAR, N_SHAPE, Profiles, Windows, fit_profiles
-from skyextract.stages.crowded.rest import hosts_of, nearest_pixel
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.crowded.rest import nearest_pixel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
-    from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.stages.crowded.hidden import Hidden
 
@@ -38,8 +37,6 @@ PREFERENCE = 10.0
 """How much worse one profile alone may be than stars: what a smooth galaxy is not."""
 MIN_CONTRAST = 3.0
 """A source whose peak is so many times the profile there is no piece of it."""
-MARGIN = 0.5
-"""Sky around the footprint that is fitted with it, in FWHM."""
 MAX_STARS = 2
 """Stars upon a profile, at most."""
 MANY = 5
@@ -49,16 +46,14 @@ UNEXPLAINED = 1.0
 stars that stand close neither is true."""
 NUCLEUS = 0.7
 """A point source nearer to the centre of a profile than this, in FWHM, is its nucleus."""
-SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
-"""Sides of windows, in pixels; of larger footprints what lies about the middle is judged."""
-BATCH = 64
-"""Windows that are fitted together."""
 
 Verdict = list[tuple[I8, float]]
 """Pieces of a group, and by how much of chi2 they are pieces."""
 
 
-def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, run: Run) -> Bools:
+def pieces_of_extended(
+    exposure: Exposure, hidden: Hidden, found: Detections, run: Run, *, n_galaxies: int = 0
+) -> Bools:
     """Tell which added sources are pieces of something extended.
 
     Parameters
@@ -67,43 +62,26 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
     hidden : Hidden
         Point sources that were fitted together, those of the detections first.
     found : Detections
+    n_galaxies : int
+        Detections that are known to be galaxies, and whose pieces were dropped before.
     """
-    host = hosts_of(hidden, found)
-    members = np.bincount(host[found.n :] + 1, minlength=found.n + 1)[1:]
     torn = np.zeros(hidden.x.size, np.bool_)
-    middle = np.rint(np.column_stack([found.y, found.x])).astype(np.int64)
-    half = np.max(
-        [middle[:, 0] - found.ymin, found.ymax - middle[:, 0],
-         middle[:, 1] - found.xmin, found.xmax - middle[:, 1]], axis=0,
-    )  # fmt: skip
-    sides = np.array(SIZES)
-    margin = round(MARGIN * hidden.psf.fwhm)
-    need = np.minimum(2 * (half + margin) + 1, sides[-1])
-    inside = sides[-1] // 2 - margin - 1
-    row = np.argsort(host, kind="stable")
-    first = np.searchsorted(host[row], np.arange(found.n + 1))
     variance = hidden.plane.variance_plane(run)
-    judged = members > 0
-    judged &= ~are_stars(exposure, variance, hidden, found, row, first)
-    batches = []
-    for side, smaller in zip(sides, (0, *sides[:-1]), strict=True):
-        hosts = np.flatnonzero(judged & (need <= side) & (need > smaller))
-        batches += [(int(side), hosts[k : k + BATCH]) for k in range(0, hosts.size, BATCH)]
+    hosts = Hosts.of(hidden, found)
+    judged = (hosts.members > 0) & ~are_stars(
+        exposure, variance, hidden, found, hosts.row, hosts.first
+    )
 
     def judge(batch: tuple[int, I8]) -> Verdict:
-        side, hosts = batch
-        groups = [row[first[h] : first[h + 1]] for h in hosts]
-        if side == SIZES[-1]:
-            groups = [
-                _within(hidden, *pair, inside) for pair in zip(groups, middle[hosts], strict=True)
-            ]
-        windows, guess, chi2 = _windows(
-            exposure, variance, hidden, found, hosts, groups, middle[hosts], side
+        side, some = batch
+        groups = hosts.groups(hidden, some, side)
+        cut = windows_about(
+            exposure, variance, hidden, found, some, groups, hosts.middle[some], side
         )
-        return _judged(hidden, groups, middle[hosts], windows, guess, chi2)
+        return _judged(hidden, groups, hosts.middle[some], *cut)
 
-    verdicts = run.map(judge, batches)
-    doubt = _doubt(verdicts, int(np.count_nonzero(members)))
+    verdicts = run.map(judge, hosts.batches(judged))
+    doubt = _doubt(verdicts, int(np.count_nonzero(hosts.members)), n_galaxies)
     for verdict in verdicts:
         for pieces, gain in verdict:
             torn[pieces] |= not gain <= doubt  # nothing but a galaxy is left if that is unknown
@@ -111,120 +89,16 @@ def pieces_of_extended(exposure: Exposure, hidden: Hidden, found: Detections, ru
     return torn
 
 
-def _doubt(verdicts: list[Verdict], n: int) -> float:
+def _doubt(verdicts: list[Verdict], n: int, n_galaxies: int) -> float:
     """Return what a profile must take off chi2 more than stars do, by how rare galaxies are here.
 
     Of n groups, those that are galaxies beyond doubt tell the odds that others are: twice their
-    logarithm counts as chi2 does (Bayes; `PREFERENCE` stands for galaxies as many as stars).
+    logarithm counts as chi2 does (Bayes; `PREFERENCE` stands for galaxies as many as stars).  So
+    many more galaxies were told before.
     """
-    galaxies = sum(gain > DECISIVE for verdict in verdicts for _, gain in verdict)
+    galaxies = n_galaxies + sum(gain > DECISIVE for verdict in verdicts for _, gain in verdict)
+    n += n_galaxies
     return max(0.0, 2.0 * math.log(max(n - galaxies, 1) / (galaxies + 1.0)))
-
-
-def _within(hidden: Hidden, group: I8, middle: I8, distance: int) -> I8:
-    """Return the sources of a group in the square about a pixel."""
-    dx, dy = hidden.x[group] - middle[1], hidden.y[group] - middle[0]
-    inside: Bools = (np.abs(dx) < distance) & (np.abs(dy) < distance)
-    return group[inside]
-
-
-def _windows(
-    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8,
-    groups: list[I8], middle: I8, side: int,
-) -> tuple[Windows, F8, F8]:  # fmt: skip
-    """Cut windows about detections.
-
-    Returns
-    -------
-    windows : Windows
-        Of what all sources leave that are not in the group.
-    guess : (n, 7) float64
-        Profiles of the detections' moments.
-    chi2 : (n, 2) float64
-        Of the group, and number of pixels.
-    """
-    psf, half = hidden.psf, side // 2
-    data, weight, stamps = np.zeros((3, hosts.size, side, side), np.float32)
-    chi2 = np.zeros((hosts.size, 2))
-    margin = round(MARGIN * psf.fwhm)
-    gain = exposure.detector.gain
-    ny, nx = found.image_shape
-    for k, host in enumerate(hosts):
-        y, x = middle[k] - half
-        a, b, c, d = max(y, 0), min(y + side, ny), max(x, 0), min(x + side, nx)
-        here = np.s_[a:b, c:d]
-        there = np.s_[a - y : b - y, c - x : d - x]
-        segmentation = np.abs(found.segmentation[here])
-        used = segmentation == host + 1
-        used = _widened(used, margin) & ((segmentation == 0) | used)
-        used &= (exposure.mask[here] & np.uint16(UNUSABLE)) == 0
-        models = hidden.models[here]
-        # the square of a single pixel may be beyond single precision
-        noise = variance[here] + (SYSTEMATIC * models.astype(np.float64)) ** 2
-        if gain > 0.0:
-            noise += np.maximum(models, 0.0) / gain
-        residual = hidden.plane.subtracted[here] - models
-        weight[k][there] = used / noise
-        chi2[k] = (weight[k][there] * residual.astype(np.float64) ** 2).sum(), used.sum()
-        data[k][there] = residual
-    _add_stars(data, hidden, groups, middle - half)
-    size = min(side - 1, 2 * psf.radius + 1)
-    size -= 1 - size % 2
-    at = middle.astype(np.float64)
-    zero = np.zeros(hosts.size)
-    low = half - size // 2
-    stamps[:, low : low + size, low : low + size] = psf.stamps(at[:, 1], at[:, 0], zero, zero, size)
-    guess = _guess(found, hosts, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
-    data, weight, stamps = (np.roll(v, (-half, -half), (1, 2)) for v in (data, weight, stamps))
-    return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2
-
-
-def _widened(used: Bools, margin: int) -> Bools:
-    """Return pixels that are no farther than `margin` along both axes from some."""
-    for axis in (0, 1):
-        wide = used.copy()
-        for step in range(1, margin + 1):
-            ahead, behind = np.s_[step:], np.s_[:-step]
-            if axis == 0:
-                wide[ahead] |= used[behind]
-                wide[behind] |= used[ahead]
-            else:
-                wide[:, ahead] |= used[:, behind]
-                wide[:, behind] |= used[:, ahead]
-        used = wide
-    return used
-
-
-def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:
-    """Put the sources of each group back into its window."""
-    rows = np.concatenate(groups)
-    window = np.repeat(np.arange(len(groups)), [group.size for group in groups])
-    fitted = hidden.sources.reach[rows] >= 0
-    rows, window = rows[fitted], window[fitted]
-    side, radius = data.shape[1], hidden.psf.radius
-    flux, x, y = hidden.sources.parameters[rows].T
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
-    stamps = hidden.psf.stamps(x, y, x - column, y - row)
-    reach = np.minimum(hidden.sources.reach[rows], radius)
-    for k, (n, r) in enumerate(zip(window, reach, strict=True)):
-        j, i = row[k] - corner[n, 0], column[k] - corner[n, 1]
-        a, b = max(0, j - r), max(0, min(side, j + r + 1))
-        c, d = max(0, i - r), max(0, min(side, i + r + 1))
-        stamp = stamps[k, a - j + radius : b - j + radius, c - i + radius : d - i + radius]
-        data[n, a:b, c:d] += np.float32(flux[k]) * stamp
-
-
-def _guess(found: Detections, hosts: I8, middle: I8, psf: Psf, flux: F8) -> F8:
-    """Return exponential discs of the detections' moments, less those of the PSF."""
-    square = (psf.fwhm / 2.355) ** 2
-    xx = np.maximum(found.x2[hosts] - square, 0.2)
-    yy = np.maximum(found.y2[hosts] - square, 0.2)
-    limit = 0.9 * np.sqrt(xx * yy)
-    xy = np.clip(found.xy[hosts], -limit, limit)
-    factor = np.sqrt(np.array([xx, xy**2 / xx, yy - xy**2 / xx]))
-    factor[1] *= np.sign(xy)
-    offset = found.x[hosts] - middle[:, 1], found.y[hosts] - middle[:, 0]
-    return np.column_stack([np.maximum(flux, 1.0), *offset, *0.7 * factor, np.full(xx.size, 0.4)])
 
 
 def _judged(
@@ -267,7 +141,7 @@ def _judged(
         for k in np.flatnonzero(extended):
             group = groups[left[k]]
             stars = np.isin(group, apart[k])
-            stars |= _stands_above(hidden, group, middle[left[k]], fits.models[k])
+            stars |= stands_above(hidden, group, middle[left[k]], fits.models[k])
             pieces[int(left[k])] = group[~stars]
         gain[left[extended]] = better[extended]
         going = ~extended & (fits.chi2 < MAX_EXCESS * chi2[left, 0])
@@ -325,14 +199,14 @@ def _pieces_of_pairs(
         [_brightest(hidden, groups[k], middle[k], windows, k, rest[j]) for j, k in enumerate(some)]
     )
     second: F8 = np.column_stack([hidden.x[star], hidden.y[star]]) - middle[some, ::-1]
-    pairs = fit_pairs(cut, alone, second, hidden.psf.fwhm)
-    better = pairs.chi2 + N_PAIR * PENALTY < goal[some]
-    better &= pairs.chi2 < MAX_EXCESS * chi2[some, 0]
+    limit = np.minimum(goal[some] - N_PAIR * PENALTY, MAX_EXCESS * chi2[some, 0])
+    pairs = fit_pairs(cut, alone, second, limit, hidden.psf.fwhm)
+    better = pairs.chi2 < limit
     pieces = {}
     for j in np.flatnonzero(better):
         k = int(some[j])
         group = groups[k]
-        stars = _stands_above(hidden, group, middle[k], pairs.models[j])
+        stars = stands_above(hidden, group, middle[k], pairs.models[j])
         stars |= np.isin(
             group, nearest_members(hidden.x, hidden.y, group, middle[k], pairs.centres[j])
         )
@@ -340,7 +214,7 @@ def _pieces_of_pairs(
     return pieces
 
 
-def _stands_above(hidden: Hidden, group: I8, middle: I8, profile: F4) -> Bools:
+def stands_above(hidden: Hidden, group: I8, middle: I8, profile: F4) -> Bools:
     """Tell which sources are far brighter than a profile in a window about `middle`."""
     row, column = nearest_pixel(hidden.x[group], hidden.y[group], hidden.models.shape)
     half = len(profile) // 2

@@ -54,7 +54,7 @@ def fit_alone(windows: Windows, shape: F8) -> Profiles:
     return fit_profiles(windows, shape, never, never)
 
 
-def fit_pairs(windows: Windows, one: Profiles, second: F8, fwhm: float) -> Pairs:
+def fit_pairs(windows: Windows, one: Profiles, second: F8, limit: F8, fwhm: float) -> Pairs:
     """Fit two profiles to each window, in turn and then together.
 
     Parameters
@@ -65,6 +65,8 @@ def fit_pairs(windows: Windows, one: Profiles, second: F8, fwhm: float) -> Pairs
         Fitted alone; the second starts in what they leave.
     second : (n, 2) float64
         x, y of the second source to start from.
+    limit : (n,) float64
+        Fits that will not bring chi2 near this are given up.
     fwhm : float
         Of the PSF.
     """
@@ -77,8 +79,9 @@ def fit_pairs(windows: Windows, one: Profiles, second: F8, fwhm: float) -> Pairs
     own = fit_alone(replace(windows, data=windows.data - other.models), one.shape)
     never = np.full(n, np.inf)
     both = fit_profiles(
-        windows, np.concatenate([own.shape, other.shape], axis=1), never, never, steps=STEPS
-    )
+        windows, np.concatenate([own.shape, other.shape], axis=1), limit, never, steps=STEPS,
+        slow=True,
+    )  # fmt: skip
     return Pairs(both.shape.reshape(n, 2, N_SHAPE)[:, :, 1:3], both.models, both.chi2)
 
 

@@ -24,6 +24,8 @@ STEPS = 8
 """Steps of a fit, at most."""
 HOPE = 1.3
 """How much more than the first steps promise is hoped for."""
+PATIENCE = 16.0
+"""The same of two profiles that creep past each other: those that end well have hoped for 14."""
 FIRST_STEPS = 3
 FAR = 3.0
 """After the first steps fits with more than so many times the chi2 that is the goal are given up;
@@ -79,7 +81,7 @@ class Profiles:
 
 
 def fit_profiles(
-    windows: Windows, guess: F8, limit: F8, goal: F8, *, steps: int = STEPS
+    windows: Windows, guess: F8, limit: F8, goal: F8, *, steps: int = STEPS, slow: bool = False
 ) -> Profiles:
     """Fit profiles, and the fluxes of stars upon them, by Levenberg's and Marquardt's method.
 
@@ -94,6 +96,9 @@ def fit_profiles(
         Chi2 that profiles are to reach; fits that are far from it are given up too.
     steps : int
         At most.
+    slow : bool
+        The fit may creep: it is given up only where PATIENCE times what the next step brings will
+        not bring chi2 near the limit.
     """
     n, size, _ = windows.data.shape
     n_stars = windows.stars.shape[1]
@@ -143,7 +148,8 @@ def fit_profiles(
         diagonal = np.einsum("nkk->nk", normal)
         diagonal += damping[going, None] * diagonal + 1e-30
         step = np.linalg.solve(normal, vector[going, :, None])[:, :, 0]
-        hope = (HOPE if number < FIRST_STEPS else 1.0) * np.einsum("nk,nk->n", step, vector[going])
+        promise = PATIENCE if slow else HOPE if number < FIRST_STEPS else 1.0
+        hope = promise * np.einsum("nk,nk->n", step, vector[going])
         near = best.chi2[going] - hope < limit[going]
         going, step = going[near], step[near]
         shape[going] = _stepped(best.shape[going], step[:, :n_shape], size)

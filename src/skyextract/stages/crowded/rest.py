@@ -102,8 +102,9 @@ def filtered_about(
 
 
 def noise_scale(
-    filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter, run: Run
-) -> F4:
+    filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter,
+    extended: I8, run: Run,
+) -> F4:  # fmt: skip
     """Return the noise of the filtered residual over what independent pixels give, if they are not.
 
     It is that of equal cells of the frame: plates have more of it on nebulae.
@@ -111,16 +112,27 @@ def noise_scale(
     Stars too faint to be found raise that noise as well, which shall not keep others from being
     found.  They add little to the noise of pixels; where most of it is shared by neighbouring
     pixels (resampled frames, photographic plates), it is the noise itself that is correlated.
+
+    Parameters
+    ----------
+    extended : (k,) int64
+        Pixels of extended sources, whose light is none of the noise.
     """
     step = max(1, residual.size // N_SAMPLE)
     good, some = ~plane.bad[::step], residual[::step]
+    row, column = np.divmod(extended, residual.shape[1])
+    looked_at = row % step == 0
+    good[row[looked_at] // step, column[looked_at]] = False
     pairs = good[:, 1:] & good[:, :-1]
     shared = 1.0 - (_width(np.diff(some)[pairs]) / _width(some[good])) ** 2 / 2.0
     weight = min(max((shared - SHARED[0]) / (SHARED[1] - SHARED[0]), 0.0), 1.0)
     none = np.ones((1, 1), np.float32)
     if weight == 0.0:
         return none
+    light = filtered.ravel()[extended]
+    filtered.ravel()[extended] = 0.0
     scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
+    filtered.ravel()[extended] = light
     return none if np.isnan(scale).any() else np.maximum(scale, none) ** np.float32(weight)
 
 

@@ -36,6 +36,7 @@ from skyextract.stages.crowded.rest import (
     sums_of_faint,
 )
 from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_models
+from skyextract.stages.crowded.smooth import plainly_extended
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt_noise, point_fit
@@ -129,6 +130,7 @@ def find_hidden(
         sources = fit.sweep(sources, sweeps, run)
         return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
 
+    smooth, n_galaxies = np.zeros(0, np.int64), 0
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
     unknown = not gain > 0.0
     if unknown:
@@ -142,13 +144,14 @@ def find_hidden(
     for number in range(1, config.extraction.crowd_niter + 1):
         last_plane = plane
         plane = without_models(
-            exposure, plane, hidden.models, fine, run, rounds=MESHES if clouds else 1
-        )
+            exposure, plane, hidden.models, fine, run,
+            rounds=MESHES if clouds else 1,
+        )  # fmt: skip
         hidden = replace(hidden, plane=plane) if clouds else _on_plane(hidden, last_plane, plane)
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)
-        scale = noise_scale(filtered, residual, plane, unit, matched, run)
+        scale = noise_scale(filtered, residual, plane, unit, matched, smooth, run)
         del residual
         model = filtered_plane(plane, hidden.models, matched, run)
         in_sigma(filtered, scale, run)
@@ -171,13 +174,17 @@ def find_hidden(
             f"crowded field, pass {number}: {added} sources beneath others, "
             f"{dropped} dropped, noise {plane.background.sigma:.4g} x {median(scale):.2f}"
         )
+        if number == 1 and not clouds:
+            torn, smooth, n_galaxies = plainly_extended(exposure, hidden, found, least.flux, run)
+            hidden = only(hidden, ~torn)
+            hopeless.ravel()[smooth] = True
         before = hidden.psf
         if number <= REFINED and psf.source is PsfSource.MEASURED and within is None:
             hidden = _with_psf(hidden, refined_psf(hidden, exposure, run))
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
     least = least.times(SIGNIFICANT)
-    hidden = _verified(exposure, hidden, found, least, fitted, matched, run)
+    hidden = _verified(exposure, hidden, found, least, fitted, matched, n_galaxies, run)
     hidden = replace(hidden, noise_scale=median(scale))
     if within is not None:
         return hidden
@@ -191,7 +198,7 @@ def find_hidden(
 def _verified(
     exposure: Exposure, hidden: Hidden, found: Detections, least: LeastFlux,
     fitted: Callable[[Plane, Psf, FittedSources, F4 | None, int], Hidden], matched: MatchedFilter,
-    run: Run,
+    n_galaxies: int, run: Run,
 ) -> Hidden:  # fmt: skip
     """Drop added sources that what is left disproves, and fit the others again.
 
@@ -201,12 +208,14 @@ def _verified(
         Where nothing but noise is left.
     fitted : callable
         Fits sources in so many sweeps, from the models of earlier ones on.
+    n_galaxies : int
+        Detections that are known to be galaxies.
     """
     plane = hidden.plane
     clear = significant_sources(hidden, found.n, least, matched, run)
     hidden = only(hidden, clear)
     hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
-    torn = pieces_of_extended(exposure, hidden, found, run)
+    torn = pieces_of_extended(exposure, hidden, found, run, n_galaxies=n_galaxies)
     hidden = only(hidden, ~torn)
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0

@@ -141,7 +141,7 @@ def psf_photometry(
     covariance[(np.diagonal(covariance, axis1=1, axis2=2) <= 0.0).any(axis=1)] = np.nan
     if start is not None:
         lost = np.flatnonzero(np.isnan(covariance[:, 0, 0]) & np.isfinite(parameters[:, 0]))
-        covariance[lost] = group_covariances(fit, sources, lost)
+        covariance[lost] = group_covariances(fit, sources, lost, run)
     converged = _converged(sources, covariance)
     run.info(
         f"PSF photometry: {len(parameters)} sources, {sources.sweeps} sweeps,"
