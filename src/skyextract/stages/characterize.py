@@ -317,13 +317,9 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
     The work planes of the repair are of the exposure, unrepaired.
     """
     background, scale = estimate_weighted_background(
-        image,
-        exposure.mask,
-        exposure.weight,
-        config.background,
-        run,
+        image, exposure.mask, exposure.weight, config.background, run,
         measured=config.extraction.noise_type == "MEASURED",
-    )
+    )  # fmt: skip
     data = subtract_background(exposure.image, None, background, run)
     variance = background_variance(exposure, background, data, scale, config.weights, run, index=1)
     if variance is None:
@@ -336,7 +332,9 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
         inverse_gain = 1.0 / gain
     else:
         inverse_gain = least_inverse_gain(background_image(background, run), variance)
-    return _Sky(background, RepairPlanes.of(data, variance, exposure.mask, inverse_gain, run))
+    sigma = config.cosmics.cr_minsigma
+    planes = RepairPlanes.of(data, variance, exposure.mask, inverse_gain, sigma, run)
+    return _Sky(background, planes)
 
 
 def _wide_sky(config: Config, fwhm: float) -> Config:

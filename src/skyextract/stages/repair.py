@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Cosmics
 
-
 NARROW = 4
 """Widest defect that is interpolated over, pixels."""
 _SHARPER = 1.15
@@ -90,6 +89,8 @@ class RepairPlanes:
         Never changed.
     state : (ny, nx) uint8
         What `kernels.cosmics` knows of each pixel.
+    bright, min_sigma : (ny, n) uint8, float
+        Which blocks of `kernels.cosmics.BLOCK` pixels have some above CR_MINSIGMA, and that.
     inverse_gain : float
         ADU/e-.
     """
@@ -98,20 +99,27 @@ class RepairPlanes:
     variance: F4
     mask: U2
     state: U1
+    bright: U1
+    min_sigma: float
     inverse_gain: float
 
     @classmethod
-    def of(cls, data: F4, variance: F4, mask: U2, inverse_gain: float, run: Run) -> RepairPlanes:
+    def of(
+        cls, data: F4, variance: F4, mask: U2, inverse_gain: float, min_sigma: float, run: Run
+    ) -> RepairPlanes:
         """Return work planes that own `data` and `variance`."""
-        state = whole(data.shape, np.uint8)
+        ny, nx = data.shape
+        state = whole((ny, nx), np.uint8)
+        bright = np.empty((ny, -(-nx // kernels.BLOCK)), np.uint8)
 
         def rows(band: tuple[int, int]) -> None:
             kernels.mark_unusable(
-                data, mask, int(_UNUSABLE), variance, NO_INFORMATION, band[0], band[1], state
-            )
+                data, mask, int(_UNUSABLE), variance, NO_INFORMATION, min_sigma, *band, state,
+                bright,
+            )  # fmt: skip
 
-        run.map(rows, run.bands(data.shape[0]))
-        return cls(data, variance, mask, state, inverse_gain)
+        run.map(rows, run.bands(ny))
+        return cls(data, variance, mask, state, bright, min_sigma, inverse_gain)
 
 
 @record
@@ -195,7 +203,8 @@ def repair(
         See `repair_planes`.
     """
     inverse_gain = 1.0 / gain if gain > 0.0 else least_inverse_gain(background, variance)
-    planes = RepairPlanes.of(image - background, variance.copy(), mask, inverse_gain, run)
+    own, sigma = (image - background, variance.copy()), cosmics.cr_minsigma
+    planes = RepairPlanes.of(*own, mask, inverse_gain, sigma, run)
     repairs = repair_planes(planes, psf, cosmics, run)
     return Repaired(
         repairs.image(image, background, planes, run), repairs.mask(mask), planes.variance,
@@ -214,7 +223,7 @@ def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) ->
         A default PSF serves for the interpolation only: what counts as too sharp is then
         judged by a FWHM of 1.5 pixels, so that stars survive whatever the seeing is.
     cosmics : Cosmics
-        CR_REPAIR (N: only the defects are filled), CR_MINSIGMA, CR_NITER.
+        CR_REPAIR (N: only the defects are filled), CR_NITER.
     run : Run
         Threads.
 
@@ -227,9 +236,7 @@ def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) ->
     """
     interpolator = _Interpolator.for_psf(psf.fwhm)
     defects = _narrow_defects(planes, psf.fwhm)
-    cosmic = np.zeros(0, dtype=np.int64)
-    charge = np.zeros(0, dtype=np.float32)
-    n_tracks = 0
+    cosmic, charge, n_tracks = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
     if cosmics.cr_repair:
         cosmic, charge = _find(planes, psf, interpolator, cosmics, run)
         n_tracks = kernels.count_tracks(planes.state, *_rows_and_columns(cosmic, planes))
@@ -257,15 +264,10 @@ def contrast_limits(psf: Psf, shape: tuple[int, int]) -> F8:
         steps = (kernels.DIRECTIONS**2).sum(axis=1)
         return np.asarray(np.exp(-0.5 * steps / sigma2), dtype=np.float64)
     limits = np.ones(len(kernels.DIRECTIONS))
-    places = {
-        (fx * (shape[1] - 1), fy * (shape[0] - 1))
-        for fx in (0.1, 0.5, 0.9)
-        for fy in (0.1, 0.5, 0.9)
-    }
-    if psf.degree == 0:
-        places = {(0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))}
+    shares = (0.5,) if psf.degree == 0 else (0.1, 0.5, 0.9)
+    places = [(fx * (shape[1] - 1), fy * (shape[0] - 1)) for fx in shares for fy in shares]
     shifts = np.arange(-0.5, 0.51, 0.25)
-    grid = [(x, y, dx, dy) for x, y in sorted(places) for dx in shifts for dy in shifts]
+    grid = [(x, y, dx, dy) for x, y in places for dx in shifts for dy in shifts]
     x, y, dx, dy = np.array(grid).T
     # Two pixels of margin, so that opposite neighbours of the core never wrap around.
     core_only = psf.stamps(x, y, dx, dy, 2 * math.ceil(psf.fwhm) + 3).astype(np.float64)
@@ -300,8 +302,8 @@ def _find(
     limits = contrast_limits(psf, (ny, nx))
     noise = (planes.data, planes.variance, planes.state, planes.inverse_gain)
     sharper = limits**_SHARPER**2
-    seeding = (*noise, sharper, kernels.DIRECTIONS, cosmics.cr_minsigma, _EXCESS)
-    contrast = _GROW_CONTRAST * cosmics.cr_minsigma
+    seeding = (*noise, sharper, kernels.DIRECTIONS, planes.min_sigma, _EXCESS, planes.bright)
+    contrast = _GROW_CONTRAST * planes.min_sigma
     looser = np.minimum(limits, _GROW_LIMIT)
     growth = (*noise, looser, kernels.DIRECTIONS, contrast, _GROW_EXCESS)
 

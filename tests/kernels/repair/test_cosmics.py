@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skyextract.kernels.repair.cosmics import (
+    BLOCK,
     COSMIC,
     DIRECTIONS,
     UNUSABLE,
@@ -74,10 +75,18 @@ def test_seeds_equal_the_plain_loop():
     variance = np.ones(image.shape, np.float32)
     state = (rng.random(image.shape) < 0.01).astype(np.uint8)
     found = np.zeros(image.shape, np.uint8)
+    bright = np.full((60, 3), 7, np.uint8)
+    nothing, unmarked = np.zeros(image.shape, np.uint16), np.empty(image.shape, np.uint8)
+    mark_unusable(
+        data, nothing, 0, variance, np.float32(1e30), 4.0, 0, 60, unmarked, bright
+    )  # fmt: skip
+    blocks = np.pad(data > 4.0, ((0, 0), (0, 3 * BLOCK - 70))).reshape(60, 3, BLOCK).any(axis=2)
+    np.testing.assert_array_equal(bright, blocks)
+    assert 0 < blocks.mean() < 1
     for first, last in ((0, 25), (25, 60)):
         pixel = np.empty(image.size, np.int64)
         n = find_seeds(
-            data, variance, state, 0.5, LIMITS, DIRECTIONS, 4.0, 3.0, first, last, pixel
+            data, variance, state, 0.5, LIMITS, DIRECTIONS, 4.0, 3.0, bright, first, last, pixel
         )  # fmt: skip
         found.ravel()[pixel[:n]] = 1
     flux = image.astype(float) - 50
@@ -103,8 +112,10 @@ def test_unusable_pixels():
     mask = rng.integers(0, 8, shape).astype(np.uint16)
     variance = np.where(rng.random(shape) < 0.1, 1e30, 1).astype(np.float32)
     state = np.full(shape, 7, np.uint8)
+    bright = np.empty((9, 1), np.uint8)
     for first, last in ((0, 4), (4, 9)):
-        mark_unusable(data, mask, 5, variance, np.float32(1e30), first, last, state)
+        mark_unusable(data, mask, 5, variance, np.float32(1e30), 9.0, first, last, state, bright)
+    assert bright[:, 0].tolist() == [1] + 8 * [0]
     good = np.isfinite(data) & (mask & 5 == 0) & (variance < 1e30)
     np.testing.assert_array_equal(state, np.where(good, 0, UNUSABLE))
 

@@ -25,6 +25,9 @@ UNUSABLE = 1
 COSMIC = 2
 SEEN = 4
 
+BLOCK = 32
+"""Pixels of a row that are passed over together where none of them is bright."""
+
 DIRECTIONS = np.array([[1, 0], [0, 1], [1, 1], [1, -1], [2, 0], [0, 2]], dtype=np.int64)
 """(dx, dy) of the pairs of opposite neighbours; the first four have a partner across."""
 
@@ -134,31 +137,6 @@ def _stands_out(
 
 
 @kernel
-def _can_stand_out(
-    data: F4,
-    limits: F8,
-    directions: I8,
-    y: int,
-    x: int,
-) -> bool:
-    """Tell quickly whether any pair at all is below the PSF's limit.
-
-    Nearly all bright pixels belong to stars and stop here.  A NaN beside the pixel, or the
-    border, leaves the answer to the complete test.
-    """
-    ny, nx = data.shape
-    if y < 2 or x < 2 or y >= ny - 2 or x >= nx - 2:
-        return True
-    flux = data[y, x]
-    for k in range(6):
-        dx, dy = directions[k, 0], directions[k, 1]
-        mean = 0.5 * (float(data[y + dy, x + dx]) + float(data[y - dy, x - dx]))
-        if not limits[k] * flux <= mean:
-            return True
-    return False
-
-
-@kernel
 def find_seeds(
     data: F4,
     variance: F4,
@@ -168,11 +146,12 @@ def find_seeds(
     directions: I8,
     contrast: float,
     excess: float,
+    bright: U1,
     first: int,
     last: int,
     found: I8,
 ) -> int:
-    """List the pixels of rows first..last-1 that stand out; one pass over memory.
+    """List the pixels of rows first..last-1 that stand out.
 
     Parameters
     ----------
@@ -188,6 +167,8 @@ def find_seeds(
         `DIRECTIONS`.
     contrast, excess : float
         Thresholds in sigma, see `_stands_out`.
+    bright : (ny, n) uint8
+        Blocks with pixels above `contrast`, as of `mark_unusable`.
     found : ((last - first) * nx,) int64
         Output: index ``y * nx + x`` of the pixels.
 
@@ -196,26 +177,39 @@ def find_seeds(
     int
         Number of pixels found.
     """
-    nx = data.shape[1]
+    ny, nx = data.shape
+    flat = data.reshape(-1)
+    steps = directions[:, 1] * nx + directions[:, 0]
     cut = np.float32(contrast * contrast)
-    high = np.empty(nx, dtype=np.bool_)
     n = 0
     for y in range(first, last):
-        # Apart, so that the compiler vectorises the loop that sees every pixel.
-        for x in range(nx):
-            flux = max(data[y, x], np.float32(0.0))
-            high[x] = flux * flux > cut * variance[y, x]
-        for x in range(nx):
-            if (
-                high[x]
-                and not state[y, x] & UNUSABLE
-                and _can_stand_out(data, limits, directions, y, x)
-                and _stands_out(
+        for b in range(bright.shape[1]):
+            if bright[y, b] == 0:
+                continue
+            for x in range(b * BLOCK, min((b + 1) * BLOCK, nx)):
+                value = data[y, x]
+                flux = max(value, np.float32(0.0))
+                if not flux * flux > cut * variance[y, x] or state[y, x] & UNUSABLE:
+                    continue
+                # Nearly all bright pixels are of stars, and need no complete test, but at the
+                # border: no pair is below the PSF's limit, or none is far below the pixel.
+                p = y * nx + x
+                if 2 <= y < ny - 2 and 2 <= x < nx - 2:
+                    within, high = True, False
+                    noise2 = float(variance[y, x]) + float(flux) * inverse_gain
+                    least = contrast * contrast * noise2
+                    for k in range(6):
+                        mean = 0.5 * (float(flat[p + steps[k]]) + float(flat[p - steps[k]]))
+                        above = float(value) - mean
+                        high |= above > 0.0 and above * above > least
+                        within &= limits[k] * value <= mean
+                    if within or not high:
+                        continue
+                if _stands_out(
                     data, variance, state, inverse_gain, limits, directions, contrast, excess, y, x
-                )
-            ):
-                found[n] = y * nx + x
-                n += 1
+                ):
+                    found[n] = p
+                    n += 1
     return n
 
 
@@ -226,23 +220,41 @@ def mark_unusable(
     planes: int,
     variance: F4,
     worst: np.float32,
+    contrast: float,
     first: int,
     last: int,
     state: U1,
+    bright: U1,
 ) -> None:
-    """Set the state of the rows first..last-1 to UNUSABLE or 0.
+    """Set the state of the rows first..last-1 to UNUSABLE or 0, and tell where they are bright.
 
     Unusable are pixels with one of the mask's `planes`, with a variance of `worst` or more,
     and those that are no number.
+
+    Parameters
+    ----------
+    contrast : float
+        Bright is what exceeds so many sigma of the sky.
+    bright : (ny, ceil(nx / BLOCK)) uint8, output
+        1 for blocks of a row with such pixels, else 0.
     """
+    nx = data.shape[1]
+    cut = np.float32(contrast * contrast)
+    high = np.zeros(bright.shape[1] * BLOCK, np.uint8)
+    words = high.view(np.uint64)
     for y in range(first, last):
-        for x in range(data.shape[1]):
+        for x in range(nx):
             good = (
                 ((mask[y, x] & planes) == 0)
                 & (variance[y, x] < worst)
                 & (abs(data[y, x]) < np.float32(np.inf))
             )
             state[y, x] = 0 if good else UNUSABLE
+            flux = max(data[y, x], np.float32(0.0))
+            high[x] = flux * flux > cut * variance[y, x]
+        for b in range(bright.shape[1]):
+            some = words[4 * b] | words[4 * b + 1] | words[4 * b + 2] | words[4 * b + 3]
+            bright[y, b] = np.uint8(some != 0)
 
 
 @kernel
