@@ -34,7 +34,9 @@ TYCHO = ["BTmag", "VTmag"]
         ("R#642", "R"), ("i#705", "i"), ("R_SPECIAL", "R"), ("BB#Rc/162_ESO844", "R"),
         ("W-C-RC", "R"), ("W-J-V", "V"), ("W-S-I+", "i"), ("odi_g", "g"), ("John R", "R"),
         ("R_Bes 650_130", "R"), ("r'_SDSS 625_140", "r"),
-        ("r.MP9601", "r"), ("r_G0326", "r"), ("R", "R"), ("Rc", "R"), ("Bessell R", "R"),
+        ("r.MP9601", "r"), ("r_G0326", "r"), ("J_G0202", "J"),
+        ("Kprime_G0206", ""), ("K_G0204", "Ks"), ("zs", "z"),
+        ("R", "R"), ("Rc", "R"), ("Bessell R", "R"),
         ("Johnson V", "V"), ("V", "V"), ("Ks", "Ks"), ("K", "Ks"), ("J", "J"), ("Gaia G", "G"),
         ("G", ""), ("Halpha", ""), ("", ""), ("RGGB", ""), ("Y", ""),
     ],
@@ -90,7 +92,7 @@ def test_the_band_of_a_frame(filter_name, names, key, system):
 @pytest.mark.parametrize(
     ("filter_name", "names", "message"),
     [
-        ("", SDSS, "not known"),
+        ("", SDSS, "without a band"),
         ("Halpha", SDSS, "not a known band"),
         ("r", GAIA, "phot_g_mean_mag"),
         ("R", SDSS, "band R"),

@@ -103,8 +103,9 @@ _CASED_FILTERS: tuple[tuple[str, str], ...] = (
     (r"([ugrizUBVRI])#\d+", "{}"),  # EFOSC
     (r"([ugrizy])(?:'|p|2|_?prime|\.?00000|[._]MP\d+|_G\d+|\d)?", "{}"),
     (r"([UBVRI])[cjkJKC]?", "{}"),
-    (r"([JH])", "{}"),
-    (r"K[s']?|Kshort", "Ks"),
+    (r"zs", "z"),  # LCO
+    (r"([JH])(?:_G\d+)?", "{}"),
+    (r"K[s']?(?:_G\d+)?|Kshort(?:_G\d+)?", "Ks"),
     (r"(BP|RP|BT|VT)", "{}"),
 )
 
@@ -226,7 +227,7 @@ def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
         return _band(found[0], bands)
     hint = f"set PHOTREF_MAG_KEY; {choices}"
     if not filter_name:
-        raise StepError(f"the frame's filter is not known; {hint}")
+        raise StepError(f"no FILTER card, or one without a band (Clear, L, none ...); {hint}")
     wanted = filter_band(filter_name)
     if not wanted:
         same = [name for name in names if _plain_name(name) == _plain_name(filter_name)]
