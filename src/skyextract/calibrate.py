@@ -16,16 +16,16 @@ import numpy as np
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import header_number
+from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.datamodel.statedzeropoint import StatedZeroPoint, stated_zero_point
-from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import ImageError, ReferenceCatalogError, StepError
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
 from skyextract.inputs.request import Request
-from skyextract.io.images.images import pixel_scale
+from skyextract.io.images.images import given_scale, pixel_scale
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, of_image
 from skyextract.settings.resolve import Settings
@@ -172,7 +172,8 @@ def calibrate_astrometry(
     except ReferenceCatalogError as error:
         run.warn(f"astrometry failed: {error}")
         return failed_astrometry(exposure.wcs, measured.sources.n_rows, run.shown(str(error)))
-    scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
+    given = given_scale(exposure, config.detector)
+    scale = given if settings.is_set("PIXEL_SCALE") else 0.0
     found = solve_astrometry(
         measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
         config.astrometry, run, scale,
@@ -182,12 +183,12 @@ def calibrate_astrometry(
     return found
 
 
-def compare_pixel_scale(wcs: SkyWcs | None, settings: Settings, run: Run) -> None:
+def compare_pixel_scale(exposure: Exposure, settings: Settings, run: Run) -> None:
     """Warn of a PIXEL_SCALE that is not that of the final WCS: arcseconds are of PIXEL_SCALE."""
     given = settings.config.detector.pixel_scale
-    if wcs is None or not given > 0.0 or not settings.is_set("PIXEL_SCALE"):
+    if exposure.wcs is None or not given > 0.0 or not settings.is_set("PIXEL_SCALE"):
         return
-    scale = wcs.pixel_scale()
+    scale = exposure.wcs.pixel_scale() / frame_pixels(exposure.header)
     if abs(given - scale) > MAX_SCALE_OFFSET * scale:
         run.warn(
             f"PIXEL_SCALE {given:g} contradicts the WCS, which has {scale:.4g} arcsec/pixel: "

@@ -41,6 +41,7 @@ from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Frame, with_maps
 from skyextract.inputs.request import Request, measure_inputs, sky_scale
 from skyextract.inputs.sidefiles import Inputs
+from skyextract.io.images.images import given_scale
 from skyextract.outputs.report import Report
 from skyextract.outputs.result import Result
 from skyextract.run import Run
@@ -146,7 +147,7 @@ def calibrate_sources(result: Result, request: Request, settings: Settings, run:
             exposure = replace(exposure, wcs=astrometry.wcs)
 
     if request.needs_sky:
-        compare_pixel_scale(exposure.wcs, settings, run)
+        compare_pixel_scale(exposure, settings, run)
 
     # How bright: a zero point from reference stars, else that of the configuration.
     if Step.PHOTOMETRY in plan or photometry is None:
@@ -182,7 +183,7 @@ def derive_columns(
     The astrometric fit adds its own error, in arcsec, to those of positions on the sky.
     """
     floor = 0.0 if astrometry is None else astrometry.floor
-    scale = settings.config.detector.pixel_scale
+    scale = given_scale(exposure, settings.config.detector)
     catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
     )

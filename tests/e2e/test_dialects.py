@@ -66,6 +66,19 @@ def test_mosaic(skyextract, shared_data, colour, zero_point):
         assert np.median(error) < 0.05
 
 
+def test_pixel_scale_is_that_of_the_frame(skyextract, shared_data):
+    """PIXEL_SCALE of a mosaic, of which a colour has pixels twice as large."""
+    image, columns = shared_data / "world/bayer/bay.fits.gz", Path("my.param")
+    columns.write_text("FWHM_IMAGE\nFWHM_WORLD\n")
+    done = skyextract(image, "-PIXEL_SCALE", "0.6", "-PARAMETERS_NAME", columns,
+                      "-CATALOG_TYPE", "FITS_1.0")  # fmt: skip
+    assert "contradicts" not in done.stderr
+    found = Table.read("bay.cat")
+    ratio = np.median(3600.0 * found["FWHM_WORLD"] / found["FWHM_IMAGE"])
+    assert ratio == pytest.approx(0.6, rel=1e-3)
+    assert "contradicts" in skyextract(image, "-PIXEL_SCALE", "1.2").stderr
+
+
 @pytest.mark.parametrize("name", ["sci_err", "sci_bpm_err"])
 def test_errors_are_the_noise_of_their_image(skyextract, shared_data, name):
     folder = shared_data / "world/scierr"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
+from skyextract.io.images.images import given_scale
 from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
 from skyextract.settings.extras import require
@@ -46,7 +47,8 @@ def check_references(settings: Settings) -> None:
 def frame_region(exposure: Exposure, settings: Settings) -> Region | None:
     """Return centre and radius (deg) of what the frame can reach; None if nothing is known."""
     config = settings.config
-    scale = config.detector.pixel_scale if settings.is_set("PIXEL_SCALE") else 0.0
+    given = given_scale(exposure, config.detector)
+    scale = given if settings.is_set("PIXEL_SCALE") else 0.0
     header = exposure.header if exposure.header is not None else {}
     return search_region(header, exposure.shape, exposure.wcs, config.astrometry, scale)
 
