@@ -93,7 +93,7 @@ def load_calibrations(raw: RawFrame, settings: Settings, folder: Path, run: Run)
     for kind in KINDS:
         if settings.value(f"ISR_{kind.upper()}"):
             check_done(kind, raw, settings, run)
-    masters = _masters(KINDS, raw, settings, folder, run)
+    masters = _masters(KINDS, raw, settings, folder, run, check=True)
     calibrations = replace(
         masters, defects=calibrations.defects, linearity=calibrations.linearity,
         crosstalk=calibrations.crosstalk,
@@ -137,9 +137,11 @@ def _check_purpose(raw: RawFrame, calibrations: Calibrations) -> None:
 
 
 def _masters(
-    kinds: Sequence[str], raw: RawFrame, settings: Settings, folder: Path, run: Run
-) -> Calibrations:
-    found = {kind: _master(kind, raw, settings, folder, run) for kind in kinds}
+    kinds: Sequence[str], raw: RawFrame, settings: Settings, folder: Path, run: Run,
+    *, check: bool,
+) -> Calibrations:  # fmt: skip
+    """Return the masters of some kinds for a frame; `check`: only if they fit it."""
+    found = {kind: _master(kind, raw, settings, folder, run, check=check) for kind in kinds}
     return Calibrations(
         bias=found.get("bias"),
         dark=found.get("dark"),
@@ -148,7 +150,9 @@ def _masters(
     )
 
 
-def _master(kind: str, raw: RawFrame, settings: Settings, folder: Path, run: Run) -> Master | None:
+def _master(
+    kind: str, raw: RawFrame, settings: Settings, folder: Path, run: Run, *, check: bool
+) -> Master | None:
     """Return the master of a kind for a frame, or None if the step is not wanted."""
     keyword = f"ISR_{kind.upper()}"
     names = settings.value(keyword)
@@ -170,8 +174,8 @@ def _master(kind: str, raw: RawFrame, settings: Settings, folder: Path, run: Run
         )
     if len(masters) > 1:
         raise ConfigError(f"{keyword}: several masters fit: {', '.join(masters[:3])}")
-    for name in files:
-        check_match(kind, name, headers[name], raw, settings, run)
+    if check:
+        check_match(kind, {name: headers[name] for name in files}, raw, settings, run)
     if masters:
         return _read(masters[0], kind, raw.number, settings, run)
     made = _raw_masters(kind, files, raw, settings, folder, run)
@@ -222,7 +226,8 @@ def _kept_masters(
     run: Run,
 ) -> list[Master]:
     """Return the masters that ISR_MASTER_NAME keeps on disk; made now if they are not there."""
-    _masters(NEEDS[kind], raw, settings, folder, run)  # before the lock, which is not reentrant
+    # Before the lock, which is not reentrant.
+    _masters(NEEDS[kind], raw, settings, folder, run, check=False)
     path = _kept_name(kind, raw, settings, folder) if len(files) > 1 else None
     if path is None:
         return _combine(kind, files, facts, settings, folder, run)
@@ -309,11 +314,11 @@ def _combine(
     alone: list[F4 | None] = []
     with ExitStack() as opened:
         for name in files:
-            for frame in read_raw_frames(parse_image_spec(name), settings.config, run):
+            for frame in read_raw_frames(parse_image_spec(name), settings.config, run, told=False):
                 if isinstance(frame, FailedExtension):
                     raise ImageError(str(frame))
                 image, variance = _prepare(
-                    kind, frame, settings, folder, run, single=len(files) == 1
+                    kind, frame, settings, folder, run, single=len(files) == 1, check=not first
                 )
                 if frame.number == len(stacks):
                     stacks.append(opened.enter_context(FrameStack(frame.shape)))
@@ -347,11 +352,12 @@ def _combine(
 
 
 def _prepare(
-    kind: str, frame: RawFrame, settings: Settings, folder: Path, run: Run, *, single: bool
-) -> tuple[F4, F4 | None]:
+    kind: str, frame: RawFrame, settings: Settings, folder: Path, run: Run,
+    *, single: bool, check: bool,
+) -> tuple[F4, F4 | None]:  # fmt: skip
     """Return a raw calibration frame ready to be combined, and its variance if it is alone."""
     isr = settings.config.isr
-    support = _masters(NEEDS[kind], frame, settings, folder, run)
+    support = _masters(NEEDS[kind], frame, settings, folder, run, check=check)
     if kind != "bias":
         if support.bias is None and not (
             isr.isr_overscan != "NONE" and all(a.bias for a in frame.amplifiers)

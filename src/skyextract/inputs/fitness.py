@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -61,15 +62,35 @@ def fitting_frames(
 
 
 def check_match(
-    kind: str, name: str, header: Header, raw: RawFrame, settings: Settings, run: Run
+    kind: str, headers: Mapping[str, Header], raw: RawFrame, settings: Settings, run: Run
 ) -> None:
-    """Check binning, filter, gain, unit and exposure time of a calibration frame.
+    """Check binning, filter, gain, unit, temperature and exposure time of calibration frames.
+
+    Parameters
+    ----------
+    headers : mapping
+        By file.
 
     Raises
     ------
     ImageError
         One does not fit, and ISR_MISMATCH is ERROR.
     """
+    misfits: dict[str, list[str]] = {}
+    for name, header in headers.items():
+        found = _misfits(kind, name, header, raw, settings, run)
+        if found:
+            misfits.setdefault(", ".join(found), []).append(name)
+    for what, names in misfits.items():
+        others = f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
+        message = f"{names[0]}{others} does not fit {raw.name}: it has {what}"
+        complain(message, settings, run)
+
+
+def _misfits(
+    kind: str, name: str, header: Header, raw: RawFrame, settings: Settings, run: Run
+) -> list[str]:
+    """Return in words what a calibration frame has that does not fit."""
     found = []
     binning, wanted = binning_of(header), binning_of(raw.header)
     if binning and wanted and binning != wanted:
@@ -96,10 +117,7 @@ def check_match(
         found.append(f"an exposure time of {time:g} s")
     if kind == "dark" and 0.0 < time * _MAX_DARK_SCALING < raw.exposure_time:
         found.append(f"an exposure time of {time:g} s for {raw.exposure_time:g} s")
-    if not found:
-        return
-    message = f"{name} does not fit {raw.name}: it has {', '.join(found)}"
-    complain(message, settings, run)
+    return found
 
 
 def check_done(kind: str, raw: RawFrame, settings: Settings, run: Run) -> None:

@@ -259,6 +259,23 @@ def test_an_image_that_was_corrected_before(tmp_path, kind, cards):
     load(tmp_path, {"CALSTAT": ""}, **values)
 
 
+def test_flat_darks_stand_in_for_biases(tmp_path):
+    for k in range(3):
+        write(tmp_path / f"flatdark{k}.fits", 510.0, EXPTIME=2.0)
+        write(tmp_path / f"dark{k}.fits", 800.0, EXPTIME=60.0)
+        write(tmp_path / f"flat{k}.fits", 20_510.0, EXPTIME=2.0, FILTER="r")
+    names = {f"ISR_{kind}": f"{tmp_path}/{kind.replace('_', '').lower()}?.fits"
+             for kind in ("DARK", "FLAT")}  # fmt: skip
+    found, run = load(tmp_path, ISR_BIAS=f"{tmp_path}/flatdark?.fits", **names, ISR_MISMATCH="WARN")
+    # An image of 60 s loses the level of the darks, and a flat that of the flat-darks.
+    assert np.median(found.bias.image + found.dark.image) == pytest.approx(800.0, abs=1.0)
+    assert found.dark.exposure_time == 60.0
+    assert np.median(found.flat.image) == pytest.approx(1.0, abs=1e-3)
+    told = [text for text in run.warnings if "does not fit" in text]
+    assert len(told) == 3
+    assert all("(and 2 more like it)" in text for text in told)
+
+
 def test_flats_that_are_saturated_or_dark(tmp_path):
     write(tmp_path / "bias.fits", 500.0, EXPTIME=0.0)
     bias = {"ISR_BIAS": f"{tmp_path}/bias.fits", "ISR_MASTER_NAME": ""}

@@ -32,13 +32,15 @@ MIN_SETTING = 3.0
 """one from here on is, too, where a card OFFSET, the other setting of such cameras, is beside."""
 
 
-def translate(header: Header, camera: str, run: Run, path: str) -> str:
+def translate(header: Header, camera: str, run: Run, path: str, *, told: bool = True) -> str:
     """Put standard cards into a header, in place, and return the name of its instrument.
 
     Parameters
     ----------
     camera : str
         CAMERA; anything but AUTO: nothing is done.
+    told : bool
+        Tell the user; of calibration frames, which are of the camera of their image, only with -v.
     """
     instrument = recognise(header) if camera.upper() == "AUTO" else None
     if instrument is None:
@@ -58,7 +60,8 @@ def translate(header: Header, camera: str, run: Run, path: str) -> str:
             set_cards(header, {keyword: (value, f"CAMERA {instrument.name}")})
             changed.append(f"{keyword} {text}")
     cards = f" ({', '.join(changed)})" if changed else ""
-    run.tell(f"{path}: the header is of {instrument.name}{cards}; CAMERA NONE takes it as it is")
+    tell = run.tell if told else run.info
+    tell(f"{path}: the header is of {instrument.name}{cards}; CAMERA NONE takes it as it is")
     return instrument.name
 
 

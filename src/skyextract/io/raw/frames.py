@@ -58,7 +58,7 @@ class _Unit:
 
 
 def read_raw_frames(
-    spec: ImageSpec, config: Config, run: Run, *, corrected_too: bool = False
+    spec: ImageSpec, config: Config, run: Run, *, corrected_too: bool = False, told: bool = True
 ) -> Iterator[RawFrame | FailedExtension]:
     """Read the raw frames of a file, one detector at a time.
 
@@ -73,6 +73,8 @@ def read_raw_frames(
         The `detector` and `isr` groups are used.
     corrected_too : bool
         Whether frames are read on which isr has run.
+    told : bool
+        Whether the user is told of which camera they are.
 
     Yields
     ------
@@ -92,7 +94,7 @@ def read_raw_frames(
             try:
                 axes = plane_axes(unit.shape)
                 header = image_header(file, unit)
-                translate(header, config.isr.camera, run, spec.path)
+                translate(header, config.isr.camera, run, spec.path, told=told)
                 own = unit.header if len(selected) > 1 else header
                 units.append(_Unit(unit, own, header, (axes[1], axes[0])))
             except ImageError as error:
