@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.background.deadparts import dead_parts
+from skyextract.stages.background.deadparts import dead_parts, look_at
 
 NY, NX = 300, 400
 
@@ -21,7 +21,8 @@ def sky_frame(seed, level=400.0):
 
 
 def parts_of(image):
-    found = dead_parts(image.astype(np.float32), np.zeros(image.shape, bool))
+    image, without = image.astype(np.float32), np.zeros(image.shape, bool)
+    found = dead_parts(image, without, look_at(image, without))
     return [(part.y0, part.y1, part.x0, part.x1) for part in found]
 
 

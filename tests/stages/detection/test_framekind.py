@@ -62,3 +62,14 @@ def test_hardly_any_source():
     # Of none `support` tells.
     assert doubt_of_kind(None, empty, SIGMA, bad, 0, 0) == ""
     assert doubt_of_kind(None, empty[:300, :300], SIGMA, bad[:300, :300], 0, 1) == ""
+
+
+def test_shadows_are_no_negative_stars():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:400, :400]
+    noise = rng.normal(0.0, SIGMA, (400, 400))
+    edge = (np.abs(x + y - 600) < 20) * -40.0 * SIGMA
+    ring = (np.abs(np.hypot(x - 200, y - 200) - 190) < 6) * -40.0 * SIGMA
+    wide = (np.hypot(x - 200, y - 200) > 150) * -40.0 * SIGMA
+    for shadow in (edge, ring, wide):
+        assert not inverted((noise + shadow).astype(np.float32))

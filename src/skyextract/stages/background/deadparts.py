@@ -25,6 +25,8 @@ MIN_STEP = 8.0
 LESS_NOISE = 0.6
 """... with less than this part of it, ..."""
 MIN_PATCHES = 4
+QUIET = 25.0
+"""Percentage of the brighter patches with less noise than what is taken as theirs."""
 FILLED = 0.9
 """... in so much of a rectangle of patches at least."""
 EDGE = 3
@@ -57,8 +59,31 @@ class DeadPart:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
 
-def dead_parts(image: F4, without: Bools) -> list[DeadPart]:
-    """Return the rectangles that no light reached.
+@record
+class Patches:
+    """What small patches of a frame show, in a grid.
+
+    Attributes
+    ----------
+    rows, columns : (n, PATCH) int64
+        Pixels of the patches.
+    level : (n, n) float64
+    low : (n, n) bool
+        Those far below the others, with less noise.
+    typical, usual : float
+        Level and noise of the others.
+    """
+
+    rows: I8
+    columns: I8
+    level: F8
+    low: Bools
+    typical: float
+    usual: float
+
+
+def look_at(image: F4, without: Bools) -> Patches | None:
+    """Return level and noise of patches; None if none of them look as if no light reached them.
 
     Parameters
     ----------
@@ -67,7 +92,7 @@ def dead_parts(image: F4, without: Bools) -> list[DeadPart]:
         Pixels without data.
     """
     if min(image.shape) < GRID * PATCH:
-        return []
+        return None
     rows, columns = (
         np.linspace(0, size - PATCH, GRID).astype(np.int64)[:, None] + np.arange(PATCH)
         for size in image.shape
@@ -76,18 +101,27 @@ def dead_parts(image: F4, without: Bools) -> list[DeadPart]:
     patches = image[at].astype(np.float64)
     lost = without[at].any(axis=(2, 3)) | ~np.isfinite(patches).all(axis=(2, 3))
     if np.count_nonzero(~lost) < MIN_PATCHES:
-        return []
+        return None
     patches[lost] = 0.0
     level = _middle(patches.reshape(GRID, GRID, -1), 2)
     steps = np.diff(patches, axis=3).reshape(GRID, GRID, -1)
     noise = MAD_TO_SIGMA / math.sqrt(2.0) * _middle(np.abs(steps), 2)
     bright = level[~lost] > median(level[~lost])
     typical = median(level[~lost][bright]) if bright.any() else median(level[~lost])
-    usual = median(noise[~lost & (level >= typical)])
+    # Stars add to it where they are many.
+    usual = float(np.percentile(noise[~lost & (level >= typical)], QUIET))
     low = ~lost & (level < typical - MIN_STEP * usual) & (noise < LESS_NOISE * usual)
     if np.count_nonzero(low) < MIN_PATCHES:
+        return None
+    return Patches(rows, columns, level, low, typical, usual)
+
+
+def dead_parts(image: F4, without: Bools, patches: Patches | None) -> list[DeadPart]:
+    """Return the rectangles that no light reached; arguments as of `look_at`, and its answer."""
+    if patches is None:
         return []
-    boxes = [_box(image, group, rows[:, 0], columns[:, 0]) for group in _groups(low)]
+    y, x = patches.rows[:, 0], patches.columns[:, 0]
+    boxes = [_box(image, group, y, x) for group in _groups(patches.low)]
     found = [box for box in boxes if box is not None]
     dead = np.zeros(image.shape, dtype=np.bool_)
     for box in found:

@@ -23,9 +23,10 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
-from skyextract.stages.background.deadparts import dead_parts
+from skyextract.stages.background.deadparts import dead_parts, look_at
 from skyextract.stages.background.pixelcopies import about_copies
 from skyextract.stages.background.strips import edge_strips
+from skyextract.stages.background.unlit import unlit
 from skyextract.stages.background.wrapped import without_wrapping
 
 MIN_RUN = 32
@@ -91,9 +92,13 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     strips = edge_strips(exposure.image, without)
     for strip in strips:
         without[strip.part] = True
-    dead = dead_parts(exposure.image, without)
+    patches = look_at(exposure.image, without)
+    dead = dead_parts(exposure.image, without, patches)
     for part in dead:
         without[part.part] = True
+    outside = unlit(exposure.image, without, patches)
+    if outside is not None:
+        without |= outside.dark
     n_weightless = 0
     if exposure.weight is not None:
         n_weightless = int(np.count_nonzero((exposure.weight >= MAX_VARIANCE) & ~without))
@@ -110,6 +115,13 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
             f"{names} are {dead[0].step:.4g} below the image beside, with less noise and sharp "
             "edges: a dead amplifier or detector? They take no part"
         )
+    if outside is not None:
+        share = _percent(int(np.count_nonzero(outside.dark)), without)
+        run.warn(
+            f"{share} of the frame are {outside.step:.4g} below the rest, with less noise, no "
+            "stars and a sharp edge: no light reached them (a round field, trees, a dome?). They "
+            "take no part"
+        )
     if n_known > MIN_SHARE * without.size:
         parts.append(f"{_percent(n_known, without)} have no value")
     if n_weightless > MIN_SHARE * without.size:
@@ -117,7 +129,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if parts:
         total = int(np.count_nonzero(without)) + n_weightless
         run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
-    if areas or strips or dead:
+    if areas or strips or dead or outside is not None:
         image = exposure.image.copy()
         image[without] = 0.0
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, Bools
+from skyextract.datamodel.arrays import F4, I8, Bools
 from skyextract.datamodel.header import IMAGE_TYPE_KEYS, Header
 from skyextract.datamodel.noise import MAX_SAMPLE
 
@@ -22,7 +22,14 @@ MIN_FAR = 100
 MOST_ABOVE = 0.05
 """... of those above less than this part of them: the light is negative, if ..."""
 TOGETHER = 0.5
-"""... this share of them has one beside it: they are no bad pixels."""
+"""... this share of them has one beside it: they are no bad pixels; and ..."""
+RING, LEAST_RING, DIRECTIONS = 1.0 / 16.0, 16, 16
+"""... on a ring with this part of the frame as radius, and pixels at least, in so many directions,
+..."""
+MOST_ON_RING, COMPACT = 1, 0.5
+"""... hardly one is so dark, for this share of them: shadows and dark corners are wide, or long."""
+LOOKED_AT = 2000
+"""Dark pixels whose ring is looked at."""
 FEW, MIN_DATA = 2, 200_000
 """Sources, on so many pixels with data, that may be chance or defects."""
 
@@ -41,7 +48,7 @@ def calibration_kind(header: Header | None) -> tuple[str, str]:
 
 
 def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
-    """Tell whether what differs from the sky is darker than it: groups of pixels, as stars are.
+    """Tell whether what differs from the sky is darker: small groups of pixels, as stars are.
 
     Parameters
     ----------
@@ -65,7 +72,27 @@ def is_inverted(subtracted: F4, sigma: float, bad: Bools) -> bool:
     beside = low.copy()
     beside[:, 1:] &= low[:, :-1]
     beside[:, :-1] |= low[:, 1:] & low[:, :-1]
-    return n_high < MOST_ABOVE * n_low and int(np.count_nonzero(beside)) > TOGETHER * n_low
+    if n_high >= MOST_ABOVE * n_low or int(np.count_nonzero(beside)) <= TOGETHER * n_low:
+        return False
+    y, x = (place[:: max(1, n_low // LOOKED_AT)] for place in np.nonzero(low))
+    return _are_compact(subtracted, y * step, x, -limit, bad)
+
+
+def _are_compact(subtracted: F4, y: I8, x: I8, limit: np.float32, bad: Bools) -> bool:
+    """Tell whether most dark pixels have no others at some distance, as those of sources have not.
+
+    Parameters
+    ----------
+    y, x : (n,) int64
+        Some of the pixels that are below `limit`.
+    """
+    ny, nx = subtracted.shape
+    radius = max(RING * min(ny, nx), LEAST_RING)
+    angle = 2.0 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    at_y = np.clip(y + np.rint(radius * np.sin(angle)).astype(np.int64)[:, None], 0, ny - 1)
+    at_x = np.clip(x + np.rint(radius * np.cos(angle)).astype(np.int64)[:, None], 0, nx - 1)
+    dark = (subtracted[at_y, at_x] < limit) & ~bad[at_y, at_x]
+    return bool(np.mean(np.count_nonzero(dark, axis=0) <= MOST_ON_RING) > COMPACT)
 
 
 def doubt_of_kind(
