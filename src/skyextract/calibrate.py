@@ -25,7 +25,7 @@ from skyextract.errors import ImageError, ReferenceCatalogError, StepError
 from skyextract.inputs.frames import Frame
 from skyextract.inputs.references import astrometric_reference, photometric_reference
 from skyextract.inputs.request import Request
-from skyextract.io.images.images import given_scale, pixel_scale
+from skyextract.io.images.scale import given_scale, pixel_scale
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, of_image
 from skyextract.settings.resolve import Settings

@@ -36,12 +36,12 @@ from skyextract.columns.request import UNITS
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.datamodel.mosaic import MosaicPlane
+from skyextract.datamodel.mosaic import on_full_frame
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Frame, with_maps
 from skyextract.inputs.request import Request, measure_inputs, sky_scale
 from skyextract.inputs.sidefiles import Inputs
-from skyextract.io.images.images import given_scale
+from skyextract.io.images.scale import given_scale
 from skyextract.outputs.report import Report
 from skyextract.outputs.result import Result
 from skyextract.run import Run
@@ -187,8 +187,7 @@ def derive_columns(
     catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor
     )
-    mosaic = MosaicPlane.from_header(exposure.header)
-    return catalog if mosaic is None else mosaic.on_full_frame(catalog, UNITS)
+    return on_full_frame(catalog, exposure.header, UNITS)
 
 
 def with_use_flags(

@@ -123,6 +123,20 @@ def frame_pixels(header: Mapping[str, Any] | None) -> int:
     return 1 if MosaicPlane.from_header(header) is None else STEP
 
 
+def on_full_frame(
+    catalog: Catalog, header: Mapping[str, Any] | None, units: Mapping[str, str]
+) -> Catalog:
+    """Return a catalogue in pixels of the full frame, of the exposure that has this header."""
+    plane = MosaicPlane.from_header(header)
+    return catalog if plane is None else plane.on_full_frame(catalog, units)
+
+
+def full_frame_cards(cards: Mapping[str, Any], header: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return WCS cards for the full frame, of the exposure that has this header."""
+    plane = MosaicPlane.from_header(header)
+    return dict(cards) if plane is None or not cards else plane.full_wcs(cards)
+
+
 def _rescaled(cards: Mapping[str, Any], first: Mapping[int, float], step: float) -> dict[str, Any]:
     """Change WCS cards to pixels that are `step` old ones wide and begin at `first`, 0-based."""
     new = dict(cards)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
-from skyextract.io.images.images import given_scale
+from skyextract.io.images.scale import given_scale
 from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
 from skyextract.settings.extras import require

@@ -13,7 +13,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Image
 from skyextract.inputs.sidefiles import Inputs
-from skyextract.io.images.images import pixel_scale
+from skyextract.io.images.scale import pixel_scale
 from skyextract.record import record
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Step, is_done, plan_steps

@@ -15,9 +15,9 @@ import numpy as np
 from skyextract import __version__
 from skyextract.columns.request import UNITS
 from skyextract.datamodel.catalog import Catalog
-from skyextract.datamodel.exposure import Exposure, FailedExtension
+from skyextract.datamodel.exposure import FailedExtension
 from skyextract.datamodel.header import Cards, Header, common_cards
-from skyextract.datamodel.mosaic import MosaicPlane, frame_pixels
+from skyextract.datamodel.mosaic import frame_pixels, full_frame_cards, on_full_frame
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.errors import ExitStatus
 from skyextract.io.atomic import Outputs
@@ -32,7 +32,8 @@ from skyextract.io.catalogs.regions import write_regions
 from skyextract.io.fits.headfile import write_head
 from skyextract.io.images.checkimages import CheckImageWriter
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
-from skyextract.io.images.images import pixel_scale, read_detector
+from skyextract.io.images.images import read_detector
+from skyextract.io.images.scale import pixel_scale
 from skyextract.io.names import without_image
 from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
@@ -229,17 +230,18 @@ class Products:
     def _part(self, result: Result) -> _Part:
         """Return what the small products have of an extension that was processed."""
         exposure, astrometry, photometry = result.exposure, result.astrometry, result.photometry
+        header = exposure.header
         part = _Part(
             catalog_header(exposure),
             result.report.cards(),
             psf=exposure.psf,
             matches=(
-                _in_full_frame(astrometry.matches, exposure) if astrometry else Catalog(),
-                _in_full_frame(photometry.matches, exposure) if photometry else Catalog(),
+                on_full_frame(astrometry.matches, header, UNITS) if astrometry else Catalog(),
+                on_full_frame(photometry.matches, header, UNITS) if photometry else Catalog(),
             ),
         )
         if astrometry is not None and astrometry.source == "FITTED":
-            part = replace(part, head=_of_full_frame(astrometry.head_cards(), exposure))
+            part = replace(part, head=full_frame_cards(astrometry.head_cards(), header))
         measured = result.measured
         if measured is None:
             return part
@@ -250,8 +252,7 @@ class Products:
             analysis_threshold=measured.analysis_threshold,
             n_sources=result.catalog.n_rows,
             gain=exposure.detector.gain,
-            pixel_scale=pixel_scale(exposure, self.settings.config.detector)
-            / frame_pixels(exposure.header),
+            pixel_scale=pixel_scale(exposure, self.settings.config.detector) / frame_pixels(header),
             saturation=exposure.detector.saturation,
             zero_point=exposure.photocal.zero_point,
         )
@@ -373,18 +374,6 @@ class Products:
             )
             for entry in self._entries
         ]
-
-
-def _of_full_frame(cards: Cards, exposure: Exposure) -> Cards:
-    """Return WCS cards for the file that was read, of which the exposure may be one colour."""
-    mosaic = MosaicPlane.from_header(exposure.header)
-    return cards if mosaic is None or not cards else mosaic.full_wcs(cards)
-
-
-def _in_full_frame(matches: Catalog, exposure: Exposure) -> Catalog:
-    """Return pairs with pixels of the file that was read."""
-    mosaic = MosaicPlane.from_header(exposure.header)
-    return matches if mosaic is None else mosaic.on_full_frame(matches, UNITS)
 
 
 def _tables(parts: Sequence[_Part]) -> Sequence[_Table]:

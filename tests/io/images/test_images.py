@@ -14,7 +14,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import header_number
 from skyextract.errors import ImageError
-from skyextract.io.images.images import pixel_scale
+from skyextract.io.images.scale import pixel_scale
 from skyextract.run import Run
 from tests.io.reading import CONFIG, pattern, read, read_one, with_detector
 

@@ -24,7 +24,6 @@ from skyextract.datamodel.header import (
     repaired,
     set_cards,
 )
-from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.rawframe import has_overscan
 from skyextract.datamodel.wcs import read_wcs
 from skyextract.datamodel.wcscards import is_wcs_keyword
@@ -388,18 +387,3 @@ def apply_head(header: Header, head: Header) -> None:
     if "CTYPE1" in cards:
         remove(header, [k for k in header if is_wcs_keyword(k)])
     set_cards(header, cards)
-
-
-def given_scale(exposure: Exposure, config: DetectorConfig) -> float:
-    """Return what PIXEL_SCALE makes of the exposure's pixels, arcsec; 0 if it is not set.
-
-    It is the scale of the frame, of which the exposure may be one colour.
-    """
-    return config.pixel_scale * frame_pixels(exposure.header)
-
-
-def pixel_scale(exposure: Exposure, config: DetectorConfig) -> float:
-    """Return the pixel size in arcsec: PIXEL_SCALE, or that of the WCS; NaN if unknown."""
-    if config.pixel_scale > 0.0:
-        return given_scale(exposure, config)
-    return math.nan if exposure.wcs is None else exposure.wcs.pixel_scale()
