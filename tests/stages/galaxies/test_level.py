@@ -155,3 +155,19 @@ def test_meshes_that_are_off_do_not_move_galaxies() -> None:
     pulls = (fits.parameters[:, SPHEROID] - flux) / np.sqrt(fits.covariance[:, SPHEROID, SPHEROID])
     low, high = np.percentile(pulls, (16, 84))
     assert 0.75 < 0.5 * (high - low) < 1.25
+
+
+def test_the_halo_of_a_star_is_not_the_sky_around_it() -> None:
+    shape, rng = (16 * MESH, 16 * MESH), np.random.default_rng(51)
+    image = rng.normal(0.0, NOISE, shape).astype(np.float32)
+    image[5 * MESH : 6 * MESH, 5 * MESH : 6 * MESH] += np.float32(1.5 * NOISE)
+    background = a_background(np.zeros((16, 16)), shape)
+    sky = sky_of(image, np.full(shape, NOISE**2, np.float32), background=background)
+    places = np.array([[5, 5], [5, 6], [4, 4], [9, 9]]) * MESH + 25
+    boxes = np.concatenate([places, np.full((4, 2), 15)], axis=1)
+    parameters, apart = np.zeros((4, N_PARAMETERS)), np.ones(4, np.bool_)
+    below = levels_below(sky, image, boxes, apart, True, parameters, Run())
+    assert below is not None
+    assert np.all(np.abs(below.level) < 0.03 * NOISE)
+    assert below.error[0] == pytest.approx(1.5 * NOISE, rel=0.1)
+    assert np.all(below.error[1:] < 0.02 * NOISE)

@@ -7,6 +7,7 @@ meshes between the sources, as a plane through a mesh and those around it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ OF_SQUARES = 0.4549
 """Median of the square of a normal deviate."""
 LEAST_SLOPE = 0.01
 """Variance of slopes over that of their noise, at least."""
+STANDS_OUT = 5.0
+"""Meshes that are off those around them by more than so many sigma do not count."""
 STIFF = 1e-6
 """Weight of a slope of 0, over that of the pixels: meshes in one line have no other slope.  So much
 of the weight of a mesh is that of none."""
@@ -95,9 +98,12 @@ def levels_below(
     filled = count > MIN_FILLED * width * height
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.where(weight > 0.0, value / weight, 0.0)
-        mean = _Planes(weight, left, flat=True)
-        plane = _Planes(weight, left + below, flat=False)
-        uneven = [_unevenness(p, weight, filled) for p in (mean, plane)]
+        # slopes stand out at the edge of the frame, noise of the background anywhere: not in both
+        excess = [_standing_out(values, filled) for values in (left, left + below)]
+        excess = [np.where(excess[0] * excess[1] != 0.0, own, 0.0) for own in excess]
+        mean = _Planes(weight, left, excess[0], flat=True)
+        plane = _Planes(weight, left + below, excess[1], flat=False)
+        uneven = [_unevenness(p, filled) for p in (mean, plane)]
     x, y = boxes[:, 0] + 0.5 * boxes[:, 2] - 0.5, boxes[:, 1] + 0.5 * boxes[:, 3] - 0.5
     column, line = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     column, line = np.clip(column, 0, nx - 1), np.clip(line, 0, ny - 1)
@@ -111,7 +117,7 @@ def levels_below(
         level, variance = mean.at(j, i, up, across)
     error = np.sqrt(variance + min(uneven))
     # with little sky about it a source has the mean of all, and the error of a mesh
-    scarce = _sum_around(count)[j, i] < MIN_SKY
+    scarce = ~np.isfinite(level) | (_sum_around(count)[j, i] < MIN_SKY)
     level[scarce] = value.sum() / weight.sum()
     error[scarce] = sky.level_error(sky.noise2())
     size_y, size_x = (
@@ -128,18 +134,22 @@ class _Planes:
     """Planes through the values of a mesh and of those around it, or their means.
 
     Slopes are as steep as those of the other meshes are: where these are those of noise, a plane is
-    hardly more than the mean.
+    hardly more than the mean.  Meshes that stand out of those around them, in the halo of a bright
+    star, do not count; what they stand out by is the error in them.
 
     Parameters
     ----------
     weight, values : (n_y, n_x) float64
+    excess : (n_y, n_x) float64
+        By how much meshes stand out of those around them.
     flat : bool
         No slopes.
     """
 
-    def __init__(self, weight: F8, values: F8, *, flat: bool) -> None:
+    def __init__(self, weight: F8, values: F8, excess: F8, *, flat: bool) -> None:
         n = 1 if flat else 3
-        self.values, self.weight, self.n = values, weight, n
+        weight = np.where(excess == 0.0, weight, 0.0)
+        self.values, self.weight, self.excess, self.n = values, weight, excess, n
         self.matrix = np.zeros((*weight.shape, n, n))
         self.right = np.zeros((*weight.shape, n))
         padded, moments = np.pad(weight, 1), np.pad(weight * values, 1)
@@ -162,7 +172,8 @@ class _Planes:
     def at(self, j: I8, i: I8, up: F8, across: F8) -> tuple[F8, F8]:
         """Return value and variance at places in meshes, from their middles, in meshes."""
         terms = np.stack([np.ones(len(up)), up, across], axis=1)[:, : self.n]
-        return self._solved(self.matrix[j, i], self.right[j, i], terms)
+        value, variance = self._solved(self.matrix[j, i], self.right[j, i], terms)
+        return value, variance + self.excess[j, i] ** 2
 
     def of_others(self) -> tuple[F8, F8]:
         """Return value and variance in the middle of each mesh from the others around it."""
@@ -182,14 +193,28 @@ class _Planes:
         return np.where(known, value, np.nan), np.where(known, variance, np.nan)
 
 
-def _unevenness(planes: _Planes, weight: F8, filled: Bools) -> float:
+def _standing_out(values: F8, filled: Bools) -> F8:
+    """Return by how much meshes are off the median of theirs and those around, 0 where they fit."""
+    padded = np.pad(np.where(filled, values, np.nan), 1, constant_values=np.nan)
+    n_y, n_x = values.shape
+    around = np.stack([padded[1 + j : 1 + j + n_y, 1 + i : 1 + i + n_x] for j, i in AROUND])
+    middle = np.full(values.shape, np.nan)
+    middle[filled] = np.nanmedian(around[:, filled], axis=0)
+    off = np.where(filled, values - middle, 0.0)
+    if np.count_nonzero(filled) < MIN_COMPARED:
+        return np.zeros(values.shape)
+    most = STANDS_OUT * math.sqrt(median(off[filled] ** 2) / OF_SQUARES)
+    return np.where(np.abs(off) > most, off, 0.0)
+
+
+def _unevenness(planes: _Planes, filled: Bools) -> float:
     """Return the variance between a mesh and what those around it tell, beyond that of noise.
 
     That of the noise of a mesh where there are too few of them to tell.
     """
     value, variance = planes.of_others()
-    own = 1.0 / weight
-    compared = filled & np.isfinite(value)
+    own = 1.0 / planes.weight
+    compared = filled & np.isfinite(value) & (planes.excess == 0.0)
     if np.count_nonzero(compared) < MIN_COMPARED:
         return float(own.min())
     differences = (planes.values - value)[compared] ** 2
