@@ -16,6 +16,7 @@ from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
+from skyextract.stages.detection.seams import find_seam
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.psf.halo import find_halo
@@ -93,12 +94,15 @@ def doubts_about(
         lambda: find_tracks(*shapes, plane.bad),
         lambda: _second_images(detections),
         lambda: find_interleaved(*pixels),
+        lambda: find_seam(
+            plane.subtracted, plane.background.mean, plane.background.sigma, plane.bad
+        ),
         lambda: doubt_of_kind(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf
         ),
         lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
     )
-    below, tracks, (twins, ghosts), turns, kind, halo = run.map(lambda check: check(), checks)
+    below, tracks, (twins, ghosts), turns, seam, kind, halo = run.map(lambda check: check(), checks)
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
@@ -106,7 +110,9 @@ def doubts_about(
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
-    false += [(what.doubt, what.are_many) for what in (ghosts, tracks, turns) if what is not None]
+    false += [
+        (what.doubt, what.are_many) for what in (ghosts, tracks, turns, seam) if what is not None
+    ]
     missing = missing_in_corners(plane.background, int(detections.fdnpix.max(initial=0)))
     false.append((about_vignetting(missing), missing > DOUBTED))
     false.append((_about_repairs(flags, exposure.mask), True))
