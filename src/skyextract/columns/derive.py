@@ -142,6 +142,7 @@ class _Sources:
         self.pixel_scale = pixel_scale
         self._sky: dict[tuple[str, str], tuple[F8, F8]] = {}
         self._jacobian: dict[str, F8] = {}
+        self._of_ellipticity: dict[str, tuple[F8, F8]] = {}
 
     def _values(self, name: str) -> F8:
         return np.asarray(self.base[name], dtype=np.float64)
@@ -309,6 +310,14 @@ class _Sources:
         if component != "CORR" and not error:
             x2, y2, xy = self._moments("", "MODEL", "WORLD")
             return ellipticities(kind, x2, y2, xy)[int(component) - 1]
+        if kind not in self._of_ellipticity:
+            self._of_ellipticity[kind] = self._ellipticity_errors(kind)
+        spread, correlation = self._of_ellipticity[kind]
+        wanted: F8 = spread[int(component) - 1] if error else correlation
+        return wanted
+
+    def _ellipticity_errors(self, kind: str) -> tuple[F8, F8]:
+        """Return the errors of both ellipticities on the sky, (2, n), and their correlation."""
         values = [self._values(f"{kind}{i}MODEL_IMAGE") for i in (1, 2)]
         errors = [self._values(f"{kind}{i}ERRMODEL_IMAGE") for i in (1, 2)]
         slopes = []
@@ -322,14 +331,11 @@ class _Sources:
             slopes.append((ends[0] - ends[1]) / (2.0 * _ELLIPTICITY_STEP))
         first, second = (slopes[axis] * errors[axis] for axis in (0, 1))
         mixed = self._values(f"{kind}CORRMODEL_IMAGE")
-        spread = np.sqrt(first**2 + second**2 + 2.0 * mixed * first * second)
-        if error:
-            wanted: F8 = spread[int(component) - 1]
-            return wanted
+        spread: F8 = np.sqrt(first**2 + second**2 + 2.0 * mixed * first * second)
         both: F8 = first[0] * first[1] + second[0] * second[1]
         both += mixed * (first[0] * second[1] + first[1] * second[0])
         both /= spread[0] * spread[1]
-        return both
+        return spread, both
 
     def _shape(self, kind: str, part: str, error: str, system: str) -> F8:
         """Size, axis ratio and angle of a component of a model on the sky."""

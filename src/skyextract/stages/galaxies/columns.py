@@ -282,7 +282,7 @@ def _errors(fits: ModelFits, wanted: frozenset[str]) -> dict[str, F8]:
     inner = covariance[:, free[:, None], free[None, :]]
 
     def form(first: F8, second: F8) -> F8:
-        return np.asarray(np.einsum("ni,nij,nj->n", first, inner, second))
+        return np.asarray(np.sum(np.matmul(first[:, None, :], inner)[:, 0] * second, axis=1))
 
     errors = {
         error_name(name): np.sqrt(form(slope, slope))
