@@ -82,3 +82,11 @@ def test_one_broken_column_is_no_step():
     image[:, 222] += 30.0
     image[:, 100:102] -= 20.0
     assert seam_of(image) is None
+
+
+def test_every_second_column_of_a_wide_frame():
+    image = sky(SKY, shape=(256, 4096))
+    image[:, 1500:] *= 1.1
+    seam = seam_of(image)
+    assert seam.gain == pytest.approx(1.1, abs=0.03)
+    assert "at column 1501, and" in seam.doubt

@@ -23,6 +23,8 @@ BANDS = 4
 """Parts along a seam, two of which are a half; ..."""
 SAMPLE, MIN_LINES = 1 << 17, 8
 """... so many pixels of all are looked at, about, in so many lines of each, at least."""
+FINE = 2048
+"""Columns that are looked at, about: every second one of wider frames, ..."""
 LOST, MIN_LOST = 0.8, 3
 """So few pixels left in so many columns of all parts tell that the step itself was clipped."""
 WINDOW = 8
@@ -91,25 +93,28 @@ def find_seam(subtracted: F4, level: float, sigma: float, bad: Bools) -> Seam | 
     """
     if not sigma > 0.0 or min(subtracted.shape) < MIN_SIDE:
         return None
+    every = max(1, max(subtracted.shape) // FINE)
     found = [
-        _across(subtracted, level, sigma, bad, "column"),
-        _across(subtracted.T, level, sigma, bad.T, "row"),
+        _across(image[:, ::every], level, sigma, hole[:, ::every], name, every)
+        for name, image, hole in (("column", subtracted, bad), ("row", subtracted.T, bad.T))
     ]
     seams = [seam for seam in found if seam is not None]
     return max(seams, key=lambda seam: (seam.are_many, seam.step), default=None)
 
 
-def _across(image: F4, level: float, sigma: float, bad: Bools, name: str) -> Seam | None:
-    """Find a column at which at least half of the image steps."""
+def _across(
+    image: F4, level: float, sigma: float, bad: Bools, name: str, every: int
+) -> Seam | None:
+    """Find a column at which at least half of the image steps; it is one of every so many."""
     means, number, lost = _profiles(image, CLIPS[0] * sigma, bad)
-    place = _place(means, number, sigma)
+    found = _place(means, number, sigma)
     # Sources are in these, too: only steps of all parts count.
-    if place is None and lost >= MIN_LOST:
+    if found is None and lost >= MIN_LOST:
         means, number, _ = _profiles(image, CLIPS[1] * sigma, bad)
-        place = _place(means, number, sigma, everywhere=True)
-    if place is None:
+        found = _place(means, number, sigma, everywhere=True)
+    if found is None:
         return None
-    half, column = place
+    half, column = found
     step = _step_at(means[2 * half : 2 * half + 2].mean(axis=0), column)
     if not abs(step) > MIN_STEP * sigma:
         return None
@@ -119,15 +124,15 @@ def _across(image: F4, level: float, sigma: float, bad: Bools, name: str) -> Sea
     if other * step > 0.25 * step**2:
         rows = slice(0, ny)
     gain = _gain(image[rows], bad[rows], column, step, level, sigma)
-    size = abs(step)
+    size, place = abs(step), column * every + 1
     if gain != 1.0:
         message = (
-            f"the sky steps by {size:.3g} at {name} {column + 1}, and its noise with it: gains of "
+            f"the sky steps by {size:.3g} at {name} {place}, and its noise with it: gains of "
             f"amplifiers or chips that differ by {gain - 1.0:.0%}, and so do fluxes on either side"
         )
     else:
         message = (
-            f"the sky steps by {size:.3g} at {name} {column + 1}, {size / sigma:.2g} times the "
+            f"the sky steps by {size:.3g} at {name} {place}, {size / sigma:.2g} times the "
             "noise of a pixel (offsets of amplifiers, a mosaic?): sources upon it are off"
         )
     return Seam(size, gain, message)
