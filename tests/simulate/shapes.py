@@ -141,6 +141,20 @@ def coma(fwhm: float, strength: float, variation: float = 0.0) -> Profile:
     return profile
 
 
+def radial(fwhm: float, wider: float) -> Profile:
+    """Return Moffat profiles (beta 3), wider and longer by the square of the distance to the axis.
+
+    In the corners the FWHM is larger by a part `wider`, and the axis ratio is .7.
+    """
+
+    def profile(u: float, v: float) -> Any:
+        square = 0.5 * (u * u + v * v)
+        star = galsim.Moffat(3.0, fwhm=fwhm * (1.0 + wider * square))
+        return star.shear(e=0.35 * square, beta=math.atan2(v, u) * galsim.radians)
+
+    return profile
+
+
 SCENES: dict[str, Shape] = {
     "fwhm 1.2": Shape(512, 1.6, gaussian(0.9), separation=9.0, reach=4),
     "fwhm 1.6": Shape(512, 1.9, gaussian(1.3), separation=8.0, reach=4),
@@ -157,6 +171,7 @@ SCENES: dict[str, Shape] = {
     "donut 30": Shape(1024, 30.0, donut(30.0), separation=2.2),
     "coma": Shape(768, 5.0, coma(4.0, 0.7), separation=5.0, reach=4),
     "wide varying": Shape(1024, 16.0, coma(14.0, 0.5, 0.2), separation=2.5, reach=3),
+    "radial": Shape(1024, 5.0, radial(2.5, 1.0), separation=4.0, reach=8),
     "varying": Shape(1024, 5.0, coma(4.0, 0.5, 0.4), separation=5.0, reach=4),
 }
 

@@ -114,6 +114,20 @@ def test_a_width_that_most_stars_are_far_from_is_followed(seed, wider):
     assert select_stars(sources, Characterize(), SHAPE, 200).stars.size > 135
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_stars_of_which_few_have_one_size_are_found(seed):
+    """Wider by the square of the distance to the axis: as many of each size; and galaxies."""
+    random = np.random.default_rng(seed)
+    sources = candidates(np.full(150, 3.0), 200.0, seed)
+    square = np.sum([(axis / SHAPE[0] - 0.5) ** 2 for axis in (sources.x, sources.y)], axis=0)
+    size = 3.0 * (1.0 + 1.6 * square) * random.normal(1.0, 0.005, 150)
+    size[130:] = 10.0 ** random.uniform(0.5, 1.1, 20)
+    chosen = select_stars(replace(sources, fwhm=size), Characterize(), SHAPE, 200)
+    assert (chosen.stars < 130).sum() > 115
+    assert (chosen.stars >= 130).sum() < 4
+    assert chosen.fwhm == pytest.approx(np.median(size[:130]), rel=0.02)
+
+
 def test_a_width_that_varies_over_the_field_is_followed():
     sources = candidates(np.full(150, 3.0), 200.0)
     size = 3.0 * (1 + 0.2 * (sources.x / SHAPE[1] - 0.5))

@@ -7,11 +7,15 @@ as many smaller and larger galaxies beside any size, and they are of all ellipti
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.record import record
+from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
 
 INTRINSIC = 0.006
@@ -51,6 +55,9 @@ cosmic rays and hot pixels are smaller still."""
 BESIDE = 0.65
 """Sources beside a hump of galaxies, in units of those in it, at least; neighbours and nebulae put
 fewer beside the locus of stars."""
+
+MIN_VARYING, STEPS = 48, 12
+"""Sources that show how sizes vary over the field, at least, and steps of the search, at most."""
 
 
 @record
@@ -237,3 +244,33 @@ def locus_at(
         faint_inside=int(faint_inside.sum()),
         faint_larger=int(faint_larger.sum()),
     )
+
+
+def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> Candidates | None:
+    """Return candidates without the variation of sizes that most have; None if nothing tells it.
+
+    Steps of concentration to the half nearest to a surface (P. J. Rousseeuw & K. Van Driessen
+    1999, Technometrics 41, 212).
+    """
+    low, high = config.sample_fwhmrange
+    good = (c.flags == 0) & (c.ellipticity <= config.sample_maxellip) & (c.flux > 0)
+    good &= (c.snr >= config.sample_minsn) & (c.fwhm >= low) & (c.fwhm <= high)
+    rows = np.flatnonzero(good)
+    if rows.size < MIN_VARYING:
+        return None
+    size, error = np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows]
+    u, v = field_of(c.x[rows], c.y[rows], shape)
+    keep: Bools = np.ones(rows.size, dtype=np.bool_)
+    for _ in range(STEPS):
+        away = np.abs(departures(size, error, u, v, keep, STEPS))
+        fresh: Bools = away <= np.median(away)
+        if (fresh == keep).all():
+            break
+        keep = fresh
+    surface = size - departures(size, error, u, v, keep, STEPS)
+    middle = 0.5 * (surface[keep].min() + surface[keep].max())
+    if np.abs(surface[keep] - middle).max() > math.log10(1.0 + config.sample_variability):
+        return None
+    fwhm = c.fwhm.copy()
+    fwhm[rows] = 10.0 ** (size - surface + np.median(surface[keep]))
+    return replace(c, fwhm=fwhm)

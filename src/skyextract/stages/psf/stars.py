@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from skyextract.stages.psf.locus import (
     departures,
     field_of,
     locus_at,
+    of_one_size,
 )
 from skyextract.stages.psf.parts import Sizes
 
@@ -57,6 +59,11 @@ TURNS = 12
 
 ROUND = 0.06
 """(A - B) / (A + B) up to which a source can be a single star."""
+
+ONE_SIZE = 0.5
+"""Share of the sources of one size from which it is not looked whether sizes vary..."""
+MORE_ALIKE = 1.5
+"""... and how many times as many must be alike if they do, for that to be so."""
 
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
@@ -110,7 +117,8 @@ def select_stars(
     smaller; only stars crowd at one size.  The ridge is where sources within a narrow
     window of log size outnumber those on either side the most, over several limits of S/N
     and widths (PSFEx's SAMPLE_AUTOSELECT looks for the same ridge among FWHMs).  The sizes
-    of its members then are fitted with a polynomial over the field, and clipped.
+    of its members then are fitted with a polynomial over the field, and clipped.  Where few are
+    of one size, that is tried with what varies over the field as most of them do taken off.
 
     Parameters
     ----------
@@ -124,6 +132,21 @@ def select_stars(
     Selection
         No stars if there is no such ridge.
     """
+    found = _select(candidates, config, shape, n_most)
+    if found.share < ONE_SIZE and config.sample_autoselect:
+        alike = of_one_size(candidates, config, shape)
+        other = _select(alike, config, shape, n_most) if alike is not None else found
+        # Of galaxies there are as many smaller and larger ones beside any size.
+        is_locus = other.locus is not None and other.locus.is_compact and other.locus.is_alone
+        if is_locus and other.share > max(MORE_ALIKE * found.share, ONE_SIZE) and other.stars.size:
+            return replace(other, fwhm=median(candidates.fwhm[other.stars]))
+    return found
+
+
+def _select(
+    candidates: Candidates, config: Characterize, shape: tuple[int, int], n_most: int
+) -> Selection:
+    """Return the stars whose sizes are about one."""
     c = candidates
     low, high = config.sample_fwhmrange
     good = (
