@@ -154,14 +154,14 @@ def judged_by_pixels(field):
         fitted.append(((np.diff(arguments[-1]) > 1) & ~stars).sum())
         return stars
 
-    def judged(*arguments):
+    def judged(*arguments, **known):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(extended, "are_stars", told)
             patch.setattr(plain, "PLAIN_OF_PROFILES", np.inf)
-            torn.append(pieces_of_extended(*arguments))
+            torn.append(pieces_of_extended(*arguments, **known))
             patch.undo()
             patch.setattr(extended, "are_stars", told)
-            torn.append(pieces_of_extended(*arguments))
+            torn.append(pieces_of_extended(*arguments, **known))
         return torn[0]
 
     with pytest.MonkeyPatch.context() as patch:
