@@ -199,7 +199,10 @@ def _standing_out(values: F8, filled: Bools) -> F8:
     n_y, n_x = values.shape
     around = np.stack([padded[1 + j : 1 + j + n_y, 1 + i : 1 + i + n_x] for j, i in AROUND])
     middle = np.full(values.shape, np.nan)
-    middle[filled] = np.nanmedian(around[:, filled], axis=0)
+    # NaN are the last ones; that of numpy imports `numpy.ma`
+    ordered = np.sort(around[:, filled], axis=0)
+    last, column = np.isfinite(ordered).sum(axis=0) - 1, np.arange(ordered.shape[1])
+    middle[filled] = 0.5 * (ordered[last // 2, column] + ordered[(last + 1) // 2, column])
     off = np.where(filled, values - middle, 0.0)
     if np.count_nonzero(filled) < MIN_COMPARED:
         return np.zeros(values.shape)
