@@ -18,12 +18,11 @@ from skyextract.stages.crowded.errors import (
     of_positions,
 )
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
-from skyextract.stages.crowded.peaks import MIN_SHARE
 from skyextract.stages.detection.matched import filter_matched, matched_filter
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
 
-FWHM = 3.5
+FWHM, SHARE = 3.5, 0.2
 statistical = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="hundreds of fits need compiled kernels"
 )
@@ -38,12 +37,12 @@ def test_errors_are_the_width_with_company_thrown_at_random(density: float) -> N
     x, y = rng.uniform(0, size, (2, n))
     flux = 10.0 ** rng.uniform(1.5, 4.0, n)
     noise = 20.0 + 0.002 * flux
-    error = blended_errors(x, y, flux, noise, FWHM)
+    error = blended_errors(x, y, flux, noise, FWHM, SHARE)
     inside = (np.minimum(x, y) > 30) & (np.maximum(x, y) < size - 30)
     for own in (300.0, 1000.0, 5000.0):
         like = inside & (np.abs(np.log(flux / own)) < 0.1)
         off = rng.normal(0.0, 20.0 + 0.002 * own, 40_000)
-        for low, high, radius in ((0.0, MIN_SHARE, FELT), (MIN_SHARE, 1.0, MIN_SEPARATION)):
+        for low, high, radius in ((0.0, SHARE, FELT), (SHARE, 1.0, MIN_SEPARATION)):
             fainter = flux[(flux >= low * own) & (flux < high * own)]
             mean = fainter.size / size**2 * np.pi * (radius * FWHM) ** 2
             number = rng.poisson(mean, off.size)
@@ -59,14 +58,14 @@ def test_rare_company_leaves_the_errors_of_most() -> None:
     x, y = rng.uniform(0, size, (2, n))
     flux = 10.0 ** rng.uniform(2.0, 4.0, n)
     bright = flux > 5000.0
-    error = blended_errors(x, y, flux, np.full(n, 10.0), FWHM)
+    error = blended_errors(x, y, flux, np.full(n, 10.0), FWHM, SHARE)
     assert np.median(error[bright]) < 12.0
 
 
 def test_sources_that_are_alone_keep_their_errors() -> None:
     x, error = np.array([0.0, 100.0]), np.array([1.0, 2.0])
-    assert blended_errors(x, x, np.array([1.0, 100.0]), error, FWHM) == pytest.approx(error)
-    assert blended_errors(x[:0], x[:0], x[:0], x[:0], FWHM).size == 0
+    assert blended_errors(x, x, np.array([1.0, 100.0]), error, FWHM, SHARE) == pytest.approx(error)
+    assert blended_errors(x[:0], x[:0], x[:0], x[:0], FWHM, SHARE).size == 0
 
 
 @statistical

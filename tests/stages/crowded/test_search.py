@@ -102,7 +102,7 @@ def test_errors_know_what_is_left(crowd):
     good = (d.min(axis=1) < 0.5 * FWHM) & (flux[star] > 1500.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(errors, "_factor", lambda hidden, *_: np.ones(hidden.x.size))
-        patch.setattr(errors, "blended_errors", lambda x, y, flux, error, fwhm: error)
+        patch.setattr(errors, "blended_errors", lambda x, y, flux, error, fwhm, share: error)
         without = run_measure(simulate(12)[0])
     of_all = np.full(without.detections.n, np.nan)
     of_all[without.rows] = without.sources["FLUXERR_PSF"]

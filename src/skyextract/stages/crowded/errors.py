@@ -10,7 +10,6 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
-from skyextract.stages.crowded.peaks import MIN_SHARE
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
 from skyextract.stages.detection.matched import filter_matched
 
@@ -24,8 +23,8 @@ AROUND = 8.0
 """Radius, in FWHM, within which the sources tell how many more there are that are not told apart:
 as near as MIN_SEPARATION, ..."""
 FELT = 0.6
-"""... and within this, in FWHM, those of less than MIN_SHARE of the light, which the search does
-not find: light at a distance r adds exp(-r^2 / 4 sigma^2) of itself to a flux, in the mean square
+"""... and within this, in FWHM, those of less than the share of the light that the search
+finds: light at a distance r adds exp(-r^2 / 4 sigma^2) of itself to a flux, in the mean square
 as much as all of it within this radius."""
 MAX_ABSORBED = 0.6
 """Share of the noise that fits take up, at most, where they are dense."""
@@ -102,7 +101,7 @@ def with_errors_of_crowds(
     flux = np.abs(hidden.flux)
     columns = {}
     own = sources["FLUXERR_PSF"] * factor
-    error = blended_errors(hidden.x, hidden.y, flux, own, hidden.psf.fwhm)
+    error = blended_errors(hidden.x, hidden.y, flux, own, hidden.psf.fwhm, hidden.least_share)
     if hidden.local is not None:
         error = np.where(hidden.local, error, own)
     columns["FLUXERR_PSF"] = error
@@ -126,20 +125,21 @@ def of_positions(factor: F8) -> F8:
     return out
 
 
-def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float) -> F8:
+def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float, least_share: float) -> F8:
     """Return errors of fluxes with the light of fainter sources that cannot be told apart.
 
     There are as many per area as there are around, within MIN_SEPARATION of each, or within FELT
-    if they are too faint to be found there. The light of those below the error is more noise. What
-    is brighter leaves the errors of sources without such company as they are, but 68 % of all are
-    then within a larger multiple of these: of a share ``a`` of sources alone, ``0.68 / a`` must be
-    within it.  No error is larger than that with the variance of all light.
+    if they are too faint to be found there, below `least_share` of its light. The light of those
+    below the error is more noise. What is brighter leaves the errors of sources without such
+    company as they are, but 68 % of all are then within a larger multiple of these: of a share
+    ``a`` of sources alone, ``0.68 / a`` must be within it.  No error is larger than that with the
+    variance of all light.
     """
     first, second = pairs_within(x, y, AROUND * fwhm)
     near, far = np.concatenate([first, second]), np.concatenate([second, first])
     fainter = flux[far] < flux[near]
     near, light = near[fainter], flux[far[fainter]]
-    unseen = light < MIN_SHARE * flux[near]
+    unseen = light < least_share * flux[near]
     share = (np.where(unseen, FELT, MIN_SEPARATION) / AROUND) ** 2
     below = np.where(light < error[near], share, 0.0)
     noise = np.bincount(near, below * light**2, minlength=x.size)

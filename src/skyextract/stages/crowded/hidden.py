@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MIN_SEPARATION = 0.5
 """Sources nearer to each other than this, in FWHM, are one."""
+MAX_SHARE = 0.2
+"""What is left is no error of the models there from this share of them on (Schlafly et al. 2018:
+0.2 to 0.3)."""
 BESIDE = 3.0
 """Sources that are dropped are felt by those within this distance, in FWHM: two fit regions."""
 N_PAINTED = 2048
@@ -48,6 +51,8 @@ class Hidden:
         Light of clouds that `wide` has and `plane` has not, at the end.
     noise_scale : float
         Noise of the filtered image over that of independent pixels, in the last pass.
+    least_share : float
+        Of the models, of what was added in the last pass, where it stands.
     local : (n,) bool or None
         Sources of the crowded regions of a frame that is not crowded; None: the frame is.
     gain : float
@@ -62,6 +67,7 @@ class Hidden:
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     sky: LocalSky | None = None
     noise_scale: float = 1.0
+    least_share: float = MAX_SHARE
     local: Bools | None = None
     gain: float = 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I8, Bools
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.stages.crowded.contrast import lacks_contrast
-from skyextract.stages.crowded.hidden import MIN_SEPARATION, near
+from skyextract.stages.crowded.hidden import MAX_SHARE, MIN_SEPARATION, near
 from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.detection.noise import scale_at
@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.stages.crowded.hidden import Hidden
 
-MIN_SHARE = 0.2
-"""A peak is at least this share of the models there (Schlafly et al. 2018: 0.2 to 0.3)."""
+MIN_SHARE = 0.05
+"""A peak of less than this share of the models there is none of a star, ..."""
+PSF_ERRORS = 4.0
+"""... and up to MAX_SHARE it is so many times what models usually leave of their light, as the
+threshold is of noise, ..."""
+BRIGHT = 12.5
+"""... where that is so many times the threshold."""
+MIN_BRIGHT = 200
+"""Fewer pixels do not tell what models leave."""
+N_SAMPLE = 50_000
+"""Pixels that are looked at for it, about, in whole rows."""
 OPPOSITE = 2.5
 """A bright pair that was taken for one star leaves two peaks on opposite sides, at most at this
 distance from each other, in FWHM, ..."""
@@ -29,7 +38,7 @@ MIDDLE = 0.3
 
 def new_peaks(
     filtered: F4, model: F4, scale: F4, hidden: Hidden, hopeless: Bools, threshold: float,
-    photon_noise: float, run: Run, *, splits: bool,
+    share: float, photon_noise: float, run: Run, *, splits: bool,
 ) -> tuple[I8, I8]:  # fmt: skip
     """Return the pixels x, y of peaks that are sources of their own, in raster order.
 
@@ -45,6 +54,8 @@ def new_peaks(
     hopeless : (ny, nx) bool
         Pixels that the PSF does not describe.
     threshold : float
+    share : float
+        Of the models that a peak is at least.
     photon_noise : float
         Variance of a pixel per light in it, over that of the sky.
     splits : bool
@@ -52,7 +63,7 @@ def new_peaks(
     """
     fwhm = hidden.psf.fwhm
     separation = MIN_SEPARATION * fwhm
-    x, y = _peaks(filtered, model, threshold, separation, run)
+    x, y = _peaks(filtered, model, threshold, share, separation, run)
     free = ~near(hidden.x, hidden.y, x, y, separation, filtered.shape)
     free &= ~hopeless[y, x]
     x, y = x[free], y[free]
@@ -65,16 +76,36 @@ def new_peaks(
     return x[free], y[free]
 
 
-def _peaks(filtered: F4, model: F4, threshold: float, separation: float, run: Run) -> tuple[I8, I8]:
+def least_share(filtered: F4, model: F4, hopeless: Bools, threshold: float) -> float:
+    """Return the share of the models that a peak is at least: more than an imperfect PSF leaves.
+
+    What bright models leave of their light is the PSF's error, noise, and stars beneath them, which
+    quantiles leave out while they are few.
+
+    Parameters
+    ----------
+    filtered, model, hopeless, threshold
+        As of `new_peaks`.
+    """
+    step = max(1, model.size // N_SAMPLE)
+    light, rest = model[::step], filtered[::step]
+    bright = (light > BRIGHT * threshold) & ~hopeless[::step]
+    if np.count_nonzero(bright) < MIN_BRIGHT:
+        return MAX_SHARE
+    low, high = np.percentile(rest[bright] / light[bright], (15.866, 84.134))
+    return float(np.clip(PSF_ERRORS * (high - low) / 2.0, MIN_SHARE, MAX_SHARE))
+
+
+def _peaks(
+    filtered: F4, model: F4, threshold: float, share: float, separation: float, run: Run
+) -> tuple[I8, I8]:
     """Return the pixels x, y of significant peaks, in raster order."""
     half = max(1, round(separation))
 
     def rows(band: tuple[int, int]) -> tuple[I8, I8]:
         room = (band[1] - band[0]) * filtered.shape[1]
         x, y = np.empty((2, room), np.int32)
-        n = peaks_in_rows(
-            filtered, model, float(threshold), MIN_SHARE, half, band[0], band[1], x, y
-        )
+        n = peaks_in_rows(filtered, model, float(threshold), share, half, band[0], band[1], x, y)
         return x[:n].astype(np.int64), y[:n].astype(np.int64)
 
     parts = run.map(rows, run.bands(filtered.shape[0]))

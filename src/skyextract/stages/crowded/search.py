@@ -22,7 +22,7 @@ from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.stages.crowded.clouds import CLOUD_CELL, MESHES, above_clouds, has_clouds
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, merged, only
-from skyextract.stages.crowded.peaks import new_peaks
+from skyextract.stages.crowded.peaks import least_share, new_peaks
 from skyextract.stages.crowded.plateau import beside_flat_tops, beside_saturated
 from skyextract.stages.crowded.refine import refined_psf
 from skyextract.stages.crowded.rest import (
@@ -158,8 +158,9 @@ def find_hidden(
         in_sigma(model, scale, run)
         threshold = detection_threshold(config.extraction, unit)
         photon_noise = 1.0 / (gain * plane.background.sigma**2) if gain > 0.0 else 0.0
+        share = least_share(filtered, model, hopeless, threshold)
         x, y = new_peaks(
-            filtered, model, scale, hidden, hopeless, threshold, photon_noise, run,
+            filtered, model, scale, hidden, hopeless, threshold, share, photon_noise, run,
             splits=number <= FIRST_PASSES,
         )  # fmt: skip
         del filtered, model
@@ -185,7 +186,7 @@ def find_hidden(
             break
     least = least.times(SIGNIFICANT)
     hidden = _verified(exposure, hidden, found, least, fitted, matched, n_galaxies, run)
-    hidden = replace(hidden, noise_scale=median(scale))
+    hidden = replace(hidden, noise_scale=median(scale), least_share=share)
     if within is not None:
         return hidden
     hidden = replace(hidden, gain=gain if unknown else 0.0)
