@@ -1,5 +1,6 @@
 """What is left of an image tells which sources are several that nobody can tell apart."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -225,3 +226,20 @@ def test_stars_where_models_leave_more_are_lost():
     (upper, lower), raw = kept_stars(3.0)
     assert upper > raw[0]
     assert lower < 0.2
+
+
+def test_mean_squares_of_boxes_take_no_plane():
+    """At the edge the pixels that are there count, and little memory is taken for few sources."""
+    rng = np.random.default_rng(4)
+    filtered = rng.normal(size=(1500, 1200)).astype(np.float32)
+    row, column = np.array([0, 3, 700, 1499]), np.array([1199, 600, 2, 0])
+    tracemalloc.start()
+    got = mean_square(filtered, row, column, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    want = [
+        (filtered[max(0, j - 4) : j + 5, max(0, i - 4) : i + 5].astype(float) ** 2).mean()
+        for j, i in zip(row, column, strict=True)
+    ]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert peak < 0.1 * filtered.nbytes

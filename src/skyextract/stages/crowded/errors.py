@@ -165,7 +165,9 @@ def _factor(hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, r
     """
     plane = hidden.plane
     if gain > 0.0:
-        variance = variance + (np.maximum(hidden.models, 0.0) / gain).astype(np.float32)
+        light = np.maximum(hidden.models, 0.0)
+        light /= np.float32(gain)
+        variance = np.add(light, variance, out=light)
     filtered = filter_matched(
         hidden.residual, matched, run, sigma=plane.background.sigma, variance=variance,
         bad=plane.holes,
@@ -198,6 +200,6 @@ def mean_square_of_rest(filtered: F4, x: F8, y: F8, half: int, square: float) ->
     mean = mean_square(filtered, row, column, half)
     number = np.zeros(filtered.shape, np.float32)
     np.add.at(number, (row, column), np.float32(1.0))
-    density = mean_square(np.sqrt(number), row, column, half)
+    density = mean_square(np.sqrt(number, out=number), row, column, half)
     free: F8 = mean / (1.0 - np.minimum(density / square, MAX_ABSORBED))
     return free

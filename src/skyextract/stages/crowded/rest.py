@@ -260,16 +260,17 @@ def mean_square(filtered: F4, row: I8, column: I8, half: int) -> F8:
     row, column : (n,) int64
     """
     np.clip(filtered, -MAX_RESIDUAL, MAX_RESIDUAL, out=filtered)
-    side = 2 * half + 1
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(filtered, half), (side, side))
-    sums = np.empty(row.size)
+    ny, nx = filtered.shape
+    sums, number = np.empty((2, row.size))
+    offset = np.arange(-half, half + 1)
     for first in range(0, row.size, N_WINDOWS):
         part = slice(first, first + N_WINDOWS)
-        box = windows[row[part], column[part]]
+        y, x = row[part, None] + offset, column[part, None] + offset
+        inside = ((y >= 0) & (y < ny))[:, :, None] & ((x >= 0) & (x < nx))[:, None]
+        box = filtered[np.clip(y, 0, ny - 1)[:, :, None], np.clip(x, 0, nx - 1)[:, None]]
+        box *= inside
         sums[part] = np.einsum("kij,kij->k", box, box, dtype=np.float64)
-    number = np.ones(row.size)
-    for at, size in zip((row, column), filtered.shape, strict=True):
-        number *= np.minimum(at + half, size - 1) - np.maximum(at - half, 0) + 1
+        number[part] = inside.sum((1, 2))
     mean: F8 = sums / number
     return mean
 

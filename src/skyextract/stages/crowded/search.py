@@ -148,6 +148,7 @@ def find_hidden(
             rounds=MESHES if clouds else 1,
         )  # fmt: skip
         hidden = replace(hidden, plane=plane) if clouds else _on_plane(hidden, last_plane, plane)
+        del last_plane
         residual = hidden.residual
         filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)

@@ -55,8 +55,10 @@ def without_models(
     clean = prepare_plane(rest, config, run, sources=sources)
     for _ in range(1, rounds):
         clean = prepare_plane(replace(rest, image=clean.subtracted), config, run, sources=sources)
+    del rest
     clean = clean.with_noise(run)
-    subtracted = clean.subtracted + models
+    subtracted = clean.subtracted
+    subtracted += models
     if clean.n_bad:
         subtracted[clean.bad] = 0.0
     return replace(clean, subtracted=subtracted, saturated=plane.saturated)
