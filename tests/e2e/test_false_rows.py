@@ -174,8 +174,8 @@ def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path)
     )
     is_false = distance.min(axis=1) > 2.5
     assert np.count_nonzero(distance.min(axis=0) < 2.5) > 120
-    # Two bright pairs among them are taken apart otherwise; there were 35.
-    assert np.count_nonzero(is_false) <= 8
+    # There were 35; most of these are pieces of bright pairs.
+    assert np.count_nonzero(is_false) <= 10
 
 
 def draw(light, scene, x, y, flux):

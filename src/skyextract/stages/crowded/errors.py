@@ -40,9 +40,6 @@ SPARSE, SPARSE_SNR = 5.0, 3.0
 PIECES = 1.5
 """... if a more significant one found so is within this, in FWHM: what no smooth profile has of a
 galaxy is taken for several stars; in a crowd nine of ten so faint are stars."""
-LONELY = 2.0
-"""With so few, any that is farther from all must be above SPARSE_SNR: what wings, fog and unknown
-noise leave is not.  Fluxes of pairs that touch have large errors, but their sum has none."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
@@ -69,9 +66,6 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
     near = np.where(snr[first] < snr[second], first, second)
     least = np.full(x.size, LEAST_SNR)
     least[near[is_sparse[near]]] = SPARSE_SNR
-    lonely = company < LONELY * math.pi * AROUND**2 / 100.0
-    lonely[np.concatenate(pairs_within(x, y, PIECES * fwhm))] = False
-    least[lonely] = SPARSE_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
 
