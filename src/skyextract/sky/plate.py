@@ -57,6 +57,19 @@ def stereographic(ra: F8, dec: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     return x * factor, y * factor
 
 
+def equidistant(ra: F8, dec: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
+    """Project so that distances from (ra0, dec0) are those on the sky (ARC); all in degrees.
+
+    It has all of the sky; across, distances are larger than on the sky, by 1.1 at 45 degrees and
+    1.6 at 90.
+    """
+    x, y, z = _rotated(ra, dec, ra0, dec0)
+    sine = np.hypot(x, y)
+    angle = np.rad2deg(np.arctan2(sine, z))
+    factor = np.where(sine > 0.0, angle / np.maximum(sine, 1e-300), np.rad2deg(1.0))
+    return x * factor, y * factor
+
+
 def stereographic_inverse(x: F8, y: F8, ra0: float, dec0: float) -> tuple[F8, F8]:
     """Return the sky position (deg) of stereographic coordinates (deg)."""
     x, y = np.deg2rad(x), np.deg2rad(y)

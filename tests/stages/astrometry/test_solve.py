@@ -288,6 +288,19 @@ def test_empty_catalogues():
     check_failed(dataclasses.replace(field, sources=nans).solve())
 
 
+def test_a_field_that_no_tangent_plane_holds():
+    """Stars of its middle match, and a plate of these would be far off elsewhere."""
+    field = make_field()
+    for scale, is_refused in ((1000.0, True), (60.0, False)):
+        header = {"CTYPE1": "RA---ARC", "CTYPE2": "DEC--ARC", "CRVAL1": 150.0, "CRVAL2": 20.0,
+                  "CRPIX1": 500.0, "CRPIX2": 500.0, "CDELT1": -scale / 3600.0,
+                  "CDELT2": scale / 3600.0}  # fmt: skip
+        result = field.solve(fits.Header(header))
+        check_failed(result)
+        assert ("one tangent plane" in result.reason) == is_refused
+        assert result.source == "HEADER"
+
+
 def test_catalogue_of_another_place():
     field, other = make_field(seed=14), make_field(ra0=10.0, seed=15)
     result = dataclasses.replace(field, reference=other.reference).solve()

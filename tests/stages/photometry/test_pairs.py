@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
@@ -70,3 +73,31 @@ def test_few_sources_take_the_radius_as_it_is():
 def test_no_star_near_a_source():
     with pytest.raises(StepError, match="wrong WCS or no overlap"):
         pair(6, 0, 6, 0.0)
+
+
+@pytest.mark.parametrize("centre", [(60.0, 30.0), (350.0, -80.0)])
+def test_all_sky(centre):
+    """Corners of an all-sky frame have no place on a tangent plane, some no sky at all."""
+    size, step = 700, 0.3  # 105 degrees from the middle to an edge
+    cards = {
+        "CTYPE1": "RA---ARC", "CTYPE2": "DEC--ARC", "CRVAL1": centre[0], "CRVAL2": centre[1],
+        "CRPIX1": 350.0, "CRPIX2": 350.0, "CD1_1": -step, "CD1_2": 0.0, "CD2_1": 0.0,
+        "CD2_2": step, "NAXIS1": size, "NAXIS2": size,
+    }  # fmt: skip
+    zero = np.zeros((size, size), np.float32)
+    exposure = Exposure(zero, zero.astype(np.uint16), wcs=SkyWcs.from_header(cards))
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(20, size - 20, (2, 400))
+    kept = np.hypot(x - 349.0, y - 349.0) < 85.0 / step
+    x, y = x[kept], y[kept]
+    wcs = WCS({key: value for key, value in cards.items() if not key.startswith("NAXIS")})
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    reference = RefCatalog.from_arrays(ra, dec, np.full(len(x), 8.0), mag_key="V", name="stars")
+    report = {}
+    sources = Catalog({"X_IMAGE": x + 1.0 + rng.normal(0, 0.05, len(x)), "Y_IMAGE": y + 1.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pairs = pair_stars(sources, exposure, reference, RADIUS, report)
+    assert report["n_reference"] == len(x)
+    assert len(pairs.row) > 0.98 * len(x)
+    assert (pairs.row == pairs.star).all()

@@ -40,6 +40,8 @@ ARCSEC = 3600.0
 
 MIN_SHARE = 0.1
 """Share of the matched stars that the fit rests on; fewer make it a FALLBACK."""
+MAX_RADIUS = 60.0
+"""Degrees from the middle of a frame: a tangent plane stretches without limit towards 90."""
 MAX_YEARS = 20.0
 """From this many years on, stars without proper motions are told of."""
 MAX_HELD = 2.0
@@ -155,6 +157,13 @@ def solve_astrometry(
         reason = f"{len(sources.x)} sources with a position: too few"
     elif reference.n_stars == 0:
         reason = "no reference star within ASTREFMAG_LIMITS"
+    elif min(start.scales) / ARCSEC * math.hypot(*shape) > 2.0 * MAX_RADIUS:
+        # A patch of it would match, and the plate be wrong elsewhere.
+        reason = (
+            f"{min(start.scales):.4g} arcsec/pixel make the frame more than {2.0 * MAX_RADIUS:g} "
+            "degrees wide, which one tangent plane does not hold: a WCS of the header stays as it "
+            "is"
+        )
     else:
         solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
         doubles = None if solution is None else doubles_of(solution, sources)

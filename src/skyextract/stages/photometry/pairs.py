@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,18 @@ from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.sky.dates import frame_date
-from skyextract.sky.plate import gnomonic
+from skyextract.sky.plate import equidistant, gnomonic
 from skyextract.stages.doubles import find_doubles
 from skyextract.stages.photometry.checks import MIN_STARS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from skyextract.datamodel.arrays import F8
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.refcatalog import RefCatalog
+    from skyextract.datamodel.wcs import SkyWcs
     from skyextract.stages.doubles import Doubles
 
 NOTED_CHANCE = 0.02
@@ -31,6 +35,11 @@ _STEP = 1.25
 """Ratio of the radii that are tried."""
 _KEPT = 0.95
 """Share of the pairs beyond chance that the smaller radius must hold."""
+WIDE = 30.0
+"""Degrees from the middle to a corner, from which on, or where a corner has no sky, the field is no
+longer laid on a tangent plane."""
+EDGE_NODES = 65
+"""Rows and columns of pixels that tell how far such a field reaches."""
 _SURE, _CLEAR = 2.0, 5.0
 """Times the noise of chance by which they may differ from the most, and which they must be."""
 
@@ -104,19 +113,19 @@ def pair_stars(
         raise StepError(f"the reference catalogue {reference.name} is empty")
     ny, nx = exposure.shape
     radius = match_radius(radius, wcs.pixel_scale())
-    ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
+    field = _field_of(wcs, (ny, nx))
     stars = reference.at_epoch(frame_date(exposure.header or {}).year)
-    corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
-    edge = np.hypot(*gnomonic(*corners, ra0, dec0))
-    xi, eta = gnomonic(stars.ra, stars.dec, ra0, dec0)
-    reach = float(np.nanmax(edge)) + radius / 3600.0
-    near = np.flatnonzero(np.hypot(xi, eta) <= reach)
+    xi, eta = field.plane(stars.ra, stars.dec)
+    near = np.flatnonzero(np.hypot(xi, eta) <= field.reach + radius / 3600.0)
     report["n_reference"] = len(near)
     if len(near) == 0:
         raise StepError(f"no star of {reference.name} within the frame: no overlap")
     x, y = zero_based_positions(catalog)
     ok = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    px, py = (3600.0 * c for c in gnomonic(*wcs.to_j2000(x[ok], y[ok]), ra0, dec0))
+    px, py = (3600.0 * c for c in field.plane(*wcs.to_j2000(x[ok], y[ok])))
+    if not np.isfinite(px).all():
+        seen = np.isfinite(px) & np.isfinite(py)
+        ok, px, py = ok[seen], px[seen], py[seen]
     sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
     first, second, distance = mutual_nearest(px, py, sx, sy, radius)
     doubles = find_doubles(reference.take(near), sx, sy, second, radius) if join else None
@@ -143,6 +152,48 @@ def pair_stars(
         )
     row, star = ok[first], near[second]
     return Pairs(row, star, x[row], y[row], reference, by_chance.share(len(first), radius))
+
+
+@record
+class _Field:
+    """A plane on which a frame and stars are laid.
+
+    Attributes
+    ----------
+    plane : callable
+        From right ascension and declination to the plane, deg.
+    reach : float
+        The farthest of the frame from the middle, deg.
+    """
+
+    plane: Callable[[F8, F8], tuple[F8, F8]]
+    reach: float
+
+
+def _field_of(wcs: SkyWcs, shape: tuple[int, int]) -> _Field:
+    """Return the tangent plane, or where the field is too wide for one that of true distances.
+
+    Of a frame beyond the horizon, only some pixels have a sky.
+    """
+    ny, nx = shape
+    ra0, dec0 = (float(c[0]) for c in wcs.to_j2000(*(np.array([0.5 * n]) for n in (nx, ny))))
+    corners = wcs.to_j2000(np.array([0.0, nx, nx, 0.0]), np.array([0.0, 0.0, ny, ny]))
+    edge = np.hypot(*gnomonic(*corners, ra0, dec0))
+    if (edge <= np.rad2deg(np.tan(np.deg2rad(WIDE)))).all():
+        return _Field(partial(gnomonic, ra0=ra0, dec0=dec0), float(edge.max()))
+    y, x = (np.linspace(0.0, n, EDGE_NODES) for n in shape)
+    x, y = (axis.ravel() for axis in np.meshgrid(x, y))
+    ra, dec = wcs.to_j2000(x, y)
+    seen = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    if not seen.size:
+        raise StepError("no pixel of the frame has a position on the sky")
+    ra, dec = ra[seen], dec[seen]
+    middle = int(np.argmin(np.hypot(x[seen] - 0.5 * nx, y[seen] - 0.5 * ny)))
+    ra0, dec0 = float(ra[middle]), float(dec[middle])
+    reach = float(np.hypot(*equidistant(ra, dec, ra0, dec0)).max())
+    # Between two nodes.
+    reach += wcs.pixel_scale() / 3600.0 * max(shape) / (EDGE_NODES - 1)
+    return _Field(partial(equidistant, ra0=ra0, dec0=dec0), min(reach, 180.0))
 
 
 @record
