@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank, copied, has_bits, n_from, whole
+from skyextract.datamodel.arrays import blank, copied, has_bits, n_from, whole, widened
 from skyextract.run import Run
 
 
@@ -83,3 +83,13 @@ def test_pixels_are_counted_and_marked_by_all_threads(n_threads, shape):
     assert n_from(plane, (8.0, 7.5, 0.0), run).tolist() == expected
     mask = rng.integers(0, 16, shape).astype(np.uint16)
     np.testing.assert_array_equal(has_bits(mask, 2 | 8, run), (mask & 10) != 0)
+
+
+@pytest.mark.parametrize(("shape", "n"), [((30, 40), 0), ((30, 40), 3), ((5, 7), 9), ((1, 6), 2)])
+def test_areas_are_widened_to_squares(shape, n):
+    area = np.random.default_rng(1).random(shape) < 0.03
+    y, x = np.indices(shape)
+    expected = np.zeros(shape, bool)
+    for j, i in np.argwhere(area):
+        expected |= (np.abs(y - j) <= n) & (np.abs(x - i) <= n)
+    np.testing.assert_array_equal(widened(area, n), expected)

@@ -127,3 +127,15 @@ def each_of(number: I8) -> tuple[I8, I8]:
     """Return for each of `number[k]` things the k that it belongs to, and its place there."""
     of = np.repeat(np.arange(number.size), number)
     return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)
+
+
+def widened(area: Bools, n: int) -> Bools:
+    """Return pixels that are no farther than n along both axes from some of an area."""
+    for axis in (0, 1):
+        wide = area.copy()
+        for k in range(1, n + 1):
+            ahead, behind = ((slice(None),) * axis + (part,) for part in np.s_[k:, :-k])
+            wide[ahead] |= area[behind]
+            wide[behind] |= area[ahead]
+        area = wide
+    return area

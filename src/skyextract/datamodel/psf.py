@@ -59,6 +59,11 @@ def polynomial_terms(degree: int, u: F8, v: F8) -> F8:
     return np.ascontiguousarray(np.stack(terms, axis=1))
 
 
+def _quadratic(terms: F8, form: F8) -> F8:
+    """Return a quadratic form (k, k) of each row of terms (n, k)."""
+    return np.asarray(np.einsum("nk,kl,nl->n", terms, form, terms))
+
+
 @record
 class Psf:
     """A PSF model as PSFEx writes it.
@@ -181,6 +186,10 @@ class Psf:
         """Return (u, v), the variables of the polynomial at 0-based pixel positions."""
         return (x - self.x_zero) / self.x_scale, (y - self.y_zero) / self.y_scale
 
+    def _terms(self, x: F8, y: F8) -> F8:
+        """Return the terms of the polynomial at 0-based positions, (n, n_terms)."""
+        return polynomial_terms(self.degree, *self.normalised(x, y))
+
     def local_fwhm(self, x: F8, y: F8) -> F8:
         """Return the FWHM at places, as the noise-equivalent width of the model follows it.
 
@@ -199,10 +208,10 @@ class Psf:
         """
         if self.degree == 0:
             return np.full(np.shape(x), self.fwhm)
-        terms = polynomial_terms(self.degree, *self.normalised(x, y))
+        terms = self._terms(x, y)
         flat = self.basis.reshape(len(self.basis), -1).astype(np.float64)
         light = terms @ flat.sum(axis=1) / flat[0].sum()
-        squares = np.einsum("nk,kl,nl->n", terms, flat @ flat.T, terms) / (flat[0] @ flat[0])
+        squares = _quadratic(terms, flat @ flat.T) / (flat[0] @ flat[0])
         width = np.sqrt(light**2 / np.maximum(squares, 1e-30))
         return np.asarray(self.fwhm * np.clip(width, *WIDTHS))
 
@@ -223,9 +232,7 @@ class Psf:
         """
         if self.flux_variance is None:
             return np.zeros(np.shape(x))
-        u, v = self.normalised(x, y)
-        terms = polynomial_terms(self.degree, u, v)
-        form = np.einsum("nk,kl,nl->n", terms, self.flux_variance, terms)
+        form = _quadratic(self._terms(x, y), self.flux_variance)
         return np.asarray(np.sqrt(np.maximum(form, 0.0)))
 
     def stamps(

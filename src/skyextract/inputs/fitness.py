@@ -84,7 +84,7 @@ def check_match(
     for what, names in misfits.items():
         others = f" (and {len(names) - 1} more like it)" if len(names) > 1 else ""
         message = f"{names[0]}{others} does not fit {raw.name}: it has {what}"
-        complain(message, settings, run)
+        _complain(message, settings, run)
 
 
 def _misfits(
@@ -133,7 +133,7 @@ def check_done(kind: str, raw: RawFrame, settings: Settings, run: Run) -> None:
             f"{raw.name}: the header says that its {kind} was corrected before (CALSTAT, ZEROCOR "
             f"...): leave ISR_{kind.upper()} out"
         )
-        complain(message, settings, run)
+        _complain(message, settings, run)
 
 
 def check_saturation(frame: RawFrame, share: float, settings: Settings, run: Run) -> None:
@@ -146,7 +146,7 @@ def check_saturation(frame: RawFrame, share: float, settings: Settings, run: Run
     """
     if share > MAX_SATURATED:
         message = f"{frame.name}: {share:.0%} of the flat are saturated"
-        complain(message, settings, run)
+        _complain(message, settings, run)
 
 
 def check_noise(variance: F4, n_frames: int, run: Run) -> None:
@@ -177,7 +177,7 @@ def check_times(kind: str, frame: RawFrame, first: RawFrame) -> None:
         )
 
 
-def complain(message: str, settings: Settings, run: Run) -> None:
+def _complain(message: str, settings: Settings, run: Run) -> None:
     """Warn of a calibration frame that does not fit, or refuse it: ISR_MISMATCH.
 
     Raises

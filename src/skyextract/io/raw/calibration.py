@@ -78,21 +78,20 @@ def is_master(header: Header, kind: str) -> bool:
         return True
     if is_done(header, "bias") or is_done(header, "dark"):
         return True
-    return any(header.get(card) not in (None, False, 0, "", "OMIT") for card in MASTER_CARDS)
+    return any(_is_set(header, card) for card in MASTER_CARDS)
 
 
 def is_done(header: Header, kind: str) -> bool:
     """Tell whether a frame says that its bias or dark was taken off, or its flat divided by."""
     if kind not in _LETTERS:
         return False
-    letter, card = _LETTERS[kind], header.get(_DONE_CARDS[kind])
-    return letter in str(header.get("CALSTAT") or "").upper() or card not in (
-        None,
-        False,
-        0,
-        "",
-        "OMIT",
-    )
+    letters = str(header.get("CALSTAT") or "").upper()
+    return _LETTERS[kind] in letters or _is_set(header, _DONE_CARDS[kind])
+
+
+def _is_set(header: Header, card: str) -> bool:
+    """Tell whether a card says that something was done."""
+    return header.get(card) not in (None, False, 0, "", "OMIT")
 
 
 def read_master(

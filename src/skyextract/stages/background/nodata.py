@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, has_bits, highest, n_from
+from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, has_bits, highest, n_from, widened
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import sparse
@@ -206,7 +206,7 @@ def _is_padding(exposure: Exposure, area: U1, value: float, n: int) -> bool:
     image = exposure.image
     inside = area.view(np.bool_)
     usable = (exposure.mask & np.uint16(Mask.NO_DATA | Mask.SAT)) == 0
-    beside = _grown(inside, 4) & ~inside & usable
+    beside = widened(inside, 4) & ~inside & usable
     if not beside.any():
         return False
     if _share_around(inside, beside) > MAX_AROUND:
@@ -255,25 +255,12 @@ def _of_noise(pixels: F4, value: float) -> float:
 def _share_around(area: Bools, beside: Bools) -> float:
     """Return the share of the area among the 7 x 7 pixels around the typical one beside it."""
     padded = np.pad(area, 3, mode="reflect") if min(area.shape) > 3 else np.pad(area, 3)
-    edge = beside & _grown(area, 1)
+    edge = beside & widened(area, 1)
     y, x = np.nonzero(edge)
     step = max(1, y.size // _SAMPLE)
     y, x = y[::step], x[::step]
     inside = sum(padded[y + v, x + u].astype(np.int64) for v in range(7) for u in range(7))
     return float(np.median(inside)) / 49.0
-
-
-def _grown(area: Bools, n: int) -> Bools:
-    """Return an area with the pixels within n along the axes."""
-    grown = area.copy()
-    for axis in (0, 1):
-        before = grown.copy()
-        for k in range(1, n + 1):
-            low = tuple(slice(k, None) if a == axis else slice(None) for a in (0, 1))
-            high = tuple(slice(None, -k) if a == axis else slice(None) for a in (0, 1))
-            grown[low] |= before[high]
-            grown[high] |= before[low]
-    return grown
 
 
 def _without_default_level(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:

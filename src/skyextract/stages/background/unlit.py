@@ -85,7 +85,8 @@ def unlit(image: F4, without: Bools, patches: Patches | None) -> Unlit | None:
     for _ in range(WIDE):
         dark = dark | (_grown(dark) & (share < margin))
     dark = _grown(dark)  # of the blocks beside, less than half of the pixels may be dark
-    edge = _grown(_times_grown(inner, WIDE)) & ~_times_grown(inner, WIDE) & np.isfinite(share)
+    wide = _times_grown(inner, WIDE)
+    edge = _grown(wide) & ~wide & np.isfinite(share)
     if not edge.any() or np.mean(share[edge] > LIT) < SHARP:
         return None
     whole = np.repeat(np.repeat(dark, SIDE, axis=0), SIDE, axis=1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, Bools, widened
 from skyextract.record import record
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.profile import Windows
@@ -117,7 +117,7 @@ def windows_about(
         there = np.s_[a - y : b - y, c - x : d - x]
         segmentation = np.abs(found.segmentation[here])
         used = segmentation == host + 1
-        used = _widened(used, margin) & ((segmentation == 0) | used)
+        used = widened(used, margin) & ((segmentation == 0) | used)
         used &= (exposure.mask[here] & np.uint16(UNUSABLE)) == 0
         models = hidden.models[here]
         # the square of a single pixel may be beyond single precision
@@ -138,22 +138,6 @@ def windows_about(
     guess = _guess(found, hosts, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
     data, weight, stamps = (np.roll(v, (-half, -half), (1, 2)) for v in (data, weight, stamps))
     return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2
-
-
-def _widened(used: Bools, margin: int) -> Bools:
-    """Return pixels that are no farther than `margin` along both axes from some."""
-    for axis in (0, 1):
-        wide = used.copy()
-        for step in range(1, margin + 1):
-            ahead, behind = np.s_[step:], np.s_[:-step]
-            if axis == 0:
-                wide[ahead] |= used[behind]
-                wide[behind] |= used[ahead]
-            else:
-                wide[:, ahead] |= used[:, behind]
-                wide[:, behind] |= used[:, ahead]
-        used = wide
-    return used
 
 
 def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -131,9 +132,7 @@ def pair_stars(
     doubles = find_doubles(reference.take(near), sx, sy, second, radius) if join else None
     if doubles is not None:
         found = pair_stars(catalog, exposure, doubles.reference, radius, report, join=False)
-        return Pairs(
-            found.row, found.star, found.x, found.y, found.reference, found.chance, doubles
-        )
+        return replace(found, doubles=doubles)
     by_chance = _Chance.between(px, py, sx, sy)
     if by_chance.share(len(first), radius) > NOTED_CHANCE:
         least = match_radius(0.0, wcs.pixel_scale())
