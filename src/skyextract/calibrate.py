@@ -178,6 +178,9 @@ def calibrate_astrometry(
         measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
         config.astrometry, run, scale,
     )  # fmt: skip
+    size, along = found.metrics["pixel_scale"], frame_pixels(exposure.header)
+    if size is not None and along > 1:  # of the full frame, as is the FWHM
+        found = replace(found, metrics=found.metrics | {"pixel_scale": size / along})
     if measured.seen_twice and found.status == Status.COMPLETE:
         return replace(found, status=Status.FALLBACK, reason=measured.seen_twice)
     return found

@@ -43,7 +43,11 @@ def test_mosaic(skyextract, shared_data, colour, zero_point):
         "-CATALOG_TYPE", "FITS_LDAC", "-HEAD_NAME", "bay.head", "-PARAMETERS_NAME", "my.param",
     )  # fmt: skip
     assert f"{colour} is measured" in done.stderr
-    photometry = done.summary("bay.json")[0]["steps"]["photometry"]
+    steps = done.summary("bay.json")[0]["steps"]
+    photometry = steps["photometry"]
+    assert steps["astrometry"]["pixel_scale"] == pytest.approx(0.6, rel=1e-3)
+    seeing = steps["characterize"]
+    assert seeing["fwhm_arcsec"] == pytest.approx(0.6 * seeing["fwhm_pix"], rel=1e-3)
     assert photometry["zero_point"] == pytest.approx(zero_point, abs=0.005)
     found = Table.read("bay.cat", hdu=2)
     truth, own = matched(folder, found)

@@ -57,7 +57,7 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     )
     run.tell(
         f"{exposure.path}: a colour mosaic ({pattern}): {colour} is measured (BAYER), positions "
-        "and sizes are in pixels of the full frame, apertures of two"
+        "and sizes are in pixels of the full frame, PHOT_APERTURES in pixels twice as wide"
     )
     scale = _N_PIXELS / len(cells)
     detector = replace(
