@@ -1,11 +1,12 @@
 """Instrument signature removal beside ccdproc: same pixels, time and memory.
 
-    python -m benchmarks.speed.isr [SIZE] [N_FRAMES]
+    python -m benchmarks.speed.isr [SIZE ...]
 
 Both correct the same raw frame (overscan, bias, dark, flat) from the same arrays, each in a
 process of its own that has run once before on a small frame, ours as in a later image of a batch
-(freed memory is kept); then we combine N_FRAMES of 4096 x 4096.  Prints the largest difference,
-times and memory as ratios, and our time beside that which copying as many bytes takes.
+(freed memory is kept, settings are resolved); then we combine 20 frames of 4096 x 4096.  Prints
+the largest difference, times and memory as ratios, and our time beside that which copying as many
+bytes takes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from benchmarks.paired import judge
 
 OVERSCAN = 64
+SIZES, N_COMBINED, COMBINED = (2048, 4096), 20, 4096
 TARGET, COPY_TARGET = 5.0, 2.0
 BYTES_OF_RAW, BYTES_OF_PIXEL = 2 + 4, 4 + 3 * 4 + 4 + 4 + 2
 """Moved at least, per pixel: the raw numbers are read and made float32; these are read again with
@@ -45,13 +47,12 @@ def make(size: int, seed: int = 1) -> dict[str, np.ndarray]:
     }
 
 
-def ours(frames: dict[str, np.ndarray], threads: int) -> np.ndarray:
+def ours(frames: dict[str, np.ndarray], settings: Any, threads: int) -> np.ndarray:
     from astropy.io.fits import Header
 
     from skyextract.datamodel.calibrations import Calibrations, Master
     from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
     from skyextract.run import Run
-    from skyextract.settings.resolve import command_line_settings, resolve
     from skyextract.stages.isr.signature import remove_signature
 
     size = frames["bias"].shape[0]
@@ -66,7 +67,6 @@ def ours(frames: dict[str, np.ndarray], threads: int) -> np.ndarray:
         kind: Master(kind, frames[kind], None, DARK_TIME, Header(), kind)
         for kind in ("bias", "dark", "flat")
     }
-    settings = resolve(None, command_line_settings([]))
     return remove_signature(
         raw, Calibrations(**masters), settings.config, Run(threads)
     ).exposure.image
@@ -109,9 +109,11 @@ def peak_megabytes() -> float:
 def worker(which: str, size: int, threads: int, output: str) -> None:
     """Correct once to warm up, then measure the fastest of five runs, and the memory."""
     from skyextract.run import keep_freed_memory
+    from skyextract.settings.resolve import command_line_settings, resolve
 
     keep_freed_memory()
-    correct = (lambda f: ours(f, threads)) if which == "ours" else theirs
+    settings = resolve(None, command_line_settings([]))
+    correct = (lambda f: ours(f, settings, threads)) if which == "ours" else theirs
     correct(make(256))
     frames = make(size)
     before = peak_megabytes()
@@ -177,7 +179,18 @@ def measured(*arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(size: int, n_frames: int) -> None:
+def main(sizes: list[int]) -> None:
+    for size in sizes:
+        correct(size)
+    found = measured("--combine", COMBINED, N_COMBINED, 2)
+    print(f"combination of {N_COMBINED} raw frames of {COMBINED} x {COMBINED}, sigma-clipped, "
+          "with variance")  # fmt: skip
+    print(f"  {found['seconds']:.1f} s, peak memory of the process {found['megabytes']:.0f} MB "
+          f"({found['before']:.0f} before)")  # fmt: skip
+
+
+def correct(size: int) -> None:
+    """Compare the correction of one frame."""
     with tempfile.TemporaryDirectory() as folder:
         a, b = Path(folder) / "a.npy", Path(folder) / "b.npy"
         one = measured("--worker", "ours", size, 1, a)
@@ -187,19 +200,15 @@ def main(size: int, n_frames: int) -> None:
     difference = np.abs(ours_image - other_image) / np.spacing(np.abs(other_image))
     print(f"{size} x {size}, overscan + bias + dark + flat + variance + gain")
     print(f"  largest difference from ccdproc  {difference.max():.0f} float32 steps")
-    print(f"  ccdproc      {other['seconds']:7.3f} s  {other['megabytes']:6.0f} MB")
-    print(f"  1 thread     {one['seconds']:7.3f} s  {one['megabytes']:6.0f} MB")
-    print(f"  2 threads    {two['seconds']:7.3f} s  {two['megabytes']:6.0f} MB")
+    print(f"  ccdproc      {1e3 * other['seconds']:7.1f} ms {other['megabytes']:6.0f} MB")
+    print(f"  1 thread     {1e3 * one['seconds']:7.1f} ms {one['megabytes']:6.0f} MB")
+    print(f"  2 threads    {1e3 * two['seconds']:7.1f} ms {two['megabytes']:6.0f} MB")
     print(f"  faster by    {other['seconds'] / one['seconds']:.1f} (1 thread), "
           f"{other['seconds'] / two['seconds']:.1f} (2)")  # fmt: skip
     judge("faster than ccdproc", other["seconds"] / two["seconds"], TARGET, least=True)
-    print(f"  copying as many bytes {one['copy']:.3f} s")
+    print(f"  copying as many bytes {1e3 * one['copy']:.1f} ms")
     judge("beside copying, 1 thread", one["seconds"] / one["copy"], COPY_TARGET)
     print(f"  memory       {one['megabytes'] / other['megabytes']:.2f} of ccdproc's")
-    found = measured("--combine", 4096, n_frames, 2)
-    print(f"combination of {n_frames} raw frames of 4096 x 4096, sigma-clipped, with variance")
-    print(f"  {found['seconds']:.1f} s, peak memory of the process {found['megabytes']:.0f} MB "
-          f"({found['before']:.0f} before)")  # fmt: skip
 
 
 if __name__ == "__main__":
@@ -209,4 +218,4 @@ if __name__ == "__main__":
     elif words and words[0] == "--combine":
         combine_worker(int(words[1]), int(words[2]), int(words[3]))
     else:
-        main(int(words[0]) if words else 2048, int(words[1]) if len(words) > 1 else 20)
+        main([int(word) for word in words] or list(SIZES))
