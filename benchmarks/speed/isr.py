@@ -48,9 +48,8 @@ def make(size: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 
 def ours(frames: dict[str, np.ndarray], settings: Any, threads: int) -> np.ndarray:
-    from astropy.io.fits import Header
-
     from skyextract.datamodel.calibrations import Calibrations, Master
+    from skyextract.datamodel.header import Header
     from skyextract.datamodel.rawframe import Amplifier, RawFrame, Section
     from skyextract.run import Run
     from skyextract.stages.isr.signature import remove_signature
