@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, Bools, each_of
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.detection.matched import filter_about, filter_matched
@@ -315,9 +315,8 @@ def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
             at = cell[some] + step * width
             low = np.searchsorted(ordered, at - 1)
             number = np.searchsorted(ordered, at + 1, side="right") - low
-            k = np.repeat(some, number)
-            offset = np.arange(k.size) + np.repeat(low - np.cumsum(number) + number, number)
-            j = order[offset]
+            of, place = each_of(number)
+            k, j = some[of], order[low[of] + place]
             before = j < k
             j, k = j[before], k[before]
             near = (x[j] - x[k]) ** 2 + (y[j] - y[k]) ** 2 < distance**2

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools, each_of
 from skyextract.datamodel.noise import median, typical_noise
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
@@ -237,8 +237,8 @@ def within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
     first = np.maximum(np.ceil((y - reach) / step), 0.0).astype(np.int64)
     last = np.minimum(np.floor((y + reach) / step), n_rows - 1).astype(np.int64)
     counts = np.maximum(last - first + 1, 0)
-    disc = np.repeat(np.arange(len(x)), counts)
-    row = first[disc] + np.arange(len(disc)) - np.repeat(np.cumsum(counts) - counts, counts)
+    disc, place = each_of(counts)
+    row = first[disc] + place
     half = np.sqrt(np.maximum(reach[disc] ** 2 - (row * step - y[disc]) ** 2, 0.0))
     low = np.clip(np.ceil(x[disc] - half), 0, nx).astype(np.int64)
     high = np.clip(np.floor(x[disc] + half) + 1, 0, nx).astype(np.int64)
