@@ -17,6 +17,7 @@ from skyextract.stages.astrometry import solve
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 from skyextract.stages.detection.support import MIN_SKY_SHARE
 from skyextract.stages.photometry import checks
+from skyextract.stages.photometry.parts import SURE
 from skyextract.stages.psf import doubt
 
 _WIDTH = 100
@@ -216,6 +217,8 @@ _CHECKS: tuple[_Check, ...] = (
     _Check("photometry: scatter beyond the errors",
            ("photometry", "checks", "intrinsic_scatter"), "mag", checks.WEAK_INTRINSIC,
            checks.MAX_INTRINSIC),
+    _Check("photometry: variation over the frame, rms",
+           ("photometry", "checks", "error_of_field"), "mag", checks.WEAK_PLACE),
     _trend("magnitude", "trend_mag"),
     _trend("x", "trend_x"),
     _trend("y", "trend_y"),
@@ -247,7 +250,7 @@ def _margin(check: _Check, steps: Numbers) -> str:
         if check.number[-1].startswith("n_"):
             size /= whole
     error = _at(check.error, steps) if check.error else None
-    counts = error is None or size > checks.SURE * error
+    counts = error is None or size > SURE * error
     limits, missed = [], []
     for limit, status in ((check.fallback, "FALLBACK"), (check.failed, "FAILED")):
         if limit is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.photometry.checks import compare_parts
+from skyextract.stages.photometry.parts import compare_parts
 
 N, N_BRIGHT, ERROR = 40, 12, 0.01
 

@@ -156,6 +156,38 @@ def test_colour_term_and_field_polynomial():
     assert len(result.photocal.polynomial) == 3
 
 
+@pytest.mark.parametrize(("height", "status"), [(0.1, "FALLBACK"), (0.06, "COMPLETE")])
+def test_light_that_waves_over_the_frame_is_told(height, status):
+    # Clouds: smaller than the cells that are compared, and than any surface follows.
+    catalog, reference = make_pair(300)
+    wave = height * np.sin(2.0 * np.pi * (catalog["X_IMAGE"] + 0.4 * catalog["Y_IMAGE"]) / 320.0)
+    catalog = catalog.with_columns(FLUX_PSF=catalog["FLUX_PSF"] * 10 ** (-0.4 * wave))
+    run = Run()
+    result = calibrate_photometry(catalog, make_exposure(), reference, Config(), run)
+    assert result.status == status
+    checks = result.metrics["checks"]
+    assert checks["shared_scatter"] == pytest.approx(wave.std(), rel=0.2)
+    assert checks["error_of_field"] >= checks["shared_scatter"]
+    assert result.metrics["zero_point_error"] > checks["shared_scatter"]
+    assert any("from place to place" in str(warning) for warning in run.warnings)
+
+
+def test_scatter_that_is_not_in_the_errors_is_told():
+    catalog, reference = make_pair(200)
+    clean = Run()
+    calibrate_photometry(catalog, make_exposure(), reference, Config(), clean)
+    rng = np.random.default_rng(3)
+    flux = catalog["FLUX_PSF"] * 10 ** (0.4 * rng.normal(0.0, 0.07, 200))
+    run = Run()
+    result = calibrate_photometry(
+        catalog.with_columns(FLUX_PSF=flux), make_exposure(), reference, Config(), run
+    )
+    assert result.status == "COMPLETE"
+    assert result.metrics["checks"]["intrinsic_scatter"] == pytest.approx(0.07, abs=0.012)
+    assert any("beyond their errors of 0.0" in str(warning) for warning in run.warnings)
+    assert not clean.warnings
+
+
 def test_flux_column():
     catalog, reference = make_pair()
     default = make_exposure(psf=Psf.gaussian(3.5))

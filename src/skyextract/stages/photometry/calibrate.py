@@ -21,14 +21,7 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
-from skyextract.stages.photometry.checks import (
-    FluxScale,
-    Parts,
-    Verdict,
-    compare_parts,
-    verify,
-    with_doubles,
-)
+from skyextract.stages.photometry.checks import FluxScale, Verdict, verify, with_doubles
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.linearity import with_bright_end, with_widths
 from skyextract.stages.photometry.model import (
@@ -38,6 +31,7 @@ from skyextract.stages.photometry.model import (
     fit_stars,
 )
 from skyextract.stages.photometry.pairs import pair_stars
+from skyextract.stages.photometry.parts import Parts, compare_parts
 from skyextract.stages.photometry.stars import (
     Stars,
     choose_flux,

@@ -9,20 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
-from skyextract.datamodel.photocal import field_terms
 from skyextract.record import record
-from skyextract.stages.agreement import (
-    Group,
-    Spread,
-    bins,
-    cells,
-    largest_step,
-    most_agree,
-    second_group,
-    smooth_spread,
-    spread_of_medians,
-)
 from skyextract.stages.doubles import Doubles
+from skyextract.stages.photometry.parts import SURE, Parts
 from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
 
 MIN_STARS = 5
@@ -35,12 +24,14 @@ FAINT = 0.08
 MAX_ERROR = 0.1
 MAX_TREND = 0.1
 """Change of the residual over the magnitudes, or from side to side, mag."""
-MAX_PART = 0.15
-"""Median residual of a part of the frame or of a range of magnitudes, mag."""
-SURFACE_DEGREE = 2
 NOTED_TREND = 0.03
 WEAK_INTRINSIC = 0.1
 """Scatter beyond the errors, mag, that makes the zero point a FALLBACK."""
+WEAK_PLACE = 0.05
+"""Rms of magnitudes over the frame which makes it a FALLBACK."""
+NOTED_SCATTER, MANY = 0.04, 3.0
+"""Scatter beyond the errors, mag, and in units of the errors, that is told."""
+OF_PLACE = ": clouds, flat field, amplifiers?"
 WEAK_SCALE = 0.05
 """Magnitude of the calibrated flux off that of the Kron aperture, which makes it a FALLBACK."""
 SURE_SCALE = 2.0
@@ -52,8 +43,6 @@ SHARE_FROM = 100
 """The share counts from this many bright stars."""
 KRON_LOSS = 0.06
 """The Kron aperture of stars misses no more light than this, mag."""
-SURE = 4.0
-"""A trend counts from this many sigma."""
 OTHER_BAND = 0.5
 OTHER_BAND_FROM = 0.05
 
@@ -127,91 +116,6 @@ class FluxScale:
         return max(self.excess, self.lack) - SURE_SCALE * self.kron_error > WEAK_SCALE
 
 
-@record
-class Parts:
-    """What parts of the stars say about the zero point of all.
-
-    Attributes
-    ----------
-    field, brightness : Spread
-        Of the medians in cells of the frame, and in ranges of magnitude.
-    side : int
-        Cells per side of the frame.
-    surface : float
-        Rms of a smooth surface in the residuals, mag.
-    group : Group
-        Outliers that agree on another zero point; x is how far off that is, mag.
-    step : (float, float)
-        Height and place, mag, of the largest step in the residuals over magnitude.
-    """
-
-    field: Spread
-    brightness: Spread
-    side: int
-    surface: float
-    group: Group
-    step: tuple[float, float]
-
-    @property
-    def contradiction(self) -> str:
-        """Why one zero point cannot be right for all; empty if it may be."""
-        if self.group.contradicts:
-            return (
-                f"{self.group.number} stars agree with each other on a zero point that is "
-                f"{self.group.x:+.2f} mag off: two magnitude systems, clouds?"
-            )
-        for spread, where in ((self.field, self.place), (self.brightness, "of one brightness")):
-            if spread.exceeds(MAX_PART, SURE):
-                return f"stars {where} are off by {spread.worst:+.2f} mag: clouds, flat field?"
-        return ""
-
-    @property
-    def place(self) -> str:
-        """The cell that differs most, in words."""
-        row, column = divmod(self.field.part, self.side)
-        return f"in cell {column + 1}, {row + 1} of {self.side} x {self.side}"
-
-
-def compare_parts(
-    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], bright: tuple[F8, F8, F8],
-    intrinsic: float, shape: tuple[int, int],
-) -> Parts:  # fmt: skip
-    """Compare parts of the stars.
-
-    Parameters
-    ----------
-    fitted : three of (n,) float64
-        Residuals, errors and magnitudes of the stars of the fit.
-    everyone : four of (m,) float64
-        Residuals, errors and 0-based pixels x, y of these and fainter ones.
-    bright : three of (k,) float64
-        Residuals, errors and magnitudes of brighter ones, which the fit left out: where they agree
-        with each other they are not saturated, but in another magnitude system.
-    intrinsic : float
-        Scatter beyond the errors; outliers are what it does not explain.
-    shape : (int, int)
-        Frame [y, x].
-    """
-    residuals, errors, mag = fitted
-    brightness = spread_of_medians(residuals, errors, bins(mag))
-    stars = [residuals, errors, mag]
-    if most_agree(bright[0], np.hypot(bright[1], intrinsic)):
-        # Saturated stars are the farther off the brighter they are.
-        stars = [np.append(one, other) for one, other in zip(stars, bright, strict=True)]
-    step = largest_step(*stars)
-    residuals, errors, x, y = everyone
-    part, side = cells(x, y, shape)
-    field = spread_of_medians(residuals, errors, part)
-    together = np.append(residuals, bright[0])
-    total = np.hypot(np.append(errors, bright[1]), intrinsic)
-    apart = np.abs(together) > SURE * total
-    group = second_group(together, np.zeros_like(together), total, apart)
-    apart = apart[: len(residuals)]
-    terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
-    surface = smooth_spread(residuals[~apart], errors[~apart], terms)
-    return Parts(field, brightness, side, surface, group, step)
-
-
 def verify(
     fit: ZeroPointFit,
     errors: F8,
@@ -264,13 +168,14 @@ def verify(
     height, place = parts.step
     unsure = max(_unsure(numbers, "mag"), parts.brightness.rms, 0.5 * abs(height))
     trends = math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y"))
-    uneven = max(trends, parts.field.rms, parts.surface)
+    uneven = max(trends, parts.field.rms, parts.surface, parts.shared)
     numbers |= {
         "error_of_fit": fit.error,
         "error_of_aperture_correction": scale.correction_error,
         "error_of_trend": unsure,
         "step_mag": height,
         "error_of_field": uneven,
+        "shared_scatter": parts.shared,
         "error_of_flux_scale": scale.excess,
         "error_of_rounding": scale.rounding_error,
         "error_of_hidden_light": scale.hidden_error,
@@ -281,6 +186,7 @@ def verify(
         fit.error, scale.correction_error, unsure, uneven, scale.excess, scale.rounding_error,
         scale.hidden_error,
     )  # fmt: skip
+    typical = float(np.median(errors[kept])) if n_good else math.inf
     better = _better_band(own, others)
     reason = ""
     if n_good < MIN_STARS:
@@ -295,7 +201,6 @@ def verify(
             "large, or a wrong WCS?"
         )
     elif fit.intrinsic > MAX_INTRINSIC:
-        typical = float(np.median(errors[kept]))
         reason = (
             f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors: another filter or "
             "magnitude system?"
@@ -306,6 +211,8 @@ def verify(
     weak = ""
     if fit.intrinsic > WEAK_INTRINSIC:
         weak = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
+    elif uneven > WEAK_PLACE:
+        weak = f"magnitudes are off by {uneven:.2f} mag (rms) from place to place{OF_PLACE}"
     elif scale.is_off:
         weak = f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
     elif scale.rounding_error > WEAK_SCALE:
@@ -313,6 +220,13 @@ def verify(
     elif n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
         weak = f"the zero point rests on {n_good} of {n_bright} stars that are bright enough"
     remarks = []
+    if not weak and uneven > NOTED_TREND and not trends >= uneven:
+        remarks.append(f"magnitudes vary by {uneven:.3f} mag (rms) from place to place{OF_PLACE}")
+    elif not weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
+        remarks.append(
+            f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors of {typical:.3f}: "
+            "MAGERR does not hold it"
+        )
     if abs(height) > NOTED_TREND:
         remarks.append(
             f"residuals change by {height:+.3f} mag at magnitude {place:.1f}: two sources of the "

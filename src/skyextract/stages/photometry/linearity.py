@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.stages.photometry.checks import NOTED_TREND, SURE, Verdict
+from skyextract.stages.photometry.checks import NOTED_TREND, Verdict
+from skyextract.stages.photometry.parts import SURE
 from skyextract.stages.psf.linearity import slight_widening
 
 if TYPE_CHECKING:

@@ -1,0 +1,116 @@
+"""What stars of all places and brightnesses tell of one zero point."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.photocal import field_terms
+from skyextract.record import record
+from skyextract.stages.agreement import (
+    Group,
+    Spread,
+    bins,
+    cells,
+    largest_step,
+    most_agree,
+    second_group,
+    smooth_spread,
+    spread_of_medians,
+)
+from skyextract.stages.photometry.neighbours import shared_scatter
+
+MAX_PART = 0.15
+"""Median residual of a part of the frame or of a range of magnitudes, mag."""
+SURFACE_DEGREE = 2
+SURE = 4.0
+"""A trend counts from this many sigma."""
+
+
+@record
+class Parts:
+    """What parts of the stars say about the zero point of all.
+
+    Attributes
+    ----------
+    field, brightness : Spread
+        Of the medians in cells of the frame, and in ranges of magnitude.
+    side : int
+        Cells per side of the frame.
+    surface : float
+        Rms of a smooth surface in the residuals, mag.
+    shared : float
+        Scatter that neighbours have in common, mag.
+    group : Group
+        Outliers that agree on another zero point; x is how far off that is, mag.
+    step : (float, float)
+        Height and place, mag, of the largest step in the residuals over magnitude.
+    """
+
+    field: Spread
+    brightness: Spread
+    side: int
+    surface: float
+    shared: float
+    group: Group
+    step: tuple[float, float]
+
+    @property
+    def contradiction(self) -> str:
+        """Why one zero point cannot be right for all; empty if it may be."""
+        if self.group.contradicts:
+            return (
+                f"{self.group.number} stars agree with each other on a zero point that is "
+                f"{self.group.x:+.2f} mag off: two magnitude systems, clouds?"
+            )
+        for spread, where in ((self.field, self.place), (self.brightness, "of one brightness")):
+            if spread.exceeds(MAX_PART, SURE):
+                return f"stars {where} are off by {spread.worst:+.2f} mag: clouds, flat field?"
+        return ""
+
+    @property
+    def place(self) -> str:
+        """The cell that differs most, in words."""
+        row, column = divmod(self.field.part, self.side)
+        return f"in cell {column + 1}, {row + 1} of {self.side} x {self.side}"
+
+
+def compare_parts(
+    fitted: tuple[F8, F8, F8], everyone: tuple[F8, F8, F8, F8], bright: tuple[F8, F8, F8],
+    intrinsic: float, shape: tuple[int, int],
+) -> Parts:  # fmt: skip
+    """Compare parts of the stars.
+
+    Parameters
+    ----------
+    fitted : three of (n,) float64
+        Residuals, errors and magnitudes of the stars of the fit.
+    everyone : four of (m,) float64
+        Residuals, errors and 0-based pixels x, y of these and fainter ones.
+    bright : three of (k,) float64
+        Residuals, errors and magnitudes of brighter ones, which the fit left out: where they agree
+        with each other they are not saturated, but in another magnitude system.
+    intrinsic : float
+        Scatter beyond the errors; outliers are what it does not explain.
+    shape : (int, int)
+        Frame [y, x].
+    """
+    residuals, errors, mag = fitted
+    brightness = spread_of_medians(residuals, errors, bins(mag))
+    stars = [residuals, errors, mag]
+    if most_agree(bright[0], np.hypot(bright[1], intrinsic)):
+        # Saturated stars are the farther off the brighter they are.
+        stars = [np.append(one, other) for one, other in zip(stars, bright, strict=True)]
+    step = largest_step(*stars)
+    residuals, errors, x, y = everyone
+    part, side = cells(x, y, shape)
+    field = spread_of_medians(residuals, errors, part)
+    together = np.append(residuals, bright[0])
+    total = np.hypot(np.append(errors, bright[1]), intrinsic)
+    apart = np.abs(together) > SURE * total
+    group = second_group(together, np.zeros_like(together), total, apart)
+    apart = apart[: len(residuals)]
+    terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
+    surface = smooth_spread(residuals[~apart], errors[~apart], terms)
+    shared = shared_scatter(residuals, errors, x, y)
+    return Parts(field, brightness, side, surface, shared, group, step)
