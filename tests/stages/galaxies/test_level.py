@@ -14,6 +14,7 @@ from skyextract.run import Run
 from skyextract.stages.background.estimate import subtract_background
 from skyextract.stages.galaxies.fit import Profile, fit_models
 from skyextract.stages.galaxies.level import levels_below
+from skyextract.stages.galaxies.scaled import scale_models
 from tests.stages.galaxies.test_fit import NOISE, frame, grid_of, sersic, sky_of
 
 galsim = pytest.importorskip("galsim")
@@ -155,6 +156,29 @@ def test_meshes_that_are_off_do_not_move_galaxies() -> None:
     pulls = (fits.parameters[:, SPHEROID] - flux) / np.sqrt(fits.covariance[:, SPHEROID, SPHEROID])
     low, high = np.percentile(pulls, (16, 84))
     assert 0.75 < 0.5 * (high - low) < 1.25
+
+
+def test_meshes_that_are_off_do_not_move_colours() -> None:
+    """Brightness of given shapes above meshes that are .15 sigma off, each for itself."""
+    n, flux = 64, 9000.0
+    positions, shape = grid_of(n, 93)
+    positions, shape = 2.0 * positions, (2 * shape[0], 2 * shape[1])
+    rng = np.random.default_rng(96)
+    galaxies = [sersic(flux, radius, 1.0) for radius in rng.uniform(2.0, 6.0, n)]
+    deep, variance, found = frame(galaxies, positions, shape, 94, 12)
+    image, _, _ = frame([0.2 * galaxy for galaxy in galaxies], positions, shape, 95, 12)
+    cells = -(-shape[0] // MESH)
+    background = a_background(rng.normal(0.0, 0.15 * NOISE, (cells, cells)), shape)
+    sky = sky_of(with_background(image, background), variance, background=background)
+    shapes = fit_models(sky_of(deep, variance), found, Profile(True, False), Run())
+    known = scale_models(sky_of(image, variance), shapes, Run())
+    scaled = scale_models(sky, shapes, Run())
+    # the level adds less than half the noise of the pixels, which both have (of meshes 1.3 times)
+    low, high = np.percentile((scaled.scale - known.scale) / known.error, (16, 84))
+    assert 0.5 * (high - low) < 0.5
+    low, high = np.percentile((scaled.scale - 0.2) / scaled.error, (16, 84))
+    assert 0.75 < 0.5 * (high - low) < 1.25
+    assert np.median(scaled.error / known.error) < 1.5
 
 
 def test_the_halo_of_a_star_is_not_the_sky_around_it() -> None:

@@ -56,8 +56,9 @@ def add_models(
 
 @kernel
 def visit_scales(
-    members: I8, places: Places, pixels: Pixels, parameters: F8, scales: F8, chi2: F8, changed: U1
-) -> None:
+    members: I8, places: Places, pixels: Pixels, parameters: F8, sky: F8,
+    scales: F8, chi2: F8, changed: U1,
+) -> None:  # fmt: skip
     """Fit the brightness of models of given shape; all of them are out of the residual.
 
     Parameters
@@ -66,6 +67,8 @@ def visit_scales(
         Sources whose boxes do not overlap.
     parameters : (n, N_PARAMETERS) float64
         Of the models; with fluxes times the scale they are out of the residual.
+    sky : (2, n) float64
+        Level below each source, which is in the residual, and its error.
     scales : (n, 2) float64
         Factor of the fluxes, changed, and its error, written.
     chi2 : (n,) float64
@@ -92,7 +95,7 @@ def visit_scales(
         for _ in range(2):
             for k in range(n):
                 work.own[k] = scale * light_of[k]
-            good = gather(pixels, grid, 0.0, work)
+            good = gather(pixels, grid, sky[0, i], work)
             light, square, level = 0.0, 0.0, 0.0
             for k in range(n):
                 weighted = float(work.weight[k]) * light_of[k]
@@ -102,7 +105,7 @@ def visit_scales(
             if not square > 0.0:
                 break
             unit = 1.0 / math.sqrt(square)
-            scale, error = light / square, unit * math.hypot(1.0, pixels.level_error * level * unit)
+            scale, error = light / square, unit * math.hypot(1.0, sky[1, i] * level * unit)
         if not error > 0.0:
             scales[i, 0], scales[i, 1], chi2[i] = math.nan, math.nan, math.nan
             continue

@@ -34,8 +34,6 @@ class Pixels(NamedTuple):
         Bits of pixels that must not be used.
     inverse_gain : float
         Image units per electron; 0: no photon noise.
-    level_error : float
-        Of the sky below the sources.
     """
 
     image: F4
@@ -44,7 +42,6 @@ class Pixels(NamedTuple):
     mask: U2
     unusable: int
     inverse_gain: float
-    level_error: float
 
 
 @helper
@@ -62,7 +59,7 @@ def image_alone(pixels: Pixels) -> Pixels:
     """Return the image in place of the residual: what is seen of a source without neighbours."""
     return Pixels(
         pixels.image, pixels.image, pixels.variance, pixels.mask, pixels.unusable,
-        pixels.inverse_gain, pixels.level_error,
+        pixels.inverse_gain,
     )  # fmt: skip
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, copied
+from skyextract.datamodel.arrays import F4, F8, I8, copied
 from skyextract.kernels.galaxies.draw import visit_scales
 from skyextract.kernels.galaxies.fit import Places
 from skyextract.kernels.galaxies.source import DISK, POINT, SKY, SPHEROID, X, Y
 from skyextract.record import record
-from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene, sky_level
+from skyextract.stages.galaxies.level import levels_below
+from skyextract.stages.galaxies.scene import MAX_SWEEPS, Scene
 
 if TYPE_CHECKING:
     from skyextract.run import Run
@@ -59,10 +60,12 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
     scales[~good] = np.nan
     changed = np.zeros(n, dtype=np.uint8)
-    pixels = sky.pixels(copied(sky.image, run), sky.level_error(sky.noise2()))
+    pixels = sky.pixels(copied(sky.image, run))
+    below = np.zeros((2, n))
+    below[1] = sky.level_error(sky.noise2())
 
     def visit(members: I8, places: Places) -> None:
-        visit_scales(members, places, pixels, parameters, scales, chi2, changed)
+        visit_scales(members, places, pixels, parameters, below, scales, chi2, changed)
 
     stale = np.asarray(boxes[:, 2] > 0)
     sweeps = 0
@@ -70,6 +73,20 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
         scene.sweep(stale, changed, visit)
         sweeps += 1
         if sweeps == 1:
-            pixels.residual[:] -= np.float32(sky_level(sky, sky.image, pixels.residual))
+            _measure_sky(sky, pixels.residual, boxes, parameters, scales[:, 0], below, run)
             stale[:] = boxes[:, 2] > 0
     return Scaled(scales[:, 0], scales[:, 1], chi2, sweeps)
+
+
+def _measure_sky(
+    sky: Sky, residual: F4, boxes: I8, parameters: F8, scale: F8, below: F8, run: Run
+) -> None:
+    """Write level and error of the sky below sources, as where models are fitted, into `below`."""
+    if sky.background is None:
+        return
+    drawn = parameters.copy()
+    drawn[:, [SPHEROID, DISK, POINT]] *= np.nan_to_num(scale)[:, None]
+    apart = np.zeros(len(boxes), dtype=np.bool_)
+    found = levels_below(sky, residual, boxes, apart, False, drawn, run)
+    if found is not None:
+        below[0], below[1] = found.level - found.wings, np.hypot(found.error, found.wings)

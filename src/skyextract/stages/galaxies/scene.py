@@ -12,7 +12,6 @@ from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.noise import median, sparse
 from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Places
-from skyextract.kernels.galaxies.level import CLIP, DARK
 from skyextract.kernels.galaxies.pixels import Pixels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -32,8 +31,6 @@ BAND = 64
 """Rows of the image in which sources stand in the order of their columns."""
 ROOM = 2.5
 """Least half side of a box, in FWHM."""
-MIN_SKY, MAX_SKY = 2000, 1_000_000
-"""Pixels from which the level of the sky is taken: at least, and about as many as are enough."""
 MAX_VARIANCES = 100_000
 """Pixels whose variances are looked at for the median, about."""
 MOST = 0.25
@@ -67,12 +64,10 @@ class Sky:
     psf: Psf
     background: BackgroundMap | None = None
 
-    def pixels(self, residual: F4, level_error: float = 0.0) -> Pixels:
+    def pixels(self, residual: F4) -> Pixels:
         """Return what kernels ask for; they change the residual."""
         inverse = 1.0 / self.gain if self.gain > 0 and math.isfinite(self.gain) else 0.0
-        return Pixels(
-            self.image, residual, self.variance, self.mask, UNUSABLE, inverse, level_error
-        )
+        return Pixels(self.image, residual, self.variance, self.mask, UNUSABLE, inverse)
 
     def noise2(self) -> float:
         """Return the median variance of the background; 1 without any."""
@@ -201,40 +196,6 @@ def restore(pixels: Pixels, boxes: I8) -> None:
     for x, y, width, height in boxes.tolist():
         here = np.s_[y : y + height, x : x + width]
         pixels.residual[here] = pixels.image[here]
-
-
-def sky_level(sky: Sky, image: F4, residual: F4) -> float:
-    """Return the mean of what models leave of an image, where they have hardly any light.
-
-    The background is the mode of the pixels; below sources lies the mean, that of the faint
-    ones that were not detected included.  0 where there is too little sky.
-
-    Parameters
-    ----------
-    sky : Sky
-    image, residual : (ny, nx) float32
-        With and without the models; NaN where it does not count.
-    """
-    part = _sample(sky)
-    return _level(sky, image[part], residual[part])
-
-
-def _sample(sky: Sky) -> slice:
-    """Return the rows from which the level of the sky is taken."""
-    return slice(None, None, max(1, sky.image.size // MAX_SKY))
-
-
-def _level(sky: Sky, image: F4, residual: F4) -> float:
-    """Return the level of the sky in the rows of `_sample`."""
-    part = _sample(sky)
-    variance = sky.variance[part]
-    noise = np.sqrt(variance)
-    usable = (variance > 0.0) & (variance < MAX_VARIANCE) & ((sky.mask[part] & UNUSABLE) == 0)
-    with np.errstate(invalid="ignore"):
-        usable &= (image - residual < DARK * noise) & (np.abs(residual) < CLIP * noise)
-    if np.count_nonzero(usable) < MIN_SKY:
-        return 0.0
-    return float(np.average(residual[usable], weights=1.0 / variance[usable]))
 
 
 def start_fluxes(image: F4, found: Detections) -> F8:
