@@ -15,6 +15,8 @@ MIN_SHARE = 2e-4
 """... and sources if pairs of them, side by side, have this share of the frame."""
 EVERY = 4
 """Of so many rows one is looked at."""
+LONGEST = 40
+"""Pixels in a row of a source, at most; more are dark rows and corners."""
 WIDTH = 5
 """Means of squares of so many pixels tell how far a source reaches..."""
 FAINT = 3.0
@@ -31,10 +33,18 @@ def has_negatives(data: F4, sigma: float) -> bool:
     sigma : float
         Its noise.
     """
-    rows = data[::EVERY]
-    low = rows < np.float32(-DEEP * sigma)
-    pairs = np.count_nonzero(low[:, 1:] & low[:, :-1])
-    return bool(pairs > MIN_SHARE * rows.size)
+    rows = data[:-1:EVERY]
+    limit = np.float32(-DEEP * sigma)
+    low: Bools = rows < limit
+    enough = MIN_SHARE * rows.size
+    if not np.count_nonzero(low[:, 1:] & low[:, :-1]) > enough:
+        return False
+    # A source is more than one row high, not as wide as the frame, and seldom at its edge.
+    low &= data[1::EVERY][: len(rows)] < limit
+    ends = np.diff(np.pad(low, ((0, 0), (1, 1))).view(np.int8), axis=1)
+    first, last = (np.argwhere(ends == sign)[:, 1] for sign in (1, -1))
+    inside = (last - first <= LONGEST) & (first > 0) & (last < data.shape[1])
+    return bool((last - first - 1)[inside].sum() > enough)
 
 
 def negative_pixels(data: F4, sigma: float) -> Bools:
