@@ -29,6 +29,7 @@ from skyextract.stages.galaxies.quantities import (
     total_surface_brightness,
     unresolved_share,
 )
+from skyextract.stages.galaxies.reported import reported
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.psf.apercor import ApertureCorrections
@@ -156,12 +157,12 @@ def measure_galaxies(
         sky, found, profile, run, as_point=as_point, keep_residual="RESIDUALS" in shown
     )
     shapes = shapes or fits
-    columns = columns_of(fits, wanted - _DETECTION)
+    columns = columns_of(reported(fits, sky.psf.fwhm), wanted - _DETECTION)
     if as_point:
         columns["PROB_POINTSOURCE"] = fits.point_probability()
     if wanted & _DETECTION:
         scaled = scale_models(sky, shapes, run)
-        light = total_flux(shapes.parameters)
+        light = total_flux(reported(shapes, (search or sky).psf.fwhm).parameters)
         columns.update(
             CHI2_DETMODEL=scaled.chi2,
             FLAGS_DETMODEL=shapes.flags.astype(np.int16),
