@@ -11,6 +11,7 @@ import pytest
 
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import FlagsSky, Mask
+from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError, ImageError
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, Config, Measurement, Weights
@@ -225,6 +226,33 @@ def test_total_variance_plane_gives_the_errors_of_the_noise_model() -> None:
     rows = nearest(plain, px, py), nearest(known, px, py)
     ratio = known.sources["FLUXERR_APER"][rows[1]] / plain.sources["FLUXERR_APER"][rows[0]]
     assert np.abs(ratio - 1.0).max() < 0.05
+
+
+@pytest.mark.parametrize("level", [0.6, 1.0, 1.15])
+def test_a_flat_field_in_the_variance_moves_no_source(level: float) -> None:
+    """Photons of a pixel are by its own gain: what that of the frame leaves is no noise of the sky.
+
+    The right values are those of the same pixels without the plane.
+    """
+    exposure, px, py = frame(flux=60000.0)
+    flat = level * np.random.default_rng(3).normal(1.0, 0.01, exposure.image.shape)
+    signal = np.maximum(exposure.image - SKY, 0.0)
+    variance = (SIGMA**2 + signal / GAIN / flat + (0.002 * signal) ** 2).astype(np.float32)
+    config = replace(Config(), extraction=replace(Config().extraction, detect_niter=1))
+    exposure = replace(exposure, psf=Psf.gaussian(4.2))
+    wanted = POSITIONS | {"FLUX_APER"}
+    plain = run_measure(exposure, wanted, config)
+    found = run_measure(replace(exposure, variance=variance), wanted, config)
+    assert found.sources.n_rows == plain.sources.n_rows == len(px)
+    rows, others = nearest(found, px, py), nearest(plain, px, py)
+    own, right = found.shapes.take(rows), plain.shapes.take(others)
+    for name in ("X_IMAGE", "Y_IMAGE"):
+        np.testing.assert_allclose(own[name], right[name], atol=0.01, rtol=0.0)
+    for name in ("A_IMAGE", "B_IMAGE"):
+        np.testing.assert_allclose(own[name], right[name], rtol=0.02)
+    flux = found.sources["FLUX_APER"][rows] / plain.sources["FLUX_APER"][others]
+    # Apertures weigh 5 x 5 parts of a pixel, which makes steps of this size.
+    np.testing.assert_allclose(flux, 1.0, atol=0.004)
 
 
 def test_association_selects_and_renumbers() -> None:

@@ -76,6 +76,14 @@ def check_match(
     ImageError
         One does not fit, and ISR_MISMATCH is ERROR.
     """
+    if kind in ("flat", "fringe") and not frame_filter(raw.header):
+        filters = sorted({frame_filter(header) for header in headers.values()} - {""})
+        if len(filters) > 1:
+            message = (
+                f"{raw.name} has no filter (FILTER), and the {kind} frames are of several: "
+                f"{', '.join(filters)}"
+            )
+            _complain(message, settings, run)
     misfits: dict[str, list[str]] = {}
     for name, header in headers.items():
         found = _misfits(kind, name, header, raw, settings, run)

@@ -119,7 +119,7 @@ def find_sources(
             sigma=plane.background.sigma,
             taps=taps,
             psf=matched,
-            variance=plane.variance,
+            variance=plane.filter_variance(run),
             noise=noise,
             bad=plane.holes,
             claimed=claimed,

@@ -133,10 +133,12 @@ class Measured:
         """Return the detection image as the filter made it (check image FILTERED)."""
         plane = self.detection_plane
         if self.matched is not None:
+            given = plane.filter_variance(self.run)
+            variance = plane.variance_plane(self.run) if given is None else given
             return filter_as_found(
                 plane.subtracted, self.matched, self.detections, self.run,
-                sigma=plane.background.sigma, variance=plane.variance_plane(self.run),
-                smooth=plane.variance is None, bad=plane.holes,
+                sigma=plane.background.sigma, variance=variance, smooth=given is None,
+                bad=plane.holes,
             )  # fmt: skip
         if self.taps is None:
             return plane.subtracted

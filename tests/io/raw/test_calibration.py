@@ -224,6 +224,12 @@ def test_flats_are_normalised_and_chosen_by_filter(tmp_path):
     assert (tmp_path / "master_flat_r.fits").exists()
     other, _ = load(tmp_path, {"FILTER": "g"}, **values)
     assert "flat_g0" in other.flat.facts["inputs"][0]["path"]
+    unknown = {"FILTER": None}
+    with pytest.raises(ImageError, match="the flat frames are of several: g, r"):
+        load(tmp_path, unknown, **values)
+    _, run = load(tmp_path, unknown, **values, ISR_MISMATCH="WARN")
+    assert any("of several: g, r" in warning for warning in run.warnings)
+    load(tmp_path, unknown, **values | {"ISR_FLAT": str(tmp_path / "flat_r?.fits")})
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from skyextract.stages.background.estimate import (
     same_mesh,
 )
 from skyextract.stages.background.noise import background_variance
+from skyextract.stages.background.skyvariance import sky_variance
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
@@ -85,6 +86,12 @@ class Plane:
             some = slice(None) if rows is None else rows
             noise[some][self.bad[some]] = NO_INFORMATION
         return noise
+
+    def filter_variance(self, run: Run) -> F4 | None:
+        """Return the variance that a filter weighs pixels with; None: that of the mesh."""
+        if self.variance is None or self.relative:
+            return self.variance
+        return sky_variance(self.variance, self.subtracted, run)
 
     def with_noise(self, run: Run) -> Plane:
         """Return a plane that keeps its `variance_plane`."""
