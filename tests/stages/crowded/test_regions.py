@@ -10,7 +10,8 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.crowded.regions import CELL, crowded_regions
+from skyextract.stages.crowded.cells import CELL
+from skyextract.stages.crowded.regions import crowded_regions
 from skyextract.stages.crowded.window import cut_detections
 from skyextract.stages.find import find_sources
 from skyextract.stages.measure import measure

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.datamodel.detections import Detections
 from skyextract.record import record
+from skyextract.stages.crowded.cells import crowded_patches, is_crowded
 from skyextract.stages.crowded.clouds import has_clouds
 from skyextract.stages.crowded.companions import find_companions
 from skyextract.stages.crowded.hidden import Hidden
-from skyextract.stages.crowded.search import find_hidden, is_crowded
+from skyextract.stages.crowded.search import find_hidden
 from skyextract.stages.crowded.window import BYTE, cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
@@ -32,17 +33,9 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
 
-CELL = 12.0
-"""Size of the cells of the frame in which footprints are counted, in FWHM."""
-NEAR, FAR = 1, 3
-"""Cells about one that are looked at with it, on each side."""
-DENSE = 0.5
-"""A region is crowded where sources cover more than this share of the near cells..."""
-MANY = 1.1
-"""... and there are more than so many detections per 100 FWHM^2 (a cluster; galaxies are fewer), or
-more than the same share of the far ones (a halo): more than a bright star usually does, ..."""
-BESIDE = 0.2
-"""... with all cells about it of which, with the near ones, sources cover more than this share."""
+FIXED = 1 << 20
+"""What the search of a window costs beside its pixels, in those of as many pixels: where one window
+about two regions has fewer pixels of neither, it is one."""
 INSIDE = 0.5
 """Pixels of whose sky more than this share is a region's own are in it."""
 
@@ -163,7 +156,7 @@ def companions_alone(
 
 def _regions(found: Detections, psf: Psf) -> list[Region] | None:
     """Return the crowded parts of a frame; None where all of it is."""
-    if is_crowded(found) or has_clouds(found):
+    if is_crowded(found, psf.fwhm) or has_clouds(found):
         return None
     return crowded_regions(found, psf.fwhm, psf.radius)
 
@@ -191,73 +184,51 @@ def crowded_regions(found: Detections, fwhm: float, margin: int) -> list[Region]
         Pixels that the windows have around the regions.
     """
     ny, nx = found.image_shape
-    n_y, n_x = (max(1, round(size / (CELL * fwhm))) for size in (ny, nx))
-    size = ny * nx / (n_y * n_x)
-    if found.pixel.size < DENSE * size:
-        return []
-
-    def counts(cells: I8) -> F8:
-        number = np.bincount(cells, minlength=n_y * n_x)
-        return np.asarray(number.reshape(n_y, n_x) / size, np.float64)
-
-    # What row and column make of the cell is looked up: there are far more pixels than these.
-    of_row, of_column = np.arange(ny) * n_y // ny * n_x, np.arange(nx) * n_x // nx
-    row = found.pixel // nx  # numpy's divmod takes many times as long
-    cover = counts(of_row[row] + of_column[found.pixel - row * nx])
-    y, x = np.clip(found.y, 0, ny - 1), np.clip(found.x, 0, nx - 1)
-    detections = counts(((y * n_y // ny) * n_x + x * n_x // nx).astype(np.int64))
-    near, many, far = (
-        _mean(plane, reach) for plane, reach in ((cover, NEAR), (detections, NEAR), (cover, FAR))
-    )
-    seeds = (near > DENSE) & ((many > MANY / (100.0 * fwhm**2)) | (far > DENSE))
-    return [_region(patch, (ny, nx), margin) for patch in _patches(seeds, near > BESIDE)]
+    patches = _together(crowded_patches(found, fwhm), (ny, nx), margin)
+    return [_region(patch, (ny, nx), margin) for patch in patches]
 
 
-def _mean(cells: F8, reach: int) -> F8:
-    """Return the mean of the cells no farther than `reach` from each along both axes."""
-    number = _summed(np.ones_like(cells), reach)
-    mean: F8 = _summed(cells, reach) / number
-    return mean
+def _together(patches: list[Bools], shape: tuple[int, int], margin: int) -> list[Bools]:
+    """Join patches that cost less in one window."""
+    joined: list[Bools] = []
+    boxes = np.zeros((0, 4), np.int64)
+    for new in patches:
+        patch, box = new, _box(new, shape, margin)
+        while True:
+            both = np.minimum(boxes, box)
+            size = np.prod(-both[:, 2:] - both[:, :2], axis=1)
+            apart = np.prod(-boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(-box[2:] - box[:2])
+            if not (size < apart + FIXED).any():
+                break
+            k = int(np.argmin(size - apart))
+            patch, box = patch | joined.pop(k), both[k]
+            boxes = np.delete(boxes, k, axis=0)
+        joined.append(patch)
+        boxes = np.append(boxes, box[None], axis=0)
+    return joined
 
 
-def _summed(cells: F8, reach: int) -> F8:
-    """Return the sum of these cells."""
-    for _ in range(2):
-        padded = np.pad(cells, ((reach, reach), (0, 0)))
-        parts = [padded[k : k + len(cells)] for k in range(2 * reach + 1)]
-        cells = np.sum(parts, axis=0).T
-    return cells
-
-
-def _patches(seeds: Bools, members: Bools) -> list[Bools]:
-    """Return the connected patches of cells in which there is a seed."""
-    patches = []
-    left = seeds.copy()
-    while left.any():
-        patch = np.zeros_like(seeds)
-        patch.flat[np.argmax(left)] = True
-        size = 0
-        while size < patch.sum():
-            size = int(patch.sum())
-            patch = (_summed(patch.astype(np.float64), 1) > 0.0) & members
-        patches.append(patch)
-        left &= ~patch
-    return patches
-
-
-def _region(patch: Bools, shape: tuple[int, int], margin: int) -> Region:
-    """Return the region of some cells, whose sky becomes that of the frame from cell to cell."""
-    slices, weights = [], []
+def _box(patch: Bools, shape: tuple[int, int], margin: int) -> I8:
+    """Return first row and column of the window of some cells, then -1 times its ends."""
+    first, last = [], []
     for axis, size in enumerate(shape):
         n = patch.shape[axis]
         cells = np.flatnonzero(patch.any(axis=1 - axis))
         # The sky changes over half a cell on both sides of the border.
         reach = math.ceil(0.5 * size / n) + margin
-        begin = max(0, cells[0] * size // n - reach)
-        begin -= begin % BYTE if axis == 1 else 0
-        end = min(size, -(-(cells[-1] + 1) * size // n) + reach)
-        slices.append(slice(int(begin), int(end)))
-        at = np.clip((np.arange(begin, end) + 0.5) * n / size - 0.5, 0.0, n - 1.0)
+        begin = max(0, int(cells[0]) * size // n - reach)
+        first.append(begin - (begin % BYTE if axis == 1 else 0))
+        last.append(min(size, -(-(int(cells[-1]) + 1) * size // n) + reach))
+    return np.array([*first, *(-end for end in last)], np.int64)
+
+
+def _region(patch: Bools, shape: tuple[int, int], margin: int) -> Region:
+    """Return the region of some cells, whose sky becomes that of the frame from cell to cell."""
+    first, last = np.split(_box(patch, shape, margin), 2)
+    slices = [slice(int(a), -int(b)) for a, b in zip(first, last, strict=True)]
+    weights = []
+    for part, n, size in zip(slices, patch.shape, shape, strict=True):
+        at = np.clip((np.arange(part.start, part.stop) + 0.5) * n / size - 0.5, 0.0, n - 1.0)
         weights.append(np.maximum(1.0 - np.abs(at[:, None] - np.arange(n)), 0.0))
     share = weights[0] @ patch @ weights[1].T
     return Region(slices[0], slices[1], np.ascontiguousarray(share, np.float32))

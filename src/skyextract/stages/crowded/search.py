@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, Bools
-from skyextract.datamodel.detections import Detections
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
+from skyextract.stages.crowded.cells import is_crowded
 from skyextract.stages.crowded.clouds import CLOUD_CELL, MESHES, above_clouds, has_clouds
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, merged, only
@@ -44,6 +44,7 @@ from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
 
-MIN_COVER = 0.2
-"""A field is crowded if sources cover more than this share of it."""
 MIN_NEW = 0.005
 """Passes end when fewer sources than this share are added, less those that are dropped."""
 KEPT_SIGNIFICANCE = 0.8
@@ -74,11 +73,6 @@ REFINED = 2
 """Passes after which the PSF is refined."""
 LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
-
-
-def is_crowded(found: Detections) -> bool:
-    """Tell whether the footprints cover so much that sources may hide in them."""
-    return found.n > 0 and found.pixel.size > MIN_COVER * found.segmentation.size
 
 
 def find_hidden(
@@ -109,8 +103,11 @@ def find_hidden(
         PSF of the frame as it is.
     """
     psf = exposure.psf
-    clouds = within is None and has_clouds(found) and not is_crowded(found)
-    if psf is None or not (clouds or within is not None or is_crowded(found)):
+    if psf is None:
+        return None
+    crowded = within is not None or is_crowded(found, psf.fwhm)
+    clouds = not crowded and has_clouds(found)
+    if not (crowded or clouds):
         return None
     hopeless = _beside_saturated(exposure, plane, found, psf.fwhm)
     if within is not None:
