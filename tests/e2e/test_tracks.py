@@ -56,3 +56,25 @@ def test_pieces_of_tracks_are_told(skyextract, fwhm, n):
     told = "some are what is left of tracks" in (sources.get("reason") or "")
     assert told == (sources["status"] == "fallback") == (n > 0)
     assert (n_false > 20) == (n > 0)
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_flashes_of_an_aircraft_are_told(skyextract, n):
+    """They are as round as stars."""
+    scene = simulate(448, 90, 3.0, beta=3.0, snr=(15.0, 700.0), separation=20.0, seed=2)
+    image = scene.image.copy()
+    y, x = np.mgrid[:448, :448]
+    flash = 30.0 + 40.0 * np.arange(n), 100.0 + 16.0 * np.arange(n)
+    for at_x, at_y in zip(*flash, strict=True):
+        square = (x - at_x) ** 2 + (y - at_y) ** 2
+        image += np.float32(30.0 * scene.sky_sigma) * np.exp(-4.0 * np.log(2.0) * square / 9.0)
+    fits.writeto("f.fits", image.astype(np.float32), fits.Header({"GAIN": scene.gain}))
+    done = skyextract("f.fits")
+    rows = fits.getdata("f.cat", 2)
+    marked = rows[(rows["FLAGS_SKY"] & 2048) != 0]
+    away = np.hypot(
+        marked["X_IMAGE"][:, None] - 1 - flash[0], marked["Y_IMAGE"][:, None] - 1 - flash[1]
+    )
+    assert len(marked) == n == done.summary("f.json")[0]["steps"]["measure"]["n_tracks"]
+    assert n == 0 or np.all(away.min(axis=1) < 1.0)
+    assert ("at equal steps on a line" in done.stderr) == (n > 0)

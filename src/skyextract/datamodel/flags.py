@@ -55,7 +55,7 @@ class FlagsSky(DescribedFlag):
     HIDDEN = 256, "found beneath other sources, when their fits were subtracted"
     GHOST = 512, "the image of a brighter source: a ghost, crosstalk"
     SHARP = 1024, "sharper than the PSF allows: a hot pixel, a cosmic ray"
-    TRACK = 2048, "a piece of a line: a satellite, smear, bleeding, a spike"
+    TRACK = 2048, "a piece of a line: a satellite, smear, bleeding, a spike; a flash of an aircraft"
     NO_POINT = 4096, "no point source by its PSF fit: extended, or several not told apart"
 
 

@@ -12,6 +12,7 @@ from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
 from skyextract.stages.background.vignetting import DOUBTED, about_vignetting, missing_in_corners
+from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
 from skyextract.stages.detection.pixelorder import find_interleaved
@@ -92,6 +93,7 @@ def doubts_about(
     checks: tuple[Callable[[], Any], ...] = (
         lambda: share_below(*pixels),
         lambda: find_tracks(*shapes, plane.bad),
+        lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: _second_images(detections),
         lambda: find_interleaved(*pixels),
         lambda: find_seam(
@@ -102,7 +104,9 @@ def doubts_about(
         ),
         lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
     )
-    below, tracks, (twins, ghosts), turns, seam, kind, halo = run.map(lambda check: check(), checks)
+    below, tracks, flashes, (twins, ghosts), turns, seam, kind, halo = run.map(
+        lambda check: check(), checks
+    )
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
@@ -110,8 +114,12 @@ def doubts_about(
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
+    if flashes is not None and tracks is not None and tracks.rows[flashes.rows].all():
+        flashes = None  # dashes, which are told
     false += [
-        (what.doubt, what.are_many) for what in (ghosts, tracks, turns, seam) if what is not None
+        (what.doubt, what.are_many)
+        for what in (ghosts, tracks, flashes, turns, seam)
+        if what is not None
     ]
     missing = missing_in_corners(plane.background, int(detections.fdnpix.max(initial=0)))
     false.append((about_vignetting(missing), missing > DOUBTED))
@@ -127,7 +135,8 @@ def doubts_about(
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
     bits = np.zeros(detections.n, np.int32)
-    for what, bit in ((ghosts, FlagsSky.GHOST), (tracks, FlagsSky.TRACK)):
+    marked = ((ghosts, FlagsSky.GHOST), (tracks, FlagsSky.TRACK), (flashes, FlagsSky.TRACK))
+    for what, bit in marked:
         if what is not None:
             bits[what.rows] |= int(bit)
     return Doubts(seen_twice, bits, texts)
