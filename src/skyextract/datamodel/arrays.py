@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ U2 = NDArray[np.uint16]
 C8 = NDArray[np.complex64]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
+_Plane = TypeVar("_Plane", F4, U1)
 
 _LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _FEW_BYTES, _MANY_BYTES = 1 << 22, 1 << 24
@@ -94,6 +95,13 @@ def n_from(plane: F4, levels: tuple[float, ...], run: Run) -> I8:
     return number
 
 
+def n_set(mask: U1, run: Run) -> int:
+    """Return how many pixels are not 0, counted in threads."""
+    return sum(
+        run.map(lambda band: int(np.count_nonzero(mask[slice(*band)])), run.bands(len(mask)))
+    )
+
+
 def has_bits(mask: U2, bits: int, run: Run) -> Bools:
     """Tell which pixels have one of some bits, looked at in threads."""
     found: Bools = np.empty(mask.shape, np.bool_)
@@ -108,9 +116,9 @@ def has_bits(mask: U2, bits: int, run: Run) -> Bools:
     return found
 
 
-def copied(plane: F4, run: Run, less: F4 | None = None) -> F4:
+def copied(plane: _Plane, run: Run, less: _Plane | None = None) -> _Plane:
     """Return a copy of a plane, less another one if that is given, made in threads."""
-    out: F4 = whole(plane.shape, plane.dtype)
+    out: _Plane = whole(plane.shape, plane.dtype)
 
     def rows(band: tuple[int, int]) -> None:
         here = slice(*band)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from skyextract.datamodel.card import CARD, COMMENTARY, TEXT_WIDTH, Card, cards_of, normal
@@ -137,7 +138,8 @@ class Header(Mapping[str, Any]):
         elif normal(keyword) in COMMENTARY:
             self._add_commentary(normal(keyword), str(value))
         else:
-            card = Card(keyword, value, comment or "")
+            make = _text_card if isinstance(value, str) else Card
+            card = make(keyword, value, comment or "")
             self._insert(self._end(lambda old: old.keyword not in COMMENTARY), card)
 
     def _add_commentary(self, keyword: str, text: str) -> None:
@@ -245,7 +247,15 @@ def _readable(card: Card) -> Card:
         return Card("COMMENT", card.records)
 
 
+@lru_cache(4096)
+def _text_card(keyword: str, text: str, comment: str) -> Card:
+    """Return a card with text: those that describe columns are the same in all frames."""
+    return Card(keyword, text, comment)
+
+
 def _ascii(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 

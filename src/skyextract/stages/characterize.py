@@ -325,7 +325,7 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
     if variance is None:
         variance = mesh_variance(background, run)
     _mark_unusable(variance, exposure, run)
-    if has_negatives(data, background.sigma):
+    if has_negatives(data, background.sigma, run):
         variance[negative_pixels(data, background.sigma)] = NO_INFORMATION
     gain = exposure.detector.gain
     if gain > 0.0:

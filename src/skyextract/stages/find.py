@@ -150,7 +150,7 @@ def find_sources(
         _, plane, found = find(claimed, last=False)
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
         mask = source_mask(found, plane.background.sigma, run, growth)
-        negatives = has_negatives(plane.subtracted, plane.background.sigma)
+        negatives = has_negatives(plane.subtracted, plane.background.sigma, run)
         if negatives:
             found = search(plane, -plane.subtracted, claimed, last=False)
             mask |= source_mask(found, plane.background.sigma, run, growth)

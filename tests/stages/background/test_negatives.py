@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skyextract.run import Run
 from skyextract.stages.background.negatives import EVERY, has_negatives
 
 SIZE, SIGMA = 512, 5.0
@@ -21,8 +22,8 @@ def test_stars_below_the_sky(fwhm):
     for at_x, at_y in rng.uniform(10, SIZE - 10, (80, 2)):
         square = (x - at_x) ** 2 + (y - at_y) ** 2
         image -= 40.0 * SIGMA * np.exp(-4.0 * np.log(2.0) * square / fwhm**2)
-    assert has_negatives(image, SIGMA)
-    assert not has_negatives(-image, SIGMA)
+    assert has_negatives(image, SIGMA, Run(2))
+    assert not has_negatives(-image, SIGMA, Run(2))
 
 
 @pytest.mark.parametrize("height", [1, 2, 3])
@@ -30,12 +31,12 @@ def test_dark_rows_are_no_sources(height):
     image = sky()
     image[:height] -= 30.0 * SIGMA
     image[EVERY * 20 : EVERY * 20 + height] -= 30.0 * SIGMA
-    assert not has_negatives(image, SIGMA)
+    assert not has_negatives(image, SIGMA, Run(2))
 
 
 def test_a_dark_corner_is_no_source():
     image = sky()
     y, x = np.mgrid[:SIZE, :SIZE]
     image[x + y < 150] -= 30.0 * SIGMA
-    assert not has_negatives(image, SIGMA)
-    assert not has_negatives(sky(), SIGMA)
+    assert not has_negatives(image, SIGMA, Run(2))
+    assert not has_negatives(sky(), SIGMA, Run(2))

@@ -90,6 +90,22 @@ def test_which_windows_are_fitted_together_does_not_matter(monkeypatch):
         assert np.abs(change / whole[error][order[0]]).max() < 0.1
 
 
+@pytest.mark.parametrize(("n", "side"), [(40, 60), (700, 50), (3000, 70)])
+def test_two_threads_share_windows_evenly(n, side):
+    """As much is worked on in the first half of the pieces as in the other."""
+    windows = np.tile(np.array([0, side, 0, side]), (n, 1))
+    size = np.diff(companions._batches(windows)).ravel() * side**2
+    assert size.sum() == n * side**2
+    assert size.size % 2 == 0
+    assert size.max() <= companions.PIXELS_AT_ONCE + side**2
+    assert size.max() - size.min() <= side**2
+
+
+def test_few_windows_are_not_shared():
+    windows = np.tile(np.array([0, 50, 0, 50]), (9, 1))
+    assert companions._batches(windows) == [(0, 9)]
+
+
 def test_single_stars_have_no_companions():
     x, y, _ = grid(3)
     flux = np.geomspace(2e3, 2e6, x.size)

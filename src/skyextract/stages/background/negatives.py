@@ -5,9 +5,14 @@ They are no noise, no structure of the sky and no part of a star beside them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
+
+if TYPE_CHECKING:
+    from skyextract.run import Run
 
 DEEP = 6.0
 """Pixels are below the sky if they are so by so many sigma of the noise, ..."""
@@ -23,7 +28,7 @@ FAINT = 3.0
 """... that are so many sigma of the mean below the sky; noise is that low in a thousandth."""
 
 
-def has_negatives(data: F4, sigma: float) -> bool:
+def has_negatives(data: F4, sigma: float, run: Run) -> bool:
     """Tell whether a frame has many sources below the sky.
 
     Parameters
@@ -35,12 +40,16 @@ def has_negatives(data: F4, sigma: float) -> bool:
     """
     rows = data[:-1:EVERY]
     limit = np.float32(-DEEP * sigma)
-    low: Bools = rows < limit
     enough = MIN_SHARE * rows.size
-    if not np.count_nonzero(low[:, 1:] & low[:, :-1]) > enough:
+
+    def pairs(band: tuple[int, int]) -> int:
+        low = rows[slice(*band)] < limit
+        return int(np.count_nonzero(low[:, 1:] & low[:, :-1]))
+
+    if not sum(run.map(pairs, run.bands(len(rows)))) > enough:
         return False
     # A source is more than one row high, not as wide as the frame, and seldom at its edge.
-    low &= data[1::EVERY][: len(rows)] < limit
+    low: Bools = (rows < limit) & (data[1::EVERY][: len(rows)] < limit)
     ends = np.diff(np.pad(low, ((0, 0), (1, 1))).view(np.int8), axis=1)
     first, last = (np.argwhere(ends == sign)[:, 1] for sign in (1, -1))
     inside = (last - first <= LONGEST) & (first > 0) & (last < data.shape[1])

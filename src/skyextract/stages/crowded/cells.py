@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.detection.cover import count_in_cells
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -71,16 +72,16 @@ class Cells:
         (ny, nx), (n_y, n_x) = found.image_shape, _number(found, fwhm)
         size = ny * nx / (n_y * n_x)
 
-        def counts(cells: I8) -> F8:
-            number = np.bincount(cells, minlength=n_y * n_x)
+        def counts(number: I8) -> F8:
             return np.asarray(number.reshape(n_y, n_x) / size, np.float64)
 
         # What row and column make of the cell is looked up: there are far more pixels than these.
         of_row, of_column = np.arange(ny) * n_y // ny * n_x, np.arange(nx) * n_x // nx
-        row = found.pixel // nx  # numpy's divmod takes many times as long
-        cover = counts(of_row[row] + of_column[found.pixel - row * nx])
+        covered = np.zeros(n_y * n_x, np.int64)
+        count_in_cells(found.pixel, nx, of_row, of_column, covered)
         y, x = np.clip(found.y, 0, ny - 1), np.clip(found.x, 0, nx - 1)
-        detections = counts(((y * n_y // ny) * n_x + x * n_x // nx).astype(np.int64))
+        centre = ((y * n_y // ny) * n_x + x * n_x // nx).astype(np.int64)
+        cover, detections = counts(covered), counts(np.bincount(centre, minlength=n_y * n_x))
         near, many, far = (
             _mean(plane, reach)
             for plane, reach in ((cover, NEAR), (detections, NEAR), (cover, FAR))

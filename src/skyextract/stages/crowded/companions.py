@@ -57,8 +57,10 @@ ROUGH = COARSE._replace(radius=FIT_RADIUS)
 """Where the fits end that tell whether there is a companion."""
 SWEEPS = 8
 """Sweeps of the fits, at most."""
-PIXELS_AT_ONCE = 1 << 20
-"""Windows of so many pixels are worked on together: that bounds the memory."""
+PIXELS_AT_ONCE = 1 << 19
+"""Windows of so many pixels are worked on together, at most: that bounds the memory..."""
+WORTH_SHARING = 1 << 17
+"""... and fewer than these are not shared between two threads."""
 MIN_SEPARATION = 0.7
 """Sources nearer to each other than this, in FWHM, are not told from an extended one."""
 MAX_CHI2 = 1.5
@@ -172,9 +174,15 @@ def _windows(found: Detections, host: I8, x: F8, y: F8, fwhm: float, reach: int)
 
 
 def _batches(windows: I8) -> list[tuple[int, int]]:
-    """Return first and last + 1 of windows that are worked on together."""
+    """Return first and last + 1 of windows that are worked on together, of about equal size.
+
+    They are the same for any number of threads, and as many as two threads share evenly.
+    """
     size = np.cumsum((windows[:, 1] - windows[:, 0]) * (windows[:, 3] - windows[:, 2]))
-    number = (size - 1) // PIXELS_AT_ONCE
+    total = int(size[-1])
+    shared = total > min(WORTH_SHARING, PIXELS_AT_ONCE)
+    n = 2 * -(-total // (2 * PIXELS_AT_ONCE)) if shared else 1
+    number = (size - 1) * n // total
     edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(windows)]
     return list(pairwise(edges))
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, Bools
+from skyextract.datamodel.arrays import F4, I8, Bools, each_of
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection.branches import Branches
 from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
@@ -197,7 +197,7 @@ def _split(
         [(int(c[0]), int(c[-1]) + 1) for c in together if c.size],
     )
     # a blend of point sources is measured in the image that shows it
-    blended = components.order[: first[n]][np.repeat(points, np.diff(first))]
+    blended = components.order[_places(first, np.flatnonzero(points))]
     values = values.copy()
     values[blended] = by_psf.narrow[blended]
     return pixels._replace(filtered=values), branches
@@ -213,17 +213,24 @@ def _too_wide(narrow: F4, components: Components, branches: Branches, core_area:
     blends = np.flatnonzero(branches.number > 1)
     if not blends.size:
         return blends
-    values = narrow[order[: first[-1]]]
-    length = np.diff(first)
-    top = np.maximum.reduceat(values, first[:-1])
-    area = np.add.reduceat(values > CORE_LEVEL * np.repeat(top, length), first[:-1], dtype=np.int64)
+    values = narrow[order[_places(first, blends)]]
+    length = np.diff(first)[blends]
+    start = np.cumsum(length) - length
+    top = np.maximum.reduceat(values, start)
+    area = np.add.reduceat(values > CORE_LEVEL * np.repeat(top, length), start, dtype=np.int64)
     n = branches.number[blends]
     begin = np.cumsum(n) - n
     branch = np.arange(int(n.sum())) - np.repeat(begin - first[blends], n)
-    share = branches.level[branch] / np.repeat(top[blends], n)
+    share = branches.level[branch] / np.repeat(top, n)
     cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
     expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
-    return blends[area[blends] > MAX_WIDTH * core_area * expected]
+    return blends[area > MAX_WIDTH * core_area * expected]
+
+
+def _places(first: I8, components: I8) -> I8:
+    """Return the places of the pixels of some components in the list of all, one after another."""
+    of, place = each_of(np.diff(first)[components])
+    return first[components][of] + place
 
 
 def _gather(

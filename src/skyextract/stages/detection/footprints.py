@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, blank, copied, n_set
 from skyextract.datamodel.detections import Detections
 from skyextract.kernels.detection.footprints import gather_grown, group_boxes, grow
 from skyextract.kernels.detection.matched import grow_discs
@@ -139,14 +139,22 @@ def source_mask(
     min_growth : float
         Pixels, at least, that every isophote is masked with more.
     """
-    footprints = np.zeros(detections.segmentation.shape, np.uint8)
-    footprints.ravel()[detections.pixel] = 1
+    footprints: U1 = blank(detections.segmentation.shape, np.uint8, run)
+    parts = run.bands(detections.n)
+
+    def n_above(part: tuple[int, int]) -> I8:
+        """Mark the pixels of some sources, and count those above the threshold."""
+        ends = detections.first[part[0] : part[1] + 1]
+        own = slice(ends[0], ends[-1])
+        footprints.ravel()[detections.pixel[own]] = 1
+        source = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        above = detections.filtered[own] > detections.dthresh[slice(*part)][source]
+        return np.bincount(source[above], minlength=len(ends) - 1)
+
+    radius = np.sqrt(np.concatenate(run.map(n_above, parts)) / np.pi)
     footprints.ravel()[detections.unclaimed] = 1
     if detections.n == 0:
         return footprints
-    source = np.repeat(np.arange(detections.n), np.diff(detections.first))
-    above = detections.filtered > detections.dthresh[source]
-    radius = np.sqrt(np.bincount(source[above], minlength=detections.n) / np.pi)
     edge = detections.dthresh / (_FAINT * sigma)
     # a source barely above the threshold has no wings to speak of
     peak = detections.fdpeak / detections.dthresh
@@ -163,8 +171,8 @@ def source_mask(
     for share in (1.0, 0.5, 0.25):
         reach = radius + share * (wings - radius) - np.sqrt(detections.fdnpix / np.pi)
         reach = np.clip(reach, 0.0, _MAX_GROWTH).astype(np.float64)
-        mask = footprints.copy()
-        run.map(partial(discs, reach, mask), run.bands(detections.n))
-        if np.count_nonzero(mask) <= _MAX_MASKED * mask.size:
+        mask = copied(footprints, run)
+        run.map(partial(discs, reach, mask), parts)
+        if n_set(mask, run) <= _MAX_MASKED * mask.size:
             return mask
     return footprints

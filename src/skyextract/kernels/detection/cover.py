@@ -1,0 +1,38 @@
+"""How many pixels of sources there are in the cells of a frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skyextract.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import I8
+
+
+@kernel
+def count_in_cells(pixel: I8, nx: int, of_row: I8, of_column: I8, number: I8) -> None:
+    """Count the pixels in each cell.
+
+    Parameters
+    ----------
+    pixel : (n,) int64
+        Places in the frame, row after row; many neighbours in a row follow each other.
+    nx : int
+        Pixels in a row of the frame.
+    of_row : (ny,) int64
+        First cell of the row of cells that each row is in.
+    of_column : (nx,) int64
+        Number of the cell in this row of cells.
+    number : (n_cells,) int64, output
+        Is added to.
+    """
+    begin = 0
+    cell = of_row[0]
+    for p in pixel:
+        # a division takes many times as long
+        if p < begin or p >= begin + nx:
+            row = p // nx
+            begin = row * nx
+            cell = of_row[row]
+        number[cell + of_column[p - begin]] += 1
