@@ -13,7 +13,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
-from skyextract.kernels.background.planes import exclude
+from skyextract.kernels.background.information import exclude
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
 from skyextract.run import Run
@@ -323,8 +323,9 @@ def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sk
     data = subtract_background(exposure.image, None, background, run)
     variance = background_variance(exposure, background, data, scale, config.weights, run, index=1)
     if variance is None:
-        variance = mesh_variance(background, run)
-    _mark_unusable(variance, exposure, run)
+        variance = mesh_variance(background, run, unusable=(exposure.mask, int(UNUSABLE)))
+    else:
+        _mark_unusable(variance, exposure, run)
     if has_negatives(data, background.sigma, run):
         variance[negative_pixels(data, background.sigma)] = NO_INFORMATION
     gain = exposure.detector.gain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from skyextract.datamodel.arrays import F4, U1
@@ -108,9 +107,6 @@ def find_sources(
 
     def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
         return_freed_memory(pixels.size)
-        noise = None
-        if matched is not None and plane.variance is None:
-            noise = partial(plane.variance_plane, run)
         return detect(
             pixels,
             # What the background is estimated without are pixels, whosever they are.
@@ -120,7 +116,7 @@ def find_sources(
             taps=taps,
             psf=matched,
             variance=plane.filter_variance(run),
-            noise=noise,
+            mesh=plane.background if matched and plane.variance is None else None,
             bad=plane.holes,
             claimed=claimed,
             skewness=plane.background.skewness,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.background.planes import Marks, exclude, subtract_rows
+from skyextract.kernels.background.information import exclude
+from skyextract.kernels.background.planes import Marks, subtract_rows
 from skyextract.kernels.background.spline import spline_rows
 
 NO_MASK = np.zeros((1, 1), np.uint16)
@@ -22,6 +23,21 @@ def test_bad_pixels_of_variance_and_image():
     for first, past in ((0, 3), (3, 8)):
         exclude(variance, mask, 3, np.float32(1e30), first, past)
     np.testing.assert_array_equal(variance, expected)
+
+
+def test_squares_of_a_spline_have_no_information_where_the_mask_says_so():
+    rng = np.random.default_rng(7)
+    shape, bands = (50, 70), ((0, 30), (30, 50))
+    rms = rng.uniform(1.0, 2.0, (4, 5)).astype(np.float32)
+    rms[2, 3] = 0.0
+    mask = rng.integers(0, 16, shape).astype(np.uint16)
+    plain, marked = np.empty((2, *shape), np.float32)
+    for band in bands:
+        spline_rows(rms, 15, 15, *band, False, True, NO_PLANE, NO_MASK, 0, plain)
+        spline_rows(rms, 15, 15, *band, False, True, NO_PLANE, mask, 3, marked)
+    exclude(plain, mask, 3, np.float32(1e30), 0, shape[0])
+    assert 0 < np.count_nonzero(plain < 1e30) < plain.size
+    np.testing.assert_array_equal(marked, plain)
 
 
 def subtract(image, mask, level, saturation=np.inf, out=None):

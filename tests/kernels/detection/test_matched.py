@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skyextract.datamodel.background import BackgroundMap
 from skyextract.kernels.detection.matched import grow_discs, smooth_at
 from skyextract.run import Run
+from skyextract.stages.background.estimate import mesh_variance
 from skyextract.stages.detection.matched import filter_matched, stamps_filter
 
 
@@ -85,6 +87,24 @@ def test_smooth_variance_gives_the_same(shape):
     exact = filter_matched(image, psf, Run(1), **options)
     quick = filter_matched(image, psf, Run(1), smooth=True, **options)
     np.testing.assert_allclose(quick, exact, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_noise_of_meshes_is_that_of_their_plane(n_threads):
+    rng = np.random.default_rng(6)
+    shape, side = (150, 90), 32
+    level, rms = rng.uniform(2.0, 3.0, (2, 5, 3)).astype(np.float32)
+    mesh = BackgroundMap(level, rms, side, side, shape, 2.5, 2.5)
+    image = rng.normal(0, 2, shape).astype(np.float32)
+    bad = np.zeros(shape, np.uint8)
+    bad[40, 30] = 1
+    psf = one_cell(gaussian(3.5), shape)
+    variance = mesh_variance(mesh, Run())
+    plane = filter_matched(image, psf, Run(), sigma=2.5, variance=variance, smooth=True, bad=bad)
+    run = Run(n_threads)
+    np.testing.assert_array_equal(
+        filter_matched(image, psf, run, sigma=2.5, mesh=mesh, bad=bad), plane
+    )
 
 
 @pytest.mark.parametrize("smooth", [False, True])

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.background.information import exclude
 from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.values import NO_INFORMATION
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I8, U2
@@ -195,10 +197,11 @@ def spline_rows(
     subtract : bool
         Make `out` the image minus the interpolated value, not the value itself.
     square : bool
-        Make `out` the square of the value.
+        Make `out` the square of the value, a variance.
     image : (ny, nx), or (1, 1) without `subtract`
     mask : (ny, nx), or (1, 1) with `planes` 0
-        Pixels with any of the bits `planes` become 0 in the difference.
+        Pixels with any of the bits `planes` become 0 in the difference, and have no information
+        in the square, as those in which that is no variance.
     out : (ny, nx), output
         It may be the image.
     """
@@ -216,6 +219,8 @@ def spline_rows(
         if square:
             for u in range(nx):
                 out[y, u] *= out[y, u]
+            if planes != 0:
+                exclude(out, mask, planes, NO_INFORMATION, y, y + 1)
 
 
 @kernel
@@ -237,7 +242,8 @@ def spline_squares(
     out : (ny, nx), output
     """
     spline = surface(nodes, mesh_width, mesh_height, nx)
-    values = np.empty(nx, np.float32)
+    # of two arrays, as loops on arrays that may overlap are slow
+    values, nothing = np.empty(nx, np.float32), np.empty(nx, np.float32)
     for y in range(windows[:, 0].min(), windows[:, 1].max()):
         # The row as a whole: that is quicker than window by window.
         known = False
@@ -246,7 +252,7 @@ def spline_squares(
             if not top <= y < bottom:
                 continue
             if not known:
-                interpolate_row(spline, y, False, values, values)
+                interpolate_row(spline, y, False, nothing, values)
                 known = True
             row = out[corners[k, 0] + y - top, corners[k, 1] :]
             for x in range(left, right):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from skyextract.kernels.background.spline import Surface, interpolate_row, surface
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ class Weighting(NamedTuple):
         good, that of the pixel itself stands for them.
     bad : (ny, nx), or (1, 1) without `has_bad`
         Further pixels without weight (not 0).
+    nodes : (n_mesh_y, n_mesh_x), or (1, 1) without `has_mesh`
+        Background rms at the centres of the meshes: the variance is the square of the spline
+        through it, row by row where it is needed, and `variance` is not looked at.
+    mesh_width, mesh_height : int
+        Pixels.
     """
 
     variance: F4
@@ -97,6 +103,10 @@ class Weighting(NamedTuple):
     worst: np.float32
     bad: U1
     has_bad: bool
+    nodes: F4
+    mesh_width: int
+    mesh_height: int
+    has_mesh: bool
 
 
 class PsfCells(NamedTuple):
@@ -122,9 +132,14 @@ class PsfCells(NamedTuple):
 
 @kernel
 def _load_row(
-    image: F4, weighting: Weighting, y: int, weight: F4, weighted: F4
+    image: F4, weighting: Weighting, mesh: Surface, y: int, weight: F4, weighted: F4
 ) -> tuple[np.float32, bool]:
     """Set the weights of row y, and the pixels times these.
+
+    Parameters
+    ----------
+    mesh : Surface
+        That through `weighting.nodes`.
 
     Returns
     -------
@@ -133,9 +148,21 @@ def _load_row(
     complete : bool
         All pixels are good.
     """
-    variance, has_variance, _, constant, worst, bad, has_bad = weighting
+    variance, has_variance, constant = (
+        weighting.variance,
+        weighting.has_variance,
+        weighting.constant,
+    )
+    constant, worst = weighting.constant, weighting.worst
+    bad, has_bad = weighting.bad, weighting.has_bad
     nx = len(weight)
-    if has_variance:
+    if weighting.has_mesh:
+        interpolate_row(mesh, y, False, image[y], weight)
+        for x in range(nx):
+            v = weight[x] * weight[x]
+            good = (v > np.float32(0.0)) & (v < worst)
+            weight[x] = np.float32(1.0) / v if good else np.float32(0.0)
+    elif has_variance:
         for x in range(nx):
             v = variance[y, x]
             good = (v > np.float32(0.0)) & (v < worst)
@@ -218,6 +245,7 @@ def matched_rows(
     typical = np.zeros(size, np.float32)
     complete = np.zeros(size, np.bool_)
     squares = _sums_of_squares(psf)
+    mesh = surface(weighting.nodes, weighting.mesh_width, weighting.mesh_height, nx)
     loaded = first_row - half
     for y in range(first_row, past_row):
         while loaded <= y + half:
@@ -229,7 +257,7 @@ def matched_rows(
                 complete[slot] = False
             else:
                 typical[slot], complete[slot] = _load_row(
-                    image, weighting, loaded, weights[slot, half : half + nx],
+                    image, weighting, mesh, loaded, weights[slot, half : half + nx],
                     signal[slot, half : half + nx],
                 )  # fmt: skip
             loaded += 1

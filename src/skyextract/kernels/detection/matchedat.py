@@ -27,7 +27,13 @@ def _load_window(
     complete : bool
         All pixels are good.
     """
-    variance, has_variance, _, constant, worst, bad, has_bad = weighting
+    variance, has_variance, constant = (
+        weighting.variance,
+        weighting.has_variance,
+        weighting.constant,
+    )
+    constant, worst = weighting.constant, weighting.worst
+    bad, has_bad = weighting.bad, weighting.has_bad
     side = weight.shape[0]
     typical = np.float32(0.0)
     n_all = 0
@@ -85,7 +91,7 @@ def matched_about(
     Parameters
     ----------
     image, weighting, psf, unit, min_share
-        As there.
+        As there; the variance is a plane or a constant.
     row, column : (n,) int64
         Pixels.
     up, across : (n,) int64

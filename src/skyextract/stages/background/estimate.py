@@ -267,13 +267,22 @@ def rms_image(background: BackgroundMap, run: Run) -> F4:
     return _interpolate(background, background.rms, run)
 
 
-def mesh_variance(background: BackgroundMap, run: Run, rows: slice | None = None) -> F4:
+def mesh_variance(
+    background: BackgroundMap,
+    run: Run,
+    rows: slice | None = None,
+    unusable: tuple[U2, int] | None = None,
+) -> F4:
     """Return the square of the background rms over the image, (ny, nx) float32.
 
-    Only some rows are set, and take memory, if `rows` says which.
+    Only some rows are set, and take memory, if `rows` says which.  With a mask (ny, nx) and some of
+    its planes, `unusable`, pixels in these have no information.
     """
     bands = None if rows is None else [(rows.start, rows.stop)]
-    return _interpolate(background, background.rms, run, square=True, bands=bands)
+    mask, planes = (None, 0) if unusable is None else unusable
+    return _interpolate(
+        background, background.rms, run, mask=mask, planes=planes, square=True, bands=bands
+    )
 
 
 def subtract_background(
@@ -344,6 +353,7 @@ def _interpolate(
     image: F4 | None = None,
     mask: U2 | None = None,
     *,
+    planes: int = int(Mask.NO_DATA),
     square: bool = False,
     bands: list[tuple[int, int]] | None = None,
     out: F4 | None = None,
@@ -361,7 +371,7 @@ def _interpolate(
             square,
             _NO_PLANE if image is None else image,
             _NO_MASK if mask is None else mask,
-            0 if mask is None else int(Mask.NO_DATA),
+            0 if mask is None else planes,
             result,
         )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from skyextract.stages.detection.matched import (
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 from skyextract.stages.detection.offframe import Edges, centred_off_frame
 from skyextract.stages.detection.structure import sky_structure, without_structure
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
 
 _PART = 1 << 16
 """Pixels above the threshold that one thread looks at, at least."""
@@ -91,7 +94,7 @@ def detect(
     taps: F4 | None = None,
     psf: MatchedFilter | None = None,
     variance: F4 | None = None,
-    noise: Callable[[], F4] | None = None,
+    mesh: BackgroundMap | None = None,
     bad: U1 | None = None,
     claimed: U1 | None = None,
     skewness: float | None = None,
@@ -125,10 +128,9 @@ def detect(
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
         relative threshold then is in units of the noise of each pixel.  With `psf`: the
-        noise to weight by, None for `sigma` everywhere, or for `noise`.
-    noise : callable or None
-        With `psf`: makes the variance of the background mesh.  It is not kept while footprints
-        grow, when most planes are in memory.
+        noise to weight by, None for `sigma` everywhere, or for that of `mesh`.
+    mesh : BackgroundMap or None
+        With `psf`, without `variance`: the noise to weight by is that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels without signal (not 0).
     claimed : (ny, nx) uint8 or None
@@ -165,11 +167,8 @@ def detect(
         return _with_unclaimed(found, pixels, run)
     unit = psf.unit(sigma)
     threshold = detection_threshold(config, unit, pixel_scale)
-    smooth = variance is None and noise is not None
-    variance = variance if noise is None else noise()
-    plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, smooth=smooth, bad=bad)
-    edges = variance if variance is None or noise is None else Edges(variance, psf.edge_reach)
-    del variance
+    plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, bad=bad, mesh=mesh)
+    edges = variance if mesh is None else Edges(mesh, psf.edge_reach, run)
     full_scale = scale = np.ones((1, 1), np.float32)
     around = None
     if config.noise_type == "MEASURED":

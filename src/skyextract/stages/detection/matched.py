@@ -15,6 +15,7 @@ from skyextract.record import record
 from skyextract.run import Run
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.psf import Psf
 
 
@@ -183,6 +184,7 @@ def filter_matched(
     variance: F4 | None = None,
     smooth: bool = False,
     bad: U1 | None = None,
+    mesh: BackgroundMap | None = None,
 ) -> F4:
     """Filter an image with the PSF, weighted by the inverse variance.
 
@@ -198,6 +200,8 @@ def filter_matched(
         It is smooth, as that of the background mesh.
     bad : (ny, nx) uint8 or None
         Pixels of no weight (not 0).
+    mesh : BackgroundMap or None
+        Without `variance`: it is the square of the rms of the meshes; no plane of it is made.
 
     Returns
     -------
@@ -207,7 +211,7 @@ def filter_matched(
         information.
     """
     out = whole(image.shape, np.float32)
-    weighting = _weighting(sigma, variance, smooth, bad)
+    weighting = _weighting(sigma, variance, smooth, bad, mesh)
 
     def filter_rows(band: tuple[int, int]) -> None:
         matched.matched_rows(
@@ -242,8 +246,9 @@ def filter_about(
 
 
 def _weighting(
-    sigma: float, variance: F4 | None, smooth: bool, bad: U1 | None
-) -> matched.Weighting:
+    sigma: float, variance: F4 | None, smooth: bool, bad: U1 | None,
+    mesh: BackgroundMap | None = None,
+) -> matched.Weighting:  # fmt: skip
     """Return what weights pixels, for kernels."""
     return matched.Weighting(
         _NO_PLANE if variance is None else variance,
@@ -253,6 +258,10 @@ def _weighting(
         np.float32(MAX_VARIANCE),
         _NO_BAD if bad is None else bad,
         bad is not None,
+        _NO_PLANE if mesh is None else mesh.rms,
+        1 if mesh is None else mesh.mesh_width,
+        1 if mesh is None else mesh.mesh_height,
+        mesh is not None,
     )
 
 

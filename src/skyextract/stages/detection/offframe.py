@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, U1, Bools
+from skyextract.kernels.background.spline import spline_squares
 from skyextract.stages.detection.matched import MatchedFilter
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.background import BackgroundMap
+    from skyextract.run import Run
+
+Shape = tuple[int, int]
 
 
 class Edges:
-    """What is near the border of a plane, so that the plane itself need not stay.
+    """The square of the background rms near the border of a frame; no plane of it is made.
 
     Parameters
     ----------
-    plane : (ny, nx) float32
+    background : BackgroundMap
     reach : int
-        Rows and columns that are kept on each side.
+        Rows and columns that are known on each side.
+    run : Run
+        Threads.
     """
 
-    def __init__(self, plane: F4, reach: int) -> None:
-        self._reach, (self._ny, self._nx) = reach, plane.shape
-        self._bottom, self._top = plane[:reach].copy(), plane[-reach:].copy()
-        self._left, self._right = plane[:, :reach].copy(), plane[:, -reach:].copy()
+    def __init__(self, background: BackgroundMap, reach: int, run: Run) -> None:
+        self._reach, (ny, nx) = reach, background.shape
+        self._ny, self._nx = ny, nx
+        high, wide = min(reach, ny), min(reach, nx)
+
+        def values(windows: list[list[int]], corners: list[list[int]], shape: Shape) -> F4:
+            out = np.empty(shape, np.float32)
+            spline_squares(
+                background.rms, background.mesh_width, background.mesh_height, nx,
+                np.array(windows), np.array(corners), out,
+            )  # fmt: skip
+            return out
+
+        def sides(band: tuple[int, int]) -> F4:
+            # both at once: rows are interpolated as a whole
+            windows = [[*band, 0, wide], [*band, nx - wide, nx]]
+            return values(windows, [[0, 0], [0, wide]], (band[1] - band[0], 2 * wide))
+
+        ends = [[0, high, 0, nx], [ny - high, ny, 0, nx]]
+        self._bottom, self._top = (values([end], [[0, 0]], (high, nx)) for end in ends)
+        both = np.concatenate(run.map(sides, run.bands(ny)))
+        self._left, self._right = both[:, :wide], both[:, wide:]
 
     def __getitem__(self, part: tuple[slice, slice]) -> F4:
         """Return plane[rows, columns], all within reach of one side."""
@@ -35,6 +64,17 @@ class Edges:
             return self._top[rows.start - first : rows.stop - first, columns]
         first = max(self._nx - self._reach, 0)
         return self._right[rows, columns.start - first : columns.stop - first]
+
+
+def _mesh_window(background: BackgroundMap, window: tuple[int, int, int, int]) -> F4:
+    """Return the square of the background rms in a window: first and last + 1 row, column."""
+    top, bottom, left, right = window
+    values = np.empty((bottom - top, right - left), np.float32)
+    spline_squares(
+        background.rms, background.mesh_width, background.mesh_height, background.shape[1],
+        np.array([window], np.int64), np.zeros((1, 2), np.int64), values,
+    )  # fmt: skip
+    return values
 
 
 def centred_off_frame(
