@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.kernels.detection.lines import pairs_along
 from skyextract.record import record
 
 ELONGATED = 1.2
@@ -151,21 +152,18 @@ def _is_cut(x: F8, y: F8, b: F8, bad: Bools) -> Bools:
 
 def _longest(x: F8, y: F8, theta: F8) -> Bools | None:
     """Return the pieces of the line that chance explains least; None if it may explain all."""
-    first, second = np.triu_indices(min(x.size, MOST), 1)
-    dx, dy = x[second] - x[first], y[second] - y[first]
-    least = math.cos(math.radians(MAX_TURN)) ** 2 * (dx * dx + dy * dy)
-    cos, sin = np.cos(theta), np.sin(theta)
-    along = (dx * cos[first] + dy * sin[first]) ** 2 > least
-    along &= (dx * cos[second] + dy * sin[second]) ** 2 > least
-    first, second = first[along], second[along]
-    direction = np.arctan2(dy[along], dx[along])
-    n_pairs = first.size
+    n = min(x.size, MOST)
+    least = math.cos(math.radians(MAX_TURN)) ** 2
+    pairs = np.empty((2, n * (n - 1) // 2), np.int64)
+    n_pairs = pairs_along(x[:n], y[:n], np.cos(theta[:n]), np.sin(theta[:n]), least, *pairs)
+    first, second = pairs[:, :n_pairs]
     if n_pairs < MIN_PIECES * (MIN_PIECES - 1) // 2:
         return None
+    direction = np.arctan2(y[second] - y[first], x[second] - x[first])
     middle = float(x.mean()), float(y.mean())
     best, found = math.log(FALSE_ALARM / n_pairs), None
-    for pairs in _fullest_cells(x - middle[0], y - middle[1], first, second, direction):
-        members = np.unique(np.concatenate([first[pairs], second[pairs]]))
+    for inside in _fullest_cells(x - middle[0], y - middle[1], first, second, direction):
+        members = np.unique(np.concatenate([first[inside], second[inside]]))
         chance, on_line = _judged(x, y, theta, members)
         if chance < best:
             best, found = chance, on_line
