@@ -255,6 +255,11 @@ def test_scale_rotation_parity():
     assert wcs.pixel_scale() == pytest.approx(0.36, rel=1e-7)
     assert wcs.rotation == pytest.approx(30.0, abs=1e-4)
     assert wcs.parity == -1
+    assert wcs.pixel_ratio == pytest.approx(1.0, abs=1e-6)
+    binned = SkyWcs.from_header(
+        {**cards, "CD1_2": 2.0 * cards["CD1_2"], "CD2_2": 2.0 * cards["CD2_2"]}
+    )
+    assert binned.pixel_ratio == pytest.approx(0.5, abs=1e-6)
     mirrored = SkyWcs.from_header({**cards, "CD1_1": -cards["CD1_1"], "CD2_1": -cards["CD2_1"]})
     assert mirrored.parity == 1
     assert mirrored.rotation == pytest.approx(30.0, abs=1e-4)

@@ -4,7 +4,7 @@ A translation only adds standard cards (GAIN in e-/ADU, RDNOISE, EXPTIME in s, D
 right those that mean something else there; it starts no step.  Sources: SBFITSEXT 1.0 (SBIG,
 MaxIm DL: EGAIN, PEDESTAL); headers of ZWO's and QHY's ASCOM drivers, ASIAIR, Seestar, N.I.N.A. and
 Siril, where GAIN is a setting of the camera; data handbooks of HST, JWST, TESS, ZTF, Pan-STARRS,
-SDSS, DES, DECam, LCO, 2MASS and the Digitized Sky Survey.
+SDSS, DES, DECam, LCO, 2MASS and the Digitized Sky Survey; descriptors of Gemini's DRAGONS.
 """
 
 from __future__ import annotations
@@ -193,6 +193,14 @@ def _plate(header: Header) -> Cards:
     return {"GAIN": None} | ({} if minutes is None else {"EXPTIME": minutes * 60.0})
 
 
+def _gemini(header: Header) -> Cards:
+    """EXPTIME is that of one coadd and pixels are their sum, until the observatory's pipeline."""
+    time, coadds = _number(header, "EXPTIME"), _number(header, "COADDS")
+    if time is None or coadds is None or _text(header, "PREPARE"):
+        return {}
+    return {"EXPTIME": time * coadds, "COADDS": 1}  # a product is read as it is written
+
+
 INSTRUMENTS = (
     Instrument("JWST", (("TELESCOP", "JWST"),), _jwst),
     Instrument("HST", (("TELESCOP", "HST"),), _hst),
@@ -206,6 +214,7 @@ INSTRUMENTS = (
     Instrument("NOIRLab", (("OBSERVAT", "KPNO|CTIO|NOAO"), ("ORIGIN", "NOIRLAB")),
                _named(GAIN="GAIN ARAWGAIN", RDNOISE="RDNOISE")),
     Instrument("SDSS", (("ORIGIN", "SDSS"),), _nothing),
+    Instrument("Gemini", (("INSTRUME", "NIRI|GNIRS|NIFS"),), _gemini),
     Instrument("LCO", (("ORIGIN", "LCOGT|LCO"), ("OBSTYPE", "LCO")),
                _named(SATURATE="SATURATE MAXLIN")),
     Instrument("2MASS", (("ORIGIN", "2MASS"),), _two_mass),

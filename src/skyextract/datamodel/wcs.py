@@ -151,6 +151,12 @@ class SkyWcs:
         j = self.jacobian(np.array(cx if x is None else x), np.array(cy if y is None else y))
         return math.sqrt(abs(_determinant(j))) * 3600.0
 
+    @property
+    def pixel_ratio(self) -> float:
+        """Shorter over longer axis of what is round on the sky, in pixels of the centre."""
+        sides = np.linalg.svd(self._central_jacobian(), compute_uv=False)
+        return float(sides[1] / sides[0])
+
     def _central_jacobian(self) -> F8:
         x, y = self.centre
         return self.jacobian(np.array(x), np.array(y))

@@ -30,7 +30,12 @@ from skyextract.stages.background.negatives import has_negatives, negative_pixel
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
-from skyextract.stages.psf.doubt import about_calm_stars, doubt_of_psf, touches_stars
+from skyextract.stages.psf.doubt import (
+    about_calm_stars,
+    doubt_of_psf,
+    tell_elongation,
+    touches_stars,
+)
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit, with_misfit
@@ -49,9 +54,6 @@ clipping and mode leave fewer no influence that shows above the noise of a mesh.
 
 UNDERSAMPLED = 1.3
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
-
-TRAILED = 0.3
-"""Ellipticity 1 - b/a of the PSF above which the observer is told."""
 
 SKY_CELL = 6.0
 """Least size of the meshes of the sky that wide stars are measured on, in FWHM: it leaves them
@@ -172,8 +174,8 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         psf_stars=stars if fit else own,
     )
     complete = fit is not None or given is not None
-    if fit and psf.ellipticity > TRAILED:
-        run.warn(f"stars are elongated, ellipticity {psf.ellipticity:.2f}: guiding, wind, focus?")
+    if fit:
+        tell_elongation(psf, exposure.wcs, run)
     return Characterized(
         exposure=result,
         psf_stars=stars,

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from skyextract.datamodel.flags import Mask
-from skyextract.io.images.dialects import pedestal
+from skyextract.io.images.dialects import pedestal, translate
 from skyextract.io.images.images import read_detector, read_exposures
 from skyextract.io.names import ImageSpec
 from skyextract.run import Run
@@ -141,6 +141,17 @@ def test_camera(read, camera):
     assert exposure.detector.gain == (0.8 if known else 1.5)
     assert exposure.header["GAIN"] == (0.8 if known else 1.5)
     assert ("HISTORY" in exposure.header) == known
+
+
+@pytest.mark.parametrize(("more", "time"), [({}, 60.0), ({"PREPARE": "2020-01-01T00:00:00"}, 15.0)])
+def test_coadds_that_are_summed(read, more, time):
+    cards = {"INSTRUME": "NIRI", "EXPTIME": 15.0, "COADDS": 4} | more
+    exposure, _ = read(np.ones((4, 4), np.float32), cards)
+    assert exposure.camera == "Gemini"
+    assert exposure.summed_time == exposure.detector.exposure_time == time
+    # A product that is read again.
+    translate(exposure.header, "AUTO", Run(), "a")
+    assert exposure.header["EXPTIME"] == time
 
 
 def test_asinh_of_pan_starrs(read):

@@ -9,6 +9,8 @@ import numpy as np
 from skyextract.datamodel.arrays import I8
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.wcs import SkyWcs
+from skyextract.run import Run
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
@@ -33,6 +35,12 @@ CALM, MIN_CALM, OWN_NOISE = 0.68, 5, 4.0
 """Median chi^2 of so many bright PSF stars below which their photons scatter less than GAIN says
 (that of 77 simulated frames is 0.81 and more); bright is a star whose peak has that many times the
 variance of the sky."""
+
+ELONGATED = 0.3
+"""Ellipticity 1 - b/a of the PSF above which the observer is told."""
+
+AS_PIXELS = 0.15
+"""Stars whose axes differ by as much as those of a pixel, to this part, are round on the sky."""
 
 _GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 
@@ -108,3 +116,17 @@ def doubt_of_stars(selection: Selection | None) -> str:
             "size and shape of the PSF stars: the PSF may not be that of the stars"
         )
     return message
+
+
+def tell_elongation(psf: Psf, wcs: SkyWcs | None, run: Run) -> None:
+    """Tell that stars are elongated, be it by pixels that are not square."""
+    if not psf.ellipticity > ELONGATED:
+        return
+    ratio = 1.0 if wcs is None else wcs.pixel_ratio
+    if abs(math.log((1.0 - psf.ellipticity) / ratio)) < AS_PIXELS:
+        run.tell(
+            f"pixels are not square, {ratio:.2f} to 1 on the sky: stars have an ellipticity of "
+            f"{psf.ellipticity:.2f} in pixels"
+        )
+    else:
+        run.warn(f"stars are elongated, ellipticity {psf.ellipticity:.2f}: guiding, wind, focus?")
