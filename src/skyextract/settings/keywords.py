@@ -180,7 +180,7 @@ class Isr:
     isr_trimsec: tuple[str, ...] = key(("AUTO",), "pixels to keep: AUTO, or per amplifier [x1:x2,y1:y2] or a header keyword", size=(1, ANY), new=True)
     isr_detsec: tuple[str, ...] = key(("AUTO",), "place of each amplifier on the detector: AUTO, [x1:x2,y1:y2] or a header keyword (NONE = do not assemble)", size=(1, ANY), new=True)
     isr_gain: tuple[str, ...] = key(("AUTO",), "gain: AUTO (GAIN_KEY, GAIN), or per amplifier a number or a header keyword", unit="e-/ADU", size=(1, ANY), new=True)
-    isr_rdnoise: tuple[str, ...] = key(("AUTO",), "read noise: AUTO (RDNOISE_KEY, RDNOISE, else the overscan), or per amplifier a number or a header keyword", unit="e-", size=(1, ANY), new=True)
+    isr_rdnoise: tuple[str, ...] = key(("AUTO",), "read noise: AUTO (RDNOISE_KEY, RDNOISE, else overscan or raw bias frames), or per amplifier a number or a header keyword", unit="e-", size=(1, ANY), new=True)
     isr_bias: tuple[str, ...] = key((), "bias frames: a master, or raw frames to combine; files, quoted glob or @list", size=(0, ANY), new=True, opens=True)
     isr_dark: tuple[str, ...] = key((), "dark frames: a master, or raw frames to combine; files, quoted glob or @list", size=(0, ANY), new=True, opens=True)
     isr_flat: tuple[str, ...] = key((), "flat fields: a master, or raw frames to combine; files, quoted glob or @list", size=(0, ANY), new=True, opens=True)

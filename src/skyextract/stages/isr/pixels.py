@@ -19,6 +19,7 @@ from skyextract.kernels.isr import correct as kernels
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Isr
+from skyextract.stages.isr import readnoise
 from skyextract.stages.isr.overscan import Overscan, measure_overscan
 
 _NONE = np.zeros((0, 0), dtype=np.float32)
@@ -94,7 +95,7 @@ def correct_pixels(
     """
     overscans = tuple(measure_overscan(raw.planes[a.plane], a, isr) for a in raw.amplifiers)
     amplifiers = tuple(
-        _with_read_noise(a, o) for a, o in zip(raw.amplifiers, overscans, strict=True)
+        _with_read_noise(a, o, calibrations) for a, o in zip(raw.amplifiers, overscans, strict=True)
     )
     gains = np.array([a.gain for a in amplifiers])
     known = bool((gains > 0.0).all())
@@ -135,6 +136,12 @@ def correct_pixels(
         )
         return number
 
+    for k, amplifier in enumerate(amplifiers if wanted else ()):
+        if not amplifier.read_noise > 0.0:
+            for y in readnoise.rows_of_sky(amplifier):
+                correct((y, y + 1))
+            noise = readnoise.of_sky(image, mask, scales[k], calibrations, dark_scale, amplifier)
+            numbers[k, kernels.READ_VARIANCE] += noise**2
     n_saturated = np.sum(run.map(correct, run.bands(raw.shape[0])), axis=0)
     saturation = _saturation_level(numbers, overscans, calibrations, polynomial, table)
     return Corrected(
@@ -142,11 +149,16 @@ def correct_pixels(
     )
 
 
-def _with_read_noise(amplifier: Amplifier, overscan: Overscan) -> Amplifier:
-    """Return the amplifier; a read noise that is unknown comes from the overscan."""
-    if amplifier.read_noise > 0.0 or not overscan.noise > 0.0 or not amplifier.gain > 0.0:
+def _with_read_noise(
+    amplifier: Amplifier, overscan: Overscan, calibrations: Calibrations
+) -> Amplifier:
+    """Return the amplifier; a read noise that is unknown comes from overscan or bias frames."""
+    if amplifier.read_noise > 0.0 or not amplifier.gain > 0.0:
         return amplifier
-    return replace(amplifier, read_noise=overscan.noise * amplifier.gain)
+    for noise in (overscan.noise, readnoise.of_bias_frames(calibrations, amplifier)):
+        if noise > 0.0:
+            return replace(amplifier, read_noise=noise * amplifier.gain)
+    return amplifier
 
 
 def _dark_scale(raw: RawFrame, dark: Master | None) -> float | None:
