@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank, copied, has_bits, n_from, whole, widened
+from skyextract.datamodel.arrays import blank, copied, distinct, has_bits, n_from, whole, widened
 from skyextract.run import Run
 
 
@@ -70,6 +70,8 @@ def test_copies_are_of_their_own(n_threads, shape):
     copy[:] = -1.0
     assert plane.min() >= 0.0
     np.testing.assert_array_equal(copied(plane, Run(n_threads), less=2.0 * plane), -plane)
+    assert copied(plane, Run(n_threads), out=copy) is copy
+    np.testing.assert_array_equal(copy, plane)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -93,3 +95,11 @@ def test_areas_are_widened_to_squares(shape, n):
     for j, i in np.argwhere(area):
         expected |= (np.abs(y - j) <= n) & (np.abs(x - i) <= n)
     np.testing.assert_array_equal(widened(area, n), expected)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 40])
+def test_distinct_values_are_those_of_numpy(n: int) -> None:
+    values = np.random.default_rng(n).integers(-9, 9, n)
+    found = distinct(values)
+    np.testing.assert_array_equal(found, np.unique(values))
+    assert found.dtype == values.dtype

@@ -200,6 +200,22 @@ def test_pixels_that_are_given_up_change_no_number(n_passes: int) -> None:
     assert np.shares_memory(expected.exposure.image, exposure.image)
 
 
+def test_models_in_the_memory_of_point_source_fits_change_no_number() -> None:
+    """Nor what else is wanted: the light between sources is measured for fluxes alone."""
+    exposure, _, _ = frame(size=300)
+    exposure = replace(exposure, psf=Psf.gaussian(4.2))
+    wanted = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL", "FLUX_MODEL", "CHI2_MODEL"})
+    expected = run_measure(exposure, wanted, BASIC)
+    more = run_measure(exposure, wanted | {"FLUX_PSF"}, BASIC)
+    lent = replace(exposure, image=exposure.image.copy())
+    found = measure(lent, BASIC, wanted, MeasureInputs(), Run(2), keep_image=False)
+    for name in expected.sources.columns:
+        np.testing.assert_array_equal(found.sources[name], expected.sources[name])
+        np.testing.assert_array_equal(more.sources[name], expected.sources[name])
+    assert expected.residual is not None
+    assert found.residual is None
+
+
 def test_only_what_is_wanted_is_there() -> None:
     exposure, _, _ = frame(size=120)
     sources = run_measure(exposure, frozenset({"FLUX_AUTO", "MAG_AUTO"})).sources

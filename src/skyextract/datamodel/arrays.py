@@ -116,9 +116,14 @@ def has_bits(mask: U2, bits: int, run: Run) -> Bools:
     return found
 
 
-def copied(plane: _Plane, run: Run, less: _Plane | None = None) -> _Plane:
-    """Return a copy of a plane, less another one if that is given, made in threads."""
-    out: _Plane = whole(plane.shape, plane.dtype)
+def copied(
+    plane: _Plane, run: Run, less: _Plane | None = None, out: _Plane | None = None
+) -> _Plane:
+    """Return a copy of a plane, less another one if that is given, made in threads.
+
+    It is written to `out`, if that is given.
+    """
+    out = whole(plane.shape, plane.dtype) if out is None else out
 
     def rows(band: tuple[int, int]) -> None:
         here = slice(*band)
@@ -135,6 +140,17 @@ def each_of(number: I8) -> tuple[I8, I8]:
     """Return for each of `number[k]` things the k that it belongs to, and its place there."""
     of = np.repeat(np.arange(number.size), number)
     return of, np.arange(of.size) - np.repeat(np.cumsum(number) - number, number)
+
+
+def distinct(values: I8) -> I8:
+    """Return each value once, in ascending order.
+
+    That of `numpy.unique`, which imports `numpy.ma` when it is called first.
+    """
+    ordered = np.sort(values, axis=None)
+    is_first = np.ones(ordered.size, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return ordered[is_first]
 
 
 def widened(area: Bools, n: int) -> Bools:

@@ -10,7 +10,7 @@ import numpy as np
 from skyextract.columns.families import MODEL
 from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
 from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
@@ -198,6 +198,7 @@ def measure(
     exposure = exposure.without_image() if in_place else exposure
     hidden = _search_beneath(exposure, found, config, run) if searches else None
     noise = measure_noise(found, hidden, wanted, run)
+    alike = noise.of_points
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
@@ -223,7 +224,7 @@ def measure(
     sources = with_mask_flags(sources, exposure, found.detections, run)
 
     # The PSF, then galaxies, fitted to all sources.
-    residual = models = None
+    residual = spare = models = None
     about_psf = ""
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.FILE:
         from skyextract.stages.psf.given import with_compared_stars
@@ -232,13 +233,13 @@ def measure(
     if fits_psf:
         seen = exposure if hidden is None else hidden.with_gain(exposure)
         points = _fit_point_sources(
-            seen, found, hidden, noise.of_points, sources, errors, config, wanted, run
+            seen, found, hidden, alike, sources, errors, config, wanted, run
         )
-        sources = _with_point_sources(sources, points, seen, found, hidden, noise.of_points, run)
-        residual = points.residual
+        sources = _with_point_sources(sources, points, seen, found, hidden, alike, run)
+        residual, spare = (points.residual, None) if keep_image else (None, points.residual)
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
-        galaxies = _fit_galaxies(exposure, found, detection, noise.of_points, config, wanted, run)
+        galaxies = _fit_galaxies(exposure, found, detection, alike, spare, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
@@ -252,7 +253,7 @@ def measure(
         from skyextract.stages.crowded.errors import insignificant
 
         lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm)
-        faded = np.union1d(hidden.faded, lost)
+        faded = distinct(np.concatenate([hidden.faded, lost]))
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)
@@ -347,9 +348,8 @@ def _fit_point_sources(
 
     plane, x, y, start, sky = found.plane, found.detections.x, found.detections.y, None, None
     if hidden is not None:
-        plane, x, y = hidden.plane, hidden.x, hidden.y
-        start, sky = (hidden.sources, hidden.models), hidden.sky
-        start = None if hidden.is_of_companions else start
+        plane, x, y, sky = hidden.plane, hidden.x, hidden.y, hidden.sky
+        start = None if hidden.is_of_companions else (hidden.sources, hidden.models)
         # They tell which hidden sources are significant, and make the errors of crowds.
         wanted |= {"FLUX_PSF", "FLUXERR_PSF"}
     apertures = None
@@ -387,6 +387,7 @@ def _fit_galaxies(
     found: Found,
     detection: Exposure | None,
     correlation: NoiseCorrelation | None,
+    spare: F4 | None,
     config: Config,
     wanted: frozenset[str],
     run: Run,
@@ -395,5 +396,5 @@ def _fit_galaxies(
     from skyextract.stages.galaxies.columns import Images, measure_galaxies
 
     variance = point_source_variance(found.plane, correlation, run)
-    images = Images(exposure, found.plane, variance, detection, found.detection_plane)
+    images = Images(exposure, found.plane, variance, detection, found.detection_plane, spare)
     return measure_galaxies(images, found.detections, config, wanted, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -286,6 +287,14 @@ def test_fits_do_not_depend_on_the_residual_that_is_kept() -> None:
     np.testing.assert_array_equal(with_it.covariance, without.covariance)
     np.testing.assert_array_equal(with_it.chi2, without.chi2)
     assert without.residual is None
+    spare = np.full(image.shape, 1e9, np.float32)
+    sky = replace(sky_of(image, variance), spare=spare)
+    in_spare = fit_models(sky, found, Profile(True, False), Run(), keep_residual=False)
+    np.testing.assert_array_equal(with_it.parameters, in_spare.parameters)
+    assert np.abs(spare).min() < 1e6  # which is what was written to
+    kept = fit_models(sky, found, Profile(True, False), Run(), keep_residual=True)
+    np.testing.assert_array_equal(with_it.residual, kept.residual)
+    assert not np.shares_memory(kept.residual, spare)
 
 
 def test_brightness_of_given_shapes() -> None:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools, distinct
 from skyextract.kernels.detection.lines import pairs_along
 from skyextract.record import record
 
@@ -163,7 +163,7 @@ def _longest(x: F8, y: F8, theta: F8) -> Bools | None:
     middle = float(x.mean()), float(y.mean())
     best, found = math.log(FALSE_ALARM / n_pairs), None
     for inside in _fullest_cells(x - middle[0], y - middle[1], first, second, direction):
-        members = np.unique(np.concatenate([first[inside], second[inside]]))
+        members = distinct(np.concatenate([first[inside], second[inside]]))
         chance, on_line = _judged(x, y, theta, members)
         if chance < best:
             best, found = chance, on_line

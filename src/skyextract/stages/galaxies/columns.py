@@ -89,6 +89,8 @@ class Images:
         The image that sources were detected on, in dual-image mode.
     detection_plane : Plane
         That image less background.
+    spare : (ny, nx) float32 or None
+        Memory that nobody needs any more, which the fits may write to.
     """
 
     exposure: Exposure
@@ -96,6 +98,7 @@ class Images:
     variance: F4
     detection: Exposure | None
     detection_plane: Plane
+    spare: F4 | None = None
 
     def sky(self) -> Sky:
         """Return the image to measure."""
@@ -103,7 +106,7 @@ class Images:
         assert exposure.psf is not None
         return Sky(
             self.plane.subtracted, self.variance, exposure.mask, exposure.detector.gain,
-            exposure.psf, self.plane.background,
+            exposure.psf, self.plane.background, self.spare,
         )  # fmt: skip
 
     def detected(self, run: Run) -> Sky | None:
@@ -121,7 +124,9 @@ class Images:
         assert psf is not None
         plane, gain = self.detection_plane, detection.detector.gain
         variance = plane.variance_plane(run)
-        return Sky(plane.subtracted, variance, detection.mask, gain, psf, plane.background)
+        return Sky(
+            plane.subtracted, variance, detection.mask, gain, psf, plane.background, self.spare
+        )  # fmt: skip
 
 
 def measure_galaxies(

@@ -246,10 +246,11 @@ def fit_models(
     # a source without neighbours is fitted to the image, and no other one needs what it leaves
     apart = np.diff(scene.first) == 0
     lean = boxes[apart, 2:].prod(axis=1).sum() < MOST_APART * sky.image.size
+    spare = None if keep_residual else sky.spare
     if keep_residual or not lean:
-        pixels = sky.pixels(copied(sky.image, run))
+        pixels = sky.pixels(copied(sky.image, run, out=spare))
     else:
-        pixels = sky.pixels(whole(sky.image.shape, np.float32))
+        pixels = sky.pixels(whole(sky.image.shape, np.float32) if spare is None else spare)
         restore(pixels, boxes[~apart])
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))

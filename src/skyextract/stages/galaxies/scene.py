@@ -55,6 +55,8 @@ class Sky:
     psf : Psf
     background : BackgroundMap or None
         What was subtracted; None: the level of the sky is known.
+    spare : (ny, nx) float32 or None
+        Memory for the residual of fits that do not keep it.
     """
 
     image: F4
@@ -63,6 +65,7 @@ class Sky:
     gain: float
     psf: Psf
     background: BackgroundMap | None = None
+    spare: F4 | None = None
 
     def pixels(self, residual: F4) -> Pixels:
         """Return what kernels ask for; they change the residual."""

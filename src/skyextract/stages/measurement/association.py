@@ -102,7 +102,7 @@ def selected_rows(sources: Catalog, kind: str, faded: I8 | None) -> I8:
     rows = np.arange(sources.n_rows)
     if "NUMBER_ASSOC" in sources and kind != "ALL":
         rows = np.flatnonzero((sources["NUMBER_ASSOC"] > 0) == (kind != "-MATCHED"))
-    return rows if faded is None else np.setdiff1d(rows, faded)
+    return rows if faded is None else rows[~np.isin(rows, faded)]
 
 
 def _flux(magnitudes: F8) -> F8:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.datamodel.arrays import F4, F8, I4, I8, distinct
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.kernels.psf.draw import sum_light
 from skyextract.kernels.psf.model import PsfModel
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from skyextract.settings.keywords import Config
     from skyextract.stages.psf.localsky import LocalSky
 
+_FLUXES = frozenset({"FLUX_PSF", "FLUXERR_PSF"})
 _SPREAD = frozenset({"SPREAD_MODEL", "SPREADERR_MODEL"})
 MAX_MISFIT = 2.0
 """Reduced chi2, models wrong by a share of their light, above which a source is no point source: no
@@ -124,7 +125,9 @@ def measure_point_sources(
         exposure.mask, subtracted, fits.residual, variance, gain, psf,
         fits.x[bright], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
     ) as mask:  # fmt: skip
-        left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
+        left = None  # which is in fluxes, and in corrections by stars
+        if bright.size or wanted & _FLUXES:
+            left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
         if corrections is None or not corrections.covers(apertures):
             corrections = aperture_corrections(
                 subtracted, variance, gain, mask, psf, fits, stars, apertures,
@@ -132,7 +135,7 @@ def measure_point_sources(
             )  # fmt: skip
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
-    area = left.area(fits.flux)
+    level, area = (0.0, np.zeros(x.size)) if left is None else (left.level, left.area(fits.flux))
     error = np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux)
     if exposure.background is not None and exposure.background.hidden_error:
         error = np.hypot(error, exposure.background.hidden_error * area)
@@ -142,7 +145,7 @@ def measure_point_sources(
         if aperture_fluxes is not None:
             aperture_fluxes = above_sky(aperture_fluxes, apertures, fits, *below)
     columns: dict[str, AnyArray] = {
-        "FLUX_PSF": (fits.flux - left.level * area) * factor,
+        "FLUX_PSF": (fits.flux - level * area) * factor,
         "FLUXERR_PSF": error * factor,
         "XPSF_IMAGE": fits.x + 1.0,
         "YPSF_IMAGE": fits.y + 1.0,
@@ -247,4 +250,4 @@ def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> I8:
         nearest = int(np.argmin(distance2))
         if distance2[nearest] <= (0.5 * fwhm) ** 2:
             rows.append(nearest)
-    return np.unique(np.array(rows, dtype=np.int64))
+    return distinct(np.array(rows, dtype=np.int64))

@@ -223,7 +223,7 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     offset = np.abs(means - middle) / np.sqrt(expected)
     width = MAD_TO_SIGMA * median(offset) if some.size else 1.0
     good = offset < FAR_OFF * max(width, 1.0)
-    rest = np.setdiff1d(np.arange(CELLS**2), some[~good])
+    rest = np.delete(np.arange(CELLS**2), some[~good])
     number, total, power = number[rest], total[rest], power[rest]
     level = float(total.sum() / number.sum())
     beyond = float(np.mean((means - level)[good] ** 2 - expected[good])) if some.size else 0.0
