@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools, widened
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.kernels.psf.windows import put_back, residual_windows
 from skyextract.record import record
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.profile import Windows
@@ -91,9 +93,14 @@ class Hosts:
 
 def windows_about(
     exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8,
-    groups: list[I8], middle: I8, side: int,
-) -> tuple[Windows, F8, F8]:  # fmt: skip
+    groups: list[I8], middle: I8, side: int, excess: float = -math.inf,
+) -> tuple[Windows, F8, F8, I8]:  # fmt: skip
     """Cut windows about detections.
+
+    Parameters
+    ----------
+    excess : float
+        Only those of whose group chi2 is larger than the number of pixels by more than this.
 
     Returns
     -------
@@ -103,60 +110,46 @@ def windows_about(
         Profiles of the detections' moments.
     chi2 : (n, 2) float64
         Of the group, and number of pixels.
+    chosen : (n,) int64
+        Which of the detections.
     """
     psf, half = hidden.psf, side // 2
-    data, weight, stamps = np.zeros((3, hosts.size, side, side), np.float32)
+    data, weight = np.zeros((2, hosts.size, side, side), np.float32)
     chi2 = np.zeros((hosts.size, 2))
-    margin = round(MARGIN * psf.fwhm)
-    gain = exposure.detector.gain
-    ny, nx = found.image_shape
-    for k, host in enumerate(hosts):
-        y, x = middle[k] - half
-        a, b, c, d = max(y, 0), min(y + side, ny), max(x, 0), min(x + side, nx)
-        here = np.s_[a:b, c:d]
-        there = np.s_[a - y : b - y, c - x : d - x]
-        segmentation = np.abs(found.segmentation[here])
-        used = segmentation == host + 1
-        used = widened(used, margin) & ((segmentation == 0) | used)
-        used &= (exposure.mask[here] & np.uint16(UNUSABLE)) == 0
-        models = hidden.models[here]
-        # the square of a single pixel may be beyond single precision
-        noise = variance[here] + (SYSTEMATIC * models.astype(np.float64)) ** 2
-        if gain > 0.0:
-            noise += np.maximum(models, 0.0) / gain
-        residual = hidden.plane.subtracted[here] - models
-        weight[k][there] = used / noise
-        chi2[k] = (weight[k][there] * residual.astype(np.float64) ** 2).sum(), used.sum()
-        data[k][there] = residual
-    _add_stars(data, hidden, groups, middle - half)
+    residual_windows(
+        hidden.plane.subtracted, hidden.models, variance, exposure.mask, UNUSABLE,
+        found.segmentation, hosts, middle - half, round(MARGIN * psf.fwhm), SYSTEMATIC,
+        exposure.detector.gain, data, weight, chi2,
+    )  # fmt: skip
+    chosen = np.flatnonzero(chi2[:, 0] > chi2[:, 1] + excess)
+    hosts, middle = hosts[chosen], middle[chosen]
+    data, weight, chi2 = data[chosen], weight[chosen], chi2[chosen]
+    _add_stars(data, hidden, [groups[k] for k in chosen], middle - half)
     size = min(side - 1, 2 * psf.radius + 1)
     size -= 1 - size % 2
     at = middle.astype(np.float64)
     zero = np.zeros(hosts.size)
     low = half - size // 2
+    stamps = np.zeros_like(data)
     stamps[:, low : low + size, low : low + size] = psf.stamps(at[:, 1], at[:, 0], zero, zero, size)
     guess = _guess(found, hosts, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
     data, weight, stamps = (np.roll(v, (-half, -half), (1, 2)) for v in (data, weight, stamps))
-    return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2
+    return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2, chosen
 
 
 def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:
     """Put the sources of each group back into its window."""
-    rows = np.concatenate(groups)
+    rows = np.concatenate([np.zeros(0, np.int64), *groups])
     window = np.repeat(np.arange(len(groups)), [group.size for group in groups])
     fitted = hidden.sources.reach[rows] >= 0
     rows, window = rows[fitted], window[fitted]
-    side, radius = data.shape[1], hidden.psf.radius
+    radius = hidden.psf.radius
     flux, x, y = hidden.sources.parameters[rows].T
-    row, column = np.rint(y).astype(int), np.rint(x).astype(int)
+    row, column = np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)
     stamps = hidden.psf.stamps(x, y, x - column, y - row)
     reach = np.minimum(hidden.sources.reach[rows], radius)
-    for k, (n, r) in enumerate(zip(window, reach, strict=True)):
-        j, i = row[k] - corner[n, 0], column[k] - corner[n, 1]
-        a, b = max(0, j - r), max(0, min(side, j + r + 1))
-        c, d = max(0, i - r), max(0, min(side, i + r + 1))
-        stamp = stamps[k, a - j + radius : b - j + radius, c - i + radius : d - i + radius]
-        data[n, a:b, c:d] += np.float32(flux[k]) * stamp
+    row, column = row - corner[window, 0], column - corner[window, 1]
+    put_back(window, row, column, flux.copy(), reach, stamps, data)
 
 
 def _guess(found: Detections, hosts: I8, middle: I8, psf: Psf, flux: F8) -> F8:

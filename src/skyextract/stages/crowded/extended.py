@@ -75,10 +75,10 @@ def pieces_of_extended(
     def judge(batch: tuple[int, I8]) -> Verdict:
         side, some = batch
         groups = hosts.groups(hidden, some, side)
-        cut = windows_about(
+        windows, guess, chi2, _ = windows_about(
             exposure, variance, hidden, found, some, groups, hosts.middle[some], side
         )
-        return _judged(hidden, groups, hosts.middle[some], *cut)
+        return _judged(hidden, groups, hosts.middle[some], windows, guess, chi2)
 
     verdicts = run.map(judge, hosts.batches(judged))
     doubt = _doubt(verdicts, int(np.count_nonzero(hosts.members)), n_galaxies)

@@ -58,14 +58,12 @@ def plainly_extended(
     def judge(batch: tuple[int, I8]) -> tuple[I8, I8, int]:
         side, some = batch
         groups, middle = hosts.groups(hidden, some, side), hosts.middle[some]
-        windows, guess, chi2 = windows_about(
-            exposure, variance, hidden, found, some, groups, middle, side
+        windows, guess, chi2, tried = windows_about(
+            exposure, variance, hidden, found, some, groups, middle, side, UNLIKE_STARS
         )
-        tried = np.flatnonzero(chi2[:, 0] > chi2[:, 1] + UNLIKE_STARS)
-        windows = windows.take(tried, np.zeros((tried.size, 0, 2)))
-        groups, middle, number = [groups[k] for k in tried], middle[tried], chi2[tried, 1]
+        groups, middle, number = [groups[k] for k in tried], middle[tried], chi2[:, 1]
         limit = number + SMOOTH * np.sqrt(2.0 * number)
-        fits = fit_profiles(windows, guess[tried], limit, limit)
+        fits = fit_profiles(windows, guess, limit, limit)
         good = np.flatnonzero(fits.chi2 < limit)
         pieces = [
             groups[k][~stands_above(hidden, groups[k], middle[k], fits.models[k])] for k in good
