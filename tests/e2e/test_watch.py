@@ -155,6 +155,19 @@ def test_products_among_the_frames_and_a_second_watch(tmp_path, frame, watch):
     assert list(table["file"]) == ["in/a.fits", "in/b.fits", "in/c.fits"]
 
 
+def test_a_frame_that_was_not_all_there_is_named_at_the_end(tmp_path, frame, watch):
+    """The last of the night, whose copy broke."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/whole.fits").write_bytes(frame.read_bytes())
+    (tmp_path / "in/cut.fits").write_bytes(frame.read_bytes()[:9000])
+    ours = watch("-o", "out")
+    ours.wait_for(lambda: len(ours.frames()) == 1)
+    assert ours.end(signal.SIGINT) == 1
+    text = "\n".join(ours.lines())
+    assert "given up, because they were not all there: in/cut.fits" in text
+    assert "done     1 of 2 images" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

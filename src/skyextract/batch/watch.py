@@ -99,6 +99,7 @@ class _Watch:
     _products: set[str] = field(default_factory=set)
     _inputs: set[str] = field(init=False)
     _table: Path | None = field(init=False)
+    _arrivals: Arrivals | None = None
     _drawn: float = 0.0
     _is_stale: bool = False
 
@@ -132,6 +133,7 @@ class _Watch:
             Workers(1) as painter,
             Arrivals(self.folder, self._no_frames) as arrivals,
         ):
+            self._arrivals = arrivals
             workers.work(work, [None] * n)
             painter.work(draw_page)
             while True:
@@ -219,11 +221,14 @@ class _Watch:
     def end(self) -> None:
         """Clean up after the last frame, and tell what became of all."""
         recover_folders(self._jobs)
-        if self._under_way:
-            labels = [self._jobs[number].label for number in self._under_way.values()]
+        labels = [self._jobs[number].label for number in self._under_way.values()]
+        if labels:
             log.error("given up, because they were not done: %s", ", ".join(labels))
-            fates = self.batch.tally.fates
-            fates += [Fate(label, ExitStatus.IMAGE_FAILED) for label in labels]
+        waited_for = [] if self._arrivals is None else map(str, self._arrivals.waited_for())
+        if incomplete := sorted(waited_for):
+            log.error("given up, because they were not all there: %s", ", ".join(incomplete))
+        fates = self.batch.tally.fates
+        fates += [Fate(label, ExitStatus.IMAGE_FAILED) for label in (*labels, *incomplete)]
         if self._table is not None and self._table.is_file():
             draw_page(self._table)
         self.batch.collector.finish()

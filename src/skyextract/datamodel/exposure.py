@@ -127,7 +127,8 @@ class Exposure:
     def name(self) -> str:
         """File, and extension and plane if the file has several images, for messages."""
         plane = "" if self.plane is None else f",{self.plane}"
-        return self.path if self.alone else f"{self.path}[{self.extension}{plane}]"
+        path = self.path or "the array"
+        return path if self.alone else f"{path}[{self.extension}{plane}]"
 
     @property
     def has_psf(self) -> bool:

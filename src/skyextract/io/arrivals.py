@@ -135,6 +135,10 @@ class Arrivals:
             found.append(path)
         return found
 
+    def waited_for(self) -> list[Path]:
+        """Return the frames that came and were not all there yet."""
+        return [path for path in self._coming if _facts(path) is not None]
+
     def _look(self, now: float) -> None:
         """Find files that are new or have changed."""
         try:

@@ -61,7 +61,7 @@ def translate(header: Header, camera: str, run: Run, path: str, *, told: bool = 
             changed.append(f"{keyword} {text}")
     cards = f" ({', '.join(changed)})" if changed else ""
     tell = run.tell if told else run.info
-    tell(f"{path}: the header is of {instrument.name}{cards}; CAMERA NONE takes it as it is")
+    tell(f"{path}: the header is of {instrument.name}{cards}; -CAMERA NONE would take it as it is")
     return instrument.name
 
 

@@ -128,10 +128,12 @@ def _trend(rows: Sequence[dict[str, Any]], key: str, title: str, label: str) -> 
         axis = "number of the frame"
     else:
         axis = f"MJD − {start}" if in_days else f"hours since {known[0]['date_obs'][:10]} 0h (UT)"
-    filters = list(dict.fromkeys(row["filter"] for row in known))
     kinds = []
-    for number, name in enumerate(filters):
+    # A filter has one colour in all diagrams, whatever they know of it.
+    for number, name in enumerate(dict.fromkeys(row["filter"] for row in rows)):
         mine = [row for row in known if row["filter"] == name]
+        if not mine:
+            continue
         if dated:
             x = [(row["mjd"] - start) * (1.0 if in_days else 24.0) for row in mine]
         else:

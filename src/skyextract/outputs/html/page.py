@@ -64,7 +64,7 @@ _NUMBERS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("n_reference", "reference stars", "{}"),
         ("shift_arcsec", "pointing offset", "{:.1f}″"),
         ("pixel_scale", "pixel scale", "{:.4f}″"),
-        ("rotation_deg", "rotation", "{:.2f}°"),
+        ("rotation_deg", "rotation", "{:z.2f}°"),
     ),
     Step.PHOTOMETRY: (
         ("zero_point", "zero point", "{:.3f} mag"),

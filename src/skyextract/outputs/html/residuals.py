@@ -20,6 +20,9 @@ from skyextract.outputs.html.plots import (
     value_range,
 )
 
+LONGEST = 2.5
+"""Arrows longer than so many typical ones are cut: those of faint stars would hide the others."""
+
 
 def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) -> list[Figure]:
     """Differences of the positions to the reference stars: over the frame, and how many."""
@@ -33,9 +36,11 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
     typical = typical or 1.0
     with canvas(height=4.0) as first:
         arrow = 0.05 * max(shape) / typical
+        cut = np.maximum(np.hypot(dx[rows], dy[rows]) / (LONGEST * typical), 1.0)
         drawn = first.axes.quiver(
-            matches["X_IMAGE"][rows], matches["Y_IMAGE"][rows], dx[rows], dy[rows], color=BLUE,
-            angles="uv", scale_units="xy", scale=1.0 / arrow, width=0.005,
+            matches["X_IMAGE"][rows], matches["Y_IMAGE"][rows], dx[rows] / cut, dy[rows] / cut,
+            color=np.where(cut > 1.0, GREY, BLUE), angles="uv", scale_units="xy",
+            scale=1.0 / arrow, width=0.005,
         )  # fmt: skip
         first.field(shape)
         first.key(drawn, typical, f"{typical:.2g}″")
@@ -55,7 +60,8 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         second.axes.legend(loc="upper left", ncols=2)
     notes = (
         f"{used.sum()} stars of the fit (of {len(used)} matched). Arrows: east to the right, north "
-        "up. Arrows that agree with their neighbours are distortion that the fit does not have.",
+        "up; grey ones are longer than drawn. Arrows that agree with their neighbours are "
+        "distortion that the fit does not have.",
         "Both should be centred on 0 and equally wide.",
     )
     return [Figure(titles[0], notes[0], first.svg), Figure(titles[1], notes[1], second.svg)]
