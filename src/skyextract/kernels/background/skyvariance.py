@@ -36,17 +36,21 @@ def sum_dark_pixels(
         Sums of the cells, 0 on entry.
     """
     ny, nx = image.shape
-    square = np.float32(n_sigma * n_sigma)
+    square, unknown = np.float32(n_sigma * n_sigma), np.float32(NO_INFORMATION)
     for y in range(first * side, min(past * side, ny)):
-        row_total, row_number = total[y // side], number[y // side]
+        values, given, row = image[y], variance[y], out[y]
         for x in range(nx):
-            v, value = variance[y, x], image[y, x]
-            known = v < np.float32(NO_INFORMATION)
-            light = known & (value > np.float32(0.0)) & (value * value > square * v)
-            out[y, x] = -v if light else v
-            if known and not light:
-                row_total[x // side] += np.float64(v)
-                row_number[x // side] += 1
+            v, value = given[x], max(values[x], np.float32(0.0))
+            row[x] = -v if (v < unknown) & (value * value > square * v) else v
+        for cell in range(total.shape[1]):
+            dark, n = np.float32(0.0), 0
+            for x in range(cell * side, min(cell * side + side, nx)):
+                v = row[x]
+                counts = (v >= np.float32(0.0)) & (v < unknown)
+                dark += v if counts else np.float32(0.0)
+                n += int(counts)
+            total[y // side, cell] += np.float64(dark)
+            number[y // side, cell] += n
 
 
 @kernel
