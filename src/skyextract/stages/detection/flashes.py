@@ -15,7 +15,7 @@ from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.stages.detection.twins import on_grid
 
-MOST = 400
+MOST = 300
 """The brightest sources, among which they are looked for."""
 MIN_STEP = 12.0
 """Pixels from one to the next, at least."""
@@ -63,29 +63,24 @@ class _Places:
 
     def __init__(self, x: F8, y: F8) -> None:
         self.x, self.y = x, y
-        self.left, self.low = float(x.min()), float(y.min())
-        column, row = self._cells(x, y)
-        self.map = np.zeros((int(row.max()) + 2, int(column.max()) + 2), np.int16)
-        number = np.arange(1, x.size + 1)
-        for up in (-1, 0, 1):
-            for right in (-1, 0, 1):
-                self.map[row + up, column + right] = number
+        row, column = np.rint(y / _CELL), np.rint(x / _CELL)
         # A source itself counts more in its cell than what is beside.
-        self.map[row, column] = number
+        near = [(0, 0), *((j, i) for j in (-1, 0, 1) for i in (-1, 0, 1) if j or i)]
+        keys = np.concatenate([self._key(row + j, column + i) for j, i in near])
+        self.keys, first = np.unique(keys, return_index=True)
+        self.source = first % x.size
 
-    def _cells(self, x: F8, y: F8) -> tuple[I8, I8]:
-        column = np.rint((x - self.left) / _CELL).astype(np.int64) + 1
-        row = np.rint((y - self.low) / _CELL).astype(np.int64) + 1
-        return column, row
+    @staticmethod
+    def _key(row: F8, column: F8) -> I8:
+        return np.asarray(row * float(1 << 26) + column, dtype=np.int64)
 
     def at(self, x: F8, y: F8) -> I8:
         """Return the source within the tolerance of each place, -1 where there is none."""
-        column, row = self._cells(x, y)
-        ny, nx = self.map.shape
-        inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-        found = self.map[np.where(inside, row, 0), np.where(inside, column, 0)].astype(np.int64) - 1
-        near = np.hypot(self.x[found] - x, self.y[found] - y) < TOLERANCE
-        return np.where(inside & near & (found >= 0), found, -1)
+        key = self._key(np.rint(y / _CELL), np.rint(x / _CELL))
+        place = np.minimum(np.searchsorted(self.keys, key), self.keys.size - 1)
+        source = self.source[place]
+        near = np.hypot(self.x[source] - x, self.y[source] - y) < TOLERANCE
+        return np.where(near & (self.keys[place] == key), source, -1)
 
 
 def find_flashes(x: F8, y: F8, flux: F8) -> Flashes | None:
@@ -105,13 +100,15 @@ def find_flashes(x: F8, y: F8, flux: F8) -> Flashes | None:
     rows = np.zeros(x.size, np.bool_)
     order = np.argsort(-flux, kind="stable")
     order = order[flux[order] > 0.0][:MOST]
+    # From left to right each line is followed once.
+    order = order[np.argsort(x[order], kind="stable")]
     n_lines = 0
     while order.size > MIN_FLASHES and n_lines <= MOST_LINES:
         sources = np.stack([x[order], y[order], -2.5 * np.log10(flux[order])])
         line = _longest(sources)
         if line is None:
             break
-        if not n_lines and on_grid(sources):
+        if not n_lines and on_grid(sources[:, np.argsort(sources[2], kind="stable")]):
             return None
         n_lines += 1
         rows[order[line]] = True
@@ -130,17 +127,16 @@ def _longest(sources: F8) -> I8 | None:
     """Return those at equal steps that chance explains least; None if it may explain all."""
     x, y, mag = sources
     places = _Places(x, y)
-    dx, dy = x - x[:, None], y - y[:, None]
-    step = np.hypot(dx, dy)
-    extent = math.hypot(float(np.ptp(x)), float(np.ptp(y)))
-    pairs = (step > MIN_STEP) & (step < extent / (MIN_FLASHES - 1))
-    pairs &= np.abs(mag - mag[:, None]) < ALIKE
-    first, second = np.nonzero(pairs)
+    first, second = np.nonzero(np.triu(np.abs(mag - mag[:, None]) < ALIKE, 1))
+    sx, sy = x[second] - x[first], y[second] - y[first]
+    step2 = sx * sx + sy * sy
+    longest = math.hypot(float(np.ptp(x)), float(np.ptp(y))) / (MIN_FLASHES - 1)
+    fits = (step2 > MIN_STEP**2) & (step2 < longest**2)
+    first, second, sx, sy = (each[fits] for each in (first, second, sx, sy))
     n_pairs = first.size
     if not n_pairs:
         return None
     # Three in a row, and one of the next two, begin a line.
-    sx, sy = dx[first, second], dy[first, second]
     third = places.at(x[second] + sx, y[second] + sy)
     begins = (third >= 0) & (np.abs(mag[third] - mag[first]) < ALIKE)
     first, second, third = first[begins], second[begins], third[begins]
@@ -154,7 +150,11 @@ def _longest(sources: F8) -> I8 | None:
             chance = _log_chance(sources, members, slots)
             if chance < best:
                 best, found = chance, members
-    return found
+    if found is None:
+        return None
+    # The line may have begun before.
+    back, _ = _followed(places, mag, [int(row) for row in found[:-4:-1]])
+    return back if back.size > found.size else found
 
 
 def _followed(places: _Places, mag: F8, members: list[int]) -> tuple[I8, int]:
