@@ -11,7 +11,13 @@ from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
-from skyextract.stages.background.vignetting import DOUBTED, about_vignetting, missing_in_corners
+from skyextract.stages.background.vignetting import (
+    DOUBTED,
+    about_flat,
+    about_vignetting,
+    missing_in_corners,
+    too_much_in_corners,
+)
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
@@ -121,8 +127,13 @@ def doubts_about(
         for what in (ghosts, tracks, flashes, turns, seam)
         if what is not None
     ]
-    missing = missing_in_corners(plane.background, int(detections.fdnpix.max(initial=0)))
-    false.append((about_vignetting(missing), missing > DOUBTED))
+    largest = int(detections.fdnpix.max(initial=0))
+    missing = missing_in_corners(plane.background, largest)
+    excess = too_much_in_corners(plane.background, plane.subtracted, plane.bad, largest)
+    false += [
+        (about_vignetting(missing), missing > DOUBTED),
+        (about_flat(excess), excess > DOUBTED),
+    ]
     false.append((_about_repairs(flags, exposure.mask), True))
     for text, are_many in false:
         if text and are_many:

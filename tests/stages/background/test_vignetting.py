@@ -7,11 +7,13 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.estimate import estimate_background, subtract_background
 from skyextract.stages.background.vignetting import (
     DOUBTED,
+    about_flat,
     about_vignetting,
     missing_in_corners,
+    too_much_in_corners,
 )
 from tests.simulate.lights import galaxy
 
@@ -58,6 +60,36 @@ def test_beside_a_slope_it_is_told_too():
 )
 def test_other_skies_are_not_vignetted(level):
     assert missing_in_corners(background_of(level)) == 0.0
+
+
+def excess_of(level, by=1.0, seed=1):
+    """Return what is found of a level whose pixels are multiplied."""
+    random = np.random.default_rng(seed)
+    image = random.poisson(level * GAIN) / GAIN + random.normal(0, 4, Y.shape)
+    image = (image * by).astype(np.float32)
+    background = estimate_background(image, None, None, Background(), Run())
+    no_bad = np.zeros(image.shape, np.bool_)
+    subtracted = subtract_background(image, np.zeros(image.shape, np.uint16), background, Run())
+    assert missing_in_corners(background) == 0.0 or np.all(by == 1.0)
+    return too_much_in_corners(background, subtracted, no_bad)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("excess", [0.15, 0.3, 0.6])
+def test_a_flat_that_corrects_too_much(excess, seed):
+    found = excess_of(SKY + 0.0 * X, 1.0 + excess * R2, seed)
+    assert found == pytest.approx(excess, abs=0.03)
+    assert f"rises by {found:.0%}" in about_flat(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rise", [0.15, 0.3, 0.6, 1.5])
+def test_a_sky_that_is_brighter_in_the_corners_is_none(rise, seed):
+    assert excess_of(SKY * (1.0 + rise * R2), seed=seed) == 0.0
+    # Nor one that a flat has made even, whose noise rises, nor one that lacks a flat.
+    vignetting = 1.0 / (1.0 + rise * R2)
+    assert excess_of(SKY * vignetting, 1.0 / vignetting, seed) == 0.0
+    assert excess_of(SKY * vignetting, seed=seed) == 0.0
 
 
 @pytest.mark.parametrize("scale", [20.0, 60.0, 120.0])

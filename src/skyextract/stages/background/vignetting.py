@@ -1,4 +1,4 @@
-"""A sky that falls from the middle to all corners: a frame that no flat has corrected.
+"""A sky that falls or rises from the middle to all corners: no flat, or one of too much.
 
 Vignetting dims the stars as it dims the sky, so that the sky tells by how much.  The moon, twilight
 and a nebula make a slope, or a hump of their own form, but no bowl about the middle of the frame.
@@ -7,6 +7,7 @@ and a nebula make a slope, or a hump of their own form, but no bowl about the mi
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from skyextract.datamodel.noise import robust_sigma
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8
+    from skyextract.datamodel.arrays import F4, F8, Bools
     from skyextract.datamodel.background import BackgroundMap
 
 TOLD, DOUBTED = 0.1, 0.2
@@ -32,6 +33,10 @@ HUGE = 0.015
 """Part of the frame that one source covers, from which the hump may be its light."""
 SKY = 10.0
 """Sky in units of its noise, at least: less may be what a subtraction has left."""
+AS_MULTIPLIED = (1.6, 2.6)
+"""Powers of the level with which the variance rises where pixels were multiplied."""
+MIN_PIXELS = 500
+"""Of a mesh that tell its noise."""
 MIN_MESHES = 5
 """Meshes along each axis."""
 _TURNS, _CLIP = 3, 4.0
@@ -48,6 +53,53 @@ def missing_in_corners(background: BackgroundMap, largest: int = 0) -> float:
     largest : int
         Pixels of the largest source.
     """
+    return max(_part_of_corners(background, largest), 0.0)
+
+
+def too_much_in_corners(
+    background: BackgroundMap, subtracted: F4, bad: Bools, largest: int = 0
+) -> float:
+    """Return the part by which pixels of the corners were multiplied too much; 0 if they were not.
+
+    A sky that is brighter there has the noise of its light, whose variance goes with the level;
+    of pixels that were multiplied it goes with the square.
+
+    Parameters
+    ----------
+    background : BackgroundMap
+    subtracted : (ny, nx) float32
+        The image less that.
+    bad : (ny, nx) bool
+    largest : int
+        Pixels of the largest source.
+    """
+    part = -_part_of_corners(background, largest)
+    if not part > 0.0:
+        return 0.0
+    levels, variances = [], []
+    for j, rows in enumerate(_slices(background.shape[0], background.level.shape[0])):
+        for i, columns in enumerate(_slices(background.shape[1], background.level.shape[1])):
+            pixels, good = subtracted[rows, columns], ~bad[rows, columns]
+            # Of neighbours, which a slope of the sky hardly moves.
+            both = good[:, 1:] & good[:, :-1]
+            difference = np.diff(pixels, axis=1)[both].astype(np.float64)
+            if background.level[j, i] > 0.0 and difference.size > MIN_PIXELS:
+                levels.append(math.log(background.level[j, i]))
+                variances.append(2.0 * math.log(max(robust_sigma(difference), 1e-30)))
+    level = np.array(levels)
+    level -= level.mean()
+    power = float(level @ variances) / float(level @ level)
+    return part if AS_MULTIPLIED[0] < power < AS_MULTIPLIED[1] else 0.0
+
+
+def _slices(size: int, n: int) -> list[slice]:
+    """Return at most 64 rows, or columns, of each mesh."""
+    edges = np.linspace(0, size, n + 1).astype(np.int64)
+    return [slice(int(low), min(int(high), int(low) + 64)) for low, high in pairwise(edges)]
+
+
+def _part_of_corners(background: BackgroundMap, largest: int) -> float:
+    """Return the part of the sky that corners lack, or have more if negative; 0 if not all do."""
     if largest > HUGE * math.prod(background.shape):
         return 0.0
     level = background.level.astype(np.float64)
@@ -72,14 +124,13 @@ def missing_in_corners(background: BackgroundMap, largest: int = 0) -> float:
     signs = np.array([[0, -1, -1, 1, 1], [0, -1, 1, -1, 1]], np.float64)
     middle, *corners = _terms(*signs) @ solved
     lacks = middle - np.array(corners)
+    whole = float(lacks.mean())
     halfway = middle - float(np.mean((_terms(*0.5 * signs) @ solved)[1:]))
-    if halfway > INNER * float(lacks.mean()):
+    part = whole / middle if middle > 0.0 and whole else 0.0
+    if not abs(part) > TOLD or halfway / whole > INNER or (lacks / whole).min() < ALIKE:
         return 0.0
-    part = float(lacks.mean() / middle) if middle > 0.0 else 0.0
     scatter = math.sqrt(float(np.mean(off**2)))
-    if not part > TOLD or lacks.min() < ALIKE * lacks.mean():
-        return 0.0
-    return part if scatter < SMOOTH * float(lacks.mean()) else 0.0
+    return float(part) if scatter < SMOOTH * abs(whole) else 0.0
 
 
 def about_vignetting(missing: float) -> str:
@@ -89,6 +140,18 @@ def about_vignetting(missing: float) -> str:
         message = (
             f"the sky falls by {missing:.0%} from the middle to all corners, as where no flat was "
             "applied: stars lack as much there"
+        )
+    return message
+
+
+def about_flat(excess: float) -> str:
+    """Return what is to be said of pixels that were multiplied; empty if they were not."""
+    message = ""
+    if excess:
+        message = (
+            f"the sky rises by {excess:.0%} from the middle to all corners, and its noise as if "
+            "pixels were multiplied: a flat field that corrects too much (stars are as much too "
+            "bright there), or light between the lenses?"
         )
     return message
 
