@@ -39,18 +39,21 @@ def count_low_blocks(
     """
     n_known = 0
     n_below = 0
+    n_good, n_low = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
     for first in rows:
-        for left in columns:
-            n_pixels = 0
-            n_good = 0
-            n_low = 0
-            for y in range(first, first + side, every):
-                for x in range(left, left + side, every):
+        n_pixels = 0
+        n_good[:] = 0
+        n_low[:] = 0
+        # Row by row of all blocks: memory is read in its order.
+        for y in range(first, first + side, every):
+            for k in range(len(columns)):
+                for x in range(columns[k], columns[k] + side, every):
                     good = int(bad[y, x] == 0)
-                    n_pixels += 1
-                    n_good += good
-                    n_low += good & int(image[y, x] < limit)
-            if n_good >= min_good * n_pixels:
+                    n_good[k] += good
+                    n_low[k] += good & int(image[y, x] < limit)
+            n_pixels += len(range(0, side, every))
+        for k in range(len(columns)):
+            if n_good[k] >= min_good * n_pixels:
                 n_known += 1
-                n_below += int(2 * n_low > n_good)
+                n_below += int(2 * n_low[k] > n_good[k])
     return n_known, n_below
