@@ -6,10 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, I8, U1, U2
+    from skyextract.datamodel.arrays import F4, I4, I8, U1, U2
+
+
+@helper
+def _has_run(row: F4, down: I4, length: int) -> bool:
+    """Tell whether there may be runs in a row: most have none, which is sooner told."""
+    n = 0
+    for x in range(len(row)):
+        n += int(down[x] == length)
+    if n > 0 or length < 5:
+        return True
+    size = len(row) - 4
+    a, b, c, d, e = row[4:], row[3 : size + 3], row[2 : size + 2], row[1 : size + 1], row[:size]
+    for x in range(size):
+        n += int((a[x] == b[x]) & (b[x] == c[x]) & (c[x] == d[x]) & (d[x] == e[x]))
+    return n > 0
 
 
 @kernel
@@ -46,7 +61,7 @@ def constant_runs(
             above = image[y - 1]
             for x in range(nx):
                 down[x] = down[x] + 1 if row[x] == above[x] else 1
-        if y < first_row:
+        if y < first_row or not _has_run(row, down, length):
             continue
         along = 1
         for x in range(nx):

@@ -94,14 +94,22 @@ def _sky_of_meshes(image: F4, mask: U2, run: Run) -> _Sky | None:
     def estimate(first: int) -> None:
         part = slice(first, min(first + _ROWS, ny))
         rows = slice(part.start * _CELL, part.stop * _CELL, _STEP)
-        sample = image[rows, ::_STEP].copy()
-        sample[(mask[rows, ::_STEP] & _LOST) != 0] = np.inf
+        sample = image[rows, ::_STEP]
+        lost = mask[rows] & _LOST
         n_rows = part.stop - part.start
-        room = np.full((n_rows * side, nx * side), np.float32(np.inf))
-        room[: sample.shape[0], : sample.shape[1]] = sample
+        room = np.empty((n_rows * side, nx * side), np.float32)
+        if sample.shape != room.shape:
+            room.fill(np.inf)
+        filled = room[: sample.shape[0], : sample.shape[1]]
+        filled[:] = sample
+        if lost.any():  # seldom
+            filled[lost[:, ::_STEP] != 0] = np.inf
         cells = room.reshape(n_rows, side, nx, side).swapaxes(1, 2).reshape(n_rows * nx, -1)
         cells.sort(axis=1)
-        n = np.count_nonzero(cells < np.inf, axis=1)
+        if (cells[:, -1] < np.inf).all():
+            n = np.full(len(cells), cells.shape[1])
+        else:
+            n = np.count_nonzero(cells < np.inf, axis=1)
         good = np.flatnonzero(n >= _MIN_SAMPLE)
         half, low, lowest = (
             cells[good, np.rint(share * (n[good] - 1)).astype(int)].astype(np.float64)
