@@ -195,14 +195,14 @@ def measure(
     found = find_sources(
         exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=wanted
     )
-    exposure = exposure.without_image() if in_place else exposure
+    found = replace(found, claimed=None)
     hidden = _search_beneath(exposure, found, config, run) if searches else None
+    exposure = exposure if keep_image or detection is not None else exposure.without_image()
     noise = measure_noise(found, hidden, wanted, run)
     alike = noise.of_points
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
-    found = replace(found, claimed=None)
 
     back_type = of_image(config.background.back_type, 0 if detection is None else 1)
     bad, n_bad = found.plane.bad, found.plane.n_bad
@@ -235,8 +235,8 @@ def measure(
         points = _fit_point_sources(
             seen, found, hidden, alike, sources, errors, config, wanted, run
         )
-        sources = _with_point_sources(sources, points, seen, found, hidden, alike, run)
         residual, spare = (points.residual, None) if keep_image else (None, points.residual)
+        sources = _with_point_sources(sources, points, seen, found, hidden, alike, spare, run)
         exposure = replace(exposure, aperture_corrections=points.corrections)
     if fits_models:
         galaxies = _fit_galaxies(exposure, found, detection, alike, spare, config, wanted, run)
@@ -317,7 +317,7 @@ def _with_hidden(
         return pixels.measure(plane, plane, part)
 
     detections, beneath = hidden_detections(hidden, found.detections, found.matched, run, columns)
-    return replace(found, detections=detections), sources.append(beneath)
+    return replace(found, detections=detections.without_segmentation()), sources.append(beneath)
 
 
 def _with_noise_planes(
@@ -369,6 +369,7 @@ def _with_point_sources(
     found: Found,
     hidden: Hidden | None,
     correlation: NoiseCorrelation | None,
+    spare: F4 | None,
     run: Run,
 ) -> Catalog:
     """Return the sources with the columns and flags of fits of the PSF."""
@@ -377,9 +378,8 @@ def _with_point_sources(
         return sources
     from skyextract.stages.crowded.errors import with_errors_of_crowds
 
-    variance = point_source_variance(hidden.plane, correlation, run)
-    gain = exposure.detector.gain
-    return with_errors_of_crowds(sources, hidden, variance, gain, found.matched, run)
+    noise2, gain = point_source_variance(hidden.plane, correlation, run), exposure.detector.gain
+    return with_errors_of_crowds(sources, hidden, noise2, gain, found.matched, run, spare=spare)
 
 
 def _fit_galaxies(

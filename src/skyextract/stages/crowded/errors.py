@@ -71,8 +71,9 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
 
 
 def with_errors_of_crowds(
-    sources: Catalog, hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, run: Run
-) -> Catalog:
+    sources: Catalog, hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, run: Run,
+    *, spare: F4 | None = None,
+) -> Catalog:  # fmt: skip
     """Return the sources with errors of PSF fits that contain what is not told apart.
 
     Parameters
@@ -86,10 +87,12 @@ def with_errors_of_crowds(
         Electrons per image unit; 0: unknown.
     matched : MatchedFilter
     run : Run
+    spare : (ny, nx) float32, optional
+        Memory that is written to.
     """
     if hidden.is_of_companions:
         return sources
-    factor = _factor(hidden, variance, gain, matched, run)
+    factor = _factor(hidden, variance, gain, matched, spare, run)
     if hidden.local is not None:
         factor = np.where(hidden.local, factor, 1.0)
     flux = np.abs(hidden.flux)
@@ -146,7 +149,9 @@ def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float, least_share: 
     return out
 
 
-def _factor(hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, run: Run) -> F8:
+def _factor(
+    hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, spare: F4 | None, run: Run
+) -> F8:
     """Return how much larger errors of the fits are than noise makes them, per source.
 
     That is the noise of the filtered residual about a source in units of what background and
@@ -157,20 +162,31 @@ def _factor(hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, r
     gain : float
         Electrons per image unit; 0: unknown.
     """
+    filtered = _filtered_rest(hidden, variance, gain, matched, spare, run)
+    half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
+    mean = mean_square_of_rest(filtered, hidden.x, hidden.y, half, matched.square)
+    factor: F8 = np.sqrt(np.maximum(mean, 1.0))
+    return factor
+
+
+def _filtered_rest(
+    hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, spare: F4 | None, run: Run
+) -> F4:
+    """Return what fits leave, filtered with the PSF, in units of what the sky and photons make it.
+
+    The planes that this takes are let go.
+    """
     plane = hidden.plane
     if gain > 0.0:
         light = np.maximum(hidden.models, 0.0)
         light /= np.float32(gain)
         variance = np.add(light, variance, out=light)
+    rest = np.subtract(plane.subtracted, hidden.models, out=spare)
     filtered = filter_matched(
-        hidden.residual, matched, run, sigma=plane.background.sigma, variance=variance,
-        bad=plane.holes,
-    )  # fmt: skip
+        rest, matched, run, sigma=plane.background.sigma, variance=variance, bad=plane.holes
+    )
     filtered /= np.float32(matched.unit(plane.background.sigma))
-    half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
-    mean = mean_square_of_rest(filtered, hidden.x, hidden.y, half, matched.square)
-    factor: F8 = np.sqrt(np.maximum(mean, 1.0))
-    return factor
+    return filtered
 
 
 def mean_square_of_rest(filtered: F4, x: F8, y: F8, half: int, square: float) -> F8:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, blank
+from skyextract.datamodel.arrays import F4, F8, I4, I8, blank, each_of
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
@@ -183,16 +183,18 @@ def _joined(found: Detections, parts: list[Detections], sequence: I8) -> Detecti
         )
         for name in PER_SOURCE
     }
-    pixels = [p.pixel[a:b] for p in parts for a, b in zip(p.first[:-1], p.first[1:], strict=True)]
-    values = [
-        p.filtered[a:b] for p in parts for a, b in zip(p.first[:-1], p.first[1:], strict=True)
-    ]
-    length = np.array([len(p) for p in pixels], np.int64)[sequence]
+    length = np.concatenate([np.diff(p.first) for p in parts])
+    begin = np.cumsum(length) - length
+    source, place = each_of(length[sequence])
+    place += begin[sequence][source]
+    end = found.first[-1] + np.cumsum(length[sequence])
     return replace(
         found,
-        first=np.concatenate([found.first, found.first[-1] + np.cumsum(length)]),
-        pixel=np.concatenate([found.pixel, *(pixels[k] for k in sequence)]),
-        filtered=np.concatenate([found.filtered, *(values[k] for k in sequence)]),
+        first=np.concatenate([found.first, end]),
+        pixel=np.concatenate([found.pixel, np.concatenate([p.pixel for p in parts])[place]]),
+        filtered=np.concatenate(
+            [found.filtered, np.concatenate([p.filtered for p in parts])[place]]
+        ),
         n_labelled=found.n,
         **fields,
     )

@@ -125,7 +125,8 @@ def find_hidden(
             COARSE, run,
         )  # fmt: skip
         sources = fit.sweep(sources, sweeps, run)
-        return Hidden(sources, plane.subtracted - fit.planes.residual, plane, psf)
+        residual = fit.planes.residual
+        return Hidden(sources, np.subtract(plane.subtracted, residual, out=residual), plane, psf)
 
     smooth, n_galaxies = np.zeros(0, np.int64), 0
     hidden = fitted(plane, psf, FittedSources.at(found.x, found.y), None, FIRST_SWEEPS)
@@ -167,7 +168,7 @@ def find_hidden(
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = LeastFlux(threshold / matched.square, scale, exposure.shape)
         kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE))
-        hidden = only(hidden, kept)
+        hidden = only(hidden, kept, in_place=True)
         dropped = int((~kept).sum())
         run.info(
             f"crowded field, pass {number}: {added} sources beneath others, "
@@ -175,7 +176,7 @@ def find_hidden(
         )
         if number == 1 and not clouds:
             torn, smooth, n_galaxies = plainly_extended(exposure, hidden, found, least.flux, run)
-            hidden = only(hidden, ~torn)
+            hidden = only(hidden, ~torn, in_place=True)
             hopeless.ravel()[smooth] = True
         before = hidden.psf
         if number <= REFINED and psf.source is PsfSource.MEASURED and within is None:
@@ -201,6 +202,8 @@ def _verified(
 ) -> Hidden:  # fmt: skip
     """Drop added sources that what is left disproves, and fit the others again.
 
+    The plane of the models is changed.
+
     Parameters
     ----------
     least : LeastFlux
@@ -212,10 +215,10 @@ def _verified(
     """
     plane = hidden.plane
     clear = significant_sources(hidden, found.n, least, matched, run)
-    hidden = only(hidden, clear)
+    hidden = only(hidden, clear, in_place=True)
     hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
     torn = pieces_of_extended(exposure, hidden, found, run, n_galaxies=n_galaxies)
-    hidden = only(hidden, ~torn)
+    hidden = only(hidden, ~torn, in_place=True)
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~merged(hidden)
@@ -226,7 +229,7 @@ def _verified(
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
         f"of their own, {int(broad.sum())} too broad for a star dropped"
     )
-    return only(hidden, placed & ~broad)
+    return only(hidden, placed & ~broad, in_place=True)
 
 
 def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:

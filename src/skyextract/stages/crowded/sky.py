@@ -52,9 +52,9 @@ def without_models(
         Pixels that are left out of the background.
     """
     rest = replace(exposure, image=exposure.image - models, background=None)
-    clean = prepare_plane(rest, config, run, sources=sources)
-    for _ in range(1, rounds):
-        clean = prepare_plane(replace(rest, image=clean.subtracted), config, run, sources=sources)
+    clean = prepare_plane(rest, config, run, sources=sources, in_place=True)
+    for _ in range(1, rounds):  # in the same pixels
+        clean = prepare_plane(rest, config, run, sources=sources, in_place=True)
     del rest
     clean = clean.with_noise(run)
     subtracted = clean.subtracted
@@ -78,7 +78,9 @@ def wide_plane(
     extended = extended_detections(plane.subtracted, hidden, found)
     if not extended.any():
         return plane
-    mask = source_mask(_some(found, extended), plane.background.sigma, run)
+    sigma = plane.background.sigma
+    del plane  # two planes of pixels
+    mask = source_mask(_some(found, extended), sigma, run)
     return without_models(exposure, hidden.plane, hidden.models, config, run, sources=mask)
 
 
@@ -90,9 +92,11 @@ def extended_detections(subtracted: F4, hidden: Hidden, found: Detections) -> Bo
     subtracted : (ny, nx) float32
         Image less a background that does not follow their light.
     """
-    light = subtracted.ravel()[found.pixel].astype(np.float64)
-    models = hidden.models.ravel()[found.pixel]
-    total, left = (np.add.reduceat(v, found.first[:-1]) for v in (light, light - models))
+    total, of_models = (
+        np.add.reduceat(plane.ravel()[found.pixel], found.first[:-1], dtype=np.float64)
+        for plane in (subtracted, hidden.models)
+    )
+    left = total - of_models
     members = np.bincount(hosts_of(hidden, found) + 1, minlength=found.n + 1)[1:]
     few = members * 100.0 * hidden.psf.fwhm**2 < MAX_DENSITY * np.diff(found.first)
     extended: Bools = (left > MIN_LEFT * total) & (few | (members <= MAX_MEMBERS))
