@@ -221,7 +221,7 @@ class Characterize:
     basis_type: str = key("PIXEL_AUTO", "PSF basis: always pixels", new=True, support="ignored", basic=False)
     psf_sampling: float = key(0.0, "sampling step of the PSF model (0 = automatic)", low=0.0, high=2.0, unit="pixels", new=True, basic=False)
     psf_size: tuple[int, ...] = key((), "size of the PSF model (empty = automatic)", low=5, high=511, unit="samples", size=(0, 2), new=True, basic=False)
-    psfvar_degrees: int = key(4, "degree of the PSF's polynomial in x, y, at most", low=0, high=5, new=True)
+    psfvar_degrees: int = key(6, "degree of the PSF's polynomial in x, y, at most", low=0, high=6, new=True)
     sample_autoselect: bool = key(True, "select PSF stars at the stellar locus of size and magnitude?", new=True, basic=False)
     sample_fwhmrange: tuple[float, ...] = key((0.8, 60.0), "FWHM of a PSF star: smallest, largest", low=0.0, unit="pixels", size=(2, 2), new=True, basic=False)
     sample_variability: float = key(0.5, "relative variation of the FWHM of PSF stars over the frame, at most", low=0.0, new=True, basic=False)

@@ -38,7 +38,7 @@ from skyextract.stages.psf.doubt import (
 )
 from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
-from skyextract.stages.psf.model import PsfFit, with_misfit
+from skyextract.stages.psf.model import PsfFit, Variation, with_misfit
 from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
 from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
 
@@ -206,7 +206,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
     repairs = repair_planes(sky.planes, psf, cosmics, run)
     last: PsfPass | None = None
     models: F4 | None = None
-    degree: int | None = None
+    variation: Variation | None = None
     crowded, iterations, converged, failure = False, 0, given is not None, ""
     while given is None and iterations < settings.char_niter and not converged:
         if iterations:
@@ -224,7 +224,8 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         preliminary = iterations == 1 and settings.char_niter > 1
         outcome = measure_psf(
             source, sky.planes.data, sky.planes.variance, psf if last else None,
-            crowded=crowded, preliminary=preliminary, degree=degree, settings=settings, run=run,
+            crowded=crowded, preliminary=preliminary, variation=variation, settings=settings,
+            run=run,
         )  # fmt: skip
         if isinstance(outcome, str):
             failure = outcome
@@ -237,7 +238,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         settled = models is not None or not crowded
         models = outcome.models
         if settled and not preliminary:
-            degree = fit.psf.degree
+            variation = fit.variation
         converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
         psf = fit.psf
     else:

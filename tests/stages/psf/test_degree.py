@@ -56,7 +56,7 @@ def test_widths_that_no_parabola_follows_get_a_higher_degree():
         return 2.5 + 2.5 * math.hypot(x - 450, y - 450) / 636.0
 
     psf = psf_of(field_of_widths(fwhm_at, 700, size, 3)[0], 1.5)
-    assert psf.degree == 4
+    assert psf.degree > 2
     fine = (np.arange(-4.5, 4.5, 0.02) + 0.01)[:, None]
     off = []
     for x, y in np.random.default_rng(5).uniform(50, size - 50, (40, 2)):

@@ -22,6 +22,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.sample import StarSample
+from skyextract.stages.psf.scaled import scaled_profile
 from skyextract.stages.psf.solver import Solver
 from skyextract.stages.psf.splines import centred, coefficients_of, normalise, samples_of
 
@@ -40,6 +41,9 @@ RADIUS_FWHM = 3.3
 STARS_PER_TERM = 6
 """The degree is lowered until there are this many stars per polynomial term."""
 
+STARS_PER_SCALED_TERM = 3
+"""The same where the prior varies over the field as the stars do."""
+
 CONSTANT = 1.03
 """Median chi2 of the brighter half of the stars over that of the fainter, up to which the same PSF
 is theirs."""
@@ -53,6 +57,22 @@ LEFT, FIRST_LEFT = 0.01, 0.1
 outliers and centres."""
 
 MIN_STARS = 3
+
+
+@record
+class Variation:
+    """How a model varies over the field.
+
+    Attributes
+    ----------
+    degree : int
+        Of the polynomial in x, y (PSFVAR_DEGREES), at most.
+    scaled : bool
+        It is drawn to one profile of local width and shape, as widths vary much.
+    """
+
+    degree: int
+    scaled: bool = False
 
 
 @record
@@ -72,6 +92,8 @@ class PsfFit:
         What the stars say of the model.
     solver : Solver
         Holds the pixels of the stars.
+    variation : Variation
+        Of the model.
     """
 
     psf: Psf
@@ -84,6 +106,7 @@ class PsfFit:
     free_share: float
     evidence: Evidence
     solver: Solver
+    variation: Variation
 
 
 def bright_misfit(fit: PsfFit, parts: int = 4) -> float:
@@ -100,10 +123,10 @@ def is_constant(fit: PsfFit) -> bool:
     return bright_misfit(fit, 2) <= CONSTANT
 
 
-def affordable_degree(n_stars: int, wanted: int) -> int:
-    """Lower the polynomial degree until every term has `STARS_PER_TERM` stars."""
+def affordable_degree(n_stars: int, wanted: int, per_term: int = STARS_PER_TERM) -> int:
+    """Lower the polynomial degree until every term has so many stars."""
     degree = wanted
-    while degree > 0 and n_stars < STARS_PER_TERM * (degree + 1) * (degree + 2) // 2:
+    while degree > 0 and n_stars < per_term * (degree + 1) * (degree + 2) // 2:
         degree -= 1
     return degree
 
@@ -115,6 +138,7 @@ def build_psf(
     *,
     gain: float,
     degree: int,
+    scaled: bool = False,
     sampling: float = 0.0,
     size: int = 0,
     held_out: Bools | None = None,
@@ -131,6 +155,8 @@ def build_psf(
         e- per image unit; 0: unknown, and guessed (`WORKING_NOISE`).
     degree : int
         Largest degree of the polynomial in x, y (PSFVAR_DEGREES).
+    scaled : bool
+        Whether the model is drawn to one profile of local width and shape: widths vary much.
     sampling : float
         Size of a sample in pixels (PSF_SAMPLING); 0 chooses it from the FWHM.
     size : int
@@ -154,15 +180,32 @@ def build_psf(
             f"PSF_SAMPLING {sampling:g}: finer than 1/{MAX_SAMPLES_PER_FWHM} of the FWHM"
             f" ({fwhm:.2f} pixels)"
         )
-    step = sampling or min(1.0, (sample.narrow or fwhm) / SAMPLES_PER_FWHM)
-    half = math.ceil(RADIUS_FWHM * fwhm) + 1
-    reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
-    n = 2 * reach + 1
     n_stars = sample.x.size if held_out is None else int(np.count_nonzero(~held_out))
-    degree = affordable_degree(n_stars, degree)
-    solver = Solver(data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run)
-    if held_out is not None:
-        solver.used &= ~held_out
+    per_term = STARS_PER_SCALED_TERM if scaled else STARS_PER_TERM
+    degree = affordable_degree(n_stars, degree, per_term)
+
+    def solver_of(narrow: float, wide: float) -> tuple[Solver, int]:
+        step = sampling or min(1.0, narrow / SAMPLES_PER_FWHM)
+        half = math.ceil(RADIUS_FWHM * wide) + 1
+        reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
+        solver = Solver(
+            data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run
+        )
+        if held_out is not None:
+            solver.used &= ~held_out
+        return solver, 2 * reach + 1
+
+    solver, n = solver_of(sample.narrow or fwhm, fwhm)
+    prior = _round_profile(solver, n, sample)
+    profile = None
+    if scaled:
+        profile = scaled_profile(solver, degree)
+        narrow, wide = profile.range_of_widths()
+        solver, n = solver_of(narrow * fwhm, wide * fwhm)
+        prior = profile.drawn(n, solver.step, degree)
+        solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
+        solver.fit(prior, clip=1e9)
+    step = solver.step
 
     def solve(prior: F8, stray: F8 | None, left: float) -> tuple[F8, F8]:
         stray, solution = solver.solve(prior, stray, left)
@@ -171,7 +214,6 @@ def build_psf(
         solver.cy += solver.terms @ shifts[:, 1] * step
         return stray, normalise(solution, step, undersampled=fwhm < UNDERSAMPLED)
 
-    prior = _round_profile(solver, n, sample)
     solution = prior.copy()
     stray = None
     adapted = False
@@ -181,12 +223,13 @@ def build_psf(
             break
         if solver.used.sum() < MIN_STARS:
             raise StepError("fewer than 3 stars agree on a PSF")
-        lower = affordable_degree(int(solver.used.sum()), degree)
+        lower = affordable_degree(int(solver.used.sum()), degree, per_term)
         if lower < degree:
             # Fewer stars are left: the terms change meaning with the degree.
             degree = lower
             solver.set_degree(degree, sample)
-            prior = prior[: solver.terms.shape[1]]
+            fewer = solver.terms.shape[1]
+            prior = profile.drawn(n, step, degree) if profile else prior[:fewer]
             solution = prior.copy()
             stray = None
             solver.fit(solution)
@@ -204,7 +247,7 @@ def build_psf(
             prior = other
             stray, solution = solve(prior, None, left)
     solver.fit(solution)
-    return _described(solver, solution, degree)
+    return _described(solver, solution, Variation(degree, scaled))
 
 
 def with_misfit(fit: PsfFit) -> Psf:
@@ -229,7 +272,7 @@ def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
     return prior
 
 
-def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
+def _described(solver: Solver, solution: F8, variation: Variation) -> PsfFit:
     """Return the model, and how the stars fit to it."""
     assert solver.evidence is not None
     step = solver.step
@@ -239,7 +282,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
     psf = Psf(
         basis=np.ascontiguousarray(basis, dtype=np.float32),
         sampling=step,
-        degree=degree,
+        degree=variation.degree,
         x_zero=solver.zero[0],
         x_scale=solver.scale[0],
         y_zero=solver.zero[1],
@@ -261,6 +304,7 @@ def _described(solver: Solver, solution: F8, degree: int) -> PsfFit:
         free_share=solver.free_share,
         evidence=solver.evidence,
         solver=solver,
+        variation=variation,
     )
 
 

@@ -33,6 +33,8 @@ class Evidence:
         Of each star in the fit.
     smoothness : Smoothness
         That of the prior.
+    of_form : (n_terms, n_terms) float64, optional
+        Variance of the logarithm of the prior's width: a quadratic form of the terms.
     """
 
     sigma: F8
@@ -41,6 +43,7 @@ class Evidence:
     terms: F8
     weight: F8
     smoothness: Smoothness
+    of_form: F8 | None = None
 
 
 def flux_variance(psf: Psf, evidence: Evidence) -> F8:
@@ -80,7 +83,28 @@ def flux_variance(psf: Psf, evidence: Evidence) -> F8:
     # From terms to modes of their departures from the mean.
     centred = np.column_stack([-mean[1:], np.eye(n_terms - 1)])
     to_modes = (evidence.loosening[1:, None] * modes).T @ centred
-    return np.asarray(to_modes.T @ (variance[:, None] * to_modes))
+    form = np.asarray(to_modes.T @ (variance[:, None] * to_modes))
+    if evidence.of_form is None:
+        return form
+    # A model that is too wide by a part makes a flux too large by about the same.
+    return _larger(form, evidence.of_form, evidence.terms)
+
+
+def _larger(one: F8, other: F8, terms: F8) -> F8:
+    """Return a form of variance with, for each mode of the terms, about the larger of two.
+
+    Both are of what the same stars leave open.
+
+    Parameters
+    ----------
+    one, other : (k, k) float64
+    terms : (n, k) float64
+        At stars, over which the modes have one size.
+    """
+    root = np.linalg.cholesky(terms.T @ terms / len(terms) + 1e-12 * np.eye(terms.shape[1]))
+    power, modes = np.linalg.eigh(root.T @ (other - one) @ root)
+    back = np.linalg.solve(root.T, modes)
+    return np.asarray(one + (back * np.maximum(power, 0.0)) @ back.T)
 
 
 def _flux_of_errors(psf: Psf, density: F8) -> F8:

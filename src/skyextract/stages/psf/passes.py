@@ -17,7 +17,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.degree import USUAL, with_best_degree
-from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, build_psf, is_constant
+from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, Variation, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
@@ -57,11 +57,11 @@ class PsfPass:
     selection: Selection
     models: F4 | None
     sample: StarSample
-    build: Callable[[StarSample, int], PsfFit]
+    build: Callable[[StarSample, Variation], PsfFit]
 
     def model(self, sample: StarSample) -> Psf:
-        """Return the model of the same degree that other stars give."""
-        return self.build(sample, self.fit.psf.degree).psf
+        """Return the model of the same variation that other stars give."""
+        return self.build(sample, self.fit.variation).psf
 
 
 def measure_psf(
@@ -72,7 +72,7 @@ def measure_psf(
     *,
     crowded: bool,
     preliminary: bool,
-    degree: int | None = None,
+    variation: Variation | None = None,
     settings: Characterize,
     run: Run,
 ) -> PsfPass | str:
@@ -80,7 +80,7 @@ def measure_psf(
 
     If they are `crowded` their neighbours are fitted with the PSF so far.  Without a PSF so
     far (None) the search starts from DEFAULT_FWHM and, where that fails, from widths far from
-    it.  A `degree` that an earlier pass has chosen is kept.
+    it.  A `variation` that an earlier pass has chosen is kept.
     """
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     reason = "no star found"
@@ -118,13 +118,16 @@ def measure_psf(
             neighbours=neighbours,
         )
 
-        def build(sample: StarSample, degree: int, held_out: Bools | None = None) -> PsfFit:
+        def build(
+            sample: StarSample, variation: Variation, held_out: Bools | None = None
+        ) -> PsfFit:
             return build_psf(
                 data,
                 variance,
                 sample,
                 gain=exposure.detector.gain,
-                degree=degree,
+                degree=variation.degree,
+                scaled=variation.scaled,
                 sampling=settings.psf_sampling,
                 size=max(settings.psf_size, default=0),
                 held_out=held_out,
@@ -132,16 +135,16 @@ def measure_psf(
             )
 
         def best(sample: StarSample, sizes: F8) -> PsfFit:
-            if degree is not None:
-                return build(sample, degree)
+            if variation is not None:
+                return build(sample, variation)
             most = settings.psfvar_degrees
             wanted = min(most, 1 if preliminary else USUAL)
             if sample.neighbours is not None and wanted:
                 # Wings that neighbours shine on would vary with the sky that is left there.
-                constant = build(sample, 0)
+                constant = build(sample, Variation(0))
                 if is_constant(constant):
                     return constant
-            fit = build(sample, wanted)
+            fit = build(sample, Variation(wanted))
             if preliminary or (sample.neighbours is None and fit.free_share < MIN_FREE):
                 return fit  # another pass comes
             return with_best_degree(fit, sizes, partial(build, sample), most)

@@ -8,9 +8,12 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import pixel_gaussian_sigma
+from skyextract.errors import StepError
 from skyextract.record import record
 
 _BETAS = np.array([1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.0, 12.0, 40.0])
+
+LEAST_RINGS = 4
 
 
 @record
@@ -68,11 +71,34 @@ class SmoothProfile:
         correction = ((near * ratio).sum(axis=1) + 10.0) / (near.sum(axis=1) + 10.0)
         return cls(alpha, beta, amplitude, knots, np.maximum(correction, 0.0), width)
 
+    @classmethod
+    def of_sums(cls, sums: F8, fwhm: float) -> SmoothProfile:
+        """Fit to weighted sums in rings, (n, 3) of weight, weight * value and weight * radius.
+
+        Raises
+        ------
+        StepError
+            Fewer than `LEAST_RINGS` rings have any weight.
+        """
+        sums = sums[sums[:, 0] > 0]
+        if len(sums) < LEAST_RINGS:
+            raise StepError("the stars have no usable pixels")
+        weight = sums[:, 0]
+        return cls.fit(sums[:, 2] / weight, sums[:, 1] / weight, 1.0 / np.sqrt(weight), fwhm)
+
     def __call__(self, r: F8) -> F8:
         """Value at radius `r`."""
         moffat = self.amplitude * (1.0 + (r / self.alpha) ** 2) ** -self.beta
         out: F8 = moffat * np.interp(np.log1p(r / self.width), self.knots, self.correction)
         return out
+
+
+def squared_edges(reach: float, fwhm: float) -> F8:
+    """Return the squares of the radii of rings that become wider outwards, up to a reach."""
+    radius = [0.0]
+    while radius[-1] < reach:
+        radius.append(radius[-1] + max(0.08 * fwhm, 0.12 * radius[-1]))
+    return np.array(radius) ** 2
 
 
 def squareness(axis: F8, fwhm: float) -> F8:

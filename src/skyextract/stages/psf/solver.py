@@ -11,7 +11,6 @@ from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import typical_noise
 from skyextract.datamodel.psf import Psf, polynomial_terms
 from skyextract.datamodel.psfshape import radius_with_ends
-from skyextract.errors import StepError
 from skyextract.kernels.psf.normal import filled_up, multiply
 from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
@@ -21,7 +20,7 @@ from skyextract.stages.psf.misfit import odd_misfit
 from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.neighbours import free_share, level_beside
 from skyextract.stages.psf.precondition import Preconditioner, Smoothness, smoothed
-from skyextract.stages.psf.profile import SmoothProfile, squareness
+from skyextract.stages.psf.profile import SmoothProfile, squared_edges, squareness
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.splines import homologous
 
@@ -133,6 +132,7 @@ class Solver:
         self.misfit = 0.0
         self.spreads = np.zeros(self.terms.shape[1])
         self.evidence: Evidence | None = None
+        self.form_variance: F8 | None = None
 
     def set_degree(self, degree: int, sample: StarSample) -> None:
         """Let the PSF vary with the positions of the stars, to this degree."""
@@ -177,22 +177,13 @@ class Solver:
         The profile is measured over sub-pixel phases of all stars and therefore as sharp
         as the stars, whatever the pixel size.
         """
-        radius = [0.0]
-        while radius[-1] < 1.5 * self.step * n / 2:
-            radius.append(radius[-1] + max(0.08 * self.fwhm, 0.12 * radius[-1]))
-        edges = np.array(radius) ** 2
-        sums = np.zeros((len(radius) - 1, 3))
+        edges = squared_edges(1.5 * self.step * n / 2, self.fwhm)
+        sums = np.zeros((len(edges) - 1, 3))
         radial_sums(
             self.stamps, self.noise, self.inverse_gain, ACCURACY, self.cx, self.cy,
             np.where(self.used, self.flux, 0.0), peak, np.array(shape), edges, sums,
         )  # fmt: skip
-        filled = sums[:, 0] > 0
-        if filled.sum() < 4:
-            raise StepError("the stars have no usable pixels")
-        value = sums[filled, 1] / sums[filled, 0]
-        r = sums[filled, 2] / sums[filled, 0]
-        error = 1.0 / np.sqrt(sums[filled, 0])
-        profile = SmoothProfile.fit(r, value, error, self.fwhm)
+        profile = SmoothProfile.of_sums(sums, self.fwhm)
         axis = ((np.arange(n) - (n - 1) / 2) * self.step).astype(np.float64)
         r2 = (
             shape[0] * axis[None, :] ** 2
@@ -279,7 +270,13 @@ class Solver:
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
         loosening = self.loosening[:n_terms].copy()
         self.evidence = Evidence(
-            sigma[-1] / loosening[-1], loosening, density, terms, weight_of_star, smoothness
+            sigma[-1] / loosening[-1],
+            loosening,
+            density,
+            terms,
+            weight_of_star,
+            smoothness,
+            self.form_variance,
         )
         return solution, coefficients
 
