@@ -3,7 +3,8 @@
 Where stars in the corners are twice as wide as on the axis their wings are brighter by an order
 of magnitude.  A polynomial of pixels has to learn that in the corners, of the few stars there;
 a profile of scaled radius is known from the wings of all stars.  The logarithms of the scale and
-of the shear are smooth functions of the place (V. Arsigny et al. 2006, Magn. Reson. Med. 56, 411).
+of the shear are smooth functions of the place (V. Arsigny et al.
+2006, MRM 56, 411).
 """
 
 from __future__ import annotations
