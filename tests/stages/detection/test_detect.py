@@ -216,6 +216,31 @@ def test_psf_filter_takes_close_pairs_apart(fwhm, share):
     check_consistency(found)
 
 
+@pytest.mark.parametrize("snr", [20.0, 40.0])
+def test_psf_filter_finds_stars_beside_galaxies(snr):
+    """Stars 3.5 FWHM from exponential disks with 22 times their light."""
+    fwhm, scale, n = 3.5, 4.0, 25
+    rng, step = np.random.default_rng(7), 105
+    v, u = (v.ravel() for v in np.indices((5, 5)))
+    x = step * (u + 0.5) + rng.uniform(-0.5, 0.5, n)
+    y = step * (v + 0.5) + rng.uniform(-0.5, 0.5, n)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    star = x + 3.5 * fwhm * np.cos(angle), y + 3.5 * fwhm * np.sin(angle)
+    psf, shape = Psf.gaussian(fwhm), (5 * step, 5 * step)
+    filtering = matched_filter(psf, shape)
+    flux = snr / np.sqrt(filtering.square)
+    image = draw(psf, shape, *star, np.full(n, flux))
+    row, column = np.indices(shape)
+    for i, j in zip(x, y, strict=True):
+        disk = np.exp(-np.hypot(column - i, row - j) / scale)
+        image += flux / 0.045 * disk / (2 * np.pi * scale**2)
+    image = (image + rng.normal(size=shape)).astype(np.float32)
+    found = detect(image, Extraction(), Run(2), sigma=1.0, psf=filtering)
+    distance = np.hypot(found.x - star[0][:, None], found.y - star[1][:, None])
+    assert (distance.min(1) < 0.5 * fwhm).mean() > 0.9
+    assert found.n <= 2 * n
+
+
 def test_psf_filter_does_not_take_the_broken_core_of_a_saturated_star_apart():
     v, u = np.indices((120, 120))
     image = 1e6 * (1 + ((u - 60.3) ** 2 + (v - 59.8) ** 2) / 2.5**2) ** -2.5

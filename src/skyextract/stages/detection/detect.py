@@ -241,6 +241,7 @@ def _psf_deblending(
         min_narrow_prominence=MIN_NARROW_PROMINENCE * sigma * float((taps**2).sum()),
         photon_noise=1.0 / (gain * sigma**2 * mean_scale) if gain > 0.0 else 0.0,
         narrow_area=narrow_area,
+        wide_area=1.0 / psf.square,
         off_frame=partial(
             centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
         ),

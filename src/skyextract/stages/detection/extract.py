@@ -36,6 +36,10 @@ MIN_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
 
 
+MOST_COMPANIONS = 4
+"""What has more peaks than a galaxy with those beside it is a crowd, of sums of stars."""
+
+
 @record
 class PsfDeblending:
     """How sources are told from each other with the PSF as detection filter.
@@ -54,6 +58,8 @@ class PsfDeblending:
         ... and ``sqrt(1 + photon_noise * s)`` times as far above a junction at level s.
     narrow_area : float
         Flux over peak of a point source in `narrow`, pixels; see `TreeRules.psf_area`.
+    wide_area : float
+        The same in the filtered values, where these are taken for components that are too wide.
     off_frame : callable or None
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
     plateau : (2 k + 1, 2 k + 1) bool or None
@@ -66,6 +72,7 @@ class PsfDeblending:
     min_narrow_prominence: float = 0.0
     photon_noise: float = 0.0
     narrow_area: float = 0.0
+    wide_area: float = 0.0
     off_frame: OffFrame | None = None
     plateau: Bools | None = None
 
@@ -189,13 +196,11 @@ def _split(
     wide = _too_wide(by_psf.narrow, components, branches, by_psf.core_area)
     points = branches.number > 1
     points[wide] = False
-    together = np.split(wide, np.flatnonzero(np.diff(wide) > 1) + 1)
-    split(
-        values,
-        by_psf.min_prominence,
-        0.0,
-        [(int(c[0]), int(c[-1]) + 1) for c in together if c.size],
-    )
+    crowded = branches.number[wide] > MOST_COMPANIONS
+    for those, psf_area in ((wide[crowded], 0.0), (wide[~crowded], by_psf.wide_area)):
+        together = np.split(those, np.flatnonzero(np.diff(those) > 1) + 1)
+        ranges = [(int(c[0]), int(c[-1]) + 1) for c in together if c.size]
+        split(values, by_psf.min_prominence, psf_area, ranges)
     # a blend of point sources is measured in the image that shows it
     blended = components.order[_places(first, np.flatnonzero(points))]
     values = values.copy()
