@@ -17,7 +17,7 @@ def count_in_cells(pixel: I8, nx: int, of_row: I8, of_column: I8, number: I8) ->
     Parameters
     ----------
     pixel : (n,) int64
-        Places in the frame, row after row; many neighbours in a row follow each other.
+        Places in the frame, row after row.
     nx : int
         Pixels in a row of the frame.
     of_row : (ny,) int64
@@ -27,12 +27,13 @@ def count_in_cells(pixel: I8, nx: int, of_row: I8, of_column: I8, number: I8) ->
     number : (n_cells,) int64, output
         Is added to.
     """
-    begin = 0
-    cell = of_row[0]
+    per_row = 1.0 / nx
     for p in pixel:
-        # a division takes many times as long
-        if p < begin or p >= begin + nx:
-            row = p // nx
-            begin = row * nx
-            cell = of_row[row]
-        number[cell + of_column[p - begin]] += 1
+        # A division takes many times as long; this is off by one at most, at the ends of a row.
+        row = int(p * per_row)
+        column = p - row * nx
+        if column < 0:
+            row, column = row - 1, column + nx
+        elif column >= nx:
+            row, column = row + 1, column - nx
+        number[of_row[row] + of_column[column]] += 1

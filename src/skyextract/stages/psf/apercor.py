@@ -8,8 +8,9 @@ PASP 102, 932.  Over the field they follow the PSF model, and what stars differ 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -307,9 +308,14 @@ def light_left(
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
-    between = light_between(*noise, stars, radius)
     radii = radii_at(psf, np.array([2.0 * radius]), photometry.x[stars], photometry.y[stars])
-    light, error, lost = _growth(image, *noise, stars, radii, run)
+    # Each on a thread: the one is Python, the other is not.
+    both: tuple[Callable[[], Any], ...] = (
+        lambda: light_between(*noise, stars, radius),
+        lambda: _growth(image, *noise, stars, radii, Run()),
+    )
+    between: LeftLight
+    between, (light, error, lost) = run.map(lambda measure: measure(), both)
     whole = lost[:, 0] <= MAX_LOSS
     if whole.sum() < MIN_BRIGHT_STARS:
         return between

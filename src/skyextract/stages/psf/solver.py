@@ -329,13 +329,16 @@ class Solver:
         row, column = (
             np.floor(place + centre[:, None]).astype(np.int64) for centre in (self.cy, self.cx)
         )
+        inside_y, inside_x = ((v >= 0) & (v < size) for v in (row, column))
+        row, column = (np.clip(v, 0, size - 1) for v in (row, column))
         star = np.arange(len(row))[:, None, None]
-        nearest = self.weight[
-            star, np.clip(row, 0, size - 1)[:, :, None], np.clip(column, 0, size - 1)[:, None, :]
-        ]
-        nearest *= ((row >= 0) & (row < size))[:, :, None]
-        nearest *= ((column >= 0) & (column < size))[:, None, :]
-        return np.asarray(nearest.sum(axis=0, dtype=np.float64) * self.step**2)
+
+        def of_rows(band: tuple[int, int]) -> F8:
+            nearest = self.weight[star, row[:, slice(*band), None], column[:, None, :]]
+            nearest *= inside_y[:, slice(*band), None] & inside_x[:, None, :]
+            return np.asarray(nearest.sum(axis=0, dtype=np.float64) * self.step**2)
+
+        return np.concatenate(self.run.map(of_rows, self.run.bands(n, least=8)))
 
     def adapt(self, prior: F8, solution: F8) -> F8 | None:
         """Return another prior if the stars show that this one is too narrow.
