@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_blank_planes_take_no_memory_unless_written():
     plane = blank((4000, 4000), np.float32)
     plane[10] = 1.0
     assert resident() - before < plane.nbytes / 10
+
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not LARGE_PAGES.exists() or "[never]" in LARGE_PAGES.read_text(), reason="no large pages"
+)
+def test_blank_planes_that_are_only_read_take_no_page_after_the_other():
+    plane = blank((4000, 4000), np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    assert not plane.any()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < plane.nbytes / resource.getpagesize() / 4
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
