@@ -61,6 +61,17 @@ def test_no_light(seed, name):
     assert np.percentile(passes[~shadow.dark], 0.1) > 0.85
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("width", [0.1, 4.0])
+def test_a_fisheye_whose_sky_rises_to_the_rim(seed, width):
+    image, rng = light(seed)
+    passes = falling(190.0 - RADIUS, width)
+    shadow = found((image + 1.5 * SKY * (RADIUS / 190.0) ** 4) * passes, rng)
+    assert shadow is not None
+    assert shadow.dark[passes < 0.45].mean() > 0.98
+    assert shadow.dark[passes > 0.995].mean() < 0.12
+
+
 def test_a_crowd():
     image, rng = light(3, 1500)
     assert found(image * SHADOWS["round, soft"], rng) is not None

@@ -53,7 +53,8 @@ def missing_in_corners(background: BackgroundMap, largest: int = 0) -> float:
     largest : int
         Pixels of the largest source.
     """
-    return max(_part_of_corners(background, largest), 0.0)
+    # The surface may end below zero, where a round field does.
+    return float(np.clip(_part_of_corners(background, largest), 0.0, 1.0))
 
 
 def too_much_in_corners(
