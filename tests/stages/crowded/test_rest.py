@@ -21,8 +21,8 @@ from skyextract.stages.crowded.rest import (
     noise_scale,
     scatter_of_noise,
     significant_sources,
-    sums_of_faint,
 )
+from skyextract.stages.crowded.sums import sums_of_stars
 from skyextract.stages.detection.matched import matched_filter, stamps_filter
 from skyextract.stages.psf.sweeps import FittedSources, point_fit
 
@@ -64,7 +64,9 @@ def fitted_grid(flux, distance, seed=1, n=12):
 def share_of_sums(flux, distance, n_detected=0, seed=1):
     exposure, hidden, run = fitted_grid(flux, distance, seed)
     least = LeastFlux(LEAST, np.ones((1, 1), np.float32), exposure.shape)
-    return sums_of_faint(exposure, hidden, n_detected, least, run).mean()
+    faint, bright = sums_of_stars(exposure, hidden, n_detected, least, run)
+    assert not bright.any()
+    return faint.mean()
 
 
 def test_faint_pairs_are_told_from_stars():

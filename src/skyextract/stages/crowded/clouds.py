@@ -98,7 +98,8 @@ def above_clouds(
     # A fit takes the sky that it stands on: what that is off by counts as noise does.
     of_sky = sigmas * sky.at(hidden.x, hidden.y, run)[1] / matched.square
     clear &= hidden.flux >= np.hypot(least.at(hidden.x, hidden.y), of_sky)
-    return replace(hidden, faded=np.flatnonzero((hidden.sources.reach >= 0) & ~clear))
+    faded = np.flatnonzero((hidden.sources.reach >= 0) & ~clear)
+    return replace(hidden, faded=np.union1d(hidden.faded, faded))
 
 
 @record

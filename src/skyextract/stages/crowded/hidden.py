@@ -46,7 +46,8 @@ class Hidden:
     wide : Plane or None
         The same with the background of meshes of BACK_SIZE, at the end.
     faded : (k,) int64
-        Sources that are not significant against the clouds about them.
+        Sources that are fitted, but no rows: sums of stars, and what is not significant against the
+        clouds about it.
     sky : LocalSky or None
         Light of clouds that `wide` has and `plane` has not, at the end.
     noise_scale : float

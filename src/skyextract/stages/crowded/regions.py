@@ -98,10 +98,11 @@ def search_beneath(
     if not regions:
         return beside
     sources = FittedSources.at(found.x, found.y)
-    added = []
+    added, faded = [], []
     if beside is not None:
         sources = beside.sources.take(np.arange(found.n))
         added.append(beside.sources.take(np.arange(found.n, beside.x.size)))
+        faded.append(np.zeros(beside.x.size - found.n, np.bool_))
     n_beside = 0 if beside is None else beside.x.size - found.n
     local = np.zeros(found.n, np.bool_)
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
@@ -126,6 +127,7 @@ def search_beneath(
         local[rows[own]] = True
         inside[: part.n] = False
         added.append(fitted.take(inside))
+        faded.append(np.isin(np.flatnonzero(inside), inner.faded))
         for ours, theirs in (
             (subtracted, inner.plane.subtracted), (noise, inner.plane.variance_plane(run)),
         ):  # fmt: skip
@@ -138,7 +140,10 @@ def search_beneath(
     add_models(models, psf, sources, 1.0)
     plane = replace(plane, subtracted=subtracted, noise=noise)
     plane = plane if plane.variance is None else replace(plane, variance=noise)
-    return Hidden(sources, models, plane, psf, local=np.append(local, of_added))
+    no_rows = found.n + np.flatnonzero(np.concatenate(faded or [of_added]))
+    return Hidden(
+        sources, models, plane, psf, faded=no_rows, local=np.append(local, of_added)
+    )  # fmt: skip
 
 
 def companions_alone(

@@ -13,14 +13,11 @@ from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.detection.matched import filter_about, filter_matched
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
-from skyextract.stages.psf.fit import spread_models
-from skyextract.stages.psf.sweeps import point_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from skyextract.datamodel.detections import Detections
-    from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
@@ -34,11 +31,6 @@ MIN_NOISE = 1.0 / SIGNIFICANT
 """... and which counts as this many times the expected, at least: none is below the threshold."""
 MIN_PLACES = 30
 """Noises of fewer places do not tell how much of their scatter is chance."""
-FAINT = 3.0
-"""Sources of less than so many times the least flux may be the sum of several that are..."""
-BROAD = (1.3, 3.0)
-"""... if SPREAD_MODEL, in its errors, is above the first number at the least flux, and above so
-much more at e times that."""
 WIDE_RADIUS = 2.0
 """The same where the noise itself is of clouds, or tells the errors of a source."""
 MAX_RESIDUAL = 1e6
@@ -220,32 +212,6 @@ def scatter_of_noise(half: int, fwhm: float) -> float:
     sigma = fwhm / 2.3548
     along = ((side - np.abs(apart)) * np.exp(-0.5 * (apart / sigma) ** 2)).sum() / side**2
     return float(0.5 * math.sqrt(2.0) * along)
-
-
-def sums_of_faint(
-    exposure: Exposure, hidden: Hidden, n_detected: int, least: LeastFlux, run: Run
-) -> Bools:
-    """Tell which faint added sources are too broad for one star: several that are too faint.
-
-    The fainter a source, the more pairs there are that make it, and the less it takes to doubt.
-    """
-    flux, least_flux = hidden.flux, least.at(hidden.x, hidden.y)
-    rows = np.flatnonzero(flux < FAINT * least_flux)
-    rows = rows[rows >= n_detected]
-    sources = hidden.sources.take(rows)
-    fit = point_fit(
-        hidden.plane.subtracted, hidden.plane.variance_plane(run), exposure.detector.gain,
-        exposure.mask, hidden.psf, sources, hidden.models,
-    )  # fmt: skip
-    spread, error = spread_models(fit, sources, run)
-    # Of correlated noise; these errors are those of independent pixels.
-    error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        limit = BROAD[0] + BROAD[1] * np.log(flux[rows] / least_flux[rows])
-        broad = spread > limit * error
-    sums = np.zeros(flux.size, np.bool_)
-    sums[rows[broad]] = True
-    return sums
 
 
 def mean_square(filtered: F4, row: I8, column: I8, half: int) -> F8:

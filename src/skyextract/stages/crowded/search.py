@@ -33,10 +33,10 @@ from skyextract.stages.crowded.rest import (
     nearest_pixel,
     noise_scale,
     significant_sources,
-    sums_of_faint,
 )
 from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_models
 from skyextract.stages.crowded.smooth import plainly_extended
+from skyextract.stages.crowded.sums import sums_of_stars
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt_noise, point_fit
@@ -223,13 +223,16 @@ def _verified(
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~merged(hidden)
     placed[: found.n] = True
-    broad = placed & sums_of_faint(exposure, hidden, found.n, least, run)
+    faint, bright = sums_of_stars(exposure, hidden, found.n, least, run)
+    kept = placed & ~faint
     run.info(
         f"crowded field: {int((~clear).sum())} sources lost in what is left about them, "
         f"{int(torn.sum())} pieces of extended sources, {int((~placed).sum())} without a place "
-        f"of their own, {int(broad.sum())} too broad for a star dropped"
+        f"of their own, {int((placed & faint).sum())} too broad for a star dropped, "
+        f"{int((kept & bright).sum())} that are sums of several fitted, but no rows"
     )
-    return only(hidden, placed & ~broad, in_place=True)
+    faded = np.flatnonzero(bright[kept])
+    return replace(only(hidden, kept, in_place=True), faded=faded)
 
 
 def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:

@@ -1,0 +1,114 @@
+"""Rows of a crowd that are the sum of several stars, which are too close to be told apart.
+
+They have the light of stars, but of none that there is.  Their images are broader than the PSF, by
+about as much as noise makes them; so the crowd about them tells as well: the odds of a sum against
+a star are as the square of the density of stars that matter, because what is less than half of a
+sum in a dense core is two others or more, times the likelihood of the width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.stages.crowded.rest import pairs_within
+from skyextract.stages.detection.noise import scale_at
+from skyextract.stages.psf.fit import spread_models
+from skyextract.stages.psf.sweeps import point_fit
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+    from skyextract.stages.crowded.hidden import Hidden
+    from skyextract.stages.crowded.rest import LeastFlux
+
+FAINT = 3.0
+"""Sources of less than so many times the least flux may be the sum of several that are..."""
+BROAD = (1.3, 3.0)
+"""... if SPREAD_MODEL, in its errors, is above the first number at the least flux, and above so
+much more at e times that."""
+AROUND = 6.0
+"""Radius, in FWHM, within which the sources tell how crowded it is: ..."""
+MOST = 4.0
+"""... each counts as its flux over that of the row, but as so many at most."""
+SUM = (0.010, 0.006)
+"""SPREAD_MODEL of two equal stars about half a FWHM apart, and by how much that of sums and of
+stars with faint companions scatters."""
+DOUBTFUL = 0.3
+"""Odds above which a row is a sum, with the density in sources per FWHM^2: of such rows of
+simulated cores of clusters four of ten are none of the true stars."""
+BRIGHT = 16.0
+"""Sources of more than so many times the least flux are not looked at: few of them are sums."""
+MIN_SPREADS = 30
+"""Of fewer sources SPREAD_MODEL does not tell what it usually is."""
+
+
+def sums_of_stars(
+    exposure: Exposure, hidden: Hidden, n_detected: int, least: LeastFlux, run: Run
+) -> tuple[Bools, Bools]:
+    """Tell which added sources are too broad for one star: several that are not told apart.
+
+    Faint ones are noise as likely as stars, and are not fitted on.  What is left of the others is
+    light: their fits describe it best, but none of the stars has its flux and place.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    hidden : Hidden
+        All sources, those of the detections first.
+    n_detected : int
+        So many, the first ones, are taken as stars.
+    least : LeastFlux
+        Of sources that are significant.
+    run : Run
+
+    Returns
+    -------
+    faint, bright : (n,) bool
+        Per source of `hidden`.
+    """
+    flux = hidden.flux
+    faint, bright = np.zeros((2, flux.size), np.bool_)
+    ratio = flux / least.at(hidden.x, hidden.y)
+    rows = np.flatnonzero(ratio < BRIGHT)
+    rows = rows[rows >= n_detected]
+    ratio, sources = ratio[rows], hidden.sources.take(rows)
+    fit = point_fit(
+        hidden.plane.subtracted, hidden.plane.variance_plane(run), exposure.detector.gain,
+        exposure.mask, hidden.psf, sources, hidden.models,
+    )  # fmt: skip
+    spread, error = spread_models(fit, sources, run)
+    # Of correlated noise; these errors are those of independent pixels.
+    error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        broad = (ratio < FAINT) & (spread > (BROAD[0] + BROAD[1] * np.log(ratio)) * error)
+        odds = _density(hidden, rows) ** 2 * _likelihood(spread, error)
+    faint[rows[broad]] = True
+    bright[rows[(odds > DOUBTFUL) & ~broad]] = True
+    return faint, bright
+
+
+def _density(hidden: Hidden, rows: I8) -> F8:
+    """Return how many stars that matter there are per FWHM^2 about some sources."""
+    flux = hidden.flux
+    first, second = pairs_within(hidden.x, hidden.y, AROUND * hidden.psf.fwhm)
+    own, other = np.concatenate([first, second]), np.concatenate([second, first])
+    share = np.minimum(flux[other], MOST * flux[own]) / np.maximum(flux[own], 1e-30)
+    # Half a star more, as where none is it is not certain that there is none.
+    number = 0.5 + np.bincount(own, np.maximum(share, 0.0), minlength=flux.size)[rows]
+    density: F8 = np.asarray(number / (math.pi * AROUND**2), np.float64)
+    return density
+
+
+def _likelihood(spread: F8, error: F8) -> F8:
+    """Return the likelihood of SPREAD_MODEL for a sum of stars over that for one star.
+
+    What all sources have of it is the PSF's.
+    """
+    usual = float(np.median(spread)) if spread.size >= MIN_SPREADS else 0.0
+    own = spread - (max(usual, 0.0) if np.isfinite(usual) else 0.0)
+    likelihood: F8 = np.exp((own - SUM[0] / 2.0) * SUM[0] / (error**2 + SUM[1] ** 2))
+    return likelihood
