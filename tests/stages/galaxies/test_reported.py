@@ -9,7 +9,7 @@ from skyextract.kernels.galaxies.source import RADIUS, SPHEROID
 from skyextract.run import Run
 from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
 from skyextract.stages.galaxies.reported import PROFILE_ERROR, reported
-from tests.stages.galaxies.test_fit import FWHM, frame, grid_of, sersic, sky_of
+from tests.stages.galaxies.test_fit import frame, grid_of, sersic, sky_of
 
 galsim = pytest.importorskip("galsim")
 
@@ -35,7 +35,7 @@ def test_fluxes_of_steep_profiles_are_those_without_priors() -> None:
     sky = sky_of(image, variance)
     fits = fit_models(sky, found, Profile(True, False), Run())
     free = fit_models(sky, found, Profile(True, False, priors=False), Run())
-    shown = reported(fits, FWHM)
+    shown = reported(fits, sky)
     bias, bias_free, bias_shown = (
         np.median(each.parameters[:, SPHEROID] / flux) - 1.0 for each in (fits, free, shown)
     )
@@ -52,8 +52,9 @@ def test_fluxes_of_steep_profiles_are_those_without_priors() -> None:
 def test_what_the_prior_alone_knows_is_not_given_back() -> None:
     positions, shape = grid_of(16, 64)
     image, variance, found = frame([sersic(150.0, 2.0, 1.0)] * 16, positions, shape, 65)
-    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
-    shown = reported(fits, FWHM)
+    sky = sky_of(image, variance)
+    fits = fit_models(sky, found, Profile(True, False), Run())
+    shown = reported(fits, sky)
     error = np.sqrt(fits.covariance[:, SPHEROID, SPHEROID])
     assert np.all(np.abs(shown.parameters - fits.parameters)[:, SPHEROID] < 0.5 * error)
     assert np.all(np.isfinite(shown.covariance[:, SPHEROID, SPHEROID]))
@@ -63,8 +64,9 @@ def test_errors_of_bright_galaxies_contain_that_of_the_profile() -> None:
     positions, shape = grid_of(9, 67)
     flux = 2e5
     image, variance, found = frame([sersic(flux, 4.0, 2.0)] * 9, positions, shape, 68, 14)
-    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
-    shown = reported(fits, FWHM)
+    sky = sky_of(image, variance)
+    fits = fit_models(sky, found, Profile(True, False), Run())
+    shown = reported(fits, sky)
     before, after = (
         np.sqrt(each.covariance[:, SPHEROID, SPHEROID]) / flux for each in (fits, shown)
     )

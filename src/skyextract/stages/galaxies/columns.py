@@ -162,12 +162,12 @@ def measure_galaxies(
         sky, found, profile, run, as_point=as_point, keep_residual="RESIDUALS" in shown
     )
     shapes = shapes or fits
-    columns = columns_of(reported(fits, sky.psf.fwhm), wanted - _DETECTION)
+    columns = columns_of(reported(fits, sky), wanted - _DETECTION)
     if as_point:
         columns["PROB_POINTSOURCE"] = fits.point_probability()
     if wanted & _DETECTION:
         scaled = scale_models(sky, shapes, run)
-        light = total_flux(reported(shapes, (search or sky).psf.fwhm).parameters)
+        light = total_flux(reported(shapes, search or sky).parameters)
         columns.update(
             CHI2_DETMODEL=scaled.chi2,
             FLAGS_DETMODEL=shapes.flags.astype(np.int16),
