@@ -155,9 +155,10 @@ def test_bright_stars_out_of_focus_are_one_source_each(skyextract, tmp_path, rad
 def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path):
     """Its register doubles the variance of photons: without GAIN nothing says what is under stars.
 
-    In a frame that is searched as a crowd what their fits left of the noise made rows.
+    In a frame that is searched as a crowd what their fits left of the noise made rows.  It is one
+    for its blends: so many stars run together that fewer are detected than make a crowd.
     """
-    scene = simulate(448, 130, 3.1, beta=3.0, seed=5)
+    scene = simulate(448, 300, 3.1, beta=3.0, seed=5)
     light = np.zeros((448, 448), np.float32)
     rng = np.random.default_rng(4)
     for x, y in zip(scene.x, scene.y, strict=True):
@@ -173,8 +174,8 @@ def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path)
         rows["X_IMAGE"][:, None] - 1 - scene.x, rows["Y_IMAGE"][:, None] - 1 - scene.y
     )
     is_false = distance.min(axis=1) > 2.5
-    assert np.count_nonzero(distance.min(axis=0) < 2.5) > 120
-    # There were 35; most of these are pieces of bright pairs.
+    assert np.count_nonzero(distance.min(axis=0) < 2.5) > 265
+    # Most of these are pieces of bright pairs.
     assert np.count_nonzero(is_false) <= 10
 
 

@@ -26,9 +26,9 @@ MIN_COVER = 0.2
 """A frame is crowded if sources cover more than this share of it..."""
 MOST = 0.5
 """... and more than this share of what they cover is where they are many, ..."""
-LARGE, MUCH = 10.0, 0.2
-"""... or more than this share of it is in blends of more than so many times 100 FWHM^2 (a trail, a
-comet, a galaxy that fills the frame)."""
+LARGE, MUCH = 3.0, 0.2
+"""... or more than this share of it is in blends of more than so many times 100 FWHM^2 (stars
+that no saddle divides, a trail, a comet, a galaxy that fills the frame)."""
 DENSE = 0.5
 """A region is crowded where sources cover more than this share of the near cells..."""
 MANY = 1.1
