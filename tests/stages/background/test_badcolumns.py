@@ -8,6 +8,7 @@ import pytest
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.stages.background.badcolumns import bad_columns
+from tests.simulate.crowds import simulate
 
 NY, NX, SIGMA = 400, 500, 10.0
 
@@ -49,6 +50,14 @@ def test_offset_columns(seed, height):
     assert not marked[:100, columns[3]].any()
     others = np.setdiff1d(np.arange(NX), [*whole, columns[3]])
     assert not marked[:, others].any()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_stars_of_a_crowd_are_no_columns(seed):
+    """20 stars per 100 FWHM^2: these two had a noisy column by chance."""
+    image = simulate("20", 400, seed).image
+    n, _ = found_in(image)
+    assert n == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

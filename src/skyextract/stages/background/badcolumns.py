@@ -104,6 +104,8 @@ def _defects(blocks: _Blocks, image: F4) -> Bools:
         low, high = np.percentile(height[rows[0] : rows[-1] + 1, x], (10.0, 90.0))
         off[:, x] &= high < CONSTANT * low + 2.0
     noisy = _lasting(noisy)
+    # In crowds, where every column is noisy, two blocks and one that is apart agree by chance.
+    noisy &= np.count_nonzero(noisy, axis=0) >= MIN_BLOCKS
     for x in np.flatnonzero(off.any(axis=0)):
         off[:, x] &= _is_clear(height[off[:, x]], MAD_TO_SIGMA, OFFSET, int(x))
     for x in np.flatnonzero(noisy.any(axis=0)):
