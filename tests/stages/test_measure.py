@@ -271,6 +271,34 @@ def test_a_flat_field_in_the_variance_moves_no_source(level: float) -> None:
     np.testing.assert_allclose(flux, 1.0, atol=0.004)
 
 
+@pytest.mark.parametrize("with_photons", [False, True])
+def test_steps_of_a_weight_map_move_no_source(with_photons: bool) -> None:
+    """Where exposures end, in the middle of bright stars; the weight may be that of their photons.
+
+    The right values are those of the same pixels without the map.
+    """
+    exposure, px, py = frame(flux=60000.0, spacing=50.0)
+    depth = np.ones(exposure.shape)
+    for x in px[:8]:
+        depth[:, round(x) :] = np.where(depth[:, round(x) :] > 1.0, 1.0, 2.0)
+    variance = SIGMA**2 / depth
+    if with_photons:
+        variance += np.maximum(exposure.image - SKY, 0.0) / GAIN
+    config = replace(
+        Config(), extraction=replace(Config().extraction, detect_niter=1),
+        weights=replace(Weights(), weight_type=("MAP_VAR",)),
+    )  # fmt: skip
+    exposure = replace(exposure, psf=Psf.gaussian(4.2))
+    plain = run_measure(exposure, POSITIONS, replace(config, weights=Weights()))
+    found = run_measure(replace(exposure, weight=variance.astype(np.float32)), POSITIONS, config)
+    assert found.sources.n_rows == plain.sources.n_rows == len(px)
+    rows, others = nearest(found, px, py), nearest(plain, px, py)
+    for name in ("X_IMAGE", "Y_IMAGE"):
+        own, right = found.shapes[name][rows], plain.shapes[name][others]
+        # With weights pixel by pixel it is 0.2 pixel.
+        np.testing.assert_allclose(own, right, atol=0.05, rtol=0.0)
+
+
 def test_association_selects_and_renumbers() -> None:
     exposure, px, py = frame()
     table = np.column_stack([np.arange(20), px[:20] + 1.2, py[:20] + 1.1, np.arange(20) + 15.0])

@@ -107,6 +107,9 @@ def find_sources(
 
     def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
         return_freed_memory(pixels.size)
+        variance = plane.variance
+        if matched is not None:
+            variance = plane.filter_variance(matched.core_radius, run)
         return detect(
             pixels,
             # What the background is estimated without are pixels, whosever they are.
@@ -115,7 +118,7 @@ def find_sources(
             sigma=plane.background.sigma,
             taps=taps,
             psf=matched,
-            variance=plane.filter_variance(run),
+            variance=variance,
             mesh=plane.background if matched and plane.variance is None else None,
             bad=plane.holes,
             claimed=claimed,

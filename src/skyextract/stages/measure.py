@@ -133,7 +133,7 @@ class Measured:
         """Return the detection image as the filter made it (check image FILTERED)."""
         plane = self.detection_plane
         if self.matched is not None:
-            given = plane.filter_variance(self.run)
+            given = plane.filter_variance(self.matched.core_radius, self.run)
             variance = plane.variance_plane(self.run) if given is None else given
             return filter_as_found(
                 plane.subtracted, self.matched, self.detections, self.run,

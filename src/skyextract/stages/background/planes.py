@@ -53,6 +53,8 @@ class Plane:
         The variance follows a weight map, hence the exposure.
     weight_gain : bool
         The gain of a pixel follows its weight (WEIGHT_GAIN of this image).
+    gain : float
+        Electrons per image unit; 0: unknown.
     noise : (ny, nx) float32 or None
         Where `variance` is None: that of the mesh, if `with_noise` made it.
     """
@@ -65,6 +67,7 @@ class Plane:
     saturated: U1
     relative: bool
     weight_gain: bool
+    gain: float
     noise: Annotated[F4 | None, VARIANCE] = None
 
     @property
@@ -87,11 +90,14 @@ class Plane:
             noise[some][self.bad[some]] = NO_INFORMATION
         return noise
 
-    def filter_variance(self, run: Run) -> F4 | None:
-        """Return the variance that a filter weighs pixels with; None: that of the mesh."""
-        if self.variance is None or self.relative:
-            return self.variance
-        return sky_variance(self.variance, self.subtracted, run)
+    def filter_variance(self, radius: float, run: Run) -> F4 | None:
+        """Return the variance that a filter with a PSF weighs by; None: that of the mesh.
+
+        `radius` is that of the core of the PSF, pixels.
+        """
+        if self.variance is None:
+            return None
+        return sky_variance(self.variance, self.subtracted, self.gain, radius, run)
 
     def with_noise(self, run: Run) -> Plane:
         """Return a plane that keeps its `variance_plane`."""
@@ -152,7 +158,10 @@ def prepare_plane(
             variance[bad] = NO_INFORMATION
         subtracted[bad] = 0.0
     weight_gain = relative and of_image(config.weights.weight_gain, index)
-    return Plane(background, subtracted, variance, bad, n_bad, saturated, relative, weight_gain)
+    return Plane(
+        background, subtracted, variance, bad, n_bad, saturated, relative, weight_gain,
+        exposure.detector.gain,
+    )  # fmt: skip
 
 
 def _is_absolute(weights: Weights, index: int) -> bool:

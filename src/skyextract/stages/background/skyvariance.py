@@ -1,9 +1,10 @@
-"""The variance of the sky beneath sources.
+"""The variance of the sky beneath sources, with which a filter weighs their pixels.
 
 A variance plane holds the photons of the sources.  Taken off with the gain of the frame, they leave
 what flat field and its own noise make of them: a part of a hundredth of a bright star is many times
-the noise of the sky, and differs from pixel to pixel.  Errors want all of it, a filter none: pixels
-that it weighs by such a remainder deform what it finds.
+the noise of the sky, and differs from pixel to pixel.  Weight maps have steps, where exposures end.
+Errors want all of that, a filter none: its image of a bright star is drawn to pixels of more
+weight, and with it the position of the star.
 """
 
 from __future__ import annotations
@@ -12,20 +13,31 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, AnyArray, whole
-from skyextract.kernels.background.skyvariance import fill_marked, sum_dark_pixels
+from skyextract.datamodel.arrays import F4, F8, whole
+from skyextract.kernels.background.skyvariance import Light, fill_light, sum_dark_weights
 from skyextract.run import Run
+from skyextract.stages.background.means import smoothed
 
 SIDE = 8
-"""Pixels on a side of the smallest cells."""
-LIGHT = 2.0
-"""Pixels farther above the sky, in sigma, take the variance from others."""
-ENOUGH = 16
-"""Pixels that tell the variance of a cell; else it is that of the cell of twice the side."""
+"""Pixels on a side of a cell."""
+LIGHT = 4.0
+"""Pixels farther above the sky, in sigma, hold light."""
+WIDTH = 3.0
+"""Radii of the PSF's core that are the sigma of the mean about a pixel."""
+ENOUGH = 16.0
+"""Pixels that tell a mean; where they are fewer it is taken twice as wide."""
+PHOTONS = 3.0
+"""Light has so many times the variance that the gain gives it, at most: behind a dark part of a
+flat field, or where a gain is that of a sum of exposures and the image their mean."""
+FLAT_ERROR = 0.01
+"""Of a flat field at most."""
+STEPS = 3.0
+"""Where exposures end the variance changes by no more than this factor; beyond, pixels are noisy,
+and light on them tells as little as their variance says."""
 
 
-def sky_variance(variance: F4, subtracted: F4, run: Run) -> F4:
-    """Return a background variance that is that of the pixels beside where sources are.
+def sky_variance(variance: F4, subtracted: F4, gain: float, radius: float, run: Run) -> F4:
+    """Return a background variance that is the mean of what is about it where light is.
 
     Parameters
     ----------
@@ -33,40 +45,44 @@ def sky_variance(variance: F4, subtracted: F4, run: Run) -> F4:
         Background variance, image units squared, 1e30 where it is not known.
     subtracted : (ny, nx) float32
         Image without its background.
+    gain : float
+        Electrons per image unit; 0: unknown.
+    radius : float
+        Of the core of the PSF, pixels.
 
     Returns
     -------
     (ny, nx) float32
-        Pixels without light keep theirs, and those of which nothing is known.
+        Pixels without light keep theirs, and those that are noisy, or of which nothing is known.
     """
     n_y, n_x = (math.ceil(size / SIDE) for size in variance.shape)
-    total, number = np.zeros((n_y, n_x)), np.zeros((n_y, n_x), np.int64)
-    out: F4 = whole(variance.shape, np.float32)
-    bands = run.bands(n_y, least=8)
+    total, number = np.zeros((2, n_y, n_x))
 
     def look(band: tuple[int, int]) -> None:
-        sum_dark_pixels(variance, subtracted, LIGHT, SIDE, *band, out, total, number)
+        sum_dark_weights(variance, subtracted, LIGHT, SIDE, *band, total, number)
 
-    run.map(look, bands)
+    run.map(look, run.bands(n_y, least=8))
     if not number.any():
         return variance
-    cells = _filled(total, number)
-    run.map(lambda band: fill_marked(out, cells, SIDE, *band), bands)
+    weights = _means(total, number, WIDTH * radius / SIDE)
+    light = Light(LIGHT, PHOTONS / gain if gain > 0.0 else 0.0, FLAT_ERROR, STEPS)
+    out: F4 = whole(variance.shape, np.float32)
+
+    def fill(band: tuple[int, int]) -> None:
+        fill_light(variance, subtracted, weights, SIDE, light, *band, out)
+
+    run.map(fill, run.bands(len(out)))
     return out
 
 
-def _filled(total: F8, number: AnyArray) -> F8:
-    """Return the means of cells; where pixels are too few, those of larger ones about them."""
-    mean: F8 = total / np.maximum(number, 1)
-    few = number < ENOUGH
-    if not few.any() or mean.size == 1:
-        return mean
-    wider = _filled(_four(total), _four(number)).repeat(2, axis=0).repeat(2, axis=1)
-    return np.where(few, wider[: few.shape[0], : few.shape[1]], mean)
-
-
-def _four(values: AnyArray) -> AnyArray:
-    """Return the sums of two by two cells."""
-    even = np.pad(values, [(0, size % 2) for size in values.shape])
-    sums: AnyArray = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return sums
+def _means(total: F8, number: F8, sigma: float) -> F8:
+    """Return the means about cells, weighted with a Gaussian that is as wide as it has to be."""
+    mean = np.full(total.shape, total.sum() / number.sum())
+    unknown = np.ones(total.shape, np.bool_)
+    while unknown.any() and sigma < max(total.shape):
+        n = smoothed(number, sigma)
+        known = unknown & (n >= ENOUGH)
+        mean[known] = smoothed(total, sigma)[known] / n[known]
+        unknown &= ~known
+        sigma *= 2.0
+    return mean
