@@ -87,9 +87,7 @@ def unlit(image: F4, without: Bools, patches: Patches | None) -> Unlit | None:
     dark = _grown(dark)  # of the blocks beside, less than half of the pixels may be dark
     wide = _times_grown(inner, WIDE)
     edge = _grown(wide) & ~wide & np.isfinite(share)
-    # A sky that is brightest at the rim falls again behind it.
-    lit = _times_grown(wide & (share > ALL), WIDE) | (share > LIT)
-    if not edge.any() or np.mean(lit[edge]) < SHARP:
+    if not edge.any() or np.mean(share[edge] > LIT) < SHARP:
         return None
     whole = np.repeat(np.repeat(dark, SIDE, axis=0), SIDE, axis=1)
     rest = image.shape[0] - whole.shape[0], image.shape[1] - whole.shape[1]
