@@ -233,10 +233,12 @@ def test_dual_mode_measures_at_the_detections() -> None:
     assert np.median(flux) == pytest.approx(300.0 * 0.915, rel=0.1)
 
 
-def test_total_variance_plane_gives_the_errors_of_the_noise_model() -> None:
-    exposure, px, py = frame()
+@pytest.mark.parametrize("of_sources", [True, False])
+def test_variance_plane_gives_the_errors_of_the_noise_model(of_sources: bool) -> None:
+    """With the photons of the sources in it, or of the sky alone."""
+    exposure, px, py = frame(flux=8000.0)
     plain = run_measure(exposure)
-    signal = np.maximum(exposure.image - SKY, 0.0)
+    signal = np.maximum(exposure.image - SKY, 0.0) if of_sources else 0.0 * exposure.image
     variance = (SIGMA**2 + signal / GAIN).astype(np.float32)
     known = run_measure(replace(exposure, variance=variance))
     rows = nearest(plain, px, py), nearest(known, px, py)

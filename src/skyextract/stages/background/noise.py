@@ -100,6 +100,9 @@ def working_unit(exposure: Exposure) -> float:
     return 2.0 ** round(math.log2(size))
 
 
+BRIGHT, MIN_BRIGHT, HELD = 3.0, 20, 0.3
+"""Pixels with so many times more photons than the variance of the sky tell whether a plane has them
+in it, if they are so many: by this share of them."""
 _MAX_FACTOR = 1e30
 
 
@@ -114,6 +117,25 @@ def _scaled(weight: F4, factor: float) -> F4:
     return scaled
 
 
+def _holds_photons(exposure: Exposure, subtracted: F4) -> bool:
+    """Tell whether a variance plane has the photons of sources in it, as the gain makes them.
+
+    Planes of others may be of the sky alone.  The brightest pixels tell; where there are none, it
+    matters little.
+    """
+    gain, variance = exposure.detector.gain, exposure.variance
+    if not gain > 0.0 or variance is None:
+        return False
+    part = sparse(exposure.shape, MAX_SAMPLE)
+    total, photons = variance[part].astype(np.float64), subtracted[part].astype(np.float64) / gain
+    known = (total > 0.0) & (total < MAX_VARIANCE) & np.isfinite(photons)
+    sky = float(np.median(total[known])) if known.any() else 0.0
+    bright = known & (photons > BRIGHT * sky)
+    if np.count_nonzero(bright) < MIN_BRIGHT:
+        return True
+    return bool(np.median((total[bright] - sky) / photons[bright]) > HELD)
+
+
 def background_variance(
     exposure: Exposure,
     background: BackgroundMap,
@@ -126,8 +148,8 @@ def background_variance(
 ) -> F4 | None:
     """Return the background variance of every pixel.
 
-    From the exposure's total variance plane less the photon noise of what lies above the
-    sky; else from its weight map, scaled where RESCALE_WEIGHTS says so (a MAP_RMS never);
+    From the exposure's variance plane less the photon noise of what lies above the sky, if it
+    holds that; else from its weight map, scaled where RESCALE_WEIGHTS says so (a MAP_RMS never);
     else, with WEIGHT_TYPE BACKGROUND, from the rms of the background mesh.
 
     Parameters
@@ -150,7 +172,7 @@ def background_variance(
     kind = of_image(weights.weight_type, index)
     if exposure.variance is not None:
         variance = exposure.variance.copy()
-        if exposure.detector.gain > 0.0:
+        if _holds_photons(exposure, subtracted):
             photons = np.maximum(subtracted, np.float32(0.0))
             photons *= np.float32(1.0 / exposure.detector.gain)
             # Rounding must not make a bright pixel noise-free.
