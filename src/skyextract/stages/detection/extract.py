@@ -36,7 +36,7 @@ MIN_BRANCH = 3
 """Isophotes in the deblending tree have this many pixels, or DETECT_MINAREA if less."""
 
 
-MOST_COMPANIONS = 4
+MOST_COMPANIONS = 3
 """What has more peaks than a galaxy with those beside it is a crowd, of sums of stars."""
 
 
