@@ -37,9 +37,9 @@ from skyextract.io.raw.calibration import (
     is_master,
     read_crosstalk,
     read_facts,
-    read_frame_header,
     read_linearity,
     read_master,
+    translated_header,
     write_masters,
 )
 from skyextract.io.raw.defects import check_defects, read_defects
@@ -162,7 +162,8 @@ def _master(
             raise settings.error(f"{keyword}_STATE", f"no frame is given: set {keyword}")
         return None
     files = expand_names(names, keyword, run)
-    headers = {name: read_frame_header(name) for name in files}
+    camera = settings.config.isr.camera
+    headers = {name: translated_header(name, camera, run) for name in files}
     files = fitting_frames(kind, files, headers, raw, settings, run)
     masters = [name for name in files if state == "MASTER" or is_master(headers[name], kind)]
     if state == "RAW":

@@ -24,7 +24,7 @@ from skyextract.io.atomic import atomic_output
 from skyextract.io.checksums import file_facts
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
-from skyextract.io.images.dialects import exposure_seconds
+from skyextract.io.images.dialects import exposure_seconds, translate
 from skyextract.io.images.exposures import ExposureWriter
 from skyextract.io.images.images import image_header, select_units
 from skyextract.io.images.readback import is_product, read_product
@@ -51,6 +51,13 @@ _DONE_CARDS = {"bias": "ZEROCOR", "dark": "DARKCOR", "flat": "FLATCOR"}
 def read_frame_header(name: str) -> Header:
     """Return the header of the first image of a file, with what it inherits."""
     return _read_frame_header(name, file_facts(name)["mtime_ns"])
+
+
+def translated_header(name: str, camera: str, run: Run) -> Header:
+    """Return `read_frame_header` with standard cards in it, as images get them (CAMERA)."""
+    header = read_frame_header(name).copy()
+    translate(header, camera, run, name, told=False)
+    return header
 
 
 @lru_cache(maxsize=4096)
