@@ -51,6 +51,18 @@ def convolved(image, *taps):
     return image
 
 
+def test_pixels_that_a_plane_calls_noisy_are_not_dead():
+    """They are low as often as high; a dead one among them, and its small variance, stay known."""
+    rng = np.random.default_rng(5)
+    sigma = np.where(rng.random(SHAPE) < 0.01, 150.0, 15.0)
+    image = 300.0 + rng.normal(0.0, sigma)
+    image[100, 100] = -999.0
+    plain = exposure_of(image)
+    assert dead_pixels(plain, Run(1)).size > 100
+    told = replace(plain, variance=(sigma**2).astype(np.float32))
+    assert dead_pixels(told, Run(1)).tolist() == [100 * SHAPE[1] + 100]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
     ("share", "value"),

@@ -65,12 +65,14 @@ def dead_pixels(exposure: Exposure, run: Run) -> I8:
     y, x = np.divmod(deep, image.shape[1])
     level, noise = (plane[y // _CELL, x // _CELL] for plane in (sky.level, sky.noise))
     depth = level - image[y, x]
+    own = 0.0 if exposure.variance is None else np.sqrt(exposure.variance[y, x])
     y, x = y + WIDTH, x + WIDTH
     taken = closed.copy()
     taken[y, x] = True
     kept = _is_narrow(taken, y, x)
     noise = _noise_about(values, taken, y, x, level, noise)
-    kept &= depth > MIN_DEPTH * noise
+    # A plane may say that pixels are noisy, and these are low as often as they are high.
+    kept &= depth > MIN_DEPTH * np.maximum(noise, own)
     beside = np.maximum(MAX_BESIDE * depth, NOISE_BESIDE * noise)
     kept &= _is_no_ringing(values, closed, y, x, level)
     while True:
