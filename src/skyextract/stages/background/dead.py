@@ -65,7 +65,9 @@ def dead_pixels(exposure: Exposure, run: Run) -> I8:
     y, x = np.divmod(deep, image.shape[1])
     level, noise = (plane[y // _CELL, x // _CELL] for plane in (sky.level, sky.noise))
     depth = level - image[y, x]
-    own = 0.0 if exposure.variance is None else np.sqrt(exposure.variance[y, x])
+    own = np.zeros(1)
+    if exposure.variance is not None:
+        own = np.sqrt(np.maximum(exposure.variance[y, x], 0.0))
     y, x = y + WIDTH, x + WIDTH
     taken = closed.copy()
     taken[y, x] = True
