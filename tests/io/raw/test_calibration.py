@@ -267,8 +267,8 @@ def test_an_image_that_was_corrected_before(tmp_path, kind, cards):
 
 def test_a_gain_that_is_a_setting_is_no_gain_of_calibration_frames(tmp_path):
     """ZWO cameras: the light is translated, and so is what is compared with it."""
-    setting = {"INSTRUME": "ZWO ASI533MM Pro", "GAIN": 100, "EGAIN": 2.0, "EXPTIME": 0.0}
-    name = write(tmp_path / "bias.fits", 600.0, **setting)
+    setting = {"INSTRUME": "ZWO ASI533MM Pro", "GAIN": 100, "EGAIN": 2.0}
+    name = write(tmp_path / "bias.fits", 600.0, IMAGETYP="Bias Frame", EXPTIME=0.0, **setting)
     _, run = load(tmp_path, ISR_BIAS=name, ISR_BIAS_STATE="MASTER")
     assert run.warnings == []
 

@@ -53,7 +53,7 @@ def fitted_grid(flux, distance, seed=1, n=12):
     plane = Plane(
         background=background, subtracted=image, variance=np.full_like(image, NOISE**2),
         bad=np.zeros(image.shape, np.bool_), n_bad=0,
-        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False,
+        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False, gain=0.0,
     )  # fmt: skip
     run, sources = Run(1), FittedSources.at(x, y)
     fit = point_fit(image, plane.variance_plane(run), 0.0, exposure.mask, psf, sources)
@@ -119,7 +119,7 @@ def test_windows_are_filtered_as_all_of_the_image_is(has_map):
     plane = Plane(
         background=background, subtracted=np.zeros((ny, nx), np.float32),
         variance=variance if has_map else None, bad=bad, n_bad=int(bad.sum()),
-        saturated=np.zeros((ny, nx // 8), np.uint8), relative=False, weight_gain=False,
+        saturated=np.zeros((ny, nx // 8), np.uint8), relative=False, weight_gain=False, gain=0.0,
     )  # fmt: skip
     image = rng.normal(0.0, 2.0, (ny, nx)).astype(np.float32)
     row = np.array([0, 3, 20, 45, 89, 60, 30])
@@ -151,7 +151,7 @@ def test_correlated_noise_is_that_of_the_place():
     plane = Plane(
         background=background, subtracted=image, variance=np.ones_like(image),
         bad=np.zeros(image.shape, np.bool_), n_bad=0,
-        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False,
+        saturated=np.packbits(image < -np.inf, axis=1), relative=False, weight_gain=False, gain=0.0,
     )  # fmt: skip
     matched = matched_filter(Psf.gaussian(FWHM, PsfSource.FILE), image.shape)
     filtered = filtered_plane(plane, image, matched, Run(1))

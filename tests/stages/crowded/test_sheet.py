@@ -39,7 +39,7 @@ def frame(with_variance):
     bad = rng.random(SHAPE) < 0.02
     plane = Plane(
         background, image, rng.uniform(1, 2, SHAPE).astype(np.float32) if with_variance else None,
-        bad, int(bad.sum()), np.packbits(rng.random(SHAPE) < 0.1, axis=1), False, False,
+        bad, int(bad.sum()), np.packbits(rng.random(SHAPE) < 0.1, axis=1), False, False, 1.0,
     )  # fmt: skip
     exposure = Exposure(
         image=image, mask=rng.integers(0, 99, SHAPE).astype(np.uint16), detector=Detector(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U1, Bools, blank, whole
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.imageunit import FLUX, VARIANCE
+from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.kernels.background.planes import Marks, subtract_rows
 from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
@@ -67,7 +67,7 @@ class Plane:
     saturated: U1
     relative: bool
     weight_gain: bool
-    gain: float
+    gain: Annotated[float, PER_FLUX]
     noise: Annotated[F4 | None, VARIANCE] = None
 
     @property
