@@ -148,12 +148,7 @@ def _load_row(
     complete : bool
         All pixels are good.
     """
-    variance, has_variance, constant = (
-        weighting.variance,
-        weighting.has_variance,
-        weighting.constant,
-    )
-    constant, worst = weighting.constant, weighting.worst
+    variance, constant, worst = weighting.variance, weighting.constant, weighting.worst
     bad, has_bad = weighting.bad, weighting.has_bad
     nx = len(weight)
     if weighting.has_mesh:
@@ -162,7 +157,7 @@ def _load_row(
             v = weight[x] * weight[x]
             good = (v > np.float32(0.0)) & (v < worst)
             weight[x] = np.float32(1.0) / v if good else np.float32(0.0)
-    elif has_variance:
+    elif weighting.has_variance:
         for x in range(nx):
             v = variance[y, x]
             good = (v > np.float32(0.0)) & (v < worst)

@@ -27,13 +27,8 @@ def _load_window(
     complete : bool
         All pixels are good.
     """
-    variance, has_variance, constant = (
-        weighting.variance,
-        weighting.has_variance,
-        weighting.constant,
-    )
-    constant, worst = weighting.constant, weighting.worst
-    bad, has_bad = weighting.bad, weighting.has_bad
+    variance, constant, worst = weighting.variance, weighting.constant, weighting.worst
+    bad, has_bad, has_variance = weighting.bad, weighting.has_bad, weighting.has_variance
     side = weight.shape[0]
     typical = np.float32(0.0)
     n_all = 0

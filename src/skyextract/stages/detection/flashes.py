@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
-from skyextract.record import record
+from skyextract.stages.detection.tracks import Tracks
 from skyextract.stages.detection.twins import on_grid
 
 MOST = 300
@@ -30,32 +30,8 @@ FALSE_ALARM = 1e-4
 """Probability that a field shows as many by chance."""
 MOST_LINES = 4
 """More are a pattern of another kind."""
-MANY = 0.1
-"""Share of the sources above which they are doubtful."""
 _CELL = 2.0
 """Pixels of the map of sources."""
-
-
-@record
-class Flashes:
-    """Sources at equal steps.
-
-    Attributes
-    ----------
-    rows : (n,) bool
-    n_lines : int
-    doubt : str
-        What is there, in one line.
-    """
-
-    rows: Bools
-    n_lines: int
-    doubt: str
-
-    @property
-    def are_many(self) -> bool:
-        """The list of sources is doubtful."""
-        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
 
 
 class _Places:
@@ -83,7 +59,7 @@ class _Places:
         return np.where(near & (self.keys[place] == key), source, -1)
 
 
-def find_flashes(x: F8, y: F8, flux: F8) -> Flashes | None:
+def find_flashes(x: F8, y: F8, flux: F8) -> Tracks | None:
     """Look for sources that lie on one line at equal steps and are about as bright.
 
     Parameters
@@ -94,7 +70,7 @@ def find_flashes(x: F8, y: F8, flux: F8) -> Flashes | None:
 
     Returns
     -------
-    Flashes or None
+    Tracks or None
         None where there are none, or where sources lie on a grid.
     """
     rows = np.zeros(x.size, np.bool_)
@@ -120,7 +96,7 @@ def find_flashes(x: F8, y: F8, flux: F8) -> Flashes | None:
         f"{np.count_nonzero(rows)} of {rows.size} sources lie at equal steps on {lines} (flashes "
         "of an aircraft or a satellite?; TRACK in FLAGS_SKY)"
     )
-    return Flashes(rows, n_lines, message)
+    return Tracks(rows, n_lines, message)
 
 
 def _longest(sources: F8) -> I8 | None:

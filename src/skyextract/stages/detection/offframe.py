@@ -66,17 +66,6 @@ class Edges:
         return self._right[rows, columns.start - first : columns.stop - first]
 
 
-def _mesh_window(background: BackgroundMap, window: tuple[int, int, int, int]) -> F4:
-    """Return the square of the background rms in a window: first and last + 1 row, column."""
-    top, bottom, left, right = window
-    values = np.empty((bottom - top, right - left), np.float32)
-    spline_squares(
-        background.rms, background.mesh_width, background.mesh_height, background.shape[1],
-        np.array([window], np.int64), np.zeros((1, 2), np.int64), values,
-    )  # fmt: skip
-    return values
-
-
 def centred_off_frame(
     x: I4,
     y: I4,

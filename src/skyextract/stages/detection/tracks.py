@@ -51,12 +51,11 @@ _CANDIDATES, _MOST_LINES = 6, 30
 
 @record
 class Tracks:
-    """Pieces of lines.
+    """Sources on lines.
 
     Attributes
     ----------
     rows : (n,) bool
-        The sources that are one.
     n_lines : int
     doubt : str
         What is there, in one line.

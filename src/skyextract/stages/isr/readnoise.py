@@ -34,7 +34,7 @@ def of_bias_frames(calibrations: Calibrations, amplifier: Amplifier) -> float:
     values = part[sparse(part.shape)]
     if values.size < MIN_PIXELS:
         return math.nan
-    usual = values[values <= UNUSUAL * max(median(values), 1e-30)] if values.any() else values
+    usual = values[values <= UNUSUAL * median(values)]
     return math.sqrt(bias.n_frames * float(usual.mean(dtype=np.float64)))
 
 
