@@ -17,7 +17,9 @@ from skyextract.stages.astrometry import solve
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
 from skyextract.stages.detection.support import MIN_SKY_SHARE
 from skyextract.stages.photometry import checks
+from skyextract.stages.photometry.fluxscale import WEAK_SCALE
 from skyextract.stages.photometry.parts import SURE
+from skyextract.stages.photometry.zeropoint import MIN_STARS
 from skyextract.stages.psf import doubt
 
 _WIDTH = 100
@@ -206,7 +208,7 @@ _CHECKS: tuple[_Check, ...] = (
            ("astrometry", "checks", "n_second_group"), "share", failed=MIN_GROUP,
            of=("astrometry", "n_matched"), at_least=MIN_MEMBERS),
     _Check("photometry: stars on one zero point", ("photometry", "n_stars"), "",
-           failed=checks.MIN_STARS, is_upper=False),
+           failed=MIN_STARS, is_upper=False),
     _Check("photometry: bright stars that it rests on", ("photometry", "n_stars"), "share",
            checks.MIN_SHARE, is_upper=False, of=("photometry", "checks", "n_bright"),
            at_least=checks.SHARE_FROM),
@@ -223,7 +225,7 @@ _CHECKS: tuple[_Check, ...] = (
     _trend("x", "trend_x"),
     _trend("y", "trend_y"),
     _Check("photometry: light beyond the Kron flux",
-           ("photometry", "checks", "error_of_flux_scale"), "mag", checks.WEAK_SCALE),
+           ("photometry", "checks", "error_of_flux_scale"), "mag", WEAK_SCALE),
     _Check("photometry: error of the zero point", ("photometry", "zero_point_error"), "mag",
            failed=checks.MAX_ERROR),
 )  # fmt: skip

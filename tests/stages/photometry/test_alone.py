@@ -8,7 +8,8 @@ import pytest
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf
-from skyextract.stages.photometry.stars import Stars, flux_scale
+from skyextract.stages.photometry.fluxscale import flux_scale
+from skyextract.stages.photometry.stars import Stars
 
 
 def scale_of(separation: float, n_pairs: int, n_alone: int, n_empty: int = 0) -> float:

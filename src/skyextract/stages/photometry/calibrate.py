@@ -21,8 +21,9 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
-from skyextract.stages.photometry.checks import FluxScale, Verdict, verify, with_doubles
+from skyextract.stages.photometry.checks import Evidence, better_band, verify, with_doubles
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
+from skyextract.stages.photometry.fluxscale import flux_scale
 from skyextract.stages.photometry.linearity import with_bright_end, with_widths
 from skyextract.stages.photometry.model import (
     StarModel,
@@ -32,12 +33,7 @@ from skyextract.stages.photometry.model import (
 )
 from skyextract.stages.photometry.pairs import pair_stars
 from skyextract.stages.photometry.parts import Parts, compare_parts
-from skyextract.stages.photometry.stars import (
-    Stars,
-    choose_flux,
-    flux_scale,
-    select_stars,
-)
+from skyextract.stages.photometry.stars import Stars, choose_flux, select_stars
 from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit
 
 if TYPE_CHECKING:
@@ -192,10 +188,15 @@ def _calibrate(
     fit, stars, pivot = fit_stars(stars, model, checks)
     scale = flux_scale(catalog, exposure, flux_key, stars.take(fit.good > 0.5))
     n_bright = checks.pop("n_bright")
-    parts = _parts(fit, stars, model.residuals(fit, everyone, pivot), everyone, exposure.shape)
-    metrics.matches = _match_table(stars, fit, reference, catalog)
-    verdict = _verify(fit, stars, exposure, reference, band, pairs.chance, scale, n_bright, parts)
     residuals = model.residuals(fit, everyone, pivot)
+    parts = _parts(fit, stars, residuals, everyone, exposure.shape)
+    metrics.matches = _match_table(stars, fit, reference, catalog)
+    verdict = verify(
+        Evidence(
+            fit, stars, exposure.shape, pairs.chance, _better_band(fit, stars, reference, band),
+            scale, n_bright, parts,
+        )
+    )  # fmt: skip
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, band.key)
@@ -294,10 +295,8 @@ def _parts(
     )  # fmt: skip
 
 
-def _verify(
-    fit: ZeroPointFit, stars: Stars, exposure: Exposure, reference: RefCatalog, band: Band,
-    chance: float, scale: FluxScale, n_bright: int, parts: Parts,
-) -> Verdict:  # fmt: skip
+def _better_band(fit: ZeroPointFit, stars: Stars, reference: RefCatalog, band: Band) -> str:
+    """Tell whether the stars of the fit agree far better with another band; empty if not."""
     bands = column_bands(reference.magnitudes)
     others = {
         name: reference.magnitudes[name][stars.star] - stars.instrumental
@@ -306,10 +305,7 @@ def _verify(
     }
     # Only where a colour term does not explain the scatter already.
     corrected = fit.residuals if len(fit.slopes) else stars.mag - stars.instrumental
-    return verify(
-        fit, stars.errors, stars.mag, stars.x, stars.y, exposure.shape, chance, others,
-        (band.key, corrected), scale, n_bright, parts,
-    )  # fmt: skip
+    return better_band((band.key, corrected), others)
 
 
 def _match_table(

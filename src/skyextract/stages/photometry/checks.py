@@ -11,10 +11,11 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.record import record
 from skyextract.stages.doubles import Doubles
+from skyextract.stages.photometry.fluxscale import KRON_LOSS, WEAK_SCALE, FluxScale
 from skyextract.stages.photometry.parts import SURE, Parts
-from skyextract.stages.photometry.zeropoint import ZeroPointFit, shortest_half
+from skyextract.stages.photometry.stars import Stars
+from skyextract.stages.photometry.zeropoint import MIN_STARS, ZeroPointFit, shortest_half
 
-MIN_STARS = 5
 MAX_OUTLIERS = 0.55
 MAX_CHANCE = 0.5
 """Share of the matches that chance would give."""
@@ -32,17 +33,10 @@ WEAK_PLACE = 0.05
 NOTED_SCATTER, MANY = 0.04, 3.0
 """Scatter beyond the errors, mag, and in units of the errors, that is told."""
 OF_PLACE = ": clouds, flat field, amplifiers?"
-WEAK_SCALE = 0.05
-"""Magnitude of the calibrated flux off that of the Kron aperture, which makes it a FALLBACK."""
-SURE_SCALE = 2.0
-"""That difference counts as far as it exceeds so many of its errors: the Kron aperture of faint
-stars is noisy, and has light of sources too faint to be told apart."""
 MIN_SHARE = 0.05
 """Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
 SHARE_FROM = 100
 """The share counts from this many bright stars."""
-KRON_LOSS = 0.06
-"""The Kron aperture of stars misses no more light than this, mag."""
 OTHER_BAND = 0.5
 OTHER_BAND_FROM = 0.05
 
@@ -74,160 +68,187 @@ class Verdict:
 
 
 @record
-class FluxScale:
-    """How well the flux that is calibrated is known as the whole light of a star.
+class Evidence:
+    """What tells whether a zero point can be believed.
 
     Attributes
     ----------
-    correction_error : float
-        Error of the aperture correction, mag: all stars share it, and their scatter does not
-        show it.
-    above_kron : float
-        Magnitude of the Kron flux minus that of the calibrated flux, median of the stars; NaN
-        if there is none.  Both are of one aperture about the star: what the flux has beyond
-        `KRON_LOSS` is light of a wrong PSF or aperture correction.
-    kron_error : float
-        Of this median, mag.
-    rounding_error : float
-        What rounding to whole steps may take of the light of all stars or add to it, mag.
-    hidden_error : float
-        Error of the light of hidden sources that was taken off, mag.
-    """
-
-    correction_error: float = 0.0
-    above_kron: float = math.nan
-    kron_error: float = 0.0
-    rounding_error: float = 0.0
-    hidden_error: float = 0.0
-
-    @property
-    def excess(self) -> float:
-        """Light, in mag, that the flux should not have."""
-        return max(self.above_kron - KRON_LOSS, 0.0) if math.isfinite(self.above_kron) else 0.0
-
-    @property
-    def lack(self) -> float:
-        """Light, in mag, that the Kron aperture has and the flux has not."""
-        return max(-self.above_kron, 0.0) if math.isfinite(self.above_kron) else 0.0
-
-    @property
-    def is_off(self) -> bool:
-        """Whether the flux differs from that of the Kron aperture by more than the noise may."""
-        return max(self.excess, self.lack) - SURE_SCALE * self.kron_error > WEAK_SCALE
-
-
-def verify(
-    fit: ZeroPointFit,
-    errors: F8,
-    mag: F8,
-    x: F8,
-    y: F8,
-    shape: tuple[int, int],
-    chance_fraction: float,
-    others: Mapping[str, F8],
-    own: tuple[str, F8],
-    scale: FluxScale,
-    n_bright: int,
-    parts: Parts,
-) -> Verdict:
-    """Test a zero-point fit.
-
-    Parameters
-    ----------
     fit : ZeroPointFit
-    errors, mag, x, y : (n,) float64
-        Of the stars in the fit: errors, reference magnitudes, 0-based pixels.
+    stars : Stars
+        Those of the fit.
     shape : (int, int)
         Frame [y, x].
     chance_fraction : float
         Share of the matches that chance would give.
-    others : mapping of (n,) float64
-        y of the same stars with the other bands of the catalogue; NaN where unknown.
-    own : (str, (n,) float64)
-        Column and y that were fitted, before any colour term.
+    better_band : str
+        Another band of the catalogue that fits far better, in words; empty if none does.
     scale : FluxScale
     n_bright : int
         Stars bright enough for the fit, flagged or blended or not.
     parts : Parts
     """
-    kept = fit.good > 0.5
+
+    fit: ZeroPointFit
+    stars: Stars
+    shape: tuple[int, int]
+    chance_fraction: float
+    better_band: str
+    scale: FluxScale
+    n_bright: int
+    parts: Parts
+
+    @property
+    def n_good(self) -> int:
+        """Number of stars that agree on the zero point."""
+        return int(np.sum(self.fit.good > 0.5))
+
+    @property
+    def typical_error(self) -> float:
+        """Median error of these, mag."""
+        kept = self.fit.good > 0.5
+        return float(np.median(self.stars.errors[kept])) if kept.any() else math.inf
+
+    def trends(self) -> dict[str, Trend]:
+        """Return how the residuals change with magnitude, and over the frame in x and y."""
+        fit, stars = self.fit, self.stars
+        weight = fit.good / (stars.errors**2 + fit.intrinsic**2 + 1e-8)
+        kept = fit.good > 0.5
+        faint, bright = np.percentile(stars.mag[kept], [90, 10]) if kept.any() else (0.0, 0.0)
+        ny, nx = self.shape
+        axes = {"mag": (stars.mag, float(faint - bright)), "x": (stars.x, nx), "y": (stars.y, ny)}
+        return {
+            name: Trend.over(length, *_slope(values, fit.residuals, weight))
+            for name, (values, length) in axes.items()
+        }
+
+
+@record
+class Trend:
+    """Change of the residuals over the range of a quantity, mag, and its error."""
+
+    change: float
+    error: float
+
+    @classmethod
+    def over(cls, length: float, slope: float, slope_error: float) -> Trend:
+        """Return what a straight line is over a length."""
+        return cls(slope * length, slope_error * length)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is more than its error allows."""
+        return abs(self.change) > SURE * self.error
+
+    @property
+    def rms(self) -> float:
+        """Rms of a line that changes so, mag; 0 where it may be none."""
+        return abs(self.change) / math.sqrt(12.0) if self.is_sure else 0.0
+
+
+def verify(evidence: Evidence) -> Verdict:
+    """Test a zero-point fit: its error, whether it can be believed, what is worth a word."""
+    fit, parts = evidence.fit, evidence.parts
+    trends = evidence.trends()
+    slanted = math.hypot(trends["x"].rms, trends["y"].rms)
+    uneven = max(slanted, parts.field.rms, parts.surface, parts.shared)
+    terms = _error_terms(evidence, trends["mag"], uneven)
+    error = math.hypot(*terms.values())
     numbers = {
         "intrinsic_scatter": fit.intrinsic,
         "outlier_fraction": fit.outlier_fraction,
-        "chance_fraction": chance_fraction,
-    }
-    weight = fit.good / (errors**2 + fit.intrinsic**2 + 1e-8)
-    low, high = np.percentile(mag[kept], [10, 90]) if kept.any() else (0.0, 0.0)
-    ranges = {"mag": (mag, float(high - low)), "x": (x, shape[1]), "y": (y, shape[0])}
-    for name, (values, length) in ranges.items():
-        slope, slope_error = _slope(values, fit.residuals, weight)
-        numbers[f"trend_{name}"] = slope * length
-        numbers[f"trend_{name}_error"] = slope_error * length
-    n_good = int(kept.sum())
-    # Which of the stars has the right zero point cannot be told: one is as likely as another.
-    height, place = parts.step
-    unsure = max(_unsure(numbers, "mag"), parts.brightness.rms, 0.5 * abs(height))
-    trends = math.hypot(_unsure(numbers, "x"), _unsure(numbers, "y"))
-    uneven = max(trends, parts.field.rms, parts.surface, parts.shared)
-    numbers |= {
-        "error_of_fit": fit.error,
-        "error_of_aperture_correction": scale.correction_error,
-        "error_of_trend": unsure,
-        "step_mag": height,
-        "error_of_field": uneven,
+        "chance_fraction": evidence.chance_fraction,
+        "n_bright": evidence.n_bright,
+        "n_second_group": parts.group.number,
+        "step_mag": parts.step[0],
         "shared_scatter": parts.shared,
+    }
+    for name, trend in trends.items():
+        numbers |= {f"trend_{name}": trend.change, f"trend_{name}_error": trend.error}
+    reason = _disbelief(evidence, trends, error)
+    weak = _doubt(evidence, uneven)
+    remarks = _remarks(evidence, trends, uneven, slanted, is_weak=bool(weak))
+    return Verdict(numbers | terms, reason, weak, error, remarks)
+
+
+def _error_terms(evidence: Evidence, over_magnitude: Trend, uneven: float) -> dict[str, float]:
+    """Return what the error of the zero point consists of, mag."""
+    parts, scale = evidence.parts, evidence.scale
+    return {
+        "error_of_fit": evidence.fit.error,
+        "error_of_aperture_correction": scale.correction_error,
+        # Which of the stars has the right zero point cannot be told: one is as likely as another.
+        "error_of_trend": max(over_magnitude.rms, parts.brightness.rms, 0.5 * abs(parts.step[0])),
+        "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
         "error_of_rounding": scale.rounding_error,
         "error_of_hidden_light": scale.hidden_error,
-        "n_bright": n_bright,
-        "n_second_group": parts.group.number,
     }
-    error = math.hypot(
-        fit.error, scale.correction_error, unsure, uneven, scale.excess, scale.rounding_error,
-        scale.hidden_error,
-    )  # fmt: skip
-    typical = float(np.median(errors[kept])) if n_good else math.inf
-    better = _better_band(own, others)
-    reason = ""
-    if n_good < MIN_STARS:
-        reason = f"{n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
-    elif better:
-        reason = better
-    elif fit.outlier_fraction > MAX_OUTLIERS:
-        reason = f"{100 * fit.outlier_fraction:.0f} % of the stars do not fit any one zero point"
-    elif chance_fraction > MAX_CHANCE:
-        reason = (
-            f"{100 * chance_fraction:.0f} % of the matches may be chance: CROSSID_RADIUS too "
-            "large, or a wrong WCS?"
+
+
+def _disbelief(evidence: Evidence, trends: Mapping[str, Trend], error: float) -> str:
+    """Return why the zero point is not believable; empty if it is."""
+    fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.typical_error
+    if evidence.n_good < MIN_STARS:
+        return f"{evidence.n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
+    if evidence.better_band:
+        return evidence.better_band
+    if fit.outlier_fraction > MAX_OUTLIERS:
+        return f"{100 * fit.outlier_fraction:.0f} % of the stars do not fit any one zero point"
+    if chance > MAX_CHANCE:
+        return (
+            f"{100 * chance:.0f} % of the matches may be chance: CROSSID_RADIUS too large, or a "
+            "wrong WCS?"
         )
-    elif fit.intrinsic > MAX_INTRINSIC:
-        reason = (
-            f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors: another filter or "
-            "magnitude system?"
-            if typical < FAINT
-            else f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors, which are "
-            f"{typical:.2f} mag themselves: the stars are too faint for a zero point"
+    if fit.intrinsic > MAX_INTRINSIC:
+        scatter = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
+        if typical < FAINT:
+            return f"{scatter}: another filter or magnitude system?"
+        return (
+            f"{scatter}, which are {typical:.2f} mag themselves: the stars are too faint for a "
+            "zero point"
         )
-    weak = ""
+    for name, trend in trends.items():
+        if trend.is_sure and abs(trend.change) > MAX_TREND:
+            return _told(name, trend)
+    if evidence.parts.contradiction:
+        return evidence.parts.contradiction
+    return "" if error <= MAX_ERROR else f"the zero point is uncertain by {error:.2f} mag"
+
+
+def _doubt(evidence: Evidence, uneven: float) -> str:
+    """Return why the zero point is to be taken with care, a FALLBACK; empty if it is not."""
+    fit, scale, n_bright = evidence.fit, evidence.scale, evidence.n_bright
     if fit.intrinsic > WEAK_INTRINSIC:
-        weak = f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
-    elif uneven > WEAK_PLACE:
-        weak = f"magnitudes are off by {uneven:.2f} mag (rms) from place to place{OF_PLACE}"
-    elif scale.is_off:
-        weak = f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
-    elif scale.rounding_error > WEAK_SCALE:
-        weak = f"rounding of the pixels may shift all fluxes by {scale.rounding_error:.2f} mag"
-    elif n_bright >= SHARE_FROM and n_good < MIN_SHARE * n_bright:
-        weak = f"the zero point rests on {n_good} of {n_bright} stars that are bright enough"
+        return f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
+    if uneven > WEAK_PLACE:
+        return f"magnitudes are off by {uneven:.2f} mag (rms) from place to place{OF_PLACE}"
+    if scale.is_off:
+        return f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
+    if scale.rounding_error > WEAK_SCALE:
+        return f"rounding of the pixels may shift all fluxes by {scale.rounding_error:.2f} mag"
+    if n_bright >= SHARE_FROM and evidence.n_good < MIN_SHARE * n_bright:
+        return (
+            f"the zero point rests on {evidence.n_good} of {n_bright} stars that are bright enough"
+        )
+    return ""
+
+
+def _remarks(
+    evidence: Evidence, trends: Mapping[str, Trend], uneven: float, slanted: float, *, is_weak: bool
+) -> list[str]:
+    """Return what is worth a warning beside what makes the zero point a FALLBACK."""
+    fit, scale, typical = evidence.fit, evidence.scale, evidence.typical_error
+    height, place = evidence.parts.step
+    has_step = abs(height) > NOTED_TREND
     remarks = []
-    if not weak and uneven > NOTED_TREND and not trends >= uneven:
+    if not is_weak and uneven > max(NOTED_TREND, slanted):
         remarks.append(f"magnitudes vary by {uneven:.3f} mag (rms) from place to place{OF_PLACE}")
-    elif not weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
+    elif not is_weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
         remarks.append(
             f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors of {typical:.3f}: "
             "MAGERR does not hold it"
         )
-    if abs(height) > NOTED_TREND:
+    if has_step:
         remarks.append(
             f"residuals change by {height:+.3f} mag at magnitude {place:.1f}: two sources of the "
             "reference magnitudes, a detector that is not linear, a PSF that is not that of the "
@@ -238,20 +259,17 @@ def verify(
             f"the flux of the stars exceeds their Kron flux by {scale.above_kron:.2f} mag: PSF or "
             "aperture correction are in doubt"
         )
-    for name, what in (("mag", "magnitude"), ("x", "x"), ("y", "y")):
-        trend, trend_error = numbers[f"trend_{name}"], numbers[f"trend_{name}_error"]
-        told = name == "mag" and abs(height) > NOTED_TREND
-        if not abs(trend) > SURE * trend_error:
-            continue
-        text = f"residuals change by {trend:+.3f} mag with {what} ({trend_error:.3f} error)"
-        if abs(trend) > MAX_TREND and not reason:
-            reason = text
-        elif abs(trend) > NOTED_TREND and not told:
-            remarks.append(text)
-    reason = reason or parts.contradiction
-    if not error <= MAX_ERROR and not reason:
-        reason = f"the zero point is uncertain by {error:.2f} mag"
-    return Verdict(numbers, reason, weak, error, remarks)
+    remarks += [
+        _told(name, trend)
+        for name, trend in trends.items()
+        if trend.is_sure and abs(trend.change) > NOTED_TREND and not (name == "mag" and has_step)
+    ]
+    return remarks
+
+
+def _told(name: str, trend: Trend) -> str:
+    what = "magnitude" if name == "mag" else name
+    return f"residuals change by {trend.change:+.3f} mag with {what} ({trend.error:.3f} error)"
 
 
 def with_doubles(verdict: Verdict, doubles: Doubles | None, key: str) -> Verdict:
@@ -274,12 +292,6 @@ def with_doubles(verdict: Verdict, doubles: Doubles | None, key: str) -> Verdict
     return replace(verdict, numbers=numbers, reason=reason, weak=told, error=error)
 
 
-def _unsure(numbers: Mapping[str, float], name: str) -> float:
-    """Return the rms that a straight trend is, mag; 0 where it may be none."""
-    trend, error = abs(numbers[f"trend_{name}"]), numbers[f"trend_{name}_error"]
-    return trend / math.sqrt(12.0) if trend > SURE * error else 0.0
-
-
 def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
     """Return the slope of a weighted straight line and its error."""
     total = float(weight.sum())
@@ -292,8 +304,16 @@ def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
     return float(weight @ (centred * residuals)) / power, 1.0 / math.sqrt(power)
 
 
-def _better_band(own: tuple[str, F8], others: Mapping[str, F8]) -> str:
-    """Tell whether the frame agrees far better with another band than with its own."""
+def better_band(own: tuple[str, F8], others: Mapping[str, F8]) -> str:
+    """Tell whether the frame agrees far better with another band than with its own.
+
+    Parameters
+    ----------
+    own : (str, (n,) float64)
+        Column and y that were fitted, before any colour term.
+    others : mapping of (n,) float64
+        y of the same stars with the other bands of the catalogue; NaN where unknown.
+    """
     key, y = own
     for other, values in others.items():
         both: Bools = np.isfinite(values) & np.isfinite(y)

@@ -12,9 +12,8 @@ from skyextract.datamodel.photocal import field_terms
 from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.sky.bands import Band, color_columns
-from skyextract.stages.photometry.checks import MIN_STARS
 from skyextract.stages.photometry.stars import Stars
-from skyextract.stages.photometry.zeropoint import ZeroPointFit, fit_zero_point
+from skyextract.stages.photometry.zeropoint import MIN_STARS, ZeroPointFit, fit_zero_point
 
 if TYPE_CHECKING:
     from skyextract.datamodel.refcatalog import RefCatalog

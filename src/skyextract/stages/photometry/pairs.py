@@ -18,7 +18,7 @@ from skyextract.record import record
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import equidistant, gnomonic
 from skyextract.stages.doubles import find_doubles
-from skyextract.stages.photometry.checks import MIN_STARS
+from skyextract.stages.photometry.zeropoint import MIN_STARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,17 +9,12 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
-from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
-from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.stages.photometry.checks import MIN_STARS, FluxScale
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
-from skyextract.stages.photometry.pairs import zero_based_positions
-from skyextract.stages.photometry.zeropoint import MIN_ERROR
-from skyextract.stages.psf.apercor import ApertureCorrections
+from skyextract.stages.photometry.zeropoint import MIN_STARS
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, Bools
@@ -51,14 +46,6 @@ ENOUGH = 30
 SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
 CHECKED_SNR = 10.0
 """Parts of the frame are compared with all stars above this: there are more than in the fit."""
-MODEL_ERROR = 0.02
-"""Error in mag of an aperture correction that is that of the PSF model."""
-ALONE = 2.5
-"""Sources within so many FWHM are in the Kron aperture of a star."""
-MAX_NEIGHBOURS = 0.02
-"""Share of light of others that a star may have there."""
-APERTURE = 1.5
-"""Radius of a typical aperture, FWHM."""
 
 
 @record
@@ -108,89 +95,6 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
         ):
             return f"{name}(1)" if catalog[name].ndim == 2 else name
     raise StepError("no flux column to calibrate: FLUX_PSF, FLUX_APERCOR or FLUX_AUTO")
-
-
-def flux_scale(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> FluxScale:
-    """Return how well the flux of stars is known as their whole light."""
-    kind, _ = split_key(flux_key)
-    correction_error, from_stars = 0.0, False
-    if kind in {"FLUX_PSF", "FLUX_APERCOR"} and exposure.aperture_corrections is not None:
-        corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
-        light = corrections.growth(stars.x, stars.y)[:, 0]
-        error = float(corrections.errors[0] / np.median(light)) if len(light) else math.nan
-        # Without a star the PSF model stands in.
-        correction_error = MAG_PER_RATIO * abs(error) if math.isfinite(error) else MODEL_ERROR
-        from_stars = math.isfinite(error)
-    # Light that the model lacks is in the correction, where stars show it.
-    if kind == "FLUX_PSF" and exposure.psf is not None and not from_stars:
-        error = exposure.psf.light_error
-        of_model = MAG_PER_RATIO * error if math.isfinite(error) else MODEL_ERROR
-        correction_error = math.hypot(correction_error, of_model)
-    above_kron, kron_error = math.nan, 0.0
-    if kind != "FLUX_AUTO" and "FLUX_AUTO" in catalog:
-        row = stars.row
-        if exposure.psf is not None:
-            alone = _alone(catalog, flux_key, row, ALONE * exposure.psf.fwhm)
-            # The Kron flux is that of neighbours, too.
-            row = row[alone] if alone.mean() < 0.5 or alone.sum() >= MIN_STARS else row
-        flux, kron = column(catalog, flux_key)[row], column(catalog, "FLUX_AUTO")[row]
-        ratio = np.divide(flux, kron, out=np.zeros(len(row)), where=kron != 0.0)
-        known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
-        enough = len(known) >= min(MIN_STARS, len(stars.row))
-        if enough:
-            above = 2.5 * np.log10(known)
-            above_kron = median(above)
-            # 1.2533: error of a median over that of a mean (normal errors)
-            spread = MAD_TO_SIGMA * median(np.abs(above - above_kron))
-            kron_error = 1.2533 * spread / math.sqrt(len(known))
-    rounding = _rounding_error(exposure, kind, column(catalog, flux_key)[stars.row])
-    hidden = _hidden_error(catalog, exposure, flux_key, stars)
-    return FluxScale(correction_error, above_kron, kron_error, rounding, hidden)
-
-
-def _hidden_error(catalog: Catalog, exposure: Exposure, flux_key: str, stars: Stars) -> float:
-    """Return the error of what was taken off for hidden sources, mag.
-
-    They are told by what is found, and may be none, where sources keep apart, or twice as many,
-    where they come together: anything between is as likely as another.
-    """
-    if split_key(flux_key)[0] != "FLUX_PSF" or not len(stars.row):
-        return 0.0
-    mean, _ = hidden_magnitudes(catalog, exposure, flux_key, stars.row, stars.errors)
-    weight = np.maximum(stars.errors, MIN_ERROR) ** -2.0
-    return float(np.average(mean, weights=weight)) / math.sqrt(3.0)
-
-
-def _rounding_error(exposure: Exposure, kind: str, flux: F8) -> float:
-    """Return how much of the light of stars rounding may add or take, mag; 0 if it hides nothing.
-
-    The level beneath a star is off by a part of a step in each pixel, the same for all; any part
-    within the limits is as likely as another.
-    """
-    background, psf = exposure.background, exposure.psf
-    if background is None or psf is None or not background.level_error or not len(flux):
-        return 0.0
-    if kind == "FLUX_PSF":
-        ny, nx = exposure.shape
-        pixels = 1.0 / float(np.sum(psf.stamp(0.5 * nx, 0.5 * ny).astype(np.float64) ** 2))
-    else:
-        pixels = math.pi * (APERTURE * psf.fwhm) ** 2
-    return MAG_PER_RATIO * background.level_error * pixels / float(np.median(flux))
-
-
-def _alone(catalog: Catalog, flux_key: str, rows: I8, reach: float) -> Bools:
-    """Tell which sources have less light of others within reach than `MAX_NEIGHBOURS` of theirs."""
-    x, y = zero_based_positions(catalog)
-    flux = np.nan_to_num(column(catalog, flux_key))
-    order = np.argsort(x)
-    first, last = (np.searchsorted(x[order], x[rows] + side * reach) for side in (-1.0, 1.0))
-    others = np.zeros(len(rows))
-    for k, row in enumerate(rows):
-        near = order[first[k] : last[k]]
-        near = near[(np.hypot(x[near] - x[row], y[near] - y[row]) < reach) & (near != row)]
-        others[k] = np.maximum(flux[near], 0.0).sum()
-    alone: Bools = others < MAX_NEIGHBOURS * flux[rows]
-    return alone
 
 
 def select_stars(

@@ -24,6 +24,8 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.record import record
 
+MIN_STARS = 5
+"""Fewer make no zero point."""
 MIN_ERROR = 1e-3
 """No single magnitude is better known than this."""
 MAX_WEIGHT = 3.0
