@@ -35,7 +35,7 @@ from skyextract.sky.bands import frame_filter, resolve_band
 if TYPE_CHECKING:
     from skyextract.stages.astrometry.solve import Astrometry
     from skyextract.stages.isr.signature import Signature
-    from skyextract.stages.measure import Measured
+    from skyextract.stages.measured import Measured
     from skyextract.stages.photometry.calibrate import Photometry
 
 MAX_SCALE_OFFSET = 0.05

@@ -47,7 +47,8 @@ from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step
-from skyextract.stages.measure import Measured, measure
+from skyextract.stages.measure import measure
+from skyextract.stages.measured import Measured
 
 if TYPE_CHECKING:
     from skyextract.stages.astrometry.solve import Astrometry

@@ -12,7 +12,8 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.measure import Measured, measure
+from skyextract.stages.measure import measure
+from skyextract.stages.measured import Measured
 from skyextract.stages.measurement.sources import MeasureInputs
 from tests.simulate.lights import FWHM, GAIN, LitFrame, add_star
 

@@ -16,7 +16,8 @@ from skyextract.errors import ConfigError, ImageError
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, Config, Measurement, Weights
 from skyextract.settings.steps import Status
-from skyextract.stages.measure import Measured, MeasureInputs, measure
+from skyextract.stages.measure import MeasureInputs, measure
+from skyextract.stages.measured import Measured
 from skyextract.stages.measurement.isophotal import combine_flags
 from tests.compare import parity
 

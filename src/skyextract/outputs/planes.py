@@ -12,7 +12,7 @@ from skyextract.io.images.checkimages import aperture_plane, object_planes
 from skyextract.outputs.result import Result
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
-from skyextract.stages.background.estimate import background_image, rms_image
+from skyextract.stages.background.interpolate import background_image, rms_image
 
 if TYPE_CHECKING:
     from skyextract.stages.galaxies.columns import ModelImages

@@ -14,7 +14,7 @@ from skyextract.record import record
 if TYPE_CHECKING:
     from skyextract.stages.astrometry.solve import Astrometry
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.measure import Measured
+    from skyextract.stages.measured import Measured
     from skyextract.stages.photometry.calibrate import Photometry
 
 

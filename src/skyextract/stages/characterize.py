@@ -19,10 +19,10 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
-from skyextract.stages.background.estimate import (
+from skyextract.stages.background.estimate import estimate_weighted_background
+from skyextract.stages.background.interpolate import (
     background_image,
     background_rows,
-    estimate_weighted_background,
     mesh_variance,
     subtract_background,
 )

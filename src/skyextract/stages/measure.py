@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,21 +14,17 @@ from skyextract.datamodel.arrays import F4, F8, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
-from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.record import record
 from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
-from skyextract.stages.detection.detect import (
-    analysis_threshold,
-    filter_as_found,
-    filter_image,
-)
-from skyextract.stages.detection.support import support
+from skyextract.stages.detection.detect import analysis_threshold
+from skyextract.stages.detection.support import Support, support
 from skyextract.stages.doubts import doubts_about
 from skyextract.stages.find import find_sources
+from skyextract.stages.measured import Measured
 from skyextract.stages.measurement.association import selected_rows
 from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
 from skyextract.stages.measurement.pixelcolumns import PixelColumns
@@ -40,109 +36,38 @@ from skyextract.stages.noise import (
 )
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
-    from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
-    from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.find import Found
-    from skyextract.stages.galaxies.columns import Galaxies, ModelImages
+    from skyextract.stages.galaxies.columns import Galaxies
     from skyextract.stages.psf.columns import PointSources
 
-__all__ = ["MeasureInputs", "Measured", "measure"]
+__all__ = ["MeasureInputs", "measure"]
 
 
 @record
-class Measured:
-    """Sources of an image, and what they were measured with.
+class _Fits:
+    """What is fitted to the sources, and whether sources are searched beneath others."""
 
-    Attributes
-    ----------
-    exposure : Exposure
-        With the background, the PSF that was used and the aperture corrections.
-    sources : Catalog
-        NUMBER, FLAGS, FLAGS_SKY and the columns that were wanted.
-    detections : Detections
-        All detections, also those that ASSOCSELEC_TYPE leaves out of `sources`.
-    rows : (n,) int64
-        Row in `detections` of each source.
-    plane, detection_plane : Plane
-        Measurement and detection image; the same in single-image mode.
-    threshold, analysis_threshold : float
-        Image units.
-    taps : (h, w) float32 or None
-        Detection filter, if it is a convolution kernel.
-    matched : MatchedFilter or None
-        Detection filter, if it is the PSF.
-    residual : (ny, nx) float32 or None
-        Image less background and all fitted point sources.
-    models : ModelImages or None
-        Images of fitted galaxies, and what they leave.
-    seen_twice : str
-        Why positions and magnitudes may be those of second images of the stars; empty else.
-    metrics : dict
-        n_sources; n_saturated, n_flagged, n_ghosts, n_sharp, n_tracks (by their flags); iterations;
-        noise_scale (of the filtered image, over that of independent pixels), detection_scale (the
-        same as detection has it), sky_share (of pixels with data).
-    """
+    psf: bool
+    galaxies: bool
+    searches: bool
 
-    exposure: Exposure
-    sources: Catalog
-    detections: Detections
-    rows: I8
-    plane: Plane
-    detection_plane: Plane
-    threshold: Annotated[float, FLUX]
-    analysis_threshold: Annotated[float, FLUX]
-    taps: F4 | None
-    matched: MatchedFilter | None
-    residual: Annotated[F4 | None, FLUX]
-    models: ModelImages | None
-    seen_twice: str
-    metrics: dict[str, float]
-    run: Run
-    status: Status = Status.COMPLETE
-    reason: str = ""
-
-    @property
-    def background(self) -> BackgroundMap:
-        """Background of the measurement image."""
-        return self.plane.background
-
-    @property
-    def variance(self) -> F4:
-        """Background variance of every pixel of the measurement image."""
-        return self.plane.variance_plane(self.run)
-
-    @property
-    def shapes(self) -> Catalog:
-        """Positions, ellipses, Kron radii and flags of the sources, for drawings."""
-        d, rows = self.detections, self.rows
-        columns = {
-            "X_IMAGE": d.x[rows] + 1.0, "Y_IMAGE": d.y[rows] + 1.0, "A_IMAGE": d.a[rows],
-            "B_IMAGE": d.b[rows], "THETA_IMAGE": d.theta[rows], "FLAGS": self.sources["FLAGS"],
-        }  # fmt: skip
-        if "KRON_RADIUS" in self.sources:
-            columns["KRON_RADIUS"] = self.sources["KRON_RADIUS"]
-        return Catalog(columns)
-
-    def filtered(self) -> F4:
-        """Return the detection image as the filter made it (check image FILTERED)."""
-        plane = self.detection_plane
-        if self.matched is not None:
-            given = plane.filter_variance(self.matched.core_radius, self.run)
-            variance = plane.variance_plane(self.run) if given is None else given
-            return filter_as_found(
-                plane.subtracted, self.matched, self.detections, self.run,
-                sigma=plane.background.sigma, variance=variance, smooth=given is None,
-                bad=plane.holes,
-            )  # fmt: skip
-        if self.taps is None:
-            return plane.subtracted
-        return filter_image(plane.subtracted, self.taps, plane.holes, self.run)
+    @classmethod
+    def planned(
+        cls, exposure: Exposure, config: Config, wanted: frozenset[str], *, is_dual: bool
+    ) -> _Fits:
+        """Return what the wanted columns need."""
+        galaxies = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
+        # Models take the aperture corrections, which come of fits of the PSF to its stars.
+        corrects = exposure.psf_stars is not None and exposure.aperture_corrections is None
+        psf = bool(wanted & PSF_COLUMNS) or (galaxies and corrects)
+        # What an assumed PSF leaves over is no star.
+        searches = exposure.has_psf and psf and not is_dual and config.extraction.crowd_niter > 0
+        return cls(psf, galaxies, searches)
 
 
 def measure(
@@ -179,43 +104,35 @@ def measure(
     ConfigError
         A threshold, a filter or a list does not make sense.
     """
-    fits_models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
-    # Models take the aperture corrections, which come of fits of the PSF to its stars.
-    corrects = exposure.psf_stars is not None and exposure.aperture_corrections is None
-    fits_psf = bool(wanted & PSF_COLUMNS) or (fits_models and corrects)
-    uses_psf = config.extraction.filters_by_psf or fits_psf or fits_models
+    is_dual = detection is not None
+    fits = _Fits.planned(exposure, config, wanted, is_dual=is_dual)
+    uses_psf = config.extraction.filters_by_psf or fits.psf or fits.galaxies
     if exposure.psf is None and uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
 
     # Detections; beneath them hidden ones, where the field is crowded.
-    # What an assumed PSF leaves over is no star.
-    searches = exposure.has_psf and fits_psf and detection is None
-    searches = searches and config.extraction.crowd_niter > 0
-    in_place = not keep_image and not searches and detection is None
+    in_place = not keep_image and not fits.searches and not is_dual
     found = find_sources(
         exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=wanted
     )
     found = replace(found, claimed=None)
-    hidden = _search_beneath(exposure, found, config, run) if searches else None
-    exposure = exposure if keep_image or detection is not None else exposure.without_image()
+    hidden = _search_beneath(exposure, found, config, run) if fits.searches else None
+    exposure = exposure if keep_image or is_dual else exposure.without_image()
     noise = measure_noise(found, hidden, wanted, run)
-    alike = noise.of_points
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
-
-    back_type = of_image(config.background.back_type, 0 if detection is None else 1)
-    bad, n_bad = found.plane.bad, found.plane.n_bad
-    rests_on = support(found.detections, bad, n_bad, level_given=back_type == "MANUAL")
+    rests_on = _support(found, config, is_dual=is_dual)
 
     # What needs no PSF; hidden stars are measured where the others are taken away.
-    sigma = found.plane.background.sigma
-    threshold = analysis_threshold(config.extraction, sigma, inputs.pixel_scale)
+    threshold = analysis_threshold(
+        config.extraction, found.plane.background.sigma, inputs.pixel_scale
+    )
     needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     sources = pixels.measure(found.plane, found.detection_plane, found.detections)
     found = _without_labels(found, hidden)
-    if fits_psf:
+    if fits.psf:
         found, hidden = _with_noise_planes(found, hidden, run)
     found, sources = _with_hidden(pixels, found, hidden, sources, run)
     sources, errors = with_errors_of_apertures(
@@ -230,7 +147,8 @@ def measure(
         from skyextract.stages.psf.given import with_compared_stars
 
         exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
-    if fits_psf:
+    alike = noise.of_points
+    if fits.psf:
         seen = exposure if hidden is None else hidden.with_gain(exposure)
         points = _fit_point_sources(
             seen, found, hidden, alike, sources, errors, config, wanted, run
@@ -238,16 +156,49 @@ def measure(
         residual, spare = (points.residual, None) if keep_image else (None, points.residual)
         sources = _with_point_sources(sources, points, seen, found, hidden, alike, spare, run)
         exposure = replace(exposure, aperture_corrections=points.corrections)
-    if fits_models:
+    if fits.galaxies:
         galaxies = _fit_galaxies(exposure, found, detection, alike, spare, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
-    flags, is_dual = sources["FLAGS_SKY"], detection is not None
+    flags = sources["FLAGS_SKY"]
     doubts = doubts_about(exposure, found, flags, rests_on, about_psf, run, is_dual=is_dual)
-    sources = with_flags(sources, doubts.flags)
+    sources, rows = _selected(with_flags(sources, doubts.flags), hidden, config)
+    return Measured(
+        exposure=replace(exposure, background=found.plane.background),
+        sources=sources,
+        detections=found.detections,
+        rows=rows,
+        plane=found.plane,
+        detection_plane=found.detection_plane,
+        threshold=found.detections.threshold,
+        analysis_threshold=threshold,
+        taps=found.taps,
+        matched=found.matched,
+        residual=residual,
+        models=models,
+        seen_twice=doubts.seen_twice,
+        metrics=_metrics(sources, found.detections, rests_on, config),
+        run=run,
+        status=Status.FALLBACK if doubts.texts else Status.COMPLETE,
+        reason="; ".join(doubts.texts),
+    )
 
+
+def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
+    """Return what the background rests on."""
+    back_type = of_image(config.background.back_type, 1 if is_dual else 0)
+    return support(
+        found.detections, found.plane.bad, found.plane.n_bad, level_given=back_type == "MANUAL"
+    )
+
+
+def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> tuple[Catalog, I8]:
+    """Return the sources without hidden ones that faded and those that association leaves out.
+
+    Returns also the row of each among all detections.
+    """
     faded = None
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant
@@ -258,33 +209,21 @@ def measure(
     if rows.size < sources.n_rows:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
-    detections = found.detections
-    return Measured(
-        exposure=replace(exposure, background=found.plane.background),
-        sources=sources,
-        detections=detections,
-        rows=rows,
-        plane=found.plane,
-        detection_plane=found.detection_plane,
-        threshold=detections.threshold,
-        analysis_threshold=threshold,
-        taps=found.taps,
-        matched=found.matched,
-        residual=residual,
-        models=models,
-        seen_twice=doubts.seen_twice,
-        metrics={
-            "n_sources": int(rows.size),
-            **counts_of_flags(sources),
-            "iterations": config.extraction.detect_niter,
-            "noise_scale": median(detections.full_noise_scale),
-            "detection_scale": median(detections.noise_scale),
-            "sky_share": rests_on.sky_share,
-        },
-        run=run,
-        status=Status.FALLBACK if doubts.texts else Status.COMPLETE,
-        reason="; ".join(doubts.texts),
-    )
+    return sources, rows
+
+
+def _metrics(
+    sources: Catalog, detections: Detections, rests_on: Support, config: Config
+) -> dict[str, float]:
+    """Return the numbers of the JSON summary."""
+    return {
+        "n_sources": sources.n_rows,
+        **counts_of_flags(sources),
+        "iterations": config.extraction.detect_niter,
+        "noise_scale": median(detections.full_noise_scale),
+        "detection_scale": median(detections.noise_scale),
+        "sky_share": rests_on.sky_share,
+    }
 
 
 def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) -> Hidden | None:

@@ -8,7 +8,7 @@ import pytest
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.kernels.detection.matched import grow_discs, smooth_at
 from skyextract.run import Run
-from skyextract.stages.background.estimate import mesh_variance
+from skyextract.stages.background.interpolate import mesh_variance
 from skyextract.stages.detection.matched import filter_matched, stamps_filter
 
 

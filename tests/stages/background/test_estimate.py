@@ -9,12 +9,11 @@ from astropy.io import fits
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.estimate import (
+from skyextract.stages.background.estimate import estimate_background, estimate_weighted_background
+from skyextract.stages.background.interpolate import (
     background_at,
     background_image,
     background_rows,
-    estimate_background,
-    estimate_weighted_background,
     rms_image,
     subtract_background,
 )

@@ -6,7 +6,8 @@ import pytest
 from skyextract.kernels.background.mesh import BAD
 from skyextract.run import Run
 from skyextract.settings.resolve import resolve
-from skyextract.stages.background.estimate import background_image, estimate_background
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import background_image
 from skyextract.stages.background.trend import steep_trend
 
 SIDE, NOISE = 512, 12.0

@@ -7,7 +7,8 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.estimate import estimate_background, subtract_background
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.vignetting import (
     DOUBTED,
     about_flat,

@@ -16,11 +16,8 @@ from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, Extraction
-from skyextract.stages.background.estimate import (
-    estimate_background,
-    estimate_weighted_background,
-    subtract_background,
-)
+from skyextract.stages.background.estimate import estimate_background, estimate_weighted_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.detection.detect import detect, detection_threshold
 from skyextract.stages.detection.filters import builtin_filter
 from skyextract.stages.detection.matched import filter_matched, matched_filter

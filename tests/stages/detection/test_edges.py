@@ -5,7 +5,7 @@ import pytest
 
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.run import Run
-from skyextract.stages.background.estimate import mesh_variance
+from skyextract.stages.background.interpolate import mesh_variance
 from skyextract.stages.detection.offframe import Edges
 
 

@@ -7,11 +7,8 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, Extraction
-from skyextract.stages.background.estimate import (
-    background_image,
-    estimate_background,
-    subtract_background,
-)
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import background_image, subtract_background
 from skyextract.stages.detection.detect import detect
 from skyextract.stages.detection.filters import builtin_filter
 from skyextract.stages.detection.footprints import source_mask

@@ -5,7 +5,8 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.resolve import resolve
-from skyextract.stages.background.estimate import estimate_background, subtract_background
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.detection.seams import find_seam
 
 SIZE, SKY, GAIN = 512, 300.0, 1.5

@@ -11,7 +11,7 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.kernels.galaxies.level import IMAGE, RESIDUAL, mean_wings, sum_sky
 from skyextract.kernels.galaxies.source import INDEX, N_PARAMETERS, RADIUS, SPHEROID
 from skyextract.run import Run
-from skyextract.stages.background.estimate import subtract_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.galaxies.fit import Profile, fit_models
 from skyextract.stages.galaxies.level import levels_below
 from skyextract.stages.galaxies.scaled import scale_models

@@ -14,7 +14,7 @@ from skyextract.datamodel.noise import MAX_SAMPLE, robust_sigma, sparse
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.settings.keywords import Weights, of_image
-from skyextract.stages.background.estimate import mesh_variance
+from skyextract.stages.background.interpolate import mesh_variance
 
 MAX_EXCESS = 5.0
 """Neighbouring pixels scatter by so many times what a variance plane says: it is not theirs."""

@@ -15,11 +15,8 @@ from skyextract.kernels.background.weightfill import fill_from_neighbours
 from skyextract.kernels.values import MAX_VARIANCE, NO_INFORMATION
 from skyextract.record import record
 from skyextract.settings.keywords import of_image
-from skyextract.stages.background.estimate import (
-    estimate_weighted_background,
-    mesh_variance,
-    same_mesh,
-)
+from skyextract.stages.background.estimate import estimate_weighted_background, same_mesh
+from skyextract.stages.background.interpolate import mesh_variance
 from skyextract.stages.background.noise import background_variance
 from skyextract.stages.background.skyvariance import sky_variance
 

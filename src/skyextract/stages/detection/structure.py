@@ -21,7 +21,7 @@ from skyextract.datamodel.arrays import F4, F8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.record import record
-from skyextract.stages.background.estimate import subtract_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.means import weighted_mean
 from skyextract.stages.detection.noise import scale_at
 

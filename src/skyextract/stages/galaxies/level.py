@@ -15,7 +15,7 @@ import numpy as np
 from skyextract.datamodel.noise import median
 from skyextract.kernels.galaxies.level import IMAGE, RESIDUAL, mean_wings, sum_sky
 from skyextract.record import record
-from skyextract.stages.background.estimate import background_at
+from skyextract.stages.background.interpolate import background_at
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8, Bools

@@ -10,7 +10,8 @@ from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.flags import Mask
 from skyextract.errors import ImageError
 from skyextract.kernels.values import MAD_TO_SIGMA
-from skyextract.stages.background.estimate import background_image, estimate_background
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import background_image
 
 if TYPE_CHECKING:
     from skyextract.datamodel.calibrations import Master

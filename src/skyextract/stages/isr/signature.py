@@ -25,7 +25,8 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Isr
 from skyextract.settings.steps import Status
-from skyextract.stages.background.estimate import background_image, estimate_background
+from skyextract.stages.background.estimate import estimate_background
+from skyextract.stages.background.interpolate import background_image
 from skyextract.stages.isr.fringe import subtract_fringe
 from skyextract.stages.isr.header import corrected_header
 from skyextract.stages.isr.overscan import Overscan

@@ -22,7 +22,7 @@ from skyextract.kernels.measurement.vignettes import shifted_vignettes, vignette
 from skyextract.kernels.values import SATURATED, TOUCHES_BAD
 from skyextract.record import record
 from skyextract.run import Run, physical_memory
-from skyextract.stages.background.estimate import background_at
+from skyextract.stages.background.interpolate import background_at
 from skyextract.stages.measurement.apertures import (
     measure_apertures,
     measure_ellipses,

@@ -22,7 +22,7 @@ from skyextract.kernels.detection.pixels import Components, Runs
 from skyextract.kernels.psf.skycells import keep_good, sum_clipped, sum_noise
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.background.estimate import subtract_background
+from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.means import smoothed
 from skyextract.stages.psf.leftlight import within
 from skyextract.stages.psf.sweeps import UNUSABLE
