@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.photocal import PhotoCal, PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
-from skyextract.errors import StepError
+from skyextract.errors import SkyextractError, StepError
 from skyextract.messages import tell_step
 from skyextract.run import Run
 from skyextract.settings.steps import Plan, Status, Step, is_done
+
+log = logging.getLogger("skyextract")
 
 
 class Outcome(Protocol):
@@ -101,7 +104,8 @@ class Report:
     def step(self, step: Step) -> Iterator[Callable[[_Outcome], _Outcome]]:
         """Run the block as a step: its time is taken, a StepError makes it FAILED.
 
-        Gives the function that records what came out, and returns it.
+        Gives the function that records what came out, and returns it.  A mistake of ours in a
+        calibration makes it FAILED, too: it must not cost the sources that were measured.
         """
 
         def done(outcome: _Outcome) -> _Outcome:
@@ -116,10 +120,22 @@ class Report:
             try:
                 yield done
             except StepError as error:
-                reason = self.run.shown(str(error))
-                known = any(numbers.get("reason") == reason for numbers in self.metrics.values())
-                self.run.warn(f"{step} failed: {'the same' if known else reason}")
-                self.record(step, Status.FAILED, {"reason": reason})
+                self._note_failure(step, self.run.shown(str(error)))
+            except (SkyextractError, MemoryError, OSError):
+                raise
+            except Exception as error:
+                if step not in {Step.ASTROMETRY, Step.PHOTOMETRY}:
+                    raise
+                log.debug("traceback", exc_info=True)
+                what = f"{type(error).__name__}: {error}"
+                self._note_failure(
+                    step, f"internal error: {what}; please report it with the output of --debug"
+                )
+
+    def _note_failure(self, step: Step, reason: str) -> None:
+        known = any(numbers.get("reason") == reason for numbers in self.metrics.values())
+        self.run.warn(f"{step} failed: {'the same' if known else reason}")
+        self.record(step, Status.FAILED, {"reason": reason})
 
     def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
         """Note the outcome of a step."""

@@ -48,3 +48,4 @@ def test_elsewhere_all_stars_tell():
 def test_kron_fluxes_of_0_tell_nothing():
     assert scale_of(15.0, 0, 20, 8) == pytest.approx(2.5 * np.log10(0.99), abs=1e-9)
     assert np.isnan(scale_of(15.0, 0, 20, 20))
+    assert np.isnan(scale_of(15.0, 0, 0))

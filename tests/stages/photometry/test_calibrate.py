@@ -417,6 +417,26 @@ def test_fitted_positions_that_find_the_peaks_of_the_noise_make_no_zero_point():
     assert lower == pytest.approx(2.5 * math.log10(1.0 + 0.05**2), rel=0.01)
 
 
+def test_stars_at_the_limit_do_not_make_the_zero_point_too_bright():
+    """The reference is deeper than the frame: there those are found that noise makes brighter."""
+    pulls = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        catalog, reference = make_pair(300, seed=seed)
+        mag = 22.5 - rng.exponential(0.9, 300)  # S/N 10 at 20.2
+        error = np.full(300, 50.0)
+        flux = 10 ** (-0.4 * (mag - ZERO_POINT)) + rng.normal(0.0, error)
+        columns = {"FLUX_PSF": flux, "FLUXERR_PSF": error, "FLUX_AUTO": flux}
+        catalog = catalog.with_columns(**columns).take(flux > 5.0 * error)
+        reference = replace(reference, magnitudes={"r": mag + rng.normal(0.0, 0.01, 300)})
+        result = calibrate(catalog, reference)
+        assert result.status == "COMPLETE", result.reason
+        metrics = result.metrics
+        pulls.append((metrics["zero_point"] - ZERO_POINT) / metrics["zero_point_error"])
+    assert abs(np.mean(pulls)) < 3.0 / math.sqrt(30)
+    assert 0.6 < np.std(pulls) < 1.3
+
+
 def test_light_of_the_model_is_unsure_only_where_no_star_shows_the_correction():
     """What a model lacks in its wings the curve of growth of the same stars makes up for."""
     catalog, reference = make_pair()

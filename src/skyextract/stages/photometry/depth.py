@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
-    from skyextract.stages.measure import Measured
+    from skyextract.stages.measured import Measured
 
 
 N_POSITIONS = 1000

@@ -123,13 +123,13 @@ def _beside_kron(
     if split_key(flux_key)[0] == "FLUX_AUTO" or "FLUX_AUTO" not in catalog:
         return math.nan, 0.0
     row = stars.row
-    if exposure.psf is not None:
+    if exposure.psf is not None and row.size:
         alone = _alone(catalog, flux_key, row, ALONE * exposure.psf.fwhm)
         row = row[alone] if alone.mean() < 0.5 or alone.sum() >= MIN_STARS else row
     flux, kron = column(catalog, flux_key)[row], column(catalog, "FLUX_AUTO")[row]
     ratio = np.divide(flux, kron, out=np.zeros(len(row)), where=kron != 0.0)
     known = ratio[np.isfinite(ratio) & (ratio > 0.0)]
-    if len(known) < min(MIN_STARS, len(stars.row)):
+    if len(known) < max(min(MIN_STARS, len(stars.row)), 1):
         return math.nan, 0.0
     above = 2.5 * np.log10(known)
     typical = median(above)

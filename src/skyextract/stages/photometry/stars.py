@@ -14,7 +14,7 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
-from skyextract.stages.photometry.zeropoint import MIN_STARS
+from skyextract.stages.photometry.zeropoint import MIN_STARS, shortest_half
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, Bools
@@ -43,7 +43,10 @@ _MASKED = np.uint16(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA)
 MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
-SNR_STEPS = (50.0, 20.0, 10.0, 5.0)
+SNR_STEPS = (50.0, 20.0, 10.0)
+MIN_SNR = 5.0
+A_FEW = 10
+"""Stars above the least of these steps from which fainter ones, found by chance, are left out."""
 CHECKED_SNR = 10.0
 """Parts of the frame are compared with all stars above this: there are more than in the fit."""
 
@@ -97,6 +100,31 @@ def choose_flux(catalog: Catalog, exposure: Exposure, key: str) -> str:
     raise StepError("no flux column to calibrate: FLUX_PSF, FLUX_APERCOR or FLUX_AUTO")
 
 
+@record
+class _Candidates:
+    """What is known of the matched stars, (n,) each; magnitudes and colour of the reference."""
+
+    mag: F8
+    mag_error: F8
+    color: F8
+    flux: F8
+    snr: F8
+    flags: AnyArray
+    flags_sky: AnyArray
+
+    def expected_snr(self, keep: Bools) -> F8:
+        """Return S/N as the reference magnitude has it, with the zero point of the brighter half.
+
+        Of stars at the limit only those are found that noise or a neighbour makes brighter: if the
+        measured flux chose them, they would make the zero point too bright.
+        """
+        bright = keep & (self.snr >= np.median(self.snr[keep]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            y = self.mag + 2.5 * np.log10(self.flux)
+            zero_point, _ = shortest_half(y[bright])
+            return np.asarray(self.snr * 10.0 ** (0.4 * (zero_point - y)))
+
+
 def select_stars(
     pairs: Pairs, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
     color_keys: tuple[str, str] | None, config: PhotometryConfig, report: dict[str, Any],
@@ -109,43 +137,91 @@ def select_stars(
     StepError
         With the reason if there are too few.
     """
-    mag = reference.magnitudes[band.key][pairs.star]
+    matched = _candidates(pairs, catalog, reference, band, flux_key, color_keys, config)
+    low, high = config.photref_mag_limits
+    within = np.isfinite(matched.mag) & np.isfinite(matched.color)
+    within &= (matched.mag >= low) & (matched.mag <= high) & ~(matched.mag_error > MAX_REF_ERROR)
+    keep = _usable(matched, band, flux_key, config)
+    keep &= _whole(exposure, pairs, matched.flags_sky, flux_key, keep, report)
+    if int(keep.sum()) < MIN_STARS:
+        raise StepError(
+            f"{int(keep.sum())} stars are free of bad pixels: too few for a zero point "
+            f"({MIN_STARS} needed; {len(keep)} matched)"
+        )
+    # Stricter where there are stars enough.
+    snr = matched.expected_snr(keep)
+    number = {step: int(np.sum(keep & (snr >= step))) for step in SNR_STEPS}
+    least = next((step for step in SNR_STEPS if number[step] >= ENOUGH), None)
+    if least is None and number[SNR_STEPS[-1]] >= A_FEW:
+        least = SNR_STEPS[-1]
+    checked = keep & (snr >= CHECKED_SNR)
+    if least is not None:
+        keep &= snr >= least
+        report["least_snr"] = least
+    report["n_bright"] = int(np.sum(within & (snr >= (least or MIN_SNR))))
+    alone = (matched.flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0
+    if (keep & alone).sum() >= ENOUGH:
+        keep &= alone
+        checked &= alone
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_reference = np.where(matched.mag_error > 0.0, matched.mag_error, 0.0)
+        errors = np.hypot(MAG_PER_RATIO / matched.snr, of_reference)
+        instrumental = -2.5 * np.log10(matched.flux)
+        if split_key(flux_key)[0] == "FLUX_PSF":
+            # fitted positions find the peaks of the noise
+            instrumental += MAG_PER_RATIO / matched.snr**2
+            mean, scatter = hidden_magnitudes(catalog, exposure, flux_key, pairs.row, errors)
+            instrumental += mean
+            errors = np.hypot(errors, scatter)
+    report["n_selected"] = int(keep.sum())
+    stars = Stars(
+        pairs.row, pairs.star, pairs.x, pairs.y, matched.mag, instrumental, errors, matched.color
+    )
+    return stars.take(keep), stars.take(keep | checked)
+
+
+def _candidates(
+    pairs: Pairs, catalog: Catalog, reference: RefCatalog, band: Band, flux_key: str,
+    color_keys: tuple[str, str] | None, config: PhotometryConfig,
+) -> _Candidates:  # fmt: skip
+    """Return what is known of the matched stars; StepError where PHOTREF_MAGERR_KEY is not."""
     wanted = config.photref_magerr_key
     if wanted and wanted not in reference.magnitudes:
         raise StepError(f"no column {wanted} (PHOTREF_MAGERR_KEY) in {reference.name}")
     unknown = np.full(reference.n_stars, math.nan)
-    mag_error = reference.magnitudes.get(wanted, reference.magnitude_errors.get(band.key, unknown))[
-        pairs.star
-    ]
+    mag_error = reference.magnitudes.get(wanted, reference.magnitude_errors.get(band.key, unknown))
+    color = np.zeros(reference.n_stars)
+    if color_keys:
+        color = reference.magnitudes[color_keys[0]] - reference.magnitudes[color_keys[1]]
     flux = column(catalog, flux_key)[pairs.row]
     flux_error = column(catalog, flux_key.replace("FLUX", "FLUXERR", 1))[pairs.row]
-    color = np.zeros(len(mag))
-    if color_keys:
-        color = (reference.magnitudes[color_keys[0]] - reference.magnitudes[color_keys[1]])[
-            pairs.star
-        ]
-    low, high = config.photref_mag_limits
-    flags = (
-        np.asarray(catalog["FLAGS"])[pairs.row] if "FLAGS" in catalog else np.zeros_like(pairs.row)
-    )
-    flags_sky = (
-        np.asarray(catalog["FLAGS_SKY"])[pairs.row]
-        if "FLAGS_SKY" in catalog
-        else np.zeros_like(pairs.row)
-    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        snr = flux / flux_error
+        snr = np.where(flux_error > 0.0, flux / flux_error, math.nan)
+    flags, flags_sky = (
+        np.asarray(catalog[name])[pairs.row] if name in catalog else np.zeros_like(pairs.row)
+        for name in ("FLAGS", "FLAGS_SKY")
+    )
+    mag = reference.magnitudes[band.key]
+    return _Candidates(
+        mag[pairs.star], mag_error[pairs.star], color[pairs.star], flux, snr, flags, flags_sky
+    )
+
+
+def _usable(matched: _Candidates, band: Band, flux_key: str, config: PhotometryConfig) -> Bools:
+    """Tell which stars have what a zero point needs; StepError with what too few have."""
+    low, high = config.photref_mag_limits
+    flags, flags_sky, snr, mag = matched.flags, matched.flags_sky, matched.snr, matched.mag
     keep = np.ones(len(mag), dtype=np.bool_)
     for what, good in (
         (f"have a magnitude {band.key}", np.isfinite(mag)),
-        ("have a colour", np.isfinite(color)),
+        ("have a colour", np.isfinite(matched.color)),
         ("are within PHOTREF_MAG_LIMITS", (mag >= low) & (mag <= high)),
-        (f"have a reference error below {MAX_REF_ERROR}", ~(mag_error > MAX_REF_ERROR)),
-        (f"have a positive {flux_key}", np.isfinite(snr) & (flux > 0.0) & (flux_error > 0.0)),
+        (f"have a reference error below {MAX_REF_ERROR}", ~(matched.mag_error > MAX_REF_ERROR)),
+        (f"have a positive {flux_key}", np.isfinite(snr) & (matched.flux > 0.0)),
         ("are not saturated", (flags & Flags.SATURATED) == 0),
         ("are complete", (flags & DAMAGED) == 0),
         ("are free of cosmic rays", (flags_sky & int(FlagsSky.COSMIC_RAY)) == 0),
-        ("have S/N above 5", snr >= SNR_STEPS[-1]),
+        (f"have S/N above {MIN_SNR:g}", snr >= MIN_SNR),
     ):
         before = int(keep.sum())
         keep &= good
@@ -154,37 +230,7 @@ def select_stars(
                 f"{int(keep.sum())} of {before} stars {what}: too few for a zero point "
                 f"({MIN_STARS} needed; {len(mag)} matched)"
             )
-    keep &= _whole(exposure, pairs, flags_sky, flux_key, keep, report)
-    if int(keep.sum()) < MIN_STARS:
-        raise StepError(
-            f"{int(keep.sum())} stars are free of bad pixels: too few for a zero point "
-            f"({MIN_STARS} needed; {len(mag)} matched)"
-        )
-    # Stricter where there are stars enough.
-    least, checked = SNR_STEPS[-1], keep & (snr >= CHECKED_SNR)
-    for threshold in SNR_STEPS:
-        bright = keep & (snr >= threshold)
-        if bright.sum() >= ENOUGH:
-            keep, least = bright, threshold
-            report["least_snr"] = threshold
-            break
-    within = np.isfinite(mag) & np.isfinite(color) & (mag >= low) & (mag <= high)
-    report["n_bright"] = int(np.sum(within & ~(mag_error > MAX_REF_ERROR) & (snr >= least)))
-    alone = (flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0
-    if (keep & alone).sum() >= ENOUGH:
-        keep &= alone
-        checked &= alone
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors = np.hypot(MAG_PER_RATIO / snr, np.where(mag_error > 0.0, mag_error, 0.0))
-        instrumental = -2.5 * np.log10(flux)
-        if split_key(flux_key)[0] == "FLUX_PSF":
-            instrumental += MAG_PER_RATIO / snr**2  # fitted positions find the peaks of the noise
-            mean, scatter = hidden_magnitudes(catalog, exposure, flux_key, pairs.row, errors)
-            instrumental += mean
-            errors = np.hypot(errors, scatter)
-    report["n_selected"] = int(keep.sum())
-    stars = Stars(pairs.row, pairs.star, pairs.x, pairs.y, mag, instrumental, errors, color)
-    return stars.take(keep), stars.take(keep | checked)
+    return keep
 
 
 def _whole(

@@ -1,0 +1,28 @@
+"""What a mistake of ours costs: a calibration, but never the sources that were measured."""
+
+import json
+from pathlib import Path
+
+from astropy.table import Table
+
+from skyextract.cli import main
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def test_a_mistake_in_a_calibration_costs_no_sources(tmp_path, monkeypatch, capsys):
+    def mistaken(*_):
+        return 1 / 0
+
+    monkeypatch.setattr("skyextract.pipeline.calibrate_zero_point", mistaken)
+    reference = str(EXAMPLES / "field_refcat.fits")
+    field = str(EXAMPLES / "field.fits.fz")
+    status = main([field, "-ASTREFCAT_NAME", reference, "-o", str(tmp_path)])
+    assert status == 3
+    said = capsys.readouterr().err
+    assert "photometry failed: internal error: ZeroDivisionError: division by zero" in said
+    assert "Traceback" not in said
+    (summary,) = json.loads((tmp_path / "field.json").read_text())
+    assert summary["steps"]["astrometry"]["status"] == "complete"
+    assert summary["steps"]["photometry"]["status"] == "failed"
+    assert len(Table.read(tmp_path / "field.cat", hdu="LDAC_OBJECTS")) > 100
