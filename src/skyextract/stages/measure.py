@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
+    from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.find import Found
     from skyextract.stages.galaxies.columns import Galaxies
@@ -298,7 +299,14 @@ def _fit_point_sources(
         exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
         apertures, config, wanted, run, start=start, sky=sky,
         crowded=hidden is not None and hidden.local is None,
+        per_variance=_per_variance(plane, correlation),
     )  # fmt: skip
+
+
+def _per_variance(plane: Plane, correlation: NoiseCorrelation | None) -> float:
+    """Return 1 / variance, as fits have it, of the pixels whose gain is GAIN; 0: of all."""
+    factor = 1.0 if correlation is None else correlation.point_source
+    return 1.0 / (plane.background.sigma**2 * factor) if plane.weight_gain else 0.0
 
 
 def _with_point_sources(

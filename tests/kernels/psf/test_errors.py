@@ -67,9 +67,13 @@ def reference_stamps(model: np.ndarray, x: float, y: float) -> np.ndarray:
     return np.stack([a @ model @ b.T for a, b in pairs])
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    """Four overlapping sources, one alone and one without a fit, and what the kernels make."""
+@pytest.fixture(scope="module", params=[0.0, 0.11])
+def fitted(request):
+    """Four overlapping sources, one alone and one without a fit, and what the kernels make.
+
+    One gain for all pixels, and one that follows the weight (WEIGHT_GAIN).
+    """
+    per_variance = request.param
     rng = np.random.default_rng(11)
     n_y, n_x = 31, 33
     yy, xx = np.indices((n_y, n_x))
@@ -93,7 +97,7 @@ def fitted():
     variance[21, 19], variance[17, 22], residual[22, 23] = np.inf, 1e30, np.nan
     planes = Planes(
         image.astype(np.float32), residual.astype(np.float32), variance.astype(np.float32), mask,
-        BAD, np.array([0.4, 0.9]),
+        BAD, np.array([0.4, 0.9, per_variance]),
     )  # fmt: skip
     tiles = Tiles(np.array([0, n - 1]), np.arange(n - 1)[::-1].copy(), 1, np.zeros(n, np.int64))
     radius = np.array([RADIUS, RADIUS, 5.0, RADIUS, RADIUS, RADIUS])
@@ -119,7 +123,8 @@ class Reference:
         light = np.clip(image - self.residual, 0, None)
         self.light = image - self.residual
         self.good = ((mask & BAD) == 0) & (variance < 1e29) & np.isfinite(self.residual)
-        self.noise = variance + light * gains[0]
+        self.noise = variance + light * gains[0] * (variance * gains[2] if gains[2] else 1.0)
+        self.same_gain = variance + light * gains[0]
         self.weight = 1 / (variance + light * gains[1])
         self.parameters, self.radius = parameters, radius
         terms = np.array([1.0, u, v])
@@ -164,7 +169,7 @@ def test_spread_model_is_its_formula(fitted):
         where = reference.region(k, SPREAD)
         p, g = reference.psf[k][0][where], reference.disk[k][where]
         d = reference.residual[where] + reference.parameters[k, 0] * p
-        w = 1 / reference.noise[where]
+        w = 1 / reference.same_gain[where]
         assert spread[k] == pytest.approx((g * w) @ d / ((p * w) @ d) - (g * w) @ p / ((p * w) @ p))
         # the error is that of the first ratio for data of variance 1 / w
         slope = w * (g * ((p * w) @ d) - p * ((g * w) @ d)) / ((p * w) @ d) ** 2

@@ -343,6 +343,35 @@ def test_errors_are_true_where_the_gain_is_unknown():
 
 
 @statistical
+def test_errors_follow_the_weight_where_the_gain_does():
+    """A sum of 1, 4 or 16 exposures, divided by their number; GAIN is that of four."""
+    n, size = 900, 1500
+    x, y = grid(n, size)
+    psf = Psf.gaussian(3.5)
+    image = np.zeros((size, size))
+    add_stars(image, psf, x, y, np.full(n, flux_at(300.0, 3.5)))
+    exposures = np.repeat([1.0, 4.0, 16.0], size // 3)[None, :] * np.ones((size, 1))
+    variance = (NOISE**2 * 4.0 / exposures).astype(np.float32)
+    noise = np.sqrt(variance + image * 4.0 / (GAIN * exposures))
+    noisy = (image + np.random.default_rng(3).normal(size=image.shape) * noise).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint16)
+
+    def widths(per_variance):
+        fit = psf_photometry(
+            noisy, variance, GAIN, mask, psf, x, y, Run(), per_variance=per_variance
+        )
+        pull = (fit.flux - flux_at(300.0, 3.5)) / fit.flux_error
+        inside = [(x > k * size / 3 + 20) & (x < (k + 1) * size / 3 - 20) for k in range(3)]
+        return [width(pull[rows]) for rows in inside]
+
+    assert widths(1.0 / NOISE**2) == pytest.approx([1.0, 1.0, 1.0], abs=0.12)
+    few, typical, many = widths(0.0)  # photons of one exposure are four times those
+    assert few > 1.3
+    assert typical == pytest.approx(1.0, abs=0.12)
+    assert many < 0.7
+
+
+@statistical
 def test_a_wrong_psf_scatters_bright_stars_no_more_without_a_gain():
     """Widths of stars scatter by 1.5 %, and so would fluxes weighted by background noise alone."""
     size, n = 1000, 400

@@ -17,6 +17,7 @@ from skyextract.kernels.psf.records import (
     Positions,
     Tiles,
     is_good,
+    photon_noise,
     pixel_range,
     scratch_for,
     tile_neighbours,
@@ -87,7 +88,7 @@ def _region(
     noise would bias the fluxes.  The weight is 1 / noise with a gain of its own, see `Planes`.
     """
     image, residual, variance, mask, bad, _ = planes
-    noise_gain, weight_gain = inverse_gains[0], inverse_gains[1]
+    weight_gain = inverse_gains[1]
     half = math.ceil(radius)
     x_low, width = pixel_range(x, half, image.shape[1])
     y_low, height = pixel_range(y, half, image.shape[0])
@@ -101,7 +102,7 @@ def _region(
                 if is_good(v, d, mask[yy, xx], bad):
                     light = max(0.0, float(image[yy, xx]) - d)
                     weight[j, i] = 1.0 / (v + light * weight_gain)
-                    noise[j, i] = v + light * noise_gain
+                    noise[j, i] = v + photon_noise(light, v, inverse_gains)
     return _Region(x_low, y_low, width, height, weight, noise)
 
 
@@ -219,8 +220,7 @@ def describe_fits(
     convolved = np.empty((1, size, size), dtype=np.float64)
     weight = np.empty((size, size), dtype=np.float64)
     noise = np.empty((size, size), dtype=np.float64)
-    exact = np.empty(2, dtype=np.float64)
-    exact[:] = planes.inverse_gains[0]
+    exact = np.array([planes.inverse_gains[0], planes.inverse_gains[0], 0.0])
     for n in range(first, last):
         quality.normal[n] = 0.0
         quality.noise[n] = 0.0

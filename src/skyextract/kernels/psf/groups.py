@@ -21,6 +21,7 @@ from skyextract.kernels.psf.records import (
     Positions,
     Tiles,
     is_good,
+    photon_noise,
     scratch_for,
     tile_neighbours,
 )
@@ -223,7 +224,9 @@ def group_covariances(
                     y, x = y_low + j, x_low + i
                     light = max(float(planes.image[y, x]) - float(planes.residual[y, x]), 0.0)
                     variance = float(planes.variance[y, x])
-                    noise[pixel[j, i]] = variance + light * planes.inverse_gains[0]
+                    noise[pixel[j, i]] = variance + photon_noise(
+                        light, variance, planes.inverse_gains
+                    )
                     trusted[pixel[j, i]] = variance + light * planes.inverse_gains[1]
         n_free = 0
         for a in range(size):

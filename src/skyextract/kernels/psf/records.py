@@ -25,9 +25,10 @@ class Planes(NamedTuple):
         Background-subtracted image, the same minus all models, background variance.
     mask, bad : (ny, nx) uint16, int
         Pixels with one of the bits `bad` are left out.
-    inverse_gains : (2,) float64
+    inverse_gains : (3,) float64
         Photon noise of a flux f is ``f * inverse_gains[0]``, 0 for none; weights take it to be
-        ``f * inverse_gains[1]``.
+        ``f * inverse_gains[1]``.  Where the third is not 0 the first is that of pixels with a
+        variance of ``1 / inverse_gains[2]``, and of others in proportion to theirs (WEIGHT_GAIN).
     """
 
     image: F4
@@ -164,6 +165,13 @@ def pixel_range(centre: float, radius: int, size: int) -> tuple[int, int]:
     middle = math.floor(centre + 0.5)
     low = max(0, middle - radius)
     return low, min(size, middle + radius + 1) - low
+
+
+@helper
+def photon_noise(light: float, variance: float, inverse_gains: F8) -> float:
+    """Return the variance that light adds to a pixel of some background variance."""
+    photons, per_variance = light * float(inverse_gains[0]), float(inverse_gains[2])
+    return photons * variance * per_variance if per_variance else photons
 
 
 @helper

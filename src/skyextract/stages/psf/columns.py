@@ -71,6 +71,7 @@ def measure_point_sources(
     start: tuple[FittedSources, F4] | None = None,
     sky: LocalSky | None = None,
     crowded: bool = False,
+    per_variance: float = 0.0,
 ) -> PointSources:
     """Fit the PSF to all sources; bring PSF and aperture fluxes to one reference aperture.
 
@@ -88,8 +89,8 @@ def measure_point_sources(
     aperture_fluxes : (n, k) float64 thrice, or None
         FLUX_APER and FLUXERR_APER, and this error without structure of the sky, where they, or
         FLUX_APERCOR, are wanted.
-    start : FittedSources and (ny, nx) float32, optional
-        As in `psf_photometry`: those of a crowd.
+    start, per_variance
+        As in `psf_photometry`: the sources of a crowd; WEIGHT_GAIN.
     sky : LocalSky, optional
         Light that was taken from the image of a crowd, and is still in the apertures.
     crowded : bool
@@ -102,6 +103,7 @@ def measure_point_sources(
     fits = psf_photometry(
         subtracted, variance, gain, exposure.mask, psf, x, y, run,
         spread=spread or sky is not None, start=start, accuracy=CROWDED if crowded else FINE,
+        per_variance=per_variance,
     )  # fmt: skip
     light: F4 | None = None
     if not crowded and config.extraction.noise_type == "MEASURED":
@@ -112,8 +114,9 @@ def measure_point_sources(
             subtracted = subtracted - light
             again = None if start is None else (start[0].all_stale(), start[1])
             fits = psf_photometry(
-                subtracted, variance, gain, exposure.mask, psf, x, y, run, start=again
-            )
+                subtracted, variance, gain, exposure.mask, psf, x, y, run, start=again,
+                per_variance=per_variance,
+            )  # fmt: skip
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:

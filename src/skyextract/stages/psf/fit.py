@@ -99,6 +99,7 @@ def psf_photometry(
     spread: bool = True,
     start: tuple[FittedSources, F4] | None = None,
     accuracy: Accuracy = FINE,
+    per_variance: float = 0.0,
 ) -> PsfPhotometry:
     """Fit the PSF to all sources of an image.
 
@@ -126,13 +127,18 @@ def psf_photometry(
         Sources and their models, from which the fit goes on instead of beginning at x, y.
     accuracy : Accuracy
         Where fits end, and their radius.
+    per_variance : float
+        1 / variance of the pixels that have this gain, where that of the others follows their
+        weight (WEIGHT_GAIN); 0: all have it.
 
     Returns
     -------
     PsfPhotometry
     """
     sources, models = (FittedSources.at(x, y), None) if start is None else start
-    fit = point_fit(image, background_variance, gain, mask, psf, sources, models, accuracy, run)
+    fit = point_fit(
+        image, background_variance, gain, mask, psf, sources, models, accuracy, run, per_variance
+    )
     sources = fit.sweep(sources, MAX_SWEEPS, run)
     quality = _quality(fit, sources, spread, accuracy.felt, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance

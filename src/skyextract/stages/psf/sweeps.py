@@ -246,12 +246,13 @@ class PointFit:
 def point_fit(
     image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf, sources: FittedSources,
     models: F4 | None = None, accuracy: Accuracy = FINE, run: Run | None = None,
+    per_variance: float = 0.0,
 ) -> PointFit:  # fmt: skip
     """Prepare a fit.
 
     Parameters
     ----------
-    image, background_variance, gain, mask, psf
+    image, background_variance, gain, mask, psf, per_variance
         As in `psf_photometry`.
     sources : FittedSources
     models : (ny, nx) float32, optional
@@ -289,7 +290,7 @@ def point_fit(
             variance=background_variance,
             mask=mask,
             bad=UNUSABLE,
-            inverse_gains=np.array([inverse_gain, working]),
+            inverse_gains=np.array([inverse_gain, working, per_variance]),
         ),
         model=PsfModel(psf.coefficients, psf.degree, float(psf.sampling)),
         positions=Positions(
