@@ -58,6 +58,16 @@ def test_names():
         sky.reed  # noqa: B018
 
 
+def test_columns_in_a_list(stars):
+    image, places = stars
+    names = ["NUMBER", "X_IMAGE", "FLUX_APER(2)"]
+    sources = sky.measure(sky.exposure(image), PARAMETERS_NAME=names, PHOT_APERTURES=(4, 8))
+    assert sources.table.colnames == ["NUMBER", "X_IMAGE", "FLUX_APER"]
+    assert sources.table["FLUX_APER"].shape == (len(places), 2)
+    with pytest.raises(ConfigError, match="PARAMETERS_NAME:2: X_IMGE: unknown"):
+        sky.measure(sky.exposure(image), PARAMETERS_NAME=("NUMBER", "X_IMGE"))
+
+
 def test_the_numbers_of_the_command_line(tmp_path):
     arguments = [str(FIELD), "-ASTREFCAT_NAME", str(REFERENCE), "-o", str(tmp_path)]
     assert main([*arguments, "-PHOT_APERTURES", "4,8", "-q"]) == 0

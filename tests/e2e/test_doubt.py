@@ -182,7 +182,7 @@ def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
     clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]
     done = skyextract(*spoilt.write(tmp_path))
     steps = done.summary("f.json")[0]["steps"]
-    assert f"{dead.sum()} dead pixels" in done.stderr
+    assert f"are masked (DATA_CHECK): {dead.sum()}" in done.stderr
     assert steps["measure"]["noise_scale"] < 1.2
     assert steps["measure"]["n_sources"] > 0.95 * clean["measure"]["n_sources"]
     photometry = steps["photometry"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import Header
+from skyextract.inputs.sidefiles import listed_columns
 from skyextract.settings.grammar import Setting, declarations, split_values, suggest
 from skyextract.settings.resolve import Settings, resolve
 
@@ -42,6 +43,8 @@ def settings_of(caller: str, keywords: Mapping[str, Any], *, steps: bool = False
         single = table[name].keyword.size is None and table[name].type == "str"
         try:
             words = _words(value, origin, single=single)
+            if name == "PARAMETERS_NAME" and isinstance(value, list | tuple | np.ndarray):
+                words = (listed_columns(words),)
         except TypeError:
             raise TypeError(
                 f"{caller}(): {argument} must be text, a number, a bool or a sequence of these, "

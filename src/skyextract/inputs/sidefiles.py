@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,11 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
     return inputs
 
 
+def listed_columns(names: Sequence[str]) -> str:
+    """Return a PARAMETERS_NAME that holds the columns themselves, as no name of a file does."""
+    return "".join(f"\n{name}" for name in names)
+
+
 def read_columns(settings: Settings, run: Run) -> list[Requested] | None:
     """Read PARAMETERS_NAME; None if it is empty, or the default name and not there."""
     name = settings.config.output.parameters_name
@@ -114,7 +120,10 @@ def read_columns(settings: Settings, run: Run) -> list[Requested] | None:
     if not Path(name).exists() and name == "default.param":
         run.warn("no default.param in this directory: using the built-in column list")
         return None
-    columns = parse_parameters(read_text(name, "PARAMETERS_NAME", run), name)
+    if name.startswith("\n"):
+        columns = parse_parameters(name[1:], "PARAMETERS_NAME")
+    else:
+        columns = parse_parameters(read_text(name, "PARAMETERS_NAME", run), name)
     config = settings.config
     available = {
         "PHOT_APERTURES": len(config.measurement.phot_apertures),

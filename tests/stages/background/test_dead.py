@@ -151,7 +151,7 @@ def test_they_are_bad_pixels_and_told():
     marked = check_data(given, Config(), run)
     assert np.array_equal((marked.mask & Mask.BAD) != 0, truth)
     assert run.warnings == [
-        f"{truth.sum()} dead pixels, far below the sky and what is beside, are masked (DATA_CHECK)"
+        f"dead pixels, far below the sky and what is beside, are masked (DATA_CHECK): {truth.sum()}"
     ]
     assert check_data(given, replace(Config(), data_check=False), Run(1)) is given
 

@@ -57,7 +57,7 @@ def test_what_headers_say(card, value, kind):
 def test_hardly_any_source():
     empty = np.random.default_rng(1).normal(0.0, SIGMA, (500, 500)).astype(np.float32)
     bad = np.zeros(empty.shape, bool)
-    assert "only 1 sources" in doubt_of_kind(None, empty, SIGMA, bad, 0, 1)
+    assert "(1 found)" in doubt_of_kind(None, empty, SIGMA, bad, 0, 1)
     assert doubt_of_kind(None, empty, SIGMA, bad, 0, 3) == ""
     # Of none `support` tells.
     assert doubt_of_kind(None, empty, SIGMA, bad, 0, 0) == ""

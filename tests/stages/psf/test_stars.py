@@ -10,6 +10,7 @@ import pytest
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.doubt import doubt_of_stars
 from skyextract.stages.psf.stars import find_ridge, select_stars
 
 SHAPE = (1000, 1000)
@@ -171,3 +172,31 @@ def test_candidates_of_a_frame(starfield):
     assert distance.min(axis=1).max() < 0.1
     np.testing.assert_allclose(got.flux, field.flux[match], rtol=0.1)
     np.testing.assert_allclose(got.snr, field.snr[match], rtol=0.15)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("n_stars", "n_spots", "width"),
+    [(40, 60, (2.1, 2.1)), (25, 120, (2.4, 2.4)), (40, 60, (1.5, 3.2)), (15, 60, (1.3, 1.3))],
+)
+def test_spots_that_are_narrower_than_the_stars_are_none(n_stars, n_spots, width, seed):
+    """Ions and clusters of hot pixels did not pass the optics, be they more than the stars."""
+    random = np.random.default_rng(seed)
+    size = np.concatenate([np.full(n_stars, 4.1), random.uniform(*width, n_spots)])
+    sources = candidates(size * random.normal(1.0, 0.005, size.size), 150.0, seed)
+    chosen = select_stars(sources, Characterize(), SHAPE, 200)
+    assert chosen.fwhm == pytest.approx(4.1, rel=0.01)
+    assert chosen.stars.max() < n_stars
+    assert chosen.stars.size > 0.8 * n_stars
+    assert "spots of the detector" in doubt_of_stars(chosen) or width == (1.5, 3.2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_few_galaxies_of_one_size_beside_stars_are_no_stars(seed):
+    random = np.random.default_rng(seed)
+    size = np.concatenate([np.full(40, 3.0), random.normal(4.5, 0.05, 12)])
+    flat = np.concatenate([np.full(40, 0.02), random.uniform(0.0, 0.3, 12)])
+    sources = candidates(size * random.normal(1.0, 0.005, 52), 150.0, seed, ellipticity=flat)
+    chosen = select_stars(sources, Characterize(), SHAPE, 200)
+    assert chosen.fwhm == pytest.approx(3.0, rel=0.01)
+    assert not chosen.n_spots

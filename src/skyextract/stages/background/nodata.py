@@ -147,7 +147,7 @@ def _without_dead(exposure: Exposure, run: Run) -> Exposure:
     if not dead.size:
         return exposure
     run.warn(
-        f"{dead.size} dead pixels, far below the sky and what is beside, are masked (DATA_CHECK)"
+        f"dead pixels, far below the sky and what is beside, are masked (DATA_CHECK): {dead.size}"
     )
     return _with_bad(exposure, dead)
 
@@ -158,7 +158,7 @@ def _without_columns(exposure: Exposure, run: Run) -> Exposure:
     if not pixels.size:
         return exposure
     run.warn(
-        f"{n_columns} columns, or parts of them, are offset or noisy, and are masked (DATA_CHECK)"
+        f"columns, or parts of them, that are offset or noisy are masked (DATA_CHECK): {n_columns}"
     )
     return _with_bad(exposure, pixels)
 

@@ -126,7 +126,7 @@ def doubt_of_kind(
         )
     elif not has_psf and 0 < n_sources <= FEW and n_data >= MIN_DATA:
         message = (
-            f"only {n_sources} sources in {n_data} pixels with data: a bias, dark or flat frame, a "
-            "closed shutter?"
+            f"hardly a source in {n_data} pixels with data ({n_sources} found): a bias, dark or "
+            "flat frame, a closed shutter?"
         )
     return message

@@ -101,7 +101,13 @@ def doubt_of_stars(selection: Selection | None) -> str:
         return ""
     message, locus = "", selection.locus
     least = MIN_SHARE if locus is None or not locus.inside else MOST
-    if selection.widened:
+    if selection.n_spots:
+        message = (
+            f"{selection.n_spots} of {selection.n_bright} bright sources are narrower than those "
+            f"that crowd at a FWHM of {selection.fwhm:.2f} pixels, which are taken for the stars: "
+            "spots of the detector, hot pixels?"
+        )
+    elif selection.widened:
         message = not_linear(selection.widened)
     elif (selection.smaller > MANY_SMALLER and selection.share < MOST) or (
         locus is not None and locus.is_broad

@@ -56,6 +56,10 @@ BESIDE = 0.65
 """Sources beside a hump of galaxies, in units of those in it, at least; neighbours and nebulae put
 fewer beside the locus of stars."""
 
+WIDER, MIN_WIDER, SHARE_WIDER = 1.3, 8, 0.15
+"""Sources that crowd at a size so many times that of others, so many of them and for that part of
+all, with nothing beside: stars, and the others are spots."""
+
 MIN_VARYING, STEPS = 48, 12
 """Sources that show how sizes vary over the field, at least, and steps of the search, at most."""
 
@@ -244,6 +248,37 @@ def locus_at(
         faint_inside=int(faint_inside.sum()),
         faint_larger=int(faint_larger.sum()),
     )
+
+
+def wider_locus(
+    c: Candidates,
+    rows: I8,
+    ridge: tuple[float, float],
+    ridges: list[tuple[float, float]],
+    shape: tuple[int, int],
+) -> tuple[float, float] | None:
+    """Return the widest ridge at which sources crowd as stars do, if it is wider than a first one.
+
+    Only stars have one size: galaxies do not crowd with nothing beside them.  No star is narrower
+    than the PSF, but spots of the detector are: clusters of hot pixels, ions, residual images.
+
+    Parameters
+    ----------
+    rows : (n,) int64
+        Bright candidates without neighbours.
+    ridge : (float, float)
+        Centre and half-width in log10 size of what was taken for stars.
+    ridges : list of (float, float)
+        All that stand out.
+    """
+    wide = [other for other in ridges if other[0] > ridge[0] + math.log10(WIDER)]
+    for other in sorted(wide, reverse=True):
+        locus = locus_at(c, rows, other, shape, 0.0)
+        least = max(MIN_WIDER, SHARE_WIDER * np.count_nonzero(c.snr[rows] >= BRIGHT))
+        crowds = locus.is_bright and locus.is_alone and locus.spread <= ELLIPTICITY
+        if crowds and locus.inside >= least:
+            return other
+    return None
 
 
 def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> Candidates | None:

@@ -24,6 +24,7 @@ from skyextract.stages.psf.locus import (
     field_of,
     locus_at,
     of_one_size,
+    wider_locus,
 )
 from skyextract.stages.psf.parts import Sizes
 
@@ -96,6 +97,9 @@ class Selection:
     smaller : float
         Sources that are smaller, in units of those at the size of the stars, where too few are
         without neighbours to judge a locus: neighbours make sources larger, not smaller.
+    n_spots : int
+        Sources that crowd at a smaller size than the stars, which do so at theirs: what the optics
+        did not widen are spots of the detector.
     """
 
     stars: I8
@@ -106,6 +110,7 @@ class Selection:
     widened: float = 0.0
     sizes: Sizes | None = None
     smaller: float = 0.0
+    n_spots: int = 0
 
 
 def select_stars(
@@ -133,7 +138,7 @@ def select_stars(
         No stars if there is no such ridge.
     """
     found = _select(candidates, config, shape, n_most)
-    if found.share < ONE_SIZE and config.sample_autoselect:
+    if found.share < ONE_SIZE and config.sample_autoselect and not found.n_spots:
         alike = of_one_size(candidates, config, shape)
         other = _select(alike, config, shape, n_most) if alike is not None else found
         # Of galaxies there are as many smaller and larger ones beside any size.
@@ -166,7 +171,7 @@ def _select(
     if ridge is None:
         return nothing
     crowd = _crowd_of(c, rows, ridge)
-    locus, smaller = None, 0.0
+    locus, smaller, n_spots = None, 0.0, 0
     # Neighbours scatter sizes, too: in a crowd only what is smaller is judged.
     alone = crowd < UNDISTURBED
     judged = config.sample_autoselect and elongation == 0.0 and 10.0 ** ridge[0] >= JUDGED
@@ -176,6 +181,13 @@ def _select(
             ridge, crowd = chosen, _crowd_of(c, rows, chosen)
     elif judged:
         smaller = locus_at(c, rows, ridge, shape, UNDERSAMPLED).smaller_share
+    if config.sample_autoselect and elongation == 0.0:
+        ridges = find_ridges(size[rows], c.snr[rows], N_RIDGES)
+        wide = wider_locus(c, rows[alone], ridge, ridges, shape)
+        if wide is not None:
+            n_spots = int(np.count_nonzero(size[rows] < wide[0] - wide[1] - 0.8686 / c.snr[rows]))
+            ridge, crowd = wide, _crowd_of(c, rows, wide)
+            locus, smaller, judged = None, 0.0, False
     centre, width = ridge
     fwhm = 10.0**centre
     phase = PHASE_SIZE if fwhm < UNDERSAMPLED else 0.0
@@ -205,7 +217,7 @@ def _select(
         widened = widening(c.flux[as_round], c.fwhm[as_round], TIGHT)
     typical = float(10.0 ** np.median(size[rows]))
     sizes = _sizes_beside(c, bright, rows) if judged else None
-    return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller)
+    return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller, n_spots)
 
 
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
