@@ -76,6 +76,8 @@ class Exposure:
         Name of the instrument that was recognised from the header; empty if none was.
     doubts : tuple of str
         What makes the sources of this image doubtful, found when it was read.
+    copied : bool
+        Many pixels have exactly the values of their neighbours.
     unit : float
         Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
@@ -100,6 +102,7 @@ class Exposure:
     plane: int | None = None
     camera: str = ""
     doubts: tuple[str, ...] = ()
+    copied: bool = False
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""

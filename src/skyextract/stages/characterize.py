@@ -136,6 +136,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     run : Run
         Messages and threads.
     """
+    if exposure.copied and config.cosmics.cr_repair:
+        run.warn("no cosmic ray is looked for: edges of copied pixels are as sharp")
+        config = replace(config, cosmics=replace(config.cosmics, cr_repair=False))
     source = _with_saturation(exposure, run)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
     passes = _iterate(source, given, config, run)

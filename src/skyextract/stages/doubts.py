@@ -42,6 +42,8 @@ MIN_SHARP, TOLD_SHARP, MANY_SHARP = 5, 0.01, 0.1
 the list of sources is doubtful."""
 MIN_REPAIRED, MANY_REPAIRED = 5, 0.1
 """Number and share of sources upon repaired cosmic rays above which the list is doubtful, ..."""
+MIN_TORN, MANY_TORN = 5, 0.4
+"""Number and share of the PSF stars that no point describes from which they are torn."""
 MIN_JOINED = 0.8
 """... if so many of their pixels have another one beside: tracks, not single pixels."""
 
@@ -116,7 +118,8 @@ def doubts_about(
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
-    texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf) if text]
+    torn = about_torn(flags)
+    texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf, torn) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
@@ -170,6 +173,24 @@ def _about_sharp(flags: I2) -> tuple[str, float]:
         "SHARP in FLAGS_SKY)"
     )
     return message, n / flags.size
+
+
+def about_torn(flags: I2) -> str:
+    """Tell that the PSF describes few of the stars that it was made of; empty if it does.
+
+    Each of them looks different: pixels were copied or left out (resampling by the nearest pixel),
+    lines displaced, or second images of the stars lie in the first.
+    """
+    stars = (flags & int(FlagsSky.PSF_STAR)) != 0
+    torn = int(np.count_nonzero(stars & ((flags & int(FlagsSky.NO_POINT)) != 0)))
+    n_stars = int(np.count_nonzero(stars))
+    message = ""
+    if torn >= max(MIN_TORN, MANY_TORN * n_stars):
+        message = (
+            f"the PSF does not describe {torn} of the {n_stars} stars that it was made of: each "
+            "has another shape (resampling by the nearest pixel, displaced lines, second images?)"
+        )
+    return message
 
 
 def _about_repairs(flags: I2, mask: U2) -> str:

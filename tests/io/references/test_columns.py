@@ -203,6 +203,15 @@ def test_errors_of_j2000_positions_without_a_unit(tmp_path, names, size, arcsec)
     assert read_reference([str(path)], Run()).ra_error[0] == pytest.approx(arcsec)
 
 
+@pytest.mark.parametrize("names", ["e_ra,e_dec", "sigma_RA,sigma_Dec", "ra_sigma,dec_sigma"])
+@pytest.mark.parametrize(("size", "arcsec"), [(0.03, 0.03), (30.0, 0.03)])
+def test_errors_that_are_named_after_ra_and_dec(tmp_path, names, size, arcsec):
+    path = tmp_path / "a.csv"
+    path.write_text(f"ra,dec,{names},rmag\n150,2,{size},{size},15\n")
+    found = read_reference([str(path)], Run())
+    assert (found.ra_error[0], found.dec_error[0]) == pytest.approx((arcsec, arcsec))
+
+
 def test_the_epoch_of_gaia_is_not_that_of_sdss(tmp_path):
     for names, epoch in ((["gmag", "rmag"], None), (["Gmag"], 2016.0)):
         path = tmp_path / "a.csv"

@@ -36,7 +36,8 @@ ERROR_KEYS = (
     ("raMeanErr", "decMeanErr", "arcsec"), ("ra_err", "dec_err", "arcsec"),
     ("err_maj", "err_min", "arcsec"), ("errMaj", "errMin", "arcsec"),
     ("e_RAICRS", "e_DEICRS", "mas"), ("raStackErr", "decStackErr", "arcsec"),
-    ("ePos", "ePos", "mas"),
+    ("ePos", "ePos", "mas"), ("e_ra", "e_dec", "mas"), ("e_ra", "e_de", "mas"),
+    ("sigma_ra", "sigma_dec", "mas"), ("ra_sigma", "dec_sigma", "mas"),
 )  # fmt: skip
 """Pairs of position errors and their unit where the table does not name one."""
 
@@ -62,6 +63,8 @@ MAG_PREFERENCE = (
 BAND_PREFERENCE = ("G", "r", "R", "VT", "V", "g", "i", "I", "B", "J")
 """The same of names that are not among them."""
 
+_ANY_UNIT = frozenset(("e_RAJ2000", "e_ra", "sigma_ra", "ra_sigma"))
+"""Names that catalogues give to errors in mas and in arcsec."""
 MIN_MAS = 2.0
 """Errors of J2000 positions, without a unit, that are in mas, as in UCAC4 and USNO-B1.0; smaller
 ones are in arcsec, as in APASS and Pan-STARRS, unless they are Gaia's."""
@@ -132,7 +135,7 @@ def error_columns(table: Table, first: str, second: str, default: str) -> tuple[
     if names is None:
         return None
     values = [numbers(table.columns[name]) for name in names]
-    if first == "e_RAJ2000" and not _GAIA & set(table.columns):
+    if first in _ANY_UNIT and not _GAIA & set(table.columns):
         known = values[0][values[0] > 0.0]
         default = "arcsec" if known.size and np.median(known) < MIN_MAS else default
     factors = [_ARCSEC.get(table.units.get(name, "").lower() or default, 1.0) for name in names]

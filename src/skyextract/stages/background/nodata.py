@@ -137,7 +137,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         exposure = replace(exposure, image=image, mask=mask)
     copies = about_copies(exposure.image, without, exposure.mask)
     if copies:
-        exposure = replace(exposure, doubts=(*exposure.doubts, copies))
+        exposure = replace(exposure, doubts=(*exposure.doubts, copies), copied=True)
     return _without_dead(_without_columns(exposure, run), run)
 
 
