@@ -13,6 +13,16 @@ from skyextract.errors import ConfigError
 from skyextract.settings.grammar import dump
 
 
+def test_an_equals_sign_will_do():
+    words = ["x.fits", "-PHOTREF_MAG_LIMITS=-99,19.5", "-gain=2", "-SEEING_FWHM="]
+    assert lift_keywords(words) == (
+        ["x.fits"],
+        [("PHOTREF_MAG_LIMITS", "-99,19.5"), ("GAIN", "2"), ("SEEING_FWHM", "")],
+    )
+    with pytest.raises(ConfigError, match="unknown keyword DETECT_TRESH"):
+        lift_keywords(["-DETECT_TRESH=3"])
+
+
 def test_keywords_are_lifted_in_any_case_and_place():
     rest, pairs = lift_keywords(
         [

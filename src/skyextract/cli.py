@@ -60,7 +60,7 @@ error; 3 done, but a step that was asked for failed; 130 interrupted, 143 termin
 
 
 def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Take SExtractor's `-KEYWORD VALUE` pairs out of the arguments.
+    """Take SExtractor's `-KEYWORD VALUE` pairs out of the arguments; -KEYWORD=VALUE will do, too.
 
     Returns
     -------
@@ -85,10 +85,11 @@ def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
         elif word in VALUE_OPTIONS:
             rest.append(word)
             rest += [value for value in [next(words, None)] if value is not None]
-        elif _KEYWORD.fullmatch(word) and word not in FLAG_OPTIONS:
-            name = word[1:].upper()
+        elif _KEYWORD.fullmatch(word.partition("=")[0]) and word not in FLAG_OPTIONS:
+            option, equals, given = word.partition("=")
+            name = option[1:].upper()
             if name in known:
-                value = next(words, None)
+                value = given if equals else next(words, None)
                 if value is None:
                     raise ConfigError(f"command line: {name}: value missing")
                 pairs.append((name, value))
