@@ -21,9 +21,10 @@ from skyextract.stages.background.vignetting import (
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
+from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_noise_step
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
-from skyextract.stages.detection.seams import find_seam
+from skyextract.stages.detection.seams import Seam, find_seam
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.psf.halo import find_halo
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
+    from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.support import Support
     from skyextract.stages.find import Found
 
@@ -104,9 +106,7 @@ def doubts_about(
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: _second_images(detections),
         lambda: find_interleaved(*pixels),
-        lambda: find_seam(
-            plane.subtracted, plane.background.mean, plane.background.sigma, plane.bad
-        ),
+        lambda: _seam(exposure, plane, rests_on),
         lambda: doubt_of_kind(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf
         ),
@@ -161,6 +161,22 @@ def _second_images(found: Detections) -> tuple[Twins | None, Ghosts | None]:
     sources = found.x, found.y, found.dflux
     twins = find_twins(*sources)
     return twins, find_ghosts(*sources) if twins is None else None
+
+
+def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseStep | None:
+    """Look for a step of the sky, or of its noise where no map says that it is uneven."""
+    level, sigma = plane.background.mean, plane.background.sigma
+    seam = find_seam(plane.subtracted, level, sigma, plane.bad)
+    # Noise of few photons, or steps, is not that of a Gaussian.
+    is_known = plane.background.skewness is not None or exposure.variance is not None
+    is_known |= exposure.weight is not None
+    if seam is not None or is_known or not rests_on.sky_share > MIN_SKY:
+        return seam
+    detector = exposure.detector
+    level -= detector.pedestal
+    return find_noise_step(
+        plane.subtracted, sigma, level, plane.bad, detector.gain, exposure.header
+    )
 
 
 def _about_sharp(flags: I2) -> tuple[str, float]:

@@ -1,0 +1,172 @@
+"""Rows and columns at which the noise steps, but not the sky: chips whose sky was matched.
+
+A mosaic whose parts were brought to one level of the sky has no step in it; but where each electron
+makes more counts, the noise is larger, too, and so are the fluxes. Where photons of the sky are the
+noise, nothing else does that in one exposure: another read noise would have to be several times as
+large.  Vignetting that a flat has corrected changes the noise smoothly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.header import Header, header_number
+from skyextract.record import record
+from skyextract.stages.background.gain import COMBINED_KEYS
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, Bools
+
+PARTS = 4
+"""Along a step, in each of which it is seen."""
+LINES, FINE = 64, 512
+"""Rows of each part, and columns, that are looked at, about."""
+WIDTH = 48
+"""Columns looked at on either side whose noise is compared; none nearer to an edge is found."""
+SURE, EACH = 8.0, 1.0
+"""The step is so many times its error, in the mean of the parts and in each of them, ..."""
+MIN_STEP, MAX_STEP = 0.15, 2.0
+"""... the variances differ by this part, ..."""
+SHARP = 0.6
+"""... by this part of that between the third of the columns that is nearest on either side, ..."""
+ALONE = 0.3
+"""... by no more than this part, and three errors, between the columns beside and those behind
+them, and in one part and in all: sources and nebulae have noise of their own, without an edge."""
+OUTLIER = 4.5
+"""Pixels beyond so many sigma are no noise of the sky."""
+MIN_SKY = 0.6
+"""Part of the frame that is sky, not sources, whose noise is that of their light."""
+OF_PHOTONS = 0.75
+"""Part of the lower variance that is photons of the sky by GAIN, from which gains differ."""
+
+
+@record
+class NoiseStep:
+    """A step of the noise.
+
+    Attributes
+    ----------
+    ratio : float
+        Of the variances on either side, above 1.
+    of_gain : bool
+        Whether only another gain explains it.
+    doubt : str
+        What is to be said, in one line.
+    """
+
+    ratio: float
+    of_gain: bool
+    doubt: str
+
+    @property
+    def are_many(self) -> bool:
+        """Whether fluxes are not to be believed."""
+        return self.of_gain
+
+
+def find_noise_step(
+    subtracted: F4, sigma: float, level: float, bad: Bools, gain: float, header: Header | None
+) -> NoiseStep | None:
+    """Find the row or column at which the noise steps most; None if it does nowhere.
+
+    Parameters
+    ----------
+    subtracted : (ny, nx) float32
+        Background-subtracted image.
+    sigma, level : float
+        Of the background, without a pedestal.
+    bad : (ny, nx) bool
+        Pixels without data.
+    gain : float
+        e- per image unit; 0 if it is not known.
+    header : Header or None
+        Says whether it is a sum of several exposures: these may cover parts of it.
+    """
+    if not sigma > 0.0:
+        return None
+    found = [
+        (*step, name)
+        for image, hole, name in ((subtracted, bad, "column"), (subtracted.T, bad.T, "row"))
+        if (step := _across(image, hole, sigma)) is not None
+    ]
+    if not found:
+        return None
+    ratio, lower, column, name = max(found)
+    n_frames = max(header_number((header or Header()).get(key)) or 0.0 for key in COMBINED_KEYS)
+    of_gain = bool(gain > 0.0 and n_frames < 2.0 and level / gain > OF_PHOTONS * lower)
+    where = f"{name} {column}"
+    if of_gain:
+        message = (
+            f"the noise of the sky steps at {where}, its level not: gains of amplifiers or chips "
+            f"that differ by {math.sqrt(ratio) - 1.0:.0%}, and so do fluxes on either side"
+        )
+    else:
+        message = (
+            f"the noise of the sky steps by {math.sqrt(ratio) - 1.0:.0%} at {where}, its level "
+            "not: amplifiers or chips of another gain (then fluxes differ as much) or read noise, "
+            "or exposures that do not cover all"
+        )
+    return NoiseStep(ratio, of_gain, message)
+
+
+def _across(image: F4, bad: Bools, sigma: float) -> tuple[float, float, int] | None:
+    """Return the ratio of the variances beside a column, the lower one, and the column."""
+    ny, nx = image.shape
+    every = max(1, nx // FINE)
+    n_lines = min(LINES, ny // (2 * PARTS))
+    if nx // every < 4 * WIDTH or n_lines < LINES // 2:
+        return None
+    variances, numbers = [], []
+    for k in range(PARTS):
+        first = (2 * k + 1) * ny // (2 * PARTS) - n_lines // 2
+        lines = slice(first, first + n_lines)
+        variance, number = _variances(image[lines, ::every], bad[lines, ::every], sigma)
+        variances.append(variance)
+        numbers.append(number)
+    sums, number = np.cumsum(variances, axis=1), np.cumsum(numbers, axis=1)
+    before, after = _means(sums, number, -WIDTH, 0), _means(sums, number, 0, WIDTH)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.log(after / before)
+    # Squares scatter by sqrt(2), and pairs share pixels: three for two.
+    error = math.sqrt(3.0 * 2.0 / (WIDTH * n_lines))
+    sure = np.nan_to_num(np.abs(steps.mean(axis=0)) * math.sqrt(PARTS) / error)
+    sure[~(np.abs(steps).min(axis=0) > EACH * error) | (np.ptp(np.sign(steps), axis=0) > 0.0)] = 0.0
+    at = int(sure.argmax())
+    step = float(steps[:, at].mean())
+    if sure[at] < SURE or not math.log1p(MIN_STEP) < abs(step) < math.log1p(MAX_STEP):
+        return None
+    most = ALONE * abs(step) + 3.0 * error
+    aside = [steps[:, k].mean() for k in (at - WIDTH, at + WIDTH) if 0 <= k < steps.shape[1]]
+    if max(np.abs(steps[:, at] - step).max(), *np.abs(aside)) > most:
+        return None
+    third = WIDTH // 3
+    near = np.log(
+        _means(sums, number, 0, third)[:, at + WIDTH - third]
+        / _means(sums, number, -third, 0)[:, at + WIDTH - third]
+    )
+    if not float(near.mean()) / step > SHARP:
+        return None
+    lower = float(min(before[:, at].mean(), after[:, at].mean()))
+    return math.exp(abs(step)), lower, (at + WIDTH) * every + 1
+
+
+def _variances(image: F4, bad: Bools, sigma: float) -> tuple[F8, F8]:
+    """Return the sums of squares of the noise in each column, and the numbers of their terms."""
+    sky = (np.abs(image) < np.float32(OUTLIER * sigma)) & ~bad
+    change = np.diff(image, axis=0)
+    known = sky[1:] & sky[:-1]
+    squares = np.where(known, change, np.float32(0.0)).astype(np.float64) ** 2
+    return 0.5 * squares.sum(axis=0), known.sum(axis=0).astype(np.float64)
+
+
+def _means(sums: F8, number: F8, first: int, last: int) -> F8:
+    """Return the mean of the columns from `first` up to `last` beside each but those at edges."""
+    wide = np.pad(np.stack([sums, number]), ((0, 0), (0, 0), (1, 0)))
+    margin = max(-first, last)
+    n = sums.shape[1] - 2 * margin + 1
+    total = wide[:, :, margin + last :][:, :, :n] - wide[:, :, margin + first :][:, :, :n]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(total[0] / total[1], dtype=np.float64)
