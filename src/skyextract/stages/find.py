@@ -22,7 +22,9 @@ from skyextract.stages.detection.scan import scan_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
+    from skyextract.kernels.detection.queue import Scan
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.background.planes import Plane
@@ -84,82 +86,129 @@ def find_sources(
     ConfigError
         A threshold or a filter does not make sense.
     """
-    extraction = config.extraction
-    by_psf = extraction.filters_by_psf
-    taps = None if by_psf else _filter(config, inputs)
-    matched = None
-    psf = exposure.psf if detection is None or detection.psf is None else detection.psf
-    if by_psf and psf is not None:
-        matched = matched_filter(psf, exposure.shape)
+    search = _prepare(exposure, detection, config, inputs, run, wanted)
+    claimed, structured = None, True
+    for _ in range(config.extraction.detect_niter - 1):
+        claimed, structured = search.claim(claimed, structured=structured)
+    plane, detection_plane = search.planes(claimed, last=True, in_place=in_place)
+    detections = search.detect(
+        detection_plane, detection_plane.subtracted, claimed, last=True, structured=structured
+    )
+    return Found(plane, detection_plane, detections, search.taps, search.matched, claimed)
 
+
+def _prepare(
+    exposure: Exposure,
+    detection: Exposure | None,
+    config: Config,
+    inputs: MeasureInputs,
+    run: Run,
+    wanted: Collection[str],
+) -> _Search:
+    """Choose the filter and the order in which rows are scanned."""
+    by_psf = config.extraction.filters_by_psf
+    taps = None if by_psf else _filter(config, inputs)
+    psf = exposure.psf if detection is None or detection.psf is None else detection.psf
+    matched = matched_filter(psf, exposure.shape) if by_psf and psf is not None else None
     filter_height = 0 if taps is None else taps.shape[0]
     scan = scan_of(config, exposure.shape[0], filter_height, wanted, inputs.sizes)
-
-    negatives = False
-    # An earlier measurement left its last background, which is not that it began with.
     measured = is_done(exposure.header, Step.MEASURE)
-    first = None if measured else exposure.background
     if measured:
         run.tell(
             f"{exposure.name} was measured before: where a crowd refined its PSF, or cosmic rays "
             "were repaired, numbers differ by parts of their errors"
         )
+    # An earlier measurement left its last background, which is not that it began with.
+    first = None if measured else exposure.background
+    return _Search(exposure, detection, config, inputs.pixel_scale, run, taps, matched, scan, first)
 
-    def search(plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
+
+@record
+class _Search:
+    """What stays the same from pass to pass.
+
+    Attributes
+    ----------
+    exposure, detection : Exposure
+        The image to measure; that to detect on, None if it is the same.
+    taps, matched
+        The filter, as in `Found`.
+    scan : Scan
+        SExtractor's order of the rows.
+    first : BackgroundMap or None
+        Of the exposure, known before.
+    """
+
+    exposure: Exposure
+    detection: Exposure | None
+    config: Config
+    pixel_scale: float
+    run: Run
+    taps: F4 | None
+    matched: MatchedFilter | None
+    scan: Scan | None
+    first: BackgroundMap | None
+
+    def planes(
+        self, claimed: U1 | None, *, last: bool, in_place: bool = False
+    ) -> tuple[Plane, Plane]:
+        """Take the background off both images; the last time it is estimated anew."""
+        plane = prepare_plane(
+            self.exposure, self.config, self.run, index=0 if self.detection is None else 1,
+            sources=claimed, known=None if last else self.first, in_place=in_place,
+        )  # fmt: skip
+        if self.detection is None:
+            return plane, plane
+        return plane, prepare_plane(
+            self.detection, self.config, self.run, sources=claimed,
+            known=None if last else self.detection.background,
+        )  # fmt: skip
+
+    def detect(
+        self, plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool, structured: bool
+    ) -> Detections:
+        """Detect sources in pixels of the plane, or in their negative."""
         return_freed_memory(pixels.size)
+        extraction, matched, background = self.config.extraction, self.matched, plane.background
         variance = plane.variance
         if matched is not None:
-            variance = plane.filter_variance(matched.core_radius, run)
+            variance = plane.filter_variance(matched.core_radius, self.run)
         return detect(
             pixels,
             # What the background is estimated without are pixels, whosever they are.
             extraction if last else replace(extraction, deblend_nthresh=1, clean=False),
-            run,
-            sigma=plane.background.sigma,
-            taps=taps,
+            self.run,
+            sigma=background.sigma,
+            taps=self.taps,
             psf=matched,
             variance=variance,
-            mesh=plane.background if matched and plane.variance is None else None,
+            mesh=background if matched and plane.variance is None else None,
             bad=plane.holes,
             claimed=claimed,
-            skewness=plane.background.skewness,
-            gain=(detection or exposure).detector.gain,
-            pixel_scale=inputs.pixel_scale,
+            skewness=background.skewness,
+            gain=(self.detection or self.exposure).detector.gain,
+            pixel_scale=self.pixel_scale,
             grow=last,
-            scan=scan,
-            structured=not negatives,
+            scan=self.scan,
+            structured=structured,
         )
 
-    def find(claimed: U1 | None, *, last: bool) -> tuple[Plane, Plane, Detections]:
-        plane = prepare_plane(
-            exposure, config, run, index=0 if detection is None else 1, sources=claimed,
-            known=None if last else first, in_place=in_place and last,
-        )  # fmt: skip
-        detection_plane = plane
-        if detection is not None:
-            detection_plane = prepare_plane(
-                detection, config, run, sources=claimed,
-                known=None if last else detection.background,
-            )  # fmt: skip
-        found = search(detection_plane, detection_plane.subtracted, claimed, last=last)
-        return plane, detection_plane, found
+    def claim(self, claimed: U1 | None, *, structured: bool) -> tuple[U1, bool]:
+        """Return the pixels of sources, and whether structure of the sky is told from noise.
 
-    def claim(claimed: U1 | None) -> U1:
-        nonlocal negatives
-        _, plane, found = find(claimed, last=False)
+        It is not where sources are negative, too (differences of images).
+        """
+        run, matched = self.run, self.matched
+        _, plane = self.planes(claimed, last=False)
+        pixels, sigma = plane.subtracted, plane.background.sigma
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
-        mask = source_mask(found, plane.background.sigma, run, growth)
-        negatives = has_negatives(plane.subtracted, plane.background.sigma, run)
+        found = self.detect(plane, pixels, claimed, last=False, structured=structured)
+        mask = source_mask(found, sigma, run, growth)
+        negatives = has_negatives(pixels, sigma, run)
         if negatives:
-            found = search(plane, -plane.subtracted, claimed, last=False)
-            mask |= source_mask(found, plane.background.sigma, run, growth)
-        return mask
-
-    claimed = None
-    for _ in range(extraction.detect_niter - 1):
-        claimed = claim(claimed)
-    plane, detection_plane, found = find(claimed, last=True)
-    return Found(plane, detection_plane, found, taps, matched, claimed)
+            found = self.detect(plane, -pixels, claimed, last=False, structured=False)
+            mask |= source_mask(found, sigma, run, growth)
+        return mask, not negatives
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:
