@@ -66,6 +66,21 @@ def test_the_psf_is_measured_as_it_is(name, fwhm, most_scatter, widest):
     assert half_width(pull[bright]) < widest
 
 
+@pytest.mark.parametrize("name", ["fwhm 12", "wide varying"])
+def test_wings_of_wide_stars_are_no_sky(name):
+    """Meshes of 64 pixels took up 1 to 1.5 ADU of them, and the PSF lacked as much of the light."""
+    frame = simulated(name, 1)
+    result, run = characterized(frame.image)
+    assert result.metrics["background"] == pytest.approx(SKY, abs=0.01 * NOISE)
+    fits = psf_photometry(
+        frame.image - np.float32(SKY), np.full(frame.image.shape, NOISE**2, np.float32), GAIN,
+        np.zeros(frame.image.shape, np.uint16), result.exposure.psf, frame.x, frame.y, run,
+        spread=False,
+    )  # fmt: skip
+    bright = frame.snr > 100
+    assert np.median(fits.flux[bright] / frame.flux[bright]) == pytest.approx(1.0, abs=0.001)
+
+
 @pytest.mark.parametrize("seed", [11, 111, 211])
 def test_a_psf_that_varies_has_the_same_share_of_light_in_its_core_everywhere(seed):
     frame = simulated("varying", seed)

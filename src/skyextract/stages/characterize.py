@@ -7,27 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, highest
-from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.mosaic import frame_pixels
 from skyextract.datamodel.psf import Psf, PsfSource, default_psf_warning
-from skyextract.kernels.background.information import exclude
-from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
-from skyextract.stages.background.estimate import estimate_weighted_background
-from skyextract.stages.background.interpolate import (
-    background_image,
-    background_rows,
-    mesh_variance,
-    subtract_background,
-)
-from skyextract.stages.background.negatives import has_negatives, negative_pixels
-from skyextract.stages.background.noise import background_variance
+from skyextract.stages.background.interpolate import background_rows
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import (
@@ -40,10 +29,14 @@ from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit, Variation, with_misfit
 from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
-from skyextract.stages.repair import RepairPlanes, Repairs, least_inverse_gain, repair_planes
-
-UNUSABLE = Mask.BAD | Mask.SAT | Mask.NO_DATA
-"""Mask planes whose pixels say nothing about stars and cosmic rays."""
+from skyextract.stages.repair import Repairs, repair_planes
+from skyextract.stages.starsky import (
+    StarSky,
+    has_wide_stars,
+    measure_sky,
+    sky_between_wide,
+    with_wide_meshes,
+)
 
 CONVERGED = 0.01
 """Relative change of the FWHM between passes that ends the loop."""
@@ -54,10 +47,6 @@ clipping and mode leave fewer no influence that shows above the noise of a mesh.
 
 UNDERSAMPLED = 1.3
 """FWHM in pixels below which a star is as sharp as a cosmic ray: none is looked for."""
-
-SKY_CELL = 6.0
-"""Least size of the meshes of the sky that wide stars are measured on, in FWHM: it leaves them
-their wings."""
 
 
 @record
@@ -89,21 +78,13 @@ class Characterized:
 
 
 @record
-class _Sky:
-    """Background of one pass, and the planes that the repair works on."""
-
-    background: BackgroundMap
-    planes: RepairPlanes
-
-
-@record
 class _Passes:
     """What the passes of background, cosmic rays and PSF ended with.
 
     `last` if one gave a PSF; `failure` says why one did not.
     """
 
-    sky: _Sky
+    sky: StarSky
     repairs: Repairs
     psf: Psf
     last: PsfPass | None
@@ -205,23 +186,14 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
     settings = config.characterize
     psf = given or Psf.gaussian(settings.default_fwhm)
     cosmics = _allowed(config.cosmics, given)
-    sky = _measure_sky(source, source.image, config, run)
+    sky = measure_sky(source, source.image, config, run)
     repairs = repair_planes(sky.planes, psf, cosmics, run)
     last: PsfPass | None = None
-    models: F4 | None = None
     variation: Variation | None = None
     crowded, iterations, converged, failure = False, 0, given is not None, ""
     while given is None and iterations < settings.char_niter and not converged:
-        if iterations:
-            if models is not None or repairs.pixel.size > MANY_REPAIRS * source.image.size:
-                # Without the cosmic rays of the last pass; they are looked for anew below.
-                image = _repaired_image(source, sky, repairs, run)
-                if models is None:
-                    sky = _measure_sky(source, image, config, run)
-                else:
-                    sky = _measure_sky(source, image - models, _wide_sky(config, psf.fwhm), run)
-            else:
-                repairs.undo(sky.planes)
+        if last is not None:
+            sky = _next_sky(source, sky, repairs, last, config, run)
             repairs = repair_planes(sky.planes, psf, cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and settings.char_niter > 1
@@ -234,12 +206,12 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
             failure = outcome
             _warn_of_failure(failure, psf, iterations, last is not None, run)
             break
+        fitted = last is not None and last.models is not None
         last, fit = outcome, outcome.fit
         cosmics = _allowed(config.cosmics, fit.psf)
         # Wide stars are measured once more on the sky that is left without them.
-        crowded = crowded or fit.free_share < MIN_FREE
-        settled = models is not None or not crowded
-        models = outcome.models
+        crowded = crowded or fit.free_share < MIN_FREE or has_wide_stars(config, fit.psf)
+        settled = fitted or not crowded
         if settled and not preliminary:
             variation = fit.variation
         converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
@@ -248,6 +220,25 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         if not converged:
             run.warn(f"the FWHM still changes after {iterations} passes of characterization")
     return _Passes(sky, repairs, psf, last, cosmics, iterations, converged, failure)
+
+
+def _next_sky(
+    source: Exposure, sky: StarSky, repairs: Repairs, last: PsfPass, config: Config, run: Run
+) -> StarSky:
+    """Return the sky of the next pass; as it was where neither stars nor repairs change it."""
+    psf = last.fit.psf
+    wide = has_wide_stars(config, psf)
+    many = repairs.pixel.size > MANY_REPAIRS * source.image.size
+    if not (wide or many or last.models is not None):
+        repairs.undo(sky.planes)
+        return sky
+    # Without the cosmic rays of the last pass; they are looked for anew.
+    image = _repaired_image(source, sky, repairs, run)
+    if wide:
+        return sky_between_wide(source, image, sky, last, config, run)
+    if last.models is not None:
+        image, config = image - last.models, with_wide_meshes(config, psf.fwhm)
+    return measure_sky(source, image, config, run)
 
 
 def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> CutCores | None:
@@ -317,50 +308,7 @@ def _with_saturation(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, mask=mask)
 
 
-def _measure_sky(exposure: Exposure, image: F4, config: Config, run: Run) -> _Sky:
-    """Measure background and background variance of `image`.
-
-    The work planes of the repair are of the exposure, unrepaired.
-    """
-    background, scale = estimate_weighted_background(
-        image, exposure.mask, exposure.weight, config.background, run,
-        measured=config.extraction.noise_type == "MEASURED",
-    )  # fmt: skip
-    data = subtract_background(exposure.image, None, background, run)
-    variance = background_variance(exposure, background, data, scale, config.weights, run, index=1)
-    if variance is None:
-        variance = mesh_variance(background, run, unusable=(exposure.mask, int(UNUSABLE)))
-    else:
-        _mark_unusable(variance, exposure, run)
-    if has_negatives(data, background.sigma, run):
-        variance[negative_pixels(data, background.sigma)] = NO_INFORMATION
-    gain = exposure.detector.gain
-    if gain > 0.0:
-        inverse_gain = 1.0 / gain
-    else:
-        inverse_gain = least_inverse_gain(background_image(background, run), variance)
-    sigma = config.cosmics.cr_minsigma
-    planes = RepairPlanes.of(data, variance, exposure.mask, inverse_gain, sigma, run)
-    return _Sky(background, planes)
-
-
-def _wide_sky(config: Config, fwhm: float) -> Config:
-    """Return the configuration with meshes of the background that are wider than any star."""
-    least = round(SKY_CELL * fwhm)
-    sizes = tuple(max(size, least) for size in config.background.back_size)
-    return replace(config, background=replace(config.background, back_size=sizes))
-
-
-def _mark_unusable(variance: F4, exposure: Exposure, run: Run) -> None:
-    """Take the information out of pixels that no PSF is measured on, in place."""
-
-    def rows(band: tuple[int, int]) -> None:
-        exclude(variance, exposure.mask, int(UNUSABLE), NO_INFORMATION, band[0], band[1])
-
-    run.map(rows, run.bands(variance.shape[0]))
-
-
-def _repaired_image(exposure: Exposure, sky: _Sky, repairs: Repairs, run: Run) -> F4:
+def _repaired_image(exposure: Exposure, sky: StarSky, repairs: Repairs, run: Run) -> F4:
     """Return the image with its repaired pixels; itself if there are none."""
     if not repairs.pixel.size:
         return exposure.image
