@@ -64,6 +64,10 @@ LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
 ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
+FITTED = 5.0
+"""Points whose noise a fit follows, about."""
+N_NUMBERS = 7
+"""That describe a fit."""
 
 
 class Places(NamedTuple):
@@ -136,10 +140,11 @@ class Fits(NamedTuple):
         Changed.
     covariance : (n, N_PARAMETERS, N_PARAMETERS) float64
         Of the free parameters.
-    numbers : (n, 5) float64
+    numbers : (n, N_NUMBERS) float64
         Reduced chi2; chi2 of a point source less that of an extended one; the logarithm of
         the ratio of their evidences; noise-equivalent area in pixels; the largest step of a
-        parameter in the last visit, in errors.
+        parameter in the last visit, in errors; the mean square of what the model has wrong, over
+        that of its light, and the error of it.
     flags, iterations : (n,) int32
     changed : (n,) uint8
         Set to 1 where a model changed by more than a tenth of its noise.
@@ -260,6 +265,7 @@ def visit_sources(
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         _describe(own, work, good - free.size, fits.numbers[i])
+        fits.numbers[i, 5], fits.numbers[i, 6] = _misfit(own, work)
         if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
         if rules.point_fwhm > 0.0:
@@ -278,6 +284,26 @@ def _describe(parameters: F8, work: Work, freedom: int, numbers: F8) -> None:
         chi2 += work.weight[k] * (work.data[k] - parameters[SKY] - light) ** 2
     numbers[0] = chi2 / max(freedom, 1)
     numbers[3] = total * total / squares if squares > 0.0 else math.nan
+
+
+@helper
+def _misfit(parameters: F8, work: Work) -> tuple[float, float]:
+    """Return the mean square of what a model has wrong over its light, and the error of that.
+
+    Where a model is wrong by a part f of its light, squares of residuals are larger than those of
+    noise by f^2 times that of the light: each point tells f^2, with the square of its S/N as
+    weight.  Of the noise, the fit has taken away what `FITTED` points of the mean S/N have.
+    """
+    signals, known, excess = 0.0, 0.0, 0.0
+    for k in range(points_in(work.parts)):
+        light, weight = float(work.model[k]), float(work.weight[k])
+        signal = weight * light * light
+        signals += signal
+        known += signal * signal
+        excess += signal * (weight * (work.data[k] - parameters[SKY] - light) ** 2 - 1.0)
+    if not known > 0.0:
+        return math.nan, math.nan
+    return excess / known + FITTED / signals, math.sqrt(2.0 / known)
 
 
 @helper

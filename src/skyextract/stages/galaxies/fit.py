@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, copied, whole
 from skyextract.kernels.galaxies.draw import add_models
 from skyextract.kernels.galaxies.fit import (
+    N_NUMBERS,
     NO_PIXELS,
     UNSETTLED,
     Fits,
@@ -164,6 +165,9 @@ class ModelFits:
         Logarithm of the odds that the source is a point, even odds before.
     noise_area : (n,) float64
         Equivalent noise area of the model in pixels.
+    misfit : (n, 2) float64
+        Mean square of what the model has wrong, over that of its light, beyond the noise, and the
+        error of it; below 0 by chance.
     flags, iterations : (n,) int32
     scene : Scene
     residual : (ny, nx) float32 or None
@@ -176,6 +180,7 @@ class ModelFits:
     chi2: F8
     log_odds: F8
     noise_area: F8
+    misfit: F8
     flags: I4
     iterations: I4
     scene: Scene
@@ -254,7 +259,7 @@ def fit_models(
         restore(pixels, boxes[~apart])
     draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart, exact=False)
     covariance = np.zeros((n, N_PARAMETERS, N_PARAMETERS))
-    numbers = np.full((n, 5), np.nan)
+    numbers = np.full((n, N_NUMBERS), np.nan)
     flags, iterations = np.full((2, n), 0, dtype=np.int32)
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
@@ -302,6 +307,7 @@ def fit_models(
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
         log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
+        misfit=numbers[:, 5:7],
         flags=flags, iterations=iterations, scene=scene,
         residual=pixels.residual if keep_residual else None,
     )  # fmt: skip

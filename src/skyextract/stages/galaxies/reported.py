@@ -2,7 +2,7 @@
 
 Priors keep the shapes of faint sources sane, and draw the flux along: steep profiles are fitted as
 less steep and smaller ones, which are fainter.  To the first order a prior with means m and inverse
-variances P moves parameters t by -C P (t - m), C their covariance.
+variances P moves parameters t by -C P (t - m), C their covariance without it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,29 @@ if TYPE_CHECKING:
     from skyextract.stages.galaxies.fit import ModelFits
     from skyextract.stages.galaxies.scene import Sky
 
-HALF = 12.0
-"""S/N from which on what priors moved a flux by is given back, about."""
-PROFILE_ERROR = 0.01
-"""Of flux and radius, relative: what profiles, the PSF and neighbours that are not seen have
-wrong in fields of galaxies with bulges, bars or thin disks; it is noise above S/N 100."""
+HALF, STEEP = 15.0, 6.0
+"""S/N at which half of what priors moved a flux by is given back, and power with which it grows."""
+GROWTH = 0.5
+"""Of the flux with the index, along what the pixels do not tell apart: with n^GROWTH, about."""
+USUAL, SPREAD = 5e-5, 5e-4
+"""Mean square of what profiles have wrong, over their light, and its scatter between galaxies."""
+LEAST = 0.2
+"""Part of the usual that no fit is better than."""
+COST = 2.0
+"""Variance of flux and radius, relative, over that mean square."""
 
 
 def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     """Return fits as columns show them; they are not what is drawn.
 
     What the priors of radius and index move the flux by is given back in so far as the pixels know
-    of these: not where a parameter is known from its prior alone, half of it at a S/N of `HALF`,
-    below which it is more noise than bias, and not where the index is at an end of its range, which
-    holds it then.  That makes the flux as uncertain as without priors, so far.
+    of these: half of it at a S/N of `HALF`, below which it is more noise than bias, and not where
+    the index is at an end of its range, which holds it then.  That makes the flux as uncertain as
+    without priors, so far.  Nor is the flux the most likely one, but the mean: along what the
+    pixels do not tell apart it grows faster with ln n than in proportion.
     Models of several components are left as they are.
+
+    Errors of fluxes and radii contain what a wrong profile costs.
 
     Parameters
     ----------
@@ -48,29 +56,60 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     components = [c for c, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
     if len(components) == 1 and not profile.point:
         _give_back(fits, sky, components[0], parameters, covariance)
+    cost = _cost_of_profile(fits)
     for first in components:
-        covariance[:, first, first] += (PROFILE_ERROR * parameters[:, first]) ** 2
-        covariance[:, first + RADIUS, first + RADIUS] += PROFILE_ERROR**2
+        covariance[:, first, first] += cost * parameters[:, first] ** 2
+        covariance[:, first + RADIUS, first + RADIUS] += cost
     return replace(fits, parameters=parameters, covariance=covariance)
 
 
+def _cost_of_profile(fits: ModelFits) -> F8:
+    """Return the variance of ln flux and ln radius that a wrong profile costs.
+
+    Bulges with disks, bars and thin disks leave more in the residual image than noise, and where it
+    is seen, it tells; in faint galaxies it is not, and as much is taken as is usual.
+    """
+    wrong, error = fits.misfit.T
+    seen = 1.0 / (1.0 + (error / SPREAD) ** 2)
+    mean_square = np.where(seen > 0.0, seen * wrong + (1.0 - seen) * USUAL, USUAL)
+    cost: F8 = COST * np.maximum(mean_square, LEAST * USUAL)
+    return cost
+
+
 def _give_back(fits: ModelFits, sky: Sky, flux: int, parameters: F8, covariance: F8) -> None:
-    """Change a flux, and its variance, by what priors of radius and index moved it."""
+    """Change a flux, and its variance, by what priors of radius and index moved it.
+
+    Without priors the shapes are C (P + P C P + ...) (t - m) from where they are, C their
+    covariance with priors.  Two terms are taken: where nothing but the prior tells a shape the
+    series does not converge.  The flux follows, and goes no further than to where the index is at
+    an end of its range: nowhere if it is there.
+    """
     mean, weight = fits.profile.prior(sky.psf.fwhm)
+    shapes = [p for p in (flux + RADIUS, flux + INDEX) if p in fits.profile.free]
+    value, with_flux = fits.parameters[:, shapes], fits.covariance[:, flux, shapes]
+    root = np.sqrt(np.broadcast_to(weight[shapes], value.shape)).copy()
+    least, most = math.log(MIN_INDEX), math.log(MAX_INDEX)
+    if flux + INDEX in shapes:
+        # an end of its range holds the index, not the prior
+        root[~((value[:, -1] > least) & (value[:, -1] < most)), -1] = 0.0
+    # in widths of the priors
+    inner = fits.covariance[:, np.array(shapes)[:, None], np.array(shapes)[None, :]]
+    inner = root[:, :, None] * inner * root[:, None, :]
+    pull, slope = root * (value - mean[shapes]), root * with_flux
+    pull, turned = (v + np.matmul(inner, v[:, :, None])[:, :, 0] for v in (pull, slope))
+    moved, lost = np.sum(slope * pull, axis=1), np.sum(slope * turned, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = fits.parameters[:, flux] / np.sqrt(fits.noise_area * sky.noise2())
-        bright = 1.0 / (1.0 + (HALF / ratio) ** 4)
-    least, most = math.log(MIN_INDEX), math.log(MAX_INDEX)
-    for shape in (flux + RADIUS, flux + INDEX):
-        if shape not in fits.profile.free or weight[shape] == 0.0:
-            continue
-        value, together = fits.parameters[:, shape], fits.covariance[:, flux, shape]
-        with np.errstate(invalid="ignore"):
-            of_prior = np.clip(fits.covariance[:, shape, shape] * weight[shape], 0.0, 1.0)
-            share = weight[shape] * bright * (1.0 - of_prior**2)
-            if shape == flux + INDEX:
-                share = np.where((value > least) & (value < most), share, 0.0)
-        # a variance of NaN: nothing is known of the shape, as of a source without light
-        share = np.where(np.isfinite(share), share, 0.0)
-        parameters[:, flux] += share * together * (value - mean[shape])
-        covariance[:, flux, flux] += share * together**2
+        bright = 1.0 / (1.0 + (HALF / ratio) ** STEEP)
+        if flux + INDEX in shapes:
+            step = np.sum(inner[:, -1] * pull, axis=1) / root[:, -1]
+            room = np.where(step > 0.0, most, least) - value[:, -1]
+            moved *= np.fmin(np.fmax(room / step, 0.0), 1.0)  # 0 of NaN, at an end
+            # the mean of what ln n may be, not its mode
+            skew = np.where(root[:, -1] > 0.0, GROWTH * with_flux[:, -1], 0.0)
+            moved += 0.5 * skew
+            lost += 1.5 * bright * skew**2
+    # a variance of NaN: nothing is known of the shape, as of a source without light
+    known = np.isfinite(bright * (moved + lost))
+    parameters[known, flux] += (bright * moved)[known]
+    covariance[known, flux, flux] += (bright * lost)[known]
