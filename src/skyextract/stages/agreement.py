@@ -378,13 +378,13 @@ def two_groups(x: F8, y: F8, errors: F8, scatter: float, place: tuple[F8, F8]) -
         second = near[int(np.argmax(number))] & apart
         n = int(second.sum())
         enough = n >= MIN_MEMBERS and n + int(first.sum()) > TOGETHER * len(x)
-        if enough and n > best.share * len(x) and _are_mixed(across, along, first, second):
+        if enough and n > best.share * len(x) and are_mixed(across, along, first, second):
             dx, dy = float(x[second].mean()) - x0, float(y[second].mean()) - y0
             best = Group(round(n / len(x) * n_all), n / len(x), dx, dy)
     return best
 
 
-def _are_mixed(x: F8, y: F8, first: Bools, second: Bools) -> bool:
+def are_mixed(x: F8, y: F8, first: Bools, second: Bools) -> bool:
     """Tell whether two groups of stars are all over the frame, and not each in a part of it."""
     dx, dy = x - x[first].mean(), y - y[first].mean()
     along = dx * dx[second].mean() + dy * dy[second].mean()
