@@ -192,6 +192,15 @@ def test_spots_that_are_narrower_than_the_stars_are_none(n_stars, n_spots, width
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("edge", [0.3, 0.5, 0.7])
+def test_stars_of_a_part_with_another_focus_are_no_spots(edge, seed):
+    sources = candidates(np.full(80, 3.0), 150.0, seed)
+    size = np.where(sources.x < edge * SHAPE[1], 3.0, 4.2)
+    size *= np.random.default_rng(seed).normal(1.0, 0.005, 80)
+    assert not select_stars(replace(sources, fwhm=size), Characterize(), SHAPE, 200).n_spots
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_few_galaxies_of_one_size_beside_stars_are_no_stars(seed):
     random = np.random.default_rng(seed)
     size = np.concatenate([np.full(40, 3.0), random.normal(4.5, 0.05, 12)])
