@@ -276,26 +276,9 @@ def wider_locus(
         locus = locus_at(c, rows, other, shape, 0.0)
         least = max(MIN_WIDER, SHARE_WIDER * np.count_nonzero(c.snr[rows] >= BRIGHT))
         crowds = locus.is_bright and locus.is_alone and locus.spread <= ELLIPTICITY
-        if crowds and locus.inside >= least and _are_mixed(c, rows, other):
+        if crowds and locus.inside >= least:
             return other
     return None
-
-
-def _are_mixed(c: Candidates, rows: I8, ridge: tuple[float, float]) -> bool:
-    """Tell whether sources of a ridge and smaller ones are mixed in the frame, not side by side.
-
-    Parts of a frame with another focus have stars of another size, each for itself: the nearest
-    source then is of the same kind.
-    """
-    away = np.log10(c.fwhm[rows]) - ridge[0]
-    is_one = np.abs(away) < ridge[1] + 0.8686 / c.snr[rows]
-    either = is_one | (away < 0.0)
-    x, y, kind = c.x[rows][either], c.y[rows][either], is_one[either]
-    distance = np.hypot(x[:, None] - x, y[:, None] - y)
-    np.fill_diagonal(distance, np.inf)
-    same = float(np.mean(kind[distance.argmin(axis=1)] == kind))
-    by_chance = float(np.mean(kind)) ** 2 + float(np.mean(~kind)) ** 2
-    return same < 0.5 * (1.0 + by_chance)
 
 
 def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> Candidates | None:
