@@ -16,6 +16,7 @@ from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
+from skyextract.stages.agreement import are_mixed
 from skyextract.stages.psf.candidates import Candidates
 
 INTRINSIC = 0.006
@@ -276,9 +277,23 @@ def wider_locus(
         locus = locus_at(c, rows, other, shape, 0.0)
         least = max(MIN_WIDER, SHARE_WIDER * np.count_nonzero(c.snr[rows] >= BRIGHT))
         crowds = locus.is_bright and locus.is_alone and locus.spread <= ELLIPTICITY
-        if crowds and locus.inside >= least:
+        if crowds and locus.inside >= least and _are_beside(c, rows, ridge, other):
             return other
     return None
+
+
+def _are_beside(
+    c: Candidates, rows: I8, spots: tuple[float, float], stars: tuple[float, float]
+) -> bool:
+    """Tell whether sources of two sizes are all over the frame, and not each in a part of it.
+
+    Parts with sources of another size are chips out of focus, or exposed in other seeing.
+    """
+    size = np.log10(c.fwhm[rows])
+    narrow = np.abs(size - spots[0]) < spots[1]
+    wide = ~narrow & (np.abs(size - stars[0]) < stars[1])
+    both = narrow.any() and wide.any()
+    return bool(both) and are_mixed(c.x[rows], c.y[rows], wide, narrow)
 
 
 def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> Candidates | None:

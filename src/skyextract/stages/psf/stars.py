@@ -13,7 +13,6 @@ from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.agreement import are_mixed
 from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.linearity import TIGHT, widening
 from skyextract.stages.psf.locus import (
@@ -185,7 +184,7 @@ def _select(
     if config.sample_autoselect and elongation == 0.0:
         ridges = find_ridges(size[rows], c.snr[rows], N_RIDGES)
         wide = wider_locus(c, rows[alone], ridge, ridges, shape)
-        if wide is not None and _are_beside(c, rows, ridge, wide):
+        if wide is not None:
             n_spots = int(np.count_nonzero(size[rows] < wide[0] - wide[1] - 0.8686 / c.snr[rows]))
             ridge, crowd = wide, _crowd_of(c, rows, wide)
             locus, smaller, judged = None, 0.0, False
@@ -219,20 +218,6 @@ def _select(
     typical = float(10.0 ** np.median(size[rows]))
     sizes = _sizes_beside(c, bright, rows) if judged else None
     return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller, n_spots)
-
-
-def _are_beside(
-    c: Candidates, rows: I8, spots: tuple[float, float], stars: tuple[float, float]
-) -> bool:
-    """Tell whether sources of two sizes are all over the frame, and not each in a part of it.
-
-    Parts with sources of another size are chips out of focus, or exposed in other seeing.
-    """
-    size = np.log10(c.fwhm[rows])
-    narrow = np.abs(size - spots[0]) < spots[1]
-    wide = ~narrow & (np.abs(size - stars[0]) < stars[1])
-    both = narrow.any() and wide.any()
-    return bool(both) and are_mixed(c.x[rows], c.y[rows], wide, narrow)
 
 
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
