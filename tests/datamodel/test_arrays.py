@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyextract.datamodel.arrays import blank, copied, distinct, has_bits, n_from, whole, widened
+from skyextract.datamodel.arrays import (
+    blank,
+    copied,
+    distinct,
+    has_bits,
+    n_from,
+    n_set,
+    places_set,
+    unmarked,
+    whole,
+    widened,
+)
 from skyextract.run import Run
 
 
@@ -68,12 +79,26 @@ LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 @pytest.mark.skipif(
     not LARGE_PAGES.exists() or "[never]" in LARGE_PAGES.read_text(), reason="no large pages"
 )
-def test_blank_planes_that_are_only_read_take_no_page_after_the_other():
-    plane = blank((4000, 4000), np.float32)
+@pytest.mark.parametrize("make", [blank, unmarked])
+def test_blank_planes_that_are_only_read_take_no_page_after_the_other(make):
+    plane = make((4000, 4000), np.float32)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     assert not plane.any()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert faults < plane.nbytes / resource.getpagesize() / 4
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (4000, 4000)])
+def test_masks_of_later_images_are_not_cleared(shape, monkeypatch):
+    monkeypatch.setattr("skyextract.datamodel.arrays.keeps_freed_memory", lambda: True)
+    before = Path("/proc/self/statm").read_text().split()[1]
+    plane = unmarked(shape, np.uint16)
+    taken = int(Path("/proc/self/statm").read_text().split()[1]) - int(before)
+    assert taken * os.sysconf("SC_PAGE_SIZE") <= max(plane.nbytes / 10, 1 << 16)
+    assert plane.shape == shape
+    assert not plane.any()
+    plane[-1] = 7
+    assert plane.sum() == 7 * shape[1]
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -100,6 +125,10 @@ def test_pixels_are_counted_and_marked_by_all_threads(n_threads, shape):
     assert n_from(plane, (8.0, 7.5, 0.0), run).tolist() == expected
     mask = rng.integers(0, 16, shape).astype(np.uint16)
     np.testing.assert_array_equal(has_bits(mask, 2 | 8, run), (mask & 10) != 0)
+    state = (mask & 4).astype(np.uint8)
+    assert n_set(state, run) == np.count_nonzero(state)
+    np.testing.assert_array_equal(places_set(state, run), np.flatnonzero(state))
+    assert places_set(np.zeros(shape, np.uint8), run).size == 0
 
 
 @pytest.mark.parametrize(("shape", "n"), [((30, 40), 0), ((30, 40), 3), ((5, 7), 9), ((1, 6), 2)])

@@ -36,19 +36,30 @@ def blank(shape: tuple[int, ...], dtype: Any, run: Run | None = None) -> AnyArra
     """Return zeros of which, in a first image, only what is written to takes memory and time.
 
     It comes in pages of 2 MB, where the system has these: one of them is cleared in the time of 75
-    of the 512 small ones, most of which labels of sources write to; and what is only read, as most
-    masks, takes no time at all.  Memory that the process has used before is cleared, which is the
-    quicker way when there is some that is kept for images to come, or for few bytes; in threads, if
-    a run lends its own.
+    of the 512 small ones, most of which labels of sources write to.  Memory that the process has
+    used before is cleared, which is the quicker way when there is some that is kept for images to
+    come, or for few bytes; in threads, if a run lends its own.
+    """
+    kind = np.dtype(dtype)
+    if math.prod(shape) * kind.itemsize < _FEW_BYTES or not keeps_freed_memory():
+        return unmarked(shape, kind)
+    if run is None:
+        return np.zeros(shape, kind)
+    cleared: AnyArray = np.empty(shape, kind)
+    run.map(lambda band: cleared[slice(*band)].fill(0), run.bands(shape[0]))
+    return cleared
+
+
+def unmarked(shape: tuple[int, ...], dtype: Any) -> AnyArray:
+    """Return a plane of zeros, such as a mask, of which most is only going to be read.
+
+    The system shows one page of zeros in all places that nobody has written to: they take no
+    memory, are not cleared, and are read from the cache.
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
-    if size < _FEW_BYTES or (keeps_freed_memory() and run is None):
+    if size < _FEW_BYTES:
         return np.zeros(shape, kind)
-    if keeps_freed_memory() and run is not None:
-        cleared: AnyArray = np.empty(shape, kind)
-        run.map(lambda band: cleared[slice(*band)].fill(0), run.bands(shape[0]))
-        return cleared
     return np.frombuffer(_fresh_memory(size), kind).reshape(shape)
 
 
@@ -98,11 +109,26 @@ def n_from(plane: F4, levels: tuple[float, ...], run: Run) -> I8:
     return number
 
 
-def n_set(mask: U1, run: Run) -> int:
+def n_set(mask: U1 | Bools, run: Run) -> int:
     """Return how many pixels are not 0, counted in threads."""
     return sum(
         run.map(lambda band: int(np.count_nonzero(mask[slice(*band)])), run.bands(len(mask)))
     )
+
+
+def places_set(plane: U1, run: Run) -> I8:
+    """Return the places, in a plane as one line, of the pixels that are not 0, found in threads."""
+    nx = plane.shape[1]
+    step = max(1, _BLOCK // nx)
+
+    def places(band: tuple[int, int]) -> list[I8]:
+        return [
+            np.flatnonzero(plane[first : min(first + step, band[1])] != 0) + first * nx
+            for first in range(*band, step)
+        ]
+
+    parts = run.map(places, run.bands(len(plane)))
+    return np.concatenate([found for part in parts for found in part])
 
 
 def has_bits(mask: U2, bits: int, run: Run) -> Bools:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, blank, copied, whole
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, copied, places_set, unmarked, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.repair import cosmics as kernels
@@ -169,7 +169,7 @@ class Repairs:
 
     def mask(self, mask: U2) -> U2:
         """Return a copy of the mask with CR and INTRP added."""
-        marked = blank(mask.shape, mask.dtype)  # rows without planes are not written to
+        marked = unmarked(mask.shape, mask.dtype)  # rows without planes are not written to
         rows = np.flatnonzero(mask.any(axis=1))
         marked[rows] = mask[rows]
         marked.ravel()[self.cosmic] |= np.uint16(Mask.CR | Mask.INTRP)
@@ -235,7 +235,7 @@ def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) ->
     found.
     """
     interpolator = _Interpolator.for_psf(psf.fwhm)
-    defects = _narrow_defects(planes, psf.fwhm)
+    defects = _narrow_defects(planes, psf.fwhm, run)
     cosmic, charge, n_tracks = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
     if cosmics.cr_repair:
         cosmic, charge = _find(planes, psf, interpolator, cosmics, run)
@@ -349,9 +349,9 @@ def _within(fresh: I8, cosmic: I8, shape: tuple[int, int]) -> I8:
     return np.flatnonzero(near.ravel()[cosmic])
 
 
-def _narrow_defects(planes: RepairPlanes, fwhm: float) -> I8:
+def _narrow_defects(planes: RepairPlanes, fwhm: float, run: Run) -> I8:
     """Return the lost pixels that are narrow enough to fill."""
-    lost = np.flatnonzero(planes.state)
+    lost = places_set(planes.state, run)
     narrow = np.zeros(len(lost), dtype=np.uint8)
     if len(lost):
         saturated = (planes.mask.ravel()[lost] & np.uint16(Mask.SAT)) != 0

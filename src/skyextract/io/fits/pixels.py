@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U2, AnyArray, blank, whole
+from skyextract.datamodel.arrays import F4, U2, AnyArray, unmarked, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header
 from skyextract.datamodel.noise import median
@@ -195,7 +195,7 @@ def to_float(
         NO_DATA and SAT.
     """
     image = whole(numbers.shape, np.float32)
-    mask = blank(numbers.shape, np.uint16, run)
+    mask = unmarked(numbers.shape, np.uint16)
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
 
     def convert(band: tuple[int, int]) -> None:

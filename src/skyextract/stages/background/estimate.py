@@ -289,7 +289,8 @@ def _good_pixels(
 ) -> Bools:
     """Return the pixels of some rows that say something about the background."""
     good = np.isfinite(image[rows])
-    if mask is not None:
+    # (most rows of most masks have none of these planes)
+    if mask is not None and np.bitwise_or.reduce(mask[rows], axis=None) & EXCLUDED:
         good &= (mask[rows] & np.uint16(EXCLUDED)) == 0
     if weight is not None:
         good &= weight[rows] < weight_threshold

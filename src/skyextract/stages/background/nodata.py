@@ -13,7 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, U2, Bools, has_bits, highest, n_from, widened
+from skyextract.datamodel.arrays import (
+    F4,
+    I8,
+    U1,
+    U2,
+    Bools,
+    has_bits,
+    highest,
+    n_from,
+    n_set,
+    widened,
+)
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import sparse
@@ -87,7 +98,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     exposure = without_wrapping(exposure, run)
     exposure = _clipped(_without_default_level(exposure, config, run), config, run)
     without = has_bits(exposure.mask, int(Mask.NO_DATA), run)
-    n_known = int(np.count_nonzero(without))
+    n_known = n_set(without, run)
     areas = _padding(exposure, without, run)
     strips = edge_strips(exposure.image, without)
     for strip in strips:
@@ -328,7 +339,8 @@ def clipping_level(image: F4, mask: U2, level: float, run: Run) -> float | None:
     sample = image.ravel()[::step][good]
     if not sample.size:
         return None
-    low, sky = np.percentile(sample, (15.866, 50.0))
+    # (of sorted numbers, which takes half of the time)
+    low, sky = np.percentile(np.sort(sample), (15.866, 50.0))
     if not level - sky > MIN_CLIP * (sky - low) or level <= sky:
         return None
     n_top, n_near = n_from(image, (level, level - 0.1 * (level - sky)), run).tolist()

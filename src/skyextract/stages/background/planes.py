@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, U1, Bools, blank, whole
+from skyextract.datamodel.arrays import F4, U1, Bools, unmarked, whole
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.kernels.background.planes import Marks, subtract_rows
@@ -182,7 +182,7 @@ def _subtracted(
     if exposure.weight is not None:
         mask = np.where(exposure.weight < MAX_VARIANCE, mask, mask & ~np.uint16(Mask.BAD))
     saturated = np.zeros((shape[0], -(-shape[1] // 8)), np.uint8)
-    bad = blank(shape, np.bool_, run)
+    bad = unmarked(shape, np.bool_)
     lost, cured, never = int(Mask.BAD | Mask.CR), int(Mask.INTRP), int(Mask.NO_DATA)
     marks = Marks(level, saturated, mask, lost, cured, never, bad)
     out = image if in_place else whole(shape, np.float32)

@@ -86,7 +86,7 @@ def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) ->
 def filtered_about(
     plane: Plane, image: F4, row: I8, column: I8, reach: int, matched: MatchedFilter, run: Run
 ) -> F4:
-    """Return `filtered_plane` where it is within `reach` of some pixels along both axes; else 0."""
+    """Return `filtered_plane` where it is within `reach` of some pixels along both axes only."""
     return filter_about(
         image, matched, row, column, reach, sigma=plane.background.sigma,
         variance=plane.variance_plane(run), smooth=plane.variance is None, bad=plane.holes,

@@ -317,16 +317,18 @@ def _above_threshold(
             source, image, kernel, _NO_PLANE if variance is None else variance, local,
             np.float32(threshold), *band, runs, values,
         )  # fmt: skip
-        return runs[:, :n_runs].copy(), values[: 3 if local else 2, :n].copy()
+        run_y, run_first, run_last = own = runs[:, :n_runs].copy()
+        length = run_last - run_first + 1
+        begin = np.cumsum(length, dtype=np.int32) - length
+        x = np.arange(n, dtype=np.int32) + np.repeat(run_first - begin, length)
+        places = np.stack([x, np.repeat(run_y, length)])
+        return own, values[: 3 if local else 2, :n].copy(), places
 
     found = run.map(rows, run.bands(ny))
-    run_y, run_first, run_last = np.concatenate([part[0] for part in found], axis=1)
-    values = np.concatenate([part[1] for part in found], axis=1)
-    length = (run_last - run_first + 1).astype(np.int64)
-    run_pixel = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
-    n = int(run_pixel[-1])
-    x = (np.arange(n) - np.repeat(run_pixel[:-1] - run_first, length)).astype(np.int32)
-    y = np.repeat(run_y, length)
+    all_runs, values, (x, y) = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    run_y, run_first, run_last = all_runs
+    run_pixel = np.zeros(run_y.size + 1, np.int64)
+    np.cumsum(run_last - run_first + 1, out=run_pixel[1:])
     limit = values[2] if local else np.zeros(1, np.float32)
     return (
         Pixels(x, y, values[0], values[1], limit, local),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools, blank, whole
+from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, AnyArray, Bools, whole
 from skyextract.kernels.detection import matched
 from skyextract.kernels.detection.matchedat import matched_about
 from skyextract.kernels.values import MAX_VARIANCE
@@ -227,7 +227,9 @@ def filter_about(
     image: F4, psf: MatchedFilter, row: I8, column: I8, reach: int, *, sigma: float,
     variance: F4 | None = None, smooth: bool = False, bad: U1 | None = None,
 ) -> F4:  # fmt: skip
-    """Return `filter_matched` where it is within `reach` of some pixels along both axes; else 0.
+    """Return `filter_matched` where it is within `reach` of some pixels along both axes.
+
+    Elsewhere there are no values: to clear a plane takes longer than to filter about some sources.
 
     About each pixel the PSF is that of its own cell.
 
@@ -237,7 +239,7 @@ def filter_about(
     image, psf, sigma, variance, smooth, bad
         As in `filter_matched`.
     """
-    out: F4 = blank(image.shape, np.float32)
+    out: F4 = whole(image.shape, np.float32)
     matched_about(
         image, _weighting(sigma, variance, smooth, bad), psf.cells, np.float32(psf.unit(sigma)),
         np.float32(_MIN_SHARE), row, column, *psf.cells_of(row, column), reach, out,

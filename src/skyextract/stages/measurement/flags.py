@@ -22,7 +22,7 @@ def with_mask_flags(
     """Return the sources with what the mask planes in the footprints mean in both flags."""
     planes, mask = np.zeros(found.n, dtype=np.uint16), exposure.mask
     # Pixels here and there of a mask that nobody has written to take longer than all of it.
-    marked = run.map(lambda band: bool(mask[band[0] : band[1]].any()), run.bands(len(mask)))
+    marked = run.map(lambda band: bool(mask[band[0] : band[1]].max()), run.bands(len(mask)))
     if found.n and any(marked):
         planes = np.bitwise_or.reduceat(mask.ravel()[found.pixel], found.first[:-1])
     cosmic = (planes & np.uint16(Mask.CR)) != 0
