@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skyextract.datamodel.arrays import I2, I4, U2
 from skyextract.datamodel.flags import FlagsSky, Mask
+from skyextract.datamodel.psf import PsfSource
 from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
@@ -118,8 +120,8 @@ def doubts_about(
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
-    torn = about_torn(flags)
-    texts = [text for text in (*texts, *exposure.doubts, kind, black, about_psf, torn) if text]
+    own = (about_psf, about_torn(flags), about_covered(exposure))
+    texts = [text for text in (*texts, *exposure.doubts, kind, black, *own) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
     false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
@@ -205,6 +207,23 @@ def about_torn(flags: I2) -> str:
         message = (
             f"the PSF does not describe {torn} of the {n_stars} stars that it was made of: each "
             "has another shape (resampling by the nearest pixel, displaced lines, second images?)"
+        )
+    return message
+
+
+def about_covered(exposure: Exposure) -> str:
+    """Tell that no star shows how much light the PSF lacks in its wings; empty if one does.
+
+    Neighbours cover the stars that the PSF was made of: its wings are what was left between them.
+    """
+    psf, corrections = exposure.psf, exposure.aperture_corrections
+    if psf is None or psf.source is not PsfSource.MEASURED or corrections is None:
+        return ""
+    message = ""
+    if exposure.psf_stars is not None and math.isnan(corrections["ERROR"][0]):
+        message = (
+            f"none of the {psf.n_stars} PSF stars is free of neighbours out to its wings: fluxes "
+            "of the PSF may be off by some per cent, all alike"
         )
     return message
 
