@@ -48,6 +48,8 @@ MIN_REPAIRED, MANY_REPAIRED = 5, 0.1
 """Number and share of sources upon repaired cosmic rays above which the list is doubtful, ..."""
 MIN_TORN, MANY_TORN = 5, 0.4
 """Number and share of the PSF stars that no point describes from which they are torn."""
+SAMPLED = 2.5
+"""FWHM, pixels, from which on this is judged."""
 MIN_JOINED = 0.8
 """... if so many of their pixels have another one beside: tracks, not single pixels."""
 
@@ -120,7 +122,8 @@ def doubts_about(
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
-    own = (about_psf, about_torn(flags), about_covered(exposure))
+    torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
+    own = (about_psf, torn, about_covered(exposure))
     texts = [text for text in (*texts, *exposure.doubts, kind, black, *own) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
@@ -191,6 +194,18 @@ def _about_sharp(flags: I2) -> tuple[str, float]:
         "SHARP in FLAGS_SKY)"
     )
     return message, n / flags.size
+
+
+def _is_noise_known(exposure: Exposure, found: Found) -> bool:
+    """Tell whether pixels of stars scatter by what the fits take for their noise.
+
+    Not where photons have no GAIN, where they are few, or where rounding hides the noise; nor do
+    stars as narrow as pixels tell more than where in a pixel they are.
+    """
+    background, psf = found.plane.background, exposure.psf
+    fine = background.skewness is None and not background.hidden_step
+    sampled = psf is not None and psf.fwhm > SAMPLED
+    return fine and sampled and exposure.detector.gain > 0.0
 
 
 def about_torn(flags: I2) -> str:

@@ -10,7 +10,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as Config
 from skyextract.stages.background.nodata import check_data
-from skyextract.stages.background.pixelcopies import about_copies
+from skyextract.stages.background.pixelcopies import about_copies, share_of_copies
 from tests.simulate.zeropointfields import simulate_field
 
 IMAGE = simulate_field(1, n_stars=100).image
@@ -43,7 +43,7 @@ OTHERS = {
 @pytest.mark.parametrize("kind", COPIED)
 def test_copied_values_are_told(kind):
     image = COPIED[kind].astype(np.float32)
-    said = about_copies(image, NOTHING, GOOD)
+    said = about_copies(share_of_copies(image, NOTHING, GOOD))
     along = [np.mean(np.diff(image, axis=axis) == 0.0) for axis in (0, 1)]
     share = float(said.split("%")[0]) / 100.0
     assert share == pytest.approx(max(along), abs=0.02)
@@ -53,11 +53,11 @@ def test_copied_values_are_told(kind):
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_noise_is_no_copy(kind):
-    assert about_copies(OTHERS[kind].astype(np.float32), NOTHING, GOOD) == ""
+    assert about_copies(share_of_copies(OTHERS[kind].astype(np.float32), NOTHING, GOOD)) == ""
 
 
 def test_pixels_without_data_do_not_count():
     image = IMAGE.copy()
     image[:, :300] = 0.0
-    assert about_copies(image, image == 0.0, GOOD) == ""
-    assert about_copies(image, np.ones_like(NOTHING), GOOD) == ""
+    assert about_copies(share_of_copies(image, image == 0.0, GOOD)) == ""
+    assert about_copies(share_of_copies(image, np.ones_like(NOTHING), GOOD)) == ""

@@ -35,7 +35,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
-from skyextract.stages.background.pixelcopies import about_copies
+from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
 from skyextract.stages.background.strips import edge_strips
 from skyextract.stages.background.unlit import unlit
 from skyextract.stages.background.wrapped import without_wrapping
@@ -146,9 +146,10 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         mask = exposure.mask | np.where(without, np.uint16(Mask.NO_DATA), np.uint16(0))
         mask[without] &= ~np.uint16(Mask.SAT)
         exposure = replace(exposure, image=image, mask=mask)
-    copies = about_copies(exposure.image, without, exposure.mask)
-    if copies:
-        exposure = replace(exposure, doubts=(*exposure.doubts, copies), copied=True)
+    equal = share_of_copies(exposure.image, without, exposure.mask)
+    if equal:
+        doubts = (*exposure.doubts, about_copies(equal))
+        exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
     return _without_dead(_without_columns(exposure, run), run)
 
 
