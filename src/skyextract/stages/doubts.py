@@ -79,6 +79,7 @@ def doubts_about(
     flags: I2,
     rests_on: Support,
     about_psf: str,
+    about_sky: str,
     run: Run,
     *,
     is_dual: bool,
@@ -97,6 +98,8 @@ def doubts_about(
         Of the background.
     about_psf : str
         What is doubtful about a PSF that was given.
+    about_sky : str
+        Why fluxes have a part of the sky in them; empty if they have not.
     is_dual : bool
         The sources are those of another image.
     """
@@ -123,7 +126,7 @@ def doubts_about(
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
-    own = (about_psf, torn, about_covered(exposure))
+    own = (about_psf, about_sky, torn, about_covered(exposure))
     texts = [text for text in (*texts, *exposure.doubts, kind, black, *own) if text]
     # A PSF that is none of this image tells nothing of single pixels.
     sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)

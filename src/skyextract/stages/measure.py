@@ -164,7 +164,10 @@ def measure(
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
     flags = sources["FLAGS_SKY"]
-    doubts = doubts_about(exposure, found, flags, rests_on, about_psf, run, is_dual=is_dual)
+    about_sky = _about_sky(found, hidden)
+    doubts = doubts_about(
+        exposure, found, flags, rests_on, about_psf, about_sky, run, is_dual=is_dual
+    )
     sources, rows = _selected(with_flags(sources, doubts.flags), hidden, config)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
@@ -180,6 +183,7 @@ def measure(
         residual=residual,
         models=models,
         seen_twice=doubts.seen_twice,
+        about_sky=about_sky,
         metrics=_metrics(sources, found.detections, rests_on, config),
         run=run,
         status=Status.FALLBACK if doubts.texts else Status.COMPLETE,
@@ -234,6 +238,15 @@ def _search_beneath(exposure: Exposure, found: Found, config: Config, run: Run) 
     from skyextract.stages.crowded.regions import search_beneath
 
     return search_beneath(exposure, found.plane, found.detections, found.matched, config, run)
+
+
+def _about_sky(found: Found, hidden: Hidden | None) -> str:
+    """Return why fluxes have a part of the sky in them; empty if they have not."""
+    if hidden is None:
+        return ""
+    from skyextract.stages.crowded.clouds import about_fine_sky
+
+    return about_fine_sky(found.detections, hidden)
 
 
 def _without_labels(found: Found, hidden: Hidden | None) -> Found:

@@ -49,6 +49,8 @@ class Measured:
         Images of fitted galaxies, and what they leave.
     seen_twice : str
         Why positions and magnitudes may be those of second images of the stars; empty else.
+    about_sky : str
+        Why fluxes have a part of the sky in them; empty if they have not.
     metrics : dict
         n_sources; n_saturated, n_flagged, n_ghosts, n_sharp, n_tracks (by their flags); iterations;
         noise_scale (of the filtered image, over that of independent pixels), detection_scale (the
@@ -68,6 +70,7 @@ class Measured:
     residual: Annotated[F4 | None, FLUX]
     models: ModelImages | None
     seen_twice: str
+    about_sky: str
     metrics: dict[str, float]
     run: Run
     status: Status = Status.COMPLETE

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 CLOUDS = 2.0
 """Structure of the sky that raises the noise of the filtered image by more than this..."""
+FINE = 1.1
+"""Structure that leaves the noise of the filtered image above that of independent pixels by this,
+where the mean about each place is taken off, is as fine as stars: nebulae leave less than 1."""
 CLOUD_CELL = 2.5
 """... is followed by meshes of this size, in FWHM, in what the fits leave, each for itself, while
 sources are looked for; ..."""
@@ -61,6 +64,20 @@ OWN = 1.5
 def has_clouds(found: Detections) -> bool:
     """Tell whether structure of the sky is most of the noise that detection met."""
     return found.around is not None and median(found.full_noise_scale) > CLOUDS
+
+
+def about_fine_sky(found: Detections, hidden: Hidden) -> str:
+    """Tell that structure of the sky is as fine as the stars; empty if it is not.
+
+    What is fitted as sky beneath stars then has a part of their light, and they of its.
+    """
+    message = ""
+    if hidden.sky is not None and median(found.noise_scale) > FINE:
+        message = (
+            "structure of the sky is as fine as the stars (fringes, an uneven flat field?): fluxes "
+            "have parts of it in them, and sources may be such parts"
+        )
+    return message
 
 
 def above_clouds(
