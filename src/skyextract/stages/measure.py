@@ -318,8 +318,7 @@ def _fit_point_sources(
 
 def _per_variance(plane: Plane, correlation: NoiseCorrelation | None) -> float:
     """Return 1 / variance, as fits have it, of the pixels whose gain is GAIN; 0: of all."""
-    factor = 1.0 if correlation is None else correlation.point_source
-    return 1.0 / (plane.background.sigma**2 * factor) if plane.weight_gain else 0.0
+    return plane.per_variance / (1.0 if correlation is None else correlation.point_source)
 
 
 def _with_point_sources(
@@ -356,5 +355,8 @@ def _fit_galaxies(
     from skyextract.stages.galaxies.columns import Images, measure_galaxies
 
     variance = point_source_variance(found.plane, correlation, run)
-    images = Images(exposure, found.plane, variance, detection, found.detection_plane, spare)
+    images = Images(
+        exposure, found.plane, variance, detection, found.detection_plane, spare,
+        _per_variance(found.plane, correlation),
+    )  # fmt: skip
     return measure_galaxies(images, found.detections, config, wanted, run)

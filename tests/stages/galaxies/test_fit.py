@@ -172,6 +172,43 @@ def test_errors_of_bright_galaxies_contain_that_of_the_model() -> None:
         assert 0.5 < 0.5 * (high - low) < 1.4
 
 
+def test_errors_follow_the_weight_where_the_gain_does() -> None:
+    """A sum of 1, 4 or 16 exposures, divided by their number; GAIN is that of four."""
+    n, flux = 144, 4e4
+    positions, shape = grid_of(n, 81)
+    image, variance, found = frame([sersic(flux, 3.0, 1.0)] * n, positions, shape, 82, half=14)
+    light = galsim.ImageF(shape[1], shape[0])
+    seen = galsim.Convolve(sersic(flux, 3.0, 1.0), psf_profile())
+    for x, y in positions:
+        centre = galsim.PositionD(x + 1, y + 1)
+        seen.drawImage(light, scale=1, center=centre, add_to_image=True)
+    exposures = np.repeat([1.0, 4.0, 16.0], shape[1] // 3)[None, :] * np.ones((shape[0], 1))
+    variance = (NOISE**2 * 4.0 / exposures).astype(np.float32)
+    noise = np.sqrt(variance + np.maximum(light.array, 0.0) * 4.0 / (GAIN * exposures))
+    image = light.array + noise * np.random.default_rng(83).normal(size=shape)
+    sky = sky_of(image.astype(np.float32), variance)
+
+    def widths(per_variance: float) -> tuple[list[float], list[float]]:
+        weighed = replace(sky, per_variance=per_variance)
+        fits = fit_models(weighed, found, Profile(True, False, index=0.0), Run())
+        covariance = fits.covariance[:, SPHEROID, SPHEROID]
+        pull = (fits.parameters[:, SPHEROID] - flux) / np.sqrt(covariance)
+        known = fits.parameters.copy()
+        known[:, SPHEROID : SPHEROID + 5] = flux, math.log(3.0), *shear, 0.0
+        known[:, [X, Y]] = positions
+        scaled = scale_models(weighed, replace(fits, parameters=known), Run())
+        both = pull, (scaled.scale - 1.0) / scaled.error
+        part = positions[:, 0] // (shape[1] // 3)
+        return tuple([float(np.std(pulls[part == k])) for k in range(3)] for pulls in both)
+
+    shear = -0.5 * math.log(0.6) * np.array([math.cos(math.pi / 3), math.sin(math.pi / 3)])
+    for kind in widths(1.0 / NOISE**2):
+        assert kind == pytest.approx([1.0, 1.0, 1.0], abs=0.3)
+    for few, _, many in widths(0.0):  # photons of one exposure are four times those
+        assert few > 1.3
+        assert many < 0.7
+
+
 def test_columns_are_those_of_the_truth() -> None:
     positions, shape = grid_of(1, 3)
     image, variance, found = frame([sersic(2e6, 5.0, 2.0)], positions, shape, 4)

@@ -34,6 +34,9 @@ class Pixels(NamedTuple):
         Bits of pixels that must not be used.
     inverse_gain : float
         Image units per electron; 0: no photon noise.
+    per_variance : float
+        Not 0: that is the gain of pixels with a variance of ``1 / per_variance``, and photon noise
+        of others is in proportion to theirs (WEIGHT_GAIN).
     """
 
     image: F4
@@ -42,6 +45,7 @@ class Pixels(NamedTuple):
     mask: U2
     unusable: int
     inverse_gain: float
+    per_variance: float
 
 
 @helper
@@ -59,7 +63,7 @@ def image_alone(pixels: Pixels) -> Pixels:
     """Return the image in place of the residual: what is seen of a source without neighbours."""
     return Pixels(
         pixels.image, pixels.image, pixels.variance, pixels.mask, pixels.unusable,
-        pixels.inverse_gain,
+        pixels.inverse_gain, pixels.per_variance,
     )  # fmt: skip
 
 
@@ -97,13 +101,20 @@ def gather(pixels: Pixels, grid: Grid, level: float, work: Work) -> int:
     sum_squares(work.noise, grid, work.parts, weight)
     sum_squares(work.good, grid, work.parts, count)
     zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
+    follows, per_variance, variance = pixels.per_variance > 0.0, pixels.per_variance, work.left
+    if follows:
+        _gather_variance(pixels, grid, work)
+        sum_squares(work.values, grid, work.parts, variance)
     model_error2, sky = np.float32(MODEL_ERROR**2), np.float32(level)
     good = 0
     for i in range(n):
         usable = (count[i] + count[i] > cover[i]) & (cover[i] > zero)
         light = count[i] * max(own[i], zero)
-        noise = weight[i] + light * (inverse_gain + model_error2 * light)
         number = count[i] if usable else one
+        photons = inverse_gain
+        if follows:
+            photons *= np.float32(per_variance) * variance[i] / number
+        noise = weight[i] + light * (photons + model_error2 * light)
         data[i] = data[i] / number - sky if usable else zero
         weight[i] = number * number / noise if usable else zero
         good += 1 if usable else 0
@@ -117,7 +128,8 @@ def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
     values, noise, good, lost = work.values, work.noise, work.good, pixels.unusable
     zero, one = np.float32(0.0), np.float32(1.0)
     most, infinite = np.float32(MAX_VARIANCE), np.float32(INFINITE)
-    inverse_gain = np.float32(pixels.inverse_gain)
+    inverse_gain, per_variance = np.float32(pixels.inverse_gain), np.float32(pixels.per_variance)
+    same = zero if per_variance > zero else one
     for iy in range(grid.n_y):
         y = np.uint64(grid.y + iy)
         for ix in range(grid.n_x):
@@ -127,5 +139,18 @@ def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
             usable = usable & ((mask[y, x] & lost) == 0)
             light = max(image[y, x] - value, zero)
             values[i] = value if usable else zero
-            noise[i] = v + inverse_gain * light if usable else zero
+            photons = inverse_gain * (same + v * per_variance) * light
+            noise[i] = v + photons if usable else zero
             good[i] = one if usable else zero
+
+
+@helper
+def _gather_variance(pixels: Pixels, grid: Grid, work: Work) -> None:
+    """Write the background variance of good pixels, zeros of others, into ``work.values``."""
+    zero, variance = np.float32(0.0), pixels.variance
+    for iy in range(grid.n_y):
+        y = np.uint64(grid.y + iy)
+        for ix in range(grid.n_x):
+            i = np.uint64(iy * grid.n_x + ix)
+            v = variance[y, np.uint64(grid.x + ix)]
+            work.values[i] = v if work.good[i] > zero else zero

@@ -72,6 +72,11 @@ class Plane:
         """The bad pixels (1) for kernels; None if there are none."""
         return self.bad.view(np.uint8) if self.n_bad else None
 
+    @property
+    def per_variance(self) -> float:
+        """1 / variance of the pixels that have the gain, where it follows the weight; 0: all do."""
+        return 1.0 / self.background.sigma**2 if self.weight_gain else 0.0
+
     def variance_plane(self, run: Run, rows: slice | None = None) -> F4:
         """Return the background variance of every pixel; that of the mesh without a map.
 

@@ -91,6 +91,8 @@ class Images:
         That image less background.
     spare : (ny, nx) float32 or None
         Memory that nobody needs any more, which the fits may write to.
+    per_variance : float
+        1 / variance of the pixels whose gain is GAIN, where the gain follows the weight; else 0.
     """
 
     exposure: Exposure
@@ -99,6 +101,7 @@ class Images:
     detection: Exposure | None
     detection_plane: Plane
     spare: F4 | None = None
+    per_variance: float = 0.0
 
     def sky(self) -> Sky:
         """Return the image to measure."""
@@ -106,7 +109,7 @@ class Images:
         assert exposure.psf is not None
         return Sky(
             self.plane.subtracted, self.variance, exposure.mask, exposure.detector.gain,
-            exposure.psf, self.plane.background, self.spare,
+            exposure.psf, self.plane.background, self.spare, self.per_variance,
         )  # fmt: skip
 
     def detected(self, run: Run) -> Sky | None:
@@ -125,7 +128,8 @@ class Images:
         plane, gain = self.detection_plane, detection.detector.gain
         variance = plane.variance_plane(run)
         return Sky(
-            plane.subtracted, variance, detection.mask, gain, psf, plane.background, self.spare
+            plane.subtracted, variance, detection.mask, gain, psf, plane.background, self.spare,
+            plane.per_variance,
         )  # fmt: skip
 
 

@@ -57,6 +57,9 @@ class Sky:
         What was subtracted; None: the level of the sky is known.
     spare : (ny, nx) float32 or None
         Memory for the residual of fits that do not keep it.
+    per_variance : float
+        1 / variance of the pixels that have this gain, where that follows the weight (WEIGHT_GAIN);
+        0: all have it.
     """
 
     image: F4
@@ -66,11 +69,14 @@ class Sky:
     psf: Psf
     background: BackgroundMap | None = None
     spare: F4 | None = None
+    per_variance: float = 0.0
 
     def pixels(self, residual: F4) -> Pixels:
         """Return what kernels ask for; they change the residual."""
         inverse = 1.0 / self.gain if self.gain > 0 and math.isfinite(self.gain) else 0.0
-        return Pixels(self.image, residual, self.variance, self.mask, UNUSABLE, inverse)
+        return Pixels(
+            self.image, residual, self.variance, self.mask, UNUSABLE, inverse, self.per_variance
+        )
 
     def noise2(self) -> float:
         """Return the median variance of the background; 1 without any."""
