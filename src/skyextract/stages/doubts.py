@@ -181,10 +181,10 @@ def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseSt
     if seam is not None or is_known or not rests_on.sky_share > MIN_SKY:
         return seam
     detector = exposure.detector
-    level -= detector.pedestal
     return find_noise_step(
-        plane.subtracted, sigma, level, plane.bad, detector.gain, exposure.header
-    )
+        plane.subtracted, plane.background, plane.bad, detector.gain, exposure.header,
+        detector.pedestal,
+    )  # fmt: skip
 
 
 def _about_sharp(flags: I2) -> tuple[str, float]:

@@ -3,7 +3,8 @@
 A mosaic whose parts were brought to one level of the sky has no step in it; but where each electron
 makes more counts, the noise is larger, too, and so are the fluxes. Where photons of the sky are the
 noise, nothing else does that in one exposure: another read noise would have to be several times as
-large.  Vignetting that a flat has corrected changes the noise smoothly.
+large.  Vignetting that a flat has corrected changes the noise smoothly.  Light of a nebula brings
+noise of its own: what goes with the level, anywhere in the frame, is taken off first.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.header import Header, header_number
+from skyextract.datamodel.noise import robust_sigma
 from skyextract.record import record
 from skyextract.stages.background.gain import COMBINED_KEYS
+from skyextract.stages.background.interpolate import background_at
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, Bools
+    from skyextract.datamodel.background import BackgroundMap
 
 PARTS = 4
 """Along a step, in each of which it is seen."""
@@ -36,11 +40,17 @@ ALONE = 0.3
 """... by no more than this part, and three errors, between the columns beside and those behind
 them, and in one part and in all: sources and nebulae have noise of their own, without an edge."""
 OUTLIER = 4.5
-"""Pixels beyond so many sigma are no noise of the sky."""
+"""Pixels beyond so many sigma are no noise of the sky, nor are changes from one to the next, ..."""
+BESIDE = 4
+"""... with so many pixels on either side."""
 MIN_SKY = 0.6
 """Part of the frame that is sky, not sources, whose noise is that of their light."""
 OF_PHOTONS = 0.75
 """Part of the lower variance that is photons of the sky by GAIN, from which gains differ."""
+MAX_SLOPE = 1.1
+"""Variance per level, in units of that of photons by GAIN, or of a sky that is all of the noise."""
+FAR = 4.0
+"""Columns whose variance is so many times its scatter from the line tell nothing of it: sources."""
 
 
 @record
@@ -68,7 +78,12 @@ class NoiseStep:
 
 
 def find_noise_step(
-    subtracted: F4, sigma: float, level: float, bad: Bools, gain: float, header: Header | None
+    subtracted: F4,
+    background: BackgroundMap,
+    bad: Bools,
+    gain: float,
+    header: Header | None,
+    pedestal: float = 0.0,
 ) -> NoiseStep | None:
     """Find the row or column at which the noise steps most; None if it does nowhere.
 
@@ -76,21 +91,25 @@ def find_noise_step(
     ----------
     subtracted : (ny, nx) float32
         Background-subtracted image.
-    sigma, level : float
-        Of the background, without a pedestal.
+    background : BackgroundMap
+        What was subtracted.
     bad : (ny, nx) bool
         Pixels without data.
     gain : float
         e- per image unit; 0 if it is not known.
     header : Header or None
         Says whether it is a sum of several exposures: these may cover parts of it.
+    pedestal : float
+        Part of the background that is no light.
     """
+    level, sigma = background.mean - pedestal, background.sigma
     if not sigma > 0.0:
         return None
+    most = MAX_SLOPE * (1.0 / gain if gain > 0.0 else sigma**2 / level if level > 0.0 else math.inf)
     found = [
         (*step, name)
         for image, hole, name in ((subtracted, bad, "column"), (subtracted.T, bad.T, "row"))
-        if (step := _across(image, hole, sigma)) is not None
+        if (step := _across(image, hole, background, most, turned=name == "row")) is not None
     ]
     if not found:
         return None
@@ -112,26 +131,36 @@ def find_noise_step(
     return NoiseStep(ratio, of_gain, message)
 
 
-def _across(image: F4, bad: Bools, sigma: float) -> tuple[float, float, int] | None:
+def _across(
+    image: F4, bad: Bools, background: BackgroundMap, most: float, *, turned: bool
+) -> tuple[float, float, int] | None:
     """Return the ratio of the variances beside a column, the lower one, and the column."""
     ny, nx = image.shape
     every = max(1, nx // FINE)
     n_lines = min(LINES, ny // (2 * PARTS))
     if nx // every < 4 * WIDTH or n_lines < LINES // 2:
         return None
-    variances, numbers = [], []
+    columns = np.arange(0, nx, every)
+    variances, numbers, levels = [], [], []
     for k in range(PARTS):
         first = (2 * k + 1) * ny // (2 * PARTS) - n_lines // 2
         lines = slice(first, first + n_lines)
-        variance, number = _variances(image[lines, ::every], bad[lines, ::every], sigma)
+        variance, number, level = _variances(
+            image[lines, ::every], bad[lines, ::every], background.sigma
+        )
+        y, x = np.meshgrid(np.arange(first, first + n_lines, 8), columns, indexing="ij")
+        sky = background_at(background, y, x) if turned else background_at(background, x, y)
         variances.append(variance)
         numbers.append(number)
-    sums, number = np.cumsum(variances, axis=1), np.cumsum(numbers, axis=1)
+        levels.append(level + sky.mean(axis=0, dtype=np.float64))
+    squares = _without_photons(np.array(variances), np.array(numbers), np.array(levels), most)
+    sums, number = np.cumsum(squares, axis=1), np.cumsum(numbers, axis=1)
     before, after = _means(sums, number, -WIDTH, 0), _means(sums, number, 0, WIDTH)
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.log(after / before)
-    # Squares scatter by sqrt(2), and pairs share pixels: three for two.
+    # Squares scatter by sqrt(2), and pairs share pixels: three for two; sources add what is seen.
     error = math.sqrt(3.0 * 2.0 / (WIDTH * n_lines))
+    error = max(error, robust_sigma(steps[np.isfinite(steps)]))
     sure = np.nan_to_num(np.abs(steps.mean(axis=0)) * math.sqrt(PARTS) / error)
     sure[~(np.abs(steps).min(axis=0) > EACH * error) | (np.ptp(np.sign(steps), axis=0) > 0.0)] = 0.0
     at = int(sure.argmax())
@@ -153,13 +182,44 @@ def _across(image: F4, bad: Bools, sigma: float) -> tuple[float, float, int] | N
     return math.exp(abs(step)), lower, (at + WIDTH) * every + 1
 
 
-def _variances(image: F4, bad: Bools, sigma: float) -> tuple[F8, F8]:
-    """Return the sums of squares of the noise in each column, and the numbers of their terms."""
+def _variances(image: F4, bad: Bools, sigma: float) -> tuple[F8, F8, F8]:
+    """Return sums of the noise's squares in each column, numbers of their terms, mean levels.
+
+    Pixels of sources are left out, also where a nebula hides them: neighbours tell the noise there.
+    """
     sky = (np.abs(image) < np.float32(OUTLIER * sigma)) & ~bad
     change = np.diff(image, axis=0)
     known = sky[1:] & sky[:-1]
+    if np.count_nonzero(known) < WIDTH:
+        return np.zeros(image.shape[1]), np.zeros(image.shape[1]), np.zeros(image.shape[1])
+    steep = np.abs(change) > np.float32(OUTLIER * robust_sigma(change[known].astype(np.float64)))
+    beside = np.pad(steep, ((BESIDE, BESIDE), (0, 0)))
+    for k in range(2 * BESIDE + 1):
+        known &= ~beside[k : k + len(steep)]
     squares = np.where(known, change, np.float32(0.0)).astype(np.float64) ** 2
-    return 0.5 * squares.sum(axis=0), known.sum(axis=0).astype(np.float64)
+    level = np.where(known, image[1:], np.float32(0.0)).sum(axis=0, dtype=np.float64)
+    number = known.sum(axis=0).astype(np.float64)
+    return 0.5 * squares.sum(axis=0), number, level / np.maximum(number, 1.0)
+
+
+def _without_photons(sums: F8, number: F8, level: F8, most: float) -> F8:
+    """Return the sums of squares less what goes with the level: a line fitted to all columns.
+
+    `most` is the highest slope, variance per level, that photons can have.
+    """
+    variance = sums / np.maximum(number, 1.0)
+    use, slope, middle = number > 0.5 * number.max(), 0.0, 0.0
+    for _ in range(2):
+        if np.count_nonzero(use) < WIDTH:
+            return sums
+        middle = float(level[use].mean())
+        aside = level[use] - middle
+        spread = float((aside**2).sum())
+        slope = float((aside * variance[use]).sum()) / spread if spread > 0.0 else 0.0
+        slope = min(max(slope, 0.0), most)
+        rest = variance - slope * (level - middle)
+        use &= np.abs(rest - np.median(rest[use])) < FAR * robust_sigma(rest[use])
+    return sums - slope * (level - middle) * number
 
 
 def _means(sums: F8, number: F8, first: int, last: int) -> F8:
