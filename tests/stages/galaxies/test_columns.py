@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import galsim
 import numpy as np
 import pytest
 
 import skyextract
 from skyextract.kernels.galaxies.source import DISK, N_PARAMETERS, POINT, RADIUS, SPHEROID
+from skyextract.stages.galaxies.columns import WINGS
 from skyextract.stages.galaxies.quantities import unresolved_share
 from tests.simulate.galaxies import GAIN, simulate_galaxies
 
@@ -87,3 +89,27 @@ def test_the_unresolved_share_of_light():
     share = unresolved_share(p, 4.0)
     np.testing.assert_allclose(share[[0, 1, 3, 4]], [1.0, 0.5, 0.75, 1.0])
     assert share[2] < 0.003
+
+
+def test_what_models_of_given_shapes_lose_to_wings_that_the_psf_lacks():
+    """Least squares of exponential galaxies through a Moffat, with what its core alone predicts."""
+    fwhm, n = 4.4, 201
+    y, x = np.indices((n, n)) - n // 2
+    whole = galsim.Moffat(beta=3.5, fwhm=fwhm).drawImage(nx=n, ny=n, scale=1).array
+    core = np.where(np.hypot(x, y) <= 2.0 * fwhm, whole, 0.0)
+    core /= core.sum()
+    diameters, lost = np.array([0.01, 0.5, 1.0, 2.0, 4.0, 8.0]), []
+    for diameter in diameters:
+        galaxy = galsim.Exponential(half_light_radius=0.5 * diameter * fwhm)
+        profile = galsim.Convolve(galaxy, galsim.Gaussian(sigma=0.3))
+        light = np.fft.rfft2(profile.drawImage(nx=n, ny=n, scale=1).array)
+        seen, model = (
+            np.fft.fftshift(np.fft.irfft2(light * np.fft.rfft2(psf), s=(n, n)))
+            for psf in (whole, core)
+        )
+        box = np.maximum(abs(x), abs(y)) <= max(12.0, 1.5 * diameter * fwhm + fwhm)
+        lost.append(1.0 - (seen * model)[box].sum() / (model * model)[box].sum())
+    p = np.zeros((len(diameters), N_PARAMETERS))
+    p[:, DISK], p[:, DISK + RADIUS] = 1.0, np.log(0.5 * diameters * fwhm)
+    share = unresolved_share(p, WINGS * fwhm)
+    np.testing.assert_allclose(share, np.array(lost) / lost[0], atol=0.06)

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 MODEL_COLUMNS = frozenset(name for name, column in COLUMNS.items() if column.stage == MODEL)
 _POINT = frozenset(name for name in MODEL_COLUMNS if name.endswith("_POINTSOURCE"))
 _SHOWN = {"MODELS", "SPHEROIDS", "DISKS", "RESIDUALS"}
+WINGS = 3.5
+"""Size of the wings that the PSF of an image lacks, in FWHM: a Moffat's beyond 2 FWHM."""
 _DETECTION = frozenset(name for name in MODEL_COLUMNS if name.endswith("_DETMODEL"))
 
 
@@ -206,22 +208,23 @@ def _correct_fluxes(
 
     The models are convolved with the same PSF.  What this has wrong beyond the core is as wrong in
     galaxies that are small beside its image, and is nothing to those that are large: their light
-    is where it is seen.  `shapes` are the fits behind the DETMODEL columns: their
-    corrections are those where they are.
+    is where it is seen.  A shape that is fitted takes up a part of what the PSF lacks.  A given
+    one does not: models lose as much as stars do where they are small beside the wings.
+    `shapes` are the fits behind the DETMODEL columns: their corrections are those where they are.
     """
     if exposure.aperture_corrections is None or exposure.psf is None:
         return
     psf, corrections = exposure.psf, ApertureCorrections.from_catalog(exposure.aperture_corrections)
 
-    def factors(each: ModelFits) -> F8:
+    def factors(each: ModelFits, fwhm: float) -> F8:
         x, y = (
             np.where(np.isfinite(each.parameters[:, p]), each.parameters[:, p], middle)
             for p, middle in ((X, found.x), (Y, found.y))
         )
         beyond = corrections.psf_factor(x, y) - 1.0
-        return np.asarray(1.0 + beyond * unresolved_share(each.parameters, psf.fwhm))
+        return np.asarray(1.0 + beyond * unresolved_share(each.parameters, fwhm))
 
-    own, theirs = factors(fits), factors(shapes)
+    own, theirs = factors(fits, psf.fwhm), factors(shapes, WINGS * psf.fwhm)
     for name, values in columns.items():
         if name.startswith(("FLUX_", "FLUXERR_")) and "BACKOFFSET" not in name:
             columns[name] = values * (theirs if "DETMODEL" in name else own)
