@@ -12,7 +12,7 @@ import pytest
 
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.galaxies.fit import UNCONSTRAINED, UNSETTLED
+from skyextract.kernels.galaxies.fit import AT_MAXIMUM, AT_MINIMUM, UNCONSTRAINED, UNSETTLED
 from skyextract.kernels.galaxies.solve import MAX_SHEAR
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -28,9 +28,10 @@ from skyextract.kernels.galaxies.source import (
 )
 from skyextract.run import Run
 from skyextract.stages.galaxies.columns import MODEL_COLUMNS, columns_of, profile_of
-from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, _start, fit_models
+from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
+from skyextract.stages.galaxies.start import start_of
 
 galsim = pytest.importorskip("galsim")
 
@@ -69,6 +70,7 @@ def frame(
     found = SimpleNamespace(
         n=n, x=x + 0.3, y=y - 0.2, x2=np.full(n, 9.0), y2=np.full(n, 6.25), xy=np.zeros(n),
         dthresh=np.full(n, 0.1), fdpeak=np.ones(n),
+        xpeak=columns, ypeak=rows,
         xmin=columns - half, xmax=columns + half, ymin=rows - half, ymax=rows + half,
         pixel=np.array(pixel), first=np.arange(n + 1) * (2 * half + 1) ** 2,
     )  # fmt: skip
@@ -115,7 +117,7 @@ def test_fits_start_from_the_light_above_the_threshold() -> None:
         n=2, x=np.zeros(2), y=np.zeros(2), x2=np.full(2, x2), y2=np.full(2, y2),
         xy=np.full(2, xy), dthresh=np.full(2, 0.1), fdpeak=np.array([1.0, 0.2]),
     )  # fmt: skip
-    start = _start(
+    start = start_of(
         found, np.full(2, light.sum() / total), FWHM, Profile(spheroid=True, disk=False)
     )  # fmt: skip
     e = -0.5 * math.log(q)
@@ -597,3 +599,15 @@ def test_fits_end_alike_wherever_they_start() -> None:
     length = np.sqrt(np.einsum("ni,nij,nj->n", step[:, free], weights, step[:, free]))
     assert np.median(length) < 0.2
     assert np.quantile(length, 0.9) < 0.5
+
+
+def test_a_galaxy_that_the_edge_cuts_is_fitted_about_its_peak() -> None:
+    """The middle of what is left of it is 17 pixels off; the fit goes to the centre."""
+    position = np.array([[2.0, 100.0]])
+    image, variance, found = frame([sersic(1e6, 20.0, 1.0)], position, (200, 150), 31)
+    found.x[:], found.xmin[:], found.xmax[:] = 19.0, 0, 70
+    found.ymin[:], found.ymax[:] = 40, 160
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    assert fits.parameters[0, SPHEROID] == pytest.approx(1e6, rel=0.02)
+    assert fits.parameters[0, X] == pytest.approx(2.0, abs=0.2)
+    assert fits.flags[0] & (AT_MINIMUM | AT_MAXIMUM) == 0

@@ -13,7 +13,7 @@ from skyextract.kernels.galaxies.source import INDEX, N_PARAMETERS, RADIUS, SPHE
 from skyextract.run import Run
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.galaxies.fit import Profile, fit_models
-from skyextract.stages.galaxies.level import levels_below
+from skyextract.stages.galaxies.level import BACKGROUND, levels_below
 from skyextract.stages.galaxies.scaled import scale_models
 from tests.stages.galaxies.test_fit import NOISE, frame, grid_of, sersic, sky_of
 
@@ -195,3 +195,22 @@ def test_the_halo_of_a_star_is_not_the_sky_around_it() -> None:
     assert np.all(np.abs(below.level) < 0.03 * NOISE)
     assert below.error[0] == pytest.approx(1.5 * NOISE, rel=0.1)
     assert np.all(below.error[1:] < 0.02 * NOISE)
+
+
+@pytest.mark.parametrize(("step", "flag"), [(0.0, 0), (1.0, 0), (10.0, BACKGROUND)])
+def test_the_background_that_followed_a_galaxy_is_told(step: float, flag: int) -> None:
+    """A hundredth of its light is not, an eighth is."""
+    shape = (6 * MESH, 6 * MESH)
+    place = 3.0 * MESH
+    image, variance, found = frame(
+        [sersic(1e6, 0.5 * MESH, 1.0)], np.array([[place, place]]), shape, 32
+    )
+    found.xmin[:] = found.ymin[:] = place - 1.3 * MESH
+    found.xmax[:] = found.ymax[:] = place + 1.3 * MESH
+    found.x2[:], found.y2[:] = 900.0, 600.0
+    level = np.zeros((6, 6))
+    level[2:4, 2:4] = 1e5 / (4 * MESH**2) * step / 8.0
+    background = a_background(level, shape)
+    sky = sky_of(with_background(image, background), variance, background=background)
+    fits = fit_models(sky, found, Profile(True, False), Run())
+    assert fits.flags[0] & BACKGROUND == flag

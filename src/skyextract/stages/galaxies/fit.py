@@ -24,7 +24,6 @@ from skyextract.kernels.galaxies.fit import (
     Rules,
     visit_sources,
 )
-from skyextract.kernels.galaxies.sersic import MAX_INDEX, MIN_INDEX
 from skyextract.kernels.galaxies.source import (
     DISK,
     E1,
@@ -39,9 +38,8 @@ from skyextract.kernels.galaxies.source import (
     X,
     Y,
 )
-from skyextract.kernels.values import FWHM_PER_SIGMA
 from skyextract.record import record
-from skyextract.stages.galaxies.level import levels_below
+from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
 from skyextract.stages.galaxies.scene import (
     MAX_SWEEPS,
@@ -50,6 +48,7 @@ from skyextract.stages.galaxies.scene import (
     restore,
     start_fluxes,
 )
+from skyextract.stages.galaxies.start import go_to_peaks, limits_of, start_of
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -62,30 +61,13 @@ PSF_MISFIT = 128
 
 SAMPLED = 3.0
 """FWHM in pixels above which squares of two pixels are enough for a rough fit."""
-EXPONENTIAL, DE_VAUCOULEURS = math.log(1.0), math.log(4.0)
+DE_VAUCOULEURS = math.log(4.0)
 PSF_ERROR = 0.02
 """Of the PSF, relative, where odds of a point source are reckoned."""
-MIN_RADIUS = 0.02
-"""Smallest half-light radius, in FWHM of the PSF."""
-MAX_SHIFT = 0.7
-"""Largest distance from the detected position, in FWHM, beside a pixel."""
-MOST_NEGATIVE = 2.0
-"""Least flux of a source is less than none by so many sigma of a point."""
 MOST_APART = 0.5
 """Boxes of sources without neighbours that cover less of an image leave enough sky."""
 STILL = 0.3
 """Largest step in the last sweep, in errors, of a source in a blend that has settled."""
-
-MOST_CUT = 0.7
-"""Threshold over peak, at most, for which fits start with the light below it."""
-SHAPED = 0.15
-"""Threshold over peak below which moments tell size and shape: others start as a star."""
-BLURRED = 1.5
-"""Variance of a star as detected, over that of the PSF."""
-SHARP = 0.07
-"""Square of the radius, over that variance, that fits of what seems a star start with."""
-MOST_STRETCHED = 0.9
-"""Difference over sum of the variances along both axes, at most."""
 
 SHEAR_PRIOR = 0.3
 """Width of the prior of e1 and e2, with wide tails: axis ratios of about 0.55 are most frequent."""
@@ -245,8 +227,9 @@ def fit_models(
     boxes = boxes_of(found, fwhm, sky.image.shape)
     flux = start_fluxes(sky.image, found)
     scene = Scene(sky, boxes, found.x, found.y, flux, run)
-    parameters = _start(found, flux, fwhm, profile)
-    limits = _limits(parameters, boxes, sky, noise2, profile)
+    parameters = start_of(found, flux, fwhm, profile)
+    limits = limits_of(parameters, boxes, sky, noise2, profile)
+    go_to_peaks(parameters, limits, found, sky)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
     # a source without neighbours is fitted to the image, and no other one needs what it leaves
     apart = np.diff(scene.first) == 0
@@ -300,6 +283,7 @@ def fit_models(
     flags[stale & (numbers[:, 4] > STILL)] |= UNSETTLED
     mixture = scene.mixture
     flags[mixture.misfit[mixture.nearest(scene.x, scene.y)] > MAX_MISFIT] |= PSF_MISFIT
+    flags[on_background(sky, boxes, parameters)] |= BACKGROUND
     unsettled = int(np.count_nonzero(flags & UNSETTLED))
     run.info(f"galaxy models: {n} sources, {sweeps} sweeps, {unsettled} not converged")
     nothing = (flags & NO_PIXELS) != 0
@@ -326,64 +310,3 @@ def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
         softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
-
-
-def _start(found: Detections, flux: F8, fwhm: float, profile: Profile) -> F8:
-    """Return parameters to start from: the moments of the light above the threshold.
-
-    Of a Gaussian a threshold of u times its peak leaves 1 - u of the light, and
-    1 + u ln u / (1 - u) of the variance; the PSF and the filter of the detection have theirs.
-    """
-    parameters = np.zeros((found.n, N_PARAMETERS))
-    parameters[:, X], parameters[:, Y] = found.x, found.y
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cut = np.nan_to_num(found.dthresh.astype(np.float64) / found.fdpeak, nan=MOST_CUT)
-    cut = np.clip(cut, 1e-6, MOST_CUT)
-    seen = 1.0 + cut * np.log(cut) / (1.0 - cut)
-    point = BLURRED * (fwhm / FWHM_PER_SIGMA) ** 2
-    x2, y2, xy = found.x2 / seen - point, found.y2 / seen - point, found.xy / seen
-    middle, stretch = 0.5 * (x2 + y2), np.hypot(0.5 * (x2 - y2), xy)
-    resolved = (middle > point) & (cut < SHAPED)
-    stretch = np.minimum(stretch, MOST_STRETCHED * middle)
-    area = np.where(resolved, middle * middle - stretch * stretch, 0.0)
-    log_radius = 0.25 * np.log(np.maximum(area, (SHARP * point) ** 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shear = np.where(resolved, 0.5 * np.arctanh(stretch / middle), 0.0)
-    angle = np.arctan2(xy, 0.5 * (x2 - y2))
-    components = [first for first, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
-    for first in components:
-        parameters[:, first] = flux / (1.0 - cut) / len(components)
-        parameters[:, first + RADIUS] = log_radius
-        parameters[:, first + E1], parameters[:, first + E2] = (
-            shear * np.cos(angle), shear * np.sin(angle)
-        )  # fmt: skip
-        parameters[:, first + INDEX] = EXPONENTIAL
-    if profile.spheroid:
-        start = EXPONENTIAL if profile.index is None else profile.index
-        parameters[:, SPHEROID + INDEX] = start
-    if len(components) == 2:
-        parameters[:, SPHEROID + RADIUS] -= math.log(2.0)
-    return parameters
-
-
-def _limits(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profile) -> F8:
-    """Return the lowest and highest values of all parameters, (n, 2, N_PARAMETERS)."""
-    fwhm = sky.psf.fwhm
-    limits = np.empty((len(parameters), 2, N_PARAMETERS))
-    limits[:, 0], limits[:, 1] = -np.inf, np.inf
-    reach = MAX_SHIFT * fwhm + 1.0
-    for p in (X, Y):
-        limits[:, 0, p], limits[:, 1, p] = parameters[:, p] - reach, parameters[:, p] + reach
-    side = boxes[:, 2:].max(axis=1, initial=1)
-    for first in (SPHEROID, DISK):
-        limits[:, 0, first + RADIUS] = math.log(MIN_RADIUS * fwhm)
-        limits[:, 1, first + RADIUS] = np.log(side + fwhm)
-    limits[:, 0, SPHEROID + INDEX] = math.log(MIN_INDEX)
-    limits[:, 1, SPHEROID + INDEX] = math.log(MAX_INDEX)
-    # in a blend one source must not make up for another with negative light
-    least = -MOST_NEGATIVE * math.sqrt(4.0 * math.pi * noise2) * fwhm / FWHM_PER_SIGMA
-    limits[:, 0, [SPHEROID, DISK, POINT]] = least
-    if profile.spheroid + profile.disk + profile.point > 1:
-        # one component must not make up for another with negative light
-        limits[:, 0, [SPHEROID, DISK, POINT]] = 0.0
-    return limits

@@ -14,6 +14,7 @@ import numpy as np
 
 from skyextract.datamodel.noise import median
 from skyextract.kernels.galaxies.level import IMAGE, RESIDUAL, mean_wings, sum_sky
+from skyextract.kernels.galaxies.source import DISK, POINT, SPHEROID
 from skyextract.record import record
 from skyextract.stages.background.interpolate import background_at
 
@@ -37,6 +38,11 @@ STANDS_OUT = 5.0
 STIFF = 1e-6
 """Weight of a slope of 0, over that of the pixels: meshes in one line have no other slope.  So much
 of the weight of a mesh is that of none."""
+BACKGROUND = 256
+"""Bit of the flags: what varies in the background below a source is a tenth of its light."""
+WIDE = 2
+"""Meshes along a side of a box from which the background may have followed the source."""
+MOST_BELOW = 0.1
 AROUND = [(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
 """A mesh and those around it: rows and columns from its own."""
 
@@ -128,6 +134,27 @@ def levels_below(
     wings = np.empty(len(boxes))
     mean_wings(parameters, boxes, area, wings)
     return Level(level, error, wings)
+
+
+def on_background(sky: Sky, boxes: I8, parameters: F8) -> Bools:
+    """Tell which sources are so wide that the background may hold a good part of their light.
+
+    That is what it has in the box of the source above its lowest mesh there: light of a galaxy
+    that meshes followed, or a sky that is as uneven.
+    """
+    background, found = sky.background, np.zeros(len(boxes), dtype=np.bool_)
+    if background is None:
+        return found
+    width, height = background.mesh_width, background.mesh_height
+    wide = (boxes[:, 2] > WIDE * width) & (boxes[:, 3] > WIDE * height)
+    for i in np.flatnonzero(wide).tolist():
+        x, y, n_x, n_y = boxes[i].tolist()
+        across = np.unique(np.arange(x, x + n_x) // width, return_counts=True)
+        up = np.unique(np.arange(y, y + n_y) // height, return_counts=True)
+        level = background.level[up[0][:, None], across[0]].astype(np.float64)
+        held = float(up[1] @ (level - level.min()) @ across[1])
+        found[i] = held > MOST_BELOW * float(parameters[i, [SPHEROID, DISK, POINT]].sum())
+    return found
 
 
 class _Planes:
