@@ -6,10 +6,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1, U2
+
+
+@helper
+def _near_in_rows(
+    labels: I4, low_x: int, width: int, label: int, margin: int, kind: U1, beside: U1
+) -> None:  # fmt: skip
+    """Tell which pixels of some rows are the footprint's (2) or of no detection (1).
+
+    And which are no farther than `margin` from one of the footprint in the same row.
+    """
+    for j in range(labels.shape[0]):
+        names, kinds, row = labels[j, low_x : low_x + width], kind[j], beside[j]
+        row[:width] = 0
+        clear = 0  # up to here pixels are marked
+        for i in range(width):
+            own = abs(names[i])
+            if own == label:
+                kinds[i] = 2
+                last = min(i + margin + 1, width)
+                for m in range(max(i - margin, clear), last):
+                    row[m] = 1
+                clear = last
+            else:
+                kinds[i] = own == 0
 
 
 @kernel
@@ -45,41 +69,41 @@ def residual_windows(
     """
     ny, nx = image.shape
     side = data.shape[1]
-    # Whether a pixel of the footprint is near in the same row.
-    beside = np.empty((side, side), np.bool_)
+    # See `_near_in_rows`.
+    kind, beside = np.empty((2, side, side), np.uint8)
+    near = np.empty(side, np.uint8)
     for k in range(host.size):
         top, left = corner[k, 0], corner[k, 1]
         low_y, high_y = max(top, 0), min(top + side, ny)
         low_x, high_x = max(left, 0), min(left + side, nx)
-        label = host[k] + 1
-        beside[:] = False
-        for y in range(low_y, high_y):
-            row = beside[y - top]
-            for x in range(low_x, high_x):
-                if abs(labels[y, x]) == label:
-                    row[max(x - margin, low_x) - left : min(x + margin + 1, high_x) - left] = True
+        width = high_x - low_x
+        chi2[k, 0], chi2[k, 1] = 0.0, 0.0
+        if low_y >= high_y or width <= 0:
+            continue
+        _near_in_rows(labels[low_y:high_y], low_x, width, host[k] + 1, margin, kind, beside)
         total, number = 0.0, 0
         for y in range(low_y, high_y):
-            first, last = max(y - margin, low_y) - top, min(y + margin + 1, high_y) - top
-            for x in range(low_x, high_x):
-                left_over = image[y, x] - models[y, x]
-                data[k, y - top, x - left] = left_over
-                own = abs(labels[y, x])
-                if not (own == label or own == 0) or mask[y, x] & unusable:
-                    continue
-                near = own == label
-                for j in range(first, last):
-                    near |= beside[j, x - left]
-                if not near:
+            image_row, models_row = image[y, low_x:high_x], models[y, low_x:high_x]
+            data_row = data[k, y - top, low_x - left : high_x - left]
+            for i in range(width):
+                data_row[i] = image_row[i] - models_row[i]
+            near[:width] = 0
+            for j in range(max(y - margin, low_y) - low_y, min(y + margin + 1, high_y) - low_y):
+                row = beside[j]
+                for i in range(width):
+                    near[i] |= row[i]
+            weight_row = weight[k, y - top, low_x - left : high_x - left]
+            for i in range(width):
+                if not (near[i] and kind[y - low_y, i]) or mask[y, low_x + i] & unusable:
                     continue
                 # The square of a single pixel may be beyond single precision.
-                model = np.float64(models[y, x])
-                noise = variance[y, x] + (systematic * model) ** 2
+                model = np.float64(models_row[i])
+                noise = variance[y, low_x + i] + (systematic * model) ** 2
                 if gain > 0.0:
                     noise += max(model, 0.0) / gain
                 counted = np.float32(1.0 / noise)
-                weight[k, y - top, x - left] = counted
-                total += np.float64(counted) * np.float64(left_over) ** 2
+                weight_row[i] = counted
+                total += np.float64(counted) * np.float64(data_row[i]) ** 2
                 number += 1
         chi2[k, 0], chi2[k, 1] = total, number
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, U1, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 from skyextract.run import Run
 
 MAX_STEPS = 2.0
@@ -97,15 +97,23 @@ def value_step(sample: F4) -> float:
         return 0.0
     ordered = np.sort(sample)  # of which numpy finds percentiles in half of the time
     core = ordered[ordered <= np.percentile(ordered, FIRST_SHARE)]
-    values, counts = np.unique(core, return_counts=True)
+    values, counts = _counted(core)
     # Pixels that were repaired have values between the steps, each of its own.
     values = values[counts >= max(2, MIN_VALUE_SHARE * core.size)]
     if values.size > MAX_VALUES or values.size > 0.05 * core.size:
         return 0.0
     if values.size < 2:
-        values, counts = np.unique(sample, return_counts=True)
+        values, counts = _counted(ordered)
         values = values[counts > 1]
     return float(np.diff(values).min()) if values.size > 1 else 0.0
+
+
+def _counted(ordered: F4) -> tuple[F4, I8]:
+    """Return the different values of sorted ones, and how many there are of each."""
+    last = np.ones(ordered.size, np.bool_)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    ends = np.flatnonzero(last)
+    return ordered[ends], np.diff(ends, prepend=-1)
 
 
 def is_unresolved(sky: F4, step: float) -> bool:

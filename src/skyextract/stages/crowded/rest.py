@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, Bools, each_of
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.kernels.psf.near import box_squares, find_pairs
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.detection.matched import filter_about, filter_matched
@@ -38,10 +39,8 @@ MAX_RESIDUAL = 1e6
 SHARED = (0.25, 0.5)
 """Share of the noise of pixels that neighbours have in common: from the first number on noise
 counts as correlated, from the second on all of what the filtered image has."""
-N_TOGETHER = 30_000
-"""Sources whose neighbours are looked for at a time: what that takes of memory."""
-N_WINDOWS = 4096
-"""Windows that are looked at together."""
+PAIRS_PER_SOURCE = 4
+"""Room for pairs of neighbours at first."""
 N_SAMPLE = 50_000
 """Pixels, in whole rows, whose noise is looked at, about."""
 LIT, MIN_LIT = (2.0, 30.0), 100
@@ -226,18 +225,8 @@ def mean_square(filtered: F4, row: I8, column: I8, half: int) -> F8:
     row, column : (n,) int64
     """
     np.clip(filtered, -MAX_RESIDUAL, MAX_RESIDUAL, out=filtered)
-    ny, nx = filtered.shape
-    sums, number = np.empty((2, row.size))
-    offset = np.arange(-half, half + 1)
-    for first in range(0, row.size, N_WINDOWS):
-        part = slice(first, first + N_WINDOWS)
-        y, x = row[part, None] + offset, column[part, None] + offset
-        inside = ((y >= 0) & (y < ny))[:, :, None] & ((x >= 0) & (x < nx))[:, None]
-        box = filtered[np.clip(y, 0, ny - 1)[:, :, None], np.clip(x, 0, nx - 1)[:, None]]
-        box *= inside
-        sums[part] = np.einsum("kij,kij->k", box, box, dtype=np.float64)
-        number[part] = inside.sum((1, 2))
-    mean: F8 = sums / number
+    mean = np.empty(row.size)
+    box_squares(filtered, row, column, half, mean)
     return mean
 
 
@@ -267,31 +256,25 @@ def hosts_of(hidden: Hidden, found: Detections) -> I8:
 
 def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
     """Return the pairs (j, k), j < k, of sources nearer than `distance`, in the order of k."""
-    column, row = (np.floor((v - v.min(initial=0.0)) / distance).astype(np.int64) for v in (x, y))
+    x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
+    # Cells of about a source each, which are at least as wide as pairs are.
+    known = np.isfinite(x) & np.isfinite(y)
+    at = np.where(known, (x, y), 0.0)
+    at -= at.min(axis=1, initial=0.0, keepdims=True)
+    area = float(np.prod(at.max(axis=1, initial=0.0)))
+    side = max(distance, math.sqrt(area / max(x.size, 1)))
+    column, row = (at / side).astype(np.int64)
     width = int(column.max(initial=0)) + 3
-    cell = row * width + column + 1
+    cell = (row + 1) * width + column + 1
     order = np.argsort(cell, kind="stable")
-    ordered = cell[order]
-    pairs = []
-    for begin in range(0, x.size, N_TOGETHER):
-        # In the order of the cells, what is looked up lies side by side.
-        some = order[begin : begin + N_TOGETHER]
-        for step in (-1, 0, 1):
-            # Three cells of a row follow each other.
-            at = cell[some] + step * width
-            low = np.searchsorted(ordered, at - 1)
-            number = np.searchsorted(ordered, at + 1, side="right") - low
-            of, place = each_of(number)
-            k, j = some[of], order[low[of] + place]
-            before = j < k
-            j, k = j[before], k[before]
-            near = (x[j] - x[k]) ** 2 + (y[j] - y[k]) ** 2 < distance**2
-            pairs.append(np.array([j[near], k[near]]))
-    if not pairs:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    first, second = np.concatenate(pairs, axis=1)
-    sequence = np.argsort(second, kind="stable")
-    return first[sequence], second[sequence]
+    start = np.searchsorted(cell[order], np.arange((int(row.max(initial=0)) + 3) * width + 1))
+    room = PAIRS_PER_SOURCE * x.size
+    while True:
+        pairs = np.empty((2, room), np.int64)
+        number = find_pairs(x, y, distance, cell, order, start, width, *pairs)
+        if number <= room:
+            return pairs[0, :number], pairs[1, :number]
+        room = number
 
 
 def gain_of_rest(hidden: Hidden, variance: F4) -> float:
