@@ -35,6 +35,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
+from skyextract.stages.background.fringes import without_fringes
 from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
 from skyextract.stages.background.strips import edge_strips
 from skyextract.stages.background.unlit import unlit
@@ -150,7 +151,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if equal:
         doubts = (*exposure.doubts, about_copies(equal))
         exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
-    return _without_dead(_without_columns(exposure, run), run)
+    return without_fringes(_without_dead(_without_columns(exposure, run), run), run)
 
 
 def _without_dead(exposure: Exposure, run: Run) -> Exposure:

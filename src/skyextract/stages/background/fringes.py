@@ -1,0 +1,136 @@
+"""Fringes that were left in a frame: measured on the frame itself, and subtracted.
+
+Thinned detectors show the lines of the night sky as waves of some ten pixels.  They are as fine as
+stars and are neither noise nor background: detection takes their crests for sources, and fluxes
+have parts of them.  All over a frame, though, each part has its waves in few directions and
+lengths, as no stars and clouds have: sky and stars are taken apart in turns, in which the pixels
+of stars are filled with the waves about them (Papoulis 1975, IEEE Trans. CAS 22, 735).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, U2, Bools, widened
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.stages.background.waves import (
+    BIN,
+    SAMPLE,
+    TILE,
+    Frequencies,
+    Tiles,
+    binned,
+    strongest,
+)
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+
+UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
+"""Pixels that do not show the sky."""
+ABOVE = 6.0
+"""Fringes are where the strongest wave has so many times the power of others of its length in other
+directions, in half of the tiles: frames without have 0 to 3.5..."""
+FIRST, HOPELESS = 4, 4.0
+"""... so that where it is below this in all but one of the first tiles, no others are asked."""
+MIN_TILES, MAX_TILES = 4, 4
+"""Tiles that tell, at least; along an axis, at most."""
+STRIDE = 5
+"""Each so many-th tile comes first: a diagonal of them."""
+MIN_KNOWN = 0.6
+"""Part of a tile that is sky."""
+LONGEST = 50.0
+"""Wavelengths up to which fringes are told, pixels; those that are found have any."""
+ROUNDS, SETTLED = 12, 0.01
+"""Turns, at most, or until the waves change by less than this part of the noise."""
+
+
+def without_fringes(exposure: Exposure, run: Run) -> Exposure:
+    """Subtract the fringes that a frame shows; the same if it shows none.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its mask.  Pixels at or above saturation stay as they are.
+    """
+    image, mask = exposure.image, exposure.mask
+    if min(image.shape) < 2 * TILE or not shows_fringes(image, mask):
+        return exposure
+    known = (mask & UNUSABLE) == 0
+    if exposure.weight is not None:
+        known &= exposure.weight < MAX_VARIANCE
+    fringes = measure_fringes(image, known, run)
+    rms = float(fringes[known].std())
+    message = (
+        f"fringes, waves that cover the frame, are measured and subtracted (rms {rms:.4g} in image "
+        "units; DATA_CHECK N leaves them)"
+    )
+    run.warn(message)
+    has_sky = (mask & np.uint16(Mask.SAT | Mask.NO_DATA)) == 0
+    has_sky &= image < np.float32(exposure.detector.saturation)
+    return replace(exposure, image=np.where(has_sky, image - fringes, image))
+
+
+def shows_fringes(image: F4, mask: U2) -> bool:
+    """Tell whether waves in few directions cover a frame."""
+    frequencies = Frequencies.of_tile(TILE // BIN)
+    firsts = [_spread(size) for size in image.shape]
+    corners = [(y, x) for y in firsts[0] for x in firsts[1]]
+    # The first ones are far apart.
+    corners = corners[::STRIDE] + [at for k, at in enumerate(corners) if k % STRIDE]
+    found: list[float] = []
+    for y, x in corners:
+        part = slice(y, y + TILE), slice(x, x + TILE)
+        tile, known = binned(image[part], (mask[part] & UNUSABLE) == 0)
+        sky = _sky(tile, known)
+        if np.count_nonzero(sky) > MIN_KNOWN * sky.size:
+            found.append(strongest(tile, sky, frequencies, LONGEST))
+        if len(found) == FIRST and np.sort(found)[-2] < HOPELESS:
+            return False
+    return len(found) >= MIN_TILES and float(np.median(found)) > ABOVE
+
+
+def _spread(size: int) -> list[int]:
+    """Return where tiles begin that are spread over an axis."""
+    n = min(MAX_TILES, size // TILE)
+    return [(size - TILE) * (2 * k + 1) // (2 * n) for k in range(n)]
+
+
+def _sky(tile: F4, known: Bools) -> Bools:
+    """Return the pixels of a tile without stars."""
+    values = tile[known]
+    if not values.size:
+        return known
+    level = median(values)
+    noise = median(np.abs(values - level)) / 0.6745
+    stars = np.abs(tile - level) > 3.0 * noise
+    return known & ~widened(stars, 1)
+
+
+def measure_fringes(image: F4, known: Bools, run: Run) -> F4:
+    """Return the fringes of a frame, 0 in the mean.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    known : (ny, nx) bool
+        Pixels with data.
+    """
+    level = np.float32(median(image[known][:: max(1, image.size // SAMPLE)]))
+    tiles = Tiles.of(image - level, known, run)
+    waves = np.zeros_like(tiles.data)
+    for _ in range(ROUNDS):
+        stars, noise = tiles.stars(waves)
+        new = tiles.filtered(waves, stars)
+        change = float((new - waves)[tiles.frame].std())
+        waves = new
+        if change < SETTLED * noise:
+            break
+    stars, _ = tiles.stars(waves)
+    return tiles.fine(waves, stars, image.shape)
