@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.kernels.detection.companions import (
-    Footprints,
-    Rules,
-    Stars,
-    brightest_beside,
-    centre_peaks,
-)
 from skyextract.kernels.psf.fit import FROZEN, NO_PIXELS, RUNAWAY
 from skyextract.run import Run
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, only
+from skyextract.stages.crowded.places import FARTHEST, FELT, MIN_SEPARATION, places_of_companions
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.crowded.sheet import Sheet, sheet_of
@@ -38,21 +32,6 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
 
-MIN_PEAK = 20.0
-"""Peaks of the stars beside which others are looked for, in sigma."""
-NEAREST, FARTHEST = 0.7, 3.5
-"""Distances of companions, in FWHM."""
-MIN_SHARE = 0.2
-"""A companion is at least this share of the light of the others there..."""
-MIN_CONTRAST = 2.0
-"""... and so many times what is left at the same distance from the star: galaxies are round."""
-APART, MAX_SYMMETRY = 1.6, 0.5
-"""From this distance on, in FWHM, stars have peaks of their own, and what leaves such a share of
-its light on the other side, too, is a galaxy."""
-FELT = 4.0
-"""Distance, in FWHM, within which detections are felt."""
-FINE_PSF = 6.0
-"""Samples per FWHM, at least, of the PSF convolved with itself."""
 ROUGH = COARSE._replace(radius=FIT_RADIUS)
 """Where the fits end that tell whether there is a companion."""
 SWEEPS = 8
@@ -61,10 +40,12 @@ PIXELS_AT_ONCE = 1 << 19
 """Windows of so many pixels are worked on together, at most: that bounds the memory..."""
 WORTH_SHARING = 1 << 17
 """... and fewer than these are not shared between two threads."""
-MIN_SEPARATION = 0.7
-"""Sources nearer to each other than this, in FWHM, are not told from an extended one."""
 MAX_CHI2 = 1.5
 """Reduced chi2 of a footprint that two point sources describe, the PSF's own error included."""
+
+STAYS = 0.8
+"""What stands upon a galaxy is found within this distance, in FWHM, of where it was seen: farther
+away it is a piece of that, into which the fit slid."""
 
 
 class Places(NamedTuple):
@@ -77,12 +58,15 @@ class Places(NamedTuple):
     x, y : (k,) float64
     window : (k,) int64
         Window in which each is fitted.
+    is_upon : (k,) bool
+        Whether it stands upon its host: the other side has shown that it is no part of that.
     """
 
     host: I8
     x: F8
     y: F8
     window: I8
+    is_upon: Bools
 
 
 def find_companions(
@@ -105,7 +89,9 @@ def find_companions(
     sigma = plane.background.sigma
     photon_noise = 1.0 / (gain * sigma**2) if gain > 0.0 else 0.0
     unit = matched.unit(sigma)
-    host, x, y = places_beside(found, looked_at, matched, unit, psf.fwhm, photon_noise, run)
+    host, x, y, is_upon = places_of_companions(
+        found, looked_at, matched, unit, psf.fwhm, photon_noise, exposure.mask, run
+    )
     if host.size == 0:
         return None
     windows, group = _windows(found, host, x, y, psf.fwhm, psf.radius)
@@ -114,7 +100,7 @@ def find_companions(
 
     def fitted(span: tuple[int, int]) -> tuple[I8, FittedSources, I8, FittedSources]:
         some = np.flatnonzero((group >= span[0]) & (group < span[1]))
-        places = Places(host[some], x[some], y[some], group[some] - span[0])
+        places = Places(host[some], x[some], y[some], group[some] - span[0], is_upon[some])
         rows, own, kept, new = _in_windows(
             exposure, plane, found, windows[slice(*span)], places, unit
         )
@@ -217,13 +203,18 @@ def _in_windows(
     x, y = places.x - aside, places.y - below
     host = np.searchsorted(window * found.n + rows, places.window * found.n + places.host)
     hidden, error = _fitted(exposure, plane, part, host, x, y, alone)
-    clear = _clear(hidden, part, np.maximum(noise, 1.0) * error, found.threshold / unit)
-    clear &= _explained(hidden, plane.variance_plane(alone), exposure.detector.gain, part, host)
+    error *= np.maximum(noise, 1.0)
+    clear = _clear(hidden, part, error, found.threshold / unit, places.is_upon)
+    stays = np.hypot(hidden.x[part.n :] - x, hidden.y[part.n :] - y) < STAYS * hidden.psf.fwhm
+    clear &= np.where(
+        places.is_upon, stays,
+        _explained(hidden, plane.variance_plane(alone), exposure.detector.gain, part, host),
+    )  # fmt: skip
     detected = np.ones(part.n, np.bool_)
     hidden = only(hidden, np.append(detected, clear), in_place=True)
     kept = np.flatnonzero(clear)
     if kept.size:
-        torn = pieces_of_extended(exposure, hidden, part, alone)[part.n :]
+        torn = pieces_of_extended(exposure, hidden, part, alone)[part.n :] & ~places.is_upon[kept]
         hidden, kept = only(hidden, np.append(detected, ~torn), in_place=True), kept[~torn]
     known = np.flatnonzero(hidden.sources.reach[: part.n] >= 0) if kept.size else kept
     shift = sheet.shift[np.append(window[known], places.window[kept])]
@@ -265,7 +256,7 @@ def _fitted(
     return Hidden(sources.with_rows(rows, group), models, plane, psf), error
 
 
-def _clear(hidden: Hidden, found: Detections, error: F8, threshold: float) -> Bools:
+def _clear(hidden: Hidden, found: Detections, error: F8, threshold: float, is_upon: Bools) -> Bools:
     """Tell which companions are significant and have a place of their own.
 
     Parameters
@@ -274,12 +265,15 @@ def _clear(hidden: Hidden, found: Detections, error: F8, threshold: float) -> Bo
         Of their fluxes.
     threshold : float
         In sigma.
+    is_upon : (k,) bool
+        Companions that may stay where they were seen, if galaxies draw their fits away.
     """
     n, x, y = found.n, hidden.x, hidden.y
     nearest = MIN_SEPARATION * hidden.psf.fwhm
     sources = hidden.sources.take(np.arange(n, x.size))
     clear: Bools = sources.parameters[:, 0] > threshold * error
-    clear &= (sources.status & (FROZEN | NO_PIXELS | RUNAWAY)) == 0
+    hindered = np.where(is_upon, NO_PIXELS, FROZEN | NO_PIXELS | RUNAWAY)
+    clear &= (sources.status & hindered) == 0
     first, second = pairs_within(x, y, nearest)
     clear[second[second >= n] - n] = False
     # Where detections came together, the companion has the place of one of them.
@@ -310,79 +304,3 @@ def _explained(hidden: Hidden, variance: F4, gain: float, found: Detections, hos
         left = hidden.plane.subtracted.ravel()[pixel] - models
         explained[k] = (left**2 / noise).mean() < MAX_CHI2
     return explained
-
-
-def places_beside(
-    found: Detections,
-    rows: Bools,
-    matched: MatchedFilter,
-    unit: float,
-    fwhm: float,
-    photon_noise: float,
-    run: Run,
-) -> tuple[I8, F8, F8]:
-    """Return the detections beside which something is left, and x, y of that.
-
-    Parameters
-    ----------
-    found : Detections
-        In whose footprints the image is filtered with the PSF.
-    rows : (n,) bool
-        Detections that are looked at, if they are bright.
-    matched : MatchedFilter
-    unit : float
-        Noise of the filtered image.
-    fwhm : float
-        Of stars, pixels.
-    photon_noise : float
-        Variance that one unit of light adds, in units of that of the empty sky.
-    """
-    _, nx = found.image_shape
-    footprints = Footprints(found.first, found.pixel, found.filtered, nx)
-    place = np.empty((found.n, 3))
-    centre_peaks(footprints, found.ypeak.astype(np.int64) * nx + found.xpeak, place)
-    x, y, height = (np.ascontiguousarray(v) for v in place.T)
-    first, second = pairs_within(x, y, FELT * fwhm)
-    near, far = np.concatenate([first, second]), np.concatenate([second, first])
-    order = np.argsort(near, kind="stable")
-    begin = np.searchsorted(near[order], np.arange(found.n + 1))
-    fineness = math.ceil(FINE_PSF / fwhm)
-    up, across = matched.cells_of(np.rint(y).astype(np.int64), np.rint(x).astype(np.int64))
-    stars = Stars(
-        x, y, height, up * matched.column.shape[1] + across, _profiles(matched, fineness),
-        fineness,
-        begin, far[order],
-    )  # fmt: skip
-    hosts = np.flatnonzero(rows & (height > MIN_PEAK * unit))
-    rules = Rules(
-        NEAREST * fwhm, FARTHEST * fwhm, float(found.threshold), photon_noise, MIN_SHARE,
-        MIN_CONTRAST, APART * fwhm, MAX_SYMMETRY,
-    )  # fmt: skip
-    beside = np.empty((hosts.size, 2))
-
-    def part(span: tuple[int, int]) -> None:
-        some = slice(*span)
-        brightest_beside(hosts[some], footprints, stars, rules, beside[some])
-
-    run.map(part, run.bands(hosts.size))
-    some = np.isfinite(beside[:, 0])
-    return hosts[some], beside[some, 0], beside[some, 1]
-
-
-def _profiles(matched: MatchedFilter, fineness: int) -> F4:
-    """Return the PSF of each cell convolved with itself, of peak 1, in samples of 1 / fineness.
-
-    That of a sum of outer products is one of those of their factors, each with each.
-    """
-    sides = []
-    for side in (matched.column, matched.line):
-        factors = side.reshape(-1, *side.shape[2:]).astype(np.float64)
-        size = 2 * factors.shape[2]
-        waves = np.fft.rfft(factors, size)
-        both = waves[:, :, None].conj() * waves[:, None]
-        fine = np.fft.irfft(both, fineness * size)
-        sides.append(np.fft.fftshift(fine, axes=3).reshape(len(fine), -1, fineness * size))
-    light = np.matmul(sides[0].transpose(0, 2, 1), sides[1])
-    peak = light[:, [[fineness * size // 2]], [[fineness * size // 2]]]
-    profiles: F4 = (light / peak).astype(np.float32)
-    return profiles
