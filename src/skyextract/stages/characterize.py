@@ -29,6 +29,7 @@ from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit, Variation, with_misfit
 from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
+from skyextract.stages.psf.photons import FewerPhotons, find_fewer_photons
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starsky import (
     StarSky,
@@ -127,6 +128,10 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if cut is not None:
         source = with_cores_saturated(source, cut, passes.sky.background.mean, run)
         passes = _iterate(source, None, config, run)
+    calm = _fewer_photons(source, passes, config)
+    if calm is not None:
+        source = replace(source, detector=replace(source.detector, gain=calm.gain, read_noise=0.0))
+        passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None:
         psf = with_errors(with_misfit(last.fit), last.fit.evidence, last.sample, last.model, run)
@@ -143,8 +148,10 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     selection = last.selection if last else None
     if last is not None and not message:
         message = doubt_of_psf(last.selection, last.stars, psf, exposure.shape)
-    calm = about_calm_stars(fit, sky.background.sigma, source.detector.gain) if fit else ""
-    for text in filter(None, (message, calm)):
+    about_gain = calm.doubt if calm else ""
+    if fit and not about_gain:
+        about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
+    for text in filter(None, (message, about_gain)):
         run.warn(text)
 
     result = replace(
@@ -259,6 +266,20 @@ def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> C
     )  # fmt: skip
     peaks = np.concatenate([peaks, found.peaks], axis=1)
     return find_cut_cores(psf, data, variance, peaks, cosmic, inverse_gain)
+
+
+def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPhotons | None:
+    """Find a mean of frames or pixels by the noise of its photons, where noise is measured."""
+    known = source.variance is not None
+    if passes.fit is None or known or config.extraction.noise_type != "MEASURED":
+        return None
+    planes, background, detector = passes.sky.planes, passes.sky.background, source.detector
+    if background.skewness is not None or background.hidden_step:
+        return None  # noise of few photons, or steps, tells less
+    return find_fewer_photons(
+        passes.fit, planes.data, planes.variance, background.mean - detector.pedestal,
+        background.sigma, detector.gain, detector.read_noise,
+    )  # fmt: skip
 
 
 def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:

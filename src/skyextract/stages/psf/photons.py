@@ -1,0 +1,157 @@
+"""Whether photons of the stars are the noise that GAIN makes of them.
+
+An image that is the mean of many frames, or of pixels, keeps the card of one of them; the true gain
+is as many times higher.  The level of the sky over its noise shows it, unless a bias is part of
+the level; the scatter of the stars about the PSF shows it, unless the model does not fit.  What
+both say alike is believed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
+from skyextract.stages.psf.model import PsfFit
+
+FEWER, SURE = 0.65, 4.0
+"""Part of the photon noise by GAIN below which stars, and the sky, contradict it, and times the
+error of that of the stars by which it is below 1."""
+MOST_ELECTRONS = 3000.0
+"""Of a pixel: brighter ones scatter by errors of the model, some half per cent of their light."""
+AGREE = 2.0
+"""Factor to which sky and stars say the same: bias raises the level, a misfit the scatter."""
+MIN_LEVEL = 10.0
+"""Noise of a pixel that the sky is at least."""
+MIN_STARS, MIN_BLOCKS = 5, 200
+"""Stars, and blocks of pixels, without which nothing is said."""
+
+
+@record
+class FewerPhotons:
+    """How much smaller the noise of photons is than GAIN says.
+
+    Attributes
+    ----------
+    gain : float
+        Electrons per image unit that fit.
+    doubt : str
+        What is to be said, in one line.
+    """
+
+    gain: float
+    doubt: str
+
+
+def photon_part(fit: PsfFit) -> tuple[float, float]:
+    """Return the variance of photons over that by GAIN, from the scatter of stars, and its error.
+
+    The error is that where GAIN is right.  A line through squared residuals in the cores of the
+    stars: their share of the sky's noise, and that of the photons of the model.  What fluxes and
+    positions take off the residuals is made up for (their leverage).
+    """
+    solver, rows = fit.solver, np.flatnonzero(fit.used)
+    size = solver.stamps.shape[1]
+    cx, cy = solver.cx[rows] - size // 2, solver.cy[rows] - size // 2
+    shapes = fit.psf.stamps(fit.x[rows], fit.y[rows], cx, cy, size).astype(np.float64)
+    models = solver.flux[rows, None, None] * shapes
+    noise, photons = solver.noise[rows].astype(np.float64), solver.inverse_gain * models
+    axis = np.arange(size) - size // 2
+    r2 = (axis - cx[:, None])[:, None, :] ** 2 + (axis - cy[:, None])[:, :, None] ** 2
+    use = (noise < MAX_VARIANCE) & (solver.weight[rows] > 0.0) & (r2 < solver.core**2)
+    brightest = photons.max(axis=(1, 2), where=use, initial=0.0)
+    use[brightest > MOST_ELECTRONS * solver.inverse_gain**2] = False
+    if np.count_nonzero(use.any(axis=(1, 2))) < MIN_STARS:
+        return math.nan, math.inf
+    squares = (solver.stamps[rows] - models)[use] ** 2
+    part, of_sky, error = 1.0, 1.0, math.inf
+    for turn in range(4):
+        expected = of_sky * noise + part * np.maximum(photons, 0.0)
+        free = 1.0 - _leverage(shapes, np.where(use, 1.0 / expected, 0.0))[use]
+        weight = (free / expected[use]) ** 2
+        lines = np.stack([noise[use], photons[use]])
+        matrix = (weight * lines) @ lines.T
+        of_sky, part = np.linalg.solve(matrix, (weight * lines) @ (squares / free)).tolist()
+        if turn == 0:
+            error = math.sqrt(2.0 * float(np.linalg.inv(matrix)[1, 1]))
+        of_sky, part = max(of_sky, 0.3), max(part, 0.03)
+    return part, error
+
+
+def _leverage(shapes: F8, weight: F8) -> F8:
+    """Return the part of its noise that flux and position of a star take up, of each pixel.
+
+    Parameters
+    ----------
+    shapes, weight : (n, size, size) float64
+        Images of the stars, and the weights of their pixels.
+    """
+    n = len(shapes)
+    slopes = np.stack([shapes, *np.gradient(shapes, axis=(1, 2))], axis=1).reshape(n, 3, -1)
+    weight = weight.reshape(n, -1)
+    matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
+    some = weight.any(axis=1)
+    matrix[~some] = np.eye(3)
+    taken = np.linalg.solve(matrix, slopes)
+    part: F8 = (slopes * taken).sum(axis=1) * weight
+    return part.reshape(shapes.shape)
+
+
+def noise_in_blocks(data: F4, variance: F4, side: int) -> float:
+    """Return the variance of means of side x side pixels, over that of independent ones.
+
+    Parameters
+    ----------
+    data, variance : (ny, nx) float32
+        Background-subtracted image and background variance (1e30: no data).
+    """
+    ny, nx = (n // side * side for n in data.shape)
+    shape = (ny // side, side, nx // side, side)
+    good = (variance[:ny, :nx] < MAX_VARIANCE).reshape(shape).all(axis=(1, 3))
+    means = data[:ny, :nx].reshape(shape).mean(axis=(1, 3), dtype=np.float64)[good]
+    if means.size < MIN_BLOCKS:
+        return math.nan
+    pixels = data[:ny:side, :nx:side][good].astype(np.float64)
+    spread = robust_sigma(pixels)
+    return (side * robust_sigma(means) / spread) ** 2 if spread > 0.0 else math.nan
+
+
+def find_fewer_photons(
+    fit: PsfFit, data: F4, variance: F4, level: float, sigma: float, gain: float, read_noise: float
+) -> FewerPhotons | None:
+    """Compare the noise of stars and sky with their photons; None where GAIN may be right.
+
+    Parameters
+    ----------
+    fit : PsfFit
+        Stars and their PSF.
+    data, variance : (ny, nx) float32
+        Background-subtracted image and background variance (1e30: no data).
+    level, sigma : float
+        Of the sky, without a pedestal, and its noise, image units.
+    gain, read_noise : float
+        Electrons per image unit, and electrons; 0 if they are not known.
+    """
+    if not (gain > 0.0 and level > MIN_LEVEL * sigma):
+        return None
+    of_sky = sigma**2 / (level / gain + (read_noise / gain) ** 2)
+    if not 0.0 < of_sky < FEWER:
+        return None
+    # What neighbours share is no less noise of a star.
+    shared = noise_in_blocks(data, variance, max(2, round(fit.psf.fwhm)))
+    of_stars, error = photon_part(fit)
+    if not (shared * max(of_stars, of_sky) < FEWER and 1.0 - of_stars > SURE * error):
+        return None
+    of_stars, of_sky = shared * of_stars, shared * of_sky
+    # A level that holds a bias has fewer photons; a read noise that nobody knows makes more noise.
+    part = of_sky if 1.0 / AGREE < of_stars / of_sky < AGREE else max(of_stars, of_sky)
+    message = (
+        f"stars and sky scatter with {part:.2g} of the variance that a GAIN of {gain:g} gives "
+        f"their photons, as in the mean of {1.0 / part:.2g} frames or pixels: a gain of "
+        f"{gain / part:.4g} e- per image unit is used"
+    )
+    return FewerPhotons(gain / part, message)

@@ -1,0 +1,47 @@
+"""The gain of means of frames or pixels, whose card is that of one of them."""
+
+import numpy as np
+import pytest
+
+import skyextract as sky
+from tests.simulate.zeropointfields import GAIN, READ_NOISE, draw_sources, simulate_field
+
+SIZE = 512
+
+
+def mean_of(n, seed, level=300.0, bias=0.0, smoothed=False):
+    """Return pixels of so many frames' mean."""
+    field = simulate_field(seed, n_stars=120)
+    light = draw_sources(field.sources, field.fwhm, SIZE) + level
+    random = np.random.default_rng(seed + 99)
+    image = random.poisson(light * GAIN * n) / (GAIN * n)
+    image += random.normal(0.0, READ_NOISE / GAIN / n**0.5, light.shape)
+    if smoothed:  # by bilinear interpolation, half a pixel along both axes
+        image = sum(np.roll(image, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1))) / 4
+    return (image + bias).astype(np.float32)
+
+
+def gain_of(image, **keywords):
+    """Return the gain that characterize leaves."""
+    return sky.characterize(sky.exposure(image, gain=GAIN), **keywords).detector.gain
+
+
+@pytest.mark.parametrize(("n", "seed"), [(4, 1), (9, 2), (9, 7)])
+def test_means_of_frames_have_the_gain_of_all(n, seed, caplog):
+    gain = gain_of(mean_of(n, seed))
+    assert f"a gain of {gain:.4g} e- per image unit is used" in caplog.text
+    assert gain == pytest.approx(n * GAIN, rel=0.2)  # the read noise, which no card tells, is noise
+
+
+def test_a_bias_in_the_level_is_no_mean():
+    assert gain_of(mean_of(1, 3, bias=1000.0)) == GAIN
+    assert gain_of(mean_of(9, 3, bias=1000.0)) == pytest.approx(9 * GAIN, rel=0.5)
+
+
+def test_noise_that_neighbours_share_is_no_mean():
+    assert gain_of(mean_of(1, 4, smoothed=True)) == GAIN
+
+
+def test_a_frame_without_sky_and_sextractors_noise_keep_their_gain():
+    assert gain_of(mean_of(9, 5) - np.float32(300.0)) == GAIN
+    assert gain_of(mean_of(9, 5), noise_type="INDEPENDENT") == GAIN
