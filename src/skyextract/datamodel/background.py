@@ -31,9 +31,12 @@ class BackgroundMap:
     skewness : float or None
         Of the noise, where it is that of few photons or steps; None where it is not.
     hidden_step : float
-        Step of the pixel values, where rounding to it hides the level; 0 where it does not.
+        Step of the pixel values, where rounding to it hides the level; a part of it where it does
+        so in part, and 0 where it does not.
     clipped_share, clipped_shift : float
         Share of the pixels that a black point raised, and how much higher their mean is for it.
+    rounding : float
+        How much higher the mean of pixels rounded to a step is than the level.
     """
 
     level: Annotated[F4, FLUX]
@@ -47,6 +50,7 @@ class BackgroundMap:
     hidden_step: Annotated[float, FLUX] = 0.0
     clipped_share: float = 0.0
     clipped_shift: Annotated[float, FLUX] = 0.0
+    rounding: Annotated[float, FLUX] = 0.0
 
     __eq__ = object.__eq__  # of arrays there is no one answer
     __hash__ = object.__hash__

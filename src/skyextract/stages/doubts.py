@@ -108,7 +108,8 @@ def doubts_about(
     pixels = (plane.subtracted, plane.background.sigma, plane.bad)
     # Each takes some milliseconds, which threads share.
     checks: tuple[Callable[[], Any], ...] = (
-        lambda: share_below(*pixels),
+        # The median of rounded values is one of them.
+        lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
         lambda: find_tracks(*shapes, plane.bad),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: _second_images(detections),

@@ -127,8 +127,17 @@ def is_unresolved(sky: F4, step: float) -> bool:
     two = np.where(np.diff(values) < 1.5 * step, share[1:] + share[:-1], 0.0)
     if not share.size or (share.max() < ONE_VALUE and two.max(initial=0.0) < TWO_VALUES):
         return False
-    core = sky[np.abs(sky - values[share.argmax()]) < 1.5 * step].astype(np.float64) / step
-    return bool(abs(core.mean() - core.var()) > 0.1)
+    return not counts_photons(sky, step)
+
+
+def counts_photons(sky: F4, step: float) -> bool:
+    """Tell whether the values are numbers of photons, the variance of which is their mean."""
+    sky = sky[:: max(1, sky.size // _SAMPLE)]
+    values, counts = np.unique(sky, return_counts=True)
+    if not counts.size:
+        return False
+    core = sky[np.abs(sky - values[counts.argmax()]) < 1.5 * step].astype(np.float64) / step
+    return bool(abs(core.mean() - core.var()) <= 0.1)
 
 
 def pixel_skewness(image: F4, good: Good, sources: U1 | None = None) -> float:

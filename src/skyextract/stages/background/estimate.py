@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U1, U2, Bools
-from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.background import HIDDEN_PART, BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.background.grid import fill_bad_meshes, median_filter
@@ -24,16 +24,23 @@ from skyextract.stages.background.coarse import (
     MIN_PIXELS,
     MIN_SKEWNESS,
     coarse_meshes,
+    counts_photons,
     is_unresolved,
     pixel_skewness,
     sample_good,
     value_step,
 )
 from skyextract.stages.background.interpolate import subtract_background
+from skyextract.stages.background.rounded import VISIBLE, rounded_sky
 from skyextract.stages.background.trend import steep_trend
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
 """Mask planes whose pixels say nothing about the background."""
+
+QUARTER = 0.25
+"""Sigma in steps below which the user is told of the rounding."""
+RIPPLE = HIDDEN_PART / 3.0**0.5
+"""Steps that rounding shifts a level by, which is `hidden_step` of the whole step."""
 
 MAX_TRENDS = 2
 """A surface that outliers have bent is fitted once more to what is left."""
@@ -170,8 +177,9 @@ def estimate_weighted_background(
         mean = of_image(config.back_value, index)
         level = np.full(level.shape, mean, np.float32)
     found = BackgroundMap(
-        level, rms, width, height, shape, mean, sigma, sky.skewness, sky.hidden_step, *sky.clipped
-    )
+        level, rms, width, height, shape, mean, sigma, sky.skewness, sky.hidden_step, *sky.clipped,
+        sky.rounding,
+    )  # fmt: skip
     return found, weight_scale
 
 
@@ -223,12 +231,15 @@ class _Sky:
         Step of the values, if it hides the level; 0 else.
     clipped : (float, float)
         Share of the pixels at the black point, and what that shifts the level by.
+    rounding : float
+        How much higher the mean of rounded values is than the level.
     """
 
     coarse: tuple[F4, F4] | None = None
     skewness: float | None = None
     hidden_step: float = 0.0
     clipped: tuple[float, float] = (0.0, 0.0)
+    rounding: float = 0.0
 
 
 def _seen_in_pixels(
@@ -250,14 +261,22 @@ def _seen_in_pixels(
         good &= sources == 0
     level, rms, skewness = coarse_meshes(image, good, meshes.width, meshes.height, step)
     hidden = stepped and is_unresolved(image[good], step)
+    rounded = None
+    if stepped and not counts_photons(image[good], step):
+        rounded = rounded_sky(image, good, meshes.width, meshes.height, step, level, rms)
+    part, shift = (1.0 if hidden else 0.0), 0.0
+    if rounded is not None and rounded.sigma > VISIBLE:
+        level, rms, shift = rounded.level, rounded.rms, rounded.shift
+        part = min(rounded.ripple / RIPPLE, 1.0)
+        hidden = rounded.sigma < QUARTER
     if hidden:
         run.warn(
             "the noise of the sky is below a quarter of the step of the pixel values, "
-            f"{step:g}: rounding hides its level, and fluxes are off by up to 0.3 steps "
-            "per pixel"
+            f"{step:g}: rounding hides its level, and fluxes are off by up to "
+            f"{max(part * RIPPLE, 0.1):.1f} steps per pixel"
         )
     level[np.isnan(level)] = rms[np.isnan(rms)] = BAD
-    return _Sky((level, rms), skewness, step if hidden else 0.0, clipped)
+    return _Sky((level, rms), skewness, part * step, clipped, shift)
 
 
 def _typical_noise(rms: F4, run: Run) -> float:

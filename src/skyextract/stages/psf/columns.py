@@ -142,6 +142,7 @@ def measure_point_sources(
     error = np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux)
     if exposure.background is not None and exposure.background.hidden_error:
         error = np.hypot(error, exposure.background.hidden_error * area)
+        level -= exposure.background.rounding  # which pixels in the light of a star do not share
     if sky is not None:
         below = sky.at(at_x, at_y, run)
         error = np.hypot(error, below[1] * area)
