@@ -8,6 +8,7 @@ by half a circle about its centre (C. J. Conselice 2003, ApJS 147, 1), and a sta
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,10 @@ UNSEEN = 1.0
 centre."""
 MARGIN = 1.0
 """Distance of the other side from the edge of the frame, in FWHM."""
+BY_CHANCE, SIGMAS = 0.5, 2.0
+"""Sources that have no part in each other lie in footprints of others by chance: as many as there
+are detections, times the share of the frame that these cover; at most half of them are overlooked.
+Where there are more, by so many sigma, galaxies have knots."""
 PIXELS_PER_PLACE = 30
 """Memory for places: one for so many pixels of footprints."""
 
@@ -101,6 +106,10 @@ def places_upon(
     for turn in (1.0, 0.0, -1.0):
         at_x, at_y = centre_x + turn * (x - centre_x), centre_y + turn * (y - centre_y)
         seen &= _is_seen(mask, at_x, at_y, UNSEEN * fwhm)
+    chance = BY_CHANCE * found.n * found.pixel.size / (ny * nx)
+    if np.count_nonzero(seen) > chance + SIGMAS * math.sqrt(chance / BY_CHANCE):
+        run.info(f"{np.count_nonzero(seen)} lights upon galaxies, of {chance:.0f} by chance: knots")
+        seen[:] = False
     return host[seen], x[seen], y[seen], height[seen]
 
 
