@@ -135,6 +135,21 @@ def test_gathering_is_the_transpose_of_spreading():
     )
 
 
+@pytest.mark.parametrize("length", [1.6, 3.2])
+def test_spreading_and_gathering_are_products_with_the_matrix(length):
+    random = np.random.default_rng(5)
+    smoothness = Smoothness(length, 20)
+    matrix = smoothness.matrix
+    n = smoothness.n_cells
+    noise, images = random.normal(size=(3, n, n)), random.normal(size=(3, 20, 20))
+    np.testing.assert_allclose(
+        smoothness.spread(noise), matrix @ noise @ matrix.T, rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        smoothness.gather(images), matrix.T @ images @ matrix, rtol=1e-12, atol=1e-12
+    )
+
+
 def test_means_over_cells():
     image = np.arange(25.0).reshape(5, 5)
     # Cells of 2 x 2; the last row and column of them reach beyond the edge.

@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel, summation
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8
+    from skyextract.datamodel.arrays import F4, F8, I8
 
 
 @summation
@@ -143,3 +143,59 @@ def solve_alike(
             solution[i] += length * to[i]
             residual[i] -= length * vector[i]
         before = power
+
+
+@helper
+def _multiply_rows(matrix: F8, spans: I8, values: F8, out: F8) -> None:
+    """Multiply with a matrix that is 0 outside of `spans`, the columns of each of its rows."""
+    n = values.shape[1]
+    for i in range(matrix.shape[0]):
+        line = out[i]
+        line[:] = 0.0
+        first, past = spans[i, 0], spans[i, 1]
+        in_fours = first + (past - first) // 4 * 4
+        for k in range(first, in_fours, 4):  # four at a time, for fewer passes
+            a, b, c, d = matrix[i, k], matrix[i, k + 1], matrix[i, k + 2], matrix[i, k + 3]
+            u, v, w, x = values[k], values[k + 1], values[k + 2], values[k + 3]
+            for j in range(n):
+                line[j] += (a * u[j] + b * v[j]) + (c * w[j] + d * x[j])
+        for k in range(in_fours, past):
+            factor, own = matrix[i, k], values[k]
+            for j in range(n):
+                line[j] += factor * own[j]
+
+
+@helper
+def _transpose(values: F8, out: F8) -> None:
+    """Write the transpose of a matrix."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            out[j, i] = values[i, j]
+
+
+@kernel
+def multiply_both_sides(matrix: F8, spans: I8, images: F8, out: F8) -> None:
+    """Multiply images with M from the left and with its transpose from the right: M X M'.
+
+    Not made by BLAS: its threads, where nobody has limited them, wait for each other five times
+    longer than such small matrices take.
+
+    Parameters
+    ----------
+    matrix : (n, m) float64
+        M.
+    spans : (n, 2) int64
+        First and past-last column of each row outside of which it is 0.
+    images : (n_images, m, m) float64
+    out : (n_images, n, n) float64
+    """
+    n, m = matrix.shape
+    turned, half = np.empty((m, m)), np.empty((n, m))
+    half_turned, whole = np.empty((m, n)), np.empty((n, n))
+    for k in range(images.shape[0]):
+        # Along rows, in the order of memory, both times: (M X' (M')')' = M X M'.
+        _transpose(images[k], turned)
+        _multiply_rows(matrix, spans, turned, half)
+        _transpose(half, half_turned)
+        _multiply_rows(matrix, spans, half_turned, whole)
+        out[k] = whole

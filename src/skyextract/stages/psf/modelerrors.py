@@ -78,7 +78,7 @@ def flux_variance(psf: Psf, evidence: Evidence) -> F8:
     sigma = np.repeat(evidence.sigma[None], n_terms - 1, axis=0)
     invert = Preconditioner(sigma, evidence.density, np.diag(power), smoothness)
     passed = samples_of(_flux_of_errors(psf, evidence.density)[None])[0]
-    right = np.repeat(smoothness.gather(evidence.sigma * passed)[None], n_terms - 1, axis=0)
+    right = np.repeat(smoothness.gather((evidence.sigma * passed)[None]), n_terms - 1, axis=0)
     variance = np.maximum((right * invert(right)).sum(axis=(1, 2)), 0.0)
     # From terms to modes of their departures from the mean.
     centred = np.column_stack([-mean[1:], np.eye(n_terms - 1)])

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
-from skyextract.kernels.psf.precondition import solve_alike
+from skyextract.kernels.psf.precondition import multiply_both_sides, solve_alike
+from skyextract.record import record
 
 STEPS, MOST_STEPS = 16, 150
 """Steps that the approximate equations are solved in.  Of cells of several samples there are as
@@ -52,14 +53,15 @@ class Smoothness:
         middle = np.arange(self.n_cells) * self.cell + 0.5 * (self.cell - 1) - self._beyond[0]
         distance = np.arange(n)[:, None] - middle
         self.matrix = np.where(np.abs(distance) <= reach, _gaussian(distance, length) / unit, 0.0)
+        self._spread, self._gather = _Banded.of(self.matrix), _Banded.of(self.matrix.T)
 
     def spread(self, noise: F8) -> F8:
-        """Return smooth images (..., n, n) from the noise of cells."""
-        return np.asarray(self.matrix @ noise @ self.matrix.T)
+        """Return smooth images (n_images, n, n) from the noise of cells."""
+        return self._spread.on_both_sides(noise)
 
     def gather(self, images: F8) -> F8:
         """Return sums over images for each cell, the transpose of `spread`."""
-        return np.asarray(self.matrix.T @ images @ self.matrix)
+        return self._gather.on_both_sides(images)
 
     def means(self, images: F8) -> F8:
         """Return the means of images (..., n, n) over cells; 0 beyond their edges."""
@@ -68,6 +70,29 @@ class Smoothness:
         beyond = [(0, 0)] * (images.ndim - 2) + [self._beyond] * 2
         shape = (*images.shape[:-2], self.n_cells, self.cell, self.n_cells, self.cell)
         return np.asarray(np.pad(images, beyond).reshape(shape).mean(axis=(-3, -1)))
+
+
+@record
+class _Banded:
+    """A matrix (n, m), and the first and past-last column of each row that is not 0, (n, 2)."""
+
+    matrix: F8
+    spans: I8
+
+    @classmethod
+    def of(cls, matrix: F8) -> _Banded:
+        """Find where the rows of a matrix are not 0."""
+        filled = matrix != 0.0
+        ends = filled.shape[1] - filled[:, ::-1].argmax(axis=1)
+        spans = np.stack([filled.argmax(axis=1), ends], axis=1)
+        return cls(np.ascontiguousarray(matrix), spans)
+
+    def on_both_sides(self, images: F8) -> F8:
+        """Multiply images (n_images, m, m) from the left, and with the transpose from the right."""
+        n = len(self.matrix)
+        out = np.empty((len(images), n, n))
+        multiply_both_sides(self.matrix, self.spans, np.ascontiguousarray(images), out)
+        return out
 
 
 class Preconditioner:
