@@ -21,14 +21,21 @@ from skyextract.stages.psf.model import PsfFit
 FEWER, SURE = 0.65, 4.0
 """Part of the photon noise by GAIN below which stars, and the sky, contradict it, and times the
 error of that of the stars by which it is below 1."""
-MOST_ELECTRONS = 3000.0
-"""Of a pixel: brighter ones scatter by errors of the model, some half per cent of their light."""
+MODEL_ERROR, MISFIT = 0.005, 0.2
+"""Of the light of a pixel, about, that the model lacks; stars with more of that, in units of their
+own variance, are not looked at."""
 AGREE = 2.0
-"""Factor to which sky and stars say the same: bias raises the level, a misfit the scatter."""
+"""Factor to which stars confirm the gain of the sky: a bias raises its level, and pixels that are
+not linear in light have none."""
 MIN_LEVEL = 10.0
 """Noise of a pixel that the sky is at least."""
+MOST_STARS = 60
+"""Which are looked at."""
 MIN_STARS, MIN_BLOCKS = 5, 200
 """Stars, and blocks of pixels, without which nothing is said."""
+
+
+_GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 
 
 @record
@@ -47,39 +54,64 @@ class FewerPhotons:
     doubt: str
 
 
-def photon_part(fit: PsfFit) -> tuple[float, float]:
-    """Return the variance of photons over that by GAIN, from the scatter of stars, and its error.
+@record
+class Growth:
+    """How the noise grows with the light of stars.
 
-    The error is that where GAIN is right.  A line through squared residuals in the cores of the
-    stars: their share of the sky's noise, and that of the photons of the model.  What fluxes and
-    positions take off the residuals is made up for (their leverage).
+    Attributes
+    ----------
+    part, error : float
+        Variance over that of photons by the gain that the fit has had, and its error.
+    usual_error : float
+        The error where that gain is right.
     """
-    solver, rows = fit.solver, np.flatnonzero(fit.used)
+
+    part: float
+    error: float
+    usual_error: float
+
+
+def growth_of_noise(fit: PsfFit, sigma: float, inverse_gain: float) -> Growth | None:
+    """Measure how the scatter about the PSF grows with light; None for too few stars.
+
+    A line through squared residuals in the cores of the stars: their share of the sky's noise, and
+    that of the photons of the model.  What fluxes and positions take off the residuals is made up
+    for (their leverage).
+
+    Parameters
+    ----------
+    sigma, inverse_gain : float
+        Noise of the sky, image units, and image units per electron.
+    """
+    solver = fit.solver
+    peak = fit.flux / (_GAUSSIAN_AREA * fit.psf.fwhm**2)
+    misfit = (MODEL_ERROR * peak) ** 2
+    rows = np.flatnonzero(fit.used & (misfit < MISFIT * (inverse_gain * peak + sigma**2)))
+    # The brightest of these tell most.
+    rows = np.sort(rows[np.argsort(-fit.flux[rows], kind="stable")][:MOST_STARS])
+    if rows.size < MIN_STARS:
+        return None
     size = solver.stamps.shape[1]
     cx, cy = solver.cx[rows] - size // 2, solver.cy[rows] - size // 2
     shapes = fit.psf.stamps(fit.x[rows], fit.y[rows], cx, cy, size).astype(np.float64)
     models = solver.flux[rows, None, None] * shapes
-    noise, photons = solver.noise[rows].astype(np.float64), solver.inverse_gain * models
+    noise, photons = solver.noise[rows].astype(np.float64), inverse_gain * models
     axis = np.arange(size) - size // 2
     r2 = (axis - cx[:, None])[:, None, :] ** 2 + (axis - cy[:, None])[:, :, None] ** 2
     use = (noise < MAX_VARIANCE) & (solver.weight[rows] > 0.0) & (r2 < solver.core**2)
-    brightest = photons.max(axis=(1, 2), where=use, initial=0.0)
-    use[brightest > MOST_ELECTRONS * solver.inverse_gain**2] = False
     if np.count_nonzero(use.any(axis=(1, 2))) < MIN_STARS:
-        return math.nan, math.inf
+        return None
     squares = (solver.stamps[rows] - models)[use] ** 2
-    part, of_sky, error = 1.0, 1.0, math.inf
-    for turn in range(4):
-        expected = of_sky * noise + part * np.maximum(photons, 0.0)
+    part, of_sky, errors = 1.0, 1.0, []
+    for _ in range(4):
+        expected = max(of_sky, 0.3) * noise + max(part, 0.03) * np.maximum(photons, 0.0)
         free = 1.0 - _leverage(shapes, np.where(use, 1.0 / expected, 0.0))[use]
         weight = (free / expected[use]) ** 2
         lines = np.stack([noise[use], photons[use]])
         matrix = (weight * lines) @ lines.T
         of_sky, part = np.linalg.solve(matrix, (weight * lines) @ (squares / free)).tolist()
-        if turn == 0:
-            error = math.sqrt(2.0 * float(np.linalg.inv(matrix)[1, 1]))
-        of_sky, part = max(of_sky, 0.3), max(part, 0.03)
-    return part, error
+        errors.append(math.sqrt(2.0 * float(np.linalg.inv(matrix)[1, 1])))
+    return Growth(part, errors[-1], errors[0])
 
 
 def _leverage(shapes: F8, weight: F8) -> F8:
@@ -143,15 +175,21 @@ def find_fewer_photons(
         return None
     # What neighbours share is no less noise of a star.
     shared = noise_in_blocks(data, variance, max(2, round(fit.psf.fwhm)))
-    of_stars, error = photon_part(fit)
-    if not (shared * max(of_stars, of_sky) < FEWER and 1.0 - of_stars > SURE * error):
+    if not shared * of_sky < FEWER:
         return None
-    of_stars, of_sky = shared * of_stars, shared * of_sky
-    # A level that holds a bias has fewer photons; a read noise that nobody knows makes more noise.
-    part = of_sky if 1.0 / AGREE < of_stars / of_sky < AGREE else max(of_stars, of_sky)
+    stars, again = (growth_of_noise(fit, sigma, part / gain) for part in (1.0, of_sky))
+    if stars is None or again is None or stars.part > min(FEWER, 1.0 - SURE * stars.usual_error):
+        return None
+    if not 1.0 / AGREE < stars.part / of_sky < AGREE:
+        return None
+    # Fainter stars, which no misfit makes noisier.
+    low, high = again.part - 2.0 * again.error, again.part + 2.0 * again.error
+    if low > AGREE or high < 1.0 / AGREE:
+        return None
+    of_sky *= shared
     message = (
-        f"stars and sky scatter with {part:.2g} of the variance that a GAIN of {gain:g} gives "
-        f"their photons, as in the mean of {1.0 / part:.2g} frames or pixels: a gain of "
-        f"{gain / part:.4g} e- per image unit is used"
+        f"stars and sky scatter with {of_sky:.2g} of the variance that a GAIN of {gain:g} gives "
+        f"their photons, as in the mean of {1.0 / of_sky:.2g} frames or pixels: a gain of "
+        f"{gain / of_sky:.4g} e- per image unit is used"
     )
-    return FewerPhotons(gain / part, message)
+    return FewerPhotons(gain / of_sky, message)
