@@ -23,6 +23,9 @@ values are copied: in noise both are as many."""
 FINE = 0.4
 """Least step, over the noise of a difference, up to which this can be told."""
 MIN_PAIRS = 2000
+MIN_OTHERS = 0.25
+"""Share of the pixels that are above the lowest value: where single photons are counted and most
+pixels have none, those with one have neighbours with one, not with two."""
 MANY_COPIED = 0.25
 """Share from which the edges of copies are as sharp as cosmic rays: 0.31 at a zoom of 1.5."""
 
@@ -47,7 +50,10 @@ def share_of_copies(image: F4, without: Bools, mask: U2) -> float:
     ]
     # Those of a black point, to which darker pixels were raised, are told of elsewhere.
     lowest = min((float(block.min()) for block, _ in blocks if block.size), default=0.0)
+    n_data = sum(int(np.count_nonzero(~hole)) for _, hole in blocks)
     blocks = [(block, hole | (block == lowest)) for block, hole in blocks]
+    if sum(int(np.count_nonzero(~hole)) for _, hole in blocks) < MIN_OTHERS * n_data:
+        return 0.0
     for axis in (0, 1):
         pairs = [_pairs(block, hole, axis) for block, hole in blocks]
         n_pairs = sum(int(np.count_nonzero(known)) for _, known in pairs)
