@@ -112,7 +112,7 @@ def doubts_about(
         lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
         lambda: find_tracks(*shapes, plane.bad),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
-        lambda: _second_images(detections),
+        lambda: _second_images(detections, exposure),
         lambda: find_interleaved(*pixels),
         lambda: _seam(exposure, plane, rests_on),
         lambda: doubt_of_kind(
@@ -165,11 +165,12 @@ def doubts_about(
     return Doubts(seen_twice, bits, texts)
 
 
-def _second_images(found: Detections) -> tuple[Twins | None, Ghosts | None]:
+def _second_images(found: Detections, exposure: Exposure) -> tuple[Twins | None, Ghosts | None]:
     """Look for second images of all sources; of some, if not all have one."""
     sources = found.x, found.y, found.dflux
     twins = find_twins(*sources)
-    return twins, find_ghosts(*sources) if twins is None else None
+    fwhm = exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
+    return twins, find_ghosts(*sources, fwhm) if twins is None else None
 
 
 def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseStep | None:

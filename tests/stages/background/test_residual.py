@@ -38,3 +38,11 @@ def test_light_is_no_hole():
     small = np.full((10, 400), -100.0, np.float32)
     assert share_below(small, 10.0, np.zeros(small.shape, bool)) == 0.0
     assert share_below(image, 0.0, np.zeros(SHAPE, bool)) == 0.0
+
+
+@pytest.mark.parametrize(("level", "noise"), [(100.6, 0.44), (0.42, 0.5), (100.45, 0.34)])
+def test_rounding_is_no_hole(level, noise):
+    """The median of integers is one, whatever lies between them."""
+    pixels = np.rint(np.random.default_rng(1).normal(level, noise, (512, 512)))
+    left = (pixels - pixels.mean()).astype(np.float32)
+    assert share_below(left, float(left.std()), np.zeros(left.shape, bool)) == 0.0

@@ -73,6 +73,33 @@ def test_many_and_alike():
     assert not found.are_alike
 
 
+def test_images_within_the_psf_are_told_where_it_is_known():
+    """At 4.2 pixels, taken apart with fluxes that are one or the other: photometry is doubtful."""
+    x, y, flux, rng = field(250, 4)
+    image, is_image = with_images(x, y, flux, rng, lambda x, y: (x + 3.5, y + 2.4), 0.06, 0.1)
+    image[2] = np.where(is_image & (rng.random(is_image.size) < 0.5), 2.5, 1.0) * image[2]
+    assert find_ghosts(*image) is None  # parts of one source, for all that is known
+    found = find_ghosts(*image, 2.6)
+    assert found is not None
+    assert found.are_many
+    assert found.are_alike
+    right = np.count_nonzero(found.rows & is_image)
+    assert right >= 0.9 * is_image.sum()
+    assert right >= 0.9 * found.rows.sum() - 1
+
+
+@pytest.mark.parametrize("fwhm", [1.6, 2.6, 3.5])
+def test_ordinary_fields_have_none_within_the_psf(fwhm):
+    """Nor have stars that are taken apart at any side of them."""
+    for seed in range(12):
+        x, y, flux, rng = field(400, seed)
+        angle = rng.uniform(0.0, 2.0 * math.pi, 60)
+        part = rng.choice(400, 60, replace=False)
+        x = np.append(x, x[part] + 1.7 * fwhm * np.cos(angle))
+        y = np.append(y, y[part] + 1.7 * fwhm * np.sin(angle))
+        assert find_ghosts(x, y, np.append(flux, 0.06 * flux[part]), fwhm) is None
+
+
 @pytest.mark.parametrize("kind", ["even", "one cluster", "clumps", "parts of bright ones"])
 def test_ordinary_fields(kind):
     for seed in range(25):

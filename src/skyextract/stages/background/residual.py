@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, Bools
+from skyextract.datamodel.noise import median
 from skyextract.kernels.background.residual import count_low_blocks
 
 SIDE, MOST = 16, 64
@@ -47,7 +48,20 @@ def share_below(subtracted: F4, sigma: float, bad: Bools) -> float:
     n_known, n_low = count_low_blocks(
         subtracted, bad.view(np.uint8), rows, columns, SIDE, EVERY, limit, MIN_GOOD
     )
-    return n_low / n_known if n_known >= MIN_BLOCKS else 0.0
+    if n_known < MIN_BLOCKS:
+        return 0.0
+    if n_low > TOLD * n_known:
+        blocks = [(slice(y, y + SIDE), slice(x, x + SIDE)) for y in rows for x in columns]
+        n_low = sum(_is_low(subtracted[block][~bad[block]], -BELOW * sigma) for block in blocks)
+    return n_low / n_known
+
+
+def _is_low(values: F4, limit: float) -> bool:
+    """Tell whether median and mean are low: where pixels have few values, the median is one."""
+    if not values.size > MIN_GOOD * SIDE**2:
+        return False
+    middle = median(values)
+    return middle < limit and float(values[values < middle - 3.0 * limit].mean()) < 0.5 * limit
 
 
 def about_residual(share: float) -> str:

@@ -34,8 +34,11 @@ MIN_EXCESS = 3.0
 """Of pairs in such a cell, beyond those in the cells around, in their Poisson noise."""
 TOLERANCE = 1.5
 """Pixels by which places may differ that are the same."""
-MIN_DISTANCE = 5.0
-"""Pixels from a source to its image: nearer ones are parts of one source."""
+MIN_DISTANCE, OF_FWHM, LEAST = 5.0, 1.4, 3.5
+"""Pixels from a source to its image: nearer ones are parts of one source.  Where the PSF is known,
+so many FWHM, within this and the least distance."""
+IN_PSF = 3.0
+"""Images that are nearer than this, in FWHM, are in the light of the PSF and of apertures."""
 APART = 20.0
 """Side of the cells of the frame that show an image once at most, pixels."""
 FAINTER = (0.3, 9.0)
@@ -77,6 +80,10 @@ class Family:
         """Return where the images of sources are."""
         return self.scale[0] * x + self.shift[0], self.scale[1] * y + self.shift[1]
 
+    def is_within(self, distance: float) -> bool:
+        """Tell whether images are this near to their sources, pixels."""
+        return self.scale == MAPS[0] and math.hypot(*self.shift) < distance
+
     @property
     def words(self) -> str:
         """Where images are, in FITS pixels."""
@@ -103,30 +110,42 @@ class Ghosts:
     families : list of Family
     doubt : str
         What is there, in one line.
+    fwhm : float
+        Of the PSF, pixels; 0: unknown.
     """
 
     rows: Bools
     families: list[Family]
     doubt: str
+    fwhm: float
 
     @property
     def are_many(self) -> bool:
         """The list of sources is doubtful."""
-        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
+        return self.are_in_psf or int(np.count_nonzero(self.rows)) > MANY * self.rows.size
+
+    @property
+    def are_in_psf(self) -> bool:
+        """Each star has one so near that it is a part of its light."""
+        return any(family.is_within(IN_PSF * self.fwhm) for family in self.families)
 
     @property
     def are_alike(self) -> bool:
-        """Either image may be taken for the star: they are many, and about as bright."""
+        """Either image may be taken for the star, or for its light."""
+        if self.are_in_psf:
+            return True
         return self.are_many and min(family.fainter for family in self.families) < ALIKE
 
 
-def find_ghosts(x: F8, y: F8, flux: F8) -> Ghosts | None:
+def find_ghosts(x: F8, y: F8, flux: F8, fwhm: float = 0.0) -> Ghosts | None:
     """Look for sources that are images of brighter ones.
 
     Parameters
     ----------
     x, y, flux : (n,) float64
         Sources, pixels and image units.
+    fwhm : float
+        Of the PSF, pixels; 0: unknown.
 
     Returns
     -------
@@ -139,12 +158,12 @@ def find_ghosts(x: F8, y: F8, flux: F8) -> Ghosts | None:
     families: list[Family] = []
     while order.size > 2 * MIN_HITS and len(families) < MOST_FAMILIES:
         sources = np.stack([x[order], y[order], -2.5 * np.log10(flux[order])])
-        family = _most_probable(sources)
+        family = _most_probable(sources, fwhm)
         if family is None:
             break
         if not families and on_grid(sources):
             return None
-        is_image = _images_of(family, sources)
+        is_image = _images_of(family, sources, fwhm)
         families.append(family)
         rows[order[is_image]] = True
         order = order[~is_image]
@@ -155,17 +174,17 @@ def find_ghosts(x: F8, y: F8, flux: F8) -> Ghosts | None:
         f"{np.count_nonzero(rows)} of {rows.size} sources are images of brighter ones (ghosts, "
         f"crosstalk?; GHOST in FLAGS_SKY): {where}"
     )
-    return Ghosts(rows, families, message)
+    return Ghosts(rows, families, message, fwhm)
 
 
-def _most_probable(sources: F8) -> Family | None:
+def _most_probable(sources: F8, fwhm: float) -> Family | None:
     """Return the images that chance explains least, None if it may explain them."""
     area = float(np.prod(np.ptp(sources[:2], axis=1) + 1.0))
     n_cells = 4.0 * area / (math.pi * TOLERANCE**2) * (FAINTER[1] / SPREAD) * len(MAPS)
     n_cells *= 1.0 + MAX_STRETCH * math.sqrt(area) / TOLERANCE  # magnifications
     best, found = math.log(FALSE_ALARM / n_cells), None
     for family in _candidates(sources):
-        chance = _log_chance(family, sources)
+        chance = _log_chance(family, sources, fwhm)
         if chance < best:
             best, found = chance, family
     return found
@@ -279,15 +298,15 @@ def _magnification(
     return float(sign[0] * stretch), float(sign[1] * stretch)
 
 
-def _log_chance(family: Family, sources: F8) -> float:
+def _log_chance(family: Family, sources: F8, fwhm: float) -> float:
     """Return the logarithm of the chance to see as many images; 0 where they are too few."""
-    expected = _visible(family, sources)[:N_VERIFIED]
+    expected = _visible(family, sources, fwhm)[:N_VERIFIED]
     if expected.size < MIN_HITS:
         return 0.0
     px, py = family.images(*sources[:2, expected])
     i, j, distance = _pairs_within(px, py, sources, 12.0 * TOLERANCE)
     off = sources[2, j] - sources[2, expected[i]] - family.fainter
-    alike = (np.abs(off) <= SPREAD) & (j != expected[i])
+    alike = (np.abs(off) <= _spread(family, fwhm)) & (j != expected[i])
     i, j, distance = i[alike], j[alike], distance[alike]
     hit = distance <= TOLERANCE
     # Parts of one source, or of one group, are counted once.
@@ -302,30 +321,41 @@ def _log_chance(family: Family, sources: F8) -> float:
     return n_hits * math.log(mean) - mean - math.lgamma(n_hits + 1.0) + math.log(2.0)
 
 
+def _nearest(fwhm: float) -> float:
+    """Return the least distance of an image, pixels."""
+    return min(max(OF_FWHM * fwhm, LEAST), MIN_DISTANCE) if fwhm else MIN_DISTANCE
+
+
+def _spread(family: Family, fwhm: float) -> float:
+    """Return how far differences of magnitudes may be off; blends are taken apart unequally."""
+    return 2.0 * SPREAD if family.is_within(IN_PSF * fwhm) else SPREAD
+
+
 def _n_apart(places: F8) -> int:
     """Return the number of cells of the frame that places are in."""
     cell = np.floor(places / APART).astype(np.int64)
     return int(np.unique((cell[0] << 32) + cell[1]).size)
 
 
-def _visible(family: Family, sources: F8) -> I8:
+def _visible(family: Family, sources: F8, fwhm: float) -> I8:
     """Return the sources whose images would be in the frame, apart from them, and bright enough."""
     faintest = float(np.quantile(sources[2], 0.95)) - 0.2
     px, py = family.images(sources[0], sources[1])
     (left, low), (right, high) = sources[:2].min(axis=1), sources[:2].max(axis=1)
     inside = (px >= left) & (px <= right) & (py >= low) & (py <= high)
-    apart = np.hypot(px - sources[0], py - sources[1]) > MIN_DISTANCE
+    apart = np.hypot(px - sources[0], py - sources[1]) > _nearest(fwhm)
     return np.flatnonzero(inside & apart & (sources[2] + family.fainter < faintest))
 
 
-def _images_of(family: Family, sources: F8) -> Bools:
+def _images_of(family: Family, sources: F8, fwhm: float) -> Bools:
     """Tell which sources are, for the most part, images of brighter ones."""
     px, py = family.images(sources[0], sources[1])
     i, j, distance = _pairs_within(px, py, sources, 2.0 * TOLERANCE)
     off = sources[2, j] - sources[2, i] - family.fainter
-    apart = np.hypot(sources[0, j] - sources[0, i], sources[1, j] - sources[1, i]) > MIN_DISTANCE
+    apart = np.hypot(sources[0, j] - sources[0, i], sources[1, j] - sources[1, i]) > _nearest(fwhm)
     is_image = np.zeros(sources.shape[1], dtype=np.bool_)
-    is_image[j[(np.abs(off) <= SPREAD) & (distance <= 2.0 * TOLERANCE) & apart]] = True
+    alike = np.abs(off) <= _spread(family, fwhm)
+    is_image[j[alike & (distance <= 2.0 * TOLERANCE) & apart]] = True
     return is_image
 
 
