@@ -35,13 +35,12 @@ FRAMES = {
     "des r": "world/real/des_r.fits.gz",
 }
 COLUMNS = """X_IMAGE Y_IMAGE FLUX_AUTO FLUX_MODEL FLUXERR_MODEL FLAGS_MODEL CHI2_MODEL FLAGS
-SPHEROID_REFF_IMAGE SPHEROID_SERSICN KRON_RADIUS A_IMAGE B_IMAGE PROB_POINTSOURCE
-FLUX_MAX""".split()
+SPHEROID_REFF_IMAGE SPHEROID_SERSICN KRON_RADIUS A_IMAGE B_IMAGE PROB_POINTSOURCE""".split()
 KRON, LEAST = 1.6, 12.0
 """Radius of the aperture over KRON_RADIUS times A_IMAGE; at least, pixels."""
 OTHERS = 0.05
-SATURATED = 0.3
-"""Of the highest value of a frame: peaks above it may be stars that are no longer round."""
+SATURATED = 30.0
+"""Reduced chi2 of stars that are saturated without a card that says where (60 to 170 in these)."""
 RANGES = ((15, 30), (30, 60), (60, 1e9))
 """Of the S/N in the aperture."""
 SHOWN = 12
@@ -80,7 +79,7 @@ def compared(table: np.ndarray, subtracted: Floats, left: Floats, models: Floats
     noise = 1.4826 * np.median(np.abs(left - np.median(left)))
     n_y, n_x = left.shape
     galaxy = (table["PROB_POINTSOURCE"] < 0.01) & ((table["FLAGS"] & 28) == 0)
-    galaxy &= table["FLUX_MAX"] < SATURATED * subtracted.max()
+    galaxy &= table["CHI2_MODEL"] < SATURATED
     rows = []
     for k in np.flatnonzero(galaxy & (table["FLUX_AUTO"] > 0) & (table["FLUX_MODEL"] > 0)):
         x, y = float(table["X_IMAGE"][k] - 1), float(table["Y_IMAGE"][k] - 1)

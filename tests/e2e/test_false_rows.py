@@ -166,7 +166,8 @@ def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path)
     photons = rng.poisson(np.clip(light + 2.0, 0.0, None))
     image = rng.gamma(np.maximum(photons, 1e-3), 6.0) + rng.normal(0.0, 1.0, photons.shape)
     fits.writeto(tmp_path / "f.fits", image.astype(np.float32))
-    done = skyextract("f.fits")
+    (tmp_path / "p.param").write_text("X_IMAGE\nY_IMAGE\nFLUX_PSF\nFLUX_MODEL\nCHI2_MODEL\n")
+    done = skyextract("f.fits", "-PARAMETERS_NAME", "p.param")
     told = float(done.stderr.split("GAIN, which nothing gives, is ")[1].split()[0])
     assert told == pytest.approx(1.0 / 12.0, rel=0.1)
     rows = fits.getdata("f.cat", 2)
@@ -177,6 +178,11 @@ def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path)
     assert np.count_nonzero(distance.min(axis=0) < 2.5) > 265
     # Most of these are pieces of bright pairs.
     assert np.count_nonzero(is_false) <= 10
+    # Models of galaxies have these photons, too: without them chi2 is 55, and fluxes scatter by .14.
+    bright = rows[~is_false & (rows["FLUX_PSF"] > 1e5)]
+    assert 0.6 < np.median(bright["CHI2_MODEL"]) < 1.7
+    ratio = bright["FLUX_MODEL"] / bright["FLUX_PSF"]
+    assert 0.5 * np.diff(np.percentile(ratio, (16, 84))) < 0.03
 
 
 def draw(light, scene, x, y, flux):

@@ -149,16 +149,17 @@ def measure(
 
         exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
     alike = noise.of_points
+    seen = exposure if hidden is None else hidden.with_gain(exposure)
     if fits.psf:
-        seen = exposure if hidden is None else hidden.with_gain(exposure)
         points = _fit_point_sources(
             seen, found, hidden, alike, sources, errors, config, wanted, run
         )
         residual, spare = (points.residual, None) if keep_image else (None, points.residual)
         sources = _with_point_sources(sources, points, seen, found, hidden, alike, spare, run)
         exposure = replace(exposure, aperture_corrections=points.corrections)
+        seen = replace(seen, aperture_corrections=points.corrections)
     if fits.galaxies:
-        galaxies = _fit_galaxies(exposure, found, detection, alike, spare, config, wanted, run)
+        galaxies = _fit_galaxies(seen, found, detection, alike, spare, config, wanted, run)
         sources = sources.with_columns(**galaxies.columns)
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:

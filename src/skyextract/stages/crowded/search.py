@@ -137,7 +137,7 @@ def find_hidden(
         if gain > 0.0 and within is None:
             run.tell(
                 f"{exposure.name}: GAIN, which nothing gives, is {gain:.4g} e- per image unit by "
-                "what fits leave of stars: errors of PSF fits have their photons"
+                "what fits leave of stars: errors of fits have their photons"
             )
     for number in range(1, config.extraction.crowd_niter + 1):
         last_plane = plane
