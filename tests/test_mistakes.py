@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from astropy.io import fits
 from astropy.table import Table
 
 from skyextract.cli import main
+from skyextract.errors import StepError
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -26,3 +28,18 @@ def test_a_mistake_in_a_calibration_costs_no_sources(tmp_path, monkeypatch, caps
     assert summary["steps"]["astrometry"]["status"] == "complete"
     assert summary["steps"]["photometry"]["status"] == "failed"
     assert len(Table.read(tmp_path / "field.cat", hdu="LDAC_OBJECTS")) > 100
+
+
+def test_a_characterization_that_fails_late_leaves_a_default_psf(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise StepError("the PSF model has no measurable core")
+
+    monkeypatch.setattr("skyextract.stages.characterize.with_misfit", fails)
+    field = str(EXAMPLES / "field.fits.fz")
+    assert main([field, "-o", str(tmp_path)]) == 0
+    assert "characterize failed: the PSF model has no measurable core" in capsys.readouterr().err
+    (summary,) = json.loads((tmp_path / "field.json").read_text())
+    step = summary["steps"]["characterize"]
+    assert (step["status"], step["reason"]) == ("fallback", "the PSF model has no measurable core")
+    assert fits.getval(tmp_path / "field.cat", "SKYCHAR", "LDAC_OBJECTS") == "FALLBACK"
+    assert fits.getval(tmp_path / "field.cat", "PSFSRC", "LDAC_OBJECTS") == "DEFAULT"

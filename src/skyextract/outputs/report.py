@@ -104,6 +104,7 @@ class Report:
     def step(self, step: Step) -> Iterator[Callable[[_Outcome], _Outcome]]:
         """Run the block as a step: its time is taken, a StepError makes it FAILED.
 
+        Characterize is a FALLBACK then, as a default PSF stands in.
         Gives the function that records what came out, and returns it.  A mistake of ours in a
         calibration makes it FAILED, too: it must not cost the sources that were measured.
         """
@@ -135,7 +136,9 @@ class Report:
     def _note_failure(self, step: Step, reason: str) -> None:
         known = any(numbers.get("reason") == reason for numbers in self.metrics.values())
         self.run.warn(f"{step} failed: {'the same' if known else reason}")
-        self.record(step, Status.FAILED, {"reason": reason})
+        # A default PSF stands in for what characterize does not give.
+        status = Status.FALLBACK if step is Step.CHARACTERIZE else Status.FAILED
+        self.record(step, status, {"reason": reason})
 
     def record(self, step: Step, status: Status, metrics: Mapping[str, Any]) -> None:
         """Note the outcome of a step."""

@@ -106,6 +106,8 @@ def doubts_about(
     detections, plane = found.detections, found.plane
     shapes = (detections.x, detections.y, detections.a, detections.b, detections.theta)
     pixels = (plane.subtracted, plane.background.sigma, plane.bad)
+    noise = plane.background.sigma * np.sqrt(np.maximum(detections.dnpix, 1))
+    snr = float((detections.dflux / noise).max(initial=0.0))
     # Each takes some milliseconds, which threads share.
     checks: tuple[Callable[[], Any], ...] = (
         # The median of rounded values is one of them.
@@ -116,7 +118,7 @@ def doubts_about(
         lambda: find_interleaved(*pixels),
         lambda: _seam(exposure, plane, rests_on),
         lambda: doubt_of_kind(
-            exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf
+            exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf, snr=snr
         ),
         lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
     )

@@ -119,6 +119,16 @@ def test_one_line_tells_nan_and_missing_weight_too():
     ]
 
 
+@pytest.mark.parametrize(("rows", "warned"), [(30, False), (200, True)])
+def test_what_a_weight_map_leaves_out_is_no_warning_but_most_of_the_frame(rows, warned, caplog):
+    run, weight = Run(1), np.ones(SHAPE, np.float32)
+    weight[:rows] = 1e30
+    caplog.set_level(0)
+    check_data(exposure_of(sky(), weight=weight), Config(), run)
+    assert bool(run.warnings) is warned
+    assert "have no weight" in caplog.text
+
+
 def test_data_check_n_takes_everything_for_data():
     image = sky()
     image[:60] = 0.0

@@ -62,6 +62,10 @@ def test_hardly_any_source():
     # Of none `support` tells.
     assert doubt_of_kind(None, empty, SIGMA, bad, 0, 0) == ""
     assert doubt_of_kind(None, empty[:300, :300], SIGMA, bad[:300, :300], 0, 1) == ""
+    small = (None, empty[:300, :300], SIGMA, bad[:300, :300], 0, 2)
+    assert doubt_of_kind(*small, snr=20.0) == ""
+    assert "(2 found)" in doubt_of_kind(*small, snr=5.5)
+    assert doubt_of_kind(*small, snr=5.5, has_psf=True) == ""
 
 
 def test_shadows_are_no_negative_stars():

@@ -70,6 +70,9 @@ PILE_FACTOR = 3.0
 """... if they are so many times those in the tenth of the range below."""
 MIN_CLIP = 10.0
 """A clipping level is so many times the noise above the sky."""
+MOST_MEANT = 0.5
+"""Share of the frame without weight from which the map may be that of another image, or be wrong:
+what is less is told, and no warning."""
 MIN_SHARE = 1e-3
 """Share of the frame from which on NaN and pixels without weight are worth a line."""
 MAX_CLIPPED_SHARE = 0.02
@@ -140,7 +143,10 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         parts.append(f"{_percent(n_weightless, without)} have no weight")
     if parts:
         total = int(np.count_nonzero(without)) + n_weightless
-        run.warn(f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}")
+        message = f"{_percent(total, without)} of the frame are no data: {', '.join(parts)}"
+        # What a map says of a smaller part is what it was given for.
+        meant = total == n_weightless and n_weightless < MOST_MEANT * without.size
+        (run.tell if meant else run.warn)(message)
     if areas or strips or dead or outside is not None:
         image = exposure.image.copy()
         image[without] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -32,6 +33,9 @@ LOOKED_AT = 2000
 """Dark pixels whose ring is looked at."""
 FEW, MIN_DATA = 2, 200_000
 """Sources, on so many pixels with data, that may be chance or defects."""
+CLEAR, MIN_SMALL = 8.0, 10_000
+"""Isophotal S/N of a source that is none of chance, and pixels of smaller frames, on which sources
+may as well be few, that want one."""
 
 
 def calibration_kind(header: Header | None) -> tuple[str, str]:
@@ -97,7 +101,7 @@ def _are_compact(subtracted: F4, y: I8, x: I8, limit: np.float32, bad: Bools) ->
 
 def doubt_of_kind(
     header: Header | None, subtracted: F4, sigma: float, bad: Bools, n_bad: int, n_sources: int,
-    *, has_psf: bool = False,
+    *, has_psf: bool = False, snr: float = math.inf,
 ) -> str:  # fmt: skip
     """Tell why an image may be none of the sky; empty if it is one, as far as can be seen.
 
@@ -111,9 +115,12 @@ def doubt_of_kind(
     n_sources : int
     has_psf : bool
         A PSF was measured or given: there are stars, be they few.
+    snr : float
+        Isophotal S/N of the clearest source.
     """
     kind, card = calibration_kind(header)
     n_data = bad.size - n_bad
+    enough = MIN_DATA if snr > CLEAR else MIN_SMALL
     message = ""
     if kind:
         message = (
@@ -124,7 +131,7 @@ def doubt_of_kind(
         message = (
             "what differs from the sky is darker than it: an inverted image? Multiply it by -1"
         )
-    elif not has_psf and 0 < n_sources <= FEW and n_data >= MIN_DATA:
+    elif not has_psf and 0 < n_sources <= FEW and n_data >= enough:
         message = (
             f"hardly a source in {n_data} pixels with data ({n_sources} found): a bias, dark or "
             "flat frame, a closed shutter?"
