@@ -214,7 +214,8 @@ def _in_windows(
     hidden = only(hidden, np.append(detected, clear), in_place=True)
     kept = np.flatnonzero(clear)
     if kept.size:
-        torn = pieces_of_extended(exposure, hidden, part, alone)[part.n :] & ~places.is_upon[kept]
+        asked = ~places.is_upon[kept]
+        torn = pieces_of_extended(exposure, hidden, part, alone, asked=asked)[part.n :] & asked
         hidden, kept = only(hidden, np.append(detected, ~torn), in_place=True), kept[~torn]
     known = np.flatnonzero(hidden.sources.reach[: part.n] >= 0) if kept.size else kept
     shift = sheet.shift[np.append(window[known], places.window[kept])]

@@ -55,8 +55,8 @@ class Hosts:
     margin: int
 
     @classmethod
-    def of(cls, hidden: Hidden, found: Detections) -> Hosts:
-        """Return all detections."""
+    def of(cls, hidden: Hidden, found: Detections, asked: Bools | None = None) -> Hosts:
+        """Return all detections; their members are the added sources that are asked about."""
         host = hosts_of(hidden, found)
         row = np.argsort(host, kind="stable")
         middle = np.rint(np.column_stack([found.y, found.x])).astype(np.int64)
@@ -65,9 +65,11 @@ class Hosts:
              middle[:, 1] - found.xmin, found.xmax - middle[:, 1]], axis=0,
         )  # fmt: skip
         margin = round(MARGIN * hidden.psf.fwhm)
+        added = host[found.n :]
+        added = added if asked is None else added[asked]
         return cls(
             row, np.searchsorted(host[row], np.arange(found.n + 1)),
-            np.bincount(host[found.n :] + 1, minlength=found.n + 1)[1:], middle,
+            np.bincount(added + 1, minlength=found.n + 1)[1:], middle,
             np.minimum(2 * (half + margin) + 1, SIZES[-1]), margin,
         )  # fmt: skip
 

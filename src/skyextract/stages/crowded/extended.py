@@ -52,8 +52,9 @@ Verdict = list[tuple[I8, float]]
 
 
 def pieces_of_extended(
-    exposure: Exposure, hidden: Hidden, found: Detections, run: Run, *, n_galaxies: int = 0
-) -> Bools:
+    exposure: Exposure, hidden: Hidden, found: Detections, run: Run, *, n_galaxies: int = 0,
+    asked: Bools | None = None,
+) -> Bools:  # fmt: skip
     """Tell which added sources are pieces of something extended.
 
     Parameters
@@ -64,10 +65,12 @@ def pieces_of_extended(
     found : Detections
     n_galaxies : int
         Detections that are known to be galaxies, and whose pieces were dropped before.
+    asked : (k,) bool, optional
+        Added sources in question: detections without any are not judged.
     """
     torn = np.zeros(hidden.x.size, np.bool_)
     variance = hidden.plane.variance_plane(run)
-    hosts = Hosts.of(hidden, found)
+    hosts = Hosts.of(hidden, found, asked)
     judged = (hosts.members > 0) & ~are_stars(
         exposure, variance, hidden, found, hosts.row, hosts.first
     )
