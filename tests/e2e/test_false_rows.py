@@ -178,7 +178,7 @@ def test_no_stars_in_the_photons_of_an_electron_multiplier(skyextract, tmp_path)
     assert np.count_nonzero(distance.min(axis=0) < 2.5) > 265
     # Most of these are pieces of bright pairs.
     assert np.count_nonzero(is_false) <= 10
-    # Models of galaxies have these photons, too: without them chi2 is 55, and fluxes scatter by .14.
+    # Models of galaxies have these photons, too: without them chi2 is 55 and fluxes scatter by .14
     bright = rows[~is_false & (rows["FLUX_PSF"] > 1e5)]
     assert 0.6 < np.median(bright["CHI2_MODEL"]) < 1.7
     ratio = bright["FLUX_MODEL"] / bright["FLUX_PSF"]

@@ -13,7 +13,7 @@ from skyextract.kernels.galaxies.source import INDEX, N_PARAMETERS, RADIUS, SPHE
 from skyextract.run import Run
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.galaxies.fit import Profile, fit_models
-from skyextract.stages.galaxies.level import BACKGROUND, levels_below
+from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
 from skyextract.stages.galaxies.scaled import scale_models
 from tests.stages.galaxies.test_fit import NOISE, frame, grid_of, sersic, sky_of
 
@@ -214,3 +214,14 @@ def test_the_background_that_followed_a_galaxy_is_told(step: float, flag: int) -
     sky = sky_of(with_background(image, background), variance, background=background)
     fits = fit_models(sky, found, Profile(True, False), Run())
     assert fits.flags[0] & BACKGROUND == flag
+
+
+def test_a_galaxy_that_fills_its_image_has_no_sky_beside_it() -> None:
+    """A flat background is no proof: all of its meshes lie below the galaxy."""
+    sky = sky_of(
+        np.zeros((128, 128), np.float32), np.ones((128, 128), np.float32),
+        background=a_background(np.zeros((2, 2)), (128, 128)),
+    )  # fmt: skip
+    boxes = np.array([[0, 0, 128, 126], [0, 0, 128, 110], [20, 20, 15, 15]])
+    parameters = np.ones((3, N_PARAMETERS))
+    assert on_background(sky, boxes, parameters).tolist() == [True, False, False]

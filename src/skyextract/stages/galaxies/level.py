@@ -43,6 +43,8 @@ BACKGROUND = 256
 WIDE = 2
 """Meshes along a side of a box from which the background may have followed the source."""
 MOST_BELOW = 0.1
+FILLED = 0.95
+"""Part of the image that a box covers where no sky is seen beside the source."""
 AROUND = [(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
 """A mesh and those around it: rows and columns from its own."""
 
@@ -140,11 +142,13 @@ def on_background(sky: Sky, boxes: I8, parameters: F8) -> Bools:
     """Tell which sources are so wide that the background may hold a good part of their light.
 
     That is what it has in the box of the source above its lowest mesh there: light of a galaxy
-    that meshes followed, or a sky that is as uneven.
+    that meshes followed, or a sky that is as uneven.  Where the box fills the image, all meshes may
+    have followed it.
     """
     background, found = sky.background, np.zeros(len(boxes), dtype=np.bool_)
     if background is None:
         return found
+    found[:] = boxes[:, 2] * boxes[:, 3] > FILLED * sky.image.size
     width, height = background.mesh_width, background.mesh_height
     wide = (boxes[:, 2] > WIDE * width) & (boxes[:, 3] > WIDE * height)
     for i in np.flatnonzero(wide).tolist():
@@ -153,7 +157,7 @@ def on_background(sky: Sky, boxes: I8, parameters: F8) -> Bools:
         up = np.unique(np.arange(y, y + n_y) // height, return_counts=True)
         level = background.level[up[0][:, None], across[0]].astype(np.float64)
         held = float(up[1] @ (level - level.min()) @ across[1])
-        found[i] = held > MOST_BELOW * float(parameters[i, [SPHEROID, DISK, POINT]].sum())
+        found[i] |= held > MOST_BELOW * float(parameters[i, [SPHEROID, DISK, POINT]].sum())
     return found
 
 
