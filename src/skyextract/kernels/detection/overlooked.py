@@ -170,6 +170,7 @@ def lights_off_centre(
         Output: detection, x, y, height above the other side; as many as there is room for.
     """
     found, width = 0, footprints.width
+    least, share, dark = sides.least, sides.share, sides.dark
     for p in range(first, last):
         any_bright = False
         for m in range(blends.begin[p], blends.begin[p + 1]):
@@ -188,11 +189,24 @@ def lights_off_centre(
             k = blends.member[m]
             if blends.bright[k] == 0:
                 continue
+            y_twice, x_twice = 2.0 * (stars.y[k] - top), 2.0 * (stars.x[k] - left)
             for i in range(footprints.first[k], footprints.first[k + 1]):
-                if not footprints.filtered[i] > sides.least:
+                if not footprints.filtered[i] > least:
                     continue
                 y = footprints.pixel[i] // width
                 x = footprints.pixel[i] - y * width
+                # Nearly all pixels end here, without a call: `_at` for the other side.
+                y_other, x_other = y_twice - (y - top), x_twice - (x - left)
+                row, column = math.floor(y_other), math.floor(x_other)
+                other = dark
+                if 0 <= row < shape[0] - 1 and 0 <= column < shape[1] - 1:
+                    b, a = y_other - row, x_other - column
+                    low = (1.0 - a) * light[row, column] + a * light[row, column + 1]
+                    high = (1.0 - a) * light[row + 1, column] + a * light[row + 1, column + 1]
+                    other = (1.0 - b) * low + b * high
+                value = light[y - top, x - left]
+                if not value - max(other, 0.0) > max(least, share * value):
+                    continue
                 height = _height(light, top, left, y - top, x - left, k, stars, sides)
                 if height > 0.0 and found < place.shape[0]:
                     place[found, 0], place[found, 1], place[found, 2] = k, x, y

@@ -43,6 +43,8 @@ OUTLIER = 4.5
 """Pixels beyond so many sigma are no noise of the sky, nor are changes from one to the next, ..."""
 BESIDE = 4
 """... with so many pixels on either side."""
+SPARSE = 4
+"""One in so many lines tells what is typical of them."""
 MIN_SKY = 0.6
 """Part of the frame that is sky, not sources, whose noise is that of their light."""
 OF_PHOTONS = 0.75
@@ -190,12 +192,14 @@ def _variances(image: F4, bad: Bools, sigma: float) -> tuple[F8, F8, F8]:
     sky = (np.abs(image) < np.float32(OUTLIER * sigma)) & ~bad
     change = np.diff(image, axis=0)
     known = sky[1:] & sky[:-1]
-    if np.count_nonzero(known) < WIDTH:
+    if np.count_nonzero(known[::SPARSE]) < WIDTH:
         return np.zeros(image.shape[1]), np.zeros(image.shape[1]), np.zeros(image.shape[1])
-    steep = np.abs(change) > np.float32(OUTLIER * robust_sigma(change[known].astype(np.float64)))
-    beside = np.pad(steep, ((BESIDE, BESIDE), (0, 0)))
-    for k in range(2 * BESIDE + 1):
-        known &= ~beside[k : k + len(steep)]
+    typical = robust_sigma(change[::SPARSE][known[::SPARSE]].astype(np.float64))
+    calm = np.abs(change) <= np.float32(OUTLIER * typical)
+    known &= calm
+    for k in range(1, BESIDE + 1):
+        known[k:] &= calm[:-k]
+        known[:-k] &= calm[k:]
     squares = np.where(known, change, np.float32(0.0)).astype(np.float64) ** 2
     level = np.where(known, image[1:], np.float32(0.0)).sum(axis=0, dtype=np.float64)
     number = known.sum(axis=0).astype(np.float64)
