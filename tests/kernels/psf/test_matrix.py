@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.kernels.psf.matrix import adjugate, invert
+from skyextract.kernels.psf.matrix import NO_SUMS, add_cross, adjugate, invert
 from tests.entry import entry
 
 
@@ -27,3 +27,12 @@ def test_inverse_of_a_symmetric_matrix():
     assert not entry(invert)(np.ones((3, 3)), inverse)
     assert not entry(invert)(np.zeros((3, 3)), inverse)
     assert not entry(invert)(np.full((3, 3), np.nan), inverse)
+
+
+def test_block_between_two_sources():
+    first, second = np.random.default_rng(8).normal(size=(2, 5, 3))
+    weights = np.arange(1.0, 6.0)
+    sums = NO_SUMS
+    for weight, a, b in zip(weights, first, second, strict=True):
+        sums = entry(add_cross)(sums, weight, *a, *b)
+    assert np.reshape(sums, (3, 3)) == pytest.approx(first.T @ (weights[:, None] * second))

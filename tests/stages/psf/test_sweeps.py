@@ -8,10 +8,15 @@ import pytest
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.psf.fit import NO_PIXELS
 from skyextract.run import Run
+from skyextract.stages.psf import sweeps
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.sweeps import (
+    CALM_SWEEPS,
     CROWDED,
+    FINE,
+    MAX_SWEEPS,
     FittedSources,
+    _is_calm,
     _largest,
     add_models,
     point_fit,
@@ -193,3 +198,20 @@ def test_wide_stars_are_fitted_as_well_as_narrow_ones(fwhm):
     pulls = (fits.flux - flux) / fits.flux_error
     assert np.abs(pulls).max() < 0.6
     assert np.sqrt(np.mean(pulls**2)) < 0.12
+
+
+def test_sweeps_go_on_while_fewer_and_fewer_change():
+    falling = [740, 642, 448, 327, 242, 189, 162, 150, 134, 126, 110]
+    assert not any(_is_calm(falling[:k]) for k in range(1, 12))
+    assert not _is_calm([9] * CALM_SWEEPS)
+    assert _is_calm([*falling, 108, 106, 105, 104])
+
+
+@pytest.mark.parametrize(("accuracy", "most"), [(CROWDED, CALM_SWEEPS), (FINE, MAX_SWEEPS)])
+def test_sweeps_of_a_crowd_end_where_light_is_passed_back_and_forth(monkeypatch, accuracy, most):
+    for name in ("fit_tiles", "join_tiles"):  # none ever comes to rest
+        monkeypatch.setattr(sweeps, name, lambda *_: None)
+    image, planes, x, y = crowd()
+    sources = FittedSources.at(x, y)
+    fit = point_fit(image, *planes, PSF, sources, None, accuracy)
+    assert fit.sweep(sources, MAX_SWEEPS, Run()).sweeps == most

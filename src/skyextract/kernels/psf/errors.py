@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.psf.fit import FROZEN
-from skyextract.kernels.psf.matrix import invert
+from skyextract.kernels.psf.matrix import NO_SUMS, add_cross, add_pixel, invert, store_sums
 from skyextract.kernels.psf.model import PsfModel, local_model, render, term_totals
 from skyextract.kernels.psf.records import (
     Fits,
@@ -129,18 +129,20 @@ def _normal_matrix(region: _Region, residual: F4, stamp: F8, normal: F8, noise: 
     x_low, y_low, width, height, weights, noises = region
     total = 0.0
     count = 0
+    sums = passed = NO_SUMS
     for j in range(height):
         for i in range(width):
             w, pixel_noise = weights[j, i], noises[j, i]
             if w == 0.0:
                 continue
-            for a in range(3):
-                for b in range(a, 3):
-                    square = w * stamp[a, j, i] * stamp[b, j, i]
-                    normal[a, b] += square
-                    noise[a, b] += square * w * pixel_noise
+            p, px, py = stamp[0, j, i], stamp[1, j, i], stamp[2, j, i]
+            sums = add_pixel(sums, w, p, px, py, 0.0)
+            passed = add_pixel(passed, w * w * pixel_noise, p, px, py, 0.0)
             total += float(residual[y_low + j, x_low + i]) ** 2 / pixel_noise
             count += 1
+    vector = np.empty(3, dtype=np.float64)
+    store_sums(sums, normal, vector)
+    store_sums(passed, noise, vector)
     for a in range(1, 3):
         for b in range(a):
             normal[a, b] = normal[b, a]
@@ -253,18 +255,18 @@ def describe_fits(
 def _cross_matrices(region: _Region, stamp: F8, other: F8, cross: F8, cross_noise: F8) -> None:
     """Blocks of normal matrix and noise between source and neighbour, on the former's pixels."""
     _, _, width, height, weights, noises = region
-    cross[:] = 0.0
-    cross_noise[:] = 0.0
+    sums = passed = NO_SUMS
     for j in range(height):
         for i in range(width):
-            w, pixel_noise = weights[j, i], noises[j, i]
+            w = weights[j, i]
             if w == 0.0:
                 continue
-            for a in range(3):
-                for b in range(3):
-                    product = w * stamp[a, j, i] * other[b, j, i]
-                    cross[a, b] += product
-                    cross_noise[a, b] += product * w * pixel_noise
+            p, px, py = stamp[0, j, i], stamp[1, j, i], stamp[2, j, i]
+            q, qx, qy = other[0, j, i], other[1, j, i], other[2, j, i]
+            sums = add_cross(sums, w, p, px, py, q, qx, qy)
+            passed = add_cross(passed, w * w * noises[j, i], p, px, py, q, qx, qy)
+    for k in range(9):
+        cross[k // 3, k % 3], cross_noise[k // 3, k % 3] = sums[k], passed[k]
 
 
 @helper

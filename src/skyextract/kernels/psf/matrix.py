@@ -32,6 +32,22 @@ def add_pixel(sums: Sums, weight: float, p: float, px: float, py: float, value: 
 
 
 @helper
+def add_cross(
+    sums: Sums, weight: float, a: float, ax: float, ay: float, b: float, bx: float, by: float
+) -> Sums:
+    """Add a pixel to the block of the normal matrix between two sources, row by row.
+
+    Those of the first are in its rows.
+    """
+    wa, wx, wy = weight * a, weight * ax, weight * ay
+    return (
+        sums[0] + wa * b, sums[1] + wa * bx, sums[2] + wa * by,
+        sums[3] + wx * b, sums[4] + wx * bx, sums[5] + wx * by,
+        sums[6] + wy * b, sums[7] + wy * bx, sums[8] + wy * by,
+    )  # fmt: skip
+
+
+@helper
 def store_sums(sums: Sums, matrix: F8, vector: F8) -> None:
     """Write the sums to the upper triangle of the normal matrix, and to the right side."""
     matrix[0, 0], matrix[0, 1], matrix[0, 2] = sums[0], sums[1], sums[2]

@@ -44,6 +44,34 @@ PLAIN_EXCESS = 2.0 * MAX_EXCESS
 stars upon a profile are judged."""
 
 
+def chi2_of_footprints(
+    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections
+) -> tuple[F8, F8, F8]:
+    """Return what the point sources leave in each footprint, their light and the noise of pixels.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    variance : (ny, nx) float32
+        Of the background.
+    hidden : Hidden
+    found : Detections
+
+    Returns
+    -------
+    chi2 : (n,) float64
+    models, variance : (m,) float64
+        In the pixels of the footprints.
+    """
+    gain, pixel = exposure.detector.gain, found.pixel
+    models = hidden.models.ravel()[pixel].astype(np.float64)
+    noise = variance.ravel()[pixel] + (SYSTEMATIC * models) ** 2
+    if gain > 0.0:
+        noise += np.maximum(models, 0.0) / gain
+    residual = hidden.plane.subtracted.ravel()[pixel] - models
+    return np.add.reduceat(residual**2 / noise, found.first[:-1]), models, noise
+
+
 def are_stars(
     exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, row: I8, first: I8
 ) -> Bools:  # fmt: skip
@@ -63,14 +91,7 @@ def are_stars(
     row, first : int64
         Sources in the footprint of detection h are ``row[first[h]:first[h + 1]]``.
     """
-    gain = exposure.detector.gain
-    pixel = found.pixel
-    models = hidden.models.ravel()[pixel].astype(np.float64)
-    noise = variance.ravel()[pixel] + (SYSTEMATIC * models) ** 2
-    if gain > 0.0:
-        noise += np.maximum(models, 0.0) / gain
-    residual = hidden.plane.subtracted.ravel()[pixel] - models
-    chi2 = np.add.reduceat(residual**2 / noise, found.first[:-1])
+    chi2, models, noise = chi2_of_footprints(exposure, variance, hidden, found)
     number = np.diff(found.first)
     plain = chi2 < number + PLAIN_CHI2 * np.sqrt(2.0 * number)
     members = np.diff(first)

@@ -8,6 +8,7 @@ Vaucouleurs' law for -0.6.  In windows the pixel of the centre is the first (as 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -172,8 +173,9 @@ def _stepped(shape: F8, step: F8, size: int) -> F8:
     return shape.reshape(whole)
 
 
+@cache
 def _waves(size: int) -> tuple[F4, F4]:
-    """Return the wave numbers k_y, k_x of a transform of real pixels."""
+    """Return the wave numbers k_y, k_x of a transform of real pixels; not to be changed."""
     k_y, k_x = 2 * math.pi * np.fft.fftfreq(size), 2 * math.pi * np.fft.rfftfreq(size)
     return k_y.astype(np.float32), k_x.astype(np.float32)
 

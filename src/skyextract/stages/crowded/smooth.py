@@ -15,6 +15,7 @@ import numpy as np
 from skyextract.datamodel.arrays import I8, Bools
 from skyextract.stages.crowded.cutouts import Hosts, windows_about
 from skyextract.stages.crowded.extended import MIN_CONTRAST, stands_above
+from skyextract.stages.crowded.plain import chi2_of_footprints
 from skyextract.stages.crowded.profile import fit_profiles
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 SMOOTH = 3.0
 """Sigma of chi2 within which what a profile leaves is noise."""
 UNLIKE_STARS = 600.0
-"""What the point sources so far leave has so much more chi2 than noise, at least."""
+"""What the point sources so far leave has so much more chi2 than noise, at least..."""
+WITHIN = 0.5
+"""... and so much of that in the footprint itself, without the pixels beside it."""
 
 
 def plainly_extended(
@@ -73,7 +76,9 @@ def plainly_extended(
         y, x = y + middle[good[window], 0], x + middle[good[window], 1]
         return np.concatenate([np.zeros(0, np.int64), *pieces]), y * nx + x, good.size
 
-    parts = run.map(judge, hosts.batches(hosts.members > 0))
+    excess = chi2_of_footprints(exposure, variance, hidden, found)[0] - np.diff(found.first)
+    judged = (hosts.members > 0) & (excess > WITHIN * UNLIKE_STARS)
+    parts = run.map(judge, hosts.batches(judged))
     torn = np.zeros(hidden.x.size, np.bool_)
     for pieces, *_ in parts:
         torn[pieces] = True

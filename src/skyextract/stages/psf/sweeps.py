@@ -86,6 +86,9 @@ COMPARED_FWHM = 4.0
 """Width in pixels of the widest PSF for which a share of a pixel's noise counts as it is."""
 
 MAX_SWEEPS = 30
+CALM_SWEEPS, CALM_OVER, CALM = 8, 4, 0.9
+"""In crowds sweeps end before that, after so many, where as many sources as this share of those
+four sweeps before are still to be fitted: they pass the same light back and forth."""
 SINGLE_SWEEPS = 1
 """Sweeps after which what still changes is fitted with what is near."""
 MIN_TILE = 64
@@ -220,7 +223,11 @@ class PointFit:
         most = 4 * run.n_threads if run.n_threads > 1 else 1
         columns = self.tiles.columns
         sweeps = 0
+        stale: list[int] = []
         while sweeps < max_sweeps and fits.stale.any():
+            stale.append(int(np.count_nonzero(fits.stale)))
+            if self.rules.rests and _is_calm(stale):
+                break
             sweeps += 1
             for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
                 # Every other tile of every other row: they do not touch, so that their order
@@ -301,6 +308,11 @@ def point_fit(
         psf=psf,
         max_flux=MAX_EXCESS * psf.fwhm**2 * _largest(image, run or Run()),
     )
+
+
+def _is_calm(stale: list[int]) -> bool:
+    """Tell whether sweeps, of which this was left to be fitted before each, change no more."""
+    return len(stale) > CALM_SWEEPS and stale[-1] > CALM * stale[-1 - CALM_OVER]
 
 
 def _largest(image: F4, run: Run) -> float:
