@@ -46,6 +46,18 @@ def test_waves_are_measured_to_a_tenth_of_the_noise(period):
     assert left[stars[0], stars[1]].std() < 0.2
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.05])
+def test_neither_galaxies_nor_a_slope_are_taken_for_waves(slope):
+    true = waves(1.0, 18.0)
+    radius = np.hypot(U - 220.0, 1.4 * (V - 200.0))
+    galaxy = 20.0 * np.exp(-radius / 20.0)
+    image = noisy(true + galaxy + slope * U)
+    assert shows_fringes(image, clear(image))
+    left = measure_fringes(image, np.ones(SHAPE, np.bool_), Run()) - true
+    assert abs(left[radius < 60.0].sum()) < 0.12 * galaxy.sum()
+    assert left[radius > 100.0].std() < 0.16
+
+
 @pytest.mark.parametrize(
     "light",
     [

@@ -47,8 +47,9 @@ MIN_KNOWN = 0.6
 """Part of a tile that is sky."""
 LONGEST = 50.0
 """Wavelengths up to which fringes are told, pixels; those that are found have any."""
-ROUNDS, SETTLED = 12, 0.01
-"""Turns, at most, or until the waves change by less than this part of the noise."""
+ROUNDS, SETTLED = 10, 0.015
+"""Turns, at most, first without and then with wide sources, or until the waves change by less than
+this part of the noise."""
 
 
 def without_fringes(exposure: Exposure, run: Run) -> Exposure:
@@ -125,12 +126,14 @@ def measure_fringes(image: F4, known: Bools, run: Run) -> F4:
     level = np.float32(median(image[known][:: max(1, image.size // SAMPLE)]))
     tiles = Tiles.of(image - level, known, run)
     waves = np.zeros_like(tiles.data)
-    for _ in range(ROUNDS):
-        stars, noise = tiles.stars(waves)
-        new = tiles.filtered(waves, stars)
-        change = float((new - waves)[tiles.frame].std())
-        waves = new
-        if change < SETTLED * noise:
-            break
-    stars, _ = tiles.stars(waves)
-    return tiles.fine(waves, stars, image.shape)
+    for wide in (False, True):
+        for _ in range(ROUNDS):
+            sky = tiles.level(waves)
+            stars, noise = tiles.stars(waves, sky, wide=wide)
+            new = tiles.filtered(waves, stars, sky)
+            change = float((new - waves)[tiles.frame].std())
+            waves = new
+            if change < SETTLED * noise:
+                break
+    sky = tiles.level(waves)
+    return tiles.fine(waves, tiles.stars(waves, sky, wide=True)[0], sky, image.shape)

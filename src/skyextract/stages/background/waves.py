@@ -35,6 +35,10 @@ PEAK = 1.5
 """Fringes have so many times the power of waves that are twice as long."""
 STARS, MARGIN = 3.0, 1
 """Bins of so many sigma, and so many beside them, are stars."""
+WIDE, WIDE_STARS, WIDE_MARGIN = 5, 4.0, 3
+"""Means of so many bins on a side are looked at for wide ones, and the same of these."""
+MIN_BLOCK = 0.25
+"""Part of a half tile that has data, to have a level of its own."""
 SAMPLE = 200_000
 """Bins that tell the noise, about."""
 _CIRCLE = math.log(2.0)
@@ -192,26 +196,63 @@ class Tiles:
         fine_ones = Frequencies.of_tile(TILE)
         return cls(data, there, frame, Frequencies.of_tile(TILE // BIN), fine_ones, run)
 
-    def stars(self, waves: F4) -> tuple[Bools, float]:
-        """Return the bins with stars, when some waves are taken off, and the noise of bins."""
-        rest = self.data - waves
-        values = rest[self.known]
-        step = max(1, values.size // SAMPLE)
-        level = median(values[::step])
-        noise = median(np.abs(values[::step] - level)) / 0.6745
-        return widened(np.abs(rest - level) > STARS * noise, MARGIN) & self.known, noise
+    def level(self, waves: F4) -> F4:
+        """Return the sky without waves, in bins: medians of half tiles, about a parabola.
 
-    def filtered(self, waves: F4, stars: Bools) -> F4:
+        Lines go from one to the next.
+        """
+        half = self.frequencies.side // 2
+        n_y, n_x = (size // half for size in self.data.shape)
+        shape = (n_y, half, n_x, half)
+        known = self.known.reshape(shape)
+        number = np.count_nonzero(known, axis=(1, 3))
+        full = number > MIN_BLOCK * half**2
+        rest = np.where(self.known, self.data - waves, np.float32(np.nan)).reshape(shape)
+        medians = np.nanmedian(rest.swapaxes(1, 2).reshape(n_y, n_x, -1)[full], axis=1)
+        axis_y, axis_x = (np.arange(n * half, dtype=np.float64) / half for n in (n_y, n_x))
+        # A block that is cut has its median in the middle of what is there.
+        row = (known.sum(axis=3) * axis_y.reshape(n_y, half, 1)).sum(axis=1) / np.maximum(number, 1)
+        column = (known.sum(axis=1) * axis_x.reshape(n_x, half)).sum(axis=2) / np.maximum(number, 1)
+        terms = _parabola(row[full], column[full])
+        factors = np.linalg.lstsq(terms, medians, rcond=None)[0]
+        left = np.full((n_y, n_x), np.nan)
+        left[full] = medians - terms @ factors
+        left = _filled(left, 0.0)
+        y, x = ((np.arange(n * half) + 0.5) / half - 0.5 for n in (n_y, n_x))
+        rows = np.stack([np.interp(x, np.arange(n_x), values) for values in left])
+        below = np.clip(np.floor(y).astype(np.int64), 0, max(n_y - 2, 0))
+        part = np.clip(y - below, 0.0, 1.0)[:, None]
+        smooth = rows[below] * (1.0 - part) + rows[below + 1] * part
+        smooth += (_parabola(axis_y[:, None], axis_x[None]) * factors).sum(axis=-1)
+        level: F4 = smooth.astype(np.float32)
+        return level
+
+    def stars(self, waves: F4, level: F4, *, wide: bool) -> tuple[Bools, float]:
+        """Return the bins with stars, when waves and sky are taken off, and the noise of bins.
+
+        Sources that are wide and faint show in a mean, but waves that are left do, too.
+        """
+        rest = np.where(self.known, self.data - waves - level, np.float32(0.0))
+        step = max(1, rest.size // SAMPLE)
+        middle, noise = _middle(rest[self.known][::step])
+        found = widened(np.abs(rest - middle) > STARS * noise, MARGIN)
+        if wide:
+            mean = _box_mean(np.where(found, np.float32(0.0), rest), WIDE)
+            middle, sigma = _middle(mean[self.known & ~found][::step])
+            found |= widened(mean > middle + WIDE_STARS * sigma, WIDE_MARGIN)
+        return found & self.known, noise
+
+    def filtered(self, waves: F4, stars: Bools, level: F4) -> F4:
         """Return the waves of the image, in bins; where stars are it has those that are given."""
-        return self._sum(waves, stars, 1)
+        return self._sum(waves, stars, level, 1)
 
-    def fine(self, waves: F4, stars: Bools, shape: tuple[int, ...]) -> F4:
+    def fine(self, waves: F4, stars: Bools, level: F4, shape: tuple[int, ...]) -> F4:
         """Return the waves of the image in its pixels."""
-        total = self._sum(waves, stars, BIN)
+        total = self._sum(waves, stars, level, BIN)
         y, x = (part.start * BIN for part in self.frame)
         return np.ascontiguousarray(total[y : y + shape[0], x : x + shape[1]])
 
-    def _sum(self, waves: F4, stars: Bools, zoom: int) -> F4:
+    def _sum(self, waves: F4, stars: Bools, level: F4, zoom: int) -> F4:
         """Filter the rows of tiles, and add them up on a grid that is `zoom` times as fine."""
         half, (n_y, n_x) = self.frequencies.side // 2, self.data.shape
         total = np.zeros((n_y * zoom, n_x * zoom), np.float32)
@@ -220,13 +261,11 @@ class Tiles:
         def row(k: int) -> None:
             rows = slice(k * half, (k + 2) * half)
             parts = [slice(j * half, (j + 2) * half) for j in range(n_x // half - 1)]
-            old: F4 = np.stack([waves[rows, at] for at in parts])
-            free: Bools = np.stack([sky[rows, at] for at in parts])
-            data = np.stack([self.data[rows, at] for at in parts])
-            rest = np.where(free, data - old, np.float32(0.0))
-            number = np.maximum(np.count_nonzero(free, axis=(1, 2)), 1)
-            mean: F4 = (rest.sum(axis=(1, 2)) / number).astype(np.float32)[:, None, None]
-            tiles: F4 = old + np.where(free, rest - mean, np.float32(0.0))
+            old = np.stack([waves[rows, at] for at in parts])
+            tiles = np.where(
+                np.stack([sky[rows, at] for at in parts]),
+                np.stack([self.data[rows, at] - level[rows, at] for at in parts]), old,
+            )  # fmt: skip
             found = self._filter(tiles, zoom)
             for j, at in enumerate(parts):
                 total[zoom * rows.start : zoom * rows.stop, zoom * at.start : zoom * at.stop] += (
@@ -252,6 +291,50 @@ class Tiles:
         return self.fine_ones.tiles(
             amplitudes * gain * np.outer(of_bin, of_bin).astype(np.complex64)
         )
+
+
+def _parabola(y: F8, x: F8) -> F8:
+    """Return the terms 1, y, x, y^2, x y, x^2 of places, in a last axis."""
+    one = np.ones(np.broadcast_shapes(y.shape, x.shape))
+    return np.stack([one, y * one, x * one, y * y * one, x * y, x * x * one], axis=-1)
+
+
+def _filled(medians: F8, usual: float) -> F8:
+    """Return levels, each unknown one the mean of those beside it, from there on."""
+    known = np.isfinite(medians)
+    if not known.any():
+        return np.full(medians.shape, usual)
+    while not known.all():
+        wide = np.pad(np.where(known, medians, 0.0), 1)
+        there = np.pad(known.astype(np.float64), 1)
+        ny, nx = medians.shape
+        around = [(slice(a, a + ny), slice(b, b + nx)) for a in range(3) for b in range(3)]
+        number = sum((there[part] for part in around), np.zeros(medians.shape))
+        total = sum((wide[part] for part in around), np.zeros(medians.shape))
+        new = ~known & (number > 0.0)
+        medians = np.where(new, total / np.maximum(number, 1.0), medians)
+        known = known | new
+    return medians
+
+
+def _middle(values: F4) -> tuple[float, float]:
+    """Return median and noise of most values."""
+    middle = median(values)
+    return middle, median(np.abs(values - middle)) / 0.6745
+
+
+def _box_mean(image: F4, n: int) -> F4:
+    """Return the mean of n x n bins about each; beyond the edge there is nothing."""
+    half = n // 2
+    for axis in (0, 1):
+        width = [(0, 0), (0, 0)]
+        width[axis] = (half + 1, half)
+        sums = np.cumsum(np.pad(image, width), axis=axis, dtype=np.float64)
+        ahead = [slice(None), slice(None)]
+        behind = [slice(None), slice(None)]
+        ahead[axis], behind[axis] = slice(n, None), slice(None, -n)
+        image = ((sums[tuple(ahead)] - sums[tuple(behind)]) / n).astype(np.float32)
+    return image
 
 
 def binned(image: F4, known: Bools) -> tuple[F4, Bools]:
