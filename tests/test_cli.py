@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from skyextract.cli import lift_keywords, main
 from skyextract.errors import ConfigError
@@ -127,3 +129,22 @@ def test_a_reader_that_has_gone_is_no_error(option):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="nothing is compiled")
+def test_a_plain_run_imports_nothing_that_takes_longer_than_it(tmp_path):
+    rng = np.random.default_rng(1)
+    fits.PrimaryHDU(rng.normal(500, 16, (512, 512)).astype(np.float32)).writeto(tmp_path / "f.fits")
+    (tmp_path / "run.param").write_text("NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_AUTO\nFLAGS\n")
+    (tmp_path / "run.sex").write_text("PARAMETERS_NAME run.param\nFILTER N\nVERBOSE_TYPE QUIET\n")
+    code = (
+        "import sys\nfrom skyextract.run import prepare_process\nprepare_process()\n"
+        "from skyextract.cli import main\nstatus = main(['f.fits', '-c', 'run.sex'])\n"
+        "slow = {'astropy', 'numpy.ma'} & set(sys.modules)\n"
+        "compiles = 'numba' in sys.modules\n"
+        "sys.exit(f'imported {slow}' if slow and not compiles else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

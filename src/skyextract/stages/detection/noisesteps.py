@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.header import Header, header_number
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
 from skyextract.stages.background.gain import COMBINED_KEYS
 from skyextract.stages.background.interpolate import background_at
@@ -222,7 +222,7 @@ def _without_photons(sums: F8, number: F8, level: F8, most: float) -> F8:
         slope = float((aside * variance[use]).sum()) / spread if spread > 0.0 else 0.0
         slope = min(max(slope, 0.0), most)
         rest = variance - slope * (level - middle)
-        use &= np.abs(rest - np.median(rest[use])) < FAR * robust_sigma(rest[use])
+        use &= np.abs(rest - median(rest[use])) < FAR * robust_sigma(rest[use])
     return sums - slope * (level - middle) * number
 
 
