@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from skyextract.kernels.galaxies.source import RADIUS, SPHEROID
+from skyextract.kernels.galaxies.source import E1, RADIUS, SPHEROID
 from skyextract.run import Run
 from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
 from skyextract.stages.galaxies.reported import reported
@@ -96,3 +98,29 @@ def test_errors_of_bright_galaxies_contain_that_of_a_wrong_profile() -> None:
         else:
             assert np.sqrt(np.mean(_pulls(fits, flux) ** 2)) > 2.5
             assert np.sqrt(np.mean(_pulls(shown, flux) ** 2)) < 1.5
+
+
+def test_a_bar_makes_the_axes_uncertain() -> None:
+    """It turns them away from the disk's by far more than errors of fits; no bar, no cost."""
+    n, rng = 25, np.random.default_rng(69)
+    positions, shape = grid_of(n, 70)
+    angle = rng.uniform(0.0, 180.0, n)
+    disks = [sersic(1.5e5, 5.0, 1.0, 0.6, a) for a in angle]
+    bars = [sersic(8e4, 2.5, 0.5, 0.25, a) for a in angle + rng.uniform(40.0, 140.0, n)]
+    shear = -0.5 * np.log(0.6) * np.cos(2.0 * np.radians(angle))
+
+    def pulls(galaxies: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        image, variance, found = frame(galaxies, positions, shape, 71, 14)
+        sky = sky_of(image, variance)
+        fits = fit_models(sky, found, Profile(True, False), Run())
+        off = fits.parameters[:, SPHEROID + E1] - shear
+        both = (fits, reported(fits, sky))
+        errors = [np.sqrt(each.covariance[:, SPHEROID + E1, SPHEROID + E1]) for each in both]
+        return off / errors[0], off / errors[1]
+
+    without, shown = pulls([disk + bar for disk, bar in zip(disks, bars, strict=True)])
+    assert _width(without) > 8.0
+    assert 0.5 < _width(shown) < 2.0
+    plain, told = pulls(disks)
+    assert _width(plain) == pytest.approx(1.0, abs=0.35)
+    assert _width(told) > 0.9 * _width(plain)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.kernels.galaxies.sersic import MAX_INDEX, MIN_INDEX
-from skyextract.kernels.galaxies.source import DISK, INDEX, RADIUS, SPHEROID
+from skyextract.kernels.galaxies.source import DISK, E1, E2, INDEX, RADIUS, SPHEROID
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -29,6 +29,10 @@ USUAL, SPREAD = 5e-5, 5e-4
 """Mean square of what profiles have wrong, over their light, and its scatter between galaxies."""
 LEAST = 0.2
 """Part of the usual that no fit is better than."""
+TURNED, HALF_TURNED = 0.2, 2e-3
+"""Error of a shear where a profile has all wrong; mean square where half of that variance is."""
+BEYOND_DOUBT = 2.0
+"""Errors by which a mean square must stand out to tell of shears."""
 COST = 2.0
 """Variance of flux and radius, relative, over that mean square."""
 
@@ -43,7 +47,7 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     pixels do not tell apart it grows faster with ln n than in proportion.
     Models of several components are left as they are.
 
-    Errors of fluxes and radii contain what a wrong profile costs.
+    Errors of fluxes, radii and shears contain what a wrong profile costs.
 
     Parameters
     ----------
@@ -56,10 +60,12 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     components = [c for c, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
     if len(components) == 1 and not profile.point:
         _give_back(fits, sky, components[0], parameters, covariance)
-    cost = _cost_of_profile(fits)
+    cost, turned = _cost_of_profile(fits), _cost_of_shape(fits)
     for first in components:
         covariance[:, first, first] += cost * parameters[:, first] ** 2
         covariance[:, first + RADIUS, first + RADIUS] += cost
+        for shear in (first + E1, first + E2):
+            covariance[:, shear, shear] += turned
     return replace(fits, parameters=parameters, covariance=covariance)
 
 
@@ -73,6 +79,19 @@ def _cost_of_profile(fits: ModelFits) -> F8:
     seen = 1.0 / (1.0 + (error / SPREAD) ** 2)
     mean_square = np.where(seen > 0.0, seen * wrong + (1.0 - seen) * USUAL, USUAL)
     cost: F8 = COST * np.maximum(mean_square, LEAST * USUAL)
+    return cost
+
+
+def _cost_of_shape(fits: ModelFits) -> F8:
+    """Return the variance of the components of the shear that a wrong profile costs.
+
+    A bar turns the axes away from the disk's, and nothing but the residuals tells of it: what they
+    have beyond doubt counts.  The major axis and its error follow the shear.
+    """
+    wrong, error = fits.misfit.T
+    beyond = wrong - BEYOND_DOUBT * error
+    beyond = np.where(beyond > 0.0, beyond, 0.0)
+    cost: F8 = TURNED**2 * beyond / (beyond + HALF_TURNED)
     return cost
 
 
