@@ -81,3 +81,27 @@ def test_nothing_to_compare():
     x, y, ra, dec = field(10, 1.0, 5)
     for arguments in ((none, none, ra, dec), (x, y, none, none), (x, y, ra + 90.0, dec)):
         assert verify(PLATE, SHAPE, *arguments, 1.0, NEAR, 4).probability == 1.0
+
+
+def lattice(jitter, shift=0, step=100.0):
+    """Detections on a lattice, and a reference that is displaced by so many of its steps."""
+    grid = np.arange(50.0, 1000.0, step)
+    random = np.random.default_rng(4)
+    x, y = (g.ravel() + random.normal(0.0, jitter, g.size) for g in np.meshgrid(grid, grid))
+    rx, ry = x + step * shift + random.normal(0.0, 0.1, x.size), y
+    return x, y, *PLATE.to_sky(rx, ry)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_lattice_of_stars_matches_at_many_places(shift):
+    far = Offset(position=120.0, angle=0.01, log_scale=0.01, flips=1)
+    match = verify(PLATE, SHAPE, *lattice(0.05, shift), 1.0, far, 4)
+    assert match.n_matched >= 90
+    assert match.probability > 1e-6
+    # A header that is right to less than half of a step tells which place it is.
+    assert verify(PLATE, SHAPE, *lattice(0.05), 1.0, NEAR, 4).probability < 1e-20
+
+
+def test_stars_that_only_nearly_are_on_a_lattice_are_verified():
+    far = Offset(position=120.0, angle=math.pi, log_scale=0.1, flips=2)
+    assert verify(PLATE, SHAPE, *lattice(8.0), 1.0, far, 4).probability < 1e-20

@@ -25,6 +25,13 @@ LEVELS = 100.0
 """Trials are counted within the offset found, not within the limits; the choice of that
 volume among nested ones costs this factor."""
 
+MIN_AGAIN, SELF_SIMILAR, MOST_COMPARED = 6, 0.5, 200
+"""Matched stars, and their share, that lie on others after one shift: they are on a lattice, where
+a wrong solution matches as many. So many stars are compared, at most."""
+WIDER, LEAST_SHIFT = 3.0, 4.0
+"""Stars lie on each other within so many times the median distance of the matches; a shift is so
+many times that."""
+
 
 @record
 class Verification:
@@ -142,17 +149,55 @@ def verify(
     expected = n * min(chance * clustering, 1.0)
     extra = 0.5 * max(parameters - 4, 0)
     best = 0.0
+    again, shift = _matched_again(px, py, rx, ry, radius)
+    if offset.position + radius < 0.5 * shift:
+        again = 0.0  # what was expected tells which of them
     depths = {len(x), min(len(x), 2 * n), min(len(x), 4 * n)}
     for depth in sorted(depths):
         distance = mutual_nearest(px[:depth], py[:depth], rx, ry, radius)[2]
         for fraction in RADIUS_FRACTIONS:
             r = fraction * radius
-            p = -math.expm1(-depth * math.pi * r * r / area) * clustering
+            p = max(-math.expm1(-depth * math.pi * r * r / area) * clustering, again)
             m = int(np.sum(distance <= r))
             value = log_chance(m - extra, n - extra, min(p, 1.0)) + log_trials(offset, half, r)
             best = min(best, value + math.log(len(depths) * len(RADIUS_FRACTIONS)))
     # The last depth is all detections.
     return Verification(n, len(distance), float(expected), math.exp(max(best, -700.0)))
+
+
+def _matched_again(px: F8, py: F8, rx: F8, ry: F8, radius: float) -> tuple[float, float]:
+    """Return the share of the matched stars that match others after a shift, and its length.
+
+    Both are 0 for no lattice.  The highest peak of the differences of their positions but that at
+    0.  Stars on a grid, as simulated ones often are, match at many places: each of them does so
+    with this probability.
+    """
+    rows, _, distance = mutual_nearest(px, py, rx, ry, radius)
+    if len(rows) < MIN_AGAIN:
+        return 0.0, 0.0
+    within = min(max(WIDER * float(np.median(distance)), RADIUS_FRACTIONS[-1] * radius), radius)
+    rows = rows[:: max(1, -(-len(rows) // MOST_COMPARED))]
+    first, second = np.triu_indices(len(rows), 1)
+    dx, dy = px[rows][second] - px[rows][first], py[rows][second] - py[rows][first]
+    turned = np.where((dy < 0.0) | ((dy == 0.0) & (dx < 0.0)), -1.0, 1.0)
+    dx, dy = turned * dx, turned * dy
+    far = np.hypot(dx, dy) > LEAST_SHIFT * within
+    dx, dy = dx[far] / (2.0 * within), dy[far] / (2.0 * within)
+    if not dx.size:
+        return 0.0, 0.0
+    n_cells = math.ceil(np.ptp(dx) + 1.0) * math.ceil(np.ptp(dy) + 1.0)
+    highest, shift = 0, 0.0
+    for half in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5)):  # no edge of cells cuts a peak
+        cells = np.stack([np.floor(dx + half[0]), np.floor(dy + half[1])], axis=1)
+        _, cell, number = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+        if number.max() > highest:
+            highest, same = int(number.max()), cell.ravel() == number.argmax()
+            shift = 2.0 * within * float(np.hypot(dx[same].mean(), dy[same].mean()))
+    more = highest - dx.size / n_cells
+    share = more / len(rows)
+    if more < MIN_AGAIN or share < SELF_SIMILAR:
+        return 0.0, 0.0
+    return min(share, 1.0), shift
 
 
 def _on_frame(plate: Plate, shape: tuple[int, int], xi: F8, eta: F8) -> tuple[F8, F8]:
