@@ -149,7 +149,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     if last is not None and not message:
         message = doubt_of_psf(last.selection, last.stars, psf, exposure.shape)
     about_gain = calm.doubt if calm else ""
-    if fit and not calm:
+    if fit and not calm and not sky.background.hidden_step:
         about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
     for text in filter(None, (message, about_gain)):
         run.warn(text)

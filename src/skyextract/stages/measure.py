@@ -21,6 +21,7 @@ from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.detection.detect import analysis_threshold
+from skyextract.stages.detection.singlepixels import are_single_pixels
 from skyextract.stages.detection.support import Support, support
 from skyextract.stages.doubts import doubts_about
 from skyextract.stages.find import find_sources
@@ -164,6 +165,13 @@ def measure(
         models = galaxies.images
     if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
         sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
+    gaussian = found.plane.background.skewness is None  # single photons are single pixels
+    if exposure.has_psf and gaussian and not about_psf and exposure.psf:
+        plane, d = found.plane, found.detections
+        single = are_single_pixels(
+            plane.subtracted, plane.bad, plane.background.sigma, exposure.psf, d.x, d.y
+        )
+        sources = with_flags(sources, single * np.int32(FlagsSky.SHARP))
     flags = sources["FLAGS_SKY"]
     about_sky = _about_sky(found, hidden)
     doubts = doubts_about(
