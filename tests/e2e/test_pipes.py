@@ -148,3 +148,32 @@ def test_a_reference_catalogue_that_is_cut_off(program, tmp_path):
         for name in names:
             (summary,) = done.summary(name.replace("fits", "json"))
             assert summary["steps"]["astrometry"]["reason"].startswith("ref: truncated")
+
+
+def test_a_list_of_another_field_is_told(skyextract, tmp_path):
+    write_frame(tmp_path / "f.fits", 1, 96)
+    Path("assoc.param").write_text(COLUMNS + "NUMBER_ASSOC\n")
+    Path("list").write_text("1 -500 40 15\n2 60 9999 16\n")
+    options = ("-PARAMETERS_NAME", "assoc.param", "-ASSOC_NAME", "list", "--steps", "measure")
+    done = skyextract("f.fits", *options)
+    assert done.status == 0
+    told = "none of the 2 entries of list lies within 2 pixels of a source"
+    assert told in done.stderr
+    (summary,) = done.summary("f.json")
+    assert any(told in text for text in summary["warnings"])
+    assert summary["steps"]["measure"]["n_sources"] == 0
+    assert "none of the" not in skyextract("f.fits", *options, "-ASSOC_RADIUS", "999").stderr
+
+
+def test_a_flag_map_that_nothing_asks_for_is_told(skyextract, tmp_path):
+    write_frame(tmp_path / "f.fits", 1, 96)
+    fits.PrimaryHDU(np.zeros((40, 30), "i2")).writeto("small.fits")
+    options = ("--steps", "measure", "-FLAG_IMAGE")
+    done = skyextract("f.fits", *options, "small.fits")
+    assert done.status == 0
+    assert "FLAG_IMAGE small.fits is not read: no column asks for it" in done.stderr
+    assert "FLAG_IMAGE" not in skyextract("f.fits", *options, "flag.fits").stderr
+    Path("flags.param").write_text(COLUMNS + "IMAFLAGS_ISO(1)\n")
+    done = skyextract("f.fits", *options, "small.fits", "-PARAMETERS_NAME", "flags.param")
+    assert done.status == 1
+    assert "small.fits: 30 x 40 pixels, but the image has 96 x 96" in done.stderr

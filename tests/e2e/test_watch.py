@@ -168,6 +168,21 @@ def test_a_frame_that_was_not_all_there_is_named_at_the_end(tmp_path, frame, wat
     assert "done     1 of 2 images" in text
 
 
+def test_what_is_wrong_stands_before_the_line_of_its_frame(tmp_path, frame, watch):
+    (tmp_path / "in").mkdir()
+    fits.setval(frame, "EXPTIME", value=-30.0)
+    ours = watch("-o", "out")
+    for n, name in enumerate(("a.fits", "b.fits"), 1):
+        (tmp_path / "in" / name).write_bytes(frame.read_bytes())
+        ours.wait_for(lambda n=n: len(ours.frames()) == n)
+        *before, line = ours.lines()
+        assert line.startswith(f"skyextract: [{n}] {name}: ")
+        told = "an exposure time of -30 s is not plausible: ignored"
+        assert any(name in text and told in text for text in before)
+    assert ours.end(signal.SIGINT) == 0
+    assert sum(told in text for text in ours.lines()) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

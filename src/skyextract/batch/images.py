@@ -350,6 +350,9 @@ class Batch:
             self.progress.step(message)
         elif message.level == RESULT or message.level >= logging.ERROR:
             self._said.setdefault(number, []).append(message)
+        elif self.n_images is None and message.level == logging.WARNING:
+            # Whoever watches wants to know now, not in the morning.
+            self._said.setdefault(number, []).append(message)
         else:
             self.collector.add(message, job.label, job.measurement.path)
 
@@ -372,6 +375,7 @@ class Batch:
         self.tally.fates.append(fate)
         if self.has_several:
             said = self._said.pop(number, [])
+            said.sort(key=lambda message: message.level != logging.WARNING)
             if outcome.headline:  # one line for the file, not one per extension
                 said = [message for message in said if message.level != RESULT]
                 said.append(Message(RESULT, f"{job.label}: ", outcome.headline))

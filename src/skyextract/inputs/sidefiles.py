@@ -16,6 +16,7 @@ from skyextract.columns.request import (
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import ConfigError, ImageError
+from skyextract.io.names import parse_image_spec
 from skyextract.io.psf.psfex import read_psfs
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.record import record
@@ -95,6 +96,12 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
         associates = read_number_list(config.assoc.assoc_name, "ASSOC_NAME", run)
     if "IMAFLAGS_ISO" in names and not config.weights.flag_image:
         raise settings.error("FLAG_IMAGE", "IMAFLAGS_ISO needs a flag map")
+    unread = [] if names & {"IMAFLAGS_ISO", "NIMAFLAGS_ISO"} else config.weights.flag_image
+    if there := [name for name in unread if Path(parse_image_spec(name).path).is_file()]:
+        run.warn(
+            f"FLAG_IMAGE {', '.join(there)} is not read: no column asks for it "
+            "(IMAFLAGS_ISO, NIMAFLAGS_ISO)"
+        )
     inputs = Inputs(columns, _read_filter(settings, run), network, associates, [], folder)
     if psf_is_given(settings) and (not settings.sextractor or inputs.needs_psf(settings)):
         models = config.characterize.psf_name

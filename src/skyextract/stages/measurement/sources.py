@@ -191,7 +191,7 @@ def measure_sources(
     _add_flag_maps(columns, d, wanted, config, inputs, low_weight, detected)
     _add_vignettes(columns, frame, d, wanted, inputs, run)
     if wanted & {"VECTOR_ASSOC", "NUMBER_ASSOC"}:
-        _add_associates(columns, d, config, inputs)
+        _add_associates(columns, d, config, inputs, run)
 
     columns["FLAGS"] = (flags & 0xFF).astype(np.int16)
     ours = np.where((flags & TOUCHES_BAD) | iso.n_bad, int(FlagsSky.BAD_PIXEL), 0)
@@ -321,7 +321,11 @@ def _add_vignettes(
 
 
 def _add_associates(
-    columns: dict[str, AnyArray], d: Detections, config: Config, inputs: MeasureInputs
+    columns: dict[str, AnyArray],
+    d: Detections,
+    config: Config,
+    inputs: MeasureInputs,
+    run: Run,
 ) -> None:
     table = inputs.associates
     if table is None:
@@ -343,3 +347,8 @@ def _add_associates(
         c.assoc_type,
     )  # fmt: skip
     columns.update(VECTOR_ASSOC=vectors, NUMBER_ASSOC=numbers)
+    if d.n and not numbers.any():
+        run.warn(
+            f"ASSOC_NAME: none of the {len(table)} entries of {c.assoc_name} lies within "
+            f"{c.assoc_radius:g} pixels of a source"
+        )
