@@ -117,6 +117,20 @@ def test_without_a_server_the_program_runs_by_itself(caller: Caller) -> None:
     assert len(output.splitlines()) > 1
 
 
+def test_two_that_start_a_server_at_once_have_the_same() -> None:
+    """The second waits for that of the first, which loads for a second or more."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        caller = Caller(Path(folder))
+        both = [caller.start("--server", "start") for _ in range(2)]
+        try:
+            for process in both:
+                output, _ = process.communicate(timeout=WAIT)
+                assert (process.returncode, output) == (0, b"server ready\n")
+            assert len(caller.sockets()) == 1
+        finally:
+            caller.run("--server", "stop")
+
+
 def test_a_call_is_a_run_of_its_own(served: Caller) -> None:
     calls = served.status()[1]
     cases: list[tuple[list[str], dict[str, str]]] = [

@@ -346,12 +346,10 @@ class Batch:
 
     def _hear(self, number: int, message: Message, job: Job) -> None:
         """Take a message: what came out waits for the end of its image."""
+        least = logging.WARNING if self.n_images is None else logging.ERROR  # a watch tells at once
         if message.level == STEP:
             self.progress.step(message)
-        elif message.level == RESULT or message.level >= logging.ERROR:
-            self._said.setdefault(number, []).append(message)
-        elif self.n_images is None and message.level == logging.WARNING:
-            # Whoever watches wants to know now, not in the morning.
+        elif message.level == RESULT or message.level >= least:
             self._said.setdefault(number, []).append(message)
         else:
             self.collector.add(message, job.label, job.measurement.path)
@@ -375,7 +373,7 @@ class Batch:
         self.tally.fates.append(fate)
         if self.has_several:
             said = self._said.pop(number, [])
-            said.sort(key=lambda message: message.level != logging.WARNING)
+            said.sort(key=lambda message: (message.level == RESULT, message.level))
             if outcome.headline:  # one line for the file, not one per extension
                 said = [message for message in said if message.level != RESULT]
                 said.append(Message(RESULT, f"{job.label}: ", outcome.headline))

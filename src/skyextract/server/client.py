@@ -60,6 +60,10 @@ def folder() -> str | None:
     return path
 
 
+_LONGEST_START = 60.0
+"""Seconds that `--server start` waits for the server of another call."""
+
+
 def socket_path() -> str | None:
     """Return the socket of the server for this installation, interpreter and environment."""
     path = folder()
@@ -324,13 +328,30 @@ def start(wait: bool = True) -> bool:
     if wait:
         import time
 
-        while os.waitpid(server.pid, os.WNOHANG) == (0, 0):
+        ours, end = True, time.monotonic() + _LONGEST_START
+        # Ours ends at once where another one, of a call before, is on its way.
+        while ours or (_is_held(path) and time.monotonic() < end):
             try:
                 connect(path).close()
             except NoServer:
                 time.sleep(0.05)
             else:
                 return True
+            ours = ours and os.waitpid(server.pid, os.WNOHANG) == (0, 0)
+    return False
+
+
+def _is_held(path: str | None) -> bool:
+    """Tell whether a server has the lock of a socket: one that begins, listens or ends."""
+    import fcntl
+
+    try:
+        with open(f"{path}.lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
     return False
 
 
@@ -357,7 +378,12 @@ def control(action: str) -> int:
         path = socket_path()
         name = "" if path is None else path.rpartition("/")[2]
         is_there = name in ask("status") or start()
-        print("server ready" if is_there else "no server could be started")
+        if is_there:
+            print("server ready")
+        elif _is_held(path):
+            print("no server yet: one is still starting, or ends with its last call")
+        else:
+            print("no server could be started")
         return 0 if is_there else 1
     answers = ask(action)
     for answer in answers.values():
