@@ -44,6 +44,10 @@ class NoSuchImageError(ImageError):
     """There is no file, or no extension, of the name that was given."""
 
 
+class MapSizeError(ImageError):
+    """A map or detection image has not the size of the image, of which nothing was measured."""
+
+
 class OutputError(SkyextractError):
     """A product cannot be written."""
 

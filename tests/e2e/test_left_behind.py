@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -127,10 +129,68 @@ def test_on_a_full_disk_yesterday_makes_room_for_the_summary(skyextract, frame, 
     done = skyextract("f.fits", "-o", "disk", "-q", "-DETECT_THRESH", "3")
     assert done.status == 1
     assert "removed, because an earlier run made it: f.cat, f.json" in done.stderr
+    assert "f.json is new: it tells of the failure" in done.stderr
     assert {path.name for path in disk.iterdir()} == {"f.json", "rest"}
     (summary,) = json.loads((disk / "f.json").read_text())
     assert summary["status"] == "failed"
     assert "No space left on device" in summary["error"]
+
+
+@pytest.mark.parametrize("case", ["weight map", "flag map", "detection image"])
+def test_a_map_of_a_wrong_size_costs_no_catalogue(skyextract, frame, case):
+    small, flags = np.ones((40, 30), "f4"), Path("flags.param")
+    fits.PrimaryHDU(small if case != "flag map" else small.astype("i2")).writeto("small.fits")
+    flags.write_text("NUMBER\nIMAFLAGS_ISO(1)\n")
+    arguments = {
+        "weight map": ("f.fits", "-WEIGHT_TYPE", "MAP_WEIGHT", "-WEIGHT_IMAGE", "small.fits"),
+        "flag map": ("f.fits", "-FLAG_IMAGE", "small.fits", "-PARAMETERS_NAME", flags),
+        "detection image": ("small.fits,f.fits",),
+    }[case]
+    alone = skyextract(*arguments)
+    assert alone.status == 1  # with nothing to keep, the summary tells of the failure
+    (summary,) = json.loads(Path("f.json").read_text())
+    assert summary["status"] == "failed"
+    assert skyextract("f.fits").status == 0
+    before = [Path(product).read_bytes() for product in PRODUCTS]
+    done = skyextract(*arguments, "-q")
+    assert done.status == 1
+    error, kept = done.stderr.splitlines()
+    assert "small.fits" in error
+    assert kept.endswith("products of an earlier run stay as they are (f.cat)")
+    assert [Path(product).read_bytes() for product in PRODUCTS] == before
+
+
+def test_a_pipe_without_an_image_costs_no_product(frame):
+    for content, status in ((frame.read_bytes(), 0), (b"", 1)):
+        Path("content").write_bytes(content)
+        with Path("content").open("rb") as stream:
+            command = [sys.executable, "-m", "skyextract", "-", "--steps", "measure"]
+            done = subprocess.run(
+                command, check=False, stdin=stream, capture_output=True, text=True
+            )
+        assert done.returncode == status, done.stderr
+    assert done.stderr == "skyextract: error: -: nothing came out of it\n"
+    (summary,) = json.loads(Path("stdin.json").read_text())
+    assert summary["status"] != "failed"
+    assert Path("stdin.cat").is_file()
+
+
+@pytest.mark.parametrize("n", [2, 3])  # of 43 kB: that there is no room shows in the catalogue
+def test_check_images_without_room_cost_themselves_alone(skyextract, frame, disk, n):
+    types = ",".join(("BACKGROUND", "SEGMENTATION", "OBJECTS")[:n])
+    names = ",".join(("b.fits", "s.fits", "o.fits")[:n])
+    options = ("-o", "disk", "-CHECKIMAGE_TYPE", types, "-CHECKIMAGE_NAME", names)
+    done = skyextract("f.fits", *options, "--steps", "measure")
+    assert done.status == 1
+    told = "cannot be written (No space left on device): there are no check images"
+    assert told in done.stderr
+    assert {path.name for path in disk.iterdir()} == set(PRODUCTS)
+    assert skyextract("f.fits", "-o", "right", "--steps", "measure").status == 0
+    assert fits.getdata("disk/f.cat", 2).tobytes() == fits.getdata("right/f.cat", 2).tobytes()
+    (summary,) = json.loads((disk / "f.json").read_text())
+    assert summary["exit_status"] == 1
+    assert any(told in text for text in summary["warnings"])
+    assert set(summary["products"]) == {"CATALOG_NAME", "SUMMARY_NAME"}
 
 
 def _fill(disk: Path) -> None:

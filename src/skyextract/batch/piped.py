@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skyextract.batch.spool import Spool
 from skyextract.errors import ImageError
-from skyextract.io.streams import spool_input
+from skyextract.io.streams import spool_image
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
 from skyextract.record import record
@@ -110,7 +110,7 @@ def piped(jobs: Mapping[int, Job], spool: Spool) -> PipedImages:
 def _copy(path: str, copy: Path, tell: Connection, lock: threading.Lock) -> None:
     failure = ""
     try:
-        spool_input(path, copy)
+        spool_image(path, copy)
     except ImageError as error:
         failure = str(error)
     with lock:

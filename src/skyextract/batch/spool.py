@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.atomic import recover, scratch_folder
 from skyextract.io.names import ImageSpec, list_lines, parse_image_spec
-from skyextract.io.streams import is_pipe, spool_input
+from skyextract.io.streams import is_pipe, spool_image, spool_input
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT
 from skyextract.settings.resolve import Settings
@@ -104,7 +104,7 @@ class Spool:
     def _copy_of_image(self, spec: ImageSpec) -> ImageSpec:
         if not is_pipe(spec.path):
             return spec
-        return replace(spec, path=self._copy(spec.path), source=spec.path)
+        return replace(spec, path=self._copy(spec.path, spool_image), source=spec.path)
 
     def _copy_of_name(self, name: str) -> str:
         """Return the value of a keyword, which may have an extension or be an @list."""
@@ -116,10 +116,10 @@ class Spool:
         path = parse_image_spec(name).path
         return name.replace(path, self._copy(path), 1) if is_pipe(path) else name
 
-    def _copy(self, path: str) -> str:
+    def _copy(self, path: str, spool: Callable[[str, Path], None] = spool_input) -> str:
         if path not in self._copies:
             copy = self.place()
             with _telling(path):
-                spool_input(path, copy)
+                spool(path, copy)
             self.add(path, copy)
         return self._copies[path]

@@ -14,7 +14,7 @@ from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.rawframe import RawFrame
-from skyextract.errors import ImageError, SkyextractError
+from skyextract.errors import ImageError, MapSizeError, SkyextractError
 from skyextract.inputs.sidefiles import Inputs
 from skyextract.io.images.images import read_exposures
 from skyextract.io.images.weights import read_flag_maps, read_weights, with_weight
@@ -108,7 +108,7 @@ def _paired(image: Image, other: Image | FailedExtension | None, job: Job) -> Im
     if job.detection and other is None:
         raise ImageError(f"{job.detection}: no extension for {job.measurement}")
     if other is not None and other.shape != image.shape:
-        raise ImageError(
+        raise MapSizeError(
             f"{job.detection} is {_size(other)}, {job.measurement} is {_size(image)}: "
             "dual-image mode needs equal sizes"
         )

@@ -100,8 +100,10 @@ class Outputs:
         try:
             with temporary.open("w+b") as file:  # by its name: others may append to it
                 yield file
-        except OSError as error:
-            if error.filename is None:  # writing failed, for example on a full disk
+        except Exception as error:
+            with suppress(OSError):  # on a full disk its room is for the others
+                temporary.unlink()
+            if isinstance(error, OSError) and error.filename is None:  # writing failed
                 reason = error.strerror or str(error)
                 raise OutputError(f"{path}: cannot be written ({reason})") from None
             raise
@@ -113,6 +115,14 @@ class Outputs:
     def has(self, path: str | Path) -> bool:
         """Tell whether a file was written."""
         return not is_stream(path) and _target(path) in self._moves
+
+    def drop(self, path: str | Path) -> bool:
+        """Give up a file that was written; tell whether there was one."""
+        if not self.has(path):
+            return False
+        with suppress(OSError):
+            self._moves.pop(_target(path)).unlink()
+        return True
 
     def remove(self, path: str | Path) -> bool:
         """Take a file of an earlier run away at `commit`; tell whether there is one."""

@@ -120,6 +120,13 @@ def is_pipe(path: str) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
+def spool_image(path: str, copy: Path) -> None:
+    """Copy an image that comes out of a pipe into a file; ImageError if none comes."""
+    spool_input(path, copy)
+    if copy.stat().st_size == 0:
+        raise ImageError(f"{path}: nothing came out of it")
+
+
 def spool_input(path: str, copy: Path) -> None:
     """Copy what comes out of a pipe into a file.
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyextract.errors import ConfigError, ExitStatus, OutputError
+from skyextract.errors import ConfigError, ExitStatus, MapSizeError, OutputError, SkyextractError
 from skyextract.io.atomic import Outputs
 from skyextract.io.checksums import sha256
 from skyextract.io.names import parse_image_spec, without_image
@@ -74,10 +74,13 @@ def write_failure(
     # What an earlier run left may be what fills the disk.
     _remove_all(job)
     try:
-        return _write(job, report, settings, run)
+        streams = _write(job, report, settings, run)
     except OutputError:
         log.error(LABELLED, f"{job.label}: ", f"there is no summary of it: {reason}")
         return ()
+    for name in product_names(job, ["SUMMARY_NAME"]).values():
+        log.log(NOTICE, LABELLED, f"{job.label}: ", f"{name} is new: it tells of the failure")
+    return streams
 
 
 def without_products_of_another(job: Job) -> Job:
@@ -100,6 +103,42 @@ def without_products_of_another(job: Job) -> Job:
         return job
     text = f"products of {', '.join(images)} have the same names, and stay as they are"
     log.log(NOTICE, LABELLED, f"{job.label}: ", text)
+    return _without_files(job)
+
+
+def without_products_kept(job: Job, errors: Sequence[SkyextractError], n_extensions: int) -> Job:
+    """Return a job that writes no files if a map of a wrong size is all that went wrong.
+
+    Parameters
+    ----------
+    errors : sequence of SkyextractError
+        Why extensions failed.
+    n_extensions : int
+        Of the image.
+
+    Notes
+    -----
+    Nothing is known about the image that was not known before, and the catalogue that an earlier
+    run with the right map has made is as good as it was.  Summary and page alone are no reason to
+    keep anything: they may tell of a failure.
+    """
+    if len(errors) < n_extensions or not all(isinstance(e, MapSizeError) for e in errors):
+        return job
+    told = {"SUMMARY_NAME", "REPORT_NAME"}
+    kept = [
+        path.name
+        for keyword, path in job.named_files.items()
+        if keyword not in told and not is_stream(path) and path.is_file()
+    ]
+    if not kept:
+        return job
+    text = f"nothing was measured: products of an earlier run stay as they are ({', '.join(kept)})"
+    log.log(NOTICE, LABELLED, f"{job.label}: ", text)
+    return _without_files(job)
+
+
+def _without_files(job: Job) -> Job:
+    """Return a job that writes to pipes and devices alone."""
     streams = {keyword: path for keyword, path in job.products.items() if is_stream(path)}
     return replace(job, products=streams, check_images=())
 

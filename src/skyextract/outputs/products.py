@@ -19,7 +19,7 @@ from skyextract.datamodel.exposure import FailedExtension
 from skyextract.datamodel.header import Cards, Header, common_cards
 from skyextract.datamodel.mosaic import frame_pixels, full_frame_cards, on_full_frame
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.errors import ExitStatus
+from skyextract.errors import ExitStatus, OutputError, SkyextractError
 from skyextract.io.atomic import Outputs
 from skyextract.io.catalogs.formats import (
     check_catalog,
@@ -30,7 +30,6 @@ from skyextract.io.catalogs.formats import (
 from skyextract.io.catalogs.matches import write_matches
 from skyextract.io.catalogs.regions import write_regions
 from skyextract.io.fits.headfile import write_head
-from skyextract.io.images.checkimages import CheckImageWriter
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
 from skyextract.io.images.images import read_detector
 from skyextract.io.images.scale import pixel_scale
@@ -39,9 +38,16 @@ from skyextract.io.psf.psfex import write_psf
 from skyextract.io.streams import Stream
 from skyextract.jobs import Job
 from skyextract.messages import LABELLED, RESULT, encoded
-from skyextract.outputs.failure import call_facts, product_names, provenance, remove_stale
+from skyextract.outputs.checks import CheckImages
+from skyextract.outputs.failure import (
+    call_facts,
+    product_names,
+    provenance,
+    remove_stale,
+    without_products_kept,
+)
 from skyextract.outputs.frame import frame_facts
-from skyextract.outputs.planes import check_planes, total_variance
+from skyextract.outputs.planes import total_variance
 from skyextract.outputs.report import Report, headline_of, summary
 from skyextract.outputs.summaries import night_rows, note_night, write_summaries
 from skyextract.record import record
@@ -117,8 +123,9 @@ class Products:
         self._entries: list[_Entry] = []
         self._stack = ExitStack()
         self._exposures: ExposureWriter | None = None
-        self._checks: CheckImageWriter | None = None
-        self._unmeasured: list[tuple[Header, Cards]] = []  # without check images, and not there yet
+        self._checks = CheckImages(job, settings, run, self._outputs)
+        self._stack.push(self._checks)
+        self._errors: list[SkyextractError] = []
         self._sections: list[Section] = []
         if "REPORT_NAME" in job.products:
             from skyextract.outputs.html.plots import prepare_drawing
@@ -169,10 +176,11 @@ class Products:
         message = self.job.shown(str(failed))
         log.error(LABELLED, "", message)
         log.debug("why", exc_info=failed.error)
+        self._errors.append(failed.error)
         report = Report(Plan(frozenset()), self.run, failure=message)
         if failed.header is not None:
             self._parts.append(_Part(failed.header, report.cards()))
-            self._unmeasured.append((failed.header, report.cards()))
+            self._checks.leave_out(failed.header, report.cards())
         camera = self.settings.config.isr.camera
         time = math.nan
         if failed.header is not None:  # without its warnings: the image failed for another reason
@@ -212,7 +220,8 @@ class Products:
             self._exposures.add(
                 exposure, cards, provenance(self.job, self.settings, self.run), variance
             )
-        self._add_check_images(result)
+        if lost := self._checks.add(result):
+            self.run.warnings.append(lost)
         if measured is not None:
             log.log(RESULT, LABELLED, self.run.label, report.headline())
         time, camera = exposure.detector.exposure_time, self.settings.config.isr.camera
@@ -258,29 +267,6 @@ class Products:
         )
         return replace(part, catalog=result.catalog, numbers=numbers)
 
-    def _add_check_images(self, result: Result) -> None:
-        if not self.job.check_images:
-            return
-        cards = result.report.cards()
-        if result.measured is None:
-            self._unmeasured.append((catalog_header(result.exposure), cards))
-            return
-        if self._checks is None:
-            several = result.exposure.extension > 0
-            files = dict(self.job.check_images)
-            writer = CheckImageWriter(files, several, self._outputs.open)
-            self._checks = self._stack.enter_context(writer)
-        self._keep_places()
-        planes = check_planes(result, self._checks.types, self.settings, self.run)
-        self._checks.add(result.exposure, planes, cards)
-
-    def _keep_places(self) -> None:
-        """Let extensions without check images have their places in these files."""
-        if self._checks is not None:
-            for header, cards in self._unmeasured:
-                self._checks.leave_out(header, cards)
-            self._unmeasured.clear()
-
     def finish(self) -> ExitStatus:
         """Write the small products, move all into place, and return the exit status."""
         reports = [entry.report for entry in self._entries]
@@ -290,9 +276,34 @@ class Products:
             status = ExitStatus.STEP_FAILED
         if not reports or any(report.failure for report in reports):
             status = ExitStatus.IMAGE_FAILED
-        products, open_output = self.job.products, self._outputs.open
-        self._keep_places()
+        self.job = without_products_kept(self.job, self._errors, len(reports))
+        if lost := self._checks.end():
+            self._entries[-1].warnings.append(lost)
         self._stack.close()
+        n_streams = len(self._outputs.streams)
+        try:
+            self._write_small(reports)
+        except OutputError as error:
+            lost = self._checks.make_room(error)
+            if not lost:
+                raise
+            self._entries[-1].warnings.append(lost)
+            del self._outputs.streams[n_streams:]
+            self._write_small(reports)
+        if self._checks.lost:
+            status = ExitStatus.IMAGE_FAILED
+        objects = self._summaries(status)
+        write_summaries(self.job, objects, self._outputs.open)
+        remove_stale(self.job, self._outputs)
+        rows = night_rows(self.job, objects)  # before: the moon takes longer than the products
+        self._outputs.commit()
+        if not note_night(self.job, rows):
+            status = ExitStatus.IMAGE_FAILED
+        return status
+
+    def _write_small(self, reports: Sequence[Report]) -> None:
+        """Write the products that are no images."""
+        products, open_output = self.job.products, self._outputs.open
         catalogs = _tables(self._parts)
         if catalogs and "CATALOG_NAME" in products:
             kind = self.settings.config.output.catalog_type
@@ -316,14 +327,6 @@ class Products:
                 stream.write(encoded(page))
         if catalogs and "XML_NAME" in products:
             self._write_xml(products["XML_NAME"])
-        objects = self._summaries(status)
-        write_summaries(self.job, objects, open_output)
-        remove_stale(self.job, self._outputs)
-        rows = night_rows(self.job, objects)  # before: the moon takes longer than the products
-        self._outputs.commit()
-        if not note_night(self.job, rows):
-            status = ExitStatus.IMAGE_FAILED
-        return status
 
     @property
     def _cards(self) -> list[Cards]:

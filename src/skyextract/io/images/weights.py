@@ -16,7 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I4, U2, AnyArray
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.errors import ConfigError, ImageError
+from skyextract.errors import ConfigError, ImageError, MapSizeError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
 from skyextract.io.images.images import image_header, select_units
@@ -207,7 +207,7 @@ def matching_unit(file: FitsFile, spec: ImageSpec, exposure: Exposure, number: i
     Raises
     ------
     ImageError
-        None fits, or it has another size.
+        None fits, or it has another size (MapSizeError).
     """
     units = [unit for unit, _ in select_units(file, spec)]
     if len(units) > 1:
@@ -228,7 +228,7 @@ def matching_unit(file: FitsFile, spec: ImageSpec, exposure: Exposure, number: i
     except ImageError as error:
         raise ImageError(f"{spec}: {error}") from None
     if (height, width) != exposure.shape:
-        raise ImageError(
+        raise MapSizeError(
             f"{spec}: {width} x {height} pixels, but the image has "
             f"{exposure.shape[1]} x {exposure.shape[0]}"
         )
