@@ -1,12 +1,14 @@
 """Stars with flat tops are not filled with stars, and their neighbours are found."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import galsim
 import numpy as np
 import pytest
 
 from skyextract.stages.crowded import search
+from skyextract.stages.crowded.plateau import beside_flat_tops
 from tests.compare.crowds import matched, measured
 from tests.simulate.crowds import FWHM, GAIN, SKY, simulate
 
@@ -55,3 +57,13 @@ def test_flat_tops(field):
     assert rows <= 2 * len(BRIGHT)
     assert beside == len(BRIGHT)
     assert torn > 3 * len(BRIGHT)
+
+
+def test_a_footprint_without_light_has_no_top():
+    """Of a frame without noise: its brightest pixel may be 0, and numpy has no word to say."""
+    found = SimpleNamespace(
+        pixel=np.arange(6), first=np.array([0, 3, 6]), filtered=np.ones(6, "f4")
+    )
+    image = np.array([[5, 9, 4], [0, 0, -1]], "f4")
+    with np.errstate(all="raise"):
+        assert beside_flat_tops(found, image, FWHM).size == 0

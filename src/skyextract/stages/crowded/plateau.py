@@ -83,7 +83,7 @@ def beside_flat_tops(found: Detections, image: F4, fwhm: float) -> I8:
     value = image.ravel()[found.pixel]
     number = np.diff(found.first)
     peak = np.maximum.reduceat(value, found.first[:-1])
-    share = value / np.repeat(peak, number)
+    share = value / np.repeat(np.where(peak > 0.0, peak, np.inf), number)
     high = share > 0.5
     area, top = (
         np.add.reduceat(some.astype(np.int64), found.first[:-1]) for some in (high, share > 0.8)

@@ -91,3 +91,11 @@ def _beyond_noise(values: F8, errors: F8) -> float:
     noise = MAD_TO_SIGMA * median(faint.ravel()) * median(errors[:, is_bright].ravel())
     scatter = MAD_TO_SIGMA * median(np.abs(values[:, is_bright]).ravel())
     return math.sqrt(max(scatter**2 - noise**2, 0.0))
+
+
+def core_misfit(left_over: F8, variance: F8) -> float:
+    """Return the mean square of what a model leaves in the core of the PSF, in variances.
+
+    Infinite where no star has a usable pixel in the core: nothing is known to fit.
+    """
+    return float((left_over**2 / variance).mean()) if variance.size else math.inf

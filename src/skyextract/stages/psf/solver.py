@@ -16,7 +16,7 @@ from skyextract.kernels.psf.peaks import Peaks
 from skyextract.kernels.psf.stamps import cut_stamps, radial_sums
 from skyextract.kernels.psf.starfit import StarRules, Stars, fit_stars
 from skyextract.run import Run
-from skyextract.stages.psf.misfit import odd_misfit
+from skyextract.stages.psf.misfit import core_misfit, odd_misfit
 from skyextract.stages.psf.modelerrors import Evidence
 from skyextract.stages.psf.neighbours import free_share, level_beside
 from skyextract.stages.psf.precondition import Preconditioner, Smoothness, smoothed
@@ -266,7 +266,7 @@ class Solver:
             power = float((residual * step).sum())
         coefficients = prior + spread(solution)
         core = (prior[0] > 0.05 * prior[0].max()) & (density > 0)
-        self.misfit = float((left_over[0][core] ** 2 / (NOISE_SHARE * density[core])).mean())
+        self.misfit = core_misfit(left_over[0][core], NOISE_SHARE * density[core])
         self.spreads = (solution**2).sum(axis=(1, 2)) / np.maximum(determined, 1.0)
         loosening = self.loosening[:n_terms].copy()
         self.evidence = Evidence(
