@@ -11,7 +11,8 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.doubt import doubt_of_stars
-from skyextract.stages.psf.stars import find_ridge, select_stars
+from skyextract.stages.psf.ridges import find_ridges
+from skyextract.stages.psf.stars import select_stars
 
 SHAPE = (1000, 1000)
 
@@ -58,14 +59,14 @@ def test_the_ridge_is_found_among_galaxies_and_cosmic_rays(n_stars, n_galaxies, 
     found = 0
     for seed in range(20):
         size, snr = mixture(n_stars, n_galaxies, seed, n_rays)
-        ridge = find_ridge(np.log10(size), snr)
-        found += ridge is not None and abs(10 ** ridge[0] / 3.0 - 1.0) < 0.05
+        ridges = find_ridges(np.log10(size), snr, 1)
+        found += bool(ridges) and abs(10 ** ridges[0][0] / 3.0 - 1.0) < 0.05
     assert found >= 18
 
 
 def test_no_ridge_without_sources():
-    assert find_ridge(np.zeros(0), np.zeros(0)) is None
-    assert find_ridge(np.array([0.4]), np.array([100.0])) is None
+    assert find_ridges(np.zeros(0), np.zeros(0), 1) == []
+    assert find_ridges(np.array([0.4]), np.array([100.0]), 1) == []
 
 
 def test_selected_are_stars_and_best_first():

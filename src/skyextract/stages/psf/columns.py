@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
+    from skyextract.stages.psf.leftlight import LeftLight
     from skyextract.stages.psf.localsky import LocalSky
 
 _FLUXES = frozenset({"FLUX_PSF", "FLUXERR_PSF"})
@@ -55,6 +56,27 @@ class PointSources:
     flags: I4
     residual: F4
     corrections: Catalog
+
+
+@record
+class _Fitted:
+    """Fits to the image that they were made to, and what was taken from it before.
+
+    Attributes
+    ----------
+    fits : PsfPhotometry
+    subtracted : (ny, nx) float32
+        Image without sky, and without `light`.
+    sky : LocalSky or None
+        Light beneath the sources that is still in the apertures.
+    light : (ny, nx) float32 or None
+        It, where it was found among the fits.
+    """
+
+    fits: PsfPhotometry
+    subtracted: F4
+    sky: LocalSky | None
+    light: F4 | None
 
 
 def measure_point_sources(
@@ -96,46 +118,112 @@ def measure_point_sources(
     crowded : bool
         The frame is, all of it.
     """
+    assert exposure.psf is not None
+    spread = bool(wanted & _SPREAD) or (exposure.has_psf and exposure.psf.fwhm < UNDERSAMPLED)
+    fitted = _fit_points(
+        exposure, subtracted, variance, x, y, config, run,
+        spread=spread, start=start, sky=sky, crowded=crowded, per_variance=per_variance,
+    )  # fmt: skip
+    stars = _star_rows(exposure.psf_stars, x, y, exposure.psf.fwhm)
+    corrections, left = _corrections(exposure, fitted, variance, stars, config, wanted, run)
+    columns = _columns(
+        exposure, fitted, corrections, left, x, y, aperture_fluxes,
+        config.measurement.phot_apertures, wanted, run,
+    )  # fmt: skip
+    residual = fitted.fits.residual
+    return PointSources(
+        columns={name: columns[name] for name in columns if name in wanted},
+        flags=_flags(exposure, fitted.fits, stars, spread=spread),
+        residual=residual if fitted.light is None else residual + fitted.light,
+        corrections=corrections.to_catalog(),
+    )
+
+
+def _fit_points(
+    exposure: Exposure,
+    subtracted: F4,
+    variance: F4,
+    x: F8,
+    y: F8,
+    config: Config,
+    run: Run,
+    *,
+    spread: bool,
+    start: tuple[FittedSources, F4] | None,
+    sky: LocalSky | None,
+    crowded: bool,
+    per_variance: float,
+) -> _Fitted:
+    """Fit the PSF to all sources; again without the light beneath them, where there is any."""
     psf = exposure.psf
     assert psf is not None
-    gain = exposure.detector.gain
-    spread = bool(wanted & _SPREAD) or (exposure.has_psf and psf.fwhm < UNDERSAMPLED)
     fits = psf_photometry(
-        subtracted, variance, gain, exposure.mask, psf, x, y, run,
+        subtracted, variance, exposure.detector.gain, exposure.mask, psf, x, y, run,
         spread=spread or sky is not None, start=start, accuracy=CROWDED if crowded else FINE,
         per_variance=per_variance,
     )  # fmt: skip
-    light: F4 | None = None
-    if not crowded and config.extraction.noise_type == "MEASURED":
-        fitted = Subtracted(fits.residual, fits.x, fits.y, fits.flux / fits.flux_error)
-        sky = local_sky(fitted, variance, exposure.mask, psf.fwhm, run)
-        if sky is not None:
-            light = sky.light(subtracted, run)
-            subtracted = subtracted - light
-            again = None if start is None else (start[0].all_stale(), start[1])
-            fits = psf_photometry(
-                subtracted, variance, gain, exposure.mask, psf, x, y, run, start=again,
-                per_variance=per_variance,
-            )  # fmt: skip
+    if crowded or config.extraction.noise_type != "MEASURED":
+        return _Fitted(fits, subtracted, sky, None)
+    beneath = Subtracted(fits.residual, fits.x, fits.y, fits.flux / fits.flux_error)
+    sky = local_sky(beneath, variance, exposure.mask, psf.fwhm, run)
+    if sky is None:
+        return _Fitted(fits, subtracted, None, None)
+    light = sky.light(subtracted, run)
+    subtracted = subtracted - light
+    again = None if start is None else (start[0].all_stale(), start[1])
+    fits = psf_photometry(
+        subtracted, variance, exposure.detector.gain, exposure.mask, psf, x, y, run, start=again,
+        per_variance=per_variance,
+    )  # fmt: skip
+    return _Fitted(fits, subtracted, sky, light)
+
+
+def _corrections(
+    exposure: Exposure,
+    fitted: _Fitted,
+    variance: F4,
+    stars: I8,
+    config: Config,
+    wanted: frozenset[str],
+    run: Run,
+) -> tuple[ApertureCorrections, LeftLight | None]:
+    """Return the aperture corrections, and the light that the sky keeps of sources' wings."""
+    psf, gain, fits = exposure.psf, exposure.detector.gain, fitted.fits
+    assert psf is not None
     apertures = config.measurement.phot_apertures
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
-    stars = _star_rows(exposure.psf_stars, x, y, psf.fwhm)
     diameter = reference_diameter(config.characterize)
     bright = usable_stars(fits, stars)
     with without_neighbours(
-        exposure.mask, subtracted, fits.residual, variance, gain, psf,
+        exposure.mask, fitted.subtracted, fits.residual, variance, gain, psf,
         fits.x[bright], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
     ) as mask:  # fmt: skip
         left = None  # which is in fluxes, and in corrections by stars
+        pixels = (fitted.subtracted, variance, gain, mask, psf, fits, stars)
         if bright.size or wanted & _FLUXES:
-            left = light_left(subtracted, variance, gain, mask, psf, fits, stars, diameter, run)
+            left = light_left(*pixels, diameter, run)
         if corrections is None or not corrections.covers(apertures):
-            corrections = aperture_corrections(
-                subtracted, variance, gain, mask, psf, fits, stars, apertures,
-                config.characterize, run, left,
-            )  # fmt: skip
+            corrections = aperture_corrections(*pixels, apertures, config.characterize, run, left)
+    return corrections, left
+
+
+def _columns(
+    exposure: Exposure,
+    fitted: _Fitted,
+    corrections: ApertureCorrections,
+    left: LeftLight | None,
+    x: F8,
+    y: F8,
+    aperture_fluxes: tuple[F8, F8, F8] | None,
+    apertures: Sequence[float],
+    wanted: frozenset[str],
+    run: Run,
+) -> dict[str, AnyArray]:
+    """Return the columns of the fits, and of the apertures in the light of the reference one."""
+    psf, fits, sky = exposure.psf, fitted.fits, fitted.sky
+    assert psf is not None
     at_x, at_y = np.where(np.isfinite(fits.x), fits.x, x), np.where(np.isfinite(fits.y), fits.y, y)
     factor = corrections.psf_factor(at_x, at_y)
     level, area = (0.0, np.zeros(x.size)) if left is None else (left.level, left.area(fits.flux))
@@ -161,7 +249,7 @@ def measure_point_sources(
         "CHI2_PSF": fits.chi2,
     }
     if "FRACFLUX_PSF" in wanted:
-        columns["FRACFLUX_PSF"] = own_share(subtracted - fits.residual, psf, fits)
+        columns["FRACFLUX_PSF"] = own_share(fitted.subtracted - fits.residual, psf, fits)
     if fits.spread is not None and fits.spread_error is not None:
         columns.update(SPREAD_MODEL=fits.spread, SPREADERR_MODEL=fits.spread_error)
     if aperture_fluxes is not None:
@@ -171,6 +259,11 @@ def measure_point_sources(
         )
         if sky is not None:
             columns.update(FLUX_APER=aperture_fluxes[0], FLUXERR_APER=aperture_fluxes[1])
+    return columns
+
+
+def _flags(exposure: Exposure, fits: PsfPhotometry, stars: I8, *, spread: bool) -> I4:
+    """Return the bits of FLAGS_SKY that the fits give."""
     flags = np.where(fits.converged, 0, int(FlagsSky.PSF_NOT_CONVERGED)).astype(np.int32)
     if spread and exposure.has_psf and fits.spread is not None and fits.spread_error is not None:
         sharp = (fits.spread < SHARP) & (fits.spread < -SURE * fits.spread_error)
@@ -180,12 +273,7 @@ def measure_point_sources(
     # Stars that a given PSF was compared with did not make it.
     if exposure.psf_stars is not None and "FLUX_PSF" in exposure.psf_stars:
         flags[stars] |= int(FlagsSky.PSF_STAR)
-    return PointSources(
-        columns={name: columns[name] for name in columns if name in wanted},
-        flags=flags,
-        residual=fits.residual if light is None else fits.residual + light,
-        corrections=corrections.to_catalog(),
-    )
+    return flags
 
 
 def above_sky(
@@ -255,7 +343,10 @@ def _star_rows(stars: Catalog | None, x: F8, y: F8, fwhm: float) -> I8:
     begin, end = (np.searchsorted(y[order], star_y + sign * fwhm) for sign in (-1.0, 1.0))
     for k in range(stars.n_rows):
         near = np.sort(order[begin[k] : end[k]])
+        if not near.size:
+            continue
         distance2 = (x[near] - star_x[k]) ** 2 + (y[near] - star_y[k]) ** 2
-        if near.size and distance2.min() <= (0.5 * fwhm) ** 2:
-            rows.append(int(near[np.argmin(distance2)]))
+        nearest = int(distance2.argmin())
+        if distance2[nearest] <= (0.5 * fwhm) ** 2:
+            rows.append(int(near[nearest]))
     return distinct(np.array(rows, dtype=np.int64))

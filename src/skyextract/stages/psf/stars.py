@@ -27,17 +27,7 @@ from skyextract.stages.psf.locus import (
     wider_locus,
 )
 from skyextract.stages.psf.parts import Sizes
-
-WIDTHS = ((0.012, 0.85), (0.025, 0.7), (0.05, 0.5))
-"""Half-widths in log10 size of the windows that a stellar ridge is looked for with, and how
-much of the expected number comes from the sizes below the window (the rest from above)."""
-
-
-MIN_CONTRAST = 2.0
-"""How far a ridge stands out of its surroundings, in units of their noise, at least."""
-
-N_RIDGES = 3
-"""So many are looked for with each limit of S/N and width where the clearest one is no locus."""
+from skyextract.stages.psf.ridges import N_RIDGES, find_ridges, ridges_of
 
 JUDGED = 2.2
 """FWHM in pixels from which the sizes of stars depend on nothing but their noise."""
@@ -68,9 +58,6 @@ MORE_ALIKE = 1.5
 
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
-
-ELLIPTICITY_SPAN = 0.12
-"""Elongated sources are stars of a trailed image if they differ by no more than this."""
 
 
 @record
@@ -167,9 +154,10 @@ def _select(
     if bright.size < 2:
         return nothing
     size = np.log10(c.fwhm)
-    rows, ridge, elongation = _ridge_of(c, bright, config)
-    if ridge is None:
+    rows, ridges, elongation = ridges_of(c, bright, config)
+    if not ridges:
         return nothing
+    ridge = ridges[0]
     crowd = _crowd_of(c, rows, ridge)
     locus, smaller, n_spots = None, 0.0, 0
     # Neighbours scatter sizes, too: in a crowd only what is smaller is judged.
@@ -182,7 +170,6 @@ def _select(
     elif judged:
         smaller = locus_at(c, rows, ridge, shape, UNDERSAMPLED).smaller_share
     if config.sample_autoselect and elongation == 0.0:
-        ridges = find_ridges(size[rows], c.snr[rows], N_RIDGES)
         wide = wider_locus(c, rows[alone], ridge, ridges, shape)
         if wide is not None:
             n_spots = int(np.count_nonzero(size[rows] < wide[0] - wide[1] - 0.8686 / c.snr[rows]))
@@ -246,33 +233,6 @@ def _distinct(c: Candidates, rows: I8) -> I8:
     return rows[~twice[rows]]
 
 
-def _ridge_of(
-    c: Candidates, bright: I8, config: Characterize
-) -> tuple[I8, tuple[float, float] | None, float]:
-    """Return the rows that can be stars, the ridge of their sizes, and their ellipticity.
-
-    Stars are rounder than SAMPLE_MAXELLIP, unless far more sources of one size are elongated,
-    and all to the same degree: the image is trailed.
-    """
-    size = np.log10(c.fwhm)
-    rows = bright[c.ellipticity[bright] <= config.sample_maxellip]
-    if not config.sample_autoselect:
-        ridge = (median(size[rows]), 10.0) if rows.size else None
-        return rows, ridge, 0.0
-    ridge = find_ridge(size[rows], c.snr[rows]) if rows.size > 1 else None
-    n_round = int((np.abs(size[rows] - ridge[0]) < ridge[1]).sum()) if ridge else 0
-    if 2 * rows.size < bright.size:
-        long = bright[c.ellipticity[bright] > config.sample_maxellip]
-        middle = median(c.ellipticity[long])
-        long = bright[np.abs(c.ellipticity[bright] - middle) < ELLIPTICITY_SPAN]
-        trailed = find_ridge(size[long], c.snr[long]) if long.size > 1 else None
-        if trailed:
-            n_long = int((np.abs(size[long] - trailed[0]) < trailed[1]).sum())
-            if n_long > max(2 * n_round, 4):
-                return long, trailed, middle
-    return rows, ridge, 0.0
-
-
 def _crowd_of(c: Candidates, rows: I8, ridge: tuple[float, float]) -> F8:
     """Return how much light of neighbours there is in sources of the size of a ridge."""
     crowd = np.zeros(rows.size)
@@ -292,62 +252,6 @@ def _locus_of(
         if locus.inside > FEW and locus.is_compact:
             return other, locus
     return ridge, first
-
-
-def find_ridge(size: F8, snr: F8) -> tuple[float, float] | None:
-    """Find the stellar ridge among log10 sizes.
-
-    Returns
-    -------
-    (float, float) or None
-        Centre and half-width in log10 size; None if nothing stands out.
-    """
-    return next(iter(find_ridges(size, snr, 1)), None)
-
-
-def find_ridges(size: F8, snr: F8, n_each: int) -> list[tuple[float, float]]:
-    """Find up to `n_each` ridges for each limit of S/N and width, the clearest first.
-
-    Returns
-    -------
-    list of (float, float)
-        As of `find_ridge`; each differs from those before by more than its half-width.
-    """
-    found: list[tuple[float, float, float]] = []
-    for floor in (200.0, 100.0, 50.0, 0.0):
-        subset = np.sort(size[snr >= floor])
-        if subset.size < 2:
-            continue
-        for width, below in WIDTHS:
-            # Each source's window, moved to the mean of its members.
-            first = np.searchsorted(subset, subset - width)
-            last = np.searchsorted(subset, subset + width, side="right")
-            total = np.concatenate([[0.0], np.cumsum(subset)])
-            centre = (total[last] - total[first]) / (last - first)
-            inside = _between(subset, centre - width, centre + width)
-            smaller = _between(subset, centre - 3 * width, centre - width)
-            larger = _between(subset, centre + width, centre + 3 * width)
-            # Galaxies are larger than stars: what is smaller counts more in a narrow window.
-            # In a wide one that would take the lower edge of their hump for a ridge.
-            expected = below * smaller + (1.0 - below) * larger
-            # The hump is curved, too: a part of what surrounds is no signal.
-            contrast = (inside - expected) / np.sqrt(expected + 1.0 + (0.4 * expected) ** 2)
-            for _ in range(n_each):
-                top = int(contrast.argmax())
-                if not contrast[top] > MIN_CONTRAST:
-                    break
-                found.append((float(contrast[top]), float(centre[top]), width))
-                contrast[np.abs(centre - centre[top]) < 2.0 * width] = 0.0
-    ridges: list[tuple[float, float]] = []
-    for _, middle, width in sorted(found, key=lambda ridge: -ridge[0]):
-        if all(abs(middle - other) > min(width, half) for other, half in ridges):
-            ridges.append((middle, width))
-    return ridges
-
-
-def _between(sorted_values: F8, low: F8, high: F8) -> F8:
-    count = np.searchsorted(sorted_values, high, side="right") - np.searchsorted(sorted_values, low)
-    return count.astype(np.float64)
 
 
 def _on_locus(
