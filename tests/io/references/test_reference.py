@@ -367,3 +367,40 @@ def test_zeros_far_from_all_other_magnitudes_are_none(tmp_path, mags, unknown):
     table.write(tmp_path / "ref.fits")
     mag = read_reference([str(tmp_path / "ref.fits")], Run()).mag
     assert np.flatnonzero(np.isnan(mag)).tolist() == unknown
+
+
+def test_ascii_head_of_sextractor(tmp_path):
+    path = tmp_path / "sex.cat"
+    path.write_text(
+        "#   1 NUMBER          Running object number\n"
+        "#   2 ALPHA_J2000     Right ascension of barycenter (J2000)   [deg]\n"
+        "#   3 DELTA_J2000     Declination of barycenter (J2000)       [deg]\n"
+        "#   4 MAG_APER        Fixed aperture magnitude vector         [mag]\n"
+        "#   6 MAGERR_APER     RMS error vector for it                 [mag]\n"
+        "#   8 FLAGS           Extraction flags\n"
+        "         1 150.1 +2.1 14.1 14.2 .01 .02   0\n"
+        "         2 150.2 -2.2 15.1 15.2 .03 .04   0\n"
+    )
+    found = read_reference([str(path)], Run())
+    assert found.ra.tolist() == [150.1, 150.2]
+    assert found.dec.tolist() == [2.1, -2.2]
+    assert found.magnitudes["MAG_APER"].tolist() == [14.1, 15.1]
+    assert found.magnitude_errors["MAG_APER"].tolist() == [0.01, 0.03]
+
+
+@pytest.mark.parametrize(
+    ("unit", "of_20"),
+    [("uJy", 36.307805), ("nJy", 36307.805), ("nanomaggy", 10.0), ("Jy", 3.63078e-5)],
+)
+def test_fluxes_that_are_named_are_ab_magnitudes(tmp_path, unit, of_20):
+    """3631 Jy are 0 mag; a flux of 2 % error has one of .0217 mag."""
+    flux = np.array([1.0, 100.0, -1.0]) * of_20
+    table = Table({"ra": [1.0, 2.0, 3.0], "dec": [3.0, 4.0, 5.0], "r_flux": flux})
+    table["r_flux_err"] = 0.02 * np.abs(flux)
+    table["r_flux"].unit = unit
+    table.write(tmp_path / "ref.ecsv")
+    found = read_reference([str(tmp_path / "ref.ecsv")], Run(), also=("r_flux",))
+    np.testing.assert_allclose(found.magnitudes["r_flux"], [20.0, 15.0, np.nan], atol=2e-4)
+    np.testing.assert_allclose(
+        found.magnitude_errors["r_flux"], [0.02171, 0.02171, np.nan], atol=1e-4
+    )

@@ -75,6 +75,12 @@ _ARCSEC = {
     "d": 3600.0, "degree": 3600.0, "degrees": 3600.0, "rad": 206264.80624709636, "uas": 1e-6,
 }  # fmt: skip
 
+_AB_OF_ONE = {
+    "Jy": 8.9, "mJy": 16.4, "uJy": 23.9, "\u00b5Jy": 23.9, "\u03bcJy": 23.9, "nJy": 31.4,
+    "nanomaggy": 22.5, "nanomaggies": 22.5, "nmgy": 22.5, "maggy": 0.0,
+}  # fmt: skip
+"""AB magnitude of a flux of one (Oke & Gunn 1983, ApJ 266, 713; maggies: SDSS)."""
+
 
 def find_columns(table: Table, keys: Sequence[str]) -> tuple[str, ...] | None:
     """Return the names of columns as the table spells them; None if one is missing."""
@@ -237,12 +243,25 @@ def magnitude_columns(table: Table, wanted: set[str]) -> tuple[dict[str, F8], di
         is_mag = (by_name or unit in _MAG_UNITS) and not _NOT_A_MAG.fullmatch(name)
         if name.lower() not in wanted and not is_mag:
             continue
+        of_one = _AB_OF_ONE.get(table.units.get(name, "").strip())
+        if of_one is not None:
+            magnitudes[name], errors[name] = _of_fluxes(table, name, of_one)
+            continue
         mag = numbers(values) * _magnitudes_of(table.units.get(name, ""))
         magnitudes[name] = _known_magnitudes(mag)
         error = _mag_error(table, name, bands)
         if error is not None:
             errors[name] = np.where((error >= 0.0) & (error < 50.0), error, np.nan)
     return magnitudes, errors
+
+
+def _of_fluxes(table: Table, name: str, of_one: float) -> tuple[F8, F8]:
+    """Return AB magnitudes of fluxes, and their errors, of which one unit has that magnitude."""
+    flux, error = numbers(table.columns[name]), _mag_error(table, name, {})
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mag = np.where(flux > 0.0, of_one - 2.5 * np.log10(flux), np.nan)
+        relative = np.full(flux.size, np.nan) if error is None else error / flux
+    return mag, np.where(relative >= 0.0, 2.5 / np.log(10.0) * relative, np.nan)
 
 
 def _magnitudes_of(unit: str) -> float:

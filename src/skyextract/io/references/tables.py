@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from itertools import islice
@@ -186,7 +187,7 @@ def _stream_reference(raw: bytes) -> str:
 
 
 def _read_text(path: str) -> Table:
-    """Read ECSV, or CSV, VizieR's and other text tables with one line of column names."""
+    """Read ECSV, ASCII_HEAD, or CSV, VizieR's and other tables with one line of column names."""
     raw = Path(path).read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -201,6 +202,8 @@ def _read_text(path: str) -> Table:
         raise ReferenceCatalogError(f"{path}: empty table")
     if lines[0].startswith("# %ECSV"):
         return _parsed(path, lines, format="ecsv")
+    if _OF_SEXTRACTOR.match(lines[0]):
+        return _parsed(path, lines, format="sextractor")
     if head[0].startswith("\\") or all(line.startswith("|") for line in head[:2]):
         return _parsed(path, lines, format="ipac")
     delimiter = max(",;\t|", key=head[0].count)
@@ -216,6 +219,10 @@ def _read_text(path: str) -> Table:
     units = head[1].split(None if delimiter == " " else delimiter)
     named = zip(table.columns, (unit.strip() for unit in units), strict=False)
     return Table(table.columns, dict(named))
+
+
+_OF_SEXTRACTOR = re.compile(r"#\s*1\s+[A-Za-z]\w*(\s|$)")
+"""First line of a catalogue in the form ASCII_HEAD."""
 
 
 def _with_names(lines: list[str]) -> list[str]:
