@@ -98,6 +98,44 @@ def assert_failed(result, *words):
     assert result.metrics["zero_point"] is None
 
 
+def make_galaxies(catalog, rows, lost=0.8):
+    """Let sources be galaxies: the PSF finds a part of their light, and SPREAD_MODEL tells."""
+    n = catalog.n_rows
+    columns = {name: catalog[name].copy() for name in catalog}
+    columns["FLUX_PSF"][rows] *= 10 ** (-0.4 * lost)
+    spread = np.random.default_rng(5).normal(0.0, 0.001, n)
+    spread[rows] += 0.03
+    return Catalog(columns | {"SPREAD_MODEL": spread, "SPREADERR_MODEL": np.full(n, 0.001)})
+
+
+def test_galaxies_of_the_reference_catalogue_are_no_stars_of_the_zero_point():
+    catalog, reference = make_pair()
+    clean = calibrate(catalog, reference).metrics
+    result = calibrate(make_galaxies(catalog, slice(0, 50)), reference)
+    error = result.metrics["zero_point_error"]
+    assert result.status == "COMPLETE"
+    assert result.metrics["zero_point"] == pytest.approx(ZERO_POINT, abs=4 * error)
+    assert result.metrics["n_stars"] <= 30
+    assert result.metrics["checks"]["n_extended"] > 20
+    assert clean["checks"]["n_extended"] == 0
+    # the Kron flux has all of their light
+    of_kron = calibrate(
+        make_galaxies(catalog, slice(0, 50)), reference, config=Config(phot_flux_key="FLUX_AUTO")
+    )
+    assert of_kron.metrics["n_stars"] == clean["n_stars"]
+
+
+def test_a_reference_catalogue_of_galaxies_gives_no_zero_point():
+    catalog, reference = make_pair()
+    assert_failed(
+        calibrate(make_galaxies(catalog, slice(0, 77)), reference), "stars by SPREAD_MODEL"
+    )
+    # Of some it cannot be told that they are extended.
+    faint = make_galaxies(catalog, slice(0, 80))
+    faint["SPREADERR_MODEL"][:30] = 0.02
+    assert_failed(calibrate(faint, reference), "galaxies in the reference")
+
+
 def test_a_clean_calibration():
     catalog, reference = make_pair()
     result = calibrate(catalog, reference)

@@ -86,6 +86,8 @@ class Evidence:
     n_bright : int
         Stars bright enough for the fit, flagged or blended or not.
     parts : Parts
+    n_extended : int
+        Matched sources that were left out as no points of light.
     """
 
     fit: ZeroPointFit
@@ -96,6 +98,7 @@ class Evidence:
     scale: FluxScale
     n_bright: int
     parts: Parts
+    n_extended: int = 0
 
     @property
     def n_good(self) -> int:
@@ -206,6 +209,13 @@ def _disbelief(evidence: Evidence, trends: Mapping[str, Trend], error: float) ->
         return (
             f"{scatter}, which are {typical:.2f} mag themselves: the stars are too faint for a "
             "zero point"
+        )
+    scale, n_extended = evidence.scale, evidence.n_extended
+    if scale.is_off and scale.lack > MAX_ERROR and n_extended > evidence.n_good:
+        return (
+            f"{n_extended} matched sources are extended, and the flux of the {evidence.n_good} "
+            f"others lacks {scale.lack:.2f} mag of their Kron flux: galaxies in the reference "
+            "catalogue?"
         )
     for name, trend in trends.items():
         if trend.is_sure and abs(trend.change) > MAX_TREND:

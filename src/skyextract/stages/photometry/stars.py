@@ -40,6 +40,9 @@ serve where too few stars have none."""
 MASKED_REACH = 2.0
 """Half side of the box in which that light is counted, FWHM."""
 _MASKED = np.uint16(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA)
+EXTENDED, SURELY = 0.01, 4.0
+"""SPREAD_MODEL, and its errors, above which a source is no star: fits of the PSF to galaxies, of
+which deep reference catalogues have many, find only a part of their light."""
 MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
@@ -148,6 +151,7 @@ def select_stars(
             f"{int(keep.sum())} stars are free of bad pixels: too few for a zero point "
             f"({MIN_STARS} needed; {len(keep)} matched)"
         )
+    keep &= _points(catalog, pairs.row, matched.flags_sky, flux_key, keep, report)
     # Stricter where there are stars enough.
     snr = matched.expected_snr(keep)
     number = {step: int(np.sum(keep & (snr >= step))) for step in SNR_STEPS}
@@ -249,6 +253,35 @@ def _whole(
     whole[rows] = True
     report["n_with_masked_pixels"] = len(rows)
     return whole
+
+
+def _points(
+    catalog: Catalog, rows: I8, flags_sky: AnyArray, flux_key: str, keep: Bools,
+    report: dict[str, Any],
+) -> Bools:  # fmt: skip
+    """Tell which of the matched sources are no galaxies, where the flux is one of point sources.
+
+    All, with `n_extended` in the report, where only a few are points.
+
+    Raises
+    ------
+    StepError
+        Fewer are points than a zero point needs.
+    """
+    if split_key(flux_key)[0] not in {"FLUX_PSF", "FLUX_APERCOR"}:
+        return np.ones(rows.size, np.bool_)
+    points: Bools = (flags_sky & int(FlagsSky.NO_POINT)) == 0
+    if {"SPREAD_MODEL", "SPREADERR_MODEL"} <= set(catalog):
+        spread, error = (catalog[name][rows] for name in ("SPREAD_MODEL", "SPREADERR_MODEL"))
+        points &= ~(spread > EXTENDED + SURELY * error)
+    n_points, n_all = int((keep & points).sum()), int(keep.sum())
+    report["n_extended"] = n_all - n_points
+    if n_points < MIN_STARS:
+        raise StepError(
+            f"{n_points} of {n_all} matched sources are stars by SPREAD_MODEL and FLAGS_SKY "
+            f"({MIN_STARS} needed): galaxies in the reference catalogue, or a wrong PSF?"
+        )
+    return points if n_points >= A_FEW else np.ones(rows.size, np.bool_)
 
 
 def _masked_light(exposure: Exposure, x: F8, y: F8) -> F8:
