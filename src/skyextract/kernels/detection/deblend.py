@@ -83,6 +83,7 @@ class _Fits(NamedTuple):
     real : (n, N_REAL)
         Measurements of the branches' own pixels.
     amplitude : (n,)
+        In units of about the threshold.
     chance : (n,)
         Work space: running sum of the Gaussians at a pixel.
     """
@@ -147,6 +148,8 @@ def _fit_branches(
     integer = np.empty(N_INTEGER, np.int32)
     amplitude = np.empty(n, np.float32)
     threshold = lowest_limit(pixels, components.order, begin, end, threshold)
+    # Chances are told from none by a number: in units of a power of two, which rounds nothing.
+    unit = 2.0 ** math.floor(math.log2(threshold)) if threshold > 0.0 else 1.0
     _collect(branches.of_pixel, components.order, begin, end, n, members, start)
     for b in range(n):
         measure_source(
@@ -158,7 +161,7 @@ def _fit_branches(
         highest = 4.0 * real[b, FDPEAK]
         # the Gaussian falls to the detection threshold at the edge of its isophote
         grown = threshold * math.exp(depth) if depth < _FAR else highest
-        amplitude[b] = np.float32(min(grown, highest))
+        amplitude[b] = np.float32(min(grown, highest) / unit)
     return _Fits(start, real, amplitude, np.empty(n, np.float32))
 
 

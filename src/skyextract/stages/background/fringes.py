@@ -67,7 +67,7 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
     if exposure.weight is not None:
         known &= exposure.weight < MAX_VARIANCE
     fringes = measure_fringes(image, known, run)
-    rms = float(fringes[known].std())
+    rms = float(fringes[known].std(dtype=np.float64))
     message = (
         f"fringes, waves that cover the frame, are measured and subtracted (rms {rms:.4g} in image "
         "units; DATA_CHECK N leaves them)"
@@ -123,8 +123,11 @@ def measure_fringes(image: F4, known: Bools, run: Run) -> F4:
     known : (ny, nx) bool
         Pixels with data.
     """
-    level = np.float32(median(image[known][:: max(1, image.size // SAMPLE)]))
-    tiles = Tiles.of(image - level, known, run)
+    sample = image[known][:: max(1, image.size // SAMPLE)]
+    level = np.float32(median(sample))
+    # In its own unit: squares of pixels of 1e28 are more than float32 holds.
+    unit = np.float32(median(np.abs(sample - level)) or 1.0)
+    tiles = Tiles.of((image - level) / unit, known, run)
     waves = np.zeros_like(tiles.data)
     for wide in (False, True):
         for _ in range(ROUNDS):
@@ -136,4 +139,4 @@ def measure_fringes(image: F4, known: Bools, run: Run) -> F4:
             if change < SETTLED * noise:
                 break
     sky = tiles.level(waves)
-    return tiles.fine(waves, tiles.stars(waves, sky, wide=True)[0], sky, image.shape)
+    return unit * tiles.fine(waves, tiles.stars(waves, sky, wide=True)[0], sky, image.shape)

@@ -141,6 +141,7 @@ def strongest(tile: F4, known: Bools, frequencies: Frequencies, longest: float) 
         Pixels of the sky.
     """
     tile = np.where(known, tile - tile[known].mean(), np.float32(0.0))
+    tile = tile / (np.abs(tile).max() or np.float32(1.0))
     power = np.abs(frequencies.amplitudes(tile[None])) ** 2
     ratio = frequencies.above_others(power, longest, low=False)[0]
     # Clouds and galaxies have the more power, the longer the wave.
