@@ -53,7 +53,7 @@ def reference_mode(values, pearson=2.5):
     return zero + level * width, sigma * width
 
 
-def meshes(image, size=32, mask=None, sources=None, weight=None, pearson=2.5):
+def meshes(image, size=32, mask=None, sources=None, weight=None, pearson=2.5, step=0.0):
     ny, nx = image.shape
     shape = (-(-ny // size), -(-nx // size))
     level, rms, weights = (np.empty(shape, np.float32) for _ in range(3))
@@ -66,6 +66,7 @@ def meshes(image, size=32, mask=None, sources=None, weight=None, pearson=2.5):
         NO_PLANE if weight is None else weight,
         weight is not None,
         np.float32(1e29),
+        np.float32(step),
     )
     mesh_statistics(pixels, Meshes(size, size, level, rms, weights), 0, shape[0], pearson)
     return level, rms, weights
@@ -123,3 +124,14 @@ def test_left_out_pixels_do_not_matter():
         np.testing.assert_array_equal(by_mask[1], other[1])
     np.testing.assert_allclose(by_mask[0], clean[0], atol=0.2)
     np.testing.assert_allclose(by_weight[2], 4.0)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 3.5, 8.0])
+@pytest.mark.parametrize("level", [60.0, 60.3, 60.5, 60.7])
+def test_level_and_noise_of_rounded_values_are_those_before_rounding(sigma, level):
+    image = np.random.default_rng(3).normal(level, sigma, (512, 512))
+    found, rms, _ = meshes(np.rint(image).astype(np.float32), 64, step=1.0)
+    # an error of the mean of the 64 meshes is sigma / 200
+    assert found.mean() == pytest.approx(level, abs=0.02 * sigma)
+    assert np.ptp(found) < 0.3 * sigma
+    assert rms.mean() == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.02)

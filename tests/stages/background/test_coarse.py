@@ -111,14 +111,27 @@ def test_stars_are_no_skewness_of_the_noise(fwhm):
     )
 
 
-def test_fine_noise_is_as_in_sextractor():
+def test_noise_without_steps_is_as_in_sextractor():
     image = np.random.default_rng(1).normal(100, 5, SHAPE).astype(np.float32)
-    for frame in (image, np.rint(image)):
-        ours = estimate_background(frame, None, None, Background(), Run(1), measured=True)
-        theirs = estimate_background(frame, None, None, Background(), Run(1))
-        np.testing.assert_array_equal(ours.level, theirs.level)
-        np.testing.assert_array_equal(ours.rms, theirs.rms)
-        assert ours.skewness is None
+    ours = estimate_background(image, None, None, Background(), Run(1), measured=True)
+    theirs = estimate_background(image, None, None, Background(), Run(1))
+    np.testing.assert_array_equal(ours.level, theirs.level)
+    np.testing.assert_array_equal(ours.rms, theirs.rms)
+    assert ours.skewness is None
+
+
+@pytest.mark.parametrize("sources", [False, True])
+def test_rounding_does_not_shift_the_level(sources):
+    image = np.random.default_rng(1).normal(100.3, 5, SHAPE).astype(np.float32)
+    left_out = np.zeros(SHAPE, np.uint8) if sources else None
+    exact, rounded, theirs = (
+        estimate_background(frame, None, None, Background(), Run(1), sources=left_out, measured=m)
+        for frame, m in ((image, True), (np.rint(image), True), (np.rint(image), False))
+    )
+    assert rounded.mean == pytest.approx(exact.mean, abs=0.05)
+    assert rounded.sigma == pytest.approx(exact.sigma, rel=0.01)
+    # Pearson's mode of whole numbers, as SExtractor takes it
+    assert theirs.mean < 99.9
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999, 1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,9 @@ QUARTER = 0.25
 """Sigma in steps below which the user is told of the rounding."""
 RIPPLE = HIDDEN_PART / 3.0**0.5
 """Steps that rounding shifts a level by, which is `hidden_step` of the whole step."""
+
+FINE_STEPS = 60.0
+"""Noise of so many steps is as if there were none: half a step then is less than 0.01 of it."""
 
 MAX_TRENDS = 2
 """A surface that outliers have bent is fitted once more to what is left."""
@@ -141,13 +145,19 @@ def estimate_weighted_background(
         weight`` is the background variance in image units squared (RESCALE_WEIGHTS).
         1 without a weight map.
     """
-    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold)
-    width, height, level, rms, weight_level = meshes
     shape = (image.shape[0], image.shape[1])
+    good_rows = partial(_good_pixels, image, mask, weight, weight_threshold)
+    is_seen = measured and math.prod(_mesh_size(image, config)) >= MIN_PIXELS
+    sample = sample_good(image, good_rows, run) if is_seen else _NO_PLANE[0]
+    step = value_step(sample) if is_seen else 0.0
+    felt = step if _is_felt(step, sample) else 0.0
+    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, felt)
+    width, height, level, rms, weight_level = meshes
     sky = _Sky()
-    if measured and width * height >= MIN_PIXELS:
-        good_rows = partial(_good_pixels, image, mask, weight, weight_threshold)
-        sky = _seen_in_pixels(image, good_rows, sources, meshes, run)
+    if is_seen:
+        sky = _seen_in_pixels(
+            image, good_rows, sources, meshes, step, black_point(sample, step), run
+        )
     if sky.coarse is not None:
         level, rms = sky.coarse
     trend = steep_trend(level, rms) if measured and trends and sky.coarse is None else None
@@ -183,6 +193,21 @@ def estimate_weighted_background(
     return found, weight_scale
 
 
+def _is_felt(step: float, sample: F4) -> bool:
+    """Tell whether the noise has so few steps that they shift its mode."""
+    if not step > 0.0:
+        return False
+    ordered = np.sort(sample)
+    below, above = ordered[ordered.size // 6], ordered[5 * ordered.size // 6]
+    return bool(above - below < 2.0 * FINE_STEPS * step)
+
+
+def _mesh_size(image: F4, config: Background) -> tuple[int, int]:
+    """Return width and height of a mesh, pixels."""
+    ny, nx = image.shape
+    return min(config.back_size[0], nx), min(config.back_size[-1], ny)
+
+
 def _meshes(
     image: F4,
     mask: U2 | None,
@@ -191,10 +216,14 @@ def _meshes(
     run: Run,
     sources: U1 | None,
     weight_threshold: float,
+    step: float,
 ) -> Meshes:
-    """Return level, noise and weight of every mesh by SExtractor's clipped mode; BAD if unknown."""
+    """Return level, noise and weight of every mesh by SExtractor's clipped mode; BAD if unknown.
+
+    Values rounded to a `step` are spread over it, if that is not 0.
+    """
     ny, nx = image.shape
-    width, height = min(config.back_size[0], nx), min(config.back_size[-1], ny)
+    width, height = _mesh_size(image, config)
     shape = (-(-ny // height), -(-nx // width))
     pixels = SkyPixels(
         image,
@@ -205,6 +234,7 @@ def _meshes(
         _NO_PLANE if weight is None else weight,
         weight is not None,
         np.float32(weight_threshold),
+        np.float32(step),
     )
     level, rms, weight_level = (np.empty(shape, np.float32) for _ in range(3))
     meshes = Meshes(width, height, level, rms, weight_level)
@@ -243,12 +273,15 @@ class _Sky:
 
 
 def _seen_in_pixels(
-    image: F4, good_rows: Callable[[slice], Bools], sources: U1 | None, meshes: Meshes, run: Run
+    image: F4,
+    good_rows: Callable[[slice], Bools],
+    sources: U1 | None,
+    meshes: Meshes,
+    step: float,
+    clipped: tuple[float, float],
+    run: Run,
 ) -> _Sky:
     """Look whether the values are so coarse, or so skewed, that their mode is not the level."""
-    sample = sample_good(image, good_rows, run)
-    step = value_step(sample)
-    clipped = black_point(sample, step)
     known = meshes.rms[meshes.rms > BAD]
     stepped = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
     if known.size and not stepped:
