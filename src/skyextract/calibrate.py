@@ -165,6 +165,7 @@ def calibrate_astrometry(
 ) -> Astrometry:
     """Solve the astrometry; FAILED, with a warning, if the reference catalogue is no use."""
     from skyextract.stages.astrometry.solve import failed_astrometry, solve_astrometry
+    from skyextract.stages.psf.pixelphase import is_undersampled, with_psf_positions
 
     config = settings.config
     try:
@@ -174,8 +175,11 @@ def calibrate_astrometry(
         return failed_astrometry(exposure.wcs, measured.sources.n_rows, run.shown(str(error)))
     given = given_scale(exposure, config.detector)
     scale = given if settings.is_set("PIXEL_SCALE") else 0.0
+    sources = measured.sources
+    if is_undersampled(exposure):
+        sources = with_psf_positions(sources)
     found = solve_astrometry(
-        measured.sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
+        sources, exposure.header or {}, exposure.shape, exposure.wcs, reference,
         config.astrometry, run, scale,
     )  # fmt: skip
     size, along = found.metrics["pixel_scale"], frame_pixels(exposure.header)

@@ -156,7 +156,9 @@ def measure(
             seen, found, hidden, alike, sources, errors, config, wanted, run
         )
         residual, spare = (points.residual, None) if keep_image else (None, points.residual)
-        sources = _with_point_sources(sources, points, seen, found, hidden, alike, spare, run)
+        sources = _with_point_sources(
+            sources, points, seen, found, hidden, alike, spare, config, run
+        )
         exposure = replace(exposure, aperture_corrections=points.corrections)
         seen = replace(seen, aperture_corrections=points.corrections)
     if fits.galaxies:
@@ -307,6 +309,7 @@ def _fit_point_sources(
 ) -> PointSources:
     """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
     from skyextract.stages.psf.columns import measure_point_sources
+    from skyextract.stages.psf.pixelphase import PSF_POSITIONS, is_undersampled
 
     plane, x, y, start, sky = found.plane, found.detections.x, found.detections.y, None, None
     if hidden is not None:
@@ -314,6 +317,8 @@ def _fit_point_sources(
         start = None if hidden.is_of_companions else (hidden.sources, hidden.models)
         # They tell which hidden sources are significant, and make the errors of crowds.
         wanted |= {"FLUX_PSF", "FLUXERR_PSF"}
+    if is_undersampled(exposure):
+        wanted |= PSF_POSITIONS | {"FLUX_PSF", "FLUXERR_PSF"}
     apertures = None
     if errors is not None:
         apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)
@@ -338,10 +343,15 @@ def _with_point_sources(
     hidden: Hidden | None,
     correlation: NoiseCorrelation | None,
     spare: F4 | None,
+    config: Config,
     run: Run,
 ) -> Catalog:
     """Return the sources with the columns and flags of fits of the PSF."""
+    from skyextract.stages.psf.pixelphase import is_undersampled, with_pixel_phase
+
     sources = with_flags(sources.with_columns(**points.columns), points.flags)
+    if is_undersampled(exposure) and config.extraction.noise_type == "MEASURED":
+        sources = with_pixel_phase(sources, run)
     if hidden is None or found.matched is None:
         return sources
     from skyextract.stages.crowded.errors import with_errors_of_crowds
