@@ -342,7 +342,7 @@ class Astrometry:
     pixscale_maxerr: float | None = key(None, "error of the header's pixel scale, at most (a factor)", low=1.0, new=True)
     match_flipped: bool | None = key(None, "match mirrored frames, too?", new=True)
     projection_type: str = key("SAME", "projection of the fitted WCS", choices=("SAME", "TAN", "TAN-SIP", "TPV"), new=True)
-    distort_degrees: int = key(3, "degree of the distortion polynomial, at most", low=1, high=7, new=True)
+    distort_degrees: int | None = key(None, "degree of the distortion polynomial, at most; AUTO: 3, and up to 7 where it is clearly better", low=1, high=7, new=True)
     astrclip_nsigma: float = key(3.0, "clipping of the astrometric fit", low=1.0, high=20.0, unit="sigma", new=True, basic=False)
     sn_thresholds: tuple[float, ...] = key((10.0, 100.0), "S/N of the sources used for astrometry, and of the high-S/N sample", low=0.0, size=(1, 2), new=True, basic=False)
 

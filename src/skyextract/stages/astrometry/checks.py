@@ -22,6 +22,7 @@ from skyextract.stages.agreement import (
     spread_of_medians,
     two_groups,
 )
+from skyextract.stages.astrometry.corners import Corners, find_corners
 from skyextract.stages.astrometry.seam import Seam, find_seam
 from skyextract.stages.astrometry.solution import Solution, usable
 from skyextract.stages.astrometry.sources import Sources
@@ -55,17 +56,20 @@ class AstrometryParts:
         The smaller of two groups that the fit lies between, and its place from the larger.
     seam : Seam
         Row or column beyond which stars are displaced.
+    corners : Corners
+        Corners of the frame whose stars are displaced.
     """
 
     axes: tuple[Spread, Spread]
     group: Group
     halves: Group = field(default_factory=Group)
     seam: Seam = field(default_factory=Seam)
+    corners: Corners = field(default_factory=Corners)
 
     @property
     def error(self) -> float:
         """Error per axis that the parts differ by, arcsec."""
-        return max(self.seam.error, *(spread.rms for spread in self.axes))
+        return max(self.seam.error, self.corners.error, *(spread.rms for spread in self.axes))
 
     @property
     def contradiction(self) -> str:
@@ -93,6 +97,8 @@ class AstrometryParts:
             return self.seam.told
         if self.halves.contradicts:
             return self._told(self.halves)
+        if self.corners.number:
+            return self.corners.told
         for spread in self.axes:
             if spread.exceeds(MAX_PART * pixel_scale, SURE):
                 off = abs(spread.worst)
@@ -106,6 +112,7 @@ class AstrometryParts:
             "error_of_field": self.error,
             "n_second_group": max(self.group.number, self.halves.number),
             "seam_arcsec": self.seam.offset,
+            "n_lost_in_corners": self.corners.number,
         }
 
 
@@ -153,4 +160,8 @@ def compare_parts(
         (sources.x[first[k]], sources.y[first[k]]), (ARCSEC * plane[0][k], ARCSEC * plane[1][k]),
         (dx[k], dy[k]), known[k], shape, fit.plate.pixel_scale, fit.plate.degree,
     )  # fmt: skip
-    return AstrometryParts((axes[0], axes[1]), group, halves, seam)
+    corners = find_corners(
+        (sources.x[first[k]], sources.y[first[k]]), (dx[k], dy[k]), errors[k], shape,
+        config.astrclip_nsigma, fit.plate.degree,
+    )  # fmt: skip
+    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners)

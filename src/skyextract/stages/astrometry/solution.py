@@ -43,6 +43,9 @@ KEPT = 0.95
 """Share of the matches that clipping must keep: else they are of one broad distribution."""
 _RECENTRED = 8
 
+USUAL_DEGREE = 3
+"""Highest degree that every frame is fitted with where DISTORT_DEGREES is AUTO."""
+
 ENOUGH_MOTIONS = 20
 """From this many stars with a proper motion on, those without serve no longer."""
 
@@ -80,7 +83,7 @@ class Solution:
     prior: Plate
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where sources are expected: in a tangent plane, deg, and arcsec per pixel there."""
 
     xi: F8
@@ -90,7 +93,7 @@ class _Place(NamedTuple):
     scale: float
 
     @classmethod
-    def by(cls, plate: Plate, sources: Sources) -> _Place:
+    def by(cls, plate: Plate, sources: Sources) -> Place:
         """Return where a plate puts them."""
         xi, eta = plate.to_plane(sources.x, sources.y)
         return cls(xi, eta, plate.ra0, plate.dec0, plate.pixel_scale)
@@ -125,24 +128,24 @@ def fit_and_test(
     scale = rough.unit * ARCSEC
     half = 0.6 * math.hypot(*start.shape) * math.exp(start.log_range) * scale / ARCSEC
     region = field.reference.take(field.around(start, rough.ra0, rough.dec0, half))
-    place = _Place(rough.xi, rough.eta, rough.ra0, rough.dec0, scale)
+    place = Place(rough.xi, rough.eta, rough.ra0, rough.dec0, scale)
     widest = match_radius(config.crossid_radius, scale)
     # First the pairs that the rough solution is sure of, then all within reach of the first
     # fit, then those within its scatter.
     radius = min(rough.radius * scale, 3.0 * widest)
     for step in range(4):
-        found = _paired_fit(sources, region, place, radius, prior, config)
+        found = paired_fit(sources, region, place, radius, prior, config)
         if found is None:
             return None
         fit, first, second, in_fit = found
-        before, place = radius, _Place.by(fit.plate, sources)
+        before, place = radius, Place.by(fit.plate, sources)
         widest = match_radius(config.crossid_radius, place.scale)
         radius = widest
         if step > 0:
             radius = min(widest, max(6.0 * fit.rms(), 0.5 * place.scale))
             if abs(radius - before) < 0.05 * before:
                 break
-    offset = _offset(fit.plate, start)
+    offset = offset_of(fit.plate, start)
     verification = verify(
         fit.plate, start.shape, sources.x, sources.y, region.ra, region.dec, widest, offset,
         fit.model.parameters,
@@ -150,13 +153,14 @@ def fit_and_test(
     return Solution(fit, verification, offset, first, second, in_fit, region, widest, prior)
 
 
-def _paired_fit(
-    sources: Sources, region: RefCatalog, place: _Place, radius: float,
-    prior: Plate, config: AstrometryConfig, *, clip: bool = True,
+def paired_fit(
+    sources: Sources, region: RefCatalog, place: Place, radius: float,
+    prior: Plate, config: AstrometryConfig, *, clip: bool = True, highest: int = 0,
 ) -> tuple[PlateFit, I8, I8, I8] | None:  # fmt: skip
     """Fit the pairs of sources, where they are expected, and stars within a radius, arcsec.
 
     Returns also the pairs, and which of them were given to the fit; None if it fails.
+    `highest` is the highest degree, 0: that of the settings.
     """
     rx, ry = gnomonic(region.ra, region.dec, place.ra0, place.dec0)
     near = np.flatnonzero(np.isfinite(rx) & np.isfinite(ry))
@@ -172,7 +176,9 @@ def _paired_fit(
     linear = config.projection_type == "TAN"
     fit = fit_plate(
         sources.x[own], sources.y[own], region.ra[other], region.dec[other], variance, prior,
-        models(prior, config.distort_degrees, len(own), linear=linear),
+        models(
+            prior, highest or config.distort_degrees or USUAL_DEGREE, len(own), linear=linear
+        ),
         config.astrclip_nsigma if clip else math.inf,
     )  # fmt: skip
     return None if fit is None else (fit, first, second, in_fit)
@@ -195,8 +201,8 @@ def with_all_matches(
         return solution
     found = None
     for _ in range(_RECENTRED):
-        before, place = fit.plate, _Place.by(fit.plate, sources)
-        found = _paired_fit(
+        before, place = fit.plate, Place.by(fit.plate, sources)
+        found = paired_fit(
             sources, solution.region, place, widest, solution.prior, config, clip=False
         )
         if found is None:
@@ -204,7 +210,7 @@ def with_all_matches(
         fit = found[0]
         if _shift(fit.plate, before) < SETTLED * fit.floor:
             break
-    clipped = _paired_fit(sources, solution.region, place, widest, solution.prior, config)
+    clipped = paired_fit(sources, solution.region, place, widest, solution.prior, config)
     if clipped is not None:
         n_matched = len(clipped[3]) - solution.verification.expected
         found = clipped if clipped[0].used.sum() >= KEPT * n_matched else found
@@ -212,7 +218,7 @@ def with_all_matches(
     fit, first, second, in_fit = found
     return replace(
         solution, fit=fit, first=first, second=second, in_fit=in_fit,
-        offset=_offset(fit.plate, start),
+        offset=offset_of(fit.plate, start),
     )  # fmt: skip
 
 
@@ -241,7 +247,7 @@ def usable(
     return good[moving] if np.sum(moving) >= ENOUGH_MOTIONS else good
 
 
-def _offset(plate: Plate, start: Start) -> Offset:
+def offset_of(plate: Plate, start: Start) -> Offset:
     """How far a plate is from what was expected of the frame."""
     x, y = gnomonic(np.array([plate.ra0]), np.array([plate.dec0]), start.ra, start.dec)
     shift = ARCSEC * float(max(abs(x[0]), abs(y[0])))

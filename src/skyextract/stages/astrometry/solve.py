@@ -21,6 +21,7 @@ from skyextract.settings.steps import Status
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.checks import compare_parts, pairs_within
+from skyextract.stages.astrometry.corners import outward
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
 from skyextract.stages.astrometry.platefit import PlateFit
@@ -255,6 +256,7 @@ def _solve(
                 continue
             if solution.verification.probability <= MAX_FALSE_PROBABILITY:
                 solution = with_all_matches(solution, sources, start, config)
+                solution = outward(solution, sources, start, config)
                 wrong = broken_limit(solution, start)
                 if not wrong:
                     return solution, "", in_reach
