@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -278,13 +279,15 @@ def test_fluxes_that_depend_on_place_or_brightness(skyextract, tmp_path, kind, p
 
 
 def test_a_gain_far_too_low(skyextract, tmp_path):
-    """Photons of bright stars would scatter more than these do: errors are too large."""
+    """Photons of stars and sky would scatter more than these do: their own gain is used."""
     field = simulate_field(3)
     for gain in (GAIN, 0.1 * GAIN):
         field.header["GAIN"] = gain
         fits.writeto(tmp_path / "f.fits", field.image, field.header, overwrite=True)
         done = skyextract("f.fits")
-        assert ("GAIN is too low" in done.stderr) is (gain < GAIN)
+        told = re.search("scatter with (0.[0-9]+) of the variance that a GAIN", done.stderr)
+        assert (told is not None) is (gain < GAIN)
+    assert float(told[1]) == pytest.approx(0.1, abs=0.02)
 
 
 def test_smear_of_a_frame_transfer(skyextract, tmp_path):

@@ -151,7 +151,8 @@ def select_stars(
             f"{int(keep.sum())} stars are free of bad pixels: too few for a zero point "
             f"({MIN_STARS} needed; {len(keep)} matched)"
         )
-    keep &= _points(catalog, pairs.row, matched.flags_sky, flux_key, keep, report)
+    if exposure.psf is not None and exposure.psf.source is PsfSource.MEASURED:
+        keep &= _points(catalog, pairs.row, matched.flags_sky, flux_key, keep, report)
     # Stricter where there are stars enough.
     snr = matched.expected_snr(keep)
     number = {step: int(np.sum(keep & (snr >= step))) for step in SNR_STEPS}
@@ -261,7 +262,8 @@ def _points(
 ) -> Bools:  # fmt: skip
     """Tell which of the matched sources are no galaxies, where the flux is one of point sources.
 
-    All, with `n_extended` in the report, where only a few are points.
+    By a PSF that is measured: to a wrong one all stars are extended.  All, with `n_extended` in
+    the report, where only a few are points.
 
     Raises
     ------
