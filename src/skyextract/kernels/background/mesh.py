@@ -28,7 +28,8 @@ BAD = np.float32(-1e30)
 """Level and rms of a mesh with too few good pixels."""
 
 _MIN_GOOD_FRACTION = 0.5
-_GOLDEN = np.float32(0.6180340)
+_WRAP = np.uint32(65535)
+_GOLDEN = np.uint32(40503)  # 65536 over the golden ratio
 _HUGE = 1e30
 """Pixels beyond are no numbers."""
 _ROOM = 1 << 18
@@ -211,11 +212,11 @@ def _spread(values: F4, n: int, step: np.float32) -> None:
 
     Pearson's mode takes 1.5 times what the median of rounded values is off, up to half a step.
     """
-    place = np.float32(0.0)
+    # Whole numbers wrap around, so that vector instructions do it.
+    part = np.float32(1.0 / (_WRAP + 1))
     for k in range(n):
-        values[k] += step * (place - np.float32(0.5))
-        place += _GOLDEN
-        place -= np.float32(place >= np.float32(1.0))
+        place = np.int32((np.uint32(k & 65535) * _GOLDEN) & _WRAP)
+        values[k] += step * (np.float32(place) * part - np.float32(0.5))
 
 
 @kernel
