@@ -82,14 +82,12 @@ class Corners:
     @property
     def told(self) -> str:
         """Say so; empty where there are none."""
-        message = ""
-        if self.number:
-            message = (
-                f"{self.number} of {self.total} stars in corners of the frame are off by "
-                f"{self.offset:.2f} arcsec: a distortion of a higher degree than {self.degree}? "
-                "Raise DISTORT_DEGREES"
-            )
-        return message
+        message = (
+            f"{self.number} of {self.total} stars in corners of the frame are off by "
+            f"{self.offset:.2f} arcsec: a distortion of a higher degree than {self.degree}? "
+            "Raise DISTORT_DEGREES"
+        )
+        return message if self.number else ""
 
 
 def find_corners(
@@ -194,8 +192,7 @@ def _is_better(
     """Whether a fit has smaller residuals, held out, of the same stars than a solution.
 
     Or clearly more stars that it holds for.  A star counts with the square of the clipping limit at
-    most.  Those of the solution are not
-    held out, which favours it.
+    most.  Those of the solution are not held out, which favours it.
     """
     fit, first, second, in_fit = found
     if int(fit.used.sum()) < int(solution.fit.used.sum()):

@@ -25,6 +25,7 @@ from skyextract.stages.background.waves import (
     Frequencies,
     Tiles,
     binned,
+    level_and_noise,
     strongest,
 )
 
@@ -108,8 +109,7 @@ def _sky(tile: F4, known: Bools) -> Bools:
     values = tile[known]
     if not values.size:
         return known
-    level = median(values)
-    noise = median(np.abs(values - level)) / 0.6745
+    level, noise = level_and_noise(values)
     stars = np.abs(tile - level) > 3.0 * noise
     return known & ~widened(stars, 1)
 

@@ -235,11 +235,11 @@ class Tiles:
         """
         rest = np.where(self.known, self.data - waves - level, np.float32(0.0))
         step = max(1, rest.size // SAMPLE)
-        middle, noise = _middle(rest[self.known][::step])
+        middle, noise = level_and_noise(rest[self.known][::step])
         found = widened(np.abs(rest - middle) > STARS * noise, MARGIN)
         if wide:
             mean = _box_mean(np.where(found, np.float32(0.0), rest), WIDE)
-            middle, sigma = _middle(mean[self.known & ~found][::step])
+            middle, sigma = level_and_noise(mean[self.known & ~found][::step])
             found |= widened(mean > middle + WIDE_STARS * sigma, WIDE_MARGIN)
         return found & self.known, noise
 
@@ -318,7 +318,7 @@ def _filled(medians: F8, usual: float) -> F8:
     return medians
 
 
-def _middle(values: F4) -> tuple[float, float]:
+def level_and_noise(values: F4) -> tuple[float, float]:
     """Return median and noise of most values."""
     middle = median(values)
     return middle, median(np.abs(values - middle)) / 0.6745
