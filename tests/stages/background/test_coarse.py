@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.coarse import MIN_SKEWNESS, pixel_skewness, sample_good
+from skyextract.stages.background.coarse import MIN_SKEWNESS, pixel_skewness, sample_good, value_step
 from skyextract.stages.background.estimate import estimate_background
 
 SHAPE = (256, 320)
@@ -145,3 +145,17 @@ def test_sample_of_the_good_pixels(share, n_threads):
     expected = values[:: max(1, values.size // 40_000)]
     found = sample_good(image, lambda rows: good[rows], Run(n_threads))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_step_of_the_values():
+    rng = np.random.default_rng(8)
+    noise = rng.normal(100.0, 10.0, 40_000)
+    few = np.zeros(40_000)
+    few[:60] = 3.0 * rng.poisson(1.0, 60)
+    pile = np.maximum(noise, 95.0)
+    steps = [
+        value_step(v.astype(np.float32))
+        for v in (noise, pile, np.rint(noise), 16.0 * np.rint(noise / 16.0), few)
+    ]
+    # float32 near 100 has 10^6 values within the noise: many occur twice by chance
+    assert steps == [0.0, 0.0, 1.0, 16.0, 3.0]

@@ -102,9 +102,14 @@ def value_step(sample: F4) -> float:
     values = values[counts >= max(2, MIN_VALUE_SHARE * core.size)]
     if values.size > MAX_VALUES or values.size > 0.05 * core.size:
         return 0.0
-    if values.size < 2:
+    if values.size == 1:
+        # Nearly all pixels are one value; a step is what most of the others come back to.
         values, counts = _counted(ordered)
-        values = values[counts > 1]
+        again = counts > 1
+        n_others = ordered.size - counts.max()
+        if counts[again].sum() - counts.max() < 0.5 * n_others:
+            return 0.0
+        values = values[again]
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 

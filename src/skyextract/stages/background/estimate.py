@@ -43,9 +43,6 @@ QUARTER = 0.25
 RIPPLE = HIDDEN_PART / 3.0**0.5
 """Steps that rounding shifts a level by, which is `hidden_step` of the whole step."""
 
-FINE_STEPS = 60.0
-"""Noise of so many steps is as if there were none: half a step then is less than 0.01 of it."""
-
 MAX_TRENDS = 2
 """A surface that outliers have bent is fitted once more to what is left."""
 
@@ -150,8 +147,7 @@ def estimate_weighted_background(
     is_seen = measured and math.prod(_mesh_size(image, config)) >= MIN_PIXELS
     sample = sample_good(image, good_rows, run) if is_seen else _NO_PLANE[0]
     step = value_step(sample) if is_seen else 0.0
-    felt = step if _is_felt(step, sample) else 0.0
-    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, felt)
+    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, step)
     width, height, level, rms, weight_level = meshes
     sky = _Sky()
     if is_seen:
@@ -191,15 +187,6 @@ def estimate_weighted_background(
         sky.rounding,
     )  # fmt: skip
     return found, weight_scale
-
-
-def _is_felt(step: float, sample: F4) -> bool:
-    """Tell whether the noise has so few steps that they shift its mode."""
-    if not step > 0.0:
-        return False
-    ordered = np.sort(sample)
-    below, above = ordered[ordered.size // 6], ordered[5 * ordered.size // 6]
-    return bool(above - below < 2.0 * FINE_STEPS * step)
 
 
 def _mesh_size(image: F4, config: Background) -> tuple[int, int]:
