@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.photocal import PhotoCal
 from skyextract.datamodel.wcs import SkyWcs
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.frames import j2000_to_b1950, north_angle, tangent_axes, to_j2000, unit_vectors
 
 _MAGERR = 1.086
@@ -138,7 +139,7 @@ class _Sources:
         self.wcs = wcs
         self.photocal = photocal
         self.shape = shape
-        self.floor = floor / 3600.0
+        self.floor = floor / ARCSEC
         self.pixel_scale = pixel_scale
         self._sky: dict[tuple[str, str], tuple[F8, F8]] = {}
         self._jacobian: dict[str, F8] = {}
@@ -196,7 +197,7 @@ class _Sources:
 
     def _scaled(self, name: str) -> AnyArray:
         """Sizes and areas: the value in pixels times the pixel size, PIXEL_SCALE's if set."""
-        area = self._pixel_area_arcsec / 3600.0**2
+        area = self._pixel_area_arcsec / ARCSEC**2
         values = self._values(name.replace("_WORLD", "_IMAGE"))
         return values * (area if name.startswith("ISOAREA") else np.sqrt(area))
 
@@ -210,7 +211,7 @@ class _Sources:
     def _pixel_area_arcsec(self) -> F8:
         if self.pixel_scale > 0.0:
             return np.full(self.base.n_rows, self.pixel_scale**2)
-        return self._pixel_area * 3600.0**2
+        return self._pixel_area * ARCSEC**2
 
     def _pixels(self, suffix: str) -> tuple[F8, F8]:
         """0-based pixel positions."""

@@ -18,6 +18,7 @@ from skyextract.datamodel.header import Header, header_number
 from skyextract.datamodel.instruments import PixelUnit, is_flux_density
 from skyextract.datamodel.photocal import AB_NANOJANSKY
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 
 _LIGHT = 2.99792458e18
 """Speed of light, Angstrom/s."""
@@ -125,7 +126,7 @@ def _of_unit(header: Header, pixel_scale: Callable[[], float]) -> StatedZeroPoin
         return None
     area, origin = _positive(header, "PIXAR_SR"), "PIXAR_SR"
     if not math.isfinite(area):
-        area, origin = (pixel_scale() / 3600.0) ** 2 * _SQUARE_DEGREE, "the pixel scale"
+        area, origin = (pixel_scale() / ARCSEC) ** 2 * _SQUARE_DEGREE, "the pixel scale"
     value = _AB_JANSKY - 15.0 - 2.5 * math.log10(area) if area > 0.0 else math.nan
     return StatedZeroPoint(value, "AB", f"BUNIT {header['BUNIT']}, {origin}")
 

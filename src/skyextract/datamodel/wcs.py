@@ -14,6 +14,7 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.projection import Projection, is_gnomonic, projection_of
 from skyextract.datamodel.wcscards import read_cards
 from skyextract.errors import ImageError
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.frames import SkyFrame, tangent_axes, to_j2000, unit_vectors
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class SkyWcs:
         """Return the side (arcsec) of a square of the area of a pixel, by default of the centre."""
         cx, cy = self.centre
         j = self.jacobian(np.array(cx if x is None else x), np.array(cy if y is None else y))
-        return math.sqrt(abs(_determinant(j))) * 3600.0
+        return math.sqrt(abs(_determinant(j))) * ARCSEC
 
     @property
     def pixel_ratio(self) -> float:

@@ -6,6 +6,9 @@ import math
 import re
 from typing import Any
 
+ARCSEC = 3600.0
+"""Of a degree."""
+
 _SEXAGESIMAL = re.compile(
     r"\s*([+-]?)\s*(\d+(?:\.\d*)?)\s*[:hHdD°\s]\s*(\d+(?:\.\d*)?)"
     r"(?:\s*[:mM'\s]\s*(\d+(?:\.\d*)?)?\s*[sS\"]?)?\s*$"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8
@@ -143,7 +144,7 @@ class Plate:
     def pixel_scale(self) -> float:
         """Arcsec per pixel at the reference pixel."""
         (a, b), (c, d) = self.matrix
-        return 3600.0 * float(np.sqrt(abs(a * d - b * c)))
+        return ARCSEC * float(np.sqrt(abs(a * d - b * c)))
 
     def to_plane(self, x: F8, y: F8) -> tuple[F8, F8]:
         """Return xi, eta (deg) of 0-based pixels."""
@@ -307,5 +308,5 @@ def plate_of(to_sky: ToSky, shape: tuple[int, int], degree: int) -> tuple[Plate,
     solved = np.linalg.lstsq(design[:, 1:], plane, rcond=None)[0]
     coefficients = np.concatenate([np.zeros((1, 2)), solved]).T
     plate = Plate(float(centre_lon[0]), float(centre_lat[0]), x0, y0, unit, coefficients)
-    error = np.abs(design[:, 1:] @ solved - plane).max() * 3600.0 / plate.pixel_scale
+    error = np.abs(design[:, 1:] @ solved - plane).max() * ARCSEC / plate.pixel_scale
     return plate, float(error)

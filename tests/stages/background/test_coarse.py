@@ -7,7 +7,12 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.coarse import MIN_SKEWNESS, pixel_skewness, sample_good, value_step
+from skyextract.stages.background.coarse import (
+    MIN_SKEWNESS,
+    pixel_skewness,
+    sample_good,
+    value_step,
+)
 from skyextract.stages.background.estimate import estimate_background
 
 SHAPE = (256, 320)

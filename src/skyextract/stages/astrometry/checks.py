@@ -13,6 +13,7 @@ from skyextract.datamodel.refcatalog import reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.agreement import (
     Group,
@@ -27,7 +28,6 @@ from skyextract.stages.astrometry.seam import Seam, find_seam
 from skyextract.stages.astrometry.solution import Solution, usable
 from skyextract.stages.astrometry.sources import Sources
 
-ARCSEC = 3600.0
 MAX_PART = 1.0
 """Median offset of a part of the frame, pixels, that makes the solution a FALLBACK."""
 WIDER = 3.0

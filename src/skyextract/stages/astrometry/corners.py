@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import exponents, gnomonic
 from skyextract.stages.astrometry.platefit import PlateFit
 from skyextract.stages.astrometry.pointing import Start
@@ -29,7 +30,6 @@ from skyextract.stages.astrometry.solution import (
 from skyextract.stages.astrometry.sources import Sources
 from skyextract.stages.astrometry.verification import verify
 
-ARCSEC = 3600.0
 HIGHER_DEGREES = (5, 7)
 """Degrees that are tried, one after the other, where DISTORT_DEGREES is AUTO."""
 STARS_PER_TERM = 8

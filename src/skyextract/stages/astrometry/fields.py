@@ -9,6 +9,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import stereographic
 from skyextract.stages.astrometry.pointing import Start
 
@@ -50,7 +51,7 @@ class Field:
         """Return the reference stars per frame area at a scale (arcsec), where there are any."""
         if len(self.sx) == 0:
             return 0.0
-        unit = scale / 3600.0
+        unit = scale / ARCSEC
         width, height = np.ptp(self.sx) / unit, np.ptp(self.sy) / unit
         return float(len(self.sx) * start.shape[0] * start.shape[1] / max(width * height, 1.0))
 
@@ -71,7 +72,7 @@ def make_fields(start: Start, x: F8, y: F8, reference: RefCatalog, *, ordered: b
     distance = np.hypot(sx, sy)
     fields = []
     for scale in start.scales:
-        half = 0.5 * math.hypot(*start.shape) * scale / 3600.0 * math.exp(start.log_range)
+        half = 0.5 * math.hypot(*start.shape) * scale / ARCSEC * math.exp(start.log_range)
         reach = min(1.1 * half + start.position * math.sqrt(2.0), 170.0)
         near = distance <= 2.0 * math.degrees(math.tan(math.radians(reach / 2.0)))
         fields.append(Field(x, y, wx, wy, reference.take(near), sx[near], sy[near], ordered))

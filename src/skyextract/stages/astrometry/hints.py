@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.angles import ARCSEC
 from skyextract.stages.astrometry.pointing import Start, read_start
 from skyextract.stages.astrometry.solution import Solution
 from skyextract.stages.astrometry.sources import Sources
@@ -101,7 +102,7 @@ def _of_another_scale(
 
 def _near(start: Start, ra: F8, dec: F8) -> int:
     """Return how many places are where the frame can be."""
-    reach = 0.6 * math.hypot(*start.shape) * start.hard_scales[1] / 3600.0 + 1.5 * start.position
+    reach = 0.6 * math.hypot(*start.shape) * start.hard_scales[1] / ARCSEC + 1.5 * start.position
     return int(np.count_nonzero(_distance(ra, dec, start.ra, start.dec) < reach))
 
 
@@ -150,7 +151,7 @@ def _unlike_the_limits(found: Solution, start: Start) -> str:
     offset = found.offset
     if offset.angle > start.angle:
         parts.append(f"turned by {math.degrees(offset.angle):.1f} deg (POSANGLE_MAXERR)")
-    if offset.position > 3600.0 * start.position:
+    if offset.position > ARCSEC * start.position:
         parts.append(f"shifted by {offset.position / 60.0:.2f} arcmin (POSITION_MAXERR)")
     if not parts:
         return ""

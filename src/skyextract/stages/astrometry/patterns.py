@@ -15,6 +15,7 @@ from skyextract.datamodel.arrays import F8, I2, I8
 from skyextract.kernels.astrometry.match import Grid, score_similarities
 from skyextract.kernels.astrometry.points import Pairs, Patterns
 from skyextract.kernels.astrometry.similarity import common_triangles, vote
+from skyextract.sky.angles import ARCSEC
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.refine import Rough, Similarity, refine
@@ -75,7 +76,7 @@ def match_patterns(start: Start, field: Field, scale: float, depth: int) -> Iter
     """
     if len(field.x) < 3 or len(field.sx) < 3:
         return
-    unit = scale / 3600.0
+    unit = scale / ARCSEC
     rx, ry = field.sx / unit, field.sy / unit
     if depth == 0:
         if start.wcs is not None:
@@ -108,7 +109,7 @@ def _sizes(field: Field, per_frame: float, depth: int) -> tuple[int, int]:
 def _shifts(start: Start, field: Field, rx: F8, ry: F8) -> Similarity:
     """Return the likeliest pure shifts of the header's WCS, and none."""
     n = min(len(field.x), max(100, N_VOTES // len(rx)))
-    unit = start.scales[0] / 3600.0
+    unit = start.scales[0] / ARCSEC
     reach = start.position / unit
     size = max(2.0, reach / 500.0)
     inside = (np.abs(rx) < np.abs(field.wx).max() + reach) & (

@@ -14,10 +14,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
 from skyextract.stages.agreement import weighted_median
-
-ARCSEC = 3600.0
 
 _LATTICE = 7
 """Places per axis at which the error of a plate is asked for."""

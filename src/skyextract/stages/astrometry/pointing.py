@@ -13,7 +13,7 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
-from skyextract.sky.angles import is_sexagesimal, parse_angle
+from skyextract.sky.angles import ARCSEC, is_sexagesimal, parse_angle
 from skyextract.sky.plate import stereographic
 
 POINTING_KEYS = (
@@ -86,7 +86,7 @@ class Start:
             return x0 - x, y - y0
         lon, lat = self.wcs.to_j2000(x, y)
         east, north = stereographic(lon, lat, self.ra, self.dec)
-        unit = self.scales[0] / 3600.0
+        unit = self.scales[0] / ARCSEC
         return east / unit, north / unit
 
 
@@ -134,7 +134,7 @@ def _to_j2000(ra: float, dec: float, header: Mapping[str, Any]) -> tuple[float, 
         return ra, dec
     t = (equinox - 2000.0) / 100.0
     zeta, z, theta = (
-        np.deg2rad((a * t + b * t * t) / 3600.0)
+        np.deg2rad((a * t + b * t * t) / ARCSEC)
         for a, b in ((2306.2181, 0.30188), (2306.2181, 1.09468), (2004.3109, -0.42665))
     )
     # From the equinox of date back to J2000: the inverse of the usual rotation.
@@ -156,7 +156,7 @@ def header_scale(header: Mapping[str, Any]) -> float:
         value = parse_angle(header.get(key), hours=False)
         if _is_scale(abs(value)):
             return abs(value)
-    step = 3600.0 * abs(parse_angle(header.get("CDELT1"), hours=False))
+    step = ARCSEC * abs(parse_angle(header.get("CDELT1"), hours=False))
     if _is_scale(step) and step < 360.0:  # 1 degree is what says nothing
         return step
     focal = parse_angle(header.get("FOCALLEN"), hours=False)
@@ -231,7 +231,7 @@ def search_region(
     start = read_start(header, shape, wcs, config, pixel_scale)
     if start is None:
         return None
-    half = 0.5 * math.hypot(*shape) * start.hard_scales[1] / 3600.0
+    half = 0.5 * math.hypot(*shape) * start.hard_scales[1] / ARCSEC
     return start.ra, start.dec, min(1.1 * half + math.sqrt(2.0) * start.position, 180.0)
 
 

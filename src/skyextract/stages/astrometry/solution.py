@@ -15,6 +15,7 @@ from skyextract.datamodel.refcatalog import RefCatalog, reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.stages.astrometry.fields import Field
 from skyextract.stages.astrometry.platefit import PlateFit, fit_plate, models
@@ -23,7 +24,6 @@ from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources
 from skyextract.stages.astrometry.verification import Offset, Verification, verify
 
-ARCSEC = 3600.0
 SATURATED_OR_CUT = int(
     Flags.SATURATED
     | Flags.TRUNCATED

@@ -18,6 +18,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.settings.steps import Status
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.checks import compare_parts, pairs_within
@@ -36,8 +37,6 @@ from skyextract.stages.astrometry.solution import (
 from skyextract.stages.astrometry.sources import Sources, read_sources
 from skyextract.stages.astrometry.unsure import Unsure, doubles_of, epoch_of
 from skyextract.stages.astrometry.verification import MAX_FALSE_PROBABILITY
-
-ARCSEC = 3600.0
 
 MIN_SHARE = 0.1
 """Share of the matched stars that the fit rests on; fewer make it a FALLBACK."""

@@ -9,6 +9,7 @@ import numpy as np
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import gnomonic
 from skyextract.stages.astrometry.checks import pairs_within
 from skyextract.stages.astrometry.platefit import PlateFit
@@ -16,7 +17,6 @@ from skyextract.stages.astrometry.solution import ENOUGH_MOTIONS, Solution
 from skyextract.stages.astrometry.sources import Sources
 from skyextract.stages.doubles import Doubles, find_doubles
 
-ARCSEC = 3600.0
 MIN_APART = 0.1
 """Two entries of a star that are nearer, pixels, are one."""
 NOTED_SCATTER = 0.5

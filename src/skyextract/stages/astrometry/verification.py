@@ -14,6 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import Plate, gnomonic
 
 MAX_FALSE_PROBABILITY = 1e-6
@@ -131,7 +132,7 @@ def verify(
     n = len(rx)
     if n == 0 or len(x) == 0:
         return Verification(n, 0, 0.0, 1.0)
-    px, py = (3600.0 * v for v in plate.to_plane(x, y))
+    px, py = (ARCSEC * v for v in plate.to_plane(x, y))
     area = nx * ny * plate.pixel_scale**2
     half = 0.5 * math.hypot(nx, ny) * plate.pixel_scale
     # Stars and galaxies cluster: ask the frame itself how many pairs a wrong place gives.
@@ -143,7 +144,7 @@ def verify(
         shifted = plate.to_plane(
             (x + length * np.cos(angle) * nx) % nx, (y + length * np.sin(angle) * ny) % ny
         )
-        found += len(mutual_nearest(3600.0 * shifted[0], 3600.0 * shifted[1], rx, ry, radius)[0])
+        found += len(mutual_nearest(ARCSEC * shifted[0], ARCSEC * shifted[1], rx, ry, radius)[0])
     chance = -math.expm1(-len(x) * math.pi * radius**2 / area)
     clustering = max(1.0, found / N_SHIFTS / (n * chance))
     expected = n * min(chance * clustering, 1.0)
@@ -204,4 +205,4 @@ def _on_frame(plate: Plate, shape: tuple[int, int], xi: F8, eta: F8) -> tuple[F8
     """Return the tangent-plane positions (arcsec) of the points on the frame."""
     x, y = plate.to_pixel(xi, eta)
     inside = (x > -0.5) & (x < shape[1] - 0.5) & (y > -0.5) & (y < shape[0] - 0.5)
-    return 3600.0 * xi[inside], 3600.0 * eta[inside]
+    return ARCSEC * xi[inside], ARCSEC * eta[inside]

@@ -15,6 +15,7 @@ from skyextract.datamodel.positions import positions
 from skyextract.errors import StepError
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
+from skyextract.sky.angles import ARCSEC
 from skyextract.sky.dates import frame_date
 from skyextract.sky.plate import equidistant, gnomonic
 from skyextract.stages.doubles import find_doubles
@@ -117,17 +118,17 @@ def pair_stars(
     field = _field_of(wcs, (ny, nx))
     stars = reference.at_epoch(frame_date(exposure.header or {}).year)
     xi, eta = field.plane(stars.ra, stars.dec)
-    near = np.flatnonzero(np.hypot(xi, eta) <= field.reach + radius / 3600.0)
+    near = np.flatnonzero(np.hypot(xi, eta) <= field.reach + radius / ARCSEC)
     report["n_reference"] = len(near)
     if len(near) == 0:
         raise StepError(f"no star of {reference.name} within the frame: no overlap")
     x, y = zero_based_positions(catalog)
     ok = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    px, py = (3600.0 * c for c in field.plane(*wcs.to_j2000(x[ok], y[ok])))
+    px, py = (ARCSEC * c for c in field.plane(*wcs.to_j2000(x[ok], y[ok])))
     if not np.isfinite(px).all():
         seen = np.isfinite(px) & np.isfinite(py)
         ok, px, py = ok[seen], px[seen], py[seen]
-    sx, sy = 3600.0 * xi[near], 3600.0 * eta[near]
+    sx, sy = ARCSEC * xi[near], ARCSEC * eta[near]
     first, second, distance = mutual_nearest(px, py, sx, sy, radius)
     doubles = find_doubles(reference.take(near), sx, sy, second, radius) if join else None
     if doubles is not None:
@@ -191,7 +192,7 @@ def _field_of(wcs: SkyWcs, shape: tuple[int, int]) -> _Field:
     ra0, dec0 = float(ra[middle]), float(dec[middle])
     reach = float(np.hypot(*equidistant(ra, dec, ra0, dec0)).max())
     # Between two nodes.
-    reach += wcs.pixel_scale() / 3600.0 * max(shape) / (EDGE_NODES - 1)
+    reach += wcs.pixel_scale() / ARCSEC * max(shape) / (EDGE_NODES - 1)
     return _Field(partial(equidistant, ra0=ra0, dec0=dec0), min(reach, 180.0))
 
 
