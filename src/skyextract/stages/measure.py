@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.columns.families import MODEL
-from skyextract.columns.request import APERCOR_COLUMNS, PSF_COLUMNS
-from skyextract.columns.table import COLUMNS
-from skyextract.datamodel.arrays import F4, F8, I8, distinct
+from skyextract.columns.request import APERCOR_COLUMNS
+from skyextract.datamodel.arrays import F4, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
-from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.record import record
+from skyextract.datamodel.psf import Psf
 from skyextract.run import return_freed_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.detection.detect import analysis_threshold
-from skyextract.stages.detection.singlepixels import are_single_pixels
 from skyextract.stages.detection.support import Support, support
 from skyextract.stages.doubts import doubts_about
 from skyextract.stages.find import find_sources
+from skyextract.stages.fits import SourceFits, Wanted, compared, with_psf_flags
 from skyextract.stages.measured import Measured
 from skyextract.stages.measurement.association import selected_rows
 from skyextract.stages.measurement.flags import counts_of_flags, with_flags, with_mask_flags
@@ -32,57 +28,30 @@ from skyextract.stages.measurement.pixelcolumns import PixelColumns
 from skyextract.stages.measurement.sources import MeasureInputs
 from skyextract.stages.noise import (
     measure_noise,
-    point_source_variance,
     with_errors_of_apertures,
 )
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
-    from skyextract.datamodel.noise import NoiseCorrelation
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
-    from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.find import Found
-    from skyextract.stages.galaxies.columns import Galaxies
-    from skyextract.stages.psf.columns import PointSources
 
 __all__ = ["MeasureInputs", "measure"]
-
-
-@record
-class _Fits:
-    """What is fitted to the sources, and whether sources are searched beneath others."""
-
-    psf: bool
-    galaxies: bool
-    searches: bool
-
-    @classmethod
-    def planned(
-        cls, exposure: Exposure, config: Config, wanted: frozenset[str], *, is_dual: bool
-    ) -> _Fits:
-        """Return what the wanted columns need."""
-        galaxies = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in wanted)
-        # Models take the aperture corrections, which come of fits of the PSF to its stars.
-        corrects = exposure.psf_stars is not None and exposure.aperture_corrections is None
-        psf = bool(wanted & PSF_COLUMNS) or (galaxies and corrects)
-        # What an assumed PSF leaves over is no star.
-        searches = exposure.has_psf and psf and not is_dual and config.extraction.crowd_niter > 0
-        return cls(psf, galaxies, searches)
 
 
 def measure(
     exposure: Exposure,
     config: Config,
-    wanted: frozenset[str],
+    columns: frozenset[str],
     inputs: MeasureInputs,
     run: Run,
     *,
     detection: Exposure | None = None,
     keep_image: bool = True,
 ) -> Measured:
-    """Detect sources and measure the wanted columns.
+    """Detect sources and measure the columns.
 
     DETECT_NITER passes of background and detection: from the second on, the background is
     estimated without the sources and their faint wings.  Measuring does not change the background.
@@ -92,7 +61,7 @@ def measure(
     exposure : Exposure
         The image to measure.  Where a PSF is needed and it has none, a Gaussian of
         DEFAULT_FWHM stands in.
-    wanted : frozenset of str
+    columns : frozenset of str
         Base columns (`columns.base_columns`); names of other stages are ignored.
     inputs : MeasureInputs
         What was read from side files.
@@ -107,20 +76,19 @@ def measure(
         A threshold, a filter or a list does not make sense.
     """
     is_dual = detection is not None
-    fits = _Fits.planned(exposure, config, wanted, is_dual=is_dual)
-    uses_psf = config.extraction.filters_by_psf or fits.psf or fits.galaxies
-    if exposure.psf is None and uses_psf:
+    wanted = Wanted.of(columns, exposure, config, is_dual=is_dual)
+    if exposure.psf is None and wanted.uses_psf:
         exposure = replace(exposure, psf=Psf.gaussian(config.characterize.default_fwhm))
 
     # Detections; beneath them hidden ones, where the field is crowded.
-    in_place = not keep_image and not fits.searches and not is_dual
+    in_place = not keep_image and not wanted.searches and not is_dual
     found = find_sources(
-        exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=wanted
+        exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=columns
     )
     found = replace(found, claimed=None)
-    hidden = _search_beneath(exposure, found, config, run) if fits.searches else None
+    hidden = _search_beneath(exposure, found, config, run) if wanted.searches else None
     exposure = exposure if keep_image or is_dual else exposure.without_image()
-    noise = measure_noise(found, hidden, wanted, run)
+    noise = measure_noise(found, hidden, columns, run)
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
@@ -130,11 +98,11 @@ def measure(
     threshold = analysis_threshold(
         config.extraction, found.plane.background.sigma, inputs.pixel_scale
     )
-    needed = wanted | {"FLUX_APER", "FLUXERR_APER"} if wanted & APERCOR_COLUMNS else wanted
+    needed = columns | {"FLUX_APER", "FLUXERR_APER"} if columns & APERCOR_COLUMNS else columns
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     sources = pixels.measure(found.plane, found.detection_plane, found.detections)
     found = _without_labels(found, hidden)
-    if fits.psf:
+    if wanted.psf:
         found, hidden = _with_noise_planes(found, hidden, run)
     found, sources = _with_hidden(pixels, found, hidden, sources, run)
     sources, errors = with_errors_of_apertures(
@@ -143,37 +111,19 @@ def measure(
     sources = with_mask_flags(sources, exposure, found.detections, run)
 
     # The PSF, then galaxies, fitted to all sources.
-    residual = spare = models = None
     about_psf = ""
-    if uses_psf and exposure.psf and exposure.psf.source is PsfSource.FILE:
-        from skyextract.stages.psf.given import with_compared_stars
+    if wanted.uses_psf:
+        exposure, about_psf = compared(exposure, found, config, run)
+    fits = SourceFits(
+        exposure, found, hidden, detection, noise.of_points, config, wanted, run, keep_image
+    )
+    fitted = fits.fit(sources, errors)
+    exposure = fitted.exposure
+    sources = with_psf_flags(
+        fitted.sources, exposure, found, uses_psf=wanted.uses_psf, is_doubtful=bool(about_psf)
+    )
 
-        exposure, about_psf = with_compared_stars(exposure, found.plane, config, run)
-    alike = noise.of_points
-    seen = exposure if hidden is None else hidden.with_gain(exposure)
-    if fits.psf:
-        points = _fit_point_sources(
-            seen, found, hidden, alike, sources, errors, config, wanted, run
-        )
-        residual, spare = (points.residual, None) if keep_image else (None, points.residual)
-        sources = _with_point_sources(
-            sources, points, seen, found, hidden, alike, spare, config, run
-        )
-        exposure = replace(exposure, aperture_corrections=points.corrections)
-        seen = replace(seen, aperture_corrections=points.corrections)
-    if fits.galaxies:
-        galaxies = _fit_galaxies(seen, found, detection, alike, spare, config, wanted, run)
-        sources = sources.with_columns(**galaxies.columns)
-        models = galaxies.images
-    if uses_psf and exposure.psf and exposure.psf.source is PsfSource.DEFAULT:
-        sources = with_flags(sources, FlagsSky.DEFAULT_PSF)
-    gaussian = found.plane.background.skewness is None  # single photons are single pixels
-    if exposure.has_psf and gaussian and not about_psf and exposure.psf:
-        plane, d = found.plane, found.detections
-        single = are_single_pixels(
-            plane.subtracted, plane.bad, plane.background.sigma, exposure.psf, d.x, d.y
-        )
-        sources = with_flags(sources, single * np.int32(FlagsSky.SHARP))
+    # Whether all this can be believed.
     flags = sources["FLAGS_SKY"]
     about_sky = _about_sky(found, hidden)
     doubts = doubts_about(
@@ -191,8 +141,8 @@ def measure(
         analysis_threshold=threshold,
         taps=found.taps,
         matched=found.matched,
-        residual=residual,
-        models=models,
+        residual=fitted.residual,
+        models=fitted.models,
         seen_twice=doubts.seen_twice,
         about_sky=about_sky,
         metrics=_metrics(sources, found.detections, rests_on, config),
@@ -294,88 +244,3 @@ def _with_noise_planes(
     if hidden is not None and hidden.is_of_companions:
         hidden = replace(hidden, plane=plane)
     return found, hidden
-
-
-def _fit_point_sources(
-    exposure: Exposure,
-    found: Found,
-    hidden: Hidden | None,
-    correlation: NoiseCorrelation | None,
-    sources: Catalog,
-    errors: F8 | None,
-    config: Config,
-    wanted: frozenset[str],
-    run: Run,
-) -> PointSources:
-    """Fit the PSF to all sources; in a crowd the fits go on where the search for it ended."""
-    from skyextract.stages.psf.columns import measure_point_sources
-    from skyextract.stages.psf.pixelphase import PSF_POSITIONS, is_undersampled
-
-    plane, x, y, start, sky = found.plane, found.detections.x, found.detections.y, None, None
-    if hidden is not None:
-        plane, x, y, sky = hidden.plane, hidden.x, hidden.y, hidden.sky
-        start = None if hidden.is_of_companions else (hidden.sources, hidden.models)
-        # They tell which hidden sources are significant, and make the errors of crowds.
-        wanted |= {"FLUX_PSF", "FLUXERR_PSF"}
-    if is_undersampled(exposure):
-        wanted |= PSF_POSITIONS | {"FLUX_PSF", "FLUXERR_PSF"}
-    apertures = None
-    if errors is not None:
-        apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)
-    return measure_point_sources(
-        exposure, plane.subtracted, point_source_variance(plane, correlation, run), x, y,
-        apertures, config, wanted, run, start=start, sky=sky,
-        crowded=hidden is not None and hidden.local is None,
-        per_variance=_per_variance(plane, correlation),
-    )  # fmt: skip
-
-
-def _per_variance(plane: Plane, correlation: NoiseCorrelation | None) -> float:
-    """Return 1 / variance, as fits have it, of the pixels whose gain is GAIN; 0: of all."""
-    return plane.per_variance / (1.0 if correlation is None else correlation.point_source)
-
-
-def _with_point_sources(
-    sources: Catalog,
-    points: PointSources,
-    exposure: Exposure,
-    found: Found,
-    hidden: Hidden | None,
-    correlation: NoiseCorrelation | None,
-    spare: F4 | None,
-    config: Config,
-    run: Run,
-) -> Catalog:
-    """Return the sources with the columns and flags of fits of the PSF."""
-    from skyextract.stages.psf.pixelphase import is_undersampled, with_pixel_phase
-
-    sources = with_flags(sources.with_columns(**points.columns), points.flags)
-    if is_undersampled(exposure) and config.extraction.noise_type == "MEASURED":
-        sources = with_pixel_phase(sources, run)
-    if hidden is None or found.matched is None:
-        return sources
-    from skyextract.stages.crowded.errors import with_errors_of_crowds
-
-    noise2, gain = point_source_variance(hidden.plane, correlation, run), exposure.detector.gain
-    return with_errors_of_crowds(sources, hidden, noise2, gain, found.matched, run, spare=spare)
-
-
-def _fit_galaxies(
-    exposure: Exposure,
-    found: Found,
-    detection: Exposure | None,
-    correlation: NoiseCorrelation | None,
-    spare: F4 | None,
-    config: Config,
-    wanted: frozenset[str],
-    run: Run,
-) -> Galaxies:
-    """Fit models of galaxies to all sources."""
-    from skyextract.stages.galaxies.columns import Images, measure_galaxies
-
-    variance = point_source_variance(found.plane, correlation, run)
-    images = Images(
-        exposure, found.plane, variance, detection, found.detection_plane, spare,
-        _per_variance(found.plane, correlation),
-    )  # fmt: skip
-    return measure_galaxies(images, found.detections, config, wanted, run)
