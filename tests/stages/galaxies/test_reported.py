@@ -10,7 +10,7 @@ import pytest
 from skyextract.kernels.galaxies.source import E1, RADIUS, SPHEROID
 from skyextract.run import Run
 from skyextract.stages.galaxies.fit import ModelFits, Profile, fit_models
-from skyextract.stages.galaxies.reported import reported
+from skyextract.stages.galaxies.reported import GROWTH, _skewed, reported
 from tests.stages.galaxies.test_fit import frame, grid_of, sersic, sky_of
 
 galsim = pytest.importorskip("galsim")
@@ -49,6 +49,30 @@ def test_fluxes_of_steep_profiles_are_those_without_priors() -> None:
         free.parameters[:, SPHEROID] / flux
     )
     assert _width(_pulls(shown, flux)) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize("radius", [1.5, 2.5])
+def test_the_flux_grows_with_the_index_as_is_taken(radius: float) -> None:
+    """Fits with the index held: what the flux gains with ln n, from n to n."""
+    n, held = 25, np.log([0.7, 1.4, 2.8, 5.6])
+    positions, shape = grid_of(n, 73)
+    image, variance, found = frame([sersic(1000.0, radius, 1.0)] * n, positions, shape, 74)
+    sky = sky_of(image, variance)
+    fluxes = [
+        np.median(fit_models(sky, found, Profile(True, False, of), Run()).parameters[:, SPHEROID])
+        for of in held
+    ]
+    slopes = np.diff(fluxes) / np.diff(held)
+    growth = np.log(slopes[-1] / slopes[0]) / (held[-2] - held[0])
+    assert growth == pytest.approx(GROWTH, abs=0.2)
+
+
+def test_a_flux_that_grows_with_the_index_is_as_uncertain() -> None:
+    error, slope, rng = 0.5, 3.0, np.random.default_rng(75)
+    log_n = rng.normal(0.0, error, 200_000)
+    flux = slope * np.expm1(GROWTH * log_n) / GROWTH
+    more = _skewed(np.array([slope * error**2]), np.array([error**2]))[0]
+    assert more == pytest.approx(np.var(flux) - (slope * error) ** 2, rel=0.03)
 
 
 def test_what_the_prior_alone_knows_is_not_given_back() -> None:
