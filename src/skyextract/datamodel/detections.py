@@ -10,6 +10,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
+from skyextract.datamodel.noise import NoisyLines
 from skyextract.record import record
 
 PER_SOURCE = (
@@ -88,6 +89,8 @@ class Detections:
         The same with the structure of the sky, if some was subtracted.
     around : BackgroundMap or None
         Structure of the sky that was subtracted from the filtered image.
+    noisy_lines : NoisyLines or None
+        Columns and rows whose noise is higher, by which it was divided.
     threshold : float
         Detection threshold of the image, in the units of the filtered image (with a
         weight map: in sigma).
@@ -132,6 +135,7 @@ class Detections:
     noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     full_noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     around: BackgroundMap | None = None
+    noisy_lines: NoisyLines | None = None
     shape: tuple[int, int] = (0, 0)
     """Of the image [y, x], where `labels` is None."""
     n_labelled: int | None = None

@@ -104,3 +104,18 @@ class NoiseCorrelation:
         # what anticorrelated noise leaves is never nothing
         positive: F8 = np.maximum(factor, 0.1)
         return positive
+
+
+@record
+class NoisyLines:
+    """By how much the noise of columns (nx,) and of rows (ny,) is higher, float32: 1 and more."""
+
+    columns: F4
+    rows: F4
+
+    def divide(self, filtered: F4) -> None:
+        """Divide a filtered image by it, in place."""
+        for x in np.flatnonzero(self.columns > 1.0):
+            filtered[:, x] /= self.columns[x]
+        for y in np.flatnonzero(self.rows > 1.0):
+            filtered[y] /= self.rows[y]

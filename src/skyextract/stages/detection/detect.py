@@ -27,6 +27,7 @@ from skyextract.stages.detection.matched import (
     smooth_pixels,
 )
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
+from skyextract.stages.detection.noisylines import noisy_lines
 from skyextract.stages.detection.offframe import Edges, centred_off_frame
 from skyextract.stages.detection.structure import sky_structure, without_structure
 
@@ -122,8 +123,9 @@ def detect(
     psf : MatchedFilter or None
         PSF to filter with (FILTER_NAME PSF).  A relative threshold then is the significance
         of a point source, with NOISE_TYPE MEASURED by the noise that the filtered image has
-        where no sources are, without structure of the sky that is finer than the meshes of the
-        background; filtered values are that significance times `MatchedFilter.unit`.
+        where no sources are, in noisy columns and rows by theirs, without structure of the sky
+        that is finer than the meshes of the background; filtered values are that significance
+        times `MatchedFilter.unit`.
         Footprints are the detections grown by the core of the PSF, if `grow`.
     variance : (ny, nx) float32 or None
         Background variance in image units squared.  With `taps`: from a weight map; a
@@ -188,6 +190,11 @@ def detect(
             around, scale = structure.around, structure.scale
             plane = without_structure(plane, around, run)
     in_sigma(plane, scale, run)
+    lines = None
+    if config.noise_type == "MEASURED" and claimed is not None:
+        lines = noisy_lines(plane, claimed, unit, 1.0 / psf.square, run)
+        if lines is not None:
+            lines.divide(plane)
     pixels, runs = _above_threshold(
         plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
     )
@@ -203,7 +210,9 @@ def detect(
     if grow:
         return_freed_memory(image.size)
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)), run)
-    return replace(found, noise_scale=scale, around=around, full_noise_scale=full_scale)
+    return replace(
+        found, noise_scale=scale, around=around, full_noise_scale=full_scale, noisy_lines=lines
+    )
 
 
 def _noise_scale(
@@ -292,6 +301,8 @@ def filter_as_found(
     if found.around is not None:
         plane = without_structure(plane, found.around, run)
     in_sigma(plane, found.noise_scale, run)
+    if found.noisy_lines is not None:
+        found.noisy_lines.divide(plane)
     return plane
 
 
