@@ -17,8 +17,7 @@ from skyextract.stages.background.vignetting import (
     DOUBTED,
     about_flat,
     about_vignetting,
-    missing_in_corners,
-    too_much_in_corners,
+    sky_of_corners,
 )
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
@@ -108,21 +107,23 @@ def doubts_about(
     pixels = (plane.subtracted, plane.background.sigma, plane.bad)
     noise = plane.background.sigma * np.sqrt(np.maximum(detections.dnpix, 1))
     snr = float((detections.dflux / noise).max(initial=0.0))
-    # Each takes some milliseconds, which threads share.
+    largest = int(detections.fdnpix.max(initial=0))
+    # Each takes some milliseconds, which threads share: they are equal where long ones come first.
     checks: tuple[Callable[[], Any], ...] = (
+        lambda: _seam(exposure, plane, rests_on),
+        lambda: _second_images(detections, exposure),
+        lambda: find_flashes(detections.x, detections.y, detections.dflux),
+        lambda: find_interleaved(*pixels),
+        lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
         # The median of rounded values is one of them.
         lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
         lambda: find_tracks(*shapes, plane.bad),
-        lambda: find_flashes(detections.x, detections.y, detections.dflux),
-        lambda: _second_images(detections, exposure),
-        lambda: find_interleaved(*pixels),
-        lambda: _seam(exposure, plane, rests_on),
+        lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
         lambda: doubt_of_kind(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf, snr=snr
         ),
-        lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
     )
-    below, tracks, flashes, (twins, ghosts), turns, seam, kind, halo = run.map(
+    seam, (twins, ghosts), flashes, turns, (missing, excess), below, tracks, halo, kind = run.map(
         lambda check: check(), checks
     )
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
@@ -141,9 +142,6 @@ def doubts_about(
         for what in (ghosts, tracks, flashes, turns, seam)
         if what is not None
     ]
-    largest = int(detections.fdnpix.max(initial=0))
-    missing = missing_in_corners(plane.background, largest)
-    excess = too_much_in_corners(plane.background, plane.subtracted, plane.bad, largest)
     false += [
         (about_vignetting(missing), missing > DOUBTED),
         (about_flat(excess), excess > DOUBTED),

@@ -42,28 +42,12 @@ MIN_MESHES = 5
 _TURNS, _CLIP = 3, 4.0
 
 
-def missing_in_corners(background: BackgroundMap, largest: int = 0) -> float:
-    """Return the part of the sky of the middle that is missing in the corners; 0 if it is not so.
+def sky_of_corners(
+    background: BackgroundMap, subtracted: F4, bad: Bools, largest: int = 0
+) -> tuple[float, float]:
+    """Return the part of the sky that the corners lack, and that by which they have too much.
 
     A surface with a slope and terms of r^2 and r^4 about the middle is fitted to the meshes.
-
-    Parameters
-    ----------
-    background : BackgroundMap
-    largest : int
-        Pixels of the largest source.
-    """
-    # The surface may end below zero, where a round field does.
-    return float(np.clip(_part_of_corners(background, largest), 0.0, 1.0))
-
-
-def too_much_in_corners(
-    background: BackgroundMap, subtracted: F4, bad: Bools, largest: int = 0
-) -> float:
-    """Return the part by which pixels of the corners were multiplied too much; 0 if they were not.
-
-    A sky that is brighter there has the noise of its light, whose variance goes with the level;
-    of pixels that were multiplied it goes with the square.
 
     Parameters
     ----------
@@ -73,8 +57,26 @@ def too_much_in_corners(
     bad : (ny, nx) bool
     largest : int
         Pixels of the largest source.
+
+    Returns
+    -------
+    missing : float
+        Part of the sky of the middle that is missing in the corners; 0 if it is not so.
+    excess : float
+        Part by which pixels of the corners were multiplied too much; 0 if they were not.
     """
-    part = -_part_of_corners(background, largest)
+    part = _part_of_corners(background, largest)
+    # The surface may end below zero, where a round field does.
+    missing = min(max(part, 0.0), 1.0)
+    return missing, _too_much(background, subtracted, bad, -part)
+
+
+def _too_much(background: BackgroundMap, subtracted: F4, bad: Bools, part: float) -> float:
+    """Return the part by which corners are brighter, if their pixels were multiplied; else 0.
+
+    A sky that is brighter there has the noise of its light, whose variance goes with the level;
+    of pixels that were multiplied it goes with the square.
+    """
     if not part > 0.0:
         return 0.0
     levels, variances = [], []
