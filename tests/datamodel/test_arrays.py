@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import (
     n_from,
     n_set,
     places_set,
+    scattered,
     unmarked,
     whole,
     widened,
@@ -147,3 +148,15 @@ def test_distinct_values_are_those_of_numpy(n: int) -> None:
     found = distinct(values)
     np.testing.assert_array_equal(found, np.unique(values))
     assert found.dtype == values.dtype
+
+
+def test_of_scattered_places_alone_memory_is_taken():
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    plane = scattered((4096, 4096), np.int32)
+    before = pages()
+    places = (np.arange(64) + 0.5) / 64.0 * plane.size
+    plane.ravel()[places.astype(np.int64)] = 7
+    assert pages() - before < 1000
+    assert plane.sum(dtype=np.int64) == 64 * 7

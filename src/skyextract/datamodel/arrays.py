@@ -25,6 +25,7 @@ AnyArray = NDArray[Any]
 _Plane = TypeVar("_Plane", F4, U1)
 
 _LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FEW_BYTES = 1 << 22
 """Bytes that fill no large pages."""
 
@@ -63,6 +64,16 @@ def unmarked(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     return np.frombuffer(_fresh_memory(size), kind).reshape(shape)
 
 
+def scattered(shape: tuple[int, ...], dtype: Any) -> AnyArray:
+    """Return zeros, of which a few places here and there are going to be written to.
+
+    These alone take memory, 4 kB each: of large pages a handful of sources fills a plane.
+    """
+    kind = np.dtype(dtype)
+    memory = mmap.mmap(-1, math.prod(shape) * kind.itemsize, flags=_ANONYMOUS)
+    return np.frombuffer(memory, kind).reshape(shape)
+
+
 def whole(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     """Return an array without values, all of which is going to be written to.
 
@@ -78,7 +89,7 @@ def whole(shape: tuple[int, ...], dtype: Any) -> AnyArray:
 
 def _fresh_memory(size: int) -> mmap.mmap:
     """Return memory that is zero, which is taken where it is written to, in large pages."""
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(-1, size, flags=_ANONYMOUS)
     if _LARGE_PAGE is not None:
         with contextlib.suppress(OSError):  # a system without them
             memory.madvise(_LARGE_PAGE)

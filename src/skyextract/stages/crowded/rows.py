@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, blank, each_of
+from skyextract.datamodel.arrays import F4, F8, I4, I8, each_of, scattered
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
 from skyextract.datamodel.flags import FlagsSky
@@ -57,7 +57,7 @@ def hidden_detections(
     added = hidden.sources.take(np.arange(found.n, hidden.x.size))
     x, y = hidden.x[found.n :], hidden.y[found.n :]
     rows, parts, catalogs = [], [], []
-    labels = blank(hidden.plane.subtracted.shape, np.int32, run)
+    labels = scattered(hidden.plane.subtracted.shape, np.int32)
     with _residual(hidden) as residual:
         for group in _groups(x, y, APART * hidden.psf.fwhm):
             with drawn(residual, hidden.psf, added.take(group), 1.0) as image:

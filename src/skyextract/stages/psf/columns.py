@@ -199,9 +199,9 @@ def _corrections(
     with without_neighbours(
         exposure.mask, fitted.subtracted, fits.residual, variance, gain, psf,
         fits.x[bright], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
-    ) as mask:  # fmt: skip
+    ) as own:  # fmt: skip
         left = None  # which is in fluxes, and in corrections by stars
-        pixels = (fitted.subtracted, variance, gain, mask, psf, fits, stars)
+        pixels = (fitted.subtracted, own, gain, exposure.mask, psf, fits, stars)
         if bright.size or wanted & _FLUXES:
             left = light_left(*pixels, diameter, run)
         if corrections is None or not corrections.covers(apertures):

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
-from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf
-from skyextract.kernels.values import FWHM_PER_SIGMA, MAX_VARIANCE
+from skyextract.kernels.values import FWHM_PER_SIGMA, MAX_VARIANCE, NO_INFORMATION
 from skyextract.run import Run
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -41,10 +40,11 @@ _CHUNK = 80_000
 def without_neighbours(
     mask: U2, image: F4, residual: F4, variance: F4, gain: float, psf: Psf, x: F8, y: F8,
     radius: float, run: Run,
-) -> Iterator[U2]:  # fmt: skip
-    """Give the mask with the pixels of undetected neighbours of stars as pixels without data.
+) -> Iterator[F4]:  # fmt: skip
+    """Give the variance with the pixels of undetected neighbours of stars as pixels without data.
 
-    It is the mask itself, which in the end is as it was; a copy if it cannot be written to.
+    It is that plane itself, which in the end is as it was; a copy if it cannot be written to.
+    Memory for the mask would have to be cleared, for it was hardly ever written to.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ def without_neighbours(
     n = run.n_threads * (1 + len(x) * side**2 // (run.n_threads * _CHUNK))  # alike for each
     places = run.map(part, np.array_split(np.arange(len(x)), n))
     at = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
-    found = mask if mask.flags.writeable else mask.copy()
+    found = variance if variance.flags.writeable else variance.copy()
     before = found[at]
     try:
-        found[at] |= np.uint16(Mask.INTRP)
+        found[at] = NO_INFORMATION
         yield found
     finally:
         found[at] = before
