@@ -20,6 +20,7 @@ from skyextract.kernels.repair import cosmics as kernels
 from skyextract.kernels.repair import interpolate
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
+from skyextract.stages.sparedstars import without_stars
 
 if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
@@ -56,9 +57,8 @@ class Repaired:
     mask : (ny, nx) uint16
         CR and INTRP added for cosmic rays, INTRP for narrow defects.
     variance : (ny, nx) float32
-        The background variance, 1e30 in every repaired pixel: its value is a guess made of
-        its neighbours and carries no information of its own, so that fits and weighted sums
-        must leave it out.  Apertures may sum the interpolated value (plane INTRP).
+        The background variance, 1e30 in every repaired pixel: fits and weighted sums must leave
+        out a guess made of neighbours.  Apertures may sum the value (plane INTRP).
     n_cosmic_rays : int
         Number of tracks: 8-connected groups of pixels.
     n_pixels : int
@@ -136,6 +136,8 @@ class Repairs:
         Number of tracks: 8-connected groups of pixels.
     n_pixels : int
         Number of cosmic-ray pixels.
+    n_spared : int
+        Number of pixels that looked like these, and are parts of stars (`sparedstars`).
     """
 
     pixel: I8
@@ -143,6 +145,7 @@ class Repairs:
     variance: F4
     n_cosmic_rays: int
     n_pixels: int
+    n_spared: int = 0
 
     @property
     def cosmic(self) -> I8:
@@ -218,14 +221,13 @@ def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) ->
     Parameters
     ----------
     planes : RepairPlanes
-        Unrepaired; its repaired pixels get new values, and the variance 1e30.
+        Repaired pixels get new values, and the variance 1e30.
     psf : Psf
         A default PSF serves for the interpolation only: what counts as too sharp is then
         judged by a FWHM of 1.5 pixels, so that stars survive whatever the seeing is.
     cosmics : Cosmics
         CR_REPAIR (N: only the defects are filled), CR_NITER.
     run : Run
-        Threads.
 
     Notes
     -----
@@ -236,28 +238,27 @@ def repair_planes(planes: RepairPlanes, psf: Psf, cosmics: Cosmics, run: Run) ->
     """
     interpolator = _Interpolator.for_psf(psf.fwhm)
     defects = _narrow_defects(planes, psf.fwhm, run)
-    cosmic, charge, n_tracks = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
+    cosmic, charge = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    n_tracks = n_spared = 0
     if cosmics.cr_repair:
         cosmic, charge = _find(planes, psf, interpolator, cosmics, run)
+        n_spared = cosmic.size
+        cosmic, charge = without_stars(planes, cosmic, charge, psf.fwhm)
+        n_spared -= cosmic.size
         n_tracks = kernels.count_tracks(planes.state, *_rows_and_columns(cosmic, planes))
     before = np.concatenate([charge, planes.data.ravel()[defects]])
     interpolator.fill(planes, defects, run)
     pixel = np.concatenate([cosmic, defects])
     variance = planes.variance.ravel()[pixel]
     planes.variance.ravel()[pixel] = NO_INFORMATION
-    return Repairs(pixel, before, variance, n_tracks, len(cosmic))
+    return Repairs(pixel, before, variance, n_tracks, cosmic.size, n_spared)
 
 
 def contrast_limits(psf: Psf, shape: tuple[int, int]) -> F8:
     """Return the least ratio of the mean of opposite neighbours to a pixel, per direction.
 
     The least over the pixels of the PSF's core, sub-pixel positions and nine places in the
-    field.
-
-    Returns
-    -------
-    (6,) float64
-        For `kernels.cosmics.DIRECTIONS`; at most 1.
+    field, for `kernels.cosmics.DIRECTIONS`; at most 1.
     """
     if psf.source is PsfSource.DEFAULT:
         sigma2 = (min(psf.fwhm, _SHARPEST_FWHM) / 2.3548) ** 2

@@ -35,6 +35,9 @@ _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 
 LEAST_SNR = 1.5
 """Of what was found beneath others, in the end..."""
+LOST, LOST_SNR = 10.0, 5.0
+"""... of what is no point source either, where errors are so many times the usual ones: a coma is
+taken apart into knots that are no more significant than what fits leave of it..."""
 SPARSE, SPARSE_SNR = 5.0, 3.0
 """... and with fewer sources than so many per 100 FWHM^2 within AROUND, ..."""
 PIECES = 1.5
@@ -66,6 +69,8 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
     near = np.where(snr[first] < snr[second], first, second)
     least = np.full(x.size, LEAST_SNR)
     least[near[is_sparse[near]]] = SPARSE_SNR
+    lost = sources["FLUXERR_PSF"] > LOST * np.median(sources["FLUXERR_PSF"])
+    least[lost & ((sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0)] = LOST_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
 
