@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.datamodel.noise import median, quantile_of_sorted, robust_sigma
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
@@ -27,3 +27,12 @@ def test_the_robust_sigma_of_a_normal_sample():
     values = np.random.default_rng(2).normal(5.0, 3.0, 100_000)
     values[:1000] = 1e6
     assert robust_sigma(values) == pytest.approx(3.0, rel=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.98, 1.0])
+def test_quantiles_are_numpys(n, share):
+    ordered = np.sort(np.random.default_rng(n).normal(0.0, 100.0, n))
+    assert quantile_of_sorted(ordered, share) == pytest.approx(
+        np.quantile(ordered, share), rel=1e-12
+    )

@@ -46,6 +46,17 @@ def median(values: AnyArray) -> float:
     return float((ordered[low] + ordered[high]) / 2)
 
 
+def quantile_of_sorted(ordered: AnyArray, share: float) -> float:
+    """Return the value below which a share of sorted numbers lies, interpolated between two.
+
+    That of `numpy.quantile`, which parts them once more.
+    """
+    at = share * (ordered.size - 1)
+    low = min(int(at), max(ordered.size - 2, 0))
+    first, second = float(ordered[low]), float(ordered[min(low + 1, ordered.size - 1)])
+    return first + (at - low) * (second - first)
+
+
 def pixel_noise(image: AnyArray) -> float:
     """Return the noise of a pixel from the differences of neighbours in a row."""
     steps = np.diff(image.astype(np.float64), axis=1)

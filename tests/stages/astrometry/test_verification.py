@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from skyextract.sky.plate import Plate
-from skyextract.stages.astrometry.verification import Offset, log_chance, log_trials, verify
+from skyextract.stages.astrometry.verification import (
+    Offset,
+    _most_frequent,
+    log_chance,
+    log_trials,
+    verify,
+)
 
 SHAPE = (1000, 1000)
 STEP = 500.0 * 0.5 / 3600.0
@@ -105,3 +111,12 @@ def test_a_lattice_of_stars_matches_at_many_places(shift):
 def test_stars_that_only_nearly_are_on_a_lattice_are_verified():
     far = Offset(position=120.0, angle=math.pi, log_scale=0.1, flips=2)
     assert verify(PLATE, SHAPE, *lattice(8.0), 1.0, far, 4).probability < 1e-20
+
+
+def test_the_most_frequent_number_is_found_as_by_counting():
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        numbers = random.integers(-30, 30, 1 + 20 * seed)
+        values, counts = np.unique(numbers, return_counts=True)
+        expected = int(values[counts.argmax()]), int(counts.max())
+        assert _most_frequent(numbers) == expected

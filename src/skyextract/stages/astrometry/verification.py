@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F8, I8
 from skyextract.kernels.astrometry.match import mutual_nearest
 from skyextract.record import record
 from skyextract.sky.angles import ARCSEC
@@ -189,16 +189,29 @@ def _matched_again(px: F8, py: F8, rx: F8, ry: F8, radius: float) -> tuple[float
     n_cells = math.ceil(np.ptp(dx) + 1.0) * math.ceil(np.ptp(dy) + 1.0)
     highest, shift = 0, 0.0
     for half in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5)):  # no edge of cells cuts a peak
-        cells = np.stack([np.floor(dx + half[0]), np.floor(dy + half[1])], axis=1)
-        _, cell, number = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-        if number.max() > highest:
-            highest, same = int(number.max()), cell.ravel() == number.argmax()
+        column, row = (
+            np.floor(d + h).astype(np.int64) for d, h in zip((dx, dy), half, strict=True)
+        )
+        row -= row.min()
+        cell = column * (int(row.max()) + 1) + row
+        fullest, number = _most_frequent(cell)
+        if number > highest:
+            highest, same = number, cell == fullest
             shift = 2.0 * within * float(np.hypot(dx[same].mean(), dy[same].mean()))
     more = highest - dx.size / n_cells
     share = more / len(rows)
     if more < MIN_AGAIN or share < SELF_SIMILAR:
         return 0.0, 0.0
     return min(share, 1.0), shift
+
+
+def _most_frequent(numbers: I8) -> tuple[int, int]:
+    """Return the whole number that most of some are, the lowest of several, and how many are it."""
+    ordered = np.sort(numbers)
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    length = np.diff(first, append=ordered.size)
+    longest = int(length.argmax())
+    return int(ordered[first[longest]]), int(length[longest])
 
 
 def _on_frame(plate: Plate, shape: tuple[int, int], xi: F8, eta: F8) -> tuple[F8, F8]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
+from skyextract.datamodel.noise import quantile_of_sorted
 from skyextract.run import Run
 
 MAX_STEPS = 2.0
@@ -95,8 +96,9 @@ def value_step(sample: F4) -> float:
     """Return the step of the values in a `sample_good` of an image; 0 if there is none to see."""
     if sample.size < 2:
         return 0.0
-    ordered = np.sort(sample)  # of which numpy finds percentiles in half of the time
-    core = ordered[ordered <= np.percentile(ordered, FIRST_SHARE)]
+    ordered = np.sort(sample)
+    most = quantile_of_sorted(ordered, 0.01 * FIRST_SHARE)
+    core = ordered[: np.searchsorted(ordered, ordered.dtype.type(most), side="right")]
     values, counts = _counted(core)
     # Pixels that were repaired have values between the steps, each of its own.
     values = values[counts >= max(2, MIN_VALUE_SHARE * core.size)]
