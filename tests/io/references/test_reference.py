@@ -357,11 +357,14 @@ def test_rows_that_repeat_others_are_left_out(tmp_path):
     [
         ([14.0, 0.0, 15.0, 0.0, 18.0], [1, 3]),
         ([14.0, 0.0, 15.0, 0.0, 99.0], [1, 3, 4]),
+        ([14.0, -9.99, 15.0, -9.99, 16.0], [1, 3]),
+        ([14.0, 30.0, 15.0, 30.0, 16.0], [1, 3]),
+        ([14.0, 18.0, 15.0, 18.0, 16.0], []),
         ([14.0, 0.0, 15.0, 16.0, 18.0], []),  # Vega
         ([1.2, 0.0, 2.1, 0.0, -0.3], []),  # instrumental, or differences
     ],
 )
-def test_zeros_far_from_all_other_magnitudes_are_none(tmp_path, mags, unknown):
+def test_equal_magnitudes_far_from_all_others_are_none(tmp_path, mags, unknown):
     table = gaia()
     table["phot_g_mean_mag"] = mags
     table.write(tmp_path / "ref.fits")

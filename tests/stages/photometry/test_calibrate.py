@@ -125,6 +125,27 @@ def test_galaxies_of_the_reference_catalogue_are_no_stars_of_the_zero_point():
     assert of_kron.metrics["n_stars"] == clean["n_stars"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_galaxies_that_are_hardly_larger_than_stars(seed):
+    """As small or faint galaxies: SPREAD_MODEL of 0.014, errors of 0.001 to 0.006."""
+    rng = np.random.default_rng(seed)
+    catalog, reference = make_pair()
+    columns = {name: catalog[name].copy() for name in catalog}
+    n = catalog.n_rows
+    error = rng.uniform(0.001, 0.006, n)
+    spread = rng.normal(0.001, np.hypot(error, 0.001))
+    galaxies = rng.permutation(n)[: int(0.35 * n)]
+    spread[galaxies] += 0.014
+    columns["FLUX_PSF"][galaxies] *= 10 ** (-0.4 * 0.4)
+    columns["FLAGS_SKY"][(error < 0.003) & (spread < 0.004)] |= int(FlagsSky.PSF_STAR)
+    catalog = Catalog(columns | {"SPREAD_MODEL": spread, "SPREADERR_MODEL": error})
+    result = calibrate(catalog, reference)
+    assert result.status == "COMPLETE", result.reason
+    error = result.metrics["zero_point_error"]
+    assert result.metrics["zero_point"] == pytest.approx(ZERO_POINT, abs=4 * error)
+    assert result.metrics["n_rejected"] <= 2
+
+
 def test_a_reference_catalogue_of_galaxies_gives_no_zero_point():
     catalog, reference = make_pair()
     assert_failed(

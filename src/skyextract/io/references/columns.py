@@ -214,10 +214,10 @@ def epoch_years(column: AnyArray) -> F8:
     return np.where((value > 1800.0) & (value < 2200.0), value, np.nan)
 
 
-MIN_ZEROS = 2
-"""Magnitudes of exactly 0 that mean an unknown one ..."""
-FAR_FROM_0 = 3.0
-"""... where all others are farther from 0, mag."""
+MIN_ALIKE = 2
+"""So many equal magnitudes, brighter or fainter than all others, mean an unknown one ..."""
+FAR_OFF = 3.0
+"""... where all others are farther from them, mag."""
 
 _MAG = re.compile(r"(?i)[kcwo]|mag(_?\w)?|\w{1,4}'?_?mag|mag_(auto|psf|best)")
 """Names of magnitudes that tell no band."""
@@ -275,15 +275,16 @@ def _magnitudes_of(unit: str) -> float:
 
 
 def _known_magnitudes(mag: F8) -> F8:
-    """Return magnitudes with NaN for what stands for an unknown one: 99, -9999, or a pile of 0.
+    """Return magnitudes with NaN for what stands for an unknown one: 99, a pile of 0 or of -9.99.
 
-    Zeros are one where no other star is nearly as bright.
+    Equal ones are a pile where no other star is nearly as bright, or as faint.
     """
     mag = np.where((mag > -30.0) & (mag < 50.0), mag, np.nan)
-    zero = mag == 0.0
-    others = np.abs(mag[np.isfinite(mag) & ~zero])
-    if zero.sum() >= MIN_ZEROS and others.size and others.min() > FAR_FROM_0:
-        mag[zero] = np.nan
+    for extreme in (np.nanmin, np.nanmax) if np.isfinite(mag).any() else ():
+        distance = np.abs(mag - extreme(mag))
+        others = distance[distance > 0.0]
+        if np.sum(distance == 0.0) >= MIN_ALIKE and others.size and others.min() > FAR_OFF:
+            mag[distance == 0.0] = np.nan
     return mag
 
 

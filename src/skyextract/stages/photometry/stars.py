@@ -9,8 +9,10 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, AnyArray
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
@@ -40,9 +42,12 @@ serve where too few stars have none."""
 MASKED_REACH = 2.0
 """Half side of the box in which that light is counted, FWHM."""
 _MASKED = np.uint16(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.NO_DATA)
-EXTENDED, SURELY = 0.01, 4.0
-"""SPREAD_MODEL, and its errors, above which a source is no star: fits of the PSF to galaxies, of
-which deep reference catalogues have many, find only a part of their light."""
+EXTENDED, SURELY = 0.004, 4.0
+"""SPREAD_MODEL above that of PSF stars, and its errors, from which a source is no star: fits of the
+PSF to galaxies, of which deep reference catalogues have many, find a part of their light."""
+MANY_EXTENDED, LIKELY, UNTOLD = 0.05, 2.0, 0.004
+"""Where a larger share is extended, so many errors are enough, and a source of a larger error is no
+star: it is not known to be one."""
 MAX_REF_ERROR = 0.2
 ENOUGH = 30
 """Stars from which blends and faint ones are left out, and the S/N asked for may rise."""
@@ -274,8 +279,7 @@ def _points(
         return np.ones(rows.size, np.bool_)
     points: Bools = (flags_sky & int(FlagsSky.NO_POINT)) == 0
     if {"SPREAD_MODEL", "SPREADERR_MODEL"} <= set(catalog):
-        spread, error = (catalog[name][rows] for name in ("SPREAD_MODEL", "SPREADERR_MODEL"))
-        points &= ~(spread > EXTENDED + SURELY * error)
+        points &= _are_stars(catalog, rows, keep)
     n_points, n_all = int((keep & points).sum()), int(keep.sum())
     report["n_extended"] = n_all - n_points
     if n_points < MIN_STARS:
@@ -284,6 +288,25 @@ def _points(
             f"({MIN_STARS} needed): galaxies in the reference catalogue, or a wrong PSF?"
         )
     return points if n_points >= A_FEW else np.ones(rows.size, np.bool_)
+
+
+def _are_stars(catalog: Catalog, rows: I8, keep: Bools) -> Bools:
+    """Tell which of the matched sources are stars by what SPREAD_MODEL is for PSF stars."""
+    spread, error = (catalog[name] for name in ("SPREAD_MODEL", "SPREADERR_MODEL"))
+    of_stars = ((catalog["FLAGS_SKY"] & int(FlagsSky.PSF_STAR)) != 0) & np.isfinite(spread + error)
+    middle = systematic = 0.0
+    if of_stars.any():
+        middle = median(spread[of_stars])
+        scatter = MAD_TO_SIGMA * median(np.abs(spread[of_stars] - middle))
+        systematic = math.sqrt(max(scatter**2 - median(error[of_stars]) ** 2, 0.0))
+    spread, error, systematic = spread[rows], error[rows], max(EXTENDED, SURELY * systematic)
+    points = ~(spread - middle > np.hypot(SURELY * error, systematic))
+    if (keep & ~points).sum() > MANY_EXTENDED * keep.sum():
+        surely = points & ~(error > UNTOLD)
+        surely &= ~(spread - middle > np.hypot(LIKELY * error, systematic))
+        if (keep & surely).sum() >= A_FEW:
+            return np.asarray(surely)
+    return np.asarray(points)
 
 
 def _masked_light(exposure: Exposure, x: F8, y: F8) -> F8:
