@@ -37,7 +37,7 @@ def test_waves_are_measured_to_a_tenth_of_the_noise(period):
     for dy in range(-2, 3):
         for dx in range(-2, 3):
             image[stars[0] + dy, stars[1] + dx] += 40.0 / (1 + dx * dx + dy * dy)
-    assert shows_fringes(image, clear(image))
+    assert shows_fringes(image, clear(image), Run(2))
     left = measure_fringes(image, np.ones(SHAPE, np.bool_), Run()) - true
     assert left[20:-20, 20:-20].std() < 0.12
     assert left.std() < 0.16
@@ -52,7 +52,7 @@ def test_neither_galaxies_nor_a_slope_are_taken_for_waves(slope):
     radius = np.hypot(U - 220.0, 1.4 * (V - 200.0))
     galaxy = 20.0 * np.exp(-radius / 20.0)
     image = noisy(true + galaxy + slope * U)
-    assert shows_fringes(image, clear(image))
+    assert shows_fringes(image, clear(image), Run(2))
     left = measure_fringes(image, np.ones(SHAPE, np.bool_), Run()) - true
     assert abs(left[radius < 60.0].sum()) < 0.12 * galaxy.sum()
     assert left[radius > 100.0].std() < 0.16
@@ -68,14 +68,14 @@ def test_neither_galaxies_nor_a_slope_are_taken_for_waves(slope):
 def test_other_light_is_none(light):
     for seed in (1, 2):
         image = lights.make(light, seed).image
-        assert not shows_fringes(image, clear(image))
+        assert not shows_fringes(image, clear(image), Run(2))
 
 
 def test_rows_columns_and_slopes_are_none():
     rng = np.random.default_rng(3)
     for pattern in (rng.normal(size=(SHAPE[0], 1)), rng.normal(size=(1, SHAPE[1])), 0.1 * U):
         image = noisy(pattern + np.zeros(SHAPE))
-        assert not shows_fringes(image, clear(image))
+        assert not shows_fringes(image, clear(image), Run(2))
 
 
 def test_pixels_without_sky_stay_as_they_are():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 from skyextract.kernels.psf.bspline import SplineGrid, place_axis, spline_grid, spline_values
 
 if TYPE_CHECKING:
@@ -88,14 +88,24 @@ def _combine_six(coefficients: F8, terms: F8, low: int, out: F8) -> None:
             row[b] = first + f3 * c3[b] + f4 * c4[b] + f5 * c5[b]
 
 
+@summation
+def _sum_of_row(row: F8) -> float:
+    total = 0.0
+    for b in range(row.shape[0]):
+        total += row[b]
+    return total
+
+
 @helper
 def term_totals(coefficients: F8) -> F8:
-    """Return the sum of each term's coefficients, as `local_model` wants them."""
+    """Return the sum of each term's coefficients, as `local_model` wants them.
+
+    Few sources are fitted in less time than 30,000 numbers take that are added one after the other.
+    """
     totals = np.zeros(coefficients.shape[0], dtype=np.float64)
     for k in range(coefficients.shape[0]):
         for a in range(coefficients.shape[1]):
-            for b in range(coefficients.shape[2]):
-                totals[k] += coefficients[k, a, b]
+            totals[k] += _sum_of_row(coefficients[k, a])
     return totals
 
 

@@ -62,7 +62,7 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
         With its mask.  Pixels at or above saturation stay as they are.
     """
     image, mask = exposure.image, exposure.mask
-    if min(image.shape) < 2 * TILE or not shows_fringes(image, mask):
+    if min(image.shape) < 2 * TILE or not shows_fringes(image, mask, run):
         return exposure
     known = (mask & UNUSABLE) == 0
     if exposure.weight is not None:
@@ -79,21 +79,27 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, image=np.where(has_sky, image - fringes, image))
 
 
-def shows_fringes(image: F4, mask: U2) -> bool:
+def shows_fringes(image: F4, mask: U2, run: Run) -> bool:
     """Tell whether waves in few directions cover a frame."""
     frequencies = Frequencies.of_tile(TILE // BIN)
     firsts = [_spread(size) for size in image.shape]
     corners = [(y, x) for y in firsts[0] for x in firsts[1]]
     # The first ones are far apart.
     corners = corners[::STRIDE] + [at for k, at in enumerate(corners) if k % STRIDE]
-    found: list[float] = []
-    for y, x in corners:
-        part = slice(y, y + TILE), slice(x, x + TILE)
+
+    def wave(corner: tuple[int, int]) -> float | None:
+        part = tuple(slice(first, first + TILE) for first in corner)
         tile, known = binned(image[part], (mask[part] & UNUSABLE) == 0)
         sky = _sky(tile, known)
-        if np.count_nonzero(sky) > MIN_KNOWN * sky.size:
-            found.append(strongest(tile, sky, frequencies, LONGEST))
-        if len(found) == FIRST and np.sort(found)[-2] < HOPELESS:
+        is_sky = np.count_nonzero(sky) > MIN_KNOWN * sky.size
+        return strongest(tile, sky, frequencies, LONGEST) if is_sky else None
+
+    found: list[float] = []
+    for first in range(0, len(corners), FIRST):
+        before = len(found)
+        waves = run.map(wave, corners[first : first + FIRST])
+        found += [strength for strength in waves if strength is not None]
+        if before < FIRST <= len(found) and np.sort(found[:FIRST])[-2] < HOPELESS:
             return False
     return len(found) >= MIN_TILES and float(np.median(found)) > ABOVE
 
