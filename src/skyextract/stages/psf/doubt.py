@@ -97,9 +97,11 @@ def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
 
 def doubt_of_stars(selection: Selection | None) -> str:
     """Tell why the PSF stars may be no stars; empty if they are, as far as can be seen."""
-    if selection is None or selection.n_bright < MIN_BRIGHT:
+    if selection is None:
         return ""
-    message, locus = "", selection.locus
+    if selection.n_bright < MIN_BRIGHT:
+        return selection.chance
+    message, locus = selection.chance, selection.locus
     least = MIN_SHARE if locus is None or not locus.inside else MOST
     if selection.n_spots:
         message = (

@@ -28,6 +28,8 @@ from skyextract.stages.psf.locus import (
 )
 from skyextract.stages.psf.parts import Sizes
 from skyextract.stages.psf.ridges import N_RIDGES, find_ridges, ridges_of
+from skyextract.stages.psf.smallest import FEW as FEW_STARS
+from skyextract.stages.psf.smallest import MIN_MEMBERS, judge_few
 
 JUDGED = 2.2
 """FWHM in pixels from which the sizes of stars depend on nothing but their noise."""
@@ -55,6 +57,9 @@ ONE_SIZE = 0.5
 """Share of the sources of one size from which it is not looked whether sizes vary..."""
 MORE_ALIKE = 1.5
 """... and how many times as many must be alike if they do, for that to be so."""
+
+WIDTH_FEW = 0.025
+"""Half-width in log10 size of the ridge of the smallest sources where they are few."""
 
 MIN_SEPARATION = 0.3
 """Peaks whose centroids are nearer than this many of their FWHM are one source."""
@@ -87,6 +92,8 @@ class Selection:
     n_spots : int
         Sources that crowd at a smaller size than the stars, which do so at theirs: what the optics
         did not widen are spots of the detector.
+    chance : str
+        Why so few may agree by chance; empty where they do not.
     """
 
     stars: I8
@@ -98,6 +105,7 @@ class Selection:
     sizes: Sizes | None = None
     smaller: float = 0.0
     n_spots: int = 0
+    chance: str = ""
 
 
 def select_stars(
@@ -132,29 +140,52 @@ def select_stars(
         is_locus = other.locus is not None and other.locus.is_compact and other.locus.is_alone
         if is_locus and other.share > max(MORE_ALIKE * found.share, ONE_SIZE) and other.stars.size:
             return replace(other, fwhm=median(candidates.fwhm[other.stars]))
+    if found.stars.size < FEW_STARS and config.sample_autoselect and not found.n_spots:
+        return _judge_few(found, candidates, config, shape, n_most)
     return found
 
 
-def _select(
-    candidates: Candidates, config: Characterize, shape: tuple[int, int], n_most: int
+def _judge_few(
+    found: Selection, c: Candidates, config: Characterize, shape: tuple[int, int], n_most: int
 ) -> Selection:
-    """Return the stars whose sizes are about one."""
+    """Return few stars with the doubt that they are none, or those of the smallest size.
+
+    Sources of undersampled and of trailed images are not judged.
+    """
+    bright = _bright_of(c, config)
+    rows = bright[(c.ellipticity[bright] <= config.sample_maxellip)]
+    if 2 * rows.size < bright.size or (found.stars.size and found.fwhm < JUDGED):
+        return found
+    rows = rows[c.fwhm[rows] >= UNDERSAMPLED]
+    chosen = math.log10(found.fwhm) if found.stars.size else math.nan
+    size = chosen if found.stars.size else median(np.log10(c.fwhm[rows]))
+    rows = rows[_crowd_of(c, rows, (size, 0.0)) < UNDISTURBED]
+    few = judge_few(c, rows, chosen)
+    if 10.0**few.size >= JUDGED:
+        smaller = _select(c, config, shape, n_most, (few.size, WIDTH_FEW))
+        if smaller.stars.size >= MIN_MEMBERS:
+            few = judge_few(c, rows, math.log10(smaller.fwhm))
+            found = smaller
+    return replace(found, chance=few.doubt)
+
+
+def _select(
+    candidates: Candidates,
+    config: Characterize,
+    shape: tuple[int, int],
+    n_most: int,
+    smallest: tuple[float, float] | None = None,
+) -> Selection:
+    """Return the stars whose sizes are about one, be it that of a ridge of the smallest sources."""
     c = candidates
-    low, high = config.sample_fwhmrange
-    good = (
-        (c.flags == 0)
-        & (c.snr >= config.sample_minsn)
-        & (c.fwhm >= low)
-        & (c.fwhm <= high)
-        & (c.flux > 0)
-    )
-    good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
-    bright = _distinct(c, np.flatnonzero(good))
+    bright = _bright_of(c, config)
     nothing = Selection(np.zeros(0, dtype=np.int64), float("nan"), bright.size)
     if bright.size < 2:
         return nothing
     size = np.log10(c.fwhm)
     rows, ridges, elongation = ridges_of(c, bright, config)
+    if smallest is not None:
+        ridges = [smallest]
     if not ridges:
         return nothing
     ridge = ridges[0]
@@ -164,7 +195,7 @@ def _select(
     alone = crowd < UNDISTURBED
     judged = config.sample_autoselect and elongation == 0.0 and 10.0 ** ridge[0] >= JUDGED
     if judged and alone.sum() > MIN_UNDISTURBED * rows.size:
-        chosen, locus = _locus_of(c, rows[alone], ridge, shape)
+        chosen, locus = _locus_of(c, rows[alone], ridge, shape, smallest is None)
         if chosen != ridge:
             ridge, crowd = chosen, _crowd_of(c, rows, chosen)
     elif judged:
@@ -207,6 +238,20 @@ def _select(
     return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller, n_spots)
 
 
+def _bright_of(c: Candidates, config: Characterize) -> I8:
+    """Return the rows that are bright enough and could be measured."""
+    low, high = config.sample_fwhmrange
+    good = (
+        (c.flags == 0)
+        & (c.snr >= config.sample_minsn)
+        & (c.fwhm >= low)
+        & (c.fwhm <= high)
+        & (c.flux > 0)
+    )
+    good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
+    return _distinct(c, np.flatnonzero(good))
+
+
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
     """Return the sizes of the stars, and of other bright, round, isolated sources."""
     as_round = c.ellipticity[bright] < median(c.ellipticity[stars]) + ROUND
@@ -241,11 +286,14 @@ def _crowd_of(c: Candidates, rows: I8, ridge: tuple[float, float]) -> F8:
 
 
 def _locus_of(
-    c: Candidates, rows: I8, ridge: tuple[float, float], shape: tuple[int, int]
+    c: Candidates, rows: I8, ridge: tuple[float, float], shape: tuple[int, int], is_free: bool
 ) -> tuple[tuple[float, float], Locus]:
-    """Return a ridge that is a locus of stars, and what is beside it; the given one if none is."""
+    """Return a ridge that is a locus of stars, and what is beside it; the given one if none is.
+
+    Another one is looked for where `is_free`.
+    """
     first = locus_at(c, rows, ridge, shape, UNDERSAMPLED)
-    if first.is_compact:
+    if first.is_compact or not is_free:
         return ridge, first
     for other in find_ridges(np.log10(c.fwhm[rows]), c.snr[rows], N_RIDGES):
         locus = locus_at(c, rows, other, shape, UNDERSAMPLED)
