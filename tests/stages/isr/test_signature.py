@@ -106,6 +106,24 @@ def test_overscan_modes(mode, above):
     assert overscan.noise == pytest.approx(2.0, rel=0.05)
 
 
+@pytest.mark.parametrize("width", [8, 32, 64])
+def test_the_noise_of_a_large_overscan_is_that_of_all_columns(width):
+    """Few pixels tell which lie far off; of columns of two kinds those are as many of each."""
+    n = 4096
+    rng = np.random.default_rng(width)
+    sigma = np.where(np.arange(width) % 2, 3.0, 1.0)
+    pixels = rng.normal(500.0, sigma, (n, width)).astype(np.float32)
+    pixels[::50, -3] = 60_000.0
+    frame = np.concatenate([np.zeros((n, 8), np.float32), pixels], axis=1)
+    data, bias = Section(0, 8, 0, n), Section(8, 8 + width, 0, n)
+    amplifier = Amplifier("1", 0, data, bias, data, 1.5, 6.0)
+    overscan = measure_overscan(frame, amplifier, settings_of().config.isr)
+    centred = pixels - np.median(pixels, axis=1, keepdims=True)
+    limit = 5.0 * 1.4826 * np.median(np.abs(centred))
+    expected = centred[np.abs(centred) < limit].std() * np.sqrt(width / (width - 1.0))
+    assert overscan.noise == pytest.approx(expected, rel=0.01)
+
+
 # ------------------------------------------------------------------ geometry
 
 
