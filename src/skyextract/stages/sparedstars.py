@@ -90,12 +90,12 @@ def _are_lit(planes: RepairPlanes, place: I8, value: F4, reach: int) -> Bools:
     y, x = np.divmod(place, nx)
     least = np.float32(SHARE) * np.maximum(value, np.float32(0.0))
     number = np.zeros(place.size, np.int64)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            at = np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)
-            light = planes.data[at]
-            bright = (light > least) & (light > np.float32(LIT) * np.sqrt(planes.variance[at]))
-            number += bright & (planes.state[at] == 0)
+    around = np.arange(-reach, reach + 1)[:, None]
+    for dy in range(-reach, reach + 1):  # a row of pixels at a time
+        at = np.clip(y + dy, 0, ny - 1) * nx + np.clip(x + around, 0, nx - 1)
+        light, noise2 = planes.data.ravel()[at], planes.variance.ravel()[at]
+        bright = (light > least) & (light > np.float32(LIT) * np.sqrt(noise2))
+        number += np.count_nonzero(bright & (planes.state.ravel()[at] == 0), axis=0)
     lit: Bools = number >= PIXELS
     return lit
 

@@ -86,3 +86,12 @@ def test_false_sources_of_interpolated_columns():
             numbers[bad] += own.sum(), (~own).sum()
     assert numbers[0, 0] == pytest.approx(numbers[1, 0], abs=6)  # 226 by the noise of others
     assert numbers[1, 1] == pytest.approx(numbers[0, 1], abs=6)
+
+
+def test_factors_do_not_depend_on_the_number_of_threads():
+    image = noise_of(9, COLUMNS)
+    no_sources = np.zeros(SHAPE, np.uint8)
+    one, *others = (noisy_lines(image, no_sources, 1.0, 4.0, Run(n)) for n in (1, 2, 3))
+    assert one.columns.max() > 1.1
+    for other in others:
+        np.testing.assert_array_equal(other.columns, one.columns)

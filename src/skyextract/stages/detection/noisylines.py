@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, U1
-from skyextract.datamodel.noise import NoisyLines
+from skyextract.datamodel.noise import NoisyLines, median
 from skyextract.kernels.detection.linenoise import line_sums
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.run import Run
@@ -26,6 +26,8 @@ CLIP = 4.0
 """Sigma: what no source is found in counts for no more."""
 BLOCK = 64
 """Lines that tell together what is typical."""
+BAND = 512
+"""Rows that are summed together."""
 MIN_PIXELS = 100
 """A line of fewer free pixels tells nothing."""
 
@@ -48,7 +50,8 @@ def noisy_lines(
     """
     ny, nx = filtered.shape
     step = max(1, round(0.7 * math.sqrt(filter_area)))
-    bands = run.bands(ny)
+    # The same ones for any number of threads: sums in float32 depend on them.
+    bands = [(first, min(first + BAND, ny)) for first in range(0, ny, BAND)]
     row_sums, row_counts = np.zeros(ny, np.float32), np.zeros(ny, np.int32)
 
     def band(rows: tuple[int, int]) -> tuple[F4, I4]:
@@ -78,10 +81,10 @@ def _excess(sums: F8, counts: I4) -> F4:
     places = np.flatnonzero(known)
     mean = sums[known] / counts[known]
     blocks = np.array_split(np.arange(mean.size), max(1, mean.size // BLOCK))
-    centres = [float(np.median(block)) for block in blocks]
-    typical = np.interp(np.arange(mean.size), centres, [np.median(mean[b]) for b in blocks])
+    centres = [0.5 * float(block[0] + block[-1]) for block in blocks]
+    typical = np.interp(np.arange(mean.size), centres, [median(mean[b]) for b in blocks])
     excess = mean / typical - 1.0
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(excess)))
+    scatter = MAD_TO_SIGMA * median(np.abs(excess))
     clear = np.zeros(sums.size, np.bool_)
     clear[places] = excess > max(SURE * scatter, MIN_EXCESS)
     near = np.convolve(clear, np.ones(3), "same") > 0.5
