@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from skyextract.datamodel.arrays import F4, U1
 from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
@@ -20,7 +22,7 @@ from skyextract.stages.detection.matched import matched_filter
 from skyextract.stages.detection.scan import scan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.detections import Detections
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.detection.matched import MatchedFilter
     from skyextract.stages.measurement.sources import MeasureInputs
+
+ABOVE, FULL = 2.0, 0.1
+"""A frame may be crowded where more than this share of its pixels is so many sigma above the sky:
+noise is in two of a hundred."""
+EVERY = 4
+"""Of so many rows one is looked at."""
 
 
 @record
@@ -47,6 +55,8 @@ class Found:
         Detection filter, if it is the PSF.
     claimed : (ny, nx) uint8 or None
         Pixels of sources of earlier passes (not 0).
+    passes : int
+        Of background and detection.
     """
 
     plane: Plane
@@ -55,6 +65,7 @@ class Found:
     taps: F4 | None
     matched: MatchedFilter | None
     claimed: U1 | None = None
+    passes: int = 1
 
 
 def find_sources(
@@ -66,8 +77,12 @@ def find_sources(
     detection: Exposure | None = None,
     in_place: bool = False,
     wanted: Collection[str] = (),
+    crowded: Callable[[Detections], bool] | None = None,
 ) -> Found:
     """Detect sources: DETECT_NITER passes of background and detection.
+
+    In a crowd there is one.  Its sources cover nearly all pixels, so that the next one would have
+    few for the sky, and it is what the fits of all of them leave that shows sky and noise.
 
     Parameters
     ----------
@@ -80,6 +95,8 @@ def find_sources(
         The last plane takes the memory of the exposure's pixels, which are lost.
     wanted : collection of str
         Columns: where the filter is not the PSF, SExtractor's order of the rows depends on them.
+    crowded : callable, optional
+        Tells whether detections are a crowd, beneath which others are searched.
 
     Raises
     ------
@@ -88,13 +105,27 @@ def find_sources(
     """
     search = _prepare(exposure, detection, config, inputs, run, wanted)
     claimed, structured = None, True
-    for _ in range(config.extraction.detect_niter - 1):
-        claimed, structured = search.claim(claimed, structured=structured)
-    plane, detection_plane = search.planes(claimed, last=True, in_place=in_place)
-    detections = search.detect(
-        detection_plane, detection_plane.subtracted, claimed, last=True, structured=structured
-    )
-    return Found(plane, detection_plane, detections, search.taps, search.matched, claimed)
+    for number in range(config.extraction.detect_niter - 1):
+        _, plane = search.planes(claimed, last=False)
+        if number == 0 and crowded is not None and is_full(plane, run):
+            found = search.found(None, structured=True)
+            if crowded(found.detections):
+                return found
+        claimed, structured = search.claim(plane, claimed, structured=structured)
+        del plane  # before there is another
+    found = search.found(claimed, structured=structured, in_place=in_place)
+    return replace(found, passes=config.extraction.detect_niter)
+
+
+def is_full(plane: Plane, run: Run) -> bool:
+    """Tell whether so many pixels are above the sky that a frame may be crowded."""
+    rows = plane.subtracted[::EVERY]
+    limit = np.float32(ABOVE * plane.background.sigma)
+
+    def number(band: tuple[int, int]) -> int:
+        return int(np.count_nonzero(rows[slice(*band)] > limit))
+
+    return sum(run.map(number, run.bands(len(rows)))) > FULL * rows.size
 
 
 def _prepare(
@@ -193,13 +224,25 @@ class _Search:
             structured=structured,
         )
 
-    def claim(self, claimed: U1 | None, *, structured: bool) -> tuple[U1, bool]:
+    def found(self, claimed: U1 | None, *, structured: bool, in_place: bool = False) -> Found:
+        """Return the sources of the last pass."""
+        plane, seen = self.planes(claimed, last=True, in_place=in_place)
+        detections = self.detect(seen, seen.subtracted, claimed, last=True, structured=structured)
+        return Found(plane, seen, detections, self.taps, self.matched, claimed)
+
+    def claim(self, plane: Plane, claimed: U1 | None, *, structured: bool) -> tuple[U1, bool]:
         """Return the pixels of sources, and whether structure of the sky is told from noise.
 
         It is not where sources are negative, too (differences of images).
+
+        Parameters
+        ----------
+        plane : Plane
+            To detect on.
+        claimed : (ny, nx) uint8 or None
+            Pixels of sources of earlier passes.
         """
         run, matched = self.run, self.matched
-        _, plane = self.planes(claimed, last=False)
         pixels, sigma = plane.subtracted, plane.background.sigma
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
         found = self.detect(plane, pixels, claimed, last=False, structured=structured)

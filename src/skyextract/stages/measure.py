@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,8 @@ from skyextract.stages.noise import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
@@ -83,8 +86,9 @@ def measure(
     # Detections; beneath them hidden ones, where the field is crowded.
     in_place = not keep_image and not wanted.searches and not is_dual
     found = find_sources(
-        exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=columns
-    )
+        exposure, config, inputs, run, detection=detection, in_place=in_place, wanted=columns,
+        crowded=_crowds_of(exposure.psf) if wanted.searches else None,
+    )  # fmt: skip
     found = replace(found, claimed=None)
     hidden = _search_beneath(exposure, found, config, run) if wanted.searches else None
     exposure = exposure if keep_image or is_dual else exposure.without_image()
@@ -145,11 +149,20 @@ def measure(
         models=fitted.models,
         seen_twice=doubts.seen_twice,
         about_sky=about_sky,
-        metrics=_metrics(sources, found.detections, rests_on, config),
+        metrics=_metrics(sources, found, rests_on),
         run=run,
         status=Status.FALLBACK if doubts.texts else Status.COMPLETE,
         reason="; ".join(doubts.texts),
     )
+
+
+def _crowds_of(psf: Psf | None) -> Callable[[Detections], bool] | None:
+    """Return what tells crowds of stars of a PSF."""
+    if psf is None:
+        return None
+    from skyextract.stages.crowded.cells import are_many
+
+    return partial(are_many, fwhm=psf.fwhm)
 
 
 def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
@@ -178,14 +191,13 @@ def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> tuple[
     return sources, rows
 
 
-def _metrics(
-    sources: Catalog, detections: Detections, rests_on: Support, config: Config
-) -> dict[str, float]:
+def _metrics(sources: Catalog, found: Found, rests_on: Support) -> dict[str, float]:
     """Return the numbers of the JSON summary."""
+    detections = found.detections
     return {
         "n_sources": sources.n_rows,
         **counts_of_flags(sources),
-        "iterations": config.extraction.detect_niter,
+        "iterations": found.passes,
         "noise_scale": median(detections.full_noise_scale),
         "detection_scale": median(detections.noise_scale),
         "sky_share": rests_on.sky_share,

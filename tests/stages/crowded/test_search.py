@@ -10,10 +10,13 @@ from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
+from skyextract.stages import find
 from skyextract.stages.crowded import errors, rest
+from skyextract.stages.find import find_sources
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
+find_is_full = find.is_full
 SIZE, FWHM, SKY, NOISE, GAIN = 300, 3.5, 200.0, 10.0, 2.0
 WANTED = frozenset(
     "X_IMAGE Y_IMAGE FLUX_PSF FLUXERR_PSF XPSF_IMAGE YPSF_IMAGE FLUX_AUTO FLUX_APER FRACFLUX_PSF"
@@ -57,6 +60,16 @@ def run_measure(exposure, niter=8, threads=2):
     return measure(exposure, config, WANTED, MeasureInputs(pixel_scale=1.0), Run(threads))
 
 
+def once(exposure):
+    """Return the sources of one pass of detection."""
+    config = Config()
+    config = replace(
+        config, extraction=replace(config.extraction, detect_niter=1),
+        background=replace(config.background, back_size=(64,)),
+    )  # fmt: skip
+    return find_sources(exposure, config, MeasureInputs(pixel_scale=1.0), Run(2)).detections
+
+
 def recovered(sources, x, y, flux):
     """Tell which stars have a source within 0.5 FWHM and 0.75 mag; and the share of true ones."""
     sx, sy, sf = (np.asarray(sources[k]) for k in ("XPSF_IMAGE", "YPSF_IMAGE", "FLUX_PSF"))
@@ -80,6 +93,33 @@ def test_hidden_stars_are_found(crowd):
     assert was[bright].mean() < 0.75
     assert now[bright].mean() > 0.9
     assert purity > 0.96
+
+
+def test_a_crowd_is_detected_once(crowd):
+    """Its sources would leave a second pass few pixels of sky; other fields have both passes."""
+    assert crowd[1].metrics["iterations"] == 1
+    assert crowd[0].metrics["iterations"] == 2
+    sparse = simulate(0.5)[0]
+    assert run_measure(sparse).metrics["iterations"] == 2
+
+
+def test_what_is_full_but_no_crowd_is_detected_twice():
+    """Light above the sky in a good part of the frame, which two sources have: as without a try."""
+    exposure, *_ = simulate(0.5)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    light = sum(250.0 * np.exp(-0.5 * (np.hypot(x - at, y - at) / 30.0) ** 2) for at in (90, 210))
+    exposure = replace(exposure, image=exposure.image + light.astype(np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "is_full", lambda *_: False)
+        expected = run_measure(exposure)
+        patch.undo()
+        tries = []
+        patch.setattr(find, "is_full", lambda *args: tries.append(find_is_full(*args)) or tries[-1])
+        now = run_measure(exposure)
+    assert tries == [True]
+    assert now.metrics["iterations"] == 2
+    for name in ("X_IMAGE", "FLUX_PSF", "FLUX_AUTO"):
+        np.testing.assert_array_equal(now.sources[name], expected.sources[name])
 
 
 def test_fluxes_are_unbiased(crowd):
@@ -119,10 +159,10 @@ def test_errors_know_what_is_left(crowd):
 
 def test_rows_of_hidden_sources(crowd):
     """They carry a flag, the blend that they come from, and fluxes without their neighbours."""
-    before, after, *_ = crowd
+    _, after, *_ = crowd
     s = after.sources
     hidden = (s["FLAGS_SKY"] & FlagsSky.HIDDEN) != 0
-    assert s.n_rows == before.sources.n_rows + hidden.sum()
+    assert s.n_rows == once(simulate(12)[0]).n + hidden.sum()
     assert s["NUMBER"].tolist() == list(range(1, s.n_rows + 1))
     assert after.detections.n >= after.rows.size == s.n_rows
     assert (s["FLUX_PSF"][hidden] >= errors.LEAST_SNR * s["FLUXERR_PSF"][hidden]).all()

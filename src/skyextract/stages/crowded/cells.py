@@ -98,15 +98,28 @@ def is_crowded(found: Detections, fwhm: float) -> bool:
     fwhm : float
         Of stars, pixels.
     """
-    if found.n == 0 or found.pixel.size <= MIN_COVER * found.segmentation.size:
-        return False
-    cells = Cells.of(found, fwhm)
-    many = (cells.near > BESIDE) & (cells.many > MANY)
-    if float(cells.cover[many].sum()) > MOST * float(cells.cover.sum()):
+    if are_many(found, fwhm):
         return True
+    if found.pixel.size <= MIN_COVER * found.segmentation.size:
+        return False
     size = np.bincount(found.id_parent, np.diff(found.first))
     large = size[size > LARGE * 100.0 * fwhm**2].sum()
     return float(large) > MUCH * found.pixel.size
+
+
+def are_many(found: Detections, fwhm: float) -> bool:
+    """Tell whether sources are many in most of what they cover, which is much of the frame.
+
+    Parameters
+    ----------
+    found, fwhm
+        As of `is_crowded`.
+    """
+    if found.pixel.size <= MIN_COVER * found.segmentation.size:
+        return False
+    cells = Cells.of(found, fwhm)
+    many = (cells.near > BESIDE) & (cells.many > MANY)
+    return float(cells.cover[many].sum()) > MOST * float(cells.cover.sum())
 
 
 def crowded_patches(found: Detections, fwhm: float) -> list[Bools]:
