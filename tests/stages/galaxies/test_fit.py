@@ -607,7 +607,28 @@ def test_a_galaxy_that_the_edge_cuts_is_fitted_about_its_peak() -> None:
     image, variance, found = frame([sersic(1e6, 20.0, 1.0)], position, (200, 150), 31)
     found.x[:], found.xmin[:], found.xmax[:] = 19.0, 0, 70
     found.ymin[:], found.ymax[:] = 40, 160
+    found.x2[:], found.y2[:] = 200.0, 400.0
     fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
     assert fits.parameters[0, SPHEROID] == pytest.approx(1e6, rel=0.02)
     assert fits.parameters[0, X] == pytest.approx(2.0, abs=0.2)
+    assert fits.flags[0] & (AT_MINIMUM | AT_MAXIMUM) == 0
+
+
+@pytest.mark.parametrize("off", [0, 7])
+def test_a_core_at_the_far_edge_of_a_large_box_counts(off: int) -> None:
+    """Squares of several pixels do not fill the box; those of the core must not be left out.
+
+    Nor need the highest pixel be the centre's: a star stands beside it.
+    """
+    x = 196.0
+    position = np.array([[x, 120.0]])
+    image, variance, found = frame([sersic(1e6, 14.0, 3.0)], position, (240, 200), 32)
+    found.x[:], found.xmin[:], found.xmax[:] = 165.0, 104, 199
+    found.ymin[:], found.ymax[:] = 60, 180
+    found.x2[:], found.y2[:] = 200.0, 400.0
+    found.xpeak[:] = round(x) - off
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    assert fits.parameters[0, SPHEROID] == pytest.approx(1e6, rel=0.03)
+    assert fits.parameters[0, X] == pytest.approx(x, abs=0.04)
+    assert fits.parameters[0, SPHEROID + INDEX] == pytest.approx(math.log(3.0), abs=0.05)
     assert fits.flags[0] & (AT_MINIMUM | AT_MAXIMUM) == 0

@@ -56,6 +56,8 @@ STALE = 0.1
 """Neighbours are visited again after a change of this many sigma of all pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
+FINE = 3.0
+"""Squares in the middle of a large box are no larger than the FWHM over this, or a pixel."""
 MIDDLE = 2.0
 """Half side of the part of a box that is not averaged, in FWHM."""
 ROOM = 10
@@ -219,7 +221,8 @@ def visit_sources(
         if not apart:
             draw_pixels(own, psf, pixel_grid, faintest, work)
             add_model(pixels, pixel_grid, 1.0, work.pixels)
-        step = -(-max(box[2], box[3]) // MAX_BINS)
+        wide = -(-max(box[2], box[3]) // MAX_BINS)
+        step = min(wide, max(1, int(rules.fwhm / FINE)))
         half = MIDDLE * rules.fwhm
         if arrange_points(box, own[X], own[Y], max(step, rough), half, work.parts) < (
             ROOM * free.size
@@ -234,7 +237,7 @@ def visit_sources(
             average_squares(work.pixels, pixel_grid, work.parts, work.own)
         seen = image_alone(pixels) if apart else pixels
         good = gather(seen, pixel_grid, rules.level[i] - rules.wings[i], work)
-        fits.flags[i], fits.iterations[i] = REBINNED if max(step, rough) > 1 else 0, 0
+        fits.flags[i], fits.iterations[i] = REBINNED if max(wide, rough) > 1 else 0, 0
         if good <= free.size:
             fits.flags[i] |= NO_PIXELS
             own[SPHEROID], own[DISK], own[POINT], own[SKY] = 0.0, 0.0, 0.0, 0.0

@@ -16,8 +16,8 @@ from skyextract.kernels.jit import helper
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I8
 
-N_PARTS = 3
-"""Grids, each with squares of twice the side; the last one with any covers the whole box."""
+N_PARTS = 10
+"""Grids at most, each with squares of twice the side; the last one covers the whole box."""
 START = 9
 """Element of a part behind those of a `Grid`: its first point."""
 PART = 10
@@ -72,8 +72,13 @@ def arrange_points(box: I8, x: float, y: float, step: int, half: float, parts: I
     for k in range(N_PARTS):
         parts[k, 2] = step * 2 ** min(k, last)
     whole = grid_of(box, step * 2**last)
-    parts[last, 0], parts[last, 1] = whole.x, whole.y
     parts[last, 3], parts[last, 4] = whole.n_x, whole.n_y
+    for axis in range(2):
+        # pixels that fill no square are left out at the end that is farther from the position
+        middle, n = x if axis == 0 else y, box[2 + axis]
+        before, behind = middle - box[axis], box[axis] + n - 1 - middle
+        rest = n - parts[last, 3 + axis] * parts[last, 2]
+        parts[last, axis] = box[axis] + (rest if before > behind + rest else 0)
     for k in range(last - 1, -1, -1):
         side, reach = parts[k + 1, 2], half * 2.0**k
         for axis in range(2):
@@ -114,9 +119,21 @@ def sum_squares(pixels: F4, grid: Grid, parts: I8, out: F4) -> None:
                         i = row + np.uint64(4 * ix)
                         both = pixels[i] + pixels[i + _1], pixels[i + _2] + pixels[i + _3]
                         out[to + np.uint64(ix)] += both[0] + both[1]
+            elif step % 4 == 0:
+                for ix in range(part.n_x):
+                    out[to + np.uint64(ix)] = _0
+                for jy in range(step):
+                    row = first + np.uint64(jy * width)
+                    for ix in range(part.n_x):
+                        total = _0
+                        for jx in range(ix * step, (ix + 1) * step, 4):
+                            i = row + np.uint64(jx)
+                            both = pixels[i] + pixels[i + _1], pixels[i + _2] + pixels[i + _3]
+                            total += both[0] + both[1]
+                        out[to + np.uint64(ix)] += total
             else:
                 for ix in range(part.n_x):
-                    total = np.float32(0.0)
+                    total = _0
                     for jy in range(step):
                         for jx in range(step):
                             total += pixels[np.uint64(at + ix * step + jy * width + jx)]

@@ -48,7 +48,7 @@ from skyextract.stages.galaxies.scene import (
     restore,
     start_fluxes,
 )
-from skyextract.stages.galaxies.start import go_to_peaks, limits_of, start_of
+from skyextract.stages.galaxies.start import go_to_peaks, limits_of, revive_components, start_of
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -264,6 +264,8 @@ def fit_models(
         scene.sweep(stale, changed, visit, exact=sweeps > 0)
         sweeps += 1
         if sweeps == 1:
+            if profile.spheroid and profile.disk:
+                revive_components(parameters, limits)
             # from here on the PSF stands where the sources were found to be
             scene.move(parameters[:, X], parameters[:, Y])
             restore(pixels, boxes[~apart])

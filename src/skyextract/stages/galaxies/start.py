@@ -33,6 +33,9 @@ MIN_RADIUS = 0.02
 """Smallest half-light radius, in FWHM of the PSF."""
 MAX_SHIFT = 0.7
 """Largest distance from the detected position, in FWHM, beside a pixel."""
+CUT_SHIFT = 0.1
+"""How much farther that is where the edge of the image cuts the light off, over the side of what is
+left of it."""
 MOST_NEGATIVE = 2.0
 """Least flux of a source is less than none by so many sigma of a point."""
 MOST_CUT = 0.7
@@ -111,12 +114,34 @@ def limits_of(parameters: F8, boxes: I8, sky: Sky, noise2: float, profile: Profi
 def go_to_peaks(parameters: F8, limits: F8, found: Detections, sky: Sky) -> None:
     """Start at the peak, and let a fit go there, where the edge of the image cuts the light off.
 
-    The middle of what is left of a galaxy is off its centre.
+    The middle of what is left of a galaxy is off its centre, its highest pixel may be another's.
     """
     n_y, n_x = sky.image.shape
     cut = (found.xmin <= 0) | (found.ymin <= 0) | (found.xmax >= n_x - 1) | (found.ymax >= n_y - 1)
-    for p, peaks in ((X, found.xpeak), (Y, found.ypeak)):
-        peak, reach = peaks[cut].astype(np.float64), MAX_SHIFT * sky.psf.fwhm + 1.0
-        limits[cut, 0, p] = np.minimum(limits[cut, 0, p], peak - reach)
-        limits[cut, 1, p] = np.maximum(limits[cut, 1, p], peak + reach)
+    reach = MAX_SHIFT * sky.psf.fwhm + 1.0
+    for p, peaks, low, high, n in (
+        (X, found.xpeak, found.xmin, found.xmax, n_x), (Y, found.ypeak, found.ymin, found.ymax, n_y)
+    ):  # fmt: skip
+        peak, farther = peaks[cut].astype(np.float64), CUT_SHIFT * (high - low)[cut]
+        # not farther out of the image, where nothing holds a fit
+        least = np.minimum(peak - reach, np.maximum(peak - reach - farther, 0.0))
+        most = np.maximum(peak + reach, np.minimum(peak + reach + farther, n - 1.0))
+        limits[cut, 0, p] = np.minimum(limits[cut, 0, p], least)
+        limits[cut, 1, p] = np.maximum(limits[cut, 1, p], most)
         parameters[cut, p] = peak
+
+
+def revive_components(parameters: F8, limits: F8) -> None:
+    """Give components that have lost their light a third of it, and a shape that is not hopeless.
+
+    Without light, of a size that nothing tells, a component that a rough fit gave up stays so: the
+    disk is made twice as large as the spheroid.
+    """
+    for first, other, larger in ((SPHEROID, DISK, -math.log(2.0)), (DISK, SPHEROID, math.log(2.0))):
+        lost = (parameters[:, first] <= limits[:, 0, first]) & (parameters[:, other] > 0.0)
+        light = parameters[lost, other]
+        parameters[lost, first], parameters[lost, other] = light / 3.0, light * (2.0 / 3.0)
+        parameters[lost, first + RADIUS] = parameters[lost, other + RADIUS] + larger
+        for shear in (E1, E2):
+            parameters[lost, first + shear] = parameters[lost, other + shear]
+    np.clip(parameters, limits[:, 0], limits[:, 1], out=parameters)
