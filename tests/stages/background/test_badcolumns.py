@@ -7,6 +7,7 @@ import pytest
 
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.run import Run
 from skyextract.stages.background.badcolumns import bad_columns
 from tests.simulate.crowds import simulate
 
@@ -28,7 +29,7 @@ def found_in(image, lost=None):
     mask = np.zeros(image.shape, np.uint16)
     if lost is not None:
         mask[lost] = np.uint16(Mask.SAT)
-    n, pixels = bad_columns(Exposure(image.astype(np.float32), mask))
+    n, pixels = bad_columns(Exposure(image.astype(np.float32), mask), Run(2))
     marked = np.zeros(image.shape, bool)
     marked.ravel()[pixels] = True
     return n, marked

@@ -17,6 +17,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import MAX_SAMPLE, median
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
+from skyextract.run import Run
 
 BLOCK = 32
 """Rows that tell of a column together."""
@@ -50,7 +51,7 @@ MAX_SHARE = 0.03
 _LOST = np.uint16(Mask.NO_DATA | Mask.BAD | Mask.SAT)
 
 
-def bad_columns(exposure: Exposure) -> tuple[int, I8]:
+def bad_columns(exposure: Exposure, run: Run) -> tuple[int, I8]:
     """Return the number of columns with a defect, and the indices ``y * nx + x`` of its pixels."""
     image, mask = exposure.image, exposure.mask
     ny, nx = image.shape
@@ -59,7 +60,7 @@ def bad_columns(exposure: Exposure) -> tuple[int, I8]:
     if n_blocks < MIN_BLOCKS or nx < 8 * ECHO:
         return nothing
     starts = np.linspace(0, ny - BLOCK, n_blocks).astype(int)
-    found = [_offsets(image[a : a + BLOCK], mask[a : a + BLOCK]) for a in starts]
+    found = run.map(lambda a: _offsets(image[a : a + BLOCK], mask[a : a + BLOCK]), starts.tolist())
     blocks = _Blocks(starts, *(np.array(values) for values in zip(*found, strict=True)))
     bad = _defects(blocks, image)
     pixels = [_pixels(image, blocks, int(x), bad[:, x]) for x in np.flatnonzero(bad.any(axis=0))]

@@ -173,7 +173,7 @@ def _without_dead(exposure: Exposure, run: Run) -> Exposure:
 
 def _without_columns(exposure: Exposure, run: Run) -> Exposure:
     """Mark columns that are offset or noisy, which are interpolated, too."""
-    n_columns, pixels = bad_columns(exposure)
+    n_columns, pixels = bad_columns(exposure, run)
     if not pixels.size:
         return exposure
     run.warn(

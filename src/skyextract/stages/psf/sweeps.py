@@ -92,7 +92,7 @@ four sweeps before are still to be fitted: they pass the same light back and for
 SINGLE_SWEEPS = 1
 """Sweeps after which what still changes is fitted with what is near."""
 MIN_TILE = 64
-MIN_VISITS = 32
+MIN_VISITS = 12
 """Sources that a thread visits at a time, at least: fewer are sooner done than handed over."""
 
 
@@ -235,8 +235,11 @@ class PointFit:
                 visits = np.bincount(self.tiles.of[fits.stale.astype(bool)])
                 todo = np.flatnonzero(visits)
                 todo = todo[(todo // columns % 2 == row) & (todo % columns % 2 == column)]
-                n_chunks = max(1, min(most, int(visits[todo].sum()) // MIN_VISITS))
-                run.map(fit, [chunk for chunk in np.array_split(todo, n_chunks) if chunk.size])
+                n_chunks = min(most, int(visits[todo].sum()) // MIN_VISITS)
+                if n_chunks > 1:
+                    run.map(fit, [chunk for chunk in np.array_split(todo, n_chunks) if chunk.size])
+                elif todo.size:
+                    fit(todo)
             wild = (fits.reach >= 0) & ~(np.abs(fits.parameters[:, 0]) <= self.max_flux)
             if wild.any():
                 fits.parameters[wild, 0], fits.stale[wild] = 0.0, 0
