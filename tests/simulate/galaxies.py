@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import galsim
@@ -147,11 +148,21 @@ def simulate_galaxies(
 
 def _barred(rng: np.random.Generator, radius: float) -> tuple[Any, float]:
     """Return a galaxy with a bar, and the radius of the circle that half its light is in."""
-    turn = rng.uniform(0.0, math.pi) * galsim.radians
-    bar = galsim.Sersic(n=0.5, half_light_radius=0.6 * radius).shear(q=0.25, beta=turn)
+    profile = _with_bar(radius, rng.uniform(0.0, math.pi))
+    return profile, radius * _half_light_of_barred()
+
+
+def _with_bar(radius: float, turn: float) -> Any:
+    bar = galsim.Sersic(n=0.5, half_light_radius=0.6 * radius)
     bulge = galsim.Sersic(n=2.5, half_light_radius=0.15 * radius)
-    profile = 0.65 * galsim.Exponential(half_light_radius=radius) + 0.22 * bar + 0.13 * bulge
-    return profile, float(profile.calculateHLR(size=512, scale=radius / 32.0))
+    bar = bar.shear(q=0.25, beta=turn * galsim.radians)
+    return 0.65 * galsim.Exponential(half_light_radius=radius) + 0.22 * bar + 0.13 * bulge
+
+
+@cache
+def _half_light_of_barred() -> float:
+    """Return that radius over that of the disk: it is the same whatever size and angle are."""
+    return float(_with_bar(1.0, 0.0).calculateHLR(size=512, scale=1.0 / 32.0))
 
 
 def _bulge_and_disk(share: float, radius: float) -> tuple[Any, float]:
