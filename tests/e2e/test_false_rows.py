@@ -82,24 +82,30 @@ def test_hot_pixels_are_sharper_than_stars(skyextract, tmp_path, fwhm, n_hot):
     assert np.count_nonzero(is_star & unflagged) >= (86 if n_hot else 89)
 
 
-@pytest.mark.parametrize("kind", ["none", "satellite", "smear"])
-def test_pieces_of_a_faint_line_are_flagged(skyextract, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["none", "satellite", "satellite left", "smear"])
+def test_pieces_of_a_faint_line_are_none_or_flagged(skyextract, tmp_path, kind):
     """Light of two sigma of a pixel along a satellite, or below and above bright stars."""
     frame = good_frame(2)
     image = frame.image.astype(float)
     row, column = np.mgrid[0:SIZE, 0:SIZE]
-    if kind == "satellite":
+    if kind.startswith("satellite"):
         across = (column - 250.0) * np.sin(0.43) - (row - 240.0) * np.cos(0.43)
         image += 25.0 * np.exp(-0.5 * (across / 1.5) ** 2)
     if kind == "smear":
         image += 0.002 * (image - np.median(image)).sum(axis=0)
-    done = skyextract(*replace(frame, image=image.astype(np.float32)).write(tmp_path))
+    options = ["-DATA_CHECK", "N"] if kind == "satellite left" else []
+    done = skyextract(*replace(frame, image=image.astype(np.float32)).write(tmp_path), *options)
     rows, step = fits.getdata("f.cat", 2), done.summary("f.json")[0]["steps"]["measure"]
     x, y = np.asarray(rows["X_IMAGE"]) - 1.0, np.asarray(rows["Y_IMAGE"]) - 1.0
-    is_false = np.hypot(x[:, None] - frame.truth.x, y[:, None] - frame.truth.y).min(axis=1) > 2.5
+    distance = np.hypot(x[:, None] - frame.truth.x, y[:, None] - frame.truth.y)
+    is_false = distance.min(axis=1) > 2.5
     on_line = rows["FLAGS_SKY"] & 2048 != 0
     assert step["n_tracks"] == on_line.sum()
-    assert (" sources are pieces of " in done.stderr) == (kind != "none")
+    assert (" sources are pieces of " in done.stderr) == (kind in {"satellite left", "smear"})
+    assert ("a trail across the frame" in done.stderr) == (kind == "satellite")
+    if kind == "satellite":
+        assert is_false.sum() <= 1
+        assert (distance.min(axis=0)[frame.truth.r < MAGNITUDE] < 2.5).mean() > 0.985
     good = (rows["FLAGS"] < 4) & (rows["FLAGS_SKY"] & (13 | 512 | 1024 | 2048) == 0)
     assert is_false[good].mean() < 0.02
     # Stars upon the line are elongated by it.

@@ -148,7 +148,7 @@ class Detector:
     )
     satur_level: float = key(50000.0, "level at which pixels saturate", unit="ADU")
     satur_key: tuple[str, ...] = key(("SATURATE",), "header keyword(s) of the saturation level", size=(0, ANY))
-    data_check: bool = key(True, "look for areas of one exact value (no data), dead pixels, fringes and a clipping level?", sextractor=False, new=True)
+    data_check: bool = key(True, "look for areas of one exact value (no data), dead pixels, fringes, trails and a clipping level?", sextractor=False, new=True)
     expotime_key: tuple[str, ...] = key(
         ("EXPTIME", "EXPOSURE", "EXP_TIME"), "header keyword(s) of the exposure time in s", size=(0, ANY),
         new=True,

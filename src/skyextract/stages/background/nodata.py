@@ -37,6 +37,7 @@ from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
 from skyextract.stages.background.fringes import without_fringes
 from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
+from skyextract.stages.background.satellites import without_trails
 from skyextract.stages.background.strips import edge_strips
 from skyextract.stages.background.unlit import unlit
 from skyextract.stages.background.wrapped import without_wrapping
@@ -157,7 +158,8 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if equal:
         doubts = (*exposure.doubts, about_copies(equal))
         exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
-    return without_fringes(_without_dead(_without_columns(exposure, run), run), run)
+    exposure = _without_dead(_without_columns(exposure, run), run)
+    return without_trails(without_fringes(exposure, run), run)
 
 
 def _without_dead(exposure: Exposure, run: Run) -> Exposure:

@@ -1,0 +1,149 @@
+"""Sums of an image along all straight lines across it.
+
+The fast discrete Radon transform: sums along lines of 2n columns are those of two lines of n
+columns, one behind the other (M. L. Brady 1998, SIAM J. Comput. 27, 107).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.record import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from skyextract.datamodel.arrays import F4, F8, Bools
+
+ASIDE = (3, 12)
+"""Displacements of the lines beside, in cells, that tell what a line has in common with these."""
+MIN_CELLS = 0.3
+"""Cells of a line with data, at least, as a share of the longer side of the image."""
+
+
+@record
+class Line:
+    """A straight line across an image.
+
+    Attributes
+    ----------
+    x, y : (2,) float64
+        Where it begins and ends, pixels.
+    significance : float
+        Of its sum, in units of the scatter of those of other lines.
+    """
+
+    x: F8
+    y: F8
+    significance: float
+
+
+def brightest_lines(image: F4, known: Bools, least: float, most: int) -> list[Line]:
+    """Return lines along which an image is brighter than beside them, the brightest first.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Without its mean; 0 where nothing is known.
+    known : (ny, nx) bool
+    least : float
+        Significance from which on they count.
+    most : int
+        Number of lines, at most.
+    """
+    both: NDArray[np.complex64] = np.empty(image.shape, np.complex64)
+    both.real, both.imag = image, known
+    found: list[Line] = []
+    for steep in (False, True):
+        for down in (False, True):
+            turned = both.T if steep else both
+            turned = turned[::-1] if down else turned
+            for line in _brightest(turned, least, most):
+                x, y = line.x, line.y
+                if down:
+                    y = turned.shape[0] - 1.0 - y
+                x, y = (y, x) if steep else (x, y)
+                found.append(Line(x, y, line.significance))
+    found.sort(key=lambda line: -line.significance)
+    return found[:most]
+
+
+def _brightest(both: NDArray[np.complex64], least: float, most: int) -> Iterator[Line]:
+    """Yield the brightest of the lines that rise by up to one row per column."""
+    ny, nx = both.shape
+    sums, n_columns = line_sums(both)
+    n = sums.imag
+    enough = n > MIN_CELLS * max(ny, nx)
+    value = np.where(enough, sums.real / np.sqrt(np.maximum(n, 1.0)), np.float32(0.0))
+    value = np.where(enough, value - _beside(value, enough), np.float32(0.0))
+    sample = value[enough][:: max(1, value.size // 100_000)]
+    if not sample.size:
+        return
+    scatter = float(np.median(np.abs(sample))) / 0.6745
+    if scatter <= 0.0:
+        return
+    for _ in range(most):
+        at = int(np.argmax(value))
+        rise, start = divmod(at, value.shape[1])
+        if value[rise, start] < least * scatter:
+            return
+        x = np.array([0.0, nx - 1.0])
+        y = start - n_columns + rise * x / max(1, n_columns - 1)
+        yield Line(x, y, float(value[rise, start]) / scatter)
+        _blank(value, rise, start, n_columns)
+
+
+def _blank(value: F4, rise: int, start: int, n_columns: int) -> None:
+    """Set lines to 0 that are near to this one all along it, or cross it at a small angle."""
+    reach = max(8, n_columns // 16)
+    for other in range(max(0, rise - reach), min(value.shape[0], rise + reach + 1)):
+        turned = other - rise
+        low = start - max(turned, 0) - 4
+        high = start - min(turned, 0) + 5
+        value[other, max(low, 0) : max(high, 0)] = 0.0
+
+
+def line_sums(image: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], int]:
+    """Return sums along lines from the first to the last column.
+
+    Returns
+    -------
+    (n, ny + n) complex64
+        Of the line that begins in row ``j - n`` and rises by ``i`` rows over the n columns.
+    n : int
+        The number of columns, up to the next power of two.
+    """
+    ny, nx = image.shape
+    n = 1 << max(1, nx - 1).bit_length()
+    part = np.zeros((n, 1, ny + n), np.complex64)
+    part[:nx, 0, n:] = image.T
+    while part.shape[0] > 1:
+        left, right = part[0::2], part[1::2]
+        n_rises = 2 * left.shape[1]
+        part = np.empty((left.shape[0], n_rises, ny + n), np.complex64)
+        for rise in range(n_rises):
+            step, half = (rise + 1) // 2, rise // 2
+            end = ny + n - step
+            np.add(left[:, half, :end], right[:, half, step:], out=part[:, rise, :end])
+            part[:, rise, end:] = left[:, half, end:]
+    return part[0], n
+
+
+def _beside(value: F4, enough: Bools) -> F4:
+    """Return the mean of the lines beside each, of one direction."""
+    near, far = ASIDE
+    total = _window(value, far) - _window(value, near)
+    number = _window(enough.astype(np.float32), far) - _window(enough.astype(np.float32), near)
+    mean: F4 = (total / np.maximum(number, 1.0)).astype(np.float32)
+    return mean
+
+
+def _window(value: F4, reach: int) -> F8:
+    """Return sums over so many elements on either side, along the second axis."""
+    sums = np.cumsum(np.pad(value, ((0, 0), (reach + 1, reach))), axis=1, dtype=np.float64)
+    out: F8 = sums[:, 2 * reach + 1 :] - sums[:, : -2 * reach - 1]
+    return out

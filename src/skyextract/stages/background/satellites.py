@@ -1,0 +1,381 @@
+"""Trails of satellites across a frame: fitted as straight lines of one width, and subtracted.
+
+A bright trail is one footprint with all stars upon it, a net of trails with most stars of a frame;
+of a faint one detection finds pieces, as round as stars.  Its light is summed along all lines
+across the frame (`linesums`), which shows trails far below the noise of a pixel, and is the same
+all along it: spikes of stars, which fade, and galaxies, which end, are none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
+from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.record import record
+from skyextract.stages.background.linesums import Line, brightest_lines
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F4, F8, I8, Bools
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+
+UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
+"""Pixels that do not show the sky."""
+LEAST_SIZE, CELLS = 256, 300
+"""Shorter side of frames that are looked at, pixels, and longer side of their coarse images."""
+SKY, CLIP = 16, 2.0
+"""Side of the meshes of the sky in a coarse image, and its highest and lowest value, in sigma."""
+SIGNIFICANT, MOST = 8.0, 24
+"""Significance of lines, and number of them, that are looked at..."""
+TRAILS = 16
+"""... and that may be trails: more are orders of a spectrum, or a grid."""
+TILT = 0.02
+"""Rise over the length from which lines are none of rows, columns, spectra and smear."""
+REACH, BESIDE = 14, 8
+"""Distance from a line to which its light is looked at, and from which that is sky, pixels."""
+STEP = 32.0
+"""Length of the pieces of a trail, pixels."""
+PARTS = 8
+"""Parts of a trail whose places make its course."""
+MAX_BEND = (0.5, 1e-3)
+"""Sagitta, at most: pixels, and share of the length, which distortion makes; orders of a spectrum,
+and chains of sources, bend more."""
+SEEN_BENT = 12.0
+"""Light of a part in units of its error from which on a trail is a parabola; a line below."""
+STEADY = (0.5, 1.8)
+"""Light of a piece in units of the typical one; errors are added..."""
+MIN_STEADY = 0.8
+"""... and share of the pieces that have as much."""
+SURE, SURE_PIECE = 12.0, 2.5
+"""Light of a trail, and of a typical piece, in units of the error, at least."""
+MIN_PEAK = 0.3
+"""Brightness of a trail, in sigma of a pixel, at least: fainter ones do no harm."""
+MAX_WIDTH = 10.0
+"""Full width at half maximum, pixels."""
+SMOOTH = 5
+"""Pieces whose median is the brightness of the middle one."""
+CLEAR = 15.0
+"""Peak of a profile in units of its error below which it is smoothed."""
+FINE = 2
+"""Samples of a profile per pixel."""
+
+
+@record
+class Trail:
+    """The light of a trail.
+
+    Attributes
+    ----------
+    start, along : (2,) float64
+        x and y of its first point, pixels; its direction, of unit length.
+    bend : (3,) float64
+        Its distance from the straight line, pixels, as a parabola in the share of its length.
+    length : float
+        Pixels.
+    profile : (n,) float64
+        Across it, in steps of 1 / `FINE` pixels about its middle, 1 at its peak.
+    light : (m,) float64
+        Peak brightness in pieces of equal length, image units.
+    """
+
+    start: F8
+    along: F8
+    bend: F8
+    length: float
+    profile: F8
+    light: F8
+
+    @property
+    def peak(self) -> float:
+        """Typical brightness, image units."""
+        return median(self.light)
+
+    @property
+    def width(self) -> float:
+        """Full width at half maximum, pixels."""
+        return float(np.count_nonzero(self.profile > 0.5)) / FINE
+
+
+def without_trails(exposure: Exposure, run: Run) -> Exposure:
+    """Subtract the trails that cross a frame; the same if none does.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its mask.  Pixels at or above saturation stay as they are.
+    """
+    image, mask = exposure.image, exposure.mask
+    if min(image.shape) < LEAST_SIZE:
+        return exposure
+    known = (mask & UNUSABLE) == 0
+    if exposure.weight is not None:
+        known &= exposure.weight < MAX_VARIANCE
+    left, trails = taken_off(image, known)
+    if not trails:
+        return exposure
+    peaks = sorted(trail.peak for trail in trails)
+    lines = "a trail" if len(trails) == 1 else f"{len(trails)} trails"
+    message = (
+        f"{lines} across the frame (satellites?) subtracted, up to {peaks[-1]:.3g} image units "
+        "bright: sources there have that noise (DATA_CHECK N leaves them)"
+    )
+    run.warn(message)
+    has_sky = (mask & np.uint16(Mask.SAT | Mask.NO_DATA)) == 0
+    has_sky &= image < np.float32(exposure.detector.saturation)
+    return replace(exposure, image=np.where(has_sky, left, image))
+
+
+def taken_off(image: F4, known: Bools) -> tuple[F4, list[Trail]]:
+    """Return an image without its trails, and these; the image itself where there are none."""
+    trails: list[Trail] = []
+    cell = max(2, 1 << math.ceil(math.log2(max(image.shape) / CELLS)))
+    lines = _lines(image, known, cell)
+    left = image
+    for line in lines:
+        trail = fitted(left, known, line)
+        if trail is None:
+            continue
+        left = left.copy() if left is image else left
+        subtract(left, trail)
+        trails.append(trail)
+    if len(trails) > TRAILS:
+        return image, []
+    return left, trails
+
+
+def _lines(image: F4, known: Bools, cell: int) -> list[Line]:
+    """Return the lines that are brighter than what is beside, in pixels of the image."""
+    coarse, whole = _binned(image, known, cell)
+    coarse = coarse - _sky(coarse, whole)
+    noise = median(np.abs(coarse[whole])) / 0.6745 if whole.any() else 0.0
+    if not noise > 0.0:
+        return []
+    clipped = np.clip(coarse / np.float32(noise), -CLIP, CLIP).astype(np.float32)
+    clipped = np.where(whole, clipped - clipped[whole].mean(), np.float32(0.0))
+    found = []
+    for line in brightest_lines(clipped, whole, SIGNIFICANT, MOST):
+        x, y = (cell * (v + 0.5) - 0.5 for v in (line.x, line.y))
+        dx, dy = abs(x[1] - x[0]), abs(y[1] - y[0])
+        if min(dx, dy) > TILT * max(dx, dy):
+            found.append(Line(x, y, line.significance))
+    return found
+
+
+def _binned(image: F4, known: Bools, cell: int) -> tuple[F4, Bools]:
+    """Return means of cells, and which of them have data in all pixels."""
+    ny, nx = (size // cell * cell for size in image.shape)
+    cells = (ny // cell, cell, nx // cell, cell)
+    whole = np.asarray(known[:ny, :nx].reshape(cells).all(axis=(1, 3)))
+    mean = image[:ny, :nx].reshape(cells).mean(axis=(1, 3), dtype=np.float32)
+    return np.where(whole, mean, np.float32(0.0)), whole
+
+
+def _sky(coarse: F4, whole: Bools) -> F4:
+    """Return the median of the mesh that each cell is in."""
+    ny, nx = coarse.shape
+    padded = np.full((-(-ny // SKY) * SKY, -(-nx // SKY) * SKY), np.nan, np.float32)
+    padded[:ny, :nx] = np.where(whole, coarse, np.float32(np.nan))
+    rows, columns = padded.shape[0] // SKY, padded.shape[1] // SKY
+    parts = padded.reshape(rows, SKY, columns, SKY).transpose(0, 2, 1, 3)
+    meshes = parts.reshape(rows, columns, SKY**2)
+    ordered = np.sort(meshes, axis=2)
+    number = np.count_nonzero(~np.isnan(meshes), axis=2)
+    level = np.take_along_axis(ordered, (number // 2)[..., None], axis=2)[..., 0]
+    level = np.where(number > 0, level, np.float32(0.0))
+    return np.repeat(np.repeat(level, SKY, axis=0), SKY, axis=1)[:ny, :nx]
+
+
+@record
+class _Strip:
+    """Pixels about a line.
+
+    Attributes
+    ----------
+    y, x : (n,) int64
+    along, across : (n,) float64
+        Where they are, pixels from the beginning of the line, and from the line.
+    """
+
+    y: I8
+    x: I8
+    along: F8
+    across: F8
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], start: F8, along: F8, length: float) -> _Strip:
+        """Return the pixels within `REACH` of a line."""
+        ny, nx = shape
+        reach = REACH / max(abs(along)) + 1.0
+        steep = abs(along[1]) > abs(along[0])
+        main, other = (1, 0) if steep else (0, 1)
+        size = (nx, ny)
+        ends = sorted((start[main], start[main] + length * along[main]))
+        first = max(0, math.ceil(ends[0])), min(size[main] - 1, math.floor(ends[1]))
+        position = np.arange(first[0], first[1] + 1)
+        middle = start[other] + (position - start[main]) * along[other] / along[main]
+        offset = np.arange(-math.ceil(reach), math.ceil(reach) + 1)
+        second = np.rint(middle)[:, None].astype(np.int64) + offset
+        inside = (second >= 0) & (second < size[other])
+        one = np.broadcast_to(position[:, None], second.shape)[inside]
+        two = second[inside]
+        x, y = (two, one) if steep else (one, two)
+        dx, dy = x - start[0], y - start[1]
+        across = dy * along[0] - dx * along[1]
+        near = np.abs(across) <= REACH
+        t = dx * along[0] + dy * along[1]
+        return cls(y[near], x[near], t[near], across[near])
+
+
+def fitted(image: F4, known: Bools, line: Line) -> Trail | None:
+    """Fit a trail to an image; None where the light along a line is none."""
+    inside = _within(line, image.shape)
+    if inside is None:
+        return None
+    start, along, length = inside
+    strip = _Strip.of(image.shape, start, along, length)
+    good = known[strip.y, strip.x]
+    t, u = strip.along[good], strip.across[good]
+    value = image[strip.y, strip.x][good].astype(np.float64)
+    if value.size < 4 * REACH * STEP:
+        return None
+    n_pieces = max(PARTS, int(length / STEP))
+    piece = np.clip((t / length * n_pieces).astype(np.int64), 0, n_pieces - 1)
+    value = value - _medians(value, piece, np.abs(u) > BESIDE, n_pieces)[piece]
+    noise = median(np.abs(value[np.abs(u) > BESIDE])) / 0.6745
+    bend = np.zeros(3)
+    for _ in range(3):
+        course = _course(t / length, u - np.polyval(bend, t / length), value, noise)
+        if course is None:
+            return None
+        bend = bend + course
+    u = u - np.polyval(bend, t / length)
+    profile = _profile(u, value, noise)
+    if profile is None:
+        return None
+    light, error = _light(u, value, piece, profile, n_pieces, noise)
+    trail = Trail(start, along, bend, length, profile, light)
+    return trail if _is_trail(trail, error, noise) else None
+
+
+def _is_trail(trail: Trail, error: F8, noise: float) -> bool:
+    """Tell whether light is steady along a line, and surely there."""
+    peak = trail.peak
+    seen = np.isfinite(error)
+    if abs(trail.bend[0]) / 4.0 > MAX_BEND[0] + MAX_BEND[1] * trail.length:
+        return False
+    if not (peak > MIN_PEAK * noise and trail.width <= MAX_WIDTH and seen.any()):
+        return False
+    if not peak > SURE_PIECE * median(error[seen]):
+        return False
+    total = float(np.sum(trail.light[seen])) / math.sqrt(float(np.sum(error[seen] ** 2)))
+    steady = trail.light > STEADY[0] * peak - error
+    steady &= trail.light < STEADY[1] * peak + 2.0 * error
+    return total > SURE and float(np.mean(steady[seen])) >= MIN_STEADY
+
+
+def _within(line: Line, shape: tuple[int, ...]) -> tuple[F8, F8, float] | None:
+    """Return beginning, direction and length of the part of a line that is in the image."""
+    start = np.array([line.x[0], line.y[0]])
+    step = np.array([line.x[1], line.y[1]]) - start
+    low, high = 0.0, 1.0
+    for k, size in enumerate((shape[1], shape[0])):
+        if step[k] == 0.0:
+            continue
+        ends = sorted(((0.0 - start[k]) / step[k], (size - 1.0 - start[k]) / step[k]))
+        low, high = max(low, ends[0]), min(high, ends[1])
+    length = float(np.hypot(*step)) * (high - low)
+    if length < LEAST_SIZE:
+        return None
+    return start + low * step, step / np.hypot(*step), length
+
+
+def _medians(value: F8, group: I8, rows: Bools, n: int) -> F8:
+    """Return the median of the values of each group; 0 where it has none."""
+    value, group = value[rows], group[rows]
+    order = np.lexsort((value, group))
+    begin = np.searchsorted(group[order], np.arange(n + 1))
+    number = np.diff(begin)
+    middle = order[np.clip(begin[:-1] + number // 2, 0, max(0, value.size - 1))]
+    return np.where(number > 0, value[middle], 0.0) if value.size else np.zeros(n)
+
+
+def _course(share: F8, u: F8, value: F8, noise: float) -> F8 | None:
+    """Return where light is, beside a line, as a parabola in the share of its length."""
+    part = np.clip((share * PARTS).astype(np.int64), 0, PARTS - 1)
+    bins = np.clip(np.rint(u).astype(np.int64) + REACH, 0, 2 * REACH)
+    n = 2 * REACH + 1
+    everything = np.ones(u.size, np.bool_)
+    across = _medians(value, part * n + bins, everything, PARTS * n).reshape(PARTS, n)
+    mean = np.median(across, axis=0)
+    offset = np.arange(n) - float(REACH)
+    middle = np.abs(offset) < BESIDE
+    peak = offset[middle][np.argmax(np.convolve(mean, np.ones(3), "same")[middle])]
+    near = np.abs(offset - peak) <= 4.0
+    weight = np.clip(across[:, near], 0.0, None)
+    total = weight.sum(axis=1)
+    if not (total > 0.0).sum() >= PARTS // 2 or not mean.max() > 0.1 * noise:
+        return None
+    place = np.where(total > 0.0, weight @ offset[near] / np.maximum(total, 1e-30), peak)
+    centre = (np.arange(PARTS) + 0.5) / PARTS
+    scatter = float(np.std(across[:, ~middle])) * math.sqrt(near.sum())
+    degree = 2 if np.median(total) > SEEN_BENT * scatter else 1
+    fit = np.polyfit(centre, place, degree, w=np.minimum(total, np.median(total)) + 1e-30)
+    return np.append(np.zeros(2 - degree), fit)
+
+
+def _profile(u: F8, value: F8, noise: float) -> F8 | None:
+    """Return the profile across a trail, 1 at its peak, 0 where nothing is left of it."""
+    n = 2 * BESIDE * FINE + 1
+    bins = np.rint(u * FINE).astype(np.int64) + BESIDE * FINE
+    inside = (bins >= 0) & (bins < n)
+    profile = _medians(value[inside], bins[inside], np.ones(int(inside.sum()), np.bool_), n)
+    number = np.bincount(bins[inside], minlength=n)
+    error = 1.25 * noise / np.sqrt(np.maximum(number, 1))
+    smooth = np.convolve(profile, (0.25, 0.5, 0.25), "same")
+    if not profile.max() > CLEAR * median(error):
+        profile = smooth
+    peak = float(profile.max())
+    if not peak > 0.0:
+        return None
+    centre = int(np.argmax(profile))
+    is_light = smooth > error
+    first, last = centre, centre
+    while first > 0 and is_light[first - 1]:
+        first -= 1
+    while last < n - 1 and is_light[last + 1]:
+        last += 1
+    kept = np.zeros(n)
+    kept[first : last + 1] = profile[first : last + 1] / peak
+    return kept
+
+
+def _light(u: F8, value: F8, piece: I8, profile: F8, n_pieces: int, noise: float) -> tuple[F8, F8]:
+    """Return the peak brightness of each piece of a trail, and its error; inf where unseen."""
+    share = np.interp(u, (np.arange(profile.size) - BESIDE * FINE) / FINE, profile)
+    core = share > 0.5
+    ratio = np.where(core, value / np.maximum(share, 0.1), 0.0)
+    light = _medians(ratio, piece, core, n_pieces)
+    number = np.bincount(piece[core], minlength=n_pieces)
+    error = np.where(number > 0, 1.6 * noise / np.sqrt(np.maximum(number, 1)), np.inf)
+    padded = np.pad(light, SMOOTH // 2, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, SMOOTH), axis=1)
+    return np.asarray(smooth, np.float64), error
+
+
+def subtract(image: F4, trail: Trail) -> None:
+    """Take the light of a trail off an image, in place."""
+    strip = _Strip.of(image.shape, trail.start, trail.along, trail.length)
+    share = strip.along / trail.length
+    u = strip.across - np.polyval(trail.bend, share)
+    profile = np.interp(
+        u, (np.arange(trail.profile.size) - BESIDE * FINE) / FINE, trail.profile, 0.0, 0.0
+    )
+    middle = (np.arange(trail.light.size) + 0.5) / trail.light.size
+    light = np.interp(share, middle, trail.light) * profile
+    image[strip.y, strip.x] -= light.astype(np.float32)
