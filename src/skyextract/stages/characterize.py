@@ -29,7 +29,11 @@ from skyextract.stages.psf.given import compare_given
 from skyextract.stages.psf.halves import with_errors
 from skyextract.stages.psf.model import PsfFit, Variation, with_misfit
 from skyextract.stages.psf.passes import MIN_FREE, PsfPass, measure_psf
-from skyextract.stages.psf.photons import FewerPhotons, find_fewer_photons
+from skyextract.stages.psf.photons import (
+    FewerPhotons,
+    find_fewer_photons,
+    find_more_photons,
+)
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starsky import (
     StarSky,
@@ -269,17 +273,22 @@ def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> C
 
 
 def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPhotons | None:
-    """Find a mean of frames or pixels by the noise of its photons, where noise is measured."""
+    """Find another gain by the noise of the photons, where noise is measured.
+
+    That of a mean of frames or pixels, or of an electron multiplier.
+    """
     known = source.variance is not None
     if passes.fit is None or known or config.extraction.noise_type != "MEASURED":
         return None
     planes, background, detector = passes.sky.planes, passes.sky.background, source.detector
-    if background.skewness is not None or background.hidden_step:
-        return None  # noise of few photons, or steps, tells less
-    return find_fewer_photons(
-        passes.fit, planes.data, planes.variance, background.mean - detector.pedestal,
-        background.sigma, detector.gain, detector.read_noise,
-    )  # fmt: skip
+    if background.hidden_step:
+        return None  # steps tell less
+    level, gain = background.mean - detector.pedestal, detector.gain
+    of_sky = (level, background.sigma, gain, detector.read_noise)
+    more = find_more_photons(passes.fit, *of_sky)
+    if more is not None or background.skewness is not None:  # so does the noise of few photons
+        return more
+    return find_fewer_photons(passes.fit, planes.data, planes.variance, *of_sky)
 
 
 def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Repairs:

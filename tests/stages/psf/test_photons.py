@@ -51,3 +51,29 @@ def test_noise_that_neighbours_share_is_no_mean():
 def test_a_frame_without_sky_and_sextractors_noise_keep_their_gain():
     assert gain_of(mean_of(9, 5) - np.float32(300.0)) == GAIN
     assert gain_of(mean_of(9, 5), noise_type="INDEPENDENT") == GAIN
+
+
+def multiplied(seed, level=30.0, read_noise=0.2):
+    """Return pixels of an electron multiplier: each electron becomes an exponential number."""
+    field = simulate_field(seed, n_stars=120)
+    light = draw_sources(field.sources, field.fwhm, SIZE) + level
+    random = np.random.default_rng(seed + 99)
+    electrons = random.poisson(light * GAIN)
+    image = random.gamma(np.maximum(electrons, 1e-9)) * (electrons > 0)
+    image += random.normal(0.0, read_noise, light.shape)
+    return (image / GAIN).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_an_electron_multiplier_doubles_the_variance_of_photons(seed, caplog):
+    gain = gain_of(multiplied(seed))
+    assert f"a gain of {gain:.4g} e- per image unit is used" in caplog.text
+    assert gain == pytest.approx(0.5 * GAIN, rel=0.2)
+
+
+def test_read_noise_that_no_card_tells_is_no_more_noise_of_photons():
+    field = simulate_field(5, n_stars=120)
+    light = draw_sources(field.sources, field.fwhm, SIZE) + 40.0
+    random = np.random.default_rng(6)
+    image = random.poisson(light * GAIN) / GAIN + random.normal(0.0, 12.0, light.shape)
+    assert gain_of(image.astype(np.float32)) == GAIN

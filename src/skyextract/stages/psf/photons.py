@@ -3,7 +3,8 @@
 An image that is the mean of many frames, or of pixels, keeps the card of one of them; the true gain
 is as many times higher.  The level of the sky over its noise shows it, unless a bias is part of
 the level; the scatter of the stars about the PSF shows it, unless the model does not fit.  What
-both say alike is believed.
+both say alike is believed.  So it is where both say that there is more noise: an electron
+multiplier doubles the variance of its photons, and a card may be too high.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ MOST_STARS = 60
 """Which are looked at."""
 MIN_STARS, MIN_BLOCKS = 5, 200
 """Stars, and blocks of pixels, without which nothing is said."""
+MIN_LEVEL_MORE = 2.0
+"""The same where there is more noise."""
+MORE, MORE_SKY, SURE_MORE = 1.4, 1.25, 3.0
+"""Times the photon noise by GAIN above which stars, and the sky, contradict it, too; that of the
+stars by so many errors, too."""
+WILD = 5.0
+"""Sigma beyond which a pixel of a star does not tell of more noise: it is a neighbour's."""
 
 
 _GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
@@ -71,7 +79,9 @@ class Growth:
     usual_error: float
 
 
-def growth_of_noise(fit: PsfFit, sigma: float, inverse_gain: float) -> Growth | None:
+def growth_of_noise(
+    fit: PsfFit, sigma: float, inverse_gain: float, *, apart: bool = False
+) -> Growth | None:
     """Measure how the scatter about the PSF grows with light; None for too few stars.
 
     A line through squared residuals in the cores of the stars: their share of the sky's noise, and
@@ -82,6 +92,9 @@ def growth_of_noise(fit: PsfFit, sigma: float, inverse_gain: float) -> Growth | 
     ----------
     sigma, inverse_gain : float
         Noise of the sky, image units, and image units per electron.
+    apart : bool
+        Whether what grows with the square of the light, a model that does not fit, is told apart
+        from photons, and wild pixels are left out.
     """
     solver = fit.solver
     peak = fit.flux / (_GAUSSIAN_AREA * fit.psf.fwhm**2)
@@ -103,13 +116,17 @@ def growth_of_noise(fit: PsfFit, sigma: float, inverse_gain: float) -> Growth | 
         return None
     squares = (solver.stamps[rows] - models)[use] ** 2
     part, of_sky, errors = 1.0, 1.0, []
-    for _ in range(4):
+    for _ in range(8 if apart else 4):
         expected = max(of_sky, 0.3) * noise + max(part, 0.03) * np.maximum(photons, 0.0)
         free = 1.0 - _leverage(shapes, np.where(use, 1.0 / expected, 0.0))[use]
         weight = (free / expected[use]) ** 2
         lines = np.stack([noise[use], photons[use]])
+        if apart:
+            weight[squares > WILD**2 * expected[use]] = 0.0
+            lines = np.stack([*lines, (MODEL_ERROR * models[use]) ** 2])
         matrix = (weight * lines) @ lines.T
-        of_sky, part = np.linalg.solve(matrix, (weight * lines) @ (squares / free)).tolist()
+        solution = np.linalg.solve(matrix, (weight * lines) @ (squares / free))
+        of_sky, part = solution[:2].tolist()
         errors.append(math.sqrt(2.0 * float(np.linalg.inv(matrix)[1, 1])))
     return Growth(part, errors[-1], errors[0])
 
@@ -193,3 +210,35 @@ def find_fewer_photons(
         f"{gain / of_sky:.4g} e- per image unit is used"
     )
     return FewerPhotons(gain / of_sky, message)
+
+
+def find_more_photons(
+    fit: PsfFit, level: float, sigma: float, gain: float, read_noise: float
+) -> FewerPhotons | None:
+    """Find that stars and sky have more noise than their photons by GAIN; None where they have not.
+
+    A PSF that does not fit grows with the square of the light, and read noise does not grow.
+
+    Parameters
+    ----------
+    fit, level, sigma, gain, read_noise :
+        As of `find_fewer_photons`.
+    """
+    if not (gain > 0.0 and level > MIN_LEVEL_MORE * sigma):
+        return None
+    of_sky = sigma**2 / (level / gain + (read_noise / gain) ** 2)
+    if not of_sky > MORE_SKY:
+        return None
+    stars = growth_of_noise(fit, sigma, 1.0 / gain, apart=True)
+    if stars is None or stars.part - SURE_MORE * stars.error < 1.0 or stars.part < MORE:
+        return None
+    if not 1.0 / AGREE < stars.part / of_sky < AGREE:
+        return None
+    # Stars that the PSF is made of scatter a little less about it; a bias lowers that of the sky.
+    more = max(stars.part, min(of_sky, stars.part + SURE_MORE * stars.error))
+    message = (
+        f"stars scatter with {more:.2g} times the variance that a GAIN of {gain:g} gives "
+        "their photons, and so does the sky (an electron multiplier, a GAIN that is too high?): a "
+        f"gain of {gain / more:.4g} e- per image unit is used"
+    )
+    return FewerPhotons(gain / more, message)
