@@ -54,28 +54,37 @@ def ours(_: GalaxyFrame, folder: Path) -> np.ndarray:
     return table
 
 
-def sextractor(_: GalaxyFrame, folder: Path) -> np.ndarray:
-    """Run SExtractor, PSFEx and SExtractor with models."""
-    stars = "X_IMAGE Y_IMAGE FLUX_RADIUS FLUX_APER(1) FLUXERR_APER(1) ELONGATION FLAGS SNR_WIN"
-    (folder / "s.param").write_text("\n".join([*stars.split(), "VIGNET(35,35)"]))
-    (folder / "m.param").write_text("\n".join(COLUMNS))
+def peer_run(image: str, columns: list[str], folder: Path, psf: str = "") -> np.ndarray:
+    """Run SExtractor with some columns, and, for models, the PSF of each image."""
+    (folder / "s.param").write_text("\n".join(columns))
     (folder / "d.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
-    common = [
-        "source-extractor", "f.fits", "-c", "none.sex", "-CATALOG_TYPE", "FITS_LDAC",
+    command = [
+        "source-extractor", image, "-c", "none.sex", "-CATALOG_TYPE", "FITS_LDAC",
         "-FILTER_NAME", "d.conv", "-PHOT_APERTURES", "10", "-GAIN", str(GAIN),
         "-SATUR_LEVEL", "1e7", "-VERBOSE_TYPE", "QUIET", "-PIXEL_SCALE", "0.25",
         "-SEEING_FWHM", "0.95", "-STARNNW_NAME", str(NETWORK),
+        "-PARAMETERS_NAME", "s.param", "-CATALOG_NAME", "s.ldac",
     ]  # fmt: skip
-    steps = [
-        [*common, "-PARAMETERS_NAME", "s.param", "-CATALOG_NAME", "s.ldac"],
-        ["psfex", "s.ldac", "-CHECKIMAGE_TYPE", "NONE", "-CHECKPLOT_DEV", "NULL",
-         "-CHECKPLOT_TYPE", "NONE", "-WRITE_XML", "N", "-VERBOSE_TYPE", "QUIET"],
-        [*common, "-PARAMETERS_NAME", "m.param", "-CATALOG_NAME", "m.ldac", "-PSF_NAME", "s.psf"],
-    ]  # fmt: skip
-    for step in steps:
-        subprocess.run(step, cwd=folder, check=True, capture_output=True, text=True)
-    table: np.ndarray = fits.getdata(folder / "m.ldac", 2)
+    command += ["-PSF_NAME", psf] if psf else []
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    table: np.ndarray = fits.getdata(folder / "s.ldac", 2)
     return table
+
+
+def peer_psf(name: str, folder: Path) -> None:
+    """Write NAME.psf, PSFEx's model of the PSF of NAME.fits."""
+    stars = "X_IMAGE Y_IMAGE FLUX_RADIUS FLUX_APER(1) FLUXERR_APER(1) ELONGATION FLAGS SNR_WIN"
+    peer_run(f"{name}.fits", [*stars.split(), "VIGNET(35,35)"], folder)
+    (folder / "s.ldac").rename(folder / f"{name}.ldac")
+    command = ["psfex", f"{name}.ldac", "-CHECKIMAGE_TYPE", "NONE", "-CHECKPLOT_DEV", "NULL",
+               "-CHECKPLOT_TYPE", "NONE", "-WRITE_XML", "N", "-VERBOSE_TYPE", "QUIET"]  # fmt: skip
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+
+
+def sextractor(_: GalaxyFrame, folder: Path) -> np.ndarray:
+    """Run SExtractor, PSFEx and SExtractor with models."""
+    peer_psf("f", folder)
+    return peer_run("f.fits", COLUMNS, folder, "f.psf")
 
 
 def match(frame: GalaxyFrame, table: np.ndarray) -> np.ndarray:
