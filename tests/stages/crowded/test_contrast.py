@@ -78,12 +78,15 @@ SCENES = {
 @pytest.mark.parametrize("scene", list(SCENES))
 def test_scenes(scene):
     """Not more than a few rows beyond the stars; more stars than SExtractor's algorithm finds."""
-    frame = make(SCENES[scene], 21)
-    sources = measured(frame).sources
-    x, y = sources["X_IMAGE"] - 1.0, sources["Y_IMAGE"] - 1.0
-    completeness, purity = scores(frame, x, y)
+    found = []
+    for seed in (21, 22):
+        frame = make(SCENES[scene], seed)
+        sources = measured(frame).sources
+        ours = scores(frame, sources["X_IMAGE"] - 1.0, sources["Y_IMAGE"] - 1.0)
+        found.append([*ours, scores(frame, *places_by_sep(frame))[0]])
+    completeness, purity, of_sep = np.mean(found, axis=0)
     assert purity > 0.88
-    assert completeness > scores(frame, *places_by_sep(frame))[0]
+    assert completeness > of_sep
 
 
 @pytest.mark.parametrize("scene", ["comet", "bright comet", "broad trail"])

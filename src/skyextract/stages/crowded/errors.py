@@ -40,9 +40,9 @@ LOST, LOST_SNR = 10.0, 5.0
 taken apart into knots that are no more significant than what fits leave of it..."""
 SPARSE, SPARSE_SNR = 5.0, 3.0
 """... and with fewer sources than so many per 100 FWHM^2 within AROUND, ..."""
-PIECES = 1.5
-"""... if a more significant one found so is within this, in FWHM: what no smooth profile has of a
-galaxy is taken for several stars; in a crowd nine of ten so faint are stars."""
+BRIGHT = 20.0
+"""... below so many of the usual errors: what smooth profiles leave of galaxies, and meshes of
+reflected light, is taken for stars; in a crowd nine of ten so faint are."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
@@ -63,13 +63,10 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
     pairs = pairs_within(x, y, AROUND * fwhm)
     company = np.bincount(np.concatenate(pairs), minlength=x.size)
     is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
-    added = np.flatnonzero(beneath)
-    snr = sources["FLUX_PSF"] / sources["FLUXERR_PSF"]
-    first, second = (added[k] for k in pairs_within(x[added], y[added], PIECES * fwhm))
-    near = np.where(snr[first] < snr[second], first, second)
-    least = np.full(x.size, LEAST_SNR)
-    least[near[is_sparse[near]]] = SPARSE_SNR
-    lost = sources["FLUXERR_PSF"] > LOST * np.median(sources["FLUXERR_PSF"])
+    typical = np.median(sources["FLUXERR_PSF"])
+    bright = sources["FLUX_PSF"] > BRIGHT * typical
+    least = np.where(is_sparse & ~bright, SPARSE_SNR, LEAST_SNR)
+    lost = sources["FLUXERR_PSF"] > LOST * typical
     least[lost & ((sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0)] = LOST_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
