@@ -21,7 +21,7 @@ CASES = {
     "BANZAI": ({"ORIGIN": "LCOGT", "TELESCOP": "1m0-04"}, {1: BAD, 2: SAT, 8: CR}),
     "DES": ({"INSTRUME": "DECam", "DES_EXT": "MASK"},
             {1: BAD, 2: SAT, 4: Mask.INTRP, 16: CR, 32: Mask(0), 8192: Mask.EDGE}),
-    "DECam CP": ({"INSTRUME": "DECam", "PLVER": "V4.8"},
+    "DECam CP": ({"INSTRUME": "DECam", "PLVER": "V4.8", "DES_EXT": "MASK"},
                  {1: BAD, 2: Mask.NO_DATA, 3: SAT, 4: SAT, 5: CR, 7: SUSPECT}),
     "DRAGONS": ({"TELESCOP": "Gemini-North", "INSTRUME": "GMOS-N"}, {1: BAD, 4: SAT, 8: CR}),
     "LSST": ({"MP_BAD": 0, "MP_SAT": 1, "MP_INTRP": 2, "MP_CR": 3, "MP_DETECTED": 5,

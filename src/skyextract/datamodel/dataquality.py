@@ -137,8 +137,7 @@ def quality_of(header: Mapping[str, Any]) -> Quality:
     if "L1IDMASK" in header or card("ORIGIN") in ("LCOGT", "LCO"):
         return _BANZAI
     if instrument == "DECAM" or "DES_EXT" in header:
-        codes = "PLVER" in header and "DES_EXT" not in header
-        return _DECAM_CODES if codes else _DES
+        return _DECAM_CODES if "PLVER" in header else _DES
     return ANY_NUMBER
 
 

@@ -33,11 +33,14 @@ class Instrument:
         Header keyword and regular expression of its value; any of them recognises it.
     translate : function
         Returns the cards to be added or changed, from a header.
+    without : str
+        A keyword that others have who write the same cards.
     """
 
     name: str
     cards: tuple[tuple[str, str], ...]
     translate: Callable[[Header], Cards]
+    without: str = ""
 
 
 def _number(header: Header, *keys: str) -> float | None:
@@ -193,6 +196,20 @@ def _plate(header: Header) -> Cards:
     return {"GAIN": None} | ({} if minutes is None else {"EXPTIME": minutes * 60.0})
 
 
+def _decam(header: Header) -> Cards:
+    """Take the mean of the amplifiers' gains, which calibration has made nearly the same.
+
+    ARAWGAIN is that of the raw frame: level and variance of the sky have GAINA, GAINB.
+    """
+    cards = _named(GAIN="GAIN ARAWGAIN", RDNOISE="RDNOISE", SATURATE="SATURATE SATURATA")(header)
+    for key in ("GAIN", "RDNOISE"):
+        both = [_number(header, f"{key}{amplifier}") for amplifier in "AB"]
+        known = [value for value in both if value is not None]
+        if known and _number(header, key) is None:
+            cards[key] = sum(known) / len(known)
+    return cards
+
+
 def _gemini(header: Header) -> Cards:
     """EXPTIME is that of one coadd and pixels are their sum, until the observatory's pipeline."""
     time, coadds = _number(header, "EXPTIME"), _number(header, "COADDS")
@@ -207,10 +224,10 @@ INSTRUMENTS = (
     Instrument("TESS", (("TELESCOP", "TESS"),), _tess),
     Instrument("ZTF", (("INSTRUME", "ZTF"),), _named(RDNOISE="READNOI RDNOISE")),
     Instrument("Pan-STARRS", (("TELESCOP", "PS1|PS2"), ("INSTRUME", "GPC[12]")), _panstarrs),
-    Instrument("DES", (("DES_EXT", "."), ("PIPELINE", "multiepoch|finalcut")), _nothing),
-    Instrument("DECam", (("INSTRUME", "DECAM"),),
-               _named(GAIN="GAIN ARAWGAIN GAINA", RDNOISE="RDNOISE RDNOISEA",
-                      SATURATE="SATURATE SATURATA")),
+    # The community pipeline (PLVER) writes DES_EXT, too.
+    Instrument("DES", (("DES_EXT", "."), ("PIPELINE", "multiepoch|finalcut")), _nothing,
+               without="PLVER"),
+    Instrument("DECam", (("INSTRUME", "DECAM"),), _decam),
     Instrument("NOIRLab", (("OBSERVAT", "KPNO|CTIO|NOAO"), ("ORIGIN", "NOIRLAB")),
                _named(GAIN="GAIN ARAWGAIN", RDNOISE="RDNOISE")),
     Instrument("SDSS", (("ORIGIN", "SDSS"),), _nothing),
@@ -241,6 +258,8 @@ INSTRUMENTS = (
 def recognise(header: Header) -> Instrument | None:
     """Return the instrument that a header is from; None if it is of none that is known."""
     for instrument in INSTRUMENTS:
+        if instrument.without and instrument.without in header:
+            continue
         for key, pattern in instrument.cards:
             text = _text(header, key)  # no pattern fits nothing; to compile one takes a while
             if text and re.match(pattern, text, re.IGNORECASE):

@@ -157,6 +157,17 @@ def test_a_reference_catalogue_of_galaxies_gives_no_zero_point():
     assert_failed(calibrate(faint, reference), "galaxies in the reference")
 
 
+def test_an_aperture_that_the_frame_cuts_takes_no_star_from_the_zero_point_of_the_psf():
+    catalog, reference = make_pair()
+    clean = calibrate(catalog, reference).metrics["n_stars"]
+    columns = {name: catalog[name].copy() for name in catalog}
+    columns["FLAGS"][10:] |= 16
+    catalog = Catalog(columns)
+    assert calibrate(catalog, reference).metrics["n_stars"] == clean
+    of_kron = calibrate(catalog, reference, config=Config(phot_flux_key="FLUX_AUTO"))
+    assert (of_kron.metrics["n_stars"] or 0) <= 10
+
+
 def test_a_clean_calibration():
     catalog, reference = make_pair()
     result = calibrate(catalog, reference)

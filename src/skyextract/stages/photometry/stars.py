@@ -28,14 +28,11 @@ if TYPE_CHECKING:
     from skyextract.stages.photometry.pairs import Pairs
 
 
-DAMAGED = (
-    Flags.TRUNCATED
-    | Flags.APERTURE_INCOMPLETE
-    | Flags.ISOPHOTE_INCOMPLETE
-    | Flags.DEBLEND_OVERFLOW
-    | Flags.EXTRACT_OVERFLOW
+CUT_OFF = (
+    Flags.TRUNCATED | Flags.ISOPHOTE_INCOMPLETE | Flags.DEBLEND_OVERFLOW | Flags.EXTRACT_OVERFLOW
 )
-"""SExtractor's FLAGS: saturated; neighbours; cut off or incomplete."""
+"""SExtractor's FLAGS: cut off or incomplete.  APERTURE_INCOMPLETE, of any aperture at all, says
+nothing about the fit of the PSF."""
 MAX_MASKED = 0.1
 """Share of a star's light on masked pixels, which its PSF fit does without, up to which it may
 serve where too few stars have none."""
@@ -221,6 +218,8 @@ def _usable(matched: _Candidates, band: Band, flux_key: str, config: PhotometryC
     """Tell which stars have what a zero point needs; StepError with what too few have."""
     low, high = config.photref_mag_limits
     flags, flags_sky, snr, mag = matched.flags, matched.flags_sky, matched.snr, matched.mag
+    of_psf = split_key(flux_key)[0] == "FLUX_PSF"
+    cut = CUT_OFF if of_psf else CUT_OFF | Flags.APERTURE_INCOMPLETE
     keep = np.ones(len(mag), dtype=np.bool_)
     for what, good in (
         (f"have a magnitude {band.key}", np.isfinite(mag)),
@@ -229,7 +228,7 @@ def _usable(matched: _Candidates, band: Band, flux_key: str, config: PhotometryC
         (f"have a reference error below {MAX_REF_ERROR}", ~(matched.mag_error > MAX_REF_ERROR)),
         (f"have a positive {flux_key}", np.isfinite(snr) & (matched.flux > 0.0)),
         ("are not saturated", (flags & Flags.SATURATED) == 0),
-        ("are complete", (flags & DAMAGED) == 0),
+        ("are complete", (flags & cut) == 0),
         ("are free of cosmic rays", (flags_sky & int(FlagsSky.COSMIC_RAY)) == 0),
         (f"have S/N above {MIN_SNR:g}", snr >= MIN_SNR),
     ):
