@@ -21,7 +21,7 @@ from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.detection.detect import detect, detection_threshold
 from skyextract.stages.detection.filters import builtin_filter
 from skyextract.stages.detection.matched import filter_matched, matched_filter
-from skyextract.stages.detection.offframe import point_significance
+from skyextract.stages.detection.offframe import significance_along
 
 CONFIG = Extraction(detect_minarea=5, detect_thresh=(1.5,), detect_niter=1, deblend_nthresh=32)
 TAPS = builtin_filter("default")
@@ -288,10 +288,14 @@ def test_significance_across_the_border_is_that_of_the_filtered_image():
     psf = matched_filter(Psf.gaussian(3.5), data.shape)
     plane = filter_matched(data, psf, Run(1), sigma=sigma, variance=variance, bad=bad)
     for y, x in ((0, 0), (0, 37), (100, data.shape[1] - 1), (data.shape[0] - 1, 5), (80, 90)):
-        expected = plane[y, x] / psf.unit(sigma)
-        assert point_significance(y, x, data, psf, sigma, variance, bad) == pytest.approx(
-            expected, rel=0.02, abs=0.02
-        )
+        for axis in (0, 1):
+            along = significance_along(axis, y, x, data, psf, sigma, variance, bad)
+            half = along.size // 2
+            at = np.tile([[y], [x]], along.size)
+            at[axis] += np.arange(-half, half + 1)
+            there = ((at >= 0) & (at < np.array([data.shape]).T)).all(axis=0)
+            expected = plane[at[0, there], at[1, there]] / psf.unit(sigma)
+            assert along[there] == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
 def test_bad_row_makes_no_phantom_and_leaves_others_alone():

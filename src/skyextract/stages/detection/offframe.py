@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from skyextract.datamodel.arrays import F4, F8, I4, U1, Bools
 from skyextract.kernels.background.spline import spline_squares
@@ -96,43 +97,60 @@ def centred_off_frame(
     ny, nx = image.shape
     off = np.zeros(len(x), np.bool_)
     half = psf.column.shape[-1] // 2
-
-    def significance(places: list[tuple[int, int]]) -> F8:
-        return np.array(
-            [point_significance(j, i, image, psf, sigma, variance, bad) for j, i in places]
-        )
-
+    offset = np.arange(-half, half + 1)
     for k in np.flatnonzero((x == 0) | (x == nx - 1) | (y == 0) | (y == ny - 1)):
-        along_y = [(j, x[k]) for j in range(y[k] - half, y[k] + half + 1)]
-        along_x = [(y[k], i) for i in range(x[k] - half, x[k] + half + 1)]
-        for across, line in ((y[k] in (0, ny - 1), along_y), (x[k] in (0, nx - 1), along_x)):
-            if across:
-                s = significance(line)
-                likelihood = np.exp(0.5 * (np.maximum(s, 0.0) ** 2 - s.max() ** 2))
-                inside = np.array([0 <= j < ny and 0 <= i < nx for j, i in line])
-                off[k] |= likelihood[~inside].sum() > likelihood[inside].sum()
+        for axis, at, size in ((0, int(y[k]), ny), (1, int(x[k]), nx)):
+            if at not in (0, size - 1):
+                continue
+            s = significance_along(axis, int(y[k]), int(x[k]), image, psf, sigma, variance, bad)
+            likelihood = np.exp(0.5 * (np.maximum(s, 0.0) ** 2 - s.max() ** 2))
+            inside = (at + offset >= 0) & (at + offset < size)
+            off[k] |= likelihood[~inside].sum() > likelihood[inside].sum()
     return off
 
 
-def point_significance(
-    y: int, x: int, image: F4, psf: MatchedFilter, sigma: float, variance: F4 | Edges | None,
-    bad: U1 | None,
-) -> float:  # fmt: skip
-    """Return the significance of a point source at pixel (x, y), which may lie outside the image.
+def significance_along(
+    axis: int, y: int, x: int, image: F4, psf: MatchedFilter, sigma: float,
+    variance: F4 | Edges | None, bad: U1 | None,
+) -> F8:  # fmt: skip
+    """Return the significance of a point source at the pixels of a line, within or off the image.
 
-    Arguments as in `centred_off_frame`.
+    Parameters
+    ----------
+    axis : int
+        0: along y, 1: along x.
+    y, x : int
+        The middle of the line, which is as long as the PSF is wide.
+    image, psf, sigma, variance, bad
+        As in `centred_off_frame`.
     """
-    ny, nx = image.shape
     half = psf.column.shape[-1] // 2
-    rows = slice(max(y - half, 0), min(y + half + 1, ny))
-    columns = slice(max(x - half, 0), min(x + half + 1, nx))
-    cell = psf.cells_of(y, x)
-    stamp = psf.column[cell].T @ psf.line[cell]
-    stamp = stamp[rows.start - y + half : rows.stop - y + half]
-    stamp = stamp[:, columns.start - x + half : columns.stop - x + half]
+    size, reach = 2 * half + 1, [half, half]
+    reach[axis] *= 2
+    part, place = [], []
+    for at, far, number in zip((y, x), reach, image.shape, strict=True):
+        low, high = max(at - far, 0), min(at + far + 1, number)
+        part.append(slice(low, high))
+        place.append(slice(low - at + far, high - at + far))
+    rows, columns = part
     noise = np.float32(sigma**2) if variance is None else variance[rows, columns]
-    weight = np.ones(stamp.shape) / noise
+    weight, light = np.zeros((2, 2 * reach[0] + 1, 2 * reach[1] + 1))
+    own = weight[place[0], place[1]]
+    own[...] = 1.0 / np.asarray(noise, np.float64)
     if bad is not None:
-        weight = np.where(bad[rows, columns] == 0, weight, 0.0)
-    norm = float((stamp**2 * weight).sum())
-    return float((stamp * image[rows, columns] * weight).sum()) / np.sqrt(norm) if norm else 0.0
+        own[bad[rows, columns] != 0] = 0.0
+    light[place[0], place[1]] = own * image[rows, columns]
+    offset = np.arange(-half, half + 1)
+    middle = [np.full(size, y), np.full(size, x)]
+    middle[axis] = middle[axis] + offset
+    cell = psf.cells_of(middle[0], middle[1])
+    stamps = psf.column[cell].transpose(0, 2, 1) @ psf.line[cell]
+    # Each place has a window of the same size, of zeros off the image.
+    weights, lights = (
+        np.moveaxis(sliding_window_view(plane, size, axis), (axis, 2), (0, 1 + axis))
+        for plane in (weight, light)
+    )
+    norm = (stamps**2 * weights).sum(axis=(1, 2))
+    total = (stamps * lights).sum(axis=(1, 2))
+    out: F8 = np.where(norm > 0.0, total / np.sqrt(np.where(norm > 0.0, norm, 1.0)), 0.0)
+    return out
