@@ -164,3 +164,18 @@ def test_step_of_the_values():
     ]
     # float32 near 100 has 10^6 values within the noise: many occur twice by chance
     assert steps == [0.0, 0.0, 1.0, 16.0, 3.0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0015, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("step", [1.0, 0.37])
+def test_steps_of_some_pixels_are_those_of_counted_values(share, step):
+    """Values that no 1 of 1000 pixels has are no steps, which is told without sorting them."""
+    random = np.random.default_rng(int(1e4 * share))
+    values = random.normal(100.0, 3.0, 40_000)
+    rounded = random.random(values.size) < share
+    values[rounded] = step * np.rint(random.normal(100.0, 0.4, rounded.sum()) / step)
+    sample = values.astype(np.float32)
+    found, counts = np.unique(sample[sample <= np.percentile(sample, 98.0)], return_counts=True)
+    often = found[counts >= 0.98e-3 * sample.size]
+    expected = float(np.diff(often).min()) if often.size > 1 else 0.0
+    assert value_step(sample) == pytest.approx(expected, rel=1e-6)
