@@ -26,6 +26,7 @@ from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_nois
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
+from skyextract.stages.detection.spikes import find_spikes
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.psf.halo import find_halo
@@ -107,11 +108,13 @@ def doubts_about(
     pixels = (plane.subtracted, plane.background.sigma, plane.bad)
     noise = plane.background.sigma * np.sqrt(np.maximum(detections.dnpix, 1))
     snr = float((detections.dflux / noise).max(initial=0.0))
+    fwhm = _fwhm(exposure)
     largest = int(detections.fdnpix.max(initial=0))
     # Each takes some milliseconds, which threads share: they are equal where long ones come first.
     checks: tuple[Callable[[], Any], ...] = (
         lambda: _seam(exposure, plane, rests_on),
         lambda: _second_images(detections, exposure),
+        lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
         lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
@@ -123,8 +126,8 @@ def doubts_about(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf, snr=snr
         ),
     )
-    seam, (twins, ghosts), flashes, turns, (missing, excess), below, tracks, halo, kind = run.map(
-        lambda check: check(), checks
+    seam, (twins, ghosts), spikes, flashes, turns, (missing, excess), below, tracks, halo, kind = (
+        run.map(lambda check: check(), checks)
     )
     said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
@@ -139,7 +142,7 @@ def doubts_about(
         flashes = None  # dashes, which are told
     false += [
         (what.doubt, what.are_many)
-        for what in (ghosts, tracks, flashes, turns, seam)
+        for what in (ghosts, tracks, spikes, flashes, turns, seam)
         if what is not None
     ]
     false += [
@@ -158,19 +161,22 @@ def doubts_about(
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
     bits = np.zeros(detections.n, np.int32)
-    marked = ((ghosts, FlagsSky.GHOST), (tracks, FlagsSky.TRACK), (flashes, FlagsSky.TRACK))
-    for what, bit in marked:
+    for what in (ghosts, tracks, spikes, flashes):
         if what is not None:
-            bits[what.rows] |= int(bit)
+            bits[what.rows] |= int(FlagsSky.GHOST if what is ghosts else FlagsSky.TRACK)
     return Doubts(seen_twice, bits, texts)
+
+
+def _fwhm(exposure: Exposure) -> float:
+    """Return that of the PSF, pixels; 0 where it is not known."""
+    return exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
 
 
 def _second_images(found: Detections, exposure: Exposure) -> tuple[Twins | None, Ghosts | None]:
     """Look for second images of all sources; of some, if not all have one."""
     sources = found.x, found.y, found.dflux
     twins = find_twins(*sources)
-    fwhm = exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
-    return twins, find_ghosts(*sources, fwhm) if twins is None else None
+    return twins, find_ghosts(*sources, _fwhm(exposure)) if twins is None else None
 
 
 def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseStep | None:
@@ -265,6 +271,6 @@ def _about_repairs(flags: I2, mask: U2) -> str:
 
 
 def _displacement(exposure: Exposure, found: Found) -> Displacement | None:
-    fwhm = exposure.psf.fwhm if exposure.psf is not None and exposure.has_psf else 0.0
+    fwhm = _fwhm(exposure)
     d = found.detections
     return find_displacement(d.x, d.y, d.dflux, found.detection_plane, found.plane, fwhm)

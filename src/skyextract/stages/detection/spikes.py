@@ -1,0 +1,217 @@
+"""Sources that are pieces of diffraction spikes.
+
+The spikes of all stars have the same directions.  The light along rays from the brightest stars,
+on both sides of each, is stacked over stars: where it stands out from other directions there are
+spikes, and faint sources that lie on the ray of a star, where it shines, are parts of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.record import record
+
+BRIGHT, MOST, LEAST = 100.0, 16, 4
+"""Peaks of stars whose rays are looked at, in sigma of a pixel; their number, most and least."""
+ROUND = 1.6
+"""Ratio of their axes, at most."""
+NEAREST, FARTHEST = 4.0, 40.0
+"""Ends of the rays, in FWHM."""
+EXTENT = 6.0
+"""... and where they begin at least, in semi-major axes of these stars."""
+STEP = 0.4
+"""Steps of the rays, in FWHM."""
+SOME = 9
+"""Every so many-th direction tells the light around a star."""
+CLIP = 3.0
+"""Highest and lowest value, sigma, so that no other star counts for more."""
+N_DIRECTIONS = 360
+"""Of rays, over half a circle."""
+SEEN, MIN_SHARE = 3.0, 0.5
+"""Light along rays of a star, on both sides, in units of its scatter over directions, and share of
+the brightest stars that have it."""
+FALSE_ALARM = 1e-5
+"""Probability that neighbours at random are taken for spikes."""
+MIN_LIGHT = 0.3
+"""Of a ray, in sigma of a pixel, where it makes sources."""
+SMOOTH = 7
+"""Steps of a ray whose median tells its light."""
+ASIDE = 0.8
+"""Distance of a source from a ray, in FWHM, at most, and a degree."""
+FAINT = 5.0, 4.0
+"""Peak of a piece, at most, in sigma of a pixel and in units of the light of the ray."""
+MOST_SPIKES = 8
+MANY = 0.2
+"""Share of the sources above which they are doubtful."""
+
+
+@record
+class Spikes:
+    """Sources on spikes.
+
+    Attributes
+    ----------
+    rows : (n,) bool
+    doubt : str
+        What is there, in one line.
+    """
+
+    rows: Bools
+    doubt: str
+
+    @property
+    def are_many(self) -> bool:
+        """The list of sources is doubtful."""
+        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
+
+
+def find_spikes(
+    image: F4, sigma: float, bad: Bools, x: F8, y: F8, a: F8, b: F8, peak: F4, fwhm: float
+) -> Spikes | None:
+    """Look for sources that are pieces of diffraction spikes.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        Without background.
+    sigma : float
+        Noise of a pixel.
+    bad : (ny, nx) bool
+    x, y, a, b : (n,) float64
+        Sources: pixels, and their semi-axes.
+    peak : (n,) float32
+        Highest pixels.
+    fwhm : float
+        Of stars, pixels.
+
+    Returns
+    -------
+    Spikes or None
+        None where there are no spikes, or no sources on them.
+    """
+    stars = np.flatnonzero((peak > BRIGHT * sigma) & (a < ROUND * b))
+    stars = stars[np.argsort(-peak[stars], kind="stable")[:MOST]]
+    if stars.size < LEAST or not fwhm > 0.0:
+        return None
+    first = max(NEAREST * fwhm, EXTENT * float(np.median(a[stars])))
+    r = np.arange(first, max(FARTHEST * fwhm, 2.0 * first), max(1.0, STEP * fwhm))
+    both = _rays(image, sigma, bad, x[stars], y[stars], r)
+    directions = _directions(both)
+    if not directions.size:
+        return None
+    rows = np.zeros(x.size, np.bool_)
+    for k, star in enumerate(stars):
+        light = _light(both[k], directions)
+        rows |= _on_rays(x - x[star], y - y[star], peak / sigma, directions, r, light, fwhm)
+    rows[stars] = False
+    if not rows.any():
+        return None
+    degrees = ", ".join(f"{180.0 * d / N_DIRECTIONS:.0f}" for d in np.sort(directions))
+    message = (
+        f"{np.count_nonzero(rows)} of {rows.size} sources are pieces of spikes of bright stars, at "
+        f"{degrees} degrees from x towards y (TRACK in FLAGS_SKY)"
+    )
+    return Spikes(rows, message)
+
+
+def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> F4:
+    """Return the light along rays, (stars, 2, directions, steps), less that of other directions.
+
+    In sigma, clipped; NaN where there is none.  The second half of the circle comes second.
+    """
+    angle = np.arange(2 * N_DIRECTIONS) * math.pi / N_DIRECTIONS
+    dx, dy = np.cos(angle)[:, None] * r, np.sin(angle)[:, None] * r
+    ny, nx = image.shape
+    column = np.rint(x[:, None, None] + dx).astype(np.int64)
+    row = np.rint(y[:, None, None] + dy).astype(np.int64)
+    inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
+    at = np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)
+    value = image[at] / np.float32(sigma)
+    value[~inside | bad[at]] = np.nan
+    value -= _median(value[:, ::SOME], 1)
+    value = np.clip(value, -CLIP, CLIP)
+    rays: F4 = value.astype(np.float32)
+    return rays.reshape(x.size, 2, N_DIRECTIONS, r.size)
+
+
+def _median(value: F4, axis: int) -> F4:
+    """Return the median of what is known along an axis, which stays; 0 where nothing is."""
+    ordered = np.sort(value, axis=axis)
+    number = np.count_nonzero(~np.isnan(value), axis=axis, keepdims=True)
+    middle = np.take_along_axis(ordered, number // 2 - (number == ordered.shape[axis]), axis=axis)
+    out: F4 = np.where(number > 0, middle, np.float32(0.0))
+    return out
+
+
+def _directions(both: F4) -> F8:
+    """Return the directions of spikes, in steps of half a circle over `N_DIRECTIONS`."""
+    known = ~np.isnan(both)
+    number = known.sum(axis=3)
+    mean = np.where(known, both, np.float32(0.0)).sum(axis=3) / np.maximum(number, 1)
+    enough = number > 0.5 * both.shape[3]
+    # A spike is on both sides; a neighbour is on one.
+    own = np.where(enough, mean, np.inf).min(axis=1)
+    own = np.where(np.isfinite(own), own, 0.0)
+    own = own - np.median(own, axis=1, keepdims=True)
+    scatter = np.median(np.abs(own), axis=1, keepdims=True) / 0.6745 + 1e-9
+    seen = own > SEEN * scatter
+    surprise = _surprise(seen)
+    found: list[float] = []
+    offset = np.arange(-4, 5)
+    bright = own[: max(LEAST, seen.shape[0] // 2)].mean(axis=0)
+    while len(found) < MOST_SPIKES and surprise.max() > -math.log(FALSE_ALARM):
+        at = int(np.argmax(surprise * (1.0 + bright / bright.max())))
+        near = (at + offset) % N_DIRECTIONS
+        weight = np.maximum(bright[near] - 0.3 * bright[near].max(), 0.0)
+        found.append(at + float(np.sum(weight * offset) / max(float(np.sum(weight)), 1e-30)))
+        surprise[(at + np.arange(-12, 13)) % N_DIRECTIONS] = 0.0
+    return np.array(found)
+
+
+def _surprise(seen: Bools) -> F8:
+    """Return minus the logarithm of the chance to see light in so many of the brightest stars.
+
+    That of a star is the share of all directions in which there is as much; for each direction
+    the number of the brightest stars is that which chance explains least.
+    """
+    n_stars, n_directions = seen.shape
+    p = max(float(seen.mean()), 1.0 / n_directions)
+    best = np.zeros(n_directions)
+    for n in range(LEAST, n_stars + 1):
+        number = seen[:n].sum(axis=0)
+        log_p = [
+            math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
+            + k * math.log(p) + (n - k) * math.log1p(-p) for k in range(n + 1)
+        ]  # fmt: skip
+        tail = np.cumsum(np.exp(log_p)[::-1])[::-1]
+        chance = np.minimum(tail[number] * n_directions * n_stars, 1.0)
+        best = np.maximum(best, np.where(number > MIN_SHARE * n, -np.log(chance), 0.0))
+    return best
+
+
+def _light(both: F4, directions: F8) -> F8:
+    """Return the light of the spikes of a star along the rays, in sigma: that of most of them."""
+    k = np.rint(directions).astype(np.int64) % N_DIRECTIONS
+    rays = both[:, k].reshape(2 * k.size, -1)
+    known = ~np.isnan(rays)
+    padded = np.pad(np.where(known, rays, np.float32(np.nan)), ((0, 0), (SMOOTH // 2,) * 2),
+                    constant_values=np.nan)  # fmt: skip
+    windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=1)
+    pixels = windows.transpose(1, 0, 2).reshape(rays.shape[1], -1)
+    return _median(np.ascontiguousarray(pixels), 1)[:, 0].astype(np.float64)
+
+
+def _on_rays(dx: F8, dy: F8, peak: F4, directions: F8, r: F8, light: F8, fwhm: float) -> Bools:
+    """Tell which faint sources are on shining parts of the rays of a star."""
+    distance = np.hypot(dx, dy)
+    shining = np.interp(distance, r, light, 0.0, 0.0)
+    near = (shining > MIN_LIGHT) & (peak < FAINT[0] + FAINT[1] * shining)
+    on = np.zeros(dx.size, np.bool_)
+    for direction in directions:
+        angle = math.pi * direction / N_DIRECTIONS
+        aside = np.abs(dy * math.cos(angle) - dx * math.sin(angle))
+        on |= near & (aside < ASIDE * fwhm + distance * math.radians(0.5))
+    return on
