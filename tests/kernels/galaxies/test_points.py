@@ -10,6 +10,7 @@ from skyextract.kernels.galaxies.points import (
     PART,
     START,
     arrange_points,
+    arrange_within,
     average_squares,
     cover_points,
     grid_of,
@@ -18,6 +19,7 @@ from skyextract.kernels.galaxies.points import (
 from tests.entry import entry
 
 arrange, average, cover_of = entry(arrange_points), entry(average_squares), entry(cover_points)
+within = entry(arrange_within)
 count_of, pixels_of = entry(points_in), entry(grid_of)
 
 
@@ -61,3 +63,13 @@ def test_each_pixel_counts_once_and_those_of_the_middle_alone(
 def test_a_large_box_has_few_points() -> None:
     parts = np.empty((N_PARTS, PART), np.int64)
     assert arrange(np.array([0, 0, 80, 80]), 40.0, 40.0, 1, 8.0, parts) < 0.2 * 80**2
+
+
+@pytest.mark.parametrize("half", [1.6, 6.0, 11.8, 60.0])
+@pytest.mark.parametrize("side", [91, 300, 30_000, 200_000])
+def test_there_are_no_more_points_than_there_is_room_for(half: float, side: int) -> None:
+    parts, room = np.empty((N_PARTS, PART), np.int64), 95**2
+    box = np.array([3, 5, side, side // 2])
+    n = within(box, 3.0 + 0.5 * side, 5.0 + 0.5 * side, 1, half, room, parts)
+    assert n == count_of(parts)
+    assert 0 < n <= room

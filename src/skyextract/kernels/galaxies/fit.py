@@ -16,7 +16,8 @@ import numpy as np
 from skyextract.kernels.galaxies.localpsf import LocalPsf, psf_at
 from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
-from skyextract.kernels.galaxies.points import arrange_points, average_squares, grid_of, points_in
+from skyextract.kernels.galaxies.points import arrange_within, average_squares, grid_of, points_in
+from skyextract.kernels.galaxies.render import SPARE
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -223,11 +224,10 @@ def visit_sources(
             add_model(pixels, pixel_grid, 1.0, work.pixels)
         wide = -(-max(box[2], box[3]) // MAX_BINS)
         step = min(wide, max(1, int(rules.fwhm / FINE)))
-        half = MIDDLE * rules.fwhm
-        if arrange_points(box, own[X], own[Y], max(step, rough), half, work.parts) < (
-            ROOM * free.size
-        ):
-            arrange_points(box, own[X], own[Y], step, half, work.parts)
+        half, room = MIDDLE * rules.fwhm, work.cover.size - SPARE
+        squares, parts = max(step, rough), work.parts
+        if arrange_within(box, own[X], own[Y], squares, half, room, parts) < ROOM * free.size:
+            arrange_within(box, own[X], own[Y], step, half, room, parts)
         spread_misfit(psf, work)
         draw_points(own, free, psf, faintest, work)
         if apart:

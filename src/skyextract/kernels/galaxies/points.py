@@ -94,6 +94,18 @@ def arrange_points(box: I8, x: float, y: float, step: int, half: float, parts: I
 
 
 @helper
+def arrange_within(
+    box: I8, x: float, y: float, step: int, half: float, room: int, parts: I8
+) -> int:
+    """Do the same with squares in the middle of side `step`, or more where `room` is scarce."""
+    n = arrange_points(box, x, y, step, half, parts)
+    while n > room:
+        step += 1
+        n = arrange_points(box, x, y, step, half, parts)
+    return n
+
+
+@helper
 def sum_squares(pixels: F4, grid: Grid, parts: I8, out: F4) -> None:
     """Write the sums of pixels, which are those of `grid`, in the squares of all points."""
     for k in range(N_PARTS):
