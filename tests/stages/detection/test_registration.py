@@ -38,6 +38,23 @@ def test_a_displacement_is_found(seed, shift):
     assert found.doubt.startswith("the image to measure is displaced by (")
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("kind", "most"), [("turned", 1.0), ("turned", 3.0), ("scaled", 1.5)])
+def test_a_rotation_and_a_scale_about_the_middle_are_found(seed, kind, most):
+    """There most sources are where they should be: no common displacement."""
+    x, y, flux, rng = stars(seed, 120)
+    u, v = x - SIZE / 2, y - SIZE / 2
+    dx, dy = (-v, u) if kind == "turned" else (u, v)
+    dx, dy = dx * most / (SIZE / 2), dy * most / (SIZE / 2)
+    colour = 10 ** rng.uniform(-0.8, 0.4, x.size)
+    first, second = plane(x, y, flux, seed), plane(x + dx, y + dy, flux * colour, seed + 10)
+    found = find_displacement(x, y, flux, first, second, 3.0)
+    told = float(found.doubt.split("by up to ")[1].split()[0])
+    assert found.doubt.startswith("the image to measure is turned or scaled")
+    assert told == pytest.approx(np.percentile(np.hypot(dx, dy), 90.0), abs=0.25)
+    assert found.n_sources > 0.6 * x.size
+
+
 @pytest.mark.parametrize("seed", range(1, 7))
 @pytest.mark.parametrize("fwhm", [1.5, 4.0, 9.0])
 def test_images_that_lie_alike_are_not_doubted(seed, fwhm):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.record import record
 from skyextract.stages.background.planes import Plane
@@ -22,6 +22,11 @@ MIN_SOURCES, MIN_SHARE = 8, 0.4
 """Of the sources that are seen in both images, how many have the displacement."""
 LEAST, OF_FWHM, ERRORS = 0.3, 0.1, 5.0
 """A displacement is told of from so many pixels, FWHM, and errors of its own."""
+MIN_TURNED = 12
+"""Sources that tell of a rotation or another scale."""
+MOST = 90.0
+"""Percentage of the sources that are displaced by less than what is told of."""
+ROUNDS = 10
 
 
 @record
@@ -31,7 +36,7 @@ class Displacement:
     Attributes
     ----------
     dx, dy : float
-        Of its stars from those of the image to detect on, pixels.
+        Of its stars from those of the image to detect on, pixels, in the median.
     n_sources : int
         Sources that say so.
     doubt : str
@@ -76,24 +81,62 @@ def find_displacement(
         return None
     first, second = (_centres(p, column, row) for p in (detection, measurement))
     vectors = second - first
-    vectors = vectors[np.isfinite(vectors).all(axis=1)]
+    seen = np.isfinite(vectors).all(axis=1)
+    vectors, places = vectors[seen], first[seen] - 0.5 * np.array([nx, ny])
     if len(vectors) < MIN_SOURCES:
         return None
     near = np.hypot(*(vectors[:, None] - vectors).transpose(2, 0, 1)) < SAME
     centre = vectors[near.sum(axis=1).argmax()]
-    members = vectors[np.hypot(*(vectors - centre).T) < SAME]
+    is_member = np.hypot(*(vectors - centre).T) < SAME
+    found = _shift(vectors, is_member, fwhm)
+    # Of a rotation, or another scale, the sources in the middle tell first.
+    turned = _turn(vectors, places, is_member, fwhm) if is_member.sum() >= MIN_SOURCES else None
+    if turned is not None and turned.doubt and turned.n_sources > found.n_sources:
+        found = turned
+    return found if found.n_sources >= max(MIN_SOURCES, MIN_SHARE * len(vectors)) else None
+
+
+def _shift(vectors: F8, is_member: Bools, fwhm: float) -> Displacement:
+    """Return the displacement that sources have in common."""
+    members = vectors[is_member]
     n = len(members)
-    if n < max(MIN_SOURCES, MIN_SHARE * len(vectors)):
-        return None
     dx, dy = (float(value) for value in np.median(members, axis=0))
-    distance = math.hypot(dx, dy)
     error = 1.25 * math.hypot(*map(robust_sigma, members.T)) / math.sqrt(n)
-    if distance <= max(LEAST, OF_FWHM * fwhm, ERRORS * error):
-        return Displacement(dx, dy, n, "")
-    message = (
-        f"the image to measure is displaced by ({dx:+.1f}, {dy:+.1f}) pixels from the image to "
-        "detect on: apertures, fits and positions are those of other pixels"
-    )
+    message = ""
+    if math.hypot(dx, dy) > max(LEAST, OF_FWHM * fwhm, ERRORS * error):
+        message = (
+            f"the image to measure is displaced by ({dx:+.1f}, {dy:+.1f}) pixels from the image "
+            "to detect on: apertures, fits and positions are those of other pixels"
+        )
+    return Displacement(dx, dy, n, message)
+
+
+def _turn(vectors: F8, places: F8, is_member: Bools, fwhm: float) -> Displacement | None:
+    """Return the displacement that goes linearly with the place; None for too few sources."""
+    design = np.column_stack([np.ones(len(places)), places])
+    for _ in range(ROUNDS):
+        if is_member.sum() < MIN_SOURCES:
+            return None
+        plane, *_ = np.linalg.lstsq(design[is_member], vectors[is_member], rcond=None)
+        rest = np.hypot(*(vectors - design @ plane).T)
+        before, is_member = is_member, rest < SAME
+        if (before == is_member).all():
+            break
+    n = int(is_member.sum())
+    if n < MIN_TURNED:
+        return None
+    expected = design @ plane
+    distance = float(np.percentile(np.hypot(*expected.T), MOST))
+    sigma = math.hypot(*map(robust_sigma, (vectors - expected)[is_member].T))
+    message = ""
+    # Towards the edges a plane is known half as well as in the middle.
+    if distance > max(LEAST, OF_FWHM * fwhm, 2.0 * ERRORS * sigma / math.sqrt(n)):
+        message = (
+            "the image to measure is turned or scaled against the image to detect on: sources are "
+            f"displaced by up to {distance:.1f} pixels, apertures, fits and positions are those of "
+            "other pixels"
+        )
+    dx, dy = (float(value) for value in np.median(expected, axis=0))
     return Displacement(dx, dy, n, message)
 
 
