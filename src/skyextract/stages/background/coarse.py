@@ -156,24 +156,50 @@ def counts_photons(sky: F4, step: float) -> bool:
     return bool(abs(core.mean() - core.var()) <= 0.1)
 
 
-def pixel_skewness(image: F4, good: Good, sources: U1 | None = None) -> float:
-    """Return the skewness of the noise if each pixel has its own, else 0; not of `sources`."""
-    moments = []
-    for rows in _spread(image.shape[0]):
-        free = good(rows)
-        if sources is not None:
-            free &= sources[rows] == 0
-        for columns in _spread(image.shape[1]):
-            found = _third_moments(image[rows, columns], free[:, columns])
-            if found is not None:
-                moments.append(found)
-    if not moments:
-        return 0.0
-    skewness, shared = (float(v) for v in np.median(moments, axis=0))
+def own_skewness(skewness: float, shared: float) -> float:
+    """Return the skewness of the noise if each pixel has its own, else 0."""
     return skewness if abs(shared) < MAX_SHARED * skewness else 0.0
 
 
-def _third_moments(image: F4, good: Bools) -> tuple[float, float] | None:
+def skewness_in_blocks(
+    image: F4,
+    good: Good,
+    sources: U1 | None = None,
+    *,
+    side: int = _BLOCK,
+    n: int = _BLOCKS,
+    wild: float = _WILD,
+) -> tuple[float, float]:
+    """Return the skewness of pixels in n x n blocks, and what of it neighbours share; 0 of none.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    good : callable
+        Tells pixels that say something about the sky.
+    sources : (ny, nx) uint8 or None
+        Pixels that are left out.
+    side : int
+        Of a block, pixels.
+    wild : float
+        Sigma beyond which pixels are left out.
+    """
+    moments = []
+    for rows in _spread(image.shape[0], side, n):
+        free = good(rows)
+        if sources is not None:
+            free &= sources[rows] == 0
+        for columns in _spread(image.shape[1], side, n):
+            found = _third_moments(image[rows, columns], free[:, columns], wild)
+            if found is not None:
+                moments.append(found)
+    if not moments:
+        return 0.0, 0.0
+    skewness, shared = (float(v) for v in np.median(moments, axis=0))
+    return skewness, shared
+
+
+def _third_moments(image: F4, good: Bools, wild: float) -> tuple[float, float] | None:
     """Return the skewness of pixels, and what of it neighbours share; None for too few pixels."""
     part = np.sort(image[good])
     if part.size < _MIN_BLOCK:
@@ -181,7 +207,7 @@ def _third_moments(image: F4, good: Bools) -> tuple[float, float] | None:
     low, middle, high = (float(part[int(share * part.size)]) for share in (0.1587, 0.5, 0.8413))
     sigma = 0.5 * (high - low)
     for _ in range(3):
-        first, last = np.searchsorted(part, (middle - _WILD * sigma, middle + _WILD * sigma))
+        first, last = np.searchsorted(part, (middle - wild * sigma, middle + wild * sigma))
         if last - first < 2:
             return None
         middle = float(part[first:last].mean(dtype=np.float64))
@@ -189,16 +215,16 @@ def _third_moments(image: F4, good: Bools) -> tuple[float, float] | None:
     if not sigma > 0.0:
         return None
     noise = (image - np.float32(middle)) * np.float32(1.0 / sigma)
-    noise[~(good & (np.abs(noise) < _WILD))] = 0.0
+    noise[~(good & (np.abs(noise) < wild))] = 0.0
     square = noise * noise
     shared = (square[:, 1:] * noise[:, :-1]).mean() + (square[:, :-1] * noise[:, 1:]).mean()
     shared += (square[1:] * noise[:-1]).mean() + (square[:-1] * noise[1:]).mean()
     return float((square * noise).sum()) / part.size, float(shared) / 4.0
 
 
-def _spread(size: int) -> list[slice]:
-    length = min(_BLOCK, size)
-    first = np.linspace(0, size - length, _BLOCKS).astype(int)
+def _spread(size: int, side: int, n: int) -> list[slice]:
+    length = min(side, size)
+    first = np.linspace(0, size - length, n).astype(int)
     return [slice(int(i), int(i) + length) for i in np.unique(first)]
 
 

@@ -27,12 +27,14 @@ from skyextract.stages.background.coarse import (
     coarse_meshes,
     counts_photons,
     is_unresolved,
-    pixel_skewness,
+    own_skewness,
     sample_good,
+    skewness_in_blocks,
     value_step,
 )
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.rounded import VISIBLE, rounded_sky
+from skyextract.stages.background.skewed import level_above_mode
 from skyextract.stages.background.trend import steep_trend
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
@@ -152,10 +154,13 @@ def estimate_weighted_background(
     sky = _Sky()
     if is_seen:
         sky = _seen_in_pixels(
-            image, good_rows, sources, meshes, step, black_point(sample, step), run
-        )
+            image, good_rows, sources, meshes, step, black_point(sample, step),
+            config.back_pearson, run,
+        )  # fmt: skip
     if sky.coarse is not None:
         level, rms = sky.coarse
+    elif sky.above:
+        level[level > BAD] += np.float32(sky.above)
     trend = steep_trend(level, rms) if measured and trends and sky.coarse is None else None
     if trend is not None:
         surface = BackgroundMap(trend, rms, width, height, shape, 0.0, 1.0)
@@ -250,6 +255,8 @@ class _Sky:
         Share of the pixels at the black point, and what that shifts the level by.
     rounding : float
         How much higher the mean of rounded values is than the level.
+    above : float
+        How much the level is higher than the mode of pixels with a little skewed noise.
     """
 
     coarse: tuple[F4, F4] | None = None
@@ -257,6 +264,7 @@ class _Sky:
     hidden_step: float = 0.0
     clipped: tuple[float, float] = (0.0, 0.0)
     rounding: float = 0.0
+    above: float = 0.0
 
 
 def _seen_in_pixels(
@@ -266,14 +274,19 @@ def _seen_in_pixels(
     meshes: Meshes,
     step: float,
     clipped: tuple[float, float],
+    pearson: float,
     run: Run,
 ) -> _Sky:
     """Look whether the values are so coarse, or so skewed, that their mode is not the level."""
     known = meshes.rms[meshes.rms > BAD]
     stepped = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
     if known.size and not stepped:
-        skewed = pixel_skewness(image, good_rows, sources)
+        rough, shared = skewness_in_blocks(image, good_rows, sources)
+        skewed = own_skewness(rough, shared)
         step = skewed * median(known) if skewed > MIN_SKEWNESS else 0.0
+        if not step > 0.0:
+            above = level_above_mode(image, good_rows, sources, median(known), pearson, rough)
+            return _Sky(clipped=clipped, above=above)
     if not step > 0.0:
         return _Sky(clipped=clipped)
     good = good_rows(slice(None))
