@@ -26,6 +26,7 @@ from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_nois
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
+from skyextract.stages.detection.spectra import find_spectra
 from skyextract.stages.detection.spikes import find_spikes
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
@@ -115,6 +116,7 @@ def doubts_about(
         lambda: _seam(exposure, plane, rests_on),
         lambda: _second_images(detections, exposure),
         lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
+        lambda: find_spectra(*shapes, detections.dflux),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
         lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
@@ -126,10 +128,20 @@ def doubts_about(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf, snr=snr
         ),
     )
-    seam, (twins, ghosts), spikes, flashes, turns, (missing, excess), below, tracks, halo, kind = (
-        run.map(lambda check: check(), checks)
-    )
-    said = (rests_on, twins, halo, _displacement(exposure, found) if is_dual else None)
+    (
+        seam,
+        (twins, ghosts),
+        spikes,
+        spectra,
+        flashes,
+        turns,
+        (missing, excess),
+        below,
+        tracks,
+        halo,
+        kind,
+    ) = run.map(lambda check: check(), checks)
+    said = (rests_on, twins, spectra, halo, _displacement(exposure, found) if is_dual else None)
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
@@ -161,9 +173,10 @@ def doubts_about(
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
     bits = np.zeros(detections.n, np.int32)
-    for what in (ghosts, tracks, spikes, flashes):
+    for what in (ghosts, spectra, tracks, spikes, flashes):
         if what is not None:
-            bits[what.rows] |= int(FlagsSky.GHOST if what is ghosts else FlagsSky.TRACK)
+            is_image = what is ghosts or what is spectra
+            bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
     return Doubts(seen_twice, bits, texts)
 
 
