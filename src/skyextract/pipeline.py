@@ -37,6 +37,7 @@ from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.mosaic import on_full_frame
+from skyextract.datamodel.positions import positions
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Frame, with_maps
 from skyextract.inputs.request import Request, measure_inputs, sky_scale
@@ -51,6 +52,7 @@ from skyextract.stages.measure import measure
 from skyextract.stages.measured import Measured
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.arrays import F8
     from skyextract.stages.astrometry.solve import Astrometry
     from skyextract.stages.photometry.calibrate import Photometry
 
@@ -183,7 +185,10 @@ def derive_columns(
 
     The astrometric fit adds its own error, in arcsec, to those of positions on the sky.
     """
-    floor = 0.0 if astrometry is None else astrometry.floor
+    floor: float | F8 = 0.0
+    place = positions(sources)
+    if astrometry is not None and place is not None:
+        floor = astrometry.error_at(place[0] - 1.0, place[1] - 1.0)
     scale = given_scale(exposure, settings.config.detector)
     catalog = derive(
         sources, request.columns, exposure.wcs, exposure.photocal, scale, exposure.shape, floor

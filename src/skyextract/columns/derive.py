@@ -40,7 +40,7 @@ def derive(
     photocal: PhotoCal,
     pixel_scale: float = 0.0,
     shape: tuple[int, int] = (1, 1),
-    floor: float = 0.0,
+    floor: float | F8 = 0.0,
 ) -> Catalog:
     """Compute the requested columns from the measured ones.
 
@@ -61,9 +61,9 @@ def derive(
         WCS at each source.
     shape : (int, int)
         Shape [y, x] of the image, for a zero point that varies over the field.
-    floor : float
-        Error of the astrometric solution per axis, arcsec: part of the position errors on the
-        sky.
+    floor : float or float64 (n,)
+        Error of the astrometric solution per axis, arcsec, at each source: part of the position
+        errors on the sky.
 
     Returns
     -------
@@ -133,7 +133,7 @@ class _Sources:
         photocal: PhotoCal,
         pixel_scale: float,
         shape: tuple[int, int],
-        floor: float,
+        floor: float | F8,
     ) -> None:
         self.base = base
         self.wcs = wcs
@@ -279,7 +279,9 @@ class _Sources:
             return x2, y2, xy
         return self._on_sky(x2, y2, xy, suffix, self.floor**2 if prefix == "ERR" else 0.0)
 
-    def _on_sky(self, x2: F8, y2: F8, xy: F8, suffix: str, floor: float = 0.0) -> tuple[F8, F8, F8]:
+    def _on_sky(
+        self, x2: F8, y2: F8, xy: F8, suffix: str, floor: float | F8 = 0.0
+    ) -> tuple[F8, F8, F8]:
         """Transform second moments in pixels to the sky, degrees squared."""
         j = self._world_jacobian(suffix)
         (ax, ay), (bx, by) = (j[:, 0, 0], j[:, 0, 1]), (j[:, 1, 0], j[:, 1, 1])

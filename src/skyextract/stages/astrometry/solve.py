@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import Bools
+from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
 from skyextract.datamodel.refcatalog import COMMON_MOTION, TYPICAL_MOTION, RefCatalog
@@ -23,6 +23,7 @@ from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
 from skyextract.stages.astrometry.checks import compare_parts, pairs_within
 from skyextract.stages.astrometry.corners import outward
+from skyextract.stages.astrometry.extent import Extent, extent_of
 from skyextract.stages.astrometry.fields import make_fields
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
 from skyextract.stages.astrometry.platefit import PlateFit
@@ -79,6 +80,8 @@ class Astrometry:
         reference catalogue's, and what parts of the frame differ by, arcsec.
     plate : Plate or None
         The fitted polynomials; None after a failure.
+    extent : Extent or None
+        What is expected of the plate at each place; None after a failure.
     """
 
     status: Status
@@ -90,6 +93,18 @@ class Astrometry:
     used: Bools
     floor: float
     plate: Plate | None
+    extent: Extent | None = None
+
+    def error_at(self, x: F8, y: F8) -> F8:
+        """Return the error of sky positions per axis, arcsec, at 0-based pixels.
+
+        It is `floor` at least, and more where the plate is not held by stars.
+        """
+        more = np.zeros(len(x))
+        if self.extent is not None:
+            usual = self.metrics["checks"]["error_of_fit"]
+            more = np.sqrt(np.maximum(self.extent.error(x, y) ** 2 - usual**2, 0.0))
+        return np.asarray(np.hypot(self.floor, np.nan_to_num(more)))
 
     def head_cards(self) -> dict[str, Any]:
         """Return the cards of a `.head` file: TAN or TPV, and the rms of the fit (deg).
@@ -314,6 +329,7 @@ def _assembled(
     if wrong:
         raise StepError(wrong)
     matches = _match_table(solution, sources, catalog, used)
+    extent = extent_of(solution, sources, start.shape)
     # A star may be just outside the frame and its image, by their errors, inside.
     x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
     ny, nx = start.shape
@@ -330,16 +346,17 @@ def _assembled(
         "parity": wcs.parity,
         "shift_arcsec": _shift(plate, start),
         "false_match_probability": solution.verification.probability,
-        "checks": unsure.numbers | checks.numbers,
+        "checks": unsure.numbers | checks.numbers | {"largest_error_of_fit": extent.worst()[0]},
     }
     n_used, n_matched = int(used.sum()), matches.n_rows
     weak = ""
     if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
-    weak = weak or _follows(fit) or checks.weakness(plate.pixel_scale) or unsure.weakness
+    weak = weak or _follows(fit) or checks.weakness(plate.pixel_scale) or extent.weakness(plate)
+    weak = weak or unsure.weakness
     status = Status.FALLBACK if weak else Status.COMPLETE
     floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
-    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate)
+    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate, extent)
 
 
 def _follows(fit: PlateFit) -> str:

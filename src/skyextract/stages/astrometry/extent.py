@@ -1,0 +1,219 @@
+"""How well a plate is known at each place, where no star is, too.
+
+The error of a fitted polynomial holds if the plate is one.  So terms of the next degrees are let in
+as random ones of a common size, which the stars themselves tell (kriging with polynomials: Cressie
+1993, Statistics for Spatial Data, 3.4): the error grows where they are not held by stars, out of
+the reach of a catalogue that covers a part of the frame, and in corners.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.refcatalog import reference_variance
+from skyextract.record import record
+from skyextract.sky.plate import Plate, exponents, monomials
+from skyextract.stages.astrometry.solution import Solution
+from skyextract.stages.astrometry.sources import Sources
+
+MORE_DEGREES = 3
+"""So many degrees beyond the plate's are let in."""
+SIZES = np.geomspace(0.01, 60.0, 16)
+"""Sizes of their terms that are tried, pixels in the corners."""
+USUAL_SIZE = 0.05
+"""A size that is usual, pixels; others are rarer in proportion, where the stars do not tell."""
+SCATTERS = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+"""Scatter beyond the errors that is tried, pixels ..."""
+USUAL_SCATTER, SCATTER_POWER = 0.05, 6.0
+"""... and that is usual; more is rarer, with this power: stars are where they are."""
+MAX_STARS = 1000
+"""So many stars, at most, tell."""
+MAX_ERROR = 1.0
+"""Error of the plate at some places, pixels per axis, that makes the solution a FALLBACK."""
+_MOST = 0.95
+"""Share of the frame that is better than that."""
+_LATTICE = 9
+_NEAR = 3.0
+"""Stars that were clipped count where they are so many errors from what is expected there."""
+_ROUNDS = 4
+_FREE = 1e5
+"""Size of terms that are not restrained, pixels."""
+_LIKELY = 1e-3
+"""Sizes that are less likely than this, beside the likeliest, do not count."""
+_TINY = 1e-12
+
+
+@record
+class Extent:
+    """What is expected of the offsets at each place.
+
+    Attributes
+    ----------
+    frame : Frame
+    highest : int
+        Degree of the terms.
+    weight : float64 (k,)
+        Probability of each size of the terms.
+    mean : float64 (k, terms, 2)
+        Coefficients that the stars suggest, arcsec.
+    covariance : float64 (k, terms, terms)
+        Of them, per axis, arcsec2.
+    rigid : Rigid or None
+        Error of a similarity, whose shift, rotation and scale are not among the terms.
+    """
+
+    frame: Frame
+    highest: int
+    weight: F8
+    mean: F8
+    covariance: F8
+    rigid: Rigid | None
+
+    def error(self, x: F8, y: F8) -> F8:
+        """Return the error of the plate at 0-based pixels, arcsec per axis.
+
+        It holds the offset that the terms beyond the plate's suggest.
+        """
+        rows = self.frame.terms(x, y, self.highest)
+        own = 0.0 if self.rigid is None else self.rigid.variance(x, y)
+        total = np.zeros(len(rows))
+        for weight, mean, covariance in zip(self.weight, self.mean, self.covariance, strict=True):
+            offset = 0.5 * np.sum((rows @ mean) ** 2, axis=1)
+            variance = np.maximum(_quadratic(rows, covariance), 0.0)
+            total += weight * np.sqrt(offset + variance + own)
+        return total
+
+    def worst(self) -> tuple[float, float, float]:
+        """Return the error, arcsec per axis, and a place that few others are worse than."""
+        x, y = self.frame.lattice()
+        error = self.error(x, y)
+        k = int(np.argsort(error)[int(_MOST * len(error))])
+        return float(error[k]), float(x[k]), float(y[k])
+
+    def weakness(self, plate: Plate) -> str:
+        """Say that no star holds the plate in a part of the frame; empty if they do."""
+        error, x, y = self.worst()
+        message = (
+            f"positions near x {x + 1.0:.0f}, y {y + 1.0:.0f} are uncertain by {error:.2f} arcsec: "
+            f"the stars suggest a distortion of a higher degree than {plate.degree}, and too few "
+            "are there"
+        )
+        return message if error > MAX_ERROR * plate.pixel_scale else ""
+
+
+@record
+class Frame:
+    """The frame, [y, x] pixels, and terms of polynomials over it."""
+
+    shape: tuple[int, int]
+
+    def terms(self, x: F8, y: F8, highest: int) -> F8:
+        """Return monomials; those of one degree are of one size in all directions."""
+        ny, nx = self.shape
+        reach = 0.5 * math.hypot(nx, ny)
+        size = [math.sqrt(math.comb(p + q, q)) for p, q in exponents(highest)]
+        u, v = (x - 0.5 * (nx - 1)) / reach, (y - 0.5 * (ny - 1)) / reach
+        return np.asarray(monomials(u, v, highest) * np.array(size))
+
+    def lattice(self) -> tuple[F8, F8]:
+        """Return places all over it."""
+        across, along = (np.linspace(0.0, n - 1.0, _LATTICE) for n in self.shape[::-1])
+        return np.repeat(across, _LATTICE), np.tile(along, _LATTICE)
+
+
+@record
+class Rigid:
+    """Error of a similarity: of the shift, at the middle of its stars, and of the turn."""
+
+    x: float
+    y: float
+    shift: float
+    turn: float
+
+    @classmethod
+    def of(cls, x: F8, y: F8, variance: F8) -> Rigid:
+        """Find it from the stars' pixels and their variances per axis, arcsec2."""
+        weight = 1.0 / np.maximum(variance, _TINY)
+        total = float(weight.sum())
+        x0, y0 = float(weight @ x) / total, float(weight @ y) / total
+        spread = float(weight @ ((x - x0) ** 2 + (y - y0) ** 2))
+        return cls(x0, y0, 1.0 / total, 1.0 / max(spread, _TINY))
+
+    def variance(self, x: F8, y: F8) -> F8:
+        """Return the variance per axis at 0-based pixels, arcsec2."""
+        return np.asarray(self.shift + self.turn * ((x - self.x) ** 2 + (y - self.y) ** 2))
+
+
+def _quadratic(rows: F8, covariance: F8) -> F8:
+    return np.asarray(np.einsum("ij,ij->i", rows @ covariance, rows))
+
+
+def extent_of(solution: Solution, sources: Sources, shape: tuple[int, int]) -> Extent:
+    """Find what the matched stars of a solution tell of terms beyond the plate's.
+
+    `shape` is the frame's, [y, x].
+    """
+    fit = solution.fit
+    own, other = (rows[solution.in_fit] for rows in (solution.first, solution.second))
+    variance = sources.variance[own] * fit.plate.pixel_scale**2
+    variance = variance + reference_variance(solution.region, other)
+    x, y = sources.x[own], sources.y[own]
+    frame, model, scale = Frame(shape), fit.model, fit.plate.pixel_scale
+    lowest = {"similarity": 1, "affine": 2}.get(model.kind, model.degree + 1)
+    highest = lowest + MORE_DEGREES - 1
+    step = max(1, -(-len(x) // MAX_STARS))
+    x, y, variance, used = x[::step], y[::step], variance[::step], fit.used[::step]
+    offset = np.stack([fit.dx, fit.dy], axis=1)[::step]
+    rows = frame.terms(x, y, highest)
+    free = np.array([p + q for p, q in exponents(highest)]) < lowest
+    for _ in range(_ROUNDS):
+        weight, mean, covariance, scatter = _posterior(
+            rows[used], offset[used], variance[used], free, scale
+        )
+        # Clipped stars may be where the terms suggest.
+        best = int(np.argmax(weight))
+        left = offset - rows @ mean[best]
+        known = _quadratic(rows, covariance[best]) + variance + scatter**2
+        again = used | (np.sum(left**2, axis=1) < _NEAR**2 * known)
+        if np.array_equal(again, used):
+            break
+        used = again
+    rigid = None
+    if model.kind == "similarity":
+        rigid = Rigid.of(x[used], y[used], variance[used] + scatter**2)
+    return Extent(frame, highest, weight, mean, covariance, rigid)
+
+
+def _posterior(
+    rows: F8, offset: F8, variance: F8, free: Bools, scale: float
+) -> tuple[F8, F8, F8, float]:
+    """Return the probability of each size of the terms, their means and covariances.
+
+    And the likeliest scatter, arcsec.  Terms that are free, those of the plate, have any size.
+    """
+    logs, means, covariances, scatters = [], [], [], []
+    for scatter in SCATTERS:
+        weight = 1.0 / np.maximum(variance + (scatter * scale) ** 2, _TINY)
+        power = rows.T @ (rows * weight[:, None])
+        target = rows.T @ (offset * weight[:, None])
+        constant = 2.0 * np.sum(np.log(weight)) - np.sum(weight[:, None] * offset**2)
+        rare = -SCATTER_POWER * math.log1p(scatter / USUAL_SCATTER)
+        for size in SIZES:
+            prior = scale * np.where(free, _FREE, size)
+            matrix = power * prior[:, None] * prior + np.eye(len(free))
+            inverse = np.linalg.inv(matrix) * prior[:, None] * prior
+            mean = inverse @ target
+            log = 0.5 * (constant + np.sum(target * mean)) - np.linalg.slogdet(matrix)[1]
+            ratio = size / USUAL_SIZE
+            logs.append(log + rare + math.log(ratio / (1.0 + ratio * ratio)))
+            means.append(mean)
+            covariances.append(inverse)
+            scatters.append(scatter * scale)
+    probability = np.exp(np.array(logs) - max(logs))
+    likely = np.flatnonzero(probability > _LIKELY)
+    weight = probability[likely] / probability[likely].sum()
+    best = int(np.argmax(probability))
+    return weight, np.array(means)[likely], np.array(covariances)[likely], float(scatters[best])

@@ -1,0 +1,70 @@
+"""Errors of sky positions where no star holds the plate."""
+
+import numpy as np
+import pytest
+
+from skyextract.sky.plate import gnomonic
+from tests.stages.astrometry.test_corners import NOISE, SCALE, Lens
+
+
+class Wide(Lens):
+    """A lens of which half is of the fifth power, and a reference of stars with x below `part`."""
+
+    def __init__(self, corner, n, seed, part=1.0):
+        super().__init__(corner, n, seed)
+        known = self.seen(*self.plate.to_pixel(*self.plane()))[0] < part * 1499.0
+        self.reference = self.reference.take(np.flatnonzero(known))
+
+    def plane(self):
+        """Return the reference in the tangent plane, deg."""
+        return gnomonic(self.reference.ra, self.reference.dec, self.plate.ra0, self.plate.dec0)
+
+    def seen(self, x, y):
+        u, v = x - 749.5, y - 749.5
+        square = u * u + v * v
+        shrunk = 1.0 - 0.5 * self.bend * square * (1.0 + square / (2.0 * 749.5**2))
+        return 749.5 + u * shrunk, 749.5 + v * shrunk
+
+    def pulls(self, result):
+        """Return distances from the middle, pixels, and errors of the plate over those claimed."""
+        x, y = (axis.ravel() for axis in np.mgrid[0.0:1499.0:25j, 0.0:1499.0:25j])
+        ra, dec = self.plate.to_sky(x, y)
+        place = self.seen(x, y)
+        own = result.plate.to_sky(*place)
+        east = (own[0] - ra) * np.cos(np.deg2rad(dec))
+        off = 3600.0 * np.hypot(east, own[1] - dec) / np.sqrt(2.0)
+        return np.hypot(x - 749.5, y - 749.5), off / result.error_at(*place)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("n", [40, 70, 120])
+def test_the_error_grows_into_corners_that_a_polynomial_does_not_follow(n, seed):
+    lens = Wide(30.0, n, seed)
+    result = lens.solve()
+    distance, pull = lens.pulls(result)
+    outer = pull[distance > 0.75 * 1060.0]
+    # Without: 3 to 30.
+    assert np.median(outer) < 2.0
+    assert result.status == "FALLBACK"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_error_grows_away_from_a_reference_of_a_part_of_the_frame(seed):
+    lens = Wide(12.0, 120, seed, part=0.5)
+    result = lens.solve()
+    _, pull = lens.pulls(result)
+    # Without: 90 % within 18 to 56.
+    assert np.median(pull) < 2.0
+    assert np.percentile(pull, 90) < 5.0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("n", "part"), [(6, 1.0), (12, 1.0), (25, 1.0), (40, 0.5), (100, 0.5)])
+def test_few_stars_of_a_frame_without_distortion_are_enough(n, part, seed):
+    lens = Wide(0.0, n, seed, part)
+    result = lens.solve()
+    assert result.status == "COMPLETE", result.reason
+    _, pull = lens.pulls(result)
+    assert 0.05 < np.median(pull) < 2.5
+    corners = np.array([0.0, 1499.0, 0.0, 1499.0]), np.array([0.0, 0.0, 1499.0, 1499.0])
+    assert result.error_at(*corners).max() < 3.0 * NOISE * SCALE
