@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.coordinates import FK4, FK5, SkyCoord
 from astropy.io import fits
 
 from tests.simulate.badframes import good_frame
@@ -21,6 +22,11 @@ def test_a_mirrored_frame(skyextract, tmp_path):
     assert "f.fits: with the WCS of the header: photometry failed" in done.stderr
     found = skyextract(*files, "-MATCH_FLIPPED", "Y").summary("f.json")[0]["steps"]
     assert found["astrometry"]["status"] == "complete"
+
+
+def b1950(ra, dec):
+    place = SkyCoord(ra, dec, unit="deg", frame=FK5).transform_to(FK4(equinox="B1950"))
+    return place.ra.deg, place.dec.deg
 
 
 def spoilt(kind, seed):
@@ -52,6 +58,13 @@ def spoilt(kind, seed):
             header[key] *= float(kind.split()[1])
     elif kind == "shifted":
         header["CRVAL2"] += 4.0 / 60.0
+    elif kind == "catalogue of B1950":
+        reference["ra"], reference["dec"] = b1950(reference["ra"], reference["dec"])
+    elif kind == "header of B1950":
+        header["CRVAL1"], header["CRVAL2"] = b1950(header["CRVAL1"], header["CRVAL2"])
+    elif kind == "CRVAL 0":
+        header["RA"], header["DEC"] = header["CRVAL1"], header["CRVAL2"]
+        header["CRVAL1"] = header["CRVAL2"] = header["CRPIX1"] = header["CRPIX2"] = 0.0
     elif kind == "another field":
         reference["ra"] = reference["ra"] + 40.0
     image = np.ascontiguousarray(image)
@@ -73,6 +86,9 @@ HINTS = {
     "scale 0.5": "2 times the header's: binned, or not?",
     "scale 3": "0.333 times the header's: binned, or not?",
     "shifted": "stars match if it is shifted by 4.0",
+    "catalogue of B1950": "stars match if the positions of the catalogue are of B1950, not J2000",
+    "header of B1950": "stars match if the header is of B1950 (EQUINOX 1950)",
+    "CRVAL 0": "stars match about RA 150.000, Dec +2.000 of the card RA",
     "another field": "the frame is expected at RA 150.000, Dec +2.000, and the nearest star is at",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,25 @@ def test_bright_stars_that_agree(seed: int, offsets: np.ndarray, contradicts: bo
     assert parts.step[0] == (pytest.approx(0.2, abs=0.02) if contradicts else 0.0)
     if contradicts:
         assert parts.group.x == pytest.approx(-0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("part", "offset", "said"),
+    [
+        (slice(0, 10), 0.25, "0.2. mag brighter than in the reference: is that saturated there"),
+        (slice(0, 10), -0.25, "0.2. mag fainter than in the reference: are they saturated"),
+        (slice(30, 40), 0.25, r"of one brightness are off by .0\.(19|2.) mag: another"),
+    ],
+)
+def test_the_cause_is_said_by_which_stars_are_off(part: slice, offset: float, said: str) -> None:
+    """Clouds and flat fields know no brightness."""
+    rng = np.random.default_rng(8)
+    residuals, errors = rng.normal(0.0, ERROR, N), np.full(N, ERROR)
+    residuals[part] += offset * rng.uniform(0.98, 1.02, 10)
+    x, y = rng.uniform(0.0, 512.0, (2, N))
+    none = np.zeros(0)
+    parts = compare_parts(
+        (residuals, errors, np.linspace(16.0, 20.0, N)), (residuals, errors, x, y),
+        (none, none, none), 1.0, (512, 512),
+    )  # fmt: skip
+    assert re.search(said, parts.contradiction)

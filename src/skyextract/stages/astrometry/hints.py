@@ -18,7 +18,8 @@ from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.angles import ARCSEC
-from skyextract.stages.astrometry.pointing import Start, read_start
+from skyextract.sky.frames import j2000_to_b1950
+from skyextract.stages.astrometry.pointing import Start, pointing, read_start
 from skyextract.stages.astrometry.solution import Solution
 from skyextract.stages.astrometry.sources import Sources
 
@@ -52,8 +53,21 @@ def remedy(
     """
     if sources.x.size < MIN_SOURCES:
         return ""
-    if not _near(start, reference.ra, reference.dec):
-        return _elsewhere(start, sources, reference, solve)
+    told = _of_b1950(start, sources, reference, solve)
+    if not told and not _near(start, reference.ra, reference.dec):
+        told = _by_pointing(start, sources, reference, solve, header) or _elsewhere(
+            start, sources, reference, solve
+        )
+    elif not told:
+        told = _near_the_frame(start, sources, reference, solve, header, wcs, config)
+    return told
+
+
+def _near_the_frame(
+    start: Start, sources: Sources, reference: RefCatalog, solve: Solver,
+    header: Mapping[str, Any], wcs: SkyWcs | None, config: AstrometryConfig,
+) -> str:  # fmt: skip
+    """Say what would have matched where the reference has stars in the frame."""
     reach = WIDER if wcs else WIDER_POINTING
     wider = replace(start, position=reach * start.position, angle=math.pi, flips=(0, 1))
     found = solve(wider, sources, reference)
@@ -115,6 +129,58 @@ def _distance(ra: F8, dec: F8, ra0: float, dec0: float) -> F8:
     return distance
 
 
+def _of_b1950(start: Start, sources: Sources, reference: RefCatalog, solve: Solver) -> str:
+    """Say whether catalogue or header are of B1950: what precession moves is half a degree."""
+    ra, dec = reference.ra, reference.dec
+    if not ra.size or np.abs(dec).max() > 90.0:
+        return ""
+    old = j2000_to_b1950(ra, dec)
+    # The way back is found by iteration.
+    new_ra, new_dec = ra, dec
+    for _ in range(3):
+        back = j2000_to_b1950(new_ra, new_dec)
+        new_ra = (new_ra + (ra - back[0] + 180.0) % 360.0 - 180.0) % 360.0
+        new_dec = np.clip(new_dec + dec - back[1], -90.0, 90.0)
+    return _if_moved(
+        start, sources, reference, solve, new_ra, new_dec,
+        "the positions of the catalogue are of B1950, not J2000",
+    ) or _if_moved(
+        start, sources, reference, solve, *old, "the header is of B1950 (EQUINOX 1950)"
+    )  # fmt: skip
+
+
+def _if_moved(
+    start: Start, sources: Sources, reference: RefCatalog, solve: Solver, ra: F8, dec: F8,
+    mistake: str,
+) -> str:  # fmt: skip
+    """Say that stars match where the reference stars are at other places (deg), if they do."""
+    good = np.abs(dec) <= 90.0
+    if not _near(start, ra[good], dec[good]):
+        return ""
+    found = solve(start, sources, replace(reference.take(good), ra=ra[good], dec=dec[good]))
+    return "" if found is None else f": {found.verification.n_matched} stars match if {mistake}"
+
+
+def _by_pointing(
+    start: Start, sources: Sources, reference: RefCatalog, solve: Solver, header: Mapping[str, Any]
+) -> str:
+    """Say whether other cards than the WCS tell where the frame is: nobody filled that in."""
+    pointed = pointing(header)
+    if start.wcs is None or pointed is None or pointed[2] == "CRVAL1":
+        return ""
+    ra, dec, key = pointed
+    there = replace(start, ra=ra, dec=dec, wcs=None, angle=math.pi, flips=(0, 1))
+    if not _near(there, reference.ra, reference.dec):
+        return ""
+    found = solve(there, sources, reference)
+    if found is None:
+        return ""
+    return (
+        f": {found.verification.n_matched} stars match about RA {ra:.3f}, Dec {dec:+.3f} of the "
+        f"card {key}, where the WCS says {start.ra:.3f}, {start.dec:+.3f}: nobody filled it in?"
+    )
+
+
 def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Solver) -> str:
     """Say where the reference stars are, and what would bring them to the frame."""
     ra, dec = reference.ra, reference.dec
@@ -126,13 +192,10 @@ def _elsewhere(start: Start, sources: Sources, reference: RefCatalog, solve: Sol
         "RA and Dec of the catalogue are swapped": (dec % 360.0, np.where(ra > 180, ra - 360, ra)),
         "the Dec of the catalogue has the wrong sign": (ra, -dec),
     }
-    for mistake, (x, y) in mistakes.items():
-        good = np.abs(y) <= 90.0
-        if _near(start, x[good], y[good]):
-            moved = replace(reference.take(good), ra=x[good], dec=y[good])
-            found = solve(start, sources, moved)
-            if found is not None:
-                return f": {found.verification.n_matched} stars match if {mistake}"
+    for mistake, moved in mistakes.items():
+        told = _if_moved(start, sources, reference, solve, *moved, mistake)
+        if told:
+            return told
     if not ra.size:
         return ""
     nearest = int(np.argmin(_distance(ra, dec, start.ra, start.dec)))

@@ -63,10 +63,30 @@ class Parts:
                 f"{self.group.number} stars agree with each other on a zero point that is "
                 f"{self.group.x:+.2f} mag off: two magnitude systems, clouds?"
             )
-        for spread, where in ((self.field, self.place), (self.brightness, "of one brightness")):
-            if spread.exceeds(MAX_PART, SURE):
-                return f"stars {where} are off by {spread.worst:+.2f} mag: clouds, flat field?"
+        if self.field.exceeds(MAX_PART, SURE):
+            worst = self.field.worst
+            return f"stars {self.place} are off by {worst:+.2f} mag: clouds, flat field?"
+        if self.brightness.exceeds(MAX_PART, SURE):
+            return self._about_brightness()
         return ""
+
+    def _about_brightness(self) -> str:
+        """Say which stars are off, and what may be the cause; clouds know no brightness."""
+        worst = self.brightness.worst
+        if self.brightness.part > 0:
+            return (
+                f"stars of one brightness are off by {worst:+.2f} mag: another magnitude system, "
+                "pixel values that are not linear in light, a wrong background?"
+            )
+        if worst > 0.0:
+            return (
+                f"the brightest stars are {worst:.2f} mag brighter than in the reference: is that "
+                "saturated there?"
+            )
+        return (
+            f"the brightest stars are {-worst:.2f} mag fainter than in the reference: are they "
+            "saturated, or the pixel values not linear in light?"
+        )
 
     @property
     def place(self) -> str:
