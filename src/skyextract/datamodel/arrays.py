@@ -28,6 +28,8 @@ _LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FEW_BYTES = 1 << 22
 """Bytes that fill no large pages."""
+_MANY_BYTES = 1 << 25
+"""Bytes whose clearing takes longer than thousands of small pages."""
 
 _BLOCK = 1 << 18
 """Pixels that numpy works on at once in a thread."""
@@ -67,10 +69,14 @@ def unmarked(shape: tuple[int, ...], dtype: Any) -> AnyArray:
 def scattered(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     """Return zeros, of which a few places here and there are going to be written to.
 
-    These alone take memory, 4 kB each: of large pages a handful of sources fills a plane.
+    These alone take memory, 4 kB each: of large pages a handful of sources fills a plane.  A small
+    plane is sooner cleared than so many pages are taken.
     """
     kind = np.dtype(dtype)
-    memory = mmap.mmap(-1, math.prod(shape) * kind.itemsize, flags=_ANONYMOUS)
+    size = math.prod(shape) * kind.itemsize
+    if size < _MANY_BYTES:
+        return unmarked(shape, kind)
+    memory = mmap.mmap(-1, size, flags=_ANONYMOUS)
     return np.frombuffer(memory, kind).reshape(shape)
 
 

@@ -41,7 +41,7 @@ def test_sums_along_lines_are_those_of_plain_indexing():
 @pytest.mark.parametrize("peak", [0.75, 40.0])
 def test_a_trail_is_taken_off_and_stars_stay(peak, angle):
     light = trail(peak, angle, 60.0)
-    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN)
+    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN, Run(2))
     assert len(trails) == 1
     across = trails[0].peak * trails[0].profile.sum() / FINE  # light per length
     want = peak * SCENE.sky_sigma * 1.5 * np.sqrt(2.0 * np.pi)
@@ -59,7 +59,7 @@ def test_a_net_of_trails():
     rng = np.random.default_rng(3)
     light = sum(trail(10 ** rng.uniform(0.3, 1.5), 0.4 + 0.33 * k, rng.uniform(-150, 150))
                 for k in range(8))  # fmt: skip
-    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN)
+    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN, Run(2))
     assert len(trails) == 8
     assert (left - SCENE.image).std() < 0.2 * SCENE.sky_sigma
 
@@ -92,7 +92,7 @@ def order():
 def test_what_is_no_trail_stays(light):
     """An ordinary frame, spikes, an edge-on galaxy, an order of a spectrum, a row, an edge."""
     image = (SCENE.image + light).astype(np.float32)
-    left, trails = taken_off(image, KNOWN)
+    left, trails = taken_off(image, KNOWN, Run(2))
     assert not trails
     assert left is image
 

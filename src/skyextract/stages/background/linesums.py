@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.record import record
+from skyextract.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Line:
     significance: float
 
 
-def brightest_lines(image: F4, known: Bools, least: float, most: int) -> list[Line]:
+def brightest_lines(image: F4, known: Bools, least: float, most: int, run: Run) -> list[Line]:
     """Return lines along which an image is brighter than beside them, the brightest first.
 
     Parameters
@@ -57,17 +58,22 @@ def brightest_lines(image: F4, known: Bools, least: float, most: int) -> list[Li
     """
     both: NDArray[np.complex64] = np.empty(image.shape, np.complex64)
     both.real, both.imag = image, known
-    found: list[Line] = []
-    for steep in (False, True):
-        for down in (False, True):
-            turned = both.T if steep else both
-            turned = turned[::-1] if down else turned
-            for line in _brightest(turned, least, most):
-                x, y = line.x, line.y
-                if down:
-                    y = turned.shape[0] - 1.0 - y
-                x, y = (y, x) if steep else (x, y)
-                found.append(Line(x, y, line.significance))
+
+    def rising(turn: tuple[bool, bool]) -> list[Line]:
+        steep, down = turn
+        turned = both.T if steep else both
+        turned = turned[::-1] if down else turned
+        lines = []
+        for line in _brightest(turned, least, most):
+            x, y = line.x, line.y
+            if down:
+                y = turned.shape[0] - 1.0 - y
+            x, y = (y, x) if steep else (x, y)
+            lines.append(Line(x, y, line.significance))
+        return lines
+
+    turns = [(steep, down) for steep in (False, True) for down in (False, True)]
+    found = [line for lines in run.map(rising, turns) for line in lines]
     found.sort(key=lambda line: -line.significance)
     return found[:most]
 
@@ -135,15 +141,19 @@ def line_sums(image: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], int]
 
 def _beside(value: F4, enough: Bools) -> F4:
     """Return the mean of the lines beside each, of one direction."""
-    near, far = ASIDE
-    total = _window(value, far) - _window(value, near)
-    number = _window(enough.astype(np.float32), far) - _window(enough.astype(np.float32), near)
+    total, number = _aside(value), _aside(enough.astype(np.float32))
     mean: F4 = (total / np.maximum(number, 1.0)).astype(np.float32)
     return mean
 
 
-def _window(value: F4, reach: int) -> F8:
-    """Return sums over so many elements on either side, along the second axis."""
-    sums = np.cumsum(np.pad(value, ((0, 0), (reach + 1, reach))), axis=1, dtype=np.float64)
-    out: F8 = sums[:, 2 * reach + 1 :] - sums[:, : -2 * reach - 1]
-    return out
+def _aside(value: F4) -> F8:
+    """Return sums over the elements that are aside of each along the second axis, as ASIDE says."""
+    near, far = ASIDE
+    n = value.shape[1]
+    sums = np.cumsum(np.pad(value, ((0, 0), (far + 1, far))), axis=1, dtype=np.float64)
+
+    def within(reach: int) -> F8:
+        out: F8 = sums[:, far + reach + 1 :][:, :n] - sums[:, far - reach :][:, :n]
+        return out
+
+    return within(far) - within(near)

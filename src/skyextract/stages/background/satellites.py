@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.arrays import has_bits
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
@@ -35,6 +36,8 @@ SIGNIFICANT, MOST = 8.0, 24
 """Significance of lines, and number of them, that are looked at..."""
 TRAILS = 16
 """... and that may be trails: more are orders of a spectrum, or a grid."""
+_BLOCK = 1 << 18
+"""Pixels that are binned together, in the cache."""
 TILT = 0.02
 """Rise over the length from which lines are none of rows, columns, spectra and smear."""
 REACH, BESIDE = 14, 8
@@ -113,10 +116,10 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
     image, mask = exposure.image, exposure.mask
     if min(image.shape) < LEAST_SIZE:
         return exposure
-    known = (mask & UNUSABLE) == 0
+    known = ~has_bits(mask, int(UNUSABLE), run)
     if exposure.weight is not None:
         known &= exposure.weight < MAX_VARIANCE
-    left, trails = taken_off(image, known)
+    left, trails = taken_off(image, known, run)
     if not trails:
         return exposure
     peaks = sorted(trail.peak for trail in trails)
@@ -131,11 +134,11 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, image=np.where(has_sky, left, image))
 
 
-def taken_off(image: F4, known: Bools) -> tuple[F4, list[Trail]]:
+def taken_off(image: F4, known: Bools, run: Run) -> tuple[F4, list[Trail]]:
     """Return an image without its trails, and these; the image itself where there are none."""
     trails: list[Trail] = []
     cell = max(2, 1 << math.ceil(math.log2(max(image.shape) / CELLS)))
-    lines = _lines(image, known, cell)
+    lines = _lines(image, known, cell, run)
     left = image
     for line in lines:
         trail = fitted(left, known, line)
@@ -149,9 +152,9 @@ def taken_off(image: F4, known: Bools) -> tuple[F4, list[Trail]]:
     return left, trails
 
 
-def _lines(image: F4, known: Bools, cell: int) -> list[Line]:
+def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
     """Return the lines that are brighter than what is beside, in pixels of the image."""
-    coarse, whole = _binned(image, known, cell)
+    coarse, whole = _binned(image, known, cell, run)
     coarse = coarse - _sky(coarse, whole)
     noise = median(np.abs(coarse[whole])) / 0.6745 if whole.any() else 0.0
     if not noise > 0.0:
@@ -159,7 +162,7 @@ def _lines(image: F4, known: Bools, cell: int) -> list[Line]:
     clipped = np.clip(coarse / np.float32(noise), -CLIP, CLIP).astype(np.float32)
     clipped = np.where(whole, clipped - clipped[whole].mean(), np.float32(0.0))
     found = []
-    for line in brightest_lines(clipped, whole, SIGNIFICANT, MOST):
+    for line in brightest_lines(clipped, whole, SIGNIFICANT, MOST, run):
         x, y = (cell * (v + 0.5) - 0.5 for v in (line.x, line.y))
         dx, dy = abs(x[1] - x[0]), abs(y[1] - y[0])
         if min(dx, dy) > TILT * max(dx, dy):
@@ -167,13 +170,23 @@ def _lines(image: F4, known: Bools, cell: int) -> list[Line]:
     return found
 
 
-def _binned(image: F4, known: Bools, cell: int) -> tuple[F4, Bools]:
+def _binned(image: F4, known: Bools, cell: int, run: Run) -> tuple[F4, Bools]:
     """Return means of cells, and which of them have data in all pixels."""
-    ny, nx = (size // cell * cell for size in image.shape)
-    cells = (ny // cell, cell, nx // cell, cell)
-    whole = np.asarray(known[:ny, :nx].reshape(cells).all(axis=(1, 3)))
-    mean = image[:ny, :nx].reshape(cells).mean(axis=(1, 3), dtype=np.float32)
-    return np.where(whole, mean, np.float32(0.0)), whole
+    n_y, n_x = (size // cell for size in image.shape)
+
+    def rows(band: tuple[int, int]) -> tuple[F4, Bools]:
+        # First along whole rows, which numpy does in vectors.
+        part = np.s_[band[0] * cell : band[1] * cell, : n_x * cell]
+        total = image[part].reshape(-1, cell, n_x * cell).sum(axis=1)
+        have = np.logical_and.reduce(known[part].reshape(-1, cell, n_x * cell), axis=1)
+        sums = total.reshape(-1, n_x, cell).sum(axis=2) * np.float32(1.0 / cell**2)
+        return sums, have.reshape(-1, n_x, cell).all(axis=2)
+
+    step = max(1, _BLOCK // (cell * image.shape[1]))
+    bands = [(first, min(first + step, n_y)) for first in range(0, n_y, step)]
+    means, wholes = zip(*run.map(rows, bands), strict=True)
+    whole = np.concatenate(wholes)
+    return np.where(whole, np.concatenate(means), np.float32(0.0)), whole
 
 
 def _sky(coarse: F4, whole: Bools) -> F4:
