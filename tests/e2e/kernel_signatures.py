@@ -53,6 +53,7 @@ def process_everything() -> None:
         [f"{field},f4.fits", "-FILTER", "N", "-GAIN_KEY", "NONE", "-CR_REPAIR", "N",
          "-MASK_TYPE", "BLANK", "-CATALOG_NAME", "d.cat"],
         ["crowd.fits"],
+        ["dense.fits", "-CROWD_NITER", "0"],
         ["dense.fits", "-GAIN", "0.1"],
         [f"{night}/science.fits.fz", "-CAMERA", f"{night}/camera.conf", *master,
          "-ASTREFCAT_NAME", f"{night}/refcat.fits"],

@@ -109,7 +109,12 @@ def fitted(request):
     quality = FitQuality(*np.full((3, n, 3, 3), -1.0), *np.full((4, n), -1.0))
     psf = PsfModel(coefficients, 1, SAMPLING)
     positions = Positions(*parameters[:, 1:].T.copy(), u, v)
-    describe_fits(0, n, planes, psf, disk, positions, 9, SPREAD, fits, quality)
+    describe_fits(0, n, planes, psf, disk, positions, 9, SPREAD, False, fits, quality)
+    alone = FitQuality(*np.full((3, n, 3, 3), -1.0), *np.full((4, n), -1.0))
+    describe_fits(0, n, planes, psf, disk, positions, 9, SPREAD, True, fits, alone)
+    for ours, theirs in zip(quality[4:6], alone[4:6], strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # SPREAD_MODEL by itself is the same
+    assert np.isnan(alone.chi2).all()
     joint_errors(0, n, tiles, planes, psf, positions, 9, 1.0, fits, quality)
     return Reference(planes, coefficients, disk, u[0], v[0], parameters, radius), quality
 

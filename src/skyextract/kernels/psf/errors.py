@@ -191,7 +191,7 @@ def _draw(
 @kernel
 def describe_fits(
     first: int, last: int, planes: Planes, psf: PsfModel, disk: F8, positions: Positions,
-    max_radius: int, spread_radius: int, fits: Fits, quality: FitQuality,
+    max_radius: int, spread_radius: int, spread_alone: bool, fits: Fits, quality: FitQuality,
 ) -> None:  # fmt: skip
     """Get normal matrix, its noise, reduced chi2 and SPREAD_MODEL of the sources first..last-1.
 
@@ -210,6 +210,8 @@ def describe_fits(
     max_radius, spread_radius : int
         Largest radius of a fit region; pixels within the second one are compared for
         SPREAD_MODEL, which is not wanted if it is 0.
+    spread_alone : bool
+        SPREAD_MODEL is all that is wanted.
     fits : Fits
     quality : FitQuality
         All but the covariance are results.
@@ -234,12 +236,13 @@ def describe_fits(
         u, v = positions.u[n], positions.v[n]
         reach = max(math.ceil(fits.radius[n]), spread_radius) + 1
         local_model(psf, totals, u, v, reach, model)
-        region = _region(planes, planes.inverse_gains, x, y, fits.radius[n], weight, noise)
-        _draw(model, psf.sampling, x, y, region, True, grid, stamp)
-        quality.chi2[n] = _normal_matrix(
-            region, planes.residual, stamp, quality.normal[n], quality.noise[n]
-        )
-        quality.misfit[n] = _misfit(region, planes)
+        if not spread_alone:
+            region = _region(planes, planes.inverse_gains, x, y, fits.radius[n], weight, noise)
+            _draw(model, psf.sampling, x, y, region, True, grid, stamp)
+            quality.chi2[n] = _normal_matrix(
+                region, planes.residual, stamp, quality.normal[n], quality.noise[n]
+            )
+            quality.misfit[n] = _misfit(region, planes)
         if spread_radius == 0:
             continue
         region = _region(planes, exact, x, y, float(spread_radius), weight, noise)

@@ -174,7 +174,7 @@ def psf_photometry(
 
 def spread_models(fit: PointFit, sources: FittedSources, run: Run) -> tuple[F8, F8]:
     """Return SPREAD_MODEL of fitted sources and its error, (n,) float64 each."""
-    quality = _described(fit, sources, True, run)
+    quality = _described(fit, sources, True, run, alone=True)
     return quality.spread, quality.spread_error
 
 
@@ -202,8 +202,10 @@ def _quality(
     return quality
 
 
-def _described(fit: PointFit, sources: FittedSources, spread: bool, run: Run) -> FitQuality:
-    """Chi2, SPREAD_MODEL and normal equations of the fits, each for itself; no covariances."""
+def _described(
+    fit: PointFit, sources: FittedSources, spread: bool, run: Run, *, alone: bool = False
+) -> FitQuality:
+    """Chi2, SPREAD_MODEL (or it alone) and normal equations of the fits; no covariances."""
     n, psf = len(sources.parameters), fit.psf
     fits = Fits(**sources.columns())
     normal, noise, covariance = np.empty((3, n, 3, 3))
@@ -214,7 +216,7 @@ def _described(fit: PointFit, sources: FittedSources, spread: bool, run: Run) ->
     def describe(chunk: tuple[int, int]) -> None:
         describe_fits(
             *chunk, fit.planes, fit.model, disk, fit.positions, fit.max_radius, spread_radius,
-            fits, quality,
+            alone, fits, quality,
         )  # fmt: skip
 
     run.map(describe, _chunks(n, run))
