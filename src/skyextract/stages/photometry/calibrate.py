@@ -194,7 +194,7 @@ def _calibrate(
     verdict = verify(
         Evidence(
             fit, stars, exposure.shape, pairs.chance, _better_band(fit, stars, reference, band),
-            scale, n_bright, parts, checks.get("n_extended", 0),
+            scale, n_bright, parts, checks.get("n_extended", 0), checks.pop("n_in_cluster", 0),
         )
     )  # fmt: skip
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)

@@ -35,6 +35,8 @@ NOTED_SCATTER, MANY = 0.04, 3.0
 OF_PLACE = ": clouds, flat field, amplifiers?"
 MIN_SHARE = 0.05
 """Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
+IN_CLUSTER = 0.5
+"""Share of the stars of the fit in a cluster that makes it one, too."""
 SHARE_FROM = 100
 """The share counts from this many bright stars."""
 OTHER_BAND = 0.5
@@ -88,6 +90,8 @@ class Evidence:
     parts : Parts
     n_extended : int
         Matched sources that were left out as no points of light.
+    n_in_cluster : int
+        Stars of the fit where sources are far denser than in most of the frame.
     """
 
     fit: ZeroPointFit
@@ -99,6 +103,7 @@ class Evidence:
     n_bright: int
     parts: Parts
     n_extended: int = 0
+    n_in_cluster: int = 0
 
     @property
     def n_good(self) -> int:
@@ -236,6 +241,13 @@ def _doubt(evidence: Evidence, uneven: float) -> str:
         return f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
     if scale.rounding_error > WEAK_SCALE:
         return f"rounding of the pixels may shift all fluxes by {scale.rounding_error:.2f} mag"
+    n_stars = evidence.stars.row.size
+    if evidence.n_in_cluster > IN_CLUSTER * n_stars:
+        return (
+            f"{evidence.n_in_cluster} of {n_stars} stars of the zero point stand where sources "
+            "are far denser than in most of the frame, and may be too bright by what is not told "
+            "apart there"
+        )
     if n_bright >= SHARE_FROM and evidence.n_good < MIN_SHARE * n_bright:
         return (
             f"the zero point rests on {evidence.n_good} of {n_bright} stars that are bright enough"

@@ -14,6 +14,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
+from skyextract.stages.photometry.company import in_cluster
 from skyextract.stages.photometry.depth import column, split_key
 from skyextract.stages.photometry.hidden import MAG_PER_RATIO, hidden_magnitudes
 from skyextract.stages.photometry.zeropoint import MIN_STARS, shortest_half
@@ -170,6 +171,12 @@ def select_stars(
     if (keep & alone).sum() >= ENOUGH:
         keep &= alone
         checked &= alone
+    if exposure.psf is not None:
+        crowded = in_cluster(catalog, pairs.row, exposure.shape, exposure.psf.fwhm)
+        if (keep & ~crowded).sum() >= A_FEW:
+            keep &= ~crowded
+            checked &= ~crowded
+        report["n_in_cluster"] = int((keep & crowded).sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         of_reference = np.where(matched.mag_error > 0.0, matched.mag_error, 0.0)
         errors = np.hypot(MAG_PER_RATIO / matched.snr, of_reference)
