@@ -124,6 +124,42 @@ def test_the_noise_of_a_large_overscan_is_that_of_all_columns(width):
     assert overscan.noise == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("in_data", [False, True])
+def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_data):
+    """Lines that stand out in the overscan alone; offsets of lines are in their data, too."""
+    rng = np.random.default_rng(5)
+    n, width = 600, 40
+    level = 1000.0 + 8.0 * np.sin(np.arange(n) / 150.0)
+    offsets = np.zeros(n)
+    for line, length in ((50, 12), (210, 25), (400, 3), (580, 20)):
+        offsets[line : line + length] = 150.0
+    data = rng.normal(500.0, 20.0, (n, 300)) + level[:, None] + in_data * offsets[:, None]
+    data[215:230, 100:115] += 50_000.0
+    bias = rng.normal(0.0, 4.0, (n, width)) + (level + offsets)[:, None]
+    frame = np.concatenate([data, bias], axis=1).astype(np.float32)
+    sections = Section(0, 300, 0, n), Section(300, 340, 0, n)
+    if above:
+        frame = np.ascontiguousarray(frame.T)
+        sections = Section(0, n, 0, 300), Section(0, n, 300, 340)
+    amplifier = Amplifier("1", 0, *sections, sections[0], 1.0, 0.0)
+    overscan = measure_overscan(frame, amplifier, settings_of().config.isr)
+    found = overscan.columns if above else overscan.rows
+    expected = level + offsets if in_data else level
+    assert np.abs(found - expected).max() < 4.0
+    assert overscan.n_leaked == (0 if in_data else 60)
+
+
+def test_charge_that_trails_into_the_overscan_is_no_noise():
+    rng = np.random.default_rng(6)
+    trail = 40.0 * np.exp(-np.arange(40) / 8.0)
+    frame = rng.normal(1000.0, 4.0, (700, 340)) + np.append(np.zeros(300), trail)
+    sections = Section(0, 300, 0, 700), Section(300, 340, 0, 700)
+    amplifier = Amplifier("1", 0, *sections, sections[0], 1.0, 0.0)
+    overscan = measure_overscan(frame.astype(np.float32), amplifier, settings_of().config.isr)
+    assert overscan.noise == pytest.approx(4.0, rel=0.03)
+
+
 # ------------------------------------------------------------------ geometry
 
 

@@ -14,9 +14,13 @@ from skyextract.kernels.isr import overscan as kernels
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Isr
+from skyextract.stages.isr.leaks import without_leaks
 
 _CLIP = 3.0
 """Lines that lie this far off (sigma) do not count in the polynomial."""
+
+_TRAIL_LINES, _TRAIL = 128, 0.5
+"""Lines that tell the level of each column, and sigma by which one has to be off."""
 
 _SAMPLE = 1 << 14
 """So many pixels tell which ones lie far off."""
@@ -36,6 +40,10 @@ class Overscan:
         Standard deviation of its pixels (robust, ADU); NaN without one.
     variance : float
         Variance of the level that is subtracted, ADU^2.
+    n_leaked : int
+        Lines into which light had leaked, which have the level of those about them.
+    leaked : float
+        How far they lay above that at most, ADU.
     """
 
     rows: F8
@@ -43,14 +51,16 @@ class Overscan:
     level: float = math.nan
     noise: float = math.nan
     variance: float = 0.0
+    n_leaked: int = 0
+    leaked: float = 0.0
 
 
 def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     """Measure the overscan of an amplifier.
 
     ROW_MEDIAN takes the median of each row of an overscan beside the data (of each column of
-    one above or below); POLY fits a Legendre polynomial to these medians; MEDIAN and MEAN take
-    one number.
+    one above or below), but where light leaked into it; POLY fits a Legendre polynomial to these
+    medians; MEDIAN and MEAN take one number.
 
     Parameters
     ----------
@@ -96,12 +106,15 @@ def measure_overscan(plane: F4, amplifier: Amplifier, isr: Isr) -> Overscan:
     if isr.isr_overscan == "POLY":
         lines = _smooth(lines, isr.isr_overscan_degree)
         variance *= (isr.isr_overscan_degree + 1) / len(lines)
+    part = plane[data.slices]
+    found = without_leaks(lines, part if beside else part.T, noise)
+    lines = found.lines
     step_y, step_x = amplifier.step
     if beside:
         rows += lines[::step_y]
     else:
         columns += lines[::step_x]
-    return Overscan(rows, columns, level, noise, variance)
+    return Overscan(rows, columns, level, noise, variance, found.number, found.largest)
 
 
 def _median_factor(of_medians: bool) -> float:
@@ -113,12 +126,27 @@ def _noise(pixels: F4, lines: F8, level: float) -> float:
     """Return the robust scatter about the level of each line; quantisation is in it."""
     width = pixels.shape[1]
     narrow = width < 4  # two or three pixels are too close to their own median
+    if not narrow:
+        pixels = _without_trail(pixels, lines)
     centred = np.empty(pixels.size, np.float32)
     n = kernels.deviations(pixels, np.full(len(lines), level) if narrow else lines, centred)
     step = n // _SAMPLE | 1  # odd: pixels of all columns
     mad = MAD_TO_SIGMA * median(np.abs(centred[:n:step]))
     scatter = kernels.scatter_within(centred[:n], max(5.0 * mad, 1.0))
     return scatter * (1.0 if narrow else math.sqrt(width / (width - 1.0)))
+
+
+def _without_trail(pixels: F4, lines: F8) -> F4:
+    """Return the pixels without a level of each column: charge that was deferred trails there."""
+    rows = slice(None, None, max(1, len(lines) // _TRAIL_LINES))
+    some = pixels[rows] - lines[rows, None]
+    if len(some) < _TRAIL_LINES // 2 or not np.isfinite(some).all():
+        return pixels
+    trail = np.median(some, axis=0)
+    noise = MAD_TO_SIGMA * median(np.abs(some - trail))
+    # (what is smaller would add a few per cent)
+    is_seen = np.abs(trail).max() > _TRAIL * noise
+    return pixels - trail.astype(np.float32) if is_seen else pixels
 
 
 def _finite(pixels: F4) -> F8:

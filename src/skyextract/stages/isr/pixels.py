@@ -94,6 +94,13 @@ def correct_pixels(
         Whether it is wanted; without a known gain there is none.
     """
     overscans = tuple(measure_overscan(raw.planes[a.plane], a, isr) for a in raw.amplifiers)
+    for amplifier, overscan in zip(raw.amplifiers, overscans, strict=True):
+        if overscan.n_leaked:
+            run.warn(
+                f"amplifier {amplifier.name}: {overscan.n_leaked} lines of the overscan lie up to "
+                f"{overscan.leaked:.4g} ADU above those beside them, and their data do not: light "
+                "of bright stars leaks into it; these lines have the level of those about them"
+            )
     amplifiers = tuple(
         _with_read_noise(a, o, calibrations) for a, o in zip(raw.amplifiers, overscans, strict=True)
     )

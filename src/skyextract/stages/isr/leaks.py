@@ -1,0 +1,92 @@
+"""Lines of an overscan into which light leaks: the trails of bright stars, and crosstalk.
+
+An offset of a line is in its data, too; what leaks is in the overscan alone, and would be taken
+off all pixels of the line.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.noise import robust_sigma
+from skyextract.record import record
+
+WINDOW = 101
+"""Lines whose median is the level about one of them."""
+BLOCK = 128
+"""Lines of a block, the medians of which tell quickly whether any line stands out."""
+FAR = 6.0
+"""Scatter of the lines above the level about them from which one stands out; and the noise of a
+pixel, at least."""
+MOST = 0.3
+"""Share of the lines that may: more are no leaks."""
+IN_DATA = 0.5
+"""Part of the excess that the data of an offset line have, at least."""
+N_COLUMNS = 512
+"""Pixels of a line of data that tell its level, about."""
+
+
+@record
+class Leaks:
+    """Lines without what leaked into them.
+
+    Attributes
+    ----------
+    lines : (n,) float64
+        Levels, ADU.
+    number : int
+        Lines that were replaced by the level about them.
+    largest : float
+        What was taken off them at most, ADU.
+    """
+
+    lines: F8
+    number: int = 0
+    largest: float = 0.0
+
+
+def without_leaks(lines: F8, data: F4, noise: float) -> Leaks:
+    """Replace lines of an overscan that stand out of those about them, where their data do not.
+
+    Parameters
+    ----------
+    lines : (n,) float64
+        Levels of the overscan, ADU.
+    data : (n, width) float32
+        The data of the same lines.
+    noise : float
+        Of a pixel, ADU: medians of whole numbers may be all the same but for a few.
+    """
+    if lines.size < 2 * WINDOW:
+        return Leaks(lines)
+    n = lines.size // BLOCK
+    blocks = np.sort(lines[: n * BLOCK].reshape(n, BLOCK), axis=1)[:, BLOCK // 2]
+    rough = lines - np.interp(np.arange(lines.size), (np.arange(n) + 0.5) * BLOCK, blocks)
+    if not rough.max() > max(FAR * robust_sigma(rough), noise):
+        return Leaks(lines)
+    padded = np.pad(lines, WINDOW // 2, mode="reflect")
+    about = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
+    above = lines - about
+    out = np.flatnonzero(above > max(FAR * robust_sigma(above), noise))
+    if not 0 < out.size <= MOST * lines.size:
+        return Leaks(lines)
+    leaked = out[_rise(data, out, lines.size) < IN_DATA * above[out]]
+    if not leaked.size:
+        return Leaks(lines)
+    cleaned = lines.copy()
+    cleaned[leaked] = about[leaked]
+    return Leaks(cleaned, leaked.size, float(above[leaked].max()))
+
+
+def _rise(data: F4, out: I8, n: int) -> F8:
+    """Return how far the data of some lines lie above those of the nearest other lines, ADU."""
+    good = np.setdiff1d(np.arange(n), out)
+    place = np.searchsorted(good, out)
+    below, above = good[np.maximum(place - 1, 0)], good[np.minimum(place, good.size - 1)]
+    step = max(1, data.shape[1] // N_COLUMNS)
+    of_line, of_below, of_above = (
+        np.nanmedian(data[rows, ::step], axis=1) for rows in (out, below, above)
+    )
+    rise: F8 = of_line - 0.5 * (of_below + of_above)
+    return np.nan_to_num(rise)
