@@ -81,16 +81,24 @@ def galaxy():
     return 50.0 * SCENE.sky_sigma * np.exp(-np.abs(along) / 60.0 - np.abs(across) / 3.0)
 
 
+def glow():
+    """At an edge, with its own noise."""
+    light = 360.0 * SCENE.sky_sigma * np.exp(-U / 20.0)
+    noise = np.random.default_rng(1).standard_normal(U.shape)
+    return light + np.sqrt(light * SCENE.sky_sigma / 1.5) * noise
+
+
 def order():
     """Of a spectrum, which bends."""
     return 100.0 * SCENE.sky_sigma * np.exp(-0.5 * ((V - 200.0 - U / 9 - (U / 120) ** 2) / 2) ** 2)
 
 
 @pytest.mark.parametrize(
-    "light", [0.0 * U, spikes(), galaxy(), order(), trail(5.0, 0.0, 3.0), 30.0 * (U > 1.3 * V)]
+    "light",
+    [0.0 * U, spikes(), galaxy(), order(), glow(), trail(5.0, 0.0, 3.0), 30.0 * (U > 1.3 * V)],
 )
 def test_what_is_no_trail_stays(light):
-    """An ordinary frame, spikes, an edge-on galaxy, an order of a spectrum, a row, an edge."""
+    """An ordinary frame, spikes, a galaxy, an order of a spectrum, glow, a row, an edge."""
     image = (SCENE.image + light).astype(np.float32)
     left, trails = taken_off(image, KNOWN, Run(2))
     assert not trails

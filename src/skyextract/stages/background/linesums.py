@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from skyextract.datamodel.arrays import F4, F8, Bools
 
+SKY = 16
+"""Side of the meshes of the sky in a coarse image, cells."""
+_BLOCK = 1 << 18
+"""Pixels that are binned together, in the cache."""
 ASIDE = (3, 12)
 """Displacements of the lines beside, in cells, that tell what a line has in common with these."""
 MIN_CELLS = 0.3
@@ -157,3 +161,43 @@ def _aside(value: F4) -> F8:
         return out
 
     return within(far) - within(near)
+
+
+def coarse_image(image: F4, known: Bools, cell: int, run: Run) -> tuple[F4, Bools]:
+    """Return means of cells less the median of their mesh, and which have data in all pixels."""
+    coarse, whole = _binned(image, known, cell, run)
+    return coarse - _sky(coarse, whole), whole
+
+
+def _binned(image: F4, known: Bools, cell: int, run: Run) -> tuple[F4, Bools]:
+    """Return means of cells, and which of them have data in all pixels."""
+    n_y, n_x = (size // cell for size in image.shape)
+
+    def rows(band: tuple[int, int]) -> tuple[F4, Bools]:
+        # First along whole rows, which numpy does in vectors.
+        part = np.s_[band[0] * cell : band[1] * cell, : n_x * cell]
+        total = image[part].reshape(-1, cell, n_x * cell).sum(axis=1)
+        have = np.logical_and.reduce(known[part].reshape(-1, cell, n_x * cell), axis=1)
+        sums = total.reshape(-1, n_x, cell).sum(axis=2) * np.float32(1.0 / cell**2)
+        return sums, have.reshape(-1, n_x, cell).all(axis=2)
+
+    step = max(1, _BLOCK // (cell * image.shape[1]))
+    bands = [(first, min(first + step, n_y)) for first in range(0, n_y, step)]
+    means, wholes = zip(*run.map(rows, bands), strict=True)
+    whole = np.concatenate(wholes)
+    return np.where(whole, np.concatenate(means), np.float32(0.0)), whole
+
+
+def _sky(coarse: F4, whole: Bools) -> F4:
+    """Return the median of the mesh that each cell is in."""
+    ny, nx = coarse.shape
+    padded = np.full((-(-ny // SKY) * SKY, -(-nx // SKY) * SKY), np.nan, np.float32)
+    padded[:ny, :nx] = np.where(whole, coarse, np.float32(np.nan))
+    rows, columns = padded.shape[0] // SKY, padded.shape[1] // SKY
+    parts = padded.reshape(rows, SKY, columns, SKY).transpose(0, 2, 1, 3)
+    meshes = parts.reshape(rows, columns, SKY**2)
+    ordered = np.sort(meshes, axis=2)
+    number = np.count_nonzero(~np.isnan(meshes), axis=2)
+    level = np.take_along_axis(ordered, (number // 2)[..., None], axis=2)[..., 0]
+    level = np.where(number > 0, level, np.float32(0.0))
+    return np.repeat(np.repeat(level, SKY, axis=0), SKY, axis=1)[:ny, :nx]

@@ -19,7 +19,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.background.linesums import Line, brightest_lines
+from skyextract.stages.background.linesums import Line, brightest_lines, coarse_image
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8, Bools
@@ -30,14 +30,12 @@ UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
 """Pixels that do not show the sky."""
 LEAST_SIZE, CELLS = 256, 300
 """Shorter side of frames that are looked at, pixels, and longer side of their coarse images."""
-SKY, CLIP = 16, 2.0
-"""Side of the meshes of the sky in a coarse image, and its highest and lowest value, in sigma."""
+CLIP = 2.0
+"""Highest and lowest value of a coarse image, in sigma."""
 SIGNIFICANT, MOST = 8.0, 24
 """Significance of lines, and number of them, that are looked at..."""
 TRAILS = 16
 """... and that may be trails: more are orders of a spectrum, or a grid."""
-_BLOCK = 1 << 18
-"""Pixels that are binned together, in the cache."""
 TILT = 0.02
 """Rise over the length from which lines are none of rows, columns, spectra and smear."""
 REACH, BESIDE = 14, 8
@@ -55,6 +53,8 @@ STEADY = (0.5, 1.8)
 """Light of a piece in units of the typical one; errors are added..."""
 MIN_STEADY = 0.8
 """... and share of the pieces that have as much."""
+MAX_STEP = 0.5
+"""Sky on one side less that on the other, at most, in units of the light of a trail."""
 SURE, SURE_PIECE = 12.0, 2.5
 """Light of a trail, and of a typical piece, in units of the error, at least."""
 MIN_PEAK = 0.3
@@ -154,8 +154,7 @@ def taken_off(image: F4, known: Bools, run: Run) -> tuple[F4, list[Trail]]:
 
 def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
     """Return the lines that are brighter than what is beside, in pixels of the image."""
-    coarse, whole = _binned(image, known, cell, run)
-    coarse = coarse - _sky(coarse, whole)
+    coarse, whole = coarse_image(image, known, cell, run)
     noise = median(np.abs(coarse[whole])) / 0.6745 if whole.any() else 0.0
     if not noise > 0.0:
         return []
@@ -168,40 +167,6 @@ def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
         if min(dx, dy) > TILT * max(dx, dy):
             found.append(Line(x, y, line.significance))
     return found
-
-
-def _binned(image: F4, known: Bools, cell: int, run: Run) -> tuple[F4, Bools]:
-    """Return means of cells, and which of them have data in all pixels."""
-    n_y, n_x = (size // cell for size in image.shape)
-
-    def rows(band: tuple[int, int]) -> tuple[F4, Bools]:
-        # First along whole rows, which numpy does in vectors.
-        part = np.s_[band[0] * cell : band[1] * cell, : n_x * cell]
-        total = image[part].reshape(-1, cell, n_x * cell).sum(axis=1)
-        have = np.logical_and.reduce(known[part].reshape(-1, cell, n_x * cell), axis=1)
-        sums = total.reshape(-1, n_x, cell).sum(axis=2) * np.float32(1.0 / cell**2)
-        return sums, have.reshape(-1, n_x, cell).all(axis=2)
-
-    step = max(1, _BLOCK // (cell * image.shape[1]))
-    bands = [(first, min(first + step, n_y)) for first in range(0, n_y, step)]
-    means, wholes = zip(*run.map(rows, bands), strict=True)
-    whole = np.concatenate(wholes)
-    return np.where(whole, np.concatenate(means), np.float32(0.0)), whole
-
-
-def _sky(coarse: F4, whole: Bools) -> F4:
-    """Return the median of the mesh that each cell is in."""
-    ny, nx = coarse.shape
-    padded = np.full((-(-ny // SKY) * SKY, -(-nx // SKY) * SKY), np.nan, np.float32)
-    padded[:ny, :nx] = np.where(whole, coarse, np.float32(np.nan))
-    rows, columns = padded.shape[0] // SKY, padded.shape[1] // SKY
-    parts = padded.reshape(rows, SKY, columns, SKY).transpose(0, 2, 1, 3)
-    meshes = parts.reshape(rows, columns, SKY**2)
-    ordered = np.sort(meshes, axis=2)
-    number = np.count_nonzero(~np.isnan(meshes), axis=2)
-    level = np.take_along_axis(ordered, (number // 2)[..., None], axis=2)[..., 0]
-    level = np.where(number > 0, level, np.float32(0.0))
-    return np.repeat(np.repeat(level, SKY, axis=0), SKY, axis=1)[:ny, :nx]
 
 
 @record
@@ -273,11 +238,23 @@ def fitted(image: F4, known: Bools, line: Line) -> Trail | None:
         return None
     light, error = _light(u, value, piece, profile, n_pieces, noise)
     trail = Trail(start, along, bend, length, profile, light)
-    return trail if _is_trail(trail, error, noise) else None
+    is_alone = _has_two_sides(u, value, piece, trail.peak, n_pieces)
+    return trail if is_alone and _is_trail(trail, error, noise) else None
+
+
+def _has_two_sides(u: F8, value: F8, piece: I8, peak: float, n_pieces: int) -> bool:
+    """Tell whether the sky is alike on both sides of a line: no edge, no slope."""
+    sides = [side * u > BESIDE for side in (-1.0, 1.0)]
+    left, right = (_medians(value, piece, side, n_pieces) for side in sides)
+    number = [np.bincount(piece[side], minlength=n_pieces) for side in sides]
+    both = np.minimum(*number) > STEP
+    if float(np.mean(both)) < MIN_STEADY:
+        return False
+    return median(np.abs(left - right)[both]) < MAX_STEP * peak
 
 
 def _is_trail(trail: Trail, error: F8, noise: float) -> bool:
-    """Tell whether light is steady along a line, and surely there."""
+    """Tell whether light is steady along a line, and sure."""
     peak = trail.peak
     seen = np.isfinite(error)
     if abs(trail.bend[0]) / 4.0 > MAX_BEND[0] + MAX_BEND[1] * trail.length:
@@ -314,8 +291,10 @@ def _medians(value: F8, group: I8, rows: Bools, n: int) -> F8:
     order = np.lexsort((value, group))
     begin = np.searchsorted(group[order], np.arange(n + 1))
     number = np.diff(begin)
-    middle = order[np.clip(begin[:-1] + number // 2, 0, max(0, value.size - 1))]
-    return np.where(number > 0, value[middle], 0.0) if value.size else np.zeros(n)
+    if not value.size:
+        return np.zeros(n)
+    middle = order[np.minimum(begin[:-1] + number // 2, value.size - 1)]
+    return np.where(number > 0, value[middle], 0.0)
 
 
 def _course(share: F8, u: F8, value: F8, noise: float) -> F8 | None:
