@@ -113,9 +113,9 @@ def doubts_about(
     largest = int(detections.fdnpix.max(initial=0))
     # Each takes some milliseconds, which threads share: they are equal where long ones come first.
     checks: tuple[Callable[[], Any], ...] = (
+        lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
         lambda: _seam(exposure, plane, rests_on),
         lambda: _second_images(detections, exposure),
-        lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
         lambda: find_spectra(*shapes, detections.dflux),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
@@ -129,9 +129,9 @@ def doubts_about(
         ),
     )
     (
+        spikes,
         seam,
         (twins, ghosts),
-        spikes,
         spectra,
         flashes,
         turns,

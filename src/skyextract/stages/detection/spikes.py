@@ -125,15 +125,16 @@ def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> F4:
     angle = np.arange(2 * N_DIRECTIONS) * math.pi / N_DIRECTIONS
     dx, dy = np.cos(angle)[:, None] * r, np.sin(angle)[:, None] * r
     ny, nx = image.shape
-    column = np.rint(x[:, None, None] + dx).astype(np.int64)
-    row = np.rint(y[:, None, None] + dy).astype(np.int64)
-    inside = (column >= 0) & (column < nx) & (row >= 0) & (row < ny)
-    at = np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)
-    value = image[at] / np.float32(sigma)
-    value[~inside | bad[at]] = np.nan
-    value -= _median(value[:, ::SOME], 1)
-    value = np.clip(value, -CLIP, CLIP)
-    rays: F4 = value.astype(np.float32)
+    rays = np.empty((x.size, *dx.shape), np.float32)
+    for k in range(x.size):  # one star at a time, in the cache
+        column, row = np.rint(x[k] + dx).astype(np.int64), np.rint(y[k] + dy).astype(np.int64)
+        outside = (column < 0) | (column >= nx) | (row < 0) | (row >= ny)
+        at = row * nx + column
+        at[outside] = 0
+        value = image.ravel()[at] / np.float32(sigma)
+        value[outside | bad.ravel()[at]] = np.nan
+        value -= _median(value[::SOME], 0)
+        np.clip(value, -CLIP, CLIP, out=rays[k])
     return rays.reshape(x.size, 2, N_DIRECTIONS, r.size)
 
 
