@@ -139,3 +139,18 @@ def test_which_columns_it_is_measured_for() -> None:
     result = with_correlated_errors(sources, NoiseCorrelation(lags), noise2=1e-3, gain=0.0)
     for name in names:
         assert has_correlated_errors(name) == bool((result[name] != sources[name]).any())
+
+
+@pytest.mark.parametrize("kind", ["white", "smoothed"])
+def test_light_in_a_part_of_the_frame_is_no_noise_of_all(kind):
+    """The ghost of a pupil, of two sigma: circles elsewhere scatter as they did before.
+
+    The mean over the frame has 4 and 1.8 times the variance.
+    """
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    radius = np.hypot(y - 300.0, x - 250.0)
+    ghost = 2.0 * ((radius > 50.0) & (radius < 80.0))
+    image = noise_of(kind, 3)
+    clean, found = (correlation_of((image + v).astype(np.float32)) for v in (0.0, ghost))
+    for area in (80.0, 300.0):
+        assert found.aperture(area) == pytest.approx(clean.aperture(area), rel=0.35)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ SHARED = 0.1
 BANDED, ALONG, REACH = 0.04, 4.0, 32
 """Covariance along an axis beyond `LAG`, and times that along the other one, from which rows or
 columns differ (banding): they share it to the end, of which so many pixels concern apertures."""
-BLOCK = 192
-BLOCKS = 4
-"""The covariance is measured in up to 4 x 4 blocks of this size, spread over the frame."""
+BLOCK = 64
+BLOCKS = 12
+"""The covariance is measured in up to 12 x 12 blocks of this size, spread over the frame."""
+ENOUGH = 0.25
+"""Blocks of which less is free, of the freest one, do not count."""
 MIN_FREE = 2000
 """Free pixels without which it is not measured."""
 MAX_SIGMA = 5.0
@@ -73,31 +76,39 @@ def _along_bands(lags: F8 | None) -> F8 | None:
 
 
 def _covariance(subtracted: F4, variance: F4, claimed: U1, k: int) -> F8 | None:
-    """Return the covariance by distance [dy, dx], -k to k; None for too few free pixels."""
-    total = np.zeros((k + 1, 2 * k + 1))
-    pairs = np.zeros((k + 1, 2 * k + 1))
-    for rows in _blocks(subtracted.shape[0]):
-        for columns in _blocks(subtracted.shape[1]):
-            noise, free = _free_noise(
-                subtracted[rows, columns], variance[rows, columns], claimed[rows, columns]
-            )
-            ny, nx = noise.shape
-            for v in range(min(k + 1, ny)):
-                for u in range(-k if v else 0, k + 1):
-                    if abs(u) >= nx:
-                        continue
-                    a = np.s_[: ny - v, max(-u, 0) : nx - max(u, 0)]
-                    b = np.s_[v:, max(u, 0) : nx - max(-u, 0)]
-                    total[v, u + k] += float((noise[a] * noise[b]).sum())
-                    pairs[v, u + k] += float((free[a] * free[b]).sum())
-    if pairs[0, k] < MIN_FREE:
+    """Return the covariance by distance [dy, dx], -k to k; None for too few free pixels.
+
+    The median of the blocks that are free enough: light in a few of them is no noise of all.
+    """
+    blocks = itertools.product(_blocks(subtracted.shape[0]), _blocks(subtracted.shape[1]))
+    seen = [_free_noise(subtracted[one], variance[one], claimed[one]) for one in blocks]
+    level = np.median([noise.sum() / free.sum() for noise, free in seen if free.any()] or [0.0])
+    parts = [_of_block(noise - level * free, free, k) for noise, free in seen]
+    total, pairs = (np.array(values) for values in zip(*parts, strict=True))
+    n_free = pairs[:, 0, k]
+    if n_free.sum() < MIN_FREE:
         return None
-    half = np.divide(total, pairs, out=np.zeros_like(total), where=pairs > 0)
+    free = n_free >= ENOUGH * n_free.max()
+    total, pairs = total[free], pairs[free]
+    half = np.median(np.divide(total, pairs, out=np.zeros_like(total), where=pairs > 0), axis=0)
     lags = np.zeros((2 * k + 1, 2 * k + 1))
     lags[k:] = half
     lags[k, :k] = half[0, :k:-1]
     lags[:k] = lags[:k:-1, ::-1]
     return lags
+
+
+def _of_block(noise: F8, free: F8, k: int) -> tuple[F8, F8]:
+    """Return sums of products of pixels by distance [dy, dx], 0 to k and -k to k, and pairs."""
+    ny, nx = noise.shape
+    total, pairs = np.zeros((k + 1, 2 * k + 1)), np.zeros((k + 1, 2 * k + 1))
+    for v in range(min(k + 1, ny)):
+        for u in range(max(-k if v else 0, 1 - nx), min(k, nx - 1) + 1):
+            a = np.s_[: ny - v, max(-u, 0) : nx - max(u, 0)]
+            b = np.s_[v:, max(u, 0) : nx - max(-u, 0)]
+            total[v, u + k] = float((noise[a] * noise[b]).sum())
+            pairs[v, u + k] = float((free[a] * free[b]).sum())
+    return total, pairs
 
 
 def _blocks(size: int) -> list[slice]:
@@ -118,7 +129,6 @@ def _free_noise(image: F4, variance: F4, claimed: U1) -> tuple[F8, F8]:
         spread = MAD_TO_SIGMA * np.median(np.abs(noise[free] - middle))
         if spread > 0.0:
             free &= np.abs(noise - middle) < MAX_SIGMA * spread
-        noise -= noise[free].mean() if free.any() else 0.0
     noise[~free] = 0.0
     return noise, free.astype(np.float64)
 
