@@ -8,7 +8,9 @@ the reach of a catalogue that covers a part of the frame, and in corners.
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,11 +18,14 @@ from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.refcatalog import reference_variance
 from skyextract.record import record
 from skyextract.sky.plate import Plate, exponents, monomials
+from skyextract.stages.astrometry.platefit import PlateFit
 from skyextract.stages.astrometry.solution import Solution
 from skyextract.stages.astrometry.sources import Sources
 
 MORE_DEGREES = 3
 """So many degrees beyond the plate's are let in."""
+MIN_DEGREE = 5
+"""Up to this one at least."""
 SIZES = np.geomspace(0.01, 60.0, 16)
 """Sizes of their terms that are tried, pixels in the corners."""
 USUAL_SIZE = 0.05
@@ -29,6 +34,8 @@ SCATTERS = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 """Scatter beyond the errors that is tried, pixels ..."""
 USUAL_SCATTER, SCATTER_POWER = 0.05, 6.0
 """... and that is usual; more is rarer, with this power: stars are where they are."""
+OUTLIERS = 0.1
+"""Share of stars that may be anywhere within the matching radius."""
 MAX_STARS = 1000
 """So many stars, at most, tell."""
 MAX_ERROR = 1.0
@@ -53,8 +60,8 @@ class Extent:
     Attributes
     ----------
     frame : Frame
-    highest : int
-        Degree of the terms.
+    lowest, highest : int
+        Degrees of the terms that the plate has not.
     weight : float64 (k,)
         Probability of each size of the terms.
     mean : float64 (k, terms, 2)
@@ -66,6 +73,7 @@ class Extent:
     """
 
     frame: Frame
+    lowest: int
     highest: int
     weight: F8
     mean: F8
@@ -85,6 +93,22 @@ class Extent:
             variance = np.maximum(_quadratic(rows, covariance), 0.0)
             total += weight * np.sqrt(offset + variance + own)
         return total
+
+    def offset(self, x: F8, y: F8) -> F8:
+        """Return what the terms suggest at 0-based pixels, arcsec in xi and eta, (n, 2)."""
+        mean = np.einsum("k,ktj->tj", self.weight, self.mean)
+        return np.asarray(self.frame.terms(x, y, self.highest) @ mean)
+
+    def variance(self, x: F8, y: F8) -> F8:
+        """Return the variance of that at 0-based pixels, arcsec2 per axis."""
+        return self.about(self).error(x, y) ** 2
+
+    def about(self, other: Extent) -> Extent:
+        """Return the same of a plate that has what the terms of another, or itself, suggest."""
+        mean = self.mean.copy()
+        given = np.einsum("k,ktj->tj", other.weight, other.mean)
+        mean[:, : len(given)] -= given
+        return replace(self, mean=mean)
 
     def worst(self) -> tuple[float, float, float]:
         """Return the error, arcsec per axis, and a place that few others are worse than."""
@@ -161,49 +185,106 @@ def extent_of(solution: Solution, sources: Sources, shape: tuple[int, int]) -> E
     variance = sources.variance[own] * fit.plate.pixel_scale**2
     variance = variance + reference_variance(solution.region, other)
     x, y = sources.x[own], sources.y[own]
-    frame, model, scale = Frame(shape), fit.model, fit.plate.pixel_scale
+    few = slice(None, None, max(1, -(-len(x) // MAX_STARS)))
+    offset = np.stack([fit.dx, fit.dy], axis=1)
+    return explored(fit, shape, x[few], y[few], offset[few], variance[few], fit.used[few])[0]
+
+
+def explored(
+    fit: PlateFit,
+    shape: tuple[int, int],
+    x: F8,
+    y: F8,
+    offset: F8,
+    variance: F8,
+    used: Bools,
+    highest: int = 0,
+) -> tuple[Extent, Bools, float, float]:
+    """Find what stars tell of terms beyond the plate's of a fit.
+
+    Parameters
+    ----------
+    fit : PlateFit
+    shape : tuple of int
+        Frame [y, x].
+    x, y : float64 (n,)
+        0-based pixels of stars.
+    offset : float64 (n, 2)
+        From the plate: detection minus reference in xi and eta, arcsec.
+    variance : float64 (n,)
+        Of one axis, from the known errors, arcsec2.
+    used : bool (n,)
+        Stars that are sure to be right.
+    highest : int
+        Degree of the terms; 0: as many as count.
+
+    Returns
+    -------
+    Extent
+    bool (n,)
+        Stars that are where it expects them, too.
+    float
+        The likeliest scatter beyond the errors, arcsec.
+    float
+        Log of the probability density of the offsets of these stars.
+    """
+    frame, model = Frame(shape), fit.model
     lowest = {"similarity": 1, "affine": 2}.get(model.kind, model.degree + 1)
-    highest = lowest + MORE_DEGREES - 1
-    step = max(1, -(-len(x) // MAX_STARS))
-    x, y, variance, used = x[::step], y[::step], variance[::step], fit.used[::step]
-    offset = np.stack([fit.dx, fit.dy], axis=1)[::step]
+    highest = highest or max(lowest + MORE_DEGREES - 1, MIN_DEGREE)
     rows = frame.terms(x, y, highest)
-    free = np.array([p + q for p, q in exponents(highest)]) < lowest
+    order = np.array([float(p + q) for p, q in exponents(highest)])
+    degrees = lowest, lowest + MORE_DEGREES - 1, highest
     for _ in range(_ROUNDS):
-        weight, mean, covariance, scatter = _posterior(
-            rows[used], offset[used], variance[used], free, scale
+        found = _posterior(
+            rows[used], offset[used], variance[used], order, degrees, fit.plate.pixel_scale
         )
         # Clipped stars may be where the terms suggest.
-        best = int(np.argmax(weight))
-        left = offset - rows @ mean[best]
-        known = _quadratic(rows, covariance[best]) + variance + scatter**2
+        best = int(np.argmax(found.weight))
+        left = offset - rows @ found.mean[best]
+        known = _quadratic(rows, found.covariance[best]) + variance + found.scatter**2
         again = used | (np.sum(left**2, axis=1) < _NEAR**2 * known)
         if np.array_equal(again, used):
             break
         used = again
     rigid = None
     if model.kind == "similarity":
-        rigid = Rigid.of(x[used], y[used], variance[used] + scatter**2)
-    return Extent(frame, highest, weight, mean, covariance, rigid)
+        rigid = Rigid.of(x[used], y[used], variance[used] + found.scatter**2)
+    extent = Extent(frame, lowest, highest, found.weight, found.mean, found.covariance, rigid)
+    return extent, used, found.scatter, found.evidence
+
+
+@record
+class _Posterior:
+    """What some stars tell of terms; `evidence` is the log of the probability of the stars."""
+
+    weight: F8
+    mean: F8
+    covariance: F8
+    scatter: float
+    evidence: float
 
 
 def _posterior(
-    rows: F8, offset: F8, variance: F8, free: Bools, scale: float
-) -> tuple[F8, F8, F8, float]:
-    """Return the probability of each size of the terms, their means and covariances.
+    rows: F8, offset: F8, variance: F8, order: F8, degrees: tuple[int, int, int], scale: float
+) -> _Posterior:
+    """Return the probability of each size and highest degree of the terms, and what they are.
 
-    And the likeliest scatter, arcsec.  Terms that are free, those of the plate, have any size.
+    `order` is that of the terms.  Terms below the first of the degrees, those of the plate, have
+    any size; the highest is the second or the third.
     """
     logs, means, covariances, scatters = [], [], [], []
+    lowest = degrees[0]
+    highest = sorted({min(degrees[1], degrees[2]), degrees[2]})
     for scatter in SCATTERS:
         weight = 1.0 / np.maximum(variance + (scatter * scale) ** 2, _TINY)
         power = rows.T @ (rows * weight[:, None])
         target = rows.T @ (offset * weight[:, None])
         constant = 2.0 * np.sum(np.log(weight)) - np.sum(weight[:, None] * offset**2)
         rare = -SCATTER_POWER * math.log1p(scatter / USUAL_SCATTER)
-        for size in SIZES:
-            prior = scale * np.where(free, _FREE, size)
-            matrix = power * prior[:, None] * prior + np.eye(len(free))
+        for size, top in itertools.product(SIZES, highest):
+            restrained = np.where(order <= top, size, 0.0)
+            prior = scale * np.where(order < lowest, _FREE, restrained)
+            matrix = power * prior[:, None] * prior + np.eye(len(order))
             inverse = np.linalg.inv(matrix) * prior[:, None] * prior
             mean = inverse @ target
             log = 0.5 * (constant + np.sum(target * mean)) - np.linalg.slogdet(matrix)[1]
@@ -216,4 +297,8 @@ def _posterior(
     likely = np.flatnonzero(probability > _LIKELY)
     weight = probability[likely] / probability[likely].sum()
     best = int(np.argmax(probability))
-    return weight, np.array(means)[likely], np.array(covariances)[likely], float(scatters[best])
+    evidence = max(logs) + math.log(probability.sum()) - len(rows) * math.log(2.0 * math.pi)
+    return _Posterior(
+        weight, np.array(means)[likely], np.array(covariances)[likely], float(scatters[best]),
+        evidence,
+    )  # fmt: skip

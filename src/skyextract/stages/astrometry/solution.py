@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources
 from skyextract.stages.astrometry.verification import Offset, Verification, verify
+
+if TYPE_CHECKING:
+    from skyextract.stages.astrometry.extent import Extent
 
 SATURATED_OR_CUT = int(
     Flags.SATURATED
@@ -70,6 +73,8 @@ class Solution:
         Matching radius, arcsec.
     prior : Plate
         What the fit started from.
+    extent : Extent or None
+        What is expected of the plate at each place, if the fit told it.
     """
 
     fit: PlateFit
@@ -81,6 +86,7 @@ class Solution:
     region: RefCatalog
     radius: float
     prior: Plate
+    extent: Extent | None = None
 
 
 class Place(NamedTuple):

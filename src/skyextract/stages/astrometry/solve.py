@@ -21,6 +21,7 @@ from skyextract.settings.steps import Status
 from skyextract.sky.angles import ARCSEC
 from skyextract.sky.dates import FrameDate, frame_date
 from skyextract.sky.plate import Plate, gnomonic
+from skyextract.stages.astrometry.bend import bent
 from skyextract.stages.astrometry.checks import compare_parts, pairs_within
 from skyextract.stages.astrometry.corners import outward
 from skyextract.stages.astrometry.extent import Extent, extent_of
@@ -271,6 +272,7 @@ def _solve(
             if solution.verification.probability <= MAX_FALSE_PROBABILITY:
                 solution = with_all_matches(solution, sources, start, config)
                 solution = outward(solution, sources, start, config)
+                solution = bent(solution, sources, start, config)
                 wrong = broken_limit(solution, start)
                 if not wrong:
                     return solution, "", in_reach
@@ -329,7 +331,7 @@ def _assembled(
     if wrong:
         raise StepError(wrong)
     matches = _match_table(solution, sources, catalog, used)
-    extent = extent_of(solution, sources, start.shape)
+    extent = solution.extent or extent_of(solution, sources, start.shape)
     # A star may be just outside the frame and its image, by their errors, inside.
     x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
     ny, nx = start.shape
@@ -352,7 +354,9 @@ def _assembled(
     weak = ""
     if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
-    weak = weak or _follows(fit) or checks.weakness(plate.pixel_scale) or extent.weakness(plate)
+    # The errors of a plate with restrained terms hold that, place by place.
+    follows = _follows(fit) if solution.extent is None else ""
+    weak = weak or follows or checks.weakness(plate.pixel_scale) or extent.weakness(plate)
     weak = weak or unsure.weakness
     status = Status.FALLBACK if weak else Status.COMPLETE
     floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
