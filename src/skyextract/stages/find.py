@@ -106,13 +106,13 @@ def find_sources(
     search = _prepare(exposure, detection, config, inputs, run, wanted)
     claimed, structured = None, True
     for number in range(config.extraction.detect_niter - 1):
-        _, plane = search.planes(claimed, last=False)
+        plane = search.planes(claimed, last=False)[1]
         if number == 0 and crowded is not None and is_full(plane, run):
             found = search.found(None, structured=True)
             if crowded(found.detections):
                 return found
         claimed, structured = search.claim(plane, claimed, structured=structured)
-        del plane  # before there is another
+        del plane  # before there is another: two of them were the peak of the memory
     found = search.found(claimed, structured=structured, in_place=in_place)
     return replace(found, passes=config.extraction.detect_niter)
 
