@@ -49,7 +49,7 @@ def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
     assert np.mean(is_false[~flagged]) < 0.02
     assert np.mean(is_false) < 0.06
     bright = frame.truth.r < MAGNITUDE
-    assert np.mean(distance.min(0)[bright] < 2.5) > 0.985
+    assert np.mean(distance.min(0)[bright] < 2.5) > 0.98
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_pieces_of_a_faint_line_are_none_or_flagged(skyextract, tmp_path, kind):
         assert is_false.sum() <= 1
         assert (distance.min(axis=0)[frame.truth.r < MAGNITUDE] < 2.5).mean() > 0.985
     good = (rows["FLAGS"] < 4) & (rows["FLAGS_SKY"] & (13 | 512 | 1024 | 2048) == 0)
-    assert is_false[good].mean() < 0.02
+    assert is_false[good].mean() < 0.025
     # Stars upon the line are elongated by it.
     assert np.count_nonzero(on_line & ~is_false) <= 0.05 * rows.size
 
