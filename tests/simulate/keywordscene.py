@@ -25,7 +25,7 @@ def write_scene(folder: Path) -> None:
         whole = units[1].data.astype(np.float32)
         image = whole[:SIZE, :SIZE].copy()
     image[rng.integers(0, SIZE, 40), rng.integers(0, SIZE, 40)] += 4000.0  # cosmic rays
-    for row, column in rng.integers(20, SIZE - 20, (15, 2)):
+    for row, column in rng.integers(20, SIZE - 20, (4, 2)):
         image[row : row + 3, column : column + 9] += 3000.0
     for name in ("BSCALE", "BZERO"):
         header.remove(name, ignore_missing=True)

@@ -182,7 +182,8 @@ def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> tuple[
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant
 
-        lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm)
+        shape = hidden.plane.background.shape
+        lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm, shape)
         faded = distinct(np.concatenate([hidden.faded, lost]))
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:

@@ -143,7 +143,9 @@ def test_what_was_found_beneath_others_and_is_lost_in_the_end():
     alone = 100.0 + FWHM * np.array([0.0, 1.0, 2.0, 5.0, 6.0, 22.0, 24.0, 3.5, 3.6])
     x = np.append(np.linspace(0.0, 7.9 * FWHM, 12), alone)
     y = np.zeros(21)
-    assert insignificant(sources, x, y, FWHM).tolist() == [1, 3, 4, 13, 15, 16, 17]
+    crowd = (round(20 * FWHM), round(20 * FWHM))
+    assert insignificant(sources, x, y, FWHM, (999, 999)).tolist() == [1, 3, 4, 13, 15, 16, 17]
+    assert insignificant(sources, x, y, FWHM, crowd).tolist() == [1, 3, 4]
 
 
 def test_knots_of_a_coma_are_lost_below_five_of_their_errors():
@@ -155,4 +157,4 @@ def test_knots_of_a_coma_are_lost_below_five_of_their_errors():
     flags = np.append(np.zeros(usual, int), [no_point, no_point, hidden, no_point, 4096])
     sources = Catalog({"FLAGS_SKY": flags, "FLUX_PSF": snr * error, "FLUXERR_PSF": error})
     x = 100.0 * np.arange(flags.size)
-    assert insignificant(sources, x, 0.0 * x, FWHM).tolist() == [usual]
+    assert insignificant(sources, x, 0.0 * x, FWHM, (999, 999)).tolist() == [usual]

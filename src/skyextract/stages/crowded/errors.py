@@ -39,13 +39,13 @@ LOST, LOST_SNR = 10.0, 5.0
 """... of what is no point source either, where errors are so many times the usual ones: a coma is
 taken apart into knots that are no more significant than what fits leave of it..."""
 SPARSE, SPARSE_SNR = 5.0, 3.0
-"""... and with fewer sources than so many per 100 FWHM^2 within AROUND, ..."""
+"""... and with fewer sources than so many per 100 FWHM^2 within AROUND and in the frame, ..."""
 BRIGHT = 20.0
 """... below so many of the usual errors: what smooth profiles leave of galaxies, and meshes of
 reflected light, is taken for stars; in a crowd nine of ten so faint are."""
 
 
-def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
+def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]) -> I8:
     """Return the rows found beneath others that are lost in the errors that they have in the end.
 
     The search knows the noise; what neighbours and galaxies add to it shows in the last fit.
@@ -58,11 +58,14 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float) -> I8:
         0-based pixels.
     fwhm : float
         Of the PSF, pixels.
+    shape : (int, int)
+        Of the frame.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
     pairs = pairs_within(x, y, AROUND * fwhm)
     company = np.bincount(np.concatenate(pairs), minlength=x.size)
     is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
+    is_sparse &= x.size < SPARSE * math.prod(shape) / fwhm**2 / 100.0
     typical = np.median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
     least = np.where(is_sparse & ~bright, SPARSE_SNR, LEAST_SNR)
