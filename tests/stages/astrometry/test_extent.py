@@ -84,3 +84,28 @@ def test_few_stars_of_a_frame_without_distortion_are_enough(n, part, seed):
     assert 0.05 < np.median(pull) < 2.5
     corners = np.array([0.0, 1499.0, 0.0, 1499.0]), np.array([0.0, 0.0, 1499.0, 1499.0])
     assert result.error_at(*corners).max() < 3.0 * NOISE * SCALE
+
+
+def test_outer_stars_without_a_partner_are_told():
+    rng = np.random.default_rng(5)
+    lens = Wide(0.0, 120, 5)
+    solved = lens.solve()
+    assert solved.metrics["checks"]["n_alone_outside"] == 0
+    # Beyond 700 pixels sources are where no partner is near.
+    x, y = lens.sources["XWIN_IMAGE"].copy(), lens.sources["YWIN_IMAGE"].copy()
+    far = np.hypot(x - 750.5, y - 750.5) > 700.0
+    angle = rng.uniform(0.0, 2.0 * np.pi, len(x))
+    x[far] = np.clip(x[far] + 40.0 * np.cos(angle[far]), 2.0, 1499.0)
+    y[far] = np.clip(y[far] + 40.0 * np.sin(angle[far]), 2.0, 1499.0)
+    sources = lens.sources
+    lens.sources = sources.with_columns(XWIN_IMAGE=x, YWIN_IMAGE=y)
+    moved = lens.solve()
+    assert moved.status == "FALLBACK"
+    assert moved.metrics["checks"]["n_alone_outside"] > 5
+    # An area without sources is none, nor one without reference stars.
+    lens.sources = sources.take(np.flatnonzero(~far))
+    assert lens.solve().status == "COMPLETE"
+    lens.sources = sources
+    kept = np.hypot(*np.subtract(lens.plate.to_pixel(*lens.plane()), 749.5)) < 700.0
+    lens.reference = lens.reference.take(np.flatnonzero(kept))
+    assert lens.solve().status == "COMPLETE"

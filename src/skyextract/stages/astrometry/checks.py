@@ -24,6 +24,7 @@ from skyextract.stages.agreement import (
     two_groups,
 )
 from skyextract.stages.astrometry.corners import Corners, find_corners
+from skyextract.stages.astrometry.outside import Outside, find_outside
 from skyextract.stages.astrometry.seam import Seam, find_seam
 from skyextract.stages.astrometry.solution import Solution, usable
 from skyextract.stages.astrometry.sources import Sources
@@ -58,6 +59,8 @@ class AstrometryParts:
         Row or column beyond which stars are displaced.
     corners : Corners
         Corners of the frame whose stars are displaced.
+    outside : Outside
+        Stars without a partner, away from those that have one.
     """
 
     axes: tuple[Spread, Spread]
@@ -65,6 +68,7 @@ class AstrometryParts:
     halves: Group = field(default_factory=Group)
     seam: Seam = field(default_factory=Seam)
     corners: Corners = field(default_factory=Corners)
+    outside: Outside = field(default_factory=Outside)
 
     @property
     def error(self) -> float:
@@ -113,6 +117,7 @@ class AstrometryParts:
             "n_second_group": max(self.group.number, self.halves.number),
             "seam_arcsec": self.seam.offset,
             "n_lost_in_corners": self.corners.number,
+            "n_alone_outside": self.outside.alone,
         }
 
 
@@ -164,4 +169,6 @@ def compare_parts(
         (sources.x[first[k]], sources.y[first[k]]), (dx[k], dy[k]), errors[k], shape,
         config.astrclip_nsigma, fit.plate.degree,
     )  # fmt: skip
-    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners)
+    pairs = pairs_within(solution, sources, solution.radius)[:2]
+    outside = find_outside(solution, sources, pairs, shape)
+    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners, outside)

@@ -358,6 +358,8 @@ def _assembled(
     follows = _follows(fit) if solution.extent is None else ""
     weak = weak or follows or checks.weakness(plate.pixel_scale) or extent.weakness(plate)
     weak = weak or unsure.weakness
+    # Stars with two entries may have been left out.
+    weak = weak or (checks.outside.told if unsure.doubles is None else "")
     status = Status.FALLBACK if weak else Status.COMPLETE
     floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
     return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate, extent)
