@@ -36,8 +36,8 @@ def test_stars_upon_a_nebula(seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clouds, "CLOUDS", np.inf)
         without = scores(field)
-    assert found["bright"] > max(0.98, without["bright"] + 0.03)
-    assert found["faint"] > 0.8
+    assert found["bright"] > 0.98
+    assert found["faint"] > max(0.8, without["faint"] + 0.5)
     assert found["purity"] > max(0.95, without["purity"] + 0.1)
     assert found["scatter"] < 0.08
     assert found["scatter"] < 0.5 * without["scatter"]
