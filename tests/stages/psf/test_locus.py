@@ -56,7 +56,7 @@ def test_galaxies_that_cover_the_frame_are_no_stars(stars, seed):
     frame = simulate_field(seed, n_stars=stars, n_galaxies=1500, size=512)
     result = characterized(frame.image)
     assert result.status == "FALLBACK"
-    assert "do not crowd at one" in result.reason
+    assert "do not crowd at one" in result.reason or "may not be that of the" in result.reason
 
 
 @pytest.mark.parametrize("fwhm", [3.5, 6.0])
