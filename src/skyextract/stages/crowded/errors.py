@@ -41,8 +41,11 @@ taken apart into knots that are no more significant than what fits leave of it..
 SPARSE, SPARSE_SNR = 5.0, 3.0
 """... and with fewer sources than so many per 100 FWHM^2 within AROUND and in the frame, ..."""
 BRIGHT = 20.0
-"""... below so many of the usual errors: what smooth profiles leave of galaxies, and meshes of
-reflected light, is taken for stars; in a crowd nine of ten so faint are."""
+"""... below so many of the usual errors..."""
+PIECES = 1.5
+"""... if no other source is within this, in FWHM, or a more significant one that was found so, too:
+what meshes leave of reflected light, smooth profiles of a galaxy, is taken for stars; in a crowd
+nine of ten so faint are, and beside a star it is its companion."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]) -> I8:
@@ -65,10 +68,18 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
     pairs = pairs_within(x, y, AROUND * fwhm)
     company = np.bincount(np.concatenate(pairs), minlength=x.size)
     is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
-    is_sparse &= x.size < SPARSE * math.prod(shape) / fwhm**2 / 100.0
+    is_crowd = x.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0
     typical = np.median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
-    least = np.where(is_sparse & ~bright, SPARSE_SNR, LEAST_SNR)
+    first, second = pairs_within(x, y, PIECES * fwhm)
+    is_alone = np.bincount(np.concatenate([first, second]), minlength=x.size) == 0
+    both = beneath[first] & beneath[second]
+    first, second = first[both], second[both]
+    snr = sources["FLUX_PSF"] / sources["FLUXERR_PSF"]
+    is_piece = np.zeros(x.size, np.bool_)
+    is_piece[np.where(snr[first] < snr[second], first, second)] = True
+    is_faint = is_sparse & (is_piece | (is_alone & ~bright & (not is_crowd)))
+    least = np.where(is_faint, SPARSE_SNR, LEAST_SNR)
     lost = sources["FLUXERR_PSF"] > LOST * typical
     least[lost & ((sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0)] = LOST_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
