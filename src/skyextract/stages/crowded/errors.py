@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.noise import median
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
 from skyextract.stages.detection.matched import filter_matched
@@ -69,7 +70,7 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
     company = np.bincount(np.concatenate(pairs), minlength=x.size)
     is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
     is_crowd = x.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0
-    typical = np.median(sources["FLUXERR_PSF"])
+    typical = median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
     first, second = pairs_within(x, y, PIECES * fwhm)
     is_alone = np.bincount(np.concatenate([first, second]), minlength=x.size) == 0

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 
 DRAWN_OUT, ROUND = 2.2, 1.6
@@ -74,7 +75,7 @@ def find_spectra(x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8) -> Spectra | N
     ratio = a / np.maximum(b, 1e-3)
     if a.size < LEAST:
         return None
-    long = np.flatnonzero((ratio > DRAWN_OUT) & (a > LONGER * np.median(a)))
+    long = np.flatnonzero((ratio > DRAWN_OUT) & (a > LONGER * median(a)))
     if long.size < LEAST:
         return None
     drawn, direction = _of_one_direction(long, theta)
@@ -87,7 +88,7 @@ def find_spectra(x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8) -> Spectra | N
     longest = longest[np.argsort(-flux[longest], kind="stable")[:MAX_LONG]]
     zero = np.flatnonzero(is_round)
     zero = zero[np.argsort(-flux[zero], kind="stable")[:MAX_SOURCES]]
-    half = float(np.median(a[longest]))
+    half = median(a[longest])
     # Along spectra, and across.
     sin, cos = math.sin(direction), math.cos(direction)
     u, v = x * cos + y * sin, y * cos - x * sin
@@ -122,7 +123,7 @@ def _of_one_direction(long: I8, theta: F8) -> tuple[I8, float]:
     if p * n > 0.5 * k or log_chance > math.log(FALSE_ALARM):
         return np.zeros(0, np.int64), 0.0
     off = (angle[turn[most]] - angle[most] + 90.0) % 180.0 - 90.0
-    return long[turn[most]], math.radians(float(angle[most] + np.median(off)))
+    return long[turn[most]], math.radians(float(angle[most] + median(off)))
 
 
 def _common_vector(u: F8, v: F8, long: I8, zero: I8, half: float) -> tuple[float, float] | None:
@@ -142,7 +143,7 @@ def _common_vector(u: F8, v: F8, long: I8, zero: I8, half: float) -> tuple[float
             if number.max(initial=0) > best:
                 best = int(number.max())
                 inside = cell == cells[np.argmax(number)]
-                vector = float(np.median(du[inside])), float(np.median(dv[inside]))
+                vector = median(du[inside]), median(dv[inside])
     near = (np.abs(du - vector[0]) < ALONG * half) & (np.abs(dv - vector[1]) < ACROSS)
     number_at = np.unique(spectrum[near]).size
     if number_at < max(LEAST, MIN_SHARE * long.size):

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 
 BRIGHT, MOST, LEAST = 100.0, 16, 4
@@ -96,7 +97,7 @@ def find_spikes(
     stars = stars[np.argsort(-peak[stars], kind="stable")[:MOST]]
     if stars.size < LEAST or not fwhm > 0.0:
         return None
-    first = max(NEAREST * fwhm, EXTENT * float(np.median(a[stars])))
+    first = max(NEAREST * fwhm, EXTENT * median(a[stars]))
     r = np.arange(first, max(FARTHEST * fwhm, 2.0 * first), max(1.0, STEP * fwhm))
     both = _rays(image, sigma, bad, x[stars], y[stars], r)
     directions = _directions(both)
