@@ -111,7 +111,7 @@ def test_stars_are_no_skewness_of_the_noise(fwhm):
     found = skewness_in_blocks(
         image.astype(np.float32), lambda rows: np.ones((rows.stop - rows.start, SHAPE[1]), np.bool_)
     )
-    assert own_skewness(*found) == 0.0
+    assert own_skewness(*found[:2]) == 0.0
 
 
 def test_noise_without_steps_is_as_in_sextractor():

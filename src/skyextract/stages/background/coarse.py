@@ -169,8 +169,10 @@ def skewness_in_blocks(
     side: int = _BLOCK,
     n: int = _BLOCKS,
     wild: float = _WILD,
-) -> tuple[float, float]:
-    """Return the skewness of pixels in n x n blocks, and what of it neighbours share; 0 of none.
+) -> tuple[float, float, float]:
+    """Return the skewness of pixels in n x n blocks, and what neighbours share of it, 0 of none.
+
+    The third is the correlation of neighbours.
 
     Parameters
     ----------
@@ -194,13 +196,13 @@ def skewness_in_blocks(
             if found is not None:
                 moments.append(found)
     if not moments:
-        return 0.0, 0.0
-    skewness, shared = (float(v) for v in np.median(moments, axis=0))
-    return skewness, shared
+        return 0.0, 0.0, 0.0
+    skewness, shared, correlation = (float(v) for v in np.median(moments, axis=0))
+    return skewness, shared, correlation
 
 
-def _third_moments(image: F4, good: Bools, wild: float) -> tuple[float, float] | None:
-    """Return the skewness of pixels, and what of it neighbours share; None for too few pixels."""
+def _third_moments(image: F4, good: Bools, wild: float) -> tuple[float, float, float] | None:
+    """Return skewness, what neighbours share of it, and their correlation; None for few pixels."""
     part = np.sort(image[good])
     if part.size < _MIN_BLOCK:
         return None
@@ -219,7 +221,9 @@ def _third_moments(image: F4, good: Bools, wild: float) -> tuple[float, float] |
     square = noise * noise
     shared = (square[:, 1:] * noise[:, :-1]).mean() + (square[:, :-1] * noise[:, 1:]).mean()
     shared += (square[1:] * noise[:-1]).mean() + (square[:-1] * noise[1:]).mean()
-    return float((square * noise).sum()) / part.size, float(shared) / 4.0
+    correlation = (noise[:, 1:] * noise[:, :-1]).mean() + (noise[1:] * noise[:-1]).mean()
+    correlation *= 0.5 / max(float(square.mean()), 1e-30)
+    return float((square * noise).sum()) / part.size, float(shared) / 4.0, float(correlation)
 
 
 def _spread(size: int, side: int, n: int) -> list[slice]:

@@ -21,9 +21,11 @@ SLIGHT = 0.03
 SIDE, BLOCKS, CLIP = 64, 6, 3.0
 """It is measured in 6 x 6 blocks of 64 x 64 pixels, within 3 sigma: warm pixels are beyond."""
 
-OF_LIGHT = 4.0
-"""Skewness by light of sources, and by noise that resampling spreads (a drizzled frame), in units
-of what neighbours share of it, at most."""
+OF_LIGHT = 2.5
+"""Skewness by light of sources in units of what neighbours share of it, at most."""
+
+INDEPENDENT = 0.15
+"""Correlation of neighbours, at most: resampling, and crowds, spread what is each pixel's own."""
 
 MEDIAN_OFF, MEAN_OFF, CLIPPED = 0.1835, 0.045, 0.65
 """Sigma by which median and mean of a distribution clipped at 3 sigma around the median lie below
@@ -48,6 +50,10 @@ def level_above_mode(
     """
     if not rough > SLIGHT:
         return 0.0
-    skewness, shared = skewness_in_blocks(image, good, sources, side=SIDE, n=BLOCKS, wild=CLIP)
+    skewness, shared, correlation = skewness_in_blocks(
+        image, good, sources, side=SIDE, n=BLOCKS, wild=CLIP
+    )
+    if correlation > INDEPENDENT:
+        return 0.0
     own = max(skewness - OF_LIGHT * max(shared, 0.0), 0.0) / CLIPPED
     return (pearson * MEDIAN_OFF - (pearson - 1.0) * MEAN_OFF) * own * sigma
