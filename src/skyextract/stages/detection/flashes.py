@@ -12,6 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
+from skyextract.stages.detection.chance import log_choices
 from skyextract.stages.detection.tracks import Tracks
 from skyextract.stages.detection.twins import on_grid
 
@@ -170,5 +171,4 @@ def _log_chance(sources: F8, members: I8, slots: int) -> float:
     mean = (np.count_nonzero(beside) + 1.0) * math.pi * TOLERANCE**2 / area
     # Two of them made the line.
     n, m = len(members) - 2, slots - 2
-    ways = math.lgamma(m + 1.0) - math.lgamma(n + 1.0) - math.lgamma(m - n + 1.0)
-    return ways + n * math.log(min(mean, 1.0))
+    return log_choices(m, n) + n * math.log(min(mean, 1.0))

@@ -19,6 +19,7 @@ from skyextract.datamodel.arrays import F8, I8, Bools, each_of
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.images import count_stretches, densest_shift
 from skyextract.record import record
+from skyextract.stages.detection.chance import log_as_many
 from skyextract.stages.detection.twins import on_grid
 
 N_BRIGHT, MAX_PARTNERS = 20, 1500
@@ -318,10 +319,9 @@ def _log_chance(family: Family, sources: F8, fwhm: float) -> float:
         return 0.0
     around = np.count_nonzero(distance > 4.0 * TOLERANCE)
     mean = (around + 1.0) / (12.0**2 - 4.0**2)
-    # The tail of Poisson's distribution, not above its first term over 1 - mean / n.
     if mean >= 0.5 * n_hits:
         return 0.0
-    return n_hits * math.log(mean) - mean - math.lgamma(n_hits + 1.0) + math.log(2.0)
+    return log_as_many(n_hits, mean)
 
 
 def _nearest(fwhm: float) -> float:

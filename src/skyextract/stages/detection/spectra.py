@@ -13,6 +13,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
+from skyextract.stages.detection.chance import log_as_many, log_choices
 
 DRAWN_OUT, ROUND = 2.2, 1.6
 """Ratio of the axes of spectra, at least, and of zero orders, at most."""
@@ -118,7 +119,7 @@ def _of_one_direction(long: I8, theta: F8) -> tuple[I8, float]:
     most = int(np.argmax(turn.sum(axis=1)))
     n, k, p = long.size, int(turn[most].sum()), TURN / 90.0
     # The tail of the binomial distribution is below its first term over 1 - p n / k.
-    log_chance = math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
+    log_chance = log_choices(n, k)
     log_chance += k * math.log(p) + (n - k) * math.log1p(-p) + math.log(2.0 * n)
     if p * n > 0.5 * k or log_chance > math.log(FALSE_ALARM):
         return np.zeros(0, np.int64), 0.0
@@ -153,5 +154,5 @@ def _common_vector(u: F8, v: F8, long: I8, zero: I8, half: float) -> tuple[float
     n_cells = 4.0 * area / (ALONG * half * ACROSS)
     if mean > 0.5 * number_at:
         return None
-    log_chance = number_at * math.log(mean) - mean - math.lgamma(number_at + 1.0) + math.log(2.0)
-    return vector if log_chance + math.log(n_cells) < math.log(FALSE_ALARM) else None
+    log_chance = log_as_many(number_at, mean) + math.log(n_cells)
+    return vector if log_chance < math.log(FALSE_ALARM) else None

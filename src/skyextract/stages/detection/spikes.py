@@ -14,6 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
+from skyextract.stages.detection.chance import log_choices
 
 BRIGHT, MOST, LEAST = 100.0, 16, 4
 """Peaks of stars whose rays are looked at, in sigma of a pixel; their number, most and least."""
@@ -185,9 +186,8 @@ def _surprise(seen: Bools) -> F8:
     for n in range(LEAST, n_stars + 1):
         number = seen[:n].sum(axis=0)
         log_p = [
-            math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
-            + k * math.log(p) + (n - k) * math.log1p(-p) for k in range(n + 1)
-        ]  # fmt: skip
+            log_choices(n, k) + k * math.log(p) + (n - k) * math.log1p(-p) for k in range(n + 1)
+        ]
         tail = np.cumsum(np.exp(log_p)[::-1])[::-1]
         chance = np.minimum(tail[number] * n_directions * n_stars, 1.0)
         best = np.maximum(best, np.where(number > MIN_SHARE * n, -np.log(chance), 0.0))
@@ -198,9 +198,7 @@ def _light(both: F4, directions: F8) -> F8:
     """Return the light of the spikes of a star along the rays, in sigma: that of most of them."""
     k = np.rint(directions).astype(np.int64) % N_DIRECTIONS
     rays = both[:, k].reshape(2 * k.size, -1)
-    known = ~np.isnan(rays)
-    padded = np.pad(np.where(known, rays, np.float32(np.nan)), ((0, 0), (SMOOTH // 2,) * 2),
-                    constant_values=np.nan)  # fmt: skip
+    padded = np.pad(rays, ((0, 0), (SMOOTH // 2,) * 2), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, SMOOTH, axis=1)
     pixels = windows.transpose(1, 0, 2).reshape(rays.shape[1], -1)
     return _median(np.ascontiguousarray(pixels), 1)[:, 0].astype(np.float64)

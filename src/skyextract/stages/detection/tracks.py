@@ -14,6 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools, distinct
 from skyextract.kernels.detection.lines import pairs_along
 from skyextract.record import record
+from skyextract.stages.detection.chance import log_as_many
 
 ELONGATED = 1.2
 """Ratio of the axes of a piece, at least."""
@@ -217,9 +218,7 @@ def _judged(x: F8, y: F8, theta: F8, members: I8) -> tuple[float, Bools]:
     low, high = BESIDE
     beside = int(np.count_nonzero((distance > low) & (distance < high)))
     mean = (beside + 1.0) * ACROSS / (high - low)
-    # Two of them made the line.  The tail of Poisson's distribution is below its first term over
-    # 1 - mean / n.
-    n = n_pieces - 2
+    n = n_pieces - 2  # two of them made the line
     if mean >= 0.5 * n:
         return 0.0, nothing
-    return n * math.log(mean) - mean - math.lgamma(n + 1.0) + math.log(2.0), on_line
+    return log_as_many(n, mean), on_line
