@@ -17,6 +17,7 @@ from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.refcatalog import RefCatalog, reference_variance
 from skyextract.kernels.astrometry.match import mutual_nearest
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 MIN_SHARE = 0.15
@@ -33,10 +34,8 @@ _SHIFT = 4.0
 """Chance is what stars find at places so many radii beside theirs."""
 _ROUNDS = 3
 """Catalogues that may be joined, less one."""
-_MEDIAN = 0.6745
-"""Of the size of a normal deviate, ..."""
 _MEDIAN_DISTANCE = 1.1774
-"""... and of the length of two."""
+"""Median length of two normal deviates."""
 
 
 @record
@@ -91,7 +90,7 @@ class Doubles:
         mag = self.entries.magnitudes[key]
         error = np.nan_to_num(self.entries.magnitude_errors.get(key, unknown))
         off = np.abs(mag[self.first] - mag[self.second])
-        expected = BEYOND * _MEDIAN * np.hypot(error[self.first], error[self.second])
+        expected = BEYOND / MAD_TO_SIGMA * np.hypot(error[self.first], error[self.second])
         known = np.isfinite(off)
         if known.sum() < MIN_STARS:
             return 0.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
+from skyextract.kernels.values import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, U2, Bools
@@ -88,7 +89,7 @@ def _copied(steps: F4) -> float:
     other = steps[steps > 0.0]
     if not other.size:
         return 0.0
-    noise, least = median(other) / 0.6745, float(other.min())
+    noise, least = MAD_TO_SIGMA * median(other), float(other.min())
     if not least < FINE * noise:
         return 0.0
     n_same = steps.size - other.size

@@ -17,7 +17,7 @@ import numpy as np
 from skyextract.datamodel.arrays import has_bits
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
-from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.background.linesums import Line, brightest_lines, coarse_image
 
@@ -155,7 +155,7 @@ def taken_off(image: F4, known: Bools, run: Run) -> tuple[F4, list[Trail]]:
 def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
     """Return the lines that are brighter than what is beside, in pixels of the image."""
     coarse, whole = coarse_image(image, known, cell, run)
-    noise = median(np.abs(coarse[whole])) / 0.6745 if whole.any() else 0.0
+    noise = MAD_TO_SIGMA * median(np.abs(coarse[whole])) if whole.any() else 0.0
     if not noise > 0.0:
         return []
     clipped = np.clip(coarse / np.float32(noise), -CLIP, CLIP).astype(np.float32)
@@ -225,7 +225,7 @@ def fitted(image: F4, known: Bools, line: Line) -> Trail | None:
     n_pieces = max(PARTS, int(length / STEP))
     piece = np.clip((t / length * n_pieces).astype(np.int64), 0, n_pieces - 1)
     value = value - _medians(value, piece, np.abs(u) > BESIDE, n_pieces)[piece]
-    noise = median(np.abs(value[np.abs(u) > BESIDE])) / 0.6745
+    noise = MAD_TO_SIGMA * median(np.abs(value[np.abs(u) > BESIDE]))
     bend = np.zeros(3)
     for _ in range(3):
         course = _course(t / length, u - np.polyval(bend, t / length), value, noise)

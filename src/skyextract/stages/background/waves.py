@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from skyextract.datamodel.arrays import F4, F8, Bools, widened
 from skyextract.datamodel.noise import median
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ def _filled(medians: F8, usual: float) -> F8:
 def level_and_noise(values: F4) -> tuple[float, float]:
     """Return median and noise of most values."""
     middle = median(values)
-    return middle, median(np.abs(values - middle)) / 0.6745
+    return middle, MAD_TO_SIGMA * median(np.abs(values - middle))
 
 
 def _box_mean(image: F4, n: int) -> F4:

@@ -15,6 +15,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, AnyArray
 from skyextract.kernels.detection.quantiles import cell_quantiles
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.run import Run
 from skyextract.stages.background.coarse import skewed_quantile
 
@@ -108,7 +109,7 @@ def measure_scale(
     if not known.any():
         return np.full((1, 1), np.nan, np.float32)
     mean = float(np.median(scale[known]))
-    spread = float(np.median(np.abs(scale[known] / mean - 1.0))) / 0.6745
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(scale[known] / mean - 1.0)))
     if known.sum() < 4 or spread < LOCAL * float(np.median(error[known])):
         return np.full((1, 1), mean if abs(mean - 1.0) > TOLERANCE else 1.0, np.float32)
     return _smooth(np.where(known, scale, np.nan)).astype(np.float32)

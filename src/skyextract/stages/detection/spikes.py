@@ -13,6 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.noise import median
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.detection.chance import log_choices
 
@@ -159,7 +160,7 @@ def _directions(both: F4) -> F8:
     own = np.where(enough, mean, np.inf).min(axis=1)
     own = np.where(np.isfinite(own), own, 0.0)
     own = own - np.median(own, axis=1, keepdims=True)
-    scatter = np.median(np.abs(own), axis=1, keepdims=True) / 0.6745 + 1e-9
+    scatter = MAD_TO_SIGMA * np.median(np.abs(own), axis=1, keepdims=True) + 1e-9
     seen = own > SEEN * scatter
     surprise = _surprise(seen)
     found: list[float] = []

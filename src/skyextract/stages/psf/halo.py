@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _of_stars(share: F8, part: str) -> Halo | None:
     if share.size < MIN_STARS:
         return None
     middle = float(np.median(share))
-    scatter = 1.4826 * float(np.median(np.abs(share - middle)))
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(share - middle)))
     return Halo(middle, 1.2533 * scatter / math.sqrt(share.size), part)
 
 
