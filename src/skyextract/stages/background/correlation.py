@@ -82,14 +82,14 @@ def _covariance(subtracted: F4, variance: F4, claimed: U1, k: int) -> F8 | None:
     """
     blocks = itertools.product(_blocks(subtracted.shape[0]), _blocks(subtracted.shape[1]))
     seen = [_free_noise(subtracted[one], variance[one], claimed[one]) for one in blocks]
-    level = np.median([noise.sum() / free.sum() for noise, free in seen if free.any()] or [0.0])
-    parts = [_of_block(noise - level * free, free, k) for noise, free in seen]
-    total, pairs = (np.array(values) for values in zip(*parts, strict=True))
-    n_free = pairs[:, 0, k]
+    noise, free = (np.array(parts) for parts in zip(*seen, strict=True))
+    n_free = free.sum(axis=(1, 2))
+    means = np.divide(noise.sum(axis=(1, 2)), n_free, out=np.zeros(len(seen)), where=n_free > 0)
+    noise -= free * (np.median(means[n_free > 0]) if n_free.any() else 0.0)
     if n_free.sum() < MIN_FREE:
         return None
-    free = n_free >= ENOUGH * n_free.max()
-    total, pairs = total[free], pairs[free]
+    enough = n_free >= ENOUGH * n_free.max()
+    total, pairs = _products(noise[enough], k), np.rint(_products(free[enough], k))
     half = np.median(np.divide(total, pairs, out=np.zeros_like(total), where=pairs > 0), axis=0)
     lags = np.zeros((2 * k + 1, 2 * k + 1))
     lags[k:] = half
@@ -98,17 +98,15 @@ def _covariance(subtracted: F4, variance: F4, claimed: U1, k: int) -> F8 | None:
     return lags
 
 
-def _of_block(noise: F8, free: F8, k: int) -> tuple[F8, F8]:
-    """Return sums of products of pixels by distance [dy, dx], 0 to k and -k to k, and pairs."""
-    ny, nx = noise.shape
-    total, pairs = np.zeros((k + 1, 2 * k + 1)), np.zeros((k + 1, 2 * k + 1))
-    for v in range(min(k + 1, ny)):
-        for u in range(max(-k if v else 0, 1 - nx), min(k, nx - 1) + 1):
-            a = np.s_[: ny - v, max(-u, 0) : nx - max(u, 0)]
-            b = np.s_[v:, max(u, 0) : nx - max(-u, 0)]
-            total[v, u + k] = float((noise[a] * noise[b]).sum())
-            pairs[v, u + k] = float((free[a] * free[b]).sum())
-    return total, pairs
+def _products(blocks: F8, k: int) -> F8:
+    """Return sums of products of pixels by distance [dy, dx], 0 to k and -k to k, in each block.
+
+    The autocorrelation by Wiener and Khinchin; zeros around keep the ends of a block apart.
+    """
+    shape = [-(-(size + k) // 8) * 8 for size in blocks.shape[1:]]  # lengths of quick transforms
+    power = np.abs(np.fft.rfft2(blocks, shape)) ** 2
+    lags = np.fft.irfft2(power, shape)[:, : k + 1]
+    return np.concatenate([lags[:, :, -k:], lags[:, :, : k + 1]], axis=2)
 
 
 def _blocks(size: int) -> list[slice]:
