@@ -17,6 +17,10 @@ WING_MARGIN = 1.5
 """A peak below this many times the brightness of a star's own wing there can be noise on it."""
 
 
+_WORD = 8
+"""Pixels that are asked at once."""
+
+
 class Peaks(NamedTuple):
     """All peaks of a smoothed image, sorted by y.
 
@@ -36,6 +40,31 @@ class Peaks(NamedTuple):
     radius: F8
 
 
+@helper
+def _first_tap(tap: np.float32, line: F4, out: F4) -> None:
+    """Set `out` to a tap times its row."""
+    for x in range(len(out)):
+        out[x] = tap * line[x]
+
+
+@helper
+def _two_taps(taps: F4, line1: F4, line2: F4, out: F4) -> None:
+    """Add two taps times their rows, one after the other."""
+    tap1, tap2 = taps[0], taps[1]
+    for x in range(len(out)):
+        out[x] = out[x] + tap1 * line1[x] + tap2 * line2[x]
+
+
+@helper
+def _four_taps(taps: F4, lines: tuple[F4, F4, F4, F4], out: F4) -> None:
+    """Add four taps times their rows, one after the other."""
+    tap1, tap2, tap3, tap4 = taps[0], taps[1], taps[2], taps[3]
+    line1, line2, line3, line4 = lines
+    for x in range(len(out)):
+        two = out[x] + tap1 * line1[x] + tap2 * line2[x]
+        out[x] = two + tap3 * line3[x] + tap4 * line4[x]
+
+
 @kernel
 def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4) -> None:
     """Convolve rows first..last-1 of `data` with the symmetric separable kernel `taps`.
@@ -46,8 +75,10 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
     height, width = data.shape
     n_taps = taps.shape[0]
     half = n_taps // 2
+    fours = 1 + (n_taps - 1) // 4 * 4
     ring = np.zeros((n_taps, width), dtype=np.float32)
     column = np.zeros(width + 2 * half, dtype=np.float32)
+    middle = column[half : half + width]
     for row in range(first - half, last + half):
         newest = ring[(row + n_taps) % n_taps]
         if 0 <= row < height:
@@ -58,21 +89,40 @@ def smooth_band(data: F4, variance: F4, taps: F4, first: int, last: int, out: F4
         y = row - half
         if y < first:
             continue
-        middle = column[half : half + width]
-        for x in range(width):
-            middle[x] = np.float32(0.0)
-        for t in range(n_taps):
-            line = ring[(y + t - half + n_taps) % n_taps]
-            tap = taps[t]
-            for x in range(width):
-                middle[x] += tap * line[x]
+        # Several taps at a time, in their order: memory is what it waits for.
+        _first_tap(taps[0], ring[(y - half + n_taps) % n_taps], middle)
+        for t in range(1, fours, 4):
+            slot = y + t - half + n_taps
+            lines = (
+                ring[slot % n_taps], ring[(slot + 1) % n_taps],
+                ring[(slot + 2) % n_taps], ring[(slot + 3) % n_taps],
+            )  # fmt: skip
+            _four_taps(taps[t : t + 4], lines, middle)
+        for t in range(fours, n_taps, 2):
+            slot = y + t - half + n_taps
+            _two_taps(taps[t : t + 2], ring[slot % n_taps], ring[(slot + 1) % n_taps], middle)
         smooth = out[y - first]
-        smooth[:] = np.float32(0.0)
-        for t in range(n_taps):
-            tap = taps[t]
-            line = column[t : t + width]
-            for x in range(width):
-                smooth[x] += tap * line[x]
+        _first_tap(taps[0], column[:width], smooth)
+        for t in range(1, fours, 4):
+            lines = (
+                column[t : t + width], column[t + 1 : t + 1 + width],
+                column[t + 2 : t + 2 + width], column[t + 3 : t + 3 + width],
+            )  # fmt: skip
+            _four_taps(taps[t : t + 4], lines, smooth)
+        for t in range(fours, n_taps, 2):
+            _two_taps(taps[t : t + 2], column[t : t + width], column[t + 1 : t + 1 + width], smooth)
+
+
+@helper
+def _is_highest(smooth: F4, top: int, height: int, y: int, x: int, reach: int) -> bool:
+    """Tell whether no pixel around is higher, and none of those before as high."""
+    here = smooth[y - top, x]
+    for row in range(max(y - reach, 0), min(y + reach + 1, height)):
+        for col in range(max(x - reach, 0), min(x + reach + 1, smooth.shape[1])):
+            other = smooth[row - top, col]
+            if other > here or (other == here and (row < y or (row == y and col < x))):
+                return False
+    return True
 
 
 @kernel
@@ -89,7 +139,7 @@ def find_peaks_band(
 ) -> int:
     """List the local maxima of rows first..last-1 above the threshold.
 
-    A peak is the highest pixel within `reach` pixels whose square exceeds
+    A peak is the highest pixel within `reach` pixels, at least one, whose square exceeds
     ``factor * variance``; of equal pixels the first one counts.  `smooth` holds the rows of
     the image from `top` on, `reach` more than are searched on either side.
 
@@ -101,7 +151,9 @@ def find_peaks_band(
     """
     height, width = variance.shape
     count = 0
-    high = np.empty(width, dtype=np.bool_)
+    words = np.zeros(width // _WORD + 1, dtype=np.uint64)
+    high = words.view(np.uint8)[:width]
+    inner = high[1:]
     for y in range(first, last):
         # Apart and without branches, which noise would take at random: vector instructions.
         line, noise = smooth[y - top], variance[y]
@@ -109,31 +161,22 @@ def find_peaks_band(
             value2 = float(line[x]) * float(line[x])
             low = (line[x] <= 0.0) | (noise[x] > MAX_VARIANCE)
             high[x] = not (low | (value2 <= factor * float(noise[x])))
-        for x in range(width):
-            if not high[x]:
+        # Most of these have a higher pixel beside them.
+        before, after = line[: width - 1], line[1:]
+        for x in range(width - 1):
+            inner[x] &= not (before[x] >= after[x])
+        for x in range(width - 1):
+            high[x] &= not (after[x] > before[x])
+        for word in range(len(words)):
+            if words[word] == 0:
                 continue
-            here = line[x]
-            highest = True
-            for dy in range(-reach, reach + 1):
-                row = y + dy
-                if row < 0 or row >= height:
-                    continue
-                for dx in range(-reach, reach + 1):
-                    col = x + dx
-                    if col < 0 or col >= width:
-                        continue
-                    other = smooth[row - top, col]
-                    if other > here or (other == here and (dy < 0 or (dy == 0 and dx < 0))):
-                        highest = False
-                        break
-                if not highest:
-                    break
-            if highest:
-                if count < value.shape[0]:
-                    xy[count, 0] = x
-                    xy[count, 1] = y
-                    value[count] = here
-                count += 1
+            for x in range(word * _WORD, min((word + 1) * _WORD, width)):
+                if high[x] != 0 and _is_highest(smooth, top, height, y, x, reach):
+                    if count < value.shape[0]:
+                        xy[count, 0] = x
+                        xy[count, 1] = y
+                        value[count] = line[x]
+                    count += 1
     return count
 
 
