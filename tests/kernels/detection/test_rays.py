@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyextract.kernels.detection.rays import Rays, brightest_floors, mark_on_lines
+from skyextract.kernels.detection.rays import Rays, along_rays, brightest_floors, mark_on_lines
 from skyextract.stages.crowded.lines import rays
 
 DIRECTIONS = np.arange(12) * np.pi / 12
@@ -83,3 +83,21 @@ def test_a_dark_peak_is_on_no_line():
     one = np.float32(1.0)
     mark_on_lines(np.zeros((5, 5), np.float32), at, at, none, none, -one, one, one, found)
     assert found[0] == 0
+
+
+def test_pixels_along_rays():
+    rng = np.random.default_rng(3)
+    image = rng.normal(size=(40, 50)).astype(np.float32)
+    bad = rng.random(image.shape) < 0.1
+    angle = np.arange(12)[:, None] * np.pi / 6.0
+    dx, dy = np.cos(angle) * np.arange(2, 30, 1.5), np.sin(angle) * np.arange(2, 30, 1.5)
+    for x, y in ((21.3, 17.8), (20.5, 11.5), (1.0, 38.0)):
+        found = np.empty(dx.shape, np.float32)
+        along_rays(image, bad, np.float32(1.7), x, y, dx, dy, found)
+        column, row = np.rint(x + dx).astype(int), np.rint(y + dy).astype(int)
+        inside = (column >= 0) & (column < 50) & (row >= 0) & (row < 40)
+        at = np.where(inside, row, 0), np.where(inside, column, 0)
+        known = inside & ~bad[at]
+        assert 0 < known.sum() < known.size
+        want = np.where(known, image[at] / np.float32(1.7), np.float32(np.nan))
+        np.testing.assert_array_equal(found, want)

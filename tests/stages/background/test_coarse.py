@@ -114,6 +114,37 @@ def test_stars_are_no_skewness_of_the_noise(fwhm):
     assert own_skewness(*found[:2]) == 0.0
 
 
+def test_moments_of_blocks_are_those_of_each_alone():
+    rng = np.random.default_rng(5)
+    image = rng.gamma(4.0, 5.0, (120, 150)).astype(np.float32)
+    good = rng.random(image.shape) < 0.9
+    found = []
+    for top in (0, 40, 80):
+        for left in (0, 55, 110):
+            block = np.s_[top : top + 40, left : left + 40]
+            pixels = image[block][good[block]]
+            order = np.sort(pixels)
+            middle = order[order.size // 2]
+            at = (np.array([0.1587, 0.8413]) * order.size).astype(int)
+            sigma = 0.5 * float(order[at[1]] - order[at[0]])
+            for _ in range(3):
+                inside = pixels[np.abs(pixels - middle) < 5.0 * sigma].astype(np.float64)
+                middle, sigma = inside.mean(), inside.std()
+            z = (image[block] - middle) / sigma
+            z = np.where(good[block] & (np.abs(z) < 5.0), z, 0.0)
+            a, b, c, d = z[:, 1:], z[:, :-1], z[1:], z[:-1]
+            shared = [(a * a * b), (b * b * a), (c * c * d), (d * d * c)]
+            neighbours = (a * b).mean() + (c * d).mean()
+            found.append(
+                ((z**3).sum() / order.size, np.mean([v.mean() for v in shared]),
+                 0.5 * neighbours / (z * z).mean())
+            )  # fmt: skip
+    want = np.median(found, axis=0)
+    assert 0.3 < want[0] < 1.5
+    measured = skewness_in_blocks(image, lambda rows: good[rows].copy())
+    np.testing.assert_allclose(measured, want, rtol=1e-4, atol=1e-5)
+
+
 def test_noise_without_steps_is_as_in_sextractor():
     image = np.random.default_rng(1).normal(100, 5, SHAPE).astype(np.float32)
     ours = estimate_background(image, None, None, Background(), Run(1), measured=True)

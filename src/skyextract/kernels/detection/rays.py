@@ -9,7 +9,7 @@ import numpy as np
 from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F4, F8, I8, U1
+    from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 
 
 class Rays(NamedTuple):
@@ -121,3 +121,34 @@ def brightest_floors(
                     lowest = min(lowest, values[j])
                 best = max(best, lowest)
         floor[k] = best
+
+
+_ROUNDING = 6755399441055744.0
+"""1.5 x 2^52: with it added, and taken off again, a number is rounded to the nearest integer."""
+
+
+@kernel
+def along_rays(
+    image: F4, bad: Bools, sigma: np.float32, x: float, y: float, dx: F8, dy: F8, value: F4
+) -> None:  # fmt: skip
+    """Read the pixels that are nearest to offsets from a place, in sigma.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    bad : (ny, nx) bool
+    sigma : float32
+    x, y : float
+        The place.
+    dx, dy : (n_rays, n) float64
+    value : (n_rays, n) float32
+        Output; NaN of bad pixels and outside.
+    """
+    ny, nx = image.shape
+    for ray in range(value.shape[0]):
+        for i in range(value.shape[1]):
+            column = int(x + dx[ray, i] + _ROUNDING - _ROUNDING)
+            row = int(y + dy[ray, i] + _ROUNDING - _ROUNDING)
+            value[ray, i] = np.float32(np.nan)
+            if 0 <= column < nx and 0 <= row < ny and not bad[row, column]:
+                value[ray, i] = image[row, column] / sigma

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.kernels.background.lines import join_halves, stand_out
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.run import Run
@@ -87,10 +88,10 @@ def _brightest(both: NDArray[np.complex64], least: float, most: int) -> Iterator
     """Yield the brightest of the lines that rise by up to one row per column."""
     ny, nx = both.shape
     sums, n_columns = line_sums(both)
-    n = sums.imag
-    enough = n > MIN_CELLS * max(ny, nx)
-    value = np.where(enough, sums.real / np.sqrt(np.maximum(n, 1.0)), np.float32(0.0))
-    value = np.where(enough, value - _beside(value, enough), np.float32(0.0))
+    value: F4 = np.empty(sums.shape, np.float32)
+    enough = np.empty(sums.shape, np.bool_)
+    n_cells = np.float32(MIN_CELLS * max(ny, nx))
+    stand_out(sums.view(np.float32), n_cells, ASIDE[0], ASIDE[1], value, enough)
     sample = value[enough][:: max(1, value.size // 100_000)]
     if not sample.size:
         return
@@ -130,38 +131,15 @@ def line_sums(image: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], int]
     """
     ny, nx = image.shape
     n = 1 << max(1, nx - 1).bit_length()
-    part = np.zeros((n, 1, ny + n), np.complex64)
-    part[:nx, 0, n:] = image.T
-    while part.shape[0] > 1:
-        left, right = part[0::2], part[1::2]
-        n_rises = 2 * left.shape[1]
-        part = np.empty((left.shape[0], n_rises, ny + n), np.complex64)
-        for rise in range(n_rises):
-            step, half = (rise + 1) // 2, rise // 2
-            end = ny + n - step
-            np.add(left[:, half, :end], right[:, half, step:], out=part[:, rise, :end])
-            part[:, rise, end:] = left[:, half, end:]
-    return part[0], n
-
-
-def _beside(value: F4, enough: Bools) -> F4:
-    """Return the mean of the lines beside each, of one direction."""
-    total, number = _aside(value), _aside(enough.astype(np.float32))
-    mean: F4 = (total / np.maximum(number, 1.0)).astype(np.float32)
-    return mean
-
-
-def _aside(value: F4) -> F8:
-    """Return sums over the elements that are aside of each along the second axis, as ASIDE says."""
-    near, far = ASIDE
-    n = value.shape[1]
-    sums = np.cumsum(np.pad(value, ((0, 0), (far + 1, far))), axis=1, dtype=np.float64)
-
-    def within(reach: int) -> F8:
-        out: F8 = sums[:, far + reach + 1 :][:, :n] - sums[:, far - reach :][:, :n]
-        return out
-
-    return within(far) - within(near)
+    part = np.zeros((n, ny + n), np.complex64)
+    part[:nx, n:] = np.transpose(image)
+    other = np.empty_like(part)
+    n_rises = 1
+    while n_rises < n:
+        join_halves(part.view(np.float32), n_rises, other.view(np.float32))
+        part, other = other, part
+        n_rises *= 2
+    return part, n
 
 
 def coarse_image(image: F4, known: Bools, cell: int, run: Run) -> tuple[F4, Bools]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.noise import median
+from skyextract.kernels.detection.rays import along_rays
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.stages.detection.chance import log_choices
@@ -127,17 +128,14 @@ def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> F4:
     """
     angle = np.arange(2 * N_DIRECTIONS) * math.pi / N_DIRECTIONS
     dx, dy = np.cos(angle)[:, None] * r, np.sin(angle)[:, None] * r
-    ny, nx = image.shape
     rays = np.empty((x.size, *dx.shape), np.float32)
-    for k in range(x.size):  # one star at a time, in the cache
-        column, row = np.rint(x[k] + dx).astype(np.int64), np.rint(y[k] + dy).astype(np.int64)
-        outside = (column < 0) | (column >= nx) | (row < 0) | (row >= ny)
-        at = row * nx + column
-        at[outside] = 0
-        value = image.ravel()[at] / np.float32(sigma)
-        value[outside | bad.ravel()[at]] = np.nan
-        value -= _median(value[::SOME], 0)
-        np.clip(value, -CLIP, CLIP, out=rays[k])
+    for k in range(x.size):
+        value = rays[k]
+        along_rays(image, bad, np.float32(sigma), float(x[k]), float(y[k]), dx, dy, value)
+        # Of neighbours in memory: numpy sorts these in vectors.
+        some = np.ascontiguousarray(value[::SOME].T)
+        value -= _median(some, 1)[:, 0]
+        np.clip(value, -CLIP, CLIP, out=value)
     return rays.reshape(x.size, 2, N_DIRECTIONS, r.size)
 
 
