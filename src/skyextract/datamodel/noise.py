@@ -63,7 +63,7 @@ def pixel_noise(image: AnyArray) -> float:
     return robust_sigma(steps.ravel()) / math.sqrt(2.0)
 
 
-def robust_sigma(values: F8) -> float:
+def robust_sigma(values: F4 | F8) -> float:
     """Return 1.48 times the median absolute deviation; NaN of nothing."""
     if not len(values):
         return math.nan

@@ -73,7 +73,7 @@ def background_at(background: BackgroundMap, x: I8, y: I8) -> F4:
     Parameters
     ----------
     x, y : (n,) int64
-        0-based pixels.
+        0-based pixels; or a row of columns, and a column of rows, of a grid.
     """
     ny, nx = background.level.shape
 

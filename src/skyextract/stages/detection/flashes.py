@@ -33,6 +33,8 @@ MOST_LINES = 4
 """More are a pattern of another kind."""
 _CELL = 2.0
 """Pixels of the map of sources."""
+_TABLE = 1 << 16
+"""Numbers that its cells have in a table of those with a source, a power of two."""
 
 
 class _Places:
@@ -46,18 +48,30 @@ class _Places:
         keys = np.concatenate([self._key(row + j, column + i) for j, i in near])
         self.keys, first = np.unique(keys, return_index=True)
         self.source = first % x.size
+        self.is_taken = np.zeros(_TABLE, np.bool_)
+        self.is_taken[self._slot(self.keys)] = True
 
     @staticmethod
     def _key(row: F8, column: F8) -> I8:
         return np.asarray(row * float(1 << 26) + column, dtype=np.int64)
 
+    @staticmethod
+    def _slot(key: I8) -> I8:
+        return (key + (key >> 26) * 4099) & (_TABLE - 1)
+
     def at(self, x: F8, y: F8) -> I8:
         """Return the source within the tolerance of each place, -1 where there is none."""
         key = self._key(np.rint(y / _CELL), np.rint(x / _CELL))
+        found = np.full(x.size, -1)
+        # Nearly all cells are empty, which a table tells sooner than a search.
+        some = np.flatnonzero(self.is_taken[self._slot(key)])
+        x, y, key = x[some], y[some], key[some]
         place = np.minimum(np.searchsorted(self.keys, key), self.keys.size - 1)
         source = self.source[place]
         near = np.hypot(self.x[source] - x, self.y[source] - y) < TOLERANCE
-        return np.where(near & (self.keys[place] == key), source, -1)
+        near &= self.keys[place] == key
+        found[some[near]] = source[near]
+        return found
 
 
 def find_flashes(x: F8, y: F8, flux: F8) -> Tracks | None:

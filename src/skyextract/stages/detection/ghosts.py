@@ -203,11 +203,12 @@ def _candidates(sources: F8) -> Iterator[Family]:
     fainter = fainter[first, second]
     if not fainter.size:
         return
+    deep = _cells(fainter, DEEP)
     for a, b in MAPS:
         dx = others[0, second] - a * bright[0, first]
         dy = others[1, second] - b * bright[1, first]
-        cells = [(inside, 0.0) for inside in _fullest(dx, dy, fainter)]
-        cells += [(inside, extent) for inside in _crowded(dx, dy, fainter, MAX_STRETCH * extent)]
+        cells = [(inside, 0.0) for inside in _fullest(dx, dy, deep)]
+        cells += [(inside, extent) for inside in _crowded(dx, dy, deep, MAX_STRETCH * extent)]
         for inside, reach in cells:
             pairs = bright.take(first[inside], axis=1), others.take(second[inside], axis=1)
             family = _densest(*pairs, (a, b), reach)
@@ -221,10 +222,10 @@ def _cells(values: F8, size: float) -> I8:
     return cells
 
 
-def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
+def _fullest(dx: F8, dy: F8, deep: I8) -> Iterator[I8]:
     """Yield the pairs in the fullest of the small cells."""
-    i, j, k = (_cells(v, size) for v, size in ((dx, FINE), (dy, FINE), (fainter, DEEP)))
-    key = (i * (int(j.max()) + 1) + j) * (int(k.max()) + 1) + k
+    i, j = _cells(dx, FINE), _cells(dy, FINE)
+    key = (i * (int(j.max()) + 1) + j) * (int(deep.max()) + 1) + deep
     # Sorting takes ten times as long as counting by the last bits, in which few cells are alike.
     bits = key & (_TABLE - 1)
     ordered = np.sort(key[(np.bincount(bits) > MIN_HITS - 2)[bits]])
@@ -237,12 +238,12 @@ def _fullest(dx: F8, dy: F8, fainter: F8) -> Iterator[I8]:
         yield np.flatnonzero(key == ordered[first[k]])[:N_PAIRS]
 
 
-def _crowded(dx: F8, dy: F8, fainter: F8, size: float) -> Iterator[I8]:
+def _crowded(dx: F8, dy: F8, deep: I8, size: float) -> Iterator[I8]:
     """Yield the pairs in the large cells that hold more than those around."""
-    cells = [_cells(v, width) for v, width in ((dx, size), (dy, size), (fainter, DEEP))]
+    column, row = _cells(dx, size), _cells(dy, size)
     # With two empty cells around the frame of vectors, for those beside.
-    nx, ny, nm = int(cells[0].max()) + 5, int(cells[1].max()) + 5, int(cells[2].max()) + 1
-    key = ((cells[0] + 2) * ny + (cells[1] + 2)) * nm + cells[2]
+    nx, ny, nm = int(column.max()) + 5, int(row.max()) + 5, int(deep.max()) + 1
+    key = ((column + 2) * ny + (row + 2)) * nm + deep
     number = np.bincount(key, minlength=nx * ny * nm)
     full = np.flatnonzero(number >= MIN_HITS)
     beside = [(di * ny + dj) * nm for di in (-2, 0, 2) for dj in (-2, 0, 2) if di or dj]

@@ -150,7 +150,7 @@ def _across(
         variance, number, level = _variances(
             image[lines, ::every], bad[lines, ::every], background.sigma
         )
-        y, x = np.meshgrid(np.arange(first, first + n_lines, 8), columns, indexing="ij")
+        y, x = np.arange(first, first + n_lines, 8)[:, None], columns[None]
         sky = background_at(background, y, x) if turned else background_at(background, x, y)
         variances.append(variance)
         numbers.append(number)
@@ -189,12 +189,13 @@ def _variances(image: F4, bad: Bools, sigma: float) -> tuple[F8, F8, F8]:
 
     Pixels of sources are left out, also where a nebula hides them: neighbours tell the noise there.
     """
+    image = image.copy(order="K")  # side by side
     sky = (np.abs(image) < np.float32(OUTLIER * sigma)) & ~bad
     change = np.diff(image, axis=0)
     known = sky[1:] & sky[:-1]
     if np.count_nonzero(known[::SPARSE]) < WIDTH:
         return np.zeros(image.shape[1]), np.zeros(image.shape[1]), np.zeros(image.shape[1])
-    typical = robust_sigma(change[::SPARSE][known[::SPARSE]].astype(np.float64))
+    typical = robust_sigma(change[::SPARSE][known[::SPARSE]])
     calm = np.abs(change) <= np.float32(OUTLIER * typical)
     known &= calm
     for k in range(1, BESIDE + 1):

@@ -89,25 +89,32 @@ def find_interleaved(subtracted: F4, sigma: float, bad: Bools) -> Interleaved | 
         np.where(~hole & (np.abs(block) < CLIP * sigma), block, np.nan) for block, hole in blocks
     ]
     for name, axis in (("rows", 1), ("columns", 0)):
-        kinds = (_by_turns(skies, axis, name, period, sigma) for period in PERIODS)
+        means = [_means(sky, axis) for sky in skies]
+        kinds = (_by_turns(skies, means, axis, name, period, sigma) for period in PERIODS)
         found += [what for what in kinds if what is not None]
     # What every second line shows, every fourth shows, too, a little less surely.
     return max(found, key=lambda what: what.sigmas / what.period**LONGER, default=None)
 
 
+def _means(sky: F4, axis: int) -> tuple[F4, int]:
+    """Return the mean of each line, and how many pixels count in the line that has fewest."""
+    unknown = np.isnan(sky)
+    known = sky.shape[axis] - np.count_nonzero(unknown, axis=axis)
+    least = int(known.min())
+    return np.where(unknown, np.float32(0.0), sky).sum(axis=axis) / np.maximum(known, 1), least
+
+
 def _by_turns(
-    skies: list[F4], axis: int, name: str, period: int, about: float
+    skies: list[F4], means: list[tuple[F4, int]], axis: int, name: str, period: int, about: float
 ) -> Interleaved | None:
     """Compare the lines of a period, each with the mean of those beside it."""
     levels: list[list[float]] = []
     spreads: list[float] = []
     judged = []
     n = 0
-    for sky in skies:
-        known = np.count_nonzero(np.isfinite(sky), axis=axis)
-        if known.size < MIN_LINES * period or known.min() < MIN_LINES:
+    for sky, (mean, least) in zip(skies, means, strict=True):
+        if mean.size < MIN_LINES * period or least < MIN_LINES:
             continue
-        mean = np.nansum(sky, axis=axis) / known
         around = np.ones(period + 1)
         around[[0, -1]] = 0.5
         turns = _turns(mean - np.convolve(mean, around / period, "same"), period)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _profiles(image: F4, limit: float, bad: Bools) -> tuple[F8, F8, int]:
         n = np.count_nonzero(good, axis=0)
         total = np.where(good, part, np.float32(0.0)).sum(axis=0)
         means[k] = np.where(n >= n_lines // 2, total / np.maximum(n, 1), np.nan)
-        number[k] = np.median(n)
+        number[k] = median(n)
         full |= n >= LOST * np.count_nonzero(data, axis=0)
     return means, number, int(np.count_nonzero(~full))
 
