@@ -421,6 +421,39 @@ def test_a_psf_that_is_not_quite_right_makes_no_galaxies_of_bright_stars() -> No
     assert (fits.log_odds[6:] < -10.0).all()
 
 
+def test_small_galaxies_are_no_stars() -> None:
+    """At a S/N of 80 half-light radii of a sixth of the FWHM are told from points."""
+    positions, shape = grid_of(36, 61)
+    flux = 80.0 * NOISE * math.sqrt(4.0 * math.pi) * SIGMA
+    galaxy = sersic(flux, 0.165 * FWHM, 1.0, 0.8)
+    objects = [galsim.DeltaFunction(flux=flux)] * 12 + [galaxy] * 24
+    image, variance, found = frame(objects, positions, shape, 62)
+    sky = sky_of(image, variance)
+    probability = fit_models(sky, found, Profile(True, False), Run(), as_point=True)
+    star, extended = np.split(probability.point_probability() > 0.5, [12])
+    assert star.all()
+    assert extended.mean() < 0.4
+
+
+def test_a_source_takes_no_light_of_another_one() -> None:
+    """Of two that are a FWHM apart one would have the light of both, and the other one none."""
+    stars, shape = grid_of(16, 51)
+    offset = np.array([2.9, 2.7])
+    positions = np.concatenate([stars, stars + offset])
+    objects = [galsim.DeltaFunction(flux=750.0)] * 16 + [sersic(680.0, 1.4, 1.0)] * 16
+    image, variance, found = frame(objects, positions, shape, 52)
+    # detections as a threshold parts them: the middle of the light is that of one
+    found.x[:16], found.y[:16] = (stars + 0.5 * offset).T
+    found.x[16:], found.y[16:] = (stars + 1.25 * offset).T
+    found.dthresh[:] = 0.65
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run(), as_point=True)
+    star, galaxy = fits.parameters[:16, SPHEROID], fits.parameters[16:, SPHEROID]
+    assert np.all(star > 300.0)
+    assert np.all(galaxy > 300.0)
+    assert np.median(fits.log_odds[:16] - fits.log_odds[16:]) > 2.0
+    assert np.median(star + galaxy) == pytest.approx(1430.0, rel=0.05)
+
+
 def test_components_without_light_have_errors() -> None:
     """Most of three concentric components end at no flux; what remains has true errors."""
     positions, shape = grid_of(16, 21)
@@ -489,10 +522,9 @@ def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPa
 
     light = image - fits.residual
 
-    def evidence(k: int, radius: float) -> float:
+    def evidence(k: int, kind: Any) -> float:
         x, y = np.rint(positions[k]).astype(int)
         cell = np.s_[y - 20 : y + 21, x - 20 : x + 21]
-        kind = galsim.Exponential(half_light_radius=radius) if radius else galsim.DeltaFunction()
         profile = galsim.Convolve(kind, psf_profile())
         place = fits.parameters[k, :2].copy()
         weight = 1.0 / (NOISE**2 + np.maximum(light[cell], 0) / GAIN)
@@ -518,9 +550,12 @@ def test_odds_of_a_point_are_those_of_least_squares(monkeypatch: pytest.MonkeyPa
         scale = np.array([1.0, flux, flux])  # of the positions themselves
         return float(-0.5 * chi2 - 0.5 * np.linalg.slogdet(normal * np.outer(scale, scale))[1])
 
+    kinds = [galsim.Exponential(half_light_radius=size * FWHM) for size in (0.2, 0.4, 0.9)]
+    kinds += [galsim.DeVaucouleurs(half_light_radius=0.3 * FWHM)]
     for k in range(16):
-        extended = np.logaddexp(evidence(k, 0.27 * FWHM), evidence(k, 0.6 * FWHM)) - math.log(2.0)
-        expected = pytest.approx(evidence(k, 0.0) - extended, abs=0.2, rel=0.03)
+        extended = np.logaddexp.reduce([evidence(k, kind) for kind in kinds]) - math.log(4.0)
+        point = evidence(k, galsim.DeltaFunction())
+        expected = pytest.approx(point - extended, abs=0.2, rel=0.03)
         assert fits.log_odds[k] == expected
     assert (fits.log_odds[:8] > fits.log_odds[8:].max()).all()
 

@@ -12,6 +12,7 @@ from skyextract.kernels.galaxies.localpsf import LocalPsf
 from skyextract.kernels.galaxies.solve import SETTLED, fit_source
 from skyextract.kernels.galaxies.source import (
     DISK,
+    INDEX,
     N_PARAMETERS,
     POINT,
     RADIUS,
@@ -28,8 +29,11 @@ from skyextract.kernels.jit import helper
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8
 
-SMALL, LARGE = 0.27, 0.6
-"""Half-light radii in FWHM of the extended sources: about 0.4, where points are hard to tell."""
+SIZES = (0.2, 0.4, 0.9, 0.3)
+"""Half-light radii in FWHM of the extended sources: those of galaxies, median 0.4 and a factor of
+two wide; what is much smaller is not told from points, what is larger is told by 0.9 as well."""
+STEEP = 3
+"""The one with de Vaucouleurs' profile; the others are exponential."""
 CONCLUSIVE = 200.0
 """Chi2 by which a point is worse, from which on it need not be known better."""
 
@@ -39,10 +43,11 @@ def odds_of_point(
     parameters: F8, limits: F8, psf: LocalPsf, faintest: float, fwhm: float,
     work: Work,
 ) -> tuple[float, float]:  # fmt: skip
-    """Fit `work.data` as a point, and as round exponential sources of two sizes.
+    """Fit `work.data` as a point, and as round extended sources of given sizes.
 
     Place and flux are all that is fitted: a shape that follows the noise, or a faint neighbour, can
-    make an extended source of any star.
+    make an extended source of any star.  Sources of sizes that are as likely before stand for all
+    galaxies: the odds against a point are those against their mean.
 
     Parameters
     ----------
@@ -54,28 +59,30 @@ def odds_of_point(
 
     Returns
     -------
-    chi2 of the point less that of the better extended source, and the logarithm of the ratio of
+    chi2 of the point less that of the best extended source, and the logarithm of the ratio of
     the evidences, point over extended, by Laplace's approximation and with even odds before.
     """
     wide = limits.copy()
-    wide[0, POINT], wide[1, POINT] = -math.inf, math.inf
-    wide[0, DISK], wide[1, DISK] = -math.inf, math.inf
-    wide[0, DISK + RADIUS], wide[1, DISK + RADIUS] = -math.inf, math.inf
+    for first in (SPHEROID, DISK, POINT):
+        wide[0, first], wide[1, first] = -math.inf, math.inf
+    for first in (SPHEROID, DISK):
+        wide[0, first + RADIUS], wide[1, first + RADIUS] = -math.inf, math.inf
     trial = np.zeros(N_PARAMETERS)
     free = np.array([X, Y, DISK])
-    best, small, large = math.inf, 0.0, 0.0
-    for kind in range(2):
-        _start(trial, parameters, DISK)
-        trial[DISK + RADIUS] = math.log(fwhm * (SMALL if kind == 0 else LARGE))
+    best, most, likely = math.inf, -math.inf, 0.0
+    for kind in range(len(SIZES)):
+        free[2] = SPHEROID if kind == STEEP else DISK
+        _start(trial, parameters, free[2])
+        trial[free[2] + RADIUS] = math.log(fwhm * SIZES[kind])
+        trial[SPHEROID + INDEX] = math.log(4.0)
         chi2, evidence = _fit(trial, free, wide, psf, faintest, math.inf, work)
         best = min(best, chi2)
-        if kind == 0:
-            small = evidence
-        else:
-            large = evidence
-    extended = max(small, large) + math.log(0.5 * (1.0 + math.exp(-abs(small - large))))
-    _start(trial, parameters, POINT)
+        # the sum of the evidences over the largest so far
+        likely = likely * math.exp(min(most - evidence, 0.0)) + math.exp(min(evidence - most, 0.0))
+        most = max(most, evidence)
+    extended = most + math.log(likely / len(SIZES))
     free[2] = POINT
+    _start(trial, parameters, POINT)
     chi2, point = _fit(trial, free, wide, psf, faintest, best + CONCLUSIVE, work)
     return chi2 - best, point - extended
 

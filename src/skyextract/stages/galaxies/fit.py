@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +50,7 @@ from skyextract.stages.galaxies.scene import (
     start_fluxes,
 )
 from skyextract.stages.galaxies.start import go_to_peaks, limits_of, revive_components, start_of
+from skyextract.stages.galaxies.swallowed import restart_swallowed
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -231,6 +233,7 @@ def fit_models(
     limits = limits_of(parameters, boxes, sky, noise2, profile)
     go_to_peaks(parameters, limits, found, sky)
     parameters = np.clip(parameters, limits[:, 0], limits[:, 1])
+    start = parameters.copy()
     # a source without neighbours is fitted to the image, and no other one needs what it leaves
     apart = np.diff(scene.first) == 0
     lean = boxes[apart, 2:].prod(axis=1).sum() < MOST_APART * sky.image.size
@@ -267,9 +270,13 @@ def fit_models(
             if profile.spheroid and profile.disk:
                 revive_components(parameters, limits)
             # from here on the PSF stands where the sources were found to be
+            again = restart_swallowed(parameters, start, scene, profile, fwhm)
             scene.move(parameters[:, X], parameters[:, Y])
             restore(pixels, boxes[~apart])
             draw(scene, parameters, np.ones(N_PARAMETERS), -1.0, pixels, ~apart if lean else None)
+            if again is not None:
+                points = rules._replace(free=again.free)
+                again.fit(scene, changed, partial(visit, rules=points, rough=0))
             if sky.background is not None:
                 left = pixels.residual
                 below = levels_below(sky, left, boxes, apart, lean, parameters, run)
@@ -302,13 +309,14 @@ def fit_models(
 def _odds(parameters: F8, numbers: F8, sky: Sky, noise2: float) -> F8:
     """Return the logarithm of the odds of a point source, with a PSF that is not quite right.
 
-    What a PSF that is wrong by `PSF_ERROR` adds to chi2 grows with the square of the S/N; the
-    difference of both fits counts less by as much.
+    What a PSF that is wrong by `PSF_ERROR` adds to the chi2 of a point grows with the square of the
+    S/N; that by which a point is worse counts less by as much.
     """
-    point, log_odds, area = numbers[:, 1], numbers[:, 2], numbers[:, 3]
+    log_odds, area = numbers[:, 2], numbers[:, 3]
+    worse = np.maximum(numbers[:, 1], 0.0)
     flux = parameters[:, [SPHEROID, DISK, POINT]].sum(axis=1)
     inverse_gain = sky.pixels(sky.image).inverse_gain
     with np.errstate(invalid="ignore", divide="ignore"):
         snr2 = flux**2 / (area * noise2 + inverse_gain * np.maximum(flux, 0.0))
-        softened: F8 = log_odds + 0.5 * point * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
+        softened: F8 = log_odds + 0.5 * worse * (1.0 - 1.0 / (1.0 + PSF_ERROR**2 * snr2))
     return softened
