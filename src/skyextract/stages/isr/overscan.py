@@ -142,11 +142,21 @@ def _without_trail(pixels: F4, lines: F8) -> F4:
     some = pixels[rows] - lines[rows, None]
     if len(some) < _TRAIL_LINES // 2 or not np.isfinite(some).all():
         return pixels
-    trail = np.median(some, axis=0)
-    noise = MAD_TO_SIGMA * median(np.abs(some - trail))
+    # Lines side by side in memory: numpy sorts these in vectors.
+    ordered = np.sort(np.ascontiguousarray(some.T), axis=1)
+    trail = 0.5 * (ordered[:, (len(some) - 1) // 2] + ordered[:, len(some) // 2])
     # (what is smaller would add a few per cent)
-    is_seen = np.abs(trail).max() > _TRAIL * noise
+    limit = float(np.abs(trail).max()) / (_TRAIL * MAD_TO_SIGMA)
+    is_seen = _median_is_below(np.abs(some - trail), limit)
     return pixels - trail.astype(np.float32) if is_seen else pixels
+
+
+def _median_is_below(values: F8, limit: float) -> bool:
+    """Tell whether the median is below a limit; to count is done sooner than to sort."""
+    number = int(np.count_nonzero(values < limit))
+    if 2 * number == values.size:
+        return median(values) < limit
+    return 2 * number > values.size
 
 
 def _finite(pixels: F4) -> F8:
