@@ -19,7 +19,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
 from skyextract.datamodel.noise import quantile_of_sorted
-from skyextract.record import record
+from skyextract.kernels.background.skewness import block_moments
 from skyextract.run import Run
 
 MAX_STEPS = 2.0
@@ -187,80 +187,32 @@ def skewness_in_blocks(
     wild : float
         Sigma beyond which pixels are left out.
     """
-    blocks = []
+    moments = []
     for rows in _spread(image.shape[0], side, n):
         free = good(rows)
         if sources is not None:
             free &= sources[rows] == 0
         for columns in _spread(image.shape[1], side, n):
-            block = _Block.of(image[rows, columns], free[:, columns], wild)
-            if block is not None:
-                blocks.append(block)
-    if not blocks:
+            found = _third_moments(image[rows], free, columns, wild)
+            if found is not None:
+                moments.append(found)
+    if not moments:
         return 0.0, 0.0, 0.0
-    skewness, shared, correlation = (
-        float(v) for v in np.median(_third_moments(blocks, wild), axis=0)
-    )
+    skewness, shared, correlation = (float(v) for v in np.median(moments, axis=0))
     return skewness, shared, correlation
 
 
-@record
-class _Block:
-    """A block of pixels, which of them are good and how many, and their mean and noise."""
-
-    image: F4
-    good: Bools
-    number: int
-    mean: float
-    sigma: float
-
-    @classmethod
-    def of(cls, image: F4, good: Bools, wild: float) -> _Block | None:
-        """Measure mean and noise within `wild` sigma; None for few pixels, or without noise."""
-        part = np.sort(image[good])
-        if part.size < _MIN_BLOCK:
-            return None
-        low, middle, high = (float(part[int(share * part.size)]) for share in (0.1587, 0.5, 0.8413))
-        sigma = 0.5 * (high - low)
-        for _ in range(3):
-            first, last = np.searchsorted(part, (middle - wild * sigma, middle + wild * sigma))
-            if last - first < 2:
-                return None
-            middle = float(part[first:last].mean(dtype=np.float64))
-            sigma = float(part[first:last].std(dtype=np.float64))
-        return cls(image, good, part.size, middle, sigma) if sigma > 0.0 else None
-
-
-def _third_moments(blocks: list[_Block], wild: float) -> list[tuple[float, float, float]]:
-    """Return skewness, what neighbours share of it, and their correlation, of each block.
-
-    All blocks at once: for one, numpy's calls take longer than its arithmetic.
-    """
-    middle, scale = (
-        np.array(v, np.float32)[:, None, None]
-        for v in ([block.mean for block in blocks], [1.0 / block.sigma for block in blocks])
-    )
-    noise = (np.stack([block.image for block in blocks]) - middle) * scale
-    good = np.stack([block.good for block in blocks])
-    noise[~(good & (np.abs(noise) < wild))] = 0.0
-    square = noise * noise
-
-    def mean(product: F4) -> F4:
-        return np.asarray(product.reshape(len(product), -1).mean(axis=1))
-
-    shared = mean(square[:, :, 1:] * noise[:, :, :-1]) + mean(square[:, :, :-1] * noise[:, :, 1:])
-    shared += mean(square[:, 1:] * noise[:, :-1]) + mean(square[:, :-1] * noise[:, 1:])
-    correlation = mean(noise[:, :, 1:] * noise[:, :, :-1]) + mean(noise[:, 1:] * noise[:, :-1])
-    power = mean(square)
-    third = (square * noise).reshape(len(noise), -1).sum(axis=1)
-    return [
-        (
-            float(third[k]) / block.number,
-            float(shared[k]) / 4.0,
-            float(correlation[k] * (0.5 / max(float(power[k]), 1e-30))),
-        )
-        for k, block in enumerate(blocks)
-    ]
+def _third_moments(
+    image: F4, good: Bools, columns: slice, wild: float
+) -> tuple[float, float, float] | None:
+    """Return skewness, what neighbours share of it, and their correlation; None for few pixels."""
+    ordered = np.sort(image[:, columns][good[:, columns]])
+    if ordered.size < _MIN_BLOCK:
+        return None
+    out = np.empty(3)
+    if not block_moments(image, good, columns.start, columns.stop, ordered, wild, out):
+        return None
+    return float(out[0]), float(out[1]), float(out[2])
 
 
 def _spread(size: int, side: int, n: int) -> list[slice]:
