@@ -76,6 +76,34 @@ def test_few_stars_tell_nothing():
     assert not doubt_of_parts(few, PSF, SHAPE)
 
 
+def test_few_stars_of_a_crowd_do_not_tell_of_a_corner_without_them():
+    """Sizes that neighbours scatter: the PSF through few stars is off by chance where none is."""
+    radius = (np.arange(41) - 20) * 0.5
+    square = radius[:, None] ** 2 + radius**2
+    wide, narrow = (np.exp(-0.5 * square / sigma**2) / sigma**2 for sigma in (1.35, 1.3))
+    step = 0.5 * np.log10(np.array([core_shape(s)[2] for s in (wide, narrow)])) @ [1.0, -1.0]
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        u, v = rng.uniform(-0.5, 0.5, (2, 400))
+        is_star = (np.arange(400) < 60) & ((u < 0.25) | (v < 0.25))
+        error = 0.4343 / 10.0 ** rng.uniform(1.7, 3.0, 400)
+        scatter = np.where(is_star, 0.003, 0.012)
+        log = np.log10(3.0) + rng.exponential(scatter) + error * rng.standard_normal(400)
+        terms = np.array([np.ones(400), u, u**2, v, u * v, v**2])
+        fitted = np.linalg.lstsq(terms[:, is_star].T, log[is_star] - np.log10(3.0), rcond=None)[0]
+        basis = fitted[:, None, None] / step * (wide - narrow)
+        basis[0] += narrow
+        psf = replace(
+            PSF, basis=basis.astype(np.float32), sampling=0.5, degree=2, x_zero=500.0,
+            x_scale=1000.0, y_zero=1000.0, y_scale=2000.0,
+        )  # fmt: skip
+        places = SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5)
+        assert not doubt_of_parts(Sizes(*places, log, error, is_star), psf, SHAPE)
+        # ... nor does that hide a corner with a seeing of its own
+        log[(u > 0.25) & (v > 0.25)] += np.log10(1.15)
+        assert doubt_of_parts(Sizes(*places, log, error, is_star), psf, SHAPE)
+
+
 @pytest.mark.parametrize("n", [20, 300])
 def test_sizes_of_a_psf_that_varies(n):
     """Those of the stamps at the places, whether each is drawn or only those of a grid."""

@@ -34,6 +34,9 @@ SURE = 5.0
 REACH = 1.5
 """FWHM to which the PSF's sizes are measured."""
 
+TERMS = (1, 3, 6)
+"""Of a constant, a plane and a parabola."""
+
 ALIKE = 0.02
 """Scatter of the log10 sizes of a part that is one of stars, at most."""
 
@@ -74,8 +77,7 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
         return ""
     u, v = field_of(sizes.x, sizes.y, shape)
     # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
-    smooth = departures(sizes.size, sizes.error, u, v, sizes.is_star, turn=2)
-    if _worst(smooth, sizes.error, u, v) is None:
+    if _worst(_from_surface(sizes, u, v), sizes.error, u, v) is None:
         return ""
     away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
     away -= np.median(away[sizes.is_star])
@@ -89,6 +91,26 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
         f"{100 * abs(wider):.1f} % {'wider' if wider > 0.0 else 'narrower'} than the PSF there: "
         "parts of the frame have a focus or seeing of their own, which the PSF does not follow"
     )
+
+
+def _from_surface(sizes: Sizes, u: F8, v: F8) -> F8:
+    """Return log10 of the sizes less the simplest surface that those of the stars ask for.
+
+    In a corner without PSF stars a parabola through the few of a crowd, whose sizes neighbours
+    scatter, is anything: a plane or a constant does unless what a parabola takes off the squares
+    is more than its terms must (Schwarz 1978, Ann. Stat. 6, 461).
+    """
+    is_star = sizes.is_star
+    n = int(is_star.sum())
+    weight = 1.0 / np.hypot(sizes.error[is_star], OTHER)
+    best, least = sizes.size, math.inf
+    for turn, n_terms in enumerate(TERMS):
+        away = departures(sizes.size, sizes.error, u, v, is_star, turn)
+        squares = float(((weight * away[is_star]) ** 2).sum())
+        cost = n * math.log(max(squares, 1e-30)) + n_terms * math.log(max(n, 1))
+        if cost < least:
+            best, least = away, cost
+    return best
 
 
 def model_sizes(psf: Psf, x: F8, y: F8, shape: tuple[int, int]) -> F8:
