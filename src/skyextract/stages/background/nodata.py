@@ -35,6 +35,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
+from skyextract.stages.background.filledlines import filled_lines
 from skyextract.stages.background.fringes import without_fringes
 from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
 from skyextract.stages.background.satellites import without_trails
@@ -158,6 +159,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if equal:
         doubts = (*exposure.doubts, about_copies(equal))
         exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
+    exposure = _without_filled(exposure, run)
     exposure = _without_dead(_without_columns(exposure, run), run)
     return without_trails(without_fringes(exposure, run), run)
 
@@ -171,6 +173,18 @@ def _without_dead(exposure: Exposure, run: Run) -> Exposure:
         f"dead pixels, far below the sky and what is beside, are masked (DATA_CHECK): {dead.size}"
     )
     return _with_bad(exposure, dead)
+
+
+def _without_filled(exposure: Exposure, run: Run) -> Exposure:
+    """Mark columns and rows that were interpolated before."""
+    n_lines, pixels = filled_lines(exposure, run)
+    if not pixels.size:
+        return exposure
+    run.tell(
+        "columns and rows, or parts of them, that were interpolated before are masked "
+        f"(DATA_CHECK): {n_lines}"
+    )
+    return _with_bad(exposure, pixels)
 
 
 def _without_columns(exposure: Exposure, run: Run) -> Exposure:
