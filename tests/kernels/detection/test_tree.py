@@ -101,6 +101,56 @@ def test_same_branches_as_level_by_level(seed, options):
         assert levels == sorted(levels, reverse=True)
 
 
+def few_peaks(seed, noise=0.0):
+    """Return one to three Gaussians of which some hardly rise above what is between them."""
+    rng = np.random.default_rng(seed)
+    v, u = np.indices((15, 18))
+    image = 1.01 + noise * rng.exponential(1.0, u.shape)
+    for _ in range(1 + seed % 3):
+        x, y = rng.uniform(4, 14), rng.uniform(4, 11)
+        peak, sigma = 10 ** rng.uniform(0.3, 1.5), rng.uniform(1.0, 2.0)
+        image += peak * np.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / sigma**2)
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"contrast": 0.0},
+        {"contrast": 0.0, "min_area": 1, "noise": (0.5, 0.5)},
+        {"contrast": 0.0, "min_area": 1, "n_levels": 200},
+        {"contrast": 0.0, "min_area": 1, "n_levels": 150, "linear": True},
+    ],
+    ids=str,
+)
+def test_few_peaks_and_many_levels(noise, options):
+    numbers = []
+    for seed in range(12):
+        image = few_peaks(seed, noise)
+        found, expected = split(image, **options), reference(image, **options)
+        if len(expected) > 1:
+            assert set(found) == set(expected)
+        assert len(found) == len(expected)
+        numbers.append(len(found))
+    assert noise or 1 in numbers
+    assert max(numbers) > 1
+
+
+def test_pixels_that_equal_levels():
+    """Saddles upon thresholds, and one step of float32 beside them, are on their right side."""
+    n_levels, top = 300, np.float32(40.0)
+    levels = (THRESHOLD * (float(top) / THRESHOLD) ** (np.arange(n_levels) / n_levels)).astype("f4")
+    beside = [np.nextafter(levels, np.float32(end)) for end in (0, 99)]
+    saddles = np.random.default_rng(1).permutation(np.concatenate([levels, *beside])[1:])[:60]
+    image = np.full((1, 2 * saddles.size + 1), top)
+    image[0, 1::2] = saddles
+    options = {"n_levels": n_levels, "contrast": 0.0, "min_area": 1}
+    found = split(image, **options)
+    assert len(found) == saddles.size + 1
+    assert set(found) == set(reference(image, **options))
+
+
 def test_the_scenes_do_branch():
     assert all(len(split(scene(seed))) > 3 for seed in range(4))
 

@@ -23,9 +23,10 @@ from skyextract.kernels.detection.branches import (
     more_rows,
     number_branches,
 )
+from skyextract.kernels.detection.levels import Levels, level_at, set_levels
 from skyextract.kernels.detection.pixels import Components, Pixels, lowest_limit
 from skyextract.kernels.detection.sets import find_root
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4
@@ -86,6 +87,9 @@ class _Grid(NamedTuple):
     image: I4
 
 
+_ROUNDING = 1e-6
+"""Part by which a level may be rounded, with some margin."""
+
 # rows of the table of isophotes: connected pixels above the level that was reached, described
 # at the root of their set, which is the head of their list
 FOLLOWING, TAIL = range(2)
@@ -138,33 +142,15 @@ def _work_space(size: int, cells: int, n_levels: int) -> tuple[_Grid, _Isophotes
 
 
 @kernel
-def _set_levels(lowest: float, highest: float, rules: TreeRules, levels: F4) -> None:
-    """Set the thresholds 1 to n_levels - 1 between the lowest one and the peak."""
-    for k in range(1, rules.n_levels):
-        step = k / rules.n_levels
-        if rules.linear:
-            levels[k] = np.float32(lowest + (highest - lowest) * step)
-        else:
-            levels[k] = np.float32(lowest * math.pow(highest / lowest, step))
-
-
-@kernel
-def _sort_pixels(grid: _Grid, n: int, n_levels: int, levels: F4) -> None:
+def _sort_pixels(grid: _Grid, n: int, levels: Levels) -> None:
     """Find the level of each of n pixels, and sort them by it, the highest first."""
-    values, level, by_level, past = grid.values, grid.level, grid.by_level, grid.past
+    level, by_level, past = grid.level, grid.by_level, grid.past
     past[:] = 0
-    for i in range(n):
-        level[i] = 0
-    # Level by level, with vector instructions: in a search noise takes each branch at random.
-    above, some = level[:n], values[:n]
-    for k in range(1, n_levels):
-        limit = levels[k]
-        for i in range(n):
-            above[i] += np.int32(some[i] > limit)
+    set_levels(grid.values[:n], level[:n], levels)
     for i in range(n):
         past[level[i]] += 1
     filled = 0
-    for k in range(n_levels - 1, -1, -1):
+    for k in range(levels.n - 1, -1, -1):
         count = past[k]
         past[k] = filled
         filled += count
@@ -204,6 +190,34 @@ def _add_level(
                 light[FLUX, into] += light[FLUX, r]
                 light[PEAK, into] = max(light[PEAK, into], light[PEAK, r])
                 r = into
+
+
+@helper
+def _may_branch(grid: _Grid, n: int, width: int, lowest: float, rules: TreeRules) -> bool:
+    """Tell whether at least two of n pixels are peaks that could be those of branches.
+
+    Of one peak, and what is around it, the isophotes are one within the other at all levels.
+    """
+    values, cell, image = grid.values, grid.cell, grid.image
+    least = lowest - _ROUNDING * abs(lowest)
+    if rules.significance > 0.0:
+        least += rules.significance * math.sqrt(1.0 + rules.photon_noise * max(least, 0.0))
+    n_peaks = 0
+    for i in range(n):
+        value = values[i]
+        if value < least:
+            continue
+        n_higher = 0
+        for v in range(-1, 2):
+            for u in range(-1, 2):
+                j = image[cell[i] + v * width + u]
+                n_higher += int(j >= 0 and values[j] > value)
+            if n_higher > 0:
+                break
+        n_peaks += int(n_higher == 0)
+        if n_peaks > 1:
+            return True
+    return False
 
 
 @kernel
@@ -287,7 +301,7 @@ def _extend_paths(path: I4, branches: I4, n_found: int, k: int, parent: I4, numb
 
 @kernel
 def _grow_tree(
-    grid: _Grid, width: int, levels: F4, rules: TreeRules, min_flux: float,
+    grid: _Grid, width: int, levels: Levels, rules: TreeRules, min_flux: float,
     isophotes: _Isophotes, found: Found,
 ) -> tuple[Found, int]:  # fmt: skip
     """Let the pixels of one component join from the highest level to the lowest.
@@ -310,7 +324,7 @@ def _grow_tree(
             continue
         n_children = 0
         if n_roots > 0:
-            level = np.float64(levels[k + 1])
+            level = np.float64(level_at(levels, k + 1))
             n_children = _list_children(
                 roots, n_roots, numbers, light, level, rules, min_flux, children
             )
@@ -339,7 +353,7 @@ def split_components(
     px, py, filtered = pixels.x, pixels.y, pixels.filtered
     order, first = components
     n_levels = rules.n_levels
-    levels = np.empty(n_levels + 1, np.float32)
+    thresholds = np.empty(n_levels + 1, np.float32)
     found = Found(np.empty((16, n_levels + 1), np.int32), np.empty((16, 3), np.int32))
     size, room = 256, 1024
     grid, isophotes = _work_space(size, room, n_levels)
@@ -365,7 +379,6 @@ def split_components(
             y1 = max(y1, py[p])
         if not np.float64(top) > lowest:
             continue
-        _set_levels(lowest, np.float64(top), rules, levels)
         width = x1 - x0 + 3
         cells = width * (y1 - y0 + 3)
         if n > size or cells > room:
@@ -380,13 +393,16 @@ def split_components(
             image[cell[i]] = i
             parent[i] = -1
             numbers[GOOD, i] = 1
-        _sort_pixels(grid, n, n_levels, levels)
-        found, n_found = _grow_tree(
-            grid, width, levels, rules, total * rules.contrast, isophotes, found
-        )
+        n_found = 0
+        if _may_branch(grid, n, width, lowest, rules):
+            levels = Levels(thresholds, n_levels, lowest, np.float64(top), rules.linear)
+            _sort_pixels(grid, n, levels)
+            found, n_found = _grow_tree(
+                grid, width, levels, rules, total * rules.contrast, isophotes, found
+            )
         for i in range(n):
             image[cell[i]] = -1
         if n_found > 0:
             branches.of_pixel[begin : begin + n] = -1
             branches.number[c] = n_found
-            number_branches(found, n_found, levels, numbers[FOLLOWING], begin, branches)
+            number_branches(found, n_found, thresholds, numbers[FOLLOWING], begin, branches)
