@@ -10,7 +10,8 @@ import pytest
 import skyextract
 from skyextract.datamodel.psf import polynomial_terms
 from skyextract.run import Run
-from skyextract.stages.psf.modelerrors import _larger
+from skyextract.stages.psf.model import build_psf
+from skyextract.stages.psf.modelerrors import _larger, flux_variance
 from skyextract.stages.psf.sample import StarSample
 from skyextract.stages.psf.scaled import Forms, quadratic, scaled_profile
 from skyextract.stages.psf.solver import Solver
@@ -61,6 +62,32 @@ def test_widths_and_profile_are_those_of_the_stars_before_pixels(field):
     expected = moffat(r, 0.0, math.exp(scale)) / moffat(0.0, 0.0, math.exp(scale))
     assert np.abs(profile - expected).max() < 0.01
     assert np.abs(profile[25:] / expected[25:] - 1.0).max() < 0.1
+
+
+def test_stars_that_are_left_out_lower_the_degree_of_all_that_the_model_has(field):
+    image, x, y, flux = field
+    bright = np.flatnonzero((flux > 2e4) & (np.abs(x - 400) < 380) & (np.abs(y - 400) < 380))
+    apart = np.hypot(x[bright, None] - x, y[bright, None] - y)
+    bright = bright[np.sort(apart, axis=1)[:, 1] > 25][: 3 * 15]
+    assert bright.size == 3 * 15
+    image = image - np.float32(200)
+    for k in bright[::9]:  # with another star beside
+        part = np.s_[round(y[k]) - 9 : round(y[k]) + 10, round(x[k]) - 9 : round(x[k]) + 10]
+        axis = np.arange(-9.0, 10.0)
+        image[part] += np.float32(0.7 * flux[k]) * moffat(axis - 4, axis[:, None] - 3, 3.0)
+    sample = StarSample(
+        x=x[bright], y=y[bright], flux=flux[bright], fwhm=3.5, height=flux[bright] / 14,
+        peaks=np.zeros((4, 0)),
+    )  # fmt: skip
+    variance = np.full(image.shape, 133.0, np.float32)
+    fit = build_psf(image, variance, sample, gain=1.5, degree=4, run=Run(1), scaled=True)
+    assert fit.used.sum() < 3 * 15
+    assert fit.psf.degree == 3
+    form = flux_variance(fit.psf, fit.evidence)
+    # Of relative fluxes at S/N of some 100, 40 stars.
+    terms = polynomial_terms(3, *np.random.default_rng(1).uniform(-0.4, 0.4, (2, 20)))
+    errors = np.sqrt(np.einsum("nk,kl,nl->n", terms, form, terms))
+    assert 5e-4 < np.median(errors) < 0.01
 
 
 def test_wings_in_the_corners_are_those_of_the_stars_there(field):

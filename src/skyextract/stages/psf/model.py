@@ -230,6 +230,7 @@ def build_psf(
             solver.set_degree(degree, sample)
             fewer = solver.terms.shape[1]
             prior = profile.drawn(n, step, degree) if profile else prior[:fewer]
+            solver.form_variance = profile.forms.variance(degree) if profile else None
             solution = prior.copy()
             stray = None
             solver.fit(solution)
