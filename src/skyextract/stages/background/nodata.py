@@ -37,6 +37,7 @@ from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
 from skyextract.stages.background.filledlines import filled_lines
 from skyextract.stages.background.fringes import without_fringes
+from skyextract.stages.background.overflow import without_overflow
 from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
 from skyextract.stages.background.satellites import without_trails
 from skyextract.stages.background.strips import edge_strips
@@ -103,6 +104,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         return exposure
     exposure = without_wrapping(exposure, run)
     exposure = _clipped(_without_default_level(exposure, config, run), config, run)
+    exposure = without_overflow(exposure, run)
     without = has_bits(exposure.mask, int(Mask.NO_DATA), run)
     n_known = n_set(without, run)
     areas = _padding(exposure, without, run)
