@@ -181,10 +181,12 @@ def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> tuple[
     faded = None
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant
+        from skyextract.stages.crowded.likely import with_likely_fluxes
 
         shape = hidden.plane.background.shape
         lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm, shape)
         faded = distinct(np.concatenate([hidden.faded, lost]))
+        sources = with_likely_fluxes(sources, hidden)
     rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)
