@@ -19,6 +19,7 @@ from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Background, of_image
+from skyextract.stages.background.bent import surface_of, with_nodes_of
 from skyextract.stages.background.blackpoint import black_point
 from skyextract.stages.background.coarse import (
     MAX_STEPS,
@@ -163,14 +164,17 @@ def estimate_weighted_background(
         level[level > BAD] += np.float32(sky.above)
     trend = steep_trend(level, rms) if measured and trends and sky.coarse is None else None
     if trend is not None:
-        surface = BackgroundMap(trend, rms, width, height, shape, 0.0, 1.0)
+        coarse = BackgroundMap(trend.level, rms, width, height, shape, 0.0, 1.0)
+        surface = surface_of(trend, coarse, run)
         rest, weight_scale = estimate_weighted_background(
             subtract_background(image, None, surface, run), mask, weight, config, run, index=index,
             sources=sources, weight_threshold=weight_threshold, measured=measured,
             trends=trends - 1,
         )  # fmt: skip
         if not _manual(config, index):
-            level = rest.level + trend
+            nodes = [(part.mesh_height, part.mesh_width) for part in (rest, surface)]
+            rest, surface = (with_nodes_of(part, min(nodes)) for part in (rest, surface))
+            level = rest.level + surface.level
             share, shift = sky.clipped
             rest = replace(
                 rest, level=level, mean=median(level), clipped_share=share, clipped_shift=shift

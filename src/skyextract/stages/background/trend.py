@@ -15,6 +15,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import robust_sigma
 from skyextract.kernels.background.mesh import BAD
+from skyextract.record import record
 
 STEEP = 0.25
 """Part of the scatter in a mesh that its slope makes, from which the surface is taken off."""
@@ -29,7 +30,33 @@ CLIP = 3.0
 _ROUNDS = 6
 
 
-def steep_trend(level: F4, rms: F4) -> F4 | None:
+@record
+class Trend:
+    """A surface of second degree.
+
+    Attributes
+    ----------
+    level : (n_y, n_x) float32
+        At the meshes.
+    coefficients : (n_terms,) float64
+        Of `_terms`, where the middles of the first and last mesh are at -1 and 1.
+    bend : float
+        Typical largest second difference between meshes along an axis, in units of the noise.
+    """
+
+    level: F4
+    coefficients: F8
+    bend: float
+
+    def at_nodes(self, y: tuple[F8, F8, F8], x: tuple[F8, F8, F8]) -> F4:
+        """Return the values of nodes, for which those of 1, v, v^2 and of 1, u, u^2 are known."""
+        powers = _powers(*self.level.shape)
+        parts = [np.multiply.outer(y[j], x[i]) for j, i in powers]
+        total: F8 = np.tensordot(self.coefficients, np.stack(parts), 1)
+        return total.astype(np.float32)
+
+
+def steep_trend(level: F4, rms: F4) -> Trend | None:
     """Return the surface of second degree through the meshes; None if it is not steep.
 
     Parameters
@@ -59,17 +86,24 @@ def steep_trend(level: F4, rms: F4) -> F4 | None:
         return None
     if robust_sigma(off) > SMOOTH * float(np.std(trend[known])):
         return None
-    return trend.astype(np.float32)
+    bends = [
+        abs(c) * 2.0 * (2.0 / (level.shape[0 if j else 1] - 1)) ** 2
+        for c, (j, i) in zip(solved, _powers(*level.shape), strict=True)
+        if 2 in {j, i}
+    ]
+    bend = max(bends, default=0.0) / max(float(np.median(rms[known])), 1e-30)
+    return Trend(trend.astype(np.float32), solved.astype(np.float64), bend)
+
+
+def _powers(n_y: int, n_x: int) -> list[tuple[int, int]]:
+    """Return the powers of v and u of the terms that so many meshes along the axes can tell."""
+    powers = [(0, 0)]
+    for axis, n in enumerate((n_y, n_x)):
+        highest = 2 if n >= MIN_MESHES else min(n - 1, 1)
+        powers += [(k, 0) if axis == 0 else (0, k) for k in range(1, highest + 1)]
+    return [*powers, (1, 1)] if min(n_y, n_x) > 1 else powers
 
 
 def _terms(v: F8, u: F8) -> F8:
     """Return the terms that so many meshes along the axes can tell, (n_y, n_x, n)."""
-    columns = [np.ones_like(u)]
-    for axis, values in enumerate((v, u)):
-        if values.shape[axis] > 1:
-            columns.append(values)
-        if values.shape[axis] >= MIN_MESHES:
-            columns.append(values**2)
-    if min(u.shape) > 1:
-        columns.append(u * v)
-    return np.stack(columns, axis=-1)
+    return np.stack([v**j * u**i for j, i in _powers(*u.shape)], axis=-1)

@@ -89,6 +89,8 @@ def _too_much(background: BackgroundMap, subtracted: F4, bad: Bools, part: float
             if background.level[j, i] > 0.0 and difference.size > MIN_PIXELS:
                 levels.append(math.log(background.level[j, i]))
                 variances.append(2.0 * math.log(max(robust_sigma(difference), 1e-30)))
+    if not levels:
+        return 0.0
     level = np.array(levels)
     level -= level.mean()
     power = float(level @ variances) / float(level @ level)
