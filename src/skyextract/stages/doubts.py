@@ -19,6 +19,7 @@ from skyextract.stages.background.vignetting import (
     about_vignetting,
     sky_of_corners,
 )
+from skyextract.stages.detection.fields import find_fields
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
@@ -119,6 +120,7 @@ def doubts_about(
         lambda: find_spectra(*shapes, detections.dflux),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
+        lambda: find_fields(*pixels, detections.x, detections.y, detections.dflux, fwhm),
         lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
         # The median of rounded values is one of them.
         lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
@@ -135,13 +137,21 @@ def doubts_about(
         spectra,
         flashes,
         turns,
+        fields,
         (missing, excess),
         below,
         tracks,
         halo,
         kind,
     ) = run.map(lambda check: check(), checks)
-    said = (rests_on, twins, spectra, halo, _displacement(exposure, found) if is_dual else None)
+    said = (
+        rests_on,
+        twins,
+        fields,
+        spectra,
+        halo,
+        _displacement(exposure, found) if is_dual else None,
+    )
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
@@ -169,7 +179,7 @@ def doubts_about(
             run.warn(text)
     for text in texts:
         run.warn(text)
-    seen_twice = "" if twins is None else twins.doubt
+    seen_twice = next((what.doubt for what in (fields, twins) if what is not None), "")
     if ghosts is not None and ghosts.are_alike:
         seen_twice = ghosts.doubt
     bits = np.zeros(detections.n, np.int32)
