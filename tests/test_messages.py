@@ -19,7 +19,7 @@ def levels():
 
 @pytest.mark.parametrize(
     ("level", "told"),
-    [("QUIET", False), ("NORMAL", False), ("EXTRA_WARNING", True), ("FULL", True)],
+    [("QUIET", False), ("NORMAL", False), ("EXTRA_WARNINGS", True), ("FULL", True)],
 )
 def test_warnings_of_libraries_are_told_when_asked_for(level, told, capsys):
     with warnings.catch_warnings():

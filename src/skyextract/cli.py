@@ -25,6 +25,7 @@ from skyextract.settings.completion import (
     keyword_words,
 )
 from skyextract.settings.grammar import declarations, dump, suggest
+from skyextract.settings.obsolete import KEYWORDS
 from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
 from skyextract.settings.steps import check_steps
 
@@ -88,7 +89,7 @@ def lift_keywords(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, 
         elif _KEYWORD.fullmatch(word.partition("=")[0]) and word not in FLAG_OPTIONS:
             option, equals, given = word.partition("=")
             name = option[1:].upper()
-            if name in known:
+            if name in known or name in KEYWORDS:
                 value = given if equals else next(words, None)
                 if value is None:
                     raise ConfigError(f"command line: {name}: value missing")

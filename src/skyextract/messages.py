@@ -18,7 +18,7 @@ RESULT = 25
 """Level of the one line per image that says what came out; between info and warning."""
 
 LIBRARIES = 24
-"""Level from which on the warnings of libraries are told, too (EXTRA_WARNING)."""
+"""Level from which on the warnings of libraries are told, too (EXTRA_WARNINGS)."""
 
 NOTICE = 35
 """Level of a warning that QUIET tells, too: something of the user's was removed."""
@@ -43,14 +43,14 @@ class Writes(Protocol):
 
 
 def set_up_logging(level: str) -> None:
-    """Send messages to stderr: `QUIET`, `NORMAL`, `EXTRA_WARNING`, `FULL` or `DEBUG`.
+    """Send messages to stderr: `QUIET`, `NORMAL`, `EXTRA_WARNINGS`, `FULL` or `DEBUG`.
 
-    astropy's warnings are told from EXTRA_WARNING on: what matters about a file is said in
+    astropy's warnings are told from EXTRA_WARNINGS on: what matters about a file is said in
     our words.
     """
     levels = {
         "QUIET": NOTICE,
-        "EXTRA_WARNING": LIBRARIES,
+        "EXTRA_WARNINGS": LIBRARIES,
         "FULL": logging.INFO,
         "DEBUG": logging.DEBUG,
     }

@@ -297,5 +297,11 @@ def _leave(turns: Iterator[int]) -> None:
 
 
 def resolve_threads(nthreads: int, n_processes: int = 1) -> int:
-    """Return the number of threads for NTHREADS (0: the cores this process may use, shared)."""
-    return nthreads or max(1, len(os.sched_getaffinity(0)) // n_processes)
+    """Return the number of threads for NTHREADS.
+
+    0: the cores this process may use, shared; -N: the same, but at most N, as SExtractor.
+    """
+    if nthreads > 0:
+        return nthreads
+    cores = max(1, len(os.sched_getaffinity(0)) // n_processes)
+    return min(cores, -nthreads) if nthreads else cores

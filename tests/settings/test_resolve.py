@@ -8,6 +8,7 @@ import pytest
 
 from skyextract.errors import ConfigError
 from skyextract.settings.grammar import declarations, dump, parse
+from skyextract.settings.obsolete import KEYWORDS
 from skyextract.settings.resolve import Settings, command_line_settings, read_file, resolve
 
 
@@ -203,3 +204,46 @@ def test_thresholds_are_positive_and_refused_with_their_origin(name, tmp_path):
     file.write_text(f"# thresholds\n{name} 0\n")
     with pytest.raises(ConfigError, match=rf"x.sex:2: {name} = 0.0: must be positive"):
         resolve(read_file(file), [])
+
+
+OLD = """
+SCAN_ISOAPRATIO 0.6 # 1.0 to 2.2
+BLANK Y
+DETECT_IMAGE SAME
+MAMA_CORFLEX 3.3e-5
+PSFDISPLAY_TYPE SPLIT
+psf_recenter y
+RAD_THRESH 1,2,3
+DETECT_THRESH 2
+CHECKIMAGE_TYPE IDENTICAL,assoc,-BACKGROUND
+CATALOG_TYPE FITS_TPX
+VERBOSE_TYPE EXTRA_WARNINGS
+NTHREADS -2
+"""
+
+
+def test_keywords_and_values_that_sextractor_had_are_ignored():
+    settings = from_text(OLD, ("PSFDISPLAY_TYPE", "VECTOR"))
+    assert settings.sextractor
+    assert settings.config.extraction.detect_thresh == (2.0,)
+    # A check image that is not made keeps its place: names go by it.
+    assert settings.config.output.checkimage_type == ("IDENTICAL", "NONE", "-BACKGROUND")
+    assert settings.config.output.catalog_type == "FITS_LDAC"
+    assert settings.config.pipeline.verbose_type == "EXTRA_WARNINGS"
+    assert settings.config.pipeline.nthreads == -2
+    told = "\n".join(settings.notes)
+    assert (
+        "no meaning here, ignored: SCAN_ISOAPRATIO, BLANK, DETECT_IMAGE, MAMA_CORFLEX, "
+        "PSFDISPLAY_TYPE, PSF_RECENTER, RAD_THRESH"
+    ) in told
+    assert "my.conf:10: no meaning here, not written: ASSOC" in told
+    assert "my.conf:11: CATALOG_TYPE FITS_TPX is not written: FITS_LDAC is" in told
+
+
+def test_no_keyword_of_today_is_taken_for_an_old_one():
+    assert not KEYWORDS & declarations().keys()
+
+
+def test_a_typo_is_still_one():
+    with pytest.raises(ConfigError, match="unknown keyword PSF_RECENTRE"):
+        from_text("PSF_RECENTRE Y")

@@ -41,7 +41,9 @@ def check_planes(
     segmentation = measured.detections.segmentation
     planes: dict[str, AnyArray] = {}
     for kind in kinds:
-        if kind == "BACKGROUND":
+        if kind == "IDENTICAL":
+            planes[kind] = exposure.image
+        elif kind == "BACKGROUND":
             planes[kind] = level
         elif kind == "BACKGROUND_RMS":
             planes[kind] = rms_image(measured.background, run)
@@ -67,6 +69,9 @@ def check_planes(
             planes[kind] = measured.filtered()
         elif kind == "PSF":
             planes[kind] = psf_plane(exposure.psf)
+        elif kind in ("PSFS", "-PSFS"):
+            rest = subtracted if measured.residual is None else measured.residual
+            planes[kind] = rest if kind == "-PSFS" else subtracted - rest
         elif kind == "RESIDUALS":
             left = measured.residual if measured.models is None else measured.models.residual
             planes[kind] = subtracted if left is None else left

@@ -71,9 +71,9 @@ CATALOG_TYPES = (
     "FITS_1.0", "FITS_LDAC", "ECSV", "CSV", "PARQUET",
 )  # fmt: skip
 CHECKIMAGE_TYPES = (
-    "NONE", "BACKGROUND", "BACKGROUND_RMS", "MINIBACKGROUND", "MINIBACK_RMS", "-BACKGROUND",
+    "NONE", "IDENTICAL", "BACKGROUND", "BACKGROUND_RMS", "MINIBACKGROUND", "MINIBACK_RMS", "-BACKGROUND",
     "FILTERED", "OBJECTS", "-OBJECTS", "SEGMENTATION", "APERTURES",
-    "MASK", "VARIANCE", "PSF", "RESIDUALS",
+    "MASK", "VARIANCE", "PSF", "PSFS", "-PSFS", "RESIDUALS",
     "MODELS", "-MODELS", "SPHEROIDS", "-SPHEROIDS", "DISKS", "-DISKS",
 )  # fmt: skip
 MODEL_TYPES = ("SERSIC", "EXP", "DEV", "EXP_DEV", "AUTO")
@@ -98,9 +98,9 @@ class Pipeline:
         "AUTO", "defaults of keywords that are not set (AUTO = SEXTRACTOR for a file without keywords of skyextract)", new=True,
         choices=("AUTO", "SKYEXTRACT", "SEXTRACTOR"),
     )  # fmt: skip
-    nthreads: int = key(0, "threads per process (0 = all cores)", low=0, high=1024)
+    nthreads: int = key(0, "threads per process (0 = all cores, -N = all, but at most N)", low=-1024, high=1024)
     verbose_type: str = key(
-        "NORMAL", "messages on stderr", choices=("QUIET", "NORMAL", "FULL", "EXTRA_WARNING")
+        "NORMAL", "messages on stderr", choices=("QUIET", "NORMAL", "FULL", "EXTRA_WARNINGS")
     )
 
 

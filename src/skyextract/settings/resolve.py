@@ -25,6 +25,7 @@ from skyextract.settings.grammar import (
     suggest,
 )
 from skyextract.settings.keywords import Config
+from skyextract.settings.obsolete import KEYWORDS, as_today
 
 _SEXTRACTOR_ORIGIN = "built-in (SExtractor)"
 
@@ -156,6 +157,9 @@ def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
     origin = "command line"
     settings = []
     for name, value in pairs:
+        if name in KEYWORDS:
+            settings.append(Setting(name, (value,), origin))
+            continue
         declaration = declarations()[name]
         free_text = declaration.takes_one and declaration.is_text and "$" not in value
         # A shell takes quotes away: what looks like a list may be the name of one file.
@@ -195,7 +199,11 @@ def resolve(
         If a keyword is unknown or not supported, or a value is wrong.
     """
     table = declarations()
-    given = [*(file_settings or ()), *command_settings]
+    notes: list[str] = []
+    ignored: list[str] = []
+    if file_settings is not None:
+        file_settings = list(as_today(file_settings, ignored, notes))
+    given = [*(file_settings or ()), *as_today(command_settings, ignored, notes)]
     cameras = [setting for setting in given if setting.name == "CAMERA" and setting.values]
     preset: list[Setting] = []
     files = () if config_file is None else (config_file,)
@@ -208,12 +216,10 @@ def resolve(
             raise ConfigError(
                 f"{setting.origin}: unknown keyword {setting.name}{suggest(setting.name, table)}"
             )
-    notes: list[str] = []
     sextractor = _base_is_sextractor(file_settings, given, table, notes)
     base_name = _SEXTRACTOR_ORIGIN if sextractor else "built-in (skyextract)"
     values = {name: item.base(sextractor) for name, item in table.items()}
     origins = dict.fromkeys(table, base_name)
-    ignored = []
     for setting in given:
         item = table[setting.name]
         if item.keyword.support == "ignored":
