@@ -57,7 +57,6 @@ def running(command: str, shown: list[str], folder: Path, environment: dict[str,
     """Run a watch beside the next commands, until it has printed what is shown."""
     said = folder / "said"
     words = ["exec", *shlex.split(command)]
-    (folder / "incoming").mkdir()
     with said.open("w") as stream:
         process = subprocess.Popen(
             shlex.join(words), shell=True, cwd=folder, stderr=stream, env=environment,
