@@ -69,7 +69,16 @@ ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
 FITTED = 5.0
 """Points whose noise a fit follows, about."""
-N_NUMBERS = 7
+N_RINGS, RINGS_PER_FACTOR, FAINTEST_RING = 12, 1.5, 2900.0
+"""Isophotes along which means are taken; how many to a factor e of brightness; how much fainter
+than the peak they go."""
+FITTED_RINGS, RINGS_LEFT = 1.6, 0.4
+"""What a fit takes away of the noise of these means: as many squares, this part of the scatter."""
+BRIGHT = 50.0
+"""S/N from which these are taken."""
+SEEN = 0.003
+"""Brightness, over that of the peak, to which light that a model leaves is summed."""
+N_NUMBERS = 11
 """That describe a fit."""
 
 
@@ -269,6 +278,7 @@ def visit_sources(
             fits.flags[i] |= UNCONSTRAINED
         _describe(own, work, good - free.size, fits.numbers[i])
         fits.numbers[i, 5], fits.numbers[i, 6] = _misfit(own, work)
+        _describe_wrong(own, rules.level_error[i], work, fits.numbers[i])
         if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
         if rules.point_fwhm > 0.0:
@@ -307,6 +317,47 @@ def _misfit(parameters: F8, work: Work) -> tuple[float, float]:
     if not known > 0.0:
         return math.nan, math.nan
     return excess / known + FITTED / signals, math.sqrt(2.0 / known)
+
+
+@helper
+def _describe_wrong(parameters: F8, level_error: float, work: Work, numbers: F8) -> None:
+    """Write what a bright source's model has wrong along isophotes, and what it leaves.
+
+    The mean square along isophotes is that of `_misfit`, of means along them: what a bar or arms
+    have wrong is next to nothing there, as it is to the flux.  Of the scatter of these few means a
+    fit has taken away more than half.  The light that is left is counted above the level of the sky
+    of its surroundings, not above the fitted one, which makes up for what the wings of a model have
+    too much.
+    """
+    rings = np.zeros((N_RINGS, 2))
+    peak, signals, n = 0.0, 0.0, points_in(work.parts)
+    numbers[7:] = math.nan
+    for k in range(n):
+        light = float(work.model[k])
+        peak = max(peak, light)
+        signals += float(work.weight[k]) * light * light
+    if not signals >= BRIGHT * BRIGHT:
+        return
+    left, variance, area = 0.0, 0.0, 0.0
+    for k in range(n):
+        light, weight, cover = float(work.model[k]), float(work.weight[k]), float(work.cover[k])
+        if light * FAINTEST_RING > peak:
+            r = int(RINGS_PER_FACTOR * math.log(peak / light))
+            rings[r, 0] += weight * light * light
+            rings[r, 1] += weight * light * (work.data[k] - parameters[SKY] - light)
+        if weight > 0.0 and light > SEEN * peak:
+            left += cover * (work.data[k] - light)
+            variance += cover * cover / weight
+            area += cover
+    known, excess = 0.0, 0.0
+    for r in range(N_RINGS):
+        known += rings[r, 0] ** 2
+        excess += rings[r, 1] ** 2 - rings[r, 0]
+    if not known > 0.0:
+        return
+    numbers[7] = excess / known + FITTED_RINGS / signals
+    numbers[8] = RINGS_LEFT * math.sqrt(2.0 / known)
+    numbers[9], numbers[10] = left, math.sqrt(variance + (area * level_error) ** 2)
 
 
 @helper

@@ -149,9 +149,11 @@ class ModelFits:
         Logarithm of the odds that the source is a point, even odds before.
     noise_area : (n,) float64
         Equivalent noise area of the model in pixels.
-    misfit : (n, 2) float64
+    misfit : (n, 4) float64
         Mean square of what the model has wrong, over that of its light, beyond the noise, and the
-        error of it; below 0 by chance.
+        error of it; below 0 by chance.  Both again of means along isophotes.
+    left : (n, 2) float64
+        The light that is left within the isophote `SEEN` of the model, and its error.
     flags, iterations : (n,) int32
     scene : Scene
     residual : (ny, nx) float32 or None
@@ -165,6 +167,7 @@ class ModelFits:
     log_odds: F8
     noise_area: F8
     misfit: F8
+    left: F8
     flags: I4
     iterations: I4
     scene: Scene
@@ -300,7 +303,7 @@ def fit_models(
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
         log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
-        misfit=numbers[:, 5:7],
+        misfit=numbers[:, 5:9], left=numbers[:, 9:11],
         flags=flags, iterations=iterations, scene=scene,
         residual=pixels.residual if keep_residual else None,
     )  # fmt: skip

@@ -36,8 +36,19 @@ TURNED, HALF_TURNED = 0.2, 2e-3
 """Error of a shear where a profile has all wrong; mean square where half of that variance is."""
 BEYOND_DOUBT = 2.0
 """Errors by which a mean square must stand out to tell of shears."""
+WINGS, RADIUS_WINGS, WINGS_ERROR = 2.3, 0.8, 0.3
+"""Light that a model has wrong over what is wrong within the isophote; what ln radius has wrong
+over what ln flux has; error of both, of themselves.  Of bulges with disks and of barred galaxies of
+S/N above 150."""
+DOUBTED = 1.5
+"""Errors of the light within the isophote below which nothing is changed."""
+MOST_LEFT = 0.3
+"""Of a flux, that is changed by no more."""
+COST_ALONG, ALONG, LEAST_ERROR = 80.0, (8e-5, 2e-4), 0.0045
+"""Error of ln flux over the mean square of what is left along isophotes, over their light; what is
+usual of that, and its scatter between galaxies; least error."""
 COST = 2.0
-"""Variance of flux and radius, relative, over that mean square."""
+"""Variance of ln radius over that mean square."""
 
 
 def reported(fits: ModelFits, sky: Sky) -> ModelFits:
@@ -50,6 +61,7 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     pixels do not tell apart it grows faster with ln n than in proportion.
     Models of several components are left as they are.
 
+    Flux and radius follow what the model leaves in its wings.
     Errors of fluxes, radii and shears contain what a wrong profile costs.
 
     Parameters
@@ -63,22 +75,34 @@ def reported(fits: ModelFits, sky: Sky) -> ModelFits:
     components = [c for c, on in ((SPHEROID, profile.spheroid), (DISK, profile.disk)) if on]
     if len(components) == 1 and not profile.point:
         _give_back(fits, sky, components[0], parameters, covariance)
-    cost, turned = _cost_of_profile(fits), _cost_of_shape(fits)
+        _follow_wings(fits, components[0], parameters, covariance)
+    of_flux, of_radius, turned = _cost_of_flux(fits), _cost_of_radius(fits), _cost_of_shape(fits)
     for first in components:
-        covariance[:, first, first] += cost * parameters[:, first] ** 2
-        covariance[:, first + RADIUS, first + RADIUS] += cost
+        covariance[:, first, first] += of_flux * parameters[:, first] ** 2
+        covariance[:, first + RADIUS, first + RADIUS] += of_radius
         for shear in (first + E1, first + E2):
             covariance[:, shear, shear] += turned
     return replace(fits, parameters=parameters, covariance=covariance)
 
 
-def _cost_of_profile(fits: ModelFits) -> F8:
-    """Return the variance of ln flux and ln radius that a wrong profile costs.
+def _cost_of_flux(fits: ModelFits) -> F8:
+    """Return the variance of ln flux that a wrong profile costs.
 
-    Bulges with disks, bars and thin disks leave more in the residual image than noise, and where it
-    is seen, it tells; in faint galaxies it is not, and as much is taken as is usual.
+    Bulges with disks and bars leave more in the residual image than noise; to the flux that counts
+    which is left along whole isophotes.  In faint galaxies it is not seen, and as much is taken as
+    is usual.
     """
-    wrong, error = fits.misfit.T
+    wrong, error = fits.misfit[:, 2:].T
+    known = np.isfinite(wrong + error)
+    seen = np.where(known, 1.0 / (1.0 + (error / ALONG[1]) ** 2), 0.0)
+    mean_square = seen * np.where(known, np.maximum(wrong, 0.0), 0.0) + (1.0 - seen) * ALONG[0]
+    cost: F8 = np.maximum(COST_ALONG * mean_square, LEAST_ERROR) ** 2
+    return cost
+
+
+def _cost_of_radius(fits: ModelFits) -> F8:
+    """Return the variance of ln radius that a wrong profile costs: all that is left counts."""
+    wrong, error = fits.misfit[:, :2].T
     seen = 1.0 / (1.0 + (error / SPREAD) ** 2)
     mean_square = np.where(seen > 0.0, seen * wrong + (1.0 - seen) * USUAL, USUAL)
     cost: F8 = COST * np.maximum(mean_square, LEAST * USUAL)
@@ -91,7 +115,7 @@ def _cost_of_shape(fits: ModelFits) -> F8:
     A bar turns the axes away from the disk's, and nothing but the residuals tells of it: what they
     have beyond doubt counts.  The major axis and its error follow the shear.
     """
-    wrong, error = fits.misfit.T
+    wrong, error = fits.misfit[:, :2].T
     beyond = wrong - BEYOND_DOUBT * error
     beyond = np.where(beyond > 0.0, beyond, 0.0)
     cost: F8 = TURNED**2 * beyond / (beyond + HALF_TURNED)
@@ -136,6 +160,26 @@ def _give_back(fits: ModelFits, sky: Sky, flux: int, parameters: F8, covariance:
     known = np.isfinite(bright * (moved + lost))
     parameters[known, flux] += (bright * moved)[known]
     covariance[known, flux, flux] += (bright * lost)[known]
+
+
+def _follow_wings(fits: ModelFits, flux: int, parameters: F8, covariance: F8) -> None:
+    """Change flux and radius, and their variances, by light that a model has wrong in its wings.
+
+    A profile follows the bright middle of a galaxy, and what it has wrong there, a bulge or a bar
+    upon a disk, is wrong in the wings: what it leaves within the faintest isophote that is seen, it
+    leaves as much of again, and more, beyond.
+    """
+    light, (left, error) = np.abs(parameters[:, flux]), fits.left.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sure = np.maximum(1.0 - (DOUBTED * error / left) ** 2, 0.0)
+        change = np.fmin(np.fmax(WINGS * sure * left / light, -MOST_LEFT), MOST_LEFT)
+        variance = (WINGS * sure * error / light) ** 2 + (WINGS_ERROR * change) ** 2
+    known = np.isfinite(change + variance)
+    change, variance = np.where(known, change, 0.0), np.where(known, variance, 0.0)
+    parameters[:, flux] += change * light
+    covariance[:, flux, flux] += variance * light**2
+    parameters[:, flux + RADIUS] += RADIUS_WINGS * change
+    covariance[:, flux + RADIUS, flux + RADIUS] += RADIUS_WINGS**2 * variance
 
 
 def _skewed(with_flux: F8, index: F8) -> F8:
