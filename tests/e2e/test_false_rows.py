@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import galsim
@@ -101,7 +102,11 @@ def test_pieces_of_a_faint_line_are_none_or_flagged(skyextract, tmp_path, kind):
     is_false = distance.min(axis=1) > 2.5
     on_line = rows["FLAGS_SKY"] & 2048 != 0
     assert step["n_tracks"] == on_line.sum()
-    assert (" sources are pieces of " in done.stderr) == (kind in {"satellite left", "smear"})
+    told = re.findall(r"(\d+) of (\d+) sources are pieces of ", done.stderr)
+    assert bool(told) == (kind in {"satellite left", "smear"})
+    for pieces, total in told:
+        assert int(pieces) <= step["n_tracks"]
+        assert int(total) == step["n_sources"]
     assert ("a trail across the frame" in done.stderr) == (kind == "satellite")
     if kind == "satellite":
         assert is_false.sum() <= 1
@@ -225,3 +230,21 @@ def draw(light, scene, x, y, flux):
     high_y, high_x = min(len(light), j + half + 1), min(light.shape[1], i + half + 1)
     part = stamp.array[low_y - j + half : high_y - j + half, low_x - i + half : high_x - i + half]
     light[low_y:high_y, low_x:high_x] += part
+
+
+def test_a_warning_counts_the_rows_of_the_catalogue(skyextract, tmp_path):
+    """Association leaves out a third of the sources, and of the hot pixels among them."""
+    scene = simulate(300, 40, 3.0, beta=3.0, snr=(15.0, 700.0), separation=20.0, seed=2)
+    rng, image = np.random.default_rng(1), scene.image.copy()
+    x, y = rng.integers(5, 295, (2, 12))
+    image[y, x] += rng.uniform(150.0, 400.0, 12).astype(np.float32)
+    fits.writeto(tmp_path / "f.fits", image, fits.Header({"GAIN": scene.gain}))
+    (tmp_path / "a.param").write_text("NUMBER\nFLAGS_SKY\nMAG_PSF\nNUMBER_ASSOC\n")
+    places = np.column_stack([np.r_[scene.x, x], np.r_[scene.y, y]]) + 1.0
+    np.savetxt(tmp_path / "list.txt", places[places[:, 1] < 200.0])
+    options = "-CR_REPAIR N -PARAMETERS_NAME a.param -ASSOC_NAME list.txt -ASSOC_PARAMS 1,2"
+    done = skyextract("f.fits", *options.split(), "-ASSOC_DATA", "1")
+    rows = fits.getdata("f.cat", 2)
+    n_sharp = np.count_nonzero(rows["FLAGS_SKY"] & 1024)
+    assert 4 < n_sharp < 12
+    assert f"{n_sharp} of {len(rows)} sources are sharper than the PSF" in done.stderr

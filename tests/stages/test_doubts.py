@@ -8,7 +8,7 @@ import pytest
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.stages.doubts import about_covered
+from skyextract.stages.doubts import about_covered, of_catalogue
 
 
 def exposure(error, source=PsfSource.MEASURED, stars=None):
@@ -32,3 +32,12 @@ def test_a_psf_that_is_not_of_this_image_has_its_own_wings(source):
     assert not about_covered(exposure(np.nan, source))
     assert not about_covered(replace(exposure(np.nan), psf_stars=None))
     assert not about_covered(replace(exposure(np.nan), aperture_corrections=None))
+
+
+def test_numbers_are_those_of_the_catalogue():
+    tracks, ghosts = np.arange(10) < 4, np.arange(10) == 9
+    texts = ["4 of 10 sources are pieces of 4 lines", "1 of 10 sources are images", "noise", ""]
+    of_rows = {texts[0]: tracks, texts[1]: ghosts, "": ghosts}
+    rows = np.array([1, 3, 5, 6, 7])
+    assert of_catalogue(texts, of_rows, rows) == ["2 of 5 sources are pieces of 4 lines", "noise"]
+    assert of_catalogue(texts, of_rows, np.arange(10)) == texts[:3]

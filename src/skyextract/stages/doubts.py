@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I2, I4, U2
+from skyextract.datamodel.arrays import I2, I4, I8, U2, Bools
 from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.record import record
@@ -34,7 +34,7 @@ from skyextract.stages.detection.twins import Twins, find_twins
 from skyextract.stages.psf.halo import find_halo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
@@ -82,6 +82,7 @@ def doubts_about(
     rests_on: Support,
     about_psf: str,
     about_sky: str,
+    rows: I8,
     run: Run,
     *,
     is_dual: bool,
@@ -102,6 +103,8 @@ def doubts_about(
         What is doubtful about a PSF that was given.
     about_sky : str
         Why fluxes have a part of the sky in them; empty if they have not.
+    rows : (m,) int64
+        Those of the catalogue among all sources: what is said counts them.
     is_dual : bool
         The sources are those of another image.
     """
@@ -152,6 +155,8 @@ def doubts_about(
         halo,
         _displacement(exposure, found) if is_dual else None,
     )
+    marked = [what for what in (ghosts, spectra, tracks, spikes, flashes) if what is not None]
+    of_rows = {what.doubt: what.rows for what in marked}
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
@@ -171,23 +176,48 @@ def doubts_about(
         (about_vignetting(missing), missing > DOUBTED),
         (about_flat(excess), excess > DOUBTED),
     ]
-    false.append((_about_repairs(flags, exposure.mask), True))
-    for text, are_many in false:
-        if text and are_many:
-            texts.append(text)
-        elif text:
-            run.warn(text)
-    for text in texts:
+    repaired = _about_repairs(flags, exposure.mask)
+    false.append((repaired, True))
+    of_rows[sharp] = (flags & int(FlagsSky.SHARP)) != 0
+    of_rows[repaired] = (flags & int(FlagsSky.COSMIC_RAY)) != 0
+    told = [text for text, are_many in false if not are_many]
+    texts += [text for text, are_many in false if are_many]
+    told, texts = (of_catalogue(lines, of_rows, rows) for lines in (told, texts))
+    for text in (*told, *texts):
         run.warn(text)
     seen_twice = next((what.doubt for what in (fields, twins) if what is not None), "")
     if ghosts is not None and ghosts.are_alike:
-        seen_twice = ghosts.doubt
+        seen_twice = "".join(of_catalogue([ghosts.doubt], of_rows, rows))
     bits = np.zeros(detections.n, np.int32)
-    for what in (ghosts, spectra, tracks, spikes, flashes):
-        if what is not None:
-            is_image = what is ghosts or what is spectra
-            bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
+    for what in marked:
+        is_image = what is ghosts or what is spectra
+        bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
     return Doubts(seen_twice, bits, texts)
+
+
+def of_catalogue(texts: Iterable[str], of_rows: Mapping[str, Bools], rows: I8) -> list[str]:
+    """Return what is said of sources with the numbers of the catalogue, not of all detections.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        `3 of 40 sources ...`; empty ones are left out, and those of no row of the catalogue.
+    of_rows : mapping of str to (n,) bool
+        The sources that a text counts.
+    rows : (m,) int64
+        Those of the catalogue among the n.
+    """
+    found = []
+    for text in texts:
+        counted = of_rows.get(text)
+        if counted is None:
+            found.append(text)
+            continue
+        n = int(np.count_nonzero(counted[rows]))
+        all_of_it = f"{np.count_nonzero(counted)} of {counted.size} sources"
+        if n:
+            found.append(text.replace(all_of_it, f"{n} of {rows.size} sources", 1))
+    return [text for text in found if text]
 
 
 def _fwhm(exposure: Exposure) -> float:

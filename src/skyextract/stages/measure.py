@@ -130,10 +130,11 @@ def measure(
     # Whether all this can be believed.
     flags = sources["FLAGS_SKY"]
     about_sky = _about_sky(found, hidden)
+    rows = _rows_of_catalogue(sources, hidden, config)
     doubts = doubts_about(
-        exposure, found, flags, rests_on, about_psf, about_sky, run, is_dual=is_dual
+        exposure, found, flags, rests_on, about_psf, about_sky, rows, run, is_dual=is_dual
     )
-    sources, rows = _selected(with_flags(sources, doubts.flags), hidden, config)
+    sources = _selected(with_flags(sources, doubts.flags), hidden, rows)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
         sources=sources,
@@ -173,25 +174,28 @@ def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
     )
 
 
-def _selected(sources: Catalog, hidden: Hidden | None, config: Config) -> tuple[Catalog, I8]:
-    """Return the sources without hidden ones that faded and those that association leaves out.
-
-    Returns also the row of each among all detections.
-    """
+def _rows_of_catalogue(sources: Catalog, hidden: Hidden | None, config: Config) -> I8:
+    """Return all but hidden sources that faded and those that association leaves out."""
     faded = None
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant
-        from skyextract.stages.crowded.likely import with_likely_fluxes
 
         shape = hidden.plane.background.shape
         lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm, shape)
         faded = distinct(np.concatenate([hidden.faded, lost]))
+    return selected_rows(sources, config.assoc.assocselec_type, faded)
+
+
+def _selected(sources: Catalog, hidden: Hidden | None, rows: I8) -> Catalog:
+    """Return the sources of these rows, numbered."""
+    if hidden is not None:
+        from skyextract.stages.crowded.likely import with_likely_fluxes
+
         sources = with_likely_fluxes(sources, hidden)
-    rows = selected_rows(sources, config.assoc.assocselec_type, faded)
     if rows.size < sources.n_rows:
         sources = sources.take(rows)
         sources = sources.with_columns(NUMBER=np.arange(1, rows.size + 1, dtype=np.int32))
-    return sources, rows
+    return sources
 
 
 def _metrics(sources: Catalog, found: Found, rests_on: Support) -> dict[str, float]:
