@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 _NO_MAP: F4 = np.zeros((1, 1), dtype=np.float32)
-_CHUNK = 256
+_CHUNK, _FEW = 256, 12
+"""Sources that a thread measures at once: most, and least where they are shared out."""
 
 
 @record
@@ -199,5 +200,7 @@ def shapes_of(d: Detections) -> Shapes:
 
 def in_chunks(run: Run, n: int, task: Callable[[int, int], Any]) -> None:
     """Call `task(first, last)` on chunks of n sources, in threads."""
-    edges = [*range(0, n, _CHUNK), n]
+    # Large sources stand beside small ones: several chunks for each thread.
+    size = max(_FEW, min(_CHUNK, -(-n // (4 * run.n_threads)))) if run.n_threads > 1 else _CHUNK
+    edges = [*range(0, n, size), n]
     run.map(lambda span: task(*span), list(itertools.pairwise(edges)))
