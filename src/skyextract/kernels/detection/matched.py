@@ -183,6 +183,16 @@ def _load_row(
 
 
 @kernel
+def _width_of_rows(least: int) -> int:
+    """Return a width with which the same columns of 12 rows have different places in the cache.
+
+    The places repeat after 1024 numbers; where frames have such widths, or nearly, rows that are
+    read together would drive each other out.
+    """
+    return least + (80 - least) % 1024
+
+
+@kernel
 def _sums_of_squares(psf: PsfCells) -> F4:
     """Return the sum of the squared PSF in each cell."""
     column, line = psf.column2, psf.line2
@@ -232,8 +242,9 @@ def matched_rows(
     ny, nx = image.shape
     size = column.shape[3]
     half = size // 2
-    weights = np.zeros((size, nx + size - 1), np.float32)
-    signal = np.zeros((size, nx + size - 1), np.float32)
+    width = _width_of_rows(nx + size - 1)
+    weights = np.zeros((size, width), np.float32)
+    signal = np.zeros((size, width), np.float32)
     work = np.empty(nx + size - 1, np.float32)
     numerator = np.empty(nx, np.float32)
     denominator = np.empty(nx, np.float32)
