@@ -70,7 +70,8 @@ FIRST_SWEEPS = 4
 SWEEPS = 2
 """Sweeps after sources were added; the last fit goes on until nothing changes."""
 REFINED = 2
-"""Passes after which the PSF is refined."""
+"""Passes after which the PSF is refined, once: a second time changes it by its noise, and all is to
+be fitted again."""
 LAST_SWEEPS = 6
 """Sweeps after which an added source has a place of its own, or none."""
 
@@ -179,7 +180,8 @@ def find_hidden(
             hidden = only(hidden, ~torn, in_place=True)
             hopeless.ravel()[smooth] = True
         before = hidden.psf
-        if number <= REFINED and psf.source is PsfSource.MEASURED and within is None:
+        is_given = psf.source is not PsfSource.MEASURED or within is not None
+        if number <= REFINED and hidden.psf is psf and not is_given:
             hidden = _with_psf(hidden, refined_psf(hidden, exposure, run))
         if hidden.psf is before and added - dropped < max(1.0, MIN_NEW * kept.size):
             break
