@@ -151,7 +151,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         )
     selection = last.selection if last else None
     if last is not None and not message:
-        message = doubt_of_psf(last.selection, last.stars, psf, exposure.shape)
+        message = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure.shape)
     about_gain = calm.doubt if calm else ""
     if fit and not calm and not sky.background.hidden_step:
         about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)

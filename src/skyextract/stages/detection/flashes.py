@@ -12,7 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8
 from skyextract.datamodel.noise import median
-from skyextract.stages.detection.chance import log_choices
+from skyextract.stages.chance import log_choices
 from skyextract.stages.detection.tracks import Tracks
 from skyextract.stages.detection.twins import on_grid
 

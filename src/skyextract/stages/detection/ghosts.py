@@ -19,7 +19,7 @@ from skyextract.datamodel.arrays import F8, I8, Bools, each_of
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.images import count_stretches, densest_shift
 from skyextract.record import record
-from skyextract.stages.detection.chance import log_as_many
+from skyextract.stages.chance import log_as_many
 from skyextract.stages.detection.twins import on_grid
 
 N_BRIGHT, MAX_PARTNERS = 20, 1500

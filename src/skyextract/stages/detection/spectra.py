@@ -13,7 +13,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
-from skyextract.stages.detection.chance import log_as_many, log_choices
+from skyextract.stages.chance import log_as_many, log_choices
 
 DRAWN_OUT, ROUND = 2.2, 1.6
 """Ratio of the axes of spectra, at least, and of zero orders, at most."""

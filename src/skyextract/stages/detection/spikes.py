@@ -16,7 +16,7 @@ from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.rays import along_rays
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.stages.detection.chance import log_choices
+from skyextract.stages.chance import log_choices
 
 BRIGHT, MOST, LEAST = 100.0, 16, 4
 """Peaks of stars whose rays are looked at, in sigma of a pixel; their number, most and least."""

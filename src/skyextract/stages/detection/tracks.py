@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools, distinct
 from skyextract.kernels.detection.lines import pairs_along
 from skyextract.record import record
-from skyextract.stages.detection.chance import log_as_many
+from skyextract.stages.chance import log_as_many
 
 ELONGATED = 1.2
 """Ratio of the axes of a piece, at least."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I8
+from skyextract.datamodel.arrays import I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
@@ -15,7 +15,7 @@ from skyextract.stages.psf.candidates import Candidates
 from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.parts import doubt_of_parts
-from skyextract.stages.psf.stars import Selection
+from skyextract.stages.psf.stars import JUDGED, Selection
 
 MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
 """Share and number of PSF stars that a repair may touch, beyond what cosmic rays hit by chance."""
@@ -42,6 +42,10 @@ ELONGATED = 0.3
 AS_PIXELS = 0.15
 """Stars whose axes differ by as much as those of a pixel, to this part, are round on the sky."""
 
+UNLIKE, SOME = 0.25, 20
+"""Share of so many PSF stars that are not like the others, from which a small share of all bright
+sources are none (of 70 undersampled frames: .11 at most, .33 where the stars are most of all)."""
+
 _GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 
 
@@ -62,10 +66,13 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
     return touched > max(limit, MIN_TOUCHED)
 
 
-def doubt_of_psf(selection: Selection, stars: Candidates, psf: Psf, shape: tuple[int, int]) -> str:
+def doubt_of_psf(
+    selection: Selection, stars: Candidates, fit: PsfFit, psf: Psf, shape: tuple[int, int]
+) -> str:
     """Tell why the PSF may not be that of the stars of a frame; empty where it is."""
     return (
         doubt_of_stars(selection)
+        or doubt_of_defects(selection, fit.used, psf.fwhm)
         or doubt_of_parts(selection.sizes, psf, shape)
         or doubt_of_linearity(stars.flux, stars.fwhm)
     )
@@ -122,6 +129,28 @@ def doubt_of_stars(selection: Selection | None) -> str:
         message = (
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
+        )
+    return message
+
+
+def doubt_of_defects(selection: Selection, used: Bools, fwhm: float) -> str:
+    """Tell that sharp PSF stars, which differ, may be defects; empty if they are stars.
+
+    Parameters
+    ----------
+    selection : Selection
+    used : (n,) bool
+        PSF stars that are like the model of all.
+    fwhm : float
+        Of the PSF, pixels.
+    """
+    n_unlike, message = int(np.count_nonzero(~used)), ""
+    as_sharp = fwhm < JUDGED and used.size >= SOME and selection.share < MOST
+    if as_sharp and n_unlike >= UNLIKE * used.size:
+        message = (
+            f"{n_unlike} of {used.size} PSF stars differ from the others, and only "
+            f"{100 * selection.share:.0f} % of {selection.n_bright} bright sources are as sharp as "
+            f"these, {fwhm:.2f} pixels: the PSF may be that of cosmic rays and hot pixels"
         )
     return message
 

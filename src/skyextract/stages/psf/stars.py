@@ -14,6 +14,7 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.defects import alike_among_defects
 from skyextract.stages.psf.linearity import TIGHT, widening
 from skyextract.stages.psf.locus import (
     BRIGHT,
@@ -140,6 +141,12 @@ def select_stars(
         is_locus = other.locus is not None and other.locus.is_compact and other.locus.is_alone
         if is_locus and other.share > max(MORE_ALIKE * found.share, ONE_SIZE) and other.stars.size:
             return replace(other, fwhm=median(candidates.fwhm[other.stars]))
+    if found.share < ONE_SIZE and found.fwhm < JUDGED and config.sample_autoselect:
+        size = alike_among_defects(candidates, _bright_of(candidates, config), found.fwhm)
+        if math.isfinite(size):
+            other = _select(candidates, config, shape, n_most, (size, WIDTH_FEW))
+            if other.stars.size >= MIN_MEMBERS:
+                return other
     if found.stars.size < FEW_STARS and config.sample_autoselect and not found.n_spots:
         return _judge_few(found, candidates, config, shape, n_most)
     return found
