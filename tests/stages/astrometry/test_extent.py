@@ -109,3 +109,14 @@ def test_outer_stars_without_a_partner_are_told():
     kept = np.hypot(*np.subtract(lens.plate.to_pixel(*lens.plane()), 749.5)) < 700.0
     lens.reference = lens.reference.take(np.flatnonzero(kept))
     assert lens.solve().status == "COMPLETE"
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_three_or_four_stars_do_not_tell_a_lens(n):
+    """As far from the middle as each other they fit; 2 to 6 pixels off at a twelfth to a fifth."""
+    for seed in range(12):
+        lens = Wide(20.0, n, seed + 100 * n)
+        result = lens.solve()
+        if result.plate is not None and result.metrics["n_used"] < 5:
+            assert result.status == "FALLBACK"
+            assert result.reason

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from skyextract.sky.plate import Plate, exponents
+from skyextract.stages.astrometry.heldout import follows_stars
 from skyextract.stages.astrometry.platefit import Model, fit_plate, models
-from skyextract.stages.astrometry.solve import _follows
 
 SCALE = 0.4
 
@@ -205,11 +205,11 @@ def test_a_distortion_is_found_under_stars_of_very_different_errors():
 
 def test_a_fit_that_held_out_stars_contradict_is_told():
     found = fit(*stars(truth(1, 0.0), 40, 0.1))
-    assert _follows(found) == ""
+    assert follows_stars(found) == ""
     dx, dy = 4.0 * found.dx, 4.0 * found.dy
-    told = _follows(dataclasses.replace(found, held_dx=dx, held_dy=dy))
+    told = follows_stars(dataclasses.replace(found, held_dx=dx, held_dy=dy))
     assert told.startswith(f"the fit follows its {found.used.sum()} stars: rms 0.0")
     # Far below a pixel's hundredth it does not matter.
     exact = fit(*stars(truth(1, 0.0), 40, 1e-4))
     loose = dataclasses.replace(exact, held_dx=4.0 * exact.dx, held_dy=4.0 * exact.dy)
-    assert _follows(loose) == ""
+    assert follows_stars(loose) == ""

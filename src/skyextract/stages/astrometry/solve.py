@@ -26,8 +26,8 @@ from skyextract.stages.astrometry.checks import compare_parts, pairs_within
 from skyextract.stages.astrometry.corners import outward
 from skyextract.stages.astrometry.extent import Extent, extent_of
 from skyextract.stages.astrometry.fields import make_fields
+from skyextract.stages.astrometry.heldout import follows_stars, untested
 from skyextract.stages.astrometry.patterns import attempts, match_patterns
-from skyextract.stages.astrometry.platefit import PlateFit
 from skyextract.stages.astrometry.pointing import Start, read_start
 from skyextract.stages.astrometry.solution import (
     Solution,
@@ -46,12 +46,6 @@ MAX_RADIUS = 60.0
 """Degrees from the middle of a frame: a tangent plane stretches without limit towards 90."""
 MAX_YEARS = 20.0
 """From this many years on, stars without proper motions are told of."""
-MAX_HELD = 2.0
-"""Hold-out rms over rms, from which the fit follows its stars and is a FALLBACK, ..."""
-HELD_FROM = 10
-"""... from so many stars used, ..."""
-MIN_HELD = 0.02
-"""... and this hold-out rms, pixels."""
 SHARE_FROM = 50
 """The share counts from this many matched stars."""
 
@@ -355,25 +349,14 @@ def _assembled(
     if n_matched >= SHARE_FROM and n_used < MIN_SHARE * n_matched:
         weak = f"the fit rests on {n_used} of {n_matched} matched stars"
     # The errors of a plate with restrained terms hold that, place by place.
-    follows = _follows(fit) if solution.extent is None else ""
-    weak = weak or follows or checks.weakness(plate.pixel_scale) or extent.weakness(plate)
-    weak = weak or unsure.weakness
+    follows = follows_stars(fit) if solution.extent is None else ""
+    weak = weak or untested(fit, start.wcs) or follows or checks.weakness(plate.pixel_scale)
+    weak = weak or extent.weakness(plate) or unsure.weakness
     # Stars with two entries may have been left out.
     weak = weak or (checks.outside.told if unsure.doubles is None else "")
     status = Status.FALLBACK if weak else Status.COMPLETE
     floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
     return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate, extent)
-
-
-def _follows(fit: PlateFit) -> str:
-    """Say that the fit follows its stars, which those held out show; empty if it does not."""
-    rms, held, n_used = fit.rms(), fit.rms(held=True), int(fit.used.sum())
-    if n_used < HELD_FROM or not held > max(MAX_HELD * rms, MIN_HELD * fit.plate.pixel_scale):
-        return ""
-    return (
-        f"the fit follows its {n_used} stars: rms {rms:.2g} arcsec, but {held:.2g} of stars "
-        "that were held out"
-    )
 
 
 def _shift(plate: Plate, start: Start) -> float:
