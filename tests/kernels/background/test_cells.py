@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skyextract.kernels.background.cells import smooth_cells, sum_cells
+from skyextract.kernels.background.cells import smooth_cells, sum_cells, sum_squares
 
 
 def test_sums_of_the_pixels_that_are_used():
@@ -31,3 +31,14 @@ def test_smoothing_adds_the_shifted_values_one_after_the_other(shape, n):
         wide = np.pad(values, ((n // 2, n // 2), (0, 0)))
         values = sum(tap * wide[k : k + len(values)] for k, tap in enumerate(taps)).T
     np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("side", [1, 3, 8])
+def test_sums_of_square_cells_are_those_of_numpy(side):
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(41, 58)) * 10.0 ** rng.uniform(-8, 8, (41, 58))
+    rows = np.add.reduceat(values, np.arange(0, 41, side), axis=0)
+    want = np.add.reduceat(rows, np.arange(0, 58, side), axis=1)
+    sums = np.full(want.shape, np.nan)
+    sum_squares(values, side, sums)
+    np.testing.assert_array_equal(sums, want)

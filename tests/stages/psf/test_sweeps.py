@@ -205,6 +205,8 @@ def test_sweeps_go_on_while_fewer_and_fewer_change():
     assert not any(_is_calm(falling[:k]) for k in range(1, 12))
     assert not _is_calm([9] * CALM_SWEEPS)
     assert _is_calm([*falling, 108, 106, 105, 104])
+    assert _is_calm([*falling, 108, 106, 105, 104], 0.14)
+    assert not _is_calm([*falling, 108, 106, 105, 104], 0.15)
 
 
 @pytest.mark.parametrize(("accuracy", "most"), [(CROWDED, CALM_SWEEPS), (FINE, MAX_SWEEPS)])

@@ -45,6 +45,39 @@ def sum_cells(image: F4, used: U1, edge_y: I8, edge_x: I8, total: F8, number: F8
 
 
 @kernel
+def sum_squares(values: F8, side: int, sums: F8) -> None:
+    """Sum the pixels of square cells.
+
+    The first row, and the first column, are added to the sum of the others, as numpy does it.
+
+    Parameters
+    ----------
+    values : (ny, nx) float64
+    side : int
+        Of the cells; those at the end may have fewer pixels.
+    sums : (n_y, n_x) float64
+        Output.
+    """
+    ny, nx = values.shape
+    line = np.empty(nx)
+    for j in range(sums.shape[0]):
+        first = j * side
+        line[:] = 0.0
+        for y in range(first + 1, min(first + side, ny)):
+            row = values[y]
+            for x in range(nx):
+                line[x] += row[x]
+        row = values[first]
+        for x in range(nx):
+            line[x] = row[x] + line[x]
+        for i in range(sums.shape[1]):
+            rest = 0.0
+            for x in range(i * side + 1, min((i + 1) * side, nx)):
+                rest += line[x]
+            sums[j, i] = line[i * side] + rest
+
+
+@kernel
 def smooth_cells(values: F8, taps: F8, out: F8) -> None:
     """Convolve with the same taps along both axes; nothing is beyond the borders.
 

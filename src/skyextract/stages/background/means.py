@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, AnyArray, Bools
-from skyextract.kernels.background.cells import smooth_cells, sum_cells
+from skyextract.kernels.background.cells import smooth_cells, sum_cells, sum_squares
 
 
 def weighted_mean(image: F4, used: Bools, edge_y: I8, edge_x: I8, sigma: float) -> F8:
@@ -29,10 +29,11 @@ def weighted_mean(image: F4, used: Bools, edge_y: I8, edge_x: I8, sigma: float) 
     return mean
 
 
-def sums_of_cells(image: AnyArray, edge_y: I8, edge_x: I8) -> F8:
-    """Return the sums of the pixels of each cell; arguments as of `weighted_mean`."""
-    rows = np.add.reduceat(image, edge_y, axis=0, dtype=np.float64)
-    sums: F8 = np.add.reduceat(rows, edge_x, axis=1)
+def sums_of_squares(values: AnyArray, side: int) -> F8:
+    """Return the sums of the pixels of square cells of `side` pixels."""
+    ny, nx = values.shape
+    sums = np.empty((-(-ny // side), -(-nx // side)))
+    sum_squares(np.ascontiguousarray(values, np.float64), side, sums)
     return sums
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, AnyArray, Bools
+from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.noise import median
 from skyextract.record import record
-from skyextract.stages.background.means import smoothed, sums_of_cells
+from skyextract.stages.background.means import smoothed, sums_of_squares
 from skyextract.stages.crowded.rest import WIDE_RADIUS, LeastFlux, significant_sources
 from skyextract.stages.psf.localsky import CELL, CLIP, TWICED, LocalSky
 from skyextract.stages.psf.sweeps import UNUSABLE
@@ -159,7 +160,7 @@ class _Rest:
 
     def sky(self, sigma: float) -> LocalSky:
         """Return the mean about each place within a Gaussian of some pixels, and its error."""
-        total = self._smoothed(self.weight, sigma)
+        total = self._weight_within(sigma)
         known = total > 0.0
         level = np.zeros_like(total)
         rest = self.image
@@ -168,7 +169,7 @@ class _Rest:
             level += self._smoothed(self.weight * rest, sigma) / np.where(known, total, 1.0)
             rest = self._near_zero(self.image - self._around(level).light(self.image, self.run))
         # The square of a Gaussian is a narrower one.
-        error = np.sqrt(self._smoothed(self.weight, sigma / math.sqrt(2.0)))
+        error = np.sqrt(self._weight_within(sigma / math.sqrt(2.0)))
         error *= TWICED / np.where(known, total, 1.0)
         return replace(self._around(level), error=error)
 
@@ -179,9 +180,8 @@ class _Rest:
         """
         rest = self.image - self.sky(sigma).light(self.image, self.run)
         square = np.where(self.is_free, self.weight * self._near_zero(rest) ** 2, 0.0)
-        own = _sums(np.where(self.is_free, self.weight, 0.0), self.side)
-        total = self._smoothed(self.weight, sigma)
-        part = OWN * (own / np.where(total > 0.0, total, 1.0)).sum()
+        total = self._weight_within(sigma)
+        part = OWN * (self.free_weights / np.where(total > 0.0, total, 1.0)).sum()
         return float(square.sum() + 2.0 * part)
 
     def _around(self, level: F8) -> LocalSky:
@@ -195,19 +195,26 @@ class _Rest:
         return np.clip(rest, -far, far)
 
     def _smoothed(self, values: F8, sigma: float) -> F8:
-        return smoothed(_sums(values, self.side), sigma / self.side)
+        return smoothed(sums_of_squares(values, self.side), sigma / self.side)
 
+    def _weight_within(self, sigma: float) -> F8:
+        return smoothed(self.weights, sigma / self.side)
 
-def _sums(values: AnyArray, side: int) -> F8:
-    """Return the sums of the pixels of square cells."""
-    ny, nx = values.shape
-    return sums_of_cells(values, np.arange(0, ny, side), np.arange(0, nx, side))
+    @cached_property
+    def weights(self) -> F8:
+        """Sums of the weight in the cells of the sky."""
+        return sums_of_squares(self.weight, self.side)
+
+    @cached_property
+    def free_weights(self) -> F8:
+        """The same of the free pixels."""
+        return sums_of_squares(np.where(self.is_free, self.weight, 0.0), self.side)
 
 
 def _mean_within(image: F4, sigma: float, side: int) -> F4:
     """Return the mean about each cell of some pixels within a Gaussian; beyond the image is 0."""
     ny, nx = image.shape
-    mean = smoothed(_sums(image, side), sigma / side) / (2.0 * math.pi * sigma**2)
+    mean = smoothed(sums_of_squares(image, side), sigma / side) / (2.0 * math.pi * sigma**2)
     pixels = mean.astype(np.float32).repeat(side, axis=0)[:ny]
     out: F4 = pixels.repeat(side, axis=1)[:, :nx]
     return out

@@ -19,6 +19,10 @@ from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, add_models, 
 WING_SCALE, WING_BETA = 1.1305, 2.5
 """The wing of a star as `kernels.psf.peaks.moffat_wing` has it."""
 
+LOST = 0.3
+"""Fits end early where more than this share of the peaks pass their light back and forth: point
+sources do not describe it (trails, spectra)."""
+
 RING = 2.2
 """The sky beside a star begins at so many FWHM."""
 
@@ -58,7 +62,7 @@ class Neighbours:
         x, y, height, _ = peaks
         sources = FittedSources.at(x, y)
         fit = point_fit(data, variance, gain, mask, psf, sources)
-        sources = fit.sweep(sources, MAX_SWEEPS, run)
+        sources = fit.sweep(sources, MAX_SWEEPS, run, many=LOST)
         return cls(sources, height, data - fit.planes.residual, psf)
 
     def light_beside(self, x: F8, y: F8, height: F8, half: int) -> F4:

@@ -207,8 +207,14 @@ class PointFit:
         """Radius in pixels of the largest fit region."""
         return self.rules.envelope.size - 1
 
-    def sweep(self, sources: FittedSources, max_sweeps: int, run: Run) -> FittedSources:
-        """Visit the stale sources, and those that feel their changes, until nothing changes."""
+    def sweep(
+        self, sources: FittedSources, max_sweeps: int, run: Run, *, many: float = 1.0
+    ) -> FittedSources:
+        """Visit the stale sources, and those that feel their changes, until nothing changes.
+
+        Elsewhere than in crowds sweeps over more than the share `many` of them end, too, where
+        they pass the same light back and forth.
+        """
         fits = Fits(**{name: v.copy() for name, v in sources.columns().items()})
         fits.radius[fits.reach < 0] = self.rules.fit_radius
         lost = ~np.isin(np.arange(len(fits.stale)), self.tiles.members)
@@ -226,7 +232,7 @@ class PointFit:
         stale: list[int] = []
         while sweeps < max_sweeps and fits.stale.any():
             stale.append(int(np.count_nonzero(fits.stale)))
-            if self.rules.rests and _is_calm(stale):
+            if _is_calm(stale, 0.0 if self.rules.rests else many):
                 break
             sweeps += 1
             for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -313,9 +319,14 @@ def point_fit(
     )
 
 
-def _is_calm(stale: list[int]) -> bool:
-    """Tell whether sweeps, of which this was left to be fitted before each, change no more."""
-    return len(stale) > CALM_SWEEPS and stale[-1] > CALM * stale[-1 - CALM_OVER]
+def _is_calm(stale: list[int], share: float = 0.0) -> bool:
+    """Tell whether sweeps, of which this was left to be fitted before each, change no more.
+
+    They are to have more than some share of the sources left.
+    """
+    if len(stale) <= CALM_SWEEPS or stale[-1] <= share * stale[0]:
+        return False
+    return stale[-1] > CALM * stale[-1 - CALM_OVER]
 
 
 def _largest(image: F4, run: Run) -> float:
