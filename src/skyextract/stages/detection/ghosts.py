@@ -204,9 +204,9 @@ def _candidates(sources: F8) -> Iterator[Family]:
     if not fainter.size:
         return
     deep = _cells(fainter, DEEP)
+    (x1, y1), (x2, y2) = bright[:2].take(first, axis=1), others[:2].take(second, axis=1)
     for a, b in MAPS:
-        dx = others[0, second] - a * bright[0, first]
-        dy = others[1, second] - b * bright[1, first]
+        dx, dy = x2 - a * x1, y2 - b * y1
         cells = [(inside, 0.0) for inside in _fullest(dx, dy, deep)]
         cells += [(inside, extent) for inside in _crowded(dx, dy, deep, MAX_STRETCH * extent)]
         for inside, reach in cells:

@@ -27,6 +27,8 @@ MIN_SIGNIFICANCE = 8.0
 """Of their number, above that of similar vectors, in its Poisson noise."""
 MAX_SCATTER = 0.3
 """Of their differences of magnitude: of any two bright sources it is larger."""
+_TABLE, _FACTOR = 1 << 16, 40503
+"""Numbers that cells have in a first count, a power of two, and rows of them in these."""
 MAX_OTHER, MAX_SUM = 0.6, 0.3
 """On a grid, and on copies side by side, another vector is so frequent, and so are its sum with and
 its difference from the first: shares of the number of the first."""
@@ -111,8 +113,11 @@ def _may_be_as_many(x: F8, y: F8, least: float) -> bool:
     columns, rows = (
         ((d - d.min()) * (0.5 / TOLERANCE)).astype(np.int64)[far] for d in (dx, dy)
     )  # fmt: skip
-    cells = np.sort((rows << 32) + columns)
     several = math.ceil(0.25 * least) - 1
+    # In numbers of few bits, which are counted sooner than cells are sorted, no fewer are alike.
+    if not rows.size or np.bincount((rows * _FACTOR + columns) & (_TABLE - 1)).max() <= several:
+        return False
+    cells = np.sort((rows << 32) + columns)
     return bool((cells[several:] == cells[: max(0, cells.size - several)]).any())
 
 
