@@ -135,3 +135,11 @@ def test_the_filter_in_the_beam():
 ])  # fmt: skip
 def test_a_lower_case_g_beside_bp_and_rp_is_gaias(names, band):
     assert column_bands(names)[next(name for name in names if name.startswith("g"))] == band
+
+
+def test_a_bare_g_beside_johnson_is_not_sloans():
+    """The green of a set of colours: APASS has V, which is nearer, and g."""
+    with pytest.raises(StepError, match="'G' could be Vmag or gmag; set PHOTREF_MAG_KEY"):
+        resolve_band("G", ["Bmag", "Vmag", "gmag", "rmag"])
+    assert resolve_band("G", ["gmag", "rmag"]).key == "gmag"
+    assert resolve_band("g", ["Bmag", "Vmag", "gmag", "rmag"]).key == "gmag"

@@ -231,6 +231,10 @@ def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
     wanted = filter_band(filter_name)
     if not wanted:
         same = [name for name in names if _plain_name(name) == _plain_name(filter_name)]
+        green = [name for name in names if bands.get(name) in {"g", "G", "V"}]
+        if filter_name.strip() == "G" and {"B", "V"} & set(bands.values()) and green:
+            # of a set of colours, beside Johnson's: the case of a letter tells nothing
+            raise StepError(f"filter '{filter_name}' could be {' or '.join(green)}; {hint}")
         if len(same) == 1:
             return _band(same[0], bands)
         raise StepError(f"filter '{filter_name}' is not a known band; {hint}")

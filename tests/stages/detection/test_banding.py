@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from skyextract.run import Run
 from skyextract.stages.detection.banding import line_noise, warn_of_banding
@@ -65,3 +65,15 @@ def test_what_is_no_banding(seed):
         np.zeros(SHAPE, np.float32),
     ):
         assert said(other) == ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("width", [1.0, 2.0, 4.0])
+def test_smoothing_along_rows_is_no_banding(seed, width):
+    """Their levels scatter by the noise of fewer independent pixels; bands beyond it are told."""
+    noise = np.random.default_rng(seed).normal(0.0, 30.0, (1024, 1024))
+    image = gaussian_filter1d(noise, width, axis=1).astype(np.float32)
+    assert said(image) == said(image.T.copy()) == ""
+    band = np.random.default_rng(seed + 9).normal(0.0, 0.7 * image.std(), (1024, 1))
+    if width <= 2.0:  # more than MAX_PART of what differences of neighbours show
+        assert said((image + band).astype(np.float32)).startswith("rows differ")

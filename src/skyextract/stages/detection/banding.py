@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.noise import pixel_noise, robust_sigma
 from skyextract.run import Run
 
@@ -24,6 +24,8 @@ times more than columns do, or the other way round."""
 MAX_PART = 5.0
 """More than that is no readout: a spectrum, or pixels of one value."""
 MIN_SIDE = 32
+MOST_SHARED = 0.9
+"""Correlation of pixels that are sampled one after another, at most."""
 
 
 def line_noise(image: F4) -> tuple[float, float, float]:
@@ -40,9 +42,20 @@ def line_noise(image: F4) -> tuple[float, float, float]:
     pixel = pixel_noise(rows[:, : 2 * SAMPLE])
     middle = values.shape[1] // 2
     level = np.partition(values, middle, axis=1)[:, middle]
-    explained = 1.2533 * pixel / math.sqrt(values.shape[1])
+    explained = 1.2533 * _noise_of_means(values - level[:, None], pixel)
     scatter = robust_sigma(level)
     return math.sqrt(max(scatter**2 - explained**2, 0.0)), explained, pixel
+
+
+def _noise_of_means(values: F8, pixel: float) -> float:
+    """Return the noise of the mean of each row of samples that may be correlated, as in AR(1).
+
+    `pixel`, by differences of neighbours, is too small where an image was smoothed.
+    """
+    sigma = max(robust_sigma(values), pixel)
+    away = robust_sigma(values[:, 1:] - values[:, :-1])
+    shared = min(max(1.0 - 0.5 * (away / sigma) ** 2, 0.0), MOST_SHARED) if sigma > 0.0 else 0.0
+    return sigma * math.sqrt((1.0 + shared) / (1.0 - shared) / values.shape[1])
 
 
 def warn_of_banding(image: F4, scale: float, run: Run) -> None:
