@@ -22,6 +22,7 @@ from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_sat
 from skyextract.stages.psf.doubt import (
     about_calm_stars,
     doubt_of_psf,
+    noise_for_stars,
     tell_elongation,
     touches_stars,
 )
@@ -213,6 +214,12 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
             crowded=crowded, preliminary=preliminary, variation=variation, settings=settings,
             run=run,
         )  # fmt: skip
+        if isinstance(outcome, PsfPass) and not crowded and has_wide_stars(config, outcome.fit.psf):
+            # Each peak would be fitted, and the sky between them, again and again.
+            outcome = noise_for_stars(
+                sky.planes.data, sky.planes.variance, source.mask, source.detector.gain,
+                outcome.fit.psf.fwhm, outcome.sample.peaks[2], run,
+            ) or outcome  # fmt: skip
         if isinstance(outcome, str):
             failure = outcome
             _warn_of_failure(failure, psf, iterations, last is not None, run)

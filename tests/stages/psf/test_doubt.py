@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
-from skyextract.stages.psf.doubt import tell_elongation
+from skyextract.stages.psf.candidates import find_candidates
+from skyextract.stages.psf.doubt import noise_for_stars, tell_elongation
+from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,26 @@ def test_elongated_stars(ellipticity, height, warned):
         replace(Psf.gaussian(3.0), ellipticity=ellipticity), SkyWcs.from_header(cards), run
     )
     assert bool(run.warnings) == warned
+
+
+@pytest.mark.parametrize("n_stars", [0, 40])
+def test_noise_that_neighbours_share_is_no_wide_stars(n_stars):
+    """Its dips are as deep as its peaks are high; those beside stars are shallow."""
+    rng = np.random.default_rng(3)
+    psf = Psf.gaussian(9.0)
+    data = rng.normal(size=(300, 300))
+    wave = np.hypot(np.fft.fftfreq(300)[:, None], np.fft.rfftfreq(300))
+    data = np.fft.irfft2(np.fft.rfft2(data) * np.exp(-((8.0 * wave) ** 2)), s=data.shape)
+    data = (10.0 * data / data.std()).astype(np.float32)
+    sources = FittedSources.at(*rng.uniform(0, 299, (2, n_stars)))
+    flux = 10 ** rng.uniform(4.0, 5.5, n_stars)
+    fitted = np.column_stack([flux, sources.parameters[:, 1:]])
+    reach = np.full(n_stars, psf.radius)
+    add_models(data, psf, replace(sources, parameters=fitted, reach=reach), 1.0)
+    data -= np.median(data)
+    planes = np.full(data.shape, 100.0, np.float32), np.zeros(data.shape, np.uint16), 1.0
+    found = find_candidates(
+        data, planes[0], planes[1], fwhm=9.0, gain=1.0, min_snr=20.0, run=Run()
+    )  # fmt: skip
+    told = noise_for_stars(data, *planes, 9.0, found.peaks[2], Run())
+    assert bool(told) == (n_stars == 0)

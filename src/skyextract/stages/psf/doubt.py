@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
-from skyextract.stages.psf.candidates import Candidates
+from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.parts import doubt_of_parts
@@ -45,6 +45,10 @@ AS_PIXELS = 0.15
 UNLIKE, SOME = 0.25, 20
 """Share of so many PSF stars that are not like the others, from which a small share of all bright
 sources are none (of 70 undersampled frames: .11 at most, .33 where the stars are most of all)."""
+
+DEEP, HIGHEST = 0.5, 20
+"""Depth of so many of the deepest dips, over the height of as many of the highest peaks, from which
+peaks are noise that neighbours share (of noise .88; of stars 8 to 40 pixels wide .03 and less)."""
 
 _GAUSSIAN_AREA = math.pi / (4.0 * math.log(2.0))
 
@@ -129,6 +133,34 @@ def doubt_of_stars(selection: Selection | None) -> str:
         message = (
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
+        )
+    return message
+
+
+def noise_for_stars(
+    data: F4, variance: F4, mask: U2, gain: float, fwhm: float, height: F8, run: Run
+) -> str:
+    """Tell that wide stars are noise, whose dips are as deep as its peaks are high; empty if not.
+
+    Parameters
+    ----------
+    data, variance, mask, gain
+        As in `find_candidates`.
+    fwhm : float
+        Of the PSF stars, pixels.
+    height : (m,) float64
+        Of all peaks in the smoothed image.
+    """
+    dips = find_candidates(-data, variance, mask, fwhm=fwhm, gain=gain, min_snr=math.inf, run=run)
+    deepest, highest = (
+        float(np.sort(values)[-HIGHEST:].mean()) if values.size else 0.0
+        for values in (dips.peaks[2], height)
+    )
+    message = ""
+    if deepest > DEEP * highest:
+        message = (
+            f"dips are {deepest / highest:.2f} times as deep as the peaks with a FWHM of "
+            f"{fwhm:.2f} pixels are high: noise that neighbours share, no stars"
         )
     return message
 
