@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.stages.psf.candidates import find_candidates
-from skyextract.stages.psf.doubt import noise_for_stars, tell_elongation
+from skyextract.stages.psf.doubt import about_calm_stars, noise_for_stars, tell_elongation
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 
@@ -53,3 +54,12 @@ def test_noise_that_neighbours_share_is_no_wide_stars(n_stars):
     )  # fmt: skip
     told = noise_for_stars(data, *planes, 9.0, found.peaks[2], Run())
     assert bool(told) == (n_stars == 0)
+
+
+@pytest.mark.parametrize(("fwhm", "told"), [(1.2, False), (3.0, True)])
+def test_stars_of_few_pixels_are_not_calm(fwhm, told):
+    n = 20
+    fit = SimpleNamespace(
+        psf=Psf.gaussian(fwhm), flux=np.full(n, 1e5), used=np.ones(n, bool), chi2=np.full(n, 0.63)
+    )
+    assert bool(about_calm_stars(fit, 10.0, 2.0)) == told

@@ -33,6 +33,22 @@ def test_means_of_frames_have_the_gain_of_all(n, seed, caplog):
     assert gain == pytest.approx(n * GAIN, rel=0.2)  # the read noise, which no card tells, is noise
 
 
+@pytest.mark.parametrize(("n", "seed"), [(9, 3), (4, 8)])
+def test_means_of_dark_frames_have_the_gain_of_their_stars(n, seed, caplog):
+    """The sky has 5 to 9 times its noise, more than half of it that of reading."""
+    gain = gain_of(mean_of(n, seed, level=10.0))
+    assert f"a gain of {gain:.4g} e- per image unit is used" in caplog.text
+    assert gain == pytest.approx(n * GAIN, rel=0.25)
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_dark_frames_that_are_no_means_keep_their_gain(seed):
+    assert gain_of(mean_of(1, seed, level=40.0)) == GAIN
+    assert gain_of(mean_of(1, seed, level=40.0, bias=15.0)) == GAIN
+    assert gain_of(mean_of(1, seed, level=15.0, smoothed=True)) == GAIN
+    assert gain_of(np.sqrt(mean_of(1, seed, level=20.0) + np.float32(20.0))) == GAIN
+
+
 def test_a_bias_in_the_level_is_no_mean():
     assert gain_of(mean_of(1, 3, bias=1000.0)) == GAIN
     assert gain_of(mean_of(9, 3, bias=1000.0)) == GAIN  # which nothing tells

@@ -30,6 +30,9 @@ AGREE = 2.0
 not linear in light have none."""
 MIN_LEVEL = 10.0
 """Noise of a pixel that the sky is at least."""
+MIN_FAINT_LEVEL, MOST_READ_NOISE = 3.0, 8.0
+"""The same where the read noise is not known, and may be the rest of the sky's noise: the gain is
+that of the stars then.  All noise over that of photons, at most."""
 MOST_STARS = 60
 """Which are looked at."""
 MIN_STARS, MIN_BLOCKS = 5, 200
@@ -185,7 +188,8 @@ def find_fewer_photons(
     gain, read_noise : float
         Electrons per image unit, and electrons; 0 if they are not known.
     """
-    if not (gain > 0.0 and level > MIN_LEVEL * sigma):
+    faint = read_noise == 0.0 and level < MIN_LEVEL * sigma
+    if not (gain > 0.0 and level > (MIN_FAINT_LEVEL if faint else MIN_LEVEL) * sigma):
         return None
     of_sky = sigma**2 / (level / gain + (read_noise / gain) ** 2)
     if not 0.0 < of_sky < FEWER:
@@ -194,10 +198,17 @@ def find_fewer_photons(
     shared = noise_in_blocks(data, variance, max(2, round(fit.psf.fwhm)))
     if not shared * of_sky < FEWER:
         return None
-    stars, again = (growth_of_noise(fit, sigma, part / gain) for part in (1.0, of_sky))
-    if stars is None or again is None or stars.part > min(FEWER, 1.0 - SURE * stars.usual_error):
+    stars = growth_of_noise(fit, sigma, 1.0 / gain)
+    if stars is None or stars.part > min(FEWER, 1.0 - SURE * stars.usual_error):
         return None
-    if not 1.0 / AGREE < stars.part / of_sky < AGREE:
+    if faint and SURE * stars.error < stars.part < of_sky:
+        if stars.part * MOST_READ_NOISE < of_sky:
+            return None
+        of_sky = stars.part  # The rest of the sky's noise is that of reading, which no card tells.
+    elif not 1.0 / AGREE < stars.part / of_sky < AGREE:
+        return None
+    again = growth_of_noise(fit, sigma, of_sky / gain)
+    if again is None:
         return None
     # Fainter stars, which no misfit makes noisier.
     low, high = again.part - 2.0 * again.error, again.part + 2.0 * again.error
