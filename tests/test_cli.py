@@ -148,3 +148,12 @@ def test_a_plain_run_imports_nothing_that_takes_longer_than_it(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_is_told_wherever_it_comes(monkeypatch, capfd):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skyextract.batch.images.run_batch", interrupt)
+    assert main(["x.fits"]) == 130
+    assert capfd.readouterr().err == "skyextract: error: interrupted\n"

@@ -6,14 +6,30 @@ import atexit
 import os
 import sys
 
-from skyextract.server import client
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 else:
     import _signal as signal  # as in the client
+
+_INTERRUPTED = 130
+"""`ExitStatus.INTERRUPTED`, whose module is not imported yet."""
+
+
+def end_early(_number: int, _frame: object) -> None:
+    """End by Ctrl-C where nothing is to be cleaned: a line instead of an import's traceback."""
+    try:
+        os.write(2, b"skyextract: error: interrupted\n")
+    finally:
+        os._exit(_INTERRUPTED)
+
+
+# Before further imports, which take most of the time until the program itself hears signals.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_early)
+
+from skyextract.server import client  # noqa: E402
 
 
 def run() -> int:
@@ -30,18 +46,22 @@ def run() -> int:
 
 def run_here(arguments: list[str]) -> int:
     """Run the program in this process."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:
-        # Ctrl-C ends imports in silence; later the program has something to say, and to clean.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from skyextract.run import prepare_process
 
     keep_standard_streams()
     prepare_process()
     from skyextract.cli import main
 
-    signal.signal(signal.SIGINT, handler)
-    return main(arguments)
+    if signal.getsignal(signal.SIGINT) is not end_early:
+        return main(arguments)  # somebody ignores it
+    try:
+        # From here on there is something to clean.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = main(arguments)
+        signal.signal(signal.SIGINT, end_early)
+    except KeyboardInterrupt:
+        end_early(signal.SIGINT, None)
+    return status
 
 
 def serve(path: str) -> int:

@@ -306,9 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rest, pairs = lift_keywords(arguments)
         return int(command.main(rest, prog_name="skyextract", obj=pairs, standalone_mode=False))
-    except click.exceptions.Abort:
-        return ExitStatus.INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         log.error("interrupted")
         return ExitStatus.INTERRUPTED
     except click.ClickException as error:

@@ -19,6 +19,7 @@ import pytest
 from astropy.io import fits
 
 import skyextract
+from skyextract.server import daemon
 
 SOURCE = Path(skyextract.__file__).parents[1]
 NOBODY = 65534
@@ -278,6 +279,54 @@ def test_a_signal_before_the_child_is_known_reaches_it(served: Caller) -> None:
         assert caller.returncode == -signal.SIGINT
         connection.close()
     Path(path).unlink()
+
+
+def test_a_signal_before_a_server_that_says_nothing_is_an_interrupt(served: Caller) -> None:
+    served.run("--server", "stop")
+    code = "from skyextract.server import client; print(client.socket_path(), end='')"
+    path = subprocess.run(
+        [sys.executable, "-c", code], env=served.environment(), check=True, capture_output=True,
+    ).stdout.decode()  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(WAIT)
+        caller = served.start("image.fits", *SIMPLE)
+        connection, _ = listener.accept()
+        assert connection.recv(1 << 16)
+        caller.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        connection.close()
+        output, errors = caller.communicate(timeout=WAIT)
+    assert (caller.returncode, output) == (130, b"")
+    assert errors == b"skyextract: error: interrupted\n"
+    Path(path).unlink()
+
+
+def test_an_interrupt_while_modules_are_imported_leaves_no_traceback(tmp_path: Path) -> None:
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "click.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "skyextract", "image.fits"], capture_output=True, check=False,
+        env={"PYTHONPATH": f"{tmp_path}:{SOURCE}", "SKYEXTRACT_SERVER": "off"}, timeout=WAIT,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, b"skyextract: error: interrupted\n")
+
+
+def test_products_in_the_folder_of_the_server_are_no_changed_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started in /, where a call may write, too."""
+    start, other = tmp_path / "start", tmp_path / "other"
+    for folder in (start, other):
+        folder.mkdir()
+    monkeypatch.setattr(sys, "path", [str(start), str(other), *sys.path])
+    state = daemon.source_state()
+    (start / "image.cat").touch()
+    os.utime(start, (1, 1))
+    assert daemon.source_state() == state
+    os.utime(other, (1, 1))
+    assert daemon.source_state() != state
 
 
 def test_a_child_ends_with_its_caller(served: Caller) -> None:

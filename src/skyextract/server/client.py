@@ -288,7 +288,8 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         for number in self.kept:
-            signal.signal(number, signal.SIG_DFL)
+            if self.before[number] is signal.default_int_handler:
+                signal.signal(number, signal.SIG_DFL)  # no traceback
             os.kill(os.getpid(), number)
 
 

@@ -47,7 +47,8 @@ def source_state() -> tuple[tuple[str, int, int], ...]:
                     continue
                 status = entry.stat()
                 found.append((entry.path, status.st_mtime_ns, status.st_size))
-    for path in sys.path:
+    # The first is the folder that a process was started in, here /: products may appear there.
+    for path in sys.path if sys.flags.safe_path else sys.path[1:]:
         with contextlib.suppress(OSError):
             found.append((path, os.stat(path).st_mtime_ns, 0))  # noqa: PTH116
     return tuple(sorted(found))
