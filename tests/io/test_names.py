@@ -70,6 +70,7 @@ def test_name_with_brackets_that_exists(tmp_path):
         ("a.FIT.bz2", "a"),
         ("a.fits.fz", "a"),
         ("a.fts", "a"),
+        ("a.fits.xz", "a"),
         ("a.isr.fits", "a"),
         ("a.char.fits.fz", "a"),
         ("a.isr.char.fits", "a.isr"),

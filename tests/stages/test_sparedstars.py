@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Cosmics
+from skyextract.stages import characterize
 from skyextract.stages.repair import repair
 
 SIZE, FWHM, NOISE = 320, 1.9, 10.0
@@ -64,3 +68,19 @@ def test_cosmic_rays_upon_stars_are_repaired_where_these_are_what_the_psf_says()
     beside = rays & (near > 3.0) & (near < 6.0)
     assert np.count_nonzero(beside) > 15
     assert found[beside].mean() > 0.9
+
+
+def test_parts_of_stars_that_stay_are_no_warning(monkeypatch, caplog):
+    """Ordinary frames of good stars have some."""
+    spared = SimpleNamespace(n_spared=64, cosmic=None, undo=lambda planes: None)
+    monkeypatch.setattr(characterize, "repair_planes", lambda *_: spared)
+    monkeypatch.setattr(characterize, "touches_stars", lambda *_: False)
+    sky = SimpleNamespace(planes=None)
+    passes = SimpleNamespace(sky=sky, fit=object(), repairs=spared, cosmics=None)
+    caplog.set_level(logging.INFO, "skyextract")
+    run = Run()
+    source = SimpleNamespace(shape=(5, 5))
+    assert characterize._final_repairs(source, passes, None, run) is spared
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert "64 pixels that look like cosmic rays" in record.getMessage()

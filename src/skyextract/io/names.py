@@ -18,7 +18,8 @@ _BRACKETS = re.compile(r"^(?P<path>.+?)\[(?P<extension>[^\[\]]*)\]$")
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 _IN_BRACES, _BRACE = re.compile(r"\{(\w+)\}"), re.compile(r"[{}]\w*\}?")
 _PACKED, _IMAGE = re.compile(r"(?i)\.(gz|bz2|fz)$"), re.compile(r"(?i)\.(fits|fit|fts)$")
-_COMPRESSION = (".gz", ".bz2", ".fz")
+_COMPRESSION = (".gz", ".bz2", ".fz", ".xz", ".zst", ".zip", ".z")
+"""Of a file that cannot be read its summary remains, and has a name like others."""
 _FITS = (".fits", ".fit", ".fts")
 _PRODUCT = (".isr", ".char")
 
@@ -128,7 +129,7 @@ def parse_image_argument(text: str) -> tuple[ImageSpec, ImageSpec | None]:
 def stem(path: str | Path) -> str:
     """Return the ``{stem}`` of an input: the name without folder and known suffixes.
 
-    Drops .gz/.bz2/.fz, then .fits/.fit/.fts, then .isr/.char, in any case.
+    Drops .gz/.bz2/.fz and the like, then .fits/.fit/.fts, then .isr/.char, in any case.
     """
     if str(path) == STDIN:
         return "stdin"

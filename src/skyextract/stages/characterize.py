@@ -310,7 +310,8 @@ def _final_repairs(source: Exposure, passes: _Passes, psf: Psf, run: Run) -> Rep
         repairs.undo(planes)
         repairs = repair_planes(planes, psf, replace(passes.cosmics, cr_repair=False), run)
     elif repairs.n_spared:
-        run.warn(
+        # Nothing is wrong: ordinary frames of good stars have some.
+        run.info(
             f"{repairs.n_spared} pixels that look like cosmic rays are upon bright stars, one "
             "after another: they are parts of these, and are not repaired"
         )

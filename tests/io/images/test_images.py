@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import lzma
 import math
 import warnings
 from dataclasses import replace
@@ -150,6 +151,8 @@ def test_truncated_compressed(tmp_path):
     [
         (b"", "empty"),
         (b"just a text\n" * 100, "not a FITS file"),
+        (lzma.compress(b"SIMPLE"), "a .xz file: only .gz, .bz2 and .fz are unpacked"),
+        (b"PK\x03\x04" + bytes(100), "a .zip file"),
         (b"\x1f\x8bnot gzip at all", "compressed"),
         (b"BZhnot bzip2", "compressed"),
         (b"SIMPLE  =                    T".ljust(80), "END"),

@@ -47,6 +47,12 @@ def guarded(what: str) -> Iterator[None]:
         raise ImageError(f"{what} ({reason[:100]})") from None
 
 
+_PACKED = {
+    b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"PK\x03\x04": ".zip", b"\x1f\x9d": ".Z",
+}  # fmt: skip
+"""First bytes of compressed files that are not read."""
+
+
 @record
 class HeaderUnit:
     """One header unit of a file.
@@ -129,7 +135,7 @@ class FitsFile:
         self._stream = _open(path)
         self._size = self._stream.seek(0, 2)
         if not self._starts(0, b"SIMPLE"):
-            why = "not a FITS file" if self._size else "empty file"
+            why = _why_no_fits(self._stream) if self._size else "empty file"
             self._stream.close()
             raise ImageError(f"{path}: {why}")
         try:
@@ -280,6 +286,14 @@ def side_file(path: str) -> Iterator[FitsFile]:
         except ImageError as error:
             text = str(error)
             raise ImageError(text if path in text else f"{path}: {text}") from None
+
+
+def _why_no_fits(stream: BinaryIO) -> str:
+    """Tell of a file what it is instead, if its first bytes say so."""
+    stream.seek(0)
+    start = stream.read(8)
+    kind = next((kind for magic, kind in _PACKED.items() if start.startswith(magic)), "")
+    return f"a {kind} file: only .gz, .bz2 and .fz are unpacked" if kind else "not a FITS file"
 
 
 def _open(path: str) -> BinaryIO:
