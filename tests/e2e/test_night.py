@@ -140,3 +140,13 @@ def test_standard_output_holds_one_thing(skyextract, tmp_path, frames):
     assert done.status == 2
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_several_tables_on_standard_output_have_one_line_of_names(program, tmp_path, frames):
+    options = ("--steps", "measure", "-CATALOG_NAME", "STDOUT", "-CATALOG_TYPE", "CSV")
+    done = program(*frames[:3], *options)
+    rows = sum(done.summary(f"f{k}.json")[0]["steps"]["measure"]["n_sources"] for k in range(3))
+    names, *lines = done.stdout.splitlines()
+    assert names.startswith("NUMBER,")
+    assert names not in lines
+    assert len(lines) == rows > 10

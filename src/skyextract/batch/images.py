@@ -160,6 +160,8 @@ class Batch:
     workers: Workers | None = None
     _said: dict[int, list[Message]] = field(default_factory=dict)
     _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
+    _headings: dict[str, bytes] = field(default_factory=dict)
+    """Names of columns, which a stream has once."""
     _n_written: int = 0
 
     @property
@@ -383,10 +385,12 @@ class Batch:
     def _write_streams(self, jobs: Sequence[Job], number: int, streams: Sequence[Stream]) -> None:
         """Write what goes to pipes and devices, in the order of the images."""
         self._streams[number] = streams
+        output = self.settings.config.output
         while self._n_written in self._streams:
             for stream in self._streams[self._n_written]:
+                is_csv = output.catalog_type == "CSV" and stream.name == output.catalog_name
                 try:
-                    write_through(stream)
+                    write_through(stream, self._headings if is_csv else None)
                 except OutputError as error:
                     log.error(LABELLED, f"{jobs[self._n_written].label}: ", str(error))
                     self.tally.others.append(ExitStatus.IMAGE_FAILED)

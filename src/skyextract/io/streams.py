@@ -63,10 +63,17 @@ def is_stream(path: str | Path) -> bool:
     return False
 
 
-def write_through(stream: Stream) -> None:
+def write_through(stream: Stream, headings: dict[str, bytes] | None = None) -> None:
     """Copy a waiting product to its pipe or device, and remove the copy.
 
     A reader that has gone, as in `skyextract ... | head`, is no error.
+
+    Parameters
+    ----------
+    stream : Stream
+    headings : dict, optional
+        First lines of the tables that were written before, by the name of the stream: one that
+        stands there is not repeated, others are noted.
 
     Raises
     ------
@@ -76,6 +83,11 @@ def write_through(stream: Stream) -> None:
     spool = Path(stream.spool)
     try:
         with spool.open("rb") as source, _open_to_write(stream.name) as target:
+            if headings is not None:
+                heading = source.readline()
+                if headings.get(stream.name) != heading:
+                    headings[stream.name] = heading
+                    source.seek(0)
             shutil.copyfileobj(source, target, 1 << 20)
     except BrokenPipeError:
         log.info("%s: the reader has gone", stream.name)
