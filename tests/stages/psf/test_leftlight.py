@@ -66,5 +66,22 @@ def test_the_halo_of_a_bright_star_is_no_scatter_of_the_sky(halo):
     others = np.ones((8, 8), np.bool_)
     others[3:5, 3:5] = halo == 0.0
     assert level == pytest.approx(places[others].mean(), abs=0.05)
-    assert scatter == pytest.approx(places[others].std(), rel=0.1)
+    assert scatter[others] == pytest.approx(places[others].std(), rel=0.1)
+    assert scatter[3:5, 3:5] == pytest.approx(halo or scatter[0, 0], rel=0.01)
     assert error == pytest.approx(3.0 / 32.0 / np.sqrt(others.sum()))
+
+
+def test_moonlight_on_one_side_is_no_scatter_of_the_other():
+    """Its own noise does not make it like other places, and stars there have what is theirs."""
+    random = np.random.default_rng(5)
+    values, noise = random.normal(0.0, 3.0, (256, 256)), np.full((256, 256), 9.0)
+    values[96:128, :32] += 400.0
+    noise[96:128, :32] = 2000.0**2
+    values[:, 32:64] += 6.0
+    none = np.zeros(0)
+    light = LeftLight(*_by_cells(values, noise, np.ones(values.shape, np.bool_)), none, none)
+    x, y = np.array([10.0, 40.0, 100.0, 250.0]), np.array([100.0, 200.0, 30.0, 255.4])
+    scatter = light.scatter_at(x, y, values.shape)
+    assert scatter[:2] == pytest.approx([400.0, 6.0], abs=15.0)
+    assert scatter[1] == pytest.approx(6.0, abs=1.5)
+    assert (scatter[2:] < 0.2).all()

@@ -172,7 +172,7 @@ def verify(evidence: Evidence) -> Verdict:
     }
     for name, trend in trends.items():
         numbers |= {f"trend_{name}": trend.change, f"trend_{name}_error": trend.error}
-    reason = _disbelief(evidence, trends, error)
+    reason = _disbelief(evidence, trends) or _uncertainty(terms)
     weak = _doubt(evidence, uneven)
     remarks = _remarks(evidence, trends, uneven, slanted, is_weak=bool(weak))
     return Verdict(numbers | terms, reason, weak, error, remarks)
@@ -193,7 +193,16 @@ def _error_terms(evidence: Evidence, over_magnitude: Trend, uneven: float) -> di
     }
 
 
-def _disbelief(evidence: Evidence, trends: Mapping[str, Trend], error: float) -> str:
+def _uncertainty(terms: Mapping[str, float]) -> str:
+    """Return that the zero point is too uncertain, and what makes it so; empty if it is not."""
+    error = math.hypot(*terms.values())
+    if error <= MAX_ERROR:
+        return ""
+    largest = max(terms, key=lambda name: terms[name]).removeprefix("error_of_").replace("_", " ")
+    return f"the zero point is uncertain by {error:.2f} mag, most of it by its {largest}"
+
+
+def _disbelief(evidence: Evidence, trends: Mapping[str, Trend]) -> str:
     """Return why the zero point is not believable; empty if it is."""
     fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.typical_error
     if evidence.n_good < MIN_STARS:
@@ -225,9 +234,7 @@ def _disbelief(evidence: Evidence, trends: Mapping[str, Trend], error: float) ->
     for name, trend in trends.items():
         if trend.is_sure and abs(trend.change) > MAX_TREND:
             return _told(name, trend)
-    if evidence.parts.contradiction:
-        return evidence.parts.contradiction
-    return "" if error <= MAX_ERROR else f"the zero point is uncertain by {error:.2f} mag"
+    return evidence.parts.contradiction
 
 
 def _doubt(evidence: Evidence, uneven: float) -> str:

@@ -221,7 +221,8 @@ def aperture_corrections(
         x, y = np.array(centre)[:, None]
         fitted = float(model_growth(psf, x, y, within)[0, 0])
         error = error_of_ratio(light, error, photometry.flux_error[stars] / flux, fitted)
-        error = np.hypot(error, left.scatter * area / own[:, None])
+        scatter = left.scatter_at(photometry.x[stars], photometry.y[stars], image.shape)
+        error = np.hypot(error, scatter[:, None] * area / own[:, None])
         light, error = without_hidden(light, error, own, diameters, photometry, psf, image.shape)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]

@@ -44,8 +44,9 @@ MAX_STARS = 300
 """Stars whose surroundings are looked at, about, at most."""
 CELLS = 8
 """Cells per side of the frame in which it may differ."""
-FAR_OFF = 10.0
-"""Cells that are so many times as far from the median as others do not count."""
+FAR_OFF = 4.0
+"""Light of cells that are so many times as far from the median as others is their own, and tells
+nothing of other places."""
 FAINTEST = 1e-3
 """Fluxes are tabulated from this part of the noise in the fit..."""
 BRIGHTEST = 1e5
@@ -60,21 +61,29 @@ class LeftLight:
     ----------
     level, error : float
         Image units; the error is that of the noise.
-    scatter : float
-        By place.
+    scatter : (CELLS, CELLS) float64
+        By place, in the cells of the frame.
     fluxes, areas : (k,) float64
         What a fit of a flux makes of one unit of light in each pixel, pixels.
     """
 
     level: float
     error: float
-    scatter: float
+    scatter: F8
     fluxes: F8
     areas: F8
 
     def area(self, flux: F8) -> F8:
         """Return how many pixels' light a fit of each flux takes for the source's; NaN of NaN."""
         return np.asarray(np.interp(flux, self.fluxes, self.areas), dtype=np.float64)
+
+    def scatter_at(self, x: F8, y: F8, shape: tuple[int, int]) -> F8:
+        """Return by how much the light differs from the level where stars are, image units."""
+        row, column = (
+            np.clip(np.rint(v) * CELLS / size, 0, CELLS - 1).astype(np.int64)
+            for v, size in zip((y, x), shape, strict=True)
+        )
+        return np.asarray(self.scatter[row, column], dtype=np.float64)
 
     def beneath_stars(self, level: float, error: float) -> LeftLight:
         """Return what is beneath stars, as light nearer to them shows it, as far as it does.
@@ -140,7 +149,7 @@ def light_between(
     free &= (noise > 0.0) & (noise < MAX_VARIANCE) & np.isfinite(values)
     free &= values**2 < CLIP**2 * noise
     areas = _fitted_areas(psf, typical_noise(variance) ** 2, gain)
-    light = LeftLight(0.0, 0.0, 0.0, *areas)
+    light = LeftLight(0.0, 0.0, np.zeros((CELLS, CELLS)), *areas)
     if np.count_nonzero(free & ~of_stars) >= MIN_PIXELS:
         light = LeftLight(*_by_cells(values, noise, free & ~of_stars), *areas)
     chosen = np.arange(0, len(x), 1 + len(x) // MAX_STARS)
@@ -208,8 +217,12 @@ def _fitted_areas(psf: Psf, variance: float, gain: float) -> tuple[F8, F8]:
     return fluxes, weights.sum(axis=1) / (weights @ core)
 
 
-def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
-    """Return the mean of pixels, its error, and the scatter of cells beyond their noise."""
+def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, F8]:
+    """Return the mean of pixels, its error, and the scatter of each cell beyond its noise.
+
+    That is the scatter of typical cells, and for others their own distance from the mean: light
+    of the Moon on one side of a frame does no harm to stars on the other.
+    """
     ny, nx = values.shape
     cell = (np.arange(ny) * CELLS // ny)[:, None] * CELLS + np.arange(nx) * CELLS // nx
     of_pixel = cell[use]
@@ -219,16 +232,18 @@ def _by_cells(values: F8, noise: F8, use: Bools) -> tuple[float, float, float]:
     some = np.flatnonzero(number >= MIN_PIXELS / CELLS)
     means, expected = total[some] / number[some], power[some] / number[some] ** 2
     # The halo of a bright star is in a few cells, and not where the stars are that this is for.
-    middle = median(means) if some.size else 0.0
-    offset = np.abs(means - middle) / np.sqrt(expected)
-    width = MAD_TO_SIGMA * median(offset) if some.size else 1.0
-    good = offset < FAR_OFF * max(width, 1.0)
+    # In units of the image: the noise of cells with the Moon's limb would explain what is there.
+    offset = np.abs(means - (median(means) if some.size else 0.0))
+    typical = max(MAD_TO_SIGMA * median(offset), math.sqrt(median(expected))) if some.size else 0.0
+    good = offset < FAR_OFF * typical
     rest = np.delete(np.arange(CELLS**2), some[~good])
     number, total, power = number[rest], total[rest], power[rest]
     level = float(total.sum() / number.sum())
-    beyond = float(np.mean((means - level)[good] ** 2 - expected[good])) if some.size else 0.0
+    square = (means - level) ** 2 - expected
+    scatter = np.full(CELLS**2, float(np.mean(square[good])) if some.size else 0.0)
+    scatter[some[~good]] = square[~good]
     error = math.sqrt(float(power.sum())) / float(number.sum())
-    return level, error, math.sqrt(max(beyond, 0.0))
+    return level, error, np.sqrt(np.maximum(scatter, 0.0)).reshape(CELLS, CELLS)
 
 
 def within(x: F8, y: F8, reach: F8, shape: tuple[int, int], step: int) -> Bools:
