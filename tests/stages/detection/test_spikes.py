@@ -78,3 +78,37 @@ def test_a_neighbour_and_light_on_one_side_are_no_spikes():
         one_side = spikes(x[k], y[k], peak[k], 0.6) * ((U - x[k]) * np.cos(0.6) > 0.0)
         image += one_side
     assert found(image, x, y, peak) is None
+
+
+def lone(arms, n_stars=1, reach=120.0):
+    """Return a frame whose brightest star has long arms, faint pieces on these, and how far."""
+    image, x, y, peak = field(n_stars, seed=5)
+    x[0], y[0], peak[0] = 300.2, 290.6, 4000.0
+    image += 4000.0 * np.exp(-0.5 * ((U - x[0]) ** 2 + (V - y[0]) ** 2) / 2.0)
+    for turn in arms:
+        u = (U - x[0]) * np.cos(turn) + (V - y[0]) * np.sin(turn)
+        v = (V - y[0]) * np.cos(turn) - (U - x[0]) * np.sin(turn)
+        image += 20.0 * np.exp(-np.abs(u) / reach - 0.5 * (v / 1.8) ** 2) * (u > 0.0)
+    r = np.linspace(180.0, 270.0, 8)
+    px, py = (np.append(p, [c + r * f(turn) for turn in arms])
+              for p, c, f in ((x, x[0], np.cos), (y, y[0], np.sin)))  # fmt: skip
+    return image, px, py, np.append(peak, np.full(r.size * len(arms), 4.5)), x.size
+
+
+@pytest.mark.parametrize("n_arms", [4, 6])
+def test_one_star_with_a_cross_is_enough(n_arms):
+    """Its pieces lie farther out than the rays of many stars are followed."""
+    arms = 0.3 + 2.0 * np.pi * np.arange(n_arms) / n_arms
+    image, x, y, peak, n = lone(arms)
+    spiked = found(image, x, y, peak)
+    assert spiked is not None
+    assert spiked.rows[n:].mean() > 0.9
+    assert spiked.rows[:n].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "arms", [[0.3, 0.3 + np.pi], [0.3, 0.3 + np.pi / 2.0, 0.3 + np.pi], [0.3, 2.1, 4.0, 5.5]]
+)
+def test_a_bar_or_arms_on_one_side_of_one_star_are_none(arms):
+    image, x, y, peak, _ = lone(arms)
+    assert found(image, x, y, peak) is None

@@ -2,7 +2,8 @@
 
 The spikes of all stars have the same directions.  The light along rays from the brightest stars,
 on both sides of each, is stacked over stars: where it stands out from other directions there are
-spikes, and faint sources that lie on the ray of a star, where it shines, are parts of it.
+spikes, and faint sources that lie on the ray of a star, where it shines, are parts of it.  One star
+is enough where its light stands out on all arms of a cross, or of a star of six.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.rays import along_rays
 from skyextract.kernels.values import MAD_TO_SIGMA
@@ -39,6 +40,14 @@ SEEN, MIN_SHARE = 3.0, 0.5
 the brightest stars that have it."""
 FALSE_ALARM = 1e-5
 """Probability that neighbours at random are taken for spikes."""
+SURE, SURE_LIGHT = 8.0, 0.5
+"""Light on each arm of the cross of one star alone: in units of its scatter, and of sigma."""
+CROSSES = ((90,), (60, 120))
+"""Directions, degrees from one of them, of the other spikes of a star: four or six arms."""
+MIN_STEP = 1.0
+"""Light of a step that shows where such a spike is, in sigma of a pixel."""
+BESIDE = 16
+"""So many directions beside a spike there is less than half of its light."""
 MIN_LIGHT = 0.3
 """Of a ray, in sigma of a pixel, where it makes sources."""
 SMOOTH = 7
@@ -98,17 +107,26 @@ def find_spikes(
     """
     stars = np.flatnonzero((peak > BRIGHT * sigma) & (a < ROUND * b))
     stars = stars[np.argsort(-peak[stars], kind="stable")[:MOST]]
-    if stars.size < LEAST or not fwhm > 0.0:
+    if not stars.size or not fwhm > 0.0:
         return None
     first = max(NEAREST * fwhm, EXTENT * median(a[stars]))
     r = np.arange(first, max(FARTHEST * fwhm, 2.0 * first), max(1.0, STEP * fwhm))
     both = _rays(image, sigma, bad, x[stars], y[stars], r)
-    directions = _directions(both)
-    if not directions.size:
-        return None
+    own = _own_light(both)
+    directions = _directions(own) if stars.size >= LEAST else np.zeros(0)
     rows = np.zeros(x.size, np.bool_)
-    for k, star in enumerate(stars):
-        light = _light(both[k], directions)
+    if directions.size:
+        shining = [(star, both[k]) for k, star in enumerate(stars)]
+    else:
+        alone, directions = _cross(own)
+        # What one star alone shows is bright, and long.
+        r = np.arange(first, max(image.shape), max(1.0, STEP * fwhm))
+        some = stars[alone]
+        shining = list(zip(some, _rays(image, sigma, bad, x[some], y[some], r), strict=True))
+        for _, rays in shining[:1]:
+            directions = _sharper(rays, directions)
+    for star, rays in shining:
+        light = _light(rays, directions)
         rows |= _on_rays(x - x[star], y - y[star], peak / sigma, directions, r, light, fwhm)
     rows[stars] = False
     if not rows.any():
@@ -148,8 +166,8 @@ def _median(value: F4, axis: int) -> F4:
     return out
 
 
-def _directions(both: F4) -> F8:
-    """Return the directions of spikes, in steps of half a circle over `N_DIRECTIONS`."""
+def _own_light(both: F4) -> F8:
+    """Return the light of stars in each direction, (stars, directions), in units of sigma."""
     known = ~np.isnan(both)
     number = known.sum(axis=3)
     mean = np.where(known, both, np.float32(0.0)).sum(axis=3) / np.maximum(number, 1)
@@ -157,9 +175,57 @@ def _directions(both: F4) -> F8:
     # A spike is on both sides; a neighbour is on one.
     own = np.where(enough, mean, np.inf).min(axis=1)
     own = np.where(np.isfinite(own), own, 0.0)
-    own = own - np.median(own, axis=1, keepdims=True)
-    scatter = MAD_TO_SIGMA * np.median(np.abs(own), axis=1, keepdims=True) + 1e-9
-    seen = own > SEEN * scatter
+    return np.asarray(own - np.median(own, axis=1, keepdims=True), np.float64)
+
+
+def _scatter(own: F8) -> F8:
+    """Return the scatter of the light of each star over the directions, (stars, 1)."""
+    return MAD_TO_SIGMA * np.median(np.abs(own), axis=1, keepdims=True) + 1e-9
+
+
+def _cross(own: F8) -> tuple[I8, F8]:
+    """Return the stars that show a cross each, and its directions in the first one of them."""
+    found: list[int] = []
+    directions = np.zeros(0)
+    step = N_DIRECTIONS // 180
+    offset = np.arange(-4, 5)
+    for k, (light, scatter) in enumerate(zip(own, _scatter(own)[:, 0], strict=True)):
+        beside = np.maximum(np.roll(light, BESIDE), np.roll(light, -BESIDE))
+        is_spike = (light > max(SURE * scatter, SURE_LIGHT)) & (beside < 0.5 * light)
+        at = int(np.argmax(np.where(is_spike, light, -np.inf)))
+        for turns in CROSSES:
+            arms = [(at + step * turn + offset) % N_DIRECTIONS for turn in (0, *turns)]
+            if not all(is_spike[arm].any() for arm in arms):
+                continue
+            weights = [np.maximum(light[arm] - 0.3 * light[arm].max(), 0.0) for arm in arms]
+            shift = [float(weight @ offset / weight.sum()) for weight in weights]
+            places = np.array([arm[4] + by for arm, by in zip(arms, shift, strict=True)])
+            apart = np.abs(places[:, None] - directions).min(axis=1, initial=N_DIRECTIONS)
+            if not directions.size or (apart < 4.0).all():
+                directions = places if not directions.size else directions
+                found.append(k)
+            break
+    return np.array(found, np.int64), directions
+
+
+def _sharper(both: F4, directions: F8) -> F8:
+    """Return the directions of spikes as the farther half of their light has them."""
+    offset = np.arange(-3, 4)
+    for _ in range(2):
+        is_lit = np.flatnonzero(_light(both, directions) > MIN_STEP)
+        if not is_lit.size:
+            break
+        outer = np.nan_to_num(both[:, :, is_lit[is_lit.size // 2 :]]).mean(axis=(0, 2))
+        places = (np.rint(directions).astype(np.int64)[:, None] + offset) % N_DIRECTIONS
+        weight = np.maximum(outer[places] - 0.3 * outer[places].max(axis=1, keepdims=True), 0.0)
+        total = np.maximum(weight.sum(axis=1), 1e-30)
+        directions = np.rint(directions) + (weight @ offset) / total
+    return directions
+
+
+def _directions(own: F8) -> F8:
+    """Return the directions of spikes, in steps of half a circle over `N_DIRECTIONS`."""
+    seen = own > SEEN * _scatter(own)
     surprise = _surprise(seen)
     found: list[float] = []
     offset = np.arange(-4, 5)
