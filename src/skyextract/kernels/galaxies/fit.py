@@ -277,8 +277,10 @@ def visit_sources(
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         _describe(own, work, good - free.size, fits.numbers[i])
-        fits.numbers[i, 5], fits.numbers[i, 6] = _misfit(own, work)
-        _describe_wrong(own, rules.level_error[i], work, fits.numbers[i])
+        wrong, error, signals = _misfit(own, work)
+        fits.numbers[i, 5], fits.numbers[i, 6], fits.numbers[i, 7:] = wrong, error, math.nan
+        if signals > BRIGHT * BRIGHT:
+            _describe_wrong(own, rules.level_error[i], signals, work, fits.numbers[i])
         if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
         if rules.point_fwhm > 0.0:
@@ -300,8 +302,8 @@ def _describe(parameters: F8, work: Work, freedom: int, numbers: F8) -> None:
 
 
 @helper
-def _misfit(parameters: F8, work: Work) -> tuple[float, float]:
-    """Return the mean square of what a model has wrong over its light, and the error of that.
+def _misfit(parameters: F8, work: Work) -> tuple[float, float, float]:
+    """Return the mean square of what a model has wrong over its light, its error, the S/N squared.
 
     Where a model is wrong by a part f of its light, squares of residuals are larger than those of
     noise by f^2 times that of the light: each point tells f^2, with the square of its S/N as
@@ -315,12 +317,14 @@ def _misfit(parameters: F8, work: Work) -> tuple[float, float]:
         known += signal * signal
         excess += signal * (weight * (work.data[k] - parameters[SKY] - light) ** 2 - 1.0)
     if not known > 0.0:
-        return math.nan, math.nan
-    return excess / known + FITTED / signals, math.sqrt(2.0 / known)
+        return math.nan, math.nan, 0.0
+    return excess / known + FITTED / signals, math.sqrt(2.0 / known), signals
 
 
 @helper
-def _describe_wrong(parameters: F8, level_error: float, work: Work, numbers: F8) -> None:
+def _describe_wrong(
+    parameters: F8, level_error: float, signals: float, work: Work, numbers: F8
+) -> None:
     """Write what a bright source's model has wrong along isophotes, and what it leaves.
 
     The mean square along isophotes is that of `_misfit`, of means along them: what a bar or arms
@@ -330,14 +334,9 @@ def _describe_wrong(parameters: F8, level_error: float, work: Work, numbers: F8)
     too much.
     """
     rings = np.zeros((N_RINGS, 2))
-    peak, signals, n = 0.0, 0.0, points_in(work.parts)
-    numbers[7:] = math.nan
+    peak, n = 0.0, points_in(work.parts)
     for k in range(n):
-        light = float(work.model[k])
-        peak = max(peak, light)
-        signals += float(work.weight[k]) * light * light
-    if not signals >= BRIGHT * BRIGHT:
-        return
+        peak = max(peak, float(work.model[k]))
     left, variance, area = 0.0, 0.0, 0.0
     for k in range(n):
         light, weight, cover = float(work.model[k]), float(work.weight[k]), float(work.cover[k])
