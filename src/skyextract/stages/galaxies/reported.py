@@ -167,14 +167,19 @@ def _follow_wings(fits: ModelFits, flux: int, parameters: F8, covariance: F8) ->
 
     A profile follows the bright middle of a galaxy, and what it has wrong there, a bulge or a bar
     upon a disk, is wrong in the wings: what it leaves within the faintest isophote that is seen, it
-    leaves as much of again, and more, beyond.
+    leaves as much of again, and more, beyond.  Not so where the index is held, or at an end of its
+    range: that profile does not follow.
     """
+    if flux + INDEX not in fits.profile.free:
+        return
+    index = parameters[:, flux + INDEX]
+    follows = (index > math.log(MIN_INDEX)) & (index < math.log(MAX_INDEX))
     light, (left, error) = np.abs(parameters[:, flux]), fits.left.T
     with np.errstate(invalid="ignore", divide="ignore"):
         sure = np.maximum(1.0 - (DOUBTED * error / left) ** 2, 0.0)
         change = np.fmin(np.fmax(WINGS * sure * left / light, -MOST_LEFT), MOST_LEFT)
         variance = (WINGS * sure * error / light) ** 2 + (WINGS_ERROR * change) ** 2
-    known = np.isfinite(change + variance)
+    known = follows & np.isfinite(change + variance)
     change, variance = np.where(known, change, 0.0), np.where(known, variance, 0.0)
     parameters[:, flux] += change * light
     covariance[:, flux, flux] += variance * light**2
