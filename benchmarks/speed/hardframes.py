@@ -3,8 +3,9 @@
     python -m benchmarks.speed.hardframes [--size 1024] [--repeat 1] [--limit 60]
 
 Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
-half of its pixels above the threshold, one with a huge object.  A run that takes longer than
-LIMIT seconds is ended.
+half of its pixels above the threshold, one with a huge object; smooth noise, whose peaks look like
+wide stars; an ordinary frame under a pattern of columns, or under twelve trails; and spectra.  A
+run that takes longer than LIMIT seconds is ended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from time import perf_counter
 import numpy as np
 from astropy.io import fits
 
-from benchmarks.paired import environment_of_runs, judge, our_program, simulated, workplace
+from benchmarks.paired import (
+    PIXELS_PER_SOURCE,
+    environment_of_runs,
+    judge,
+    our_program,
+    simulated,
+    workplace,
+)
+from benchmarks.simulate.frame import frame
 
 TARGET = 5.0
 
@@ -55,12 +64,52 @@ def huge_object(size: int, rng: np.random.Generator) -> np.ndarray:
     return rng.normal(image, 16).clip(0, 65000).round().astype(np.uint16)
 
 
+def smooth_noise(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return noise that neighbours share, 9 pixels wide."""
+    noise = np.fft.rfft2(rng.normal(size=(size, size)))
+    wave = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    smooth = np.fft.irfft2(noise * np.exp(-((8.0 * wave) ** 2)), s=(size, size))
+    return (500 + 40 * smooth / smooth.std()).round().astype(np.uint16)
+
+
+def columns(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame whose columns have levels of their own."""
+    image = frame(size, size * size // PIXELS_PER_SOURCE) + rng.normal(0, 40, size)
+    return image.clip(0, 65535).round().astype(np.uint16)
+
+
+def trails(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame that twelve satellites crossed."""
+    y, x = np.mgrid[:size, :size]
+    image = frame(size, size * size // PIXELS_PER_SOURCE).astype(np.float64)
+    for _ in range(12):
+        x0, y0 = rng.uniform(0, size, 2)
+        angle = rng.uniform(0, np.pi)
+        across = (y - y0) * np.cos(angle) - (x - x0) * np.sin(angle)
+        image += rng.uniform(50, 1500) * np.exp(-(across**2) / 5.0)
+    return image.clip(0, 65535).round().astype(np.uint16)
+
+
+def spectra(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return 40 orders of spectra along the rows."""
+    x, y = np.arange(size), np.arange(size)[:, None]
+    image = rng.normal(500, 16, (size, size))
+    for _ in range(40):
+        light = rng.uniform(50, 2000) * np.exp(-((y - rng.uniform(0, size)) ** 2) / 8.0)
+        image += light * (1.0 + 0.3 * np.sin(x / rng.uniform(5, 50)))
+    return image.clip(0, 65535).round().astype(np.uint16)
+
+
 FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "gamma noise": gamma_noise,
     "8-bit noise": eight_bits,
     "stripes of 5000 ADU": stripes,
     "half of the pixels bright": half_above,
     "huge object": huge_object,
+    "smooth noise": smooth_noise,
+    "pattern of columns": columns,
+    "twelve trails": trails,
+    "spectra": spectra,
 }
 
 
