@@ -10,7 +10,13 @@ from dataclasses import replace
 
 from skyextract.calibrate import with_corrected_detection
 from skyextract.datamodel.exposure import Exposure, FailedExtension
-from skyextract.errors import ConfigError, ExitStatus, NoSuchImageError, SkyextractError
+from skyextract.errors import (
+    ConfigError,
+    ExitStatus,
+    NoSuchImageError,
+    OutputError,
+    SkyextractError,
+)
 from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
 from skyextract.inputs.request import make_request, prepare_sky
@@ -83,7 +89,11 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
                     products.add_failure(result)
                 else:
                     products.add(in_image_unit(result))
-            status = products.finish()
+            try:
+                status = products.finish()
+            except OutputError as error:
+                message = f"{error}: products appear together, so none of this image is kept"
+                raise OutputError(message) from None
         return Outcome(
             status, products.streams, shortfalls=products.shortfalls, headline=products.headline
         )

@@ -119,6 +119,7 @@ def test_a_disk_that_is_full_from_the_start(skyextract, frame, disk):
     assert done.status == 1
     first, second = done.stderr.splitlines()
     assert "error: disk/f.cat: cannot be written (No space left on device)" in first
+    assert "products appear together, so none of this image is kept" in first
     assert "error: f.fits: there is no summary of it" in second
     assert [path.name for path in disk.iterdir()] == ["rest"]
 
