@@ -126,6 +126,21 @@ def nebula(peak: float, smallest: float = 24.0, index: float = 1.5) -> Light:
     return light
 
 
+def filaments(peak: float, index: float = 1.6, contrast: float = 0.8) -> Light:
+    """A nebula in the middle whose logarithm has a power spectrum of twice this index."""
+
+    def light(rng: np.random.Generator, size: int) -> F8:
+        k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+        k[0, 0] = 1.0
+        waves = np.fft.rfft2(rng.normal(size=(size, size))) * k**-index * (k > 0.25 / 60.0)
+        field = np.fft.irfft2(waves, s=(size, size))
+        v, u = np.indices((size, size)) - size / 2
+        whole = np.exp(-(np.hypot(u, v) ** 2) / (0.1 * size**2))
+        return smoothed(peak * whole * np.exp(contrast * field / field.std()), FWHM / 2.3548)
+
+    return light
+
+
 def galaxy(peak: float, scale: float) -> Light:
     """An exponential disc in the middle."""
 

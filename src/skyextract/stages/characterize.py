@@ -292,7 +292,7 @@ def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPh
         return None  # steps tell less
     level, gain = background.mean - detector.pedestal, detector.gain
     of_sky = (level, background.sigma, gain, detector.read_noise)
-    more = find_more_photons(passes.fit, *of_sky)
+    more = find_more_photons(passes.fit, planes.data, *of_sky)
     if more is not None or background.skewness is not None:  # so does the noise of few photons
         return more
     return find_fewer_photons(passes.fit, planes.data, planes.variance, *of_sky)

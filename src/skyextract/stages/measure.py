@@ -12,6 +12,7 @@ from skyextract.columns.request import APERCOR_COLUMNS
 from skyextract.datamodel.arrays import F4, I8, distinct
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.run import return_freed_memory
@@ -128,9 +129,8 @@ def measure(
     )
 
     # Whether all this can be believed.
-    flags = sources["FLAGS_SKY"]
-    about_sky = _about_sky(found, hidden)
-    rows = _rows_of_catalogue(sources, hidden, config)
+    sources, rows = _of_catalogue(sources, found, hidden, config)
+    flags, about_sky = sources["FLAGS_SKY"], _about_sky(found, hidden)
     doubts = doubts_about(
         exposure, found, flags, rests_on, about_psf, about_sky, rows, run, is_dual=is_dual
     )
@@ -174,16 +174,25 @@ def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
     )
 
 
-def _rows_of_catalogue(sources: Catalog, hidden: Hidden | None, config: Config) -> I8:
-    """Return all but hidden sources that faded and those that association leaves out."""
+def _of_catalogue(
+    sources: Catalog, found: Found, hidden: Hidden | None, config: Config
+) -> tuple[Catalog, I8]:
+    """Return the sources, light of the sky with its flag, and which of them have a row.
+
+    None have those that faded, pieces of such light, and those that association leaves out.
+    """
     faded = None
     if hidden is not None:
-        from skyextract.stages.crowded.errors import insignificant
+        from skyextract.stages.crowded.errors import insignificant, of_structure
 
-        shape = hidden.plane.background.shape
-        lost = insignificant(sources, hidden.x, hidden.y, hidden.psf.fwhm, shape)
-        faded = distinct(np.concatenate([hidden.faded, lost]))
-    return selected_rows(sources, config.assoc.assocselec_type, faded)
+        place = hidden.x, hidden.y, hidden.psf.fwhm, hidden.plane.background.shape
+        lost = insignificant(sources, *place)
+        pieces, wholes = of_structure(sources, found.detections.id_parent, *place)
+        faded = distinct(np.concatenate([hidden.faded, lost, pieces]))
+        flags = sources["FLAGS_SKY"].copy()
+        flags[wholes] |= np.int16(FlagsSky.NO_POINT)
+        sources = sources.with_columns(FLAGS_SKY=flags)
+    return sources, selected_rows(sources, config.assoc.assocselec_type, faded)
 
 
 def _selected(sources: Catalog, hidden: Hidden | None, rows: I8) -> Catalog:

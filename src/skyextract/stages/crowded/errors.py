@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I4, I8
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
@@ -66,9 +66,7 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
         Of the frame.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
-    pairs = pairs_within(x, y, AROUND * fwhm)
-    company = np.bincount(np.concatenate(pairs), minlength=x.size)
-    is_sparse = company < SPARSE * math.pi * AROUND**2 / 100.0
+    is_sparse = _company(x, y, fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
     is_crowd = x.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0
     typical = median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
@@ -85,6 +83,54 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
     least[lost & ((sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0)] = LOST_SNR
     kept = sources["FLUX_PSF"] >= least * sources["FLUXERR_PSF"]
     return np.flatnonzero(beneath & ~kept)
+
+
+def _company(x: F8, y: F8, fwhm: float) -> I8:
+    """Return how many others are within AROUND of each."""
+    return np.bincount(np.concatenate(pairs_within(x, y, AROUND * fwhm)), minlength=x.size)
+
+
+STRUCTURE, STRUCTURE_SNR = 1.5, 3.0
+"""Where errors are so many times those of the best quarter, the sky has structure; fluxes of less
+than that many of these errors are of it."""
+
+
+def of_structure(
+    sources: Catalog, parent: I4, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]
+) -> tuple[I8, I8]:
+    """Return the rows that are light of a nebula, a halo: pieces of larger ones, and whole ones.
+
+    They stand out of the noise of the sky, which is what they were detected against, and not out
+    of what is about them.  Of a blend that has nothing else the brightest is whole.  Crowds, where
+    stars are the structure, have none.
+
+    Parameters
+    ----------
+    sources : Catalog
+        One row per source.
+    parent : (n,) int32
+        Numbers of the blends that they are of; 0: of none.
+    x, y : (n,) float64
+        0-based pixels.
+    fwhm : float
+        Of the PSF, pixels.
+    shape : (int, int)
+        Of the frame.
+    """
+    flux, error = sources["FLUX_PSF"], sources["FLUXERR_PSF"]
+    nothing = np.zeros(0, np.int64)
+    if flux.size == 0 or flux.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0:
+        return nothing, nothing
+    known = np.isfinite(error)
+    if not known.any():
+        return nothing, nothing
+    usual = float(np.percentile(error[known], 25.0))
+    faint = (flux < STRUCTURE_SNR * error) & (error > STRUCTURE * usual)
+    faint &= _company(x, y, fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
+    order = np.lexsort((np.where(faint, flux, np.inf), parent))
+    brightest = np.ones(flux.size, np.bool_)
+    brightest[order[:-1]] = (parent[order[1:]] != parent[order[:-1]]) | (parent[order[:-1]] == 0)
+    return np.flatnonzero(faint & ~brightest), np.flatnonzero(faint & brightest)
 
 
 def with_errors_of_crowds(

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import MAX_SAMPLE, pixel_noise, robust_sigma
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.psf.model import PsfFit
@@ -224,20 +224,24 @@ def find_fewer_photons(
 
 
 def find_more_photons(
-    fit: PsfFit, level: float, sigma: float, gain: float, read_noise: float
+    fit: PsfFit, data: F4, level: float, sigma: float, gain: float, read_noise: float
 ) -> FewerPhotons | None:
     """Find that stars and sky have more noise than their photons by GAIN; None where they have not.
 
-    A PSF that does not fit grows with the square of the light, and read noise does not grow.
+    A PSF that does not fit grows with the square of the light, and read noise does not grow.  What
+    neighbours share, structure of the sky, is no noise of photons.
 
     Parameters
     ----------
-    fit, level, sigma, gain, read_noise :
+    fit, data, level, sigma, gain, read_noise :
         As of `find_fewer_photons`.
     """
     if not (gain > 0.0 and level > MIN_LEVEL_MORE * sigma):
         return None
-    of_sky = sigma**2 / (level / gain + (read_noise / gain) ** 2)
+    photons = level / gain + (read_noise / gain) ** 2
+    if not sigma**2 > MORE_SKY * photons:
+        return None
+    of_sky = min(sigma, pixel_noise(data[:: max(1, data.size // MAX_SAMPLE)])) ** 2 / photons
     if not of_sky > MORE_SKY:
         return None
     stars = growth_of_noise(fit, sigma, 1.0 / gain, apart=True)
