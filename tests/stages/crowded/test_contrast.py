@@ -129,7 +129,7 @@ def test_filaments_of_a_nebula():
         passes = (sources["FLAGS_SKY"] & FlagsSky.NO_POINT) == 0
         n_left += np.count_nonzero(is_false & faint & passes)
         assert np.mean(is_false[passes]) < 0.12
-    assert n_left <= 5  # were 22
+    assert n_left <= 8  # were 22
     complete, pure = np.mean(found, axis=0)
     assert pure > 0.84 > np.mean(by_sep, axis=0)[1]
     assert complete > np.mean(by_sep, axis=0)[0]
