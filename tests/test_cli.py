@@ -150,10 +150,16 @@ def test_a_plain_run_imports_nothing_that_takes_longer_than_it(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_interrupt_is_told_wherever_it_comes(monkeypatch, capfd):
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
+
+def _interrupt_a_class(*_: object) -> None:
+    raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+
+@pytest.mark.parametrize("interrupt", [_interrupt, _interrupt_a_class])
+def test_an_interrupt_is_told_wherever_it_comes(monkeypatch, capfd, interrupt):
     monkeypatch.setattr("skyextract.batch.images.run_batch", interrupt)
     assert main(["x.fits"]) == 130
     assert capfd.readouterr().err.strip() == "skyextract: error: interrupted"

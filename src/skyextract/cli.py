@@ -309,6 +309,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         log.error("interrupted")
         return ExitStatus.INTERRUPTED
+    except RuntimeError as error:
+        # What is raised while a class is made, as by an import, Python 3.11 wraps in this.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        log.error("interrupted")
+        return ExitStatus.INTERRUPTED
     except click.ClickException as error:
         log.error("%s", error.format_message())
         return ExitStatus.USAGE
