@@ -42,6 +42,11 @@ def process_everything() -> None:
     for n, name in ((8, "crowd.fits"), (40, "dense.fits")):
         crowd = sum(np.roll(stars, (9 * k, 14 * k * k), (0, 1)) for k in range(n)) + 420
         fits.PrimaryHDU(crowd, header).writeto(name)
+    k = np.hypot(np.fft.fftfreq(400)[:, None], np.fft.rfftfreq(400)[None])
+    waves = np.fft.rfft2(np.random.default_rng(1).normal(size=(400, 400)))
+    clouds = np.fft.irfft2(waves * (k < 1 / 20) / np.maximum(k, 1e-3) ** 1.5, s=(400, 400))
+    nebula = stars + 500 + 60 * clouds / clouds.std()
+    fits.PrimaryHDU(nebula.astype("f4"), header).writeto("nebula.fits")
     fits.PrimaryHDU(np.ones(image.shape, "f4")).writeto("weight.fits")
     frames = [("BIAS", "bias"), ("DARK", "dark"), ("FLAT", "flat")]
     master = [word for key, name in frames for word in (f"-ISR_{key}", f"{night}/{name}*.fz")]
@@ -53,6 +58,7 @@ def process_everything() -> None:
         [f"{field},f4.fits", "-FILTER", "N", "-GAIN_KEY", "NONE", "-CR_REPAIR", "N",
          "-MASK_TYPE", "BLANK", "-CATALOG_NAME", "d.cat"],
         ["crowd.fits"],
+        ["nebula.fits"],
         ["dense.fits", "-CROWD_NITER", "0"],
         ["dense.fits", "-GAIN", "0.1"],
         [f"{night}/science.fits.fz", "-CAMERA", f"{night}/camera.conf", *master,
