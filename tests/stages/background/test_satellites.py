@@ -105,6 +105,43 @@ def test_what_is_no_trail_stays(light):
     assert left is image
 
 
+def band(width, angle=0.5):
+    """Light of one brightness, as that of a satellite out of focus, in sigma of the sky."""
+    across = (U - SIZE / 2) * np.sin(angle) - (V - SIZE / 2) * np.cos(angle) - 30.0
+    return 3.0 * SCENE.sky_sigma / (1.0 + np.exp((np.abs(across) - width / 2.0) / 0.8))
+
+
+@pytest.mark.parametrize("width", [14.0, 22.0, 40.0])
+@pytest.mark.parametrize("angle", [0.5, 2.2])
+def test_a_wide_trail_is_taken_off(width, angle):
+    light = band(width, angle)
+    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN, Run(1))
+    assert [round(trail.width / width, 1) for trail in trails] == [1.0]
+    rest = (left - SCENE.image) / SCENE.sky_sigma
+    assert abs(rest[light > 0.5 * light.max()].mean()) < 0.06 * 3.0
+    assert abs(rest[light < 1e-3 * light.max()].mean()) < 0.05
+
+
+@pytest.mark.parametrize("length", [100.0, 200.0])
+def test_a_filament_that_fades_is_no_wide_trail(length):
+    along = (U - SIZE / 2) * np.cos(0.5) + (V - SIZE / 2) * np.sin(0.5)
+    image = (SCENE.image + band(30.0) * np.exp(-0.5 * (along / length) ** 2)).astype(np.float32)
+    assert taken_off(image, KNOWN, Run(1))[0] is image
+
+
+def test_more_trails_than_are_believed_are_told():
+    light = sum(trail(8.0, 0.2, 24.0 * (k - 9.5)) for k in range(20))
+    run = Run(1)
+    exposure = Exposure(
+        image=(SCENE.image + light).astype(np.float32),
+        mask=np.zeros(U.shape, np.uint16),
+        detector=Detector(saturation=9e5),
+    )
+    assert without_trails(exposure, run) is exposure
+    assert len(run.warnings) == 1
+    assert "straight lines of steady light" in run.warnings[0]
+
+
 def test_masked_and_saturated_pixels_stay_as_they_are_and_it_is_told():
     image = (SCENE.image + trail(20.0, 0.7, 0.0)).astype(np.float32)
     mask = np.zeros(image.shape, np.uint16)

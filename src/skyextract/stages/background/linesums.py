@@ -48,6 +48,19 @@ class Line:
     y: F8
     significance: float
 
+    def within(self, shape: tuple[int, ...]) -> tuple[F8, F8, float]:
+        """Return beginning, direction and length of the part that is in an image."""
+        start = np.array([self.x[0], self.y[0]])
+        step = np.array([self.x[1], self.y[1]]) - start
+        low, high = 0.0, 1.0
+        for k, size in enumerate((shape[1], shape[0])):
+            if step[k] == 0.0:
+                continue
+            ends = sorted(((0.0 - start[k]) / step[k], (size - 1.0 - start[k]) / step[k]))
+            low, high = max(low, ends[0]), min(high, ends[1])
+        length = float(np.hypot(*step))
+        return start + low * step, step / length, length * (high - low)
+
 
 def brightest_lines(image: F4, known: Bools, least: float, most: int, run: Run) -> list[Line]:
     """Return lines along which an image is brighter than beside them, the brightest first.

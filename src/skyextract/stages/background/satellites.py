@@ -35,11 +35,15 @@ CLIP = 2.0
 SIGNIFICANT, MOST = 8.0, 24
 """Significance of lines, and number of them, that are looked at..."""
 TRAILS = 16
-"""... and that may be trails: more are orders of a spectrum, or a grid."""
+"""... and that are taken for trails: more may be orders of a spectrum, or a grid."""
 TILT = 0.02
 """Rise over the length from which lines are none of rows, columns, spectra and smear."""
 REACH, BESIDE = 14, 8
-"""Distance from a line to which its light is looked at, and from which that is sky, pixels."""
+"""Distance from a line to which its light is looked at, and from which that is sky, pixels..."""
+SCALES = (1, 2, 4)
+"""... times one of these: those of satellites that are out of focus are wide."""
+WIDER, WIDEST_CELL = 4, 16
+"""Cells of so many cells show these, up to that many pixels."""
 STEP = 32.0
 """Length of the pieces of a trail, pixels."""
 PARTS = 8
@@ -57,10 +61,11 @@ MAX_STEP = 0.5
 """Sky on one side less that on the other, at most, in units of the light of a trail."""
 SURE, SURE_PIECE = 12.0, 2.5
 """Light of a trail, and of a typical piece, in units of the error, at least."""
-MIN_PEAK = 0.3
-"""Brightness of a trail, in sigma of a pixel, at least: fainter ones do no harm."""
-MAX_WIDTH = 10.0
-"""Full width at half maximum, pixels."""
+MIN_PEAK, MIN_WIDE = 0.3, 1.0
+"""Brightness of a trail, and of a wide one, in sigma of a pixel, at least: fainter ones do no harm,
+or are what spikes of many stars have in common."""
+MIN_WIDTH, MAX_WIDTH = 4.0, 10.0
+"""Full width at half maximum, units: narrower wide ones are a matter of narrow strips."""
 SMOOTH = 5
 """Pieces whose median is the brightness of the middle one."""
 CLEAR = 15.0
@@ -78,11 +83,13 @@ class Trail:
     start, along : (2,) float64
         x and y of its first point, pixels; its direction, of unit length.
     bend : (3,) float64
-        Its distance from the straight line, pixels, as a parabola in the share of its length.
+        Its distance from the straight line, as a parabola in the share of its length.
     length : float
         Pixels.
+    scale : int
+        Pixels per unit of `bend` and of the profile.
     profile : (n,) float64
-        Across it, in steps of 1 / `FINE` pixels about its middle, 1 at its peak.
+        Across it, in steps of 1 / `FINE` units about its middle, 1 at its peak.
     light : (m,) float64
         Peak brightness in pieces of equal length, image units.
     """
@@ -91,6 +98,7 @@ class Trail:
     along: F8
     bend: F8
     length: float
+    scale: int
     profile: F8
     light: F8
 
@@ -102,7 +110,7 @@ class Trail:
     @property
     def width(self) -> float:
         """Full width at half maximum, pixels."""
-        return float(np.count_nonzero(self.profile > 0.5)) / FINE
+        return self.scale * float(np.count_nonzero(self.profile > 0.5)) / FINE
 
 
 def without_trails(exposure: Exposure, run: Run) -> Exposure:
@@ -122,6 +130,14 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
     left, trails = taken_off(image, known, run)
     if not trails:
         return exposure
+    if len(trails) > TRAILS:
+        message = (
+            f"{len(trails)} straight lines of steady light cross the frame (a train of satellites, "
+            f"orders of a spectrum, a grid?): more than {TRAILS} are not subtracted, and stars "
+            "upon them may be lost"
+        )
+        run.warn(message)
+        return exposure
     peaks = sorted(trail.peak for trail in trails)
     lines = "a trail" if len(trails) == 1 else f"{len(trails)} trails"
     message = (
@@ -138,18 +154,30 @@ def taken_off(image: F4, known: Bools, run: Run) -> tuple[F4, list[Trail]]:
     """Return an image without its trails, and these; the image itself where there are none."""
     trails: list[Trail] = []
     cell = max(2, 1 << math.ceil(math.log2(max(image.shape) / CELLS)))
-    lines = _lines(image, known, cell, run)
     left = image
-    for line in lines:
-        trail = fitted(left, known, line)
-        if trail is None:
-            continue
-        left = left.copy() if left is image else left
-        subtract(left, trail)
-        trails.append(trail)
-    if len(trails) > TRAILS:
-        return image, []
+    for size in (cell, WIDER * cell):
+        if size > max(cell, WIDEST_CELL):
+            break
+        for line in _lines(left, known, size, run):
+            trail = _of_any_width(left, known, line, SCALES if size == cell else SCALES[1:])
+            if trail is None:
+                continue
+            left = left.copy() if left is image else left
+            subtract(left, trail)
+            trails.append(trail)
     return left, trails
+
+
+def _of_any_width(image: F4, known: Bools, line: Line, scales: tuple[int, ...]) -> Trail | None:
+    """Return the trail along a line in the finest of the scales that has one; None without."""
+    few = max(1, min(image.shape) // LEAST_SIZE)
+    for scale in scales:
+        # Some of the pixels of a wide strip show whether it is worth while.
+        if scale == 1 or fitted(image, known, line, scale, few * scale) is not None:
+            trail = fitted(image, known, line, scale)
+            if trail is not None:
+                return trail
+    return None
 
 
 def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
@@ -177,7 +205,7 @@ class _Strip:
     ----------
     y, x : (n,) int64
     along, across : (n,) float64
-        Where they are, pixels from the beginning of the line, and from the line.
+        Where they are, pixels from the beginning of the line, and units from the line.
     """
 
     y: I8
@@ -186,16 +214,18 @@ class _Strip:
     across: F8
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], start: F8, along: F8, length: float) -> _Strip:
-        """Return the pixels within `REACH` of a line."""
+    def of(
+        cls, shape: tuple[int, ...], start: F8, along: F8, length: float, scale: int, step: int = 1
+    ) -> _Strip:
+        """Return the pixels within `REACH` units of a line, of every step-th row or column."""
         ny, nx = shape
-        reach = REACH / max(abs(along)) + 1.0
+        reach = scale * REACH / max(abs(along)) + 1.0
         steep = abs(along[1]) > abs(along[0])
         main, other = (1, 0) if steep else (0, 1)
         size = (nx, ny)
         ends = sorted((start[main], start[main] + length * along[main]))
         first = max(0, math.ceil(ends[0])), min(size[main] - 1, math.floor(ends[1]))
-        position = np.arange(first[0], first[1] + 1)
+        position = np.arange(first[0], first[1] + 1, step)
         middle = start[other] + (position - start[main]) * along[other] / along[main]
         offset = np.arange(-math.ceil(reach), math.ceil(reach) + 1)
         second = np.rint(middle)[:, None].astype(np.int64) + offset
@@ -204,19 +234,21 @@ class _Strip:
         two = second[inside]
         x, y = (two, one) if steep else (one, two)
         dx, dy = x - start[0], y - start[1]
-        across = dy * along[0] - dx * along[1]
+        across = (dy * along[0] - dx * along[1]) / scale
         near = np.abs(across) <= REACH
         t = dx * along[0] + dy * along[1]
         return cls(y[near], x[near], t[near], across[near])
 
 
-def fitted(image: F4, known: Bools, line: Line) -> Trail | None:
-    """Fit a trail to an image; None where the light along a line is none."""
-    inside = _within(line, image.shape)
-    if inside is None:
+def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -> Trail | None:
+    """Fit a trail to an image; None where the light along a line is none.
+
+    Widths are in units of `scale` pixels; every `step`-th row or column is used.
+    """
+    start, along, length = line.within(image.shape)
+    if length < LEAST_SIZE:
         return None
-    start, along, length = inside
-    strip = _Strip.of(image.shape, start, along, length)
+    strip = _Strip.of(image.shape, start, along, length, scale, step)
     good = known[strip.y, strip.x]
     t, u = strip.along[good], strip.across[good]
     value = image[strip.y, strip.x][good].astype(np.float64)
@@ -237,7 +269,7 @@ def fitted(image: F4, known: Bools, line: Line) -> Trail | None:
     if profile is None:
         return None
     light, error = _light(u, value, piece, profile, n_pieces, noise)
-    trail = Trail(start, along, bend, length, profile, light)
+    trail = Trail(start, along, bend, length, scale, profile, light)
     is_alone = _has_two_sides(u, value, piece, trail.peak, n_pieces)
     return trail if is_alone and _is_trail(trail, error, noise) else None
 
@@ -255,11 +287,13 @@ def _has_two_sides(u: F8, value: F8, piece: I8, peak: float, n_pieces: int) -> b
 
 def _is_trail(trail: Trail, error: F8, noise: float) -> bool:
     """Tell whether light is steady along a line, and sure."""
-    peak = trail.peak
+    peak, width = trail.peak, trail.width / trail.scale
     seen = np.isfinite(error)
-    if abs(trail.bend[0]) / 4.0 > MAX_BEND[0] + MAX_BEND[1] * trail.length:
+    if trail.scale > 1 and not (width > MIN_WIDTH and peak > MIN_WIDE * noise):
         return False
-    if not (peak > MIN_PEAK * noise and trail.width <= MAX_WIDTH and seen.any()):
+    if trail.scale * abs(trail.bend[0]) / 4.0 > MAX_BEND[0] + MAX_BEND[1] * trail.length:
+        return False
+    if not (peak > MIN_PEAK * noise and width <= MAX_WIDTH and seen.any()):
         return False
     if not peak > SURE_PIECE * median(error[seen]):
         return False
@@ -267,22 +301,6 @@ def _is_trail(trail: Trail, error: F8, noise: float) -> bool:
     steady = trail.light > STEADY[0] * peak - error
     steady &= trail.light < STEADY[1] * peak + 2.0 * error
     return total > SURE and float(np.mean(steady[seen])) >= MIN_STEADY
-
-
-def _within(line: Line, shape: tuple[int, ...]) -> tuple[F8, F8, float] | None:
-    """Return beginning, direction and length of the part of a line that is in the image."""
-    start = np.array([line.x[0], line.y[0]])
-    step = np.array([line.x[1], line.y[1]]) - start
-    low, high = 0.0, 1.0
-    for k, size in enumerate((shape[1], shape[0])):
-        if step[k] == 0.0:
-            continue
-        ends = sorted(((0.0 - start[k]) / step[k], (size - 1.0 - start[k]) / step[k]))
-        low, high = max(low, ends[0]), min(high, ends[1])
-    length = float(np.hypot(*step)) * (high - low)
-    if length < LEAST_SIZE:
-        return None
-    return start + low * step, step / np.hypot(*step), length
 
 
 def _medians(value: F8, group: I8, rows: Bools, n: int) -> F8:
@@ -362,7 +380,7 @@ def _light(u: F8, value: F8, piece: I8, profile: F8, n_pieces: int, noise: float
 
 def subtract(image: F4, trail: Trail) -> None:
     """Take the light of a trail off an image, in place."""
-    strip = _Strip.of(image.shape, trail.start, trail.along, trail.length)
+    strip = _Strip.of(image.shape, trail.start, trail.along, trail.length, trail.scale)
     share = strip.along / trail.length
     u = strip.across - np.polyval(trail.bend, share)
     profile = np.interp(
