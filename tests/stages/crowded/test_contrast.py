@@ -116,8 +116,8 @@ def test_crowds_are_searched_as_deep(monkeypatch):
 
 
 def test_filaments_of_a_nebula():
-    """Their knots were 17 to 27 of some 88 rows, of 1 to 3 of their own errors."""
-    found, by_sep, n_left = [], [], 0
+    """Knots of 1 to 3 of their own errors passed for stars: 40 of 239 rows without a flag."""
+    found, by_sep, n_faint, n_false, n_rows = [], [], 0, 0, 0
     for seed in (1, 2, 3):
         frame = make(filaments(3.0), seed, size=400, n=120)
         sources = measured(frame).sources
@@ -125,11 +125,13 @@ def test_filaments_of_a_nebula():
         found.append(scores(frame, x, y))
         by_sep.append(scores(frame, *places_by_sep(frame)))
         is_false = np.hypot(x[:, None] - frame.x, y[:, None] - frame.y).min(axis=1) > 0.7 * FWHM
-        faint = sources["FLUX_PSF"] < 3.0 * sources["FLUXERR_PSF"]
         passes = (sources["FLAGS_SKY"] & FlagsSky.NO_POINT) == 0
-        n_left += np.count_nonzero(is_false & faint & passes)
-        assert np.mean(is_false[passes]) < 0.12
-    assert n_left <= 8  # were 22
-    complete, pure = np.mean(found, axis=0)
-    assert pure > 0.84 > np.mean(by_sep, axis=0)[1]
-    assert complete > np.mean(by_sep, axis=0)[0]
+        faint = sources["FLUX_PSF"] < 3.0 * sources["FLUXERR_PSF"]
+        n_faint += np.count_nonzero(is_false & passes & faint)
+        n_false += np.count_nonzero(is_false & passes)
+        n_rows += np.count_nonzero(passes)
+    assert n_faint <= 8  # were 22
+    assert n_false < 0.12 * n_rows
+    complete, pure = np.mean(found, axis=0) - np.mean(by_sep, axis=0)
+    assert complete > 0.02
+    assert pure > 0.05

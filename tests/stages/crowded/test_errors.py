@@ -163,21 +163,29 @@ def test_knots_of_a_coma_are_lost_below_five_of_their_errors():
 
 def test_light_of_a_nebula_keeps_one_row_for_a_patch():
     """Below three of errors that are 1.5 times the usual ones; a crowd is no nebula."""
-    error = np.array([*np.full(8, 10.0), 40.0, 40.0, 40.0, 40.0, 40.0, 40.0, 12.0, 40.0])
-    snr = np.array([*np.full(8, 9.0), 2.0, 2.5, 8.0, 2.9, 2.0, 1.0, 2.0, 3.1])
-    parent = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 10, 10, 0, 11, 12], np.int32)
-    sources = Catalog({"FLUX_PSF": snr * error, "FLUXERR_PSF": error})
-    far = 50.0 * FWHM * np.arange(16), np.zeros(16)
+    error = np.array(
+        [*np.full(8, 10.0), 40.0, 40.0, 40.0, 40.0, 40.0, 40.0, 12.0, 40.0, 90.0, 40.0]
+    )
+    snr = np.array([*np.full(8, 9.0), 2.0, 2.5, 8.0, 2.9, 2.0, 1.0, 2.0, 3.1, 2.5, 2.0])
+    parent = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 10, 10, 0, 11, 12, 9, 9], np.int32)
+    flags = np.append(np.zeros(17, np.int16), np.int16(FlagsSky.NO_POINT))
+    sources = Catalog({"FLUX_PSF": snr * error, "FLUXERR_PSF": error, "FLAGS_SKY": flags})
+    far = 50.0 * FWHM * np.arange(18), np.zeros(18)
     pieces, wholes = of_structure(sources, parent, *far, FWHM, (999, 999))
     assert pieces.tolist() == [8, 9, 12]  # beside a star; beside a brighter patch
-    assert wholes.tolist() == [11, 13]
-    crowd = (round(17 * FWHM), round(17 * FWHM))
-    assert [rows.size for rows in of_structure(sources, parent, *far, FWHM, crowd)] == [0, 0]
+    assert wholes.tolist() == [11, 13, 16, 17]  # the last are galaxies upon another
+    crowd = (round(18 * FWHM), round(18 * FWHM))
+    beside = far[0] - 49.0 * FWHM * (np.arange(18) % 2), far[1]
     near = far[0] / 500.0, far[1]
-    assert [rows.size for rows in of_structure(sources, parent, *near, FWHM, (999, 999))] == [0, 0]
-    empty = Catalog({"FLUX_PSF": np.zeros(0), "FLUXERR_PSF": np.zeros(0)})
-    assert [
-        rows.size for rows in of_structure(empty, parent[:0], *np.zeros((2, 0)), FWHM, (99, 99))
-    ] == [0, 0]
-    unknown = Catalog({"FLUX_PSF": snr, "FLUXERR_PSF": snr * np.nan})
-    assert [rows.size for rows in of_structure(unknown, parent, *far, FWHM, (999, 999))] == [0, 0]
+    pieces, wholes = of_structure(sources, parent, *beside, FWHM, (999, 999))
+    assert pieces.size == 0
+    assert wholes.tolist() == [8, 9, 11, 12, 13, 16, 17]
+    for place, shape in ((far, crowd), (near, (999, 999))):
+        found = of_structure(sources, parent, *place, FWHM, shape)
+        assert [rows.size for rows in found] == [0, 0]
+    none = Catalog({name: sources[name][:0] for name in sources})
+    found = of_structure(none, parent[:0], *np.zeros((2, 0)), FWHM, (99, 99))
+    assert [rows.size for rows in found] == [0, 0]
+    unknown = sources.with_columns(FLUXERR_PSF=error * np.nan)
+    found = of_structure(unknown, parent, *far, FWHM, (999, 999))
+    assert [rows.size for rows in found] == [0, 0]

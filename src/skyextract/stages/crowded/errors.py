@@ -66,7 +66,7 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
         Of the frame.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
-    is_sparse = _company(x, y, fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
+    is_sparse = _company(x, y, AROUND * fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
     is_crowd = x.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0
     typical = median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
@@ -85,9 +85,9 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
     return np.flatnonzero(beneath & ~kept)
 
 
-def _company(x: F8, y: F8, fwhm: float) -> I8:
-    """Return how many others are within AROUND of each."""
-    return np.bincount(np.concatenate(pairs_within(x, y, AROUND * fwhm)), minlength=x.size)
+def _company(x: F8, y: F8, radius: float) -> I8:
+    """Return how many others are within a radius of each."""
+    return np.bincount(np.concatenate(pairs_within(x, y, radius)), minlength=x.size)
 
 
 STRUCTURE, STRUCTURE_SNR = 1.5, 3.0
@@ -101,8 +101,9 @@ def of_structure(
     """Return the rows that are light of a nebula, a halo: pieces of larger ones, and whole ones.
 
     They stand out of the noise of the sky, which is what they were detected against, and not out
-    of what is about them.  Of a blend that has nothing else the brightest is whole.  Crowds, where
-    stars are the structure, have none.
+    of what is about them.  Of a blend that has nothing else the brightest is whole, and so are
+    galaxies, bright ones and what no point source describes, whose errors are as large, and what
+    is beside another source.  Crowds, where stars are the structure, have none.
 
     Parameters
     ----------
@@ -126,11 +127,14 @@ def of_structure(
         return nothing, nothing
     usual = float(np.percentile(error[known], 25.0))
     faint = (flux < STRUCTURE_SNR * error) & (error > STRUCTURE * usual)
-    faint &= _company(x, y, fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
+    faint &= _company(x, y, AROUND * fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
     order = np.lexsort((np.where(faint, flux, np.inf), parent))
     brightest = np.ones(flux.size, np.bool_)
     brightest[order[:-1]] = (parent[order[1:]] != parent[order[:-1]]) | (parent[order[:-1]] == 0)
-    return np.flatnonzero(faint & ~brightest), np.flatnonzero(faint & brightest)
+    no_point = (sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0
+    piece = faint & ~brightest & ~no_point & (flux < BRIGHT * usual)
+    piece &= _company(x, y, PIECES * fwhm) == 0
+    return np.flatnonzero(piece), np.flatnonzero(faint & ~piece)
 
 
 def with_errors_of_crowds(
