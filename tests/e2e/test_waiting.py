@@ -33,6 +33,8 @@ def batch(folder, *words):
         [sys.executable, "-m", "skyextract", *words, "--steps", "measure", "-NTHREADS", "1"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        # Tests that run in the background have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:  # fmt: skip
         try:
             yield process
