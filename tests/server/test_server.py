@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -256,32 +257,11 @@ def test_signals_reach_the_child_and_its_end_the_caller(
     assert ends[0][0] != 0
 
 
-def test_a_signal_before_the_child_is_known_reaches_it(served: Caller) -> None:
-    served.run("--server", "stop")
-    code = "from skyextract.server import client; print(client.socket_path(), end='')"
-    path = subprocess.run(
-        [sys.executable, "-c", code], env=served.environment(), check=True, capture_output=True,
-    ).stdout.decode()  # fmt: skip
-    with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["sleep", str(WAIT)]) as child:
-        listener.bind(path)
-        listener.listen()
-        listener.settimeout(WAIT)
-        caller = served.start("image.fits", *SIMPLE)
-        connection, _ = listener.accept()
-        assert connection.recv(1 << 16)
-        caller.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        assert caller.poll() is None
-        connection.sendall(b"P" + child.pid.to_bytes(4, "big"))
-        assert child.wait(WAIT) == -signal.SIGINT
-        connection.sendall(b"E" + int(signal.SIGINT).to_bytes(4, "big"))
-        caller.communicate(timeout=WAIT)
-        assert caller.returncode == -signal.SIGINT
-        connection.close()
-    Path(path).unlink()
-
-
-def test_a_signal_before_a_server_that_says_nothing_is_an_interrupt(served: Caller) -> None:
+@contextmanager
+def interrupted_in_the_hands_of_a_server(
+    served: Caller,
+) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+    """A call that got SIGINT before the server, played here, said anything; its connection."""
     served.run("--server", "stop")
     code = "from skyextract.server import client; print(client.socket_path(), end='')"
     path = subprocess.run(
@@ -296,11 +276,30 @@ def test_a_signal_before_a_server_that_says_nothing_is_an_interrupt(served: Call
         assert connection.recv(1 << 16)
         caller.send_signal(signal.SIGINT)
         time.sleep(0.3)
+        yield caller, connection
+    Path(path).unlink()
+
+
+def test_a_signal_before_the_child_is_known_reaches_it(served: Caller) -> None:
+    with (
+        subprocess.Popen(["sleep", str(WAIT)]) as child,
+        interrupted_in_the_hands_of_a_server(served) as (caller, connection),
+    ):
+        assert caller.poll() is None
+        connection.sendall(b"P" + child.pid.to_bytes(4, "big"))
+        assert child.wait(WAIT) == -signal.SIGINT
+        connection.sendall(b"E" + int(signal.SIGINT).to_bytes(4, "big"))
+        caller.communicate(timeout=WAIT)
+        assert caller.returncode == -signal.SIGINT
+        connection.close()
+
+
+def test_a_signal_before_a_server_that_says_nothing_is_an_interrupt(served: Caller) -> None:
+    with interrupted_in_the_hands_of_a_server(served) as (caller, connection):
         connection.close()
         output, errors = caller.communicate(timeout=WAIT)
     assert (caller.returncode, output) == (130, b"")
     assert errors == b"skyextract: error: interrupted\n"
-    Path(path).unlink()
 
 
 def test_an_interrupt_while_modules_are_imported_leaves_no_traceback(tmp_path: Path) -> None:

@@ -177,9 +177,10 @@ def _support(found: Found, config: Config, *, is_dual: bool) -> Support:
 def _of_catalogue(
     sources: Catalog, found: Found, hidden: Hidden | None, config: Config
 ) -> tuple[Catalog, I8]:
-    """Return the sources, light of the sky with its flag, and which of them have a row.
+    """Return the sources, and which of them have a row.
 
-    None have those that faded, pieces of such light, and those that association leaves out.
+    Light of a nebula is flagged.  Sources that faded, faint pieces of such light, and what
+    association leaves out have no row.
     """
     faded = None
     if hidden is not None:

@@ -103,10 +103,8 @@ def _low(off: F4) -> dict[int, float]:
 
 def _parts(near: Bools) -> I8:
     """Return the rows of the parts in which nearly all pixels are on the line."""
-    rows = np.zeros(near.size, np.bool_)
-    counts = np.convolve(near, np.ones(WINDOW, np.int64), "valid")
-    for first in np.flatnonzero(counts >= WINDOW - MISSED):
-        rows[first : first + WINDOW] = True
+    window = np.ones(WINDOW, np.int64)
+    rows = np.convolve(np.convolve(near, window, "valid") >= WINDOW - MISSED, window) > 0
     edges = np.flatnonzero(np.diff(rows, prepend=False, append=False))
     for first, past in zip(edges[::2], edges[1::2], strict=True):
         if past - first < MIN_LENGTH:

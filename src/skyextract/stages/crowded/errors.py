@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
@@ -47,6 +47,9 @@ PIECES = 1.5
 """... if no other source is within this, in FWHM, or a more significant one that was found so, too:
 what meshes leave of reflected light, smooth profiles of a galaxy, is taken for stars; in a crowd
 nine of ten so faint are, and beside a star it is its companion."""
+STRUCTURE, STRUCTURE_SNR = 1.5, 3.0
+"""Where errors are so many times those of the best quarter, the sky has structure; fluxes of less
+than that many of these errors are of it."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]) -> I8:
@@ -66,8 +69,6 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
         Of the frame.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
-    is_sparse = _company(x, y, AROUND * fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
-    is_crowd = x.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0
     typical = median(sources["FLUXERR_PSF"])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
     first, second = pairs_within(x, y, PIECES * fwhm)
@@ -77,7 +78,8 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
     snr = sources["FLUX_PSF"] / sources["FLUXERR_PSF"]
     is_piece = np.zeros(x.size, np.bool_)
     is_piece[np.where(snr[first] < snr[second], first, second)] = True
-    is_faint = is_sparse & (is_piece | (is_alone & ~bright & (not is_crowd)))
+    is_faint = is_piece | (is_alone & ~bright & (not _is_crowd(x.size, fwhm, shape)))
+    is_faint &= _is_sparse(x, y, fwhm)
     least = np.where(is_faint, SPARSE_SNR, LEAST_SNR)
     lost = sources["FLUXERR_PSF"] > LOST * typical
     least[lost & ((sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0)] = LOST_SNR
@@ -90,9 +92,14 @@ def _company(x: F8, y: F8, radius: float) -> I8:
     return np.bincount(np.concatenate(pairs_within(x, y, radius)), minlength=x.size)
 
 
-STRUCTURE, STRUCTURE_SNR = 1.5, 3.0
-"""Where errors are so many times those of the best quarter, the sky has structure; fluxes of less
-than that many of these errors are of it."""
+def _is_sparse(x: F8, y: F8, fwhm: float) -> Bools:
+    """Tell about which sources few others are."""
+    return _company(x, y, AROUND * fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
+
+
+def _is_crowd(n: int, fwhm: float, shape: tuple[int, ...]) -> bool:
+    """Tell whether a frame with so many sources is crowded as a whole."""
+    return n > SPARSE * math.prod(shape) / fwhm**2 / 100.0
 
 
 def of_structure(
@@ -119,15 +126,12 @@ def of_structure(
         Of the frame.
     """
     flux, error = sources["FLUX_PSF"], sources["FLUXERR_PSF"]
-    nothing = np.zeros(0, np.int64)
-    if flux.size == 0 or flux.size > SPARSE * math.prod(shape) / fwhm**2 / 100.0:
-        return nothing, nothing
     known = np.isfinite(error)
-    if not known.any():
-        return nothing, nothing
-    usual = float(np.percentile(error[known], 25.0))
+    usual = float(np.percentile(error[known], 25.0)) if known.any() else 0.0
     faint = (flux < STRUCTURE_SNR * error) & (error > STRUCTURE * usual)
-    faint &= _company(x, y, AROUND * fwhm) < SPARSE * math.pi * AROUND**2 / 100.0
+    if not faint.any() or _is_crowd(flux.size, fwhm, shape):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    faint &= _is_sparse(x, y, fwhm)
     order = np.lexsort((np.where(faint, flux, np.inf), parent))
     brightest = np.ones(flux.size, np.bool_)
     brightest[order[:-1]] = (parent[order[1:]] != parent[order[:-1]]) | (parent[order[:-1]] == 0)

@@ -201,9 +201,11 @@ def _cross(own: F8) -> tuple[I8, F8]:
             shift = [float(weight @ offset / weight.sum()) for weight in weights]
             places = np.array([arm[4] + by for arm, by in zip(arms, shift, strict=True)])
             apart = np.abs(places[:, None] - directions).min(axis=1, initial=N_DIRECTIONS)
-            if not directions.size or (apart < 4.0).all():
-                directions = places if not directions.size else directions
-                found.append(k)
+            if not directions.size:
+                directions = places
+            elif not (apart < 4.0).all():
+                break
+            found.append(k)
             break
     return np.array(found, np.int64), directions
 
