@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
+from skyextract.batch.ordered import OrderedStreams
 from skyextract.batch.progress import Progress
 from skyextract.batch.spool import Spool
 from skyextract.batch.tally import Fate, Tally
@@ -21,7 +22,7 @@ from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
 from skyextract.io.names import unlisted
 from skyextract.io.nights import read_night
-from skyextract.io.streams import Stream, is_stream, write_through
+from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_job
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
 from skyextract.outputs.night import draw_page
@@ -159,10 +160,13 @@ class Batch:
     progress: Progress = field(init=False)
     workers: Workers | None = None
     _said: dict[int, list[Message]] = field(default_factory=dict)
-    _streams: dict[int, Sequence[Stream]] = field(default_factory=dict)
-    _headings: dict[str, bytes] = field(default_factory=dict)
-    """Names of columns, which a stream has once."""
-    _n_written: int = 0
+    _streams: OrderedStreams = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note which stream holds tables in CSV."""
+        output = self.settings.config.output
+        is_csv = output.catalog_type == "CSV"
+        self._streams = OrderedStreams(output.catalog_name if is_csv else None)
 
     @property
     def has_several(self) -> bool:
@@ -383,18 +387,10 @@ class Batch:
         self._write_streams(jobs, number, outcome.streams)
 
     def _write_streams(self, jobs: Sequence[Job], number: int, streams: Sequence[Stream]) -> None:
-        """Write what goes to pipes and devices, in the order of the images."""
-        self._streams[number] = streams
-        output = self.settings.config.output
-        while self._n_written in self._streams:
-            for stream in self._streams[self._n_written]:
-                is_csv = output.catalog_type == "CSV" and stream.name == output.catalog_name
-                try:
-                    write_through(stream, self._headings if is_csv else None)
-                except OutputError as error:
-                    log.error(LABELLED, f"{jobs[self._n_written].label}: ", str(error))
-                    self.tally.others.append(ExitStatus.IMAGE_FAILED)
-            self._n_written += 1
+        """Write what goes to pipes and devices, when its turn has come."""
+        for failed, error in self._streams.add(number, streams):
+            log.error(LABELLED, f"{jobs[failed].label}: ", str(error))
+            self.tally.others.append(ExitStatus.IMAGE_FAILED)
 
     def say_interrupted(self) -> None:
         """Say how far the batch came."""
