@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.flags import Mask
-from skyextract.run import Run
 from skyextract.stages.background.badcolumns import bad_columns
+from tests.compare.marked import marked_by
 from tests.simulate.crowds import simulate
 
 NY, NX, SIGMA = 400, 500, 10.0
@@ -25,16 +23,6 @@ def sky_frame(seed, n_stars=80):
     return image, rng, yy, xx
 
 
-def found_in(image, lost=None):
-    mask = np.zeros(image.shape, np.uint16)
-    if lost is not None:
-        mask[lost] = np.uint16(Mask.SAT)
-    n, pixels = bad_columns(Exposure(image.astype(np.float32), mask), Run(2))
-    marked = np.zeros(image.shape, bool)
-    marked.ravel()[pixels] = True
-    return n, marked
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("height", [20.0, 40.0, -25.0, 400.0])
 def test_offset_columns(seed, height):
@@ -43,7 +31,7 @@ def test_offset_columns(seed, height):
     image[:, columns[:3]] += height
     image[150:, columns[3]] += height
     image[:, columns[4] : columns[4] + 2] += height
-    n, marked = found_in(image)
+    n, marked = marked_by(bad_columns, image)
     assert n == 6
     whole = [*columns[:3], columns[4], columns[4] + 1]
     assert marked[:, whole].mean() > 0.85  # stars upon them stay
@@ -57,7 +45,7 @@ def test_offset_columns(seed, height):
 def test_stars_of_a_crowd_are_no_columns(seed):
     """20 stars per 100 FWHM^2: these two had a noisy column by chance."""
     image = simulate("20", 400, seed).image
-    n, _ = found_in(image)
+    n, _ = marked_by(bad_columns, image)
     assert n == 0
 
 
@@ -66,7 +54,7 @@ def test_noisy_columns(seed):
     image, rng, *_ = sky_frame(seed)
     columns = np.sort(rng.choice(np.arange(10, 490, 12), 8, replace=False))
     image[:, columns] += rng.normal(0.0, 5.0 * SIGMA, (NY, 8))
-    n, marked = found_in(image)
+    n, marked = marked_by(bad_columns, image)
     assert n == 8
     assert marked[:, columns].mean() > 0.85
     assert marked.sum() == marked[:, columns].sum()
@@ -83,12 +71,12 @@ def test_what_is_no_bad_column(seed):
     crowd = sky_frame(seed, 1500)[0]
     bayer = image + 50.0 * ((xx % 2) ^ (yy % 2))
     for frame in (image, spike, galaxy, amplifiers, trail, fringes, crowd, bayer, image[:90, :40]):
-        assert found_in(frame)[0] == 0
-    assert found_in(np.zeros((NY, NX)))[0] == 0
+        assert marked_by(bad_columns, frame)[0] == 0
+    assert marked_by(bad_columns, np.zeros((NY, NX)))[0] == 0
     # What is saturated is known.
     bleeding = image.copy()
     bleeding[:, 300] = 60_000.0
-    assert found_in(bleeding, bleeding == 60_000.0)[0] == 0
+    assert marked_by(bad_columns, bleeding, bleeding == 60_000.0)[0] == 0
 
 
 def wide_stars(rng, image, n, fwhm, low, high, sign=1.0, shift=0):
@@ -122,6 +110,6 @@ def test_light_that_many_rows_share_is_no_bad_column(seed):
             wide_stars(rng, frames[-1], 2000, 4.0, 2.0, 5.2)
         else:
             wide_stars(rng, frames[-1][100:900, 100:900], 7000, 3.0, 2.5, 4.2)
-    assert [found_in(frame)[0] for frame in frames] == [0, 0, 0]
+    assert [marked_by(bad_columns, frame)[0] for frame in frames] == [0, 0, 0]
     frames[1][:, 700] += 150.0
-    assert found_in(frames[1])[1][:, 700].mean() > 0.8
+    assert marked_by(bad_columns, frames[1])[1][:, 700].mean() > 0.8

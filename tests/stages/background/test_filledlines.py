@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import skyextract as sky
-from skyextract.datamodel.exposure import Exposure
-from skyextract.datamodel.flags import Mask
-from skyextract.run import Run
 from skyextract.stages.background.filledlines import filled_lines
+from tests.compare.marked import marked_by
 
 NY, NX, SIGMA, FWHM = 400, 500, 10.0, 3.3
 
@@ -41,16 +39,6 @@ def fill(image, part):
     return marked
 
 
-def found_in(image, lost=None):
-    mask = np.zeros(image.shape, np.uint16)
-    if lost is not None:
-        mask[lost] = np.uint16(Mask.SAT)
-    n, pixels = filled_lines(Exposure(image.astype(np.float32), mask), Run(2))
-    marked = np.zeros(image.shape, bool)
-    marked.ravel()[pixels] = True
-    return n, marked
-
-
 @pytest.mark.parametrize("whole_numbers", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_filled_columns(seed, whole_numbers):
@@ -61,7 +49,7 @@ def test_filled_columns(seed, whole_numbers):
     if whole_numbers:
         image = np.rint(image)
     for frame, expected in ((image, true), (image.T.copy(), true.T)):
-        n, marked = found_in(frame)
+        n, marked = marked_by(filled_lines, frame)
         assert n == 8
         assert marked[expected].mean() > 0.97
         assert np.count_nonzero(marked & ~expected) <= 20  # at the ends of the part of a column
@@ -73,7 +61,7 @@ def test_smooth_change_after_filling():
     true = fill(image, (slice(None), 250, 3))
     yy, xx = np.mgrid[:NY, :NX]
     image *= 1.0 + 0.02 * np.sin(xx / 40.0)
-    n, marked = found_in(image - 5e-4 * (xx - 100.0) ** 2 - 0.1 * yy)
+    n, marked = marked_by(filled_lines, image - 5e-4 * (xx - 100.0) ** 2 - 0.1 * yy)
     assert n == 3
     assert marked[true].mean() > 0.95
 
@@ -100,13 +88,15 @@ def test_what_is_not_filled(seed):
         "clipped": np.maximum(light, 0.0),
         "constant": np.full((NY, NX), 7.0),
     }
-    assert {name: found_in(frame)[0] for name, frame in frames.items()} == dict.fromkeys(frames, 0)
+    assert {
+        name: marked_by(filled_lines, frame)[0] for name, frame in frames.items()
+    } == dict.fromkeys(frames, 0)
 
 
 def test_what_is_masked_already():
     image, *_ = star_frame(5)
     true = fill(image, (slice(None), 100, 5))
-    assert found_in(image, true)[0] == 0
+    assert marked_by(filled_lines, image, true)[0] == 0
 
 
 def test_stars_on_filled_columns():
