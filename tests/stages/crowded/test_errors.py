@@ -13,7 +13,9 @@ from skyextract.run import Run
 from skyextract.stages.crowded.errors import (
     FELT,
     blended_errors,
+    crowded_by_pairs,
     insignificant,
+    mean_if_apart,
     mean_square_of_rest,
     of_positions,
     of_structure,
@@ -189,3 +191,28 @@ def test_light_of_a_nebula_keeps_one_row_for_a_patch():
     unknown = sources.with_columns(FLUXERR_PSF=error * np.nan)
     found = of_structure(unknown, parent, *far, FWHM, (999, 999))
     assert [rows.size for rows in found] == [0, 0]
+
+
+def test_stars_that_keep_apart_are_no_crowd() -> None:
+    """As far apart as 2.5 FWHM, 160 where chance makes 50 pairs; at random they are a crowd."""
+    rng = np.random.default_rng(5)
+    fwhm, size, apart = 24.0, 1024.0, np.zeros((0, 2))
+    while len(apart) < 160:
+        place = rng.uniform(0, size, 2)
+        if not len(apart) or np.hypot(*(apart - place).T).min() > 2.5 * fwhm:
+            apart = np.append(apart, [place], axis=0)
+    assert crowded_by_pairs(*apart.T, fwhm) == 0.0
+    assert crowded_by_pairs(*rng.uniform(0, size, (2, 160)), fwhm) == 1.0
+    # Of few stars it cannot be told.
+    assert crowded_by_pairs(*apart[:30].T, fwhm) == 1.0
+
+
+def test_noise_about_stars_that_are_apart_has_no_chance_in_it() -> None:
+    """Errors of a sky's noise that is .2 of the variance too large, whatever seven areas show."""
+    rng = np.random.default_rng(6)
+    error = np.repeat([10.0, 10.0, 40.0, 100.0], 200)
+    true = 1.0 + 0.2 * (10.0 / error) ** 2
+    mean = true * rng.chisquare(7, error.size) / 7
+    mean[600:] += 2.0  # the PSF's, beneath bright stars
+    assert mean_if_apart(mean, error) == pytest.approx(true, abs=0.04)
+    assert np.mean(np.maximum(mean, 1.0)[:400]) > 1.3

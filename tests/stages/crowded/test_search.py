@@ -141,7 +141,7 @@ def test_errors_know_what_is_left(crowd):
     star = np.argmin(d, axis=1)
     good = (d.min(axis=1) < 0.5 * FWHM) & (flux[star] > 1500.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(errors, "_factor", lambda hidden, *_: np.ones(hidden.x.size))
+        patch.setattr(errors, "_mean_of_rest", lambda hidden, *_: np.ones(hidden.x.size))
         patch.setattr(errors, "blended_errors", lambda x, y, flux, error, fwhm, share: error)
         without = run_measure(simulate(12)[0])
     of_all = np.full(without.detections.n, np.nan)

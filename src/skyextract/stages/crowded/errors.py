@@ -29,6 +29,15 @@ finds: light at a distance r adds exp(-r^2 / 4 sigma^2) of itself to a flux, in 
 as much as all of it within this radius."""
 MAX_ABSORBED = 0.6
 """Share of the noise that fits take up, at most, where they are dense."""
+APART = 1.5
+"""FWHM within which chance would bring sources together, in as many pairs as there are about."""
+NO_CROWD, CROWD = 0.2, 0.4
+"""Share of these that are seen: where none hide, at most, and in a crowd, at least (.45 to .75 of
+those of stars at random, some of which are not told apart)."""
+NO_PAIR = 3.0
+"""Of none that are seen there may be so many (19 of 20 times)."""
+OUTLYING = 3.0
+"""What fits of sources that are apart leave, in units of the median, is from here on of them."""
 _WIDTHS = np.linspace(1.0, 3.0, 201)
 _WITHIN = np.array([math.erf(width / math.sqrt(2.0)) for width in _WIDTHS])
 """Share of a Gaussian within so many of its sigmas."""
@@ -163,13 +172,19 @@ def with_errors_of_crowds(
     """
     if hidden.is_of_companions:
         return sources
-    factor = _factor(hidden, variance, gain, matched, spare, run)
+    mean = _mean_of_rest(hidden, variance, gain, matched, spare, run)
+    crowd = crowded_by_pairs(hidden.x, hidden.y, hidden.psf.fwhm)
+    if crowd < 1.0:
+        mean = crowd * mean + (1.0 - crowd) * mean_if_apart(mean, sources["FLUXERR_PSF"])
+    factor: F8 = np.sqrt(np.maximum(mean, 1.0))
     if hidden.local is not None:
         factor = np.where(hidden.local, factor, 1.0)
     flux = np.abs(hidden.flux)
     columns = {}
     own = sources["FLUXERR_PSF"] * factor
     error = blended_errors(hidden.x, hidden.y, flux, own, hidden.psf.fwhm, hidden.least_share)
+    if crowd < 1.0:
+        error = np.sqrt(crowd * error**2 + (1.0 - crowd) * own**2)
     if hidden.local is not None:
         error = np.where(hidden.local, error, own)
     columns["FLUXERR_PSF"] = error
@@ -220,10 +235,53 @@ def blended_errors(x: F8, y: F8, flux: F8, error: F8, fwhm: float, least_share: 
     return out
 
 
-def _factor(
+def crowded_by_pairs(x: F8, y: F8, fwhm: float) -> float:
+    """Tell whether sources are a crowd, 1, or all keep apart, 0, by their pairs.
+
+    Where chance would have brought some together and none are seen, none hide either.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        0-based pixels.
+    fwhm : float
+    """
+    expected = pairs_within(x, y, AROUND * fwhm)[0].size * (APART / AROUND) ** 2
+    seen = pairs_within(x, y, APART * fwhm)[0].size
+    most = (seen + 2.0 * math.sqrt(seen) + NO_PAIR) / max(expected, 1e-30)
+    return min(max((most - NO_CROWD) / (CROWD - NO_CROWD), 0.0), 1.0)
+
+
+def mean_if_apart(mean: F8, error: F8) -> F8:
+    """Return the noise about sources that are apart, in units of what makes their errors.
+
+    The few areas of the PSF about one tell its noise but roughly, and as errors are never smaller
+    than noise makes them, chance would make them larger.  What faint sources have in common is of
+    the sky, and as much, in image units, beneath bright ones.  What these leave beyond it is of the
+    PSF, which all fluxes share.
+
+    Parameters
+    ----------
+    mean : (n,) float64
+        Mean square of the rest about each source, in units of its noise.
+    error : (n,) float64
+        Of the fluxes, as noise makes it.
+    """
+    known = np.isfinite(mean) & (error > 0.0)
+    if not known.any():
+        return mean
+    faint = known & (error <= median(error[known]))
+    some = mean[faint]
+    more = max(float(some[some <= OUTLYING * median(some)].mean()) - 1.0, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out: F8 = 1.0 + more * np.minimum(median(error[faint]) / error, 1.0) ** 2
+    return out
+
+
+def _mean_of_rest(
     hidden: Hidden, variance: F4, gain: float, matched: MatchedFilter, spare: F4 | None, run: Run
 ) -> F8:
-    """Return how much larger errors of the fits are than noise makes them, per source.
+    """Return how much more variance fits have than noise gives them, per source.
 
     That is the noise of the filtered residual about a source in units of what background and
     photons make it: the rest is of stars that could not be told apart, and of the PSF.
@@ -235,9 +293,7 @@ def _factor(
     """
     filtered = _filtered_rest(hidden, variance, gain, matched, spare, run)
     half = max(1, round(WIDE_RADIUS * hidden.psf.fwhm))
-    mean = mean_square_of_rest(filtered, hidden.x, hidden.y, half, matched.square)
-    factor: F8 = np.sqrt(np.maximum(mean, 1.0))
-    return factor
+    return mean_square_of_rest(filtered, hidden.x, hidden.y, half, matched.square)
 
 
 def _filtered_rest(
