@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from skyextract.messages import LABELLED, RESULT
+from skyextract.threads import Helpers
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -154,14 +154,14 @@ class Run:
     copies: tuple[tuple[str, str], ...] = ()
     resting: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False)
-    _pool: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
+    _helpers: Helpers | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.resting.set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Threads and what they wait for stay in their process.
-        return {**self.__dict__, "_pool": None, "resting": None}
+        return {**self.__dict__, "_helpers": None, "resting": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, resting=threading.Event())
@@ -239,8 +239,9 @@ class Run:
         """Apply `function` to the items in threads; results in the order of the items.
 
         The kernels release the GIL, so threads run them truly in parallel.  This thread works
-        with the others, which stay for the next call.  `function` must not call `map` of the same
-        run.  Of several errors that of the first item is raised.
+        with the others, which stay for the next call, and waits for none that has not begun when
+        it finds no more items.  `function` must not call `map` of the same run.  Of several errors
+        that of the first item is raised.
         """
         n_others = min(self.n_threads, len(items)) - 1
         if n_others <= 0:
@@ -257,12 +258,14 @@ class Run:
                     errors[k] = error
                     _leave(turns)
 
+        if self._helpers is None:
+            self._helpers = Helpers(self.n_threads - 1)
         self.resting.clear()
         try:
-            others = self._start(work, n_others)
+            others = self._helpers.begin(work, n_others)
             work()
             for other in others:
-                other.result()
+                other.end()
         except BaseException:
             _leave(turns)
             raise
@@ -271,17 +274,6 @@ class Run:
         if errors:
             raise errors[min(errors)]
         return [results[k] for k in range(len(items))]
-
-    def _start(self, work: Callable[[], None], n: int) -> list[Future[None]]:
-        """Let `n` threads do some work."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.n_threads - 1)
-        try:
-            return [self._pool.submit(work) for _ in range(n)]
-        except RuntimeError as error:
-            if "new thread" in str(error):  # there is no memory for its stack
-                raise MemoryError from error
-            raise
 
     def bands(self, n_rows: int, least: int = 64) -> list[tuple[int, int]]:
         """Split rows into (first, past-last) bands, one per thread."""

@@ -24,7 +24,7 @@ from skyextract.run import end_with_parent
 __all__ = ["compile_kernels", "missing_kernels", "preload"]
 
 _LATE_IMPORTS = (
-    "astropy.wcs", "astropy.table", "astropy.io.fits", "concurrent.futures.thread",
+    "astropy.wcs", "astropy.table", "astropy.io.fits",
     "numpy.char", "numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random", "numpy.rec",
     "encodings.latin_1", "encodings.utf_8_sig",
 )  # fmt: skip
