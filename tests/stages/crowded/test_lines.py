@@ -52,3 +52,21 @@ def test_level_light_and_no_light():
     assert not on_lines(np.full(SHAPE, 100.0, np.float32), x, y, FWHM).any()
     assert not on_lines(np.full(SHAPE, np.nan, np.float32), x, y, FWHM).any()
     assert on_lines(np.ones(SHAPE, np.float32), x[:0], y[:0], FWHM).size == 0
+
+
+@pytest.mark.parametrize("angle", [0.3, 2.5])
+def test_stars_in_a_row_among_others(angle):
+    """Where stars are dense some line is as bright all along by chance: beside it light is, too."""
+    along = FWHM * np.arange(-4.0, 5.0)
+    x, y = 85.0 + along * np.cos(angle), 80.0 + along * np.sin(angle)
+    flux = np.full(9, 100.0)
+    alone = stars(x, y, flux)
+    middle = np.array([85]), np.array([80])
+    assert on_lines(alone, *middle, FWHM).all()
+    beside = [
+        np.stack([x - side * np.sin(angle), y + side * np.cos(angle)]) for side in (4.5, -4.5)
+    ]
+    for number, expected in ((2, True), (4, False)):
+        others = np.concatenate([places[:, -number:] for places in beside], axis=1)
+        light = alone + stars(*others, np.full(2 * number, 100.0))
+        assert on_lines(light, *middle, FWHM).tolist() == [expected]

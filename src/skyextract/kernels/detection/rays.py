@@ -33,12 +33,24 @@ def _at(image: F4, x: int, y: int) -> np.float32:
     return np.float32(image[y, x])
 
 
+@helper
+def _n_bright(light: F4, x: int, y: int, aside: Rays, d: int, limit: np.float32) -> int:
+    """Return how many of the pixels beside a pixel are not below a limit, in one direction."""
+    n = 0
+    for i in range(aside.up.shape[1]):
+        if not _at(light, x + aside.right[d, i], y + aside.up[d, i]) < limit:
+            n += 1
+    return n
+
+
 @kernel
 def mark_on_lines(
     light: F4, x: I8, y: I8, along: Rays, aside: Rays, low: np.float32, high: np.float32,
-    dark: np.float32, found: U1,
+    dark: np.float32, max_bright: int, found: U1,
 ) -> None:  # fmt: skip
     """Mark the peaks that stand upon a line of light that is as bright as they are.
+
+    A line is darker on both sides; stars may stand there, but not all along.
 
     Parameters
     ----------
@@ -46,11 +58,13 @@ def mark_on_lines(
     x, y : (n,) int64
         Pixels of the peaks.
     along, aside : Rays
-        Pixels of each line, and beside it.
+        Pixels of each line, and from each of these those beside it.
     low, high : float32
         Shares of the peak that pixels of a line are between.
     dark : float32
-        Share of the peak that pixels beside the line are below.
+        Share of a pixel of the line that those beside are below: of the peak's all.
+    max_bright : int
+        So many pixels beside the others are brighter, at most.
     found : (n,) uint8
         Output: 1 for those.
     """
@@ -59,7 +73,7 @@ def mark_on_lines(
         found[k] = 0
         if not here > np.float32(0.0):
             continue
-        least, most, darkest = low * here, high * here, dark * here
+        least, most = low * here, high * here
         for d in range(along.up.shape[0]):
             upon = True
             for i in range(along.up.shape[1]):
@@ -67,13 +81,13 @@ def mark_on_lines(
                 if not (there > least and there < most):
                     upon = False
                     break
-            if not upon:
+            if not upon or _n_bright(light, x[k], y[k], aside, d, dark * here) > 0:
                 continue
-            for i in range(aside.up.shape[1]):
-                if not _at(light, x[k] + aside.right[d, i], y[k] + aside.up[d, i]) < darkest:
-                    upon = False
-                    break
-            if upon:
+            n = 0
+            for i in range(along.up.shape[1]):
+                right, up = x[k] + along.right[d, i], y[k] + along.up[d, i]
+                n += _n_bright(light, right, up, aside, d, dark * light[up, right])
+            if n <= max_bright:
                 found[k] = 1
                 break
 

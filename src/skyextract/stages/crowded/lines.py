@@ -15,7 +15,10 @@ STEADY = (0.6, 1.67)
 ASIDE = 1.5
 """Distance on both sides of a line, in FWHM, ..."""
 MAX_ASIDE = 0.5
-"""... at which it is darker than this share."""
+"""... at which it is darker than this share, but for ..."""
+MAX_BRIGHT = 4
+"""... so many of the places, none of them beside the peak: where stars are dense some line in 24 is
+even by chance, and the light beside it as bright."""
 
 
 def on_lines(light: F4, x: I8, y: I8, fwhm: float) -> Bools:
@@ -37,7 +40,7 @@ def on_lines(light: F4, x: I8, y: I8, fwhm: float) -> Bools:
     found = np.zeros(x.size, np.uint8)
     mark_on_lines(
         light, x, y, along, aside, np.float32(STEADY[0]), np.float32(STEADY[1]),
-        np.float32(MAX_ASIDE), found,
+        np.float32(MAX_ASIDE), MAX_BRIGHT, found,
     )  # fmt: skip
     return found.view(np.bool_)
 
