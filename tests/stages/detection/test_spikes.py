@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skyextract.stages.detection import spikes as looked_for
 from skyextract.stages.detection.spikes import find_spikes
 
 SIZE, FWHM = 600, 3.2
@@ -70,6 +71,19 @@ def test_pieces_of_spikes_are_told_and_few_others(angle):
 @pytest.mark.parametrize("seed", range(6))
 def test_frames_without_spikes(seed):
     assert found(*field(12 if seed % 2 else 30, seed=10 + seed)) is None
+
+
+def test_no_long_rays_are_made_where_no_star_shows_a_cross(monkeypatch):
+    made, original = [], looked_for._rays
+
+    def rays(*arguments):
+        made.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(looked_for, "_rays", rays)
+    monkeypatch.setattr(np, "median", None)  # imports `numpy.ma`, which takes as long as the rest
+    assert found(*field(12)) is None
+    assert len(made) == 1
 
 
 def test_a_neighbour_and_light_on_one_side_are_no_spikes():

@@ -72,6 +72,8 @@ FITTED = 5.0
 N_RINGS, RINGS_PER_FACTOR, FAINTEST_RING = 12, 1.5, 2900.0
 """Isophotes along which means are taken; how many to a factor e of brightness; how much fainter
 than the peak they go."""
+RINGS_PER_POWER = RINGS_PER_FACTOR * math.log(2.0) / 2.0**23
+"""The same to a step of the last of the 23 bits of a number of single precision."""
 FITTED_RINGS, RINGS_LEFT = 1.6, 0.4
 """What a fit takes away of the noise of these means: as many squares, this part of the scatter."""
 BRIGHT = 50.0
@@ -337,11 +339,14 @@ def _describe_wrong(
     peak, n = 0.0, points_in(work.parts)
     for k in range(n):
         peak = max(peak, float(work.model[k]))
+    # the bits of a number, exponent first, are its logarithm, linear between powers of two
+    top = np.int64(np.float32(peak).view(np.int32))
     left, variance, area = 0.0, 0.0, 0.0
     for k in range(n):
         light, weight, cover = float(work.model[k]), float(work.weight[k]), float(work.cover[k])
         if light * FAINTEST_RING > peak:
-            r = int(RINGS_PER_FACTOR * math.log(peak / light))
+            fainter = top - np.int64(np.float32(light).view(np.int32))
+            r = min(int(RINGS_PER_POWER * fainter), N_RINGS - 1)
             rings[r, 0] += weight * light * light
             rings[r, 1] += weight * light * (work.data[k] - parameters[SKY] - light)
         if weight > 0.0 and light > SEEN * peak:

@@ -22,6 +22,10 @@ MODEL_ERROR = 0.01
 """Of the light at a point, relative: what sums of Gaussians and the PSF have wrong."""
 
 
+ROWS_APART = 5
+"""Rows of a box, from one to the next, whose variances tell its noise."""
+
+
 class Pixels(NamedTuple):
     """The image that is fitted.
 
@@ -67,12 +71,24 @@ def image_alone(pixels: Pixels) -> Pixels:
     )  # fmt: skip
 
 
-@summation
+@helper
 def noise_in(pixels: Pixels, box: I8) -> float:
-    """Return the mean background noise of the good pixels of a box; 1 without any."""
+    """Return the mean background noise of the good pixels of a box; 1 without any.
+
+    It varies little over a box: some rows tell it, where they have good pixels.
+    """
+    total, count = _variance_in(pixels, box, ROWS_APART)
+    if not count > 0.0:
+        total, count = _variance_in(pixels, box, 1)
+    return math.sqrt(total / count) if count > 0.0 else 1.0
+
+
+@summation
+def _variance_in(pixels: Pixels, box: I8, step: int) -> tuple[float, float]:
+    """Return sum of the variances, and number, of good pixels in every `step`-th row of a box."""
     zero, one, most = np.float32(0.0), np.float32(1.0), np.float32(MAX_VARIANCE)
     variance, total, count = pixels.variance, 0.0, 0.0
-    for iy in range(box[3]):
+    for iy in range(step // 2, box[3], step):
         y = np.uint64(box[1] + iy)
         part, good = zero, zero
         for ix in range(box[2]):
@@ -82,7 +98,7 @@ def noise_in(pixels: Pixels, box: I8) -> float:
             good += one if usable else zero
         total += float(part)
         count += float(good)
-    return math.sqrt(total / count) if count > 0.0 else 1.0
+    return total, count
 
 
 @helper

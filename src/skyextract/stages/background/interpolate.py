@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I8, U2
+from skyextract.datamodel.arrays import F4, F8, I8, U2, whole
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.background.spline import spline_rows
@@ -103,7 +103,12 @@ def _interpolate(
     bands: list[tuple[int, int]] | None = None,
     out: F4 | None = None,
 ) -> F4:
-    result = np.empty(background.shape, np.float32) if out is None else out
+    if out is not None:
+        result = out
+    elif bands is None:
+        result = whole(background.shape, np.float32)
+    else:
+        result = np.empty(background.shape, np.float32)
 
     def rows(band: tuple[int, int]) -> None:
         spline_rows(

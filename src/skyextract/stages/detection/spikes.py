@@ -119,12 +119,13 @@ def find_spikes(
         shining = [(star, both[k]) for k, star in enumerate(stars)]
     else:
         alone, directions = _cross(own)
+        if not alone.size:
+            return None
         # What one star alone shows is bright, and long.
         r = np.arange(first, max(image.shape), max(1.0, STEP * fwhm))
         some = stars[alone]
         shining = list(zip(some, _rays(image, sigma, bad, x[some], y[some], r), strict=True))
-        for _, rays in shining[:1]:
-            directions = _sharper(rays, directions)
+        directions = _sharper(shining[0][1], directions)
     for star, rays in shining:
         light = _light(rays, directions)
         rows |= _on_rays(x - x[star], y - y[star], peak / sigma, directions, r, light, fwhm)
@@ -166,6 +167,16 @@ def _median(value: F4, axis: int) -> F4:
     return out
 
 
+def _middle(own: F8) -> F8:
+    """Return the median over directions, an even number of them, of each star, (stars, 1).
+
+    That of `numpy.median`, which imports `numpy.ma` when it is called first.
+    """
+    ordered, half = np.sort(own, axis=1), own.shape[1] // 2
+    middle: F8 = (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) / 2
+    return middle
+
+
 def _own_light(both: F4) -> F8:
     """Return the light of stars in each direction, (stars, directions), in units of sigma."""
     known = ~np.isnan(both)
@@ -175,12 +186,12 @@ def _own_light(both: F4) -> F8:
     # A spike is on both sides; a neighbour is on one.
     own = np.where(enough, mean, np.inf).min(axis=1)
     own = np.where(np.isfinite(own), own, 0.0)
-    return np.asarray(own - np.median(own, axis=1, keepdims=True), np.float64)
+    return np.asarray(own - _middle(own), np.float64)
 
 
 def _scatter(own: F8) -> F8:
     """Return the scatter of the light of each star over the directions, (stars, 1)."""
-    return MAD_TO_SIGMA * np.median(np.abs(own), axis=1, keepdims=True) + 1e-9
+    return MAD_TO_SIGMA * _middle(np.abs(own)) + 1e-9
 
 
 def _cross(own: F8) -> tuple[I8, F8]:

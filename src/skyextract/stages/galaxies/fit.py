@@ -226,8 +226,8 @@ def fit_models(
     keep_residual : bool
         Return the image less all models; else only what the fits need of it is made.
     """
-    noise2 = sky.noise2()
-    profile = replace(profile, sky_error=sky.level_error(noise2))
+    noise2 = sky.noise2
+    profile = replace(profile, sky_error=sky.level_error())
     n, fwhm = found.n, sky.psf.fwhm
     boxes = boxes_of(found, fwhm, sky.image.shape)
     flux = start_fluxes(sky.image, found)

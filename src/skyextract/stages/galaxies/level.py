@@ -127,7 +127,7 @@ def levels_below(
     # with little sky about it a source has the mean of all, and the error of a mesh
     scarce = ~np.isfinite(level) | (_sum_around(count)[j, i] < MIN_SKY)
     level[scarce] = value.sum() / weight.sum()
-    error[scarce] = sky.level_error(sky.noise2())
+    error[scarce] = sky.level_error()
     size_y, size_x = (
         np.minimum(side, length - side * np.arange(n))
         for side, length, n in ((height, ny, weight.shape[0]), (width, nx, weight.shape[1]))

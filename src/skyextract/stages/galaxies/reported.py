@@ -145,7 +145,7 @@ def _give_back(fits: ModelFits, sky: Sky, flux: int, parameters: F8, covariance:
     pull, turned = (v + np.matmul(inner, v[:, :, None])[:, :, 0] for v in (pull, slope))
     moved, lost = np.sum(slope * pull, axis=1), np.sum(slope * turned, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = fits.parameters[:, flux] / np.sqrt(fits.noise_area * sky.noise2())
+        ratio = fits.parameters[:, flux] / np.sqrt(fits.noise_area * sky.noise2)
         bright = 1.0 / (1.0 + (HALF / ratio) ** STEEP)
         if flux + INDEX in shapes:
             step = np.sum(inner[:, -1] * pull, axis=1) / root[:, -1]

@@ -62,7 +62,7 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     changed = np.zeros(n, dtype=np.uint8)
     pixels = sky.pixels(copied(sky.image, run))
     below = np.zeros((2, n))
-    below[1] = sky.level_error(sky.noise2())
+    below[1] = sky.level_error()
 
     def visit(members: I8, places: Places) -> None:
         visit_scales(members, places, pixels, parameters, below, scales, chi2, changed)

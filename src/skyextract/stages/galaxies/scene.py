@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,17 +79,18 @@ class Sky:
             self.image, residual, self.variance, self.mask, UNUSABLE, inverse, self.per_variance
         )
 
+    @cached_property
     def noise2(self) -> float:
-        """Return the median variance of the background; 1 without any."""
+        """The median variance of the background; 1 without any."""
         variance = self.variance[sparse(self.variance.shape, MAX_VARIANCES)]
         usable = (variance > 0.0) & (variance < MAX_VARIANCE)
         return median(variance[usable]) if usable.any() else 1.0
 
-    def level_error(self, noise2: float) -> float:
+    def level_error(self) -> float:
         """Return the error of the sky below a source: about that of the mean of a mesh."""
         if self.background is None:
             return 0.0
-        return math.sqrt(noise2 / (self.background.mesh_width * self.background.mesh_height))
+        return math.sqrt(self.noise2 / (self.background.mesh_width * self.background.mesh_height))
 
 
 def boxes_of(found: Detections, fwhm: float, shape: tuple[int, ...]) -> I8:
