@@ -37,6 +37,7 @@ from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
 from skyextract.stages.background.filledlines import filled_lines
 from skyextract.stages.background.fringes import without_fringes
+from skyextract.stages.background.lineoffsets import without_line_offsets
 from skyextract.stages.background.overflow import without_overflow
 from skyextract.stages.background.pixelcopies import MANY_COPIED, about_copies, share_of_copies
 from skyextract.stages.background.satellites import without_trails
@@ -161,7 +162,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     if equal:
         doubts = (*exposure.doubts, about_copies(equal))
         exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
-    exposure = _without_filled(exposure, run)
+    exposure = without_line_offsets(_without_filled(exposure, run), run)
     exposure = _without_dead(_without_columns(exposure, run), run)
     return without_trails(without_fringes(exposure, run), run)
 

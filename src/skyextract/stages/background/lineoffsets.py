@@ -1,0 +1,247 @@
+"""Rows or columns with levels of their own, banding of a readout: measured and subtracted.
+
+The noise of a line's level is shared by all its pixels: the filter that finds sources does not
+average it away.  It is no noise of the rest of the frame, though, and the hundreds of pixels of a
+line that are sky tell it well (as an overscan would: it is what remains of one in many cameras).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F4, F8, U2, Bools, widened
+from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median, pixel_noise, robust_sigma
+from skyextract.kernels.values import MAX_VARIANCE
+
+if TYPE_CHECKING:
+    from skyextract.datamodel.exposure import Exposure
+    from skyextract.run import Run
+
+UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
+"""Pixels that do not show the sky."""
+SAMPLE, PIXELS = 64, 512
+"""Triples of lines, and pixels of each, about, that tell whether lines have levels of their own."""
+BLOCK = 32
+"""Pixels along a line that go into the same half of its level: noise that neighbours share does
+not pass for one of lines."""
+MIN_PART, MAX_PART = 0.15, 5.0
+"""They differ by this part of the noise of a pixel; by more than the second is no readout: a
+spectrum, pixels of one value..."""
+MIN_SHARED = 0.5
+"""... their halves agree in this share of their variance..."""
+APART = 2.0
+"""... and they do by so many times more than lines the other way."""
+MIN_SIDE = 256
+MESH = 64
+"""Pixels within which the sky is level."""
+ROUNDS, CLIP = 3, 3.0
+"""Sky, levels and sources are measured in turns; pixels of so many sigma are of sources."""
+WIDE = 5
+"""Means of so many pixels on a side show wide sources."""
+MIN_KNOWN = 0.15
+"""Part of a line (or of its part that one amplifier reads) that is sky; else it stays as it is."""
+AGREEING = 1.5
+"""Differences of the two halves of a line, in units of their noise, that are one level..."""
+MOST_PARTS = 4
+"""... or are of amplifiers side by side with levels of their own, so many at most."""
+
+
+def without_line_offsets(exposure: Exposure, run: Run) -> Exposure:
+    """Subtract the levels that rows or columns have of their own; the same if they have none.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its mask.  Pixels at or above saturation stay as they are.
+    """
+    image, mask = exposure.image, exposure.mask
+    if min(image.shape) < MIN_SIDE:
+        return exposure
+    noise = pixel_noise(image[:: max(1, image.shape[0] // SAMPLE), : 2 * PIXELS])
+    across = {"rows": _scatter(image, mask), "columns": _scatter(image.T, mask.T)}
+    name = max(across, key=lambda which: across[which])
+    least = max(MIN_PART * noise, APART * min(across.values()))
+    if not least < across[name] < MAX_PART * noise:
+        return exposure
+    known = (mask & UNUSABLE) == 0
+    if exposure.weight is not None:
+        known &= exposure.weight < MAX_VARIANCE
+    if name == "rows":
+        offsets = measure_offsets(image, known)
+    else:
+        offsets = measure_offsets(image.T, known.T).T
+    scatter = robust_sigma((offsets if name == "rows" else offsets.T)[:, 0])
+    run.warn(
+        f"{name} differ by {scatter:.3g}, {scatter / noise:.0%} of the noise of a pixel (banding): "
+        "their levels are measured and subtracted (DATA_CHECK N leaves them)"
+    )
+    has_sky = (mask & np.uint16(Mask.SAT | Mask.NO_DATA)) == 0
+    has_sky &= image < np.float32(exposure.detector.saturation)
+    return replace(exposure, image=np.where(has_sky, image - offsets, image))
+
+
+def _scatter(image: F4, mask: U2) -> float:
+    """Return by how much rows differ from their neighbours, in the mean; 0 if that is noise.
+
+    Both halves of a row, blocks by turns, have its level, and the noise of their own.  Rows that
+    differ from those next to them but not from the next ones but one are of two sensors, not noise.
+    """
+    first = np.linspace(0, image.shape[0] - 3, min(SAMPLE, image.shape[0] // 3)).astype(np.int64)
+    n_blocks = image.shape[1] // BLOCK
+    blocks = np.unique(
+        np.linspace(0, n_blocks - 1, min(n_blocks, PIXELS // BLOCK)).astype(np.int64)
+    )
+    columns = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1, BLOCK)
+    halves = []
+    rows = first[:, None] + np.arange(3)
+    usable = (mask[rows[:, 1]] & UNUSABLE) == 0
+    whole = usable[:, columns.ravel()].mean(axis=1) > 0.5
+    if np.count_nonzero(whole) < SAMPLE // 4:
+        return 0.0
+    rows = rows[whole]
+    for half in (columns[::2].ravel(), columns[1::2].ravel()):
+        values = image[rows[:, :, None], half]
+        away = (values[:, 1] - values[:, 0], values[:, 2] - values[:, 0])
+        middle = half.size // 2
+        halves.append([np.partition(d, middle, axis=1)[:, middle] for d in away])
+    found = []
+    for one, other in zip(*halves, strict=True):
+        both, noise = robust_sigma(one + other) / 2.0, robust_sigma(one - other) / 2.0
+        shared = both**2 - noise**2
+        found.append(math.sqrt(shared / 2.0) if shared > MIN_SHARED * both**2 else 0.0)
+    return min(found)
+
+
+def measure_offsets(image: F4, known: Bools) -> F4:
+    """Return the levels that rows have of their own, per pixel, 0 in the mean.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+    known : (ny, nx) bool
+        Pixels with data.
+    """
+    n_parts = 1
+    while True:
+        offsets, rest, sky = _offsets(image, known, n_parts)
+        if 2 * n_parts > MOST_PARTS or _agree(*_levels(rest, sky, 2 * n_parts)):
+            return offsets
+        n_parts *= 2
+
+
+def _offsets(image: F4, known: Bools, n_parts: int) -> tuple[F4, F4, Bools]:
+    """Return the levels of parts of rows, the image without them and sky, and pixels of sky."""
+    # Before sources are known: a line whose level is 3 sigma off would be one.
+    rest = np.where(known, image - _smooth(image, known), np.float32(np.nan))
+    offsets, sky = _spread(_medians(rest, n_parts), image.shape), known
+    for _ in range(ROUNDS):
+        rest = image - offsets
+        rest -= _smooth(rest, sky)
+        sky = known & ~_sources(rest, known)
+        rest += offsets
+        levels, _ = _levels(rest, sky, n_parts)
+        offsets = _spread(levels - _running_mean(levels), image.shape)
+        rest -= offsets
+    return offsets, rest, sky
+
+
+def _medians(rest: F4, n_parts: int) -> F8:
+    """Return medians of equal parts of rows, (ny, n_parts); 0 of parts that are not known, NaN."""
+    edges = np.linspace(0, rest.shape[1], n_parts + 1).astype(np.int64)
+    out = np.zeros((rest.shape[0], n_parts))
+    for k, (left, right) in enumerate(pairwise(edges)):
+        seen = np.isfinite(rest[:, left:right]).any(axis=1)
+        out[seen, k] = np.nanmedian(rest[seen, left:right], axis=1)
+    return out
+
+
+def _levels(rest: F4, sky: Bools, n_parts: int) -> tuple[F8, F8]:
+    """Return means of the sky in equal parts of rows, (ny, n_parts), and their errors.
+
+    Parts without sky have the level 0 and no error, NaN.
+    """
+    edges = np.linspace(0, rest.shape[1], n_parts + 1).astype(np.int64)
+    values = np.where(sky, rest, np.float32(0.0))
+    number = np.add.reduceat(sky, edges[:-1], axis=1, dtype=np.int64)
+    total = np.add.reduceat(values, edges[:-1], axis=1, dtype=np.float64)
+    square = np.add.reduceat(np.square(values), edges[:-1], axis=1, dtype=np.float64)
+    enough = number >= MIN_KNOWN * np.diff(edges)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.where(enough, total / number, 0.0)
+        scatter = np.sqrt(np.maximum(square / number - level**2, 0.0))
+        return level, np.where(enough, scatter / np.sqrt(number), np.nan)
+
+
+def _agree(levels: F8, error: F8) -> bool:
+    """Tell whether both halves of what has one level have the same."""
+    away = (levels[:, 1::2] - levels[:, ::2]) / np.hypot(error[:, 1::2], error[:, ::2])
+    return robust_sigma(away[np.isfinite(away)]) < AGREEING
+
+
+def _spread(levels: F8, shape: tuple[int, ...]) -> F4:
+    """Return levels of parts of rows in all their pixels."""
+    edges = np.linspace(0, shape[1], levels.shape[1] + 1).astype(np.int64)
+    return np.repeat(levels.astype(np.float32), np.diff(edges), axis=1)
+
+
+def _running_mean(levels: F8) -> F8:
+    """Return the means of the levels within a mesh about each row."""
+    half = MESH // 2
+    sums = np.cumsum(np.pad(levels, ((half + 1, half), (0, 0)), mode="symmetric"), axis=0)
+    mean: F8 = (sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1)
+    return mean
+
+
+def _smooth(image: F4, sky: Bools) -> F4:
+    """Return the sky: medians of meshes, and lines between these."""
+    middles = []
+    for size in image.shape:
+        edges = np.linspace(0, size, max(2, size // MESH) + 1).astype(np.int64)
+        middles.append((edges, np.asarray(0.5 * (edges[1:] + edges[:-1] - 1.0), np.float64)))
+    (rows, y), (columns, x) = middles
+    levels = np.full((y.size, x.size), np.nan)
+    for j, (bottom, top) in enumerate(pairwise(rows)):
+        for i, (left, right) in enumerate(pairwise(columns)):
+            part = (slice(bottom, top), slice(left, right))
+            values = image[part][sky[part]]
+            if values.size > MIN_KNOWN * sky[part].size:
+                levels[j, i] = median(values)
+    levels = np.where(np.isnan(levels), np.nanmedian(levels), levels)
+    # Beyond the middle of the last mesh the line goes on.
+    across = _lines_between(levels.T, x, image.shape[1]).T
+    return _lines_between(across, y, image.shape[0]).astype(np.float32)
+
+
+def _lines_between(levels: F8, at: F8, size: int) -> F8:
+    """Return levels (n, m) at all pixels of their first axis, (size, m)."""
+    place = np.arange(size, dtype=np.float64)
+    below = np.clip(np.searchsorted(at, place) - 1, 0, at.size - 2)
+    part = ((place - at[below]) / (at[below + 1] - at[below]))[:, None]
+    out: F8 = levels[below] * (1.0 - part) + levels[below + 1] * part
+    return out
+
+
+def _sources(rest: F4, known: Bools) -> Bools:
+    """Return the pixels of sources, narrow and wide ones, and those beside them."""
+    noise = robust_sigma(rest[known][:: max(1, rest.size // 200_000)])
+    values = np.where(known, rest, np.float32(0.0))
+    stars = np.abs(values) > CLIP * noise
+    for axis in (0, 1):
+        values = _box(values, axis)
+    wide = robust_sigma(values[known][:: max(1, rest.size // 200_000)])
+    return widened(stars | (np.abs(values) > CLIP * wide), WIDE // 2)
+
+
+def _box(values: F4, axis: int) -> F4:
+    """Return means of WIDE pixels along an axis."""
+    pad = [(0, 0), (0, 0)]
+    pad[axis] = (WIDE // 2, WIDE // 2)
+    wide, size = np.pad(values, pad, mode="edge"), values.shape[axis]
+    total = sum(wide.take(np.arange(k, k + size), axis=axis) for k in range(WIDE))
+    return np.asarray(total / np.float32(WIDE), dtype=np.float32)
