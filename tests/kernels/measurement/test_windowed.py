@@ -208,3 +208,48 @@ def test_a_window_that_leaves_the_frame_to_the_left() -> None:
     other = windowed(spoiled, start, np.array([32.0]), half)
     assert iterations[0] == other[1][0] == 2
     np.testing.assert_array_equal(out, other[0])
+
+
+def iterate_by_pixels(image, labels, own, x, y, half):
+    """Return position and iterations of the window, pixel for pixel as the definition says."""
+    sigma = 2.0 * half / 2.35
+    radius = 4.0 * sigma
+    lost = ~np.isfinite(image) | ((labels > 0) & (labels != own))
+    row, column = np.indices(image.shape)
+    iterations = 0
+    while iterations < 16:
+        iterations += 1
+        v = np.trunc(2 * y + 0.49999 - row).astype(int)
+        u = np.trunc(2 * x + 0.49999 - column).astype(int)
+        inside = (v >= 0) & (v < len(image)) & (u >= 0) & (u < image.shape[1])
+        at = np.where(inside, v, 0), np.where(inside, u, 0)
+        opposite = np.where(inside & ~lost[at], image[at], 0.0)
+        values = np.where(lost, opposite, image)
+        dx, dy = column - x, row - y
+        r = np.hypot(dx, dy)
+        ramp = np.clip(0.5 + radius - r, 0.0, 1.0)
+        light = values * np.exp(-(r**2) / (2 * sigma**2)) * ramp
+        step = 2 * (light * dx).sum() / light.sum(), 2 * (light * dy).sum() / light.sum()
+        x, y = x + step[0], y + step[1]
+        if np.hypot(*step) < 2e-4:
+            break
+    return x, y, iterations
+
+
+@pytest.mark.parametrize("start", [(80.0, 75.0), (78.4, 70.7), (80.0, 40.0), (40.3, 118.6)])
+def test_large_window_among_pixels_of_others_and_bad_ones(start) -> None:
+    """Within the frame and cut by its edges; those that start on a pixel's centre, too."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:150, :160].astype(float)
+    image = 60 * np.exp(-(((x - start[0] - 1.3) ** 2 + (y - start[1] + 2.1) ** 2) / 800))
+    image = (image + rng.normal(0, 3, image.shape)).astype(np.float32)
+    labels = np.where(rng.random(image.shape) < 0.2, 7, 0).astype(np.int32)
+    labels[30:34] = 7
+    image[:, 90] = np.nan
+    half = np.array([18.0])
+    out, iterations, _, _ = windowed(
+        image, np.array(start[:1]), np.array(start[1:]), half, noise2=9.0, labels=labels, mask=2
+    )
+    *position, number = iterate_by_pixels(image, labels, 1, *start, half[0])
+    assert 2 < iterations[0] == number
+    np.testing.assert_allclose(out[0, :2], position, rtol=0, atol=1e-9)

@@ -8,7 +8,7 @@ Gaussian whose FWHM is the diameter of the circle that holds half of FLUX_AUTO, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,17 @@ from skyextract.kernels.measurement.pixel import (
     replacement,
 )
 from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
+from skyextract.kernels.measurement.windowstamp import (
+    STAMP_MARGIN,
+    Stamp,
+    fill_stamp,
+    offset_of_stamp,
+    stamp_side,
+)
 from skyextract.kernels.values import TOUCHES_BAD
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I4, I8
+    from skyextract.datamodel.arrays import F8, I4
 
 _WINDOW_ITERATIONS = 16
 _WINDOW_RADIUS = 4.0
@@ -36,9 +43,6 @@ _LARGE_WINDOW = 6.0
 _SAMPLED_WINDOW = 256.0
 _SAMPLED_RADIUS = 128.0
 """A window with a larger radius is iterated on every nth pixel and row, that many per radius."""
-_STAMP_RADIUS, _STAMP_MARGIN = 30.0, 1
-"""Windows up to this radius are summed on a copy of their pixels, with so many beside."""
-_LANES = 16
 _PIXEL_VARIANCE = 1.0 / 12.0
 
 
@@ -95,94 +99,10 @@ def _offset(
     return total, 0.0, 0.0
 
 
-class _Stamp(NamedTuple):
-    """Pixels about a source, for the windows of all iterations, and work space.
-
-    Attributes
-    ----------
-    values : (side, side)
-        Column by column: the rows of a column side by side, for vector instructions.
-    place : (5,)
-        First column and row, number of columns and of rows; whether none of the pixels is left
-        out.  0 columns: nothing is known yet.
-    rows : (3, side)
-        For each row of a window: square of its distance in y, sum of its weighted values, and of
-        these times their distance in x.
-    """
-
-    values: F8
-    place: I8
-    rows: F8
-
-
-@kernel
-def _fill_stamp(
-    pixels: Any, labels: Any, mask: int, source: int, xmin: int, xmax: int, ymin: int, ymax: int,
-    stamp: _Stamp,
-) -> None:  # fmt: skip
-    """Copy the pixels of a window, and some about it, if a stamp has room for them."""
-    height, width = pixels.shape
-    values, place = stamp.values, stamp.place
-    x0, x1 = max(xmin - _STAMP_MARGIN, 0), min(xmax + _STAMP_MARGIN, width)
-    y0, y1 = max(ymin - _STAMP_MARGIN, 0), min(ymax + _STAMP_MARGIN, height)
-    x1 = max(x1, x0)  # a window beyond the first column: a negative end would count from the last
-    place[0], place[1], place[2], place[3] = x0, y0, x1 - x0, y1 - y0
-    place[4] = 0
-    n_lost = 0
-    for py in range(y0, y1):
-        line = pixels[py, x0:x1]
-        owners = labels[py, x0:x1]
-        for u in range(len(line)):
-            n_lost += int(left_out(np.float64(line[u]), owners[u], mask, source))
-            values[u, py - y0] = line[u]
-    place[4] = int(n_lost == 0)
-
-
-@kernel
-def _offset_of_stamp(
-    stamp: _Stamp, mx: float, my: float, radius: float, exponent: float,
-    xmin: int, xmax: int, ymin: int, ymax: int,
-) -> Any:  # fmt: skip
-    """Return what `_offset` does, of a large window in which no pixel is left out.
-
-    Each row is summed from the left to the right as there, all rows at once.
-    """
-    inner2 = max(radius - 0.75, 0.0) ** 2
-    x0, y0 = stamp.place[0], stamp.place[1]
-    n = ymax - ymin
-    padded = (n + _LANES - 1) // _LANES * _LANES
-    height2, row, row_x = stamp.rows[0, :padded], stamp.rows[1, :padded], stamp.rows[2, :padded]
-    for v in range(padded):
-        height2[v] = (ymin + v - my) * (ymin + v - my)
-    row[:] = 0.0
-    row_x[:] = 0.0
-    for px in range(xmin, xmax):
-        dx = px - mx
-        dx2 = dx * dx
-        light = math.exp(-exponent * dx * dx)
-        line = stamp.values[px - x0, ymin - y0 : ymin - y0 + padded]
-        for v in range(padded):
-            r2 = dx2 + height2[v]
-            ramp = min(max(0.5 + radius - math.sqrt(r2), 0.0), 1.0)
-            value = (light * ramp if r2 > inner2 else light) * line[v]
-            row[v] += value
-            row_x[v] += value * dx
-    total = sx = sy = 0.0
-    for v in range(n):
-        dy = ymin + v - my
-        light = math.exp(-exponent * dy * dy)
-        total += light * row[v]
-        sx += light * row_x[v]
-        sy += light * row[v] * dy
-    if total > 0.0:
-        return total, sx / total, sy / total
-    return total, 0.0, 0.0
-
-
 @kernel
 def _find_centroid(
     pixels: Any, labels: Any, mask: int, source: int, x: float, y: float, radius: float,
-    exponent: float, column: Any, stamp: _Stamp,
+    exponent: float, column: Any, stamp: Stamp,
 ) -> tuple[float, float, float, float, int, int]:  # fmt: skip
     """Iterate the centroid from (x, y).
 
@@ -202,19 +122,21 @@ def _find_centroid(
     step = int(radius / _SAMPLED_RADIUS) if radius > _SAMPLED_WINDOW else 1
     place = stamp.place
     place[2] = 0
-    fits = _LARGE_WINDOW <= radius <= _STAMP_RADIUS
+    fits = _LARGE_WINDOW <= radius <= _SAMPLED_WINDOW
+    margin = 1 + int(radius) // STAMP_MARGIN
     for iteration in range(1, _WINDOW_ITERATIONS + 1):
         last_x, last_y = mx, my
         xmin, xmax, ymin, ymax, flag = circle_box(mx, my, radius, width, height)
         flags |= flag
         if fits and not (
-            place[2] > 0 and place[0] <= xmin and xmax <= place[0] + place[2]
-            and place[1] <= ymin and ymax <= place[1] + place[3]
+            place[2] > 0
+            and place[0] <= max(xmin - 1, 0) and min(xmax + 1, width) <= place[0] + place[2]
+            and place[1] <= max(ymin - 1, 0) and min(ymax + 1, height) <= place[1] + place[3]
         ):  # fmt: skip
-            _fill_stamp(pixels, labels, mask, source, xmin, xmax, ymin, ymax, stamp)
-        if fits and place[4] != 0:
-            total, sx, sy = _offset_of_stamp(
-                stamp, mx, my, radius, exponent, xmin, xmax, ymin, ymax
+            fill_stamp(pixels, labels, mask, source, xmin, xmax, ymin, ymax, margin, stamp)
+        if fits:
+            total, sx, sy = offset_of_stamp(
+                stamp, mask, mx, my, radius, exponent, xmin, xmax, ymin, ymax
             )
         else:
             total, sx, sy = _offset(
@@ -357,10 +279,8 @@ def windowed(
     x, y, _, _, cxx, cyy, cxy, singular = shapes
     column = np.empty(0)
     sums = np.empty(10)
-    side = 2 * (int(_STAMP_RADIUS) + 2 + _STAMP_MARGIN)
-    stamp = _Stamp(
-        np.zeros((side, side + _LANES)), np.zeros(5, np.int64), np.empty((3, side + _LANES))
-    )
+    place = np.zeros(4, np.int64)
+    memory, n_lost, rows = np.empty(0), np.empty(0, np.int64), np.empty((4, 0))
     for i in range(first, last):
         sigma = half_light[i] * 2.0 / 2.35
         exponent = 1.0 / (2.0 * sigma * sigma)
@@ -368,6 +288,11 @@ def windowed(
         n_columns = int(2.0 * radius) + 4
         if column.size < n_columns:
             column = np.empty(n_columns)
+        side = stamp_side(radius) if radius <= _SAMPLED_WINDOW else 0
+        if rows.shape[1] < side:
+            memory, n_lost = np.empty(side * side), np.empty(side, np.int64)
+            rows = np.empty((4, side))
+        stamp = Stamp(memory[: side * side].reshape((side, side)), n_lost, place, rows)
         mx, my, last_x, last_y, iterations[i], flag = _find_centroid(
             pixels, labels, mask, i + 1, x[i], y[i], radius, exponent, column, stamp
         )
