@@ -84,3 +84,21 @@ def test_garbage_is_looked_for_once_a_process_has_started() -> None:
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == ["False", "True", "True", "False"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of glibc")
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_planes_of_small_images_take_the_same_memory_again(is_ours):
+    lines = (
+        "import resource, numpy as np",
+        "from skyextract.run import prepare_process, take_memory_at_once",
+        "prepare_process()" if is_ours else "",
+        "take_memory_at_once(1 << 20)",
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt",
+        "for _ in range(20): np.empty(3 << 20, np.uint8).fill(1)",
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert (int(ran.stdout) < 1000) == is_ours  # of 15,360 small pages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from skyextract.outputs.products import Products
 from skyextract.outputs.result import Result, in_image_unit
 from skyextract.pipeline import process_exposure
 from skyextract.record import record
-from skyextract.run import Run
+from skyextract.run import Run, take_memory_at_once
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import isr_is_asked
 
@@ -168,6 +169,7 @@ def process_extensions(
             yield frame
             continue
         image = frame.image
+        take_memory_at_once(math.prod(image.shape))
         plane = image.plane if isinstance(image, Exposure) else None
         place = f"{image.extension}" if plane is None else f"{image.extension},{plane}"
         label = f"{job.label}: " if image.alone else f"{job.label}[{place}]: "

@@ -34,26 +34,26 @@ def record(cls: type[T]) -> type[T]:
         item.name: item.default_factory for item in declared if item.default_factory is not MISSING
     }
     needed = {name for name, value in defaults.items() if value is MISSING} - made_anew.keys()
-    made.__record__ = defaults, made_anew, needed
+    made.__record__ = defaults, made_anew, needed, hasattr(made, "__post_init__")
     return cls
 
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
-    defaults, made_anew, needed = self.__record__
+    defaults, made_anew, needed, has_more = self.__record__
     given = {**dict(zip(defaults, args, strict=False)), **kwargs} if args else kwargs
-    if (
-        len(given) < len(args) + len(kwargs)
-        or not given.keys() <= defaults.keys()
-        or not given.keys() >= needed
-    ):
-        raise _wrong_arguments(self, args, kwargs)
     values = self.__dict__
     values.update(defaults)  # in the order of declaration
     values.update(given)
+    if (
+        len(given) < len(args) + len(kwargs)
+        or len(values) > len(defaults)
+        or (len(given) < len(defaults) and not given.keys() >= needed)
+    ):
+        raise _wrong_arguments(self, args, kwargs)
     for name, make in made_anew.items():
         if name not in given:
             values[name] = make()
-    if hasattr(self, "__post_init__"):
+    if has_more:
         self.__post_init__()
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.datamodel.noise import median, quantile_of_sorted, robust_sigma
+from skyextract.datamodel.noise import median, quantile_of_sorted, quantiles, robust_sigma
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
@@ -21,6 +21,19 @@ def test_the_median_of_nothing_and_with_nan_is_nan():
     many = np.arange(5000.0)
     many[7] = np.nan
     assert math.isnan(median(many))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 101, 5000])
+@pytest.mark.parametrize("shares", [(0.1, 0.5, 0.9), (0.0, 1.0), (0.5, 0.5, 0.501)])
+def test_quantiles_are_those_of_the_sorted_numbers(dtype, n, shares):
+    rng = np.random.default_rng(4)
+    for numbers in (rng.normal(0, 100, n), rng.integers(0, 4, n)):
+        values = numbers.astype(dtype)
+        ordered = np.sort(values)
+        expected = [quantile_of_sorted(ordered, share) for share in shares]
+        assert quantiles(values, shares) == expected
+        np.testing.assert_allclose(expected, np.quantile(values.astype(float), shares), rtol=1e-6)
 
 
 def test_the_robust_sigma_of_a_normal_sample():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,6 +56,26 @@ def quantile_of_sorted(ordered: AnyArray, share: float) -> float:
     low = min(int(at), max(ordered.size - 2, 0))
     first, second = float(ordered[low]), float(ordered[min(low + 1, ordered.size - 1)])
     return first + (at - low) * (second - first)
+
+
+def quantiles(values: AnyArray, shares: Sequence[float]) -> list[float]:
+    """Return quantiles of numbers, which are not NaN; the shares of them rise.
+
+    Those that `quantile_of_sorted` has of all, for a fraction of the time of sorting.
+    """
+    part, before, found = values, 0, []
+    for share in shares:
+        at = share * (values.size - 1)
+        low = min(int(at), max(values.size - 2, 0))
+        high = min(low + 1, values.size - 1)
+        # At one place, as in `median`.
+        part = np.partition(part, high - before)
+        last = int(np.argmax(part[: low - before + 1]))
+        part[[last, low - before]] = part[[low - before, last]]
+        first, second = float(part[low - before]), float(part[high - before])
+        found.append(first + (at - low) * (second - first))
+        part, before = part[low - before :], low  # the next one is in there
+    return found
 
 
 def pixel_noise(image: AnyArray) -> float:

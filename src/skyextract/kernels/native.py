@@ -219,13 +219,13 @@ def make_test(check: Check) -> Test:
     kind = check[0]
     if kind == "array":
         _, name, ndim, layout, writable = check
-        dtype = np.dtype(name)
+        ndarray, dtype = np.ndarray, np.dtype(name)
         needed = _ALIGNED | (layout != "A" and _C_CONTIGUOUS) | (writable and _WRITEABLE)
 
         def is_array(argument: object) -> bool:
             return (
-                isinstance(argument, np.ndarray)
-                and argument.dtype == dtype
+                isinstance(argument, ndarray)
+                and (argument.dtype is dtype or argument.dtype == dtype)
                 and argument.ndim == ndim
                 and argument.flags.num & needed == needed
             )

@@ -273,10 +273,12 @@ def contrast_limits(psf: Psf, shape: tuple[int, int]) -> F8:
     # Two pixels of margin, so that opposite neighbours of the core never wrap around.
     core_only = psf.stamps(x, y, dx, dy, 2 * math.ceil(psf.fwhm) + 3).astype(np.float64)
     stamps = np.pad(core_only, ((0, 0), (2, 2), (2, 2)))
-    core = stamps > 0.25 * stamps.max(axis=(1, 2), keepdims=True)
+    core = np.flatnonzero(stamps > 0.25 * stamps.max(axis=(1, 2), keepdims=True))
+    pixels = stamps.ravel()
     for k, (i, j) in enumerate(kernels.DIRECTIONS):
-        mean = 0.5 * (np.roll(stamps, (j, i), (1, 2)) + np.roll(stamps, (-j, -i), (1, 2)))
-        limits[k] = min(1.0, float((mean[core] / stamps[core]).min()))
+        aside = j * stamps.shape[2] + i
+        mean = 0.5 * (pixels[core - aside] + pixels[core + aside])
+        limits[k] = min(1.0, float((mean / pixels[core]).min()))
     return np.asarray(np.maximum(limits, 0.0), dtype=np.float64)
 
 

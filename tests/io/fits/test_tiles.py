@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from skyextract.io.fits import tiles
 from skyextract.io.fits.file import FitsFile
+from skyextract.run import Run
 
 
 def written(path, image, **options):
@@ -50,6 +51,20 @@ def test_numbers_equal_astropy(tmp_path, kind, shape) -> None:
         assert numbers is not None
         np.testing.assert_array_equal(numbers, expected)
         assert numbers.dtype == expected.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_threads_decode_the_same_and_tell_of_broken_tiles(tmp_path, n_threads) -> None:
+    image = np.random.default_rng(6).normal(100, 9, (300, 40)).astype("i2")
+    path = written(tmp_path / "a.fits", image, compression_type="RICE_1")
+    with FitsFile(str(path)) as file:
+        unit = file.units[1]
+        np.testing.assert_array_equal(file.numbers(unit, Run(n_threads)), image)
+        data = np.array(file._bytes(unit, np.dtype(np.uint8), (unit.size,)))
+    for tile in (0, 290):
+        short = data.copy()
+        short[8 * tile : 8 * tile + 4].view(">i4")[0] //= 2
+        assert tiles.decompress(unit.header, unit.shape, short, Run(n_threads)) is None
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, 
 from skyextract.io.fits.tiles import decompress
 from skyextract.messages import quiet
 from skyextract.record import record
+
+if TYPE_CHECKING:
+    from skyextract.run import Run
 
 
 @contextmanager
@@ -212,11 +215,16 @@ class FitsFile:
         size = math.prod(shape) * dtype.itemsize / 1e9
         raise ImageError(f"not enough memory for {axes} pixels ({size:.3g} GB)")
 
-    def numbers(self, unit: HeaderUnit) -> AnyArray:
+    def numbers(self, unit: HeaderUnit, run: Run | None = None) -> AnyArray:
         """Return the numbers of an image as stored, before BSCALE and BZERO.
 
         Big-endian and memory-mapped, or native where they had to be decompressed; axes as in
         numpy.
+
+        Parameters
+        ----------
+        run : Run, optional
+            Lends its threads to decompress.
 
         Raises
         ------
@@ -225,7 +233,7 @@ class FitsFile:
         """
         self.check_complete(unit)
         if unit.kind == "COMPRESSED":
-            return self._decompress(unit)
+            return self._decompress(unit, run)
         dtype = np.dtype(DTYPES[card_integer(unit.header, "BITPIX")])
         if not unit.shape or unit.size < math.prod(unit.shape) * dtype.itemsize:
             raise ImageError(f"{unit.size} data bytes for {unit.shape} pixels (PCOUNT, GCOUNT)")
@@ -233,10 +241,10 @@ class FitsFile:
             raise ImageError("the image has no pixels")
         return self._bytes(unit, dtype, unit.shape[::-1])
 
-    def _decompress(self, unit: HeaderUnit) -> AnyArray:
+    def _decompress(self, unit: HeaderUnit, run: Run | None) -> AnyArray:
         """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
         numbers = decompress(
-            unit.header, unit.shape, self._bytes(unit, np.dtype(np.uint8), (unit.size,))
+            unit.header, unit.shape, self._bytes(unit, np.dtype(np.uint8), (unit.size,)), run
         )
         if numbers is not None:
             return numbers

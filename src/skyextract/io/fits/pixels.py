@@ -91,7 +91,9 @@ def plane_axes(shape: tuple[int, ...], *, of_cube: bool = False) -> tuple[int, i
     return shape[0], shape[1]
 
 
-def stored_numbers(file: FitsFile, unit: HeaderUnit, plane: int | None = None) -> AnyArray:
+def stored_numbers(
+    file: FitsFile, unit: HeaderUnit, plane: int | None = None, run: Run | None = None
+) -> AnyArray:
     """Return the (ny, nx) numbers of an image unit as stored, before BSCALE and BZERO.
 
     Big-endian and not copied, or native where they had to be decompressed.
@@ -100,6 +102,8 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit, plane: int | None = None) -
     ----------
     plane : int, optional
         Which plane of a cube, from 0.
+    run : Run, optional
+        Lends its threads to decompress.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def stored_numbers(file: FitsFile, unit: HeaderUnit, plane: int | None = None) -
         Not a 2-D image, or truncated, or broken compression.
     """
     width, height = plane_axes(unit.shape, of_cube=plane is not None)
-    numbers = file.numbers(unit)
+    numbers = file.numbers(unit, run)
     size = width * height * n_planes(unit.shape)
     if numbers.size != size:
         raise ImageError(f"{numbers.size} numbers for {size} pixels (PCOUNT, GCOUNT)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.arrays import I8, U1, AnyArray
+from skyextract.run import Run
 
 if TYPE_CHECKING:
     from skyextract.datamodel.header import Header
@@ -21,7 +22,9 @@ _FORM = re.compile(r"1?([PQ])B(\(\d*\))?")
 _DEFAULT_BLOCK, _DEFAULT_BYTES = 32, 4
 
 
-def decompress(header: Header, shape: tuple[int, ...], data: U1) -> AnyArray | None:
+def decompress(
+    header: Header, shape: tuple[int, ...], data: U1, run: Run | None = None
+) -> AnyArray | None:
     """Return the numbers of a compressed image, before BSCALE and BZERO, axes as in numpy.
 
     None where something is not as most images have it, or broken: then astropy reads it, or says
@@ -35,6 +38,8 @@ def decompress(header: Header, shape: tuple[int, ...], data: U1) -> AnyArray | N
         Axes of the image in FITS order.
     data : (n,) uint8
         The table and its heap.
+    run : Run, optional
+        Lends its threads.
     """
     dtype, block = _coding(header)
     if dtype is None or len(shape) != 2 or 0 in shape:
@@ -48,7 +53,16 @@ def decompress(header: Header, shape: tuple[int, ...], data: U1) -> AnyArray | N
 
     out = np.empty(shape[::-1], np.int32)
     spared = np.concatenate([data, np.zeros(SPARE, np.uint8)])
-    if decode_tiles(spared, *places, 8 * dtype.itemsize, block, out) < shape[1]:
+    first, size = places
+    n_bits = 8 * dtype.itemsize
+
+    def decode(band: tuple[int, int]) -> bool:
+        rows = slice(*band)
+        n_whole = decode_tiles(spared, first[rows], size[rows], n_bits, block, out[rows])
+        return n_whole == band[1] - band[0]
+
+    run = run or Run()
+    if not all(run.map(decode, run.bands(shape[1]))):
         return None
     return out.astype(dtype, copy=False)
 

@@ -222,7 +222,7 @@ def _read_exposure(
         apply_head(header, head)
     camera = translate(header, config.isr.camera, run, file.path)
     detector = read_detector(header, config.detector, run, name)
-    numbers = stored_numbers(file, unit, plane)
+    numbers = stored_numbers(file, unit, plane, run)
     if has_swapped_bytes(numbers):
         run.warn(f"{name}: the bytes of the pixels are in the wrong order; they are turned round")
         numbers = numbers.byteswap()

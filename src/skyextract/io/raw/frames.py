@@ -151,7 +151,7 @@ def exposure_time(header: Header, config: Config, run: Run, name: str) -> float:
 def _plane(file: FitsFile, member: _Unit, config: Config, run: Run) -> F4:
     """Return a raw plane, NaN where there is no value."""
     scaling = Scaling.from_header(member.header)
-    numbers = stored_numbers(file, member.unit)
+    numbers = stored_numbers(file, member.unit, run=run)
     if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
     plane, mask = to_float(numbers, scaling, math.inf, run)

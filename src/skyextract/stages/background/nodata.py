@@ -27,7 +27,7 @@ from skyextract.datamodel.arrays import (
 )
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import quantile_of_sorted, sparse
+from skyextract.datamodel.noise import quantiles, sparse
 from skyextract.kernels.background.constant import constant_runs, fill_equal
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
@@ -366,8 +366,7 @@ def clipping_level(image: F4, mask: U2, level: float, run: Run) -> float | None:
     sample = image.ravel()[::step][good]
     if not sample.size:
         return None
-    ordered = np.sort(sample)
-    low, sky = (quantile_of_sorted(ordered, share) for share in (0.15866, 0.5))
+    low, sky = quantiles(sample, (0.15866, 0.5))
     if not level - sky > MIN_CLIP * (sky - low) or level <= sky:
         return None
     n_top, n_near = n_from(image, (level, level - 0.1 * (level - sky)), run).tolist()

@@ -9,7 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import quantile_of_sorted, robust_sigma
+from skyextract.datamodel.noise import quantiles, robust_sigma
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -229,8 +229,7 @@ def depth_range(sky: Sky) -> tuple[float, float]:
     variance = variance[(variance > 0.0) & (variance < MAX_VARIANCE)]
     if variance.size < MIN_POSITIONS:
         return 0.0, 0.0
-    ordered = np.sort(variance)
-    low, middle, high = (quantile_of_sorted(ordered, share) for share in (0.1, 0.5, 0.9))
+    low, middle, high = quantiles(variance, (0.1, 0.5, 0.9))
     return 1.25 * math.log10(high / middle), 1.25 * math.log10(middle / low)
 
 
