@@ -148,13 +148,18 @@ def test_fluxes_follow_the_wings() -> None:
             assert np.sqrt(np.mean(_pulls(shown, flux) ** 2)) < 1.0
 
 
-def test_a_bar_makes_the_axes_uncertain() -> None:
-    """It turns them away from the disk's by far more than errors of fits; no bar, no cost."""
+@pytest.mark.parametrize("brightness", [1.0, 0.025])
+def test_a_bar_makes_the_axes_uncertain(brightness: float) -> None:
+    """It turns them away from the disk's by far more than errors of fits; no bar, no cost.
+
+    Of the fainter ones all that a model has wrong is not beyond doubt, but that it turns is.
+    """
     n, rng = 25, np.random.default_rng(69)
     positions, shape = grid_of(n, 70)
     angle = rng.uniform(0.0, 180.0, n)
-    disks = [sersic(1.5e5, 5.0, 1.0, 0.6, a) for a in angle]
-    bars = [sersic(8e4, 2.5, 0.5, 0.25, a) for a in angle + rng.uniform(40.0, 140.0, n)]
+    disks = [sersic(1.5e5 * brightness, 5.0, 1.0, 0.6, a) for a in angle]
+    turns = angle + rng.uniform(40.0, 140.0, n)
+    bars = [sersic(8e4 * brightness, 2.5, 0.5, 0.25, a) for a in turns]
     shear = -0.5 * np.log(0.6) * np.cos(2.0 * np.radians(angle))
 
     def pulls(galaxies: list[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
 from skyextract.kernels.galaxies.points import arrange_within, average_squares, grid_of, points_in
 from skyextract.kernels.galaxies.render import SPARE
+from skyextract.kernels.galaxies.residuals import describe_turn, describe_wrong, misfit
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -67,20 +68,9 @@ LEFT_OUT = 0.0005
 """Each Gaussian is drawn out to this fraction of the noise per pixel."""
 ROUGHLY_LEFT_OUT = 0.004
 """The same where the fit is done again."""
-FITTED = 5.0
-"""Points whose noise a fit follows, about."""
-N_RINGS, RINGS_PER_FACTOR, FAINTEST_RING = 12, 1.5, 2900.0
-"""Isophotes along which means are taken; how many to a factor e of brightness; how much fainter
-than the peak they go."""
-RINGS_PER_POWER = RINGS_PER_FACTOR * math.log(2.0) / 2.0**23
-"""The same to a step of the last of the 23 bits of a number of single precision."""
-FITTED_RINGS, RINGS_LEFT = 1.6, 0.4
-"""What a fit takes away of the noise of these means: as many squares, this part of the scatter."""
 BRIGHT = 50.0
 """S/N from which these are taken."""
-SEEN = 0.003
-"""Brightness, over that of the peak, to which light that a model leaves is summed."""
-N_NUMBERS = 11
+N_NUMBERS = 13
 """That describe a fit."""
 
 
@@ -158,7 +148,8 @@ class Fits(NamedTuple):
         Reduced chi2; chi2 of a point source less that of an extended one; the logarithm of
         the ratio of their evidences; noise-equivalent area in pixels; the largest step of a
         parameter in the last visit, in errors; the mean square of what the model has wrong, over
-        that of its light, and the error of it.
+        that of its light, and the error of it; of bright sources the same of means along isophotes,
+        the light that is left and its error, and how isophotes turn (`describe_turn`).
     flags, iterations : (n,) int32
     changed : (n,) uint8
         Set to 1 where a model changed by more than a tenth of its noise.
@@ -279,10 +270,12 @@ def visit_sources(
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
         _describe(own, work, good - free.size, fits.numbers[i])
-        wrong, error, signals = _misfit(own, work)
+        wrong, error, signals = misfit(own, work)
         fits.numbers[i, 5], fits.numbers[i, 6], fits.numbers[i, 7:] = wrong, error, math.nan
         if signals > BRIGHT * BRIGHT:
-            _describe_wrong(own, rules.level_error[i], signals, work, fits.numbers[i])
+            describe_wrong(own, rules.level_error[i], signals, work, fits.numbers[i])
+            if math.isfinite(work.drawn[X]):
+                describe_turn(own, free, work, fits.numbers[i])
         if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
         if rules.point_fwhm > 0.0:
@@ -301,67 +294,6 @@ def _describe(parameters: F8, work: Work, freedom: int, numbers: F8) -> None:
         chi2 += work.weight[k] * (work.data[k] - parameters[SKY] - light) ** 2
     numbers[0] = chi2 / max(freedom, 1)
     numbers[3] = total * total / squares if squares > 0.0 else math.nan
-
-
-@helper
-def _misfit(parameters: F8, work: Work) -> tuple[float, float, float]:
-    """Return the mean square of what a model has wrong over its light, its error, the S/N squared.
-
-    Where a model is wrong by a part f of its light, squares of residuals are larger than those of
-    noise by f^2 times that of the light: each point tells f^2, with the square of its S/N as
-    weight.  Of the noise, the fit has taken away what `FITTED` points of the mean S/N have.
-    """
-    signals, known, excess = 0.0, 0.0, 0.0
-    for k in range(points_in(work.parts)):
-        light, weight = float(work.model[k]), float(work.weight[k])
-        signal = weight * light * light
-        signals += signal
-        known += signal * signal
-        excess += signal * (weight * (work.data[k] - parameters[SKY] - light) ** 2 - 1.0)
-    if not known > 0.0:
-        return math.nan, math.nan, 0.0
-    return excess / known + FITTED / signals, math.sqrt(2.0 / known), signals
-
-
-@helper
-def _describe_wrong(
-    parameters: F8, level_error: float, signals: float, work: Work, numbers: F8
-) -> None:
-    """Write what a bright source's model has wrong along isophotes, and what it leaves.
-
-    The mean square along isophotes is that of `_misfit`, of means along them: what a bar or arms
-    have wrong is next to nothing there, as it is to the flux.  Of the scatter of these few means a
-    fit has taken away more than half.  The light that is left is counted above the level of the sky
-    of its surroundings, not above the fitted one, which makes up for what the wings of a model have
-    too much.
-    """
-    rings = np.zeros((N_RINGS, 2))
-    peak, n = 0.0, points_in(work.parts)
-    for k in range(n):
-        peak = max(peak, float(work.model[k]))
-    # the bits of a number, exponent first, are its logarithm, linear between powers of two
-    top = np.int64(np.float32(peak).view(np.int32))
-    left, variance, area = 0.0, 0.0, 0.0
-    for k in range(n):
-        light, weight, cover = float(work.model[k]), float(work.weight[k]), float(work.cover[k])
-        if light * FAINTEST_RING > peak:
-            fainter = top - np.int64(np.float32(light).view(np.int32))
-            r = min(int(RINGS_PER_POWER * fainter), N_RINGS - 1)
-            rings[r, 0] += weight * light * light
-            rings[r, 1] += weight * light * (work.data[k] - parameters[SKY] - light)
-        if weight > 0.0 and light > SEEN * peak:
-            left += cover * (work.data[k] - light)
-            variance += cover * cover / weight
-            area += cover
-    known, excess = 0.0, 0.0
-    for r in range(N_RINGS):
-        known += rings[r, 0] ** 2
-        excess += rings[r, 1] ** 2 - rings[r, 0]
-    if not known > 0.0:
-        return
-    numbers[7] = excess / known + FITTED_RINGS / signals
-    numbers[8] = RINGS_LEFT * math.sqrt(2.0 / known)
-    numbers[9], numbers[10] = left, math.sqrt(variance + (area * level_error) ** 2)
 
 
 @helper

@@ -154,6 +154,9 @@ class ModelFits:
         error of it; below 0 by chance.  Both again of means along isophotes.
     left : (n, 2) float64
         The light that is left within the isophote `SEEN` of the model, and its error.
+    turn : (n, 2) float64
+        Square of the change of the shear from an isophote to the next one, and the variance of
+        a component of it; NaN of faint sources and of models of several components.
     flags, iterations : (n,) int32
     scene : Scene
     residual : (ny, nx) float32 or None
@@ -168,6 +171,7 @@ class ModelFits:
     noise_area: F8
     misfit: F8
     left: F8
+    turn: F8
     flags: I4
     iterations: I4
     scene: Scene
@@ -303,7 +307,7 @@ def fit_models(
     return ModelFits(
         profile=profile, parameters=parameters, covariance=covariance, chi2=numbers[:, 0],
         log_odds=_odds(parameters, numbers, sky, noise2), noise_area=numbers[:, 3],
-        misfit=numbers[:, 5:9], left=numbers[:, 9:11],
+        misfit=numbers[:, 5:9], left=numbers[:, 9:11], turn=numbers[:, 11:13],
         flags=flags, iterations=iterations, scene=scene,
         residual=pixels.residual if keep_residual else None,
     )  # fmt: skip
