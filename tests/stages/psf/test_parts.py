@@ -21,7 +21,8 @@ def sizes(seed, n, size, is_star=None, scatter=0.003):
     error = 0.4343 / 10.0 ** rng.uniform(1.7, 3.5, n)
     log = np.log10(size(u, v)) + np.hypot(error, scatter) * rng.standard_normal(n)
     stars = np.ones(n, dtype=bool) if is_star is None else is_star(u, v)
-    return Sizes(SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5), log, error, stars)
+    round_ = np.ones(n, dtype=bool)
+    return Sizes(SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5), log, error, stars, round_)
 
 
 @pytest.mark.parametrize("n", [15, 60, 500])
@@ -64,10 +65,33 @@ def test_galaxies_are_no_part():
     galaxies = Sizes(
         rng.uniform(700.0, 1000.0, 80), rng.uniform(1400.0, 2000.0, 80),
         np.log10(3.0 * rng.uniform(1.05, 2.5, 80)), np.full(80, 0.003), np.zeros(80, dtype=bool),
+        np.ones(80, dtype=bool),
     )  # fmt: skip
-    names = ("x", "y", "size", "error", "is_star")
+    names = ("x", "y", "size", "error", "is_star", "is_round")
     both = [np.append(getattr(stars, name), getattr(galaxies, name)) for name in names]
     assert not doubt_of_parts(Sizes(*both), PSF, SHAPE)
+
+
+@pytest.mark.parametrize("n", [40, 150])
+def test_stars_that_are_trailed_in_a_part(n):
+    for seed in range(20):
+        half = sizes(seed, n, lambda u, v: np.where(v > 0.1, 8.0, 3.0), lambda u, v: v < 0.1)
+        half = replace(half, is_round=half.is_star)
+        assert "parts of the frame have trailed stars" in doubt_of_parts(half, PSF, SHAPE)
+
+
+def test_elongated_galaxies_are_no_part():
+    """Neither those all over the field, nor a cluster of them."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        size = 3.0 * rng.uniform(1.05, 2.5, 200)
+        size[:60] = 3.0
+        u = rng.uniform(-0.5, 0.5, 200)
+        u[60:120] = rng.uniform(0.2, 0.5, 60)
+        galaxies = sizes(seed, 200, lambda u, v, size=size: size, lambda u, v: np.arange(200) < 60)
+        some = replace(galaxies, is_round=(np.arange(200) < 60) | (rng.random(200) < 0.2))
+        some = replace(some, x=SHAPE[1] * (u + 0.5))
+        assert not doubt_of_parts(some, PSF, SHAPE)
 
 
 def test_few_stars_tell_nothing():
@@ -98,10 +122,14 @@ def test_few_stars_of_a_crowd_do_not_tell_of_a_corner_without_them():
             x_scale=1000.0, y_zero=1000.0, y_scale=2000.0,
         )  # fmt: skip
         places = SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5)
-        assert not doubt_of_parts(Sizes(*places, log, error, is_star), psf, SHAPE)
+        assert not doubt_of_parts(
+            Sizes(*places, log, error, is_star, np.ones(400, dtype=bool)), psf, SHAPE
+        )
         # ... nor does that hide a corner with a seeing of its own
         log[(u > 0.25) & (v > 0.25)] += np.log10(1.15)
-        assert doubt_of_parts(Sizes(*places, log, error, is_star), psf, SHAPE)
+        assert doubt_of_parts(
+            Sizes(*places, log, error, is_star, np.ones(400, dtype=bool)), psf, SHAPE
+        )
 
 
 @pytest.mark.parametrize("n", [20, 300])

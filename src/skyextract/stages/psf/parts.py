@@ -1,8 +1,9 @@
 """Parts of the field whose stars have a size of their own, which the PSF does not follow.
 
-Chips of other focus in one mosaic, exposures of other seeing in one stack: sizes jump at an edge,
-where a PSF varies smoothly.  There the sizes of stars depart together from the surface that the PSF
-stars make, far more than their noise, and they crowd at one departure, as galaxies do not.
+Chips of other focus in one mosaic, exposures of other seeing in one stack, stars that are trailed
+while a part of the frame is read: sizes jump at an edge, where a PSF varies smoothly.  There the
+sizes of stars depart together from the surface that the PSF stars make, far more than their noise,
+and they crowd at one departure, as galaxies do not.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
@@ -43,7 +44,7 @@ ALIKE = 0.02
 
 @record
 class Sizes:
-    """Sizes of the PSF stars, and of other bright, round, isolated sources.
+    """Sizes of the PSF stars, and of other bright, isolated sources.
 
     Attributes
     ----------
@@ -53,6 +54,8 @@ class Sizes:
         Log10 of the FWHM in pixels, and its error.
     is_star : (n,) bool
         PSF stars.
+    is_round : (n,) bool
+        Sources that are about as round as these.
     """
 
     x: F8
@@ -60,6 +63,12 @@ class Sizes:
     size: F8
     error: F8
     is_star: Bools
+    is_round: Bools
+
+    def of_round(self) -> Sizes:
+        """Return the sizes of round sources."""
+        names = ("x", "y", "size", "error", "is_star", "is_round")
+        return Sizes(*(getattr(self, name)[self.is_round] for name in names))
 
 
 def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str:
@@ -73,23 +82,42 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
     shape : (int, int)
         Of the image.
     """
-    if sizes is None or sizes.x.size < MIN_STARS:
+    if sizes is None:
         return ""
+    of_round = sizes.of_round()
+    part = _part_unlike(of_round, psf, shape)
+    if part is not None:
+        return _told(part, "have a focus or seeing of their own", shape)
+    if of_round.x.size == sizes.x.size:
+        return ""
+    # Among sources of any shape are galaxies, which are not of one size.
+    part = _part_unlike(sizes, psf, shape)
+    if part is not None and 2 * np.count_nonzero(sizes.is_round[part.rows]) < part.rows.size:
+        return _told(part, "have trailed stars", shape)
+    return ""
+
+
+def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+    """Return the part of the frame that departs most clearly; None if none does."""
+    if sizes.x.size < MIN_STARS:
+        return None
     u, v = field_of(sizes.x, sizes.y, shape)
     # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
     if _worst(_from_surface(sizes, u, v), sizes.error, u, v) is None:
-        return ""
+        return None
     away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
     away -= np.median(away[sizes.is_star])
-    part = _worst(away, sizes.error, u, v)
-    if part is None:
-        return ""
+    return _worst(away, sizes.error, u, v)
+
+
+def _told(part: _Part, cause: str, shape: tuple[int, int]) -> str:
+    """Tell of a part of the frame."""
     wider = 10.0**part.departure - 1.0
     x, y = (np.linspace(0.5, n + 0.5, CELLS + 1).round().astype(int) for n in shape[::-1])
     return (
         f"stars in x {x[part.left]} to {x[part.right]}, y {y[part.low]} to {y[part.high]} are "
         f"{100 * abs(wider):.1f} % {'wider' if wider > 0.0 else 'narrower'} than the PSF there: "
-        "parts of the frame have a focus or seeing of their own, which the PSF does not follow"
+        f"parts of the frame {cause}, which the PSF does not follow"
     )
 
 
@@ -171,6 +199,7 @@ class _Part:
     high: int
     departure: float
     ratio: float
+    rows: I8
 
 
 def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
@@ -184,7 +213,8 @@ def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
             inside = across & (row >= low) & (row < high)
             departure, ratio = _departure(away[inside], error[inside])
             if abs(departure) > OTHER and ratio > (worst.ratio if worst else SURE):
-                worst = _Part(left, right, low, high, departure, ratio)
+                rows = np.flatnonzero(inside)
+                worst = _Part(left, right, low, high, departure, ratio, rows)
     return worst
 
 

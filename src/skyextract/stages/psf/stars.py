@@ -54,6 +54,9 @@ TURNS = 12
 ROUND = 0.06
 """(A - B) / (A + B) up to which a source can be a single star."""
 
+BRIGHT_TRAIL = 30.0
+"""S/N of sources that are not round, and may be stars that are trailed in a part of the frame."""
+
 ONE_SIZE = 0.5
 """Share of the sources of one size from which it is not looked whether sizes vary..."""
 MORE_ALIKE = 1.5
@@ -260,13 +263,14 @@ def _bright_of(c: Candidates, config: Characterize) -> I8:
 
 
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
-    """Return the sizes of the stars, and of other bright, round, isolated sources."""
-    as_round = c.ellipticity[bright] < median(c.ellipticity[stars]) + ROUND
-    rows = bright[as_round & (c.snr[bright] >= BRIGHT)]
+    """Return the sizes of the stars, and of other bright, isolated sources."""
+    as_round = c.ellipticity < median(c.ellipticity[stars]) + ROUND
+    rows = bright[c.snr[bright] >= np.where(as_round[bright], BRIGHT, BRIGHT_TRAIL)]
     ridge = (float(np.median(np.log10(c.fwhm[stars]))), 0.0)
     rows = np.union1d(rows[_crowd_of(c, rows, ridge) < UNDISTURBED], stars)
-    error = 0.4343 / c.snr[rows]
-    return Sizes(c.x[rows], c.y[rows], np.log10(c.fwhm[rows]), error, np.isin(rows, stars))
+    error, is_star = 0.4343 / c.snr[rows], np.isin(rows, stars)
+    size = np.log10(c.fwhm[rows])
+    return Sizes(c.x[rows], c.y[rows], size, error, is_star, as_round[rows] | is_star)
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:
