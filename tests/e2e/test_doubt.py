@@ -11,6 +11,7 @@ from astropy.io import fits
 from scipy.ndimage import median_filter
 
 from skyextract.datamodel.wcs import SkyWcs
+from tests.simulate import lights
 from tests.simulate.badframes import field_curvature, good_frame, two_seeings
 from tests.simulate.starfield import simulate
 from tests.simulate.zeropointfields import GAIN, Sources, draw_sources, simulate_field
@@ -302,3 +303,24 @@ def test_smear_of_a_frame_transfer(skyextract, tmp_path):
         fits.writeto(tmp_path / f"{name}.fits", image.astype(np.float32))
     assert "columns differ by" in skyextract("f.fits").stderr
     assert "differ by" not in skyextract("g.fits").stderr
+
+
+def test_stars_on_a_sky_that_was_clipped_at_zero(skyextract, tmp_path):
+    """Their pixels were not raised, as those of the sky were; errors hold what that may be."""
+    frame = lights.make(lights.dark, 1, size=384, n=120)
+    image = np.maximum(np.rint(frame.image - lights.SKY), 0.0).astype(np.float32)
+    header = fits.Header({"GAIN": lights.GAIN})
+    fits.writeto(tmp_path / "f.fits", image, header)
+    done = skyextract("f.fits")
+    assert "% of the pixels have the lowest value" in done.stderr
+    assert done.summary("f.json")[0]["steps"]["measure"]["status"] == "fallback"
+    table = fits.getdata(tmp_path / "f.cat", 2)
+    away = np.hypot(
+        table["X_IMAGE"][:, None] - 1.0 - frame.x, table["Y_IMAGE"][:, None] - 1.0 - frame.y
+    )
+    star = away.argmin(axis=1)
+    good = (away.min(axis=1) < 1.5) & (frame.snr[star] > 30.0) & (table["FLAGS"] == 0)
+    assert good.sum() > 12
+    flux, error = table["FLUX_PSF"][good], table["FLUXERR_PSF"][good]
+    assert np.median(flux / frame.flux[star][good]) == pytest.approx(1.0, abs=0.045)
+    assert abs(np.median((flux - frame.flux[star][good]) / error)) < 1.5

@@ -80,13 +80,13 @@ def with_errors_of_apertures(
     sources : Catalog
         Errors by SExtractor's formula.
     background : BackgroundMap
-        Its noise, and how far off its level is where rounding hides it.
+        Its noise, and how far off its level is where rounding or a black point hides it.
     gain : float
         e-/ADU; 0: unknown.
     """
     noise2, of_level = background.sigma**2, {}
-    if background.hidden_error:
-        of_level = errors_of_level(sources, background.hidden_error, noise2, gain)
+    if background.level_error:
+        of_level = errors_of_level(sources, background.level_error, noise2, gain)
     above = sources.get("FLUXERR_APER")
     if noise.of_apertures is not None:
         sources = with_correlated_errors(sources, noise.of_apertures, noise2, gain)

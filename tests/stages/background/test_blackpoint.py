@@ -29,6 +29,18 @@ def test_share_and_shift(below, integer):
     assert shift == pytest.approx(clipped.mean() - sky.mean(), rel=0.15)
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.0, 3.0, 4.0])
+def test_short_exposures_in_whole_numbers(level):
+    """A sky of some ADU, with the read noise of 2 to 3: what is below 0 is written as 0."""
+    rng = np.random.default_rng(4)
+    sky = (rng.poisson(1.5 * level, N) + rng.normal(0.0, 4.0, N)) / 1.5
+    stars = np.where(rng.random(N) < 0.03, rng.exponential(60.0, N), 0.0)
+    written = np.maximum(np.rint(sky), 0.0)
+    share, shift = found_in(np.maximum(np.rint(sky + stars), 0.0))
+    assert share == pytest.approx(np.mean(written == 0.0), abs=0.03)
+    assert shift == pytest.approx(written.mean() - sky.mean(), rel=0.06)
+
+
 def test_without_a_black_point():
     rng = np.random.default_rng(2)
     for mean in (0.05, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0, 50.0):  # photons one by one

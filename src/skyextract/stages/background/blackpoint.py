@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4
+from skyextract.datamodel.arrays import F4, F8
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.noise import median
 
@@ -23,8 +23,9 @@ STRAY = 0.005
 """Share of pixels that may be lower: dead ones, repaired ones."""
 BINS = 10
 """Up to the median of what is above."""
-PILE = 2.0
-"""The lowest value is so many times as frequent as those in the first bin, ..."""
+PILE, PILE_OF_STEPS = 2.0, 1.4
+"""The lowest value is so many times as frequent as those in the first bin, or as the next one of
+values that have steps of a good part of the noise, ..."""
 STEEP = 2.0
 """... and these not more than so many times as those in the third one: photons that are counted
 one by one have their lowest value, 0, as often, but fewer and fewer of the next ones."""
@@ -58,12 +59,13 @@ def black_point(sample: F4, step: float) -> tuple[float, float]:
     share = 1.0 - above.size / n
     if not share < MAX_SHARE:
         return 0.0, 0.0
-    middle = median(above)
+    middle = _middle(above, step)
     width = max(middle / BINS, step)
     first, third = (
         np.count_nonzero((above > k * width) & (above <= (k + 1) * width)) for k in (0, 2)
     )
-    if not first or share * n < PILE * first or first > STEEP * third:
+    pile = PILE_OF_STEPS if width == step else PILE
+    if not first or share * n < pile * first or first > STEEP * third:
         return 0.0, 0.0
     from statistics import NormalDist  # its import takes 3 ms, and it is rarely needed
 
@@ -71,7 +73,18 @@ def black_point(sample: F4, step: float) -> tuple[float, float]:
     cut = normal.inv_cdf(share)
     sigma = middle / (normal.inv_cdf(0.5 * (1.0 + share)) - cut)
     shift = sigma * (math.exp(-0.5 * cut**2) / math.sqrt(2.0 * math.pi) + cut * share)
+    shift -= 0.5 * step * share
     return share, shift
+
+
+def _middle(values: F8, step: float) -> float:
+    """Return the median of values that are spread over their steps."""
+    middle = median(values)
+    at = np.count_nonzero(np.abs(values - middle) < 0.5 * step)
+    if not at:
+        return middle
+    below = np.count_nonzero(values <= middle - 0.5 * step)
+    return middle + step * ((0.5 * values.size - below) / at - 0.5)
 
 
 def about_black_point(background: BackgroundMap) -> str:

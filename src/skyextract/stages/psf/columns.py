@@ -228,9 +228,10 @@ def _columns(
     factor = corrections.psf_factor(at_x, at_y)
     level, area = (0.0, np.zeros(x.size)) if left is None else (left.level, left.area(fits.flux))
     error = np.hypot(fits.flux_error, psf.flux_error(at_x, at_y) * fits.flux)
-    if exposure.background is not None and exposure.background.hidden_error:
-        error = np.hypot(error, exposure.background.hidden_error * area)
-        level -= exposure.background.rounding  # which pixels in the light of a star do not share
+    if exposure.background is not None and exposure.background.level_error:
+        error = np.hypot(error, exposure.background.level_error * area)
+        # Pixels in the light of a star are neither rounded up nor raised to a black point.
+        level -= exposure.background.rounding + exposure.background.clipped_shift
     if sky is not None:
         below = sky.at(at_x, at_y, run)
         error = np.hypot(error, below[1] * area)
