@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.kernels.psf.profiles import N_SHAPE
 from skyextract.stages.crowded.cutouts import Hosts, windows_about
 from skyextract.stages.crowded.pairs import N_PAIR, fit_alone, fit_pairs, nearest_members
 from skyextract.stages.crowded.plain import MAX_EXCESS, MIN_REPLACED, are_stars
-from skyextract.stages.crowded.profile import FAR, N_SHAPE, Profiles, Windows, fit_profiles
+from skyextract.stages.crowded.profile import FAR, Profiles, Windows, fit_profiles
 from skyextract.stages.crowded.rest import nearest_pixel
 
 if TYPE_CHECKING:

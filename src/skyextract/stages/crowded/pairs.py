@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.kernels.psf.profiles import N_SHAPE
 from skyextract.record import record
-from skyextract.stages.crowded.profile import N_SHAPE, Windows, fit_profiles
+from skyextract.stages.crowded.profile import Windows, fit_profiles
 
 if TYPE_CHECKING:
     from skyextract.stages.crowded.profile import Profiles

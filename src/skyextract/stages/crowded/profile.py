@@ -7,16 +7,12 @@ Vaucouleurs' law for -0.6.  In windows the pixel of the centre is the first (as 
 
 from __future__ import annotations
 
-import math
-from functools import cache
-
 import numpy as np
 
-from skyextract.datamodel.arrays import C8, F4, F8, I8
+from skyextract.datamodel.arrays import F4, F8, I8
+from skyextract.kernels.psf.profiles import FitLimits, fit_windows
 from skyextract.record import record
 
-N_SHAPE = 7
-"""Parameters of a profile: flux, x, y, three of the ellipse, the index."""
 INDEX = (-0.85, 3.0)
 """Range of the index."""
 MAX_GROWTH, MAX_BEND = 0.6, 0.5
@@ -73,12 +69,15 @@ class Profiles:
     models : (n, size, size) float32
         Profiles and stars.
     chi2 : (n,) float64
+    steps : (n,) int64
+        That each fit has made.
     """
 
     shape: F8
     stars: F8
     models: F4
     chi2: F8
+    steps: I8
 
 
 def fit_profiles(
@@ -101,140 +100,20 @@ def fit_profiles(
         The fit may creep: it is given up only where PATIENCE times what the next step brings will
         not bring chi2 near the limit.
     """
-    n, size, _ = windows.data.shape
-    n_stars = windows.stars.shape[1]
-    transfer = np.fft.rfft2(windows.psf).astype(np.complex64, copy=False)
-    points = _points(transfer, windows.stars, size)
+    n, n_stars = len(windows.data), windows.stars.shape[1]
+    transfer = np.fft.rfft2(windows.psf)
+    hope = PATIENCE if slow else HOPE
+    limits = FitLimits(
+        steps, FIRST_STEPS, SETTLED, FAR, hope, hope if slow else 1.0, MAX_GROWTH, MAX_BEND, *INDEX
+    )
     best = Profiles(
-        guess.copy(), np.zeros((n, n_stars)), np.zeros_like(windows.data), np.full(n, np.inf)
-    )
-    shape, stars = best.shape.copy(), best.stars.copy()
-    n_shape = shape.shape[1]
-    n_free = n_shape + n_stars
-    matrix, vector = np.zeros((n, n_free, n_free)), np.zeros((n, n_free))
-    damping = np.full(n, 1e-2)
-    going = np.arange(n)
-    for number in range(steps):
-        profile, waves = _profile(shape[going], transfer[going])
-        light = stars[going].astype(np.float32)
-        smooth = _pixels(profile, size)
-        model = smooth.sum(axis=1) + np.einsum("ns,nsij->nij", light, points[going])
-        rest = windows.data[going] - model
-        weight = windows.weight[going]
-        chi2 = np.einsum("nij,nij,nij->n", weight, rest, rest)
-        gain = best.chi2[going] - chi2
-        better = gain > 0.0
-        damping[going] *= np.where(better, 0.2, 8.0)
-        rows = going[better]
-        best.shape[rows], best.stars[rows] = shape[rows], stars[rows]
-        best.models[rows], best.chi2[rows] = model[better], chi2[better]
-        on = ~((gain >= 0.0) & (gain < SETTLED)) & (damping[going] < 1e4)
-        on &= (number < FIRST_STEPS) | (best.chi2[going] < FAR * goal[going])
-        # Slopes are drawn where a fit goes on from here.
-        here = better & on
-        rows = going[here]
-        slopes = _pixels(_slopes(shape[rows], profile[here], *(v[here] for v in waves)), size)
-        flux = shape[rows, ::N_SHAPE].astype(np.float32)[:, :, None, None]
-        slopes = np.concatenate([(smooth[here] / flux)[:, :, None], slopes], axis=2)
-        slopes = slopes.reshape(rows.size, n_shape, size**2)
-        stellar = points[rows].reshape(rows.size, n_stars, size**2)
-        slopes = np.concatenate([slopes, stellar], axis=1)
-        weighted = slopes * weight[here].reshape(rows.size, 1, size**2)
-        matrix[rows] = weighted @ slopes.transpose(0, 2, 1)
-        vector[rows] = (weighted @ rest[here].reshape(rows.size, size**2, 1))[:, :, 0]
-        going = going[on]
-        if going.size == 0:
-            break
-        normal = matrix[going]
-        diagonal = np.einsum("nkk->nk", normal)
-        diagonal += damping[going, None] * diagonal + 1e-30
-        step = np.linalg.solve(normal, vector[going, :, None])[:, :, 0]
-        promise = PATIENCE if slow else HOPE if number < FIRST_STEPS else 1.0
-        hope = promise * np.einsum("nk,nk->n", step, vector[going])
-        near = best.chi2[going] - hope < limit[going]
-        going, step = going[near], step[near]
-        shape[going] = _stepped(best.shape[going], step[:, :n_shape], size)
-        stars[going] = best.stars[going] + step[:, n_shape:]
+        np.array(guess, np.float64), np.zeros((n, n_stars)), np.empty_like(windows.data),
+        np.empty(n), np.empty(n, np.int64),
+    )  # fmt: skip
+    fit_windows(
+        windows.data, windows.weight, np.ascontiguousarray(transfer.real, np.float32),
+        np.ascontiguousarray(transfer.imag, np.float32), np.ascontiguousarray(windows.stars),
+        np.ascontiguousarray(limit, np.float64), np.ascontiguousarray(goal, np.float64), limits,
+        best.shape, best.stars, best.models, best.chi2, best.steps,
+    )  # fmt: skip
     return best
-
-
-def _stepped(shape: F8, step: F8, size: int) -> F8:
-    """Return shapes after a step: lengths and index change little by little."""
-    whole = shape.shape
-    shape, step = shape.reshape(-1, N_SHAPE), step.reshape(-1, N_SHAPE)
-    length = MAX_GROWTH * np.abs(shape[:, 3:6]).max(axis=1, keepdims=True)
-    step[:, 3:6] = np.clip(step[:, 3:6], -length, length)
-    step[:, 6] = np.clip(step[:, 6], -MAX_BEND, MAX_BEND)
-    shape = shape + step
-    shape[:, 0] = np.maximum(shape[:, 0], 1e-6)
-    shape[:, 1:3] = np.clip(shape[:, 1:3], -size / 4, size / 4)
-    shape[:, 3:6] = np.clip(shape[:, 3:6], -size, size)
-    shape[:, 6] = np.clip(shape[:, 6], *INDEX)
-    return shape.reshape(whole)
-
-
-@cache
-def _waves(size: int) -> tuple[F4, F4]:
-    """Return the wave numbers k_y, k_x of a transform of real pixels; not to be changed."""
-    k_y, k_x = 2 * math.pi * np.fft.fftfreq(size), 2 * math.pi * np.fft.rfftfreq(size)
-    return k_y.astype(np.float32), k_x.astype(np.float32)
-
-
-def _shift(x: F8, y: F8, size: int) -> C8:
-    """Return the transforms of unit points at x, y."""
-    k_y, k_x = _waves(size)
-    along, across = (
-        np.exp(np.complex64(-1j) * np.multiply.outer(at.astype(np.float32), k))
-        for at, k in ((x, k_x), (y, k_y))
-    )
-    shift: C8 = across[..., :, None] * along[..., None, :]
-    return shift
-
-
-def _profile(shape: F8, transfer: C8) -> tuple[C8, tuple[F4, F4, F4]]:
-    """Return the transforms of profiles, and what they are made of: (k L) in x and y, 1 + k S k.
-
-    All are of the shape (n, m) and that of a transform.
-    """
-    size = transfer.shape[1]
-    k_y, k_x = _waves(size)
-    flux, x, y, xx, xy, yy, index = np.moveaxis(_parts(shape).astype(np.float32), 2, 0)
-    along = xx[..., None, None] * k_x + xy[..., None, None] * k_y[:, None]
-    across = yy[..., None, None] * k_y[:, None]
-    base = 1.0 + along**2 + across**2
-    fall = base ** -(1.0 + index)[..., None, None]
-    profile = transfer[:, None] * _shift(x, y, size) * (flux[..., None, None] * fall)
-    return profile, (along, across, base)
-
-
-def _slopes(shape: F8, profile: C8, along: F4, across: F4, base: F4) -> C8:
-    """Return the transforms of the derivatives of profiles to their parameters but the flux."""
-    k_y, k_x = _waves(profile.shape[2])
-    k_y = k_y[:, None]
-    index = _parts(shape)[..., 6].astype(np.float32)[..., None, None]
-    out = np.empty((*profile.shape[:2], N_SHAPE - 1, *profile.shape[2:]), np.complex64)
-    out[:, :, 0] = profile * (np.complex64(-1j) * k_x)
-    out[:, :, 1] = profile * (np.complex64(-1j) * k_y)
-    falling = profile * (-2.0 * (1.0 + index) / base)
-    out[:, :, 2] = falling * (along * k_x)
-    out[:, :, 3] = falling * (along * k_y)
-    out[:, :, 4] = falling * (across * k_y)
-    out[:, :, 5] = -np.log(base) * profile
-    return out
-
-
-def _parts(shape: F8) -> F8:
-    """Return the shapes of each profile of a window for itself, (n, m, 7)."""
-    return shape.reshape(len(shape), shape.shape[1] // N_SHAPE, N_SHAPE)
-
-
-def _points(transfer: C8, stars: F8, size: int) -> F4:
-    """Return point sources of unit flux."""
-    x, y = stars.transpose(2, 0, 1)
-    return _pixels(transfer[:, None] * _shift(x, y, size), size)
-
-
-def _pixels(transforms: C8, size: int) -> F4:
-    """Return the pixels of transforms."""
-    pixels: F4 = np.fft.irfft2(transforms, s=(size, size)).astype(np.float32, copy=False)
-    return pixels

@@ -118,10 +118,15 @@ def growth_of_noise(
     if np.count_nonzero(use.any(axis=(1, 2))) < MIN_STARS:
         return None
     squares = (solver.stamps[rows] - models)[use] ** 2
+    slopes = np.stack([shapes, *np.gradient(shapes, axis=(1, 2))], axis=1)
+    # Nothing is asked of the pixels beyond the cores, which are most.
+    core = np.ix_(use.any(axis=(0, 2)), use.any(axis=(0, 1)))
+    slopes = slopes[:, :, *core].reshape(rows.size, 3, -1)
+    use, noise, photons, models = (v[:, *core] for v in (use, noise, photons, models))
     part, of_sky, errors = 1.0, 1.0, []
     for _ in range(8 if apart else 4):
         expected = max(of_sky, 0.3) * noise + max(part, 0.03) * np.maximum(photons, 0.0)
-        free = 1.0 - _leverage(shapes, np.where(use, 1.0 / expected, 0.0))[use]
+        free = 1.0 - _leverage(slopes, np.where(use, 1.0 / expected, 0.0))[use]
         weight = (free / expected[use]) ** 2
         lines = np.stack([noise[use], photons[use]])
         if apart:
@@ -134,23 +139,24 @@ def growth_of_noise(
     return Growth(part, errors[-1], errors[0])
 
 
-def _leverage(shapes: F8, weight: F8) -> F8:
+def _leverage(slopes: F8, weight: F8) -> F8:
     """Return the part of its noise that flux and position of a star take up, of each pixel.
 
     Parameters
     ----------
-    shapes, weight : (n, size, size) float64
-        Images of the stars, and the weights of their pixels.
+    slopes : (n, 3, m) float64
+        Images of the stars, and their slopes along y and x.
+    weight : (n, k, l) float64
+        Weights of their m pixels.
     """
-    n = len(shapes)
-    slopes = np.stack([shapes, *np.gradient(shapes, axis=(1, 2))], axis=1).reshape(n, 3, -1)
+    shape, n = weight.shape, len(weight)
     weight = weight.reshape(n, -1)
     matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
     some = weight.any(axis=1)
     matrix[~some] = np.eye(3)
-    taken = np.linalg.solve(matrix, slopes)
-    part: F8 = (slopes * taken).sum(axis=1) * weight
-    return part.reshape(shapes.shape)
+    taken = np.linalg.inv(matrix) @ slopes
+    part: F8 = np.einsum("nkm,nkm,nm->nm", slopes, taken, weight)
+    return part.reshape(shape)
 
 
 def noise_in_blocks(data: F4, variance: F4, side: int) -> float:
@@ -241,11 +247,11 @@ def find_more_photons(
     photons = level / gain + (read_noise / gain) ** 2
     if not sigma**2 > MORE_SKY * photons:
         return None
-    of_sky = min(sigma, pixel_noise(data[:: max(1, data.size // MAX_SAMPLE)])) ** 2 / photons
-    if not of_sky > MORE_SKY:
-        return None
     stars = growth_of_noise(fit, sigma, 1.0 / gain, apart=True)
     if stars is None or stars.part - SURE_MORE * stars.error < 1.0 or stars.part < MORE:
+        return None
+    of_sky = min(sigma, pixel_noise(data[:: max(1, data.size // MAX_SAMPLE)])) ** 2 / photons
+    if not of_sky > MORE_SKY:
         return None
     if not 1.0 / AGREE < stars.part / of_sky < AGREE:
         return None
