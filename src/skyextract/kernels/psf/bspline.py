@@ -103,8 +103,8 @@ class SplineGrid(NamedTuple):
         First of the 4 coefficients of each column and row.
     weight_x, weight_y, slope_x, slope_y : (size, 4) float64
         Their weights for the value, and for its derivative.
-    rows : (size, n_x) float64
-        Scratch: the rows of pixels at the coefficients' columns.
+    rows, tilted : (size, n_x) float64
+        Scratch: the rows of pixels at the coefficients' columns, and their derivatives along y.
     """
 
     t: F8
@@ -115,6 +115,7 @@ class SplineGrid(NamedTuple):
     slope_x: F8
     slope_y: F8
     rows: F8
+    tilted: F8
 
 
 @helper
@@ -128,6 +129,7 @@ def spline_grid(size: int, n_x: int) -> SplineGrid:
         np.empty((size, 4), dtype=np.float64),
         np.empty((size, 4), dtype=np.float64),
         np.empty((size, 4), dtype=np.float64),
+        np.empty((size, n_x), dtype=np.float64),
         np.empty((size, n_x), dtype=np.float64),
     )
 
@@ -177,18 +179,35 @@ def along_y(model: F8, first: I8, weight: F8, low: int, high: int, n_y: int, row
 
 
 @helper
-def _along_x(rows: F8, first: I8, weight: F8, n_y: int, n_x: int, plane: int, out: F8) -> None:
-    """Evaluate rows of pixels at their columns, into out[plane]."""
-    for j in range(n_y):
-        row, pixels = rows[j], out[plane, j]
-        for i in range(n_x):
-            b = max(first[i], 0)  # it is: an index that may be negative is tested each time
-            pixels[i] = (
-                weight[i, 0] * row[b]
-                + weight[i, 1] * row[b + 1]
-                + weight[i, 2] * row[b + 2]
-                + weight[i, 3] * row[b + 3]
+def _along_x(rows: F8, first: I8, weight: F8, n_y: int, n_x: int, out: F8) -> None:
+    """Evaluate rows of pixels at their columns, into out[0].
+
+    Column by column: what its four coefficients count stays in registers.
+    """
+    for i in range(n_x):
+        b = max(first[i], 0)  # it is: an index that may be negative is tested each time
+        w0, w1, w2, w3 = weight[i, 0], weight[i, 1], weight[i, 2], weight[i, 3]
+        for j in range(n_y):
+            out[0, j, i] = (
+                w0 * rows[j, b] + w1 * rows[j, b + 1] + w2 * rows[j, b + 2] + w3 * rows[j, b + 3]
             )
+
+
+@helper
+def _along_x_with_slopes(
+    rows: F8, tilted: F8, first: I8, weight: F8, slope: F8, n_y: int, n_x: int, out: F8
+) -> None:
+    """Do what `_along_x` does, and write the derivatives along x and y into out[1:3]."""
+    for i in range(n_x):
+        b = max(first[i], 0)
+        w0, w1, w2, w3 = weight[i, 0], weight[i, 1], weight[i, 2], weight[i, 3]
+        s0, s1, s2, s3 = slope[i, 0], slope[i, 1], slope[i, 2], slope[i, 3]
+        for j in range(n_y):
+            r0, r1, r2, r3 = rows[j, b], rows[j, b + 1], rows[j, b + 2], rows[j, b + 3]
+            out[0, j, i] = w0 * r0 + w1 * r1 + w2 * r2 + w3 * r3
+            out[1, j, i] = s0 * r0 + s1 * r1 + s2 * r2 + s3 * r3
+            t0, t1, t2, t3 = tilted[j, b], tilted[j, b + 1], tilted[j, b + 2], tilted[j, b + 3]
+            out[2, j, i] = w0 * t0 + w1 * t1 + w2 * t2 + w3 * t3
 
 
 @helper
@@ -197,7 +216,7 @@ def spline_values(model: F8, grid: SplineGrid, n_y: int, n_x: int, slopes: bool,
 
     out[0] are the values; out[1] and out[2], with `slopes`, the derivatives along x and y.
     """
-    _, first_x, first_y, weight_x, weight_y, slope_x, slope_y, rows = grid
+    _, first_x, first_y, weight_x, weight_y, slope_x, slope_y, rows, tilted = grid
     low = first_x[0]
     high = low
     for i in range(n_x):
@@ -205,8 +224,8 @@ def spline_values(model: F8, grid: SplineGrid, n_y: int, n_x: int, slopes: bool,
         high = max(high, first_x[i])
     high += 4
     along_y(model, first_y, weight_y, low, high, n_y, rows)
-    _along_x(rows, first_x, weight_x, n_y, n_x, 0, out)
     if slopes:
-        _along_x(rows, first_x, slope_x, n_y, n_x, 1, out)
-        along_y(model, first_y, slope_y, low, high, n_y, rows)
-        _along_x(rows, first_x, weight_x, n_y, n_x, 2, out)
+        along_y(model, first_y, slope_y, low, high, n_y, tilted)
+        _along_x_with_slopes(rows, tilted, first_x, weight_x, slope_x, n_y, n_x, out)
+    else:
+        _along_x(rows, first_x, weight_x, n_y, n_x, out)

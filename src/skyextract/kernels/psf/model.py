@@ -146,7 +146,7 @@ def render(
 
     The region has n_y x n_x pixels from (x_low, y_low) on.
     """
-    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _ = grid
+    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
     m_y, m_x = model.shape
     step = 1.0 / sampling
     start = (m_x - 1) / 2 + (x_low - x) * step

@@ -41,7 +41,7 @@ def place_stamp(
 
     The middle of the model is at pixel (cx, cy).
     """
-    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _ = grid
+    t, first_x, first_y, weight_x, weight_y, slope_x, slope_y, _, _ = grid
     middle = 0.5 * (n - 1)
     for k in range(n_x):
         t[k] = (x_low + k - cx) / step + middle
@@ -131,7 +131,7 @@ def multiply(
     columns = np.zeros((n, long), dtype=np.float32)
     pixels = np.empty((size, long), dtype=np.float32)
     grid = spline_grid(size, 1)
-    _, first_x, first_y, weight_x, weight_y, _, _, _ = grid
+    _, first_x, first_y, weight_x, weight_y, _, _, _, _ = grid
     for first in range(0, n_stars, _BATCH):
         here = terms[first : first + _BATCH]
         _local_models(coefficients, here, images)
