@@ -240,8 +240,7 @@ def _draw(spectra: Spectra, work: Transforms, window: Window, shape: F8, stars: 
         data, weight, rest, row = all_data[x], all_weights[x], all_rest[x], model[x]
         for y in range(n):
             rest[y] = data[y] - row[y]
-            row2 = rest[y] * rest[y]
-            chi2 += float(weight[y] * row2)
+            chi2 += float(weight[y] * (rest[y] * rest[y]))
     return chi2
 
 
