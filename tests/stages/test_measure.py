@@ -106,6 +106,19 @@ def test_pulls_of_isolated_stars_have_unit_width() -> None:
     assert 0.9 < width(np.concatenate(positions)) < 1.1
 
 
+def test_the_segmentation_is_that_of_the_detection_after_fits_have_used_its_memory() -> None:
+    exposure, _, _ = frame(size=200)
+    exposure = replace(exposure, psf=Psf.gaussian(4.2))
+    config = replace(BASIC, extraction=replace(BASIC.extraction, crowd_niter=0))
+    plain = run_measure(exposure, config=config)
+    fitted = run_measure(exposure, FLUXES | {"FLUX_PSF", "FLUX_MODEL"}, config)
+    labels = fitted.detections.segmentation
+    np.testing.assert_array_equal(labels, plain.detections.segmentation)
+    assert labels.max() == fitted.sources.n_rows
+    for name in ("FLUX_ISO", "FLUX_AUTO"):
+        np.testing.assert_array_equal(fitted.sources[name], plain.sources[name])
+
+
 @pytest.mark.parametrize("kind", ["row", "block"])
 def test_bad_pixels_change_no_source_that_does_not_touch_them(kind: str) -> None:
     exposure, px, py = frame(flux=20000.0)

@@ -106,9 +106,10 @@ def measure(
     needed = columns | {"FLUX_APER", "FLUXERR_APER"} if columns & APERCOR_COLUMNS else columns
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     sources = pixels.measure(found.plane, found.detection_plane, found.detections)
-    found = _without_labels(found, hidden)
+    found, room = _without_labels(found, hidden)
     if wanted.psf:
-        found, hidden = _with_noise_planes(found, hidden, run)
+        found, hidden = _with_noise_planes(found, hidden, room, run)
+    del room
     found, sources = _with_hidden(pixels, found, hidden, sources, run)
     sources, errors = with_errors_of_apertures(
         sources, noise, found.plane.background, exposure.detector.gain
@@ -239,12 +240,18 @@ def _about_sky(found: Found, hidden: Hidden | None) -> str:
     return about_fine_sky(found.detections, hidden)
 
 
-def _without_labels(found: Found, hidden: Hidden | None) -> Found:
-    """Let the segmentation go, which can be drawn anew, but for that of crowds."""
+def _without_labels(found: Found, hidden: Hidden | None) -> tuple[Found, F4 | None]:
+    """Let the segmentation go, which can be drawn anew, but for that of crowds.
+
+    Its memory is given back too, to be written to, where nobody else has it.
+    """
+    room = None
     if hidden is None or hidden.is_of_companions:
+        labels = found.detections.labels
+        room = None if labels is None or hidden is not None else labels.view(np.float32)
         found = replace(found, detections=found.detections.without_segmentation())
     return_freed_memory(found.plane.subtracted.size)
-    return found
+    return found, room
 
 
 def _with_hidden(
@@ -264,10 +271,10 @@ def _with_hidden(
 
 
 def _with_noise_planes(
-    found: Found, hidden: Hidden | None, run: Run
+    found: Found, hidden: Hidden | None, room: F4 | None, run: Run
 ) -> tuple[Found, Hidden | None]:
     """Return the planes with the variance of every pixel, which fits weight by."""
-    plane = found.plane.with_noise(run)
+    plane = found.plane.with_noise(run, out=room)
     single = found.plane is found.detection_plane
     found = replace(found, plane=plane, detection_plane=plane if single else found.detection_plane)
     if hidden is not None and hidden.is_of_companions:

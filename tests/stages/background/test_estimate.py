@@ -14,6 +14,7 @@ from skyextract.stages.background.interpolate import (
     background_at,
     background_image,
     background_rows,
+    mesh_variance,
     rms_image,
     subtract_background,
 )
@@ -56,6 +57,15 @@ def test_chosen_rows_are_those_of_the_whole():
     some = background_rows(background, rows, Run(2))
     np.testing.assert_array_equal(some[rows], background_image(background, Run(1))[rows])
     background_rows(background, rows[:0], Run(1))
+
+
+def test_variances_are_written_to_the_memory_that_is_given():
+    image = np.random.default_rng(2).normal(10, 3, (300, 200)).astype(np.float32)
+    background = estimate_background(image, None, None, Background(), Run(1))
+    room = np.full(image.shape, 7, np.int32).view(np.float32)
+    assert mesh_variance(background, Run(2), out=room) is room
+    np.testing.assert_array_equal(room, mesh_variance(background, Run(1)))
+    np.testing.assert_allclose(room, rms_image(background, Run(1)) ** 2, rtol=1e-6)
 
 
 def test_manual():

@@ -36,17 +36,19 @@ def mesh_variance(
     run: Run,
     rows: slice | None = None,
     unusable: tuple[U2, int] | None = None,
+    out: F4 | None = None,
 ) -> F4:
     """Return the square of the background rms over the image, (ny, nx) float32.
 
     Only some rows are set, and take memory, if `rows` says which.  With a mask (ny, nx) and some of
-    its planes, `unusable`, pixels in these have no information.
+    its planes, `unusable`, pixels in these have no information.  It is written to `out`, if given.
     """
     bands = None if rows is None else [(rows.start, rows.stop)]
     mask, planes = (None, 0) if unusable is None else unusable
     return _interpolate(
-        background, background.rms, run, mask=mask, planes=planes, square=True, bands=bands
-    )
+        background, background.rms, run, mask=mask, planes=planes, square=True, bands=bands,
+        out=out,
+    )  # fmt: skip
 
 
 def subtract_background(

@@ -77,16 +77,16 @@ class Plane:
         """1 / variance of the pixels that have the gain, where it follows the weight; 0: all do."""
         return 1.0 / self.background.sigma**2 if self.weight_gain else 0.0
 
-    def variance_plane(self, run: Run, rows: slice | None = None) -> F4:
+    def variance_plane(self, run: Run, rows: slice | None = None, out: F4 | None = None) -> F4:
         """Return the background variance of every pixel; that of the mesh without a map.
 
-        That of the mesh is set in the given rows alone, and takes the memory of these.
+        That of the mesh is set in the given rows alone, and takes the memory of these, or `out`.
         """
         if self.variance is not None:
             return self.variance
         if self.noise is not None:
             return self.noise
-        noise = mesh_variance(self.background, run, rows)
+        noise = mesh_variance(self.background, run, rows, out=out)
         if self.n_bad:
             some = slice(None) if rows is None else rows
             noise[some][self.bad[some]] = NO_INFORMATION
@@ -101,9 +101,11 @@ class Plane:
             return None
         return sky_variance(self.variance, self.subtracted, self.gain, radius, run)
 
-    def with_noise(self, run: Run) -> Plane:
-        """Return a plane that keeps its `variance_plane`."""
-        return self if self.variance is not None else replace(self, noise=self.variance_plane(run))
+    def with_noise(self, run: Run, out: F4 | None = None) -> Plane:
+        """Return a plane that keeps its `variance_plane`, in the memory of `out` if it is given."""
+        if self.variance is not None:
+            return self
+        return replace(self, noise=self.variance_plane(run, out=out))
 
 
 def prepare_plane(
