@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from skyextract.sky.plate import gnomonic
+from skyextract.stages.astrometry import bend, solve
+from skyextract.stages.astrometry.extent import extent_of as of
 from tests.stages.astrometry.test_corners import NOISE, SCALE, Lens
 
 
@@ -84,6 +86,20 @@ def test_few_stars_of_a_frame_without_distortion_are_enough(n, part, seed):
     assert 0.05 < np.median(pull) < 2.5
     corners = np.array([0.0, 1499.0, 0.0, 1499.0]), np.array([0.0, 0.0, 1499.0, 1499.0])
     assert result.error_at(*corners).max() < 3.0 * NOISE * SCALE
+
+
+def test_terms_that_were_looked_at_are_not_looked_for_again(monkeypatch):
+    lens = Wide(0.0, 100, 1)
+    expected = lens.solve()
+    looks = []
+    for module in (bend, solve):
+        monkeypatch.setattr(
+            module, "extent_of", lambda *given: looks.append(given[0]) or of(*given)
+        )
+    result = lens.solve()
+    assert len(looks) == 1
+    place = lens.places()
+    assert result.error_at(*place).tobytes() == expected.error_at(*place).tobytes()
 
 
 def test_outer_stars_without_a_partner_are_told():

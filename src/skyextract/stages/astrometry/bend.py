@@ -55,8 +55,9 @@ def bent(solution: Solution, sources: Sources, start: Start, config: AstrometryC
     ):  # fmt: skip
         return solution
     extent = extent_of(solution, sources, start.shape)
+    as_it_is = replace(solution, looked_at=extent)
     if extent.highest > MAX_DEGREE or not _is_sure(extent, solution, sources):
-        return solution
+        return as_it_is
     best = solution
     for highest in range(max(extent.lowest, 3), extent.highest + 1):
         found = _grown(extent, highest, solution, sources, start, config)
@@ -67,7 +68,7 @@ def bent(solution: Solution, sources: Sources, start: Start, config: AstrometryC
         fewer = found.fit.used.sum() < best.fit.used.sum()
         if not lost and not fewer and found.fit.rms(held=True) < limit:
             best = found
-    return best
+    return as_it_is if best is solution else best
 
 
 def _is_sure(extent: Extent, solution: Solution, sources: Sources) -> bool:

@@ -75,6 +75,8 @@ class Solution:
         What the fit started from.
     extent : Extent or None
         What is expected of the plate at each place, if the fit told it.
+    looked_at : Extent or None
+        What its stars tell of terms beyond the plate's, if somebody has looked; no fit has it.
     """
 
     fit: PlateFit
@@ -87,6 +89,7 @@ class Solution:
     radius: float
     prior: Plate
     extent: Extent | None = None
+    looked_at: Extent | None = None
 
 
 class Place(NamedTuple):

@@ -325,7 +325,7 @@ def _assembled(
     if wrong:
         raise StepError(wrong)
     matches = _match_table(solution, sources, catalog, used)
-    extent = solution.extent or extent_of(solution, sources, start.shape)
+    extent = solution.extent or solution.looked_at or extent_of(solution, sources, start.shape)
     # A star may be just outside the frame and its image, by their errors, inside.
     x, y = wcs.to_pixel(matches["ALPHA_REFERENCE"], matches["DELTA_REFERENCE"])
     ny, nx = start.shape
