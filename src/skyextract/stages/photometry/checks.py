@@ -51,7 +51,7 @@ class Verdict:
     ----------
     numbers : dict
         For the summary: trend_mag, trend_x, trend_y (mag over the range) with errors,
-        outlier_fraction, chance_fraction, intrinsic_scatter.
+        trend_corners, outlier_fraction, chance_fraction, intrinsic_scatter.
     reason : str
         Why the zero point is not believable; empty if it is.
     weak : str
@@ -169,6 +169,7 @@ def verify(evidence: Evidence) -> Verdict:
         "n_second_group": parts.group.number,
         "step_mag": parts.step[0],
         "shared_scatter": parts.shared,
+        "trend_corners": parts.corners,
     }
     for name, trend in trends.items():
         numbers |= {f"trend_{name}": trend.change, f"trend_{name}_error": trend.error}
@@ -268,10 +269,16 @@ def _remarks(
     """Return what is worth a warning beside what makes the zero point a FALLBACK."""
     fit, scale, typical = evidence.fit, evidence.scale, evidence.typical_error
     height, place = evidence.parts.step
+    corners = evidence.parts.corners
     has_step = abs(height) > NOTED_TREND
     remarks = []
     if not is_weak and uneven > max(NOTED_TREND, slanted):
         remarks.append(f"magnitudes vary by {uneven:.3f} mag (rms) from place to place{OF_PLACE}")
+    elif not is_weak and abs(corners) > NOTED_TREND:
+        remarks.append(
+            f"magnitudes change by {corners:+.3f} mag from the middle to the corners: vignetting, "
+            "a flat field?"
+        )
     elif not is_weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
         remarks.append(
             f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors of {typical:.3f}: "

@@ -39,6 +39,8 @@ class Parts:
         Cells per side of the frame.
     surface : float
         Rms of a smooth surface in the residuals, mag.
+    corners : float
+        Change of the residuals from the middle to the corners, mag; 0 where it is not significant.
     shared : float
         Scatter that neighbours have in common, mag.
     group : Group
@@ -51,6 +53,7 @@ class Parts:
     brightness: Spread
     side: int
     surface: float
+    corners: float
     shared: float
     group: Group
     step: tuple[float, float]
@@ -132,5 +135,27 @@ def compare_parts(
     apart = apart[: len(residuals)]
     terms = field_terms(x[~apart], y[~apart], shape, SURFACE_DEGREE)
     surface = smooth_spread(residuals[~apart], errors[~apart], terms)
+    round_one, corners = _to_corners(residuals[~apart], errors[~apart], terms)
+    surface = max(surface, round_one)
     shared = shared_scatter(residuals, errors, x, y)
-    return Parts(field, brightness, side, surface, shared, group, step)
+    return Parts(field, brightness, side, surface, corners, shared, group, step)
+
+
+def _to_corners(values: F8, errors: F8, terms: F8) -> tuple[float, float]:
+    """Return rms, and change to the corners, of what values have of a flat field's vignetting.
+
+    One term shows sooner than all of a surface of second degree.
+
+    Parameters
+    ----------
+    values, errors : (n,) float64
+    terms : (n, 5) float64
+        `field_terms` of second degree.
+    """
+    square = 0.5 * (terms[:, 1] + terms[:, 4])
+    rms = smooth_spread(values, errors, square[:, None])
+    if not rms > 0.0:
+        return 0.0, 0.0
+    weight = errors**-2.0
+    centred = square - np.average(square, weights=weight)
+    return rms, float(weight @ (centred * values) / (weight @ centred**2))
