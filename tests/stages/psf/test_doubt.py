@@ -11,8 +11,10 @@ import pytest
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
+from skyextract.stages.psf import doubt
 from skyextract.stages.psf.candidates import find_candidates
 from skyextract.stages.psf.doubt import about_calm_stars, noise_for_stars, tell_elongation
+from skyextract.stages.psf.photons import Growth
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 
@@ -56,9 +58,13 @@ def test_noise_that_neighbours_share_is_no_wide_stars(n_stars):
     assert bool(told) == (n_stars == 0)
 
 
-@pytest.mark.parametrize(("fwhm", "told"), [(1.2, False), (3.0, True)])
-def test_stars_of_few_pixels_are_not_calm(fwhm, told):
+@pytest.mark.parametrize(
+    ("fwhm", "part", "told"), [(1.2, 0.4, False), (3.0, 0.4, True), (3, 1.3, False)]
+)
+def test_stars_of_few_pixels_or_upon_a_nebula_are_not_calm(fwhm, part, told, monkeypatch):
+    """A nebula is in the noise of the sky, but noise grows with light as it should."""
     n = 20
+    monkeypatch.setattr(doubt, "growth_of_noise", lambda *_: Growth(part, 0.1, 0.1))
     fit = SimpleNamespace(
         psf=Psf.gaussian(fwhm), flux=np.full(n, 1e5), used=np.ones(n, bool), chi2=np.full(n, 0.63)
     )

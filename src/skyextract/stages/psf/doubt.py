@@ -15,6 +15,7 @@ from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
 from skyextract.stages.psf.parts import doubt_of_parts
+from skyextract.stages.psf.photons import growth_of_noise
 from skyextract.stages.psf.stars import JUDGED, Selection
 
 MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
@@ -101,7 +102,11 @@ def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
     peak = fit.flux / (_GAUSSIAN_AREA * fit.psf.fwhm**2)
     chi2 = fit.chi2[fit.used & (peak > OWN_NOISE * gain * sigma**2)]
     message = ""
-    if chi2.size >= MIN_CALM and median(chi2) < CALM:
+    if chi2.size < MIN_CALM or not median(chi2) < CALM:
+        return message
+    # Structure of the sky, a nebula, is in its noise, and not in the pixels of a star.
+    growth = growth_of_noise(fit, sigma, 1.0 / gain)
+    if growth is None or growth.part < CALM:
         message = (
             f"bright stars scatter about the PSF with {median(chi2):.2f} of the variance that a "
             f"GAIN of {gain:g} gives their photons: GAIN is too low, or the pixels were smoothed; "
