@@ -32,6 +32,7 @@ _ONE_PLACE = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, (1 << 31)
 _SMALL_IMAGE, _BYTES_PER_PIXEL = 1 << 22, 24
 _LARGE_PAGE, _MADV_HUGEPAGE = 1 << 21, 14
 _is_ours = threading.Event()
+_has_taken = threading.Event()
 _keeps_freed = threading.Event()
 _starts = threading.Event()
 
@@ -96,8 +97,9 @@ def take_memory_at_once(n_pixels: int) -> None:
     """
     if n_pixels >= _SMALL_IMAGE or not _is_ours.is_set() or _keeps_freed.is_set():
         return
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _has_taken.is_set():
         return
+    _has_taken.set()
     import ctypes
 
     library = ctypes.CDLL(None)
