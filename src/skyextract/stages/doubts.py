@@ -19,6 +19,7 @@ from skyextract.stages.background.vignetting import (
     about_vignetting,
     sky_of_corners,
 )
+from skyextract.stages.detection.dots import find_dots
 from skyextract.stages.detection.fields import find_fields
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
@@ -121,6 +122,7 @@ def doubts_about(
         lambda: _seam(exposure, plane, rests_on),
         lambda: _second_images(detections, exposure),
         lambda: find_spectra(*shapes, detections.dflux),
+        lambda: find_dots(detections.x, detections.y, detections.dflux),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
         lambda: find_fields(*pixels, detections.x, detections.y, detections.dflux, fwhm),
@@ -138,6 +140,7 @@ def doubts_about(
         seam,
         (twins, ghosts),
         spectra,
+        dots,
         flashes,
         turns,
         fields,
@@ -155,7 +158,7 @@ def doubts_about(
         halo,
         _displacement(exposure, found) if is_dual else None,
     )
-    marked = [what for what in (ghosts, spectra, tracks, spikes, flashes) if what is not None]
+    marked = [what for what in (ghosts, spectra, dots, tracks, spikes, flashes) if what is not None]
     of_rows = {what.doubt: what.rows for what in marked}
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
@@ -169,7 +172,7 @@ def doubts_about(
         flashes = None  # dashes, which are told
     false += [
         (what.doubt, what.are_many)
-        for what in (ghosts, tracks, spikes, flashes, turns, seam)
+        for what in (ghosts, dots, tracks, spikes, flashes, turns, seam)
         if what is not None
     ]
     false += [
@@ -190,7 +193,7 @@ def doubts_about(
         seen_twice = "".join(of_catalogue([ghosts.doubt], of_rows, rows))
     bits = np.zeros(detections.n, np.int32)
     for what in marked:
-        is_image = what is ghosts or what is spectra
+        is_image = what is ghosts or what is spectra or what is dots
         bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
     return Doubts(seen_twice, bits, texts)
 
