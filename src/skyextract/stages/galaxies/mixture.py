@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.noise import median
+from skyextract.datamodel.psf import polynomial_terms
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ Both are seen through a Gaussian as wide as half the maximum of the PSF, as a ga
 shows them: the noise of a PSF from few stars is no shape, and is averaged away.
 """
 _RIDGE = 1e-5
-Moments = tuple[float, float, float]
-"""xx, xy, yy in square pixels."""
+_TOGETHER = 1 << 16
+"""Samples of images that are taken apart at once, about."""
 _NODES = 8
 """Positions along each axis at which a PSF that varies is taken apart."""
 _MAXIMIZATIONS = 20
@@ -77,14 +78,18 @@ class PsfMixture:
         """Take a PSF apart; `shape` [y, x] is that of the image."""
         columns = _NODES if psf.degree > 0 else 1
         middles = [(np.arange(columns) + 0.5) * n / columns - 0.5 for n in shape]
-        images = [_oversampled(psf, x, y) for y in middles[0] for x in middles[1]]
+        images = _oversampled(psf, np.tile(middles[1], columns), np.repeat(middles[0], columns))
         u, v = _coordinates(images[0].shape, psf.sampling)
         middle = images[len(images) // 2]
-        start = _moments(middle, u, v, _round(middle, u, v))
+        start = _moments(middle[None], u, v, _round(middle, u, v))[0]
         blur = _blur(middle)
         scales = _scales(middle, u, v, start, blur)
-        fits = [_fit_concentric(i, u, v, _moments(i, u, v, start), scales, blur) for i in images]
-        nodes, misfit = (np.array(part) for part in zip(*fits, strict=True))
+        fits = []
+        step = max(1, _TOGETHER // u.size)
+        for first in range(0, len(images), step):
+            some = images[first : first + step]
+            fits.append(_fit_concentric(some, u, v, _moments(some, u, v, start), scales, blur))
+        nodes, misfit = (np.concatenate(part) for part in zip(*fits, strict=True))
         if median(misfit) > MAX_MISFIT:
             places = _free_shapes(middle, u, v)
             free = np.array([_with_weights(places, image, u, v) for image in images])
@@ -103,14 +108,15 @@ class PsfMixture:
         return nearest
 
 
-def _oversampled(psf: Psf, x: float, y: float) -> F8:
-    """Return the PSF at a position, at its own sampling, as density per pixel of unit sum."""
-    u, v = (float(c[0]) for c in psf.normalised(np.array([x]), np.array([y])))
-    powers = [u**i * v**j for j in range(psf.degree + 1) for i in range(psf.degree + 1 - j)]
-    image = np.tensordot(np.array(powers), psf.basis.astype(np.float64), axes=1)
-    image /= image.sum() * psf.sampling**2
-    unit: F8 = image
-    return unit
+def _oversampled(psf: Psf, x: F8, y: F8) -> F8:
+    """Return the PSF at positions, (n, side, side), at its own sampling.
+
+    It is a density per pixel, of unit sum.
+    """
+    terms = polynomial_terms(psf.degree, *psf.normalised(x, y))
+    images: F8 = np.tensordot(terms, psf.basis.astype(np.float64), axes=1)
+    images /= images.sum(axis=(1, 2), keepdims=True) * psf.sampling**2
+    return images
 
 
 def _coordinates(shape: tuple[int, ...], sampling: float) -> tuple[F8, F8]:
@@ -131,17 +137,23 @@ def _densities(places: F8, u: F8, v: F8) -> F8:
 
 def _with_weights(places: F8, image: F8, u: F8, v: F8) -> F8:
     """Put weights, which a ridge regression finds, before centres and covariances."""
-    return np.column_stack([_weights(_densities(places, u, v), image), places])
+    return np.column_stack([_weights(_densities(places, u, v), image.ravel()), places])
 
 
-def _weights(design: F8, image: F8) -> F8:
-    """Return the weights, of unit sum, of densities that make up an image."""
-    scale = 1.0 / design.max()
-    normal = design.T @ design * scale**2
-    right = design.T @ image.ravel() * scale**2
-    normal[np.diag_indices(len(normal))] += _RIDGE * np.trace(normal) / len(normal)
-    weights = np.linalg.solve(normal, right)
-    unit: F8 = weights / weights.sum()
+def _weights(design: F8, images: F8) -> F8:
+    """Return the weights, of unit sum, of densities that make up images.
+
+    `design` is of (..., samples, j), the images are of (..., samples).
+    """
+    transposed = np.swapaxes(design, -1, -2)
+    scale2 = 1.0 / design.max(axis=(-1, -2), keepdims=True) ** 2
+    normal = transposed @ design * scale2
+    right = transposed @ images[..., None] * scale2
+    diagonal = np.arange(normal.shape[-1])
+    ridge = _RIDGE * np.trace(normal, axis1=-2, axis2=-1) / diagonal.size
+    normal[..., diagonal, diagonal] += ridge[..., None]
+    weights = np.linalg.solve(normal, right)[..., 0]
+    unit: F8 = weights / weights.sum(axis=-1, keepdims=True)
     return unit
 
 
@@ -159,21 +171,23 @@ def _blur(image: F8) -> F8:
 
 def _misfit(gaussians: F8, image: F8, u: F8, v: F8, blur: F8) -> float:
     """Return the difference of Gaussians to an image, both smoothed, over the image."""
-    return _difference(_densities(gaussians[:, 1:], u, v) @ gaussians[:, 0], image, blur)
+    return float(_difference(_densities(gaussians[:, 1:], u, v) @ gaussians[:, 0], image, blur))
 
 
-def _difference(drawn: F8, image: F8, blur: F8) -> float:
-    """Return the same of Gaussians that are drawn, (samples,)."""
-    left, seen = drawn.reshape(image.shape) - image, blur @ image @ blur
+def _difference(drawn: F8, images: F8, blur: F8) -> F8:
+    """Return the same of Gaussians that are drawn, (..., samples)."""
+    left, seen = drawn.reshape(images.shape) - images, blur @ images @ blur
     left = blur @ left @ blur
-    return float(np.sqrt(np.sum(left**2) / np.sum(seen**2)))
+    axes = (-1, -2)
+    difference: F8 = np.sqrt(np.sum(left**2, axis=axes) / np.sum(seen**2, axis=axes))
+    return difference
 
 
-def _scales(image: F8, u: F8, v: F8, moments: Moments, blur: F8) -> F8:
+def _scales(image: F8, u: F8, v: F8, moments: F8, blur: F8) -> F8:
     """Return the scales of concentric Gaussians that represent an image, few if these will do."""
 
     def misfit(scales: F8, blur: F8) -> float:
-        return _fit_concentric(image, u, v, moments, scales, blur)[1]
+        return float(_fit_concentric(image[None], u, v, moments[None], scales, blur)[1][0])
 
     as_it_is = np.identity(len(image))
     few = min(FEW_SCALES, key=lambda scales: misfit(scales, as_it_is))
@@ -181,46 +195,64 @@ def _scales(image: F8, u: F8, v: F8, moments: Moments, blur: F8) -> F8:
     return few if left < FEW_MISFIT or left < ENOUGH * misfit(SCALES, blur) else SCALES
 
 
-def _fit_concentric(
-    image: F8, u: F8, v: F8, moments: Moments, scales: F8, blur: F8
-) -> tuple[F8, float]:
-    """Take an image apart into Gaussians of one shape; return them and their misfit."""
-    xx, xy, yy = moments
+def _fit_concentric(images: F8, u: F8, v: F8, moments: F8, scales: F8, blur: F8) -> tuple[F8, F8]:
+    """Take images apart into Gaussians of one shape each.
+
+    Parameters
+    ----------
+    images : (n, side, side) float64
+    u, v : (side * side,) float64
+    moments : (n, 3) float64
+    scales : (j,) float64
+    blur : (side, side) float64
+
+    Returns
+    -------
+    gaussians : (n, j, 6) float64
+    misfit : (n,) float64
+    """
+    xx, xy, yy = moments.T[:, :, None]
     determinant = xx * yy - xy**2
     q = (yy * u**2 - 2.0 * xy * u * v + xx * v**2) * (-0.5 / determinant)
-    design = np.exp(q[:, None] / scales) / (2.0 * np.pi * math.sqrt(determinant) * scales)
-    weights, zero = _weights(design, image), np.zeros(scales.size)
-    gaussians = np.column_stack([weights, zero, zero, *(scales * m for m in moments)])
-    return gaussians, _difference(design @ weights, image, blur)
+    unit = 2.0 * np.pi * np.sqrt(determinant)[..., None] * scales
+    design = np.exp(q[:, :, None] / scales) / unit
+    weights = _weights(design, images.reshape(len(images), -1))
+    gaussians = np.zeros((len(images), scales.size, 6))
+    gaussians[:, :, 0] = weights
+    gaussians[:, :, 3:] = scales[:, None] * moments[:, None, :]
+    drawn = np.matmul(design, weights[:, :, None])
+    return gaussians, _difference(drawn, images, blur)
 
 
-def _round(image: F8, u: F8, v: F8) -> Moments:
+def _round(image: F8, u: F8, v: F8) -> F8:
     """Return moments to start from: those of a round Gaussian of the size of the core."""
     cell = (u.max() - u.min()) * (v.max() - v.min()) / (image.size - 1)
     size = float(np.sum(image > 0.5 * image.max()) * cell / (2 * np.pi * np.log(2)))
-    return size, 0.0, size
+    return np.array([size, 0.0, size])
 
 
-def _moments(image: F8, u: F8, v: F8, start: Moments) -> Moments:
-    """Return xx, xy, yy of the Gaussian whose own weighted moments an image reproduces.
+def _moments(images: F8, u: F8, v: F8, start: F8) -> F8:
+    """Return xx, xy, yy of the Gaussian whose own weighted moments an image reproduces, (n, 3).
 
-    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583).
+    Adaptive moments (Bernstein & Jarvis 2002, AJ 123, 583), from `start`, (3,).
     """
-    flat = image.ravel()
-    squares = (u * u, u * v, v * v)
-    xx, xy, yy = start
+    flat = images.reshape(len(images), -1)
+    squares = np.stack([u * u, u * v, v * v])
+    found, left = np.tile(start, (len(images), 1)), np.arange(len(images))
     for _ in range(60):
+        xx, xy, yy = found[left].T
         scale = -0.5 / (xx * yy - xy**2)
-        weight = flat * np.exp(scale * (yy * squares[0] - 2 * xy * squares[1] + xx * squares[2]))
-        total = weight.sum()
-        new = [2.0 * float(weight @ m) / total for m in squares]
-        if not (new[0] > 0.05 and new[2] > 0.05 and new[0] * new[2] > 1.05 * new[1] ** 2):
+        form = np.stack([yy * scale, -2.0 * xy * scale, xx * scale], axis=1)
+        weight = flat[left] * np.exp(form @ squares)
+        new = 2.0 * (weight @ squares.T) / weight.sum(axis=1, keepdims=True)
+        good = (new[:, 0] > 0.05) & (new[:, 2] > 0.05)
+        good &= new[:, 0] * new[:, 2] > 1.05 * new[:, 1] ** 2
+        moved = np.abs(new - found[left]).max(axis=1) >= 1e-4 * (new[:, 0] + new[:, 2])
+        found[left[good]] = new[good]
+        left = left[good & moved]
+        if not left.size:
             break
-        moved = max(abs(new[0] - xx), abs(new[1] - xy), abs(new[2] - yy))
-        xx, xy, yy = new
-        if moved < 1e-4 * (xx + yy):
-            break
-    return xx, xy, yy
+    return found
 
 
 def _free_shapes(image: F8, u: F8, v: F8) -> F8:
