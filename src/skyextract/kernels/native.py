@@ -106,6 +106,7 @@ class Linker:
         )
         module = llvm.parse_assembly(f'target triple = "{triple}"')
         self.llvm = llvm
+        self.known: set[str] = set()
         self.engine = llvm.create_mcjit_compiler(module, machine)
         self.functions = functions
 
@@ -114,8 +115,10 @@ class Linker:
 
         LLVM would end the process for a symbol that it does not find.
         """
-        if any(self.llvm.address_of_symbol(name) is None for name in kernel.externals):
-            return None
+        for name in set(kernel.externals) - self.known:
+            if self.llvm.address_of_symbol(name) is None:
+                return None
+            self.known.add(name)
         self.engine.add_object_file(self.llvm.ObjectFileRef.from_data(kernel.code))
         self.engine.finalize_object()
         kept = []
