@@ -37,6 +37,26 @@ def test_a_helper_that_has_begun_is_waited_for():
     assert done == [1]
 
 
+def test_the_error_of_a_helper_is_raised_by_its_caller():
+    begun = threading.Event()
+
+    def fail():
+        begun.set()
+        raise MemoryError("of a thread")
+
+    helpers = Helpers(1)
+    (help_,) = helpers.begin(fail, 1)
+    begun.wait(20)
+    with pytest.raises(MemoryError, match="of a thread"):
+        help_.end()
+    done = []
+    (next_one,) = helpers.begin(lambda: (done.append(1), begun.clear()), 1)
+    while begun.is_set():  # the thread is still there
+        time.sleep(0.001)
+    next_one.end()
+    assert done == [1]
+
+
 def test_threads_end_with_their_owner():
     before = set(threading.enumerate())
     helpers = Helpers(3)

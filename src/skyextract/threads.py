@@ -12,8 +12,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeAlias
 
-_Task: TypeAlias = "tuple[Callable[[], None], threading.Lock, threading.Lock]"
-_Tasks: TypeAlias = "SimpleQueue[_Task | None]"
+_Tasks: TypeAlias = "SimpleQueue[Help | None]"
 
 
 class Helpers:
@@ -31,7 +30,7 @@ class Helpers:
         self._tasks: _Tasks = SimpleQueue()
 
     def begin(self, work: Callable[[], None], n: int) -> list[Help]:
-        """Let `n` threads call `work`, which raises nothing; MemoryError without room for them."""
+        """Let `n` threads call `work`; MemoryError without room for them."""
         while self._n_started < min(n, self.n):
             # One that is deep in a kernel does not hold up the end of the process.
             thread = threading.Thread(target=_help, args=(self._tasks,), daemon=True)
@@ -40,9 +39,9 @@ class Helpers:
             except RuntimeError as error:
                 raise MemoryError from error  # there is none for its stack
             self._n_started += 1
-        helps = [Help() for _ in range(n)]
+        helps = [Help(work) for _ in range(n)]
         for help_ in helps:
-            self._tasks.put((work, help_.claim, help_.runs))
+            self._tasks.put(help_)
         return helps
 
     def __del__(self) -> None:
@@ -53,23 +52,28 @@ class Helpers:
 class Help:
     """What one thread is asked for; whoever has `claim` decides whether it still begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
         self.claim, self.runs = threading.Lock(), threading.Lock()
         self.runs.acquire()
+        self.error: BaseException | None = None
 
     def end(self) -> None:
-        """Wait until the thread has finished; if it has not begun, it will not."""
+        """Wait until the thread has finished, and raise its error; not begun, it will not."""
         if not self.claim.acquire(blocking=False):
             self.runs.acquire()
+        if self.error is not None:
+            raise self.error
 
 
 def _help(tasks: _Tasks) -> None:
     """Do tasks until there is None."""
     while (task := tasks.get()) is not None:
-        work, claim, runs = task
-        if claim.acquire(blocking=False):
+        if task.claim.acquire(blocking=False):
             try:
-                work()
+                task.work()
+            except BaseException as error:
+                task.error = error  # such as no memory to keep another one
             finally:
-                runs.release()
-        del task, work  # what it holds is not to wait for the next one
+                task.runs.release()
+        del task  # what it holds is not to wait for the next one

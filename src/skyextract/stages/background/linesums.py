@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.noise import median
 from skyextract.kernels.background.lines import join_halves, stand_out
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
@@ -108,7 +109,7 @@ def _brightest(both: NDArray[np.complex64], least: float, most: int) -> Iterator
     sample = value[enough][:: max(1, value.size // 100_000)]
     if not sample.size:
         return
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(sample)))
+    scatter = MAD_TO_SIGMA * median(np.abs(sample))
     if scatter <= 0.0:
         return
     for _ in range(most):
