@@ -1,10 +1,11 @@
-"""What parts of the stars tell: a flat field that is missing."""
+"""What parts of the stars tell: a flat field that is missing, two surveys in the reference."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from skyextract.stages.photometry.mixed import two_zero_points
 from skyextract.stages.photometry.parts import Parts, compare_parts
 
 
@@ -38,3 +39,35 @@ def test_a_vignetting_of_six_percent_is_seen(n: int, scatter: float) -> None:
 def test_of_level_fields_one_in_a_hundred_seems_to_have_one() -> None:
     found = [parts_of(seed, 60, 0.0, 0.01).corners for seed in range(200)]
     assert np.count_nonzero(found) <= 4
+
+
+@pytest.mark.parametrize("n", [40, 200])
+def test_two_surveys_side_by_side(n: int) -> None:
+    """40 % of the stars .08 mag from the others, beside faint ones that do not tell."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        errors = np.where(rng.random(n) < 0.7, 0.012, 0.05)
+        values = rng.normal(0.0, errors) + 0.08 * (rng.random(n) < 0.4)
+        found.append(two_zero_points(values - np.mean(values), errors, 0.037))
+    apart = [abs(mixture.apart) for mixture in found if mixture.apart]
+    assert len(apart) >= 18
+    assert np.median(apart) == pytest.approx(0.08, abs=0.006)
+
+
+@pytest.mark.parametrize("kind", ["normal", "standard_t", "exponential", "uniform"])
+def test_one_survey_that_scatters_is_not_two(kind: str) -> None:
+    n_found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        more = {
+            "normal": rng.normal(0.0, 1.0, 80),
+            "standard_t": rng.standard_t(3, 80),
+            "exponential": rng.exponential(1.0, 80),
+            "uniform": rng.uniform(-1.7, 1.7, 80),
+        }[kind]
+        values = rng.normal(0.0, 0.012, 80) + 0.03 * (more - more.mean())
+        inside = np.abs(values) < 4.0 * 0.032
+        mixture = two_zero_points(values[inside], np.full(inside.sum(), 0.012), 0.03)
+        n_found += mixture.apart != 0.0
+    assert n_found <= 3

@@ -186,7 +186,12 @@ def _error_terms(evidence: Evidence, over_magnitude: Trend, uneven: float) -> di
         "error_of_fit": evidence.fit.error,
         "error_of_aperture_correction": scale.correction_error,
         # Which of the stars has the right zero point cannot be told: one is as likely as another.
-        "error_of_trend": max(over_magnitude.rms, parts.brightness.rms, 0.5 * abs(parts.step[0])),
+        "error_of_trend": max(
+            over_magnitude.rms,
+            parts.brightness.rms,
+            0.5 * abs(parts.step[0]),
+            0.5 * abs(parts.mixture.apart),
+        ),
         "error_of_field": uneven,
         "error_of_flux_scale": scale.excess,
         "error_of_rounding": scale.rounding_error,
@@ -277,7 +282,7 @@ def _remarks(
     elif not is_weak and abs(corners) > NOTED_TREND:
         remarks.append(
             f"magnitudes change by {corners:+.3f} mag from the middle to the corners: vignetting, "
-            "a flat field?"
+            "a flat field, a PSF that is another there?"
         )
     elif not is_weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
         remarks.append(
@@ -289,6 +294,12 @@ def _remarks(
             f"residuals change by {height:+.3f} mag at magnitude {place:.1f}: two sources of the "
             "reference magnitudes, a detector that is not linear, a PSF that is not that of the "
             "stars?"
+        )
+    mixture = evidence.parts.mixture
+    if abs(mixture.apart) > NOTED_TREND and not has_step:
+        remarks.append(
+            f"{mixture.share:.0%} of the stars are {-mixture.apart:+.3f} mag from the others: two "
+            "surveys in the reference, another filter? Which of them are right cannot be told"
         )
     if not scale.is_off and scale.excess > 0.5 * KRON_LOSS:
         remarks.append(

@@ -18,6 +18,7 @@ from skyextract.stages.agreement import (
     smooth_spread,
     spread_of_medians,
 )
+from skyextract.stages.photometry.mixed import Mixture, two_zero_points
 from skyextract.stages.photometry.neighbours import shared_scatter
 
 MAX_PART = 0.15
@@ -47,6 +48,8 @@ class Parts:
         Outliers that agree on another zero point; x is how far off that is, mag.
     step : (float, float)
         Height and place, mag, of the largest step in the residuals over magnitude.
+    mixture : Mixture
+        Two groups of stars that stand side by side.
     """
 
     field: Spread
@@ -57,6 +60,7 @@ class Parts:
     shared: float
     group: Group
     step: tuple[float, float]
+    mixture: Mixture
 
     @property
     def contradiction(self) -> str:
@@ -125,6 +129,8 @@ def compare_parts(
         # Saturated stars are the farther off the brighter they are.
         stars = [np.append(one, other) for one, other in zip(stars, bright, strict=True)]
     step = largest_step(*stars)
+    inside = np.abs(residuals) < SURE * np.hypot(errors, intrinsic)
+    mixture = two_zero_points(residuals[inside], errors[inside], intrinsic)
     residuals, errors, x, y = everyone
     part, side = cells(x, y, shape)
     field = spread_of_medians(residuals, errors, part)
@@ -138,7 +144,7 @@ def compare_parts(
     round_one, corners = _to_corners(residuals[~apart], errors[~apart], terms)
     surface = max(surface, round_one)
     shared = shared_scatter(residuals, errors, x, y)
-    return Parts(field, brightness, side, surface, corners, shared, group, step)
+    return Parts(field, brightness, side, surface, corners, shared, group, step, mixture)
 
 
 def _to_corners(values: F8, errors: F8, terms: F8) -> tuple[float, float]:
