@@ -44,6 +44,10 @@ class NoSuchImageError(ImageError):
     """There is no file, or no extension, of the name that was given."""
 
 
+class NoFitsError(ImageError):
+    """A file is nothing that was ever read as FITS: another format, or packed in another way."""
+
+
 class MapSizeError(ImageError):
     """A map or detection image has not the size of the image, of which nothing was measured."""
 

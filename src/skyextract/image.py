@@ -14,6 +14,7 @@ from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.errors import (
     ConfigError,
     ExitStatus,
+    NoFitsError,
     NoSuchImageError,
     OutputError,
     SkyextractError,
@@ -107,7 +108,7 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         status, message = error.exit_status, job.shown(str(error))
         log.error(LABELLED, "", message)
         log.debug("why", exc_info=True)
-        if isinstance(error, NoSuchImageError):
+        if isinstance(error, NoFitsError | NoSuchImageError):
             job = without_products_of_another(job)
     except MemoryError:
         status, message = ExitStatus.IMAGE_FAILED, "not enough memory"

@@ -44,8 +44,11 @@ def test_a_failed_image_leaves_its_summary_and_nothing_of_yesterday(skyextract, 
     assert len(done.stderr.splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", ["f.fits[7]", "f.fits[SCI]", "f.fit"])
+@pytest.mark.parametrize("name", ["f.fits[7]", "f.fits[SCI]", "f.fit", "f.fits.xz", "f.fts"])
 def test_a_name_that_no_image_has_costs_no_product(skyextract, frame, name):
+    content = {"f.fits.xz": b"\xfd7zXZ\x00" + bytes(500), "f.fts": b"\x89PNG\r\n"}
+    if name in content:
+        Path(name).write_bytes(content[name])
     assert skyextract("f.fits").status == 0
     before = [Path(product).read_bytes() for product in PRODUCTS]
     done = skyextract(name, "--json")

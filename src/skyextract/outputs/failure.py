@@ -86,7 +86,8 @@ def write_failure(
 def without_products_of_another(job: Job) -> Job:
     """Return a job that writes no files if the summary of its name is that of another image.
 
-    For a name that no image has: a slip of the pen (`image.fits[7]`) costs no catalogue.
+    For a name that no image has, and a file that is none (`image.fits.xz`): a slip of the pen
+    (`image.fits[7]`) costs no catalogue.
     """
     name = job.products.get("SUMMARY_NAME")
     if name is None or is_stream(name):

@@ -25,7 +25,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import AnyArray
 from skyextract.datamodel.header import Header, repaired
-from skyextract.errors import ImageError, NoSuchImageError
+from skyextract.errors import ImageError, NoFitsError, NoSuchImageError
 from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
 from skyextract.io.fits.tiles import decompress
 from skyextract.messages import quiet
@@ -140,7 +140,7 @@ class FitsFile:
         if not self._starts(0, b"SIMPLE"):
             why = _why_no_fits(self._stream) if self._size else "empty file"
             self._stream.close()
-            raise ImageError(f"{path}: {why}")
+            raise NoFitsError(f"{path}: {why}")
         try:
             self._scan()
         except ImageError as error:

@@ -170,9 +170,9 @@ def solve_astrometry(
     elif min(start.scales) / ARCSEC * math.hypot(*shape) > 2.0 * MAX_RADIUS:
         # A patch of it would match, and the plate be wrong elsewhere.
         reason = (
-            f"{min(start.scales):.4g} arcsec/pixel make the frame more than {2.0 * MAX_RADIUS:g} "
-            "degrees wide, which one tangent plane does not hold: a WCS of the header stays as it "
-            "is"
+            f"{min(start.scales):.4g} arcsec/pixel make the frame more than "
+            f"{2.0 * MAX_RADIUS:g} degrees from corner to corner, which one tangent plane does not "
+            "hold: a WCS of the header stays as it is"
         )
     else:
         solution, reason, metrics["n_reference"] = _solve(start, sources, reference, config)
