@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, U2, Bools, widened
+from skyextract.datamodel.arrays import F4, F8, U2, Bools, distinct, widened
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median, pixel_noise, robust_sigma
 from skyextract.kernels.values import MAX_VARIANCE
@@ -63,9 +63,11 @@ def without_line_offsets(exposure: Exposure, run: Run) -> Exposure:
     image, mask = exposure.image, exposure.mask
     if min(image.shape) < MIN_SIDE:
         return exposure
-    noise = pixel_noise(image[:: max(1, image.shape[0] // SAMPLE), : 2 * PIXELS])
     across = {"rows": _scatter(image, mask), "columns": _scatter(image.T, mask.T)}
     name = max(across, key=lambda which: across[which])
+    if across[name] == 0.0:
+        return exposure
+    noise = pixel_noise(image[:: max(1, image.shape[0] // SAMPLE), : 2 * PIXELS])
     least = max(MIN_PART * noise, APART * min(across.values()))
     if not least < across[name] < MAX_PART * noise:
         return exposure
@@ -94,9 +96,8 @@ def _scatter(image: F4, mask: U2) -> float:
     """
     first = np.linspace(0, image.shape[0] - 3, min(SAMPLE, image.shape[0] // 3)).astype(np.int64)
     n_blocks = image.shape[1] // BLOCK
-    blocks = np.unique(
-        np.linspace(0, n_blocks - 1, min(n_blocks, PIXELS // BLOCK)).astype(np.int64)
-    )
+    some = np.linspace(0, n_blocks - 1, min(n_blocks, PIXELS // BLOCK)).astype(np.int64)
+    blocks = distinct(some)
     columns = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1, BLOCK)
     halves = []
     rows = first[:, None] + np.arange(3)
