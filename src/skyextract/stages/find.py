@@ -222,6 +222,7 @@ class _Search:
             grow=last,
             scan=self.scan,
             structured=structured,
+            mask=(self.detection or self.exposure).mask if last else None,
         )
 
     def found(self, claimed: U1 | None, *, structured: bool, in_place: bool = False) -> Found:

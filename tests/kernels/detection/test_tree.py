@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from skyextract.kernels.detection.branches import Branches
+from skyextract.kernels.detection.branches import Branches, TreeRules
 from skyextract.kernels.detection.pixels import Components, Pixels
-from skyextract.kernels.detection.tree import TreeRules, split_components
+from skyextract.kernels.detection.tree import split_components
 
 THRESHOLD = 1.0
 EIGHT = np.ones((3, 3))
@@ -27,8 +27,9 @@ def scene(seed, shape=(34, 45)):
 
 
 def split(
-    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0
-):
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0,
+    local=(0.0, 0.0),
+):  # fmt: skip
     """Return (threshold, pixels) of the branches, of one component that fills the image."""
     y, x = (v.ravel().astype(np.int32) for v in np.indices(image.shape))
     order = np.random.default_rng(0).permutation(image.size).astype(np.int32)
@@ -38,15 +39,16 @@ def split(
     split_components(
         Pixels(x, y, flat, flat, np.zeros(1, np.float32), False),
         Components(order, np.array([0, image.size])),
-        TreeRules(n_levels, contrast, linear, min_area, *noise, psf_area),
+        TreeRules(n_levels, contrast, linear, min_area, *noise, psf_area, *local),
         THRESHOLD, 0, 1, Branches(branch, level, count),
     )  # fmt: skip
     return [(level[b], frozenset(order[branch == b].tolist())) for b in range(count[0])]
 
 
 def reference(
-    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0
-):
+    image, *, n_levels=32, contrast=0.005, linear=False, min_area=3, noise=(0.0, 0.0), psf_area=0.0,
+    local=(0.0, 0.0),
+):  # fmt: skip
     flat = image.ravel().astype(float)
     step, top = np.arange(n_levels) / n_levels, flat.max()
     ratio = THRESHOLD * (top / THRESHOLD) ** step
@@ -66,8 +68,13 @@ def reference(
                 values, rise = flat[list(p)], float(levels[k + 1])
                 flux = max((values - rise).sum(), (values.max() - rise) * psf_area)
                 least = noise[0] * np.sqrt(1 + noise[1] * rise)
-                if flux > contrast * flat.sum() and (values.max() - rise > least or not noise[0]):
+                height, own = values.max() - rise, (values - rise).sum()
+                if flux > contrast * flat.sum() and (height > least or not noise[0]):
                     strong.append((p, w))
+                elif local[0] and rise < 0.1 * top:
+                    rises = height > max(local[0] * rise, local[1] * np.sqrt(1 + noise[1] * rise))
+                    if not w or (rises and own < max(1.3, height / rise) * height * psf_area):
+                        strong.append((p, w))
             if len(strong) > 1:
                 whole = False
                 found += [(levels[k + 1], p) for p, w in strong if w]
@@ -86,6 +93,8 @@ def reference(
         {"n_levels": 7, "linear": True, "contrast": 1e-3},
         {"contrast": 0.0, "min_area": 1, "noise": (3.0, 0.5)},
         {"contrast": 0.02, "min_area": 1, "noise": (3.0, 0.5), "psf_area": 12.0},
+        {"contrast": 0.3, "noise": (3.0, 0.5), "psf_area": 12.0, "local": (0.2, 2.0)},
+        {"contrast": 0.3, "noise": (3.0, 0.5), "psf_area": 60.0, "local": (0.2, 2.0)},
     ],
     ids=str,
 )

@@ -142,15 +142,15 @@ def test_threads_change_nothing(cluster):
 def test_stars_upon_the_halo_of_a_saturated_star():
     frame = field(2, n=500, halo=2e6)
     bright = frame.flux > 3000.0
-    for niter, near, far in ((8, 0.75, 0.95), (0, 0.1, 0.6)):
+    for niter in (8, 0):  # detection tells them from the halo, with the search and without
         sources = measured(frame.image, niter=niter, saturation=frame.saturation)
         found, is_star = hits(frame, sources)
         share = [
             found[bright & (frame.radius > low) & (frame.radius < high)].mean()
             for low, high in ((100.0, 160.0), (160.0, 260.0))
         ]
-        assert (share[0] > near) == (niter > 0)
-        assert (share[1] > far) == (niter > 0)
+        assert share[0] > 0.9
+        assert share[1] > 0.95
         assert niter == 0 or (~is_star).sum() < 4
 
 

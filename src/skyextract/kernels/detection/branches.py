@@ -12,6 +12,43 @@ if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I4
 
 
+class TreeRules(NamedTuple):
+    """What a branch is.
+
+    Attributes
+    ----------
+    n_levels : int
+        DEBLEND_NTHRESH.
+    contrast : float
+        DEBLEND_MINCONT: least share of the component's flux in a branch.
+    linear : bool
+        Levels at equal steps (photographic densities) instead of equal ratios.
+    min_area : int
+        Fewest pixels of an isophote of the tree.
+    significance, photon_noise : float
+        A branch must rise above its junction, at level s, by ``significance * sqrt(1 +
+        photon_noise * s)``: so much noise can do.  0: no condition.
+    psf_area : float
+        Flux over peak of a point source: a branch has at least the flux of a point source
+        that rises as high above the junction.  0: only what is in the isophote counts.
+    local, local_significance : float
+        Without its share of the component's flux a branch counts, too, if it rises above its
+        junction by such a part of the level there, and by so much noise in place of
+        `significance`, has not much more flux than a point source (how much more it may have
+        grows with that part), and stands upon faint light.  0: it does not.
+    """
+
+    n_levels: int
+    contrast: float
+    linear: bool
+    min_area: int
+    significance: float
+    photon_noise: float
+    psf_area: float
+    local: float
+    local_significance: float
+
+
 class Branches(NamedTuple):
     """The branches of components.
 

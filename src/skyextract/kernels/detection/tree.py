@@ -20,6 +20,7 @@ import numpy as np
 from skyextract.kernels.detection.branches import (
     Branches,
     Found,
+    TreeRules,
     more_rows,
     number_branches,
 )
@@ -30,36 +31,6 @@ from skyextract.kernels.jit import helper, kernel
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4
-
-
-class TreeRules(NamedTuple):
-    """What a branch is.
-
-    Attributes
-    ----------
-    n_levels : int
-        DEBLEND_NTHRESH.
-    contrast : float
-        DEBLEND_MINCONT: least share of the component's flux in a branch.
-    linear : bool
-        Levels at equal steps (photographic densities) instead of equal ratios.
-    min_area : int
-        Fewest pixels of an isophote of the tree.
-    significance, photon_noise : float
-        A branch must rise above its junction, at level s, by ``significance * sqrt(1 +
-        photon_noise * s)``: so much noise can do.  0: no condition.
-    psf_area : float
-        Flux over peak of a point source: a branch has at least the flux of a point source
-        that rises as high above the junction.  0: only what is in the isophote counts.
-    """
-
-    n_levels: int
-    contrast: float
-    linear: bool
-    min_area: int
-    significance: float
-    photon_noise: float
-    psf_area: float
 
 
 class _Grid(NamedTuple):
@@ -87,6 +58,11 @@ class _Grid(NamedTuple):
     image: I4
 
 
+_LIKE_POINTS = 1.3
+"""Flux, at most, over that of a point source that rises as high, where it is no higher than the
+light beneath: the peak is between pixels."""
+_BENEATH = 0.1
+"""Level of the light beneath, at most, over the brightest: cores of saturated stars are uneven."""
 _ROUNDING = 1e-6
 """Part by which a level may be rounded, with some margin."""
 
@@ -223,7 +199,7 @@ def _may_branch(grid: _Grid, n: int, width: int, lowest: float, rules: TreeRules
 @kernel
 def _list_children(
     roots: I4, n_roots: int, numbers: I4, light: F8, level: float, rules: TreeRules,
-    min_flux: float, children: I4,
+    min_flux: float, local: float, children: I4,
 ) -> int:  # fmt: skip
     """List the isophotes that are large enough, with their strength above `level`."""
     n = 0
@@ -237,9 +213,18 @@ def _list_children(
         children[CHILD_LAST, n] = numbers[LAST, i]
         children[STATE, n] = numbers[GOOD, i]
         height = light[PEAK, i] - level
-        if max(light[FLUX, i] - level * area, height * rules.psf_area) > min_flux and (
-            rules.significance == 0.0
-            or height > rules.significance * math.sqrt(1.0 + rules.photon_noise * level)
+        flux, of_point = light[FLUX, i] - level * area, height * rules.psf_area
+        noise = math.sqrt(1.0 + rules.photon_noise * level)
+        if max(flux, of_point) > min_flux and (
+            rules.significance == 0.0 or height > rules.significance * noise
+        ):
+            children[STATE, n] += 2
+        elif local > 0.0 and (
+            children[STATE, n] == 0  # others stand upon the same light
+            or (
+                height > max(local * level, rules.local_significance * noise)
+                and flux < max(_LIKE_POINTS, height / level) * of_point
+            )
         ):
             children[STATE, n] += 2
         n += 1
@@ -326,8 +311,9 @@ def _grow_tree(
         if n_roots > 0:
             level = np.float64(level_at(levels, k + 1))
             n_children = _list_children(
-                roots, n_roots, numbers, light, level, rules, min_flux, children
-            )
+                roots, n_roots, numbers, light, level, rules, min_flux,
+                rules.local if level < _BENEATH * levels.highest else 0.0, children,
+            )  # fmt: skip
         if k > 0:
             _add_level(added, past[k], by_level, values, cell, image, width, parent, numbers, light)
             n_roots = _update_roots(roots, n_roots, by_level, added, past[k], parent)

@@ -36,6 +36,7 @@ from skyextract.stages.background.coarse import (
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.rounded import VISIBLE, rounded_sky
 from skyextract.stages.background.skewed import level_above_mode
+from skyextract.stages.background.steep import steep_rest
 from skyextract.stages.background.trend import steep_trend
 
 EXCLUDED = Mask.BAD | Mask.NO_DATA | Mask.EDGE
@@ -166,26 +167,34 @@ def estimate_weighted_background(
     if trend is not None:
         coarse = BackgroundMap(trend.level, rms, width, height, shape, 0.0, 1.0)
         surface = surface_of(trend, coarse, run)
-        rest, weight_scale = estimate_weighted_background(
+        left, weight_scale = estimate_weighted_background(
             subtract_background(image, None, surface, run), mask, weight, config, run, index=index,
             sources=sources, weight_threshold=weight_threshold, measured=measured,
             trends=trends - 1,
         )  # fmt: skip
         if not _manual(config, index):
-            nodes = [(part.mesh_height, part.mesh_width) for part in (rest, surface)]
-            rest, surface = (with_nodes_of(part, min(nodes)) for part in (rest, surface))
-            level = rest.level + surface.level
+            nodes = [(part.mesh_height, part.mesh_width) for part in (left, surface)]
+            left, surface = (with_nodes_of(part, min(nodes)) for part in (left, surface))
+            level = left.level + surface.level
             share, shift = sky.clipped
-            rest = replace(
-                rest, level=level, mean=median(level), clipped_share=share, clipped_shift=shift
+            left = replace(
+                left, level=level, mean=median(level), clipped_share=share, clipped_shift=shift
             )
-        return rest, weight_scale
+        return left, weight_scale
+    rest = None
+    if measured and sources is not None and sky.coarse is None:
+        again = partial(
+            _meshes, mask=mask, weight=weight, config=config, run=run, sources=sources,
+            weight_threshold=weight_threshold, step=step,
+        )  # fmt: skip
+        rest = steep_rest(image, meshes, again, partial(_filtered, config=config), sky.above, run)
     n_good = fill_bad_meshes(level, rms)
     if sources is not None and n_good and sky.coarse is None:
         rms /= CLIPPED_SIGMA
     if n_good == 0:
         run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
     level, rms = _filtered(level, rms, config)
+    level = level if rest is None else level + rest
     mean, sigma = median(level), _typical_noise(rms, run)
     weight_scale = 1.0 if weight is None else _weight_scale(weight_level, rms, config, run)
     if _manual(config, index):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, AnyArray, whole
+from skyextract.datamodel.arrays import F4, I8, U1, U2, AnyArray, whole
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
@@ -43,6 +43,11 @@ _NO_TAPS = np.ones((1, 1), np.float32)
 MIN_PROMINENCE, MIN_NARROW_PROMINENCE = 2.0, 3.0
 """With the PSF as filter, a deblended source rises so many sigma above its junction: in the
 filtered and in the less smoothed image."""
+
+
+STRUCTURED = 1.5
+"""Noise of the filtered image over that of independent pixels, from which it is structure that
+light scattered about a bright source may have, too."""
 
 
 def detection_threshold(config: Extraction, sigma: float, pixel_scale: float = 0.0) -> float:
@@ -104,6 +109,7 @@ def detect(
     grow: bool = True,
     scan: Scan | None = None,
     structured: bool = True,
+    mask: U2 | None = None,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
 
@@ -151,6 +157,9 @@ def detect(
         Without `psf`: the sources are in SExtractor's order, see `scan_of`.
     structured : bool
         The sky may have structure; that of wings of sources below the sky is none.
+    mask : (ny, nx) uint16 or None
+        With `psf`: in the light that is scattered about saturated pixels, stars need no share
+        of the flux of all of it.
 
     Raises
     ------
@@ -199,8 +208,9 @@ def detect(
         plane, image, _row_filter(None, None), run, variance=None, threshold=threshold
     )
     deblending = _psf_deblending(
-        image, pixels, psf, scale, config, run, sigma=sigma, variance=edges, bad=bad, gain=gain
-    )
+        image, pixels, psf, scale, config, run, sigma=sigma, variance=edges, bad=bad, gain=gain,
+        mask=mask,
+    )  # fmt: skip
     found = extract(
         pixels, runs, image.shape, config, run, threshold=threshold, deblending=deblending
     )
@@ -232,7 +242,7 @@ def _noise_scale(
 
 def _psf_deblending(
     image: F4, pixels: Pixels, psf: MatchedFilter, scale: F4, config: Extraction, run: Run, *,
-    sigma: float, variance: F4 | Edges | None, bad: U1 | None, gain: float,
+    sigma: float, variance: F4 | Edges | None, bad: U1 | None, gain: float, mask: U2 | None,
 ) -> PsfDeblending:  # fmt: skip
     """Return what deblending and cleaning take where the PSF is the filter."""
     mean_scale = float(np.median(scale))
@@ -255,6 +265,7 @@ def _psf_deblending(
             centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
         ),
         plateau=psf.plateau(),
+        mask=mask if config.deblend_mincont < 1.0 and mean_scale < STRUCTURED else None,
     )
 
 

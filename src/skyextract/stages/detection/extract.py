@@ -9,16 +9,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, Bools, each_of
+from skyextract.datamodel.arrays import F4, I8, U2, Bools, each_of
 from skyextract.datamodel.detections import Detections
-from skyextract.kernels.detection.branches import Branches
+from skyextract.datamodel.flags import Mask
+from skyextract.kernels.detection.branches import Branches, TreeRules
 from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
 from skyextract.kernels.detection.draws import random_numbers
 from skyextract.kernels.detection.label import label_runs
 from skyextract.kernels.detection.pixels import Components, Pixels, Runs
 from skyextract.kernels.detection.queue import Scan
 from skyextract.kernels.detection.shape import N_INTEGER, N_REAL
-from skyextract.kernels.detection.tree import TreeRules, split_components
+from skyextract.kernels.detection.tree import split_components
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
@@ -38,6 +39,10 @@ MIN_BRANCH = 3
 
 MOST_COMPANIONS = 3
 """What has more peaks than a galaxy with those beside it is a crowd, of sums of stars."""
+
+
+HALO = 300.0
+LOCAL = 0.2
 
 
 @record
@@ -64,6 +69,8 @@ class PsfDeblending:
         Tells of peaks at (x, y) whether they belong to a source outside; cleaning removes these.
     plateau : (2 k + 1, 2 k + 1) bool or None
         Distances of two peaks that one point source may have, see `MatchedFilter.plateau`.
+    mask : (ny, nx) uint16 or None
+        Where pixels are saturated; None: nowhere.
     """
 
     narrow: F4 | None = None
@@ -75,6 +82,7 @@ class PsfDeblending:
     wide_area: float = 0.0
     off_frame: OffFrame | None = None
     plateau: Bools | None = None
+    mask: U2 | None = None
 
 
 def extract(
@@ -170,7 +178,9 @@ def _split(
         np.empty(n_pixels, np.int32), np.empty(n_pixels, np.float32), np.ones(n, np.int32)
     )
 
-    def split(values: F4, min_prominence: float, psf_area: float, chunks: Chunks) -> None:
+    def split(
+        values: F4, min_prominence: float, psf_area: float, chunks: Chunks, local: float = 0.0
+    ) -> None:
         rules = TreeRules(
             config.deblend_nthresh,
             config.deblend_mincont,
@@ -179,6 +189,8 @@ def _split(
             min_prominence,
             by_psf.photon_noise,
             psf_area,
+            local,
+            threshold,
         )
         of_values = pixels._replace(filtered=values)
         run.map(
@@ -201,6 +213,9 @@ def _split(
         together = np.split(those, np.flatnonzero(np.diff(those) > 1) + 1)
         ranges = [(int(c[0]), int(c[-1]) + 1) for c in together if c.size]
         split(values, by_psf.min_prominence, psf_area, ranges)
+    for c in _halos(pixels, components, by_psf):
+        points[c] = False
+        split(values, by_psf.min_prominence, by_psf.wide_area, [(c, c + 1)], LOCAL)
     # a blend of point sources is measured in the image that shows it
     blended = components.order[_places(first, np.flatnonzero(points))]
     values = values.copy()
@@ -230,6 +245,19 @@ def _too_wide(narrow: F4, components: Components, branches: Branches, core_area:
     cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
     expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
     return blends[area > MAX_WIDTH * core_area * expected]
+
+
+def _halos(pixels: Pixels, components: Components, by_psf: PsfDeblending) -> list[int]:
+    """Return the components that may be light scattered about something saturated."""
+    order, first = components
+    if by_psf.mask is None:
+        return []
+    halos = []
+    for c in np.flatnonzero(np.diff(first) > HALO * by_psf.core_area).tolist():
+        own = order[first[c] : first[c + 1]]
+        if (by_psf.mask[pixels.y[own], pixels.x[own]] & np.uint16(Mask.SAT)).any():
+            halos.append(c)
+    return halos
 
 
 def _places(first: I8, components: I8) -> I8:
