@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I2, I4, I8, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, U2, Bools
 from skyextract.datamodel.flags import FlagsSky, Mask
 from skyextract.datamodel.psf import PsfSource
 from skyextract.record import record
@@ -28,7 +28,8 @@ from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_nois
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
-from skyextract.stages.detection.spectra import find_spectra
+from skyextract.stages.detection.spectra import Spectra, find_spectra
+from skyextract.stages.detection.spectrallight import SpectralLight, find_spectral_light
 from skyextract.stages.detection.spikes import find_spikes
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
@@ -121,7 +122,7 @@ def doubts_about(
         lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
         lambda: _seam(exposure, plane, rests_on),
         lambda: _second_images(detections, exposure),
-        lambda: find_spectra(*shapes, detections.dflux),
+        lambda: _spectra(*pixels, *shapes, detections.dflux, fwhm),
         lambda: find_dots(detections.x, detections.y, detections.dflux),
         lambda: find_flashes(detections.x, detections.y, detections.dflux),
         lambda: find_interleaved(*pixels),
@@ -139,7 +140,7 @@ def doubts_about(
         spikes,
         seam,
         (twins, ghosts),
-        spectra,
+        (spectra, faint),
         dots,
         flashes,
         turns,
@@ -158,7 +159,8 @@ def doubts_about(
         halo,
         _displacement(exposure, found) if is_dual else None,
     )
-    marked = [what for what in (ghosts, spectra, dots, tracks, spikes, flashes) if what is not None]
+    images = (ghosts, spectra, faint, dots)
+    marked = [what for what in (*images, tracks, spikes, flashes) if what is not None]
     of_rows = {what.doubt: what.rows for what in marked}
     texts = [doubt.doubt for doubt in said if doubt is not None]
     black = about_black_point(plane.background)
@@ -172,7 +174,7 @@ def doubts_about(
         flashes = None  # dashes, which are told
     false += [
         (what.doubt, what.are_many)
-        for what in (ghosts, dots, tracks, spikes, flashes, turns, seam)
+        for what in (ghosts, faint, dots, tracks, spikes, flashes, turns, seam)
         if what is not None
     ]
     false += [
@@ -193,9 +195,20 @@ def doubts_about(
         seen_twice = "".join(of_catalogue([ghosts.doubt], of_rows, rows))
     bits = np.zeros(detections.n, np.int32)
     for what in marked:
-        is_image = what is ghosts or what is spectra or what is dots
+        is_image = any(what is image for image in images)
         bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
     return Doubts(seen_twice, bits, texts)
+
+
+def _spectra(
+    image: F4, sigma: float, bad: Bools, x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8,
+    fwhm: float,
+) -> tuple[Spectra | None, SpectralLight | None]:  # fmt: skip
+    """Look for spectra among the sources, and where these are few, for their light."""
+    spectra = find_spectra(x, y, a, b, theta, flux)
+    if spectra is not None:
+        return spectra, None
+    return None, find_spectral_light(image, sigma, bad, x, y, a, b, theta, flux, fwhm)
 
 
 def of_catalogue(texts: Iterable[str], of_rows: Mapping[str, Bools], rows: I8) -> list[str]:
