@@ -93,12 +93,33 @@ def order():
     return 100.0 * SCENE.sky_sigma * np.exp(-0.5 * ((V - 200.0 - U / 9 - (U / 120) ** 2) / 2) ** 2)
 
 
+def rows(n):
+    """As sky lines of a spectrum."""
+    return sum(trail(5.0, 0.0, 45.0 * (k - n / 2) + 7.0) for k in range(n))
+
+
+def fading():
+    """A jet of 300 pixels, which begins at a galaxy and fades by a half."""
+    along = (U - 120.0) * np.cos(0.5) + (V - 120.0) * np.sin(0.5)
+    return trail(8.0, 0.5, 12.0) * (along > 0.0) * np.exp(-along / 250.0) * (along < 320.0)
+
+
 @pytest.mark.parametrize(
     "light",
-    [0.0 * U, spikes(), galaxy(), order(), glow(), trail(5.0, 0.0, 3.0), 30.0 * (U > 1.3 * V)],
+    [
+        0.0 * U,
+        spikes(),
+        galaxy(),
+        order(),
+        glow(),
+        trail(5.0, 0.0, 3.0, 0.4),
+        rows(9),
+        30.0 * (U > 1.3 * V),
+        fading(),
+    ],
 )
 def test_what_is_no_trail_stays(light):
-    """An ordinary frame, spikes, a galaxy, an order of a spectrum, glow, a row, an edge."""
+    """An ordinary frame, spikes, a galaxy, an order, glow, a row, many of them, an edge, a jet."""
     image = (SCENE.image + light).astype(np.float32)
     left, trails = taken_off(image, KNOWN, Run(2))
     assert not trails
@@ -129,8 +150,35 @@ def test_a_filament_that_fades_is_no_wide_trail(length):
     assert taken_off(image, KNOWN, Run(1))[0] is image
 
 
+@pytest.mark.parametrize("angle", [0.0, np.pi / 2.0, 0.01])
+def test_trails_along_rows_and_columns_are_taken_off(angle):
+    light = trail(5.0, angle, 40.3)
+    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN, Run(1))
+    assert len(trails) == 1
+    rest = (left - SCENE.image) / SCENE.sky_sigma
+    assert abs(rest[light > 0.3 * light.max()].mean()) < 0.2
+    assert abs(rest[light < 1e-3 * light.max()].mean()) < 0.02
+
+
+@pytest.mark.parametrize(("low", "high"), [(-400.0, 130.0), (-150.0, 150.0), (-160.0, 400.0)])
+@pytest.mark.parametrize("angle", [0.5, 2.2])
+def test_trails_that_end_in_the_frame_are_taken_off(angle, low, high):
+    along = (U - SIZE / 2) * np.cos(angle) + (V - SIZE / 2) * np.sin(angle)
+    light = trail(6.0, angle, 20.0) * (along > low) * (along < high)
+    left, trails = taken_off((SCENE.image + light).astype(np.float32), KNOWN, Run(1))
+    assert len(trails) == 1
+    rest = (left - SCENE.image) / SCENE.sky_sigma
+    on = light > 0.3 * light.max()
+    assert abs(rest[on].mean()) < 0.25
+    # all but its ends
+    inner = on & (along > low + 8.0) & (along < high - 8.0)
+    assert (np.abs(rest[inner]) > 3.0).mean() < 0.01
+    beyond = (trail(6.0, angle, 20.0) > 3.0) & ((along < low - 8.0) | (along > high + 8.0))
+    assert (np.abs(rest[beyond]) < 0.5).all()
+
+
 def test_more_trails_than_are_believed_are_told():
-    light = sum(trail(8.0, 0.2, 24.0 * (k - 9.5)) for k in range(20))
+    light = sum(trail(8.0, 0.2, 12.0 * (k - 19.5)) for k in range(40))
     run = Run(1)
     exposure = Exposure(
         image=(SCENE.image + light).astype(np.float32),

@@ -19,6 +19,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
+from skyextract.stages.background.linestrips import BESIDE, REACH, STEP, Strip, lit_part, medians
 from skyextract.stages.background.linesums import Line, brightest_lines, coarse_image
 
 if TYPE_CHECKING:
@@ -32,20 +33,18 @@ LEAST_SIZE, CELLS = 256, 300
 """Shorter side of frames that are looked at, pixels, and longer side of their coarse images."""
 CLIP = 2.0
 """Highest and lowest value of a coarse image, in sigma."""
-SIGNIFICANT, MOST = 8.0, 24
+SIGNIFICANT, MOST = 8.0, 40
 """Significance of lines, and number of them, that are looked at..."""
-TRAILS = 16
+TRAILS = 32
 """... and that are taken for trails: more may be orders of a spectrum, or a grid."""
 TILT = 0.02
-"""Rise over the length from which lines are none of rows, columns, spectra and smear."""
-REACH, BESIDE = 14, 8
-"""Distance from a line to which its light is looked at, and from which that is sky, pixels..."""
+"""Rise over the length up to which lines may be rows or columns of the detector..."""
+LEVEL_WIDTH, LEVELS = 2.0, 4
+"""... unless they are so wide, pixels, and no more than these: sky lines of a spectrum, banding."""
 SCALES = (1, 2, 4)
-"""... times one of these: those of satellites that are out of focus are wide."""
+"""Pixels per unit of width: trails of satellites that are out of focus are wide."""
 WIDER, WIDEST_CELL = 4, 16
 """Cells of so many cells show these, up to that many pixels."""
-STEP = 32.0
-"""Length of the pieces of a trail, pixels."""
 PARTS = 8
 """Parts of a trail whose places make its course."""
 MAX_BEND = (0.5, 1e-3)
@@ -62,8 +61,8 @@ MAX_STEP = 0.5
 SURE, SURE_PIECE = 12.0, 2.5
 """Light of a trail, and of a typical piece, in units of the error, at least."""
 MIN_PEAK, MIN_WIDE = 0.3, 1.0
-"""Brightness of a trail, and of a wide one, in sigma of a pixel, at least: fainter ones do no harm,
-or are what spikes of many stars have in common."""
+"""Brightness of a trail, and of one that is wide or along rows or columns, in sigma of a pixel, at
+least: fainter ones do no harm, or are what spikes of many stars have in common."""
 MIN_WIDTH, MAX_WIDTH = 4.0, 10.0
 """Full width at half maximum, units: narrower wide ones are a matter of narrow strips."""
 SMOOTH = 5
@@ -150,18 +149,31 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
     return replace(exposure, image=np.where(has_sky, left, image))
 
 
-def taken_off(image: F4, known: Bools, run: Run) -> tuple[F4, list[Trail]]:
-    """Return an image without its trails, and these; the image itself where there are none."""
+def taken_off(image: F4, known: Bools, run: Run, *, levels: bool = True) -> tuple[F4, list[Trail]]:
+    """Return an image without its trails, and these; the image itself where there are none.
+
+    Parameters
+    ----------
+    known : (ny, nx) bool
+        Pixels that show the sky.
+    levels : bool
+        Those along rows or columns, too, if they are few.
+    """
     trails: list[Trail] = []
     cell = max(2, 1 << math.ceil(math.log2(max(image.shape) / CELLS)))
-    left = image
+    left, n_level = image, 0
     for size in (cell, WIDER * cell):
         if size > max(cell, WIDEST_CELL):
             break
         for line in _lines(left, known, size, run):
+            if _is_level(line) and not levels:
+                continue
             trail = _of_any_width(left, known, line, SCALES if size == cell else SCALES[1:])
             if trail is None:
                 continue
+            n_level += int(_is_level(line))
+            if n_level > LEVELS:
+                return taken_off(image, known, run, levels=False)
             left = left.copy() if left is image else left
             subtract(left, trail)
             trails.append(trail)
@@ -177,7 +189,14 @@ def _of_any_width(image: F4, known: Bools, line: Line, scales: tuple[int, ...]) 
             trail = fitted(image, known, line, scale)
             if trail is not None:
                 return trail
-    return None
+    part = None if 1 not in scales else lit_part(image, known, line, LEAST_SIZE)
+    return None if part is None or _is_level(part) else fitted(image, known, part)
+
+
+def _is_level(line: Line) -> bool:
+    """Tell whether a line is along rows or columns."""
+    dx, dy = abs(line.x[1] - line.x[0]), abs(line.y[1] - line.y[0])
+    return bool(min(dx, dy) <= TILT * max(dx, dy))
 
 
 def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
@@ -191,53 +210,8 @@ def _lines(image: F4, known: Bools, cell: int, run: Run) -> list[Line]:
     found = []
     for line in brightest_lines(clipped, whole, SIGNIFICANT, MOST, run):
         x, y = (cell * (v + 0.5) - 0.5 for v in (line.x, line.y))
-        dx, dy = abs(x[1] - x[0]), abs(y[1] - y[0])
-        if min(dx, dy) > TILT * max(dx, dy):
-            found.append(Line(x, y, line.significance))
+        found.append(Line(x, y, line.significance))
     return found
-
-
-@record
-class _Strip:
-    """Pixels about a line.
-
-    Attributes
-    ----------
-    y, x : (n,) int64
-    along, across : (n,) float64
-        Where they are, pixels from the beginning of the line, and units from the line.
-    """
-
-    y: I8
-    x: I8
-    along: F8
-    across: F8
-
-    @classmethod
-    def of(
-        cls, shape: tuple[int, ...], start: F8, along: F8, length: float, scale: int, step: int = 1
-    ) -> _Strip:
-        """Return the pixels within `REACH` units of a line, of every step-th row or column."""
-        ny, nx = shape
-        reach = scale * REACH / max(abs(along)) + 1.0
-        steep = abs(along[1]) > abs(along[0])
-        main, other = (1, 0) if steep else (0, 1)
-        size = (nx, ny)
-        ends = sorted((start[main], start[main] + length * along[main]))
-        first = max(0, math.ceil(ends[0])), min(size[main] - 1, math.floor(ends[1]))
-        position = np.arange(first[0], first[1] + 1, step)
-        middle = start[other] + (position - start[main]) * along[other] / along[main]
-        offset = np.arange(-math.ceil(reach), math.ceil(reach) + 1)
-        second = np.rint(middle)[:, None].astype(np.int64) + offset
-        inside = (second >= 0) & (second < size[other])
-        one = np.broadcast_to(position[:, None], second.shape)[inside]
-        two = second[inside]
-        x, y = (two, one) if steep else (one, two)
-        dx, dy = x - start[0], y - start[1]
-        across = (dy * along[0] - dx * along[1]) / scale
-        near = np.abs(across) <= REACH
-        t = dx * along[0] + dy * along[1]
-        return cls(y[near], x[near], t[near], across[near])
 
 
 def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -> Trail | None:
@@ -248,7 +222,7 @@ def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -
     start, along, length = line.within(image.shape)
     if length < LEAST_SIZE:
         return None
-    strip = _Strip.of(image.shape, start, along, length, scale, step)
+    strip = Strip.of(image.shape, start, along, length, scale, step)
     good = known[strip.y, strip.x]
     t, u = strip.along[good], strip.across[good]
     value = image[strip.y, strip.x][good].astype(np.float64)
@@ -256,7 +230,7 @@ def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -
         return None
     n_pieces = max(PARTS, int(length / STEP))
     piece = np.clip((t / length * n_pieces).astype(np.int64), 0, n_pieces - 1)
-    value = value - _medians(value, piece, np.abs(u) > BESIDE, n_pieces)[piece]
+    value = value - medians(value, piece, np.abs(u) > BESIDE, n_pieces)[piece]
     noise = MAD_TO_SIGMA * median(np.abs(value[np.abs(u) > BESIDE]))
     bend = np.zeros(3)
     for _ in range(3):
@@ -270,6 +244,8 @@ def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -
         return None
     light, error = _light(u, value, piece, profile, n_pieces, noise)
     trail = Trail(start, along, bend, length, scale, profile, light)
+    if _is_level(line) and not (trail.width > LEVEL_WIDTH and trail.peak > MIN_WIDE * noise):
+        return None
     is_alone = _has_two_sides(u, value, piece, trail.peak, n_pieces)
     return trail if is_alone and _is_trail(trail, error, noise) else None
 
@@ -277,7 +253,7 @@ def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -
 def _has_two_sides(u: F8, value: F8, piece: I8, peak: float, n_pieces: int) -> bool:
     """Tell whether the sky is alike on both sides of a line: no edge, no slope."""
     sides = [side * u > BESIDE for side in (-1.0, 1.0)]
-    left, right = (_medians(value, piece, side, n_pieces) for side in sides)
+    left, right = (medians(value, piece, side, n_pieces) for side in sides)
     number = [np.bincount(piece[side], minlength=n_pieces) for side in sides]
     both = np.minimum(*number) > STEP
     if float(np.mean(both)) < MIN_STEADY:
@@ -303,25 +279,13 @@ def _is_trail(trail: Trail, error: F8, noise: float) -> bool:
     return total > SURE and float(np.mean(steady[seen])) >= MIN_STEADY
 
 
-def _medians(value: F8, group: I8, rows: Bools, n: int) -> F8:
-    """Return the median of the values of each group; 0 where it has none."""
-    value, group = value[rows], group[rows]
-    order = np.lexsort((value, group))
-    begin = np.searchsorted(group[order], np.arange(n + 1))
-    number = np.diff(begin)
-    if not value.size:
-        return np.zeros(n)
-    middle = order[np.minimum(begin[:-1] + number // 2, value.size - 1)]
-    return np.where(number > 0, value[middle], 0.0)
-
-
 def _course(share: F8, u: F8, value: F8, noise: float) -> F8 | None:
     """Return where light is, beside a line, as a parabola in the share of its length."""
     part = np.clip((share * PARTS).astype(np.int64), 0, PARTS - 1)
     bins = np.clip(np.rint(u).astype(np.int64) + REACH, 0, 2 * REACH)
     n = 2 * REACH + 1
     everything = np.ones(u.size, np.bool_)
-    across = _medians(value, part * n + bins, everything, PARTS * n).reshape(PARTS, n)
+    across = medians(value, part * n + bins, everything, PARTS * n).reshape(PARTS, n)
     mean = np.median(across, axis=0)
     offset = np.arange(n) - float(REACH)
     middle = np.abs(offset) < BESIDE
@@ -344,8 +308,11 @@ def _profile(u: F8, value: F8, noise: float) -> F8 | None:
     n = 2 * BESIDE * FINE + 1
     bins = np.rint(u * FINE).astype(np.int64) + BESIDE * FINE
     inside = (bins >= 0) & (bins < n)
-    profile = _medians(value[inside], bins[inside], np.ones(int(inside.sum()), np.bool_), n)
+    profile = medians(value[inside], bins[inside], np.ones(int(inside.sum()), np.bool_), n)
     number = np.bincount(bins[inside], minlength=n)
+    if not number.all() and number.any():  # along rows all pixels are at one phase
+        has = np.flatnonzero(number)
+        profile = np.interp(np.arange(n), has, profile[has])
     error = 1.25 * noise / np.sqrt(np.maximum(number, 1))
     smooth = np.convolve(profile, (0.25, 0.5, 0.25), "same")
     if not profile.max() > CLEAR * median(error):
@@ -370,7 +337,7 @@ def _light(u: F8, value: F8, piece: I8, profile: F8, n_pieces: int, noise: float
     share = np.interp(u, (np.arange(profile.size) - BESIDE * FINE) / FINE, profile)
     core = share > 0.5
     ratio = np.where(core, value / np.maximum(share, 0.1), 0.0)
-    light = _medians(ratio, piece, core, n_pieces)
+    light = medians(ratio, piece, core, n_pieces)
     number = np.bincount(piece[core], minlength=n_pieces)
     error = np.where(number > 0, 1.6 * noise / np.sqrt(np.maximum(number, 1)), np.inf)
     padded = np.pad(light, SMOOTH // 2, mode="edge")
@@ -380,7 +347,7 @@ def _light(u: F8, value: F8, piece: I8, profile: F8, n_pieces: int, noise: float
 
 def subtract(image: F4, trail: Trail) -> None:
     """Take the light of a trail off an image, in place."""
-    strip = _Strip.of(image.shape, trail.start, trail.along, trail.length, trail.scale)
+    strip = Strip.of(image.shape, trail.start, trail.along, trail.length, trail.scale)
     share = strip.along / trail.length
     u = strip.across - np.polyval(trail.bend, share)
     profile = np.interp(
