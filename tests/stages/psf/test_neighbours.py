@@ -71,3 +71,25 @@ def test_wide_stars_that_vary() -> None:
     psf = characterize(exposure, Config(), Run()).exposure.psf
     assert psf is not None
     assert psf.degree >= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_light_that_is_no_star_is_not_followed_for_long(seed: int) -> None:
+    """Of peaks along lines, each fitted as a star, positions would go on moving: 75 steps each,
+    160 of some.  What is left of the lines is hardly more."""
+    rng = np.random.default_rng(seed)
+    size, width = 300, 8.0
+    data = rng.normal(0, 5, (size, size)).astype(np.float32)
+    y, x = np.mgrid[:size, :size]
+    for place in range(30, size, 40):
+        line = 200 * np.exp(-((y - place) ** 2) / 8.0) * (1 + 0.3 * np.sin(x / 4.0))
+        data += line.astype(np.float32)
+    rows, columns = (v.ravel() for v in np.mgrid[30:size:40, 3 : size - 3 : 6])
+    peaks = np.stack([columns, rows, np.full(rows.size, 200.0), np.full(rows.size, 20.0)])
+    variance, mask = np.full(data.shape, 25.0, np.float32), np.zeros(data.shape, np.uint16)
+    psf = Psf.gaussian(width)
+    found = Neighbours.fit(data, variance, 1.0, mask, psf, peaks.astype(float), Run())
+    assert found.sources.iterations.mean() < 50
+    assert found.sources.iterations.max() < 60
+    left = (data - found.models).std()
+    assert 5.0 < left < 0.5 * data.std()

@@ -49,7 +49,7 @@ MOVING = 16
 LEFT = 32
 """What a visit tells, no status: the source is at rest and left as it is."""
 
-N_ITERATIONS = 20
+N_ITERATIONS, HELD_STEPS = 20, 4
 MIN_LIGHT = 0.3
 """Grow the fit region while less than this part of the model's light falls on good pixels."""
 MAX_WALK = 1.5
@@ -165,7 +165,7 @@ def _normal_equations(
 @helper
 def _fit(
     planes: Planes, psf: PsfModel, totals: F8, positions: Positions, source: int, rules: FitRules,
-    position: F8, reach: int, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
+    position: F8, reach: int, held: bool, scratch: Scratch, pixels: FitPixels, newton: NewtonStep,
 ) -> tuple[int, int, float, bool]:  # fmt: skip
     """Fit flux, x and y (in `position`) of one source.
 
@@ -177,6 +177,8 @@ def _fit(
     ----------
     reach : int
         Radius out to which the source is subtracted from the residual image, -1 if it is not.
+    held : bool
+        It keeps its position, and makes fewer steps.
 
     Returns
     -------
@@ -197,7 +199,7 @@ def _fit(
         add_model(planes.residual, psf.sampling, x, y, flux, reach, scratch)
     if not known:
         flux, x, y = 0.0, start_x, start_y
-    status = 0
+    status = FROZEN if held else 0
     radius = rules.fit_radius
     x_centre, y_centre = x, y
     iterations = 0
@@ -238,7 +240,7 @@ def _fit(
         if not free:
             step = vector[0] / matrix[0, 0]
             flux += step
-            if step * step * matrix[0, 0] < small_square:
+            if step * step * matrix[0, 0] < small_square or (held and iterations == HELD_STEPS):
                 break
             continue
         step = inverse[0, 0] * vector[0] + inverse[0, 1] * vector[1] + inverse[0, 2] * vector[2]
@@ -284,9 +286,10 @@ def _visit(
     drawn = max(int(reach[n]), math.ceil(rules.fit_radius + MAX_WALK)) + 1
     local_model(psf, totals, u, v, drawn, scratch.model)
     position[:] = parameters[n]
+    held = fits.iterations[n] >= rules.most_steps
     status, steps, radius, lifted = _fit(
-        planes, psf, totals, positions, n, rules, position, reach[n], scratch, pixels, newton
-    )
+        planes, psf, totals, positions, n, rules, position, reach[n], held, scratch, pixels, newton
+    )  # fmt: skip
     fits.iterations[n] += steps
     if status & LEFT:
         fits.status[n] &= ~MOVING

@@ -119,6 +119,9 @@ class FitRules(NamedTuple):
         Side of the tiles in pixels.
     rests : bool
         Sources whose first step is below the tolerance are left as they are.
+    most_steps : int
+        A source that has made so many steps in all its visits keeps its position: what still moves
+        is no point source, and its light is all that neighbours ask for.
     """
 
     envelope: F8
@@ -129,6 +132,7 @@ class FitRules(NamedTuple):
     min_change: float
     tile_size: int
     rests: bool
+    most_steps: int
 
 
 class Scratch(NamedTuple):

@@ -14,14 +14,17 @@ from skyextract.kernels.psf.peaks import WING_MARGIN
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.sweeps import MAX_SWEEPS, FittedSources, add_models, point_fit
+from skyextract.stages.psf.sweeps import FINE, MAX_SWEEPS, FittedSources, add_models, point_fit
 
 WING_SCALE, WING_BETA = 1.1305, 2.5
 """The wing of a star as `kernels.psf.peaks.moffat_wing` has it."""
 
-LOST = 0.3
+LOST = 0.05
 """Fits end early where more than this share of the peaks pass their light back and forth: point
 sources do not describe it (trails, spectra)."""
+
+MOST_STEPS = 20
+"""Steps of a source, in all sweeps, after which it keeps its position: stars have made a dozen."""
 
 RING = 2.2
 """The sky beside a star begins at so many FWHM."""
@@ -61,7 +64,8 @@ class Neighbours:
         """
         x, y, height, _ = peaks
         sources = FittedSources.at(x, y)
-        fit = point_fit(data, variance, gain, mask, psf, sources)
+        accuracy = FINE._replace(most_steps=MOST_STEPS)
+        fit = point_fit(data, variance, gain, mask, psf, sources, accuracy=accuracy)
         sources = fit.sweep(sources, MAX_SWEEPS, run, many=LOST)
         return cls(sources, height, data - fit.planes.residual, psf)
 

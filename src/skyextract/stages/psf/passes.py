@@ -17,6 +17,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.degree import USUAL, with_best_degree
+from skyextract.stages.psf.endless import run_on
 from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, Variation, build_psf, is_constant
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
@@ -158,6 +159,8 @@ def measure_psf(
         if not low <= fit.psf.fwhm <= high:
             reason = f"a FWHM of {fit.psf.fwhm:.2f} pixels is outside SAMPLE_FWHMRANGE"
             continue
+        if run_on(data, fit.psf, sample.x, sample.y):
+            return "what looks like trailed stars are pieces of lines without ends (spectra?)"
         models = neighbours.models if neighbours else None
         return PsfPass(fit, _take(candidates, rows), selection, models, sample, build)
     return reason

@@ -63,6 +63,8 @@ class Accuracy(NamedTuple):
         See `FitRules`.
     felt : float
         Errors feel neighbours nearer than this share of the sum of both radii.
+    most_steps : int
+        See `FitRules`.
     """
 
     tolerance: float
@@ -70,6 +72,7 @@ class Accuracy(NamedTuple):
     radius: float
     rests: bool = False
     felt: float = 1.0
+    most_steps: int = 1_000_000_000
 
 
 FINE = Accuracy(0.01, 0.02, FIT_RADIUS)
@@ -296,6 +299,7 @@ def point_fit(
         min_change=accuracy.min_change,
         tile_size=max(MIN_TILE, 2 * (max_radius + math.ceil(max_shift) + math.ceil(radius) + 2)),
         rests=accuracy.rests,
+        most_steps=accuracy.most_steps,
     )
     inverse_gain = 1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0
     working = inverse_gain if gain > 0 else sky_noise / WORKING_NOISE
