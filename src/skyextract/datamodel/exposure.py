@@ -78,6 +78,8 @@ class Exposure:
         What makes the sources of this image doubtful, found when it was read.
     copied : bool
         Many pixels have exactly the values of their neighbours.
+    matched : bool
+        Skies of its parts were brought to one: their noise is that of the light they had.
     unit : float
         Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
@@ -103,6 +105,7 @@ class Exposure:
     camera: str = ""
     doubts: tuple[str, ...] = ()
     copied: bool = False
+    matched: bool = False
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""

@@ -260,7 +260,7 @@ def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseSt
     detector = exposure.detector
     return find_noise_step(
         plane.subtracted, plane.background, plane.bad, detector.gain, exposure.header,
-        detector.pedestal,
+        detector.pedestal, matched=exposure.matched,
     )  # fmt: skip
 
 

@@ -10,12 +10,12 @@ SIZE, SKY = 512, 400.0
 """Electrons."""
 
 
-def step_of(image, gain=1.0, header=None, level=SKY):
+def step_of(image, gain=1.0, header=None, level=SKY, **options):
     pixels = np.asarray(image - np.median(image), np.float32)
     sigma = float(pixels.std())
     mesh = np.full([-(-side // 64) for side in image.shape], level, np.float32)
     sky = BackgroundMap(mesh, mesh, 64, 64, image.shape, level, sigma)
-    return find_noise_step(pixels, sky, np.zeros(image.shape, np.bool_), gain, header)
+    return find_noise_step(pixels, sky, np.zeros(image.shape, np.bool_), gain, header, **options)
 
 
 def sky(seed=1, level=SKY, shape=(SIZE, SIZE)):
@@ -45,6 +45,7 @@ def test_without_a_sky_gains_are_one_of_several_reasons():
         step_of(matched(1, 1.2), level=0.0),
         step_of(matched(1, 1.2), gain=0.0),
         step_of(matched(1, 1.2), header={"NCOMBINE": 3}),
+        step_of(matched(1, 1.2), matched=True),
     ):
         assert not step.are_many
         assert "do not cover all" in step.doubt

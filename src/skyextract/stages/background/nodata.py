@@ -33,6 +33,7 @@ from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.stages.background.badcolumns import bad_columns
+from skyextract.stages.background.chips import without_steps_at_gaps
 from skyextract.stages.background.dead import dead_pixels
 from skyextract.stages.background.deadparts import dead_parts, look_at
 from skyextract.stages.background.filledlines import filled_lines
@@ -164,6 +165,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
         exposure = replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
     exposure = without_line_offsets(_without_filled(exposure, run), run)
     exposure = _without_dead(_without_columns(exposure, run), run)
+    exposure = without_steps_at_gaps(exposure, run)
     return without_trails(without_fringes(exposure, run), run)
 
 

@@ -86,6 +86,8 @@ def find_noise_step(
     gain: float,
     header: Header | None,
     pedestal: float = 0.0,
+    *,
+    matched: bool = False,
 ) -> NoiseStep | None:
     """Find the row or column at which the noise steps most; None if it does nowhere.
 
@@ -103,6 +105,8 @@ def find_noise_step(
         Says whether it is a sum of several exposures: these may cover parts of it.
     pedestal : float
         Part of the background that is no light.
+    matched : bool
+        Skies of parts were brought to one: photons of a brighter sky explain a step, too.
     """
     level, sigma = background.mean - pedestal, background.sigma
     if not sigma > 0.0:
@@ -117,7 +121,8 @@ def find_noise_step(
         return None
     ratio, lower, column, name = max(found)
     n_frames = max(header_number((header or Header()).get(key)) or 0.0 for key in COMBINED_KEYS)
-    of_gain = bool(gain > 0.0 and n_frames < 2.0 and level / gain > OF_PHOTONS * lower)
+    may_be = gain > 0.0 and not matched
+    of_gain = bool(may_be and n_frames < 2.0 and level / gain > OF_PHOTONS * lower)
     where = f"{name} {column}"
     if of_gain:
         message = (
