@@ -16,7 +16,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import median, pixel_noise
+from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ EDGE = 32
 """Lines beside a gap that tell the sky there, by a straight line through their medians."""
 MIN_LIT = 64
 """Pixels of a line that tell its level."""
+NOISE_LINES = 256
+"""Lines that tell the noise of a pixel, about."""
 MIN_STEP, SURE = 0.2, 5.0
 """A step is so many times the noise of a pixel, and its own error."""
 MEDIAN_ERROR = math.sqrt(0.5 * math.pi)
@@ -96,7 +98,8 @@ def _offsets(image: F4, rows: list[Part], columns: list[Part]) -> tuple[F8, floa
 
     Least squares of the steps between neighbours.
     """
-    noise = pixel_noise(image[rows[0][0] : rows[0][1], slice(*columns[0])])
+    changes = np.diff(image[:: max(1, image.shape[0] // NOISE_LINES)].astype(np.float64), axis=1)
+    noise = robust_sigma(changes[np.isfinite(changes)]) / math.sqrt(2.0)
     number = np.arange(len(rows) * len(columns)).reshape(len(rows), len(columns))
     terms, steps = [], []
     largest = None
