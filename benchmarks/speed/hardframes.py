@@ -4,18 +4,19 @@
 
 Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
 half of its pixels above the threshold, one with a huge object; smooth noise, whose peaks look like
-wide stars; an ordinary frame under a pattern of columns, or under twelve trails; and spectra.  A
-run that takes longer than LIMIT seconds is ended.
+wide stars; an ordinary frame under a pattern of columns, under twelve trails, with fringes, upon a
+nebula of fine structure, or with steps of 40 ADU in blocks of 8 pixels, as JPEG has; spectra; and
+stars out of focus (27 pixels), or trailed.  A run that takes longer than LIMIT seconds is ended.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 from astropy.io import fits
@@ -100,6 +101,60 @@ def spectra(size: int, rng: np.random.Generator) -> np.ndarray:
     return image.clip(0, 65535).round().astype(np.uint16)
 
 
+def fringes(size: int, _rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame with waves of two lengths."""
+    y, x = np.mgrid[:size, :size]
+    waves = 60 * np.sin(2 * np.pi * (x * 0.9 + y * 0.4 + 30 * np.sin(y / 200)) / 37)
+    waves += 40 * np.sin(2 * np.pi * (x * 0.2 - y * 0.7 + 20 * np.cos(x / 150)) / 53)
+    image = frame(size, size * size // PIXELS_PER_SOURCE) + waves
+    return image.clip(0, 65535).round().astype(np.uint16)
+
+
+def fine_nebula(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame upon clouds whose power falls as the wave number to the 2.2."""
+    wave = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    wave[0, 0] = 1.0
+    clouds = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * wave**-1.1)
+    light = 200 * np.exp(1.2 * (clouds - clouds.mean()) / clouds.std())
+    image = frame(size, size * size // PIXELS_PER_SOURCE) + rng.poisson(light)
+    return image.clip(0, 65535).astype(np.uint16)
+
+
+def blocks(size: int, _rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame of blocks of 8 x 8 pixels with steps of 40 ADU about their means."""
+    image = frame(size, size * size // PIXELS_PER_SOURCE).astype(np.float64)
+    parts = image.reshape(size // 8, 8, size // 8, 8)
+    mean = parts.mean(axis=(1, 3), keepdims=True)
+    steps = mean + 40 * np.round((parts - mean) / 40)
+    return steps.reshape(size, size).clip(0, 65535).round().astype(np.uint16)
+
+
+def _convolved(size: int, rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
+    """Return stars of a shape (about the first pixel) on sky, as many as an ordinary frame has."""
+    light = np.zeros((size, size))
+    n = size * size // PIXELS_PER_SOURCE
+    light[rng.integers(0, size, n), rng.integers(0, size, n)] = rng.pareto(1.0, n) * 5000
+    waves = np.fft.rfft2(light) * np.fft.rfft2(shape / shape.sum())
+    image = rng.poisson((500 + np.fft.irfft2(waves)).clip(1, 60000))
+    return image.clip(0, 65535).astype(np.uint16)
+
+
+def defocused(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars that are rings of 6 to 14 pixels."""
+    offset = np.minimum(np.arange(size), size - np.arange(size))
+    radius = np.hypot(offset[:, None], offset)
+    return _convolved(size, rng, ((radius > 6) & (radius < 14)).astype(np.float64))
+
+
+def trailed(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars that are trails of 30 pixels."""
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    shape = np.zeros((size, size))
+    for t in np.linspace(-15, 15, 61):
+        shape += (1 + ((offset - t) ** 2 + (offset[:, None] - 0.3 * t) ** 2) / 4) ** -3
+    return _convolved(size, rng, shape)
+
+
 FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "gamma noise": gamma_noise,
     "8-bit noise": eight_bits,
@@ -110,6 +165,11 @@ FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "pattern of columns": columns,
     "twelve trails": trails,
     "spectra": spectra,
+    "fringes": fringes,
+    "fine nebula": fine_nebula,
+    "steps in blocks": blocks,
+    "stars out of focus": defocused,
+    "trailed stars": trailed,
 }
 
 
@@ -119,20 +179,22 @@ def write(name: str, path: Path, size: int) -> None:
 
 
 def seconds(image: Path, limit: float) -> float:
-    """Return the wall time of a default run, at most the limit."""
-    command = [our_program(), str(image), "-VERBOSE_TYPE", "QUIET"]
-    start = perf_counter()
+    """Return the CPU time of a default run on one thread, at least the limit if it is ended."""
+    command = [our_program(), str(image), "-VERBOSE_TYPE", "QUIET", "-NTHREADS", "1"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = 0.0
     try:
         subprocess.run(
             command, capture_output=True, timeout=limit, check=False, env=environment_of_runs()
         )
     except subprocess.TimeoutExpired:
-        return limit
-    return perf_counter() - start
+        ended = limit
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return max(ended, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def main() -> None:
-    """Print times beside that of an ordinary frame."""
+    """Print CPU times beside that of an ordinary frame."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--repeat", type=int, default=1)
