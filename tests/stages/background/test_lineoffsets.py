@@ -97,7 +97,8 @@ def test_what_is_no_banding(seed: int) -> None:
     two = plain.copy()
     two[::2] += 2.0
     spectrum = frame(seed, rng.normal(0.0, 30.0, (SHAPE[0], 1)))
-    for image in (plain, plain + shared, plain + structure, bad, two, spectrum, plain[:200]):
+    waves = plain + np.sin(V / 2.0).astype(np.float32)
+    for image in (plain, waves, plain + shared, plain + structure, bad, two, spectrum, plain[:200]):
         offsets, said = taken(image)
         assert said == ""
         assert not offsets.any()
