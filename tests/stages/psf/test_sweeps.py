@@ -56,6 +56,23 @@ def test_sources_that_join_later_end_where_all_at_once_do():
     np.testing.assert_allclose(later.flux_error, at_once.flux_error, rtol=0.01)
 
 
+def test_of_two_sources_that_end_at_one_star_the_first_has_its_light():
+    """As where a detection beside a bright star moves onto it, which was found beneath it."""
+    image, planes, x, y = crowd()
+    alone = psf_photometry(image, *planes, PSF, x, y, Run(), spread=False)
+    other = int(np.argmax(alone.flux))
+    twice = FittedSources.at(np.append(x, x[other] + 0.3), np.append(y, y[other]))
+    twice, models = fitted(image, planes, twice, sweeps=1)
+    start = twice.all_stale(), models
+    places = twice.parameters[:, 1], twice.parameters[:, 2]
+    both = psf_photometry(image, *planes, PSF, *places, Run(), spread=False, start=start)
+    assert np.isnan(both.flux[-1])
+    offset = (both.flux[:-1] - alone.flux) / alone.flux_error
+    assert np.abs(offset).max() < 0.1
+    np.testing.assert_allclose(both.flux_error[:-1], alone.flux_error, rtol=0.01)
+    np.testing.assert_allclose(both.residual, alone.residual, atol=0.1 * NOISE)
+
+
 def test_a_fit_that_goes_on_with_nothing_new_stays():
     image, planes, x, y = crowd()
     sources, models = fitted(image, planes, FittedSources.at(x, y))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I4, U2, Bools, distinct
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import half_light_diameter
 from skyextract.kernels.psf.bspline import PAD, spline_coefficients
@@ -29,11 +30,15 @@ from skyextract.stages.psf.sweeps import (
     Accuracy,
     FittedSources,
     PointFit,
+    add_models,
     point_fit,
 )
 
 SPREAD_RADIUS = 2.0
 """Radius in FWHM of the pixels that SPREAD_MODEL compares."""
+
+DOUBLE = 0.25
+"""Sources of a crowd that are nearer to each other than this, in FWHM, are one."""
 
 DISK_SCALE = 1 / 16
 """Scale length of SPREAD_MODEL's exponential disk in half-light diameters of the PSF, which are
@@ -140,6 +145,8 @@ def psf_photometry(
         image, background_variance, gain, mask, psf, sources, models, accuracy, run, per_variance
     )
     sources = fit.sweep(sources, MAX_SWEEPS, run)
+    if start is not None:
+        fit, sources = _without_doubles(fit, sources, run)
     quality = _quality(fit, sources, spread, accuracy.felt, run)
     parameters, covariance = sources.parameters.copy(), quality.covariance
     parameters[(sources.status & NO_PIXELS) != 0] = np.nan
@@ -170,6 +177,28 @@ def psf_photometry(
         residual=fit.planes.residual,
         sweeps=sources.sweeps,
     )
+
+
+def _without_doubles(
+    fit: PointFit, sources: FittedSources, run: Run
+) -> tuple[PointFit, FittedSources]:
+    """Return the fit without sources that have moved onto one before them, which has their light.
+
+    Two sources at one place share its light at random, each with an error as large.
+    """
+    from skyextract.stages.crowded.rest import pairs_within
+
+    _, x, y = sources.parameters.T
+    first, second = pairs_within(x, y, DOUBLE * fit.psf.fwhm)
+    both = (sources.reach[first] >= 0) & (sources.reach[second] >= 0)
+    if not both.any():
+        return fit, sources
+    gone = distinct(second[both])
+    add_models(fit.planes.residual, fit.psf, sources.take(gone), 1.0)
+    stale, reach = sources.stale.copy(), sources.reach.copy()
+    stale[first[both]], reach[gone] = 1, -1
+    fit = fit.without(gone)
+    return fit, fit.sweep(replace(sources, stale=stale, reach=reach), MAX_SWEEPS, run)
 
 
 def spread_models(fit: PointFit, sources: FittedSources, run: Run) -> tuple[F8, F8]:

@@ -256,6 +256,13 @@ class PointFit:
                 self._restart(FittedSources(**fits._asdict()))
         return FittedSources(**fits._asdict(), sweeps=sources.sweeps + sweeps)
 
+    def without(self, rows: I8) -> PointFit:
+        """Return the fit in which some of the sources have no part any more."""
+        tiles = self.tiles
+        members = tiles.members[~np.isin(tiles.members, rows)]
+        start = np.searchsorted(tiles.of[members], np.arange(tiles.start.size))
+        return replace(self, tiles=tiles._replace(start=start.astype(np.int64), members=members))
+
     def _restart(self, sources: FittedSources) -> None:
         """Subtract the sources from the image anew."""
         self.planes.residual[...] = self.planes.image
