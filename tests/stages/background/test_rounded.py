@@ -19,7 +19,7 @@ def sky(sigma, level, seed=1, step=1.0):
 
 def found_in(image, step=1.0):
     good = np.ones(image.shape, np.bool_)
-    level, rms, _ = coarse_meshes(image, good, 64, 64, step)
+    level, rms, _ = coarse_meshes(image, good, 64, 64, step, photons=False)
     return rounded_sky(image, good, 64, 64, step, level, rms)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import skyextract as sky
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
 from skyextract.stages.background.estimate import estimate_background
@@ -45,3 +46,27 @@ def test_the_light_of_faint_stars_is_no_level():
     for x, y in random.integers(12, 755, (4000, 2)):
         image[y - 12 : y + 13, x - 12 : x + 13] += random.exponential(15.0) * star
     assert level_of(image) == pytest.approx(level_of(image, measured=False), abs=0.05)
+
+
+@pytest.mark.parametrize("photons", [0.002, 0.005, 0.02, 0.1])
+def test_rare_photons_have_the_noise_of_their_number(photons):
+    """No rounding hides it, as that of a converter's steps (.29) would."""
+    image = np.random.default_rng(3).poisson(photons, SHAPE).astype(np.float32)
+    found = estimate_background(image, None, None, Background(), Run(1), measured=True)
+    assert found.sigma == pytest.approx(np.sqrt(photons), rel=0.06)
+    assert float(found.rms.min()) > 0.6 * np.sqrt(photons)
+    assert found.mean == pytest.approx(photons, rel=0.05)
+
+
+def test_sources_of_fifteen_photons_in_a_sky_of_rare_ones():
+    """A hundred of them, where .3 of the sky are beneath each; nothing else is found."""
+    random = np.random.default_rng(1)
+    image = random.poisson(0.005, (512, 512))
+    y, x = 40.0 + 48.0 * np.indices((10, 10)).reshape(2, -1)
+    for place in zip(x, y, strict=True):
+        u, v = random.normal(place, 3.9 / 2.3548, (15, 2)).T
+        np.add.at(image, (np.rint(v).astype(int), np.rint(u).astype(int)), 1)
+    table = sky.measure(sky.exposure(image.astype(np.float32)), default_fwhm=3.9).table
+    distance = np.hypot(table["X_IMAGE"][:, None] - 1 - x, table["Y_IMAGE"][:, None] - 1 - y)
+    assert (distance.min(axis=0) < 3.0).sum() > 90
+    assert (distance.min(axis=1) < 4.0).all()

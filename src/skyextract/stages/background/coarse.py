@@ -248,9 +248,14 @@ def clipped_moments(values: F8, step: float) -> tuple[float, float, float]:
 
 
 def coarse_meshes(
-    image: F4, good: Bools, width: int, height: int, step: float
+    image: F4, good: Bools, width: int, height: int, step: float, *, photons: bool
 ) -> tuple[F4, F4, float]:
     """Return mean and standard deviation of the sky in meshes, and its skewness over all.
+
+    Parameters
+    ----------
+    photons : bool
+        The values are numbers of photons: what is rare has little noise, and no rounding hides it.
 
     Returns
     -------
@@ -270,7 +275,12 @@ def coarse_meshes(
                 level[j, i], rms[j, i], skewness[j, i] = clipped_moments(values, step)
     known = np.isfinite(skewness)
     typical = float(np.median(skewness[known])) if known.any() else 0.0
-    rms[rms < MIN_RMS * step] = step / math.sqrt(12.0)
+    least, unseen = MIN_RMS * step, step / math.sqrt(12.0)
+    rate = float(np.mean(level[known])) if photons and known.any() else 0.0
+    if rate > 0.0:  # meshes may be without any
+        least = unseen = math.sqrt(rate * step)
+        least *= 0.5
+    rms[rms < least] = unseen
     return level.astype(np.float32), rms.astype(np.float32), max(typical, 0.0)
 
 

@@ -305,10 +305,13 @@ def _seen_in_pixels(
     good = good_rows(slice(None))
     if sources is not None:
         good &= sources == 0
-    level, rms, skewness = coarse_meshes(image, good, meshes.width, meshes.height, step)
+    photons = counts_photons(image[good], step)
+    level, rms, skewness = coarse_meshes(
+        image, good, meshes.width, meshes.height, step, photons=photons
+    )
     hidden = stepped and is_unresolved(image[good], step)
     rounded = None
-    if stepped and not counts_photons(image[good], step):
+    if stepped and not photons:
         rounded = rounded_sky(image, good, meshes.width, meshes.height, step, level, rms)
     part, shift = (1.0 if hidden else 0.0), 0.0
     if rounded is not None and rounded.sigma > VISIBLE:
