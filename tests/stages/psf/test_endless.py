@@ -19,11 +19,12 @@ SIZE, LENGTH, WIDTH, NOISE = 500, 36.0, 4.0, 5.0
 
 
 def elongated(angle):
-    """A Gaussian PSF of LENGTH x WIDTH (FWHM)."""
+    """A Gaussian PSF of LENGTH x WIDTH (FWHM), whose ends lack light."""
     y, x = np.mgrid[-45:46, -45:46].astype(float)
     along = (x * np.cos(angle) + y * np.sin(angle)) / LENGTH
     across = (y * np.cos(angle) - x * np.sin(angle)) / WIDTH
     stamp = np.exp(-4 * np.log(2) * (along**2 + across**2))
+    stamp -= 0.1 * ((np.abs(along) > 0.9) & (np.abs(across) < 4))
     return replace(
         Psf.gaussian(12.0), basis=(stamp / stamp.sum())[None].astype(np.float32), sampling=1.0,
         fwhm=float(np.sqrt(LENGTH * WIDTH)), ellipticity=(LENGTH - WIDTH) / (LENGTH + WIDTH),

@@ -19,6 +19,8 @@ BEYOND = (1.0, 1.4)
 """Where the light of a star has ended, in its length (FWHM) from its centre."""
 GOES_ON = 0.3
 """Share of a star's light per pixel that is left there of a line."""
+CORE = 0.3
+"""Share of the PSF's peak above which its pixels tell its direction."""
 LEAST = 3
 """Stars whose ends are in the image that tell, at least."""
 
@@ -53,6 +55,8 @@ def run_on(data: F4, psf: Psf, x: F8, y: F8) -> bool:
 def _angle(psf: Psf, shape: tuple[int, ...]) -> float:
     """Return the direction of the PSF's length, radians from x."""
     light = psf.stamp(shape[1] / 2, shape[0] / 2).astype(np.float64)
+    # Of the core: light that a stamp full of lines lacks far from its middle outweighs them.
+    light = np.where(light > CORE * light.max(), light, 0.0)
     y, x = np.indices(light.shape) - light.shape[0] // 2
     xx, yy, xy = ((light * term).sum() for term in (x * x, y * y, x * y))
     return 0.5 * math.atan2(2.0 * xy, xx - yy)
