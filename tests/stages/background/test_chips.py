@@ -62,14 +62,17 @@ def test_four_chips(seed: int) -> None:
     assert np.nanmax(away - sky) - np.nanmin(away - sky) < 0.3 * NOISE
 
 
-@pytest.mark.parametrize("what", ["level", "slope", "vignetted", "galaxy", "bad columns"])
+@pytest.mark.parametrize("what", ["level", "slope", "vignetted", "galaxy", "nebula", "bad columns"])
 def test_one_sky_stays_as_it_is(what: str) -> None:
     sky = {
         "slope": 400.0 + 0.3 * V + 0.2 * U,
         "vignetted": 400.0 * (1.0 - 0.3 * ((U - 210) ** 2 + (V - 200) ** 2) / 300.0**2),
         "galaxy": 400.0 + 400.0 * np.exp(-np.hypot(U - 170.0, V - 240.0) / 40.0),
+        "nebula": 520.0 + 120.0 * np.sin(V / 30.0 + 0.5) * (0.5 + np.sin(U / 15.0 + 2.0)),
     }.get(what, 400.0)
     gap = (np.abs(V - 200) < 12) | (np.abs(U - 210) < 12)
+    if what == "nebula":
+        gap = np.abs(U - 210) < 30
     if what == "bad columns":
         gap = (U % 61 == 30) | (U == 91)
     for seed in range(8):

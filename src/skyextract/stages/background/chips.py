@@ -37,7 +37,9 @@ MIN_LIT = 64
 NOISE_LINES = 256
 """Lines that tell the noise of a pixel, about."""
 MIN_STEP, SURE = 0.2, 5.0
-"""A step is so many times the noise of a pixel, and its own error."""
+"""A step is so many times the noise of a pixel, and its own error, ..."""
+PIECES, ALIKE = 4, 3.0
+"""... and so many times what it scatters by between pieces of the gap: nebulae are not as even."""
 MEDIAN_ERROR = math.sqrt(0.5 * math.pi)
 """Error of a median, over that of a mean."""
 
@@ -107,29 +109,39 @@ def _offsets(image: F4, rows: list[Part], columns: list[Part]) -> tuple[F8, floa
         (image, rows, columns, number), (image.T, columns, rows, number.T),
     ):  # fmt: skip
         for k, (before, after) in enumerate(pairwise(along)):
-            middle = 0.5 * (before[1] - 1 + after[0])
             for i, (left, right) in enumerate(across):
-                edges = [
-                    _edge(lines[part, left:right], part, middle, noise)
-                    for part in (
-                        slice(max(before[1] - EDGE, before[0]), before[1]),
-                        slice(after[0], min(after[0] + EDGE, after[1])),
-                    )
-                ]
-                step = edges[1].level - edges[0].level
-                error = math.hypot(edges[0].error, edges[1].error)
+                step, error, apart = _step(lines[:, left:right], before, after, noise)
                 if not math.isfinite(step) or not error > 0.0:
                     continue
                 row = np.zeros(number.size)
                 row[cells[k + 1, i]], row[cells[k, i]] = 1.0, -1.0
                 terms.append(row / error)
                 steps.append(step / error)
-                if abs(step) > max(MIN_STEP * noise, SURE * error):
+                if abs(step) > max(MIN_STEP * noise, SURE * error, ALIKE * apart):
                     largest = max(abs(step), largest or 0.0)
     if largest is None:
         return np.zeros(number.shape), None
     levels = np.linalg.lstsq(np.array(terms), np.array(steps), rcond=None)[0]
     return (levels - median(levels)).reshape(number.shape), largest
+
+
+def _step(lines: F4, before: Part, after: Part, noise: float) -> tuple[float, float, float]:
+    """Return a step between parts, its error, and by how much it differs along the gap."""
+    middle = 0.5 * (before[1] - 1 + after[0])
+    sides = (
+        slice(max(before[1] - EDGE, before[0]), before[1]),
+        slice(after[0], min(after[0] + EDGE, after[1])),
+    )
+
+    def between(values: F4) -> tuple[float, float]:
+        low, high = (_edge(values[side], side, middle, noise) for side in sides)
+        return high.level - low.level, math.hypot(low.error, high.error)
+
+    step, error = between(lines)
+    pieces = np.array_split(lines, max(1, min(PIECES, lines.shape[1] // MIN_LIT)), axis=1)
+    steps = np.array([between(piece)[0] for piece in pieces])
+    steps = steps[np.isfinite(steps)]
+    return step, error, float(steps.std(ddof=1)) if steps.size > 1 else 0.0
 
 
 def _edge(values: F4, lines: slice, place: float, noise: float) -> _Edge:
