@@ -20,10 +20,10 @@ from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, only
 from skyextract.stages.crowded.places import FARTHEST, FELT, MIN_SEPARATION, places_of_companions
 from skyextract.stages.crowded.plain import SYSTEMATIC
-from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.crowded.sheet import Sheet, sheet_of
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import flux_errors
+from skyextract.stages.psf.pairs import pairs_within
 from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
 
 if TYPE_CHECKING:

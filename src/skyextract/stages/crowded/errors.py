@@ -11,8 +11,9 @@ from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
-from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel, pairs_within
+from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel
 from skyextract.stages.detection.matched import filter_matched
+from skyextract.stages.psf.pairs import pairs_within
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog

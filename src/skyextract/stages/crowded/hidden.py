@@ -9,7 +9,8 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.record import record
-from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel, pairs_within
+from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel
+from skyextract.stages.psf.pairs import pairs_within
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:

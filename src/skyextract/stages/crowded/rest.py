@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
-from skyextract.kernels.psf.near import box_squares, find_pairs
+from skyextract.kernels.psf.near import box_squares
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.detection.matched import filter_about, filter_matched
@@ -39,8 +39,6 @@ MAX_RESIDUAL = 1e6
 SHARED = (0.25, 0.5)
 """Share of the noise of pixels that neighbours have in common: from the first number on noise
 counts as correlated, from the second on all of what the filtered image has."""
-PAIRS_PER_SOURCE = 4
-"""Room for pairs of neighbours at first."""
 N_SAMPLE = 50_000
 """Pixels, in whole rows, whose noise is looked at, about."""
 LIT, MIN_LIT = (2.0, 30.0), 100
@@ -252,29 +250,6 @@ def hosts_of(hidden: Hidden, found: Detections) -> I8:
     host = np.abs(found.labels_at(row, column)).astype(np.int64) - 1
     host[: found.n] = np.arange(found.n)
     return host
-
-
-def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
-    """Return the pairs (j, k), j < k, of sources nearer than `distance`, in the order of k."""
-    x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
-    # Cells of about a source each, which are at least as wide as pairs are.
-    known = np.isfinite(x) & np.isfinite(y)
-    at = np.where(known, (x, y), 0.0)
-    at -= at.min(axis=1, initial=0.0, keepdims=True)
-    area = float(np.prod(at.max(axis=1, initial=0.0)))
-    side = max(distance, math.sqrt(area / max(x.size, 1)))
-    column, row = (at / side).astype(np.int64)
-    width = int(column.max(initial=0)) + 3
-    cell = (row + 1) * width + column + 1
-    order = np.argsort(cell, kind="stable")
-    start = np.searchsorted(cell[order], np.arange((int(row.max(initial=0)) + 3) * width + 1))
-    room = PAIRS_PER_SOURCE * x.size
-    while True:
-        pairs = np.empty((2, room), np.int64)
-        number = find_pairs(x, y, distance, cell, order, start, width, *pairs)
-        if number <= room:
-            return pairs[0, :number], pairs[1, :number]
-        room = number
 
 
 def gain_of_rest(hidden: Hidden, variance: F4) -> float:

@@ -17,9 +17,9 @@ from skyextract.stages.crowded.rest import (
     disc_offsets,
     filtered_about,
     nearest_pixel,
-    pairs_within,
 )
 from skyextract.stages.detection.measurements import measure_footprints
+from skyextract.stages.psf.pairs import pairs_within
 from skyextract.stages.psf.sweeps import add_models
 
 if TYPE_CHECKING:

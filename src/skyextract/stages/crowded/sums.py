@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
-from skyextract.stages.crowded.rest import pairs_within
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import spread_models
+from skyextract.stages.psf.pairs import pairs_within
 from skyextract.stages.psf.sweeps import point_fit
 
 if TYPE_CHECKING:

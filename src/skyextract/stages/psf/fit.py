@@ -24,6 +24,7 @@ from skyextract.kernels.psf.records import Fits
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.blends import group_covariances
+from skyextract.stages.psf.pairs import pairs_within
 from skyextract.stages.psf.sweeps import (
     FINE,
     MAX_SWEEPS,
@@ -186,8 +187,6 @@ def _without_doubles(
 
     Two sources at one place share its light at random, each with an error as large.
     """
-    from skyextract.stages.crowded.rest import pairs_within
-
     _, x, y = sources.parameters.T
     first, second = pairs_within(x, y, DOUBLE * fit.psf.fwhm)
     both = (sources.reach[first] >= 0) & (sources.reach[second] >= 0)
