@@ -58,6 +58,18 @@ def test_what_cannot_be_read_is_no_error_of_the_thread(tmp_path):
     assert sha256(large, largest=1000) is None
 
 
+def test_without_room_for_a_thread_it_is_computed_when_wanted(tmp_path, monkeypatch):
+    file = tmp_path / "a.fits"
+    file.write_bytes(b"SIMPLE")
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    begin(file, threading.Event())
+    assert sha256(file) == hashlib.sha256(b"SIMPLE").hexdigest()
+
+
 def test_the_thread_works_while_the_others_rest(tmp_path, monkeypatch):
     """It stops where they work, goes on when they rest, and does not let anybody wait."""
     path = tmp_path / "frame.fits"

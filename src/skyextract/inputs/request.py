@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from skyextract.columns.request import Requested, base_columns, needs_wcs
@@ -104,7 +105,8 @@ def prepare_sky(request: Request, image: Image) -> None:
     """Import what sky positions need in a thread: it takes 0.3 s, while the kernels run."""
     wcs = None if isinstance(image, RawFrame) else image.wcs
     if request.needs_sky and (isinstance(image, RawFrame) or (wcs and wcs.takes_wcslib)):
-        threading.Thread(target=import_module, args=("astropy.wcs",)).start()
+        with suppress(RuntimeError):  # no room for a thread: whoever needs it imports it
+            threading.Thread(target=import_module, args=("astropy.wcs",)).start()
 
 
 def photometry_columns(psf: bool, flux_key: str) -> frozenset[str]:

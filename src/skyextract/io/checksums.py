@@ -45,7 +45,7 @@ def sha256(name: str | Path, largest: float = math.inf) -> str | None:
 def begin(name: str | Path, resting: threading.Event, largest: int = 1 << 31) -> None:
     """Let a thread compute the checksum of a file that is read and measured meanwhile.
 
-    Nothing happens where `sha256` would return None, or fail.
+    Nothing happens where `sha256` would return None, or fail, or without room for a thread.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def begin(name: str | Path, resting: threading.Event, largest: int = 1 << 31) ->
     path = parse_image_spec(str(name)).path
     if is_pipe(path):
         return
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         facts = file_facts(str(name))
         if facts["size"] <= largest:
             threading.Thread(target=_checksum(facts).compute, args=(resting,), daemon=True).start()
