@@ -155,9 +155,9 @@ def test_knots_of_a_coma_are_lost_below_five_of_their_errors():
     """Where errors are far above the usual ones, and no point source was there."""
     hidden, no_point = int(FlagsSky.HIDDEN), int(FlagsSky.HIDDEN | FlagsSky.NO_POINT)
     usual = 12
-    error = np.append(np.full(usual, 10.0), [500.0, 500.0, 500.0, 20.0, 500.0])
-    snr = np.append(np.full(usual, 8.0), [4.5, 5.5, 4.5, 4.5, 4.5])
-    flags = np.append(np.zeros(usual, int), [no_point, no_point, hidden, no_point, 4096])
+    error = np.append(np.full(usual, 10.0), [500.0, 500.0, 500.0, 20.0, 500.0, np.nan])
+    snr = np.append(np.full(usual, 8.0), [4.5, 5.5, 4.5, 4.5, 4.5, 9.0])
+    flags = np.append(np.zeros(usual, int), [no_point, no_point, hidden, no_point, 4096, 0])
     sources = Catalog({"FLAGS_SKY": flags, "FLUX_PSF": snr * error, "FLUXERR_PSF": error})
     x = 100.0 * np.arange(flags.size)
     assert insignificant(sources, x, 0.0 * x, FWHM, (999, 999)).tolist() == [usual]

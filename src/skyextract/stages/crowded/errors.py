@@ -79,7 +79,8 @@ def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int,
         Of the frame.
     """
     beneath = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
-    typical = median(sources["FLUXERR_PSF"])
+    known = np.isfinite(sources["FLUXERR_PSF"])
+    typical = median(sources["FLUXERR_PSF"][known])
     bright = sources["FLUX_PSF"] > BRIGHT * typical
     first, second = pairs_within(x, y, PIECES * fwhm)
     is_alone = np.bincount(np.concatenate([first, second]), minlength=x.size) == 0
