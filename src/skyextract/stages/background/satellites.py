@@ -65,6 +65,9 @@ MIN_PEAK, MIN_WIDE = 0.3, 1.0
 least: fainter ones do no harm, or are what spikes of many stars have in common."""
 MIN_WIDTH, MAX_WIDTH = 4.0, 10.0
 """Full width at half maximum, units: narrower wide ones are a matter of narrow strips."""
+GAPS, _SIXTH = (1.1, 0.05), 0.15866
+"""Light that the darkest sixth of the pixels lacks, in units of the noise and of that of the trail,
+at most."""
 SMOOTH = 5
 """Pieces whose median is the brightness of the middle one."""
 CLEAR = 15.0
@@ -244,10 +247,20 @@ def fitted(image: F4, known: Bools, line: Line, scale: int = 1, step: int = 1) -
         return None
     light, error = _light(u, value, piece, profile, n_pieces, noise)
     trail = Trail(start, along, bend, length, scale, profile, light)
-    if _is_level(line) and not (trail.width > LEVEL_WIDTH and trail.peak > MIN_WIDE * noise):
-        return None
+    if _is_level(line):
+        is_wide = trail.width > LEVEL_WIDTH and trail.peak > MIN_WIDE * noise
+        if not is_wide or _has_gaps(u, value, piece, trail, noise):
+            return None
     is_alone = _has_two_sides(u, value, piece, trail.peak, n_pieces)
     return trail if is_alone and _is_trail(trail, error, noise) else None
+
+
+def _has_gaps(u: F8, value: F8, piece: I8, trail: Trail, noise: float) -> bool:
+    """Tell whether a sixth of the pixels of a trail is far darker: sources set along a row."""
+    share = np.interp(u, (np.arange(trail.profile.size) - BESIDE * FINE) / FINE, trail.profile)
+    core = share > 0.5
+    rest = value[core] - trail.light[piece[core]] * share[core]
+    return float(np.quantile(rest, _SIXTH)) < -(GAPS[0] * noise + GAPS[1] * trail.peak)
 
 
 def _has_two_sides(u: F8, value: F8, piece: I8, peak: float, n_pieces: int) -> bool:

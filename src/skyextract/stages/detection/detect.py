@@ -246,6 +246,8 @@ def _psf_deblending(
 ) -> PsfDeblending:  # fmt: skip
     """Return what deblending and cleaning take where the PSF is the filter."""
     mean_scale = float(np.median(scale))
+    # Without a gain the noise of bright light, which has peaks, is not known.
+    has_halos = config.deblend_mincont < 1.0 and mean_scale < STRUCTURED and gain > 0.0
     taps, narrow_area = narrow_taps(psf)
     narrow = None
     # A ring that is hardly smoothed has many peaks, of noise; through the filter it has one.
@@ -265,7 +267,7 @@ def _psf_deblending(
             centred_off_frame, image=image, psf=psf, sigma=sigma, variance=variance, bad=bad
         ),
         plateau=psf.plateau(),
-        mask=mask if config.deblend_mincont < 1.0 and mean_scale < STRUCTURED else None,
+        mask=mask if has_halos else None,
     )
 
 
