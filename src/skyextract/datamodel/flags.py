@@ -73,6 +73,10 @@ class Mask(DescribedFlag):
     CROSSTALK = values.CROSSTALK, "crosstalk of a bright source"
 
 
+NO_SKY = Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR
+"""Pixels that do not show the sky."""
+
+
 def flag_table(flags: Iterable[DescribedFlag]) -> str:
     """Return a Markdown table of bits and their meaning."""
     rows = [f"| {flag.value} | {flag.text} |" for flag in flags]

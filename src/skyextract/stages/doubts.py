@@ -24,12 +24,13 @@ from skyextract.stages.detection.fields import find_fields
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
+from skyextract.stages.detection.marked import Marked
 from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_noise_step
 from skyextract.stages.detection.pixelorder import find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
 from skyextract.stages.detection.spectra import Spectra, find_spectra
-from skyextract.stages.detection.spectrallight import SpectralLight, find_spectral_light
+from skyextract.stages.detection.spectrallight import find_spectral_light
 from skyextract.stages.detection.spikes import find_spikes
 from skyextract.stages.detection.tracks import find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
@@ -203,7 +204,7 @@ def doubts_about(
 def _spectra(
     image: F4, sigma: float, bad: Bools, x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8,
     fwhm: float,
-) -> tuple[Spectra | None, SpectralLight | None]:  # fmt: skip
+) -> tuple[Spectra | None, Marked | None]:  # fmt: skip
     """Look for spectra among the sources, and where these are few, for their light."""
     spectra = find_spectra(x, y, a, b, theta, flux)
     if spectra is not None:

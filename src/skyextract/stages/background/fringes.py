@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2, Bools, widened
-from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.flags import NO_SKY, Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.stages.background.waves import (
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
 
-UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
-"""Pixels that do not show the sky."""
 ABOVE = 6.0
 """Fringes are where the strongest wave has so many times the power of others of its length in other
 directions, in half of the tiles: frames without have 0 to 3.5..."""
@@ -64,7 +62,7 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
     image, mask = exposure.image, exposure.mask
     if min(image.shape) < 2 * TILE or not shows_fringes(image, mask, run):
         return exposure
-    known = (mask & UNUSABLE) == 0
+    known = (mask & np.uint16(NO_SKY)) == 0
     if exposure.weight is not None:
         known &= exposure.weight < MAX_VARIANCE
     fringes = measure_fringes(image, known, run)
@@ -89,7 +87,7 @@ def shows_fringes(image: F4, mask: U2, run: Run) -> bool:
 
     def wave(corner: tuple[int, int]) -> float | None:
         part = tuple(slice(first, first + TILE) for first in corner)
-        tile, known = binned(image[part], (mask[part] & UNUSABLE) == 0)
+        tile, known = binned(image[part], (mask[part] & np.uint16(NO_SKY)) == 0)
         sky = _sky(tile, known)
         is_sky = np.count_nonzero(sky) > MIN_KNOWN * sky.size
         return strongest(tile, sky, frequencies, LONGEST) if is_sky else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2, Bools, distinct, widened
-from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.flags import NO_SKY, Mask
 from skyextract.datamodel.noise import median, pixel_noise, robust_sigma
 from skyextract.kernels.values import MAX_VARIANCE
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
 
-UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
-"""Pixels that do not show the sky."""
 SAMPLE, PIXELS = 64, 512
 """Triples of lines, and pixels of each, about, that tell whether lines have levels of their own."""
 BLOCK = 32
@@ -74,7 +72,7 @@ def without_line_offsets(exposure: Exposure, run: Run) -> Exposure:
     least = max(MIN_PART * noise, APART * min(across.values()))
     if not least < across[name] < MAX_PART * noise:
         return exposure
-    known = (mask & UNUSABLE) == 0
+    known = (mask & np.uint16(NO_SKY)) == 0
     if exposure.weight is not None:
         known &= exposure.weight < MAX_VARIANCE
     if name == "rows":
@@ -104,7 +102,7 @@ def _scatter(image: F4, mask: U2) -> float:
     columns = (blocks[:, None] * BLOCK + np.arange(BLOCK)).reshape(-1, BLOCK)
     halves = []
     rows = first[:, None] + np.arange(3)
-    usable = (mask[rows[:, 1]] & UNUSABLE) == 0
+    usable = (mask[rows[:, 1]] & np.uint16(NO_SKY)) == 0
     whole = usable[:, columns.ravel()].mean(axis=1) > 0.5
     if np.count_nonzero(whole) < SAMPLE // 4:
         return 0.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import has_bits
-from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.flags import NO_SKY, Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
 
-UNUSABLE = np.uint16(Mask.BAD | Mask.SAT | Mask.NO_DATA | Mask.INTRP | Mask.CR)
-"""Pixels that do not show the sky."""
 LEAST_SIZE, CELLS = 256, 300
 """Shorter side of frames that are looked at, pixels, and longer side of their coarse images."""
 CLIP = 2.0
@@ -126,7 +124,7 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
     image, mask = exposure.image, exposure.mask
     if min(image.shape) < LEAST_SIZE:
         return exposure
-    known = ~has_bits(mask, int(UNUSABLE), run)
+    known = ~has_bits(mask, int(NO_SKY), run)
     if exposure.weight is not None:
         known &= exposure.weight < MAX_VARIANCE
     left, trails = taken_off(image, known, run)

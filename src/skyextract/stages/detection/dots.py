@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, AnyArray, Bools, each_of
-from skyextract.record import record
+from skyextract.datamodel.arrays import F8, AnyArray, each_of
 from skyextract.stages.chance import log_as_many
+from skyextract.stages.detection.marked import Marked
 
 N_STARS = 3
 """The brightest sources, which are looked at."""
@@ -50,27 +50,7 @@ MANY = 0.1
 """Share of the sources above which they are doubtful."""
 
 
-@record
-class Dots:
-    """Sources that are dots of such a pattern.
-
-    Attributes
-    ----------
-    rows : (n,) bool
-    doubt : str
-        What is there, in one line.
-    """
-
-    rows: Bools
-    doubt: str
-
-    @property
-    def are_many(self) -> bool:
-        """The list of sources is doubtful."""
-        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
-
-
-def find_dots(x: F8, y: F8, flux: F8) -> Dots | None:
+def find_dots(x: F8, y: F8, flux: F8) -> Marked | None:
     """Look for dots on lattices about the brightest sources.
 
     Parameters
@@ -101,7 +81,7 @@ def find_dots(x: F8, y: F8, flux: F8) -> Dots | None:
         f"{np.count_nonzero(rows)} of {rows.size} sources are dots on a lattice about a very "
         f"bright star (diffraction by microlenses?; GHOST in FLAGS_SKY): {'; '.join(told)}"
     )
-    return Dots(rows, message)
+    return Marked(rows, message, MANY)
 
 
 def _lattice_of(place: F8) -> tuple[F8, F8] | None:

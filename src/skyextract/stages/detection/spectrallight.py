@@ -15,7 +15,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median, robust_sigma
-from skyextract.record import record
+from skyextract.stages.detection.marked import Marked
 from skyextract.stages.detection.spectra import BRIGHTER, DRAWN_OUT, LONGER, ROUND, TURN
 
 LEAST = 3
@@ -46,29 +46,10 @@ ACROSS = 3.0
 """Distance of pieces from the line, at most, pixels."""
 
 
-@record
-class SpectralLight:
-    """Light of spectra.
-
-    Attributes
-    ----------
-    rows : (n,) bool
-        The sources that are pieces of one.
-    doubt : str
-        What is there, in one line.
-    are_many : bool
-        They are not: else the sources themselves would have told.
-    """
-
-    rows: Bools
-    doubt: str
-    are_many: bool = False
-
-
 def find_spectral_light(
     image: F4, sigma: float, bad: Bools, x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8,
     fwhm: float,
-) -> SpectralLight | None:  # fmt: skip
+) -> Marked | None:  # fmt: skip
     """Look for light at one distance and in one direction from all bright stars.
 
     Parameters
@@ -90,7 +71,7 @@ def find_spectral_light(
 
     Returns
     -------
-    SpectralLight or None
+    Marked or None
         None where there is none.
     """
     ratio = a / np.maximum(b, 1e-3)
@@ -128,7 +109,7 @@ def find_spectral_light(
         f"{np.count_nonzero(rows)} of {x.size} sources are pieces of spectra, faint light at "
         f"{where} pixels from all bright stars (a grating?; GHOST in FLAGS_SKY)"
     )
-    return SpectralLight(rows, message)
+    return Marked(rows, message)  # of many the sources themselves tell
 
 
 def _direction(ratio: F8, a: F8, theta: F8) -> float | None:

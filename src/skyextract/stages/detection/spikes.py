@@ -16,8 +16,8 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.kernels.detection.rays import along_rays
 from skyextract.kernels.values import MAD_TO_SIGMA
-from skyextract.record import record
 from skyextract.stages.chance import log_choices
+from skyextract.stages.detection.marked import Marked
 
 BRIGHT, MOST, LEAST = 100.0, 16, 4
 """Peaks of stars whose rays are looked at, in sigma of a pixel; their number, most and least."""
@@ -61,29 +61,9 @@ MANY = 0.2
 """Share of the sources above which they are doubtful."""
 
 
-@record
-class Spikes:
-    """Sources on spikes.
-
-    Attributes
-    ----------
-    rows : (n,) bool
-    doubt : str
-        What is there, in one line.
-    """
-
-    rows: Bools
-    doubt: str
-
-    @property
-    def are_many(self) -> bool:
-        """The list of sources is doubtful."""
-        return int(np.count_nonzero(self.rows)) > MANY * self.rows.size
-
-
 def find_spikes(
     image: F4, sigma: float, bad: Bools, x: F8, y: F8, a: F8, b: F8, peak: F4, fwhm: float
-) -> Spikes | None:
+) -> Marked | None:
     """Look for sources that are pieces of diffraction spikes.
 
     Parameters
@@ -102,7 +82,7 @@ def find_spikes(
 
     Returns
     -------
-    Spikes or None
+    Marked or None
         None where there are no spikes, or no sources on them.
     """
     stars = np.flatnonzero((peak > BRIGHT * sigma) & (a < ROUND * b))
@@ -137,7 +117,7 @@ def find_spikes(
         f"{np.count_nonzero(rows)} of {rows.size} sources are pieces of spikes of bright stars, at "
         f"{degrees} degrees from x towards y (TRACK in FLAGS_SKY)"
     )
-    return Spikes(rows, message)
+    return Marked(rows, message, MANY)
 
 
 def _rays(image: F4, sigma: float, bad: Bools, x: F8, y: F8, r: F8) -> F4:
