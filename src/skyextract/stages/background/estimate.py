@@ -305,11 +305,12 @@ def _seen_in_pixels(
     good = good_rows(slice(None))
     if sources is not None:
         good &= sources == 0
-    photons = counts_photons(image[good], step)
+    values = image[good]
+    photons = counts_photons(values, step)
     level, rms, skewness = coarse_meshes(
         image, good, meshes.width, meshes.height, step, photons=photons
     )
-    hidden = stepped and is_unresolved(image[good], step)
+    hidden = stepped and is_unresolved(values, step)
     rounded = None
     if stepped and not photons:
         rounded = rounded_sky(image, good, meshes.width, meshes.height, step, level, rms)
