@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -55,6 +56,39 @@ def test_the_error_of_a_helper_is_raised_by_its_caller():
         time.sleep(0.001)
     next_one.end()
     assert done == [1]
+
+
+class _Plane:
+    """What a piece of work holds; an object that can be looked for."""
+
+
+def test_what_work_holds_is_not_kept_for_a_helper_that_has_not_begun():
+    goes_on, begun = threading.Event(), threading.Event()
+    helpers = Helpers(1)
+    (busy,) = helpers.begin(lambda: (begun.set(), goes_on.wait(20)), 1)
+    begun.wait(20)
+    plane = _Plane()
+    kept = weakref.ref(plane)
+    (late,) = helpers.begin(lambda plane=plane: None, 1)
+    late.end()
+    del plane
+    alive = kept() is not None
+    goes_on.set()
+    busy.end()
+    assert not alive
+
+
+def test_what_work_holds_is_let_go_before_its_end_is_told():
+    helpers, alive = Helpers(1), 0
+    for _ in range(2000):
+        begun, plane = threading.Event(), _Plane()
+        kept = weakref.ref(plane)
+        (help_,) = helpers.begin(lambda begun=begun, plane=plane: begun.set(), 1)
+        del plane
+        begun.wait(20)
+        help_.end()
+        alive += kept() is not None
+    assert alive == 0
 
 
 def test_threads_end_with_their_owner():

@@ -5,8 +5,10 @@
 Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
 half of its pixels above the threshold, one with a huge object; smooth noise, whose peaks look like
 wide stars; an ordinary frame under a pattern of columns, under twelve trails, with fringes, upon a
-nebula of fine structure, or with steps of 40 ADU in blocks of 8 pixels, as JPEG has; spectra; and
-stars out of focus (27 pixels), or trailed.  A run that takes longer than LIMIT seconds is ended.
+nebula of fine structure, or with steps of 40 ADU in blocks of 8 pixels, as JPEG has; spectra;
+stars out of focus (27 pixels, or 30 with vanes), trailed, along arcs about a pole, or spread to
+lines by a grating; stars that become wider, or comatic, by the fourth power of the distance from
+the middle; and rates of single photons.  A run that takes longer than LIMIT seconds is ended.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ from benchmarks.paired import (
     simulated,
     workplace,
 )
-from benchmarks.simulate.frame import frame
+from benchmarks.simulate.frame import frame, moffat
 
 TARGET = 5.0
+Pieces = list[tuple[float, float, float]]
 
 
 def gamma_noise(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -155,6 +158,92 @@ def trailed(size: int, rng: np.random.Generator) -> np.ndarray:
     return _convolved(size, rng, shape)
 
 
+def vanes(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars that are rings of 6 to 15 pixels under a cross of four vanes."""
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    radius = np.hypot(offset[:, None], offset)
+    ring = (radius > 6) & (radius < 15) & (abs(offset) > 1) & (abs(offset[:, None]) > 1)
+    return _convolved(size, rng, ring.astype(np.float64))
+
+
+def slitless(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars that a grating spreads along the rows, 130 pixels long, brighter at one end."""
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    shape = np.zeros((size, size))
+    for t in range(130):
+        shape += (1 + t / 55) * moffat((offset - t) ** 2 + offset[:, None] ** 2)
+    return _convolved(size, rng, shape)
+
+
+def _drawn(
+    size: int, rng: np.random.Generator, pieces: Callable[[float, float], Pieces]
+) -> np.ndarray:
+    """Return as many stars as an ordinary frame has, each of pieces.
+
+    Parameters
+    ----------
+    pieces : callable
+        Gives x, y and FWHM (pixels) of those of a star near x, y (from -1 to 1).
+    """
+    half, n = 32, size * size // PIXELS_PER_SOURCE
+    image = np.full((size + 2 * half, size + 2 * half), 500.0)
+    axis = np.arange(2 * half + 1) - half
+    for flux in 2000 * (1 + rng.pareto(1.0, n)):
+        x, y = rng.uniform(0, size, 2)
+        parts = pieces(2 * x / size - 1, 2 * y / size - 1)
+        for dx, dy, fwhm in parts:
+            i, j = round(x + dx), round(y + dy)
+            if not (0 <= i < size and 0 <= j < size):
+                continue
+            r2 = (axis + i - x - dx) ** 2 + (axis[:, None] + j - y - dy) ** 2
+            light = flux / len(parts) * moffat(r2, fwhm)
+            image[j : j + 2 * half + 1, i : i + 2 * half + 1] += light
+    image = image[half:-half, half:-half].clip(0, 60000)
+    return rng.poisson(image).clip(0, 65535).astype(np.uint16)
+
+
+def wide_corners(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars whose width doubles towards the corners, by the fourth power of the distance."""
+    return _drawn(size, rng, lambda u, v: [(0.0, 0.0, 2.6 * (1 + ((u * u + v * v) / 2) ** 2))])
+
+
+def comatic_corners(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars with tails that grow by the fourth power of the distance, to 6 pixels."""
+
+    def pieces(u: float, v: float) -> Pieces:
+        q = 3.0 * (u * u + v * v) ** 1.5 / 2
+        return [(t * q * u, t * q * v, 2.6 + 0.5 * t * q) for t in np.linspace(0, 1, 7)]
+
+    return _drawn(size, rng, pieces)
+
+
+def arcs(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return stars that are arcs of 40 to 70 pixels about a pole outside of the frame."""
+
+    def pieces(u: float, v: float) -> Pieces:
+        dx, dy = 0.5 * size * (u + 0.4), 0.5 * size * (v - 1.9)
+        turns = np.linspace(-0.025, 0.025, int(0.06 * np.hypot(dx, dy)) + 8)
+        return [
+            (dx * (np.cos(t) - 1) - dy * np.sin(t), dx * np.sin(t) + dy * (np.cos(t) - 1), 3.3)
+            for t in turns
+        ]
+
+    return _drawn(size, rng, pieces)
+
+
+def photon_rates(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return counts of .1 per pixel and of sources over exposures that fall to the edge."""
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    light = np.zeros((size, size))
+    n = size * size // PIXELS_PER_SOURCE
+    light[rng.integers(0, size, n), rng.integers(0, size, n)] = 10 * (1 + rng.pareto(1.0, n))
+    shape = moffat(offset**2 + offset[:, None] ** 2)
+    light = np.fft.irfft2(np.fft.rfft2(light) * np.fft.rfft2(shape)).clip(0)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    exposure = 2e4 * np.exp(-3 * (x * x + y * y))
+    return (rng.poisson((light + 0.1) * exposure / 2e4) / exposure).astype(np.float32)
+
+
 FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "gamma noise": gamma_noise,
     "8-bit noise": eight_bits,
@@ -170,6 +259,12 @@ FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "steps in blocks": blocks,
     "stars out of focus": defocused,
     "trailed stars": trailed,
+    "stars out of focus, vanes": vanes,
+    "slitless spectra": slitless,
+    "arcs about a pole": arcs,
+    "wide corners": wide_corners,
+    "comatic corners": comatic_corners,
+    "rates of photons": photon_rates,
 }
 
 

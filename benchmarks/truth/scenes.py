@@ -3,7 +3,8 @@
     python -m benchmarks.truth.scenes [NAME ...] [--seed 1] [--frames 1] [--ours]
 
 Each scene is a small frame (galsim) of stars of one kind of PSF: from 1.2 to 40 pixels wide,
-trailed, out of focus, with coma, varying over the field.  For each program: completeness
+trailed, out of focus, with coma, varying over the field or, by the fourth power of the distance
+from its middle, in its corners alone.  For each program: completeness
 (S/N > 10) and purity; for stars of four ranges of S/N the bias of FLUX_PSF (against the mean
 ratio at S/N > 50, which a zero point takes up; the ratio itself is printed), its scatter and
 the widths of the pulls of FLUX_PSF and of the position (less a polynomial of degree 3 over

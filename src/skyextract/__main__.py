@@ -54,6 +54,15 @@ def run_here(arguments: list[str]) -> int:
 
     if signal.getsignal(signal.SIGINT) is not end_early:
         return main(arguments)  # somebody ignores it
+    before = sys.unraisablehook
+
+    def heed(unraisable: sys.UnraisableHookArgs) -> None:
+        # Finalizers drop what is raised in them.
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            end_early(signal.SIGINT, None)
+        before(unraisable)
+
+    sys.unraisablehook = heed
     try:
         # From here on there is something to clean.
         signal.signal(signal.SIGINT, signal.default_int_handler)

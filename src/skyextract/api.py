@@ -56,8 +56,8 @@ from skyextract.inputs.request import (
 )
 from skyextract.inputs.sidefiles import read_inputs
 from skyextract.io.catalogs.tables import as_table
-from skyextract.io.fits.pixels import Scaling, to_float
-from skyextract.io.images.images import read_detector
+from skyextract.io.fits.pixels import NO_VALUE, Scaling, to_float
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.images.planes import MAX_MASKED
 from skyextract.io.names import parse_image_spec
 from skyextract.jobs import plan_job
@@ -229,7 +229,7 @@ def exposure(
         if not (gain >= 0.0 and math.isfinite(gain)):
             raise ValueError(f"gain must be positive, or 0 if it is unknown, not {gain}")
         detector = replace(detector, gain=gain)
-    image, planes = to_float(pixels, Scaling(), detector.saturation, run)
+    image, planes = to_float(pixels, Scaling(), detector.saturation, run, NO_VALUE)
     if mask is not None:
         planes[plane_of(mask, "mask", pixels.shape) != 0] |= np.uint16(Mask.BAD)
     noise = None

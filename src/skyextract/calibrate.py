@@ -236,7 +236,8 @@ def calibrate_zero_point(
         radius=config.astrometry.crossid_radius,
         sky=sky_of(measured, config.measurement.phot_apertures, run),
     )  # fmt: skip
-    doubt = measured.seen_twice or measured.about_sky or about_black_point(measured.background)
+    doubt = measured.seen_twice or measured.about_sky or exposure.denoised
+    doubt = doubt or about_black_point(measured.background)
     if doubt and found.status == Status.COMPLETE:
         return replace(found, status=Status.FALLBACK, reason=doubt)
     return found

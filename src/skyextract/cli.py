@@ -12,7 +12,12 @@ from pathlib import Path
 import click
 
 from skyextract import __version__
-from skyextract.errors import ConfigError, ExitStatus, SkyextractError
+from skyextract.errors import (
+    ConfigError,
+    ExitStatus,
+    SkyextractError,
+    about_descriptors,
+)
 from skyextract.messages import set_up_logging
 from skyextract.server.client import control
 from skyextract.settings.completion import (
@@ -330,7 +335,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("not enough memory")
         return ExitStatus.IMAGE_FAILED
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if few := about_descriptors(error):
+            log.error("%s", few)
+        elif error.errno is None or error.filename is not None:
             log.error("%s", error)  # a library that cannot be loaded, for one
         else:  # of what is written by name, others know better
             sys.stdout = None

@@ -6,6 +6,8 @@ show its traceback.
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import IntEnum
 
 
@@ -22,6 +24,18 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130
     """By SIGINT; 128 + the number of the signal for others."""
     TERMINATED = 143
+
+
+def about_descriptors(error: BaseException) -> str:
+    """Tell that the limit of open files is at its end; empty if the error is another.
+
+    Libraries say so in words alone.
+    """
+    by_number = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    by_words = isinstance(error, (ImportError, OSError))
+    by_words &= os.strerror(errno.EMFILE) in str(error)
+    message = "too many open files: the limit (ulimit -n) leaves the program none"
+    return message if by_number or by_words else ""
 
 
 class SkyextractError(Exception):

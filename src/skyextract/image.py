@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from skyextract.calibrate import with_corrected_detection
+from skyextract.datamodel.arrays import clear_planes_ahead
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.errors import (
     ConfigError,
@@ -18,6 +19,7 @@ from skyextract.errors import (
     NoSuchImageError,
     OutputError,
     SkyextractError,
+    about_descriptors,
 )
 from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
@@ -94,7 +96,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
             try:
                 status = products.finish()
             except OutputError as error:
-                message = f"{error}: products appear together, so none of this image is kept"
+                but = " but its summary" if job.has_summary else ""
+                message = f"{error}: products appear together, so none of this image is kept{but}"
                 raise OutputError(message) from None
         return Outcome(
             status, products.streams, shortfalls=products.shortfalls, headline=products.headline
@@ -125,6 +128,8 @@ def process_image(job: Job, settings: Settings, n_threads: int) -> Outcome:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # of an import
             message, lines = "not enough memory", []
             text = message
+        if few := about_descriptors(error):
+            message, text, lines = few, few, []
         log.error(LABELLED, run.label, text)
         log.debug("traceback", exc_info=True)
     return Outcome(status, write_failure(job, settings, run, message, status, lines))
@@ -180,6 +185,7 @@ def process_extensions(
                 request = make_request(image, settings, inputs)
                 request = replace(request, keeps_image=keep_images)
                 prepare_sky(request, image)
+                clear_planes_ahead(image.shape, run, has_fits=request.needs_psf)
                 frames = [with_corrected_detection(frame, settings, inputs.folder, run)]
                 del frame, image  # the pixels as they were read are the pipeline's to let go
                 yield process_exposure(frames.pop(), request, settings, inputs, run)

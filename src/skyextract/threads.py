@@ -53,14 +53,16 @@ class Help:
     """What one thread is asked for; whoever has `claim` decides whether it still begins."""
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self.work = work
+        self.work: Callable[[], None] | None = work
         self.claim, self.runs = threading.Lock(), threading.Lock()
         self.runs.acquire()
         self.error: BaseException | None = None
 
     def end(self) -> None:
         """Wait until the thread has finished, and raise its error; not begun, it will not."""
-        if not self.claim.acquire(blocking=False):
+        if self.claim.acquire(blocking=False):
+            self.work = None  # the queue is not to keep what it holds
+        else:
             self.runs.acquire()
         if self.error is not None:
             raise self.error
@@ -70,10 +72,12 @@ def _help(tasks: _Tasks) -> None:
     """Do tasks until there is None."""
     while (task := tasks.get()) is not None:
         if task.claim.acquire(blocking=False):
+            assert task.work is not None
             try:
                 task.work()
             except BaseException as error:
                 task.error = error  # such as no memory to keep another one
             finally:
+                task.work = None  # whoever waits is not to find what it holds still alive
                 task.runs.release()
-        del task  # what it holds is not to wait for the next one
+        del task

@@ -41,6 +41,7 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
     """Compile what is missing, with its progress on stderr; tell whether nothing is missing now.
 
     A process of its own does it, because this one may have threads, which a fork does not copy.
+    Nothing is compiled if it cannot be kept.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def compile_kernels(quiet: bool = False, needed: Collection[str] = ()) -> bool:
     needed : collection of str
         Modules of `skyextract.kernels`, as "psf.fit"; without any, all.
     """
-    store.destination()  # says where they go if that is worth a warning
+    if not store.can_keep():  # `destination` says where they go if that is worth a warning
+        return not missing_kernels(needed)
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     subprocess.run(
@@ -139,6 +141,8 @@ def _work(tasks: int, report: int, modules: list[str], missing: dict[str, list[s
             for function in missing[name]:
                 loading.compile_declared(getattr(module, function).dispatcher)
                 os.write(report, b".")
+                if store.is_full():
+                    return
             gc.collect(0)  # what this module left
         status = 0
     except (KeyboardInterrupt, BrokenPipeError):

@@ -34,6 +34,28 @@ def test_the_segmentation_at_some_pixels_is_that_of_the_plane(seed):
     assert np.array_equal(found.labels_at(row[77:79], column[77:79]), plane.ravel()[77:79])
 
 
+def test_only_sources_near_some_pixels_are_looked_at():
+    """Not all that share their rows with one pixel and their columns with another one."""
+    shape, n = (1000, 1001), 2000
+    rng = np.random.default_rng(4)
+    y, x = rng.integers(0, shape[0] - 3, n), rng.integers(0, shape[1] - 3, n)
+    fields = {name: np.zeros(n) for name in PER_SOURCE} | {"n_own": np.full(n, 9)}
+    fields |= {"ymin": y, "ymax": y + 2, "xmin": x, "xmax": x + 2}
+    square = np.arange(3)
+    pixel = (y[:, None, None] + square[:, None]) * shape[1] + x[:, None, None] + square
+    found = Detections(
+        labels=None, shape=shape, first=9 * np.arange(n + 1), pixel=pixel.ravel(),
+        filtered=np.zeros(9 * n, np.float32), threshold=1.0, **fields,
+    )  # fmt: skip
+    some = rng.choice(n, 400, replace=False)
+    row = np.append(y[some] + 1, [0, 0, shape[0] - 1, shape[0] - 1])
+    column = np.append(x[some] + 2, [0, shape[1] - 1, 0, shape[1] - 1])
+    assert np.array_equal(found.labels_at(row, column), found.segmentation[row, column])
+    looked_at = found._about(row, column)
+    assert np.isin(some, looked_at).all()
+    assert looked_at.size < 700  # (1181 share rows and columns)
+
+
 def test_an_image_without_sources_has_no_labels():
     found = detections(1, (20, 30))
     none = np.zeros(0, np.int64)

@@ -91,3 +91,29 @@ def test_storage_is_no_observation(keyword):
     assert is_structural(keyword)
     assert list(observation(Header({keyword: 1, "OBJECT": "m31"}))) == ["OBJECT"]
     assert list(observation(None)) == []
+
+
+def test_cards_are_found_after_any_changes():
+    """The place of the first card of each keyword, as reading all cards tells it."""
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        header = Header()
+        for step in rng.integers(6, size=40):
+            keyword, other = (f"K{k}" for k in rng.integers(12, size=2))
+            if step < 2:
+                header[keyword] = int(step)
+            elif step == 2:
+                header.add_history("x" * int(rng.integers(1, 150)))
+            elif step == 3:
+                header.append(Card(keyword, 1))
+            elif step == 4:
+                header.set("COMMENT", "text")
+            else:
+                header.remove(keyword, other)
+            first: dict[str, Card] = {}
+            for card in header.cards:
+                first.setdefault(card.keyword, card)
+            for k in range(12):
+                assert (f"K{k}" in header) == (f"K{k}" in first)
+                if f"K{k}" in first:
+                    assert header[f"k{k}"] == first[f"K{k}"].value

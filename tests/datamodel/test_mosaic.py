@@ -23,6 +23,13 @@ from skyextract.datamodel.mosaic import MosaicPlane, mosaic_pattern
         ({"BAYERPAT": "RGGB", "XBAYROFF": 1, "YBAYROFF": 1}, "BGGR"),
         ({"BAYERPAT": "RGGB", "ROWORDER": "BOTTOM-UP"}, "GBRG"),
         ({"BAYERPAT": "RGGB", "ROWORDER": "TOP-DOWN"}, "RGGB"),
+        ({"BAYERPAT": "RRGGRRGGGGBBGGBB"}, "RRGGRRGGGGBBGGBB"),
+        ({"BAYERPAT": "RRGGRRGGGGBBGGBB", "XBAYROFF": 1}, "RGGRRGGRGBBGGBBG"),
+        (
+            {"BAYERPAT": "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG", "YBAYROFF": 2},
+            "BRGRBGGGBGGRGGRGGBRBGBRGGGRGGBGGBGGR",
+        ),
+        ({"BAYERPAT": "RGGBRGGBRGGBRGGB"[:9]}, ""),
         ({"BAYERPAT": "RGB"}, ""),
         ({"BAYERPAT": "TRUE"}, ""),
         ({"BAYERPAT": "RRGB"}, ""),
@@ -59,6 +66,29 @@ def test_wcs(cards, first):
     np.testing.assert_allclose(WCS(fits.Header(small)).all_pix2world(x, y, 0), full, atol=1e-11)
     again = plane.full_wcs(small)
     np.testing.assert_allclose([again[k] for k in FRAME], [cards[k] for k in FRAME], atol=1e-9)
+
+
+def test_cells_of_another_size():
+    """Cards of a plane of 3 x 3 pixels that begins at (1, 2), and numbers in the full frame."""
+    plane = MosaicPlane("R", 2.0, 3.0, 3, 1, 2)
+    header = {key: value for key, (value, _) in plane.cards().items()}
+    assert MosaicPlane.from_header(header) == plane
+    catalog = Catalog(
+        {
+            "X_IMAGE": np.array([1.0, 2.5]),
+            "XMIN_IMAGE": np.array([1, 3], "i4"),
+            "XMAX_IMAGE": np.array([1, 3], "i4"),
+            "A_IMAGE": np.array([1.0, 2.0]),
+        }
+    )
+    found = plane.on_full_frame(catalog, UNITS)
+    assert {name: found[name].tolist() for name in found} == {
+        "X_IMAGE": [3.0, 7.5], "XMIN_IMAGE": [2, 8], "XMAX_IMAGE": [4, 10], "A_IMAGE": [3.0, 6.0],
+    }  # fmt: skip
+    cards = {**TAN, **CD}
+    small = plane.plane_wcs(cards)
+    full = WCS(fits.Header(cards)).all_pix2world(3 * 7.0 + 2.0, 3 * 5.0 + 3.0, 0)
+    np.testing.assert_allclose(WCS(fits.Header(small)).all_pix2world(7.0, 5.0, 0), full, atol=1e-11)
 
 
 def test_catalogue():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.datamodel.noise import median, quantile_of_sorted, quantiles, robust_sigma
+from skyextract.datamodel.noise import median, medians, quantile_of_sorted, quantiles, robust_sigma
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
@@ -21,6 +21,18 @@ def test_the_median_of_nothing_and_with_nan_is_nan():
     many = np.arange(5000.0)
     many[7] = np.nan
     assert math.isnan(median(many))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 300])
+def test_the_medians_of_rows_are_numpys(dtype, n):
+    rows = np.random.default_rng(n).normal(0, 100, (n, 9)).astype(dtype).T
+    rows[3, n // 2] = np.nan
+    before = rows.copy()
+    found = medians(rows)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.median(rows, axis=1))
+    np.testing.assert_array_equal(rows, before)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

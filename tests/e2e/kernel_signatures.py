@@ -26,6 +26,9 @@ from skyextract.columns.table import COLUMNS
 from skyextract.kernels import native
 from skyextract.kernels.jit import Kernel
 from skyextract.kernels.store import PACKAGE
+from skyextract.run import Run
+from skyextract.stages.detection.matched import filter_matched, stamps_filter
+from skyextract.stages.psf.scaled import mean_over_pixels
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -41,6 +44,7 @@ def process_everything() -> None:
     stars = image[:400, 40:440].astype("f4") - 420
     for n, name in ((8, "crowd.fits"), (40, "dense.fits")):
         crowd = sum(np.roll(stars, (9 * k, 14 * k * k), (0, 1)) for k in range(n)) + 420
+        crowd[::10, ::10] = np.nan  # holes
         fits.PrimaryHDU(crowd, header).writeto(name)
     k = np.hypot(np.fft.fftfreq(400)[:, None], np.fft.rfftfreq(400)[None])
     waves = np.fft.rfft2(np.random.default_rng(1).normal(size=(400, 400)))
@@ -66,6 +70,11 @@ def process_everything() -> None:
     ]  # fmt: skip
     for arguments in runs:
         assert main(arguments) == 0, arguments
+    ragged = np.random.default_rng(1).random((1, 1, 41, 41))
+    edges = np.array([0, 100])
+    wide = stamps_filter(ragged / ragged.sum(), edges, edges)
+    filter_matched(np.ones((100, 100), np.float32), wide, Run(1), sigma=1.0)
+    mean_over_pixels(np.ones(9), np.ones((3, 1, 1, 1)), np.ones((1, 1, 5)), np.ones((1, 5, 1)))
 
 
 def kernel_modules() -> Iterator[ModuleType]:

@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -184,3 +186,19 @@ def test_debug_tells_where_an_extension_failed(skyextract, tmp_path):
     assert "truncated" in said
     assert "Traceback" in said
     assert "Traceback" not in skyextract("f.fits").stderr
+
+
+def test_too_few_open_files(tmp_path):
+    """What the shell's limit of open files leaves: one line, or a catalogue."""
+    fits.writeto(tmp_path / "f.fits", np.random.default_rng(1).normal(size=(64, 64)))
+    told = 0
+    for n_files in (5, 6, 7):
+        done = subprocess.run(
+            ["bash", "-c", f"ulimit -n {n_files}; exec {sys.executable} -m skyextract f.fits -q"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode in {0, 1}
+        assert "internal error" not in done.stderr
+        assert "Traceback" not in done.stderr
+        told += "too many open files" in done.stderr
+    assert told

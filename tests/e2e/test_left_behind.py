@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from tests.compare.smalldisk import small_disk
 from tests.faults.harness import write_frame
 
 PRODUCTS = ("f.cat", "f.json")
@@ -79,6 +80,14 @@ def test_cards_that_cannot_be_are_told(skyextract, frame, card, value, told):
     assert told in done.stderr
 
 
+def test_a_read_noise_of_0_is_none(skyextract, frame):
+    """Counters of photons have none, and many cameras write 0 for what they do not know."""
+    fits.setval(frame, "RDNOISE", value=0.0)
+    assert "RDNOISE" not in skyextract("f.fits").stderr
+    fits.setval(frame, "RDNOISE", value=-1.0)
+    assert "RDNOISE = -1 is not positive: ignored" in skyextract("f.fits").stderr
+
+
 def test_crosstalk_alone_and_defects_alone(skyextract, frame):
     Path("d.reg").write_text("image\nbox(30,30,4,4,0)\n")
     done = skyextract("f.fits", "-ISR_DEFECTS", "d.reg")
@@ -107,13 +116,8 @@ def test_a_library_that_memory_is_too_small_for(skyextract, frame, monkeypatch):
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 80 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=80k", "none", str(place)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("file systems cannot be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path / "disk", "80k") as place:
+        yield place
 
 
 def test_a_disk_that_is_full_from_the_start(skyextract, frame, disk):
@@ -134,6 +138,7 @@ def test_on_a_full_disk_yesterday_makes_room_for_the_summary(skyextract, frame, 
     assert done.status == 1
     assert "removed, because an earlier run made it: f.cat, f.json" in done.stderr
     assert "f.json is new: it tells of the failure" in done.stderr
+    assert "so none of this image is kept but its summary" in done.stderr
     assert {path.name for path in disk.iterdir()} == {"f.json", "rest"}
     (summary,) = json.loads((disk / "f.json").read_text())
     assert summary["status"] == "failed"

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 import skyextract
 from skyextract.kernels import store
+from tests.compare.smalldisk import small_disk
 
 SOURCE = Path(skyextract.__file__).parent
 
@@ -356,6 +357,27 @@ def test_warm_compiles_everything_and_says_how_far_it_is(copy: Copy) -> None:
     assert {p.name.partition("-")[0] for p in copy.entries()} == {"scale", "scaled", "count"}
     assert copy.run("-m", "skyextract", "--warm")[1] == ""
     assert copy.run()[0] == "0.0 2.0 4.0"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk without room."""
+    with small_disk(tmp_path / "disk", "16k") as place:
+        with suppress(OSError):
+            (place / "rest").write_bytes(bytes(50000))
+        yield place
+
+
+def test_nothing_is_compiled_ahead_that_cannot_be_kept(copy: Copy, full_disk: Path) -> None:
+    """The program runs all the same: what it calls is compiled in its process."""
+    code = "from skyextract.warm import compile_kernels; print(compile_kernels())"
+    answer, told = copy.run("-c", code, NUMBA_CACHE_DIR=str(full_disk))
+    assert answer == "False"
+    assert told.splitlines() == ["compiled kernels cannot be kept: No space left on device"]
+    answer, told = copy.run(NUMBA_CACHE_DIR=str(full_disk))
+    assert answer.startswith("0.0 2.0 4.0")
+    assert told.count("cannot be kept") == 1
+    assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["rest"]
 
 
 def can_be_bound() -> bool:

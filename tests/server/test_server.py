@@ -312,6 +312,28 @@ def test_an_interrupt_while_modules_are_imported_leaves_no_traceback(tmp_path: P
     assert (done.returncode, done.stderr) == (130, b"skyextract: error: interrupted\n")
 
 
+def test_an_interrupt_in_a_finalizer_ends_the_program_before_its_work_begins() -> None:
+    """Python drops what is raised there."""
+    text = """
+import signal
+from skyextract import __main__ as program, cli
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        list(map(str, range(9)))
+
+cli.main = lambda _arguments: len([Last()])
+raise SystemExit(program.run_here([]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, check=False, timeout=WAIT,
+        env={"PYTHONPATH": str(SOURCE)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, b"skyextract: error: interrupted\n")
+
+
 def test_products_in_the_folder_of_the_server_are_no_changed_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +372,39 @@ def test_a_killed_server_costs_time_alone(served: Caller) -> None:
     assert len(served.sockets()) == 1
     assert served.run("image.fits", *SIMPLE)[0] == 0
     assert served.sockets() == [], "nobody listens there any more"
+
+
+def child_that_waits(server: int, other_than: int = 0) -> int:
+    """Return the process number of the one child of a server without calls."""
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        found = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        if len(found) == 1 and int(found[0]) != other_than:
+            return int(found[0])
+        time.sleep(0.02)
+    pytest.fail("the server has no child that waits, or several")
+
+
+def test_a_call_is_taken_by_a_child_that_waits(served: Caller) -> None:
+    server = served.status()[0]
+    child = child_that_waits(server)
+    process = waiting_call(served)
+    assert Path(f"/proc/{child}/cwd").resolve() == served.folder.resolve()
+    beside = served.run("image.fits", *SIMPLE)
+    process.kill()
+    process.communicate(timeout=WAIT)
+    os.close(process.writer)  # type: ignore[attr-defined]
+    # One that was killed in the meantime is not missed, and none outlives the server.
+    child = child_that_waits(server, other_than=child)
+    os.kill(child, signal.SIGKILL)
+    assert (
+        served.run("image.fits", *SIMPLE) == beside == served.run("image.fits", *SIMPLE, use="off")
+    )
+    child = child_that_waits(server, other_than=child)
+    os.kill(server, signal.SIGKILL)
+    deadline = time.monotonic() + WAIT
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline
 
 
 def can_become_nobody() -> bool:

@@ -97,6 +97,18 @@ def mottled(rms: float, smallest: float = 10.0, largest: float = 40.0) -> Light:
     return light
 
 
+def pupil(peak: float, radius: float = 190.0, hole: float = 80.0, soft: float = 15.0) -> Light:
+    """The ghost of a pupil: a disc with a hole, both with soft edges."""
+
+    def light(rng: np.random.Generator, size: int) -> F8:
+        v, u = np.indices((size, size)) - size / 2
+        r = np.hypot(u, v)
+        inside = 1.0 / (1.0 + np.exp((r - radius) / soft)) / (1.0 + np.exp((hole - r) / soft))
+        return np.asarray(peak * inside)
+
+    return light
+
+
 def dust_rings(depth: float, n: int = 25) -> Light:
     """Shadows of dust: rings that are darker than the sky."""
 

@@ -119,16 +119,18 @@ def streak(fwhm: float, length: float, angle: float) -> Profile:
     return lambda *_: light
 
 
-def coma(fwhm: float, strength: float, variation: float = 0.0) -> Profile:
+def coma(fwhm: float, strength: float, variation: float = 0.0, power: int = 1) -> Profile:
     """Return seeing and a comatic tail: displaced, wider images along a line, as rays of a comet.
 
     With `variation` the width changes by that much across the field, and the tail points away
-    from the centre and grows with the distance from it.
+    from the centre and grows with the distance from it, or with a higher power of it.
     """
 
     def profile(u: float, v: float) -> Blend:
         width = fwhm * (1.0 + 0.5 * variation * u)
-        tail = (strength * u, strength * v) if variation else (strength, 0.4 * strength)
+        grown = strength * (0.5 * (u * u + v * v)) ** (0.5 * (power - 1))
+        is_radial = variation or power > 1
+        tail = (grown * u, grown * v) if is_radial else (strength, 0.4 * strength)
         shift, sigma, share = [], [], []
         for step, part in ((0.0, 0.55), (0.45, 0.25), (0.95, 0.13), (1.6, 0.07)):
             for wider, light in ((1.0, 0.75), (1.9, 0.25)):  # a core and wings
@@ -141,16 +143,16 @@ def coma(fwhm: float, strength: float, variation: float = 0.0) -> Profile:
     return profile
 
 
-def radial(fwhm: float, wider: float) -> Profile:
-    """Return Moffat profiles (beta 3), wider and longer by the square of the distance to the axis.
+def radial(fwhm: float, wider: float, power: int = 2) -> Profile:
+    """Return Moffat profiles (beta 3), wider and longer by a power of the distance to the axis.
 
     In the corners the FWHM is larger by a part `wider`, and the axis ratio is .7.
     """
 
     def profile(u: float, v: float) -> Any:
-        square = 0.5 * (u * u + v * v)
-        star = galsim.Moffat(3.0, fwhm=fwhm * (1.0 + wider * square))
-        return star.shear(e=0.35 * square, beta=math.atan2(v, u) * galsim.radians)
+        part = (0.5 * (u * u + v * v)) ** (0.5 * power)
+        star = galsim.Moffat(3.0, fwhm=fwhm * (1.0 + wider * part))
+        return star.shear(e=0.35 * part, beta=math.atan2(v, u) * galsim.radians)
 
     return profile
 
@@ -172,6 +174,8 @@ SCENES: dict[str, Shape] = {
     "coma": Shape(768, 5.0, coma(4.0, 0.7), separation=5.0, reach=4),
     "wide varying": Shape(1024, 16.0, coma(14.0, 0.5, 0.2), separation=2.5, reach=3),
     "radial": Shape(1024, 5.0, radial(2.5, 1.0), separation=4.0, reach=8),
+    "radial 4": Shape(1024, 5.0, radial(2.5, 1.0, power=4), separation=4.0, reach=8),
+    "coma 4": Shape(1024, 5.0, coma(3.0, 0.7, power=4), separation=4.0, reach=6),
     "varying": Shape(1024, 5.0, coma(4.0, 0.5, 0.4), separation=5.0, reach=4),
 }
 

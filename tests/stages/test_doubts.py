@@ -8,7 +8,7 @@ import pytest
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.stages.doubts import about_covered, of_catalogue
+from skyextract.stages.doubtlines import Line, about_covered, of_catalogue
 
 
 def exposure(error, source=PsfSource.MEASURED, stars=None):
@@ -37,7 +37,8 @@ def test_a_psf_that_is_not_of_this_image_has_its_own_wings(source):
 def test_numbers_are_those_of_the_catalogue():
     tracks, ghosts = np.arange(10) < 4, np.arange(10) == 9
     texts = ["4 of 10 sources are pieces of 4 lines", "1 of 10 sources are images", "noise", ""]
-    of_rows = {texts[0]: tracks, texts[1]: ghosts, "": ghosts}
+    counted = [tracks, ghosts, None, ghosts]
+    lines = [Line(text, rows=rows) for text, rows in zip(texts, counted, strict=True)]
     rows = np.array([1, 3, 5, 6, 7])
-    assert of_catalogue(texts, of_rows, rows) == ["2 of 5 sources are pieces of 4 lines", "noise"]
-    assert of_catalogue(texts, of_rows, np.arange(10)) == texts[:3]
+    assert of_catalogue(lines, rows) == ["2 of 5 sources are pieces of 4 lines", "noise"]
+    assert of_catalogue(lines, np.arange(10)) == texts[:3]

@@ -165,6 +165,25 @@ def test_a_bad_row_through_a_star_costs_it_little_and_is_flagged() -> None:
     assert not old["FLAGS_SKY"][0] & FlagsSky.BAD_PIXEL
 
 
+@pytest.mark.parametrize(
+    ("away", "kind", "flagged"),
+    [(0, "CORRECT", True), (3, "CORRECT", True), (8, "CORRECT", False), (8, "BLANK", True)],
+)
+def test_bad_pixels_count_where_the_source_is(away: int, kind: str, flagged: bool) -> None:
+    """In the footprint, or in the hole that they make in it; in wings where they are replaced."""
+    exposure, px, py = frame()
+    i = 44
+    x, y = int(np.rint(px[i])) + away, int(np.rint(py[i]))
+    image, mask = exposure.image.copy(), exposure.mask.copy()
+    image[y, x], mask[y, x] = np.nan, int(Mask.NO_DATA)
+    config = replace(BASIC, measurement=replace(BASIC.measurement, mask_type=kind))
+    measured = run_measure(replace(exposure, image=image, mask=mask), config=config)
+    row = nearest(measured, px[i : i + 1], py[i : i + 1])[0]
+    assert bool(measured.sources["FLAGS_SKY"][row] & FlagsSky.BAD_PIXEL) is flagged
+    others = np.delete(measured.sources["FLAGS_SKY"], row)
+    assert not (others & FlagsSky.BAD_PIXEL).any()
+
+
 def test_flags_of_saturated_cosmic_and_unknown_noise() -> None:
     exposure, px, py = frame()
     peak = float(exposure.image.max())

@@ -7,8 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from skyextract.datamodel.beam import beam_of, is_beam
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.header import Header
+from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
@@ -168,3 +171,17 @@ def test_noise_alone_hides_as_much_as_errors_say() -> None:
     ):
         assert np.std((found - true) / error) == pytest.approx(1.0, abs=0.3)
     assert frame.flux / fits.flux_error == pytest.approx(frame.snr, rel=0.05)
+
+
+@pytest.mark.parametrize(("fwhm", "doubted"), [(5.1, False), (4.9, False), (7.0, True)])
+def test_peaks_of_noise_beside_the_sources_of_a_radio_map(fwhm, doubted):
+    """They have about the size of the beam, which is that of the sources, and are many."""
+    beam = 5.0 * 0.4 / 3600
+    cards = {
+        "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+        "CRPIX1": 20.0, "CRPIX2": 20.0, "CDELT1": -0.4 / 3600, "CDELT2": 0.4 / 3600,
+        "BUNIT": "JY/BEAM", "BMAJ": beam, "BMIN": beam,
+    }  # fmt: skip
+    selection = Selection(np.arange(60), fwhm, 200, 0.05)
+    as_beam = is_beam(fwhm, beam_of(Header(cards), SkyWcs.from_header(cards)))
+    assert bool(doubt_of_stars(selection, as_beam)) is doubted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import mmap
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from skyextract.datamodel.ahead import clear_ahead, fresh_memory
 from skyextract.run import Run, keeps_freed_memory
 
 F4 = NDArray[np.float32]
@@ -20,11 +20,11 @@ I8 = NDArray[np.int64]
 U1 = NDArray[np.uint8]
 U2 = NDArray[np.uint16]
 C8 = NDArray[np.complex64]
+C16 = NDArray[np.complex128]
 Bools = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 _Plane = TypeVar("_Plane", F4, U1)
 
-_LARGE_PAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FEW_BYTES = 1 << 22
 """Bytes that fill no large pages."""
@@ -63,7 +63,7 @@ def unmarked(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     size = math.prod(shape) * kind.itemsize
     if size < _FEW_BYTES:
         return np.zeros(shape, kind)
-    return np.frombuffer(_fresh_memory(size), kind).reshape(shape)
+    return np.frombuffer(fresh_memory(size), kind).reshape(shape)
 
 
 def scattered(shape: tuple[int, ...], dtype: Any) -> AnyArray:
@@ -90,16 +90,18 @@ def whole(shape: tuple[int, ...], dtype: Any) -> AnyArray:
     size = math.prod(shape) * kind.itemsize
     if size < _FEW_BYTES or keeps_freed_memory():
         return np.empty(shape, kind)
-    return np.frombuffer(_fresh_memory(size), kind).reshape(shape)
+    return np.frombuffer(fresh_memory(size), kind).reshape(shape)
 
 
-def _fresh_memory(size: int) -> mmap.mmap:
-    """Return memory that is zero, which is taken where it is written to, in large pages."""
-    memory = mmap.mmap(-1, size, flags=_ANONYMOUS)
-    if _LARGE_PAGE is not None:
-        with contextlib.suppress(OSError):  # a system without them
-            memory.madvise(_LARGE_PAGE)
-    return memory
+def clear_planes_ahead(shape: tuple[int, ...], run: Run, *, has_fits: bool) -> None:
+    """Let a second core clear the memory of the next planes of a first image, which is large.
+
+    They are those of labels and, with fits of the PSF, of their residuals, the first after the one
+    of the image.
+    """
+    size = 4 * math.prod(shape)
+    if run.n_threads > 1 and size >= _MANY_BYTES and not keeps_freed_memory():
+        clear_ahead(size, 2 if has_fits else 1, run.resting)
 
 
 def highest(plane: F4, run: Run) -> float:

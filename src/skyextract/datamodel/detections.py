@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of, scattered
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import NoisyLines
@@ -19,6 +19,9 @@ PER_SOURCE = (
     "fdpeak", "dpeak", "xpeak", "ypeak", "dthresh", "abcor", "flags",
 )  # fmt: skip
 """Fields of `Detections` that have one element per source."""
+
+_CELL = 16
+"""Side in pixels of the cells by which sources near some pixels are looked up."""
 
 
 @record
@@ -180,9 +183,13 @@ class Detections:
         source = self._about(row, column)
         of, place = each_of(np.diff(self.first)[source])
         place += self.first[source][of]
+        wanted = row * self.image_shape[1] + column
+        is_wanted = scattered(self.image_shape, np.bool_).ravel()
+        is_wanted[wanted] = True
+        some = np.flatnonzero(is_wanted[self.pixel[place]])  # sorting takes longer
+        of, place = of[some], place[some]
         pixel = self.pixel[place]
         order = np.argsort(pixel, kind="stable")
-        wanted = row * self.image_shape[1] + column
         # Of those of several detections the last one counts, as in the drawing.
         at = np.searchsorted(pixel, wanted, "right", sorter=order) - 1
         known = np.flatnonzero(at >= 0)
@@ -192,16 +199,20 @@ class Detections:
         return found
 
     def _about(self, row: I8, column: I8) -> I8:
-        """Return the sources, of those that are drawn, in whose rows and columns pixels are."""
-        n = self._n_drawn
-        near = np.ones(n, np.bool_)
-        for at, size, low, high in zip(
-            (row, column), self.image_shape, (self.ymin, self.xmin), (self.ymax, self.xmax),
-            strict=True,
-        ):  # fmt: skip
-            before = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=size))])
-            near &= before[np.minimum(high[:n] + 1, size)] > before[np.maximum(low[:n], 0)]
-        return np.flatnonzero(near)
+        """Return the sources, of those that are drawn, whose boxes have pixels, or nearly so.
+
+        By the number of pixels in cells that a box covers in part or whole.
+        """
+        n, (ny, nx) = self._n_drawn, self.image_shape
+        height, width = -(-ny // _CELL), -(-nx // _CELL)
+        number = np.bincount(row // _CELL * width + column // _CELL, minlength=height * width)
+        before = np.zeros((height + 1, width + 1), np.int64)  # above, and to the left
+        before[1:, 1:] = number.reshape(height, width).cumsum(axis=0).cumsum(axis=1)
+        bottom, left = np.maximum(self.ymin[:n], 0) // _CELL, np.maximum(self.xmin[:n], 0) // _CELL
+        top = np.minimum(self.ymax[:n], ny - 1) // _CELL + 1
+        right = np.minimum(self.xmax[:n], nx - 1) // _CELL + 1
+        inside = before[top, right] - before[bottom, right]
+        return np.flatnonzero(inside > before[top, left] - before[bottom, left])
 
     def without_segmentation(self) -> Detections:
         """Return the detections without the plane of their segmentation, to be drawn anew."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, U2
 from skyextract.datamodel.background import BackgroundMap
+from skyextract.datamodel.beam import beam_of
 from skyextract.datamodel.header import Header
 from skyextract.datamodel.imageunit import FLUX, PER_FLUX, VARIANCE
 from skyextract.datamodel.instruments import PixelUnit
@@ -78,6 +79,8 @@ class Exposure:
         What makes the sources of this image doubtful, found when it was read.
     copied : bool
         Many pixels have exactly the values of their neighbours.
+    denoised : str
+        What is to be said of noise that a program took off but for islands; empty if none did.
     matched : bool
         Skies of its parts were brought to one: their noise is that of the light they had.
     unit : float
@@ -105,6 +108,7 @@ class Exposure:
     camera: str = ""
     doubts: tuple[str, ...] = ()
     copied: bool = False
+    denoised: str = ""
     matched: bool = False
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
@@ -140,6 +144,11 @@ class Exposure:
     def has_psf(self) -> bool:
         """It has a PSF, measured or given: no default."""
         return self.psf is not None and self.psf.source is not PsfSource.DEFAULT
+
+    @property
+    def beam(self) -> tuple[float, float] | None:
+        """Axes of the beam of a radio map, pixels FWHM; None of what is none."""
+        return beam_of(self.header, self.wcs)
 
     def without_image(self) -> Exposure:
         """Return the exposure when its pixels are lost: NaN everywhere, which takes no memory."""

@@ -157,10 +157,11 @@ class Header(Mapping[str, Any]):
         return 0
 
     def _insert(self, place: int, card: Card) -> None:
-        if place == len(self._cards) and self._places is not None:
-            self._places.setdefault(card.keyword.upper(), place)
-        else:
-            self._places = None
+        if self._places is not None:
+            if place < len(self._cards):
+                self._places = {name: k + (k >= place) for name, k in self._places.items()}
+            name = card.keyword.upper()
+            self._places[name] = min(place, self._places.get(name, place))
         self._cards.insert(place, card)
 
     def append(self, card: Card) -> None:
@@ -171,11 +172,11 @@ class Header(Mapping[str, Any]):
         """Add a HISTORY card behind the others."""
         self.set("HISTORY", text)
 
-    def remove(self, keyword: str) -> None:
-        """Delete all cards of a keyword, if there are any."""
-        if keyword in self:
-            name = normal(keyword)
-            self._cards = [card for card in self._cards if card.keyword.upper() != name]
+    def remove(self, *keywords: str) -> None:
+        """Delete all cards of some keywords, if there are any."""
+        names = {normal(keyword) for keyword in keywords if keyword in self}
+        if names:
+            self._cards = [card for card in self._cards if card.keyword.upper() not in names]
             self._places = None
 
     def copy(self) -> Header:
@@ -299,8 +300,7 @@ def extend_missing(
 
 def remove(header: Header, keywords: Iterable[str]) -> None:
     """Delete all cards of some keywords, as far as there are any."""
-    for keyword in set(keywords):
-        header.remove(keyword)
+    header.remove(*keywords)
 
 
 def observation(header: Header | None) -> Header:

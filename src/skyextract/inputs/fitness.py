@@ -13,7 +13,7 @@ from skyextract.datamodel.instruments import PixelUnit
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.errors import ImageError
-from skyextract.io.images.images import read_detector
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.raw.calibration import is_done
 from skyextract.io.raw.frames import exposure_time
 from skyextract.run import Run

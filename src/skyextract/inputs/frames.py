@@ -10,6 +10,7 @@ import numpy as np
 
 from skyextract.columns.unit import in_unit
 from skyextract.datamodel.arrays import AnyArray
+from skyextract.datamodel.beam import psf_of_beam
 from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import PsfSource
@@ -31,7 +32,6 @@ from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.sky.dates import contradicting_dates
 from skyextract.stages.background.gain import with_gain_of_variance, with_plausible_gain
-from skyextract.stages.background.nodata import check_data
 from skyextract.stages.background.noise import (
     with_plausible_rms,
     with_plausible_variance,
@@ -202,7 +202,16 @@ def with_maps(
         image = _with_model(image, 1, place, settings, inputs, run)
         if detection is not None:
             detection = _with_model(detection, 0, place, settings, inputs, run)
+    elif measured:
+        image = _with_beam(image)
+        detection = None if detection is None else _with_beam(detection)
     return image, detection, flag_maps
+
+
+def _with_beam(exposure: Exposure) -> Exposure:
+    """Return a radio map with its beam as PSF; any other image as it is."""
+    psf = None if exposure.psf else psf_of_beam(exposure.header, exposure.wcs)
+    return exposure if psf is None else replace(exposure, psf=psf)
 
 
 def _with_model(
@@ -224,6 +233,10 @@ def _with_model(
 def _with_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure:
     """Return an image whose padding is marked (`check_data`); ImageError if no pixel is left."""
     _require_pixels(exposure)
+    if not config.data_check:
+        return exposure
+    from skyextract.stages.background.nodata import check_data
+
     exposure = check_data(exposure, config, run)
     _require_pixels(exposure)
     return exposure

@@ -38,16 +38,17 @@ SIGNATURES = HERE / "signatures.txt"
 _DECORATORS = "jit"
 _MAGIC = b"skyextract kernel 3\n"
 """Another number for another content of the files."""
-_IMPORT = re.compile(
-    r"^ *(?:from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)"
-    r"|import skyextract\.kernels([\w.]*))",
-    re.MULTILINE,
-)
+_NAMES = re.compile(r"from skyextract\.kernels([\w.]*) import (\([^)]*\)|[^\n]*)")
+_MODULE = re.compile(r"import skyextract\.kernels([\w.]*)()")
+"""Both begin with what is looked for at once; a line's beginning is looked for line by line."""
 _SETTINGS = (
     "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUGINFO", "DISABLE_INTEL_SVML", "ENABLE_AVX",
     "FULL_TRACEBACKS", "LLVM_REFPRUNE_FLAGS", "LLVM_REFPRUNE_PASS", "LOOP_VECTORIZE", "OPT",
     "SLP_VECTORIZE",
 )  # fmt: skip
+
+_ROOM = 100_000
+"""Bytes: the files of kernels have 4 kB to 2 MB, half of them 20 kB."""
 
 _TEMPORARY = "SKYEXTRACT_TEMPORARY_KERNELS"
 """Variable of the environment that hands the temporary folder down."""
@@ -60,6 +61,14 @@ def _source(module: str) -> Path:
     return HERE / (module.replace(".", "/") + ".py")
 
 
+@cache
+def _modules() -> frozenset[str]:
+    """Return the names of all modules, looked up at once: one by one they are hundreds of files."""
+    return frozenset(
+        ".".join((*path.relative_to(HERE).parts[:-1], path.stem)) for path in HERE.rglob("*.py")
+    )
+
+
 def size(module: str) -> int:
     """Return the length of a source, a measure of the time that it takes to compile."""
     return _source(module).stat().st_size
@@ -68,10 +77,10 @@ def size(module: str) -> int:
 def imported_modules(text: str) -> set[str]:
     """Return the kernel modules that a source imports, as `measurement.aperture`."""
     found = set()
-    for base, names, plain in _IMPORT.findall(text):
-        module = (base or plain).removeprefix(".")
+    for base, names in _NAMES.findall(text) + _MODULE.findall(text):
+        module = base.removeprefix(".")
         inside = [f"{module}.{name}".strip(".") for name in re.findall(r"\w+", names)]
-        found |= {name for name in [module, *inside] if name and _source(name).is_file()}
+        found |= {name for name in [module, *inside] if name in _modules()}
     return found
 
 
@@ -284,7 +293,27 @@ class Entry:
         try:
             _write(destination(), self.module, self.name, head + body)
         except OSError as error:
-            _warn_unkept(str(error))
+            _warn_unkept(error.strerror or str(error))
+
+
+def can_keep() -> bool:
+    """Tell whether a file as large as that of a kernel can be written; if not, warn once."""
+    folder = destination()
+    probe = folder / f".room.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(os.urandom(_ROOM))
+    except OSError as error:
+        _warn_unkept(error.strerror or str(error))
+        return False
+    finally:
+        _remove(probe)
+    return True
+
+
+def is_full() -> bool:
+    """Tell whether this process could not keep what it compiled."""
+    return _warn_unkept.cache_info().currsize > 0
 
 
 def stored_entries(module: str, function: str) -> list[Entry]:

@@ -30,8 +30,8 @@ from skyextract.io.catalogs.formats import (
 from skyextract.io.catalogs.matches import write_matches
 from skyextract.io.catalogs.regions import write_regions
 from skyextract.io.fits.headfile import write_head
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.images.exposures import ExposureWriter, catalog_header
-from skyextract.io.images.images import read_detector
 from skyextract.io.images.scale import pixel_scale
 from skyextract.io.names import without_image
 from skyextract.io.psf.psfex import write_psf

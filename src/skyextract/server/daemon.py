@@ -2,8 +2,9 @@
 
 A child has what the caller's process has: arguments, environment, folder, open descriptors, umask,
 limits, priority, cores and ignored signals, and then runs the command line as a process of its own
-would.  It ends when the caller goes away.  The server ends after 15 minutes without a call, when it
-is told to, and when a source of the program has changed.
+would.  It ends when the caller goes away.  Of calls that follow each other, each finds a child that
+was forked ahead of it, and has the memory that it will write to.  The server ends after 15 minutes
+without a call, when it is told to, and when a source of the program has changed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import _socket
 import contextlib
 import fcntl
 import gc
-import io
 import marshal
 import os
 import resource
@@ -22,11 +22,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import skyextract
 from skyextract.server import client
 from skyextract.server.client import ENDED, RETURNED, STARTED, receive, remove
+from skyextract.server.descriptors import moved_up, take_streams
+from skyextract.server.pages import Pages
 from skyextract.warm import preload
 
 IDLE_SECONDS = 900.0
@@ -68,6 +70,9 @@ class Server:
         self.state = source_state()
         self.calls: dict[int, _socket.socket] = {}
         self.n_calls = 0
+        self.pages = Pages()
+        self.ahead: tuple[int, _socket.socket] | None = None  # a child that waits, and its socket
+        self.wants_child = True
         self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         # Under the final name only when it listens: a caller never finds a deaf socket.
         part = f"{path}.{os.getpid()}"
@@ -88,6 +93,10 @@ class Server:
         """Fork a child for each call; return in a child with its call, in the server at its end."""
         last = time.monotonic()
         while not self.stopped:
+            if self.wants_child and not self.calls:
+                call = self._fork_ahead()
+                if call is not None:
+                    return call
             sources: list[Any] = [self.listener, self.wake]
             ready, _, _ = select.select(sources, [], [], IDLE_SECONDS / 10)
             if self.wake in ready:
@@ -116,6 +125,9 @@ class Server:
         if self._is_ours():
             remove(self.path)
         self.listener.close()
+        if self.ahead is not None:
+            self.ahead[1].close()
+            self.ahead = None
         while self.calls:
             self._reap(wait=True)
 
@@ -132,26 +144,84 @@ class Server:
             connection.close()
             self.stopped = True
             return None
-        child = os.fork()
+        activity = f"{self.n_calls} calls, {len(self.calls)} running"
+        child = self._hand_over(connection, activity) or os.fork()
         if child == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.listener.close()
-            os.close(self.wake)
-            os.close(self.waker)
-            for other in self.calls.values():
-                other.close()
-            return Call(connection, f"{self.n_calls} calls, {len(self.calls)} running")
+            self._leave_server()
+            return Call(connection, activity, self.pages)
         self.calls[child] = connection
         self.n_calls += 1
+        self.wants_child = True
         return None
 
+    def _fork_ahead(self) -> Call | None:
+        """Fork a child that waits for the next call; it ends where there is none.
+
+        Not while calls run, which need the cores: such a one is forked when it comes.
+        """
+        self.wants_child = False
+        ours, theirs = _socket.socketpair()
+        try:
+            child = os.fork()
+        except OSError:
+            return None
+        if child == 0:
+            ours.close()
+            self._leave_server()
+            self.pages.copy()
+            try:
+                room = _socket.CMSG_SPACE(4)
+                activity, ((_, _, descriptor),), _, _ = theirs.recvmsg(1000, room)
+            except (OSError, ValueError):  # the server has ended
+                os._exit(0)
+            theirs.close()
+            number = int.from_bytes(descriptor, sys.byteorder)
+            connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, number)
+            return Call(connection, activity.decode(), self.pages)
+        theirs.close()
+        self.ahead = child, ours
+        return None
+
+    def _hand_over(self, connection: _socket.socket, activity: str) -> int | None:
+        """Give a connection to the child that waits; return its process number, None without."""
+        if self.ahead is None:
+            return None
+        child, link = self.ahead
+        self.ahead = None
+        is_there = True
+        descriptor = connection.fileno().to_bytes(4, sys.byteorder)
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor)
+        try:
+            link.sendmsg([activity.encode()], [rights])
+        except OSError:  # it was killed
+            is_there = False
+        link.close()
+        return child if is_there else None
+
+    def _leave_server(self) -> None:
+        """Have nothing of the server any more, in a child."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.listener.close()
+        os.close(self.wake)
+        os.close(self.waker)
+        others = list(self.calls.values())
+        if self.ahead is not None:
+            others.append(self.ahead[1])
+        for other in others:
+            other.close()
+
     def _reap(self, wait: bool = False) -> None:
-        while self.calls:
+        while self.calls or self.ahead is not None:
             child, status = os.waitpid(-1, 0 if wait else os.WNOHANG)
             if child == 0:
                 return
+            if child not in self.calls:
+                if self.ahead is not None and child == self.ahead[0]:
+                    self.ahead[1].close()
+                    self.ahead = None
+                continue
             connection = self.calls.pop(child)
             # The connection is the child's too: this tells what a child that was killed cannot.
             with contextlib.suppress(OSError):
@@ -173,11 +243,14 @@ class Call:
         To the caller.
     activity : str
         What the server had done so far, for `status`.
+    pages : Pages
+        Take down what memory the call has written to.
     """
 
-    def __init__(self, connection: _socket.socket, activity: str) -> None:
+    def __init__(self, connection: _socket.socket, activity: str, pages: Pages) -> None:
         self.connection = connection
         self.activity = activity
+        self.pages = pages
 
     def take(self) -> list[str] | None:
         """Become what the caller's process is; return the arguments, None if nothing is to run.
@@ -250,11 +323,11 @@ class Call:
     def _take_descriptors(self, given: dict[int, int]) -> None:
         """Give the caller's descriptors the numbers that they have there; ours are above them."""
         free = max(given, default=2) + 1
-        moved = {number: _moved(descriptor, free) for number, descriptor in given.items()}
-        descriptor = _moved(self.connection.detach(), free)
+        moved = {number: moved_up(descriptor, free) for number, descriptor in given.items()}
+        descriptor = moved_up(self.connection.detach(), free)
         self.connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
         self.connection.settimeout(None)
-        _take_streams({number: moved.pop(number) for number in range(3) if number in moved})
+        take_streams({number: moved.pop(number) for number in range(3) if number in moved})
         for number, descriptor in moved.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
@@ -272,46 +345,10 @@ class Call:
 
     def returned(self, status: int) -> None:
         """Tell the caller the status, who need not wait until all memory is given back."""
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # the caller may go
         with contextlib.suppress(OSError):
             self.connection.send(RETURNED + (status << 8).to_bytes(4, "big"))
-
-
-def _moved(descriptor: int, least: int) -> int:
-    """Give a descriptor a number that is free, and not below another one."""
-    new: int = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-    os.close(descriptor)
-    return new
-
-
-def _take_streams(streams: dict[int, int]) -> None:
-    """Put the caller's standard streams in place of ours, in number and in `sys`."""
-    names = ("stdin", "stdout", "stderr")
-    for number, name in enumerate(names):
-        old = getattr(sys, name)
-        given = streams.get(number)
-        if given is None:
-            os.close(number)
-            stream = None
-        else:
-            os.dup2(given, number)
-            os.close(given)
-            stream = _text_stream(number, name, old)
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _text_stream(number: int, name: str, like: TextIO) -> TextIO:
-    """Open a standard stream as the interpreter does, with the encoding that ours had."""
-    direct = bool(getattr(like, "write_through", False))
-    mode = "rb" if number == 0 else "wb"
-    raw = open(number, mode, buffering=0 if direct and number else -1, closefd=False)  # noqa: SIM115
-    vars(getattr(raw, "raw", raw))["name"] = f"<{name}>"
-    stream = io.TextIOWrapper(
-        raw, encoding=like.encoding, errors=like.errors, newline="\n",
-        line_buffering=number == 2 or (not direct and os.isatty(number)), write_through=direct,
-    )  # fmt: skip
-    vars(stream)["mode"] = mode[0]
-    return stream
+        self.pages.note()
 
 
 @contextlib.contextmanager

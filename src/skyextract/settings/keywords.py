@@ -154,7 +154,7 @@ class Detector:
         new=True,
     )  # fmt: skip
     bayer: str = key(
-        "GREEN", "colour of a mosaic that is measured, or the sum of 2 x 2 pixels",
+        "GREEN", "colour of a mosaic that is measured, or the sum of all",
         choices=("GREEN", "R", "B", "SUPERPIXEL", "NONE"), new=True,
     )  # fmt: skip
     pixel_scale: float = key(0.0, "pixel size (0 = from the WCS)", sextractor=1.0, low=0.0, unit="arcsec")

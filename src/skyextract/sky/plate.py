@@ -104,7 +104,11 @@ def monomials(u: F8, v: F8, degree: int) -> F8:
     for _ in range(degree):
         powers_u.append(powers_u[-1] * u)
         powers_v.append(powers_v[-1] * v)
-    return np.stack([powers_u[p] * powers_v[q] for p, q in exponents(degree)], axis=1)
+    terms = exponents(degree)
+    rows = np.empty((u.size, len(terms)))  # numpy.stack takes longer than the products
+    for k, (p, q) in enumerate(terms):
+        np.multiply(powers_u[p], powers_v[q], out=rows[:, k])
+    return rows
 
 
 @record

@@ -291,8 +291,9 @@ def _extra_scatter(within: F8, errors: F8) -> float:
 
 def weighted_median(values: F8, weight: F8) -> float:
     """Return the value that halves the weight."""
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weight[order]) - 0.5 * weight[order]
+    order = values.argsort(kind="stable")
+    ordered = weight[order]
+    share = ordered.cumsum() - 0.5 * ordered
     return float(np.interp(0.5 * weight.sum(), share, values[order]))
 
 

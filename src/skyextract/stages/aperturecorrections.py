@@ -61,7 +61,8 @@ def correct_apertures(
         plane, found = detected.plane, detected.detections
         variance = point_source_variance(plane, noise_correlation(detected, run), run)
         x, y = found.x, found.y
-        if detection is None and config.extraction.crowd_niter > 0 and detected.matched is not None:
+        searches = detection is None and config.extraction.crowd_niter > 0
+        if searches and not exposure.denoised and detected.matched is not None:
             hidden = companions_alone(exposure, plane, found, detected.matched, run)
             x, y = (x, y) if hidden is None else (hidden.x, hidden.y)
         corrections = measure_point_sources(

@@ -34,6 +34,7 @@ from skyextract.stages.psf.photons import (
     FewerPhotons,
     find_fewer_photons,
     find_more_photons,
+    find_rates,
 )
 from skyextract.stages.repair import Repairs, repair_planes
 from skyextract.stages.starsky import (
@@ -123,8 +124,10 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     run : Run
         Messages and threads.
     """
-    if exposure.copied and config.cosmics.cr_repair:
-        run.warn("no cosmic ray is looked for: edges of copied pixels are as sharp")
+    spared = exposure.copied or exposure.denoised or exposure.beam
+    if spared and config.cosmics.cr_repair:
+        if exposure.copied:
+            run.warn("no cosmic ray is looked for: edges of copied pixels are as sharp")
         config = replace(config, cosmics=replace(config.cosmics, cr_repair=False))
     source = _with_saturation(exposure, run)
     given = exposure.psf if exposure.psf and exposure.psf.source is PsfSource.FILE else None
@@ -135,7 +138,10 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         passes = _iterate(source, None, config, run)
     calm = _fewer_photons(source, passes, config)
     if calm is not None:
-        source = replace(source, detector=replace(source.detector, gain=calm.gain, read_noise=0.0))
+        gain, read_noise = calm.gain, calm.read_noise
+        source = replace(
+            source, detector=replace(source.detector, gain=gain, read_noise=read_noise)
+        )
         passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
     if last is not None:
@@ -152,7 +158,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         )
     selection = last.selection if last else None
     if last is not None and not message:
-        message = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure.shape)
+        message = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
     about_gain = calm.doubt if calm else ""
     if fit and not calm and not sky.background.hidden_step:
         about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
@@ -280,10 +286,7 @@ def _cut_cores(source: Exposure, passes: _Passes, config: Config, run: Run) -> C
 
 
 def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPhotons | None:
-    """Find another gain by the noise of the photons, where noise is measured.
-
-    That of a mean of frames or pixels, or of an electron multiplier.
-    """
+    """Find another gain by the noise of photons: of a mean, of rates, of an electron multiplier."""
     known = source.variance is not None
     if passes.fit is None or known or config.extraction.noise_type != "MEASURED":
         return None
@@ -292,7 +295,8 @@ def _fewer_photons(source: Exposure, passes: _Passes, config: Config) -> FewerPh
         return None  # steps tell less
     level, gain = background.mean - detector.pedestal, detector.gain
     of_sky = (level, background.sigma, gain, detector.read_noise)
-    more = find_more_photons(passes.fit, planes.data, *of_sky)
+    more = find_rates(passes.fit, *of_sky, detector.exposure_time)
+    more = more or find_more_photons(passes.fit, planes.data, *of_sky)
     if more is not None or background.skewness is not None:  # so does the noise of few photons
         return more
     return find_fewer_photons(passes.fit, planes.data, planes.variance, *of_sky)

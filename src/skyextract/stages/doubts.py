@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, U2, Bools
-from skyextract.datamodel.flags import FlagsSky, Mask
-from skyextract.datamodel.psf import PsfSource
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.record import record
 from skyextract.stages.background.blackpoint import about_black_point
 from skyextract.stages.background.residual import TOO_MANY, about_residual, share_below
@@ -20,24 +18,34 @@ from skyextract.stages.background.vignetting import (
     sky_of_corners,
 )
 from skyextract.stages.detection.dots import find_dots
-from skyextract.stages.detection.fields import find_fields
+from skyextract.stages.detection.fields import Fields, find_fields
 from skyextract.stages.detection.flashes import find_flashes
 from skyextract.stages.detection.framekind import doubt_of_kind
 from skyextract.stages.detection.ghosts import Ghosts, find_ghosts
 from skyextract.stages.detection.marked import Marked
 from skyextract.stages.detection.noisesteps import MIN_SKY, NoiseStep, find_noise_step
-from skyextract.stages.detection.pixelorder import find_interleaved
+from skyextract.stages.detection.pixelorder import Interleaved, find_interleaved
 from skyextract.stages.detection.registration import Displacement, find_displacement
 from skyextract.stages.detection.seams import Seam, find_seam
+from skyextract.stages.detection.sidelobes import Dips, find_sidelobes
 from skyextract.stages.detection.spectra import Spectra, find_spectra
 from skyextract.stages.detection.spectrallight import find_spectral_light
 from skyextract.stages.detection.spikes import find_spikes
-from skyextract.stages.detection.tracks import find_tracks
+from skyextract.stages.detection.tracks import Tracks, find_tracks
 from skyextract.stages.detection.twins import Twins, find_twins
-from skyextract.stages.psf.halo import find_halo
+from skyextract.stages.doubtlines import (
+    Line,
+    about_covered,
+    about_repairs,
+    about_sharp,
+    about_torn,
+    lines_of,
+    of_catalogue,
+)
+from skyextract.stages.psf.halo import Halo, find_halo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
@@ -46,17 +54,8 @@ if TYPE_CHECKING:
     from skyextract.stages.detection.support import Support
     from skyextract.stages.find import Found
 
-MIN_SHARP, TOLD_SHARP, MANY_SHARP = 5, 0.01, 0.1
-"""Sources that are sharper than the PSF: number and share that are told of, and share above which
-the list of sources is doubtful."""
-MIN_REPAIRED, MANY_REPAIRED = 5, 0.1
-"""Number and share of sources upon repaired cosmic rays above which the list is doubtful, ..."""
-MIN_TORN, MANY_TORN = 5, 0.4
-"""Number and share of the PSF stars that no point describes from which they are torn."""
 SAMPLED = 2.5
 """FWHM, pixels, from which on this is judged."""
-MIN_JOINED = 0.8
-"""... if so many of their pixels have another one beside: tracks, not single pixels."""
 
 
 @record
@@ -111,94 +110,131 @@ def doubts_about(
     is_dual : bool
         The sources are those of another image.
     """
+    seen = _look(exposure, found, rests_on, run)
+    displaced = _displacement(exposure, found) if is_dual else None
+    torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
+    black = about_black_point(found.plane.background)
+    missing, excess = seen.corners
+    of_frame = (seen.kind, black, about_psf, about_sky, torn, about_covered(exposure))
+    lines = [
+        *lines_of(rests_on, seen.twins, seen.fields, seen.spectral[0], seen.halo, displaced),
+        *(Line(text) for text in (*exposure.doubts, *of_frame)),
+        *lines_of(seen.ghosts, seen.spectral[1], seen.dots, seen.tracks, seen.spikes),
+        *lines_of(*(seen.sidelobes or ())),
+        *lines_of(seen.flashes_of_their_own, seen.turns, seen.seam),
+        Line(about_vignetting(missing), missing > DOUBTED),
+        Line(about_flat(excess), excess > DOUBTED),
+        Line(about_residual(seen.below), seen.below > TOO_MANY),
+        about_repairs(flags, exposure.mask),
+    ]
+    if not about_psf:  # a PSF that is none of this image tells nothing of single pixels
+        lines.append(about_sharp(flags))
+    told = of_catalogue([line for line in lines if not line.is_doubt], rows)
+    texts = of_catalogue([line for line in lines if line.is_doubt], rows)
+    for text in (*told, *texts):
+        run.warn(text)
+    seen_twice = next((what.doubt for what in (seen.fields, seen.twins) if what is not None), "")
+    if seen.ghosts is not None and seen.ghosts.are_alike:
+        seen_twice = "".join(of_catalogue(lines_of(seen.ghosts), rows))
+    return Doubts(seen_twice, seen.bits(found.detections.n), texts)
+
+
+@record
+class _Seen:
+    """What the checks of an image found; None, 0 or empty where there is nothing.
+
+    Attributes
+    ----------
+    images : tuple
+        Second images of all sources, or of some.
+    spectral : tuple
+        Spectra among the sources, or their light.
+    corners : (2,) float
+        Shares of the sky that the corners have too little, and too much.
+    below : float
+        Share of the pixels that are too far below the sky.
+    """
+
+    spikes: Marked | None
+    seam: Seam | NoiseStep | None
+    images: tuple[Twins | None, Ghosts | None]
+    spectral: tuple[Spectra | None, Marked | None]
+    dots: Marked | None
+    flashes: Tracks | None
+    turns: Interleaved | None
+    fields: Fields | None
+    corners: tuple[float, float]
+    below: float
+    tracks: Tracks | None
+    sidelobes: tuple[Dips, Marked] | None
+    halo: Halo | None
+    kind: str
+
+    @property
+    def twins(self) -> Twins | None:
+        """Second images of all sources."""
+        return self.images[0]
+
+    @property
+    def ghosts(self) -> Ghosts | None:
+        """Second images of some sources."""
+        return self.images[1]
+
+    @property
+    def flashes_of_their_own(self) -> Tracks | None:
+        """Flashes that are no dashes of tracks, which are told."""
+        flashes, tracks = self.flashes, self.tracks
+        are_dashes = flashes and tracks and tracks.rows[flashes.rows].all()
+        return None if are_dashes else flashes
+
+    def bits(self, n: int) -> I4:
+        """Return the bits of FLAGS_SKY of all n sources."""
+        lobes = self.sidelobes[1] if self.sidelobes else None
+        images: tuple[Any, ...] = (self.ghosts, *self.spectral, self.dots, lobes)
+        pieces: tuple[Any, ...] = (self.tracks, self.spikes, self.flashes)
+        bits = np.zeros(n, np.int32)
+        for bit, found in ((FlagsSky.GHOST, images), (FlagsSky.TRACK, pieces)):
+            for what in found:
+                if what is not None:
+                    bits[what.rows] |= int(bit)
+        return bits
+
+
+def _look(exposure: Exposure, found: Found, rests_on: Support, run: Run) -> _Seen:
+    """Make the checks of the sources and of the pixels between them."""
     detections, plane = found.detections, found.plane
+    places = (detections.x, detections.y, detections.dflux)
     shapes = (detections.x, detections.y, detections.a, detections.b, detections.theta)
     pixels = (plane.subtracted, plane.background.sigma, plane.bad)
     noise = plane.background.sigma * np.sqrt(np.maximum(detections.dnpix, 1))
     snr = float((detections.dflux / noise).max(initial=0.0))
     fwhm = _fwhm(exposure)
     largest = int(detections.fdnpix.max(initial=0))
+    of_beam = exposure.beam is not None  # its sidelobes are in lines
     # Each takes some milliseconds, which threads share: they are equal where long ones come first.
-    checks: tuple[Callable[[], Any], ...] = (
-        lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
-        lambda: _seam(exposure, plane, rests_on),
-        lambda: _second_images(detections, exposure),
-        lambda: _spectra(*pixels, *shapes, detections.dflux, fwhm),
-        lambda: find_dots(detections.x, detections.y, detections.dflux),
-        lambda: find_flashes(detections.x, detections.y, detections.dflux),
-        lambda: find_interleaved(*pixels),
-        lambda: find_fields(*pixels, detections.x, detections.y, detections.dflux, fwhm),
-        lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
+    checks: dict[str, Callable[[], Any]] = {
+        "spikes": lambda: find_spikes(*pixels, *shapes[:4], detections.dpeak, fwhm),
+        "seam": lambda: _seam(exposure, plane, rests_on),
+        "images": lambda: _second_images(detections, exposure),
+        "spectral": lambda: _spectra(*pixels, *shapes, detections.dflux, fwhm),
+        "dots": lambda: find_dots(*places),
+        "flashes": lambda: None if of_beam else find_flashes(*places),
+        "turns": lambda: find_interleaved(*pixels),
+        "fields": lambda: find_fields(*pixels, *places, fwhm),
+        "corners": lambda: sky_of_corners(plane.background, plane.subtracted, plane.bad, largest),
         # The median of rounded values is one of them.
-        lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
-        lambda: find_tracks(*shapes, plane.bad),
-        lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
-        lambda: doubt_of_kind(
+        "below": lambda: 0.0 if plane.background.hidden_step else share_below(*pixels),
+        "tracks": lambda: find_tracks(*shapes, plane.bad),
+        "sidelobes": lambda: (
+            find_sidelobes(*pixels, *places[:2], detections.dpeak, fwhm) if of_beam else None
+        ),
+        "halo": lambda: find_halo(exposure.psf_stars, exposure.psf, plane.subtracted, plane.bad),
+        "kind": lambda: doubt_of_kind(
             exposure.header, *pixels, plane.n_bad, detections.n, has_psf=exposure.has_psf, snr=snr
         ),
-    )
-    (
-        spikes,
-        seam,
-        (twins, ghosts),
-        (spectra, faint),
-        dots,
-        flashes,
-        turns,
-        fields,
-        (missing, excess),
-        below,
-        tracks,
-        halo,
-        kind,
-    ) = run.map(lambda check: check(), checks)
-    said = (
-        rests_on,
-        twins,
-        fields,
-        spectra,
-        halo,
-        _displacement(exposure, found) if is_dual else None,
-    )
-    images = (ghosts, spectra, faint, dots)
-    marked = [what for what in (*images, tracks, spikes, flashes) if what is not None]
-    of_rows = {what.doubt: what.rows for what in marked}
-    texts = [doubt.doubt for doubt in said if doubt is not None]
-    black = about_black_point(plane.background)
-    torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
-    own = (about_psf, about_sky, torn, about_covered(exposure))
-    texts = [text for text in (*texts, *exposure.doubts, kind, black, *own) if text]
-    # A PSF that is none of this image tells nothing of single pixels.
-    sharp, share = ("", 0.0) if about_psf else _about_sharp(flags)
-    false = [(sharp, share > MANY_SHARP), (about_residual(below), below > TOO_MANY)]
-    if flashes is not None and tracks is not None and tracks.rows[flashes.rows].all():
-        flashes = None  # dashes, which are told
-    false += [
-        (what.doubt, what.are_many)
-        for what in (ghosts, faint, dots, tracks, spikes, flashes, turns, seam)
-        if what is not None
-    ]
-    false += [
-        (about_vignetting(missing), missing > DOUBTED),
-        (about_flat(excess), excess > DOUBTED),
-    ]
-    repaired = _about_repairs(flags, exposure.mask)
-    false.append((repaired, True))
-    of_rows[sharp] = (flags & int(FlagsSky.SHARP)) != 0
-    of_rows[repaired] = (flags & int(FlagsSky.COSMIC_RAY)) != 0
-    told = [text for text, are_many in false if not are_many]
-    texts += [text for text, are_many in false if are_many]
-    told, texts = (of_catalogue(lines, of_rows, rows) for lines in (told, texts))
-    for text in (*told, *texts):
-        run.warn(text)
-    seen_twice = next((what.doubt for what in (fields, twins) if what is not None), "")
-    if ghosts is not None and ghosts.are_alike:
-        seen_twice = "".join(of_catalogue([ghosts.doubt], of_rows, rows))
-    bits = np.zeros(detections.n, np.int32)
-    for what in marked:
-        is_image = any(what is image for image in images)
-        bits[what.rows] |= int(FlagsSky.GHOST if is_image else FlagsSky.TRACK)
-    return Doubts(seen_twice, bits, texts)
+    }
+    results = run.map(lambda check: check(), [*checks.values()])
+    return _Seen(**dict(zip(checks, results, strict=True)))
 
 
 def _spectra(
@@ -210,31 +246,6 @@ def _spectra(
     if spectra is not None:
         return spectra, None
     return None, find_spectral_light(image, sigma, bad, x, y, a, b, theta, flux, fwhm)
-
-
-def of_catalogue(texts: Iterable[str], of_rows: Mapping[str, Bools], rows: I8) -> list[str]:
-    """Return what is said of sources with the numbers of the catalogue, not of all detections.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        `3 of 40 sources ...`; empty ones are left out, and those of no row of the catalogue.
-    of_rows : mapping of str to (n,) bool
-        The sources that a text counts.
-    rows : (m,) int64
-        Those of the catalogue among the n.
-    """
-    found = []
-    for text in texts:
-        counted = of_rows.get(text)
-        if counted is None:
-            found.append(text)
-            continue
-        n = int(np.count_nonzero(counted[rows]))
-        all_of_it = f"{np.count_nonzero(counted)} of {counted.size} sources"
-        if n:
-            found.append(text.replace(all_of_it, f"{n} of {rows.size} sources", 1))
-    return [text for text in found if text]
 
 
 def _fwhm(exposure: Exposure) -> float:
@@ -265,18 +276,6 @@ def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseSt
     )  # fmt: skip
 
 
-def _about_sharp(flags: I2) -> tuple[str, float]:
-    """Return what is to be said of sources that are sharper than the PSF, and their share."""
-    n = int(np.count_nonzero(flags & int(FlagsSky.SHARP)))
-    if n < max(MIN_SHARP, TOLD_SHARP * flags.size):
-        return "", 0.0
-    message = (
-        f"{n} of {flags.size} sources are sharper than the PSF allows (hot pixels, cosmic rays?; "
-        "SHARP in FLAGS_SKY)"
-    )
-    return message, n / flags.size
-
-
 def _is_noise_known(exposure: Exposure, found: Found) -> bool:
     """Tell whether pixels of stars scatter by what the fits take for their noise.
 
@@ -287,57 +286,6 @@ def _is_noise_known(exposure: Exposure, found: Found) -> bool:
     fine = background.skewness is None and not background.hidden_step
     sampled = psf is not None and psf.fwhm > SAMPLED
     return fine and sampled and exposure.detector.gain > 0.0
-
-
-def about_torn(flags: I2) -> str:
-    """Tell that the PSF describes few of the stars that it was made of; empty if it does.
-
-    Each of them looks different: pixels were copied or left out (resampling by the nearest pixel),
-    lines displaced, or second images of the stars lie in the first.
-    """
-    stars = (flags & int(FlagsSky.PSF_STAR)) != 0
-    torn = int(np.count_nonzero(stars & ((flags & int(FlagsSky.NO_POINT)) != 0)))
-    n_stars = int(np.count_nonzero(stars))
-    message = ""
-    if torn >= max(MIN_TORN, MANY_TORN * n_stars):
-        message = (
-            f"the PSF does not describe {torn} of the {n_stars} stars that it was made of: each "
-            "has another shape (resampling by the nearest pixel, displaced lines, second images?)"
-        )
-    return message
-
-
-def about_covered(exposure: Exposure) -> str:
-    """Tell that no star shows how much light the PSF lacks in its wings; empty if one does.
-
-    Neighbours cover the stars that the PSF was made of: its wings are what was left between them.
-    """
-    psf, corrections = exposure.psf, exposure.aperture_corrections
-    if psf is None or psf.source is not PsfSource.MEASURED or corrections is None:
-        return ""
-    message = ""
-    if exposure.psf_stars is not None and math.isnan(corrections["ERROR"][0]):
-        message = (
-            f"none of the {psf.n_stars} PSF stars is free of neighbours out to its wings: fluxes "
-            "of the PSF may be off by some per cent, all alike"
-        )
-    return message
-
-
-def _about_repairs(flags: I2, mask: U2) -> str:
-    """Return what is to be said of sources upon repaired cosmic rays, if they are many."""
-    n = int(np.count_nonzero(flags & int(FlagsSky.COSMIC_RAY)))
-    if n < max(MIN_REPAIRED, MANY_REPAIRED * flags.size):
-        return ""
-    cosmic = np.pad((mask & np.uint16(Mask.CR)) != 0, 1)
-    y, x = np.nonzero(cosmic)
-    beside = [cosmic[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
-    if np.mean(np.any(beside, axis=0)) < MIN_JOINED:
-        return ""
-    return (
-        f"{n} of {flags.size} sources have repaired cosmic rays in their pixels: some are what is "
-        "left of tracks (2 in FLAGS_SKY)"
-    )
 
 
 def _displacement(exposure: Exposure, found: Found) -> Displacement | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, U1
+from skyextract.datamodel.beam import filter_of_beam
 from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
 from skyextract.record import record
@@ -140,6 +141,8 @@ def _prepare(
     by_psf = config.extraction.filters_by_psf
     taps = None if by_psf else _filter(config, inputs)
     psf = exposure.psf if detection is None or detection.psf is None else detection.psf
+    if psf is not None and exposure.beam:
+        psf = filter_of_beam(psf)
     matched = matched_filter(psf, exposure.shape) if by_psf and psf is not None else None
     filter_height = 0 if taps is None else taps.shape[0]
     scan = scan_of(config, exposure.shape[0], filter_height, wanted, inputs.sizes)
@@ -221,7 +224,8 @@ class _Search:
             pixel_scale=self.pixel_scale,
             grow=last,
             scan=self.scan,
-            structured=structured,
+            structured=structured and not self.exposure.beam,
+            tailed=bool((self.detection or self.exposure).denoised),
             mask=(self.detection or self.exposure).mask if last else None,
         )
 

@@ -56,10 +56,11 @@ class Wanted:
         """Return what the columns need."""
         galaxies = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in columns)
         # Models take the aperture corrections, which come of fits of the PSF to its stars.
-        corrects = exposure.psf_stars is not None and exposure.aperture_corrections is None
+        corrects = exposure.aperture_corrections is None and _has_stars(exposure, config)
         psf = bool(columns & PSF_COLUMNS) or (galaxies and corrects)
-        # What an assumed PSF leaves over is no star.
-        searches = exposure.has_psf and psf and not is_dual and config.extraction.crowd_niter > 0
+        # What an assumed PSF leaves over is no star, nor is what a denoising program does.
+        is_known = exposure.has_psf and not exposure.denoised
+        searches = is_known and psf and not is_dual and config.extraction.crowd_niter > 0
         uses_psf = config.extraction.filters_by_psf or psf or galaxies
         return cls(columns, psf, galaxies, searches, uses_psf)
 
@@ -133,11 +134,16 @@ class SourceFits:
 
         found, hidden, columns = self.found, self.hidden, self.wanted.columns
         plane, x, y, start, sky = found.plane, found.detections.x, found.detections.y, None, None
+        above = None
         if hidden is not None:
             plane, x, y, sky = hidden.plane, hidden.x, hidden.y, hidden.sky
             start = None if hidden.is_of_companions else (hidden.sources, hidden.models)
             # They tell which hidden sources are significant, and make the errors of crowds.
             columns |= {"FLUX_PSF", "FLUXERR_PSF"}
+            if sky is not None:
+                columns |= {"SPREAD_MODEL", "SPREADERR_MODEL"}  # knots from stars
+            # They were measured on what the fits of a crowd leave, which is above its sky.
+            above = (sources["FLAGS_SKY"] & np.int16(FlagsSky.HIDDEN)) != 0
         if is_undersampled(exposure):
             columns |= PSF_POSITIONS | {"FLUX_PSF", "FLUXERR_PSF"}
         apertures = None
@@ -145,7 +151,7 @@ class SourceFits:
             apertures = (sources["FLUX_APER"], sources["FLUXERR_APER"], errors)
         return measure_point_sources(
             exposure, plane.subtracted, self._variance(plane), x, y, apertures, self.config,
-            columns, self.run, start=start, sky=sky,
+            columns, self.run, start=start, sky=sky, above=above,
             crowded=hidden is not None and hidden.local is None,
             per_variance=self._per_variance(plane),
         )  # fmt: skip
@@ -163,9 +169,11 @@ class SourceFits:
         if hidden is None or matched is None:
             return sources
         from skyextract.stages.crowded.errors import with_errors_of_crowds
+        from skyextract.stages.crowded.knots import knots_of_clouds
 
-        noise2, gain = self._variance(hidden.plane), exposure.detector.gain
-        return with_errors_of_crowds(sources, hidden, noise2, gain, matched, self.run, spare=spare)
+        noise2, gain, run = self._variance(hidden.plane), exposure.detector.gain, self.run
+        sources = with_errors_of_crowds(sources, hidden, noise2, gain, matched, run, spare=spare)
+        return with_flags(sources, knots_of_clouds(sources, hidden, matched, run))
 
     def _galaxies(self, exposure: Exposure, spare: F4 | None) -> Galaxies:
         """Fit models of galaxies to all sources."""
@@ -187,6 +195,15 @@ class SourceFits:
         """Return 1 / variance, as fits have it, of the pixels whose gain is GAIN; 0: of all."""
         factor = 1.0 if self.correlation is None else self.correlation.point_source
         return plane.per_variance / factor
+
+
+def _has_stars(exposure: Exposure, config: Config) -> bool:
+    """Tell whether stars of the PSF are known, or looked for, as are those of a file's."""
+    if exposure.psf_stars is not None:
+        return True
+    from_file = exposure.psf is not None and exposure.psf.source is PsfSource.FILE
+    unseen = exposure.background is None and config.extraction.noise_type == "MEASURED"
+    return from_file and unseen
 
 
 def compared(exposure: Exposure, found: Found, config: Config, run: Run) -> tuple[Exposure, str]:

@@ -93,7 +93,7 @@ def measure(
     found = replace(found, claimed=None)
     hidden = _search_beneath(exposure, found, config, run) if wanted.searches else None
     exposure = exposure if keep_image or is_dual else exposure.without_image()
-    noise = measure_noise(found, hidden, columns, run)
+    noise = measure_noise(found, hidden, columns, run, of_beam=exposure.beam is not None)
     if hidden is not None and hidden.wide is not None:
         found = replace(found, plane=hidden.wide, detection_plane=hidden.wide)
         exposure = replace(exposure, psf=hidden.psf)
@@ -180,21 +180,30 @@ def _of_catalogue(
 ) -> tuple[Catalog, I8]:
     """Return the sources, and which of them have a row.
 
-    Light of a nebula is flagged.  Sources that faded, faint pieces of such light, and what
-    association leaves out have no row.
+    Light of a nebula is flagged, and who shares a footprint.  Sources that faded, faint pieces
+    of such light, and what association leaves out have no row.
     """
     faded = None
     if hidden is not None:
         from skyextract.stages.crowded.errors import insignificant, of_structure
+        from skyextract.stages.crowded.knots import knots_beneath
 
         place = hidden.x, hidden.y, hidden.psf.fwhm, hidden.plane.background.shape
-        lost = insignificant(sources, *place)
-        pieces, wholes = of_structure(sources, found.detections.id_parent, *place)
-        faded = distinct(np.concatenate([hidden.faded, lost, pieces]))
+        lost = np.setdiff1d(insignificant(sources, *place), hidden.extended)
+        detections = found.detections
+        pieces, wholes = of_structure(sources, detections.id_parent, detections.dflux, *place)
+        knots = [knots_beneath(sources)] if hidden.sky is not None else []
+        faded = distinct(np.concatenate([hidden.faded, lost, pieces, *knots]))
         flags = sources["FLAGS_SKY"].copy()
-        flags[wholes] |= np.int16(FlagsSky.NO_POINT)
+        flags[np.union1d(wholes, hidden.extended)] |= np.int16(FlagsSky.NO_POINT)
         sources = sources.with_columns(FLAGS_SKY=flags)
-    return sources, selected_rows(sources, config.assoc.assocselec_type, faded)
+    rows = selected_rows(sources, config.assoc.assocselec_type, faded)
+    # In a crowd nearly all share one, and what fits tell of them is what counts.
+    if hidden is not None and hidden.local is not None:
+        from skyextract.stages.crowded.rows import with_shared_light_flagged
+
+        sources = with_shared_light_flagged(sources, found.detections, hidden, rows)
+    return sources, rows
 
 
 def _selected(sources: Catalog, hidden: Hidden | None, rows: I8) -> Catalog:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8
+from skyextract.datamodel.beam import POINTS
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -18,6 +19,7 @@ from skyextract.stages.background.correlation import (
     with_correlated_errors,
 )
 from skyextract.stages.detection.banding import warn_of_banding
+from skyextract.stages.detection.structure import warn_of_uneven_sky
 from skyextract.stages.detection.support import warn_of_noise
 
 if TYPE_CHECKING:
@@ -49,13 +51,20 @@ class Noise:
     above_clouds: bool = False
 
 
-def measure_noise(found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run) -> Noise:
+def measure_noise(
+    found: Found, hidden: Hidden | None, wanted: frozenset[str], run: Run, *, of_beam: bool = False
+) -> Noise:
     """Measure the correlation of the noise, and say so where it makes the threshold high.
 
-    Where the crowd was fitted and taken away, what was left of it is no noise for these fits.
+    Where the crowd was fitted and taken away, what was left of it is no noise for these fits.  In a
+    radio map neighbours share the noise as far as the beam, which is told of it.
     """
     scale = median(found.detections.noise_scale)
+    if of_beam:
+        correlation = noise_correlation(found, run, POINTS)
+        return Noise(correlation, correlation)
     warn_of_banding(found.plane.subtracted, scale, run)
+    warn_of_uneven_sky(found.detections, run)
     if hidden is None or hidden.local is not None:
         warn_of_noise(scale, run)
         correlation = noise_correlation(found, run)
@@ -101,13 +110,21 @@ def with_errors_of_apertures(
     return sources, above
 
 
-def noise_correlation(found: Found, run: Run) -> NoiseCorrelation | None:
+def noise_correlation(found: Found, run: Run, of_points: float = 1.0) -> NoiseCorrelation | None:
     """Return the correlation of the noise of the measurement image.
 
     None where its pixels count as independent, or another image was detected on.
+
+    Parameters
+    ----------
+    of_points : float
+        Noise of fits of the PSF over that of the filtered image, each over that of independent
+        pixels: 1 where the PSF is the filter.
     """
     plane, detections, claimed = found.plane, found.detections, found.claimed
-    scale = median(detections.full_noise_scale)  # fluxes are measured with the structure
+    scale = of_points * median(
+        detections.full_noise_scale
+    )  # fluxes are measured with the structure
     if found.detection_plane is not plane or scale == 1.0:
         return None
     sources = detections.segmentation != 0

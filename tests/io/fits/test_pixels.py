@@ -124,3 +124,13 @@ def test_threads_do_not_matter(tmp_path):
     many = read_one(tmp_path / "a.fits", run=Run(n_threads=5))
     np.testing.assert_array_equal(one.image, many.image)
     np.testing.assert_array_equal(one.mask, many.mask)
+
+
+def test_the_largest_numbers_stand_for_no_value(tmp_path):
+    image = pattern("f4").astype(np.float32)
+    image[3, 4], image[5, 6], image[7, 8] = 3.4e38, -3.4e38, 1e30
+    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
+    exposure = read_one(tmp_path / "a.fits", with_detector(satur_level=0.0))
+    assert np.argwhere(exposure.mask & Mask.NO_DATA).tolist() == [[3, 4], [5, 6]]
+    assert exposure.image[3, 4] == exposure.image[5, 6] == 0.0
+    assert exposure.image[7, 8] == np.float32(1e30)

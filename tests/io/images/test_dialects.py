@@ -7,8 +7,9 @@ import pytest
 from astropy.io import fits
 
 from skyextract.datamodel.flags import Mask
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.images.dialects import pedestal, translate
-from skyextract.io.images.images import read_detector, read_exposures
+from skyextract.io.images.images import read_exposures
 from skyextract.io.names import ImageSpec
 from skyextract.run import Run
 from skyextract.settings.resolve import command_line_settings, resolve

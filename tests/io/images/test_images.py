@@ -126,6 +126,24 @@ def test_truncated_extension_leaves_the_others(tmp_path):
     assert "END" in str(failed)
 
 
+def test_what_follows_the_last_header_unit(tmp_path):
+    """Bytes of another program cost nothing; a header that is damaged may be that of an image."""
+    noise = np.random.default_rng(1).normal(100, 10, (40, 50)).astype(np.int16)
+    units = fits.HDUList([fits.PrimaryHDU(noise), fits.ImageHDU(noise), fits.ImageHDU(noise)])
+    units.writeto(tmp_path / "a.fits")
+    data = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "b.fits").write_bytes(data + b"JUNK" * 2000)
+    run = Run()
+    assert len(read(tmp_path / "b.fits", run=run)) == 3
+    (warning,) = run.warnings
+    assert "the 8000 bytes after the last header unit" in warning
+    starts = [place for place in range(0, len(data), 2880) if data[place:].startswith(b"XTENSION")]
+    for start in starts:
+        (tmp_path / "c.fits").write_bytes(data[:start] + b"\xff" + data[start + 1 :])
+        *_, failed = read(tmp_path / "c.fits")
+        assert "unknown data" in str(failed)
+
+
 def test_truncated_compressed(tmp_path):
     rng = np.random.default_rng(1)
     noise = rng.normal(100, 10, (200, 200)).astype(np.int16)
@@ -321,3 +339,24 @@ def test_an_overscan_that_stays_is_told(tmp_path, trimsec, told):
     run = Run()
     read_one(tmp_path / "raw.fits", run=run)
     assert any("tells of an overscan" in text for text in run.warnings) == told
+
+
+@pytest.mark.parametrize(
+    ("unit", "beam"),
+    [("JY/BEAM", "6.0 x 5.0"), ("Jy beam-1", "6.0 x 5.0"), ("mJy/bm", "6.0 x 5.0"), ("Jy", "")],
+)
+def test_radio_maps(tmp_path, unit, beam):
+    """BMAJ and BMIN are in degrees; pixels here have 0.4 arcsec."""
+    cards = {
+        "CTYPE1": "RA---SIN", "CTYPE2": "DEC--SIN", "CRVAL1": 150.0, "CRVAL2": 2.0,
+        "CRPIX1": 20.0, "CRPIX2": 20.0, "CDELT1": -0.4 / 3600, "CDELT2": 0.4 / 3600,
+        "BUNIT": unit, "BMAJ": 2.4 / 3600, "BMIN": 2.0 / 3600, "BPA": 30.0,
+    }  # fmt: skip
+    noise = np.random.default_rng(1).normal(0.0, 1e-5, (40, 40)).astype(np.float32)
+    fits.writeto(tmp_path / "a.fits", noise, fits.Header(cards))
+    run = Run()
+    told = []
+    run.tell = told.append
+    read_one(tmp_path / "a.fits", run=run)
+    assert len(told) == bool(beam)
+    assert all(f"radio map, beam of {beam} pixels" in line for line in told)

@@ -246,3 +246,100 @@ def test_planes_of_ccddata(read, kind, value, name):
     assert exposure.mask[5, 6] & Mask.BAD
     assert not exposure.mask[5, 7]
     assert len(run.warnings) == 0
+
+
+FLUX = "10**(-20)*erg/s/cm**2/Angstrom"
+
+
+def eso(what, kind="", image="", **cards):
+    """Return the cards of a header unit of ESO's convention."""
+    cards |= {"HDUCLASS": "ESO", "HDUCLAS1": "IMAGE", "HDUCLAS2": what}
+    return cards | ({"HDUCLAS3": kind} if kind else {}) | ({"SCIDATA": image} if image else {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "variance", "weight"),
+    [("MSE", 4.0, 4.0, None), ("RMSE", 4.0, 16.0, None), ("INVMSE", 4.0, None, 0.25),
+     ("INVRMSE", 4.0, None, 0.0625), ("", 4.0, 16.0, None)],
+)  # fmt: skip
+def test_errors_of_eso_by_cards(read, kind, value, variance, weight):
+    """Names say nothing here: the cards tell what a plane is, and of which of the two images."""
+    (one, two), run = read(
+        [
+            ("CHIP1", 0, SCI, eso("DATA", ERRDATA="NOISE1")), ("CHIP2", 0, SCI + 1, eso("DATA")),
+            ("NOISE1", 0, plane(value), eso("ERROR", kind, "CHIP1")),
+            ("NOISE2", 0, plane(2 * value), eso("ERROR", kind, "CHIP2")),
+        ]
+    )  # fmt: skip
+    doubled = {"MSE": 2.0, "INVMSE": 0.5, "INVRMSE": 0.25}.get(kind, 4.0)
+    for exposure, times in ((one, 1.0), (two, doubled)):
+        assert (exposure.variance is None) == (variance is None)
+        values = exposure.weight if variance is None else exposure.variance
+        assert np.allclose(values, times * (weight if variance is None else variance))
+    assert run.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good", "cards"),
+    [("MASKZERO", 1, 0, {}), ("MASKONE", 1, 0, {}), ("MASKONE", 0, 1, {}), ("FLAG32BIT", 6, 0, {}),
+     ("FLAG16BIT", 4, 2, {"QUALMASK": 12}), ("", 3, 0, {})],
+)  # fmt: skip
+def test_quality_of_eso(read, kind, bad, good, cards):
+    quality = plane(good, np.int32)
+    quality[3, 4:7] = bad
+    (exposure,), _ = read(
+        [
+            ("FLUX", 0, SCI, eso("DATA", QUALDATA="QUAL")),
+            ("QUAL", 0, quality, eso("QUALITY", kind, "FLUX", **cards)),
+        ]
+    )
+    assert np.array_equal(exposure.mask != 0, quality == bad)
+
+
+@pytest.mark.parametrize(
+    "unit", [f"({FLUX})**2", f"({FLUX})^2", "1e-40 erg2 / (Angstrom2 cm4 s2)"]
+)  # fmt: skip
+def test_muse_without_cards(read, unit):
+    """STAT is a variance where its unit is the square of that of DATA."""
+    (exposure,), _ = read(
+        [("DATA", 0, SCI, {"BUNIT": FLUX}), ("STAT", 0, plane(9.0), {"BUNIT": unit})]
+    )
+    assert (exposure.variance == 9.0).all()
+    assert exposure.history["planes"] == {"variance": "STAT"}
+
+
+def test_unknown_statistics_are_not_used(read):
+    """Of STAT nothing is known without units, and of a map in the unit of the image."""
+    for cards in ({}, {"BUNIT": FLUX}):
+        (exposure,), _ = read([("DATA", 0, SCI, {"BUNIT": FLUX}), ("STAT", 0, plane(9.0), cards)])
+        assert exposure.variance is None
+    (alone,), _ = read([("STAT", 0, SCI)])
+    assert np.array_equal(alone.image, SCI)
+
+
+def test_errors_named_by_the_image_alone(read):
+    """ERRDATA and QUALDATA are enough."""
+    quality = plane(0, np.uint8)
+    quality[1, 2] = 1
+    (exposure,), _ = read(
+        [
+            ("FLUX", 0, SCI, {"ERRDATA": "ERRS", "QUALDATA": "QUAL"}), ("ERRS", 0, plane(2.0)),
+            ("QUAL", 0, quality),
+        ]
+    )  # fmt: skip
+    assert (exposure.variance == 4.0).all()
+    assert np.argwhere(exposure.mask).tolist() == [[1, 2]]
+
+
+def test_legacy_survey(read):
+    """Of a brick the inverse variance says what MASKBITS, of all its bands, would."""
+    (exposure,), _ = read(
+        [("", 0, SCI), ("INVVAR", 0, plane(4.0)), ("MASKBITS", 0, plane(1, np.int16))]
+    )
+    assert (exposure.weight == 0.25).all()
+    assert not exposure.mask.any()
+
+
+def test_sky_beside_exposure_times(read):
+    exposures, _ = read([("", 0, SCI), ("EXP", 0, plane(60.0)), ("SKY", 0, plane(0.4))])
+    assert len(exposures) == 1

@@ -54,31 +54,42 @@ def reference(
     ratio = THRESHOLD * (top / THRESHOLD) ** step
     levels = (THRESHOLD + (top - THRESHOLD) * step if linear else ratio).astype(np.float32)
     found = []
-    above: list[tuple[frozenset, bool]] = []
+    above: list[tuple[frozenset, bool, frozenset | None]] = []
+    n_before = 0
     for k in range(n_levels - 1, -1, -1):
+        if k and (flat > levels[k]).sum() == n_before:
+            continue  # nothing joins
+        n_before = (flat > levels[k]).sum()
         marks, n = label(image > levels[k], EIGHT) if k else (np.ones(image.shape, int), 1)
         isophotes = []
         for pixels in (frozenset(np.flatnonzero(marks == i + 1).tolist()) for i in range(n)):
             if len(pixels) < min_area:
                 continue
-            children = [(p, whole) for p, whole in above if p <= pixels]
-            whole = all(w for _, w in children)
-            strong = []
-            for p, w in children:
+            children = [child for child in above if child[0] <= pixels]
+            whole = all(child[1] for child in children)
+            strong, points = [], []
+            for p, w, before in children:
                 values, rise = flat[list(p)], float(levels[k + 1])
-                flux = max((values - rise).sum(), (values.max() - rise) * psf_area)
-                least = noise[0] * np.sqrt(1 + noise[1] * rise)
                 height, own = values.max() - rise, (values - rise).sum()
-                if flux > contrast * flat.sum() and (height > least or not noise[0]):
-                    strong.append((p, w))
-                elif local[0] and rise < 0.1 * top:
+                of_point = height * psf_area
+                least = noise[0] * np.sqrt(1 + noise[1] * rise)
+                point = None
+                is_strong = max(own, of_point) > contrast * flat.sum() and (
+                    height > least or not noise[0]
+                )
+                if local[0] and w:
                     rises = height > max(local[0] * rise, local[1] * np.sqrt(1 + noise[1] * rise))
-                    if not w or (rises and own < max(1.3, height / rise) * height * psf_area):
-                        strong.append((p, w))
+                    is_point = own < 1.3 * of_point and len(p) < 2 * psf_area
+                    may_be = before is None and own < height / rise * of_point
+                    point = p if rises and (is_point or may_be) else before
+                    points.append(point)
+                # others stand upon the same light
+                if is_strong or (local[0] and (not w or point)):
+                    strong.append((point or p, w))
             if len(strong) > 1:
                 whole = False
                 found += [(levels[k + 1], p) for p, w in strong if w]
-            isophotes.append((pixels, whole))
+            isophotes.append((pixels, whole, next((p for p in points if p), None)))
         above = isophotes
     return found or [(None, frozenset(range(flat.size)))]
 

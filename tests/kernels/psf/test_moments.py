@@ -41,6 +41,9 @@ def test_moments_of_a_gaussian_are_exact_whatever_the_start(start, cxx, cyy, cxy
     assert row[kernels.Y] == pytest.approx(59.8, abs=2e-3 * a)
     assert row[kernels.SIGMA] == pytest.approx(np.sqrt(a * b), rel=3e-3)
     assert row[kernels.ELLIPTICITY] == pytest.approx((a - b) / (a + b), abs=5e-3)
+    if split:
+        angle = 0.5 * np.arctan2(2.0 * cxy, cxx - cyy)
+        assert row[kernels.ANGLE] == pytest.approx(angle, abs=5e-3)
     # The weight is round: an elongated Gaussian's flux is low by a few per cent.
     assert row[kernels.FLUX] == pytest.approx(1000.0, rel=0.01 if cxy == 0 else 0.06)
     if cxy == 0:

@@ -7,7 +7,8 @@ import pytest
 
 from skyextract.sky.plate import Plate, exponents
 from skyextract.stages.astrometry.heldout import follows_stars
-from skyextract.stages.astrometry.platefit import Model, fit_plate, models
+from skyextract.stages.astrometry.platefit import fit_plate
+from skyextract.stages.astrometry.platemodels import Model, models
 
 SCALE = 0.4
 
@@ -213,3 +214,21 @@ def test_a_fit_that_held_out_stars_contradict_is_told():
     exact = fit(*stars(truth(1, 0.0), 40, 1e-4))
     loose = dataclasses.replace(exact, held_dx=4.0 * exact.dx, held_dy=4.0 * exact.dy)
     assert follows_stars(loose) == ""
+
+
+def test_the_first_guess_of_the_tangent_point_leaves_no_trace():
+    """From 2" off stars are clipped in one tangent plane, from 7' off in two."""
+    plate = truth(3, 3.0)
+    x, y, ra, dec = stars(plate, 80, 0.05)
+    x[:4] += 3.0
+    fits = [
+        fit(x, y, ra, dec, prior=dataclasses.replace(expected(), ra0=10.0 + off, dec0=60.0))
+        for off in (0.001, 0.2)
+    ]
+    assert not fits[0].used[:4].any()
+    np.testing.assert_array_equal(fits[0].used, fits[1].used)
+    assert fits[0].floor == pytest.approx(fits[1].floor, rel=1e-6)
+    assert fits[0].error == pytest.approx(fits[1].error, rel=1e-6)
+    np.testing.assert_allclose(fits[0].dx, fits[1].dx, atol=1e-5)
+    places = [f.plate.to_sky(x, y) for f in fits]
+    np.testing.assert_allclose(*places, rtol=0.0, atol=1e-9)

@@ -280,8 +280,12 @@ def test_nothing_known_about_the_pointing():
 def test_empty_catalogues():
     field = make_field()
     none = field.reference.take(np.zeros(field.reference.n_stars, bool))
-    check_failed(dataclasses.replace(field, reference=none).solve())
-    check_failed(field.solve(astrefmag_limits=(0.0, 5.0)))
+    empty = dataclasses.replace(field, reference=none).solve()
+    check_failed(empty)
+    assert empty.reason == "the reference catalogue has no star"
+    outside = field.solve(astrefmag_limits=(0.0, 5.0))
+    check_failed(outside)
+    assert outside.reason.endswith("has no star with a position within ASTREFMAG_LIMITS")
     nothing = field.sources.take(np.zeros(200, bool))
     check_failed(dataclasses.replace(field, sources=nothing).solve())
     nans = field.sources.with_columns(XWIN_IMAGE=np.full(200, np.nan))

@@ -113,3 +113,37 @@ def test_what_is_no_banding(seed: int) -> None:
 )  # fmt: skip
 def test_other_light_is_none(light: lights.Light) -> None:
     assert taken(lights.make(light, 1).image)[1] == ""
+
+
+@pytest.mark.parametrize(("lines", "size"), [(2, 0.5), (4, 0.3), (8, 0.6), (13, 1.0)])
+def test_groups_of_rows_have_their_levels_back(lines: int, size: float) -> None:
+    """Each of the rows that were read in turn has the level of all; the rest is a smooth sky."""
+    n = SHAPE[0] // lines + 2
+    levels = np.random.default_rng(lines).normal(0.0, size, n).repeat(lines)[3 : 3 + SHAPE[0], None]
+    image = frame(9, levels)
+    offsets, said = taken(image)
+    kind = f"rows in groups of {lines}"
+    assert float(re.match(rf"{kind} differ by (\S+), ", said)[1]) == pytest.approx(size, rel=0.4)
+    left = levels[:, 0] - np.median(offsets, axis=1)
+    steps = np.diff(left)
+    assert steps.std() < 2.0 * np.sqrt(2.0 / SHAPE[1])
+    assert left.std() < 0.25 * size
+    turned, said = taken(image.T.copy())
+    assert said.startswith(kind.replace("rows", "columns"))
+    np.testing.assert_allclose(turned.T, offsets, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_are_no_groups(seed: int) -> None:
+    """Steps anywhere, one step, waves, and pixels that were repeated."""
+    rng = np.random.default_rng(seed)
+    plain = frame(seed, np.zeros((SHAPE[0], 1)))
+    anywhere = np.cumsum(rng.normal(0.0, 1.0, SHAPE[0]) * (rng.random(SHAPE[0]) < 0.1))
+    anywhere -= anywhere.mean()
+    repeated = plain[::4].repeat(4, axis=0)
+    for image in (
+        plain + anywhere[:, None].astype(np.float32),
+        plain + (V > 211) * np.float32(2.0), repeated,
+        *(plain + np.sin(V / wave).astype(np.float32) for wave in (2.0, 3.0, 5.0)),
+    ):  # fmt: skip
+        assert taken(image)[1] == ""

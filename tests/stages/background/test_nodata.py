@@ -11,7 +11,8 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as Config
-from skyextract.stages.background.nodata import check_data, clipping_level
+from skyextract.stages.background.nodata import check_data
+from skyextract.stages.background.saturation import clipping_level
 from tests.simulate.badframes import good_frame
 
 SHAPE = (300, 280)
@@ -180,6 +181,37 @@ def test_a_known_saturation_stays():
     config = replace(Config(), satur_level=4000.0)
     result = check_data(exposure_of(image, saturation=4000.0), config, run)
     assert (result.detector.saturation, run.warnings) == (4000.0, [])
+
+
+@pytest.mark.parametrize("card", [1002.0, 1100.0, 5000.0])
+def test_a_card_far_below_the_light_of_stars_is_not_believed(card):
+    """The sky is 1000 and the stars reach 41 000: a sum of frames with the card of one."""
+    result, run = checked(np.rint(sky() + stars(4e4)), saturation=card)
+    assert result.detector.saturation == np.inf
+    assert not (result.mask & Mask.SAT).any()
+    assert f"a card says that pixels saturate at {card:g}, but sources rise" in run.warnings[0]
+    # What is clipped above it is found.
+    image = np.minimum(np.rint(sky() + stars(8e4)), 30000.0)
+    assert checked(image, saturation=card)[0].detector.saturation == 30000.0
+    config, run = replace(Config(), satur_level=card), Run(1)
+    given = check_data(exposure_of(image, saturation=card), config, run)
+    assert (given.detector.saturation, run.warnings) == (card, [])
+
+
+@pytest.mark.parametrize("kind", ["marks", "column", "flat", "pixels"])
+def test_a_card_stays_where_its_light_is_no_sum(kind):
+    """Marks of saturated cores, and pixels that a flat field of next to nothing has made bright."""
+    image, card = np.minimum(sky() + stars(8e4), 3e4), 2e4
+    v, u = np.indices(SHAPE)
+    if kind == "marks":
+        image[image >= card] = 1e30
+    elif kind == "column":
+        image[:, 140] = np.random.default_rng(5).uniform(2e4, 3e6, SHAPE[0])
+    elif kind == "flat":
+        image /= 1.0 - 0.5 * np.hypot(v - 150, u - 140) / 206.0
+    else:
+        image[np.random.default_rng(6).uniform(size=SHAPE) < 0.002] = 1e6
+    assert checked(image, saturation=card)[0].detector.saturation <= card
 
 
 @pytest.mark.parametrize("peak", [30.0, 3000.0, 4e4])

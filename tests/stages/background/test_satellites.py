@@ -8,6 +8,7 @@ import pytest
 from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.flags import Mask
 from skyextract.run import Run
+from skyextract.stages.background import linestrips
 from skyextract.stages.background.linesums import line_sums
 from skyextract.stages.background.satellites import FINE, taken_off, without_trails
 from tests.simulate.starfield import simulate
@@ -22,6 +23,19 @@ def trail(peak, angle, distance, width=1.5):
     """Return a Gaussian trail; peak in sigma of the sky."""
     across = (U - SIZE / 2) * np.sin(angle) - (V - SIZE / 2) * np.cos(angle) - distance
     return peak * SCENE.sky_sigma * np.exp(-0.5 * (across / width) ** 2)
+
+
+@pytest.mark.parametrize("room", [0, 4])
+def test_medians_of_groups(monkeypatch, room):
+    """Of groups of about one size, and of others; the upper one of two in the middle."""
+    monkeypatch.setattr(linestrips, "CROWDED", room)
+    rng = np.random.default_rng(1)
+    value, group, rows = rng.normal(size=999), rng.integers(0, 40, 999), rng.random(999) < 0.6
+    group[group == 7] = 8
+    found = linestrips.medians(value, group, rows, 40)
+    own = [np.sort(value[rows & (group == k)]) for k in range(40)]
+    assert own[7].size == 0
+    np.testing.assert_array_equal(found, [v[v.size // 2] if v.size else 0.0 for v in own])
 
 
 def test_sums_along_lines_are_those_of_plain_indexing():

@@ -1,13 +1,21 @@
 """Stars upon a nebula: what meshes of BACK_SIZE do not follow is sky, and no star."""
 
+from types import SimpleNamespace
+
 import galsim
 import numpy as np
 import pytest
 
+from skyextract.datamodel.flags import FlagsSky
 from skyextract.run import Run
 from skyextract.stages.crowded import clouds
 from tests.compare.crowds import matched, measured
+from tests.compare.lights import measured as measured_light
+from tests.compare.lights import places_by_sep
+from tests.compare.lights import scores as scores_of_light
 from tests.simulate.crowds import FWHM, simulate
+from tests.simulate.lights import FWHM as LIGHT_FWHM
+from tests.simulate.lights import filaments, make
 
 
 def scores(field):
@@ -42,6 +50,66 @@ def test_stars_upon_a_nebula(seed):
     assert found["scatter"] < 0.08
     assert found["scatter"] < 0.5 * without["scatter"]
     assert 0.8 < found["pull"] < 1.3
+
+
+def test_the_light_beneath_is_taken_from_apertures_once():
+    """Stars that were found beneath others have the light of a nebula taken off, too."""
+    field = simulate("nebula", 384, 5, galsim.Gaussian(fwhm=FWHM))
+    sources = measured(
+        field, "FLUX_APER FLUXERR_APER FLUX_PSF XPSF_IMAGE YPSF_IMAGE FLAGS_SKY SPREAD_MODEL"
+    )
+    match, _ = matched(field, sources)
+    row, star = np.nonzero(match & (field.flux > 1500.0))
+    within = 1.0 - 0.5 ** ((2.0 * 2.5 / FWHM) ** 2)  # in 5 pixels, of a Gaussian
+    off = sources["FLUX_APER"].reshape(len(sources["FLUX_PSF"]), -1)[row, 0]
+    off = (off - within * field.flux[star]) / field.flux[star]
+    beneath = (sources["FLAGS_SKY"][row] & int(FlagsSky.HIDDEN)) != 0
+    assert np.count_nonzero(beneath) > 15
+    assert abs(np.median(off[beneath])) < 0.05
+    assert abs(np.median(off[beneath]) - np.median(off[~beneath])) < 0.1
+
+
+def test_clouds_in_a_part_of_a_frame(monkeypatch):
+    """Where sources seem to crowd the noise of that part tells, not the frame's."""
+    patch = np.zeros((8, 8), np.bool_)
+    patch[2:5, 2:5] = True
+    monkeypatch.setattr(clouds, "crowded_patches", lambda *_: [patch])
+    monkeypatch.setattr(clouds, "is_crowded", lambda *_: False)
+
+    def told(where, *, around=True):
+        noise = np.where(where, np.float32(1.9), np.float32(1.0))
+        found = SimpleNamespace(
+            around=object() if around else None, full_noise_scale=noise, image_shape=(800, 800)
+        )
+        return clouds.has_clouds(found, 4.0)
+
+    assert told(patch)
+    assert not told(np.roll(patch, 4, axis=1))
+    assert not told(patch, around=False)  # the mean about each place does not explain it
+
+
+def test_filaments_are_no_crowd():
+    """Light that runs together over the frame, with structure as fine as stars."""
+    found = n_false = n_rows = by_sep = 0
+    pulls = []
+    for seed in (1, 2):
+        frame = make(filaments(15.0), seed, size=400, n=120)
+        rows = measured_light(frame).sources
+        x, y = rows["X_IMAGE"] - 1.0, rows["Y_IMAGE"] - 1.0
+        distance = np.hypot(x[:, None] - frame.x, y[:, None] - frame.y)
+        star, off = distance.argmin(axis=1), distance.min(axis=1)
+        clean = (rows["FLAGS_SKY"] & FlagsSky.NO_POINT) == 0
+        bright = frame.snr > 10.0
+        found += int((distance[:, bright] < 0.5 * LIGHT_FWHM).any(axis=0).sum())
+        by_sep += scores_of_light(frame, *places_by_sep(frame))[0] * np.count_nonzero(bright)
+        n_false += int(np.count_nonzero(clean & (off > 0.7 * LIGHT_FWHM)))
+        n_rows += int(np.count_nonzero(clean))
+        true = clean & (off < 0.5 * LIGHT_FWHM) & (frame.snr[star] > 8.0)
+        pulls.append(((rows["FLUX_PSF"] - frame.flux[star]) / rows["FLUXERR_PSF"])[true])
+    assert found > 90  # of 130; 69 as a crowd
+    assert found > by_sep + 20
+    assert n_false < 0.04 * n_rows
+    assert 0.8 < np.diff(np.percentile(np.concatenate(pulls), (16.0, 84.0)))[0] / 2.0 < 1.3
 
 
 @pytest.mark.parametrize(("fwhm", "finest"), [(3.0, 24.0), (3.0, 60.0), (6.0, 60.0)])

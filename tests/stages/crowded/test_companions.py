@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.exposure import Detector, Exposure
-from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.flags import Flags, FlagsSky
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
@@ -72,6 +72,23 @@ def test_both_stars_of_a_pair_are_found(flux, ratio, separation):
     pull = (table["FLUX_PSF"][row] - true[found]) / table["FLUXERR_PSF"][row]
     assert abs(np.median(pull)) < 0.6
     assert np.median(np.abs(pull)) < 1.1
+
+
+def test_who_shares_a_footprint_with_a_star_found_beneath_is_flagged():
+    x, y, angle = grid(3)
+    paired = np.arange(x.size) % 2 == 0
+    stars = [(1e5, *at) for at in zip(x, y, strict=True)]
+    dx, dy = 1.2 * FWHM * np.cos(angle), 1.2 * FWHM * np.sin(angle)
+    stars += [(4e4, *at) for at in zip((x + dx)[paired], (y + dy)[paired], strict=True)]
+    table = measured(stars)
+    row = np.hypot(
+        table["XPSF_IMAGE"][:, None] - 1 - x, table["YPSF_IMAGE"][:, None] - 1 - y
+    ).argmin(axis=0)  # fmt: skip
+    flags, brighter = table["FLAGS"][row], table["FLUX_AUTO"][row] > 1.2e5
+    assert table.n_rows == len(stars)
+    assert (brighter == paired).all()
+    shared = Flags.NEIGHBOURS | Flags.BLENDED
+    assert ((flags & shared) == np.where(paired, int(shared), 0)).all()
 
 
 def test_which_windows_are_fitted_together_does_not_matter(monkeypatch):

@@ -89,7 +89,7 @@ def test_scenes(scene):
     assert completeness > of_sep
 
 
-@pytest.mark.parametrize("scene", ["comet", "bright comet", "broad trail"])
+@pytest.mark.parametrize("scene", ["comet", "broad trail"])
 def test_without_it_they_are_torn(scene, monkeypatch):
     frame = make(SCENES[scene], 21)
     sources = measured(frame).sources
@@ -131,7 +131,7 @@ def test_filaments_of_a_nebula():
         n_false += np.count_nonzero(is_false & passes)
         n_rows += np.count_nonzero(passes)
     assert n_faint <= 8  # were 22
-    assert n_false < 0.12 * n_rows
+    assert n_false < 0.06 * n_rows
     complete, pure = np.mean(found, axis=0) - np.mean(by_sep, axis=0)
     assert complete > 0.02
     assert pure > 0.05

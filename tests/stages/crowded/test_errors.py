@@ -164,7 +164,7 @@ def test_knots_of_a_coma_are_lost_below_five_of_their_errors():
 
 
 def test_light_of_a_nebula_keeps_one_row_for_a_patch():
-    """Below three of errors that are 1.5 times the usual ones; a crowd is no nebula."""
+    """Below three errors, and pieces where these are 1.5 times the usual; a crowd is no nebula."""
     error = np.array(
         [*np.full(8, 10.0), 40.0, 40.0, 40.0, 40.0, 40.0, 40.0, 12.0, 40.0, 90.0, 40.0]
     )
@@ -173,23 +173,29 @@ def test_light_of_a_nebula_keeps_one_row_for_a_patch():
     flags = np.append(np.zeros(17, np.int16), np.int16(FlagsSky.NO_POINT))
     sources = Catalog({"FLUX_PSF": snr * error, "FLUXERR_PSF": error, "FLAGS_SKY": flags})
     far = 50.0 * FWHM * np.arange(18), np.zeros(18)
-    pieces, wholes = of_structure(sources, parent, *far, FWHM, (999, 999))
+    light = np.where(np.isin(np.arange(18), [8, 9, 12]), 1.0, 9.0)
+    pieces, wholes = of_structure(sources, parent, light, *far, FWHM, (999, 999))
     assert pieces.tolist() == [8, 9, 12]  # beside a star; beside a brighter patch
-    assert wholes.tolist() == [11, 13, 16, 17]  # the last are galaxies upon another
+    light[[8, 12]] = 12.0, 2.0  # most of what they are with, the wide disk of a galaxy; too little
+    assert of_structure(sources, parent, light, *far, FWHM, (999, 999))[0].tolist() == [9, 12]
+    light[8] = np.nan
+    assert of_structure(sources, parent, light, *far, FWHM, (999, 999))[0].tolist() == [8, 9, 12]
+    light[12] = 9.0
+    assert wholes.tolist() == [11, 13, 14, 16, 17]  # the last are galaxies upon another
     crowd = (round(18 * FWHM), round(18 * FWHM))
     beside = far[0] - 49.0 * FWHM * (np.arange(18) % 2), far[1]
     near = far[0] / 500.0, far[1]
-    pieces, wholes = of_structure(sources, parent, *beside, FWHM, (999, 999))
+    pieces, wholes = of_structure(sources, parent, light, *beside, FWHM, (999, 999))
     assert pieces.size == 0
-    assert wholes.tolist() == [8, 9, 11, 12, 13, 16, 17]
+    assert wholes.tolist() == [8, 9, 11, 12, 13, 14, 16, 17]
     for place, shape in ((far, crowd), (near, (999, 999))):
-        found = of_structure(sources, parent, *place, FWHM, shape)
+        found = of_structure(sources, parent, light, *place, FWHM, shape)
         assert [rows.size for rows in found] == [0, 0]
     none = Catalog({name: sources[name][:0] for name in sources})
-    found = of_structure(none, parent[:0], *np.zeros((2, 0)), FWHM, (99, 99))
+    found = of_structure(none, parent[:0], *np.zeros((3, 0)), FWHM, (99, 99))
     assert [rows.size for rows in found] == [0, 0]
     unknown = sources.with_columns(FLUXERR_PSF=error * np.nan)
-    found = of_structure(unknown, parent, *far, FWHM, (999, 999))
+    found = of_structure(unknown, parent, light, *far, FWHM, (999, 999))
     assert [rows.size for rows in found] == [0, 0]
 
 

@@ -38,7 +38,7 @@ def all_added(field):
         patch.setattr(
             search,
             "pieces_of_extended",
-            lambda _, hidden, *__, **___: np.zeros(hidden.x.size, np.bool_),
+            lambda _, hidden, *__, **___: np.zeros((2, hidden.x.size), np.bool_),
         )
         patch.setattr(
             search, "plainly_extended",
@@ -129,12 +129,12 @@ def test_pairs_of_stars_are_no_galaxies_where_there_are_none():
 
     def judged(exposure, hidden, found, run, **known):
         nonlocal lost, added
-        torn = pieces_of_extended(exposure, hidden, found, run, **known)
+        torn, whole = pieces_of_extended(exposure, hidden, found, run, **known)
         near = np.hypot(hidden.x[torn, None] - field.x, hidden.y[torn, None] - field.y) < FWHM / 2
         offset = np.abs(2.5 * np.log10(hidden.flux[torn, None] / field.flux))
         lost += (near & (offset < 0.75)).any(axis=1).sum()
         added += hidden.x.size - found.n
-        return torn
+        return torn, whole
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "pieces_of_extended", judged)
@@ -158,11 +158,11 @@ def judged_by_pixels(field):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(extended, "are_stars", told)
             patch.setattr(plain, "PLAIN_OF_PROFILES", np.inf)
-            torn.append(pieces_of_extended(*arguments, **known))
+            verdict = pieces_of_extended(*arguments, **known)
             patch.undo()
             patch.setattr(extended, "are_stars", told)
-            torn.append(pieces_of_extended(*arguments, **known))
-        return torn[0]
+            torn.extend([verdict[0], pieces_of_extended(*arguments, **known)[0]])
+        return verdict
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "pieces_of_extended", judged)

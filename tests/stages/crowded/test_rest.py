@@ -11,7 +11,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.stages.background.planes import Plane
-from skyextract.stages.crowded.hidden import Hidden
+from skyextract.stages.crowded.hidden import Hidden, only
 from skyextract.stages.crowded.rest import (
     LeastFlux,
     filtered_about,
@@ -79,6 +79,17 @@ def test_faint_pairs_are_told_from_stars():
 def test_brighter_sources_and_detections_stay():
     assert share_of_sums(10.0 * LEAST, 1.2) == 0.0
     assert share_of_sums(1.3 * LEAST, 1.2, n_detected=1000) == 0.0
+
+
+def test_detections_keep_their_rows():
+    """Whatever a search says of them: what was measured of them stands in these rows."""
+    _, hidden, _ = fitted_grid(10.0 * LEAST, 0.0, n=5)
+    kept = np.arange(25) % 2 == 0
+    some = only(hidden, kept, 10)
+    stay = kept | (np.arange(25) < 10)
+    np.testing.assert_array_equal(some.x, hidden.x[stay])
+    gone = hidden.models - some.models
+    assert gone.sum() == pytest.approx(hidden.flux[~stay].sum(), rel=0.01)
 
 
 def test_a_broken_pixel_does_not_spoil_the_noise_of_others():

@@ -202,8 +202,14 @@ def test_an_uncrowded_field_has_its_rows_and_companions():
     found, without = (run_measure(exposure, niter=n).sources for n in (8, 0))
     n = without.n_rows
     for name in without:
-        if "PSF" not in name and name != "SPREAD_MODEL":
+        if "PSF" not in name and name not in ("SPREAD_MODEL", "FLAGS"):
             np.testing.assert_array_equal(found[name][:n], without[name])
+    # Who has light of one of the others in its footprint is flagged as a blend.
+    changed = np.flatnonzero(found["FLAGS"][:n] != without["FLAGS"])
+    np.testing.assert_array_equal(found["FLAGS"][changed], without["FLAGS"][changed] | 3)
+    for k in changed:
+        apart = np.hypot(*(found[c][n:] - found[c][k] for c in ("X_IMAGE", "Y_IMAGE")))
+        assert apart.min() < 3 * FWHM
     change = np.abs(found["FLUX_PSF"][:n] - without["FLUX_PSF"]) / without["FLUXERR_PSF"]
     assert n < found.n_rows < 1.1 * n
     assert np.count_nonzero(change > 0.1) <= found.n_rows - n

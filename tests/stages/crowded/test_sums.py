@@ -34,6 +34,20 @@ def test_sums_in_the_core_of_a_cluster_are_no_rows():
     assert true > 0.9 * all_true
 
 
+def test_broad_faint_rows_of_a_crowd_of_sharp_stars_stay():
+    """At 20 stars per 100 FWHM^2 they are stars more than twice as often as not."""
+    fwhm = 2.3  # with the pixel
+    field = simulate(str(20 * (FWHM / fwhm) ** 2), 256, 41, galsim.Gaussian(fwhm=2.2))
+    found = []
+    for doubt in (sums.SOME_DOUBT, 0.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sums, "SOME_DOUBT", doubt)
+            right = matched(field, measured(field, COLUMNS, fwhm), fwhm)[0].any(axis=1)
+        found.append((right.sum(), (~right).sum()))
+    (true, false), (fewer_true, fewer_false) = found
+    assert true - fewer_true > max(5, 2 * (false - fewer_false))
+
+
 def test_where_it_is_not_dense_all_stay():
     (true, false), (all_true, all_false) = with_and_without("5", 256, 31)
     assert true == all_true

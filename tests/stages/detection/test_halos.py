@@ -1,4 +1,4 @@
-"""Stars in the light that is scattered about a planet."""
+"""Stars in the light that is scattered about a planet, and upon other wide light."""
 
 import numpy as np
 import pytest
@@ -48,11 +48,56 @@ def test_stars_in_the_light_about_a_planet_are_found(seed):
     assert found.n <= 24 + 1
 
 
-def test_knots_of_what_is_not_saturated_stay_together():
-    """A spiral's knots: what they rise above is light of their galaxy."""
+def upon(light, psf, filtering, height, seed=1):
+    """Return an image, and positions of 24 stars that rise by `height` times the light beneath."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(30.0, 410.0, 24), rng.uniform(30.0, 410.0, 24)
+    beneath = light[np.rint(y).astype(int), np.rint(x).astype(int)]
+    expected = light + draw(psf, light.shape, x, y, height * beneath / filtering.square)
+    image = rng.normal(expected, np.sqrt(NOISE**2 + expected / GAIN))
+    return image.astype(np.float32), x, y
+
+
+BAND = 40.0 * np.exp(-0.5 * ((V - 220.0) / 90.0) ** 4) * (1.0 + 0.3 * np.sin(U / 25.0 + V / 15.0))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_stars_upon_a_wide_band_are_found_where_they_are(seed):
+    """As a contrail: no star upon it has a share of all its light."""
     psf = Psf.gaussian(3.3)
     filtering = matched_filter(psf, (SIDE, SIDE))
-    image, _, _, _ = scene(1, psf, filtering, 0.2 * HALO)
+    image, x, y = upon(np.maximum(BAND, 15.0), psf, filtering, 2.5, seed)
+    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
+    before = detect(image, ALONE, Run(1), **options)
+    found = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
+    at = [np.hypot(d.x - x[:, None], d.y - y[:, None]).min(1) for d in (before, found)]
+    assert (at[0] < 1.0).sum() <= 4
+    assert (at[1] < 1.0).sum() >= 22
+    # the band, and what of it passes for bright
+    assert found.n <= 24 + 4
+    # no pixel is lost, none has two owners
+    assert np.unique(found.pixel).size == found.pixel.size == before.pixel.size
+
+
+def test_a_galaxy_keeps_its_nucleus_and_loses_the_stars_upon_it():
+    psf = Psf.gaussian(3.3)
+    filtering = matched_filter(psf, (SIDE, SIDE))
+    galaxy = 800.0 * np.exp(-R / 40.0) + draw(psf, R.shape, [210.0], [225.0], [4e4])
+    image, x, y = upon(np.maximum(galaxy, 15.0), psf, filtering, 2.5, 5)
+    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
+    found = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
+    assert (np.hypot(found.x - x[:, None], found.y - y[:, None]).min(1) < 1.0).sum() >= 22
+    largest = np.argmax(np.diff(found.first))
+    assert np.diff(found.first)[largest] > 0.8 * found.pixel.size
+    assert np.hypot(found.xpeak[largest] - 210.0, found.ypeak[largest] - 225.0) < 1.5
+    assert (np.hypot(found.x - 210.0, found.y - 225.0) < 20.0).sum() == 1
+
+
+def test_knots_of_what_is_not_saturated_stay_together():
+    """A spiral's knots rise by less than half of the light of their galaxy."""
+    psf = Psf.gaussian(3.3)
+    filtering = matched_filter(psf, (SIDE, SIDE))
+    image, _, _ = upon(0.2 * HALO + 20.0 * np.exp(-0.5 * (R / 90.0) ** 2), psf, filtering, 0.4)
     options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
     one = detect(image, ALONE, Run(1), **options)
     both = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))

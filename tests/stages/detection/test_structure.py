@@ -12,9 +12,9 @@ from skyextract.settings.keywords import Config
 from skyextract.stages.detection import detect
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import measure_scale
-from skyextract.stages.detection.structure import without_structure
+from skyextract.stages.detection.structure import BLOCK, share_uneven, without_structure
 from tests.compare.lights import measured, places_by_sep, scores
-from tests.simulate.lights import LIGHTS, make, mottled
+from tests.simulate.lights import LIGHTS, make, mottled, pupil
 from tests.simulate.noises import KINDS
 from tests.simulate.noises import make as make_noise
 from tests.stages.detection.test_noise import filtered_noise, noise_of
@@ -52,6 +52,22 @@ def test_the_threshold_alone_loses_them(kind):
     found = measured(frame, SINGLE).detections
     theirs, _ = scores(frame, *places_by_sep(frame))
     assert scores(frame, found.x, found.y)[0] < theirs - 0.08
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_light_that_hardly_raises_the_noise_has_no_sources_on_its_edges(seed):
+    frame = make(pupil(3.0), seed, size=768, n=300)
+    result = measured(frame, SINGLE)
+    assert any("does not follow the sky" in text for text in result.run.warnings)
+    found = result.detections
+    assert np.max(found.full_noise_scale) < 1.2
+    assert found.around is not None
+    completeness, purity = scores(frame, found.x, found.y)
+    even = make(LIGHTS["dark"], seed, size=768, n=300)
+    known = measured(even, SINGLE).detections
+    assert known.around is None
+    assert purity > 0.98
+    assert completeness > scores(even, known.x, known.y)[0] - 0.03
 
 
 def test_what_is_subtracted_is_the_structure():
@@ -157,3 +173,18 @@ def test_smooth_light_without_noise_of_pixels():
     left = without_structure(smooth, found.around, Run(1))
     assert scale(left).max() < 0.5
     assert found.scale.min() > 0.7
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_blocks_that_are_high_or_low_are_counted_by_any_number_of_threads(n_threads):
+    """Three blocks that are high, in an L: of its pairs one is along each axis."""
+    noise = np.random.default_rng(2).normal(0.0, 1.0, (20 * BLOCK + 3, 12 * BLOCK + 1))
+    for row, column in ((5, 4), (6, 4), (6, 5)):
+        noise[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] += 1.5
+    filtered = noise.astype(np.float32)
+    claimed = np.zeros(filtered.shape, np.uint8)
+    claimed[:BLOCK, :] = 1  # a row of blocks of which nothing is known
+    share, middle = share_uneven(filtered, claimed, 1.0, 1.0, Run(n_threads))
+    assert share == pytest.approx(2.0 / (19 * 12))
+    usual = filtered[BLOCK : 20 * BLOCK, : 12 * BLOCK]
+    assert middle == pytest.approx(float(np.median(usual)), abs=0.05)

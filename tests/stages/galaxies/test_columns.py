@@ -5,6 +5,7 @@ from __future__ import annotations
 import galsim
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import skyextract
 from skyextract.kernels.galaxies.source import DISK, N_PARAMETERS, POINT, RADIUS, SPHEROID
@@ -23,12 +24,12 @@ def _rows(frame, table):
     return table[distance.argmin(axis=1)], distance.min(axis=1) < 2.0
 
 
-def _measure(frame, folder, columns):
+def _measure(frame, folder, columns, **keywords):
     """Return the catalogue of a frame with some columns."""
     parameters = folder / "models.param"
     parameters.write_text("\n".join(columns.split()) + "\n")
     exposure = skyextract.exposure(frame.image, header={"GAIN": GAIN, "SATURATE": 1e7})
-    return skyextract.process(exposure, PARAMETERS_NAME=str(parameters)).table
+    return skyextract.process(exposure, PARAMETERS_NAME=str(parameters), **keywords).table
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,32 @@ def test_fluxes_of_models_do_not_depend_on_other_columns(tmp_path):
     alone = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL")
     beside = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL FLUX_PSF")
     np.testing.assert_array_equal(alone["FLUX_MODEL"], beside["FLUX_MODEL"])
+
+
+def test_the_unit_of_a_psf_file_is_that_of_psf_fluxes_alone(tmp_path):
+    """PSFEx's is the light within an aperture; models have all light, in SExtractor, too."""
+    frame = simulate_galaxies(120, 500, seed=5)
+    psf = galsim.Convolve(
+        galsim.Moffat(beta=3.0, fwhm=3.6).shear(g1=0.03, g2=0.01), galsim.Pixel(1)
+    )
+    stamp = psf.drawImage(nx=41, ny=41, scale=1.0, method="no_pixel").array
+    mask = fits.Column("PSF_MASK", f"{stamp.size}E", dim="(41,41,1)", array=[1.12 * stamp[None]])
+    unit = fits.BinTableHDU.from_columns([mask], name="PSF_DATA")
+    cards = {"POLNAXIS": 0, "PSF_FWHM": 3.6, "PSF_SAMP": 1.0, "PSFNAXIS": 3, "PSFAXIS1": 41,
+             "PSFAXIS2": 41, "PSFAXIS3": 1}  # fmt: skip
+    unit.header.update(cards)
+    unit.writeto(tmp_path / "stars.psf")
+    for diameter, scale in ((0, 1.12), (6, 1.0)):
+        given = {"PSF_NAME": str(tmp_path / "stars.psf"), "APERCOR_DIAMETER": diameter}
+        alone = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL", **given)
+        beside = _measure(frame, tmp_path, COLUMNS, **given)
+        np.testing.assert_array_equal(alone["FLUX_MODEL"], beside["FLUX_MODEL"])
+        rows, found = _rows(frame, beside)
+        bright = found & frame.star & (frame.snr > 30.0)
+        assert bright.sum() > 4
+        for flux, its in (("FLUX_MODEL", 1.0), ("FLUX_PSF", scale)):
+            ratio = np.array(rows[flux][bright]) / frame.flux[bright]
+            assert np.median(ratio) == pytest.approx(1.0 / its, abs=0.02)
 
 
 def test_models_of_stars_are_on_the_scale_of_psf_fluxes(measured):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
+from skyextract.stages.psf.degree import is_nearer
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.misfit import odd_misfit
+from skyextract.stages.psf.model import Variation
 from tests.simulate.noises import KINDS, make
 
 
@@ -66,6 +69,22 @@ def test_widths_that_no_parabola_follows_get_a_higher_degree():
     off -= np.median(off)
     # The best parabola leaves 9 %.
     assert np.sqrt(np.mean(np.square(off))) < 0.07
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_stars_of_the_corners_alone_tell_of_widths_there(seed):
+    """Widths by the fourth power of the distance: a parabola rejects those that it cannot fit."""
+    size = 700
+
+    def fwhm_at(x, y):
+        return 2.6 * (1.0 + (((x - 350) ** 2 + (y - 350) ** 2) / (2 * 350**2)) ** 2)
+
+    psf = psf_of(field_of_widths(fwhm_at, 110, size, seed)[0], 1.5)
+    fine = (np.arange(-12.5, 12.5, 0.02) + 0.01)[:, None]
+    for x, y in ((100, 100), (600, 100), (100, 600), (600, 600)):
+        true = moffat(fine.T, fine, fwhm_at(x, y)).reshape(25, 50, 25, 50).sum(axis=(1, 3)) * 4e-4
+        # The parabola of the other stars is 10 to 20 % too sharp.
+        assert (psf.stamp(x, y) ** 2).sum() == pytest.approx((true**2).sum(), rel=0.08)
 
 
 def test_a_psf_that_follows_a_parabola_keeps_its_degree():
@@ -128,3 +147,36 @@ def test_misfit_is_the_shift_that_a_star_hides(amplitude):
         ] * third.transpose(0, 2, 1)
         found = odd_misfit(psf, places, np.stack([centres[0]] * 2), flux, both, weight, 6.0)
         assert found == pytest.approx(amplitude, rel=0.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "nearer", "n_groups"),
+    [
+        ((0.2, -0.5, -0.5), False, 1),  # no one asks on once it is farther
+        ((-0.5, 0.2, 0.2), True, 1),  # or nearer by far
+        ((-0.03, -0.03, -0.06), True, 3),  # in doubt all groups are left out
+        ((-0.03, -0.03, 0.01), False, 3),
+    ],
+)
+def test_no_more_stars_are_left_out_than_the_answer_needs(changes, nearer, n_groups):
+    noise = np.random.default_rng(2).normal(0.0, 0.1, 30)
+    noise -= noise.mean()
+    groups = [np.arange(90) % 3 == k for k in range(3)]
+    built = []
+
+    def build(variation, held_out):
+        number = next(k for k in range(3) if groups[k] is held_out)
+        built.append((variation, number))
+        chi2 = np.full(90, 1.0)
+        if variation.degree == 4:
+            chi2[held_out] = np.exp(noise + changes[number])
+        return SimpleNamespace(chi2=chi2)
+
+    own: list = []
+    everyone = np.ones(90, np.bool_)
+    pair = Variation(2), Variation(4)
+    assert is_nearer(build, pair, groups, everyone, own, (0.03, 1.0)) == nearer
+    assert built == [(v, k) for k in range(n_groups) for v in pair]
+    # The next one that is tried finds what the first is like.
+    is_nearer(build, pair, groups, everyone, own, (0.03, 1.0))
+    assert len(built) == 3 * n_groups

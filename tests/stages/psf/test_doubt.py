@@ -13,7 +13,12 @@ from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.stages.psf import doubt
 from skyextract.stages.psf.candidates import find_candidates
-from skyextract.stages.psf.doubt import about_calm_stars, noise_for_stars, tell_elongation
+from skyextract.stages.psf.doubt import (
+    about_calm_stars,
+    doubt_of_length,
+    noise_for_stars,
+    tell_elongation,
+)
 from skyextract.stages.psf.photons import Growth
 from skyextract.stages.psf.sweeps import FittedSources, add_models
 
@@ -33,6 +38,21 @@ def test_elongated_stars(ellipticity, height, warned):
         replace(Psf.gaussian(3.0), ellipticity=ellipticity), SkyWcs.from_header(cards), run
     )
     assert bool(run.warnings) == warned
+
+
+@pytest.mark.parametrize(("width", "length", "is_long"), [
+    (3.3, 26.0, False), (3.3, 125.0, True), (1.2, 14.0, False), (3.3, 61.0, True),
+])  # fmt: skip
+def test_spectra_without_a_slit_are_no_trailed_stars(width, length, is_long):
+    """Trails are measured up to 8 widths; of what is longer not even the direction is told."""
+    round_one = Psf.gaussian((width * length) ** 0.5)
+    psf, run = replace(round_one, ellipticity=1.0 - width / length), Run()
+    message = doubt_of_length(psf)
+    assert bool(message) == is_long
+    if is_long:
+        assert f"{length:.0f} pixels long, {length / width:.0f} times" in message
+    tell_elongation(psf, None, run)
+    assert bool(run.warnings) != is_long
 
 
 @pytest.mark.parametrize("n_stars", [0, 40])

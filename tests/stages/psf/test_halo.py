@@ -60,3 +60,24 @@ def test_few_stars_tell_nothing():
     assert find_halo(None, Psf.gaussian(FWHM), image, image > np.inf) is None
     assert halo_of(stars.take(np.arange(7)), image) is None
     assert find_halo(stars, Psf.gaussian(FWHM), image, image > -np.inf) is None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_brightest_stars_tell_where_the_noise_of_the_others_hides_it(seed):
+    """Ten bright stars, and fifteen with a tenth of their flux in uneven light."""
+    stars, image = frame(0.5, 4.0, seed=seed, n=10)
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(40.0, SIZE - 40.0, (2, 15))
+    level = halo_of(stars, image).share
+    row, column = np.indices(image.shape)
+    for k in range(15):
+        near = np.hypot(column - x[k], row - y[k]) < NEAR[1] * FWHM
+        image[near] += np.float32(rng.normal(0.0, 3.0))
+    columns = {
+        "X_IMAGE": np.append(stars["X_IMAGE"], x + 1.0),
+        "Y_IMAGE": np.append(stars["Y_IMAGE"], y + 1.0),
+        "FLUX_PSF": np.append(stars["FLUX_PSF"], np.full(15, 5000.0)),
+    }
+    halo = halo_of(Catalog(columns), image)
+    assert halo.doubt
+    assert halo.share == pytest.approx(level, rel=0.3)

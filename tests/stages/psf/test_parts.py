@@ -8,7 +8,12 @@ import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
-from skyextract.stages.psf.parts import Sizes, doubt_of_parts, model_sizes
+from skyextract.stages.psf.parts import (
+    Sizes,
+    _chance_of_directions,
+    doubt_of_parts,
+    model_sizes,
+)
 
 SHAPE = (2000, 1000)
 PSF = Psf.gaussian(3.0)
@@ -22,7 +27,8 @@ def sizes(seed, n, size, is_star=None, scatter=0.003):
     log = np.log10(size(u, v)) + np.hypot(error, scatter) * rng.standard_normal(n)
     stars = np.ones(n, dtype=bool) if is_star is None else is_star(u, v)
     round_ = np.ones(n, dtype=bool)
-    return Sizes(SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5), log, error, stars, round_)
+    angle = rng.uniform(-np.pi / 2, np.pi / 2, n)
+    return Sizes(SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5), log, error, angle, stars, round_)
 
 
 @pytest.mark.parametrize("n", [15, 60, 500])
@@ -64,10 +70,10 @@ def test_galaxies_are_no_part():
     stars = sizes(1, 100, lambda u, v: 3.0 + 0.0 * u)
     galaxies = Sizes(
         rng.uniform(700.0, 1000.0, 80), rng.uniform(1400.0, 2000.0, 80),
-        np.log10(3.0 * rng.uniform(1.05, 2.5, 80)), np.full(80, 0.003), np.zeros(80, dtype=bool),
-        np.ones(80, dtype=bool),
+        np.log10(3.0 * rng.uniform(1.05, 2.5, 80)), np.full(80, 0.003), np.zeros(80),
+        np.zeros(80, dtype=bool), np.ones(80, dtype=bool),
     )  # fmt: skip
-    names = ("x", "y", "size", "error", "is_star", "is_round")
+    names = ("x", "y", "size", "error", "angle", "is_star", "is_round")
     both = [np.append(getattr(stars, name), getattr(galaxies, name)) for name in names]
     assert not doubt_of_parts(Sizes(*both), PSF, SHAPE)
 
@@ -76,8 +82,54 @@ def test_galaxies_are_no_part():
 def test_stars_that_are_trailed_in_a_part(n):
     for seed in range(20):
         half = sizes(seed, n, lambda u, v: np.where(v > 0.1, 8.0, 3.0), lambda u, v: v < 0.1)
-        half = replace(half, is_round=half.is_star)
+        half = replace(half, is_round=half.is_star, angle=np.full(n, 0.3))
         assert "parts of the frame have trailed stars" in doubt_of_parts(half, PSF, SHAPE)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("middle", [0.3, 0.5, 0.62])
+def test_trails_in_a_strip(axis, middle):
+    """Of a frame that was shaken while it was read, wherever the strip lies."""
+    n_false = 0
+    for seed in range(20):
+        some = sizes(seed, 150, lambda u, v: 3.0 + 0.0 * u)
+        place = some.x / SHAPE[1] if axis == "x" else some.y / SHAPE[0]
+        is_trail = np.abs(place - middle) < 0.1
+        random = np.random.default_rng(seed)
+        is_round = ~is_trail & (random.random(150) > 0.1)
+        angle = np.where(is_trail, 0.4 + 0.05 * random.standard_normal(150), some.angle)
+        strip = replace(some, is_round=is_round, is_star=is_round, angle=angle)
+        told = doubt_of_parts(strip, PSF, SHAPE)
+        low, high = (int(word) for word in re.search(rf"{axis} (\d+) to (\d+)", told).groups())
+        size = SHAPE[1] if axis == "x" else SHAPE[0]
+        assert abs(low / size - middle + 0.1) < 2 / 12
+        assert abs(high / size - middle - 0.1) < 2 / 12
+        n_false += bool(doubt_of_parts(replace(strip, angle=some.angle), PSF, SHAPE))
+    assert n_false <= 1  # galaxies, which have no direction but by chance
+
+
+@pytest.mark.parametrize("n", [40, 100])
+def test_trails_of_one_direction_and_any_size(n):
+    """As where they become longer from row to row; galaxies have no direction of their own."""
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        factor = random.uniform(1.2, 3.5, n)
+        some = sizes(
+            seed, n, lambda u, v, f=factor: 3.0 * np.where(v > 0.1, f, 1.0), lambda u, v: v < 0.1
+        )
+        galaxies = replace(some, is_round=some.is_star)
+        assert not doubt_of_parts(galaxies, PSF, SHAPE)
+        is_trail = random.random(n) < 0.9
+        angle = np.where(is_trail, 0.5 + 0.03 * random.standard_normal(n), some.angle)
+        trails = replace(galaxies, angle=angle)
+        assert "parts of the frame have trailed stars" in doubt_of_parts(trails, PSF, SHAPE)
+
+
+@pytest.mark.parametrize("n", [4, 9])
+def test_directions_are_near_to_each_other_by_chance_as_often_as_it_says(n):
+    random = np.random.default_rng(n)
+    chance = [_chance_of_directions(random.uniform(0.0, np.pi, n)) for _ in range(40_000)]
+    assert np.mean(np.array(chance) < np.log(1e-3)) == pytest.approx(1.2e-3, abs=0.5e-3)
 
 
 def test_elongated_galaxies_are_no_part():
@@ -123,12 +175,12 @@ def test_few_stars_of_a_crowd_do_not_tell_of_a_corner_without_them():
         )  # fmt: skip
         places = SHAPE[1] * (u + 0.5), SHAPE[0] * (v + 0.5)
         assert not doubt_of_parts(
-            Sizes(*places, log, error, is_star, np.ones(400, dtype=bool)), psf, SHAPE
+            Sizes(*places, log, error, 0.0 * log, is_star, np.ones(400, dtype=bool)), psf, SHAPE
         )
         # ... nor does that hide a corner with a seeing of its own
         log[(u > 0.25) & (v > 0.25)] += np.log10(1.15)
         assert doubt_of_parts(
-            Sizes(*places, log, error, is_star, np.ones(400, dtype=bool)), psf, SHAPE
+            Sizes(*places, log, error, 0.0 * log, is_star, np.ones(400, dtype=bool)), psf, SHAPE
         )
 
 
@@ -152,3 +204,18 @@ def test_sizes_of_a_psf_that_varies(n):
     sizes = model_sizes(psf, x, y, SHAPE)
     assert np.ptp(true) > 0.01
     np.testing.assert_allclose(sizes, true, rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [90, 400])
+def test_tiles_of_another_size_each(n):
+    """A mosaic of 3 x 3 exposures: PSF stars are those of about the median size."""
+    told = 0
+    for seed in range(20):
+        of_tile = np.random.default_rng(seed).uniform(2.8, 4.2, (3, 3))
+
+        def size(u, v, of_tile=of_tile):
+            column, row = (np.floor(3.0 * (w + 0.5)).astype(int) for w in (u, v))
+            return of_tile[row, column]
+
+        told += bool(doubt_of_parts(sizes(seed, n, size), PSF, SHAPE))
+    assert told >= 19

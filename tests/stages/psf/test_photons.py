@@ -93,3 +93,17 @@ def test_read_noise_that_no_card_tells_is_no_more_noise_of_photons():
     random = np.random.default_rng(6)
     image = random.poisson(light * GAIN) / GAIN + random.normal(0.0, 12.0, light.shape)
     assert gain_of(image.astype(np.float32)) == GAIN
+
+
+@pytest.mark.parametrize("sky_level", [0.0, 300.0])
+def test_counts_per_second_without_a_unit_have_the_exposure_time_in_their_gain(sky_level, caplog):
+    time = 20.0
+    rates = (mean_of(1, 2) - np.float32(300.0 - sky_level)) / np.float32(time)
+    frame = sky.exposure(rates, gain=GAIN, header={"EXPTIME": time, "RDNOISE": READ_NOISE})
+    assert sky.characterize(frame).detector.gain == pytest.approx(time * GAIN)
+    assert "stars and sky have the noise of counts per second" in caplog.text
+
+
+def test_counts_are_no_rates():
+    frame = sky.exposure(mean_of(1, 3), gain=GAIN, header={"EXPTIME": 20.0})
+    assert sky.characterize(frame).detector.gain == GAIN

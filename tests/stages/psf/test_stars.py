@@ -28,7 +28,7 @@ def candidates(fwhm, snr, seed=1, **columns):
     order = np.argsort(y, kind="stable")
     values = {
         "ellipticity": np.full(n, 0.02), "flux": snr, "broadening": np.full(n, 1.65),
-        "flags": np.zeros(n, dtype=np.int64), **columns,
+        "angle": np.zeros(n), "flags": np.zeros(n, dtype=np.int64), **columns,
     }  # fmt: skip
     peaks = np.stack([x, y, snr, np.full(n, 5.0)])[:, order]
     return Candidates(x=x, y=y, fwhm=fwhm, snr=snr, height=snr, peaks=peaks, **values)

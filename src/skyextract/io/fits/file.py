@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from skyextract.datamodel.arrays import AnyArray
-from skyextract.datamodel.header import Header, repaired
+from skyextract.datamodel.arrays import U1, AnyArray
+from skyextract.datamodel.header import BLOCK, Header, repaired
 from skyextract.errors import ImageError, NoFitsError, NoSuchImageError
 from skyextract.io.fits.blocks import DTYPES, announced, data_bytes, data_size, read_header
 from skyextract.io.fits.tiles import decompress
@@ -124,6 +124,8 @@ class FitsFile:
         All header units that could be read.
     broken : str
         Why reading stopped before the end of the file; empty if it did not.
+    surplus : int
+        Number of bytes after the last header unit that are none of another one.
 
     Raises
     ------
@@ -135,6 +137,7 @@ class FitsFile:
         self.path = path
         self.units: list[HeaderUnit] = []
         self.broken = ""
+        self.surplus = 0
         self._stream = _open(path)
         self._size = self._stream.seek(0, 2)
         if not self._starts(0, b"SIMPLE"):
@@ -167,9 +170,7 @@ class FitsFile:
         while offset < self._size:
             index = len(self.units)
             if index and not self._starts(offset, b"XTENSION"):
-                self._stream.seek(offset)
-                if self._stream.read(80).strip(b"\0 \n"):
-                    self.broken = f"unknown data after header unit {index - 1}"
+                self._note_rest(offset, index - 1)
                 return
             try:
                 self._stream.seek(offset)
@@ -183,6 +184,18 @@ class FitsFile:
                 return
             self.units.append(unit)
             offset = start + data_size(words)
+
+    def _note_rest(self, offset: int, index: int) -> None:
+        """Tell what follows the last header unit that is one."""
+        self._stream.seek(offset)
+        first = self._stream.read(BLOCK)
+        if not first[:80].strip(b"\0 \n"):
+            return
+        places = range(offset + BLOCK, self._size, BLOCK)
+        if b"BITPIX" in first or any(self._starts(place, b"XTENSION") for place in places):
+            self.broken = f"unknown data after header unit {index}"
+        else:
+            self.surplus = self._size - offset
 
     def _unit(self, index: int, header: Header, start: int, words: dict[str, str]) -> HeaderUnit:
         size = data_bytes(words)
@@ -241,11 +254,21 @@ class FitsFile:
             raise ImageError("the image has no pixels")
         return self._bytes(unit, dtype, unit.shape[::-1])
 
+    def _packed(self, unit: HeaderUnit) -> U1:
+        """Return the bytes of a compressed image, and some more, as `decompress` takes them.
+
+        Read and not mapped: to take so few bytes page by page takes three times as long.
+        """
+        from skyextract.kernels.rice import SPARE
+
+        packed = np.zeros(unit.size + SPARE, np.uint8)
+        self._stream.seek(unit.start)
+        self._stream.readinto(packed[: unit.size].data)  # type: ignore[attr-defined]
+        return packed
+
     def _decompress(self, unit: HeaderUnit, run: Run | None) -> AnyArray:
         """Return the numbers of a tile-compressed image (RICE, GZIP, HCOMPRESS, PLIO)."""
-        numbers = decompress(
-            unit.header, unit.shape, self._bytes(unit, np.dtype(np.uint8), (unit.size,)), run
-        )
+        numbers = decompress(unit.header, unit.shape, self._packed(unit), run)
         if numbers is not None:
             return numbers
         from astropy.io import fits

@@ -176,11 +176,17 @@ def _sizes(values: AnyArray) -> tuple[float, float]:
     return math.log10(sizes[int(0.05 * sizes.size)]), math.log10(sizes[int(0.95 * sizes.size)])
 
 
+NO_VALUE = 1e35
+"""Such numbers stand for no value: programs write the largest ones of single precision (3.4e38)
+for it, and means of some thousand others are still finite."""
+
+
 def to_float(
     numbers: AnyArray,
     scaling: Scaling,
     saturation: float,
     run: Run,
+    no_value: float = math.inf,
 ) -> tuple[F4, U2]:
     """Convert stored numbers to an image and its mask.
 
@@ -190,23 +196,26 @@ def to_float(
         As stored, any type and byte order.
     saturation : float
         Pixels at or above it are SAT; inf: none.
+    no_value : float
+        Numbers of this size stand for no value.
 
     Returns
     -------
     image : (ny, nx) float32
-        0 where there is no value (BLANK, NaN, inf, beyond float32).
+        0 where there is no value (BLANK, NaN, inf, from `no_value` on).
     mask : (ny, nx) uint16
         NO_DATA and SAT.
     """
     image = whole(numbers.shape, np.float32)
     mask = unmarked(numbers.shape, np.uint16)
     step = max(1, _BLOCK_PIXELS // numbers.shape[1])
+    limits = saturation, no_value
 
     def convert(band: tuple[int, int]) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             for first in range(*band, step):
                 rows = slice(first, min(first + step, band[1]))
-                _convert(numbers[rows], scaling, saturation, image[rows], mask[rows])
+                _convert(numbers[rows], scaling, limits, image[rows], mask[rows])
 
     run.map(convert, run.bands(numbers.shape[0]))
     return image, mask
@@ -215,7 +224,7 @@ def to_float(
 def _convert(
     numbers: AnyArray,
     scaling: Scaling,
-    saturation: float,
+    limits: tuple[float, float],
     image: F4,
     mask: U2,
 ) -> None:
@@ -227,6 +236,7 @@ def _convert(
             image += np.float32(scaling.zero)
     else:
         image[...] = numbers.astype(np.float64) * scaling.scale + scaling.zero
+    saturation, no_value = limits
     saturated = image >= saturation
     if saturated.any():
         mask[saturated] = Mask.SAT
@@ -234,8 +244,8 @@ def _convert(
     if integer and scaling.blank is not None:
         bad = numbers == scaling.blank
     if not integer or scaling.scale != 1.0:
-        infinite = ~np.isfinite(image)
-        bad = infinite if bad is None else bad | infinite
+        no_number = ~(np.abs(image) < no_value)
+        bad = no_number if bad is None else bad | no_number
     if bad is not None and bad.any():
         image[bad] = 0.0
         mask[bad] = Mask.NO_DATA

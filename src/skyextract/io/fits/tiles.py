@@ -36,8 +36,8 @@ def decompress(
         Of the binary table.
     shape : tuple of int
         Axes of the image in FITS order.
-    data : (n,) uint8
-        The table and its heap.
+    data : (n + SPARE,) uint8
+        The table and its heap, and `kernels.rice.SPARE` bytes more.
     run : Run, optional
         Lends its threads.
     """
@@ -46,19 +46,18 @@ def decompress(
         return None
     if (header.get("ZTILE1", shape[0]), header.get("ZTILE2", 1)) != (shape[0], 1):
         return None
-    places = _places(header, shape[1], data)
-    if places is None:
-        return None
     from skyextract.kernels.rice import SPARE, decode_tiles
 
+    places = _places(header, shape[1], data[:-SPARE])
+    if places is None:
+        return None
     out = np.empty(shape[::-1], np.int32)
-    spared = np.concatenate([data, np.zeros(SPARE, np.uint8)])
     first, size = places
     n_bits = 8 * dtype.itemsize
 
     def decode(band: tuple[int, int]) -> bool:
         rows = slice(*band)
-        n_whole = decode_tiles(spared, first[rows], size[rows], n_bits, block, out[rows])
+        n_whole = decode_tiles(data, first[rows], size[rows], n_bits, block, out[rows])
         return n_whole == band[1] - band[0]
 
     run = run or Run()

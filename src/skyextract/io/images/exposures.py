@@ -40,7 +40,7 @@ from skyextract.datamodel.header import (
     remove,
     set_cards,
 )
-from skyextract.datamodel.mosaic import STEP, MosaicPlane
+from skyextract.datamodel.mosaic import MosaicPlane
 from skyextract.datamodel.plain import plain
 from skyextract.datamodel.psf import PsfSource
 from skyextract.datamodel.wcscards import is_wcs_keyword, wcs_cards
@@ -195,7 +195,7 @@ def catalog_header(exposure: Exposure) -> Header:
     if mosaic is not None:
         full: Cards = mosaic.full_wcs(wcs_cards(header))
         set_cards(header, full)
-        header["NAXIS1"], header["NAXIS2"] = (n * STEP for n in exposure.shape[::-1])
+        header["NAXIS1"], header["NAXIS2"] = mosaic.full_shape(exposure.shape)[::-1]
     return header
 
 

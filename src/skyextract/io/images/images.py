@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from skyextract.datamodel.card import CARD, COMMENTARY
-from skyextract.datamodel.exposure import Detector, Exposure, FailedExtension
+from skyextract.datamodel.exposure import Exposure, FailedExtension
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import (
     BLOCK,
-    IMAGE_TYPE_KEYS,
     Header,
     extend_missing,
-    header_number,
     is_structural,
     remove,
     repaired,
@@ -30,6 +28,7 @@ from skyextract.datamodel.wcscards import is_wcs_keyword
 from skyextract.errors import ImageError, NoSuchImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import (
+    NO_VALUE,
     Scaling,
     has_swapped_bytes,
     n_planes,
@@ -38,14 +37,9 @@ from skyextract.io.fits.pixels import (
     to_float,
 )
 from skyextract.io.images.cubes import plane_filters
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.images.dialects import (
-    MAX_TIME,
-    MIN_TIME,
-    exposure_seconds,
-    is_camera_setting,
-    is_inverse,
     linear_pixels,
-    pedestal,
     translate,
 )
 from skyextract.io.images.planes import Planes, group_planes, with_planes
@@ -53,7 +47,6 @@ from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import ImageSpec, head_path
 from skyextract.run import Run, take_memory_at_once
 from skyextract.settings.keywords import Config
-from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.sky.bands import frame_filter
 
 _COMPRESSION = re.compile(
@@ -88,6 +81,11 @@ def read_exposures(
     """
     with FitsFile(spec.path) as file:
         run.note_opened(spec.path)
+        if file.surplus:
+            run.warn(
+                f"{spec.path}: the {file.surplus} bytes after the last header unit are no part "
+                "of a FITS file: they are left alone"
+            )
         heads = read_head_file(spec.path, config.detector.header_suffix, run)
         selected = select_units(file, spec)
         alone = len(selected) == 1 and not file.broken
@@ -230,7 +228,7 @@ def _read_exposure(
     scaling = Scaling.from_header(header)
     if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
-    image, mask = to_float(numbers, scaling, detector.saturation, run)
+    image, mask = to_float(numbers, scaling, detector.saturation, run, NO_VALUE)
     if linear_pixels(image, header, run, file.path):
         saturated = np.where(image >= detector.saturation, np.uint16(Mask.SAT), np.uint16(0))
         mask = (mask & np.uint16(Mask.NO_DATA)) | saturated
@@ -250,99 +248,9 @@ def _read_exposure(
         plane=None if plane is None else plane + 1,
         extension_name=unit.name if unit.name != "COMPRESSED_IMAGE" else "",
     )
+    if beam := exposure.beam:
+        run.tell(f"{name}: radio map, beam of {beam[0]:.1f} x {beam[1]:.1f} pixels, its PSF")
     return with_planes(file, exposure, planes, run, plane)
-
-
-def read_detector(header: Header, config: DetectorConfig, run: Run, name: str) -> Detector:
-    """Return gain, read noise, saturation and exposure time: header cards before values.
-
-    A card counts if it holds a number (strings like '2.1 e-/ADU' included); gain, read noise
-    and saturation must be positive, and a gain no setting of the camera.
-    """
-    noise = _from_cards(header, config.rdnoise_key, run, name)
-    level = _from_cards(header, config.satur_key, run, name)
-    if level is None:
-        level = config.satur_level if config.satur_level > 0.0 else math.inf
-    gain = _gain(header, config.gain_key, run, name)
-    return Detector(
-        gain=config.gain if gain is None else gain,
-        read_noise=config.rdnoise if noise is None else noise,
-        saturation=level,
-        exposure_time=_exposure_time(header, config.expotime_key, run, name),
-        pedestal=pedestal(header),
-    )
-
-
-def _card_number(header: Header, keyword: str) -> float | None:
-    return header_number(header.get(keyword))
-
-
-def _numbers(
-    header: Header,
-    keywords: Sequence[str],
-    run: Run,
-    name: str,
-    read: Callable[[Header, str], float | None],
-) -> Iterator[tuple[str, float]]:
-    """Give those of the cards that hold a number, as `read` says; NONE ends the search."""
-    for keyword in keywords:
-        if keyword.upper() == "NONE":
-            return
-        number = read(header, keyword)
-        if number is not None:
-            yield keyword, number
-        elif (value := header.get(keyword)) is not None:
-            run.warn(f"{name}: header card {keyword} = {value!r} is no number")
-
-
-def _from_cards(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
-    """Return the first positive number of the cards; of others, the user is told."""
-    for keyword, number in _numbers(header, keywords, run, name, _card_number):
-        if number > 0.0:
-            return number
-        run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
-    return None
-
-
-def _gain(header: Header, keywords: Sequence[str], run: Run, name: str) -> float | None:
-    """Return the first gain that can be one; of those that cannot, the user is told."""
-    for keyword, number in _numbers(header, keywords, run, name, _card_number):
-        if not number > 0.0:
-            run.warn(f"{name}: header card {keyword} = {number:g} is not positive: ignored")
-        elif is_camera_setting(header, keyword, number):
-            other = header_number(header.get("EGAIN"))
-            known = other is not None and other > 0.0
-            run.warn(
-                f"{name}: header card {keyword} = {number:g} is a setting of the camera and no "
-                f"gain in e-/ADU: {f'EGAIN = {other:g} is used' if known else 'it is not used'}"
-            )
-            if known:
-                return other
-        elif is_inverse(header, keyword):
-            run.tell(f"{name}: {keyword} = {number:g} is in ADU per electron (its comment)")
-            return 1.0 / number
-        else:
-            return number
-    return None
-
-
-def _is_bias(header: Header) -> bool:
-    """Tell whether a frame says that it is a bias, which has no exposure."""
-    kinds = (header.get(card) for card in IMAGE_TYPE_KEYS)
-    return any(word in str(kind).lower() for kind in kinds for word in ("bias", "zero"))
-
-
-def _exposure_time(header: Header, keywords: Sequence[str], run: Run, name: str) -> float:
-    """Return the exposure time in seconds, from the unit that its card has; NaN if unknown."""
-    for _, seconds in _numbers(header, keywords, run, name, exposure_seconds):
-        no_exposure = seconds == 0.0 and _is_bias(header)
-        plausible = MIN_TIME <= seconds <= MAX_TIME
-        if not plausible and not no_exposure:
-            ignored = ": ignored" if seconds else ""
-            run.warn(f"{name}: an exposure time of {seconds:g} s is not plausible{ignored}")
-        if plausible or seconds == 0.0:
-            return seconds
-    return math.nan
 
 
 def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:

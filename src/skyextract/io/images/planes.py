@@ -1,18 +1,13 @@
 """Which images of a file belong to another one: its errors, weights and masks.
 
-Names are those of HST and JWST (SCI, ERR, DQ, WHT ...), BANZAI (SCI, BPM, ERR, CAT), DES (SCI,
-MSK, WGT), DRAGONS (SCI, VAR, DQ), Euclid (name.SCI, name.RMS, name.FLG), LSST (IMAGE, MASK,
-VARIANCE, as EXTNAME or as EXTTYPE) and astropy's CCDData (MASK, UNCERT with UTYPE).  Planes of one
-image share its EXTVER and its size.
+Planes of one image share its EXTVER and its size; their names and cards are those of `roles`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -26,40 +21,11 @@ from skyextract.datamodel.header import Header
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
 from skyextract.io.fits.pixels import Scaling, stored_numbers, to_float
+from skyextract.io.images.roles import INVERSE_ERROR, Role, card_text, kinds_of, named_owner
 from skyextract.kernels.values import NO_INFORMATION
 from skyextract.record import record
 from skyextract.run import Run
 
-
-class Role(StrEnum):
-    """What an image extension is."""
-
-    IMAGE = "image"
-    ERROR = "error"
-    VARIANCE = "variance"
-    WEIGHT = "weight"
-    MASK = "mask"
-    OTHER = "other"
-    """Something about an image that is not used: exposure times, contexts, samples."""
-
-
-_NAMES = {
-    Role.IMAGE: ("SCI", "IMAGE", "SCIENCE", "DATA", "PRIMARY", "COMPRESSED_IMAGE", ""),
-    Role.ERROR: ("ERR", "ERROR", "RMS", "UNCERT", "SIGMA", "STDDEV"),
-    Role.VARIANCE: ("VAR", "VARIANCE"),
-    Role.WEIGHT: ("WHT", "WGT", "WEIGHT", "INVVAR", "IVAR"),
-    Role.MASK: ("DQ", "MASK", "MSK", "BPM", "FLG", "FLAGS", "BADPIX"),
-    Role.OTHER: (
-        "SAMP", "TIME", "CON", "CTX", "EXP", "AREA", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "CAT",
-        "OBJMASK", "BKG", "BACKGROUND", "CROSSTALK", "WEIGHTS", "NOISE", "PSF", "WAVELENGTH",
-    ),
-}  # fmt: skip
-_ROLE = {name: role for role, names in _NAMES.items() for name in names}
-_PREFIXED = re.compile(r"(.+)[._](SCI|RMS|FLG|ERR|VAR|DQ|WHT|MASK|BKG)$")
-_UNCERTAINTIES = {
-    "STDDEVUNCERTAINTY": Role.ERROR, "STD": Role.ERROR, "VARIANCEUNCERTAINTY": Role.VARIANCE,
-    "VAR": Role.VARIANCE, "INVERSEVARIANCE": Role.WEIGHT, "IVAR": Role.WEIGHT,
-}  # fmt: skip
 MAX_MASKED = 0.9
 """Share of an image above which a mask of unknown meaning cannot be one of bad pixels."""
 
@@ -87,22 +53,6 @@ class Planes:
         return not self.planes and not self.others
 
 
-def _kind(unit: HeaderUnit) -> tuple[str, Role | None]:
-    """Return the name of the set that an image belongs to, and its role; None: not named."""
-    name = unit.name
-    if not name:
-        name = str(unit.header.get("EXTTYPE") or "").strip().upper()
-    prefixed = _PREFIXED.match(name)
-    if name not in _ROLE and prefixed:
-        return prefixed[1], _ROLE[prefixed[2]]
-    return "", _UNCERTAINTIES.get(_uncertainty(unit), _ROLE.get(name))
-
-
-def _uncertainty(unit: HeaderUnit) -> str:
-    """Return which kind of uncertainty a plane of CCDData says that it is; empty for none."""
-    return str(unit.header.get("UTYPE") or "").strip().upper()
-
-
 def group_planes(units: Sequence[HeaderUnit]) -> list[Planes]:
     """Put every image of a file together with its planes.
 
@@ -114,11 +64,15 @@ def group_planes(units: Sequence[HeaderUnit]) -> list[Planes]:
     units : sequence of HeaderUnit
         The images of a file.
     """
-    kinds = [_kind(unit) for unit in units]
+    kinds = kinds_of(units)
     images = [k for k, (_, role) in enumerate(kinds) if role in (Role.IMAGE, None)]
     owner: dict[int, int] = {}
     for k, (group, _) in enumerate(kinds):
         if k in images:
+            continue
+        named = named_owner(units, units[k])
+        if named in images:
+            owner[k] = named
             continue
         owners = [
             i for i in images
@@ -228,10 +182,10 @@ def _read_noise(file: FitsFile, unit: HeaderUnit, role: Role, run: Run, plane: i
     except ImageError as error:
         raise ImageError(f"plane {_label(unit)}: {error}") from None
     good = (values > 0.0) & (bad == 0)
-    with np.errstate(divide="ignore", over="ignore", under="ignore"):
-        if role is Role.ERROR:
+    with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+        if role is Role.ERROR or card_text(unit, "HDUCLAS3") == INVERSE_ERROR:
             values *= values
-        elif role is Role.WEIGHT:
+        if role is Role.WEIGHT:
             np.divide(np.float32(1.0), values, out=values, where=good)
     values[~good] = NO_INFORMATION if role is Role.WEIGHT else np.inf
     return values
@@ -251,7 +205,7 @@ def _read_mask(
     quality = quality_of(_all_cards(unit.header, exposure.header))
     if quality is not ANY_NUMBER:
         return quality.translate(bits), quality.name
-    wrong = bits != 0
+    wrong, meaning = _wrong(unit, bits)
     share = float(np.mean(wrong))
     if share > MAX_MASKED:
         run.warn(
@@ -259,7 +213,22 @@ def _read_mask(
             "image: it is not used"
         )
         return None
-    return np.where(wrong, np.uint16(Mask.BAD), np.uint16(0)), quality.name
+    return np.where(wrong, np.uint16(Mask.BAD), np.uint16(0)), meaning
+
+
+def _wrong(unit: HeaderUnit, bits: AnyArray) -> tuple[AnyArray, str]:
+    """Return which pixels a mask of no known observatory means, and how it was read.
+
+    ESO's convention names bits (QUALMASK) or says that a mask has but two values (MASKZERO,
+    MASKONE): good pixels are the more ones, whichever of the two they have.
+    """
+    used = unit.header.get("QUALMASK")
+    if isinstance(used, int) and not isinstance(used, bool) and used > 0:
+        return (bits & np.int64(used & (2**63 - 1))) != 0, f"bits {used} of QUALMASK are bad"
+    wrong = bits != 0
+    if card_text(unit, "HDUCLAS3") in ("MASKZERO", "MASKONE") and np.mean(wrong) > 0.5:
+        return ~wrong, "0 is bad"
+    return wrong, ANY_NUMBER.name
 
 
 def _all_cards(own: Header, image: Header | None) -> dict[str, Any]:

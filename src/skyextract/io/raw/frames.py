@@ -22,12 +22,12 @@ from skyextract.datamodel.rawframe import (
 )
 from skyextract.errors import ConfigError, ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
-from skyextract.io.fits.pixels import Scaling, plane_axes, stored_numbers, to_float
+from skyextract.io.fits.pixels import NO_VALUE, Scaling, plane_axes, stored_numbers, to_float
+from skyextract.io.images.detectorcards import read_detector
 from skyextract.io.images.dialects import exposure_seconds, translate
 from skyextract.io.images.images import (
     apply_head,
     image_header,
-    read_detector,
     read_head_file,
     select_units,
 )
@@ -154,7 +154,7 @@ def _plane(file: FitsFile, member: _Unit, config: Config, run: Run) -> F4:
     numbers = stored_numbers(file, member.unit, run=run)
     if config.detector.fits_unsigned and numbers.dtype.kind == "i" and scaling.zero == 0.0:
         numbers = numbers.view(numbers.dtype.str.replace("i", "u"))
-    plane, mask = to_float(numbers, scaling, math.inf, run)
+    plane, mask = to_float(numbers, scaling, math.inf, run, NO_VALUE)
     if mask.any():
         plane[mask != 0] = np.nan
     return plane

@@ -35,7 +35,8 @@ class TreeRules(NamedTuple):
         Without its share of the component's flux a branch counts, too, if it rises above its
         junction by such a part of the level there, and by so much noise in place of
         `significance`, has not much more flux than a point source (how much more it may have
-        grows with that part), and stands upon faint light.  0: it does not.
+        grows with that part), or had so at a higher level: then it is what is above that.  0: it
+        does not.
     """
 
     n_levels: int

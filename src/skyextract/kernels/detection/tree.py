@@ -61,8 +61,8 @@ class _Grid(NamedTuple):
 _LIKE_POINTS = 1.3
 """Flux, at most, over that of a point source that rises as high, where it is no higher than the
 light beneath: the peak is between pixels."""
-_BENEATH = 0.1
-"""Level of the light beneath, at most, over the brightest: cores of saturated stars are uneven."""
+_WIDEST = 2.0
+"""Pixels, at most, over flux over peak of a point source, of an isophote that is its own."""
 _ROUNDING = 1e-6
 """Part by which a level may be rounded, with some margin."""
 
@@ -74,7 +74,9 @@ AREA, LAST = range(2, 4)
 """Number of pixels, last element of the grid."""
 GOOD, STRONG = range(4, 6)
 """Whether there is no branch within; number of branches that could be one."""
-N_NUMBERS = 6
+POINT, POINT_TAIL = range(6, 8)
+"""The part of it, as a list, that at a higher level stood upon its light as a point source; -1."""
+N_NUMBERS = 8
 FLUX, PEAK = range(2)
 """Sum and maximum of the values."""
 # rows of the table of children: isophotes as they were before the next lower level joined
@@ -148,6 +150,7 @@ def _add_level(
         numbers[TAIL, i] = i
         numbers[AREA, i] = 1
         numbers[LAST, i] = cell[i]
+        numbers[POINT, i] = -1
         light[FLUX, i] = light[PEAK, i] = np.float64(values[i])
         r = i
         for v in range(-1, 2):
@@ -162,6 +165,9 @@ def _add_level(
                 numbers[FOLLOWING, numbers[TAIL, into]] = r
                 numbers[TAIL, into] = numbers[TAIL, r]
                 numbers[AREA, into] += numbers[AREA, r]
+                if numbers[POINT, into] < 0:
+                    numbers[POINT, into] = numbers[POINT, r]
+                    numbers[POINT_TAIL, into] = numbers[POINT_TAIL, r]
                 numbers[LAST, into] = max(numbers[LAST, into], numbers[LAST, r])
                 light[FLUX, into] += light[FLUX, r]
                 light[PEAK, into] = max(light[PEAK, into], light[PEAK, r])
@@ -199,7 +205,7 @@ def _may_branch(grid: _Grid, n: int, width: int, lowest: float, rules: TreeRules
 @kernel
 def _list_children(
     roots: I4, n_roots: int, numbers: I4, light: F8, level: float, rules: TreeRules,
-    min_flux: float, local: float, children: I4,
+    min_flux: float, children: I4,
 ) -> int:  # fmt: skip
     """List the isophotes that are large enough, with their strength above `level`."""
     n = 0
@@ -215,17 +221,24 @@ def _list_children(
         height = light[PEAK, i] - level
         flux, of_point = light[FLUX, i] - level * area, height * rules.psf_area
         noise = math.sqrt(1.0 + rules.photon_noise * level)
-        if max(flux, of_point) > min_flux and (
+        is_strong = max(flux, of_point) > min_flux and (
             rules.significance == 0.0 or height > rules.significance * noise
-        ):
-            children[STATE, n] += 2
-        elif local > 0.0 and (
-            children[STATE, n] == 0  # others stand upon the same light
-            or (
-                height > max(local * level, rules.local_significance * noise)
-                and flux < max(_LIKE_POINTS, height / level) * of_point
-            )
-        ):
+        )
+        if rules.local > 0.0 and children[STATE, n] == 1:
+            is_point = flux < _LIKE_POINTS * of_point and area < _WIDEST * rules.psf_area
+            may_be = numbers[POINT, i] < 0 and flux < height / level * of_point
+            if (is_point or may_be) and height > max(
+                rules.local * level, rules.local_significance * noise
+            ):
+                numbers[POINT, i] = i
+                numbers[POINT_TAIL, i] = numbers[TAIL, i]
+            if numbers[POINT, i] >= 0:
+                children[ROOT, n] = numbers[POINT, i]
+                children[CHILD_TAIL, n] = numbers[POINT_TAIL, i]
+                is_strong = True
+        # others stand upon the same light
+        is_strong |= rules.local > 0.0 and children[STATE, n] == 0
+        if is_strong:
             children[STATE, n] += 2
         n += 1
     return n
@@ -311,9 +324,8 @@ def _grow_tree(
         if n_roots > 0:
             level = np.float64(level_at(levels, k + 1))
             n_children = _list_children(
-                roots, n_roots, numbers, light, level, rules, min_flux,
-                rules.local if level < _BENEATH * levels.highest else 0.0, children,
-            )  # fmt: skip
+                roots, n_roots, numbers, light, level, rules, min_flux, children
+            )
         if k > 0:
             _add_level(added, past[k], by_level, values, cell, image, width, parent, numbers, light)
             n_roots = _update_roots(roots, n_roots, by_level, added, past[k], parent)

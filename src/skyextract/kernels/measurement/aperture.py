@@ -28,7 +28,7 @@ from skyextract.kernels.measurement.records import Noise, Shapes, SourcePixels
 from skyextract.kernels.values import APERTURE_INCOMPLETE, TOUCHES_BAD
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import F8, I4
+    from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
 
 CROWDED = 1
 
@@ -76,6 +76,45 @@ def _box(
     cut = left < 0 or right > width or bottom < 0 or top > height
     flag = APERTURE_INCOMPLETE if cut else 0
     return max(left, 0), min(right, width), max(bottom, 0), min(top, height), flag
+
+
+@kernel
+def find_holes(pixels: F4, shapes: Shapes, area: I8, margin: float, rows: I8, holes: U1) -> None:
+    """Tell which of some sources have bad pixels (NaN) in their footprints or at their edges.
+
+    A hole is no part of the footprint that it is in: that of so many pixels is taken as the
+    isophotal ellipse of that area, `margin` pixels wider along its minor axis.
+
+    Parameters
+    ----------
+    pixels : (ny, nx) float32
+    shapes : Shapes
+    area : (n,) int64
+        Pixels.
+    rows : (k,) int64
+        The sources.
+    holes : (k,) uint8
+        Output.
+    """
+    height, width = pixels.shape
+    for k in range(rows.size):
+        i = rows[k]
+        mx, my = shapes.x[i], shapes.y[i]
+        a, b = shapes.a[i], shapes.b[i]
+        cxx, cyy, cxy = shapes.cxx[i], shapes.cyy[i], shapes.cxy[i]
+        scale = math.sqrt(area[i] / (math.pi * a * b)) + margin / b
+        left, right, bottom, top, _ = _box(
+            mx, my, _extent(cxx, cyy, cxy, scale), _extent(cyy, cxx, cxy, scale), width, height
+        )
+        for py in range(bottom, top):
+            dy = py - my
+            for px in range(left, right):
+                dx = px - mx
+                if (
+                    pixels[py, px] != pixels[py, px]
+                    and cxx * dx * dx + cyy * dy * dy + cxy * dx * dy <= scale * scale
+                ):
+                    holes[k] = 1
 
 
 @kernel

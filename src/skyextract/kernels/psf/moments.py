@@ -34,8 +34,8 @@ MASKED = 4
 AT_EDGE = 8
 
 # Columns of the output of `adaptive_moments`.
-X, Y, SIGMA, ELLIPTICITY, FLUX, SNR, BROADENING, PEAK = range(8)
-N_COLUMNS = 8
+X, Y, SIGMA, ELLIPTICITY, FLUX, SNR, BROADENING, PEAK, ANGLE = range(9)
+N_COLUMNS = 9
 
 
 @summation
@@ -110,12 +110,12 @@ def _integrals(
 @helper
 def _matched_gaussian(
     data: F4, variance: F4, inverse_gain: float, sigma_start: float, cx: float, cy: float, wx: F8
-) -> tuple[int, float, float, float, float, float, float, float]:
+) -> tuple[int, float, float, float, float, float, float, float, float]:
     """Iterate centre and width of the weight until they are those of the object.
 
     Returns
     -------
-    flag, cx, cy, sigma, measured, ellipticity, flux, flux_variance
+    flag, cx, cy, sigma, measured, ellipticity, angle, flux, flux_variance
         `sigma` is the width of the weight, `measured` the object's.  The variance is that of
         the flux under the weight.
     """
@@ -123,6 +123,7 @@ def _matched_gaussian(
     measured = sigma
     flag = NOT_CONVERGED
     ellipticity = 1.0
+    angle = 0.0
     flux = 0.0
     flux_variance = 0.0
     for _ in range(MAX_ITERATIONS):
@@ -159,6 +160,7 @@ def _matched_gaussian(
         major = math.sqrt(mean + split)
         minor = math.sqrt(max(mean - split, 0.0))
         ellipticity = (major - minor) / (major + minor)
+        angle = 0.5 * math.atan2(2.0 * cxy, cxx - cyy)
         change = abs(fresh - measured) / measured
         measured = min(max(fresh, 0.5 * measured), 2.0 * measured)
         if measured < MIN_WEIGHT and sigma <= MIN_WEIGHT:
@@ -173,7 +175,7 @@ def _matched_gaussian(
         if change < 1e-3 and abs(mx) < 1e-3 * sigma and abs(my) < 1e-3 * sigma:
             flag = 0
             break
-    return flag, cx, cy, sigma, measured, ellipticity, flux, flux_variance
+    return flag, cx, cy, sigma, measured, ellipticity, angle, flux, flux_variance
 
 
 @summation
@@ -259,7 +261,7 @@ def adaptive_moments(
         x, y, sigma (pixels, fourth root of the determinant of the covariance),
         (A-B)/(A+B), flux (total of the matched Gaussian), S/N of that flux,
         broadening (flux under twice the weight's width over the flux under the weight),
-        highest pixel.
+        highest pixel, direction of the major axis (radians from x towards y).
     flags : (n,) int64
         NOT_CONVERGED, ABOVE_SATURATION, MASKED, AT_EDGE.
 
@@ -273,7 +275,7 @@ def adaptive_moments(
     """
     wx = np.empty(4096, dtype=np.float64)
     for i in range(first, last):
-        flag, cx, cy, sigma, measured, ellipticity, flux, flux_variance = _matched_gaussian(
+        flag, cx, cy, sigma, measured, ellipticity, angle, flux, flux_variance = _matched_gaussian(
             data, variance, inverse_gain, sigma_start, x[i], y[i], wx
         )
         limit = max(2.0, 1.5 * sigma)
@@ -287,6 +289,7 @@ def adaptive_moments(
         out[i, Y] = cy
         out[i, SIGMA] = min(max(measured, MIN_SIGMA), MAX_SIGMA)
         out[i, ELLIPTICITY] = ellipticity
+        out[i, ANGLE] = angle
         out[i, FLUX] = flux
         out[i, SNR] = 0.5 * flux / math.sqrt(flux_variance) if flux_variance > 0.0 else 0.0
         out[i, BROADENING] = 2.0 * broad / flux if flux > 0.0 else 0.0

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8
 
 
+ROUNDING = 1e-20
+"""What is left of the right side, squared, that changes no number in single precision any more."""
+
+
 @summation
 def _product(first: F4, second: F4) -> float:
     """Sum the products of two lines."""
@@ -95,7 +99,9 @@ def solve_alike(
     factors: F4, inverse: F4, moments: F8, side: F4, width: int, steps: int, residual: F4,
     solution: F4,
 ) -> None:  # fmt: skip
-    """Solve (1 + K S (D x T) S K) x = right by a fixed number of conjugate gradients.
+    """Solve (1 + K S (D x T) S K) x = right by a number of conjugate gradients.
+
+    Fewer do where what is left is rounding: further ones divide it by itself, and may overflow.
 
     Images are rows of `width` numbers one after another, with `half` zeros on either side of each.
 
@@ -125,12 +131,14 @@ def solve_alike(
     to, vector = flat[1], flat[2]
     tall = np.zeros(size + 2 * half * width, dtype=np.float32)
     wide = np.zeros(size + 2 * half, dtype=np.float32)
-    before = 1.0
+    before, rounding = 1.0, 0.0
     for step in range(steps):
         for i in range(len(vector)):
             vector[i] = inverse[i] * residual[i]
         power = _product(residual, vector)
-        if not power > 0.0:
+        if step == 0:
+            rounding = ROUNDING * power
+        if not power > rounding:
             break
         ratio = np.float32(power / before if step > 0 else 0.0)
         for i in range(len(vector)):

@@ -16,7 +16,7 @@ from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 from skyextract.datamodel.header import header_text
-from skyextract.datamodel.mosaic import MosaicPlane
+from skyextract.datamodel.mosaic import STEP, MosaicPlane
 from skyextract.datamodel.photocal import PhotSource
 from skyextract.datamodel.plain import plain
 from skyextract.outputs.html import figures, residuals
@@ -138,8 +138,9 @@ def _mosaic(exposure: Exposure) -> list[tuple[str, str]]:
     plane = MosaicPlane.from_header(exposure.header)
     if plane is None:
         return []
-    text = f"{plane.colour} of the mosaic: pixels of the drawings are its own, half as many along"
-    return [("pixels", f"{text} each axis; FWHM and catalogue are in pixels of the full frame")]
+    share = "half" if plane.step == STEP else f"1 / {plane.step}"
+    text = f"{plane.colour} of the mosaic: drawings have its own pixels, {share} as many along each"
+    return [("pixels", f"{text} axis; FWHM and catalogue are in pixels of the full frame")]
 
 
 def failed_section(

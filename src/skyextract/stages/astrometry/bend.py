@@ -20,7 +20,8 @@ from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
 from skyextract.stages.astrometry.corners import HIGHER_DEGREES, STARS_PER_TERM
 from skyextract.stages.astrometry.extent import Extent, explored, extent_of
-from skyextract.stages.astrometry.platefit import Model, PlateFit
+from skyextract.stages.astrometry.platefit import PlateFit
+from skyextract.stages.astrometry.platemodels import Model
 from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.solution import Solution, offset_of, usable
 from skyextract.stages.astrometry.sources import Sources

@@ -15,40 +15,16 @@ from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.sky.angles import ARCSEC
-from skyextract.sky.plate import Plate, exponents, gnomonic, gnomonic_inverse, monomials
+from skyextract.sky.plate import Plate, gnomonic, gnomonic_inverse
 from skyextract.stages.agreement import weighted_median
-
-_LATTICE = 7
-"""Places per axis at which the error of a plate is asked for."""
+from skyextract.stages.astrometry.platemodels import Model, System
 
 _SURE = 2.0
 """Scatter is beyond the quoted errors from so many sigma on."""
 
-MAX_INVERSE = 1e10
-"""Largest element of the inverse of a matrix, of unit diagonal, that is not nearly singular."""
-
-
-@record
-class Model:
-    """One model of the plate.
-
-    Attributes
-    ----------
-    kind : str
-        "similarity" or "affine" on top of the prior plate, or "polynomial" of the pixels.
-    degree : int
-        Of the polynomials.
-    """
-
-    kind: str
-    degree: int
-
-    @property
-    def parameters(self) -> int:
-        """Number of free parameters of both axes."""
-        if self.kind == "similarity":
-            return 4
-        return (self.degree + 1) * (self.degree + 2)
+MAX_BEND = 1e-4
+"""Arcsec by which another tangent plane bends the positions of stars, and they are not clipped
+anew."""
 
 
 @record
@@ -90,125 +66,6 @@ class PlateFit:
         return float(np.sqrt(np.mean([np.mean(values[self.used] ** 2) for values in chosen])))
 
 
-def models(prior: Plate, highest: int, n_stars: int, *, linear: bool) -> list[Model]:
-    """List the models that `n_stars` stars can determine, simplest first.
-
-    Four stars per coefficient of a polynomial are asked for, two of an affine.
-    `linear` allows no distortion at all.
-    """
-    listed = [Model("similarity", prior.degree)]
-    if n_stars >= 6:
-        listed.append(Model("affine", 1))
-    higher = range(2, 1 if linear else highest + 1)
-    enough = [degree for degree in higher if n_stars >= 4 * len(exponents(degree))]
-    return listed + [Model("polynomial", degree) for degree in enough]
-
-
-@record
-class _System:
-    """The linear equations of one model for all stars, in any tangent plane.
-
-    `design` has a row per star; of a similarity, whose axes share their parameters, one per
-    star and axis.  `lattice` has the same for places all over the part of the frame with stars.
-    """
-
-    model: Model
-    prior: Plate
-    design: F8
-    lattice: F8
-
-    @classmethod
-    def of(cls, model: Model, prior: Plate, x: F8, y: F8) -> _System:
-        """Set them up for stars at these pixels."""
-        across, along = (np.linspace(v.min(), v.max(), _LATTICE) for v in (x, y))
-        places = np.repeat(across, _LATTICE), np.tile(along, _LATTICE)
-        return cls(model, prior, _rows(model, prior, x, y), _rows(model, prior, *places))
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether both axes share their parameters."""
-        return self.model.kind == "similarity"
-
-    def solve(self, xi: F8, eta: F8, weight: F8, used: Bools) -> tuple[F8, F8, float]:
-        """Fit the stars used; return the solution, their leverages and the error of the plate.
-
-        The error is per axis, in units of 1 / sqrt(weight).
-        """
-        if not self.is_joint:
-            target, design = np.stack([xi[used], eta[used]], axis=1), self.design[used]
-        else:
-            target, design = np.concatenate([xi[used], eta[used]]), self.design[np.tile(used, 2)]
-        each = np.tile(weight, 2) if self.is_joint else weight
-        solution, inverse = _least_squares(design, target, each)
-        leverage = each * _quadratic(design, inverse)
-        if self.is_joint:
-            leverage = np.maximum(leverage[: len(weight)], leverage[len(weight) :])
-        return solution, leverage, math.sqrt(float(np.mean(_quadratic(self.lattice, inverse))))
-
-    def plane(self, solution: F8) -> tuple[F8, F8]:
-        """Return xi, eta of all stars."""
-        fitted = self.design @ solution
-        if self.is_joint:
-            n = len(fitted) // 2
-            return fitted[:n], fitted[n:]
-        return fitted[:, 0], fitted[:, 1]
-
-    def coefficients(self, solution: F8) -> F8:
-        """Return the coefficients (2, terms) of a `Plate`."""
-        if self.model.kind == "polynomial":
-            return solution.T
-        if self.is_joint:
-            a, b, c, d = solution
-            matrix, shift = np.array([[a, -b], [b, a]]), np.array([c, d])
-        else:
-            matrix, shift = solution[1:].T, solution[0]
-        coefficients: F8 = matrix @ self.prior.coefficients
-        coefficients[:, 0] += shift
-        return coefficients
-
-
-def _rows(model: Model, prior: Plate, x: F8, y: F8) -> F8:
-    """Return the rows of the design of a model for these pixels."""
-    if model.kind == "polynomial":
-        return monomials((x - prior.x0) / prior.unit, (y - prior.y0) / prior.unit, model.degree)
-    p, q = prior.to_plane(x, y)
-    zero, one = np.zeros_like(p), np.ones_like(p)
-    if model.kind == "affine":
-        return np.stack([one, p, q], axis=1)
-    joint = np.stack([p, -q, one, zero], axis=1), np.stack([q, p, zero, one], axis=1)
-    return np.concatenate(joint)
-
-
-def _quadratic(design: F8, inverse: F8) -> F8:
-    """Return the variance of each row, the inverse being the covariance."""
-    return np.asarray(np.einsum("ij,ij->i", design @ inverse, design))
-
-
-def _least_squares(design: F8, target: F8, weight: F8) -> tuple[F8, F8]:
-    """Solve by normal equations, columns scaled; return the solution and the inverse matrix.
-
-    The columns are monomials of variables within [-1, 1] up to degree 7, so squaring the
-    condition number costs no digit that matters (a QR of thousands of rows is 20 times slower).
-    """
-    weighted = design * weight[:, None]
-    matrix = weighted.T @ design
-    size = np.sqrt(np.diag(matrix))
-    scale = 1.0 / np.where(size > 0.0, size, 1.0)
-    inverse = _inverse(matrix * scale[:, None] * scale) * scale[:, None] * scale
-    return inverse @ (weighted.T @ target), inverse
-
-
-def _inverse(matrix: F8) -> F8:
-    """Invert a symmetric matrix with a diagonal of 1; where it is (nearly) singular, its rest."""
-    try:
-        inverse = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError:
-        inverse = np.full_like(matrix, np.inf)
-    if not np.abs(inverse).max() < MAX_INVERSE:
-        inverse = np.linalg.pinv(matrix, hermitian=True)
-    return np.asarray(inverse, dtype=np.float64)
-
-
 def _weights(variance: F8, floor: float) -> F8:
     total = variance + floor * floor
     return np.asarray(1.0 / np.maximum(total, 1e-12))
@@ -223,13 +80,14 @@ def _floor(squares: F8, variance: F8) -> float:
     be the noise of the squares is no floor.
     """
     weight = 1.0 / np.maximum(variance, 1e-12) ** 2
-    noise = math.sqrt(float(np.sum((weight * variance) ** 2)))
-    if float(weight @ (0.5 * squares - variance)) <= _SURE * noise:
+    noise = math.sqrt(float(((weight * variance) ** 2).sum()))
+    beyond = 0.5 * squares - variance
+    if float(weight @ beyond) <= _SURE * noise:
         return 0.0
     extra = 0.0
     for _ in range(30):
         weight = 1.0 / np.maximum(variance + extra, 1e-12) ** 2
-        found = max(float(weight @ (0.5 * squares - variance)) / float(weight.sum()), 0.0)
+        found = max(float(weight @ beyond) / float(weight.sum()), 0.0)
         if abs(found - extra) <= 1e-3 * extra:
             break
         extra = found
@@ -273,13 +131,16 @@ def fit_plate(
     if 2 * len(x) <= candidates[0].parameters:
         return None
     ra0, dec0 = prior.ra0, prior.dec0
-    systems = [_System.of(model, prior, x, y) for model in candidates]
+    systems = [System.of(model, prior, x, y) for model in candidates]
     # The tangent point follows the centre, so that the constant term vanishes.
     for _ in range(2):
         stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
         fits = [_clipped(system, stars, everyone, n_sigma) for system in systems]
         chosen = fits[_choice(fits, n_sigma)]
+        bends = _bends(stars, chosen.coefficients)
         ra0, dec0 = _centre(chosen.coefficients, ra0, dec0)
+        if not bends:
+            break
     # The stars used are settled; what remains converges by a factor of a million each time.
     for _ in range(4):
         stars = _Stars(*gnomonic(ra, dec, ra0, dec0), variance)
@@ -312,7 +173,7 @@ class _Clipped:
     `sigma` is that of each star, of one axis, and `scale` what the median of all is in units of it.
     """
 
-    system: _System
+    system: System
     solution: F8
     dx: F8
     dy: F8
@@ -329,6 +190,16 @@ class _Clipped:
         return self.system.coefficients(self.solution)
 
 
+def _bends(stars: _Stars, coefficients: F8) -> bool:
+    """Tell whether stars would move in another tangent plane but with it, turned and scaled.
+
+    It goes as the displacement of the tangent point times the square of their distances.
+    """
+    squares = np.radians(stars.xi) ** 2 + np.radians(stars.eta) ** 2
+    moved = math.hypot(*coefficients[:, 0]) * ARCSEC * float(squares.max())
+    return not moved < MAX_BEND
+
+
 def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
     """Return the sky position of the reference pixel."""
     ra, dec = gnomonic_inverse(coefficients[0, :1], coefficients[1, :1], ra0, dec0)
@@ -336,7 +207,7 @@ def _centre(coefficients: F8, ra0: float, dec0: float) -> tuple[float, float]:
 
 
 def _once(
-    system: _System, stars: _Stars, used: Bools, floor: float, n_sigma: float
+    system: System, stars: _Stars, used: Bools, floor: float, n_sigma: float
 ) -> _Clipped:  # fmt: skip
     """Fit a model to the stars used."""
     weight = _weights(stars.variance[used], floor)
@@ -360,7 +231,7 @@ def _once(
     return _Clipped(system, solution, dx, dy, held, used, floor, sigma, scale, error)
 
 
-def _clipped(system: _System, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
+def _clipped(system: System, stars: _Stars, used: Bools, n_sigma: float) -> _Clipped:
     """Fit a model, clip, and fit again until the stars used do not change.
 
     Stars farther off than `n_sigma` times their own sigma go: that of their errors and the

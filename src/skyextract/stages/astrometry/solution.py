@@ -18,7 +18,8 @@ from skyextract.settings.keywords import Astrometry as AstrometryConfig
 from skyextract.sky.angles import ARCSEC
 from skyextract.sky.plate import Plate, gnomonic, plate_of, stereographic_inverse
 from skyextract.stages.astrometry.fields import Field
-from skyextract.stages.astrometry.platefit import PlateFit, fit_plate, models
+from skyextract.stages.astrometry.platefit import PlateFit, fit_plate
+from skyextract.stages.astrometry.platemodels import models
 from skyextract.stages.astrometry.pointing import Start
 from skyextract.stages.astrometry.refine import Rough
 from skyextract.stages.astrometry.sources import Sources

@@ -148,6 +148,7 @@ def solve_astrometry(
         FAILED, with the reason, when no solution within the limits could be verified.
     """
     sources = read_sources(catalog)
+    is_empty = reference.n_stars == 0
     low, high = config.astrefmag_limits
     mag = reference.mag
     inside = ~((mag < low) | (mag > high)) & np.isfinite(reference.ra) & np.isfinite(reference.dec)
@@ -166,7 +167,8 @@ def solve_astrometry(
     elif len(sources.x) < 3:
         reason = f"{len(sources.x)} sources with a position: too few"
     elif reference.n_stars == 0:
-        reason = "no reference star within ASTREFMAG_LIMITS"
+        within = "the reference catalogue has no star"
+        reason = within if is_empty else f"{within} with a position within ASTREFMAG_LIMITS"
     elif min(start.scales) / ARCSEC * math.hypot(*shape) > 2.0 * MAX_RADIUS:
         # A patch of it would match, and the plate be wrong elsewhere.
         reason = (

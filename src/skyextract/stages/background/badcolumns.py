@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
-from skyextract.datamodel.noise import MAX_SAMPLE, median
+from skyextract.datamodel.noise import MAX_SAMPLE, median, medians
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.run import Run
@@ -118,14 +118,14 @@ def _pixels(image: F4, blocks: _Blocks, x: int, bad: Bools) -> I8:
     """Return the pixels of a defect that is in some blocks; none if it goes on, but higher."""
     rows = np.flatnonzero(bad)
     low, high = int(rows[0]), int(rows[-1])
-    typical = float(np.median(blocks.z[rows, x]))
+    typical = median(blocks.z[rows, x])
     # Blocks that show it less clearly are its own, too.
     height = math.copysign(1.0, typical) * blocks.z[:, x]
     while low > 0 and height[low - 1] > WEAK * OFFSET:
         low -= 1
     while high + 1 < height.size and height[high + 1] > WEAK * OFFSET:
         high += 1
-    wide = max(1.0, float(np.median(blocks.noise[rows, x])))
+    wide = max(1.0, median(blocks.noise[rows, x]))
     if height[low : high + 1].max() > 2.0 * CONSTANT * abs(typical) + OFFSET * wide:
         return np.zeros(0, np.int64)
     y = np.arange(blocks.starts[low], blocks.starts[high] + BLOCK)
@@ -162,7 +162,7 @@ def _medians(image: F4, columns: I8, sigma: float) -> F8:
         return np.zeros(columns.size)
     left, right = np.maximum(columns - 2, 0), np.minimum(columns + 2, image.shape[1] - 1)
     beside = 0.5 * (image[:, left].astype(np.float64) + image[:, right])
-    offset: F8 = np.median(image[:, columns] - beside, axis=0) * math.sqrt(BLOCK) / sigma
+    offset: F8 = medians((image[:, columns] - beside).T) * math.sqrt(BLOCK) / sigma
     return offset
 
 

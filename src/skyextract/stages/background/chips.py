@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.arrays import F4, F8, Bools, has_bits
 from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
@@ -63,7 +63,7 @@ def without_steps_at_gaps(exposure: Exposure, run: Run) -> Exposure:
     exposure : Exposure
         With its mask.
     """
-    without = (exposure.mask & WITHOUT) != 0
+    without = has_bits(exposure.mask, int(WITHOUT), run)
     if not without.any():
         return exposure
     rows, columns = (_parts(without.mean(axis=axis) >= LOST) for axis in (1, 0))

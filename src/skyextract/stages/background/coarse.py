@@ -170,6 +170,7 @@ def skewness_in_blocks(
     side: int = _BLOCK,
     n: int = _BLOCKS,
     wild: float = _WILD,
+    run: Run | None = None,
 ) -> tuple[float, float, float]:
     """Return the skewness of pixels in n x n blocks, and what neighbours share of it, 0 of none.
 
@@ -186,16 +187,19 @@ def skewness_in_blocks(
         Of a block, pixels.
     wild : float
         Sigma beyond which pixels are left out.
+    run : Run, optional
+        Lends its threads.
     """
-    moments = []
-    for rows in _spread(image.shape[0], side, n):
+    spans = _spread(image.shape[1], side, n)
+
+    def of_rows(rows: slice) -> list[tuple[float, float, float] | None]:
         free = good(rows)
         if sources is not None:
             free &= sources[rows] == 0
-        for columns in _spread(image.shape[1], side, n):
-            found = _third_moments(image[rows], free, columns, wild)
-            if found is not None:
-                moments.append(found)
+        return [_third_moments(image[rows], free, columns, wild) for columns in spans]
+
+    found = (run or Run()).map(of_rows, _spread(image.shape[0], side, n))
+    moments = [of_block for of_band in found for of_block in of_band if of_block is not None]
     if not moments:
         return 0.0, 0.0, 0.0
     skewness, shared, correlation = (float(v) for v in np.median(moments, axis=0))

@@ -294,11 +294,11 @@ def _seen_in_pixels(
     known = meshes.rms[meshes.rms > BAD]
     stepped = step > 0.0 and (not known.size or median(known) < MAX_STEPS * step)
     if known.size and not stepped:
-        rough, shared, _ = skewness_in_blocks(image, good_rows, sources)
+        rough, shared, _ = skewness_in_blocks(image, good_rows, sources, run=run)
         skewed = own_skewness(rough, shared)
         step = skewed * median(known) if skewed > MIN_SKEWNESS else 0.0
         if not step > 0.0:
-            above = level_above_mode(image, good_rows, sources, median(known), pearson, rough)
+            above = level_above_mode(image, good_rows, sources, median(known), pearson, rough, run)
             return _Sky(clipped=clipped, above=above)
     if not step > 0.0:
         return _Sky(clipped=clipped)

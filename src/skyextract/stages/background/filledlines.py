@@ -11,6 +11,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, I8, U2, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.run import Run
 
 BLOCK, MAX_BLOCKS = 16, 8
@@ -41,23 +42,43 @@ def filled_lines(exposure: Exposure, run: Run) -> tuple[int, I8]:
     Lines are columns, then rows.
     """
     image, mask = exposure.image, exposure.mask
-    columns, rows = run.map(lambda planes: _filled(*planes), [(image, mask), (image.T, mask.T)])
+    planes = [(image, mask), (image.T, mask.T)]
+    blocks = [(k, a) for k in range(2) for a in _starts(planes[k][0].shape)]
+
+    def low(block: tuple[int, int]) -> dict[int, float]:
+        of_plane, first = block
+        (plane, its_mask), rows = planes[of_plane], slice(first, first + BLOCK)
+        return _low(_second_differences(np.ascontiguousarray(plane[rows]), its_mask[rows]))
+
+    found = list(zip(blocks, run.map(low, blocks), strict=True))
+    columns, rows = (
+        _filled(*planes[k], [lines for block, lines in found if block[0] == k]) for k in range(2)
+    )
     nx = image.shape[1]
     pixels = [y * nx + x for y, x in columns] + [y * nx + x for x, y in rows]
     return len(pixels), np.unique(np.concatenate(pixels)) if pixels else np.zeros(0, np.int64)
 
 
-def _filled(image: F4, mask: U2) -> list[tuple[I8, int]]:
-    """Return rows and number of each column with filled parts; none if there are too many."""
-    ny, nx = image.shape
+def _starts(shape: tuple[int, ...]) -> list[int]:
+    """Return the first rows of the blocks that are looked at; none of a small plane."""
+    ny, nx = shape
     if ny < BLOCK or nx < 2 * ASIDE:
         return []
-    starts = np.linspace(0, ny - BLOCK, min(ny // BLOCK, MAX_BLOCKS)).astype(int)
+    first: list[int] = np.linspace(0, ny - BLOCK, min(ny // BLOCK, MAX_BLOCKS)).astype(int).tolist()
+    return first
+
+
+def _filled(image: F4, mask: U2, blocks: list[dict[int, float]]) -> list[tuple[I8, int]]:
+    """Return rows and number of each column with filled parts; none if there are too many.
+
+    Parameters
+    ----------
+    blocks : list of dict
+        Of each block what `_low` has.
+    """
     typical: dict[int, float] = {}
-    for a in starts:
-        block = np.s_[a : a + BLOCK]
-        off = _second_differences(np.ascontiguousarray(image[block]), mask[block])
-        for x, size in _low(off).items():
+    for lines in blocks:
+        for x, size in lines.items():
             typical[x] = min(size, typical.get(x, size))
     found = []
     for x, size in typical.items():
@@ -65,7 +86,7 @@ def _filled(image: F4, mask: U2) -> list[tuple[I8, int]]:
         rows = _parts(_second_differences(image[:, near], mask[:, near])[:, 0] < NEAR * size)
         if rows.size:
             found.append((rows, x))
-    return found if len(found) <= MAX_SHARE * nx else []
+    return found if len(found) <= MAX_SHARE * image.shape[1] else []
 
 
 def _second_differences(image: F4, mask: U2) -> F4:
@@ -90,10 +111,10 @@ def _low(off: F4) -> dict[int, float]:
         return {}
     mean = np.minimum(off, np.float32(CLIP * middle)).mean(axis=0)
     found = {}
-    low = mean < ON_LINE * np.median(mean)
+    low = mean < ON_LINE * np.float32(median(mean))
     for x in np.flatnonzero(low):
         sides = [mean[x - 1 :: -1][:ASIDE] if x else mean[:0], mean[x + 1 :][:ASIDE]]
-        beside = min(float(np.median(side)) for side in sides if side.size)
+        beside = min(median(side) for side in sides if side.size)
         # It ends at once: where an image bends the other way there is a gradual change.
         ends = [side[side > ON_LINE * beside][:1] for side in sides]
         if mean[x] < ON_LINE * beside and all((end > SUDDEN * beside).all() for end in ends):

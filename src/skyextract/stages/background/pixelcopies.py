@@ -5,6 +5,7 @@ Noise gives neighbours the same value no more often than one that differs by the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from skyextract.kernels.values import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, U2, Bools
+    from skyextract.datamodel.exposure import Exposure
 
 BLOCK, N_BLOCKS = 192, 2
 """Side of the blocks that are looked at, and how many there are along an axis."""
@@ -63,6 +65,15 @@ def share_of_copies(image: F4, without: Bools, mask: U2) -> float:
             steps = np.concatenate([np.abs(step[known]) for step, known in pairs])
             share = max(share, _copied(steps))
     return share
+
+
+def with_doubt_of_copies(exposure: Exposure, without: Bools) -> Exposure:
+    """Note how many neighbours have the same values; the same exposure if noise gives as many."""
+    equal = share_of_copies(exposure.image, without, exposure.mask)
+    if not equal:
+        return exposure
+    doubts = (*exposure.doubts, about_copies(equal))
+    return replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
 
 
 def about_copies(share: float) -> str:

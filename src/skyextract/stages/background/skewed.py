@@ -13,6 +13,7 @@ from skyextract.stages.background.coarse import skewness_in_blocks
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, U1
+    from skyextract.run import Run
     from skyextract.stages.background.coarse import Good
 
 SLIGHT = 0.03
@@ -33,8 +34,9 @@ its mean, and its skewness, in units of the skewness of the whole one (Edgeworth
 
 
 def level_above_mode(
-    image: F4, good: Good, sources: U1 | None, sigma: float, pearson: float, rough: float
-) -> float:
+    image: F4, good: Good, sources: U1 | None, sigma: float, pearson: float, rough: float,
+    run: Run,
+) -> float:  # fmt: skip
     """Return how far the level of the sky lies above its mode, image units.
 
     Parameters
@@ -47,11 +49,13 @@ def level_above_mode(
         Of the mode, ``pearson * median - (pearson - 1) * mean`` (BACK_PEARSON).
     rough : float
         Skewness that few pixels have shown.
+    run : Run
+        Lends its threads.
     """
     if not rough > SLIGHT:
         return 0.0
     skewness, shared, correlation = skewness_in_blocks(
-        image, good, sources, side=SIDE, n=BLOCKS, wild=CLIP
+        image, good, sources, side=SIDE, n=BLOCKS, wild=CLIP, run=run
     )
     if correlation > INDEPENDENT:
         return 0.0

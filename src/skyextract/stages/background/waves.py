@@ -9,15 +9,17 @@ Tiles overlap by half, and sines over them make their squares a sum of 1.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skyextract.datamodel.arrays import F4, F8, Bools, widened
-from skyextract.datamodel.noise import median
+from skyextract.datamodel.noise import median, medians
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
+from skyextract.stages.background.waveblocks import Blocks
 
 if TYPE_CHECKING:
     from skyextract.run import Run
@@ -38,8 +40,6 @@ STARS, MARGIN = 3.0, 1
 """Bins of so many sigma, and so many beside them, are stars."""
 WIDE, WIDE_STARS, WIDE_MARGIN = 5, 4.0, 3
 """Means of so many bins on a side are looked at for wide ones, and the same of these."""
-MIN_BLOCK = 0.25
-"""Part of a half tile that has data, to have a level of its own."""
 SAMPLE = 200_000
 """Bins that tell the noise, about."""
 _CIRCLE = math.log(2.0)
@@ -63,6 +63,10 @@ class Frequencies:
         Waves per tile of each.
     ring : (2 most + 1, 2 most + 1) int64
         The same, rounded.
+    order : (n,) int64
+        All of them, in a line, ring by ring...
+    begin : (most + 2,) int64
+        ... and where in it each ring begins, and the last one ends.
     window : (side, side) float32
         Weight of the pixels of a tile.
     """
@@ -71,6 +75,8 @@ class Frequencies:
     most: int
     number: F8
     ring: NDArray[np.int64]
+    order: NDArray[np.int64]
+    begin: NDArray[np.int64]
     window: F4
 
     @classmethod
@@ -81,7 +87,10 @@ class Frequencies:
         number = np.hypot(k[:, None], k)
         sine = np.sin(np.pi * (np.arange(side) + 0.5) / side)
         window = (sine[:, None] * sine).astype(np.float32)
-        return cls(side, most, number, np.rint(number).astype(np.int64), window)
+        ring = np.rint(number).astype(np.int64)
+        order = np.argsort(ring, axis=None, kind="stable")
+        begin = np.searchsorted(ring.ravel()[order], np.arange(most + 2))
+        return cls(side, most, number, ring, order, begin, window)
 
     def amplitudes(self, tiles: F4) -> C8:
         """Return the amplitudes of all waves in tiles, (n, 2 most + 1, 2 most + 1)."""
@@ -110,9 +119,7 @@ class Frequencies:
             Long waves have no more noise than those that are next to them.
         """
         n = len(power)
-        flat = power.reshape(n, -1)
-        rings = [np.median(flat[:, (self.ring == k).ravel()], axis=1) for k in range(self.most + 1)]
-        others = np.stack(rings, axis=1) / np.float32(_CIRCLE)
+        others = self._medians(power) / np.float32(_CIRCLE)
         if low:
             next_to = others[:, _LOW : 2 * _LOW].min(axis=1)
             others[:, :_LOW] = np.minimum(others[:, :_LOW], next_to[:, None])
@@ -121,7 +128,7 @@ class Frequencies:
         middle = slice(self.most - 1, self.most + 2)
         for axis in (1, 2):
             band = np.moveaxis(power, axis, 1)[:, :, middle]
-            usual = np.median(band.reshape(n, -1), axis=1) / np.float32(_CIRCLE)
+            usual = medians(band.reshape(n, -1)) / np.float32(_CIRCLE)
             on_axis = np.moveaxis(others, axis, 1)[:, :, middle]
             np.maximum(on_axis, usual[:, None, None], out=on_axis)
         mean = _mean_about(power)
@@ -129,6 +136,19 @@ class Frequencies:
         known = inside & (others > 0.0)
         ratio: F4 = np.where(known, mean / np.where(known, others, 1.0), 0.0).astype(np.float32)
         return ratio
+
+    def _medians(self, power: F4) -> F4:
+        """Return the median of each ring of frequencies, (n, most + 1)."""
+        by_ring = power.reshape(len(power), -1)[:, self.order]
+        medians = np.empty((len(power), self.most + 1), np.float32)
+        for k, (first, past) in enumerate(pairwise(self.begin.tolist())):
+            middle = first + (past - first) // 2
+            by_ring[:, first:past].partition((past - first) // 2, axis=1)
+            medians[:, k] = by_ring[:, middle]
+            if (past - first) % 2 == 0:
+                medians[:, k] += by_ring[:, first:middle].max(axis=1)
+                medians[:, k] *= np.float32(0.5)
+        return medians
 
 
 def strongest(tile: F4, known: Bools, frequencies: Frequencies, longest: float) -> float:
@@ -172,6 +192,7 @@ class Tiles:
     data : (n_y, n_x) float32
         0 where it is not known.
     known : (n_y, n_x) bool
+    blocks : Blocks
     frame : (slice, slice)
         Where the image is in it.
     frequencies, fine_ones : Frequencies
@@ -181,6 +202,7 @@ class Tiles:
 
     data: F4
     known: Bools
+    blocks: Blocks
     frame: tuple[slice, slice]
     frequencies: Frequencies
     fine_ones: Frequencies
@@ -196,38 +218,23 @@ class Tiles:
         data, there = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
         data[frame], there[frame] = bins, whole
         fine_ones = Frequencies.of_tile(TILE)
-        return cls(data, there, frame, Frequencies.of_tile(TILE // BIN), fine_ones, run)
+        return cls(
+            data,
+            there,
+            Blocks.of(there, half),
+            frame,
+            Frequencies.of_tile(TILE // BIN),
+            fine_ones,
+            run,
+        )
 
     def level(self, waves: F4) -> F4:
         """Return the sky without waves, in bins: medians of half tiles, about a parabola.
 
         Lines go from one to the next.
         """
-        half = self.frequencies.side // 2
-        n_y, n_x = (size // half for size in self.data.shape)
-        shape = (n_y, half, n_x, half)
-        known = self.known.reshape(shape)
-        number = np.count_nonzero(known, axis=(1, 3))
-        full = number > MIN_BLOCK * half**2
-        rest = np.where(self.known, self.data - waves, np.float32(np.nan)).reshape(shape)
-        medians = np.nanmedian(rest.swapaxes(1, 2).reshape(n_y, n_x, -1)[full], axis=1)
-        axis_y, axis_x = (np.arange(n * half, dtype=np.float64) / half for n in (n_y, n_x))
-        # A block that is cut has its median in the middle of what is there.
-        row = (known.sum(axis=3) * axis_y.reshape(n_y, half, 1)).sum(axis=1) / np.maximum(number, 1)
-        column = (known.sum(axis=1) * axis_x.reshape(n_x, half)).sum(axis=2) / np.maximum(number, 1)
-        terms = _parabola(row[full], column[full])
-        factors = np.linalg.lstsq(terms, medians, rcond=None)[0]
-        left = np.full((n_y, n_x), np.nan)
-        left[full] = medians - terms @ factors
-        left = _filled(left, 0.0)
-        y, x = ((np.arange(n * half) + 0.5) / half - 0.5 for n in (n_y, n_x))
-        rows = np.stack([np.interp(x, np.arange(n_x), values) for values in left])
-        below = np.clip(np.floor(y).astype(np.int64), 0, max(n_y - 2, 0))
-        part = np.clip(y - below, 0.0, 1.0)[:, None]
-        smooth = rows[below] * (1.0 - part) + rows[below + 1] * part
-        smooth += (_parabola(axis_y[:, None], axis_x[None]) * factors).sum(axis=-1)
-        level: F4 = smooth.astype(np.float32)
-        return level
+        rest = np.where(self.known, self.data - waves, np.float32(np.nan))
+        return self.blocks.level(rest)
 
     def stars(self, waves: F4, level: F4, *, wide: bool) -> tuple[Bools, float]:
         """Return the bins with stars, when waves and sky are taken off, and the noise of bins.
@@ -293,30 +300,6 @@ class Tiles:
         return self.fine_ones.tiles(
             amplitudes * gain * np.outer(of_bin, of_bin).astype(np.complex64)
         )
-
-
-def _parabola(y: F8, x: F8) -> F8:
-    """Return the terms 1, y, x, y^2, x y, x^2 of places, in a last axis."""
-    one = np.ones(np.broadcast_shapes(y.shape, x.shape))
-    return np.stack([one, y * one, x * one, y * y * one, x * y, x * x * one], axis=-1)
-
-
-def _filled(medians: F8, usual: float) -> F8:
-    """Return levels, each unknown one the mean of those beside it, from there on."""
-    known = np.isfinite(medians)
-    if not known.any():
-        return np.full(medians.shape, usual)
-    while not known.all():
-        wide = np.pad(np.where(known, medians, 0.0), 1)
-        there = np.pad(known.astype(np.float64), 1)
-        ny, nx = medians.shape
-        around = [(slice(a, a + ny), slice(b, b + nx)) for a in range(3) for b in range(3)]
-        number = sum((there[part] for part in around), np.zeros(medians.shape))
-        total = sum((wide[part] for part in around), np.zeros(medians.shape))
-        new = ~known & (number > 0.0)
-        medians = np.where(new, total / np.maximum(number, 1.0), medians)
-        known = known | new
-    return medians
 
 
 def level_and_noise(values: F4) -> tuple[float, float]:

@@ -155,9 +155,13 @@ def _mean(cells: F8, reach: int) -> F8:
 def _summed(cells: F8, reach: int) -> F8:
     """Return the sum of these cells."""
     for _ in range(2):
-        padded = np.pad(cells, ((reach, reach), (0, 0)))
-        parts = [padded[k : k + len(cells)] for k in range(2 * reach + 1)]
-        cells = np.sum(parts, axis=0).T
+        n, across = cells.shape
+        padded = np.zeros((n + 2 * reach, across))
+        padded[reach : reach + n] = cells
+        total = padded[:n].copy()
+        for k in range(1, 2 * reach + 1):
+            total += padded[k : k + n]
+        cells = total.T
     return cells
 
 

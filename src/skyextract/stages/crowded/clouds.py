@@ -20,7 +20,9 @@ from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.stages.background.means import smoothed, sums_of_squares
+from skyextract.stages.crowded.cells import crowded_patches, is_crowded
 from skyextract.stages.crowded.rest import WIDE_RADIUS, LeastFlux, significant_sources
+from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.localsky import CELL, CLIP, TWICED, LocalSky
 from skyextract.stages.psf.sweeps import UNUSABLE
 
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
 
 CLOUDS = 2.0
 """Structure of the sky that raises the noise of the filtered image by more than this..."""
+LOCAL_CLOUDS = 1.3
+"""The same where sources seem to crowd: crowds raise the noise that is measured between them, but
+none that is the less for taking off what is about each place."""
+COVERED = 0.25
+"""Part of the frame in which filaments have light, at least, where sources seem to crowd all over
+it: bands and arcs with edges have less, and are no clouds."""
 FINE = 1.1
 """Structure that leaves the noise of the filtered image above that of independent pixels by this,
 where the mean about each place is taken off, is as fine as stars: nebulae leave less than 1."""
@@ -58,13 +66,39 @@ OFF, NEAR = 0.3, 0.7
 twelfth of the peak in the core, and less about it, where a PSF that is too narrow leaves light."""
 FREE = 0.5
 """Pixels in which the noise of the sky is more than this share of all tell the width."""
+BRIGHT = 30.0
+"""Times the least flux: such sources are no noise of the clouds, whatever they leave."""
 OWN = 1.5
 """Part that a pixel has in the mean about it with twicing, over that without."""
 
 
-def has_clouds(found: Detections) -> bool:
-    """Tell whether structure of the sky is most of the noise that detection met."""
-    return found.around is not None and median(found.full_noise_scale) > CLOUDS
+def has_clouds(found: Detections, fwhm: float) -> bool:
+    """Tell whether structure of the sky is most of the noise, of the frame or where sources crowd.
+
+    Parameters
+    ----------
+    found : Detections
+    fwhm : float
+        Of stars, pixels.
+    """
+    if found.around is None:
+        return False
+    least = CLOUDS
+    if is_crowded(found, fwhm):
+        is_wide = found.pixel.size > COVERED * found.segmentation.size
+        least = LOCAL_CLOUDS if is_wide else math.inf
+    if median(found.full_noise_scale) > least:
+        return True
+    patches = crowded_patches(found, fwhm)
+    return any(_noise_of(patch, found) > LOCAL_CLOUDS for patch in patches)
+
+
+def _noise_of(patch: Bools, found: Detections) -> float:
+    """Return the noise of the filtered image in a patch over that of independent pixels."""
+    (ny, nx), (n_y, n_x) = found.image_shape, patch.shape
+    y, x = np.nonzero(patch)
+    x, y = (x + 0.5) * nx / n_x - 0.5, (y + 0.5) * ny / n_y - 0.5
+    return median(scale_at(found.full_noise_scale, found.image_shape, x, y))
 
 
 def about_fine_sky(found: Detections, hidden: Hidden) -> str:
@@ -116,8 +150,10 @@ def above_clouds(
     # A fit takes the sky that it stands on: what that is off by counts as noise does.
     of_sky = sigmas * sky.at(hidden.x, hidden.y, run)[1] / matched.square
     clear &= hidden.flux >= np.hypot(least.at(hidden.x, hidden.y), of_sky)
+    # What a saturated star leaves is none of the clouds.
+    clear |= hidden.flux >= BRIGHT * least.at(hidden.x, hidden.y)
     faded = np.flatnonzero((hidden.sources.reach >= 0) & ~clear)
-    return replace(hidden, faded=np.union1d(hidden.faded, faded))
+    return replace(hidden, faded=np.union1d(hidden.faded, faded), least_snr=sigmas)
 
 
 @record

@@ -211,12 +211,13 @@ def _in_windows(
         _explained(hidden, plane.variance_plane(alone), exposure.detector.gain, part, host),
     )  # fmt: skip
     detected = np.ones(part.n, np.bool_)
-    hidden = only(hidden, np.append(detected, clear), in_place=True)
+    hidden = only(hidden, np.append(detected, clear), part.n, in_place=True)
     kept = np.flatnonzero(clear)
     if kept.size:
         asked = ~places.is_upon[kept]
-        torn = pieces_of_extended(exposure, hidden, part, alone, asked=asked)[part.n :] & asked
-        hidden, kept = only(hidden, np.append(detected, ~torn), in_place=True), kept[~torn]
+        torn = pieces_of_extended(exposure, hidden, part, alone, asked=asked)[0][part.n :] & asked
+        hidden = only(hidden, np.append(detected, ~torn), part.n, in_place=True)
+        kept = kept[~torn]
     known = np.flatnonzero(hidden.sources.reach[: part.n] >= 0) if kept.size else kept
     shift = sheet.shift[np.append(window[known], places.window[kept])]
     fitted = hidden.sources.take(np.append(known, np.arange(part.n, hidden.x.size)))

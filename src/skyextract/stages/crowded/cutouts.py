@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,18 @@ SIZES = (20, 24, 30, 36, 40, 48, 60, 72, 96, 128)
 """Sides of windows, in pixels; of larger footprints what lies about the middle is judged."""
 BATCH = 64
 """Windows that are fitted together."""
+AROUND = 1.0
+"""Pixels no farther than this, in FWHM, from one of the sources of a clump are of it."""
+
+
+class Moments(NamedTuple):
+    """Centres (0-based pixels) and second moments of light, (n,) float64 each."""
+
+    x: F8
+    y: F8
+    xx: F8
+    xy: F8
+    yy: F8
 
 
 @record
@@ -75,11 +87,8 @@ class Hosts:
 
     def batches(self, judged: Bools) -> list[tuple[int, I8]]:
         """Return sides of windows and the detections that are judged in windows of these."""
-        batches = []
-        for side, smaller in zip(SIZES, (0, *SIZES[:-1]), strict=True):
-            hosts = np.flatnonzero(judged & (self.need <= side) & (self.need > smaller))
-            batches += [(side, hosts[k : k + BATCH]) for k in range(0, hosts.size, BATCH)]
-        return batches
+        hosts = np.flatnonzero(judged)
+        return [(side, hosts[some]) for side, some in batches_of(self.need[hosts])]
 
     def groups(self, hidden: Hidden, hosts: I8, side: int) -> list[I8]:
         """Return the sources of some detections; of the largest windows those well inside."""
@@ -91,6 +100,15 @@ class Hosts:
                 near = np.abs(hidden.x[group] - x) < distance
                 groups[k] = group[near & (np.abs(hidden.y[group] - y) < distance)]
         return groups
+
+
+def batches_of(need: I8) -> list[tuple[int, I8]]:
+    """Return sides of windows, and which things, that need so much, are in windows of these."""
+    batches = []
+    for side, smaller in zip(SIZES, (0, *SIZES[:-1]), strict=True):
+        some = np.flatnonzero((need <= side) & (need > smaller))
+        batches += [(side, some[k : k + BATCH]) for k in range(0, some.size, BATCH)]
+    return batches
 
 
 def windows_about(
@@ -115,28 +133,103 @@ def windows_about(
     chosen : (n,) int64
         Which of the detections.
     """
-    psf, half = hidden.psf, side // 2
+    data, weight, chi2 = _left_about(exposure, variance, hidden, found, hosts, middle, side)
+    chosen = np.flatnonzero(chi2[:, 0] > chi2[:, 1] + excess)
+    hosts, middle = hosts[chosen], middle[chosen]
+    data, weight, chi2 = data[chosen], weight[chosen], chi2[chosen]
+    moments = found.x[hosts], found.y[hosts], found.x2[hosts], found.xy[hosts], found.y2[hosts]
+    windows, guess = _with_stars(
+        data, weight, hidden, [groups[k] for k in chosen], middle, Moments(*moments)
+    )
+    return windows, guess, chi2, chosen
+
+
+def windows_about_clumps(
+    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8,
+    groups: list[I8], middle: I8, side: int,
+) -> tuple[Windows, F8, F8]:  # fmt: skip
+    """Cut windows about sources that stand close together in larger footprints.
+
+    Pixels count that are near to one of them.  Returns what `windows_about` does, of all.
+
+    Parameters
+    ----------
+    hosts : (n,) int64
+        Detections whose footprints they are in.
+    """
+    data, weight, _ = _left_about(exposure, variance, hidden, found, hosts, middle, side)
+    offset = np.arange(side) - side // 2
+    for k, group in enumerate(groups):
+        dx = offset + middle[k, 1] - hidden.x[group, None]
+        dy = offset + middle[k, 0] - hidden.y[group, None]
+        near = dx[:, None, :] ** 2 + dy[:, :, None] ** 2 < (AROUND * hidden.psf.fwhm) ** 2
+        weight[k][~near.any(axis=0)] = 0.0
+    chi2 = np.column_stack([(weight * data**2).sum((1, 2)), (weight > 0.0).sum((1, 2))])
+    moments = _moments_of(hidden, groups)
+    windows, guess = _with_stars(data, weight, hidden, groups, middle, moments)
+    return windows, guess, chi2.astype(np.float64)
+
+
+def _left_about(
+    exposure: Exposure, variance: F4, hidden: Hidden, found: Detections, hosts: I8, middle: I8,
+    side: int,
+) -> tuple[F4, F4, F8]:  # fmt: skip
+    """Return what all sources leave in windows, weights, and chi2 and number of the pixels."""
     data, weight = np.zeros((2, hosts.size, side, side), np.float32)
     chi2 = np.zeros((hosts.size, 2))
     residual_windows(
         hidden.plane.subtracted, hidden.models, variance, exposure.mask, UNUSABLE,
-        found.segmentation, hosts, middle - half, round(MARGIN * psf.fwhm), SYSTEMATIC,
+        found.segmentation, hosts, middle - side // 2, round(MARGIN * hidden.psf.fwhm), SYSTEMATIC,
         exposure.detector.gain, data, weight, chi2,
     )  # fmt: skip
-    chosen = np.flatnonzero(chi2[:, 0] > chi2[:, 1] + excess)
-    hosts, middle = hosts[chosen], middle[chosen]
-    data, weight, chi2 = data[chosen], weight[chosen], chi2[chosen]
-    _add_stars(data, hidden, [groups[k] for k in chosen], middle - half)
+    return data, weight, chi2
+
+
+def _moments_of(hidden: Hidden, groups: list[I8]) -> Moments:
+    """Return the moments of the light of the sources of each group."""
+    return Moments(*np.array([_moments(hidden, group) for group in groups]).T)
+
+
+def _moments(hidden: Hidden, group: I8) -> tuple[float, ...]:
+    """Return centre and second moments of the light of some sources."""
+    flux = np.maximum(hidden.flux[group], 1e-30)
+    share, x, y = flux / flux.sum(), hidden.x[group], hidden.y[group]
+    mx, my = share @ x, share @ y
+    square = (hidden.psf.fwhm / 2.355) ** 2
+    dx, dy = x - mx, y - my
+    return mx, my, share @ dx**2 + square, share @ (dx * dy), share @ dy**2 + square
+
+
+def guess_of(hidden: Hidden, groups: list[I8], middle: I8) -> F8:
+    """Return profiles (n, 7) of the moments of the light of some sources, to begin with."""
+    moments = _moments_of(hidden, groups)
+    flux = np.array([hidden.flux[group].sum() for group in groups])
+    return _guess(moments, middle, hidden.psf, flux)
+
+
+def _with_stars(
+    data: F4, weight: F4, hidden: Hidden, groups: list[I8], middle: I8, moments: Moments
+) -> tuple[Windows, F8]:
+    """Return windows of what is left with the sources of their groups, and profiles to begin with.
+
+    Parameters
+    ----------
+    data, weight : (n, side, side) float32
+        About `middle`; `data` is changed.
+    """
+    psf, side = hidden.psf, data.shape[1]
+    half, n = side // 2, len(groups)
+    _add_stars(data, hidden, groups, middle - half)
     size = min(side - 1, 2 * psf.radius + 1)
     size -= 1 - size % 2
     at = middle.astype(np.float64)
-    zero = np.zeros(hosts.size)
+    zero = np.zeros(n)
     low = half - size // 2
     stamps = np.zeros_like(data)
     stamps[:, low : low + size, low : low + size] = psf.stamps(at[:, 1], at[:, 0], zero, zero, size)
-    guess = _guess(found, hosts, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
+    guess = _guess(moments, middle, psf, (data * (weight > 0.0)).sum((1, 2)))
     data, weight, stamps = (np.roll(v, (-half, -half), (1, 2)) for v in (data, weight, stamps))
-    return Windows(data, weight, stamps, np.zeros((hosts.size, 0, 2))), guess, chi2, chosen
+    return Windows(data, weight, stamps, np.zeros((n, 0, 2))), guess
 
 
 def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:
@@ -154,14 +247,14 @@ def _add_stars(data: F4, hidden: Hidden, groups: list[I8], corner: I8) -> None:
     put_back(window, row, column, flux.copy(), reach, stamps, data)
 
 
-def _guess(found: Detections, hosts: I8, middle: I8, psf: Psf, flux: F8) -> F8:
-    """Return exponential discs of the detections' moments, less those of the PSF."""
+def _guess(moments: Moments, middle: I8, psf: Psf, flux: F8) -> F8:
+    """Return exponential discs of some moments, less those of the PSF."""
     square = (psf.fwhm / 2.355) ** 2
-    xx = np.maximum(found.x2[hosts] - square, 0.2)
-    yy = np.maximum(found.y2[hosts] - square, 0.2)
+    xx = np.maximum(moments.xx - square, 0.2)
+    yy = np.maximum(moments.yy - square, 0.2)
     limit = 0.9 * np.sqrt(xx * yy)
-    xy = np.clip(found.xy[hosts], -limit, limit)
+    xy = np.clip(moments.xy, -limit, limit)
     factor = np.sqrt(np.array([xx, xy**2 / xx, yy - xy**2 / xx]))
     factor[1] *= np.sign(xy)
-    offset = found.x[hosts] - middle[:, 1], found.y[hosts] - middle[:, 0]
+    offset = moments.x - middle[:, 1], moments.y - middle[:, 0]
     return np.column_stack([np.maximum(flux, 1.0), *offset, *0.7 * factor, np.full(xx.size, 0.4)])

@@ -57,9 +57,13 @@ PIECES = 1.5
 """... if no other source is within this, in FWHM, or a more significant one that was found so, too:
 what meshes leave of reflected light, smooth profiles of a galaxy, is taken for stars; in a crowd
 nine of ten so faint are, and beside a star it is its companion."""
-STRUCTURE, STRUCTURE_SNR = 1.5, 3.0
-"""Where errors are so many times those of the best quarter, the sky has structure; fluxes of less
-than that many of these errors are of it."""
+STRUCTURE_SNR, STRUCTURE = 3.0, 1.5
+"""Fluxes of less than so many of their errors are rather of structure of the sky than of stars, as
+what is detected has more of the noise; and pieces of it where errors are so many times those of the
+best quarter, ..."""
+MAIN = 0.25
+"""... but for what has such a share of the light of its blend: a galaxy as wide as a mesh has next
+to nothing in a PSF at its centre."""
 
 
 def insignificant(sources: Catalog, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]) -> I8:
@@ -114,14 +118,15 @@ def _is_crowd(n: int, fwhm: float, shape: tuple[int, ...]) -> bool:
 
 
 def of_structure(
-    sources: Catalog, parent: I4, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]
+    sources: Catalog, parent: I4, light: F8, x: F8, y: F8, fwhm: float, shape: tuple[int, ...]
 ) -> tuple[I8, I8]:
     """Return the rows that are light of a nebula, a halo: pieces of larger ones, and whole ones.
 
     They stand out of the noise of the sky, which is what they were detected against, and not out
     of what is about them.  Of a blend that has nothing else the brightest is whole, and so are
-    galaxies, bright ones and what no point source describes, whose errors are as large, and what
-    is beside another source.  Crowds, where stars are the structure, have none.
+    galaxies, bright ones and what no point source describes, whose errors are as large, what has
+    a good part of the light of its blend, and what is beside another source.  Crowds, where stars
+    are the structure, have none.
 
     Parameters
     ----------
@@ -129,6 +134,8 @@ def of_structure(
         One row per source.
     parent : (n,) int32
         Numbers of the blends that they are of; 0: of none.
+    light : (n,) float64
+        All of their pixels'.
     x, y : (n,) float64
         0-based pixels.
     fwhm : float
@@ -139,17 +146,20 @@ def of_structure(
     flux, error = sources["FLUX_PSF"], sources["FLUXERR_PSF"]
     known = np.isfinite(error)
     usual = float(np.percentile(error[known], 25.0)) if known.any() else 0.0
-    faint = (flux < STRUCTURE_SNR * error) & (error > STRUCTURE * usual)
-    if not faint.any() or _is_crowd(flux.size, fwhm, shape):
+    lost = flux < STRUCTURE_SNR * error
+    if not lost.any() or _is_crowd(flux.size, fwhm, shape):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    faint &= _is_sparse(x, y, fwhm)
+    lost &= _is_sparse(x, y, fwhm)
+    faint = lost & (error > STRUCTURE * usual)
     order = np.lexsort((np.where(faint, flux, np.inf), parent))
     brightest = np.ones(flux.size, np.bool_)
     brightest[order[:-1]] = (parent[order[1:]] != parent[order[:-1]]) | (parent[order[:-1]] == 0)
     no_point = (sources["FLAGS_SKY"] & np.int16(FlagsSky.NO_POINT)) != 0
     piece = faint & ~brightest & ~no_point & (flux < BRIGHT * usual)
     piece &= _company(x, y, PIECES * fwhm) == 0
-    return np.flatnonzero(piece), np.flatnonzero(faint & ~piece)
+    of_blend = np.bincount(parent, np.maximum(np.nan_to_num(light), 0.0))
+    piece &= ~(light >= MAIN * of_blend[parent])
+    return np.flatnonzero(piece), np.flatnonzero(lost & ~piece)
 
 
 def with_errors_of_crowds(

@@ -49,8 +49,12 @@ class Hidden:
     faded : (k,) int64
         Sources that are fitted, but no rows: sums of stars, and what is not significant against the
         clouds about it.
+    extended : (k,) int64
+        Added sources that stand for galaxies, by profiles that describe them.
     sky : LocalSky or None
         Light of clouds that `wide` has and `plane` has not, at the end.
+    least_snr : float
+        Of what is significant upon these clouds, by the errors that it has in the end.
     noise_scale : float
         Noise of the filtered image over that of independent pixels, in the last pass.
     least_share : float
@@ -67,7 +71,9 @@ class Hidden:
     psf: Psf
     wide: Plane | None = None
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    extended: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     sky: LocalSky | None = None
+    least_snr: float = 0.0
     noise_scale: float = 1.0
     least_share: float = MAX_SHARE
     local: Bools | None = None
@@ -105,14 +111,17 @@ class Hidden:
         return self.plane.subtracted - self.models
 
 
-def only(hidden: Hidden, kept: Bools, *, in_place: bool = False) -> Hidden:
+def only(hidden: Hidden, kept: Bools, n_detected: int, *, in_place: bool = False) -> Hidden:
     """Return some of the sources; the light of the others is for those beside them to fit.
 
     Parameters
     ----------
+    n_detected : int
+        The first ones are those of the detections, in their order, and stay all.
     in_place : bool
         The plane of the models is changed.
     """
+    kept = kept | (np.arange(kept.size) < n_detected)
     gone, sources = hidden.sources.take(~kept), hidden.sources.take(kept)
     models = hidden.models if in_place else hidden.models.copy()
     add_models(models, hidden.psf, gone, -1.0)

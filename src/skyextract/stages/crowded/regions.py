@@ -161,7 +161,7 @@ def companions_alone(
 
 def _regions(found: Detections, psf: Psf) -> list[Region] | None:
     """Return the crowded parts of a frame; None where all of it is."""
-    if is_crowded(found, psf.fwhm) or has_clouds(found):
+    if is_crowded(found, psf.fwhm) or has_clouds(found, psf.fwhm):
         return None
     return crowded_regions(found, psf.fwhm, psf.radius)
 

@@ -11,7 +11,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, each_of, scattered
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.detections import PER_SOURCE, Detections
-from skyextract.datamodel.flags import FlagsSky
+from skyextract.datamodel.flags import Flags, FlagsSky
 from skyextract.stages.crowded.hidden import Hidden
 from skyextract.stages.crowded.rest import (
     disc_offsets,
@@ -32,6 +32,33 @@ if TYPE_CHECKING:
 
 APART = 6.0
 """Sources farther apart than this, in FWHM, are measured on one image without their neighbours."""
+
+SHARE = 0.02
+"""Of the light of a detection: what a source beneath it has more than that, its columns feel."""
+
+
+def with_shared_light_flagged(
+    sources: Catalog, found: Detections, hidden: Hidden, rows: I8
+) -> Catalog:
+    """Flag detections whose footprints hold light of sources that were found beneath them.
+
+    As detection flags what it takes apart itself.
+
+    Parameters
+    ----------
+    found : Detections
+        All sources; those that were added have no pixels in the segmentation.
+    rows : (m,) int64
+        Sources that have a row.
+    """
+    flux = hidden.flux
+    beneath = rows[(sources["FLAGS_SKY"][rows] & np.int16(FlagsSky.HIDDEN)) != 0]
+    row, column = nearest_pixel(hidden.x[beneath], hidden.y[beneath], hidden.plane.subtracted.shape)
+    host = np.abs(found.labels_at(row, column)).astype(np.int64) - 1
+    shared = np.bincount(host[host >= 0], flux[beneath[host >= 0]], flux.size)
+    flags = sources["FLAGS"].copy()
+    flags[shared > SHARE * np.maximum(flux, 0.0)] |= np.int16(Flags.NEIGHBOURS | Flags.BLENDED)
+    return sources.with_columns(FLAGS=flags)
 
 
 def hidden_detections(

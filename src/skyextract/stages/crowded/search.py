@@ -18,7 +18,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import PsfSource
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
-from skyextract.stages.crowded.cells import is_crowded
+from skyextract.stages.crowded.cells import are_many, is_crowded
 from skyextract.stages.crowded.clouds import CLOUD_CELL, MESHES, above_clouds, has_clouds
 from skyextract.stages.crowded.extended import pieces_of_extended
 from skyextract.stages.crowded.hidden import Hidden, merged, only
@@ -106,10 +106,12 @@ def find_hidden(
     psf = exposure.psf
     if psf is None:
         return None
-    crowded = within is not None or is_crowded(found, psf.fwhm)
-    clouds = not crowded and has_clouds(found)
-    if not (crowded or clouds):
-        return None
+    clouds = False
+    if within is None and not are_many(found, psf.fwhm):
+        # Light that runs together is a crowd where no smoother light explains it.
+        clouds = has_clouds(found, psf.fwhm)
+        if not (clouds or is_crowded(found, psf.fwhm)):
+            return None
     hopeless = _beside_saturated(exposure, plane, found, psf.fwhm)
     if within is not None:
         hopeless |= ~within
@@ -169,7 +171,7 @@ def find_hidden(
         hidden = fitted(plane, hidden.psf, hidden.sources.append(new), hidden.models, SWEEPS)
         least = LeastFlux(threshold / matched.square, scale, exposure.shape)
         kept = _kept(hidden, found.n, least.times(KEPT_SIGNIFICANCE))
-        hidden = only(hidden, kept, in_place=True)
+        hidden = only(hidden, kept, found.n, in_place=True)
         dropped = int((~kept).sum())
         run.info(
             f"crowded field, pass {number}: {added} sources beneath others, "
@@ -177,7 +179,7 @@ def find_hidden(
         )
         if number == 1 and not clouds:
             torn, smooth, n_galaxies = plainly_extended(exposure, hidden, found, least.flux, run)
-            hidden = only(hidden, ~torn, in_place=True)
+            hidden = only(hidden, ~torn, found.n, in_place=True)
             hopeless.ravel()[smooth] = True
         before = hidden.psf
         is_given = psf.source is not PsfSource.MEASURED or within is not None
@@ -217,15 +219,18 @@ def _verified(
     """
     plane = hidden.plane
     clear = significant_sources(hidden, found.n, least, matched, run)
-    hidden = only(hidden, clear, in_place=True)
+    hidden = only(hidden, clear, found.n, in_place=True)
     hidden = fitted(plane, hidden.psf, hidden.sources, hidden.models, SWEEPS)
-    torn = pieces_of_extended(exposure, hidden, found, run, n_galaxies=n_galaxies)
-    hidden = only(hidden, ~torn, in_place=True)
+    torn, whole = pieces_of_extended(exposure, hidden, found, run, n_galaxies=n_galaxies)
+    hidden = only(hidden, ~torn, found.n, in_place=True)
+    whole = whole[~torn]
     hidden = fitted(plane, hidden.psf, hidden.sources.all_stale(), hidden.models, LAST_SWEEPS)
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~merged(hidden)
     placed[: found.n] = True
     faint, bright = sums_of_stars(exposure, hidden, found.n, least, run)
+    faint &= ~whole
+    bright &= ~whole
     kept = placed & ~faint
     run.info(
         f"crowded field: {int((~clear).sum())} sources lost in what is left about them, "
@@ -233,8 +238,9 @@ def _verified(
         f"of their own, {int((placed & faint).sum())} too broad for a star dropped, "
         f"{int((kept & bright).sum())} that are sums of several fitted, but no rows"
     )
-    faded = np.flatnonzero(bright[kept])
-    return replace(only(hidden, kept, in_place=True), faded=faded)
+    faded, extended = np.flatnonzero(bright[kept]), np.flatnonzero(whole[kept])
+    kept_of = only(hidden, kept, found.n, in_place=True)
+    return replace(kept_of, faded=faded, extended=extended)
 
 
 def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.stages.detection.noise import scale_at
 from skyextract.stages.psf.fit import spread_models
 from skyextract.stages.psf.pairs import pairs_within
@@ -29,7 +30,12 @@ FAINT = 3.0
 """Sources of less than so many times the least flux may be the sum of several that are..."""
 BROAD = (1.3, 3.0)
 """... if SPREAD_MODEL, in its errors, is above the first number at the least flux, and above so
-much more at e times that."""
+much more at e times that, ...
+"""
+LONELY, SOME_DOUBT, OF_STARS = 0.1, 0.15, 1.0
+"""... unless there are more stars per FWHM^2 about them than the first number, the odds below are
+no higher than the second, and SPREAD_MODEL of all is, in its errors, at most the third, as it is
+not in a nebula: three of four of such rows are stars of a crowd."""
 AROUND = 6.0
 """Radius, in FWHM, within which the sources tell how crowded it is: ..."""
 MOST = 4.0
@@ -84,8 +90,12 @@ def sums_of_stars(
     # Of correlated noise; these errors are those of independent pixels.
     error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        broad = (ratio < FAINT) & (spread > (BROAD[0] + BROAD[1] * np.log(ratio)) * error)
-        odds = _density(hidden, rows) ** 2 * _likelihood(spread, error)
+        density = _density(hidden, rows)
+        odds = density**2 * _likelihood(spread, error)
+        breadth = spread / error
+        broad = (ratio < FAINT) & (breadth > BROAD[0] + BROAD[1] * np.log(ratio))
+        if median(breadth[np.isfinite(breadth)]) <= OF_STARS:
+            broad &= (density < LONELY) | (odds > SOME_DOUBT)
     faint[rows[broad]] = True
     bright[rows[(odds > DOUBTFUL) & ~broad]] = True
     return faint, bright

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Candidates:
     start : (n + 1,) int64
     pixel, filtered : (n_pixels,)
         Pixels ``y * nx + x`` of source i, ``pixel[start[i]:start[i + 1]]``, and their values.
+    profiles : (n, N_REAL) or None
+        Measurements that wings follow from, if they are others.
     """
 
     real: F8
@@ -43,6 +46,13 @@ class Candidates:
     start: I8
     pixel: I8
     filtered: F4
+    profiles: F8 | None = None
+
+    def spared(self, kept: Bools) -> Candidates:
+        """Return the sources, of which these are never spurious."""
+        profiles = self.real.copy()
+        profiles[kept, shape.MTHRESH] = np.inf
+        return replace(self, profiles=profiles)
 
 
 def clean(
@@ -80,7 +90,8 @@ def clean(
         real = np.where(finite[:, None], real, 0.0)
     into, order = np.empty(len(real), np.int32), np.empty(len(real), np.int32)
     beta = config.clean_param if config.clean else 0.0
-    n_kept = clean_sources(real, integer, wanted, beta, scan or _UNENDING, into, order)
+    profiles = real if candidates.profiles is None else candidates.profiles
+    n_kept = clean_sources(profiles, integer, wanted, beta, scan or _UNENDING, into, order)
     if config.clean and plateau is not None:
         _join_plateaus(real, integer, wanted, plateau, image_shape, into)
     owner = _owners(into)

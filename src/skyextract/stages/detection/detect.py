@@ -26,7 +26,7 @@ from skyextract.stages.detection.matched import (
     narrow_taps,
     smooth_pixels,
 )
-from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
+from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at, scale_of_tail
 from skyextract.stages.detection.noisylines import noisy_lines
 from skyextract.stages.detection.offframe import Edges, centred_off_frame
 from skyextract.stages.detection.structure import sky_structure, without_structure
@@ -109,6 +109,7 @@ def detect(
     grow: bool = True,
     scan: Scan | None = None,
     structured: bool = True,
+    tailed: bool = False,
     mask: U2 | None = None,
 ) -> Detections:
     """Detect, deblend and clean sources as SExtractor does.
@@ -157,6 +158,9 @@ def detect(
         Without `psf`: the sources are in SExtractor's order, see `scan_of`.
     structured : bool
         The sky may have structure; that of wings of sources below the sky is none.
+    tailed : bool
+        With `claimed`: the noise is that of its tail below the sky, where this is longer than that
+        of normal noise.
     mask : (ny, nx) uint16 or None
         With `psf`: in the light that is scattered about saturated pixels, stars need no share
         of the flux of all of it.
@@ -199,6 +203,12 @@ def detect(
             around, scale = structure.around, structure.scale
             plane = without_structure(plane, around, run)
     in_sigma(plane, scale, run)
+    if config.noise_type == "MEASURED" and claimed is not None and tailed:
+        wide = scale_of_tail(plane, claimed, unit)
+        if wide > 1.0:
+            plane *= np.float32(1.0 / wide)
+            scale = scale * np.float32(wide)
+            full_scale = np.maximum(full_scale, np.float32(np.median(scale)))
     lines = None
     if config.noise_type == "MEASURED" and claimed is not None:
         lines = noisy_lines(plane, claimed, unit, 1.0 / psf.square, run)

@@ -11,19 +11,19 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, I8, U2, Bools, each_of
 from skyextract.datamodel.detections import Detections
-from skyextract.datamodel.flags import Mask
 from skyextract.kernels.detection.branches import Branches, TreeRules
 from skyextract.kernels.detection.deblend import Draws, Sources, count_draws, gather_components
 from skyextract.kernels.detection.draws import random_numbers
 from skyextract.kernels.detection.label import label_runs
 from skyextract.kernels.detection.pixels import Components, Pixels, Runs
 from skyextract.kernels.detection.queue import Scan
-from skyextract.kernels.detection.shape import N_INTEGER, N_REAL
+from skyextract.kernels.detection.shape import N_INTEGER, N_REAL, PARENT
 from skyextract.kernels.detection.tree import split_components
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Extraction
 from skyextract.stages.detection.clean import Candidates, OffFrame, clean
+from skyextract.stages.detection.widelight import SCATTERED, give_rest, wide_components
 
 Chunks = list[tuple[int, int]]
 _MANY = 1 << 15
@@ -39,10 +39,6 @@ MIN_BRANCH = 3
 
 MOST_COMPANIONS = 3
 """What has more peaks than a galaxy with those beside it is a crowd, of sums of stars."""
-
-
-HALO = 300.0
-LOCAL = 0.2
 
 
 @record
@@ -119,7 +115,7 @@ def extract(
     level = float(np.float32(threshold))
     components = _connect(runs, len(pixels.x), config.detect_minarea)
     chunks = _chunks(components.first, run)
-    pixels, branches = _split(pixels, components, chunks, level, config, by_psf, run)
+    pixels, branches, lights = _split(pixels, components, chunks, level, config, by_psf, run)
     sources = _gather(pixels, components, branches, chunks, level, shape, config, run)
     members = sources.members[: components.first[-1]]
     index, values = np.empty(members.size, np.int64), np.empty(members.size, np.float32)
@@ -132,6 +128,8 @@ def extract(
 
     run.map(part, run.bands(members.size, least=_MANY))
     candidates = Candidates(sources.real, sources.integer, sources.start, index, values)
+    if lights:
+        candidates = candidates.spared(np.isin(sources.integer[:, PARENT] - 1, lights))
     return clean(
         candidates, shape, config, run, threshold=threshold, off_frame=by_psf.off_frame,
         plateau=by_psf.plateau, scan=scan,
@@ -163,7 +161,7 @@ def _split(
     config: Extraction,
     by_psf: PsfDeblending,
     run: Run,
-) -> tuple[Pixels, Branches]:
+) -> tuple[Pixels, Branches, list[int]]:
     """Find the branches of all components.
 
     Returns
@@ -171,6 +169,8 @@ def _split(
     pixels : Pixels
         With the filtered values by which each component was split.
     branches : Branches
+    lights : list of int
+        Components that are wide light with stars upon it.
     """
     n_pixels, first = len(pixels.x), components.first
     n = len(first) - 1
@@ -203,7 +203,7 @@ def _split(
     values = pixels.filtered
     if by_psf.narrow is None or n == 0:
         split(values, by_psf.min_prominence, 0.0, chunks)
-        return pixels, branches
+        return pixels, branches, []
     split(by_psf.narrow, by_psf.min_narrow_prominence, by_psf.narrow_area, chunks)
     wide = _too_wide(by_psf.narrow, components, branches, by_psf.core_area)
     points = branches.number > 1
@@ -213,14 +213,21 @@ def _split(
         together = np.split(those, np.flatnonzero(np.diff(those) > 1) + 1)
         ranges = [(int(c[0]), int(c[-1]) + 1) for c in together if c.size]
         split(values, by_psf.min_prominence, psf_area, ranges)
-    for c in _halos(pixels, components, by_psf):
-        points[c] = False
-        split(values, by_psf.min_prominence, by_psf.wide_area, [(c, c + 1)], LOCAL)
+    lights = []
+    if by_psf.mask is not None:
+        found = wide_components(pixels, components, branches, by_psf.core_area, by_psf.mask)
+        for c, local in found:
+            points[c] = False
+            split(values, by_psf.min_prominence, by_psf.wide_area, [(c, c + 1)], local)
+            if branches.number[c] > 1 and give_rest(
+                pixels, components, branches, c, is_scattered=local == SCATTERED
+            ):
+                lights.append(c)
     # a blend of point sources is measured in the image that shows it
     blended = components.order[_places(first, np.flatnonzero(points))]
     values = values.copy()
     values[blended] = by_psf.narrow[blended]
-    return pixels._replace(filtered=values), branches
+    return pixels._replace(filtered=values), branches, lights
 
 
 def _too_wide(narrow: F4, components: Components, branches: Branches, core_area: float) -> I8:
@@ -245,19 +252,6 @@ def _too_wide(narrow: F4, components: Components, branches: Branches, core_area:
     cores = np.clip(1.0 + np.log10(share) / -np.log10(CORE_LEVEL), 0.0, 1.0)
     expected = 1.0 + np.add.reduceat(cores, begin) - np.maximum.reduceat(cores, begin)
     return blends[area > MAX_WIDTH * core_area * expected]
-
-
-def _halos(pixels: Pixels, components: Components, by_psf: PsfDeblending) -> list[int]:
-    """Return the components that may be light scattered about something saturated."""
-    order, first = components
-    if by_psf.mask is None:
-        return []
-    halos = []
-    for c in np.flatnonzero(np.diff(first) > HALO * by_psf.core_area).tolist():
-        own = order[first[c] : first[c + 1]]
-        if (by_psf.mask[pixels.y[own], pixels.x[own]] & np.uint16(Mask.SAT)).any():
-            halos.append(c)
-    return halos
 
 
 def _places(first: I8, components: I8) -> I8:

@@ -22,7 +22,7 @@ _MAX_MASKED = 0.5
 _MAX_GROWTH = 100.0
 _SIDE = 16
 """Of the cells of the frame, pixels, that tell which sources may meet as they grow."""
-_CHUNK = 1 << 16
+_CHUNK = 1 << 15
 """Pixels of the boxes about sources that are grown together, for a thread."""
 _FAINT = 0.1
 """Wings are masked out to where they fall below this share of the background noise."""

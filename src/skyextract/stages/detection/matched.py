@@ -13,6 +13,7 @@ from skyextract.kernels.detection.matchedat import matched_about
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.stages.detection.matchedwaves import filter_in_waves, is_wide
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
@@ -212,12 +213,13 @@ def filter_matched(
     """
     out = whole(image.shape, np.float32)
     weighting = _weighting(sigma, variance, smooth, bad, mesh)
+    unit, min_share = np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE)
+    if is_wide(psf.cells):
+        filter_in_waves(image, weighting, psf.cells, unit, min_share, run, out)
+        return out
 
     def filter_rows(band: tuple[int, int]) -> None:
-        matched.matched_rows(
-            image, weighting, psf.cells, np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE),
-            *band, out,
-        )  # fmt: skip
+        matched.matched_rows(image, weighting, psf.cells, unit, min_share, *band, out)
 
     run.map(filter_rows, run.bands(image.shape[0]))
     return out

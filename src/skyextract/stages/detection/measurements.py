@@ -12,7 +12,7 @@ from skyextract.kernels.detection import shape
 from skyextract.kernels.detection.pixels import Pixels
 from skyextract.run import Run
 
-_CHUNK = 1 << 17
+_CHUNK = 1 << 14
 """Pixels of sources that are measured together."""
 
 _REAL = {

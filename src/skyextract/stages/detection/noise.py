@@ -38,6 +38,12 @@ LOCAL = 2.0
 """The scale is taken as varying over the frame if it does so by more than the error of a
 cell by this factor."""
 
+FAR, MANY_FAR, RARE = 5.0, 5e-5, 2e-5
+"""Sigma below the sky beyond which more pixels than the second share are no normal noise: then the
+third share is beyond it, in units of a noise that is larger."""
+MIN_RARE, TAIL_SAMPLE = 4, 1 << 22
+"""Pixels without which the tail tells nothing, and those that are looked at, about."""
+
 _NO_SOURCES = np.zeros((1, 1), np.uint8)
 _LOW, _HIGH, _MIDDLE = 2.275, 15.866, 50.0
 """Percentages of a normal distribution below -2, -1 and 0 sigma."""
@@ -129,6 +135,33 @@ def _step(n_pixels: int, n_cells: int, filter_area: float) -> int:
 def _counts(edges: I8, step: int) -> I8:
     """Return how many of every `step`-th pixel lie between edges."""
     return -(-np.diff(edges) // step)
+
+
+def scale_of_tail(plane: F4, claimed: U1, unit: float) -> float:
+    """Return how much wider the tail below the sky is than that of normal noise; 1 where it is not.
+
+    Where noise was taken off but for what passed for light (a denoised image), or structure of the
+    sky was taken off that was not, the quantiles that tell the noise tell nothing of its tail.
+    This is as long above the sky as below, where it would be sources.
+
+    Parameters
+    ----------
+    plane : (ny, nx) float32
+        Filtered image in sigma times `unit`.
+    claimed : (ny, nx) uint8
+        Pixels of known sources (not 0).
+    unit : float
+    """
+    step = max(1, math.isqrt(plane.size // TAIL_SAMPLE))
+    rows = plane[::step]
+    low = rows[rows < np.float32(-FAR * unit)]
+    if low.size < MANY_FAR * rows.size:
+        return 1.0
+    free = rows[claimed[::step] == 0]
+    number = round(RARE * free.size)
+    if number < MIN_RARE or np.count_nonzero(free < np.float32(-FAR * unit)) < MANY_FAR * free.size:
+        return 1.0
+    return max(1.0, float(-np.partition(free, number)[number]) / (FAR * unit))
 
 
 def in_sigma(filtered: F4, scale: F4, run: Run) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, U1, U2, Bools
+from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
 from skyextract.record import record
@@ -26,6 +26,7 @@ from skyextract.stages.background.means import weighted_mean
 from skyextract.stages.detection.noise import scale_at
 
 if TYPE_CHECKING:
+    from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
 
 RAISED = 1.2
@@ -46,6 +47,17 @@ LOCAL = 4.0
 filaments is more uneven than that of pixels."""
 LOCAL_CELL = 2.0
 """Side of the cells of that noise, in FWHM."""
+BLOCK = 6
+"""Light that rises within a mesh raises the noise but little: blocks of so many FWHM, ..."""
+HIGH, MIN_HIGH = 0.75, 0.01
+"""... of which more than this share are so many sigma from 0 in the mean, tell of it (of frames
+without it 0 to .0004), ..."""
+LEAST_LEVEL = 0.4
+"""... and what is around is subtracted where it is more than this, in sigma: beneath noise."""
+WIDE = 4.0
+"""Width of the Gaussian that is its weight, in FWHM."""
+TOLD = 0.1
+"""Users are told where that is more than this share of the frame."""
 
 
 @record
@@ -91,7 +103,7 @@ def sky_structure(
         Measures the noise of such an image, as `scale`.
     """
     if not (scale > RAISED).any():
-        return None
+        return _uneven_sky(filtered, claimed, scale, filter_area, unit, noise_scale, run)
     variance = 2.0 * filter_area / (4.0 * math.pi)  # of a filtered star
     fwhm = 2.3548 * math.sqrt(variance / 2.0)
     cell = max(1, round(CELL * fwhm))
@@ -111,7 +123,7 @@ def sky_structure(
         rest, after = filtered, scale
         for _ in range(ROUNDS):
             sky = free & (np.abs(rest) < CLIP * unit * float(np.median(after)))
-            around = _mean_around(filtered, sky, cell, sigma)
+            around = mean_around(filtered, sky, cell, sigma)
             rest = without_structure(filtered, around, run)
             after = noise_scale(rest)
             ratio = scale_at(after, filtered.shape, x, y) / before / left_of_stars
@@ -133,7 +145,86 @@ def sky_structure(
     rest = without_structure(filtered, around, run)
     # In independent noise no filter makes stars more significant than the PSF does.
     scale = np.maximum(noise_scale(rest), np.float32(left))
-    return Structure(around, _local_scale(rest / np.float32(unit), free, scale, fwhm))
+    clip = CLIP * float(np.median(scale))
+    scale = local_scale(rest / np.float32(unit), free, scale, fwhm, clip=clip)
+    return Structure(around, scale)
+
+
+def warn_of_uneven_sky(found: Detections, run: Run) -> None:
+    """Say so where sources were searched on a sky that the background does not follow."""
+    if found.around is None or (found.full_noise_scale > RAISED).any():
+        return
+    share = float(np.mean(found.around.level != 0.0))
+    if share > TOLD:
+        run.warn(
+            f"the background does not follow the sky in {100.0 * share:.0f} % of the frame (a ghost"
+            ", halos?): sources are searched without what it leaves, which fluxes have in them; a "
+            "smaller BACK_SIZE follows it"
+        )
+
+
+def _uneven_sky(
+    filtered: F4, claimed: U1, scale: F4, filter_area: float, unit: float,
+    noise_scale: Callable[[F4], F4], run: Run,
+) -> Structure | None:  # fmt: skip
+    """Return what meshes leave of a smooth sky, where the noise hardly tells of it; else None.
+
+    The ghost of a pupil, halos of galaxies, a bright plume: their noise passes a threshold that is
+    as many sigma lower as they are high, and in the dips beside them stars are lost.
+    """
+    variance = 2.0 * filter_area / (4.0 * math.pi)  # of a filtered star
+    fwhm = 2.3548 * math.sqrt(variance / 2.0)
+    limit = unit * float(np.median(scale))
+    share, middle = share_uneven(filtered, claimed, limit, fwhm, run)
+    if share < MIN_HIGH:
+        return None
+    free = (claimed == 0) & (filtered != 0.0)
+    rest = filtered
+    for _ in range(ROUNDS):
+        sky = free & (np.abs(rest) < CLIP * limit)
+        around = mean_around(filtered, sky, max(1, round(CELL * fwhm)), WIDE * fwhm)
+        rest = without_structure(filtered, around, run)
+    level = around.level - np.float32(middle)
+    level[np.abs(level) <= LEAST_LEVEL * limit] = 0.0
+    around = replace(around, level=level)
+    left_of_stars = WIDE**2 * fwhm**2 / (variance + WIDE**2 * fwhm**2)
+    after = noise_scale(without_structure(filtered, around, run))
+    return Structure(around, np.maximum(after, np.float32(left_of_stars)))
+
+
+def share_uneven(
+    filtered: F4, claimed: U1, sigma: float, fwhm: float, run: Run
+) -> tuple[float, float]:
+    """Return the share of blocks that with one beside are on one side of the sky, and its level.
+
+    Light that is as high everywhere is not uneven: rounded pixels hide the level of the sky.
+    """
+    step = max(1, round(fwhm))
+    ny, nx = (size // (BLOCK * step) * BLOCK * step for size in filtered.shape)
+
+    def sums(blocks: tuple[int, int]) -> tuple[I8, F4]:
+        rows = slice(blocks[0] * BLOCK * step, blocks[1] * BLOCK * step, step)
+        shape = (blocks[1] - blocks[0], BLOCK, nx // (BLOCK * step), BLOCK)
+        values = filtered[rows, :nx:step]
+        used = (claimed[rows, :nx:step] == 0) & (values != 0.0)
+        used &= np.abs(values) < CLIP * sigma
+        light = np.where(used, values, np.float32(0.0))
+        return used.reshape(shape).sum(axis=(1, 3)), light.reshape(shape).sum(axis=(1, 3))
+
+    parts = run.map(sums, run.bands(ny // (BLOCK * step), least=4))
+    number, total = (np.concatenate(v) for v in zip(*parts, strict=True))
+    known = number > BLOCK**2 / 2
+    if not known.any():
+        return 0.0, 0.0
+    middle = float(np.median(total[known] / number[known]))
+    total = total - middle * number
+    side = np.where(known & (np.abs(total) > HIGH * sigma * number), np.sign(total), 0.0)
+    # Noise that rows or columns share has pairs along them alone.
+    pairs = min(
+        np.count_nonzero((one == other) & (one != 0.0))
+        for one, other in ((side[1:], side[:-1]), (side[:, 1:], side[:, :-1]))
+    )
+    return 2.0 * pairs / np.count_nonzero(known), middle
 
 
 def without_structure(filtered: F4, around: BackgroundMap, run: Run) -> F4:
@@ -142,7 +233,7 @@ def without_structure(filtered: F4, around: BackgroundMap, run: Run) -> F4:
     return subtract_background(filtered, no_information, around, run)
 
 
-def _mean_around(filtered: F4, sky: Bools, cell: int, sigma: float) -> BackgroundMap:
+def mean_around(filtered: F4, sky: Bools, cell: int, sigma: float) -> BackgroundMap:
     """Return the mean of the sky about each place, weighted by a Gaussian of width `sigma`."""
     ny, nx = filtered.shape
     edge_y, edge_x = np.arange(0, ny, cell), np.arange(0, nx, cell)
@@ -150,20 +241,24 @@ def _mean_around(filtered: F4, sky: Bools, cell: int, sigma: float) -> Backgroun
     return BackgroundMap(level, np.ones_like(level), cell, cell, (ny, nx), 0.0, 1.0)
 
 
-def _local_scale(rest: F4, free: Bools, scale: F4, fwhm: float) -> F4:
+def local_scale(rest: F4, free: Bools, scale: F4, fwhm: float, *, clip: float) -> F4:
     """Return a noise scale that is nowhere below the rms about a place.
 
     Parameters
     ----------
     rest : (ny, nx) float32
         In units of the noise of independent pixels.
+    free : (ny, nx) bool
+        Pixels of the sky, ...
+    clip : float
+        ... unless they are as far from it.
     """
     edges, centres = [], []
     for size in rest.shape:
         n = max(1, round(size / (LOCAL_CELL * fwhm)))
         edges.append(np.linspace(0, size, n + 1).round().astype(np.int64)[:-1])
         centres.append((np.arange(n) + 0.5) * size / n - 0.5)
-    sky = free & (np.abs(rest) < CLIP * float(np.median(scale)))
+    sky = free & (np.abs(rest) < clip)
     rms = np.sqrt(weighted_mean(rest**2, sky, edges[0], edges[1], LOCAL / LOCAL_CELL))
     y, x = (c.ravel() for c in np.meshgrid(*centres, indexing="ij"))
     measured = scale_at(scale, rest.shape, x, y).reshape(rms.shape)

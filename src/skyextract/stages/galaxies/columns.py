@@ -32,6 +32,7 @@ from skyextract.stages.galaxies.quantities import (
 from skyextract.stages.galaxies.reported import reported
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
+from skyextract.stages.galaxies.wide import on_surfaces
 from skyextract.stages.psf.apercor import ApertureCorrections
 
 if TYPE_CHECKING:
@@ -155,10 +156,11 @@ def measure_galaxies(
     for kind, there in (("SPHEROID", profile.spheroid), ("DISK", profile.disk)):
         if not there and any(kind in name for name in wanted):
             run.warn(f"{kind} columns are empty: MODEL_TYPE {model_type} has none")
-    sky = images.sky()
+    sky = on_surfaces(images.sky(), found, run)
     as_point = "PROB_POINTSOURCE" in wanted
     shown = {kind.removeprefix("-") for kind in config.output.checkimage_type}
     search = images.detected(run) if wanted & _DETECTION else None
+    search = search and on_surfaces(search, found, run)
     fits = shapes = None
     if search is not None:
         shapes = fit_models(search, found, profile, run, keep_residual="RESIDUALS" in shown)
@@ -215,6 +217,8 @@ def _correct_fluxes(
     if exposure.aperture_corrections is None or exposure.psf is None:
         return
     psf, corrections = exposure.psf, ApertureCorrections.from_catalog(exposure.aperture_corrections)
+    if corrections.is_to_the_model(psf):
+        return  # the unit of PSFEx's models, which SExtractor has in FLUX_PSF alone
 
     def factors(each: ModelFits, fwhm: float) -> F8:
         x, y = (

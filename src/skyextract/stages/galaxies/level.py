@@ -17,6 +17,7 @@ from skyextract.kernels.galaxies.level import IMAGE, RESIDUAL, mean_wings, sum_s
 from skyextract.kernels.galaxies.source import DISK, POINT, SPHEROID
 from skyextract.record import record
 from skyextract.stages.background.interpolate import background_at
+from skyextract.stages.galaxies.wide import are_wide
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I8, Bools
@@ -40,8 +41,6 @@ STIFF = 1e-6
 of the weight of a mesh is that of none."""
 BACKGROUND = 256
 """Bit of the flags: what varies in the background below a source is a tenth of its light."""
-WIDE = 2
-"""Meshes along a side of a box from which the background may have followed the source."""
 MOST_BELOW = 0.1
 FILLED = 0.95
 """Part of the image that a box covers where no sky is seen beside the source."""
@@ -132,9 +131,19 @@ def levels_below(
         np.minimum(side, length - side * np.arange(n))
         for side, length, n in ((height, ny, weight.shape[0]), (width, nx, weight.shape[1]))
     )
-    area = np.where(scarce, float(nx * ny), _sum_around(size_y[:, None] * size_x)[j, i])
+    size = size_y[:, None] * size_x
+    area = np.where(scarce, float(nx * ny), _sum_around(size)[j, i])
+    inner = boxes.copy()
+    for source, (own, beside) in sky.around.items():
+        there = beside & (weight > 0.0) & (mean.excess == 0.0)
+        if count[there].sum() < MIN_SKY:
+            continue
+        level[source] = value[there].sum() / weight[there].sum()
+        error[source] = math.sqrt(1.0 / weight[there].sum() + min(uneven))
+        inner[source, 2:] = size[own].sum(), 1
+        area[source] = size[own | beside].sum()
     wings = np.empty(len(boxes))
-    mean_wings(parameters, boxes, area, wings)
+    mean_wings(parameters, inner, area, wings)
     return Level(level, error, wings)
 
 
@@ -150,7 +159,8 @@ def on_background(sky: Sky, boxes: I8, parameters: F8) -> Bools:
         return found
     found[:] = boxes[:, 2] * boxes[:, 3] > FILLED * sky.image.size
     width, height = background.mesh_width, background.mesh_height
-    wide = (boxes[:, 2] > WIDE * width) & (boxes[:, 3] > WIDE * height)
+    wide = are_wide(boxes, background)
+    wide[list(sky.around)] = False  # of these it did not
     for i in np.flatnonzero(wide).tolist():
         x, y, n_x, n_y = boxes[i].tolist()
         across = np.unique(np.arange(x, x + n_x) // width, return_counts=True)

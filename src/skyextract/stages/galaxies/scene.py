@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ class Sky:
     per_variance : float
         1 / variance of the pixels that have this gain, where that follows the weight (WEIGHT_GAIN);
         0: all have it.
+    around : dict
+        For rows of wide sources the meshes below them, and those around that tell their sky.
     """
 
     image: F4
@@ -71,6 +74,7 @@ class Sky:
     background: BackgroundMap | None = None
     spare: F4 | None = None
     per_variance: float = 0.0
+    around: Mapping[int, tuple[Bools, Bools]] = field(default_factory=dict)
 
     def pixels(self, residual: F4) -> Pixels:
         """Return what kernels ask for; they change the residual."""

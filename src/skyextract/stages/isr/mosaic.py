@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skyextract.datamodel.header import Header, binning_of, remove, set_cards
-from skyextract.datamodel.mosaic import MOSAIC_CARDS, STEP, MosaicPlane, mosaic_pattern
+from skyextract.datamodel.mosaic import (
+    MOSAIC_CARDS,
+    STEP,
+    Cells,
+    MosaicPlane,
+    cells_of,
+    mosaic_pattern,
+    says_xtrans,
+)
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.stages.isr.starcolours import is_of_one_colour
+from skyextract.stages.isr.widemosaic import period_of_colours
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, AnyArray
@@ -34,9 +44,9 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     """Return one colour of an exposure that is a mosaic; any other as it is.
 
     A pixel of the plane is four times the mean of its colour's pixels in a cell of 2 x 2
-    (SUPERPIXEL: of all four): fluxes are those of the same frame with one filter before all
-    of its pixels, whatever the number of them.  Nothing is interpolated, so that noise stays
-    independent from pixel to pixel.
+    (SUPERPIXEL: of all four; X-Trans: nine times that in 3 x 3): fluxes are those of the same
+    frame with one filter before all of its pixels, whatever the number of them.  Nothing is
+    interpolated, so that noise stays independent from pixel to pixel.
 
     Parameters
     ----------
@@ -49,23 +59,22 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     if not pattern:
         return exposure
     header = exposure.header
-    cells = [(k // 2, k % 2) for k in range(4) if colour == "SUPERPIXEL" or pattern[k] == colour[0]]
-    plane = MosaicPlane(
-        colour,
-        float(np.mean([column for _, column in cells])),
-        float(np.mean([row for row, _ in cells])),
-    )
+    cells = cells_of(pattern, colour)
+    plane = MosaicPlane(colour, *cells.middle(), cells.step, cells.column, cells.row)
+    named = pattern if cells.period == STEP else f"{cells.period} x {cells.period}"
+    times = "twice" if cells.step == STEP else f"{cells.step} times"
     run.tell(
-        f"{exposure.path}: a colour mosaic ({pattern}): {colour} is measured (BAYER), positions "
-        "and sizes are in pixels of the full frame, PHOT_APERTURES in pixels twice as wide"
+        f"{exposure.path}: a colour mosaic ({named}): {colour} is measured (BAYER), positions "
+        f"and sizes are in pixels of the full frame, PHOT_APERTURES in pixels {times} as wide"
     )
-    scale = _N_PIXELS / len(cells)
+    n_pixels = cells.step**2
+    scale = n_pixels / cells.n_pixels
     detector = replace(
         exposure.detector,
         gain=exposure.detector.gain / scale,
-        read_noise=exposure.detector.read_noise * len(cells) ** 0.5,
-        saturation=exposure.detector.saturation * _N_PIXELS,
-        pedestal=exposure.detector.pedestal * _N_PIXELS,
+        read_noise=exposure.detector.read_noise * cells.n_pixels**0.5,
+        saturation=exposure.detector.saturation * n_pixels,
+        pedestal=exposure.detector.pedestal * n_pixels,
     )
     return replace(
         exposure,
@@ -74,13 +83,13 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
         variance=_total(exposure.variance, cells, scale**2),
         weight=_total(exposure.weight, cells, scale**2),
         detector=detector,
-        header=_plane_header(header, plane, exposure.shape, detector.gain),
-        wcs=_plane_wcs(exposure.wcs, plane, exposure.shape),
+        header=_plane_header(header, plane, cells.shape(exposure.shape), detector.gain),
+        wcs=_plane_wcs(exposure.wcs, plane, cells.shape(exposure.shape)),
     )
 
 
 def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
-    """Return the colours of the first 2 x 2 pixels, RGGB ...; empty if it is measured as it is.
+    """Return the colours of the pixels of one period, RGGB ...; empty if it is measured as it is.
 
     Where no card names them the pixels tell which are green ("G--G", "-GG-"), and whether the
     card counts rows from the end at which the file begins.  Binning adds colours up, after which
@@ -88,16 +97,28 @@ def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
     """
     header = exposure.header
     pattern = "" if header is None else mosaic_pattern(header, exposure.shape)
-    looks = None if MosaicPlane.from_header(header) else _looks_of_mosaic(exposure)
+    is_plane = MosaicPlane.from_header(header) is not None
+    if not is_plane and len(pattern) != _N_PIXELS:
+        wide = _wide_pattern(exposure, pattern, colour, run)
+        if wide is not None:
+            return wide
+    looks = None if is_plane else _looks_of_mosaic(exposure)
     if looks is None:
         binning = binning_of(header) if header is not None and pattern else None
-        if binning is None or max(binning) < STEP:
-            return pattern
-        run.warn(
-            f"{exposure.name}: pixels of all colours of {pattern} are alike, and are sums of "
-            f"{binning[0]} x {binning[1]}: measured as one colour"
-        )
-        return ""
+        if binning is not None and max(binning) >= STEP:
+            run.warn(
+                f"{exposure.name}: pixels of all colours of {pattern} are alike, and are sums of "
+                f"{binning[0]} x {binning[1]}: measured as one colour"
+            )
+            return ""
+        if pattern and not is_plane and is_of_one_colour(exposure, pattern):
+            run.warn(
+                f"{exposure.name}: pixels of all colours of {pattern} are alike, in the sky and in "
+                "stars: BAYERPAT was left in the header of what is no mosaic, measured as one "
+                "colour"
+            )
+            return ""
+        return pattern
     green, is_sure = looks
     if pattern:
         if not is_sure or pattern[green[0]] == "G":
@@ -119,6 +140,43 @@ def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
         "green (BAYER NONE measures it as one colour)"
     )
     return "".join("G" if k in green else "-" for k in range(_N_PIXELS))
+
+
+def _wide_pattern(exposure: Exposure, pattern: str, colour: str, run: Run) -> str | None:
+    """Return the colours of a mosaic whose period is not 2; None if it may be one of 2 x 2.
+
+    Parameters
+    ----------
+    pattern : str
+        What the header says; empty if it says nothing.
+    """
+    shown = period_of_colours(exposure)
+    if not shown:
+        if says_xtrans(exposure.header):
+            run.warn(
+                f"{exposure.name}: the header says X-Trans, and its pixels do not tell which are "
+                "green: measured as one colour (BAYERPAT with 36 letters tells)"
+            )
+        return pattern or None
+    if pattern and _greens(pattern) == _greens(shown):
+        return pattern
+    n = math.isqrt(len(shown))
+    if colour not in ("GREEN", "SUPERPIXEL"):
+        run.warn(
+            f"{exposure.name}: levels of pixels repeat after {n} x {n}, as of a colour mosaic, and "
+            f"no card tells which are {colour}: measured as one colour"
+        )
+        return ""
+    because = "against its card BAYERPAT" if pattern else "without its card BAYERPAT"
+    run.warn(
+        f"{exposure.name}: a colour mosaic of {n} x {n} pixels {because}: its pixels tell which "
+        "are green (BAYER NONE measures it as one colour)"
+    )
+    return shown
+
+
+def _greens(pattern: str) -> list[bool]:
+    return [letter == "G" for letter in pattern]
 
 
 def _looks_of_mosaic(exposure: Exposure) -> tuple[tuple[int, ...], bool] | None:
@@ -168,27 +226,25 @@ def colour_flags(flags: AnyArray, exposure: Exposure) -> AnyArray:
     plane = MosaicPlane.from_header(exposure.header)
     if plane is None or flags.shape == exposure.shape:
         return flags
-    return _any(flags, [(row, column) for row in (0, 1) for column in (0, 1)])
+    return _any(flags, plane.cells())
 
 
-def _parts(array: AnyArray, cells: list[tuple[int, int]]) -> list[AnyArray]:
-    ny, nx = (n // STEP * STEP for n in array.shape)
-    return [array[row:ny:STEP, column:nx:STEP] for row, column in cells]
-
-
-def _total(array: F4 | None, cells: list[tuple[int, int]], scale: float) -> Any:
+def _total(array: F4 | None, cells: Cells, scale: float) -> Any:
     if array is None:
         return None
-    total = np.zeros((array.shape[0] // STEP, array.shape[1] // STEP), np.float32)
-    for part in _parts(array, cells):
-        total += part
+    total = np.zeros(cells.shape(array.shape), np.float32)
+    for target, part in cells.parts(array):
+        total[target] += part
     total *= np.float32(scale)
     return total
 
 
-def _any(array: AnyArray, cells: list[tuple[int, int]]) -> AnyArray:
+def _any(array: AnyArray, cells: Cells) -> AnyArray:
     """Return the bits that are set in any pixel of a cell."""
-    return np.ascontiguousarray(np.bitwise_or.reduce(_parts(array, cells)))
+    bits = np.zeros(cells.shape(array.shape), array.dtype)
+    for target, part in cells.parts(array):
+        bits[target] |= part
+    return bits
 
 
 def _plane_header(
@@ -199,11 +255,11 @@ def _plane_header(
     set_cards(new, plane.cards())
     if "GAIN" in new and gain > 0.0:
         new["GAIN"] = gain
-    new["NAXIS1"], new["NAXIS2"] = shape[1] // STEP, shape[0] // STEP
+    new["NAXIS1"], new["NAXIS2"] = shape[::-1]
     return new
 
 
 def _plane_wcs(wcs: SkyWcs | None, plane: MosaicPlane, shape: tuple[int, int]) -> SkyWcs | None:
     if wcs is None:
         return None
-    return SkyWcs(plane.plane_wcs(wcs.to_header()), (shape[0] // STEP, shape[1] // STEP))
+    return SkyWcs(plane.plane_wcs(wcs.to_header()), shape)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4
+from skyextract.datamodel.arrays import F4, F8, I4, Bools
 from skyextract.kernels.measurement.aperture import (
     aperture_fluxes,
     elliptical_fluxes,
+    find_holes,
     kron_radii,
     petrosian_radii,
 )
 from skyextract.kernels.measurement.fluxradius import N_BINS, flux_radii
+from skyextract.kernels.measurement.pixel import CORRECT
 from skyextract.kernels.measurement.windowed import windowed
 from skyextract.record import record
 from skyextract.stages.measurement.frame import in_chunks, shapes_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     Flags = I4
 
 
+_HOLE_MARGIN = 1.0
+"""Bad pixels no farther than this, in pixels, from the ellipse of a footprint are in it."""
 _FEW = 32
 """Sources whose pixels stay in the cache from one kernel to the next."""
 
@@ -241,3 +245,24 @@ def _zero_level(frame: MeasureFrame, sky: F8) -> F8:
         level: F8 = frame.gamma * np.expm1(sky / frame.gamma)
         return level
     return sky
+
+
+def find_bad_pixels(frame: MeasureFrame, d: Detections, touched: Bools) -> Bools:
+    """Tell which of the sources that lost some pixel of a sum lost one of their footprint.
+
+    Where MASK_TYPE is CORRECT the others are as good as the ones opposite to them; else their
+    light is lost.
+
+    Parameters
+    ----------
+    touched : (n,) bool
+        Sources of which apertures, windows or curves of growth have bad pixels.
+    """
+    if frame.mask != CORRECT or not touched.any():
+        return touched
+    rows = np.flatnonzero(touched)
+    holes = np.zeros(rows.size, np.uint8)
+    find_holes(frame.pixels, shapes_of(d), np.diff(d.first), _HOLE_MARGIN, rows, holes)
+    out = np.zeros(d.n, np.bool_)
+    out[rows] = holes != 0
+    return out

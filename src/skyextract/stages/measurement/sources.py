@@ -24,6 +24,7 @@ from skyextract.record import record
 from skyextract.run import Run, physical_memory
 from skyextract.stages.background.interpolate import background_at
 from skyextract.stages.measurement.apertures import (
+    find_bad_pixels,
     measure_apertures,
     measure_ellipses,
     measure_growth,
@@ -194,7 +195,8 @@ def measure_sources(
         _add_associates(columns, d, config, inputs, run)
 
     columns["FLAGS"] = (flags & 0xFF).astype(np.int16)
-    ours = np.where((flags & TOUCHES_BAD) | iso.n_bad, int(FlagsSky.BAD_PIXEL), 0)
+    holes = find_bad_pixels(frame, d, (flags & TOUCHES_BAD) != 0)
+    ours = np.where(holes | (iso.n_bad > 0), int(FlagsSky.BAD_PIXEL), 0)
     if frame.gain == 0.0:
         ours |= int(FlagsSky.NO_VARIANCE)
     columns["FLAGS_SKY"] = ours.astype(np.int16)

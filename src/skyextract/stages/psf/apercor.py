@@ -32,22 +32,18 @@ from skyextract.stages.psf.modelgrowth import (
     radii_at,
     sum_of_polynomials,
 )
+from skyextract.stages.psf.ringsky import above_rings
 from skyextract.stages.psf.sweeps import UNUSABLE, fit_radius
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `MIN_BRIGHT_STARS`."""
-
 MIN_BRIGHT_STARS = 10
 STARS_PER_TERM = 8
 """The polynomial's degree is lowered until there are this many stars per term."""
-
 MAX_LOSS = 0.2
 """Part of the aperture that may lack data, at most."""
-
 MAX_CORRECTION = 0.1
 """Part of their light that stars may have beyond what the PSF model has of it, about."""
-
-
 REFERENCE_DIAMETER = 6.0
 """Where APERCOR_DIAMETER is 0: light from further out is not looked for."""
 
@@ -123,6 +119,10 @@ class ApertureCorrections:
         coefficients[0, 0], errors[0] = 1.0 / psf.file_sum, 0.0
         return replace(self, coefficients=coefficients, errors=errors)
 
+    def is_to_the_model(self, psf: Psf) -> bool:
+        """Tell whether these bring fluxes to the scale of the PSF model's file, and to no light."""
+        return bool(np.array_equal(self.coefficients[0], self.to_the_model(psf).coefficients[0]))
+
     def to_catalog(self) -> Catalog:
         """Return a catalogue that holds everything, one row per aperture."""
         n = len(self.diameters)
@@ -177,13 +177,13 @@ def aperture_corrections(
     settings: Characterize,
     run: Run,
     left: LeftLight | None = None,
+    light_beneath: F4 | None = None,
 ) -> ApertureCorrections:
     """Measure the curve of growth on PSF stars.
 
     Parameters
     ----------
-    image, background_variance, gain, mask, psf
-        As in `psf_photometry`.
+    image, background_variance, gain, mask, psf : as in `psf_photometry`
     photometry : PsfPhotometry
         Of all sources of the image: neighbours of the stars are subtracted.
     stars : (n,) int64
@@ -195,6 +195,8 @@ def aperture_corrections(
     run : Run
     left : LeftLight, optional
         What the apertures hold of sources too faint to be found.
+    light_beneath : (ny, nx) float32, optional
+        Structure of the sky, which was taken from the image.
 
     Returns
     -------
@@ -204,8 +206,7 @@ def aperture_corrections(
     diameters = np.array([reference_diameter(settings) * psf.fwhm, *apertures], dtype=np.float64)
     by_model = settings.apercor_diameter == 0.0
     n_y, n_x = image.shape
-    centre = ((n_x - 1) / 2, (n_y - 1) / 2)
-    scale = (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
+    centre, scale = ((n_x - 1) / 2, (n_y - 1) / 2), (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
     why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     radii = radii_at(psf, diameters, photometry.x[stars], photometry.y[stars])
@@ -224,6 +225,9 @@ def aperture_corrections(
         scatter = left.scatter_at(photometry.x[stars], photometry.y[stars], image.shape)
         error = np.hypot(error, scatter[:, None] * area / own[:, None])
         light, error = without_hidden(light, error, own, diameters, photometry, psf, image.shape)
+    if light_beneath is not None:
+        planes = light_beneath, background_variance, mask
+        light, error, lost = above_rings(light, error, lost, *planes, photometry, stars, radii)
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     model = model_over_field(psf, diameters, centre, scale)

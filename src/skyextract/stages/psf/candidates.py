@@ -36,6 +36,8 @@ class Candidates:
         2.355 times the width of the matched Gaussian, pixels.
     ellipticity : (n,) float64
         (A - B) / (A + B).
+    angle : (n,) float64
+        Direction of the major axis, radians from x towards y.
     flux, snr, broadening : (n,) float64
         Of the matched Gaussian, see `kernels.psf.moments.adaptive_moments`.
     height : (n,) float64
@@ -50,6 +52,7 @@ class Candidates:
     y: F8
     fwhm: F8
     ellipticity: F8
+    angle: F8
     flux: F8
     snr: F8
     broadening: F8
@@ -129,6 +132,7 @@ def find_candidates(
         y=out[:, moments.Y].copy(),
         fwhm=2.3548 * out[:, moments.SIGMA],
         ellipticity=out[:, moments.ELLIPTICITY],
+        angle=out[:, moments.ANGLE],
         flux=out[:, moments.FLUX],
         snr=out[:, moments.SNR],
         broadening=out[:, moments.BROADENING],

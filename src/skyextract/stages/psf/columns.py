@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I4, I8, distinct
+from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, distinct
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.kernels.psf.draw import sum_light
 from skyextract.kernels.psf.model import PsfModel
@@ -21,6 +22,7 @@ from skyextract.stages.psf.apercor import (
 )
 from skyextract.stages.psf.fit import PsfPhotometry, psf_photometry
 from skyextract.stages.psf.localsky import MAX_SPREAD, Subtracted, local_sky
+from skyextract.stages.psf.ringsky import OUTER
 from skyextract.stages.psf.sweeps import CROWDED, FINE, FittedSources
 from skyextract.stages.psf.unseen import without_neighbours
 
@@ -71,12 +73,20 @@ class _Fitted:
         Light beneath the sources that is still in the apertures.
     light : (ny, nx) float32 or None
         It, where it was found among the fits.
+    above : (n,) bool or None
+        Sources whose apertures are without it, too.
     """
 
     fits: PsfPhotometry
     subtracted: F4
     sky: LocalSky | None
     light: F4 | None
+    above: Bools | None = None
+
+    @property
+    def is_of_clouds(self) -> bool:
+        """Whether the light is that of clouds, which the search for sources has followed."""
+        return self.sky is not None and self.light is None
 
 
 def measure_point_sources(
@@ -92,6 +102,7 @@ def measure_point_sources(
     *,
     start: tuple[FittedSources, F4] | None = None,
     sky: LocalSky | None = None,
+    above: Bools | None = None,
     crowded: bool = False,
     per_variance: float = 0.0,
 ) -> PointSources:
@@ -115,6 +126,8 @@ def measure_point_sources(
         As in `psf_photometry`: the sources of a crowd; WEIGHT_GAIN.
     sky : LocalSky, optional
         Light that was taken from the image of a crowd, and is still in the apertures.
+    above : (n,) bool, optional
+        Sources in whose apertures it is not.
     crowded : bool
         The frame is, all of it.
     """
@@ -124,6 +137,8 @@ def measure_point_sources(
         exposure, subtracted, variance, x, y, config, run,
         spread=spread, start=start, sky=sky, crowded=crowded, per_variance=per_variance,
     )  # fmt: skip
+    if sky is not None:
+        fitted = replace(fitted, above=above)
     stars = _star_rows(exposure.psf_stars, x, y, exposure.psf.fwhm)
     corrections, left = _corrections(exposure, fitted, variance, stars, config, wanted, run)
     columns = _columns(
@@ -196,16 +211,24 @@ def _corrections(
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
     diameter = reference_diameter(config.characterize)
     bright = usable_stars(fits, stars)
+    # With the ring about the aperture, where that is the sky.
+    reach = 0.5 * diameter * psf.fwhm * (OUTER if fitted.is_of_clouds else 1.0)
     with without_neighbours(
         exposure.mask, fitted.subtracted, fits.residual, variance, gain, psf,
-        fits.x[bright], fits.y[bright], 0.5 * diameter * psf.fwhm, run,
+        fits.x[bright], fits.y[bright], reach, run,
     ) as own:  # fmt: skip
         left = None  # which is in fluxes, and in corrections by stars
         pixels = (fitted.subtracted, own, gain, exposure.mask, psf, fits, stars)
         if bright.size or wanted & _FLUXES:
             left = light_left(*pixels, diameter, run)
         if corrections is None or not corrections.covers(apertures):
-            corrections = aperture_corrections(*pixels, apertures, config.characterize, run, left)
+            light = None
+            if fitted.is_of_clouds:
+                assert fitted.sky is not None
+                light = fitted.sky.light(fitted.subtracted, run)
+            corrections = aperture_corrections(
+                *pixels, apertures, config.characterize, run, left if light is None else None, light
+            )
     return corrections, left
 
 
@@ -236,7 +259,10 @@ def _columns(
         below = sky.at(at_x, at_y, run)
         error = np.hypot(error, below[1] * area)
         if aperture_fluxes is not None:
-            aperture_fluxes = above_sky(aperture_fluxes, apertures, fits, *below)
+            level_below, error_below = below
+            if fitted.above is not None:
+                level_below = np.where(fitted.above, 0.0, level_below)
+            aperture_fluxes = above_sky(aperture_fluxes, apertures, fits, level_below, error_below)
     columns: dict[str, AnyArray] = {
         "FLUX_PSF": (fits.flux - level * area) * factor,
         "FLUXERR_PSF": error * factor,

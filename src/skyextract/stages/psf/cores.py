@@ -16,6 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -216,12 +217,11 @@ def _cut_out(psf: Psf, data: F4, variance: F4, places: F8, size: int) -> _Stars:
     usable = (known | (distance > psf.fwhm)).all((1, 2)) & (top > 0.0)
     nothing = np.zeros(x.size)
     stars = _Stars(x, y, light, noise, top, dx, dy, nothing, nothing, usable).take(usable)
-    ring = (stars.distance() > 0.8 * psf.fwhm) & (stars.distance() < 1.6 * psf.fwhm)
+    distance = stars.distance()
+    ring = (distance > 0.8 * psf.fwhm) & (distance < 1.6 * psf.fwhm)
     ring &= stars.noise < MAX_VARIANCE
     ratio = stars.data / np.maximum(stars.model(psf), 1e-9)
-    flux = np.array(
-        [np.median(r[of]) if of.any() else 0.0 for r, of in zip(ratio, ring, strict=True)]
-    )
+    flux = np.array([median(r[of]) if of.any() else 0.0 for r, of in zip(ratio, ring, strict=True)])
     return replace(stars, flux=np.maximum(flux, 0.0))
 
 

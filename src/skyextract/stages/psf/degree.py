@@ -36,9 +36,19 @@ SIZE_ERROR = 0.003
 LEFT_OUT = 3
 """One of so many stars has no part in the model."""
 
+OUTWARD = 2.0
+"""Stars that a model rejects are farther from the middle of the field than the others by as many
+sigma of their ranks from which they may be those that tell how it varies there."""
+
 WORTH, SURE, SURE_OF_PROFILE = 0.03, 3.0, 1.5
 """By how much, and how many of its errors, the mean logarithm of chi2 falls for a higher degree, or
 for one profile of local width, which has the freedom of its forms more."""
+
+SURE_OUTWARD = 1.0
+"""The same for one profile where the stars that were rejected say so, too."""
+
+SURE_AT_ONCE = 3.0
+"""The same where not all groups of stars have been left out yet."""
 
 
 def with_best_degree(
@@ -46,10 +56,10 @@ def with_best_degree(
 ) -> PsfFit:
     """Return the fit, or one of another degree if stars that are left out say so.
 
-    One profile of local width, of the highest degree, is tried where sizes vary much over the
-    field, and a higher degree where the sizes of the stars follow it.  Where bright stars fit worse
-    than faint ones the PSF may vary with something else, as the phase of a resampled grid, and
-    terms of the field follow single bright stars: none is tried.
+    One profile of local width is tried where sizes vary much over the field, and where the stars
+    that were rejected are those far out; a higher degree where the sizes of the stars follow it.
+    Where bright stars fit worse than faint ones the PSF may vary with something else, as the phase
+    of a resampled grid, and terms of the field follow single bright stars: none is tried.
 
     Parameters
     ----------
@@ -67,22 +77,43 @@ def with_best_degree(
         return fit
     order = np.argsort(np.argsort(-fit.flux, kind="stable"), kind="stable")
     held_out: Bools = order % LEFT_OUT == LEFT_OUT - 1
-    judged = held_out & fit.used & (fit.flux >= np.median(fit.flux[fit.used]))
+    bright: Bools = fit.flux >= np.median(fit.flux[fit.used])
+    outward = outward_of_rejected(fit) > OUTWARD
     tried = [Variation(0)] if bright_misfit(fit) > DOUBT else []
     higher = affordable_degree(int(np.sum(fit.used & ~held_out)), min(most, HIGHER))
     if higher > degree and structure_of(sizes, fit, higher) > STRUCTURE:
         tried.insert(0, Variation(higher))
-    if most > degree and range_of_sizes(sizes, fit) > WIDELY:
-        tried.insert(0, Variation(most, scaled=True))
-    own = None
+    if most > degree and (outward or range_of_sizes(sizes, fit) > WIDELY):
+        tried.insert(0, Variation(min(most, HIGHER) if outward else most, scaled=True))
+    # Those that were rejected have no say, unless they are where the model may be what is wrong:
+    # then they are few, and each of them is left out once.
+    groups = [order % LEFT_OUT == k for k in range(LEFT_OUT)] if outward else [held_out]
+    judged = bright if outward else bright & fit.used
+    own: list[F8] = []
     with suppress(StepError):
         for other in tried:
-            own = _log_chi2(build(fit.variation, held_out), judged) if own is None else own
             worth, sure = (WORTH, SURE) if other.degree else (0.0, 0.0)
-            sure = SURE_OF_PROFILE if other.scaled else sure
-            if _gain(own, _log_chi2(build(other, held_out), judged), worth, sure):
-                return build(other, None)
+            if other.scaled:
+                sure = SURE_OUTWARD if outward else SURE_OF_PROFILE
+            if is_nearer(build, (fit.variation, other), groups, judged, own, (worth, sure)):
+                # The prior of a profile bears more terms than a trial has time for.
+                return build(Variation(most, scaled=True) if other.scaled else other, None)
     return fit
+
+
+def outward_of_rejected(fit: PsfFit) -> float:
+    """Return how much farther out the stars are that a model has rejected, in sigma.
+
+    By the sum of their ranks: H. B. Mann & D. R. Whitney 1947, Ann. Math. Stat. 18, 50.
+    """
+    u, v = fit.psf.normalised(fit.x, fit.y)
+    rank = np.argsort(np.argsort(np.hypot(u, v), kind="stable"), kind="stable")
+    rejected = ~fit.used
+    n, n_rejected = rank.size, int(rejected.sum())
+    if n_rejected in (0, n):
+        return 0.0
+    variance = (n - n_rejected) * (n + 1) / (12.0 * n_rejected)
+    return float((rank[rejected].mean() - 0.5 * (n - 1)) / np.sqrt(variance))
 
 
 def range_of_sizes(sizes: F8, fit: PsfFit) -> float:
@@ -123,15 +154,45 @@ def structure_of(sizes: F8, fit: PsfFit, higher: int) -> float:
     return float((left[0] - left[1]) / (n_terms[1] - n_terms[0]) / max(left[1] / free, 1e-30))
 
 
-def _log_chi2(fit: PsfFit, judged: Bools) -> F8:
-    """Return the logarithm of chi2 of the stars that are judged."""
-    return np.log(np.maximum(fit.chi2[judged], 1e-9))
+def is_nearer(
+    build: Callable[[Variation, Bools | None], PsfFit], variations: tuple[Variation, Variation],
+    groups: list[Bools], judged: Bools, own: list[F8], limits: tuple[float, float],
+) -> bool:  # fmt: skip
+    """Tell whether the second of two models is nearer to stars that have no part in it.
+
+    No more groups are left out, each of which takes the time of a model, once those so far say that
+    it is (`SURE_AT_ONCE`), or that it is the farther one.
+
+    Parameters
+    ----------
+    own : list
+        For each group so far the logarithm of chi2 with the first model; some are added.
+    limits : tuple
+        As of `_gain`.
+    """
+    one, other = variations
+    worth, sure = limits
+    of_other: list[F8] = []
+    for number, held_out in enumerate(groups):
+        if number == len(own):
+            own.append(_log_chi2(build(one, held_out), held_out & judged))
+        of_other.append(_log_chi2(build(other, held_out), held_out & judged))
+        change = np.concatenate(of_other) - np.concatenate(own[: number + 1])
+        change = change[np.isfinite(change)]
+        if number + 1 < len(groups) and change.sum() > 0.0:
+            return False
+        if _gain(change, worth, max(sure, SURE_AT_ONCE)):
+            return True
+    return _gain(change, worth, sure)
 
 
-def _gain(of_one: F8, of_other: F8, worth: float, sure: float) -> bool:
-    """Tell whether the other model is nearer to the stars."""
-    change = of_other - of_one
-    change = change[np.isfinite(change)]
+def _log_chi2(fit: PsfFit, rows: Bools) -> F8:
+    """Return the logarithm of chi2 of some stars."""
+    return np.log(np.maximum(fit.chi2[rows], 1e-9))
+
+
+def _gain(change: F8, worth: float, sure: float) -> bool:
+    """Tell by the changes of the logarithms of chi2 whether the other model is nearer."""
     if change.size < LEFT_OUT:
         return False
     return bool(change.mean() < -max(worth, sure * change.std() / np.sqrt(change.size)))

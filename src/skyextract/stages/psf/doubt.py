@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
+from skyextract.datamodel.beam import is_beam
+from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
@@ -43,6 +45,9 @@ NARROW = 1.5
 ELONGATED = 0.3
 """Ellipticity 1 - b/a of the PSF above which the observer is told."""
 
+LONGEST = 12.0
+"""Axis ratio of the PSF above which it is no star's: trails are measured up to 8."""
+
 AS_PIXELS = 0.15
 """Stars whose axes differ by as much as those of a pixel, to this part, are round on the sky."""
 
@@ -75,15 +80,28 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
 
 
 def doubt_of_psf(
-    selection: Selection, stars: Candidates, fit: PsfFit, psf: Psf, shape: tuple[int, int]
+    selection: Selection, stars: Candidates, fit: PsfFit, psf: Psf, frame: Exposure
 ) -> str:
     """Tell why the PSF may not be that of the stars of a frame; empty where it is."""
+    shape = frame.shape
     return (
-        doubt_of_stars(selection)
+        doubt_of_length(psf)
+        or doubt_of_stars(selection, is_beam(psf.fwhm, frame.beam))
         or doubt_of_defects(selection, fit.used, psf.fwhm)
         or doubt_of_parts(selection.sizes, psf, shape)
         or doubt_of_linearity(stars.flux, stars.fwhm)
     )
+
+
+def doubt_of_length(psf: Psf) -> str:
+    """Tell that what passes for stars is too long for these; empty if it is not."""
+    message, ratio = "", 1.0 / (1.0 - psf.ellipticity)
+    if ratio > LONGEST:
+        message = (
+            f"what passes for stars is {psf.fwhm * math.sqrt(ratio):.0f} pixels long, {ratio:.0f} "
+            "times as long as wide: spectra (a grism or a prism without a slit), or long trails"
+        )
+    return message
 
 
 def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
@@ -115,8 +133,14 @@ def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
     return message
 
 
-def doubt_of_stars(selection: Selection | None) -> str:
-    """Tell why the PSF stars may be no stars; empty if they are, as far as can be seen."""
+def doubt_of_stars(selection: Selection | None, as_beam: bool = False) -> str:
+    """Tell why the PSF stars may be no stars; empty if they are, as far as can be seen.
+
+    Parameters
+    ----------
+    as_beam : bool
+        They have the size of the beam of a radio map, whose noise peaks are of about this size.
+    """
     if selection is None:
         return ""
     if selection.n_bright < MIN_BRIGHT:
@@ -138,7 +162,7 @@ def doubt_of_stars(selection: Selection | None) -> str:
             f"the sizes of {selection.n_bright} bright sources do not crowd at one as those of "
             "stars do: the PSF may be that of galaxies or blends"
         )
-    elif selection.share < least and not (locus and locus.is_certain):
+    elif selection.share < least and not (as_beam or (locus and locus.is_certain)):
         message = (
             f"only {100 * selection.share:.0f} % of {selection.n_bright} bright sources have the "
             "size and shape of the PSF stars: the PSF may not be that of the stars"
@@ -198,7 +222,7 @@ def doubt_of_defects(selection: Selection, used: Bools, fwhm: float) -> str:
 
 def tell_elongation(psf: Psf, wcs: SkyWcs | None, run: Run) -> None:
     """Tell that stars are elongated, be it by pixels that are not square."""
-    if not psf.ellipticity > ELONGATED:
+    if not psf.ellipticity > ELONGATED or doubt_of_length(psf):
         return
     ratio = 1.0 if wcs is None else wcs.pixel_ratio
     if abs(math.log((1.0 - psf.ellipticity) / ratio)) < AS_PIXELS:

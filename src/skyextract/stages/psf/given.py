@@ -15,8 +15,6 @@ from skyextract.datamodel.psfshape import core_shape
 from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize, Config
-from skyextract.stages.psf.doubt import doubt_of_stars
-from skyextract.stages.psf.passes import select_without_psf
 
 if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
@@ -39,6 +37,9 @@ def compare_given(
     data, variance : (ny, nx) float32
         Image without its background, and the background variance (1e30: no data).
     """
+    from skyextract.stages.psf.doubt import doubt_of_stars
+    from skyextract.stages.psf.passes import select_without_psf
+
     candidates, found = select_without_psf(
         exposure, data, variance, psf.fwhm, MIN_COMPARED, settings, run
     )

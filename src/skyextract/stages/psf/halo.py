@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
@@ -98,11 +99,18 @@ def find_halo(stars: Catalog | None, psf: Psf | None, image: F4, bad: Bools) -> 
 
 
 def _of_stars(share: F8, part: str) -> Halo | None:
-    """Return the median of stars and its error; None if they are too few."""
-    if share.size < MIN_STARS:
-        return None
-    middle = float(np.median(share))
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(share - middle)))
+    """Return the median of the brightest stars and its error; None if they are too few.
+
+    Of so many as make the error least: to fainter ones noise and neighbours add more.
+    """
+    numbers = {MIN_STARS, *range(MIN_STARS, share.size, MIN_STARS // 2), share.size}
+    known = [_median(share[:n], part) for n in numbers if MIN_STARS <= n <= share.size]
+    return min(known, key=lambda halo: halo.error, default=None)
+
+
+def _median(share: F8, part: str) -> Halo:
+    middle = median(share)
+    scatter = MAD_TO_SIGMA * median(np.abs(share - middle))
     return Halo(middle, 1.2533 * scatter / math.sqrt(share.size), part)
 
 

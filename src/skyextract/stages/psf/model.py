@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from skyextract.datamodel.arrays import F4, F8, Bools
+from skyextract.datamodel.noise import median, medians
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
 from skyextract.errors import StepError
@@ -242,11 +243,11 @@ def build_psf(
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
             stray, solution = solve(prior, stray, left)
-        other = solver.adapt(prior, solution) if 1 <= turn < 4 else None
+        other = solver.adapt(prior, solution, stray) if 1 <= turn < 4 else None
         adapted = other is not None
         if other is not None:
-            prior = other
-            stray, solution = solve(prior, None, left)
+            prior, stray = other
+            stray, solution = solve(prior, stray, left)
     solver.fit(solution)
     return _described(solver, solution, Variation(degree, scaled))
 
@@ -292,7 +293,7 @@ def _described(solver: Solver, solution: F8, variation: Variation) -> PsfFit:
         ellipticity=core_ellipticity(basis[0], shape),
         source=PsfSource.MEASURED,
         n_stars=int(solver.used.sum()),
-        chi2=float(np.median(chi2[solver.used])),
+        chi2=median(chi2[solver.used]),
     )
     return PsfFit(
         psf=psf,
@@ -319,15 +320,16 @@ def _reject(solver: Solver) -> bool:
     order = np.argsort(solver.flux[used], kind="stable")
     # Model errors and unknown gains make chi2 grow with S/N: compare with the like.
     width = min(max(5, min(25, used.size // 3)), used.size)
-    medians = np.median(sliding_window_view(chi2[order], width), axis=1)
+    beside = medians(sliding_window_view(chi2[order], width))
     limit = np.empty(used.size)
-    limit[order] = medians[np.clip(np.arange(used.size) - width // 2, 0, medians.size - 1)]
-    spread = math.sqrt(2.0 / max(float(np.median(numbers[:, 1])), 1.0))
+    limit[order] = beside[np.clip(np.arange(used.size) - width // 2, 0, beside.size - 1)]
+    typical = median(numbers[:, 1])
+    spread = math.sqrt(2.0 / max(typical, 1.0))
     drifted = np.hypot(
         solver.cx[used] - solver.stamps.shape[2] // 2,
         solver.cy[used] - solver.stamps.shape[1] // 2,
     ) > max(1.5, 0.6 * solver.fwhm)
-    empty = numbers[:, 1] < 0.7 * np.median(numbers[:, 1])
+    empty = numbers[:, 1] < 0.7 * typical
     bad = (chi2 > limit * (1.6 + 4.0 * spread)) | drifted | empty
     solver.used[used[bad]] = False
     solver.weight[~solver.used] = 0.0

@@ -18,7 +18,14 @@ from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.degree import USUAL, with_best_degree
 from skyextract.stages.psf.endless import run_on
-from skyextract.stages.psf.model import RADIUS_FWHM, PsfFit, Variation, build_psf, is_constant
+from skyextract.stages.psf.model import (
+    RADIUS_FWHM,
+    PsfFit,
+    Variation,
+    affordable_degree,
+    build_psf,
+    is_constant,
+)
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.stars import Selection, select_stars
@@ -84,6 +91,8 @@ def measure_psf(
     it.  A `variation` that an earlier pass has chosen is kept.
     """
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
+    gain = exposure.detector.gain
+    maker = _Maker(data, variance, gain, settings, run)
     reason = "no star found"
     for first in starts:
         candidates, selection, trail = _search(
@@ -92,7 +101,6 @@ def measure_psf(
             settings=settings, run=run,
         )  # fmt: skip
         rows = selection.stars
-        ellipticity = float(np.median(candidates.ellipticity[rows])) if rows.size else 0.0
         if rows.size == 0:
             n = candidates.x.size
             reason = f"no isolated stars of one size among {n} bright sources" if n else reason
@@ -100,58 +108,15 @@ def measure_psf(
         neighbours = None
         if crowded and psf:
             neighbours = Neighbours.fit(
-                data, variance, exposure.detector.gain, exposure.mask, psf,
-                candidates.peaks, run,
-            )  # fmt: skip
-        sample = StarSample(
-            x=candidates.x[rows],
-            y=candidates.y[rows],
-            flux=candidates.flux[rows],
-            height=candidates.height[rows],
-            fwhm=selection.fwhm,
-            peaks=candidates.peaks,
-            narrow=(
-                selection.fwhm * math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
-                if ellipticity > ELONGATED
-                else 0.0
-            ),
-            shape=trail.form if trail else ROUND,
-            neighbours=neighbours,
-        )
-
-        def build(
-            sample: StarSample, variation: Variation, held_out: Bools | None = None
-        ) -> PsfFit:
-            return build_psf(
-                data,
-                variance,
-                sample,
-                gain=exposure.detector.gain,
-                degree=variation.degree,
-                scaled=variation.scaled,
-                sampling=settings.psf_sampling,
-                size=max(settings.psf_size, default=0),
-                held_out=held_out,
-                run=run,
+                data, variance, gain, exposure.mask, psf, candidates.peaks, run
             )
-
-        def best(sample: StarSample, sizes: F8) -> PsfFit:
-            if variation is not None:
-                return build(sample, variation)
-            most = settings.psfvar_degrees
-            wanted = min(most, 1 if preliminary else USUAL)
-            if sample.neighbours is not None and wanted:
-                # Wings that neighbours shine on would vary with the sky that is left there.
-                constant = build(sample, Variation(0))
-                if is_constant(constant):
-                    return constant
-            fit = build(sample, Variation(wanted))
-            if preliminary or (sample.neighbours is None and fit.free_share < MIN_FREE):
-                return fit  # another pass comes
-            return with_best_degree(fit, sizes, partial(build, sample), most)
-
+        sample = _sample(candidates, selection, trail, neighbours)
         try:
-            fit = best(sample, np.log10(candidates.fwhm[rows]))
+            if variation is not None:
+                fit = maker.build(sample, variation)
+            else:
+                sizes = np.log10(candidates.fwhm[rows])
+                fit = maker.with_best_variation(sample, sizes, preliminary=preliminary)
         except StepError as error:
             reason = str(error)
             continue
@@ -162,8 +127,71 @@ def measure_psf(
         if run_on(data, fit.psf, sample.x, sample.y):
             return "what looks like trailed stars are pieces of lines without ends (spectra?)"
         models = neighbours.models if neighbours else None
-        return PsfPass(fit, _take(candidates, rows), selection, models, sample, build)
+        return PsfPass(fit, _take(candidates, rows), selection, models, sample, maker.build)
     return reason
+
+
+def _sample(
+    candidates: Candidates, selection: Selection, trail: Ellipse | None,
+    neighbours: Neighbours | None,
+) -> StarSample:  # fmt: skip
+    """Return the stars that were selected, as the model is made of them."""
+    rows = selection.stars
+    ellipticity = float(np.median(candidates.ellipticity[rows]))
+    shrunk = math.sqrt((1.0 - ellipticity) / (1.0 + ellipticity))
+    return StarSample(
+        x=candidates.x[rows],
+        y=candidates.y[rows],
+        flux=candidates.flux[rows],
+        height=candidates.height[rows],
+        fwhm=selection.fwhm,
+        peaks=candidates.peaks,
+        narrow=selection.fwhm * shrunk if ellipticity > ELONGATED else 0.0,
+        shape=trail.form if trail else ROUND,
+        neighbours=neighbours,
+    )
+
+
+@record
+class _Maker:
+    """Makes models of the PSF of stars of one image."""
+
+    data: F4
+    variance: F4
+    gain: float
+    settings: Characterize
+    run: Run
+
+    def build(
+        self, sample: StarSample, variation: Variation, held_out: Bools | None = None
+    ) -> PsfFit:
+        """Make a model that varies so."""
+        return build_psf(
+            self.data,
+            self.variance,
+            sample,
+            gain=self.gain,
+            degree=variation.degree,
+            scaled=variation.scaled,
+            sampling=self.settings.psf_sampling,
+            size=max(self.settings.psf_size, default=0),
+            held_out=held_out,
+            run=self.run,
+        )
+
+    def with_best_variation(self, sample: StarSample, sizes: F8, *, preliminary: bool) -> PsfFit:
+        """Make a model that varies as the stars ask for; a `preliminary` one by degree 1."""
+        most = self.settings.psfvar_degrees
+        wanted = min(most, 1 if preliminary else USUAL)
+        if sample.neighbours is not None and wanted:
+            # Wings that neighbours shine on would vary with the sky that is left there.
+            constant = self.build(sample, Variation(0))
+            if is_constant(constant) or affordable_degree(sample.x.size, wanted) == 0:
+                return constant
+        fit = self.build(sample, Variation(wanted))
+        if preliminary or (sample.neighbours is None and fit.free_share < MIN_FREE):
+            return fit  # another pass comes
+        return with_best_degree(fit, sizes, partial(self.build, sample), most)
 
 
 def select_without_psf(
@@ -228,7 +256,8 @@ def _take(candidates: Candidates, rows: I8) -> Candidates:
     per_star = {
         name: getattr(candidates, name)[rows]
         for name in (
-            "x", "y", "fwhm", "ellipticity", "flux", "snr", "broadening", "height", "flags",
+            "x", "y", "fwhm", "ellipticity", "angle", "flux", "snr", "broadening", "height",
+            "flags",
         )
     }  # fmt: skip
     return Candidates(**per_star, peaks=candidates.peaks)

@@ -39,6 +39,9 @@ MIN_STARS, MIN_BLOCKS = 5, 200
 """Stars, and blocks of pixels, without which nothing is said."""
 MIN_LEVEL_MORE = 2.0
 """The same where there is more noise."""
+RATES, AS_RATES = 2.0, 1.5
+"""Exposure time from which on rates of counts show themselves, s, and factor to which the noise of
+the sky is that of the gain times the exposure time."""
 MORE, MORE_SKY, SURE_MORE = 1.4, 1.25, 3.0
 """Times the photon noise by GAIN above which stars, and the sky, contradict it, too; that of the
 stars by so many errors, too."""
@@ -59,10 +62,13 @@ class FewerPhotons:
         Electrons per image unit that fit.
     doubt : str
         What is to be said, in one line.
+    read_noise : float
+        Electrons; 0 if it is not known of such pixels.
     """
 
     gain: float
     doubt: str
+    read_noise: float = 0.0
 
 
 @record
@@ -227,6 +233,44 @@ def find_fewer_photons(
         f"{gain / of_sky:.4g} e- per image unit is used"
     )
     return FewerPhotons(gain / of_sky, message)
+
+
+def find_rates(
+    fit: PsfFit, level: float, sigma: float, gain: float, read_noise: float, time: float
+) -> FewerPhotons | None:
+    """Find that pixels are rates whose GAIN is that of counts; None where it may be right.
+
+    Counts per second have GAIN times EXPTIME electrons per unit.  The noise of the stars is that
+    of such photons, and so is that of the sky, as far as it was left in.
+
+    Parameters
+    ----------
+    fit, level, sigma, gain, read_noise :
+        As of `find_fewer_photons`.
+    time : float
+        Exposure time, s.
+    """
+    found = gain * time
+    if not (gain > 0.0 and time > RATES and found * sigma > 0.0):
+        return None
+    explained = (read_noise / found) ** 2
+    if level > MIN_LEVEL * sigma:
+        explained += level / found
+        if sigma**2 > AS_RATES * explained:
+            return None
+    if sigma**2 * AS_RATES < explained:
+        return None
+    stars = growth_of_noise(fit, sigma, 1.0 / gain)
+    if stars is None or stars.part > min(FEWER, 1.0 - SURE * stars.usual_error):
+        return None
+    again = growth_of_noise(fit, sigma, 1.0 / found)
+    if again is None or not 1.0 / AGREE < again.part < AGREE:
+        return None
+    message = (
+        f"stars and sky have the noise of counts per second: a gain of {found:.6g} e- per image "
+        f"unit is used, GAIN {gain:g} times the exposure time of {time:g} s"
+    )
+    return FewerPhotons(found, message, read_noise)
 
 
 def find_more_photons(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,21 +102,27 @@ def squared_edges(reach: float, fwhm: float) -> F8:
     return np.array(radius) ** 2
 
 
-def squareness(axis: F8, fwhm: float) -> F8:
+@lru_cache(maxsize=4)
+def squareness(n: int, step: float, fwhm: float) -> F8:
     """Return what the shape of pixels adds to a round star: a Gaussian less its round mean.
+
+    All models of one sample ask for the same.
 
     Parameters
     ----------
-    axis : (n,) float64
-        Samples along both axes, pixels from the middle.
+    n : int
+        Samples along both axes.
+    step : float
+        From one to the next, pixels.
     fwhm : float
         Of the star, with its pixels.
 
     Returns
     -------
     (n, n) float64
-        Of a star of unit sum; its own sum is 0.
+        Of a star of unit sum; its own sum is 0.  Not to be written to.
     """
+    axis = ((np.arange(n) - (n - 1) / 2) * step).astype(np.float64)
     scale = pixel_gaussian_sigma(fwhm) * math.sqrt(2.0)
 
     def line(at: F8) -> F8:
@@ -129,4 +136,5 @@ def squareness(axis: F8, fwhm: float) -> F8:
     out: F8 = np.outer(line(axis), line(axis)) - np.interp(
         np.hypot(axis[:, None], axis), radius, mean
     )
+    out.flags.writeable = False
     return out

@@ -17,6 +17,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import polynomial_terms
+from skyextract.kernels.psf.scaled import over_pixels
 from skyextract.kernels.psf.stamps import radial_sums
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
@@ -132,11 +133,11 @@ class ScaledProfile:
         u, v = _grid()
         axis: F8 = np.asarray((np.arange(n) - (n - 1) / 2) * step, dtype=np.float64)
         at = self.forms.at(u, v)
-        table = _tabulated(self.profile, 2.0 * float(axis[-1]) * math.exp(MAX_FORM))[:2]
-        (images,) = _over_pixels(table, quadratic(at), axis[None, None, :], axis[None, :, None])
+        values, _ = _tabulated(self.profile, 2.0 * float(axis[-1]) * math.exp(MAX_FORM))
+        images = mean_over_pixels(values, quadratic(at), axis[None, None, :], axis[None, :, None])
         images *= np.exp(-2.0 * at[:, 0])[:, None, None]
         terms = polynomial_terms(degree, u, v)
-        basis = np.linalg.lstsq(terms, images.reshape(len(images), -1), rcond=None)[0]
+        basis = np.linalg.pinv(terms) @ images.reshape(len(images), -1)
         basis /= basis[0].sum() * step**2
         return np.concatenate([coefficients_of(term.reshape(n, n)) for term in basis])
 
@@ -170,38 +171,39 @@ def quadratic(forms: F8) -> F8:
     ]
 
 
-def _over_pixels(table: F8, shapes: F8, dx: F8, dy: F8) -> F8:
-    """Return the mean of a profile, tabulated over radii, in the pixels about dx, dy.
+def mean_over_pixels(values: F8, shapes: F8, dx: F8, dy: F8, half: float = GAUSS) -> F8:
+    """Return the mean of a function of the radius in the pixels about dx, dy.
 
     By Gauss's rule of two points along both axes: what is left is of fourth order.
 
     Parameters
     ----------
-    table : (1 + k, m) float64
-        Radii, and the values of k functions of the radius.
+    values : (m,) float64
+        Of the function, at radii `TABLE_STEP` apart from 0 on.
     shapes : (3, n, 1, 1) float64
         Quadratic forms.
     dx, dy : (n, 1, nx) and (n, ny, 1) float64, or of one star for all
+    half : float
+        Where the points are; 0 gives the function in the middle of the pixel.
 
     Returns
     -------
-    (k, n, ny, nx) float64
+    (n, ny, nx) float64
     """
-    xx, yy, xy = shapes
-    total: F8 | float = 0.0
-    for shift_y in (-GAUSS, GAUSS):
-        for shift_x in (-GAUSS, GAUSS):
-            x, y = dx + shift_x, dy + shift_y
-            r = np.sqrt(xx * x * x + yy * y * y + 2.0 * xy * x * y)
-            total = total + np.stack([np.interp(r, table[0], values) for values in table[1:]])
-    return np.asarray(0.25 * total)
+    n = shapes.shape[1]
+    columns = np.broadcast_to(dx[:, 0, :], (n, dx.shape[2])).copy()
+    rows = np.broadcast_to(dy[:, :, 0], (n, dy.shape[1])).copy()
+    out = np.empty((n, rows.shape[1], columns.shape[1]))
+    forms = shapes[:, :, 0, 0].copy()
+    over_pixels(np.ascontiguousarray(values), TABLE_STEP, half, forms, columns, rows, out)
+    return out
 
 
 def _tabulated(profile: SmoothProfile, reach: float) -> F8:
-    """Return radii, values and their slopes out to a reach, (3, m)."""
+    """Return values and their slopes at radii `TABLE_STEP` apart, out to a reach, (2, m)."""
     r = np.arange(0.0, reach + 3.0 * TABLE_STEP, TABLE_STEP)
     values = profile(r)
-    return np.stack([r, values, np.gradient(values, r)])
+    return np.stack([values, np.gradient(values, r)])
 
 
 def measure_forms(solver: Solver, profile: SmoothProfile, stars: Stars) -> tuple[Stars, F8]:
@@ -217,7 +219,7 @@ def measure_forms(solver: Solver, profile: SmoothProfile, stars: Stars) -> tuple
     axis = np.arange(size, dtype=np.float64)
     data = solver.stamps.reshape(n, -1).astype(np.float64)
     noise = solver.noise.reshape(n, -1).astype(np.float64)
-    table = _tabulated(profile, size * math.exp(MAX_FORM))
+    values, falls = _tabulated(profile, size * math.exp(MAX_FORM))
     flux, x, y, forms = stars.flux.copy(), stars.x.copy(), stars.y.copy(), stars.forms.copy()
     covariance = np.zeros((n, 6, 6))
     for _ in range(STEPS):
@@ -225,10 +227,10 @@ def measure_forms(solver: Solver, profile: SmoothProfile, stars: Stars) -> tuple
         dy = axis[None, :, None] - y[:, None, None]
         area = np.exp(-2.0 * forms[:, 0])[:, None, None]
         shapes = quadratic(forms)
-        (model,) = _over_pixels(table[:2], shapes, dx, dy) * area
+        model = mean_over_pixels(values, shapes, dx, dy) * area
         r2 = radii2(forms, dx, dy)
         # Through the radius: the slope there is that of the middle of the pixel.
-        by_r2 = np.interp(np.sqrt(r2), table[0], table[2]) * area / (2.0 * np.sqrt(r2) + 1e-9)
+        by_r2 = mean_over_pixels(falls, shapes, dx, dy, 0.0) * area / (2.0 * np.sqrt(r2) + 1e-9)
         slopes = [model]
         for shift_x, shift_y in ((SHIFT, 0.0), (0.0, SHIFT)):
             moved = [radii2(forms, dx - k * shift_x, dy - k * shift_y) for k in (1.0, -1.0)]
@@ -247,7 +249,7 @@ def measure_forms(solver: Solver, profile: SmoothProfile, stars: Stars) -> tuple
         weighted = terms * (np.where((noise <= MAX_VARIANCE) & near, 1.0, 0.0) / variance)[:, None]
         normal = weighted @ terms.transpose(0, 2, 1)
         normal += np.eye(6) * (1e-9 * np.trace(normal, axis1=1, axis2=2) + 1e-30)[:, None, None]
-        covariance = np.linalg.inv(normal)
+        covariance = np.asarray(np.linalg.inv(normal), np.float64)
         left = data - flux[:, None] * model.reshape(n, -1)
         change = np.einsum("nij,nj->ni", covariance, (weighted * left[:, None]).sum(axis=2))
         flux = flux + change[:, 0]
@@ -326,15 +328,13 @@ def profile_of(solver: Solver, stars: Stars, last: SmoothProfile | None) -> Smoo
     area = np.exp(-2.0 * stars.forms[:, 0])
     shapes = quadratic(stars.forms)
     axis = np.arange(size, dtype=np.float64)
-    table = None if last is None else _tabulated(last, size * math.exp(MAX_FORM))[:2]
+    values = None if last is None else _tabulated(last, size * math.exp(MAX_FORM))[0]
     for k in np.flatnonzero(solver.used & (stars.flux > 0.0)):
         one = slice(k, k + 1)
         stamp = solver.stamps[one]
-        if table is not None:
-            dx, dy = axis - stars.x[k], axis[:, None] - stars.y[k]
-            form = shapes[:, one]
-            r = np.sqrt(radii2(stars.forms[one], dx, dy))
-            by_pixels = _over_pixels(table, form, dx, dy)[0] - np.interp(r, *table)
+        if values is not None:
+            at = shapes[:, one], axis[None, None] - stars.x[k], axis[None, :, None] - stars.y[k]
+            by_pixels = mean_over_pixels(values, *at) - mean_over_pixels(values, *at, 0.0)
             stamp = stamp - np.float32(stars.flux[k] * area[k] * by_pixels)
         radial_sums(
             stamp, solver.noise[one], solver.inverse_gain, ACCURACY, stars.x[one], stars.y[one],

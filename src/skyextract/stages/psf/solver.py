@@ -193,7 +193,7 @@ class Solver:
         image = profile(np.sqrt(r2))
         image /= image.sum() * self.step**2
         if self.fwhm < SQUARE:
-            image += squareness(axis, self.fwhm)
+            image += squareness(n, self.step, self.fwhm)
         return image
 
     def solve(self, prior: F8, start: F8 | None, left: float) -> tuple[F8, F8]:
@@ -329,22 +329,35 @@ class Solver:
         row, column = (
             np.floor(place + centre[:, None]).astype(np.int64) for centre in (self.cy, self.cx)
         )
-        inside_y, inside_x = ((v >= 0) & (v < size) for v in (row, column))
-        row, column = (np.clip(v, 0, size - 1) for v in (row, column))
-        star = np.arange(len(row))[:, None, None]
+        # Those outside of a stamp are in a row or column of zeros around it.
+        row, column = (np.clip(v, -1, size) + 1 for v in (row, column))
+        side = size + 2
+        weight = np.zeros((len(row), side, side), np.float32)
+        weight[:, 1:-1, 1:-1] = self.weight
+        first = (np.arange(len(row)) * side)[:, None] + row
 
         def of_rows(band: tuple[int, int]) -> F8:
-            nearest = self.weight[star, row[:, slice(*band), None], column[:, None, :]]
-            nearest *= inside_y[:, slice(*band), None] & inside_x[:, None, :]
-            return np.asarray(nearest.sum(axis=0, dtype=np.float64) * self.step**2)
+            at = (first[:, slice(*band)] * side)[:, :, None] + column[:, None, :]
+            return np.asarray(weight.take(at).sum(axis=0, dtype=np.float64) * self.step**2)
 
         return np.concatenate(self.run.map(of_rows, self.run.bands(n, least=8)))
 
-    def adapt(self, prior: F8, solution: F8) -> F8 | None:
+    def adapt(self, prior: F8, solution: F8, stray: F8) -> tuple[F8, F8 | None] | None:
         """Return another prior if the stars show that this one is too narrow.
 
         Varying terms get a wider prior; a PSF that is no smooth round core gets itself,
         smoothed, and leave to change on smaller scales.
+
+        Parameters
+        ----------
+        prior, solution, stray
+            As `solve` took and returned them.
+
+        Returns
+        -------
+        prior : (n_terms, n, n) float64
+        start : (n_terms, n_cells, n_cells) float64, optional
+            About the same departures, in units of the new prior, to go on from.
         """
         if self.misfit <= MAX_MISFIT and (not self.fine or self.own):
             n_terms = prior.shape[0]
@@ -353,14 +366,16 @@ class Solver:
             if wide.any() and not self.shaped:
                 # As a whole image that is wider, or longer, at one side of the field...
                 self.shaped = True
-                prior = prior.copy()
-                prior[1:] = homologous(solution[0], solution[1:])
-                return prior
+                prior, start = prior.copy(), stray.copy()
+                prior[1:], start[1:] = homologous(solution[0], solution[1:]), 0.0
+                return prior, start
             # ... and else as it comes.
+            before = self.loosening[:n_terms].copy()
             self.loosening[:n_terms][wide] = np.minimum(
-                self.loosening[:n_terms][wide] * np.sqrt(self.spreads[wide]), MAX_LOOSENING
+                before[wide] * np.sqrt(self.spreads[wide]), MAX_LOOSENING
             )
-            return prior if wide.any() else None
+            change = self.loosening[:n_terms] / before
+            return (prior, stray / change[:, None, None]) if wide.any() else None
         if self.fine:
             # Its own smooth version describes it better than a round profile.
             prior = prior.copy()
@@ -368,7 +383,7 @@ class Solver:
             prior[0] = np.maximum(mean, 0.0)
             self.own = True
         self.fine = True
-        return prior
+        return prior, None
 
     def prior_sigma(self, prior: F8) -> F8:
         """How far a coefficient may stray from the prior."""

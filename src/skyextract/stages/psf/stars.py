@@ -54,7 +54,7 @@ TURNS = 12
 ROUND = 0.06
 """(A - B) / (A + B) up to which a source can be a single star."""
 
-BRIGHT_TRAIL = 30.0
+BRIGHT_TRAIL = 20.0
 """S/N of sources that are not round, and may be stars that are trailed in a part of the frame."""
 
 ONE_SIZE = 0.5
@@ -152,6 +152,14 @@ def select_stars(
                 return other
     if found.stars.size < FEW_STARS and config.sample_autoselect and not found.n_spots:
         return _judge_few(found, candidates, config, shape, n_most)
+    locus = found.locus
+    if locus is None or locus.is_certain or found.n_spots:
+        return found
+    if locus.is_broad or found.share < ONE_SIZE:
+        # It may be a hump of galaxies: stars are fewer then, and smaller than all of them.
+        other = _judge_few(found, candidates, config, shape, n_most)
+        if other.fwhm < found.fwhm and not other.chance and other.stars.size >= MIN_MEMBERS:
+            return other
     return found
 
 
@@ -233,7 +241,9 @@ def _select(
         limits = (config.sample_variability, shape, elongation > config.sample_maxellip)
         near = rows[_on_locus(c, rows, ridge, *limits, WIDEST)]
         # Beside a locus are galaxies, unless the brighter stars are the wider.
-        if locus is not None and locus.is_among_others and not widening(c.flux[near], c.fwhm[near]):
+        is_edge = smallest is not None and locus is not None and locus.is_broad
+        among = is_edge or (locus is not None and locus.is_among_others)
+        if among and not widening(c.flux[near], c.fwhm[near]):
             near = rows[_on_locus(c, rows, ridge, *limits, INTRINSIC)]
         rows = near
     if rows.size == 0:
@@ -270,7 +280,8 @@ def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
     rows = np.union1d(rows[_crowd_of(c, rows, ridge) < UNDISTURBED], stars)
     error, is_star = 0.4343 / c.snr[rows], np.isin(rows, stars)
     size = np.log10(c.fwhm[rows])
-    return Sizes(c.x[rows], c.y[rows], size, error, is_star, as_round[rows] | is_star)
+    is_round = as_round[rows] | is_star
+    return Sizes(c.x[rows], c.y[rows], size, error, c.angle[rows], is_star, is_round)
 
 
 def _distinct(c: Candidates, rows: I8) -> I8:

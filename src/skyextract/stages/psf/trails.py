@@ -15,11 +15,21 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U2, Bools
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.fourier import fast_size
 from skyextract.kernels.psf import moments
 from skyextract.kernels.psf.peaks import find_peaks_band
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.psf.candidates import PEAK_THRESHOLD, Candidates
+from skyextract.stages.psf.ellipses import (
+    axes_of,
+    distance2,
+    multiplied,
+    root_of,
+    solved,
+    square_of,
+    whitened,
+)
 
 ELONGATED = 0.5
 """(A - B) / (A + B) of the stars from which they are looked for in this way: one to three."""
@@ -204,15 +214,14 @@ class _Object:
 
 
 def _is_same(one: _Object, other: _Object) -> bool:
-    away = np.array([one.x - other.x, one.y - other.y])
-    return float(away @ np.linalg.solve(other.covariance, away)) < 1.0
+    return distance2(other.covariance, one.x - other.x, one.y - other.y) < 1.0
 
 
 def _is_part(peak: F8, things: Sequence[_Object]) -> bool:
     """Tell whether one of the objects reaches a peak."""
     for thing in things:
-        away = peak - (thing.x, thing.y)
-        if float(away @ np.linalg.solve(thing.covariance, away)) < REACH**2:
+        away = distance2(thing.covariance, peak[0] - thing.x, peak[1] - thing.y)
+        if away < REACH**2:
             return True
     return False
 
@@ -225,13 +234,6 @@ def _window(centre: F8, reach: tuple[float, float], shape: tuple[int, int]) -> t
         slice(max(0, math.floor(y_low)), max(0, min(shape[0], math.ceil(y_high)))),
         slice(max(0, math.floor(x_low)), max(0, min(shape[1], math.ceil(x_high)))),
     )
-
-
-def _square(covariance: F8, dx: F8, dy: F8) -> F8:
-    """Return the square of the distance of (dx, dy) from the centre of an ellipse, in its sigma."""
-    inverse = np.linalg.inv(covariance)
-    square: F8 = inverse[0, 0] * dx**2 + inverse[1, 1] * dy**2 + 2.0 * inverse[0, 1] * dx * dy
-    return square
 
 
 def _pixels(centre: F8, weight: F8, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -248,7 +250,7 @@ def _sums(data: F4, variance: F4, centre: F8, weight: F8) -> tuple[float, F8, F8
         return None
     dx = np.arange(columns.start, columns.stop) - centre[0]
     dy = np.arange(rows.start, rows.stop)[:, None] - centre[1]
-    r2 = _square(weight, dx, dy)
+    r2 = square_of(weight, dx, dy)
     w = np.where((r2 < REACH**2) & (noise < MAX_VARIANCE), np.exp(-0.5 * r2), 0.0)
     light = w * values
     flux = float(light.sum())
@@ -280,39 +282,31 @@ def _measure(data: F4, variance: F4, inverse_gain: float, start: F8, weight: F8)
         flux, mean, covariance, w = sums
         pixels = _pixels(centre, weight, data.shape)
         # In the frame where the weight is round and of unit width: one half if both are equal.
-        root: F8 = np.linalg.cholesky(weight).astype(np.float64)
-        values, vectors = np.linalg.eigh(_whitened(covariance, root))
-        values = np.clip(values / np.maximum(1.0 - values, 1e-3), 0.5, 2.0)
-        turned = root @ vectors
-        weight = (turned * values) @ turned.T
-        step = np.clip(2.0 * np.linalg.solve(root, mean), -1.0, 1.0)
-        centre = centre + root @ step
-        size = np.linalg.eigvalsh(weight)
+        root = root_of(weight)
+        (low, high), angle = axes_of(*whitened(covariance, root))
+        low, high = (min(max(v / max(1.0 - v, 1e-3), 0.5), 2.0) for v in (low, high))
+        step = np.clip(2.0 * np.array(solved(root, *mean)), -1.0, 1.0)
+        weight = multiplied(root, low, high, angle)
+        centre += root[0] * step[0], root[1] * step[0] + root[2] * step[1]
+        size, _ = axes_of(weight[0, 0], weight[0, 1], weight[1, 1])
         if not 0.3**2 < size[0] <= size[1] < MAX_LENGTH**2:
             return None
         if not (-1.0 < centre[0] < data.shape[1] and -1.0 < centre[1] < data.shape[0]):
             return None
-        if np.abs(values - 1.0).max() < ACCURACY and np.abs(step).max() < ACCURACY:
+        if max(abs(low - 1.0), abs(high - 1.0)) < ACCURACY and np.abs(step).max() < ACCURACY:
             spread = _variance_of_flux(data, variance, inverse_gain, pixels, w)
             snr = flux / math.sqrt(spread) if spread > 0.0 else 0.0
             return _Object(float(centre[0]), float(centre[1]), weight, 2.0 * flux, snr)
     return None
 
 
-def _whitened(covariance: F8, root: F8) -> F8:
-    left = np.linalg.solve(root, covariance)
-    out = np.linalg.solve(root, left.T)
-    symmetric: F8 = 0.5 * (out + out.T)
-    return symmetric
-
-
 def _smoothed(data: F4, variance: F4, covariance: F8) -> tuple[F4, float]:
     """Return the image convolved with a Gaussian, and the sum of the squares of its values."""
     half = math.ceil(2.5 * math.sqrt(float(max(covariance[0, 0], covariance[1, 1]))))
     axis = np.arange(-half, half + 1.0)
-    taps = np.exp(-0.5 * _square(covariance, axis, axis[:, None]))
+    taps = np.exp(-0.5 * square_of(covariance, axis, axis[:, None]))
     taps /= taps.sum()
-    shape = (data.shape[0] + half, data.shape[1] + half)
+    shape = fast_size(data.shape[0] + half), fast_size(data.shape[1] + half)
     clean = np.where(variance < MAX_VARIANCE, data, np.float32(0.0)).astype(np.float64)
     kernel = np.zeros(shape)
     kernel[: 2 * half + 1, : 2 * half + 1] = taps[: shape[0], : shape[1]]
@@ -344,7 +338,8 @@ def _measured(
     """Measure the bright ones of the peaks."""
     n = rows.size
     values = {
-        name: np.zeros(n) for name in ("x", "y", "fwhm", "ellipticity", "flux", "snr", "broadening")
+        name: np.zeros(n)
+        for name in ("x", "y", "fwhm", "ellipticity", "angle", "flux", "snr", "broadening")
     }
     flags = np.zeros(n, dtype=np.int64)
     inverse_gain = 1.0 / gain if gain > 0 else 0.0
@@ -358,6 +353,7 @@ def _measured(
         size, e1, e2 = thing.shape
         values["x"][k], values["y"][k] = thing.x, thing.y
         values["fwhm"][k], values["ellipticity"][k] = 2.3548 * 10.0**size, math.hypot(e1, e2)
+        values["angle"][k] = 0.5 * math.atan2(e2, e1)
         values["flux"][k], values["snr"][k] = thing.flux, thing.snr
         wide = _sums(data, variance, np.array([thing.x, thing.y]), 4.0 * thing.covariance)
         values["broadening"][k] = 2.0 * wide[0] / thing.flux if wide else 0.0
@@ -366,8 +362,7 @@ def _measured(
 
 
 def _is_near(thing: _Object, peak: F8, ellipse: Ellipse) -> bool:
-    away = np.array([thing.x, thing.y]) - peak
-    return float(away @ np.linalg.solve(ellipse.matrix, away)) < SAME**2
+    return distance2(ellipse.matrix, thing.x - peak[0], thing.y - peak[1]) < SAME**2
 
 
 def _flags(variance: F4, mask: U2, thing: _Object) -> int:
@@ -378,7 +373,7 @@ def _flags(variance: F4, mask: U2, thing: _Object) -> int:
     rows, columns = _window(np.array([thing.x, thing.y]), reach, (ny, nx))
     dx = np.arange(columns.start, columns.stop) - thing.x
     dy = np.arange(rows.start, rows.stop)[:, None] - thing.y
-    core = _square(thing.covariance, dx, dy) < CORE**2
+    core = square_of(thing.covariance, dx, dy) < CORE**2
     if not (reach[0] < thing.x < nx - 1 - reach[0] and reach[1] < thing.y < ny - 1 - reach[1]):
         flag |= moments.AT_EDGE
     if (variance[rows, columns][core] > MAX_VARIANCE).any():

@@ -62,10 +62,10 @@ def without_neighbours(
     photons = 1.0 / gain if gain > 0.0 and math.isfinite(gain) else 0.0
     column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
 
-    def part(chunk: I8) -> tuple[I8, I8]:
+    def part(chunk: I8) -> I8:
         place, inside = _pixels(row[chunk, None] + axis, column[chunk, None] + axis, mask.shape)
-        left, total, noise = (p[place] for p in (residual, image, variance))
-        good = inside & ((mask[place] & UNUSABLE) == 0) & np.isfinite(left)
+        left, total, noise = (plane.take(place) for plane in (residual, image, variance))
+        good = inside & ((mask.take(place) & UNUSABLE) == 0) & np.isfinite(left)
         good &= (noise > 0.0) & (noise < MAX_VARIANCE)
         models = np.where(good, total - left, np.float32(0.0))
         noise = np.where(good, noise + np.float32(photons) * np.maximum(models, 0.0), 0.0)
@@ -76,11 +76,11 @@ def without_neighbours(
         light, model, square = (_blocks(plane, step) for plane in (left, models, noise))
         spoiled = _spoiled(light, model, square, own, psf.fwhm / step)
         spoiled = spoiled.repeat(step, axis=1).repeat(step, axis=2) & inside
-        return place[0][spoiled], place[1][spoiled]
+        return place[spoiled]
 
     n = run.n_threads * (1 + len(x) * side**2 // (run.n_threads * _CHUNK))  # alike for each
     places = run.map(part, np.array_split(np.arange(len(x)), n))
-    at = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
+    at = np.divmod(np.concatenate(places), mask.shape[1])
     found = variance if variance.flags.writeable else variance.copy()
     before = found[at]
     try:
@@ -99,13 +99,11 @@ def _blocks(stamps: F4 | F8, step: int) -> F8:
     return np.asarray(blocks.sum(axis=(2, 4), dtype=np.float64))
 
 
-def _pixels(v: I8, u: I8, shape: tuple[int, ...]) -> tuple[tuple[I8, I8], Bools]:
-    """Return rows and columns of stamps, within the frame, and which of these pixels are in it."""
+def _pixels(v: I8, u: I8, shape: tuple[int, ...]) -> tuple[I8, Bools]:
+    """Return ``y * nx + x`` of stamps, within the frame, and which of these pixels are in it."""
     inside = ((v >= 0) & (v < shape[0]))[:, :, None] & ((u >= 0) & (u < shape[1]))[:, None, :]
-    v, u = np.broadcast_arrays(
-        np.clip(v, 0, shape[0] - 1)[:, :, None], np.clip(u, 0, shape[1] - 1)[:, None, :]
-    )
-    return (v, u), inside
+    v, u = np.clip(v, 0, shape[0] - 1), np.clip(u, 0, shape[1] - 1)
+    return (v * shape[1])[:, :, None] + u[:, None, :], inside
 
 
 def _spoiled(values: F8, models: F8, noise: F8, own: Bools, fwhm: float) -> Bools:
@@ -118,16 +116,10 @@ def _spoiled(values: F8, models: F8, noise: F8, own: Bools, fwhm: float) -> Bool
     peaks = peaks[some] & (size[some] > MIN_SHARE * (band @ models[some] @ band))
     disc = math.ceil(OWN * fwhm)
     place = np.arange(-disc, disc + 1)
-    for dy, dx in np.argwhere(np.hypot(place[:, None], place) <= OWN * fwhm) - disc:
-        wide[some] |= _shifted(peaks, dy, dx)
+    about, n = np.zeros_like(peaks), peaks.shape[1]
+    for dy, dx in (np.argwhere(np.hypot(place[:, None], place) <= OWN * fwhm) - disc).tolist():
+        to = [slice(max(d, 0), n + min(d, 0)) for d in (dy, dx)]
+        of = [slice(max(-d, 0), n + min(-d, 0)) for d in (dy, dx)]
+        about[:, to[0], to[1]] |= peaks[:, of[0], of[1]]
+    wide[some] = about
     return np.asarray(wide & ~own)
-
-
-def _shifted(marks: Bools, dy: int, dx: int) -> Bools:
-    """Return marks moved within their stamps."""
-    out = np.zeros_like(marks)
-    n = marks.shape[1]
-    to = [slice(max(d, 0), n + min(d, 0)) for d in (dy, dx)]
-    of = [slice(max(-d, 0), n + min(-d, 0)) for d in (dy, dx)]
-    out[:, to[0], to[1]] = marks[:, of[0], of[1]]
-    return out
