@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from skyextract.messages import LABELLED, RESULT
@@ -29,6 +30,8 @@ _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _ONE_PLACE = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, (1 << 31) - 1))
 """Settings of glibc: all threads take memory from one place, which keeps what is freed."""
+_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
+"""Of numpy 2; modules without names, which it imports and asks nothing."""
 _SMALL_IMAGE, _BYTES_PER_PIXEL = 1 << 22, 24
 _LARGE_PAGE, _MADV_HUGEPAGE = 1 << 21, 14
 _is_ours = threading.Event()
@@ -51,6 +54,9 @@ def prepare_process() -> None:
     # astropy.io.fits imports numcodecs, for others who want its codecs.
     sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
     sys.modules.setdefault("numcodecs", None)  # type: ignore[arg-type]
+    # numpy imports the docstrings of its functions, a tenth of its time, for who asks for help.
+    for name in _DOCSTRINGS:
+        sys.modules.setdefault(name, ModuleType(name))
     # What imports make stays: to look for garbage among it took a twentieth of a run.
     gc.disable()
     _is_ours.set()

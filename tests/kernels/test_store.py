@@ -275,6 +275,23 @@ def test_what_was_compiled_runs_without_numba(copy: Copy) -> None:
     assert copy.run("-c", WITHOUT_NUMBA)[0].splitlines()[2] == "0.0 2.0 4.0 False"
 
 
+BINDING = """
+import sys
+import numpy
+from skyextract.kernels import native
+native._linker()
+import llvmlite.binding as llvm
+print("llvmlite.binding.value" in sys.modules)
+from llvmlite.binding import Linkage
+module = llvm.parse_assembly("define i32 @same(i32 %x) { ret i32 %x }")
+print(module.get_function("same").linkage is Linkage.external, type(llvm).__name__)
+"""
+
+
+def test_what_is_left_out_of_llvmlite_comes_when_it_is_asked_for(copy: Copy) -> None:
+    assert copy.run("-c", BINDING)[0].splitlines() == ["False", "True module"]
+
+
 def test_references_are_counted_by_one_thread(copy: Copy) -> None:
     copy.write("pieces", PIECES)
     declared = copy.kernels / "signatures.txt"

@@ -73,6 +73,70 @@ def unpacked(body: bytes) -> tuple[MachineCode | None, bytes]:
     return (None if native is None else MachineCode(*native)), for_numba
 
 
+_PARTS = ("ffi", "context", "dylib", "initfini", "object_file", "targets", "executionengine")
+"""Modules of `llvmlite.binding` that linking needs, each after those that it imports."""
+
+
+class _Unfinished(ModuleType):
+    """A package some modules of which were imported; whoever asks it for more gets all of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        with _LOCK:
+            if self.__class__ is _Unfinished and not name.startswith("__"):
+                self.__class__ = ModuleType  # type: ignore[assignment]
+                assert self.__spec__ is not None
+                assert self.__spec__.loader is not None
+                self.__spec__.loader.exec_module(self)
+        return object.__getattribute__(self, name)
+
+
+class _Llvm:
+    """What linking needs of `llvmlite.binding`, in half the time that it takes to import.
+
+    What is left out describes LLVM's instructions, types and passes, for who compiles.
+    """
+
+    def __init__(self) -> None:
+        package = _unfinished_binding()
+        parts = [importlib.import_module(f"llvmlite.binding.{name}") for name in _PARTS]
+        if package is not None:
+            package.__class__ = _Unfinished
+        self._names = {name: value for part in parts for name, value in vars(part).items()}
+        self._ffi = parts[0]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._names[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def empty_module(self, triple: str) -> Any:
+        """Return a module of LLVM without content."""
+        ffi, text = self._ffi, f'target triple = "{triple}"'
+        parse = ffi.lib.LLVMPY_ParseAssembly
+        parse.argtypes = [ffi.LLVMContextRef, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]
+        parse.restype = ffi.LLVMModuleRef
+        with ffi.OutputString() as message:
+            module = ffi.ObjectRef(parse(self.get_global_context(), text.encode(), message))
+            if message:
+                raise RuntimeError(str(message))
+        return module
+
+
+def _unfinished_binding() -> ModuleType | None:
+    """Return `llvmlite.binding` without what its initialisation imports; None: it is there."""
+    if "llvmlite.binding" in sys.modules:
+        return None
+    import llvmlite
+
+    spec = find_spec("llvmlite.binding")
+    if spec is None:
+        raise ImportError("llvmlite.binding")
+    package = llvmlite.binding = module_from_spec(spec)
+    sys.modules["llvmlite.binding"] = package
+    return package
+
+
 class Linker:
     """LLVM's linker in memory, with the functions of numba's runtime.
 
@@ -83,8 +147,7 @@ class Linker:
     """
 
     def __init__(self) -> None:
-        import llvmlite.binding as llvm
-
+        llvm = _Llvm()
         helpers, functions, runtime = (_extension(name) for name in _EXTENSIONS)
         for module in (helpers, functions):
             for name, address in module.c_helpers.items():
@@ -104,10 +167,9 @@ class Linker:
         machine = llvm.Target.from_triple(triple).create_target_machine(
             reloc="static" if x86 else "default", codemodel="jitdefault", jit=True
         )
-        module = llvm.parse_assembly(f'target triple = "{triple}"')
         self.llvm = llvm
         self.known: set[str] = set()
-        self.engine = llvm.create_mcjit_compiler(module, machine)
+        self.engine = llvm.create_mcjit_compiler(llvm.empty_module(triple), machine)
         self.functions = functions
 
     def link(self, kernel: MachineCode, function: Callable[..., object]) -> Any | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
+from skyextract.kernels.galaxies.boxes import colour_sources, copy_boxes, overlapping_boxes
 
 
 def boxes(n: int, size: int) -> np.ndarray:
@@ -47,3 +47,13 @@ def test_nothing_at_all() -> None:
     assert overlapping_boxes(np.zeros((0, 4), np.int64), first).size == 0
     assert first[0] == 0
     assert colour_sources(*[np.zeros(0, np.int64)] * 2, first, np.zeros(0, np.int64)) == 0
+
+
+def test_boxes_are_copied_and_nothing_else() -> None:
+    image = np.arange(60, dtype=np.float32).reshape(6, 10)
+    boxes = np.array([[0, 0, 3, 2], [2, 1, 8, 5], [4, 4, 0, 2]])
+    copy = np.full_like(image, -1.0)
+    copy_boxes(image, boxes, copy)
+    expected = np.full_like(image, -1.0)
+    expected[:2, :3], expected[1:, 2:] = image[:2, :3], image[1:, 2:]
+    np.testing.assert_array_equal(copy, expected)

@@ -1,4 +1,4 @@
-"""Which boxes around sources overlap, and colours of sources such that those of one do not."""
+"""Boxes around sources: which overlap, colours of those that do not, what an image has there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
-    from skyextract.datamodel.arrays import I8
+    from skyextract.datamodel.arrays import F4, I8
 
 CELL = 64
 """Side in pixels of the cells that boxes are sorted into."""
@@ -121,3 +121,20 @@ def colour_sources(order: I8, neighbours: I8, first: I8, colour: I8) -> int:
         colour[i] = own
         count = max(count, own + 1)
     return count
+
+
+@kernel
+def copy_boxes(image: F4, boxes: I8, out: F4) -> None:
+    """Write what an image has in boxes into another one.
+
+    Parameters
+    ----------
+    image, out : (ny, nx) float32
+    boxes : (n, 4) int64
+        First pixel x, y, width and height, within the image.
+    """
+    for i in range(boxes.shape[0]):
+        left, width = boxes[i, 0], boxes[i, 2]
+        for y in range(boxes[i, 1], boxes[i, 1] + boxes[i, 3]):
+            for x in range(left, left + width):
+                out[y, x] = image[y, x]

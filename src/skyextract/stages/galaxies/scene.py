@@ -12,7 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.noise import median, sparse
-from skyextract.kernels.galaxies.boxes import colour_sources, overlapping_boxes
+from skyextract.kernels.galaxies.boxes import colour_sources, copy_boxes, overlapping_boxes
 from skyextract.kernels.galaxies.fit import Places
 from skyextract.kernels.galaxies.pixels import Pixels
 from skyextract.kernels.values import MAX_VARIANCE
@@ -139,8 +139,8 @@ class Scene:
         self.psf = sky.psf
         self.mixture = PsfMixture.of(sky.psf, sky.image.shape)
         self.boxes = boxes
-        self.x, self.y = x.copy(), y.copy()
         self.run = run
+        self.move(x, y)
         n = len(boxes)
         self.first = np.zeros(n + 1, dtype=np.int64)
         self.neighbours = overlapping_boxes(boxes, self.first)
@@ -153,6 +153,7 @@ class Scene:
     def move(self, x: F8, y: F8) -> None:
         """Draw the PSF at other places; what is drawn so far must be drawn anew."""
         self.x, self.y = x.copy(), y.copy()
+        self._of_psf = self.mixture.nearest(x, y)
 
     def each(self, members: I8, visit: Callable[[I8, Places], None], *, exact: bool = True) -> None:
         """Call `visit` with chunks of sources that do not overlap and their places, in threads.
@@ -160,7 +161,6 @@ class Scene:
         If not `exact`, there are no stamps of the PSF: its Gaussians are enough.
         """
         parts = max(self.run.n_threads, -(-members.size // CHUNK))
-        of_psf = self.mixture.nearest(self.x, self.y)
 
         def one(chunk: I8) -> None:
             x, y = self.x[chunk], self.y[chunk]
@@ -174,7 +174,7 @@ class Scene:
             corners = np.ascontiguousarray(corners)
             centres = np.ascontiguousarray(np.stack([x, y], axis=1), dtype=np.float64)
             gaussians = self.mixture.gaussians
-            visit(chunk, Places(self.boxes, gaussians, of_psf, stamps, corners, centres))
+            visit(chunk, Places(self.boxes, gaussians, self._of_psf, stamps, corners, centres))
 
         self.run.map(one, [c for c in np.array_split(members, parts) if c.size])
 
@@ -206,11 +206,8 @@ class Scene:
 def restore(pixels: Pixels, boxes: I8) -> None:
     """Write the image into the residual in boxes, or everywhere if these are most of it."""
     if boxes[:, 2:].prod(axis=1).sum() > MOST * pixels.image.size:
-        pixels.residual[:] = pixels.image
-        return
-    for x, y, width, height in boxes.tolist():
-        here = np.s_[y : y + height, x : x + width]
-        pixels.residual[here] = pixels.image[here]
+        boxes = np.array([[0, 0, *pixels.image.shape[::-1]]], dtype=np.int64)
+    copy_boxes(pixels.image, np.ascontiguousarray(boxes), pixels.residual)
 
 
 def start_fluxes(image: F4, found: Detections) -> F8:
