@@ -153,6 +153,23 @@ def filaments(peak: float, index: float = 1.6, contrast: float = 0.8) -> Light:
     return light
 
 
+def remnant(peak: float, width: float = 0.04) -> Light:
+    """Filaments of a supernova remnant: sheets that are seen edge-on, as thin as stars."""
+
+    def light(rng: np.random.Generator, size: int) -> F8:
+        k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+        k[0, 0] = 1.0
+        sheets = np.zeros((size, size))
+        for _ in range(3):
+            waves = np.fft.rfft2(rng.normal(size=(size, size))) * k**-1.8
+            waves[0, 0] = 0.0
+            field = np.fft.irfft2(waves, s=(size, size))
+            sheets += np.exp(-0.5 * (field / field.std() / width) ** 2)
+        return smoothed(peak * sheets, FWHM / 2.3548)
+
+    return light
+
+
 def galaxy(peak: float, scale: float) -> Light:
     """An exponential disc in the middle."""
 

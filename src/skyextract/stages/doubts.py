@@ -84,6 +84,7 @@ def doubts_about(
     rests_on: Support,
     about_psf: str,
     about_sky: str,
+    chains: Marked | None,
     rows: I8,
     run: Run,
     *,
@@ -105,6 +106,8 @@ def doubts_about(
         What is doubtful about a PSF that was given.
     about_sky : str
         Why fluxes have a part of the sky in them; empty if they have not.
+    chains : Marked or None
+        Light that was taken apart into sources.
     rows : (m,) int64
         Those of the catalogue among all sources: what is said counts them.
     is_dual : bool
@@ -120,7 +123,7 @@ def doubts_about(
         *lines_of(rests_on, seen.twins, seen.fields, seen.spectral[0], seen.halo, displaced),
         *(Line(text) for text in (*exposure.doubts, *of_frame)),
         *lines_of(seen.ghosts, seen.spectral[1], seen.dots, seen.tracks, seen.spikes),
-        *lines_of(*(seen.sidelobes or ())),
+        *lines_of(*(seen.sidelobes or ()), chains),
         *lines_of(seen.flashes_of_their_own, seen.turns, seen.seam),
         Line(about_vignetting(missing), missing > DOUBTED),
         Line(about_flat(excess), excess > DOUBTED),
@@ -136,7 +139,10 @@ def doubts_about(
     seen_twice = next((what.doubt for what in (seen.fields, seen.twins) if what is not None), "")
     if seen.ghosts is not None and seen.ghosts.are_alike:
         seen_twice = "".join(of_catalogue(lines_of(seen.ghosts), rows))
-    return Doubts(seen_twice, seen.bits(found.detections.n), texts)
+    bits = seen.bits(found.detections.n)
+    if chains is not None:
+        bits[chains.rows] |= int(FlagsSky.NO_POINT)
+    return Doubts(seen_twice, bits, texts)
 
 
 @record

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from skyextract.run import Run
     from skyextract.settings.keywords import Config
     from skyextract.stages.crowded.hidden import Hidden
+    from skyextract.stages.detection.marked import Marked
     from skyextract.stages.find import Found
 
 __all__ = ["MeasureInputs", "measure"]
@@ -133,8 +134,9 @@ def measure(
     sources, rows = _of_catalogue(sources, found, hidden, config)
     flags, about_sky = sources["FLAGS_SKY"], _about_sky(found, hidden)
     doubts = doubts_about(
-        exposure, found, flags, rests_on, about_psf, about_sky, rows, run, is_dual=is_dual
-    )
+        exposure, found, flags, rests_on, about_psf, about_sky, _chains(sources, hidden), rows, run,
+        is_dual=is_dual,
+    )  # fmt: skip
     sources = _selected(with_flags(sources, doubts.flags), hidden, rows)
     return Measured(
         exposure=replace(exposure, background=found.plane.background),
@@ -247,6 +249,15 @@ def _about_sky(found: Found, hidden: Hidden | None) -> str:
     from skyextract.stages.crowded.clouds import about_fine_sky
 
     return about_fine_sky(found.detections, hidden)
+
+
+def _chains(sources: Catalog, hidden: Hidden | None) -> Marked | None:
+    """Return light that the search beneath others has taken apart into sources."""
+    if hidden is None:
+        return None
+    from skyextract.stages.crowded.chains import find_chains
+
+    return find_chains(hidden.x, hidden.y, sources["FLUX_PSF"], hidden.psf.fwhm)
 
 
 def _without_labels(found: Found, hidden: Hidden | None) -> tuple[Found, F4 | None]:

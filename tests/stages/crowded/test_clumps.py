@@ -4,7 +4,6 @@ import galsim
 import numpy as np
 
 from skyextract.stages.crowded import extended
-from skyextract.stages.crowded.clumps import _components
 from tests.compare.crowds import measured
 from tests.simulate.crowds import FWHM, GAIN, SKY, Crowd
 
@@ -62,7 +61,3 @@ def test_detections_of_clumps_keep_their_rows():
     rows = measured(mixture(1), COLUMNS, 3.6)
     dx, dy = (rows[f"{axis}PSF_IMAGE"] - rows[f"{axis}_IMAGE"] for axis in "XY")
     assert np.nanmax(np.hypot(dx, dy)) < 4.0 * FWHM
-
-
-def test_connected_sets():
-    assert _components(6, np.array([0, 2, 4]), np.array([1, 3, 2])).tolist() == [0, 0, 2, 2, 2, 5]

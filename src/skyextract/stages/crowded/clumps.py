@@ -13,7 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, Bools
 from skyextract.stages.crowded.cutouts import AROUND, SIZES
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.psf.pairs import connected, pairs_within
 
 if TYPE_CHECKING:
     from skyextract.stages.crowded.hidden import Hidden
@@ -40,23 +40,10 @@ def clumps_of(hidden: Hidden, n_detected: int, host: I8, free: Bools, fewest: in
     first, second = pairs_within(hidden.x[rows], hidden.y[rows], LINK * hidden.psf.fwhm)
     host = host[rows]
     alike = (host[first] == host[second]) & (host[first] >= 0)
-    label = _components(rows.size, first[alike], second[alike])
+    label = connected(rows.size, first[alike], second[alike])
     order = np.argsort(label, kind="stable")
     groups = np.split(rows[order], np.flatnonzero(np.diff(label[order])) + 1)
     return [g for g in groups if g.size >= fewest and g[-1] >= n_detected]
-
-
-def _components(n: int, first: I8, second: I8) -> I8:
-    """Return the number of the connected set that each of n things is in: its least member."""
-    label = np.arange(n)
-    while True:
-        least = label.copy()
-        np.minimum.at(least, first, label[second])
-        np.minimum.at(least, second, label[first])
-        least = least[least]
-        if (least == label).all():
-            return label
-        label = least
 
 
 def places_of(hidden: Hidden, groups: list[I8]) -> tuple[I8, I8]:

@@ -34,3 +34,16 @@ def pairs_within(x: F8, y: F8, distance: float) -> tuple[I8, I8]:
         if number <= room:
             return pairs[0, :number], pairs[1, :number]
         room = number
+
+
+def connected(n: int, first: I8, second: I8) -> I8:
+    """Return the number of the connected set that each of n things is in: its least member."""
+    label = np.arange(n)
+    while True:
+        least = label.copy()
+        np.minimum.at(least, first, label[second])
+        np.minimum.at(least, second, label[first])
+        least = least[least]
+        if (least == label).all():
+            return label
+        label = least
