@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyextract.batch.done import Earlier, done_before
 from skyextract.batch.interrupts import Interrupted, interruptible
 from skyextract.batch.ordered import OrderedStreams
 from skyextract.batch.progress import Progress
@@ -21,17 +20,16 @@ from skyextract.batch.tally import Fate, Tally
 from skyextract.errors import ConfigError, ExitStatus, ImageError, OutputError
 from skyextract.io.atomic import abandon, recover
 from skyextract.io.names import unlisted
-from skyextract.io.nights import read_night
 from skyextract.io.streams import Stream, is_stream
 from skyextract.jobs import Job, check_names, input_files, kept_masters, plan_job
+from skyextract.kernels.store import missing_kernels
 from skyextract.messages import LABELLED, RESULT, STEP, Collector, Message
-from skyextract.outputs.night import draw_page
 from skyextract.outputs.summaries import night_rows, note_night
 from skyextract.run import Run, collect_garbage, keep_freed_memory, resolve_threads
 from skyextract.settings.resolve import Settings
-from skyextract.warm import compile_kernels, missing_kernels
 
 if TYPE_CHECKING:
+    from skyextract.batch.done import Earlier
     from skyextract.batch.workers import Event, Workers
     from skyextract.image import Outcome
 
@@ -100,6 +98,8 @@ def compile_missing(settings: Settings | None = None) -> None:
 
         needed = needed_kernels(settings)
     if missing_kernels(needed):
+        from skyextract.warm import compile_kernels
+
         log.log(RESULT, "compiling the numerical kernels, once; see skyextract --warm")
         compile_kernels(not log.isEnabledFor(RESULT), needed)
 
@@ -127,6 +127,8 @@ def recover_folders(jobs: Sequence[Job]) -> None:
 def _draw_nights(jobs: Sequence[Job]) -> None:
     """Draw the pages of the tables to which images were added."""
     for table in {job.night for job in jobs if job.night is not None and job.night.is_file()}:
+        from skyextract.outputs.night import draw_page
+
         draw_page(table)
 
 
@@ -138,10 +140,11 @@ def check_nights(tables: Iterable[Path | None]) -> None:
     ConfigError
         One is another file, or damaged.
     """
-    for table in tables:
+    for table in filter(None, tables):
+        from skyextract.io.nights import read_night
+
         try:
-            if table is not None:
-                read_night(table)
+            read_night(table)
         except OutputError as error:
             raise ConfigError(f"{error}: NIGHT_NAME names another") from None
 
@@ -270,6 +273,8 @@ class Batch:
 
     def _not_done(self, jobs: Sequence[Job]) -> list[int]:
         """Return the numbers of images that no earlier run has done; take note of the others."""
+        from skyextract.batch.done import done_before
+
         waiting = []
         for number, job in enumerate(jobs):
             earlier = done_before(job, self.settings)
@@ -321,6 +326,8 @@ class Batch:
 
     def _take_unheard(self, jobs: Sequence[Job], numbers: Sequence[int], begin: float) -> None:
         """Take note of images whose processes were ended between the products and the word."""
+        from skyextract.batch.done import done_before
+
         for number in numbers:
             earlier = None if number in self._streams else done_before(jobs[number], self.settings)
             summary = jobs[number].products.get("SUMMARY_NAME")

@@ -9,7 +9,6 @@ from pathlib import Path
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.io.images.scale import given_scale
-from skyextract.io.references.reference import read_reference
 from skyextract.run import Run
 from skyextract.settings.extras import require
 from skyextract.settings.resolve import Settings
@@ -159,6 +158,8 @@ def _read(
     stamps: tuple[tuple[str, int, int], ...],
 ) -> tuple[RefCatalog, tuple[str, ...]]:
     """Return a catalogue and the files that it was read from, as long as their stamps are these."""
+    from skyextract.io.references.reference import read_reference
+
     del stamps
     reader = Run()
     catalog = read_reference(

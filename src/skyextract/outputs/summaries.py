@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skyextract.errors import OutputError
 from skyextract.io.atomic import Outputs
-from skyextract.io.nights import Row
 from skyextract.io.streams import Stream
 from skyextract.jobs import JSON_LINES, Job
 from skyextract.messages import LABELLED
-from skyextract.outputs.night import night_row, note_frames
+
+if TYPE_CHECKING:
+    from skyextract.io.nights import Row
 
 log = logging.getLogger("skyextract")
 
@@ -68,6 +69,8 @@ def night_rows(job: Job, objects: Sequence[dict[str, Any]]) -> list[Row]:
     """Return what the table of the night says of an image; nothing if none is kept."""
     if job.night is None:
         return []
+    from skyextract.outputs.night import night_row
+
     return [night_row(item, job.night, job.folder) for item in objects]
 
 
@@ -81,6 +84,8 @@ def note_night(job: Job, rows: Sequence[Row]) -> bool:
     """
     if job.night is None:
         return True
+    from skyextract.outputs.night import note_frames
+
     try:
         note_frames(job.night, rows)
     except OutputError as error:

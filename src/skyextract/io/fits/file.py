@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bz2
 import errno
-import gzip
 import io
 import math
 import struct
@@ -337,6 +336,8 @@ def _open(path: str) -> BinaryIO:
         stream.seek(0)
         if magic[:2] != b"\x1f\x8b" and magic != b"BZh":
             return stream
+        import gzip
+
         unpack: Any = gzip.open if magic[0] == 0x1F else bz2.open
         content = io.BytesIO()
         with stream, unpack(stream) as packed:
@@ -349,10 +350,10 @@ def _open(path: str) -> BinaryIO:
         raise ImageError(f"{path}: truncated compressed file") from None
     except MemoryError:
         raise ImageError(f"{path}: not enough memory to decompress it") from None
-    except (zlib.error, gzip.BadGzipFile, ValueError) as error:
+    except (zlib.error, ValueError) as error:
         raise ImageError(f"{path}: broken compressed file ({error})") from None
     except OSError as error:
-        if error.errno is None:  # from bz2
+        if error.errno is None:  # from bz2, and of gzip BadGzipFile
             raise ImageError(f"{path}: broken compressed file ({error})") from None
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
     return content
