@@ -86,7 +86,13 @@ def test_an_image_without_a_header_has_a_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("image", "name"),
-    [("m.fits[2]", "m-2.cat"), ("m.fits[sci,3]", "m-SCI-3.cat"), ("m.fits", "m-all.cat")],
+    [
+        ("m.fits[2]", "m-2.cat"),
+        ("m.fits[sci,3]", "m-SCI-3.cat"),
+        ("m.fits", "m-all.cat"),
+        ("m.fits[../up]", "m-UP.cat"),
+        ("m.fits[a b/c]", "m-A_B_C.cat"),
+    ],
 )
 def test_extensions_in_names(tmp_path, image, name):
     job = plan_job(image, settings(CATALOG_NAME="{stem}-{ext}.cat"), tmp_path)

@@ -16,6 +16,7 @@ from skyextract.io.names import (
     head_path,
     parse_image_argument,
     parse_image_spec,
+    safe_word,
     stem,
     words_in,
 )
@@ -199,7 +200,7 @@ def _words(spec: ImageSpec, settings: Settings) -> dict[str, str]:
             wanted.update(found)
     selected = [spec.extension, spec.version, spec.plane]
     extension = "-".join(str(part) for part in selected if part is not None)
-    words = {"stem": stem(spec.name), "ext": extension or "all"}
+    words = {"stem": stem(spec.name), "ext": safe_word(extension) if extension else "all"}
     if not wanted & set(WORDS_OF_HEADER):
         return words
     if is_pipe(spec.path):

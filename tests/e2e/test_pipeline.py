@@ -403,6 +403,12 @@ def test_separate_catalogues_for_astrometry_and_photometry(skyextract, tmp_path)
     assert steps["photometry"]["zero_point"] == pytest.approx(30.2, abs=0.02)
 
 
+def test_without_sources_nothing_is_said_of_their_fluxes(skyextract):
+    done = skyextract(FIELD, "-DETECT_MINAREA", "1000000")
+    assert done.summary("field.json")[0]["steps"]["measure"]["n_sources"] == 0
+    assert "fluxes" not in done.stderr
+
+
 def test_pixels_as_they_were_read_do_not_outlive_their_repair(tmp_path, monkeypatch):
     """Once cosmic rays are repaired, nobody needs the image from before, a plane of memory."""
     import weakref

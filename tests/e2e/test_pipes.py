@@ -165,6 +165,16 @@ def test_a_list_of_another_field_is_told(skyextract, tmp_path):
     assert "none of the" not in skyextract("f.fits", *options, "-ASSOC_RADIUS", "999").stderr
 
 
+def test_a_weight_map_without_a_kind_is_told(skyextract, tmp_path):
+    write_frame(tmp_path / "f.fits", 1, 96)
+    options = ("--steps", "measure", "-WEIGHT_IMAGE", "w.fits")
+    told = "WEIGHT_IMAGE w.fits is not read: WEIGHT_TYPE, which says what its values are, is NONE"
+    assert told in skyextract("f.fits", *options).stderr
+    assert "WEIGHT" not in skyextract("f.fits", *options, "-WEIGHT_TYPE", "NONE").stderr
+    Path("old.sex").write_text("WEIGHT_TYPE NONE\nWEIGHT_IMAGE w.fits\n")
+    assert "WEIGHT" not in skyextract("f.fits", "-c", "old.sex", *options[:2]).stderr
+
+
 def test_a_flag_map_that_nothing_asks_for_is_told(skyextract, tmp_path):
     write_frame(tmp_path / "f.fits", 1, 96)
     fits.PrimaryHDU(np.zeros((40, 30), "i2")).writeto("small.fits")

@@ -28,7 +28,7 @@ from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.settings.keywords import of_image
-from skyextract.settings.resolve import Settings
+from skyextract.settings.resolve import COMMAND_LINE, Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
 from skyextract.sky.dates import contradicting_dates
 from skyextract.stages.background.gain import with_gain_of_variance, with_plausible_gain
@@ -133,7 +133,7 @@ def read_images(
         yield from read_exposures(spec, settings.config, run)
         return
     asked = Step.ISR in explicit_steps(settings.config.pipeline.steps)
-    forced = asked and settings.origins["STEPS"] == "command line"
+    forced = asked and settings.origins["STEPS"] == COMMAND_LINE
     try:
         yield from read_raw_frames(spec, settings.config, run, corrected_too=forced)
     except AlreadyCorrectedError:

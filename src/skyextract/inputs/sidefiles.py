@@ -21,7 +21,7 @@ from skyextract.io.psf.psfex import read_psfs
 from skyextract.io.textfiles import read_number_list, read_text
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.settings.resolve import Settings
+from skyextract.settings.resolve import COMMAND_LINE, Settings
 from skyextract.settings.steps import psf_is_given
 from skyextract.stages.detection.filters import builtin_filter
 
@@ -102,6 +102,11 @@ def read_inputs(settings: Settings, folder: Path, run: Run) -> Inputs:
             f"FLAG_IMAGE {', '.join(there)} is not read: no column asks for it "
             "(IMAFLAGS_ISO, NIMAFLAGS_ISO)"
         )
+    if _lacks_weight_type(settings):
+        run.warn(
+            f"WEIGHT_IMAGE {', '.join(config.weights.weight_image)} is not read: WEIGHT_TYPE, "
+            "which says what its values are, is NONE"
+        )
     inputs = Inputs(columns, _read_filter(settings, run), network, associates, [], folder)
     if psf_is_given(settings) and (not settings.sextractor or inputs.needs_psf(settings)):
         models = config.characterize.psf_name
@@ -140,6 +145,17 @@ def read_columns(settings: Settings, run: Run) -> list[Requested] | None:
     for warning in check_sizes(columns, available):
         run.warn(warning)
     return columns
+
+
+def _lacks_weight_type(settings: Settings) -> bool:
+    """Tell whether a weight map was asked for without its kind.
+
+    One that a configuration file names is none: SExtractor's own names weight.fits, and NONE.
+    """
+    weights, origins = settings.config.weights, settings.origins
+    asked = bool(weights.weight_image) and origins["WEIGHT_IMAGE"] == COMMAND_LINE
+    none = all(kind == "NONE" for kind in weights.weight_type)
+    return asked and none and origins["WEIGHT_TYPE"] != COMMAND_LINE
 
 
 def _read_filter(settings: Settings, run: Run) -> str | None:

@@ -145,6 +145,14 @@ def stem(path: str | Path) -> str:
 WORDS = ("stem", "object", "filter", "date", "ext")
 """What stands in braces in the names of products."""
 WORDS_OF_HEADER = ("object", "filter", "date")
+UNKNOWN = "unknown"
+_MAX_LENGTH = 64
+
+
+def safe_word(text: str) -> str:
+    """Return a text as part of a name: letters, digits and . _ + -, none of these at its ends."""
+    word = re.sub(r"[^A-Za-z0-9.+-]+|\.\.+", "_", text).strip("._+-")
+    return word[:_MAX_LENGTH] or UNKNOWN
 
 
 def words_in(pattern: str) -> list[str]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from skyextract.datamodel.header import OBJECT_KEYS, header_text
 from skyextract.errors import ImageError
-from skyextract.io.names import ImageSpec
+from skyextract.io.names import ImageSpec, safe_word
 from skyextract.io.raw.calibration import read_frame_header
 from skyextract.sky.bands import frame_filter
 from skyextract.sky.dates import frame_date
 
-UNKNOWN = "unknown"
-_MAX_LENGTH = 64
 _MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 
 
@@ -37,9 +34,3 @@ def header_words(spec: ImageSpec) -> dict[str, str]:
         "date": day,
     }
     return {key: safe_word(text) for key, text in found.items()}
-
-
-def safe_word(text: str) -> str:
-    """Return a text as part of a name: letters, digits and . _ + -, none of these at its ends."""
-    word = re.sub(r"[^A-Za-z0-9.+-]+|\.\.+", "_", text).strip("._+-")
-    return word[:_MAX_LENGTH] or UNKNOWN

@@ -28,6 +28,8 @@ from skyextract.settings.keywords import Config
 from skyextract.settings.obsolete import KEYWORDS, as_today
 
 _SEXTRACTOR_ORIGIN = "built-in (SExtractor)"
+COMMAND_LINE = "command line"
+"""Origin of what was given there."""
 
 
 @record
@@ -154,7 +156,7 @@ def read_file(path: str | Path) -> list[Setting]:
 
 def command_line_settings(pairs: Sequence[tuple[str, str]]) -> list[Setting]:
     """Return the settings of `-KEYWORD VALUE` pairs."""
-    origin = "command line"
+    origin = COMMAND_LINE
     settings = []
     for name, value in pairs:
         if name in KEYWORDS:

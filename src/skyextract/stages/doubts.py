@@ -118,7 +118,8 @@ def doubts_about(
     torn = about_torn(flags) if _is_noise_known(exposure, found) else ""
     black = about_black_point(found.plane.background)
     missing, excess = seen.corners
-    of_frame = (seen.kind, black, about_psf, about_sky, torn, about_covered(exposure))
+    covered = about_covered(exposure) if flags.size else ""
+    of_frame = (seen.kind, black, about_psf, about_sky, torn, covered)
     lines = [
         *lines_of(rests_on, seen.twins, seen.fields, seen.spectral[0], seen.halo, displaced),
         *(Line(text) for text in (*exposure.doubts, *of_frame)),

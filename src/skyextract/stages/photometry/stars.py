@@ -235,7 +235,7 @@ def _usable(matched: _Candidates, band: Band, flux_key: str, config: PhotometryC
         (f"have a reference error below {MAX_REF_ERROR}", ~(matched.mag_error > MAX_REF_ERROR)),
         (f"have a positive {flux_key}", np.isfinite(snr) & (matched.flux > 0.0)),
         ("are not saturated", (flags & Flags.SATURATED) == 0),
-        ("are complete", (flags & cut) == 0),
+        ("are not cut off (by an edge, or data that lack)", (flags & cut) == 0),
         ("are free of cosmic rays", (flags_sky & int(FlagsSky.COSMIC_RAY)) == 0),
         (f"have S/N above {MIN_SNR:g}", snr >= MIN_SNR),
     ):
