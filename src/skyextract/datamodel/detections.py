@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of, scattered
+from skyextract.datamodel.arrays import F4, F8, I2, I4, I8, Bools, blank, each_of
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.imageunit import FLUX
 from skyextract.datamodel.noise import NoisyLines
@@ -22,6 +22,8 @@ PER_SOURCE = (
 
 _CELL = 16
 """Side in pixels of the cells by which sources near some pixels are looked up."""
+_SPARSE = 64
+"""Places of a table for each pixel that is looked up in it."""
 
 
 @record
@@ -184,9 +186,11 @@ class Detections:
         of, place = each_of(np.diff(self.first)[source])
         place += self.first[source][of]
         wanted = row * self.image_shape[1] + column
-        is_wanted = scattered(self.image_shape, np.bool_).ravel()
-        is_wanted[wanted] = True
-        some = np.flatnonzero(is_wanted[self.pixel[place]])  # sorting takes longer
+        # Sorting all takes longer; a few that have the last bits of others are left, too.
+        bits = (1 << (_SPARSE * wanted.size).bit_length()) - 1
+        is_wanted = np.zeros(bits + 1, np.bool_)
+        is_wanted[wanted & bits] = True
+        some = np.flatnonzero(is_wanted[self.pixel[place] & bits])
         of, place = of[some], place[some]
         pixel = self.pixel[place]
         order = np.argsort(pixel, kind="stable")

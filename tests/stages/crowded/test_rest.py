@@ -141,6 +141,13 @@ def test_windows_are_filtered_as_all_of_the_image_is(has_map):
     for j, i in zip(row, column, strict=True):
         near[max(j - reach, 0) : j + reach + 1, max(i - reach, 0) : i + reach + 1] = True
     np.testing.assert_allclose(got[near], want[near], rtol=1e-4, atol=1e-4)
+    # Many, each once: threads change nothing.
+    row, column = (v.ravel() for v in np.mgrid[: ny : 2 * reach + 1, : nx : 2 * reach + 1])
+    by_one, by_two = (
+        filtered_about(plane, image, row, column, reach, matched, Run(n)) for n in (1, 2)
+    )
+    filled = row.max() + reach + 1
+    np.testing.assert_array_equal(by_two[:filled], by_one[:filled])
 
 
 def test_correlated_noise_is_that_of_the_place():

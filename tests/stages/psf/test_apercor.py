@@ -13,9 +13,14 @@ from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.psf.apercor import ApertureCorrections, aperture_corrections, light_left
+from skyextract.stages.psf.apercor import (
+    ApertureCorrections,
+    aperture_corrections,
+    diameters_of,
+    light_left,
+)
 from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.growth import error_of_ratio
+from skyextract.stages.psf.growth import Growth, error_of_ratio
 
 NOISE = 5.0
 GAIN = 4.0
@@ -50,18 +55,30 @@ def planes(image):
 
 
 def corrections_of(
-    image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES, leave_out=True
-):
+    image, x, y, stars, degree=1, mask=None, psf=None, apertures=APERTURES, handed_on=True,
+):  # fmt: skip
     variance, good = planes(image)
     psf = psf or Psf.gaussian(4.0)
     mask = good if mask is None else mask
     fit = psf_photometry(image, variance, GAIN, mask, psf, x, y, Run())
     settings = Characterize(apercor_degree=degree)
-    diameter = settings.apercor_diameter
-    left = light_left(image, variance, GAIN, mask, psf, fit, stars, diameter, Run(2))
+    pixels = (image, variance, GAIN, mask, psf, fit, stars)
+    left, growth = light_left(*pixels, diameters_of(psf, settings, apertures), Run(2))
     return fit, aperture_corrections(
-        image, variance, GAIN, mask, psf, fit, stars, apertures, settings, Run(), left
+        *pixels, apertures, settings, Run(), left, growth=growth if handed_on else None
     )
+
+
+def test_curves_of_growth_that_were_measured_are_not_measured_again(field, monkeypatch):
+    image, _, x, y, _ = field
+    _, own = corrections_of(image, x, y, np.arange(100), handed_on=False)
+    counted = []
+    measured = Growth.measured
+    monkeypatch.setattr(Growth, "measured", lambda *a: counted.append(a) or measured(*a))
+    _, given = corrections_of(image, x, y, np.arange(100))
+    assert len(counted) == 1
+    for name in ("diameters", "coefficients", "errors"):
+        np.testing.assert_array_equal(getattr(given, name), getattr(own, name))
 
 
 def moffat_stamp(fwhm, half, dx=0.0, dy=0.0):

@@ -138,9 +138,12 @@ def radial_sums(
         Sums of weight, weight * value, weight * radius.
     """
     n_bins = edges.shape[0] - 1
+    low = 0
     for s in range(stamps.shape[0]):
-        if flux[s] <= 0.0:
+        light = flux[s]
+        if light <= 0.0:
             continue
+        photons, misfit = peak * light * inverse_gain, (accuracy * light) ** 2
         for a in range(stamps.shape[1]):
             dy = a - cy[s]
             for b in range(stamps.shape[2]):
@@ -150,20 +153,13 @@ def radial_sums(
                 r2 = shape[0] * dx * dx + shape[1] * dy * dy + 2.0 * shape[2] * dx * dy
                 if r2 >= edges[n_bins]:
                     continue
-                low = 0
-                high = n_bins
-                while high - low > 1:
-                    middle = (low + high) // 2
-                    if edges[middle] <= r2:
-                        low = middle
-                    else:
-                        high = middle
+                # From the bin of the pixel before, which is the same or one beside it.
+                while low + 1 < n_bins and edges[low + 1] <= r2:
+                    low += 1
+                while low > 0 and edges[low] > r2:
+                    low -= 1
                 # One weight per star and bin, whatever the pixel's value: no bias.
-                w = (
-                    flux[s]
-                    * flux[s]
-                    / (noise[s, a, b] + peak * flux[s] * inverse_gain + (accuracy * flux[s]) ** 2)
-                )
+                w = light * light / (noise[s, a, b] + photons + misfit)
                 out[low, 0] += w
-                out[low, 1] += w * stamps[s, a, b] / flux[s]
+                out[low, 1] += w * stamps[s, a, b] / light
                 out[low, 2] += w * math.sqrt(r2)

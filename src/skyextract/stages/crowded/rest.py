@@ -85,7 +85,7 @@ def filtered_about(
 ) -> F4:
     """Return `filtered_plane` where it is within `reach` of some pixels along both axes only."""
     return filter_about(
-        image, matched, row, column, reach, sigma=plane.background.sigma,
+        image, matched, row, column, reach, run, sigma=plane.background.sigma,
         variance=plane.variance_plane(run), smooth=plane.variance is None, bad=plane.holes,
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ _LEFT_OUT_OF_SQUARE = 1e-6
 _MAX_CELLS = 8
 _MIN_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
+_MIN_PLACES = 16
+"""Places that a thread filters about, at least."""
 _NARROW = 0.35
 """Width of the kernel that blends are taken apart with, in widths of the PSF."""
 _PLATEAU = 0.8
@@ -226,26 +228,35 @@ def filter_matched(
 
 
 def filter_about(
-    image: F4, psf: MatchedFilter, row: I8, column: I8, reach: int, *, sigma: float,
+    image: F4, psf: MatchedFilter, row: I8, column: I8, reach: int, run: Run, *, sigma: float,
     variance: F4 | None = None, smooth: bool = False, bad: U1 | None = None,
 ) -> F4:  # fmt: skip
     """Return `filter_matched` where it is within `reach` of some pixels along both axes.
 
     Elsewhere there are no values: to clear a plane takes longer than to filter about some sources.
 
-    About each pixel the PSF is that of its own cell.
+    About each pixel the PSF is that of its own cell, so that threads may share the pixels only if
+    no two of them are within twice the reach of each other.
 
     Parameters
     ----------
     row, column : (n,) int64
-    image, psf, sigma, variance, smooth, bad
+    image, psf, run, sigma, variance, smooth, bad
         As in `filter_matched`.
     """
     out: F4 = whole(image.shape, np.float32)
-    matched_about(
-        image, _weighting(sigma, variance, smooth, bad), psf.cells, np.float32(psf.unit(sigma)),
-        np.float32(_MIN_SHARE), row, column, *psf.cells_of(row, column), reach, out,
-    )  # fmt: skip
+    weighting = _weighting(sigma, variance, smooth, bad)
+    unit, min_share = np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE)
+    up, across = psf.cells_of(row, column)
+
+    def part(span: tuple[int, int]) -> None:
+        some = slice(*span)
+        matched_about(
+            image, weighting, psf.cells, unit, min_share, row[some], column[some], up[some],
+            across[some], reach, out,
+        )  # fmt: skip
+
+    run.map(part, run.bands(row.size, least=_MIN_PLACES))
     return out
 
 

@@ -17,23 +17,21 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I4, I8, U2
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.psf import Psf, polynomial_terms
-from skyextract.kernels.measurement.growth import growth_curves
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
 from skyextract.stages.psf.clippedfit import clip, clipped_fit, constant_term, solve
 from skyextract.stages.psf.fit import PsfPhotometry
-from skyextract.stages.psf.growth import MODEL_ERROR, error_of_ratio, without_hidden
+from skyextract.stages.psf.growth import MODEL_ERROR, Growth, error_of_ratio, without_hidden
 from skyextract.stages.psf.leftlight import LeftLight, light_between
 from skyextract.stages.psf.modelgrowth import (
     model_growth,
     model_over_field,
-    radii_at,
     sum_of_polynomials,
 )
 from skyextract.stages.psf.ringsky import above_rings
-from skyextract.stages.psf.sweeps import UNUSABLE, fit_radius
+from skyextract.stages.psf.sweeps import fit_radius
 
 MIN_SNR = 30.0
 """S/N of a star that is used, at least, unless that leaves fewer than `MIN_BRIGHT_STARS`."""
@@ -165,6 +163,12 @@ def reference_diameter(settings: Characterize) -> float:
     return settings.apercor_diameter or REFERENCE_DIAMETER
 
 
+def diameters_of(psf: Psf, settings: Characterize, apertures: Sequence[float]) -> F8:
+    """Return the diameters (pixels) of the reference aperture and of others."""
+    reference = reference_diameter(settings) * psf.fwhm
+    return np.array([reference, *apertures], dtype=np.float64)
+
+
 def aperture_corrections(
     image: F4,
     background_variance: F4,
@@ -178,6 +182,7 @@ def aperture_corrections(
     run: Run,
     left: LeftLight | None = None,
     light_beneath: F4 | None = None,
+    growth: Growth | None = None,
 ) -> ApertureCorrections:
     """Measure the curve of growth on PSF stars.
 
@@ -197,22 +202,26 @@ def aperture_corrections(
         What the apertures hold of sources too faint to be found.
     light_beneath : (ny, nx) float32, optional
         Structure of the sky, which was taken from the image.
+    growth : Growth, optional
+        That within `diameters_of` the same settings, if it was measured.
 
     Returns
     -------
     ApertureCorrections
         From the PSF model alone, with a warning, if there is no usable star.
     """
-    diameters = np.array([reference_diameter(settings) * psf.fwhm, *apertures], dtype=np.float64)
+    diameters = diameters_of(psf, settings, apertures)
     by_model = settings.apercor_diameter == 0.0
     n_y, n_x = image.shape
     centre, scale = ((n_x - 1) / 2, (n_y - 1) / 2), (max(n_x / 2, 1.0), max(n_y / 2, 1.0))
     why = "no usable star for aperture corrections" if len(stars) else "no PSF star is known"
-    stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
-    radii = radii_at(psf, diameters, photometry.x[stars], photometry.y[stars])
-    light, error, lost = _growth(
-        image, background_variance, gain, mask, psf, photometry, stars, radii, run
-    )
+    if growth is None:
+        stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
+        growth = Growth.measured(
+            image, background_variance, gain, mask, psf, photometry, stars, diameters, run
+        )
+    stars, radii = growth.stars, growth.radii
+    light, error, lost = growth.light, growth.error, growth.lost
     if left is not None:
         flux = photometry.flux[stars]
         own = flux - left.level * left.area(flux)
@@ -294,9 +303,9 @@ def light_left(
     psf: Psf,
     photometry: PsfPhotometry,
     stars: I8,
-    diameter: float,
+    diameters: F8,
     run: Run,
-) -> LeftLight:
+) -> tuple[LeftLight, Growth]:
     """Measure the light per pixel that is neither of the sky nor of sources that were found.
 
     Between the sources, and beneath PSF stars: the fainter a star, the more it adds to the
@@ -306,29 +315,36 @@ def light_left(
     ----------
     image, background_variance, gain, mask, psf, photometry, stars, run
         As in `aperture_corrections`.
-    diameter : float
-        Of the reference aperture, FWHM.
+    diameters : (m,) float64
+        From `diameters_of`.
+
+    Returns
+    -------
+    LeftLight
+    Growth
+        Of the stars, within all diameters.
     """
-    radius = 0.5 * diameter * psf.fwhm
+    radius = 0.5 * float(diameters[0])
     stars = usable_stars(photometry, np.asarray(stars, dtype=np.int64))
     flux = photometry.flux[stars]
     noise = (background_variance, gain, mask, psf, photometry)
-    radii = radii_at(psf, np.array([2.0 * radius]), photometry.x[stars], photometry.y[stars])
     # Each on a thread: the one is Python, the other is not.
     both: tuple[Callable[[], Any], ...] = (
         lambda: light_between(*noise, stars, radius),
-        lambda: _growth(image, *noise, stars, radii, Run()),
+        lambda: Growth.measured(image, *noise, stars, diameters, Run()),
     )
     between: LeftLight
-    between, (light, error, lost) = run.map(lambda measure: measure(), both)
-    whole = lost[:, 0] <= MAX_LOSS
+    growth: Growth
+    between, growth = run.map(lambda measure: measure(), both)
+    light, error, lost = (values[:, 0] for values in (growth.light, growth.error, growth.lost))
+    whole = lost <= MAX_LOSS
     if whole.sum() < MIN_BRIGHT_STARS:
-        return between
-    area = (math.pi * radii[:, 0] ** 2 * (1.0 - lost[:, 0]) - between.area(flux)) / flux
+        return between, growth
+    area = (math.pi * growth.radii[:, 0] ** 2 * (1.0 - lost) - between.area(flux)) / flux
     terms = np.stack([area, np.ones(len(flux))], axis=1)[whole]
-    errors = np.hypot(error[whole, 0], MODEL_ERROR)
+    errors = np.hypot(error[whole], MODEL_ERROR)
     expected = (1.0, MAX_CORRECTION)
-    return between.beneath_stars(*constant_term(terms, light[whole, 0], errors, expected))
+    return between.beneath_stars(*constant_term(terms, light[whole], errors, expected)), growth
 
 
 def usable_stars(photometry: PsfPhotometry, stars: I8) -> I8:
@@ -337,35 +353,6 @@ def usable_stars(photometry: PsfPhotometry, stars: I8) -> I8:
     good = photometry.converged[stars] & np.isfinite(snr) & (snr > 5)
     bright = good & (snr >= MIN_SNR)
     return stars[bright if bright.sum() >= MIN_BRIGHT_STARS else good]
-
-
-def _growth(
-    image: F4,
-    background_variance: F4,
-    gain: float,
-    mask: U2,
-    psf: Psf,
-    photometry: PsfPhotometry,
-    stars: I8,
-    radii: F8,
-    run: Run,
-) -> tuple[F8, F8, F8]:
-    """Light / flux within each radius, its error and the part without data, (n, m) each."""
-    x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
-    stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
-    light, error, lost = np.empty((3, *radii.shape))
-
-    def part(span: tuple[int, int]) -> None:
-        some = slice(*span)
-        growth_curves(
-            image, photometry.residual, background_variance, mask, UNUSABLE,
-            1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
-            x[some], y[some], flux[some], stamps[some], radii[some],
-            light[some], error[some], lost[some],
-        )  # fmt: skip
-
-    run.map(part, run.bands(len(stars), least=16))
-    return light, error, lost
 
 
 def _degree(u: F8, v: F8, values: F8, sigma: F8, largest: int) -> int:

@@ -16,6 +16,7 @@ from skyextract.record import record
 from skyextract.stages.psf.apercor import (
     ApertureCorrections,
     aperture_corrections,
+    diameters_of,
     light_left,
     reference_diameter,
     usable_stars,
@@ -209,6 +210,7 @@ def _corrections(
     corrections: ApertureCorrections | None = None
     if exposure.aperture_corrections is not None:
         corrections = ApertureCorrections.from_catalog(exposure.aperture_corrections)
+    is_known = corrections is not None and corrections.covers(apertures)
     diameter = reference_diameter(config.characterize)
     bright = usable_stars(fits, stars)
     # With the ring about the aperture, where that is the sky.
@@ -217,18 +219,21 @@ def _corrections(
         exposure.mask, fitted.subtracted, fits.residual, variance, gain, psf,
         fits.x[bright], fits.y[bright], reach, run,
     ) as own:  # fmt: skip
-        left = None  # which is in fluxes, and in corrections by stars
+        left = growth = None  # the one is in fluxes, and in corrections by stars
         pixels = (fitted.subtracted, own, gain, exposure.mask, psf, fits, stars)
         if bright.size or wanted & _FLUXES:
-            left = light_left(*pixels, diameter, run)
-        if corrections is None or not corrections.covers(apertures):
+            more = () if is_known else apertures
+            diameters = diameters_of(psf, config.characterize, more)
+            left, growth = light_left(*pixels, diameters, run)
+        if corrections is None or not is_known:
             light = None
             if fitted.is_of_clouds:
                 assert fitted.sky is not None
                 light = fitted.sky.light(fitted.subtracted, run)
             corrections = aperture_corrections(
-                *pixels, apertures, config.characterize, run, left if light is None else None, light
-            )
+                *pixels, apertures, config.characterize, run,
+                left if light is None else None, light, growth,
+            )  # fmt: skip
     return corrections, left
 
 

@@ -1,16 +1,69 @@
-"""Noise of curves of growth, and the light of hidden sources in them."""
+"""Curves of growth of stars, their noise, and the light of hidden sources in them."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from skyextract.datamodel.arrays import F8
+from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.psf import Psf
+from skyextract.kernels.measurement.growth import growth_curves
+from skyextract.record import record
+from skyextract.run import Run
 from skyextract.stages.psf.fit import PsfPhotometry
 from skyextract.stages.psf.hidden import SEEN_IN_REST, HiddenLight, shares_in_fit
+from skyextract.stages.psf.modelgrowth import radii_at
+from skyextract.stages.psf.sweeps import UNUSABLE
 
 MODEL_ERROR = 0.003
 """Differences between stars that are not noise; keeps the brightest one from ruling."""
+
+
+@record
+class Growth:
+    """Curves of growth of stars.
+
+    Attributes
+    ----------
+    stars : (n,) int64
+        Rows of the photometry.
+    radii : (n, m) float64
+        Pixels.
+    light, error : (n, m) float64
+        Light within each radius over the flux of the fit, and its error.
+    lost : (n, m) float64
+        Part of the aperture that has no data.
+    """
+
+    stars: I8
+    radii: F8
+    light: F8
+    error: F8
+    lost: F8
+
+    @classmethod
+    def measured(
+        cls, image: F4, background_variance: F4, gain: float, mask: U2, psf: Psf,
+        photometry: PsfPhotometry, stars: I8, diameters: F8, run: Run,
+    ) -> Growth:  # fmt: skip
+        """Measure them within diameters as `radii_at` takes them; their neighbours are away."""
+        x, y, flux = (values[stars] for values in (photometry.x, photometry.y, photometry.flux))
+        radii = radii_at(psf, diameters, x, y)
+        stamps = psf.stamps(x, y, x - np.floor(x + 0.5), y - np.floor(y + 0.5))
+        light, error, lost = np.empty((3, *radii.shape))
+
+        def part(span: tuple[int, int]) -> None:
+            some = slice(*span)
+            growth_curves(
+                image, photometry.residual, background_variance, mask, UNUSABLE,
+                1.0 / gain if gain > 0 and math.isfinite(gain) else 0.0,
+                x[some], y[some], flux[some], stamps[some], radii[some],
+                light[some], error[some], lost[some],
+            )  # fmt: skip
+
+        run.map(part, run.bands(len(stars), least=16))
+        return cls(stars, radii, light, error, lost)
 
 
 def error_of_ratio(light: F8, error: F8, fit_error: F8, own: float) -> F8:
