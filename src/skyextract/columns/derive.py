@@ -144,6 +144,8 @@ class _Sources:
         self._sky: dict[tuple[str, str], tuple[F8, F8]] = {}
         self._jacobian: dict[str, F8] = {}
         self._of_ellipticity: dict[str, tuple[F8, F8]] = {}
+        self._of_moments: dict[tuple[str, str, str], tuple[F8, F8, F8]] = {}
+        self._of_axes: dict[tuple[str, str, str], tuple[F8, F8, F8]] = {}
 
     def _values(self, name: str) -> F8:
         return np.asarray(self.base[name], dtype=np.float64)
@@ -274,10 +276,14 @@ class _Sources:
         return self._jacobian[suffix]
 
     def _moments(self, prefix: str, suffix: str, frame: str) -> tuple[F8, F8, F8]:
-        x2, y2, xy = (self._values(f"{prefix}{m}{suffix}_IMAGE") for m in ("X2", "Y2", "XY"))
-        if frame == "IMAGE":
-            return x2, y2, xy
-        return self._on_sky(x2, y2, xy, suffix, self.floor**2 if prefix == "ERR" else 0.0)
+        key = prefix, suffix, frame
+        if key not in self._of_moments:
+            x2, y2, xy = (self._values(f"{prefix}{m}{suffix}_IMAGE") for m in ("X2", "Y2", "XY"))
+            if frame != "IMAGE":
+                floor = self.floor**2 if prefix == "ERR" else 0.0
+                x2, y2, xy = self._on_sky(x2, y2, xy, suffix, floor)
+            self._of_moments[key] = x2, y2, xy
+        return self._of_moments[key]
 
     def _on_sky(
         self, x2: F8, y2: F8, xy: F8, suffix: str, floor: float | F8 = 0.0
@@ -292,7 +298,10 @@ class _Sources:
         )
 
     def _axes(self, prefix: str, suffix: str, frame: str) -> tuple[F8, F8, F8]:
-        return ellipse_axes(*self._moments(prefix, suffix, frame))
+        key = prefix, suffix, frame
+        if key not in self._of_axes:
+            self._of_axes[key] = ellipse_axes(*self._moments(prefix, suffix, frame))
+        return self._of_axes[key]
 
     def _ellipse(self, prefix: str, quantity: str, suffix: str, frame: str) -> F8:
         if quantity == "THETA" and frame not in ("IMAGE", "WORLD"):

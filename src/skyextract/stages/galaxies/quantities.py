@@ -7,7 +7,7 @@ model before the PSF.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +43,9 @@ _ACCURACY = 1e-13
 """Of series, relative."""
 
 
-def parameters_of(p: F8, kinds: Collection[str]) -> dict[str, F8]:
+def parameters_of(
+    p: F8, kinds: Collection[str], mean_squares: Mapping[int, F8] | None = None
+) -> dict[str, F8]:
     """Return the columns that have an error.
 
     Parameters
@@ -51,6 +53,8 @@ def parameters_of(p: F8, kinds: Collection[str]) -> dict[str, F8]:
     p : (n, N_PARAMETERS) float64
     kinds : collection of str
         Those of `COMPONENTS` that the model has.
+    mean_squares : mapping of int to (n,) float64, optional
+        As for `second_moments`.
     """
     total = total_flux(p)
     columns = {
@@ -77,7 +81,7 @@ def parameters_of(p: F8, kinds: Collection[str]) -> dict[str, F8]:
         else:
             columns["DISK_SCALE_IMAGE"] = radius / EXPONENTIAL_RADIUS
             columns["DISK_INCLINATION"] = np.degrees(np.arccos(np.exp(-2.0 * e)))
-    moments = second_moments(p)
+    moments = second_moments(p, mean_squares)
     for kind in ("ELLIP", "POLAR"):
         both = ellipticities(kind, *moments)
         columns[f"{kind}1MODEL_IMAGE"], columns[f"{kind}2MODEL_IMAGE"] = both
@@ -99,6 +103,8 @@ def slopes_of(p: F8, covariance: F8, free: I8, kinds: Collection[str]) -> dict[s
     """Return the derivatives of the columns of `parameters_of` to the free parameters, (n, k)."""
     names = parameters_of(p[:0], kinds)
     slopes = {name: np.zeros((len(p), free.size)) for name in names}
+    indices = {first: first + INDEX for first in COMPONENTS.values() if p[:, first].any()}
+    unchanged = {first: _mean_square(np.exp(p[:, n])) for first, n in indices.items()}
     for f, parameter in enumerate(free.tolist()):
         if parameter in _LINEAR:
             slopes[_LINEAR[parameter]][:, f] = 1.0
@@ -108,7 +114,8 @@ def slopes_of(p: F8, covariance: F8, free: I8, kinds: Collection[str]) -> dict[s
         low, high = p.copy(), p.copy()
         low[:, parameter] -= step
         high[:, parameter] += step
-        below, above = parameters_of(low, kinds), parameters_of(high, kinds)
+        squares = None if parameter in indices.values() else unchanged
+        below, above = (parameters_of(end, kinds, squares) for end in (low, high))
         for name in names:
             change = above[name] - below[name]
             if "THETA" in name:
@@ -139,8 +146,15 @@ def unresolved_share(p: F8, fwhm: float) -> F8:
     return clipped
 
 
-def second_moments(p: F8) -> tuple[F8, F8, F8]:
-    """Return the second moments about the centre, square pixels, of the whole model."""
+def second_moments(p: F8, mean_squares: Mapping[int, F8] | None = None) -> tuple[F8, F8, F8]:
+    """Return the second moments about the centre, square pixels, of the whole model.
+
+    Parameters
+    ----------
+    p : (n, N_PARAMETERS) float64
+    mean_squares : mapping of int to (n,) float64, optional
+        Mean squares of the radius in half-light radii, by component, where these are known.
+    """
     total = total_flux(p)
     moments = np.zeros((3, len(p)))
     for first in COMPONENTS.values():
@@ -149,7 +163,11 @@ def second_moments(p: F8) -> tuple[F8, F8, F8]:
         e1, e2 = p[:, first + E1], p[:, first + E2]
         e = np.hypot(e1, e2)
         ratio = np.where(e > 1e-6, np.sinh(2.0 * e) / np.maximum(e, 1e-6), 2.0)
-        size = 0.5 * _mean_square(np.exp(p[:, first + INDEX])) * np.exp(2.0 * p[:, first + RADIUS])
+        if mean_squares is None or first not in mean_squares:
+            square = _mean_square(np.exp(p[:, first + INDEX]))
+        else:
+            square = mean_squares[first]
+        size = 0.5 * square * np.exp(2.0 * p[:, first + RADIUS])
         share = np.where(p[:, first] != 0.0, p[:, first] / total, 0.0)
         shape = (np.cosh(2.0 * e) + ratio * e1, np.cosh(2.0 * e) - ratio * e1, ratio * e2)
         moments += np.stack(shape) * size * share
