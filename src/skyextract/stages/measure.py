@@ -255,7 +255,7 @@ def _chains(sources: Catalog, hidden: Hidden | None) -> Marked | None:
     """Return light that the search beneath others has taken apart into sources."""
     if hidden is None:
         return None
-    from skyextract.stages.crowded.chains import find_chains
+    from skyextract.stages.chains import find_chains
 
     return find_chains(hidden.x, hidden.y, sources["FLUX_PSF"], hidden.psf.fwhm)
 

@@ -5,7 +5,7 @@ import pytest
 
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.settings.steps import Status
-from skyextract.stages.crowded.chains import find_chains
+from skyextract.stages.chains import find_chains
 from skyextract.stages.psf.pairs import pairs_within
 from tests.compare.lights import NEAR, measured
 from tests.simulate.lights import FWHM, LitFrame, make, remnant
@@ -68,7 +68,7 @@ def test_filaments_of_a_remnant(seed, monkeypatch):
     stars, false = clean_rows(frame, found.sources)
     assert found.status is Status.FALLBACK
     assert "chains of neighbours as bright as they are" in found.reason
-    monkeypatch.setattr("skyextract.stages.crowded.chains.CHAIN", 10**6)
+    monkeypatch.setattr("skyextract.stages.chains.CHAIN", 10**6)
     before, without = clean_rows(frame, measured(frame).sources)
     assert without > 300
     assert false < 0.25 * without
