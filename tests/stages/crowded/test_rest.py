@@ -64,7 +64,7 @@ def fitted_grid(flux, distance, seed=1, n=12):
 def share_of_sums(flux, distance, n_detected=0, seed=1):
     exposure, hidden, run = fitted_grid(flux, distance, seed)
     least = LeastFlux(LEAST, np.ones((1, 1), np.float32), exposure.shape)
-    faint, bright = sums_of_stars(exposure, hidden, n_detected, least, run)
+    faint, bright, _ = sums_of_stars(exposure, hidden, n_detected, least, run)
     assert not bright.any()
     return faint.mean()
 

@@ -11,7 +11,7 @@ from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages import find
-from skyextract.stages.crowded import errors, rest
+from skyextract.stages.crowded import errors, likely, rest
 from skyextract.stages.find import find_sources
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
@@ -165,13 +165,25 @@ def test_rows_of_hidden_sources(crowd):
     assert s.n_rows == once(simulate(12)[0]).n + hidden.sum()
     assert s["NUMBER"].tolist() == list(range(1, s.n_rows + 1))
     assert after.detections.n >= after.rows.size == s.n_rows
-    assert (s["FLUX_PSF"][hidden] >= errors.LEAST_SNR * s["FLUXERR_PSF"][hidden]).all()
     assert (s["ID_PARENT"][hidden] > 0).mean() > 0.8
     strong = hidden & (s["FLUX_PSF"] > 3000.0)
     assert strong.sum() > 20
     ratio = s["FLUX_AUTO"][strong] / s["FLUX_PSF"][strong]
     assert np.median(ratio) == pytest.approx(1.0, abs=0.08)
     assert np.median(s["FRACFLUX_PSF"][hidden]) < 0.95
+
+
+def test_fits_of_hidden_sources_are_significant(crowd):
+    """Their likeliest fluxes are less, but no rows fewer."""
+    _, after, *_ = crowd
+    exposure, *_ = simulate(12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likely, "with_likely_fluxes", lambda sources, _: sources)
+        fits = run_measure(exposure).sources
+    hidden = (fits["FLAGS_SKY"] & FlagsSky.HIDDEN) != 0
+    assert (fits["FLUX_PSF"][hidden] >= errors.LEAST_SNR * fits["FLUXERR_PSF"][hidden]).all()
+    assert fits.n_rows == after.sources.n_rows
+    assert (after.sources["FLUX_PSF"][hidden] < fits["FLUX_PSF"][hidden]).all()
 
 
 def test_correlated_noise_holds_no_stars():

@@ -70,6 +70,36 @@ def test_pairs_are_told_from_stars_by_what_is_about_them(distance):
     dense = Hidden(
         hidden.sources.append(company), hidden.models, hidden.plane, hidden.psf
     )  # fmt: skip
-    _, bright = sums.sums_of_stars(exposure, dense, 0, least, run)
+    bright = sums.sums_of_stars(exposure, dense, 0, least, run)[1]
     share = bright[: len(parameters)].mean()
     assert (share > 0.8) if distance else (share < 0.05)
+
+
+@pytest.mark.parametrize("scene", ["40", "king"])
+def test_light_of_fainter_stars_is_none_of_a_row(scene):
+    """Fluxes scatter less about those of the stars, and more rows are stars."""
+    found = []
+    for share in (sums.OF_FAINTER, 0.0):
+        right, number, offsets = 0, 0, []
+        for seed in (51, 52):
+            field = simulate(scene, 256, seed, galsim.Gaussian(fwhm=FWHM))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sums, "OF_FAINTER", share)
+                rows = measured(field, COLUMNS)
+            is_star, offset = matched(field, rows)
+            right, number = right + is_star.any(axis=1).sum(), number + rows.n_rows
+            brightest = np.where(is_star, field.flux, 0.0).argmax(axis=1)
+            offsets.append(offset[np.arange(rows.n_rows), brightest][is_star.any(axis=1)])
+        found.append((right, number, np.abs(np.concatenate(offsets)).mean()))
+    (more, n, near), (fewer, n_all, far) = found
+    assert n == n_all
+    assert more > fewer
+    assert near < far
+
+
+def test_share_of_fainter_light():
+    """Of half as much as sums have a fifth; what is not known well tells little."""
+    spread = np.array([sums.SUM[0] / 2, sums.SUM[0] / 2, -0.01, np.nan, 1.0])
+    error = np.array([0.0, sums.SUM[1], 0.0, np.nan, 0.0])
+    share = sums.share_of_fainter(spread, error)
+    np.testing.assert_allclose(share, [0.2, 0.1, 0.0, 0.0, 0.5])

@@ -153,7 +153,9 @@ def above_clouds(
     # What a saturated star leaves is none of the clouds.
     clear |= hidden.flux >= BRIGHT * least.at(hidden.x, hidden.y)
     faded = np.flatnonzero((hidden.sources.reach >= 0) & ~clear)
-    return replace(hidden, faded=np.union1d(hidden.faded, faded), least_snr=sigmas)
+    faded = np.union1d(hidden.faded, faded)
+    # Their widths were those above another sky, and have clouds in them.
+    return replace(hidden, faded=faded, fainter=None, least_snr=sigmas)
 
 
 @record

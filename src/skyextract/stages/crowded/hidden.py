@@ -51,6 +51,9 @@ class Hidden:
         clouds about it.
     extended : (k,) int64
         Added sources that stand for galaxies, by profiles that describe them.
+    fainter : (n,) float64 or None
+        Share of the light of each source that is, by its width, that of fainter stars; None: of
+        none.
     sky : LocalSky or None
         Light of clouds that `wide` has and `plane` has not, at the end.
     least_snr : float
@@ -72,6 +75,7 @@ class Hidden:
     wide: Plane | None = None
     faded: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
     extended: I8 = field(default_factory=lambda: np.zeros(0, np.int64))
+    fainter: F8 | None = None
     sky: LocalSky | None = None
     least_snr: float = 0.0
     noise_scale: float = 1.0

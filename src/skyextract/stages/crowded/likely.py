@@ -3,7 +3,8 @@
 There are more faint stars than bright ones, and light that cannot be told apart only adds: what
 seems to have a flux F with an error e more often is a fainter star and an excess than a brighter
 one that lost light.  Of stars whose numbers per magnitude rise as F^-s, the likeliest magnitude is
-that of F - s e^2 / F, to the first order of e / F (Hogg & Turner 1998, PASP 110, 727).
+that of F - s e^2 / F, to the first order of e / F (Hogg & Turner 1998, PASP 110, 727).  And where a
+row is broader than the PSF, a part of its light is that of fainter stars nearby.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def with_likely_fluxes(sources: Catalog, hidden: Hidden) -> Catalog:
     if hidden.local is not None:
         stars = hidden.local
     flux = likely_fluxes(sources["FLUX_PSF"], sources["FLUXERR_PSF"], stars, faint & stars)
+    if hidden.fainter is not None:
+        flux = np.where(faint & stars, flux * (1.0 - hidden.fainter), flux)
     return sources.with_columns(FLUX_PSF=flux)
 
 

@@ -98,11 +98,12 @@ def search_beneath(
     if not regions:
         return beside
     sources = FittedSources.at(found.x, found.y)
-    added, faded = [], []
+    added, faded, fainter = [], [], [np.zeros(found.n)]
     if beside is not None:
         sources = beside.sources.take(np.arange(found.n))
         added.append(beside.sources.take(np.arange(found.n, beside.x.size)))
         faded.append(np.zeros(beside.x.size - found.n, np.bool_))
+        fainter.append(np.zeros(beside.x.size - found.n))
     n_beside = 0 if beside is None else beside.x.size - found.n
     local = np.zeros(found.n, np.bool_)
     subtracted, noise = plane.subtracted.copy(), plane.variance_plane(run).copy()
@@ -128,6 +129,8 @@ def search_beneath(
         inside[: part.n] = False
         added.append(fitted.take(inside))
         faded.append(np.isin(np.flatnonzero(inside), inner.faded))
+        assert inner.fainter is not None
+        fainter.append(inner.fainter[inside])
         for ours, theirs in (
             (subtracted, inner.plane.subtracted), (noise, inner.plane.variance_plane(run)),
         ):  # fmt: skip
@@ -142,7 +145,8 @@ def search_beneath(
     plane = plane if plane.variance is None else replace(plane, variance=noise)
     no_rows = found.n + np.flatnonzero(np.concatenate(faded or [of_added]))
     return Hidden(
-        sources, models, plane, psf, faded=no_rows, local=np.append(local, of_added)
+        sources, models, plane, psf, faded=no_rows, fainter=np.concatenate(fainter),
+        local=np.append(local, of_added),
     )  # fmt: skip
 
 

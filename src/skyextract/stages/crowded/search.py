@@ -228,7 +228,7 @@ def _verified(
     placed = (hidden.sources.status & FROZEN) == 0
     placed &= ~merged(hidden)
     placed[: found.n] = True
-    faint, bright = sums_of_stars(exposure, hidden, found.n, least, run)
+    faint, bright, fainter = sums_of_stars(exposure, hidden, found.n, least, run)
     faint &= ~whole
     bright &= ~whole
     kept = placed & ~faint
@@ -240,7 +240,7 @@ def _verified(
     )
     faded, extended = np.flatnonzero(bright[kept]), np.flatnonzero(whole[kept])
     kept_of = only(hidden, kept, found.n, in_place=True)
-    return replace(kept_of, faded=faded, extended=extended)
+    return replace(kept_of, faded=faded, extended=extended, fainter=fainter[kept])
 
 
 def _on_plane(hidden: Hidden, last: Plane, plane: Plane) -> Hidden:

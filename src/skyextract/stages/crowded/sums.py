@@ -4,6 +4,8 @@ They have the light of stars, but of none that there is.  Their images are broad
 about as much as noise makes them; so the crowd about them tells as well: the odds of a sum against
 a star are as the square of the density of stars that matter, because what is less than half of a
 sum in a dense core is two others or more, times the likelihood of the width.
+
+Of what stays a row the width tells how much of its light is that of fainter stars.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ MOST = 4.0
 SUM = (0.010, 0.006)
 """SPREAD_MODEL of two equal stars about half a FWHM apart, and by how much that of sums and of
 stars with faint companions scatters."""
+OF_FAINTER = 0.4
+"""Share of the light that is not the brightest's in a sum as wide as SUM tells: nearly half. Of
+simulated crowds of 20 to 40 stars per 100 FWHM^2 it is the slope of what stars lack."""
 DOUBTFUL = 0.3
 """Odds above which a row is a sum, with the density in sources per FWHM^2: of such rows of
 simulated cores of clusters four of ten are none of the true stars."""
@@ -54,11 +59,12 @@ MIN_SPREADS = 30
 
 def sums_of_stars(
     exposure: Exposure, hidden: Hidden, n_detected: int, least: LeastFlux, run: Run
-) -> tuple[Bools, Bools]:
+) -> tuple[Bools, Bools, F8]:
     """Tell which added sources are too broad for one star: several that are not told apart.
 
     Faint ones are noise as likely as stars, and are not fitted on.  What is left of the others is
-    light: their fits describe it best, but none of the stars has its flux and place.
+    light: their fits describe it best, but none of the stars has its flux and place.  Those that
+    are no broader than chance makes stars have a part of such light, too.
 
     Parameters
     ----------
@@ -75,9 +81,12 @@ def sums_of_stars(
     -------
     faint, bright : (n,) bool
         Per source of `hidden`.
+    fainter : (n,) float64
+        Share of the light of each that is, by its width, that of fainter stars.
     """
     flux = hidden.flux
     faint, bright = np.zeros((2, flux.size), np.bool_)
+    fainter = np.zeros(flux.size)
     ratio = flux / least.at(hidden.x, hidden.y)
     rows = np.flatnonzero(ratio < BRIGHT)
     rows = rows[rows >= n_detected]
@@ -91,14 +100,16 @@ def sums_of_stars(
     error = error * scale_at(least.scale, least.shape, hidden.x[rows], hidden.y[rows])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         density = _density(hidden, rows)
-        odds = density**2 * _likelihood(spread, error)
+        own = spread - _usual(spread)
+        odds = density**2 * _likelihood(own, error)
         breadth = spread / error
         broad = (ratio < FAINT) & (breadth > BROAD[0] + BROAD[1] * np.log(ratio))
         if median(breadth[np.isfinite(breadth)]) <= OF_STARS:
             broad &= (density < LONELY) | (odds > SOME_DOUBT)
     faint[rows[broad]] = True
     bright[rows[(odds > DOUBTFUL) & ~broad]] = True
-    return faint, bright
+    fainter[rows] = share_of_fainter(own, error)
+    return faint, bright, fainter
 
 
 def _density(hidden: Hidden, rows: I8) -> F8:
@@ -113,12 +124,28 @@ def _density(hidden: Hidden, rows: I8) -> F8:
     return density
 
 
-def _likelihood(spread: F8, error: F8) -> F8:
-    """Return the likelihood of SPREAD_MODEL for a sum of stars over that for one star.
-
-    What all sources have of it is the PSF's.
-    """
+def _usual(spread: F8) -> float:
+    """Return what all sources have of SPREAD_MODEL: that is the PSF's."""
     usual = float(np.median(spread)) if spread.size >= MIN_SPREADS else 0.0
-    own = spread - (max(usual, 0.0) if np.isfinite(usual) else 0.0)
-    likelihood: F8 = np.exp((own - SUM[0] / 2.0) * SUM[0] / (error**2 + SUM[1] ** 2))
+    return max(usual, 0.0) if np.isfinite(usual) else 0.0
+
+
+def _likelihood(spread: F8, error: F8) -> F8:
+    """Return the likelihood of SPREAD_MODEL for a sum of stars over that for one star."""
+    likelihood: F8 = np.exp((spread - SUM[0] / 2.0) * SUM[0] / (error**2 + SUM[1] ** 2))
     return likelihood
+
+
+def share_of_fainter(spread: F8, error: F8) -> F8:
+    """Return which share of the light of rows is that of fainter stars, by SPREAD_MODEL.
+
+    That scatters as SUM among the sources of a crowd: what noise adds is taken off, on average.
+
+    Parameters
+    ----------
+    spread, error : (n,) float64
+        Without what all sources have; NaN where there is no fit.
+    """
+    likely = np.maximum(spread, 0.0) / (1.0 + (error / SUM[1]) ** 2)
+    share: F8 = np.minimum(OF_FAINTER / SUM[0] * np.nan_to_num(likely), 0.5)
+    return share
