@@ -71,6 +71,7 @@ def preload() -> None:
     """Import the program and load its kernels; compile what is missing."""
     from skyextract.settings.grammar import declarations
     from skyextract.sky.bands import column_bands, filter_band
+    from skyextract.sky.dates import parse_mjd
 
     for info in pkgutil.walk_packages([str(Path(__file__).parent)], "skyextract."):
         if info.name not in _NOT_NEEDED:
@@ -80,7 +81,9 @@ def preload() -> None:
     # Their patterns are compiled when a name is first looked at, and stay.
     column_bands(["?"])
     filter_band("?")
+    parse_mjd("2000-01-01")
     declarations()
+    make_cards()
     if missing_kernels():
         compile_kernels(quiet=True)
     kernels = [
@@ -91,6 +94,23 @@ def preload() -> None:
     loaded = [kernel.load() for kernel in kernels]
     if all(loaded):
         store.note_all_loaded()
+
+
+def make_cards() -> None:
+    """Make the cards that describe the built-in columns in a catalogue; they stay."""
+    import numpy as np
+
+    from skyextract.columns.request import default_columns
+    from skyextract.columns.table import COLUMNS
+    from skyextract.datamodel.catalog import Catalog
+    from skyextract.io.fits.table import catalog_unit
+
+    for psf in (False, True):
+        columns = {
+            name: np.zeros((0, *shape), COLUMNS[name].dtype)
+            for name, shape in default_columns(psf=psf, n_apertures=1)
+        }
+        catalog_unit(Catalog(columns), "LDAC_OBJECTS", {})
 
 
 def _compile_all(parent: int, quiet: bool, needed: Collection[str]) -> None:

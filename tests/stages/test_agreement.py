@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skyextract.datamodel.photocal import field_terms
+from skyextract.stages import agreement
 from skyextract.stages.agreement import (
     bins,
     cells,
@@ -31,6 +32,22 @@ def test_parts_that_are_alike_are_seldom_told_apart():
         for values, errors, x, y in (residuals(100, seed) for seed in range(60))
     ]
     assert np.mean(false) < 0.15
+
+
+def test_rounds_end_where_the_scatter_stays(monkeypatch):
+    scatter = []
+
+    def found(*_):
+        scatter.append(0.01)
+        return 0.01
+
+    values, errors, x, y = residuals(100, 0)
+    part, _ = cells(x, y, (1000, 1000))
+    monkeypatch.setattr(agreement, "_extra_scatter", found)
+    ended = spread_of_medians(values, errors, part)
+    assert len(scatter) == 2
+    monkeypatch.setattr(agreement, "_ROUNDS", 2)
+    assert spread_of_medians(values, errors, part) == ended
 
 
 @pytest.mark.parametrize("amplitude", [0.04, 0.1])

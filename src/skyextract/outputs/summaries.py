@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -47,8 +48,10 @@ def _indented(value: Any, line: str) -> str:
         A line break and the blanks before what `value` belongs to.
     """
     inner = line + " "
+    if isinstance(value, str):
+        return _quoted(value)
     if isinstance(value, dict) and value:
-        items = [f"{_encode(key)}: {_indented(item, inner)}" for key, item in value.items()]
+        items = [f"{_quoted(key)}: {_indented(item, inner)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
     if isinstance(value, list | tuple) and value:
         items = [_indented(item, inner) for item in value]

@@ -148,7 +148,9 @@ def spread_of_medians(values: F8, errors: F8, part: I8) -> Spread:
         if len(found) < 2:
             return Spread()
         medians, sigma, within = _medians(values, total, [rows for rows, _ in found])
-        extra = _extra_scatter(within, errors)
+        before, extra = extra, _extra_scatter(within, errors)
+        if extra == before:  # the next round would find the same
+            break
     mean = float(np.average(medians, weights=1.0 / sigma**2))
     off = medians - mean
     worst = int(np.argmax(np.abs(off) - sigma))
@@ -179,7 +181,9 @@ def smooth_spread(values: F8, errors: F8, terms: F8) -> float:
         weighted = design / total[:, None]
         coefficients = np.linalg.lstsq(weighted, values / total, rcond=None)[0]
         off = values - design @ coefficients
-        extra = _extra_scatter(off * math.sqrt(n / (n - k - 1)), errors)
+        before, extra = extra, _extra_scatter(off * math.sqrt(n / (n - k - 1)), errors)
+        if extra == before:
+            break
     weight = total**-2.0
     middle = float(np.average(values, weights=weight))
     left = float(weight @ off**2)

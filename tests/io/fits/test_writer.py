@@ -8,12 +8,16 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyextract.datamodel.header import Header
+from skyextract.columns.request import default_columns
+from skyextract.columns.table import COLUMNS
+from skyextract.datamodel.catalog import Catalog
+from skyextract.datamodel.header import Header, _text_card
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile
 from skyextract.io.fits.rows import read_columns, read_table
-from skyextract.io.fits.table import table_unit
+from skyextract.io.fits.table import catalog_unit, table_unit
 from skyextract.io.fits.writer import image_unit, primary_unit, write_units
+from skyextract.warm import make_cards
 
 TYPES = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 
@@ -178,3 +182,14 @@ def test_any_cards_are_a_table_or_an_error(tmp_path_factory, cards):
         except ImageError:
             return
     assert table.n_rows == 4 or not list(table)
+
+
+def test_a_warm_server_has_the_cards_of_the_built_in_columns():
+    make_cards()
+    before = _text_card.cache_info().misses
+    for psf in (False, True):
+        wanted = default_columns(psf=psf, n_apertures=1)
+        columns = {name: np.ones((3, *shape), COLUMNS[name].dtype) for name, shape in wanted}
+        unit = catalog_unit(Catalog(columns), "LDAC_OBJECTS", {})
+        assert unit.header[f"TTYPE{len(wanted)}"] == "FLAGS_SKY"
+    assert _text_card.cache_info().misses == before

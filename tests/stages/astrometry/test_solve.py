@@ -14,6 +14,7 @@ from skyextract.datamodel.refcatalog import RefCatalog
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.settings.keywords import Astrometry as Config
+from skyextract.stages.astrometry import refine
 from skyextract.stages.astrometry.solution import broken_limit
 from skyextract.stages.astrometry.solve import solve_astrometry
 from tests.simulate.astrometry import (
@@ -40,6 +41,20 @@ def test_anywhere_on_the_sky(ra0, dec0, parity):
     assert result.metrics["rms_arcsec"] == pytest.approx(NOISE * SCALE, rel=0.15)
     assert result.metrics["n_matched"] >= 130
     assert 0 < result.metrics["n_used"] <= result.metrics["n_matched"]
+
+
+def test_pairs_that_stay_are_fitted_once(monkeypatch):
+    fitted = []
+    robust = refine._robust
+
+    def counted(*values):
+        fitted.append(tuple(value.tobytes() for value in values[:4]))
+        return robust(*values)
+
+    monkeypatch.setattr(refine, "_robust", counted)
+    field = make_field(n=400, bend=5.0, seed=2)
+    check_right(field, field.solve())
+    assert len(set(fitted)) == len(fitted) > 3
 
 
 @pytest.mark.parametrize("bend", [5.0, 20.0])

@@ -134,6 +134,7 @@ def refine(
     degree, coefficients = 0, np.zeros((2, 1))
     settled = 0
     sigma = widest
+    pairs = np.zeros((2, 0), np.int64)
     for _ in range(25):
         inside = np.flatnonzero(distance <= reach)
         first, second, _ = mutual_nearest(qx[inside], qy[inside], tx, ty, tolerance)
@@ -141,15 +142,18 @@ def refine(
         n = len(first)
         if n < 3:
             return None
-        highest = 0 if n < 6 else 1 if n < 20 else 2 if n < 40 else 3
-        degree, coefficients, sigma = _robust(
-            bx[first] / half, by[first] / half, tx[second], ty[second], highest
-        )
-        qx, qy = _evaluate(bx / half, by / half, degree, coefficients)
+        before, pairs = pairs, np.stack([first, second])
+        same = np.array_equal(pairs, before)
+        if not same:
+            highest = 0 if n < 6 else 1 if n < 20 else 2 if n < 40 else 3
+            degree, coefficients, sigma = _robust(
+                bx[first] / half, by[first] / half, tx[second], ty[second], highest
+            )
+            qx, qy = _evaluate(bx / half, by / half, degree, coefficients)
         if reach >= whole:
             settled += 1
-            tolerance = min(widest, max(4.0 * sigma, 1.0))
-            if settled >= 4:
+            wider, tolerance = tolerance, min(widest, max(4.0 * sigma, 1.0))
+            if settled >= 4 or (same and tolerance == wider):  # nothing would change any more
                 break
         else:
             reach = min(whole, 1.4 * reach)
