@@ -22,6 +22,7 @@ from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_sat
 from skyextract.stages.psf.doubt import (
     about_calm_stars,
     doubt_of_psf,
+    is_too_long,
     noise_for_stars,
     tell_elongation,
     touches_stars,
@@ -230,8 +231,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
             failure = outcome
             _warn_of_failure(failure, psf, iterations, last is not None, run)
             break
-        fitted = last is not None and last.models is not None
-        last, fit = outcome, outcome.fit
+        fitted, last, fit = last is not None and last.models is not None, outcome, outcome.fit
         cosmics = _allowed(config.cosmics, fit.psf)
         # Wide stars are measured once more on the sky that is left without them.
         crowded = crowded or fit.free_share < MIN_FREE or has_wide_stars(config, fit.psf)
@@ -239,6 +239,7 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
         if settled and not preliminary:
             variation = fit.variation
         converged = settled and not preliminary and abs(fit.psf.fwhm / psf.fwhm - 1.0) < CONVERGED
+        converged |= is_too_long(fit.psf)  # lines are no stars
         psf = fit.psf
     else:
         if not converged:

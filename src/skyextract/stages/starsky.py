@@ -98,14 +98,15 @@ def sky_between_wide(
     """
     psf = last.fit.psf
     wide = with_wide_meshes(config, psf.fwhm)
+    stars: Neighbours | None = None
     for _ in range(SKY_NITER):
         data = subtract_background(image, None, sky.background, run)
-        models = Neighbours.fit(
+        stars = Neighbours.fit(
             data, sky.planes.variance, exposure.detector.gain, exposure.mask, psf,
-            last.sample.peaks, run,
-        ).models  # fmt: skip
+            last.sample.peaks, run, stars,
+        )  # fmt: skip
         level = sky.background.mean
-        sky = measure_sky(exposure, image - models, wide, run)
+        sky = measure_sky(exposure, image - stars.models, wide, run)
         if abs(sky.background.mean - level) < SETTLED * sky.background.sigma:
             break
     return sky

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skyextract.stages.detection.flashes import find_flashes
+from skyextract.stages.detection import flashes
+from skyextract.stages.detection.flashes import _followed, find_flashes
 from tests.stages.detection.test_tracks import scattered
 
 SIZE = 500.0
@@ -55,3 +56,20 @@ def test_grids_and_unequal_steps_are_none():
     line = np.cumsum(rng.uniform(15.0, 60.0, 10))
     both = np.append(x, line), np.append(y, 0.7 * line + 50.0)
     assert find_flashes(*both, np.append(fluxes(rng, 150), np.full(10, 3e3))) is None
+
+
+def test_the_ends_of_a_line_are_not_followed_again(monkeypatch):
+    """Of n sources at equal steps each three in a row begin what ends as the same line."""
+    starts = []
+
+    def followed(places, mag, members):
+        starts.append(tuple(members))
+        return _followed(places, mag, members)
+
+    monkeypatch.setattr(flashes, "_followed", followed)
+    n, rng = 40, np.random.default_rng(3)
+    x, y = 20.0 + 13.0 * np.arange(n), 200.0 + rng.normal(0.0, 0.3, n)
+    found = find_flashes(x, y, 3000.0 * 10.0 ** rng.normal(0.0, 0.1, n))
+    assert found is not None
+    assert found.rows.all()
+    assert len(starts) < 4 * n

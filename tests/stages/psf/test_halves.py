@@ -6,9 +6,11 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from skyextract.run import Run
-from skyextract.stages.psf.halves import _light_of_core, light_error
+from skyextract.stages.psf import halves
+from skyextract.stages.psf.halves import _light_of_core, light_error, with_errors
 from skyextract.stages.psf.model import build_psf
 from skyextract.stages.psf.sample import StarSample
 
@@ -63,6 +65,22 @@ def test_more_light_of_the_stars_makes_the_error_smaller(starfield):
 def test_three_stars_do_not_tell(starfield):
     field = starfield.simulate(300, 3, FWHM, separation=60)
     assert math.isnan(light_error(sample_of(field, np.arange(3)), builder(field)))
+
+
+def test_lines_have_no_error_of_their_light(starfield):
+    """No model is made for it: they are no stars."""
+    field = starfield.simulate(600, 12, FWHM, separation=60)
+    sample = sample_of(field, np.arange(12))
+    psf = builder(field)(sample)
+    variance = np.zeros((1, 1))
+
+    def build(_part):
+        pytest.fail("a model is made")
+
+    line = replace(psf, ellipticity=0.95, flux_variance=variance)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(halves, "flux_variance", lambda *_: variance)
+        assert math.isnan(with_errors(line, None, sample, build, Run()).light_error)
 
 
 def test_a_sample_keeps_what_is_not_of_its_stars(starfield):

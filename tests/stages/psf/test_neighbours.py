@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import galsim
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
 from skyextract.stages.psf.neighbours import Neighbours
+from skyextract.stages.psf.sweeps import FittedSources, add_models
 from tests.simulate.shapes import GAIN, NOISE, SCENES, Blend, simulate_scene
 
 
@@ -37,6 +40,28 @@ def test_light_beside() -> None:
     assert np.abs(beside[0] - expected).max() < 0.02 * expected.max()
     expected = alone[0][50 - 20 : 50 + 21, 66 - 20 : 66 + 21]
     assert np.abs(beside[1] - expected).max() < 0.02 * expected.max()
+
+
+def test_a_fit_on_another_sky_goes_on() -> None:
+    """Fewer steps than anew lead to the same fluxes."""
+    psf, rng = Psf.gaussian(8.0), np.random.default_rng(4)
+    x, y = (v.ravel() * 14.0 + 20.0 + rng.uniform(-1.0, 1.0, 25) for v in np.mgrid[:5, :5])
+    data = rng.normal(0.0, 5.0, (100, 100)).astype(np.float32)
+    truth = FittedSources.at(x, y)
+    flux = rng.uniform(2e4, 2e5, 25)
+    truth = replace(
+        truth, parameters=np.column_stack([flux, x, y]), reach=np.full(25, psf.radius)
+    )  # fmt: skip
+    add_models(data, psf, truth, 1.0)
+    peaks = np.stack([np.rint(x), np.rint(y), np.full(25, 300.0), np.full(25, 12.0)])
+    planes = np.full(data.shape, 25.0, np.float32), 1.0, np.zeros(data.shape, np.uint16), psf
+    first = Neighbours.fit(data, *planes, peaks, Run())
+    anew = Neighbours.fit(data + 0.5, *planes, peaks, Run())
+    again = Neighbours.fit(data + 0.5, *planes, peaks, Run(), first)
+    assert again.sources.iterations.sum() < 0.7 * anew.sources.iterations.sum()
+    error = np.sqrt(25.0 * 145.0 + flux)
+    change = again.sources.parameters[:, 0] - anew.sources.parameters[:, 0]
+    assert np.abs(change / error).max() < 0.1
 
 
 @pytest.mark.parametrize("seed", [1, 2])

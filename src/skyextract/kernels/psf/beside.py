@@ -33,6 +33,20 @@ def reached(centre: float, distance: float, size: int, low: int, past: int) -> t
 
 
 @helper
+def _sees(
+    dx: float, dy: float, radius: float, change: float, limit: float, rules: FitRules
+) -> bool:
+    """Tell whether a long source sees a change of one at dx, dy by its columns and by its rows."""
+    last = rules.envelope.size - 1
+    # Both may be a pixel from where they were given.
+    x_gap = int(max(abs(dx) - radius * rules.extent[0] - 2.0, 0.0))
+    y_gap = int(max(abs(dy) - radius * rules.extent[1] - 2.0, 0.0))
+    if x_gap > last or y_gap > last:
+        return False
+    return bool(change * min(rules.sides[0, x_gap], rules.sides[1, y_gap]) > limit)
+
+
+@helper
 def mark_neighbours(
     n: int, tile: int, change: float, widest: float, tiles: Tiles, positions: Positions,
     rules: FitRules, fits: Fits,
@@ -46,6 +60,7 @@ def mark_neighbours(
     radius, stale, reach = fits.radius, fits.stale, fits.reach[n]
     envelope, fit_radius = rules.envelope, rules.fit_radius
     limit = rules.min_change * rules.noise
+    is_round = min(rules.extent[0], rules.extent[1]) == 1.0
     seen = -1
     while seen < reach and change * envelope[seen + 1] > limit:
         seen += 1
@@ -69,5 +84,7 @@ def mark_neighbours(
                 if not (abs(dx) < far and abs(dy) < far):
                     continue
                 gap = math.sqrt(dx * dx + dy * dy) - (far - seen - 1)
-                if gap <= reach and gap < seen + 1:
+                if gap <= reach and gap < seen + 1 and (
+                    is_round or _sees(dx, dy, max(radius[m], fit_radius), change, limit, rules)
+                ):  # fmt: skip
                     stale[m] = 1

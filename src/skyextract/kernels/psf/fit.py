@@ -28,6 +28,7 @@ from skyextract.kernels.psf.records import (
     Tiles,
     is_good,
     pixel_range,
+    region_of,
     scratch_for,
 )
 
@@ -102,15 +103,16 @@ def add_model(
 
 @helper
 def _gather(
-    planes: Planes, x_centre: float, y_centre: float, radius: float, x_low: int, y_low: int,
-    n_x: int, n_y: int, pixels: FitPixels,
+    planes: Planes, x_centre: float, y_centre: float, radius: float, form: F8, x_low: int,
+    y_low: int, n_x: int, n_y: int, pixels: FitPixels,
 ) -> int:  # fmt: skip
-    """Collect the good pixels within `radius`; return their number.
+    """Collect the good pixels of a fit region; return their number.
 
     The residual image must contain the source itself.
     """
     image, residual, variance, mask, bad, _ = planes
     row, column, value, light, noise = pixels
+    of_x, of_both, of_y = form[0], form[1], form[2]
     n = 0
     for j in range(n_y):
         yy = y_low + j
@@ -118,7 +120,7 @@ def _gather(
         for i in range(n_x):
             xx = x_low + i
             dx = xx - x_centre
-            if dx * dx + dy * dy > radius * radius:
+            if of_x * dx * dx + of_both * dx * dy + of_y * dy * dy > radius * radius:
                 continue
             v, d = float(variance[yy, xx]), float(residual[yy, xx])
             if not is_good(v, d, mask[yy, xx], bad):
@@ -208,12 +210,14 @@ def _fit(
     while iterations < N_ITERATIONS:
         fresh = n < 0
         if fresh:
-            half = math.ceil(radius)
-            x_low, n_x = pixel_range(x_centre, half, image.shape[1])
-            y_low, n_y = pixel_range(y_centre, half, image.shape[0])
+            half_x, half_y = region_of(radius, rules)
+            x_low, n_x = pixel_range(x_centre, half_x, image.shape[1])
+            y_low, n_y = pixel_range(y_centre, half_y, image.shape[0])
             if n_x <= 0 or n_y <= 0:
                 return NO_PIXELS, iterations, radius, lifted
-            n = _gather(planes, x_centre, y_centre, radius, x_low, y_low, n_x, n_y, pixels)
+            n = _gather(
+                planes, x_centre, y_centre, radius, rules.form, x_low, y_low, n_x, n_y, pixels
+            )
         walk = max(abs(x - x_centre), abs(y - y_centre))
         if not whole and (walk > MAX_WALK or radius > rules.fit_radius):
             whole = True

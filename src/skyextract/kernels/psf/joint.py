@@ -32,6 +32,7 @@ from skyextract.kernels.psf.records import (
     Tiles,
     is_good,
     pixel_range,
+    region_of,
     scratch_for,
     tile_neighbours,
 )
@@ -171,6 +172,7 @@ def _set_up(
     n = 3 * size
     equations[:n, : n + 1] = 0.0
     square = rules.fit_radius * rules.fit_radius
+    of_x, of_both, of_y = rules.form[0], rules.form[1], rules.form[2]
     for j in range(n_y):
         yy = y_low + j
         for i in range(n_x):
@@ -182,7 +184,7 @@ def _set_up(
             weight = 1.0 / (v + max(0.0, float(image[yy, xx]) - rest) * gain)
             for a in range(size):
                 dx, dy = xx - old[a, 1], yy - old[a, 2]
-                if dx * dx + dy * dy > square:
+                if of_x * dx * dx + of_both * dx * dy + of_y * dy * dy > square:
                     continue
                 for p in range(3):
                     slope = weight * stamps[a, p, j, i]
@@ -221,12 +223,12 @@ def _fit_group(
     """Fit the sources of a group; return the number of steps, 0 if they have no joint solution."""
     _, _, _, value, old, new, equations, step, last, unit = group
     ny, nx = planes.image.shape
-    half = math.ceil(rules.fit_radius)
+    half_x, half_y = region_of(rules.fit_radius, rules)
     x_low, y_low, x_past, y_past = nx, ny, 0, 0
     for a in range(size):
-        low, number = pixel_range(old[a, 1], half, nx)
+        low, number = pixel_range(old[a, 1], half_x, nx)
         x_low, x_past = min(x_low, low), max(x_past, low + number)
-        low, number = pixel_range(old[a, 2], half, ny)
+        low, number = pixel_range(old[a, 2], half_y, ny)
         y_low, y_past = min(y_low, low), max(y_past, low + number)
     n_x, n_y = x_past - x_low, y_past - y_low
     if n_x <= 0 or n_y <= 0:

@@ -107,10 +107,17 @@ class FitRules(NamedTuple):
     ----------
     envelope : (max_radius + 1,) float64
         Largest value of the PSF at that many pixels from its centre or farther.
+    sides : (2, max_radius + 1) float64
+        The same for columns, and for rows, alone.
     noise : float
         Typical background noise per pixel.
     fit_radius, max_shift : float
         Radius of the fit region; largest step away from the given position; pixels.
+    form : (3,) float64
+        a, b, c: the fit region is where a dx^2 + b dx dy + c dy^2 is at most the square of the
+        radius.  It is a circle, 1, 0, 1, but for long images an ellipse.
+    extent : (2,) float64
+        Half of its width along x and y, in units of the radius.
     tolerance : float
         A fit ends with a step of less than this share of each error.
     min_change : float
@@ -125,8 +132,11 @@ class FitRules(NamedTuple):
     """
 
     envelope: F8
+    sides: F8
     noise: float
     fit_radius: float
+    form: F8
+    extent: F8
     max_shift: float
     tolerance: float
     min_change: float
@@ -169,6 +179,12 @@ def pixel_range(centre: float, radius: int, size: int) -> tuple[int, int]:
     middle = math.floor(centre + 0.5)
     low = max(0, middle - radius)
     return low, min(size, middle + radius + 1) - low
+
+
+@helper
+def region_of(radius: float, rules: FitRules) -> tuple[int, int]:
+    """Return how far a fit region of some radius reaches along x and y, pixels."""
+    return math.ceil(radius * rules.extent[0]), math.ceil(radius * rules.extent[1])
 
 
 @helper

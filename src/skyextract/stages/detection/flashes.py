@@ -135,8 +135,13 @@ def _longest(sources: F8) -> I8 | None:
     fourth, fifth = (places.at(x[third] + k * sx, y[third] + k * sy) for k in (1, 2))
     begins = (fourth >= 0) | (fifth >= 0)
     best, found = math.log(FALSE_ALARM / n_pairs), None
-    for start in zip(first[begins], second[begins], third[begins], strict=True):
-        members, slots = _followed(places, mag, [int(row) for row in start])
+    known: set[tuple[int, ...]] = set()
+    for start in zip(*(rows[begins].tolist() for rows in (first, second, third)), strict=True):
+        if start in known:
+            continue  # the end of a line that has been followed
+        members, slots = _followed(places, mag, list(start))
+        following = members.tolist()
+        known.update(zip(following, following[1:], following[2:], strict=False))
         if members.size >= MIN_FLASHES:
             chance = _log_chance(sources, members, slots)
             if chance < best:
@@ -144,7 +149,7 @@ def _longest(sources: F8) -> I8 | None:
     if found is None:
         return None
     # The line may have begun before.
-    back, _ = _followed(places, mag, [int(row) for row in found[:-4:-1]])
+    back, _ = _followed(places, mag, found[:-4:-1].tolist())
     return back if back.size > found.size else found
 
 

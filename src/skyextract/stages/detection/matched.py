@@ -29,6 +29,9 @@ _LEFT_OUT = 1e-4
 _LEFT_OUT_OF_SQUARE = 1e-6
 """Share of the sum of squares that outer products may leave out, of P and of P**2."""
 _MAX_CELLS = 8
+_WIDE_STAMP, _WIDE_CELLS = 64, 3
+"""Of a PSF of more pixels than that along a side, cells are at least twice as wide as it, but no
+fewer than so many along an axis: transforms of small cells would be of what is about them."""
 _MIN_SHARE = 0.1
 """Least share of the stamp's P**2 on good pixels for a significance."""
 _MIN_PLACES = 16
@@ -126,8 +129,18 @@ def matched_filter(psf: Psf, shape: tuple[int, int]) -> MatchedFilter:
 
     A constant PSF needs one cell; else there are up to 8 x 8 of them.
     """
-    n = _MAX_CELLS if psf.degree > 0 else 1
-    edges = [np.linspace(0, size, min(n, size) + 1).round().astype(np.int64) for size in shape]
+    width = 2 * psf.radius + 1
+
+    def number_of_cells(size: int) -> int:
+        if psf.degree == 0:
+            return 1
+        if width <= _WIDE_STAMP:
+            return min(_MAX_CELLS, size)
+        return min(_MAX_CELLS, max(_WIDE_CELLS, size // (2 * width)), size)
+
+    edges = [
+        np.linspace(0, size, number_of_cells(size) + 1).round().astype(np.int64) for size in shape
+    ]
     centres = [0.5 * (e[:-1] + e[1:] - 1) for e in edges]
     y, x = np.meshgrid(*centres, indexing="ij")
     middle = np.zeros(x.size)

@@ -96,12 +96,17 @@ def doubt_of_psf(
 def doubt_of_length(psf: Psf) -> str:
     """Tell that what passes for stars is too long for these; empty if it is not."""
     message, ratio = "", 1.0 / (1.0 - psf.ellipticity)
-    if ratio > LONGEST:
+    if is_too_long(psf):
         message = (
             f"what passes for stars is {psf.fwhm * math.sqrt(ratio):.0f} pixels long, {ratio:.0f} "
             "times as long as wide: spectra (a grism or a prism without a slit), or long trails"
         )
     return message
+
+
+def is_too_long(psf: Psf) -> bool:
+    """Tell whether a PSF is longer than that of any star."""
+    return 1.0 / (1.0 - psf.ellipticity) > LONGEST
 
 
 def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:

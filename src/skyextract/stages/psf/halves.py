@@ -20,6 +20,7 @@ from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
 from skyextract.run import Run
+from skyextract.stages.psf.doubt import is_too_long
 from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.modelerrors import Evidence, flux_variance
 from skyextract.stages.psf.sample import StarSample
@@ -68,7 +69,9 @@ def with_errors(
         by_phases = position_error(sample, build, run)
         psf = replace(psf, position_error=max(psf.position_error, by_phases))
     if psf.n_stars <= FEW_STARS:
-        psf = replace(psf, light_error=light_error(sample, build))
+        # Of lines, which are no stars, nothing is known.
+        error = math.nan if is_too_long(psf) else light_error(sample, build)
+        psf = replace(psf, light_error=error)
     return psf
 
 

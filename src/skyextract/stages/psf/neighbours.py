@@ -6,6 +6,8 @@ them, and what shines in from outside the masks becomes part of the PSF's wings.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, U2
@@ -51,8 +53,9 @@ class Neighbours:
 
     @classmethod
     def fit(
-        cls, data: F4, variance: F4, gain: float, mask: U2, psf: Psf, peaks: F8, run: Run
-    ) -> Neighbours:
+        cls, data: F4, variance: F4, gain: float, mask: U2, psf: Psf, peaks: F8, run: Run,
+        last: Neighbours | None = None,
+    ) -> Neighbours:  # fmt: skip
         """Fit a PSF to peaks.
 
         Parameters
@@ -61,11 +64,16 @@ class Neighbours:
             As in `psf_photometry`.
         peaks : (4, m) float64
             As in `Candidates`.
+        last : Neighbours, optional
+            The same peaks fitted with the same PSF on another sky: the fit goes on from there.
         """
         x, y, height, _ = peaks
-        sources = FittedSources.at(x, y)
+        sources, models = FittedSources.at(x, y), None
+        if last is not None:
+            steps = np.zeros_like(last.sources.iterations)
+            sources, models = replace(last.sources.all_stale(), iterations=steps), last.models
         accuracy = FINE._replace(most_steps=MOST_STEPS)
-        fit = point_fit(data, variance, gain, mask, psf, sources, accuracy=accuracy)
+        fit = point_fit(data, variance, gain, mask, psf, sources, models, accuracy)
         sources = fit.sweep(sources, MAX_SWEEPS, run, many=LOST)
         return cls(sources, height, data - fit.planes.residual, psf)
 

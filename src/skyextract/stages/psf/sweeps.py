@@ -24,6 +24,7 @@ from skyextract.kernels.psf.model import PsfModel
 from skyextract.kernels.psf.records import FitRules, Fits, Planes, Positions, Tiles
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.stages.psf.fitregion import region_along
 
 UNUSABLE = int(Mask.BAD | Mask.SAT | Mask.INTRP | Mask.CR | Mask.EDGE | Mask.NO_DATA)
 """Pixels that are not fitted: without data, or with data that were made up."""
@@ -297,10 +298,15 @@ def point_fit(
     sky_noise = typical_noise(background_variance) or 1.0
     max_shift = max(MAX_SHIFT * psf.fwhm, 1.0)
     radius = min(fit_radius(psf, accuracy.radius), float(max_radius))
+    form, extent = region_along(psf, image.shape, radius, accuracy.radius)
+    envelope, sides = _envelopes(psf, image.shape, max_radius)
     rules = FitRules(
-        envelope=_envelope(psf, image.shape, max_radius),
+        envelope=envelope,
+        sides=sides,
         noise=felt_noise(sky_noise, psf.fwhm),
         fit_radius=radius,
+        form=form,
+        extent=extent,
         max_shift=max_shift,
         tolerance=accuracy.tolerance,
         min_change=accuracy.min_change,
@@ -374,10 +380,15 @@ def _tiles(x: F8, y: F8, usable: Bools, image: F4, size: int) -> Tiles:
     return Tiles(start.astype(np.int64), members.astype(np.int64), columns, of)
 
 
-def _envelope(psf: Psf, shape: tuple[int, ...], radius: int) -> F8:
-    """Largest value of the central PSF at 0, 1 ... `radius` pixels or farther."""
+def _envelopes(psf: Psf, shape: tuple[int, ...], radius: int) -> tuple[F8, F8]:
+    """Largest values of the central PSF at 0, 1 ... `radius` pixels or farther.
+
+    Along either axis, and for columns and rows alone.
+    """
     stamp = np.abs(psf.stamp(shape[1] / 2, shape[0] / 2, size=2 * radius + 1)).astype(float)
     offset = np.abs(np.arange(-radius, radius + 1))
     distance = np.maximum(offset[:, None], offset[None, :])
     largest = np.array([stamp[distance == r].max() for r in range(radius + 1)])
-    return np.ascontiguousarray(np.maximum.accumulate(largest[::-1])[::-1])
+    sides = np.array([np.maximum(v[radius::-1], v[radius:]) for v in (stamp.max(0), stamp.max(1))])
+    envelope, sides = (np.maximum.accumulate(v[..., ::-1], -1)[..., ::-1] for v in (largest, sides))
+    return np.ascontiguousarray(envelope), np.ascontiguousarray(sides)
