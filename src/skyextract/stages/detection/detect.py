@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F4, I8, U1, U2, AnyArray, whole
+from skyextract.datamodel.arrays import F4, I4, I8, U1, U2, whole
 from skyextract.datamodel.detections import Detections
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
@@ -342,7 +342,7 @@ def _above_threshold(
     ny, nx = image.shape
     local = variance is not None
 
-    def rows(band: tuple[int, int]) -> tuple[AnyArray, ...]:
+    def rows(band: tuple[int, int]) -> tuple[I4, F4]:
         # room for the worst case: memory that is not written to is never taken
         n_rows = band[1] - band[0]
         runs = np.empty((3, n_rows * ((nx + 1) // 2)), np.int32)
@@ -351,15 +351,25 @@ def _above_threshold(
             source, image, kernel, _NO_PLANE if variance is None else variance, local,
             np.float32(threshold), *band, runs, values,
         )  # fmt: skip
-        run_y, run_first, run_last = own = runs[:, :n_runs].copy()
-        length = run_last - run_first + 1
-        begin = np.cumsum(length, dtype=np.int32) - length
-        x = np.arange(n, dtype=np.int32) + np.repeat(run_first - begin, length)
-        places = np.stack([x, np.repeat(run_y, length)])
-        return own, values[: 3 if local else 2, :n].copy(), places
+        return runs[:, :n_runs], values[: 3 if local else 2, :n]
 
     found = run.map(rows, run.bands(ny))
-    all_runs, values, (x, y) = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    ends = np.cumsum([[0, 0], *((own.shape[1], some.shape[1]) for own, some in found)], axis=0)
+    all_runs = np.empty((3, ends[-1, 0]), np.int32)
+    values = np.empty((3 if local else 2, ends[-1, 1]), np.float32)
+    x, y = np.empty((2, ends[-1, 1]), np.int32)
+
+    def join(k: int) -> None:
+        of_runs, of_pixels = (slice(*ends[k : k + 2, axis]) for axis in (0, 1))
+        all_runs[:, of_runs], values[:, of_pixels] = found[k]
+        own_y, own_first, own_last = all_runs[:, of_runs]
+        length = own_last - own_first + 1
+        begin = np.cumsum(length, dtype=np.int32) - length
+        x[of_pixels] = np.repeat(own_first - begin, length)
+        x[of_pixels] += np.arange(length.sum(), dtype=np.int32)
+        y[of_pixels] = np.repeat(own_y, length)
+
+    run.map(join, range(len(found)))
     run_y, run_first, run_last = all_runs
     run_pixel = np.zeros(run_y.size + 1, np.int64)
     np.cumsum(run_last - run_first + 1, out=run_pixel[1:])
