@@ -107,11 +107,13 @@ def find_sources(
     search = _prepare(exposure, detection, config, inputs, run, wanted)
     claimed, structured = None, True
     for number in range(config.extraction.detect_niter - 1):
-        plane = search.planes(claimed, last=False)[1]
+        planes = search.planes(claimed, last=False)
+        plane = planes[1]
         if number == 0 and crowded is not None and is_full(plane, run):
-            found = search.found(None, structured=True)
+            found = search.found(None, structured=True, planes=planes)
             if crowded(found.detections):
                 return found
+        del planes
         claimed, structured = search.claim(plane, claimed, structured=structured)
         del plane  # before there is another: two of them were the peak of the memory
     found = search.found(claimed, structured=structured, in_place=in_place)
@@ -229,9 +231,12 @@ class _Search:
             mask=(self.detection or self.exposure).mask if last else None,
         )
 
-    def found(self, claimed: U1 | None, *, structured: bool, in_place: bool = False) -> Found:
-        """Return the sources of the last pass."""
-        plane, seen = self.planes(claimed, last=True, in_place=in_place)
+    def found(
+        self, claimed: U1 | None, *, structured: bool, in_place: bool = False,
+        planes: tuple[Plane, Plane] | None = None,
+    ) -> Found:  # fmt: skip
+        """Return the sources of the last pass, on `planes` if they are given."""
+        plane, seen = planes or self.planes(claimed, last=True, in_place=in_place)
         detections = self.detect(seen, seen.subtracted, claimed, last=True, structured=structured)
         return Found(plane, seen, detections, self.taps, self.matched, claimed)
 

@@ -16,7 +16,7 @@ from skyextract.stages.find import find_sources
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
 
-find_is_full = find.is_full
+find_is_full, find_prepare = find.is_full, find.prepare_plane
 SIZE, FWHM, SKY, NOISE, GAIN = 300, 3.5, 200.0, 10.0, 2.0
 WANTED = frozenset(
     "X_IMAGE Y_IMAGE FLUX_PSF FLUXERR_PSF XPSF_IMAGE YPSF_IMAGE FLUX_AUTO FLUX_APER FRACFLUX_PSF"
@@ -101,6 +101,19 @@ def test_a_crowd_is_detected_once(crowd):
     assert crowd[0].metrics["iterations"] == 2
     sparse = simulate(0.5)[0]
     assert run_measure(sparse).metrics["iterations"] == 2
+
+
+def test_a_crowd_is_detected_on_the_plane_that_showed_it_full():
+    exposure, *_ = simulate(12)
+    with pytest.MonkeyPatch.context() as patch:
+        planes = []
+        patch.setattr(
+            find,
+            "prepare_plane",
+            lambda *a, **k: planes.append(find_prepare(*a, **k)) or planes[-1],
+        )
+        run_measure(exposure, niter=1)
+    assert len(planes) == 1
 
 
 def test_what_is_full_but_no_crowd_is_detected_twice():

@@ -1,11 +1,12 @@
 """A grating's spectra of few bright stars: most are below the threshold, their sum is not."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from skyextract.stages.detection.spectrallight import find_spectral_light
+from skyextract.stages.detection.spectrallight import _direction, find_spectral_light
 
 SIDE, SIGMA, FWHM = 700, 10.0, 3.3
 V, U = np.indices((SIDE, SIDE))
@@ -75,3 +76,20 @@ def test_what_is_only_drawn_out_is_none(seed):
     assert find_spectral_light(image, SIGMA, bad, *sources(x, y, flux, angle, seed), FWHM) is None
     image, x, y, flux = frame(seed, 0.2, angle, near=0.0)
     assert find_spectral_light(image, SIGMA, bad, *sources(x, y, flux, angle, seed), FWHM) is None
+
+
+def test_the_direction_of_many_is_found_in_little_memory():
+    rng = np.random.default_rng(5)
+    a, theta = rng.uniform(9.0, 12.0, 4000), rng.uniform(-90.0, 90.0, 4000)
+    a[:2000] = 1.5
+    theta[-100:] = rng.normal(89.5, 1.0, 100)  # and beyond 90 deg
+    theta = (theta + 90.0) % 180.0 - 90.0
+    a[-1] = 13.0
+    tracemalloc.start()
+    direction = _direction(a / 1.4, a, theta)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert direction is not None
+    off = (math.degrees(direction) - 89.5 + 90.0) % 180.0 - 90.0
+    assert abs(off) < 1.0
+    assert peak < 5e6

@@ -119,13 +119,16 @@ def _direction(ratio: F8, a: F8, theta: F8) -> float | None:
     long = np.flatnonzero((ratio > DRAWN_OUT) & (a > LONGER * median(a)))
     if long.size < LEAST:
         return None
-    off = (theta[long][:, None] - theta[long] + 90.0) % 180.0 - 90.0
-    alike = np.abs(off) < TURN
-    most = int(np.argmax(alike.sum(axis=0)))
-    if alike[:, most].sum() < LEAST:
+    angles = theta[long] % 180.0
+    around = np.sort(np.concatenate([angles - 180.0, angles, angles + 180.0]))
+    first = np.searchsorted(around, angles - TURN, side="right")
+    number = np.searchsorted(around, angles + TURN) - first
+    most = int(np.argmax(number))
+    if number[most] < LEAST:
         return None
     # The longest knows best.
-    of = long[alike[:, most]]
+    off = (angles - angles[most] + 90.0) % 180.0 - 90.0
+    of = long[np.abs(off) < TURN]
     turn = (theta[of] - theta[of[np.argmax(a[of])]] + 90.0) % 180.0 - 90.0
     angle = theta[of[np.argmax(a[of])]] + np.average(turn, weights=a[of] ** 2)
     return math.radians(float(angle))
