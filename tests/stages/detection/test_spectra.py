@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from skyextract.stages.detection.spectra import find_spectra
+from skyextract.stages.detection.spectra import TURN, find_spectra, most_alike
 
 SIZE = 1000.0
 
@@ -63,3 +63,16 @@ def test_other_sources_that_are_drawn_out_are_none(seed):
     trailed[2] *= 3.0
     trailed[4] = 20.0
     assert find_spectra(*trailed) is None
+
+
+@pytest.mark.parametrize("middle", [0.0, 89.0, -88.0])
+@pytest.mark.parametrize("n", [1, 7, 150])
+def test_the_most_frequent_direction_is_that_of_all_pairs(middle, n):
+    rng = np.random.default_rng(n)
+    angle = rng.uniform(-90.0, 90.0, n)
+    angle[: n // 3] = (rng.normal(middle, 2.0, n // 3) + 90.0) % 180.0 - 90.0
+    alike = np.abs((angle[:, None] - angle + 90.0) % 180.0 - 90.0) < TURN
+    expected = int(np.argmax(alike.sum(axis=1)))
+    most, found = most_alike(angle)
+    assert most == expected
+    np.testing.assert_array_equal(found, alike[expected])

@@ -115,16 +115,32 @@ def find_spectra(x: F8, y: F8, a: F8, b: F8, theta: F8, flux: F8) -> Spectra | N
 def _of_one_direction(long: I8, theta: F8) -> tuple[I8, float]:
     """Return the sources of the most frequent direction, none by chance, and that, rad."""
     angle = theta[long]
-    turn = np.abs((angle[:, None] - angle + 90.0) % 180.0 - 90.0) < TURN
-    most = int(np.argmax(turn.sum(axis=1)))
-    n, k, p = long.size, int(turn[most].sum()), TURN / 90.0
+    most, alike = most_alike(angle)
+    n, k, p = long.size, int(np.count_nonzero(alike)), TURN / 90.0
     # The tail of the binomial distribution is below its first term over 1 - p n / k.
     log_chance = log_choices(n, k)
     log_chance += k * math.log(p) + (n - k) * math.log1p(-p) + math.log(2.0 * n)
     if p * n > 0.5 * k or log_chance > math.log(FALSE_ALARM):
         return np.zeros(0, np.int64), 0.0
-    off = (angle[turn[most]] - angle[most] + 90.0) % 180.0 - 90.0
-    return long[turn[most]], math.radians(float(angle[most] + median(off)))
+    off = (angle[alike] - angle[most] + 90.0) % 180.0 - 90.0
+    return long[alike], math.radians(float(angle[most] + median(off)))
+
+
+def most_alike(angle: F8) -> tuple[int, Bools]:
+    """Return which of some directions has most others within TURN, and which these are.
+
+    Counted in order: of a crowd there are tens of thousands.
+
+    Parameters
+    ----------
+    angle : (n,) float64
+        Directions of axes, deg.
+    """
+    turned = angle % 180.0
+    around = np.sort(np.concatenate([turned - 180.0, turned, turned + 180.0]))
+    first = np.searchsorted(around, turned - TURN, side="right")
+    most = int(np.argmax(np.searchsorted(around, turned + TURN) - first))
+    return most, np.abs((angle - angle[most] + 90.0) % 180.0 - 90.0) < TURN
 
 
 def _common_vector(u: F8, v: F8, long: I8, zero: I8, half: float) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.stages.detection.marked import Marked
-from skyextract.stages.detection.spectra import BRIGHTER, DRAWN_OUT, LONGER, ROUND, TURN
+from skyextract.stages.detection.spectra import BRIGHTER, DRAWN_OUT, LONGER, ROUND, most_alike
 
 LEAST = 3
 """Sources that are drawn out in one direction, at least: edge-on galaxies are, too, and it is the
@@ -119,16 +119,11 @@ def _direction(ratio: F8, a: F8, theta: F8) -> float | None:
     long = np.flatnonzero((ratio > DRAWN_OUT) & (a > LONGER * median(a)))
     if long.size < LEAST:
         return None
-    angles = theta[long] % 180.0
-    around = np.sort(np.concatenate([angles - 180.0, angles, angles + 180.0]))
-    first = np.searchsorted(around, angles - TURN, side="right")
-    number = np.searchsorted(around, angles + TURN) - first
-    most = int(np.argmax(number))
-    if number[most] < LEAST:
+    _, alike = most_alike(theta[long])
+    if np.count_nonzero(alike) < LEAST:
         return None
     # The longest knows best.
-    off = (angles - angles[most] + 90.0) % 180.0 - 90.0
-    of = long[np.abs(off) < TURN]
+    of = long[alike]
     turn = (theta[of] - theta[of[np.argmax(a[of])]] + 90.0) % 180.0 - 90.0
     angle = theta[of[np.argmax(a[of])]] + np.average(turn, weights=a[of] ** 2)
     return math.radians(float(angle))
