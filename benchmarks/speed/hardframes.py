@@ -5,7 +5,9 @@
 Frames without stars (gamma noise, noise of a few levels in 8 bits), stripes of 5000 ADU, one with
 half of its pixels above the threshold, one with a huge object; smooth noise, whose peaks look like
 wide stars; an ordinary frame under a pattern of columns, under twelve trails, with fringes, upon a
-nebula of fine structure, or with steps of 40 ADU in blocks of 8 pixels, as JPEG has; spectra;
+nebula of fine structure, or with steps of 40 ADU in blocks of 8 pixels, as JPEG has; one upon a
+gradient that falls back again and again, under a hundred trails, or with a globular cluster before
+the nebula; spectra;
 stars out of focus (27 pixels, or 30 with vanes), trailed, along arcs about a pole, or spread to
 lines by a grating; stars that become wider, or comatic, by the fourth power of the distance from
 the middle; and rates of single photons.  A run that takes longer than LIMIT seconds is ended.
@@ -82,11 +84,16 @@ def columns(size: int, rng: np.random.Generator) -> np.ndarray:
     return image.clip(0, 65535).round().astype(np.uint16)
 
 
-def trails(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return an ordinary frame that twelve satellites crossed."""
+def hundred_trails(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame that a hundred satellites crossed."""
+    return trails(size, rng, 100)
+
+
+def trails(size: int, rng: np.random.Generator, number: int = 12) -> np.ndarray:
+    """Return an ordinary frame that so many satellites crossed."""
     y, x = np.mgrid[:size, :size]
     image = frame(size, size * size // PIXELS_PER_SOURCE).astype(np.float64)
-    for _ in range(12):
+    for _ in range(number):
         x0, y0 = rng.uniform(0, size, 2)
         angle = rng.uniform(0, np.pi)
         across = (y - y0) * np.cos(angle) - (x - x0) * np.sin(angle)
@@ -121,6 +128,28 @@ def fine_nebula(size: int, rng: np.random.Generator) -> np.ndarray:
     light = 200 * np.exp(1.2 * (clouds - clouds.mean()) / clouds.std())
     image = frame(size, size * size // PIXELS_PER_SOURCE) + rng.poisson(light)
     return image.clip(0, 65535).astype(np.uint16)
+
+
+def globular_cluster(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `fine_nebula` behind a globular cluster of a star per 250 pixels of the frame."""
+    n = size * size // 250
+    radius = size / 12 * np.sqrt(rng.random(n) ** -0.7 - 1)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    place = size / 2 + np.stack([radius * np.sin(angle), radius * np.cos(angle)])
+    row, column = place[:, (np.abs(place - size / 2) < size / 2 - 1).all(axis=0)].astype(int)
+    light = np.zeros((size, size))
+    np.add.at(light, (row, column), 400 * rng.pareto(1.2, row.size))
+    offset = np.fft.fftfreq(size, 1.0 / size)
+    waves = np.fft.rfft2(light) * np.fft.rfft2(moffat(offset**2 + offset[:, None] ** 2))
+    image = fine_nebula(size, rng) + rng.poisson(np.fft.irfft2(waves).clip(0))
+    return image.clip(0, 65535).astype(np.uint16)
+
+
+def sawtooth(size: int, _rng: np.random.Generator) -> np.ndarray:
+    """Return an ordinary frame on gradients of 97 steps of 8 ADU, one beside the other."""
+    y, x = np.mgrid[:size, :size]
+    image = frame(size, size * size // PIXELS_PER_SOURCE) + (0.7 * x + 0.4 * y) % 97 * 8
+    return image.clip(0, 65535).round().astype(np.uint16)
 
 
 def blocks(size: int, _rng: np.random.Generator) -> np.ndarray:
@@ -253,9 +282,12 @@ FRAMES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "smooth noise": smooth_noise,
     "pattern of columns": columns,
     "twelve trails": trails,
+    "a hundred trails": hundred_trails,
     "spectra": spectra,
     "fringes": fringes,
     "fine nebula": fine_nebula,
+    "globular cluster on a nebula": globular_cluster,
+    "sawtooth": sawtooth,
     "steps in blocks": blocks,
     "stars out of focus": defocused,
     "trailed stars": trailed,
