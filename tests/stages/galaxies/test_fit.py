@@ -454,6 +454,21 @@ def test_a_source_takes_no_light_of_another_one() -> None:
     assert np.median(star + galaxy) == pytest.approx(1430.0, rel=0.05)
 
 
+def test_two_stars_within_a_fwhm_have_the_light_of_each() -> None:
+    """Fits of one after the other leave the light where the detections have put it."""
+    bright, shape = grid_of(16, 61)
+    turn = np.linspace(0.0, 2.0 * math.pi, 16)
+    offset = 2.4 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    positions = np.concatenate([bright, bright + offset])
+    objects = [galsim.DeltaFunction(flux=flux) for flux in [20000.0] * 16 + [6000.0] * 16]
+    image, variance, found = frame(objects, positions, shape, 62, half=1)
+    fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    off = 2.5 * np.log10(fits.parameters[:, SPHEROID] / np.repeat([20000.0, 6000.0], 16))
+    assert np.abs(off[:16]).max() < 0.1
+    assert np.abs(off[16:]).max() < 0.35
+    assert np.median(np.abs(off[16:])) < 0.12
+
+
 def test_components_without_light_have_errors() -> None:
     """Most of three concentric components end at no flux; what remains has true errors."""
     positions, shape = grid_of(16, 21)

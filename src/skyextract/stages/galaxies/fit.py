@@ -42,6 +42,7 @@ from skyextract.kernels.galaxies.source import (
 from skyextract.record import record
 from skyextract.stages.galaxies.level import BACKGROUND, levels_below, on_background
 from skyextract.stages.galaxies.mixture import MAX_MISFIT
+from skyextract.stages.galaxies.pairs import close_pairs, fit_pairs_again
 from skyextract.stages.galaxies.scene import (
     MAX_SWEEPS,
     Scene,
@@ -50,7 +51,7 @@ from skyextract.stages.galaxies.scene import (
     start_fluxes,
 )
 from skyextract.stages.galaxies.start import go_to_peaks, limits_of, revive_components, start_of
-from skyextract.stages.galaxies.swallowed import restart_swallowed
+from skyextract.stages.galaxies.swallowed import free_of_points, restart_swallowed
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
@@ -292,6 +293,15 @@ def fit_models(
                         level=below.level, level_error=below.error, wings=below.wings
                     )
             stale[:] = boxes[:, 2] > 0
+
+    def redraw(sign: float, those: Bools) -> None:
+        draw(scene, parameters, np.ones(N_PARAMETERS), sign, pixels, those)
+
+    pairs = close_pairs(start[:, [X, Y]], scene, fwhm)
+    if pairs.size:
+        points = rules._replace(free=free_of_points(profile))
+        visits = (partial(visit, rules=points, rough=0), partial(visit, rules=rules, rough=0))
+        fit_pairs_again(pairs, start, scene, profile, fwhm, fits, visits, redraw, stale)
     if keep_residual:
         if not lean:
             restore(pixels, boxes[apart])

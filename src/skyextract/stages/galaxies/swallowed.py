@@ -21,6 +21,7 @@ NEAR = 2.0
 """Distance in FWHM within which one source takes the light of another."""
 STAR = 0.14
 """Half-light radius in FWHM that both start with again."""
+_LIGHTS = [SPHEROID, DISK, POINT]
 SWEEPS = 6
 """In which their places and fluxes alone are fitted, at most."""
 
@@ -39,12 +40,16 @@ class Restart:
     those: Bools
     free: I8
 
-    def fit(self, scene: Scene, changed: U1, visit: Callable[[I8, Places], None]) -> None:
+    def fit(
+        self, scene: Scene, changed: U1, visit: Callable[[I8, Places], None], sweeps: int = SWEEPS
+    ) -> None:
         """Visit them until they do not change any more; `visit` and `changed` as in a sweep."""
         stale = self.those.copy()
-        for _ in range(SWEEPS):
+        for _ in range(sweeps):
             scene.sweep(stale, changed, visit)
             stale &= self.those
+            if not stale.any():
+                break
 
 
 def restart_swallowed(
@@ -63,8 +68,7 @@ def restart_swallowed(
     start : (n, N_PARAMETERS) float64
         Where fits began.
     """
-    lights = [SPHEROID, DISK, POINT]
-    light, seen = parameters[:, lights].sum(axis=1), start[:, lights].sum(axis=1)
+    light, seen = light_of(parameters), light_of(start)
     share = np.zeros(len(parameters))
     for i in np.flatnonzero((light <= 0.0) & (np.diff(scene.first) > 0)).tolist():
         beside = scene.neighbours[scene.first[i] : scene.first[i + 1]]
@@ -73,13 +77,26 @@ def restart_swallowed(
         if beside.size:
             pair = [i, beside[np.argmax(light[beside])]]
             share[pair] = light[pair].sum() * seen[pair] / seen[pair].sum()
-    those = share > 0.0
-    rows = np.flatnonzero(those)
-    if not rows.size:
-        return None
-    first = SPHEROID if profile.spheroid else DISK
+    return as_points(parameters, start, share, profile, fwhm) if share.any() else None
+
+
+def light_of(parameters: F8) -> F8:
+    """Return the flux of all components."""
+    light: F8 = parameters[:, _LIGHTS].sum(axis=1)
+    return light
+
+
+def free_of_points(profile: Profile) -> I8:
+    """Return the parameters of a model that are fitted to a point: its place and flux."""
+    return np.array([X, Y, SPHEROID if profile.spheroid else DISK], dtype=np.int64)
+
+
+def as_points(parameters: F8, start: F8, share: F8, profile: Profile, fwhm: float) -> Restart:
+    """Make stars, where fits began, of sources with a share of light."""
+    those, free = share > 0.0, free_of_points(profile)
+    rows, first = np.flatnonzero(those), int(free[-1])
     again = start[rows]
-    again[:, [*lights, first + E1, first + E2]] = 0.0
+    again[:, [*_LIGHTS, first + E1, first + E2]] = 0.0
     again[:, first], again[:, first + RADIUS] = share[rows], math.log(STAR * fwhm)
     parameters[rows] = again
-    return Restart(those, np.array([X, Y, first], dtype=np.int64))
+    return Restart(those, free)
