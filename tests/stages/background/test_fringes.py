@@ -46,6 +46,36 @@ def test_waves_are_measured_to_a_tenth_of_the_noise(period):
     assert left[stars[0], stars[1]].std() < 0.2
 
 
+def test_wings_of_stars_are_none_of_the_waves(monkeypatch):
+    """What is taken for fringes within 12 pixels of bright stars has no part of their light."""
+
+    def light(rng: np.random.Generator, size: int) -> np.ndarray:
+        v, u = np.indices((size, size))
+        bend = np.sin(u / 60.0 + rng.uniform(0.0, 6.0)) + np.sin(v / 70.0 + rng.uniform(0.0, 6.0))
+        return 0.8 * np.cos(2.0 * np.pi * (u + 0.3 * v) / 30.0 + 1.5 * bend)
+
+    def taken() -> float:
+        parts = []
+        for seed in (1, 2, 3):
+            frame = lights.make(light, seed, size=384, n=120)
+            left = measure_fringes(frame.image, np.ones((384, 384), np.bool_), Run(2)) - frame.light
+            v, u = np.indices(left.shape)
+            for x, y, flux in zip(
+                *(part[frame.snr > 60.0] for part in (frame.x, frame.y, frame.flux)), strict=True
+            ):
+                parts.append(left[np.hypot(u - x, v - y) < 12.0].sum() / flux)
+        return float(np.mean(parts))
+
+    now = taken()
+    monkeypatch.setattr(
+        "skyextract.stages.background.fringes.light_of_stars",
+        lambda rest, known, noise: np.zeros_like(rest),
+    )
+    before = taken()
+    assert before > 0.006
+    assert abs(now) < 0.3 * before
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.05])
 def test_neither_galaxies_nor_a_slope_are_taken_for_waves(slope):
     true = waves(1.0, 18.0)

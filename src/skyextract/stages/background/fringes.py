@@ -4,7 +4,8 @@ Thinned detectors show the lines of the night sky as waves of some ten pixels.  
 stars and are neither noise nor background: detection takes their crests for sources, and fluxes
 have parts of them.  All over a frame, though, each part has its waves in few directions and
 lengths, as no stars and clouds have: sky and stars are taken apart in turns, in which the pixels
-of stars are filled with the waves about them (Papoulis 1975, IEEE Trans. CAS 22, 735).
+of stars are filled with the waves about them (Papoulis 1975, IEEE Trans. CAS 22, 735).  The wings
+of stars reach beyond these pixels, and are taken off by their profile.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from skyextract.datamodel.arrays import F4, U2, Bools, widened
 from skyextract.datamodel.flags import NO_SKY, Mask
 from skyextract.datamodel.noise import median
 from skyextract.kernels.values import MAX_VARIANCE
+from skyextract.stages.background.starlight import light_of_stars
 from skyextract.stages.background.waves import (
     BIN,
     SAMPLE,
@@ -132,15 +134,36 @@ def measure_fringes(image: F4, known: Bools, run: Run) -> F4:
     # In its own unit: squares of pixels of 1e28 are more than float32 holds.
     unit = np.float32(median(np.abs(sample - level)) or 1.0)
     tiles = Tiles.of((image - level) / unit, known, run)
-    waves = np.zeros_like(tiles.data)
-    for wide in (False, True):
+    none = np.zeros(tiles.data.shape, np.bool_)
+    waves, stars, noise = _settled(tiles, np.zeros_like(tiles.data), none, (False, True))
+    rest = np.where(tiles.known, tiles.data - waves - tiles.level(waves), np.float32(0.0))
+    tiles = replace(tiles, data=tiles.data - light_of_stars(rest, tiles.known, noise))
+    waves, stars, _ = _settled(tiles, waves, stars, (True,))
+    return unit * tiles.fine(waves, stars, tiles.level(waves), image.shape)
+
+
+def _settled(
+    tiles: Tiles, waves: F4, hidden: Bools, wide_ones: tuple[bool, ...]
+) -> tuple[F4, Bools, float]:
+    """Take sky and stars apart in turns; return waves, bins with stars, and the noise of a bin.
+
+    Parameters
+    ----------
+    waves : (n_y, n_x) float32
+        To begin with.
+    hidden : (n_y, n_x) bool
+        Bins that stars are in whatever is seen of them.
+    wide_ones : tuple of bool
+        Whether wide sources are looked for, one time after the other.
+    """
+    for wide in wide_ones:
         for _ in range(ROUNDS):
             sky = tiles.level(waves)
             stars, noise = tiles.stars(waves, sky, wide=wide)
-            new = tiles.filtered(waves, stars, sky)
+            new = tiles.filtered(waves, stars | hidden, sky)
             change = float((new - waves)[tiles.frame].std())
             waves = new
             if change < SETTLED * noise:
                 break
-    sky = tiles.level(waves)
-    return unit * tiles.fine(waves, tiles.stars(waves, sky, wide=True)[0], sky, image.shape)
+    stars, noise = tiles.stars(waves, tiles.level(waves), wide=wide_ones[-1])
+    return waves, stars | hidden, noise
