@@ -24,6 +24,7 @@ from skyextract.stages.agreement import (
     two_groups,
 )
 from skyextract.stages.astrometry.corners import Corners, find_corners
+from skyextract.stages.astrometry.displaced import Displaced, find_displaced
 from skyextract.stages.astrometry.outside import Outside, find_outside
 from skyextract.stages.astrometry.seam import Seam, find_seam
 from skyextract.stages.astrometry.solution import Solution, usable
@@ -59,6 +60,8 @@ class AstrometryParts:
         Row or column beyond which stars are displaced.
     corners : Corners
         Corners of the frame whose stars are displaced.
+    displaced : Displaced
+        A part of the frame whose stars the fit left out, displaced alike.
     outside : Outside
         Stars without a partner, away from those that have one.
     """
@@ -68,6 +71,7 @@ class AstrometryParts:
     halves: Group = field(default_factory=Group)
     seam: Seam = field(default_factory=Seam)
     corners: Corners = field(default_factory=Corners)
+    displaced: Displaced = field(default_factory=Displaced)
     outside: Outside = field(default_factory=Outside)
 
     @property
@@ -103,6 +107,8 @@ class AstrometryParts:
             return self._told(self.halves)
         if self.corners.number:
             return self.corners.told
+        if self.displaced.number:
+            return self.displaced.told
         for spread in self.axes:
             if spread.exceeds(MAX_PART * pixel_scale, SURE):
                 off = abs(spread.worst)
@@ -117,6 +123,7 @@ class AstrometryParts:
             "n_second_group": max(self.group.number, self.halves.number),
             "seam_arcsec": self.seam.offset,
             "n_lost_in_corners": self.corners.number,
+            "n_displaced": self.displaced.number,
             "n_alone_outside": self.outside.alone,
         }
 
@@ -148,7 +155,10 @@ def compare_parts(
     known = np.sqrt(own + reference_variance(solution.region, second))
     errors = np.maximum(np.hypot(known, fit.floor), MIN_ERROR * fit.plate.pixel_scale)
     distance = np.hypot(dx, dy)
-    group = second_group(dx, dy, errors, distance > SURE * errors)
+    apart = distance > SURE * errors
+    group = second_group(dx, dy, errors, apart)
+    everywhere = sources.x[first], sources.y[first]
+    displaced = find_displaced(everywhere, (dx, dy), errors, apart, fit.plate.pixel_scale)
     # Beyond the radius most pairs are chance.
     near = distance < solution.radius
     part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
@@ -171,4 +181,4 @@ def compare_parts(
     )  # fmt: skip
     pairs = pairs_within(solution, sources, solution.radius)[:2]
     outside = find_outside(solution, sources, pairs, shape)
-    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners, outside)
+    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners, displaced, outside)
