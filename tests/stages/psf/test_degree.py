@@ -13,6 +13,7 @@ from skyextract.datamodel.exposure import Detector, Exposure
 from skyextract.datamodel.psf import Psf, PsfSource
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
+from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
 from skyextract.stages.psf.degree import is_nearer
 from skyextract.stages.psf.fit import psf_photometry
@@ -71,7 +72,7 @@ def test_widths_that_no_parabola_follows_get_a_higher_degree():
     assert np.sqrt(np.mean(np.square(off))) < 0.07
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, 3, 5])
 def test_stars_of_the_corners_alone_tell_of_widths_there(seed):
     """Widths by the fourth power of the distance: a parabola rejects those that it cannot fit."""
     size = 700
@@ -85,6 +86,26 @@ def test_stars_of_the_corners_alone_tell_of_widths_there(seed):
         true = moffat(fine.T, fine, fwhm_at(x, y)).reshape(25, 50, 25, 50).sum(axis=(1, 3)) * 4e-4
         # The parabola of the other stars is 10 to 20 % too sharp.
         assert (psf.stamp(x, y) ** 2).sum() == pytest.approx((true**2).sum(), rel=0.08)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_few_stars_tell_of_widths_that_bend(seed):
+    """A focal plane that is curved: 24 stars bear no parabola of pixels, but one of widths."""
+    size = 700
+
+    def fwhm_at(x, y):
+        return 3.0 * (1.0 + 0.4 * ((x - 350) ** 2 + (y - 350) ** 2) / (2 * 350**2))
+
+    image, *_ = field_of_widths(fwhm_at, 24, size, seed)
+    exposure = Exposure(image, np.zeros(image.shape, np.uint16), detector=Detector(gain=1.5))
+    result = characterize(exposure, Config(), Run())
+    assert Status(result.status) is Status.COMPLETE
+    psf = result.exposure.psf
+    assert psf.n_stars >= 15
+    fine = (np.arange(-12.5, 12.5, 0.02) + 0.01)[:, None]
+    for x, y in ((350, 350), (100, 100), (600, 100), (100, 600), (600, 600)):
+        true = moffat(fine.T, fine, fwhm_at(x, y)).reshape(25, 50, 25, 50).sum(axis=(1, 3)) * 4e-4
+        assert (psf.stamp(x, y) ** 2).sum() == pytest.approx((true**2).sum(), rel=0.04)
 
 
 def test_a_psf_that_follows_a_parabola_keeps_its_degree():

@@ -12,8 +12,10 @@ from contextlib import suppress
 import numpy as np
 
 from skyextract.datamodel.arrays import F8, Bools
+from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import polynomial_terms
 from skyextract.errors import StepError
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.stages.psf.model import PsfFit, Variation, affordable_degree, bright_misfit
 
 DOUBT = 1.5
@@ -33,6 +35,12 @@ WIDELY = 0.1
 SIZE_ERROR = 0.003
 """Scatter of the log10 sizes of stars without noise."""
 
+MOST_KEPT = 0.95
+"""Stars that another model keeps, at least, in units of those that the first does."""
+
+CLIPPINGS, CLIP = 3, 4.0
+"""Stars whose sizes are more sigma from a parabola have no say, in so many turns."""
+
 LEFT_OUT = 3
 """One of so many stars has no part in the model."""
 
@@ -45,7 +53,7 @@ WORTH, SURE, SURE_OF_PROFILE = 0.03, 3.0, 1.5
 for one profile of local width, which has the freedom of its forms more."""
 
 SURE_OUTWARD = 1.0
-"""The same for one profile where the stars that were rejected say so, too."""
+"""The same for one profile where the stars that were rejected, or the sizes, say so, too."""
 
 SURE_AT_ONCE = 3.0
 """The same where not all groups of stars have been left out yet."""
@@ -73,31 +81,55 @@ def with_best_degree(
         The highest degree that is allowed.
     """
     degree = fit.psf.degree
+    usual = min(most, USUAL)
+    if degree < usual and structure_of(sizes, fit, usual) > STRUCTURE:
+        return _of_few_stars(fit, build, most)
     if degree == 0:
         return fit
     order = np.argsort(np.argsort(-fit.flux, kind="stable"), kind="stable")
-    held_out: Bools = order % LEFT_OUT == LEFT_OUT - 1
+    groups: list[Bools] = [order % LEFT_OUT == k for k in reversed(range(LEFT_OUT))]
     bright: Bools = fit.flux >= np.median(fit.flux[fit.used])
     outward = outward_of_rejected(fit) > OUTWARD
     tried = [Variation(0)] if bright_misfit(fit) > DOUBT else []
-    higher = affordable_degree(int(np.sum(fit.used & ~held_out)), min(most, HIGHER))
-    if higher > degree and structure_of(sizes, fit, higher) > STRUCTURE:
+    higher = affordable_degree(int(np.sum(fit.used & ~groups[0])), min(most, HIGHER))
+    structured = structure_of(sizes, fit, min(most, HIGHER)) > STRUCTURE
+    if higher > degree and structured:
         tried.insert(0, Variation(higher))
-    if most > degree and (outward or range_of_sizes(sizes, fit) > WIDELY):
+    if most > degree and (outward or structured or range_of_sizes(sizes, fit) > WIDELY):
         tried.insert(0, Variation(min(most, HIGHER) if outward else most, scaled=True))
-    # Those that were rejected have no say, unless they are where the model may be what is wrong:
-    # then they are few, and each of them is left out once.
-    groups = [order % LEFT_OUT == k for k in range(LEFT_OUT)] if outward else [held_out]
-    judged = bright if outward else bright & fit.used
     own: list[F8] = []
     with suppress(StepError):
         for other in tried:
-            worth, sure = (WORTH, SURE) if other.degree else (0.0, 0.0)
             if other.scaled:
-                sure = SURE_OUTWARD if outward else SURE_OF_PROFILE
-            if is_nearer(build, (fit.variation, other), groups, judged, own, (worth, sure)):
+                # Those that were rejected may be where the model is what is wrong: few stars, of
+                # which each is left out once.
+                limits = (WORTH, SURE_OUTWARD if outward or structured else SURE_OF_PROFILE)
+                nearer = is_nearer(build, (fit.variation, other), groups, bright, own, limits)
+            else:
+                limits = (WORTH, SURE) if other.degree else (0.0, 0.0)
+                judged = bright & fit.used
+                nearer = is_nearer(build, (fit.variation, other), groups[:1], judged, [], limits)
+            if nearer:
                 # The prior of a profile bears more terms than a trial has time for.
-                return build(Variation(most, scaled=True) if other.scaled else other, None)
+                best = build(Variation(most, scaled=True) if other.scaled else other, None)
+                if best.used.sum() >= MOST_KEPT * fit.used.sum():
+                    return best
+    return fit
+
+
+def _of_few_stars(
+    fit: PsfFit, build: Callable[[Variation, Bools | None], PsfFit], most: int
+) -> PsfFit:
+    """Return the fit, or one of a profile of local width if as few stars as there are bear it.
+
+    None can be spared: the model has to be nearer to all of them, without it rejects no more.
+    """
+    with suppress(StepError):
+        other = build(Variation(most, scaled=True), None)
+        change = _log_chi2(other, np.ones(fit.x.size, np.bool_))
+        change -= _log_chi2(fit, np.ones(fit.x.size, np.bool_))
+        if other.used.sum() >= fit.used.sum() and _gain(change, WORTH, SURE_OF_PROFILE):
+            return other
     return fit
 
 
@@ -134,12 +166,14 @@ def range_of_sizes(sizes: F8, fit: PsfFit) -> float:
 def structure_of(sizes: F8, fit: PsfFit, higher: int) -> float:
     """Return F of the terms that a higher degree has more than the fit, in sizes of bright stars.
 
+    Of those, too, that the fit rejects: they may be what it cannot follow.
+
     Parameters
     ----------
     sizes : (n,) float64
         Log10.
     """
-    rows = fit.used & np.isfinite(sizes) & (fit.flux > 0.0)
+    rows = _alike(sizes, fit, higher)
     u, v = fit.psf.normalised(fit.x[rows], fit.y[rows])
     weight = 1.0 / np.hypot(0.4343 * fit.flux_error[rows] / fit.flux[rows], SIZE_ERROR)
     left, n_terms = [], []
@@ -152,6 +186,19 @@ def structure_of(sizes: F8, fit: PsfFit, higher: int) -> float:
     if free < 1:
         return 0.0
     return float((left[0] - left[1]) / (n_terms[1] - n_terms[0]) / max(left[1] / free, 1e-30))
+
+
+def _alike(sizes: F8, fit: PsfFit, degree: int) -> Bools:
+    """Return which stars (n,) have sizes like those beside them: the others are blends."""
+    rows: Bools = np.isfinite(sizes) & (fit.flux > 0.0)
+    terms = polynomial_terms(degree, *fit.psf.normalised(fit.x, fit.y))
+    for _ in range(CLIPPINGS):
+        solution, *_ = np.linalg.lstsq(terms[rows], sizes[rows], rcond=None)
+        away = np.abs(sizes - terms @ solution)
+        if not rows.any():
+            break
+        rows = rows & (away <= CLIP * max(MAD_TO_SIGMA * median(away[rows]), SIZE_ERROR))
+    return rows
 
 
 def is_nearer(

@@ -61,8 +61,9 @@ WIDER, MIN_WIDER, SHARE_WIDER = 1.3, 8, 0.15
 """Sources that crowd at a size so many times that of others, so many of them and for that part of
 all, with nothing beside: stars, and the others are spots."""
 
-MIN_VARYING, STEPS = 48, 12
-"""Sources that show how sizes vary over the field, at least, and steps of the search, at most."""
+MIN_VARYING, MIN_RADIAL, STEPS = 48, 16, 12
+"""Sources that show how sizes vary over the field, at least, or that show it if they do as those of
+optics with an axis; and steps of the search, at most."""
 
 
 @record
@@ -181,12 +182,16 @@ def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
         columns += [u, v]
     if n >= 24 and turn > 1:
         columns += [u * u, u * v, v * v]
-    matrix = np.stack(columns, axis=1)
+    return _departures(np.stack(columns, axis=1), size, error, keep)
+
+
+def _departures(terms: F8, size: F8, error: F8, keep: Bools) -> F8:
+    """Return log10 sizes less the sum of some terms (n, n_terms) that is fitted to a part."""
     weight = 1.0 / np.hypot(error, 0.01)
     solution, *_ = np.linalg.lstsq(
-        matrix[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
+        terms[keep] * weight[keep, None], size[keep] * weight[keep], rcond=None
     )
-    out: F8 = size - matrix @ solution
+    out: F8 = size - terms @ solution
     return out
 
 
@@ -306,18 +311,21 @@ def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> 
     good = (c.flags == 0) & (c.ellipticity <= config.sample_maxellip) & (c.flux > 0)
     good &= (c.snr >= config.sample_minsn) & (c.fwhm >= low) & (c.fwhm <= high)
     rows = np.flatnonzero(good)
-    if rows.size < MIN_VARYING:
+    if rows.size < MIN_RADIAL:
         return None
     size, error = np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows]
     u, v = field_of(c.x[rows], c.y[rows], shape)
+    columns = [np.ones_like(u), u, v]
+    columns += [u * u, u * v, v * v] if rows.size >= MIN_VARYING else [u * u + v * v]
+    terms = np.stack(columns, axis=1)
     keep: Bools = np.ones(rows.size, dtype=np.bool_)
     for _ in range(STEPS):
-        away = np.abs(departures(size, error, u, v, keep, STEPS))
+        away = np.abs(_departures(terms, size, error, keep))
         fresh: Bools = away <= np.median(away)
         if (fresh == keep).all():
             break
         keep = fresh
-    surface = size - departures(size, error, u, v, keep, STEPS)
+    surface = size - _departures(terms, size, error, keep)
     middle = 0.5 * (surface[keep].min() + surface[keep].max())
     if np.abs(surface[keep] - middle).max() > math.log10(1.0 + config.sample_variability):
         return None

@@ -42,7 +42,7 @@ RADIUS_FWHM = 3.3
 STARS_PER_TERM = 6
 """The degree is lowered until there are this many stars per polynomial term."""
 
-STARS_PER_SCALED_TERM = 3
+STARS_PER_SCALED_TERM = 2.5
 """The same where the prior varies over the field as the stars do."""
 
 CONSTANT = 1.03
@@ -124,7 +124,7 @@ def is_constant(fit: PsfFit) -> bool:
     return bright_misfit(fit, 2) <= CONSTANT
 
 
-def affordable_degree(n_stars: int, wanted: int, per_term: int = STARS_PER_TERM) -> int:
+def affordable_degree(n_stars: int, wanted: int, per_term: float = STARS_PER_TERM) -> int:
     """Lower the polynomial degree until every term has so many stars."""
     degree = wanted
     while degree > 0 and n_stars < per_term * (degree + 1) * (degree + 2) // 2:

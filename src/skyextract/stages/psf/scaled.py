@@ -52,7 +52,7 @@ MODEL_ERROR = 0.007
 MOST = 4
 """Highest degree of a form's polynomial."""
 
-STARS_PER_TERM = 3
+STARS_PER_TERM = 2.5
 """Stars for each term of a form's polynomial, at least."""
 
 CLIP = 4.0

@@ -20,6 +20,7 @@ from skyextract.stages.psf.locus import (
     BRIGHT,
     FEW,
     INTRINSIC,
+    MIN_VARYING,
     Locus,
     departures,
     field_of,
@@ -61,6 +62,9 @@ ONE_SIZE = 0.5
 """Share of the sources of one size from which it is not looked whether sizes vary..."""
 MORE_ALIKE = 1.5
 """... and how many times as many must be alike if they do, for that to be so."""
+
+MOST_ALIKE, NEARLY_ALL, MORE_STARS = 0.9, 0.75, 0.9
+"""The same of few sources: this share of them has to be alike, with nearly as many stars."""
 
 WIDTH_FEW = 0.025
 """Half-width in log10 size of the ridge of the smallest sources where they are few."""
@@ -137,13 +141,10 @@ def select_stars(
         No stars if there is no such ridge.
     """
     found = _select(candidates, config, shape, n_most)
-    if found.share < ONE_SIZE and config.sample_autoselect and not found.n_spots:
-        alike = of_one_size(candidates, config, shape)
-        other = _select(alike, config, shape, n_most) if alike is not None else found
-        # Of galaxies there are as many smaller and larger ones beside any size.
-        is_locus = other.locus is not None and other.locus.is_compact and other.locus.is_alone
-        if is_locus and other.share > max(MORE_ALIKE * found.share, ONE_SIZE) and other.stars.size:
-            return replace(other, fwhm=median(candidates.fwhm[other.stars]))
+    if config.sample_autoselect and not found.n_spots:
+        varying = _of_varying_size(found, candidates, config, shape, n_most)
+        if varying is not None:
+            return varying
     if found.share < ONE_SIZE and found.fwhm < JUDGED and config.sample_autoselect:
         size = alike_among_defects(candidates, _bright_of(candidates, config), found.fwhm)
         if math.isfinite(size):
@@ -161,6 +162,25 @@ def select_stars(
         if other.fwhm < found.fwhm and not other.chance and other.stars.size >= MIN_MEMBERS:
             return other
     return found
+
+
+def _of_varying_size(
+    found: Selection, c: Candidates, config: Characterize, shape: tuple[int, int], n_most: int
+) -> Selection | None:
+    """Return the stars if their sizes are one but for what varies over the field; None if not."""
+    few = found.n_bright < MIN_VARYING
+    broad = found.locus is not None and found.locus.is_broad
+    asked = found.share < ONE_SIZE or (few and (broad or found.share < MOST_ALIKE))
+    alike = of_one_size(c, config, shape) if asked else None
+    if alike is None:
+        return None
+    other = _select(alike, config, shape, n_most)
+    # Of galaxies there are as many smaller and larger ones beside any size.
+    is_locus = other.locus is not None and other.locus.is_compact and other.locus.is_alone
+    least = NEARLY_ALL if few else max(MORE_ALIKE * found.share, ONE_SIZE)
+    if is_locus and other.share > least and other.stars.size > MORE_STARS * found.stars.size:
+        return replace(other, fwhm=median(c.fwhm[other.stars]))
+    return None
 
 
 def _judge_few(
