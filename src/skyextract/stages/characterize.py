@@ -18,6 +18,7 @@ from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
 from skyextract.stages.background.interpolate import background_rows
 from skyextract.stages.psf.candidates import Candidates, find_candidates
+from skyextract.stages.psf.corelight import doubt_of_fluxes, flux_misfit, with_flux_misfit
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import (
     about_calm_stars,
@@ -145,8 +146,11 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         )
         passes = _iterate(source, None, config, run)
     sky, last, fit, psf = passes.sky, passes.last, passes.fit, passes.psf
+    off = 0.0
     if last is not None:
         psf = with_errors(with_misfit(last.fit), last.fit.evidence, last.sample, last.model, run)
+        off = flux_misfit(last.fit)
+        psf = with_flux_misfit(psf, off)
     message, own = "", exposure.psf_stars
     stars = _star_catalog(last.fit, last.stars) if last else Catalog()
     if given is None:
@@ -160,6 +164,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
     selection = last.selection if last else None
     if last is not None and not message:
         message = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
+        message = message or doubt_of_fluxes(last.fit, off)
     about_gain = calm.doubt if calm else ""
     if fit and not calm and not sky.background.hidden_step:
         about_gain = about_calm_stars(fit, sky.background.sigma, source.detector.gain)
@@ -216,10 +221,12 @@ def _iterate(source: Exposure, given: Psf | None, config: Config, run: Run) -> _
             repairs = repair_planes(sky.planes, psf, cosmics, run)
         iterations += 1
         preliminary = iterations == 1 and settings.char_niter > 1
+        # Neighbours that are fitted for the first time are fitted again with what comes of it.
+        unsettled = crowded and last is not None and last.models is None
         outcome = measure_psf(
             source, sky.planes.data, sky.planes.variance, psf if last else None,
-            crowded=crowded, preliminary=preliminary, variation=variation, settings=settings,
-            run=run,
+            crowded=crowded, preliminary=preliminary, variation=variation,
+            is_last=not unsettled or iterations == settings.char_niter, settings=settings, run=run,
         )  # fmt: skip
         if isinstance(outcome, PsfPass) and not crowded and has_wide_stars(config, outcome.fit.psf):
             # Each peak would be fitted, and the sky between them, again and again.

@@ -49,6 +49,10 @@ their size, so many times at most in all."""
 MIN_FREE = 0.8
 """Share of the pixels of PSF stars below which their neighbours are subtracted, not masked."""
 
+MOST_KEPT, MORE_KEPT = 0.75, 1.2
+"""A constant PSF is that of crowded stars if it rejects fewer than a quarter of them, or one that
+varies does not keep a fifth more: those that it keeps always fit."""
+
 RETRIES = (1.0, 2.5, 0.4, 6.0)
 """Where no star is found, the start of DEFAULT_FWHM is tried again times these factors."""
 
@@ -81,6 +85,7 @@ def measure_psf(
     crowded: bool,
     preliminary: bool,
     variation: Variation | None = None,
+    is_last: bool = True,
     settings: Characterize,
     run: Run,
 ) -> PsfPass | str:
@@ -88,7 +93,8 @@ def measure_psf(
 
     If they are `crowded` their neighbours are fitted with the PSF so far.  Without a PSF so
     far (None) the search starts from DEFAULT_FWHM and, where that fails, from widths far from
-    it.  A `variation` that an earlier pass has chosen is kept.
+    it.  A `variation` that an earlier pass has chosen is kept; none but the usual one is tried if
+    this is not the last pass (`is_last`).
     """
     starts = [psf.fwhm] if psf else [settings.default_fwhm * factor for factor in RETRIES]
     gain = exposure.detector.gain
@@ -116,7 +122,9 @@ def measure_psf(
                 fit = maker.build(sample, variation)
             else:
                 sizes = np.log10(candidates.fwhm[rows])
-                fit = maker.with_best_variation(sample, sizes, preliminary=preliminary)
+                fit = maker.with_best_variation(
+                    sample, sizes, preliminary=preliminary, is_last=is_last
+                )
         except StepError as error:
             reason = str(error)
             continue
@@ -179,17 +187,26 @@ class _Maker:
             run=self.run,
         )
 
-    def with_best_variation(self, sample: StarSample, sizes: F8, *, preliminary: bool) -> PsfFit:
+    def with_best_variation(
+        self, sample: StarSample, sizes: F8, *, preliminary: bool, is_last: bool = True
+    ) -> PsfFit:
         """Make a model that varies as the stars ask for; a `preliminary` one by degree 1."""
         most = self.settings.psfvar_degrees
         wanted = min(most, 1 if preliminary else USUAL)
         if sample.neighbours is not None and wanted:
             # Wings that neighbours shine on would vary with the sky that is left there.
             constant = self.build(sample, Variation(0))
-            if is_constant(constant) or affordable_degree(sample.x.size, wanted) == 0:
+            if affordable_degree(sample.x.size, wanted) == 0:
                 return constant
-        fit = self.build(sample, Variation(wanted))
-        if preliminary or (sample.neighbours is None and fit.free_share < MIN_FREE):
+            fits, kept = is_constant(constant), float(constant.used.mean())
+            if fits and kept > MOST_KEPT:
+                return constant
+            fit = self.build(sample, Variation(wanted))
+            if fits and float(fit.used.mean()) < MORE_KEPT * kept:
+                return constant
+        else:
+            fit = self.build(sample, Variation(wanted))
+        if preliminary or not is_last or (sample.neighbours is None and fit.free_share < MIN_FREE):
             return fit  # another pass comes
         return with_best_degree(fit, sizes, partial(self.build, sample), most)
 
