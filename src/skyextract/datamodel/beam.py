@@ -103,3 +103,9 @@ def psf_of_beam(header: Header | None, wcs: SkyWcs | None) -> Psf | None:
         fwhm=math.sqrt(axes[0] * axes[1]), ellipticity=1.0 - axes[1] / axes[0],
         source=PsfSource.FILE,
     )  # fmt: skip
+
+
+def is_psf_of_beam(psf: Psf, header: Header | None, wcs: SkyWcs | None) -> bool:
+    """Tell whether a PSF is the beam of the map, and no file's or that of sources."""
+    own = psf_of_beam(header, wcs)
+    return own is not None and np.array_equal(own.basis, psf.basis)

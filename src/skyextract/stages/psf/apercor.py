@@ -183,6 +183,8 @@ def aperture_corrections(
     left: LeftLight | None = None,
     light_beneath: F4 | None = None,
     growth: Growth | None = None,
+    *,
+    of_beam: bool = False,
 ) -> ApertureCorrections:
     """Measure the curve of growth on PSF stars.
 
@@ -204,6 +206,8 @@ def aperture_corrections(
         Structure of the sky, which was taken from the image.
     growth : Growth, optional
         That within `diameters_of` the same settings, if it was measured.
+    of_beam : bool
+        The PSF is the beam of a radio map: the PSF of points by definition, all of their light.
 
     Returns
     -------
@@ -240,8 +244,8 @@ def aperture_corrections(
     whole = lost[:, 0] <= MAX_LOSS
     stars, light, error, lost = stars[whole], light[whole], error[whole], lost[whole]
     model = model_over_field(psf, diameters, centre, scale)
-    if len(stars) == 0:
-        if not by_model:
+    if len(stars) == 0 or of_beam:
+        if not by_model and not of_beam:
             run.warn(f"{why}: the aperture corrections are those of the PSF model")
         nothing = np.full(len(diameters), np.nan)
         none = np.zeros(len(diameters), dtype=np.int32)
@@ -249,7 +253,7 @@ def aperture_corrections(
             diameters, model, nothing, nothing, none, psf.degree,
             *(centre[0], scale[0], centre[1], scale[1]),
         )  # fmt: skip
-        return corrections.to_the_model(psf) if by_model else corrections
+        return corrections.to_the_model(psf) if by_model or of_beam else corrections
     u = (photometry.x[stars] - centre[0]) / scale[0]
     v = (photometry.y[stars] - centre[1]) / scale[1]
     light = light - polynomial_terms(psf.degree, u, v) @ model.T

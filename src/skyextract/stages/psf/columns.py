@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I4, I8, Bools, distinct
+from skyextract.datamodel.beam import is_psf_of_beam
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.kernels.psf.draw import sum_light
 from skyextract.kernels.psf.model import PsfModel
@@ -233,6 +234,7 @@ def _corrections(
             corrections = aperture_corrections(
                 *pixels, apertures, config.characterize, run,
                 left if light is None else None, light, growth,
+                of_beam=is_psf_of_beam(psf, exposure.header, exposure.wcs),
             )  # fmt: skip
     return corrections, left
 
