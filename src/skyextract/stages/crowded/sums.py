@@ -48,9 +48,10 @@ stars with faint companions scatters."""
 OF_FAINTER = 0.4
 """Share of the light that is not the brightest's in a sum as wide as SUM tells: nearly half. Of
 simulated crowds of 20 to 40 stars per 100 FWHM^2 it is the slope of what stars lack."""
-DOUBTFUL = 0.3
+DOUBTFUL = 0.45
 """Odds above which a row is a sum, with the density in sources per FWHM^2: of such rows of
-simulated cores of clusters four of ten are none of the true stars."""
+simulated cores of clusters a quarter is none of the true stars even without the light of fainter
+ones, of those below, down to 0.3, a seventh."""
 BRIGHT = 16.0
 """Sources of more than so many times the least flux are not looked at: few of them are sums."""
 MIN_SPREADS = 30
