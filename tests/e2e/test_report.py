@@ -67,6 +67,9 @@ def test_report_of_a_good_frame(skyextract, tmp_path):
     assert "✓ COMPLETE" in page.text
     assert f"{photometry['zero_point']:.3f} mag" in page.text
     assert f"5σ limit {photometry['limiting_mag_5sigma']:.2f}" in page.text
+    assert f"with flags {summary['steps']['measure']['n_flagged']}" in page.text
+    assert "Skipped: isr" in page.text
+    assert "isr: SKIPPED" not in page.text
     assert "Simulated field" in page.text
     assert summary["provenance"]["inputs"][0]["sha256"] in page.text
     svg = re.findall(r"<svg.*?</svg>", (tmp_path / "field.html").read_text(), re.DOTALL)
@@ -93,6 +96,8 @@ def test_report_of_failed_astrometry_says_so(skyextract, tmp_path):
     for warning in done.summary("field.json")[0]["warnings"]:
         assert " ".join(warning.split()) in text
     assert "What to do:" in text
+    reason = " ".join(done.summary("field.json")[0]["steps"]["astrometry"]["reason"].split())
+    assert text.count(reason) <= 2
 
 
 def test_one_page_for_all_extensions_and_their_failures(skyextract, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -36,7 +37,8 @@ def test_every_star_of_the_zero_point_is_on_the_map():
 
 def test_residuals_of_a_fit_that_is_not_believed_are_drawn_with_the_reason():
     charts = residuals.photometry_figures(stars(40, 0.4), SHAPE, "Photometry FAILED: clouds.")
-    assert all(chart.svg and chart.note.endswith("FAILED: clouds.") for chart in charts)
+    assert all(chart.svg for chart in charts)
+    assert [chart.note.endswith("FAILED: clouds.") for chart in charts] == [True, False, False]
     assert not any("FAILED" in c.note for c in residuals.photometry_figures(stars(40), SHAPE, ""))
 
 
@@ -54,10 +56,22 @@ def test_number_counts_are_numbers():
 
 @pytest.mark.parametrize("color", [0.0, 0.4])
 def test_colours_are_drawn_where_they_are_known(color):
-    _, chart, _ = residuals.photometry_figures(stars(40, color), SHAPE, "")
-    assert bool(chart.svg) is (color > 0)
-    if not color:
-        assert "COLOR_TERM" in chart.note
+    charts = residuals.photometry_figures(stars(40, color), SHAPE, "")
+    assert all(chart.svg for chart in charts)
+    assert len(charts) == (3 if color else 2)
+    assert ("COLOR_TERM is 0" in charts[0].note) is not bool(color)
+
+
+@pytest.mark.parametrize(("left", "told"), [(0.01, "−1.7 to +1.7 %"), (0.1, "−10 to +10 %")])
+def test_what_the_fit_leaves_has_a_scale_that_shows_it(left, told):
+    psf = dataclasses.replace(Psf.gaussian(3.5), n_stars=1)
+    model = psf.stamp(0.0, 0.0, size=21).astype(np.float64)
+    data = np.full((41, 41), 0.0, np.float32)
+    data[10:31, 10:31] = model / model.max()
+    row = {"X_IMAGE": np.array([21.0]), "Y_IMAGE": np.array([21.0]), "FLUX_PSF": np.array([1.0])}
+    residual = (left * np.sin(np.arange(41 * 41.0)).reshape(41, 41)).astype(np.float32)
+    chart = figures.psf_stamps(psf, Catalog(row), data, 1.7 * residual)
+    assert told in chart.note
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])

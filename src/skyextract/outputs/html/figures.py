@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap
     from skyextract.datamodel.psf import Psf
 
+LEAST_LEFT, MOST_LEFT = 0.005, 0.1
+"""Limits of the scale of what the fit leaves of stars, in units of their peak."""
+
 
 def psf_field(
     psf: Psf | None, stars: Catalog | None, shape: tuple[int, int], scale: float
@@ -145,12 +148,13 @@ def psf_stamps(
             above.append(_stretched(star, peak))
             below.append(left / peak)
             names.append(name)
+    reach = _reach(below[1:])
     tiles = 5
     border = np.full((side, 1), np.nan)
     with canvas(height=2.6) as made:
         made.axes.remove()
         for row, stamps, colors, limits in (
-            (0, above, SEQUENTIAL, (-1.0, 4.6)), (1, below, DIVERGING, (-0.1, 0.1)),
+            (0, above, SEQUENTIAL, (-1.0, 4.6)), (1, below, DIVERGING, (-reach, reach)),
         ):  # fmt: skip
             filled = stamps + [blank] * (tiles - len(stamps))
             strip = np.hstack([part for stamp in filled for part in (stamp, border)])
@@ -162,10 +166,17 @@ def psf_stamps(
                 axes.text(k * (side + 1) + half, side, text, ha="center", fontsize=8.5)
     note = (
         f"{side} × {side} pixels. Above, asinh stretch: the PSF at the centre and bright stars of "
-        "it. Below: after the fit, from −10 to +10 % of the star's peak (orange below, violet "
-        "above)."
+        f"it. Below: after the fit, from −{100.0 * reach:.2g} to +{100.0 * reach:.2g} % of the "
+        "star's peak (orange below, violet above)."
     )
     return Figure(title, note, made.svg)
+
+
+def _reach(left: list[F8]) -> float:
+    """Return the scale of residuals, by what is there: a good PSF's are a percent of the peak."""
+    if not left:
+        return MOST_LEFT
+    return float(np.clip(np.percentile(np.abs(left), 99.0), LEAST_LEFT, MOST_LEFT))
 
 
 def _stretched(stamp: F8, peak: float) -> F8:
@@ -208,7 +219,7 @@ def background_maps(background: BackgroundMap | None, unit: str) -> list[Figure]
     """
     titles = ("Background", "Background rms")
     if background is None:
-        return [Figure(title, "No background was measured.") for title in titles]
+        return [Figure(titles[0], "No background was measured.")]
     notes = (
         f"Sky on the mesh; median {background.mean:.5g}. Structure of the size of a galaxy or of "
         "the frame's border does not come from the sky.",

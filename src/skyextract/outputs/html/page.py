@@ -56,7 +56,13 @@ _NUMBERS: dict[Step, tuple[tuple[str, str, str], ...]] = {
         ("background", "background", "{:.5g}"),
         ("background_rms", "its rms", "{:.4g}"),
     ),
-    Step.MEASURE: (("n_sources", "sources", "{}"),),
+    Step.MEASURE: (
+        ("n_sources", "sources", "{}"),
+        ("n_flagged", "with flags", "{}"),
+        ("n_saturated", "saturated", "{}"),
+        ("sky_share", "of the frame is sky", "{:.0%}"),
+        ("noise_scale", "noise, of that of pixels", "{:.2f}"),
+    ),
     Step.ASTROMETRY: (
         ("rms_arcsec", "rms per axis", "{:.3f}″"),
         ("n_used", "stars of the fit", "{}"),
@@ -112,6 +118,17 @@ class Section:
     tiles: list[Tile] = field(default_factory=list)
     picture: Picture | None = None
     figures: list[Figure] = field(default_factory=list)
+
+    @property
+    def ran(self) -> list[Tile]:
+        """The steps that have something to say."""
+        return [tile for tile in self.tiles if tile.kind != IDLE or tile.numbers or tile.reason]
+
+    @property
+    def idle(self) -> str:
+        """Names of the others."""
+        ran = self.ran
+        return ", ".join(tile.name for tile in self.tiles if tile not in ran)
 
 
 def make_section(
@@ -265,8 +282,7 @@ def _why_not(report: Report, step: Step) -> str:
     status = report.statuses[step]
     if status is Status.SKIPPED:
         return f"{step.value.capitalize()} did not run."
-    why = _reason(report, step) or "the warnings tell why"
-    return f"{step.value.capitalize()} {status}: {why}{'' if why.endswith('?') else '.'}"
+    return f"{step.value.capitalize()} {status}: why stands above."
 
 
 def _magnitudes(result: Result, sources: Catalog) -> tuple[F8, str]:

@@ -28,7 +28,7 @@ def astrometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
     """Differences of the positions to the reference stars: over the frame, and how many."""
     titles = ("Astrometric residuals over the field", "Astrometric residuals")
     if not matches.n_rows:
-        return [Figure(title, failed) for title in titles]
+        return [Figure(titles[1], failed)]
     used = np.asarray(matches["USED"], dtype=bool)
     dx, dy = (np.asarray(matches[name], np.float64) for name in ("DXI", "DETA"))
     rows = thinned(np.flatnonzero(used if used.any() else ~used), 800)
@@ -92,7 +92,10 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         "vignetting or clouds (PHOT_DEGREES).",
     }
     if failed:
-        notes = {name: f"{note} {failed}" for name, note in notes.items()}
+        notes["magnitude"] += f" {failed}"
+    known = np.isfinite(color).any() and np.ptp(color[np.isfinite(color)]) > 0.0
+    if not known:
+        notes["magnitude"] += " No colour of the stars is known to the fit: COLOR_TERM is 0."
     for name, values, label in (
         (
             "magnitude",
@@ -101,9 +104,7 @@ def photometry_figures(matches: Catalog, shape: tuple[int, int], failed: str) ->
         ),
         ("colour", color, "colour of the reference star (mag)"),
     ):
-        if not np.isfinite(values).any() or np.ptp(values[np.isfinite(values)]) == 0.0:
-            text = "No colour of the stars is known to the fit: COLOR_TERM is 0."
-            figures.append(Figure(f"{title}: {name}", text))
+        if name == "colour" and not known:
             continue
         with canvas(label, "residual (mag)") as made:
             for rows, ink, what in ((~used, VERMILION, "left out"), (used, BLUE, "of the fit")):
