@@ -68,6 +68,20 @@ def test_what_is_none():
         assert period_of_colours(Exposure(np.float32(image), mono.mask)) == ""
 
 
+@pytest.mark.parametrize("pattern", [X_TRANS, QUAD])
+def test_the_usual_card_of_another_sensor_is_not_believed(pattern):
+    """A program that writes RGGB for any colour camera; a mosaic of 2 x 2 keeps it."""
+    said = Run()
+    plane = colour_plane(frame(pattern, card="RGGB"), "GREEN", said)
+    step = 3 if pattern == X_TRANS else 2
+    assert MosaicPlane.from_header(plane.header).step == step
+    assert "against its card BAYERPAT" in said.warnings[0]
+    assert plane.image.mean() == pytest.approx(step**2 * LEVELS["G"], rel=1e-3)
+    said = Run()
+    colour_plane(frame("RGGB", card="RGGB"), "GREEN", said)
+    assert not said.warnings
+
+
 @pytest.mark.parametrize(("pattern", "colour", "n", "step"), [
     (X_TRANS, "GREEN", 5, 3), (X_TRANS, "R", 2, 3), (X_TRANS, "SUPERPIXEL", 9, 3),
     (QUAD, "GREEN", 2, 2), (QUAD, "B", 4, 4), (QUAD, "SUPERPIXEL", 4, 2),

@@ -98,7 +98,7 @@ def _pattern(exposure: Exposure, colour: str, run: Run) -> str:
     header = exposure.header
     pattern = "" if header is None else mosaic_pattern(header, exposure.shape)
     is_plane = MosaicPlane.from_header(header) is not None
-    if not is_plane and len(pattern) != _N_PIXELS:
+    if not is_plane:
         wide = _wide_pattern(exposure, pattern, colour, run)
         if wide is not None:
             return wide
@@ -157,7 +157,7 @@ def _wide_pattern(exposure: Exposure, pattern: str, colour: str, run: Run) -> st
                 f"{exposure.name}: the header says X-Trans, and its pixels do not tell which are "
                 "green: measured as one colour (BAYERPAT with 36 letters tells)"
             )
-        return pattern or None
+        return None if len(pattern) == _N_PIXELS else pattern or None
     if pattern and _greens(pattern) == _greens(shown):
         return pattern
     n = math.isqrt(len(shown))
