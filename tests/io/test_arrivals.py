@@ -94,6 +94,29 @@ def test_ours_are_left_out_and_a_folder_may_go_and_come(folder, frame, use_event
         assert given(arrivals, 1) == ["b.fits"]
 
 
+def test_a_file_that_does_not_grow_is_named_once(folder, frame, caplog, monkeypatch):
+    monkeypatch.setattr(module, "STALLED", 0.8)
+    (folder / "cut.fits").write_bytes(frame[:3000])
+    (folder / "empty.fits").touch()
+    (folder / "whole.fits").write_bytes(frame)
+
+    def told():
+        return sorted(r.message for r in caplog.records if r.levelname == "WARNING")
+
+    with Arrivals(folder, patience=20.0, use_events=False) as arrivals:
+        assert given(arrivals, 1) == ["whole.fits"]
+        assert not told()
+        assert given(arrivals, 1, 1.5) == []
+        (folder / "cut.fits").write_bytes(frame[:4000])
+        assert given(arrivals, 1, 1.5) == []
+        named = told()
+        assert [Path(text.split(" is not all there (")[0]).name for text in named] == [
+            "cut.fits", "empty.fits",
+        ]  # fmt: skip
+        (folder / "cut.fits").write_bytes(frame)
+        assert given(arrivals, 1) == ["cut.fits"]
+
+
 def test_folders_of_other_machines(monkeypatch, tmp_path):
     mounts = f"/dev/sda1 / ext4 rw 0 0\nhost:/x {tmp_path}/my\\040disk nfs4 rw 0 0\n"
     monkeypatch.setattr(module.Path, "read_text", lambda *_, **__: mounts)

@@ -31,6 +31,8 @@ SETTLE = 0.3
 """Seconds without a change until a file is looked into."""
 PATIENCE = 60.0
 """Seconds without a change after which a file that is not all there is given as it is."""
+STALLED = 10.0
+"""Seconds without a change after which such a file is named, once."""
 _LOOK = 0.3
 """Seconds between two looks at a folder of which nobody tells us."""
 _QUIET = 10.0
@@ -46,6 +48,7 @@ class _Coming:
     since: float
     """When it had them first."""
     looked_into: bool = False
+    missing: str = ""
 
 
 class Arrivals:
@@ -76,6 +79,7 @@ class Arrivals:
             use_events = is_installed("watchfiles") and not is_on_network(folder)
         self.uses_events = use_events
         self._taken: dict[Path, _Facts] = {}
+        self._named: set[Path] = set()
         self._coming: dict[Path, _Coming] = {}
         self._next_look = 0.0
         self._is_there = True
@@ -102,11 +106,14 @@ class Arrivals:
 
     def wait_at_most(self) -> float:
         """Return the seconds until the next look is due, whatever the system tells."""
-        due = (
-            file.since + (self._patience if file.looked_into else SETTLE)
-            for file in self._coming.values()
-        )
+        due = (file.since + self._next_step(path, file) for path, file in self._coming.items())
         return max(0.0, min((self._next_look, *due)) - time.monotonic())
+
+    def _next_step(self, path: Path, file: _Coming) -> float:
+        """Return the seconds without a change after which something is done about a file."""
+        if not file.looked_into:
+            return SETTLE
+        return self._patience if path in self._named else min(STALLED, self._patience)
 
     def ready(self) -> list[Path]:
         """Return frames that are complete now, and those that were waited for too long.
@@ -125,15 +132,23 @@ class Arrivals:
             if facts != file.facts:
                 self._coming[path] = _Coming(facts, now)
                 continue
+            if file.looked_into:
+                self._name(path, file, now - file.since)
             if now - file.since < (self._patience if file.looked_into else SETTLE):
                 continue
-            if not file.looked_into and _lacks(path):
-                file.looked_into = True
+            if not file.looked_into and (missing := _missing(path)):
+                file.looked_into, file.missing = True, missing
                 continue
             del self._coming[path]
             self._taken[path] = file.facts
             found.append(path)
         return found
+
+    def _name(self, path: Path, file: _Coming, quiet: float) -> None:
+        """Name a file that does not grow, the first time: a camera's cable may be loose."""
+        if STALLED <= quiet < self._patience and path not in self._named:
+            self._named.add(path)
+            log.warning("%s is not all there (%s), and does not grow", path, file.missing)
 
     def waited_for(self) -> list[Path]:
         """Return the frames that came and were not all there yet."""
@@ -195,14 +210,15 @@ def _facts(path: Path) -> _Facts | None:
     return (facts.st_ino, facts.st_size, facts.st_mtime_ns) if path.is_file() else None
 
 
-def _lacks(path: Path) -> bool:
+def _missing(path: Path) -> str:
+    """Say what a file lacks; empty if it is all there."""
     try:
         missing = what_is_missing(path)
     except OSError as error:
         missing = str(error.strerror)
     if missing:
         log.info("%s: waiting for %s", path, missing)
-    return bool(missing)
+    return missing
 
 
 def is_on_network(folder: Path) -> bool:
