@@ -103,3 +103,48 @@ def test_knots_of_what_is_not_saturated_stay_together():
     both = detect(image, ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16))
     assert both.n == one.n
     assert np.array_equal(both.segmentation, one.segmentation)
+
+
+def ring(x, y, radius, width):
+    """Return a ring of light of unit height about a place."""
+    return np.exp(-0.5 * ((np.hypot(U - x, V - y) - radius) / width) ** 2)
+
+
+@pytest.mark.parametrize("angle", [0.3, 1.1, 2.9])
+def test_the_one_star_within_a_ring_is_found_and_the_ring_is_one(angle):
+    """Between the level at which it joins the ring and the highest of that there is no other."""
+    psf = Psf.gaussian(3.3)
+    filtering = matched_filter(psf, (SIDE, SIDE))
+    x, y = 220.0 + 24.0 * np.cos(angle), 220.0 + 24.0 * np.sin(angle)
+    light = 500.0 * ring(220.0, 220.0, 33.0, 5.0) + 500.0 * ring(90.0, 90.0, 18.0, 3.0)
+    expected = light + draw(psf, light.shape, [x], [y], np.array([32_000.0]))
+    image = np.random.default_rng(1).normal(expected, np.sqrt(NOISE**2 + expected / GAIN))
+    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
+    none = np.zeros(image.shape, np.uint16)
+    found = detect(image.astype(np.float32), ALONE, Run(1), **options, mask=none)
+    assert (np.hypot(found.x - x, found.y - y) < 1.0).sum() == 1
+    assert found.n == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bright_stars_upon_ghosts_of_a_few_hundred_pixels_are_found(seed):
+    """A ghost has less than a hundred areas of a star for each of those upon it."""
+    psf = Psf.gaussian(3.3)
+    filtering = matched_filter(psf, (SIDE, SIDE))
+    rng = np.random.default_rng(seed)
+    light = np.zeros((SIDE, SIDE))
+    for x, y, radius in ((120.0, 130.0, 45.0), (300.0, 310.0, 60.0)):
+        r = np.hypot(U - x, V - y)
+        light += 60.0 * ((r < radius) & (r > 0.4 * radius))
+    y, x = rng.permutation(np.argwhere(light > 0.0))[:12].T
+    flux = 10.0 ** rng.uniform(3.4, 4.7, 12)
+    expected = light + draw(psf, light.shape, x, y, flux)
+    image = rng.normal(expected, np.sqrt(NOISE**2 + expected / GAIN))
+    options = {"sigma": NOISE, "psf": filtering, "gain": GAIN}
+    found = detect(
+        image.astype(np.float32), ALONE, Run(1), **options, mask=np.zeros_like(image, np.uint16)
+    )
+    near = np.hypot(found.x - x[:, None], found.y - y[:, None]) < 1.5
+    alone = np.sort(np.hypot(x - x[:, None], y - y[:, None]), axis=1)[:, 1] > 10.0
+    assert near.any(axis=1)[alone].all()
+    assert found.n <= 12 + 4

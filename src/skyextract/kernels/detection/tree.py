@@ -298,6 +298,34 @@ def _extend_paths(path: I4, branches: I4, n_found: int, k: int, parent: I4, numb
 
 
 @kernel
+def _keep_point(
+    roots: I4, n_roots: int, numbers: I4, level: I4, most: float, branches: I4, path: I4
+) -> int:
+    """Make a branch of a point source upon light that is none; return the number of branches.
+
+    Between the level at which it joins that light and the highest of this there may be no other,
+    so that the light was no branch beside it.  It has `most` pixels at the most.
+    """
+    for r in range(n_roots):
+        i = numbers[POINT, roots[r]]
+        if i < 0:
+            continue
+        last, lowest, area = numbers[POINT_TAIL, roots[r]], level[i], 1
+        branches[0, 0] = i
+        while i != last:
+            i = numbers[FOLLOWING, i]
+            lowest = min(lowest, level[i])
+            area += 1
+        if area > most:
+            continue
+        branches[0, 1] = last
+        branches[0, 2] = lowest
+        path[0, :] = 0
+        return 1
+    return 0
+
+
+@kernel
 def _grow_tree(
     grid: _Grid, width: int, levels: Levels, rules: TreeRules, min_flux: float,
     isophotes: _Isophotes, found: Found,
@@ -339,6 +367,9 @@ def _grow_tree(
             n_found = _keep_branches(children, n_children, numbers, k, path, branches, n_found)
         if k > 0:
             _extend_paths(path, branches, n_found, k, parent, numbers)
+    if rules.local > 0.0 and n_found == 0:
+        most = _WIDEST * rules.psf_area
+        n_found = _keep_point(roots, n_roots, numbers, grid.level, most, branches, path)
     return Found(path, branches), n_found
 
 

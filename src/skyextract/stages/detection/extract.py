@@ -219,10 +219,13 @@ def _split(
         for c, local in found:
             points[c] = False
             split(values, by_psf.min_prominence, by_psf.wide_area, [(c, c + 1)], local)
-            if branches.number[c] > 1 and give_rest(
-                pixels, components, branches, c, is_scattered=local == SCATTERED
+            own = branches.of_pixel[first[c] : first[c + 1]]
+            if (own < 0).any() and give_rest(
+                pixels, components, branches, c, by_psf.core_area, is_scattered=local == SCATTERED
             ):
                 lights.append(c)
+            elif branches.number[c] == 1:
+                own[:] = 0
     # a blend of point sources is measured in the image that shows it
     blended = components.order[_places(first, np.flatnonzero(points))]
     values = values.copy()

@@ -17,7 +17,7 @@ from skyextract.datamodel.flags import Mask
 from skyextract.kernels.detection.branches import Branches
 from skyextract.kernels.detection.pixels import Components, Pixels
 
-WIDE, HALO = 100.0, 300.0
+WIDE, HALO = 30.0, 300.0
 """Pixels of wide light per branch, at least, in areas of the core of a star (crowds have less), and
 of light that is scattered about saturated pixels."""
 LOCAL, SCATTERED = 0.5, 0.2
@@ -29,6 +29,8 @@ that rises towards it, ..."""
 CENTRAL, RING = 2.0, (2.0, 3.0)
 """... in a ring about it, of so many radii of its core, over the mean of all; and of light that is
 scattered, which does."""
+NO_STAR = 8.0
+"""Pixels of a branch that is light itself, at least, in areas of the core of a star."""
 
 
 def wide_components(
@@ -60,8 +62,9 @@ def wide_components(
 
 
 def give_rest(
-    pixels: Pixels, components: Components, branches: Branches, c: int, *, is_scattered: bool
-) -> bool:
+    pixels: Pixels, components: Components, branches: Branches, c: int, core_area: float,
+    *, is_scattered: bool,
+) -> bool:  # fmt: skip
     """Give the pixels of component c that are in no branch to the light, in place.
 
     Tell whether that was done: light that is scattered about its middle is shared as in any blend.
@@ -85,11 +88,13 @@ def give_rest(
     if is_scattered and away[nearest] < SATURATED_MIDDLE:
         return False
     own_x, own_y = of_x[nearest] / total[nearest], of_y[nearest] / total[nearest]
-    core = math.sqrt(np.count_nonzero(label == nearest) / math.pi)
+    area = np.count_nonzero(label == nearest)
+    core = math.sqrt(area / math.pi)
     r = np.hypot(x - own_x, y - own_y) / core
     ring = light[(label == n) & (r > RING[0]) & (r < RING[1])]
     rises = ring.size > 0 and ring.mean() > CENTRAL * light[label == n].mean()
-    is_own = is_scattered or away[nearest] > MIDDLE or not rises
+    is_light = area > NO_STAR * core_area  # the ridge of a ring, the bright part of a cloud
+    is_own = is_scattered or away[nearest] > MIDDLE or not (rises or is_light)
     of_pixel[of_pixel < 0] = n if is_own else nearest
     if is_own:
         branches.number[c] = n + 1
