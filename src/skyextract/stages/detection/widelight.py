@@ -93,7 +93,8 @@ def give_rest(
     r = np.hypot(x - own_x, y - own_y) / core
     ring = light[(label == n) & (r > RING[0]) & (r < RING[1])]
     rises = ring.size > 0 and ring.mean() > CENTRAL * light[label == n].mean()
-    is_light = area > NO_STAR * core_area  # the ridge of a ring, the bright part of a cloud
+    # The ridge of a ring, the bright part of a cloud; or there is but one, a nucleus.
+    is_light = area > NO_STAR * core_area or n == 1
     is_own = is_scattered or away[nearest] > MIDDLE or not (rises or is_light)
     of_pixel[of_pixel < 0] = n if is_own else nearest
     if is_own:
