@@ -60,8 +60,8 @@ def folder() -> str | None:
     return path
 
 
-_LONGEST_START = 60.0
-"""Seconds that `--server start` waits for the server of another call."""
+_LONGEST_START = 600.0
+"""Seconds that `--server start` waits for the server of another call, which may compile kernels."""
 
 
 def socket_path() -> str | None:

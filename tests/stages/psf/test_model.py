@@ -12,6 +12,8 @@ from skyextract.datamodel.psf import polynomial_terms
 from skyextract.datamodel.psfshape import core_ellipticity, effective_fwhm
 from skyextract.errors import StepError
 from skyextract.run import Run
+from skyextract.stages.psf import model as model_of_psf
+from skyextract.stages.psf import solver
 from skyextract.stages.psf.model import affordable_degree, build_psf
 from skyextract.stages.psf.precondition import Preconditioner
 from skyextract.stages.psf.sample import StarSample
@@ -238,14 +240,22 @@ def test_a_wider_prior_goes_on_from_the_departures_so_far(monkeypatch):
         fit = build_psf(data, variance, sample, gain=1.5, degree=2, run=Run(1))
         return fit.psf.stamps(*np.array([[350.0, 600.0]] * 2), *np.zeros((2, 2)), 21), len(steps)
 
-    stamps, n = model()
-
     def without_start(*arguments):
         other = adapt(*arguments)
         return other if other is None else (other[0], None)
 
-    monkeypatch.setattr(Solver, "adapt", without_start)
-    other, n_without = model()
+    def models():
+        with monkeypatch.context() as patch:
+            first = model()
+            patch.setattr(Solver, "adapt", without_start)
+            return first, model()
+
+    (_, n), (_, n_without) = models()
     assert n < 0.85 * n_without
+    # What is left of the errors where steps end differs, and with the machine.
+    monkeypatch.setattr(model_of_psf, "LEFT", 1e-4)
+    monkeypatch.setattr(model_of_psf, "FIRST_LEFT", 1e-3)
+    monkeypatch.setattr(solver, "MAX_STEPS", 2000)
+    (stamps, _), (other, _) = models()
     for one, two in zip(stamps, other, strict=True):
-        assert np.abs(one - two).max() < 0.01 * one.max()
+        assert np.abs(one - two).max() < 0.005 * one.max()
