@@ -34,7 +34,7 @@ from skyextract.settings.keywords import Config, Extraction, Measurement
 from skyextract.stages.characterize import characterize
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
-from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.pointsources.fit import psf_photometry
 
 SATURATION = 60000.0
 APERTURES = (5.0, 10.0)

@@ -7,7 +7,7 @@ import pytest
 
 import skyextract as sky
 from skyextract.datamodel.psf import Psf
-from tests.stages.psf.test_fit import add_stars
+from tests.stages.pointsources.test_fit import add_stars
 
 SIZE, SKY = 512, 3000.0
 

@@ -211,7 +211,7 @@ ELSEWHERE = {
         "tests/e2e/test_online.py",
     ),
     "NTHREADS": "tests/e2e/test_pipeline.py: results never depend on it",
-    "APERCOR_DEGREE": "tests/stages/psf/test_apercor.py: it takes a strong variation",
+    "APERCOR_DEGREE": "tests/stages/pointsources/test_apercor.py: it takes a strong variation",
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.settings.steps import Status
 from skyextract.stages.chains import find_chains
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.pointsources.pairs import pairs_within
 from tests.compare.lights import NEAR, measured
 from tests.simulate.lights import FWHM, LitFrame, make, remnant
 

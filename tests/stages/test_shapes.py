@@ -16,9 +16,9 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
+from skyextract.stages.pointsources.fit import psf_photometry
 from skyextract.stages.psf.doubt import doubt_of_stars
-from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.stars import Selection
+from skyextract.stages.starselection.stars import Selection
 from tests.simulate.shapes import GAIN, NOISE, SKY, simulate_scene
 from tests.simulate.shapetruth import best_fits
 

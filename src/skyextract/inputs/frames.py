@@ -235,7 +235,7 @@ def _with_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     _require_pixels(exposure)
     if not config.data_check:
         return exposure
-    from skyextract.stages.background.nodata import check_data
+    from skyextract.stages.pixels.nodata import check_data
 
     exposure = check_data(exposure, config, run)
     _require_pixels(exposure)

@@ -10,7 +10,7 @@ from skyextract.record import record
 from skyextract.stages.crowded.regions import companions_alone
 from skyextract.stages.find import find_sources
 from skyextract.stages.noise import noise_correlation, point_source_variance
-from skyextract.stages.psf.columns import measure_point_sources
+from skyextract.stages.pointsources.columns import measure_point_sources
 
 if TYPE_CHECKING:
     from skyextract.run import Run

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.stages.detection.marked import Marked
-from skyextract.stages.psf.pairs import connected, pairs_within
+from skyextract.stages.pointsources.pairs import connected, pairs_within
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8

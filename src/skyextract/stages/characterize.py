@@ -17,7 +17,6 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config, Cosmics
 from skyextract.settings.steps import Status
 from skyextract.stages.background.interpolate import background_rows
-from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.corelight import doubt_of_fluxes, flux_misfit, with_flux_misfit
 from skyextract.stages.psf.cores import CutCores, find_cut_cores, with_cores_saturated
 from skyextract.stages.psf.doubt import (
@@ -39,6 +38,7 @@ from skyextract.stages.psf.photons import (
     find_rates,
 )
 from skyextract.stages.repair import Repairs, repair_planes
+from skyextract.stages.starselection.candidates import Candidates, find_candidates
 from skyextract.stages.starsky import (
     StarSky,
     has_wide_stars,

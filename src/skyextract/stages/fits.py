@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.galaxies.columns import Galaxies, ModelImages
-    from skyextract.stages.psf.columns import PointSources
+    from skyextract.stages.pointsources.columns import PointSources
 
 
 @record
@@ -129,7 +129,7 @@ class SourceFits:
 
     def _points(self, exposure: Exposure, sources: Catalog, errors: F8 | None) -> PointSources:
         """Fit the PSF to all sources."""
-        from skyextract.stages.psf.columns import measure_point_sources
+        from skyextract.stages.pointsources.columns import measure_point_sources
         from skyextract.stages.psf.pixelphase import PSF_POSITIONS, is_undersampled
 
         found, hidden, columns = self.found, self.hidden, self.wanted.columns

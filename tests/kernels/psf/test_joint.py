@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
-from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.pointsources.fit import psf_photometry
 from tests.kernels.psf.test_model import rendered
 
 PSF = Psf.gaussian(3.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels.psf.near import box_squares
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.pointsources.pairs import pairs_within
 
 
 @pytest.mark.parametrize(

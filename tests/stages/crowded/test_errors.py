@@ -22,8 +22,8 @@ from skyextract.stages.crowded.errors import (
 )
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
 from skyextract.stages.detection.matched import filter_matched, matched_filter
-from skyextract.stages.psf.fit import psf_photometry
-from skyextract.stages.psf.sweeps import FittedSources, add_models, point_fit
+from skyextract.stages.pointsources.fit import psf_photometry
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models, point_fit
 
 FWHM, SHARE = 3.5, 0.2
 statistical = pytest.mark.skipif(

@@ -24,7 +24,7 @@ from skyextract.stages.crowded.rest import (
 )
 from skyextract.stages.crowded.sums import sums_of_stars
 from skyextract.stages.detection.matched import matched_filter, stamps_filter
-from skyextract.stages.psf.sweeps import FittedSources, point_fit
+from skyextract.stages.pointsources.sweeps import FittedSources, point_fit
 
 FWHM, STEP, NOISE = 3.5, 24, 10.0
 LEAST = 5.0 * NOISE * np.sqrt(4.0 * np.pi) * FWHM / 2.355

@@ -7,7 +7,7 @@ import pytest
 
 from skyextract.datamodel.psf import Psf
 from skyextract.stages.crowded.rows import _groups, drawn
-from skyextract.stages.psf.sweeps import FittedSources, add_models
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models
 
 
 @pytest.mark.parametrize("n", [0, 1, 3000])

@@ -7,7 +7,7 @@ import pytest
 from skyextract.stages.crowded import sums
 from skyextract.stages.crowded.hidden import Hidden
 from skyextract.stages.crowded.rest import LeastFlux
-from skyextract.stages.psf.sweeps import FittedSources
+from skyextract.stages.pointsources.sweeps import FittedSources
 from tests.compare.crowds import matched, measured
 from tests.simulate.crowds import FWHM, simulate
 from tests.stages.crowded.test_rest import fitted_grid

@@ -15,8 +15,8 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
+from skyextract.stages.pointsources.fit import psf_photometry
 from skyextract.stages.psf.degree import is_nearer
-from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.misfit import odd_misfit
 from skyextract.stages.psf.model import Variation
 from tests.simulate.noises import KINDS, make

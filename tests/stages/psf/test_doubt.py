@@ -11,8 +11,8 @@ import pytest
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models
 from skyextract.stages.psf import doubt
-from skyextract.stages.psf.candidates import find_candidates
 from skyextract.stages.psf.doubt import (
     about_calm_stars,
     doubt_of_length,
@@ -20,7 +20,7 @@ from skyextract.stages.psf.doubt import (
     tell_elongation,
 )
 from skyextract.stages.psf.photons import Growth
-from skyextract.stages.psf.sweeps import FittedSources, add_models
+from skyextract.stages.starselection.candidates import find_candidates
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from skyextract.datamodel.psf import Psf, PsfSource, polynomial_terms
 from skyextract.run import Run
-from skyextract.stages.psf.fit import psf_photometry
+from skyextract.stages.pointsources.fit import psf_photometry
 from skyextract.stages.psf.model import build_psf
 from skyextract.stages.psf.modelerrors import flux_variance
 from skyextract.stages.psf.sample import StarSample

@@ -13,8 +13,8 @@ from skyextract.datamodel.psf import Psf
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.characterize import characterize
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models
 from skyextract.stages.psf.neighbours import Neighbours
-from skyextract.stages.psf.sweeps import FittedSources, add_models
 from tests.simulate.shapes import GAIN, NOISE, SCENES, Blend, simulate_scene
 
 

@@ -23,8 +23,8 @@ from skyextract.stages.background.means import smoothed, sums_of_squares
 from skyextract.stages.crowded.cells import crowded_patches, is_crowded
 from skyextract.stages.crowded.rest import WIDE_RADIUS, LeastFlux, significant_sources
 from skyextract.stages.detection.noise import scale_at
-from skyextract.stages.psf.localsky import CELL, CLIP, TWICED, LocalSky
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.pointsources.localsky import CELL, CLIP, TWICED, LocalSky
+from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from skyextract.stages.background.planes import Plane
     from skyextract.stages.crowded.hidden import Hidden
     from skyextract.stages.detection.matched import MatchedFilter
-    from skyextract.stages.psf.sweeps import FittedSources
+    from skyextract.stages.pointsources.sweeps import FittedSources
 
 CLOUDS = 2.0
 """Structure of the sky that raises the noise of the filtered image by more than this..."""

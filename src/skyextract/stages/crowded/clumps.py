@@ -13,7 +13,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import I8, Bools
 from skyextract.stages.crowded.cutouts import AROUND, SIZES
-from skyextract.stages.psf.pairs import connected, pairs_within
+from skyextract.stages.pointsources.pairs import connected, pairs_within
 
 if TYPE_CHECKING:
     from skyextract.stages.crowded.hidden import Hidden

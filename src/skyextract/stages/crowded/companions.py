@@ -22,9 +22,9 @@ from skyextract.stages.crowded.places import FARTHEST, FELT, MIN_SEPARATION, pla
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.sheet import Sheet, sheet_of
 from skyextract.stages.detection.noise import scale_at
-from skyextract.stages.psf.fit import flux_errors
-from skyextract.stages.psf.pairs import pairs_within
-from skyextract.stages.psf.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
+from skyextract.stages.pointsources.fit import flux_errors
+from skyextract.stages.pointsources.pairs import pairs_within
+from skyextract.stages.pointsources.sweeps import COARSE, FIT_RADIUS, FittedSources, point_fit
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections

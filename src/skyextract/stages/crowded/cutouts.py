@@ -13,7 +13,7 @@ from skyextract.record import record
 from skyextract.stages.crowded.plain import SYSTEMATIC
 from skyextract.stages.crowded.profile import Windows
 from skyextract.stages.crowded.rest import hosts_of
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections

@@ -13,7 +13,7 @@ from skyextract.datamodel.noise import median
 from skyextract.stages.crowded.hidden import MIN_SEPARATION
 from skyextract.stages.crowded.rest import WIDE_RADIUS, mean_square, nearest_pixel
 from skyextract.stages.detection.matched import filter_matched
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.pointsources.pairs import pairs_within
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog

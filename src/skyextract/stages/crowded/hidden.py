@@ -10,14 +10,14 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.record import record
 from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel
-from skyextract.stages.psf.pairs import pairs_within
-from skyextract.stages.psf.sweeps import FittedSources, add_models
+from skyextract.stages.pointsources.pairs import pairs_within
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure
     from skyextract.datamodel.psf import Psf
     from skyextract.stages.background.planes import Plane
-    from skyextract.stages.psf.localsky import LocalSky
+    from skyextract.stages.pointsources.localsky import LocalSky
 
 MIN_SEPARATION = 0.5
 """Sources nearer to each other than this, in FWHM, are one."""

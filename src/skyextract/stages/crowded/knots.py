@@ -23,8 +23,8 @@ from skyextract.stages.detection.structure import (
     mean_around,
     without_structure,
 )
+from skyextract.stages.pointsources.sweeps import add_models
 from skyextract.stages.psf.knots import knots_among
-from skyextract.stages.psf.sweeps import add_models
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I4, I8, Bools

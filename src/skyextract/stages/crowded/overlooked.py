@@ -16,7 +16,7 @@ import numpy as np
 from skyextract.kernels.detection.companions import Footprints, Stars
 from skyextract.kernels.detection.overlooked import Blends, Sides, lights_off_centre
 from skyextract.stages.crowded.rest import disc_offsets, nearest_pixel
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8, U2, Bools

@@ -12,7 +12,7 @@ from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.hidden import MAX_SHARE, MIN_SEPARATION, near
 from skyextract.stages.crowded.lines import on_lines
 from skyextract.stages.detection.noise import scale_at
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.pointsources.pairs import pairs_within
 
 if TYPE_CHECKING:
     from skyextract.run import Run

@@ -16,7 +16,7 @@ from skyextract.kernels.detection.companions import (
     centre_peaks,
 )
 from skyextract.stages.crowded.overlooked import places_upon
-from skyextract.stages.psf.pairs import pairs_within
+from skyextract.stages.pointsources.pairs import pairs_within
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections

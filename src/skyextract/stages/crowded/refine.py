@@ -21,7 +21,7 @@ from skyextract.errors import StepError
 from skyextract.kernels.psf.fit import FROZEN, RUNAWAY
 from skyextract.kernels.psf.samples import sample_stars
 from skyextract.stages.crowded.rest import nearest_pixel
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure

@@ -22,7 +22,7 @@ from skyextract.stages.crowded.hidden import Hidden
 from skyextract.stages.crowded.search import find_hidden
 from skyextract.stages.crowded.window import BYTE, cut_detections, cut_exposure, cut_plane
 from skyextract.stages.detection.matched import matched_filter
-from skyextract.stages.psf.sweeps import FittedSources, add_models
+from skyextract.stages.pointsources.sweeps import FittedSources, add_models
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections

@@ -19,8 +19,8 @@ from skyextract.stages.crowded.rest import (
     nearest_pixel,
 )
 from skyextract.stages.detection.measurements import measure_footprints
-from skyextract.stages.psf.pairs import pairs_within
-from skyextract.stages.psf.sweeps import add_models
+from skyextract.stages.pointsources.pairs import pairs_within
+from skyextract.stages.pointsources.sweeps import add_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from skyextract.datamodel.psf import Psf
     from skyextract.run import Run
     from skyextract.stages.detection.matched import MatchedFilter
-    from skyextract.stages.psf.sweeps import FittedSources
+    from skyextract.stages.pointsources.sweeps import FittedSources
 
 APART = 6.0
 """Sources farther apart than this, in FWHM, are measured on one image without their neighbours."""

@@ -39,7 +39,13 @@ from skyextract.stages.crowded.smooth import plainly_extended
 from skyextract.stages.crowded.sums import sums_of_stars
 from skyextract.stages.detection.detect import detection_threshold
 from skyextract.stages.detection.noise import in_sigma
-from skyextract.stages.psf.sweeps import COARSE, FittedSources, add_models, felt_noise, point_fit
+from skyextract.stages.pointsources.sweeps import (
+    COARSE,
+    FittedSources,
+    add_models,
+    felt_noise,
+    point_fit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.stages.detection.noise import scale_at
-from skyextract.stages.psf.fit import spread_models
-from skyextract.stages.psf.pairs import pairs_within
-from skyextract.stages.psf.sweeps import point_fit
+from skyextract.stages.pointsources.fit import spread_models
+from skyextract.stages.pointsources.pairs import pairs_within
+from skyextract.stages.pointsources.sweeps import point_fit
 
 if TYPE_CHECKING:
     from skyextract.datamodel.exposure import Exposure

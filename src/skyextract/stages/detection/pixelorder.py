@@ -12,7 +12,7 @@ import numpy as np
 
 from skyextract.datamodel.noise import median, robust_sigma
 from skyextract.record import record
-from skyextract.stages.background.pixelcopies import spread_blocks
+from skyextract.stages.pixels.pixelcopies import spread_blocks
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, Bools

@@ -18,7 +18,7 @@ from skyextract.kernels.galaxies.pixels import Pixels
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
 from skyextract.stages.galaxies.mixture import PsfMixture
-from skyextract.stages.psf.sweeps import UNUSABLE
+from skyextract.stages.pointsources.sweeps import UNUSABLE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.background import BackgroundMap

@@ -13,8 +13,8 @@ from skyextract.datamodel.noise import quantiles, robust_sigma
 from skyextract.errors import StepError
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.psf.apercor import ApertureCorrections
-from skyextract.stages.psf.sweeps import fit_radius
+from skyextract.stages.pointsources.apercor import ApertureCorrections
+from skyextract.stages.pointsources.sweeps import fit_radius
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

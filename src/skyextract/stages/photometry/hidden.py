@@ -9,8 +9,8 @@ import numpy as np
 
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.stages.photometry.depth import column
-from skyextract.stages.psf.hidden import DEBLENDED, TOGETHER, HiddenLight, shares_in_fit
-from skyextract.stages.psf.unseen import MIN_SHARE
+from skyextract.stages.pointsources.hidden import DEBLENDED, TOGETHER, HiddenLight, shares_in_fit
+from skyextract.stages.pointsources.unseen import MIN_SHARE
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F8, I8

@@ -14,7 +14,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.stages.photometry.checks import NOTED_TREND, Verdict
 from skyextract.stages.photometry.parts import SURE
-from skyextract.stages.psf.linearity import slight_widening
+from skyextract.stages.starselection.linearity import slight_widening
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog

@@ -1,1 +1,1 @@
-"""PSF stars, the PSF model, PSF photometry and aperture corrections."""
+"""The PSF model: built of stars, doubted, given from outside."""

@@ -15,7 +15,7 @@ from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import Psf
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.stages.psf.model import PsfFit
-from skyextract.stages.psf.patches import alike_among_neighbours
+from skyextract.stages.starselection.patches import alike_among_neighbours
 
 MANY_REJECTED = 0.05
 """Share of the stars that a model rejects from which it is looked at what their fluxes are."""

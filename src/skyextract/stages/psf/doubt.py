@@ -13,12 +13,12 @@ from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
-from skyextract.stages.psf.candidates import Candidates, find_candidates
-from skyextract.stages.psf.linearity import doubt_of_linearity, not_linear
 from skyextract.stages.psf.model import PsfFit
-from skyextract.stages.psf.parts import doubt_of_parts
 from skyextract.stages.psf.photons import growth_of_noise
-from skyextract.stages.psf.stars import JUDGED, Selection
+from skyextract.stages.starselection.candidates import Candidates, find_candidates
+from skyextract.stages.starselection.linearity import doubt_of_linearity, not_linear
+from skyextract.stages.starselection.parts import doubt_of_parts
+from skyextract.stages.starselection.stars import JUDGED, Selection
 
 MAX_TOUCHED, MIN_TOUCHED = 0.03, 3
 """Share and number of PSF stars that a repair may touch, beyond what cosmic rays hit by chance."""

@@ -20,8 +20,8 @@ from skyextract.datamodel.arrays import F4, F8, I8
 from skyextract.datamodel.psf import Psf
 from skyextract.errors import StepError
 from skyextract.run import Run
+from skyextract.stages.pointsources.fit import psf_photometry
 from skyextract.stages.psf.doubt import is_too_long
-from skyextract.stages.psf.fit import psf_photometry
 from skyextract.stages.psf.modelerrors import Evidence, flux_variance
 from skyextract.stages.psf.sample import StarSample
 

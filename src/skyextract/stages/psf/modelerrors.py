@@ -11,9 +11,9 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.datamodel.psf import Psf
 from skyextract.record import record
+from skyextract.stages.pointsources.sweeps import fit_radius
 from skyextract.stages.psf.precondition import Preconditioner, Smoothness
 from skyextract.stages.psf.splines import samples_of
-from skyextract.stages.psf.sweeps import fit_radius
 
 
 @record

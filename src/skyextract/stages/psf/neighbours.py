@@ -16,7 +16,13 @@ from skyextract.kernels.psf.peaks import WING_MARGIN
 from skyextract.kernels.values import MAD_TO_SIGMA, MAX_VARIANCE
 from skyextract.record import record
 from skyextract.run import Run
-from skyextract.stages.psf.sweeps import FINE, MAX_SWEEPS, FittedSources, add_models, point_fit
+from skyextract.stages.pointsources.sweeps import (
+    FINE,
+    MAX_SWEEPS,
+    FittedSources,
+    add_models,
+    point_fit,
+)
 
 WING_SCALE, WING_BETA = 1.1305, 2.5
 """The wing of a star as `kernels.psf.peaks.moffat_wing` has it."""

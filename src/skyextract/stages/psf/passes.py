@@ -15,9 +15,7 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.psf.candidates import Candidates, find_candidates
 from skyextract.stages.psf.degree import USUAL, with_best_degree
-from skyextract.stages.psf.endless import run_on
 from skyextract.stages.psf.model import (
     RADIUS_FWHM,
     PsfFit,
@@ -28,9 +26,11 @@ from skyextract.stages.psf.model import (
 )
 from skyextract.stages.psf.neighbours import Neighbours
 from skyextract.stages.psf.sample import ROUND, StarSample
-from skyextract.stages.psf.stars import Selection, select_stars
-from skyextract.stages.psf.trails import ELONGATED as TRAILED
-from skyextract.stages.psf.trails import Ellipse, common_trail, find_trails
+from skyextract.stages.starselection.candidates import Candidates, find_candidates
+from skyextract.stages.starselection.endless import run_on
+from skyextract.stages.starselection.stars import Selection, select_stars
+from skyextract.stages.starselection.trails import ELONGATED as TRAILED
+from skyextract.stages.starselection.trails import Ellipse, common_trail, find_trails
 
 MIN_STARS, MAX_STARS = 60, 240
 MAX_STAR_PIXELS = 400_000

@@ -1,0 +1,1 @@
+"""Patterns upon the sky, measured and subtracted: fringes, waves, banding, trails of satellites."""

@@ -1,0 +1,1 @@
+"""PSF photometry: all sources fitted as point sources, and aperture corrections."""

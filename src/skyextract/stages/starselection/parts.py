@@ -1,0 +1,337 @@
+"""Parts of the field whose stars have a size of their own, which the PSF does not follow.
+
+Chips of other focus in one mosaic, exposures of other seeing in one stack, stars that are trailed
+while a part of the frame is read: sizes jump at an edge, where a PSF varies smoothly.  There the
+sizes of stars depart together from the surface that the PSF stars make, far more than their noise,
+and they crowd at one departure, as galaxies do not.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skyextract.datamodel.arrays import F8, I8, Bools
+from skyextract.datamodel.noise import median
+from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.psfshape import core_shape
+from skyextract.kernels.values import MAD_TO_SIGMA
+from skyextract.record import record
+from skyextract.stages.starselection.locus import departures, field_of
+from skyextract.stages.starselection.patches import alike_among_neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CELLS = 4
+"""Parts are rectangles of a grid of so many cells each way."""
+
+MIN_STARS = 8
+"""That a part is judged by, at least."""
+
+OTHER = 0.01
+"""Departure of log10 sizes, so large that fluxes are 2 % off."""
+
+SURE = 5.0
+"""The same in units of the error of a median."""
+
+REACH = 1.5
+"""FWHM to which the PSF's sizes are measured."""
+
+TERMS = (1, 3, 6)
+"""Of a constant, a plane and a parabola."""
+
+ALIKE = 0.02
+"""Scatter of the log10 sizes of a part that is one of stars, at most."""
+
+STRIPS = 12
+"""Trails of strips, as a frame is read, are looked for in so many parts of each axis, too."""
+
+MIN_TRAILS, BY_CHANCE, ALIGNED = 4, 1e-4, 0.8
+"""Sources in one direction, at least, the probability of that, at most, and the length of the mean
+of their directions, at least: trails are parallel, ..."""
+
+MAX_OTHER = 0.2
+"""... and this share of what is elongated there may be galaxies and blends."""
+
+
+@record
+class Sizes:
+    """Sizes of the PSF stars, and of other bright, isolated sources.
+
+    Attributes
+    ----------
+    x, y : (n,) float64
+        Pixels.
+    size, error : (n,) float64
+        Log10 of the FWHM in pixels, and its error.
+    angle : (n,) float64
+        Direction of the major axis, radians.
+    is_star : (n,) bool
+        PSF stars.
+    is_round : (n,) bool
+        Sources that are about as round as these.
+    """
+
+    x: F8
+    y: F8
+    size: F8
+    error: F8
+    angle: F8
+    is_star: Bools
+    is_round: Bools
+
+    def of_round(self) -> Sizes:
+        """Return the sizes of round sources."""
+        names = ("x", "y", "size", "error", "angle", "is_star", "is_round")
+        return Sizes(*(getattr(self, name)[self.is_round] for name in names))
+
+
+def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str:
+    """Tell which part of the frame has stars that are not those of the PSF; empty if none has.
+
+    Parameters
+    ----------
+    sizes : Sizes or None
+    psf : Psf
+        Made of the PSF stars.
+    shape : (int, int)
+        Of the image.
+    """
+    if sizes is None:
+        return ""
+    of_round = sizes.of_round()
+    part = _part_unlike(of_round, psf, shape)
+    if part is not None:
+        return _told(part, "have a focus or seeing of their own", shape)
+    message = _told_of_patches(_alike_in_patches(of_round, psf, shape))
+    if message:
+        return message
+    if of_round.x.size == sizes.x.size:
+        return ""
+    part = _part_of_one_direction(sizes, psf, shape)
+    return "" if part is None else _told(part, "have trailed stars", shape)
+
+
+def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+    """Return the part of the frame that departs most clearly; None if none does."""
+    if sizes.x.size < MIN_STARS:
+        return None
+    u, v = field_of(sizes.x, sizes.y, shape)
+    # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
+    if _worst(_from_surface(sizes, u, v), sizes.error, u, v) is None:
+        return None
+    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    away -= np.median(away[sizes.is_star])
+    return _worst(away, sizes.error, u, v)
+
+
+def _told_of_patches(alike: float) -> str:
+    """Tell of log10 sizes that neighbours have alike; empty if they have not."""
+    message = ""
+    if alike:
+        message = (
+            f"sizes of stars differ from those of the PSF by {100.0 * (10.0**alike - 1.0):.1f} % "
+            "(rms), alike among neighbours: parts of the frame have a focus or seeing of their own "
+            "(a mosaic of exposures?), which the PSF does not follow"
+        )
+    return message
+
+
+def _alike_in_patches(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> float:
+    """Return by how much log10 sizes differ from the PSF in patches, rms; 0 if they do not."""
+    u, v = field_of(sizes.x, sizes.y, shape)
+    if sizes.x.size < MIN_STARS or not (
+        alike_among_neighbours(_from_surface(sizes, u, v), sizes.x, sizes.y) > OTHER
+    ):
+        return 0.0
+    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    alike = alike_among_neighbours(away, sizes.x, sizes.y)
+    return alike if alike > OTHER else 0.0
+
+
+def _told(part: _Part, cause: str, shape: tuple[int, int]) -> str:
+    """Tell of a part of the frame."""
+    wider = 10.0**part.departure - 1.0
+    x, y = (
+        [round(0.5 + n * edge) for edge in edges]
+        for n, edges in zip(shape[::-1], (part.across, part.along), strict=True)
+    )
+    return (
+        f"stars in x {x[0]} to {x[1]}, y {y[0]} to {y[1]} are "
+        f"{100 * abs(wider):.1f} % {'wider' if wider > 0.0 else 'narrower'} than the PSF there: "
+        f"parts of the frame {cause}, which the PSF does not follow"
+    )
+
+
+def _from_surface(sizes: Sizes, u: F8, v: F8) -> F8:
+    """Return log10 of the sizes less the simplest surface that those of the stars ask for.
+
+    In a corner without PSF stars a parabola through the few of a crowd, whose sizes neighbours
+    scatter, is anything: a plane or a constant does unless what a parabola takes off the squares
+    is more than its terms must (Schwarz 1978, Ann. Stat. 6, 461).
+    """
+    is_star = sizes.is_star
+    n = int(is_star.sum())
+    weight = 1.0 / np.hypot(sizes.error[is_star], OTHER)
+    best, least = sizes.size, math.inf
+    for turn, n_terms in enumerate(TERMS):
+        away = departures(sizes.size, sizes.error, u, v, is_star, turn)
+        squares = float(((weight * away[is_star]) ** 2).sum())
+        cost = n * math.log(max(squares, 1e-30)) + n_terms * math.log(max(n, 1))
+        if cost < least:
+            best, least = away, cost
+    return best
+
+
+def model_sizes(psf: Psf, x: F8, y: F8, shape: tuple[int, int]) -> F8:
+    """Return log10 of the sizes of a PSF at some places in the frame, but for a constant.
+
+    They vary as smoothly as the PSF: a polynomial through those at Chebyshev's nodes, of twice the
+    degree of the PSF along both axes, is right to 1e-4.
+
+    Parameters
+    ----------
+    psf : Psf
+    x, y : (n,) float64
+        0-based pixels.
+    shape : (int, int)
+        Of the image.
+    """
+    n = 2 * psf.degree + 1
+    if x.size <= n * n:
+        return _sizes_at(psf, x, y)
+    nodes = np.cos((np.arange(n) + 0.5) * np.pi / n)
+    node_x, node_y = (0.5 * (size - 1) * (1.0 + nodes) for size in shape[::-1])
+    sizes = _sizes_at(psf, np.tile(node_x, n), np.repeat(node_y, n)).reshape(n, n)
+    along, across = (
+        _lagrange(2.0 * at / max(size - 1, 1) - 1.0, nodes)
+        for at, size in ((x, shape[1]), (y, shape[0]))
+    )
+    out: F8 = np.einsum("ki,kj,ij->k", across, along, sizes)
+    return out
+
+
+def _lagrange(at: F8, nodes: F8) -> F8:
+    """Return the weights (n, n_nodes) of the values at nodes in the polynomial through them."""
+    weights = np.ones((at.size, nodes.size))
+    for k, node in enumerate(nodes):
+        for other in np.delete(nodes, k):
+            weights[:, k] *= (at - other) / (node - other)
+    return weights
+
+
+def _sizes_at(psf: Psf, x: F8, y: F8) -> F8:
+    """Return log10 of the sizes of the PSF at some places, but for a constant."""
+    side = 2 * min(psf.radius, math.ceil(REACH * psf.fwhm)) + 1
+    nothing = np.zeros(x.size)
+    out = np.empty(x.size)
+    for k, stamp in enumerate(psf.stamps(x, y, nothing, nothing, side)):
+        _, _, xx, yy, xy = core_shape(stamp.astype(np.float64))
+        out[k] = 0.25 * math.log10(xx * yy - xy * xy)
+    return out
+
+
+@record
+class _Part:
+    """The part of each axis that a rectangle is, from 0 to 1, and how sizes depart there."""
+
+    across: tuple[float, float]
+    along: tuple[float, float]
+    departure: float
+    ratio: float
+    rows: I8
+
+
+def _rectangles(
+    u: F8, v: F8, n_across: int = CELLS, n_along: int = CELLS
+) -> Iterator[tuple[tuple[float, float], tuple[float, float], Bools]]:
+    """Give all rectangles of cells, their parts of both axes, and which sources are in each."""
+    within = list(_intervals(v, n_along))
+    for across, in_columns in _intervals(u, n_across):
+        for along, in_rows in within:
+            yield across, along, in_columns & in_rows
+
+
+def _intervals(w: F8, n: int) -> Iterator[tuple[tuple[float, float], Bools]]:
+    """Give all intervals of n cells of an axis, from -0.5 to 0.5, and which sources are in each."""
+    cell = np.clip(((w + 0.5) * n).astype(np.int64), 0, n - 1)
+    for low in range(n):
+        for high in range(low + 1, n + 1):
+            yield (low / n, high / n), (cell >= low) & (cell < high)
+
+
+def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
+    """Return the part whose sizes depart most clearly; None if none departs by much."""
+    worst = None
+    for across, along, inside in _rectangles(u, v):
+        departure, ratio = _departure(away[inside], error[inside])
+        if ratio > (worst.ratio if worst else SURE):
+            worst = _Part(across, along, departure, ratio, np.flatnonzero(inside))
+    return worst
+
+
+def _part_of_one_direction(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+    """Return the part most of whose sources are elongated in one direction; None if none is.
+
+    Galaxies have no direction, and trails that become longer from row to row are of no one size.
+    """
+    u, v = field_of(sizes.x, sizes.y, shape)
+    least, best = (math.log(BY_CHANCE), 0.0), None
+    strips = (_rectangles(u, v, *number) for number in ((1, STRIPS), (STRIPS, 1)))
+    for across, along, inside in chain(_rectangles(u, v), *strips):
+        rows = np.flatnonzero(inside & ~sizes.is_round)
+        if rows.size < MIN_TRAILS or 2 * rows.size <= np.count_nonzero(inside):
+            continue
+        area = (across[1] - across[0]) * (along[1] - along[0])
+        found = _chance_of_alignment(sizes.angle[rows]), area  # the smallest with the same trails
+        if found < least:
+            least, best = found, (across, along, rows)
+    if best is None:
+        return None
+    across, along, rows = best
+    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    return _Part(across, along, median(away[rows]) - median(away[sizes.is_star]), -least[0], rows)
+
+
+def _chance_of_alignment(angle: F8) -> float:
+    """Return ln of the probability that most of some directions are as near to each other."""
+    n, least = angle.size, 0.0
+    for n_other in range(int(MAX_OTHER * n) + 1):
+        if abs(np.exp(2.0j * angle).mean()) >= ALIGNED:
+            ways = math.log(math.comb(n, n_other))
+            least = min(least, ways + _chance_of_directions(angle))
+        away = np.angle(np.exp(2.0j * angle) / np.exp(2.0j * angle).mean())
+        angle = np.delete(angle, np.argmax(np.abs(away)))
+    return least
+
+
+def _chance_of_directions(angle: F8) -> float:
+    """Return ln of the probability that directions, which are anyhow, are as near to their mean.
+
+    Of n of them twice the angles from the mean have n - 1 degrees of freedom: the volume of the
+    ball of their squares over that of all.
+    """
+    n = angle.size
+    length = min(abs(np.exp(2.0j * angle).mean()), 1.0 - 1e-9)
+    radius = math.sqrt(2.0 * n * (1.0 - length))
+    ball = 0.5 * (n - 1) * math.log(math.pi) - math.lgamma(0.5 * (n + 1))
+    return ball + (n - 1) * math.log(radius / (2.0 * math.pi)) + 0.5 * math.log(n)
+
+
+def _departure(away: F8, error: F8) -> tuple[float, float]:
+    """Return the median of departures, and its ratio to its error; 0 if small or not of stars."""
+    if away.size < MIN_STARS:
+        return 0.0, 0.0
+    middle = median(away)
+    if abs(middle) <= OTHER:
+        return 0.0, 0.0
+    noise = median(error)
+    scatter = MAD_TO_SIGMA * median(np.abs(away - middle))
+    if scatter > math.hypot(ALIKE, noise):
+        return 0.0, 0.0
+    # The median of normal numbers is 1.25 times as uncertain as their mean.
+    return middle, abs(middle) / (1.25 * math.hypot(scatter, noise) / math.sqrt(away.size))
