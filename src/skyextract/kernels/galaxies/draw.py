@@ -39,13 +39,14 @@ def add_models(
     keep : (N_PARAMETERS,) float64
         Factor of each parameter: 0 leaves out a flux.
     """
-    work = work_space(largest_box(members, places), 0, 1, places.gaussians.shape[1])
+    n_psf, stamp = places.gaussians.shape[1], places.stamps.shape[1]
+    work = work_space(largest_box(members, places), 0, 1, n_psf, stamp)
     own, none = np.empty(N_PARAMETERS), np.empty(0, np.int64)
     for at in range(members.size):
         i = members[at]
         for p in range(N_PARAMETERS):
             own[p] = parameters[i, p] * keep[p]
-        psf = local_psf(places, at, i)
+        psf = local_psf(places, at, i, work)
         box = places.boxes[i]
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
@@ -77,12 +78,13 @@ def visit_scales(
         Set to 1 where a scale changed by more than a tenth of its error.
     """
     side = largest_box(members, places)
-    work = work_space(side, side * side, 1, places.gaussians.shape[1])
+    n_psf, stamp = places.gaussians.shape[1], places.stamps.shape[1]
+    work = work_space(side, side * side, 1, n_psf, stamp)
     light_of, none = work.pixels, np.empty(0, np.int64)
     for at in range(members.size):
         i = members[at]
         own, box = parameters[i], places.boxes[i]
-        psf = local_psf(places, at, i)
+        psf = local_psf(places, at, i, work)
         grid = grid_of(box, 1)
         faintest = noise_in(pixels, box) * LEFT_OUT
         choose_groups(own, none, psf, faintest, work)

@@ -18,7 +18,7 @@ from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
 from skyextract.kernels.galaxies.points import arrange_within, average_squares, grid_of, points_in
 from skyextract.kernels.galaxies.render import SPARE
-from skyextract.kernels.galaxies.residuals import describe_turn, describe_wrong, misfit
+from skyextract.kernels.galaxies.residuals import describe, describe_wrong
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
 from skyextract.kernels.galaxies.source import (
     DISK,
@@ -36,7 +36,7 @@ from skyextract.kernels.galaxies.source import (
     spread_misfit,
     work_space,
 )
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
@@ -149,7 +149,7 @@ class Fits(NamedTuple):
         the ratio of their evidences; noise-equivalent area in pixels; the largest step of a
         parameter in the last visit, in errors; the mean square of what the model has wrong, over
         that of its light, and the error of it; of bright sources the same of means along isophotes,
-        the light that is left and its error, and how isophotes turn (`describe_turn`).
+        the light that is left and its error, and how isophotes turn (`describe_wrong`).
     flags, iterations : (n,) int32
     changed : (n,) uint8
         Set to 1 where a model changed by more than a tenth of its noise.
@@ -177,11 +177,11 @@ def _at_limits(parameters: F8, free: I8, limits: F8) -> int:
 
 
 @helper
-def local_psf(places: Places, at: int, i: int) -> LocalPsf:
+def local_psf(places: Places, at: int, i: int, work: Work) -> LocalPsf:
     """Return the PSF of source i, whose stamp is number `at`."""
-    x, y = places.centres[at]
+    (x, y), (left, bottom) = places.centres[at], places.corners[at]
     gaussians = places.gaussians[places.of_psf[i]]
-    return psf_at(gaussians, places.stamps[at], x, y, places.corners[at, 0], places.corners[at, 1])
+    return psf_at(gaussians, places.stamps[at], x, y, left, bottom, work.sums)
 
 
 @helper
@@ -210,14 +210,15 @@ def visit_sources(
     free, prior = rules.free, rules.prior.copy()
     side = largest_box(members, places)
     work = work_space(
-        side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3), places.gaussians.shape[1]
-    )
+        side, (min(side, MAX_BINS) + 4) ** 2, max(free.size, 3), places.gaussians.shape[1],
+        places.stamps.shape[1],
+    )  # fmt: skip
     before = np.empty(N_PARAMETERS)
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
         apart = rules.apart[i] > 0
-        psf = local_psf(places, at, i)
+        psf = local_psf(places, at, i, work)
         faintest = noise_in(pixels, box) * (ROUGHLY_LEFT_OUT if rough else LEFT_OUT)
         pixel_grid = grid_of(box, 1)
         choose_groups(own, free, psf, faintest, work)
@@ -230,7 +231,8 @@ def visit_sources(
         squares, parts = max(step, rough), work.parts
         if arrange_within(box, own[X], own[Y], squares, half, room, parts) < ROOM * free.size:
             arrange_within(box, own[X], own[Y], step, half, room, parts)
-        spread_misfit(psf, work)
+        if psf.size > 0:
+            spread_misfit(psf, pixel_grid, work)
         draw_points(own, free, psf, faintest, work)
         if apart:
             for k in range(points_in(work.parts)):
@@ -269,31 +271,15 @@ def visit_sources(
         fits.numbers[i, 4] = _step(before, own, free, fits.covariance[i])
         if not math.isfinite(determinant):
             fits.flags[i] |= UNCONSTRAINED
-        _describe(own, work, good - free.size, fits.numbers[i])
-        wrong, error, signals = misfit(own, work)
-        fits.numbers[i, 5], fits.numbers[i, 6], fits.numbers[i, 7:] = wrong, error, math.nan
+        signals = describe(own, good - free.size, work, fits.numbers[i])
+        fits.numbers[i, 7:] = math.nan
         if signals > BRIGHT * BRIGHT:
-            describe_wrong(own, rules.level_error[i], signals, work, fits.numbers[i])
-            if math.isfinite(work.drawn[X]):
-                describe_turn(own, free, work, fits.numbers[i])
+            describe_wrong(own, free, rules.level_error[i], signals, work, fits.numbers[i])
         if not apart and _change(work) > STALE * STALE:
             fits.changed[i] = 1
         if rules.point_fwhm > 0.0:
             worse, log_odds = odds_of_point(own, limits, psf, faintest, rules.point_fwhm, work)
             fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
-
-
-@helper
-def _describe(parameters: F8, work: Work, freedom: int, numbers: F8) -> None:
-    """Write reduced chi2 and noise-equivalent area of ``work.model``, which has no sky."""
-    total, squares, chi2 = 0.0, 0.0, 0.0
-    for k in range(points_in(work.parts)):
-        light, cover = float(work.model[k]), float(work.cover[k])
-        total += cover * light
-        squares += cover * light * light
-        chi2 += work.weight[k] * (work.data[k] - parameters[SKY] - light) ** 2
-    numbers[0] = chi2 / max(freedom, 1)
-    numbers[3] = total * total / squares if squares > 0.0 else math.nan
 
 
 @helper
@@ -307,10 +293,12 @@ def _step(before: F8, parameters: F8, free: I8, covariance: F8) -> float:
     return largest
 
 
-@helper
+@summation
 def _change(work: Work) -> float:
     """Return the sum of squares of the change of a model from ``work.own`` over the noise."""
-    total = 0.0
+    model, own, weight, total = work.model, work.own, work.weight, np.float32(0.0)
     for k in range(points_in(work.parts)):
-        total += work.weight[k] * (work.model[k] - work.own[k]) ** 2
-    return total
+        i = np.uint64(k)
+        change = model[i] - own[i]
+        total += weight[i] * (change * change)
+    return float(total)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from skyextract.kernels.galaxies.convolution import TERM, convolve_point, with_whole
-from skyextract.kernels.galaxies.render import SPARE, Grid, add_values, sums_of
+from skyextract.kernels.galaxies.render import SPARE, Grid, Sums, add_values
 from skyextract.kernels.jit import helper
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class LocalPsf(NamedTuple):
 
 
 @helper
-def psf_at(gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int) -> LocalPsf:
+def psf_at(
+    gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int, sums: Sums
+) -> LocalPsf:
     """Return the PSF at a source: its Gaussians, and what they leave of a stamp of the PSF.
 
     `left` and `bottom` are the first pixel of the stamp, which is centred on (x, y); without any
-    pixels nothing is left.
+    pixels nothing is left.  `sums` is work space for rows as long as those of the stamp.
     """
     size, n = stamp.shape[0], gaussians.shape[0]
     misfit = np.zeros(size * size + SPARE, np.float32)
@@ -55,7 +57,7 @@ def psf_at(gaussians: F8, stamp: F4, x: float, y: float, left: int, bottom: int)
         terms, none = np.empty((n, TERM)), np.zeros((4, 3))
         count = convolve_point(all_, terms)
         grid = Grid(left, bottom, 1, size, size, 0, 0, 0, 0)
-        add_values(terms, count, none, x, y, grid, -1.0, 1e-9, sums_of(size), misfit, 0)
+        add_values(terms, count, none, x, y, grid, -1.0, 1e-9, sums, misfit, 0)
         for j in range(size):
             for i in range(size):
                 misfit[j * size + i] += stamp[j, i]

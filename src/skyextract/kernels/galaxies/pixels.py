@@ -115,7 +115,10 @@ def gather(pixels: Pixels, grid: Grid, level: float, work: Work) -> int:
     cover_points(work.parts, cover)
     sum_squares(work.values, grid, work.parts, data)
     sum_squares(work.noise, grid, work.parts, weight)
-    sum_squares(work.good, grid, work.parts, count)
+    if _total(work.good, grid.n_x * grid.n_y) < grid.n_x * grid.n_y:
+        sum_squares(work.good, grid, work.parts, count)
+    else:
+        count[:n] = cover[:n]
     zero, one, inverse_gain = np.float32(0.0), np.float32(1.0), np.float32(pixels.inverse_gain)
     follows, per_variance, variance = pixels.per_variance > 0.0, pixels.per_variance, work.left
     if follows:
@@ -158,6 +161,18 @@ def _gather_pixels(pixels: Pixels, grid: Grid, work: Work) -> None:
             photons = inverse_gain * (same + v * per_variance) * light
             noise[i] = v + photons if usable else zero
             good[i] = one if usable else zero
+
+
+@summation
+def _total(values: F4, n: int) -> float:
+    """Return the sum of ones and zeros, of which single precision counts 2^24."""
+    total = 0.0
+    for first in range(0, n, 1 << 16):
+        part, start = np.float32(0.0), np.uint64(first)
+        for k in range(min(1 << 16, n - first)):
+            part += values[start + np.uint64(k)]
+        total += float(part)
+    return total
 
 
 @helper

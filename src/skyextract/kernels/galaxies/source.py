@@ -14,7 +14,14 @@ from skyextract.kernels.galaxies.convolution import (
     group_gaussians,
 )
 from skyextract.kernels.galaxies.localpsf import LocalPsf
-from skyextract.kernels.galaxies.points import N_PARTS, PART, START, part_of, points_in
+from skyextract.kernels.galaxies.points import (
+    N_PARTS,
+    PART,
+    START,
+    average_squares,
+    part_of,
+    points_in,
+)
 from skyextract.kernels.galaxies.render import (
     SIDE,
     SPAN,
@@ -103,10 +110,10 @@ class Work(NamedTuple):
 
 
 @helper
-def work_space(side: int, points: int, n_free: int, n_psf: int) -> Work:
+def work_space(side: int, points: int, n_free: int, n_psf: int, stamp: int) -> Work:
     """Return the arrays for boxes of up to `side` pixels, and fits to up to so many points.
 
-    `n_psf` is the number of Gaussians of a PSF.
+    `n_psf` is the number of Gaussians of a PSF, `stamp` the side of its image.
     """
     n = points + SPARE
     return Work(
@@ -115,7 +122,7 @@ def work_space(side: int, points: int, n_free: int, n_psf: int) -> Work:
         np.empty((2, n_psf + 1, N_GAUSSIANS), np.int64),
         np.empty((n_psf * N_GAUSSIANS, TERM)),
         np.empty((4, 3)),
-        sums_of(side),
+        sums_of(max(side, stamp)),
         np.zeros((N_PARTS, PART), np.int64),
         np.empty(side * side + SPARE, np.float32),
         np.empty(side * side, np.float32),
@@ -234,9 +241,15 @@ def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work
             work.terms, count, work.shape, parameters[X], parameters[Y], grid, flux,
             faintest / total, work.sums, out, 0,
         )  # fmt: skip
+    _add_misfit(psf, grid, unresolved, out)
+
+
+@helper
+def _add_misfit(psf: LocalPsf, grid: Grid, factor: float, out: F4) -> None:
+    """Add `factor` times what the Gaussians leave of the PSF at each pixel of a grid."""
     x_low, y_low = grid.x - psf.x, grid.y - psf.y
     left, right = max(0, x_low), min(psf.size, x_low + grid.n_x)
-    part = np.float32(unresolved)
+    part = np.float32(factor)
     for y in range(max(0, y_low), min(psf.size, y_low + grid.n_y)):
         to, at = (y - y_low) * grid.n_x - x_low, y * psf.size
         for x in range(left, right):
@@ -247,7 +260,7 @@ def draw_pixels(parameters: F8, psf: LocalPsf, grid: Grid, faintest: float, work
 def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: Work) -> None:
     """Draw a source at the points into ``work.model``, its derivatives into ``work.jacobian``.
 
-    ``work.misfit`` is what the Gaussians leave of the PSF, see `spread_misfit`.
+    ``work.misfit`` is what the Gaussians leave of the PSF, see `spread_misfit`, if that is known.
     """
     model, jacobian = work.model, work.jacobian
     n, n_free = points_in(work.parts), free.size
@@ -278,6 +291,8 @@ def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: 
                     )  # fmt: skip
                     start = work.parts[k, START] + low * grid.n_x + left
                     _take_planes(flux, first, free, window, start, grid.n_x, work)
+        if psf.size == 0:
+            continue
         for f in range(n_free):
             own = free[f] - first
             if own == FLUX:
@@ -286,7 +301,8 @@ def draw_points(parameters: F8, free: I8, psf: LocalPsf, faintest: float, work: 
                 _add(flux * by_radius, work.misfit, n, jacobian[f])
             elif first != POINT and own == INDEX:
                 _add(flux * by_index, work.misfit, n, jacobian[f])
-    _add(unresolved, work.misfit, n, model)
+    if psf.size > 0:
+        _add(unresolved, work.misfit, n, model)
 
 
 @helper
@@ -340,21 +356,12 @@ def follow_slopes(parameters: F8, free: I8, work: Work) -> None:
 
 
 @helper
-def spread_misfit(psf: LocalPsf, work: Work) -> None:
-    """Write what the Gaussians leave of the PSF at the points, means of pixels, of unit flux."""
-    for i in range(points_in(work.parts)):
-        work.misfit[i] = 0.0
-    for k in range(N_PARTS):
-        grid = part_of(work.parts, k)
-        step = grid.step
-        x_low, y_low = grid.x - psf.x, grid.y - psf.y
-        share = np.float32(1.0 / (step * step))
-        left, right = max(0, x_low), min(psf.size, x_low + grid.n_x * step)
-        for y in range(max(0, y_low), min(psf.size, y_low + grid.n_y * step)):
-            start = work.parts[k, START] + (y - y_low) // step * grid.n_x
-            column, part = (left - x_low) // step, (left - x_low) % step
-            for x in range(left, right):
-                work.misfit[start + column] += share * psf.misfit[y * psf.size + x]
-                part += 1
-                if part == step:
-                    part, column = 0, column + 1
+def spread_misfit(psf: LocalPsf, grid: Grid, work: Work) -> None:
+    """Write what the Gaussians leave of the PSF at the points, means of pixels, of unit flux.
+
+    `grid` is that of the pixels of the box; ``work.values`` is written to.
+    """
+    for i in range(grid.n_x * grid.n_y):
+        work.values[i] = 0.0
+    _add_misfit(psf, grid, 1.0, work.values)
+    average_squares(work.values, grid, work.parts, work.misfit)
