@@ -47,22 +47,28 @@ def run(program: str, catalogue: Path, *options: str) -> None:
     )  # fmt: skip
 
 
-def test_psfex_finds_the_same_psf(catalogues: dict[str, Path]) -> None:
-    fwhm = {}
-    for name, catalogue in catalogues.items():
+@pytest.fixture(scope="module")
+def models(catalogues: dict[str, Path]) -> dict[str, Path]:
+    """PSFEx's models of both."""
+    for catalogue in catalogues.values():
         run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
-        header = fits.getheader(catalogue.with_suffix(".psf"), 1)
+    return {name: catalogue.with_suffix(".psf") for name, catalogue in catalogues.items()}
+
+
+def test_psfex_finds_the_same_psf(models: dict[str, Path]) -> None:
+    fwhm = {}
+    for name, model in models.items():
+        header = fits.getheader(model, 1)
         assert header["ACCEPTED"] > 50
         fwhm[name] = header["PSF_FWHM"]
     assert fwhm["ours"] == pytest.approx(fwhm["peer"], rel=0.01)
 
 
 def test_spread_model_and_magnitudes_are_on_the_scale_of_sextractor(
-    catalogues: dict[str, Path], source_extractor: str
+    models: dict[str, Path], source_extractor: str
 ) -> None:
     """With one PSF file, of a real PSF with wings."""
-    catalogue, folder = catalogues["peer"], catalogues["peer"].parent
-    run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
+    folder = models["peer"].parent
     columns = ("X_IMAGE", "Y_IMAGE", "SPREAD_MODEL", "SPREADERR_MODEL", "MAG_PSF", "MAGERR_PSF")
     (folder / "spread.param").write_text("\n".join(columns) + "\n")
     tables = []

@@ -14,7 +14,7 @@ from tests.e2e.conftest import Outcome
 
 SIDE, STEP = 14, 38
 GAIN, SKY = 2.0, 300.0
-BANDS = {"det": (3.3, 1.0), "g": (4.4, 0.5), "r": (3.6, 0.8)}
+BANDS = {"det": (3.3, 1.0), "g": (4.4, 0.5)}
 """FWHM of the PSF in pixels, and brightness."""
 FRAMES = 3
 """Of each band: an aperture correction has an error of 0.004 in the faintest one."""
@@ -87,8 +87,7 @@ def measured(
 
 def test_colours_are_right_with_one_command_per_band(measured: Callable[..., tuple]) -> None:
     """No PSF is named: those of both images are measured."""
-    pairs = (("g", "det"), ("r", "det"), ("g", "r"))
-    medians: dict[tuple[str, str], list[list[float]]] = {pair: [] for pair in pairs}
+    medians = []
     for k in range(FRAMES):
         detection = f"det{k or ''}"
         tables = {name: measured(f"{name}{k or ''}", detection=detection) for name in BANDS}
@@ -101,14 +100,12 @@ def test_colours_are_right_with_one_command_per_band(measured: Callable[..., tup
             assert "DETMODEL" not in done.stderr
         star = tables["det"][0]["SPREAD_MODEL"] < 0.004
         assert 0.3 < star.mean() < 0.7
-        for one, other in pairs:
-            ratio = tables[one][0]["FLUX_DETMODEL"] / tables[other][0]["FLUX_DETMODEL"]
-            colour = -2.5 * np.log10(ratio / (BANDS[one][1] / BANDS[other][1]))
-            medians[one, other].append([float(np.median(colour[kind])) for kind in (star, ~star)])
-            for kind in (star, ~star):
-                assert np.diff(np.percentile(colour[kind], (16, 84)))[0] < 0.06
-    for pair, values in medians.items():
-        assert np.all(np.abs(np.mean(values, axis=0)) < 0.01), (pair, values)
+        ratio = tables["g"][0]["FLUX_DETMODEL"] / tables["det"][0]["FLUX_DETMODEL"]
+        colour = -2.5 * np.log10(ratio / (BANDS["g"][1] / BANDS["det"][1]))
+        medians.append([float(np.median(colour[kind])) for kind in (star, ~star)])
+        for kind in (star, ~star):
+            assert np.diff(np.percentile(colour[kind], (16, 84)))[0] < 0.06
+    assert np.all(np.abs(np.mean(medians, axis=0)) < 0.01), medians
 
 
 def test_a_psf_that_is_not_measured_is_told(measured: Callable[..., tuple]) -> None:
@@ -127,7 +124,6 @@ def test_rows_do_not_depend_on_the_image_that_is_measured(measured: Callable[...
     assert len(rows[0]) > SIDE * SIDE
     for name in ("X_IMAGE", "Y_IMAGE", "NUMBER"):
         np.testing.assert_array_equal(rows[1][name], rows[0][name])
-        np.testing.assert_array_equal(rows[2][name], rows[0][name])
 
 
 def test_rows_of_a_detection_image_without_stars(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,11 +11,22 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import median_filter
 
+from skyextract.cli import main
 from skyextract.datamodel.wcs import SkyWcs
 from tests.simulate import lights
 from tests.simulate.badframes import field_curvature, good_frame, two_seeings
 from tests.simulate.starfield import simulate
 from tests.simulate.zeropointfields import GAIN, Sources, draw_sources, simulate_field
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """The steps of a frame that is as it should be, which tests spoil."""
+    folder = tmp_path_factory.mktemp("clean")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(good_frame(1).write(folder)) == 0
+    return json.loads((folder / "f.json").read_text())[0]["steps"]
 
 
 def test_no_source_on_a_frame_with_data(skyextract, tmp_path):
@@ -54,12 +66,11 @@ def test_stars_that_are_seen_twice(skyextract, tmp_path, kind):
     assert why.count("FALLBACK: ") == 3, why
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_glow_at_an_edge(skyextract, tmp_path, seed):
+def test_glow_at_an_edge(skyextract, tmp_path):
     """Six times the sky, gone within 20 pixels: meshes of 64 do not follow, those of 16 do."""
-    frame = good_frame(seed)
+    frame = good_frame(1)
     glow = 1800.0 * np.exp(-np.arange(frame.image.shape[1]) / 20.0)
-    noise = np.sqrt(glow / 1.5) * np.random.default_rng(seed).standard_normal(frame.image.shape)
+    noise = np.sqrt(glow / 1.5) * np.random.default_rng(1).standard_normal(frame.image.shape)
     files = replace(frame, image=(frame.image + glow + noise).astype(np.float32)).write(tmp_path)
     done = skyextract(*files)
     step = done.summary("f.json")[0]["steps"]["measure"]
@@ -74,22 +85,22 @@ def test_glow_at_an_edge(skyextract, tmp_path, seed):
     assert np.mean(distance.min(axis=0) < 2.0) > 0.8
 
 
-def test_a_black_point_amid_the_noise(skyextract, tmp_path):
+def test_a_black_point_amid_the_noise(skyextract, tmp_path, clean):
     frame = good_frame(1)
-    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]["photometry"]
     files = replace(frame, image=np.maximum(frame.image - 290.0, 0.0)).write(tmp_path)
     done = skyextract(*files)
     steps = done.summary("f.json")[0]["steps"]
     assert {steps[name]["status"] for name in ("measure", "photometry")} == {"fallback"}
     assert done.stderr.count("% of the pixels have the lowest value, amid the noise") == 1
     found = steps["photometry"]
-    assert found["zero_point_error"] > 1.5 * clean["zero_point_error"]
-    off = found["zero_point"] - clean["zero_point"]  # both of the same reference aperture
+    known = clean["photometry"]
+    assert found["zero_point_error"] > 1.5 * known["zero_point_error"]
+    off = found["zero_point"] - known["zero_point"]  # both of the same reference aperture
     assert abs(off) < 4.0 * found["zero_point_error"]
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.04, "fallback"), (0.027, "complete")])
-def test_images_of_bright_stars(skyextract, tmp_path, share, status):
+def test_images_of_bright_stars(skyextract, tmp_path, clean, share, status):
     """Ghosts opposite to their stars, in focus: rows that a catalogue of stars must not have."""
     frame = good_frame(1)
     ghosts = share * (frame.image[::-1, ::-1] - np.median(frame.image))
@@ -107,8 +118,7 @@ def test_images_of_bright_stars(skyextract, tmp_path, share, status):
     assert step["n_ghosts"] == is_ghost.sum() >= 8
     assert np.mean(is_star[~is_ghost]) > 0.98
     assert np.count_nonzero(is_star & is_ghost) <= 1
-    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]["measure"]
-    assert (clean["status"], clean["n_ghosts"]) == ("complete", 0)
+    assert (clean["measure"]["status"], clean["measure"]["n_ghosts"]) == ("complete", 0)
 
 
 @pytest.mark.parametrize("wider", [1.2, 1.4])
@@ -177,11 +187,10 @@ def test_the_zero_point_of_a_handful_of_stars(skyextract, tmp_path):
 
 
 @pytest.mark.parametrize(("share", "value"), [(2e-3, -999.0), (5e-4, -32768.0), (2e-3, 0.0)])
-def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
+def test_dead_pixels_cost_no_sources(skyextract, tmp_path, clean, share, value):
     frame = good_frame(1)
     dead = np.random.default_rng(4).random(frame.image.shape) < share
     spoilt = replace(frame, image=np.where(dead, np.float32(value), frame.image))
-    clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]
     done = skyextract(*spoilt.write(tmp_path))
     steps = done.summary("f.json")[0]["steps"]
     assert f"are masked (DATA_CHECK): {dead.sum()}" in done.stderr
@@ -194,8 +203,9 @@ def test_dead_pixels_cost_no_sources(skyextract, tmp_path, share, value):
     assert "times that of independent pixels" in unchecked.stderr or value != -999.0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("steps", ["", "characterize,measure,astrometry,photometry"])
+@pytest.mark.parametrize(
+    ("seed", "steps"), [(1, ""), (2, "characterize,measure,astrometry,photometry")]
+)
 def test_a_given_psf_has_its_errors_from_the_stars_of_the_frame(skyextract, tmp_path, seed, steps):
     """Its own, and one that is a seventh narrower, which loses light that the stars show."""
     frame = good_frame(seed, n=80)
@@ -223,8 +233,7 @@ def test_a_given_psf_has_its_errors_from_the_stars_of_the_frame(skyextract, tmp_
 
 def test_a_given_psf_of_another_image(skyextract, tmp_path):
     """The model of a frame whose pixels are a quarter as large: four times as wide."""
-    frame = good_frame(1)
-    files = frame.write(tmp_path)
+    files = good_frame(1, n=80).write(tmp_path)
     measured = skyextract(*files, "-PSFMODEL_NAME", "own.psf").summary("f.json")[0]["steps"]
     with fits.open("own.psf") as model:
         model[1].header["PSF_SAMP"] *= 4.0
@@ -252,6 +261,7 @@ def test_a_given_psf_of_another_image(skyextract, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "part"),
     [
+        ("nothing", ""),
         ("no flat", "the sky falls by "),
         ("amplifiers by turns", "of every second of the rows"),
         ("median filter", "exactly the same value"),
@@ -268,15 +278,16 @@ def test_fluxes_that_depend_on_place_or_brightness(skyextract, tmp_path, kind, p
         image = random.poisson(light * GAIN) / GAIN + random.normal(0.0, 3.0, light.shape)
     elif kind == "median filter":
         image = median_filter(field.image, 3)
-    else:
+    elif kind == "amplifiers by turns":
         image = np.where(y % 2, field.image * 1.2, field.image)
+    else:
+        image = field.image
     fits.writeto(tmp_path / "f.fits", image.astype(np.float32), field.header)
-    assert skyextract("f.fits").status == 0
-    step = skyextract("f.fits", "-SUMMARY_NAME", "f.json").summary("f.json")[0]["steps"]["measure"]
-    assert (step["status"], part in step["reason"]) == ("fallback", True)
-    fits.writeto(tmp_path / "g.fits", field.image, field.header)
-    done = skyextract("g.fits")
-    assert done.summary("g.json")[0]["steps"]["measure"]["status"] == "complete"
+    done = skyextract("f.fits")
+    assert done.status == 0
+    step = done.summary("f.json")[0]["steps"]["measure"]
+    assert step["status"] == ("fallback" if part else "complete")
+    assert not part or part in step["reason"]
 
 
 def test_a_gain_far_too_low(skyextract, tmp_path):

@@ -34,8 +34,7 @@ def offset_columns(image, rng):
     return image
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-@pytest.mark.parametrize("fwhm", [1.7, 3.2])
+@pytest.mark.parametrize(("fwhm", "seed"), [(1.7, 3), (3.2, 4)])
 @pytest.mark.parametrize("damage", [clean, noisy_columns, offset_columns])
 def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
     frame = good_frame(seed, fwhm=fwhm)
@@ -53,9 +52,7 @@ def test_purity_and_completeness(skyextract, tmp_path, damage, fwhm, seed):
     assert np.mean(distance.min(0)[bright] < 2.5) > 0.98
 
 
-@pytest.mark.parametrize(
-    ("fwhm", "n_hot"), [(0.8, 600), (1.0, 600), (1.2, 600), (1.2, 0), (1.6, 600), (3.0, 0)]
-)
+@pytest.mark.parametrize(("fwhm", "n_hot"), [(1.0, 600), (1.2, 600), (1.2, 0), (3.0, 0)])
 def test_hot_pixels_are_sharper_than_stars(skyextract, tmp_path, fwhm, n_hot):
     """Below a FWHM of 1.3 pixels nothing is repaired: what the PSF denies is flagged and told."""
     scene = simulate(600, 90, fwhm, beta=3.0, snr=(15.0, 700.0), separation=20.0, seed=2)
@@ -171,9 +168,9 @@ def rings(radius, n, size, seed):
     return (image + 400.0 + noise).astype(np.float32), x, y, flux
 
 
-@pytest.mark.parametrize("radius", [4.0, 5.0])
-def test_bright_stars_out_of_focus_are_one_source_each(skyextract, tmp_path, radius):
+def test_bright_stars_out_of_focus_are_one_source_each(skyextract, tmp_path):
     """Sharp rings: noise makes many peaks on one."""
+    radius = 5.0
     image, x, y, flux = rings(radius, 8, 600, seed=3)
     fits.writeto(tmp_path / "ring.fits", image, fits.Header({"GAIN": 1.0}))
     done = skyextract("ring.fits", "-CATALOG_TYPE", "FITS_1.0")
