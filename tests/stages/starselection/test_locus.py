@@ -141,6 +141,24 @@ def test_faint_sources_with_others_beside_them_show_no_locus(seed):
     assert not doubt_of_stars(select_stars(stars, Characterize(), SHAPE, 100))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])
+def test_a_few_bright_galaxies_of_one_size_make_no_hump_a_locus(seed):
+    """Five bright galaxies are alike by chance; those at S/N 20 to 40 scatter like no stars."""
+    random = np.random.default_rng(seed)
+    snr = np.concatenate([random.uniform(55, 90, 5), random.uniform(20, 40, 75)])
+    alike = np.concatenate([random.normal(1.0, 0.02, 5), random.lognormal(0.0, 0.18, 75)])
+    oval = np.concatenate([np.full(5, 0.03), random.uniform(0.0, 0.2, 75)])
+    noise = random.normal(size=(2, 80)) / snr
+    hump = candidates(
+        5.0 * alike * (1.0 + noise[0]), snr, seed, ellipticity=np.abs(oval + noise[1])
+    )
+    selection = select_stars(hump, Characterize(), SHAPE, 240)
+    assert selection.stars.size >= 20
+    assert "alike by chance" in doubt_of_stars(selection)
+    stars = candidates(5.0 * (1.0 + noise[0]), snr, seed, ellipticity=np.abs(oval + noise[1]))
+    assert not doubt_of_stars(select_stars(stars, Characterize(), SHAPE, 240))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_faint_galaxies_beside_bright_stars_are_no_stars(seed):
     """No bright source but stars is there to tell; the faint ones are round, too."""

@@ -10,15 +10,19 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U2
 from skyextract.datamodel.flags import Mask
 from skyextract.kernels.psf import moments
-from skyextract.kernels.psf.peaks import find_peaks_band, smooth_band
+from skyextract.kernels.psf.peaks import Peaks, crowding, find_peaks_band, smooth_band
 from skyextract.record import record
 from skyextract.run import Run
+from skyextract.settings.keywords import Characterize
 
 PEAK_THRESHOLD = 5.0
 """Peaks of the smoothed image above this many sigma count as neighbours."""
 
 MAX_PEAKS = 60_000
 MAX_CANDIDATES = 1500
+MIN_SEPARATION = 0.3
+"""Peaks whose centroids are nearer than this many of their FWHM are one source."""
+
 CHUNK = 64
 ROWS = 128
 """The image is smoothed so many rows at a time, which stay in the cache."""
@@ -156,3 +160,40 @@ def _peaks(
     )  # fmt: skip
     kept = min(n, MAX_PEAKS)
     return xy[:kept].copy(), value[:kept].copy(), n
+
+
+def bright_of(c: Candidates, config: Characterize) -> I8:
+    """Return the rows that are bright enough and could be measured."""
+    low, high = config.sample_fwhmrange
+    good = (
+        (c.flags == 0)
+        & (c.snr >= config.sample_minsn)
+        & (c.fwhm >= low)
+        & (c.fwhm <= high)
+        & (c.flux > 0)
+    )
+    good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
+    return _distinct(c, np.flatnonzero(good))
+
+
+def _distinct(c: Candidates, rows: I8) -> I8:
+    """Return the rows without those that have converged to the place of a brighter one."""
+    order = rows[np.argsort(c.y[rows], kind="stable")]
+    twice = np.zeros(c.x.size, dtype=np.bool_)
+    for shift in range(1, order.size):
+        one, other = order[:-shift], order[shift:]
+        reach = MIN_SEPARATION * np.minimum(c.fwhm[one], c.fwhm[other])
+        near = c.y[other] - c.y[one] < reach
+        if not near.any():
+            break
+        near &= np.hypot(c.x[other] - c.x[one], c.y[other] - c.y[one]) < reach
+        fainter = np.where(c.height[one] < c.height[other], one, other)
+        twice[fainter[near]] = True
+    return rows[~twice[rows]]
+
+
+def crowd_of(c: Candidates, rows: I8, ridge: tuple[float, float]) -> F8:
+    """Return how much light of neighbours there is in sources of the size of a ridge."""
+    crowd = np.zeros(rows.size)
+    crowding(c.x[rows], c.y[rows], c.height[rows], Peaks(*c.peaks), 10.0 ** ridge[0], crowd)
+    return crowd

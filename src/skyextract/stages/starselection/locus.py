@@ -240,9 +240,7 @@ def locus_at(
     if larger.sum() >= MIN_SHARP:
         spread_larger = robust_sigma(c.ellipticity[rows][larger])
     if inside.sum() >= FEW:
-        noise = float(np.median(1.0 / c.snr[rows][inside]))
-        spread = robust_sigma(c.ellipticity[rows][inside])
-        spread = float(np.sqrt(max(spread**2 - noise**2, 0.0)))
+        spread = spread_of(c, rows[inside])
     return Locus(
         inside=int(inside.sum()),
         smaller=smaller,
@@ -254,6 +252,13 @@ def locus_at(
         faint_inside=int(faint_inside.sum()),
         faint_larger=int(faint_larger.sum()),
     )
+
+
+def spread_of(c: Candidates, rows: I8) -> float:
+    """Return the scatter of ellipticities, more than that of the noise."""
+    noise = float(np.median(1.0 / c.snr[rows]))
+    spread = robust_sigma(c.ellipticity[rows])
+    return math.sqrt(max(spread**2 - noise**2, 0.0))
 
 
 def wider_locus(

@@ -24,6 +24,9 @@ SURE = 4.5
 """Log likelihood by which stars and galaxies describe sizes better than galaxies alone, from which
 there are stars (the most of 48 frames of galaxies without a star: 4.1)."""
 
+SURE_OF_EACH = 0.25
+"""The same for each star where they are many: stars give .6 and more, humps of galaxies .14."""
+
 SURE_ALONE, SURE_EACH = 3.0, 0.5
 """The same where hardly any source has another size: up to that, so much for each."""
 
@@ -98,8 +101,8 @@ def judge_few(c: Candidates, rows: I8, chosen: float) -> Smallest:
         return nothing
     starts = np.append(size[~(size > chosen - OTHER)], chosen)
     starts = starts[np.isfinite(starts)]
-    best, own, of_own = -np.inf, -np.inf, np.zeros(rows.size, dtype=np.bool_)
-    other, of_other = np.nan, of_own
+    own, of_own = _at_chosen(size, noise, chosen)
+    best, other, of_other = -np.inf, np.nan, of_own
     for scatter in SCATTERS:
         error = np.hypot(noise, scatter)
         fits = _mixtures(size, error, starts, free=True)
@@ -108,12 +111,6 @@ def judge_few(c: Candidates, rows: I8, chosen: float) -> Smallest:
             top = int(np.where(smaller, fits.better, -np.inf).argmax())
             if fits.better[top] > best:
                 best, other, of_other = fits.better[top], fits.size[top], fits.is_star[top]
-        if np.isfinite(chosen):
-            near = chosen + np.array([-0.01, 0.0, 0.01])
-            held = _mixtures(size, error, near, free=False)
-            top = int(held.better.argmax())
-            if held.better[top] > own:
-                own, of_own = held.better[top], held.is_star[top]
     if not np.isfinite(chosen):
         clear = best > SURE and np.count_nonzero(of_other) >= MIN_MEMBERS
         return Smallest(float(other), "") if clear else nothing
@@ -122,11 +119,40 @@ def judge_few(c: Candidates, rows: I8, chosen: float) -> Smallest:
     return Smallest(float(other) if is_better else np.nan, doubt)
 
 
+def doubt_of_size(c: Candidates, rows: I8, chosen: float) -> str:
+    """Tell why many sources at a size may be no stars; empty if they are such.
+
+    Parameters
+    ----------
+    rows, chosen
+        As in `judge_few`; sizes without what varies over the field.
+    """
+    size, noise = np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows]
+    if rows.size > MOST:
+        return ""
+    return _doubt(size, noise, chosen, *_at_chosen(size, noise, chosen))
+
+
+def _at_chosen(size: F8, noise: F8, chosen: float) -> tuple[float, Bools]:
+    """Return the log likelihood of stars at a size beyond galaxies alone, and which are stars."""
+    better, is_star = -np.inf, np.zeros(size.size, dtype=np.bool_)
+    if not np.isfinite(chosen):
+        return better, is_star
+    near = chosen + np.array([-0.01, 0.0, 0.01])
+    for scatter in SCATTERS:
+        held = _mixtures(size, np.hypot(noise, scatter), near, free=False)
+        top = int(held.better.argmax())
+        if held.better[top] > better:
+            better, is_star = float(held.better[top]), held.is_star[top]
+    return better, is_star
+
+
 def _doubt(size: F8, noise: F8, chosen: float, better: float, is_star: Bools) -> str:
     """Tell why sources at a size may be no stars; empty if they are such."""
     message = ""
     alone = min(SURE_ALONE, SURE_EACH * size.size)
-    if not better > (alone if is_star.mean() > ALONE else SURE):
+    among = max(SURE, SURE_OF_EACH * np.count_nonzero(is_star))
+    if not better > (alone if is_star.mean() > ALONE else among):
         below = np.count_nonzero(size < chosen - 3.0 * np.hypot(noise, SCATTERS[1]))
         message = (
             f"sizes of {size.size} isolated bright sources scatter ({below} are smaller than the "

@@ -9,15 +9,15 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median, robust_sigma
-from skyextract.kernels.psf.peaks import Peaks, crowding
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 from skyextract.settings.keywords import Characterize
-from skyextract.stages.starselection.candidates import Candidates
+from skyextract.stages.starselection.candidates import Candidates, bright_of, crowd_of
 from skyextract.stages.starselection.defects import alike_among_defects
 from skyextract.stages.starselection.linearity import TIGHT, widening
 from skyextract.stages.starselection.locus import (
     BRIGHT,
+    ELLIPTICITY,
     FEW,
     INTRINSIC,
     MIN_VARYING,
@@ -26,12 +26,13 @@ from skyextract.stages.starselection.locus import (
     field_of,
     locus_at,
     of_one_size,
+    spread_of,
     wider_locus,
 )
 from skyextract.stages.starselection.parts import Sizes
 from skyextract.stages.starselection.ridges import N_RIDGES, find_ridges, ridges_of
 from skyextract.stages.starselection.smallest import FEW as FEW_STARS
-from skyextract.stages.starselection.smallest import MIN_MEMBERS, judge_few
+from skyextract.stages.starselection.smallest import MIN_MEMBERS, doubt_of_size, judge_few
 
 JUDGED = 2.2
 """FWHM in pixels from which the sizes of stars depend on nothing but their noise."""
@@ -68,9 +69,6 @@ MOST_ALIKE, NEARLY_ALL, MORE_STARS = 0.9, 0.75, 0.9
 
 WIDTH_FEW = 0.025
 """Half-width in log10 size of the ridge of the smallest sources where they are few."""
-
-MIN_SEPARATION = 0.3
-"""Peaks whose centroids are nearer than this many of their FWHM are one source."""
 
 
 @record
@@ -146,7 +144,7 @@ def select_stars(
         if varying is not None:
             return varying
     if found.share < ONE_SIZE and found.fwhm < JUDGED and config.sample_autoselect:
-        size = alike_among_defects(candidates, _bright_of(candidates, config), found.fwhm)
+        size = alike_among_defects(candidates, bright_of(candidates, config), found.fwhm)
         if math.isfinite(size):
             other = _select(candidates, config, shape, n_most, (size, WIDTH_FEW))
             if other.stars.size >= MIN_MEMBERS:
@@ -154,14 +152,32 @@ def select_stars(
     if found.stars.size < FEW_STARS and config.sample_autoselect and not found.n_spots:
         return _judge_few(found, candidates, config, shape, n_most)
     locus = found.locus
-    if locus is None or locus.is_certain or found.n_spots:
+    if locus is None or found.n_spots:
         return found
-    if locus.is_broad or found.share < ONE_SIZE:
+    if not locus.is_certain and (locus.is_broad or found.share < ONE_SIZE):
         # It may be a hump of galaxies: stars are fewer then, and smaller than all of them.
         other = _judge_few(found, candidates, config, shape, n_most)
         if other.fwhm < found.fwhm and not other.chance and other.stars.size >= MIN_MEMBERS:
             return other
+    among = config.sample_autoselect and found.share < NEARLY_ALL
+    if among and spread_of(candidates, found.stars) > ELLIPTICITY:
+        found = replace(found, chance=_doubt_of_size(found, candidates, config, shape))
     return found
+
+
+def _doubt_of_size(
+    found: Selection, c: Candidates, config: Characterize, shape: tuple[int, int]
+) -> str:
+    """Tell that sources of the size of the stars may be a hump of galaxies; empty if they crowd."""
+    rows, ridge = bright_of(c, config), (math.log10(found.fwhm), 0.0)
+    rows = rows[(c.ellipticity[rows] <= config.sample_maxellip) & (c.fwhm[rows] >= UNDERSAMPLED)]
+    rows = np.union1d(rows[crowd_of(c, rows, ridge) < UNDISTURBED], found.stars)
+    u, v = field_of(c.x[rows], c.y[rows], shape)
+    is_star = np.isin(rows, found.stars)
+    away = departures(np.log10(c.fwhm[rows]), 0.4343 / c.snr[rows], u, v, is_star, 2)
+    fwhm = c.fwhm.copy()
+    fwhm[rows] = 10.0 ** (ridge[0] + away)
+    return doubt_of_size(replace(c, fwhm=fwhm), rows, ridge[0])
 
 
 def _of_varying_size(
@@ -190,14 +206,14 @@ def _judge_few(
 
     Sources of undersampled and of trailed images are not judged.
     """
-    bright = _bright_of(c, config)
+    bright = bright_of(c, config)
     rows = bright[(c.ellipticity[bright] <= config.sample_maxellip)]
     if 2 * rows.size < bright.size or (found.stars.size and found.fwhm < JUDGED):
         return found
     rows = rows[c.fwhm[rows] >= UNDERSAMPLED]
     chosen = math.log10(found.fwhm) if found.stars.size else math.nan
     size = chosen if found.stars.size else median(np.log10(c.fwhm[rows]))
-    rows = rows[_crowd_of(c, rows, (size, 0.0)) < UNDISTURBED]
+    rows = rows[crowd_of(c, rows, (size, 0.0)) < UNDISTURBED]
     few = judge_few(c, rows, chosen)
     if 10.0**few.size >= JUDGED:
         smaller = _select(c, config, shape, n_most, (few.size, WIDTH_FEW))
@@ -216,7 +232,7 @@ def _select(
 ) -> Selection:
     """Return the stars whose sizes are about one, be it that of a ridge of the smallest sources."""
     c = candidates
-    bright = _bright_of(c, config)
+    bright = bright_of(c, config)
     nothing = Selection(np.zeros(0, dtype=np.int64), float("nan"), bright.size)
     if bright.size < 2:
         return nothing
@@ -227,7 +243,7 @@ def _select(
     if not ridges:
         return nothing
     ridge = ridges[0]
-    crowd = _crowd_of(c, rows, ridge)
+    crowd = crowd_of(c, rows, ridge)
     locus, smaller, n_spots = None, 0.0, 0
     # Neighbours scatter sizes, too: in a crowd only what is smaller is judged.
     alone = crowd < UNDISTURBED
@@ -235,14 +251,14 @@ def _select(
     if judged and alone.sum() > MIN_UNDISTURBED * rows.size:
         chosen, locus = _locus_of(c, rows[alone], ridge, shape, smallest is None)
         if chosen != ridge:
-            ridge, crowd = chosen, _crowd_of(c, rows, chosen)
+            ridge, crowd = chosen, crowd_of(c, rows, chosen)
     elif judged:
         smaller = locus_at(c, rows, ridge, shape, UNDERSAMPLED).smaller_share
     if config.sample_autoselect and elongation == 0.0:
         wide = wider_locus(c, rows[alone], ridge, ridges, shape)
         if wide is not None:
             n_spots = int(np.count_nonzero(size[rows] < wide[0] - wide[1] - 0.8686 / c.snr[rows]))
-            ridge, crowd = wide, _crowd_of(c, rows, wide)
+            ridge, crowd = wide, crowd_of(c, rows, wide)
             locus, smaller, judged = None, 0.0, False
     centre, width = ridge
     fwhm = 10.0**centre
@@ -278,53 +294,16 @@ def _select(
     return Selection(rows, typical, bright.size, share, locus, widened, sizes, smaller, n_spots)
 
 
-def _bright_of(c: Candidates, config: Characterize) -> I8:
-    """Return the rows that are bright enough and could be measured."""
-    low, high = config.sample_fwhmrange
-    good = (
-        (c.flags == 0)
-        & (c.snr >= config.sample_minsn)
-        & (c.fwhm >= low)
-        & (c.fwhm <= high)
-        & (c.flux > 0)
-    )
-    good[good] &= np.isfinite(c.fwhm[good]) & np.isfinite(c.broadening[good])
-    return _distinct(c, np.flatnonzero(good))
-
-
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
     """Return the sizes of the stars, and of other bright, isolated sources."""
     as_round = c.ellipticity < median(c.ellipticity[stars]) + ROUND
     rows = bright[c.snr[bright] >= np.where(as_round[bright], BRIGHT, BRIGHT_TRAIL)]
     ridge = (float(np.median(np.log10(c.fwhm[stars]))), 0.0)
-    rows = np.union1d(rows[_crowd_of(c, rows, ridge) < UNDISTURBED], stars)
+    rows = np.union1d(rows[crowd_of(c, rows, ridge) < UNDISTURBED], stars)
     error, is_star = 0.4343 / c.snr[rows], np.isin(rows, stars)
     size = np.log10(c.fwhm[rows])
     is_round = as_round[rows] | is_star
     return Sizes(c.x[rows], c.y[rows], size, error, c.angle[rows], is_star, is_round)
-
-
-def _distinct(c: Candidates, rows: I8) -> I8:
-    """Return the rows without those that have converged to the place of a brighter one."""
-    order = rows[np.argsort(c.y[rows], kind="stable")]
-    twice = np.zeros(c.x.size, dtype=np.bool_)
-    for shift in range(1, order.size):
-        one, other = order[:-shift], order[shift:]
-        reach = MIN_SEPARATION * np.minimum(c.fwhm[one], c.fwhm[other])
-        near = c.y[other] - c.y[one] < reach
-        if not near.any():
-            break
-        near &= np.hypot(c.x[other] - c.x[one], c.y[other] - c.y[one]) < reach
-        fainter = np.where(c.height[one] < c.height[other], one, other)
-        twice[fainter[near]] = True
-    return rows[~twice[rows]]
-
-
-def _crowd_of(c: Candidates, rows: I8, ridge: tuple[float, float]) -> F8:
-    """Return how much light of neighbours there is in sources of the size of a ridge."""
-    crowd = np.zeros(rows.size)
-    crowding(c.x[rows], c.y[rows], c.height[rows], Peaks(*c.peaks), 10.0 ** ridge[0], crowd)
-    return crowd
 
 
 def _locus_of(
