@@ -16,6 +16,7 @@ from skyextract.kernels.background.mode import (
     MAX_LEVELS,
     clipped_mode,
     moments,
+    moments_of_all,
     quantise,
 )
 from skyextract.kernels.jit import kernel
@@ -32,6 +33,7 @@ _WRAP = np.uint32(65535)
 _GOLDEN = np.uint32(40503)  # 65536 over the golden ratio
 _HUGE = 1e30
 """Pixels beyond are no numbers."""
+_HUGE_4 = np.float32(_HUGE)
 _ROOM = 1 << 18
 """Pixels that meshes side by side may take: they stay in the cache."""
 
@@ -106,24 +108,26 @@ def _gather(
             x1 = min(x0 + mesh_width, nx)
             n = number[i - first]
             row = image[y, x0:x1]
-            lost = space[: len(row)]
-            n_lost = 0
+            # What is looked at together is joined by "or", which needs no room for a number.
+            odd = False
+            into = values[i - first, n : n + len(row)]
             for u in range(len(row)):
-                n_lost += int(not abs(row[u]) < _HUGE)
+                into[u] = row[u]
+                odd |= not abs(row[u]) < _HUGE_4
             if has_mask:
                 bits = mask[y, x0:x1]
+                found = np.uint16(0)
                 for u in range(len(row)):
-                    n_lost += int((bits[u] & planes) != 0)
+                    found = np.uint16(found | bits[u])
+                odd |= (found & planes) != 0
             if has_sources:
                 owners = sources[y, x0:x1]
                 for u in range(len(row)):
-                    n_lost += int(owners[u] != 0)
-            if n_lost == 0 and not has_weight:
-                into = values[i - first, n : n + len(row)]
-                for u in range(len(row)):
-                    into[u] = row[u]
+                    odd |= owners[u] != 0
+            if not odd and not has_weight:
                 number[i - first] = n + len(row)
                 continue
+            lost = space[: len(row)]
             for u in range(len(row)):
                 lost[u] = np.uint8(not abs(row[u]) < _HUGE)
             if has_mask:
@@ -227,7 +231,7 @@ def _statistics(
     """Return mode and rms of the n values of a mesh, and the mode of their weights."""
     if step > 0.0:
         _spread(values, n, step)
-    _, mean, sigma = moments(values, n, -_HUGE, _HUGE)
+    mean, sigma = moments_of_all(values, n)
     low = np.float32(mean - CUT_SIGMA * sigma)
     high = np.float32(mean + CUT_SIGMA * sigma)
     count, mean, sigma = moments(values, n, np.float64(low), np.float64(high))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.jit import helper
+from skyextract.kernels.jit import helper, summation
 
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, I4
@@ -29,58 +29,48 @@ _LEVEL_STEP = math.sqrt(2.0 / math.pi) * _RANGE_SIGMA / 4.0
 _CLIP_SIGMA = 3.0
 _MAX_CLIPS = 100
 _CROWDED = 0.3
-_PART = 64
-"""Values that `moments` works on at a time."""
 
 
-@helper
+@summation
 def moments(values: F4, n: int, low: float, high: float) -> tuple[int, float, float]:
     """Return number, mean and standard deviation of the values in [low, high].
 
     With NaN or inf among the values only the number is right.
     """
     count = 0
-    s = s1 = s2 = s3 = 0.0
-    ss = ss1 = ss2 = ss3 = 0.0
-    full = n - n % 4
-    inside = np.empty((_PART // 4, 4))
-    squares = np.empty((_PART // 4, 4))
-    flat = inside.reshape(_PART)
-    flat_squares = squares.reshape(_PART)
-    # In two loops over parts that stay in the cache: vector instructions choose and square, then
-    # four independent sums are added up; one chain of additions would wait for its own latency.
-    for first in range(0, full, _PART):
-        size = min(_PART, full - first)
-        part = values[first : first + size]
-        for k in range(size):
-            value = np.float64(part[k])
-            counts = (low <= value) & (value <= high)
-            chosen = value if counts else 0.0
-            count += int(counts)
-            flat[k] = chosen
-            flat_squares[k] = chosen * chosen
-        for k in range(size // 4):
-            s += inside[k, 0]
-            s1 += inside[k, 1]
-            s2 += inside[k, 2]
-            s3 += inside[k, 3]
-            ss += squares[k, 0]
-            ss1 += squares[k, 1]
-            ss2 += squares[k, 2]
-            ss3 += squares[k, 3]
-    s += s1 + s2 + s3
-    ss += ss1 + ss2 + ss3
-    for i in range(full, n):
-        a = np.float64(values[i])
-        if low <= a <= high:
-            count += 1
-            s += a
-            ss += a * a
+    total = squares = 0.0
+    part = values[:n]
+    for k in range(len(part)):
+        value = np.float64(part[k])
+        counts = (low <= value) & (value <= high)
+        chosen = value if counts else 0.0
+        count += int(counts)
+        total += chosen
+        squares += chosen * chosen
     if count == 0:
         return 0, 0.0, 0.0
-    mean = s / count
-    variance = ss / count - mean * mean
-    return count, mean, math.sqrt(variance) if variance > 0.0 else 0.0
+    mean, sigma = _spread_of(count, total, squares)
+    return count, mean, sigma
+
+
+@summation
+def moments_of_all(values: F4, n: int) -> tuple[float, float]:
+    """Return mean and standard deviation of values, all of which are numbers."""
+    total = squares = 0.0
+    part = values[:n]
+    for k in range(len(part)):
+        value = np.float64(part[k])
+        total += value
+        squares += value * value
+    return _spread_of(n, total, squares)
+
+
+@helper
+def _spread_of(count: int, total: float, squares: float) -> tuple[float, float]:
+    """Return mean and standard deviation by the sums of values and of their squares."""
+    mean = total / count
+    variance = squares / count - mean * mean
+    return mean, math.sqrt(variance) if variance > 0.0 else 0.0
 
 
 @helper
@@ -92,18 +82,21 @@ def quantise(count: int, mean: float, sigma: float) -> tuple[int, np.float32, np
     return n_levels, width, zero
 
 
-@helper
+@summation
 def _bin_sums(histogram: I4, first: int, past: int) -> tuple[np.int64, np.int64, np.int64]:
-    """Return the sums of n, n*i and n*i*i over the bins [first, past)."""
-    s0 = np.int64(0)
-    s1 = np.int64(0)
-    s2 = np.int64(0)
+    """Return the sums of n, n*i and n*i*i over the bins [first, past).
+
+    Added up as float64, which vector instructions multiply and which holds such whole numbers.
+    """
+    f0 = f1 = f2 = 0.0
     part = histogram[first:past]
     for u in range(len(part)):
-        h = np.int64(part[u])
-        s0 += h
-        s1 += h * u
-        s2 += h * (u * u)
+        n = np.float64(part[u])
+        i = np.float64(np.int32(u))
+        f0 += n
+        f1 += n * i
+        f2 += n * i * i
+    s0, s1, s2 = np.int64(f0), np.int64(f1), np.int64(f2)
     return s0, s1 + first * s0, s2 + 2 * first * s1 + first * first * s0
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.background.spline import interpolate_row, surface
+from skyextract.kernels.background.spline import interpolate_row, subtract_row, surface
 from skyextract.kernels.jit import kernel
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class Marks(NamedTuple):
 
 @kernel
 def _mark_saturated(pixels: F4, saturation: np.float32, saturated: U1) -> None:
-    n = 0
+    reached = False
     for x in range(len(pixels)):
-        n += int(pixels[x] >= saturation)
-    if n > 0:
+        reached |= pixels[x] >= saturation
+    if reached:
         for x in range(len(pixels)):
             if pixels[x] >= saturation:
                 saturated[x >> 3] |= np.uint8(128 >> (x & 7))
@@ -54,13 +54,13 @@ def _mark_saturated(pixels: F4, saturation: np.float32, saturated: U1) -> None:
 @kernel
 def _mark_bad(subtracted: F4, mask: U2, lost: int, cured: int, never: int, bad: Bools) -> int:
     """Mark the bad pixels of a row; return their number."""
-    suspects = 0
+    suspects = np.uint16(0)
     for x in range(len(mask)):
-        suspects |= mask[x]
-    infinite = 0
+        suspects = np.uint16(suspects | mask[x])
+    infinite = False
     for x in range(len(subtracted)):
-        infinite += int(not abs(subtracted[x]) < np.float32(np.inf))
-    if (suspects & (lost | never)) == 0 and infinite == 0:
+        infinite |= not abs(subtracted[x]) < np.float32(np.inf)
+    if (suspects & (lost | never)) == 0 and not infinite:
         return 0
     n = 0
     for x in range(len(mask)):
@@ -98,12 +98,12 @@ def subtract_rows(
     """
     nx = out.shape[1]
     spline = surface(nodes, mesh_width, mesh_height, nx)
-    pixels = np.empty(nx, np.float32)  # a copy: loops on arrays that may overlap are slow
+    values = np.empty(nx, np.float32)
     n_bad = 0
     for y in range(first_row, past_row):
-        pixels[:] = image[y]
-        interpolate_row(spline, y, True, pixels, out[y])
-        _mark_saturated(pixels, marks.saturation, marks.saturated[y])
+        _mark_saturated(image[y], marks.saturation, marks.saturated[y])
+        interpolate_row(spline, y, values)
+        subtract_row(values, image, y, out)
         n_bad += _mark_bad(
             out[y], marks.mask[y], marks.lost, marks.cured, marks.never, marks.bad[y]
         )

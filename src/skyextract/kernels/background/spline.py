@@ -35,7 +35,7 @@ def _second_derivatives(nodes: F4, out: F4, work: F4) -> None:
     for i in range(n - 2, 0, -1):
         # SExtractor divides by 6 in each step, where an exact spline would divide at the end;
         # the wiggles that it damps by that are part of its background
-        following = np.float32(np.float64(out[i] * following + work[i]) / 6.0)
+        following = (out[i] * following + work[i]) / _6
         out[i] = following
     out[n - 1] = np.float32(0.0)
 
@@ -97,10 +97,8 @@ def _nodes_at(y: int, nodes: F4, bend: F4, mesh_height: int, row: F4) -> None:
 
 
 @kernel
-def _interpolate(
-    row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, subtract: bool, pixels: F4, out: F4
-) -> None:
-    """Interpolate a row of nodes at all columns; `out` is `pixels` less that with `subtract`."""
+def _interpolate(row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, out: F4) -> None:
+    """Interpolate a row of nodes at all columns."""
     n_x = len(row)
     nx = len(out)
     x = 0
@@ -113,17 +111,10 @@ def _interpolate(
         b2 = bend[i + 1]
         span = out[x:end]
         at = dx[x:end]
-        if subtract:
-            known = pixels[x:end]
-            for u in range(len(span)):
-                t = at[u]
-                c = _1 - t
-                span[u] = known[u] - (c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2))
-        else:
-            for u in range(len(span)):
-                t = at[u]
-                c = _1 - t
-                span[u] = c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
+        for u in range(len(span)):
+            t = at[u]
+            c = _1 - t
+            span[u] = c * (a + (c * c - _1) * a2) + t * (b + (t * t - _1) * b2)
         x = end
 
 
@@ -168,19 +159,29 @@ def surface(nodes: F4, mesh_width: int, mesh_height: int, nx: int) -> Surface:
 
 
 @helper
-def interpolate_row(spline: Surface, y: int, subtract: bool, pixels: F4, out: F4) -> None:
-    """Interpolate at image row y; `out` is `pixels` less that with `subtract`."""
+def interpolate_row(spline: Surface, y: int, out: F4) -> None:
+    """Interpolate at image row y."""
     n_y, n_x = spline.nodes.shape
     _nodes_at(y, spline.nodes, spline.bend, spline.height, spline.row)
     if n_x == 1:
-        for u in range(len(out)):
-            out[u] = pixels[u] - spline.row[0] if subtract else spline.row[0]
+        out[:] = spline.row[0]
         return
     if n_y > 1:
         _second_derivatives(spline.row, spline.row_bend, spline.work)
-    _interpolate(
-        spline.row, spline.row_bend, spline.width, spline.left, spline.dx, subtract, pixels, out
-    )
+    _interpolate(spline.row, spline.row_bend, spline.width, spline.left, spline.dx, out)
+
+
+@helper
+def subtract_row(values: F4, image: F4, y: int, out: F4) -> None:
+    """Subtract values from row y of an image, into that of `out`, which may be the image."""
+    row = out[y]
+    if image.ctypes.data == out.ctypes.data:  # loops on arrays that may overlap are slow
+        for x in range(len(row)):
+            row[x] -= values[x]
+    else:
+        pixels = image[y]
+        for x in range(len(row)):
+            row[x] = pixels[x] - values[x]
 
 
 @kernel
@@ -207,11 +208,13 @@ def spline_rows(
     """
     nx = out.shape[1]
     spline = surface(nodes, mesh_width, mesh_height, nx)
-    pixels = np.empty(nx, np.float32)  # a copy: loops on arrays that may overlap are slow
+    values = np.empty(nx if subtract else 1, np.float32)
     for y in range(first_row, past_row):
         if subtract:
-            pixels[:] = image[y]
-        interpolate_row(spline, y, subtract, pixels, out[y])
+            interpolate_row(spline, y, values)
+            subtract_row(values, image, y, out)
+        else:
+            interpolate_row(spline, y, out[y])
         if subtract and planes != 0:
             for u in range(nx):
                 if (mask[y, u] & planes) != 0:
@@ -242,8 +245,7 @@ def spline_squares(
     out : (ny, nx), output
     """
     spline = surface(nodes, mesh_width, mesh_height, nx)
-    # of two arrays, as loops on arrays that may overlap are slow
-    values, nothing = np.empty(nx, np.float32), np.empty(nx, np.float32)
+    values = np.empty(nx, np.float32)
     for y in range(windows[:, 0].min(), windows[:, 1].max()):
         # The row as a whole: that is quicker than window by window.
         known = False
@@ -252,7 +254,7 @@ def spline_squares(
             if not top <= y < bottom:
                 continue
             if not known:
-                interpolate_row(spline, y, False, nothing, values)
+                interpolate_row(spline, y, values)
                 known = True
             row = out[corners[k, 0] + y - top, corners[k, 1] :]
             for x in range(left, right):

@@ -152,7 +152,7 @@ def _load_row(
     bad, has_bad = weighting.bad, weighting.has_bad
     nx = len(weight)
     if weighting.has_mesh:
-        interpolate_row(mesh, y, False, image[y], weight)
+        interpolate_row(mesh, y, weight)
         for x in range(nx):
             v = weight[x] * weight[x]
             good = (v > np.float32(0.0)) & (v < worst)
