@@ -125,7 +125,8 @@ def draw_image(
         alpha = width[k] / (2 * math.sqrt(2 ** (1 / 3.0) - 1))
         for dx, dy, share in sky.kernel:
             r2 = (xx - stars.x[k] - dx) ** 2 + (yy - stars.y[k] - dy) ** 2
-            profile = 2.0 / (math.pi * alpha**2) * (1 + r2 / alpha**2) ** -3.0
+            wider = 1 + r2 / alpha**2
+            profile = 2.0 / (math.pi * alpha**2) / (wider * wider * wider)
             image[low_i:high_i, low_j:high_j] += flux[k] * share * profile
     yy, xx = np.mgrid[0:SIZE, 0:SIZE] * 2.0 / SIZE - 1
     image += SKY * sky.level(xx, yy)

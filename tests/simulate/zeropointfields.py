@@ -163,7 +163,9 @@ def star_profile(fwhm: float, dx: F8, dy: F8) -> F8:
     for v in (-1 / 3, 0.0, 1 / 3):
         for u in (-1 / 3, 0.0, 1 / 3):
             r2 = (dx + u) ** 2 + (dy[:, None] + v) ** 2
-            total += (1.0 + r2 / scale**2) ** -BETA
+            inverse = 1.0 / (1.0 + r2 / scale**2)
+            # To the power BETA, in a quarter of the time.
+            total += inverse * inverse * inverse * np.sqrt(inverse)
     return np.asarray((BETA - 1.0) / (9.0 * np.pi * scale**2) * total)
 
 

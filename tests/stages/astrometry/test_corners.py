@@ -73,7 +73,7 @@ class Lens:
         return distance, np.hypot(east, own[1] - dec) * 3600.0
 
 
-@pytest.mark.parametrize(("corner", "seed"), [(24.0, 1), (48.0, 2), (72.0, 1), (72.0, 2)])
+@pytest.mark.parametrize(("corner", "seed"), [(24.0, 1), (72.0, 2)])
 def test_the_degree_grows_with_the_distortion(corner, seed):
     lens = Lens(corner, seed=seed)
     result = lens.solve()

@@ -42,8 +42,7 @@ class Wide(Lens):
         return np.hypot(x - 749.5, y - 749.5), off / result.error_at(*place)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("n", [40, 70, 120])
+@pytest.mark.parametrize(("n", "seed"), [(40, 1), (70, 2), (120, 3)])
 def test_the_error_grows_into_corners_that_a_polynomial_does_not_follow(n, seed):
     lens = Wide(30.0, n, seed)
     result = lens.solve()
@@ -53,7 +52,7 @@ def test_the_error_grows_into_corners_that_a_polynomial_does_not_follow(n, seed)
     assert np.median(outer) < 2.0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_restrained_terms_follow_a_lens_that_few_stars_show(seed):
     lens = Wide(20.0, 110, seed)
     result = lens.solve()
@@ -66,7 +65,7 @@ def test_restrained_terms_follow_a_lens_that_few_stars_show(seed):
     assert np.median(pull[outer]) < 1.5
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_the_error_grows_away_from_a_reference_of_a_part_of_the_frame(seed):
     lens = Wide(12.0, 120, seed, part=0.5)
     result = lens.solve()

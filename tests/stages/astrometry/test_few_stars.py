@@ -120,7 +120,7 @@ def test_few_reference_stars_among_many_sources(n, off):
 
 
 def test_few_false_reference_stars_match_nothing():
-    for seed in range(100):
+    for seed in range(36):
         check_failed(few_of_many(seed, 4 + seed % 12, 0.0, right=False).solve())
 
 

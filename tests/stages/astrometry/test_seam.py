@@ -41,7 +41,7 @@ def search(pixels, at, errors, degree, clip=2.0):
 @pytest.mark.parametrize("degree", [1, 3])
 @pytest.mark.parametrize("n", [25, 60, 300])
 def test_stars_in_place_have_no_seam(n, degree):
-    assert not any(search(*stars(seed, n), degree).axis for seed in range(40))
+    assert not any(search(*stars(seed, n), degree).axis for seed in range(20))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_stars_in_place_have_no_seam(n, degree):
     ids=["cubic", "of fifth order", "waves"],
 )
 def test_distortions_are_no_seams(bend):
-    found = [search(*stars(seed, 200, bend=bend), 3).axis for seed in range(30)]
+    found = [search(*stars(seed, 200, bend=bend), 3).axis for seed in range(12)]
     assert not any(found)
 
 

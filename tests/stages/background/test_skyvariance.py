@@ -62,17 +62,17 @@ def reference(variance: np.ndarray, image: np.ndarray) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", [(130, 203), (64, 64), (17, 9)])
-def test_as_pixel_by_pixel(shape: tuple[int, int], threads: int) -> None:
+def test_as_pixel_by_pixel(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(shape[0])
     variance = rng.uniform(20.0, 30.0, shape).astype(np.float32)
     image = rng.normal(0.0, 5.0, shape).astype(np.float32)
     image[shape[0] // 4 : shape[0] // 2, 2 : shape[1] // 3] += 4000.0
     variance[::7, ::5] = 9000.0
     variance[-5:, :4] = NO_INFORMATION
-    out = sky_variance(variance, image, GAIN, RADIUS, Run(threads))
+    out = sky_variance(variance, image, GAIN, RADIUS, Run(1))
     np.testing.assert_allclose(out, reference(variance, image), rtol=2e-6)
+    np.testing.assert_array_equal(out, sky_variance(variance, image, GAIN, RADIUS, Run(2)))
     assert (out[variance >= NO_INFORMATION] == NO_INFORMATION).all()
 
 

@@ -37,9 +37,13 @@ def scores(field):
     }
 
 
-@pytest.mark.parametrize("seed", [4, 5, 6])
-def test_stars_upon_a_nebula(seed):
-    field = simulate("nebula", 384, seed, galsim.Gaussian(fwhm=FWHM))
+@pytest.fixture(scope="module")
+def nebula():
+    return simulate("nebula", 384, 5, galsim.Gaussian(fwhm=FWHM))
+
+
+def test_stars_upon_a_nebula(nebula):
+    field = nebula
     found = scores(field)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clouds, "CLOUDS", np.inf)
@@ -52,9 +56,9 @@ def test_stars_upon_a_nebula(seed):
     assert 0.8 < found["pull"] < 1.3
 
 
-def test_the_light_beneath_is_taken_from_apertures_once():
+def test_the_light_beneath_is_taken_from_apertures_once(nebula):
     """Stars that were found beneath others have the light of a nebula taken off, too."""
-    field = simulate("nebula", 384, 5, galsim.Gaussian(fwhm=FWHM))
+    field = nebula
     sources = measured(
         field, "FLUX_APER FLUXERR_APER FLUX_PSF XPSF_IMAGE YPSF_IMAGE FLAGS_SKY SPREAD_MODEL"
     )

@@ -70,7 +70,6 @@ SCENES = {
     "galaxy": LIGHTS["galaxy"],
     "broad trail": LIGHTS["wide trail"],
     "trail of twice the width": trail(20.0, 2.0, 2.2),
-    "trail": trail(30.0, 1.0, 0.2),
     "trail along the rows": trail(8.0, 1.6, 0.0),
 }
 

@@ -138,10 +138,9 @@ def test_pairs_of_stars_are_no_galaxies_where_there_are_none():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "pieces_of_extended", judged)
-        for seed in (3, 5, 6):
-            field = simulate("40", 448, seed, galsim.Gaussian(fwhm=FWHM))
-            measured(field, COLUMNS)
-    assert added > 2000
+        field = simulate("40", 448, 3, galsim.Gaussian(fwhm=FWHM))
+        measured(field, COLUMNS)
+    assert added > 600
     assert lost < 0.01 * added
 
 
@@ -170,16 +169,14 @@ def judged_by_pixels(field):
     return fitted, torn
 
 
-@pytest.mark.parametrize("seed", [1, 3])
-def test_galaxies_are_fitted(seed):
+def test_galaxies_are_fitted(field):
     """No galaxy is taken for stars before it is; on one of them stands a star."""
-    field = simulate("galaxies", 448, seed, galsim.Gaussian(fwhm=FWHM))
     _, (before, after) = judged_by_pixels(field)
     assert before.sum() > 30
     assert (after == before).all()
 
 
 def test_groups_of_any_number_of_stars_are_known_without_a_fit():
-    fitted, (before, after) = judged_by_pixels(simulate("king", 448, 1, galsim.Gaussian(fwhm=FWHM)))
+    fitted, (before, after) = judged_by_pixels(simulate("king", 320, 1, galsim.Gaussian(fwhm=FWHM)))
     assert fitted[1] < 0.7 * fitted[0]
     assert (after <= before).all()

@@ -41,7 +41,7 @@ def measured(tmp_path_factory):
 
 def test_fluxes_of_models_do_not_depend_on_other_columns(tmp_path):
     """They take the aperture corrections, which come of fits of the PSF, wanted or not."""
-    frame = simulate_galaxies(120, 500, seed=5)
+    frame = simulate_galaxies(120, 500, seed=5, kind="bulge+disk")
     alone = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL")
     beside = _measure(frame, tmp_path, "X_IMAGE Y_IMAGE FLUX_MODEL FLUX_PSF")
     np.testing.assert_array_equal(alone["FLUX_MODEL"], beside["FLUX_MODEL"])
@@ -49,7 +49,7 @@ def test_fluxes_of_models_do_not_depend_on_other_columns(tmp_path):
 
 def test_the_unit_of_a_psf_file_is_that_of_psf_fluxes_alone(tmp_path):
     """PSFEx's is the light within an aperture; models have all light, in SExtractor, too."""
-    frame = simulate_galaxies(120, 500, seed=5)
+    frame = simulate_galaxies(120, 500, seed=5, kind="bulge+disk")
     psf = galsim.Convolve(
         galsim.Moffat(beta=3.0, fwhm=3.6).shear(g1=0.03, g2=0.01), galsim.Pixel(1)
     )
@@ -93,7 +93,7 @@ def test_models_of_galaxies_have_all_their_light(measured):
 
 
 def test_a_point_source_in_the_model_does_not_change_what_is_a_star(tmp_path):
-    frame = simulate_galaxies(90, 600, seed=8)
+    frame = simulate_galaxies(90, 600, seed=8, kind="bulge+disk")
     columns = "X_IMAGE Y_IMAGE FLUX_POINTSOURCE FLUX_SPHEROID PROB_POINTSOURCE"
     table = _measure(frame, tmp_path, columns)
     rows, found = _rows(frame, table)

@@ -222,16 +222,17 @@ def test_masked_and_saturated_pixels_stay_as_they_are_and_it_is_told():
     assert "a trail across the frame" in run.warnings[0]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_sources_that_are_set_in_rows_are_no_trails(seed):
     """Galaxies 38 pixels apart: half of the pixels of a row have light."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0.0, 10.0, (532, 532))
-    y, x = np.indices(image.shape)
+    whole = np.hypot(*np.ogrid[-532:533, -532:533])
+    profile = np.exp(-whole / 4.0)
     for j in range(14):
         for i in range(14):
-            radius = np.hypot(x - 20 - 38 * i, y - 20 - 38 * j)
-            image += rng.uniform(24.0, 96.0) * np.exp(-radius / 4.0)
+            y, x = 532 - 20 - 38 * j, 532 - 20 - 38 * i
+            image += rng.uniform(24.0, 96.0) * profile[y : y + 532, x : x + 532]
     left, trails = taken_off(image.astype(np.float32), np.ones(image.shape, np.bool_), Run(1))
     assert not trails
     assert left.shape == image.shape

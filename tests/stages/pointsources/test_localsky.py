@@ -62,7 +62,7 @@ def width(values):
 
 @pytest.mark.parametrize(
     ("light", "seeds", "range_", "n"),
-    [(comet(100.0), range(1, 9), (4.0, 30.0), 15), (galaxy(400.0, 25.0), range(1, 6), (1.0,), 35)],
+    [(comet(100.0), range(1, 9), (4.0, 30.0), 15), (galaxy(400.0, 25.0), range(1, 4), (1.0,), 20)],
     ids=["comet", "galaxy"],
 )
 def test_stars_on_a_tail_or_a_disk_are_not_too_bright(light, seeds, range_, n, tmp_path):
@@ -119,8 +119,7 @@ def test_ordinary_frames_have_none(kind, tmp_path, monkeypatch):
         return found[-1]
 
     monkeypatch.setattr(columns, "local_sky", spied)
-    for seed in (1, 2, 3):
-        process_field(simulate_field(seed, **kind), tmp_path / f"{seed}.fits")
+    process_field(simulate_field(1, **kind), tmp_path / "1.fits")
     assert set(found) == {None}
 
 

@@ -45,9 +45,8 @@ def test_its_light_is_measured():
 
 
 def test_wings_of_the_atmosphere_are_none():
-    for seed in range(4):
-        for beta in (2.5, 3.0, 4.0):
-            assert not halo_of(*frame(0.0, beta, seed=seed)).doubt
+    for seed, beta in enumerate((2.5, 3.0, 4.0)):
+        assert not halo_of(*frame(0.0, beta, seed=seed)).doubt
 
 
 def test_dew_on_a_part_of_the_frame():
