@@ -10,6 +10,9 @@ from skyextract.datamodel.arrays import F8
 from skyextract.errors import StepError
 from skyextract.kernels.psf.bspline import PAD, spline_coefficients
 
+WINDOW_STEPS, WINDOW_AT_REST = 30, 1e-6
+"""Steps of a windowed centroid, at most, and the last one's size in samples."""
+
 
 def _interpolate(image: F8, x: F8, y: F8) -> F8:
     """Cubic B-spline through the samples of `image`, at sample coordinates x, y."""
@@ -98,6 +101,42 @@ def core_shape(image: F8) -> Shape:
         if change < 1e-7:
             return x, y, a, b, c
     raise StepError("the PSF model has no measurable core")
+
+
+def window_centre(image: F8) -> tuple[float, float]:
+    """Return the centroid of a PSF image under the round window of XWIN_IMAGE and YWIN_IMAGE.
+
+    A Gaussian that has the half-light radius as 2.35 / 2 of its sigma, moved to the centroid
+    under it until it stays (Bertin, SExtractor manual, "Windowed positional parameters"): of
+    PSFs that are skewed, or two stars displaced, other windows have other centres.
+
+    Parameters
+    ----------
+    image : (n, n) float64
+        Samples of the pixel-integrated PSF, peaked near the middle.
+
+    Returns
+    -------
+    x, y : float
+        Relative to the middle sample, in samples.
+    """
+    offset = np.arange(image.shape[0]) - (image.shape[0] - 1) / 2
+    radius = np.hypot(offset[:, None], offset).ravel()
+    order = np.argsort(radius, kind="stable")
+    light = np.cumsum(image.ravel()[order])
+    half = radius[order[min(int(np.searchsorted(light, 0.5 * light[-1])), light.size - 1)]]
+    sigma = 2.0 * max(float(half), 0.5) / 2.35
+    x = y = 0.0
+    for _ in range(WINDOW_STEPS):
+        across = np.exp(-0.5 * ((offset - x) / sigma) ** 2)
+        along = np.exp(-0.5 * ((offset - y) / sigma) ** 2)
+        columns, rows = along @ image * across, image @ across * along
+        step_x = 2.0 * float(columns @ (offset - x) / columns.sum())
+        step_y = 2.0 * float(rows @ (offset - y) / rows.sum())
+        x, y = x + step_x, y + step_y
+        if abs(step_x) + abs(step_y) < WINDOW_AT_REST:
+            break
+    return x, y
 
 
 def effective_fwhm(image: F8, sampling: float, shape: Shape | None = None) -> float:

@@ -143,6 +143,38 @@ def test_undetected_neighbours_and_bad_pixels_do_not_leave_a_trace(starfield):
     assert abs(dirty.basis[0] - clean.basis[0]).max() < 3e-3 * clean.basis[0].max()
 
 
+def test_the_middle_of_skewed_stars_is_where_their_windowed_position_is():
+    """Stars of a stack of two frames that are displaced: sky positions of both kinds agree."""
+    random = np.random.default_rng(4)
+    grid = np.mgrid[25:240:36, 25:240:36].reshape(2, -1).astype(float)
+    x, y = grid + random.uniform(-0.5, 0.5, grid.shape)
+    flux = 10 ** random.uniform(4.0, 5.0, x.size)
+    row, column = np.mgrid[:256, :256]
+    image = random.normal(1000.0, 5.0, (256, 256))
+    for cx, cy, f in zip(x, y, flux, strict=True):
+        for dx, dy, part in ((0.0, 0.0, 0.6), (3.5, 2.0, 0.4)):
+            light = np.exp(-0.5 * ((column - cx - dx) ** 2 + (row - cy - dy) ** 2) / 1.4**2)
+            image += f * part / (2.0 * np.pi * 1.4**2) * light
+    field = SimpleNamespace(image=image, x=x + 1.4, y=y + 0.8, flux=flux, gain=1e6, sky_sigma=5.0)
+    stamp = build(field, np.arange(x.size), 5.0, degree=0).psf.stamp(128.0, 128.0).astype(float)
+    axis = np.arange(len(stamp)) - len(stamp) // 2
+    wx, wy = np.meshgrid(axis, axis)
+    half_light = np.sqrt(
+        np.sort((wx**2 + wy**2).ravel())[
+            (
+                np.cumsum(stamp.ravel()[np.argsort((wx**2 + wy**2).ravel(), kind="stable")]) < 0.5
+            ).sum()
+        ]
+    )
+    centre = np.zeros(2)
+    for _ in range(50):
+        r2 = (wx - centre[0]) ** 2 + (wy - centre[1]) ** 2
+        light = stamp * np.exp(-0.5 * r2 / (2.0 * half_light / 2.35) ** 2)
+        away = [(light * (axis_ - at)).sum() for axis_, at in zip((wx, wy), centre, strict=True)]
+        centre += 2.0 * np.array(away) / light.sum()
+    assert np.abs(centre).max() < 0.02
+
+
 def test_threads_do_not_change_the_model(starfield):
     field = starfield.simulate(400, 40, 2.5, separation=20)
     one, three = (build(field, np.arange(40), 2.5, run=Run(n)) for n in (1, 3))

@@ -17,7 +17,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skyextract.datamodel.arrays import F4, F8, Bools
 from skyextract.datamodel.noise import median, medians
 from skyextract.datamodel.psf import Psf, PsfSource
-from skyextract.datamodel.psfshape import core_ellipticity, core_shape, effective_fwhm
+from skyextract.datamodel.psfshape import (
+    core_ellipticity,
+    core_shape,
+    effective_fwhm,
+    window_centre,
+)
 from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.run import Run
@@ -237,8 +242,8 @@ def build_psf(
             solver.fit(solution)
         left = LEFT if turn else FIRST_LEFT
         stray, solution = solve(prior, stray, left)
-        # The centroid of the model is its middle.
-        x, y, *_ = core_shape(samples_of(solution)[0])
+        # The middle of the model is where windowed positions of stars are, those of astrometry.
+        x, y = window_centre(samples_of(solution)[0])
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
