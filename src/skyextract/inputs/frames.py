@@ -30,7 +30,7 @@ from skyextract.settings.keywords import Detector as DetectorConfig
 from skyextract.settings.keywords import of_image
 from skyextract.settings.resolve import COMMAND_LINE, Settings
 from skyextract.settings.steps import Step, explicit_steps, isr_is_asked
-from skyextract.sky.dates import contradicting_dates
+from skyextract.sky.dates import doubtful_dates
 from skyextract.stages.background.gain import with_gain_of_variance, with_plausible_gain
 from skyextract.stages.background.noise import (
     with_plausible_rms,
@@ -181,7 +181,7 @@ def with_maps(
         detection = colour_plane(detection, config.detector.bayer, run)
     image = _with_data(with_weight(image, maps.measurement), config.detector, run)
     image = colour_plane(image, config.detector.bayer, run)
-    if image.header is not None and (dates := contradicting_dates(image.header)):
+    if image.header is not None and (dates := doubtful_dates(image.header)):
         run.warn(f"{image.name}: {dates}")
     image = with_plausible_variance(image, run)
     measured = config.extraction.noise_type == "MEASURED"

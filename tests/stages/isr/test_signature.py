@@ -136,6 +136,7 @@ def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_d
         offsets[line : line + length] = 150.0
     data = rng.normal(500.0, 20.0, (n, 300)) + level[:, None] + in_data * offsets[:, None]
     data[215:230, 100:115] += 50_000.0
+    data[580:, 200:210] += 50_000.0
     bias = rng.normal(0.0, 4.0, (n, width)) + (level + offsets)[:, None]
     frame = np.concatenate([data, bias], axis=1).astype(np.float32)
     sections = Section(0, 300, 0, n), Section(300, 340, 0, n)
@@ -148,6 +149,22 @@ def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_d
     expected = level + offsets if in_data else level
     assert np.abs(found - expected).max() < 4.0
     assert overscan.n_leaked == (0 if in_data else 60)
+
+
+@pytest.mark.parametrize("of_light", [0.0, 20.0])
+def test_a_level_that_settles_over_the_first_lines_is_in_their_data(of_light):
+    """The last of these lines lie little above those after them, though far above the level;
+    a flat falls toward the edge by itself."""
+    rng = np.random.default_rng(7)
+    n = 600
+    level = 1000.0 + 60.0 * np.exp(-np.arange(n) / 30.0)
+    frame = (rng.normal(0.0, 4.0, (n, 332)) + level[:, None]).astype(np.float32)
+    frame[:, :300] += of_light * np.arange(n, dtype=np.float32)[:, None]
+    sections = Section(0, 300, 0, n), Section(300, 332, 0, n)
+    amplifier = Amplifier("1", 0, *sections, sections[0], 1.0, 0.0)
+    overscan = measure_overscan(frame, amplifier, settings_of().config.isr)
+    assert overscan.n_leaked == 0
+    assert np.abs(overscan.rows - level).max() < 4.0
 
 
 def test_charge_that_trails_into_the_overscan_is_no_noise():

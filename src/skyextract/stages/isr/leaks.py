@@ -25,6 +25,8 @@ IN_DATA = 0.5
 """Part of the excess that the data of an offset line have, at least."""
 N_COLUMNS = 512
 """Pixels of a line of data that tell its level, about."""
+ABRUPT = 5
+"""Lines at an edge of the frame, and on either side of the end of those that stand out there."""
 
 
 @record
@@ -68,15 +70,33 @@ def without_leaks(lines: F8, data: F4, noise: float) -> Leaks:
     padded = np.pad(lines, WINDOW // 2, mode="reflect")
     about = np.median(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
     above = lines - about
-    out = np.flatnonzero(above > max(FAR * robust_sigma(above), noise))
+    limit = max(FAR * robust_sigma(above), noise)
+    out = np.flatnonzero(above > limit)
     if not 0 < out.size <= MOST * lines.size:
         return Leaks(lines)
-    leaked = out[_rise(data, out, lines.size) < IN_DATA * above[out]]
+    is_settling = np.zeros(lines.size, np.bool_)
+    is_settling[: WINDOW // 2] = _settles(above, limit)
+    is_settling[-(WINDOW // 2) :] |= _settles(above[::-1], limit)
+    leaked = out[(_rise(data, out, lines.size) < IN_DATA * above[out]) & ~is_settling[out]]
     if not leaked.size:
         return Leaks(lines)
     cleaned = lines.copy()
     cleaned[leaked] = about[leaked]
     return Leaks(cleaned, leaked.size, float(above[leaked].max()))
+
+
+def _settles(above: F8, limit: float) -> bool:
+    """Tell whether the first lines lie above the level about them, but do not end with a step.
+
+    What leaks does. A level that settles after the first lines were read is in the data, too, which
+    may rise or fall toward the edge of the frame by themselves.
+    """
+    first = above[:ABRUPT].mean()
+    if first < 0.5 * limit:
+        return False
+    end = max(int(np.argmax(above < IN_DATA * first)), ABRUPT)
+    step = above[end - ABRUPT : end].mean() - above[end + 1 : end + 1 + ABRUPT].mean()
+    return bool(step < IN_DATA * above[:end].mean())
 
 
 def _rise(data: F4, out: I8, n: int) -> F8:
