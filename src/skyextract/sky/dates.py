@@ -83,14 +83,11 @@ def frame_date(header: Mapping[str, Any]) -> FrameDate:
 
 
 def doubtful_dates(header: Mapping[str, Any]) -> str:
-    """Tell of a card that has another date than the one that is taken, or of what is no date at all.
-
-    Empty if neither is so.
-    """
+    """Tell of a card with another date than the one taken, or that none is one; empty if neither."""
     first, message = frame_date(header), ""
     if not first.card and first.refused:
         cards = ", ".join(first.refused)
-        return f"no date of an observation in {cards}: the frame is taken to have none"
+        message = f"no date of an observation in {cards}: the frame is taken to have none"
     for key in AT_START:
         mjd = math.nan if header.get(key) is None else parse_mjd(header[key])
         days = abs(mjd - first.mjd)
