@@ -19,7 +19,7 @@ def run_on(skyextract, folder, frame, image, **cards):
     return done, done.summary("f.json")[0]["steps"]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_an_overscan_that_was_left_in(skyextract, tmp_path, seed):
     frame = good_frame(seed)
     image = frame.image.copy()
@@ -35,8 +35,7 @@ def test_an_overscan_that_was_left_in(skyextract, tmp_path, seed):
     assert abs(photometry["zero_point"] - ZERO_POINT) < 4 * photometry["zero_point_error"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("part", [np.s_[:, :128], np.s_[:256, :256]])
+@pytest.mark.parametrize(("part", "seed"), [(np.s_[:, :128], 1), (np.s_[:256, :256], 2)])
 def test_a_dead_amplifier(skyextract, tmp_path, part, seed):
     frame = good_frame(seed)
     clean = skyextract(*frame.write(tmp_path)).summary("f.json")[0]["steps"]
@@ -57,9 +56,8 @@ def test_a_dead_amplifier(skyextract, tmp_path, part, seed):
     assert np.count_nonzero(distance.min(axis=1) > 2.5) <= 2
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_frames_without_stars(skyextract, tmp_path, seed):
-    frame, rng = good_frame(seed), np.random.default_rng(seed)
+def test_frames_without_stars(skyextract, tmp_path):
+    frame, rng = good_frame(1), np.random.default_rng(1)
     done, steps = run_on(skyextract, tmp_path, frame, rng.normal(400.0, 3.0, (512, 512)))
     assert steps["measure"]["status"] == "fallback"
     assert "a bias, dark or flat frame" in done.stderr or "no source in" in done.stderr

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skyextract.io.references.online import fetch
 from tests.simulate.vizier import Vizier, serving
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture
@@ -69,12 +72,11 @@ def test_fetched_ahead(skyextract, vizier):
     assert skyextract("--fetch-catalog", "SDSS", "1", "-92", "1").status == 2
 
 
-def test_nothing_is_asked_of_the_network_by_default(skyextract, shared_data, monkeypatch):
+def test_nothing_is_asked_of_the_network_by_default(skyextract, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    reference = shared_data / "sdss_stripe82/refcat/sdss_stars_field.csv"
-    image = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
+    image, reference = EXAMPLES / "field.fits.fz", EXAMPLES / "field_refcat.fits"
     assert skyextract(image, "-ASTREFCAT_NAME", reference).status == 0

@@ -170,17 +170,6 @@ def test_default_psf_is_never_saved(skyextract, tmp_path):
         assert "PSF_DATA" not in [h.name for h in hdul]
 
 
-def test_same_bytes_whatever_the_threads_and_jobs(program, tmp_path, monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    (tmp_path / "again.fits.fz").write_bytes(FIELD.read_bytes())
-    (tmp_path / "other.fits.fz").write_bytes(FIELD.read_bytes())
-    assert program("again.fits.fz", "-NTHREADS", "1").status == 0
-    first = (tmp_path / "again.cat").read_bytes()
-    assert program("again.fits.fz", "other.fits.fz", "-j", "2", "-NTHREADS", "2").status == 0
-    assert (tmp_path / "again.cat").read_bytes() == first
-    assert (tmp_path / "other.cat").read_bytes() == first
-
-
 def test_default_conf_gives_the_same_bytes_as_no_file(skyextract, tmp_path):
     conf = EXAMPLES.parent / "default.conf"
     assert skyextract(FIELD, "--steps", "measure").status == 0

@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from tests.faults.harness import write_frame
 
-RUNS = ((1, 1), (2, 1), (1, 2), (2, 2), (1, 7), (2, 7))
+RUNS = ((1, 1), (2, 2), (1, 7))
 """Processes and threads."""
 
 

@@ -37,7 +37,7 @@ def found_among(skyextract, tracks, fwhm):
     return steps["characterize"], steps["measure"], n_false, np.count_nonzero(is_star)
 
 
-@pytest.mark.parametrize(("fwhm", "n"), [(1.0, 400), (1.0, 0), (1.15, 400), (1.15, 0)])
+@pytest.mark.parametrize(("fwhm", "n"), [(1.0, 400), (1.15, 400), (1.15, 0)])
 def test_tracks_among_sharp_stars(skyextract, fwhm, n):
     """The measured PSF, which has the pixel in it, is 1.3 to 1.5 pixels wide."""
     tracks = draw_sharp_tracks((SIZE, SIZE), n, np.random.default_rng(5))

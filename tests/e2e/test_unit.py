@@ -62,15 +62,19 @@ def leaves(thing, path=""):
         yield path, np.float64(thing)
 
 
+@pytest.fixture(scope="module")
+def results(frame):
+    return [process(frame, factor) for factor in (1.0, FACTOR)]
+
+
 def typical(values):
     """Return a number that is in the unit of the values: the median size of those not 0."""
     sizes = np.abs(values[np.isfinite(values) & (values != 0.0) & (np.abs(values) < 1e29)])
     return float(np.median(sizes)) if sizes.size else 0.0
 
 
-def test_what_is_in_image_units_says_so(frame):
-    one = process(frame, 1.0).result
-    other = process(frame, FACTOR)
+def test_what_is_in_image_units_says_so(results):
+    one, other = results[0].result, results[1]
     assert other.working.exposure.unit != 1.0
     assert other.result.exposure.unit == 1.0
     again = dict(leaves(in_unit(other.result, FACTOR)))
@@ -82,8 +86,8 @@ def test_what_is_in_image_units_says_so(frame):
         assert typical(again[path]) == pytest.approx(typical(values), **limit), path
 
 
-def test_the_steps_of_python_do_too(frame):
-    one, other = (process(frame, factor) for factor in (1.0, FACTOR))
+def test_the_steps_of_python_do_too(results):
+    one, other = results
     flux = [np.asarray(sources.table["FLUX_AUTO"], np.float64) for sources in (one, other)]
     assert len(flux[0]) == len(flux[1])
     np.testing.assert_allclose(np.median(flux[1] / flux[0]), FACTOR, rtol=1e-3)

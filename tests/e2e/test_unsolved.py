@@ -93,11 +93,10 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("kind", HINTS)
-def test_what_would_have_matched(skyextract, tmp_path, kind, seed):
+def test_what_would_have_matched(skyextract, tmp_path, kind):
     """A common mistake is named, and is no solution."""
-    done = skyextract(*spoilt(kind, seed).write(tmp_path))
+    done = skyextract(*spoilt(kind, 1).write(tmp_path))
     step = done.summary("f.json")[0]["steps"]["astrometry"]
     assert step["status"] == "failed"
     assert HINTS[kind] in step["reason"]
@@ -105,10 +104,9 @@ def test_what_would_have_matched(skyextract, tmp_path, kind, seed):
         assert hint not in step["reason"] or hint in HINTS[kind] or other == kind
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_stars_of_no_field_match_nothing(skyextract, tmp_path, seed):
-    frame = good_frame(seed, n=80)
-    rng = np.random.default_rng(seed)
+def test_stars_of_no_field_match_nothing(skyextract, tmp_path):
+    frame = good_frame(1, n=80)
+    rng = np.random.default_rng(1)
     reference = dict(frame.reference)
     reference["ra"] = rng.uniform(reference["ra"].min(), reference["ra"].max(), 80)
     reference["dec"] = rng.uniform(reference["dec"].min(), reference["dec"].max(), 80)
