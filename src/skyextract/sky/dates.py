@@ -83,7 +83,7 @@ def frame_date(header: Mapping[str, Any]) -> FrameDate:
 
 
 def doubtful_dates(header: Mapping[str, Any]) -> str:
-    """Tell of a card with another date than the one taken, or that none is one; empty if neither."""
+    """Tell of a card with another date than that taken, or that none is one; empty if neither."""
     first, message = frame_date(header), ""
     if not first.card and first.refused:
         cards = ", ".join(first.refused)
