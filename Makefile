@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are first imported: all of them took longer than what is ever used.
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 # As many tests at once as there are cores; PYTEST="-k name" for some of them.
 PYTEST ?=
 # The tests that run with the oldest dependencies; empty is all of them.
@@ -52,6 +54,7 @@ coverage: $(VENV)/.dev  ## the suite with the share of src that it runs
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-append --cov-report=term $(PYTEST)
 
 test-oldest: $(VENV)-oldest/.installed  ## with the oldest dependencies that pyproject.toml claims
+	$(VENV)-oldest/bin/skyextract --warm  # once, not in each process of the tests
 	$(VENV)-oldest/bin/python -m pytest -q -n $(WORKERS) $(OLDEST)
 
 wheel: $(VENV)/.dev  ## built, installed without any tool, and run on the example
