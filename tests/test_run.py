@@ -52,19 +52,25 @@ def test_the_error_of_the_first_item_is_raised_and_the_rest_is_left(n_threads):
 
 
 def test_an_interrupt_is_raised_at_once_and_nothing_more_is_begun():
-    main, begun = threading.get_ident(), []
+    main, begun, ended = threading.current_thread(), [], []
+    goes_on = threading.Event()
 
     def work(item):
-        begun.append(item)
-        if threading.get_ident() == main:
+        begun.append(threading.current_thread())
+        if begun[-1] is main:
             raise KeyboardInterrupt
-        time.sleep(0.2)
+        goes_on.wait(20)
+        ended.append(item)
 
-    start = time.monotonic()
+    run = Run(2)
     with pytest.raises(KeyboardInterrupt):
-        Run(2).map(work, range(100))
-    assert time.monotonic() - start < 0.15
-    time.sleep(0.3)
+        run.map(work, range(100))
+    assert not ended
+    goes_on.set()
+    assert run.map(str, range(3)) == ["0", "1", "2"]
+    del run
+    for thread in set(threading.enumerate()) & set(begun) - {main}:
+        thread.join(20)
     assert len(begun) <= 2
 
 

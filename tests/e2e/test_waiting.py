@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.harness import write_frame
 
-LIMIT = 30.0
+LIMIT = 120.0
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from tests.simulate.zeropointfields import simulate_field, zero_point_error
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="frames need compiled kernels")
-@pytest.mark.parametrize("n_galaxies", [0, 150])
-def test_errors_of_zero_points_are_true(n_galaxies: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n_galaxies", "n"), [(0, 4), (150, 8)])
+def test_errors_of_zero_points_are_true(n_galaxies: int, n: int, tmp_path: Path) -> None:
     """With the mode of the sky alone: off by 0.007 and 0.012 mag in the mean, pulls 1.3 and 2.1.
 
     The rms of eight pulls of a true error is below 1.5 in 98 % of all cases.
     """
     found = [
         zero_point_error(simulate_field(seed, 220, n_galaxies), tmp_path / f"{seed}.fits")
-        for seed in range(8)
+        for seed in range(n)
     ]
     off, error = np.array([one for one in found if one is not None]).T
     assert len(off) == len(found)
