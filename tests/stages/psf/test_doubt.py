@@ -79,12 +79,16 @@ def test_noise_that_neighbours_share_is_no_wide_stars(n_stars):
 
 
 @pytest.mark.parametrize(
-    ("fwhm", "part", "told"), [(1.2, 0.4, False), (3.0, 0.4, True), (3, 1.3, False)]
+    ("fwhm", "part", "error", "told"),
+    [(1.2, 0.4, 0.1, False), (3.0, 0.4, 0.1, True), (3, 1.3, 0.1, False), (3, 0.5, 0.2, False)],
 )
-def test_stars_of_few_pixels_or_upon_a_nebula_are_not_calm(fwhm, part, told, monkeypatch):
-    """A nebula is in the noise of the sky, but noise grows with light as it should."""
+def test_stars_of_few_pixels_or_upon_a_nebula_are_not_calm(fwhm, part, error, told, monkeypatch):
+    """A nebula is in the noise of the sky, but noise grows with light as it should.
+
+    Of few stars that is known to 20 % only.
+    """
     n = 20
-    monkeypatch.setattr(doubt, "growth_of_noise", lambda *_: Growth(part, 0.1, 0.1))
+    monkeypatch.setattr(doubt, "growth_of_noise", lambda *_: Growth(part, 0.1, error))
     fit = SimpleNamespace(
         psf=Psf.gaussian(fwhm), flux=np.full(n, 1e5), used=np.ones(n, bool), chi2=np.full(n, 0.63)
     )

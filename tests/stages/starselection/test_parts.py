@@ -219,3 +219,25 @@ def test_tiles_of_another_size_each(n):
 
         told += bool(doubt_of_parts(sizes(seed, n, size), PSF, SHAPE))
     assert told >= 19
+
+
+def test_stars_upon_the_light_of_a_galaxy_are_no_part_of_the_frame():
+    """Its slope widens them, all about one place, and the fainter they are the more."""
+    told = 0
+    for seed in range(20):
+        field = sizes(seed, 90, lambda u, v: 3.0 + 0.0 * u)
+        away = np.hypot(field.x - 500.0, field.y - 1000.0)
+        far = away > 200.0
+        x, y, size, error = field.x.copy(), field.y.copy(), field.size.copy(), field.error.copy()
+        upon = ~far | (np.arange(90) < 20)
+        angle = np.random.default_rng(seed).uniform(0.0, 2.0 * np.pi, 90)
+        x[upon] = 500.0 + 120.0 * np.cos(angle[upon])
+        y[upon] = 1000.0 + 120.0 * np.sin(angle[upon])
+        size[upon] += np.clip(6.0 * error[upon], 0.02, 0.06)
+        x[0], y[0], size[0], error[0] = 500.0, 1000.0, np.log10(20.0), 1e-4
+        is_star = ~upon
+        upon_it = replace(field, x=x, y=y, size=size, error=error, is_star=is_star)
+        assert not doubt_of_parts(upon_it, PSF, SHAPE)
+        size[0] = np.log10(3.0)  # without the galaxy they are a part with a focus of its own
+        told += bool(doubt_of_parts(replace(upon_it, size=size), PSF, SHAPE))
+    assert told > 10

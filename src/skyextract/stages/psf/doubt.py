@@ -39,6 +39,9 @@ CALM, MIN_CALM, OWN_NOISE = 0.68, 5, 4.0
 (that of 77 simulated frames is 0.81 and more); bright is a star whose peak has that many times the
 variance of the sky."""
 
+SURE = 3.0
+"""... by so many times the error that it has where GAIN is right."""
+
 NARROW = 1.5
 """FWHM, pixels, below which that is not judged: 2 of 3 frames of 1.2 pixels had 0.62 to 0.65."""
 
@@ -129,7 +132,8 @@ def about_calm_stars(fit: PsfFit, sigma: float, gain: float) -> str:
         return message
     # Structure of the sky, a nebula, is in its noise, and not in the pixels of a star.
     growth = growth_of_noise(fit, sigma, 1.0 / gain)
-    if growth is None or growth.part < CALM:
+    sure = growth is None or growth.part + SURE * growth.usual_error < 1.0
+    if sure and (growth is None or growth.part < CALM):
         message = (
             f"bright stars scatter about the PSF with {median(chi2):.2f} of the variance that a "
             f"GAIN of {gain:g} gives their photons: GAIN is too low, or the pixels were smoothed; "

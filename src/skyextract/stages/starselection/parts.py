@@ -47,6 +47,10 @@ TERMS = (1, 3, 6)
 ALIKE = 0.02
 """Scatter of the log10 sizes of a part that is one of stars, at most."""
 
+GALAXY, HALO, BRIGHTER = 0.3, 8.0, 3.0
+"""Log10 by which a galaxy is wider than stars, at least, and its FWHM within which its light
+widens sources whose S/N is so many times smaller."""
+
 STRIPS = 12
 """Trails of strips, as a frame is read, are looked for in so many parts of each axis, too."""
 
@@ -84,10 +88,10 @@ class Sizes:
     is_star: Bools
     is_round: Bools
 
-    def of_round(self) -> Sizes:
-        """Return the sizes of round sources."""
+    def take(self, rows: Bools) -> Sizes:
+        """Return the sizes of some of the sources."""
         names = ("x", "y", "size", "error", "angle", "is_star", "is_round")
-        return Sizes(*(getattr(self, name)[self.is_round] for name in names))
+        return Sizes(*(getattr(self, name)[rows] for name in names))
 
 
 def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str:
@@ -103,14 +107,14 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
     """
     if sizes is None:
         return ""
-    of_round = sizes.of_round()
+    of_round = sizes.take(sizes.is_round & ~_within_galaxies(sizes))
     part = _part_unlike(of_round, psf, shape)
     if part is not None:
         return _told(part, "have a focus or seeing of their own", shape)
     message = _told_of_patches(_alike_in_patches(of_round, psf, shape))
     if message:
         return message
-    if of_round.x.size == sizes.x.size:
+    if sizes.is_round.all():
         return ""
     part = _part_of_one_direction(sizes, psf, shape)
     return "" if part is None else _told(part, "have trailed stars", shape)
@@ -151,6 +155,17 @@ def _alike_in_patches(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> float:
     away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
     alike = alike_among_neighbours(away, sizes.x, sizes.y)
     return alike if alike > OTHER else 0.0
+
+
+def _within_galaxies(sizes: Sizes) -> Bools:
+    """Tell which sources are upon the light of a bright galaxy: its slope makes them wider."""
+    typical = np.median(sizes.size[sizes.is_star]) if sizes.is_star.any() else np.inf
+    within = np.zeros(sizes.x.size, dtype=np.bool_)
+    for galaxy in np.flatnonzero(sizes.size > typical + GALAXY):
+        distance = np.hypot(sizes.x - sizes.x[galaxy], sizes.y - sizes.y[galaxy])
+        near = distance < HALO * 10.0 ** sizes.size[galaxy]
+        within |= near & (sizes.error > BRIGHTER * sizes.error[galaxy])
+    return within
 
 
 def _told(part: _Part, cause: str, shape: tuple[int, int]) -> str:
