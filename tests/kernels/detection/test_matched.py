@@ -10,7 +10,7 @@ from skyextract.kernels.detection.matched import grow_discs, smooth_at
 from skyextract.run import Run
 from skyextract.stages.background.interpolate import mesh_variance
 from skyextract.stages.detection import matchedwaves
-from skyextract.stages.detection.matched import filter_matched, stamps_filter
+from skyextract.stages.detection.matched import filter_matched, filter_two, stamps_filter
 
 
 def gaussian(fwhm, size=21, stretch=1.0):
@@ -82,6 +82,12 @@ def test_a_wide_psf_gives_by_transforms_what_sums_give(monkeypatch, smooth):
             image, psf, Run(2), sigma=1.5, variance=variance, smooth=smooth, bad=bad
         )
         found.append(out / psf.unit(1.5))
+        two = filter_two(
+            (image[::-1].copy(), image), psf, Run(1), sigma=1.5, variance=variance, smooth=smooth,
+            bad=bad,
+        )  # fmt: skip
+        np.testing.assert_array_equal(two[1], out)
+        assert not np.array_equal(*two)
     assert 0 < (found[0] == 0).sum() < 2000
     np.testing.assert_array_equal(found[0] == 0, found[1] == 0)
     np.testing.assert_allclose(*found, rtol=1e-5, atol=3e-3)

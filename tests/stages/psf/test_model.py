@@ -207,9 +207,14 @@ def test_the_equations_of_donuts_are_solved(monkeypatch):
     call, solve = Preconditioner.__call__, Solver.solve
     monkeypatch.setattr(Preconditioner, "__call__", counted)
     monkeypatch.setattr(Solver, "solve", ended)
-    build_psf(data, np.full(data.shape, 225.0, np.float32), sample, gain=2.0, degree=0, run=Run(1))
+    fit = build_psf(
+        data, np.full(data.shape, 225.0, np.float32), sample, gain=2.0, degree=0, run=Run(1)
+    )
     # By their accuracy, not because the steps are over.
     assert max(ends) < MAX_STEPS
+    # A disc has no wings: what is beyond, out to 3.3 FWHM, would be noise.
+    assert 20 < fit.psf.radius < 60
+    assert fit.flux[fit.used] == pytest.approx(frame.flux[bright][fit.used], rel=0.03)
 
 
 def test_settings_of_sampling_and_size(starfield):

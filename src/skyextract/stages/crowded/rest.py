@@ -12,7 +12,7 @@ from skyextract.datamodel.arrays import F4, F8, I8, Bools
 from skyextract.kernels.psf.near import box_squares
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
-from skyextract.stages.detection.matched import filter_about, filter_matched
+from skyextract.stages.detection.matched import filter_about, filter_matched, filter_two
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 
 if TYPE_CHECKING:
@@ -76,6 +76,16 @@ def filtered_plane(plane: Plane, image: F4, matched: MatchedFilter, run: Run) ->
     """Return an image of the plane filtered with the PSF."""
     return filter_matched(
         image, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
+        smooth=plane.variance is None, bad=plane.holes,
+    )  # fmt: skip
+
+
+def filtered_together(
+    plane: Plane, images: tuple[F4, F4], matched: MatchedFilter, run: Run
+) -> tuple[F4, F4]:
+    """Return `filtered_plane` of two images, of wide PSFs in less time than one after the other."""
+    return filter_two(
+        images, matched, run, sigma=plane.background.sigma, variance=plane.variance_plane(run),
         smooth=plane.variance is None, bad=plane.holes,
     )  # fmt: skip
 

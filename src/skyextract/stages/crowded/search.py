@@ -29,6 +29,7 @@ from skyextract.stages.crowded.rest import (
     SIGNIFICANT,
     LeastFlux,
     filtered_plane,
+    filtered_together,
     gain_of_rest,
     nearest_pixel,
     noise_scale,
@@ -38,6 +39,7 @@ from skyextract.stages.crowded.sky import wide_plane, with_fine_meshes, without_
 from skyextract.stages.crowded.smooth import plainly_extended
 from skyextract.stages.crowded.sums import sums_of_stars
 from skyextract.stages.detection.detect import detection_threshold
+from skyextract.stages.detection.matchedwaves import is_wide
 from skyextract.stages.detection.noise import in_sigma
 from skyextract.stages.pointsources.sweeps import (
     COARSE,
@@ -157,11 +159,16 @@ def find_hidden(
         hidden = replace(hidden, plane=plane) if clouds else _on_plane(hidden, last_plane, plane)
         del last_plane
         residual = hidden.residual
-        filtered = filtered_plane(plane, residual, matched, run)
+        model = None
+        if is_wide(matched.cells):
+            filtered, model = filtered_together(plane, (residual, hidden.models), matched, run)
+        else:  # one plane less at a time
+            filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)
         scale = noise_scale(filtered, residual, plane, unit, matched, smooth, run)
         del residual
-        model = filtered_plane(plane, hidden.models, matched, run)
+        if model is None:
+            model = filtered_plane(plane, hidden.models, matched, run)
         in_sigma(filtered, scale, run)
         in_sigma(model, scale, run)
         threshold = detection_threshold(config.extraction, unit)

@@ -226,17 +226,35 @@ def filter_matched(
         convolved with the PSF, where the noise is that of the frame; 0 where there is no
         information.
     """
-    out = whole(image.shape, np.float32)
     weighting = _weighting(sigma, variance, smooth, bad, mesh)
+    return _filtered((image,), psf, weighting, sigma, run)[0]
+
+
+def filter_two(
+    images: tuple[F4, F4], psf: MatchedFilter, run: Run, *, sigma: float, variance: F4,
+    smooth: bool, bad: U1 | None,
+) -> tuple[F4, F4]:  # fmt: skip
+    """Return `filter_matched` of two images of the same weight, which of wide PSFs share work."""
+    first, second = _filtered(images, psf, _weighting(sigma, variance, smooth, bad), sigma, run)
+    return first, second
+
+
+def _filtered(
+    images: tuple[F4, ...], psf: MatchedFilter, weighting: matched.Weighting, sigma: float,
+    run: Run,
+) -> list[F4]:  # fmt: skip
+    """Filter images of one weight."""
+    out = [whole(image.shape, np.float32) for image in images]
     unit, min_share = np.float32(psf.unit(sigma)), np.float32(_MIN_SHARE)
     if is_wide(psf.cells):
-        filter_in_waves(image, weighting, psf.cells, unit, min_share, run, out)
+        filter_in_waves(images, weighting, psf.cells, unit, min_share, run, out)
         return out
 
     def filter_rows(band: tuple[int, int]) -> None:
-        matched.matched_rows(image, weighting, psf.cells, unit, min_share, *band, out)
+        for image, one in zip(images, out, strict=True):
+            matched.matched_rows(image, weighting, psf.cells, unit, min_share, *band, one)
 
-    run.map(filter_rows, run.bands(image.shape[0]))
+    run.map(filter_rows, run.bands(images[0].shape[0]))
     return out
 
 

@@ -17,6 +17,8 @@ from skyextract.kernels.detection.matched import matched_rows
 from skyextract.kernels.detection.matchedwaves import significances, weighted_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skyextract.datamodel.arrays import C16, F4
     from skyextract.kernels.detection.matched import PsfCells, Weighting
     from skyextract.run import Run
@@ -38,16 +40,20 @@ def is_wide(psf: PsfCells) -> bool:
 
 
 def filter_in_waves(
-    image: F4, weighting: Weighting, psf: PsfCells, unit: np.float32, min_share: np.float32,
-    run: Run, out: F4,
+    images: Sequence[F4], weighting: Weighting, psf: PsfCells, unit: np.float32,
+    min_share: np.float32, run: Run, out: Sequence[F4],
 ) -> None:  # fmt: skip
-    """Do what `matched_rows` does, with all rows of an image."""
+    """Do what `matched_rows` does, with all rows of images of one weight.
+
+    They share the transforms of the PSF and of the weights.
+    """
 
     def filter_rows(task: tuple[int, int, int]) -> None:
         cell, first, past = task
-        rows = _Rows(image, weighting, psf.column.shape[3], first, past)
+        rows = _Rows(images, weighting, psf.column.shape[3], first, past)
         if not rows.are_tame:
-            matched_rows(image, weighting, psf, unit, min_share, first, past, out)
+            for image, one in zip(images, out, strict=True):
+                matched_rows(image, weighting, psf, unit, min_share, first, past, one)
             return
         for number, span in enumerate(pairwise(psf.cell_x.tolist())):
             own = cell, number
@@ -60,23 +66,27 @@ def filter_in_waves(
 
 
 class _Rows:
-    """Weighted pixels of some rows of an image, with those that the PSF reaches about them."""
+    """Weighted pixels of some rows of images, with those that the PSF reaches about them."""
 
-    def __init__(self, image: F4, weighting: Weighting, size: int, first: int, past: int) -> None:
+    def __init__(
+        self, images: Sequence[F4], weighting: Weighting, size: int, first: int, past: int
+    ) -> None:
         half = size // 2
         self.first, self.n_rows, self.n_columns, self.size = (
             first,
             past - first,
-            image.shape[1],
+            images[0].shape[1],
             size,
         )
         n, width = self.n_rows + 2 * half, self.n_columns + 2 * half
         self.typical, self.complete = np.empty(n, np.float32), np.empty(n, np.uint8)
-        self.weights, self.signal = np.zeros((2, n, width), np.float32)
-        weighted_rows(
-            image, weighting, first - half, half, self.typical, self.complete, self.weights,
-            self.signal,
-        )  # fmt: skip
+        self.weights = np.zeros((n, width), np.float32)
+        self.signals = np.zeros((len(images), n, width), np.float32)
+        for image, signal in zip(images, self.signals, strict=True):
+            weighted_rows(
+                image, weighting, first - half, half, self.typical, self.complete, self.weights,
+                signal,
+            )  # fmt: skip
         if not weighting.smooth:
             self.complete[:] = 0
 
@@ -88,28 +98,30 @@ class _Rows:
             return True
         least = float(known.min())
         # Not the absolute values, which are another plane; NaN is the largest and the least.
-        largest = max(float(self.signal.max()), -float(self.signal.min()))
+        largest = max(float(self.signals.max()), -float(self.signals.min()))
         is_tame = largest <= BROKEN * math.sqrt(least)
         return is_tame and float(self.weights.max()) <= BROKEN * least
 
     def filter(
         self, model: F4, square: F4, tiles: list[tuple[int, int]], unit: np.float32,
-        min_share: np.float32, out: F4,
+        min_share: np.float32, out: Sequence[F4],
     ) -> None:  # fmt: skip
         """Set the significances in tiles of these columns, all of which have one PSF."""
         widest = max(past - first for first, past in tiles)
         shape = fast_size(self.n_rows + self.size - 1), fast_size(widest + self.size - 1)
         waves, waves2 = _conjugate_waves(model, shape), None
         for first, past in tiles:
-            above, below = self._correlated(self.signal, waves, first, past, shape), _NO_PLANE
+            below = _NO_PLANE
             has_below = self._has_gaps(first, past)
             if has_below:
                 waves2 = _conjugate_waves(square, shape) if waves2 is None else waves2
                 below = self._correlated(self.weights, waves2, first, past, shape)
-            significances(
-                above, below, has_below, self.weights, self.typical, self.complete, first,
-                min_share, np.float32(square.sum()), unit, self.first, out,
-            )  # fmt: skip
+            for signal, one in zip(self.signals, out, strict=True):
+                above = self._correlated(signal, waves, first, past, shape)
+                significances(
+                    above, below, has_below, self.weights, self.typical, self.complete, first,
+                    min_share, np.float32(square.sum()), unit, self.first, one,
+                )  # fmt: skip
 
     def _has_gaps(self, first: int, past: int) -> bool:
         """Tell whether pixels of a tile have some about them that are bad, or beyond the image."""

@@ -44,6 +44,13 @@ MAX_SAMPLES_PER_FWHM = 20
 RADIUS_FWHM = 3.3
 """The model reaches this many FWHM, so that a 6-FWHM aperture fits in."""
 
+LARGE, LIGHTLESS = 40, 1e-4
+"""A model of more pixels than the first number to each side ends where the light of the mean
+profile beyond is less than the second (a disc out of focus has no wings)..."""
+
+SHORTER = 0.85
+"""... if it becomes shorter by this factor at least, and in steps of it."""
+
 STARS_PER_TERM = 6
 """The degree is lowered until there are this many stars per polynomial term."""
 
@@ -190,24 +197,30 @@ def build_psf(
     per_term = STARS_PER_SCALED_TERM if scaled else STARS_PER_TERM
     degree = affordable_degree(n_stars, degree, per_term)
 
-    def solver_of(narrow: float, wide: float) -> tuple[Solver, int]:
+    def solver_of(narrow: float, wide: float, reach: float = RADIUS_FWHM) -> tuple[Solver, int]:
         step = sampling or min(1.0, narrow / SAMPLES_PER_FWHM)
-        half = math.ceil(RADIUS_FWHM * wide) + 1
-        reach = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
+        half = math.ceil(reach * wide) + 1
+        samples = max(size // 2, 2) if size else math.ceil((half + 1) / step) + 1
         solver = Solver(
             data, variance, sample, gain=gain, degree=degree, step=step, half=half, run=run
         )
         if held_out is not None:
             solver.used &= ~held_out
-        return solver, 2 * reach + 1
+        return solver, 2 * samples + 1
 
     solver, n = solver_of(sample.narrow or fwhm, fwhm)
     prior = _round_profile(solver, n, sample)
+    reach = RADIUS_FWHM
+    if not size and RADIUS_FWHM * fwhm > LARGE:
+        reach *= _lit_share(prior[0])
+    if reach < RADIUS_FWHM:
+        solver, n = solver_of(sample.narrow or fwhm, fwhm, reach)
+        prior = _round_profile(solver, n, sample)
     profile = None
     if scaled:
         profile = scaled_profile(solver, degree)
         narrow, wide = profile.range_of_widths()
-        solver, n = solver_of(narrow * fwhm, wide * fwhm)
+        solver, n = solver_of(narrow * fwhm, wide * fwhm, reach)
         prior = profile.drawn(n, solver.step, degree)
         solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
         solver.fit(prior, clip=1e9)
@@ -277,6 +290,18 @@ def _round_profile(solver: Solver, n: int, sample: StarSample) -> F8:
     solver.fit_numbers[:] = 0
     prior[0] = coefficients_of(solver.mean_profile(n, sample.shape, float(profile.max())))[0]
     return prior
+
+
+def _lit_share(profile: F8) -> float:
+    """Return the part of a profile's side, from the middle on, that holds its light."""
+    half = profile.shape[0] // 2
+    axis = np.abs(np.arange(profile.shape[0]) - half)
+    light = np.bincount(np.maximum.outer(axis, axis).ravel(), weights=profile.ravel())
+    beyond = np.cumsum(light[::-1])[::-1]
+    share = 1.0
+    while beyond[math.floor(SHORTER * share * half)] < LIGHTLESS * beyond[0]:
+        share *= SHORTER
+    return share
 
 
 def _described(solver: Solver, solution: F8, variation: Variation) -> PsfFit:

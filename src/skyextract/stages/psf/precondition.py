@@ -14,6 +14,9 @@ STEPS, MOST_STEPS = 16, 150
 """Steps that the approximate equations are solved in.  Of cells of several samples there are as
 many more, up to the second number, as they are cheaper."""
 
+MANY_TERMS = 6
+"""Of more terms than this half as many: these steps become dearer with them, others do not."""
+
 SPLINE_TAPS = np.array([1.0, 4.0, 1.0]) / 6.0
 """A cubic B-spline at its knots."""
 
@@ -128,7 +131,7 @@ class Preconditioner:
         self.side[: reach + 1] = taps[reach:]
         self.side[0] *= np.float32(0.5)
         self.moments = moments
-        self.steps = min(STEPS * cell**2, MOST_STEPS)
+        self.steps = min(STEPS * cell**2, MOST_STEPS) // (2 if n_terms > MANY_TERMS else 1)
         self.shape = n_terms, n, n + 2 * half
         self.inner = np.s_[:, :, half : half + n]
         self.factors = np.zeros((2, *self.shape), dtype=np.float32)
