@@ -119,6 +119,19 @@ def test_what_was_done_with_other_settings_or_pixels_is_done_again(program, tmp_
     assert "skipped" not in program(*arguments).stderr
 
 
+def test_what_would_be_read_now_is_done_again(program, tmp_path, frames):
+    """A header of SCAMP that has come since, another file that a glob matches."""
+    (tmp_path / "bad1.txt").write_text("1 1 3 3\n")
+    arguments = ("f0.fits", "--steps", "isr,measure", "--skip-done", "-ISR_DEFECTS", "bad*.txt")
+    program(*arguments, "-GAIN", 1)
+    assert "skipped" in program(*arguments, "-GAIN", 1).stderr
+    (tmp_path / "bad2.txt").write_text("9 9 3 3\n")
+    assert "skipped" not in program(*arguments, "-GAIN", 1).stderr
+    assert "skipped" in program(*arguments, "-GAIN", 1).stderr
+    (tmp_path / "f0.head").write_text("GAIN    =                  2.0\nEND\n")
+    assert "skipped" not in program(*arguments, "-GAIN", 1).stderr
+
+
 def test_what_came_from_a_pipe_is_done_again(program, tmp_path, frames):
     os.mkfifo(tmp_path / "columns")
     arguments = ("f0.fits", "--steps", "measure", "--skip-done", "-PARAMETERS_NAME", "columns")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from typing import Any
 
 from skyextract.errors import ExitStatus
 from skyextract.io.checksums import sha256
 from skyextract.io.names import parse_image_spec
 from skyextract.io.streams import Stream, is_pipe
-from skyextract.jobs import Job
+from skyextract.jobs import Job, input_files
 from skyextract.outputs.summaries import lines_again
 from skyextract.record import record
 from skyextract.settings.resolve import Settings
@@ -45,7 +46,7 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
 
     Done is an image whose summary was written with the same settings by the same version and
     tells of no failure, whose products are all there as it left them, and newer than everything
-    that was read.
+    that was read, or would be read now: an additional header, another file that a glob matches.
     """
     name = job.products.get("SUMMARY_NAME")
     if name is None or any(is_pipe(spec.path) for spec in (job.measurement, job.detection) if spec):
@@ -68,6 +69,10 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
         oldest = min(times)
         if not all(_is_older(path, checksum, oldest) for path, checksum in inputs.items()):
             return None
+        if any(
+            _came_since(path, oldest) for path in input_files(settings, [job]) if path not in inputs
+        ):
+            return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
     return Earlier(job, objects)
@@ -84,3 +89,9 @@ def _is_older(path: str, checksum: str | None, moment: int) -> bool:
     if facts.st_mtime_ns > moment:
         return False
     return facts.st_ctime_ns <= moment or sha256(path) == checksum
+
+
+def _came_since(path: str, moment: int) -> bool:
+    """Tell whether a file is new, or was changed; one of before was of no use to the image."""
+    facts = os.stat(path)  # noqa: PTH116
+    return stat.S_ISREG(facts.st_mode) and facts.st_ctime_ns > moment
