@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -10,8 +11,12 @@ import numba
 from skyextract.kernels.jit import Kernel
 
 
+@cache
 def entry(helper: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a helper of kernels, which has no entry for Python once it is compiled, with one."""
+    """Return a helper of kernels, which has no entry for Python once it is compiled, with one.
+
+    It is compiled once for all calls: each time takes half a second.
+    """
     if not isinstance(helper, Kernel):  # NUMBA_DISABLE_JIT
         return helper
     compiled = helper.dispatcher
