@@ -51,7 +51,10 @@ def run(program: str, catalogue: Path, *options: str) -> None:
 def models(catalogues: dict[str, Path]) -> dict[str, Path]:
     """PSFEx's models of both."""
     for catalogue in catalogues.values():
-        run("psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf")
+        run(
+            "psfex", catalogue, "-CHECKIMAGE_TYPE", "NONE", "-PSF_SUFFIX", ".psf",
+            "-PSFVAR_DEGREES", "0",
+        )  # fmt: skip
     return {name: catalogue.with_suffix(".psf") for name, catalogue in catalogues.items()}
 
 

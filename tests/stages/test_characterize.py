@@ -193,10 +193,9 @@ def test_a_given_psf_is_kept(starfield):
     assert result.metrics["iterations"] == 0
 
 
-@pytest.mark.parametrize("seed", [10, 11])
 @pytest.mark.parametrize("factor", [0.5, 0.75, 0.95, 1.0, 1.08, 1.35, 2.0, 4.0, 7.0])
-def test_a_given_psf_is_compared_with_the_stars(starfield, factor, seed):
-    field = starfield.simulate(300, 40, 3.5, separation=14, beta=3.5, seed=seed)
+def test_a_given_psf_is_compared_with_the_stars(starfield, factor):
+    field = starfield.simulate(300, 40, 3.5, separation=14, beta=3.5, seed=10)
     given = Psf.gaussian(true_shape(field, 3.5)[0] * factor, PsfSource.FILE)
     run = Run()
     result = characterize(exposure_of(field.image, psf=given), Config(), run)
@@ -234,11 +233,10 @@ def test_one_pass_that_does_not_converge_says_so(starfield):
 
 
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
-@pytest.mark.parametrize("band", ["g", "r", "i"])
-def test_real_frames_give_stars_and_a_psf_that_fits(shared_data, band):
+def test_a_real_frame_gives_stars_and_a_psf_that_fits(shared_data):
     fits = pytest.importorskip("astropy.io.fits")
     wcs = pytest.importorskip("astropy.wcs")
-    path = shared_data / f"sdss_stripe82/fpC-004192-{band}4-0300.fit.gz"
+    path = shared_data / "sdss_stripe82/fpC-004192-r4-0300.fit.gz"
     image, header = fits.getdata(path, header=True)
     catalog = fits.getdata(shared_data / "sdss_stripe82/refcat/sdss_stars_field.fits")
     x, y = wcs.WCS(header).all_world2pix(catalog["ra"], catalog["dec"], 1)
@@ -253,9 +251,8 @@ def test_real_frames_give_stars_and_a_psf_that_fits(shared_data, band):
         assert (distance.min(axis=1)[bright] < 3.0).mean() > 0.95
     first, second = (result.exposure.psf.fwhm for result in results)
     assert first == pytest.approx(second, rel=0.005)
-    if band == "r":
-        reference = shared_data / "sdss_stripe82/reference_outputs/psfex_004192-r4-0300.psf"
-        assert first == pytest.approx(read_psfs(str(reference), Run())[0].fwhm, rel=0.05)
+    reference = shared_data / "sdss_stripe82/reference_outputs/psfex_004192-r4-0300.psf"
+    assert first == pytest.approx(read_psfs(str(reference), Run())[0].fwhm, rel=0.05)
 
 
 def test_simulated_sky_survey_frame(shared_data):

@@ -67,7 +67,7 @@ def test_what_is_no_banding(seed):
         assert said(other) == ""
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("width", [1.0, 2.0, 4.0])
 def test_smoothing_along_rows_is_no_banding(seed, width):
     """Their levels scatter by the noise of fewer independent pixels; bands beyond it are told."""
