@@ -51,7 +51,7 @@ def process_everything() -> None:
     clouds = np.fft.irfft2(waves * (k < 1 / 20) / np.maximum(k, 1e-3) ** 1.5, s=(400, 400))
     nebula = stars + 500 + 60 * clouds / clouds.std()
     fits.PrimaryHDU(nebula.astype("f4"), header).writeto("nebula.fits")
-    fits.PrimaryHDU(np.ones(image.shape, "f4")).writeto("weight.fits")
+    fits.PrimaryHDU(np.ones(image.shape, "i2")).writeto("weight.fits")
     frames = [("BIAS", "bias"), ("DARK", "dark"), ("FLAT", "flat")]
     master = [word for key, name in frames for word in (f"-ISR_{key}", f"{night}/{name}*.fz")]
     runs = [

@@ -17,12 +17,14 @@ from skyextract.datamodel.header import Header
 from skyextract.datamodel.noise import median
 from skyextract.errors import ImageError
 from skyextract.io.fits.file import FitsFile, HeaderUnit
+from skyextract.kernels.stored import pixels_of_shorts, pixels_of_singles
 from skyextract.record import record
 from skyextract.run import Run
 
 MAX_COLOURS, MIN_SIDE = 4, 16
 """A cube with so few pixels in a row, and more of them in a column and planes, is turned."""
 _BLOCK_PIXELS = 1 << 18
+_SHORT, _SINGLE = np.dtype(">i2"), np.dtype(">f4")
 
 
 @record
@@ -230,20 +232,32 @@ def _convert(
 ) -> None:
     """Convert one block of rows, from the arrays into the arrays; the mask is 0 on entry."""
     integer = numbers.dtype.kind in "iu"
-    if scaling.scale == 1.0 and (scaling.zero == 0.0 or (integer and numbers.dtype.itemsize <= 2)):
+    saturation, no_value = limits
+    is_whole = integer and numbers.dtype.itemsize <= 2 and scaling.scale == 1.0
+    as_stored = scaling.scale == 1.0 and scaling.zero == 0.0
+    plain = numbers.flags.carray and numbers.ndim == 2  # as the kernels take them
+    reached, odd = True, not integer or scaling.scale != 1.0
+    if plain and is_whole and numbers.dtype == _SHORT:
+        shorts = numbers.view(np.uint16)
+        zero = np.float32(scaling.zero)
+        reached = pixels_of_shorts(shorts, zero, np.float32(saturation), image)
+    elif plain and as_stored and numbers.dtype == _SINGLE:
+        singles = numbers.view(np.uint32)
+        reached, odd = pixels_of_singles(
+            singles, np.float32(no_value), np.float32(saturation), image
+        )
+    elif is_whole or as_stored:
         image[...] = numbers
         if scaling.zero:
             image += np.float32(scaling.zero)
     else:
         image[...] = numbers.astype(np.float64) * scaling.scale + scaling.zero
-    saturation, no_value = limits
-    saturated = image >= saturation
-    if saturated.any():
-        mask[saturated] = Mask.SAT
+    if reached:
+        mask[image >= saturation] = Mask.SAT
     bad = None
     if integer and scaling.blank is not None:
         bad = numbers == scaling.blank
-    if not integer or scaling.scale != 1.0:
+    if odd:
         no_number = ~(np.abs(image) < no_value)
         bad = no_number if bad is None else bad | no_number
     if bad is not None and bad.any():

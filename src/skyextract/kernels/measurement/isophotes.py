@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.kernels.jit import kernel
+from skyextract.kernels.jit import helper, kernel
 from skyextract.kernels.measurement.records import Footprints, Noise, Shapes
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ FLUX, VARIANCE, AREA, PEAK, THRESHOLD, ERRX2, ERRY2, ERRXY, FWHM, N_SATURATED, N
 N_COLUMNS = ISO + N_LEVELS
 
 _PIXEL_VARIANCE = 0.08333
+
+
+@helper
+def _row_of(place: int, width: int, row: int, edge: int) -> tuple[int, int]:
+    """Return the row of a pixel and where it begins: mostly that before, as divisions take long."""
+    if not edge <= place < edge + width:
+        row = place // width
+        edge = row * width
+    return row, edge
 
 
 @kernel
@@ -48,9 +57,10 @@ def _sum_footprint(
     lowest = math.inf if mapped else threshold
     weight_sum = error_sum = ex2 = ey2 = exy = 0.0
     bad = full = 0
+    py = edge = 0
     for k in range(begin, end):
-        py = index[k] // width
-        px = index[k] - py * width
+        py, edge = _row_of(index[k], width, py, edge)
+        px = index[k] - edge
         value = np.float64(pixels[py, px])
         if value != value:
             bad += 1
@@ -111,7 +121,7 @@ def _sum_footprint(
 
 @kernel
 def _set_levels(peak: float, lowest: float, photographic: bool, levels: F8) -> None:
-    """Set the levels of the isophotal areas."""
+    """Set the levels of the isophotal areas, none below the one before; inf for what is none."""
     for j in range(N_LEVELS):
         if photographic:
             levels[j] = lowest + (peak - lowest) * j / N_LEVELS
@@ -119,6 +129,10 @@ def _set_levels(peak: float, lowest: float, photographic: bool, levels: F8) -> N
             levels[j] = lowest * (peak / lowest) ** (j / N_LEVELS)
         else:
             levels[j] = 0.0
+    for j in range(N_LEVELS):
+        if levels[j] != levels[j]:
+            levels[j] = math.inf
+        levels[j] = max(levels[j], levels[max(j - 1, 0)])
 
 
 @kernel
@@ -128,19 +142,20 @@ def _measure_profile(
 ) -> None:  # fmt: skip
     """Count the pixels above each level, and fit the FWHM of a Gaussian."""
     width = pixels.shape[1]
-    row[ISO:] = 0.0
+    number = np.zeros(N_LEVELS + 1)  # of pixels above so many levels
     bottom = max(0.2 * row[PEAK], row[THRESHOLD])
     s = sx = sy = sxx = sxy = 0.0
+    py = edge = 0
     for k in range(begin, own):
-        py = index[k] // width
-        px = index[k] - py * width
+        py, edge = _row_of(index[k], width, py, edge)
+        px = index[k] - edge
         value = np.float64(pixels[py, px])
         if value != value:
             continue
-        for j in range(N_LEVELS):
-            if not value > levels[j]:
-                break
-            row[ISO + j] += 1.0
+        n_above = 0
+        for j in range(N_LEVELS):  # all of them: a branch would be taken at random
+            n_above += int(value > levels[j])
+        number[n_above] += 1.0
         value -= sky
         if bottom > 0.0 and bottom < value < ceiling:
             dx = px - x
@@ -153,6 +168,10 @@ def _measure_profile(
             sxx += r2 * r2 * weight
             sy += log * weight
             sxy += log * r2 * weight
+    total = 0.0
+    for j in range(N_LEVELS - 1, -1, -1):
+        total += number[j + 1]
+        row[ISO + j] = total
     row[FWHM] = 0.0
     determinant = s * sxx - sx * sx
     if abs(determinant) > 0.0:
