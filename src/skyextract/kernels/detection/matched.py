@@ -286,8 +286,9 @@ def matched_rows(
                 _separable(weights, y - half, first, second, a, min(c, b), work, denominator)
             if d < b:
                 _separable(weights, y - half, first, second, d, b, work, denominator)
-            for x in range(c, d):
-                denominator[x] = middle[x] * squares[cy, cx]
+            square, inside, here = squares[cy, cx], denominator[c:d], middle[c:d]
+            for x in range(len(inside)):
+                inside[x] = here[x] * square
             _divide(
                 numerator[a:b], denominator[a:b], middle[a:b], typical.max(),
                 min_share * squares[cy, cx], unit, out[y, a:b],
