@@ -120,12 +120,13 @@ def test_sharp_stars_are_no_cosmic_rays_and_that_is_told_once():
 
 
 def test_a_pattern_of_pixels_in_all_stars_is_no_cosmic_ray():
-    frame = simulated("fwhm 3", 1)
-    image = (frame.image - SKY).astype(np.float32)
+    frame, side = simulated("fwhm 3", 1), 256
+    image = (frame.image[:side, :side] - SKY).astype(np.float32)
     image[::2, ::2] *= 0.4
     image[1::2, 1::2] *= 0.7
     result, _ = characterized(image + np.float32(SKY))
     stars = np.round([frame.y, frame.x]).astype(int)[:, frame.snr > 50]
+    stars = stars[:, stars.max(axis=0) < side]
     assert not (result.exposure.mask[tuple(stars)] & np.uint16(Mask.CR)).any()
 
 

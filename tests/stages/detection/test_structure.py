@@ -110,12 +110,15 @@ def test_errors_are_those_with_the_structure():
     assert 0.7 < (high - low) / 2 < 1.2
 
 
+@pytest.fixture(scope="module")
+def lit():
+    return make(LIGHTS["dark"], 1)
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_noise_of_pixels_is_no_structure(kind):
+def test_noise_of_pixels_is_no_structure(kind, lit):
     """Few photons, steps, rows, and resampled, drizzled detectors."""
-    noise = KINDS[kind]
-    frame = make_noise(noise, 2, size=512)
-    lit = make(LIGHTS["dark"], 1)
+    frame = make_noise(KINDS[kind], 2, size=512)
     found = measured(replace(lit, image=frame.image), SINGLE).detections
     assert found.around is None
     assert found.noise_scale is found.full_noise_scale
