@@ -241,3 +241,19 @@ def test_stars_upon_the_light_of_a_galaxy_are_no_part_of_the_frame():
         size[0] = np.log10(3.0)  # without the galaxy they are a part with a focus of its own
         told += bool(doubt_of_parts(replace(upon_it, size=size), PSF, SHAPE))
     assert told > 10
+
+
+def test_stars_that_were_left_out_as_sizes_bend_too_far():
+    """Widths grow by 60 % to one side; galaxies there follow no parabola."""
+
+    def size(u, v):
+        return 3.0 * (1.0 + 1.2 * np.maximum(u + 0.2, 0.0) ** 2)
+
+    told = 0
+    for seed in range(20):
+        field = sizes(seed, 20, size, lambda u, v: u < 0.2)
+        told += bool(doubt_of_parts(field, PSF, SHAPE))
+        wider = np.random.default_rng(seed).uniform(0.02, 0.3, 20)
+        among = replace(field, size=np.where(field.is_star, np.log10(3.0), np.log10(3.0) + wider))
+        assert "are not among the PSF stars" not in doubt_of_parts(among, PSF, SHAPE)
+    assert told >= 18

@@ -51,6 +51,10 @@ GALAXY, HALO, BRIGHTER = 0.3, 8.0, 3.0
 """Log10 by which a galaxy is wider than stars, at least, and its FWHM within which its light
 widens sources whose S/N is so many times smaller."""
 
+MIN_OTHERS, FOLLOWED, OFF = 4, 0.25, 2.0
+"""Stars that were left out, at least, what a parabola over the field may leave of the scatter of
+all sizes, and their departure from the PSF in units of what it leaves."""
+
 STRIPS = 12
 """Trails of strips, as a frame is read, are looked for in so many parts of each axis, too."""
 
@@ -112,6 +116,7 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
     if part is not None:
         return _told(part, "have a focus or seeing of their own", shape)
     message = _told_of_patches(_alike_in_patches(of_round, psf, shape))
+    message = message or _told_of_left_out(of_round, psf, shape)
     if message:
         return message
     if sizes.is_round.all():
@@ -155,6 +160,34 @@ def _alike_in_patches(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> float:
     away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
     alike = alike_among_neighbours(away, sizes.x, sizes.y)
     return alike if alike > OTHER else 0.0
+
+
+def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
+    """Tell that sizes vary smoothly over the frame by more than that of the PSF; else empty.
+
+    A parabola goes through the sizes of stars, those that were left out as too wide or narrow,
+    too: not through those of galaxies.
+    """
+    others, n = ~sizes.is_star, sizes.x.size
+    n_terms = TERMS[-1]
+    if n < MIN_STARS + n_terms or np.count_nonzero(others) < MIN_OTHERS:
+        return ""
+    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    away -= np.median(away[sizes.is_star])
+    off = float(np.median(away[others]))
+    u, v = field_of(sizes.x, sizes.y, shape)
+    terms = np.stack([np.ones(n), u, v, u * u, u * v, v * v], axis=1)
+    weight = 1.0 / np.hypot(sizes.error, OTHER)
+    solution, *_ = np.linalg.lstsq(terms * weight[:, None], sizes.size * weight, rcond=None)
+    left = math.sqrt(float(np.sum((sizes.size - terms @ solution) ** 2)) / (n - n_terms))
+    message = ""
+    if abs(off) > max(OFF * left, ALIKE) and left < FOLLOWED * float(sizes.size.std()):
+        message = (
+            f"sizes of stars vary over the frame, and {np.count_nonzero(others)} of {n}, "
+            f"{abs(10.0**off - 1.0):.0%} {'wider' if off > 0.0 else 'narrower'} than the PSF "
+            "there, are not among the PSF stars: it does not follow them"
+        )
+    return message
 
 
 def _within_galaxies(sizes: Sizes) -> Bools:
