@@ -82,12 +82,13 @@ def test_a_wide_psf_gives_by_transforms_what_sums_give(monkeypatch, smooth):
             image, psf, Run(2), sigma=1.5, variance=variance, smooth=smooth, bad=bad
         )
         found.append(out / psf.unit(1.5))
-        two = filter_two(
-            (image[::-1].copy(), image), psf, Run(1), sigma=1.5, variance=variance, smooth=smooth,
-            bad=bad,
-        )  # fmt: skip
-        np.testing.assert_array_equal(two[1], out)
-        assert not np.array_equal(*two)
+        if wide == 1:  # sums of two images share nothing
+            two = filter_two(
+                (image[::-1].copy(), image), psf, Run(1), sigma=1.5, variance=variance,
+                smooth=smooth, bad=bad,
+            )  # fmt: skip
+            np.testing.assert_array_equal(two[1], out)
+            assert not np.array_equal(*two)
     assert 0 < (found[0] == 0).sum() < 2000
     np.testing.assert_array_equal(found[0] == 0, found[1] == 0)
     np.testing.assert_allclose(*found, rtol=1e-5, atol=3e-3)
