@@ -1,5 +1,7 @@
 """Errors of sky positions where no star holds the plate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,15 @@ def test_three_or_four_stars_do_not_tell_a_lens(n):
         if result.plate is not None and result.metrics["n_used"] < 5:
             assert result.status == "FALLBACK"
             assert result.reason
+
+
+def test_errors_of_the_reference_that_are_far_beyond_its_scatter_are_named():
+    lens = Lens(0.0, 100, 4)
+    lens.reference = replace(
+        lens.reference, ra_error=np.full(lens.reference.n_stars, 150.0),
+        dec_error=np.full(lens.reference.n_stars, 150.0),
+    )  # fmt: skip
+    result = lens.solve()
+    assert result.status == "FALLBACK"
+    assert result.reason.startswith("the reference catalogue quotes errors of 1.5e+02 arcsec")
+    assert "distortion" not in result.reason

@@ -23,6 +23,7 @@ from skyextract.stages.agreement import (
     spread_of_medians,
     two_groups,
 )
+from skyextract.stages.astrometry.brightness import Brightness, find_trend
 from skyextract.stages.astrometry.corners import Corners, find_corners
 from skyextract.stages.astrometry.displaced import Displaced, find_displaced
 from skyextract.stages.astrometry.outside import Outside, find_outside
@@ -64,6 +65,8 @@ class AstrometryParts:
         A part of the frame whose stars the fit left out, displaced alike.
     outside : Outside
         Stars without a partner, away from those that have one.
+    brightness : Brightness
+        How stars are displaced by their brightness.
     """
 
     axes: tuple[Spread, Spread]
@@ -73,6 +76,7 @@ class AstrometryParts:
     corners: Corners = field(default_factory=Corners)
     displaced: Displaced = field(default_factory=Displaced)
     outside: Outside = field(default_factory=Outside)
+    brightness: Brightness = field(default_factory=Brightness)
 
     @property
     def error(self) -> float:
@@ -125,7 +129,7 @@ class AstrometryParts:
             "n_lost_in_corners": self.corners.number,
             "n_displaced": self.displaced.number,
             "n_alone_outside": self.outside.alone,
-        }
+        } | self.brightness.numbers
 
 
 def pairs_within(solution: Solution, sources: Sources, radius: float) -> tuple[I8, I8, F8, F8]:
@@ -163,6 +167,9 @@ def compare_parts(
     near = distance < solution.radius
     part, _ = cells(sources.x[first[near]], sources.y[first[near]], shape)
     axes = [spread_of_medians(v[near], errors[near], part) for v in (dx, dy)]
+    trend = find_trend(
+        (dx[near], dy[near]), np.sqrt(own[near]), errors[near], solution.region, second[near]
+    )
     known = np.maximum(known, MIN_SPLIT * fit.plate.pixel_scale)
     place = sources.x[first[near]], sources.y[first[near]]
     halves = two_groups(dx[near], dy[near], known[near], fit.floor, place)
@@ -181,4 +188,6 @@ def compare_parts(
     )  # fmt: skip
     pairs = pairs_within(solution, sources, solution.radius)[:2]
     outside = find_outside(solution, sources, pairs, shape)
-    return AstrometryParts((axes[0], axes[1]), group, halves, seam, corners, displaced, outside)
+    return AstrometryParts(
+        (axes[0], axes[1]), group, halves, seam, corners, displaced, outside, trend
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.refcatalog import reference_variance
 from skyextract.record import record
-from skyextract.sky.plate import Plate, exponents, monomials
+from skyextract.sky.plate import exponents, monomials
 from skyextract.stages.astrometry.platefit import PlateFit
 from skyextract.stages.astrometry.solution import Solution
 from skyextract.stages.astrometry.sources import Sources
@@ -40,6 +40,8 @@ MAX_STARS = 1000
 """So many stars, at most, tell."""
 MAX_ERROR = 1.0
 """Error of the plate at some places, pixels per axis, that makes the solution a FALLBACK."""
+OVERSTATED = 10.0
+"""Quoted errors that are so many times the scatter of stars held out are not theirs."""
 _MOST = 0.95
 """Share of the frame that is better than that."""
 _LATTICE = 9
@@ -117,14 +119,25 @@ class Extent:
         k = int(np.argsort(error)[int(_MOST * len(error))])
         return float(error[k]), float(x[k]), float(y[k])
 
-    def weakness(self, plate: Plate) -> str:
-        """Say that no star holds the plate in a part of the frame; empty if they do."""
+    def weakness(self, fit: PlateFit, quoted: float) -> str:
+        """Say that no star holds the plate in a part of the frame; empty if they do.
+
+        Where `quoted`, the typical error of the reference catalogue, arcsec, is far beyond what
+        its stars show, it is these errors that leave the plate open.
+        """
         error, x, y = self.worst()
+        plate, scatter = fit.plate, fit.rms(held=True)
         message = (
             f"positions near x {x + 1.0:.0f}, y {y + 1.0:.0f} are uncertain by {error:.2f} arcsec: "
             f"the stars suggest a distortion of a higher degree than {plate.degree}, and too few "
             "are there"
         )
+        if quoted > OVERSTATED * scatter:
+            message = (
+                f"the reference catalogue quotes errors of {quoted:.2g} arcsec, and its stars "
+                f"agree to {scatter:.2g}: errors in another unit? By these, positions are "
+                f"uncertain by {error:.2f} arcsec"
+            )
         return message if error > MAX_ERROR * plate.pixel_scale else ""
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from skyextract.datamodel.arrays import F8, Bools
 from skyextract.datamodel.catalog import Catalog
 from skyextract.datamodel.matches import match_table
-from skyextract.datamodel.refcatalog import COMMON_MOTION, TYPICAL_MOTION, RefCatalog
+from skyextract.datamodel.noise import median
+from skyextract.datamodel.refcatalog import (
+    COMMON_MOTION,
+    TYPICAL_MOTION,
+    RefCatalog,
+    reference_variance,
+)
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.errors import StepError
 from skyextract.record import record
@@ -77,6 +83,8 @@ class Astrometry:
         The fitted polynomials; None after a failure.
     extent : Extent or None
         What is expected of the plate at each place; None after a failure.
+    remark : str
+        Worth a warning beside the reason; empty if nothing is.
     """
 
     status: Status
@@ -89,6 +97,7 @@ class Astrometry:
     floor: float
     plate: Plate | None
     extent: Extent | None = None
+    remark: str = ""
 
     def error_at(self, x: F8, y: F8) -> F8:
         """Return the error of sky positions per axis, arcsec, at 0-based pixels.
@@ -190,7 +199,7 @@ def solve_astrometry(
             except StepError as error:
                 reason = str(error)
             else:
-                if told := result.reason or unsure.remark:
+                for told in filter(None, (result.reason or unsure.remark, result.remark)):
                     run.warn(f"astrometry: {told}")
                 return result
         if solution is None:
@@ -353,12 +362,16 @@ def _assembled(
     # The errors of a plate with restrained terms hold that, place by place.
     follows = follows_stars(fit) if solution.extent is None else ""
     weak = weak or untested(fit, start.wcs) or follows or checks.weakness(plate.pixel_scale)
-    weak = weak or extent.weakness(plate) or unsure.weakness
+    quoted = reference_variance(solution.region, solution.second[solution.in_fit])
+    weak = weak or extent.weakness(fit, math.sqrt(median(quoted))) or unsure.weakness
     # Stars with two entries may have been left out.
     weak = weak or (checks.outside.told if unsure.doubles is None else "")
     status = Status.FALLBACK if weak else Status.COMPLETE
     floor = math.hypot(unsure.fit_error, checks.error, *unsure.errors)
-    return Astrometry(status, weak, "FITTED", wcs, metrics, matches, used, floor, plate, extent)
+    remark = checks.brightness.told(plate.pixel_scale, floor)
+    return Astrometry(
+        status, weak, "FITTED", wcs, metrics, matches, used, floor, plate, extent, remark
+    )
 
 
 def _shift(plate: Plate, start: Start) -> float:
