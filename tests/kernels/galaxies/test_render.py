@@ -202,25 +202,25 @@ CONCENTRIC = np.array(
 )
 
 
-@pytest.mark.parametrize("index", [0.5, 1.0, 2.5, 6.0])
+@pytest.mark.parametrize("index", [0.5, 2.5, 6.0])
 @pytest.mark.parametrize("radius", [0.3, 1.2, 5.0])
 @pytest.mark.parametrize("psf", [PSF, CONCENTRIC])
-@pytest.mark.parametrize("part", [1e-2, 1e-3])
 def test_gaussians_drawn_as_one_change_the_light_by_what_is_allowed(
-    index: float, radius: float, psf: np.ndarray, part: float
+    index: float, radius: float, psf: np.ndarray
 ) -> None:
     there = np.array([30.2, 29.7, math.log(radius), 0.2, -0.3, math.log(index)])
     mixture, shape = np.empty((4, N_GAUSSIANS)), np.empty((4, 3))
     mixture_of(there[5], mixture)
     ellipse_of(*there[2:5], shape)
     exact = planes(there, psf)[0]
-    most = part * exact.max()
-    ends = np.full((len(psf) + 1, N_GAUSSIANS), -1)
-    split = group(mixture, shape[0], whole_of(psf), most, ends)
-    drawn, count = planes(there, psf, groups=(split, ends))[0], int((ends >= 0).sum())
-    assert count < len(psf) * N_GAUSSIANS
-    assert np.abs(drawn - exact).max() < most * count
-    assert drawn.sum() == pytest.approx(exact.sum(), rel=1e-3)
+    for part in (1e-2, 1e-3):
+        most = part * exact.max()
+        ends = np.full((len(psf) + 1, N_GAUSSIANS), -1)
+        split = group(mixture, shape[0], whole_of(psf), most, ends)
+        drawn, count = planes(there, psf, groups=(split, ends))[0], int((ends >= 0).sum())
+        assert count < len(psf) * N_GAUSSIANS
+        assert np.abs(drawn - exact).max() < most * count
+        assert drawn.sum() == pytest.approx(exact.sum(), rel=1e-3)
 
 
 def test_wide_gaussians_are_seen_through_the_whole_psf_and_narrow_ones_through_its_parts() -> None:
