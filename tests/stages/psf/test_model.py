@@ -217,6 +217,27 @@ def test_the_equations_of_donuts_are_solved(monkeypatch):
     assert fit.flux[fit.used] == pytest.approx(frame.flux[bright][fit.used], rel=0.03)
 
 
+def test_a_trail_that_is_brighter_at_one_end_has_a_middle():
+    # A spectrum without a slit: a round window would walk to its bright end.
+    data = np.random.default_rng(2).normal(0.0, 10.0, (240, 360))
+    row, column = (v.ravel() for v in np.meshgrid(np.arange(30.0, 240, 45), [100.0, 270.0]))
+    along = np.arange(-40, 41)
+    for at_y, at_x in zip(row, column, strict=True):
+        offset = np.arange(360) - at_x - along[:, None]
+        line = (1 + along / 60) @ np.exp(-0.25 * offset**2)
+        data += 300.0 * np.outer(np.exp(-0.25 * (np.arange(240) - at_y) ** 2), line)
+    sample = StarSample(
+        x=column + 8.0, y=row, flux=np.full(row.size, 3e5), fwhm=17.0,
+        height=np.full(row.size, 1e3), peaks=np.zeros((4, 0)), narrow=4.0, shape=(0.05, 20.0, 0.0),
+    )  # fmt: skip
+    variance = np.full(data.shape, 100.0, np.float32)
+    fit = build_psf(
+        data.astype(np.float32), variance, sample, gain=1.0, degree=0, size=121, run=Run(1)
+    )
+    assert fit.used.all()
+    assert np.ptp(fit.x - column) < 0.5
+
+
 def test_settings_of_sampling_and_size(starfield):
     field = starfield.simulate(400, 40, 3.0, separation=20)
     psf = build(field, np.arange(40), 3.0, sampling=0.5, size=40).psf

@@ -27,7 +27,7 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.run import Run
 from skyextract.stages.psf.modelerrors import Evidence
-from skyextract.stages.psf.sample import StarSample
+from skyextract.stages.psf.sample import ROUND, StarSample
 from skyextract.stages.psf.scaled import scaled_profile
 from skyextract.stages.psf.solver import Solver
 from skyextract.stages.psf.splines import centred, coefficients_of, normalise, samples_of
@@ -255,8 +255,10 @@ def build_psf(
             solver.fit(solution)
         left = LEFT if turn else FIRST_LEFT
         stray, solution = solve(prior, stray, left)
-        # The middle of the model is where windowed positions of stars are, those of astrometry.
-        x, y = window_centre(samples_of(solution)[0])
+        # The middle of the model is where windowed positions of stars are, those of astrometry; a
+        # round window walks along a trail that is brighter at one end.
+        image = samples_of(solution)[0]
+        x, y = window_centre(image) if sample.shape == ROUND else core_shape(image)[:2]
         solver.cx += x * step
         solver.cy += y * step
         if abs(x) + abs(y) > 2e-3 / step:
