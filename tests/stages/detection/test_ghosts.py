@@ -60,6 +60,29 @@ def test_two_kinds_of_images():
     assert len(found.families) == 2
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_further_amplifiers_show_the_stars_by_the_factor_of_the_first(seed):
+    """Ten bright stars: no kind but the first has images enough to be seen by itself."""
+    x, y, flux, rng = field(150, seed)
+    flux = np.minimum(flux, 20.0)
+    flux[:10] *= 3000.0 / flux[:10] * rng.uniform(0.7, 2.0, 10)
+    x[:6] = rng.uniform(155.0, 290.0, 6)  # that have theirs in the amplifier beside
+    number, stars = np.floor(x / 150.0), slice(0, 10)
+    for step in (-3, -2, -1, 1, 2, 3):
+        to = number[stars] + step
+        there = np.where(step % 2, (2.0 * number[stars] + step + 1.0) * 150.0 - 1.0 - x[stars],
+                         x[stars] + 150.0 * step)  # fmt: skip
+        seen = (to >= 0) & (to < 4)
+        x, y = np.append(x, there[seen]), np.append(y, y[stars][seen])
+        flux = np.append(flux, 2e-3 * flux[stars][seen])
+    found = find_ghosts(x, y, flux)
+    assert found is not None
+    assert np.count_nonzero(found.rows[150:]) == 30
+    assert np.count_nonzero(found.rows[:150]) <= 1
+    mirrored = {f"mirrored in column {column}" for column in ("150.5", "300.5", "450.5")}
+    assert mirrored <= {family.words for family in found.families}
+
+
 def test_many_and_alike():
     (x, y, flux), _ = with_images(*field(100, 3), PLACES["pixels from them"], 0.6, 0.0)
     found = find_ghosts(x, y, flux)
