@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from skyextract.kernels.jit import helper, kernel
+from skyextract.kernels.jit import helper, kernel, summation
 from skyextract.kernels.psf.beside import mark_neighbours, needed_reach
 from skyextract.kernels.psf.matrix import NO_SUMS, add_pixel, invert, store_sums
 from skyextract.kernels.psf.model import WHOLE, PsfModel, local_model, render, term_totals
@@ -60,21 +60,25 @@ SETTLED = 0.2
 
 
 class FitPixels(NamedTuple):
-    """Memory for the good pixels of a fit region, which steps go through again and again.
+    """Memory for the pixels of the box about a fit region, row by row without gaps.
+
+    Steps go through them again and again: through all, so that vector instructions do.
 
     Attributes
     ----------
-    row, column : (n,) int64
-        Within the region.
-    value, light, variance : (n,) float64
+    value, light, variance : (room,) float64
         Residual, with the source itself; models of all others; background variance.
+    used : (room,) float64
+        1 for good pixels of the region; 0 for others, of which the first three are 0, 0 and 1.
+    stamp : (3 * room,) float64
+        The PSF, its derivatives along x, and along y, one after the other.
     """
 
-    row: I8
-    column: I8
     value: F8
     light: F8
     variance: F8
+    used: F8
+    stamp: F8
 
 
 class NewtonStep(NamedTuple):
@@ -97,8 +101,9 @@ def add_model(
     stamp = scratch.stamp
     render(scratch.model, sampling, x, y, x_low, y_low, n_x, n_y, False, scratch.grid, stamp)
     for j in range(n_y):
+        row, light = image[y_low + j, x_low : x_low + n_x], stamp[0, j, :n_x]
         for i in range(n_x):
-            image[y_low + j, x_low + i] += flux * stamp[0, j, i]
+            row[i] += flux * light[i]
 
 
 @helper
@@ -106,60 +111,60 @@ def _gather(
     planes: Planes, x_centre: float, y_centre: float, radius: float, form: F8, x_low: int,
     y_low: int, n_x: int, n_y: int, pixels: FitPixels,
 ) -> int:  # fmt: skip
-    """Collect the good pixels of a fit region; return their number.
+    """Collect the pixels of the box about a fit region; return the number of good ones in it.
 
     The residual image must contain the source itself.
     """
     image, residual, variance, mask, bad, _ = planes
-    row, column, value, light, noise = pixels
+    value, light, noise, used, _ = pixels
     of_x, of_both, of_y = form[0], form[1], form[2]
-    n = 0
+    n = k = 0
     for j in range(n_y):
         yy = y_low + j
         dy = yy - y_centre
         for i in range(n_x):
             xx = x_low + i
             dx = xx - x_centre
-            if of_x * dx * dx + of_both * dx * dy + of_y * dy * dy > radius * radius:
-                continue
-            v, d = float(variance[yy, xx]), float(residual[yy, xx])
-            if not is_good(v, d, mask[yy, xx], bad):
-                continue
-            row[n], column[n] = j, i
-            value[n], light[n], noise[n] = d, float(image[yy, xx]) - d, v
-            n += 1
+            value[k], light[k], noise[k], used[k] = 0.0, 0.0, 1.0, 0.0
+            if of_x * dx * dx + of_both * dx * dy + of_y * dy * dy <= radius * radius:
+                v, d = float(variance[yy, xx]), float(residual[yy, xx])
+                if is_good(v, d, mask[yy, xx], bad):
+                    value[k], light[k], noise[k], used[k] = d, float(image[yy, xx]) - d, v, 1.0
+                    n += 1
+            k += 1
     return n
 
 
 @helper
-def _lift(pixels: FitPixels, n: int, flux: float, stamp: F8) -> None:
+def _lift(pixels: FitPixels, n: int, flux: float) -> None:
     """Add the source itself to n pixels of a residual from which it is subtracted."""
-    row, column, value, light, _ = pixels
+    value, light, stamp = pixels.value[:n], pixels.light[:n], pixels.stamp[:n]
     for k in range(n):
-        own = flux * stamp[0, row[k], column[k]]
+        own = flux * stamp[k]
         value[k] += own
         light[k] -= own
 
 
-@helper
+@summation
 def _normal_equations(
-    pixels: FitPixels, n: int, flux: float, gain: float, stamp: F8, matrix: F8, vector: F8
+    pixels: FitPixels, n: int, flux: float, gain: float, matrix: F8, vector: F8
 ) -> float:
     """Sum the normal equations of (flux, flux dx, flux dy) over n pixels.
 
     Weights are 1 / (background variance + photons of all models times `gain`): not those of the
     data, whose noise would bias the fluxes.  Returns the part of the model's light on the pixels.
     """
-    row, column, value, light, variance = pixels
+    value, light, variance, used = pixels.value, pixels.light, pixels.variance, pixels.used
+    psf, along_x, along_y = pixels.stamp[:n], pixels.stamp[n : 2 * n], pixels.stamp[2 * n : 3 * n]
     sums = NO_SUMS
     covered = 0.0
     for k in range(n):
-        j, i = row[k], column[k]
-        p = stamp[0, j, i]
+        p = psf[k]
         own = flux * p
-        w = 1.0 / (variance[k] + max(0.0, light[k] + own) * gain)
-        sums = add_pixel(sums, w, p, stamp[1, j, i], stamp[2, j, i], value[k] - own)
-        covered += p
+        photons = light[k] + own
+        w = used[k] / (variance[k] + (photons if photons > 0.0 else 0.0) * gain)
+        sums = add_pixel(sums, w, p, along_x[k], along_y[k], value[k] - own)
+        covered += used[k] * p
     store_sums(sums, matrix, vector)
     return covered
 
@@ -188,7 +193,8 @@ def _fit(
     lifted : bool
         Whether the source was added to the residual image; if not it is still subtracted.
     """
-    image, stamp = planes.image, scratch.stamp
+    image = planes.image
+    stamp = pixels.stamp.reshape((3, 1, -1))  # of no region yet
     start_x, start_y = positions.x[source], positions.y[source]
     gain = planes.inverse_gains[1]
     small_square = rules.tolerance * rules.tolerance
@@ -204,7 +210,8 @@ def _fit(
     status = FROZEN if held else 0
     radius = rules.fit_radius
     x_centre, y_centre = x, y
-    iterations = 0
+    drawn_x, drawn_y = x, y
+    iterations = room = 0
     n = -1
     whole = False
     while iterations < N_ITERATIONS:
@@ -218,14 +225,20 @@ def _fit(
             n = _gather(
                 planes, x_centre, y_centre, radius, rules.form, x_low, y_low, n_x, n_y, pixels
             )
+            room = n_x * n_y
+            stamp = pixels.stamp[: 3 * room].reshape((3, n_y, n_x))
         walk = max(abs(x - x_centre), abs(y - y_centre))
         if not whole and (walk > MAX_WALK or radius > rules.fit_radius):
             whole = True
             local_model(psf, totals, positions.u[source], positions.v[source], WHOLE, scratch.model)
-        render(scratch.model, psf.sampling, x, y, x_low, y_low, n_x, n_y, True, scratch.grid, stamp)
+        if fresh or x != drawn_x or y != drawn_y:
+            render(
+                scratch.model, psf.sampling, x, y, x_low, y_low, n_x, n_y, True, scratch.grid, stamp
+            )
+            drawn_x, drawn_y = x, y
         if fresh and not lifted:
-            _lift(pixels, n, flux, stamp)
-        light = _normal_equations(pixels, n, flux, gain, stamp, matrix, vector)
+            _lift(pixels, room, flux)
+        light = _normal_equations(pixels, room, flux, gain, matrix, vector)
         if iterations == 0 and light < MIN_LIGHT and radius < max_radius:
             radius = min(float(max_radius), 1.4 * radius)
             n = -1
@@ -352,11 +365,11 @@ def fit_tiles(
     totals = term_totals(psf.coefficients)
     room = scratch.stamp.shape[1] * scratch.stamp.shape[2]
     pixels = FitPixels(
-        np.empty(room, dtype=np.int64),
-        np.empty(room, dtype=np.int64),
         np.empty(room, dtype=np.float64),
         np.empty(room, dtype=np.float64),
         np.empty(room, dtype=np.float64),
+        np.empty(room, dtype=np.float64),
+        np.empty(3 * room, dtype=np.float64),
     )
     newton = NewtonStep(
         np.empty((3, 3), dtype=np.float64),

@@ -42,8 +42,12 @@ def clumps_of(hidden: Hidden, n_detected: int, host: I8, free: Bools, fewest: in
     alike = (host[first] == host[second]) & (host[first] >= 0)
     label = connected(rows.size, first[alike], second[alike])
     order = np.argsort(label, kind="stable")
-    groups = np.split(rows[order], np.flatnonzero(np.diff(label[order])) + 1)
-    return [g for g in groups if g.size >= fewest and g[-1] >= n_detected]
+    rows, label = rows[order], label[order]
+    # Most are alone: `numpy.split` would make an array of each.
+    edges = np.flatnonzero(np.diff(label, prepend=-1, append=-1))
+    first, size = edges[:-1], np.diff(edges)
+    wanted = (size >= fewest) & (rows[edges[1:] - 1] >= n_detected)
+    return [rows[k : k + n] for k, n in zip(first[wanted], size[wanted], strict=True)]
 
 
 def places_of(hidden: Hidden, groups: list[I8]) -> tuple[I8, I8]:

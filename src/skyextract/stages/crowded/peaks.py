@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, I8, Bools
+from skyextract.datamodel.noise import quantiles
 from skyextract.kernels.detection.peaks import peaks_in_rows
 from skyextract.stages.crowded.contrast import lacks_contrast
 from skyextract.stages.crowded.hidden import MAX_SHARE, MIN_SEPARATION, near
@@ -92,7 +93,7 @@ def least_share(filtered: F4, model: F4, hopeless: Bools, threshold: float) -> f
     bright = (light > BRIGHT * threshold) & ~hopeless[::step]
     if np.count_nonzero(bright) < MIN_BRIGHT:
         return MAX_SHARE
-    low, high = np.percentile(rest[bright] / light[bright], (15.866, 84.134))
+    low, high = quantiles(rest[bright] / light[bright], (0.15866, 0.84134))
     return float(np.clip(PSF_ERRORS * (high - low) / 2.0, MIN_SHARE, MAX_SHARE))
 
 

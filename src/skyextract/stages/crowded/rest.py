@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, Bools
+from skyextract.datamodel.noise import median, quantiles
 from skyextract.kernels.psf.near import box_squares
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
@@ -139,7 +140,7 @@ def _width(values: F4) -> float:
     """Return half the distance of the quantiles at -1 and 1 sigma."""
     if values.size == 0:
         return 1.0
-    low, high = np.percentile(values, (15.866, 84.134))
+    low, high = quantiles(values, (0.15866, 0.84134))
     return float(high - low) / 2.0 or 1.0
 
 
@@ -195,7 +196,7 @@ def _shrunk(noise: F8, chance: float) -> F8:
     if noise.size < MIN_PLACES:
         return noise
     logarithm = np.log(np.maximum(noise, 1e-30))
-    low, middle, high = np.percentile(logarithm, (15.866, 50.0, 84.134))
+    low, middle, high = quantiles(logarithm, (0.15866, 0.5, 0.84134))
     own = max(0.0, 1.0 - (chance / max((high - low) / 2.0, 1e-30)) ** 2)
     shrunk: F8 = np.exp(middle + own * (logarithm - middle))
     return shrunk
@@ -289,7 +290,7 @@ def gain_of_rest(hidden: Hidden, variance: F4) -> float:
     light = models[seen].astype(np.float64)
     left = plane.subtracted[rows][seen] - light
     # Of a normal distribution half of the squares are below .455.
-    more = np.median(left**2 / 0.455 - noise2[seen]) / np.median(light)
+    more = median(left**2 / 0.455 - noise2[seen]) / median(light)
     if not more > 0.0:
         return 0.0
     return float(1.0 / min(more, sigma**2 / level if level > 0.0 else math.inf))
