@@ -115,6 +115,17 @@ def test_masked_nan_constant():
     assert "constant" in run.warnings[0]
 
 
+def test_few_photons_over_an_exposure_are_no_constant_image():
+    rng = np.random.default_rng(1)
+    exposure = np.linspace(5000.0, 10000.0, 256)
+    image = (rng.poisson(0.06, (256, 256)) / exposure).astype(np.float32)
+    run = Run(1)
+    estimate_background(image, None, None, Background(), run)
+    (told,) = run.warnings
+    assert told.startswith("all but 5.")
+    assert "constant" not in told
+
+
 def test_value_at_positions():
     x = np.arange(320) * np.ones((320, 1))
     image = (100 + 0.1 * x).astype(np.float32)

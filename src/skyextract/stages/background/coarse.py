@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8, U1, Bools
-from skyextract.datamodel.noise import quantile_of_sorted
+from skyextract.datamodel.noise import median, quantile_of_sorted
 from skyextract.kernels.background.skewness import block_moments
 from skyextract.run import Run
 
@@ -91,6 +91,26 @@ def sample_good(image: F4, good: Good, run: Run) -> F4:
         x[group] = np.flatnonzero(good(slice(row, row + 1)))[x[group]]
     sample: F4 = image[y, x]
     return sample
+
+
+def typical_noise(rms: F4, image: F4, good: Good, run: Run) -> float:
+    """Return the median noise of the meshes; of those that have any where most have none."""
+    sigma = median(rms)
+    if sigma > 0.0:
+        return sigma
+    positive = rms[rms > 0.0]
+    if positive.size:
+        return median(positive)
+    pixels = sample_good(image, good, run)
+    others = 100.0 * float(np.mean(pixels != median(pixels)))
+    message = "the image is constant: its background noise is set to 1"
+    if others > 0.0:
+        message = (
+            f"all but {others:.2g} % of the pixels have one value: too few photons to tell the "
+            "noise of the background, which is set to 1"
+        )
+    run.warn(message)
+    return 1.0
 
 
 def value_step(sample: F4) -> float:

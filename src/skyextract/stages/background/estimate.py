@@ -31,6 +31,7 @@ from skyextract.stages.background.coarse import (
     own_skewness,
     sample_good,
     skewness_in_blocks,
+    typical_noise,
     value_step,
 )
 from skyextract.stages.background.interpolate import subtract_background
@@ -195,7 +196,7 @@ def estimate_weighted_background(
         run.warn("no mesh has enough good pixels for a background: level 0 and noise 1 are used")
     level, rms = _filtered(level, rms, config)
     level = level if rest is None else level + rest
-    mean, sigma = median(level), _typical_noise(rms, run)
+    mean, sigma = median(level), typical_noise(rms, image, good_rows, run)
     weight_scale = 1.0 if weight is None else _weight_scale(weight_level, rms, config, run)
     if _manual(config, index):
         mean = of_image(config.back_value, index)
@@ -327,18 +328,6 @@ def _seen_in_pixels(
         )
     level[np.isnan(level)] = rms[np.isnan(rms)] = BAD
     return _Sky((level, rms), skewness, part * step, clipped, shift)
-
-
-def _typical_noise(rms: F4, run: Run) -> float:
-    """Return the median noise of the meshes; of those that have any where most have none."""
-    sigma = median(rms)
-    if sigma > 0.0:
-        return sigma
-    positive = rms[rms > 0.0]
-    if positive.size:
-        return median(positive)
-    run.warn("the image is constant: its background noise is set to 1")
-    return 1.0
 
 
 def _weight_scale(weight_level: F4, rms: F4, config: Background, run: Run) -> float:
