@@ -105,18 +105,18 @@ def find_sources(
         A threshold or a filter does not make sense.
     """
     search = _prepare(exposure, detection, config, inputs, run, wanted)
-    claimed, structured = None, True
+    claimed = None
     for number in range(config.extraction.detect_niter - 1):
         planes = search.planes(claimed, last=False)
         plane = planes[1]
         if number == 0 and crowded is not None and is_full(plane, run):
-            found = search.found(None, structured=True, planes=planes)
+            found = search.found(None, planes=planes)
             if crowded(found.detections):
                 return found
         del planes
-        claimed, structured = search.claim(plane, claimed, structured=structured)
+        claimed = search.claim(plane, claimed)
         del plane  # before there is another: two of them were the peak of the memory
-    found = search.found(claimed, structured=structured, in_place=in_place)
+    found = search.found(claimed, in_place=in_place)
     return replace(found, passes=config.extraction.detect_niter)
 
 
@@ -200,9 +200,7 @@ class _Search:
             known=None if last else self.detection.background,
         )  # fmt: skip
 
-    def detect(
-        self, plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool, structured: bool
-    ) -> Detections:
+    def detect(self, plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
         """Detect sources in pixels of the plane, or in their negative."""
         return_freed_memory(pixels.size)
         extraction, matched, background = self.config.extraction, self.matched, plane.background
@@ -226,24 +224,22 @@ class _Search:
             pixel_scale=self.pixel_scale,
             grow=last,
             scan=self.scan,
-            structured=structured and not self.exposure.beam,
+            structured=not self.exposure.beam,
             tailed=bool((self.detection or self.exposure).denoised),
             mask=(self.detection or self.exposure).mask if last else None,
         )
 
     def found(
-        self, claimed: U1 | None, *, structured: bool, in_place: bool = False,
+        self, claimed: U1 | None, *, in_place: bool = False,
         planes: tuple[Plane, Plane] | None = None,
     ) -> Found:  # fmt: skip
         """Return the sources of the last pass, on `planes` if they are given."""
         plane, seen = planes or self.planes(claimed, last=True, in_place=in_place)
-        detections = self.detect(seen, seen.subtracted, claimed, last=True, structured=structured)
+        detections = self.detect(seen, seen.subtracted, claimed, last=True)
         return Found(plane, seen, detections, self.taps, self.matched, claimed)
 
-    def claim(self, plane: Plane, claimed: U1 | None, *, structured: bool) -> tuple[U1, bool]:
-        """Return the pixels of sources, and whether structure of the sky is told from noise.
-
-        It is not where sources are negative, too (differences of images).
+    def claim(self, plane: Plane, claimed: U1 | None) -> U1:
+        """Return the pixels of sources, also of those below the sky.
 
         Parameters
         ----------
@@ -255,13 +251,11 @@ class _Search:
         run, matched = self.run, self.matched
         pixels, sigma = plane.subtracted, plane.background.sigma
         growth = max(MIN_GROWTH, matched.core_radius if matched else 0.0)
-        found = self.detect(plane, pixels, claimed, last=False, structured=structured)
-        mask = source_mask(found, sigma, run, growth)
-        negatives = has_negatives(pixels, sigma, run)
-        if negatives:
-            found = self.detect(plane, -pixels, claimed, last=False, structured=False)
+        mask = source_mask(self.detect(plane, pixels, claimed, last=False), sigma, run, growth)
+        if has_negatives(pixels, sigma, run):
+            found = self.detect(plane, -pixels, claimed, last=False)
             mask |= source_mask(found, sigma, run, growth)
-        return mask, not negatives
+        return mask
 
 
 def _filter(config: Config, inputs: MeasureInputs) -> F4 | None:

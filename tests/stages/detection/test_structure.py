@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Config
-from skyextract.stages.detection import detect
+from skyextract.stages.detection import detect, structure
+from skyextract.stages.detection.localmeans import local_noise, without_mean
 from skyextract.stages.detection.matched import filter_matched
 from skyextract.stages.detection.noise import measure_scale
 from skyextract.stages.detection.structure import BLOCK, share_uneven, without_structure
 from tests.compare.lights import measured, places_by_sep, scores
-from tests.simulate.lights import LIGHTS, make, mottled, pupil
+from tests.simulate.lights import LIGHTS, filaments, make, mottled, pupil
 from tests.simulate.noises import KINDS
 from tests.simulate.noises import make as make_noise
 from tests.stages.detection.test_noise import filtered_noise, noise_of
@@ -68,7 +70,40 @@ def test_light_that_hardly_raises_the_noise_has_no_sources_on_its_edges():
     assert completeness > scores(even, known.x, known.y)[0] - 0.03
 
 
-def test_what_is_subtracted_is_the_structure():
+@pytest.mark.parametrize("seed", [11, 12])
+def test_stars_upon_bright_uneven_clouds(seed):
+    """Upon clouds 40 times as bright as noise: .25 and .42 of the stars with one width for all."""
+    frame = make(filaments(40.0, 1.5), seed, size=384, n=100)
+    found = measured(frame, SINGLE).detections
+    completeness, purity = scores(frame, found.x, found.y)
+    theirs, their_purity = scores(frame, *places_by_sep(frame))
+    assert completeness > theirs + 0.2
+    assert purity > their_purity + 0.15
+
+
+def test_noise_about_a_place_is_that_of_the_place():
+    """Noise of 1 beside noise of 6, and a bright star in each."""
+    rng = np.random.default_rng(3)
+    noise = np.where(np.arange(256) < 128, 1.0, 6.0) * rng.normal(size=(256, 256))
+    noise[60, 60] = noise[60, 200] = 1e4
+    local = local_noise(noise.astype(np.float32), 4.0, Run(1))
+    n = local.shape[1]
+    np.testing.assert_allclose(np.median(local[:, : n // 3]), 1.0, rtol=0.05)
+    np.testing.assert_allclose(np.median(local[:, -n // 3 :]), 6.0, rtol=0.05)
+    assert local.max() < 7.5
+
+
+def test_the_mean_about_a_place_takes_slopes_and_curvature_off_and_no_edge_stays():
+    y, x = np.indices((90, 100)) - 45.0
+    bowl = (300.0 + 5.0 * x - 3.0 * y + 0.05 * x * y + 0.04 * x**2).astype(np.float32)
+    rest = without_mean(bowl, 6.0, partial(without_structure, run=Run(1)))
+    assert np.abs(rest[30:-30, 30:-30]).max() < 0.05
+    assert np.abs(rest).max() < 12.0
+
+
+def test_what_is_subtracted_is_the_structure(monkeypatch):
+    """Of the mean of what is no source; the filters that are sharper take a part of the noise."""
+    monkeypatch.setattr(structure, "best_means", lambda *_: None)
     frame = make(LIGHTS["mottled .6"], 3)
     result = measured(frame, SINGLE)
     plain = replace(result, detections=replace(result.detections, around=None))
@@ -135,9 +170,7 @@ def test_noise_that_is_not_raised_is_not_looked_at(kind):
 
     for scale in (1.0, 1.2):
         whole = np.full((1, 1), scale, np.float32)
-        assert (
-            detect.sky_structure(plane, claimed, whole, 1 / psf.square, unit, never, Run(1)) is None
-        )
+        assert detect.sky_structure(plane, claimed, whole, psf, unit, never, never, Run(1)) is None
 
 
 def test_frames_that_are_clean_in_a_part_keep_that_part():
@@ -169,7 +202,10 @@ def test_smooth_light_without_noise_of_pixels():
     def scale(image):
         return measure_scale(image, unit, area, claimed, Run(1))
 
-    found = detect.sky_structure(smooth, claimed, scale(smooth), area, unit, scale, Run(1))
+    def ones(_):
+        return np.ones((1, 1), np.float32)
+
+    found = detect.sky_structure(smooth, claimed, scale(smooth), psf, unit, scale, ones, Run(1))
     assert found is not None
     left = without_structure(smooth, found.around, Run(1))
     assert scale(left).max() < 0.5

@@ -13,6 +13,7 @@ from skyextract.datamodel.noise import median, quantiles
 from skyextract.kernels.psf.near import box_squares
 from skyextract.kernels.values import MAX_VARIANCE
 from skyextract.record import record
+from skyextract.stages.detection.localmeans import local_noise
 from skyextract.stages.detection.matched import filter_about, filter_matched, filter_two
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 
@@ -103,11 +104,12 @@ def filtered_about(
 
 def noise_scale(
     filtered: F4, residual: F4, plane: Plane, unit: float, matched: MatchedFilter,
-    extended: I8, run: Run,
+    extended: I8, run: Run, *, about: float = 0.0,
 ) -> F4:  # fmt: skip
     """Return the noise of the filtered residual over what independent pixels give, if they are not.
 
-    It is that of equal cells of the frame: plates have more of it on nebulae.
+    It is that of equal cells of the frame: plates have more of it on nebulae.  Clouds are so uneven
+    that what is typical of wide cells would hide stars beside their bright parts.
 
     Stars too faint to be found raise that noise as well, which shall not keep others from being
     found.  They add little to the noise of pixels; where most of it is shared by neighbouring
@@ -117,6 +119,8 @@ def noise_scale(
     ----------
     extended : (k,) int64
         Pixels of extended sources, whose light is none of the noise.
+    about : float
+        Upon clouds it is that of small cells, for stars of this FWHM.
     """
     step = max(1, residual.size // N_SAMPLE)
     good, some = ~plane.bad[::step], residual[::step]
@@ -131,7 +135,10 @@ def noise_scale(
         return none
     light = filtered.ravel()[extended]
     filtered.ravel()[extended] = 0.0
-    scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
+    if about > 0.0:
+        scale = local_noise(filtered / np.float32(unit), about, run)
+    else:
+        scale = measure_scale(filtered, unit, 1.0 / matched.square, None, run)
     filtered.ravel()[extended] = light
     return none if np.isnan(scale).any() else np.maximum(scale, none) ** np.float32(weight)
 

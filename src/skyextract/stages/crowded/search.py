@@ -165,7 +165,10 @@ def find_hidden(
         else:  # one plane less at a time
             filtered = filtered_plane(plane, residual, matched, run)
         unit = matched.unit(plane.background.sigma)
-        scale = noise_scale(filtered, residual, plane, unit, matched, smooth, run)
+        scale = noise_scale(
+            filtered, residual, plane, unit, matched, smooth, run,
+            about=psf.fwhm if clouds else 0.0,
+        )  # fmt: skip
         del residual
         if model is None:
             model = filtered_plane(plane, hidden.models, matched, run)

@@ -20,6 +20,7 @@ from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.extract import PsfDeblending, extract
 from skyextract.stages.detection.footprints import grow_footprints
+from skyextract.stages.detection.localmeans import noise_of_pixels
 from skyextract.stages.detection.matched import (
     MatchedFilter,
     filter_matched,
@@ -198,7 +199,11 @@ def detect(
         full_scale = scale = measured(plane)
         structure = None
         if claimed is not None and structured:
-            structure = sky_structure(plane, claimed, scale, 1.0 / psf.square, unit, measured, run)
+            structure = sky_structure(
+                plane, claimed, scale, psf, unit, measured,
+                partial(noise_of_pixels, image, sigma=sigma, variance=variance, mesh=mesh, run=run),
+                run,
+            )  # fmt: skip
         if structure is not None:
             around, scale = structure.around, structure.scale
             plane = without_structure(plane, around, run)

@@ -107,6 +107,21 @@ class MatchedFilter:
         stamp: F8 = self.column[j, i].T.astype(np.float64) @ self.line[j, i]
         return stamp
 
+    def power_of_star(self) -> tuple[F8, F8]:
+        """Return the power of a star in the middle of the image, and how often its waves go round.
+
+        Returns
+        -------
+        power : (n, n) float64
+            Of the filtered star, that of all waves summed is its peak.
+        frequency : (n, n) float64
+            Per pixel.
+        """
+        stamp = self._middle_stamp()
+        size = 4 * stamp.shape[0]
+        along = np.fft.fftfreq(size)
+        return np.abs(np.fft.fft2(stamp, (size, size))) ** 2, np.hypot(along[:, None], along)
+
     def plateau(self) -> Bools | None:
         """Return the distances [dy, dx] of two points near the peak's height, -k to k.
 

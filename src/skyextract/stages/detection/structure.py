@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +24,13 @@ from skyextract.datamodel.flags import Mask
 from skyextract.record import record
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.means import weighted_mean
+from skyextract.stages.detection.localmeans import best_means
 from skyextract.stages.detection.noise import scale_at
 
 if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
+    from skyextract.stages.detection.matched import MatchedFilter
 
 RAISED = 1.2
 """Structure is looked for where the noise is above that of independent pixels by this factor..."""
@@ -80,9 +83,10 @@ def sky_structure(
     filtered: F4,
     claimed: U1,
     scale: F4,
-    filter_area: float,
+    psf: MatchedFilter,
     unit: float,
     noise_scale: Callable[[F4], F4],
+    pixel_noise: Callable[[float], F4],
     run: Run,
 ) -> Structure | None:
     """Return the structure of the sky in a filtered image; None where all is noise.
@@ -95,13 +99,15 @@ def sky_structure(
         Pixels of known sources (not 0).
     scale : (n_y, n_x) float32
         Noise over that of independent pixels, in equal cells.
-    filter_area : float
-        One over the filter's sum of squares, pixels.
+    psf : MatchedFilter
     unit : float
         Noise of the image if pixels are independent.
     noise_scale : callable
         Measures the noise of such an image, as `scale`.
+    pixel_noise : callable
+        Noise of pixels, as of `best_means`.
     """
+    filter_area = 1.0 / psf.square
     if not (scale > RAISED).any():
         return _uneven_sky(filtered, claimed, scale, filter_area, unit, noise_scale, run)
     variance = 2.0 * filter_area / (4.0 * math.pi)  # of a filtered star
@@ -144,10 +150,14 @@ def sky_structure(
     around = replace(around, level=np.where(found, around.level, np.float32(0.0)))
     rest = without_structure(filtered, around, run)
     # In independent noise no filter makes stars more significant than the PSF does.
-    scale = np.maximum(noise_scale(rest), np.float32(left))
-    clip = CLIP * float(np.median(scale))
-    scale = local_scale(rest / np.float32(unit), free, scale, fwhm, clip=clip)
-    return Structure(around, scale)
+    after = np.maximum(noise_scale(rest), np.float32(left))
+    clip = CLIP * float(np.median(after))
+    after = local_scale(rest / np.float32(unit), free, after, fwhm, clip=clip)
+    best = best_means(
+        filtered, rest, after, left, scale, psf, unit, pixel_noise,
+        partial(without_structure, run=run), run,
+    )  # fmt: skip
+    return Structure(*(best or (around, after)))
 
 
 def warn_of_uneven_sky(found: Detections, run: Run) -> None:
