@@ -92,6 +92,8 @@ class Detections:
         in equal cells of the frame; (1, 1) where it is the same everywhere.
     full_noise_scale : (n_y, n_x) float32
         The same with the structure of the sky, if some was subtracted.
+    fine_scale : float
+        The typical noise where one mean about each place is taken off, no finer one.
     around : BackgroundMap or None
         Structure of the sky that was subtracted from the filtered image.
     noisy_lines : NoisyLines or None
@@ -139,6 +141,7 @@ class Detections:
     late: I8 | None = None
     noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
     full_noise_scale: F4 = field(default_factory=lambda: np.ones((1, 1), np.float32))
+    fine_scale: float = 1.0
     around: BackgroundMap | None = None
     noisy_lines: NoisyLines | None = None
     shape: tuple[int, int] = (0, 0)

@@ -115,27 +115,30 @@ def test_a_psf_that_follows_a_parabola_keeps_its_degree():
     assert psf.position_error == 0.0
 
 
-@pytest.mark.parametrize("seed", [4])
-def test_positions_of_bright_drizzled_stars(seed):
-    """Shapes change with the phase of the grid: the model stays in place, errors say so."""
-    kind = KINDS["drizzle 1.6, once"]
-    frame = make(kind, seed)
-    gain = frame.header["GAIN"]
-    psf = psf_of(frame.image, gain)
-    image = frame.image - np.float32(frame.sky)
-    variance = np.full(image.shape, frame.noise**2, np.float32)
-    bright = frame.flux > np.percentile(frame.flux, 75)
-    fits = psf_photometry(
-        image, variance, gain, np.zeros(image.shape, np.uint16), psf, frame.x[bright],
-        frame.y[bright], Run(), spread=False,
-    )  # fmt: skip
-    for fitted, true, of_fit in (
-        (fits.x, frame.x, fits.variance_x), (fits.y, frame.y, fits.variance_y),
-    ):  # fmt: skip
-        off = fitted - true[bright]
-        pull = (off - np.median(off)) / np.sqrt(of_fit + psf.position_error**2)
-        # Noise of neighbouring pixels is correlated: 1.4 times that of independent ones.
-        assert np.sqrt(np.mean(pull**2)) < 1.45
+def test_positions_of_bright_drizzled_stars():
+    """Shapes change with the phase of the grid: the model stays in place, errors say so.
+
+    Over four frames: what the phases of one make of an axis is .7 to 2.3 of what is claimed.
+    """
+    kind, squares = KINDS["drizzle 1.6, once"], []
+    for seed in (4, 5, 6, 7):
+        frame = make(kind, seed)
+        gain = frame.header["GAIN"]
+        psf = psf_of(frame.image, gain)
+        image = frame.image - np.float32(frame.sky)
+        variance = np.full(image.shape, frame.noise**2, np.float32)
+        bright = frame.flux > np.percentile(frame.flux, 75)
+        fits = psf_photometry(
+            image, variance, gain, np.zeros(image.shape, np.uint16), psf, frame.x[bright],
+            frame.y[bright], Run(), spread=False,
+        )  # fmt: skip
+        for fitted, true, of_fit in (
+            (fits.x, frame.x, fits.variance_x), (fits.y, frame.y, fits.variance_y),
+        ):  # fmt: skip
+            off = fitted - true[bright]
+            squares.append((off - np.median(off)) ** 2 / (of_fit + psf.position_error**2))
+    # Noise of neighbouring pixels is correlated: 1.4 times that of independent ones.
+    assert np.sqrt(np.mean(np.concatenate(squares))) < 1.5
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.02])

@@ -107,7 +107,7 @@ def about_fine_sky(found: Detections, hidden: Hidden) -> str:
     What is fitted as sky beneath stars then has a part of their light, and they of its.
     """
     message = ""
-    if hidden.sky is not None and median(found.noise_scale) > FINE:
+    if hidden.sky is not None and found.fine_scale > FINE:
         message = (
             "structure of the sky is as fine as the stars (fringes, an uneven flat field?): fluxes "
             "have parts of it in them, and sources may be such parts"

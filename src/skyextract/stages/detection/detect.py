@@ -11,6 +11,7 @@ import numpy as np
 
 from skyextract.datamodel.arrays import F4, I4, I8, U1, U2, whole
 from skyextract.datamodel.detections import Detections
+from skyextract.datamodel.noise import median
 from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.kernels.detection.pixels import Pixels, Runs
@@ -186,7 +187,7 @@ def detect(
     plane = filter_matched(image, psf, run, sigma=sigma, variance=variance, bad=bad, mesh=mesh)
     edges = variance if mesh is None else Edges(mesh, psf.edge_reach, run)
     full_scale = scale = np.ones((1, 1), np.float32)
-    around = None
+    structure = around = None
     if config.noise_type == "MEASURED":
         # what a Gaussian filter leaves of it
         skewed = 4.0 / 3.0 * math.sqrt(psf.square) * (skewness or 0.0)
@@ -197,13 +198,13 @@ def detect(
             least=0.0 if skewness is None else 1.0, run=run,
         )  # fmt: skip
         full_scale = scale = measured(plane)
-        structure = None
         if claimed is not None and structured:
+            of_pixels = partial(
+                noise_of_pixels, image, sigma=sigma, variance=variance, mesh=mesh, run=run
+            )
             structure = sky_structure(
-                plane, claimed, scale, psf, unit, measured,
-                partial(noise_of_pixels, image, sigma=sigma, variance=variance, mesh=mesh, run=run),
-                run,
-            )  # fmt: skip
+                plane, claimed, scale, psf, unit, measured, None if tailed else of_pixels, run
+            )
         if structure is not None:
             around, scale = structure.around, structure.scale
             plane = without_structure(plane, around, run)
@@ -236,8 +237,9 @@ def detect(
         return_freed_memory(image.size)
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)), run)
     return replace(
-        found, noise_scale=scale, around=around, full_noise_scale=full_scale, noisy_lines=lines
-    )
+        found, noise_scale=scale, around=around, full_noise_scale=full_scale, noisy_lines=lines,
+        fine_scale=median(scale) if structure is None else structure.fine,
+    )  # fmt: skip
 
 
 def _noise_scale(

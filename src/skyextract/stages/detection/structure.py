@@ -21,6 +21,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F4, F8, I8, U1, U2, Bools
 from skyextract.datamodel.background import BackgroundMap
 from skyextract.datamodel.flags import Mask
+from skyextract.datamodel.noise import median
 from skyextract.record import record
 from skyextract.stages.background.interpolate import subtract_background
 from skyextract.stages.background.means import weighted_mean
@@ -73,10 +74,13 @@ class Structure:
         To be subtracted; 0 where nothing is gained by that.
     scale : (n_y, n_x) float32
         Noise that is left over that of independent pixels, in equal cells.
+    fine : float
+        The typical noise where one mean about each place is taken off, no finer one.
     """
 
     around: BackgroundMap
     scale: F4
+    fine: float
 
 
 def sky_structure(
@@ -86,7 +90,7 @@ def sky_structure(
     psf: MatchedFilter,
     unit: float,
     noise_scale: Callable[[F4], F4],
-    pixel_noise: Callable[[float], F4],
+    pixel_noise: Callable[[float], F4] | None,
     run: Run,
 ) -> Structure | None:
     """Return the structure of the sky in a filtered image; None where all is noise.
@@ -104,8 +108,9 @@ def sky_structure(
         Noise of the image if pixels are independent.
     noise_scale : callable
         Measures the noise of such an image, as `scale`.
-    pixel_noise : callable
-        Noise of pixels, as of `best_means`.
+    pixel_noise : callable or None
+        Noise of pixels, as of `best_means`; without it one mean is taken off the whole frame
+        (where noise has a long tail, as in a denoised image, the best one stands by its tail).
     """
     filter_area = 1.0 / psf.square
     if not (scale > RAISED).any():
@@ -153,11 +158,11 @@ def sky_structure(
     after = np.maximum(noise_scale(rest), np.float32(left))
     clip = CLIP * float(np.median(after))
     after = local_scale(rest / np.float32(unit), free, after, fwhm, clip=clip)
-    best = best_means(
+    best = pixel_noise and best_means(
         filtered, rest, after, left, scale, psf, unit, pixel_noise,
         partial(without_structure, run=run), run,
     )  # fmt: skip
-    return Structure(*(best or (around, after)))
+    return Structure(*(best or (around, after)), median(after))
 
 
 def warn_of_uneven_sky(found: Detections, run: Run) -> None:
@@ -199,7 +204,8 @@ def _uneven_sky(
     around = replace(around, level=level)
     left_of_stars = WIDE**2 * fwhm**2 / (variance + WIDE**2 * fwhm**2)
     after = noise_scale(without_structure(filtered, around, run))
-    return Structure(around, np.maximum(after, np.float32(left_of_stars)))
+    after = np.maximum(after, np.float32(left_of_stars))
+    return Structure(around, after, median(after))
 
 
 def share_uneven(
