@@ -182,10 +182,10 @@ def departures(size: F8, error: F8, u: F8, v: F8, keep: Bools, turn: int) -> F8:
         columns += [u, v]
     if n >= 24 and turn > 1:
         columns += [u * u, u * v, v * v]
-    return _departures(np.stack(columns, axis=1), size, error, keep)
+    return departures_from(np.stack(columns, axis=1), size, error, keep)
 
 
-def _departures(terms: F8, size: F8, error: F8, keep: Bools) -> F8:
+def departures_from(terms: F8, size: F8, error: F8, keep: Bools) -> F8:
     """Return log10 sizes less the sum of some terms (n, n_terms) that is fitted to a part."""
     weight = 1.0 / np.hypot(error, 0.01)
     solution, *_ = np.linalg.lstsq(
@@ -325,12 +325,12 @@ def of_one_size(c: Candidates, config: Characterize, shape: tuple[int, int]) -> 
     terms = np.stack(columns, axis=1)
     keep: Bools = np.ones(rows.size, dtype=np.bool_)
     for _ in range(STEPS):
-        away = np.abs(_departures(terms, size, error, keep))
+        away = np.abs(departures_from(terms, size, error, keep))
         fresh: Bools = away <= np.median(away)
         if (fresh == keep).all():
             break
         keep = fresh
-    surface = size - _departures(terms, size, error, keep)
+    surface = size - departures_from(terms, size, error, keep)
     middle = 0.5 * (surface[keep].min() + surface[keep].max())
     if np.abs(surface[keep] - middle).max() > math.log10(1.0 + config.sample_variability):
         return None

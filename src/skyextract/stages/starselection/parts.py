@@ -20,7 +20,7 @@ from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.stages.starselection.locus import departures, field_of
+from skyextract.stages.starselection.locus import departures, departures_from, field_of
 from skyextract.stages.starselection.patches import alike_among_neighbours
 
 if TYPE_CHECKING:
@@ -177,9 +177,8 @@ def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
     off = float(np.median(away[others]))
     u, v = field_of(sizes.x, sizes.y, shape)
     terms = np.stack([np.ones(n), u, v, u * u, u * v, v * v], axis=1)
-    weight = 1.0 / np.hypot(sizes.error, OTHER)
-    solution, *_ = np.linalg.lstsq(terms * weight[:, None], sizes.size * weight, rcond=None)
-    left = math.sqrt(float(np.sum((sizes.size - terms @ solution) ** 2)) / (n - n_terms))
+    rest = departures_from(terms, sizes.size, sizes.error, np.ones(n, np.bool_))
+    left = math.sqrt(float(np.sum(rest**2)) / (n - n_terms))
     message = ""
     if abs(off) > max(OFF * left, ALIKE) and left < FOLLOWED * float(sizes.size.std()):
         message = (
