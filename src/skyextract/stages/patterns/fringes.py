@@ -1,11 +1,12 @@
-"""Fringes that were left in a frame: measured on the frame itself, and subtracted.
+"""Fringes and interference in a frame: measured on the frame itself, and subtracted.
 
-Thinned detectors show the lines of the night sky as waves of some ten pixels.  They are as fine as
-stars and are neither noise nor background: detection takes their crests for sources, and fluxes
-have parts of them.  All over a frame, though, each part has its waves in few directions and
-lengths, as no stars and clouds have: sky and stars are taken apart in turns, in which the pixels
-of stars are filled with the waves about them (Papoulis 1975, IEEE Trans. CAS 22, 735).  The wings
-of stars reach beyond these pixels, and are taken off by their profile.
+Thinned detectors show the lines of the night sky as waves of some ten pixels, and interference of
+the electronics is a herringbone.  They are as fine as stars and are neither noise nor background:
+detection takes their crests for sources, or trails, and fluxes and positions have parts of them.
+All over a frame, though, each part has its waves in few directions and lengths, as no stars and
+clouds have: sky and stars are taken apart in turns, in which the pixels of stars are filled with
+the waves about them (Papoulis 1975, IEEE Trans. CAS 22, 735).  The wings of stars reach beyond
+these pixels, and are taken off by their profile.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 ABOVE = 6.0
 """Fringes are where the strongest wave has so many times the power of others of its length in other
-directions, in half of the tiles: frames without have 0 to 3.5..."""
-FIRST, HOPELESS = 4, 4.0
+directions, in half of the tiles: frames without have 0 to 5..."""
+FIRST, HOPELESS = 4, 5.0
 """... so that where it is below this in all but one of the first tiles, no others are asked."""
 MIN_TILES, MAX_TILES = 4, 4
 """Tiles that tell, at least; along an axis, at most."""
@@ -70,8 +71,8 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
     fringes = measure_fringes(image, known, run)
     rms = float(fringes[known].std(dtype=np.float64))
     message = (
-        f"fringes, waves that cover the frame, are measured and subtracted (rms {rms:.4g} in image "
-        "units; DATA_CHECK N leaves them)"
+        "waves that cover the frame (fringes, interference) are measured and subtracted (rms "
+        f"{rms:.4g} in image units; DATA_CHECK N leaves them)"
     )
     run.warn(message)
     has_sky = (mask & np.uint16(Mask.SAT | Mask.NO_DATA)) == 0
@@ -81,7 +82,13 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
 
 def shows_fringes(image: F4, mask: U2, run: Run) -> bool:
     """Tell whether waves in few directions cover a frame."""
-    frequencies = Frequencies.of_tile(TILE // BIN)
+    # Patterns of the detector that are shorter than two bins pass for long waves in these.
+    return all(_shows_waves(image, mask, size, run) for size in (BIN, 1))
+
+
+def _shows_waves(image: F4, mask: U2, size: int, run: Run) -> bool:
+    """Tell whether a frame has them in bins of `size` x `size` pixels."""
+    frequencies = Frequencies.of_tile(TILE // size)
     firsts = [_spread(size) for size in image.shape]
     corners = [(y, x) for y in firsts[0] for x in firsts[1]]
     # The first ones are far apart.
@@ -89,7 +96,7 @@ def shows_fringes(image: F4, mask: U2, run: Run) -> bool:
 
     def wave(corner: tuple[int, int]) -> float | None:
         part = tuple(slice(first, first + TILE) for first in corner)
-        tile, known = binned(image[part], (mask[part] & np.uint16(NO_SKY)) == 0)
+        tile, known = binned(image[part], (mask[part] & np.uint16(NO_SKY)) == 0, size)
         sky = _sky(tile, known)
         is_sky = np.count_nonzero(sky) > MIN_KNOWN * sky.size
         return strongest(tile, sky, frequencies, LONGEST) if is_sky else None

@@ -28,8 +28,8 @@ C8 = NDArray[np.complex64]
 
 TILE = 128
 """Side of a tile, pixels: fringes bend slowly against that."""
-SHORTEST = 8.0
-"""Least wavelength, pixels: below it are patterns of the detector and stars."""
+SHORTEST = 4.3
+"""Least wavelength, pixels: below it waves are too short for bins, and no harm to stars."""
 BIN = 2
 """Pixels on a side that are one while waves are measured."""
 SIGNIFICANT = 5.0
@@ -212,7 +212,7 @@ class Tiles:
     def of(cls, image: F4, known: Bools, run: Run) -> Tiles:
         """Return the tiles of an image; its pixels outside `known` do not count."""
         half = TILE // (2 * BIN)
-        bins, whole = binned(image, known)
+        bins, whole = binned(image, known, BIN)
         shape = tuple((-(-size // half) + 2) * half for size in bins.shape)
         frame = (slice(half, half + bins.shape[0]), slice(half, half + bins.shape[1]))
         data, there = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
@@ -322,10 +322,10 @@ def _box_mean(image: F4, n: int) -> F4:
     return image
 
 
-def binned(image: F4, known: Bools) -> tuple[F4, Bools]:
-    """Return means of BIN x BIN pixels, and which of them have data in all."""
-    ny, nx = (size // BIN * BIN for size in image.shape)
-    cells = (ny // BIN, BIN, nx // BIN, BIN)
+def binned(image: F4, known: Bools, side: int) -> tuple[F4, Bools]:
+    """Return means of `side` x `side` pixels, and which of them have data in all."""
+    ny, nx = (size // side * side for size in image.shape)
+    cells = (ny // side, side, nx // side, side)
     whole = np.asarray(known[:ny, :nx].reshape(cells).all(axis=(1, 3)))
     mean = image[:ny, :nx].reshape(cells).mean(axis=(1, 3), dtype=np.float32)
     return np.where(whole, mean, np.float32(0.0)), whole
