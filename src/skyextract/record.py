@@ -8,7 +8,7 @@ are written once, for all classes, and read the fields.
 from __future__ import annotations
 
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, get_annotations
 from typing import Any, TypeVar, dataclass_transform
 
 __all__ = ["record"]
@@ -23,7 +23,13 @@ def record(cls: type[T]) -> type[T]:
     As `dataclasses.dataclass(frozen=True)` makes it, but for fields with `init=False` and
     for slots; a method that the class defines itself is left to it.
     """
+    texts = get_annotations(cls)
+    # `dataclass` looks through texts for what is no field, twice each
+    cls.__annotations__ = dict.fromkeys(texts, object)
     made: Any = dataclass(init=False, repr=False, eq=False)(cls)
+    cls.__annotations__ = texts
+    for name, text in texts.items():
+        made.__dataclass_fields__[name].type = text
     for name, method in _METHODS.items():
         if name not in cls.__dict__:
             setattr(made, name, method)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from skyextract.kernels import native
+from skyextract.kernels.galaxies.boxes import copy_boxes
+from skyextract.kernels.jit import Kernel
 from skyextract.kernels.native import Check, MachineCode, accepted, make_test, packed, unpacked
 
 PIXELS = np.zeros((3, 4), np.float32)
@@ -80,3 +83,10 @@ def test_content_of_a_file() -> None:
     native = MachineCode(b"code", "entry", [("symbol", b"")], ["pow"], [POINT, ("int64",)])
     assert unpacked(packed(native, b"numba")) == (native, b"numba")
     assert unpacked(packed(None, b"numba")) == (None, b"numba")
+
+
+def test_a_kernel_that_two_threads_ask_for_is_linked_once():
+    module, function = "galaxies.boxes", copy_boxes
+    if not isinstance(function, Kernel) or not function.load():
+        pytest.skip("kernels are interpreted, or none is compiled")
+    assert native.load(function.py_func, module) is native.load(function.py_func, module)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +118,8 @@ def recover_folders(jobs: Sequence[Job]) -> None:
     """Finish or remove what killed runs have left in the folders of these."""
     folders = {folder for job in jobs for folder in job.folders}
     if any(is_stream(path) for job in jobs for path in job.files):
+        import tempfile
+
         folders.add(Path(tempfile.gettempdir()))
     for folder in folders:
         recover(folder)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket  # `socket` takes longer to import than a plain run may
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def interruptible(last_words: Callable[[], None]) -> Iterator[None]:
         yield  # only the main thread can take signals
         return
     handled = [n for n in _SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    watcher, wake = socket.socketpair()
+    watcher, wake = _socket.socketpair()
     wake.setblocking(False)
     raised, unwound = threading.Event(), threading.Event()
 

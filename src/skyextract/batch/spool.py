@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +51,8 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:
+            import shutil
+
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def settings(self, settings: Settings) -> Settings:
@@ -92,6 +92,8 @@ class Spool:
     def place(self) -> Path:
         """Return a name for the next copy."""
         if self._folder is None:
+            import tempfile
+
             recover(tempfile.gettempdir())
             self._folder = scratch_folder()
         self._n_places += 1

@@ -17,10 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
-import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
@@ -187,7 +184,7 @@ class Outputs:
     def discard(self) -> None:
         """Remove everything that is not in place."""
         for folder in (*self._folders.values(), *([self._spool] if self._spool else [])):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             _ours.discard(folder)
         self._folders.clear()
         self._moves.clear()
@@ -287,6 +284,8 @@ def scratch_folder() -> Path:
     OutputError
         The folder for temporary files cannot be written.
     """
+    import tempfile
+
     return _hidden_folder(Path(tempfile.gettempdir()), tempfile.gettempdir())
 
 
@@ -298,6 +297,18 @@ def _hidden_folder(place: Path, path: str | Path) -> Path:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
     _ours.add(folder)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; what does so in any case imports more than a plain run needs."""
+    try:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    except OSError:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def abandon() -> None:
@@ -326,7 +337,7 @@ def _settle(folder: Path, *, own: bool = False) -> None:
         if own or _is_left_over(primary):
             journal = json.loads((primary / _JOURNAL).read_text(encoding="utf-8"))
             _complete(journal["moves"], journal["removals"], resumed=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
 
 
 def _is_left_over(path: Path) -> bool:
@@ -347,7 +358,7 @@ def _is_left_over(path: Path) -> bool:
 @cache
 def _host() -> str:
     """Return the name of this host, and of the world of process numbers that we live in."""
-    name = "".join(c if c.isalnum() or c in "._" else "_" for c in socket.gethostname()[:64])
+    name = "".join(c if c.isalnum() or c in "._" else "_" for c in os.uname().nodename[:64])
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

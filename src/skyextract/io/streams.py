@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import re
-import shutil
 import stat
 import sys
 from pathlib import Path
@@ -88,7 +87,7 @@ def write_through(stream: Stream, headings: dict[str, bytes] | None = None) -> N
                 if headings.get(stream.name) != heading:
                     headings[stream.name] = heading
                     source.seek(0)
-            shutil.copyfileobj(source, target, 1 << 20)
+            _copy(source, target)
     except BrokenPipeError:
         log.info("%s: the reader has gone", stream.name)
     except OSError as error:
@@ -98,6 +97,11 @@ def write_through(stream: Stream, headings: dict[str, bytes] | None = None) -> N
         spool.unlink(missing_ok=True)
         if not any(spool.parent.iterdir()):
             spool.parent.rmdir()
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    while part := source.read(1 << 20):
+        target.write(part)
 
 
 def _open_to_write(name: str) -> BinaryIO:
@@ -155,6 +159,6 @@ def spool_input(path: str, copy: Path) -> None:
                 raise ImageError("-: standard input is a terminal; pipe an image into it")
         number_or_name = os.dup(0) if path == STDIN else path
         with open(number_or_name, "rb") as source, copy.open("wb") as target:  # noqa: PTH123
-            shutil.copyfileobj(source, target, 1 << 20)
+            _copy(source, target)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None

@@ -98,6 +98,8 @@ class _Llvm:
 
     def __init__(self) -> None:
         package = _unfinished_binding()
+        if package is not None:
+            _open_library(package)
         parts = [importlib.import_module(f"llvmlite.binding.{name}") for name in _PARTS]
         if package is not None:
             package.__class__ = _Unfinished
@@ -135,6 +137,24 @@ def _unfinished_binding() -> ModuleType | None:
     package = llvmlite.binding = module_from_spec(spec)
     sys.modules["llvmlite.binding"] = package
     return package
+
+
+def _open_library(package: ModuleType) -> None:
+    """Open the library of LLVM beside `llvmlite.binding`.
+
+    llvmlite finds it with `importlib.resources`, which imports what reads archives.
+    """
+    from llvmlite.utils import get_library_name
+
+    path = Path(*package.__path__, get_library_name())
+    if "importlib.resources" in sys.modules or not path.is_file():
+        return
+    sys.modules["importlib.resources"] = ModuleType("importlib.resources")
+    try:
+        ffi = importlib.import_module("llvmlite.binding.ffi")
+    finally:
+        del sys.modules["importlib.resources"]
+    ffi.lib._lib_handle = ctypes.CDLL(str(path))
 
 
 class Linker:
@@ -183,20 +203,20 @@ class Linker:
             self.known.add(name)
         self.engine.add_object_file(self.llvm.ObjectFileRef.from_data(kernel.code))
         self.engine.finalize_object()
-        kept = []
+        kept = {}  # helpers have no constants, but for a few
         for symbol, constants in kernel.environments:
-            environment = self.functions.Environment(function.__globals__)
-            environment.consts.extend(pickle.loads(constants))
+            if constants not in kept:
+                kept[constants] = self.functions.Environment(function.__globals__)
+                kept[constants].consts.extend(pickle.loads(constants))
             address = self.engine.get_global_value_address(symbol)
             if address:
-                ctypes.c_void_p.from_address(address).value = id(environment)
-            kept.append(environment)
+                ctypes.c_void_p.from_address(address).value = id(kept[constants])
         address = self.engine.get_function_address(kernel.entry)
         if not address:
             return None
         return self.functions.make_function(
             sys.modules[function.__module__], function.__name__, function.__doc__ or "", address,
-            kept[0], tuple(kept),
+            kept[kernel.environments[0][1]], tuple(kept.values()),
         )  # fmt: skip
 
 
@@ -248,6 +268,8 @@ def load(function: Callable[..., object], module: str) -> list[tuple[list[Test],
     The list is empty if nothing was, or if it cannot be used without numba.
     """
     with _LOCK:
+        if function in _linked:  # while this thread waited for another one
+            return _linked[function]
         linker = _linker()
         if linker is None:
             return []
@@ -257,7 +279,12 @@ def load(function: Callable[..., object], module: str) -> list[tuple[list[Test],
             linked = None if native is None else linker.link(native, function)
             if native is not None and linked is not None:
                 found.append(([*map(make_test, native.arguments)], linked))
+        if found:
+            _linked[function] = found
         return found
+
+
+_linked: dict[Callable[..., object], list[tuple[list[Test], Any]]] = {}
 
 
 def _read(entry: Entry) -> MachineCode | None:
