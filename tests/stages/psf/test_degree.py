@@ -16,7 +16,7 @@ from skyextract.settings.keywords import Config
 from skyextract.settings.steps import Status
 from skyextract.stages.characterize import characterize
 from skyextract.stages.pointsources.fit import psf_photometry
-from skyextract.stages.psf.degree import is_nearer
+from skyextract.stages.psf.degree import is_nearer, rejects_outward
 from skyextract.stages.psf.misfit import odd_misfit
 from skyextract.stages.psf.model import Variation
 from tests.simulate.noises import KINDS, make
@@ -172,6 +172,26 @@ def test_misfit_is_the_shift_that_a_star_hides(amplitude):
         ] * third.transpose(0, 2, 1)
         found = odd_misfit(psf, places, np.stack([centres[0]] * 2), flux, both, weight, 6.0)
         assert found == pytest.approx(amplitude, rel=0.6)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "outward"),
+    [
+        pytest.param(range(57, 60), True, id="three in the corners"),
+        pytest.param(range(40, 60), True, id="the outer third"),
+        # 2.3 sigma, as one of a hundred crowds has by chance, and 68 % of the pairs.
+        pytest.param(range(14, 60, 2), False, id="somewhat more, of many"),
+        pytest.param(range(0, 60, 3), False, id="anywhere"),
+        pytest.param([], False, id="none"),
+    ],
+)
+def test_stars_that_a_model_rejects_are_those_far_out(rejected, outward):
+    used = np.ones(60, np.bool_)
+    used[list(rejected)] = False
+    distance = np.arange(60.0)
+    stub = SimpleNamespace(x=distance, y=0.0 * distance, used=used)
+    stub.psf = SimpleNamespace(normalised=lambda x, y: (x, y))
+    assert rejects_outward(stub) is outward
 
 
 @pytest.mark.parametrize(

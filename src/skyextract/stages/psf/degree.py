@@ -6,6 +6,7 @@ in the model are nearer to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -44,9 +45,10 @@ CLIPPINGS, CLIP = 3, 4.0
 LEFT_OUT = 3
 """One of so many stars has no part in the model."""
 
-OUTWARD = 2.0
+OUTWARD, FARTHER = 2.0, 0.75
 """Stars that a model rejects are farther from the middle of the field than the others by as many
-sigma of their ranks from which they may be those that tell how it varies there."""
+sigma of their ranks, and in as many of the pairs of one of each, from which they may be those that
+tell how it varies there.  Of many that are rejected for their neighbours chance makes the first."""
 
 WORTH, SURE, SURE_OF_PROFILE = 0.03, 3.0, 1.5
 """By how much, and how many of its errors, the mean logarithm of chi2 falls for a higher degree, or
@@ -89,7 +91,7 @@ def with_best_degree(
     order = np.argsort(np.argsort(-fit.flux, kind="stable"), kind="stable")
     groups: list[Bools] = [order % LEFT_OUT == k for k in reversed(range(LEFT_OUT))]
     bright: Bools = fit.flux >= np.median(fit.flux[fit.used])
-    outward = outward_of_rejected(fit) > OUTWARD
+    outward = rejects_outward(fit)
     tried = [Variation(0)] if bright_misfit(fit) > DOUBT else []
     higher = affordable_degree(int(np.sum(fit.used & ~groups[0])), min(most, HIGHER))
     structured = structure_of(sizes, fit, min(most, HIGHER)) > STRUCTURE
@@ -133,8 +135,8 @@ def _of_few_stars(
     return fit
 
 
-def outward_of_rejected(fit: PsfFit) -> float:
-    """Return how much farther out the stars are that a model has rejected, in sigma.
+def rejects_outward(fit: PsfFit) -> bool:
+    """Tell whether the stars that a model has rejected are those far out.
 
     By the sum of their ranks: H. B. Mann & D. R. Whitney 1947, Ann. Math. Stat. 18, 50.
     """
@@ -143,9 +145,10 @@ def outward_of_rejected(fit: PsfFit) -> float:
     rejected = ~fit.used
     n, n_rejected = rank.size, int(rejected.sum())
     if n_rejected in (0, n):
-        return 0.0
-    variance = (n - n_rejected) * (n + 1) / (12.0 * n_rejected)
-    return float((rank[rejected].mean() - 0.5 * (n - 1)) / np.sqrt(variance))
+        return False
+    higher = float(rank[rejected].mean() - 0.5 * (n - 1))
+    sigma = math.sqrt((n - n_rejected) * (n + 1) / (12.0 * n_rejected))
+    return higher > OUTWARD * sigma and 0.5 + higher / (n - n_rejected) > FARTHER
 
 
 def range_of_sizes(sizes: F8, fit: PsfFit) -> float:
