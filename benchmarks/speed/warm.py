@@ -1,5 +1,8 @@
 """Later frames of one process beside SExtractor, and two threads beside one.
 
+What two threads can gain at most the machine says by two processes of one thread at once: its
+cores share memory, and perhaps more.
+
     python -m benchmarks.speed.warm [--size 4096] [--repeat 5]
 
 One process runs the same frame again and again under other names; the first one, which starts
@@ -68,10 +71,18 @@ class Process:
 
     def next(self) -> Cost:
         """Run one frame and return what it cost."""
+        self.begin()
+        return self.end()
+
+    def begin(self) -> None:
+        """Begin a frame."""
         assert self.child.stdin is not None
-        assert self.child.stdout is not None
         self.child.stdin.write("\n")
         self.child.stdin.flush()
+
+    def end(self) -> Cost:
+        """Wait for the frame and return what it cost."""
+        assert self.child.stdout is not None
         status, wall, cpu = json.loads(self.child.stdout.readline())
         if status:
             raise SystemExit(f"skyextract ended with status {status}")
@@ -104,21 +115,27 @@ def beside_peer(image: Path, folder: Path, repeat: int) -> None:
 
 
 def threads(image: Path, repeat: int) -> None:
-    """Print default runs with two threads beside one."""
+    """Print default runs with two threads beside one, and one thread beside another process."""
     processes = [
         Process(image, ["-VERBOSE_TYPE", "QUIET", "-SUMMARY_NAME", "NONE", "-NTHREADS", number])
-        for number in ("2", "1")
+        for number in ("2", "1", "1")
     ]
-    costs = [median_cost(found) for found in zip(*_turns(processes, repeat), strict=True)]
+    turns = [_turn(processes) for _ in range(repeat)]
+    two, one, beside = (median_cost(found) for found in zip(*turns, strict=True))
     for process in processes:
         process.close()
     print_heading(labels=("2", "1"))
-    print_pair("default run, threads", *costs)
-    judge("faster with two threads", costs[1].wall / costs[0].wall, THREADS_TARGET, least=True)
+    print_pair("default run, threads", two, one)
+    judge("faster with two threads", one.wall / two.wall, THREADS_TARGET, least=True)
+    print(f"  two processes of one thread at once do {2.0 * one.wall / beside.wall:.2f} x as much")
 
 
-def _turns(processes: list[Process], repeat: int) -> list[list[Cost]]:
-    return [[process.next() for process in processes] for _ in range(repeat)]
+def _turn(processes: list[Process]) -> list[Cost]:
+    """Return the costs of a frame of the first two alone, and of the last two at once."""
+    alone = [process.next() for process in processes[:2]]
+    for process in processes[1:]:
+        process.begin()
+    return [*alone, median_cost([process.end() for process in processes[1:]])]
 
 
 def main() -> None:
