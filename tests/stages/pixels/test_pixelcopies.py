@@ -24,6 +24,9 @@ COPIED = {
     "enlarged": zoom(IMAGE, 1.5, order=0)[:512, :512],
     "doubled": np.repeat(np.repeat(IMAGE, 2, 0), 2, 1)[:512, :512],
 }
+STARS = gaussian_filter(
+    np.where(np.random.default_rng(2).random((512, 512)) < 2e-3, 600.0, 0.0), 1.3
+)
 OTHERS = {
     "as it is": IMAGE,
     "integers": np.rint(IMAGE),
@@ -34,12 +37,8 @@ OTHERS = {
     "smoothed": gaussian_filter(IMAGE, 0.7),
     "bilinear": zoom(IMAGE, 1.5, order=1)[:512, :512],
     "few photons": np.random.default_rng(1).poisson(0.3, (512, 512)),
-    "single photons": np.random.default_rng(1).poisson(
-        0.1
-        + gaussian_filter(
-            np.where(np.random.default_rng(2).random((512, 512)) < 4e-4, 600.0, 0.0), 1.3
-        )
-    ),
+    "single photons": np.random.default_rng(1).poisson(0.1 + STARS),
+    "a photon in every other pixel": np.random.default_rng(1).poisson(0.6 + 10.0 * STARS),
     "some photons": np.random.default_rng(1).poisson(3.0, (512, 512)),
     "black point": np.clip(IMAGE - np.median(IMAGE), 0.0, None),
     "one value": np.full((512, 512), 7.0),

@@ -26,9 +26,9 @@ values are copied: in noise both are as many."""
 FINE = 0.4
 """Least step, over the noise of a difference, up to which this can be told."""
 MIN_PAIRS = 2000
-MIN_OTHERS = 0.25
-"""Share of the pixels that are above the lowest value: where single photons are counted and most
-pixels have none, those with one have neighbours with one, not with two."""
+MIN_OTHERS, MAX_LEAST = 0.5, 0.25
+"""Share of the pixels that are above the lowest value, and of differences that are the least step:
+where single photons are counted most pixels have none, or neighbours with one, not with two."""
 MANY_COPIED = 0.25
 """Share from which the edges of copies are as sharp as cosmic rays: 0.31 at a zoom of 1.5."""
 
@@ -106,6 +106,8 @@ def _copied(steps: F4) -> float:
     n_same = steps.size - other.size
     # Differences of both signs are of the least step; steps that are not quite alike are one.
     n_least = 0.5 * float(np.count_nonzero(other < max(1.5 * least, FINE * noise / 8.0)))
+    if 2.0 * n_least > MAX_LEAST * other.size:
+        return 0.0
     return n_same / steps.size if n_same > COPIES_OVER * n_least else 0.0
 
 
