@@ -25,6 +25,7 @@ def exposure(error, source=PsfSource.MEASURED, stars=None):
 def test_no_star_shows_the_wings_of_the_psf():
     assert "none of the 3 PSF stars" in about_covered(exposure(np.nan))
     assert not about_covered(exposure(0.01))
+    assert "off by 18 %, all alike: the light of its 3 stars" in about_covered(exposure(0.18))
 
 
 @pytest.mark.parametrize("source", [PsfSource.FILE, PsfSource.DEFAULT])

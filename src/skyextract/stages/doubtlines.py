@@ -24,6 +24,8 @@ MIN_REPAIRED, MANY_REPAIRED = 5, 0.1
 """Number and share of sources upon repaired cosmic rays above which the list is doubtful, ..."""
 MIN_TORN, MANY_TORN = 5, 0.4
 """Number and share of the PSF stars that no point describes from which they are torn."""
+MAX_SHARED = 0.1
+"""Error of the light in the reference aperture from which all fluxes of the PSF are doubtful."""
 MIN_JOINED = 0.8
 """... if so many of their pixels have another one beside: tracks, not single pixels."""
 
@@ -102,15 +104,23 @@ def about_torn(flags: I2) -> str:
 
 
 def about_covered(exposure: Exposure) -> str:
-    """Tell that no star shows how much light the PSF lacks in its wings; empty if one does.
+    """Tell that stars do not show how much light the PSF lacks in its wings; empty if they do.
 
     Neighbours cover the stars that the PSF was made of: its wings are what was left between them.
+    Or few stars are wide: the noise of their reference aperture is a part of all fluxes.
     """
     psf, corrections = exposure.psf, exposure.aperture_corrections
     if psf is None or psf.source is not PsfSource.MEASURED or corrections is None:
         return ""
     message = ""
-    if exposure.psf_stars is not None and math.isnan(corrections["ERROR"][0]):
+    error = float(corrections["ERROR"][0])
+    if error > MAX_SHARED:
+        message = (
+            f"fluxes of the PSF may be off by {100.0 * error:.0f} %, all alike: the light of its "
+            f"{psf.n_stars} stars within the reference aperture (APERCOR_DIAMETER) is no better "
+            "known"
+        )
+    elif exposure.psf_stars is not None and math.isnan(error):
         message = (
             f"none of the {psf.n_stars} PSF stars is free of neighbours out to its wings: fluxes "
             "of the PSF may be off by some per cent, all alike"

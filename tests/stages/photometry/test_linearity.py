@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skyextract.stages.photometry.checks import Verdict
-from skyextract.stages.photometry.linearity import with_bright_end
+from skyextract.stages.photometry.linearity import with_bright_end, with_loss
 
 FITTED = np.linspace(17.2, 20.5, 42)
 BRIGHT = np.array([15.2, 15.9, 16.5, 17.0])
@@ -28,3 +28,30 @@ def test_bent_or_clipped(off, n_fitted, weak):
     assert bool(after.weak) == weak
     assert told.startswith("4 stars brighter than magnitude 17.0")
     assert f"{np.median(off):.2f} mag too faint" in told
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.35])
+def test_light_that_is_lost_in_proportion(lost):
+    """Of photons in one frame time one is counted: half of their mean number is lost."""
+    rng = np.random.default_rng(3)
+    mag = np.append([14.8, 15.9, 16.1], rng.uniform(16.3, 19.5, 40))
+    light = 10.0 ** (0.4 * (14.8 - mag))
+    errors = np.full(mag.size, 0.012)
+    residuals = rng.normal(0.0, errors) - lost * light
+    fitted = mag > 16.2
+    residuals -= np.mean(residuals[fitted])
+    before = Verdict({"error_of_trend": 0.0}, "", "", 0.003, [])
+    after = with_loss(before, residuals, errors, mag, mag[fitted])
+    if not lost:
+        assert after is before
+        return
+    assert after.weak.startswith("stars are too faint in proportion to their light")
+    assert after.numbers["loss_of_brightest"] == pytest.approx(lost, abs=0.04)
+    assert after.error == pytest.approx(lost * np.mean(light[fitted]), rel=0.3)
+
+
+def test_stars_that_are_clipped_lose_nothing_in_proportion():
+    mag = np.append(BRIGHT, FITTED)
+    residuals = np.append(BRIGHT - 17.2, 0.02 * np.sin(np.arange(42.0)))
+    before = Verdict({"error_of_trend": 0.0}, "", "", 0.003, [])
+    assert with_loss(before, residuals, np.full(mag.size, 0.015), mag, FITTED) is before

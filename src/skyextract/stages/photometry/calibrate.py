@@ -24,7 +24,7 @@ from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
 from skyextract.stages.photometry.checks import Evidence, better_band, verify, with_doubles
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.fluxscale import flux_scale
-from skyextract.stages.photometry.linearity import with_bright_end, with_widths
+from skyextract.stages.photometry.linearity import with_bright_end, with_loss, with_widths
 from skyextract.stages.photometry.model import (
     StarModel,
     affordable_degree,
@@ -197,6 +197,8 @@ def _calibrate(
             scale, n_bright, parts, checks.get("n_extended", 0), checks.pop("n_in_cluster", 0),
         )
     )  # fmt: skip
+    errors = np.maximum(everyone.errors, MIN_ERROR)
+    verdict = with_loss(verdict, residuals, errors, everyone.mag, stars.mag)
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, band.key)

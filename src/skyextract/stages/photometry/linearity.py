@@ -1,19 +1,23 @@
 """Bright stars that the fit of the zero point left out: how many, and how far they are off.
 
 The fit ends where stars turn too faint for their reference magnitude: they are saturated, or the
-pixels are not linear in light.  Where no flag says so in the catalogue, a line has to.
+pixels are not linear in light.  Where no flag says so in the catalogue, a line has to.  A loss in
+proportion to the light, as of photons that arrive together and are counted as one (J. L. A. Fordham
+et al. 2000, MNRAS 312, 83), shows in the stars of the fit before any is left out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skyextract.datamodel.arrays import F8
-from skyextract.stages.photometry.checks import NOTED_TREND, Verdict
+from skyextract.stages.photometry.checks import MAX_ERROR, NOTED_TREND, WEAK_PLACE, Verdict
 from skyextract.stages.photometry.parts import SURE
+from skyextract.stages.pointsources.clippedfit import clipped_fit
 from skyextract.stages.starselection.linearity import slight_widening
 
 if TYPE_CHECKING:
@@ -29,6 +33,66 @@ FAR = 0.1
 """Median, mag, by which they are too faint, from which on few of them are enough."""
 CLIPPED = 0.6
 """Stars whose flux grows by less than 1 - 0.6 mag per magnitude are clipped: others are not."""
+MIN_STARS = 12
+"""Stars of the fit that can tell a loss in proportion to light."""
+LIKELY, WITHOUT_ONE = 3.0, 2.5
+"""It counts if it is of so many errors among them, and without the brightest one, ..."""
+AGREE, HINT = 2.0, 1.5
+"""... or if they have a hint of what brighter ones show, and differ from it by less than this."""
+
+
+def with_loss(verdict: Verdict, residuals: F8, errors: F8, mag: F8, fitted: F8) -> Verdict:
+    """Return the verdict with what light is lost in proportion to how much there is of it.
+
+    It is told by stars of the fit and fainter ones, which saturation does not reach.  The zero
+    point is that of faint stars, or of those of the fit: what these differ by is an error.
+
+    Parameters
+    ----------
+    residuals, errors, mag : (n,) float64
+        Residuals (negative: too faint), errors and reference magnitudes of all stars without a
+        flag.
+    fitted : (m,) float64
+        Magnitudes of the stars of the fit.
+    """
+    if len(fitted) < MIN_STARS:
+        return verdict
+    light = 10.0 ** (0.4 * (mag.min() - mag))
+    kept = mag >= fitted.min()
+    told, without_one, all_of_it = (
+        _loss(light[some], residuals[some], errors[some])
+        for some in (kept, kept & (mag > mag[kept].min()), mag >= mag.min())
+    )
+    faint, loss, error = all_of_it
+    agree = abs(told[1] - loss) < AGREE * told[2] and told[1] > HINT * told[2]
+    shown = told[1] > LIKELY * told[2] and without_one[1] > WITHOUT_ONE * without_one[2]
+    if not (shown or (agree and loss > SURE * error)):
+        return verdict
+    trend = verdict.numbers["error_of_trend"]
+    shift = math.sqrt(max(faint**2 - trend**2, 0.0))
+    total = math.hypot(verdict.error, shift)
+    numbers = verdict.numbers | {"loss_of_brightest": loss, "error_of_loss": shift}
+    message = (
+        f"stars are too faint in proportion to their light, the brightest by {loss:.2f} mag: "
+        "photons that are counted as one, pixel values that are not linear in light?"
+    )
+    reason = verdict.reason or (message if total > MAX_ERROR else "")
+    verdict = replace(verdict, numbers=numbers, reason=reason, error=total)
+    if loss > WEAK_PLACE and not verdict.weak:
+        return replace(verdict, weak=message)
+    if loss > NOTED_TREND:
+        return replace(verdict, remarks=[*verdict.remarks, message])
+    return verdict
+
+
+def _loss(light: F8, residuals: F8, errors: F8) -> tuple[float, float, float]:
+    """Return the residual without light, what unit light loses, mag, and the error of that."""
+    terms = np.stack([np.ones(len(light)), -light], axis=1)
+    (faint, loss), _, total, good = clipped_fit(terms, residuals, errors)
+    normal = terms[good].T @ (terms[good] / total[good, None] ** 2)
+    determinant = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
+    error = math.sqrt(normal[0, 0] / determinant) if determinant > 0.0 else math.inf
+    return float(faint), float(loss), error
 
 
 def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Verdict:
@@ -46,8 +110,9 @@ def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Ver
     if n_left < MIN_LEFT:
         return verdict
     off = float(np.median(residuals[left]))
-    # A step is told of, and in the error, already.
-    if off > -MIN_OFFSET or verdict.numbers["step_mag"]:
+    # A step or a loss is told of, and in the error, already.
+    numbers = verdict.numbers
+    if off > -MIN_OFFSET or numbers["step_mag"] or "loss_of_brightest" in numbers:
         return verdict
     message = (
         f"{n_left} stars brighter than magnitude {float(mag[left].max()):.1f} are {-off:.2f} mag "
