@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from skyextract.kernels import native
+from skyextract.kernels.first import FIRST
 from skyextract.kernels.galaxies.boxes import copy_boxes
 from skyextract.kernels.jit import Kernel
 from skyextract.kernels.native import Check, MachineCode, accepted, make_test, packed, unpacked
+from skyextract.kernels.store import declared
 
 PIXELS = np.zeros((3, 4), np.float32)
 
@@ -90,3 +94,28 @@ def test_a_kernel_that_two_threads_ask_for_is_linked_once():
     if not isinstance(function, Kernel) or not function.load():
         pytest.skip("kernels are interpreted, or none is compiled")
     assert native.load(function.py_func, module) is native.load(function.py_func, module)
+
+
+def test_first_kernels_are_called_from_python():
+    assert all(function in declared()[module] for module, function in FIRST)
+
+
+AHEAD = """
+import sys
+import numpy as np
+from skyextract.kernels import native
+native.load_ahead([("galaxies.boxes", "copy_boxes"), ("galaxies.boxes", "no_kernel")])
+from skyextract.kernels.first import FIRST
+from skyextract.kernels.galaxies.boxes import copy_boxes
+image, out = np.arange(12, dtype="f4").reshape(3, 4), np.zeros((3, 4), "f4")
+taken = bool(native._added["galaxies.boxes", "copy_boxes"])
+copy_boxes(image, np.array([[1, 0, 2, 3]]), out)
+print(taken, ("galaxies.boxes", "copy_boxes") in native._added, out.sum(), "numba" in sys.modules)
+"""
+
+
+def test_a_kernel_taken_in_ahead_is_the_one_that_is_called():
+    if not isinstance(copy_boxes, Kernel) or not copy_boxes.load():
+        pytest.skip("kernels are interpreted, or none is compiled")
+    done = subprocess.run([sys.executable, "-c", AHEAD], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "33.0", "False"]

@@ -105,6 +105,9 @@ def compile_missing(settings: Settings | None = None) -> None:
 
 def run_job(job: Job, settings: Settings, n_threads: int) -> Outcome:
     """Process one image, in whatever process, and take the time."""
+    from skyextract.kernels import first
+
+    first.begin(n_threads)  # while the rest is imported
     from skyextract.image import process_image
 
     collect_garbage()

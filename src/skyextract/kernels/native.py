@@ -15,7 +15,7 @@ import marshal
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -192,17 +192,21 @@ class Linker:
         self.engine = llvm.create_mcjit_compiler(llvm.empty_module(triple), machine)
         self.functions = functions
 
-    def link(self, kernel: MachineCode, function: Callable[..., object]) -> Any | None:
-        """Return a kernel as a function of Python, or None if symbols are missing.
+    def add(self, kernel: MachineCode) -> bool:
+        """Take in the code of a kernel; False if symbols are missing.
 
         LLVM would end the process for a symbol that it does not find.
         """
         for name in set(kernel.externals) - self.known:
             if self.llvm.address_of_symbol(name) is None:
-                return None
+                return False
             self.known.add(name)
         self.engine.add_object_file(self.llvm.ObjectFileRef.from_data(kernel.code))
         self.engine.finalize_object()
+        return True
+
+    def function_of(self, kernel: MachineCode, function: Callable[..., object]) -> Any | None:
+        """Return a kernel that was taken in as a function of Python, or None without its entry."""
         kept = {}  # helpers have no constants, but for a few
         for symbol, constants in kernel.environments:
             if constants not in kept:
@@ -267,24 +271,45 @@ def load(function: Callable[..., object], module: str) -> list[tuple[list[Test],
 
     The list is empty if nothing was, or if it cannot be used without numba.
     """
+    name = module, function.__name__
     with _LOCK:
-        if function in _linked:  # while this thread waited for another one
-            return _linked[function]
+        if name in _linked:  # while this thread waited for another one
+            return _linked[name]
         linker = _linker()
         if linker is None:
             return []
         found = []
-        for entry in stored_entries(module, function.__name__):
-            native = _read(entry)
-            linked = None if native is None else linker.link(native, function)
-            if native is not None and linked is not None:
-                found.append(([*map(make_test, native.arguments)], linked))
+        for native in _added.pop(name, None) or _add(linker, *name):
+            code = linker.function_of(native, function)
+            if code is not None:
+                found.append(([*map(make_test, native.arguments)], code))
         if found:
-            _linked[function] = found
+            _linked[name] = found
         return found
 
 
-_linked: dict[Callable[..., object], list[tuple[list[Test], Any]]] = {}
+def load_ahead(kernels: Iterable[tuple[str, str]]) -> None:
+    """Take in the code of kernels, module and function, that are going to be loaded."""
+    for name in kernels:
+        with _LOCK:
+            linker = _linker()
+            if linker is not None and name not in _linked and name not in _added:
+                _added[name] = _add(linker, *name)
+
+
+def is_loaded(module: str, function: str) -> bool:
+    """Tell whether a kernel was loaded."""
+    return (module, function) in _linked
+
+
+_linked: dict[tuple[str, str], list[tuple[list[Test], Any]]] = {}
+_added: dict[tuple[str, str], list[MachineCode]] = {}
+
+
+def _add(linker: Linker, module: str, function: str) -> list[MachineCode]:
+    """Take in what was compiled of a kernel."""
+    codes = map(_read, stored_entries(module, function))
+    return [code for code in codes if code is not None and linker.add(code)]
 
 
 def _read(entry: Entry) -> MachineCode | None:
