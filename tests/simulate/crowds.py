@@ -73,7 +73,7 @@ def simulate(scene: str, size: int, seed: int, psf: Any = PSF) -> Crowd:
             kind = np.append(kind, np.full(members, members))
     flux = 10 ** (-0.4 * (magnitude - ZERO_POINT))
     for a, b, light in zip(x, y, flux, strict=True):
-        _draw(image, psf.withFlux(light), a, b, 14 if light < 3e3 else 30 if light < 1e5 else 60)
+        draw(image, psf.withFlux(light), a, b, 14 if light < 3e3 else 30 if light < 1e5 else 60)
     light = image.array.astype(np.float64) + SKY
     data = (rng.poisson(light * GAIN) + rng.normal(0, READ_NOISE, light.shape)) / GAIN
     noise = np.sqrt(SKY / GAIN + (READ_NOISE / GAIN) ** 2) * np.sqrt(4 * np.pi) * FWHM / 2.355
@@ -135,15 +135,22 @@ def _draw_galaxy(image: Any, psf: Any, rng: np.random.Generator, x: float, y: fl
     kind, radius = int(rng.integers(len(GALAXIES))), FWHM * 10 ** rng.uniform(-0.3, 0.4)
     flux = 10 ** (-0.4 * (rng.uniform(16.5, 19.5) - ZERO_POINT))
     for part in _profiles(rng, kind, radius):
-        _draw(image, galsim.Convolve(psf, part).withFlux(flux * part.flux), x, y, 40)
+        draw(image, galsim.Convolve(psf, part).withFlux(flux * part.flux), x, y, 40)
     return np.array([x, y, radius, kind])
 
 
-def _draw(image: Any, profile: Any, x: float, y: float, reach: int) -> None:
-    """Draw a profile about a 0-based position, out to `reach` pixels."""
+def draw(image: Any, profile: Any, x: float, y: float, reach: int, method: str = "auto") -> None:
+    """Draw a profile about a 0-based position, out to `reach` pixels.
+
+    galsim transforms as many pixels as it draws upon: a whole image takes ten times as long.
+    """
     bounds = galsim.BoundsI(int(x) - reach, int(x) + reach, int(y) - reach, int(y) + reach)
     bounds &= image.bounds
     if bounds.isDefined():
         profile.drawImage(
-            image[bounds], scale=1, center=galsim.PositionD(x + 1, y + 1), add_to_image=True
+            image[bounds],
+            scale=1,
+            center=galsim.PositionD(x + 1, y + 1),
+            add_to_image=True,
+            method=method,
         )

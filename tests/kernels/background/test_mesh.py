@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numba
 import numpy as np
 import pytest
 
@@ -126,9 +129,13 @@ def test_left_out_pixels_do_not_matter():
     np.testing.assert_allclose(by_weight[2], 4.0)
 
 
-@pytest.mark.parametrize("sigma", [2.0, 3.5, 8.0])
-@pytest.mark.parametrize("level", [60.0, 60.3, 60.5, 60.7])
-def test_level_and_noise_of_rounded_values_are_those_before_rounding(sigma, level):
+@pytest.mark.parametrize(
+    ("level", "sigma"),
+    [(60.3, 2.0)]  # 262,144 pixels take seconds in interpreted loops
+    if numba.config.DISABLE_JIT
+    else list(itertools.product([60.0, 60.3, 60.5, 60.7], [2.0, 3.5, 8.0])),
+)
+def test_level_and_noise_of_rounded_values_are_those_before_rounding(level, sigma):
     image = np.random.default_rng(3).normal(level, sigma, (512, 512))
     found, rms, _ = meshes(np.rint(image).astype(np.float32), 64, step=1.0)
     # an error of the mean of the 64 meshes is sigma / 200

@@ -15,7 +15,7 @@ from skyextract.stages.crowded.cells import MIN_COVER, crowded_patches, is_crowd
 from skyextract.stages.find import find_sources
 from skyextract.stages.measurement.sources import MeasureInputs
 from tests.compare.crowds import measured
-from tests.simulate.crowds import FWHM, GAIN, SKY, Crowd, simulate
+from tests.simulate.crowds import FWHM, GAIN, SKY, Crowd, draw, simulate
 
 PSF = Psf.gaussian(FWHM, PsfSource.FILE)
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_PSF XPSF_IMAGE YPSF_IMAGE"
@@ -41,7 +41,7 @@ def with_galaxies(side: int, apart: int) -> Crowd:
         disc = galsim.Exponential(half_light_radius=rng.uniform(4, 6), flux=5e4)
         disc = galsim.Convolve(disc.shear(q=0.6, beta=rng.uniform(0, 3) * galsim.radians),
                                galsim.Gaussian(fwhm=FWHM))  # fmt: skip
-        disc.drawImage(light, center=galsim.PositionD(x + 1, y + 1), add_to_image=True)
+        draw(light, disc, x, y, 100)
     noise = rng.normal(0.0, np.sqrt(np.maximum(light.array, 0.0) / GAIN))
     image = (field.image + light.array + noise).astype(np.float32)
     galaxies = np.column_stack([places, np.full(len(places), 5.0), np.zeros(len(places))])

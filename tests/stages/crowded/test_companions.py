@@ -12,6 +12,7 @@ from skyextract.settings.keywords import Config
 from skyextract.stages.crowded import companions
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
+from tests.simulate.crowds import draw
 
 SIZE, FWHM, SKY, GAIN = 400, 3.5, 200.0, 2.0
 WANTED = frozenset(
@@ -25,10 +26,7 @@ def measured(profiles, seed=1):
     image = galsim.ImageD(SIZE, SIZE, init_value=SKY)
     for profile, x, y in profiles:
         light = psf.withFlux(profile) if np.isscalar(profile) else galsim.Convolve(profile, psf)
-        light.drawImage(
-            image, center=galsim.PositionD(x + 1, y + 1), scale=1, add_to_image=True,
-            method="no_pixel",
-        )  # fmt: skip
+        draw(image, light, x, y, 100, "no_pixel")
     noisy = np.random.default_rng(seed).poisson(image.array * GAIN) / GAIN
     exposure = Exposure(
         image=noisy.astype(np.float32), mask=np.zeros(noisy.shape, np.uint16),

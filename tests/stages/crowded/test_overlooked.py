@@ -11,6 +11,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
+from tests.simulate.crowds import draw
 
 SIZE, FWHM, SKY, GAIN = 480, 3.5, 300.0, 2.0
 STAR, GALAXY = 3e3, 1e5  # a star of S/N 33
@@ -29,10 +30,7 @@ def measured(profiles, seed, masked=()):
     """Rows of a frame of (profile, place); `masked`: places without data."""
     image = galsim.ImageD(SIZE, SIZE, init_value=SKY)
     for profile, place in profiles:
-        profile.drawImage(
-            image, center=galsim.PositionD(*(place + 1)), scale=1, add_to_image=True,
-            method="no_pixel",
-        )  # fmt: skip
+        draw(image, profile, *place, 100, "no_pixel")
     noisy = np.random.default_rng(seed).poisson(image.array * GAIN) / GAIN
     mask = np.zeros(noisy.shape, np.uint16)
     for x, y in np.rint(masked).astype(int):

@@ -11,6 +11,7 @@ from skyextract.run import Run
 from skyextract.settings.keywords import Config
 from skyextract.stages.measure import measure
 from skyextract.stages.measurement.sources import MeasureInputs
+from tests.simulate.crowds import draw
 
 SIZE, FWHM, SKY, GAIN = 600, 3.5, 200.0, 2.0
 
@@ -27,9 +28,7 @@ def galaxies(seed):
         disc = galsim.Exponential(half_light_radius=radius, flux=light).shear(
             q=0.7, beta=light * galsim.radians
         )
-        galsim.Convolve(disc, psf).drawImage(
-            image, scale=1, center=galsim.PositionD(at_x + 1, at_y + 1), add_to_image=True
-        )
+        draw(image, galsim.Convolve(disc, psf), at_x, at_y, 100)
     noisy = rng.poisson(image.array * GAIN) / GAIN
     exposure = Exposure(
         image=noisy.astype(np.float32), mask=np.zeros(noisy.shape, np.uint16),

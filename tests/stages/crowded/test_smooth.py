@@ -8,7 +8,7 @@ import pytest
 
 from skyextract.stages.crowded import regions, search
 from tests.compare.crowds import matched, measured
-from tests.simulate.crowds import FWHM, GAIN, simulate
+from tests.simulate.crowds import FWHM, GAIN, draw, simulate
 
 COLUMNS = "X_IMAGE Y_IMAGE FLUX_PSF XPSF_IMAGE YPSF_IMAGE"
 
@@ -44,7 +44,7 @@ def with_galaxies(side, apart):
         disc = galsim.Exponential(half_light_radius=rng.uniform(4, 7), flux=6e4)
         disc = galsim.Convolve(disc.shear(q=0.6, beta=rng.uniform(0, 3) * galsim.radians),
                                galsim.Gaussian(fwhm=FWHM))  # fmt: skip
-        disc.drawImage(image, center=galsim.PositionD(x + 1, y + 1), add_to_image=True)
+        draw(image, disc, x, y, 100)
     light = np.maximum(image.array, 0.0)
     noise = rng.normal(0.0, np.sqrt(light / GAIN))
     return replace(frame, image=(frame.image + light + noise).astype(np.float32)), centres

@@ -32,10 +32,13 @@ from skyextract.stages.galaxies.fit import NO_PIXELS, Profile, fit_models
 from skyextract.stages.galaxies.scaled import scale_models
 from skyextract.stages.galaxies.scene import Sky
 from skyextract.stages.galaxies.start import start_of
+from tests.simulate.crowds import draw
 
 galsim = pytest.importorskip("galsim")
 
 NOISE, GAIN, FWHM, SIDE = 5.0, 2.0, 3.5, 60
+REACH = 2 * SIDE
+"""Beyond it a galaxy has less than a thousandth of its light."""
 SIGMA = 1.46
 """Of the Gaussian whose pixels have that FWHM, as `Psf.gaussian` makes it."""
 
@@ -53,8 +56,7 @@ def frame(
     image = galsim.ImageF(shape[1], shape[0])
     for galaxy, (x, y) in zip(galaxies, positions, strict=True):
         profile = galsim.Convolve(galaxy, psf_profile() if psf is None else psf)
-        place = galsim.PositionD(x + 1, y + 1)
-        profile.drawImage(image, scale=1, center=place, add_to_image=True)
+        draw(image, profile, x, y, REACH)
     light = image.array
     noise = np.sqrt(NOISE**2 + np.maximum(light, 0) / GAIN)
     noisy = (light + noise * rng.normal(size=light.shape)).astype(np.float32)
@@ -182,8 +184,7 @@ def test_errors_follow_the_weight_where_the_gain_does() -> None:
     light = galsim.ImageF(shape[1], shape[0])
     seen = galsim.Convolve(sersic(flux, 3.0, 1.0), psf_profile())
     for x, y in positions:
-        centre = galsim.PositionD(x + 1, y + 1)
-        seen.drawImage(light, scale=1, center=centre, add_to_image=True)
+        draw(light, seen, x, y, REACH)
     exposures = np.repeat([1.0, 4.0, 16.0], shape[1] // 3)[None, :] * np.ones((shape[0], 1))
     variance = (NOISE**2 * 4.0 / exposures).astype(np.float32)
     noise = np.sqrt(variance + np.maximum(light.array, 0.0) * 4.0 / (GAIN * exposures))
