@@ -114,7 +114,8 @@ def simulate_galaxies(
             radius = float(np.clip(math.exp(rng.normal(size_there, 0.45)), 0.15 * fwhm, 8 * fwhm))
             q, angle = rng.uniform(0.25, 1.0), rng.uniform(0, math.pi)
             if kind == "sersic":
-                index = math.exp(rng.uniform(math.log(0.5), math.log(6.0)))
+                # One of 25: galsim makes tables for each, which takes longer than all else.
+                index = math.exp(round(rng.uniform(math.log(0.5), math.log(6.0)), 1))
                 profile = galsim.Sersic(n=index, half_light_radius=radius)
             elif kind == "edge-on":
                 q, index = rng.uniform(0.08, 0.2), 1.0

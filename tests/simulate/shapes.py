@@ -10,6 +10,8 @@ from typing import Any
 import galsim
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import erf
 
 SKY, GAIN, NOISE = 400.0, 2.0, 15.0
 """ADU per pixel, e-/ADU, noise of the sky in ADU."""
@@ -107,7 +109,7 @@ class Blend:
 def _pixels(offset: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Integral of a Gaussian over pixels."""
     edges = np.append(offset - 0.5, offset[-1] + 0.5) / (sigma * math.sqrt(2.0))
-    return 0.5 * np.diff([math.erf(e) for e in edges])
+    return np.asarray(0.5 * np.diff(erf(edges)))
 
 
 def streak(fwhm: float, length: float, angle: float) -> Profile:
@@ -189,17 +191,17 @@ def simulate_shape(shape: Shape, seed: int, most: int = 160) -> ShapeFrame:
     """Simulate stars of one kind of PSF, as `simulate_scene`."""
     random = np.random.default_rng(seed)
     n = shape.size
-    places: list[NDArray[np.float64]] = []
+    places, found = np.empty((most, 2)), 0
     for _ in range(20_000):
         place = random.uniform(0.8 * shape.extent, n - 1 - 0.8 * shape.extent, 2)
-        if places:
-            nearest = np.hypot(*(np.array(places) - place).T).min()
-            if nearest < shape.separation * shape.extent:
-                continue
-        places.append(place)
-        if len(places) == most:
+        distance = np.hypot(*(places[:found] - place).T)
+        if np.any(distance < shape.separation * shape.extent):
+            continue
+        places[found] = place
+        found += 1
+        if found == most:
             break
-    x, y = np.array(places).T
+    x, y = places[:found].T
     target = 10.0 ** random.uniform(np.log10(5.0), np.log10(1500.0), x.size)
     target = np.where(random.random(x.size) < 0.25, random.uniform(5, 30, x.size), target)
     image = galsim.ImageD(np.zeros((n, n)), xmin=0, ymin=0)
@@ -231,13 +233,11 @@ def draw_star(shape: Shape, x: float, y: float, dx: float = 0.0, dy: float = 0.0
 
 
 def _flux_for(snr: float, stamp: NDArray[np.float64]) -> float:
-    """Flux of an optimal S/N, by bisection in the logarithm."""
-    low, high = 0.0, 10.0
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        light = 10.0**middle * np.maximum(stamp, 0.0)
-        if np.sqrt((light**2 / (NOISE**2 + light / GAIN)).sum()) < snr:
-            low = middle
-        else:
-            high = middle
-    return float(10.0**low)
+    """Flux of an optimal S/N."""
+    light = stamp[stamp > 0.0]
+
+    def excess(magnitude: float) -> float:
+        seen = 10.0**magnitude * light
+        return float(np.sqrt((seen**2 / (NOISE**2 + seen / GAIN)).sum())) - snr
+
+    return float(10.0 ** brentq(excess, 0.0, 10.0, xtol=1e-14))

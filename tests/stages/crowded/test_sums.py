@@ -79,11 +79,11 @@ def test_pairs_are_told_from_stars_by_what_is_about_them(distance):
 @pytest.mark.parametrize("scene", ["40", "king"])
 def test_light_of_fainter_stars_is_none_of_a_row(scene):
     """Fluxes scatter less about those of the stars, and more rows are stars."""
+    fields = [simulate(scene, 256, seed, galsim.Gaussian(fwhm=FWHM)) for seed in (51, 52)]
     found = []
     for share in (sums.OF_FAINTER, 0.0):
         right, number, offsets = 0, 0, []
-        for seed in (51, 52):
-            field = simulate(scene, 256, seed, galsim.Gaussian(fwhm=FWHM))
+        for field in fields:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(sums, "OF_FAINTER", share)
                 rows = measured(field, COLUMNS)
