@@ -125,9 +125,12 @@ def test_the_noise_of_a_large_overscan_is_that_of_all_columns(width):
 
 
 @pytest.mark.parametrize("above", [False, True])
-@pytest.mark.parametrize("in_data", [False, True])
-def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_data):
-    """Lines that stand out in the overscan alone; offsets of lines are in their data, too."""
+@pytest.mark.parametrize(("in_data", "uneven"), [(False, 0.0), (True, 0.0), (True, 120.0)])
+def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_data, uneven):
+    """Lines that stand out in the overscan alone; offsets of lines are in their data, too.
+
+    In flats whose lines differ that is not seen of each.
+    """
     rng = np.random.default_rng(5)
     n, width = 600, 40
     level = 1000.0 + 8.0 * np.sin(np.arange(n) / 150.0)
@@ -135,6 +138,7 @@ def test_light_that_leaks_into_the_overscan_is_no_level_of_its_lines(above, in_d
     for line, length in ((50, 12), (210, 25), (400, 3), (580, 20)):
         offsets[line : line + length] = 150.0
     data = rng.normal(500.0, 20.0, (n, 300)) + level[:, None] + in_data * offsets[:, None]
+    data += uneven * np.sin(np.arange(n) / 8.0)[:, None]
     data[215:230, 100:115] += 50_000.0
     data[580:, 200:210] += 50_000.0
     bias = rng.normal(0.0, 4.0, (n, width)) + (level + offsets)[:, None]

@@ -29,6 +29,7 @@ from skyextract.stages.background.coarse import (
     counts_photons,
     is_unresolved,
     own_skewness,
+    row_step,
     sample_good,
     skewness_in_blocks,
     typical_noise,
@@ -152,7 +153,8 @@ def estimate_weighted_background(
     is_seen = measured and math.prod(_mesh_size(image, config)) >= MIN_PIXELS
     sample = sample_good(image, good_rows, run) if is_seen else _NO_PLANE[0]
     step = value_step(sample) if is_seen else 0.0
-    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, step)
+    spread = max(step, row_step(image, good_rows)) if is_seen else 0.0
+    meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, spread)
     width, height, level, rms, weight_level = meshes
     sky = _Sky()
     if is_seen:
@@ -186,7 +188,7 @@ def estimate_weighted_background(
     if measured and sources is not None and sky.coarse is None:
         again = partial(
             _meshes, mask=mask, weight=weight, config=config, run=run, sources=sources,
-            weight_threshold=weight_threshold, step=step,
+            weight_threshold=weight_threshold, step=spread,
         )  # fmt: skip
         rest = steep_rest(image, meshes, again, partial(_filtered, config=config), sky.above, run)
     n_good = fill_bad_meshes(level, rms)

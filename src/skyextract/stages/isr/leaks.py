@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from skyextract.datamodel.arrays import F4, F8, I8
-from skyextract.datamodel.noise import robust_sigma
+from skyextract.datamodel.noise import median, robust_sigma
+from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
 
 WINDOW = 101
@@ -22,7 +23,12 @@ pixel, at least."""
 MOST = 0.3
 """Share of the lines that may: more are no leaks."""
 IN_DATA = 0.5
-"""Part of the excess that the data of an offset line have, at least."""
+"""Part of the excess that the data of an offset line have, at least, ..."""
+SURE = 3.0
+"""... and errors of what they have by which it is less than the excess where light has leaked: in
+bright flats, which have structure of their own, offsets are not seen."""
+SHIFTS = 3
+"""Times a quarter of the window by which lines are displaced, either way, that tell the errors."""
 N_COLUMNS = 512
 """Pixels of a line of data that tell its level, about."""
 ABRUPT = 5
@@ -77,7 +83,9 @@ def without_leaks(lines: F8, data: F4, noise: float) -> Leaks:
     is_settling = np.zeros(lines.size, np.bool_)
     is_settling[: WINDOW // 2] = _settles(above, limit)
     is_settling[-(WINDOW // 2) :] |= _settles(above[::-1], limit)
-    leaked = out[(_rise(data, out, lines.size) < IN_DATA * above[out]) & ~is_settling[out]]
+    rise, error = _rise(data, out, lines.size)
+    none = rise < np.minimum(IN_DATA * above[out], above[out] - SURE * error)
+    leaked = out[none & ~is_settling[out]]
     if not leaked.size:
         return Leaks(lines)
     cleaned = lines.copy()
@@ -99,14 +107,20 @@ def _settles(above: F8, limit: float) -> bool:
     return bool(step < IN_DATA * above[:end].mean())
 
 
-def _rise(data: F4, out: I8, n: int) -> F8:
-    """Return how far the data of some lines lie above those of the nearest other lines, ADU."""
-    good = np.setdiff1d(np.arange(n), out)
-    place = np.searchsorted(good, out)
-    below, above = good[np.maximum(place - 1, 0)], good[np.minimum(place, good.size - 1)]
+def _rise(data: F4, out: I8, n: int) -> tuple[F8, float]:
+    """Return how far the data of some lines lie above those of the nearest other lines, ADU.
+
+    And the error of that, which is how far lines do that are not among them, but as far apart.
+    """
     step = max(1, data.shape[1] // N_COLUMNS)
-    of_line, of_below, of_above = (
-        np.nanmedian(data[rows, ::step], axis=1) for rows in (out, below, above)
-    )
-    rise: F8 = of_line - 0.5 * (of_below + of_above)
-    return np.nan_to_num(rise)
+    level = np.nan_to_num(np.nanmedian(data[:, ::step], axis=1))
+
+    def rise_of(lines: I8) -> F8:
+        good = np.setdiff1d(np.arange(n), np.concatenate([out, lines]))
+        rise: F8 = level[lines] - np.interp(lines, good, level[good])
+        return rise
+
+    shifts = (k * WINDOW // 4 for k in range(-SHIFTS, SHIFTS + 1) if k)
+    others = [np.setdiff1d((out + shift) % n, out) for shift in shifts]
+    usual = np.concatenate([rise_of(lines) for lines in others])
+    return rise_of(out), MAD_TO_SIGMA * median(np.abs(usual))
