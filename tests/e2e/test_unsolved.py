@@ -56,6 +56,12 @@ def spoilt(kind, seed):
     elif kind.startswith("scale"):
         for key in ("CDELT1", "CDELT2"):
             header[key] *= float(kind.split()[1])
+    elif kind == "PIXSCALE 3":
+        pointing = {"RA": header["CRVAL1"], "DEC": header["CRVAL2"]}
+        pointing["PIXSCALE"] = 3.0 * 3600.0 * abs(header["PC2_2"] * header["CDELT2"])
+        for key in [key for key in header if key[:2] in ("CT", "CR", "CD", "CU")]:
+            del header[key]
+        header.update(pointing)
     elif kind == "shifted":
         header["CRVAL2"] += 4.0 / 60.0
     elif kind == "catalogue of B1950":
@@ -84,7 +90,7 @@ HINTS = {
     "binned 2 x 2": "if a pixel of the frame is 2 x 2 pixels of the WCS",
     "scale 2": "0.5 times the header's: binned, or not?",
     "scale 0.5": "2 times the header's: binned, or not?",
-    "scale 3": "0.333 times the header's: binned, or not?",
+    "PIXSCALE 3": "0.333 times the header's: binned, or not?",
     "shifted": "stars match if it is shifted by 4.0",
     "catalogue of B1950": "stars match if the positions of the catalogue are of B1950, not J2000",
     "header of B1950": "stars match if the header is of B1950 (EQUINOX 1950)",

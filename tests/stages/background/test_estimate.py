@@ -126,6 +126,15 @@ def test_few_photons_over_an_exposure_are_no_constant_image():
     assert "constant" not in told
 
 
+def test_where_sources_fill_a_small_frame_the_mode_of_all_pixels_is_its_sky():
+    image = np.random.default_rng(3).normal(400, 20, (32, 32)).astype(np.float32)
+    image[8:12, 8:12] += np.float32(5000.0)
+    everywhere = np.ones(image.shape, np.uint8)
+    background = estimate_background(image, None, None, Background(), Run(1), sources=everywhere)
+    assert background.mean == pytest.approx(400, abs=5)
+    assert background.sigma == pytest.approx(20, rel=0.1)
+
+
 def test_value_at_positions():
     x = np.arange(320) * np.ones((320, 1))
     image = (100 + 0.1 * x).astype(np.float32)

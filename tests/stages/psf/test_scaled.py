@@ -9,11 +9,12 @@ import pytest
 
 import skyextract
 from skyextract.datamodel.psf import polynomial_terms
+from skyextract.errors import StepError
 from skyextract.run import Run
 from skyextract.stages.psf.model import build_psf
 from skyextract.stages.psf.modelerrors import _larger, flux_variance
 from skyextract.stages.psf.sample import StarSample
-from skyextract.stages.psf.scaled import Forms, quadratic, scaled_profile
+from skyextract.stages.psf.scaled import Forms, ScaledProfile, quadratic, scaled_profile
 from skyextract.stages.psf.solver import Solver
 from tests.simulate.shapes import simulate_scene
 from tests.stages.psf.test_degree import field_of_widths, moffat, psf_of
@@ -88,6 +89,20 @@ def test_stars_that_are_left_out_lower_the_degree_of_all_that_the_model_has(fiel
     terms = polynomial_terms(3, *np.random.default_rng(1).uniform(-0.4, 0.4, (2, 20)))
     errors = np.sqrt(np.einsum("nk,kl,nl->n", terms, form, terms))
     assert 5e-4 < np.median(errors) < 0.01
+
+
+def test_widths_that_no_field_has_are_no_profile(field, monkeypatch):
+    """Polynomials of 43 stars had .06 and 1.8 times their width beside them: 500^2 samples."""
+    image, x, y, flux = field
+    bright = np.argsort(-flux)[:45]
+    sample = StarSample(
+        x=x[bright], y=y[bright], flux=flux[bright], fwhm=3.5, height=flux[bright] / 14,
+        peaks=np.zeros((4, 0)),
+    )  # fmt: skip
+    monkeypatch.setattr(ScaledProfile, "range_of_widths", lambda _: (0.06, 1.8))
+    variance = np.full(image.shape, 133.0, np.float32)
+    with pytest.raises(StepError, match="widths"):
+        build_psf(image, variance, sample, gain=1.5, degree=4, run=Run(1), scaled=True)
 
 
 def test_wings_in_the_corners_are_those_of_the_stars_there(field):

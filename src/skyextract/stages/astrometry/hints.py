@@ -74,7 +74,8 @@ def _near_the_frame(
     if found is not None:
         return _unlike_the_limits(found, start)
     if wcs is None:
-        return ""
+        known = len(start.scales) == 1  # all others were tried
+        return _of_another_scale(start, sources, reference, solve) if known else ""
     for x, y in BINNINGS:
         shape = round(y * start.shape[0]), round(x * start.shape[1])
         other = read_start(header, shape, wcs, config)

@@ -156,6 +156,12 @@ def estimate_weighted_background(
     spread = max(step, row_step(image, good_rows)) if is_seen else 0.0
     meshes = _meshes(image, mask, weight, config, run, sources, weight_threshold, spread)
     width, height, level, rms, weight_level = meshes
+    if sources is not None and not (level > BAD).any():
+        # Sources fill all meshes of a small frame: the mode of all pixels is nearer than nothing.
+        return estimate_weighted_background(
+            image, mask, weight, config, run, index=index, weight_threshold=weight_threshold,
+            measured=measured, trends=trends,
+        )  # fmt: skip
     sky = _Sky()
     if is_seen:
         sky = _seen_in_pixels(

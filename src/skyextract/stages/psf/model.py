@@ -38,6 +38,10 @@ SAMPLES_PER_FWHM = 4.5
 UNDERSAMPLED = 2.0
 """FWHM in pixels below which the model's flux is held constant over the phases of a pixel."""
 
+MAX_RANGE = 5.0
+"""Widths over the field differ by less than this factor: polynomials of more are not of stars, and
+samples as fine as the least width, over a model as wide as the largest, would be too many."""
+
 MAX_SAMPLES_PER_FWHM = 20
 """A finer PSF_SAMPLING is refused: no star says anything about it, and it takes hours."""
 
@@ -220,6 +224,8 @@ def build_psf(
     if scaled:
         profile = scaled_profile(solver, degree)
         narrow, wide = profile.range_of_widths()
+        if not wide < MAX_RANGE * narrow:
+            raise StepError("the widths of the stars do not tell those of the field")
         solver, n = solver_of(narrow * fwhm, wide * fwhm, reach)
         prior = profile.drawn(n, solver.step, degree)
         solver.shaped, solver.form_variance = True, profile.forms.variance(degree)
