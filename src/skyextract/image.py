@@ -23,7 +23,7 @@ from skyextract.errors import (
 )
 from skyextract.inputs.frames import failure_of, read_frames
 from skyextract.inputs.references import check_references
-from skyextract.inputs.request import make_request, prepare_sky
+from skyextract.inputs.request import load_fits_ahead, make_request, prepare_sky
 from skyextract.inputs.sidefiles import Inputs, read_inputs
 from skyextract.io.checksums import begin
 from skyextract.io.streams import Stream
@@ -184,6 +184,7 @@ def process_extensions(
             try:
                 request = make_request(image, settings, inputs)
                 request = replace(request, keeps_image=keep_images)
+                load_fits_ahead(request, run.n_threads)
                 prepare_sky(request, image)
                 clear_planes_ahead(image.shape, run, has_fits=request.needs_psf)
                 frames = [with_corrected_detection(frame, settings, inputs.folder, run)]

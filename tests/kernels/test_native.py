@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skyextract.kernels import native
-from skyextract.kernels.first import FIRST
+from skyextract.kernels.first import FIRST, GALAXIES, POINTS
 from skyextract.kernels.galaxies.boxes import copy_boxes
 from skyextract.kernels.jit import Kernel
 from skyextract.kernels.native import Check, MachineCode, accepted, make_test, packed, unpacked
@@ -97,7 +97,7 @@ def test_a_kernel_that_two_threads_ask_for_is_linked_once():
 
 
 def test_first_kernels_are_called_from_python():
-    assert all(function in declared()[module] for module, function in FIRST)
+    assert all(function in declared()[module] for module, function in FIRST + POINTS + GALAXIES)
 
 
 AHEAD = """
@@ -105,7 +105,7 @@ import sys
 import numpy as np
 from skyextract.kernels import native
 native.load_ahead([("galaxies.boxes", "copy_boxes"), ("galaxies.boxes", "no_kernel")])
-from skyextract.kernels.first import FIRST
+from skyextract.kernels.first import FIRST, GALAXIES, POINTS
 from skyextract.kernels.galaxies.boxes import copy_boxes
 image, out = np.arange(12, dtype="f4").reshape(3, 4), np.zeros((3, 4), "f4")
 taken = bool(native._added["galaxies.boxes", "copy_boxes"])

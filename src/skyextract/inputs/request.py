@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from skyextract.columns.request import Requested, base_columns, needs_wcs
+from skyextract.columns.families import MODEL
+from skyextract.columns.request import PSF_COLUMNS, Requested, base_columns, needs_wcs
+from skyextract.columns.table import COLUMNS
 from skyextract.datamodel.arrays import F8, AnyArray
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.rawframe import RawFrame
 from skyextract.inputs.frames import Image
 from skyextract.inputs.sidefiles import Inputs
 from skyextract.io.images.scale import pixel_scale
+from skyextract.kernels import first
 from skyextract.record import record
 from skyextract.settings.resolve import Settings
 from skyextract.settings.steps import Plan, Step, is_done, plan_steps
@@ -99,6 +102,13 @@ def request_of(plan: Plan, settings: Settings, inputs: Inputs, *, has_psf: bool)
         needs_detection_psf=Step.MEASURE in plan and detects_by_psf,
         needs_sky=needs_sky(columns, settings, plan),
     )  # fmt: skip
+
+
+def load_fits_ahead(request: Request, n_threads: int) -> None:
+    """Load the kernels of fits in a thread, while sources are searched."""
+    models = any(name in COLUMNS and COLUMNS[name].stage == MODEL for name in request.wanted)
+    if request.needs_psf and (models or request.wanted & PSF_COLUMNS):
+        first.begin(n_threads, first.POINTS + first.GALAXIES if models else first.POINTS)
 
 
 def prepare_sky(request: Request, image: Image) -> None:

@@ -1,12 +1,14 @@
-"""Kernels that nearly every run calls, loaded by a thread while the program is imported.
+"""Kernels that nearly every run calls, loaded by a thread before they are called.
 
-LLVM links them without Python's lock, which the imports hold: a second core does it meanwhile.
+LLVM links them without Python's lock: a second core does it while the program is imported and the
+sources are searched.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 from skyextract.kernels.native import is_loaded, load_ahead
@@ -33,14 +35,33 @@ FIRST = (
 """Module and function, in the order in which they are called."""
 
 
-def begin(n_threads: int) -> None:
-    """Let a thread load the kernels, if the program has a second one and they are not loaded."""
+POINTS = (
+    ("psf.model", "psf_stamps"),
+    ("psf.fit", "fit_tiles"),
+    ("psf.joint", "join_tiles"),
+    ("psf.errors", "describe_fits"),
+    ("psf.errors", "joint_errors"),
+)
+GALAXIES = (
+    ("galaxies.boxes", "overlapping_boxes"),
+    ("galaxies.boxes", "colour_sources"),
+    ("galaxies.boxes", "copy_boxes"),
+    ("galaxies.draw", "add_models"),
+    ("galaxies.fit", "visit_sources"),
+    ("galaxies.level", "sum_sky"),
+    ("galaxies.level", "mean_wings"),
+)
+"""The same of fits of the PSF, and of models of galaxies."""
+
+
+def begin(n_threads: int, kernels: Sequence[tuple[str, str]] = FIRST) -> None:
+    """Let a thread load kernels, if the program has a second one and they are not loaded."""
     interpreted = os.environ.get("NUMBA_DISABLE_JIT", "0") not in {"", "0"}
-    if n_threads > 1 and not interpreted and not is_loaded(*FIRST[-1]):
+    if n_threads > 1 and not interpreted and not all(is_loaded(*name) for name in kernels):
         with suppress(RuntimeError):  # no room for its stack
-            threading.Thread(target=_load, daemon=True).start()
+            threading.Thread(target=_load, args=(kernels,), daemon=True).start()
 
 
-def _load() -> None:
+def _load(kernels: Sequence[tuple[str, str]]) -> None:
     with suppress(MemoryError, OSError):  # whoever calls a kernel says so
-        load_ahead(FIRST)
+        load_ahead(kernels)
