@@ -5,14 +5,18 @@ BIN = $(VENV)/bin
 # Modules are compiled when they are first imported: all of them took longer than what is ever used.
 PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
+# As the program does for itself: threads of BLAS wait for each other where tests run beside each other.
+export OPENBLAS_NUM_THREADS ?= 1
 # As many tests at once as there are cores; PYTEST="-k name" for some of them.
 PYTEST ?=
 # The tests that run with the oldest dependencies; empty is all of them.
 OLDEST ?=
 OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 WORKERS ?= auto
+# Halves of neighbours, so that what a file of tests makes once is made once; who is done takes from others.
+WORK = -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check interpreted boundscheck lint coverage test-oldest wheel faults bench docs clean
+.PHONY: demo kernels test check interpreted boundscheck lint coverage test-oldest wheel faults bench docs clean
 
 NIGHT = examples/night
 
@@ -28,16 +32,19 @@ demo: $(VENV)/.installed
 	@echo "demo/science.cat, the first sources (number, x, y, RA, Dec, magnitude, error, flags):"
 	@grep -v '^#' demo/science.cat | head -n 5 | awk '{print $$1, $$5, $$6, $$12, $$13, $$24, $$25, $$(NF-1)}'
 
+kernels: $(VENV)/.installed  ## all of them compiled, as many at once as there are cores
+	$(BIN)/skyextract --warm
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+	$(BIN)/python -m pytest $(WORK) $(PYTEST)
 
 check: lint interpreted boundscheck  ## lint, then kernels as plain Python and with indices checked
 
 interpreted: $(VENV)/.dev  ## the kernels as plain Python, with the share of their lines that is run
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov=skyextract.kernels tests/kernels
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(WORK) --cov=skyextract.kernels tests/kernels
 
 boundscheck: $(VENV)/.dev
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q -n $(WORKERS) \
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q $(WORK) \
 	    tests/kernels tests/stages
 
 lint: $(VENV)/.dev
@@ -50,12 +57,12 @@ lint: $(VENV)/.dev
 # Compiled kernels leave no trace, so their tests run interpreted first; the rest of the
 # suite, compiled, is added to that.
 coverage: $(VENV)/.dev  ## the suite with the share of src that it runs
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report= tests/kernels
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-append --cov-report=term $(PYTEST)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(WORK) --cov --cov-report= tests/kernels
+	$(BIN)/python -m pytest $(WORK) --cov --cov-append --cov-report=term $(PYTEST)
 
 test-oldest: $(VENV)-oldest/.installed  ## with the oldest dependencies that pyproject.toml claims
 	$(VENV)-oldest/bin/skyextract --warm  # once, not in each process of the tests
-	$(VENV)-oldest/bin/python -m pytest -q -n $(WORKERS) $(OLDEST)
+	$(VENV)-oldest/bin/python -m pytest -q $(WORK) $(OLDEST)
 
 wheel: $(VENV)/.dev  ## built, installed without any tool, and run on the example
 	rm -rf dist build/wheel && mkdir -p build/wheel
@@ -86,8 +93,13 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python $(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 
-$(VENV)-oldest/.installed: pyproject.toml constraints/oldest.txt
+# Nothing of this source tree, so that another installation of it may run beside it.
+$(VENV)-oldest/.pinned: constraints/oldest.txt
 	$(OLDEST_PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python $(PIP) --requirement constraints/oldest.txt
+	@touch $@
+
+$(VENV)-oldest/.installed: $(VENV)-oldest/.pinned pyproject.toml
 	$(VENV)-oldest/bin/python $(PIP) --editable ".[test]" --constraint constraints/oldest.txt
 	@touch $@
 

@@ -82,4 +82,6 @@ GENERATED = {
 
 if __name__ == "__main__":
     for name, make in GENERATED.items():
-        (ROOT / name).write_text(make())
+        page, text = ROOT / name, make()
+        if not page.is_file() or page.read_text() != text:  # others may be reading it
+            page.write_text(text)
