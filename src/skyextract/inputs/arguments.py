@@ -77,7 +77,8 @@ def plane_of(array: Any, name: str, shape: tuple[int, ...] | None = None) -> Any
     """Return a 2-D array of real numbers; masked elements are NaN."""
     values: AnyArray = np.asarray(getattr(array, "value", array))
     if values.dtype.kind not in "biuf":
-        hint = f": pass the .data of the {type(array).__name__}" if hasattr(array, "data") else ""
+        held = hasattr(array, "data") and not isinstance(array, np.ndarray)
+        hint = f": pass the .data of the {type(array).__name__}" if held else ""
         raise TypeError(f"{name} must hold real numbers, not {values.dtype}{hint}")
     if values.dtype.kind == "b" or values.dtype.name in ("float16", "longdouble", "float128"):
         values = values.astype(np.float64)
