@@ -147,7 +147,7 @@ def test_wrong_arguments(stars, tmp_path):
         sky.measure(exposure, CATALOG_NAME="a.cat")
     with pytest.raises(TypeError, match="is one step"):
         sky.measure(exposure, STEPS="characterize")
-    with pytest.raises(TypeError, match=r"real numbers, not complex128$"):
+    with pytest.raises(TypeError, match=r"real numbers, not complex[0-9]+$"):
         sky.exposure(stars[0] * 1j)
     with pytest.raises(ValueError, match="must be 2-D"):
         sky.exposure(stars[0][0])
