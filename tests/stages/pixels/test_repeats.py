@@ -1,4 +1,4 @@
-"""Packets that were lost: parts of a frame that stand in it twice."""
+"""Parts of a frame that stand in it twice: packets that were lost, borders that mirror it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyextract.run import Run
-from skyextract.stages.pixels.repeats import mark_repeats
+from skyextract.stages.pixels.repeats import mark_mirrored, mark_repeats
 
 
 def noise(seed, size=512, step=1.0):
@@ -15,10 +15,10 @@ def noise(seed, size=512, step=1.0):
     return (np.rint(image / step) * step).astype(np.float32)
 
 
-def marked(image):
+def marked(image, mark=mark_repeats):
     """Return the pixels that are marked, whether there are any, and what is said."""
     without, run = np.zeros(image.shape, np.bool_), Run(1)
-    any_marked = mark_repeats(image, without, run)
+    any_marked = mark(image, without, run)
     return without, any_marked, run.warnings
 
 
@@ -39,10 +39,11 @@ def test_packets_that_stand_twice_are_marked_and_told(step):
 @pytest.mark.parametrize("step", [0.01, 1.0, 14.0, 28.0])
 def test_noise_has_none(step):
     for seed in range(4):
-        without, any_marked, said = marked(noise(seed, step=step))
-        assert not any_marked
-        assert not without.any()
-        assert not said
+        for mark in (mark_repeats, mark_mirrored):
+            without, any_marked, said = marked(noise(seed, step=step), mark)
+            assert not any_marked
+            assert not without.any()
+            assert not said
 
 
 @pytest.mark.parametrize(
@@ -58,4 +59,23 @@ def test_what_is_made_so_is_no_lost_packet(kind):
         "enlarged": lambda: np.repeat(np.repeat(noise(3, 256), 2, axis=0), 2, axis=1),
         "wide pixels": lambda: np.repeat(noise(3), 6, axis=0)[:512],
     }[kind]()
-    assert not marked(image.astype(np.float32))[1]
+    for mark in (mark_repeats, mark_mirrored):
+        assert not marked(image.astype(np.float32), mark)[1]
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "reflect"])
+@pytest.mark.parametrize("step", [1.0, 0.001])
+def test_borders_that_mirror_the_image_are_marked_and_told(mode, step):
+    image = np.pad(noise(1, step=step), ((45, 0), (2, 100)), mode=mode)
+    true = np.ones(image.shape, np.bool_)
+    true[45:, 2:-100] = False
+    without, any_marked, said = marked(image, mark_mirrored)
+    assert any_marked
+    np.testing.assert_array_equal(without, true)
+    assert "(2 at the left, 100 at the right, 45 at the bottom:" in said[0]
+
+
+def test_a_model_that_mirrors_about_its_middle_has_no_such_borders():
+    x = np.abs(np.arange(512) - 255.5)
+    model = 1e4 / (1.0 + x[:, None] ** 2 + x**2)
+    assert not marked(model.astype(np.float32), mark_mirrored)[1]

@@ -26,7 +26,7 @@ from skyextract.stages.pixels.overflow import without_overflow
 from skyextract.stages.pixels.padding import mark_padding
 from skyextract.stages.pixels.photonrates import with_doubt_of_rates
 from skyextract.stages.pixels.pixelcopies import with_doubt_of_copies
-from skyextract.stages.pixels.repeats import mark_repeats
+from skyextract.stages.pixels.repeats import mark_mirrored, mark_repeats
 from skyextract.stages.pixels.saturation import with_saturation
 from skyextract.stages.pixels.strips import edge_strips
 from skyextract.stages.pixels.unlit import unlit
@@ -74,6 +74,7 @@ def check_data(exposure: Exposure, config: DetectorConfig, run: Run) -> Exposure
     for group in between:
         without[group.part] = True
     repeats = mark_repeats(exposure.image, without, run)
+    repeats |= mark_mirrored(exposure.image, without, run)
     outside = unlit(exposure.image, without, patches)
     if outside is not None:
         without |= outside.dark

@@ -1,5 +1,6 @@
-"""Parts of a frame that stand in it twice: a packet that was lost, and the one before kept.
+"""Parts of a frame that stand in it twice: packets that were lost, borders that were filled.
 
+Instead of a lost packet the one before is kept; resampling fills borders with the image mirrored.
 Noise never gives two rows the same pixels, at the same distance from each other for several rows.
 """
 
@@ -21,6 +22,14 @@ MIN_ROWS, MIN_VALUES = 4, 16
 MAX_PART = 0.1
 """Of the frame; where more is repeated it was made so (tiles, models without noise)."""
 MIN_SIZE = 128
+N_SAMPLED = 61
+"""Pixels of a line that tell first whether it is the one beside, or the next but one, mirrored."""
+MIN_WIDTH, MAX_WIDTH = 2, 0.4
+"""Lines of a mirrored border, and the part of the frame's axis: a model without noise may mirror
+about its middle."""
+MIN_DIFFERENT = 0.2
+"""Share of its pixels that differ from the ones beside, as noise does; with so many of them:"""
+MIN_PIXELS = 100
 
 
 def mark_repeats(image: F4, without: Bools, run: Run) -> bool:
@@ -58,6 +67,57 @@ def mark_repeats(image: F4, without: Bools, run: Run) -> bool:
         "part (DATA_CHECK N)"
     )
     return True
+
+
+def mark_mirrored(image: F4, without: Bools, run: Run) -> bool:
+    """Mark borders that mirror the image within; tell the user, and whether there are any.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32
+        As it was read.
+    without : (ny, nx) bool
+        Pixels without data; changed.
+    """
+    if min(image.shape) < MIN_SIZE:
+        return False
+    sides = (
+        ("left", image, without), ("right", image[:, ::-1], without[:, ::-1]),
+        ("bottom", image.T, without.T), ("top", image[::-1].T, without[::-1].T),
+    )  # fmt: skip
+    widths = [(name, _mirrored_width(lines, hole)) for name, lines, hole in sides]
+    found = [(name, width, hole) for (name, width), (_, _, hole) in zip(widths, sides, strict=True)]
+    for _, width, hole in found:
+        hole[:, :width] = True
+    names = ", ".join(f"{width} at the {name}" for name, width, _ in found if width)
+    if names:
+        run.warn(
+            f"pixels along the border mirror the image within to the last bit ({names}: filled by "
+            "a resampling?): they take no part (DATA_CHECK N)"
+        )
+    return bool(names)
+
+
+def _mirrored_width(image: F4, without: Bools) -> int:
+    """Return how many of the first columns mirror those after them; 0: none."""
+    ny, nx = image.shape
+    most = int(MAX_WIDTH * nx)
+    rows = slice(ny // (2 * N_SAMPLED), None, ny // N_SAMPLED)
+    sample, bad = image[rows, : most + 2], without[rows, : most + 2]
+    for gap in (1, 2):  # the border's own line stands there twice, or once
+        same = (sample[:, gap:] == sample[:, :-gap]) | bad[:, gap:] | bad[:, :-gap]
+        same[:, : MIN_WIDTH - 1] = False
+        for last in np.flatnonzero(same.all(axis=0)).tolist():
+            width = last + 1
+            border, within = slice(last, None, -1), slice(last + gap, last + gap + width)
+            known = ~(without[:, border] | without[:, within])
+            if not (image[:, border] == image[:, within])[known].all():
+                continue
+            known = known[:, 1:] & known[:, :-1]
+            differ = (image[:, within][:, 1:] != image[:, within][:, :-1])[known]
+            if np.count_nonzero(differ) > max(MIN_DIFFERENT * differ.size, MIN_PIXELS):
+                return width
+    return 0
 
 
 def _alike(strip: F4) -> list[tuple[slice, int]]:
