@@ -23,8 +23,8 @@ from skyextract.datamodel.rawframe import RawFrame, whole
 from skyextract.errors import ConfigError, ImageError
 from skyextract.inputs.fitness import (
     check_done,
+    check_flat,
     check_match,
-    check_noise,
     check_saturation,
     check_times,
     fitting_frames,
@@ -339,8 +339,8 @@ def _combine(
             known = variance is not None and bool(np.isfinite(variance).any())
             if kind == "fringe":
                 level -= np.float32(1.0)
-            if kind == "flat" and known:
-                check_noise(variance, len(files), run)
+            if kind == "flat":
+                check_flat(level, variance if known else None, len(files), run)
             masters.append(
                 Master(
                     kind, level,

@@ -19,6 +19,7 @@ from skyextract.io.raw.frames import exposure_time
 from skyextract.run import Run
 from skyextract.settings.resolve import Settings
 from skyextract.sky.bands import frame_filter
+from skyextract.stages.isr.flatstars import count_points
 
 _GAIN_TOLERANCE = 0.05
 _MAX_BIAS_SECONDS = 1.0
@@ -32,6 +33,8 @@ _MAX_DEGREES = 4.0
 
 MAX_SATURATED = 0.1
 """Share of a flat that may be saturated: such pixels have no value."""
+FEW_STARS = 4
+"""Points of light in a flat that are no matter."""
 NOISY_FLAT = 0.02
 """Noise of a flat from which on it is told of."""
 
@@ -157,8 +160,16 @@ def check_saturation(frame: RawFrame, share: float, settings: Settings, run: Run
         _complain(message, settings, run)
 
 
-def check_noise(variance: F4, n_frames: int, run: Run) -> None:
-    """Warn of a flat that makes images noisy; `variance` is that of a master, level 1."""
+def check_flat(level: F4, variance: F4 | None, n_frames: int, run: Run) -> None:
+    """Warn of a flat with stars in it, or that makes images noisy, level 1."""
+    n_light, n_dark = count_points(level)
+    if n_light > max(FEW_STARS, n_dark):
+        run.warn(
+            f"the flat has {n_light} points of light in it (stars?), and stars that come upon them "
+            f"lose as much: move the telescope between flats, and take more than {n_frames}"
+        )
+    if variance is None:
+        return
     known = variance[np.isfinite(variance)]
     # Of few frames the variances scatter widely about their mean; bad pixels lie far beyond.
     noise = math.sqrt(float(np.mean(known[known <= 10.0 * median(known)])))
