@@ -18,44 +18,58 @@ _1 = np.float32(1.0)
 _2 = np.float32(2.0)
 _4 = np.float32(4.0)
 _6 = np.float32(6.0)
+_NARROW = 8
+"""Meshes of fewer columns."""
 
 
 @kernel
-def _second_derivatives(nodes: F4, out: F4, work: F4) -> None:
+def _pivots(n: int) -> F4:
+    """Return the pivots of the equations of `_second_derivatives`, the same for all nodes."""
+    pivots = np.zeros(n, np.float32)
+    for i in range(1, n - 1):
+        pivots[i] = -_1 / (pivots[i - 1] + _4)
+    return pivots
+
+
+@kernel
+def _second_derivatives(nodes: F4, pivots: F4, out: F4, work: F4) -> None:
     """Second derivatives / 6 of the natural cubic spline through equidistant nodes."""
     n = nodes.shape[0]
     out[0] = np.float32(0.0)
-    work[0] = np.float32(0.0)
     for i in range(1, n - 1):
-        pivot = -_1 / (out[i - 1] + _4)
-        out[i] = pivot
-        bend = nodes[i + 1] + nodes[i - 1] - _2 * nodes[i]
-        work[i] = pivot * (work[i - 1] - _6 * bend)
+        work[i] = _6 * (nodes[i + 1] + nodes[i - 1] - _2 * nodes[i])
+    last = np.float32(0.0)
+    for i in range(1, n - 1):
+        last = pivots[i] * (last - work[i])
+        work[i] = last
     following = np.float32(0.0)
     for i in range(n - 2, 0, -1):
         # SExtractor divides by 6 in each step, where an exact spline would divide at the end;
         # the wiggles that it damps by that are part of its background
-        following = (out[i] * following + work[i]) / _6
+        following = (pivots[i] * following + work[i]) / _6
         out[i] = following
     out[n - 1] = np.float32(0.0)
 
 
 @kernel
 def _column_bends(nodes: F4) -> F4:
-    """Return the second derivatives / 6 along y of the splines through each mesh column."""
+    """Return the second derivatives / 6 along y of the splines through each mesh column.
+
+    What `_second_derivatives` does, all columns side by side.
+    """
     n_y, n_x = nodes.shape
-    bend = np.zeros((n_y, n_x), np.float32)
-    if n_y > 1:
-        column = np.empty(n_y, np.float32)
-        derivative = np.empty(n_y, np.float32)
-        work = np.empty(n_y, np.float32)
+    bends = np.zeros((n_y, n_x), np.float32)
+    pivots = _pivots(n_y)
+    for j in range(1, n_y - 1):
+        above, here, below, pivot = nodes[j + 1], nodes[j], nodes[j - 1], pivots[j]
+        bend, last = bends[j], bends[j - 1]
         for i in range(n_x):
-            for j in range(n_y):
-                column[j] = nodes[j, i]
-            _second_derivatives(column, derivative, work)
-            for j in range(n_y):
-                bend[j, i] = derivative[j]
-    return bend
+            bend[i] = pivot * (last[i] - _6 * (above[i] + below[i] - _2 * here[i]))
+    for j in range(n_y - 2, 0, -1):
+        bend, following, pivot = bends[j], bends[j + 1], pivots[j]
+        for i in range(n_x):
+            bend[i] = (pivot * following[i] + bend[i]) / _6
+    return bends
 
 
 @kernel
@@ -101,6 +115,15 @@ def _interpolate(row: F4, bend: F4, mesh_width: int, left: I8, dx: F4, out: F4) 
     """Interpolate a row of nodes at all columns."""
     n_x = len(row)
     nx = len(out)
+    if mesh_width < _NARROW:  # to begin a span takes longer than to look nodes up
+        for x in range(nx):
+            i = left[x]
+            t = dx[x]
+            c = _1 - t
+            out[x] = c * (row[i] + (c * c - _1) * bend[i]) + t * (
+                row[i + 1] + (t * t - _1) * bend[i + 1]
+            )
+        return
     x = 0
     while x < nx:
         i = left[x]
@@ -129,6 +152,8 @@ class Surface(NamedTuple):
         Of a mesh, pixels.
     left, dx : (nx,)
         Mesh centre left of each image column, and the part of the way to the next.
+    pivots : (n_mesh_x,)
+        See `_pivots`.
     row, row_bend, work : (n_mesh_x,)
         Work space.
     """
@@ -139,6 +164,7 @@ class Surface(NamedTuple):
     height: int
     left: I8
     dx: F4
+    pivots: F4
     row: F4
     row_bend: F4
     work: F4
@@ -153,8 +179,8 @@ def surface(nodes: F4, mesh_width: int, mesh_height: int, nx: int) -> Surface:
     if n_x > 1:
         _place_columns(mesh_width, n_x, left, dx)
     return Surface(
-        nodes, _column_bends(nodes), mesh_width, mesh_height, left, dx, np.empty(n_x, np.float32),
-        np.zeros(n_x, np.float32), np.empty(n_x, np.float32),
+        nodes, _column_bends(nodes), mesh_width, mesh_height, left, dx, _pivots(n_x),
+        np.empty(n_x, np.float32), np.zeros(n_x, np.float32), np.empty(n_x, np.float32),
     )  # fmt: skip
 
 
@@ -167,7 +193,7 @@ def interpolate_row(spline: Surface, y: int, out: F4) -> None:
         out[:] = spline.row[0]
         return
     if n_y > 1:
-        _second_derivatives(spline.row, spline.row_bend, spline.work)
+        _second_derivatives(spline.row, spline.pivots, spline.row_bend, spline.work)
     _interpolate(spline.row, spline.row_bend, spline.width, spline.left, spline.dx, out)
 
 

@@ -241,7 +241,10 @@ def _middle_of_near(cells: F8) -> F8:
     ny, nx = cells.shape
     about = np.array([padded[j : j + ny, i : i + nx] for j in range(5) for i in range(5)])
     about[:, np.isnan(about).all(axis=0)] = np.nanmedian(cells)
-    middle: F8 = np.nanmedian(about, axis=0)
+    last = np.count_nonzero(~np.isnan(about), axis=0)[None] - 1
+    ordered = np.sort(about, axis=0)  # NaN is last; numpy's nanmedian takes four times as long
+    low, high = (np.take_along_axis(ordered, k // 2, axis=0)[0] for k in (last, last + 1))
+    middle: F8 = 0.5 * (low + high)
     return middle
 
 
