@@ -46,6 +46,20 @@ def test_cores_that_ran_over_are_saturated(peak, sigma, least):
     assert "ran over the highest number of 16 bits" in warnings[0]
 
 
+@pytest.mark.parametrize("value", [0.0, 900.0])
+@pytest.mark.parametrize("fwhm", [3.3, 4.7, 9.4])
+def test_cores_that_were_replaced_are_saturated(value, fwhm):
+    numbers = stars(90_000.0, fwhm / 2.35)
+    found, warnings = read(np.where(numbers > 8000, value, numbers))
+    inside = np.s_[20:-20, 20:-20]
+    saturated = found.mask == Mask.SAT
+    assert saturated.any()
+    assert np.array_equal(saturated[inside], (numbers > 8000)[inside])
+    assert np.all(found.image[saturated] == numbers[numbers <= 8000].max())
+    assert len(warnings) == 1
+    assert f"in the cores of bright stars are {value:g}, in a rim of up to" in warnings[0]
+
+
 def test_what_is_no_overflow_stays():
     rng = np.random.default_rng(2)
     clipped = stars(90_000.0).clip(0, 65535)
@@ -54,12 +68,12 @@ def test_what_is_no_overflow_stays():
     y, x = np.mgrid[0:200, 0:300]
     radius = np.hypot(x - 150, y - 100)
     donut = stars(0.0) + np.rint(60_000.0 / (1.0 + np.exp(-(radius - 8.0) / 0.8)) * (radius < 14))
-    emptied = stars(90_000.0)
-    emptied[emptied > 65535] = 0
+    dead = stars(60_000.0)
+    dead[dead > 55_000] *= rng.random(np.count_nonzero(dead > 55_000)) < 0.7
     bleeding = stars(40_000.0)
     bleeding[:, [40, 41, 44, 45, 200, 202]] = 65535
     crowded = 3 * (stars(90_000.0) & 0xFFFF)
-    for numbers in (clipped, sharp, donut, emptied, bleeding, crowded):
+    for numbers in (clipped, sharp, donut, dead, bleeding, crowded):
         found, warnings = read(numbers)
         assert np.array_equal(found.image, numbers.astype(np.float32))
         assert warnings == []
