@@ -61,3 +61,15 @@ def test_stars_in_colours(pattern, fwhm, responses, colours):
 def test_narrow_stars_and_few_tell_nothing():
     assert measured(frame("RGGB", (1.0, 1.0, 1.0), fwhm=1.6), "RGGB") == (False, [])
     assert measured(frame("RGGB", (1.0, 1.0, 1.0), n=5), "RGGB") == (False, [])
+
+
+@pytest.mark.parametrize("offset", [4.0, -40.0])
+def test_a_checkerboard_is_no_mosaic(offset):
+    """Two converters have levels of their own, which are no light."""
+    image = frame("RGGB", (1.0, 1.0, 1.0), fwhm=3.5)
+    v, u = np.indices(image.shape)
+    exposure, run = exposure_of(image + offset * np.where((u + v) % 2, -1.0, 1.0), ""), Run()
+    plane = colour_plane(exposure, "GREEN", run)
+    assert plane.shape == exposure.shape
+    np.testing.assert_allclose(plane.image, image, atol=0.5)
+    assert float(run.warnings[0].split()[6]) == pytest.approx(2.0 * abs(offset), abs=0.5)

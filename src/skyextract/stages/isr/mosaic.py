@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skyextract.datamodel.flags import Mask
 from skyextract.datamodel.header import Header, binning_of, remove, set_cards
 from skyextract.datamodel.mosaic import (
     MOSAIC_CARDS,
@@ -55,10 +56,12 @@ def colour_plane(exposure: Exposure, colour: str, run: Run) -> Exposure:
     """
     if colour == "NONE" or exposure.plane or min(exposure.shape) < STEP:
         return exposure
+    header = exposure.header
+    if header is None or not mosaic_pattern(header, exposure.shape):
+        exposure = _without_checkerboard(exposure, run)
     pattern = _pattern(exposure, colour, run)
     if not pattern:
         return exposure
-    header = exposure.header
     cells = cells_of(pattern, colour)
     plane = MosaicPlane(colour, *cells.middle(), cells.step, cells.column, cells.row)
     named = pattern if cells.period == STEP else f"{cells.period} x {cells.period}"
@@ -177,6 +180,32 @@ def _wide_pattern(exposure: Exposure, pattern: str, colour: str, run: Run) -> st
 
 def _greens(pattern: str) -> list[bool]:
     return [letter == "G" for letter in pattern]
+
+
+def _without_checkerboard(exposure: Exposure, run: Run) -> Exposure:
+    """Take off what one diagonal of each 2 x 2 has more in the sky, where stars show no colours.
+
+    Two converters that read pixels by turns have another level each; filters would share the light
+    of stars unevenly, too.
+    """
+    looks = _looks_of_mosaic(exposure)
+    if looks is None:
+        return exposure
+    diagonals = [looks[0]] if looks[0] else [(0, 3), (1, 2)]
+    if not all(is_of_one_colour(exposure, "G--G" if 0 in green else "-GG-") for green in diagonals):
+        return exposure
+    a, b, c, d = _levels(exposure, N_CELLS)
+    step = 0.25 * median(a - b - c + d)
+    image = exposure.image.copy()
+    for row in range(STEP):
+        for column in range(STEP):
+            image[row::STEP, column::STEP] -= np.float32(step if row == column else -step)
+    image[(exposure.mask & np.uint16(Mask.NO_DATA)) != 0] = 0.0
+    run.warn(
+        f"{exposure.name}: every other pixel is {2.0 * abs(step):.3g} higher, as on a checkerboard "
+        "(two converters?), and stars do not show it: subtracted"
+    )
+    return replace(exposure, image=image)
 
 
 def _looks_of_mosaic(exposure: Exposure) -> tuple[tuple[int, ...], bool] | None:

@@ -54,7 +54,10 @@ def is_of_one_colour(exposure: Exposure, pattern: str) -> bool:
 
 
 def _shares(exposure: Exposure) -> tuple[F8, F8, F8]:
-    """Return how much the diagonals of stars differ, and the pixels of each, over their light."""
+    """Return how much the diagonals of stars differ, and the pixels of each, over their light.
+
+    What the sky about them differs by is taken off: an offset is no light.
+    """
     ny, nx = (size // 2 * 2 for size in exposure.shape)
     image, mask = exposure.image[:ny, :nx], exposure.mask[:ny, :nx]
     sky = median(image[sparse(image.shape)])
@@ -66,6 +69,8 @@ def _shares(exposure: Exposure) -> tuple[F8, F8, F8]:
     lit = total > limit
     for part in parts:
         lit &= (mask[part] == 0) & (image[part] < exposure.detector.saturation)
+    between = (a + d) - (b + c)
+    between -= np.float32(median(between[sparse(between.shape)]))
     y, x = np.nonzero(lit)
     block = y // BLOCK * (total.shape[1] // BLOCK + 1) + x // BLOCK
     light = np.bincount(block, total[lit])
@@ -74,5 +79,4 @@ def _shares(exposure: Exposure) -> tuple[F8, F8, F8]:
         np.bincount(block, one[lit].astype(np.float64) - other[lit])[own] / light[own]
         for one, other in ((a, d), (b, c))
     )
-    sums = (a[lit].astype(np.float64) + d[lit]) - (b[lit].astype(np.float64) + c[lit])
-    return np.bincount(block, sums)[own] / light[own], first, second
+    return np.bincount(block, between[lit])[own] / light[own], first, second
