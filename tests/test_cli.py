@@ -89,6 +89,15 @@ def test_usage_errors_are_one_line_and_status_2(arguments, message, capfd, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_working_folder_that_was_deleted(capfd, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main([str(tmp_path / "x.fits")]) == 2
+    assert "the working folder was deleted" in capfd.readouterr().err
+
+
 def test_dumps(capfd):
     assert main(["-d"]) == 0
     assert capfd.readouterr().out == dump(full=False) + "\n"

@@ -251,6 +251,10 @@ def command(
         if settings.config.output.catalog_name.upper() == "STDOUT":
             raise ConfigError("--json: standard output is taken by CATALOG_NAME STDOUT")
         settings = replace(settings, json_lines=True)
+    try:
+        Path.cwd()  # is noted in all summaries
+    except FileNotFoundError:
+        raise ConfigError("the working folder was deleted: call from another one") from None
     folder = Path(output_dir or ".")
     if watch is not None:
         from skyextract.batch.watch import run_watch

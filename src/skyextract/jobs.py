@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -265,6 +266,19 @@ def input_files(settings: Settings, jobs: Sequence[Job]) -> list[str]:
             names.append(name)  # no file, or a folder of a catalogue
     names += run.opened  # the lists themselves
     return [path for name in names if os.path.exists(path := parse_image_spec(name).path)]  # noqa: PTH110
+
+
+def came_since(settings: Settings, job: Job, known: Collection[str], moment: int) -> list[str]:
+    """Return what would be read besides the image, is not `known`, and came after a moment (ns).
+
+    What was there before, unchanged, was of no use to the image.
+    """
+
+    def is_new(path: str) -> bool:
+        facts = os.stat(path)  # noqa: PTH116
+        return stat.S_ISREG(facts.st_mode) and facts.st_ctime_ns > moment
+
+    return [path for path in input_files(settings, [job]) if path not in known and is_new(path)]
 
 
 def kept_masters(settings: Settings, folder: Path) -> list[Path]:

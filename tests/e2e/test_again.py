@@ -120,6 +120,11 @@ def test_what_changed_is_named_and_nothing_is_touched(skyextract, tmp_path):
     assert sorted(done.stdout.splitlines()) == ["a.fits: has changed since", "my.param: is gone"]
     assert "a.fits: has changed since" in skyextract("--explain", "a.cat").stdout
     assert (tmp_path / "a.cat").read_bytes() == before
+    write(tmp_path / "a.fits")
+    assert skyextract(*arguments[:3]).status == 0
+    (tmp_path / "a.head").write_text("EXPTIME = 10.0\nEND\n")
+    for option in ("--rerun", "--explain"):
+        assert "a.head: came since, and would be read now" in skyextract(option, "a.cat").stdout
 
 
 def test_a_product_that_was_changed(skyextract, tmp_path):

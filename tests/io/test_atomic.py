@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import sys
 import time
@@ -63,6 +64,16 @@ def test_clear_errors(tmp_path):
     for target in (tmp_path / "none" / "a.fits", tmp_path):
         with pytest.raises(SkyextractError, match="cannot be written"), atomic_output(target):
             pass
+
+
+def test_a_folder_that_is_removed_meanwhile(tmp_path):
+    place = tmp_path / "products"
+    place.mkdir()
+    with Outputs() as outputs:
+        outputs.check(place / "a.cat")
+        shutil.rmtree(place)
+        with pytest.raises(OutputError, match=r"a\.cat: cannot be written"):
+            outputs.open(place / "a.cat").__enter__()
 
 
 def test_disk_full(tmp_path):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from typing import Any
 
 from skyextract.errors import ExitStatus
 from skyextract.io.checksums import sha256
 from skyextract.io.names import parse_image_spec
 from skyextract.io.streams import Stream, is_pipe
-from skyextract.jobs import Job, input_files
+from skyextract.jobs import Job, came_since
 from skyextract.outputs.summaries import lines_again
 from skyextract.record import record
 from skyextract.settings.resolve import Settings
@@ -69,9 +68,7 @@ def done_before(job: Job, settings: Settings) -> Earlier | None:
         oldest = min(times)
         if not all(_is_older(path, checksum, oldest) for path, checksum in inputs.items()):
             return None
-        if any(
-            _came_since(path, oldest) for path in input_files(settings, [job]) if path not in inputs
-        ):
+        if came_since(settings, job, inputs, oldest):
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
@@ -89,9 +86,3 @@ def _is_older(path: str, checksum: str | None, moment: int) -> bool:
     if facts.st_mtime_ns > moment:
         return False
     return facts.st_ctime_ns <= moment or sha256(path) == checksum
-
-
-def _came_since(path: str, moment: int) -> bool:
-    """Tell whether a file is new, or was changed; one of before was of no use to the image."""
-    facts = os.stat(path)  # noqa: PTH116
-    return stat.S_ISREG(facts.st_mode) and facts.st_ctime_ns > moment

@@ -100,7 +100,8 @@ class Outputs:
         except Exception as error:
             with suppress(OSError):  # on a full disk its room is for the others
                 temporary.unlink()
-            if isinstance(error, OSError) and error.filename is None:  # writing failed
+            if isinstance(error, OSError) and error.filename in {None, str(temporary)}:
+                # Writing failed, or somebody has removed the folder meanwhile.
                 reason = error.strerror or str(error)
                 raise OutputError(f"{path}: cannot be written ({reason})") from None
             raise

@@ -303,11 +303,11 @@ def _settings(made: Made) -> Iterator[str]:
 def _inputs(made: Made) -> Sequence[str]:
     """Say what was read, and what has become of it."""
     changes = made.changes()
+    paths = [item["path"] for item in made.provenance["inputs"]]
+    paths += [path for path in changes if path not in paths]
     lines = ["read:"]
-    for item in made.provenance["inputs"]:
-        path = item["path"]
-        lines.append(f"  {path}: {changes[path]}" if path in changes else f"  {path}")
-    if len(lines) == 1:
+    lines += [f"  {path}: {changes[path]}" if path in changes else f"  {path}" for path in paths]
+    if not paths:
         lines.append("  no file")
     elif not changes:
         lines.append("  all as it was: --rerun makes the same again")

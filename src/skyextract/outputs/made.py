@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skyextract.errors import ImageError
+from skyextract.errors import ConfigError, ImageError
 from skyextract.io.checksums import sha256
 from skyextract.io.names import parse_image_spec
+from skyextract.jobs import came_since, plan_job
 from skyextract.record import record
+from skyextract.settings.resolve import recorded_settings
 
 _UP = 2
 """Folders above a product in which its summary is looked for."""
@@ -67,7 +69,19 @@ class Made:
                 found[item["path"]] = "was too large to be read for a checksum"
             elif sha256(path) != item["sha256"]:
                 found[item["path"]] = "has changed since"
-        return found
+        return found | dict.fromkeys(self._newcomers(), "came since, and would be read now")
+
+    def _newcomers(self) -> list[str]:
+        """Return the files that were not there when the products were made, but were read now."""
+        made = self.provenance
+        known = {item["path"] for item in made["inputs"]}
+        try:
+            oldest = min(path.stat().st_mtime_ns for path in self.products.values())
+            settings = recorded_settings(made["config"], strict=made["strict"])
+            job = plan_job(",".join(made["images"]), settings, self.folder)
+        except (OSError, ConfigError, ImageError):
+            return []  # what is gone, or of another version, is told elsewhere
+        return came_since(settings, job, known, oldest)
 
 
 def find_made(product: Path) -> Made:

@@ -254,9 +254,14 @@ def test_additional_header(tmp_path, caplog):
     assert read_one(f"{tmp_path}/a.fits[2]").header["CRVAL1"] == 222.0
     none = with_detector(header_suffix="")
     assert read(tmp_path / "a.fits", none)[0].header["CRVAL1"] == 10.0
-    (tmp_path / "a.head").write_text("nothing useful\n")
-    with pytest.raises(ImageError, match=r"a\.head"):
-        read(tmp_path / "a.fits")
+    fits.HDUList([primary, units[0]]).writeto(tmp_path / "a.fits", overwrite=True)
+    caplog.clear()
+    assert read(tmp_path / "a.fits")[0].header["CRVAL1"] == 111.0
+    assert "2 parts for 1 images" in caplog.text
+    for content in (b"nothing useful\n", b"\x7fELF\0 = \n\0\0"):
+        (tmp_path / "a.head").write_bytes(content)
+        with pytest.raises(ImageError, match=r"a\.head"):
+            read(tmp_path / "a.fits")
 
 
 def test_pixel_scale(tmp_path):

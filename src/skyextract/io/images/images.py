@@ -89,6 +89,11 @@ def read_exposures(
         heads = read_head_file(spec.path, config.detector.header_suffix, run)
         selected = select_units(file, spec)
         alone = len(selected) == 1 and not file.broken
+        if spec.extension is None and len(heads) > len(selected) and not file.broken:
+            run.warn(
+                f"{spec.path}: the additional header has {len(heads)} parts for {len(selected)} "
+                "images: the first are taken"
+            )
         for unit, number in selected:
             name = f"{spec.path}[{unit.index}]"
             try:
@@ -264,13 +269,16 @@ def read_head_file(path: str, suffix: str, run: Run) -> list[Header]:
     Raises
     ------
     ImageError
-        The file cannot be read as cards.
+        The file is no text, or cannot be read as cards.
     """
     found = head_path(path, suffix)
     if found is None:
         return []
     run.note_opened(found)
-    lines = Path(found).read_text("latin-1").splitlines()
+    text = Path(found).read_text("latin-1")
+    if "\0" in text:
+        raise ImageError(f"{found}: additional header that is no text")
+    lines = text.splitlines()
     if len(lines) == 1 and len(lines[0]) >= BLOCK:  # a FITS header without line ends
         lines = [lines[0][k : k + CARD] for k in range(0, len(lines[0]), CARD)]
     blocks: list[list[str]] = [[]]
