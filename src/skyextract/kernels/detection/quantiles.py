@@ -12,9 +12,8 @@ from skyextract.kernels.jit import kernel
 if TYPE_CHECKING:
     from skyextract.datamodel.arrays import F4, F8, I4, I8, U1
 
-_BINS = 4096
-_FEW = 256
-"""So many values take less time to be put in order than a histogram."""
+_BINS, _BINS_PER_VALUE = 4096, 4
+"""Bins, at most; to walk through many of few values would take the longest."""
 _REACH = 4.0
 """The histogram reaches from that many times `spread` below 0 to as much above."""
 
@@ -70,9 +69,8 @@ def _quantile(values: F4, bins: I4, n: int, histogram: I4, share: float, few: F4
 
     Parameters
     ----------
-    bins, histogram : (n,), (_BINS,)
-        The bin of each value, which grows with the value, and the number of values in each;
-        not looked at where values are few.
+    bins, histogram : (n,), (n_bins,)
+        The bin of each value, which grows with the value, and the number of values in each.
     few : (n,)
         Work space.
     """
@@ -81,23 +79,19 @@ def _quantile(values: F4, bins: I4, n: int, histogram: I4, share: float, few: F4
     k = min(max(k, 0), n - 1)
     following = min(k + 1, n - 1)
     below = 0
+    first = 0
+    while below + histogram[first] <= k:
+        below += histogram[first]
+        first += 1
+    last = first
+    reached = below + histogram[first]
+    while reached <= following:
+        last += 1
+        reached += histogram[last]
     m = 0
-    if n <= _FEW:
-        m = n
-        few[:n] = values[:n]
-    else:
-        first = 0
-        while below + histogram[first] <= k:
-            below += histogram[first]
-            first += 1
-        last = first
-        reached = below + histogram[first]
-        while reached <= following:
-            last += 1
-            reached += histogram[last]
-        for i in range(n):
-            few[m] = values[i]
-            m += int((bins[i] >= first) & (bins[i] <= last))
+    for i in range(n):
+        few[m] = values[i]
+        m += int((bins[i] >= first) & (bins[i] <= last))
     a = _place(few, m, k - below)
     b = _place(few, m, following - below)
     difference = np.float64(b - a)
@@ -142,9 +136,10 @@ def cell_quantiles(
     values = np.empty(n_rows * widest + 1, np.float32)
     few = np.empty(n_rows * widest + 1, np.float32)
     bins = np.empty(n_rows * widest, np.int32)
-    histogram = np.empty(_BINS, np.int32)
-    scale = np.float32(_BINS / (2.0 * _REACH * spread))
-    offset = np.float32(0.5 * _BINS)
+    n_bins = min(_BINS, _BINS_PER_VALUE * n_rows * widest)
+    histogram = np.empty(n_bins, np.int32)
+    scale = np.float32(n_bins / (2.0 * _REACH * spread))
+    offset = np.float32(0.5 * n_bins)
     for i in range(len(n_free)):
         n = _gather_free(
             image, claimed, has_claimed, (first_row, past_row), (edge_x[i], edge_x[i + 1]), step,
@@ -154,12 +149,11 @@ def cell_quantiles(
         if n == 0:
             quantiles[i] = math.nan
             continue
-        if n > _FEW:
-            for k in range(n):
-                scaled = values[k] * scale + offset
-                bins[k] = np.int32(min(max(scaled, np.float32(0.0)), np.float32(_BINS - 1)))
-            histogram[:] = 0
-            for k in range(n):
-                histogram[bins[k]] += 1
+        for k in range(n):
+            scaled = values[k] * scale + offset
+            bins[k] = np.int32(min(max(scaled, np.float32(0.0)), np.float32(n_bins - 1)))
+        histogram[:] = 0
+        for k in range(n):
+            histogram[bins[k]] += 1
         for k in range(len(shares)):
             quantiles[i, k] = _quantile(values, bins, n, histogram, shares[k], few)
