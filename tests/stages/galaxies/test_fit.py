@@ -471,6 +471,18 @@ def test_two_stars_within_a_fwhm_have_the_light_of_each() -> None:
     assert np.median(np.abs(off[16:])) < 0.12
 
 
+def test_a_change_that_neighbours_do_not_see_costs_no_visit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The boxes of two share a corner, where neither has light that the noise shows."""
+    positions, galaxy = np.array([[40.0, 40.0], [70.0, 70.0]]), sersic(5000.0, 2.0, 1.0)
+    image, variance, found = frame([galaxy] * 2, positions, (110, 110), 64)
+    with caplog.at_level("INFO", "skyextract"):
+        fits = fit_models(sky_of(image, variance), found, Profile(True, False), Run())
+    assert fits.scene.neighbours.size == 2
+    assert "2 sources, 2 sweeps, 0 not converged" in caplog.text
+
+
 def test_components_without_light_have_errors() -> None:
     """Most of three concentric components end at no flux; what remains has true errors."""
     positions, shape = grid_of(16, 21)

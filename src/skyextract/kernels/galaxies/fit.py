@@ -16,7 +16,15 @@ import numpy as np
 from skyextract.kernels.galaxies.localpsf import LocalPsf, psf_at
 from skyextract.kernels.galaxies.odds import odds_of_point
 from skyextract.kernels.galaxies.pixels import Pixels, add_model, gather, image_alone, noise_in
-from skyextract.kernels.galaxies.points import arrange_within, average_squares, grid_of, points_in
+from skyextract.kernels.galaxies.points import (
+    N_PARTS,
+    START,
+    arrange_within,
+    average_squares,
+    grid_of,
+    part_of,
+    points_in,
+)
 from skyextract.kernels.galaxies.render import SPARE
 from skyextract.kernels.galaxies.residuals import describe, describe_wrong
 from skyextract.kernels.galaxies.solve import ROUGHLY_SETTLED, SETTLED, fit_source, invert
@@ -55,7 +63,7 @@ NO_PIXELS = 64
 """Hardly any good pixels; nothing fitted."""
 
 STALE = 0.1
-"""Neighbours are visited again after a change of this many sigma of all pixels together."""
+"""Neighbours are visited again after a change of this many sigma of all their pixels together."""
 MAX_BINS = 91
 """Squares along a side of the box of a source; the pixels of larger boxes are averaged."""
 FINE = 3.0
@@ -112,8 +120,9 @@ class Rules(NamedTuple):
         Mean and inverse variance (0: no prior) of each.
     limits : (n, 2, N_PARAMETERS) float64
         Lowest and highest values of each.
-    apart : (n,) uint8
-        1: no neighbours; such a source is fitted to the image, and not taken out of the residual.
+    neighbours, first : (m,) and (n + 1,) int64
+        Sources whose boxes overlap that of source i: ``neighbours[first[i]:first[i + 1]]``.  One
+        without any is fitted to the image, and not taken out of the residual.
     level, level_error : (n,) float64
         Of the sky, which is in the residual.
     wings : (n,) float64
@@ -127,7 +136,8 @@ class Rules(NamedTuple):
     free: I8
     prior: F8
     limits: F8
-    apart: U1
+    neighbours: I8
+    first: I8
     level: F8
     level_error: F8
     wings: F8
@@ -152,7 +162,7 @@ class Fits(NamedTuple):
         the light that is left and its error, and how isophotes turn (`describe_wrong`).
     flags, iterations : (n,) int32
     changed : (n,) uint8
-        Set to 1 where a model changed by more than a tenth of its noise.
+        Set to 1 where the model of a neighbour changed by more than a tenth of the noise.
     """
 
     parameters: F8
@@ -217,7 +227,8 @@ def visit_sources(
     for at in range(members.size):
         i = members[at]
         own, box, limits = fits.parameters[i], places.boxes[i], rules.limits[i]
-        apart = rules.apart[i] > 0
+        beside = rules.neighbours[rules.first[i] : rules.first[i + 1]]
+        apart = beside.size == 0
         psf = local_psf(places, at, i, work)
         faintest = noise_in(pixels, box) * (ROUGHLY_LEFT_OUT if rough else LEFT_OUT)
         pixel_grid = grid_of(box, 1)
@@ -275,8 +286,9 @@ def visit_sources(
         fits.numbers[i, 7:] = math.nan
         if signals > BRIGHT * BRIGHT:
             describe_wrong(own, free, rules.level_error[i], signals, work, fits.numbers[i])
-        if not apart and _change(work) > STALE * STALE:
-            fits.changed[i] = 1
+        for j in beside:
+            if _change_in(places.boxes[j], work) > STALE * STALE:
+                fits.changed[j] = 1
         if rules.point_fwhm > 0.0:
             worse, log_odds = odds_of_point(own, limits, psf, faintest, rules.point_fwhm, work)
             fits.numbers[i, 1], fits.numbers[i, 2] = worse, log_odds
@@ -294,11 +306,21 @@ def _step(before: F8, parameters: F8, free: I8, covariance: F8) -> float:
 
 
 @summation
-def _change(work: Work) -> float:
-    """Return the sum of squares of the change of a model from ``work.own`` over the noise."""
+def _change_in(box: I8, work: Work) -> float:
+    """Return the sum of squares of the change of a model from ``work.own`` over the noise in a box.
+
+    All squares count that reach into it.
+    """
     model, own, weight, total = work.model, work.own, work.weight, np.float32(0.0)
-    for k in range(points_in(work.parts)):
-        i = np.uint64(k)
-        change = model[i] - own[i]
-        total += weight[i] * (change * change)
+    for k in range(N_PARTS):
+        part = part_of(work.parts, k)
+        left, low = max(0, (box[0] - part.x) // part.step), max(0, (box[1] - part.y) // part.step)
+        right = min(part.n_x, -((part.x - box[0] - box[2]) // part.step))
+        high = min(part.n_y, -((part.y - box[1] - box[3]) // part.step))
+        for iy in range(low, high):
+            row = np.uint64(work.parts[k, START] + iy * part.n_x)
+            for ix in range(left, right):
+                i = row + np.uint64(ix)
+                change = model[i] - own[i]
+                total += weight[i] * (change * change)
     return float(total)

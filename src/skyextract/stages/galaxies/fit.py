@@ -258,7 +258,7 @@ def fit_models(
     flags[boxes[:, 2] <= 0] = NO_PIXELS
     changed = np.zeros(n, dtype=np.uint8)
     rules = Rules(
-        profile.free, profile.prior(fwhm), limits, apart.view(np.uint8), np.zeros(n),
+        profile.free, profile.prior(fwhm), limits, scene.neighbours, scene.first, np.zeros(n),
         np.full(n, profile.sky_error), np.zeros(n), fwhm, fwhm if as_point else 0.0,
     )  # fmt: skip
     fits = Fits(parameters, covariance, numbers, flags, iterations, changed)

@@ -59,13 +59,15 @@ def scale_models(sky: Sky, fits: ModelFits, run: Run) -> Scaled:
     scene = Scene(sky, boxes, parameters[:, X], parameters[:, Y], flux, run)
     scales, chi2 = np.zeros((n, 2)), np.full(n, np.nan)
     scales[~good] = np.nan
-    changed = np.zeros(n, dtype=np.uint8)
+    moved, changed = np.zeros((2, n), dtype=np.uint8)
     pixels = sky.pixels(copied(sky.image, run))
     below = np.zeros((2, n))
     below[1] = sky.level_error()
 
     def visit(members: I8, places: Places) -> None:
-        visit_scales(members, places, pixels, parameters, below, scales, chi2, changed)
+        moved[members] = 0
+        visit_scales(members, places, pixels, parameters, below, scales, chi2, moved)
+        changed[scene.beside(members[moved[members] == 1])] = 1
 
     stale = np.asarray(boxes[:, 2] > 0)
     sweeps = 0

@@ -155,6 +155,11 @@ class Scene:
         self.x, self.y = x.copy(), y.copy()
         self._of_psf = self.mixture.nearest(x, y)
 
+    def beside(self, those: I8) -> I8:
+        """Return the neighbours of some sources."""
+        found = [self.neighbours[self.first[i] : self.first[i + 1]] for i in those]
+        return np.concatenate([*found, np.empty(0, np.int64)])
+
     def each(self, members: I8, visit: Callable[[I8, Places], None], *, exact: bool = True) -> None:
         """Call `visit` with chunks of sources that do not overlap and their places, in threads.
 
@@ -181,14 +186,14 @@ class Scene:
     def sweep(
         self, stale: Bools, changed: U1, visit: Callable[[I8, Places], None], *, exact: bool = True
     ) -> None:
-        """Visit the stale sources; those with neighbours that change are stale afterwards.
+        """Visit the stale sources; those that see their neighbours change are stale afterwards.
 
         Parameters
         ----------
         stale : (n,) bool
             Changed.
         changed : (n,) uint8
-            In which a visit says 1 of a source that it has changed.
+            Zeros, in which a visit says 1 of sources that are to be visited again.
         exact : bool
             As for `each`.
         """
@@ -197,10 +202,9 @@ class Scene:
             if not todo.size:
                 continue
             stale[todo] = False
-            changed[todo] = 0
             self.each(todo, visit, exact=exact)
-            for i in todo[changed[todo] == 1]:
-                stale[self.neighbours[self.first[i] : self.first[i + 1]]] = True
+            stale |= changed == 1
+            changed[:] = 0
 
 
 def restore(pixels: Pixels, boxes: I8) -> None:
