@@ -41,6 +41,8 @@ MAX_SAME = 0.5
 """Share of one value among the pixels in holes, from which they were filled with it; ..."""
 MIN_FILLED = 9
 """... so many pixels of the largest of them, at least: dead pixels are fewer."""
+N_SAMPLE = 65_536
+"""Pixels that tell the sky, about."""
 BRIGHT = 50.0
 """The rest of the frame is so many times the noise, and the step of its values, above the sky."""
 
@@ -115,7 +117,8 @@ def without_overflow(exposure: Exposure, run: Run) -> Exposure:
 def _without_replaced(exposure: Exposure, top: float, run: Run) -> Exposure:
     """Return the exposure with cores that hold one number below the rest as saturated."""
     image = exposure.image
-    sample = image[sparse(image.shape)][exposure.mask[sparse(image.shape)] == 0]
+    grid = sparse(image.shape, N_SAMPLE)
+    sample = image[grid][exposure.mask[grid] == 0]
     if sample.size < MIN_FILLED:
         return exposure
     low, sky = quantiles(sample, (0.15866, 0.5))
