@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import sep
@@ -159,7 +160,7 @@ def iterate_on_all_pixels(image, x, y, half):
     return x, y
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1] if numba.config.DISABLE_JIT else [1, 2])
 def test_sampled_window_of_a_huge_object_finds_its_centre(seed) -> None:
     rng = np.random.default_rng(seed)
     size, width = 900, 90.0
