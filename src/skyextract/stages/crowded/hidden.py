@@ -142,7 +142,7 @@ def near(x: F8, y: F8, peak_x: I8, peak_y: I8, radius: float, shape: tuple[int, 
     """Tell which peaks are within `radius` pixels of a source."""
     taken = np.zeros(shape, np.bool_)
     row, column = nearest_pixel(x, y, shape)
-    dy, dx = np.array(list(disc_offsets(radius))).T
+    dy, dx = disc_offsets(radius).T
     for first in range(0, row.size, N_PAINTED):
         some = slice(first, first + N_PAINTED)
         rows = np.clip(row[some, None] + dy, 0, shape[0] - 1)

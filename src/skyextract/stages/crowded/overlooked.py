@@ -117,7 +117,7 @@ def _is_seen(mask: U2, x: F8, y: F8, radius: float) -> Bools:
     """Tell which places have data in all pixels about them."""
     row, column = nearest_pixel(x, y, mask.shape)
     seen = np.ones(x.size, np.bool_)
-    for dy, dx in disc_offsets(radius):
+    for dy, dx in disc_offsets(radius).tolist():
         beside = np.clip(row + dy, 0, mask.shape[0] - 1), np.clip(column + dx, 0, mask.shape[1] - 1)
         seen &= (mask[beside] & np.uint16(UNUSABLE)) == 0
     return seen

@@ -18,8 +18,6 @@ from skyextract.stages.detection.matched import filter_about, filter_matched, fi
 from skyextract.stages.detection.noise import in_sigma, measure_scale, scale_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from skyextract.datamodel.detections import Detections
     from skyextract.run import Run
     from skyextract.stages.background.planes import Plane
@@ -246,13 +244,10 @@ def mean_square(filtered: F4, row: I8, column: I8, half: int) -> F8:
     return mean
 
 
-def disc_offsets(radius: float) -> Iterator[tuple[int, int]]:
-    """Yield the offsets of the pixels of a disc."""
-    half = int(radius)
-    for dy in range(-half, half + 1):
-        for dx in range(-half, half + 1):
-            if dx * dx + dy * dy <= radius * radius:
-                yield dy, dx
+def disc_offsets(radius: float) -> I8:
+    """Return the offsets (dy, dx) of the pixels of a disc, (n, 2)."""
+    square = np.arange(-int(radius), int(radius) + 1) ** 2
+    return np.argwhere(square[:, None] + square <= radius * radius) - int(radius)
 
 
 def nearest_pixel(x: F8, y: F8, shape: tuple[int, ...]) -> tuple[I8, I8]:

@@ -172,7 +172,7 @@ def _at_positions(
     ny, nx = image.shape
     row, column = nearest_pixel(x, y, image.shape)
     radius = max(1.0, matched.core_radius)
-    offsets = np.array(list(disc_offsets(radius)))
+    offsets = disc_offsets(radius)
     rows = row[:, None] + offsets[:, 0]
     columns = column[:, None] + offsets[:, 1]
     inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
