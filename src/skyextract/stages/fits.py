@@ -18,7 +18,7 @@ from skyextract.datamodel.psf import PsfSource
 from skyextract.record import record
 from skyextract.stages.detection.singlepixels import are_single_pixels
 from skyextract.stages.find import Found
-from skyextract.stages.measurement.flags import with_flags
+from skyextract.stages.measurement.flags import with_flags, with_light_beneath
 from skyextract.stages.noise import point_source_variance
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class SourceFits:
 
         hidden, matched = self.hidden, self.found.matched
         sources = with_flags(sources.with_columns(**points.columns), points.flags)
+        sources = with_light_beneath(sources, self.found.detections, points.beneath)
         if is_undersampled(exposure) and self.config.extraction.noise_type == "MEASURED":
             sources = with_pixel_phase(sources, self.run)
         if hidden is None or matched is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skyextract.datamodel.arrays import I4
+from skyextract.datamodel.arrays import F8, I4
 from skyextract.datamodel.flags import Flags, FlagsSky, Mask
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from skyextract.datamodel.detections import Detections
     from skyextract.datamodel.exposure import Exposure
     from skyextract.run import Run
+
+
+MAX_BENEATH = 0.1
+"""Share of a Kron flux from which light that is not the source's is told: that of FLAGS 1."""
 
 
 def with_mask_flags(
@@ -39,6 +44,25 @@ def with_mask_flags(
 def with_flags(sources: Catalog, bits: I4 | FlagsSky) -> Catalog:
     """Return the sources with further bits of FLAGS_SKY."""
     return sources.with_columns(FLAGS_SKY=(sources["FLAGS_SKY"] | bits).astype(np.int16))
+
+
+def with_light_beneath(sources: Catalog, found: Detections, beneath: F8) -> Catalog:
+    """Return the sources, those flagged whose Kron flux has much light beneath them in it.
+
+    Parameters
+    ----------
+    sources : Catalog
+        With FLUX_AUTO and KRON_RADIUS, where these are measured.
+    found : Detections
+    beneath : (n,) float64
+        Light per pixel; 0: none.
+    """
+    if "KRON_RADIUS" not in sources or not beneath.any():
+        return sources
+    area = math.pi * sources["KRON_RADIUS"] ** 2 * found.a * found.b
+    much = np.abs(beneath) * area > MAX_BENEATH * np.abs(sources["FLUX_AUTO"])
+    flags = sources["FLAGS"] | np.where(much, int(Flags.NEIGHBOURS), 0)
+    return sources.with_columns(FLAGS=flags.astype(np.int16))
 
 
 def counts_of_flags(sources: Catalog) -> dict[str, int]:

@@ -167,10 +167,12 @@ def select_stars(
         keep &= snr >= least
         report["least_snr"] = least
     report["n_bright"] = int(np.sum(within & (snr >= (least or MIN_SNR))))
-    alone = (matched.flags & (Flags.NEIGHBOURS | Flags.BLENDED)) == 0
-    if (keep & alone).sum() >= ENOUGH:
-        keep &= alone
-        checked &= alone
+    for beside in (Flags.NEIGHBOURS | Flags.BLENDED, Flags.BLENDED):
+        alone = (matched.flags & beside) == 0
+        if (keep & alone).sum() >= ENOUGH:
+            keep &= alone
+            checked &= alone
+            break
     if exposure.psf is not None:
         crowded = in_cluster(catalog, pairs.row, exposure.shape, exposure.psf.fwhm)
         if (keep & ~crowded).sum() >= A_FEW:

@@ -54,10 +54,14 @@ UNDERSAMPLED = 1.5
 
 @record
 class PointSources:
-    """Columns, FLAGS_SKY bits, residual image and aperture corrections."""
+    """Columns, FLAGS_SKY bits, residual image and aperture corrections.
+
+    `beneath` is the light per pixel beneath each source that its apertures have in them.
+    """
 
     columns: dict[str, AnyArray]
     flags: I4
+    beneath: F8
     residual: F4
     corrections: Catalog
 
@@ -151,6 +155,7 @@ def measure_point_sources(
     return PointSources(
         columns={name: columns[name] for name in columns if name in wanted},
         flags=_flags(exposure, fitted.fits, stars, spread=spread),
+        beneath=_beneath(fitted, x, y, run),
         residual=residual if fitted.light is None else residual + fitted.light,
         corrections=corrections.to_catalog(),
     )
@@ -294,6 +299,13 @@ def _columns(
         if sky is not None:
             columns.update(FLUX_APER=aperture_fluxes[0], FLUXERR_APER=aperture_fluxes[1])
     return columns
+
+
+def _beneath(fitted: _Fitted, x: F8, y: F8, run: Run) -> F8:
+    if fitted.sky is None:
+        return np.zeros(x.size)
+    light = fitted.sky.at(x, y, run)[0]
+    return light if fitted.above is None else np.where(fitted.above, 0.0, light)
 
 
 def _flags(exposure: Exposure, fits: PsfPhotometry, stars: I8, *, spread: bool) -> I4:
