@@ -21,7 +21,8 @@ from skyextract.record import record
 
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
-    from skyextract.datamodel.wcs import SkyWcs
+    from skyextract.datamodel.unfollowed import Unfollowed
+from skyextract.datamodel.wcs import SkyWcs
 
 
 @record
@@ -83,6 +84,8 @@ class Exposure:
         What is to be said of noise that a program took off but for islands; empty if none did.
     matched : bool
         Skies of its parts were brought to one: their noise is that of the light they had.
+    unfollowed : Unfollowed or None
+        The part whose stars are not those of the PSF.
     unit : float
         Image units of one unit of the pixels here, a power of two; 1 but for extreme units.
     """
@@ -110,6 +113,7 @@ class Exposure:
     copied: bool = False
     denoised: str = ""
     matched: bool = False
+    unfollowed: Unfollowed | None = None
     unit: Annotated[float, PER_FLUX] = 1.0
     history: dict[str, Any] = field(default_factory=dict)
     """Provenance read from the file: version, settings and steps of earlier runs."""

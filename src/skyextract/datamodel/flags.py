@@ -56,7 +56,11 @@ class FlagsSky(DescribedFlag):
     GHOST = 512, "the image of a brighter source: a ghost, crosstalk"
     SHARP = 1024, "sharper than the PSF allows: a hot pixel, a cosmic ray"
     TRACK = 2048, "a piece of a line: a satellite, smear, bleeding, a spike; a flash of an aircraft"
-    NO_POINT = 4096, "no point source by its PSF fit: extended, or several not told apart"
+    NO_POINT = (
+        4096,
+        "no point source by its PSF fit: extended, several not told apart, or in a part of the "
+        "frame whose stars are not those of the PSF",
+    )
 
 
 class Mask(DescribedFlag):

@@ -161,9 +161,9 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         run.warn(
             f"no cosmic ray is looked for: at a FWHM of {psf.fwhm:.2f} pixels stars are as sharp"
         )
-    selection = last.selection if last else None
+    selection, unfollowed = last.selection if last else None, None
     if last is not None and not message:
-        message = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
+        message, unfollowed = doubt_of_psf(last.selection, last.stars, last.fit, psf, exposure)
         message = message or doubt_of_fluxes(last.fit, off)
     about_gain = calm.doubt if calm else ""
     if fit and not calm and not sky.background.hidden_step:
@@ -180,6 +180,7 @@ def characterize(exposure: Exposure, config: Config, run: Run) -> Characterized:
         background=sky.background,
         psf=psf,
         psf_stars=stars if fit else own,
+        unfollowed=unfollowed,
     )
     complete = fit is not None or given is not None
     if fit:

@@ -143,6 +143,10 @@ def doubts_about(
     bits = seen.bits(found.detections.n)
     if chains is not None:
         bits[chains.rows] |= int(FlagsSky.NO_POINT)
+    unfollowed = exposure.unfollowed
+    if unfollowed is not None:
+        within = unfollowed.covers(found.detections.x, found.detections.y)
+        bits[within] |= int(FlagsSky.NO_POINT)
     return Doubts(seen_twice, bits, texts)
 
 

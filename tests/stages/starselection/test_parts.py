@@ -11,12 +11,17 @@ from skyextract.datamodel.psfshape import core_shape
 from skyextract.stages.starselection.parts import (
     Sizes,
     _chance_of_directions,
-    doubt_of_parts,
     model_sizes,
 )
+from skyextract.stages.starselection.parts import doubt_of_parts as doubt_and_part
+from skyextract.stages.starselection.together import part_of_few
 
 SHAPE = (2000, 1000)
 PSF = Psf.gaussian(3.0)
+
+
+def doubt_of_parts(sizes, psf, shape):
+    return doubt_and_part(sizes, psf, shape)[0]
 
 
 def sizes(seed, n, size, is_star=None, scatter=0.003):
@@ -62,6 +67,33 @@ def test_a_half_with_another_size(wider, n):
         percent = float(re.search(r"are ([\d.]+) %", one).group(1))
         assert percent == pytest.approx(100.0 * abs(wider - 1.0), abs=2.0)
         assert doubt_of_parts(sizes(seed, 2 * n, size), PSF, SHAPE)
+
+
+@pytest.mark.parametrize("kind", ["half", "quarter", "stripe"])
+def test_few_stars_of_another_seeing(kind):
+    """Seven beside those of the PSF; the part is told place by place."""
+    told, right = 0, []
+    for seed in range(20):
+        some = sizes(seed, 60, lambda u, v: 3.0 + 0.0 * u)
+        u, v = some.x / SHAPE[1] - 0.5, some.y / SHAPE[0] - 0.5
+        parts = {"half": u > 0.1, "quarter": (u > 0.1) & (v > 0.1), "stripe": abs(u) < 0.08}
+        wide = parts[kind]
+        keep = ~wide | (np.cumsum(wide) <= 7)
+        size = some.size + np.log10(1.4) * wide
+        some, wide = replace(some, size=size, is_star=~wide).take(keep), wide[keep]
+        message, part = doubt_and_part(some, PSF, SHAPE)
+        if part is not None:
+            told += "a focus or seeing of their own" in message
+            right.append(np.mean(part.covers(some.x, some.y) == wide))
+        # Neither sources of that size at any place, nor a cluster of galaxies of many sizes.
+        away = some.size - np.log10(3.0)
+        rng = np.random.default_rng(seed)
+        order, many = rng.permutation(wide.size), wide * rng.uniform(-0.1, 0.2, wide.size)
+        u, v = some.x / SHAPE[1] - 0.5, some.y / SHAPE[0] - 0.5
+        assert part_of_few(away, some.error, some.is_star, u[order], v[order]) is None
+        assert part_of_few(away + many, some.error, some.is_star, u, v) is None
+    assert told >= 18
+    assert np.mean(right) > 0.95
 
 
 def test_galaxies_are_no_part():

@@ -21,7 +21,13 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
-from skyextract.stages.photometry.checks import Evidence, better_band, verify, with_doubles
+from skyextract.stages.photometry.checks import (
+    Evidence,
+    better_band,
+    verify,
+    with_doubles,
+    with_unfollowed,
+)
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.fluxscale import flux_scale
 from skyextract.stages.photometry.linearity import with_bright_end, with_loss, with_widths
@@ -202,6 +208,8 @@ def _calibrate(
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, band.key)
+    if exposure.unfollowed is not None:
+        verdict = with_unfollowed(verdict, flux_key)
     checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)

@@ -11,6 +11,7 @@ from skyextract.datamodel.beam import is_beam
 from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
+from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.datamodel.wcs import SkyWcs
 from skyextract.run import Run
 from skyextract.stages.psf.model import PsfFit
@@ -84,16 +85,20 @@ def touches_stars(cosmic: I8, fit: PsfFit, shape: tuple[int, int]) -> bool:
 
 def doubt_of_psf(
     selection: Selection, stars: Candidates, fit: PsfFit, psf: Psf, frame: Exposure
-) -> str:
-    """Tell why the PSF may not be that of the stars of a frame; empty where it is."""
-    shape = frame.shape
-    return (
+) -> tuple[str, Unfollowed | None]:
+    """Tell why the PSF may not be that of the stars of a frame; empty where it is.
+
+    Where it is not that of the stars in a part of it, this part, too.
+    """
+    message = (
         doubt_of_length(psf)
         or doubt_of_stars(selection, is_beam(psf.fwhm, frame.beam))
         or doubt_of_defects(selection, fit.used, psf.fwhm)
-        or doubt_of_parts(selection.sizes, psf, shape)
-        or doubt_of_linearity(stars.flux, stars.fwhm)
     )
+    if message:
+        return message, None
+    message, part = doubt_of_parts(selection.sizes, psf, frame.shape)
+    return message or doubt_of_linearity(stars.flux, stars.fwhm), part
 
 
 def doubt_of_length(psf: Psf) -> str:

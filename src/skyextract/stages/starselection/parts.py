@@ -9,8 +9,6 @@ and they crowd at one departure, as galaxies do not.
 from __future__ import annotations
 
 import math
-from itertools import chain
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,19 +16,16 @@ from skyextract.datamodel.arrays import F8, I8, Bools
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
 from skyextract.datamodel.psfshape import core_shape
+from skyextract.datamodel.unfollowed import Unfollowed
 from skyextract.kernels.values import MAD_TO_SIGMA
 from skyextract.record import record
-from skyextract.stages.starselection.locus import departures, departures_from, field_of
+from skyextract.stages.starselection.locus import BRIGHT, departures, departures_from, field_of
 from skyextract.stages.starselection.patches import alike_among_neighbours
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-CELLS = 4
-"""Parts are rectangles of a grid of so many cells each way."""
+from skyextract.stages.starselection.rectangles import Edges, rectangles, rectangles_and_strips
+from skyextract.stages.starselection.together import FEW, of_that_size, part_of_few
 
 MIN_STARS = 8
-"""That a part is judged by, at least."""
+"""That a part is judged by, at least, where they need not be alike."""
 
 OTHER = 0.01
 """Departure of log10 sizes, so large that fluxes are 2 % off."""
@@ -40,6 +35,11 @@ SURE = 5.0
 
 REACH = 1.5
 """FWHM to which the PSF's sizes are measured."""
+
+FOCUS = "have a focus or seeing of their own"
+
+CLEAR = 0.4343 / BRIGHT
+"""Error of a log10 size up to which a source that is no PSF star tells of its part for itself."""
 
 TERMS = (1, 3, 6)
 """Of a constant, a plane and a parabola."""
@@ -54,9 +54,6 @@ widens sources whose S/N is so many times smaller."""
 MIN_OTHERS, FOLLOWED, OFF = 4, 0.25, 2.0
 """Stars that were left out, at least, what a parabola over the field may leave of the scatter of
 all sizes, and their departure from the PSF in units of what it leaves."""
-
-STRIPS = 12
-"""Trails of strips, as a frame is read, are looked for in so many parts of each axis, too."""
 
 MIN_TRAILS, BY_CHANCE, ALIGNED = 4, 1e-4, 0.8
 """Sources in one direction, at least, the probability of that, at most, and the length of the mean
@@ -98,7 +95,9 @@ class Sizes:
         return Sizes(*(getattr(self, name)[rows] for name in names))
 
 
-def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str:
+def doubt_of_parts(
+    sizes: Sizes | None, psf: Psf, shape: tuple[int, int]
+) -> tuple[str, Unfollowed | None]:
     """Tell which part of the frame has stars that are not those of the PSF; empty if none has.
 
     Parameters
@@ -108,21 +107,56 @@ def doubt_of_parts(sizes: Sizes | None, psf: Psf, shape: tuple[int, int]) -> str
         Made of the PSF stars.
     shape : (int, int)
         Of the image.
+
+    Returns
+    -------
+    str, Unfollowed or None
+        The doubt, and the part if it is one.
     """
     if sizes is None:
-        return ""
+        return "", None
+    every = sizes.take(sizes.is_round)
+    sizes = sizes.take(sizes.is_star | (sizes.error <= CLEAR) | ~sizes.is_round)
     of_round = sizes.take(sizes.is_round & ~_within_galaxies(sizes))
+    every = every.take(~_within_galaxies(every))
     part = _part_unlike(of_round, psf, shape)
     if part is not None:
-        return _told(part, "have a focus or seeing of their own", shape)
+        return _told(part, FOCUS, shape), _of_focus(part, every, psf, shape)
     message = _told_of_patches(_alike_in_patches(of_round, psf, shape))
     message = message or _told_of_left_out(of_round, psf, shape)
     if message:
-        return message
-    if sizes.is_round.all():
-        return ""
-    part = _part_of_one_direction(sizes, psf, shape)
-    return "" if part is None else _told(part, "have trailed stars", shape)
+        return message, None
+    part = _part_of_few(every, psf, shape)
+    if part is not None:
+        return _told(part, FOCUS, shape), _of_focus(part, every, psf, shape)
+    part = None if sizes.is_round.all() else _part_of_one_direction(sizes, psf, shape)
+    if part is None:
+        return "", None
+    is_trail = np.isin(np.arange(sizes.x.size), part.rows)
+    return _told(part, "have trailed stars", shape), Unfollowed(sizes.x, sizes.y, is_trail)
+
+
+def _of_focus(part: _Part, sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> Unfollowed:
+    """Return all that is of another focus or seeing, wherever it is."""
+    away = _from_psf(sizes, psf, shape)
+    is_unlike = of_that_size(away, part.departure, sizes.x, sizes.y)
+    return Unfollowed(sizes.x, sizes.y, is_unlike & ~sizes.is_star)
+
+
+def _from_psf(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> F8:
+    """Return log10 of the sizes less those of the PSF there, 0 for most of the PSF stars."""
+    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
+    return away - median(away[sizes.is_star])
+
+
+def _part_of_few(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
+    """Return the part whose few stars are alike and have another size; None if there is none."""
+    if np.count_nonzero(~sizes.is_star) < FEW or not sizes.is_star.any():
+        return None
+    u, v = field_of(sizes.x, sizes.y, shape)
+    away = _from_psf(sizes, psf, shape)
+    found = part_of_few(away, sizes.error, sizes.is_star, u, v)
+    return found and _Part(*found[:2], median(away[found[2]]), math.inf, found[2])
 
 
 def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None:
@@ -133,8 +167,7 @@ def _part_unlike(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _Part | None
     # A surface through the sizes of the stars takes no time; the PSF is looked at if it must be.
     if _worst(_from_surface(sizes, u, v), sizes.error, u, v) is None:
         return None
-    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
-    away -= np.median(away[sizes.is_star])
+    away = _from_psf(sizes, psf, shape)
     return _worst(away, sizes.error, u, v)
 
 
@@ -172,8 +205,7 @@ def _told_of_left_out(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> str:
     n_terms = TERMS[-1]
     if n < MIN_STARS + n_terms or np.count_nonzero(others) < MIN_OTHERS:
         return ""
-    away = sizes.size - model_sizes(psf, sizes.x, sizes.y, shape)
-    away -= np.median(away[sizes.is_star])
+    away = _from_psf(sizes, psf, shape)
     off = float(np.median(away[others]))
     u, v = field_of(sizes.x, sizes.y, shape)
     terms = np.stack([np.ones(n), u, v, u * u, u * v, v * v], axis=1)
@@ -286,35 +318,17 @@ def _sizes_at(psf: Psf, x: F8, y: F8) -> F8:
 class _Part:
     """The part of each axis that a rectangle is, from 0 to 1, and how sizes depart there."""
 
-    across: tuple[float, float]
-    along: tuple[float, float]
+    across: Edges
+    along: Edges
     departure: float
     ratio: float
     rows: I8
 
 
-def _rectangles(
-    u: F8, v: F8, n_across: int = CELLS, n_along: int = CELLS
-) -> Iterator[tuple[tuple[float, float], tuple[float, float], Bools]]:
-    """Give all rectangles of cells, their parts of both axes, and which sources are in each."""
-    within = list(_intervals(v, n_along))
-    for across, in_columns in _intervals(u, n_across):
-        for along, in_rows in within:
-            yield across, along, in_columns & in_rows
-
-
-def _intervals(w: F8, n: int) -> Iterator[tuple[tuple[float, float], Bools]]:
-    """Give all intervals of n cells of an axis, from -0.5 to 0.5, and which sources are in each."""
-    cell = np.clip(((w + 0.5) * n).astype(np.int64), 0, n - 1)
-    for low in range(n):
-        for high in range(low + 1, n + 1):
-            yield (low / n, high / n), (cell >= low) & (cell < high)
-
-
 def _worst(away: F8, error: F8, u: F8, v: F8) -> _Part | None:
     """Return the part whose sizes depart most clearly; None if none departs by much."""
     worst = None
-    for across, along, inside in _rectangles(u, v):
+    for across, along, inside in rectangles(u, v):
         departure, ratio = _departure(away[inside], error[inside])
         if ratio > (worst.ratio if worst else SURE):
             worst = _Part(across, along, departure, ratio, np.flatnonzero(inside))
@@ -328,8 +342,7 @@ def _part_of_one_direction(sizes: Sizes, psf: Psf, shape: tuple[int, int]) -> _P
     """
     u, v = field_of(sizes.x, sizes.y, shape)
     least, best = (math.log(BY_CHANCE), 0.0), None
-    strips = (_rectangles(u, v, *number) for number in ((1, STRIPS), (STRIPS, 1)))
-    for across, along, inside in chain(_rectangles(u, v), *strips):
+    for across, along, inside in rectangles_and_strips(u, v):
         rows = np.flatnonzero(inside & ~sizes.is_round)
         if rows.size < MIN_TRAILS or 2 * rows.size <= np.count_nonzero(inside):
             continue

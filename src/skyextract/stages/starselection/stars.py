@@ -16,7 +16,6 @@ from skyextract.stages.starselection.candidates import Candidates, bright_of, cr
 from skyextract.stages.starselection.defects import alike_among_defects
 from skyextract.stages.starselection.linearity import TIGHT, widening
 from skyextract.stages.starselection.locus import (
-    BRIGHT,
     ELLIPTICITY,
     FEW,
     INTRINSIC,
@@ -297,7 +296,7 @@ def _select(
 def _sizes_beside(c: Candidates, bright: I8, stars: I8) -> Sizes:
     """Return the sizes of the stars, and of other bright, isolated sources."""
     as_round = c.ellipticity < median(c.ellipticity[stars]) + ROUND
-    rows = bright[c.snr[bright] >= np.where(as_round[bright], BRIGHT, BRIGHT_TRAIL)]
+    rows = bright[c.snr[bright] >= BRIGHT_TRAIL]
     ridge = (float(np.median(np.log10(c.fwhm[stars]))), 0.0)
     rows = np.union1d(rows[crowd_of(c, rows, ridge) < UNDISTURBED], stars)
     error, is_star = 0.4343 / c.snr[rows], np.isin(rows, stars)
