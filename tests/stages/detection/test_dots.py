@@ -60,6 +60,20 @@ def test_square_and_hexagonal_lattices(seed, vectors, n_rings):
     assert found.are_many == (found.rows.mean() > 0.1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_dots_about_each_of_several_stars(seed):
+    sources, rng = field(seed)
+    x, y, flux = sources
+    n = x.size
+    flux[:4] = 1e6 * np.array([1.0, 0.7, 0.6, 0.5])
+    flux[4:] = np.minimum(flux[4:], 2e5)
+    places = [dots(rng, (x[k], y[k]), ((24.0, 0.0), (0.0, 24.0)), 2) for k in range(4)]
+    found = find_dots(*joined(sources, np.concatenate(places, axis=1), rng))
+    assert found.rows[n:].mean() > 0.9
+    assert found.rows[:n].mean() < 0.1  # 12.6 of 576 pixels are on nodes
+    assert found.doubt.count("pixels apart about") >= 3
+
+
 def test_stars_at_random_and_in_clusters():
     for seed in range(150):
         sources, rng = field(seed, n=int(10.0 ** (1.0 + 2.0 * (seed / 150))))

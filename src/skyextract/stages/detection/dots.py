@@ -1,9 +1,10 @@
-"""Dots about a very bright star that lie on a lattice: the microlenses of its detector diffract.
+"""Dots about very bright stars that lie on a lattice: the microlenses of its detector diffract.
 
 Light that a detector with microlenses reflects, and the window sends back, comes as a lattice of
 dots about the star, which are fainter the farther they are.  Each looks like a star.  The vectors
-between neighbouring dots are the same all over the pattern, where those of stars are at random; the
-bright star is a node of the lattice, which tells the pattern from stars that somebody set on one.
+between neighbouring dots are the same all over the pattern, and about all bright stars of a frame,
+where those of stars are at random; the bright star is a node of the lattice, which tells the
+pattern from stars that somebody set on one.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from skyextract.datamodel.arrays import F8, AnyArray, each_of
+from skyextract.datamodel.arrays import F8, I8, AnyArray, Bools, each_of
 from skyextract.stages.chance import log_as_many
 from skyextract.stages.detection.marked import Marked
 
-N_STARS = 3
-"""The brightest sources, which are looked at."""
+N_NEAREST, OF_SEVERAL = 200, 60
+"""So many fainter sources, the nearest, tell the lattice of one bright star, and of several."""
+GROUPS = (
+    (slice(0, 1), N_NEAREST), (slice(1, 2), N_NEAREST), (slice(2, 3), N_NEAREST),
+    (slice(0, 2), OF_SEVERAL), (slice(0, 6), OF_SEVERAL),
+)  # fmt: skip
+"""The brightest sources, alone and together, which are looked at."""
 FAINTER = 6.0
 """Magnitudes that dots are fainter than their star, at least."""
-N_NEAREST, BEYOND = 200, 1.5
-"""So many fainter sources, the nearest ones, tell a lattice, which is that of others up to so many
-times as far."""
+BEYOND = 1.5
+"""Their lattice is that of others up to so many times as far."""
 PITCH = (8.0, 160.0)
 """Distance of neighbouring dots, pixels."""
 CELL, PHASE_CELL = 3.0, 4.0
@@ -41,7 +46,9 @@ CENTRED = 0.12
 RINGS = (2, 4, 8, 16)
 """The lattice is fitted to nodes up to so many vectors from the star, in turn."""
 MIN_DOTS, MIN_EXCESS = 12, 4.0
-"""Dots of a pattern, and how many times as many as chance puts there, at least."""
+"""Dots of a pattern, and how many times as many as chance puts there, at least; ..."""
+MIN_OF_STAR = 4
+"""... and of one star of several."""
 FALSE_ALARM = 1e-6
 """Chance that sources at random show as many anywhere."""
 N_VECTORS = 12
@@ -59,29 +66,44 @@ def find_dots(x: F8, y: F8, flux: F8) -> Marked | None:
         Sources, pixels and image units.
     """
     rows = np.zeros(x.size, np.bool_)
-    told = []
-    for star in np.argsort(-flux, kind="stable")[:N_STARS]:
-        fainter = np.flatnonzero((flux < flux[star] * 10.0 ** (-0.4 * FAINTER)) & ~rows)
-        if fainter.size < MIN_DOTS:
+    told: dict[int, str] = {}
+    order = np.argsort(-flux, kind="stable")
+    for group, most in GROUPS:
+        stars = order[group]
+        place, fainter = _about(x, y, flux, stars)
+        distance = np.where(fainter, np.hypot(*place), np.inf)
+        # Each source counts once, with the star that it is nearest to.
+        nearest = np.argmin(distance, axis=0) if stars.size else np.zeros(0, np.int64)
+        column = np.flatnonzero(fainter.any(axis=0))
+        if column.size < MIN_DOTS:
             continue
-        place = np.stack([x[fainter] - x[star], y[fainter] - y[star]])
-        distance = np.hypot(*place)
-        near = np.argpartition(distance, min(N_NEAREST, distance.size) - 1)[:N_NEAREST]
-        found = _lattice_of(place[:, near])
+        row = nearest[column]
+        near = np.argsort(distance[row, column], kind="stable")[:most]
+        reach = BEYOND * distance[row, column][near[-1]]
+        found = _lattice_of(place[:, row, column][:, near])
         if found is None:
             continue
-        dots = _from_nodes(place, *found) < TOLERANCE
-        dots &= distance < BEYOND * distance[near].max()
-        rows[fainter[dots]] = True
+        share = math.pi * TOLERANCE**2 / abs(float(np.linalg.det(found[0])))
         pitch = float(np.hypot(*found[0]).min())
-        told.append(f"{pitch:.1f} pixels apart about {x[star] + 1.0:.0f}, {y[star] + 1.0:.0f}")
+        for k, star in enumerate(stars.tolist()):
+            about = np.flatnonzero(distance[k] < reach)
+            dots = about[_from_nodes(place[:, k, about], *found) < TOLERANCE]
+            if dots.size > max(MIN_OF_STAR, MIN_EXCESS * share * about.size):
+                rows[dots] = True
+                told[star] = f"{pitch:.1f} pixels apart about {x[star] + 1:.0f}, {y[star] + 1:.0f}"
     if not told:
         return None
     message = (
         f"{np.count_nonzero(rows)} of {rows.size} sources are dots on a lattice about a very "
-        f"bright star (diffraction by microlenses?; GHOST in FLAGS_SKY): {'; '.join(told)}"
+        f"bright star (diffraction by microlenses?; GHOST in FLAGS_SKY): {'; '.join(told.values())}"
     )
     return Marked(rows, message, MANY)
+
+
+def _about(x: F8, y: F8, flux: F8, stars: I8) -> tuple[F8, Bools]:
+    """Return all sources as seen from some stars, (2, n_stars, n), and which are far fainter."""
+    place = np.stack([x - x[stars, None], y - y[stars, None]])
+    return place, flux < flux[stars, None] * 10.0 ** (-0.4 * FAINTER)
 
 
 def _lattice_of(place: F8) -> tuple[F8, F8] | None:
@@ -95,7 +117,7 @@ def _lattice_of(place: F8) -> tuple[F8, F8] | None:
         Of sources, from the star.
     """
     n_cells = math.pi * (PITCH[1] / CELL) ** 2
-    best, found = math.log(FALSE_ALARM / (N_STARS * n_cells**2)), None
+    best, found = math.log(FALSE_ALARM / (len(GROUPS) * n_cells**2)), None
     for vectors in _lattices(place):
         lattice, origin = _fitted(place, vectors)
         area = abs(float(np.linalg.det(lattice)))
