@@ -62,7 +62,7 @@ def test_galaxies_that_cover_the_frame_are_no_stars(stars, seed):
 
 @pytest.mark.parametrize("fwhm", [3.5, 6.0])
 def test_stars_that_cover_the_frame_are_stars(fwhm):
-    frame = simulate_field(1, n_stars=6000, size=512, fwhm=fwhm)
+    frame = simulate_field(1, n_stars=3375, size=384, fwhm=fwhm)
     result = characterized(frame.image)
     assert (result.status, result.reason) == ("COMPLETE", "")
 
