@@ -57,8 +57,25 @@ def test_signed_numbers_stay():
         assert warnings == []
 
 
-@pytest.mark.parametrize("cards", [{"BITPIX": 16, "BZERO": 32768}, {"BITPIX": -32}, {}])
-def test_only_numbers_of_16_bits_without_bzero(cards):
-    found, warnings = read(stars(200.0, 50_000.0).view(np.int16), cards)
-    assert found.image.min() < 0.0
-    assert warnings == []
+@pytest.mark.parametrize("cards", [{"BITPIX": -32}, {"BITPIX": 32}, {}])
+def test_numbers_that_were_converted_since(cards):
+    numbers = stars(200.0, 50_000.0)
+    found, warnings = read(numbers.view(np.int16), cards)
+    assert np.array_equal(found.image, numbers.astype(np.float32))
+    assert len(warnings) == 1
+    assert "before they were converted" in warnings[0]
+
+
+def test_only_whole_numbers_without_bzero():
+    wrapped = stars(200.0, 50_000.0).view(np.int16)
+    marked = stars(200.0, 20_000.0).astype(np.int16)
+    marked[::40, ::40] = -32767
+    for numbers, cards in (
+        (wrapped, {"BITPIX": 16, "BZERO": 32768}),
+        (wrapped + 0.25, {"BITPIX": -32}),
+        (3 * wrapped.astype(np.int32), {"BITPIX": 32}),
+        (marked, {"BITPIX": -32}),
+    ):
+        found, warnings = read(numbers, cards)
+        assert found.image.min() < 0.0
+        assert warnings == []
