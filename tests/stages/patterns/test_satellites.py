@@ -219,7 +219,14 @@ def test_masked_and_saturated_pixels_stay_as_they_are_and_it_is_told():
     on = (trail(20.0, 0.7, 0.0) > 18.0 * SCENE.sky_sigma) & (mask == 0) & (image < 9e5)
     assert abs(np.median((done.image - SCENE.image)[on])) < 0.3 * SCENE.sky_sigma
     assert len(run.warnings) == 1
-    assert "a trail across the frame" in run.warnings[0]
+    assert "a trail across the frame (satellites?) subtracted" in run.warnings[0]
+
+
+def test_bands_of_rows_may_be_what_a_level_trail_is():
+    band_of_rows = np.where(abs(V - 200) < 4, 8.0 * SCENE.sky_sigma, 0.0)
+    image, run = (SCENE.image + band_of_rows).astype(np.float32), Run(1)
+    without_trails(Exposure(image, np.zeros(image.shape, np.uint16)), run)
+    assert "across the frame (satellites, bands of rows or columns?) subtracted" in run.warnings[0]
 
 
 @pytest.mark.parametrize("seed", range(2))

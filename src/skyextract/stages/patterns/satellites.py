@@ -140,8 +140,11 @@ def without_trails(exposure: Exposure, run: Run) -> Exposure:
         return exposure
     peaks = sorted(trail.peak for trail in trails)
     lines = "a trail" if len(trails) == 1 else f"{len(trails)} trails"
+    steps = np.abs([trail.along for trail in trails])
+    are_level = (steps.min(axis=1) <= TILT * steps.max(axis=1)).any()
+    what = "satellites, bands of rows or columns?" if are_level else "satellites?"
     message = (
-        f"{lines} across the frame (satellites?) subtracted, up to {peaks[-1]:.3g} image units "
+        f"{lines} across the frame ({what}) subtracted, up to {peaks[-1]:.3g} image units "
         "bright: sources there have that noise (DATA_CHECK N leaves them)"
     )
     run.warn(message)
