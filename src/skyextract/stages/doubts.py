@@ -268,7 +268,7 @@ def _second_images(found: Detections, exposure: Exposure) -> tuple[Twins | None,
     """Look for second images of all sources; of some, if not all have one."""
     sources = found.x, found.y, found.dflux
     twins = find_twins(*sources)
-    return twins, find_ghosts(*sources, _fwhm(exposure)) if twins is None else None
+    return twins, find_ghosts(*sources, _fwhm(exposure), exposure.shape) if twins is None else None
 
 
 def _seam(exposure: Exposure, plane: Plane, rests_on: Support) -> Seam | NoiseStep | None:

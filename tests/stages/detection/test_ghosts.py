@@ -50,6 +50,20 @@ def test_images_of_bright_sources(words, n, share):
     assert right >= 0.9 * found.rows.sum() - 1
 
 
+def test_four_that_are_mirrored_in_the_middle_of_the_frame_are_enough():
+    x, y, flux, rng = field(150, 3)
+    flux = np.minimum(flux, 20.0)
+    flux[:4] = rng.uniform(2000.0, 6000.0, 4)
+    x[:4] = rng.uniform(20.0, 250.0, 4)
+    (x, y, flux), is_image = with_images(x, y, flux, rng, PLACES["mirrored in column 300."], 2e-3)
+    shape = int(SIDE), int(SIDE)
+    assert find_ghosts(x, y, flux) is None  # they might be mirrored anywhere
+    found = find_ghosts(x, y, flux, shape=shape)
+    assert found is not None
+    np.testing.assert_array_equal(found.rows, is_image)
+    assert find_ghosts(x[~is_image], y[~is_image], flux[~is_image], shape=shape) is None
+
+
 def test_two_kinds_of_images():
     x, y, flux, rng = field(300, 2)
     shifted, opposite = list(PLACES.values())[:2]

@@ -43,6 +43,8 @@ MIN_SHARE = 0.5
 FALSE_ALARM = 1e-4
 """Probability that a field of sources at random, or in clusters, shows what is taken for images."""
 MOST_FAMILIES = 6
+IN_MIDDLE = 4
+"""Images seen, at least, of those that are mirrored in the middle of the frame."""
 AMPLIFIERS, MIN_OTHERS = (2, 4, 6, 8), 3
 """Widths of an amplifier from the edge to twice the column that images are mirrored in, and images
 in further amplifiers."""
@@ -90,7 +92,9 @@ class Ghosts:
         return self.are_many and min(family.fainter for family in self.families) < ALIKE
 
 
-def find_ghosts(x: F8, y: F8, flux: F8, fwhm: float = 0.0) -> Ghosts | None:
+def find_ghosts(
+    x: F8, y: F8, flux: F8, fwhm: float = 0.0, shape: tuple[int, int] = (0, 0)
+) -> Ghosts | None:
     """Look for sources that are images of brighter ones.
 
     Parameters
@@ -99,6 +103,8 @@ def find_ghosts(x: F8, y: F8, flux: F8, fwhm: float = 0.0) -> Ghosts | None:
         Sources, pixels and image units.
     fwhm : float
         Of the PSF, pixels; 0: unknown.
+    shape : (int, int)
+        Of the frame [y, x], if it is known: amplifiers meet in its middle.
 
     Returns
     -------
@@ -111,7 +117,7 @@ def find_ghosts(x: F8, y: F8, flux: F8, fwhm: float = 0.0) -> Ghosts | None:
     families: list[Family] = []
     while order.size > 2 * MIN_HITS and len(families) < MOST_FAMILIES:
         sources = np.stack([x[order], y[order], -2.5 * np.log10(flux[order])])
-        family = _most_probable(sources, fwhm)
+        family = _most_probable(sources, fwhm, shape)
         if family is None:
             break
         if not families and on_grid(sources):
@@ -131,23 +137,39 @@ def find_ghosts(x: F8, y: F8, flux: F8, fwhm: float = 0.0) -> Ghosts | None:
     return Ghosts(rows, families, message, fwhm)
 
 
-def _most_probable(sources: F8, fwhm: float) -> Family | None:
-    """Return the images that chance explains least, None if it may explain them."""
+def _most_probable(sources: F8, fwhm: float, shape: tuple[int, int]) -> Family | None:
+    """Return the images that chance explains least, None if it may explain them.
+
+    Those that are mirrored in the middle of the frame are one place out of two, not of all.
+    """
+    n_depths = (FAINTER[1] - FAINTER[0]) / SPREAD
     area = float(np.prod(np.ptp(sources[:2], axis=1) + 1.0))
-    n_cells = 4.0 * area / (math.pi * TOLERANCE**2) * (FAINTER[1] / SPREAD) * len(MAPS)
+    n_cells = 4.0 * area / (math.pi * TOLERANCE**2) * n_depths * len(MAPS)
     n_cells *= 1.0 + MAX_STRETCH * math.sqrt(area) / TOLERANCE  # magnifications
-    best, found = math.log(FALSE_ALARM / n_cells), None
+    best, found = 0.0, None
     for family in candidates(sources):
-        chance = _log_chance(family, sources, fwhm)
+        in_middle = _is_in_middle(family, shape)
+        places, least = (2.0 * n_depths, IN_MIDDLE) if in_middle else (n_cells, MIN_HITS)
+        chance = _log_chance(family, sources, fwhm, least) - math.log(FALSE_ALARM / places)
         if chance < best:
             best, found = chance, family
     return found
 
 
-def _log_chance(family: Family, sources: F8, fwhm: float) -> float:
-    """Return the logarithm of the chance to see as many images; 0 where they are too few."""
+def _is_in_middle(family: Family, shape: tuple[int, int]) -> bool:
+    """Tell whether images are mirrored in the middle column or row of the frame."""
+    if family.scale not in MAPS[2:]:
+        return False
+    axis = MAPS[2:].index(family.scale)
+    middle = [0.0, 0.0]
+    middle[axis] = shape[1 - axis] - 1.0
+    return math.dist(family.shift, middle) <= TOLERANCE
+
+
+def _log_chance(family: Family, sources: F8, fwhm: float, least: int) -> float:
+    """Return the logarithm of the chance to see as many images; 0 below the least number."""
     n_expected, n_hits, mean = _seen(family, sources, fwhm)
-    if n_hits < max(MIN_HITS, MIN_SHARE * n_expected) or mean >= 0.5 * n_hits:
+    if n_hits < max(least, MIN_SHARE * n_expected) or mean >= 0.5 * n_hits:
         return 0.0
     return log_as_many(n_hits, mean)
 
