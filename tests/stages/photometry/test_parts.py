@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from skyextract.datamodel.arrays import F8
 from skyextract.stages.photometry.mixed import two_zero_points
 from skyextract.stages.photometry.parts import Parts, compare_parts
+from skyextract.stages.photometry.together import off_together
 
 
 def parts_of(seed: int, n: int, corners: float, scatter: float) -> Parts:
@@ -71,3 +73,38 @@ def test_one_survey_that_scatters_is_not_two(kind: str) -> None:
         mixture = two_zero_points(values[inside], np.full(inside.sum(), 0.012), 0.03)
         n_found += mixture.apart != 0.0
     assert n_found <= 3
+
+
+def faint_band(seed: int, n: int, width: float, loss: float) -> tuple[F8, F8, F8, F8]:
+    """Residuals, errors and places of stars of which those in a band of rows are too faint."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0.0, 500.0, (2, n))
+    errors = 0.012 * np.exp(rng.normal(0.4, 0.5, n))
+    values = rng.normal(0.0, errors)
+    # Some are variable, or blends.
+    values[rng.random(n) < 0.06] += 0.3
+    values[rng.random(n) < 0.06] -= 0.3
+    return values - loss * (np.abs(y - 300.0) < 0.5 * width), errors, x, y
+
+
+@pytest.mark.parametrize("n", [100, 200])
+def test_a_band_of_faint_stars_is_told_with_its_place(n: int) -> None:
+    """As of a cloud that passes while a frame is read, or a drift scan; along columns, too."""
+    for turned in (False, True):
+        found = []
+        for seed in range(20):
+            values, errors, x, y = faint_band(seed, n, 70.0, 0.3)
+            found.append(off_together(values, errors, *((y, x) if turned else (x, y))))
+        ends = [one.x if turned else one.y for one in found if one.number]
+        assert len(ends) >= 17
+        assert np.median(ends, axis=0) == pytest.approx((265.0, 335.0), abs=8.0)
+        assert np.median([one.off for one in found if one.number]) == pytest.approx(-0.3, abs=0.03)
+
+
+def test_stars_that_are_off_anywhere_are_not_together() -> None:
+    alarms = [
+        off_together(*faint_band(seed, n, 0.0, 0.0)).number > 0
+        for n in (15, 60, 200)
+        for seed in range(50)
+    ]
+    assert sum(alarms) <= 1

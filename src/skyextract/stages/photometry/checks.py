@@ -30,6 +30,8 @@ WEAK_INTRINSIC = 0.1
 """Scatter beyond the errors, mag, that makes the zero point a FALLBACK."""
 WEAK_PLACE = 0.05
 """Rms of magnitudes over the frame which makes it a FALLBACK."""
+WEAK_TOGETHER = 0.1
+"""Median of stars that are off together, mag, which makes it a FALLBACK."""
 NOTED_SCATTER, MANY = 0.04, 3.0
 """Scatter beyond the errors, mag, and in units of the errors, that is told."""
 OF_PLACE = ": clouds, flat field, amplifiers?"
@@ -167,6 +169,7 @@ def verify(evidence: Evidence) -> Verdict:
         "chance_fraction": evidence.chance_fraction,
         "n_bright": evidence.n_bright,
         "n_second_group": parts.group.number,
+        "n_off_together": parts.together.number,
         "step_mag": parts.step[0],
         "shared_scatter": parts.shared,
         "trend_corners": parts.corners,
@@ -250,6 +253,9 @@ def _doubt(evidence: Evidence, uneven: float) -> str:
         return f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors"
     if uneven > WEAK_PLACE:
         return f"magnitudes are off by {uneven:.2f} mag (rms) from place to place{OF_PLACE}"
+    together = evidence.parts.together
+    if abs(together.off) > WEAK_TOGETHER:
+        return f"{together}{OF_PLACE}"
     if scale.is_off:
         return f"the flux of the stars differs from their Kron flux by {scale.above_kron:+.2f} mag"
     if scale.rounding_error > WEAK_SCALE:
@@ -279,6 +285,8 @@ def _remarks(
     remarks = []
     if not is_weak and uneven > max(NOTED_TREND, slanted):
         remarks.append(f"magnitudes vary by {uneven:.3f} mag (rms) from place to place{OF_PLACE}")
+    elif not is_weak and evidence.parts.together.number:
+        remarks.append(f"{evidence.parts.together}{OF_PLACE}")
     elif not is_weak and abs(corners) > NOTED_TREND:
         remarks.append(
             f"magnitudes change by {corners:+.3f} mag from the middle to the corners: vignetting, "

@@ -20,6 +20,7 @@ from skyextract.stages.agreement import (
 )
 from skyextract.stages.photometry.mixed import Mixture, two_zero_points
 from skyextract.stages.photometry.neighbours import shared_scatter
+from skyextract.stages.photometry.together import Together, off_together
 
 MAX_PART = 0.15
 """Median residual of a part of the frame or of a range of magnitudes, mag."""
@@ -50,6 +51,8 @@ class Parts:
         Height and place, mag, of the largest step in the residuals over magnitude.
     mixture : Mixture
         Two groups of stars that stand side by side.
+    together : Together
+        Stars that are off in one place.
     """
 
     field: Spread
@@ -61,6 +64,7 @@ class Parts:
     group: Group
     step: tuple[float, float]
     mixture: Mixture
+    together: Together
 
     @property
     def contradiction(self) -> str:
@@ -144,7 +148,8 @@ def compare_parts(
     round_one, corners = _to_corners(residuals[~apart], errors[~apart], terms)
     surface = max(surface, round_one)
     shared = shared_scatter(residuals, errors, x, y)
-    return Parts(field, brightness, side, surface, corners, shared, group, step, mixture)
+    close = off_together(residuals, np.hypot(errors, intrinsic), x, y)
+    return Parts(field, brightness, side, surface, corners, shared, group, step, mixture, close)
 
 
 def _to_corners(values: F8, errors: F8, terms: F8) -> tuple[float, float]:
