@@ -5,7 +5,7 @@ import pytest
 
 from skyextract.run import Run
 from skyextract.settings.keywords import Background
-from skyextract.stages.background.coarse import coarse_meshes
+from skyextract.stages.background.coarse import coarse_meshes, row_step
 from skyextract.stages.background.estimate import estimate_background
 from skyextract.stages.background.rounded import rounded_sky
 
@@ -66,3 +66,14 @@ def test_rows_that_are_rounded_each_by_itself_leave_the_level():
     found = estimate_background(image, None, None, background, Run(1), measured=True)
     assert found.level.std() < 0.8  # 0.6 of the values before, 1.7 as if they were not rounded
     assert found.sigma == pytest.approx(np.hypot(15.0, 15.0 / 12**0.5), rel=0.04)
+
+
+def test_rates_over_an_exposure_map_have_no_steps():
+    """Two of different rows are as near to each other as chance will: no sky has that noise."""
+    random = np.random.default_rng(3)
+    x, y = np.arange(1024) / 1024.0 - 0.5, np.arange(-2, 3)[:, None] / 5.0
+    exposure = 2e4 * np.exp(-3.0 * (x * x + y * y))
+    counts = random.poisson(exposure / 2e5)
+    for image, step in ((counts / exposure, 0.0), (counts, 1.0)):
+        pixels = image.astype(np.float32)
+        assert row_step(pixels, lambda rows: np.ones((1, x.size), np.bool_)) == step

@@ -52,6 +52,8 @@ MAX_SHARED = 0.1
 
 _ROWS = 5
 """Rows whose values are looked at for steps of their own."""
+WHOLE = 0.1
+"""So near to whole numbers of steps are half of the differences of values that have steps."""
 _SAMPLE = 40_000
 _BLOCK, _BLOCKS = 40, 3
 _MIN_BLOCK = 500
@@ -146,7 +148,13 @@ def row_step(image: F4, good: Good) -> float:
     """
 
     def step_of(row: int) -> float:
-        return value_step(image[row][good(slice(row, row + 1))[0]])
+        values = image[row][good(slice(row, row + 1))[0]]
+        step = value_step(values)
+        if not step > 0.0:
+            return 0.0
+        # Rates of photons over an exposure map have values as near to each other as chance will.
+        steps = np.diff(np.unique(values)).astype(np.float64) / step
+        return step if np.mean(np.abs(steps - np.rint(steps)) < WHOLE) > 0.5 else 0.0
 
     rows = [(2 * k + 1) * image.shape[0] // (2 * _ROWS) for k in range(_ROWS)]
     if not step_of(rows[_ROWS // 2]) > 0.0:  # nearly all images
