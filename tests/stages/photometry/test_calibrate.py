@@ -242,12 +242,19 @@ def test_light_that_waves_over_the_frame_is_told(height, status):
     assert any("from place to place" in str(warning) for warning in run.warnings)
 
 
-def test_scatter_that_is_not_in_the_errors_is_told():
-    catalog, reference = make_pair(200)
+@pytest.mark.parametrize("faint", [0.0, 0.6])
+def test_scatter_that_is_not_in_the_errors_is_told(faint):
+    """Be it that most of the stars are faint, whose errors would hide it."""
+    catalog, reference = make_pair(70)
+    rng = np.random.default_rng(3)
+    noise = 0.04 * catalog["FLUX_PSF"] * (np.arange(70) < 70 * faint)
+    catalog = catalog.with_columns(
+        FLUX_PSF=catalog["FLUX_PSF"] + noise * rng.normal(0.0, 1.0, 70),
+        FLUXERR_PSF=np.hypot(catalog["FLUXERR_PSF"], noise),
+    )
     clean = Run()
     calibrate_photometry(catalog, make_exposure(), reference, Config(), clean)
-    rng = np.random.default_rng(3)
-    flux = catalog["FLUX_PSF"] * 10 ** (0.4 * rng.normal(0.0, 0.07, 200))
+    flux = catalog["FLUX_PSF"] * 10 ** (0.4 * rng.normal(0.0, 0.07, 70))
     run = Run()
     result = calibrate_photometry(
         catalog.with_columns(FLUX_PSF=flux), make_exposure(), reference, Config(), run
@@ -256,6 +263,25 @@ def test_scatter_that_is_not_in_the_errors_is_told():
     assert result.metrics["checks"]["intrinsic_scatter"] == pytest.approx(0.07, abs=0.012)
     assert any("beyond their errors of 0.0" in str(warning) for warning in run.warnings)
     assert not clean.warnings
+
+
+@pytest.mark.parametrize(
+    ("lost", "status"), [("half", "FALLBACK"), ("third", "COMPLETE"), ("side", "COMPLETE")]
+)
+def test_bright_stars_that_the_reference_has_not(lost, status):
+    """Of two fields in one frame it has half of the stars; it may also end within the frame."""
+    catalog, reference = make_pair(300)
+    order = np.arange(300)
+    lacks = {"half": order % 2 == 0, "third": order % 3 == 0, "side": catalog["X_IMAGE"] > SIZE / 2}
+    run = Run()
+    result = calibrate_photometry(
+        catalog, make_exposure(), reference.take(np.flatnonzero(~lacks[lost])), Config(), run
+    )
+    told = any("all over the frame, are not in the reference" in str(one) for one in run.warnings)
+    assert result.status == status
+    assert told == (lost != "side")
+    assert result.metrics["checks"]["n_alone"] > 50
+    assert calibrate(catalog, reference).metrics["checks"]["n_alone"] == 0
 
 
 def test_flux_column():

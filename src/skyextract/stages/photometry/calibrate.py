@@ -21,6 +21,7 @@ from skyextract.errors import StepError
 from skyextract.record import record
 from skyextract.settings.steps import Status
 from skyextract.sky.bands import Band, column_bands, frame_filter, resolve_band
+from skyextract.stages.photometry.alone import with_alone
 from skyextract.stages.photometry.checks import (
     Evidence,
     better_band,
@@ -208,6 +209,7 @@ def _calibrate(
     verdict = with_bright_end(verdict, residuals, everyone.mag, stars.mag)
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, band.key)
+    verdict = with_alone(verdict, catalog, pairs, fit.zero_point, stars.mag, flux_key)
     if exposure.unfollowed is not None:
         verdict = with_unfollowed(verdict, flux_key)
     checks.update(verdict.numbers)

@@ -32,8 +32,9 @@ WEAK_PLACE = 0.05
 """Rms of magnitudes over the frame which makes it a FALLBACK."""
 WEAK_TOGETHER = 0.1
 """Median of stars that are off together, mag, which makes it a FALLBACK."""
-NOTED_SCATTER, MANY = 0.04, 3.0
-"""Scatter beyond the errors, mag, and in units of the errors, that is told."""
+NOTED_SCATTER, MANY, SHARPEST = 0.04, 3.0, 30.0
+"""Scatter beyond the errors, mag, and in units of those of so many per cent of the stars, the
+brightest, that is told."""
 OF_PLACE = ": clouds, flat field, amplifiers?"
 MIN_SHARE = 0.05
 """Share of the stars bright enough that the zero point rests on; fewer make it a FALLBACK."""
@@ -112,11 +113,10 @@ class Evidence:
         """Number of stars that agree on the zero point."""
         return int(np.sum(self.fit.good > 0.5))
 
-    @property
-    def typical_error(self) -> float:
-        """Median error of these, mag."""
+    def error_of(self, percent: float) -> float:
+        """Return the error, mag, that so many per cent of these do not exceed."""
         kept = self.fit.good > 0.5
-        return float(np.median(self.stars.errors[kept])) if kept.any() else math.inf
+        return float(np.percentile(self.stars.errors[kept], percent)) if kept.any() else math.inf
 
     def trends(self) -> dict[str, Trend]:
         """Return how the residuals change with magnitude, and over the frame in x and y."""
@@ -213,7 +213,7 @@ def _uncertainty(terms: Mapping[str, float]) -> str:
 
 def _disbelief(evidence: Evidence, trends: Mapping[str, Trend]) -> str:
     """Return why the zero point is not believable; empty if it is."""
-    fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.typical_error
+    fit, chance, typical = evidence.fit, evidence.chance_fraction, evidence.error_of(50.0)
     if evidence.n_good < MIN_STARS:
         return f"{evidence.n_good} stars agree on a zero point: too few ({MIN_STARS} needed)"
     if evidence.better_band:
@@ -278,7 +278,7 @@ def _remarks(
     evidence: Evidence, trends: Mapping[str, Trend], uneven: float, slanted: float, *, is_weak: bool
 ) -> list[str]:
     """Return what is worth a warning beside what makes the zero point a FALLBACK."""
-    fit, scale, typical = evidence.fit, evidence.scale, evidence.typical_error
+    fit, scale, sharp = evidence.fit, evidence.scale, evidence.error_of(SHARPEST)
     height, place = evidence.parts.step
     corners = evidence.parts.corners
     has_step = abs(height) > NOTED_TREND
@@ -292,9 +292,9 @@ def _remarks(
             f"magnitudes change by {corners:+.3f} mag from the middle to the corners: vignetting, "
             "a flat field, a PSF that is another there?"
         )
-    elif not is_weak and fit.intrinsic > max(NOTED_SCATTER, MANY * typical):
+    elif not is_weak and fit.intrinsic > max(NOTED_SCATTER, MANY * sharp):
         remarks.append(
-            f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors of {typical:.3f}: "
+            f"stars scatter by {fit.intrinsic:.2f} mag beyond their errors of {sharp:.3f}: "
             "MAGERR does not hold it"
         )
     if has_step:

@@ -287,7 +287,7 @@ def _points(
         return np.ones(rows.size, np.bool_)
     points: Bools = (flags_sky & int(FlagsSky.NO_POINT)) == 0
     if {"SPREAD_MODEL", "SPREADERR_MODEL"} <= set(catalog):
-        points &= _are_stars(catalog, rows, keep)
+        points &= are_stars(catalog, rows, keep)
     n_points, n_all = int((keep & points).sum()), int(keep.sum())
     report["n_extended"] = n_all - n_points
     if n_points < MIN_STARS:
@@ -298,7 +298,7 @@ def _points(
     return points if n_points >= A_FEW else np.ones(rows.size, np.bool_)
 
 
-def _are_stars(catalog: Catalog, rows: I8, keep: Bools) -> Bools:
+def are_stars(catalog: Catalog, rows: I8, keep: Bools) -> Bools:
     """Tell which of the matched sources are stars by what SPREAD_MODEL is for PSF stars."""
     spread, error = (catalog[name] for name in ("SPREAD_MODEL", "SPREADERR_MODEL"))
     of_stars = ((catalog["FLAGS_SKY"] & int(FlagsSky.PSF_STAR)) != 0) & np.isfinite(spread + error)
