@@ -67,6 +67,13 @@ def part_of_few(
         return None
     # Of galaxies each is of the size of the first by chance.
     by_size = np.log(np.minimum(2.0 * CLIP * total / RANGE, 1.0))
+
+    def log_of_sizes(rows: I8) -> float:
+        chance = float(by_size[rows].sum() - by_size[rows].min())
+        return chance + log_choices(others.size, rows.size)
+
+    if log_of_sizes(np.flatnonzero(alike)) > math.log(BY_SIZE):  # as in most fields
+        return None
     least, best = (math.log(BY_PLACE), 0.0), None
     parts = list(rectangles_and_strips(u, v, CELLS))
     for across, along, inside in parts:
@@ -74,8 +81,7 @@ def part_of_few(
         k = rows.size
         if k < FEW or k < MOST * n_inside:
             continue
-        of_sizes = float(by_size[rows].sum() - by_size[rows].min()) + log_choices(others.size, k)
-        if of_sizes > math.log(BY_SIZE):
+        if log_of_sizes(rows) > math.log(BY_SIZE):
             continue
         chance = log_choices(n_alike, k) + log_choices(n - n_alike, n_inside - k)
         chance += math.log(len(parts)) - log_choices(n, n_inside)
