@@ -26,8 +26,9 @@ SNR = 20.0
 """Of a source that is asked for."""
 WITHIN = 5.0, 80.0
 """Percentiles of the magnitudes of the stars of the fit, within which the reference is complete."""
-NOTED, WEAK = 0.25, 0.4
-"""Share of stars without a counterpart that is told, and that makes the zero point a FALLBACK."""
+NOTED = 0.4
+"""Share of stars without a counterpart that is told.  The zero point is that of the others, and
+good: references that lack stars anywhere are common."""
 MIN_STARS = 15
 """Stars that have one, at least; with fewer the reference may be a list of standards."""
 _NO_STAR = (
@@ -68,10 +69,8 @@ def with_alone(
     x, y = (np.asarray(catalog[name], dtype=np.float64) for name in ("X_IMAGE", "Y_IMAGE"))
     if not are_mixed(x, y, paired, alone):  # the reference ends within the frame
         return verdict
-    told = (
+    remark = (
         f"{n_alone} of {n} bright stars, all over the frame, are not in the reference, which has "
         "others as bright: two fields in one frame, a reference that lacks stars?"
     )
-    if n_alone < WEAK * n:
-        return replace(verdict, remarks=[*verdict.remarks, told])
-    return replace(verdict, weak=verdict.weak or told)
+    return replace(verdict, remarks=[*verdict.remarks, remark])
