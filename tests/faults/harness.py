@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
@@ -264,13 +265,11 @@ def command_line(pid: int) -> bytes:
 def descendants(pid: int) -> list[int]:
     """Return the children of a process and theirs."""
     found = []
-    for name in Path("/proc").glob(f"{pid}/task/*/children"):
-        try:
-            children = [int(word) for word in name.read_text().split()]
-        except OSError:
-            continue
-        for child in children:
-            found += [child, *descendants(child)]
+    with suppress(OSError):  # it ends meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                for child in map(int, (task / "children").read_text().split()):
+                    found += [child, *descendants(child)]
     return found
 
 

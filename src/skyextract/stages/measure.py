@@ -105,7 +105,7 @@ def measure(
         config.extraction, found.plane.background.sigma, inputs.pixel_scale
     )
     needed = columns | {"FLUX_APER", "FLUXERR_APER"} if columns & APERCOR_COLUMNS else columns
-    if "FLUX_AUTO" in columns:
+    if wanted.psf and "FLUX_AUTO" in columns:
         needed |= {"KRON_RADIUS"}  # tells which of them have light beneath the sources in them
     pixels = PixelColumns(exposure, threshold, found.taps, config, needed, inputs, run)
     sources = pixels.measure(found.plane, found.detection_plane, found.detections)
