@@ -13,8 +13,7 @@ PYTEST ?=
 OLDEST ?=
 OLDEST_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 WORKERS ?= auto
-# Halves of neighbours, so that what a file of tests makes once is made once; who is done takes from others.
-WORK = -n $(WORKERS) --dist worksteal
+WORK = -n $(WORKERS)
 
 .PHONY: demo kernels test check interpreted boundscheck lint coverage test-oldest wheel faults bench docs clean
 
