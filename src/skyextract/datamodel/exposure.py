@@ -22,7 +22,7 @@ from skyextract.record import record
 if TYPE_CHECKING:
     from skyextract.datamodel.catalog import Catalog
     from skyextract.datamodel.unfollowed import Unfollowed
-from skyextract.datamodel.wcs import SkyWcs
+    from skyextract.datamodel.wcs import SkyWcs
 
 
 @record
