@@ -108,3 +108,33 @@ def test_planes_of_small_images_take_the_same_memory_again(is_ours):
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
     assert (int(ran.stdout) < 1000) == is_ours  # of 15,360 small pages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells where what is mapped")
+def test_the_code_of_the_linker_goes_and_comes_back():
+    lines = (
+        "import numpy as np, re",
+        "from llvmlite import binding",
+        "from skyextract.run import return_unused_memory",
+        "def mapped():",
+        "    parts = open('/proc/self/smaps').read().split('VmFlags')",
+        "    code = [part for part in parts if 'libllvmlite' in part and ' r-xp ' in part]",
+        "    return sum(int(re.search(r'Rss: +(\\d+)', part)[1]) for part in code)",
+        "print(mapped())",
+        "return_unused_memory(1 << 20)",
+        "print(mapped())",
+        "return_unused_memory(1 << 23)",
+        "print(mapped())",
+        "from skyextract.kernels.stored import pixels_of_shorts",
+        "image = np.zeros((1, 1), np.float32)",
+        "pixels_of_shorts(np.full((1, 1), 0x0100, np.uint16), np.float32(1), np.float32(9), image)",
+        "print(image[0, 0])",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    before, small, large, value = (float(number) for number in ran.stdout.split())
+    assert before > 0
+    assert small == before
+    assert large == 0
+    assert value == 2.0

@@ -33,7 +33,8 @@ _ONE_PLACE = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, (1 << 31)
 _DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 """Of numpy 2; modules without names, which it imports and asks nothing."""
 _SMALL_IMAGE, _BYTES_PER_PIXEL = 1 << 22, 24
-_LARGE_PAGE, _MADV_HUGEPAGE = 1 << 21, 14
+_LARGE_PAGE, _MADV_DONTNEED, _MADV_HUGEPAGE = 1 << 21, 4, 14
+_LINKER = "libllvmlite"
 _is_ours = threading.Event()
 _has_taken = threading.Event()
 _keeps_freed = threading.Event()
@@ -128,11 +129,12 @@ def keeps_freed_memory() -> bool:
     return _keeps_freed.is_set()
 
 
-def return_freed_memory(n_pixels: int) -> None:
-    """Give memory that is free in this moment back to the system, unless it is to be kept.
+def return_unused_memory(n_pixels: int) -> None:
+    """Give memory that is not used in this moment back to the system, unless it is to be kept.
 
-    The C library (glibc) keeps it among what is in use, where the planes of the next step may
-    find no room.  To look for it takes a millisecond, too long where there is little.
+    The C library (glibc) keeps what is free among what is in use, where the planes of the next
+    step may find no room; and the system maps LLVM whole, a hundred MB, for the few functions
+    that link our kernels.  To look for both takes two milliseconds, too long where there is little.
 
     Parameters
     ----------
@@ -141,9 +143,28 @@ def return_freed_memory(n_pixels: int) -> None:
     """
     if n_pixels >= _MANY_PIXELS and not _keeps_freed.is_set():
         _call_library("malloc_trim", 0)
+        _unmap_linker()
 
 
-def _call_library(name: str, *arguments: int) -> None:
+def _unmap_linker() -> None:
+    """Let the code of LLVM go, which comes back from its file where it is called again (Linux).
+
+    Only pages that may be executed: nobody has written to them.
+    """
+    import ctypes
+
+    try:
+        places = Path("/proc/self/maps").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for line in places:
+        if _LINKER in line and " r-xp " in line:
+            first, end = (int(address, 16) for address in line.split()[0].split("-"))
+            code, size = ctypes.c_void_p(first), ctypes.c_size_t(end - first)
+            _call_library("madvise", code, size, _MADV_DONTNEED)
+
+
+def _call_library(name: str, *arguments: Any) -> None:
     """Call a function of glibc, where there is one."""
     if sys.platform != "linux":
         return

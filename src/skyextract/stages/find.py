@@ -12,7 +12,7 @@ from skyextract.datamodel.beam import filter_of_beam
 from skyextract.datamodel.exposure import Exposure
 from skyextract.errors import ConfigError
 from skyextract.record import record
-from skyextract.run import return_freed_memory
+from skyextract.run import return_unused_memory
 from skyextract.settings.steps import Step, is_done
 from skyextract.stages.background.negatives import has_negatives
 from skyextract.stages.background.planes import prepare_plane
@@ -202,7 +202,7 @@ class _Search:
 
     def detect(self, plane: Plane, pixels: F4, claimed: U1 | None, *, last: bool) -> Detections:
         """Detect sources in pixels of the plane, or in their negative."""
-        return_freed_memory(pixels.size)
+        return_unused_memory(pixels.size)
         extraction, matched, background = self.config.extraction, self.matched, plane.background
         variance = plane.variance
         if matched is not None:

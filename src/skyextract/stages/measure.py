@@ -15,7 +15,7 @@ from skyextract.datamodel.exposure import Exposure
 from skyextract.datamodel.flags import FlagsSky
 from skyextract.datamodel.noise import median
 from skyextract.datamodel.psf import Psf
-from skyextract.run import return_freed_memory
+from skyextract.run import return_unused_memory
 from skyextract.settings.keywords import of_image
 from skyextract.settings.steps import Status
 from skyextract.stages.detection.detect import analysis_threshold
@@ -272,7 +272,7 @@ def _without_labels(found: Found, hidden: Hidden | None) -> tuple[Found, F4 | No
         labels = found.detections.labels
         room = None if labels is None or hidden is not None else labels.view(np.float32)
         found = replace(found, detections=found.detections.without_segmentation())
-    return_freed_memory(found.plane.subtracted.size)
+    return_unused_memory(found.plane.subtracted.size)
     return found, room
 
 

@@ -45,7 +45,7 @@ from skyextract.io.images.dialects import (
 from skyextract.io.images.planes import Planes, group_planes, with_planes
 from skyextract.io.images.readback import is_product, read_product
 from skyextract.io.names import ImageSpec, head_path
-from skyextract.run import Run, take_memory_at_once
+from skyextract.run import Run, return_unused_memory, take_memory_at_once
 from skyextract.settings.keywords import Config
 from skyextract.sky.bands import frame_filter
 
@@ -226,6 +226,7 @@ def _read_exposure(
     camera = translate(header, config.isr.camera, run, file.path)
     detector = read_detector(header, config.detector, run, name)
     take_memory_at_once(math.prod(unit.shape))
+    return_unused_memory(math.prod(unit.shape))
     numbers = stored_numbers(file, unit, plane, run)
     if has_swapped_bytes(numbers):
         run.warn(f"{name}: the bytes of the pixels are in the wrong order; they are turned round")

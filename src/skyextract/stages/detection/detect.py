@@ -16,7 +16,7 @@ from skyextract.errors import ConfigError
 from skyextract.kernels.detection import filter as filters
 from skyextract.kernels.detection.pixels import Pixels, Runs
 from skyextract.kernels.detection.queue import Scan
-from skyextract.run import Run, return_freed_memory
+from skyextract.run import Run, return_unused_memory
 from skyextract.settings.keywords import Extraction, of_image
 from skyextract.stages.background.coarse import skewed_quantile
 from skyextract.stages.detection.extract import PsfDeblending, extract
@@ -234,7 +234,7 @@ def detect(
     found = _with_unclaimed(found, pixels, run)
     del pixels, runs
     if grow:
-        return_freed_memory(image.size)
+        return_unused_memory(image.size)
         found = grow_footprints(found, plane, image, max(1, round(psf.core_radius)), run)
     return replace(
         found, noise_scale=scale, around=around, full_noise_scale=full_scale, noisy_lines=lines,
