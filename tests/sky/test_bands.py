@@ -38,6 +38,7 @@ TYCHO = ["BTmag", "VTmag"]
         ("Kprime_G0206", ""), ("K_G0204", "Ks"), ("zs", "z"),
         ("R", "R"), ("Rc", "R"), ("Bessell R", "R"),
         ("Johnson V", "V"), ("V", "V"), ("Ks", "Ks"), ("K", "Ks"), ("J", "J"), ("Gaia G", "G"),
+        ("G_BP", "BP"), ("Grp", "RP"), ("Gaia RP", "RP"),
         ("G", ""), ("Halpha", ""), ("", ""), ("RGGB", ""), ("Y", ""),
     ],
 )  # fmt: skip
@@ -78,6 +79,8 @@ def test_columns_that_tell_nothing_have_no_band():
         ("g", [*PS1_VIZIER, *GAIA_VIZIER], "gmag", "AB"),
         ("V", APASS, "Vmag", "Vega"),
         ("Gaia G", GAIA, "phot_g_mean_mag", "Vega"),
+        ("G", GAIA, "phot_g_mean_mag", "Vega"),
+        ("G_RP", GAIA, "phot_rp_mean_mag", "Vega"),
         ("Ks", TWOMASS, "k_m", "Vega"),
         ("r", ["psfMag_r", "modelMag_r"], "psfMag_r", "AB"),
         ("F606W", ["F606W", "F814W"], "F606W", ""),

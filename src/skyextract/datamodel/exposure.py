@@ -82,6 +82,10 @@ class Exposure:
         Many pixels have exactly the values of their neighbours.
     denoised : str
         What is to be said of noise that a program took off but for islands; empty if none did.
+    uneven : str
+        Why its fluxes are not in proportion to light; empty where nothing is known against it.
+    waves : (ny, nx) float32 or None
+        Waves that were subtracted from all of it.
     matched : bool
         Skies of its parts were brought to one: their noise is that of the light they had.
     unfollowed : Unfollowed or None
@@ -112,6 +116,8 @@ class Exposure:
     doubts: tuple[str, ...] = ()
     copied: bool = False
     denoised: str = ""
+    uneven: str = ""
+    waves: Annotated[F4 | None, FLUX] = None
     matched: bool = False
     unfollowed: Unfollowed | None = None
     unit: Annotated[float, PER_FLUX] = 1.0

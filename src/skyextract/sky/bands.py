@@ -97,7 +97,7 @@ _FILTERS: tuple[tuple[str, str], ...] = (
     (r"(?:2mass|mko)[-_ .]*([jh])", "{upper}"),
     (r"(?:2mass|mko)[-_ .]*ks?", "Ks"),
     (r"gaia[-_ .]*g", "G"),
-    (r"gaia[-_ .]*(bp|rp)", "{upper}"),
+    (r"gaia[-_ .]*(bp|rp)|g[-_ .]*(bp|rp)", "{upper}"),
 )
 _CASED_FILTERS: tuple[tuple[str, str], ...] = (
     (r"([ugrizUBVRI])#\d+", "{}"),  # EFOSC
@@ -249,8 +249,12 @@ def resolve_band(filter_name: str, names: Iterable[str], key: str = "") -> Band:
 
 
 def _plain_name(name: str) -> str:
-    """Return the name of a filter or a magnitude without what names of columns add to it."""
-    return re.sub(r"^mag|mag$", "", _SEPARATORS.sub("", split_unit(name)[0]).lower())
+    """Return the name of a filter or a magnitude without what names of columns add to it.
+
+    `phot_g_mean_mag` is how Gaia's archive writes G.
+    """
+    plain = _SEPARATORS.sub("", split_unit(name)[0]).lower()
+    return re.sub(r"^phot(?=.*meanmag$)|^mag|(?:mean)?mag$", "", plain)
 
 
 def color_columns(band: str, names: Iterable[str]) -> tuple[str, str] | None:

@@ -77,7 +77,7 @@ def without_fringes(exposure: Exposure, run: Run) -> Exposure:
     run.warn(message)
     has_sky = (mask & np.uint16(Mask.SAT | Mask.NO_DATA)) == 0
     has_sky &= image < np.float32(exposure.detector.saturation)
-    return replace(exposure, image=np.where(has_sky, image - fringes, image))
+    return replace(exposure, image=np.where(has_sky, image - fringes, image), waves=fringes)
 
 
 def shows_fringes(image: F4, mask: U2, run: Run) -> bool:

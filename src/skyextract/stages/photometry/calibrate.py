@@ -27,7 +27,6 @@ from skyextract.stages.photometry.checks import (
     better_band,
     verify,
     with_doubles,
-    with_unfollowed,
 )
 from skyextract.stages.photometry.depth import Sky, depth_range, flux_noise, sky_brightness
 from skyextract.stages.photometry.fluxscale import flux_scale
@@ -41,6 +40,7 @@ from skyextract.stages.photometry.model import (
 from skyextract.stages.photometry.pairs import pair_stars
 from skyextract.stages.photometry.parts import Parts, compare_parts
 from skyextract.stages.photometry.stars import Stars, choose_flux, select_stars
+from skyextract.stages.photometry.uneven import with_uneven_fluxes, with_waves
 from skyextract.stages.photometry.zeropoint import MIN_ERROR, ZeroPointFit
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def _calibrate(
     verdict = with_widths(verdict, exposure.psf_stars)
     verdict = with_doubles(verdict, pairs.doubles, band.key)
     verdict = with_alone(verdict, catalog, pairs, fit.zero_point, stars.mag, flux_key)
-    if exposure.unfollowed is not None:
-        verdict = with_unfollowed(verdict, flux_key)
+    verdict = with_waves(verdict, residuals, everyone, exposure)
+    verdict = with_uneven_fluxes(verdict, exposure, flux_key)
     checks.update(verdict.numbers)
     if verdict.reason:
         raise StepError(verdict.reason)

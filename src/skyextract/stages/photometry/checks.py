@@ -347,18 +347,6 @@ def with_doubles(verdict: Verdict, doubles: Doubles | None, key: str) -> Verdict
     return replace(verdict, numbers=numbers, reason=reason, weak=told, error=error)
 
 
-def with_unfollowed(verdict: Verdict, flux_key: str) -> Verdict:
-    """Return the verdict of a frame with a part whose stars are not those of the PSF.
-
-    The zero point is that of the others.
-    """
-    told = (
-        f"{flux_key} of the stars of a part of the frame, which the PSF does not follow, is not on "
-        "the scale of the zero point (NO_POINT in FLAGS_SKY)"
-    )
-    return replace(verdict, weak=verdict.weak or told)
-
-
 def _slope(values: F8, residuals: F8, weight: F8) -> tuple[float, float]:
     """Return the slope of a weighted straight line and its error."""
     total = float(weight.sum())

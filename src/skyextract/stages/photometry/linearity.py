@@ -17,7 +17,7 @@ import numpy as np
 from skyextract.datamodel.arrays import F8
 from skyextract.stages.photometry.checks import MAX_ERROR, NOTED_TREND, WEAK_PLACE, Verdict
 from skyextract.stages.photometry.parts import SURE
-from skyextract.stages.pointsources.clippedfit import clipped_fit
+from skyextract.stages.pointsources.clippedfit import straight_line
 from skyextract.stages.starselection.linearity import slight_widening
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def with_loss(verdict: Verdict, residuals: F8, errors: F8, mag: F8, fitted: F8) 
     light = 10.0 ** (0.4 * (mag.min() - mag))
     kept = mag >= fitted.min()
     told, without_one, all_of_it = (
-        _loss(light[some], residuals[some], errors[some])
+        straight_line(-light[some], residuals[some], errors[some])
         for some in (kept, kept & (mag > mag[kept].min()), mag >= mag.min())
     )
     faint, loss, error = all_of_it
@@ -83,16 +83,6 @@ def with_loss(verdict: Verdict, residuals: F8, errors: F8, mag: F8, fitted: F8) 
     if loss > NOTED_TREND:
         return replace(verdict, remarks=[*verdict.remarks, message])
     return verdict
-
-
-def _loss(light: F8, residuals: F8, errors: F8) -> tuple[float, float, float]:
-    """Return the residual without light, what unit light loses, mag, and the error of that."""
-    terms = np.stack([np.ones(len(light)), -light], axis=1)
-    (faint, loss), _, total, good = clipped_fit(terms, residuals, errors)
-    normal = terms[good].T @ (terms[good] / total[good, None] ** 2)
-    determinant = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
-    error = math.sqrt(normal[0, 0] / determinant) if determinant > 0.0 else math.inf
-    return float(faint), float(loss), error
 
 
 def with_bright_end(verdict: Verdict, residuals: F8, mag: F8, fitted: F8) -> Verdict:

@@ -72,8 +72,9 @@ def with_doubt_of_copies(exposure: Exposure, without: Bools) -> Exposure:
     equal = share_of_copies(exposure.image, without, exposure.mask)
     if not equal:
         return exposure
-    doubts = (*exposure.doubts, about_copies(equal))
-    return replace(exposure, doubts=doubts, copied=equal > MANY_COPIED)
+    message = about_copies(equal)
+    copied, doubts = equal > MANY_COPIED, (*exposure.doubts, message)
+    return replace(exposure, doubts=doubts, copied=copied, uneven=message if copied else "")
 
 
 def about_copies(share: float) -> str:

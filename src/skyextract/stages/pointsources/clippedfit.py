@@ -47,6 +47,16 @@ def clipped_fit(terms: F8, values: F8, sigma: F8) -> tuple[F8, F8, F8, Bools]:
     return coefficients, residuals, total, good
 
 
+def straight_line(x: F8, values: F8, sigma: F8) -> tuple[float, float, float]:
+    """Return constant and slope of a clipped fit, and the error of the slope."""
+    terms = np.stack([np.ones(len(x)), x], axis=1)
+    (constant, slope), _, total, good = clipped_fit(terms, values, sigma)
+    normal = terms[good].T @ (terms[good] / total[good, None] ** 2)
+    determinant = normal[0, 0] * normal[1, 1] - normal[0, 1] ** 2
+    error = math.sqrt(normal[0, 0] / determinant) if determinant > 0.0 else math.inf
+    return float(constant), float(slope), error
+
+
 def _beyond_noise(residuals: F8, sigma: F8, n_terms: int) -> float:
     """Return the scatter of residuals that their errors do not explain."""
     weights = sigma**-2.0
